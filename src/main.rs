@@ -1,0 +1,3 @@
+//! The `tagboat` program: a doorway to the library.
+
+fn main() {}
