@@ -15,6 +15,7 @@
 //! |---|---|---|
 //! | [`error`] | what went wrong, and whose fault it is | pure |
 //! | [`image`] | the words: repository, tag, digest, image reference, platform | pure |
+//! | [`name`] | `namespace/name` of declared things | pure |
 //!
 //! # Rules
 //!
@@ -32,3 +33,4 @@
 
 pub mod error;
 pub mod image;
+pub mod name;
