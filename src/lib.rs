@@ -16,6 +16,8 @@
 //! | [`error`] | what went wrong, and whose fault it is | pure |
 //! | [`image`] | the words: repository, tag, digest, image reference, platform | pure |
 //! | [`name`] | `namespace/name` of declared things | pure |
+//! | [`version`] | tags as versions, and Masterminds ranges over them | pure |
+//! | [`schedule`] | intervals, cron lines and windows | pure |
 //!
 //! # Rules
 //!
@@ -34,3 +36,5 @@
 pub mod error;
 pub mod image;
 pub mod name;
+pub mod schedule;
+pub mod version;
