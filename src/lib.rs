@@ -18,6 +18,7 @@
 //! | [`name`] | `namespace/name` of declared things | pure |
 //! | [`version`] | tags as versions, and Masterminds ranges over them | pure |
 //! | [`schedule`] | intervals, cron lines and windows | pure |
+//! | [`yaml`] | text → a tree in which everything knows its place | pure |
 //!
 //! # Rules
 //!
@@ -38,3 +39,4 @@ pub mod image;
 pub mod name;
 pub mod schedule;
 pub mod version;
+pub mod yaml;

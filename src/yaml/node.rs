@@ -1,0 +1,186 @@
+//! Nodes of a tree: scalars, sequences, mappings and aliases.
+
+use super::Stream;
+use std::{fmt, ops::Range};
+
+/// No node.
+pub(super) const NONE: u32 = u32::MAX;
+
+/// What a node is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Kind {
+    /// A text.
+    Scalar(Style),
+    /// A list.
+    Sequence {
+        /// Written as `[…]`.
+        flow: bool,
+    },
+    /// Keys and values.
+    Mapping {
+        /// Written as `{…}`.
+        flow: bool,
+    },
+    /// `*name`, which stands for the node anchored by that name.
+    Alias,
+}
+
+/// How a scalar is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[repr(u8)]
+pub enum Style {
+    /// Without quotes.
+    Plain,
+    /// `'…'`
+    SingleQuoted,
+    /// `"…"`
+    DoubleQuoted,
+    /// `|`
+    Literal,
+    /// `>`
+    Folded,
+}
+
+impl Style {
+    /// Whether it is written between quotes.
+    pub fn is_quoted(self) -> bool {
+        matches!(self, Style::SingleQuoted | Style::DoubleQuoted)
+    }
+
+    /// Whether it is written as lines below a header.
+    pub fn is_block(self) -> bool {
+        matches!(self, Style::Literal | Style::Folded)
+    }
+}
+
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Raw {
+    pub start: u32,
+    pub end: u32,
+    /// Where the value lies: a byte of the source, or an index into the cooked values.
+    pub text: u32,
+    pub length: u32,
+    /// The node after this one and everything in it.
+    pub next: u32,
+    pub line: u32,
+    pub column: u32,
+    pub kind: Kind,
+    pub anchored: bool,
+    pub cooked: bool,
+}
+
+/// A node of a [`Stream`]: a view, as cheap to copy as a reference.
+#[derive(Clone, Copy)]
+pub struct Node<'t> {
+    pub(super) stream: &'t Stream<'t>,
+    pub(super) at: u32,
+}
+
+impl<'t> Node<'t> {
+    fn raw(self) -> &'t Raw {
+        &self.stream.nodes[self.at as usize]
+    }
+
+    /// What it is.
+    pub fn kind(self) -> Kind {
+        self.raw().kind
+    }
+
+    /// Its bytes in the text: with quotes, without anchor, tag and block header. Empty for a value left out.
+    pub fn span(self) -> Range<usize> {
+        let raw = self.raw();
+        raw.start as usize..raw.end as usize
+    }
+
+    /// Line of its first byte, from 1.
+    pub fn line(self) -> u32 {
+        self.raw().line
+    }
+
+    /// Column of its first byte in characters, from 1.
+    pub fn column(self) -> u32 {
+        self.raw().column
+    }
+
+    /// Whether an anchor (`&name`) is set on it, so that aliases elsewhere may repeat it.
+    pub fn anchored(self) -> bool {
+        self.raw().anchored
+    }
+
+    /// The style of a scalar.
+    pub fn style(self) -> Option<Style> {
+        match self.raw().kind {
+            Kind::Scalar(style) => Some(style),
+            _ => None,
+        }
+    }
+
+    /// The text of a scalar, unquoted and unescaped; `None` for anything else.
+    pub fn value(self) -> Option<&'t str> {
+        let raw = self.raw();
+        match raw.kind {
+            Kind::Scalar(_) if raw.cooked => Some(&self.stream.cooked[raw.text as usize]),
+            Kind::Scalar(_) => Some(&self.stream.source[raw.text as usize..(raw.text + raw.length) as usize]),
+            _ => None,
+        }
+    }
+
+    /// The bytes of the text, as they are written.
+    pub fn written(self) -> &'t str {
+        &self.stream.source[self.span()]
+    }
+
+    /// A number of the node, unique in its stream and growing in reading order.
+    pub fn id(self) -> u32 {
+        self.at
+    }
+
+    /// Whether it is a mapping.
+    pub fn is_mapping(self) -> bool {
+        matches!(self.raw().kind, Kind::Mapping { .. })
+    }
+
+    /// Whether it is a sequence.
+    pub fn is_sequence(self) -> bool {
+        matches!(self.raw().kind, Kind::Sequence { .. })
+    }
+
+    /// The items of a sequence; nothing for anything else.
+    pub fn items(self) -> impl Iterator<Item = Node<'t>> {
+        self.children(self.is_sequence())
+    }
+
+    /// The keys and values of a mapping in the order of the text, doubled keys included; nothing for anything else.
+    pub fn entries(self) -> impl Iterator<Item = (Node<'t>, Node<'t>)> {
+        let mut children = self.children(self.is_mapping());
+        std::iter::from_fn(move || Some((children.next()?, children.next()?)))
+    }
+
+    /// The first entry of a mapping under `key`: the key's node and the value's.
+    pub fn entry(self, key: &str) -> Option<(Node<'t>, Node<'t>)> {
+        self.entries().find(|(name, _)| name.value() == Some(key))
+    }
+
+    /// The value of the first entry under `key`.
+    pub fn get(self, key: &str) -> Option<Node<'t>> {
+        self.entry(key).map(|(_, value)| value)
+    }
+
+    fn children(self, any: bool) -> impl Iterator<Item = Node<'t>> + use<'t> {
+        let (mut at, end) = if any { (self.at + 1, self.raw().next) } else { (0, 0) };
+        std::iter::from_fn(move || {
+            (at < end).then(|| {
+                let child = Node { stream: self.stream, at };
+                at = child.raw().next;
+                child
+            })
+        })
+    }
+}
+
+impl fmt::Debug for Node<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let raw = self.raw();
+        write!(f, "{:?} at {}:{} {:?}", raw.kind, raw.line, raw.column, self.written())
+    }
+}
