@@ -16,6 +16,7 @@
 //! | [`error`] | what went wrong, and whose fault it is | pure |
 //! | [`image`] | the words: repository, tag, digest, image reference, platform | pure |
 //! | [`name`] | `namespace/name` of declared things | pure |
+//! | [`secret`] | passwords and tokens that cannot be printed | pure |
 //!
 //! # Rules
 //!
@@ -34,3 +35,4 @@
 pub mod error;
 pub mod image;
 pub mod name;
+pub mod secret;
