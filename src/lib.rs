@@ -19,6 +19,7 @@
 //! | [`version`] | tags as versions, and Masterminds ranges over them | pure |
 //! | [`schedule`] | intervals, cron lines and windows | pure |
 //! | [`yaml`] | text → a tree in which everything knows its place | pure |
+//! | [`secret`] | passwords and tokens that cannot be printed | pure |
 //!
 //! # Rules
 //!
@@ -40,3 +41,4 @@ pub mod name;
 pub mod schedule;
 pub mod version;
 pub mod yaml;
+pub mod secret;
