@@ -35,10 +35,11 @@
 //! 10. A pass is never dropped between commit and push.
 //! 11. Every error says whose fault it is: [`error::Kind`].
 
+pub mod declare;
 pub mod error;
 pub mod image;
 pub mod name;
 pub mod schedule;
+pub mod secret;
 pub mod version;
 pub mod yaml;
-pub mod secret;

@@ -1,0 +1,208 @@
+//! Files → checked [`ImagePolicy`], [`Environment`], [`Application`], and one message a mistake.
+//!
+//! Validation is parsing: the raw shapes (`raw`, `flux_raw`) carry the schema, a [`document::Document`] knows the
+//! place of every field, and a value that exists is valid. A file that cannot be read never hides the others.
+
+mod application;
+mod document;
+mod environment;
+mod flux;
+mod flux_raw;
+mod mistake;
+mod policy;
+pub mod process;
+mod raw;
+mod schema;
+
+pub use application::{Application, DeletionPolicy};
+pub use environment::{Author, AutoMerge, Environment, Group, MergeMethod, Paths, References, Request, Selector, Via};
+pub use mistake::{Mistake, Place, Severity};
+pub use policy::{Choice, DigestReflection, Filter, ImagePolicy, Order};
+pub use schema::{Kind, schema};
+
+use crate::{name::Name, yaml};
+use document::{Document, Reader, Schema};
+use raw::{ApplicationSpec, Declaration, EnvironmentSpec, PolicySpec};
+use std::{collections::BTreeMap, sync::LazyLock};
+
+/// The API group and version of tagboat's own kinds.
+pub const API_VERSION: &str = "tagboat.dev/v1alpha1";
+
+/// Text that every file with a declaration contains: a prefilter before any parsing.
+pub const NEEDLES: [&str; 2] = ["tagboat.dev/", "image.toolkit.fluxcd.io/"];
+
+/// The largest file read as declarations: a thousand times what people write, and far below what hurts.
+const MOST_BYTES: usize = 20 << 20;
+
+static POLICY: LazyLock<Schema> = LazyLock::new(Schema::of::<Declaration<PolicySpec>>);
+static ENVIRONMENT: LazyLock<Schema> = LazyLock::new(Schema::of::<Declaration<EnvironmentSpec>>);
+static APPLICATION: LazyLock<Schema> = LazyLock::new(Schema::of::<Declaration<ApplicationSpec>>);
+
+/// What a set of files declares.
+#[derive(Debug, Clone, Default)]
+pub struct Declarations {
+    /// The policies by name.
+    pub policies: BTreeMap<Name, ImagePolicy>,
+    /// The Environments by name.
+    pub environments: BTreeMap<String, Environment>,
+    /// The Applications by name.
+    pub applications: BTreeMap<Name, Application>,
+    /// Everything that is wrong, in the order of files and lines.
+    pub mistakes: Vec<Mistake>,
+}
+
+impl Declarations {
+    /// Whether some declaration could not be used.
+    pub fn has_errors(&self) -> bool {
+        self.mistakes.iter().any(|mistake| mistake.severity == Severity::Error)
+    }
+}
+
+/// Whether a file can contain declarations at all: YAML or JSON by name, and one of [`NEEDLES`] inside.
+pub fn may_declare(path: &str, bytes: &[u8]) -> bool {
+    [".yaml", ".yml", ".json"].iter().any(|ending| path.ends_with(ending))
+        && NEEDLES.iter().any(|needle| memchr::memmem::find(bytes, needle.as_bytes()).is_some())
+}
+
+/// Reads files, each with its path from the root of the repository. `branch` is the one the process file names, for
+/// the check of imported automations; without it that check rests.
+pub fn read<'f>(files: impl IntoIterator<Item = (&'f str, &'f [u8])>, branch: Option<&str>) -> Declarations {
+    let mut all = Collected::default();
+    for (path, bytes) in files {
+        all.file(path, bytes, branch);
+    }
+    all.finish()
+}
+
+#[derive(Default)]
+struct Collected {
+    policies: Vec<ImagePolicy>,
+    environments: Vec<Environment>,
+    applications: Vec<Application>,
+    flux: flux::Flux,
+    mistakes: Vec<Mistake>,
+}
+
+impl Collected {
+    fn file(&mut self, path: &str, bytes: &[u8], branch: Option<&str>) {
+        if !may_declare(path, bytes) {
+            return;
+        }
+        let whole = |message: String| Mistake { place: Place::file(path), severity: Severity::Error, message };
+        if bytes.len() > MOST_BYTES {
+            self.mistakes.push(whole(format!(
+                "the file has {} MB; declarations are read up to {} MB",
+                bytes.len() >> 20,
+                MOST_BYTES >> 20
+            )));
+            return;
+        }
+        let Ok(source) = std::str::from_utf8(bytes) else {
+            self.mistakes.push(whole("the file is not UTF-8".to_owned()));
+            return;
+        };
+        let stream = match yaml::parse(source) {
+            Ok(stream) => stream,
+            Err(error) => {
+                self.mistakes.push(Mistake {
+                    place: Place { file: path.to_owned(), line: error.line as usize, column: error.column as usize },
+                    severity: Severity::Error,
+                    message: format!("not YAML: {}", error.message),
+                });
+                return;
+            }
+        };
+        for root in stream.documents().flatten() {
+            let group = root.get("apiVersion").and_then(|node| node.value()).unwrap_or_default();
+            if group.starts_with("tagboat.dev/") || group.starts_with(flux::GROUP) {
+                match Document::new(path, root, stream.source()) {
+                    Ok(document) => self.document(&document, branch),
+                    Err(mistake) => self.mistakes.push(mistake),
+                }
+            }
+        }
+    }
+
+    fn document(&mut self, document: &Document<'_>, branch: Option<&str>) {
+        if document.word("apiVersion").is_some_and(|group| group.starts_with(flux::GROUP)) {
+            self.mistakes.extend(self.flux.read(document, branch));
+            return;
+        }
+        let mut at = Reader::new(document);
+        match document.word("kind") {
+            _ if document.word("apiVersion") != Some(API_VERSION) => at.error("/apiVersion", format!("write {API_VERSION}")),
+            Some("ImagePolicy") => {
+                let raw = at.shape(&POLICY);
+                self.policies.extend(raw.and_then(|raw| policy::read(&mut at, raw)));
+            }
+            Some("Environment") => {
+                let raw = at.shape(&ENVIRONMENT);
+                self.environments.extend(raw.and_then(|raw| environment::read(&mut at, raw)));
+            }
+            Some("Application") => {
+                let raw = at.shape(&APPLICATION);
+                self.applications.extend(raw.and_then(|raw| application::read(&mut at, raw)));
+            }
+            kind => {
+                let known = ["ImagePolicy", "Environment", "Application"];
+                let kind = kind.unwrap_or_default();
+                let help = document::nearest(kind, &known).map_or(String::new(), |nearest| format!("; did you mean {nearest}?"));
+                at.error("/kind", format!("{kind:?} is no kind of {API_VERSION}: {}{help}", known.join(", ")));
+            }
+        }
+        self.mistakes.append(&mut at.mistakes);
+    }
+
+    fn finish(mut self) -> Declarations {
+        let (policies, mistakes) = self.flux.policies();
+        self.policies.extend(policies);
+        self.mistakes.extend(mistakes);
+        self.environments.append(&mut self.flux.environments);
+        let mut mistakes = self.mistakes;
+        let policies = unique("ImagePolicy", self.policies, |policy| (policy.name.clone(), policy.place.clone()), &mut mistakes);
+        let environments =
+            unique("Environment", self.environments, |environment| (environment.name.clone(), environment.place.clone()), &mut mistakes);
+        let applications =
+            unique("Application", self.applications, |application| (application.name.clone(), application.place.clone()), &mut mistakes);
+        for application in applications.values() {
+            if !environments.contains_key(&application.environment) {
+                let known: Vec<&str> = environments.keys().map(String::as_str).collect();
+                let help = document::nearest(&application.environment, &known)
+                    .map_or(String::new(), |nearest| format!("; did you mean {nearest:?}?"));
+                mistakes.push(Mistake {
+                    place: application.place.clone(),
+                    severity: Severity::Error,
+                    message: format!("there is no Environment {:?}{help}", application.environment),
+                });
+            }
+        }
+        mistakes.sort();
+        mistakes.dedup();
+        Declarations { policies, environments, applications, mistakes }
+    }
+}
+
+/// Those whose identity is theirs alone. Of two with one name neither is used, because nobody can say which is meant.
+fn unique<K: Ord + Clone + std::fmt::Display, T>(
+    kind: &str,
+    all: Vec<T>,
+    identity: impl Fn(&T) -> (K, Place),
+    mistakes: &mut Vec<Mistake>,
+) -> BTreeMap<K, T> {
+    let mut places: BTreeMap<K, Vec<Place>> = BTreeMap::new();
+    for one in &all {
+        let (key, place) = identity(one);
+        places.entry(key).or_default().push(place);
+    }
+    for (key, places) in places.iter().filter(|(_, places)| places.len() > 1) {
+        for place in places {
+            let others: Vec<String> = places.iter().filter(|other| *other != place).map(Place::to_string).collect();
+            mistakes.push(Mistake {
+                place: place.clone(),
+                severity: Severity::Error,
+                message: format!("{kind} {key} is declared twice, also at {}; none of them is used", others.join(", ")),
+            });
+        }
+    }
+    all.into_iter().map(|one| (identity(&one).0, one)).filter(|(key, _)| places[key].len() == 1).collect()
+}

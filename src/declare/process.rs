@@ -1,0 +1,563 @@
+//! The process file, `tagboat.yaml`: how to reach things and who may use them. It holds no policy and no secret.
+
+use super::{
+    document::{Document, Reader, Schema},
+    environment::Author,
+    mistake::{Mistake, Place, Severity},
+};
+use crate::{schedule, yaml};
+use schemars::JsonSchema;
+use serde::Deserialize;
+use std::{collections::BTreeMap, path::PathBuf, sync::LazyLock, time::Duration};
+
+static PROCESS: LazyLock<Schema> = LazyLock::new(Schema::of::<raw::Process>);
+
+pub(super) fn schema() -> serde_json::Value {
+    let mut schema = PROCESS.value.clone();
+    schema["title"] = serde_json::json!("tagboat.yaml");
+    schema
+}
+
+/// A checked process file.
+#[derive(Debug, Clone)]
+pub struct Process {
+    /// The config repositories, at least one.
+    pub repositories: Vec<ConfigRepository>,
+    /// The registries that need more than anonymous HTTPS.
+    pub registries: Vec<Registry>,
+    /// The clusters Applications may name.
+    pub clusters: Vec<Cluster>,
+    /// Where the HTTP server will listen.
+    pub listen: std::net::SocketAddr,
+    /// The folder of caches: mirrors, index, database. Deletable.
+    pub store: Option<PathBuf>,
+}
+
+/// A config repository and how to write to it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ConfigRepository {
+    /// The name in texts, and in `registries[].repositories`.
+    pub name: String,
+    /// The URL, without a secret.
+    pub url: String,
+    /// The branch that is read and written.
+    pub branch: String,
+    /// Where declarations are looked for; everywhere if none is written.
+    pub policies: Option<String>,
+    /// Whose name the commits carry.
+    pub author: Author,
+    /// The SSH key that signs them.
+    pub signing_key: Option<SigningKey>,
+    /// How the remote is convinced.
+    pub access: Access,
+    /// A PEM file of certificate authorities beside the system's.
+    pub ca_file: Option<PathBuf>,
+    /// A proxy, as "http://proxy:3128".
+    pub proxy: Option<String>,
+    /// How often the remote is asked for new commits.
+    pub interval: Duration,
+    /// The commit message as a Jinja template; tagboat's own if none is written.
+    pub message: Option<String>,
+    /// Whether a forge is named; requests use it.
+    pub forge: bool,
+}
+
+/// How a Git remote is convinced.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Access {
+    /// It needs nothing.
+    Anonymous,
+    /// User name and password or token.
+    Basic {
+        /// The user; forges take any name beside a token.
+        username: String,
+        /// The password or token.
+        password: SecretSource,
+    },
+    /// The `ssh` program with these files.
+    Ssh {
+        /// The private key.
+        identity: Option<PathBuf>,
+        /// The keys of known hosts.
+        known_hosts: Option<PathBuf>,
+    },
+}
+
+/// The SSH key that signs commits.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SigningKey {
+    /// The key in OpenSSH form.
+    pub key: SecretSource,
+    /// Its passphrase.
+    pub passphrase: Option<SecretSource>,
+}
+
+/// Where a secret comes from.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase", deny_unknown_fields)]
+pub enum SecretSource {
+    /// An environment variable.
+    Env(String),
+    /// A file; a line end at its end is cut.
+    File(PathBuf),
+}
+
+/// How to reach the registries below a prefix.
+#[derive(Debug, Clone)]
+pub struct Registry {
+    /// Host, or host and beginning of the path; the longest that fits counts.
+    pub prefix: String,
+    /// How it is convinced.
+    pub credentials: Credentials,
+    /// Whether plain HTTP is spoken.
+    pub insecure: bool,
+    /// A PEM file of certificate authorities beside the system's.
+    pub ca_file: Option<PathBuf>,
+    /// A proxy.
+    pub proxy: Option<String>,
+    /// The most requests a second.
+    pub requests_per_second: Option<u32>,
+    /// The most requests in flight.
+    pub concurrency: Option<usize>,
+    /// The config repositories whose policies may use it; all if none is named.
+    pub repositories: Vec<String>,
+    /// Whether the registry's own push time counts for minimumAge.
+    pub push_time: bool,
+}
+
+/// How a registry is convinced.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Credentials {
+    /// It needs nothing.
+    Anonymous,
+    /// User name and password.
+    Basic {
+        /// The user.
+        username: String,
+        /// The password.
+        password: SecretSource,
+    },
+    /// A bearer token.
+    Token(SecretSource),
+    /// A docker config.json, with its credential helpers.
+    DockerConfig(PathBuf),
+    /// A credential helper: the program `docker-credential-NAME`.
+    Helper(String),
+}
+
+/// A cluster that Applications may name.
+#[derive(Debug, Clone)]
+pub struct Cluster {
+    /// Its name.
+    pub name: String,
+    /// The kubeconfig file; none means in-cluster.
+    pub kubeconfig: Option<PathBuf>,
+    /// A context of the kubeconfig.
+    pub context: Option<String>,
+    /// The config repositories that may deploy to it; all if none is named.
+    pub repositories: Vec<String>,
+}
+
+mod raw {
+    use super::{Deserialize, JsonSchema, PathBuf, SecretSource};
+
+    /// How tagboat reaches things and who may use them.
+    #[derive(Debug, Deserialize, JsonSchema)]
+    #[serde(rename_all = "camelCase", deny_unknown_fields)]
+    pub struct Process {
+        /// The config repositories.
+        #[schemars(length(min = 1))]
+        pub repositories: Vec<Repository>,
+        /// The registries that need more than anonymous HTTPS.
+        #[serde(default)]
+        pub registries: Vec<Registry>,
+        /// The clusters Applications may name.
+        #[serde(default)]
+        pub clusters: Vec<Cluster>,
+        /// The HTTP server.
+        pub server: Option<Server>,
+        /// The folder of caches.
+        pub store: Option<PathBuf>,
+        /// Where outcomes are told.
+        #[serde(default)]
+        pub notifications: Vec<Notification>,
+    }
+
+    #[derive(Debug, Deserialize, JsonSchema)]
+    #[serde(rename_all = "camelCase", deny_unknown_fields)]
+    pub struct Repository {
+        /// A name for texts; the last part of the URL if none is written.
+        pub name: Option<String>,
+        /// https://…, ssh://…, git@host:path or file://…, without user and password.
+        pub url: String,
+        /// The branch to read and write: "main" if none is written.
+        pub branch: Option<String>,
+        /// The folder of declarations; everywhere if none is written.
+        pub policies: Option<String>,
+        /// Whose name the commits carry.
+        pub author: Option<Author>,
+        /// The SSH key that signs commits.
+        pub signing_key: Option<SigningKey>,
+        /// User name and password for https.
+        pub basic: Option<Basic>,
+        /// A token for https.
+        pub token: Option<SecretSource>,
+        /// Files for ssh.
+        pub ssh: Option<Ssh>,
+        /// PEM file of further certificate authorities.
+        pub ca_file: Option<PathBuf>,
+        /// A proxy, as "http://proxy:3128".
+        pub proxy: Option<String>,
+        /// How often to look for new commits: "1m" if nothing is written.
+        pub interval: Option<String>,
+        /// The commit message as a Jinja template.
+        pub message: Option<String>,
+        /// The forge that opens requests.
+        pub forge: Option<Forge>,
+    }
+
+    #[derive(Debug, Deserialize, JsonSchema)]
+    #[serde(deny_unknown_fields)]
+    pub struct Author {
+        /// The name.
+        pub name: String,
+        /// The e-mail address.
+        pub email: String,
+    }
+
+    #[derive(Debug, Deserialize, JsonSchema)]
+    #[serde(deny_unknown_fields)]
+    pub struct SigningKey {
+        /// The private key in OpenSSH form.
+        pub key: SecretSource,
+        /// Its passphrase.
+        pub passphrase: Option<SecretSource>,
+    }
+
+    #[derive(Debug, Deserialize, JsonSchema)]
+    #[serde(deny_unknown_fields)]
+    pub struct Basic {
+        /// The user.
+        pub username: String,
+        /// The password.
+        pub password: SecretSource,
+    }
+
+    #[derive(Debug, Deserialize, JsonSchema)]
+    #[serde(rename_all = "camelCase", deny_unknown_fields)]
+    pub struct Ssh {
+        /// The private key.
+        pub identity: Option<PathBuf>,
+        /// The keys of known hosts.
+        pub known_hosts: Option<PathBuf>,
+    }
+
+    #[derive(Debug, Deserialize, JsonSchema)]
+    #[serde(rename_all = "camelCase", deny_unknown_fields)]
+    #[allow(dead_code, reason = "checked now, used by pull requests")]
+    pub struct Forge {
+        /// github, gitlab or gitea.
+        pub kind: ForgeKind,
+        /// The address of its API, where it is not the public one.
+        pub url: Option<String>,
+        /// A token.
+        pub token: Option<SecretSource>,
+        /// A GitHub App instead of a token.
+        pub app: Option<App>,
+    }
+
+    #[derive(Debug, Deserialize, JsonSchema)]
+    #[serde(rename_all = "lowercase")]
+    pub enum ForgeKind {
+        Github,
+        Gitlab,
+        Gitea,
+    }
+
+    #[derive(Debug, Deserialize, JsonSchema)]
+    #[serde(deny_unknown_fields)]
+    #[allow(dead_code, reason = "checked now, used by pull requests")]
+    pub struct App {
+        /// The id of the App.
+        pub id: u64,
+        /// The id of its installation.
+        pub installation: u64,
+        /// The private key, PEM.
+        pub key: SecretSource,
+    }
+
+    #[derive(Debug, Deserialize, JsonSchema)]
+    #[serde(rename_all = "camelCase", deny_unknown_fields)]
+    pub struct Registry {
+        /// Host, or host and beginning of the path: "ghcr.io/acme". The longest that fits counts.
+        pub prefix: String,
+        /// How it is convinced; nothing means anonymous.
+        pub credentials: Option<Credentials>,
+        /// Speak plain HTTP.
+        #[serde(default)]
+        pub insecure: bool,
+        /// PEM file of further certificate authorities.
+        pub ca_file: Option<PathBuf>,
+        /// A proxy.
+        pub proxy: Option<String>,
+        /// The most requests a second.
+        #[schemars(range(min = 1))]
+        pub requests_per_second: Option<u32>,
+        /// The most requests in flight.
+        #[schemars(range(min = 1, max = 64))]
+        pub concurrency: Option<u32>,
+        /// The config repositories whose policies may use it.
+        #[serde(default)]
+        pub repositories: Vec<String>,
+        /// Let the registry's push time count for minimumAge.
+        #[serde(default)]
+        pub push_time: bool,
+    }
+
+    #[derive(Debug, Deserialize, JsonSchema)]
+    #[serde(rename_all = "camelCase", deny_unknown_fields)]
+    pub struct Credentials {
+        /// User name and password.
+        pub basic: Option<Basic>,
+        /// A bearer token.
+        pub token: Option<SecretSource>,
+        /// A docker config.json.
+        pub docker_config: Option<PathBuf>,
+        /// A credential helper, as "ecr-login" for the program docker-credential-ecr-login.
+        pub helper: Option<String>,
+    }
+
+    #[derive(Debug, Deserialize, JsonSchema)]
+    #[serde(rename_all = "camelCase", deny_unknown_fields)]
+    pub struct Cluster {
+        /// The name Applications use.
+        pub name: String,
+        /// A kubeconfig file.
+        pub kubeconfig: Option<PathBuf>,
+        /// A context of it.
+        pub context: Option<String>,
+        /// Use the service account tagboat runs as.
+        #[serde(default)]
+        pub in_cluster: bool,
+        /// The config repositories that may deploy to it.
+        #[serde(default)]
+        pub repositories: Vec<String>,
+    }
+
+    #[derive(Debug, Deserialize, JsonSchema)]
+    #[serde(deny_unknown_fields)]
+    pub struct Server {
+        /// Address and port: "127.0.0.1:8080" if nothing is written.
+        pub listen: Option<String>,
+    }
+
+    #[derive(Debug, Deserialize, JsonSchema)]
+    #[serde(deny_unknown_fields)]
+    #[allow(dead_code, reason = "checked now, used by notifications")]
+    pub struct Notification {
+        /// A name for texts.
+        pub name: String,
+        /// The URL a JSON event is posted to.
+        pub webhook: SecretSource,
+    }
+}
+
+/// Reads a process file.
+///
+/// # Errors
+/// Every mistake, if one of them is an error.
+pub fn read(file: &str, source: &str) -> Result<(Process, Vec<Mistake>), Vec<Mistake>> {
+    let whole =
+        |line, column, message| vec![Mistake { place: Place { file: file.to_owned(), line, column }, severity: Severity::Error, message }];
+    let stream =
+        yaml::parse(source).map_err(|error| whole(error.line as usize, error.column as usize, format!("not YAML: {}", error.message)))?;
+    let mut roots = stream.documents().flatten();
+    let (Some(root), None) = (roots.next(), roots.next()) else {
+        return Err(whole(1, 1, "expected one document with repositories:".to_owned()));
+    };
+    let document = Document::new(file, root, source).map_err(|mistake| vec![mistake])?;
+    let mut at = Reader::new(&document);
+    let process = at.shape(&PROCESS).and_then(|raw| check(&mut at, raw));
+    let mistakes = at.mistakes;
+    match process {
+        Some(process) if !mistakes.iter().any(|mistake| mistake.severity == Severity::Error) => Ok((process, mistakes)),
+        _ => Err(mistakes),
+    }
+}
+
+fn check(at: &mut Reader<'_>, raw: raw::Process) -> Option<Process> {
+    let raw::Process { repositories, registries, clusters, server, store, notifications } = raw;
+    if !notifications.is_empty() {
+        at.warn("/notifications", "notifications are checked but not yet sent");
+    }
+    let repositories: Vec<Option<ConfigRepository>> =
+        repositories.into_iter().enumerate().map(|(index, raw)| repository(at, &format!("/repositories/{index}"), raw)).collect();
+    let repositories: Option<Vec<ConfigRepository>> = repositories.into_iter().collect();
+    let mut names: BTreeMap<&str, usize> = BTreeMap::new();
+    for (index, repository) in repositories.iter().flatten().enumerate() {
+        if names.insert(&repository.name, index).is_some() {
+            at.error(
+                &format!("/repositories/{index}"),
+                format!("two repositories are named {:?}; write name: on one of them", repository.name),
+            );
+        }
+    }
+    let known: Vec<String> = names.keys().map(|name| (*name).to_owned()).collect();
+    let may_use = |at: &mut Reader<'_>, pointer: &str, wanted: &[String]| {
+        for (index, name) in wanted.iter().enumerate() {
+            if !known.contains(name) {
+                at.error(
+                    &format!("{pointer}/repositories/{index}"),
+                    format!("there is no repository named {name:?}; known are {}", known.join(", ")),
+                );
+            }
+        }
+    };
+    for (index, raw) in registries.iter().enumerate() {
+        may_use(at, &format!("/registries/{index}"), &raw.repositories);
+    }
+    for (index, raw) in clusters.iter().enumerate() {
+        may_use(at, &format!("/clusters/{index}"), &raw.repositories);
+        if raw.in_cluster == raw.kubeconfig.is_some() {
+            at.error(&format!("/clusters/{index}"), "write either kubeconfig or inCluster: true");
+        }
+    }
+    let registries: Vec<Option<Registry>> =
+        registries.into_iter().enumerate().map(|(index, raw)| registry(at, &format!("/registries/{index}"), raw)).collect();
+    let listen = server.and_then(|server| server.listen).unwrap_or_else(|| "127.0.0.1:8080".to_owned());
+    let listen =
+        at.check("/server/listen", listen.parse().map_err(|_| format!("{listen:?} is no address and port, as \"127.0.0.1:8080\"")));
+    Some(Process {
+        repositories: repositories?,
+        registries: registries.into_iter().collect::<Option<_>>()?,
+        clusters: clusters
+            .into_iter()
+            .map(|raw::Cluster { name, kubeconfig, context, in_cluster: _, repositories }| Cluster {
+                name,
+                kubeconfig,
+                context,
+                repositories,
+            })
+            .collect(),
+        listen: listen?,
+        store,
+    })
+}
+
+fn template(text: &str) -> Result<(), String> {
+    minijinja::Environment::new().template_from_str(text).map(drop).map_err(|error| format!("not a Jinja template: {error}"))
+}
+
+/// The schemes of Git remotes that are spoken.
+const SCHEMES: [&str; 4] = ["https://", "http://", "ssh://", "file://"];
+
+fn repository(at: &mut Reader<'_>, pointer: &str, raw: raw::Repository) -> Option<ConfigRepository> {
+    let raw::Repository { name, url, branch, policies, author, signing_key, basic, token, ssh, ca_file, proxy, interval, message, forge } =
+        raw;
+    let scp_like = !url.contains("://") && url.contains('@') && url.contains(':');
+    let is_ssh = url.starts_with("ssh://") || scp_like;
+    if !SCHEMES.iter().any(|scheme| url.starts_with(scheme)) && !scp_like {
+        at.error(&format!("{pointer}/url"), "write an address as https://…, ssh://…, git@host:path or file:///…");
+    }
+    if !is_ssh && url.split("://").nth(1).is_some_and(|rest| rest.split('/').next().is_some_and(|host| host.contains('@'))) {
+        at.error(&format!("{pointer}/url"), "user and password do not belong into the URL; write basic: or token: beside it");
+    }
+    let access = match (basic, token, ssh) {
+        (None, None, None) if is_ssh => Some(Access::Ssh { identity: None, known_hosts: None }),
+        (None, None, None) => Some(Access::Anonymous),
+        (Some(raw::Basic { username, password }), None, None) if !is_ssh => Some(Access::Basic { username, password }),
+        (None, Some(token), None) if !is_ssh => Some(Access::Basic { username: "x-access-token".to_owned(), password: token }),
+        (None, None, Some(raw::Ssh { identity, known_hosts })) if is_ssh => Some(Access::Ssh { identity, known_hosts }),
+        _ => {
+            at.error(pointer, "write one of basic, token (for https) or ssh (for ssh URLs)");
+            None
+        }
+    };
+    let interval = match interval {
+        None => Some(Duration::from_secs(60)),
+        Some(text) => at.check(&format!("{pointer}/interval"), schedule::duration(&text)),
+    };
+    let policies = match policies {
+        None => None,
+        Some(folder) => Some(super::application::folder(at, &format!("{pointer}/policies"), &folder)?).filter(|folder| !folder.is_empty()),
+    };
+    if let Some(message) = &message {
+        at.check(&format!("{pointer}/message"), template(message));
+    }
+    let author = author.map_or_else(default_author, |raw::Author { name, email }| Author { name, email });
+    if [&author.name, &author.email].iter().any(|text| text.trim().is_empty() || text.contains(['<', '>', '\n', '\0'])) {
+        at.error(&format!("{pointer}/author"), "name and email must be written, without '<', '>' and line ends");
+    }
+    let name = name.unwrap_or_else(|| {
+        let last = url.trim_end_matches('/').rsplit(['/', ':']).next().unwrap_or_default();
+        last.trim_end_matches(".git").to_owned()
+    });
+    let branch = branch.unwrap_or_else(|| "main".to_owned());
+    if branch.is_empty()
+        || branch.starts_with('-')
+        || branch.contains("..")
+        || branch.contains([' ', '~', '^', ':', '?', '*', '[', '\\', '\n'])
+    {
+        at.error(&format!("{pointer}/branch"), format!("{branch:?} is no branch name"));
+    }
+    Some(ConfigRepository {
+        name,
+        url,
+        branch,
+        policies,
+        author,
+        signing_key: signing_key.map(|raw::SigningKey { key, passphrase }| SigningKey { key, passphrase }),
+        access: access?,
+        ca_file,
+        proxy,
+        interval: interval?,
+        message,
+        forge: forge.is_some(),
+    })
+}
+
+/// Whose name commits carry where none is written.
+pub fn default_author() -> Author {
+    Author { name: "tagboat".to_owned(), email: "tagboat@localhost".to_owned() }
+}
+
+fn registry(at: &mut Reader<'_>, pointer: &str, raw: raw::Registry) -> Option<Registry> {
+    let raw::Registry { prefix, credentials, insecure, ca_file, proxy, requests_per_second, concurrency, repositories, push_time } = raw;
+    if prefix.is_empty() || prefix.contains("://") || prefix.contains(' ') {
+        at.error(
+            &format!("{pointer}/prefix"),
+            format!("{prefix:?} must be a host, or a host and a path, without a scheme: \"ghcr.io/acme\""),
+        );
+    }
+    let credentials = match credentials {
+        None => Some(Credentials::Anonymous),
+        Some(raw::Credentials { basic: Some(raw::Basic { username, password }), token: None, docker_config: None, helper: None }) => {
+            Some(Credentials::Basic { username, password })
+        }
+        Some(raw::Credentials { basic: None, token: Some(token), docker_config: None, helper: None }) => Some(Credentials::Token(token)),
+        Some(raw::Credentials { basic: None, token: None, docker_config: Some(path), helper: None }) => {
+            Some(Credentials::DockerConfig(path))
+        }
+        Some(raw::Credentials { basic: None, token: None, docker_config: None, helper: Some(helper) }) => {
+            if !helper.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_')) || helper.is_empty() {
+                at.error(&format!("{pointer}/credentials/helper"), "write the name after docker-credential-, as \"ecr-login\"");
+            }
+            Some(Credentials::Helper(helper))
+        }
+        Some(_) => {
+            at.error(&format!("{pointer}/credentials"), "write exactly one of basic, token, dockerConfig, helper");
+            None
+        }
+    };
+    Some(Registry {
+        prefix,
+        credentials: credentials?,
+        insecure,
+        ca_file,
+        proxy,
+        requests_per_second,
+        concurrency: concurrency.map(|concurrency| concurrency as usize),
+        repositories,
+        push_time,
+    })
+}

@@ -1,0 +1,339 @@
+//! The shapes of the three kinds as they are written, for serde and for the JSON schema. Checked values are in the
+//! files beside this one; nothing else reads these.
+
+use schemars::JsonSchema;
+use serde::Deserialize;
+use std::collections::BTreeMap;
+
+/// What every kind has: its name and labels.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub(crate) struct Metadata {
+    /// The name: lower-case letters, digits, '-' and '.'.
+    pub name: String,
+    /// The namespace; "default" where none is written.
+    pub namespace: Option<String>,
+    /// Labels for selectors.
+    #[serde(default)]
+    pub labels: BTreeMap<String, String>,
+    /// Annotations are for people and other tools; tagboat does not read them.
+    #[serde(default)]
+    #[allow(dead_code, reason = "allowed so that other tools can annotate declarations")]
+    pub annotations: BTreeMap<String, String>,
+}
+
+/// One whole declaration.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub(crate) struct Declaration<Spec> {
+    #[allow(dead_code, reason = "part of the schema; the reader has looked at it already")]
+    pub api_version: ApiVersion,
+    #[allow(dead_code, reason = "part of the schema; the reader has looked at it already")]
+    pub kind: String,
+    pub metadata: Metadata,
+    pub spec: Spec,
+}
+
+#[derive(Debug, Deserialize, JsonSchema)]
+pub(crate) enum ApiVersion {
+    #[serde(rename = "tagboat.dev/v1alpha1")]
+    V1Alpha1,
+}
+
+/// Which tag of a repository is wanted.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub(crate) struct PolicySpec {
+    /// The repository without a tag, as "ghcr.io/stefanprodan/podinfo".
+    pub image: String,
+    /// Scan this often: "5m", "1h30m". The default is 5m. Not together with schedule.
+    pub interval: Option<String>,
+    /// Scan at the times of this five-field cron line.
+    pub schedule: Option<String>,
+    /// The time zone of the schedule, as "Europe/Berlin"; UTC where none is written.
+    pub time_zone: Option<String>,
+    /// Which tags take part, and which part of them is compared.
+    pub filter_tags: Option<FilterTags>,
+    /// How one of them is chosen: exactly one way.
+    pub policy: Choice,
+    /// Whether the digest is written beside the tag. Always is the default of a digest policy, else Never.
+    pub digest_reflection_policy: Option<DigestReflection>,
+    /// A tag that lacks one of these platforms is not chosen.
+    #[serde(default)]
+    pub platforms: Vec<String>,
+    /// How long a tag must have been seen with its digest before it is chosen: "72h".
+    pub minimum_age: Option<String>,
+    /// Tags never to choose, word for word.
+    #[serde(default)]
+    pub ignore_tags: Vec<String>,
+    /// Stop scanning and updating.
+    #[serde(default)]
+    pub suspend: bool,
+}
+
+/// Which tags take part.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub(crate) struct FilterTags {
+    /// A regular expression in RE2 syntax, not anchored.
+    pub pattern: Option<String>,
+    /// What is compared, from the groups of the pattern: "$1", "$name", "${name}".
+    pub extract: Option<String>,
+    /// Regular expressions: a tag matching one takes no part.
+    #[serde(default)]
+    pub exclude: Vec<String>,
+}
+
+/// Exactly one way to choose.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[schemars(extend("minProperties" = 1, "maxProperties" = 1))]
+pub(crate) struct Choice {
+    /// The greatest version in a range.
+    pub semver: Option<Semver>,
+    /// The greatest or least number.
+    pub numerical: Option<Ordered>,
+    /// The last or first in the order of bytes.
+    pub alphabetical: Option<Ordered>,
+    /// The most recently created image.
+    pub newest: Option<Newest>,
+    /// The digest that one tag stands for at present.
+    pub digest: Option<FollowDigest>,
+}
+
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Semver {
+    /// A range as Masterminds/semver reads it: ">=6.0.0 <7.0.0", "~1.2", "1.x || >=2.5.0-0".
+    pub range: String,
+}
+
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Ordered {
+    /// asc (the default) chooses the last, desc the first.
+    #[serde(default)]
+    pub order: Order,
+}
+
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum Order {
+    #[default]
+    Asc,
+    Desc,
+}
+
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Newest {}
+
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct FollowDigest {
+    /// The tag to follow, as "latest".
+    pub tag: String,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, JsonSchema)]
+pub(crate) enum DigestReflection {
+    Never,
+    IfNotPresent,
+    Always,
+}
+
+/// Where and how chosen tags are written.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub(crate) struct EnvironmentSpec {
+    /// Globs from the root of the repository: "envs/dev/**"; with '!' in front they take files out again.
+    pub paths: Vec<String>,
+    /// The policies that apply here; all where none is written.
+    pub policy_selector: Option<Selector>,
+    /// auto (the default): every reference to a policy's repository; markers: only marked ones.
+    #[serde(default)]
+    pub references: References,
+    /// How changes are written.
+    pub update: Update,
+    /// Stop updating.
+    #[serde(default)]
+    pub suspend: bool,
+}
+
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum References {
+    #[default]
+    Auto,
+    Markers,
+}
+
+/// A label selector as Kubernetes has it.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub(crate) struct Selector {
+    /// Labels that must be there with these values.
+    #[serde(default)]
+    pub match_labels: BTreeMap<String, String>,
+    /// Conditions that must hold.
+    #[serde(default)]
+    pub match_expressions: Vec<Expression>,
+}
+
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Expression {
+    /// The label.
+    pub key: String,
+    /// How it is compared.
+    pub operator: Operator,
+    /// With In and NotIn: the values.
+    #[serde(default)]
+    pub values: Vec<String>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, JsonSchema)]
+pub(crate) enum Operator {
+    In,
+    NotIn,
+    Exists,
+    DoesNotExist,
+}
+
+/// How changes are written.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub(crate) struct Update {
+    /// commit: straight to the branch; pullRequest: for review.
+    pub via: Via,
+    /// What shares one commit or request: all (the default), policy or directory.
+    #[serde(default)]
+    pub group: Group,
+    /// When commits and merges may happen; always where none is written.
+    #[serde(default)]
+    pub windows: Vec<Window>,
+    /// Whether a lower version than the present one may be written.
+    #[serde(default)]
+    pub allow_downgrade: bool,
+    /// How requests look. Only with via: pullRequest.
+    pub request: Option<Request>,
+    /// Which requests merge by themselves. Only with via: pullRequest.
+    pub auto_merge: Option<AutoMerge>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub(crate) enum Via {
+    Commit,
+    PullRequest,
+}
+
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum Group {
+    #[default]
+    All,
+    Policy,
+    Directory,
+}
+
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub(crate) struct Window {
+    /// When the window opens: a five-field cron line.
+    pub cron: String,
+    /// How long it stays open: "8h".
+    pub duration: String,
+    /// The time zone of the line, as "Europe/Berlin"; UTC where none is written.
+    pub time_zone: Option<String>,
+}
+
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub(crate) struct Request {
+    /// Labels to set.
+    #[serde(default)]
+    pub labels: Vec<String>,
+    /// People and teams ("team/platform") to ask.
+    #[serde(default)]
+    pub reviewers: Vec<String>,
+    /// Open as a draft.
+    #[serde(default)]
+    pub draft: bool,
+    /// How to merge.
+    pub merge_method: Option<MergeMethod>,
+    /// The most requests open at a time.
+    #[schemars(range(min = 1))]
+    pub max_open: Option<u32>,
+    /// The most requests opened in an hour.
+    #[schemars(range(min = 1))]
+    pub per_hour: Option<u32>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum MergeMethod {
+    Merge,
+    Squash,
+    Rebase,
+}
+
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub(crate) struct AutoMerge {
+    /// The kinds of step that may merge.
+    #[schemars(length(min = 1))]
+    pub bump: Vec<Bump>,
+    /// How old every chosen tag must be.
+    pub minimum_age: Option<String>,
+    /// Whether checks must be there and green; true where nothing is written.
+    pub require_checks: Option<bool>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum Bump {
+    Major,
+    Minor,
+    Patch,
+    Digest,
+    Other,
+}
+
+/// What is applied where.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub(crate) struct ApplicationSpec {
+    /// The Environment it belongs to.
+    pub environment: String,
+    /// The folder of its manifests, from the root of the repository.
+    pub path: String,
+    /// A cluster of tagboat.yaml, by name.
+    pub cluster: String,
+    /// Where namespaced objects go that name no namespace.
+    pub target_namespace: Option<String>,
+    /// Whether objects that vanish from the manifests are deleted.
+    #[serde(default)]
+    pub prune: bool,
+    /// Whether the outcome waits for the health of the objects.
+    #[serde(default)]
+    pub wait: bool,
+    /// How long to wait: "5m".
+    pub timeout: Option<String>,
+    /// Applications that must be healthy first, as "namespace/name".
+    #[serde(default)]
+    pub depends_on: Vec<String>,
+    /// The service account to act as.
+    pub service_account_name: Option<String>,
+    /// What happens to the objects when the Application is deleted: Orphan (the default) or Delete.
+    pub deletion_policy: Option<DeletionPolicy>,
+    /// Stop applying.
+    #[serde(default)]
+    pub suspend: bool,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, JsonSchema)]
+pub(crate) enum DeletionPolicy {
+    Orphan,
+    Delete,
+}

@@ -1,0 +1,3 @@
+//! One module a room.
+
+mod declare_cases;
