@@ -39,6 +39,7 @@ pub mod declare;
 pub mod error;
 pub mod image;
 pub mod name;
+pub mod policy;
 pub mod schedule;
 pub mod secret;
 pub mod version;

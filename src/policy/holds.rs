@@ -1,0 +1,101 @@
+//! What reverts hold back.
+//!
+//! A version that a person took back stays away until something newer comes, or somebody brings it back. The history
+//! of the branch says so; nothing else is remembered.
+
+use super::{Standing, standing};
+use crate::declare::{Choice, ImagePolicy};
+use jiff::Timestamp;
+use std::fmt;
+
+/// One change of one reference in one commit of the first-parent history.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Move {
+    /// The commit.
+    pub commit: String,
+    /// Who wrote it.
+    pub author: String,
+    /// When.
+    pub time: Timestamp,
+    /// Whether the message has a `Tagboat-Update` trailer: the bot's own.
+    pub by_bot: bool,
+    /// What stood there before: a tag, or for digest policies a digest.
+    pub old: String,
+    /// What stands there after.
+    pub new: String,
+}
+
+/// A held value, and whose commit holds it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Hold {
+    /// The version taken back: everything up to it is held. For policies without order it alone.
+    pub value: String,
+    /// What was written instead.
+    pub instead: String,
+    /// The commit that took it back.
+    pub commit: String,
+    /// Who wrote that commit.
+    pub author: String,
+    /// When.
+    pub time: Timestamp,
+}
+
+/// The holds of one policy in one Environment.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Holds {
+    all: Vec<Hold>,
+}
+
+impl Holds {
+    /// Whether nothing is held.
+    pub fn is_empty(&self) -> bool {
+        self.all.is_empty()
+    }
+
+    /// The holds.
+    pub fn iter(&self) -> impl Iterator<Item = &Hold> {
+        self.all.iter()
+    }
+
+    /// The hold that keeps a value back, if one does.
+    pub fn holding(&self, policy: &ImagePolicy, value: &str) -> Option<&Hold> {
+        self.all.iter().find(|hold| {
+            hold.value == value || (ordered(policy) && matches!(standing(policy, value, &hold.value), Standing::Newer | Standing::Equal))
+        })
+    }
+}
+
+fn ordered(policy: &ImagePolicy) -> bool {
+    matches!(policy.choice, Choice::Semver(_) | Choice::Numerical(_) | Choice::Alphabetical(_))
+}
+
+/// Folds the moves of a policy's references in an Environment, oldest first, into what is held now.
+pub fn holds(policy: &ImagePolicy, moves: &[Move]) -> Holds {
+    let mut all: Vec<Hold> = Vec::new();
+    for step in moves {
+        // Whoever brings a held value back, or goes beyond it, lifts the hold: a person, or the bot asked to release.
+        all.retain(|hold| {
+            let reached = hold.value == step.new
+                || (ordered(policy) && matches!(standing(policy, &hold.value, &step.new), Standing::Newer | Standing::Equal));
+            !reached
+        });
+        let taken_back = match ordered(policy) {
+            true => standing(policy, &step.old, &step.new) == Standing::Lower,
+            false => step.old != step.new,
+        };
+        if taken_back && !step.by_bot {
+            let Move { commit, author, time, old, new, .. } = step.clone();
+            all.push(Hold { value: old, instead: new, commit, author, time });
+        }
+    }
+    Holds { all }
+}
+
+impl fmt::Display for Hold {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Hold { value, instead, commit, author, time } = self;
+        let commit = &commit[..commit.len().min(10)];
+        let author: String = author.chars().filter(|c| !c.is_control()).collect();
+        write!(f, "{author} went back from {value} to {instead} in {commit} of {}", time.strftime("%Y-%m-%d"))
+    }
+}

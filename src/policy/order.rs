@@ -1,0 +1,173 @@
+//! What tags are ordered by, and the filters before that.
+
+use super::Refusal;
+use crate::{
+    declare::{Choice, Filter, ImagePolicy, Order},
+    version::{self, Version},
+};
+use jiff::Timestamp;
+use std::{borrow::Cow, cmp::Ordering};
+
+/// What a candidate is ordered by.
+#[derive(Debug, Clone)]
+pub(super) enum Key<'a> {
+    /// The numbers, and the start of the pre-release in the text that was compared.
+    Version {
+        numbers: [u64; 3],
+        pre: Cow<'a, str>,
+    },
+    /// Decimal digits without leading zeros: compared by length, then bytewise, so exactly.
+    Number(Cow<'a, str>),
+    Text(Cow<'a, str>),
+    Date(Timestamp),
+}
+
+/// How a chosen value stands to a present one, by the policy's own order.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Standing {
+    /// The chosen one comes later in the order.
+    Newer,
+    /// They compare equal, whatever their spelling.
+    Equal,
+    /// The chosen one comes earlier: writing it would be a downgrade.
+    Lower,
+    /// The policy cannot order the present value.
+    Unorderable,
+}
+
+impl Key<'_> {
+    /// The order of two keys of one policy.
+    pub fn compare(&self, other: &Key<'_>) -> Ordering {
+        match (self, other) {
+            (Key::Version { numbers, pre }, Key::Version { numbers: other_numbers, pre: other_pre }) => {
+                let version = Version { numbers: *numbers, pre };
+                version.precedence(&Version { numbers: *other_numbers, pre: other_pre })
+            }
+            (Key::Number(left), Key::Number(right)) => left.len().cmp(&right.len()).then_with(|| left.cmp(right)),
+            (Key::Text(left), Key::Text(right)) => left.cmp(right),
+            (Key::Date(left), Key::Date(right)) => left.cmp(right),
+            // One policy makes keys of one kind.
+            _ => Ordering::Equal,
+        }
+    }
+}
+
+/// The filters and the kind of the policy: a key to order by, or why the tag takes no part.
+pub(super) fn examine<'a>(policy: &ImagePolicy, tag: &'a str) -> Result<Key<'a>, Refusal> {
+    if policy.ignore.iter().any(|ignored| ignored.as_str() == tag) {
+        return Err(Refusal::Ignored);
+    }
+    let text = filtered(&policy.filter, tag)?;
+    key(policy, text, true)
+}
+
+/// Whether a tag is below `best` by its numbers alone: most tags of a large repository are, and nothing else of them
+/// needs to be looked at. Only where the tag itself is compared.
+pub(super) fn surely_below(policy: &ImagePolicy, tag: &str, best: &Key<'_>) -> bool {
+    match (&policy.choice, best) {
+        (Choice::Semver(_), Key::Version { numbers, .. }) if policy.filter.extract.is_none() => {
+            version::split(tag).is_ok_and(|(candidate, _)| candidate < *numbers)
+        }
+        _ => false,
+    }
+}
+
+/// The text that is compared, if the tag takes part.
+fn filtered<'a>(filter: &Filter, tag: &'a str) -> Result<Cow<'a, str>, Refusal> {
+    if let Some(excluded) = filter.exclude.iter().find(|exclude| exclude.is_match(tag)) {
+        return Err(Refusal::Excluded { pattern: excluded.as_str().to_owned() });
+    }
+    let Some(pattern) = &filter.pattern else { return Ok(Cow::Borrowed(tag)) };
+    if !pattern.is_match(tag) {
+        return Err(Refusal::Unmatched { pattern: pattern.as_str().to_owned() });
+    }
+    match &filter.extract {
+        None => Ok(Cow::Borrowed(tag)),
+        Some(extract) => {
+            let mut text = String::new();
+            if let Some(groups) = pattern.captures(tag) {
+                groups.expand(extract, &mut text);
+            }
+            Ok(Cow::Owned(text))
+        }
+    }
+}
+
+fn key<'a>(policy: &ImagePolicy, text: Cow<'a, str>, in_range: bool) -> Result<Key<'a>, Refusal> {
+    match &policy.choice {
+        Choice::Semver(range) => {
+            let version = Version::of_tag(&text).map_err(|why| Refusal::NoVersion { why })?;
+            if in_range && !range.contains(&version) {
+                let pre_release = !version.pre.is_empty() && range.contains(&Version { pre: "", ..version });
+                return Err(if pre_release {
+                    Refusal::PreRelease { range: range.to_string() }
+                } else {
+                    Refusal::OutOfRange { range: range.to_string() }
+                });
+            }
+            let numbers = version.numbers;
+            let pre = if version.pre.is_empty() {
+                Cow::Borrowed("")
+            } else {
+                match &text {
+                    Cow::Borrowed(text) => Cow::Borrowed(Version::of_tag(text).map_err(|why| Refusal::NoVersion { why })?.pre),
+                    Cow::Owned(_) => Cow::Owned(version.pre.to_owned()),
+                }
+            };
+            Ok(Key::Version { numbers, pre })
+        }
+        Choice::Numerical(_) => {
+            if text.is_empty() || !text.bytes().all(|b| b.is_ascii_digit()) {
+                return Err(Refusal::NoNumber);
+            }
+            Ok(Key::Number(match text {
+                Cow::Borrowed(text) => Cow::Borrowed(text.trim_start_matches('0')),
+                Cow::Owned(text) => Cow::Owned(text.trim_start_matches('0').to_owned()),
+            }))
+        }
+        // Dates are put to candidates of newest once they are known.
+        Choice::Alphabetical(_) | Choice::Newest | Choice::Digest(_) => Ok(Key::Text(text)),
+    }
+}
+
+/// How `chosen` stands to `present`. A present value need not be in the range of the policy, but must be of its kind.
+pub fn standing(policy: &ImagePolicy, present: &str, chosen: &str) -> Standing {
+    if present == chosen {
+        return Standing::Equal;
+    }
+    let descending = match &policy.choice {
+        // What was created last has been chosen; there is no order between single tags.
+        Choice::Newest => return Standing::Newer,
+        Choice::Digest(_) => return Standing::Unorderable,
+        Choice::Numerical(order) | Choice::Alphabetical(order) => *order == Order::Descending,
+        Choice::Semver(_) => false,
+    };
+    let text = |tag| match &policy.filter.extract {
+        // Without extract the tag itself is compared, so a present tag that the filter would refuse has a place, too.
+        None => Ok(Cow::Borrowed(tag)),
+        Some(_) => filtered(&policy.filter, tag),
+    };
+    let keys = (text(present).and_then(|text| key(policy, text, false)), text(chosen).and_then(|text| key(policy, text, false)));
+    let (Ok(present), Ok(chosen)) = keys else { return Standing::Unorderable };
+    let order = chosen.compare(&present);
+    match if descending { order.reverse() } else { order } {
+        Ordering::Greater => Standing::Newer,
+        Ordering::Equal => Standing::Equal,
+        Ordering::Less => Standing::Lower,
+    }
+}
+
+/// What a policy wants, in words that complete a sentence.
+pub(super) fn wanted(policy: &ImagePolicy) -> String {
+    let kind = match &policy.choice {
+        Choice::Semver(range) => format!("versions in {:?} are wanted", range.to_string()),
+        Choice::Numerical(_) => "numbers are wanted".to_owned(),
+        Choice::Alphabetical(_) => "the tags are compared bytewise".to_owned(),
+        Choice::Newest => "images with a creation date are wanted".to_owned(),
+        Choice::Digest(tag) => format!("the tag {tag} is followed"),
+    };
+    match &policy.filter.pattern {
+        Some(pattern) => format!("{kind}, of tags that match {:?}", pattern.as_str()),
+        None => kind,
+    }
+}
