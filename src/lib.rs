@@ -35,6 +35,7 @@
 //! 10. A pass is never dropped between commit and push.
 //! 11. Every error says whose fault it is: [`error::Kind`].
 
+pub mod cli;
 pub mod declare;
 pub mod error;
 pub mod image;

@@ -1,3 +1,7 @@
 //! The `tagboat` program: a doorway to the library.
 
-fn main() {}
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    tagboat::cli::main()
+}

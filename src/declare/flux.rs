@@ -185,6 +185,15 @@ impl Flux {
         });
     }
 
+    /// Gives policies that refer to no known ImageRepository one that excludes what Flux excludes by itself.
+    pub fn keep_lone_policies(&mut self) {
+        for Pending { policy, repository, .. } in &self.pending {
+            let exclude = pattern(EXCLUDED).into_iter().collect();
+            let lone = ImageRepository { image: policy.image.clone(), interval: Duration::from_secs(300), exclude, suspend: false };
+            self.repositories.entry(repository.clone()).or_insert(lone);
+        }
+    }
+
     /// The policies, each with the repository it refers to; and a mistake for each that refers to none.
     pub fn policies(&mut self) -> (Vec<ImagePolicy>, Vec<Mistake>) {
         let (mut policies, mut mistakes) = (Vec::new(), Vec::new());

@@ -67,11 +67,23 @@ pub fn may_declare(path: &str, bytes: &[u8]) -> bool {
 /// Reads files, each with its path from the root of the repository. `branch` is the one the process file names, for
 /// the check of imported automations; without it that check rests.
 pub fn read<'f>(files: impl IntoIterator<Item = (&'f str, &'f [u8])>, branch: Option<&str>) -> Declarations {
+    collect(files, branch).finish()
+}
+
+/// Reads files of which only the policies matter, and of those only how they choose: a policy of Flux may come
+/// without its ImageRepository.
+pub fn read_policies<'f>(files: impl IntoIterator<Item = (&'f str, &'f [u8])>) -> Declarations {
+    let mut all = collect(files, None);
+    all.flux.keep_lone_policies();
+    all.finish()
+}
+
+fn collect<'f>(files: impl IntoIterator<Item = (&'f str, &'f [u8])>, branch: Option<&str>) -> Collected {
     let mut all = Collected::default();
     for (path, bytes) in files {
         all.file(path, bytes, branch);
     }
-    all.finish()
+    all
 }
 
 #[derive(Default)]

@@ -1,0 +1,84 @@
+//! The command line: what was typed → what is needed, and the answer as text or JSON. One file a subcommand.
+
+mod completions;
+mod schema;
+mod screen;
+mod select;
+
+pub use screen::{Failure, Screen};
+
+use clap::{Parser, Subcommand, ValueEnum};
+use std::process::ExitCode;
+
+/// How a command ended, as its exit code.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[repr(u8)]
+pub enum Exit {
+    /// Done; nothing to do included.
+    Done = 0,
+    /// `check`, `set --check` or `plan --check` found something, `select` chose nothing.
+    Findings = 1,
+    /// A declaration, a file or an argument is wrong.
+    BadInput = 2,
+    /// A registry, a Git server or the network is in trouble.
+    Remote = 3,
+    /// Some of the work was done, some was not.
+    Partly = 4,
+}
+
+const EXIT_CODES: &str = "\
+Exit codes: 0 done, nothing to do included · 1 findings (check, set --check, plan --check found something; select chose \
+nothing) · 2 bad input · 3 remote trouble · 4 partly done";
+
+/// Keep the images of a fleet current: from the registry through Git to the cluster
+#[derive(Debug, Parser)]
+#[command(name = "tagboat", version, after_help = EXIT_CODES, propagate_version = true, subcommand_required = true, arg_required_else_help = true)]
+struct Arguments {
+    /// Print the answer as text or as JSON
+    #[arg(short, long, global = true, value_enum, default_value_t = Output::Text, env = "TAGBOAT_OUTPUT")]
+    output: Output,
+
+    #[command(subcommand)]
+    command: Command,
+}
+
+/// The form of an answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Output {
+    /// For people.
+    Text,
+    /// For programs.
+    Json,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    Select(select::Arguments),
+    Schema(schema::Arguments),
+    Completions(completions::Arguments),
+}
+
+/// Reads the arguments, runs the command, prints what went wrong, and gives the exit code.
+pub fn main() -> ExitCode {
+    let arguments = match Arguments::try_parse() {
+        Ok(arguments) => arguments,
+        Err(error) => {
+            // Help and version are answers, not errors; a closed pipe while printing them is nobody's fault.
+            let _ = error.print();
+            return ExitCode::from(if error.use_stderr() { Exit::BadInput as u8 } else { Exit::Done as u8 });
+        }
+    };
+    let mut screen = Screen::new(arguments.output);
+    let result = match arguments.command {
+        Command::Select(arguments) => select::run(&arguments, &mut screen),
+        Command::Schema(arguments) => schema::run(&arguments, &mut screen),
+        Command::Completions(arguments) => completions::run(&arguments, &mut screen),
+    };
+    match result {
+        Ok(exit) => ExitCode::from(exit as u8),
+        Err(failure) => {
+            screen.failure(&failure);
+            ExitCode::from(failure.exit as u8)
+        }
+    }
+}

@@ -1,0 +1,47 @@
+//! `tagboat schema`.
+
+use super::{Exit, Failure, Screen};
+use crate::declare::{self, Kind};
+use clap::ValueEnum;
+
+/// Print the JSON schema of a kind, for editors
+///
+/// Without a kind: one schema for all kinds of tagboat.dev/v1alpha1. Write the answer to a file and name it at the
+/// top of a declaration: # yaml-language-server: $schema=FILE
+#[derive(Debug, clap::Args)]
+pub struct Arguments {
+    /// The kind
+    #[arg(value_enum, default_value_t = What::All)]
+    kind: What,
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum What {
+    /// Every kind of a config repository
+    All,
+    /// ImagePolicy
+    #[value(name = "ImagePolicy", alias = "imagepolicy")]
+    ImagePolicy,
+    /// Environment
+    #[value(name = "Environment", alias = "environment")]
+    Environment,
+    /// Application
+    #[value(name = "Application", alias = "application")]
+    Application,
+    /// The process file
+    #[value(name = "tagboat.yaml", alias = "tagboat")]
+    Process,
+}
+
+/// Runs the command.
+pub fn run(arguments: &Arguments, screen: &mut Screen) -> Result<Exit, Failure> {
+    let kind = match arguments.kind {
+        What::All => Kind::All,
+        What::ImagePolicy => Kind::ImagePolicy,
+        What::Environment => Kind::Environment,
+        What::Application => Kind::Application,
+        What::Process => Kind::Process,
+    };
+    screen.json(&declare::schema(kind));
+    Ok(Exit::Done)
+}

@@ -1,0 +1,141 @@
+//! Where answers and complaints are printed: answers to standard output, everything else to standard error.
+
+use super::{Exit, Output};
+use crate::error::{Fault, Kind};
+use serde_json::{Value, json};
+use std::{
+    fmt::Display,
+    io::{self, IsTerminal, Write},
+};
+
+/// Standard output and standard error, with the form that was asked for.
+#[derive(Debug)]
+pub struct Screen {
+    output: Output,
+    color: bool,
+}
+
+/// Why a command did not do its work.
+#[derive(Debug)]
+pub struct Failure {
+    /// The exit code.
+    pub exit: Exit,
+    /// What went wrong; the whole chain of causes is shown.
+    pub error: anyhow::Error,
+    /// What to do about it.
+    pub hint: Option<String>,
+}
+
+impl Failure {
+    /// An argument or file is wrong.
+    pub fn input(error: impl Display) -> Self {
+        Self { exit: Exit::BadInput, error: anyhow::anyhow!("{error}"), hint: None }
+    }
+
+    /// The same with advice.
+    pub fn hint(mut self, hint: impl Into<String>) -> Self {
+        self.hint = Some(hint.into());
+        self
+    }
+}
+
+impl<F: Fault> From<F> for Failure {
+    fn from(fault: F) -> Self {
+        let exit = match fault.kind() {
+            Kind::Config => Exit::BadInput,
+            Kind::Remote | Kind::Conflict => Exit::Remote,
+            Kind::Bug => Exit::Partly,
+        };
+        Self { exit, hint: fault.hint(), error: fault.into() }
+    }
+}
+
+/// Colours of the sixteen that every terminal has.
+#[derive(Debug, Clone, Copy)]
+pub enum Color {
+    /// For what was added or went well.
+    Green,
+    /// For what was removed or is wrong.
+    Red,
+    /// For places and headings.
+    Cyan,
+    /// For what matters less.
+    Dim,
+    /// For what matters most.
+    Bold,
+}
+
+impl Screen {
+    /// A screen; colour only on a terminal, and not if `NO_COLOR` is set.
+    pub fn new(output: Output) -> Self {
+        let color =
+            output == Output::Text && io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
+        Self { output, color }
+    }
+
+    /// Whether JSON was asked for.
+    pub fn is_json(&self) -> bool {
+        self.output == Output::Json
+    }
+
+    /// Whether a person watches standard error, so that progress is worth drawing.
+    pub fn shows_progress(&self) -> bool {
+        self.output == Output::Text && io::stderr().is_terminal()
+    }
+
+    /// Prints a line of the answer. A closed pipe ends the program quietly, as it does others.
+    pub fn line(&mut self, text: impl Display) {
+        self.print(format_args!("{text}\n"));
+    }
+
+    /// Prints text as it is.
+    pub fn print(&mut self, text: impl Display) {
+        let mut out = io::stdout().lock();
+        if write!(out, "{text}").and_then(|()| out.flush()).is_err_and(|error| error.kind() == io::ErrorKind::BrokenPipe) {
+            std::process::exit(Exit::Done as i32);
+        }
+    }
+
+    /// Prints the whole answer as JSON.
+    pub fn json(&mut self, value: &impl serde::Serialize) {
+        match serde_json::to_string_pretty(value) {
+            Ok(text) => self.line(text),
+            Err(error) => self.note(format_args!("error: the answer is no JSON: {error}")),
+        }
+    }
+
+    /// Prints a line beside the answer.
+    #[allow(clippy::print_stderr, reason = "this is the one place that prints beside the answer")]
+    pub fn note(&mut self, text: impl Display) {
+        eprintln!("{text}");
+    }
+
+    /// Prints why the command did not do its work: the causes in one line, the advice in another.
+    pub fn failure(&mut self, failure: &Failure) {
+        let Failure { exit, error, hint } = failure;
+        if self.is_json() {
+            let message = format!("{error:#}");
+            self.json(&json!({"error": {"message": message, "hint": hint.clone().map_or(Value::Null, Value::from), "exit": *exit as u8}}));
+            return;
+        }
+        self.note(format_args!("error: {error:#}"));
+        if let Some(hint) = hint {
+            self.note(format_args!("hint: {hint}"));
+        }
+    }
+
+    /// Text in colour, where colour is shown.
+    pub fn paint(&self, color: Color, text: impl Display) -> String {
+        if !self.color {
+            return text.to_string();
+        }
+        let code = match color {
+            Color::Green => 32,
+            Color::Red => 31,
+            Color::Cyan => 36,
+            Color::Dim => 2,
+            Color::Bold => 1,
+        };
+        format!("\x1b[{code}m{text}\x1b[0m")
+    }
+}
