@@ -17,6 +17,7 @@
 //! | [`image`] | the words: repository, tag, digest, image reference, platform | pure |
 //! | [`name`] | `namespace/name` of declared things | pure |
 //! | [`yaml`] | text → a tree in which everything knows its place | pure |
+//! | [`references`] | file bytes → the image references in them, and why each was found | pure |
 //!
 //! # Rules
 //!
@@ -35,4 +36,5 @@
 pub mod error;
 pub mod image;
 pub mod name;
+pub mod references;
 pub mod yaml;
