@@ -20,6 +20,7 @@
 //! | [`schedule`] | intervals, cron lines and windows | pure |
 //! | [`yaml`] | text → a tree in which everything knows its place | pure |
 //! | [`secret`] | passwords and tokens that cannot be printed | pure |
+//! | [`references`] | file bytes → the image references in them, and why each was found | pure |
 //!
 //! # Rules
 //!
@@ -44,4 +45,5 @@ pub mod policy;
 pub mod schedule;
 pub mod secret;
 pub mod version;
+pub mod references;
 pub mod yaml;

@@ -28,6 +28,8 @@ pub struct Stream<'s> {
     /// The root of each document; [`NONE`] for one without content.
     roots: Vec<u32>,
     comments: Vec<Comment>,
+    /// The parser's number of an anchor and the node it is set on, in the order of the text.
+    anchors: Vec<(usize, u32)>,
 }
 
 /// A comment, from its `#` to the end of its line.
@@ -95,20 +97,27 @@ pub fn parse(source: &str) -> Result<Stream<'_>, YamlError> {
     }
     // A long licence or changelog at the head of a file is ordinary; its length bounds what is buffered.
     let options = granit_parser::options! { max_buffered_comment_events: usize::MAX };
-    let mut stream = Stream { source, nodes: Vec::with_capacity(source.len() / 24), cooked: vec![], roots: vec![], comments: vec![] };
+    let mut stream =
+        Stream { source, nodes: Vec::with_capacity(source.len() / 24), cooked: vec![], roots: vec![], comments: vec![], anchors: vec![] };
     let mut open: Vec<u32> = Vec::with_capacity(16);
     for event in Parser::new_from_str_with_options(source, options) {
         let (event, span) = event?;
         match event {
-            Event::Scalar(value, style, anchor, _) => stream.push_scalar(&value, style, anchor != 0, &span),
-            Event::Alias(_) | Event::UnresolvedAlias(_) => stream.push(Kind::Alias, false, &span),
+            Event::Scalar(value, style, anchor, _) => stream.push_scalar(&value, style, anchor, &span),
+            Event::Alias(anchor) => {
+                stream.push(Kind::Alias, 0, &span);
+                let target = stream.anchors.binary_search_by_key(&anchor, |entry| entry.0).ok().map(|found| stream.anchors[found].1);
+                if let Some(node) = stream.nodes.last_mut() {
+                    node.text = target.unwrap_or(NONE);
+                }
+            }
             Event::MappingStart(style, anchor, _) => {
                 open.push(small(stream.nodes.len()));
-                stream.push(Kind::Mapping { flow: style == StructureStyle::Flow }, anchor != 0, &span);
+                stream.push(Kind::Mapping { flow: style == StructureStyle::Flow }, anchor, &span);
             }
             Event::SequenceStart(style, anchor, _) => {
                 open.push(small(stream.nodes.len()));
-                stream.push(Kind::Sequence { flow: style == StructureStyle::Flow }, anchor != 0, &span);
+                stream.push(Kind::Sequence { flow: style == StructureStyle::Flow }, anchor, &span);
             }
             Event::MappingEnd | Event::SequenceEnd => {
                 let next = small(stream.nodes.len());
@@ -154,6 +163,11 @@ impl<'s> Stream<'s> {
         (0..small(self.nodes.len())).map(|at| Node { stream: self, at })
     }
 
+    /// The node whose [`Node::id`] is `id`.
+    pub fn node(&self, id: u32) -> Option<Node<'_>> {
+        ((id as usize) < self.nodes.len()).then_some(Node { stream: self, at: id })
+    }
+
     /// All comments in the order of the text.
     pub fn comments(&self) -> &[Comment] {
         &self.comments
@@ -169,14 +183,17 @@ impl<'s> Stream<'s> {
         line_column(self.source, byte)
     }
 
-    fn push(&mut self, kind: Kind, anchored: bool, span: &Span) {
+    fn push(&mut self, kind: Kind, anchor: usize, span: &Span) {
         let (start, end) = bytes(span);
         let next = small(self.nodes.len()) + 1;
         let (line, column) = (small(span.start.line()), small(span.start.col() + 1));
-        self.nodes.push(Raw { start, end, text: start, length: 0, next, line, column, kind, anchored, cooked: false });
+        self.nodes.push(Raw { start, end, text: start, length: 0, next, line, column, kind, anchored: anchor != 0, cooked: false });
+        if anchor != 0 {
+            self.anchors.push((anchor, next - 1));
+        }
     }
 
-    fn push_scalar(&mut self, value: &str, style: ScalarStyle, anchored: bool, span: &Span) {
+    fn push_scalar(&mut self, value: &str, style: ScalarStyle, anchor: usize, span: &Span) {
         let style = match style {
             ScalarStyle::SingleQuoted => Style::SingleQuoted,
             ScalarStyle::DoubleQuoted => Style::DoubleQuoted,
@@ -184,7 +201,7 @@ impl<'s> Stream<'s> {
             ScalarStyle::Folded => Style::Folded,
             _ => Style::Plain,
         };
-        self.push(Kind::Scalar(style), anchored, span);
+        self.push(Kind::Scalar(style), anchor, span);
         let Some(node) = self.nodes.last_mut() else { return };
         if node.start == node.end && style == Style::Plain {
             return;

@@ -57,7 +57,7 @@ impl Style {
 pub(super) struct Raw {
     pub start: u32,
     pub end: u32,
-    /// Where the value lies: a byte of the source, or an index into the cooked values.
+    /// Where the value lies: a byte of the source, or an index into the cooked values; of an alias its target.
     pub text: u32,
     pub length: u32,
     /// The node after this one and everything in it.
@@ -133,6 +133,31 @@ impl<'t> Node<'t> {
     /// A number of the node, unique in its stream and growing in reading order.
     pub fn id(self) -> u32 {
         self.at
+    }
+
+    /// The node that an alias stands for; `None` for anything else.
+    pub fn target(self) -> Option<Node<'t>> {
+        let raw = self.raw();
+        (raw.kind == Kind::Alias && raw.text != NONE).then_some(Node { at: raw.text, ..self })
+    }
+
+    /// The line that people see it begin on: of a block scalar that of its `|` or `>`, else the line of its first byte.
+    pub fn head_line(self) -> u32 {
+        let raw = self.raw();
+        if !self.style().is_some_and(Style::is_block) {
+            return raw.line;
+        }
+        let before = &self.stream.source.as_bytes()[..raw.start as usize];
+        let blank = before.iter().rev().take_while(|byte| byte.is_ascii_whitespace()).count();
+        raw.line - memchr::memchr_iter(b'\n', &before[before.len() - blank..]).count().min(raw.line as usize - 1) as u32
+    }
+
+    /// The line of its last byte; of a block scalar [`Node::head_line`], where its comment can stand.
+    pub fn tail_line(self) -> u32 {
+        match self.style() {
+            Some(style) if style.is_block() => self.head_line(),
+            _ => self.raw().line + memchr::memchr_iter(b'\n', self.written().as_bytes()).count() as u32,
+        }
     }
 
     /// Whether it is a mapping.

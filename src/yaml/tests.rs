@@ -88,3 +88,18 @@ fn long_heads_of_comments_and_many_documents_are_read() {
     assert_eq!(stream.comments().len(), 5_000);
     assert_eq!(stream.document(100_000).unwrap().get("b").unwrap().value(), Some("1"));
 }
+
+#[test]
+fn an_alias_leads_to_what_it_repeats() {
+    let stream = parse("a: &x one\nb: *x\nc: &x {k: two}\nd: *x\n---\ne: &x three\nf: *x\n").unwrap();
+    let written = |document: usize, key: &str| stream.document(document).unwrap().get(key).unwrap().target().map(Node::written);
+    assert_eq!((written(0, "b"), written(0, "d"), written(1, "f")), (Some("one"), Some("{k: two}"), Some("three")));
+    assert_eq!(written(0, "a"), None);
+}
+
+#[test]
+fn a_block_scalar_knows_the_line_of_its_header() {
+    let stream = parse("a: |  # one\n\n\n  x\nb:\n  - >-\n    y\nc: 'z'\n").unwrap();
+    let lines: Vec<_> = stream.nodes().filter(|node| node.value().is_some()).map(|node| (node.line(), node.head_line())).collect();
+    assert_eq!(lines, [(1, 1), (4, 1), (5, 5), (7, 6), (8, 8), (8, 8)]);
+}

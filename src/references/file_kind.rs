@@ -1,0 +1,65 @@
+//! What a file is, judged by its path.
+
+/// What a file is, as far as its path tells. Part of the key under which [`super::find`]'s result is cached.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[repr(u8)]
+pub enum FileKind {
+    /// YAML of any other kind; manifests and Helm values are told apart by their content.
+    Yaml,
+    /// `kustomization.yaml`, or one of the other names that kustomize knows.
+    Kustomization,
+    /// A file under `templates/` of a Helm chart: never edited.
+    ChartTemplate,
+    /// Not read at all.
+    NotYaml,
+}
+
+impl FileKind {
+    /// The kind of the file at `path` (with `/`, from the root of the repository). `has_chart` answers whether a
+    /// directory (without a trailing slash; empty for the root) has a `Chart.yaml`; it is asked only for directories
+    /// that hold a `templates` directory on the way to the file.
+    pub fn of(path: &str, has_chart: impl Fn(&str) -> bool) -> Self {
+        let file = path.rsplit('/').next().unwrap_or(path);
+        let extension = file.rsplit_once('.').map(|(_, extension)| extension);
+        let kustomization = matches!(file, "kustomization.yaml" | "kustomization.yml" | "Kustomization");
+        if !kustomization && !extension.is_some_and(|extension| matches!(extension, "yaml" | "yml" | "YAML" | "YML")) {
+            return FileKind::NotYaml;
+        }
+        let under_templates = path.match_indices("templates/").any(|(at, _)| match path[..at].strip_suffix('/') {
+            Some(parent) => has_chart(parent),
+            None => at == 0 && has_chart(""),
+        });
+        match (under_templates, kustomization) {
+            (true, _) => FileKind::ChartTemplate,
+            (false, true) => FileKind::Kustomization,
+            (false, false) => FileKind::Yaml,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_and_folders_decide() {
+        let chart = |directory: &str| ["charts/app", ""].contains(&directory);
+        for (path, kind) in [
+            ("a/deployment.yaml", FileKind::Yaml),
+            ("a/b.yml", FileKind::Yaml),
+            ("a/kustomization.yaml", FileKind::Kustomization),
+            ("Kustomization", FileKind::Kustomization),
+            ("charts/app/templates/x.yaml", FileKind::ChartTemplate),
+            ("charts/app/templates/deep/er/x.yaml", FileKind::ChartTemplate),
+            ("templates/x.yaml", FileKind::ChartTemplate),
+            ("charts/other/templates/x.yaml", FileKind::Yaml),
+            ("charts/app/my-templates/x.yaml", FileKind::Yaml),
+            ("charts/app/values.yaml", FileKind::Yaml),
+            ("charts/app/templates/_helpers.tpl", FileKind::NotYaml),
+            ("README.md", FileKind::NotYaml),
+            ("yaml", FileKind::NotYaml),
+        ] {
+            assert_eq!(FileKind::of(path, chart), kind, "{path}");
+        }
+    }
+}
