@@ -16,6 +16,10 @@
 //! | [`error`] | what went wrong, and whose fault it is | pure |
 //! | [`image`] | the words: repository, tag, digest, image reference, platform | pure |
 //! | [`name`] | `namespace/name` of declared things | pure |
+//! | [`secret`] | passwords and tokens that do not print themselves | pure |
+//! | [`registry`] | repository → facts: tags, digests, dates, platforms | edge |
+//! | [`store`] | the embedded database: caches and first-seen times | edge |
+//! | [`sandbox`] | a registry in this process (feature `demo`) | edge |
 //!
 //! # Rules
 //!
@@ -34,3 +38,11 @@
 pub mod error;
 pub mod image;
 pub mod name;
+pub mod secret;
+
+pub mod registry;
+
+pub mod store;
+
+#[cfg(feature = "demo")]
+pub mod sandbox;
