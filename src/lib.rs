@@ -21,6 +21,10 @@
 //! | [`yaml`] | text → a tree in which everything knows its place | pure |
 //! | [`secret`] | passwords and tokens that cannot be printed | pure |
 //! | [`references`] | file bytes → the image references in them, and why each was found | pure |
+//! | [`secret`] | passwords and tokens that do not print themselves | pure |
+//! | [`registry`] | repository → facts: tags, digests, dates, platforms | edge |
+//! | [`store`] | the embedded database: caches and first-seen times | edge |
+//! | [`sandbox`] | a registry in this process (feature `demo`) | edge |
 //!
 //! # Rules
 //!
@@ -47,3 +51,11 @@ pub mod secret;
 pub mod version;
 pub mod references;
 pub mod yaml;
+pub mod secret;
+
+pub mod registry;
+
+pub mod store;
+
+#[cfg(feature = "demo")]
+pub mod sandbox;
