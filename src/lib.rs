@@ -20,8 +20,9 @@
 //! | [`schedule`] | intervals, cron lines and windows | pure |
 //! | [`yaml`] | text → a tree in which everything knows its place | pure |
 //! | [`secret`] | passwords and tokens that cannot be printed | pure |
+//! | [`declare`] | files → checked ImagePolicy, Environment, Application, and `tagboat.yaml` | pure |
 //! | [`references`] | file bytes → the image references in them, and why each was found | pure |
-//! | [`secret`] | passwords and tokens that do not print themselves | pure |
+//! | [`policy`] | policy + facts + present value + holds → a choice, or the facts it needs | pure |
 //! | [`registry`] | repository → facts: tags, digests, dates, platforms | edge |
 //! | [`store`] | the embedded database: caches and first-seen times | edge |
 //! | [`sandbox`] | a registry in this process (feature `demo`) | edge |
@@ -40,22 +41,22 @@
 //! 10. A pass is never dropped between commit and push.
 //! 11. Every error says whose fault it is: [`error::Kind`].
 
-pub mod cli;
-pub mod declare;
+// In reading order: words, what people write, what files hold, the choice, the edges, the passes.
 pub mod error;
 pub mod image;
 pub mod name;
-pub mod policy;
-pub mod schedule;
 pub mod secret;
 pub mod version;
-pub mod references;
+pub mod schedule;
 pub mod yaml;
-pub mod secret;
+
+pub mod declare;
+pub mod references;
+pub mod policy;
 
 pub mod registry;
-
 pub mod store;
 
+pub mod cli;
 #[cfg(feature = "demo")]
 pub mod sandbox;
