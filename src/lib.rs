@@ -16,6 +16,7 @@
 //! | [`error`] | what went wrong, and whose fault it is | pure |
 //! | [`image`] | the words: repository, tag, digest, image reference, platform | pure |
 //! | [`name`] | `namespace/name` of declared things | pure |
+//! | [`git`] | the only room that talks Git: mirror, index of trees, history, commit, sign, push | edge |
 //! | [`secret`] | passwords and tokens that cannot be printed | pure |
 //!
 //! # Rules
@@ -33,6 +34,7 @@
 //! 11. Every error says whose fault it is: [`error::Kind`].
 
 pub mod error;
+pub mod git;
 pub mod image;
 pub mod name;
 pub mod secret;

@@ -1,0 +1,3 @@
+//! Integration tests, a module a room.
+
+mod git_real;
