@@ -17,6 +17,7 @@
 //! | [`image`] | the words: repository, tag, digest, image reference, platform | pure |
 //! | [`name`] | `namespace/name` of declared things | pure |
 //! | [`git`] | the only room that talks Git: mirror, index of trees, history, commit, sign, push | edge |
+//! | `sandbox` | a Git server and a registry in this process, for the demo and tests (feature `demo`) | edge |
 //! | [`secret`] | passwords and tokens that cannot be printed | pure |
 //!
 //! # Rules
@@ -37,4 +38,6 @@ pub mod error;
 pub mod git;
 pub mod image;
 pub mod name;
+#[cfg(feature = "demo")]
+pub mod sandbox;
 pub mod secret;

@@ -132,7 +132,7 @@ impl Fault for GitError {
 }
 
 /// Text of a server or library made safe to print: one line, control characters escaped, at most 400 characters.
-pub(super) fn plain(text: &str) -> String {
+pub(crate) fn plain(text: &str) -> String {
     let mut out = String::new();
     for (n, c) in text.trim().chars().enumerate() {
         match c {

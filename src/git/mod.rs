@@ -27,6 +27,9 @@ mod snapshot;
 mod trailer;
 mod tree;
 
+#[cfg(feature = "demo")]
+pub(crate) use {error::plain, pack::pack};
+
 pub use draft::{Draft, Edit, Message, Person};
 pub use error::GitError;
 pub use gix::{ObjectId, objs::tree::EntryKind};

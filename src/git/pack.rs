@@ -4,7 +4,7 @@ use gix::ObjectId;
 use gix_pack::data::{Version, output};
 
 /// A pack of whole objects (no deltas: an update's trees and files are small, and the server repacks).
-pub(super) fn pack(objects: &[(ObjectId, gix::objs::Kind, Vec<u8>)]) -> Result<Vec<u8>, gix::Error> {
+pub(crate) fn pack(objects: &[(ObjectId, gix::objs::Kind, Vec<u8>)]) -> Result<Vec<u8>, gix::Error> {
     let mut entries = Vec::with_capacity(objects.len());
     for (id, kind, data) in objects {
         let data = gix::objs::Data { kind: *kind, object_hash: gix::hash::Kind::Sha1, data };

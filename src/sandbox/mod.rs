@@ -1,0 +1,3 @@
+//! Servers in this process, as much as the demo and the tests need; none of it is in the container image.
+
+pub mod git;
