@@ -1,0 +1,147 @@
+//! Recursions over trees: all of one, and the difference of two.
+//!
+//! The difference skips equal ids, so it costs what changed and not what is there. (gix's own `diff_tree_to_tree` loads an
+//! index first: 3.9 against 0.02 ms for one changed file among 10,000.)
+
+use super::{error::GitError, mirror::Mirror};
+use gix::{
+    ObjectId,
+    objs::tree::{EntryMode, EntryRef},
+    prelude::FindExt,
+};
+use std::cmp::Ordering;
+
+/// A file that is not the same in two trees.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Difference {
+    pub path: String,
+    pub old: Option<(EntryMode, ObjectId)>,
+    pub new: Option<(EntryMode, ObjectId)>,
+}
+
+/// Calls `visit` for everything below `tree` that is no tree, in the order of full paths.
+pub(super) fn walk(
+    mirror: &Mirror,
+    repo: &gix::Repository,
+    tree: ObjectId,
+    path: &str,
+    visit: &mut dyn FnMut(&str, &EntryRef<'_>),
+) -> Result<(), GitError> {
+    let mut path = path.to_owned();
+    walk_in(mirror, repo, tree, &mut path, 0, visit)
+}
+
+fn walk_in(
+    mirror: &Mirror,
+    repo: &gix::Repository,
+    tree: ObjectId,
+    path: &mut String,
+    depth: usize,
+    visit: &mut dyn FnMut(&str, &EntryRef<'_>),
+) -> Result<(), GitError> {
+    bounded(mirror, tree, depth)?;
+    let mut buffer = Vec::new();
+    let entries = repo.objects.find_tree_iter(&tree, &mut buffer).map_err(|error| mirror.broken("tree", tree, &error))?;
+    for entry in entries {
+        let entry = entry.map_err(|error| mirror.broken("tree", tree, &error))?;
+        let Ok(name) = std::str::from_utf8(entry.filename) else { continue };
+        let length = push(path, name);
+        if entry.mode.is_tree() {
+            walk_in(mirror, repo, entry.oid.to_owned(), path, depth + 1, visit)?;
+        } else {
+            visit(path, &entry);
+        }
+        path.truncate(length);
+    }
+    Ok(())
+}
+
+/// Appends to `out` every file, link and submodule that differs between two trees, in the order of full paths. A missing tree
+/// is an empty one.
+pub(super) fn difference(
+    mirror: &Mirror,
+    repo: &gix::Repository,
+    old: Option<ObjectId>,
+    new: Option<ObjectId>,
+    out: &mut Vec<Difference>,
+) -> Result<(), GitError> {
+    difference_in(mirror, repo, old, new, &mut String::new(), 0, out)
+}
+
+fn difference_in(
+    mirror: &Mirror,
+    repo: &gix::Repository,
+    old: Option<ObjectId>,
+    new: Option<ObjectId>,
+    path: &mut String,
+    depth: usize,
+    out: &mut Vec<Difference>,
+) -> Result<(), GitError> {
+    if old == new {
+        return Ok(());
+    }
+    if let Some(tree) = old.or(new) {
+        bounded(mirror, tree, depth)?;
+    }
+    let (mut old_buffer, mut new_buffer) = (Vec::new(), Vec::new());
+    let olds = entries(mirror, repo, old, &mut old_buffer)?;
+    let news = entries(mirror, repo, new, &mut new_buffer)?;
+    let (mut olds, mut news) = (olds.iter().peekable(), news.iter().peekable());
+    loop {
+        // Entries are ordered as if a tree's name ended in '/': a file and a tree of one name are two steps of this merge.
+        let order = match (olds.peek(), news.peek()) {
+            (None, None) => return Ok(()),
+            (Some(_), None) => Ordering::Less,
+            (None, Some(_)) => Ordering::Greater,
+            (Some(old), Some(new)) => old.cmp(new),
+        };
+        let old = if order.is_le() { olds.next() } else { None };
+        let new = if order.is_ge() { news.next() } else { None };
+        if let (Some(old), Some(new)) = (old, new)
+            && old.oid == new.oid
+            && old.mode == new.mode
+        {
+            continue;
+        }
+        let Some(name) = old.or(new).and_then(|entry| std::str::from_utf8(entry.filename).ok()) else { continue };
+        let length = push(path, name);
+        let tree = |entry: Option<&EntryRef<'_>>| entry.filter(|entry| entry.mode.is_tree()).map(|entry| entry.oid.to_owned());
+        let file =
+            |entry: Option<&EntryRef<'_>>| entry.filter(|entry| !entry.mode.is_tree()).map(|entry| (entry.mode, entry.oid.to_owned()));
+        if file(old).is_some() || file(new).is_some() {
+            out.push(Difference { path: path.clone(), old: file(old), new: file(new) });
+        }
+        difference_in(mirror, repo, tree(old), tree(new), path, depth + 1, out)?;
+        path.truncate(length);
+    }
+}
+
+fn entries<'b>(
+    mirror: &Mirror,
+    repo: &gix::Repository,
+    tree: Option<ObjectId>,
+    buffer: &'b mut Vec<u8>,
+) -> Result<Vec<EntryRef<'b>>, GitError> {
+    match tree {
+        None => Ok(Vec::new()),
+        Some(id) => Ok(repo.objects.find_tree(&id, buffer).map_err(|error| mirror.broken("tree", id, &error))?.entries),
+    }
+}
+
+/// Git itself stops at 2048 levels (`core.maxTreeDepth`); a quarter of it is far beyond any real repository and far within a
+/// thread's stack.
+fn bounded(mirror: &Mirror, tree: ObjectId, depth: usize) -> Result<(), GitError> {
+    if depth > 512 {
+        return Err(mirror.broken("tree", tree, &"more than 512 folders within each other"));
+    }
+    Ok(())
+}
+
+fn push(path: &mut String, name: &str) -> usize {
+    let length = path.len();
+    if length > 0 {
+        path.push('/');
+    }
+    path.push_str(name);
+    length
+}
