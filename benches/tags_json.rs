@@ -1,0 +1,35 @@
+//! How long it takes to read a tag list, beside the numbers of DESIGN §5.
+
+#![allow(clippy::print_stdout, reason = "a benchmark prints its figures")]
+#![allow(missing_docs, reason = "a benchmark has no interface")]
+
+use std::{hint::black_box, time::Instant};
+use tagboat::{
+    image::TagList,
+    registry::{Refused, read_page},
+};
+
+/// Tags as a popular image has them: versions with suffixes.
+fn page(count: usize) -> Vec<u8> {
+    let suffixes = ["", "-alpine", "-alpine3.20", "-slim", "-bookworm", "-bookworm-slim", "-bullseye", "-onbuild"];
+    let tags: Vec<String> = (0..count).map(|n| format!("{}.{}.{}{}", n / 400, n / 40 % 10, n / 8 % 5, suffixes[n % 8])).collect();
+    serde_json::json!({"name": "library/node", "tags": tags}).to_string().into_bytes()
+}
+
+fn main() {
+    for (count, to_meet, aim) in [(1_000, 50.0, 22.0), (10_000, 500.0, 220.0)] {
+        let json = page(count);
+        let mut times: Vec<f64> = (0..501)
+            .map(|_| {
+                let (mut tags, mut refused) = (TagList::new(), Refused::default());
+                let begun = Instant::now();
+                read_page(black_box(&json), &mut tags, &mut refused).expect("the page is a list");
+                let time = begun.elapsed().as_secs_f64() * 1e6;
+                assert_eq!((tags.len(), refused.count), (count, 0));
+                time
+            })
+            .collect();
+        times.sort_by(f64::total_cmp);
+        println!("tag list page of {count:>6}: {:>7.1} µs (to meet {to_meet}, aim {aim}; {} bytes)", times[250], json.len());
+    }
+}

@@ -1,0 +1,165 @@
+//! The store: what it keeps, and what it does with trouble.
+
+use std::{os::unix::fs::PermissionsExt, path::PathBuf};
+use tagboat::{
+    error::Fault,
+    image::{Digest, Repository, Tag, TagList},
+    registry::{Description, Validator},
+    store::{Opened, Store, StoreError},
+};
+
+fn folder() -> (tempfile::TempDir, PathBuf) {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("store.redb");
+    (folder, path)
+}
+
+fn at(text: &str) -> jiff::Timestamp {
+    format!("2026-11-20T{text}Z").parse().unwrap()
+}
+
+fn digest(letter: char) -> Digest {
+    Digest::new(format!("sha256:{}", letter.to_string().repeat(64))).unwrap()
+}
+
+fn app() -> Repository {
+    Repository::new("ghcr.io/team/app").unwrap()
+}
+
+#[test]
+fn everything_kept_is_there_after_a_restart() {
+    let (_folder, path) = folder();
+    let tags: TagList = ["1.0", "1.1"].into_iter().collect();
+    let validator = Validator("\"v1\"".into());
+    let description = Description {
+        created: Some(at("10:00:00")),
+        platforms: vec!["linux/arm64".parse().unwrap()],
+        labels: [("org.opencontainers.image.version".to_owned(), "1".to_owned())].into(),
+    };
+    {
+        let (store, opened) = Store::open(&path).unwrap();
+        assert_eq!(opened, Opened::New);
+        assert!(store.put_tags(&app(), &tags, Some(&validator), at("10:00:00")).unwrap());
+        store.put_description(&app(), &digest('a'), &description).unwrap();
+        store.see(&app(), &[(Tag::new("1.0").unwrap(), digest('a'))], at("10:00:00")).unwrap();
+        store.put("index", "key", b"bytes").unwrap();
+        store.put("index", "other", b"").unwrap();
+        store.put("index2", "x", b"").unwrap();
+        store.touch_tags(&app(), at("11:00:00")).unwrap();
+        store.flush().unwrap();
+    }
+    assert_eq!(path.metadata().unwrap().permissions().mode() & 0o777, 0o600);
+    let (store, opened) = Store::open(&path).unwrap();
+    assert_eq!(opened, Opened::Kept);
+    let kept = store.tags(&app()).unwrap().unwrap();
+    assert_eq!((kept.tags, kept.state.validator, kept.state.fetched), (tags, Some(validator), at("11:00:00")));
+    assert_eq!(store.description(&app(), &digest('a')).unwrap(), Some(description));
+    assert_eq!(store.description(&app(), &digest('b')).unwrap(), None);
+    assert_eq!(store.seen(&app(), &Tag::new("1.0").unwrap()).unwrap().unwrap().since, at("10:00:00"));
+    assert_eq!(store.get("index", "key").unwrap().as_deref(), Some(&b"bytes"[..]));
+    assert_eq!(store.keys("index").unwrap(), ["key", "other"]);
+    assert!(store.remove("index", "key").unwrap() && !store.remove("index", "key").unwrap());
+    let nobody = Repository::new("ghcr.io/team/none").unwrap();
+    assert_eq!((store.tags(&nobody).unwrap(), store.tags_state(&nobody).unwrap()), (None, None));
+}
+
+#[test]
+fn an_equal_list_is_not_written_again() {
+    let (_folder, path) = folder();
+    let (store, _) = Store::open(&path).unwrap();
+    let tags: TagList = ["1.0"].into_iter().collect();
+    assert!(store.put_tags(&app(), &tags, None, at("10:00:00")).unwrap());
+    assert!(!store.put_tags(&app(), &tags, None, at("10:05:00")).unwrap());
+    assert_eq!(store.tags_state(&app()).unwrap().unwrap().fetched, at("10:05:00"));
+    let more: TagList = ["1.0", "1.1"].into_iter().collect();
+    assert!(store.put_tags(&app(), &more, None, at("10:10:00")).unwrap());
+}
+
+#[test]
+fn a_changed_digest_restarts_the_clock() {
+    let (_folder, path) = folder();
+    let (store, _) = Store::open(&path).unwrap();
+    let (one, two) = (Tag::new("1").unwrap(), Tag::new("2").unwrap());
+    let see = |letters: [char; 2], time| {
+        let tags = [(one.clone(), digest(letters[0])), (two.clone(), digest(letters[1]))];
+        store.see(&app(), &tags, at(time)).unwrap().into_iter().map(|seen| seen.since).collect::<Vec<_>>()
+    };
+    for (letters, time, clocks) in [
+        (['a', 'a'], "10:00:00", ["10:00:00", "10:00:00"]),
+        (['a', 'a'], "10:10:00", ["10:00:00", "10:00:00"]),
+        (['b', 'a'], "10:20:00", ["10:20:00", "10:00:00"]),
+        (['a', 'a'], "10:30:00", ["10:30:00", "10:00:00"]),
+    ] {
+        assert_eq!(see(letters, time), clocks.map(at), "{time}");
+    }
+    // The clock of one repository is not that of another.
+    let other = Repository::new("ghcr.io/team/other").unwrap();
+    assert_eq!(store.seen(&other, &one).unwrap(), None);
+}
+
+#[test]
+fn a_damaged_file_is_moved_aside_and_said() {
+    let noise: Vec<u8> = (0..100_000u32).map(|n| (n.wrapping_mul(2_654_435_761) >> 13) as u8).collect();
+    type Damage = Box<dyn Fn(Vec<u8>) -> Vec<u8>>;
+    let cases: Vec<(&str, Damage)> = vec![
+        ("text", Box::new(|_| b"this is no database".to_vec())),
+        ("noise", Box::new(move |_| noise.clone())),
+        ("cut", Box::new(|whole| whole[..whole.len() / 3].to_vec())),
+        (
+            "header",
+            Box::new(|mut whole| {
+                whole[..64].fill(0xff);
+                whole
+            }),
+        ),
+        ("zeroes", Box::new(|whole| vec![0; whole.len()])),
+    ];
+    for (name, damage) in cases {
+        let (_folder, path) = folder();
+        let (store, _) = Store::open(&path).unwrap();
+        store.put("a", "b", b"c").unwrap();
+        drop(store);
+        let damaged = damage(std::fs::read(&path).unwrap());
+        std::fs::write(&path, &damaged).unwrap();
+        let (store, opened) = Store::open(&path).unwrap();
+        let Opened::Rebuilt { moved_to, why } = opened else { panic!("{name}: {opened:?}") };
+        assert_eq!(std::fs::read(&moved_to).unwrap(), damaged, "{name}");
+        assert!(!why.is_empty(), "{name}");
+        store.put("a", "b", b"again").unwrap();
+        drop(store);
+        assert_eq!(Store::open(&path).unwrap().1, Opened::Kept, "{name}");
+    }
+}
+
+#[test]
+fn a_file_of_another_version_is_begun_anew() {
+    let (_folder, path) = folder();
+    let meta: redb::TableDefinition<&str, u64> = redb::TableDefinition::new("meta");
+    let database = redb::Database::create(&path).unwrap();
+    let transaction = database.begin_write().unwrap();
+    transaction.open_table(meta).unwrap().insert("version", 999).unwrap();
+    transaction.commit().unwrap();
+    drop(database);
+    let (_, opened) = Store::open(&path).unwrap();
+    assert!(matches!(&opened, Opened::Rebuilt { why, .. } if why.contains("version 999")), "{opened:?}");
+}
+
+#[test]
+fn a_second_opener_is_told_that_it_is_in_use() {
+    let (_folder, path) = folder();
+    let (store, _) = Store::open(&path).unwrap();
+    let error = Store::open(&path).unwrap_err();
+    assert!(matches!(error, StoreError::InUse { .. }), "{error}");
+    assert!(error.to_string().ends_with("in use by another process") && error.hint().is_some());
+    drop(store);
+    Store::open(&path).unwrap();
+}
+
+#[test]
+fn a_folder_that_is_missing_is_named() {
+    let (folder, _) = folder();
+    let path = folder.path().join("none/store.redb");
+    let error = Store::open(&path).unwrap_err();
+    assert!(error.to_string().starts_with(&path.display().to_string()), "{error}");
+    assert!(matches!(error, StoreError::Io { .. }));
+}
