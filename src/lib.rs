@@ -25,6 +25,10 @@
 //! | [`policy`] | policy + facts + present value + holds → a choice, or the facts it needs | pure |
 //! | [`registry`] | repository → facts: tags, digests, dates, platforms | edge |
 //! | [`store`] | the embedded database: caches and first-seen times | edge |
+//! | [`git`] | the only room that talks Git: mirror, index, history, commit, sign, push | edge |
+//! | [`connect`] | `tagboat.yaml` + files + environment → registries, remotes, keys | edge |
+//! | [`scan`] | what a policy needs → facts, from the registry or the store | edge |
+//! | [`publish`] | changes → change sets and their messages | pure |
 //! | [`sandbox`] | a registry in this process (feature `demo`) | edge |
 //!
 //! # Rules
@@ -53,9 +57,14 @@ pub mod yaml;
 pub mod declare;
 pub mod references;
 pub mod policy;
+pub mod rewrite;
 
 pub mod registry;
 pub mod store;
+pub mod git;
+pub mod connect;
+pub mod scan;
+pub mod publish;
 
 pub mod cli;
 #[cfg(feature = "demo")]

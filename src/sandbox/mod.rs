@@ -1,6 +1,4 @@
-//! Real servers in this process, for the demo and for tests (feature `demo`).
-
-pub mod registry;
 //! Servers in this process, as much as the demo and the tests need; none of it is in the container image.
 
 pub mod git;
+pub mod registry;

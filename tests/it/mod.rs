@@ -1,11 +1,7 @@
-//! One module a room.
-
-mod declare_cases;
-//! Integration tests, a module a room.
-
-mod git_real;
 //! One module a room; `support` has what they share.
 
+mod declare_cases;
+mod git_real;
 #[cfg(feature = "demo")]
 mod registry;
 mod registry_faults;

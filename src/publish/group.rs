@@ -1,0 +1,80 @@
+//! What shares one commit.
+
+use super::{ImageMove, moves};
+use crate::{
+    declare::Group,
+    rewrite::{self, Change, Edit},
+};
+use std::collections::BTreeMap;
+
+/// The edits of one file, as the rewrite room gave them.
+#[derive(Debug, Clone)]
+pub struct FileEdits {
+    /// The path from the root of the repository.
+    pub path: String,
+    /// The bytes before.
+    pub source: Vec<u8>,
+    /// What changes, in the order of the text; each edit with its meaning.
+    pub edits: Vec<(Edit, Change)>,
+}
+
+/// What goes into one commit or request.
+#[derive(Debug, Clone)]
+pub struct ChangeSet {
+    /// The Environment.
+    pub environment: String,
+    /// The policy or directory whose changes these are; none for all together.
+    pub group: Option<String>,
+    /// The images that move.
+    pub moves: Vec<ImageMove>,
+    /// Files with their bytes before and after this set, on top of the sets before it.
+    pub files: Vec<FileChange>,
+}
+
+/// A file before and after.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FileChange {
+    /// The path.
+    pub path: String,
+    /// The bytes before.
+    pub before: Vec<u8>,
+    /// The bytes after.
+    pub after: Vec<u8>,
+}
+
+/// Divides the edits of an Environment. The sets are in a fixed order and each builds on the ones before it, because
+/// two of them may edit one file.
+pub fn group(environment: &str, by: Group, files: &[FileEdits]) -> Vec<ChangeSet> {
+    let mut keys: BTreeMap<Option<String>, ()> = BTreeMap::new();
+    let key = |file: &FileEdits, change: &Change| match by {
+        Group::All => None,
+        Group::Policy => Some(change.policy.to_string()),
+        Group::Directory => Some(file.path.rsplit_once('/').map_or(".", |(directory, _)| directory).to_owned()),
+    };
+    for file in files {
+        for (_, change) in &file.edits {
+            keys.insert(key(file, change), ());
+        }
+    }
+    let mut done: BTreeMap<&str, Vec<u8>> = BTreeMap::new();
+    keys.into_keys()
+        .map(|group| {
+            let mut changed = Vec::new();
+            let mut own: Vec<(&str, &Change)> = Vec::new();
+            for file in files {
+                let ours: Vec<&Change> = file.edits.iter().map(|(_, change)| change).filter(|change| key(file, change) == group).collect();
+                if ours.is_empty() {
+                    continue;
+                }
+                own.extend(ours.into_iter().map(|change| (file.path.as_str(), change)));
+                // Edits are places in the original, so those of earlier sets are applied again together with ours.
+                let upto: Vec<Edit> =
+                    file.edits.iter().filter(|(_, change)| key(file, change) <= group).map(|(edit, _)| edit.clone()).collect();
+                let after = rewrite::apply(&file.source, &upto);
+                let before = done.insert(&file.path, after.clone()).unwrap_or_else(|| file.source.clone());
+                changed.push(FileChange { path: file.path.clone(), before, after });
+            }
+            ChangeSet { environment: environment.to_owned(), group, moves: moves(own.into_iter()), files: changed }
+        })
+        .collect()
+}

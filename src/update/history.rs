@@ -1,0 +1,149 @@
+//! Which references the commits of a branch have moved: what holds after a revert are read from.
+
+use crate::{
+    git::{Change, Commit, GitError, Mirror, ObjectId},
+    image::{ImageRef, Repository},
+    name::Name,
+    policy::Move,
+    references::{self, FileKind, Needles, Part, Reference, Why},
+};
+use jiff::Timestamp;
+use std::collections::HashMap;
+
+/// How far back reverts count (DESIGN, "Hold after revert"): 180 days, in seconds.
+const SINCE: i64 = 180 * 24 * 3600;
+
+/// The most commits looked at: a busy repository makes fifty a day for half a year.
+const MOST_COMMITS: usize = 10_000;
+
+/// A reference that a commit moved, whatever policy it belongs to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Moved {
+    path: String,
+    marker: Option<Name>,
+    repository: Option<Repository>,
+    tag: Option<(String, String)>,
+    digest: Option<(String, String)>,
+}
+
+/// What is known of commits: they never change.
+#[derive(Debug, Default)]
+pub struct History {
+    fingerprint: [u8; 32],
+    moved: HashMap<ObjectId, Vec<Moved>>,
+    walked: Option<(ObjectId, Vec<Commit>)>,
+}
+
+/// What moves are wanted of: the references of a policy in the files of an Environment.
+pub struct Wanted<'a> {
+    /// The policy.
+    pub policy: &'a Name,
+    /// Its repository.
+    pub repository: &'a Repository,
+    /// Whether references without a marker count.
+    pub automatic: bool,
+    /// Whether digests are compared instead of tags.
+    pub digests: bool,
+    /// Whether a file belongs to the Environment.
+    pub contains: &'a dyn Fn(&str) -> bool,
+}
+
+impl History {
+    /// Looks at the history of `head`; what was looked at before is not read again.
+    ///
+    /// # Errors
+    /// If an object of the mirror is missing.
+    pub fn walk(&mut self, mirror: &Mirror, head: ObjectId, needles: &Needles, now: Timestamp) -> Result<(), GitError> {
+        if self.fingerprint != needles.fingerprint() {
+            *self = Self { fingerprint: needles.fingerprint(), ..Self::default() };
+        }
+        if self.walked.as_ref().is_some_and(|(walked, _)| *walked == head) {
+            return Ok(());
+        }
+        let mut history = mirror.history(head, now.as_second() - SINCE, MOST_COMMITS);
+        let mut commits = Vec::new();
+        while let Some(commit) = history.next().transpose()? {
+            if !self.moved.contains_key(&commit.id) {
+                let changes = if commit.parent.is_some() { history.changes(&commit)? } else { Vec::new() };
+                self.moved.insert(commit.id, moved(mirror, &commit, &changes, needles)?);
+            }
+            commits.push(commit);
+        }
+        let kept: std::collections::HashSet<ObjectId> = commits.iter().map(|commit| commit.id).collect();
+        self.moved.retain(|id, _| kept.contains(id));
+        self.walked = Some((head, commits));
+        Ok(())
+    }
+
+    /// The moves of a policy's references, oldest first.
+    pub fn moves(&self, wanted: &Wanted<'_>) -> Vec<Move> {
+        let Some((_, commits)) = &self.walked else { return Vec::new() };
+        let mut moves = Vec::new();
+        for commit in commits.iter().rev() {
+            for moved in self.moved.get(&commit.id).into_iter().flatten() {
+                let ours = match &moved.marker {
+                    Some(marker) => marker == wanted.policy,
+                    None => wanted.automatic && moved.repository.as_ref() == Some(wanted.repository),
+                };
+                let values = if wanted.digests { &moved.digest } else { &moved.tag };
+                let (true, Some((old, new))) = (ours && (wanted.contains)(&moved.path), values) else { continue };
+                moves.push(Move {
+                    commit: commit.id.to_string(),
+                    author: commit.author.clone(),
+                    time: Timestamp::from_second(commit.seconds).unwrap_or(Timestamp::UNIX_EPOCH),
+                    by_bot: commit.update,
+                    old: old.clone(),
+                    new: new.clone(),
+                });
+            }
+        }
+        moves
+    }
+}
+
+fn moved(mirror: &Mirror, commit: &Commit, changes: &[Change], needles: &Needles) -> Result<Vec<Moved>, GitError> {
+    let mut all = Vec::new();
+    for change in changes {
+        let (Some(old), Some(new)) = (change.old, change.new) else { continue };
+        // Whether a folder is a chart does not matter here: what is under its templates is never edited anyway.
+        let kind = FileKind::of(&change.path, |_| false);
+        if kind == FileKind::NotYaml {
+            continue;
+        }
+        let revision = mirror.at(commit.id)?;
+        let (old, new) = (revision.blob(old)?, revision.blob(new)?);
+        if !needles.hit(&old) || !needles.hit(&new) {
+            continue;
+        }
+        let after = references::find(kind, &new).references;
+        let after: HashMap<&str, &Reference> = after.iter().map(|reference| (reference.locator.as_str(), reference)).collect();
+        for before in references::find(kind, &old).references {
+            let Some(after) = after.get(before.locator.as_str()) else { continue };
+            if before.repository != after.repository {
+                continue;
+            }
+            let pair = |old: Option<String>, new: Option<String>| old.zip(new).filter(|(old, new)| old != new);
+            let (tag, digest) = (pair(before.tag(), after.tag()), pair(digest(&before), digest(after)));
+            if tag.is_some() || digest.is_some() {
+                let marker = match &after.why {
+                    Why::Marker { policy, .. } => Some(policy.clone()),
+                    _ => None,
+                };
+                all.push(Moved { path: change.path.clone(), marker, repository: after.repository.clone(), tag, digest });
+            }
+        }
+    }
+    Ok(all)
+}
+
+/// The digest that stands in a reference.
+pub fn digest(reference: &Reference) -> Option<String> {
+    if let Some(slot) = reference.slot(Part::Digest) {
+        return Some(slot.value.clone()).filter(|value| !value.is_empty());
+    }
+    if let Some(slot) = reference.slot(Part::Whole) {
+        return ImageRef::new(&slot.value).ok()?.digest.map(|digest| digest.as_str().to_owned());
+    }
+    let slot = reference.slot(Part::Tag)?;
+    slot.value.split_once('@').map(|(_, digest)| digest.to_owned())
+}

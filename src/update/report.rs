@@ -1,0 +1,182 @@
+//! What became of a pass: one value that feeds the text, the JSON, the log and the status.
+
+use crate::{
+    declare::Mistake,
+    error::{Fault, Kind},
+    image::{Digest, Repository, Tag},
+    name::Name,
+    publish::{FileChange, ImageMove},
+};
+use jiff::Timestamp;
+use serde::Serialize;
+use std::time::Duration;
+
+/// What became of a pass over one config repository.
+#[derive(Debug, Clone, Default, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Report {
+    /// The config repository, by name.
+    pub repository: String,
+    /// The revision that was read last.
+    pub revision: Option<String>,
+    /// The Environments, by name.
+    pub environments: Vec<EnvironmentReport>,
+    /// What is wrong in declarations and files.
+    pub findings: Vec<Mistake>,
+    /// What went wrong at remotes.
+    pub failures: Vec<FailureReport>,
+    /// What is worth knowing beside that.
+    pub warnings: Vec<String>,
+    /// Requests that were sent.
+    pub requests: Requests,
+}
+
+/// Requests that a pass has sent.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Requests {
+    /// Tag listings (the first page of each).
+    pub listings: u64,
+    /// Digests asked for.
+    pub heads: u64,
+    /// Everything sent to registries, sign-in included.
+    pub registry: u64,
+    /// Questions for the branch.
+    pub ls_refs: u64,
+}
+
+/// One Environment in a pass.
+#[derive(Debug, Clone, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct EnvironmentReport {
+    /// Its name.
+    pub name: String,
+    /// What became of it.
+    pub state: State,
+    /// Where the state ends by itself: when.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub until: Option<Timestamp>,
+    /// The policies that have references here.
+    pub policies: Vec<PolicyReport>,
+    /// The commits made, or those a pass would make.
+    pub commits: Vec<CommitReport>,
+    /// References left alone, with the reason. Those without any policy are not listed.
+    pub left: Vec<LeftReport>,
+}
+
+/// What became of an Environment.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum State {
+    /// Nothing to change.
+    UpToDate,
+    /// Commits were pushed.
+    Committed,
+    /// A pass would commit.
+    Planned,
+    /// Changes wait for a window to open.
+    WindowClosed,
+    /// Changes are for review, which is not done yet.
+    NotYet,
+    /// It is suspended.
+    Suspended,
+    /// Changes could not be published.
+    Failed,
+}
+
+/// A policy in an Environment.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct PolicyReport {
+    /// Its name.
+    pub name: Name,
+    /// Its repository.
+    pub repository: Repository,
+    /// The tags that the files had, each once.
+    pub present: Vec<String>,
+    /// The tag chosen.
+    pub chosen: Option<Tag>,
+    /// Its digest, where it was looked up.
+    pub digest: Option<Digest>,
+    /// Why nothing was chosen.
+    pub reason: Option<String>,
+    /// When the first tag that waits only for its age will be free.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub free_at: Option<Timestamp>,
+    /// What reverts hold back.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub held: Vec<String>,
+}
+
+/// A commit.
+#[derive(Debug, Clone, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct CommitReport {
+    /// Its id; none while it is only planned.
+    pub id: Option<String>,
+    /// Its message.
+    pub message: String,
+    /// The images that move.
+    pub images: Vec<ImageMove>,
+    /// The files, before and after; for diffs.
+    #[serde(skip)]
+    pub files: Vec<FileChange>,
+}
+
+/// A reference left alone.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct LeftReport {
+    /// The file.
+    pub file: String,
+    /// The line, from 1.
+    pub line: u32,
+    /// The column in characters, from 1.
+    pub column: u32,
+    /// A word for the reason, for programs.
+    pub code: &'static str,
+    /// The reason.
+    pub reason: String,
+    /// The policy in question.
+    pub policy: Option<Name>,
+}
+
+/// What went wrong at a remote.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct FailureReport {
+    /// Whose fault it is.
+    pub kind: Kind,
+    /// What went wrong.
+    pub message: String,
+    /// What to do about it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub hint: Option<String>,
+    /// When trying again can help, in seconds from then.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub retry_after: Option<u64>,
+}
+
+impl FailureReport {
+    /// What a fault says.
+    pub fn new(fault: &impl Fault) -> Self {
+        Self {
+            kind: fault.kind(),
+            message: fault.to_string(),
+            hint: fault.hint(),
+            retry_after: fault.retry_after().as_ref().map(Duration::as_secs),
+        }
+    }
+}
+
+impl Report {
+    /// Whether the pass changed something, or would.
+    pub fn has_changes(&self) -> bool {
+        self.environments.iter().any(|environment| !environment.commits.is_empty())
+    }
+
+    /// How many commits were pushed.
+    pub fn pushed(&self) -> usize {
+        self.environments.iter().flat_map(|environment| &environment.commits).filter(|commit| commit.id.is_some()).count()
+    }
+}
