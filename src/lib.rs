@@ -18,6 +18,8 @@
 //! | [`name`] | `namespace/name` of declared things | pure |
 //! | [`yaml`] | text → a tree in which everything knows its place | pure |
 //! | [`references`] | file bytes → the image references in them, and why each was found | pure |
+//! | [`rewrite`] | bytes + references + choices → edits | pure |
+//! | [`folder`] | a folder rewritten in place | edge |
 //!
 //! # Rules
 //!
@@ -34,7 +36,9 @@
 //! 11. Every error says whose fault it is: [`error::Kind`].
 
 pub mod error;
+pub mod folder;
 pub mod image;
 pub mod name;
 pub mod references;
+pub mod rewrite;
 pub mod yaml;
