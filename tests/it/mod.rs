@@ -1,0 +1,4 @@
+//! One module a room.
+
+mod rewrite_cases;
+mod rewrite_properties;
