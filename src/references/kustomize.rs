@@ -8,7 +8,9 @@ pub(super) fn reference(siblings: &Siblings<'_>, locator: impl FnOnce() -> Strin
     let name = siblings.new_name.or(siblings.name)?;
     let repository = crate::image::Repository::new(super::siblings::value(name)?).ok()?;
     let scalar = |part, node: Option<crate::yaml::Node<'_>>| node.filter(|node| node.value().is_some()).map(|node| Slot::new(part, node));
-    let mut slots: Vec<Slot> = [scalar(Part::Tag, siblings.new_tag), scalar(Part::Digest, siblings.digest)].into_iter().flatten().collect();
+    // A digest left empty is a place for one, not a pin.
+    let digest = siblings.digest.filter(|node| node.value().is_some_and(|value| !value.is_empty()));
+    let mut slots: Vec<Slot> = [scalar(Part::Tag, siblings.new_tag), scalar(Part::Digest, digest)].into_iter().flatten().collect();
     if slots.is_empty() {
         slots.extend(scalar(Part::Name, Some(name)));
     }

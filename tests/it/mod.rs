@@ -8,3 +8,7 @@ mod registry_faults;
 mod registry_sign_in;
 mod store;
 mod support;
+//! One module a room.
+
+mod rewrite_cases;
+mod rewrite_properties;
