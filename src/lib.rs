@@ -23,12 +23,15 @@
 //! | [`declare`] | files → checked ImagePolicy, Environment, Application, and `tagboat.yaml` | pure |
 //! | [`references`] | file bytes → the image references in them, and why each was found | pure |
 //! | [`policy`] | policy + facts + present value + holds → a choice, or the facts it needs | pure |
+//! | [`rewrite`] | bytes + references + choices → edits | pure |
 //! | [`registry`] | repository → facts: tags, digests, dates, platforms | edge |
 //! | [`store`] | the embedded database: caches and first-seen times | edge |
 //! | [`git`] | the only room that talks Git: mirror, index, history, commit, sign, push | edge |
 //! | [`connect`] | `tagboat.yaml` + files + environment → registries, remotes, keys | edge |
 //! | [`scan`] | what a policy needs → facts, from the registry or the store | edge |
+//! | [`folder`] | a folder in place, for `tagboat set` | edge |
 //! | [`publish`] | changes → change sets and their messages | pure |
+//! | [`update`] | pass A, from registry to commit | – |
 //! | [`sandbox`] | a registry in this process (feature `demo`) | edge |
 //!
 //! # Rules
@@ -64,8 +67,13 @@ pub mod store;
 pub mod git;
 pub mod connect;
 pub mod scan;
+pub mod folder;
 pub mod publish;
 
+pub mod findings;
+pub mod update;
+
+pub mod daemon;
 pub mod cli;
 #[cfg(feature = "demo")]
 pub mod sandbox;

@@ -34,6 +34,16 @@ pub enum ScanError {
     /// At the store.
     #[error(transparent)]
     Store(#[from] StoreError),
+    /// The process file does not let this config repository use the registry.
+    #[error("{repository}: registries[] with prefix {prefix:?} in tagboat.yaml does not list the repository {config:?}")]
+    Forbidden {
+        /// What was to be scanned.
+        repository: Repository,
+        /// The prefix that holds for it.
+        prefix: String,
+        /// The config repository.
+        config: String,
+    },
 }
 
 impl crate::error::Fault for ScanError {
@@ -41,13 +51,14 @@ impl crate::error::Fault for ScanError {
         match self {
             ScanError::Registry(error) => error.kind(),
             ScanError::Store(error) => error.kind(),
+            ScanError::Forbidden { .. } => crate::error::Kind::Config,
         }
     }
 
     fn retry_after(&self) -> Option<std::time::Duration> {
         match self {
             ScanError::Registry(error) => error.retry_after(),
-            ScanError::Store(_) => None,
+            ScanError::Store(_) | ScanError::Forbidden { .. } => None,
         }
     }
 
@@ -55,6 +66,7 @@ impl crate::error::Fault for ScanError {
         match self {
             ScanError::Registry(error) => error.hint(),
             ScanError::Store(error) => error.hint(),
+            ScanError::Forbidden { .. } => None,
         }
     }
 }

@@ -1,9 +1,17 @@
 //! The command line: what was typed → what is needed, and the answer as text or JSON. One file a subcommand.
 
+pub mod ask;
 mod completions;
+pub mod context;
+mod explain;
+mod holds;
+mod plan;
+mod release;
+mod run;
 mod schema;
 mod screen;
 mod select;
+mod show;
 
 pub use screen::{Failure, Screen};
 
@@ -53,6 +61,11 @@ pub enum Output {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    Run(run::Arguments),
+    Plan(plan::Arguments),
+    Explain(explain::Arguments),
+    Holds(holds::Arguments),
+    Release(release::Arguments),
     Select(select::Arguments),
     Schema(schema::Arguments),
     Completions(completions::Arguments),
@@ -68,8 +81,15 @@ pub fn main() -> ExitCode {
             return ExitCode::from(if error.use_stderr() { Exit::BadInput as u8 } else { Exit::Done as u8 });
         }
     };
+    // One TLS provider for the process, before the first client; a second installation would be no harm.
+    let _ = rustls::crypto::ring::default_provider().install_default();
     let mut screen = Screen::new(arguments.output);
     let result = match arguments.command {
+        Command::Run(arguments) => run::run(&arguments, &mut screen),
+        Command::Plan(arguments) => plan::run(&arguments, &mut screen),
+        Command::Explain(arguments) => explain::run(&arguments, &mut screen),
+        Command::Holds(arguments) => holds::run(&arguments, &mut screen),
+        Command::Release(arguments) => release::run(&arguments, &mut screen),
         Command::Select(arguments) => select::run(&arguments, &mut screen),
         Command::Schema(arguments) => schema::run(&arguments, &mut screen),
         Command::Completions(arguments) => completions::run(&arguments, &mut screen),

@@ -13,6 +13,17 @@ use std::{
 pub struct Screen {
     output: Output,
     color: bool,
+    /// Where a daemon collects the answer for a command that asked it.
+    kept: Option<Kept>,
+}
+
+/// An answer that was collected instead of printed.
+#[derive(Debug, Default, serde::Serialize, serde::Deserialize)]
+pub struct Kept {
+    /// For standard output.
+    pub out: String,
+    /// For standard error.
+    pub err: String,
 }
 
 /// Why a command did not do its work.
@@ -70,7 +81,22 @@ impl Screen {
     pub fn new(output: Output) -> Self {
         let color =
             output == Output::Text && io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
-        Self { output, color }
+        Self { output, color, kept: None }
+    }
+
+    /// A screen that collects, for a command in another process with this form and colour.
+    pub fn collecting(output: Output, color: bool) -> Self {
+        Self { output, color, kept: Some(Kept::default()) }
+    }
+
+    /// What was collected.
+    pub fn into_kept(self) -> Kept {
+        self.kept.unwrap_or_default()
+    }
+
+    /// The form that was asked for, and whether it is in colour.
+    pub fn form(&self) -> (Output, bool) {
+        (self.output, self.color)
     }
 
     /// Whether JSON was asked for.
@@ -80,7 +106,7 @@ impl Screen {
 
     /// Whether a person watches standard error, so that progress is worth drawing.
     pub fn shows_progress(&self) -> bool {
-        self.output == Output::Text && io::stderr().is_terminal()
+        self.kept.is_none() && self.output == Output::Text && io::stderr().is_terminal()
     }
 
     /// Prints a line of the answer. A closed pipe ends the program quietly, as it does others.
@@ -90,6 +116,10 @@ impl Screen {
 
     /// Prints text as it is.
     pub fn print(&mut self, text: impl Display) {
+        if let Some(kept) = &mut self.kept {
+            kept.out.push_str(&text.to_string());
+            return;
+        }
         let mut out = io::stdout().lock();
         if write!(out, "{text}").and_then(|()| out.flush()).is_err_and(|error| error.kind() == io::ErrorKind::BrokenPipe) {
             std::process::exit(Exit::Done as i32);
@@ -107,7 +137,10 @@ impl Screen {
     /// Prints a line beside the answer.
     #[allow(clippy::print_stderr, reason = "this is the one place that prints beside the answer")]
     pub fn note(&mut self, text: impl Display) {
-        eprintln!("{text}");
+        match &mut self.kept {
+            Some(kept) => kept.err.push_str(&format!("{text}\n")),
+            None => eprintln!("{text}"),
+        }
     }
 
     /// Prints why the command did not do its work: the causes in one line, the advice in another.

@@ -11,7 +11,7 @@ mod refusal;
 mod tests;
 
 pub use holds::{Hold, Holds, Move, holds};
-pub use order::{Standing, standing};
+pub use order::{Standing, orders, standing};
 pub use refusal::Refusal;
 
 use crate::{
@@ -134,6 +134,25 @@ pub fn explain(question: &Question<'_>, facts: &Facts<'_>) -> (Outcome, Vec<(Str
         })
         .collect();
     (outcome, reasons)
+}
+
+/// The tags that stand above `chosen` in the policy's order and were refused, best first, at most `most` of them: what
+/// a reader asks about who expected something newer.
+pub fn refused_above(question: &Question<'_>, facts: &Facts<'_>, chosen: &str, most: usize) -> Vec<(String, Refusal)> {
+    let mut above: Vec<(String, Refusal)> = explain(question, facts)
+        .1
+        .into_iter()
+        .filter(|(tag, refusal)| {
+            !matches!(refusal, Refusal::NotBest { .. } | Refusal::Unknown) && standing(question.policy, chosen, tag) == Standing::Newer
+        })
+        .collect();
+    above.sort_by(|(left, _), (right, _)| match standing(question.policy, left, right) {
+        Standing::Newer => Ordering::Greater,
+        Standing::Lower => Ordering::Less,
+        Standing::Equal | Standing::Unorderable => right.cmp(left),
+    });
+    above.truncate(most);
+    above
 }
 
 type Refused<'r> = Option<&'r mut HashMap<String, Refusal>>;

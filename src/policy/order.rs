@@ -142,18 +142,30 @@ pub fn standing(policy: &ImagePolicy, present: &str, chosen: &str) -> Standing {
         Choice::Numerical(order) | Choice::Alphabetical(order) => *order == Order::Descending,
         Choice::Semver(_) => false,
     };
-    let text = |tag| match &policy.filter.extract {
-        // Without extract the tag itself is compared, so a present tag that the filter would refuse has a place, too.
-        None => Ok(Cow::Borrowed(tag)),
-        Some(_) => filtered(&policy.filter, tag),
-    };
-    let keys = (text(present).and_then(|text| key(policy, text, false)), text(chosen).and_then(|text| key(policy, text, false)));
-    let (Ok(present), Ok(chosen)) = keys else { return Standing::Unorderable };
+    let (Ok(present), Ok(chosen)) = (place(policy, present), place(policy, chosen)) else { return Standing::Unorderable };
     let order = chosen.compare(&present);
     match if descending { order.reverse() } else { order } {
         Ordering::Greater => Standing::Newer,
         Ordering::Equal => Standing::Equal,
         Ordering::Less => Standing::Lower,
+    }
+}
+
+/// The key of a value that need not be in range.
+fn place<'a>(policy: &ImagePolicy, tag: &'a str) -> Result<Key<'a>, Refusal> {
+    let text = match &policy.filter.extract {
+        // Without extract the tag itself is compared, so a present tag that the filter would refuse has a place, too.
+        None => Cow::Borrowed(tag),
+        Some(_) => filtered(&policy.filter, tag)?,
+    };
+    key(policy, text, false)
+}
+
+/// Whether a value has a place in the policy's order.
+pub fn orders(policy: &ImagePolicy, tag: &str) -> bool {
+    match policy.choice {
+        Choice::Newest | Choice::Digest(_) => false,
+        _ => place(policy, tag).is_ok(),
     }
 }
 

@@ -3,8 +3,8 @@
 mod group;
 mod message;
 
-pub use group::{ChangeSet, FileEdits, group};
-pub use message::{Message, MessageError, TRAILER};
+pub use group::{ChangeSet, FileChange, FileEdits, group};
+pub use message::{Message, MessageError, TRAILER, subject};
 
 use crate::{
     image::{Digest, Repository, Tag},

@@ -1,6 +1,7 @@
 //! What was chosen, and for which references.
 
 use crate::{
+    declare::DigestReflection,
     image::{Digest, Repository, Tag},
     name::Name,
     references::{Reference, Why},
@@ -26,18 +27,6 @@ pub struct Decision<'a> {
     /// How the chosen tag stands to a present one (or to a present digest, where no tag is written) in the policy's
     /// order. Never asked about the chosen tag itself.
     pub compare: Box<dyn Fn(&str) -> Order + Send + Sync + 'a>,
-}
-
-/// When a digest is written behind a tag.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum DigestReflection {
-    /// Only where one stands already and the tag changes.
-    #[default]
-    Never,
-    /// Where none stands, or the tag changes.
-    IfNotPresent,
-    /// Always the tag's present digest.
-    Always,
 }
 
 /// How a chosen tag stands to a present one.

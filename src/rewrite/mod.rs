@@ -14,7 +14,8 @@ mod reason;
 mod scalar;
 mod values;
 
-pub use choices::{Choices, Decision, DigestReflection, Matching, Order};
+pub use crate::declare::DigestReflection;
+pub use choices::{Choices, Decision, Matching, Order};
 pub use reason::Reason;
 
 use crate::{

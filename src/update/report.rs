@@ -100,12 +100,24 @@ pub struct PolicyReport {
     pub digest: Option<Digest>,
     /// Why nothing was chosen.
     pub reason: Option<String>,
+    /// Tags above the chosen one, or above what stands there, that were refused: the best few.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub refused: Vec<RefusedReport>,
     /// When the first tag that waits only for its age will be free.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub free_at: Option<Timestamp>,
     /// What reverts hold back.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub held: Vec<String>,
+}
+
+/// A tag that was refused.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct RefusedReport {
+    /// The tag.
+    pub tag: String,
+    /// Why.
+    pub reason: String,
 }
 
 /// A commit.

@@ -48,6 +48,13 @@ pub struct Memory {
     last: Option<World>,
 }
 
+impl Memory {
+    /// What the last revision declares.
+    pub fn declared(&self) -> Option<Arc<Declarations>> {
+        self.last.as_ref().map(|last| Arc::clone(&last.declared))
+    }
+}
+
 /// Which files may declare something.
 struct Declaring<'a> {
     folder: Option<&'a str>,
@@ -114,7 +121,10 @@ fn shorten(hash: [u8; 32]) -> [u8; 16] {
 }
 
 fn kind_of(class: u8) -> FileKind {
-    [FileKind::Yaml, FileKind::Kustomization, FileKind::ChartTemplate].into_iter().find(|kind| *kind as u8 == class).unwrap_or(FileKind::NotYaml)
+    [FileKind::Yaml, FileKind::Kustomization, FileKind::ChartTemplate]
+        .into_iter()
+        .find(|kind| *kind as u8 == class)
+        .unwrap_or(FileKind::NotYaml)
 }
 
 /// Reads a revision, from what is remembered as far as it goes. `store` is the folder of the index files. Besides the
@@ -140,9 +150,10 @@ pub fn read(
         Some(last) => last.declared,
         None => Arc::new(declarations(mirror, commit, &first)?),
     };
-    let charts = first.records().filter(|record| record.class == CHART).map(|record| {
-        record.path.strip_suffix("Chart.yaml").unwrap_or_default().trim_end_matches('/').to_owned()
-    });
+    let charts = first
+        .records()
+        .filter(|record| record.class == CHART)
+        .map(|record| record.path.strip_suffix("Chart.yaml").unwrap_or_default().trim_end_matches('/').to_owned());
     let watched: BTreeSet<&Repository> = declared.policies.values().map(|policy| &policy.image).collect();
     let watching = Watching { needles: Needles::new(watched), charts: charts.collect() };
     let (second, _) = index(mirror, commit, &store.join("references.index"), &watching, memory.watching.take(), &mut warnings)?;

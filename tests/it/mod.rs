@@ -6,9 +6,7 @@ mod git_real;
 mod registry;
 mod registry_faults;
 mod registry_sign_in;
-mod store;
-mod support;
-//! One module a room.
-
 mod rewrite_cases;
 mod rewrite_properties;
+mod store;
+mod support;

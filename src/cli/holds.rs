@@ -1,0 +1,61 @@
+//! `tagboat holds`.
+
+use super::{
+    Exit, Failure, Screen,
+    ask::{self, Query},
+    context::ProcessOptions,
+};
+use crate::update::{Local, Report, Updater};
+use jiff::Timestamp;
+use serde_json::json;
+use std::{collections::BTreeSet, sync::Arc};
+
+/// List the versions that reverts hold back, with the commits that do
+#[derive(Debug, clap::Args)]
+pub struct Arguments {
+    #[command(flatten)]
+    process: ProcessOptions,
+}
+
+/// Runs the command.
+pub fn run(arguments: &Arguments, screen: &mut Screen) -> Result<Exit, Failure> {
+    ask::run(&arguments.process, Query::Holds, screen)
+}
+
+/// Answers.
+pub async fn answer(updaters: &[Arc<Updater>], screen: &mut Screen) -> Result<Exit, Failure> {
+    let mut rows = Vec::new();
+    for updater in updaters {
+        let world = updater.look(&mut Report::default()).await?;
+        for environment in world.declared.environments.values() {
+            let local = Local::new(&world, environment, &BTreeSet::new());
+            for (policy, holds) in updater.holds(&world, &local, Timestamp::now()).await? {
+                for hold in holds.iter() {
+                    rows.push(json!({
+                        "repository": updater.config.name,
+                        "environment": environment.name,
+                        "policy": policy,
+                        "version": hold.value,
+                        "commit": hold.commit,
+                        "author": hold.author,
+                        "time": hold.time,
+                        "reason": hold.to_string(),
+                    }));
+                }
+            }
+        }
+    }
+    if screen.is_json() {
+        screen.json(&rows);
+        return Ok(Exit::Done);
+    }
+    if rows.is_empty() {
+        screen.line("nothing is held");
+    }
+    for row in &rows {
+        let text = |key: &str| row[key].as_str().unwrap_or_default().to_owned();
+        screen.line(format_args!("{} {}: versions up to {} — {}", text("environment"), text("policy"), text("version"), text("reason")));
+        screen.line(format_args!("  lift it with: tagboat release {} {}", text("environment"), text("policy")));
+    }
+    Ok(Exit::Done)
+}

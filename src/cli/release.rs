@@ -1,0 +1,91 @@
+//! `tagboat release`.
+
+use super::{
+    Exit, Failure, Screen,
+    ask::{self, Query},
+    context::ProcessOptions,
+};
+use crate::{
+    image::Tag,
+    name::Name,
+    update::{Local, Released, Report, Updater},
+};
+use jiff::Timestamp;
+use serde_json::json;
+use std::{collections::BTreeSet, sync::Arc};
+
+/// Write a held version once, which lifts its hold
+///
+/// The version comes back with a commit of its own; from then on the policy decides again.
+#[derive(Debug, clap::Args)]
+pub struct Arguments {
+    #[command(flatten)]
+    process: ProcessOptions,
+
+    /// The Environment
+    #[arg(value_name = "ENVIRONMENT")]
+    environment: String,
+
+    /// The policy, as ns/name
+    #[arg(value_name = "NS/NAME")]
+    policy: Name,
+}
+
+/// Runs the command.
+pub fn run(arguments: &Arguments, screen: &mut Screen) -> Result<Exit, Failure> {
+    let query = Query::Release { environment: arguments.environment.clone(), policy: arguments.policy.clone() };
+    ask::run(&arguments.process, query, screen)
+}
+
+/// How often a release begins again when somebody else pushes first.
+const ATTEMPTS: usize = 5;
+
+/// Answers.
+pub async fn answer(updaters: &[Arc<Updater>], environment: &str, policy: &Name, screen: &mut Screen) -> Result<Exit, Failure> {
+    let now = Timestamp::now();
+    for _ in 0..ATTEMPTS {
+        let mut conflict = false;
+        for updater in updaters {
+            let world = updater.look(&mut Report::default()).await?;
+            let Some(found) = world.declared.environments.get(environment) else { continue };
+            let local = Local::new(&world, found, &BTreeSet::new());
+            if !local.policies.contains_key(policy) {
+                return Err(Failure::input(format!("{policy} has no reference in Environment {environment}")));
+            }
+            let holds = updater.holds(&world, &local, now).await?.remove(policy).unwrap_or_default();
+            // Writing the greatest held version lifts every hold below it, too.
+            let version = holds.iter().map(|hold| hold.value.clone()).reduce(|greatest, value| {
+                let standing = crate::policy::standing(&world.declared.policies[policy], &greatest, &value);
+                if standing == crate::policy::Standing::Newer { value } else { greatest }
+            });
+            let Some(version) = version else {
+                screen.line(format_args!("{policy} holds nothing in {environment}"));
+                return Ok(Exit::Done);
+            };
+            let version = Tag::new(version)?;
+            match updater.release(&world, &local, policy, &version, now).await? {
+                Released::Done { commit, images } => {
+                    if screen.is_json() {
+                        screen.json(
+                            &json!({"environment": environment, "policy": policy, "version": version, "commit": commit, "images": images}),
+                        );
+                    } else {
+                        screen.line(format_args!("{environment}: {policy} is back at {version} in {}", &commit[..commit.len().min(10)]));
+                    }
+                    return Ok(Exit::Done);
+                }
+                Released::Nothing => {
+                    return Err(Failure::input(format!("no reference of {policy} in {environment} can be edited; see `tagboat plan`")));
+                }
+                Released::Unknown(failure) => {
+                    return Err(Failure { exit: Exit::Remote, error: anyhow::anyhow!(failure.message), hint: failure.hint });
+                }
+                Released::Conflict => conflict = true,
+            }
+        }
+        if !conflict {
+            return Err(Failure::input(format!("there is no Environment {environment}")));
+        }
+    }
+    Err(Failure { exit: Exit::Remote, error: anyhow::anyhow!("somebody else pushed first, {ATTEMPTS} times in a row"), hint: None })
+}

@@ -1,0 +1,85 @@
+//! `tagboat run`.
+
+use super::{
+    Exit, Failure, Screen,
+    context::{self, Context, ProcessOptions},
+    show,
+};
+use crate::{
+    daemon,
+    update::{Mode, Report, Rescan},
+};
+use clap::ValueEnum;
+use jiff::Timestamp;
+use tracing_subscriber::EnvFilter;
+
+/// Keep config repositories up to date: as a daemon, or in one pass
+#[derive(Debug, clap::Args)]
+pub struct Arguments {
+    #[command(flatten)]
+    process: ProcessOptions,
+
+    /// Make one pass and end
+    #[arg(long)]
+    once: bool,
+
+    /// The form of the log, which goes to standard error
+    #[arg(long, value_enum, default_value_t = LogFormat::Text, env = "TAGBOAT_LOG_FORMAT", help_heading = "Logging")]
+    log_format: LogFormat,
+
+    /// What is logged: error, warn, info, debug, trace, or tagboat::room=level
+    #[arg(long, value_name = "FILTER", default_value = "info", env = "TAGBOAT_LOG", help_heading = "Logging")]
+    log: String,
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum LogFormat {
+    /// Lines for people
+    Text,
+    /// One JSON object a line
+    Json,
+}
+
+/// Runs the command.
+pub fn run(arguments: &Arguments, screen: &mut Screen) -> Result<Exit, Failure> {
+    let context = Context::read(&arguments.process)?;
+    if !arguments.once {
+        log_to_stderr(arguments)?;
+    }
+    let engine = context.open()?;
+    let runtime = context::runtime()?;
+    if !arguments.once {
+        // Dropping the runtime afterwards waits for a push that is under way: a pass is never dropped between commit
+        // and push.
+        return runtime.block_on(daemon::run(engine, &context));
+    }
+    for warning in &engine.warnings {
+        screen.note(format_args!("warning: {warning}"));
+    }
+    let reports: Vec<Report> = runtime.block_on(async {
+        let mut reports = Vec::new();
+        for updater in &engine.updaters {
+            reports.push(updater.pass(Mode::Write, &Rescan::All, Timestamp::now()).await);
+        }
+        reports
+    });
+    engine.scanner.store.flush()?;
+    if screen.is_json() {
+        screen.json(&reports);
+    } else {
+        for report in &reports {
+            show::report(report, false, screen);
+        }
+    }
+    Ok(show::exit(&reports))
+}
+
+fn log_to_stderr(arguments: &Arguments) -> Result<(), Failure> {
+    let filter = EnvFilter::try_new(&arguments.log).map_err(|error| Failure::input(format!("--log {:?}: {error}", arguments.log)))?;
+    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_target(false);
+    match arguments.log_format {
+        LogFormat::Text => builder.init(),
+        LogFormat::Json => builder.json().flatten_event(true).init(),
+    }
+    Ok(())
+}

@@ -1,0 +1,316 @@
+//! The daemon: a loop for each config repository, a local socket for the commands, and a shutdown that reaches a safe
+//! point.
+//!
+//! ```text
+//! timers (scan due, Git poll, window, age) ─▶ pass ─▶ report ─▶ log, next timers
+//! ```
+//!
+//! One updater works on one repository, one pass at a time; the loop sleeps until the first thing that can have
+//! changed. A task that ends unasked ends the process.
+
+use crate::{
+    cli::{
+        Exit, Failure, Screen,
+        ask::{self, Answered, Asked},
+        context::{Context, Engine},
+    },
+    declare::ImagePolicy,
+    image::Repository,
+    schedule::Schedule,
+    update::{Mode, Report, Rescan, State, Updater},
+};
+use jiff::Timestamp;
+use std::{
+    collections::HashMap,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
+use tokio::{
+    io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader},
+    net::{UnixListener, UnixStream},
+    sync::Mutex,
+};
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+use tracing::{error, info, warn};
+
+/// Back-off after trouble at a remote: from ten seconds, doubled each time, up to ten minutes.
+const BACK_OFF: (Duration, Duration) = (Duration::from_secs(10), Duration::from_secs(600));
+
+/// The shortest sleep between two passes, so that no clock or schedule makes a busy loop.
+const SHORTEST: Duration = Duration::from_millis(200);
+
+/// The longest question taken over the socket.
+const MOST_BYTES: u64 = 64 << 10;
+
+/// Runs until a signal asks to stop.
+///
+/// # Errors
+/// If the socket cannot be opened, or a task ends unasked.
+pub async fn run(engine: Engine, context: &Context) -> Result<Exit, Failure> {
+    for warning in &engine.warnings {
+        warn!("{warning}");
+    }
+    let stop = CancellationToken::new();
+    let tasks = TaskTracker::new();
+    let socket = Socket::open(&context.socket())?;
+    // A pass and a question never work on one repository at the same time.
+    let updaters: Vec<Arc<Turn>> =
+        engine.updaters.iter().map(|updater| Arc::new(Turn { updater: Arc::clone(updater), turn: Arc::default() })).collect();
+    let names: Vec<&str> = updaters.iter().map(|turn| turn.updater.config.name.as_str()).collect();
+    info!(repositories = names.join(","), socket = %socket.path.display(), "tagboat {} runs", env!("CARGO_PKG_VERSION"));
+    let mut ended = tokio::task::JoinSet::new();
+    for turn in &updaters {
+        ended.spawn(tasks.track_future(repository(Arc::clone(turn), stop.clone())));
+    }
+    ended.spawn(tasks.track_future(serve(socket, updaters.clone(), stop.clone())));
+    let outcome = tokio::select! {
+        biased;
+        signal = signals() => {
+            info!("{signal}: stopping at a safe point");
+            Ok(Exit::Done)
+        }
+        Some(result) = ended.join_next() => {
+            error!("a task ended unasked: {result:?}");
+            Err(Failure { exit: Exit::Partly, error: anyhow::anyhow!("a task ended unasked"), hint: Some("This is a defect of tagboat.".to_owned()) })
+        }
+    };
+    stop.cancel();
+    tasks.close();
+    tasks.wait().await;
+    engine.scanner.store.flush()?;
+    info!("stopped");
+    outcome
+}
+
+/// A repository, and whose turn it is.
+struct Turn {
+    updater: Arc<Updater>,
+    turn: Arc<Mutex<()>>,
+}
+
+async fn signals() -> &'static str {
+    use tokio::signal::unix::{SignalKind, signal};
+    let (Ok(mut terminate), Ok(mut interrupt)) = (signal(SignalKind::terminate()), signal(SignalKind::interrupt())) else {
+        // Without handlers the system's own answer to a signal holds: the process ends, and the next start redoes.
+        return std::future::pending().await;
+    };
+    tokio::select! {
+        _ = terminate.recv() => "SIGTERM",
+        _ = interrupt.recv() => "SIGINT",
+    }
+}
+
+/// The loop of one repository.
+async fn repository(turn: Arc<Turn>, stop: CancellationToken) {
+    let updater = &turn.updater;
+    let mut due = Due::default();
+    let mut trouble: u32 = 0;
+    loop {
+        let now = Timestamp::now();
+        let rescan = due.rescan(now);
+        let report = {
+            let _turn = turn.turn.lock().await;
+            tokio::select! {
+                biased;
+                () = stop.cancelled() => return,
+                report = updater.pass(Mode::Write, &rescan, now) => report,
+            }
+        };
+        log(&report);
+        due.scanned(updater, &rescan, now);
+        trouble = if report.failures.is_empty() { 0 } else { trouble.saturating_add(1) };
+        let next = wake(updater, &report, &due, trouble, Timestamp::now());
+        tokio::select! {
+            biased;
+            () = stop.cancelled() => return,
+            () = tokio::time::sleep(next) => {}
+        }
+    }
+}
+
+/// When which repository of images is scanned next.
+#[derive(Debug, Default)]
+struct Due {
+    at: HashMap<Repository, Option<Timestamp>>,
+}
+
+impl Due {
+    /// What to scan now. The first pass scans everything that was not scanned lately by an earlier process.
+    fn rescan(&self, now: Timestamp) -> Rescan {
+        let due = self.at.iter().filter(|(_, at)| at.is_some_and(|at| at <= now)).map(|(repository, _)| repository.clone());
+        Rescan::Only(due.collect())
+    }
+
+    /// Works out the next times, from the policies of the last pass. Each repository is scanned at the shortest wish,
+    /// a little apart from the others.
+    fn scanned(&mut self, updater: &Updater, rescan: &Rescan, now: Timestamp) {
+        let Some(declared) = updater.declared() else { return };
+        let mut wishes: HashMap<&Repository, Vec<&ImagePolicy>> = HashMap::new();
+        for policy in declared.policies.values().filter(|policy| !policy.suspend) {
+            wishes.entry(&policy.image).or_default().push(policy);
+        }
+        self.at.retain(|repository, _| wishes.contains_key(repository));
+        for (repository, policies) in wishes {
+            let just = match rescan {
+                Rescan::All => true,
+                Rescan::Only(due) => due.contains(repository),
+            };
+            let known = self.at.contains_key(repository);
+            if known && !just {
+                continue;
+            }
+            // What an earlier process scanned keeps its time; the first pass scanned what it did not know.
+            let last = if just { now } else { updater.scanner.last(repository).ok().flatten().map_or(now, |(_, fetched)| fetched) };
+            let next = policies.iter().filter_map(|policy| policy.scan.next(last).map(|at| spread(repository, &policy.scan, at))).min();
+            self.at.insert(repository.clone(), next);
+        }
+    }
+
+    fn first(&self) -> Option<Timestamp> {
+        self.at.values().flatten().min().copied()
+    }
+}
+
+/// Moves a time of an interval by up to a tenth of it, the same for a repository every time, so that a thousand
+/// repositories are not scanned in one second. Cron lines mean what they say.
+fn spread(repository: &Repository, schedule: &Schedule, at: Timestamp) -> Timestamp {
+    let Schedule::Every(interval) = schedule else { return at };
+    use std::hash::{DefaultHasher, Hash, Hasher};
+    let mut hash = DefaultHasher::new();
+    repository.hash(&mut hash);
+    let tenth = u64::try_from(interval.as_millis() / 10).unwrap_or(u64::MAX).max(1);
+    at.checked_sub(Duration::from_millis(hash.finish() % tenth)).unwrap_or(at)
+}
+
+/// How long to sleep: until the first scan, the Git poll, a window or an age; after trouble at least the back-off.
+fn wake(updater: &Updater, report: &Report, due: &Due, trouble: u32, now: Timestamp) -> Duration {
+    let until = |at: Timestamp| Duration::try_from(at.duration_since(now)).unwrap_or(Duration::ZERO);
+    let mut sleep = updater.config.interval;
+    let ages = report.environments.iter().flat_map(|environment| &environment.policies).filter_map(|policy| policy.free_at);
+    let windows = report.environments.iter().filter_map(|environment| environment.until);
+    for at in due.first().into_iter().chain(ages).chain(windows) {
+        sleep = sleep.min(until(at));
+    }
+    if trouble > 0 {
+        let back_off = BACK_OFF.0.saturating_mul(1 << (trouble - 1).min(6)).min(BACK_OFF.1);
+        let asked = report.failures.iter().filter_map(|failure| failure.retry_after).map(Duration::from_secs).min();
+        sleep = sleep.max(asked.map_or(back_off, |asked| asked.max(SHORTEST)));
+    }
+    sleep.max(SHORTEST)
+}
+
+/// One line for each thing that happened. An unchanged world says nothing at the usual level.
+fn log(report: &Report) {
+    let repository = report.repository.as_str();
+    for environment in &report.environments {
+        for commit in environment.commits.iter().filter(|commit| commit.id.is_some()) {
+            let subject = commit.message.lines().next().unwrap_or_default();
+            info!(repository, environment = environment.name, commit = commit.id, "{subject}");
+        }
+        match environment.state {
+            State::WindowClosed => info!(
+                repository,
+                environment = environment.name,
+                until = environment.until.map(tracing::field::display),
+                "changes wait for a window"
+            ),
+            State::Failed => warn!(repository, environment = environment.name, "changes could not be published"),
+            _ => {}
+        }
+    }
+    for warning in &report.warnings {
+        warn!(repository, "{warning}");
+    }
+    for finding in &report.findings {
+        warn!(repository, place = %finding.place, severity = %finding.severity, "{}", finding.message);
+    }
+    for failure in &report.failures {
+        error!(repository, kind = %failure.kind, hint = failure.hint, "{}", failure.message);
+    }
+    tracing::debug!(
+        repository,
+        revision = report.revision,
+        listings = report.requests.listings,
+        heads = report.requests.heads,
+        "pass done"
+    );
+}
+
+/// The local socket; its file goes with it.
+struct Socket {
+    listener: UnixListener,
+    path: PathBuf,
+}
+
+impl Socket {
+    /// Opens it for the owner alone. A file left by a process that died is taken over; the store's lock has made sure
+    /// that no other daemon is there.
+    fn open(path: &Path) -> Result<Self, Failure> {
+        let failed = |error: std::io::Error| Failure::input(format!("socket {}: {error}", path.display()));
+        match std::fs::remove_file(path) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(failed(error)),
+            _ => {}
+        }
+        let listener = UnixListener::bind(path).map_err(failed)?;
+        std::fs::set_permissions(path, std::os::unix::fs::PermissionsExt::from_mode(0o600)).map_err(failed)?;
+        Ok(Self { listener, path: path.to_owned() })
+    }
+}
+
+impl Drop for Socket {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_file(&self.path);
+    }
+}
+
+async fn serve(socket: Socket, updaters: Vec<Arc<Turn>>, stop: CancellationToken) {
+    loop {
+        let stream = tokio::select! {
+            biased;
+            () = stop.cancelled() => return,
+            accepted = socket.listener.accept() => match accepted {
+                Ok((stream, _)) => stream,
+                Err(error) => {
+                    warn!("the local socket: {error}");
+                    tokio::time::sleep(SHORTEST).await;
+                    continue;
+                }
+            },
+        };
+        // One question at a time: they are people's, and the store is one.
+        tokio::select! {
+            biased;
+            () = stop.cancelled() => return,
+            result = answer(stream, &updaters) => if let Err(error) = result {
+                warn!("a question over the local socket: {error}");
+            }
+        }
+    }
+}
+
+async fn answer(stream: UnixStream, updaters: &[Arc<Turn>]) -> std::io::Result<()> {
+    let (read, mut write) = stream.into_split();
+    let mut line = String::new();
+    tokio::time::timeout(Duration::from_secs(10), BufReader::new(read.take(MOST_BYTES)).read_line(&mut line)).await??;
+    let Asked { query, repository, json, color } = serde_json::from_str(&line)?;
+    let asked: Vec<Arc<Turn>> =
+        updaters.iter().filter(|turn| repository.as_ref().is_none_or(|name| turn.updater.config.name == *name)).cloned().collect();
+    let mut turns = Vec::with_capacity(asked.len());
+    for turn in &asked {
+        turns.push(Arc::clone(&turn.turn).lock_owned().await);
+    }
+    let mut screen = Screen::collecting(ask::output(json), color);
+    let updaters: Vec<Arc<Updater>> = asked.iter().map(|turn| Arc::clone(&turn.updater)).collect();
+    let exit = match ask::answer(&updaters, &query, &mut screen).await {
+        Ok(exit) => exit,
+        Err(failure) => {
+            screen.failure(&failure);
+            failure.exit
+        }
+    };
+    let answered = Answered { kept: screen.into_kept(), exit: exit as u8 };
+    let mut text = serde_json::to_string(&answered)?;
+    text.push('\n');
+    write.write_all(text.as_bytes()).await
+}

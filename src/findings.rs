@@ -1,0 +1,108 @@
+//! What is wrong in a repository beside the declarations themselves: markers that belong to nothing, files that cannot
+//! be read, policies nobody uses, files of two Environments. Nothing is ignored silently.
+
+use crate::{
+    declare::{Mistake, Place, References, Severity},
+    references::{Note, NoteKind, Why},
+    update::{Local, World, concerns},
+};
+use std::collections::BTreeSet;
+
+/// What the declarations and the notes of the files say.
+pub fn of_world(world: &World) -> Vec<Mistake> {
+    let mut all = world.declared.mistakes.clone();
+    for file in world.files.iter() {
+        all.extend(file.findings.notes.iter().map(|note| of_note(&file.path, note)));
+        for reference in &file.findings.references {
+            if let Why::Marker { policy, line, column } = &reference.why
+                && !world.declared.policies.contains_key(policy)
+            {
+                all.push(Mistake {
+                    place: Place { file: file.path.clone(), line: *line as usize, column: *column as usize },
+                    severity: Severity::Error,
+                    message: format!("the marker names the policy {policy}, which is not declared"),
+                });
+            }
+        }
+    }
+    all.sort();
+    all.dedup();
+    all
+}
+
+/// A note as a finding. What tagboat only declines to edit is a warning; what somebody has written wrongly an error.
+pub fn of_note(file: &str, note: &Note) -> Mistake {
+    let severity = match note.kind {
+        NoteKind::Unparsable | NoteKind::BadMarker | NoteKind::LostMarker | NoteKind::NotUtf8 => Severity::Error,
+        NoteKind::LfsPointer | NoteKind::Encrypted | NoteKind::Template | NoteKind::Alias | NoteKind::DoubledKey => Severity::Warning,
+    };
+    let place = Place { file: file.to_owned(), line: note.line as usize, column: note.column as usize };
+    Mistake { place, severity, message: note.message.clone() }
+}
+
+/// The files that several Environments claim, so that none of them may write there. Imported automations may share
+/// files with each other: their markers decide.
+pub fn overlaps(world: &World, findings: &mut Vec<Mistake>) -> BTreeSet<String> {
+    let mut shared = BTreeSet::new();
+    let mut said: BTreeSet<(&str, &str)> = BTreeSet::new();
+    for file in world.files.iter().filter(|file| !file.findings.references.is_empty()) {
+        let owners: Vec<_> = world.declared.environments.values().filter(|environment| environment.paths.contains(&file.path)).collect();
+        if owners.len() < 2 || owners.iter().all(|environment| environment.imported) {
+            continue;
+        }
+        shared.insert(file.path.clone());
+        for pair in owners.windows(2) {
+            if said.insert((&pair[0].name, &pair[1].name)) {
+                findings.push(Mistake {
+                    place: pair[1].place.clone(),
+                    severity: Severity::Error,
+                    message: format!(
+                        "Environments {} and {} both claim {}; files of two Environments are not edited (narrow paths, or exclude with '!')",
+                        pair[0].name, pair[1].name, file.path
+                    ),
+                });
+            }
+        }
+    }
+    shared
+}
+
+/// Policies and Environments that have nothing to do.
+pub fn unused(world: &World, locals: &[Local<'_>]) -> Vec<Mistake> {
+    let mut all = Vec::new();
+    for policy in world.declared.policies.values() {
+        if policy.suspend || locals.iter().any(|local| local.policies.contains_key(&policy.name)) {
+            continue;
+        }
+        let elsewhere = world.files.iter().find(|file| file.findings.references.iter().any(|reference| concerns(reference, policy)));
+        let why = match elsewhere {
+            None => format!("nothing refers to {} or has a marker for it", policy.image),
+            Some(file) => {
+                let owner = locals.iter().find(|local| local.environment.paths.contains(&file.path));
+                match owner {
+                    None => format!("{} refers to it and belongs to no Environment", file.path),
+                    Some(owner) if !owner.environment.selects(policy) => {
+                        format!("{} refers to it, but Environment {} does not select it", file.path, owner.environment.name)
+                    }
+                    Some(owner) if owner.environment.references == References::Markers => {
+                        format!("{} refers to it without a marker, and Environment {} goes by markers", file.path, owner.environment.name)
+                    }
+                    Some(owner) => format!("{} of Environment {} is not edited", file.path, owner.environment.name),
+                }
+            }
+        };
+        all.push(Mistake {
+            place: policy.place.clone(),
+            severity: Severity::Warning,
+            message: format!("ImagePolicy {} has nothing to update: {why}", policy.name),
+        });
+    }
+    for local in locals.iter().filter(|local| local.files.is_empty() && !local.environment.suspend) {
+        all.push(Mistake {
+            place: local.environment.place.clone(),
+            severity: Severity::Warning,
+            message: format!("no file of Environment {} mentions a watched image", local.environment.name),
+        });
+    }
+    all
+}

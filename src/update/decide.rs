@@ -1,0 +1,278 @@
+//! The choices of one Environment and the edits they come to.
+
+use super::{
+    history::digest,
+    report::{LeftReport, PolicyReport, RefusedReport},
+    world::{Watched, World},
+};
+use crate::{
+    declare::{Choice, Environment, ImagePolicy, References},
+    image::{Digest, Repository},
+    name::Name,
+    policy::{self, Chosen, Facts, Holds, Outcome, Question, Standing},
+    publish::FileEdits,
+    references::{Reference, Why},
+    rewrite::{self, Choices, Decision, Order, Reason},
+    scan::{Scan, ScanError, Scanner},
+};
+use jiff::Timestamp;
+use std::{
+    collections::{BTreeMap, BTreeSet, HashMap},
+    sync::Arc,
+};
+
+/// Questions a policy may ask in one pass: twenty batches of dates, or as many tags without the wanted platforms.
+/// What is not answered by then goes on in the next pass, from what the store keeps.
+const ROUNDS: usize = 20;
+
+/// How many refused tags a report names for each policy.
+const REFUSED: usize = 5;
+
+/// The policies of an Environment that have references in its files, with the values that stand there.
+pub struct Local<'w> {
+    /// The Environment.
+    pub environment: &'w Environment,
+    /// Its files.
+    pub files: Vec<&'w Watched>,
+    /// The policies, each with its present values.
+    pub policies: BTreeMap<&'w Name, Present<'w>>,
+}
+
+/// A policy with what stands in the files.
+pub struct Present<'w> {
+    /// The policy.
+    pub policy: &'w ImagePolicy,
+    /// The tags, each once.
+    pub tags: BTreeSet<String>,
+    /// The digests, each once.
+    pub digests: BTreeSet<String>,
+}
+
+/// What a policy decided.
+#[derive(Debug, Clone)]
+pub enum Decided {
+    /// This one.
+    Chosen(Chosen),
+    /// Nothing, and why.
+    Nothing {
+        /// Why.
+        reason: String,
+        /// When waiting ends.
+        free_at: Option<Timestamp>,
+    },
+}
+
+impl<'w> Local<'w> {
+    /// Finds what belongs to an Environment. `excluded` files belong to several, so to none.
+    pub fn new(world: &'w World, environment: &'w Environment, excluded: &BTreeSet<String>) -> Self {
+        let files: Vec<&Watched> = world
+            .files
+            .iter()
+            .filter(|file| file.regular && environment.paths.contains(&file.path) && !excluded.contains(&file.path))
+            .collect();
+        let automatic = environment.references == References::Auto;
+        let selected: Vec<&ImagePolicy> = world.declared.policies.values().filter(|policy| environment.selects(policy)).collect();
+        let mut by_repository: HashMap<&Repository, Vec<&ImagePolicy>> = HashMap::new();
+        for policy in &selected {
+            by_repository.entry(&policy.image).or_default().push(policy);
+        }
+        let mut policies: BTreeMap<&Name, Present<'w>> = BTreeMap::new();
+        for reference in files.iter().flat_map(|file| &file.findings.references) {
+            let matching: Vec<&ImagePolicy> = match &reference.why {
+                Why::Marker { policy, .. } => selected.iter().filter(|known| known.name == *policy).copied().collect(),
+                _ if automatic => {
+                    reference.repository.as_ref().and_then(|repository| by_repository.get(repository)).cloned().unwrap_or_default()
+                }
+                _ => Vec::new(),
+            };
+            for policy in matching {
+                let present = policies.entry(&policy.name).or_insert_with(|| Present::of(policy));
+                present.tags.extend(reference.tag());
+                present.digests.extend(digest(reference));
+            }
+        }
+        Self { environment, files, policies }
+    }
+
+    /// The edits of the Environment's files under these decisions, and what is left alone. The third: policies whose
+    /// choice cannot be written until its digest is known. `read` gives the bytes of a file.
+    pub fn edits<E>(
+        &self,
+        world: &World,
+        decided: &BTreeMap<Name, Decided>,
+        tags: &HashMap<Repository, Scan>,
+        mut read: impl FnMut(&Watched) -> Result<Vec<u8>, E>,
+    ) -> Result<Edits, E> {
+        let choices = self.choices(world, decided, tags);
+        let mut edits = Edits::default();
+        for file in &self.files {
+            let bytes = read(file)?;
+            let outcome = rewrite::rewrite(&bytes, &file.findings.references, &choices);
+            edits.needs_digest.extend(outcome.needs_digest().cloned());
+            edits.left.extend(outcome.left.into_iter().filter(|left| left.reason != Reason::NoPolicy).map(|left| LeftReport {
+                file: file.path.clone(),
+                line: left.line,
+                column: left.column,
+                code: left.reason.code(),
+                reason: left.reason.to_string(),
+                policy: left.policy,
+            }));
+            if !outcome.edits.is_empty() {
+                let edited = outcome.edits.into_iter().zip(outcome.changes).collect();
+                edits.files.push(FileEdits { path: file.path.clone(), source: bytes, edits: edited });
+            }
+        }
+        Ok(edits)
+    }
+
+    fn choices<'c>(&'c self, world: &'c World, decided: &BTreeMap<Name, Decided>, scans: &HashMap<Repository, Scan>) -> Choices<'c> {
+        let mut choices = Choices::new(self.environment.references == References::Auto);
+        for policy in world.declared.policies.values() {
+            let name = policy.name.clone();
+            if !self.environment.selects(policy) {
+                choices.add_nothing(name, None, format!("the Environment {} does not select this policy", self.environment.name));
+                continue;
+            }
+            let chosen = match decided.get(&policy.name) {
+                Some(Decided::Chosen(chosen)) => chosen,
+                Some(Decided::Nothing { reason, .. }) => {
+                    choices.add_nothing(name, Some(policy.image.clone()), reason);
+                    continue;
+                }
+                None => {
+                    choices.add_nothing(name, Some(policy.image.clone()), "the policy was not asked");
+                    continue;
+                }
+            };
+            let tags = scans.get(&policy.image).map(|scan| Arc::clone(&scan.tags));
+            choices.add(decision(policy, chosen, self.environment.allow_downgrade, move |present| {
+                tags.as_ref().is_some_and(|tags| tags.contains(present))
+            }));
+        }
+        choices
+    }
+}
+
+/// What writing a choice takes.
+pub fn decision<'p>(
+    policy: &'p ImagePolicy,
+    chosen: &Chosen,
+    allow_downgrade: bool,
+    listed: impl Fn(&str) -> bool + Send + Sync + 'p,
+) -> Decision<'p> {
+    let tag = chosen.tag.clone();
+    Decision {
+        policy: policy.name.clone(),
+        repository: policy.image.clone(),
+        tag: chosen.tag.clone(),
+        digest: chosen.digest.clone(),
+        digest_reflection: policy.reflect,
+        unpin: false,
+        allow_downgrade,
+        compare: Box::new(move |present| match policy::standing(policy, present, tag.as_str()) {
+            Standing::Newer => Order::Newer,
+            Standing::Equal => Order::Equal { listed: listed(present) },
+            Standing::Lower => Order::Lower,
+            // A digest alone stands for any tag of the repository; following one replaces it.
+            Standing::Unorderable if Digest::new(present).is_ok() && matches!(policy.choice, Choice::Digest(_)) => Order::Newer,
+            Standing::Unorderable => Order::Unorderable,
+        }),
+    }
+}
+
+/// What rewriting the files of an Environment comes to.
+#[derive(Debug, Default)]
+pub struct Edits {
+    /// The files that change.
+    pub files: Vec<FileEdits>,
+    /// References left alone.
+    pub left: Vec<LeftReport>,
+    /// Policies whose choice waits for its digest.
+    pub needs_digest: BTreeSet<Name>,
+}
+
+impl<'w> Present<'w> {
+    fn of(policy: &'w ImagePolicy) -> Self {
+        Self { policy, tags: BTreeSet::new(), digests: BTreeSet::new() }
+    }
+
+    /// The least value that the policy can order: clocks are kept for tags above it. For a digest policy the digest
+    /// that stands everywhere.
+    pub fn least(&self) -> Option<&str> {
+        if matches!(self.policy.choice, Choice::Digest(_)) {
+            return self.digests.first().filter(|_| self.digests.len() == 1).map(String::as_str);
+        }
+        self.tags
+            .iter()
+            .filter(|tag| policy::orders(self.policy, tag))
+            .map(String::as_str)
+            .reduce(|least, tag| if policy::standing(self.policy, least, tag) == Standing::Lower { tag } else { least })
+    }
+
+    /// Asks the policy, answering what it needs.
+    ///
+    /// # Errors
+    /// If the registry or the store cannot be asked: then nothing is decided.
+    pub async fn decide(&self, scanner: &Scanner, scan: &mut Scan, holds: &Holds, now: Timestamp) -> Result<Decided, ScanError> {
+        if self.policy.suspend {
+            return Ok(Decided::nothing("the policy is suspended"));
+        }
+        if self.policy.minimum_age.is_some() || matches!(self.policy.choice, Choice::Newest) {
+            scanner.recall(scan)?;
+        }
+        for _ in 0..ROUNDS {
+            let question = Question { policy: self.policy, present: self.least(), holds, now };
+            match policy::choose(&question, &Facts { tags: &scan.tags, details: &scan.details }) {
+                Outcome::Chosen(chosen) => return Ok(Decided::Chosen(chosen)),
+                Outcome::Nothing { reason, free_at } => return Ok(Decided::Nothing { reason, free_at }),
+                Outcome::Needs(needs) => scanner.answer(scan, &needs, now).await?,
+            }
+        }
+        Ok(Decided::nothing("facts of many tags are still being collected; the next pass goes on"))
+    }
+
+    /// The row of the report.
+    pub fn report(&self, decided: Option<&Decided>, scan: Option<&Scan>, holds: &Holds, now: Timestamp) -> PolicyReport {
+        let mut report = PolicyReport {
+            name: self.policy.name.clone(),
+            repository: self.policy.image.clone(),
+            present: self.tags.iter().cloned().collect(),
+            chosen: None,
+            digest: None,
+            reason: None,
+            refused: Vec::new(),
+            free_at: None,
+            held: holds.iter().map(|hold| format!("{}: {hold}", hold.value)).collect(),
+        };
+        match decided {
+            Some(Decided::Chosen(chosen)) => (report.chosen, report.digest) = (Some(chosen.tag.clone()), chosen.digest.clone()),
+            Some(Decided::Nothing { reason, free_at }) => (report.reason, report.free_at) = (Some(reason.clone()), *free_at),
+            None => {}
+        }
+        let least = report.chosen.as_ref().map(|tag| tag.as_str()).or(self.least());
+        if let (Some(scan), Some(least)) = (scan, least) {
+            let question = Question { policy: self.policy, present: self.least(), holds, now };
+            let facts = Facts { tags: &scan.tags, details: &scan.details };
+            report.refused = policy::refused_above(&question, &facts, least, REFUSED)
+                .into_iter()
+                .map(|(tag, refusal)| RefusedReport { tag, reason: refusal.to_string() })
+                .collect();
+        }
+        report
+    }
+}
+
+impl Decided {
+    /// Nothing, for this reason.
+    pub fn nothing(reason: impl Into<String>) -> Self {
+        Decided::Nothing { reason: reason.into(), free_at: None }
+    }
+}
+
+/// Whether a reference has anything to do with a policy: by its marker or its repository.
+pub fn concerns(reference: &Reference, policy: &ImagePolicy) -> bool {
+    match &reference.why {
+        Why::Marker { policy: name, .. } => *name == policy.name,
+        _ => reference.repository.as_ref() == Some(&policy.image),
+    }
+}
