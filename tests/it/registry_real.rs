@@ -105,9 +105,7 @@ async fn images_and_indexes_are_listed_with_digest_date_and_platforms() {
         let pusher = Pusher::new(&registry).await;
         let amd = pusher.image("team/app:1.0", ("linux", "amd64"), "2026-11-01T10:00:00Z").await;
         let arm = pusher.image("team/app:arm", ("linux", "arm64"), "1970-01-01T00:00:00Z").await;
-        let entry = |digest: &Digest, architecture: &str, size: usize| {
-            json!({"mediaType": MANIFEST, "digest": digest, "size": size, "platform": {"os": "linux", "architecture": architecture}})
-        };
+        let entry = |digest: &Digest, architecture: &str, size: usize| json!({"mediaType": MANIFEST, "digest": digest, "size": size, "platform": {"os": "linux", "architecture": architecture}});
         let mut sizes = Vec::new();
         for name in ["team/app:1.0", "team/app:arm"] {
             let (body, _) = pusher.client.pull_manifest_raw(&pusher.reference(name), &pusher.auth, &[MANIFEST]).await.unwrap();
