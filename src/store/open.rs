@@ -10,13 +10,18 @@ use std::{
     io::ErrorKind,
     panic::{AssertUnwindSafe, catch_unwind},
     path::{Path, PathBuf},
-    sync::{PoisonError, RwLock},
+    sync::{Mutex, PoisonError, RwLock},
+    time::{Duration, Instant},
 };
 
 /// The form of the tables. Another one in the file: it is begun anew, since all of it can be fetched again.
 const VERSION: u64 = 1;
 /// Pages kept in memory. The daemon reads one list at a time; redb's own default is 1 GiB.
 const CACHE: usize = 8 * 1024 * 1024;
+
+/// Commits that may be lost are made lasting with the first one after this time: redb frees no page before, and a crash
+/// then costs no more than this much of them.
+const LAG: Duration = Duration::from_secs(60);
 
 /// What was found when the store was opened.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -41,6 +46,8 @@ pub struct Store {
     /// None after a failed write, until it could be opened again.
     database: RwLock<Option<Database>>,
     opener: Opener,
+    /// When a commit last waited for the disk.
+    lasted: Mutex<Instant>,
 }
 
 /// How the file becomes a database; a test puts a disk that fills up here.
@@ -72,7 +79,7 @@ impl Store {
             }
             Err(error) => return Err(error),
         };
-        Ok((Self { path: path.to_owned(), database: RwLock::new(Some(database)), opener }, opened))
+        Ok((Self { path: path.to_owned(), database: RwLock::new(Some(database)), opener, lasted: Mutex::new(Instant::now()) }, opened))
     }
 
     /// Bytes of the file.
@@ -87,7 +94,8 @@ impl Store {
 
     /// Runs `work` and commits what it did, all or nothing; `lasting` waits for the disk.
     pub(super) fn write<T>(&self, lasting: bool, work: impl Fn(&WriteTransaction) -> Result<T, Trouble>) -> Result<T, StoreError> {
-        self.with(|database| {
+        let lasting = lasting || self.lasted.lock().unwrap_or_else(PoisonError::into_inner).elapsed() >= LAG;
+        let result = self.with(|database| {
             let mut transaction = database.begin_write().map_err(any)?;
             if !lasting {
                 transaction.set_durability(Durability::None).map_err(any)?;
@@ -95,7 +103,11 @@ impl Store {
             let result = work(&transaction)?;
             transaction.commit().map_err(any)?;
             Ok(result)
-        })
+        })?;
+        if lasting {
+            *self.lasted.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now();
+        }
+        Ok(result)
     }
 
     /// Writes down what was left to a later commit: call it before the process ends.
