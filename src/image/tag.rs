@@ -24,14 +24,30 @@ impl Tag {
     }
 }
 
+/// Which bytes a tag may have: 1 anywhere but first, 2 first, too. A table, since long lists are checked byte by byte.
+const BYTES: [u8; 256] = {
+    let mut table = [0; 256];
+    let mut byte = 0u8;
+    while byte < 128 {
+        if byte.is_ascii_alphanumeric() || byte == b'_' {
+            table[byte as usize] = 2;
+        } else if byte == b'.' || byte == b'-' {
+            table[byte as usize] = 1;
+        }
+        byte += 1;
+    }
+    table
+};
+
 fn refusal(text: &str) -> Option<&'static str> {
     let bytes = text.as_bytes();
-    let word = |b: &u8| b.is_ascii_alphanumeric() || *b == b'_';
     match bytes.first() {
         None => Some("is empty"),
         Some(_) if bytes.len() > 128 => Some("is longer than 128 characters"),
-        Some(first) if !word(first) => Some("must begin with a letter, a digit or '_'"),
-        Some(_) if !bytes.iter().all(|b| word(b) || matches!(b, b'.' | b'-')) => Some("has a character that no tag may have"),
+        Some(first) if BYTES[usize::from(*first)] != 2 => Some("must begin with a letter, a digit or '_'"),
+        Some(_) if bytes.iter().fold(1, |least, byte| least.min(BYTES[usize::from(*byte)])) == 0 => {
+            Some("has a character that no tag may have")
+        }
         Some(_) => None,
     }
 }

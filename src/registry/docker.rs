@@ -65,10 +65,11 @@ pub(super) fn find(text: &str, repository: &Repository) -> Result<Option<Found>,
     let mut path = Some(repository.path());
     loop {
         let place = |host: &str| path.map_or(host.to_owned(), |path| format!("{host}/{path}"));
-        if let Some((key, auth)) = config.auths.iter().find(|(key, _)| hosts.iter().any(|host| bare(key) == place(host))) {
-            if let Some(identity) = inline(auth).map_err(|why| format!("auths {}: {why}", shown(key)))? {
-                return Ok(Some(Found::Inline { key: key.clone(), identity }));
-            }
+        let entry = config.auths.iter().find(|(key, _)| hosts.iter().any(|host| bare(key) == place(host)));
+        if let Some((key, auth)) = entry
+            && let Some(identity) = inline(auth).map_err(|why| format!("auths {}: {why}", shown(key)))?
+        {
+            return Ok(Some(Found::Inline { key: key.clone(), identity }));
         }
         match path {
             None => break,

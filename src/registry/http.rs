@@ -34,6 +34,20 @@ pub enum RequestKind {
     Challenge,
 }
 
+impl RequestKind {
+    /// The word for it in status output.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            RequestKind::Tags => "tags",
+            RequestKind::Head => "head",
+            RequestKind::Manifest => "manifest",
+            RequestKind::Blob => "blob",
+            RequestKind::Token => "token",
+            RequestKind::Challenge => "challenge",
+        }
+    }
+}
+
 /// Fields of a form.
 pub(super) type Form = Vec<(String, String)>;
 

@@ -4,19 +4,24 @@ use super::{
     StoreError,
     tables::{META, create_all},
 };
-use redb::{Database, DatabaseError, Durability, ReadTransaction, ReadableDatabase, StorageError, WriteTransaction};
+use redb::{Database, DatabaseError, Durability, ReadTransaction, ReadableDatabase, WriteTransaction};
 use std::{
     fs::{File, OpenOptions},
     io::ErrorKind,
     panic::{AssertUnwindSafe, catch_unwind},
     path::{Path, PathBuf},
-    sync::{PoisonError, RwLock},
+    sync::{Mutex, PoisonError, RwLock},
+    time::{Duration, Instant},
 };
 
 /// The form of the tables. Another one in the file: it is begun anew, since all of it can be fetched again.
 const VERSION: u64 = 1;
 /// Pages kept in memory. The daemon reads one list at a time; redb's own default is 1 GiB.
 const CACHE: usize = 8 * 1024 * 1024;
+
+/// Commits that may be lost are made lasting with the first one after this time: redb frees no page before, and a crash
+/// then costs no more than this much of them.
+const LAG: Duration = Duration::from_secs(60);
 
 /// What was found when the store was opened.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -40,7 +45,13 @@ pub struct Store {
     path: PathBuf,
     /// None after a failed write, until it could be opened again.
     database: RwLock<Option<Database>>,
+    opener: Opener,
+    /// When a commit last waited for the disk.
+    lasted: Mutex<Instant>,
 }
+
+/// How the file becomes a database; a test puts a disk that fills up here.
+type Opener = fn(&Path) -> Result<Database, StoreError>;
 
 /// Any error of redb.
 pub(super) type Trouble = Box<redb::Error>;
@@ -51,20 +62,24 @@ impl Store {
     /// # Errors
     /// If another process has it open, or the file system refuses. A damaged file is none: see [`Opened`].
     pub fn open(path: &Path) -> Result<(Self, Opened), StoreError> {
-        let io = |source| failure(path, Box::new(redb::Error::Io(source)));
+        Self::open_by(path, database)
+    }
+
+    fn open_by(path: &Path, opener: Opener) -> Result<(Self, Opened), StoreError> {
+        let io = |source| failure(path, redb::Error::Io(source));
         let existed = path.metadata().is_ok_and(|data| data.len() > 0);
-        let (database, opened) = match database(path) {
+        let (database, opened) = match opener(path) {
             Ok(database) => (database, if existed { Opened::Kept } else { Opened::New }),
             Err(StoreError::Damaged { why, .. }) => {
                 let mut name = path.file_name().unwrap_or_default().to_owned();
                 name.push(".damaged");
                 let moved_to = path.with_file_name(name);
                 std::fs::rename(path, &moved_to).map_err(io)?;
-                (database(path)?, Opened::Rebuilt { moved_to, why })
+                (opener(path)?, Opened::Rebuilt { moved_to, why })
             }
             Err(error) => return Err(error),
         };
-        Ok((Self { path: path.to_owned(), database: RwLock::new(Some(database)) }, opened))
+        Ok((Self { path: path.to_owned(), database: RwLock::new(Some(database)), opener, lasted: Mutex::new(Instant::now()) }, opened))
     }
 
     /// Bytes of the file.
@@ -79,7 +94,8 @@ impl Store {
 
     /// Runs `work` and commits what it did, all or nothing; `lasting` waits for the disk.
     pub(super) fn write<T>(&self, lasting: bool, work: impl Fn(&WriteTransaction) -> Result<T, Trouble>) -> Result<T, StoreError> {
-        self.with(|database| {
+        let lasting = lasting || self.lasted.lock().unwrap_or_else(PoisonError::into_inner).elapsed() >= LAG;
+        let result = self.with(|database| {
             let mut transaction = database.begin_write().map_err(any)?;
             if !lasting {
                 transaction.set_durability(Durability::None).map_err(any)?;
@@ -87,7 +103,11 @@ impl Store {
             let result = work(&transaction)?;
             transaction.commit().map_err(any)?;
             Ok(result)
-        })
+        })?;
+        if lasting {
+            *self.lasted.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now();
+        }
+        Ok(result)
     }
 
     /// Writes down what was left to a later commit: call it before the process ends.
@@ -96,26 +116,28 @@ impl Store {
     }
 
     fn with<T>(&self, work: impl Fn(&Database) -> Result<T, Trouble>) -> Result<T, StoreError> {
-        let guard = self.database.read().unwrap_or_else(PoisonError::into_inner);
-        let result = match &*guard {
-            Some(database) => guarded(|| work(database)),
-            None => {
-                drop(guard);
-                let mut place = self.database.write().unwrap_or_else(PoisonError::into_inner);
-                let opened = match place.take() {
-                    Some(database) => database,
-                    None => database(&self.path)?,
-                };
-                return guarded(|| work(place.insert(opened))).map_err(|trouble| failure(&self.path, trouble));
-            }
+        let open = self.database.read().unwrap_or_else(PoisonError::into_inner);
+        let result = open.as_ref().map(|database| guarded(|| work(database)));
+        drop(open);
+        let result = match result {
+            Some(result) => result,
+            None => self.with_reopened(work)?,
         };
-        drop(guard);
         result.map_err(|trouble| {
-            let error = failure(&self.path, trouble);
             // After a failed write redb refuses all further work of the handle; the file is as the last commit left it.
             *self.database.write().unwrap_or_else(PoisonError::into_inner) = None;
-            error
+            failure(&self.path, *trouble)
         })
+    }
+
+    fn with_reopened<T>(&self, work: impl Fn(&Database) -> Result<T, Trouble>) -> Result<Result<T, Trouble>, StoreError> {
+        let mut place = self.database.write().unwrap_or_else(PoisonError::into_inner);
+        let database = match place.take() {
+            Some(database) => database,
+            None => (self.opener)(&self.path)?,
+        };
+        let database = place.insert(database);
+        Ok(guarded(|| work(database)))
     }
 }
 
@@ -129,16 +151,20 @@ pub(super) fn any(error: impl Into<redb::Error>) -> Trouble {
 }
 
 fn database(path: &Path) -> Result<Database, StoreError> {
-    let file = private(path).map_err(|source| failure(path, Box::new(redb::Error::Io(source))))?;
+    let file = private(path).map_err(|source| failure(path, redb::Error::Io(source)))?;
+    prepared(path, || redb::Builder::new().set_cache_size(CACHE).create_file(file))
+}
+
+fn prepared(path: &Path, open: impl FnOnce() -> Result<Database, DatabaseError>) -> Result<Database, StoreError> {
     guarded(|| {
-        let database = redb::Builder::new().set_cache_size(CACHE).create_file(file).map_err(|error| match error {
+        let database = open().map_err(|error| match error {
             DatabaseError::UpgradeRequired(_) | DatabaseError::RepairAborted => Box::new(redb::Error::Corrupted(error.to_string())),
             error => any(error),
         })?;
         prepare(&database)?;
         Ok(database)
     })
-    .map_err(|trouble| failure(path, trouble))
+    .map_err(|trouble| failure(path, *trouble))
 }
 
 /// Creates the tables of a new file, or checks that the file's are ours.
@@ -170,9 +196,9 @@ fn private(path: &Path) -> std::io::Result<File> {
     options.open(path)
 }
 
-fn failure(path: &Path, trouble: Trouble) -> StoreError {
+fn failure(path: &Path, trouble: redb::Error) -> StoreError {
     let path = path.to_owned();
-    match *trouble {
+    match trouble {
         redb::Error::DatabaseAlreadyOpen => StoreError::InUse { path },
         redb::Error::Io(source) if matches!(source.kind(), ErrorKind::StorageFull | ErrorKind::QuotaExceeded) => StoreError::Full { path },
         // redb's word for a file that does not begin as its own do, or ends early.
@@ -185,8 +211,73 @@ fn failure(path: &Path, trouble: Trouble) -> StoreError {
     }
 }
 
-impl From<StorageError> for StoreError {
-    fn from(error: StorageError) -> Self {
-        failure(Path::new("store"), any(error))
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use redb::{StorageBackend, backends::FileBackend};
+    use std::{
+        io,
+        sync::atomic::{AtomicU64, Ordering},
+    };
+
+    /// Size of the disk in bytes.
+    static DISK: AtomicU64 = AtomicU64::new(u64::MAX);
+
+    #[derive(Debug)]
+    struct Disk(FileBackend);
+
+    impl Disk {
+        fn room(end: u64) -> io::Result<()> {
+            if end > DISK.load(Ordering::SeqCst) { Err(ErrorKind::StorageFull.into()) } else { Ok(()) }
+        }
+    }
+
+    impl StorageBackend for Disk {
+        fn len(&self) -> io::Result<u64> {
+            self.0.len()
+        }
+        fn read(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
+            self.0.read(offset, out)
+        }
+        fn set_len(&self, len: u64) -> io::Result<()> {
+            Self::room(len)?;
+            self.0.set_len(len)
+        }
+        fn sync_data(&self) -> io::Result<()> {
+            self.0.sync_data()
+        }
+        fn write(&self, offset: u64, data: &[u8]) -> io::Result<()> {
+            Self::room(offset + data.len() as u64)?;
+            self.0.write(offset, data)
+        }
+        fn close(&self) -> io::Result<()> {
+            self.0.close()
+        }
+    }
+
+    fn small_disk(path: &Path) -> Result<Database, StoreError> {
+        let file = private(path).map_err(|source| failure(path, redb::Error::Io(source)))?;
+        prepared(path, || redb::Builder::new().create_with_backend(Disk(FileBackend::new(file)?)))
+    }
+
+    #[test]
+    fn a_full_disk_is_said_and_loses_nothing() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("store.redb");
+        let (store, _) = Store::open_by(&path, small_disk).unwrap();
+        store.put("a", "kept", b"before").unwrap();
+        DISK.store(store.size().unwrap(), Ordering::SeqCst);
+        let big = vec![7; 8 * 1024 * 1024];
+        for _ in 0..2 {
+            let error = store.put("a", "big", &big).unwrap_err();
+            assert!(matches!(error, StoreError::Full { .. }), "{error}");
+        }
+        assert_eq!(store.get("a", "kept").unwrap().as_deref(), Some(&b"before"[..]));
+        assert_eq!(store.get("a", "big").unwrap(), None);
+        DISK.store(u64::MAX, Ordering::SeqCst);
+        store.put("a", "big", &big).unwrap();
+        drop(store);
+        let (store, opened) = Store::open(&path).unwrap();
+        assert_eq!((opened, store.get("a", "big").unwrap().map(|bytes| bytes.len())), (Opened::Kept, Some(big.len())));
     }
 }

@@ -5,6 +5,7 @@ mod git_real;
 #[cfg(feature = "demo")]
 mod registry;
 mod registry_faults;
+mod registry_real;
 mod registry_sign_in;
 mod rewrite_cases;
 mod rewrite_properties;

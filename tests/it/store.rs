@@ -163,3 +163,20 @@ fn a_folder_that_is_missing_is_named() {
     assert!(error.to_string().starts_with(&path.display().to_string()), "{error}");
     assert!(matches!(error, StoreError::Io { .. }));
 }
+
+#[test]
+fn a_process_that_dies_leaves_what_was_lasting() {
+    let (_folder, path) = folder();
+    let (store, _) = Store::open(&path).unwrap();
+    let tags: TagList = ["1.0"].into_iter().collect();
+    store.put_tags(&app(), &tags, None, at("10:00:00")).unwrap();
+    store.touch_tags(&app(), at("11:00:00")).unwrap();
+    // What a killed process leaves is the file as it is now, not closed.
+    let copy = path.with_extension("copy");
+    std::fs::copy(&path, &copy).unwrap();
+    let (after, opened) = Store::open(&copy).unwrap();
+    assert_eq!(opened, Opened::Kept);
+    let kept = after.tags(&app()).unwrap().unwrap();
+    assert_eq!(kept.tags, tags);
+    assert!([at("10:00:00"), at("11:00:00")].contains(&kept.state.fetched), "{:?}", kept.state);
+}

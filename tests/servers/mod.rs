@@ -1,0 +1,3 @@
+//! Real servers as child processes: each on a loopback port, in a temporary folder, ended with its value.
+
+pub mod docker_registry;
