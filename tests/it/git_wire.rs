@@ -124,6 +124,79 @@ fn a_push_whose_answer_is_lost_is_found_by_fetching() {
     assert!(matches!(mirror.push(&made).unwrap(), Pushed::Rejected(_)), "never twice");
 }
 
+/// TLS in front of an address, with a certificate of a CA of its own; gives the port and the CA as PEM.
+fn terminate(runtime: &tokio::runtime::Runtime, to: String) -> (u16, String) {
+    let ca_key = rcgen::KeyPair::generate().unwrap();
+    let mut params = rcgen::CertificateParams::new(Vec::new()).unwrap();
+    params.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
+    let pem = params.self_signed(&ca_key).unwrap().pem();
+    let issuer = rcgen::Issuer::new(params, ca_key);
+    let key = rcgen::KeyPair::generate().unwrap();
+    let certificate = rcgen::CertificateParams::new(vec!["localhost".to_owned()]).unwrap().signed_by(&key, &issuer).unwrap();
+    let key = rustls::pki_types::PrivateKeyDer::try_from(key.serialize_der()).unwrap();
+    let config = rustls::ServerConfig::builder().with_no_client_auth().with_single_cert(vec![certificate.der().clone()], key).unwrap();
+    let acceptor = tokio_rustls::TlsAcceptor::from(Arc::new(config));
+    let listener = runtime.block_on(tokio::net::TcpListener::bind("127.0.0.1:0")).unwrap();
+    let port = listener.local_addr().unwrap().port();
+    runtime.spawn(async move {
+        while let Ok((stream, _)) = listener.accept().await {
+            let (acceptor, to) = (acceptor.clone(), to.clone());
+            tokio::spawn(async move {
+                // A client that does not trust us hangs up here.
+                let Ok(mut client) = acceptor.accept(stream).await else { return };
+                let mut server = tokio::net::TcpStream::connect(to).await.unwrap();
+                let _ = tokio::io::copy_bidirectional(&mut client, &mut server).await;
+            });
+        }
+    });
+    (port, pem)
+}
+
+#[test]
+fn a_certificate_is_trusted_by_its_ca_only() {
+    let password = Secret::new("s3cret");
+    let sandbox = Sandbox::with_account(&[("a", "x")], Some(("bot", &password)));
+    let address = sandbox.server.url()["http://".len()..].split('/').next().unwrap().to_owned();
+    let (port, pem) = terminate(&sandbox.runtime, address);
+    let file = |name: &str, text: &str| {
+        let path = sandbox.dir.path().join(name);
+        std::fs::write(&path, text).unwrap();
+        path
+    };
+    let url = format!("https://localhost:{port}/fleet.git");
+    let credentials = Credentials::Basic { username: "bot".into(), secret: password };
+    let with = |name: &str, ca_file| {
+        let access = Access { ca_file, credentials: credentials.clone(), ..Access::default() };
+        mirror(&sandbox.dir.path().join(name), &url, access)
+    };
+    let trusting = with("trusting", Some(file("ca.pem", &pem)));
+    let head = trusting.fetch().unwrap();
+    let made = draft(&trusting, head, &[edit("a", "y")], "y").unwrap();
+    assert_eq!(trusting.push(&made).unwrap(), Pushed::Done);
+
+    let error = with("wary", None).fetch().unwrap_err();
+    assert!(matches!(error, GitError::Wire { .. }) && error.to_string().to_lowercase().contains("certificate"), "{error}");
+    for (name, path) in [("empty", file("empty.pem", "")), ("missing", "/nowhere/ca.pem".into())] {
+        let error = with(name, Some(path.clone())).fetch().unwrap_err();
+        assert_eq!(error.kind(), Kind::Config, "{error}");
+        assert!(error.to_string().contains(path.to_str().unwrap()), "{error}");
+    }
+}
+
+#[test]
+fn a_proxy_is_used_where_one_is_named() {
+    let sandbox = Sandbox::new(&[("a", "x")]);
+    let base = sandbox.server.url().rsplit_once('/').unwrap().0.to_owned();
+    let proxy = serve(&sandbox.runtime, move |mut request: Request| {
+        // A proxy is asked for whole URLs.
+        assert_eq!(request.uri().host(), Some("git.invalid"));
+        *request.uri_mut() = request.uri().path_and_query().unwrap().as_str().parse().unwrap();
+        forward(base.clone(), request, false)
+    });
+    let access = Access { proxy: Some(proxy), ..Access::default() };
+    assert!(mirror(&sandbox.dir.path().join("m"), "http://git.invalid/fleet.git", access).fetch().unwrap().changed);
+}
+
 /// Hands a request on; with `cut` only the first bytes of the answer come back.
 async fn forward(base: String, request: Request, cut: bool) -> Response {
     let (parts, body) = request.into_parts();
