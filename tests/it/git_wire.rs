@@ -91,7 +91,7 @@ fn credentials_do_not_follow_a_redirect_to_another_host() {
         })
     };
     let front = {
-        let target = target.clone();
+        let target = target;
         serve(&elsewhere.runtime, move |request: Request| {
             let to = format!("{target}{}", request.uri());
             async move { (StatusCode::FOUND, [(header::LOCATION, to)]).into_response() }
