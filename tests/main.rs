@@ -2,5 +2,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a test stops at the first thing that is not as it sets it up")]
 
+#![allow(clippy::unwrap_used, reason = "a helper of a test stops at the first surprise, as the test does")]
+
 mod it;
 mod servers;

@@ -31,10 +31,16 @@ pub struct Record<'i> {
 }
 
 /// Records of one commit.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub(super) struct Snapshot {
     data: Vec<u8>,
     count: u32,
+}
+
+impl std::fmt::Debug for Snapshot {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Snapshot {{ commit: {}, {} records }}", self.commit(), self.count)
+    }
 }
 
 impl Snapshot {
@@ -107,7 +113,7 @@ impl Snapshot {
     }
 
     /// Reads [`Snapshot::into_bytes`] back; every length is checked.
-    pub fn from_bytes(data: Vec<u8>) -> Result<Self, &'static str> {
+    pub fn from_bytes(mut data: Vec<u8>) -> Result<Self, &'static str> {
         if data.len() < HEAD || &data[..8] != MAGIC {
             return Err("it has another form");
         }
@@ -126,6 +132,8 @@ impl Snapshot {
         if read != count || !rest.is_empty() {
             return Err("its records are damaged");
         }
+        // Only the file has these numbers: equal records are equal bytes in memory.
+        data[64..HEAD].fill(0);
         Ok(Self { data, count })
     }
 }

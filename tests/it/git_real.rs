@@ -1,59 +1,238 @@
-//! The git room against Debian's git, judged by git itself.
+//! The git room against Debian's git and OpenSSH, and the sandbox server against Debian's git: judged by git itself.
 
 #[path = "../servers/git.rs"]
 mod servers;
 
-use servers::{Program, git, seed};
+use super::git_support::{NOW, Sandbox, bot, draft, edit, mirror, provider, text};
+use servers::{HttpBackend, Program, Sshd, command, git, seed};
+use std::{os::unix::fs::PermissionsExt, path::Path, process::Command};
 use tagboat::{
-    error::Kind,
-    git::{Access, Edit, EntryKind, Message, Mirror, Person, Pushed, Remote, RepoPath},
+    error::{Fault, Kind},
+    git::{Access, Credentials, GitError, Message, Mirror, Pushed, SigningKey, Ssh, Update},
+    secret::Secret,
 };
 
-/// A mirror in `name` below `dir` of a remote.
-fn mirror(dir: &std::path::Path, name: &str, url: &str, access: Access) -> Mirror {
-    Mirror::open(&dir.join(name), Remote::new(url, "main", access).unwrap()).unwrap()
-}
+const FILES: &[(&str, &str)] = &[("apps/web.yaml", "image: web:1\n"), ("apps/db.yaml", "image: db:1\n"), ("README", "hello\n")];
 
-fn edit(path: &str, bytes: &str) -> Edit {
-    Edit { path: RepoPath::new(path).unwrap(), bytes: bytes.into() }
-}
-
-fn bot() -> Person {
-    Person::new("Bot", "bot@example.org").unwrap()
-}
-
-fn message<'a>(bot: &'a Person, text: &'a str) -> Message<'a> {
-    Message { author: bot, committer: bot, seconds: 1_790_000_000, text, key: None }
+/// Fetch, edit, push, fetch; then git looks at it.
+fn once_around(mirror: &Mirror, bare: &Path) {
+    let head = mirror.fetch().unwrap();
+    assert!(head.changed);
+    assert!(!mirror.fetch().unwrap().changed);
+    let made = draft(mirror, head, &[edit("apps/web.yaml", "image: web:2\n")], "dev: web 2\n\nTagboat-Update: dev\n").unwrap();
+    assert_eq!(mirror.push(&made).unwrap(), Pushed::Done);
+    git(bare, &["fsck", "--strict"]).ok();
+    let log = git(bare, &["log", "-1", "--format=%H|%an|%ct|%(trailers:key=Tagboat-Update,valueonly)", "main"]).text();
+    assert_eq!(log, format!("{}|Bot|{}|dev", made.commit, NOW + 120));
+    assert_eq!(git(bare, &["diff", "--numstat", "main~1", "main"]).text(), "1\t1\tapps/web.yaml");
+    let after = mirror.fetch().unwrap();
+    assert_eq!((after.commit, after.changed), (made.commit, true));
+    assert_eq!(text(mirror, after.commit, "apps/web.yaml").unwrap(), "image: web:2\n");
+    // Stale now.
+    let Pushed::Rejected(refusals) = mirror.push(&made).unwrap() else { panic!("a stale push went through") };
+    assert_eq!(refusals[0].kind, Kind::Conflict);
+    // Other references, created and deleted, two at a time.
+    let update = |name: &str, old, new| Update { reference: format!("refs/heads/bot/{name}"), old, new };
+    let (id, none) = (Some(after.commit), None);
+    assert_eq!(mirror.push_references(None, &[update("a", none, id), update("b", none, id)]).unwrap(), Pushed::Done);
+    assert_eq!(git(bare, &["for-each-ref", "--format=%(refname)", "refs/heads/bot"]).text().lines().count(), 2);
+    assert_eq!(mirror.push_references(None, &[update("a", id, none), update("b", id, none)]).unwrap(), Pushed::Done);
+    assert_eq!(git(bare, &["for-each-ref", "refs/heads/bot"]).text(), "");
 }
 
 #[test]
 #[ignore = "needs git: run tests/run git"]
-fn file_clone_edit_and_push_are_what_git_expects() {
+fn over_file() {
     let dir = tempfile::tempdir().unwrap();
-    let bare = seed(dir.path(), &[("apps/web.yaml", "image: web:1\n"), ("apps/db.yaml", "image: db:1\n"), ("README", "hello\n")]);
-    git(&bare, &["update-ref", "refs/heads/other", "main"]).ok();
-    let mirror = mirror(dir.path(), "mirror", &format!("file://{}", bare.display()), Access::default());
+    let bare = seed(dir.path(), FILES);
+    once_around(&mirror(&dir.path().join("m"), &format!("file://{}", bare.display()), Access::default()), &bare);
+    let error = mirror(&dir.path().join("n"), "/nowhere/at/all.git", Access::default()).fetch().unwrap_err();
+    assert!(error.to_string().contains("/nowhere/at/all.git"), "{error}");
+}
+
+#[test]
+#[ignore = "needs git: run tests/run git"]
+fn over_http_with_an_account() {
+    provider();
+    let dir = tempfile::tempdir().unwrap();
+    let bare = seed(dir.path(), FILES);
+    let backend = HttpBackend::start(dir.path(), Some("x-access-token:s3cret"));
+    let with =
+        |name: &str, credentials| mirror(&dir.path().join(name), &backend.url("fleet.git"), Access { credentials, ..Access::default() });
+    let wrong = with("wrong", Credentials::Token(Secret::new("wr0ng"))).fetch().unwrap_err();
+    assert!(matches!(wrong, GitError::Denied { .. }) && !format!("{wrong:?}").contains("wr0ng"), "{wrong}");
+    once_around(&with("right", Credentials::Token(Secret::new("s3cret"))), &bare);
+    let missing = Access { credentials: Credentials::Token(Secret::new("s3cret")), ..Access::default() };
+    let error = mirror(&dir.path().join("none"), &backend.url("none.git"), missing).fetch().unwrap_err();
+    assert!(error.to_string().contains("404"), "{error}");
+}
+
+#[test]
+#[ignore = "needs git and openssh-server: run tests/run git"]
+fn over_ssh_to_known_hosts_only() {
+    let dir = tempfile::tempdir().unwrap();
+    let bare = seed(dir.path(), FILES);
+    let sshd = Sshd::start(dir.path());
+    let user = Command::new("id").arg("-un").output().unwrap().text();
+    let url = format!("ssh://{user}@127.0.0.1:{}{}", sshd.port, bare.display());
+    let ssh = Ssh { program: None, identity: Some(sshd.identity.clone()), known_hosts: Some(sshd.known_hosts.clone()) };
+    let with = |name: &str, ssh| mirror(&dir.path().join(name), &url, Access { ssh, ..Access::default() });
+    once_around(&with("m", ssh.clone()), &bare);
+    let empty = dir.path().join("empty");
+    std::fs::write(&empty, "").unwrap();
+    let error = with("unknown", Ssh { known_hosts: Some(empty), ..ssh.clone() }).fetch().unwrap_err();
+    assert!(error.to_string().contains("127.0.0.1") && error.kind() == Kind::Remote, "{error}");
+    let error = with("stranger", Ssh { identity: Some(dir.path().join("host")), ..ssh }).fetch().unwrap_err();
+    assert!(matches!(error, GitError::Denied { .. }), "{error}");
+}
+
+#[test]
+#[ignore = "needs git: run tests/run git"]
+fn a_hook_that_declines_is_nobodys_race() {
+    provider();
+    let dir = tempfile::tempdir().unwrap();
+    let bare = seed(dir.path(), FILES);
+    let hook = bare.join("hooks/pre-receive");
+    std::fs::write(&hook, "#!/bin/sh\nprintf 'no bots\\033[31m here\\n' >&2\nexit 1\n").unwrap();
+    std::fs::set_permissions(&hook, std::fs::Permissions::from_mode(0o755)).unwrap();
+    git(&bare, &["config", "http.receivepack", "true"]).ok();
+    let backend = HttpBackend::start(dir.path(), None);
+    let mirror = mirror(&dir.path().join("m"), &backend.url("fleet.git"), Access::default());
     let head = mirror.fetch().unwrap();
-    assert!(head.changed);
-    assert!(!mirror.fetch().unwrap().changed);
+    let made = draft(&mirror, head, &[edit("README", "x\n")], "x").unwrap();
+    let Pushed::Rejected(refusals) = mirror.push(&made).unwrap() else { panic!("the hook was not asked") };
+    let text = refusals[0].to_string();
+    assert_eq!(refusals[0].kind, Kind::Config, "{text}");
+    assert!(text.contains("no bots") && text.contains("hook declined") && !text.contains('\u{1b}'), "{text:?}");
+}
 
+#[test]
+#[ignore = "needs git and ssh-keygen: run tests/run git"]
+fn signatures_satisfy_git() {
+    let dir = tempfile::tempdir().unwrap();
+    let bare = seed(dir.path(), FILES);
+    let mirror = mirror(&dir.path().join("m"), &format!("file://{}", bare.display()), Access::default());
     let bot = bot();
-    let text = "dev: web 2\n\nTagboat-Update: dev\n";
-    let draft = mirror.draft(head.commit, &[edit("apps/web.yaml", "image: web:2\n")], &message(&bot, text)).unwrap().unwrap();
-    assert_eq!(mirror.push(&draft).unwrap(), Pushed::Done);
+    for (n, (kind, passphrase)) in
+        [(&["ed25519"][..], ""), (&["ed25519"], "open sesame"), (&["ecdsa", "-b", "256"], ""), (&["ecdsa", "-b", "384"], "p")]
+            .into_iter()
+            .enumerate()
+    {
+        let file = dir.path().join(format!("key{n}"));
+        let made = Command::new("ssh-keygen").args(["-q", "-N", passphrase, "-f"]).arg(&file).arg("-t").args(kind).output().unwrap();
+        made.ok();
+        let pem = Secret::new(std::fs::read_to_string(&file).unwrap());
+        let secret = Secret::new(passphrase);
+        let key = SigningKey::parse(&pem, Some(&secret)).unwrap();
+        if !passphrase.is_empty() {
+            assert!(SigningKey::parse(&pem, None).is_err() && SigningKey::parse(&pem, Some(&Secret::new("wrong"))).is_err());
+        }
+        assert!(!format!("{key:?}").contains("PRIVATE"));
+        let head = mirror.fetch().unwrap().commit;
+        let message = Message { author: &bot, committer: &bot, seconds: NOW, text: "signed", key: Some(&key) };
+        let made = mirror.draft(head, &[edit("README", &format!("{n}\n"))], &message).unwrap().unwrap();
+        assert_eq!(mirror.push(&made).unwrap(), Pushed::Done);
+        let signers = dir.path().join("signers");
+        std::fs::write(&signers, format!("bot@example.org {}\n", key.public())).unwrap();
+        let config = format!("gpg.ssh.allowedSignersFile={}", signers.display());
+        git(&bare, &["-c", &config, "-c", "gpg.format=ssh", "verify-commit", "main"]).ok();
+        std::fs::write(&signers, "other@example.org ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA\n")
+            .unwrap();
+        assert!(!git(&bare, &["-c", &config, "-c", "gpg.format=ssh", "verify-commit", "main"]).status.success());
+        git(&bare, &["fsck", "--strict"]).ok();
+    }
+    let file = dir.path().join("rsa");
+    Command::new("ssh-keygen").args(["-q", "-t", "rsa", "-N", "", "-f"]).arg(&file).output().unwrap().ok();
+    let error = SigningKey::parse(&Secret::new(std::fs::read_to_string(&file).unwrap()), None).unwrap_err();
+    assert!(error.to_string().contains("RSA") && error.kind() == Kind::Config, "{error}");
+}
+
+#[test]
+#[ignore = "needs git: run tests/run git"]
+fn two_bots_and_a_person_with_git_lose_nothing() {
+    provider();
+    let dir = tempfile::tempdir().unwrap();
+    let bare = seed(dir.path(), FILES);
+    git(&bare, &["config", "http.receivepack", "true"]).ok();
+    let backend = HttpBackend::start(dir.path(), None);
+    const EACH: usize = 6;
+    std::thread::scope(|scope| {
+        for name in ["one", "two"] {
+            let mirror = mirror(&dir.path().join(name), &backend.url("fleet.git"), Access::default());
+            scope.spawn(move || {
+                for n in 0..EACH {
+                    for tries in 0.. {
+                        assert!(tries < 200, "never got through");
+                        let head = mirror.fetch().unwrap();
+                        let made = draft(&mirror, head, &[edit(&format!("{name}/{n}"), "x\n")], &format!("{name} {n}")).unwrap();
+                        match mirror.push(&made).unwrap() {
+                            Pushed::Done => break,
+                            Pushed::Rejected(refusals) => assert_eq!(refusals[0].kind, Kind::Conflict, "{}", refusals[0]),
+                        }
+                    }
+                }
+            });
+        }
+        let work = dir.path().join("work");
+        scope.spawn(move || {
+            for n in 0..EACH {
+                std::fs::write(work.join(format!("ann{n}")), "x\n").unwrap();
+                git(&work, &["add", "-A"]).ok();
+                git(&work, &["commit", "-q", "-m", &format!("ann {n}")]).ok();
+                for tries in 0.. {
+                    assert!(tries < 200, "never got through");
+                    if git(&work, &["push", "-q", "origin", "main"]).status.success() {
+                        break;
+                    }
+                    git(&work, &["pull", "-q", "--rebase", "origin", "main"]).ok();
+                }
+            }
+        });
+    });
+    let subjects = git(&bare, &["log", "--format=%s", "main"]).text();
+    assert_eq!(subjects.lines().count(), 3 * EACH + 1, "{subjects}");
+    let unique: std::collections::BTreeSet<_> = subjects.lines().collect();
+    assert_eq!(unique.len(), 3 * EACH + 1, "{subjects}");
     git(&bare, &["fsck", "--strict"]).ok();
-    assert_eq!(
-        git(&bare, &["log", "-1", "--format=%H|%an|%ct|%(trailers:key=Tagboat-Update,valueonly)", "main"]).text(),
-        format!("{}|Bot|1790000000|dev", draft.commit)
-    );
-    assert_eq!(git(&bare, &["diff", "--stat=80", "main~1", "main"]).text().lines().count(), 2);
+}
 
-    let after = mirror.fetch().unwrap();
-    assert_eq!((after.commit, after.changed), (draft.commit, true));
-    let file = mirror.at(after.commit).unwrap().read("apps/web.yaml").unwrap().unwrap();
-    assert_eq!((file.bytes.as_slice(), file.entry.kind), (b"image: web:2\n".as_slice(), EntryKind::Blob));
+#[test]
+#[ignore = "needs git: run tests/run git"]
+fn the_sandbox_serves_git_itself() {
+    let password = Secret::new("s3cret");
+    for version in ["0", "1", "2"] {
+        let sandbox = Sandbox::with_account(FILES, Some(("ann", &password)));
+        let dir = sandbox.dir.path();
+        let url = sandbox.server.url().replace("http://", "http://ann:s3cret@");
+        let protocol = format!("protocol.version={version}");
+        let git = |dir: &Path, arguments: &[&str]| command(dir).arg("-c").arg(&protocol).args(arguments).output().unwrap();
+        assert!(!git(dir, &["ls-remote", &sandbox.server.url()]).status.success(), "without the account");
+        git(dir, &["clone", "-q", &url, "clone"]).ok();
+        let clone = dir.join("clone");
+        assert_eq!(std::fs::read_to_string(clone.join("apps/web.yaml")).unwrap(), "image: web:1\n");
+        assert_eq!(git(&clone, &["branch", "--show-current"]).text(), "main");
 
-    // The same draft once more is stale now, and nothing is lost.
-    let Pushed::Rejected(refusals) = mirror.push(&draft).unwrap() else { panic!("a stale push went through") };
-    assert_eq!(refusals[0].kind, Kind::Conflict);
+        // Enough history that git compresses what it asks, and asks more than once.
+        for n in 0..60 {
+            git(&clone, &["commit", "-q", "--allow-empty", "-m", &format!("empty {n}")]).ok();
+        }
+        std::fs::write(clone.join("big"), "some line\n".repeat(200_000)).unwrap();
+        git(&clone, &["add", "-A"]).ok();
+        git(&clone, &["commit", "-q", "-m", "big"]).ok();
+        git(&clone, &["push", "-q", "origin", "main", "main:refs/heads/other"]).ok();
+        git(dir, &["--git-dir", "fleet.git", "fsck", "--strict"]).ok();
+
+        let by_person = sandbox.person(&[("apps/web.yaml", "image: web:3\n")], "person");
+        git(&clone, &["fetch", "-q", "--prune"]).ok();
+        assert_eq!(git(&clone, &["rev-parse", "origin/main"]).text(), by_person.to_string());
+        git(&clone, &["fsck", "--strict"]).ok();
+        // Diverged: git is told so; forced with the right lease it goes through.
+        git(&clone, &["commit", "-q", "--allow-empty", "-m", "diverged"]).ok();
+        assert!(!git(&clone, &["push", "-q", "origin", "main"]).status.success());
+        git(&clone, &["rebase", "-q", "origin/main"]).ok();
+        git(&clone, &["push", "-q", "--atomic", "origin", "main", ":other"]).ok();
+        assert_eq!(git(&clone, &["ls-remote", "origin"]).text().lines().count(), 2, "HEAD and main");
+        assert_eq!(sandbox.repository.head().unwrap().unwrap().to_string(), git(&clone, &["rev-parse", "main"]).text());
+        assert!(!git(dir, &["clone", "-q", "--depth", "1", &url, "shallow"]).status.success(), "no shallow clone is promised");
+    }
 }

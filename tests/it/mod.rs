@@ -11,3 +11,8 @@ mod rewrite_cases;
 mod rewrite_properties;
 mod store;
 mod support;
+mod git;
+mod git_index;
+mod git_real;
+mod git_support;
+mod git_wire;

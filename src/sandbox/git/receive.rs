@@ -100,9 +100,9 @@ fn take_in(repository: &BareRepository, pack: &[u8]) -> Result<(), SandboxError>
         Some(&repository.dir().join("objects/pack")),
         &mut gix::progress::Discard,
         &AtomicBool::new(false),
-        Some(repo.objects.clone()),
+        Some(repo.objects),
         gix::hash::Kind::Sha1,
-        Options { thread_limit: Some(1), iteration_mode: Mode::Verify, ..Default::default() },
+        Options { thread_limit: Some(1), iteration_mode: Mode::Verify, alloc_limit_bytes: Some(64 << 20), ..Default::default() },
     )
     .map_err(|error| SandboxError::new(crate::git::plain(&error.to_string())))?;
     if let Some(keep) = outcome.keep_path {

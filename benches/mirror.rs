@@ -1,0 +1,207 @@
+//! The Git rows of the design's numbers, on 10,000 files with 2,000 markers: `cargo bench --bench mirror`.
+//!
+//! Needs `git` (its server side packs the repository, with deltas as a host does). "Fresh" is a new process that measures
+//! itself from the start of `main`. The extractor looks for a needle and takes lines: it stands for a prefilter, not for a parser.
+
+#![allow(clippy::print_stdout, clippy::unwrap_used, missing_docs, reason = "a benchmark prints, and stops at the first surprise")]
+
+#[path = "support/fleet.rs"]
+mod fleet;
+
+use std::{
+    path::{Path, PathBuf},
+    process::Command,
+    time::Instant,
+};
+use tagboat::{
+    git::{Access, Edit, Extract, How, Index, Message, Mirror, ObjectId, Person, Remote, RepoPath},
+    sandbox::git::BareRepository,
+};
+
+const WHO: (&str, &str) = ("Ann", "ann@example.org");
+const RUNS: usize = 15;
+
+/// Lines with a needle, of files that hold one.
+struct Lines(memchr::memmem::Finder<'static>);
+
+impl Lines {
+    fn new(mode: &str) -> Self {
+        Self(memchr::memmem::Finder::new(if mode == "markers" { "$imagepolicy" } else { "name:" }))
+    }
+}
+
+impl Extract for Lines {
+    fn class(&self, path: &str) -> Option<u8> {
+        path.ends_with(".yaml").then_some(0)
+    }
+
+    fn fingerprint(&self) -> [u8; 16] {
+        [self.0.needle()[0]; 16]
+    }
+
+    fn extract(&self, _: u8, bytes: &[u8]) -> Vec<u8> {
+        if self.0.find(bytes).is_none() {
+            return Vec::new();
+        }
+        let lines = bytes.split_inclusive(|byte| *byte == b'\n').filter(|line| self.0.find(line).is_some());
+        lines.take(1).flatten().copied().collect()
+    }
+}
+
+fn main() {
+    let arguments: Vec<String> = std::env::args().skip(1).filter(|argument| argument != "--bench").collect();
+    match arguments.first().map(String::as_str) {
+        Some("child") => child(&arguments[1..]),
+        _ => parent(),
+    }
+}
+
+fn open(dir: &Path) -> Mirror {
+    let remote = Remote::new(&format!("file://{}", dir.join("fleet.git").display()), "main", Access::default()).unwrap();
+    Mirror::open(&dir.join("mirror"), remote).unwrap()
+}
+
+fn edits(files: &[(String, String)], count: usize) -> Vec<Edit> {
+    let marked = files.iter().filter(|(_, text)| text.contains("$imagepolicy")).take(count);
+    marked.map(|(path, text)| Edit { path: RepoPath::new(path).unwrap(), bytes: text.replace(":6.", ":7.").into_bytes() }).collect()
+}
+
+fn commit(mirror: &Mirror, head: ObjectId, edits: &[Edit]) -> usize {
+    let bot = Person::new("Bot", "bot@example.org").unwrap();
+    let message = Message { author: &bot, committer: &bot, seconds: 1_790_000_000, text: "update", key: None };
+    usize::from(mirror.draft(head, edits, &message).unwrap().is_some())
+}
+
+/// One measurement in a new process: prints milliseconds and KiB.
+fn child(arguments: &[String]) {
+    let dir = PathBuf::from(&arguments[1]);
+    let idle = memory("VmRSS");
+    let begun = Instant::now();
+    let mirror = open(&dir);
+    let head = mirror.head().unwrap();
+    let lines = Lines::new(arguments.get(2).map_or("markers", String::as_str));
+    let mut took = None;
+    match arguments[0].as_str() {
+        "same" => assert_eq!(Index::open(&mirror, head, &dir.join("index"), &lines).unwrap().how, How::Same),
+        "changed" => assert_eq!(Index::open(&mirror, head, &dir.join("index"), &lines).unwrap().how, How::Updated(1)),
+        "cold" => assert!(matches!(Index::open(&mirror, head, &dir.join("index"), &lines).unwrap().how, How::Built(10_000, _))),
+        "pass" => {
+            let index = Index::open(&mirror, head, &dir.join("index"), &lines).unwrap().index;
+            took = Some(begun.elapsed());
+            let revision = mirror.at(head).unwrap();
+            let edited: Vec<Edit> = index
+                .records()
+                .map(|record| {
+                    let bytes = revision.blob(record.blob).unwrap();
+                    let text = String::from_utf8(bytes).unwrap().replace(":6.", ":7.");
+                    Edit { path: RepoPath::new(record.path).unwrap(), bytes: text.into_bytes() }
+                })
+                .collect();
+            assert_eq!((edited.len(), commit(&mirror, head, &edited)), (2_000, 1));
+        }
+        other => panic!("{other}"),
+    }
+    let took = took.unwrap_or_else(|| begun.elapsed());
+    println!("{} {}", took.as_secs_f64() * 1e3, memory("VmHWM") - idle);
+}
+
+fn memory(what: &str) -> u64 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap();
+    let line = status.lines().find(|line| line.starts_with(what)).unwrap();
+    line.split_whitespace().nth(1).unwrap().parse().unwrap()
+}
+
+fn parent() {
+    let temporary = std::env::temp_dir().join(format!("tagboat-bench-{}", std::process::id()));
+    std::fs::create_dir(&temporary).unwrap();
+    let dir = temporary.as_path();
+    let files = fleet::fleet(7);
+    let borrowed: Vec<(&str, &str)> = files.iter().map(|(path, text)| (path.as_str(), text.as_str())).collect();
+    let repository = BareRepository::create(&dir.join("fleet.git"), &borrowed, WHO, 1_780_000_000, "first").unwrap();
+    open(dir).fetch().unwrap();
+
+    for mode in ["markers", "everything"] {
+        let cold = fresh(dir, "cold", mode, || drop(std::fs::remove_file(dir.join("index"))));
+        let (meet, aim) = if mode == "markers" { (60.0, 30.0) } else { (130.0, 75.0) };
+        row(&format!("cold, no index yet ({mode})"), cold.0, meet, aim);
+    }
+    drop(std::fs::remove_file(dir.join("index")));
+    fresh(dir, "cold", "markers", || drop(std::fs::remove_file(dir.join("index"))));
+    row("nothing changed, fresh", fresh(dir, "same", "markers", || ()).0, 2.0, 0.6);
+    {
+        let mirror = open(dir);
+        let (head, lines) = (mirror.head().unwrap(), Lines::new("markers"));
+        let mut index = Some(Index::open(&mirror, head, &dir.join("index"), &lines).unwrap().index);
+        let same = median((0..RUNS * 20).map(|_| {
+            timed(|| {
+                let head = mirror.head().unwrap();
+                index = Some(index.take().unwrap().update(&mirror, head, &lines).unwrap().0);
+            })
+        }));
+        row("nothing changed, running", same, 0.1, 0.03);
+    }
+    let memory = fresh(dir, "pass", "markers", || ()).1;
+    row("memory over idle, whole pass (MiB)", memory / 1024.0, 24.0, 14.0);
+
+    let before = std::fs::read(dir.join("index")).unwrap();
+    let (path, text) = borrowed[5_000];
+    repository.commit(&[(path, &text.replace(":6.", ":8."))], WHO, 1_780_000_100, "one").unwrap();
+    let mirror = open(dir);
+    let old = mirror.head().unwrap();
+    let new = mirror.fetch().unwrap().commit;
+    drop(mirror);
+    let changed = fresh(dir, "changed", "markers", || std::fs::write(dir.join("index"), &before).unwrap());
+    row("one file changed, fresh", changed.0, 3.0, 1.0);
+    {
+        let mirror = open(dir);
+        let lines = Lines::new("markers");
+        let mut index = Some(Index::open(&mirror, old, &dir.join("index"), &lines).unwrap().index);
+        let mut turn = old;
+        let changed = median((0..RUNS * 20).map(|_| {
+            turn = if turn == old { new } else { old };
+            timed(|| index = Some(index.take().unwrap().update(&mirror, turn, &lines).unwrap().0))
+        }));
+        row("one file changed, running", changed, 0.5, 0.12);
+        let edits = edits(&files, 2_000);
+        let edited = median((0..RUNS).map(|_| timed(|| assert_eq!(commit(&mirror, new, &edits), 1))));
+        row("2,000 files edited, to the commit in memory", edited, 60.0, 25.0);
+    }
+    std::fs::remove_dir_all(&temporary).unwrap();
+}
+
+fn timed(work: impl FnOnce()) -> f64 {
+    let begun = Instant::now();
+    work();
+    begun.elapsed().as_secs_f64() * 1e3
+}
+
+/// Medians of milliseconds and KiB of new processes.
+fn fresh(dir: &Path, what: &str, mode: &str, prepare: impl Fn()) -> (f64, f64) {
+    let runs: Vec<(f64, f64)> = (0..RUNS)
+        .map(|_| {
+            prepare();
+            let output = Command::new(std::env::current_exe().unwrap()).arg("child").arg(what).arg(dir).arg(mode).output().unwrap();
+            let text = String::from_utf8(output.stdout).unwrap();
+            let (ms, kib) = text.trim().split_once(' ').unwrap_or_else(|| panic!("{}", String::from_utf8_lossy(&output.stderr)));
+            (ms.parse().unwrap(), kib.parse().unwrap())
+        })
+        .collect();
+    (median(runs.iter().map(|run| run.0)), median(runs.iter().map(|run| run.1)))
+}
+
+fn median(values: impl Iterator<Item = f64>) -> f64 {
+    let mut values: Vec<f64> = values.collect();
+    values.sort_by(f64::total_cmp);
+    values[values.len() / 2]
+}
+
+fn row(what: &str, value: f64, meet: f64, aim: f64) {
+    let verdict = if value <= aim {
+        "aim"
+    } else if value <= meet {
+        "met"
+    } else {
+        "MISSED"
+    };
+    println!("{what:<46} {value:>9.3}   to meet {meet:>6.2}   aim {aim:>6.2}   {verdict}");
+}

@@ -1,0 +1,77 @@
+//! A sandbox server, a mirror of it, and a bot.
+
+use std::path::Path;
+use tagboat::{
+    git::{Access, Draft, Edit, Head, Message, Mirror, ObjectId, Person, Remote, RepoPath},
+    sandbox::git::{BareRepository, GitServer},
+    secret::Secret,
+};
+
+/// A served repository in a temporary folder.
+pub struct Sandbox {
+    pub dir: tempfile::TempDir,
+    pub repository: BareRepository,
+    pub server: GitServer,
+    pub runtime: tokio::runtime::Runtime,
+}
+
+pub const ANN: (&str, &str) = ("Ann", "ann@example.org");
+
+/// Any moment: commits of tests are some minutes apart from it.
+pub const NOW: i64 = 1_790_000_000;
+
+impl Sandbox {
+    pub fn new(files: &[(&str, &str)]) -> Self {
+        Self::with_account(files, None)
+    }
+
+    pub fn with_account(files: &[(&str, &str)], account: Option<(&str, &Secret)>) -> Self {
+        provider();
+        let dir = tempfile::tempdir().unwrap();
+        let repository = BareRepository::create(&dir.path().join("fleet.git"), files, ANN, NOW, "first").unwrap();
+        let runtime = runtime();
+        let server = runtime.block_on(GitServer::start(repository.clone(), account)).unwrap();
+        Self { dir, repository, server, runtime }
+    }
+
+    pub fn mirror(&self, name: &str) -> Mirror {
+        mirror(&self.dir.path().join(name), &self.server.url(), Access::default())
+    }
+
+    pub fn person(&self, files: &[(&str, &str)], message: &str) -> ObjectId {
+        self.repository.commit(files, ANN, NOW + 60, message).unwrap()
+    }
+}
+
+/// The TLS provider that every client needs, whether or not it speaks TLS.
+pub fn provider() {
+    let _ = rustls::crypto::ring::default_provider().install_default();
+}
+
+pub fn runtime() -> tokio::runtime::Runtime {
+    tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap()
+}
+
+pub fn mirror(dir: &Path, url: &str, access: Access) -> Mirror {
+    Mirror::open(dir, Remote::new(url, "main", access).unwrap()).unwrap()
+}
+
+pub fn edit(path: &str, bytes: &str) -> Edit {
+    Edit { path: RepoPath::new(path).unwrap(), bytes: bytes.into() }
+}
+
+pub fn bot() -> Person {
+    Person::new("Bot", "bot@example.org").unwrap()
+}
+
+/// A draft of the bot on `head`.
+pub fn draft(mirror: &Mirror, head: Head, edits: &[Edit], text: &str) -> Option<Draft> {
+    let bot = bot();
+    let message = Message { author: &bot, committer: &bot, seconds: NOW + 120, text, key: None };
+    mirror.draft(head.commit, edits, &message).unwrap()
+}
+
+pub fn text(mirror: &Mirror, commit: ObjectId, path: &str) -> Option<String> {
+    let file = mirror.at(commit).unwrap().read(path).unwrap()?;
+    Some(String::from_utf8(file.bytes).unwrap())
+}
