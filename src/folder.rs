@@ -89,7 +89,7 @@ impl Fault for FolderError {
 pub fn rewrite(root: &Path, choices: &Choices<'_>, options: Options) -> Result<Report, FolderError> {
     let opened = fs::canonicalize(root).and_then(|root| fs::read_dir(&root).map(|_| root));
     let root = opened.map_err(|source| FolderError { what: "open", path: root.to_owned(), source })?;
-    let needles = Needles::new(choices.repositories());
+    let needles = (!options.parse_all).then(|| Needles::new(choices.repositories()));
     let pass =
         Pass { root: &root, choices, options, needles, report: Mutex::default(), read: AtomicUsize::new(0), parsed: AtomicUsize::new(0) };
     let mut walk = WalkBuilder::new(&root);
@@ -115,7 +115,8 @@ struct Pass<'p, 'c> {
     root: &'p Path,
     choices: &'p Choices<'c>,
     options: Options,
-    needles: Needles,
+    /// Nothing where every file is parsed.
+    needles: Option<Needles>,
     report: Mutex<Report>,
     read: AtomicUsize,
     parsed: AtomicUsize,
@@ -148,28 +149,45 @@ impl Pass<'_, '_> {
         if kind == FileKind::NotYaml {
             return Ok(None);
         }
-        buffer.clear();
         let mut file = fs::File::open(path).map_err(fault("open"))?;
-        file.read_to_end(buffer).map_err(fault("read"))?;
+        let length = read(&mut file, buffer).map_err(fault("read"))?;
+        let source = &buffer[..length];
         self.read.fetch_add(1, Ordering::Relaxed);
-        if !self.options.parse_all && !self.needles.hit(buffer) {
+        if self.needles.as_ref().is_some_and(|needles| !needles.hit(source)) {
             return Ok(None);
         }
         self.parsed.fetch_add(1, Ordering::Relaxed);
-        let found = references::find(kind, buffer);
-        let outcome = rewrite::rewrite(buffer, &found.references, self.choices);
+        let found = references::find(kind, source);
+        let outcome = rewrite::rewrite(source, &found.references, self.choices);
         let mut bytes = None;
         if !outcome.edits.is_empty() {
-            let after = rewrite::apply(buffer, &outcome.edits);
+            let after = rewrite::apply(source, &outcome.edits);
             if self.options.write {
                 replace(path, &file, &after).map_err(fault("write"))?;
             }
-            bytes = self.options.keep_bytes.then(|| (buffer.clone(), after));
+            bytes = self.options.keep_bytes.then(|| (source.to_vec(), after));
         }
         if outcome.changes.is_empty() && outcome.left.is_empty() && found.notes.is_empty() {
             return Ok(None);
         }
         Ok(Some(FileReport { path: relative.into_owned(), outcome, notes: found.notes, bytes }))
+    }
+}
+
+/// Reads a file into a buffer that is kept from file to file; returns how much of it is the file. Asking for the size
+/// first, as the standard library does, would be half of the system calls for small files.
+fn read(file: &mut fs::File, buffer: &mut Vec<u8>) -> std::io::Result<usize> {
+    let mut length = 0;
+    loop {
+        if length == buffer.len() {
+            buffer.resize((buffer.len() * 2).max(64 << 10), 0);
+        }
+        match file.read(&mut buffer[length..]) {
+            Ok(0) => return Ok(length),
+            Ok(more) => length += more,
+            Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
     }
 }
 
@@ -183,7 +201,10 @@ fn replace(path: &Path, old: &fs::File, bytes: &[u8]) -> std::io::Result<()> {
     let write = || {
         let mut file = fs::File::create_new(&temporary)?;
         file.write_all(bytes)?;
-        file.set_permissions(old.metadata()?.permissions())?;
+        let permissions = old.metadata()?.permissions();
+        if file.metadata()?.permissions() != permissions {
+            file.set_permissions(permissions)?;
+        }
         fs::rename(&temporary, path)
     };
     let written = write();

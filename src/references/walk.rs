@@ -82,13 +82,14 @@ impl<'t> Walk<'t> {
     fn mapping(&mut self, mapping: Node<'t>, mut place: Place) {
         let siblings = Siblings::of(mapping);
         let is_object = siblings.api_version.is_some() && siblings.kind.is_some();
-        let kustomization = place.top
-            && (self.kind == FileKind::Kustomization
-                || siblings.api_version.and_then(Node::value).is_some_and(|version| version.starts_with("kustomize.config.k8s.io/")));
+        let group = siblings.api_version.and_then(Node::value).and_then(|version| version.split_once('/')).map_or("", |(group, _)| group);
+        let kustomization = place.top && (self.kind == FileKind::Kustomization || group == "kustomize.config.k8s.io");
+        // The `image` of a policy says what to watch and runs nothing.
+        let is_policy = matches!(group, "tagboat.dev" | "image.toolkit.fluxcd.io");
         if kustomization {
             place = Place { kustomizes: true, ..Place::default() };
         } else if is_object {
-            place = Place { object: true, under_image: place.under_image, ..Place::default() };
+            place = Place { object: !is_policy, under_image: place.under_image, ..Place::default() };
         } else if place.top {
             place = Place { values: true, ..Place::default() };
         }

@@ -14,7 +14,7 @@ pub use node::{Kind, Node, Style};
 pub use pointer::{Found, Step};
 
 use crate::error::{Fault, Kind as Blame};
-use granit_parser::{ErrorKind, Event, Parser, ScalarStyle, ScanError, Span, StructureStyle};
+use granit_parser::{Event, Parser, ScalarStyle, ScanError, Span, StructureStyle};
 use node::{NONE, Raw};
 use std::ops::Range;
 
@@ -79,10 +79,9 @@ impl Fault for YamlError {
 impl From<ScanError> for YamlError {
     fn from(error: ScanError) -> Self {
         let at = error.marker();
-        let message = match error.kind() {
-            ErrorKind::Custom(text) => crate::image::shown(text),
-            _ => error.info(),
-        };
+        // Some messages quote the text, which may come from anybody.
+        let info = error.info();
+        let message = info.chars().flat_map(|c| if c.is_control() { c.escape_default().collect() } else { vec![c] }).collect();
         Self { line: small(at.line()), column: small(at.col() + 1), message }
     }
 }

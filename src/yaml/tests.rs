@@ -73,6 +73,9 @@ fn what_is_no_yaml_is_an_error_with_its_place() {
         assert_eq!((error.line, error.column), place, "{text:?} {error}");
         assert!(!error.message.is_empty());
     }
+    for hostile in ["a: *x\u{1b}[31m\n", "%TAG ! \u{7}\n", "!\u{1b}!x y\n", "a: \u{0}\n"] {
+        assert!(parse(hostile).is_err_and(|error| !error.to_string().contains(char::is_control)), "{hostile:?}");
+    }
     assert!(parse(&"[".repeat(100_000)).is_err());
     assert_eq!(parse("").unwrap().documents().len(), 0);
     assert!(parse("---\n---\nb: 1\n").is_ok());

@@ -101,8 +101,12 @@ fn check(case: &Path) {
     }
     let mut choices = Choices::new(!described.markers_only);
     described.choices.iter().for_each(|choice| choices.add(choice.decision()));
+    let changes = |report: &folder::Report| report.files.iter().flat_map(|file| file.outcome.changes.clone()).collect::<Vec<_>>();
+    let everything = folder::Options { write: false, parse_all: true, ..folder::Options::default() };
+    let everything = folder::rewrite(work.path(), &choices, everything).unwrap();
     let report = folder::rewrite(work.path(), &choices, folder::Options::default()).unwrap();
     assert!(report.errors.is_empty(), "{name}: {:?}", report.errors);
+    assert_eq!(changes(&report), changes(&everything), "{name}: the search before the parse loses something");
 
     let (found, expected) = (tree(work.path()), tree(&case.join("expected")));
     assert_eq!(found.keys().collect::<Vec<_>>(), expected.keys().collect::<Vec<_>>(), "{name}");
@@ -150,6 +154,8 @@ fn links_are_not_followed_and_permissions_are_kept() {
     let text = "x: ghcr.io/a/b:1.1 # {\"$imagepolicy\": \"ns:n\"}\n";
     fs::write(outside.path().join("real.yaml"), text).unwrap();
     fs::write(inside.path().join("own.yaml"), text).unwrap();
+    let long = format!("{}\n{text}", "# long\n".repeat(50_000));
+    fs::write(inside.path().join("zz.yaml"), &long).unwrap();
     fs::create_dir(inside.path().join(".git")).unwrap();
     fs::write(inside.path().join(".git/own.yaml"), text).unwrap();
     fs::set_permissions(inside.path().join("own.yaml"), fs::Permissions::from_mode(0o640)).unwrap();
@@ -169,7 +175,9 @@ fn links_are_not_followed_and_permissions_are_kept() {
     assert_eq!(fs::read_to_string(inside.path().join("own.yaml")).unwrap(), text);
     assert_eq!(dry.files[0].bytes, Some((text.into(), text.replace("1.1", "1.5").into())));
     let report = folder::rewrite(inside.path(), &choices, folder::Options::default()).unwrap();
-    assert_eq!(report.files.iter().map(|file| file.path.as_str()).collect::<Vec<_>>(), ["own.yaml"]);
+    assert_eq!(report.files.iter().map(|file| file.path.as_str()).collect::<Vec<_>>(), ["own.yaml", "zz.yaml"]);
+    assert_eq!(fs::read_to_string(inside.path().join("zz.yaml")).unwrap(), long.replace("1.1", "1.5"));
+    assert!(report.files.iter().all(|file| file.bytes.is_none()));
     assert_eq!(fs::read_to_string(outside.path().join("real.yaml")).unwrap(), text);
     assert_eq!(fs::read_to_string(inside.path().join(".git/own.yaml")).unwrap(), text);
     let own = inside.path().join("own.yaml");
