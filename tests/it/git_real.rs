@@ -1,10 +1,7 @@
 //! The git room against Debian's git and OpenSSH, and the sandbox server against Debian's git: judged by git itself.
 
-#[path = "../servers/git.rs"]
-mod servers;
-
 use super::git_support::{NOW, Sandbox, bot, draft, edit, mirror, provider, text};
-use servers::{HttpBackend, Program, Sshd, command, git, seed};
+use crate::servers::git::{HttpBackend, Program, Sshd, command, git, seed};
 use std::{os::unix::fs::PermissionsExt, path::Path, process::Command};
 use tagboat::{
     error::{Fault, Kind},

@@ -1,7 +1,16 @@
-//! One module a room; `support` has what they share.
+//! One module a room; `support` has what they share. What needs the sandbox's servers is built with the feature `demo`.
 
 mod declare_cases;
+#[cfg(feature = "demo")]
+mod git;
+#[cfg(feature = "demo")]
+mod git_index;
+#[cfg(feature = "demo")]
 mod git_real;
+#[cfg(feature = "demo")]
+mod git_support;
+#[cfg(feature = "demo")]
+mod git_wire;
 #[cfg(feature = "demo")]
 mod registry;
 mod registry_faults;
@@ -11,8 +20,3 @@ mod rewrite_cases;
 mod rewrite_properties;
 mod store;
 mod support;
-mod git;
-mod git_index;
-mod git_real;
-mod git_support;
-mod git_wire;

@@ -1,3 +1,5 @@
 //! Real servers as child processes: each on a loopback port, in a temporary folder, ended with its value.
 
 pub mod docker_registry;
+#[cfg(feature = "demo")]
+pub mod git;
