@@ -64,6 +64,14 @@ fn a_long_life_of_fetches_is_no_trouble() {
         assert_eq!(text(&mirror, commit, "readme").unwrap(), format!("{n}\n"));
     }
     assert!(!mirror.compact().unwrap());
+    for n in 0..300 {
+        fs::write(mirror.dir().join(format!("objects/pack/pack-{n:040x}.pack")), "").unwrap();
+    }
+    assert!(mirror.compact().unwrap());
+    let packs = fs::read_dir(mirror.dir().join("objects/pack")).unwrap().count();
+    assert!(packs <= 4, "{packs} files of packs after cloning anew");
+    let head = mirror.head().unwrap();
+    assert_eq!(text(&mirror, head, "readme").unwrap(), "39\n");
 }
 
 #[test]
