@@ -32,6 +32,7 @@ pub fn run(arguments: &Arguments, screen: &mut Screen) -> Result<Exit, Failure> 
 pub async fn answer(updaters: &[Arc<Updater>], check: bool, screen: &mut Screen) -> Result<Exit, Failure> {
     let mut reports: Vec<Report> = Vec::new();
     for updater in updaters {
+        let _progress = screen.progress(&format!("reading {} and its registries", updater.config.name));
         reports.push(updater.pass(Mode::Plan, &Rescan::All, Timestamp::now()).await);
     }
     if screen.is_json() {

@@ -59,6 +59,7 @@ pub fn run(arguments: &Arguments, screen: &mut Screen) -> Result<Exit, Failure> 
     let reports: Vec<Report> = runtime.block_on(async {
         let mut reports = Vec::new();
         for updater in &engine.updaters {
+            let _progress = screen.progress(&format!("updating {}", updater.config.name));
             reports.push(updater.pass(Mode::Write, &Rescan::All, Timestamp::now()).await);
         }
         reports
