@@ -25,7 +25,7 @@ pub struct Arguments {
 
 /// Runs the command.
 pub fn run(arguments: &Arguments, screen: &mut Screen) -> Result<Exit, Failure> {
-    ask::run(&arguments.process, Query::Plan { check: arguments.check }, screen)
+    ask::run(&arguments.process, &Query::Plan { check: arguments.check }, screen)
 }
 
 /// Answers.

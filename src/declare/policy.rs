@@ -204,7 +204,7 @@ fn scan(at: &mut Reader<'_>, interval: Option<&str>, line: Option<&str>, zone: O
         }
         (None, None) => Some(Schedule::Every(INTERVAL)),
         (Some(interval), None) => at.check("/spec/interval", schedule::duration(interval)).map(Schedule::Every),
-        (None, Some(line)) => cron(at, "/spec/schedule", "/spec/timeZone", line, zone).map(Schedule::Cron),
+        (None, Some(line)) => cron(at, "/spec/schedule", "/spec/timeZone", line, zone).map(|line| Schedule::Cron(Box::new(line))),
     }
 }
 

@@ -180,8 +180,7 @@ impl Updater {
         for local in &locals {
             all.push(self.prepare(world, local, scans, now, report).await?);
         }
-        let mut prepared = all.into_iter();
-        while let Some(Prepared { report: mut environment, sets, person }) = prepared.next() {
+        for Prepared { report: mut environment, sets, person } in all {
             let blocked = gate(world.declared.environments.get(&environment.name), now, &mut environment, report);
             for set in sets {
                 let message = match Message::new(self.config.message.clone()).of(&set) {

@@ -136,12 +136,12 @@ impl Comparator {
         };
         let mut numbers = [0; 3];
         let mut given = 0;
-        for part in 0..3 {
+        for (part, number) in numbers.iter_mut().enumerate() {
             let Some(text) = found.get(part + 2).map(|text| text.as_str().trim_start_matches('.')) else { break };
             if matches!(text, "x" | "X" | "*") {
                 break;
             }
-            numbers[part] = text.parse().ok()?;
+            *number = text.parse().ok()?;
             given = part + 1;
         }
         let pre = found.get(5).map_or("", |pre| pre.as_str()).to_owned();
