@@ -14,6 +14,7 @@ use std::{cmp::Ordering, fmt, str::FromStr, sync::LazyLock};
 pub struct Range {
     text: String,
     groups: Vec<Group>,
+    pre: bool,
 }
 
 /// Text that is no range.
@@ -77,7 +78,7 @@ impl Range {
         if !groups.iter().any(Group::satisfiable) {
             return Err(RangeError::Unsatisfiable(text.to_owned()));
         }
-        Ok(Self { text: text.to_owned(), groups })
+        Ok(Self { text: text.to_owned(), pre: groups.iter().any(|group| group.pre), groups })
     }
 
     /// Whether `version` is in the range.
@@ -87,7 +88,7 @@ impl Range {
 
     /// Whether a pre-release can match at all.
     pub fn takes_pre_releases(&self) -> bool {
-        self.groups.iter().any(|group| group.pre)
+        self.pre
     }
 }
 
