@@ -6,7 +6,6 @@ use crate::{
     findings,
     survey::{self, Survey},
 };
-use serde_json::json;
 use std::{
     collections::BTreeMap,
     fs,
@@ -33,7 +32,7 @@ pub fn run(arguments: &Arguments, screen: &mut Screen) -> Result<Exit, Failure> 
         roots.entry(root_of(&full)).or_default().push(full);
     }
     let here = std::env::current_dir().and_then(fs::canonicalize).unwrap_or_default();
-    let (mut found, mut unread, mut files) = (Vec::new(), Vec::new(), 0);
+    let (mut found, mut unread, mut files) = (Vec::new(), 0, 0);
     for (root, below) in &roots {
         let survey = survey::survey(root)?;
         files += survey.parsed;
@@ -44,20 +43,25 @@ pub fn run(arguments: &Arguments, screen: &mut Screen) -> Result<Exit, Failure> 
                 found.push(mistake);
             }
         }
-        unread.extend(survey.errors.iter().map(ToString::to_string));
+        unread += survey.errors.len();
+        found.extend(survey.errors.iter().map(|error| Mistake {
+            place: Place::file(&shown(&here, &fs::canonicalize(&error.path).unwrap_or_else(|_| error.path.clone()))),
+            severity: Severity::Error,
+            message: error.to_string(),
+        }));
     }
     found.sort();
     found.dedup();
     if screen.is_json() {
-        screen.json(&json!({"findings": found, "errors": unread}));
+        screen.json(&found);
     } else {
         let folders: Vec<String> = roots.keys().map(|root| shown(&here, root)).collect();
-        print(&found, &unread, &format!("{} in {}", super::counted(files, "file"), folders.join(", ")), screen);
+        print(&found, &format!("{} in {}", super::counted(files, "file"), folders.join(", ")), screen);
     }
-    Ok(match (found.is_empty(), unread.is_empty()) {
-        (_, false) => Exit::Partly,
-        (false, true) => Exit::Findings,
-        (true, true) => Exit::Done,
+    Ok(match (found.is_empty(), unread) {
+        (true, _) => Exit::Done,
+        (false, 0) => Exit::Findings,
+        (false, _) => Exit::Partly,
     })
 }
 
@@ -97,14 +101,11 @@ fn shown(here: &Path, place: &Path) -> String {
     if path.starts_with("../../..") { place.display().to_string() } else { path.display().to_string() }
 }
 
-fn print(found: &[Mistake], unread: &[String], read: &str, screen: &mut Screen) {
+fn print(found: &[Mistake], read: &str, screen: &mut Screen) {
     for mistake in found {
         let color = if mistake.severity == Severity::Error { Color::Red } else { Color::Cyan };
         let place = mistake.place.to_string().escape_debug().to_string();
         screen.line(format_args!("{place}: {}: {}", screen.paint(color, mistake.severity), mistake.message));
-    }
-    for error in unread {
-        screen.note(format_args!("error: {error}"));
     }
     let count = |severity| found.iter().filter(|mistake| mistake.severity == severity).count();
     match (count(Severity::Error), count(Severity::Warning)) {

@@ -14,6 +14,7 @@ mod screen;
 mod select;
 mod set;
 mod show;
+mod tags;
 
 pub use screen::{Failure, Screen};
 
@@ -71,6 +72,7 @@ enum Command {
     Select(select::Arguments),
     Set(set::Arguments),
     Check(check::Arguments),
+    Tags(tags::Arguments),
     Schema(schema::Arguments),
     Completions(completions::Arguments),
 }
@@ -97,6 +99,7 @@ pub fn main() -> ExitCode {
         Command::Select(arguments) => select::run(&arguments, &mut screen),
         Command::Set(arguments) => set::run(&arguments, &mut screen),
         Command::Check(arguments) => check::run(&arguments, &mut screen),
+        Command::Tags(arguments) => tags::run(&arguments, &mut screen),
         Command::Schema(arguments) => schema::run(&arguments, &mut screen),
         Command::Completions(arguments) => completions::run(&arguments, &mut screen),
     };
