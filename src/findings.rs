@@ -2,20 +2,34 @@
 //! be read, policies nobody uses, files of two Environments. Nothing is ignored silently.
 
 use crate::{
-    declare::{Mistake, Place, References, Severity},
+    declare::{Declarations, Mistake, Place, References, Severity},
     references::{Note, NoteKind, Why},
-    update::{Local, World, concerns},
+    update::{Local, Watched, concerns},
 };
 use std::collections::BTreeSet;
 
+/// Everything that is wrong with the declarations and `files` of one state of a repository, and what belongs to each
+/// Environment there. A pass and `tagboat check` both ask this, so that they say the same.
+pub fn find<'w>(declared: &'w Declarations, files: &'w [Watched]) -> (Vec<Local<'w>>, Vec<Mistake>) {
+    let mut findings = of_files(declared, files);
+    let shared = overlaps(declared, files, &mut findings);
+    let locals: Vec<Local<'_>> =
+        declared.environments.values().map(|environment| Local::new(declared, files, environment, &shared)).collect();
+    findings.extend(unused(declared, files, &locals));
+    (locals, findings)
+}
+
 /// What the declarations and the notes of the files say.
-pub fn of_world(world: &World) -> Vec<Mistake> {
-    let mut all = world.declared.mistakes.clone();
-    for file in world.files.iter() {
-        all.extend(file.findings.notes.iter().map(|note| of_note(&file.path, note)));
+fn of_files(declared: &Declarations, files: &[Watched]) -> Vec<Mistake> {
+    let mut all = declared.mistakes.clone();
+    // A declaration that cannot be read was reported as that.
+    let unread: BTreeSet<&str> = declared.mistakes.iter().map(|mistake| mistake.place.file.as_str()).collect();
+    let said = |file: &str, note: &Note| matches!(note.kind, NoteKind::Unparsable | NoteKind::NotUtf8) && unread.contains(file);
+    for file in files {
+        all.extend(file.findings.notes.iter().filter(|note| !said(&file.path, note)).map(|note| of_note(&file.path, note)));
         for reference in &file.findings.references {
             if let Why::Marker { policy, line, column } = &reference.why
-                && !world.declared.policies.contains_key(policy)
+                && !declared.policies.contains_key(policy)
             {
                 all.push(Mistake {
                     place: Place { file: file.path.clone(), line: *line as usize, column: *column as usize },
@@ -31,7 +45,7 @@ pub fn of_world(world: &World) -> Vec<Mistake> {
 }
 
 /// A note as a finding. What tagboat only declines to edit is a warning; what somebody has written wrongly an error.
-pub fn of_note(file: &str, note: &Note) -> Mistake {
+fn of_note(file: &str, note: &Note) -> Mistake {
     let severity = match note.kind {
         NoteKind::Unparsable | NoteKind::BadMarker | NoteKind::LostMarker | NoteKind::NotUtf8 => Severity::Error,
         NoteKind::LfsPointer | NoteKind::Encrypted | NoteKind::Template | NoteKind::Alias | NoteKind::DoubledKey => Severity::Warning,
@@ -42,11 +56,11 @@ pub fn of_note(file: &str, note: &Note) -> Mistake {
 
 /// The files that several Environments claim, so that none of them may write there. Imported automations may share
 /// files with each other: their markers decide.
-pub fn overlaps(world: &World, findings: &mut Vec<Mistake>) -> BTreeSet<String> {
+fn overlaps(declared: &Declarations, files: &[Watched], findings: &mut Vec<Mistake>) -> BTreeSet<String> {
     let mut shared = BTreeSet::new();
     let mut said: BTreeSet<(&str, &str)> = BTreeSet::new();
-    for file in world.files.iter().filter(|file| !file.findings.references.is_empty()) {
-        let owners: Vec<_> = world.declared.environments.values().filter(|environment| environment.paths.contains(&file.path)).collect();
+    for file in files.iter().filter(|file| !file.findings.references.is_empty()) {
+        let owners: Vec<_> = declared.environments.values().filter(|environment| environment.paths.contains(&file.path)).collect();
         if owners.len() < 2 || owners.iter().all(|environment| environment.imported) {
             continue;
         }
@@ -68,13 +82,13 @@ pub fn overlaps(world: &World, findings: &mut Vec<Mistake>) -> BTreeSet<String> 
 }
 
 /// Policies and Environments that have nothing to do.
-pub fn unused(world: &World, locals: &[Local<'_>]) -> Vec<Mistake> {
+fn unused(declared: &Declarations, files: &[Watched], locals: &[Local<'_>]) -> Vec<Mistake> {
     let mut all = Vec::new();
-    for policy in world.declared.policies.values() {
+    for policy in declared.policies.values() {
         if policy.suspend || locals.iter().any(|local| local.policies.contains_key(&policy.name)) {
             continue;
         }
-        let elsewhere = world.files.iter().find(|file| file.findings.references.iter().any(|reference| concerns(reference, policy)));
+        let elsewhere = files.iter().find(|file| file.findings.references.iter().any(|reference| concerns(reference, policy)));
         let why = match elsewhere {
             None => format!("nothing refers to {} or has a marker for it", policy.image),
             Some(file) => {

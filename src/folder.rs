@@ -76,6 +76,13 @@ pub struct FolderError {
     source: std::io::Error,
 }
 
+impl FolderError {
+    /// `what` completes "cannot … PATH".
+    pub(crate) fn new(what: &'static str, path: &Path, source: std::io::Error) -> Self {
+        Self { what, path: path.to_owned(), source }
+    }
+}
+
 impl Fault for FolderError {
     fn kind(&self) -> Kind {
         Kind::Config

@@ -32,6 +32,7 @@
 //! | [`folder`] | a folder in place, for `tagboat set` | edge |
 //! | [`publish`] | changes → change sets and their messages | pure |
 //! | [`update`] | pass A, from registry to commit | – |
+//! | [`survey`] | a folder → what a pass would see in it, for `tagboat check` and `init` | edge |
 //! | [`sandbox`] | a registry in this process (feature `demo`) | edge |
 //!
 //! # Rules
@@ -72,6 +73,7 @@ pub mod publish;
 
 pub mod findings;
 pub mod update;
+pub mod survey;
 
 pub mod daemon;
 pub mod cli;

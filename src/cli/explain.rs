@@ -44,8 +44,12 @@ pub async fn answer(updaters: &[Arc<Updater>], name: &Name, screen: &mut Screen)
         let Some(policy) = world.declared.policies.get(name) else { continue };
         declared = true;
         let mut scan = updater.scanner.scan(&policy.image, now).await?;
-        let locals: Vec<Local<'_>> =
-            world.declared.environments.values().map(|environment| Local::new(&world, environment, &BTreeSet::new())).collect();
+        let locals: Vec<Local<'_>> = world
+            .declared
+            .environments
+            .values()
+            .map(|environment| Local::new(&world.declared, &world.files, environment, &BTreeSet::new()))
+            .collect();
         for local in locals.iter().filter(|local| local.policies.contains_key(name)) {
             let present = &local.policies[name];
             let holds = updater.holds(&world, local, now).await?.remove(name).unwrap_or_default();

@@ -28,7 +28,7 @@ pub async fn answer(updaters: &[Arc<Updater>], screen: &mut Screen) -> Result<Ex
     for updater in updaters {
         let world = updater.look(&mut Report::default()).await?;
         for environment in world.declared.environments.values() {
-            let local = Local::new(&world, environment, &BTreeSet::new());
+            let local = Local::new(&world.declared, &world.files, environment, &BTreeSet::new());
             for (policy, holds) in updater.holds(&world, &local, Timestamp::now()).await? {
                 for hold in holds.iter() {
                     rows.push(json!({

@@ -1,6 +1,7 @@
 //! The command line: what was typed → what is needed, and the answer as text or JSON. One file a subcommand.
 
 pub mod ask;
+mod check;
 mod completions;
 pub mod context;
 mod explain;
@@ -11,7 +12,9 @@ mod run;
 mod schema;
 mod screen;
 mod select;
+mod set;
 mod show;
+mod tags;
 
 pub use screen::{Failure, Screen};
 
@@ -67,6 +70,9 @@ enum Command {
     Holds(holds::Arguments),
     Release(release::Arguments),
     Select(select::Arguments),
+    Set(set::Arguments),
+    Check(check::Arguments),
+    Tags(tags::Arguments),
     Schema(schema::Arguments),
     Completions(completions::Arguments),
 }
@@ -91,6 +97,9 @@ pub fn main() -> ExitCode {
         Command::Holds(arguments) => holds::run(&arguments, &mut screen),
         Command::Release(arguments) => release::run(&arguments, &mut screen),
         Command::Select(arguments) => select::run(&arguments, &mut screen),
+        Command::Set(arguments) => set::run(&arguments, &mut screen),
+        Command::Check(arguments) => check::run(&arguments, &mut screen),
+        Command::Tags(arguments) => tags::run(&arguments, &mut screen),
         Command::Schema(arguments) => schema::run(&arguments, &mut screen),
         Command::Completions(arguments) => completions::run(&arguments, &mut screen),
     };
@@ -101,4 +110,9 @@ pub fn main() -> ExitCode {
             ExitCode::from(failure.exit as u8)
         }
     }
+}
+
+/// `1 file`, `2 files`.
+fn counted(count: usize, what: &str) -> String {
+    if count == 1 { format!("1 {what}") } else { format!("{count} {what}s") }
 }

@@ -48,7 +48,7 @@ pub async fn answer(updaters: &[Arc<Updater>], environment: &str, policy: &Name,
         for updater in updaters {
             let world = updater.look(&mut Report::default()).await?;
             let Some(found) = world.declared.environments.get(environment) else { continue };
-            let local = Local::new(&world, found, &BTreeSet::new());
+            let local = Local::new(&world.declared, &world.files, found, &BTreeSet::new());
             if !local.policies.contains_key(policy) {
                 return Err(Failure::input(format!("{policy} has no reference in Environment {environment}")));
             }

@@ -6,7 +6,7 @@ use super::{
     world::{Watched, World},
 };
 use crate::{
-    declare::{Choice, Environment, ImagePolicy, References},
+    declare::{Choice, Declarations, Environment, ImagePolicy, References},
     image::{Digest, Repository},
     name::Name,
     policy::{self, Chosen, Facts, Holds, Outcome, Question, Standing},
@@ -64,14 +64,11 @@ pub enum Decided {
 
 impl<'w> Local<'w> {
     /// Finds what belongs to an Environment. `excluded` files belong to several, so to none.
-    pub fn new(world: &'w World, environment: &'w Environment, excluded: &BTreeSet<String>) -> Self {
-        let files: Vec<&Watched> = world
-            .files
-            .iter()
-            .filter(|file| file.regular && environment.paths.contains(&file.path) && !excluded.contains(&file.path))
-            .collect();
+    pub fn new(declared: &'w Declarations, files: &'w [Watched], environment: &'w Environment, excluded: &BTreeSet<String>) -> Self {
+        let files: Vec<&Watched> =
+            files.iter().filter(|file| file.regular && environment.paths.contains(&file.path) && !excluded.contains(&file.path)).collect();
         let automatic = environment.references == References::Auto;
-        let selected: Vec<&ImagePolicy> = world.declared.policies.values().filter(|policy| environment.selects(policy)).collect();
+        let selected: Vec<&ImagePolicy> = declared.policies.values().filter(|policy| environment.selects(policy)).collect();
         let mut by_repository: HashMap<&Repository, Vec<&ImagePolicy>> = HashMap::new();
         for policy in &selected {
             by_repository.entry(&policy.image).or_default().push(policy);

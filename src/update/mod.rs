@@ -170,11 +170,8 @@ impl Updater {
         pushed: &mut BTreeMap<String, Vec<CommitReport>>,
     ) -> Result<Step, GitError> {
         report.environments.clear();
-        report.findings = findings::of_world(world);
-        let shared = findings::overlaps(world, &mut report.findings);
-        let locals: Vec<Local<'_>> =
-            world.declared.environments.values().map(|environment| Local::new(world, environment, &shared)).collect();
-        report.findings.extend(findings::unused(world, &locals));
+        let (locals, found) = findings::find(&world.declared, &world.files);
+        report.findings = found;
         self.scan(&locals, rescan, scans, now, report).await;
         let mut all = Vec::new();
         for local in &locals {
@@ -391,7 +388,10 @@ impl Updater {
 
     fn edit(&self, world: &World, local: &Local<'_>, decided: &BTreeMap<Name, Decided>, scans: &Scans) -> Result<Edits, GitError> {
         let revision = self.mirror.at(world.commit)?;
-        local.edits(world, decided, scans, |file| revision.blob(file.blob))
+        local.edits(world, decided, scans, |file| match file.blob {
+            Some(blob) => revision.blob(blob),
+            None => Ok(revision.read(&file.path)?.map(|found| found.bytes).unwrap_or_default()),
+        })
     }
 
     /// What reverts hold back, for each policy of an Environment.

@@ -32,8 +32,8 @@ pub struct World {
 pub struct Watched {
     /// The path from the root of the repository.
     pub path: String,
-    /// Its content.
-    pub blob: ObjectId,
+    /// Its content in Git; nothing for a file of a folder.
+    pub blob: Option<ObjectId>,
     /// Whether it may be written: a regular file.
     pub regular: bool,
     /// What was found in it.
@@ -162,7 +162,7 @@ pub fn read(
         match Findings::decode(record.bytes) {
             Ok(findings) => files.push(Watched {
                 path: record.path.to_owned(),
-                blob: record.blob,
+                blob: Some(record.blob),
                 regular: matches!(record.kind, EntryKind::Blob | EntryKind::BlobExecutable),
                 findings,
             }),
