@@ -140,14 +140,19 @@ impl Screen {
 
     /// Prints text as it is.
     pub fn print(&mut self, text: impl Display) {
-        if let Some(kept) = &mut self.kept {
-            kept.out.push_str(&text.to_string());
-            return;
-        }
-        let mut out = io::stdout().lock();
-        if write!(out, "{text}").and_then(|()| out.flush()).is_err_and(|error| error.kind() == io::ErrorKind::BrokenPipe) {
+        if !self.offer(text) {
             std::process::exit(Exit::Done as i32);
         }
+    }
+
+    /// Prints text as it is, and says whether anybody still reads: for commands that tidy up before they end.
+    pub fn offer(&mut self, text: impl Display) -> bool {
+        if let Some(kept) = &mut self.kept {
+            kept.out.push_str(&text.to_string());
+            return true;
+        }
+        let mut out = io::stdout().lock();
+        !write!(out, "{text}").and_then(|()| out.flush()).is_err_and(|error| error.kind() == io::ErrorKind::BrokenPipe)
     }
 
     /// Prints the whole answer as JSON.
