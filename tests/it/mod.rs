@@ -20,3 +20,7 @@ mod rewrite_cases;
 mod rewrite_properties;
 mod store;
 mod support;
+#[cfg(feature = "demo")]
+mod update_flux;
+#[cfg(feature = "demo")]
+mod update_support;
