@@ -182,7 +182,8 @@ impl Updater {
         }
         let mut prepared = all.into_iter();
         while let Some(Prepared { report: mut environment, sets, person }) = prepared.next() {
-            let blocked = gate(world.declared.environments.get(&environment.name), now, &mut environment, report);
+            // Where nothing changes, nothing waits.
+            let blocked = !sets.is_empty() && gate(world.declared.environments.get(&environment.name), now, &mut environment, report);
             for set in sets {
                 let message = match Message::new(self.config.message.clone()).of(&set) {
                     Ok(message) => message,

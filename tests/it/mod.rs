@@ -23,4 +23,6 @@ mod support;
 #[cfg(feature = "demo")]
 mod update_flux;
 #[cfg(feature = "demo")]
+mod update_rules;
+#[cfg(feature = "demo")]
 mod update_support;
