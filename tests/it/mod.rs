@@ -21,7 +21,11 @@ mod rewrite_properties;
 mod store;
 mod support;
 #[cfg(feature = "demo")]
+mod update_conflicts;
+#[cfg(feature = "demo")]
 mod update_flux;
+#[cfg(feature = "demo")]
+mod update_holds;
 #[cfg(feature = "demo")]
 mod update_rules;
 #[cfg(feature = "demo")]

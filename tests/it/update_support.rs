@@ -13,8 +13,8 @@ use gix::{ObjectId, bstr::ByteSlice};
 use jiff::Timestamp;
 use std::{
     collections::BTreeMap,
-    path::PathBuf,
-    sync::{Arc, Mutex},
+    path::{Path, PathBuf},
+    sync::{Arc, Mutex, mpsc},
     time::{Duration, Instant},
 };
 use tagboat::{
@@ -219,7 +219,12 @@ impl Fleet {
 
     /// A process: registries, store and mirror, as `tagboat run` opens them.
     pub fn engine(&self) -> Engine {
-        Context::read(&ProcessOptions { config: self.config(), repository: None })
+        self.engine_of(&self.config())
+    }
+
+    /// A process with another process file.
+    pub fn engine_of(&self, config: &Path) -> Engine {
+        Context::read(&ProcessOptions { config: config.to_owned(), repository: None })
             .and_then(|context| context.open())
             .unwrap_or_else(|failure| panic!("{:#}", failure.error))
     }
@@ -241,11 +246,43 @@ impl Fleet {
         report
     }
 
-    /// A person's commit, so many minutes after the last moment before the first pass.
+    /// A person's commit.
     pub fn person(&self, files: &[(&str, &str)], message: &str) -> ObjectId {
+        self.person_at(now(), files, message)
+    }
+
+    /// The same at another time; commands of the binary go by the machine's clock.
+    pub fn person_at(&self, now: Timestamp, files: &[(&str, &str)], message: &str) -> ObjectId {
         let files: Vec<(&str, String)> = files.iter().map(|(path, text)| (*path, text.replace("{host}", &self.registry.host()))).collect();
         let files: Vec<(&str, &str)> = files.iter().map(|(path, text)| (*path, text.as_str())).collect();
-        self.repository.commit(&files, ANN, now().as_second(), message).unwrap()
+        self.repository.commit(&files, ANN, now.as_second(), message).unwrap()
+    }
+
+    /// A pass without trouble at remotes; that an Environment has no files yet is no matter.
+    pub fn good_pass_but_findings(&self, now: Timestamp) -> Report {
+        let report = self.pass(now);
+        assert!(report.failures.is_empty() && report.warnings.is_empty(), "{report:#?}");
+        report
+    }
+
+    /// A person merges a branch with one commit of these files.
+    pub fn merge(&self, files: &[(&str, &str)], message: &str) {
+        let main = self.repo().rev_parse_single("main").unwrap().detach();
+        let side = self.person(files, "on a branch");
+        let repo = self.repo();
+        let mut merge = repo.find_commit(side).unwrap().decode().unwrap().to_owned().unwrap();
+        merge.parents = [main, side].into_iter().collect();
+        merge.message = format!("{message}\n").into();
+        let merge = repo.write_object(merge).unwrap().detach();
+        let expected = gix::refs::transaction::PreviousValue::Any;
+        let who = gix::actor::SignatureRef { name: "Ann".into(), email: "ann@example.org".into(), time: "0 +0000" };
+        let change = gix::refs::transaction::Change::Update {
+            log: gix::refs::transaction::LogChange::default(),
+            expected,
+            new: gix::refs::Target::Object(merge),
+        };
+        let edit = gix::refs::transaction::RefEdit { change, name: "refs/heads/main".try_into().unwrap(), deref: false };
+        repo.edit_references_as([edit], Some(who)).unwrap();
     }
 
     pub fn repo(&self) -> gix::Repository {
@@ -318,6 +355,18 @@ pub fn environment<'r>(report: &'r Report, name: &str) -> &'r EnvironmentReport 
 pub fn policy<'r>(report: &'r Report, environment: &str, policy: &str) -> &'r PolicyReport {
     let row = self::environment(report, environment);
     row.policies.iter().find(|row| row.name.to_string() == policy).unwrap_or_else(|| panic!("no {policy}: {row:#?}"))
+}
+
+/// Makes requests whose line holds `word` wait: tells that the first has come, and lets all go when the sender is dropped.
+pub fn hold(gate: &Gate, word: &'static str, before: bool) -> (mpsc::Receiver<()>, mpsc::Sender<()>) {
+    let (come, came) = mpsc::channel();
+    let (release, released) = mpsc::channel::<()>();
+    let work = Box::new(move || {
+        let _ = come.send(());
+        let _ = released.recv_timeout(Duration::from_secs(30));
+    });
+    gate.once(word, if before { Act::Before(work) } else { Act::After(work) });
+    (came, release)
 }
 
 /// Waits for a condition, at most for half a minute.
