@@ -9,7 +9,7 @@ use crate::{
     declare::{Choice, Declarations, Environment, ImagePolicy, References},
     image::{Digest, Repository},
     name::Name,
-    policy::{self, Chosen, Facts, Holds, Outcome, Question, Standing},
+    policy::{self, Chosen, Facts, Holds, Outcome, Question, Refusal, Standing},
     publish::FileEdits,
     references::{Reference, Why},
     rewrite::{self, Choices, Decision, Order, Reason},
@@ -250,10 +250,15 @@ impl<'w> Present<'w> {
         if let (Some(scan), Some(least)) = (scan, least) {
             let question = Question { policy: self.policy, present: self.least(), holds, now };
             let facts = Facts { tags: &scan.tags, details: &scan.details };
-            report.refused = policy::refused_above(&question, &facts, least, REFUSED)
-                .into_iter()
-                .map(|(tag, refusal)| RefusedReport { tag, reason: refusal.to_string() })
-                .collect();
+            let above = policy::refused_above(&question, &facts, least, usize::MAX);
+            // What stands there may be chosen while something newer still waits.
+            let waiting = above.iter().filter_map(|(_, refusal)| match refusal {
+                Refusal::TooYoung { free_at, .. } => *free_at,
+                _ => None,
+            });
+            report.free_at = report.free_at.into_iter().chain(waiting).min();
+            report.refused =
+                above.iter().take(REFUSED).map(|(tag, refusal)| RefusedReport { tag: tag.clone(), reason: refusal.to_string() }).collect();
         }
         report
     }

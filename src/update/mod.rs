@@ -179,6 +179,10 @@ impl Updater {
         }
         for Prepared { report: mut environment, sets, person } in all {
             let blocked = gate(world.declared.environments.get(&environment.name), now, &mut environment, report);
+        let mut prepared = all.into_iter();
+        while let Some(Prepared { report: mut environment, sets, person }) = prepared.next() {
+            // Where nothing changes, nothing waits.
+            let blocked = !sets.is_empty() && gate(world.declared.environments.get(&environment.name), now, &mut environment, report);
             for set in sets {
                 let message = match Message::new(self.config.message.clone()).of(&set) {
                     Ok(message) => message,

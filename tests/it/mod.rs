@@ -20,3 +20,13 @@ mod rewrite_cases;
 mod rewrite_properties;
 mod store;
 mod support;
+#[cfg(feature = "demo")]
+mod update_conflicts;
+#[cfg(feature = "demo")]
+mod update_flux;
+#[cfg(feature = "demo")]
+mod update_holds;
+#[cfg(feature = "demo")]
+mod update_rules;
+#[cfg(feature = "demo")]
+mod update_support;
