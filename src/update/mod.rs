@@ -178,9 +178,6 @@ impl Updater {
             all.push(self.prepare(world, local, scans, now, report).await?);
         }
         for Prepared { report: mut environment, sets, person } in all {
-            let blocked = gate(world.declared.environments.get(&environment.name), now, &mut environment, report);
-        let mut prepared = all.into_iter();
-        while let Some(Prepared { report: mut environment, sets, person }) = prepared.next() {
             // Where nothing changes, nothing waits.
             let blocked = !sets.is_empty() && gate(world.declared.environments.get(&environment.name), now, &mut environment, report);
             for set in sets {
@@ -199,6 +196,13 @@ impl Updater {
                     }
                     environment.commits.push(planned);
                     continue;
+                }
+                let again = pushed.get(&environment.name).is_some_and(|done| done.iter().any(|commit| commit.images == set.moves));
+                if again {
+                    environment.state = State::Failed;
+                    report.failures.push(undone(self.mirror.remote().shown(), &planned));
+                    environment.commits.push(planned);
+                    break;
                 }
                 match self.publish(&set, &planned.message, person.as_ref(), now).await {
                     Ok(Published::Done(commit)) => {
@@ -568,6 +572,17 @@ fn gate(environment: Option<&Environment>, now: Timestamp, row: &mut Environment
         return true;
     }
     false
+}
+
+/// The same change is wanted again right after it was pushed: somebody undoes it, and a pass does not fight.
+fn undone(remote: &str, commit: &CommitReport) -> FailureReport {
+    let subject = commit.message.lines().next().unwrap_or_default();
+    FailureReport {
+        kind: Kind::Conflict,
+        message: format!("git remote {remote}: \"{subject}\" was pushed and is gone again"),
+        hint: Some("Another program or a hook rewrites these files; let one of the two leave them alone.".to_owned()),
+        retry_after: None,
+    }
 }
 
 fn failed(report: &mut Report, error: &ScanError) -> Decided {
