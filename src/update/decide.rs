@@ -103,8 +103,9 @@ impl<'w> Local<'w> {
         let choices = self.choices(world, decided, tags);
         let mut edits = Edits::default();
         for file in &self.files {
-            let bytes = read(file)?;
-            let outcome = rewrite::rewrite(&bytes, &file.findings.references, &choices);
+            let references = &file.findings.references;
+            let bytes = if rewrite::may_edit(references, &choices) { read(file)? } else { Vec::new() };
+            let outcome = rewrite::rewrite(&bytes, references, &choices);
             edits.needs_digest.extend(outcome.needs_digest().cloned());
             edits.left.extend(outcome.left.into_iter().filter(|left| left.reason != Reason::NoPolicy).map(|left| LeftReport {
                 file: file.path.clone(),

@@ -64,6 +64,8 @@ pub struct Updater {
     /// Signs commits.
     pub key: Option<Arc<SigningKey>>,
     memory: Arc<Mutex<(Memory, History)>>,
+    /// The last scan of each repository, with what was confirmed in it: a pass between two scans asks nothing again.
+    scanned: Mutex<Scans>,
 }
 
 /// What a pass is for.
@@ -97,7 +99,15 @@ struct Prepared {
 impl Updater {
     /// Puts an updater together. Nothing is sent.
     pub fn new(config: ConfigRepository, mirror: Mirror, folder: PathBuf, scanner: Scanner, key: Option<SigningKey>) -> Self {
-        Self { config, mirror: Arc::new(mirror), folder, scanner, key: key.map(Arc::new), memory: Arc::default() }
+        Self {
+            config,
+            mirror: Arc::new(mirror),
+            folder,
+            scanner,
+            key: key.map(Arc::new),
+            memory: Arc::default(),
+            scanned: Mutex::default(),
+        }
     }
 
     /// One pass. Never fails as a whole: what went wrong stands in the report beside what went well.
@@ -149,6 +159,7 @@ impl Updater {
                 }
             }
         }
+        *self.scanned.lock().unwrap_or_else(PoisonError::into_inner) = scans;
         let after = self.scanner.registries.stats();
         report.requests.listings = after.total(RequestKind::Tags) - before.total(RequestKind::Tags);
         report.requests.heads = after.total(RequestKind::Head) - before.total(RequestKind::Head);
@@ -293,9 +304,14 @@ impl Updater {
         }
         if let Rescan::Only(due) = rescan
             && !due.contains(repository)
-            && let Some((scan, _)) = self.scanner.last(repository)?
         {
-            return Ok(scan);
+            let remembered = self.scanned.lock().unwrap_or_else(PoisonError::into_inner).get(repository).cloned();
+            if let Some(scan) = remembered {
+                return Ok(scan);
+            }
+            if let Some((scan, _)) = self.scanner.last(repository)? {
+                return Ok(scan);
+            }
         }
         self.scanner.scan(repository, now).await
     }

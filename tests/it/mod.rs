@@ -27,6 +27,9 @@ mod update_flux;
 #[cfg(feature = "demo")]
 mod update_holds;
 #[cfg(feature = "demo")]
+#[cfg(feature = "demo")]
+mod update_quiet;
+#[cfg(feature = "demo")]
 mod update_rules;
 #[cfg(feature = "demo")]
 mod update_support;
