@@ -64,6 +64,9 @@ pub(super) fn examine<'a>(policy: &ImagePolicy, tag: &'a str) -> Result<Key<'a>,
 /// Whether numbers alone show that a tag cannot win: it is below `best`, or outside the range. That holds for most tags
 /// of a large repository, and spares them filters and the grammar of pre-releases. Only where the tag itself is compared.
 pub(super) fn surely_lost(policy: &ImagePolicy, tag: &str, best: Option<&Key<'_>>) -> bool {
+    if !policy.filter.may_match(tag) {
+        return true;
+    }
     let Choice::Semver(range) = &policy.choice else { return false };
     if policy.filter.extract.is_some() {
         return false;
@@ -79,7 +82,7 @@ fn filtered<'a>(filter: &Filter, tag: &'a str) -> Result<Cow<'a, str>, Refusal> 
         return Err(Refusal::Excluded { pattern: excluded.as_str().to_owned() });
     }
     let Some(pattern) = &filter.pattern else { return Ok(Cow::Borrowed(tag)) };
-    if !pattern.is_match(tag) {
+    if !filter.may_match(tag) || !pattern.is_match(tag) {
         return Err(Refusal::Unmatched { pattern: pattern.as_str().to_owned() });
     }
     match &filter.extract {
