@@ -6,6 +6,7 @@ mod completions;
 pub mod context;
 mod explain;
 mod holds;
+mod init;
 mod plan;
 mod release;
 mod run;
@@ -64,6 +65,7 @@ pub enum Output {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    Init(init::Arguments),
     Run(run::Arguments),
     Plan(plan::Arguments),
     Explain(explain::Arguments),
@@ -91,6 +93,7 @@ pub fn main() -> ExitCode {
     let _ = rustls::crypto::ring::default_provider().install_default();
     let mut screen = Screen::new(arguments.output);
     let result = match arguments.command {
+        Command::Init(arguments) => init::run(&arguments, &mut screen),
         Command::Run(arguments) => run::run(&arguments, &mut screen),
         Command::Plan(arguments) => plan::run(&arguments, &mut screen),
         Command::Explain(arguments) => explain::run(&arguments, &mut screen),
