@@ -6,7 +6,7 @@ use std::fmt::Write;
 
 /// The policy of one image. `notes` are said in comments.
 pub(super) fn policy(name: &Name, image: &Repository, way: &Way, notes: &[String]) -> String {
-    let mut text = format!("# Drafted by tagboat init from {}: takes {}.\n", way.from, way.takes);
+    let mut text = format!("# Drafted by tagboat init from {}: {}.\n", way.from, way.takes);
     for note in notes {
         text.push_str(&format!("# {note}\n"));
     }

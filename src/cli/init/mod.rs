@@ -125,8 +125,8 @@ fn drafts(survey: &Survey, images: &BTreeMap<Repository, Image>) -> Vec<Draft> {
 /// A few of many.
 fn some(all: &[&str]) -> String {
     match all.len() {
-        0..=4 => all.join(", "),
-        many => format!("{} and {} more", all[..4].join(", "), many - 4),
+        0..=3 => all.join(", "),
+        many => format!("{} and {} more", all[..2].join(", "), many - 2),
     }
 }
 
