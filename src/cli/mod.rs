@@ -8,6 +8,7 @@ pub mod context;
 mod demo;
 mod explain;
 mod holds;
+mod init;
 mod plan;
 mod release;
 mod run;
@@ -68,6 +69,7 @@ pub enum Output {
 enum Command {
     #[cfg(feature = "demo")]
     Demo(demo::Arguments),
+    Init(init::Arguments),
     Run(run::Arguments),
     Plan(plan::Arguments),
     Explain(explain::Arguments),
@@ -97,6 +99,7 @@ pub fn main() -> ExitCode {
     let result = match arguments.command {
         #[cfg(feature = "demo")]
         Command::Demo(arguments) => demo::run(&arguments, &mut screen),
+        Command::Init(arguments) => init::run(&arguments, &mut screen),
         Command::Run(arguments) => run::run(&arguments, &mut screen),
         Command::Plan(arguments) => plan::run(&arguments, &mut screen),
         Command::Explain(arguments) => explain::run(&arguments, &mut screen),

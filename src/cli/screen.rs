@@ -176,11 +176,11 @@ impl Screen {
     pub fn failure(&mut self, failure: &Failure) {
         let Failure { exit, error, hint } = failure;
         if self.is_json() {
-            let message = format!("{error:#}");
+            let message = causes(error);
             self.json(&json!({"error": {"message": message, "hint": hint.clone().map_or(Value::Null, Value::from), "exit": *exit as u8}}));
             return;
         }
-        self.note(format_args!("error: {error:#}"));
+        self.note(format_args!("error: {}", causes(error)));
         if let Some(hint) = hint {
             self.note(format_args!("hint: {hint}"));
         }
@@ -200,4 +200,18 @@ impl Screen {
         };
         format!("\x1b[{code}m{text}\x1b[0m")
     }
+}
+
+/// An error with its causes in one line; a cause that the text before ends with already is not said twice.
+fn causes(error: &anyhow::Error) -> String {
+    let mut text = String::new();
+    for cause in error.chain().map(ToString::to_string) {
+        if text.is_empty() {
+            text = cause;
+        } else if !text.ends_with(&cause) {
+            text.push_str(": ");
+            text.push_str(&cause);
+        }
+    }
+    text
 }

@@ -12,7 +12,10 @@ use crate::{
 };
 use clap::ValueEnum;
 use serde_json::{Value, json};
-use std::{collections::BTreeMap, path::PathBuf};
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+};
 
 /// Write given tags into the files of a folder
 ///
@@ -77,7 +80,7 @@ pub fn run(arguments: &Arguments, screen: &mut Screen) -> Result<Exit, Failure> 
     let choices = choices(arguments, &wanted, declared.as_ref())?;
     let options = Options { write: !arguments.diff && !arguments.check, keep_bytes: arguments.diff, ..Options::default() };
     let report = folder::rewrite(&arguments.dir, &choices, options)?;
-    let answer = Answer { wanted: &wanted, declared: declared.as_ref(), report: &report };
+    let answer = Answer { dir: &arguments.dir, wanted: &wanted, declared: declared.as_ref(), report: &report };
     if screen.is_json() {
         screen.json(&answer.json());
     } else {
@@ -173,7 +176,8 @@ fn choices<'a>(
     }
     if !wrong.is_empty() {
         // Why a policy is missing is often that it could not be read.
-        let mistakes = declared.into_iter().flat_map(|declared| &declared.mistakes);
+        let missing = |declared: &&Declarations| wanted.keys().any(|name| !declared.policies.contains_key(name));
+        let mistakes = declared.into_iter().filter(missing).flat_map(|declared| &declared.mistakes);
         wrong.extend(mistakes.filter(|mistake| mistake.severity == Severity::Error).map(ToString::to_string));
         return Err(Failure::input(wrong.join("\n")));
     }
@@ -209,6 +213,7 @@ fn chosen_by<'d>(name: &Name, image: &ImageRef, declared: &'d Declarations) -> R
 
 /// What was done, and how to say it.
 struct Answer<'a> {
+    dir: &'a Path,
     wanted: &'a BTreeMap<Name, ImageRef>,
     declared: Option<&'a Declarations>,
     report: &'a Report,
@@ -263,7 +268,11 @@ impl Answer<'_> {
                 |note| json!({"file": file.path, "line": note.line, "column": note.column, "kind": note.kind, "message": note.message}),
             )
         });
-        let errors = self.report.errors.iter().map(|error| json!({"file": error.path, "message": error.to_string()}));
+        let root = std::fs::canonicalize(self.dir).unwrap_or_default();
+        let errors = self.report.errors.iter().map(|error| {
+            let file = error.path.strip_prefix(&root).unwrap_or(&error.path);
+            json!({"file": file, "message": error.to_string()})
+        });
         json!({
             "changes": changes.collect::<Vec<_>>(),
             "left": left.collect::<Vec<_>>(),
@@ -287,7 +296,8 @@ impl Answer<'_> {
                 screen.line(format_args!("{place}: {} → {new} ({})", shown(&change.old), change.policy));
             }
         }
-        let quiet = |code: &str| matches!(code, "no-policy" | "no-choice" | "up-to-date");
+        // What nobody asked for, and what is well.
+        let quiet = |code: &str| matches!(code, "no-policy" | "no-choice" | "markers-only" | "up-to-date");
         let mut pinned = false;
         for (file, left) in self.left() {
             let (code, reason) = self.reason(left);

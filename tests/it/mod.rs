@@ -1,5 +1,9 @@
 //! One module a room; `support` has what they share. What needs the sandbox's servers is built with the feature `demo`.
 
+mod cli_local;
+mod cli_support;
+#[cfg(feature = "demo")]
+mod cli_tags;
 mod declare_cases;
 #[cfg(feature = "demo")]
 mod git;

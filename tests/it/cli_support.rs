@@ -1,0 +1,190 @@
+//! The program as somebody would start it, cut off from everything else: a cleared environment, a HOME of its own, and
+//! all it says kept in a transcript that is compared with `tests/cases/cli/<case>/transcript.txt`.
+//!
+//! A case is a folder: `original` is what the program finds in its working folder, `expected` what must be there at the
+//! end (none: the same as before). A file `commands` has a command a line; cases without it are driven from Rust.
+
+use std::{
+    collections::BTreeMap,
+    ffi::OsStr,
+    fs,
+    path::{Path, PathBuf},
+    time::Duration,
+};
+use tempfile::TempDir;
+
+/// A case at work.
+pub struct Case {
+    folder: PathBuf,
+    temporary: TempDir,
+    transcript: String,
+    replaced: Vec<(String, String)>,
+}
+
+/// What one command said.
+pub struct Said {
+    pub exit: i32,
+    pub out: String,
+    pub err: String,
+}
+
+impl Case {
+    /// Sets up the case of this name.
+    pub fn new(name: &str) -> Self {
+        let folder = cases().join(name);
+        // The real path: where the temporary folder is reached by a link, the program shows what lies behind it.
+        let temporary = tempfile::tempdir().unwrap();
+        let root = temporary.path().canonicalize().unwrap();
+        let case = Self {
+            folder,
+            transcript: String::new(),
+            replaced: vec![
+                (root.join("work").display().to_string(), "[WORK]".to_owned()),
+                (root.join("home").display().to_string(), "[HOME]".to_owned()),
+            ],
+            temporary,
+        };
+        fs::create_dir_all(case.work()).unwrap();
+        fs::create_dir_all(case.home()).unwrap();
+        for (path, bytes) in tree(&case.folder.join("original")) {
+            case.file(&path, &bytes);
+        }
+        case
+    }
+
+    /// The folder that commands run in.
+    pub fn work(&self) -> PathBuf {
+        self.temporary.path().join("work")
+    }
+
+    fn home(&self) -> PathBuf {
+        self.temporary.path().join("home")
+    }
+
+    /// Puts a file into the working folder.
+    pub fn file(&self, path: &str, bytes: impl AsRef<[u8]>) {
+        let target = self.work().join(path);
+        fs::create_dir_all(target.parent().unwrap()).unwrap();
+        fs::write(target, bytes).unwrap();
+    }
+
+    /// Shows `text` (a port, a path) as `as_` in the transcript, and reads `as_` in commands as `text`.
+    #[cfg(feature = "demo")]
+    pub fn replace(&mut self, text: &str, as_: &str) {
+        self.replaced.push((text.to_owned(), as_.to_owned()));
+    }
+
+    /// Runs `tagboat` with these words; `'…'` keeps a word together, and `< FILE` at the end is its standard input.
+    pub fn run(&mut self, line: &str) -> Said {
+        let (command, input) = match line.split_once(" < ") {
+            Some((command, file)) => (command, fs::read(self.work().join(file)).unwrap()),
+            None => (line, Vec::new()),
+        };
+        let mut words = words(command);
+        for (text, as_) in &self.replaced {
+            words.iter_mut().for_each(|word| *word = word.replace(as_, text));
+        }
+        let output = assert_cmd::Command::new(env!("CARGO_BIN_EXE_tagboat"))
+            .env_clear()
+            .env("HOME", self.home())
+            .env("LC_ALL", "C.UTF-8")
+            .current_dir(self.work())
+            .args(words.iter().map(OsStr::new))
+            .write_stdin(input)
+            .timeout(Duration::from_secs(60))
+            .output()
+            .unwrap();
+        let shown = |bytes: &[u8]| {
+            let mut text = String::from_utf8(bytes.to_vec()).unwrap();
+            for (from, to) in &self.replaced {
+                text = text.replace(from, to);
+            }
+            assert!(!text.contains('\u{1b}'), "an escape sequence reached the output of {line}: {text:?}");
+            text
+        };
+        let exit = output.status.code().unwrap_or_else(|| panic!("{line}: killed: {}", String::from_utf8_lossy(&output.stderr)));
+        let said = Said { exit, out: shown(&output.stdout), err: shown(&output.stderr) };
+        self.transcript.push_str(&format!("$ tagboat {line}\n{}", said.out));
+        if !said.err.is_empty() {
+            self.transcript.push_str(&format!("--- beside it\n{}", said.err));
+        }
+        self.transcript.push_str(&format!("--- exit {}\n\n", said.exit));
+        said
+    }
+
+    /// Compares the transcript, and the working folder with `expected`.
+    pub fn finish(self) {
+        let name = self.folder.file_name().unwrap().to_string_lossy().into_owned();
+        let transcript = self.folder.join("transcript.txt");
+        let (before, after) = (tree(&self.folder.join("original")), tree(&self.work()));
+        let expected = self.folder.join("expected");
+        if std::env::var_os("UPDATE_EXPECTED").is_some() {
+            fs::create_dir_all(&self.folder).unwrap();
+            fs::write(&transcript, &self.transcript).unwrap();
+            if expected.exists() {
+                fs::remove_dir_all(&expected).unwrap();
+            }
+            // What Rust put there is Rust's to compare.
+            if self.folder.join("commands").exists() && before != after {
+                for (path, bytes) in &after {
+                    let target = expected.join(path);
+                    fs::create_dir_all(target.parent().unwrap()).unwrap();
+                    fs::write(target, bytes).unwrap();
+                }
+            }
+        }
+        let golden = fs::read_to_string(&transcript).unwrap_or_default();
+        assert!(
+            self.transcript == golden,
+            "{name}: set UPDATE_EXPECTED=1 to take the new text after reading it\n{}",
+            similar::TextDiff::from_lines(&golden, &self.transcript).unified_diff()
+        );
+        if self.folder.join("commands").exists() {
+            let expected = if expected.exists() { tree(&expected) } else { before };
+            assert_eq!(after.keys().collect::<Vec<_>>(), expected.keys().collect::<Vec<_>>(), "{name}: files");
+            for (path, bytes) in &expected {
+                assert!(after[path] == *bytes, "{name}: {path} is\n{}", String::from_utf8_lossy(&after[path]));
+            }
+        }
+    }
+}
+
+/// The folder of the cases.
+pub fn cases() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/cases/cli")
+}
+
+fn words(line: &str) -> Vec<String> {
+    let (mut words, mut word, mut quoted) = (Vec::new(), None::<String>, false);
+    for c in line.chars() {
+        match c {
+            '\'' => {
+                quoted = !quoted;
+                word.get_or_insert_default();
+            }
+            ' ' if !quoted => words.extend(word.take()),
+            c => word.get_or_insert_default().push(c),
+        }
+    }
+    assert!(!quoted, "{line}");
+    words.extend(word);
+    words
+}
+
+/// Every file below a folder, by its path from there; empty for a folder that is not there. Links are not followed.
+pub fn tree(root: &Path) -> BTreeMap<String, Vec<u8>> {
+    let mut files = BTreeMap::new();
+    let mut folders = vec![root.to_owned()];
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(&folder).into_iter().flatten() {
+            let entry = entry.unwrap();
+            let (path, kind) = (entry.path(), entry.file_type().unwrap());
+            if kind.is_dir() {
+                folders.push(path);
+            } else if kind.is_file() {
+                files.insert(path.strip_prefix(root).unwrap().to_str().unwrap().to_owned(), fs::read(&path).unwrap());
+            }
+        }
+    }
+    files
+}

@@ -1,0 +1,49 @@
+//! `tagboat tags` against the sandbox's registry.
+
+use super::cli_support::Case;
+use jiff::Timestamp;
+use tagboat::{
+    image::Tag,
+    sandbox::registry::{Image, SandboxRegistry},
+};
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn tags_are_listed_with_what_the_registry_says_of_them() {
+    let registry = SandboxRegistry::start().await.unwrap();
+    let created: Timestamp = "2026-03-04T05:06:07Z".parse().unwrap();
+    for (number, tag) in ["latest", "1.9.0", "1.10.0", "1.10.0-rc.1"].into_iter().enumerate() {
+        let platforms: &[&str] = if number == 0 { &[] } else { &["linux/amd64", "linux/arm/v7"] };
+        let image = Image {
+            created: (number < 3).then_some(created),
+            platforms: platforms.iter().map(|platform| platform.parse().unwrap()).collect(),
+            salt: tag.to_owned(),
+            ..Image::default()
+        };
+        registry.publish("team/app", &Tag::new(tag).unwrap(), &image).await.unwrap();
+    }
+    let host = registry.host();
+    tokio::task::spawn_blocking(move || {
+        let mut case = Case::new("tags");
+        case.replace(&host, "[REGISTRY]");
+        case.run("tags [REGISTRY]/team/app --insecure");
+        case.run("tags [REGISTRY]/team/app --insecure --limit 2");
+        case.run("tags [REGISTRY]/team/app:latest --insecure -o json");
+        case.run("tags [REGISTRY]/team/app:none --insecure");
+        case.run("tags [REGISTRY]/team/nothing --insecure");
+        case.run("tags [REGISTRY]/team/nothing --insecure -o json");
+        // The process file says how to reach it.
+        let process = format!("repositories: [{{url: 'file:///nowhere'}}]\nregistries: [{{prefix: '{host}', insecure: true}}]\n");
+        case.file("tagboat.yaml", &process);
+        case.file("other.yaml", process.replace("insecure", "insecur"));
+        case.run("tags [REGISTRY]/team/app --limit 1");
+        case.run("tags [REGISTRY]/team/app -c other.yaml");
+        case.run("tags [REGISTRY]/team/app -c none.yaml");
+        case.run("tags [REGISTRY]/team/app --limit 1 --all");
+        case.run("tags Nginx");
+        case.run("tags nginx@sha256:aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa");
+        case.finish();
+    })
+    .await
+    .unwrap();
+    registry.stop().await.unwrap();
+}
