@@ -1,6 +1,7 @@
 //! One module a room; `support` has what they share. What needs the sandbox's servers is built with the feature `demo`.
 
 mod declare_cases;
+mod examples;
 #[cfg(feature = "demo")]
 mod git;
 #[cfg(feature = "demo")]
