@@ -1,6 +1,8 @@
 //! One module a room; `support` has what they share. What needs the sandbox's servers is built with the feature `demo`.
 
 mod declare_cases;
+#[cfg(feature = "demo")]
+mod demo;
 mod examples;
 #[cfg(feature = "demo")]
 mod git;
