@@ -125,7 +125,8 @@ fn kept_it_answers_until_it_is_interrupted() {
         text.push(lines.recv_timeout(BOUND).unwrap_or_else(|_| panic!("no guide in {text:#?}")));
     }
     let command = |start: &str| {
-        let found = text.iter().find_map(|line| line.trim_start().strip_prefix(start));
+        let guide = text.iter().skip_while(|line| !line.starts_with("The servers keep running"));
+        let found = guide.filter_map(|line| line.split_once(start)).map(|(_, rest)| rest).next();
         found.unwrap_or_else(|| panic!("no {start:?} in {text:#?}")).to_owned()
     };
     let _ = rustls::crypto::ring::default_provider().install_default();
@@ -144,10 +145,22 @@ fn kept_it_answers_until_it_is_interrupted() {
         assert_eq!(output.status.code(), Some(0), "{}", String::from_utf8_lossy(&output.stderr));
         String::from_utf8(output.stdout).unwrap()
     };
-    let (plan, once) = (format!("plan {}", command("tagboat plan ")), format!("run {}", command("tagboat run --once ")));
+    let (plan, once) = (format!("plan {}", command("tagboat plan ")), format!("run --once {}", command("tagboat run --once ")));
     assert!(other(&plan).contains("dev: web 1.5.1 → 1.5.2"));
-    assert!(other(&once.replace("run ", "run --once ")).contains("dev: committed"));
+    assert!(other(&once).contains("dev: committed"));
     assert!(other(&plan).contains("nothing to change"));
+
+    // The daemon of the guide logs without colours where nobody looks, and ends when it is asked to.
+    let mut daemon = Command::new(env!("CARGO_BIN_EXE_tagboat"));
+    let daemon = daemon.args(once.replace("--once ", "").split(' ')).env_clear().stdin(Stdio::null()).stderr(Stdio::piped());
+    let mut daemon = daemon.spawn().unwrap();
+    let mut log = BufReader::new(daemon.stderr.take().unwrap());
+    let mut line = String::new();
+    log.read_line(&mut line).unwrap();
+    assert!(line.contains("runs") && !line.contains('\x1b'), "{line:?}");
+    interrupt(&daemon);
+    log.read_to_string(&mut line).unwrap();
+    assert_eq!(end(&mut daemon), Some(0), "{line}");
 
     interrupt(&child);
     assert_eq!(end(&mut child), Some(0));
