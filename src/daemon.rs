@@ -51,6 +51,8 @@ pub async fn run(engine: Engine, context: &Context) -> Result<Exit, Failure> {
     for warning in &engine.warnings {
         warn!("{warning}");
     }
+    // Before anything can be pushed: from here on a signal is heard, however early it comes.
+    let asked = signals();
     let stop = CancellationToken::new();
     let tasks = TaskTracker::new();
     let socket = Socket::open(&context.socket())?;
@@ -66,7 +68,7 @@ pub async fn run(engine: Engine, context: &Context) -> Result<Exit, Failure> {
     ended.spawn(tasks.track_future(serve(socket, updaters.clone(), stop.clone())));
     let outcome = tokio::select! {
         biased;
-        signal = signals() => {
+        signal = asked => {
             info!("{signal}: stopping at a safe point");
             Ok(Exit::Done)
         }
@@ -89,15 +91,19 @@ struct Turn {
     turn: Arc<Mutex<()>>,
 }
 
-async fn signals() -> &'static str {
+/// Listens for signals at once, and gives the first one.
+fn signals() -> impl Future<Output = &'static str> {
     use tokio::signal::unix::{SignalKind, signal};
-    let (Ok(mut terminate), Ok(mut interrupt)) = (signal(SignalKind::terminate()), signal(SignalKind::interrupt())) else {
-        // Without handlers the system's own answer to a signal holds: the process ends, and the next start redoes.
-        return std::future::pending().await;
-    };
-    tokio::select! {
-        _ = terminate.recv() => "SIGTERM",
-        _ = interrupt.recv() => "SIGINT",
+    let handlers = (signal(SignalKind::terminate()), signal(SignalKind::interrupt()));
+    async move {
+        let (Ok(mut terminate), Ok(mut interrupt)) = handlers else {
+            // Without handlers the system's own answer to a signal holds: the process ends, and the next start redoes.
+            return std::future::pending().await;
+        };
+        tokio::select! {
+            _ = terminate.recv() => "SIGTERM",
+            _ = interrupt.recv() => "SIGINT",
+        }
     }
 }
 

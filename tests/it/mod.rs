@@ -6,6 +6,9 @@ mod cli_support;
 mod cli_tags;
 mod declare_cases;
 #[cfg(feature = "demo")]
+mod demo;
+mod examples;
+#[cfg(feature = "demo")]
 mod git;
 #[cfg(feature = "demo")]
 mod git_index;

@@ -25,6 +25,7 @@ kind: ImagePolicy
 metadata: {{name: web, namespace: dev, labels: {{stage: dev}}}}
 spec:
   image: {host}/shop/web
+  interval: 5s
   policy: {{semver: {{range: '>=1.4.0 <2.0.0'}}}}
 ---
 apiVersion: tagboat.dev/v1alpha1
@@ -32,6 +33,7 @@ kind: ImagePolicy
 metadata: {{name: worker, namespace: dev, labels: {{stage: dev}}}}
 spec:
   image: {host}/shop/worker
+  interval: 5s
   filterTags: {{pattern: '^main-(?P<build>\d+)-[0-9a-f]{{7}}$', extract: '$build'}}
   policy: {{numerical: {{order: asc}}}}
 ---

@@ -55,7 +55,7 @@ async fn play(keep: bool, folder: &std::path::Path, screen: &mut Screen) -> Resu
         biased;
         _ = interrupt.recv() => None,
         _ = terminate.recv() => None,
-        told = tell(folder, &mut teller) => Some(told),
+        told = tell(keep, folder, &mut teller) => Some(told),
     };
     let steps = teller.into_steps();
     let (stage, failure) = match told {
@@ -88,14 +88,18 @@ async fn play(keep: bool, folder: &std::path::Path, screen: &mut Screen) -> Resu
 }
 
 /// The story between its first and its last line.
-async fn tell(folder: &std::path::Path, teller: &mut Teller<'_>) -> Result<Stage, End> {
+async fn tell(keep: bool, folder: &std::path::Path, teller: &mut Teller<'_>) -> Result<Stage, End> {
     let begun = std::time::Instant::now();
     teller.say(
         "tagboat demo: four days of a small shop, from its registry through Git.\n\
-         Everything runs in this process and a temporary folder; the passes are those of `tagboat run`.\n",
+         Everything runs in this process and a temporary folder; the passes are those of `tagboat run`.\n\
+         The clock of the story is put forward from step to step, so that nobody waits. Times are UTC.\n",
     )?;
     let stage = story::tell(folder, Timestamp::now(), teller).await?;
     teller.say(&format!("\nEverything happened as told, in {:.1} s.\n", begun.elapsed().as_secs_f64()))?;
+    if !keep {
+        teller.say("`tagboat demo --keep` leaves the servers running, to try the other commands on them.\n")?;
+    }
     Ok(stage)
 }
 
@@ -103,6 +107,8 @@ async fn tell(folder: &std::path::Path, teller: &mut Teller<'_>) -> Result<Stage
 fn guide(stage: &Stage, screen: &Screen) -> String {
     let registry = format!("http://{}/v2/shop/web", stage.registry());
     let config = stage.config().display();
+    // As it was typed: the program need not be in the path.
+    let tagboat = std::env::args().next().unwrap_or_else(|| "tagboat".to_owned());
     let command = |text: String| screen.paint(Color::Cyan, format_args!("  {text}\n"));
     [
         "\nThe servers keep running; web 1.5.2 has just been published. In another terminal:\n".to_owned(),
@@ -110,9 +116,9 @@ fn guide(stage: &Stage, screen: &Screen) -> String {
         command(format!("git clone {}", stage.clone_url())),
         command(format!("curl {registry}/tags/list")),
         "See what a pass would change, make it, or let the daemon watch:\n".to_owned(),
-        command(format!("tagboat plan -c {config}")),
-        command(format!("tagboat run --once -c {config}")),
-        command(format!("tagboat run -c {config}")),
+        command(format!("{tagboat} plan -c {config}")),
+        command(format!("{tagboat} run --once -c {config}")),
+        command(format!("{tagboat} run -c {config}")),
         "Publish a further tag:\n".to_owned(),
         command(format!("curl {registry}/manifests/1.5.2 | curl -T - -H 'Content-Type: application/vnd.oci.image.index.v1+json' {registry}/manifests/1.5.3")),
         "Ctrl-C ends the servers and deletes the folder.\n".to_owned(),

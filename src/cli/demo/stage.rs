@@ -49,7 +49,7 @@ impl Stage {
         let server = GitServer::start(repository.clone(), None).await.map_err(broken)?;
         let config = folder.join("tagboat.yaml");
         let process = format!(
-            "repositories:\n- name: fleet\n  url: {}\n  policies: policies\nregistries:\n- prefix: {}\n  insecure: true\nstore: store\n",
+            "repositories:\n- name: fleet\n  url: {}\n  policies: policies\n  interval: 5s\nregistries:\n- prefix: {}\n  insecure: true\nstore: store\n",
             server.url(),
             registry.host()
         );

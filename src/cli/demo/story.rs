@@ -178,7 +178,7 @@ async fn revert(stage: &Stage, updater: &Updater, clock: &Clock, teller: &mut Te
     let prod = environment(&report, "prod");
     teller.tell(
         Step::new("Ada reverts prod; tagboat respects it", now)
-            .say("Ada commits \"prod: back to web 1.4.1, the checkout fails\". tagboat reads that from Git alone.")
+            .say("Ada commits \"prod: back to web 1.4.1, the checkout fails\". tagboat sees it in Git.")
             .pass(&report, &["prod"])
             .refused(prod, "prod/web", "1.5.0", "is held")
             .check(stage.head()? == reverted, "the reverted version does not come back"),
