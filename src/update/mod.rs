@@ -40,7 +40,10 @@ use jiff::Timestamp;
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap, HashSet},
     path::PathBuf,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
     time::Duration,
 };
 
@@ -64,6 +67,10 @@ pub struct Updater {
     /// Signs commits.
     pub key: Option<Arc<SigningKey>>,
     memory: Arc<Mutex<(Memory, History)>>,
+    /// Whether the pass under way pushes or has pushed something, which its report has yet to tell.
+    publishing: AtomicBool,
+    /// Whether a pass shall end at its next safe point.
+    ending: AtomicBool,
 }
 
 /// What a pass is for.
@@ -81,7 +88,12 @@ pub enum Rescan {
     /// All that have references.
     All,
     /// These, and those never listed.
-    Only(HashSet<Repository>),
+    Only {
+        /// These.
+        due: HashSet<Repository>,
+        /// In trouble: not even if they were never listed.
+        resting: HashSet<Repository>,
+    },
 }
 
 /// What one pass knows of repositories; repositories that could not be scanned are missing.
@@ -111,7 +123,23 @@ struct Prepared {
 impl Updater {
     /// Puts an updater together. Nothing is sent.
     pub fn new(config: ConfigRepository, mirror: Mirror, folder: PathBuf, scanner: Scanner, key: Option<SigningKey>) -> Self {
-        Self { config, mirror: Arc::new(mirror), folder, scanner, key: key.map(Arc::new), memory: Arc::default() }
+        Self {
+            config,
+            mirror: Arc::new(mirror),
+            folder,
+            scanner,
+            key: key.map(Arc::new),
+            memory: Arc::default(),
+            publishing: AtomicBool::default(),
+            ending: AtomicBool::default(),
+        }
+    }
+
+    /// Asks passes to end. Gives whether one is at a push or has done one: then it must be waited for, and ends before it
+    /// does more. Any other can be dropped where it is.
+    pub fn end(&self) -> bool {
+        self.ending.store(true, Ordering::SeqCst);
+        self.publishing.load(Ordering::SeqCst)
     }
 
     /// One pass. Never fails as a whole: what went wrong stands in the report beside what went well.
@@ -121,7 +149,7 @@ impl Updater {
         let (scans, failed, pushed, unsure) = Default::default();
         let mut pass = Pass { mode, rescan, now, scans, failed, pushed, unsure };
         let (mut conflicts, mut rebuilt) = (0, false);
-        loop {
+        while !self.ending.load(Ordering::SeqCst) {
             let step = match self.world(&mut report).await {
                 Ok(world) => self.once(&world, &mut pass, &mut report).await,
                 Err(error) => Err(error),
@@ -139,6 +167,7 @@ impl Updater {
                         kind: Kind::Conflict,
                         message: format!("{}: somebody else pushed first, {ATTEMPTS} times in a row", self.mirror.remote().shown()),
                         hint: Some("The next pass tries again.".to_owned()),
+                        repository: None,
                         retry_after: None,
                     });
                     break;
@@ -158,12 +187,20 @@ impl Updater {
                 }
             }
         }
+        self.publishing.store(false, Ordering::SeqCst);
         if report.failures.is_empty()
             && let Err(error) = self.compact().await
         {
             report.warnings.push(error.to_string());
         }
         let Pass { mut pushed, .. } = pass;
+        // A pass that ended in trouble may not have come to the rows of what it had pushed.
+        for name in pushed.keys() {
+            if !report.environments.iter().any(|environment| environment.name == *name) {
+                report.environments.push(EnvironmentReport::new(name, State::Committed));
+            }
+        }
+        report.environments.sort_by(|left, right| left.name.cmp(&right.name));
         for environment in &mut report.environments {
             if let Some(mut commits) = pushed.remove(&environment.name) {
                 commits.append(&mut environment.commits);
@@ -292,7 +329,7 @@ impl Updater {
             .iter()
             .filter(|local| !local.environment.suspend)
             .flat_map(|local| local.policies.values())
-            .filter(|present| !present.policy.suspend && !known(&present.policy.image))
+            .filter(|present| !present.policy.suspend && !known(&present.policy.image) && !self.rests(&present.policy.image, rescan))
             .map(|present| present.policy.image.clone())
             .collect();
         let results: Vec<(Repository, Result<Scan, ScanError>)> = stream::iter(wanted)
@@ -313,7 +350,7 @@ impl Updater {
                     pass.scans.insert(repository, scan);
                 }
                 Err(error) => {
-                    failed.push(FailureReport::new(&error));
+                    failed.push(FailureReport::new(&error).of(&repository));
                     pass.failed.insert(repository);
                 }
             }
@@ -326,6 +363,12 @@ impl Updater {
         }
     }
 
+    /// Whether a repository waits for the end of its trouble.
+    fn rests(&self, repository: &Repository, rescan: &Rescan) -> bool {
+        matches!(rescan, Rescan::Only { resting, .. } if resting.contains(repository))
+            && self.scanner.last(repository).is_ok_and(|known| known.is_none())
+    }
+
     async fn scan_one(&self, repository: &Repository, rescan: &Rescan, now: Timestamp) -> Result<Scan, ScanError> {
         let config = self.scanner.registries.config(repository);
         if !config.allowed_repositories.is_empty() && !config.allowed_repositories.contains(&self.config.name) {
@@ -335,7 +378,7 @@ impl Updater {
                 config: self.config.name.clone(),
             });
         }
-        if let Rescan::Only(due) = rescan
+        if let Rescan::Only { due, .. } = rescan
             && !due.contains(repository)
             && let Some((scan, _)) = self.scanner.last(repository)?
         {
@@ -349,14 +392,7 @@ impl Updater {
     async fn prepare(&self, world: &World, local: &Local<'_>, pass: &mut Pass<'_>, report: &mut Report) -> Result<Prepared, GitError> {
         let (scans, now) = (&mut pass.scans, pass.now);
         let environment = local.environment;
-        let mut row = EnvironmentReport {
-            name: environment.name.clone(),
-            state: State::UpToDate,
-            until: None,
-            policies: Vec::new(),
-            commits: Vec::new(),
-            left: Vec::new(),
-        };
+        let mut row = EnvironmentReport::new(&environment.name, State::UpToDate);
         let person = environment.author.as_ref().and_then(|author| Person::new(&author.name, &author.email).ok());
         if environment.suspend {
             row.state = State::Suspended;
@@ -406,7 +442,7 @@ impl Updater {
                     let holds = held.get(*name).unwrap_or(&none);
                     match present.decide(&self.scanner, scan, holds, now).await {
                         Ok(decision) => decision,
-                        Err(error) => failed(report, &error),
+                        Err(error) => failed(report, &present.policy.image, &error),
                     }
                 }
             };
@@ -421,7 +457,7 @@ impl Updater {
             match self.scanner.answer(scan, &needs, now).await {
                 Ok(()) => chosen.digest = scan.details.get(chosen.tag.as_str()).and_then(|details| details.digest.clone()),
                 Err(error) => {
-                    let nothing = failed(report, &error);
+                    let nothing = failed(report, &present.policy.image, &error);
                     decided.insert(name, nothing);
                 }
             }
@@ -474,6 +510,7 @@ impl Updater {
             .map(|file| Ok(git::Edit { path: RepoPath::new(&file.path)?, bytes: file.after.clone() }))
             .collect::<Result<Vec<_>, GitError>>()?;
         let (message, before) = (message.to_owned(), set.files.clone());
+        self.publishing.store(true, Ordering::SeqCst);
         blocking(move || {
             let Some(head) = mirror.head() else { return Ok(Published::Conflict) };
             // The head may be another one than the edits were made on; then their sources differ, or nothing is lost.
@@ -613,8 +650,8 @@ fn gate(environment: Option<&Environment>, now: Timestamp, row: &mut Environment
     false
 }
 
-fn failed(report: &mut Report, error: &ScanError) -> Decided {
-    let failure = FailureReport::new(error);
+fn failed(report: &mut Report, repository: &Repository, error: &ScanError) -> Decided {
+    let failure = FailureReport::new(error).of(repository);
     let reason = failure.message.clone();
     if !report.failures.contains(&failure) {
         report.failures.push(failure);

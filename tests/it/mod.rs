@@ -23,6 +23,8 @@ mod support;
 #[cfg(feature = "demo")]
 mod update_conflicts;
 #[cfg(feature = "demo")]
+mod update_daemon;
+#[cfg(feature = "demo")]
 mod update_faults;
 #[cfg(feature = "demo")]
 mod update_flux;

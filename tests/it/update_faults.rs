@@ -30,24 +30,23 @@ fn spoil(gate: &Gate, act: impl Fn() -> Act + Send + Sync + 'static) {
 #[test]
 fn a_repository_in_trouble_keeps_only_its_own_policies_back() {
     type Made = fn() -> Act;
-    let troubles: [(&str, Made, Kind, usize); 8] = [
-        ("HTML", || reply(200, &[("content-type", "text/html")], "<html>please sign in</html>"), Kind::Remote, 1),
-        ("no JSON", || reply(200, &[("content-type", "application/json")], "<html>"), Kind::Remote, 1),
-        ("401", || reply(401, &[("www-authenticate", "Basic realm=\"x\"")], ""), Kind::Config, 1),
-        ("401 without a way", || reply(401, &[], ""), Kind::Remote, 1),
-        ("403", || reply(403, &[], "{}"), Kind::Config, 1),
-        ("404", || reply(404, &[], "{}"), Kind::Config, 1),
-        ("500", || reply(500, &[], "oops"), Kind::Remote, 3),
-        ("dies", || Act::Die, Kind::Remote, 3),
+    let troubles: [(&str, Made, usize); 7] = [
+        ("HTML", || reply(200, &[("content-type", "text/html")], "<html>please sign in</html>"), 1),
+        ("no JSON", || reply(200, &[("content-type", "application/json")], "<html>"), 1),
+        ("401 without a way", || reply(401, &[], ""), 1),
+        ("403", || reply(403, &[], "{}"), 1),
+        ("404", || reply(404, &[], "{}"), 1),
+        ("500", || reply(500, &[], "oops"), 3),
+        ("dies", || Act::Die, 3),
     ];
-    for (name, act, kind, requests) in troubles {
+    for (name, act, requests) in troubles {
         let fleet = fleet();
         spoil(&fleet.images, act);
         let report = fleet.pass(now());
         assert_eq!(fleet.text(FILE), deployment(&["web:1.1.0", "db:1.0.0"]), "{name}: {report:#?}");
         assert_eq!(report.failures.len(), 1, "{name}: {report:#?}");
         let failure = &report.failures[0];
-        assert!(failure.message.contains("team/db") && failure.kind == kind, "{name}: {failure:?}");
+        assert!(failure.message.contains("team/db") && failure.kind == Kind::Remote, "{name}: {failure:?}");
         let asked = fleet.images.take().iter().filter(|line| line.contains("/team/db/tags")).count();
         assert!(asked <= requests, "{name}: a registry in trouble is not asked again in one pass: {asked} times");
         // When it is well again, the rest follows.
@@ -120,6 +119,20 @@ fn a_push_that_a_server_forbids_is_an_error_with_the_reason() {
     assert_eq!(environment(&report, "dev").commits.len(), 1);
     fleet.git.open();
     assert_eq!(fleet.good_pass(now()).pushed(), 2);
+}
+
+#[test]
+fn what_was_pushed_is_told_whatever_comes_after() {
+    let fleet = fleet();
+    let pushes = std::sync::atomic::AtomicUsize::new(0);
+    fleet.git.rule(move |line| {
+        let pushed =
+            pushes.fetch_add(usize::from(line.starts_with("POST /fleet.git/git-receive-pack")), std::sync::atomic::Ordering::SeqCst);
+        if pushed > 0 { Act::Die } else { Act::Pass }
+    });
+    let report = fleet.pass(now());
+    assert_eq!((report.pushed(), report.failures.len(), fleet.log().len()), (1, 1, 2), "{report:#?}");
+    assert_eq!(environment(&report, "dev").state, State::Committed);
 }
 
 fn stored(fleet: &Fleet, end: &str) -> Vec<PathBuf> {
