@@ -55,7 +55,7 @@ fn a_branch_pushed_by_force_is_followed() {
 #[test]
 fn a_long_life_of_fetches_is_no_trouble() {
     let sandbox = Sandbox::new(FILES);
-    let mut mirror = sandbox.mirror("m");
+    let mirror = sandbox.mirror("m");
     mirror.fetch().unwrap();
     // gix opens a repository with room for 32 packs; each fetch brings one.
     for n in 0..40 {

@@ -30,6 +30,10 @@ mod support;
 #[cfg(feature = "demo")]
 mod update_conflicts;
 #[cfg(feature = "demo")]
+mod update_daemon;
+#[cfg(feature = "demo")]
+mod update_faults;
+#[cfg(feature = "demo")]
 mod update_flux;
 #[cfg(feature = "demo")]
 mod update_holds;

@@ -68,7 +68,9 @@ fn a_branch_that_never_stands_still_is_left_to_the_next_pass() {
             return Act::Pass;
         }
         let (repository, n) = (repository.clone(), count.fetch_add(1, Ordering::SeqCst));
-        Act::Before(Box::new(move || drop(repository.commit(&[("busy", &n.to_string())], ANN, now().as_second(), "busy").unwrap())))
+        Act::Before(Box::new(move || {
+            repository.commit(&[("busy", &n.to_string())], ANN, now().as_second(), "busy").unwrap();
+        }))
     });
     let report = fleet.pass(now());
     assert_eq!((report.pushed(), report.failures.len()), (0, 1), "{report:#?}");

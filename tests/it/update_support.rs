@@ -9,7 +9,12 @@ use axum::{
     middleware::{self, Next},
     response::Response,
 };
-use gix::{ObjectId, bstr::ByteSlice};
+use gix::{
+    ObjectId,
+    bstr::ByteSlice,
+    objs::tree::EntryKind,
+    refs::transaction::{Change, LogChange, PreviousValue, RefEdit},
+};
 use jiff::Timestamp;
 use std::{
     collections::BTreeMap,
@@ -258,6 +263,29 @@ impl Fleet {
         self.repository.commit(&files, ANN, now.as_second(), message).unwrap()
     }
 
+    /// Bytes and symbolic links (`true`), as somebody's commit.
+    pub fn raw(&self, files: &[(&str, &[u8], bool)]) {
+        let repo = self.repo();
+        let main = repo.rev_parse_single("main").unwrap().detach();
+        let mut commit = repo.find_commit(main).unwrap().decode().unwrap().to_owned().unwrap();
+        let mut editor = repo.edit_tree(commit.tree).unwrap();
+        for (path, bytes, link) in files {
+            let kind = if *link { EntryKind::Link } else { EntryKind::Blob };
+            editor.upsert(*path, kind, repo.write_blob(bytes).unwrap()).unwrap();
+        }
+        (commit.tree, commit.parents, commit.message) = (editor.write().unwrap().detach(), [main].into_iter().collect(), "raw\n".into());
+        let commit = repo.write_object(commit).unwrap().detach();
+        self.set_main(commit);
+    }
+
+    fn set_main(&self, commit: ObjectId) {
+        let repo = self.repo();
+        let who = gix::actor::SignatureRef { name: "Ann".into(), email: "ann@example.org".into(), time: "0 +0000" };
+        let change = Change::Update { log: LogChange::default(), expected: PreviousValue::Any, new: gix::refs::Target::Object(commit) };
+        let edit = RefEdit { change, name: "refs/heads/main".try_into().unwrap(), deref: false };
+        repo.edit_references_as([edit], Some(who)).unwrap();
+    }
+
     /// A pass without trouble at remotes; that an Environment has no files yet is no matter.
     pub fn good_pass_but_findings(&self, now: Timestamp) -> Report {
         let report = self.pass(now);
@@ -274,15 +302,7 @@ impl Fleet {
         merge.parents = [main, side].into_iter().collect();
         merge.message = format!("{message}\n").into();
         let merge = repo.write_object(merge).unwrap().detach();
-        let expected = gix::refs::transaction::PreviousValue::Any;
-        let who = gix::actor::SignatureRef { name: "Ann".into(), email: "ann@example.org".into(), time: "0 +0000" };
-        let change = gix::refs::transaction::Change::Update {
-            log: gix::refs::transaction::LogChange::default(),
-            expected,
-            new: gix::refs::Target::Object(merge),
-        };
-        let edit = gix::refs::transaction::RefEdit { change, name: "refs/heads/main".try_into().unwrap(), deref: false };
-        repo.edit_references_as([edit], Some(who)).unwrap();
+        self.set_main(merge);
     }
 
     pub fn repo(&self) -> gix::Repository {
