@@ -133,7 +133,6 @@ impl Updater {
             key: key.map(Arc::new),
             memory: Arc::default(),
             scanned: Mutex::default(),
-        }
             publishing: AtomicBool::default(),
             ending: AtomicBool::default(),
         }
@@ -197,7 +196,8 @@ impl Updater {
         {
             report.warnings.push(error.to_string());
         }
-        let Pass { mut pushed, .. } = pass;
+        let Pass { mut pushed, scans, .. } = pass;
+        self.scanned.lock().unwrap_or_else(PoisonError::into_inner).extend(scans);
         // A pass that ended in trouble may not have come to the rows of what it had pushed.
         for name in pushed.keys() {
             if !report.environments.iter().any(|environment| environment.name == *name) {
@@ -214,7 +214,6 @@ impl Updater {
                 }
             }
         }
-        *self.scanned.lock().unwrap_or_else(PoisonError::into_inner) = scans;
         let after = self.scanner.registries.stats();
         report.requests.listings = after.total(RequestKind::Tags) - before.total(RequestKind::Tags);
         report.requests.heads = after.total(RequestKind::Head) - before.total(RequestKind::Head);
@@ -234,12 +233,6 @@ impl Updater {
         report.environments.clear();
         let (locals, found) = findings::find(&world.declared, &world.files);
         report.findings = found;
-        self.scan(&locals, rescan, scans, now, report).await;
-        report.findings = findings::of_world(world);
-        let shared = findings::overlaps(world, &mut report.findings);
-        let locals: Vec<Local<'_>> =
-            world.declared.environments.values().map(|environment| Local::new(world, environment, &shared)).collect();
-        report.findings.extend(findings::unused(world, &locals));
         self.scan(&locals, pass, report).await;
         let mut all = Vec::new();
         for local in &locals {
@@ -265,14 +258,13 @@ impl Updater {
                     environment.commits.push(planned);
                     continue;
                 }
-                let again = pushed.get(&environment.name).is_some_and(|done| done.iter().any(|commit| commit.images == set.moves));
-                if again {
+                let done = pass.pushed.get(&environment.name);
+                if done.is_some_and(|done| done.iter().any(|commit| commit.images == set.moves)) {
                     environment.state = State::Failed;
                     report.failures.push(undone(self.mirror.remote().shown(), &planned));
                     environment.commits.push(planned);
                     break;
                 }
-                match self.publish(&set, &planned.message, person.as_ref(), now).await {
                 match self.publish(&set, &planned.message, person.as_ref(), pass.now).await {
                     Ok(Published::Done(commit)) => {
                         let commit = CommitReport { id: Some(commit.to_string()), ..planned };
@@ -680,12 +672,11 @@ fn undone(remote: &str, commit: &CommitReport) -> FailureReport {
         kind: Kind::Conflict,
         message: format!("git remote {remote}: \"{subject}\" was pushed and is gone again"),
         hint: Some("Another program or a hook rewrites these files; let one of the two leave them alone.".to_owned()),
+        repository: None,
         retry_after: None,
     }
 }
 
-fn failed(report: &mut Report, error: &ScanError) -> Decided {
-    let failure = FailureReport::new(error);
 fn failed(report: &mut Report, repository: &Repository, error: &ScanError) -> Decided {
     let failure = FailureReport::new(error).of(repository);
     let reason = failure.message.clone();

@@ -11,6 +11,10 @@ spec: {image: '{host}/team/db', policy: {digest: {tag: latest}}}
 ---
 ";
 
+fn nothing_due() -> Rescan {
+    Rescan::Only { due: HashSet::new(), resting: HashSet::new() }
+}
+
 /// A policy of every kind that asks for more than tags, and files that are up to date.
 #[test]
 fn between_scans_a_pass_asks_only_where_the_branch_is() {
@@ -23,10 +27,10 @@ fn between_scans_a_pass_asks_only_where_the_branch_is() {
     let pass = |rescan: &Rescan, now| fleet.runtime.block_on(engine.updaters[0].pass(Mode::Write, rescan, now));
     let first = pass(&Rescan::All, now());
     assert_eq!((first.requests.listings, first.requests.heads), (2, 2), "{first:#?}");
-    let between = pass(&Rescan::Only(HashSet::new()), hours(0));
+    let between = pass(&nothing_due(), hours(0));
     assert_eq!(between.requests, Requests { ls_refs: 1, ..Requests::default() }, "{between:#?}");
     // What was confirmed by the last scan is old enough an hour later, without another question.
-    let later = pass(&Rescan::Only(HashSet::new()), hours(2));
+    let later = pass(&nothing_due(), hours(2));
     assert_eq!((later.pushed(), later.requests.registry), (1, 0), "{later:#?}");
     assert!(fleet.text("envs/dev/app.yaml").contains("team/web:1.1.0"));
 }
