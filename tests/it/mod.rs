@@ -31,6 +31,8 @@ mod update_flux;
 #[cfg(feature = "demo")]
 mod update_holds;
 #[cfg(feature = "demo")]
+mod update_real;
+#[cfg(feature = "demo")]
 mod update_rules;
 #[cfg(feature = "demo")]
 mod update_support;
