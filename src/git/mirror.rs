@@ -268,9 +268,16 @@ fn clear(dir: &Path) {
     }
 }
 
+/// Makes an empty repository beside `dir`, which then takes its place: a process that is killed leaves none or a whole one.
 fn init(dir: &Path) -> Result<gix::ThreadSafeRepository, GitError> {
     let failed = |error: gix::Error| GitError::Mirror { dir: dir.to_owned(), why: chain(&error) };
-    gix::ThreadSafeRepository::init_opts(dir, gix::create::Kind::Bare, gix::create::Options::default(), options()).map_err(failed)
+    let mut name = dir.file_name().unwrap_or_default().to_owned();
+    name.push(".new");
+    let new = dir.with_file_name(name);
+    remove(&new)?;
+    gix::ThreadSafeRepository::init_opts(&new, gix::create::Kind::Bare, gix::create::Options::default(), options()).map_err(failed)?;
+    fs::rename(&new, dir).map_err(|error| GitError::Mirror { dir: dir.to_owned(), why: error.to_string() })?;
+    gix::ThreadSafeRepository::open_opts(dir, options()).map_err(failed)
 }
 
 fn remove(dir: &Path) -> Result<(), GitError> {
