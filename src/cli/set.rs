@@ -1,6 +1,6 @@
 //! `tagboat set`.
 
-use super::{Exit, Failure, Screen, counted, screen::Color, show};
+use super::{Exit, Failure, Screen, counted, safe, screen::Color, show};
 use crate::{
     declare::{self, Choice, Declarations, ImagePolicy, Mistake, Severity},
     folder::{self, FileReport, Options, Report},
@@ -271,7 +271,7 @@ impl Answer<'_> {
         let root = std::fs::canonicalize(self.dir).unwrap_or_default();
         let errors = self.report.errors.iter().map(|error| {
             let file = error.path.strip_prefix(&root).unwrap_or(&error.path);
-            json!({"file": file, "message": error.to_string()})
+            json!({"file": file.display().to_string(), "message": error.to_string()})
         });
         json!({
             "changes": changes.collect::<Vec<_>>(),
@@ -291,9 +291,9 @@ impl Answer<'_> {
             }
         } else {
             for (file, change) in self.changes() {
-                let place = screen.paint(Color::Cyan, format_args!("{}:{}:{}", shown(&file.path), change.line, change.column));
+                let place = screen.paint(Color::Cyan, format_args!("{}:{}:{}", safe(&file.path), change.line, change.column));
                 let new = screen.paint(Color::Green, &change.new);
-                screen.line(format_args!("{place}: {} → {new} ({})", shown(&change.old), change.policy));
+                screen.line(format_args!("{place}: {} → {new} ({})", safe(&change.old), change.policy));
             }
         }
         // What nobody asked for, and what is well.
@@ -303,21 +303,21 @@ impl Answer<'_> {
             let (code, reason) = self.reason(left);
             if !quiet(code) {
                 pinned |= left.reason == Reason::NeedsDigest;
-                let place = screen.paint(Color::Cyan, format_args!("{}:{}:{}", shown(&file.path), left.line, left.column));
+                let place = screen.paint(Color::Cyan, format_args!("{}:{}:{}", safe(&file.path), left.line, left.column));
                 screen.note(format_args!("left alone: {place}: {reason}"));
             }
         }
         for file in &self.report.files {
             for note in &file.notes {
-                let place = screen.paint(Color::Cyan, format_args!("{}:{}:{}", shown(&file.path), note.line, note.column));
+                let place = screen.paint(Color::Cyan, format_args!("{}:{}:{}", safe(&file.path), note.line, note.column));
                 screen.note(format_args!("note: {place}: {}", note.message));
             }
         }
         for mistake in self.mistakes() {
-            screen.note(mistake);
+            screen.note(safe(&mistake.to_string()));
         }
         for error in &self.report.errors {
-            screen.note(format_args!("{} {error}", screen.paint(Color::Red, "error:")));
+            screen.note(format_args!("{} {}", screen.paint(Color::Red, "error:"), safe(&error.to_string())));
         }
         for (name, image) in self.wanted {
             let concerns = |file: &&FileReport| {
@@ -344,9 +344,4 @@ impl Answer<'_> {
             screen.note(format_args!("{verb} {} in {}", counted(values, "value"), counted(files, "file")));
         }
     }
-}
-
-/// Text of a file, which must not reach a terminal as it is.
-fn shown(text: &str) -> String {
-    text.chars().flat_map(|c| if c.is_control() { c.escape_default().collect::<Vec<_>>() } else { vec![c] }).collect()
 }
