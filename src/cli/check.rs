@@ -90,7 +90,8 @@ fn root_of(full: &Path) -> PathBuf {
 fn shown(here: &Path, place: &Path) -> String {
     let (mut from, mut to) = (here.components().peekable(), place.components().peekable());
     while from.peek().is_some() && from.peek() == to.peek() {
-        (from.next(), to.next());
+        from.next();
+        to.next();
     }
     let up = from.map(|_| Component::ParentDir);
     let path: PathBuf = up.chain(to).collect();
