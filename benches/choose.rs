@@ -1,5 +1,7 @@
 //! One choice among many tags, and the memory tags are held in (DESIGN, "Numbers"): each figure beside the one to meet.
 
+#![allow(clippy::print_stdout, reason = "a benchmark prints its figures")]
+
 use jiff::Timestamp;
 use std::{collections::HashMap, hint::black_box, time::Instant};
 use tagboat::{

@@ -21,8 +21,9 @@ use crate::{
 };
 use jiff::Timestamp;
 use std::{
-    collections::HashMap,
+    collections::{HashMap, HashSet},
     path::{Path, PathBuf},
+    pin::pin,
     sync::Arc,
     time::Duration,
 };
@@ -51,6 +52,8 @@ pub async fn run(engine: Engine, context: &Context) -> Result<Exit, Failure> {
     for warning in &engine.warnings {
         warn!("{warning}");
     }
+    // Before anything can be pushed: from here on a signal is heard, however early it comes.
+    let asked = signals();
     let stop = CancellationToken::new();
     let tasks = TaskTracker::new();
     let socket = Socket::open(&context.socket())?;
@@ -66,7 +69,7 @@ pub async fn run(engine: Engine, context: &Context) -> Result<Exit, Failure> {
     ended.spawn(tasks.track_future(serve(socket, updaters.clone(), stop.clone())));
     let outcome = tokio::select! {
         biased;
-        signal = signals() => {
+        signal = asked => {
             info!("{signal}: stopping at a safe point");
             Ok(Exit::Done)
         }
@@ -89,15 +92,19 @@ struct Turn {
     turn: Arc<Mutex<()>>,
 }
 
-async fn signals() -> &'static str {
+/// Listens for signals at once, and gives the first one.
+fn signals() -> impl Future<Output = &'static str> {
     use tokio::signal::unix::{SignalKind, signal};
-    let (Ok(mut terminate), Ok(mut interrupt)) = (signal(SignalKind::terminate()), signal(SignalKind::interrupt())) else {
-        // Without handlers the system's own answer to a signal holds: the process ends, and the next start redoes.
-        return std::future::pending().await;
-    };
-    tokio::select! {
-        _ = terminate.recv() => "SIGTERM",
-        _ = interrupt.recv() => "SIGINT",
+    let handlers = (signal(SignalKind::terminate()), signal(SignalKind::interrupt()));
+    async move {
+        let (Ok(mut terminate), Ok(mut interrupt)) = handlers else {
+            // Without handlers the system's own answer to a signal holds: the process ends, and the next start redoes.
+            return std::future::pending().await;
+        };
+        tokio::select! {
+            _ = terminate.recv() => "SIGTERM",
+            _ = interrupt.recv() => "SIGINT",
+        }
     }
 }
 
@@ -110,16 +117,24 @@ async fn repository(turn: Arc<Turn>, stop: CancellationToken) {
         let now = Timestamp::now();
         let rescan = due.rescan(now);
         let report = {
-            let _turn = turn.turn.lock().await;
+            let mut pass = pin!(async {
+                let _turn = turn.turn.lock().await;
+                updater.pass(Mode::Write, &rescan, now).await
+            });
             tokio::select! {
                 biased;
-                () = stop.cancelled() => return,
-                report = updater.pass(Mode::Write, &rescan, now) => report,
+                () = stop.cancelled() => match updater.end() {
+                    // A push is under way: what becomes of it is told.
+                    true => pass.await,
+                    false => return,
+                },
+                report = &mut pass => report,
             }
         };
         log(&report);
-        due.scanned(updater, &rescan, now);
-        trouble = if report.failures.is_empty() { 0 } else { trouble.saturating_add(1) };
+        due.scanned(updater, &rescan, &report, now);
+        let ours = report.failures.iter().any(|failure| failure.repository.is_none());
+        trouble = if ours { trouble.saturating_add(1) } else { 0 };
         let next = wake(updater, &report, &due, trouble, Timestamp::now());
         tokio::select! {
             biased;
@@ -133,29 +148,50 @@ async fn repository(turn: Arc<Turn>, stop: CancellationToken) {
 #[derive(Debug, Default)]
 struct Due {
     at: HashMap<Repository, Option<Timestamp>>,
+    /// How often in a row a repository could not be scanned.
+    trouble: HashMap<Repository, u32>,
 }
 
 impl Due {
     /// What to scan now. The first pass scans everything that was not scanned lately by an earlier process.
     fn rescan(&self, now: Timestamp) -> Rescan {
         let due = self.at.iter().filter(|(_, at)| at.is_some_and(|at| at <= now)).map(|(repository, _)| repository.clone());
-        Rescan::Only(due.collect())
+        let due: HashSet<Repository> = due.collect();
+        let resting = self.trouble.keys().filter(|repository| !due.contains(*repository)).cloned().collect();
+        Rescan::Only { due, resting }
     }
 
     /// Works out the next times, from the policies of the last pass. Each repository is scanned at the shortest wish,
-    /// a little apart from the others.
-    fn scanned(&mut self, updater: &Updater, rescan: &Rescan, now: Timestamp) {
+    /// a little apart from the others; one in trouble when its registry says, or after its back-off.
+    fn scanned(&mut self, updater: &Updater, rescan: &Rescan, report: &Report, now: Timestamp) {
         let Some(declared) = updater.declared() else { return };
         let mut wishes: HashMap<&Repository, Vec<&ImagePolicy>> = HashMap::new();
         for policy in declared.policies.values().filter(|policy| !policy.suspend) {
             wishes.entry(&policy.image).or_default().push(policy);
         }
         self.at.retain(|repository, _| wishes.contains_key(repository));
+        self.trouble.retain(|repository, _| wishes.contains_key(repository));
+        let mut failed: HashMap<&Repository, Option<u64>> = HashMap::new();
+        for failure in &report.failures {
+            if let Some(repository) = &failure.repository {
+                failed.insert(repository, failure.retry_after);
+            }
+        }
         for (repository, policies) in wishes {
             let just = match rescan {
                 Rescan::All => true,
-                Rescan::Only(due) => due.contains(repository),
+                Rescan::Only { due, .. } => due.contains(repository),
             };
+            if let Some(asked) = failed.get(repository) {
+                let times = self.trouble.entry(repository.clone()).or_default();
+                *times = times.saturating_add(1);
+                let wait = asked.map_or_else(|| back_off(*times), |seconds| Duration::from_secs(seconds).max(SHORTEST));
+                self.at.insert(repository.clone(), now.checked_add(wait).ok());
+                continue;
+            }
+            if just {
+                self.trouble.remove(repository);
+            }
             let known = self.at.contains_key(repository);
             if known && !just {
                 continue;
@@ -183,7 +219,8 @@ fn spread(repository: &Repository, schedule: &Schedule, at: Timestamp) -> Timest
     at.checked_sub(Duration::from_millis(hash.finish() % tenth)).unwrap_or(at)
 }
 
-/// How long to sleep: until the first scan, the Git poll, a window or an age; after trouble at least the back-off.
+/// How long to sleep: until the first scan, the Git poll, a window or an age; after trouble with the config repository
+/// itself at least the back-off.
 fn wake(updater: &Updater, report: &Report, due: &Due, trouble: u32, now: Timestamp) -> Duration {
     let until = |at: Timestamp| Duration::try_from(at.duration_since(now)).unwrap_or(Duration::ZERO);
     let mut sleep = updater.config.interval;
@@ -193,11 +230,14 @@ fn wake(updater: &Updater, report: &Report, due: &Due, trouble: u32, now: Timest
         sleep = sleep.min(until(at));
     }
     if trouble > 0 {
-        let back_off = BACK_OFF.0.saturating_mul(1 << (trouble - 1).min(6)).min(BACK_OFF.1);
-        let asked = report.failures.iter().filter_map(|failure| failure.retry_after).map(Duration::from_secs).min();
-        sleep = sleep.max(asked.map_or(back_off, |asked| asked.max(SHORTEST)));
+        sleep = sleep.max(back_off(trouble));
     }
     sleep.max(SHORTEST)
+}
+
+/// The wait after so many times of trouble in a row.
+fn back_off(trouble: u32) -> Duration {
+    BACK_OFF.0.saturating_mul(1 << trouble.saturating_sub(1).min(6)).min(BACK_OFF.1)
 }
 
 /// One line for each thing that happened. An unchanged world says nothing at the usual level.

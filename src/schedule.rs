@@ -10,7 +10,7 @@ pub enum Schedule {
     /// Every so often.
     Every(Duration),
     /// At the times of a cron line.
-    Cron(CronLine),
+    Cron(Box<CronLine>),
 }
 
 /// A cron line with the time zone it is read in.

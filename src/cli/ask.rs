@@ -69,16 +69,16 @@ pub struct Answered {
 const MOST_BYTES: u64 = 256 << 20;
 
 /// Asks: the daemon if one runs, else ourselves.
-pub fn run(options: &ProcessOptions, query: Query, screen: &mut Screen) -> Result<Exit, Failure> {
+pub fn run(options: &ProcessOptions, query: &Query, screen: &mut Screen) -> Result<Exit, Failure> {
     let context = Context::read(options)?;
-    if let Some(exit) = ask_daemon(&context.socket(), options, &query, screen)? {
+    if let Some(exit) = ask_daemon(&context.socket(), options, query, screen)? {
         return Ok(exit);
     }
     let engine = context.open()?;
     for warning in &engine.warnings {
         screen.note(format_args!("warning: {warning}"));
     }
-    context::runtime()?.block_on(answer(&engine.updaters, &query, screen))
+    context::runtime()?.block_on(answer(&engine.updaters, query, screen))
 }
 
 /// Answers, with what is open already.

@@ -29,7 +29,7 @@ pub struct Arguments {
 
 /// Runs the command.
 pub fn run(arguments: &Arguments, screen: &mut Screen) -> Result<Exit, Failure> {
-    ask::run(&arguments.process, Query::Explain { policy: arguments.policy.clone() }, screen)
+    ask::run(&arguments.process, &Query::Explain { policy: arguments.policy.clone() }, screen)
 }
 
 /// Answers, for each Environment in which the policy has references.

@@ -19,7 +19,7 @@ pub struct Arguments {
 
 /// Runs the command.
 pub fn run(arguments: &Arguments, screen: &mut Screen) -> Result<Exit, Failure> {
-    ask::run(&arguments.process, Query::Holds, screen)
+    ask::run(&arguments.process, &Query::Holds, screen)
 }
 
 /// Answers.

@@ -4,6 +4,8 @@ pub mod ask;
 mod check;
 mod completions;
 pub mod context;
+#[cfg(feature = "demo")]
+mod demo;
 mod explain;
 mod holds;
 mod init;
@@ -65,6 +67,8 @@ pub enum Output {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    #[cfg(feature = "demo")]
+    Demo(demo::Arguments),
     Init(init::Arguments),
     Run(run::Arguments),
     Plan(plan::Arguments),
@@ -93,6 +97,8 @@ pub fn main() -> ExitCode {
     let _ = rustls::crypto::ring::default_provider().install_default();
     let mut screen = Screen::new(arguments.output);
     let result = match arguments.command {
+        #[cfg(feature = "demo")]
+        Command::Demo(arguments) => demo::run(&arguments, &mut screen),
         Command::Init(arguments) => init::run(&arguments, &mut screen),
         Command::Run(arguments) => run::run(&arguments, &mut screen),
         Command::Plan(arguments) => plan::run(&arguments, &mut screen),

@@ -25,13 +25,14 @@ pub struct Arguments {
 
 /// Runs the command.
 pub fn run(arguments: &Arguments, screen: &mut Screen) -> Result<Exit, Failure> {
-    ask::run(&arguments.process, Query::Plan { check: arguments.check }, screen)
+    ask::run(&arguments.process, &Query::Plan { check: arguments.check }, screen)
 }
 
 /// Answers.
 pub async fn answer(updaters: &[Arc<Updater>], check: bool, screen: &mut Screen) -> Result<Exit, Failure> {
     let mut reports: Vec<Report> = Vec::new();
     for updater in updaters {
+        let _progress = screen.progress(&format!("reading {} and its registries", updater.config.name));
         reports.push(updater.pass(Mode::Plan, &Rescan::All, Timestamp::now()).await);
     }
     if screen.is_json() {

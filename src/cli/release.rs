@@ -34,7 +34,7 @@ pub struct Arguments {
 /// Runs the command.
 pub fn run(arguments: &Arguments, screen: &mut Screen) -> Result<Exit, Failure> {
     let query = Query::Release { environment: arguments.environment.clone(), policy: arguments.policy.clone() };
-    ask::run(&arguments.process, query, screen)
+    ask::run(&arguments.process, &query, screen)
 }
 
 /// How often a release begins again when somebody else pushes first.

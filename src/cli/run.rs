@@ -11,6 +11,7 @@ use crate::{
 };
 use clap::ValueEnum;
 use jiff::Timestamp;
+use std::io::IsTerminal;
 use tracing_subscriber::EnvFilter;
 
 /// Keep config repositories up to date: as a daemon, or in one pass
@@ -59,6 +60,7 @@ pub fn run(arguments: &Arguments, screen: &mut Screen) -> Result<Exit, Failure> 
     let reports: Vec<Report> = runtime.block_on(async {
         let mut reports = Vec::new();
         for updater in &engine.updaters {
+            let _progress = screen.progress(&format!("updating {}", updater.config.name));
             reports.push(updater.pass(Mode::Write, &Rescan::All, Timestamp::now()).await);
         }
         reports
@@ -76,7 +78,9 @@ pub fn run(arguments: &Arguments, screen: &mut Screen) -> Result<Exit, Failure> 
 
 fn log_to_stderr(arguments: &Arguments) -> Result<(), Failure> {
     let filter = EnvFilter::try_new(&arguments.log).map_err(|error| Failure::input(format!("--log {:?}: {error}", arguments.log)))?;
-    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_target(false);
+    // As everywhere: colour only on a terminal, and not if NO_COLOR is set.
+    let color = std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
+    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(color).with_target(false);
     match arguments.log_format {
         LogFormat::Text => builder.init(),
         LogFormat::Json => builder.json().flatten_event(true).init(),

@@ -2,10 +2,12 @@
 
 use super::{Exit, Output};
 use crate::error::{Fault, Kind};
+use indicatif::ProgressBar;
 use serde_json::{Value, json};
 use std::{
     fmt::Display,
     io::{self, IsTerminal, Write},
+    time::Duration,
 };
 
 /// Standard output and standard error, with the form that was asked for.
@@ -61,6 +63,18 @@ impl<F: Fault> From<F> for Failure {
     }
 }
 
+/// Something that takes its time; gone from the terminal when it is dropped.
+#[derive(Debug)]
+pub struct Progress(Option<ProgressBar>);
+
+impl Drop for Progress {
+    fn drop(&mut self) {
+        if let Some(bar) = &self.0 {
+            bar.finish_and_clear();
+        }
+    }
+}
+
 /// Colours of the sixteen that every terminal has.
 #[derive(Debug, Clone, Copy)]
 pub enum Color {
@@ -109,6 +123,16 @@ impl Screen {
         self.kept.is_none() && self.output == Output::Text && io::stderr().is_terminal()
     }
 
+    /// Shows that something takes its time, on a terminal only, until the value is dropped.
+    pub fn progress(&self, text: &str) -> Progress {
+        let bar = self.shows_progress().then(|| {
+            let bar = ProgressBar::new_spinner().with_message(text.to_owned());
+            bar.enable_steady_tick(Duration::from_millis(120));
+            bar
+        });
+        Progress(bar)
+    }
+
     /// Prints a line of the answer. A closed pipe ends the program quietly, as it does others.
     pub fn line(&mut self, text: impl Display) {
         self.print(format_args!("{text}\n"));
@@ -116,14 +140,19 @@ impl Screen {
 
     /// Prints text as it is.
     pub fn print(&mut self, text: impl Display) {
-        if let Some(kept) = &mut self.kept {
-            kept.out.push_str(&text.to_string());
-            return;
-        }
-        let mut out = io::stdout().lock();
-        if write!(out, "{text}").and_then(|()| out.flush()).is_err_and(|error| error.kind() == io::ErrorKind::BrokenPipe) {
+        if !self.offer(text) {
             std::process::exit(Exit::Done as i32);
         }
+    }
+
+    /// Prints text as it is, and says whether anybody still reads: for commands that tidy up before they end.
+    pub fn offer(&mut self, text: impl Display) -> bool {
+        if let Some(kept) = &mut self.kept {
+            kept.out.push_str(&text.to_string());
+            return true;
+        }
+        let mut out = io::stdout().lock();
+        !write!(out, "{text}").and_then(|()| out.flush()).is_err_and(|error| error.kind() == io::ErrorKind::BrokenPipe)
     }
 
     /// Prints the whole answer as JSON.

@@ -150,11 +150,9 @@ impl Flux {
             None => Some(Filter::default()),
             Some(filter) => match filter.pattern {
                 None => Some(Filter::default()),
-                Some(text) => at.check("/spec/filterTags/pattern", pattern(&text)).map(|pattern| Filter {
-                    pattern: Some(pattern),
-                    extract: filter.extract.filter(|extract| !extract.is_empty()),
-                    exclude: Vec::new(),
-                }),
+                Some(text) => at
+                    .check("/spec/filterTags/pattern", pattern(&text))
+                    .map(|pattern| Filter::new(Some(pattern), filter.extract, Vec::new())),
             },
         };
         if at.failed() {

@@ -11,6 +11,7 @@ mod flux_raw;
 mod mistake;
 mod policy;
 pub mod process;
+mod process_raw;
 mod raw;
 mod schema;
 

@@ -52,6 +52,36 @@ pub struct Filter {
     pub extract: Option<String>,
     /// A tag must match none of these.
     pub exclude: Vec<Regex>,
+    /// What every tag that matches the pattern ends with.
+    suffix: Option<String>,
+}
+
+impl Filter {
+    /// Puts a filter together; an empty `extract` is none.
+    pub fn new(pattern: Option<Regex>, extract: Option<String>, exclude: Vec<Regex>) -> Self {
+        let suffix = pattern.as_ref().and_then(|pattern| literal_suffix(pattern.as_str()));
+        Self { pattern, extract: extract.filter(|extract| !extract.is_empty()), exclude, suffix }
+    }
+
+    /// Whether a tag can match the pattern, judged by its end alone: cheap, and decides most tags of a filter for one
+    /// variant of an image.
+    pub fn may_match(&self, tag: &str) -> bool {
+        self.suffix.as_ref().is_none_or(|suffix| tag.ends_with(suffix.as_str()))
+    }
+}
+
+/// The literal text before the `$` at the end of a pattern.
+fn literal_suffix(pattern: &str) -> Option<String> {
+    use regex_syntax::hir::{HirKind, Look};
+    let parsed = regex_syntax::parse(pattern).ok()?;
+    let HirKind::Concat(parts) = parsed.kind() else { return None };
+    match parts.as_slice() {
+        [.., literal, end] if *end.kind() == HirKind::Look(Look::End) => match literal.kind() {
+            HirKind::Literal(literal) => String::from_utf8(literal.0.to_vec()).ok(),
+            _ => None,
+        },
+        _ => None,
+    }
 }
 
 /// How one of the tags is chosen.
@@ -204,7 +234,7 @@ fn scan(at: &mut Reader<'_>, interval: Option<&str>, line: Option<&str>, zone: O
         }
         (None, None) => Some(Schedule::Every(INTERVAL)),
         (Some(interval), None) => at.check("/spec/interval", schedule::duration(interval)).map(Schedule::Every),
-        (None, Some(line)) => cron(at, "/spec/schedule", "/spec/timeZone", line, zone).map(Schedule::Cron),
+        (None, Some(line)) => cron(at, "/spec/schedule", "/spec/timeZone", line, zone).map(|line| Schedule::Cron(Box::new(line))),
     }
 }
 
@@ -243,7 +273,7 @@ fn filter(at: &mut Reader<'_>, raw: Option<FilterTags>) -> Option<Filter> {
         .enumerate()
         .map(|(index, text)| at.check(&format!("/spec/filterTags/exclude/{index}"), pattern(text)))
         .collect::<Option<Vec<_>>>()?;
-    Some(Filter { pattern: compiled, extract: extract.filter(|extract| !extract.is_empty()), exclude })
+    Some(Filter::new(compiled, extract, exclude))
 }
 
 /// A group that the pattern does not have expands to nothing, in Go as here: surely not what was meant.
@@ -293,5 +323,26 @@ pub(super) fn order(raw: raw::Order) -> Order {
     match raw {
         raw::Order::Asc => Order::Ascending,
         raw::Order::Desc => Order::Descending,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_end_of_a_pattern_is_known_where_it_is_literal() {
+        for (pattern, suffix) in [
+            (r"^(?P<v>.+)-alpine3\.19$", Some("-alpine3.19")),
+            (r"-rc$", Some("-rc")),
+            (r"^v\d+$", None),
+            (r"a|b$", None),
+            (r"-alpine", None),
+            (r"(?i)-alpine$", None),
+            (r"(?m)-alpine$", None),
+        ] {
+            let filter = Filter::new(Some(Regex::new(pattern).unwrap()), None, Vec::new());
+            assert_eq!(filter.suffix.as_deref(), suffix, "{pattern}");
+        }
     }
 }

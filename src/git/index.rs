@@ -252,7 +252,7 @@ fn read(mirror: &Mirror, repo: &gix::Repository, wanted: &[Wanted], extract: &dy
         }
     };
     std::thread::scope(|scope| {
-        scope.spawn(|| work(&cached(mirror.shared())));
+        scope.spawn(|| work(&cached(&mirror.shared())));
         work(repo);
     });
     let mut out = Vec::with_capacity(wanted.len());

@@ -9,7 +9,7 @@ use gix::ObjectId;
 use std::{
     fs,
     path::{Path, PathBuf},
-    sync::atomic::AtomicBool,
+    sync::{PoisonError, RwLock, atomic::AtomicBool},
 };
 
 /// Bytes of unpacked objects that each thread keeps as bases of deltas: without them reading 10,000 blobs takes five times as
@@ -27,7 +27,7 @@ const PACKS_KEPT: usize = 256;
 pub struct Mirror {
     dir: PathBuf,
     remote: Remote,
-    repo: gix::ThreadSafeRepository,
+    repo: RwLock<gix::ThreadSafeRepository>,
     rebuilt: Option<String>,
     /// Held as long as the mirror lives; the system lets go of it when the process dies.
     _lock: fs::File,
@@ -60,7 +60,7 @@ impl Mirror {
                 }
             },
         };
-        Ok(Self { dir: dir.to_owned(), remote, repo, rebuilt, _lock: lock })
+        Ok(Self { dir: dir.to_owned(), remote, repo: RwLock::new(repo), rebuilt, _lock: lock })
     }
 
     /// Why the folder that was there has been deleted, if it has.
@@ -80,7 +80,7 @@ impl Mirror {
 
     /// The commit that the last fetch saw; nothing is sent.
     pub fn head(&self) -> Option<ObjectId> {
-        let repo = self.repo.to_thread_local();
+        let repo = self.shared().to_thread_local();
         let id = repo.try_find_reference(tracking(&self.remote).as_str()).ok()??.try_id()?.detach();
         repo.has_object(id).then_some(id)
     }
@@ -148,15 +148,19 @@ impl Mirror {
         Ok(false)
     }
 
-    /// Deletes everything and starts empty; the next fetch clones.
-    pub fn rebuild(&mut self) -> Result<(), GitError> {
+    /// Deletes everything and starts empty; the next fetch clones. What was opened before can no longer be read.
+    ///
+    /// # Errors
+    /// [`GitError::Mirror`] if the folder cannot be deleted or made.
+    pub fn rebuild(&self) -> Result<(), GitError> {
+        let mut repo = self.repo.write().unwrap_or_else(PoisonError::into_inner);
         remove(&self.dir)?;
-        self.repo = init(&self.dir)?;
+        *repo = init(&self.dir)?;
         Ok(())
     }
 
     /// Clones anew when years of fetches have left too many packs; says whether it did. For the quiet time after a pass.
-    pub fn compact(&mut self) -> Result<bool, GitError> {
+    pub fn compact(&self) -> Result<bool, GitError> {
         let packs = fs::read_dir(self.dir.join("objects/pack"))
             .map_or(0, |files| files.flatten().filter(|file| file.path().extension().is_some_and(|extension| extension == "pack")).count());
         if packs <= PACKS_KEPT {
@@ -169,12 +173,12 @@ impl Mirror {
 
     /// A handle for this thread, with the cache that makes reading fast.
     pub(super) fn local(&self) -> gix::Repository {
-        cached(&self.repo)
+        cached(&self.shared())
     }
 
     /// The handle that threads make theirs from.
-    pub(super) fn shared(&self) -> &gix::ThreadSafeRepository {
-        &self.repo
+    pub(super) fn shared(&self) -> gix::ThreadSafeRepository {
+        self.repo.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// An object is not what it should be.

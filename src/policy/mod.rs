@@ -218,9 +218,7 @@ fn decide(question: &Question<'_>, facts: &Facts<'_>, mut refused: Refused<'_>) 
 fn greatest<'a>(policy: &ImagePolicy, tags: &'a TagList) -> Option<Candidate<'a>> {
     let mut best: Option<Candidate<'a>> = None;
     for tag in tags.iter() {
-        if let Some(best) = &best
-            && order::surely_below(policy, tag, &best.key)
-        {
+        if order::surely_lost(policy, tag, best.as_ref().map(|best| &best.key)) {
             continue;
         }
         let Ok(key) = order::examine(policy, tag) else { continue };

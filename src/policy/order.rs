@@ -61,15 +61,19 @@ pub(super) fn examine<'a>(policy: &ImagePolicy, tag: &'a str) -> Result<Key<'a>,
     key(policy, text, true)
 }
 
-/// Whether a tag is below `best` by its numbers alone: most tags of a large repository are, and nothing else of them
-/// needs to be looked at. Only where the tag itself is compared.
-pub(super) fn surely_below(policy: &ImagePolicy, tag: &str, best: &Key<'_>) -> bool {
-    match (&policy.choice, best) {
-        (Choice::Semver(_), Key::Version { numbers, .. }) if policy.filter.extract.is_none() => {
-            version::split(tag).is_ok_and(|(candidate, _)| candidate < *numbers)
-        }
-        _ => false,
+/// Whether numbers alone show that a tag cannot win: it is below `best`, or outside the range. That holds for most tags
+/// of a large repository, and spares them filters and the grammar of pre-releases. Only where the tag itself is compared.
+pub(super) fn surely_lost(policy: &ImagePolicy, tag: &str, best: Option<&Key<'_>>) -> bool {
+    if !policy.filter.may_match(tag) {
+        return true;
     }
+    let Choice::Semver(range) = &policy.choice else { return false };
+    if policy.filter.extract.is_some() {
+        return false;
+    }
+    let Ok((numbers, pre)) = version::split(tag) else { return true };
+    let below = matches!(best, Some(Key::Version { numbers: best, .. }) if numbers < *best);
+    below || (!pre.is_empty() && !range.takes_pre_releases()) || !range.contains(&Version { numbers, pre })
 }
 
 /// The text that is compared, if the tag takes part.
@@ -78,7 +82,7 @@ fn filtered<'a>(filter: &Filter, tag: &'a str) -> Result<Cow<'a, str>, Refusal> 
         return Err(Refusal::Excluded { pattern: excluded.as_str().to_owned() });
     }
     let Some(pattern) = &filter.pattern else { return Ok(Cow::Borrowed(tag)) };
-    if !pattern.is_match(tag) {
+    if !filter.may_match(tag) || !pattern.is_match(tag) {
         return Err(Refusal::Unmatched { pattern: pattern.as_str().to_owned() });
     }
     match &filter.extract {

@@ -106,7 +106,7 @@ fn a_tag_waits_for_its_age_and_its_digest_is_confirmed() {
     assert_eq!(needs.digests, [Tag::new("1.2.0").unwrap(), Tag::new("1.1.0").unwrap()]);
     let old = seen('a', "2026-06-01T00:00:00Z", true);
     let young = seen('b', "2026-06-09T12:00:00Z", true);
-    let outcome = ask(&[("1.1.0", old.clone()), ("1.2.0", young.clone())], Some("1.0.0"));
+    let outcome = ask(&[("1.1.0", old), ("1.2.0", young.clone())], Some("1.0.0"));
     assert_eq!(chosen(&outcome), "1.1.0");
     let outcome = ask(&[("1.1.0", young.clone()), ("1.2.0", young.clone())], Some("1.0.0"));
     assert_eq!(chosen(&outcome), "1.0.0", "what stands already does not wait");

@@ -166,6 +166,8 @@ impl Entry {
             .connect_timeout(timing.connect)
             .https_only(!config.insecure);
         builder = match &config.proxy {
+            // A proxy cannot reach what runs on this machine, whatever the variables say; Go's tools see it the same way.
+            Proxy::System if is_loopback(&config.prefix) => builder.no_proxy(),
             Proxy::System => builder,
             Proxy::Direct => builder.no_proxy(),
             // The reason could quote the URL and its password.
@@ -191,6 +193,15 @@ fn api_host(host: &str) -> String {
     if host == "docker.io" { HUB_API.to_owned() } else { host.to_ascii_lowercase() }
 }
 
+/// Whether the host of a prefix is this machine by its name: `localhost` or an address as 127.0.0.1 or [::1].
+fn is_loopback(prefix: &str) -> bool {
+    let host = prefix.split('/').next().unwrap_or_default();
+    let port = host.rfind(':').filter(|at| host[at + 1..].bytes().all(|byte| byte.is_ascii_digit()));
+    let name = port.map_or(host, |at| &host[..at]);
+    let address = name.trim_start_matches('[').trim_end_matches(']').parse::<std::net::IpAddr>();
+    name.eq_ignore_ascii_case("localhost") || address.is_ok_and(|address| address.is_loopback())
+}
+
 /// Checks a prefix: a registry's host, or the first words of repositories of it.
 fn prefix(text: &str) -> Result<String, RegistryError> {
     let text = text.trim_end_matches('/');
@@ -212,6 +223,16 @@ mod tests {
     fn registries(prefixes: &[&str]) -> Result<Registries, RegistryError> {
         let _ = rustls::crypto::ring::default_provider().install_default();
         Registries::new(prefixes.iter().map(|prefix| RegistryConfig::new(*prefix)).collect(), Timing::default())
+    }
+
+    #[test]
+    fn this_machine_is_known_by_its_names() {
+        for prefix in ["localhost", "localhost:5000", "LOCALHOST:5000/team", "127.0.0.1", "127.3.2.1:80/a/b", "[::1]", "[::1]:5000"] {
+            assert!(is_loopback(prefix), "{prefix}");
+        }
+        for prefix in ["", "ghcr.io", "ghcr.io/localhost", "localhost.example.org", "128.0.0.1:5000", "[::2]:1", "team/127.0.0.1"] {
+            assert!(!is_loopback(prefix), "{prefix}");
+        }
     }
 
     #[test]

@@ -131,6 +131,16 @@ pub fn rewrite(source: &[u8], references: &[Reference], choices: &Choices<'_>) -
     outcome
 }
 
+/// Whether rewriting can come to an edit, judged by the references alone. Where it cannot, [`rewrite`] says the same
+/// without the bytes, so an unchanged world costs no reading of files.
+pub fn may_edit(references: &[Reference], choices: &Choices<'_>) -> bool {
+    references.iter().any(|reference| match choices.matching(reference) {
+        // Only a reference inside other text needs the bytes to be judged, and says so.
+        Matching::One(decision) => matches!(values::new_values(&[], reference, decision), Ok(_) | Err(Reason::Unwritable)),
+        _ => false,
+    })
+}
+
 /// The edits of one reference; at least one.
 fn one(source: &[u8], reference: &Reference, decision: &Decision<'_>, index: usize) -> Result<Vec<(Edit, Change)>, Reason> {
     let new = values::new_values(source, reference, decision)?;

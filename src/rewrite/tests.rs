@@ -33,6 +33,9 @@ fn rewritten(kind: FileKind, text: &str, choices: &Choices<'_>) -> (String, Vec<
     let found = find(kind, text.as_bytes());
     assert_eq!(found.notes, [], "{text}");
     let outcome = rewrite(text.as_bytes(), &found.references, choices);
+    let without_bytes = rewrite(&[], &found.references, choices);
+    assert!(may_edit(&found.references, choices) || without_bytes == outcome, "the bytes made a difference: {text}");
+    assert!(outcome.edits.is_empty() || may_edit(&found.references, choices), "{text}");
     let after = apply(text.as_bytes(), &outcome.edits);
     let again = find(kind, &after);
     assert_eq!(rewrite(&after, &again.references, choices).edits, [], "not at rest: {}", String::from_utf8_lossy(&after));

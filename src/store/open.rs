@@ -7,7 +7,7 @@ use super::{
 use redb::{Database, DatabaseError, Durability, ReadTransaction, ReadableDatabase, WriteTransaction};
 use std::{
     fs::{File, OpenOptions},
-    io::ErrorKind,
+    io::{ErrorKind, Read},
     panic::{AssertUnwindSafe, catch_unwind},
     path::{Path, PathBuf},
     sync::{Mutex, PoisonError, RwLock},
@@ -70,6 +70,11 @@ impl Store {
         let existed = path.metadata().is_ok_and(|data| data.len() > 0);
         let (database, opened) = match opener(path) {
             Ok(database) => (database, if existed { Opened::Kept } else { Opened::New }),
+            // Nothing was ever kept in it, so nothing is lost.
+            Err(StoreError::Damaged { .. }) if unborn(path) => {
+                std::fs::remove_file(path).map_err(io)?;
+                (opener(path)?, Opened::New)
+            }
             Err(StoreError::Damaged { why, .. }) => {
                 let mut name = path.file_name().unwrap_or_default().to_owned();
                 name.push(".damaged");
@@ -186,6 +191,12 @@ fn prepare(database: &Database) -> Result<(), Trouble> {
             transaction.commit().map_err(any)
         }
     }
+}
+
+/// Whether a process died while it made the file: redb writes the magic number last.
+fn unborn(path: &Path) -> bool {
+    let mut start = [1; 9];
+    File::open(path).and_then(|mut file| file.read_exact(&mut start)).is_ok() && start == [0; 9]
 }
 
 fn private(path: &Path) -> std::io::Result<File> {

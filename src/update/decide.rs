@@ -9,7 +9,7 @@ use crate::{
     declare::{Choice, Declarations, Environment, ImagePolicy, References},
     image::{Digest, Repository},
     name::Name,
-    policy::{self, Chosen, Facts, Holds, Outcome, Question, Standing},
+    policy::{self, Chosen, Facts, Holds, Outcome, Question, Refusal, Standing},
     publish::FileEdits,
     references::{Reference, Why},
     rewrite::{self, Choices, Decision, Order, Reason},
@@ -103,8 +103,9 @@ impl<'w> Local<'w> {
         let choices = self.choices(world, decided, tags);
         let mut edits = Edits::default();
         for file in &self.files {
-            let bytes = read(file)?;
-            let outcome = rewrite::rewrite(&bytes, &file.findings.references, &choices);
+            let references = &file.findings.references;
+            let bytes = if rewrite::may_edit(references, &choices) { read(file)? } else { Vec::new() };
+            let outcome = rewrite::rewrite(&bytes, references, &choices);
             edits.needs_digest.extend(outcome.needs_digest().cloned());
             edits.left.extend(outcome.left.into_iter().filter(|left| left.reason != Reason::NoPolicy).map(|left| LeftReport {
                 file: file.path.clone(),
@@ -250,10 +251,15 @@ impl<'w> Present<'w> {
         if let (Some(scan), Some(least)) = (scan, least) {
             let question = Question { policy: self.policy, present: self.least(), holds, now };
             let facts = Facts { tags: &scan.tags, details: &scan.details };
-            report.refused = policy::refused_above(&question, &facts, least, REFUSED)
-                .into_iter()
-                .map(|(tag, refusal)| RefusedReport { tag, reason: refusal.to_string() })
-                .collect();
+            let above = policy::refused_above(&question, &facts, least, usize::MAX);
+            // What stands there may be chosen while something newer still waits.
+            let waiting = above.iter().filter_map(|(_, refusal)| match refusal {
+                Refusal::TooYoung { free_at, .. } => *free_at,
+                _ => None,
+            });
+            report.free_at = report.free_at.into_iter().chain(waiting).min();
+            report.refused =
+                above.iter().take(REFUSED).map(|(tag, refusal)| RefusedReport { tag: tag.clone(), reason: refusal.to_string() }).collect();
         }
         report
     }

@@ -22,7 +22,7 @@ pub use world::{Memory, Watched, World};
 
 use crate::{
     declare::{Choice, Environment, Mistake, References, Severity, Via, process::ConfigRepository},
-    error::{Fault, Kind},
+    error::Kind,
     findings,
     git::{self, GitError, Mirror, Person, Pushed, RepoPath, SigningKey},
     image::{Repository, Tag},
@@ -40,7 +40,10 @@ use jiff::Timestamp;
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap, HashSet},
     path::PathBuf,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
     time::Duration,
 };
 
@@ -64,6 +67,12 @@ pub struct Updater {
     /// Signs commits.
     pub key: Option<Arc<SigningKey>>,
     memory: Arc<Mutex<(Memory, History)>>,
+    /// The last scan of each repository, with what was confirmed in it: a pass between two scans asks nothing again.
+    scanned: Mutex<Scans>,
+    /// Whether the pass under way pushes or has pushed something, which its report has yet to tell.
+    publishing: AtomicBool,
+    /// Whether a pass shall end at its next safe point.
+    ending: AtomicBool,
 }
 
 /// What a pass is for.
@@ -81,11 +90,30 @@ pub enum Rescan {
     /// All that have references.
     All,
     /// These, and those never listed.
-    Only(HashSet<Repository>),
+    Only {
+        /// These.
+        due: HashSet<Repository>,
+        /// In trouble: not even if they were never listed.
+        resting: HashSet<Repository>,
+    },
 }
 
 /// What one pass knows of repositories; repositories that could not be scanned are missing.
 type Scans = HashMap<Repository, Scan>;
+
+/// What a pass keeps when it begins again on a newer commit: registries are asked once, and what was pushed is told.
+struct Pass<'p> {
+    mode: Mode,
+    rescan: &'p Rescan,
+    now: Timestamp,
+    scans: Scans,
+    /// Repositories that could not be scanned.
+    failed: HashSet<Repository>,
+    /// Commits that were pushed, by Environment.
+    pushed: BTreeMap<String, Vec<CommitReport>>,
+    /// A push whose answer was lost, with its Environment: the next fetch shows what became of it.
+    unsure: Option<(git::ObjectId, String, CommitReport)>,
+}
 
 /// The changes of one Environment, before anything is published.
 struct Prepared {
@@ -97,27 +125,39 @@ struct Prepared {
 impl Updater {
     /// Puts an updater together. Nothing is sent.
     pub fn new(config: ConfigRepository, mirror: Mirror, folder: PathBuf, scanner: Scanner, key: Option<SigningKey>) -> Self {
-        Self { config, mirror: Arc::new(mirror), folder, scanner, key: key.map(Arc::new), memory: Arc::default() }
+        Self {
+            config,
+            mirror: Arc::new(mirror),
+            folder,
+            scanner,
+            key: key.map(Arc::new),
+            memory: Arc::default(),
+            scanned: Mutex::default(),
+            publishing: AtomicBool::default(),
+            ending: AtomicBool::default(),
+        }
+    }
+
+    /// Asks passes to end. Gives whether one is at a push or has done one: then it must be waited for, and ends before it
+    /// does more. Any other can be dropped where it is.
+    pub fn end(&self) -> bool {
+        self.ending.store(true, Ordering::SeqCst);
+        self.publishing.load(Ordering::SeqCst)
     }
 
     /// One pass. Never fails as a whole: what went wrong stands in the report beside what went well.
     pub async fn pass(&self, mode: Mode, rescan: &Rescan, now: Timestamp) -> Report {
         let mut report = Report { repository: self.config.name.clone(), ..Report::default() };
         let before = self.scanner.registries.stats();
-        let mut scans = Scans::new();
-        let mut pushed: BTreeMap<String, Vec<CommitReport>> = BTreeMap::new();
-        let mut conflicts = 0;
-        loop {
-            report.requests.ls_refs += 1;
-            let world = match self.world(&mut report).await {
-                Ok(world) => world,
-                Err(error) => {
-                    report.failures.push(FailureReport::new(&error));
-                    break;
-                }
+        let (scans, failed, pushed, unsure) = Default::default();
+        let mut pass = Pass { mode, rescan, now, scans, failed, pushed, unsure };
+        let (mut conflicts, mut rebuilt) = (0, false);
+        while !self.ending.load(Ordering::SeqCst) {
+            let step = match self.world(&mut report).await {
+                Ok(world) => self.once(&world, &mut pass, &mut report).await,
+                Err(error) => Err(error),
             };
-            report.revision = Some(world.commit.to_string());
-            match self.once(&world, mode, rescan, &mut scans, now, &mut report, &mut pushed).await {
+            match step {
                 Ok(Step::Done) => break,
                 // Later sets build on this commit, so the world is read again; nothing is scanned again.
                 Ok(Step::Pushed) => conflicts = 0,
@@ -130,9 +170,19 @@ impl Updater {
                         kind: Kind::Conflict,
                         message: format!("{}: somebody else pushed first, {ATTEMPTS} times in a row", self.mirror.remote().shown()),
                         hint: Some("The next pass tries again.".to_owned()),
+                        repository: None,
                         retry_after: None,
                     });
                     break;
+                }
+                // The mirror is a cache.
+                Err(error @ GitError::Broken { .. }) if !rebuilt => {
+                    rebuilt = true;
+                    report.warnings.push(format!("{error}; the mirror is cloned anew"));
+                    if let Err(error) = self.forget().await {
+                        report.failures.push(FailureReport::new(&error));
+                        break;
+                    }
                 }
                 Err(error) => {
                     report.failures.push(FailureReport::new(&error));
@@ -140,6 +190,21 @@ impl Updater {
                 }
             }
         }
+        self.publishing.store(false, Ordering::SeqCst);
+        if report.failures.is_empty()
+            && let Err(error) = self.compact().await
+        {
+            report.warnings.push(error.to_string());
+        }
+        let Pass { mut pushed, scans, .. } = pass;
+        self.scanned.lock().unwrap_or_else(PoisonError::into_inner).extend(scans);
+        // A pass that ended in trouble may not have come to the rows of what it had pushed.
+        for name in pushed.keys() {
+            if !report.environments.iter().any(|environment| environment.name == *name) {
+                report.environments.push(EnvironmentReport::new(name, State::Committed));
+            }
+        }
+        report.environments.sort_by(|left, right| left.name.cmp(&right.name));
         for environment in &mut report.environments {
             if let Some(mut commits) = pushed.remove(&environment.name) {
                 commits.append(&mut environment.commits);
@@ -156,30 +221,26 @@ impl Updater {
         report
     }
 
-    /// One walk through the picture. Commits that were pushed are put into `pushed` at once, so that no later trouble
+    /// One walk through the picture. Commits that were pushed are noted in `pass` at once, so that no later trouble
     /// hides them.
-    #[allow(clippy::too_many_arguments, reason = "the state of one pass, named once each")]
-    async fn once(
-        &self,
-        world: &World,
-        mode: Mode,
-        rescan: &Rescan,
-        scans: &mut Scans,
-        now: Timestamp,
-        report: &mut Report,
-        pushed: &mut BTreeMap<String, Vec<CommitReport>>,
-    ) -> Result<Step, GitError> {
+    async fn once(&self, world: &World, pass: &mut Pass<'_>, report: &mut Report) -> Result<Step, GitError> {
+        report.revision = Some(world.commit.to_string());
+        if let Some((commit, environment, row)) = pass.unsure.take()
+            && self.mirror.contains(world.commit, commit)?
+        {
+            pass.pushed.entry(environment).or_default().push(row);
+        }
         report.environments.clear();
         let (locals, found) = findings::find(&world.declared, &world.files);
         report.findings = found;
-        self.scan(&locals, rescan, scans, now, report).await;
+        self.scan(&locals, pass, report).await;
         let mut all = Vec::new();
         for local in &locals {
-            all.push(self.prepare(world, local, scans, now, report).await?);
+            all.push(self.prepare(world, local, pass, report).await?);
         }
-        let mut prepared = all.into_iter();
-        while let Some(Prepared { report: mut environment, sets, person }) = prepared.next() {
-            let blocked = gate(world.declared.environments.get(&environment.name), now, &mut environment, report);
+        for Prepared { report: mut environment, sets, person } in all {
+            // Where nothing changes, nothing waits.
+            let blocked = !sets.is_empty() && gate(world.declared.environments.get(&environment.name), pass.now, &mut environment, report);
             for set in sets {
                 let message = match Message::new(self.config.message.clone()).of(&set) {
                     Ok(message) => message,
@@ -190,18 +251,30 @@ impl Updater {
                     }
                 };
                 let planned = CommitReport { id: None, message, images: set.moves.clone(), files: set.files.clone() };
-                if blocked || mode == Mode::Plan {
+                if blocked || pass.mode == Mode::Plan {
                     if !blocked {
                         environment.state = State::Planned;
                     }
                     environment.commits.push(planned);
                     continue;
                 }
-                match self.publish(&set, &planned.message, person.as_ref(), now).await {
+                let done = pass.pushed.get(&environment.name);
+                if done.is_some_and(|done| done.iter().any(|commit| commit.images == set.moves)) {
+                    environment.state = State::Failed;
+                    report.failures.push(undone(self.mirror.remote().shown(), &planned));
+                    environment.commits.push(planned);
+                    break;
+                }
+                match self.publish(&set, &planned.message, person.as_ref(), pass.now).await {
                     Ok(Published::Done(commit)) => {
                         let commit = CommitReport { id: Some(commit.to_string()), ..planned };
-                        pushed.entry(environment.name.clone()).or_default().push(commit);
+                        pass.pushed.entry(environment.name.clone()).or_default().push(commit);
                         return Ok(Step::Pushed);
+                    }
+                    Ok(Published::Unsure(commit)) => {
+                        let row = CommitReport { id: Some(commit.to_string()), ..planned };
+                        pass.unsure = Some((commit, environment.name.clone(), row));
+                        return Ok(Step::Conflict);
                     }
                     Ok(Published::Conflict) => return Ok(Step::Conflict),
                     Ok(Published::Refused(refusal)) => {
@@ -210,7 +283,7 @@ impl Updater {
                         environment.commits.push(planned);
                         break;
                     }
-                    Err(error) if error.kind() == Kind::Conflict => return Ok(Step::Conflict),
+                    Err(error @ GitError::Broken { .. }) => return Err(error),
                     Err(error) => {
                         environment.state = State::Failed;
                         report.failures.push(FailureReport::new(&error));
@@ -224,8 +297,25 @@ impl Updater {
         Ok(Step::Done)
     }
 
+    /// Forgets the mirror with everything that was read from it.
+    async fn forget(&self) -> Result<(), GitError> {
+        let (mirror, memory) = (Arc::clone(&self.mirror), Arc::clone(&self.memory));
+        blocking(move || {
+            *memory.lock().unwrap_or_else(PoisonError::into_inner) = Default::default();
+            mirror.rebuild()
+        })
+        .await
+    }
+
+    /// Keeps the mirror small; a look at a folder most of the time.
+    async fn compact(&self) -> Result<(), GitError> {
+        let mirror = Arc::clone(&self.mirror);
+        blocking(move || mirror.compact().map(drop)).await
+    }
+
     /// Fetches, and reads the revision.
     async fn world(&self, report: &mut Report) -> Result<World, GitError> {
+        report.requests.ls_refs += 1;
         let (mirror, memory) = (Arc::clone(&self.mirror), Arc::clone(&self.memory));
         let (policies, folder) = (self.config.policies.clone(), self.folder.clone());
         let (world, warnings) = blocking(move || {
@@ -238,13 +328,15 @@ impl Updater {
         Ok(world)
     }
 
-    /// Lists the tags of every repository that has references, each once.
-    async fn scan(&self, locals: &[Local<'_>], rescan: &Rescan, scans: &mut Scans, now: Timestamp, report: &mut Report) {
+    /// Lists the tags of every repository that has references, each once in a pass.
+    async fn scan(&self, locals: &[Local<'_>], pass: &mut Pass<'_>, report: &mut Report) {
+        let (rescan, now) = (pass.rescan, pass.now);
+        let known = |repository: &Repository| pass.scans.contains_key(repository) || pass.failed.contains(repository);
         let wanted: BTreeSet<Repository> = locals
             .iter()
             .filter(|local| !local.environment.suspend)
             .flat_map(|local| local.policies.values())
-            .filter(|present| !present.policy.suspend && !scans.contains_key(&present.policy.image))
+            .filter(|present| !present.policy.suspend && !known(&present.policy.image) && !self.rests(&present.policy.image, rescan))
             .map(|present| present.policy.image.clone())
             .collect();
         let results: Vec<(Repository, Result<Scan, ScanError>)> = stream::iter(wanted)
@@ -262,9 +354,12 @@ impl Updater {
                     if scan.hostile > 0 {
                         report.warnings.push(format!("{repository}: the registry lists {} names that no tag can have", scan.hostile));
                     }
-                    scans.insert(repository, scan);
+                    pass.scans.insert(repository, scan);
                 }
-                Err(error) => failed.push(FailureReport::new(&error)),
+                Err(error) => {
+                    failed.push(FailureReport::new(&error).of(&repository));
+                    pass.failed.insert(repository);
+                }
             }
         }
         failed.sort_by(|left, right| left.message.cmp(&right.message));
@@ -273,6 +368,12 @@ impl Updater {
                 report.failures.push(failure);
             }
         }
+    }
+
+    /// Whether a repository waits for the end of its trouble.
+    fn rests(&self, repository: &Repository, rescan: &Rescan) -> bool {
+        matches!(rescan, Rescan::Only { resting, .. } if resting.contains(repository))
+            && self.scanner.last(repository).is_ok_and(|known| known.is_none())
     }
 
     async fn scan_one(&self, repository: &Repository, rescan: &Rescan, now: Timestamp) -> Result<Scan, ScanError> {
@@ -284,34 +385,26 @@ impl Updater {
                 config: self.config.name.clone(),
             });
         }
-        if let Rescan::Only(due) = rescan
+        if let Rescan::Only { due, .. } = rescan
             && !due.contains(repository)
-            && let Some((scan, _)) = self.scanner.last(repository)?
         {
-            return Ok(scan);
+            let remembered = self.scanned.lock().unwrap_or_else(PoisonError::into_inner).get(repository).cloned();
+            if let Some(scan) = remembered {
+                return Ok(scan);
+            }
+            if let Some((scan, _)) = self.scanner.last(repository)? {
+                return Ok(scan);
+            }
         }
         self.scanner.scan(repository, now).await
     }
 
     /// Decides and edits, first as if nothing had ever been reverted. Only where something would change is the history
     /// read, and decided again under what it holds back.
-    async fn prepare(
-        &self,
-        world: &World,
-        local: &Local<'_>,
-        scans: &mut Scans,
-        now: Timestamp,
-        report: &mut Report,
-    ) -> Result<Prepared, GitError> {
+    async fn prepare(&self, world: &World, local: &Local<'_>, pass: &mut Pass<'_>, report: &mut Report) -> Result<Prepared, GitError> {
+        let (scans, now) = (&mut pass.scans, pass.now);
         let environment = local.environment;
-        let mut row = EnvironmentReport {
-            name: environment.name.clone(),
-            state: State::UpToDate,
-            until: None,
-            policies: Vec::new(),
-            commits: Vec::new(),
-            left: Vec::new(),
-        };
+        let mut row = EnvironmentReport::new(&environment.name, State::UpToDate);
         let person = environment.author.as_ref().and_then(|author| Person::new(&author.name, &author.email).ok());
         if environment.suspend {
             row.state = State::Suspended;
@@ -361,7 +454,7 @@ impl Updater {
                     let holds = held.get(*name).unwrap_or(&none);
                     match present.decide(&self.scanner, scan, holds, now).await {
                         Ok(decision) => decision,
-                        Err(error) => failed(report, &error),
+                        Err(error) => failed(report, &present.policy.image, &error),
                     }
                 }
             };
@@ -376,7 +469,7 @@ impl Updater {
             match self.scanner.answer(scan, &needs, now).await {
                 Ok(()) => chosen.digest = scan.details.get(chosen.tag.as_str()).and_then(|details| details.digest.clone()),
                 Err(error) => {
-                    let nothing = failed(report, &error);
+                    let nothing = failed(report, &present.policy.image, &error);
                     decided.insert(name, nothing);
                 }
             }
@@ -432,6 +525,7 @@ impl Updater {
             .map(|file| Ok(git::Edit { path: RepoPath::new(&file.path)?, bytes: file.after.clone() }))
             .collect::<Result<Vec<_>, GitError>>()?;
         let (message, before) = (message.to_owned(), set.files.clone());
+        self.publishing.store(true, Ordering::SeqCst);
         blocking(move || {
             let Some(head) = mirror.head() else { return Ok(Published::Conflict) };
             // The head may be another one than the edits were made on; then their sources differ, or nothing is lost.
@@ -443,9 +537,11 @@ impl Updater {
             }
             let text = git::Message { author: &author, committer: &bot, seconds: now.as_second(), text: &message, key: key.as_deref() };
             let Some(draft) = mirror.draft(head, &edits, &text)? else { return Ok(Published::Conflict) };
-            match mirror.push(&draft)? {
-                Pushed::Done => Ok(Published::Done(draft.commit)),
-                Pushed::Rejected(refusals) => match refusals.into_iter().next() {
+            match mirror.push(&draft) {
+                Ok(Pushed::Done) => Ok(Published::Done(draft.commit)),
+                Err(GitError::Unanswered { .. }) => Ok(Published::Unsure(draft.commit)),
+                Err(error) => Err(error),
+                Ok(Pushed::Rejected(refusals)) => match refusals.into_iter().next() {
                     Some(refusal) if refusal.kind != Kind::Conflict => Ok(Published::Refused(refusal)),
                     _ => Ok(Published::Conflict),
                 },
@@ -508,7 +604,7 @@ impl Updater {
         let message = message.replacen('\n', &format!("\n\nReleased by hand: the hold of {version} is lifted.\n"), 1);
         match self.publish(&set, &message, None, now).await? {
             Published::Done(commit) => Ok(Released::Done { commit: commit.to_string(), images: set.moves }),
-            Published::Conflict => Ok(Released::Conflict),
+            Published::Conflict | Published::Unsure(_) => Ok(Released::Conflict),
             Published::Refused(refusal) => Ok(Released::Unknown(FailureReport::new(&refusal))),
         }
     }
@@ -544,6 +640,8 @@ enum Step {
 
 enum Published {
     Done(git::ObjectId),
+    /// The commit was sent and no answer came.
+    Unsure(git::ObjectId),
     Conflict,
     Refused(git::Refusal),
 }
@@ -567,8 +665,20 @@ fn gate(environment: Option<&Environment>, now: Timestamp, row: &mut Environment
     false
 }
 
-fn failed(report: &mut Report, error: &ScanError) -> Decided {
-    let failure = FailureReport::new(error);
+/// The same change is wanted again right after it was pushed: somebody undoes it, and a pass does not fight.
+fn undone(remote: &str, commit: &CommitReport) -> FailureReport {
+    let subject = commit.message.lines().next().unwrap_or_default();
+    FailureReport {
+        kind: Kind::Conflict,
+        message: format!("git remote {remote}: \"{subject}\" was pushed and is gone again"),
+        hint: Some("Another program or a hook rewrites these files; let one of the two leave them alone.".to_owned()),
+        repository: None,
+        retry_after: None,
+    }
+}
+
+fn failed(report: &mut Report, repository: &Repository, error: &ScanError) -> Decided {
+    let failure = FailureReport::new(error).of(repository);
     let reason = failure.message.clone();
     if !report.failures.contains(&failure) {
         report.failures.push(failure);

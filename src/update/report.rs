@@ -164,6 +164,9 @@ pub struct FailureReport {
     /// What to do about it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub hint: Option<String>,
+    /// The repository of images that could not be read; none for the config repository.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub repository: Option<Repository>,
     /// When trying again can help, in seconds from then.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub retry_after: Option<u64>,
@@ -176,8 +179,22 @@ impl FailureReport {
             kind: fault.kind(),
             message: fault.to_string(),
             hint: fault.hint(),
+            repository: None,
             retry_after: fault.retry_after().as_ref().map(Duration::as_secs),
         }
+    }
+
+    /// The same, of a repository of images.
+    pub fn of(self, repository: &Repository) -> Self {
+        Self { repository: Some(repository.clone()), ..self }
+    }
+}
+
+impl EnvironmentReport {
+    /// A row without anything in it yet.
+    pub(super) fn new(name: &str, state: State) -> Self {
+        let (until, policies, commits, left) = Default::default();
+        Self { name: name.to_owned(), state, until, policies, commits, left }
     }
 }
 

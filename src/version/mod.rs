@@ -53,32 +53,42 @@ impl<'a> Version<'a> {
 
 /// The numbers and the unchecked pre-release of a tag: the cheap half of reading, enough to skip most tags.
 pub(crate) fn split(tag: &str) -> Result<([u64; 3], &str), &'static str> {
-    let mut rest = tag.strip_prefix('v').unwrap_or(tag);
-    let mut numbers = [0; 3];
+    let bytes = tag.as_bytes();
+    let mut at = usize::from(bytes.first() == Some(&b'v'));
+    let mut numbers = [0u64; 3];
     for (part, number) in numbers.iter_mut().enumerate() {
         if part > 0 {
-            rest = rest.strip_prefix('.').ok_or("has fewer than three numeric parts, so it is no version")?;
+            if bytes.get(at) != Some(&b'.') {
+                return Err("has fewer than three numeric parts, so it is no version");
+            }
+            at += 1;
         }
-        let digits = rest.bytes().take_while(u8::is_ascii_digit).count();
-        if digits == 0 {
+        let start = at;
+        while let Some(digit) = bytes.get(at).map(|byte| byte.wrapping_sub(b'0')).filter(|digit| *digit < 10) {
+            // Eighteen digits always fit; only longer numbers need the check.
+            *number = if at - start < 18 {
+                *number * 10 + u64::from(digit)
+            } else {
+                number
+                    .checked_mul(10)
+                    .and_then(|number| number.checked_add(u64::from(digit)))
+                    .ok_or("has a number greater than a version can hold")?
+            };
+            at += 1;
+        }
+        if at == start {
             return Err("is no version");
         }
-        *number = parse_number(&rest.as_bytes()[..digits]).ok_or("has a number greater than a version can hold")?;
-        rest = &rest[digits..];
     }
-    let rest = match rest.find('+') {
-        Some(plus) => &rest[..plus],
-        None => rest,
+    let rest = match memchr::memchr(b'+', &bytes[at..]) {
+        Some(plus) => &tag[at..at + plus],
+        None => &tag[at..],
     };
     match rest.strip_prefix('-') {
         Some(pre) => Ok((numbers, pre)),
         None if rest.is_empty() => Ok((numbers, "")),
         None => Err("is no version"),
     }
-}
-
-fn parse_number(digits: &[u8]) -> Option<u64> {
-    digits.iter().try_fold(0u64, |sum, digit| sum.checked_mul(10)?.checked_add(u64::from(digit - b'0')))
 }
 
 pub(crate) fn check_pre(pre: &str) -> Result<(), &'static str> {

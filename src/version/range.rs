@@ -14,6 +14,7 @@ use std::{cmp::Ordering, fmt, str::FromStr, sync::LazyLock};
 pub struct Range {
     text: String,
     groups: Vec<Group>,
+    pre: bool,
 }
 
 /// Text that is no range.
@@ -77,7 +78,7 @@ impl Range {
         if !groups.iter().any(Group::satisfiable) {
             return Err(RangeError::Unsatisfiable(text.to_owned()));
         }
-        Ok(Self { text: text.to_owned(), groups })
+        Ok(Self { text: text.to_owned(), pre: groups.iter().any(|group| group.pre), groups })
     }
 
     /// Whether `version` is in the range.
@@ -87,7 +88,7 @@ impl Range {
 
     /// Whether a pre-release can match at all.
     pub fn takes_pre_releases(&self) -> bool {
-        self.groups.iter().any(|group| group.pre)
+        self.pre
     }
 }
 
@@ -136,12 +137,12 @@ impl Comparator {
         };
         let mut numbers = [0; 3];
         let mut given = 0;
-        for part in 0..3 {
+        for (part, number) in numbers.iter_mut().enumerate() {
             let Some(text) = found.get(part + 2).map(|text| text.as_str().trim_start_matches('.')) else { break };
             if matches!(text, "x" | "X" | "*") {
                 break;
             }
-            numbers[part] = text.parse().ok()?;
+            *number = text.parse().ok()?;
             given = part + 1;
         }
         let pre = found.get(5).map_or("", |pre| pre.as_str()).to_owned();

@@ -55,7 +55,7 @@ fn a_branch_pushed_by_force_is_followed() {
 #[test]
 fn a_long_life_of_fetches_is_no_trouble() {
     let sandbox = Sandbox::new(FILES);
-    let mut mirror = sandbox.mirror("m");
+    let mirror = sandbox.mirror("m");
     mirror.fetch().unwrap();
     // gix opens a repository with room for 32 packs; each fetch brings one.
     for n in 0..40 {
@@ -64,6 +64,14 @@ fn a_long_life_of_fetches_is_no_trouble() {
         assert_eq!(text(&mirror, commit, "readme").unwrap(), format!("{n}\n"));
     }
     assert!(!mirror.compact().unwrap());
+    for n in 0..300 {
+        fs::write(mirror.dir().join(format!("objects/pack/pack-{n:040x}.pack")), "").unwrap();
+    }
+    assert!(mirror.compact().unwrap());
+    let packs = fs::read_dir(mirror.dir().join("objects/pack")).unwrap().count();
+    assert!(packs <= 4, "{packs} files of packs after cloning anew");
+    let head = mirror.head().unwrap();
+    assert_eq!(text(&mirror, head, "readme").unwrap(), "39\n");
 }
 
 #[test]

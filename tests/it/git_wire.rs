@@ -90,13 +90,10 @@ fn credentials_do_not_follow_a_redirect_to_another_host() {
             forward(base.clone(), request, false)
         })
     };
-    let front = {
-        let target = target;
-        serve(&elsewhere.runtime, move |request: Request| {
-            let to = format!("{target}{}", request.uri());
-            async move { (StatusCode::FOUND, [(header::LOCATION, to)]).into_response() }
-        })
-    };
+    let front = serve(&elsewhere.runtime, move |request: Request| {
+        let to = format!("{target}{}", request.uri());
+        async move { (StatusCode::FOUND, [(header::LOCATION, to)]).into_response() }
+    });
     let credentials = Credentials::Basic { username: "bot".into(), secret };
     let access = Access { credentials, ..Access::default() };
     let mirror = mirror(&elsewhere.dir.path().join("m"), &format!("{front}/fleet.git"), access);

@@ -6,6 +6,9 @@ mod cli_support;
 mod cli_tags;
 mod declare_cases;
 #[cfg(feature = "demo")]
+mod demo;
+mod examples;
+#[cfg(feature = "demo")]
 mod git;
 #[cfg(feature = "demo")]
 mod git_index;
@@ -24,3 +27,20 @@ mod rewrite_cases;
 mod rewrite_properties;
 mod store;
 mod support;
+#[cfg(feature = "demo")]
+mod update_conflicts;
+#[cfg(feature = "demo")]
+mod update_daemon;
+#[cfg(feature = "demo")]
+mod update_faults;
+#[cfg(feature = "demo")]
+mod update_flux;
+#[cfg(feature = "demo")]
+mod update_holds;
+#[cfg(feature = "demo")]
+#[cfg(feature = "demo")]
+mod update_quiet;
+#[cfg(feature = "demo")]
+mod update_rules;
+#[cfg(feature = "demo")]
+mod update_support;

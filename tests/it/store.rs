@@ -180,3 +180,14 @@ fn a_process_that_dies_leaves_what_was_lasting() {
     assert_eq!(kept.tags, tags);
     assert!([at("10:00:00"), at("11:00:00")].contains(&kept.state.fetched), "{:?}", kept.state);
 }
+
+#[test]
+fn a_file_that_was_never_finished_is_no_damage() {
+    let (_folder, path) = folder();
+    for length in [9, 4096, 1 << 20] {
+        std::fs::write(&path, vec![0; length]).unwrap();
+        assert_eq!(Store::open(&path).unwrap().1, Opened::New, "{length}");
+        assert_eq!(Store::open(&path).unwrap().1, Opened::Kept, "{length}");
+    }
+    assert_eq!(path.parent().unwrap().read_dir().unwrap().count(), 1);
+}

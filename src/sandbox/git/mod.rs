@@ -45,6 +45,18 @@ impl GitServer {
     /// # Errors
     /// If no port can be had.
     pub async fn start(repository: BareRepository, account: Option<(&str, &Secret)>) -> std::io::Result<Self> {
+        Self::start_with(repository, account, |app| app).await
+    }
+
+    /// Starts one behind a layer, which sees every request first: tests put their faults there.
+    ///
+    /// # Errors
+    /// If no port can be had.
+    pub async fn start_with(
+        repository: BareRepository,
+        account: Option<(&str, &Secret)>,
+        layer: impl FnOnce(axum::Router) -> axum::Router,
+    ) -> std::io::Result<Self> {
         let listener = tokio::net::TcpListener::bind(("127.0.0.1", 0)).await?;
         let address = listener.local_addr()?;
         let name = repository.dir().file_name().unwrap_or_default().to_string_lossy().into_owned();
@@ -53,7 +65,7 @@ impl GitServer {
             format!("Basic {}", base64::engine::general_purpose::STANDARD.encode(both))
         });
         let served = Arc::new(Served { repository, authorization });
-        let router = axum::Router::new().fallback(answer).layer(DefaultBodyLimit::max(BODY)).with_state(served);
+        let router = layer(axum::Router::new().fallback(answer).layer(DefaultBodyLimit::max(BODY)).with_state(served));
         let task = tokio::spawn(async move {
             // It ends with the task: nothing is left to be told.
             let _ = axum::serve(listener, router).await;

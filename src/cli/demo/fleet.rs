@@ -1,0 +1,112 @@
+//! What the demo's config repository holds on its first day: declarations, and manifests as people write them.
+
+/// Files of the first commit, each with its path.
+pub type Files = Vec<(&'static str, String)>;
+
+/// The declarations.
+pub const POLICIES: &str = "policies/shop.yaml";
+/// The web server of dev: a Deployment.
+pub const DEV_WEB: &str = "envs/dev/web.yaml";
+/// The worker of dev: values of a Helm chart.
+pub const DEV_WORKER: &str = "envs/dev/worker/values.yaml";
+/// The web server of prod, with a marker.
+pub const PROD_WEB: &str = "envs/prod/web.yaml";
+
+/// The files, with `host` as the registry and the tags of the first day.
+pub fn files(host: &str, web: &str, worker: &str) -> Files {
+    vec![(POLICIES, policies(host)), (DEV_WEB, dev_web(host, web)), (DEV_WORKER, dev_worker(host, worker)), (PROD_WEB, prod_web(host, web))]
+}
+
+fn policies(host: &str) -> String {
+    format!(
+        r#"# dev: every release of web, and the newest build of the worker
+apiVersion: tagboat.dev/v1alpha1
+kind: ImagePolicy
+metadata: {{name: web, namespace: dev, labels: {{stage: dev}}}}
+spec:
+  image: {host}/shop/web
+  interval: 5s
+  policy: {{semver: {{range: '>=1.4.0 <2.0.0'}}}}
+---
+apiVersion: tagboat.dev/v1alpha1
+kind: ImagePolicy
+metadata: {{name: worker, namespace: dev, labels: {{stage: dev}}}}
+spec:
+  image: {host}/shop/worker
+  interval: 5s
+  filterTags: {{pattern: '^main-(?P<build>\d+)-[0-9a-f]{{7}}$', extract: '$build'}}
+  policy: {{numerical: {{order: asc}}}}
+---
+apiVersion: tagboat.dev/v1alpha1
+kind: Environment
+metadata: {{name: dev}}
+spec:
+  paths: ['envs/dev/**']
+  policySelector: {{matchLabels: {{stage: dev}}}}
+  update: {{via: commit}}
+---
+# prod: a stricter range, tags that have been watched for a day, in working hours
+apiVersion: tagboat.dev/v1alpha1
+kind: ImagePolicy
+metadata: {{name: web, namespace: prod, labels: {{stage: prod}}}}
+spec:
+  image: {host}/shop/web
+  policy: {{semver: {{range: '>=1.4.0 <1.6.0'}}}}
+  minimumAge: 24h
+---
+apiVersion: tagboat.dev/v1alpha1
+kind: Environment
+metadata: {{name: prod}}
+spec:
+  paths: ['envs/prod/**']
+  policySelector: {{matchLabels: {{stage: prod}}}}
+  references: markers
+  update:
+    via: commit
+    windows: [{{cron: '0 9 * * *', duration: 8h}}]
+"#
+    )
+}
+
+fn dev_web(host: &str, tag: &str) -> String {
+    format!(
+        "apiVersion: apps/v1
+kind: Deployment
+metadata: {{name: web}}
+spec:
+  template:
+    spec:
+      containers:
+      - name: web      # comments, quotes and blanks stay as they are
+        image:   \"{host}/shop/web:{tag}\"
+        ports: [{{containerPort: 8080}}]
+"
+    )
+}
+
+fn dev_worker(host: &str, tag: &str) -> String {
+    format!(
+        "# values of the chart
+replicas: 1
+image:
+  repository: {host}/shop/worker
+  tag: {tag}
+"
+    )
+}
+
+fn prod_web(host: &str, tag: &str) -> String {
+    format!(
+        "apiVersion: apps/v1
+kind: Deployment
+metadata: {{name: web}}
+spec:
+  replicas: 3
+  template:
+    spec:
+      containers:
+      - name: web
+        image: {host}/shop/web:{tag} # {{\"$imagepolicy\": \"prod:web\"}}
+"
+    )
+}

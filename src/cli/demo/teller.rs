@@ -1,0 +1,232 @@
+//! How a step of the story is told: a heading, the command a user would type, its answer, and what was checked.
+
+use crate::{
+    cli::{Exit, Failure, Screen, screen::Color, show},
+    update::{EnvironmentReport, Report},
+};
+use jiff::Timestamp;
+use serde_json::{Value, json};
+
+/// Columns of a line: fits the terminals that people open by default, with room for a margin of a document.
+const WIDTH: usize = 92;
+
+/// Why the story is not told to its end.
+#[derive(Debug)]
+pub enum End {
+    /// Nobody reads any more.
+    Closed,
+    /// Something did not happen as told, or could not be set up.
+    Failed(Failure),
+}
+
+impl<F: Into<Failure>> From<F> for End {
+    fn from(failure: F) -> Self {
+        End::Failed(failure.into())
+    }
+}
+
+/// One step, while it is put together.
+#[derive(Debug, Default)]
+pub struct Step {
+    title: &'static str,
+    time: Option<Timestamp>,
+    text: Vec<String>,
+    command: Option<&'static str>,
+    report: Option<Report>,
+    diff: bool,
+    printed: Vec<String>,
+    checked: Vec<String>,
+    untrue: Option<String>,
+}
+
+impl Step {
+    /// A step at a moment of the story.
+    pub fn new(title: &'static str, time: Timestamp) -> Self {
+        Self { title, time: Some(time), ..Self::default() }
+    }
+
+    /// A step at no moment of its own: a command, and the lines that it prints.
+    pub fn look(title: &'static str, command: &'static str, printed: Vec<String>) -> Self {
+        Self { title, command: Some(command), printed, ..Self::default() }
+    }
+
+    /// Adds a line of text.
+    pub fn say(mut self, line: impl Into<String>) -> Self {
+        self.text.push(line.into());
+        self
+    }
+
+    /// What `tagboat plan` answered.
+    pub fn plan(self, report: &Report) -> Self {
+        let step = Self { command: Some("tagboat plan"), diff: true, ..self };
+        step.report(report, &["dev", "prod"])
+    }
+
+    /// What `tagboat run --once` answered; only these Environments are shown. With commits, their diffs.
+    pub fn pass(self, report: &Report, environments: &[&str]) -> Self {
+        let step = Self { command: Some("tagboat run --once"), ..self };
+        step.report(report, environments)
+    }
+
+    fn report(mut self, report: &Report, environments: &[&str]) -> Self {
+        let mut report = report.clone();
+        self = self.check(report.failures.is_empty() && report.findings.is_empty() && report.warnings.is_empty(), "");
+        report.environments.retain(|environment| environments.contains(&environment.name.as_str()));
+        self.report = Some(report);
+        self
+    }
+
+    /// Checks that a tag was refused with a reason that has these words, and tells the reason.
+    pub fn refused(mut self, environment: Option<&EnvironmentReport>, policy: &str, tag: &str, words: &str) -> Self {
+        let policies = environment.map_or(&[][..], |environment| &environment.policies);
+        let rows = policies.iter().filter(|row| row.name.to_string() == policy).flat_map(|row| &row.refused);
+        let reason = rows.filter(|row| row.tag == tag).map(|row| row.reason.clone()).next();
+        let place = environment.map_or("", |environment| environment.name.as_str());
+        match reason {
+            Some(reason) if reason.contains(words) => self = self.check(true, format!("{place} does not get {tag}: it {reason}")),
+            other => self = self.check(false, format!("{place} refuses {tag} because it {words} (the reason is {other:?})")),
+        }
+        self
+    }
+
+    /// Checks what is told: the demo is its own test. An empty text is checked and not told.
+    pub fn check(mut self, is_true: bool, what: impl Into<String>) -> Self {
+        let what = what.into();
+        if !is_true {
+            let what = if what.is_empty() { "nothing goes wrong at the servers or in the files".to_owned() } else { what };
+            self.untrue.get_or_insert(what);
+        } else if !what.is_empty() {
+            self.checked.push(what);
+        }
+        self
+    }
+}
+
+/// Tells steps on a screen, or collects them for JSON.
+pub struct Teller<'s> {
+    screen: &'s mut Screen,
+    steps: Vec<Value>,
+}
+
+impl<'s> Teller<'s> {
+    /// Tells on `screen`.
+    pub fn new(screen: &'s mut Screen) -> Self {
+        Self { screen, steps: Vec::new() }
+    }
+
+    /// Text between the steps; JSON has none of it.
+    pub fn say(&mut self, text: &str) -> Result<(), End> {
+        if self.screen.is_json() || self.screen.offer(text) { Ok(()) } else { Err(End::Closed) }
+    }
+
+    /// Tells a step.
+    ///
+    /// # Errors
+    /// If it is untrue, after it was told; or nobody reads any more.
+    pub fn tell(&mut self, step: Step) -> Result<(), End> {
+        let number = self.steps.len() + 1;
+        let text = self.render(number, &step);
+        let said = self.say(&text);
+        let Step { title, time, text, command, report, diff: _, printed, checked, untrue } = step;
+        self.steps.push(json!({
+            "step": number, "title": title, "time": time, "text": text, "command": command, "report": report, "printed": printed,
+            "checked": checked, "failed": untrue,
+        }));
+        if let Some(untrue) = untrue {
+            let error = anyhow::anyhow!("step {number} ({title}) did not happen as told; untrue is: {untrue}");
+            let hint =
+                Some("This is a defect of tagboat, or something on this machine came between the demo and its own servers.".to_owned());
+            return Err(End::Failed(Failure { exit: Exit::Partly, error, hint }));
+        }
+        said
+    }
+
+    /// The steps told so far.
+    pub fn into_steps(self) -> Vec<Value> {
+        self.steps
+    }
+
+    fn render(&self, number: usize, step: &Step) -> String {
+        let (output, color) = self.screen.form();
+        let mut page = Screen::collecting(output, color);
+        let time = step.time.map_or(String::new(), |time| time.strftime("%a %e %b, %H:%M").to_string());
+        let heading = format!("{number}. {}", step.title);
+        let gap = WIDTH.saturating_sub(heading.chars().count() + time.len()).max(2);
+        let time = if time.is_empty() { time } else { " ".repeat(gap) + &page.paint(Color::Dim, time) };
+        page.line(format_args!("\n{}{time}", page.paint(Color::Bold, &heading)));
+        for line in &step.text {
+            page.line(line);
+        }
+        if let Some(command) = step.command {
+            page.line(page.paint(Color::Cyan, format_args!("$ {command}")));
+        }
+        if let Some(report) = &step.report {
+            show::report(report, step.diff, &mut page);
+            let pushed = report.environments.iter().flat_map(|environment| &environment.commits).filter(|commit| commit.id.is_some());
+            for commit in pushed.filter(|_| !step.diff) {
+                let id = commit.id.as_deref().unwrap_or_default();
+                page.line(page.paint(Color::Cyan, format_args!("$ git show {}", &id[..id.len().min(7)])));
+                for line in commit.message.trim_end().lines() {
+                    page.line(format_args!("    {line}").to_string().trim_end());
+                }
+                for file in &commit.files {
+                    show::diff(&file.path, &file.before, &file.after, &mut page);
+                }
+            }
+        }
+        for line in &step.printed {
+            page.line(line);
+        }
+        for checked in &step.checked {
+            page.line(format_args!("{} {checked}", page.paint(Color::Green, "✓")));
+        }
+        if let Some(untrue) = &step.untrue {
+            page.line(format_args!("{} {untrue}", page.paint(Color::Red, "✗")));
+        }
+        let kept = page.into_kept();
+        (kept.out + &kept.err).lines().map(|line| wrapped(line) + "\n").collect()
+    }
+}
+
+/// A line of more than [`WIDTH`] columns, broken at its blanks; what follows is indented. Colours take no columns.
+fn wrapped(line: &str) -> String {
+    let indent = line.len() - line.trim_start().len() + 4;
+    let (mut out, mut column, mut colored) = (String::new(), 0, false);
+    for word in line.split_inclusive(' ') {
+        let mut width = 0;
+        for c in word.trim_end().chars() {
+            match (colored, c) {
+                (false, '\x1b') => colored = true,
+                (true, 'm') => colored = false,
+                (true, _) => {}
+                (false, _) => width += 1,
+            }
+        }
+        if column + width > WIDTH && column > indent {
+            out.truncate(out.trim_end().len());
+            out.push('\n');
+            out.push_str(&" ".repeat(indent));
+            column = indent;
+        }
+        out.push_str(word);
+        column += width + (word.len() - word.trim_end().len());
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn long_lines_break_at_blanks_and_colours_take_no_columns() {
+        let words = ["  word".to_owned()].into_iter().chain((0..40).map(|n| format!("w{n}"))).collect::<Vec<_>>().join(" ");
+        let lines: Vec<String> = wrapped(&words).lines().map(str::to_owned).collect();
+        assert!(lines.len() == 2 && lines.iter().all(|line| line.chars().count() <= WIDTH), "{lines:?}");
+        assert!(lines[1].starts_with("      w"), "{lines:?}");
+        assert_eq!(lines.iter().map(|line| line.trim()).collect::<Vec<_>>().join(" "), words.trim());
+        let colored = format!("\x1b[32m{}\x1b[0m", "x ".repeat(WIDTH / 2 - 1));
+        assert_eq!(wrapped(&colored), colored);
+        assert_eq!(wrapped(&"y".repeat(200)), "y".repeat(200), "a word is not broken");
+    }
+}

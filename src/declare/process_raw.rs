@@ -1,0 +1,206 @@
+//! The shape of the process file as it is written, for serde and for the JSON schema.
+
+use super::process::SecretSource;
+use schemars::JsonSchema;
+use serde::Deserialize;
+use std::path::PathBuf;
+
+/// How tagboat reaches things and who may use them.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Process {
+    /// The config repositories.
+    #[schemars(length(min = 1))]
+    pub repositories: Vec<Repository>,
+    /// The registries that need more than anonymous HTTPS.
+    #[serde(default)]
+    pub registries: Vec<Registry>,
+    /// The clusters Applications may name.
+    #[serde(default)]
+    pub clusters: Vec<Cluster>,
+    /// The HTTP server.
+    pub server: Option<Server>,
+    /// The folder of caches.
+    pub store: Option<PathBuf>,
+    /// Where outcomes are told.
+    #[serde(default)]
+    pub notifications: Vec<Notification>,
+}
+
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Repository {
+    /// A name for texts; the last part of the URL if none is written.
+    pub name: Option<String>,
+    /// https://…, ssh://…, git@host:path or file://…, without user and password.
+    pub url: String,
+    /// The branch to read and write: "main" if none is written.
+    pub branch: Option<String>,
+    /// The folder of declarations; everywhere if none is written.
+    pub policies: Option<String>,
+    /// Whose name the commits carry.
+    pub author: Option<Author>,
+    /// The SSH key that signs commits.
+    pub signing_key: Option<SigningKey>,
+    /// User name and password for https.
+    pub basic: Option<Basic>,
+    /// A token for https.
+    pub token: Option<SecretSource>,
+    /// Files for ssh.
+    pub ssh: Option<Ssh>,
+    /// PEM file of further certificate authorities.
+    pub ca_file: Option<PathBuf>,
+    /// A proxy, as "http://proxy:3128".
+    pub proxy: Option<String>,
+    /// How often to look for new commits: "1m" if nothing is written.
+    pub interval: Option<String>,
+    /// The commit message as a Jinja template.
+    pub message: Option<String>,
+    /// The forge that opens requests.
+    pub forge: Option<Forge>,
+}
+
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Author {
+    /// The name.
+    pub name: String,
+    /// The e-mail address.
+    pub email: String,
+}
+
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct SigningKey {
+    /// The private key in OpenSSH form.
+    pub key: SecretSource,
+    /// Its passphrase.
+    pub passphrase: Option<SecretSource>,
+}
+
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Basic {
+    /// The user.
+    pub username: String,
+    /// The password.
+    pub password: SecretSource,
+}
+
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Ssh {
+    /// The private key.
+    pub identity: Option<PathBuf>,
+    /// The keys of known hosts.
+    pub known_hosts: Option<PathBuf>,
+}
+
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[allow(dead_code, reason = "checked now, used by pull requests")]
+pub struct Forge {
+    /// github, gitlab or gitea.
+    pub kind: ForgeKind,
+    /// The address of its API, where it is not the public one.
+    pub url: Option<String>,
+    /// A token.
+    pub token: Option<SecretSource>,
+    /// A GitHub App instead of a token.
+    pub app: Option<App>,
+}
+
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum ForgeKind {
+    Github,
+    Gitlab,
+    Gitea,
+}
+
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[allow(dead_code, reason = "checked now, used by pull requests")]
+pub struct App {
+    /// The id of the App.
+    pub id: u64,
+    /// The id of its installation.
+    pub installation: u64,
+    /// The private key, PEM.
+    pub key: SecretSource,
+}
+
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Registry {
+    /// Host, or host and beginning of the path: "ghcr.io/acme". The longest that fits counts.
+    pub prefix: String,
+    /// How it is convinced; nothing means anonymous.
+    pub credentials: Option<Credentials>,
+    /// Speak plain HTTP.
+    #[serde(default)]
+    pub insecure: bool,
+    /// PEM file of further certificate authorities.
+    pub ca_file: Option<PathBuf>,
+    /// A proxy.
+    pub proxy: Option<String>,
+    /// The most requests a second.
+    #[schemars(range(min = 1))]
+    pub requests_per_second: Option<u32>,
+    /// The most requests in flight.
+    #[schemars(range(min = 1, max = 64))]
+    pub concurrency: Option<u32>,
+    /// The config repositories whose policies may use it.
+    #[serde(default)]
+    pub repositories: Vec<String>,
+    /// Let the registry's push time count for minimumAge.
+    #[serde(default)]
+    pub push_time: bool,
+}
+
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Credentials {
+    /// User name and password.
+    pub basic: Option<Basic>,
+    /// A bearer token.
+    pub token: Option<SecretSource>,
+    /// A docker config.json.
+    pub docker_config: Option<PathBuf>,
+    /// A credential helper, as "ecr-login" for the program docker-credential-ecr-login.
+    pub helper: Option<String>,
+}
+
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Cluster {
+    /// The name Applications use.
+    pub name: String,
+    /// A kubeconfig file.
+    pub kubeconfig: Option<PathBuf>,
+    /// A context of it.
+    pub context: Option<String>,
+    /// Use the service account tagboat runs as.
+    #[serde(default)]
+    pub in_cluster: bool,
+    /// The config repositories that may deploy to it.
+    #[serde(default)]
+    pub repositories: Vec<String>,
+}
+
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Server {
+    /// Address and port: "127.0.0.1:8080" if nothing is written.
+    pub listen: Option<String>,
+}
+
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[allow(dead_code, reason = "checked now, used by notifications")]
+pub struct Notification {
+    /// A name for texts.
+    pub name: String,
+    /// The URL a JSON event is posted to.
+    pub webhook: SecretSource,
+}

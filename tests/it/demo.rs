@@ -1,0 +1,184 @@
+//! `tagboat demo`, as a stranger runs it: no git, no configuration, an empty environment.
+
+use std::{
+    fs,
+    io::{BufRead, BufReader, Read},
+    path::Path,
+    process::{Child, Command, Stdio},
+    sync::mpsc,
+    time::{Duration, Instant},
+};
+
+/// What the machine needs at most, tests beside it included; the demo itself takes about a second.
+const BOUND: Duration = Duration::from_secs(60);
+
+/// The demo with nothing in its environment but a folder for temporary files.
+fn demo(temporary: &Path, arguments: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_tagboat"));
+    command.arg("demo").args(arguments).env_clear().env("TMPDIR", temporary).env("PATH", temporary).current_dir(temporary);
+    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    command
+}
+
+fn is_empty(folder: &Path) -> bool {
+    fs::read_dir(folder).unwrap().next().is_none()
+}
+
+/// Waits for the end of a process, with a bound.
+fn end(child: &mut Child) -> Option<i32> {
+    let begun = Instant::now();
+    loop {
+        if let Some(status) = child.try_wait().unwrap() {
+            return status.code();
+        }
+        if begun.elapsed() > BOUND {
+            child.kill().unwrap();
+            panic!("it did not end within {BOUND:?}");
+        }
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
+/// Sends SIGINT, as Ctrl-C does.
+fn interrupt(child: &Child) {
+    let sent = Command::new("/bin/kill").args(["-INT", &child.id().to_string()]).status().unwrap();
+    assert!(sent.success());
+}
+
+#[test]
+fn the_whole_story_happens_as_told() {
+    let temporary = tempfile::tempdir().unwrap();
+    let output = demo(temporary.path(), &[]).output().unwrap();
+    let (text, complaints) = (String::from_utf8(output.stdout).unwrap(), String::from_utf8(output.stderr).unwrap());
+    assert_eq!((output.status.code(), complaints.as_str()), (Some(0), ""), "{text}");
+    for line in [
+        "$ tagboat plan",
+        "✓ nothing was written anywhere",
+        "    dev: web 1.4.0 → 1.4.1",
+        "    Tagboat-Update: dev",
+        "✓ not a byte but the tag has changed",
+        "✓ dev does not get 1.6.0-rc.1: it is a pre-release, which the range \">=1.4.0 <2.0.0\" does",
+        "✓ dev does not get 2.0.0: it is outside the range \">=1.4.0 <2.0.0\"",
+        "✓ prod does not get 1.5.0: it was first seen",
+        "✓ prod does not get 1.5.0: it is held: Ada went back from 1.5.0 to 1.4.1",
+        "✓ prod waits until 09:00",
+        "✓ prod has 1.5.1; 1.5.0 has never come back",
+        "Everything happened as told",
+    ] {
+        assert!(text.lines().any(|told| told.starts_with(line)), "{line:?} is missing in\n{text}");
+    }
+    let long: Vec<&str> = text.lines().filter(|line| line.chars().count() > 100).collect();
+    assert!(long.is_empty(), "too wide: {long:#?}");
+    assert!(!text.contains('\x1b') && !text.contains('✗'), "colour only on a terminal");
+    assert!(is_empty(temporary.path()), "something is left");
+}
+
+#[test]
+fn as_json_it_is_one_value_with_every_step() {
+    let temporary = tempfile::tempdir().unwrap();
+    let output = demo(temporary.path(), &["-o", "json"]).output().unwrap();
+    assert_eq!(output.status.code(), Some(0));
+    let told: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    let steps = told["steps"].as_array().unwrap();
+    assert_eq!((steps.len(), &told["kept"]), (12, &serde_json::Value::Null));
+    assert!(steps.iter().enumerate().all(|(index, step)| step["step"] == index + 1 && step["failed"].is_null()));
+    let commits = |step: &serde_json::Value| {
+        step["report"]["environments"]
+            .as_array()
+            .into_iter()
+            .flatten()
+            .flat_map(|environment| environment["commits"].as_array().cloned().unwrap_or_default())
+            .filter(|commit| commit["id"].is_string())
+            .count()
+    };
+    assert_eq!(steps.iter().map(commits).sum::<usize>(), 6);
+    assert!(is_empty(temporary.path()));
+}
+
+#[test]
+fn a_proxy_of_the_environment_does_not_come_between() {
+    let temporary = tempfile::tempdir().unwrap();
+    // Port 1 of this machine: whoever uses this proxy gets nowhere.
+    let proxies = ["http_proxy", "HTTP_PROXY", "https_proxy", "HTTPS_PROXY", "all_proxy", "ALL_PROXY"];
+    let output = demo(temporary.path(), &[]).envs(proxies.map(|name| (name, "http://127.0.0.1:1"))).output().unwrap();
+    assert_eq!(output.status.code(), Some(0), "{}", String::from_utf8_lossy(&output.stderr));
+}
+
+#[test]
+fn a_reader_that_goes_away_leaves_nothing_behind() {
+    let temporary = tempfile::tempdir().unwrap();
+    let mut child = demo(temporary.path(), &[]).spawn().unwrap();
+    drop(child.stdout.take());
+    assert_eq!(end(&mut child), Some(0));
+    assert!(is_empty(temporary.path()));
+}
+
+#[test]
+fn kept_it_answers_until_it_is_interrupted() {
+    let temporary = tempfile::tempdir().unwrap();
+    let mut child = demo(temporary.path(), &["--keep"]).spawn().unwrap();
+    let (send, lines) = mpsc::channel();
+    let out = BufReader::new(child.stdout.take().unwrap());
+    let reader = std::thread::spawn(move || out.lines().map_while(Result::ok).for_each(|line| drop(send.send(line))));
+    let mut text = Vec::new();
+    while !text.last().is_some_and(|line: &String| line.starts_with("Ctrl-C ends")) {
+        text.push(lines.recv_timeout(BOUND).unwrap_or_else(|_| panic!("no guide in {text:#?}")));
+    }
+    let command = |start: &str| {
+        let guide = text.iter().skip_while(|line| !line.starts_with("The servers keep running"));
+        let found = guide.filter_map(|line| line.split_once(start)).map(|(_, rest)| rest).next();
+        found.unwrap_or_else(|| panic!("no {start:?} in {text:#?}")).to_owned()
+    };
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let client = reqwest::blocking::Client::builder().no_proxy().timeout(BOUND).build().unwrap();
+    let get = |url: &str| {
+        let answer = client.get(url).send().unwrap();
+        assert!(answer.status().is_success(), "{url}: {}", answer.status());
+        answer.text().unwrap()
+    };
+    assert!(get(&format!("{}/info/refs?service=git-upload-pack", command("git clone "))).contains("refs/heads/main"));
+    assert!(get(&command("curl ")).contains("1.5.2"));
+
+    // What the guide says, in another process: the plan has the tag that was published last, the pass writes it.
+    let other = |arguments: &str| {
+        let output = Command::new(env!("CARGO_BIN_EXE_tagboat")).args(arguments.split(' ')).env_clear().output().unwrap();
+        assert_eq!(output.status.code(), Some(0), "{}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8(output.stdout).unwrap()
+    };
+    let (plan, once) = (format!("plan {}", command("tagboat plan ")), format!("run --once {}", command("tagboat run --once ")));
+    assert!(other(&plan).contains("dev: web 1.5.1 → 1.5.2"));
+    assert!(other(&once).contains("dev: committed"));
+    assert!(other(&plan).contains("nothing to change"));
+
+    // The daemon of the guide logs without colours where nobody looks, and ends when it is asked to.
+    let mut daemon = Command::new(env!("CARGO_BIN_EXE_tagboat"));
+    let daemon = daemon.args(once.replace("--once ", "").split(' ')).env_clear().stdin(Stdio::null()).stderr(Stdio::piped());
+    let mut daemon = daemon.spawn().unwrap();
+    let mut log = BufReader::new(daemon.stderr.take().unwrap());
+    let mut line = String::new();
+    log.read_line(&mut line).unwrap();
+    assert!(line.contains("runs") && !line.contains('\x1b'), "{line:?}");
+    interrupt(&daemon);
+    log.read_to_string(&mut line).unwrap();
+    assert_eq!(end(&mut daemon), Some(0), "{line}");
+
+    interrupt(&child);
+    assert_eq!(end(&mut child), Some(0));
+    reader.join().unwrap();
+    assert!(is_empty(temporary.path()), "something is left");
+}
+
+#[test]
+fn interrupted_in_the_middle_it_leaves_nothing_behind() {
+    let temporary = tempfile::tempdir().unwrap();
+    let mut child = demo(temporary.path(), &[]).spawn().unwrap();
+    let mut out = child.stdout.take().unwrap();
+    // The first line is printed before the servers start, so this is the middle or, on a machine in a hurry, the end.
+    out.read_exact(&mut [0]).unwrap();
+    interrupt(&child);
+    let drained = std::thread::spawn(move || out.read_to_end(&mut Vec::new()).unwrap());
+    let code = end(&mut child);
+    drained.join().unwrap();
+    assert!(matches!(code, Some(0 | 4)), "{code:?}");
+    assert!(is_empty(temporary.path()));
+}

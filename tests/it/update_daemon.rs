@@ -1,0 +1,243 @@
+//! `tagboat run` as a process: timers, questions over its socket, logs, and the end.
+
+use super::update_support::{Fleet, Setup, deployment, env, hold, reply, semver, wait};
+use jiff::Timestamp;
+use std::{
+    path::PathBuf,
+    process::{Child, ExitStatus},
+    time::{Duration, Instant},
+};
+use tagboat::update::{Mode, State};
+
+const FILE: &str = "envs/dev/a.yaml";
+const PASSWORD: &str = "korrekt-pferd-7!";
+const EVERY_SECOND: Setup = Setup { registry: "", repository: "    interval: 1s\n", account: None };
+
+/// A running daemon; it is killed with the value.
+struct Daemon {
+    child: Child,
+    log: PathBuf,
+}
+
+impl Daemon {
+    fn start(fleet: &Fleet, level: &str) -> Self {
+        let log = fleet.dir.path().join("log");
+        let mut command = fleet.tagboat_std(&["run", "--log-format", "json", "--log", level]);
+        command.env("PASSWORD", PASSWORD);
+        let child = command.stdout(std::process::Stdio::null()).stderr(std::fs::File::create(&log).unwrap()).spawn().unwrap();
+        let daemon = Self { child, log };
+        wait("the daemon", || daemon.text().contains("runs").then_some(()));
+        daemon
+    }
+
+    fn text(&self) -> String {
+        std::fs::read_to_string(&self.log).unwrap()
+    }
+
+    /// Every line of the log; each must be JSON.
+    fn lines(&self) -> Vec<serde_json::Value> {
+        let text = self.text();
+        text.lines().map(|line| serde_json::from_str(line).unwrap_or_else(|error| panic!("{error}: {line}"))).collect()
+    }
+
+    fn terminate(&self) {
+        let sent = std::process::Command::new("/bin/sh").args(["-c", &format!("kill -TERM {}", self.child.id())]).status().unwrap();
+        assert!(sent.success());
+    }
+
+    fn ended(&mut self) -> ExitStatus {
+        wait("the end", || self.child.try_wait().unwrap())
+    }
+}
+
+impl Drop for Daemon {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+fn declared(interval: &str) -> String {
+    semver("web", "1.x", &format!("  interval: {interval}\n")) + &env("dev", "")
+}
+
+fn fleet(interval: &str, setup: &Setup) -> Fleet {
+    let fleet = Fleet::with(&[("p.yaml", &declared(interval)), (FILE, &deployment(&["web:1.0.0", "db:1.0.0"]))], setup);
+    fleet.publish("team/web", &["1.0.0", "1.1.0"]);
+    fleet.publish("team/db", &["1.0.0", "1.1.0"]);
+    fleet
+}
+
+fn until(fleet: &Fleet, images: &[&str]) {
+    wait(&format!("{images:?}"), || (fleet.text(FILE) == deployment(images)).then_some(()));
+}
+
+#[test]
+fn new_tags_and_new_policies_arrive_and_nothing_else_happens() {
+    let fleet = fleet("1s", &EVERY_SECOND);
+    let mut daemon = Daemon::start(&fleet, "info");
+    until(&fleet, &["web:1.1.0", "db:1.0.0"]);
+    fleet.publish("team/web", &["1.2.0"]);
+    until(&fleet, &["web:1.2.0", "db:1.0.0"]);
+    fleet.person(&[("q.yaml", &semver("db", "1.x", ""))], "a policy");
+    until(&fleet, &["web:1.2.0", "db:1.1.0"]);
+    let commits = fleet.log().len();
+    fleet.git.take();
+    wait("more passes", || (fleet.git.take().len() >= 2).then_some(()));
+    assert_eq!((commits, fleet.log().len()), (5, 5));
+    daemon.terminate();
+    assert!(daemon.ended().success());
+    let lines = daemon.lines();
+    let said = |word: &str| lines.iter().any(|line| line["message"].as_str().is_some_and(|message| message.contains(word)));
+    for word in ["dev: web 1.0.0 → 1.1.0", "dev: web 1.1.0 → 1.2.0", "dev: db 1.0.0 → 1.1.0", "SIGTERM", "stopped"] {
+        assert!(said(word), "{word}: {lines:#?}");
+    }
+    assert!(lines.iter().all(|line| line["level"].is_string() && line["timestamp"].is_string()));
+    assert!(!fleet.dir.path().join("store/tagboat.sock").exists());
+}
+
+#[test]
+fn a_running_daemon_answers_as_the_commands_do_without_one() {
+    let fleet = fleet("1h", &EVERY_SECOND);
+    let daemon = Daemon::start(&fleet, "info");
+    until(&fleet, &["web:1.1.0", "db:1.0.0"]);
+    fleet.person_at(Timestamp::now(), &[(FILE, &deployment(&["web:1.0.0", "db:1.0.0"]))], "back");
+    let questions: [&[&str]; 7] = [
+        &["plan"],
+        &["plan", "-o", "json"],
+        &["plan", "--check"],
+        &["explain", "default:web"],
+        &["explain", "default/web", "-o", "json"],
+        &["holds"],
+        &["explain", "default/nothing"],
+    ];
+    let ask = |question: &[&str]| {
+        let mut output = fleet.tagboat(question).assert().get_output().clone();
+        if question.contains(&"json") && question.contains(&"plan") {
+            // A daemon may share requests with its own passes.
+            let mut value: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+            value[0]["requests"].take();
+            output.stdout = value.to_string().into_bytes();
+        }
+        (output.status.code(), String::from_utf8(output.stdout).unwrap(), String::from_utf8(output.stderr).unwrap())
+    };
+    let running: Vec<_> = questions.iter().map(|question| ask(question)).collect();
+    // The store is the daemon's: who did not ask it would be refused.
+    assert_eq!(fleet.tagboat(&["run", "--once"]).assert().get_output().status.code(), Some(3), "{}", daemon.text());
+    drop(daemon);
+    for (question, running) in questions.iter().zip(running) {
+        assert_eq!(running, ask(question), "{question:?}");
+        assert!(running.0 == Some(if question.contains(&"default/nothing") { 2 } else { 0 }), "{question:?}: {running:?}");
+    }
+    assert!(ask(&["holds"]).1.contains("1.1.0"));
+}
+
+#[test]
+fn sigterm_during_a_push_ends_after_it() {
+    for before in [true, false] {
+        let fleet = fleet("1s", &EVERY_SECOND);
+        let (came, release) = hold(&fleet.git, "POST /fleet.git/git-receive-pack", before);
+        let mut daemon = Daemon::start(&fleet, "info");
+        came.recv_timeout(Duration::from_secs(30)).unwrap();
+        daemon.terminate();
+        wait("the signal", || daemon.text().contains("SIGTERM").then_some(()));
+        assert!(daemon.child.try_wait().unwrap().is_none(), "it waits for the answer");
+        drop(release);
+        assert!(daemon.ended().success());
+        assert_eq!(fleet.subjects()[1..], ["dev: web 1.0.0 → 1.1.0"]);
+        assert!(daemon.text().contains("dev: web 1.0.0 → 1.1.0"), "what was pushed is told: {}", daemon.text());
+        assert!(daemon.text().trim_end().ends_with("stopped\"}"), "{}", daemon.text());
+    }
+}
+
+#[test]
+fn sigterm_while_a_registry_is_silent_does_not_wait_for_it() {
+    let fleet = fleet("1s", &EVERY_SECOND);
+    let (came, release) = hold(&fleet.images, "/tags/list", true);
+    let mut daemon = Daemon::start(&fleet, "info");
+    came.recv_timeout(Duration::from_secs(30)).unwrap();
+    let started = Instant::now();
+    daemon.terminate();
+    assert!(daemon.ended().success());
+    assert!(started.elapsed() < Duration::from_secs(10));
+    drop(release);
+}
+
+#[test]
+fn a_scan_that_failed_is_made_again_when_the_registry_says() {
+    let fleet = fleet("1h", &EVERY_SECOND);
+    // Another process has scanned two hours ago; since then there is a new tag.
+    let before = Timestamp::now().checked_sub(jiff::SignedDuration::from_hours(2)).unwrap();
+    assert_eq!(fleet.pass_of(&fleet.engine(), Mode::Write, before).environments[0].state, State::Committed);
+    fleet.publish("team/web", &["1.2.0"]);
+    fleet.images.take();
+    fleet.images.once("/tags/list", reply(429, &[("retry-after", "2")], ""));
+    let started = Instant::now();
+    let daemon = Daemon::start(&fleet, "info");
+    until(&fleet, &["web:1.2.0", "db:1.0.0"]);
+    assert!(started.elapsed() >= Duration::from_secs(2), "not before the time it named");
+    assert_eq!(fleet.images.take().iter().filter(|line| line.contains("/team/web/tags/list")).count(), 2, "{}", daemon.text());
+}
+
+#[test]
+fn a_registry_in_trouble_does_not_slow_the_others_down() {
+    let fleet = fleet("1s", &EVERY_SECOND);
+    fleet.person(&[("q.yaml", &semver("db", "1.x", "  interval: 1s\n"))], "db");
+    fleet.images.rule(|line| if line.contains("/team/db/") { reply(404, &[], "") } else { super::update_support::Act::Pass });
+    let daemon = Daemon::start(&fleet, "info");
+    until(&fleet, &["web:1.1.0", "db:1.0.0"]);
+    fleet.publish("team/web", &["1.2.0"]);
+    let started = Instant::now();
+    until(&fleet, &["web:1.2.0", "db:1.0.0"]);
+    assert!(started.elapsed() < Duration::from_secs(8), "the back-off is of the one in trouble alone");
+    let asked = fleet.images.take().iter().filter(|line| line.contains("/team/db/tags/list")).count();
+    assert!(asked <= 2, "{asked}: {}", daemon.text());
+}
+
+#[test]
+fn no_secret_is_in_any_output() {
+    let setup = Setup {
+        registry: "    credentials: {basic: {username: bot, password: {env: PASSWORD}}}\n",
+        repository: "    interval: 1s\n    basic: {username: bot, password: {env: PASSWORD}}\n",
+        account: Some(("bot", PASSWORD)),
+    };
+    let fleet = fleet("1s", &setup);
+    let mut outputs = Vec::new();
+    let mut run = |fleet: &Fleet, arguments: &[&str], password: Option<&str>| {
+        let mut command = fleet.tagboat(arguments);
+        if let Some(password) = password {
+            command.env("PASSWORD", password);
+        }
+        let output = command.assert().get_output().clone();
+        outputs.push([output.stdout, output.stderr].map(|bytes| String::from_utf8(bytes).unwrap()).concat());
+        output.status.code()
+    };
+    assert_eq!(run(&fleet, &["plan"], None), Some(2), "a missing variable is named");
+    assert_eq!(run(&fleet, &["plan", "-o", "json"], Some(PASSWORD)), Some(0));
+    assert_eq!(run(&fleet, &["plan"], Some(&format!("{PASSWORD}x"))), Some(3));
+    let mut daemon = Daemon::start(&fleet, "trace");
+    until(&fleet, &["web:1.1.0", "db:1.0.0"]);
+    fleet.images.rule(|_| reply(401, &[("www-authenticate", "Basic realm=\"x\"")], ""));
+    run(&fleet, &["plan"], Some(PASSWORD));
+    fleet.images.open();
+    run(&fleet, &["explain", "default/web"], Some(PASSWORD));
+    daemon.terminate();
+    assert!(daemon.ended().success());
+    fleet.git.rule(|_| reply(500, &[], "oops"));
+    run(&fleet, &["run", "--once"], Some(PASSWORD));
+    assert!(outputs[0].contains("PASSWORD"), "{outputs:#?}");
+    outputs.push(daemon.text());
+    let encoded = base64::Engine::encode(&base64::engine::general_purpose::STANDARD, format!("bot:{PASSWORD}"));
+    let mut folders = vec![fleet.dir.path().to_owned()];
+    while let Some(folder) = folders.pop() {
+        for entry in std::fs::read_dir(folder).unwrap().flatten() {
+            match entry.file_type().unwrap().is_dir() {
+                true => folders.push(entry.path()),
+                false => outputs.push(String::from_utf8_lossy(&std::fs::read(entry.path()).unwrap()).into_owned()),
+            }
+        }
+    }
+    for output in &outputs {
+        assert!(!output.contains(PASSWORD) && !output.contains(&encoded), "{output}");
+    }
+}

@@ -1,0 +1,196 @@
+//! Holds after reverts, by whole passes over real histories.
+
+use super::update_support::{Fleet, deployment, env, environment, hours, now, policy, semver};
+use jiff::Timestamp;
+use tagboat::{
+    sandbox::registry::Image,
+    update::{Report, State},
+};
+
+const FILE: &str = "envs/dev/a.yaml";
+
+fn fleet(declared: &str, image: &str) -> Fleet {
+    Fleet::new(&[("p.yaml", &(declared.to_owned() + &env("dev", "") + &env("prod", ""))), (FILE, &deployment(&[image]))])
+}
+
+fn state(report: &Report) -> State {
+    assert!(report.failures.is_empty(), "{report:#?}");
+    environment(report, "dev").state
+}
+
+/// A fleet that was updated from 1.0.0 to 1.1.0 and then, by a person, back.
+fn reverted() -> Fleet {
+    reverted_at(now())
+}
+
+fn reverted_at(time: Timestamp) -> Fleet {
+    let fleet = fleet(&semver("web", "1.x", ""), "web:1.0.0");
+    fleet.publish("team/web", &["1.0.0", "1.1.0"]);
+    assert_eq!(state(&fleet.pass(now())), State::Committed);
+    fleet.person_at(time, &[(FILE, &deployment(&["web:1.0.0"]))], "Revert \"dev: web 1.0.0 → 1.1.0\"");
+    fleet
+}
+
+#[test]
+fn a_version_that_was_taken_back_is_held_until_something_newer_comes() {
+    let fleet = reverted();
+    for n in 0..2 {
+        let report = fleet.pass(hours(n));
+        assert_eq!(state(&report), State::UpToDate);
+        let row = policy(&report, "dev", "default/web");
+        assert!(row.held.len() == 1 && row.held[0].starts_with("1.1.0: Ann went back from 1.1.0 to 1.0.0 in "), "{row:#?}");
+        assert!(row.refused.iter().any(|refused| refused.tag == "1.1.0" && refused.reason.contains("Ann")), "{row:#?}");
+    }
+    // Something between is not enough, something beyond is.
+    fleet.publish("team/web", &["1.0.5"]);
+    assert_eq!(state(&fleet.pass(hours(3))), State::UpToDate, "versions up to the held one are held");
+    fleet.publish("team/web", &["1.1.1"]);
+    assert_eq!(state(&fleet.pass(hours(4))), State::Committed);
+    assert_eq!(fleet.text(FILE), deployment(&["web:1.1.1"]));
+    fleet.publish("team/web", &["1.2.0"]);
+    let report = fleet.pass(hours(5));
+    assert!(state(&report) == State::Committed && policy(&report, "dev", "default/web").held.is_empty(), "{report:#?}");
+}
+
+#[test]
+fn a_merge_of_a_revert_holds_like_the_revert() {
+    let fleet = fleet(&semver("web", "1.x", ""), "web:1.0.0");
+    fleet.publish("team/web", &["1.0.0", "1.1.0"]);
+    fleet.good_pass_but_findings(now());
+    fleet.merge(&[(FILE, &deployment(&["web:1.0.0"]))], "Merge branch 'back'");
+    assert_eq!(state(&fleet.pass(hours(1))), State::UpToDate);
+    assert_eq!(fleet.text(FILE), deployment(&["web:1.0.0"]));
+}
+
+#[test]
+fn a_lowering_by_the_bot_itself_holds_nothing() {
+    let fleet = fleet(&semver("web", "1.x", ""), "web:1.0.0");
+    fleet.publish("team/web", &["1.0.0", "1.1.0"]);
+    fleet.good_pass_but_findings(now());
+    // As `allowDowngrade` would have written it.
+    fleet.person(&[(FILE, &deployment(&["web:1.0.0"]))], "dev: web 1.1.0 → 1.0.0\n\nTagboat-Update: dev");
+    assert_eq!(state(&fleet.pass(hours(1))), State::Committed);
+    assert_eq!(fleet.text(FILE), deployment(&["web:1.1.0"]));
+}
+
+#[test]
+fn a_hold_is_of_one_environment() {
+    let fleet = reverted();
+    fleet.person(&[("envs/prod/a.yaml", &deployment(&["web:1.0.0"]))], "prod");
+    let report = fleet.pass(hours(1));
+    assert_eq!((state(&report), environment(&report, "prod").state), (State::UpToDate, State::Committed));
+}
+
+#[test]
+fn a_person_who_brings_it_back_lifts_the_hold() {
+    let fleet = reverted();
+    fleet.person(&[(FILE, &deployment(&["web:1.1.0"]))], "again");
+    fleet.person(&[(FILE, &deployment(&["web:1.1.0", "db:1"]))], "more");
+    let report = fleet.pass(hours(1));
+    assert_eq!((state(&report), policy(&report, "dev", "default/web").held.len()), (State::UpToDate, 0));
+}
+
+#[test]
+fn release_writes_the_held_version_once() {
+    let fleet = reverted_at(Timestamp::now());
+    let out = |arguments: &[&str], code: i32| {
+        let assert = fleet.tagboat(arguments).assert().code(code);
+        String::from_utf8(assert.get_output().stdout.clone()).unwrap()
+    };
+    let holds = out(&["holds"], 0);
+    assert!(holds.contains("default/web") && holds.contains("1.1.0") && holds.contains("Ann"), "{holds}");
+    let explained = out(&["explain", "default:web"], 0);
+    assert!(explained.contains("held      1.1.0: Ann went back"), "{explained}");
+    fleet.tagboat(&["release", "prod", "default/web"]).assert().code(2);
+    fleet.tagboat(&["release", "nowhere", "default/web"]).assert().code(2);
+    let released = out(&["release", "dev", "default/web"], 0);
+    assert!(released.starts_with("dev: default/web is back at 1.1.0 in "), "{released}");
+    assert_eq!(fleet.text(FILE), deployment(&["web:1.1.0"]));
+    let last = fleet.log().pop().unwrap();
+    assert!(last.message.contains("the hold of 1.1.0 is lifted") && last.message.contains("\nTagboat-Update: dev\n"), "{last:?}");
+    assert_eq!(out(&["release", "dev", "default/web"], 0), "default/web holds nothing in dev\n");
+    assert_eq!(fleet.log().len(), 4);
+    fleet.tagboat(&["run", "--once"]).assert().code(0);
+    assert_eq!(fleet.log().len(), 4);
+}
+
+#[test]
+fn a_revert_of_long_ago_holds_nothing() {
+    let fleet = reverted();
+    assert_eq!(state(&fleet.pass(hours(179 * 24))), State::UpToDate);
+    assert_eq!(state(&fleet.pass(hours(181 * 24))), State::Committed);
+}
+
+fn one(choice: &str, extra: &str) -> String {
+    format!(
+        "apiVersion: tagboat.dev/v1alpha1\nkind: ImagePolicy\nmetadata: {{name: web}}\nspec:\n  image: {{host}}/team/web\n  policy: {{{choice}}}\n{extra}---\n"
+    )
+}
+
+#[test]
+fn newest_holds_the_exact_value() {
+    let fleet = fleet(&one("newest: {}", ""), "web:a");
+    let at = |tag: &str, date: &str| {
+        fleet.image("team/web", tag, &Image { created: Some(date.parse().unwrap()), salt: tag.into(), ..Image::default() });
+    };
+    at("a", "2026-01-01T00:00:00Z");
+    at("b", "2026-02-01T00:00:00Z");
+    fleet.good_pass_but_findings(now());
+    assert_eq!(fleet.text(FILE), deployment(&["web:b"]));
+    fleet.person(&[(FILE, &deployment(&["web:a"]))], "back");
+    assert_eq!(state(&fleet.pass(hours(1))), State::UpToDate);
+    assert_eq!(fleet.text(FILE), deployment(&["web:a"]));
+    at("c", "2026-03-01T00:00:00Z");
+    assert_eq!(state(&fleet.pass(hours(2))), State::Committed);
+    assert_eq!(fleet.text(FILE), deployment(&["web:c"]));
+}
+
+#[test]
+fn newest_waits_for_its_age_beside_the_present_one() {
+    let fleet = fleet(&one("newest: {}", "  minimumAge: 72h\n"), "web:b");
+    let at = |tag: &str, date: &str| {
+        fleet.image("team/web", tag, &Image { created: Some(date.parse().unwrap()), salt: tag.into(), ..Image::default() });
+    };
+    at("a", "2026-01-01T00:00:00Z");
+    at("b", "2026-02-01T00:00:00Z");
+    at("c", "2026-03-01T00:00:00Z");
+    let report = fleet.pass(now());
+    assert_eq!((state(&report), fleet.text(FILE)), (State::UpToDate, deployment(&["web:b"])), "{report:#?}");
+    assert_eq!(policy(&report, "dev", "default/web").free_at, Some(hours(72)));
+    assert_eq!(state(&fleet.pass(hours(71))), State::UpToDate);
+    assert_eq!(state(&fleet.pass(hours(72))), State::Committed);
+    assert_eq!(fleet.text(FILE), deployment(&["web:c"]));
+}
+
+#[test]
+fn a_digest_policy_holds_the_exact_digest() {
+    let fleet = fleet(&one("digest: {tag: stable}", ""), "web:stable");
+    let publish = |salt: &str| fleet.image("team/web", "stable", &Image { salt: salt.into(), ..Image::default() });
+    let first = publish("1");
+    fleet.good_pass_but_findings(now());
+    publish("2");
+    fleet.good_pass_but_findings(hours(1));
+    let back = deployment(&[&format!("web:stable@{first}")]);
+    fleet.person(&[(FILE, &back)], "back");
+    assert_eq!(state(&fleet.pass(hours(2))), State::UpToDate);
+    assert_eq!(fleet.text(FILE), back);
+    let third = publish("3");
+    assert_eq!(state(&fleet.pass(hours(3))), State::Committed);
+    assert_eq!(fleet.text(FILE), deployment(&[&format!("web:stable@{third}")]));
+}
+
+#[test]
+fn a_digest_policy_waits_for_its_age() {
+    let fleet = fleet(&one("digest: {tag: stable}", "  minimumAge: 24h\n"), "web:stable");
+    let publish = |salt: &str| fleet.image("team/web", "stable", &Image { salt: salt.into(), ..Image::default() });
+    let first = publish("1");
+    let report = fleet.pass(now());
+    assert_eq!((state(&report), policy(&report, "dev", "default/web").free_at), (State::UpToDate, Some(hours(24))), "{report:#?}");
+    assert_eq!(state(&fleet.pass(hours(24))), State::Committed);
+    let pinned = deployment(&[&format!("web:stable@{first}")]);
+    let second = publish("2");
+    assert_eq!(state(&fleet.pass(hours(30))), State::UpToDate);
+    assert_eq!(fleet.text(FILE), pinned);
+    assert_eq!(state(&fleet.pass(hours(54))), State::Committed);
+    assert_eq!(fleet.text(FILE), deployment(&[&format!("web:stable@{second}")]));
+}

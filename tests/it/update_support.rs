@@ -1,0 +1,437 @@
+//! A fleet for tests of the update pass: a registry, a Git server, a config repository, `tagboat.yaml` and a store, all in
+//! a temporary folder. Every request of either server goes through a gate, which writes it down and can spoil it.
+
+use super::git_support::{ANN, provider, runtime};
+use axum::{
+    Router,
+    body::Body,
+    extract::Request,
+    middleware::{self, Next},
+    response::Response,
+};
+use gix::{
+    ObjectId,
+    bstr::ByteSlice,
+    objs::tree::EntryKind,
+    refs::transaction::{Change, LogChange, PreviousValue, RefEdit},
+};
+use jiff::Timestamp;
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+    sync::{Arc, Mutex, mpsc},
+    time::{Duration, Instant},
+};
+use tagboat::{
+    cli::context::{Context, Engine, ProcessOptions},
+    image::{Digest, Tag},
+    sandbox::{
+        git::{BareRepository, GitServer},
+        registry::{Image, SandboxRegistry},
+    },
+    secret::Secret,
+    update::{EnvironmentReport, Mode, PolicyReport, Report, Rescan},
+};
+
+/// What happens to a request.
+pub enum Act {
+    /// It goes through.
+    Pass,
+    /// This is answered instead.
+    Reply(Response),
+    /// This happens first; it may block as long as it likes.
+    Before(Box<dyn FnOnce() + Send>),
+    /// It goes through, then this happens, then the answer is sent.
+    After(Box<dyn FnOnce() + Send>),
+    /// It goes through, but the connection dies before the answer.
+    LoseAnswer,
+    /// The connection dies at once.
+    Die,
+}
+
+type Rule = Arc<dyn Fn(&str) -> Act + Send + Sync>;
+
+/// Sees every request of a server.
+#[derive(Clone, Default)]
+pub struct Gate {
+    seen: Arc<Mutex<Vec<String>>>,
+    rule: Arc<Mutex<Option<Rule>>>,
+}
+
+impl Gate {
+    /// All requests since the last call, as `METHOD /path?query`.
+    pub fn take(&self) -> Vec<String> {
+        std::mem::take(&mut self.seen.lock().unwrap())
+    }
+
+    /// From now on every request is judged by `rule`, which sees `METHOD /path?query`.
+    pub fn rule(&self, rule: impl Fn(&str) -> Act + Send + Sync + 'static) {
+        *self.rule.lock().unwrap() = Some(Arc::new(rule));
+    }
+
+    /// The first request whose line contains `word` is treated so; all others pass.
+    pub fn once(&self, word: &'static str, act: Act) {
+        let act = Mutex::new(Some(act));
+        self.rule(move |line| match line.contains(word) {
+            true => act.lock().unwrap().take().unwrap_or(Act::Pass),
+            false => Act::Pass,
+        });
+    }
+
+    /// Everything goes through again.
+    pub fn open(&self) {
+        *self.rule.lock().unwrap() = None;
+    }
+
+    fn layer(&self, router: Router) -> Router {
+        let gate = self.clone();
+        router.layer(middleware::from_fn(move |request: Request, next: Next| {
+            let gate = gate.clone();
+            async move { gate.handle(request, next).await }
+        }))
+    }
+
+    async fn handle(&self, request: Request, next: Next) -> Response {
+        let line = format!("{} {}", request.method(), request.uri());
+        self.seen.lock().unwrap().push(line.clone());
+        let rule = self.rule.lock().unwrap().clone();
+        match rule.map_or(Act::Pass, |rule| rule(&line)) {
+            Act::Pass => next.run(request).await,
+            Act::Reply(response) => response,
+            Act::Before(work) => {
+                tokio::task::spawn_blocking(work).await.unwrap();
+                next.run(request).await
+            }
+            Act::After(work) => {
+                let response = next.run(request).await;
+                tokio::task::spawn_blocking(work).await.unwrap();
+                response
+            }
+            Act::LoseAnswer => {
+                next.run(request).await;
+                dead()
+            }
+            Act::Die => dead(),
+        }
+    }
+}
+
+/// A body that breaks: the server closes the connection on it.
+fn dead() -> Response {
+    let broken = futures::stream::once(async { Err::<Vec<u8>, _>(std::io::Error::other("dies")) });
+    Response::new(Body::from_stream(broken))
+}
+
+/// An answer of a status, headers and a body.
+pub fn reply(status: u16, headers: &[(&str, &str)], body: &str) -> Act {
+    let mut response = Response::builder().status(status);
+    for (name, value) in headers {
+        response = response.header(*name, *value);
+    }
+    Act::Reply(response.body(Body::from(body.to_owned())).unwrap())
+}
+
+/// How a fleet is set up, beside its files.
+#[derive(Default)]
+pub struct Setup {
+    /// Lines under `registries[0]`, at an indent of four.
+    pub registry: &'static str,
+    /// Lines under `repositories[0]`, at an indent of four.
+    pub repository: &'static str,
+    /// The Git server's account.
+    pub account: Option<(&'static str, &'static str)>,
+}
+
+/// A commit as tests look at it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Logged {
+    pub id: String,
+    pub subject: String,
+    pub message: String,
+    pub author: String,
+}
+
+/// Everything an update needs.
+pub struct Fleet {
+    pub runtime: tokio::runtime::Runtime,
+    pub dir: tempfile::TempDir,
+    pub registry: SandboxRegistry,
+    pub images: Gate,
+    pub repository: BareRepository,
+    pub server: GitServer,
+    pub git: Gate,
+}
+
+/// When the first pass of a test is made; commits of people are before it.
+pub fn now() -> Timestamp {
+    "2026-11-20T12:00:00Z".parse().unwrap()
+}
+
+/// `now` and so many hours.
+pub fn hours(hours: i64) -> Timestamp {
+    now() + jiff::SignedDuration::from_hours(hours)
+}
+
+impl Fleet {
+    /// A fleet with these files; `{host}` in them is the registry.
+    pub fn new(files: &[(&str, &str)]) -> Self {
+        Self::with(files, &Setup::default())
+    }
+
+    pub fn with(files: &[(&str, &str)], setup: &Setup) -> Self {
+        provider();
+        let runtime = runtime();
+        let dir = tempfile::tempdir().unwrap();
+        let (images, git) = (Gate::default(), Gate::default());
+        let registry = runtime.block_on(SandboxRegistry::start_with(|app| images.layer(app))).unwrap();
+        let files: Vec<(&str, String)> = files.iter().map(|(path, text)| (*path, text.replace("{host}", &registry.host()))).collect();
+        let files: Vec<(&str, &str)> = files.iter().map(|(path, text)| (*path, text.as_str())).collect();
+        let seconds = now().as_second() - 3600;
+        let repository = BareRepository::create(&dir.path().join("fleet.git"), &files, ANN, seconds, "first").unwrap();
+        let password = setup.account.map(|(user, password)| (user, Secret::new(password)));
+        let account = password.as_ref().map(|(user, password)| (*user, password));
+        let server = runtime.block_on(GitServer::start_with(repository.clone(), account, |app| git.layer(app))).unwrap();
+        let fleet = Self { runtime, dir, registry, images, repository, server, git };
+        fleet.configure(&fleet.server.url(), setup);
+        fleet
+    }
+
+    /// Writes `tagboat.yaml`.
+    pub fn configure(&self, url: &str, setup: &Setup) {
+        let text = format!(
+            "store: store\nregistries:\n  - prefix: {}\n    insecure: true\n{}repositories:\n  - name: fleet\n    url: {url}\n{}",
+            self.registry.host(),
+            setup.registry,
+            setup.repository
+        );
+        std::fs::write(self.config(), text).unwrap();
+    }
+
+    pub fn config(&self) -> PathBuf {
+        self.dir.path().join("tagboat.yaml")
+    }
+
+    /// Publishes tags of a repository; each tag an image of its own.
+    pub fn publish(&self, path: &str, tags: &[&str]) {
+        for tag in tags {
+            self.image(path, tag, &Image { salt: (*tag).to_owned(), ..Image::default() });
+        }
+    }
+
+    pub fn image(&self, path: &str, tag: &str, image: &Image) -> Digest {
+        self.runtime.block_on(self.registry.publish(path, &Tag::new(tag).unwrap(), image)).unwrap()
+    }
+
+    /// A process: registries, store and mirror, as `tagboat run` opens them.
+    pub fn engine(&self) -> Engine {
+        self.engine_of(&self.config())
+    }
+
+    /// A process with another process file.
+    pub fn engine_of(&self, config: &Path) -> Engine {
+        Context::read(&ProcessOptions { config: config.to_owned(), repository: None })
+            .and_then(|context| context.open())
+            .unwrap_or_else(|failure| panic!("{:#}", failure.error))
+    }
+
+    /// One pass of a process.
+    pub fn pass_of(&self, engine: &Engine, mode: Mode, now: Timestamp) -> Report {
+        self.runtime.block_on(engine.updaters[0].pass(mode, &Rescan::All, now))
+    }
+
+    /// One writing pass of a process of its own.
+    pub fn pass(&self, now: Timestamp) -> Report {
+        self.pass_of(&self.engine(), Mode::Write, now)
+    }
+
+    /// A writing pass that must find nothing to complain of.
+    pub fn good_pass(&self, now: Timestamp) -> Report {
+        let report = self.pass(now);
+        assert!(report.failures.is_empty() && report.findings.is_empty() && report.warnings.is_empty(), "{report:#?}");
+        report
+    }
+
+    /// A person's commit.
+    pub fn person(&self, files: &[(&str, &str)], message: &str) -> ObjectId {
+        self.person_at(now(), files, message)
+    }
+
+    /// The same at another time; commands of the binary go by the machine's clock.
+    pub fn person_at(&self, now: Timestamp, files: &[(&str, &str)], message: &str) -> ObjectId {
+        let files: Vec<(&str, String)> = files.iter().map(|(path, text)| (*path, text.replace("{host}", &self.registry.host()))).collect();
+        let files: Vec<(&str, &str)> = files.iter().map(|(path, text)| (*path, text.as_str())).collect();
+        self.repository.commit(&files, ANN, now.as_second(), message).unwrap()
+    }
+
+    /// Bytes and symbolic links (`true`), as somebody's commit.
+    pub fn raw(&self, files: &[(&str, &[u8], bool)]) {
+        let repo = self.repo();
+        let main = repo.rev_parse_single("main").unwrap().detach();
+        let mut commit = repo.find_commit(main).unwrap().decode().unwrap().to_owned().unwrap();
+        let mut editor = repo.edit_tree(commit.tree).unwrap();
+        for (path, bytes, link) in files {
+            let kind = if *link { EntryKind::Link } else { EntryKind::Blob };
+            editor.upsert(*path, kind, repo.write_blob(bytes).unwrap()).unwrap();
+        }
+        (commit.tree, commit.parents, commit.message) = (editor.write().unwrap().detach(), [main].into_iter().collect(), "raw\n".into());
+        let commit = repo.write_object(commit).unwrap().detach();
+        self.set_main(commit);
+    }
+
+    fn set_main(&self, commit: ObjectId) {
+        let repo = self.repo();
+        let who = gix::actor::SignatureRef { name: "Ann".into(), email: "ann@example.org".into(), time: "0 +0000" };
+        let change = Change::Update { log: LogChange::default(), expected: PreviousValue::Any, new: gix::refs::Target::Object(commit) };
+        let edit = RefEdit { change, name: "refs/heads/main".try_into().unwrap(), deref: false };
+        repo.edit_references_as([edit], Some(who)).unwrap();
+    }
+
+    /// A pass without trouble at remotes; that an Environment has no files yet is no matter.
+    pub fn good_pass_but_findings(&self, now: Timestamp) -> Report {
+        let report = self.pass(now);
+        assert!(report.failures.is_empty() && report.warnings.is_empty(), "{report:#?}");
+        report
+    }
+
+    /// A person merges a branch with one commit of these files.
+    pub fn merge(&self, files: &[(&str, &str)], message: &str) {
+        let main = self.repo().rev_parse_single("main").unwrap().detach();
+        let side = self.person(files, "on a branch");
+        let repo = self.repo();
+        let mut merge = repo.find_commit(side).unwrap().decode().unwrap().to_owned().unwrap();
+        merge.parents = [main, side].into_iter().collect();
+        merge.message = format!("{message}\n").into();
+        let merge = repo.write_object(merge).unwrap().detach();
+        self.set_main(merge);
+    }
+
+    pub fn repo(&self) -> gix::Repository {
+        gix::open_opts(self.repository.dir(), gix::open::Options::isolated().open_path_as_is(true)).unwrap()
+    }
+
+    /// A file of `main`.
+    pub fn file(&self, path: &str) -> Vec<u8> {
+        let repo = self.repo();
+        let id = repo.rev_parse_single(format!("main:{path}").as_str()).unwrap();
+        id.object().unwrap().data.clone()
+    }
+
+    /// A file of `main`, with the registry as `{host}`.
+    pub fn text(&self, path: &str) -> String {
+        String::from_utf8(self.file(path)).unwrap().replace(&self.registry.host(), "{host}")
+    }
+
+    /// The history of `main`, oldest first.
+    pub fn log(&self) -> Vec<Logged> {
+        let repo = self.repo();
+        let head = repo.rev_parse_single("main").unwrap();
+        let mut all: Vec<Logged> = repo
+            .rev_walk([head])
+            .first_parent_only()
+            .all()
+            .unwrap()
+            .map(|info| {
+                let commit = repo.find_commit(info.unwrap().id).unwrap();
+                let decoded = commit.decode().unwrap();
+                Logged {
+                    id: commit.id.to_string(),
+                    subject: decoded.message_summary().to_string(),
+                    message: decoded.message.to_string(),
+                    author: decoded.author().unwrap().name.to_str_lossy().into_owned(),
+                }
+            })
+            .collect();
+        all.reverse();
+        all
+    }
+
+    pub fn subjects(&self) -> Vec<String> {
+        self.log().into_iter().map(|commit| commit.subject).collect()
+    }
+
+    /// The binary with nothing of this machine's environment.
+    pub fn tagboat(&self, arguments: &[&str]) -> assert_cmd::Command {
+        assert_cmd::Command::from_std(self.tagboat_std(arguments))
+    }
+
+    /// The same as a command that can be spawned.
+    pub fn tagboat_std(&self, arguments: &[&str]) -> std::process::Command {
+        let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_tagboat"));
+        command.env_clear().env("HOME", self.dir.path()).env("TAGBOAT_CONFIG", self.config()).args(arguments);
+        command.current_dir(self.dir.path()).stdin(std::process::Stdio::null());
+        if let Some(path) = std::env::var_os("PATH") {
+            command.env("PATH", path);
+        }
+        command
+    }
+}
+
+/// An Environment of a report.
+pub fn environment<'r>(report: &'r Report, name: &str) -> &'r EnvironmentReport {
+    report.environments.iter().find(|environment| environment.name == name).unwrap_or_else(|| panic!("no {name}: {report:#?}"))
+}
+
+/// A policy of an Environment of a report.
+pub fn policy<'r>(report: &'r Report, environment: &str, policy: &str) -> &'r PolicyReport {
+    let row = self::environment(report, environment);
+    row.policies.iter().find(|row| row.name.to_string() == policy).unwrap_or_else(|| panic!("no {policy}: {row:#?}"))
+}
+
+/// Makes requests whose line holds `word` wait: tells that the first has come, and lets all go when the sender is dropped.
+pub fn hold(gate: &Gate, word: &'static str, before: bool) -> (mpsc::Receiver<()>, mpsc::Sender<()>) {
+    let (come, came) = mpsc::channel();
+    let (release, released) = mpsc::channel::<()>();
+    let work = Box::new(move || {
+        let _ = come.send(());
+        let _ = released.recv_timeout(Duration::from_secs(30));
+    });
+    gate.once(word, if before { Act::Before(work) } else { Act::After(work) });
+    (came, release)
+}
+
+/// Waits for a condition, at most for half a minute.
+pub fn wait<T>(what: &str, mut condition: impl FnMut() -> Option<T>) -> T {
+    let deadline = Instant::now() + Duration::from_secs(30);
+    loop {
+        if let Some(value) = condition() {
+            return value;
+        }
+        assert!(Instant::now() < deadline, "waited too long for {what}");
+        std::thread::sleep(Duration::from_millis(10));
+    }
+}
+
+/// How many requests of each method and path; queries are cut off.
+pub fn counted(seen: &[String]) -> BTreeMap<String, usize> {
+    let mut counts = BTreeMap::new();
+    for line in seen {
+        *counts.entry(line.split('?').next().unwrap().to_owned()).or_default() += 1;
+    }
+    counts
+}
+
+/// A policy of `{host}/team/<name>` named `default/<name>`, with `extra` under its spec.
+pub fn semver(name: &str, range: &str, extra: &str) -> String {
+    format!(
+        "apiVersion: tagboat.dev/v1alpha1\nkind: ImagePolicy\nmetadata: {{name: {name}, labels: {{team: {name}}}}}\nspec:\n  image: {{host}}/team/{name}\n  policy: {{semver: {{range: '{range}'}}}}\n{extra}---\n"
+    )
+}
+
+/// An Environment over `envs/<name>/**`, with `update` under its `update`.
+pub fn env(name: &str, update: &str) -> String {
+    format!(
+        "apiVersion: tagboat.dev/v1alpha1\nkind: Environment\nmetadata: {{name: {name}}}\nspec:\n  paths: ['envs/{name}/**']\n  update: {{via: commit{}{update}}}\n---\n",
+        if update.is_empty() { "" } else { ", " }
+    )
+}
+
+/// A Deployment with one container for each image (`name:tag`, in `{host}/team`).
+pub fn deployment(images: &[&str]) -> String {
+    let containers: String = images
+        .iter()
+        .map(|image| format!("        - name: {}\n          image: {{host}}/team/{image}\n", image.split(':').next().unwrap()))
+        .collect();
+    format!(
+        "apiVersion: apps/v1\nkind: Deployment\nmetadata: {{name: app}}\nspec:\n  template:\n    spec:\n      containers:\n{containers}"
+    )
+}
