@@ -31,6 +31,7 @@ const ORDER: &[&str] = &[
     "publish",
     "update",
     "findings",
+    "survey",
     "daemon",
     "sandbox",
     "cli",
