@@ -4,6 +4,7 @@ use super::NO_CHOICE;
 use crate::{
     cli::{Screen, counted, safe, screen::Color, show},
     declare::{Declarations, Mistake, Severity},
+    findings::message_of,
     folder::{FileReport, Report},
     image::ImageRef,
     name::Name,
@@ -72,7 +73,7 @@ impl Answer<'_> {
         });
         let notes = self.report.files.iter().flat_map(|file| {
             file.notes.iter().map(
-                |note| json!({"file": file.path, "line": note.line, "column": note.column, "kind": note.kind, "message": note.message}),
+                |note| json!({"file": file.path, "line": note.line, "column": note.column, "kind": note.kind, "message": message_of(note)}),
             )
         });
         let root = std::fs::canonicalize(self.dir).unwrap_or_default();
@@ -118,7 +119,7 @@ impl Answer<'_> {
         for file in &self.report.files {
             for note in &file.notes {
                 let place = screen.paint(Color::Cyan, format_args!("{}:{}:{}", safe(&file.path), note.line, note.column));
-                screen.note(format_args!("note: {place}: {}", note.message));
+                screen.note(format_args!("note: {place}: {}", message_of(note)));
             }
         }
         for mistake in self.mistakes() {
