@@ -22,14 +22,14 @@ const MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
 const INDEX: &str = "application/vnd.oci.image.index.v1+json";
 
 /// Pushes as people's tools do.
-struct Pusher {
+pub(super) struct Pusher {
     client: Client,
     auth: RegistryAuth,
     host: String,
 }
 
 impl Pusher {
-    async fn new(registry: &DockerRegistry) -> Self {
+    pub(super) async fn new(registry: &DockerRegistry) -> Self {
         let _ = rustls::crypto::ring::default_provider().install_default();
         let (protocol, roots) = match registry.options.tls {
             true => {
@@ -51,7 +51,7 @@ impl Pusher {
     }
 
     /// Pushes an image and gives its digest; `created` goes into the config.
-    async fn image(&self, name: &str, platform: (&str, &str), created: &str) -> Digest {
+    pub(super) async fn image(&self, name: &str, platform: (&str, &str), created: &str) -> Digest {
         let config = json!({
             "os": platform.0, "architecture": platform.1, "created": created,
             "config": {"Labels": {"org.opencontainers.image.revision": "abc123"}}, "rootfs": {"type": "layers", "diff_ids": []},

@@ -112,7 +112,6 @@ fn a_damaged_file_is_moved_aside_and_said() {
                 whole
             }),
         ),
-        ("zeroes", Box::new(|whole| vec![0; whole.len()])),
     ];
     for (name, damage) in cases {
         let (_folder, path) = folder();
@@ -129,6 +128,18 @@ fn a_damaged_file_is_moved_aside_and_said() {
         drop(store);
         assert_eq!(Store::open(&path).unwrap().1, Opened::Kept, "{name}");
     }
+}
+
+/// What a kill leaves while the file is being made: nothing was ever kept in it, so there is nothing to say.
+#[test]
+fn a_file_that_was_never_finished_is_begun_anew() {
+    let (_folder, path) = folder();
+    drop(Store::open(&path).unwrap());
+    let length = path.metadata().unwrap().len() as usize;
+    std::fs::write(&path, vec![0; length]).unwrap();
+    let (store, opened) = Store::open(&path).unwrap();
+    assert_eq!(opened, Opened::New);
+    store.put("a", "b", b"c").unwrap();
 }
 
 #[test]

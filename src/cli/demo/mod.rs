@@ -12,9 +12,9 @@ use crate::cli::screen::Color;
 use jiff::Timestamp;
 use serde_json::json;
 use stage::Stage;
-use std::time::Duration;
+use std::{path::Path, time::Duration};
 use teller::{End, Teller};
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 
 /// How long servers and passes get to end after the story.
 const GRACE: Duration = Duration::from_secs(5);
@@ -33,12 +33,15 @@ pub struct Arguments {
 
 /// Runs the command.
 pub fn run(arguments: &Arguments, screen: &mut Screen) -> Result<Exit, Failure> {
+    let runtime = context::runtime()?;
+    // Before there is a folder that a signal could leave behind.
+    let signals = runtime.block_on(async { Ok((signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?)) });
+    let signals = signals.map_err(|error: std::io::Error| Failure::input(format!("signals: {error}")))?;
     let folder = tempfile::Builder::new()
         .prefix("tagboat-demo-")
         .tempdir()
         .map_err(|error| Failure::input(format!("no temporary folder: {error}")).hint("Set TMPDIR to a folder that can be written."))?;
-    let runtime = context::runtime()?;
-    let result = runtime.block_on(play(arguments.keep, folder.path(), screen));
+    let result = runtime.block_on(play(arguments.keep, folder.path(), signals, screen));
     // Whatever still works there has ended before the folder goes.
     runtime.shutdown_timeout(GRACE);
     let kept = folder.path().display().to_string();
@@ -46,10 +49,7 @@ pub fn run(arguments: &Arguments, screen: &mut Screen) -> Result<Exit, Failure> 
     result
 }
 
-async fn play(keep: bool, folder: &std::path::Path, screen: &mut Screen) -> Result<Exit, Failure> {
-    let failed = |error: std::io::Error| Failure::input(format!("signals: {error}"));
-    let mut interrupt = signal(SignalKind::interrupt()).map_err(failed)?;
-    let mut terminate = signal(SignalKind::terminate()).map_err(failed)?;
+async fn play(keep: bool, folder: &Path, (mut interrupt, mut terminate): (Signal, Signal), screen: &mut Screen) -> Result<Exit, Failure> {
     let mut teller = Teller::new(screen);
     let told = tokio::select! {
         biased;
@@ -88,7 +88,7 @@ async fn play(keep: bool, folder: &std::path::Path, screen: &mut Screen) -> Resu
 }
 
 /// The story between its first and its last line.
-async fn tell(keep: bool, folder: &std::path::Path, teller: &mut Teller<'_>) -> Result<Stage, End> {
+async fn tell(keep: bool, folder: &Path, teller: &mut Teller<'_>) -> Result<Stage, End> {
     let begun = std::time::Instant::now();
     teller.say(
         "tagboat demo: four days of a small shop, from its registry through Git.\n\
