@@ -51,7 +51,15 @@ fn of_note(file: &str, note: &Note) -> Mistake {
         NoteKind::LfsPointer | NoteKind::Encrypted | NoteKind::Template | NoteKind::Alias | NoteKind::DoubledKey => Severity::Warning,
     };
     let place = Place { file: file.to_owned(), line: note.line as usize, column: note.column as usize };
-    Mistake { place, severity, message: note.message.clone() }
+    Mistake { place, severity, message: message_of(note) }
+}
+
+/// What a note says where it stands alone: what the parser expected means little without the word YAML.
+pub fn message_of(note: &Note) -> String {
+    match note.kind {
+        NoteKind::Unparsable => format!("not YAML: {}", note.message),
+        _ => note.message.clone(),
+    }
 }
 
 /// The files that several Environments claim, so that none of them may write there. Imported automations may share

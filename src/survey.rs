@@ -66,8 +66,8 @@ pub fn survey(root: &Path) -> Result<Survey, FolderError> {
     survey.declared = declare::read(declaring.iter().map(|(path, bytes)| (path.as_str(), bytes.as_slice())), None);
     let needles = Needles::new(survey.declared.policies.values().map(|policy| &policy.image));
     for file in survey.files.iter_mut().filter(|file| !file.findings.notes.is_empty()) {
-        // A file that has gone in the meantime mentions nothing.
-        if !fs::read(root.join(&file.path)).is_ok_and(|bytes| needles.hit(&bytes)) {
+        // Rather too much is said than too little about a file that cannot be read a second time.
+        if fs::read(root.join(&file.path)).is_ok_and(|bytes| !needles.hit(&bytes)) {
             file.findings.notes.clear();
         }
     }

@@ -1,6 +1,6 @@
 //! `tagboat check`.
 
-use super::{Exit, Failure, Screen, screen::Color};
+use super::{Exit, Failure, Screen, counted, safe, screen::Color};
 use crate::{
     declare::{Mistake, Place, Severity, process},
     findings,
@@ -56,7 +56,7 @@ pub fn run(arguments: &Arguments, screen: &mut Screen) -> Result<Exit, Failure> 
         screen.json(&found);
     } else {
         let folders: Vec<String> = roots.keys().map(|root| shown(&here, root)).collect();
-        print(&found, &format!("{} in {}", super::counted(files, "file"), folders.join(", ")), screen);
+        print(&found, &format!("{} in {}", counted(files, "file"), safe(&folders.join(", "))), screen);
     }
     Ok(match (found.is_empty(), unread) {
         (true, _) => Exit::Done,
@@ -90,7 +90,8 @@ fn root_of(full: &Path) -> PathBuf {
 fn shown(here: &Path, place: &Path) -> String {
     let (mut from, mut to) = (here.components().peekable(), place.components().peekable());
     while from.peek().is_some() && from.peek() == to.peek() {
-        (from.next(), to.next());
+        from.next();
+        to.next();
     }
     let up = from.map(|_| Component::ParentDir);
     let path: PathBuf = up.chain(to).collect();
@@ -104,14 +105,14 @@ fn shown(here: &Path, place: &Path) -> String {
 fn print(found: &[Mistake], read: &str, screen: &mut Screen) {
     for mistake in found {
         let color = if mistake.severity == Severity::Error { Color::Red } else { Color::Cyan };
-        let place = mistake.place.to_string().escape_debug().to_string();
-        screen.line(format_args!("{place}: {}: {}", screen.paint(color, mistake.severity), mistake.message));
+        let (place, message) = (safe(&mistake.place.to_string()), safe(&mistake.message));
+        screen.line(format_args!("{place}: {}: {message}", screen.paint(color, mistake.severity)));
     }
     let count = |severity| found.iter().filter(|mistake| mistake.severity == severity).count();
     match (count(Severity::Error), count(Severity::Warning)) {
         (0, 0) => screen.note(format_args!("checked {read}: nothing to report")),
         (errors, warnings) => {
-            screen.note(format_args!("checked {read}: {}, {}", super::counted(errors, "error"), super::counted(warnings, "warning")));
+            screen.note(format_args!("checked {read}: {}, {}", counted(errors, "error"), counted(warnings, "warning")));
         }
     }
 }

@@ -119,6 +119,7 @@ fn policy(policy: &PolicyReport, diff: bool, screen: &mut Screen) {
 
 /// Prints the difference of a file as git prints it.
 pub fn diff(path: &str, before: &[u8], after: &[u8], screen: &mut Screen) {
+    let path = super::safe(path);
     let (before, after) = (String::from_utf8_lossy(before), String::from_utf8_lossy(after));
     let diff = TextDiff::from_lines(before.as_ref(), after.as_ref());
     let text = diff.unified_diff().context_radius(3).header(&format!("a/{path}"), &format!("b/{path}")).to_string();

@@ -153,3 +153,18 @@ fn every_shell_and_kind_is_answered() {
     titles.dedup();
     assert_eq!(titles.len(), 5);
 }
+
+#[test]
+fn hostile_names_stay_harmless() {
+    let mut case = Case::new("hostile_names");
+    let pod = "kind: Pod\napiVersion: v1\nspec:\n  containers: [{image: ghcr.io/a/b:1.1.0}]\n";
+    case.file("envs/de\nv: '#\u{1b}[31m/a\r.yaml", pod);
+    case.file("envs/prod/x\u{1b}]0;title\u{7}.yaml", format!("{pod}  y: 1 # {{\"$imagepolicy\": \"a b\"}}\n"));
+    case.run("init");
+    case.run("init --write");
+    case.run("check");
+    case.run("set . b=ghcr.io/a/b:1.2.0 --diff");
+    case.run("set . b=ghcr.io/a/b:1.2.0 -f policies");
+    case.run("set . b=ghcr.io/a/b:1.2.0 -f policies -o json");
+    case.finish();
+}

@@ -22,6 +22,8 @@ async fn tags_are_listed_with_what_the_registry_says_of_them() {
         registry.publish("team/app", &Tag::new(tag).unwrap(), &image).await.unwrap();
     }
     let host = registry.host();
+    // A port that was free a moment ago, where nobody listens.
+    let nobody = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string();
     tokio::task::spawn_blocking(move || {
         let mut case = Case::new("tags");
         case.replace(&host, "[REGISTRY]");
@@ -31,6 +33,8 @@ async fn tags_are_listed_with_what_the_registry_says_of_them() {
         case.run("tags [REGISTRY]/team/app:none --insecure");
         case.run("tags [REGISTRY]/team/nothing --insecure");
         case.run("tags [REGISTRY]/team/nothing --insecure -o json");
+        case.replace(&nobody, "[NOBODY]");
+        assert_eq!(case.run("tags [NOBODY]/app --insecure").exit, 3);
         // The process file says how to reach it.
         let process = format!("repositories: [{{url: 'file:///nowhere'}}]\nregistries: [{{prefix: '{host}', insecure: true}}]\n");
         case.file("tagboat.yaml", &process);

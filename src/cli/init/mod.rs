@@ -5,7 +5,7 @@ mod images;
 mod places;
 mod way;
 
-use super::{Exit, Failure, Screen, counted, screen::Color};
+use super::{Exit, Failure, Screen, counted, safe, screen::Color};
 use crate::{
     image::Repository,
     name::Name,
@@ -216,7 +216,7 @@ fn print(
         }
     }
     for error in &survey.errors {
-        screen.note(format_args!("error: {error}"));
+        screen.note(format_args!("error: {}", safe(&error.to_string())));
     }
     let drafted = files.iter().filter(|file| file.state == State::Drafted).count();
     if drafted > 0 {
@@ -230,7 +230,7 @@ fn print(
 
 fn shown_files(image: &Image) -> String {
     let files: Vec<&str> = image.files.keys().map(String::as_str).collect();
-    some(&files)
+    safe(&some(&files))
 }
 
 fn print_json(images: &BTreeMap<Repository, Image>, drafts: &[Draft], places: &[Place], files: &[File], screen: &mut Screen) {

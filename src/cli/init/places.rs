@@ -62,7 +62,9 @@ fn environment(file: &str) -> Option<(String, &str)> {
 fn glob(folder: &str) -> String {
     let mut glob = String::new();
     for c in folder.chars() {
-        if matches!(c, '*' | '?' | '[' | ']' | '{' | '}' | '!') {
+        if c.is_control() {
+            glob.push('?');
+        } else if matches!(c, '*' | '?' | '[' | ']' | '{' | '}' | '!') {
             glob.push_str(&format!("[{c}]"));
         } else {
             glob.push(c);

@@ -1,21 +1,20 @@
 //! `tagboat set`.
 
-use super::{Exit, Failure, Screen, counted, screen::Color, show};
+mod answer;
+
+use super::{Exit, Failure, Screen};
 use crate::{
-    declare::{self, Choice, Declarations, ImagePolicy, Mistake, Severity},
-    folder::{self, FileReport, Options, Report},
+    declare::{self, Choice, Declarations, ImagePolicy, Severity},
+    folder::{self, Options},
     image::ImageRef,
     name::Name,
     policy::{self, Chosen},
-    rewrite::{Change, Choices, Decision, DigestReflection, LeftAlone, Order, Reason},
+    rewrite::{Choices, Decision, DigestReflection, Order},
     survey,
 };
+use answer::Answer;
 use clap::ValueEnum;
-use serde_json::{Value, json};
-use std::{
-    collections::BTreeMap,
-    path::{Path, PathBuf},
-};
+use std::{collections::BTreeMap, path::PathBuf};
 
 /// Write given tags into the files of a folder
 ///
@@ -84,7 +83,7 @@ pub fn run(arguments: &Arguments, screen: &mut Screen) -> Result<Exit, Failure> 
     if screen.is_json() {
         screen.json(&answer.json());
     } else {
-        answer.print(arguments, screen);
+        answer.print(arguments.diff, arguments.diff || arguments.check, screen);
     }
     Ok(if !report.errors.is_empty() {
         Exit::Partly
@@ -209,144 +208,4 @@ fn chosen_by<'d>(name: &Name, image: &ImageRef, declared: &'d Declarations) -> R
         }
         _ => Ok(policy),
     }
-}
-
-/// What was done, and how to say it.
-struct Answer<'a> {
-    dir: &'a Path,
-    wanted: &'a BTreeMap<Name, ImageRef>,
-    declared: Option<&'a Declarations>,
-    report: &'a Report,
-}
-
-impl Answer<'_> {
-    fn changes(&self) -> impl Iterator<Item = (&FileReport, &Change)> {
-        self.report.files.iter().flat_map(|file| file.outcome.changes.iter().map(move |change| (file, change)))
-    }
-
-    fn left(&self) -> impl Iterator<Item = (&FileReport, &LeftAlone)> {
-        self.report.files.iter().flat_map(|file| file.outcome.left.iter().map(move |left| (file, left)))
-    }
-
-    /// What is wrong in the files of `-f`; what they say of Environments has no bearing here, so warnings rest.
-    fn mistakes(&self) -> impl Iterator<Item = &Mistake> {
-        let all = self.declared.into_iter().flat_map(|declared| &declared.mistakes);
-        all.filter(|mistake| mistake.severity == Severity::Error)
-    }
-
-    /// The reason as this command means it: that a marker names another policy is no mistake where only some are given.
-    fn reason(&self, left: &LeftAlone) -> (&'static str, String) {
-        let not_given = match (&left.reason, self.declared) {
-            (Reason::UnknownPolicy, None) => true,
-            (Reason::NothingChosen(why), _) => why == NO_CHOICE,
-            _ => false,
-        };
-        match (not_given, &left.policy) {
-            (true, Some(policy)) => ("no-choice", format!("no choice is given for {policy}")),
-            _ => (left.reason.code(), left.reason.to_string()),
-        }
-    }
-
-    fn json(&self) -> Value {
-        let changes = self.changes().map(|(file, change)| {
-            json!({
-                "file": file.path, "line": change.line, "column": change.column, "part": change.part.as_str(),
-                "old": change.old, "new": change.new, "policy": change.policy, "repository": change.repository,
-                "oldTag": change.old_tag, "newTag": change.new_tag, "digest": change.new_digest.as_ref().map(|digest| digest.as_str()),
-                "locator": change.locator,
-            })
-        });
-        let left = self.left().map(|(file, left)| {
-            let (code, reason) = self.reason(left);
-            json!({
-                "file": file.path, "line": left.line, "column": left.column, "reason": reason, "code": code,
-                "policy": left.policy, "repository": left.repository, "locator": left.locator,
-            })
-        });
-        let notes = self.report.files.iter().flat_map(|file| {
-            file.notes.iter().map(
-                |note| json!({"file": file.path, "line": note.line, "column": note.column, "kind": note.kind, "message": note.message}),
-            )
-        });
-        let root = std::fs::canonicalize(self.dir).unwrap_or_default();
-        let errors = self.report.errors.iter().map(|error| {
-            let file = error.path.strip_prefix(&root).unwrap_or(&error.path);
-            json!({"file": file, "message": error.to_string()})
-        });
-        json!({
-            "changes": changes.collect::<Vec<_>>(),
-            "left": left.collect::<Vec<_>>(),
-            "notes": notes.collect::<Vec<_>>(),
-            "mistakes": self.mistakes().collect::<Vec<_>>(),
-            "errors": errors.collect::<Vec<_>>(),
-        })
-    }
-
-    fn print(&self, arguments: &Arguments, screen: &mut Screen) {
-        if arguments.diff {
-            for file in &self.report.files {
-                if let Some((before, after)) = &file.bytes {
-                    show::diff(&file.path, before, after, screen);
-                }
-            }
-        } else {
-            for (file, change) in self.changes() {
-                let place = screen.paint(Color::Cyan, format_args!("{}:{}:{}", shown(&file.path), change.line, change.column));
-                let new = screen.paint(Color::Green, &change.new);
-                screen.line(format_args!("{place}: {} → {new} ({})", shown(&change.old), change.policy));
-            }
-        }
-        // What nobody asked for, and what is well.
-        let quiet = |code: &str| matches!(code, "no-policy" | "no-choice" | "markers-only" | "up-to-date");
-        let mut pinned = false;
-        for (file, left) in self.left() {
-            let (code, reason) = self.reason(left);
-            if !quiet(code) {
-                pinned |= left.reason == Reason::NeedsDigest;
-                let place = screen.paint(Color::Cyan, format_args!("{}:{}:{}", shown(&file.path), left.line, left.column));
-                screen.note(format_args!("left alone: {place}: {reason}"));
-            }
-        }
-        for file in &self.report.files {
-            for note in &file.notes {
-                let place = screen.paint(Color::Cyan, format_args!("{}:{}:{}", shown(&file.path), note.line, note.column));
-                screen.note(format_args!("note: {place}: {}", note.message));
-            }
-        }
-        for mistake in self.mistakes() {
-            screen.note(mistake);
-        }
-        for error in &self.report.errors {
-            screen.note(format_args!("{} {error}", screen.paint(Color::Red, "error:")));
-        }
-        for (name, image) in self.wanted {
-            let concerns = |file: &&FileReport| {
-                let outcome = &file.outcome;
-                outcome.changes.iter().any(|change| change.policy == *name)
-                    || outcome
-                        .left
-                        .iter()
-                        .any(|left| left.policy.as_ref() == Some(name) || left.repository.as_ref() == Some(&image.repository))
-            };
-            if !self.report.files.iter().any(|file| concerns(&file)) {
-                screen.note(format_args!("note: no file mentions {} or has a marker for {name}", image.repository));
-            }
-        }
-        if pinned {
-            screen.note("hint: give the digest, as IMAGE:TAG@DIGEST, or take digests away with --unpin");
-        }
-        let files = self.report.files.iter().filter(|file| !file.outcome.changes.is_empty()).count();
-        let values = self.changes().count();
-        if values == 0 {
-            screen.note("nothing to change");
-        } else {
-            let verb = if arguments.diff || arguments.check { "would change" } else { "changed" };
-            screen.note(format_args!("{verb} {} in {}", counted(values, "value"), counted(files, "file")));
-        }
-    }
-}
-
-/// Text of a file, which must not reach a terminal as it is.
-fn shown(text: &str) -> String {
-    text.chars().flat_map(|c| if c.is_control() { c.escape_default().collect::<Vec<_>>() } else { vec![c] }).collect()
 }
