@@ -194,6 +194,44 @@ fn a_registry_in_trouble_does_not_slow_the_others_down() {
     assert!(asked <= 2, "{asked}: {}", daemon.text());
 }
 
+/// Waits until the pass that has just pushed is told, and two whole ones came after it.
+fn polled(fleet: &Fleet, daemon: &Daemon) {
+    wait("a commit in the log", || daemon.text().contains("\"commit\"").then_some(()));
+    fleet.git.take();
+    let mut polls = 0;
+    wait("polls", || {
+        polls += fleet.git.take().iter().filter(|line| line.contains("POST /fleet.git/git-upload-pack")).count();
+        (polls >= 3).then_some(())
+    });
+}
+
+#[test]
+fn a_poll_of_git_asks_no_registry() {
+    let declared = "apiVersion: tagboat.dev/v1alpha1\nkind: ImagePolicy\nmetadata: {name: web}\nspec:\n  image: {host}/team/web\n  interval: 1h\n  policy: {digest: {tag: stable}}\n---\n".to_owned()
+        + &semver("db", "1.x", "  interval: 1h\n  minimumAge: 24h\n")
+        + &env("dev", "");
+    let fleet = Fleet::with(&[("p.yaml", &declared), (FILE, &deployment(&["web:stable", "db:1.0.0"]))], &EVERY_SECOND);
+    fleet.publish("team/web", &["stable"]);
+    fleet.publish("team/db", &["1.0.0", "1.1.0", "1.2.0"]);
+    let daemon = Daemon::start(&fleet, "info");
+    wait("the pin", || fleet.text(FILE).contains("web:stable@sha256:").then_some(()));
+    polled(&fleet, &daemon);
+    fleet.images.take();
+    polled(&fleet, &daemon);
+    assert_eq!(fleet.images.take(), Vec::<String>::new(), "{}", daemon.text());
+}
+
+#[test]
+fn a_shorter_interval_counts_from_when_it_is_declared() {
+    let fleet = fleet("1h", &EVERY_SECOND);
+    let daemon = Daemon::start(&fleet, "info");
+    until(&fleet, &["web:1.1.0", "db:1.0.0"]);
+    polled(&fleet, &daemon);
+    fleet.publish("team/web", &["1.2.0"]);
+    fleet.person(&[("p.yaml", &declared("1s"))], "more often");
+    until(&fleet, &["web:1.2.0", "db:1.0.0"]);
+}
+
 #[test]
 fn no_secret_is_in_any_output() {
     let setup = Setup {
