@@ -179,10 +179,12 @@ impl Due {
             }
         }
         for (repository, policies) in wishes {
-            let just = match rescan {
-                Rescan::All => true,
-                Rescan::Only { due, .. } => due.contains(repository),
-            };
+            // A pass that did not come to the revision has scanned nothing.
+            let just = report.revision.is_some()
+                && match rescan {
+                    Rescan::All => true,
+                    Rescan::Only { due, .. } => due.contains(repository),
+                };
             if let Some(asked) = failed.get(repository) {
                 let times = self.trouble.entry(repository.clone()).or_default();
                 *times = times.saturating_add(1);

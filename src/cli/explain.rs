@@ -8,6 +8,7 @@ use super::{
     show,
 };
 use crate::{
+    findings,
     name::Name,
     policy::{self, Facts, Holds, Outcome, Question},
     update::{Decided, Local, Report, Updater},
@@ -44,8 +45,9 @@ pub async fn answer(updaters: &[Arc<Updater>], name: &Name, screen: &mut Screen)
         let Some(policy) = world.declared.policies.get(name) else { continue };
         declared = true;
         let mut scan = updater.scanner.scan(&policy.image, now).await?;
+        let shared = findings::overlaps(&world, &mut Vec::new());
         let locals: Vec<Local<'_>> =
-            world.declared.environments.values().map(|environment| Local::new(&world, environment, &BTreeSet::new())).collect();
+            world.declared.environments.values().map(|environment| Local::new(&world, environment, &shared)).collect();
         for local in locals.iter().filter(|local| local.policies.contains_key(name)) {
             let present = &local.policies[name];
             let holds = updater.holds(&world, local, now).await?.remove(name).unwrap_or_default();

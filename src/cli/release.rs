@@ -6,13 +6,14 @@ use super::{
     context::ProcessOptions,
 };
 use crate::{
+    findings,
     image::Tag,
     name::Name,
     update::{Local, Released, Report, Updater},
 };
 use jiff::Timestamp;
 use serde_json::json;
-use std::{collections::BTreeSet, sync::Arc};
+use std::sync::Arc;
 
 /// Write a held version once, which lifts its hold
 ///
@@ -48,7 +49,7 @@ pub async fn answer(updaters: &[Arc<Updater>], environment: &str, policy: &Name,
         for updater in updaters {
             let world = updater.look(&mut Report::default()).await?;
             let Some(found) = world.declared.environments.get(environment) else { continue };
-            let local = Local::new(&world, found, &BTreeSet::new());
+            let local = Local::new(&world, found, &findings::overlaps(&world, &mut Vec::new()));
             if !local.policies.contains_key(policy) {
                 return Err(Failure::input(format!("{policy} has no reference in Environment {environment}")));
             }

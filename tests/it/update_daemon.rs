@@ -180,6 +180,23 @@ fn a_scan_that_failed_is_made_again_when_the_registry_says() {
 }
 
 #[test]
+fn a_scan_that_git_prevented_is_made_later() {
+    let fleet = fleet("1h", &EVERY_SECOND);
+    let before = Timestamp::now().checked_sub(jiff::SignedDuration::from_hours(2)).unwrap();
+    fleet.pass_of(&fleet.engine(), Mode::Write, before);
+    fleet.publish("team/web", &["1.2.0"]);
+    // The first pass finds the scan due, the second would make it.
+    let fetches = std::sync::atomic::AtomicUsize::new(0);
+    fleet.git.rule(move |line| {
+        let fetch = line.contains("GET /fleet.git/info/refs?service=git-upload-pack");
+        let second = fetch && fetches.fetch_add(1, std::sync::atomic::Ordering::SeqCst) == 1;
+        if second { super::update_support::Act::Die } else { super::update_support::Act::Pass }
+    });
+    let _daemon = Daemon::start(&fleet, "info");
+    until(&fleet, &["web:1.2.0", "db:1.0.0"]);
+}
+
+#[test]
 fn a_registry_in_trouble_does_not_slow_the_others_down() {
     let fleet = fleet("1s", &EVERY_SECOND);
     fleet.person(&[("q.yaml", &semver("db", "1.x", "  interval: 1s\n"))], "db");
