@@ -144,10 +144,17 @@ async fn repository(turn: Arc<Turn>, stop: CancellationToken) {
     }
 }
 
+/// The times of one repository's scans.
+#[derive(Debug, Clone, Copy)]
+struct Next {
+    last: Timestamp,
+    next: Option<Timestamp>,
+}
+
 /// When which repository of images is scanned next.
 #[derive(Debug, Default)]
 struct Due {
-    at: HashMap<Repository, Option<Timestamp>>,
+    at: HashMap<Repository, Next>,
     /// How often in a row a repository could not be scanned.
     trouble: HashMap<Repository, u32>,
 }
@@ -155,7 +162,7 @@ struct Due {
 impl Due {
     /// What to scan now. The first pass scans everything that was not scanned lately by an earlier process.
     fn rescan(&self, now: Timestamp) -> Rescan {
-        let due = self.at.iter().filter(|(_, at)| at.is_some_and(|at| at <= now)).map(|(repository, _)| repository.clone());
+        let due = self.at.iter().filter(|(_, at)| at.next.is_some_and(|next| next <= now)).map(|(repository, _)| repository.clone());
         let due: HashSet<Repository> = due.collect();
         let resting = self.trouble.keys().filter(|repository| !due.contains(*repository)).cloned().collect();
         Rescan::Only { due, resting }
@@ -178,33 +185,36 @@ impl Due {
             }
         }
         for (repository, policies) in wishes {
-            let just = match rescan {
-                Rescan::All => true,
-                Rescan::Only { due, .. } => due.contains(repository),
-            };
+            // A pass that did not come to the revision has scanned nothing.
+            let just = report.revision.is_some()
+                && match rescan {
+                    Rescan::All => true,
+                    Rescan::Only { due, .. } => due.contains(repository),
+                };
             if let Some(asked) = failed.get(repository) {
                 let times = self.trouble.entry(repository.clone()).or_default();
                 *times = times.saturating_add(1);
                 let wait = asked.map_or_else(|| back_off(*times), |seconds| Duration::from_secs(seconds).max(SHORTEST));
-                self.at.insert(repository.clone(), now.checked_add(wait).ok());
+                self.at.insert(repository.clone(), Next { last: now, next: now.checked_add(wait).ok() });
                 continue;
             }
-            if just {
-                self.trouble.remove(repository);
-            }
-            let known = self.at.contains_key(repository);
-            if known && !just {
-                continue;
-            }
-            // What an earlier process scanned keeps its time; the first pass scanned what it did not know.
-            let last = if just { now } else { updater.scanner.last(repository).ok().flatten().map_or(now, |(_, fetched)| fetched) };
+            let last = match self.at.get(repository) {
+                _ if just => now,
+                // Its next time is the end of its back-off.
+                Some(_) if self.trouble.contains_key(repository) => continue,
+                Some(known) => known.last,
+                // What an earlier process scanned keeps its time; the first pass scanned what it did not know.
+                None => updater.scanner.last(repository).ok().flatten().map_or(now, |(_, fetched)| fetched),
+            };
+            self.trouble.remove(repository);
+            // Worked out anew each time: a person may have declared another interval.
             let next = policies.iter().filter_map(|policy| policy.scan.next(last).map(|at| spread(repository, &policy.scan, at))).min();
-            self.at.insert(repository.clone(), next);
+            self.at.insert(repository.clone(), Next { last, next });
         }
     }
 
     fn first(&self) -> Option<Timestamp> {
-        self.at.values().flatten().min().copied()
+        self.at.values().filter_map(|at| at.next).min()
     }
 }
 

@@ -82,6 +82,8 @@ pub struct Scan {
     pub hostile: usize,
     /// What is known of single tags.
     pub details: HashMap<String, Details>,
+    /// Whether the details are those of an earlier pass: good to see that nothing changes, not to change anything by.
+    pub remembered: bool,
 }
 
 impl Scanner {
@@ -104,7 +106,7 @@ impl Scanner {
             // Without a validator of ours the registry cannot say that nothing changed.
             (Tags::NotModified, None) => (TagList::new(), 0),
         };
-        Ok(Scan { repository: repository.clone(), tags: Arc::new(tags), hostile, details: HashMap::new() })
+        Ok(Scan { repository: repository.clone(), tags: Arc::new(tags), hostile, details: HashMap::new(), remembered: false })
     }
 
     /// The last listing, without asking the registry; with the time it is of.
@@ -113,7 +115,8 @@ impl Scanner {
     /// If the store refuses.
     pub fn last(&self, repository: &Repository) -> Result<Option<(Scan, Timestamp)>, ScanError> {
         let Some(kept) = self.store.tags(repository)? else { return Ok(None) };
-        let scan = Scan { repository: repository.clone(), tags: Arc::new(kept.tags), hostile: 0, details: HashMap::new() };
+        let scan =
+            Scan { repository: repository.clone(), tags: Arc::new(kept.tags), hostile: 0, details: HashMap::new(), remembered: false };
         Ok(Some((scan, kept.state.fetched)))
     }
 

@@ -8,9 +8,10 @@ use super::{
     show,
 };
 use crate::{
+    findings,
     name::Name,
     policy::{self, Facts, Holds, Outcome, Question},
-    update::{Decided, Local, Report, Updater},
+    update::{Decided, Report, Updater},
 };
 use jiff::Timestamp;
 use serde_json::{Value, json};
@@ -44,12 +45,7 @@ pub async fn answer(updaters: &[Arc<Updater>], name: &Name, screen: &mut Screen)
         let Some(policy) = world.declared.policies.get(name) else { continue };
         declared = true;
         let mut scan = updater.scanner.scan(&policy.image, now).await?;
-        let locals: Vec<Local<'_>> = world
-            .declared
-            .environments
-            .values()
-            .map(|environment| Local::new(&world.declared, &world.files, environment, &BTreeSet::new()))
-            .collect();
+        let (locals, _) = findings::find(&world.declared, &world.files);
         for local in locals.iter().filter(|local| local.policies.contains_key(name)) {
             let present = &local.policies[name];
             let holds = updater.holds(&world, local, now).await?.remove(name).unwrap_or_default();

@@ -5,10 +5,13 @@ use super::{
     ask::{self, Query},
     context::ProcessOptions,
 };
-use crate::update::{Local, Report, Updater};
+use crate::{
+    findings,
+    update::{Report, Updater},
+};
 use jiff::Timestamp;
 use serde_json::json;
-use std::{collections::BTreeSet, sync::Arc};
+use std::sync::Arc;
 
 /// List the versions that reverts hold back, with the commits that do
 #[derive(Debug, clap::Args)]
@@ -27,9 +30,10 @@ pub async fn answer(updaters: &[Arc<Updater>], screen: &mut Screen) -> Result<Ex
     let mut rows = Vec::new();
     for updater in updaters {
         let world = updater.look(&mut Report::default()).await?;
-        for environment in world.declared.environments.values() {
-            let local = Local::new(&world.declared, &world.files, environment, &BTreeSet::new());
-            for (policy, holds) in updater.holds(&world, &local, Timestamp::now()).await? {
+        let (locals, _) = findings::find(&world.declared, &world.files);
+        for local in &locals {
+            let environment = local.environment;
+            for (policy, holds) in updater.holds(&world, local, Timestamp::now()).await? {
                 for hold in holds.iter() {
                     rows.push(json!({
                         "repository": updater.config.name,

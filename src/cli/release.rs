@@ -6,13 +6,14 @@ use super::{
     context::ProcessOptions,
 };
 use crate::{
+    findings,
     image::Tag,
     name::Name,
-    update::{Local, Released, Report, Updater},
+    update::{Released, Report, Updater},
 };
 use jiff::Timestamp;
 use serde_json::json;
-use std::{collections::BTreeSet, sync::Arc};
+use std::sync::Arc;
 
 /// Write a held version once, which lifts its hold
 ///
@@ -47,8 +48,8 @@ pub async fn answer(updaters: &[Arc<Updater>], environment: &str, policy: &Name,
         let mut conflict = false;
         for updater in updaters {
             let world = updater.look(&mut Report::default()).await?;
-            let Some(found) = world.declared.environments.get(environment) else { continue };
-            let local = Local::new(&world.declared, &world.files, found, &BTreeSet::new());
+            let (locals, _) = findings::find(&world.declared, &world.files);
+            let Some(local) = locals.into_iter().find(|local| local.environment.name == environment) else { continue };
             if !local.policies.contains_key(policy) {
                 return Err(Failure::input(format!("{policy} has no reference in Environment {environment}")));
             }

@@ -18,7 +18,7 @@ mod world;
 pub use decide::{Decided, Local, Present, concerns, decision};
 pub use history::{History, Wanted};
 pub use report::{CommitReport, EnvironmentReport, FailureReport, LeftReport, PolicyReport, RefusedReport, Report, Requests, State};
-pub use world::{Memory, Watched, World};
+pub use world::{Memory, Watched, World, read};
 
 use crate::{
     declare::{Choice, Environment, Mistake, References, Severity, Via, process::ConfigRepository},
@@ -27,7 +27,7 @@ use crate::{
     git::{self, GitError, Mirror, Person, Pushed, RepoPath, SigningKey},
     image::{Repository, Tag},
     name::Name,
-    policy::{Chosen, Holds, Needs, holds},
+    policy::{Chosen, Details, Holds, Needs, holds},
     publish::{ChangeSet, Message, group},
     references::Needles,
     registry::RequestKind,
@@ -67,8 +67,7 @@ pub struct Updater {
     /// Signs commits.
     pub key: Option<Arc<SigningKey>>,
     memory: Arc<Mutex<(Memory, History)>>,
-    /// The last scan of each repository, with what was confirmed in it: a pass between two scans asks nothing again.
-    scanned: Mutex<Scans>,
+    confirmed: Mutex<Confirmed>,
     /// Whether the pass under way pushes or has pushed something, which its report has yet to tell.
     publishing: AtomicBool,
     /// Whether a pass shall end at its next safe point.
@@ -101,6 +100,13 @@ pub enum Rescan {
 /// What one pass knows of repositories; repositories that could not be scanned are missing.
 type Scans = HashMap<Repository, Scan>;
 
+/// What registries have confirmed of single tags since their repositories were listed.
+type Confirmed = HashMap<Repository, HashMap<String, Details>>;
+
+/// How many confirmed tags of a repository are kept between its scans: three policies' clocks. With more it is asked
+/// again, so that memory stays small.
+const MOST_CONFIRMED: usize = 64;
+
 /// What a pass keeps when it begins again on a newer commit: registries are asked once, and what was pushed is told.
 struct Pass<'p> {
     mode: Mode,
@@ -132,7 +138,7 @@ impl Updater {
             scanner,
             key: key.map(Arc::new),
             memory: Arc::default(),
-            scanned: Mutex::default(),
+            confirmed: Mutex::default(),
             publishing: AtomicBool::default(),
             ending: AtomicBool::default(),
         }
@@ -197,7 +203,7 @@ impl Updater {
             report.warnings.push(error.to_string());
         }
         let Pass { mut pushed, scans, .. } = pass;
-        self.scanned.lock().unwrap_or_else(PoisonError::into_inner).extend(scans);
+        *self.confirmed.lock().unwrap_or_else(PoisonError::into_inner) = scans.into_iter().filter_map(confirmed).collect();
         // A pass that ended in trouble may not have come to the rows of what it had pushed.
         for name in pushed.keys() {
             if !report.environments.iter().any(|environment| environment.name == *name) {
@@ -321,7 +327,7 @@ impl Updater {
         let (world, warnings) = blocking(move || {
             let head = mirror.fetch()?;
             let mut memory = memory.lock().unwrap_or_else(PoisonError::into_inner);
-            world::read(&mirror, head.commit, policies.as_deref(), &folder, &mut memory.0)
+            read(&mirror, head.commit, policies.as_deref(), &folder, &mut memory.0)
         })
         .await?;
         report.warnings.extend(warnings);
@@ -387,20 +393,20 @@ impl Updater {
         }
         if let Rescan::Only { due, .. } = rescan
             && !due.contains(repository)
+            && let Some((mut scan, _)) = self.scanner.last(repository)?
         {
-            let remembered = self.scanned.lock().unwrap_or_else(PoisonError::into_inner).get(repository).cloned();
-            if let Some(scan) = remembered {
-                return Ok(scan);
+            let confirmed = self.confirmed.lock().unwrap_or_else(PoisonError::into_inner);
+            if let Some(details) = confirmed.get(repository) {
+                (scan.details, scan.remembered) = (details.clone(), true);
             }
-            if let Some((scan, _)) = self.scanner.last(repository)? {
-                return Ok(scan);
-            }
+            return Ok(scan);
         }
         self.scanner.scan(repository, now).await
     }
 
-    /// Decides and edits, first as if nothing had ever been reverted. Only where something would change is the history
-    /// read, and decided again under what it holds back.
+    /// Decides and edits, first as if nothing had ever been reverted and no tag had moved since its scan. Only where
+    /// something would change are digests confirmed again, and the history is read, and decided again under what it
+    /// holds back.
     async fn prepare(&self, world: &World, local: &Local<'_>, pass: &mut Pass<'_>, report: &mut Report) -> Result<Prepared, GitError> {
         let (scans, now) = (&mut pass.scans, pass.now);
         let environment = local.environment;
@@ -412,6 +418,9 @@ impl Updater {
         }
         let nothing_held: BTreeMap<Name, Holds> = BTreeMap::new();
         let (mut decided, mut edits) = self.decide(world, local, scans, &nothing_held, now, report).await?;
+        if !edits.files.is_empty() && doubt(local, scans) {
+            (decided, edits) = self.decide(world, local, scans, &nothing_held, now, report).await?;
+        }
         let mut held = nothing_held;
         if !edits.files.is_empty() {
             held = self.holds(world, local, now).await?;
@@ -582,6 +591,7 @@ impl Updater {
             tags: Arc::new([version.as_str()].into_iter().collect()),
             hostile: 0,
             details: HashMap::new(),
+            remembered: false,
         };
         scans.insert(present.policy.image.clone(), scan);
         let mut chosen = Chosen { tag: version.clone(), digest: None };
@@ -684,6 +694,24 @@ fn failed(report: &mut Report, repository: &Repository, error: &ScanError) -> De
         report.failures.push(failure);
     }
     Decided::nothing(reason)
+}
+
+/// What a pass leaves for those until the next scan: the tags that the registry has confirmed.
+fn confirmed((repository, scan): (Repository, Scan)) -> Option<(Repository, HashMap<String, Details>)> {
+    let fresh: HashMap<String, Details> = scan.details.into_iter().filter(|(_, details)| details.fresh).collect();
+    (1..=MOST_CONFIRMED).contains(&fresh.len()).then_some((repository, fresh))
+}
+
+/// Forgets what earlier passes have confirmed for the policies of an Environment; says whether there was something.
+fn doubt(local: &Local<'_>, scans: &mut Scans) -> bool {
+    let mut any = false;
+    for present in local.policies.values() {
+        if let Some(scan) = scans.get_mut(&present.policy.image).filter(|scan| scan.remembered) {
+            (scan.remembered, any) = (false, true);
+            scan.details.clear();
+        }
+    }
+    any
 }
 
 /// Runs what blocks on a thread of its own. A panic there is a panic here.

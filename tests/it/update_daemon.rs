@@ -180,6 +180,23 @@ fn a_scan_that_failed_is_made_again_when_the_registry_says() {
 }
 
 #[test]
+fn a_scan_that_git_prevented_is_made_later() {
+    let fleet = fleet("1h", &EVERY_SECOND);
+    let before = Timestamp::now().checked_sub(jiff::SignedDuration::from_hours(2)).unwrap();
+    fleet.pass_of(&fleet.engine(), Mode::Write, before);
+    fleet.publish("team/web", &["1.2.0"]);
+    // The first pass finds the scan due, the second would make it.
+    let fetches = std::sync::atomic::AtomicUsize::new(0);
+    fleet.git.rule(move |line| {
+        let fetch = line.contains("GET /fleet.git/info/refs?service=git-upload-pack");
+        let second = fetch && fetches.fetch_add(1, std::sync::atomic::Ordering::SeqCst) == 1;
+        if second { super::update_support::Act::Die } else { super::update_support::Act::Pass }
+    });
+    let _daemon = Daemon::start(&fleet, "info");
+    until(&fleet, &["web:1.2.0", "db:1.0.0"]);
+}
+
+#[test]
 fn a_registry_in_trouble_does_not_slow_the_others_down() {
     let fleet = fleet("1s", &EVERY_SECOND);
     fleet.person(&[("q.yaml", &semver("db", "1.x", "  interval: 1s\n"))], "db");
@@ -192,6 +209,44 @@ fn a_registry_in_trouble_does_not_slow_the_others_down() {
     assert!(started.elapsed() < Duration::from_secs(8), "the back-off is of the one in trouble alone");
     let asked = fleet.images.take().iter().filter(|line| line.contains("/team/db/tags/list")).count();
     assert!(asked <= 2, "{asked}: {}", daemon.text());
+}
+
+/// Waits until the pass that has just pushed is told, and two whole ones came after it.
+fn polled(fleet: &Fleet, daemon: &Daemon) {
+    wait("a commit in the log", || daemon.text().contains("\"commit\"").then_some(()));
+    fleet.git.take();
+    let mut polls = 0;
+    wait("polls", || {
+        polls += fleet.git.take().iter().filter(|line| line.contains("POST /fleet.git/git-upload-pack")).count();
+        (polls >= 3).then_some(())
+    });
+}
+
+#[test]
+fn a_poll_of_git_asks_no_registry() {
+    let declared = "apiVersion: tagboat.dev/v1alpha1\nkind: ImagePolicy\nmetadata: {name: web}\nspec:\n  image: {host}/team/web\n  interval: 1h\n  policy: {digest: {tag: stable}}\n---\n".to_owned()
+        + &semver("db", "1.x", "  interval: 1h\n  minimumAge: 24h\n")
+        + &env("dev", "");
+    let fleet = Fleet::with(&[("p.yaml", &declared), (FILE, &deployment(&["web:stable", "db:1.0.0"]))], &EVERY_SECOND);
+    fleet.publish("team/web", &["stable"]);
+    fleet.publish("team/db", &["1.0.0", "1.1.0", "1.2.0"]);
+    let daemon = Daemon::start(&fleet, "info");
+    wait("the pin", || fleet.text(FILE).contains("web:stable@sha256:").then_some(()));
+    polled(&fleet, &daemon);
+    fleet.images.take();
+    polled(&fleet, &daemon);
+    assert_eq!(fleet.images.take(), Vec::<String>::new(), "{}", daemon.text());
+}
+
+#[test]
+fn a_shorter_interval_counts_from_when_it_is_declared() {
+    let fleet = fleet("1h", &EVERY_SECOND);
+    let daemon = Daemon::start(&fleet, "info");
+    until(&fleet, &["web:1.1.0", "db:1.0.0"]);
+    polled(&fleet, &daemon);
+    fleet.publish("team/web", &["1.2.0"]);
+    fleet.person(&[("p.yaml", &declared("1s"))], "more often");
+    until(&fleet, &["web:1.2.0", "db:1.0.0"]);
 }
 
 #[test]

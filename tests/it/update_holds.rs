@@ -115,6 +115,15 @@ fn release_writes_the_held_version_once() {
 }
 
 #[test]
+fn release_keeps_off_files_of_two_environments() {
+    let fleet = reverted_at(Timestamp::now());
+    let other = env("x", "").replace("envs/x/**", "envs/dev/*");
+    fleet.person_at(Timestamp::now(), &[("x.yaml", &other)], "overlap");
+    fleet.tagboat(&["release", "dev", "default/web"]).assert().code(2);
+    assert_eq!(fleet.text(FILE), deployment(&["web:1.0.0"]));
+}
+
+#[test]
 fn a_revert_of_long_ago_holds_nothing() {
     let fleet = reverted();
     assert_eq!(state(&fleet.pass(hours(179 * 24))), State::UpToDate);
