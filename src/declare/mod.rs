@@ -1,6 +1,6 @@
 //! Files → checked [`ImagePolicy`], [`Environment`], [`Application`], and one message a mistake.
 //!
-//! Validation is parsing: the raw shapes (`raw`, `flux_raw`) carry the schema, a [`document::Document`] knows the
+//! Validation is parsing: the raw shapes (`raw`, `flux_raw`) carry the schema, a `document` knows the
 //! place of every field, and a value that exists is valid. A file that cannot be read never hides the others.
 
 mod application;

@@ -1,4 +1,4 @@
-//! A change set → a commit: what shares one ([`group`]), and how it is told ([`message`]).
+//! A change set → a commit: what shares one (`group`), and how it is told (`message`).
 
 mod group;
 mod message;
