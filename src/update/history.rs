@@ -8,7 +8,7 @@ use crate::{
     references::{self, FileKind, Needles, Part, Reference, Why},
 };
 use jiff::Timestamp;
-use std::collections::HashMap;
+use std::collections::{HashMap, hash_map::Entry};
 
 /// How far back reverts count (DESIGN, "Hold after revert"): 180 days, in seconds.
 const SINCE: i64 = 180 * 24 * 3600;
@@ -63,9 +63,9 @@ impl History {
         let mut history = mirror.history(head, now.as_second() - SINCE, MOST_COMMITS);
         let mut commits = Vec::new();
         while let Some(commit) = history.next().transpose()? {
-            if !self.moved.contains_key(&commit.id) {
+            if let Entry::Vacant(unread) = self.moved.entry(commit.id) {
                 let changes = if commit.parent.is_some() { history.changes(&commit)? } else { Vec::new() };
-                self.moved.insert(commit.id, moved(mirror, &commit, &changes, needles)?);
+                unread.insert(moved(mirror, &commit, &changes, needles)?);
             }
             commits.push(commit);
         }

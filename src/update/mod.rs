@@ -247,8 +247,7 @@ impl Updater {
         for local in &locals {
             all.push(self.prepare(world, local, pass, report).await?);
         }
-        let mut prepared = all.into_iter();
-        while let Some(Prepared { report: mut environment, sets, person }) = prepared.next() {
+        for Prepared { report: mut environment, sets, person } in all {
             // Where nothing changes, nothing waits.
             let blocked = !sets.is_empty() && gate(world.declared.environments.get(&environment.name), pass.now, &mut environment, report);
             for set in sets {
