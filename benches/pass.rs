@@ -138,7 +138,9 @@ fn passes(runtime: &tokio::runtime::Runtime, dir: &Path) {
 
     // From a tag to the pushed commit: 40 references of the image are rewritten.
     let first = runtime.block_on(updater.pass(Mode::Write, &Rescan::All, Timestamp::now()));
-    assert_eq!((first.pushed(), first.failures.len()), (1, 0), "{:#?}", first.failures);
+    let said =
+        (&first.failures, first.environments.iter().map(|row| (row.state, row.left.first())).collect::<Vec<_>>(), first.findings.first());
+    assert_eq!((first.pushed(), first.failures.len()), (1, 0), "{said:#?}");
     let image = Repository::new(&format!("{}/team/app-0", registry.host())).unwrap();
     let mut times = Vec::new();
     for run in 0..RUNS {

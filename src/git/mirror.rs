@@ -55,8 +55,11 @@ impl Mirror {
             _ => match usable(dir, &tracking(&remote)) {
                 Ok(repo) => (repo, None),
                 Err(why) => {
+                    // A process that died while it made the folder has left nothing to lose, and nothing to tell.
+                    let packs = fs::read_dir(dir.join("objects/pack")).map_or(0, Iterator::count);
+                    let unborn = dir.join("objects").is_dir() && !dir.join("HEAD").exists() && packs == 0;
                     remove(dir)?;
-                    (init(dir)?, Some(why))
+                    (init(dir)?, Some(why).filter(|_| !unborn))
                 }
             },
         };

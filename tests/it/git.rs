@@ -319,3 +319,14 @@ fn a_missing_branch_is_named() {
     assert_eq!(error.kind(), Kind::Config);
     assert!(BareRepository::create(sandbox.repository.dir(), FILES, ANN, NOW, "again").is_err(), "a folder that is not empty");
 }
+
+#[test]
+fn a_mirror_that_was_never_finished_is_no_damage() {
+    let sandbox = Sandbox::new(FILES);
+    drop(sandbox.mirror("m"));
+    let dir = sandbox.dir.path().join("m");
+    fs::remove_file(dir.join("HEAD")).unwrap();
+    let mirror = sandbox.mirror("m");
+    assert_eq!(mirror.rebuilt(), None);
+    mirror.fetch().unwrap();
+}
