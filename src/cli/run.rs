@@ -11,6 +11,7 @@ use crate::{
 };
 use clap::ValueEnum;
 use jiff::Timestamp;
+use std::io::IsTerminal;
 use tracing_subscriber::EnvFilter;
 
 /// Keep config repositories up to date: as a daemon, or in one pass
@@ -77,6 +78,7 @@ pub fn run(arguments: &Arguments, screen: &mut Screen) -> Result<Exit, Failure> 
 fn log_to_stderr(arguments: &Arguments) -> Result<(), Failure> {
     let filter = EnvFilter::try_new(&arguments.log).map_err(|error| Failure::input(format!("--log {:?}: {error}", arguments.log)))?;
     let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_target(false);
+    let builder = builder.with_ansi(std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty()));
     match arguments.log_format {
         LogFormat::Text => builder.init(),
         LogFormat::Json => builder.json().flatten_event(true).init(),
