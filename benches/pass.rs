@@ -178,7 +178,7 @@ fn idle(runtime: &tokio::runtime::Runtime, dir: &Path) {
     let declared: String = (0..POLICIES).map(|n| policy(&format!("app-{n}"), &format!("{}/team/app-{n}", registry.host()))).collect();
     let mut files = vec![("policies/all.yaml".to_owned(), declared + &environment("apps/**"))];
     files.extend((0..POLICIES).map(|n| {
-        (format!("apps/{n}.yaml"), format!("kind: Pod\nspec:\n  containers:\n    - image: {}/team/app-{n}:6.0.1\n", registry.host()))
+        (format!("apps/{n}.yaml"), format!("apiVersion: v1\nkind: Pod\nmetadata: {{name: app}}\nspec:\n  containers:\n    - name: app\n      image: {}/team/app-{n}:6.0.1\n", registry.host()))
     }));
     let borrowed: Vec<(&str, &str)> = files.iter().map(|(path, text)| (path.as_str(), text.as_str())).collect();
     BareRepository::create(&dir.join("fleet.git"), &borrowed, WHO, Timestamp::now().as_second() - 60, "first").unwrap();

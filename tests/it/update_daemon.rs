@@ -250,6 +250,17 @@ fn a_shorter_interval_counts_from_when_it_is_declared() {
 }
 
 #[test]
+fn a_log_in_a_file_has_no_colour() {
+    let fleet = fleet("1h", &EVERY_SECOND);
+    let log = fleet.dir.path().join("text");
+    let mut command = fleet.tagboat_std(&["run"]);
+    let child = command.stdout(std::process::Stdio::null()).stderr(std::fs::File::create(&log).unwrap()).spawn().unwrap();
+    let _daemon = Daemon { child, log: log.clone() };
+    wait("a commit", || std::fs::read_to_string(&log).unwrap().contains("dev: web 1.0.0 → 1.1.0").then_some(()));
+    assert!(!std::fs::read_to_string(&log).unwrap().contains('\u{1b}'));
+}
+
+#[test]
 fn no_secret_is_in_any_output() {
     let setup = Setup {
         registry: "    credentials: {basic: {username: bot, password: {env: PASSWORD}}}\n",
