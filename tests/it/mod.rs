@@ -40,6 +40,7 @@ mod update_holds;
 #[cfg(feature = "demo")]
 #[cfg(feature = "demo")]
 mod update_quiet;
+#[cfg(feature = "demo")]
 mod update_real;
 #[cfg(feature = "demo")]
 mod update_rules;
