@@ -172,6 +172,21 @@ fn newest_waits_for_its_age_beside_the_present_one() {
 }
 
 #[test]
+fn a_held_digest_is_released() {
+    let fleet = fleet(&one("digest: {tag: stable}", ""), "web:stable");
+    let publish = |salt: &str| fleet.image("team/web", "stable", &Image { salt: salt.into(), ..Image::default() });
+    let first = publish("1");
+    fleet.good_pass_but_findings(now());
+    let second = publish("2");
+    fleet.good_pass_but_findings(hours(1));
+    fleet.person_at(Timestamp::now(), &[(FILE, &deployment(&[&format!("web:stable@{first}")]))], "back");
+    let output = fleet.tagboat(&["release", "dev", "default/web"]).assert().code(0).get_output().stdout.clone();
+    assert!(String::from_utf8(output).unwrap().contains(second.as_str()));
+    assert_eq!(fleet.text(FILE), deployment(&[&format!("web:stable@{second}")]));
+    fleet.tagboat(&["release", "dev", "default/web"]).assert().code(0).stdout("default/web holds nothing in dev\n");
+}
+
+#[test]
 fn a_digest_policy_holds_the_exact_digest() {
     let fleet = fleet(&one("digest: {tag: stable}", ""), "web:stable");
     let publish = |salt: &str| fleet.image("team/web", "stable", &Image { salt: salt.into(), ..Image::default() });
