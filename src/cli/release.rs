@@ -6,9 +6,11 @@ use super::{
     context::ProcessOptions,
 };
 use crate::{
+    declare::Choice,
     findings,
-    image::Tag,
+    image::{Digest, Tag},
     name::Name,
+    policy::Chosen,
     update::{Released, Report, Updater},
 };
 use jiff::Timestamp;
@@ -63,8 +65,11 @@ pub async fn answer(updaters: &[Arc<Updater>], environment: &str, policy: &Name,
                 screen.line(format_args!("{policy} holds nothing in {environment}"));
                 return Ok(Exit::Done);
             };
-            let version = Tag::new(version)?;
-            match updater.release(&world, &local, policy, &version, now).await? {
+            let chosen = match &world.declared.policies[policy].choice {
+                Choice::Digest(tag) => Chosen { tag: tag.clone(), digest: Some(Digest::new(version.as_str())?) },
+                _ => Chosen { tag: Tag::new(version.as_str())?, digest: None },
+            };
+            match updater.release(&world, &local, policy, chosen, now).await? {
                 Released::Done { commit, images } => {
                     if screen.is_json() {
                         screen.json(

@@ -142,12 +142,27 @@ impl<'w> Local<'w> {
                     continue;
                 }
             };
-            let tags = scans.get(&policy.image).map(|scan| Arc::clone(&scan.tags));
-            choices.add(decision(policy, chosen, self.environment.allow_downgrade, move |present| {
+            let scan = scans.get(&policy.image);
+            let tags = scan.map(|scan| Arc::clone(&scan.tags));
+            let mut decision = decision(policy, chosen, self.environment.allow_downgrade, move |present| {
                 tags.as_ref().is_some_and(|tags| tags.contains(present))
-            }));
+            });
+            if matches!(policy.choice, Choice::Newest) {
+                let later = self.created_later(policy, chosen, scan);
+                let compare = decision.compare;
+                decision.compare = Box::new(move |present| if later.contains(present) { Order::Lower } else { compare(present) });
+            }
+            choices.add(decision);
         }
         choices
+    }
+
+    /// The present tags of a `newest` policy whose images were created after the chosen one: the policy's own order,
+    /// which the texts of tags do not show.
+    fn created_later(&self, policy: &ImagePolicy, chosen: &Chosen, scan: Option<&Scan>) -> BTreeSet<String> {
+        let created = |tag: &str| scan?.details.get(tag)?.created.flatten();
+        let (Some(present), Some(limit)) = (self.policies.get(&policy.name), created(chosen.tag.as_str())) else { return BTreeSet::new() };
+        present.tags.iter().filter(|tag| created(tag).is_some_and(|time| time > limit)).cloned().collect()
     }
 }
 

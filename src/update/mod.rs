@@ -25,7 +25,7 @@ use crate::{
     error::Kind,
     findings,
     git::{self, GitError, Mirror, Person, Pushed, RepoPath, SigningKey},
-    image::{Repository, Tag},
+    image::Repository,
     name::Name,
     policy::{Chosen, Details, Holds, Needs, holds},
     publish::{ChangeSet, Message, group},
@@ -572,7 +572,8 @@ impl Updater {
         self.world(report).await
     }
 
-    /// Writes the held version of a policy once in an Environment, which lifts the hold.
+    /// Writes the held version of a policy once in an Environment, which lifts the hold. A policy that follows a digest
+    /// holds digests: then `chosen` has one.
     ///
     /// # Errors
     /// If the remote cannot be asked, or the push is refused.
@@ -581,20 +582,20 @@ impl Updater {
         world: &World,
         local: &Local<'_>,
         policy: &Name,
-        version: &Tag,
+        mut chosen: Chosen,
         now: Timestamp,
     ) -> Result<Released, GitError> {
         let Some(present) = local.policies.get(policy) else { return Ok(Released::Nothing) };
+        let version = chosen.digest.as_ref().map_or(chosen.tag.as_str(), |digest| digest.as_str()).to_owned();
         let mut scans = Scans::new();
         let scan = Scan {
             repository: present.policy.image.clone(),
-            tags: Arc::new([version.as_str()].into_iter().collect()),
+            tags: Arc::new([chosen.tag.as_str()].into_iter().collect()),
             hostile: 0,
             details: HashMap::new(),
             remembered: false,
         };
         scans.insert(present.policy.image.clone(), scan);
-        let mut chosen = Chosen { tag: version.clone(), digest: None };
         let mut edits = Edits::default();
         for _ in 0..2 {
             let decided = BTreeMap::from([(policy.clone(), Decided::Chosen(chosen.clone()))]);
@@ -602,7 +603,7 @@ impl Updater {
             if edits.needs_digest.is_empty() {
                 break;
             }
-            match self.scanner.registries.digest(&present.policy.image, version).await {
+            match self.scanner.registries.digest(&present.policy.image, &chosen.tag).await {
                 Ok(digest) => chosen.digest = Some(digest),
                 Err(error) => return Ok(Released::Unknown(FailureReport::new(&error))),
             }

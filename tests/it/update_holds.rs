@@ -172,6 +172,43 @@ fn newest_waits_for_its_age_beside_the_present_one() {
 }
 
 #[test]
+fn newest_never_goes_back_to_an_older_image() {
+    // The person's own choice is too young for the policy, which would choose the one before it.
+    let fleet = fleet(&one("newest: {}", "  minimumAge: 72h\n"), "web:a");
+    let at = |tag: &str, date: &str| {
+        fleet.image("team/web", tag, &Image { created: Some(date.parse().unwrap()), salt: tag.into(), ..Image::default() });
+    };
+    at("a", "2026-01-01T00:00:00Z");
+    at("b", "2026-02-01T00:00:00Z");
+    fleet.pass(now());
+    at("c", "2026-03-01T00:00:00Z");
+    fleet.person(&[(FILE, &deployment(&["web:c"]))], "take c at once");
+    let report = fleet.pass(hours(80));
+    assert_eq!((state(&report), fleet.text(FILE)), (State::UpToDate, deployment(&["web:c"])), "{report:#?}");
+    assert_eq!(report.environments[0].left[0].code, "downgrade");
+    assert_eq!(state(&fleet.pass(hours(160))), State::UpToDate);
+    at("d", "2026-04-01T00:00:00Z");
+    fleet.pass(hours(161));
+    assert_eq!(state(&fleet.pass(hours(240))), State::Committed);
+    assert_eq!(fleet.text(FILE), deployment(&["web:d"]));
+}
+
+#[test]
+fn a_held_digest_is_released() {
+    let fleet = fleet(&one("digest: {tag: stable}", ""), "web:stable");
+    let publish = |salt: &str| fleet.image("team/web", "stable", &Image { salt: salt.into(), ..Image::default() });
+    let first = publish("1");
+    fleet.good_pass_but_findings(now());
+    let second = publish("2");
+    fleet.good_pass_but_findings(hours(1));
+    fleet.person_at(Timestamp::now(), &[(FILE, &deployment(&[&format!("web:stable@{first}")]))], "back");
+    let output = fleet.tagboat(&["release", "dev", "default/web"]).assert().code(0).get_output().stdout.clone();
+    assert!(String::from_utf8(output).unwrap().contains(second.as_str()));
+    assert_eq!(fleet.text(FILE), deployment(&[&format!("web:stable@{second}")]));
+    fleet.tagboat(&["release", "dev", "default/web"]).assert().code(0).stdout("default/web holds nothing in dev\n");
+}
+
+#[test]
 fn a_digest_policy_holds_the_exact_digest() {
     let fleet = fleet(&one("digest: {tag: stable}", ""), "web:stable");
     let publish = |salt: &str| fleet.image("team/web", "stable", &Image { salt: salt.into(), ..Image::default() });
