@@ -1,7 +1,10 @@
 //! The Git rows of the design's numbers, on 10,000 files with 2,000 markers: `cargo bench --bench mirror`.
 //!
 //! Needs `git` (its server side packs the repository, with deltas as a host does). "Fresh" is a new process that measures
-//! itself from the start of `main`. The extractor looks for a needle and takes lines: it stands for a prefilter, not for a parser.
+//! itself from the start of `main`. The rows of the index take lines with a needle: they stand for a prefilter, not for a parser.
+//! The rows "to the references" read the world as a pass does: declarations from the whole repository (`anywhere`) or from
+//! `policies/` alone, and references found by the real parser. In the first commit only markers hit a file; in the second
+//! the policies' names stand in every file, so that everything is parsed.
 
 #![allow(clippy::print_stdout, clippy::unwrap_used, missing_docs, reason = "a benchmark prints, and stops at the first surprise")]
 
@@ -16,6 +19,7 @@ use std::{
 use tagboat::{
     git::{Access, Edit, Extract, How, Index, Message, Mirror, ObjectId, Person, Remote, RepoPath},
     sandbox::git::BareRepository,
+    update::{self, Memory},
 };
 
 const WHO: (&str, &str) = ("Ann", "ann@example.org");
@@ -32,7 +36,7 @@ impl Lines {
 
 impl Extract for Lines {
     fn class(&self, path: &str) -> Option<u8> {
-        path.ends_with(".yaml").then_some(0)
+        (path.starts_with("clusters/") && path.ends_with(".yaml")).then_some(0)
     }
 
     fn fingerprint(&self) -> [u8; 16] {
@@ -99,10 +103,35 @@ fn child(arguments: &[String]) {
                 .collect();
             assert_eq!((edited.len(), commit(&mirror, head, &edited)), (2_000, 1));
         }
+        "world" => {
+            let commit = ObjectId::from_hex(arguments[2].as_bytes()).unwrap();
+            references(&mirror, commit, folder_of(&arguments[3]), &dir, &mut Memory::default());
+        }
         other => panic!("{other}"),
     }
     let took = took.unwrap_or_else(|| begun.elapsed());
     println!("{} {}", took.as_secs_f64() * 1e3, memory("VmHWM") - idle);
+}
+
+/// What a pass reads before it decides.
+fn references(mirror: &Mirror, commit: ObjectId, policies: Option<&str>, dir: &Path, memory: &mut Memory) {
+    let (world, warnings) = update::read(mirror, commit, policies, &dir.join("world"), memory).unwrap();
+    let marked = world.files.iter().filter(|file| file.path.ends_with("/deployment.yaml")).count();
+    assert_eq!((marked, warnings.as_slice(), world.declared.has_errors()), (2_000, [].as_slice(), false), "{:?}", world.declared.mistakes);
+}
+
+fn folder_of(place: &str) -> Option<&str> {
+    (place != "anywhere").then_some(place)
+}
+
+fn policies(images: impl Iterator<Item = String>) -> String {
+    let policy = |image: String| {
+        format!(
+            "---\napiVersion: tagboat.dev/v1alpha1\nkind: ImagePolicy\nmetadata: {{name: {image}, namespace: apps}}\nspec:\n  image: \
+             registry.example.org/team/{image}\n  policy: {{semver: {{range: '*'}}}}\n"
+        )
+    };
+    images.map(policy).collect()
 }
 
 fn memory(what: &str) -> u64 {
@@ -117,17 +146,25 @@ fn parent() {
     let dir = temporary.as_path();
     let files = fleet::fleet(7);
     let borrowed: Vec<(&str, &str)> = files.iter().map(|(path, text)| (path.as_str(), text.as_str())).collect();
-    let repository = BareRepository::create(&dir.join("fleet.git"), &borrowed, WHO, 1_780_000_000, "first").unwrap();
+    let markers = policies((0..50).map(|n| format!("podinfo-{n}")));
+    let seed: Vec<(&str, &str)> = borrowed.iter().copied().chain([("policies/markers.yaml", markers.as_str())]).collect();
+    let repository = BareRepository::create(&dir.join("fleet.git"), &seed, WHO, 1_780_000_000, "first").unwrap();
+    let everything = policies((0..50).map(|n| format!("app-{n}")));
+    let base = open(dir).fetch().unwrap().commit;
+    std::fs::remove_dir_all(dir.join("mirror")).unwrap();
+    repository.commit(&[("policies/everything.yaml", &everything)], WHO, 1_780_000_050, "everything").unwrap();
     open(dir).fetch().unwrap();
+    std::fs::create_dir(dir.join("world")).unwrap();
 
     for mode in ["markers", "everything"] {
-        let cold = fresh(dir, "cold", mode, || drop(std::fs::remove_file(dir.join("index"))));
+        let cold = fresh(dir, &["cold", mode], || drop(std::fs::remove_file(dir.join("index"))));
         let (meet, aim) = if mode == "markers" { (60.0, 30.0) } else { (130.0, 75.0) };
         row(&format!("cold, no index yet ({mode})"), cold.0, meet, aim);
     }
+    worlds(dir, base);
     drop(std::fs::remove_file(dir.join("index")));
-    fresh(dir, "cold", "markers", || drop(std::fs::remove_file(dir.join("index"))));
-    row("nothing changed, fresh", fresh(dir, "same", "markers", || ()).0, 2.0, 0.6);
+    fresh(dir, &["cold", "markers"], || drop(std::fs::remove_file(dir.join("index"))));
+    row("nothing changed, fresh", fresh(dir, &["same"], || ()).0, 2.0, 0.6);
     {
         let mirror = open(dir);
         let (head, lines) = (mirror.head().unwrap(), Lines::new("markers"));
@@ -140,7 +177,7 @@ fn parent() {
         }));
         row("nothing changed, running", same, 0.1, 0.03);
     }
-    let memory = fresh(dir, "pass", "markers", || ()).1;
+    let memory = fresh(dir, &["pass"], || ()).1;
     row("memory over idle, whole pass (MiB)", memory / 1024.0, 24.0, 14.0);
 
     let before = std::fs::read(dir.join("index")).unwrap();
@@ -150,7 +187,7 @@ fn parent() {
     let old = mirror.head().unwrap();
     let new = mirror.fetch().unwrap().commit;
     drop(mirror);
-    let changed = fresh(dir, "changed", "markers", || std::fs::write(dir.join("index"), &before).unwrap());
+    let changed = fresh(dir, &["changed"], || std::fs::write(dir.join("index"), &before).unwrap());
     row("one file changed, fresh", changed.0, 3.0, 1.0);
     {
         let mirror = open(dir);
@@ -162,11 +199,52 @@ fn parent() {
             timed(|| index = Some(index.take().unwrap().update(&mirror, turn, &lines).unwrap().0))
         }));
         row("one file changed, running", changed, 0.5, 0.12);
+        changes(dir, &mirror, old, new);
         let edits = edits(&files, 2_000);
         let edited = median((0..RUNS).map(|_| timed(|| assert_eq!(commit(&mirror, new, &edits), 1))));
         row("2,000 files edited, to the commit in memory", edited, 60.0, 25.0);
     }
     std::fs::remove_dir_all(&temporary).unwrap();
+}
+
+/// Rows to the references without a change, in new processes and in this one.
+fn worlds(dir: &Path, base: ObjectId) {
+    let store = dir.join("world");
+    let forget = || ["declared.index", "references.index"].iter().for_each(|file| drop(std::fs::remove_file(store.join(file))));
+    let mirror = open(dir);
+    let head = mirror.head().unwrap();
+    for place in ["policies", "anywhere"] {
+        for (mode, commit, meet, aim) in [("markers", base, 60.0, 30.0), ("everything", head, 130.0, 75.0)] {
+            let cold = fresh(dir, &["world", &commit.to_string(), place], forget);
+            row(&format!("references, cold ({mode}, {place})"), cold.0, meet, aim);
+        }
+    }
+    let hex = head.to_string();
+    forget();
+    let mut memory = Memory::default();
+    references(&mirror, head, None, dir, &mut memory);
+    row("references, nothing changed, fresh", fresh(dir, &["world", &hex, "anywhere"], || ()).0, 2.0, 0.6);
+    let same = median((0..RUNS * 20).map(|_| timed(|| references(&mirror, mirror.head().unwrap(), None, dir, &mut memory))));
+    row("references, nothing changed, running", same, 0.1, 0.03);
+}
+
+/// Rows to the references with one file changed: forth and back between two commits.
+fn changes(dir: &Path, mirror: &Mirror, old: ObjectId, new: ObjectId) {
+    let files = ["declared.index", "references.index"].map(|file| dir.join("world").join(file));
+    references(mirror, old, None, dir, &mut Memory::default());
+    let before = files.each_ref().map(|file| std::fs::read(file).unwrap());
+    let restore = || files.iter().zip(&before).for_each(|(file, bytes)| std::fs::write(file, bytes).unwrap());
+    let changed = fresh(dir, &["world", &new.to_string(), "anywhere"], restore);
+    row("references, one file changed, fresh", changed.0, 3.0, 1.0);
+    restore();
+    let mut memory = Memory::default();
+    references(mirror, old, None, dir, &mut memory);
+    let mut turn = old;
+    let changed = median((0..RUNS * 20).map(|_| {
+        turn = if turn == old { new } else { old };
+        timed(|| references(mirror, turn, None, dir, &mut memory))
+    }));
+    row("references, one file changed, running", changed, 0.5, 0.12);
 }
 
 fn timed(work: impl FnOnce()) -> f64 {
@@ -176,11 +254,16 @@ fn timed(work: impl FnOnce()) -> f64 {
 }
 
 /// Medians of milliseconds and KiB of new processes.
-fn fresh(dir: &Path, what: &str, mode: &str, prepare: impl Fn()) -> (f64, f64) {
+fn fresh(dir: &Path, arguments: &[&str], prepare: impl Fn()) -> (f64, f64) {
     let runs: Vec<(f64, f64)> = (0..RUNS)
         .map(|_| {
             prepare();
-            let output = Command::new(std::env::current_exe().unwrap()).arg("child").arg(what).arg(dir).arg(mode).output().unwrap();
+            let output = Command::new(std::env::current_exe().unwrap())
+                .args(["child", arguments[0]])
+                .arg(dir)
+                .args(&arguments[1..])
+                .output()
+                .unwrap();
             let text = String::from_utf8(output.stdout).unwrap();
             let (ms, kib) = text.trim().split_once(' ').unwrap_or_else(|| panic!("{}", String::from_utf8_lossy(&output.stderr)));
             (ms.parse().unwrap(), kib.parse().unwrap())

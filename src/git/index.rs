@@ -83,11 +83,16 @@ impl Index {
             Ok(None) => Self::build(mirror, commit, extract, None)?,
             Err(why) => Self::build(mirror, commit, extract, Some(why))?,
         };
-        let unsaved = match how {
-            How::Same => None,
-            _ => index.save(file).err().map(|error| format!("{}: {error}", file.display())),
-        };
-        Ok(Indexed { index, how, unsaved })
+        Ok(index.saved(file, how))
+    }
+
+    /// [`Index::update`], saved to `file` for the next process if it took anything.
+    ///
+    /// # Errors
+    /// [`GitError::Broken`] if an object is missing.
+    pub fn follow(self, mirror: &Mirror, commit: ObjectId, file: &Path, extract: &dyn Extract) -> Result<Indexed, GitError> {
+        let (index, how) = self.update(mirror, commit, extract)?;
+        Ok(index.saved(file, how))
     }
 
     /// The index of another commit, reading what differs.
@@ -191,6 +196,14 @@ impl Index {
             wanted.record(bytes, &mut snapshot);
         }
         Ok((snapshot, wanted.len()))
+    }
+
+    fn saved(self, file: &Path, how: How) -> Indexed {
+        let unsaved = match how {
+            How::Same => None,
+            _ => self.save(file).err().map(|error| format!("{}: {error}", file.display())),
+        };
+        Indexed { index: self, how, unsaved }
     }
 
     /// Writes beside and renames: whoever reads sees the old file or the new one. It is not synced: damage is noticed, and

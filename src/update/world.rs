@@ -28,7 +28,7 @@ pub struct World {
 }
 
 /// A file that mentions something watched.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Watched {
     /// The path from the root of the repository.
     pub path: String,
@@ -45,6 +45,8 @@ pub struct Watched {
 pub struct Memory {
     declaring: Option<Index>,
     watching: Option<Index>,
+    /// The files that the declarations of `last` were read from.
+    sources: Vec<(String, ObjectId)>,
     last: Option<World>,
 }
 
@@ -144,11 +146,12 @@ pub fn read(
     }
     let mut warnings = Vec::new();
     let declaring = Declaring { folder: policies };
-    let (first, how) = index(mirror, commit, &store.join("declared.index"), &declaring, memory.declaring.take(), &mut warnings)?;
-    let unchanged = matches!(how, How::Same | How::Updated(0));
-    let declared = match memory.last.take().filter(|_| unchanged) {
-        Some(last) => last.declared,
-        None => Arc::new(declarations(mirror, commit, &first)?),
+    let (first, _) = index(mirror, commit, &store.join("declared.index"), &declaring, memory.declaring.take(), &mut warnings)?;
+    let declares = first.records().filter(|record| record.class == DECLARES);
+    let sources: Vec<_> = declares.map(|record| (record.path.to_owned(), record.blob)).collect();
+    let (declared, known) = match memory.last.take() {
+        Some(last) if memory.sources == sources => (last.declared, Some(last.files)),
+        last => (Arc::new(declarations(mirror, commit, &sources)?), last.map(|last| last.files)),
     };
     let charts = first
         .records()
@@ -156,22 +159,33 @@ pub fn read(
         .map(|record| record.path.strip_suffix("Chart.yaml").unwrap_or_default().trim_end_matches('/').to_owned());
     let watched: BTreeSet<&Repository> = declared.policies.values().map(|policy| &policy.image).collect();
     let watching = Watching { needles: Needles::new(watched), charts: charts.collect() };
-    let (second, _) = index(mirror, commit, &store.join("references.index"), &watching, memory.watching.take(), &mut warnings)?;
-    let mut files = Vec::with_capacity(second.len());
-    for record in second.records() {
+    let (second, how) = index(mirror, commit, &store.join("references.index"), &watching, memory.watching.take(), &mut warnings)?;
+    // In an index built anew a blob may be of another class, in which other references count.
+    let known = known.filter(|_| !matches!(how, How::Built(..))).map(Arc::unwrap_or_clone).unwrap_or_default();
+    let files = files(&second, known, &mut warnings);
+    let world = World { commit, declared, files: Arc::new(files) };
+    *memory = Memory { declaring: Some(first), watching: Some(second), sources, last: Some(world.clone()) };
+    Ok((world, warnings))
+}
+
+/// The files of an index. What is `known` of a path with the same content is not decoded again: both are in the order of
+/// paths, so that this is one merge.
+fn files(index: &Index, known: Vec<Watched>, warnings: &mut Vec<String>) -> Vec<Watched> {
+    let mut known = known.into_iter().peekable();
+    let mut files = Vec::with_capacity(index.len());
+    for record in index.records() {
+        while known.next_if(|file| file.path.as_str() < record.path).is_some() {}
+        let regular = matches!(record.kind, EntryKind::Blob | EntryKind::BlobExecutable);
+        if let Some(file) = known.next_if(|file| file.path == record.path && file.blob == Some(record.blob)) {
+            files.push(Watched { regular, ..file });
+            continue;
+        }
         match Findings::decode(record.bytes) {
-            Ok(findings) => files.push(Watched {
-                path: record.path.to_owned(),
-                blob: Some(record.blob),
-                regular: matches!(record.kind, EntryKind::Blob | EntryKind::BlobExecutable),
-                findings,
-            }),
+            Ok(findings) => files.push(Watched { path: record.path.to_owned(), blob: Some(record.blob), regular, findings }),
             Err(_) => warnings.push(format!("{}: the remembered references cannot be read; they are looked for again", record.path)),
         }
     }
-    let world = World { commit, declared, files: Arc::new(files) };
-    *memory = Memory { declaring: Some(first), watching: Some(second), last: Some(world.clone()) };
-    Ok((world, warnings))
+    files
 }
 
 fn index(
@@ -182,12 +196,10 @@ fn index(
     known: Option<Index>,
     warnings: &mut Vec<String>,
 ) -> Result<(Index, How), GitError> {
-    let same = known.filter(|known| known.commit() == commit);
-    if let Some(known) = same {
-        let (index, how) = known.update(mirror, commit, extract)?;
-        return Ok((index, how));
-    }
-    let indexed = Index::open(mirror, commit, file, extract)?;
+    let indexed = match known {
+        Some(known) => known.follow(mirror, commit, file, extract)?,
+        None => Index::open(mirror, commit, file, extract)?,
+    };
     if let How::Built(_, Some(why)) = &indexed.how {
         warnings.push(format!("the index is built anew: {why}"));
     }
@@ -195,12 +207,10 @@ fn index(
     Ok((indexed.index, indexed.how))
 }
 
-fn declarations(mirror: &Mirror, commit: ObjectId, index: &Index) -> Result<Declarations, GitError> {
+fn declarations(mirror: &Mirror, commit: ObjectId, sources: &[(String, ObjectId)]) -> Result<Declarations, GitError> {
     let revision = mirror.at(commit)?;
-    let mut files = Vec::new();
-    for record in index.records().filter(|record| record.class == DECLARES) {
-        files.push((record.path.to_owned(), revision.blob(record.blob)?));
-    }
+    let files = sources.iter().map(|(path, blob)| Ok((path.as_str(), revision.blob(*blob)?)));
+    let files = files.collect::<Result<Vec<_>, GitError>>()?;
     let branch = mirror.remote().branch();
-    Ok(declare::read(files.iter().map(|(path, bytes)| (path.as_str(), bytes.as_slice())), Some(branch)))
+    Ok(declare::read(files.iter().map(|(path, bytes)| (*path, bytes.as_slice())), Some(branch)))
 }

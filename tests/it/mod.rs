@@ -46,3 +46,5 @@ mod update_real;
 mod update_rules;
 #[cfg(feature = "demo")]
 mod update_support;
+#[cfg(feature = "demo")]
+mod update_world;
