@@ -10,35 +10,37 @@
 //! before the last step. What blocks (Git, files) runs on a thread of its own, and from drafting a commit to the
 //! answer of its push nothing can interrupt it.
 
+mod choosing;
 mod decide;
 mod history;
+mod publishing;
+mod releasing;
 mod report;
+mod scanning;
 mod world;
 
 pub use decide::{Decided, Local, Present, concerns, decision};
 pub use history::{History, Wanted};
+pub use releasing::Released;
 pub use report::{CommitReport, EnvironmentReport, FailureReport, LeftReport, PolicyReport, RefusedReport, Report, Requests, State};
 pub use world::{Memory, Watched, World, read};
 
 use crate::{
-    declare::{Choice, Environment, Mistake, References, Severity, Via, process::ConfigRepository},
+    declare::process::ConfigRepository,
     error::Kind,
     findings,
-    git::{self, GitError, Mirror, Person, Pushed, RepoPath, SigningKey},
+    git::{self, GitError, Mirror, Person, SigningKey},
     image::Repository,
-    name::Name,
-    policy::{Chosen, Details, Holds, Needs, holds},
-    publish::{ChangeSet, Message, group},
-    references::Needles,
+    policy::Details,
+    publish::{ChangeSet, Message},
     registry::RequestKind,
-    scan::{Scan, ScanError, Scanner},
-    schedule,
+    scan::{Scan, Scanner},
 };
-use decide::Edits;
-use futures::{StreamExt, stream};
 use jiff::Timestamp;
+use publishing::{Published, gate, undone};
+use scanning::confirmed;
 use std::{
-    collections::{BTreeMap, BTreeSet, HashMap, HashSet},
+    collections::{BTreeMap, HashMap, HashSet},
     path::PathBuf,
     sync::{
         Arc, Mutex, PoisonError,
@@ -334,231 +336,6 @@ impl Updater {
         Ok(world)
     }
 
-    /// Lists the tags of every repository that has references, each once in a pass.
-    async fn scan(&self, locals: &[Local<'_>], pass: &mut Pass<'_>, report: &mut Report) {
-        let (rescan, now) = (pass.rescan, pass.now);
-        let known = |repository: &Repository| pass.scans.contains_key(repository) || pass.failed.contains(repository);
-        let wanted: BTreeSet<Repository> = locals
-            .iter()
-            .filter(|local| !local.environment.suspend)
-            .flat_map(|local| local.policies.values())
-            .filter(|present| !present.policy.suspend && !known(&present.policy.image) && !self.rests(&present.policy.image, rescan))
-            .map(|present| present.policy.image.clone())
-            .collect();
-        let results: Vec<(Repository, Result<Scan, ScanError>)> = stream::iter(wanted)
-            .map(|repository| async move {
-                let result = self.scan_one(&repository, rescan, now).await;
-                (repository, result)
-            })
-            .buffer_unordered(SCANS)
-            .collect()
-            .await;
-        let mut failed = Vec::new();
-        for (repository, result) in results {
-            match result {
-                Ok(scan) => {
-                    if scan.hostile > 0 {
-                        report.warnings.push(format!("{repository}: the registry lists {} names that no tag can have", scan.hostile));
-                    }
-                    pass.scans.insert(repository, scan);
-                }
-                Err(error) => {
-                    failed.push(FailureReport::new(&error).of(&repository));
-                    pass.failed.insert(repository);
-                }
-            }
-        }
-        failed.sort_by(|left, right| left.message.cmp(&right.message));
-        for failure in failed {
-            if !report.failures.contains(&failure) {
-                report.failures.push(failure);
-            }
-        }
-    }
-
-    /// Whether a repository waits for the end of its trouble.
-    fn rests(&self, repository: &Repository, rescan: &Rescan) -> bool {
-        matches!(rescan, Rescan::Only { resting, .. } if resting.contains(repository))
-            && self.scanner.last(repository).is_ok_and(|known| known.is_none())
-    }
-
-    async fn scan_one(&self, repository: &Repository, rescan: &Rescan, now: Timestamp) -> Result<Scan, ScanError> {
-        let config = self.scanner.registries.config(repository);
-        if !config.allowed_repositories.is_empty() && !config.allowed_repositories.contains(&self.config.name) {
-            return Err(ScanError::Forbidden {
-                repository: repository.clone(),
-                prefix: config.prefix.clone(),
-                config: self.config.name.clone(),
-            });
-        }
-        if let Rescan::Only { due, .. } = rescan
-            && !due.contains(repository)
-            && let Some((mut scan, _)) = self.scanner.last(repository)?
-        {
-            let confirmed = self.confirmed.lock().unwrap_or_else(PoisonError::into_inner);
-            if let Some(details) = confirmed.get(repository) {
-                (scan.details, scan.remembered) = (details.clone(), true);
-            }
-            return Ok(scan);
-        }
-        self.scanner.scan(repository, now).await
-    }
-
-    /// Decides and edits, first as if nothing had ever been reverted and no tag had moved since its scan. Only where
-    /// something would change are digests confirmed again, and the history is read, and decided again under what it
-    /// holds back.
-    async fn prepare(&self, world: &World, local: &Local<'_>, pass: &mut Pass<'_>, report: &mut Report) -> Result<Prepared, GitError> {
-        let (scans, now) = (&mut pass.scans, pass.now);
-        let environment = local.environment;
-        let mut row = EnvironmentReport::new(&environment.name, State::UpToDate);
-        let person = environment.author.as_ref().and_then(|author| Person::new(&author.name, &author.email).ok());
-        if environment.suspend {
-            row.state = State::Suspended;
-            return Ok(Prepared { report: row, sets: Vec::new(), person });
-        }
-        let nothing_held: BTreeMap<Name, Holds> = BTreeMap::new();
-        let (mut decided, mut edits) = self.decide(world, local, scans, &nothing_held, now, report).await?;
-        if !edits.files.is_empty() && doubt(local, scans) {
-            (decided, edits) = self.decide(world, local, scans, &nothing_held, now, report).await?;
-        }
-        let mut held = nothing_held;
-        if !edits.files.is_empty() {
-            held = self.holds(world, local, now).await?;
-            if held.values().any(|holds| !holds.is_empty()) {
-                (decided, edits) = self.decide(world, local, scans, &held, now, report).await?;
-            }
-        }
-        let none = Holds::default();
-        row.policies = local
-            .policies
-            .iter()
-            .map(|(name, present)| {
-                let scan = scans.get(&present.policy.image);
-                present.report(decided.get(*name), scan, held.get(*name).unwrap_or(&none), now)
-            })
-            .collect();
-        row.left = edits.left;
-        let sets = group(&environment.name, environment.group, &edits.files);
-        Ok(Prepared { report: row, sets, person })
-    }
-
-    /// Every policy of an Environment decides, and the files are edited; digests that only the files ask for are
-    /// looked up on the way.
-    async fn decide(
-        &self,
-        world: &World,
-        local: &Local<'_>,
-        scans: &mut Scans,
-        held: &BTreeMap<Name, Holds>,
-        now: Timestamp,
-        report: &mut Report,
-    ) -> Result<(BTreeMap<Name, Decided>, Edits), GitError> {
-        let mut decided: BTreeMap<Name, Decided> = BTreeMap::new();
-        let none = Holds::default();
-        for (name, present) in &local.policies {
-            let decision = match scans.get_mut(&present.policy.image) {
-                None if present.policy.suspend => Decided::nothing("the policy is suspended"),
-                None => Decided::nothing("its repository could not be scanned"),
-                Some(scan) => {
-                    let holds = held.get(*name).unwrap_or(&none);
-                    match present.decide(&self.scanner, scan, holds, now).await {
-                        Ok(decision) => decision,
-                        Err(error) => failed(report, &present.policy.image, &error),
-                    }
-                }
-            };
-            decided.insert((*name).clone(), decision);
-        }
-        let mut edits = self.edit(world, local, &decided, scans)?;
-        // A choice gets its digest once; what is still missing then is left alone, with that reason.
-        for name in std::mem::take(&mut edits.needs_digest) {
-            let (Some(present), Some(Decided::Chosen(chosen))) = (local.policies.get(&name), decided.get_mut(&name)) else { continue };
-            let Some(scan) = scans.get_mut(&present.policy.image) else { continue };
-            let needs = Needs { digests: vec![chosen.tag.clone()], ..Needs::default() };
-            match self.scanner.answer(scan, &needs, now).await {
-                Ok(()) => chosen.digest = scan.details.get(chosen.tag.as_str()).and_then(|details| details.digest.clone()),
-                Err(error) => {
-                    let nothing = failed(report, &present.policy.image, &error);
-                    decided.insert(name, nothing);
-                }
-            }
-            edits.needs_digest.clear();
-        }
-        let edits =
-            if edits.left.iter().any(|left| left.code == "needs-digest") { self.edit(world, local, &decided, scans)? } else { edits };
-        Ok((decided, edits))
-    }
-
-    fn edit(&self, world: &World, local: &Local<'_>, decided: &BTreeMap<Name, Decided>, scans: &Scans) -> Result<Edits, GitError> {
-        let revision = self.mirror.at(world.commit)?;
-        local.edits(world, decided, scans, |file| match file.blob {
-            Some(blob) => revision.blob(blob),
-            None => Ok(revision.read(&file.path)?.map(|found| found.bytes).unwrap_or_default()),
-        })
-    }
-
-    /// What reverts hold back, for each policy of an Environment.
-    pub async fn holds(&self, world: &World, local: &Local<'_>, now: Timestamp) -> Result<BTreeMap<Name, Holds>, GitError> {
-        let (mirror, memory, commit) = (Arc::clone(&self.mirror), Arc::clone(&self.memory), world.commit);
-        let needles = Needles::new(world.declared.policies.values().map(|policy| &policy.image));
-        let walked = blocking(move || {
-            let mut memory = memory.lock().unwrap_or_else(PoisonError::into_inner);
-            memory.1.walk(&mirror, commit, &needles, now)
-        });
-        walked.await?;
-        let memory = self.memory.lock().unwrap_or_else(PoisonError::into_inner);
-        let contains = |path: &str| local.environment.paths.contains(path);
-        let of = |present: &Present<'_>| {
-            let policy = present.policy;
-            let wanted = Wanted {
-                policy: &policy.name,
-                repository: &policy.image,
-                automatic: local.environment.references == References::Auto,
-                digests: matches!(policy.choice, Choice::Digest(_)),
-                contains: &contains,
-            };
-            holds(policy, &memory.1.moves(&wanted))
-        };
-        Ok(local.policies.iter().map(|(name, present)| ((*name).clone(), of(present))).collect())
-    }
-
-    /// Commits a change set on the head that was read, and pushes it.
-    async fn publish(&self, set: &ChangeSet, message: &str, person: Option<&Person>, now: Timestamp) -> Result<Published, GitError> {
-        let mirror = Arc::clone(&self.mirror);
-        let key = self.key.clone();
-        let bot = Person::new(&self.config.author.name, &self.config.author.email)?;
-        let author = person.cloned().unwrap_or_else(|| bot.clone());
-        let edits = set
-            .files
-            .iter()
-            .map(|file| Ok(git::Edit { path: RepoPath::new(&file.path)?, bytes: file.after.clone() }))
-            .collect::<Result<Vec<_>, GitError>>()?;
-        let (message, before) = (message.to_owned(), set.files.clone());
-        self.publishing.store(true, Ordering::SeqCst);
-        blocking(move || {
-            let Some(head) = mirror.head() else { return Ok(Published::Conflict) };
-            // The head may be another one than the edits were made on; then their sources differ, or nothing is lost.
-            let revision = mirror.at(head)?;
-            for file in &before {
-                if revision.read(&file.path)?.map(|found| found.bytes) != Some(file.before.clone()) {
-                    return Ok(Published::Conflict);
-                }
-            }
-            let text = git::Message { author: &author, committer: &bot, seconds: now.as_second(), text: &message, key: key.as_deref() };
-            let Some(draft) = mirror.draft(head, &edits, &text)? else { return Ok(Published::Conflict) };
-            match mirror.push(&draft) {
-                Ok(Pushed::Done) => Ok(Published::Done(draft.commit)),
-                Err(GitError::Unanswered { .. }) => Ok(Published::Unsure(draft.commit)),
-                Err(error) => Err(error),
-                Ok(Pushed::Rejected(refusals)) => match refusals.into_iter().next() {
-                    Some(refusal) if refusal.kind != Kind::Conflict => Ok(Published::Refused(refusal)),
-                    _ => Ok(Published::Conflict),
-                },
-            }
-        })
-        .await
-    }
-
     /// What the revision of the last pass declares.
     pub fn declared(&self) -> Option<Arc<crate::declare::Declarations>> {
         self.memory.lock().unwrap_or_else(PoisonError::into_inner).0.declared()
@@ -571,72 +348,6 @@ impl Updater {
     pub async fn look(&self, report: &mut Report) -> Result<World, GitError> {
         self.world(report).await
     }
-
-    /// Writes the held version of a policy once in an Environment, which lifts the hold. A policy that follows a digest
-    /// holds digests: then `chosen` has one.
-    ///
-    /// # Errors
-    /// If the remote cannot be asked, or the push is refused.
-    pub async fn release(
-        &self,
-        world: &World,
-        local: &Local<'_>,
-        policy: &Name,
-        mut chosen: Chosen,
-        now: Timestamp,
-    ) -> Result<Released, GitError> {
-        let Some(present) = local.policies.get(policy) else { return Ok(Released::Nothing) };
-        let version = chosen.digest.as_ref().map_or(chosen.tag.as_str(), |digest| digest.as_str()).to_owned();
-        let mut scans = Scans::new();
-        let scan = Scan {
-            repository: present.policy.image.clone(),
-            tags: Arc::new([chosen.tag.as_str()].into_iter().collect()),
-            hostile: 0,
-            details: HashMap::new(),
-            remembered: false,
-        };
-        scans.insert(present.policy.image.clone(), scan);
-        let mut edits = Edits::default();
-        for _ in 0..2 {
-            let decided = BTreeMap::from([(policy.clone(), Decided::Chosen(chosen.clone()))]);
-            edits = self.edit(world, local, &decided, &scans)?;
-            if edits.needs_digest.is_empty() {
-                break;
-            }
-            match self.scanner.registries.digest(&present.policy.image, &chosen.tag).await {
-                Ok(digest) => chosen.digest = Some(digest),
-                Err(error) => return Ok(Released::Unknown(FailureReport::new(&error))),
-            }
-        }
-        let Some(set) = group(&local.environment.name, crate::declare::Group::All, &edits.files).into_iter().next() else {
-            return Ok(Released::Nothing);
-        };
-        let message = Message::default().of(&set).unwrap_or_default();
-        let message = message.replacen('\n', &format!("\n\nReleased by hand: the hold of {version} is lifted.\n"), 1);
-        match self.publish(&set, &message, None, now).await? {
-            Published::Done(commit) => Ok(Released::Done { commit: commit.to_string(), images: set.moves }),
-            Published::Conflict | Published::Unsure(_) => Ok(Released::Conflict),
-            Published::Refused(refusal) => Ok(Released::Unknown(FailureReport::new(&refusal))),
-        }
-    }
-}
-
-/// What became of a release.
-#[derive(Debug)]
-pub enum Released {
-    /// The version was written.
-    Done {
-        /// The commit.
-        commit: String,
-        /// The images that moved.
-        images: Vec<crate::publish::ImageMove>,
-    },
-    /// No reference of the policy could be edited.
-    Nothing,
-    /// Somebody else pushed first.
-    Conflict,
-    /// A registry or the Git server said no.
-    Unknown(FailureReport),
 }
 
 /// How one walk ended.
@@ -647,72 +358,6 @@ enum Step {
     Pushed,
     /// Somebody else has moved the branch.
     Conflict,
-}
-
-enum Published {
-    Done(git::ObjectId),
-    /// The commit was sent and no answer came.
-    Unsure(git::ObjectId),
-    Conflict,
-    Refused(git::Refusal),
-}
-
-/// Whether changes must wait: for a window, or for a way of publishing that is not there yet.
-fn gate(environment: Option<&Environment>, now: Timestamp, row: &mut EnvironmentReport, report: &mut Report) -> bool {
-    let Some(environment) = environment else { return true };
-    if matches!(environment.via, Via::PullRequest { .. }) {
-        row.state = State::NotYet;
-        report.findings.push(Mistake {
-            place: environment.place.clone(),
-            severity: Severity::Warning,
-            message: format!("Environment {}: update.via: pullRequest is not yet done; write via: commit to update it", environment.name),
-        });
-        return true;
-    }
-    if let Err(next) = schedule::open(&environment.windows, now) {
-        (row.state, row.until) = (State::WindowClosed, next);
-        return true;
-    }
-    false
-}
-
-/// The same change is wanted again right after it was pushed: somebody undoes it, and a pass does not fight.
-fn undone(remote: &str, commit: &CommitReport) -> FailureReport {
-    let subject = commit.message.lines().next().unwrap_or_default();
-    FailureReport {
-        kind: Kind::Conflict,
-        message: format!("git remote {remote}: \"{subject}\" was pushed and is gone again"),
-        hint: Some("Another program or a hook rewrites these files; let one of the two leave them alone.".to_owned()),
-        repository: None,
-        retry_after: None,
-    }
-}
-
-fn failed(report: &mut Report, repository: &Repository, error: &ScanError) -> Decided {
-    let failure = FailureReport::new(error).of(repository);
-    let reason = failure.message.clone();
-    if !report.failures.contains(&failure) {
-        report.failures.push(failure);
-    }
-    Decided::nothing(reason)
-}
-
-/// What a pass leaves for those until the next scan: the tags that the registry has confirmed.
-fn confirmed((repository, scan): (Repository, Scan)) -> Option<(Repository, HashMap<String, Details>)> {
-    let fresh: HashMap<String, Details> = scan.details.into_iter().filter(|(_, details)| details.fresh).collect();
-    (1..=MOST_CONFIRMED).contains(&fresh.len()).then_some((repository, fresh))
-}
-
-/// Forgets what earlier passes have confirmed for the policies of an Environment; says whether there was something.
-fn doubt(local: &Local<'_>, scans: &mut Scans) -> bool {
-    let mut any = false;
-    for present in local.policies.values() {
-        if let Some(scan) = scans.get_mut(&present.policy.image).filter(|scan| scan.remembered) {
-            (scan.remembered, any) = (false, true);
-            scan.details.clear();
-        }
-    }
-    any
 }
 
 /// Runs what blocks on a thread of its own. A panic there is a panic here.

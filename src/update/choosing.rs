@@ -1,0 +1,162 @@
+//! What an Environment would change: its policies decide, its files are edited, and reverts hold back.
+
+use super::{
+    Decided, EnvironmentReport, FailureReport, Local, Pass, Prepared, Present, Report, Scans, State, Updater, Wanted, World, blocking,
+    decide::Edits, scanning::doubt,
+};
+use crate::{
+    declare::{Choice, References},
+    git::{GitError, Person},
+    image::Repository,
+    name::Name,
+    policy::{Holds, Needs, holds},
+    publish::group,
+    references::Needles,
+    scan::ScanError,
+};
+use jiff::Timestamp;
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, PoisonError},
+};
+
+impl Updater {
+    /// Decides and edits, first as if nothing had ever been reverted and no tag had moved since its scan. Only where
+    /// something would change are digests confirmed again, and the history is read, and decided again under what it
+    /// holds back.
+    pub(super) async fn prepare(
+        &self,
+        world: &World,
+        local: &Local<'_>,
+        pass: &mut Pass<'_>,
+        report: &mut Report,
+    ) -> Result<Prepared, GitError> {
+        let (scans, now) = (&mut pass.scans, pass.now);
+        let environment = local.environment;
+        let mut row = EnvironmentReport::new(&environment.name, State::UpToDate);
+        let person = environment.author.as_ref().and_then(|author| Person::new(&author.name, &author.email).ok());
+        if environment.suspend {
+            row.state = State::Suspended;
+            return Ok(Prepared { report: row, sets: Vec::new(), person });
+        }
+        let nothing_held: BTreeMap<Name, Holds> = BTreeMap::new();
+        let (mut decided, mut edits) = self.decide(world, local, scans, &nothing_held, now, report).await?;
+        if !edits.files.is_empty() && doubt(local, scans) {
+            (decided, edits) = self.decide(world, local, scans, &nothing_held, now, report).await?;
+        }
+        let mut held = nothing_held;
+        if !edits.files.is_empty() {
+            held = self.holds(world, local, now).await?;
+            if held.values().any(|holds| !holds.is_empty()) {
+                (decided, edits) = self.decide(world, local, scans, &held, now, report).await?;
+            }
+        }
+        let none = Holds::default();
+        row.policies = local
+            .policies
+            .iter()
+            .map(|(name, present)| {
+                let scan = scans.get(&present.policy.image);
+                present.report(decided.get(*name), scan, held.get(*name).unwrap_or(&none), now)
+            })
+            .collect();
+        row.left = edits.left;
+        let sets = group(&environment.name, environment.group, &edits.files);
+        Ok(Prepared { report: row, sets, person })
+    }
+
+    /// Every policy of an Environment decides, and the files are edited; digests that only the files ask for are
+    /// looked up on the way.
+    async fn decide(
+        &self,
+        world: &World,
+        local: &Local<'_>,
+        scans: &mut Scans,
+        held: &BTreeMap<Name, Holds>,
+        now: Timestamp,
+        report: &mut Report,
+    ) -> Result<(BTreeMap<Name, Decided>, Edits), GitError> {
+        let mut decided: BTreeMap<Name, Decided> = BTreeMap::new();
+        let none = Holds::default();
+        for (name, present) in &local.policies {
+            let decision = match scans.get_mut(&present.policy.image) {
+                None if present.policy.suspend => Decided::nothing("the policy is suspended"),
+                None => Decided::nothing("its repository could not be scanned"),
+                Some(scan) => {
+                    let holds = held.get(*name).unwrap_or(&none);
+                    match present.decide(&self.scanner, scan, holds, now).await {
+                        Ok(decision) => decision,
+                        Err(error) => failed(report, &present.policy.image, &error),
+                    }
+                }
+            };
+            decided.insert((*name).clone(), decision);
+        }
+        let mut edits = self.edit(world, local, &decided, scans)?;
+        // A choice gets its digest once; what is still missing then is left alone, with that reason.
+        for name in std::mem::take(&mut edits.needs_digest) {
+            let (Some(present), Some(Decided::Chosen(chosen))) = (local.policies.get(&name), decided.get_mut(&name)) else { continue };
+            let Some(scan) = scans.get_mut(&present.policy.image) else { continue };
+            let needs = Needs { digests: vec![chosen.tag.clone()], ..Needs::default() };
+            match self.scanner.answer(scan, &needs, now).await {
+                Ok(()) => chosen.digest = scan.details.get(chosen.tag.as_str()).and_then(|details| details.digest.clone()),
+                Err(error) => {
+                    let nothing = failed(report, &present.policy.image, &error);
+                    decided.insert(name, nothing);
+                }
+            }
+            edits.needs_digest.clear();
+        }
+        let edits =
+            if edits.left.iter().any(|left| left.code == "needs-digest") { self.edit(world, local, &decided, scans)? } else { edits };
+        Ok((decided, edits))
+    }
+
+    pub(super) fn edit(
+        &self,
+        world: &World,
+        local: &Local<'_>,
+        decided: &BTreeMap<Name, Decided>,
+        scans: &Scans,
+    ) -> Result<Edits, GitError> {
+        let revision = self.mirror.at(world.commit)?;
+        local.edits(world, decided, scans, |file| match file.blob {
+            Some(blob) => revision.blob(blob),
+            None => Ok(revision.read(&file.path)?.map(|found| found.bytes).unwrap_or_default()),
+        })
+    }
+
+    /// What reverts hold back, for each policy of an Environment.
+    pub async fn holds(&self, world: &World, local: &Local<'_>, now: Timestamp) -> Result<BTreeMap<Name, Holds>, GitError> {
+        let (mirror, memory, commit) = (Arc::clone(&self.mirror), Arc::clone(&self.memory), world.commit);
+        let needles = Needles::new(world.declared.policies.values().map(|policy| &policy.image));
+        let walked = blocking(move || {
+            let mut memory = memory.lock().unwrap_or_else(PoisonError::into_inner);
+            memory.1.walk(&mirror, commit, &needles, now)
+        });
+        walked.await?;
+        let memory = self.memory.lock().unwrap_or_else(PoisonError::into_inner);
+        let contains = |path: &str| local.environment.paths.contains(path);
+        let of = |present: &Present<'_>| {
+            let policy = present.policy;
+            let wanted = Wanted {
+                policy: &policy.name,
+                repository: &policy.image,
+                automatic: local.environment.references == References::Auto,
+                digests: matches!(policy.choice, Choice::Digest(_)),
+                contains: &contains,
+            };
+            holds(policy, &memory.1.moves(&wanted))
+        };
+        Ok(local.policies.iter().map(|(name, present)| ((*name).clone(), of(present))).collect())
+    }
+}
+
+fn failed(report: &mut Report, repository: &Repository, error: &ScanError) -> Decided {
+    let failure = FailureReport::new(error).of(repository);
+    let reason = failure.message.clone();
+    if !report.failures.contains(&failure) {
+        report.failures.push(failure);
+    }
+    Decided::nothing(reason)
+}

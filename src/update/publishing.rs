@@ -1,0 +1,97 @@
+//! A change set becomes a commit on the branch, or must wait.
+
+use super::{CommitReport, EnvironmentReport, FailureReport, Report, State, Updater, blocking};
+use crate::{
+    declare::{Environment, Mistake, Severity, Via},
+    error::Kind,
+    git::{self, GitError, Person, Pushed, RepoPath},
+    publish::ChangeSet,
+    schedule,
+};
+use jiff::Timestamp;
+use std::sync::{Arc, atomic::Ordering};
+
+/// What became of a push.
+pub(super) enum Published {
+    Done(git::ObjectId),
+    /// The commit was sent and no answer came.
+    Unsure(git::ObjectId),
+    Conflict,
+    Refused(git::Refusal),
+}
+
+impl Updater {
+    /// Commits a change set on the head that was read, and pushes it.
+    pub(super) async fn publish(
+        &self,
+        set: &ChangeSet,
+        message: &str,
+        person: Option<&Person>,
+        now: Timestamp,
+    ) -> Result<Published, GitError> {
+        let mirror = Arc::clone(&self.mirror);
+        let key = self.key.clone();
+        let bot = Person::new(&self.config.author.name, &self.config.author.email)?;
+        let author = person.cloned().unwrap_or_else(|| bot.clone());
+        let edits = set
+            .files
+            .iter()
+            .map(|file| Ok(git::Edit { path: RepoPath::new(&file.path)?, bytes: file.after.clone() }))
+            .collect::<Result<Vec<_>, GitError>>()?;
+        let (message, before) = (message.to_owned(), set.files.clone());
+        self.publishing.store(true, Ordering::SeqCst);
+        blocking(move || {
+            let Some(head) = mirror.head() else { return Ok(Published::Conflict) };
+            // The head may be another one than the edits were made on; then their sources differ, or nothing is lost.
+            let revision = mirror.at(head)?;
+            for file in &before {
+                if revision.read(&file.path)?.map(|found| found.bytes) != Some(file.before.clone()) {
+                    return Ok(Published::Conflict);
+                }
+            }
+            let text = git::Message { author: &author, committer: &bot, seconds: now.as_second(), text: &message, key: key.as_deref() };
+            let Some(draft) = mirror.draft(head, &edits, &text)? else { return Ok(Published::Conflict) };
+            match mirror.push(&draft) {
+                Ok(Pushed::Done) => Ok(Published::Done(draft.commit)),
+                Err(GitError::Unanswered { .. }) => Ok(Published::Unsure(draft.commit)),
+                Err(error) => Err(error),
+                Ok(Pushed::Rejected(refusals)) => match refusals.into_iter().next() {
+                    Some(refusal) if refusal.kind != Kind::Conflict => Ok(Published::Refused(refusal)),
+                    _ => Ok(Published::Conflict),
+                },
+            }
+        })
+        .await
+    }
+}
+
+/// Whether changes must wait: for a window, or for a way of publishing that is not there yet.
+pub(super) fn gate(environment: Option<&Environment>, now: Timestamp, row: &mut EnvironmentReport, report: &mut Report) -> bool {
+    let Some(environment) = environment else { return true };
+    if matches!(environment.via, Via::PullRequest { .. }) {
+        row.state = State::NotYet;
+        report.findings.push(Mistake {
+            place: environment.place.clone(),
+            severity: Severity::Warning,
+            message: format!("Environment {}: update.via: pullRequest is not yet done; write via: commit to update it", environment.name),
+        });
+        return true;
+    }
+    if let Err(next) = schedule::open(&environment.windows, now) {
+        (row.state, row.until) = (State::WindowClosed, next);
+        return true;
+    }
+    false
+}
+
+/// The same change is wanted again right after it was pushed: somebody undoes it, and a pass does not fight.
+pub(super) fn undone(remote: &str, commit: &CommitReport) -> FailureReport {
+    let subject = commit.message.lines().next().unwrap_or_default();
+    FailureReport {
+        kind: Kind::Conflict,
+        message: format!("git remote {remote}: \"{subject}\" was pushed and is gone again"),
+        hint: Some("Another program or a hook rewrites these files; let one of the two leave them alone.".to_owned()),
+        repository: None,
+        retry_after: None,
+    }
+}
