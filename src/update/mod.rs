@@ -215,7 +215,7 @@ impl Updater {
             if let Some(mut commits) = pushed.remove(&environment.name) {
                 commits.append(&mut environment.commits);
                 environment.commits = commits;
-                if environment.state == State::UpToDate {
+                if matches!(environment.state, State::UpToDate | State::Unknown) {
                     environment.state = State::Committed;
                 }
             }
@@ -438,6 +438,12 @@ impl Updater {
             })
             .collect();
         row.left = edits.left;
+        let unasked = |image: &Repository| {
+            !scans.contains_key(image) || report.failures.iter().any(|failure| failure.repository.as_ref() == Some(image))
+        };
+        if local.policies.values().any(|present| !present.policy.suspend && unasked(&present.policy.image)) {
+            row.state = State::Unknown;
+        }
         let sets = group(&environment.name, environment.group, &edits.files);
         Ok(Prepared { report: row, sets, person })
     }
