@@ -63,6 +63,7 @@ fn environment(environment: &EnvironmentReport, diff: bool, screen: &mut Screen)
     let state = match environment.state {
         State::UpToDate if environment.policies.is_empty() => "nothing to update".to_owned(),
         State::UpToDate => "up to date".to_owned(),
+        State::Unknown => "unknown: not every repository could be asked".to_owned(),
         State::Committed => "committed".to_owned(),
         State::Planned => "would commit".to_owned(),
         State::WindowClosed => format!("waits: no window is open{until}"),

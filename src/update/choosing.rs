@@ -61,6 +61,12 @@ impl Updater {
             })
             .collect();
         row.left = edits.left;
+        let unasked = |image: &Repository| {
+            !scans.contains_key(image) || report.failures.iter().any(|failure| failure.repository.as_ref() == Some(image))
+        };
+        if local.policies.values().any(|present| !present.policy.suspend && unasked(&present.policy.image)) {
+            row.state = State::Unknown;
+        }
         let sets = group(&environment.name, environment.group, &edits.files);
         Ok(Prepared { report: row, sets, person })
     }

@@ -217,7 +217,7 @@ impl Updater {
             if let Some(mut commits) = pushed.remove(&environment.name) {
                 commits.append(&mut environment.commits);
                 environment.commits = commits;
-                if environment.state == State::UpToDate {
+                if matches!(environment.state, State::UpToDate | State::Unknown) {
                     environment.state = State::Committed;
                 }
             }

@@ -70,6 +70,8 @@ pub struct EnvironmentReport {
 pub enum State {
     /// Nothing to change.
     UpToDate,
+    /// Nothing was changed, but not every registry could be asked: there may be something newer.
+    Unknown,
     /// Commits were pushed.
     Committed,
     /// A pass would commit.

@@ -57,6 +57,19 @@ fn a_repository_in_trouble_keeps_only_its_own_policies_back() {
 }
 
 #[test]
+fn nothing_is_up_to_date_that_could_not_be_asked() {
+    let fleet = fleet();
+    fleet.good_pass(now());
+    spoil(&fleet.images, || reply(503, &[], ""));
+    let report = fleet.pass(hours(1));
+    assert_eq!(environment(&report, "dev").state, State::Unknown, "{report:#?}");
+    let output = fleet.tagboat(&["plan"]).assert().code(4).get_output().stdout.clone();
+    assert!(String::from_utf8(output).unwrap().contains("dev: unknown: not every repository could be asked"));
+    fleet.images.open();
+    assert_eq!(environment(&fleet.good_pass(hours(2)), "dev").state, State::UpToDate);
+}
+
+#[test]
 fn a_throttled_registry_says_when_to_come_back() {
     let fleet = fleet();
     spoil(&fleet.images, || reply(429, &[("retry-after", "120")], ""));
