@@ -34,6 +34,12 @@ pub enum ScanError {
     /// At the store.
     #[error(transparent)]
     Store(#[from] StoreError),
+    /// The registry says that nothing has changed since a listing that was never asked for.
+    #[error("{repository}: the registry answered \"not modified\" to a question that was not asked")]
+    Unasked {
+        /// What was to be scanned.
+        repository: Repository,
+    },
     /// The process file does not let this config repository use the registry.
     #[error("{repository}: registries[] with prefix {prefix:?} in tagboat.yaml does not list the repository {config:?}")]
     Forbidden {
@@ -52,13 +58,14 @@ impl crate::error::Fault for ScanError {
             ScanError::Registry(error) => error.kind(),
             ScanError::Store(error) => error.kind(),
             ScanError::Forbidden { .. } => crate::error::Kind::Config,
+            ScanError::Unasked { .. } => crate::error::Kind::Remote,
         }
     }
 
     fn retry_after(&self) -> Option<std::time::Duration> {
         match self {
             ScanError::Registry(error) => error.retry_after(),
-            ScanError::Store(_) | ScanError::Forbidden { .. } => None,
+            ScanError::Store(_) | ScanError::Forbidden { .. } | ScanError::Unasked { .. } => None,
         }
     }
 
@@ -66,7 +73,7 @@ impl crate::error::Fault for ScanError {
         match self {
             ScanError::Registry(error) => error.hint(),
             ScanError::Store(error) => error.hint(),
-            ScanError::Forbidden { .. } => None,
+            ScanError::Forbidden { .. } | ScanError::Unasked { .. } => None,
         }
     }
 }
@@ -103,8 +110,7 @@ impl Scanner {
                 self.store.touch_tags(repository, now)?;
                 (kept.tags.clone(), 0)
             }
-            // Without a validator of ours the registry cannot say that nothing changed.
-            (Tags::NotModified, None) => (TagList::new(), 0),
+            (Tags::NotModified, None) => return Err(ScanError::Unasked { repository: repository.clone() }),
         };
         Ok(Scan { repository: repository.clone(), tags: Arc::new(tags), hostile, details: HashMap::new(), remembered: false })
     }

@@ -10,7 +10,7 @@ use crate::{
     findings,
     image::{Digest, Tag},
     name::Name,
-    policy::Chosen,
+    policy::{Chosen, Hold},
     update::{Released, Report, Updater},
 };
 use jiff::Timestamp;
@@ -57,16 +57,20 @@ pub async fn answer(updaters: &[Arc<Updater>], environment: &str, policy: &Name,
             }
             let holds = updater.holds(&world, &local, now).await?.remove(policy).unwrap_or_default();
             // Writing the greatest held version lifts every hold below it, too.
-            let version = holds.iter().map(|hold| hold.value.clone()).reduce(|greatest, value| {
-                let standing = crate::policy::standing(&world.declared.policies[policy], &greatest, &value);
-                if standing == crate::policy::Standing::Newer { value } else { greatest }
+            let greatest = holds.iter().cloned().reduce(|greatest, hold| {
+                let standing = crate::policy::standing(&world.declared.policies[policy], &greatest.value, &hold.value);
+                if standing == crate::policy::Standing::Newer { hold } else { greatest }
             });
-            let Some(version) = version else {
+            let Some(Hold { value: version, tag: beside, .. }) = greatest else {
                 screen.line(format_args!("{policy} holds nothing in {environment}"));
                 return Ok(Exit::Done);
             };
-            let chosen = match &world.declared.policies[policy].choice {
-                Choice::Digest(tag) => Chosen { tag: tag.clone(), digest: Some(Digest::new(version.as_str())?) },
+            let followed = match &world.declared.policies[policy].choice {
+                Choice::Digest(tag) => Some(tag.clone()),
+                _ => beside.map(Tag::new).transpose()?,
+            };
+            let chosen = match (Digest::new(version.as_str()), followed) {
+                (Ok(digest), Some(tag)) => Chosen { tag, digest: Some(digest) },
                 _ => Chosen { tag: Tag::new(version.as_str())?, digest: None },
             };
             match updater.release(&world, &local, policy, chosen, now).await? {

@@ -162,6 +162,13 @@ pub(super) fn read(at: &mut Reader<'_>, raw: Declaration<PolicySpec>) -> Option<
             at.error("/spec/digestReflectionPolicy", "a digest policy writes digests, so it cannot be Never; leave it out or write Always");
             None
         }
+        (Some(raw::DigestReflection::IfNotPresent), Some(Choice::Digest(_))) => {
+            at.error(
+                "/spec/digestReflectionPolicy",
+                "a digest policy follows its tag, which IfNotPresent does not; leave it out or write Always",
+            );
+            None
+        }
         (None, Some(Choice::Digest(_))) => Some(DigestReflection::Always),
         (written, _) => Some(reflection(written)),
     };

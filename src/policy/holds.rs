@@ -4,7 +4,10 @@
 //! of the branch says so; nothing else is remembered.
 
 use super::{Standing, standing};
-use crate::declare::{Choice, ImagePolicy};
+use crate::{
+    declare::{Choice, ImagePolicy},
+    image::Digest,
+};
 use jiff::Timestamp;
 use std::fmt;
 
@@ -23,6 +26,8 @@ pub struct Move {
     pub old: String,
     /// What stands there after.
     pub new: String,
+    /// The tag beside a digest that moved.
+    pub tag: Option<String>,
 }
 
 /// A held value, and whose commit holds it.
@@ -38,6 +43,8 @@ pub struct Hold {
     pub author: String,
     /// When.
     pub time: Timestamp,
+    /// The tag beside a held digest.
+    pub tag: Option<String>,
 }
 
 /// The holds of one policy in one Environment.
@@ -57,43 +64,56 @@ impl Holds {
         self.all.iter()
     }
 
-    /// The hold that keeps a value back, if one does.
+    /// The hold that keeps a value back, if one does. Digests are held one by one, since nothing orders them.
     pub fn holding(&self, policy: &ImagePolicy, value: &str) -> Option<&Hold> {
-        self.all.iter().find(|hold| {
-            hold.value == value || (ordered(policy) && matches!(standing(policy, value, &hold.value), Standing::Newer | Standing::Equal))
-        })
+        self.all
+            .iter()
+            .find(|hold| hold.value == value || (ordered(policy, &[value, &hold.value]) && not_below(policy, value, &hold.value)))
     }
 }
 
-fn ordered(policy: &ImagePolicy) -> bool {
+/// Whether the policy has an order for these values.
+fn ordered(policy: &ImagePolicy, values: &[&str]) -> bool {
     matches!(policy.choice, Choice::Semver(_) | Choice::Numerical(_) | Choice::Alphabetical(_))
+        && !values.iter().any(|value| Digest::new(*value).is_ok())
+}
+
+/// Whether `right` is `left` or above it.
+fn not_below(policy: &ImagePolicy, left: &str, right: &str) -> bool {
+    matches!(standing(policy, left, right), Standing::Newer | Standing::Equal)
 }
 
 /// Folds the moves of a policy's references in an Environment, oldest first, into what is held now.
 pub fn holds(policy: &ImagePolicy, moves: &[Move]) -> Holds {
     let mut all: Vec<Hold> = Vec::new();
     for step in moves {
+        let by_order = ordered(policy, &[&step.old, &step.new]);
         // Whoever brings a held value back, or goes beyond it, lifts the hold: a person, or the bot asked to release.
         all.retain(|hold| {
-            let reached = hold.value == step.new
-                || (ordered(policy) && matches!(standing(policy, &hold.value, &step.new), Standing::Newer | Standing::Equal));
-            !reached
+            let beyond = match (by_order, hold.tag.as_deref()) {
+                (true, Some(tag)) => standing(policy, tag, &step.new) == Standing::Newer,
+                (true, None) => not_below(policy, &hold.value, &step.new),
+                (false, _) => false,
+            };
+            !(hold.value == step.new || beyond)
         });
-        let taken_back = match ordered(policy) {
-            true => standing(policy, &step.old, &step.new) == Standing::Lower,
-            false => step.old != step.new,
-        };
+        let taken_back = if by_order { standing(policy, &step.old, &step.new) == Standing::Lower } else { unordered_back(policy, step) };
         if taken_back && !step.by_bot {
-            let Move { commit, author, time, old, new, .. } = step.clone();
-            all.push(Hold { value: old, instead: new, commit, author, time });
+            let Move { commit, author, time, old, new, tag, .. } = step.clone();
+            all.push(Hold { value: old, instead: new, commit, author, time, tag });
         }
     }
     Holds { all }
 }
 
+/// Where nothing orders the values, leaving one takes it back: of policies without order, and of digests.
+fn unordered_back(policy: &ImagePolicy, step: &Move) -> bool {
+    step.old != step.new && (matches!(policy.choice, Choice::Newest | Choice::Digest(_)) || Digest::new(step.old.as_str()).is_ok())
+}
+
 impl fmt::Display for Hold {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Hold { value, instead, commit, author, time } = self;
+        let Hold { value, instead, commit, author, time, .. } = self;
         let commit = &commit[..commit.len().min(10)];
         let author: String = author.chars().filter(|c| !c.is_control()).collect();
         write!(f, "{author} went back from {value} to {instead} in {commit} of {}", time.strftime("%Y-%m-%d"))

@@ -337,6 +337,10 @@ fn confirm(question: &Question<'_>, facts: &Facts<'_>, tag: &str) -> Outcome {
     let fresh = details.filter(|details| details.fresh);
     let digest = fresh.and_then(|details| details.digest.clone());
     let follows = question.policy.reflect == DigestReflection::Always;
+    let hold = digest.as_ref().filter(|_| follows).and_then(|digest| question.holds.holding(question.policy, digest.as_str()));
+    if let Some(hold) = hold {
+        return Outcome::Nothing { reason: format!("the digest of {tag} {}", Refusal::Held(hold.clone())), free_at: None };
+    }
     match (follows, fresh, digest) {
         (true, None, _) => Outcome::Needs(Needs { digests: vec![tag], ..Needs::default() }),
         (true, Some(_), None) => Outcome::Nothing { reason: format!("the tag {tag} {}", Refusal::Vanished), free_at: None },

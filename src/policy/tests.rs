@@ -180,6 +180,7 @@ fn step(old: &str, new: &str, by_bot: bool) -> Move {
         by_bot,
         old: old.to_owned(),
         new: new.to_owned(),
+        tag: None,
     }
 }
 

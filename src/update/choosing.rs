@@ -105,7 +105,17 @@ impl Updater {
             let Some(scan) = scans.get_mut(&present.policy.image) else { continue };
             let needs = Needs { digests: vec![chosen.tag.clone()], ..Needs::default() };
             match self.scanner.answer(scan, &needs, now).await {
-                Ok(()) => chosen.digest = scan.details.get(chosen.tag.as_str()).and_then(|details| details.digest.clone()),
+                Ok(()) => {
+                    let digest = scan.details.get(chosen.tag.as_str()).and_then(|details| details.digest.clone());
+                    let holds = held.get(&name).unwrap_or(&none);
+                    let hold = digest.as_ref().and_then(|digest| holds.holding(present.policy, digest.as_str()));
+                    if let Some(hold) = hold {
+                        let nothing = Decided::nothing(format!("the digest of {} is held: {hold}", chosen.tag));
+                        decided.insert(name, nothing);
+                    } else {
+                        chosen.digest = digest;
+                    }
+                }
                 Err(error) => {
                     let nothing = failed(report, &present.policy.image, &error);
                     decided.insert(name, nothing);

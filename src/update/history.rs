@@ -16,6 +16,9 @@ const SINCE: i64 = 180 * 24 * 3600;
 /// The most commits looked at: a busy repository makes fifty a day for half a year.
 const MOST_COMMITS: usize = 10_000;
 
+/// What stands instead of a digest that was taken away.
+const UNPINNED: &str = "no digest";
+
 /// A reference that a commit moved, whatever policy it belongs to.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Moved {
@@ -24,6 +27,8 @@ struct Moved {
     repository: Option<Repository>,
     tag: Option<(String, String)>,
     digest: Option<(String, String)>,
+    /// The tag beside the digest.
+    beside: Option<String>,
 }
 
 /// What is known of commits: they never change.
@@ -42,7 +47,7 @@ pub struct Wanted<'a> {
     pub repository: &'a Repository,
     /// Whether references without a marker count.
     pub automatic: bool,
-    /// Whether digests are compared instead of tags.
+    /// Whether digests alone count. Else a digest counts where its tag has not moved.
     pub digests: bool,
     /// Whether a file belongs to the Environment.
     pub contains: &'a dyn Fn(&str) -> bool,
@@ -85,7 +90,10 @@ impl History {
                     Some(marker) => marker == wanted.policy,
                     None => wanted.automatic && moved.repository.as_ref() == Some(wanted.repository),
                 };
-                let values = if wanted.digests { &moved.digest } else { &moved.tag };
+                let (values, tag) = match &moved.tag {
+                    Some(_) if !wanted.digests => (&moved.tag, None),
+                    _ => (&moved.digest, moved.beside.clone()),
+                };
                 let (true, Some((old, new))) = (ours && (wanted.contains)(&moved.path), values) else { continue };
                 moves.push(Move {
                     commit: commit.id.to_string(),
@@ -94,6 +102,7 @@ impl History {
                     by_bot: commit.update,
                     old: old.clone(),
                     new: new.clone(),
+                    tag,
                 });
             }
         }
@@ -123,13 +132,22 @@ fn moved(mirror: &Mirror, commit: &Commit, changes: &[Change], needles: &Needles
                 continue;
             }
             let pair = |old: Option<String>, new: Option<String>| old.zip(new).filter(|(old, new)| old != new);
-            let (tag, digest) = (pair(before.tag(), after.tag()), pair(digest(&before), digest(after)));
+            // A digest that was taken away is left, too.
+            let pinned = digest(after).or_else(|| digest(&before).map(|_| UNPINNED.to_owned()));
+            let (tag, digest) = (pair(before.tag(), after.tag()), pair(digest(&before), pinned));
             if tag.is_some() || digest.is_some() {
                 let marker = match &after.why {
                     Why::Marker { policy, .. } => Some(policy.clone()),
                     _ => None,
                 };
-                all.push(Moved { path: change.path.clone(), marker, repository: after.repository.clone(), tag, digest });
+                all.push(Moved {
+                    path: change.path.clone(),
+                    marker,
+                    repository: after.repository.clone(),
+                    tag,
+                    digest,
+                    beside: after.tag(),
+                });
             }
         }
     }

@@ -240,3 +240,28 @@ fn a_digest_policy_waits_for_its_age() {
     assert_eq!(state(&fleet.pass(hours(54))), State::Committed);
     assert_eq!(fleet.text(FILE), deployment(&[&format!("web:stable@{second}")]));
 }
+
+/// A tag that is pushed again moves the digest alone, so reverting that is a revert, too: by going back or by unpinning.
+#[test]
+fn a_digest_beside_a_tag_is_held_when_its_move_is_reverted() {
+    let back = |first: &str| format!("web:1.0.0@{first}");
+    let unpinned = |_: &str| "web:1.0.0".to_owned();
+    let ways: [&dyn Fn(&str) -> String; 2] = [&back, &unpinned];
+    for (way, instead) in ways.iter().enumerate() {
+        let fleet = fleet(&one("semver: {range: '*'}", "  digestReflectionPolicy: Always\n"), "web:1.0.0");
+        let publish = |tag: &str, salt: &str| fleet.image("team/web", tag, &Image { salt: salt.into(), ..Image::default() });
+        let first = publish("1.0.0", "1");
+        fleet.good_pass_but_findings(now());
+        let second = publish("1.0.0", "2");
+        fleet.good_pass_but_findings(hours(1));
+        assert_eq!(fleet.text(FILE), deployment(&[&format!("web:1.0.0@{second}")]));
+        let reverted = deployment(&[&instead(first.as_str())]);
+        fleet.person_at(hours(2), &[(FILE, &reverted)], "back");
+        let report = fleet.good_pass_but_findings(hours(3));
+        assert_eq!((report.pushed(), fleet.text(FILE)), (0, reverted), "way {way}: {report:#?}");
+        // Another push of the tag, or a newer one, is something new.
+        let third = publish("1.0.0", "3");
+        fleet.good_pass_but_findings(hours(4));
+        assert_eq!(fleet.text(FILE), deployment(&[&format!("web:1.0.0@{third}")]), "way {way}");
+    }
+}
