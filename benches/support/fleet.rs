@@ -35,7 +35,7 @@ fn manifest(kind: &str, app: usize, random: &mut impl FnMut(u64) -> u64) -> Stri
         let tag = format!("6.{}.{}", random(20), random(10));
         text.push_str(&format!(
             "  replicas: {}\n  template:\n    spec:\n      containers:\n        - name: app\n          image: registry.example.org/team/app-{}:{tag} \
-             # {{\"$imagepolicy\": \"apps:app-{}\"}}\n          ports:\n            - containerPort: 8080\n",
+             # {{\"$imagepolicy\": \"apps:app-{}\"}}\n          ports:\n            - containerPort: 8080\n          env:\n",
             random(5) + 1,
             app % 50,
             app % 50
