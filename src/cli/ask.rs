@@ -9,7 +9,7 @@ use super::{
     explain, holds, plan, release,
     screen::Kept,
 };
-use crate::{name::Name, update::Updater};
+use crate::{declare::Declarations, name::Name, update::Updater};
 use clap::ValueEnum;
 use serde::{Deserialize, Serialize};
 use std::{
@@ -88,6 +88,13 @@ pub async fn answer(updaters: &[Arc<Updater>], query: &Query, screen: &mut Scree
         Query::Explain { policy } => explain::answer(updaters, policy, screen).await,
         Query::Holds => holds::answer(updaters, screen).await,
         Query::Release { environment, policy } => release::answer(updaters, environment, policy, screen).await,
+    }
+}
+
+/// Says that an answer may lack what declarations with errors would have said.
+pub(super) fn mind_errors(declared: &Declarations, screen: &mut Screen) {
+    if declared.has_errors() {
+        screen.note("note: some declarations have errors and are not used; `tagboat check` names them");
     }
 }
 

@@ -41,6 +41,7 @@ pub async fn answer(updaters: &[Arc<Updater>], name: &Name, screen: &mut Screen)
     let mut declared = false;
     for updater in updaters {
         let world = updater.look(&mut Report::default()).await?;
+        ask::mind_errors(&world.declared, screen);
         known.extend(world.declared.policies.keys().map(Name::to_string));
         let Some(policy) = world.declared.policies.get(name) else { continue };
         declared = true;

@@ -30,6 +30,7 @@ pub async fn answer(updaters: &[Arc<Updater>], screen: &mut Screen) -> Result<Ex
     let mut rows = Vec::new();
     for updater in updaters {
         let world = updater.look(&mut Report::default()).await?;
+        ask::mind_errors(&world.declared, screen);
         let (locals, _) = findings::find(&world.declared, &world.files);
         for local in &locals {
             let environment = local.environment;

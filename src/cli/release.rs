@@ -50,6 +50,7 @@ pub async fn answer(updaters: &[Arc<Updater>], environment: &str, policy: &Name,
         let mut conflict = false;
         for updater in updaters {
             let world = updater.look(&mut Report::default()).await?;
+            ask::mind_errors(&world.declared, screen);
             let (locals, _) = findings::find(&world.declared, &world.files);
             let Some(local) = locals.into_iter().find(|local| local.environment.name == environment) else { continue };
             if !local.policies.contains_key(policy) {

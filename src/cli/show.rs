@@ -40,7 +40,8 @@ pub fn report(report: &Report, diff: bool, screen: &mut Screen) {
         self::environment(environment, diff, screen);
     }
     if report.environments.is_empty() && report.failures.is_empty() {
-        screen.line("  no Environment is declared: nothing to do");
+        let broken = report.findings.iter().any(|finding| finding.severity == Severity::Error);
+        screen.line(if broken { "  no Environment can be used: mend the errors" } else { "  no Environment is declared: nothing to do" });
     }
     for warning in &report.warnings {
         screen.note(format_args!("{} {warning}", screen.paint(Color::Cyan, "warning:")));

@@ -138,7 +138,7 @@ impl Answer<'_> {
                         .any(|left| left.policy.as_ref() == Some(name) || left.repository.as_ref() == Some(&image.repository))
             };
             if !self.report.files.iter().any(|file| concerns(&file)) {
-                screen.note(format_args!("note: no file mentions {} or has a marker for {name}", image.repository));
+                screen.note(format_args!("note: no reference to {} and no marker for {name} was found", image.repository));
             }
         }
         if pinned {

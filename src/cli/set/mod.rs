@@ -9,6 +9,7 @@ use crate::{
     image::ImageRef,
     name::Name,
     policy::{self, Chosen},
+    references::{Note, NoteKind},
     rewrite::{Choices, Decision, DigestReflection, Order},
     survey,
 };
@@ -85,7 +86,10 @@ pub fn run(arguments: &Arguments, screen: &mut Screen) -> Result<Exit, Failure> 
     } else {
         answer.print(arguments.diff, arguments.diff || arguments.check, screen);
     }
-    Ok(if !report.errors.is_empty() {
+    // Such a file mentions what was to be written, and nobody can say what stands in it.
+    let unread = |note: &Note| matches!(note.kind, NoteKind::Unparsable | NoteKind::NotUtf8);
+    let partly = !report.errors.is_empty() || report.files.iter().flat_map(|file| &file.notes).any(unread);
+    Ok(if partly {
         Exit::Partly
     } else if arguments.check && answer.changes().next().is_some() {
         Exit::Findings
