@@ -5,9 +5,15 @@
 //! ```text
 //!  registry ──facts──┐
 //!                    ▼
-//!  references ──▶ policy ──choices──▶ rewrite ──change set──▶ publish ══▶ Git
-//!    (pure)       (pure)              (pure)                  (edge)
+//!  references ──▶ policy ──choices──▶ rewrite ──edits──▶ publish ──change sets──▶ git ══▶ the config repository
+//!    (pure)       (pure)              (pure)             (pure)                  (edge)
 //! ```
+//!
+//! Start reading at [`update`], the whole pass top to bottom, then the pure rooms it calls: [`references`], [`policy`],
+//! [`rewrite`]. [`declare`] says what people write. `tests/tidy.rs` holds the directions and the purity named here.
+//!
+//! Deliberately absent: applying to clusters and pull requests (declared and checked, not yet done), mirrors of
+//! registries, OpenPGP signatures, calver.
 //!
 //! # Rooms, in reading order
 //!
@@ -31,9 +37,12 @@
 //! | [`scan`] | what a policy needs → facts, from the registry or the store | edge |
 //! | [`folder`] | a folder in place, for `tagboat set` | edge |
 //! | [`publish`] | changes → change sets and their messages | pure |
-//! | [`update`] | pass A, from registry to commit | – |
+//! | [`findings`] | declarations and files → what is wrong beside the declarations themselves | pure |
+//! | [`update`] | the pass, from registry to commit | – |
 //! | [`survey`] | a folder → what a pass would see in it, for `tagboat check` and `init` | edge |
-//! | [`sandbox`] | a registry in this process (feature `demo`) | edge |
+//! | [`daemon`] | timers, the local socket, shutdown | – |
+//! | [`cli`] | what was typed → what is needed; one file a subcommand | – |
+//! | [`sandbox`] | a registry and a Git server in this process (feature `demo`) | edge |
 //!
 //! # Rules
 //!
