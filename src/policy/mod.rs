@@ -293,7 +293,7 @@ fn eligible(question: &Question<'_>, facts: &Facts<'_>, candidate: &Candidate<'_
     let policy = question.policy;
     let tag = || Tag::new(candidate.tag).map_err(|_| Verdict::Refused(Refusal::NoTag));
     if let Some(hold) = question.holds.holding(policy, candidate.tag) {
-        return Err(Verdict::Refused(Refusal::Held(hold.clone())));
+        return Err(Verdict::Refused(Refusal::Held(Box::new(hold.clone()))));
     }
     let details = facts.details.get(candidate.tag).map_or_else(|| Cow::Owned(Details::default()), Cow::Borrowed);
     // What stands in the files already is not made to wait again, nor anything below it.
@@ -339,7 +339,7 @@ fn confirm(question: &Question<'_>, facts: &Facts<'_>, tag: &str) -> Outcome {
     let follows = question.policy.reflect == DigestReflection::Always;
     let hold = digest.as_ref().filter(|_| follows).and_then(|digest| question.holds.holding(question.policy, digest.as_str()));
     if let Some(hold) = hold {
-        return Outcome::Nothing { reason: format!("the digest of {tag} {}", Refusal::Held(hold.clone())), free_at: None };
+        return Outcome::Nothing { reason: format!("the digest of {tag} {}", Refusal::Held(Box::new(hold.clone()))), free_at: None };
     }
     match (follows, fresh, digest) {
         (true, None, _) => Outcome::Needs(Needs { digests: vec![tag], ..Needs::default() }),
@@ -363,7 +363,7 @@ fn follow(question: &Question<'_>, facts: &Facts<'_>, tag: &Tag, mut refused: Re
     let unseen = question.policy.minimum_age.filter(|_| question.present != details.digest.as_ref().map(Digest::as_str));
     let held = details.digest.as_ref().and_then(|digest| question.holds.holding(question.policy, digest.as_str()));
     let refusal = match (held, unseen, details.since) {
-        (Some(hold), ..) => Some(Refusal::Held(hold.clone())),
+        (Some(hold), ..) => Some(Refusal::Held(Box::new(hold.clone()))),
         (None, Some(age), Some(since)) => {
             let free_at = since.checked_add(SignedDuration::try_from(age).unwrap_or(SignedDuration::MAX)).ok();
             free_at.is_none_or(|free_at| question.now < free_at).then_some(Refusal::TooYoung { since, free_at, age })

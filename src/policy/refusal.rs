@@ -61,7 +61,7 @@ pub enum Refusal {
         missing: Vec<Platform>,
     },
     /// Somebody reverted it.
-    Held(Hold),
+    Held(Box<Hold>),
     /// Another tag is followed.
     NotFollowed {
         /// The followed one.
