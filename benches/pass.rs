@@ -115,7 +115,8 @@ fn passes(runtime: &tokio::runtime::Runtime, dir: &Path) {
         let mut memory = update::Memory::default();
         timed(|| read(head, &mut memory))
     });
-    row("references, no index yet (ms)", median(cold), 60.0, 30.0);
+    // Every file of the fleet mentions a watched word, so this is the row in which everything is parsed.
+    row("references, no index yet, everything parsed (ms)", median(cold), 130.0, 75.0);
     let same = (0..RUNS).map(|_| {
         let mut memory = update::Memory::default();
         timed(|| read(head, &mut memory))
