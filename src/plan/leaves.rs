@@ -55,6 +55,31 @@ impl Path {
         })
     }
 
+    /// The JSON pointer of this place in another object, lists matched by identity; nothing if it is not there.
+    pub fn pointer_in(&self, object: &Object) -> Option<String> {
+        let mut pointer = String::new();
+        let mut parts = self.0.iter();
+        let Some(Part::Field(first)) = parts.next() else { return None };
+        let escaped = |name: &str| format!("/{}", name.replace('~', "~0").replace('/', "~1"));
+        pointer.push_str(&escaped(first));
+        let mut value = object.value().get(first)?;
+        for part in parts {
+            match part {
+                Part::Field(name) => {
+                    pointer.push_str(&escaped(name));
+                    value = value.get(name)?;
+                }
+                Part::Element { index, identity } => {
+                    let elements = value.as_array()?;
+                    value = element(elements, *index, identity)?;
+                    let place = elements.iter().position(|other| std::ptr::eq(other, value))?;
+                    pointer.push_str(&format!("/{place}"));
+                }
+            }
+        }
+        Some(pointer)
+    }
+
     /// The value at this place of another object, lists matched by identity.
     pub fn of<'v>(&self, object: &'v Object) -> Option<&'v Value> {
         let mut parts = self.0.iter();

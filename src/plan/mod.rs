@@ -19,7 +19,7 @@ mod tests;
 pub use inventory::{Applied, Entry, History, Inventory, Outcome, Rollout, text};
 pub use leaves::{Hash, Part, Path, each, of_live, of_manifest};
 pub use prune::{Prune, Pruning, prune};
-pub use wanted::{After, Kinds, OWNER, Refused, Wanted, owner, wanted};
+pub use wanted::{After, Kinds, Manifest, OWNER, Refused, Wanted, owner, wanted};
 
 use crate::{
     name::Name,
@@ -43,8 +43,8 @@ pub struct Live {
 
 /// Who else lays claim to an object.
 pub trait Claims {
-    /// Whether an Application wants the object in the revision that is applied now, or did when it was last heard of.
-    fn wants(&self, application: &Name, key: &Key) -> bool;
+    /// Whether an Application wants the object in the revision that is applied now; nothing while that is not known.
+    fn wants(&self, application: &Name, key: &Key) -> Option<bool>;
 
     /// Other Applications of this process that want it now.
     fn wanted_by(&self, key: &Key) -> Vec<Name>;
@@ -117,9 +117,13 @@ pub fn action(application: &Name, one: &Wanted, entry: Option<&Entry>, live: Opt
     }
     let others = claims.wanted_by(&one.key);
     match live.and_then(|live| live.owner.as_ref()) {
-        Some(owner) if owner != application && claims.wants(owner, &one.key) => {
-            return Action::Refuse(format!("it belongs to Application {owner}, which wants it, too; remove it from one of them"));
-        }
+        Some(owner) if owner != application => match claims.wants(owner, &one.key) {
+            Some(true) => {
+                return Action::Refuse(format!("it belongs to Application {owner}, which wants it, too; remove it from one of them"));
+            }
+            Some(false) => {}
+            None => return Action::Wait(format!("it belongs to Application {owner}, of which this revision has not been read yet")),
+        },
         // Nobody owns it yet: the first by name gets it, so that two do not take it from each other.
         None => {
             if let Some(first) = others.iter().filter(|other| *other < application).min() {
@@ -130,7 +134,7 @@ pub fn action(application: &Name, one: &Wanted, entry: Option<&Entry>, live: Opt
     }
     // A kind that an object of the same Application declares is waited for there.
     if !one.known && one.after.is_empty() {
-        return Action::Wait(format!("the cluster does not serve {} (yet)", one.object.gvk()));
+        return Action::Wait(format!("the cluster does not serve {} (yet)", one.gvk()));
     }
     let applied = entry.and_then(|entry| entry.applied.as_ref());
     match (live, applied) {

@@ -123,6 +123,11 @@ fn pointers_name_fields_and_places() {
     assert_eq!(below("/spec/list/1/value"), [""; 0]);
     assert_eq!(below("/spec").len(), 2);
     assert!(seen.iter().all(|path| path.of(&manifest).is_some()));
+    let live = object(
+        json!({"apiVersion": "v1", "kind": "A", "metadata": {"name": "a"}, "spec": {"list": [{"name": "m"}, {"name": "n", "value": 2}]}}),
+    );
+    let there: Vec<_> = seen.iter().filter_map(|path| path.pointer_in(&live)).collect();
+    assert_eq!(there, ["/spec/list/1/name", "/spec/list/1/value"]);
 }
 
 proptest! {
@@ -160,7 +165,7 @@ fn objects_find_their_namespace_or_say_that_they_have_none() {
     let all = |more: &str| wanted(&application(more), vec![object(role.clone()), object(bare.clone()), object(config("c"))], &Usual);
     let (found, refused) = all(", targetNamespace: t");
     assert_eq!(found.iter().map(|one| one.key.to_string()).collect::<Vec<_>>(), ["ClusterRole r", "ConfigMap t/bare", "ConfigMap shop/c"]);
-    assert_eq!(owner(&found[1].object), Some(application("").name));
+    assert_eq!(owner(&found[1].manifest.object().unwrap()), Some(application("").name));
     assert_eq!(refused, []);
     let (found, refused) = all("");
     assert_eq!(found.len(), 2);
@@ -173,8 +178,9 @@ fn objects_find_their_namespace_or_say_that_they_have_none() {
 fn secrets_are_sent_as_they_will_be_answered() {
     let secret = json!({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "s", "namespace": "n"}, "data": {"a": "eA=="}, "stringData": {"b": "y"}});
     let (found, _) = wanted(&application(""), vec![object(secret)], &Usual);
-    assert_eq!(found[0].object.value()["data"], json!({"a": "eA==", "b": "eQ=="}));
-    assert!(!found[0].object.value().contains_key("stringData"));
+    let sent = found[0].manifest.object().unwrap();
+    assert_eq!(sent.value()["data"], json!({"a": "eA==", "b": "eQ=="}));
+    assert!(!sent.value().contains_key("stringData"));
 }
 
 /// A name for each object: its kind and name, with those before it and the wave.
@@ -239,10 +245,10 @@ fn circles_and_lost_dependencies_stop_only_those_in_them() {
 }
 
 #[derive(Default)]
-struct Others(Vec<&'static str>);
+struct Others(Vec<&'static str>, bool);
 impl Claims for Others {
-    fn wants(&self, application: &Name, _: &Key) -> bool {
-        self.0.iter().any(|other| application.to_string() == *other)
+    fn wants(&self, application: &Name, _: &Key) -> Option<bool> {
+        (!self.1).then(|| self.0.iter().any(|other| application.to_string() == *other))
     }
     fn wanted_by(&self, _: &Key) -> Vec<Name> {
         self.0.iter().map(|other| other.parse().unwrap()).collect()
@@ -270,7 +276,7 @@ fn each_object_gets_the_one_action_that_its_state_asks_for() {
     let entry = answered(usual.hash);
     let old = answered(live_hash);
     let nobody = Others::default();
-    let (earlier, later) = (Others(vec!["dev/a"]), Others(vec!["dev/z"]));
+    let (earlier, later) = (Others(vec!["dev/a"], false), Others(vec!["dev/z"], false));
     for (case, one, entry, live, others, expected) in [
         ("new", &usual, None, None, &nobody, "Apply(New)"),
         ("killed before the answer", &usual, Some(&sent), None, &nobody, "Apply(Unanswered)"),
@@ -288,6 +294,14 @@ fn each_object_gets_the_one_action_that_its_state_asks_for() {
             Some(&other("dev/z")),
             &later,
             "Refuse(\"it belongs to Application dev/z, which wants it, too; remove it from one of them\")",
+        ),
+        (
+            "its owner not read yet",
+            &usual,
+            None,
+            Some(&other("dev/z")),
+            &Others(vec![], true),
+            "Wait(\"it belongs to Application dev/z, of which this revision has not been read yet\")",
         ),
         ("wanted by a later one", &usual, None, None, &later, "Apply(New)"),
         (

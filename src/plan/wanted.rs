@@ -4,11 +4,14 @@ use super::leaves::{self, Hash};
 use crate::{
     declare::Application,
     name::Name,
-    object::{Gvk, Key, Object, Origin, PREFIX, Setting, Settings},
+    object::{Gvk, Key, Object, ObjectError, Origin, PREFIX, Setting, Settings},
 };
 use base64::Engine as _;
 use serde_json::{Map, Value};
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::{
+    collections::{BTreeMap, HashMap, HashSet},
+    sync::Arc,
+};
 
 /// The labels that name the Application an object belongs to.
 pub const OWNER: [&str; 2] = ["tagboat.dev/namespace", "tagboat.dev/name"];
@@ -23,9 +26,11 @@ pub trait Kinds {
 #[derive(Debug, Clone)]
 pub struct Wanted {
     /// The object, in its namespace and with its owner's labels.
-    pub object: Object,
+    pub manifest: Manifest,
     /// Which it is.
     pub key: Key,
+    /// The version it is written in.
+    pub version: String,
     /// What its annotations ask for.
     pub settings: Settings,
     /// Stands for its content.
@@ -36,6 +41,42 @@ pub struct Wanted {
     pub after: Vec<After>,
     /// Whether the cluster serves its kind.
     pub known: bool,
+}
+
+impl Wanted {
+    /// Its group, version and kind.
+    pub fn gvk(&self) -> Gvk {
+        Gvk { group: self.key.group.clone(), version: self.version.clone(), kind: self.key.kind.clone() }
+    }
+}
+
+/// An object at rest: its JSON, a fifth of the room that a tree takes. Ten thousand are kept while nothing changes.
+#[derive(Debug, Clone)]
+pub struct Manifest {
+    json: Arc<str>,
+    /// Where it stands.
+    pub origin: Option<Origin>,
+}
+
+impl Manifest {
+    /// Puts an object to rest.
+    pub fn new(object: Object) -> Self {
+        let origin = object.origin.clone();
+        Self { json: object.into_value().to_string().into(), origin }
+    }
+
+    /// The object.
+    ///
+    /// # Errors
+    /// None that can be met: the text was an object.
+    pub fn object(&self) -> Result<Object, ObjectError> {
+        let value = serde_json::from_str(&self.json).map_err(|_| ObjectError::Shape("damaged"))?;
+        let object = Object::new(value)?;
+        Ok(match &self.origin {
+            Some(origin) => object.at(origin.clone()),
+            None => object,
+        })
+    }
 }
 
 /// Something that must have come first.
@@ -62,7 +103,7 @@ pub struct Refused {
 pub fn wanted(application: &Application, objects: Vec<Object>, kinds: &dyn Kinds) -> (Vec<Wanted>, Vec<Refused>) {
     let declared = declared(&objects);
     let mut refused = Vec::new();
-    let mut wanted: Vec<Wanted> = Vec::new();
+    let mut wanted: Vec<(Wanted, Needs)> = Vec::new();
     let mut places: HashMap<Key, usize> = HashMap::new();
     for mut object in objects {
         let gvk = object.gvk();
@@ -83,7 +124,7 @@ pub fn wanted(application: &Application, objects: Vec<Object>, kinds: &dyn Kinds
         }
         let key = object.key();
         if let Some(first) = places.get(&key) {
-            let other = wanted[*first].object.origin.as_ref().map_or(String::new(), |origin| format!(" ({origin})"));
+            let other = wanted[*first].0.manifest.origin.as_ref().map_or(String::new(), |origin| format!(" ({origin})"));
             refused.push(Refused { key, origin: object.origin.clone(), why: format!("it is written twice; the first{other} counts") });
             continue;
         }
@@ -95,11 +136,31 @@ pub fn wanted(application: &Application, objects: Vec<Object>, kinds: &dyn Kinds
             encode(&mut object);
         }
         places.insert(key.clone(), wanted.len());
-        let (settings, hash, wave) = (object.settings(), leaves::of_manifest(&object), wave(&gvk));
-        wanted.push(Wanted { key, settings, hash, wave, after: Vec::new(), known: served.is_some(), object });
+        let (settings, hash, wave, needs) = (object.settings(), leaves::of_manifest(&object), wave(&gvk), Needs::of(&object));
+        let manifest = Manifest::new(object);
+        let (version, after, known) = (gvk.version, Vec::new(), served.is_some());
+        wanted.push((Wanted { manifest, key, version, settings, hash, wave, after, known }, needs));
     }
-    depend(&mut wanted, &places, &mut refused);
-    (wanted, refused)
+    (depend(wanted, &places, &mut refused), refused)
+}
+
+/// What an object says about the order of things.
+struct Needs {
+    /// The text of `depends-on`.
+    depends_on: String,
+    /// The group and kind it declares, if it is a CRD.
+    declares: Option<(String, String)>,
+}
+
+impl Needs {
+    fn of(object: &Object) -> Self {
+        let text = |pointer: &str| object.pointer(pointer).and_then(Value::as_str).map(str::to_owned);
+        let is_crd = object.gvk().is(CRD.0, CRD.1);
+        Self {
+            depends_on: Setting::DependsOn.of(object).unwrap_or_default().to_owned(),
+            declares: if is_crd { text("/spec/group").zip(text("/spec/names/kind")) } else { None },
+        }
+    }
 }
 
 /// The Application whose labels an object carries.
@@ -156,25 +217,18 @@ pub(super) fn wave(gvk: &Gvk) -> u8 {
 }
 
 /// Works out what must come before what.
-fn depend(wanted: &mut Vec<Wanted>, places: &HashMap<Key, usize>, refused: &mut Vec<Refused>) {
-    let namespaces: HashMap<&str, usize> = wanted
-        .iter()
-        .enumerate()
+fn depend(wanted: Vec<(Wanted, Needs)>, places: &HashMap<Key, usize>, refused: &mut Vec<Refused>) -> Vec<Wanted> {
+    let (mut wanted, needs): (Vec<Wanted>, Vec<Needs>) = wanted.into_iter().unzip();
+    let numbered = wanted.iter().enumerate();
+    let namespaces: HashMap<&str, usize> = numbered
         .filter(|(_, one)| one.key.group.is_empty() && one.key.kind == "Namespace")
-        .map(|(i, one)| (one.key.name.as_str(), i))
+        .map(|(index, one)| (one.key.name.as_str(), index))
         .collect();
-    let kinds: HashMap<(String, String), usize> = wanted
-        .iter()
-        .enumerate()
-        .filter(|(_, one)| (one.key.group.as_str(), one.key.kind.as_str()) == CRD)
-        .filter_map(|(i, one)| {
-            let text = |pointer: &str| one.object.pointer(pointer).and_then(Value::as_str).map(str::to_owned);
-            Some(((text("/spec/group")?, text("/spec/names/kind")?), i))
-        })
-        .collect();
+    let kinds: HashMap<&(String, String), usize> =
+        needs.iter().enumerate().filter_map(|(index, needs)| needs.declares.as_ref().map(|kind| (kind, index))).collect();
     let mut all: Vec<Vec<After>> = Vec::with_capacity(wanted.len());
     let mut bad: Vec<(usize, String)> = Vec::new();
-    for (index, one) in wanted.iter().enumerate() {
+    for (index, (one, needs)) in wanted.iter().zip(&needs).enumerate() {
         let mut after = Vec::new();
         if let Some(index) = one.key.namespace.as_deref().and_then(|namespace| namespaces.get(namespace)) {
             after.push(After { index: *index, healthy: false });
@@ -182,7 +236,7 @@ fn depend(wanted: &mut Vec<Wanted>, places: &HashMap<Key, usize>, refused: &mut 
         if let Some(index) = kinds.get(&(one.key.group.clone(), one.key.kind.clone())) {
             after.push(After { index: *index, healthy: true });
         }
-        for text in Setting::DependsOn.of(&one.object).unwrap_or_default().split(',').map(str::trim).filter(|text| !text.is_empty()) {
+        for text in needs.depends_on.split(',').map(str::trim).filter(|text| !text.is_empty()) {
             match reference(text).map(|key| places.get(&key)) {
                 Some(Some(other)) if *other != index => after.push(After { index: *other, healthy: true }),
                 Some(_) => bad.push((index, format!("{PREFIX}/depends-on names {text:?}, which is no other object of this Application"))),
@@ -197,7 +251,7 @@ fn depend(wanted: &mut Vec<Wanted>, places: &HashMap<Key, usize>, refused: &mut 
     for (one, after) in wanted.iter_mut().zip(all) {
         one.after = after;
     }
-    for index in circles(wanted) {
+    for index in circles(&wanted) {
         bad.push((index, format!("its {PREFIX}/depends-on leads in a circle")));
     }
     // Whoever depends on a refused object is refused with it.
@@ -206,7 +260,7 @@ fn depend(wanted: &mut Vec<Wanted>, places: &HashMap<Key, usize>, refused: &mut 
         gone.entry(index).or_insert(why);
     }
     if gone.is_empty() {
-        return;
+        return wanted;
     }
     loop {
         let more = wanted.iter().enumerate().find_map(|(index, one)| {
@@ -224,15 +278,16 @@ fn depend(wanted: &mut Vec<Wanted>, places: &HashMap<Key, usize>, refused: &mut 
         moved.push((!gone.contains_key(&index)).then_some(kept));
         kept += usize::from(!gone.contains_key(&index));
     }
-    let whole = std::mem::take(wanted);
-    for (index, mut one) in whole.into_iter().enumerate() {
+    let mut left = Vec::with_capacity(kept);
+    for (index, mut one) in wanted.into_iter().enumerate() {
         if let Some(why) = gone.remove(&index) {
-            refused.push(Refused { key: one.key, origin: one.object.origin, why });
+            refused.push(Refused { key: one.key, origin: one.manifest.origin, why });
             continue;
         }
         one.after = one.after.into_iter().filter_map(|after| moved[after.index].map(|index| After { index, ..after })).collect();
-        wanted.push(one);
+        left.push(one);
     }
+    left
 }
 
 /// `apps/namespaces/shop/Deployment/web` or `rbac.authorization.k8s.io/ClusterRole/web`; the core group is empty: the
