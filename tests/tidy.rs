@@ -35,6 +35,7 @@ const ROOMS: &[(&str, Kind)] = &[
     ("registry", Edge),
     ("store", Edge),
     ("git", Edge),
+    ("cluster", Edge),
     ("connect", Edge),
     ("scan", Edge),
     ("folder", Edge),
