@@ -30,6 +30,7 @@
 //! | [`references`] | file bytes → the image references in them, and why each was found | pure |
 //! | [`policy`] | policy + facts + present value + holds → a choice, or the facts it needs | pure |
 //! | [`rewrite`] | bytes + references + choices → edits | pure |
+//! | [`object`] | the words of a cluster: kind, key, object, and what annotations ask for | pure |
 //! | [`registry`] | repository → facts: tags, digests, dates, platforms | edge |
 //! | [`store`] | the embedded database: caches and first-seen times | edge |
 //! | [`git`] | the only room that talks Git: mirror, index, history, commit, sign, push | edge |
@@ -71,6 +72,7 @@ pub mod declare;
 pub mod references;
 pub mod policy;
 pub mod rewrite;
+pub mod object;
 
 pub mod registry;
 pub mod store;

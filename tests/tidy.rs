@@ -31,6 +31,7 @@ const ROOMS: &[(&str, Kind)] = &[
     ("references", Pure),
     ("policy", Pure),
     ("rewrite", Pure),
+    ("object", Pure),
     ("registry", Edge),
     ("store", Edge),
     ("git", Edge),

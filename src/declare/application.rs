@@ -1,4 +1,4 @@
-//! Application: what is applied where. Read and checked; applying is the reconciler's work.
+//! Application: what is applied where.
 
 use super::{
     document::Reader,
@@ -6,7 +6,10 @@ use super::{
     policy::name_of,
     raw::{self, ApplicationSpec, Declaration},
 };
-use crate::{name::Name, schedule};
+use crate::{
+    name::{Name, is_subdomain},
+    schedule,
+};
 use std::time::Duration;
 
 /// A checked Application.
@@ -36,8 +39,50 @@ pub struct Application {
     pub service_account: Option<String>,
     /// What happens to its objects when it is deleted.
     pub deletion: DeletionPolicy,
+    /// How its Helm chart is rendered, if it is one.
+    pub helm: Option<Helm>,
+    /// What happens when somebody else changes an object.
+    pub drift: Drift,
+    /// Fields that others may change.
+    pub ignore: Vec<Ignore>,
     /// Whether it rests.
     pub suspend: bool,
+}
+
+/// How a Helm chart is rendered.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Helm {
+    /// The name of the release; the Application's name if none is written.
+    pub release_name: Option<String>,
+    /// Files of values, paths from the root of the repository; a later one counts more.
+    pub value_files: Vec<String>,
+    /// Values that count more than every file.
+    pub values: serde_json::Map<String, serde_json::Value>,
+}
+
+/// What happens when somebody else changes an object.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub enum Drift {
+    /// It is changed back at once.
+    #[default]
+    Repair,
+    /// It is reported and stays.
+    Report,
+}
+
+/// Objects, and the fields of them that others may change.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Ignore {
+    /// The API group, empty for the core group; none means every group.
+    pub group: Option<String>,
+    /// The kind; none means every kind.
+    pub kind: Option<String>,
+    /// The namespace; none means every namespace.
+    pub namespace: Option<String>,
+    /// The name; none means every name.
+    pub name: Option<String>,
+    /// JSON pointers (RFC 6901); what lies beneath one is ignored, too.
+    pub pointers: Vec<String>,
 }
 
 /// What happens to the objects of a deleted Application.
@@ -53,6 +98,9 @@ pub enum DeletionPolicy {
 /// How long an outcome is waited for where nothing is written.
 const TIMEOUT: Duration = Duration::from_secs(300);
 
+/// The longest value of a Kubernetes label.
+const LABEL: usize = 63;
+
 pub(super) fn read(at: &mut Reader<'_>, raw: Declaration<ApplicationSpec>) -> Option<Application> {
     let ApplicationSpec {
         environment,
@@ -65,9 +113,18 @@ pub(super) fn read(at: &mut Reader<'_>, raw: Declaration<ApplicationSpec>) -> Op
         depends_on,
         service_account_name,
         deletion_policy,
+        helm,
+        drift,
+        ignore,
         suspend,
     } = raw.spec;
     let name = name_of(at, &raw.metadata);
+    if name.as_ref().is_some_and(|name| name.name().len().max(name.namespace().len()) > LABEL) {
+        at.error(
+            "/metadata/name",
+            format!("name and namespace of an Application have at most {LABEL} characters: its objects carry them as labels"),
+        );
+    }
     let path = folder(at, "/spec/path", &path);
     let timeout = match timeout {
         None => Some(TIMEOUT),
@@ -80,6 +137,18 @@ pub(super) fn read(at: &mut Reader<'_>, raw: Declaration<ApplicationSpec>) -> Op
         .collect::<Option<Vec<_>>>();
     if name.is_some() && depends_on.as_deref().is_some_and(|names| names.iter().any(|other| Some(other) == name.as_ref())) {
         at.error("/spec/dependsOn", "an Application cannot depend on itself");
+    }
+    let helm = match (helm, &path) {
+        (Some(raw), Some(path)) => chart(at, raw, path),
+        _ => None,
+    };
+    for (index, rule) in ignore.iter().enumerate() {
+        for (place, pointer) in rule.json_pointers.iter().enumerate() {
+            if !pointer.starts_with('/') {
+                let here = format!("/spec/ignore/{index}/jsonPointers/{place}");
+                at.error(&here, format!("{pointer:?} is no JSON pointer: write \"/spec/replicas\""));
+            }
+        }
     }
     if at.failed() {
         return None;
@@ -100,8 +169,63 @@ pub(super) fn read(at: &mut Reader<'_>, raw: Declaration<ApplicationSpec>) -> Op
             None | Some(raw::DeletionPolicy::Orphan) => DeletionPolicy::Orphan,
             Some(raw::DeletionPolicy::Delete) => DeletionPolicy::Delete,
         },
+        helm,
+        drift: match drift {
+            None | Some(raw::Drift::Repair) => Drift::Repair,
+            Some(raw::Drift::Report) => Drift::Report,
+        },
+        ignore: ignore
+            .into_iter()
+            .map(|raw::Ignore { group, kind, namespace, name, json_pointers }| Ignore {
+                group,
+                kind,
+                namespace,
+                name,
+                pointers: json_pointers,
+            })
+            .collect(),
         suspend,
     })
+}
+
+/// The chart at `path`; its files of values become paths from the root.
+fn chart(at: &mut Reader<'_>, raw: raw::Helm, path: &str) -> Option<Helm> {
+    let raw::Helm { release_name, value_files, values } = raw;
+    let value_files = value_files
+        .iter()
+        .enumerate()
+        .map(|(index, file)| {
+            let here = format!("/spec/helm/valueFiles/{index}");
+            let from_root = match file.strip_prefix('/') {
+                Some(file) => file.to_owned(),
+                None => match joined(path, file) {
+                    Some(joined) => joined,
+                    None => {
+                        at.error(&here, format!("{file:?} leads out of the repository"));
+                        return None;
+                    }
+                },
+            };
+            folder(at, &here, &from_root)
+        })
+        .collect::<Option<_>>()?;
+    if release_name.as_deref().is_some_and(|name| !is_subdomain(name) || name.len() > 53) {
+        at.error("/spec/helm/releaseName", "write a name of lower-case letters, digits, '-' and '.', at most 53 as Helm has it");
+    }
+    Some(Helm { release_name, value_files, values })
+}
+
+/// A path relative to a folder, which may climb with ".." but not above the root.
+fn joined(folder: &str, relative: &str) -> Option<String> {
+    let mut parts: Vec<&str> = folder.split('/').filter(|part| !part.is_empty()).collect();
+    for part in relative.split('/') {
+        match part {
+            "" | "." => {}
+            ".." => drop(parts.pop()?),
+            part => parts.push(part),
+        }
+    }
+    Some(parts.join("/"))
 }
 
 /// A folder of the repository; "." and "./" are its root, the empty path.

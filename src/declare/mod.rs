@@ -15,7 +15,7 @@ mod process_raw;
 mod raw;
 mod schema;
 
-pub use application::{Application, DeletionPolicy};
+pub use application::{Application, DeletionPolicy, Drift, Helm, Ignore};
 pub use environment::{Author, AutoMerge, Environment, Group, MergeMethod, Paths, References, Request, Selector, Via};
 pub use mistake::{Mistake, Place, Severity};
 pub use policy::{Choice, DigestReflection, Filter, ImagePolicy, Order};

@@ -9,7 +9,12 @@ use super::{
 use crate::{schedule, yaml};
 use schemars::JsonSchema;
 use serde::Deserialize;
-use std::{collections::BTreeMap, path::PathBuf, sync::LazyLock, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    path::PathBuf,
+    sync::LazyLock,
+    time::Duration,
+};
 
 static PROCESS: LazyLock<Schema> = LazyLock::new(Schema::of::<raw::Process>);
 
@@ -28,6 +33,8 @@ pub struct Process {
     pub registries: Vec<Registry>,
     /// The clusters Applications may name.
     pub clusters: Vec<Cluster>,
+    /// The programs that render.
+    pub render: Render,
     /// Where the HTTP server will listen.
     pub listen: std::net::SocketAddr,
     /// The folder of caches: mirrors, index, database. Deletable.
@@ -157,7 +164,56 @@ pub struct Cluster {
     pub context: Option<String>,
     /// The config repositories that may deploy to it; all if none is named.
     pub repositories: Vec<String>,
+    /// The most requests a second; none means no bound of ours.
+    pub requests_per_second: Option<u32>,
+    /// The most requests in flight.
+    pub concurrency: usize,
+    /// Field managers whose fields are taken over.
+    pub take_over: Vec<String>,
 }
+
+/// The programs that render, and what they may do.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Render {
+    /// The kustomize program.
+    pub kustomize: PathBuf,
+    /// The helm program.
+    pub helm: PathBuf,
+    /// Whether a kustomization may read from other hosts.
+    pub allow_remote_bases: bool,
+    /// How long one rendering may take.
+    pub timeout: Duration,
+    /// How many bytes of memory one rendering may take.
+    pub memory: u64,
+}
+
+impl Default for Render {
+    fn default() -> Self {
+        Self {
+            kustomize: "kustomize".into(),
+            helm: "helm".into(),
+            allow_remote_bases: false,
+            timeout: Duration::from_secs(60),
+            memory: 1024 << 20,
+        }
+    }
+}
+
+/// Requests in flight to one cluster where nothing is written: where a kube-apiserver's throughput stops growing.
+const CONCURRENCY: usize = 16;
+
+/// Field managers of the tools that tagboat is put in place of.
+pub const TAKE_OVER: [&str; 9] = [
+    "kubectl",
+    "kubectl-client-side-apply",
+    "kubectl-create",
+    "kubectl-edit",
+    "kubectl-last-applied",
+    "before-first-apply",
+    "kustomize-controller",
+    "helm-controller",
+    "argocd-controller",
+];
 
 /// Reads a process file.
 ///
@@ -183,7 +239,7 @@ pub fn read(file: &str, source: &str) -> Result<(Process, Vec<Mistake>), Vec<Mis
 }
 
 fn check(at: &mut Reader<'_>, raw: raw::Process) -> Option<Process> {
-    let raw::Process { repositories, registries, clusters, server, store, notifications } = raw;
+    let raw::Process { repositories, registries, clusters, render, server, store, notifications } = raw;
     if !notifications.is_empty() {
         at.warn("/notifications", "notifications are checked but not yet sent");
     }
@@ -213,7 +269,14 @@ fn check(at: &mut Reader<'_>, raw: raw::Process) -> Option<Process> {
     for (index, raw) in registries.iter().enumerate() {
         may_use(at, &format!("/registries/{index}"), &raw.repositories);
     }
+    let mut named = BTreeSet::new();
     for (index, raw) in clusters.iter().enumerate() {
+        if !named.insert(raw.name.clone()) {
+            at.error(&format!("/clusters/{index}/name"), format!("two clusters are named {:?}", raw.name));
+        }
+        if raw.in_cluster && raw.context.is_some() {
+            at.error(&format!("/clusters/{index}/context"), "a context belongs to a kubeconfig");
+        }
         may_use(at, &format!("/clusters/{index}"), &raw.repositories);
         if raw.in_cluster == raw.kubeconfig.is_some() {
             at.error(&format!("/clusters/{index}"), "write either kubeconfig or inCluster: true");
@@ -224,20 +287,42 @@ fn check(at: &mut Reader<'_>, raw: raw::Process) -> Option<Process> {
     let listen = server.and_then(|server| server.listen).unwrap_or_else(|| "127.0.0.1:8080".to_owned());
     let listen =
         at.check("/server/listen", listen.parse().map_err(|_| format!("{listen:?} is no address and port, as \"127.0.0.1:8080\"")));
+    let render = renderer(at, render.unwrap_or_default());
     Some(Process {
         repositories: repositories?,
         registries: registries.into_iter().collect::<Option<_>>()?,
         clusters: clusters
             .into_iter()
-            .map(|raw::Cluster { name, kubeconfig, context, in_cluster: _, repositories }| Cluster {
-                name,
-                kubeconfig,
-                context,
-                repositories,
+            .map(|raw::Cluster { name, kubeconfig, context, in_cluster: _, repositories, requests_per_second, concurrency, take_over }| {
+                Cluster {
+                    name,
+                    kubeconfig,
+                    context,
+                    repositories,
+                    requests_per_second,
+                    concurrency: concurrency.map_or(CONCURRENCY, |concurrency| concurrency as usize),
+                    take_over: take_over.unwrap_or_else(|| TAKE_OVER.map(str::to_owned).to_vec()),
+                }
             })
             .collect(),
+        render: render?,
         listen: listen?,
         store,
+    })
+}
+
+fn renderer(at: &mut Reader<'_>, raw: raw::Render) -> Option<Render> {
+    let usual = Render::default();
+    let timeout = match raw.timeout {
+        None => Some(usual.timeout),
+        Some(text) => at.check("/render/timeout", schedule::duration(&text)),
+    };
+    Some(Render {
+        kustomize: raw.kustomize.unwrap_or(usual.kustomize),
+        helm: raw.helm.unwrap_or(usual.helm),
+        allow_remote_bases: raw.allow_remote_bases,
+        timeout: timeout?,
+        memory: raw.memory.map_or(usual.memory, |mib| u64::from(mib) << 20),
     })
 }
 

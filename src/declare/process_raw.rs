@@ -18,6 +18,8 @@ pub struct Process {
     /// The clusters Applications may name.
     #[serde(default)]
     pub clusters: Vec<Cluster>,
+    /// The programs that render kustomizations and charts.
+    pub render: Option<Render>,
     /// The HTTP server.
     pub server: Option<Server>,
     /// The folder of caches.
@@ -186,6 +188,32 @@ pub struct Cluster {
     /// The config repositories that may deploy to it.
     #[serde(default)]
     pub repositories: Vec<String>,
+    /// The most requests a second; no bound if none is written, since the server has its own (priority and fairness).
+    #[schemars(range(min = 1))]
+    pub requests_per_second: Option<u32>,
+    /// The most requests in flight: 16 if none is written.
+    #[schemars(range(min = 1))]
+    pub concurrency: Option<u32>,
+    /// Field managers whose fields are taken over by what Git says: those of kubectl, Flux and Argo CD if none is written.
+    pub take_over: Option<Vec<String>>,
+}
+
+/// The programs that render, and what they may do.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Render {
+    /// The kustomize program; found on PATH if none is written.
+    pub kustomize: Option<PathBuf>,
+    /// The helm program; found on PATH if none is written.
+    pub helm: Option<PathBuf>,
+    /// Whether a kustomization may read from other hosts. What Git says then is not all that counts.
+    #[serde(default)]
+    pub allow_remote_bases: bool,
+    /// How long one rendering may take: "1m" if none is written.
+    pub timeout: Option<String>,
+    /// How many MiB of memory one rendering may take: 1024 if none is written.
+    #[schemars(range(min = 64))]
+    pub memory: Option<u32>,
 }
 
 #[derive(Debug, Deserialize, JsonSchema)]

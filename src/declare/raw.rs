@@ -327,9 +327,53 @@ pub(crate) struct ApplicationSpec {
     pub service_account_name: Option<String>,
     /// What happens to the objects when the Application is deleted: Orphan (the default) or Delete.
     pub deletion_policy: Option<DeletionPolicy>,
+    /// How the Helm chart at path is rendered; only where there is a Chart.yaml.
+    pub helm: Option<Helm>,
+    /// What happens when somebody else changes an object: repair (the default) or report.
+    pub drift: Option<Drift>,
+    /// Fields that others may change: they are neither compared nor written once the object is there.
+    #[serde(default)]
+    pub ignore: Vec<Ignore>,
     /// Stop applying.
     #[serde(default)]
     pub suspend: bool,
+}
+
+/// How a Helm chart is rendered.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub(crate) struct Helm {
+    /// The name of the release; the Application's name if none is written.
+    pub release_name: Option<String>,
+    /// Files of values, from the folder of the chart, a later one counting more; "/" at the front means the repository's root.
+    #[serde(default)]
+    pub value_files: Vec<String>,
+    /// Values that count more than every file.
+    #[serde(default)]
+    pub values: serde_json::Map<String, serde_json::Value>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum Drift {
+    Repair,
+    Report,
+}
+
+/// Objects, and the fields of them that others may change.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub(crate) struct Ignore {
+    /// The API group, "" for the core group; every group if none is written.
+    pub group: Option<String>,
+    /// The kind; every kind if none is written.
+    pub kind: Option<String>,
+    /// The namespace; every namespace if none is written.
+    pub namespace: Option<String>,
+    /// The name; every name if none is written.
+    pub name: Option<String>,
+    /// The fields as JSON pointers (RFC 6901): "/spec/replicas". What lies beneath is ignored, too.
+    pub json_pointers: Vec<String>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, JsonSchema)]
