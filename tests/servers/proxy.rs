@@ -270,7 +270,13 @@ async fn answer(state: Arc<State>, request: Request<Incoming>) -> Result<Respons
     }
     // Watches are told of orders from before the server's answer on: none is lost.
     let orders = state.orders.subscribe();
-    let reply = state.client.request(head.method, target).headers(headers).body(body).send().await.map_err(std::io::Error::other)?;
+    let reply = match state.client.request(head.method, target).headers(headers).body(body).send().await {
+        Ok(reply) => reply,
+        Err(error) => {
+            let unreachable = Response::builder().status(502).body(text(Bytes::from(format!("proxy: {error:?}"))));
+            return Ok(unreachable.unwrap());
+        }
+    };
     if matches!(fault, Some(Fault::CutAnswer)) {
         return Err(cut());
     }
@@ -324,6 +330,13 @@ fn cut_after(bytes: impl Stream<Item = std::io::Result<Bytes>>, most: usize) -> 
             std::future::ready(next)
         })
         .flat_map(stream::iter)
+        .then(|chunk| async {
+            if chunk.is_err() {
+                // What came before goes out first.
+                tokio::task::yield_now().await;
+            }
+            chunk
+        })
 }
 
 /// A watch's events until an order ends it.

@@ -68,7 +68,12 @@ async fn watches_end_when_told() {
     let (status, _) = call(&client, &proxy.url, &kube.token, Method::POST, &path, Some(&json!({"metadata": {"name": "one"}}))).await;
     assert_eq!(status, 201);
     let watch = || async {
-        let answer = client.get(format!("{}{path}?watch=true", proxy.url)).bearer_auth(&kube.token).send().await.unwrap();
+        let answer = client
+            .get(format!("{}{path}?watch=true&fieldSelector=metadata.name%3Done", proxy.url))
+            .bearer_auth(&kube.token)
+            .send()
+            .await
+            .unwrap();
         let mut events = answer.bytes_stream();
         // The first event: the watch is open.
         (serde_json::from_slice::<Value>(&events.next().await.unwrap().unwrap()).unwrap(), events)
