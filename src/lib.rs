@@ -35,6 +35,7 @@
 //! | [`registry`] | repository → facts: tags, digests, dates, platforms | edge |
 //! | [`store`] | the embedded database: caches and first-seen times | edge |
 //! | [`git`] | the only room that talks Git: mirror, index, history, commit, sign, push | edge |
+//! | [`cluster`] | one action → what came of it; what a cluster serves, holds and changes | edge |
 //! | [`connect`] | `tagboat.yaml` + files + environment → registries, remotes, keys | edge |
 //! | [`scan`] | what a policy needs → facts, from the registry or the store | edge |
 //! | [`folder`] | a folder in place, for `tagboat set` | edge |
@@ -79,6 +80,7 @@ pub mod plan;
 pub mod registry;
 pub mod store;
 pub mod git;
+pub mod cluster;
 pub mod connect;
 pub mod scan;
 pub mod folder;
