@@ -31,6 +31,7 @@
 //! | [`policy`] | policy + facts + present value + holds → a choice, or the facts it needs | pure |
 //! | [`rewrite`] | bytes + references + choices → edits | pure |
 //! | [`object`] | the words of a cluster: kind, key, object, and what annotations ask for | pure |
+//! | [`health`] | object → status and message | pure |
 //! | [`registry`] | repository → facts: tags, digests, dates, platforms | edge |
 //! | [`store`] | the embedded database: caches and first-seen times | edge |
 //! | [`git`] | the only room that talks Git: mirror, index, history, commit, sign, push | edge |
@@ -73,6 +74,7 @@ pub mod references;
 pub mod policy;
 pub mod rewrite;
 pub mod object;
+pub mod health;
 
 pub mod registry;
 pub mod store;
