@@ -43,6 +43,7 @@
 //! | [`publish`] | changes → change sets and their messages | pure |
 //! | [`findings`] | declarations and files → what is wrong beside the declarations themselves | pure |
 //! | [`update`] | the pass, from registry to commit | – |
+//! | [`reconcile`] | the pass, from Git to the clusters | – |
 //! | [`survey`] | a folder → what a pass would see in it, for `tagboat check` and `init` | edge |
 //! | [`daemon`] | timers, the local socket, shutdown | – |
 //! | [`cli`] | what was typed → what is needed; one file a subcommand | – |
@@ -83,6 +84,7 @@ pub mod registry;
 pub mod store;
 pub mod git;
 pub mod cluster;
+pub mod reconcile;
 pub mod connect;
 pub mod scan;
 pub mod folder;

@@ -43,6 +43,7 @@ const ROOMS: &[(&str, Kind)] = &[
     ("folder", Edge),
     ("publish", Pure),
     ("update", Edge),
+    ("reconcile", Edge),
     ("findings", Pure),
     ("survey", Edge),
     ("daemon", Edge),

@@ -92,6 +92,11 @@ fn is_element(key: &str, index: usize, element: &Value) -> bool {
     }
 }
 
+/// Who wrote the object itself last, not one of its subresources.
+pub fn last_writer(live: &Object) -> Option<Manager> {
+    entries(live).map(manager).filter(|manager| manager.subresource.is_none()).max_by(|a, b| a.time.cmp(&b.time))
+}
+
 /// The manager that set `spec.replicas` through the scale subresource, an autoscaler as a rule.
 pub fn scaled_by(live: &Object) -> Option<String> {
     entries(live)

@@ -27,6 +27,8 @@ pub struct Inventory {
     pub repository: String,
     /// The revision that was applied last, whole or in part.
     pub revision: Option<String>,
+    /// Stands for everything that was rendered when all of it was applied last.
+    pub rendered: Option<Hash>,
     /// What happens to the objects when the Application is deleted, as last declared.
     pub deletion: DeletionPolicy,
     /// Whether objects that vanish are deleted, as last declared.
@@ -148,6 +150,8 @@ struct Written {
     repository: String,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     revision: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    rendered: Option<Hash>,
     #[serde(default)]
     prune: bool,
     #[serde(default)]
@@ -173,10 +177,11 @@ struct WrittenEntry {
 
 impl fmt::Display for Inventory {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { repository, revision, deletion, prune, service_account, confirmed, entries } = self;
+        let Self { repository, revision, rendered, deletion, prune, service_account, confirmed, entries } = self;
         let head = Written {
             repository: repository.clone(),
             revision: revision.clone(),
+            rendered: *rendered,
             prune: *prune,
             delete: *deletion == DeletionPolicy::Delete,
             service_account: service_account.clone(),
@@ -207,7 +212,7 @@ impl Inventory {
         let mut lines = text.lines().enumerate().filter(|(_, line)| !line.is_empty());
         let wrong = |(number, _): (usize, &str), error: serde_json::Error| format!("line {}: {error}", number + 1);
         let head = lines.next().ok_or("it is empty")?;
-        let Written { repository, revision, prune, delete, service_account, confirmed } =
+        let Written { repository, revision, rendered, prune, delete, service_account, confirmed } =
             serde_json::from_str(head.1).map_err(|error| wrong(head, error))?;
         let mut entries = BTreeMap::new();
         for line in lines {
@@ -216,7 +221,7 @@ impl Inventory {
             entries.insert(Key { group, kind, namespace, name }, Entry { version, applied });
         }
         let deletion = if delete { DeletionPolicy::Delete } else { DeletionPolicy::Orphan };
-        Ok(Self { repository, revision, deletion, prune, service_account, confirmed, entries })
+        Ok(Self { repository, revision, rendered, deletion, prune, service_account, confirmed, entries })
     }
 }
 

@@ -4,7 +4,8 @@
 //! beside them is theirs. Lists of objects are matched as server-side apply matches them, by the fields that identify
 //! an element, so that a side-car put in front moves nothing.
 
-use crate::object::Object;
+use super::Wanted;
+use crate::object::{Key, Object};
 use serde_json::{Map, Value};
 use sha2::{Digest as _, Sha256};
 use std::fmt;
@@ -259,6 +260,18 @@ pub fn of_manifest(manifest: &Object) -> Hash {
     let gvk = manifest.gvk();
     hash.update(gvk.to_string());
     fields(&mut hash, manifest.value());
+    Hash::finish(hash)
+}
+
+/// Stands for the content of all manifests of an Application, in whatever order.
+pub fn of_all(wanted: &[Wanted]) -> Hash {
+    let mut all: Vec<(&Key, Hash)> = wanted.iter().map(|one| (&one.key, one.hash)).collect();
+    all.sort();
+    let mut hash = Sha256::new();
+    for (key, content) in all {
+        hash.update(format!("{key}\n"));
+        hash.update(content.0);
+    }
     Hash::finish(hash)
 }
 

@@ -17,7 +17,7 @@ mod wanted;
 mod tests;
 
 pub use inventory::{Applied, Entry, History, Inventory, Outcome, Rollout, text};
-pub use leaves::{Hash, Part, Path, each, of_live, of_manifest};
+pub use leaves::{Hash, Part, Path, each, of_all, of_live, of_manifest};
 pub use prune::{Prune, Pruning, prune};
 pub use wanted::{After, Kinds, Manifest, OWNER, Refused, Wanted, owner, wanted};
 

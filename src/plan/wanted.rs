@@ -65,6 +65,11 @@ impl Manifest {
         Self { json: object.into_value().to_string().into(), origin }
     }
 
+    /// Whether it is the same text, not only an equal one.
+    pub fn is(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.json, &other.json)
+    }
+
     /// The object.
     ///
     /// # Errors
