@@ -7,6 +7,9 @@ use super::{
 };
 use serde_json::{Value, json};
 
+/// What is said of a field that is not there.
+const REQUIRED: &str = "Required value";
+
 /// Sets what is absent.
 pub fn add(kind: &Kind, object: &mut Value) {
     match kind.kind.as_str() {
@@ -24,7 +27,7 @@ pub fn add(kind: &Kind, object: &mut Value) {
             default(object, "/spec", "type", json!("ClusterIP"));
             default(object, "/spec", "sessionAffinity", json!("None"));
             default(object, "/spec", "internalTrafficPolicy", json!("Cluster"));
-            for port in object["spec"]["ports"].as_array_mut().into_iter().flatten() {
+            for port in object.get_mut("spec").into_iter().flat_map(|spec| elements(spec, "ports")) {
                 default(port, "", "protocol", json!("TCP"));
                 let target = port["port"].clone();
                 default(port, "", "targetPort", target);
@@ -61,7 +64,7 @@ fn pod_spec(spec: &mut Value, restart: &str) {
         default(spec, "", name, value);
     }
     for list in ["containers", "initContainers"] {
-        for container in spec[list].as_array_mut().into_iter().flatten() {
+        for container in elements(spec, list) {
             let image = container["image"].as_str().unwrap_or_default();
             let tag = image.rsplit('/').next().and_then(|last| last.split_once(':')).map(|(_, tag)| tag);
             let always = !image.contains('@') && matches!(tag, None | Some("latest"));
@@ -74,7 +77,7 @@ fn pod_spec(spec: &mut Value, restart: &str) {
             ] {
                 default(container, "", name, value);
             }
-            for port in container["ports"].as_array_mut().into_iter().flatten() {
+            for port in elements(container, "ports") {
                 default(port, "", "protocol", json!("TCP"));
             }
         }
@@ -89,6 +92,11 @@ fn bytes_of_strings(secret: &mut Value) {
         let text = value.as_str().unwrap_or_default();
         secret["data"][name] = json!(base64::engine::general_purpose::STANDARD.encode(text));
     }
+}
+
+/// The elements of a list, if there is one.
+fn elements<'a>(object: &'a mut Value, list: &str) -> impl Iterator<Item = &'a mut Value> {
+    object.get_mut(list).and_then(Value::as_array_mut).into_iter().flatten()
 }
 
 fn default(object: &mut Value, pointer: &str, name: &str, value: Value) {
@@ -117,7 +125,10 @@ pub fn drop_nulls(value: &mut Value) {
 /// [`Refusal::Invalid`] with each field.
 pub fn check(kind: &Kind, old: Option<&Value>, new: &Value) -> Result<(), Refusal> {
     let mut causes = Vec::new();
-    let mut wrong = |field: &str, message: String| causes.push(Cause { reason: "FieldValueInvalid", message, field: field.to_owned() });
+    let mut wrong = |field: &str, message: String| {
+        let reason = if message == REQUIRED { "FieldValueRequired" } else { "FieldValueInvalid" };
+        causes.push(Cause { reason, message, field: field.to_owned() });
+    };
     let name = new["metadata"]["name"].as_str().unwrap_or_default();
     let is_part = |part: &str| {
         let inner = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-' || c == ':';
@@ -135,12 +146,12 @@ pub fn check(kind: &Kind, old: Option<&Value>, new: &Value) -> Result<(), Refusa
         let selected = new["spec"]["selector"]["matchLabels"].as_object().cloned().unwrap_or_default();
         let labels = &new["spec"]["template"]["metadata"]["labels"];
         if new["spec"]["selector"].is_null() {
-            wrong("spec.selector", "Required value".to_owned());
+            wrong("spec.selector", REQUIRED.to_owned());
         } else if selected.iter().any(|(name, value)| labels.get(name) != Some(value)) {
             wrong("spec.template.metadata.labels", format!("Invalid value: {labels}: `selector` does not match template `labels`"));
         }
         if new["spec"]["template"]["spec"]["containers"].as_array().is_none_or(Vec::is_empty) {
-            wrong("spec.template.spec.containers", "Required value".to_owned());
+            wrong("spec.template.spec.containers", REQUIRED.to_owned());
         }
     }
     if let Some(old) = old {

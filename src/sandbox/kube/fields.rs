@@ -297,6 +297,10 @@ fn merge_at<'a>(live: &'a Value, applied: &'a Value, schema: Schema, path: &mut 
             // The applied order; what only the live object has stays before the same neighbour.
             let (mut merged, mut next) = (Vec::new(), 0);
             for (step, element) in &new {
+                while let Some((_, alone)) = old.get(next).filter(|(step, _)| !is_new(step)) {
+                    merged.push(Value::clone(alone));
+                    next += 1;
+                }
                 match old.iter().position(|(other, _)| other == step) {
                     Some(at) => {
                         if at >= next {

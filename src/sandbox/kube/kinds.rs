@@ -34,6 +34,12 @@ impl Kind {
         if self.group.is_empty() { self.version.clone() } else { format!("{}/{}", self.group, self.version) }
     }
 
+    /// Whether its objects count the changes of what is wanted (`metadata.generation`).
+    pub fn counts_generations(&self) -> bool {
+        const COUNTED: &[&str] = &["apps", "batch", "networking.k8s.io", "policy", "apiextensions.k8s.io"];
+        !self.builtin || COUNTED.contains(&self.group.as_str()) || self.kind == "Pod"
+    }
+
     /// `deployments.apps`, as messages name it.
     pub fn resource(&self) -> String {
         if self.group.is_empty() { self.plural.clone() } else { format!("{}.{}", self.plural, self.group) }

@@ -72,6 +72,8 @@ fn list<'a>(live: &mut Value, patch: &'a [Value], schema: Schema, path: &mut Vec
         *elements = patch.iter().filter(|element| element["$patch"] != "replace").cloned().collect();
         return;
     }
+    // New elements come first, in the order of the patch.
+    let mut fresh = 0;
     for element in patch {
         let at = elements.iter().position(|old| old[key] == element[key]);
         match (at, element["$patch"] == "delete") {
@@ -80,7 +82,10 @@ fn list<'a>(live: &mut Value, patch: &'a [Value], schema: Schema, path: &mut Vec
             }
             (Some(at), false) => strategic_at(&mut elements[at], element, schema, path),
             (None, true) => {}
-            (None, false) => elements.push(element.clone()),
+            (None, false) => {
+                elements.insert(fresh, element.clone());
+                fresh += 1;
+            }
         }
     }
 }

@@ -78,7 +78,9 @@ impl Refusal {
                 ),
             ),
             Refusal::Expired(why) => ("Expired", why.clone()),
-            Refusal::MediaType(kind) => ("UnsupportedMediaType", format!("the body of the request was in an unknown format: {kind}")),
+            Refusal::MediaType(kind) => {
+                ("UnsupportedMediaType", format!("the sandbox does not read bodies of the type {kind} for this kind of object"))
+            }
             Refusal::Invalid(causes) => {
                 let all: Vec<String> = causes.iter().map(|cause| format!("{}: {}", cause.field, cause.message)).collect();
                 ("Invalid", format!("{} \"{name}\" is invalid: {}", kind.map(|kind| kind.kind.clone()).unwrap_or_default(), all.join(", ")))

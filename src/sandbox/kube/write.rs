@@ -120,6 +120,7 @@ impl Write<'_> {
             }
         }
         self.drop_status(&mut body);
+        defaults::add(self.kind, &mut body);
         let version = self.kind.api_version();
         apply::own(None, &mut body, write.writer(&version), self.schema());
         write.store(store, None, body)
@@ -279,6 +280,7 @@ impl Write<'_> {
             new["status"] = keep;
             defaults::drop_nulls(&mut new);
         }
+        defaults::add(self.kind, &mut new);
         let version = self.kind.api_version();
         apply::own(Some(old), &mut new, self.writer(&version), self.schema());
         self.store(store, Some(old), new)
@@ -317,7 +319,7 @@ impl Write<'_> {
             let uid = hex(&format!("{}/{}/{}/{}", self.kind.resource(), self.namespace, self.name, store.revision()));
             new["metadata"]["uid"] = json!(format!("{}-{}-4{}-8{}-{}", &uid[..8], &uid[8..12], &uid[13..16], &uid[17..20], &uid[20..32]));
             new["metadata"]["creationTimestamp"] = json!(self.time);
-            if new.get("spec").is_some() {
+            if self.kind.counts_generations() {
                 new["metadata"]["generation"] = json!(1);
             }
             if self.kind.kind == "Service" && new["spec"]["clusterIP"].is_null() && new["spec"]["type"] != "ExternalName" {
@@ -344,7 +346,10 @@ impl Write<'_> {
         }
         defaults::drop_nulls(new);
         let spec = |object: &Value| object.get("spec").cloned().unwrap_or_default();
-        if self.part != Part::Status && (spec(old) != spec(new) || !self.kind.builtin && other_than_status(old, new)) {
+        if self.part != Part::Status
+            && self.kind.counts_generations()
+            && (spec(old) != spec(new) || !self.kind.builtin && other_than_status(old, new))
+        {
             new["metadata"]["generation"] = json!(old["metadata"]["generation"].as_u64().unwrap_or_default() + 1);
         }
         // The time of a write that changed nothing else is no change.

@@ -105,11 +105,25 @@ async fn same(steps: Vec<Step>) {
     for step in steps {
         let (theirs, own) = (real.take(&step).await, ours.take(&step).await);
         if theirs != own {
-            let diff = similar::TextDiff::from_lines(&format!("{theirs:#}\n"), &format!("{own:#}\n")).unified_diff().to_string();
+            let diff = similar::TextDiff::from_lines(&lines(&theirs), &lines(&own)).unified_diff().to_string();
             wrong += &format!("{} {} ({}): - real, + sandbox\n{diff}\n", step.method, step.path, step.name);
         }
     }
     assert!(wrong.is_empty(), "{wrong}");
+}
+
+/// As text, with the fields of maps in the order of their names.
+fn lines(value: &Value) -> String {
+    fn sorted(value: &Value) -> Value {
+        match value {
+            Value::Object(map) => {
+                map.iter().collect::<BTreeMap<_, _>>().into_iter().map(|(name, value)| (name.clone(), sorted(value))).collect()
+            }
+            Value::Array(list) => list.iter().map(sorted).collect(),
+            scalar => scalar.clone(),
+        }
+    }
+    format!("{:#}\n", sorted(value))
 }
 
 fn config(data: Value) -> Value {
@@ -211,6 +225,7 @@ async fn deployments_are_applied_alike() {
             "spec": {"template": {"spec": {"containers": [{"name": "extra", "$patch": "delete"}, {"name": "new", "image": "example.org/new:1"}]}}},
         })),
         apply("an immutable field", "a", "&force=true", web, selector),
+        apply("nobody applies", "", "", web, deployment(json!([main("example.org/web:2")]), json!({}))),
         apply("without containers", "a", "&force=true", "/apis/apps/v1/namespaces/NAMESPACE/deployments/bad", json!({
             "apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": "bad"},
             "spec": {"selector": {"matchLabels": {"a": "b"}}, "template": {"metadata": {"labels": {"a": "b"}}}},
@@ -232,7 +247,10 @@ async fn services_and_custom_resources_are_applied_alike() {
             "names": {"kind": "Gadget", "plural": "gadgets", "singular": "gadget", "listKind": "GadgetList"},
             "versions": [{
                 "name": "v1", "served": true, "storage": true,
-                "schema": {"openAPIV3Schema": {"type": "object", "x-kubernetes-preserve-unknown-fields": true}},
+                "schema": {"openAPIV3Schema": {"type": "object", "properties": {"spec": {"type": "object", "properties": {
+                    "list": {"type": "array", "items": {"type": "integer"}},
+                    "map": {"type": "object", "additionalProperties": {"type": "integer"}},
+                }}}}},
             }],
         },
     });
@@ -253,16 +271,7 @@ async fn services_and_custom_resources_are_applied_alike() {
         apply("without a port", "a", "", service, ports(json!([{"name": "http", "port": 80}]))),
         step("another's port", Method::PATCH, "b", "", service, STRATEGIC, json!({"spec": {"ports": [{"name": "x", "port": 90}]}})),
         apply("which stays", "a", "", service, ports(json!([{"name": "http", "port": 80, "targetPort": 8080}]))),
-        // The real server has it already; its answer is the same but for the status code of the first.
-        step(
-            "the definition is there",
-            Method::PATCH,
-            "z",
-            "&force=true",
-            "/api/v1/namespaces/NAMESPACE/configmaps/absent",
-            MERGE,
-            json!({}),
-        ),
+        step("force is for applies", Method::PATCH, "z", "&force=true", "/api/v1/namespaces/NAMESPACE/configmaps/absent", MERGE, json!({})),
     ])
     .await;
     let sandbox = SandboxCluster::start(Options::default()).await.unwrap();
@@ -272,14 +281,81 @@ async fn services_and_custom_resources_are_applied_alike() {
     assert_eq!(ours.take(&apply("", "a", "", crd, definition)).await["status"], 201);
     let real = Side { client: kube.http(), server: &kube.server, token: &kube.token, namespace: kube.namespace("same").await };
     for step in [
-        apply("a custom resource", "a", "", gadget, of(json!({"list": [1, 2], "map": {"a": 1, "b": {"c": 2}}}))),
+        apply("a custom resource", "a", "", gadget, of(json!({"list": [1, 2], "map": {"a": 1, "b": 2}}))),
         apply("its lists are whole", "b", "", gadget, of(json!({"list": [1, 2, 3]}))),
         apply("its maps are not", "b", "", gadget, of(json!({"map": {"d": 3}}))),
-        apply("a field goes", "a", "", gadget, of(json!({"map": {"b": {"c": 2}}}))),
+        apply("a field goes", "a", "", gadget, of(json!({"map": {"b": 2}}))),
         step("strategic merge is not for it", Method::PATCH, "c", "", gadget, STRATEGIC, of(json!({}))),
         step("merge is", Method::PATCH, "c", "", gadget, MERGE, json!({"spec": {"map": {"b": null}}})),
     ] {
         let (theirs, own) = (real.take(&step).await, ours.take(&step).await);
         assert_eq!(theirs, own, "{}", step.name);
     }
+}
+
+/// Runs kubectl against a sandbox; gives what it printed.
+fn kubectl(sandbox: &SandboxCluster, folder: &std::path::Path, arguments: &[&str], input: &str) -> String {
+    use std::{
+        io::Write,
+        process::{Command, Stdio},
+    };
+    let mut command = Command::new(crate::servers::kube::program("TAGBOAT_TEST_KUBECTL"));
+    command
+        .args(["--server", &sandbox.url()])
+        .args(arguments)
+        .env_clear()
+        .env("HOME", folder)
+        .env("PATH", std::env::var_os("PATH").unwrap());
+    let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    child.stdin.take().unwrap().write_all(input.as_bytes()).unwrap();
+    let output = child.wait_with_output().unwrap();
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    // `diff` answers 1 when there is a difference.
+    let well = output.status.success() || (arguments[0] == "diff" && output.status.code() == Some(1));
+    assert!(well, "kubectl {arguments:?}: {}{}", text(&output.stdout), text(&output.stderr));
+    text(&output.stdout)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs kubectl: run tests/run cluster"]
+async fn kubectl_finds_its_way_in_the_sandbox() {
+    let folder = tempfile::tempdir().unwrap();
+    let sandbox = SandboxCluster::start(Options::default()).await.unwrap();
+    let run = |arguments: &[&str], input: &str| kubectl(&sandbox, folder.path(), arguments, input);
+    let web = |image: &str| deployment(json!([{"name": "main", "image": image}]), json!({})).to_string();
+
+    let namespace = r#"{"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "shop"}}"#;
+    assert_eq!(run(&["create", "-f", "-"], namespace), "namespace/shop created\n");
+    assert_eq!(
+        run(&["apply", "--server-side", "-n", "shop", "-f", "-"], &web("example.org/web:1")),
+        "deployment.apps/web serverside-applied\n"
+    );
+    run(&["rollout", "status", "-n", "shop", "deployment/web", "--timeout=30s"], "");
+    let list = run(&["get", "deploy,po", "-A"], "");
+    assert!(list.contains("1/1") && list.contains("Running") && list.starts_with("NAMESPACE"), "{list}");
+    let diff = run(&["diff", "--server-side", "-n", "shop", "-f", "-"], &web("example.org/web:2"));
+    assert!(diff.contains("image: example.org/web:2"), "{diff}");
+
+    run(&["scale", "-n", "shop", "deployment/web", "--replicas=2"], "");
+    run(&["set", "image", "-n", "shop", "deployment/web", "main=example.org/web:broken"], "");
+    let waits = |what: &str, arguments: &[&str], wanted: &str| {
+        crate::servers::kube::wait_until(what, || run(arguments, "").contains(wanted));
+    };
+    waits("the image is missing", &["get", "pods", "-n", "shop"], "ImagePullBackOff");
+    waits("an event says so", &["describe", "pods", "-n", "shop"], "Failed to pull image");
+    assert!(run(&["describe", "deployment", "web", "-n", "shop"], "").contains("example.org/web:broken"));
+    run(&["rollout", "undo", "-n", "shop", "deployment/web"], "");
+    run(&["rollout", "status", "-n", "shop", "deployment/web", "--timeout=30s"], "");
+    assert!(run(&["get", "deployment", "web", "-n", "shop", "-o", "yaml", "--show-managed-fields"], "").contains("manager: kubectl"));
+
+    assert_eq!(run(&["apply", "-n", "shop", "-f", "-"], &config(json!({"a": "1"})).to_string()), "configmap/one created\n");
+    assert_eq!(run(&["apply", "-n", "shop", "-f", "-"], &config(json!({"b": "1"})).to_string()), "configmap/one configured\n");
+    assert_eq!(run(&["get", "cm", "one", "-n", "shop", "-o", "jsonpath={.data}"], ""), r#"{"b":"1"}"#);
+    run(&["label", "cm", "one", "-n", "shop", "app=web"], "");
+    assert_eq!(run(&["get", "cm", "-A", "-l", "app in (web)", "-o", "name"], ""), "configmap/one\n");
+
+    run(&["delete", "deployment", "web", "-n", "shop"], "");
+    waits("its pods go with it", &["get", "rs,po", "-n", "shop", "-o", "jsonpath={.items}"], "[]");
+    run(&["delete", "namespace", "shop"], "");
+    assert!(!run(&["get", "cm", "-A"], "").contains("shop"));
 }

@@ -6,7 +6,7 @@ mod watch;
 use super::{
     Cluster, discovery,
     kinds::{Kind, kinds},
-    refusal::Refusal,
+    refusal::{Cause, Refusal},
     store::{Id, Store},
     table,
     write::{Part, Patch, Write},
@@ -231,8 +231,26 @@ impl Asked {
 
     fn patch(&self) -> Result<Response, Refusal> {
         let patch = request::patch(&self.headers, &self.query, &self.body)?;
-        if matches!(patch, Patch::Apply(..)) && self.query.get("fieldManager").is_empty() {
-            return Err(Refusal::BadRequest("fieldManager is required for apply patch".to_owned()));
+        if matches!(patch, Patch::Strategic(_)) && !self.kind.builtin {
+            return Err(Refusal::MediaType(request::text(&self.headers, header::CONTENT_TYPE.as_str())));
+        }
+        let cause = |reason, field: &str, message: &str| Cause { reason, field: field.to_owned(), message: message.to_owned() };
+        match (&patch, self.query.get("fieldManager"), self.query.get("force")) {
+            (Patch::Apply(..), "", _) => {
+                return Err(Refusal::Invalid(vec![cause(
+                    "FieldValueRequired",
+                    "fieldManager",
+                    "Required value: is required for apply patch",
+                )]));
+            }
+            (Patch::Apply(..), ..) | (_, _, "") => {}
+            _ => {
+                return Err(Refusal::Invalid(vec![cause(
+                    "FieldValueForbidden",
+                    "force",
+                    "Forbidden: may not be specified for non-apply patch",
+                )]));
+            }
         }
         let (created, stored) = self.write(self.name(), self.dry_run(), |store, write| write.patch(store, patch))?;
         let code = if created { StatusCode::CREATED } else { StatusCode::OK };
