@@ -2,4 +2,6 @@
 //! whose names contain `cluster_real::`, so a new one (`apply`, `drift`, …) needs only its line here.
 
 mod proxy;
+#[cfg(feature = "demo")]
+mod sandbox;
 mod smoke;
