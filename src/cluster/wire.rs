@@ -112,6 +112,22 @@ impl Verb {
 pub struct Stats(pub BTreeMap<&'static str, u64>);
 
 impl Stats {
+    /// What came since an earlier count.
+    pub fn since(&self, before: &Self) -> Self {
+        let since = self.0.iter().map(|(verb, count)| (*verb, count - before.of(verb)));
+        Self(since.filter(|(_, count)| *count > 0).collect())
+    }
+
+    /// The requests of one verb.
+    pub fn of(&self, verb: &str) -> u64 {
+        self.0.get(verb).copied().unwrap_or_default()
+    }
+
+    /// Those that change something.
+    pub fn writes(&self) -> u64 {
+        self.0.iter().filter(|(verb, _)| !matches!(**verb, "get" | "list" | "watch" | "discovery")).map(|(_, count)| count).sum()
+    }
+
     /// All but the watches: what a steady state does not send.
     pub fn without_watches(&self) -> u64 {
         self.0.iter().filter(|(verb, _)| **verb != "watch").map(|(_, count)| count).sum()

@@ -58,8 +58,7 @@ pub(super) struct Pace {
 
 impl Pace {
     /// When a changed field may be repaired: at once, but for one that has been changed again and again.
-    fn due(before: Option<&Self>, field: &str) -> Instant {
-        let now = Instant::now();
+    fn due(before: Option<&Self>, field: &str, now: Instant) -> Instant {
         match before.filter(|before| before.field == field && now.duration_since(before.last) < AGAIN + PACES[2]) {
             None => now,
             Some(before) => before.last + PACES[(before.times - 1).min(PACES.len() - 1)],
@@ -198,7 +197,7 @@ impl Runner {
     fn held_back(&self, cluster: &Cluster, one: &plan::Wanted, why: Why, now: Instant) -> Option<(Drifted, Option<Instant>)> {
         let current = self.current.as_ref()?;
         let fields = cluster.seen(&one.key).map(|seen| seen.changed.clone()).unwrap_or_default();
-        let due = Pace::due(self.pace.get(&one.key), field(&fields, why));
+        let due = Pace::due(self.pace.get(&one.key), field(&fields, why), now);
         if current.terms.repair && due <= now {
             return None;
         }
@@ -208,11 +207,13 @@ impl Runner {
     }
 
     /// What was changed about an object that is to be repaired; notes that it is.
-    pub(super) fn repairing(&mut self, key: &Key, why: Why) -> Drifted {
-        let fields = self.hub.state().seen(key).map(|seen| seen.changed.clone()).unwrap_or_default();
-        let pace = Pace::after(self.pace.get(key), field(&fields, why).to_owned());
-        self.pace.insert(key.clone(), pace);
-        Drifted { object: key.to_string(), fields, deleted: why == Why::Deleted, repaired_at: None }
+    pub(super) fn repairing(&mut self, index: usize, why: Why) -> Option<Drifted> {
+        let key = self.current.as_ref()?.wanted.get(index)?.key.clone();
+        let fields = self.hub.state().seen(&key).map(|seen| seen.changed.clone()).unwrap_or_default();
+        let object = key.to_string();
+        let pace = Pace::after(self.pace.get(&key), field(&fields, why).to_owned());
+        self.pace.insert(key, pace);
+        Some(Drifted { object, fields, deleted: why == Why::Deleted, repaired_at: None })
     }
 }
 

@@ -4,7 +4,7 @@ use super::{
     looking::{Failing, Look},
     runner::{Runner, short},
     seen,
-    status::Row,
+    status::{Drifted, Row},
 };
 use crate::{
     cluster::{self, Apply, ClusterError, Delete, Deleted, Problem},
@@ -16,7 +16,7 @@ use crate::{
 use futures::{StreamExt as _, future::BoxFuture, stream::FuturesUnordered};
 use jiff::Timestamp;
 use std::{
-    collections::{BTreeMap, BTreeSet, HashSet},
+    collections::{BTreeMap, BTreeSet, HashMap, HashSet},
     sync::Arc,
     time::Duration,
 };
@@ -50,6 +50,7 @@ impl Runner {
         let mut flying: FuturesUnordered<BoxFuture<'static, Answer>> = FuturesUnordered::new();
         let mut in_flight: BTreeSet<usize> = BTreeSet::new();
         let mut failed: HashSet<usize> = HashSet::new();
+        let mut repairs: HashMap<usize, Drifted> = HashMap::new();
         loop {
             if !self.handle.slot.is_filled() && !self.shared.stop.is_cancelled() {
                 for index in self.startable(&waiting, &in_flight, &mut failed) {
@@ -58,12 +59,18 @@ impl Runner {
                         continue;
                     }
                     in_flight.insert(index);
+                    // What was changed is known now, and forgotten as soon as it is changed back.
+                    if todo[&index].is_drift()
+                        && let Some(drifted) = self.repairing(index, todo[&index])
+                    {
+                        repairs.insert(index, drifted);
+                    }
                     flying.push(self.flight(index));
                 }
             }
             let Some((index, answer)) = flying.next().await else { break };
             in_flight.remove(&index);
-            if !self.answered(index, answer, todo[&index]) {
+            if !self.answered(index, answer, todo[&index], repairs.get(&index)) {
                 failed.insert(index);
             }
         }
@@ -181,7 +188,13 @@ impl Runner {
     }
 
     /// Notes an answer; whether the object is there now.
-    fn answered(&mut self, index: usize, answer: Result<(cluster::Applied, Hash), ClusterError>, why: Why) -> bool {
+    fn answered(
+        &mut self,
+        index: usize,
+        answer: Result<(cluster::Applied, Hash), ClusterError>,
+        why: Why,
+        repaired: Option<&Drifted>,
+    ) -> bool {
         let Some(current) = &self.current else { return false };
         let one = current.wanted[index].clone();
         let place = one.manifest.origin.as_ref().map(ToString::to_string);
@@ -193,10 +206,9 @@ impl Runner {
                 let new = Entry { version: one.version.clone(), applied: Some(Applied { uid, manifest: one.hash, live: hash }) };
                 let old = self.inventory.entries.insert(one.key.clone(), new.clone());
                 self.dirty |= old.as_ref() != Some(&new);
-                if why.is_drift() {
-                    info!(%application, cluster, "repaired {}", self.repairing(&one.key, why));
-                } else {
-                    info!(%application, cluster, revision = short(&revision), "{}: {}", why.as_str(), one.key);
+                match repaired {
+                    Some(drifted) => info!(%application, cluster, "repaired {drifted}"),
+                    None => info!(%application, cluster, revision = short(&revision), "{}: {}", why.as_str(), one.key),
                 }
                 if !applied.forced.is_empty() && !why.is_drift() {
                     let fields: Vec<String> = applied.forced.iter().take(5).map(ToString::to_string).collect();

@@ -1,0 +1,231 @@
+//! A reconciler over the real server, with manifests from memory in place of Git: what the tests of pass B share.
+
+use crate::servers::kube::Kube;
+use reqwest::Method;
+use serde_json::{Value, json};
+use sha2::{Digest as _, Sha256};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    path::PathBuf,
+    sync::{Arc, Mutex},
+    time::Duration,
+};
+use tagboat::{
+    cluster::Stats,
+    declare::{self, Application, process},
+    name::Name,
+    object::{Object, Origin},
+    reconcile::{Mode, Reconciler, Rendering, Row, State, Status},
+};
+use tokio_util::sync::CancellationToken;
+
+/// How long anything may take on a busy machine.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// A reconciler, and what its repository holds.
+pub(super) struct Fleet {
+    pub kube: &'static Kube,
+    pub reconciler: Arc<Reconciler>,
+    /// The namespace of its Applications and, unless said otherwise, of their objects.
+    pub namespace: String,
+    manifests: Arc<Mutex<BTreeMap<String, Vec<Value>>>>,
+    declared: Mutex<BTreeMap<String, String>>,
+    /// Whether the declarations shall have a mistake.
+    pub mistaken: Mutex<bool>,
+    revision: Mutex<u32>,
+    stop: CancellationToken,
+    kubeconfig: PathBuf,
+    repository: String,
+}
+
+impl Fleet {
+    /// One with a namespace of its own.
+    pub async fn start(kube: &'static Kube, prefix: &str) -> Self {
+        let namespace = kube.namespace(prefix).await;
+        Self::open(kube, namespace, kube.kubeconfig.clone(), Mode::Act).await
+    }
+
+    /// One in this namespace, through this kubeconfig.
+    pub async fn open(kube: &'static Kube, namespace: String, kubeconfig: PathBuf, mode: Mode) -> Self {
+        let (stop, repository) = (CancellationToken::new(), format!("fleet-{namespace}"));
+        let reconciler = reconciler(&kubeconfig, mode, &stop).await;
+        let (manifests, declared, revision, mistaken) = Default::default();
+        Self { kube, reconciler, namespace, manifests, declared, mistaken, revision, stop, kubeconfig, repository }
+    }
+
+    /// Ends the process, as it were, at whatever point it is, and starts another.
+    pub async fn restart(&mut self) {
+        self.stop.cancel();
+        self.stop = CancellationToken::new();
+        self.reconciler = reconciler(&self.kubeconfig, Mode::Act, &self.stop).await;
+    }
+
+    pub fn name(&self, name: &str) -> Name {
+        Name::new(&self.namespace, name).unwrap()
+    }
+
+    /// Declares an Application; `spec` is what it says beside path and cluster.
+    pub fn application(&self, name: &str, spec: &str) {
+        let text = format!(
+            "apiVersion: tagboat.dev/v1alpha1\nkind: Application\nmetadata: {{name: {name}, namespace: {}}}\nspec: {{environment: dev, path: {name}, cluster: test, targetNamespace: {}{spec}}}\n",
+            self.namespace, self.namespace
+        );
+        self.declared.lock().unwrap().insert(name.to_owned(), text);
+    }
+
+    /// Takes an Application's declaration away.
+    pub fn undeclare(&self, name: &str) {
+        self.declared.lock().unwrap().remove(name);
+    }
+
+    /// What an Application's folder holds.
+    pub fn manifests(&self, name: &str, objects: Vec<Value>) {
+        self.manifests.lock().unwrap().insert(name.to_owned(), objects);
+    }
+
+    /// A new commit: everything that is declared is to be brought about. Gives the revision.
+    pub fn commit(&self) -> String {
+        let revision = {
+            let mut revision = self.revision.lock().unwrap();
+            *revision += 1;
+            format!("{:040}", *revision)
+        };
+        self.follow(&revision);
+        revision
+    }
+
+    /// Takes a revision.
+    pub fn follow(&self, revision: &str) {
+        let mut text =
+            "apiVersion: tagboat.dev/v1alpha1\nkind: Environment\nmetadata: {name: dev}\nspec: {paths: ['**'], update: {via: commit}}\n"
+                .to_owned();
+        for declared in self.declared.lock().unwrap().values() {
+            text.push_str("---\n");
+            text.push_str(declared);
+        }
+        if *self.mistaken.lock().unwrap() {
+            text.push_str("---\napiVersion: tagboat.dev/v1alpha1\nkind: Application\nmetadata: {name: wrong}\nspec: {}\n");
+        }
+        let declared = declare::read([("apps.yaml", text.as_bytes())], None);
+        assert_eq!(declared.has_errors(), *self.mistaken.lock().unwrap(), "{:?}", declared.mistakes);
+        let manifests = Arc::clone(&self.manifests);
+        let render = move |application: &Application| {
+            let values = manifests.lock().unwrap().get(&application.path).cloned().unwrap_or_default();
+            let digest = Sha256::digest(Value::from(values.clone()).to_string());
+            if values.iter().any(|value| value.is_null()) {
+                return Err(Row::whole(format!("{}/broken.yaml:1: not YAML", application.path)));
+            }
+            let origin = |line| Origin { file: format!("{}/all.yaml", application.path).into(), line };
+            let objects = values.into_iter().enumerate().map(|(line, value)| Object::new(value).unwrap().at(origin(line + 1))).collect();
+            Ok(Rendering { objects, notes: Vec::new(), digest: digest[..16].try_into().unwrap() })
+        };
+        self.reconciler.follow(&self.repository, revision, &declared, None, Arc::new(render));
+    }
+
+    /// Waits until everything has come to an end at a revision; gives how it is, by name.
+    pub async fn settled(&self, revision: &str) -> BTreeMap<String, Status> {
+        let done = self.reconciler.settled(&self.repository, revision, None, PATIENCE, |_| {}).await;
+        assert!(done, "not settled: {:#?}", self.statuses());
+        self.statuses()
+    }
+
+    /// A commit, brought about.
+    pub async fn applied(&self) -> BTreeMap<String, Status> {
+        let revision = self.commit();
+        self.settled(&revision).await
+    }
+
+    pub fn statuses(&self) -> BTreeMap<String, Status> {
+        let ours = self.reconciler.statuses().into_iter().filter(|status| status.application.namespace() == self.namespace);
+        ours.map(|status| (status.application.name().to_owned(), status)).collect()
+    }
+
+    /// Waits until an Application is as it should be.
+    pub async fn until(&self, what: &str, done: impl Fn(&BTreeMap<String, Status>) -> bool) {
+        let end = tokio::time::Instant::now() + PATIENCE;
+        let mut turns = self.reconciler.turns();
+        loop {
+            turns.mark_unchanged();
+            if done(&self.statuses()) {
+                return;
+            }
+            let turned = tokio::time::timeout_at(end, turns.changed()).await;
+            assert!(turned.is_ok(), "{what}: {:#?}", self.statuses());
+        }
+    }
+
+    /// The requests sent so far.
+    pub fn stats(&self) -> Stats {
+        self.reconciler.cluster("test").unwrap().stats()
+    }
+
+    /// A live object by its plural ("configmaps", "apps/deployments"), in the fleet's namespace.
+    pub async fn live(&self, plural: &str, name: &str) -> Option<Value> {
+        let (status, value) = self.kube.call(Method::GET, &self.path(plural, name), None).await;
+        match status.as_u16() {
+            200 => Some(value),
+            404 => None,
+            _ => panic!("{value:#}"),
+        }
+    }
+
+    pub fn path(&self, plural: &str, name: &str) -> String {
+        match plural.split_once('/') {
+            None => format!("/api/v1/namespaces/{}/{plural}/{name}", self.namespace),
+            Some((group, plural)) => format!("/apis/{group}/v1/namespaces/{}/{plural}/{name}", self.namespace),
+        }
+    }
+
+    /// kubectl in the fleet's namespace; it must succeed.
+    pub fn kubectl(&self, arguments: &[&str]) -> String {
+        let mut all = vec!["-n", self.namespace.as_str()];
+        all.extend(arguments);
+        let output = self.kube.kubectl(&all);
+        assert!(output.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8_lossy(&output.stdout).into_owned()
+    }
+
+    /// Waits until a live object is as it should be, and gives it.
+    pub async fn live_until(&self, plural: &str, name: &str, done: impl Fn(&Value) -> bool) -> Value {
+        super::smoke::eventually(self.kube, &self.path(plural, name), done).await
+    }
+}
+
+impl Drop for Fleet {
+    fn drop(&mut self) {
+        self.stop.cancel();
+    }
+}
+
+async fn reconciler(kubeconfig: &std::path::Path, mode: Mode, stop: &CancellationToken) -> Arc<Reconciler> {
+    let cluster = process::Cluster {
+        name: "test".into(),
+        kubeconfig: Some(kubeconfig.to_owned()),
+        context: None,
+        repositories: Vec::new(),
+        requests_per_second: None,
+        concurrency: 16,
+        take_over: process::TAKE_OVER.map(str::to_owned).to_vec(),
+    };
+    Arc::new(Reconciler::open(&[cluster], |path| path.to_owned(), mode, stop.clone()).await.unwrap())
+}
+
+/// A ConfigMap with one value.
+pub(super) fn config(name: &str, value: &str) -> Value {
+    json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": name}, "data": {"value": value}})
+}
+
+/// The states by name.
+pub(super) fn states(statuses: &BTreeMap<String, Status>) -> Vec<(&str, State)> {
+    statuses.iter().map(|(name, status)| (name.as_str(), status.state)).collect()
+}
+
+/// What is wrong, as text.
+pub(super) fn problems(status: &Status) -> Vec<String> {
+    status.problems.iter().map(ToString::to_string).collect()
+}
+
+/// Names, for commands that ask for some.
+pub(super) fn names(fleet: &Fleet, names: &[&str]) -> BTreeSet<Name> {
+    names.iter().map(|name| fleet.name(name)).collect()
+}
