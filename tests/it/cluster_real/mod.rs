@@ -3,7 +3,10 @@
 
 mod apply;
 mod discovery;
+mod faults;
 mod identity;
 mod proxy;
+mod records;
 mod smoke;
 mod support;
+mod watch;
