@@ -13,7 +13,7 @@ use super::{
 };
 use crate::object::{Key, MANAGER, Object, Ssa};
 use bytes::Bytes;
-use http::Method;
+use hyper::Method;
 use serde_json::{Value, json};
 
 /// What `kubectl apply` keeps its memory in.
@@ -104,7 +104,7 @@ impl Cluster {
 
     fn applied(&self, to: &Target<'_>, answer: &Answer, previous: Option<&str>) -> Result<Applied, ClusterError> {
         let live = self.object(to.subject, &answer.body)?;
-        let created = answer.status == http::StatusCode::CREATED;
+        let created = answer.status == hyper::StatusCode::CREATED;
         let same = match previous {
             Some(previous) => live.resource_version() == Some(previous),
             None => is_older(&live, answer),

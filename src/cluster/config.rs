@@ -1,8 +1,8 @@
 //! The kubeconfig, or the place in the cluster that stands for it → where the API server is, whom to trust, who we are.
 
 use super::error::Problem;
+use hyper::header::{HeaderName, HeaderValue};
 use kube::config::{AuthInfo, ExecConfig, KubeConfigOptions, Kubeconfig, KubeconfigError};
-use reqwest::header::{HeaderName, HeaderValue};
 use std::path::{Path, PathBuf};
 
 /// A way into a cluster, read but not used yet.

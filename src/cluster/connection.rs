@@ -9,7 +9,8 @@ use super::{
     credential::{self, Credentials},
     error::Problem,
 };
-use http::Request;
+use hyper::Request;
+use hyper::header::{AUTHORIZATION, HeaderValue};
 use hyper_util::{
     client::{
         legacy::{
@@ -25,7 +26,6 @@ use hyper_util::{
 };
 use jiff::Timestamp;
 use kube::client::{Body, ConfigExt};
-use reqwest::header::{AUTHORIZATION, HeaderValue};
 use std::time::Duration;
 use tower::{BoxError, ServiceBuilder};
 
@@ -39,7 +39,7 @@ pub(super) struct Connection {
     pub client: kube::Client,
     pub server: String,
     credentials: Credentials,
-    own: Vec<(http::HeaderName, HeaderValue)>,
+    own: Vec<(hyper::header::HeaderName, HeaderValue)>,
     renew: Option<Timestamp>,
     /// Counts the connections of a cluster, to know which one failed.
     pub generation: u64,
@@ -125,7 +125,7 @@ fn client(mut config: kube::Config) -> Result<kube::Client, String> {
 
 fn pool<C>(config: &kube::Config, connector: C) -> Result<kube::Client, String>
 where
-    C: tower::Service<http::Uri> + Clone + Send + Sync + 'static,
+    C: tower::Service<hyper::Uri> + Clone + Send + Sync + 'static,
     C::Response: hyper_util::client::legacy::connect::Connection + hyper::rt::Read + hyper::rt::Write + Send + Unpin + 'static,
     C::Future: Send + 'static,
     C::Error: std::error::Error + Send + Sync + 'static,

@@ -5,9 +5,9 @@
 
 use super::{config::Source, error::Problem};
 use base64::{Engine, engine::general_purpose::STANDARD};
+use hyper::header::HeaderValue;
 use jiff::Timestamp;
 use kube::config::ExecConfig;
-use reqwest::header::HeaderValue;
 use serde::Deserialize;
 use std::{
     path::Path,

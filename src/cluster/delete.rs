@@ -9,7 +9,7 @@ use super::{
 };
 use crate::object::{Key, Object};
 use bytes::Bytes;
-use http::Method;
+use hyper::Method;
 use serde_json::json;
 use std::time::Duration;
 use tokio::time::Instant;

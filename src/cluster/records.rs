@@ -19,7 +19,7 @@ use crate::{
     object::{MANAGER, Object, PREFIX},
 };
 use bytes::Bytes;
-use http::Method;
+use hyper::Method;
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 use std::collections::BTreeMap;

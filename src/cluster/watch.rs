@@ -19,7 +19,7 @@ use crate::{
     object::{Gvk, Key, Object},
 };
 use futures::StreamExt;
-use http::Request;
+use hyper::Request;
 use kube::core::WatchEvent;
 use serde_json::Value;
 use std::{
@@ -239,7 +239,8 @@ impl Task {
             Some(known) => known,
             None => {
                 let version = self.cluster.version().await.map_err(|error| Stop::Problem(*error.problem))?;
-                *self.streaming.insert(version.major > 1 || version.minor >= STREAMING_SINCE)
+                // A server that does not say its version is a build of today.
+                *self.streaming.insert(!(version.major == 1 && version.minor < STREAMING_SINCE))
             }
         };
         if self.version.is_none() && !streaming {

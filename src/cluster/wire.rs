@@ -8,8 +8,8 @@ use super::{
 };
 use crate::object::Gvk;
 use bytes::Bytes;
-use http::{HeaderMap, Method, Request, StatusCode};
 use http_body_util::{BodyExt, Limited};
+use hyper::{HeaderMap, Method, Request, StatusCode};
 use jiff::Timestamp;
 use kube::client::Body;
 use std::{

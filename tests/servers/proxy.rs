@@ -96,6 +96,8 @@ struct State {
     rules: Mutex<Vec<Rule>>,
     seen: Mutex<Vec<Seen>>,
     down: AtomicBool,
+    /// Headers that are not forwarded.
+    dropped: Mutex<Vec<&'static str>>,
     /// Open connections and watches follow them.
     orders: broadcast::Sender<Order>,
 }
@@ -134,6 +136,7 @@ impl Proxy {
             rules: Mutex::default(),
             seen: Mutex::default(),
             down: AtomicBool::new(false),
+            dropped: Mutex::default(),
             orders: broadcast::channel(16).0,
         });
         let (mut ca, mut acceptor) = (None, None);
@@ -180,6 +183,11 @@ impl Proxy {
     pub fn vanish(&self) {
         self.state.down.store(true, Ordering::Relaxed);
         self.order(Order::CutAll);
+    }
+
+    /// Forwards no such header: without `accept` the server answers as old ones do.
+    pub fn drop_header(&self, name: &'static str) {
+        self.state.dropped.lock().unwrap().push(name);
     }
 
     /// The requests so far.
@@ -267,6 +275,9 @@ async fn answer(state: Arc<State>, request: Request<Incoming>) -> Result<Respons
     let mut headers = head.headers;
     for hop in [HOST, CONNECTION, CONTENT_LENGTH, TRANSFER_ENCODING] {
         headers.remove(hop);
+    }
+    for dropped in state.dropped.lock().unwrap().iter() {
+        headers.remove(*dropped);
     }
     // Watches are told of orders from before the server's answer on: none is lost.
     let orders = state.orders.subscribe();

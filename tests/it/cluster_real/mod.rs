@@ -6,4 +6,12 @@ mod proxy;
 mod reconcile;
 #[cfg(feature = "demo")]
 mod sandbox;
+mod apply;
+mod discovery;
+mod faults;
+mod identity;
+mod proxy;
+mod records;
 mod smoke;
+mod support;
+mod watch;

@@ -1,0 +1,238 @@
+//! What goes wrong between us and a cluster, and in it: tried again where that helps, named where it does not.
+
+use super::support::*;
+use crate::servers::{
+    kube::{Kube, Options},
+    proxy::{Fault, Proxy},
+};
+use reqwest::Method;
+use serde_json::json;
+use std::time::{Duration, Instant};
+use tagboat::{
+    cluster::{Apply, Cluster, Identity, Problem},
+    error::{Fault as _, Kind},
+    object::Gvk,
+};
+
+const OWN: Identity = Identity::Own;
+const MAPS: &str = "/configmaps";
+
+/// The shared server behind a proxy of one's own.
+async fn behind_proxy(kube: &Kube) -> (Proxy, Cluster, String) {
+    let proxy = Proxy::start(kube).await;
+    let cluster = open(&kube.kubeconfig_for("admin", &proxy.url, None)).await;
+    cluster.resources().await.unwrap();
+    let namespace = kube.namespace("faults").await;
+    proxy.forget();
+    (proxy, cluster, namespace)
+}
+
+fn answer(status: u16) -> Fault {
+    Fault::Answer { status, retry_after: None }
+}
+
+#[tokio::test]
+#[ignore = "needs kube-apiserver: run tests/run cluster"]
+async fn what_passes_quickly_is_tried_again() {
+    let (proxy, cluster, namespace) = behind_proxy(bare()).await;
+    let apply = async |name: &str| cluster.apply(&OWN, &config_map(&namespace, name, json!({"a": "1"})), &Apply::default()).await;
+    for (number, fault) in [answer(500), answer(502), answer(503), answer(504), Fault::Cut, Fault::CutAfter(20)].into_iter().enumerate() {
+        proxy.forget();
+        proxy.fault("PATCH", MAPS, 2, fault.clone());
+        let applied = apply(&format!("map-{number}")).await.unwrap();
+        assert_eq!(proxy.seen().len(), 3, "{fault:?}");
+        assert_eq!(applied.live.pointer("/data/a"), Some(&json!("1")));
+    }
+    // The server did it, and we did not hear: the second apply finds it done.
+    proxy.fault("PATCH", MAPS, 1, Fault::CutAnswer);
+    assert!(!apply("unheard").await.unwrap().created);
+    // A delete that was not heard finds the object gone.
+    let live = apply("deleted").await.unwrap().live;
+    let resource = cluster.resource(&live.gvk()).await.unwrap();
+    proxy.fault("DELETE", MAPS, 1, Fault::CutAnswer);
+    let deleted = cluster.delete(&OWN, &resource, &live.key(), &tagboat::cluster::Delete::uid(live.uid().unwrap())).await.unwrap();
+    assert_eq!(deleted, tagboat::cluster::Deleted::WasGone);
+    // Not for ever.
+    proxy.forget();
+    proxy.fault("PATCH", MAPS, 100, answer(503));
+    let error = apply("never").await.unwrap_err();
+    assert!(matches!(*error.problem, Problem::Server { status: 503, .. }) && error.kind() == Kind::Remote);
+    assert_eq!(proxy.seen().len(), 4);
+}
+
+#[tokio::test]
+#[ignore = "needs kube-apiserver: run tests/run cluster"]
+async fn a_server_that_wants_to_be_left_alone_is() {
+    let (proxy, cluster, namespace) = behind_proxy(bare()).await;
+    let map = config_map(&namespace, "one", json!({}));
+    proxy.fault("PATCH", MAPS, 1, Fault::Answer { status: 429, retry_after: Some(1) });
+    let begun = Instant::now();
+    cluster.apply(&OWN, &map, &Apply::default()).await.unwrap();
+    assert!(begun.elapsed() >= Duration::from_secs(1));
+    proxy.forget();
+    proxy.fault("PATCH", MAPS, 1, Fault::Answer { status: 429, retry_after: Some(3600) });
+    let error = cluster.apply(&OWN, &map, &Apply::default()).await.unwrap_err();
+    assert_eq!((error.kind(), error.retry_after(), proxy.seen().len()), (Kind::Remote, Some(Duration::from_secs(3600)), 1));
+}
+
+#[tokio::test]
+#[ignore = "needs kube-apiserver: run tests/run cluster"]
+async fn a_conflict_while_fields_are_taken_over_is_looked_at_anew() {
+    let kube = bare();
+    let (proxy, cluster, namespace) = behind_proxy(kube).await;
+    let path = format!("/api/v1/namespaces/{namespace}/configmaps/one");
+    let theirs = json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "one"}, "data": {"a": "1", "old": "2"}});
+    written_by(kube, "helm-controller", &path, &theirs).await;
+    // The second PATCH is the one that hands fields over.
+    proxy.fault("PATCH", MAPS, 1, Fault::Delay(Duration::ZERO));
+    proxy.fault("PATCH", MAPS, 1, answer(409));
+    let applied = cluster.apply(&OWN, &config_map(&namespace, "one", json!({"a": "1"})), &Apply::default()).await.unwrap();
+    assert_eq!(applied.live.value()["data"], json!({"a": "1"}));
+    assert_eq!(applied.took_over, ["helm-controller"]);
+    let methods: Vec<String> = proxy.seen().iter().map(|seen| seen.method.clone()).collect();
+    assert_eq!(methods, ["PATCH", "PATCH", "GET", "PATCH", "PATCH"]);
+}
+
+#[tokio::test]
+#[ignore = "needs kube-apiserver: run tests/run cluster"]
+async fn a_hand_over_meant_for_another_version_is_refused_by_the_server() {
+    // What the room relies on: the test of the patch fails on the real server when the object changed in between.
+    let kube = bare();
+    let (proxy, cluster, namespace) = behind_proxy(kube).await;
+    let path = format!("/api/v1/namespaces/{namespace}/configmaps/one");
+    let theirs = |value: &str| json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "one"}, "data": {"old": value}});
+    written_by(kube, "helm-controller", &path, &theirs("1")).await;
+    proxy.fault("PATCH", MAPS, 1, Fault::Delay(Duration::ZERO));
+    proxy.fault("PATCH", MAPS, 1, Fault::Delay(Duration::from_secs(2)));
+    let map = config_map(&namespace, "one", json!({"a": "1"}));
+    let how = Apply::default();
+    let (applied, ()) = futures::join!(cluster.apply(&OWN, &map, &how), async {
+        until("the hand-over is on its way", async || proxy.seen().len() == 2).await;
+        written_by(kube, "helm-controller", &path, &theirs("2")).await;
+    });
+    assert_eq!(applied.unwrap().live.value()["data"], json!({"a": "1"}));
+    assert_eq!(proxy.seen().iter().filter(|seen| seen.method == "GET").count(), 1, "it was looked at anew");
+}
+
+#[tokio::test]
+#[ignore = "needs kube-apiserver: run tests/run cluster"]
+async fn a_cluster_that_vanishes_is_named_and_delays_no_other() {
+    let kube = bare();
+    let (proxy, down, namespace) = behind_proxy(kube).await;
+    let up = open(&kube.kubeconfig).await;
+    up.resources().await.unwrap();
+    proxy.fault("", "", 1000, Fault::Hang);
+    let waiting: Vec<_> = (0..40)
+        .map(|number| {
+            let (down, map) = (down.clone(), config_map(&namespace, &format!("down-{number}"), json!({})));
+            tokio::spawn(async move { down.apply(&OWN, &map, &Apply::default()).await.map(drop) })
+        })
+        .collect();
+    until("its budget is used up", async || proxy.seen().len() == 16).await;
+    for number in 0..20 {
+        up.apply(&OWN, &config_map(&namespace, &format!("up-{number}"), json!({})), &Apply::default()).await.unwrap();
+    }
+    assert_eq!(proxy.seen().len(), 16, "never more in flight than the budget allows");
+    waiting.iter().for_each(tokio::task::JoinHandle::abort);
+    proxy.vanish();
+    let error = down.apply(&OWN, &config_map(&namespace, "late", json!({})), &Apply::default()).await.unwrap_err();
+    assert!(matches!(*error.problem, Problem::Unreachable { .. }) && error.kind() == Kind::Remote);
+    assert!(error.to_string().starts_with(&format!("cluster test: ConfigMap {namespace}/late: cannot reach {}", proxy.url)), "{error}");
+    proxy.heal();
+    down.apply(&OWN, &config_map(&namespace, "late", json!({})), &Apply::default()).await.unwrap();
+}
+
+#[tokio::test]
+#[ignore = "needs kube-apiserver: run tests/run cluster"]
+async fn a_server_that_was_restarted_is_found_again() {
+    let mut kube = tokio::task::spawn_blocking(|| Kube::start(Options::default())).await.unwrap();
+    let cluster = open(&kube.kubeconfig).await;
+    let namespace = kube.namespace("faults").await;
+    let map = config_map(&namespace, "one", json!({}));
+    cluster.apply(&OWN, &map, &Apply::default()).await.unwrap();
+    kube = tokio::task::spawn_blocking(move || {
+        kube.kill();
+        kube
+    })
+    .await
+    .unwrap();
+    let error = cluster.apply(&OWN, &map, &Apply::default()).await.unwrap_err();
+    assert!(matches!(*error.problem, Problem::Unreachable { .. }), "{error}");
+    drop(kube);
+}
+
+#[tokio::test]
+#[ignore = "needs kube-apiserver: run tests/run cluster"]
+async fn requests_keep_the_pace_that_is_declared() {
+    let kube = bare();
+    let mut slow = declared(&kube.kubeconfig);
+    slow.requests_per_second = Some(10);
+    let cluster = open_as(&slow).await.unwrap();
+    cluster.resources().await.unwrap();
+    let resource = cluster.resource(&Gvk::new("v1", "Namespace")).await.unwrap();
+    let begun = Instant::now();
+    let key = resource.key(None, "default");
+    let asked = futures::future::join_all((0..10).map(|_| cluster.get(&OWN, &resource, &key))).await;
+    assert!(asked.into_iter().all(|found| found.unwrap().is_some()));
+    assert!(begun.elapsed() >= Duration::from_millis(850), "{:?}", begun.elapsed());
+}
+
+/// Applies until the server has taken notice of a new admission rule.
+async fn refused(cluster: &Cluster, namespace: &str) -> tagboat::cluster::ClusterError {
+    for _ in 0..600 {
+        match cluster.apply(&OWN, &config_map(namespace, "refused", json!({"a": "1"})), &Apply { dry_run: true, ..Apply::default() }).await
+        {
+            Err(error) => return error,
+            Ok(_) => tokio::time::sleep(Duration::from_millis(50)).await,
+        }
+    }
+    panic!("never refused");
+}
+
+#[tokio::test]
+#[ignore = "needs kube-apiserver: run tests/run cluster"]
+async fn admission_is_told_from_roles_and_a_webhook_that_is_down_from_both() {
+    let kube = bare();
+    let cluster = open(&kube.kubeconfig).await;
+    let namespace = kube.namespace("faults").await;
+    let api = "/apis/admissionregistration.k8s.io/v1";
+    let chosen = json!({"matchLabels": {"kubernetes.io/metadata.name": namespace}});
+    let policy = json!({"metadata": {"name": format!("p-{namespace}")}, "spec": {
+        "failurePolicy": "Fail",
+        "matchConstraints": {"resourceRules": [{"apiGroups": [""], "apiVersions": ["v1"], "operations": ["CREATE", "UPDATE"], "resources": ["configmaps"]}]},
+        "validations": [{"expression": "!('a' in object.data)", "message": "no a here"}],
+    }});
+    let binding = json!({"metadata": {"name": format!("b-{namespace}")}, "spec": {
+        "policyName": format!("p-{namespace}"), "validationActions": ["Deny"], "matchResources": {"namespaceSelector": chosen},
+    }});
+    for (plural, body) in [("validatingadmissionpolicies", policy), ("validatingadmissionpolicybindings", binding)] {
+        let (status, said) = kube.call(Method::POST, &format!("{api}/{plural}"), Some(&body)).await;
+        assert_eq!(status, 201, "{said}");
+    }
+    let error = refused(&cluster, &namespace).await;
+    assert!(
+        matches!(&*error.problem, Problem::Denied { by, message } if by.contains(&format!("p-{namespace}")) && message.contains("no a here")),
+        "{error:?}"
+    );
+    assert!(error.kind() == Kind::Config && error.retry_after().is_some());
+
+    let namespace = kube.namespace("faults").await;
+    let hook = json!({"metadata": {"name": format!("w-{namespace}")}, "webhooks": [{
+        "name": "down.test.tagboat.dev", "sideEffects": "None", "admissionReviewVersions": ["v1"], "failurePolicy": "Fail", "timeoutSeconds": 1,
+        "clientConfig": {"url": "https://127.0.0.1:1/validate"},
+        "namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": namespace}},
+        "rules": [{"apiGroups": [""], "apiVersions": ["v1"], "operations": ["*"], "resources": ["configmaps"]}],
+    }]});
+    let (status, said) = kube.call(Method::POST, &format!("{api}/validatingwebhookconfigurations"), Some(&hook)).await;
+    assert_eq!(status, 201, "{said}");
+    let error = refused(&cluster, &namespace).await;
+    assert!(matches!(&*error.problem, Problem::Webhook { name, .. } if name == "down.test.tagboat.dev"), "{error:?}");
+    assert_eq!(error.kind(), Kind::Remote);
+
+    let namespace = kube.namespace("faults").await;
+    let strict = json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": namespace, "labels": {"pod-security.kubernetes.io/enforce": "restricted"}}});
+    written_by(kube, "test", &format!("/api/v1/namespaces/{namespace}"), &strict).await;
+    let pod = json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "a", "namespace": namespace}, "spec": {"containers": [{"name": "a", "image": "a"}]}});
+    let error = cluster.apply(&OWN, &object(pod), &Apply::default()).await.unwrap_err();
+    assert!(matches!(&*error.problem, Problem::Denied { by, .. } if by == "pod security"), "{error:?}");
+}

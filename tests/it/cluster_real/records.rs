@@ -1,0 +1,149 @@
+//! What is kept about Applications: one or many ConfigMaps, written by one holder at a time.
+
+use super::support::*;
+use crate::servers::proxy::{Fault, Proxy};
+use reqwest::Method;
+use serde_json::{Value, json};
+use std::collections::BTreeMap;
+use tagboat::{
+    cluster::{Cluster, Problem, Record},
+    error::{Fault as _, Kind},
+    name::Name,
+};
+
+fn record(namespace: &str, name: &str, text: &str) -> Record {
+    Record::new(Name::new(namespace, name).unwrap(), BTreeMap::from([("inventory.json".to_owned(), text.to_owned())]))
+}
+
+async fn read(cluster: &Cluster, namespace: &str) -> Vec<Record> {
+    let mut records = cluster.records().await.unwrap();
+    records.retain(|record| record.application.namespace() == namespace);
+    records
+}
+
+fn large(letter: &str) -> String {
+    letter.repeat(1200 << 10)
+}
+
+#[tokio::test]
+#[ignore = "needs kube-apiserver: run tests/run cluster"]
+async fn a_record_is_kept_beside_its_application() {
+    let kube = bare();
+    let cluster = open(&kube.kubeconfig).await;
+    let namespace = format!("{}-new", kube.namespace("records").await);
+    let mut web = record(&namespace, "web", "[\"ä\"]");
+    web.data.insert("history.json".to_owned(), "[]".to_owned());
+    // Its namespace is made where it is missing.
+    cluster.save(&mut web, "us").await.unwrap();
+    let mut other = record(&namespace, "other", "");
+    cluster.save(&mut other, "us").await.unwrap();
+    assert_eq!(read(&cluster, &namespace).await, [other.clone(), web.clone()]);
+    let (_, map) = kube.call(Method::GET, &format!("/api/v1/namespaces/{namespace}/configmaps/tagboat-web"), None).await;
+    assert_eq!(map["data"]["inventory.json"], "[\"ä\"]", "plain for kubectl");
+
+    web.data.insert("inventory.json".to_owned(), "[1]".to_owned());
+    let before = cluster.stats().without_watches();
+    cluster.save(&mut web, "us").await.unwrap();
+    assert_eq!(cluster.stats().without_watches() - before, 1, "a save is one request");
+    let before = cluster.stats().without_watches();
+    assert_eq!(read(&cluster, &namespace).await[1], web);
+    assert_eq!(cluster.stats().without_watches() - before, 1, "all records are one request");
+    cluster.remove(&web).await.unwrap();
+    cluster.remove(&web).await.unwrap();
+    assert_eq!(read(&cluster, &namespace).await, [other]);
+}
+
+#[tokio::test]
+#[ignore = "needs kube-apiserver: run tests/run cluster"]
+async fn two_holders_meet_and_the_other_is_named() {
+    let kube = bare();
+    let cluster = open(&kube.kubeconfig).await;
+    let namespace = kube.namespace("records").await;
+    let mut ours = record(&namespace, "web", "1");
+    let mut theirs = ours.clone();
+    cluster.save(&mut theirs, "tagboat on ship-2").await.unwrap();
+    let error = cluster.save(&mut ours, "us").await.unwrap_err();
+    assert_eq!(error.kind(), Kind::Conflict);
+    assert!(error.to_string().contains("tagboat on ship-2"), "{error}");
+    let mut ours = read(&cluster, &namespace).await.remove(0);
+    theirs.data.insert("history.json".to_owned(), "[]".to_owned());
+    cluster.save(&mut theirs, "tagboat on ship-2").await.unwrap();
+    assert!(
+        matches!(*cluster.save(&mut ours, "us").await.unwrap_err().problem, Problem::Conflict { message, .. } if message.contains("ship-2"))
+    );
+    cluster.remove(&theirs).await.unwrap();
+    assert!(
+        matches!(*cluster.save(&mut ours, "us").await.unwrap_err().problem, Problem::Conflict { message, .. } if message.contains("removed"))
+    );
+}
+
+#[tokio::test]
+#[ignore = "needs kube-apiserver: run tests/run cluster"]
+async fn a_large_record_is_split_and_grows_together_again() {
+    let kube = bare();
+    let cluster = open(&kube.kubeconfig).await;
+    let namespace = kube.namespace("records").await;
+    let path = format!("/api/v1/namespaces/{namespace}/configmaps?labelSelector=tagboat.dev/record");
+    let maps = async || kube.call(Method::GET, &path, None).await.1["items"].as_array().unwrap().len();
+    let mut web = record(&namespace, "web", &large("a"));
+    cluster.save(&mut web, "us").await.unwrap();
+    assert_eq!(maps().await, 3, "a head and two parts");
+    let mut read_back = read(&cluster, &namespace).await.remove(0);
+    assert_eq!((&read_back, read_back.damaged.as_ref()), (&web, None));
+    read_back.data.insert("inventory.json".to_owned(), large("b"));
+    cluster.save(&mut read_back, "us").await.unwrap();
+    assert_eq!((maps().await, read(&cluster, &namespace).await), (3, vec![read_back.clone()]));
+    // A part that somebody removed.
+    let listed = kube.call(Method::GET, &path, None).await.1;
+    let part =
+        listed["items"].as_array().unwrap().iter().map(|map| map["metadata"]["name"].as_str().unwrap()).find(|name| name.ends_with(".2"));
+    let part = format!("/api/v1/namespaces/{namespace}/configmaps/{}", part.unwrap());
+    assert_eq!(kube.call(Method::DELETE, &part, None).await.0, 200);
+    assert!(read(&cluster, &namespace).await[0].damaged.as_ref().unwrap().contains("is missing"));
+    read_back.data.insert("inventory.json".to_owned(), "small".to_owned());
+    cluster.save(&mut read_back, "us").await.unwrap();
+    assert_eq!((maps().await, read(&cluster, &namespace).await), (1, vec![read_back]));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs kube-apiserver: run tests/run cluster"]
+async fn a_save_that_dies_at_any_request_leaves_a_whole_record() {
+    let kube = bare();
+    let proxy = Proxy::start(kube).await;
+    let dying = open(&kube.kubeconfig_for("admin", &proxy.url, None)).await;
+    let cluster = open(&kube.kubeconfig).await;
+    let namespace = kube.namespace("records").await;
+    let (old, new) = (large("o"), large("n"));
+    let mut finished = false;
+    for alive in 0..12 {
+        let mut before = record(&namespace, &format!("web-{alive}"), &old);
+        cluster.save(&mut before, "us").await.unwrap();
+        let mut changed = before.clone();
+        changed.data.insert("inventory.json".to_owned(), new.clone());
+        // So many requests come through, then this process is dead to the server.
+        proxy.heal();
+        proxy.fault("", "/configmaps", alive, Fault::Delay(std::time::Duration::ZERO));
+        proxy.fault("", "", usize::MAX, Fault::Answer { status: 403, retry_after: None });
+        let saved = dying.save(&mut changed, "us").await;
+        let mut found = read(&cluster, &namespace).await;
+        found.retain(|record| record.application == before.application);
+        assert_eq!(found.len(), 1);
+        let mut found = found.remove(0);
+        assert_eq!(found.damaged, None, "after {alive} requests");
+        assert!(found.data["inventory.json"] == old || (found.data["inventory.json"] == new && saved.is_ok()), "after {alive} requests");
+        finished |= saved.is_ok() && found.leftovers.is_empty();
+        // The next save leaves nothing behind.
+        found.data.insert("inventory.json".to_owned(), "[]".to_owned());
+        cluster.save(&mut found, "us").await.unwrap();
+        let path = format!("/api/v1/namespaces/{namespace}/configmaps?labelSelector=tagboat.dev/record");
+        let maps: Vec<Value> = kube.call(Method::GET, &path, None).await.1["items"].as_array().unwrap().clone();
+        let ours =
+            maps.iter().filter(|map| map["metadata"]["annotations"]["tagboat.dev/application"] == json!(found.application.to_string()));
+        assert_eq!(ours.count(), 1, "after {alive} requests");
+        cluster.remove(&found).await.unwrap();
+        if finished {
+            return;
+        }
+    }
+    panic!("no save ever finished");
+}

@@ -1,0 +1,123 @@
+//! What the tests of the cluster room share.
+
+use crate::servers::kube::{Kube, Options};
+use reqwest::Method;
+use serde_json::{Value, json};
+use std::{
+    path::{Path, PathBuf},
+    sync::OnceLock,
+    time::Duration,
+};
+use tagboat::{
+    cluster::{Cluster, ClusterError, Problem},
+    declare::process,
+    object::{Gvk, Object},
+};
+
+/// What `tagboat.yaml` would say.
+pub fn declared(kubeconfig: &Path) -> process::Cluster {
+    process::Cluster {
+        name: "test".to_owned(),
+        kubeconfig: Some(kubeconfig.to_owned()),
+        context: None,
+        repositories: Vec::new(),
+        requests_per_second: None,
+        concurrency: 16,
+        take_over: process::TAKE_OVER.map(str::to_owned).to_vec(),
+    }
+}
+
+pub async fn open_as(declared: &process::Cluster) -> Result<Cluster, ClusterError> {
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    Cluster::open(declared, Path::to_path_buf).await
+}
+
+/// The cluster of a kubeconfig.
+pub async fn open(kubeconfig: &Path) -> Cluster {
+    open_as(&declared(kubeconfig)).await.unwrap()
+}
+
+/// The shared server as its administrator, and a namespace of one's own.
+pub async fn shared(prefix: &str) -> (&'static Kube, Cluster, String) {
+    let kube = Kube::shared();
+    (kube, open(&kube.kubeconfig).await, kube.namespace(prefix).await)
+}
+
+/// A server without controllers that tests of kinds and rights share.
+pub fn bare() -> &'static Kube {
+    static BARE: OnceLock<Kube> = OnceLock::new();
+    BARE.get_or_init(|| Kube::start(Options::default()))
+}
+
+pub fn object(value: Value) -> Object {
+    Object::new(value).unwrap()
+}
+
+pub fn config_map(namespace: &str, name: &str, data: Value) -> Object {
+    object(json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": name, "namespace": namespace}, "data": data}))
+}
+
+pub fn deployment(namespace: &str, name: &str) -> Object {
+    object(json!({
+        "apiVersion": "apps/v1", "kind": "Deployment",
+        "metadata": {"name": name, "namespace": namespace},
+        "spec": {
+            "replicas": 1,
+            "selector": {"matchLabels": {"app": name}},
+            "template": {
+                "metadata": {"labels": {"app": name}},
+                "spec": {"containers": [{"name": "main", "image": "example.org/web:1"}]},
+            },
+        },
+    }))
+}
+
+/// A definition of `Boat`s in this group.
+pub fn definition(group: &str) -> Object {
+    object(json!({
+        "apiVersion": "apiextensions.k8s.io/v1", "kind": "CustomResourceDefinition",
+        "metadata": {"name": format!("boats.{group}")},
+        "spec": {
+            "group": group, "scope": "Namespaced",
+            "names": {"plural": "boats", "singular": "boat", "kind": "Boat"},
+            "versions": [{"name": "v1", "served": true, "storage": true, "schema": {"openAPIV3Schema": {
+                "type": "object",
+                "properties": {"spec": {"type": "object", "properties": {"masts": {"type": "integer", "maximum": 5}}}},
+            }}}],
+        },
+    }))
+}
+
+pub fn boat(group: &str) -> Gvk {
+    Gvk::new(&format!("{group}/v1"), "Boat")
+}
+
+/// Writes as somebody else, by server-side apply with force.
+pub async fn written_by(kube: &Kube, manager: &str, path: &str, body: &Value) -> Value {
+    let (status, answer) = kube.call(Method::PATCH, &format!("{path}?fieldManager={manager}&force=true"), Some(body)).await;
+    assert!(status.is_success(), "{answer}");
+    answer
+}
+
+/// The problem of an error, for matching.
+pub fn problem<T: std::fmt::Debug>(result: Result<T, ClusterError>) -> Problem {
+    *result.unwrap_err().problem
+}
+
+/// Waits until something holds, for at most half a minute.
+pub async fn until(what: &str, done: impl AsyncFn() -> bool) {
+    for _ in 0..600 {
+        if done().await {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    panic!("not within 30 s: {what}");
+}
+
+/// Writes a text beside the server's files.
+pub fn file(kube: &Kube, name: &str, text: &str) -> PathBuf {
+    let path = kube.folder().join(name);
+    std::fs::write(&path, text).unwrap();
+    path
+}
