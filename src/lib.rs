@@ -31,6 +31,7 @@
 //! | [`policy`] | policy + facts + present value + holds → a choice, or the facts it needs | pure |
 //! | [`rewrite`] | bytes + references + choices → edits | pure |
 //! | [`object`] | the words of a cluster: kind, key, object, and what annotations ask for | pure |
+//! | [`manifest`] | text → values and objects, as kubectl reads them, and back | pure |
 //! | [`health`] | object → status and message | pure |
 //! | [`registry`] | repository → facts: tags, digests, dates, platforms | edge |
 //! | [`store`] | the embedded database: caches and first-seen times | edge |
@@ -74,6 +75,7 @@ pub mod references;
 pub mod policy;
 pub mod rewrite;
 pub mod object;
+pub mod manifest;
 pub mod health;
 
 pub mod registry;

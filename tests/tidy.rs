@@ -32,6 +32,7 @@ const ROOMS: &[(&str, Kind)] = &[
     ("policy", Pure),
     ("rewrite", Pure),
     ("object", Pure),
+    ("manifest", Pure),
     ("health", Pure),
     ("registry", Edge),
     ("store", Edge),
