@@ -13,7 +13,7 @@ use crate::{
 use std::time::Duration;
 
 /// A checked Application.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Application {
     /// The identity that owns what it applies.
     pub name: Name,

@@ -1,0 +1,131 @@
+//! A Kubernetes cluster: what it serves, what is in it, and sending it one action.
+//!
+//! This room decides nothing about order, prunes or drift. It sends what it is told, as whom it is told, within the budget of
+//! the cluster, and says exactly what came of it: [`Cluster::apply`], [`Cluster::delete`], [`Cluster::records`], [`Watches`].
+//!
+//! Clusters share nothing: one that is down delays no other. A cluster has one pool of connections; whom a request acts as
+//! ([`Identity`]) is a matter of that request.
+
+mod apply;
+mod config;
+mod connection;
+mod credential;
+mod delete;
+mod discovery;
+mod error;
+pub mod managed_fields;
+mod path;
+mod read;
+mod records;
+mod status;
+mod watch;
+mod wire;
+
+pub use apply::{Applied, Apply};
+pub use delete::{Delete, Deleted, Propagation};
+pub use discovery::{Resource, Resources};
+pub use error::{ClusterError, FieldConflict, Problem};
+pub use read::Version;
+pub use records::Record;
+pub use watch::{Seen, Watches};
+pub use wire::Stats;
+
+use crate::declare::process;
+use connection::Connection;
+use std::{
+    path::{Path, PathBuf},
+    sync::{Arc, RwLock},
+    time::Instant,
+};
+use tokio::sync::{Mutex, Semaphore};
+
+/// As whom a request is sent.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Default)]
+pub enum Identity {
+    /// As the user of the kubeconfig, or the service account of this pod.
+    #[default]
+    Own,
+    /// As a service account, by impersonation.
+    ServiceAccount {
+        /// Its namespace.
+        namespace: String,
+        /// Its name.
+        name: String,
+    },
+}
+
+/// A cluster. Cheap to clone: all clones share connections, budget and what is known.
+#[derive(Clone)]
+pub struct Cluster {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    name: String,
+    server: String,
+    user: String,
+    kubeconfig: Option<PathBuf>,
+    context: Option<String>,
+    take_over: Vec<String>,
+    permits: Semaphore,
+    pace: Option<wire::Pace>,
+    counts: wire::Counts,
+    connection: RwLock<Option<Arc<Connection>>>,
+    /// The generation and time of the last connection; held while one is made.
+    opened: Mutex<Option<(u64, Instant)>>,
+    known: read::Known,
+}
+
+impl std::fmt::Debug for Cluster {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Cluster").field("name", &self.inner.name).field("server", &self.inner.server).finish_non_exhaustive()
+    }
+}
+
+impl Cluster {
+    /// Reads the way into a cluster. Sends nothing and runs no credential plugin: that happens with the first request.
+    ///
+    /// `resolve` says where a path of `tagboat.yaml` is.
+    ///
+    /// # Errors
+    /// [`Problem::Kubeconfig`] names the file and what is wrong with it.
+    pub async fn open(declared: &process::Cluster, resolve: impl Fn(&Path) -> PathBuf) -> Result<Self, ClusterError> {
+        let kubeconfig = declared.kubeconfig.as_deref().map(resolve);
+        let way = config::read(kubeconfig.as_deref(), declared.context.as_deref()).await.map_err(|problem| ClusterError {
+            cluster: declared.name.clone(),
+            subject: String::new(),
+            problem: Box::new(problem),
+        })?;
+        Ok(Self {
+            inner: Arc::new(Inner {
+                name: declared.name.clone(),
+                server: way.server,
+                user: format!("user {}", way.user),
+                kubeconfig,
+                context: declared.context.clone(),
+                take_over: declared.take_over.clone(),
+                permits: Semaphore::new(declared.concurrency.clamp(1, Semaphore::MAX_PERMITS)),
+                pace: wire::Pace::new(declared.requests_per_second),
+                counts: wire::Counts::default(),
+                connection: RwLock::new(None),
+                opened: Mutex::new(None),
+                known: read::Known::default(),
+            }),
+        })
+    }
+
+    /// Its name in `tagboat.yaml`.
+    pub fn name(&self) -> &str {
+        &self.inner.name
+    }
+
+    /// The address of its API server.
+    pub fn server(&self) -> &str {
+        &self.inner.server
+    }
+
+    /// The requests sent so far.
+    pub fn stats(&self) -> Stats {
+        self.inner.counts.read()
+    }
+}

@@ -1,0 +1,481 @@
+//! Watching a cluster: what changes is told, nothing is asked again and again.
+//!
+//! One watch a kind, over the whole cluster, for the objects with our label. Objects are handed on whole and one at a time;
+//! the channel is bounded, so a slow receiver slows the watch down instead of filling memory. A watch that ends (each does,
+//! after minutes) goes on from the last version seen; where the server no longer keeps that, all objects are listed again.
+//! While a kind is not served yet, the definitions of kinds are watched for it.
+
+use super::{
+    Cluster, Identity,
+    discovery::Resource,
+    error::{ClusterError, Problem},
+    path,
+    read::{List, PAGE},
+    status::{self, Asked},
+    wire::{self, Call, Verb},
+};
+use crate::{
+    error::{Fault, Kind},
+    object::{Gvk, Key, Object},
+};
+use futures::StreamExt;
+use http::Request;
+use kube::core::WatchEvent;
+use serde_json::Value;
+use std::{
+    collections::{BTreeMap, BTreeSet, HashSet},
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+use tokio::{
+    sync::{mpsc, watch},
+    task::JoinSet,
+    time::Instant,
+};
+
+/// The server ends a watch after this; up to a fifth is added so that not all end at once.
+const LIFE: u64 = 240;
+/// A watch that the server did not end in time is dead; so is one that began and says nothing by then.
+const GRACE: Duration = Duration::from_secs(10);
+/// How long a server may take to begin a watch.
+const OPENING: Duration = Duration::from_secs(30);
+/// How long to wait before trying again: first, and at most, for a server that does not answer and for one that refuses.
+const FIRST: Duration = Duration::from_millis(200);
+const LONGEST: Duration = Duration::from_secs(10);
+const LONGEST_REFUSED: Duration = Duration::from_secs(60);
+/// Lists as part of a watch are sent by servers from this minor version on; those that do not want to say so.
+const STREAMING_SINCE: u32 = 27;
+/// Definitions appear in bursts; discovery is asked once for one.
+const SETTLE: Duration = Duration::from_millis(100);
+
+/// What a watch saw.
+#[derive(Debug)]
+pub enum Seen {
+    /// An object as it is now.
+    Object(Gvk, Box<Object>),
+    /// An object is gone; with its UID.
+    Gone(Gvk, Key, String),
+    /// All objects there were, after a list: what is not among them is gone.
+    Listed(Gvk, Vec<Key>),
+    /// The kind cannot be watched at the moment. Told once, until [`Seen::Recovered`].
+    Trouble(Gvk, ClusterError),
+    /// It can be watched again.
+    Recovered(Gvk),
+}
+
+/// The watches of a cluster. They end when this is dropped.
+pub struct Watches {
+    cluster: Cluster,
+    labels: String,
+    sink: mpsc::Sender<Seen>,
+    running: Mutex<Running>,
+    /// The groups of kinds that are waited for.
+    waiting: Arc<watch::Sender<BTreeMap<String, usize>>>,
+}
+
+#[derive(Default)]
+struct Running {
+    kinds: HashSet<Gvk>,
+    tasks: JoinSet<()>,
+}
+
+impl Watches {
+    /// Watches these kinds for objects with these labels ("tagboat.dev/name"), and tells `sink`.
+    pub fn start(cluster: Cluster, kinds: impl IntoIterator<Item = Gvk>, labels: &str, sink: mpsc::Sender<Seen>) -> Self {
+        let watches =
+            Self { cluster, labels: labels.to_owned(), sink, running: Mutex::default(), waiting: Arc::new(watch::Sender::default()) };
+        {
+            let mut running = watches.running.lock().unwrap_or_else(PoisonError::into_inner);
+            for (kind, plural) in DEFINITIONS {
+                running.tasks.spawn(definitions(watches.cluster.clone(), Gvk::new(kind.0, kind.1), plural, watches.waiting.subscribe()));
+            }
+        }
+        watches.ensure(kinds);
+        watches
+    }
+
+    /// Watches these kinds, too. A kind that is not served yet is told as [`Seen::Trouble`] and watched once it is.
+    pub fn ensure(&self, kinds: impl IntoIterator<Item = Gvk>) {
+        let mut running = self.running.lock().unwrap_or_else(PoisonError::into_inner);
+        for gvk in kinds {
+            if running.kinds.insert(gvk.clone()) {
+                let task = Task {
+                    cluster: self.cluster.clone(),
+                    labels: self.labels.clone(),
+                    sink: self.sink.clone(),
+                    waiting: self.waiting.clone(),
+                    gvk,
+                    troubled: false,
+                    version: None,
+                    streaming: None,
+                };
+                running.tasks.spawn(task.run());
+            }
+        }
+    }
+
+    /// The kinds that are watched, or waited for.
+    pub fn kinds(&self) -> Vec<Gvk> {
+        let mut kinds: Vec<Gvk> = self.running.lock().unwrap_or_else(PoisonError::into_inner).kinds.iter().cloned().collect();
+        kinds.sort();
+        kinds
+    }
+}
+
+/// The watch of one kind.
+struct Task {
+    cluster: Cluster,
+    labels: String,
+    sink: mpsc::Sender<Seen>,
+    waiting: Arc<watch::Sender<BTreeMap<String, usize>>>,
+    gvk: Gvk,
+    troubled: bool,
+    /// Where to go on from; none before the first list, and when the server no longer keeps it.
+    version: Option<String>,
+    /// Whether the server sends lists as part of a watch; asked once.
+    streaming: Option<bool>,
+}
+
+/// Why a watch ends for good: nobody listens.
+struct Closed;
+
+/// How one watch ended.
+enum End {
+    /// As the server or the connection pleased, after it worked.
+    Cut,
+    /// It did not work.
+    Failed(ClusterError),
+}
+
+impl Task {
+    async fn run(mut self) {
+        let mut failures = 0;
+        loop {
+            let began = Instant::now();
+            match self.once().await {
+                Err(Closed) => return,
+                Ok(End::Cut) => {
+                    failures = 0;
+                    if began.elapsed() < FIRST {
+                        tokio::time::sleep(FIRST + wire::jitter(100)).await;
+                    }
+                }
+                Ok(End::Failed(error)) if matches!(*error.problem, Problem::Gone) => {
+                    // The version is no longer kept: list again, and not in a circle.
+                    self.version = None;
+                    tokio::time::sleep(wire::jitter(50)).await;
+                }
+                Ok(End::Failed(error)) => {
+                    let refused = error.kind() == Kind::Config;
+                    let unknown = matches!(*error.problem, Problem::UnknownKind { .. });
+                    if self.trouble(error).await.is_err() {
+                        return;
+                    }
+                    if unknown {
+                        self.until_served().await;
+                        failures = 0;
+                        continue;
+                    }
+                    let most = if refused { LONGEST_REFUSED } else { LONGEST };
+                    tokio::time::sleep((FIRST * 2u32.saturating_pow(failures)).min(most) + wire::jitter(200)).await;
+                    failures = (failures + 1).min(16);
+                }
+            }
+        }
+    }
+
+    async fn tell(&self, seen: Seen) -> Result<(), Closed> {
+        self.sink.send(seen).await.map_err(|_| Closed)
+    }
+
+    async fn trouble(&mut self, error: ClusterError) -> Result<(), Closed> {
+        if std::mem::replace(&mut self.troubled, true) {
+            return Ok(());
+        }
+        self.tell(Seen::Trouble(self.gvk.clone(), error)).await
+    }
+
+    async fn recovered(&mut self) -> Result<(), Closed> {
+        if std::mem::take(&mut self.troubled) { self.tell(Seen::Recovered(self.gvk.clone())).await } else { Ok(()) }
+    }
+
+    /// Waits until discovery knows the kind; meanwhile its definition is watched for.
+    async fn until_served(&self) {
+        let group = self.gvk.group.clone();
+        self.waiting.send_modify(|groups| *groups.entry(group.clone()).or_default() += 1);
+        let mut resources = self.cluster.follow_resources();
+        let _ = resources.wait_for(|known| known.as_ref().is_some_and(|known| known.find(&self.gvk).is_some())).await;
+        self.waiting.send_modify(|groups| {
+            if let Some(count) = groups.get_mut(&group) {
+                *count -= 1;
+            }
+            groups.retain(|_, count| *count > 0);
+        });
+    }
+
+    /// From where we are until the watch ends.
+    async fn once(&mut self) -> Result<End, Closed> {
+        match self.follow().await {
+            Ok(()) => Ok(End::Cut),
+            Err(Stop::Closed) => Err(Closed),
+            Err(Stop::Problem(problem)) => {
+                if matches!(problem, Problem::UnknownKind { .. }) {
+                    // What was known of it is no longer so.
+                    let _ = self.cluster.refresh().await;
+                }
+                Ok(End::Failed(self.cluster.fault(format!("watch of {}", self.gvk), problem)))
+            }
+        }
+    }
+
+    async fn follow(&mut self) -> Result<(), Stop> {
+        let resource = self.cluster.resource(&self.gvk).await.map_err(|error| Stop::Problem(*error.problem))?;
+        if !resource.can("watch") {
+            let why = format!("the server does not offer to watch {}", resource.dotted());
+            return Err(Stop::Problem(Problem::Refused { why }));
+        }
+        let path = path::collection(&resource, None)?;
+        let streaming = match self.streaming {
+            Some(known) => known,
+            None => {
+                let version = self.cluster.version().await.map_err(|error| Stop::Problem(*error.problem))?;
+                *self.streaming.insert(version.major > 1 || version.minor >= STREAMING_SINCE)
+            }
+        };
+        if self.version.is_none() && !streaming {
+            self.list(&resource, &path).await?;
+        }
+        let life = (LIFE + wire::jitter(LIFE * 200).as_millis() as u64 / 1000).to_string();
+        let mut pairs =
+            vec![("watch", "1"), ("allowWatchBookmarks", "true"), ("labelSelector", self.labels.as_str()), ("timeoutSeconds", &life)];
+        let version = self.version.clone();
+        match &version {
+            Some(version) => pairs.push(("resourceVersion", version)),
+            None => pairs.extend([("sendInitialEvents", "true"), ("resourceVersionMatch", "NotOlderThan")]),
+        }
+        let end = Instant::now() + Duration::from_secs(life.parse().unwrap_or(LIFE)) + GRACE;
+        let path = format!("{path}{}", path::query(&pairs));
+        let mut events = match self.cluster.watch(&Identity::Own, &resource, path, JSON).await {
+            // A server that does not send lists this way says that the parameters are invalid.
+            Err(Problem::Invalid { .. }) if version.is_none() => {
+                self.streaming = Some(false);
+                return Ok(());
+            }
+            other => other?,
+        };
+        // Of the list that comes first, where one does.
+        let mut listed = version.is_none().then(Vec::new);
+        self.recovered().await?;
+        while let Ok(Some(event)) = tokio::time::timeout_at(end, events.next()).await {
+            match event? {
+                WatchEvent::Added(value) | WatchEvent::Modified(value) => {
+                    let object = object(value)?;
+                    match &mut listed {
+                        Some(keys) => keys.push(object.key()),
+                        None => self.version = object.resource_version().map(str::to_owned),
+                    }
+                    self.tell(Seen::Object(self.gvk.clone(), Box::new(object))).await?;
+                }
+                WatchEvent::Deleted(value) => {
+                    let object = object(value)?;
+                    self.version = object.resource_version().map(str::to_owned).filter(|_| listed.is_none());
+                    self.tell(Seen::Gone(self.gvk.clone(), object.key(), object.uid().unwrap_or_default().to_owned())).await?;
+                }
+                WatchEvent::Bookmark(mark) => {
+                    if listed.is_none() || mark.metadata.annotations.contains_key("k8s.io/initial-events-end") {
+                        self.version = Some(mark.metadata.resource_version);
+                        if let Some(keys) = listed.take() {
+                            self.tell(Seen::Listed(self.gvk.clone(), keys)).await?;
+                        }
+                    }
+                }
+                WatchEvent::Error(status) => return Err(Stop::Problem(self.cluster.problem_of(&status, &resource))),
+            }
+        }
+        Ok(())
+    }
+
+    /// All objects, page by page, for servers that do not send them with the watch.
+    async fn list(&mut self, resource: &Resource, path: &str) -> Result<(), Stop> {
+        let limit = PAGE.to_string();
+        let (mut keys, mut next) = (Vec::new(), String::new());
+        loop {
+            let query = path::query(&[("labelSelector", &self.labels), ("limit", &limit), ("continue", &next)]);
+            let own = Identity::Own;
+            let call =
+                Call { resource: resource.dotted(), gvk: Some(&resource.gvk), ..Call::get(Verb::List, format!("{path}{query}"), &own) };
+            let answer = self.cluster.call(call).await.map_err(|error| Stop::Problem(*error.problem))?;
+            let list: List = self.cluster.read("", &answer.body).map_err(|error| Stop::Problem(*error.problem))?;
+            let (version, more) = (list.metadata.resource_version.clone(), list.metadata.next.clone());
+            for object in list.objects() {
+                let object = object?;
+                keys.push(object.key());
+                self.tell(Seen::Object(self.gvk.clone(), Box::new(object))).await?;
+            }
+            next = more;
+            if next.is_empty() {
+                self.version = Some(version);
+                return Ok(self.tell(Seen::Listed(self.gvk.clone(), keys)).await?);
+            }
+        }
+    }
+}
+
+/// Why following stopped.
+enum Stop {
+    Closed,
+    Problem(Problem),
+}
+
+impl From<Closed> for Stop {
+    fn from(Closed: Closed) -> Self {
+        Stop::Closed
+    }
+}
+
+impl From<Problem> for Stop {
+    fn from(problem: Problem) -> Self {
+        Stop::Problem(problem)
+    }
+}
+
+fn object(value: Value) -> Result<Object, Problem> {
+    Object::new(value).map_err(|error| Problem::Protocol { why: format!("a watch brought what is no object: {error}") })
+}
+
+const JSON: &str = "application/json";
+const METADATA: &str = "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1";
+
+/// What brings kinds: apiVersion and kind, and the plural.
+const DEFINITIONS: [((&str, &str), &str); 2] = [
+    (("apiextensions.k8s.io/v1", "CustomResourceDefinition"), "customresourcedefinitions"),
+    (("apiregistration.k8s.io/v1", "APIService"), "apiservices"),
+];
+
+/// While kinds are waited for, watches what brings kinds and asks again what the cluster serves when one of their groups shows up.
+async fn definitions(cluster: Cluster, gvk: Gvk, plural: &str, mut waiting: watch::Receiver<BTreeMap<String, usize>>) {
+    let resource = Resource { gvk, plural: plural.to_owned(), namespaced: false, verbs: BTreeSet::default() };
+    loop {
+        if waiting.wait_for(|groups| !groups.is_empty()).await.is_err() {
+            return;
+        }
+        let enough = waiting.clone();
+        tokio::select! {
+            () = follow_definitions(&cluster, &resource, &waiting) => tokio::time::sleep(LONGEST + wire::jitter(1000)).await,
+            () = nothing_waits(enough) => {}
+        }
+    }
+}
+
+async fn nothing_waits(mut waiting: watch::Receiver<BTreeMap<String, usize>>) {
+    let _ = waiting.wait_for(BTreeMap::is_empty).await;
+}
+
+/// One watch of definitions, from all there are now.
+async fn follow_definitions(cluster: &Cluster, resource: &Resource, waiting: &watch::Receiver<BTreeMap<String, usize>>) {
+    let Ok(path) = path::collection(resource, None) else { return };
+    // Without a version a watch begins with what there is.
+    let path = format!("{path}{}", path::query(&[("watch", "1"), ("timeoutSeconds", &LIFE.to_string())]));
+    let Ok(mut events) = cluster.watch(&Identity::Own, resource, path, METADATA).await else { return };
+    let mut due: Option<(Instant, u32)> = None;
+    loop {
+        let settled = async {
+            match due {
+                Some((at, _)) => tokio::time::sleep_until(at).await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            event = events.next() => match event {
+                Some(Ok(WatchEvent::Added(value) | WatchEvent::Modified(value))) => {
+                    // "plural.group" of a definition, "version.group" of a service.
+                    let name = value.pointer("/metadata/name").and_then(Value::as_str).unwrap_or_default();
+                    if name.split_once('.').is_some_and(|(_, group)| waiting.borrow().contains_key(group)) {
+                        due = Some((Instant::now() + SETTLE, 0));
+                    }
+                }
+                Some(Ok(_)) => {}
+                Some(Err(_)) | None => return,
+            },
+            () = settled => {
+                // The server publishes a new kind a moment after its definition is established.
+                let asked = due.map_or(0, |(_, asked)| asked);
+                let _ = cluster.refresh().await;
+                due = (asked < 4).then(|| (Instant::now() + SETTLE * 3u32.pow(asked + 1), asked + 1));
+            }
+        }
+    }
+}
+
+type Events = futures::stream::BoxStream<'static, Result<WatchEvent<Value>, Problem>>;
+
+impl Cluster {
+    /// Opens a watch. It counts in no budget: it is one request for minutes.
+    async fn watch(&self, identity: &Identity, resource: &Resource, path: String, accept: &'static str) -> Result<Events, Problem> {
+        let mut refused = None;
+        loop {
+            let connection = self.connection(refused).await?;
+            let mut request = Request::get(&path)
+                .header("accept", accept)
+                .header("user-agent", concat!("tagboat/", env!("CARGO_PKG_VERSION")))
+                .body(Vec::new())
+                .map_err(|error| Problem::Address { why: format!("no request: {error}") })?;
+            connection.sign(&mut request, identity).await?;
+            self.inner.counts.add(Verb::Watch);
+            let opened = tokio::time::timeout(OPENING, connection.client.request_events::<Value>(request)).await;
+            let (cluster, resource) = (self.clone(), resource.clone());
+            match opened {
+                Err(_) => {
+                    let why = format!("no answer to a watch within {} s", OPENING.as_secs());
+                    return Err(Problem::Unreachable { server: connection.server.clone(), why });
+                }
+                Ok(Ok(events)) => return Ok(events.map(move |event| event.map_err(|error| cluster.problem(&error, &resource))).boxed()),
+                Ok(Err(error)) => match self.problem(&error, &resource) {
+                    Problem::Unauthorized { .. } if refused.is_none() && self.may_reopen() => refused = Some(connection.generation),
+                    problem => return Err(problem),
+                },
+            }
+        }
+    }
+
+    /// What an error of a watch means.
+    fn problem(&self, error: &kube::Error, resource: &Resource) -> Problem {
+        match error {
+            kube::Error::Api(status) => self.problem_of(status, resource),
+            kube::Error::SerdeError(error) => Problem::Protocol { why: format!("an event of a watch is no JSON of one: {error}") },
+            other => Problem::Unreachable { server: self.inner.server.clone(), why: wire::transport(other) },
+        }
+    }
+
+    fn problem_of(&self, said: &kube::core::Status, resource: &Resource) -> Problem {
+        let body = serde_json::to_vec(said).unwrap_or_default();
+        let (name, who) = (resource.dotted(), self.who(&Identity::Own));
+        let asked =
+            Asked { verb: "watch", resource: &name, namespace: None, gvk: Some(&resource.gvk), who: &who, server: &self.inner.server };
+        status::problem(said.code, None, &body, &asked)
+    }
+
+    /// Follows one object until it is deleted, the watch ends, or it is `end`. An error where it cannot be watched.
+    pub(super) async fn watch_until_deleted(
+        &self,
+        identity: &Identity,
+        resource: &Resource,
+        key: &Key,
+        version: &str,
+        end: Instant,
+    ) -> Result<(), Problem> {
+        let collection = path::collection(resource, key.namespace.as_deref())?;
+        let name = format!("metadata.name={}", key.name);
+        let left = end.saturating_duration_since(Instant::now()).as_secs().max(1).to_string();
+        let query = path::query(&[("watch", "1"), ("fieldSelector", &name), ("resourceVersion", version), ("timeoutSeconds", &left)]);
+        let mut events = self.watch(identity, resource, format!("{collection}{query}"), METADATA).await?;
+        while let Ok(Some(event)) = tokio::time::timeout_at(end, events.next()).await {
+            match event? {
+                WatchEvent::Deleted(_) => return Ok(()),
+                WatchEvent::Error(status) => return Err(self.problem_of(&status, resource)),
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,235 @@
+//! What an Application owns in its cluster, and what became of its last revisions: the model and its text.
+//!
+//! It lies in the cluster itself, so that a new process, on another machine, with an empty store, knows what to prune.
+//! An entry is written before the object is first applied: whatever dies in between, nothing is orphaned.
+
+use super::leaves::Hash;
+use crate::{declare::DeletionPolicy, object::Key};
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+use std::{collections::BTreeMap, fmt};
+
+/// How many revisions are remembered.
+const REVISIONS: usize = 20;
+
+/// Names of the texts in a record.
+pub mod text {
+    /// What is owned.
+    pub const INVENTORY: &str = "inventory.json";
+    /// The last revisions.
+    pub const HISTORY: &str = "history.json";
+}
+
+/// What an Application owns.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Inventory {
+    /// The config repository it comes from.
+    pub repository: String,
+    /// The revision that was applied last, whole or in part.
+    pub revision: Option<String>,
+    /// Stands for everything that was rendered when all of it was applied last.
+    pub rendered: Option<Hash>,
+    /// What happens to the objects when the Application is deleted, as last declared.
+    pub deletion: DeletionPolicy,
+    /// Whether objects that vanish are deleted, as last declared.
+    pub prune: bool,
+    /// The account it acts as, as last declared.
+    pub service_account: Option<String>,
+    /// The revision for which a person said yes to a large prune.
+    pub confirmed: Option<String>,
+    /// The objects.
+    pub entries: BTreeMap<Key, Entry>,
+}
+
+/// An object that is owned.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Entry {
+    /// The version it was applied in.
+    pub version: String,
+    /// What came of it; nothing if its apply has not been answered yet.
+    pub applied: Option<Applied>,
+}
+
+/// What the server answered to an apply.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Applied {
+    /// The object's identity.
+    pub uid: String,
+    /// Stands for the manifest.
+    pub manifest: Hash,
+    /// Stands for what the server had at the manifest's leaves.
+    pub live: Hash,
+}
+
+/// What became of a revision.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Outcome {
+    /// Everything was applied; what is waited for is not healthy yet.
+    Progressing,
+    /// Everything was applied, and is healthy where that is waited for.
+    Applied,
+    /// Something could not be applied.
+    Failed,
+    /// Everything was applied, but it did not become healthy.
+    Unhealthy,
+    /// A newer revision came first.
+    Superseded,
+}
+
+impl fmt::Display for Outcome {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Outcome::Progressing => "progressing",
+            Outcome::Applied => "applied",
+            Outcome::Failed => "failed",
+            Outcome::Unhealthy => "unhealthy",
+            Outcome::Superseded => "superseded",
+        })
+    }
+}
+
+/// A revision, its result, and since when: what pass A may know of pass B.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Rollout {
+    /// The revision of the config repository.
+    pub revision: String,
+    /// What became of it.
+    pub result: Outcome,
+    /// Since when.
+    pub since: Timestamp,
+    /// Why, in words; empty where all is well.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub message: String,
+}
+
+/// The last revisions, the newest first.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct History(pub Vec<Rollout>);
+
+impl History {
+    /// Notes a rollout. A result for the newest revision takes the place of what was known of it, its time only if the
+    /// result is another one.
+    pub fn note(&mut self, rollout: Rollout) {
+        match self.0.first_mut() {
+            Some(newest) if newest.revision == rollout.revision => {
+                let since = if newest.result == rollout.result { newest.since } else { rollout.since };
+                *newest = Rollout { since, ..rollout };
+            }
+            newest => {
+                if let Some(newest) = newest.filter(|newest| newest.result == Outcome::Progressing) {
+                    newest.result = Outcome::Superseded;
+                }
+                self.0.insert(0, rollout);
+                self.0.truncate(REVISIONS);
+            }
+        }
+    }
+
+    /// From its text.
+    ///
+    /// # Errors
+    /// What is wrong with it.
+    pub fn parse(text: &str) -> Result<Self, String> {
+        serde_json::from_str(text).map_err(|error| error.to_string())
+    }
+}
+
+/// Texts for people who look with kubectl: one line an entry.
+impl fmt::Display for History {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        lines(f, &self.0)
+    }
+}
+
+/// The inventory as it is written.
+#[derive(Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Written {
+    repository: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    revision: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    rendered: Option<Hash>,
+    #[serde(default)]
+    prune: bool,
+    #[serde(default)]
+    delete: bool,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    service_account: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    confirmed: Option<String>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct WrittenEntry {
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    group: String,
+    version: String,
+    kind: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    namespace: Option<String>,
+    name: String,
+    #[serde(flatten)]
+    applied: Option<Applied>,
+}
+
+impl fmt::Display for Inventory {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { repository, revision, rendered, deletion, prune, service_account, confirmed, entries } = self;
+        let head = Written {
+            repository: repository.clone(),
+            revision: revision.clone(),
+            rendered: *rendered,
+            prune: *prune,
+            delete: *deletion == DeletionPolicy::Delete,
+            service_account: service_account.clone(),
+            confirmed: confirmed.clone(),
+        };
+        let entries = entries.iter().map(|(key, Entry { version, applied })| WrittenEntry {
+            group: key.group.clone(),
+            version: version.clone(),
+            kind: key.kind.clone(),
+            namespace: key.namespace.clone(),
+            name: key.name.clone(),
+            applied: applied.clone(),
+        });
+        writeln!(f, "{}", serde_json::to_string(&head).map_err(|_| fmt::Error)?)?;
+        for entry in entries {
+            writeln!(f, "{}", serde_json::to_string(&entry).map_err(|_| fmt::Error)?)?;
+        }
+        Ok(())
+    }
+}
+
+impl Inventory {
+    /// From its text: a line of JSON for the whole, then one for each object.
+    ///
+    /// # Errors
+    /// What is wrong with it, and in which line. Nothing of a damaged inventory is used: half of one would prune.
+    pub fn parse(text: &str) -> Result<Self, String> {
+        let mut lines = text.lines().enumerate().filter(|(_, line)| !line.is_empty());
+        let wrong = |(number, _): (usize, &str), error: serde_json::Error| format!("line {}: {error}", number + 1);
+        let head = lines.next().ok_or("it is empty")?;
+        let Written { repository, revision, rendered, prune, delete, service_account, confirmed } =
+            serde_json::from_str(head.1).map_err(|error| wrong(head, error))?;
+        let mut entries = BTreeMap::new();
+        for line in lines {
+            let WrittenEntry { group, version, kind, namespace, name, applied } =
+                serde_json::from_str(line.1).map_err(|error| wrong(line, error))?;
+            entries.insert(Key { group, kind, namespace, name }, Entry { version, applied });
+        }
+        let deletion = if delete { DeletionPolicy::Delete } else { DeletionPolicy::Orphan };
+        Ok(Self { repository, revision, rendered, deletion, prune, service_account, confirmed, entries })
+    }
+}
+
+fn lines<T: Serialize>(f: &mut fmt::Formatter<'_>, all: &[T]) -> fmt::Result {
+    f.write_str("[")?;
+    for (index, one) in all.iter().enumerate() {
+        let separator = if index == 0 { "\n" } else { ",\n" };
+        write!(f, "{separator}{}", serde_json::to_string(one).map_err(|_| fmt::Error)?)?;
+    }
+    f.write_str("\n]\n")
+}

@@ -1,0 +1,324 @@
+//! The leaves of a manifest, and what a live object has in their places.
+//!
+//! Drift is judged over the paths that the manifest names and nothing else: what servers, webhooks and other people add
+//! beside them is theirs. Lists of objects are matched as server-side apply matches them, by the fields that identify
+//! an element, so that a side-car put in front moves nothing.
+
+use super::Wanted;
+use crate::object::{Key, Object};
+use serde_json::{Map, Value};
+use sha2::{Digest as _, Sha256};
+use std::fmt;
+
+/// One step of a path.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Part {
+    /// A field.
+    Field(String),
+    /// An element of a list: its place in the manifest, and the fields that identify it, if it has such.
+    Element {
+        /// Its place in the manifest, from 0.
+        index: usize,
+        /// What identifies it, as ("name", "web").
+        identity: Vec<(String, Value)>,
+    },
+}
+
+/// Where in an object.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Path(pub Vec<Part>);
+
+/// `/spec/template/spec/containers[name=web]/image`
+impl fmt::Display for Path {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for part in &self.0 {
+            match part {
+                Part::Field(name) => write!(f, "/{}", name.replace('~', "~0").replace('/', "~1"))?,
+                Part::Element { index, identity } if identity.is_empty() => write!(f, "/{index}")?,
+                Part::Element { identity, .. } => {
+                    let said: Vec<String> = identity.iter().map(|(field, value)| format!("{field}={}", plain(value))).collect();
+                    write!(f, "[{}]", said.join(","))?;
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Path {
+    /// Whether a JSON pointer names this place or one above it.
+    pub fn is_below(&self, pointer: &str) -> bool {
+        let mut parts = self.0.iter();
+        pointer.trim_end_matches('/').split('/').skip(1).all(|wanted| match parts.next() {
+            Some(Part::Field(name)) => wanted.replace("~1", "/").replace("~0", "~") == *name,
+            Some(Part::Element { index, .. }) => wanted.parse() == Ok(*index),
+            None => false,
+        })
+    }
+
+    /// The JSON pointer of this place in another object, lists matched by identity; nothing if it is not there.
+    pub fn pointer_in(&self, object: &Object) -> Option<String> {
+        let mut pointer = String::new();
+        let mut parts = self.0.iter();
+        let Some(Part::Field(first)) = parts.next() else { return None };
+        let escaped = |name: &str| format!("/{}", name.replace('~', "~0").replace('/', "~1"));
+        pointer.push_str(&escaped(first));
+        let mut value = object.value().get(first)?;
+        for part in parts {
+            match part {
+                Part::Field(name) => {
+                    pointer.push_str(&escaped(name));
+                    value = value.get(name)?;
+                }
+                Part::Element { index, identity } => {
+                    let elements = value.as_array()?;
+                    value = element(elements, *index, identity)?;
+                    let place = elements.iter().position(|other| std::ptr::eq(other, value))?;
+                    pointer.push_str(&format!("/{place}"));
+                }
+            }
+        }
+        Some(pointer)
+    }
+
+    /// The value at this place of another object, lists matched by identity.
+    pub fn of<'v>(&self, object: &'v Object) -> Option<&'v Value> {
+        let mut parts = self.0.iter();
+        let Some(Part::Field(first)) = parts.next() else { return None };
+        let mut value = object.value().get(first)?;
+        for part in parts {
+            value = match part {
+                Part::Field(name) => value.get(name)?,
+                Part::Element { index, identity } => element(value.as_array()?, *index, identity)?,
+            };
+        }
+        Some(value)
+    }
+}
+
+/// The fields that identify an element of a list, in the order in which they are tried: the `x-kubernetes-list-map-keys`
+/// of the built-in kinds.
+const IDENTITIES: &[&[&str]] = &[
+    &["name"],
+    &["containerPort", "protocol"],
+    &["port", "protocol"],
+    &["mountPath"],
+    &["devicePath"],
+    &["topologyKey", "whenUnsatisfiable"],
+    &["uid"],
+    &["ip"],
+    &["type"],
+    &["key"],
+];
+
+/// Fields with a default that manifests leave out and servers write.
+const DEFAULTS: &[(&str, &str)] = &[("protocol", "TCP")];
+
+/// Visits each leaf of a manifest with what a live object has there, in an order that depends on the content alone.
+/// Not visited: what makes the object the one it is (apiVersion, kind, name, namespace) and its status.
+pub fn each(manifest: &Object, live: &Object, visit: &mut dyn FnMut(&Path, &Value, Option<&Value>)) {
+    let mut path = Path::default();
+    for name in sorted(manifest.value()) {
+        if matches!(name.as_str(), "apiVersion" | "kind" | "status") {
+            continue;
+        }
+        let (Some(wanted), there) = (manifest.value().get(name), live.value().get(name)) else { continue };
+        path.0.push(Part::Field(name.clone()));
+        descend(&mut path, wanted, there, visit);
+        path.0.pop();
+    }
+}
+
+fn descend(path: &mut Path, wanted: &Value, there: Option<&Value>, visit: &mut dyn FnMut(&Path, &Value, Option<&Value>)) {
+    match wanted {
+        Value::Object(fields) if !fields.is_empty() => {
+            let top = matches!(path.0.as_slice(), [Part::Field(only)] if only == "metadata");
+            for name in sorted(fields) {
+                if top && matches!(name.as_str(), "name" | "namespace") {
+                    continue;
+                }
+                path.0.push(Part::Field(name.clone()));
+                descend(path, &fields[name], there.and_then(|there| there.get(name)), visit);
+                path.0.pop();
+            }
+        }
+        // An empty value is as good as none to a server, which may drop it or fill it.
+        Value::Object(_) => visit(path, wanted, there.filter(|there| !there.is_object()).or(there.map(|_| &Value::Null))),
+        Value::Array(elements) if elements.iter().all(Value::is_object) && !elements.is_empty() => {
+            let keys = identity_of(elements);
+            for (index, wanted) in elements.iter().enumerate() {
+                let identity: Vec<(String, Value)> =
+                    keys.iter().filter_map(|key| field(wanted, key).map(|value| ((*key).to_owned(), value))).collect();
+                let found = there.and_then(Value::as_array).and_then(|there| element(there, index, &identity));
+                path.0.push(Part::Element { index, identity });
+                descend(path, wanted, found, visit);
+                path.0.pop();
+            }
+        }
+        // Of a set that others add to, our members count.
+        Value::Array(members) if path.to_string() == "/metadata/finalizers" => {
+            for (index, member) in members.iter().enumerate() {
+                let found = there.and_then(Value::as_array).and_then(|there| there.iter().find(|other| *other == member));
+                path.0.push(Part::Element { index, identity: Vec::new() });
+                visit(path, member, found);
+                path.0.pop();
+            }
+        }
+        _ => visit(path, wanted, there),
+    }
+}
+
+/// The first identity that all elements have and no two share.
+fn identity_of(elements: &[Value]) -> &'static [&'static str] {
+    let fits = |keys: &&&[&str]| {
+        let mut seen = std::collections::BTreeSet::new();
+        elements.iter().all(|element| {
+            element.get(keys[0]).is_some()
+                && seen.insert(keys.iter().map(|key| field(element, key).map_or(String::new(), |value| plain(&value))).collect::<Vec<_>>())
+        })
+    };
+    IDENTITIES.iter().find(fits).copied().unwrap_or(&[])
+}
+
+/// A field of an element, its default where it has a known one.
+fn field(element: &Value, key: &str) -> Option<Value> {
+    let default = || DEFAULTS.iter().find(|(field, _)| *field == key).map(|(_, value)| Value::from(*value));
+    element.get(key).cloned().or_else(default)
+}
+
+fn element<'v>(there: &'v [Value], index: usize, identity: &[(String, Value)]) -> Option<&'v Value> {
+    match identity {
+        [] => there.get(index),
+        _ => there.iter().find(|other| identity.iter().all(|(key, value)| field(other, key).as_ref() == Some(value))),
+    }
+}
+
+fn sorted(fields: &Map<String, Value>) -> Vec<&String> {
+    let mut names: Vec<&String> = fields.keys().collect();
+    names.sort();
+    names
+}
+
+fn plain(value: &Value) -> String {
+    value.as_str().map_or_else(|| value.to_string(), str::to_owned)
+}
+
+/// Sixteen bytes that stand for values: as much as is needed so that no two meet by chance.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Hash([u8; 16]);
+
+impl Hash {
+    fn finish(hash: Sha256) -> Self {
+        let mut short = [0; 16];
+        short.copy_from_slice(&hash.finalize()[..16]);
+        Self(short)
+    }
+}
+
+impl fmt::Display for Hash {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+    }
+}
+
+impl fmt::Debug for Hash {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+impl std::str::FromStr for Hash {
+    type Err = ();
+    fn from_str(text: &str) -> Result<Self, ()> {
+        let mut bytes = [0; 16];
+        if text.len() != 32 || !text.is_ascii() {
+            return Err(());
+        }
+        for (index, byte) in bytes.iter_mut().enumerate() {
+            *byte = u8::from_str_radix(&text[index * 2..index * 2 + 2], 16).map_err(drop)?;
+        }
+        Ok(Self(bytes))
+    }
+}
+
+impl serde::Serialize for Hash {
+    fn serialize<S: serde::Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        to.collect_str(self)
+    }
+}
+
+impl<'de> serde::Deserialize<'de> for Hash {
+    fn deserialize<D: serde::Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(from)?;
+        text.parse().map_err(|()| serde::de::Error::custom("a hash has 32 hexadecimal digits"))
+    }
+}
+
+/// Stands for the content of a manifest, whatever the order of its fields.
+pub fn of_manifest(manifest: &Object) -> Hash {
+    let mut hash = Sha256::new();
+    let gvk = manifest.gvk();
+    hash.update(gvk.to_string());
+    fields(&mut hash, manifest.value());
+    Hash::finish(hash)
+}
+
+/// Stands for the content of all manifests of an Application, in whatever order.
+pub fn of_all(wanted: &[Wanted]) -> Hash {
+    let mut all: Vec<(&Key, Hash)> = wanted.iter().map(|one| (&one.key, one.hash)).collect();
+    all.sort();
+    let mut hash = Sha256::new();
+    for (key, content) in all {
+        hash.update(format!("{key}\n"));
+        hash.update(content.0);
+    }
+    Hash::finish(hash)
+}
+
+/// Stands for what a live object has at the leaves of a manifest; `skip` names those that do not count.
+pub fn of_live(manifest: &Object, live: &Object, skip: &dyn Fn(&Path) -> bool) -> Hash {
+    let mut hash = Sha256::new();
+    each(manifest, live, &mut |path, _, there| {
+        if skip(path) {
+            return;
+        }
+        hash.update(path.to_string());
+        match there {
+            Some(there) => {
+                hash.update([1]);
+                canonical(&mut hash, there);
+            }
+            None => hash.update([0]),
+        }
+    });
+    Hash::finish(hash)
+}
+
+fn fields(hash: &mut Sha256, map: &Map<String, Value>) {
+    hash.update([b'{']);
+    for name in sorted(map) {
+        hash.update(name);
+        hash.update([0]);
+        canonical(hash, &map[name]);
+    }
+    hash.update([b'}']);
+}
+
+fn canonical(hash: &mut Sha256, value: &Value) {
+    match value {
+        Value::Object(map) => fields(hash, map),
+        Value::Array(elements) => {
+            hash.update([b'[']);
+            for element in elements {
+                canonical(hash, element);
+            }
+            hash.update([b']']);
+        }
+        Value::String(text) => {
+            hash.update([b'"']);
+            hash.update((text.len() as u64).to_le_bytes());
+            hash.update(text);
+        }
+        other => hash.update(other.to_string()),
+    }
+}

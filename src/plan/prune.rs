@@ -1,0 +1,110 @@
+//! Which objects that are owned and no longer wanted go, which stay, and when somebody must say yes first.
+
+use super::{Inventory, Live, wanted::Wanted};
+use crate::{
+    name::Name,
+    object::{Gvk, Key},
+};
+use std::collections::HashSet;
+
+/// An object to be deleted.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Prune {
+    /// Which.
+    pub key: Key,
+    /// The version it was applied in.
+    pub version: String,
+    /// The identity it must still have.
+    pub uid: String,
+}
+
+/// What becomes of objects that are no longer wanted.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Pruning {
+    /// Deleted, in this order.
+    pub delete: Vec<Prune>,
+    /// Owned no longer: they are gone, or somebody else's, or stay for the reason given.
+    pub drop: Vec<(Key, Option<String>)>,
+    /// On their way out already.
+    pub going: Vec<Key>,
+    /// Nothing is deleted before somebody says yes, and why.
+    pub needs_yes: Option<String>,
+}
+
+/// Objects beyond which a prune of more than half of everything needs a yes.
+const MANY: usize = 10;
+
+/// What is the same whenever objects of a kind go: with them goes what lies in them.
+const PRECIOUS: [(&str, &str); 3] =
+    [("", "Namespace"), ("apiextensions.k8s.io", "CustomResourceDefinition"), ("", "PersistentVolumeClaim")];
+
+/// Whether deleting an object of the kind deletes more than itself.
+fn precious(key: &Key) -> bool {
+    PRECIOUS.contains(&(key.group.as_str(), key.kind.as_str()))
+}
+
+/// Works out what becomes of what is owned and no longer wanted. `live` has every object with this owner's labels.
+/// `revision` is the one that is applied; a yes counts for it alone. `prune` is what the Application declares, or for
+/// one that is being deleted whether its policy is Delete.
+pub fn prune<'l>(
+    application: &Name,
+    prune: bool,
+    revision: &str,
+    wanted: &[Wanted],
+    inventory: &Inventory,
+    live: impl Fn(&Key) -> Option<&'l Live>,
+) -> Pruning {
+    let keep: HashSet<&Key> = wanted.iter().map(|one| &one.key).collect();
+    let mut pruning = Pruning::default();
+    for (key, entry) in inventory.entries.iter().filter(|(key, _)| !keep.contains(key)) {
+        let known = entry.applied.as_ref().map(|applied| applied.uid.as_str());
+        match live(key) {
+            None => pruning.drop.push((key.clone(), None)),
+            Some(live) if live.owner.as_ref() != Some(application) => pruning.drop.push((key.clone(), None)),
+            Some(live) if live.terminating => pruning.going.push(key.clone()),
+            Some(_) if !prune => pruning.drop.push((key.clone(), Some("it stays in the cluster: prune is not set".to_owned()))),
+            Some(live) if live.keep => pruning.drop.push((key.clone(), Some("it stays in the cluster: prune: disabled".to_owned()))),
+            Some(live) if known.is_some_and(|uid| uid != live.uid) => {
+                pruning.drop.push((key.clone(), Some("it stays in the cluster: somebody has created it anew".to_owned())));
+            }
+            Some(live) => {
+                pruning.delete.push(Prune { key: key.clone(), version: entry.version.clone(), uid: live.uid.clone() });
+            }
+        }
+    }
+    // Against the order of applying; of one wave by name, so that two runs do the same.
+    pruning.delete.sort_by_key(|prune| {
+        let gvk = Gvk { group: prune.key.group.clone(), version: prune.version.clone(), kind: prune.key.kind.clone() };
+        (std::cmp::Reverse(super::wanted::wave(&gvk)), prune.key.clone())
+    });
+    if inventory.confirmed.as_deref() != Some(revision) {
+        pruning.needs_yes = doubts(wanted, inventory, &pruning.delete);
+    }
+    pruning
+}
+
+/// Why a prune is not done without a yes.
+fn doubts(wanted: &[Wanted], inventory: &Inventory, delete: &[Prune]) -> Option<String> {
+    let all = inventory.entries.len();
+    let treasures: Vec<String> = delete.iter().filter(|prune| precious(&prune.key)).map(|prune| prune.key.to_string()).collect();
+    if delete.is_empty() {
+        None
+    } else if wanted.is_empty() {
+        Some(format!("nothing is rendered any more, and {} would be deleted", counted(delete.len())))
+    } else if !treasures.is_empty() {
+        let named = treasures.iter().take(3).cloned().collect::<Vec<_>>().join(", ");
+        let more = treasures.len().saturating_sub(3);
+        Some(format!(
+            "{named}{} would be deleted with all that is in them",
+            if more > 0 { format!(" and {more} more") } else { String::new() }
+        ))
+    } else if delete.len() > MANY && delete.len() * 2 > all {
+        Some(format!("{} of {all} would be deleted", counted(delete.len())))
+    } else {
+        None
+    }
+}
+
+fn counted(count: usize) -> String {
+    if count == 1 { "1 object".to_owned() } else { format!("{count} objects") }
+}

@@ -1,0 +1,433 @@
+//! Leaves, places and order, actions, prunes, and the inventory's text, as tables.
+
+use super::*;
+use crate::{
+    declare::{self, Application},
+    object::{Gvk, Object},
+};
+use proptest::prelude::*;
+use serde_json::{Value, json};
+use std::collections::{BTreeMap, HashMap};
+
+fn object(value: Value) -> Object {
+    Object::new(value).unwrap()
+}
+
+fn key(text: &str) -> Key {
+    let (kind, rest) = text.split_once(' ').unwrap();
+    let (namespace, name) = rest.split_once('/').map_or((None, rest), |(namespace, name)| (Some(namespace.to_owned()), name));
+    let group = match kind {
+        "Deployment" => "apps",
+        "CustomResourceDefinition" => "apiextensions.k8s.io",
+        "Issuer" => "acme.io",
+        _ => "",
+    };
+    Key { group: group.into(), kind: kind.into(), namespace, name: name.into() }
+}
+
+fn application(more: &str) -> Application {
+    let text = format!(
+        "apiVersion: tagboat.dev/v1alpha1\nkind: Environment\nmetadata: {{name: dev}}\nspec: {{paths: ['**'], update: {{via: commit}}}}\n---\n\
+         apiVersion: tagboat.dev/v1alpha1\nkind: Application\nmetadata: {{name: shop, namespace: dev}}\n\
+         spec: {{environment: dev, path: a, cluster: c{more}}}\n"
+    );
+    let read = declare::read([("a.yaml", text.as_bytes())], None);
+    assert!(!read.has_errors(), "{:?}", read.mistakes);
+    read.applications.into_values().next().unwrap()
+}
+
+struct Usual;
+impl Kinds for Usual {
+    fn namespaced(&self, gvk: &Gvk) -> Option<bool> {
+        match gvk.kind.as_str() {
+            "Namespace" | "CustomResourceDefinition" | "ClusterRole" => Some(false),
+            "Issuer" | "Thing" => None,
+            _ => Some(true),
+        }
+    }
+}
+
+fn config(name: &str) -> Value {
+    json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": name, "namespace": "shop"}, "data": {"a": "1"}})
+}
+
+/// The leaves that differ, as text.
+fn differing(manifest: Value, live: Value) -> Vec<String> {
+    let mut found = Vec::new();
+    each(&object(manifest), &object(live), &mut |path, wanted, there| {
+        if Some(wanted) != there {
+            found.push(format!("{path}: {} {wanted}", there.map_or("-".to_owned(), Value::to_string)));
+        }
+    });
+    found
+}
+
+#[test]
+fn lists_are_matched_as_the_server_matches_them() {
+    let pod = |containers: Value| json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "a"}, "spec": {"containers": containers}});
+    for (manifest, live, found) in [
+        // A side-car in front moves nothing; a changed image is found behind it.
+        (
+            json!([{"name": "web", "image": "a:1"}]),
+            json!([{"name": "proxy", "image": "p"}, {"name": "web", "image": "a:2"}]),
+            vec!["/spec/containers[name=web]/image: \"a:2\" \"a:1\""],
+        ),
+        // A default that the manifest leaves out identifies all the same.
+        (
+            json!([{"name": "web", "ports": [{"containerPort": 80}]}]),
+            json!([{"name": "web", "ports": [{"containerPort": 80, "protocol": "TCP"}]}]),
+            vec![],
+        ),
+        // A list of plain values is one value.
+        (
+            json!([{"name": "web", "args": ["a", "b"]}]),
+            json!([{"name": "web", "args": ["b"]}]),
+            vec!["/spec/containers[name=web]/args: [\"b\"] [\"a\",\"b\"]"],
+        ),
+        // Gone is different from empty.
+        (
+            json!([{"name": "web", "image": "a"}]),
+            json!([]),
+            vec!["/spec/containers[name=web]/image: - \"a\"", "/spec/containers[name=web]/name: - \"web\""],
+        ),
+    ] {
+        assert_eq!(differing(pod(manifest), pod(live)), found);
+    }
+}
+
+#[test]
+fn what_others_add_is_theirs() {
+    let manifest = json!({"apiVersion": "v1", "kind": "A", "metadata": {"name": "a", "labels": {"x": "1"}, "finalizers": ["ours"]}, "spec": {"a": {}}});
+    let live = json!({"apiVersion": "v1", "kind": "A", "metadata": {"name": "a", "labels": {"x": "1", "y": "2"}, "uid": "u", "finalizers": ["theirs", "ours"]},
+        "spec": {"a": {}, "b": 3}, "status": {"ready": true}});
+    let (manifest, live) = (object(manifest), object(live));
+    let before = of_live(&manifest, &live, &|_| false);
+    let mut changed = live.clone();
+    changed.edit(|fields| fields["spec"]["b"] = json!(4)).unwrap();
+    assert_eq!(before, of_live(&manifest, &changed, &|_| false));
+    changed.set_label("x", "2");
+    assert_ne!(before, of_live(&manifest, &changed, &|_| false));
+    let ignoring = |live: &Object| of_live(&manifest, live, &|path| path.is_below("/metadata/labels"));
+    assert_eq!(ignoring(&changed), ignoring(&live));
+}
+
+#[test]
+fn pointers_name_fields_and_places() {
+    let mut seen = Vec::new();
+    let manifest = object(json!({"apiVersion": "v1", "kind": "A", "metadata": {"name": "a", "annotations": {"x/y": "1"}},
+        "spec": {"list": [{"name": "n", "value": 1}]}}));
+    each(&manifest, &manifest, &mut |path, _, _| seen.push(path.clone()));
+    let below = |pointer: &str| seen.iter().filter(|path| path.is_below(pointer)).map(ToString::to_string).collect::<Vec<_>>();
+    assert_eq!(below("/metadata/annotations/x~1y"), ["/metadata/annotations/x~1y"]);
+    assert_eq!(below("/spec/list/0/value"), ["/spec/list[name=n]/value"]);
+    assert_eq!(below("/spec/list/1/value"), [""; 0]);
+    assert_eq!(below("/spec").len(), 2);
+    assert!(seen.iter().all(|path| path.of(&manifest).is_some()));
+    let live = object(
+        json!({"apiVersion": "v1", "kind": "A", "metadata": {"name": "a"}, "spec": {"list": [{"name": "m"}, {"name": "n", "value": 2}]}}),
+    );
+    let there: Vec<_> = seen.iter().filter_map(|path| path.pointer_in(&live)).collect();
+    assert_eq!(there, ["/spec/list/1/name", "/spec/list/1/value"]);
+}
+
+proptest! {
+    /// The hash says "same" exactly when every leaf is the same, whatever else there is and however fields are ordered.
+    #[test]
+    fn a_hash_stands_for_the_leaves(
+        fields in proptest::collection::btree_map("[a-c]{1,2}", "[a-z]{0,3}", 0..5),
+        others in proptest::collection::btree_map("[d-f]{1,2}", "[a-z]{0,3}", 0..3),
+        changed in proptest::option::of(("[a-c]{1,2}", "[A-Z]{1,3}")),
+    ) {
+        let of = |data: &BTreeMap<String, String>, reverse: bool| {
+            let mut pairs: Vec<_> = data.iter().collect();
+            if reverse { pairs.reverse(); }
+            let data: serde_json::Map<String, Value> = pairs.into_iter().map(|(k, v)| (k.clone(), v.clone().into())).collect();
+            object(json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "a"}, "data": data}))
+        };
+        let manifest = of(&fields, false);
+        prop_assert_eq!(of_manifest(&manifest), of_manifest(&of(&fields, true)));
+        let mut live = fields.clone();
+        live.extend(others);
+        let before = of_live(&manifest, &of(&live, true), &|_| false);
+        prop_assert_eq!(before, of_live(&manifest, &of(&fields, false), &|_| false));
+        if let Some((name, value)) = changed {
+            let ours = fields.contains_key(&name);
+            live.insert(name, value);
+            prop_assert_eq!(before != of_live(&manifest, &of(&live, false), &|_| false), ours);
+        }
+    }
+}
+
+#[test]
+fn objects_find_their_namespace_or_say_that_they_have_none() {
+    let role = json!({"apiVersion": "rbac.authorization.k8s.io/v1", "kind": "ClusterRole", "metadata": {"name": "r", "namespace": "x"}});
+    let bare = json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "bare"}});
+    let all = |more: &str| wanted(&application(more), vec![object(role.clone()), object(bare.clone()), object(config("c"))], &Usual);
+    let (found, refused) = all(", targetNamespace: t");
+    assert_eq!(found.iter().map(|one| one.key.to_string()).collect::<Vec<_>>(), ["ClusterRole r", "ConfigMap t/bare", "ConfigMap shop/c"]);
+    assert_eq!(owner(&found[1].manifest.object().unwrap()), Some(application("").name));
+    assert_eq!(refused, []);
+    let (found, refused) = all("");
+    assert_eq!(found.len(), 2);
+    assert_eq!(refused[0].why, "it names no namespace, and the Application has no targetNamespace");
+    let (_, refused) = wanted(&application(""), vec![object(config("c")), object(config("c"))], &Usual);
+    assert_eq!(refused[0].why, "it is written twice; the first counts");
+}
+
+#[test]
+fn secrets_are_sent_as_they_will_be_answered() {
+    let secret = json!({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "s", "namespace": "n"}, "data": {"a": "eA=="}, "stringData": {"b": "y"}});
+    let (found, _) = wanted(&application(""), vec![object(secret)], &Usual);
+    let sent = found[0].manifest.object().unwrap();
+    assert_eq!(sent.value()["data"], json!({"a": "eA==", "b": "eQ=="}));
+    assert!(!sent.value().contains_key("stringData"));
+}
+
+/// A name for each object: its kind and name, with those before it and the wave.
+fn order(objects: Vec<Value>) -> (Vec<String>, Vec<String>) {
+    let (found, refused) = wanted(&application(", targetNamespace: shop"), objects.into_iter().map(object).collect(), &Usual);
+    let said = found.iter().map(|one| {
+        let after: Vec<String> =
+            one.after.iter().map(|after| format!("{}{}", found[after.index].key, if after.healthy { "!" } else { "" })).collect();
+        format!("{} {} <- {}", one.wave, one.key, after.join(", "))
+    });
+    (said.collect(), refused.iter().map(|refused| format!("{}: {}", refused.key, refused.why)).collect())
+}
+
+fn annotated(name: &str, depends: &str) -> Value {
+    json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": name, "namespace": "shop", "annotations": {"tagboat.dev/depends-on": depends}}})
+}
+
+#[test]
+fn what_an_object_needs_comes_first() {
+    let crd = json!({"apiVersion": "apiextensions.k8s.io/v1", "kind": "CustomResourceDefinition", "metadata": {"name": "issuers.acme.io"},
+        "spec": {"group": "acme.io", "scope": "Namespaced", "names": {"kind": "Issuer"}}});
+    let (found, refused) = order(vec![
+        json!({"apiVersion": "acme.io/v1", "kind": "Issuer", "metadata": {"name": "i"}}),
+        crd,
+        json!({"apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": "web"}}),
+        json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "shop"}}),
+        annotated("late", "apps/namespaces/shop/Deployment/web"),
+    ]);
+    assert_eq!(refused, [""; 0]);
+    assert_eq!(
+        found,
+        [
+            "4 Issuer.acme.io shop/i <- Namespace shop, CustomResourceDefinition issuers.acme.io!",
+            "0 CustomResourceDefinition issuers.acme.io <- ",
+            "3 Deployment shop/web <- Namespace shop",
+            "0 Namespace shop <- ",
+            "1 ConfigMap shop/late <- Namespace shop, Deployment shop/web!",
+        ]
+    );
+}
+
+#[test]
+fn circles_and_lost_dependencies_stop_only_those_in_them() {
+    let (found, refused) = order(vec![
+        annotated("a", "/namespaces/shop/ConfigMap/b"),
+        annotated("b", "/namespaces/shop/ConfigMap/a"),
+        annotated("c", "/namespaces/shop/ConfigMap/a"),
+        annotated("d", "nothing"),
+        annotated("e", "/namespaces/shop/ConfigMap/f"),
+        config("f"),
+    ]);
+    assert_eq!(found, ["1 ConfigMap shop/e <- ConfigMap shop/f!", "1 ConfigMap shop/f <- "]);
+    assert_eq!(
+        refused,
+        [
+            "ConfigMap shop/a: its tagboat.dev/depends-on leads in a circle",
+            "ConfigMap shop/b: its tagboat.dev/depends-on leads in a circle",
+            "ConfigMap shop/c: it needs ConfigMap shop/a, which cannot be applied",
+            "ConfigMap shop/d: tagboat.dev/depends-on: write group/namespaces/NAMESPACE/Kind/name or group/Kind/name, not \"nothing\"",
+        ]
+    );
+}
+
+#[derive(Default)]
+struct Others(Vec<&'static str>, bool);
+impl Claims for Others {
+    fn wants(&self, application: &Name, _: &Key) -> Option<bool> {
+        (!self.1).then(|| self.0.iter().any(|other| application.to_string() == *other))
+    }
+    fn wanted_by(&self, _: &Key) -> Vec<Name> {
+        self.0.iter().map(|other| other.parse().unwrap()).collect()
+    }
+}
+
+#[test]
+fn each_object_gets_the_one_action_that_its_state_asks_for() {
+    let shop = application("").name;
+    let one = |value: Value| wanted(&application(""), vec![object(value)], &Usual).0.remove(0);
+    let usual = one(config("c"));
+    let with = |annotation: &str, value: &str| {
+        let mut it = config("c");
+        it["metadata"]["annotations"] = json!({annotation: value});
+        one(it)
+    };
+    let live_hash = of_manifest(&object(config("live")));
+    let answered = |manifest: Hash| Entry { version: "v1".into(), applied: Some(Applied { uid: "u".into(), manifest, live: live_hash }) };
+    let sent = Entry { version: "v1".into(), applied: None };
+    let live = Live { uid: "u".into(), hash: Some(live_hash), owner: Some(shop.clone()), terminating: false, keep: false };
+    let other = |name: &str| Live { owner: Some(name.parse().unwrap()), ..live.clone() };
+    let unknown = one(json!({"apiVersion": "acme.io/v1", "kind": "Thing", "metadata": {"name": "t", "namespace": "n"}}));
+    let drifted = Live { hash: Some(usual.hash), ..live.clone() };
+    let anew = Live { uid: "v".into(), ..live.clone() };
+    let entry = answered(usual.hash);
+    let old = answered(live_hash);
+    let nobody = Others::default();
+    let (earlier, later) = (Others(vec!["dev/a"], false), Others(vec!["dev/z"], false));
+    for (case, one, entry, live, others, expected) in [
+        ("new", &usual, None, None, &nobody, "Apply(New)"),
+        ("killed before the answer", &usual, Some(&sent), None, &nobody, "Apply(Unanswered)"),
+        ("deleted by somebody", &usual, Some(&entry), None, &nobody, "Apply(Deleted)"),
+        ("as wanted", &usual, Some(&entry), Some(&live), &nobody, "Leave(InStep)"),
+        ("changed in Git", &usual, Some(&old), Some(&live), &nobody, "Apply(Changed)"),
+        ("changed in the cluster", &usual, Some(&entry), Some(&drifted), &nobody, "Apply(Drifted)"),
+        ("created anew by somebody", &usual, Some(&entry), Some(&anew), &nobody, "Apply(Drifted)"),
+        ("going", &usual, Some(&entry), Some(&Live { terminating: true, ..live.clone() }), &nobody, "Wait(\"it is being deleted\")"),
+        ("handed over", &usual, None, Some(&other("dev/a")), &nobody, "Apply(Taken)"),
+        (
+            "claimed by its owner",
+            &usual,
+            None,
+            Some(&other("dev/z")),
+            &later,
+            "Refuse(\"it belongs to Application dev/z, which wants it, too; remove it from one of them\")",
+        ),
+        (
+            "its owner not read yet",
+            &usual,
+            None,
+            Some(&other("dev/z")),
+            &Others(vec![], true),
+            "Wait(\"it belongs to Application dev/z, of which this revision has not been read yet\")",
+        ),
+        ("wanted by a later one", &usual, None, None, &later, "Apply(New)"),
+        (
+            "wanted by an earlier one",
+            &usual,
+            None,
+            None,
+            &earlier,
+            "Refuse(\"Application dev/a wants it, too, and comes first; remove it from one of them\")",
+        ),
+        ("ours, wanted by an earlier one", &usual, Some(&entry), Some(&live), &earlier, "Leave(InStep)"),
+        ("kind unknown", &unknown, None, None, &nobody, "Wait(\"the cluster does not serve acme.io/v1/Thing (yet)\")"),
+        ("disabled", &with("tagboat.dev/reconcile", "disabled"), None, None, &nobody, "Leave(Disabled)"),
+        ("present", &with("tagboat.dev/ssa", "IfNotPresent"), Some(&old), Some(&drifted), &nobody, "Leave(Present)"),
+        ("not present", &with("tagboat.dev/ssa", "IfNotPresent"), None, None, &nobody, "Apply(New)"),
+    ] {
+        assert_eq!(format!("{:?}", action(&shop, one, entry, live, others)), expected, "{case}");
+    }
+}
+
+fn owned(keys: &[&str]) -> Inventory {
+    let hash = of_manifest(&object(config("x")));
+    let applied = Some(Applied { uid: "u".into(), manifest: hash, live: hash });
+    let entries = keys.iter().map(|text| (key(text), Entry { version: "v1".into(), applied: applied.clone() })).collect();
+    Inventory { entries, ..Inventory::default() }
+}
+
+#[test]
+fn only_what_is_surely_ours_is_deleted_and_much_of_it_only_after_a_yes() {
+    let shop = application("").name;
+    let mine = Live { uid: "u".into(), hash: None, owner: Some(shop.clone()), terminating: false, keep: false };
+    let all = [
+        "Deployment shop/web",
+        "ConfigMap shop/gone",
+        "ConfigMap shop/theirs",
+        "ConfigMap shop/going",
+        "ConfigMap shop/kept",
+        "ConfigMap shop/anew",
+        "ConfigMap shop/c",
+        "ConfigMap shop/old",
+    ];
+    let live: HashMap<_, _> = [
+        ("Deployment shop/web", mine.clone()),
+        ("ConfigMap shop/theirs", Live { owner: Some("dev/other".parse().unwrap()), ..mine.clone() }),
+        ("ConfigMap shop/going", Live { terminating: true, ..mine.clone() }),
+        ("ConfigMap shop/kept", Live { keep: true, ..mine.clone() }),
+        ("ConfigMap shop/anew", Live { uid: "v".into(), ..mine.clone() }),
+        ("ConfigMap shop/c", mine.clone()),
+        ("ConfigMap shop/old", mine.clone()),
+    ]
+    .into_iter()
+    .map(|(text, live)| (key(text), live))
+    .collect();
+    let (keep, _) = wanted(&application(""), vec![object(config("c"))], &Usual);
+    let found = prune(&shop, true, "r", &keep, &owned(&all), |key| live.get(key));
+    assert_eq!(found.delete.iter().map(|prune| prune.key.to_string()).collect::<Vec<_>>(), ["Deployment shop/web", "ConfigMap shop/old"]);
+    assert_eq!(found.going, [key("ConfigMap shop/going")]);
+    assert_eq!(
+        found.drop.iter().map(|(key, why)| format!("{}: {}", key.name, why.as_deref().unwrap_or("-"))).collect::<Vec<_>>(),
+        [
+            "anew: it stays in the cluster: somebody has created it anew",
+            "gone: -",
+            "kept: it stays in the cluster: prune: disabled",
+            "theirs: -",
+        ]
+    );
+    assert_eq!(found.needs_yes, None);
+    assert_eq!(prune(&shop, false, "r", &keep, &owned(&all), |key| live.get(key)).delete, []);
+}
+
+#[test]
+fn guards_ask_for_a_yes_that_counts_for_one_revision() {
+    let shop = application("").name;
+    let mine = Live { uid: "u".into(), hash: None, owner: Some(shop.clone()), terminating: false, keep: false };
+    let many: Vec<String> = (0..11).map(|i| format!("ConfigMap shop/n{i:02}")).collect();
+    let many: Vec<&str> = many.iter().map(String::as_str).collect();
+    let mut more = many.clone();
+    more.extend(["ConfigMap shop/c", "ConfigMap shop/n00"]);
+    let (keep, _) = wanted(&application(""), vec![object(config("c"))], &Usual);
+    for (all, keep, expected) in [
+        (vec!["ConfigMap shop/a"], &[][..], Some("nothing is rendered any more, and 1 object would be deleted")),
+        (more, &keep, Some("11 objects of 12 would be deleted")),
+        (many[..10].to_vec(), &keep, None),
+        (vec!["Namespace shop", "ConfigMap shop/a"], &keep, Some("Namespace shop would be deleted with all that is in them")),
+        (vec!["PersistentVolumeClaim shop/a"], &keep, Some("PersistentVolumeClaim shop/a would be deleted with all that is in them")),
+        (vec![], &[][..], None),
+    ] {
+        let mut inventory = owned(&all);
+        let found = |inventory: &Inventory| prune(&shop, true, "r2", keep, inventory, |_| Some(&mine)).needs_yes;
+        assert_eq!(found(&inventory).as_deref(), expected, "{all:?}");
+        inventory.confirmed = Some("r1".into());
+        assert_eq!(found(&inventory).as_deref(), expected, "a yes for another revision");
+        inventory.confirmed = Some("r2".into());
+        assert_eq!(found(&inventory), None);
+    }
+}
+
+#[test]
+fn the_inventory_reads_what_it_writes_and_nothing_of_what_is_damaged() {
+    let mut inventory = owned(&["Deployment shop/web", "Namespace shop"]);
+    inventory.entries.get_mut(&key("Namespace shop")).unwrap().applied = None;
+    inventory.repository = "fleet".into();
+    inventory.confirmed = Some("abc".into());
+    let text = inventory.to_string();
+    assert_eq!(Inventory::parse(&text).unwrap(), inventory);
+    let cut = &text[..text.len() - 10];
+    assert!(Inventory::parse(cut).unwrap_err().starts_with("line 3: "), "{cut}");
+    assert!(Inventory::parse("").is_err());
+}
+
+#[test]
+fn history_keeps_twenty_and_tells_what_became_of_each() {
+    let at = |second: i64| jiff::Timestamp::from_second(second).unwrap();
+    let rollout = |revision: &str, result, second| Rollout { revision: revision.into(), result, since: at(second), message: String::new() };
+    let mut history = History::default();
+    history.note(rollout("a", Outcome::Progressing, 1));
+    history.note(rollout("a", Outcome::Applied, 2));
+    history.note(rollout("a", Outcome::Applied, 3));
+    assert_eq!(history.0, [rollout("a", Outcome::Applied, 2)]);
+    history.note(rollout("b", Outcome::Progressing, 4));
+    history.note(rollout("c", Outcome::Failed, 5));
+    assert_eq!(
+        history.0.iter().map(|one| format!("{} {}", one.revision, one.result)).collect::<Vec<_>>(),
+        ["c failed", "b superseded", "a applied"]
+    );
+    (0..30).for_each(|i| history.note(rollout(&i.to_string(), Outcome::Applied, 6)));
+    assert_eq!(history.0.len(), 20);
+    assert_eq!(History::parse(&history.to_string()).unwrap(), history);
+}

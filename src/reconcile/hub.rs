@@ -1,0 +1,380 @@
+//! What is known of one cluster: the live objects that carry our labels, who wants them, and what lies in the records.
+//!
+//! Filled by watches alone. Whoever is concerned is woken; nobody asks twice.
+
+use super::seen::{self, Seen, Watched};
+use crate::{
+    cluster::{self, Cluster, ClusterError, Problem, Record, Resources, Watches},
+    health::Health,
+    name::Name,
+    object::{Gvk, Key, Object},
+    plan::{Claims, Inventory, Kinds, Live, OWNER, Wanted, text},
+};
+use std::{
+    collections::{BTreeMap, BTreeSet, HashMap, HashSet},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
+use tokio::sync::{Notify, OnceCell, mpsc};
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+
+/// Events that may wait to be looked at; a watch that is faster waits.
+const BACKLOG: usize = 256;
+
+/// Group and kind: objects of one kind are watched in one version.
+type GroupKind = (String, String);
+
+pub(super) struct Hub {
+    pub cluster: Cluster,
+    state: Mutex<State>,
+    watches: OnceCell<Watches>,
+    records: tokio::sync::Mutex<Option<HashMap<Name, Record>>>,
+    tasks: TaskTracker,
+    stop: CancellationToken,
+}
+
+#[derive(Default)]
+pub(super) struct State {
+    seen: HashMap<Key, Seen>,
+    kinds: HashMap<GroupKind, Watching>,
+    watched: HashMap<Key, (Name, Watched)>,
+    claims: HashMap<Key, BTreeSet<Name>>,
+    claimed: HashMap<Name, Vec<Key>>,
+    /// The revision that each Application has been read at.
+    read: HashMap<Name, String>,
+    /// By repository: its revision, and the Applications that it declares for this cluster.
+    declared: HashMap<String, (String, BTreeSet<Name>)>,
+    /// Applications that a whole revision no longer declares.
+    retired: HashSet<Name>,
+    /// What the records say of each Application.
+    owned: HashMap<Name, BTreeSet<Key>>,
+    inboxes: HashMap<Name, Arc<Notify>>,
+}
+
+/// The state of a watch.
+#[derive(Default)]
+struct Watching {
+    listed: bool,
+    /// The cluster does not know the kind: nothing of it can be there.
+    unserved: bool,
+    trouble: Option<String>,
+}
+
+/// What a cluster serves, for the plan.
+pub(super) struct Served(pub Arc<Resources>);
+
+impl Kinds for Served {
+    fn namespaced(&self, gvk: &Gvk) -> Option<bool> {
+        self.0.find(gvk).map(|resource| resource.namespaced)
+    }
+}
+
+impl Hub {
+    pub fn new(cluster: Cluster, tasks: TaskTracker, stop: CancellationToken) -> Arc<Self> {
+        Arc::new(Self { cluster, state: Mutex::default(), watches: OnceCell::new(), records: tokio::sync::Mutex::default(), tasks, stop })
+    }
+
+    /// Looks at the state. Nothing may be awaited meanwhile.
+    pub fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What lies in the cluster of an Application; read once for all of them.
+    pub async fn record(&self, name: &Name) -> Result<Option<Record>, ClusterError> {
+        Ok(self.records().await?.get(name).cloned())
+    }
+
+    /// Every record of the cluster, by Application.
+    pub async fn records(&self) -> Result<HashMap<Name, Record>, ClusterError> {
+        let mut records = self.records.lock().await;
+        if let Some(records) = records.as_ref() {
+            return Ok(records.clone());
+        }
+        let read: HashMap<Name, Record> =
+            self.cluster.records().await?.into_iter().map(|record| (record.application.clone(), record)).collect();
+        let mut state = self.state();
+        for (name, record) in &read {
+            let inventory = record.data.get(text::INVENTORY).and_then(|text| Inventory::parse(text).ok()).unwrap_or_default();
+            state.owned.insert(name.clone(), inventory.entries.into_keys().collect());
+        }
+        drop(state);
+        *records = Some(read.clone());
+        Ok(read)
+    }
+
+    /// Reads one Application's record anew, after somebody else has written it.
+    pub async fn reread(&self, name: &Name) -> Result<Option<Record>, ClusterError> {
+        *self.records.lock().await = None;
+        self.record(name).await
+    }
+
+    /// Sees that kinds are watched, each in one version: the one asked for, or another that is served.
+    pub async fn watch(self: &Arc<Self>, kinds: impl IntoIterator<Item = Gvk>, served: &Resources) {
+        let mut new = Vec::new();
+        {
+            let mut state = self.state();
+            for kind in kinds {
+                let resource = served.find(&kind).or_else(|| served.preferred(&kind.group, &kind.kind));
+                let gvk = resource.map_or_else(|| kind.clone(), |resource| resource.gvk.clone());
+                if let std::collections::hash_map::Entry::Vacant(place) = state.kinds.entry((kind.group, kind.kind)) {
+                    place.insert(Watching { unserved: resource.is_none(), ..Watching::default() });
+                    new.push(gvk);
+                }
+            }
+        }
+        if new.is_empty() && self.watches.initialized() {
+            return;
+        }
+        let watches = self
+            .watches
+            .get_or_init(|| async {
+                let (to, from) = mpsc::channel(BACKLOG);
+                let hub = Arc::clone(self);
+                self.tasks.spawn(async move { hub.follow(from).await });
+                Watches::start(self.cluster.clone(), [], OWNER[1], to)
+            })
+            .await;
+        watches.ensure(new);
+    }
+
+    async fn follow(self: Arc<Self>, mut from: mpsc::Receiver<cluster::Seen>) {
+        loop {
+            tokio::select! {
+                biased;
+                () = self.stop.cancelled() => return,
+                event = from.recv() => match event {
+                    Some(event) => self.event(event),
+                    None => return,
+                },
+            }
+        }
+    }
+
+    fn event(&self, event: cluster::Seen) {
+        match event {
+            cluster::Seen::Object(_, object) => self.observe(&object),
+            cluster::Seen::Gone(_, key, uid) => {
+                let mut state = self.state();
+                if state.seen.get(&key).is_some_and(|seen| uid.is_empty() || seen.live.uid == uid) {
+                    state.gone(&key);
+                }
+            }
+            cluster::Seen::Listed(gvk, keys) => {
+                let mut state = self.state();
+                let there: HashSet<&Key> = keys.iter().collect();
+                let gone: Vec<Key> =
+                    state.seen.keys().filter(|key| gvk.is(&key.group, &key.kind) && !there.contains(key)).cloned().collect();
+                for key in gone {
+                    state.gone(&key);
+                }
+                let first = !std::mem::replace(&mut state.kinds.entry((gvk.group.clone(), gvk.kind.clone())).or_default().listed, true);
+                if first {
+                    state.wake_all();
+                }
+            }
+            cluster::Seen::Trouble(gvk, error) => {
+                let mut state = self.state();
+                let watching = state.kinds.entry((gvk.group, gvk.kind)).or_default();
+                watching.unserved = matches!(*error.problem, Problem::UnknownKind { .. });
+                watching.trouble = Some(error.to_string());
+                state.wake_all();
+            }
+            cluster::Seen::Recovered(gvk) => {
+                let mut state = self.state();
+                let watching = state.kinds.entry((gvk.group, gvk.kind)).or_default();
+                (watching.unserved, watching.trouble) = (false, None);
+                state.wake_all();
+            }
+        }
+    }
+
+    /// Takes in a live object, from a watch or from the answer to an apply.
+    pub fn observe(&self, object: &Object) {
+        let key = object.key();
+        loop {
+            let watched = self.state().watched.get(&key).map(|(_, watched)| watched.clone());
+            let seen = seen::look(object, watched.as_ref());
+            let mut state = self.state();
+            let same = match (&watched, state.watched.get(&key)) {
+                (Some(before), Some((_, now))) => before.manifest.is(&now.manifest) && before.expected == now.expected,
+                (None, None) => true,
+                _ => false,
+            };
+            if !same {
+                // Its manifest has changed meanwhile: look again.
+                continue;
+            }
+            let old = state.seen.get(&key);
+            if old.is_some_and(|old| old.live.uid == seen.live.uid && old.at > seen.at) {
+                return;
+            }
+            let news = old.is_none_or(|old| old.live != seen.live || old.health != seen.health || old.changed != seen.changed);
+            let before = old.and_then(|old| old.live.owner.clone());
+            state.seen.insert(key.clone(), seen);
+            if news {
+                if let Some(inbox) = before.and_then(|before| state.inboxes.get(&before)) {
+                    inbox.notify_one();
+                }
+                state.wake(&key);
+            }
+            return;
+        }
+    }
+
+    /// Why kinds cannot be judged yet: their list has not come. Empty if all are known.
+    pub fn unlisted<'k>(&self, kinds: impl Iterator<Item = &'k Key>) -> Vec<(String, Option<String>)> {
+        let state = self.state();
+        let mut missing: BTreeMap<&str, Option<String>> = BTreeMap::new();
+        for key in kinds {
+            let watching = state.kinds.get(&(key.group.clone(), key.kind.clone()));
+            if let Some(watching) = watching.filter(|watching| !watching.listed && !watching.unserved) {
+                missing.insert(&key.kind, watching.trouble.clone());
+            }
+        }
+        missing.into_iter().map(|(kind, trouble)| (kind.to_owned(), trouble)).collect()
+    }
+}
+
+impl State {
+    /// Registers where an Application wants to be woken.
+    pub fn enlist(&mut self, name: &Name, inbox: Arc<Notify>) {
+        self.inboxes.insert(name.clone(), inbox);
+    }
+
+    /// Forgets an Application.
+    pub fn dismiss(&mut self, name: &Name) {
+        self.inboxes.remove(name);
+        self.read.remove(name);
+        self.owned.remove(name);
+        self.unclaim(name);
+        self.watched.retain(|_, (owner, _)| owner != name);
+        self.wake_all();
+    }
+
+    /// What a revision of a repository declares for this cluster; `retired` are those it does not, though a record is here.
+    pub fn declare(&mut self, repository: &str, revision: &str, names: BTreeSet<Name>, retired: BTreeSet<Name>) {
+        self.retired.retain(|name| !names.contains(name));
+        self.retired.extend(retired);
+        self.declared.insert(repository.to_owned(), (revision.to_owned(), names));
+        self.wake_all();
+    }
+
+    /// Whether this is the revision of a repository that was taken last.
+    pub fn is_at(&self, repository: &str, revision: &str) -> bool {
+        self.declared.get(repository).is_some_and(|(at, _)| at == revision)
+    }
+
+    /// Notes what an Application wants in a revision, and looks at what was seen of it before that was known.
+    pub fn claim(&mut self, name: &Name, revision: &str, wanted: &[Wanted], watched: impl Fn(&Wanted) -> Watched) {
+        self.unclaim(name);
+        self.watched.retain(|_, (owner, _)| owner != name);
+        for one in wanted {
+            self.claims.entry(one.key.clone()).or_default().insert(name.clone());
+            let free = self.watched.get(&one.key).is_none_or(|(other, _)| {
+                self.seen.get(&one.key).is_some_and(|seen| seen.live.owner.as_ref() == Some(name)) || other == name
+            });
+            if free {
+                self.judge(name, &one.key, watched(one));
+            }
+        }
+        self.claimed.insert(name.clone(), wanted.iter().map(|one| one.key.clone()).collect());
+        self.mark_read(name, revision);
+    }
+
+    /// Notes that nothing more is to be learned of an Application in a revision; what it claims stays.
+    pub fn mark_read(&mut self, name: &Name, revision: &str) {
+        let before = self.read.insert(name.clone(), revision.to_owned());
+        if before.as_deref() != Some(revision) {
+            // Others may wait for this one: those that prune, and those that want what it had.
+            let complete: Vec<String> = self.declared.keys().filter(|repository| self.all_read(repository).is_empty()).cloned().collect();
+            if !complete.is_empty() {
+                self.wake_all();
+            }
+        }
+    }
+
+    fn unclaim(&mut self, name: &Name) {
+        for key in self.claimed.remove(name).unwrap_or_default() {
+            if let Some(names) = self.claims.get_mut(&key) {
+                names.remove(name);
+                match names.is_empty() {
+                    true => drop(self.claims.remove(&key)),
+                    false => self.wake(&key),
+                }
+            }
+        }
+    }
+
+    /// Sets how a live object is judged, and judges what was kept of it.
+    pub fn judge(&mut self, name: &Name, key: &Key, watched: Watched) {
+        if let Some(seen) = self.seen.get_mut(key) {
+            let raw = seen.raw.take().and_then(|raw| serde_json::from_str(&raw).ok()).and_then(|value| Object::new(value).ok());
+            if let Some(object) = raw {
+                *seen = seen::look(&object, Some(&watched));
+            }
+        }
+        self.watched.insert(key.clone(), (name.clone(), watched));
+    }
+
+    /// Applications of a repository that have not been read at its revision.
+    pub fn all_read(&self, repository: &str) -> Vec<Name> {
+        let Some((revision, names)) = self.declared.get(repository) else { return Vec::new() };
+        names.iter().filter(|name| self.read.get(*name) != Some(revision)).cloned().collect()
+    }
+
+    /// What is live of an object that carries our labels.
+    pub fn live(&self, key: &Key) -> Option<&Live> {
+        self.seen.get(key).map(|seen| &seen.live)
+    }
+
+    pub fn seen(&self, key: &Key) -> Option<&Seen> {
+        self.seen.get(key)
+    }
+
+    pub fn health(&self, key: &Key) -> Option<&Health> {
+        self.seen.get(key).map(|seen| &seen.health)
+    }
+
+    /// Live objects whose labels name an Application.
+    pub fn labelled<'s>(&'s self, name: &'s Name) -> impl Iterator<Item = (&'s Key, &'s Seen)> {
+        self.seen.iter().filter(move |(_, seen)| seen.live.owner.as_ref() == Some(name))
+    }
+
+    /// An object is no more.
+    fn gone(&mut self, key: &Key) {
+        self.wake(key);
+        self.seen.remove(key);
+    }
+
+    /// Wakes whoever an object concerns.
+    fn wake(&self, key: &Key) {
+        let owner = self.seen.get(key).and_then(|seen| seen.live.owner.as_ref());
+        let claims = self.claims.get(key).into_iter().flatten();
+        for name in claims.chain(owner) {
+            if let Some(inbox) = self.inboxes.get(name) {
+                inbox.notify_one();
+            }
+        }
+    }
+
+    pub fn wake_all(&self) {
+        self.inboxes.values().for_each(|inbox| inbox.notify_one());
+    }
+}
+
+impl Claims for State {
+    fn wants(&self, application: &Name, key: &Key) -> Option<bool> {
+        let claimed = || self.claims.get(key).is_some_and(|names| names.contains(application));
+        if let Some((revision, _)) = self.declared.values().find(|(_, names)| names.contains(application)) {
+            return (self.read.get(application) == Some(revision)).then(claimed);
+        }
+        if self.retired.contains(application) {
+            return Some(false);
+        }
+        // Not of this process, or not to be read: what its record says counts.
+        Some(claimed() || self.owned.get(application).is_some_and(|keys| keys.contains(key)))
+    }
+
+    fn wanted_by(&self, key: &Key) -> Vec<Name> {
+        self.claims.get(key).into_iter().flatten().cloned().collect()
+    }
+}

@@ -1,0 +1,226 @@
+//! What is to be done with the objects of an Application, seen against what is live; and how soon again.
+
+use super::{
+    hub::State as Cluster,
+    runner::{Current, Runner, back_off},
+    seen::Changed,
+    status::{Drifted, Planned, Row, Status},
+};
+use crate::{
+    cluster::ClusterError,
+    error::Fault,
+    health::{self, Health},
+    object::Key,
+    plan::{self, Action, Hash, Left, Pruning, Why},
+};
+use jiff::Timestamp;
+use std::{collections::BTreeMap, time::Duration};
+use tokio::time::Instant;
+
+/// An object that could not be applied.
+#[derive(Debug)]
+pub(super) struct Failing {
+    pub row: Row,
+    /// How often in a row.
+    pub times: u32,
+    /// When it is tried again.
+    pub until: Instant,
+    /// Of which manifest.
+    pub manifest: Hash,
+    /// Whether it may pass by itself.
+    pub passing: bool,
+}
+
+impl Failing {
+    /// After one more failure.
+    pub fn after(before: Option<&Self>, row: Row, error: &ClusterError, manifest: Hash) -> Self {
+        let times = before.filter(|before| before.manifest == manifest).map_or(0, |before| before.times).saturating_add(1);
+        let wait = error.retry_after().unwrap_or_else(|| back_off(times));
+        Self { row, times, until: Instant::now() + wait, manifest, passing: error.kind() != crate::error::Kind::Config }
+    }
+}
+
+/// How long a repair waits when the same field is changed again within [`AGAIN`]: two tools that fight over it would
+/// else fight for ever, and nobody would hear of it.
+const PACES: [Duration; 3] = [Duration::from_secs(10), Duration::from_secs(60), Duration::from_secs(600)];
+
+/// The time in which a change counts as the same quarrel.
+const AGAIN: Duration = Duration::from_secs(600);
+
+/// The repairs of one object.
+#[derive(Debug)]
+pub(super) struct Pace {
+    field: String,
+    /// How often in a row the same field was changed.
+    times: usize,
+    last: Instant,
+}
+
+impl Pace {
+    /// When a changed field may be repaired: at once, but for one that has been changed again and again.
+    fn due(before: Option<&Self>, field: &str) -> Instant {
+        let now = Instant::now();
+        match before.filter(|before| before.field == field && now.duration_since(before.last) < AGAIN + PACES[2]) {
+            None => now,
+            Some(before) => before.last + PACES[(before.times - 1).min(PACES.len() - 1)],
+        }
+    }
+
+    /// After a repair.
+    fn after(before: Option<&Self>, field: String) -> Self {
+        let last = Instant::now();
+        let same = before.filter(|before| before.field == field && last.duration_since(before.last) < AGAIN + PACES[2]);
+        Self { times: same.map_or(0, |before| before.times) + 1, field, last }
+    }
+}
+
+/// What there is to do, and what there is to say.
+#[derive(Debug, Default)]
+pub(super) struct Look {
+    /// Objects to be sent, by place in the list.
+    pub todo: BTreeMap<usize, Why>,
+    /// Objects that cannot be applied.
+    pub failures: Vec<Row>,
+    /// Objects that wait for something else.
+    pub waits: Vec<Row>,
+    /// Objects that somebody changed and that are not changed back now.
+    pub drifted: Vec<Drifted>,
+    /// Objects that are not healthy, with their keys.
+    pub unhealthy: Vec<(Key, Health)>,
+    /// The worst health of all.
+    pub worst: Option<health::Status>,
+    /// When something that failed or waits is due.
+    pub wake: Option<Instant>,
+    /// Whether something failed that may pass by itself.
+    pub passing: bool,
+}
+
+impl Look {
+    /// Whether every object is as it is wanted.
+    pub fn all_applied(&self) -> bool {
+        self.todo.is_empty() && self.failures.is_empty() && self.waits.is_empty()
+    }
+
+    fn at(&mut self, wake: Instant) {
+        self.wake = Some(self.wake.map_or(wake, |known| known.min(wake)));
+    }
+
+    /// What is to be said, into a status.
+    pub fn tell(&self, status: &mut Status) {
+        status.health = self.worst;
+        status.problems = self.failures.iter().chain(&self.waits).cloned().collect();
+        status.drifted.clone_from(&self.drifted);
+        status.unhealthy =
+            self.unhealthy.iter().map(|(key, health)| Row::of(key, format!("{}: {}", health.status, health.message))).collect();
+        status.notes.clear();
+    }
+
+    /// What would be done, for people.
+    pub fn plan(&self, current: &Current, pruning: &Pruning) -> Vec<Planned> {
+        let applies =
+            self.todo.iter().map(|(index, why)| Planned { what: why.as_str().to_owned(), object: current.wanted[*index].key.to_string() });
+        let prunes = pruning.delete.iter().map(|prune| Planned { what: "delete".to_owned(), object: prune.key.to_string() });
+        applies.chain(prunes).collect()
+    }
+}
+
+/// How bad a health is, for the worst of many.
+fn badness(status: health::Status) -> u8 {
+    match status {
+        health::Status::Current => 0,
+        health::Status::Unknown => 1,
+        health::Status::Terminating => 2,
+        health::Status::InProgress => 3,
+        health::Status::NotFound => 4,
+        health::Status::Failed => 5,
+    }
+}
+
+impl Runner {
+    /// Looks at everything that is wanted.
+    pub(super) fn look(&self) -> Look {
+        let mut look = Look::default();
+        let Some(current) = &self.current else { return look };
+        let cluster = self.hub.state();
+        let now = Instant::now();
+        for refused in &current.refused {
+            let place = refused.origin.as_ref().map(ToString::to_string);
+            look.failures.push(Row { place, ..Row::of(&refused.key, refused.why.clone()) });
+        }
+        for (index, one) in current.wanted.iter().enumerate() {
+            let entry = self.inventory.entries.get(&one.key);
+            let action = plan::action(&self.name, one, entry, cluster.live(&one.key), &*cluster);
+            let place = || one.manifest.origin.as_ref().map(ToString::to_string);
+            match action {
+                Action::Leave(left) => {
+                    if left == Left::InStep {
+                        self.look_at_health(&cluster, &one.key, &mut look);
+                    }
+                }
+                Action::Wait(why) => look.waits.push(Row { place: place(), ..Row::of(&one.key, why) }),
+                Action::Refuse(why) => look.failures.push(Row { place: place(), ..Row::of(&one.key, why) }),
+                Action::Apply(why) => {
+                    if let Some(failing) = self.failing.get(&one.key).filter(|failing| failing.manifest == one.hash && failing.until > now)
+                    {
+                        look.failures.push(failing.row.clone());
+                        look.at(failing.until);
+                        look.passing |= failing.passing;
+                        continue;
+                    }
+                    if why.is_drift()
+                        && let Some(drifted) = self.held_back(&cluster, one, why, now)
+                    {
+                        if let Some(due) = drifted.1 {
+                            look.at(due);
+                        }
+                        look.drifted.push(drifted.0);
+                        self.look_at_health(&cluster, &one.key, &mut look);
+                        continue;
+                    }
+                    look.todo.insert(index, why);
+                }
+            }
+        }
+        look
+    }
+
+    fn look_at_health(&self, cluster: &Cluster, key: &Key, look: &mut Look) {
+        let Some(health) = cluster.health(key) else { return };
+        if look.worst.is_none_or(|worst| badness(worst) < badness(health.status)) {
+            look.worst = Some(health.status);
+        }
+        if health.status != health::Status::Current {
+            look.unhealthy.push((key.clone(), health.clone()));
+        }
+    }
+
+    /// A change that is not undone now: because that is not wanted, or because it is done again and again.
+    fn held_back(&self, cluster: &Cluster, one: &plan::Wanted, why: Why, now: Instant) -> Option<(Drifted, Option<Instant>)> {
+        let current = self.current.as_ref()?;
+        let fields = cluster.seen(&one.key).map(|seen| seen.changed.clone()).unwrap_or_default();
+        let due = Pace::due(self.pace.get(&one.key), field(&fields, why));
+        if current.terms.repair && due <= now {
+            return None;
+        }
+        let waits = current.terms.repair.then_some(due);
+        let repaired_at = waits.and_then(|due| Timestamp::now().checked_add(due.saturating_duration_since(now)).ok());
+        Some((Drifted { object: one.key.to_string(), fields, deleted: why == Why::Deleted, repaired_at }, waits))
+    }
+
+    /// What was changed about an object that is to be repaired; notes that it is.
+    pub(super) fn repairing(&mut self, key: &Key, why: Why) -> Drifted {
+        let fields = self.hub.state().seen(key).map(|seen| seen.changed.clone()).unwrap_or_default();
+        let pace = Pace::after(self.pace.get(key), field(&fields, why).to_owned());
+        self.pace.insert(key.clone(), pace);
+        Drifted { object: key.to_string(), fields, deleted: why == Why::Deleted, repaired_at: None }
+    }
+}
+
+/// What a quarrel is about: the first field.
+fn field(fields: &[Changed], why: Why) -> &str {
+    match (why, fields.first()) {
+        (Why::Deleted, _) => "",
+        (_, Some(first)) => &first.path,
+        (_, None) => "/",
+    }
+}

@@ -1,0 +1,492 @@
+//! Pass B, from a Git revision to the cluster.
+//!
+//! ```text
+//! revision ─▶ render ─▶ job ─▶ runner (one an Application) ─▶ plan ─▶ cluster
+//!                                 ▲                                     │ watches
+//!                                hub (one a cluster) ◀──────────────────┘
+//! ```
+//!
+//! [`Reconciler::follow`] takes a revision; everything after that is a task that sleeps until something concerns it. It
+//! makes no difference who wrote the commit. Clusters share nothing, so that one that is down delays no other.
+
+mod hub;
+mod looking;
+mod runner;
+mod seen;
+mod sending;
+mod slot;
+mod status;
+mod waiting;
+
+pub use seen::Changed;
+pub use status::{Drifted, Planned, Row, State, Status};
+
+use crate::{
+    cluster::{Cluster, ClusterError},
+    declare::{Application, Declarations, process},
+    error::Fault as _,
+    name::Name,
+    object::Object,
+    plan::{History, Inventory, text},
+};
+use hub::Hub;
+use runner::{Job, Read, Runner};
+use slot::Slot;
+use std::{
+    collections::{BTreeMap, BTreeSet, HashMap},
+    path::{Path, PathBuf},
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+use tokio::sync::{Notify, Semaphore, watch};
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+use tracing::warn;
+
+/// What the reconciler may do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Mode {
+    /// Apply.
+    Act,
+    /// Say what would be done.
+    Plan,
+}
+
+/// What people may ask of an Application.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub enum Asked {
+    /// Try again now what waits after trouble.
+    Now,
+    /// Delete what the present revision wants deleted.
+    ConfirmPrune,
+}
+
+/// An Application, rendered.
+#[derive(Debug, Clone)]
+pub struct Rendering {
+    /// Its objects.
+    pub objects: Vec<Object>,
+    /// What is worth knowing.
+    pub notes: Vec<Row>,
+    /// Stands for the objects.
+    pub digest: [u8; 16],
+}
+
+/// Renders an Application at a revision; blocks. What cannot be rendered is told with its file and object.
+pub type Render = dyn Fn(&Application) -> Result<Rendering, Row> + Send + Sync;
+
+/// Renderings at once: they block, and the machines this is made for have two cores.
+const RENDERINGS: usize = 2;
+
+/// What all tasks share.
+struct Shared {
+    mode: Mode,
+    statuses: Mutex<BTreeMap<(String, Name), Status>>,
+    /// Counts the times that some status has turned.
+    turned: watch::Sender<u64>,
+    asked: Mutex<HashMap<(String, Name), Vec<Asked>>>,
+    stop: CancellationToken,
+    tasks: TaskTracker,
+    renderings: Semaphore,
+}
+
+impl Shared {
+    fn plans(&self) -> bool {
+        self.mode == Mode::Plan
+    }
+
+    /// Tells a status to everybody.
+    fn publish(&self, status: &Status) {
+        let key = (status.cluster.clone(), status.application.clone());
+        let mut statuses = self.statuses.lock().unwrap_or_else(PoisonError::into_inner);
+        if statuses.get(&key) == Some(status) {
+            return;
+        }
+        statuses.insert(key, status.clone());
+        drop(statuses);
+        self.turned.send_modify(|count| *count += 1);
+    }
+
+    fn remove(&self, cluster: &str, name: &Name) {
+        self.statuses.lock().unwrap_or_else(PoisonError::into_inner).remove(&(cluster.to_owned(), name.clone()));
+        self.turned.send_modify(|count| *count += 1);
+    }
+
+    /// Why an Application must wait for those it depends on; nothing if it need not.
+    fn blocked(&self, depends_on: &[Name], revision: &str) -> Option<Vec<Row>> {
+        if depends_on.is_empty() {
+            return None;
+        }
+        let statuses = self.statuses.lock().unwrap_or_else(PoisonError::into_inner);
+        let rows: Vec<Row> = depends_on
+            .iter()
+            .filter_map(|needed| {
+                let found = statuses.iter().find(|((_, name), _)| name == needed).map(|(_, status)| status);
+                match found {
+                    Some(status) if status.is_ready() && status.revision.as_deref() == Some(revision) => None,
+                    Some(status) => Some(Row::whole(format!("waits for {needed}, which is {}", status.state))),
+                    None => Some(Row::whole(format!("waits for {needed}, which is not declared"))),
+                }
+            })
+            .collect();
+        (!rows.is_empty()).then_some(rows)
+    }
+
+    fn take_asked(&self, cluster: &str, name: &Name) -> Vec<Asked> {
+        self.asked.lock().unwrap_or_else(PoisonError::into_inner).remove(&(cluster.to_owned(), name.clone())).unwrap_or_default()
+    }
+}
+
+/// The task of an Application, from outside.
+#[derive(Clone)]
+struct Handle {
+    repository: String,
+    slot: Arc<Slot<Job>>,
+    /// Wakes the task.
+    inbox: Arc<Notify>,
+    /// Counts the revisions that were read: what an earlier one comes to late is not handed over any more.
+    turn: Arc<AtomicU64>,
+    /// What was read last: the declaration, and what stands for its objects. The same again is only another revision.
+    last: Arc<Mutex<Option<(Application, [u8; 16])>>>,
+    /// Whether the task is over.
+    ended: Arc<AtomicBool>,
+}
+
+impl Handle {
+    fn new(repository: &str) -> Self {
+        Self {
+            repository: repository.to_owned(),
+            slot: Arc::default(),
+            inbox: Arc::default(),
+            turn: Arc::default(),
+            last: Arc::default(),
+            ended: Arc::default(),
+        }
+    }
+}
+
+/// All clusters, and the Applications on them.
+pub struct Reconciler {
+    shared: Arc<Shared>,
+    hubs: BTreeMap<String, Arc<Hub>>,
+    /// The repositories that may deploy to each cluster; all if none is named.
+    allowed: BTreeMap<String, Vec<String>>,
+    runners: Mutex<HashMap<(String, Name), Handle>>,
+}
+
+/// What lies in a cluster about an Application.
+#[derive(Debug, Clone)]
+pub struct Recorded {
+    /// What it owns.
+    pub inventory: Inventory,
+    /// What became of its last revisions.
+    pub history: History,
+}
+
+impl Reconciler {
+    /// Reads the ways into all clusters. Nothing is sent.
+    ///
+    /// # Errors
+    /// A kubeconfig that cannot be used; every cluster's, in their order.
+    pub async fn open(
+        clusters: &[process::Cluster],
+        resolve: impl Fn(&Path) -> PathBuf,
+        mode: Mode,
+        stop: CancellationToken,
+    ) -> Result<Self, ClusterError> {
+        let tasks = TaskTracker::new();
+        let (mut hubs, mut allowed) = (BTreeMap::new(), BTreeMap::new());
+        for declared in clusters {
+            let cluster = Cluster::open(declared, &resolve).await?;
+            hubs.insert(declared.name.clone(), Hub::new(cluster, tasks.clone(), stop.clone()));
+            allowed.insert(declared.name.clone(), declared.repositories.clone());
+        }
+        let shared = Shared {
+            mode,
+            statuses: Mutex::default(),
+            turned: watch::Sender::new(0),
+            asked: Mutex::default(),
+            stop,
+            tasks,
+            renderings: Semaphore::new(RENDERINGS),
+        };
+        Ok(Self { shared: Arc::new(shared), hubs, allowed, runners: Mutex::default() })
+    }
+
+    /// Takes a revision of a repository: what it declares is brought about from now on. What cannot be, because there is no
+    /// such cluster or the repository may not deploy to it, is told in the statuses.
+    ///
+    /// `only` names the Applications that are wanted, for commands; nothing else is touched then.
+    pub fn follow(
+        self: &Arc<Self>,
+        repository: &str,
+        revision: &str,
+        declared: &Declarations,
+        only: Option<&BTreeSet<Name>>,
+        render: Arc<Render>,
+    ) {
+        let circles = circles(declared);
+        let mut by_cluster: BTreeMap<&str, Vec<&Application>> = self.hubs.keys().map(|name| (name.as_str(), Vec::new())).collect();
+        for application in declared.applications.values() {
+            let problem = match self.allowed.get(&application.cluster) {
+                None => Some(format!("there is no cluster {:?} in tagboat.yaml{}", application.cluster, known(self.hubs.keys()))),
+                Some(allowed) if !allowed.is_empty() && !allowed.iter().any(|name| name == repository) => {
+                    Some(format!("repository {repository} may not deploy to cluster {}", application.cluster))
+                }
+                Some(_) => None,
+            };
+            match problem {
+                Some(problem) => {
+                    let mut status = Status::new(application.name.clone(), repository, &application.cluster);
+                    (status.state, status.settled, status.revision) = (State::Failed, true, Some(revision.to_owned()));
+                    status.problems =
+                        vec![Row { place: Some(application.place.to_string()), ..Row::whole(format!("{}: {problem}", application.place)) }];
+                    self.shared.publish(&status);
+                }
+                None => by_cluster.entry(application.cluster.as_str()).or_default().push(application),
+            }
+        }
+        for (cluster, applications) in by_cluster {
+            let hub = &self.hubs[cluster];
+            let names: BTreeSet<Name> = applications.iter().map(|application| application.name.clone()).collect();
+            hub.state().declare(repository, revision, names.clone(), BTreeSet::new());
+            let wanted = applications.into_iter().filter(|application| only.is_none_or(|only| only.contains(&application.name)));
+            for application in wanted {
+                let handle = self.runner(hub, repository, &application.name);
+                if let Some(circle) = circles.get(&application.name) {
+                    handle.turn.fetch_add(1, Ordering::SeqCst);
+                    handle.slot.put(Job::Broken { revision: revision.to_owned(), row: Row::whole(circle.clone()) });
+                } else if application.suspend {
+                    handle.turn.fetch_add(1, Ordering::SeqCst);
+                    *handle.last.lock().unwrap_or_else(PoisonError::into_inner) = None;
+                    handle.slot.put(Job::Suspend { revision: revision.to_owned() });
+                } else {
+                    self.render(handle, application.clone(), revision.to_owned(), Arc::clone(&render));
+                }
+            }
+            if only.is_none() {
+                self.retire(cluster, repository, revision, names, !declared.has_errors());
+            }
+        }
+    }
+
+    /// Renders on a thread of its own, and hands over what comes of it, unless a later revision has been read meanwhile.
+    fn render(&self, handle: Handle, application: Application, revision: String, render: Arc<Render>) {
+        let shared = Arc::clone(&self.shared);
+        let turn = handle.turn.fetch_add(1, Ordering::SeqCst) + 1;
+        self.shared.tasks.spawn(async move {
+            let Ok(_permit) = shared.renderings.acquire().await else { return };
+            if handle.turn.load(Ordering::SeqCst) != turn || shared.stop.is_cancelled() {
+                return;
+            }
+            let declared = application.clone();
+            let rendered = tokio::task::spawn_blocking(move || render(&declared)).await;
+            let mut last = handle.last.lock().unwrap_or_else(PoisonError::into_inner);
+            if handle.turn.load(Ordering::SeqCst) != turn {
+                return;
+            }
+            let (job, now) = match rendered {
+                Ok(Ok(Rendering { objects, notes, digest })) => {
+                    let now = Some((application.clone(), digest));
+                    match *last == now {
+                        true => (Job::Same { revision }, now),
+                        false => (Job::Apply(Box::new(Read { application, revision, objects, notes })), now),
+                    }
+                }
+                Ok(Err(row)) => (Job::Broken { revision, row }, None),
+                Err(panic) => (Job::Broken { revision, row: Row::whole(format!("rendering ended unasked: {panic}")) }, None),
+            };
+            *last = now;
+            handle.slot.merge(|waiting| job.after(waiting));
+        });
+    }
+
+    /// The task of an Application, begun if there is none.
+    fn runner(&self, hub: &Arc<Hub>, repository: &str, name: &Name) -> Handle {
+        let key = (hub.cluster.name().to_owned(), name.clone());
+        let mut runners = self.runners.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(handle) = runners.get(&key).filter(|handle| !handle.ended.load(Ordering::SeqCst)) {
+            return handle.clone();
+        }
+        let handle = Handle::new(repository);
+        let runner = Runner::new(name.clone(), Arc::clone(hub), Arc::clone(&self.shared), handle.clone());
+        self.shared.publish(&runner.status);
+        self.shared.tasks.spawn(runner.run());
+        runners.insert(key, handle.clone());
+        handle
+    }
+
+    /// Finds what the records of a cluster, or tasks, have of a repository that it no longer declares.
+    fn retire(self: &Arc<Self>, cluster: &str, repository: &str, revision: &str, names: BTreeSet<Name>, complete: bool) {
+        let (this, hub) = (Arc::clone(self), Arc::clone(&self.hubs[cluster]));
+        let (repository, revision) = (repository.to_owned(), revision.to_owned());
+        self.shared.tasks.spawn(async move {
+            let mut times = 0;
+            let records = loop {
+                match hub.records().await {
+                    Ok(records) => break records,
+                    Err(error) => {
+                        if times == 0 {
+                            warn!(cluster = hub.cluster.name(), hint = error.hint(), "{error}");
+                        }
+                        times += 1;
+                        tokio::select! {
+                            () = this.shared.stop.cancelled() => return,
+                            () = tokio::time::sleep(runner::back_off(times)) => {}
+                        }
+                    }
+                }
+            };
+            let inventory = |text: &String| Inventory::parse(text).ok();
+            let ours = |record: &crate::cluster::Record| {
+                record.data.get(text::INVENTORY).and_then(inventory).is_some_and(|inventory| inventory.repository == repository)
+            };
+            let mut gone: BTreeSet<Name> =
+                records.values().filter(|record| ours(record)).map(|record| record.application.clone()).collect();
+            gone.extend(this.running(hub.cluster.name(), &repository));
+            gone.retain(|name| !names.contains(name));
+            if gone.is_empty() || !hub.state().is_at(&repository, &revision) {
+                return;
+            }
+            let retired = if complete { gone.clone() } else { BTreeSet::new() };
+            hub.state().declare(&repository, &revision, names, retired);
+            for name in gone {
+                let handle = this.runner(&hub, &repository, &name);
+                handle.turn.fetch_add(1, Ordering::SeqCst);
+                *handle.last.lock().unwrap_or_else(PoisonError::into_inner) = None;
+                handle.slot.put(match complete {
+                    true => Job::Gone { revision: revision.clone() },
+                    false => Job::Broken {
+                        revision: revision.clone(),
+                        row: Row {
+                            hint: Some("`tagboat check` names the declarations that cannot be read.".to_owned()),
+                            ..Row::whole("it is not declared, or its declaration cannot be read; what it has applied stays")
+                        },
+                    },
+                });
+            }
+        });
+    }
+
+    /// The Applications of a repository that have a task on a cluster.
+    fn running(&self, cluster: &str, repository: &str) -> Vec<Name> {
+        let runners = self.runners.lock().unwrap_or_else(PoisonError::into_inner);
+        let here = runners.iter().filter(|((at, _), handle)| at == cluster && handle.repository == repository);
+        here.filter(|(_, handle)| !handle.ended.load(Ordering::SeqCst)).map(|((_, name), _)| name.clone()).collect()
+    }
+
+    /// How everything is, by cluster and name.
+    pub fn statuses(&self) -> Vec<Status> {
+        self.shared.statuses.lock().unwrap_or_else(PoisonError::into_inner).values().cloned().collect()
+    }
+
+    /// Asks something of an Application, on whichever clusters it is; whether there is one.
+    pub fn ask(&self, name: &Name, asked: Asked) -> bool {
+        let runners = self.runners.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut any = false;
+        for (key, handle) in runners.iter().filter(|((_, other), _)| other == name) {
+            any = true;
+            self.shared.asked.lock().unwrap_or_else(PoisonError::into_inner).entry(key.clone()).or_default().push(asked);
+            handle.inbox.notify_one();
+        }
+        any
+    }
+
+    /// Waits until Applications have come to an end at a revision, all of them if none is named; gives whether they have
+    /// before the time was over. `tell` hears of every turn.
+    pub async fn settled(
+        &self,
+        repository: &str,
+        revision: &str,
+        only: Option<&BTreeSet<Name>>,
+        patience: Duration,
+        mut tell: impl FnMut(&[Status]),
+    ) -> bool {
+        let mut turned = self.shared.turned.subscribe();
+        let ours = |status: &Status| status.repository == repository && only.is_none_or(|only| only.contains(&status.application));
+        let end = tokio::time::Instant::now() + patience;
+        loop {
+            turned.mark_unchanged();
+            let statuses: Vec<Status> = self.statuses().into_iter().filter(ours).collect();
+            tell(&statuses);
+            if statuses.iter().all(|status| status.settled && status.revision.as_deref() == Some(revision)) {
+                return true;
+            }
+            tokio::select! {
+                _ = turned.changed() => {}
+                () = tokio::time::sleep_until(end) => return false,
+                () = self.shared.stop.cancelled() => return false,
+            }
+        }
+    }
+
+    /// Tells of each turn of some status.
+    pub fn turns(&self) -> watch::Receiver<u64> {
+        self.shared.turned.subscribe()
+    }
+
+    /// What lies in the records of a cluster, or of all.
+    ///
+    /// # Errors
+    /// If a cluster cannot be asked.
+    pub async fn recorded(&self, cluster: Option<&str>) -> Result<BTreeMap<(String, Name), Recorded>, ClusterError> {
+        let mut all = BTreeMap::new();
+        for (name, hub) in self.hubs.iter().filter(|(name, _)| cluster.is_none_or(|wanted| wanted == *name)) {
+            for (application, record) in hub.records().await? {
+                let text = |of: &str| record.data.get(of).map(String::as_str).unwrap_or_default();
+                let inventory = Inventory::parse(text(text::INVENTORY)).unwrap_or_default();
+                let history = History::parse(text(text::HISTORY)).unwrap_or_default();
+                all.insert((name.clone(), application), Recorded { inventory, history });
+            }
+        }
+        Ok(all)
+    }
+
+    /// A cluster by name.
+    pub fn cluster(&self, name: &str) -> Option<&Cluster> {
+        self.hubs.get(name).map(|hub| &hub.cluster)
+    }
+
+    /// Waits until every task has come to a safe point, after the stop.
+    pub async fn end(&self) {
+        self.shared.tasks.close();
+        self.shared.tasks.wait().await;
+    }
+}
+
+fn known<'n>(names: impl Iterator<Item = &'n String>) -> String {
+    let names: Vec<&str> = names.map(String::as_str).collect();
+    if names.is_empty() { "; it names no clusters".to_owned() } else { format!("; known are {}", names.join(", ")) }
+}
+
+/// Applications that wait for themselves, with the circle in words.
+fn circles(declared: &Declarations) -> BTreeMap<Name, String> {
+    let needs = |name: &Name| declared.applications.get(name).map(|application| application.depends_on.as_slice()).unwrap_or_default();
+    let mut found = BTreeMap::new();
+    for start in declared.applications.keys() {
+        // The way back to the start, if there is one: each step remembers where it came from.
+        let (mut from, mut open): (BTreeMap<&Name, &Name>, Vec<&Name>) = (BTreeMap::new(), vec![start]);
+        while let Some(name) = open.pop() {
+            for needed in needs(name) {
+                if needed == start {
+                    let mut way = vec![name];
+                    while let Some(before) = way.last().and_then(|last| from.get(*last)) {
+                        way.push(before);
+                    }
+                    let mut said: Vec<String> = way.iter().rev().map(ToString::to_string).collect();
+                    said.push(start.to_string());
+                    if said.first() != Some(&start.to_string()) {
+                        said.insert(0, start.to_string());
+                    }
+                    found.insert(start.clone(), format!("dependsOn leads in a circle: {}", said.join(" -> ")));
+                } else if !from.contains_key(needed) {
+                    from.insert(needed, name);
+                    open.push(needed);
+                }
+            }
+        }
+    }
+    found
+}

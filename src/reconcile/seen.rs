@@ -1,0 +1,169 @@
+//! What is kept of a live object: hashes, health, and which fields are left to others. The object itself is dropped.
+
+use crate::{
+    cluster::managed_fields,
+    declare::Ignore,
+    health::{self, Health},
+    object::{Gvk, Key, MANAGER, Object},
+    plan::{self, Hash, Live, Manifest, Path},
+};
+use serde_json::Value;
+use std::sync::Arc;
+
+/// A live object, as far as it matters.
+#[derive(Debug, Clone)]
+pub(super) struct Seen {
+    pub live: Live,
+    /// The version it is served in.
+    pub version: String,
+    /// The server's version of it; an event that is older than an answer is no news.
+    pub at: u64,
+    pub health: Health,
+    /// Leaves of the manifest that are left to others.
+    pub held: Vec<Held>,
+    /// Leaves that differ from what was answered to the last apply, with who changed them.
+    pub changed: Vec<Changed>,
+    /// The object itself, as long as nobody has said what its manifest is.
+    pub raw: Option<Box<str>>,
+}
+
+/// A leaf that others may change.
+#[derive(Debug, Clone)]
+pub(super) struct Held {
+    pub path: Path,
+    /// What is sent in its place: the live value while the field is ours (leaving it out would delete it), nothing
+    /// while it is somebody else's.
+    pub value: Option<Value>,
+}
+
+/// A leaf that somebody changed.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct Changed {
+    /// Where.
+    pub path: String,
+    /// Who, by the server's books.
+    pub manager: Option<String>,
+}
+
+/// A manifest with what is needed to judge its live object.
+#[derive(Debug, Clone)]
+pub(super) struct Watched {
+    pub manifest: Manifest,
+    /// Pointers that the Application's rules ignore.
+    pub ignore: Arc<[String]>,
+    /// What the last apply answered.
+    pub expected: Option<Hash>,
+}
+
+/// The pointers of the rules that mean this object.
+pub(super) fn ignored(rules: &[Ignore], key: &Key) -> Arc<[String]> {
+    let means = |rule: &&Ignore| {
+        let fits = |wanted: &Option<String>, value: &str| wanted.as_ref().is_none_or(|wanted| wanted == value);
+        fits(&rule.group, &key.group)
+            && fits(&rule.kind, &key.kind)
+            && fits(&rule.namespace, key.namespace.as_deref().unwrap_or_default())
+            && fits(&rule.name, &key.name)
+    };
+    rules.iter().filter(means).flat_map(|rule| rule.pointers.iter().cloned()).collect()
+}
+
+/// Groups whose objects get their `caBundle` from others.
+const CA_GROUPS: [&str; 3] = ["admissionregistration.k8s.io", "apiregistration.k8s.io", "apiextensions.k8s.io"];
+
+/// Whether a leaf is left to others: by rule; replicas that an autoscaler sets; certificates that are injected.
+fn left_to_others(path: &Path, ignore: &[String], scaled: bool, gvk: &Gvk) -> bool {
+    ignore.iter().any(|pointer| path.is_below(pointer))
+        || (scaled && path.is_below("/spec/replicas"))
+        || (CA_GROUPS.contains(&gvk.group.as_str()) && path.to_string().ends_with("/caBundle"))
+}
+
+/// Stands for what `live` has at the manifest's leaves, without those that are left to others.
+pub(super) fn hash(manifest: &Object, live: &Object, ignore: &[String]) -> Hash {
+    let (scaled, gvk) = (managed_fields::scaled_by(live).is_some(), manifest.gvk());
+    plan::of_live(manifest, live, &|path| left_to_others(path, ignore, scaled, &gvk))
+}
+
+/// Looks at a live object, with its manifest if it is known.
+pub(super) fn look(live: &Object, watched: Option<&Watched>) -> Seen {
+    let manifest = watched.and_then(|watched| Some((watched, watched.manifest.object().ok()?)));
+    let judged = manifest.as_ref().map(|(watched, manifest)| (hash(manifest, live, &watched.ignore), watched, manifest));
+    let (mut held, mut changed) = (Vec::new(), Vec::new());
+    if let Some((hash, watched, manifest)) = &judged {
+        let (scaled, gvk) = (managed_fields::scaled_by(live).is_some(), manifest.gvk());
+        let differs = watched.expected.is_some_and(|expected| expected != *hash);
+        plan::each(manifest, live, &mut |path, wanted, there| {
+            if left_to_others(path, &watched.ignore, scaled, &gvk) {
+                let value = there.filter(|_| is_ours(live, path)).cloned();
+                held.push(Held { path: path.clone(), value });
+            } else if differs && Some(wanted) != there && !is_ours(live, path) {
+                changed.push(Changed { path: path.to_string(), manager: latest(live, path, there.is_some()) });
+            }
+        });
+    }
+    Seen {
+        live: Live {
+            uid: live.uid().unwrap_or_default().to_owned(),
+            hash: judged.as_ref().map(|(hash, ..)| *hash),
+            owner: plan::owner(live),
+            terminating: live.is_terminating(),
+            keep: live.settings().prune_disabled,
+        },
+        version: live.gvk().version,
+        at: live.resource_version().and_then(|version| version.parse().ok()).unwrap_or_default(),
+        health: health::of(live),
+        held,
+        changed,
+        raw: match judged {
+            Some(_) => None,
+            None => Some(Value::Object(live.value().clone()).to_string().into()),
+        },
+    }
+}
+
+/// Whether the field manager of our applies owns a leaf.
+fn is_ours(live: &Object, path: &Path) -> bool {
+    path.pointer_in(live).is_some_and(|pointer| managed_fields::managers_of(live, &pointer).iter().any(|manager| manager.name == MANAGER))
+}
+
+/// Who changed a leaf: its owner; of a leaf that is gone, whoever wrote last.
+fn latest(live: &Object, path: &Path, there: bool) -> Option<String> {
+    let owner = || managed_fields::managers_of(live, &path.pointer_in(live)?).into_iter().next();
+    match there {
+        true => owner().map(|manager| manager.name),
+        false => managed_fields::last_writer(live).map(|manager| manager.name),
+    }
+}
+
+/// The manifest as it is sent: leaves that are left to others have their live value, or are left out.
+pub(super) fn sent(manifest: Object, held: &[Held]) -> Object {
+    if held.is_empty() {
+        return manifest;
+    }
+    let gvk_and_name = manifest.clone();
+    let mut value = manifest.into_value();
+    // From the last to the first, so that places in lists stay what they are.
+    for Held { path, value: live } in held.iter().rev() {
+        let Some(pointer) = path.pointer_in(&gvk_and_name) else { continue };
+        let Some((above, last)) = pointer.rsplit_once('/') else { continue };
+        match (value.pointer_mut(above), live) {
+            (Some(Value::Object(fields)), Some(live)) => drop(fields.insert(last.replace("~1", "/").replace("~0", "~"), live.clone())),
+            (Some(Value::Object(fields)), None) => drop(fields.shift_remove(&last.replace("~1", "/").replace("~0", "~"))),
+            (Some(Value::Array(elements)), live) => {
+                if let Some(index) = last.parse::<usize>().ok().filter(|index| *index < elements.len()) {
+                    match live {
+                        Some(live) => elements[index] = live.clone(),
+                        None => drop(elements.remove(index)),
+                    }
+                }
+            }
+            _ => {}
+        }
+    }
+    // A rule that takes away what makes an object is no rule that can be followed.
+    Object::new(value)
+        .map(|sent| match &gvk_and_name.origin {
+            Some(origin) => sent.at(origin.clone()),
+            None => sent,
+        })
+        .unwrap_or(gvk_and_name)
+}

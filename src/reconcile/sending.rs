@@ -1,0 +1,305 @@
+//! Sending what is to be applied, in its order, as much at once as the cluster takes; and deleting what is to go.
+
+use super::{
+    looking::{Failing, Look},
+    runner::{Runner, short},
+    seen,
+    status::Row,
+};
+use crate::{
+    cluster::{self, Apply, ClusterError, Delete, Deleted, Problem},
+    error::Fault,
+    health,
+    object::Gvk,
+    plan::{self, Applied, Entry, Hash, Outcome, Rollout, Why},
+};
+use futures::{StreamExt as _, future::BoxFuture, stream::FuturesUnordered};
+use jiff::Timestamp;
+use std::{
+    collections::{BTreeMap, BTreeSet, HashSet},
+    sync::Arc,
+    time::Duration,
+};
+use tracing::{info, warn};
+
+/// How long an object that is created anew may take to go.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// What came of sending one object: its place, and the answer with the hash of what was answered.
+type Answer = (usize, Result<(cluster::Applied, Hash), ClusterError>);
+
+/// What became of a prune.
+#[derive(Debug, Default)]
+pub(super) struct Pruned {
+    /// What stays in the cluster, and why.
+    pub notes: Vec<Row>,
+    /// What waits.
+    pub waits: Vec<Row>,
+    /// Why nothing is deleted before somebody says yes.
+    pub needs_yes: Option<String>,
+    /// What could not be deleted.
+    pub failures: Vec<Row>,
+}
+
+impl Runner {
+    /// Sends objects. A failure stops those that need the object and nobody else. What waits for the health of another
+    /// is left to the next look; a newer job stops what has not begun.
+    pub(super) async fn send(&mut self, todo: &BTreeMap<usize, Why>) -> Result<(), ClusterError> {
+        self.announce(todo).await?;
+        let mut waiting: BTreeSet<usize> = todo.keys().copied().collect();
+        let mut flying: FuturesUnordered<BoxFuture<'static, Answer>> = FuturesUnordered::new();
+        let mut in_flight: BTreeSet<usize> = BTreeSet::new();
+        let mut failed: HashSet<usize> = HashSet::new();
+        loop {
+            if !self.handle.slot.is_filled() && !self.shared.stop.is_cancelled() {
+                for index in self.startable(&waiting, &in_flight, &mut failed) {
+                    waiting.remove(&index);
+                    if failed.contains(&index) {
+                        continue;
+                    }
+                    in_flight.insert(index);
+                    flying.push(self.flight(index));
+                }
+            }
+            let Some((index, answer)) = flying.next().await else { break };
+            in_flight.remove(&index);
+            if !self.answered(index, answer, todo[&index]) {
+                failed.insert(index);
+            }
+        }
+        Ok(())
+    }
+
+    /// Writes new objects into the inventory before the first of them is sent: whatever dies then, nothing is orphaned.
+    async fn announce(&mut self, todo: &BTreeMap<usize, Why>) -> Result<(), ClusterError> {
+        let Some(current) = &self.current else { return Ok(()) };
+        let mut new = false;
+        for index in todo.keys() {
+            let one = &current.wanted[*index];
+            self.inventory.entries.entry(one.key.clone()).or_insert_with(|| {
+                new = true;
+                Entry { version: one.version.clone(), applied: None }
+            });
+        }
+        let moved = todo.values().any(|why| !why.is_drift());
+        if moved && (new || self.record.is_none()) {
+            let rollout = Rollout {
+                revision: current.revision.clone(),
+                result: Outcome::Progressing,
+                since: Timestamp::now(),
+                message: String::new(),
+            };
+            self.history.note(rollout);
+        }
+        if new || self.record.is_none() {
+            self.save().await?;
+        }
+        Ok(())
+    }
+
+    /// Those that may be sent now, and those whose needs have failed (which are noted so).
+    fn startable(&mut self, waiting: &BTreeSet<usize>, in_flight: &BTreeSet<usize>, failed: &mut HashSet<usize>) -> Vec<usize> {
+        let Some(current) = &self.current else { return Vec::new() };
+        let mut lost: Vec<(usize, usize)> = Vec::new();
+        let mut open: Vec<usize> = Vec::new();
+        {
+            let cluster = self.hub.state();
+            for index in waiting.iter().copied() {
+                let mut free = true;
+                for after in &current.wanted[index].after {
+                    let key = &current.wanted[after.index].key;
+                    let there = self.inventory.entries.get(key).is_some_and(|entry| entry.applied.is_some());
+                    let healthy = cluster.health(key).is_some_and(|health| health.status == health::Status::Current);
+                    if failed.contains(&after.index)
+                        || self.failing.get(key).is_some_and(|failing| failing.manifest == current.wanted[after.index].hash)
+                    {
+                        lost.push((index, after.index));
+                    }
+                    free &= !waiting.contains(&after.index) && !in_flight.contains(&after.index) && there && (healthy || !after.healthy);
+                }
+                if free {
+                    open.push(index);
+                }
+            }
+        }
+        for (index, needed) in &lost {
+            let (one, needed) = (&current.wanted[*index], &current.wanted[*needed]);
+            let place = one.manifest.origin.as_ref().map(ToString::to_string);
+            let row = Row { place, ..Row::of(&one.key, format!("it waits for {}, which could not be applied", needed.key)) };
+            if let Some(cause) = self.failing.get(&needed.key) {
+                let (times, until, passing) = (cause.times, cause.until, cause.passing);
+                self.failing.insert(one.key.clone(), Failing { row, times, until, manifest: one.hash, passing });
+            }
+            failed.insert(*index);
+        }
+        let lost: BTreeSet<usize> = lost.into_iter().map(|(index, _)| index).collect();
+        // What has lower waves before it waits for their answers, unless they themselves wait for something else.
+        let lowest = open.iter().chain(in_flight).map(|index| current.wanted[*index].wave).min();
+        open.retain(|index| Some(current.wanted[*index].wave) == lowest && !lost.contains(index));
+        open.extend(lost);
+        open
+    }
+
+    /// The request for one object.
+    fn flight(&self, index: usize) -> BoxFuture<'static, Answer> {
+        let Some(current) = &self.current else { return Box::pin(std::future::pending()) };
+        let one = current.wanted[index].clone();
+        let (hub, identity) = (Arc::clone(&self.hub), self.identity());
+        let ignore = seen::ignored(&current.terms.ignore, &one.key);
+        let fresh = self.inventory.entries.get(&one.key).is_none_or(|entry| entry.applied.is_none());
+        Box::pin(async move {
+            let result = async {
+                let manifest = one.manifest.object().map_err(|error| ClusterError {
+                    cluster: hub.cluster.name().to_owned(),
+                    subject: one.key.to_string(),
+                    problem: Box::new(Problem::Protocol { why: error.to_string() }),
+                })?;
+                let mut held = hub.state().seen(&one.key).map(|seen| seen.held.clone());
+                // An object that somebody else may have made: fields that are left to others must not be taken with
+                // the first apply.
+                if held.is_none() && fresh && (!ignore.is_empty() || manifest.pointer("/spec/replicas").is_some()) {
+                    let resource = hub.cluster.resource(&one.gvk()).await?;
+                    if let Some(live) = hub.cluster.get(&identity, &resource, &one.key).await? {
+                        let watched = seen::Watched { manifest: one.manifest.clone(), ignore: Arc::clone(&ignore), expected: None };
+                        held = Some(seen::look(&live, Some(&watched)).held);
+                    }
+                }
+                let sent = seen::sent(manifest.clone(), &held.unwrap_or_default());
+                let how = Apply::default();
+                let uid = hub.state().live(&one.key).map(|live| live.uid.clone());
+                let applied = match (hub.cluster.apply(&identity, &sent, &how).await, uid) {
+                    (Err(error), Some(uid)) if one.settings.force && matches!(*error.problem, Problem::Immutable { .. }) => {
+                        hub.cluster.recreate(&identity, &sent, &uid, &how, PATIENCE).await?
+                    }
+                    (applied, _) => applied?,
+                };
+                let hash = seen::hash(&manifest, &applied.live, &ignore);
+                Ok((applied, hash))
+            };
+            (index, result.await)
+        })
+    }
+
+    /// Notes an answer; whether the object is there now.
+    fn answered(&mut self, index: usize, answer: Result<(cluster::Applied, Hash), ClusterError>, why: Why) -> bool {
+        let Some(current) = &self.current else { return false };
+        let one = current.wanted[index].clone();
+        let place = one.manifest.origin.as_ref().map(ToString::to_string);
+        let (application, cluster, revision) = (self.name.clone(), self.hub.cluster.name().to_owned(), current.revision.clone());
+        match answer {
+            Ok((applied, hash)) => {
+                self.failing.remove(&one.key);
+                let uid = applied.live.uid().unwrap_or_default().to_owned();
+                let new = Entry { version: one.version.clone(), applied: Some(Applied { uid, manifest: one.hash, live: hash }) };
+                let old = self.inventory.entries.insert(one.key.clone(), new.clone());
+                self.dirty |= old.as_ref() != Some(&new);
+                if why.is_drift() {
+                    info!(%application, cluster, "repaired {}", self.repairing(&one.key, why));
+                } else {
+                    info!(%application, cluster, revision = short(&revision), "{}: {}", why.as_str(), one.key);
+                }
+                if !applied.forced.is_empty() && !why.is_drift() {
+                    let fields: Vec<String> = applied.forced.iter().take(5).map(ToString::to_string).collect();
+                    info!(%application, cluster, "{}: took {}", one.key, fields.join(", "));
+                }
+                if !applied.took_over.is_empty() {
+                    info!(%application, cluster, "{}: took fields over from {}", one.key, applied.took_over.join(", "));
+                }
+                self.judge(index, Some(hash));
+                self.hub.observe(&applied.live);
+                true
+            }
+            Err(error) => {
+                let row = Row { place, hint: error.hint(), ..Row::of(&one.key, error.problem.to_string()) };
+                let failing = Failing::after(self.failing.get(&one.key), row, &error, one.hash);
+                if failing.times == 1 {
+                    warn!(%application, cluster, revision = short(&revision), hint = error.hint(), "{}", failing.row);
+                }
+                self.failing.insert(one.key, failing);
+                false
+            }
+        }
+    }
+
+    /// Deletes what is owned and no longer wanted, when that is sure.
+    pub(super) async fn prune(&mut self, look: &Look) -> Result<Pruned, ClusterError> {
+        let mut pruned = Pruned::default();
+        let Some(current) = &self.current else { return Ok(pruned) };
+        let pruning = {
+            let cluster = self.hub.state();
+            plan::prune(&self.name, current.terms.prune, &current.revision, &current.wanted, &self.inventory, |key| cluster.live(key))
+        };
+        for (key, why) in pruning.drop {
+            if let Some(why) = why {
+                info!(application = %self.name, cluster = self.hub.cluster.name(), "{key}: {why}");
+                pruned.notes.push(Row::of(&key, why));
+            }
+            self.inventory.entries.remove(&key);
+            self.deleting.remove(&key);
+            self.failing.remove(&key);
+            self.dirty = true;
+        }
+        pruned.waits.extend(pruning.going.iter().map(|key| Row::of(key, "it is being deleted")));
+        if pruning.delete.is_empty() {
+            return Ok(pruned);
+        }
+        if let Some(broken) = self.broken() {
+            pruned.waits.push(Row::whole(format!("nothing is deleted before this revision can be read: {broken}")));
+            return Ok(pruned);
+        }
+        if !look.all_applied() {
+            let count = pruning.delete.len();
+            pruned.waits.push(Row::whole(format!("{count} old objects are deleted when everything else has been applied")));
+            return Ok(pruned);
+        }
+        let unread = self.hub.state().all_read(&self.repository);
+        if let Some(first) = unread.first() {
+            pruned.waits.push(Row::whole(format!(
+                "{} old objects are deleted when {first} has been read, which may want them ({} still to be read)",
+                pruning.delete.len(),
+                unread.len()
+            )));
+            return Ok(pruned);
+        }
+        if pruning.needs_yes.is_some() {
+            pruned.needs_yes = pruning.needs_yes;
+            return Ok(pruned);
+        }
+        let identity = self.identity();
+        for prune in pruning.delete {
+            if self.deleting.contains(&prune.key) {
+                continue;
+            }
+            if let Some(failing) = self.failing.get(&prune.key).filter(|failing| failing.until > tokio::time::Instant::now()) {
+                pruned.failures.push(failing.row.clone());
+                continue;
+            }
+            let gvk = Gvk { group: prune.key.group.clone(), version: prune.version.clone(), kind: prune.key.kind.clone() };
+            let deleted = async {
+                let served = self.hub.cluster.resources().await?;
+                let resource = match served.find(&gvk).or_else(|| served.preferred(&gvk.group, &gvk.kind)) {
+                    Some(resource) => resource.clone(),
+                    None => self.hub.cluster.resource(&gvk).await?,
+                };
+                self.hub.cluster.delete(&identity, &resource, &prune.key, &Delete::uid(prune.uid.as_str())).await
+            };
+            match deleted.await {
+                Ok(deleted) => {
+                    if deleted == Deleted::Deleted {
+                        info!(application = %self.name, cluster = self.hub.cluster.name(), "deleted {}: Git does not have it any more", prune.key);
+                    }
+                    self.failing.remove(&prune.key);
+                    self.deleting.insert(prune.key);
+                }
+                Err(error) => {
+                    let row = Row { hint: error.hint(), ..Row::of(&prune.key, format!("it cannot be deleted: {}", error.problem)) };
+                    warn!(application = %self.name, cluster = self.hub.cluster.name(), hint = error.hint(), "{row}");
+                    pruned.failures.push(row.clone());
+                    let failing = Failing::after(self.failing.get(&prune.key), row, &error, plan::of_all(&[]));
+                    self.failing.insert(prune.key, failing);
+                }
+            }
+        }
+        Ok(pruned)
+    }
+}

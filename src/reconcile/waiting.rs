@@ -1,0 +1,186 @@
+//! What becomes of a revision: whether everything is there and well, and if not, why; and when to look again.
+
+use super::{
+    looking::Look,
+    runner::Runner,
+    sending::Pruned,
+    status::{Row, State},
+};
+use crate::{
+    health::{self, Health, Reason},
+    object::Key,
+    plan::Outcome,
+};
+use std::{collections::HashMap, time::Duration};
+use tokio::time::Instant;
+
+/// How often pods are asked why a workload does not come up, while it is waited for: at first soon, then less often.
+const ASK: [Duration; 4] = [Duration::from_secs(2), Duration::from_secs(5), Duration::from_secs(15), Duration::from_secs(60)];
+
+/// Reasons shown for one workload.
+const SHOWN: usize = 3;
+
+/// Why workloads do not come up, by what their pods say.
+#[derive(Debug, Default)]
+pub(super) struct Reasons {
+    known: HashMap<Key, Known>,
+}
+
+#[derive(Debug)]
+struct Known {
+    reasons: Vec<Reason>,
+    asked: usize,
+    next: Instant,
+}
+
+impl Reasons {
+    /// Another revision has other reasons.
+    pub fn forget(&mut self) {
+        self.known.clear();
+    }
+}
+
+impl Runner {
+    /// Says how things are, and when to look again by the clock.
+    pub(super) async fn conclude(&mut self, look: &Look, pruned: Pruned) -> Option<Instant> {
+        let mut wake = look.wake;
+        let mut at = |time: Instant| wake = Some(wake.map_or(time, |known: Instant| known.min(time)));
+        if !pruned.failures.is_empty() {
+            self.deleting.clear();
+            self.failing.values().filter(|failing| failing.until > Instant::now()).for_each(|failing| at(failing.until));
+        }
+        if let Some(time) = self.unknown_kinds() {
+            at(time);
+        }
+        let (told, deadline, waits_for_health, deleting) = match &self.current {
+            Some(current) => (current.told, current.deadline, current.terms.wait, current.deleting),
+            None => return wake,
+        };
+        // What is unwell is asked about while somebody waits for it, and once when it turns.
+        let settling = told != Some(Outcome::Applied) && told != Some(Outcome::Unhealthy);
+        let mut unhealthy = look.unhealthy.clone();
+        if settling || unhealthy.iter().any(|(_, health)| health.status == health::Status::Failed) {
+            for (key, health) in &mut unhealthy {
+                if let Some(time) = self.ask_pods(key, health).await.filter(|_| settling) {
+                    at(time);
+                }
+            }
+        }
+        look.tell(&mut self.status);
+        let current = self.current.as_ref()?;
+        self.status.objects = current.wanted.len();
+        self.status.unhealthy =
+            unhealthy.iter().map(|(key, health)| Row::of(key, format!("{}: {}", health.status, health.message))).collect();
+        self.status.problems.extend(pruned.failures.iter().cloned());
+        self.status.notes = current.notes.iter().cloned().chain(pruned.notes).collect();
+        self.status.settled = true;
+        let failed = look.failures.first().or(pruned.failures.first()).map(ToString::to_string);
+        let late = Instant::now() >= deadline;
+        let mut outcome = None;
+        self.status.state = if deleting {
+            self.status.settled = false;
+            self.status.problems.extend(pruned.waits);
+            match pruned.needs_yes {
+                Some(why) => {
+                    self.status.problems.push(yes(&self.name, &why));
+                    self.status.settled = true;
+                    State::NeedsYes
+                }
+                None => State::Deleting,
+            }
+        } else if let Some(message) = failed {
+            outcome = Some((Outcome::Failed, message));
+            // Something that may pass is tried a few times before that counts as an end.
+            self.status.settled = !look.passing || self.failing.values().all(|failing| failing.times >= 3 || !failing.passing);
+            State::Failed
+        } else if !look.waits.is_empty() || !look.todo.is_empty() {
+            if late {
+                let message = look.waits.first().map_or_else(|| "something is still to be applied".to_owned(), ToString::to_string);
+                outcome = Some((Outcome::Failed, message));
+            } else {
+                at(deadline);
+            }
+            self.status.settled = late;
+            self.status.problems.extend(pruned.waits);
+            State::Waiting
+        } else if let Some(why) = pruned.needs_yes {
+            self.status.problems.push(yes(&self.name, &why));
+            State::NeedsYes
+        } else if !pruned.waits.is_empty() {
+            self.status.settled = false;
+            self.status.notes.extend(pruned.waits);
+            if settling { State::Progressing } else { State::InStep }
+        } else if waits_for_health && settling && !unhealthy.is_empty() {
+            let broken = unhealthy.iter().find(|(_, health)| health.status == health::Status::Failed);
+            let (key, health) = broken.unwrap_or(&unhealthy[0]);
+            if broken.is_some() || late {
+                let waited = if broken.is_none() { " in time" } else { "" };
+                outcome = Some((Outcome::Unhealthy, format!("{key} did not become healthy{waited}: {}", health.message)));
+                State::Unhealthy
+            } else {
+                at(deadline);
+                self.status.settled = false;
+                outcome = Some((Outcome::Progressing, format!("{key}: {}", health.message)));
+                State::Progressing
+            }
+        } else if !look.drifted.is_empty() {
+            State::Drifted
+        } else if told == Some(Outcome::Unhealthy) && !unhealthy.is_empty() {
+            State::Unhealthy
+        } else {
+            outcome = Some((Outcome::Applied, String::new()));
+            State::InStep
+        };
+        if let Some(broken) = self.broken().cloned() {
+            self.status.problems.insert(0, broken);
+            (self.status.state, self.status.settled) = (State::Failed, true);
+        }
+        if let Some((outcome, message)) = outcome {
+            self.outcome(outcome, message);
+        }
+        wake
+    }
+
+    /// Adds what the pods of a workload say to its health; gives the time to ask again. Trouble with asking is no
+    /// trouble of the workload.
+    async fn ask_pods(&mut self, key: &Key, health: &mut Health) -> Option<Instant> {
+        let one = self.current.as_ref()?.wanted.iter().find(|one| one.key == *key)?;
+        let (namespace, selector) = health::selector(&one.manifest.object().ok()?)?;
+        let now = Instant::now();
+        let due = match self.reasons.known.get(key) {
+            None => {
+                // A workload that has just been applied is on its way.
+                let next = now + if health.status == health::Status::Failed { Duration::ZERO } else { ASK[0] };
+                self.reasons.known.insert(key.clone(), Known { reasons: Vec::new(), asked: 0, next });
+                next <= now
+            }
+            Some(known) => known.next <= now,
+        };
+        if due {
+            let pods = self.hub.cluster.pods(&namespace, &selector).await;
+            let known = self.reasons.known.get_mut(key)?;
+            known.asked += 1;
+            known.next = now + ASK[known.asked.min(ASK.len() - 1)];
+            if let Ok(pods) = pods {
+                known.reasons = health::pod_reasons(&pods);
+            }
+        }
+        let known = self.reasons.known.get(key)?;
+        let mut said: Vec<String> = known.reasons.iter().take(SHOWN).map(ToString::to_string).collect();
+        if known.reasons.len() > SHOWN {
+            said.push(format!("and {} more", known.reasons.len() - SHOWN));
+        }
+        if !said.is_empty() {
+            *health = Health::new(health.status, format!("{}; {}", health.message, said.join("; ")));
+        }
+        Some(known.next)
+    }
+}
+
+/// What needs a yes, and how to say it.
+fn yes(name: &crate::name::Name, why: &str) -> Row {
+    Row {
+        hint: Some(format!("If that is meant: tagboat sync {name} --confirm-prune")),
+        ..Row::whole(format!("{why}: somebody must say yes first"))
+    }
+}

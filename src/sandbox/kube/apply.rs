@@ -1,0 +1,184 @@
+//! Server-side apply and the ownership of fields: what `metadata.managedFields` says after a write. Pure.
+//!
+//! It follows the rules of Kubernetes' structured merge and diff: an applier owns what it applies; a field that another one
+//! owns with another value is a conflict unless forced; what an applier no longer applies, and nobody else owns, goes; any
+//! other write owns what it changes and takes it from everybody.
+
+use super::{
+    fields::{self, Fields},
+    refusal::{Cause, Refusal},
+    schema::Schema,
+};
+use serde_json::{Value, json};
+
+/// Who writes, and how.
+#[derive(Debug, Clone, Copy)]
+pub struct Writer<'a> {
+    /// The field manager.
+    pub manager: &'a str,
+    /// `apps/v1`.
+    pub api_version: &'a str,
+    /// Empty, `status` or `scale`.
+    pub subresource: &'a str,
+    /// RFC 3339.
+    pub time: &'a str,
+}
+
+/// One entry of `managedFields`.
+#[derive(Debug, Clone, PartialEq)]
+struct Entry {
+    manager: String,
+    operation: String,
+    subresource: String,
+    api_version: String,
+    time: String,
+    fields: Fields,
+}
+
+impl Entry {
+    fn is(&self, writer: &Writer<'_>, operation: &str) -> bool {
+        self.manager == writer.manager && self.operation == operation && self.subresource == writer.subresource
+    }
+}
+
+fn entries(object: &Value) -> Vec<Entry> {
+    let text = |entry: &Value, name: &str| entry[name].as_str().unwrap_or_default().to_owned();
+    let list = object["metadata"]["managedFields"].as_array().map(Vec::as_slice).unwrap_or_default();
+    list.iter()
+        .map(|entry| Entry {
+            manager: text(entry, "manager"),
+            operation: text(entry, "operation"),
+            subresource: text(entry, "subresource"),
+            api_version: text(entry, "apiVersion"),
+            time: text(entry, "time"),
+            fields: Fields::from_json(&entry["fieldsV1"]),
+        })
+        .collect()
+}
+
+fn write_entries(object: &mut Value, entries: &[Entry]) {
+    let write = |entry: &Entry| {
+        let mut json = json!({
+            "manager": entry.manager,
+            "operation": entry.operation,
+            "apiVersion": entry.api_version,
+            "time": entry.time,
+            "fieldsType": "FieldsV1",
+            "fieldsV1": entry.fields.to_json(),
+        });
+        if !entry.subresource.is_empty() {
+            json["subresource"] = json!(entry.subresource);
+        }
+        json
+    };
+    object["metadata"]["managedFields"] = entries.iter().filter(|entry| !entry.fields.is_empty()).map(write).collect();
+}
+
+/// Applies: gives the object as it becomes, with its owners. `live` is absent where the object is new.
+///
+/// # Errors
+/// [`Refusal::Conflicts`] if others own what is applied with another value, unless `force` takes it from them.
+pub fn apply(live: Option<&Value>, applied: &Value, writer: Writer<'_>, force: bool, schema: Schema) -> Result<Value, Refusal> {
+    let mut applied = applied.clone();
+    if let Some(metadata) = applied["metadata"].as_object_mut() {
+        metadata.shift_remove("managedFields");
+    }
+    let wanted = Fields::of(&applied, schema);
+    let empty = json!({});
+    let mut owners = live.map(entries).unwrap_or_default();
+    let mut merged = fields::merge(live.unwrap_or(&empty), &applied, schema);
+    let changed = fields::compare(live.unwrap_or(&empty), &merged, schema).changed;
+
+    let mut causes = Vec::new();
+    for other in owners.iter_mut().filter(|entry| !entry.is(&writer, "Apply")) {
+        let both = other.fields.intersection(&changed).intersection(&wanted);
+        if force {
+            other.fields.subtract(&both);
+        } else {
+            causes.extend(both.paths().into_iter().map(|field| Cause {
+                reason: "FieldManagerConflict",
+                message: conflict_with(other),
+                field,
+            }));
+        }
+    }
+    if !causes.is_empty() {
+        return Err(Refusal::Conflicts(causes));
+    }
+
+    let last = owners.iter().find(|entry| entry.is(&writer, "Apply")).map(|entry| entry.fields.clone()).unwrap_or_default();
+    let mut others = Fields::default();
+    owners.iter().filter(|entry| !entry.is(&writer, "Apply")).for_each(|entry| others.union(&entry.fields));
+    let mut dropped = last;
+    dropped.subtract(&wanted);
+    dropped.subtract(&others);
+    spare(&mut dropped, &wanted);
+    spare(&mut dropped, &others);
+    fields::remove(&mut merged, &dropped, schema);
+
+    match owners.iter_mut().find(|entry| entry.is(&writer, "Apply")) {
+        Some(own) if own.fields == wanted && own.api_version == writer.api_version => {}
+        Some(own) => {
+            own.fields = wanted;
+            own.api_version = writer.api_version.to_owned();
+            own.time = writer.time.to_owned();
+        }
+        None => owners.push(entry(writer, "Apply", wanted)),
+    }
+    write_entries(&mut merged, &owners);
+    Ok(merged)
+}
+
+/// Records a write that is no apply: `new` gets the owners, `old` is absent where the object is new.
+pub fn own(old: Option<&Value>, new: &mut Value, writer: Writer<'_>, schema: Schema) {
+    let empty = json!({});
+    let difference = fields::compare(old.unwrap_or(&empty), new, schema);
+    let mut owners = old.map(entries).unwrap_or_default();
+    for other in owners.iter_mut().filter(|entry| !entry.is(&writer, "Update")) {
+        other.fields.subtract(&difference.changed);
+    }
+    for entry in &mut owners {
+        entry.fields.subtract(&difference.removed);
+    }
+    if !difference.changed.is_empty() {
+        match owners.iter_mut().find(|entry| entry.is(&writer, "Update")) {
+            Some(own) => {
+                own.fields.union(&difference.changed);
+                own.api_version = writer.api_version.to_owned();
+                own.time = writer.time.to_owned();
+            }
+            None => owners.push(entry(writer, "Update", difference.changed)),
+        }
+    }
+    write_entries(new, &owners);
+}
+
+fn entry(writer: Writer<'_>, operation: &str, fields: Fields) -> Entry {
+    Entry {
+        manager: writer.manager.to_owned(),
+        operation: operation.to_owned(),
+        subresource: writer.subresource.to_owned(),
+        api_version: writer.api_version.to_owned(),
+        time: writer.time.to_owned(),
+        fields,
+    }
+}
+
+/// The words of the API server.
+fn conflict_with(other: &Entry) -> String {
+    let below = if other.subresource.is_empty() { String::new() } else { format!(" with subresource \"{}\"", other.subresource) };
+    match other.operation.as_str() {
+        "Apply" => format!("conflict with \"{}\"{below}", other.manager),
+        _ => format!("conflict with \"{}\"{below} using {}", other.manager, other.api_version),
+    }
+}
+
+/// An element stays while somebody owns something in it.
+fn spare(dropped: &mut Fields, kept: &Fields) {
+    for (step, below) in &mut dropped.below {
+        if let Some(kept) = kept.below.get(step).filter(|kept| !kept.is_empty()) {
+            below.owned = false;
+            spare(below, kept);
+        }
+    }
+}

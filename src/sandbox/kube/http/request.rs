@@ -1,0 +1,215 @@
+//! What a request asks for: its path, query and body, read.
+
+use super::super::{
+    kinds::Kind,
+    refusal::Refusal,
+    selector::Selector,
+    table::Include,
+    write::{Deletion, Part, Patch},
+};
+use axum::http::{HeaderMap, Uri, header};
+use serde_json::Value;
+use std::collections::BTreeMap;
+
+/// A path below a group's version: which objects, and which part of one.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Place {
+    /// Empty for the core group.
+    pub group: String,
+    /// `v1`.
+    pub version: String,
+    /// `deployments`.
+    pub plural: String,
+    /// None: all of them, or the kind has none.
+    pub namespace: Option<String>,
+    /// None: a list.
+    pub name: Option<String>,
+    /// The part of one.
+    pub part: Part,
+}
+
+impl Place {
+    /// Reads `/api/v1/…` and `/apis/GROUP/VERSION/…`; none for every other path.
+    pub fn parse(path: &str) -> Option<Self> {
+        let parts: Vec<&str> = path.split('/').filter(|part| !part.is_empty()).collect();
+        let (group, version, rest) = match parts.as_slice() {
+            ["api", version, rest @ ..] => ("", *version, rest),
+            ["apis", group, version, rest @ ..] => (*group, *version, rest),
+            _ => return None,
+        };
+        let of = |namespace: Option<&str>, plural: &str, name: Option<&str>, part| {
+            Some(Self {
+                group: group.to_owned(),
+                version: version.to_owned(),
+                plural: plural.to_owned(),
+                namespace: namespace.map(str::to_owned),
+                name: name.map(str::to_owned),
+                part,
+            })
+        };
+        let part = |text: &str| match text {
+            "status" => Some(Part::Status),
+            "scale" => Some(Part::Scale),
+            // Only what empties a namespace writes there; its body is the namespace.
+            "finalize" => Some(Part::Main),
+            _ => None,
+        };
+        match rest {
+            ["namespaces", name, text @ ("status" | "finalize")] => of(None, "namespaces", Some(name), part(text)?),
+            ["namespaces", namespace, plural] => of(Some(namespace), plural, None, Part::Main),
+            ["namespaces", namespace, plural, name] => of(Some(namespace), plural, Some(name), Part::Main),
+            ["namespaces", namespace, plural, name, text] => of(Some(namespace), plural, Some(name), part(text)?),
+            [plural] => of(None, plural, None, Part::Main),
+            [plural, name] => of(None, plural, Some(name), Part::Main),
+            [plural, name, text] => of(None, plural, Some(name), part(text)?),
+            _ => None,
+        }
+    }
+
+    /// The kind that lies there.
+    pub fn kind(&self, kinds: &[Kind]) -> Option<Kind> {
+        let same = |kind: &&Kind| kind.group == self.group && kind.version == self.version && kind.plural == self.plural;
+        let kind = kinds.iter().find(same)?;
+        let has_part = match self.part {
+            Part::Main => true,
+            Part::Status => kind.status,
+            Part::Scale => kind.scale,
+        };
+        let is_in_scope = kind.namespaced || self.namespace.is_none();
+        (has_part && is_in_scope).then(|| kind.clone())
+    }
+}
+
+/// The query of a request.
+#[derive(Debug, Clone, Default)]
+pub struct Query(BTreeMap<String, String>);
+
+impl Query {
+    /// Reads it; what is no query is an empty one.
+    pub fn parse(uri: &Uri) -> Self {
+        axum::extract::Query::try_from_uri(uri).map(|axum::extract::Query(pairs)| Self(pairs)).unwrap_or_default()
+    }
+
+    /// A value; empty if there is none.
+    pub fn get(&self, name: &str) -> &str {
+        self.0.get(name).map_or("", String::as_str)
+    }
+
+    /// Whether it is said and true.
+    pub fn is(&self, name: &str) -> bool {
+        matches!(self.get(name), "true" | "1" | "True")
+    }
+
+    /// Its selectors.
+    ///
+    /// # Errors
+    /// If they cannot be read.
+    pub fn selector(&self) -> Result<Selector, Refusal> {
+        Selector::parse(self.get("labelSelector"), self.get("fieldSelector"))
+    }
+
+    /// What goes with a row of a table.
+    pub fn include(&self) -> Include {
+        match self.get("includeObject") {
+            "None" => Include::Nothing,
+            "Object" => Include::Whole,
+            _ => Include::Metadata,
+        }
+    }
+}
+
+/// How objects are answered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Form {
+    /// As they are.
+    Whole,
+    /// Their metadata.
+    Metadata,
+    /// As a table.
+    Table,
+}
+
+impl Form {
+    /// What the first understood media type of `Accept` asks for.
+    pub fn of(headers: &HeaderMap) -> Self {
+        let accept = text(headers, header::ACCEPT.as_str());
+        for kind in accept.split(',') {
+            if kind.contains("as=Table") {
+                return Self::Table;
+            }
+            if kind.contains("as=PartialObjectMetadata") {
+                return Self::Metadata;
+            }
+            if kind.contains("json") && !kind.contains("as=") {
+                return Self::Whole;
+            }
+        }
+        Self::Whole
+    }
+}
+
+/// A header as text; empty if there is none.
+pub fn text(headers: &HeaderMap, name: &str) -> String {
+    headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default().to_owned()
+}
+
+/// The field manager: said, else the program's name.
+pub fn manager(query: &Query, headers: &HeaderMap) -> String {
+    match query.get("fieldManager") {
+        "" => text(headers, header::USER_AGENT.as_str()).split('/').next().filter(|name| !name.is_empty()).unwrap_or("unknown").to_owned(),
+        said => said.to_owned(),
+    }
+}
+
+/// Reads a body of JSON or YAML.
+///
+/// # Errors
+/// If it is neither.
+pub fn body(headers: &HeaderMap, bytes: &[u8]) -> Result<Value, Refusal> {
+    let kind = text(headers, header::CONTENT_TYPE.as_str());
+    if kind.contains("protobuf") || kind.contains("cbor") {
+        return Err(Refusal::MediaType(kind));
+    }
+    if let Ok(value) = serde_json::from_slice(bytes) {
+        return Ok(value);
+    }
+    let wrong = |error: String| Refusal::BadRequest(format!("error decoding the body: {error}"));
+    let text = std::str::from_utf8(bytes).map_err(|error| wrong(error.to_string()))?;
+    serde_saphyr::from_str(text).map_err(|error| wrong(error.to_string()))
+}
+
+/// Reads the body of a PATCH.
+///
+/// # Errors
+/// If its type is unknown, or it does not parse.
+pub fn patch(headers: &HeaderMap, query: &Query, bytes: &[u8]) -> Result<Patch, Refusal> {
+    let kind = text(headers, header::CONTENT_TYPE.as_str());
+    match kind.split(';').next().unwrap_or_default().trim() {
+        "application/json-patch+json" => {
+            let read = serde_json::from_slice(bytes).map_err(|error| Refusal::BadRequest(format!("error decoding the patch: {error}")))?;
+            Ok(Patch::Json(read))
+        }
+        "application/merge-patch+json" => Ok(Patch::Merge(body(headers, bytes)?)),
+        "application/strategic-merge-patch+json" => Ok(Patch::Strategic(body(headers, bytes)?)),
+        "application/apply-patch+yaml" => Ok(Patch::Apply(body(headers, bytes)?, query.is("force"))),
+        other => Err(Refusal::MediaType(other.to_owned())),
+    }
+}
+
+/// Reads what a DELETE asks for, in its body or query.
+///
+/// # Errors
+/// If the body does not parse.
+pub fn deletion(headers: &HeaderMap, query: &Query, bytes: &[u8]) -> Result<(Deletion, bool), Refusal> {
+    let options = if bytes.is_empty() { Value::Null } else { body(headers, bytes)? };
+    let said = |pointer: &str| options.pointer(pointer).and_then(Value::as_str).map(str::to_owned);
+    let queried = Some(query.get("propagationPolicy")).filter(|text| !text.is_empty()).map(str::to_owned);
+    let orphan = (options["orphanDependents"] == true).then(|| "Orphan".to_owned());
+    let dry_run = query.get("dryRun") == "All" || options["dryRun"] == serde_json::json!(["All"]);
+    let deletion = Deletion {
+        uid: said("/preconditions/uid"),
+        revision: said("/preconditions/resourceVersion"),
+        propagation: said("/propagationPolicy").or(queried).or(orphan),
+    };
+    Ok((deletion, dry_run))
+}

@@ -1,0 +1,195 @@
+//! A watch: the changes of one kind as lines of JSON, for as long as somebody listens.
+
+use super::{
+    super::{
+        Cluster,
+        kinds::Kind,
+        refusal::Refusal,
+        selector::Selector,
+        table::{self, Include},
+    },
+    request::{Form, Query},
+};
+use axum::{
+    body::{Body, Bytes},
+    response::{IntoResponse, Response},
+};
+use futures::stream;
+use jiff::Timestamp;
+use serde_json::{Value, json};
+use std::{
+    collections::VecDeque,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+/// Between two bookmarks; a real server sends one a minute.
+const BOOKMARK: Duration = Duration::from_secs(30);
+/// The longest a watch lasts without being asked for less; a real server ends it after half an hour to an hour.
+const LONGEST: u64 = 3600;
+
+/// One watch.
+struct Watch {
+    cluster: Arc<Cluster>,
+    kind: Kind,
+    namespace: Option<String>,
+    name: Option<String>,
+    selector: Selector,
+    form: Form,
+    include: Include,
+    bookmarks: bool,
+    /// The last revision that was looked at.
+    seen: u64,
+    ready: VecDeque<Value>,
+    end: Instant,
+    over: bool,
+    changes: tokio::sync::watch::Receiver<u64>,
+}
+
+/// Answers with a stream of events.
+///
+/// # Errors
+/// If the selectors or the revision cannot be read, or the revision is too old.
+pub fn watch(
+    cluster: &Arc<Cluster>,
+    kind: Kind,
+    (namespace, name): (Option<String>, Option<String>),
+    query: &Query,
+    form: Form,
+) -> Result<Response, Refusal> {
+    let changes = cluster.revision.subscribe();
+    let from = query.get("resourceVersion");
+    let initial = query.get("sendInitialEvents");
+    let seconds = query.get("timeoutSeconds").parse().unwrap_or(LONGEST).min(LONGEST);
+    let mut watch = Watch {
+        kind,
+        namespace,
+        name,
+        selector: query.selector()?,
+        form,
+        include: query.include(),
+        bookmarks: query.is("allowWatchBookmarks"),
+        seen: 0,
+        ready: VecDeque::new(),
+        end: Instant::now() + Duration::from_secs(seconds),
+        over: false,
+        changes,
+        cluster: cluster.clone(),
+    };
+    let starts_with_all = initial == "true" || (initial.is_empty() && matches!(from, "" | "0"));
+    if starts_with_all {
+        let (objects, revision) = cluster.with(|store| {
+            let list = store.list(&watch.kind.group, &watch.kind.plural, watch.namespace.as_deref());
+            (list.filter(|object| watch.wants(object)).cloned().collect::<Vec<_>>(), store.revision())
+        });
+        watch.seen = revision;
+        for object in objects {
+            let event = watch.event("ADDED", &object);
+            watch.ready.push_back(event);
+        }
+        if initial == "true" {
+            let mut mark = watch.bookmark();
+            mark["object"]["metadata"]["annotations"]["k8s.io/initial-events-end"] = json!("true");
+            watch.ready.push_back(mark);
+        }
+    } else {
+        watch.seen = match from {
+            "" | "0" => cluster.with(|store| store.revision()),
+            text => text.parse().map_err(|_| Refusal::BadRequest(format!("invalid resource version: {text}")))?,
+        };
+        watch.gather()?;
+    }
+    let lines = stream::unfold(watch, |mut watch| async {
+        let event = watch.next().await?;
+        Some((Ok::<_, std::convert::Infallible>(Bytes::from(format!("{event}\n"))), watch))
+    });
+    Ok(([("content-type", "application/json")], Body::from_stream(lines)).into_response())
+}
+
+impl Watch {
+    fn wants(&self, object: &Value) -> bool {
+        self.name.as_ref().is_none_or(|name| object["metadata"]["name"] == **name) && self.selector.matches(object)
+    }
+
+    /// The next event; none when the watch is over.
+    async fn next(&mut self) -> Option<Value> {
+        let mut mark = Instant::now() + BOOKMARK;
+        loop {
+            if let Some(event) = self.ready.pop_front() {
+                return Some(event);
+            }
+            if self.over {
+                return None;
+            }
+            self.changes.mark_unchanged();
+            if let Err(refusal) = self.gather() {
+                self.over = true;
+                return Some(json!({"type": "ERROR", "object": refusal.status(None, "")}));
+            }
+            if !self.ready.is_empty() {
+                continue;
+            }
+            let wake = mark.min(self.end);
+            tokio::select! {
+                changed = self.changes.changed() => if changed.is_err() { return None },
+                () = tokio::time::sleep_until(wake.into()) => {
+                    if Instant::now() >= self.end {
+                        return None;
+                    }
+                    mark = Instant::now() + BOOKMARK;
+                    if self.bookmarks {
+                        return Some(self.bookmark());
+                    }
+                }
+            }
+        }
+    }
+
+    /// Takes what changed since.
+    fn gather(&mut self) -> Result<(), Refusal> {
+        let cluster = self.cluster.clone();
+        let (events, revision) = cluster.with(|store| {
+            let revision = store.revision();
+            let too_old = || Refusal::Expired(format!("too old resource version: {} ({revision})", self.seen));
+            let changes = store.changes_after(self.seen).ok_or_else(too_old)?;
+            let of_kind = changes.filter(|change| change.id.group == self.kind.group && change.id.plural == self.kind.plural);
+            let here = of_kind.filter(|change| self.namespace.as_ref().is_none_or(|namespace| change.id.namespace == *namespace));
+            let events: Vec<Value> = here
+                .filter_map(|change| {
+                    // To a watch an object is there while its selector means it.
+                    let before = change.old.as_ref().is_some_and(|old| self.wants(old));
+                    let after = !change.deleted && self.wants(&change.new);
+                    match (before, after) {
+                        (false, true) => Some(self.event("ADDED", &change.new)),
+                        (true, true) => Some(self.event("MODIFIED", &change.new)),
+                        (true, false) => Some(self.event("DELETED", &change.new)),
+                        (false, false) => None,
+                    }
+                })
+                .collect();
+            Ok((events, revision))
+        })?;
+        self.ready.extend(events);
+        self.seen = revision;
+        Ok(())
+    }
+
+    fn event(&self, kind: &str, object: &Value) -> Value {
+        let mut object = object.clone();
+        object["apiVersion"] = json!(self.kind.api_version());
+        let shown = match self.form {
+            Form::Whole => object,
+            Form::Metadata => table::metadata(&object),
+            Form::Table => table::table(&self.kind, &[&object], self.seen, self.include, Timestamp::now()),
+        };
+        json!({"type": kind, "object": shown})
+    }
+
+    fn bookmark(&self) -> Value {
+        let object = json!({
+            "kind": self.kind.kind, "apiVersion": self.kind.api_version(),
+            "metadata": {"resourceVersion": self.seen.to_string(), "creationTimestamp": null},
+        });
+        json!({"type": "BOOKMARK", "object": object})
+    }
+}

@@ -1,0 +1,405 @@
+//! The writes: create, update, patch, apply, delete, each over one object of the store. No clock and no network: the time is
+//! an argument.
+
+use super::{
+    apply::{self, Writer},
+    defaults, fields,
+    kinds::Kind,
+    patch,
+    refusal::Refusal,
+    schema::Schema,
+    store::{Id, Store},
+};
+use serde_json::{Value, json};
+use sha2::{Digest, Sha256};
+use std::sync::Arc;
+
+/// Which part of an object a request writes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Part {
+    /// All but its status, where that is a part of its own.
+    Main,
+    /// Its status.
+    Status,
+    /// Its number of replicas.
+    Scale,
+}
+
+impl Part {
+    /// As paths and owners name it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Part::Main => "",
+            Part::Status => "status",
+            Part::Scale => "scale",
+        }
+    }
+}
+
+/// The body of a PATCH.
+#[derive(Debug, Clone)]
+pub enum Patch {
+    /// RFC 6902.
+    Json(json_patch::Patch),
+    /// RFC 7396.
+    Merge(Value),
+    /// Kubernetes' own.
+    Strategic(Value),
+    /// Server-side apply; with force.
+    Apply(Value, bool),
+}
+
+/// What a delete may ask for.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Deletion {
+    /// Only the object with this uid.
+    pub uid: Option<String>,
+    /// Only as long as it has this revision.
+    pub revision: Option<String>,
+    /// `Background` (the default), `Foreground` or `Orphan`.
+    pub propagation: Option<String>,
+}
+
+/// A write of one object.
+#[derive(Debug, Clone, Copy)]
+pub struct Write<'a> {
+    /// Of which kind.
+    pub kind: &'a Kind,
+    /// Where it lies; empty for kinds of the whole cluster.
+    pub namespace: &'a str,
+    /// Its name.
+    pub name: &'a str,
+    /// Which part.
+    pub part: Part,
+    /// The field manager.
+    pub manager: &'a str,
+    /// Nothing is stored.
+    pub dry_run: bool,
+    /// RFC 3339, in seconds.
+    pub time: &'a str,
+}
+
+impl Write<'_> {
+    /// Where the object lies.
+    pub fn id(&self) -> Id {
+        Id {
+            group: self.kind.group.clone(),
+            plural: self.kind.plural.clone(),
+            namespace: self.namespace.to_owned(),
+            name: self.name.to_owned(),
+        }
+    }
+
+    fn schema(&self) -> Schema {
+        Schema { builtin: self.kind.builtin }
+    }
+
+    fn writer<'b>(&'b self, api_version: &'b str) -> Writer<'b> {
+        Writer { manager: self.manager, api_version, subresource: self.part.name(), time: self.time }
+    }
+
+    /// Creates an object. Its name is in the body, or made there from `generateName`.
+    ///
+    /// # Errors
+    /// If it is there already, or not as it should be.
+    pub fn create(&self, store: &mut Store, mut body: Value) -> Result<Arc<Value>, Refusal> {
+        if body["metadata"]["name"].is_null()
+            && let Some(prefix) = body["metadata"]["generateName"].as_str()
+        {
+            body["metadata"]["name"] = json!(format!("{prefix}{}", &hex(&format!("{prefix}{}", store.revision()))[..5]));
+        }
+        let name = body["metadata"]["name"].as_str().unwrap_or_default().to_owned();
+        let write = Write { name: &name, ..*self };
+        if store.get(&write.id()).is_some() {
+            return Err(Refusal::AlreadyExists);
+        }
+        write.identify(&mut body)?;
+        if let Some(metadata) = body["metadata"].as_object_mut() {
+            for field in ["resourceVersion", "uid", "generation", "managedFields", "deletionTimestamp"] {
+                metadata.shift_remove(field);
+            }
+        }
+        self.drop_status(&mut body);
+        defaults::add(self.kind, &mut body);
+        let version = self.kind.api_version();
+        apply::own(None, &mut body, write.writer(&version), self.schema());
+        write.store(store, None, body)
+    }
+
+    /// Replaces an object.
+    ///
+    /// # Errors
+    /// If it is not there, or changed meanwhile, or not as it should be.
+    pub fn update(&self, store: &mut Store, mut body: Value) -> Result<Arc<Value>, Refusal> {
+        let old = store.get(&self.id()).cloned().ok_or(Refusal::NotFound)?;
+        if let Some(revision) = body["metadata"]["resourceVersion"].as_str().filter(|revision| !revision.is_empty())
+            && old["metadata"]["resourceVersion"] != *revision
+        {
+            return Err(stale());
+        }
+        if body["metadata"]["uid"].as_str().is_some_and(|uid| old["metadata"]["uid"] != *uid) {
+            return Err(other_uid(&body["metadata"]["uid"], &old));
+        }
+        if self.part == Part::Scale {
+            let mut new = Value::clone(&old);
+            new["spec"]["replicas"] = body["spec"]["replicas"].clone();
+            body = new;
+        }
+        self.identify(&mut body)?;
+        self.put_over(store, &old, body)
+    }
+
+    /// Changes an object; an apply creates it where it is not there. Tells whether it did.
+    ///
+    /// # Errors
+    /// If it is not there, others own what is applied, or the outcome is not as it should be.
+    pub fn patch(&self, store: &mut Store, body: Patch) -> Result<(bool, Arc<Value>), Refusal> {
+        let old = store.get(&self.id()).cloned();
+        if let Patch::Apply(mut applied, force) = body {
+            defaults::drop_nulls(&mut applied);
+            if applied["metadata"].get("managedFields").is_some_and(|list| list.as_array().is_none_or(|list| !list.is_empty())) {
+                return Err(Refusal::BadRequest("metadata.managedFields must be nil".to_owned()));
+            }
+            let revision = applied["metadata"]["resourceVersion"].as_str().unwrap_or_default().to_owned();
+            if !revision.is_empty() && old.as_ref().is_some_and(|old| old["metadata"]["resourceVersion"] != *revision) {
+                return Err(stale());
+            }
+            self.identify(&mut applied)?;
+            if self.part == Part::Main {
+                self.drop_status(&mut applied);
+            }
+            let version = self.kind.api_version();
+            let merged = apply::apply(old.as_deref(), &applied, self.writer(&version), force, self.schema())?;
+            let stored = self.store(store, old.as_ref(), merged)?;
+            return Ok((old.is_none(), stored));
+        }
+        let old = old.ok_or(Refusal::NotFound)?;
+        // A patch of the scale is one of the object that has it: both have their replicas in the same place.
+        let mut new = Value::clone(&old);
+        match body {
+            Patch::Json(patch) => json_patch::patch(&mut new, &patch).map_err(|error| Refusal::BadRequest(error.to_string()))?,
+            Patch::Merge(patch) => json_patch::merge(&mut new, &patch),
+            Patch::Strategic(patch) => patch::strategic(&mut new, &patch, self.schema()),
+            Patch::Apply(..) => {}
+        }
+        if new["metadata"]["resourceVersion"] != old["metadata"]["resourceVersion"] {
+            return Err(stale());
+        }
+        if new["metadata"]["uid"] != old["metadata"]["uid"] {
+            return Err(other_uid(&new["metadata"]["uid"], &old));
+        }
+        if self.part == Part::Scale {
+            let replicas = new["spec"]["replicas"].clone();
+            new = Value::clone(&old);
+            new["spec"]["replicas"] = replicas;
+        }
+        self.identify(&mut new)?;
+        self.put_over(store, &old, new).map(|stored| (false, stored))
+    }
+
+    /// Deletes an object, or marks it where finalizers hold it. Gives it as it was last, and whether it is gone.
+    ///
+    /// # Errors
+    /// If it is not there, or another one than meant.
+    pub fn delete(&self, store: &mut Store, options: &Deletion) -> Result<(Arc<Value>, bool), Refusal> {
+        let id = self.id();
+        let old = store.get(&id).cloned().ok_or(Refusal::NotFound)?;
+        if let Some(uid) = &options.uid
+            && old["metadata"]["uid"] != **uid
+        {
+            return Err(other_uid(&json!(uid), &old));
+        }
+        if options.revision.as_ref().is_some_and(|revision| old["metadata"]["resourceVersion"] != **revision) {
+            return Err(Refusal::Conflict("Precondition failed: the object has been modified".to_owned()));
+        }
+        if self.dry_run {
+            return Ok((old, true));
+        }
+        let mut new = Value::clone(&old);
+        match options.propagation.as_deref() {
+            Some("Foreground") => add_finalizer(&mut new, "foregroundDeletion"),
+            Some("Orphan") => add_finalizer(&mut new, "orphan"),
+            _ => {}
+        }
+        let held = new["metadata"]["finalizers"].as_array().is_some_and(|list| !list.is_empty()) || is_namespace(self.kind);
+        if !held {
+            return Ok((store.remove(&id).unwrap_or(old), true));
+        }
+        if new["metadata"]["deletionTimestamp"].is_null() {
+            new["metadata"]["deletionTimestamp"] = json!(self.time);
+            new["metadata"]["deletionGracePeriodSeconds"] = json!(0);
+            if is_namespace(self.kind) {
+                new["status"]["phase"] = json!("Terminating");
+            }
+        }
+        Ok((if new == *old { old } else { store.put(id, new) }, false))
+    }
+
+    /// The object's kind, name and namespace are those of the path.
+    fn identify(&self, body: &mut Value) -> Result<(), Refusal> {
+        if !body.is_object() {
+            return Err(Refusal::BadRequest("the body is no object".to_owned()));
+        }
+        for (field, wanted) in [("apiVersion", self.kind.api_version()), ("kind", self.kind.kind.clone())] {
+            let said = body[field].as_str().unwrap_or_default();
+            if !said.is_empty() && said != wanted && self.part != Part::Scale {
+                return Err(Refusal::BadRequest(format!("{field} of the body is {said}, that of the request {wanted}")));
+            }
+            body[field] = json!(wanted);
+        }
+        for (field, wanted) in [("name", self.name), ("namespace", self.namespace)] {
+            let said = body["metadata"][field].as_str().unwrap_or_default();
+            if !said.is_empty() && said != wanted {
+                return Err(Refusal::BadRequest(format!(
+                    "the {field} of the object ({said}) does not match the {field} on the URL ({wanted})"
+                )));
+            }
+            if !wanted.is_empty() {
+                body["metadata"][field] = json!(wanted);
+            }
+        }
+        Ok(())
+    }
+
+    fn drop_status(&self, body: &mut Value) {
+        if self.kind.status
+            && let Some(body) = body.as_object_mut()
+        {
+            body.shift_remove("status");
+        }
+    }
+
+    /// Stores a write that is no apply.
+    fn put_over(&self, store: &mut Store, old: &Arc<Value>, body: Value) -> Result<Arc<Value>, Refusal> {
+        let mut new = body;
+        if self.kind.status {
+            // Each path writes its own part only.
+            let (keep, of) =
+                if self.part == Part::Status { (new["status"].clone(), Value::clone(old)) } else { (old["status"].clone(), new) };
+            new = of;
+            new["status"] = keep;
+            defaults::drop_nulls(&mut new);
+        }
+        defaults::add(self.kind, &mut new);
+        let version = self.kind.api_version();
+        apply::own(Some(old), &mut new, self.writer(&version), self.schema());
+        self.store(store, Some(old), new)
+    }
+
+    /// The last step of every write: what the server itself says about an object, and whether anything changed at all.
+    fn store(&self, store: &mut Store, old: Option<&Arc<Value>>, mut new: Value) -> Result<Arc<Value>, Refusal> {
+        let id = self.id();
+        defaults::add(self.kind, &mut new);
+        self.stamp(store, old, &mut new);
+        defaults::check(self.kind, old.map(|old| &**old), &new)?;
+        let namespace = Id { group: String::new(), plural: "namespaces".to_owned(), namespace: String::new(), name: id.namespace.clone() };
+        if self.kind.namespaced && old.is_none() {
+            let Some(home) = store.get(&namespace) else {
+                return Err(Refusal::BadRequest(format!("namespaces \"{}\" not found", id.namespace)));
+            };
+            if !home["metadata"]["deletionTimestamp"].is_null() {
+                return Err(Refusal::Terminating(id.namespace));
+            }
+        }
+        if old.is_some_and(|old| **old == new) || self.dry_run {
+            return Ok(match old {
+                Some(old) if **old == new => old.clone(),
+                _ => Arc::new(new),
+            });
+        }
+        let ends = !new["metadata"]["deletionTimestamp"].is_null()
+            && new["metadata"]["finalizers"].as_array().is_none_or(Vec::is_empty)
+            && !is_namespace(self.kind);
+        let stored = store.put(id.clone(), new);
+        Ok(if ends { store.remove(&id).unwrap_or(stored) } else { stored })
+    }
+
+    fn stamp(&self, store: &Store, old: Option<&Arc<Value>>, new: &mut Value) {
+        let Some(old) = old else {
+            let uid = hex(&format!("{}/{}/{}/{}", self.kind.resource(), self.namespace, self.name, store.revision()));
+            new["metadata"]["uid"] = json!(format!("{}-{}-4{}-8{}-{}", &uid[..8], &uid[8..12], &uid[13..16], &uid[17..20], &uid[20..32]));
+            new["metadata"]["creationTimestamp"] = json!(self.time);
+            if self.kind.counts_generations() {
+                new["metadata"]["generation"] = json!(1);
+            }
+            if self.kind.kind == "Service" && new["spec"]["clusterIP"].is_null() && new["spec"]["type"] != "ExternalName" {
+                let number = store.list("", "services", None).count() + 1;
+                new["spec"]["clusterIP"] = json!(format!("10.0.{}.{}", number / 250, number % 250 + 1));
+                new["spec"]["clusterIPs"] = json!([new["spec"]["clusterIP"]]);
+                new["spec"]["ipFamilies"] = json!(["IPv4"]);
+                new["spec"]["ipFamilyPolicy"] = json!("SingleStack");
+            }
+            return;
+        };
+        for field in ["uid", "creationTimestamp", "generation", "deletionTimestamp", "deletionGracePeriodSeconds", "resourceVersion"] {
+            match old["metadata"].get(field) {
+                Some(value) => new["metadata"][field] = value.clone(),
+                None => {
+                    new["metadata"].as_object_mut().and_then(|metadata| metadata.shift_remove(field));
+                }
+            }
+        }
+        for field in ["clusterIP", "clusterIPs", "ipFamilies", "ipFamilyPolicy"] {
+            if self.kind.kind == "Service" && new["spec"][field].is_null() {
+                new["spec"][field] = old["spec"][field].clone();
+            }
+        }
+        defaults::drop_nulls(new);
+        let spec = |object: &Value| object.get("spec").cloned().unwrap_or_default();
+        if self.part != Part::Status
+            && self.kind.counts_generations()
+            && (spec(old) != spec(new) || !self.kind.builtin && other_than_status(old, new))
+        {
+            new["metadata"]["generation"] = json!(old["metadata"]["generation"].as_u64().unwrap_or_default() + 1);
+        }
+        // The time of a write that changed nothing else is no change.
+        let unowned = |object: &Value| {
+            let mut object = object.clone();
+            object["metadata"].as_object_mut().and_then(|metadata| metadata.shift_remove("managedFields"));
+            object
+        };
+        if unowned(old) == unowned(new) && fields_of(old) == fields_of(new) {
+            new["metadata"]["managedFields"] = old["metadata"]["managedFields"].clone();
+        }
+    }
+}
+
+/// A custom resource's generation counts every change but those of its metadata and status.
+fn other_than_status(old: &Value, new: &Value) -> bool {
+    let difference = fields::compare(old, new, Schema { builtin: false });
+    let of = |fields: &fields::Fields| {
+        fields.below.keys().any(|step| !matches!(step, fields::Step::Field(name) if matches!(name.as_str(), "metadata" | "status")))
+    };
+    of(&difference.changed) || of(&difference.removed)
+}
+
+fn fields_of(object: &Value) -> Vec<&Value> {
+    object["metadata"]["managedFields"].as_array().into_iter().flatten().map(|entry| &entry["fieldsV1"]).collect()
+}
+
+fn is_namespace(kind: &Kind) -> bool {
+    kind.group.is_empty() && kind.kind == "Namespace"
+}
+
+fn add_finalizer(object: &mut Value, name: &str) {
+    let list = &mut object["metadata"]["finalizers"];
+    match list.as_array_mut() {
+        Some(list) if list.contains(&json!(name)) => {}
+        Some(list) => list.push(json!(name)),
+        None => *list = json!([name]),
+    }
+}
+
+fn stale() -> Refusal {
+    Refusal::Conflict("the object has been modified; please apply your changes to the latest version and try again".to_owned())
+}
+
+fn other_uid(wanted: &Value, old: &Value) -> Refusal {
+    let (wanted, found) = (wanted.as_str().unwrap_or_default(), old["metadata"]["uid"].as_str().unwrap_or_default());
+    Refusal::Conflict(format!("Precondition failed: UID in precondition: {wanted}, UID in object meta: {found}"))
+}
+
+/// A hash in letters and digits, for names and uids that need not be secret.
+pub fn hex(text: &str) -> String {
+    Sha256::digest(text.as_bytes()).iter().map(|byte| format!("{byte:02x}")).collect()
+}
