@@ -31,11 +31,13 @@
 //! | [`policy`] | policy + facts + present value + holds → a choice, or the facts it needs | pure |
 //! | [`rewrite`] | bytes + references + choices → edits | pure |
 //! | [`object`] | the words of a cluster: kind, key, object, and what annotations ask for | pure |
+//! | [`manifest`] | text → values and objects, as kubectl reads them, and back | pure |
 //! | [`plan`] | wanted + owned + live → actions, prunes, refusals | pure |
 //! | [`health`] | object → status and message | pure |
 //! | [`registry`] | repository → facts: tags, digests, dates, platforms | edge |
 //! | [`store`] | the embedded database: caches and first-seen times | edge |
 //! | [`git`] | the only room that talks Git: mirror, index, history, commit, sign, push | edge |
+//! | [`render`] | an Application's folder at a revision → objects; kustomize and helm behind one door | edge |
 //! | [`cluster`] | one action → what came of it; what a cluster serves, holds and changes | edge |
 //! | [`connect`] | `tagboat.yaml` + files + environment → registries, remotes, keys | edge |
 //! | [`scan`] | what a policy needs → facts, from the registry or the store | edge |
@@ -77,12 +79,14 @@ pub mod references;
 pub mod policy;
 pub mod rewrite;
 pub mod object;
+pub mod manifest;
 pub mod plan;
 pub mod health;
 
 pub mod registry;
 pub mod store;
 pub mod git;
+pub mod render;
 pub mod cluster;
 pub mod reconcile;
 pub mod connect;

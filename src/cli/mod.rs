@@ -7,10 +7,12 @@ pub mod context;
 #[cfg(feature = "demo")]
 mod demo;
 mod explain;
+mod health;
 mod holds;
 mod init;
 mod plan;
 mod release;
+mod render;
 mod run;
 mod schema;
 mod screen;
@@ -30,7 +32,7 @@ use std::process::ExitCode;
 pub enum Exit {
     /// Done; nothing to do included.
     Done = 0,
-    /// `check`, `set --check` or `plan --check` found something, `select` chose nothing.
+    /// `check`, `set --check` or `plan --check` found something, `select` chose nothing, `health` saw a failed object.
     Findings = 1,
     /// A declaration, a file or an argument is wrong.
     BadInput = 2,
@@ -42,7 +44,7 @@ pub enum Exit {
 
 const EXIT_CODES: &str = "\
 Exit codes: 0 done, nothing to do included · 1 findings (check, set --check, plan --check found something; select chose \
-nothing) · 2 bad input · 3 remote trouble · 4 partly done";
+nothing, health saw a failed object) · 2 bad input · 3 remote trouble · 4 partly done";
 
 /// Keep the images of a fleet current: from the registry through Git to the cluster
 #[derive(Debug, Parser)]
@@ -79,6 +81,8 @@ enum Command {
     Set(set::Arguments),
     Check(check::Arguments),
     Tags(tags::Arguments),
+    Render(render::Arguments),
+    Health(health::Arguments),
     Schema(schema::Arguments),
     Completions(completions::Arguments),
 }
@@ -109,6 +113,8 @@ pub fn main() -> ExitCode {
         Command::Set(arguments) => set::run(&arguments, &mut screen),
         Command::Check(arguments) => check::run(&arguments, &mut screen),
         Command::Tags(arguments) => tags::run(&arguments, &mut screen),
+        Command::Render(arguments) => render::run(&arguments, &mut screen),
+        Command::Health(arguments) => health::run(&arguments, &mut screen),
         Command::Schema(arguments) => schema::run(&arguments, &mut screen),
         Command::Completions(arguments) => completions::run(&arguments, &mut screen),
     };

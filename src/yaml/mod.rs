@@ -30,6 +30,8 @@ pub struct Stream<'s> {
     comments: Vec<Comment>,
     /// The parser's number of an anchor and the node it is set on, in the order of the text.
     anchors: Vec<(usize, u32)>,
+    /// The tags of scalars that have one, by node, in the order of the text. They are rare.
+    tags: Vec<(u32, Box<str>)>,
 }
 
 /// A comment, from its `#` to the end of its line.
@@ -96,13 +98,27 @@ pub fn parse(source: &str) -> Result<Stream<'_>, YamlError> {
     }
     // A long licence or changelog at the head of a file is ordinary; its length bounds what is buffered.
     let options = granit_parser::options! { max_buffered_comment_events: usize::MAX };
-    let mut stream =
-        Stream { source, nodes: Vec::with_capacity(source.len() / 24), cooked: vec![], roots: vec![], comments: vec![], anchors: vec![] };
+    let mut stream = Stream {
+        source,
+        nodes: Vec::with_capacity(source.len() / 24),
+        cooked: vec![],
+        roots: vec![],
+        comments: vec![],
+        anchors: vec![],
+        tags: vec![],
+    };
     let mut open: Vec<u32> = Vec::with_capacity(16);
     for event in Parser::new_from_str_with_options(source, options) {
         let (event, span) = event?;
         match event {
-            Event::Scalar(value, style, anchor, _) => stream.push_scalar(&value, style, anchor, &span),
+            Event::Scalar(value, style, anchor, tag) => {
+                stream.push_scalar(&value, style, anchor, &span);
+                if let Some(tag) = tag {
+                    let full = tag.to_string();
+                    let tag = full.strip_prefix("tag:yaml.org,2002:").map_or_else(|| full.clone(), |name| format!("!!{name}"));
+                    stream.tags.push((small(stream.nodes.len()) - 1, tag.into()));
+                }
+            }
             Event::Alias(anchor) => {
                 stream.push(Kind::Alias, 0, &span);
                 let target = stream.anchors.binary_search_by_key(&anchor, |entry| entry.0).ok().map(|found| stream.anchors[found].1);

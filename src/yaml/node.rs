@@ -125,6 +125,12 @@ impl<'t> Node<'t> {
         }
     }
 
+    /// The tag of a scalar, if one is written: "!!str" for `!!str 1`, as the standard ones are shortened.
+    pub fn tag(self) -> Option<&'t str> {
+        let tags = &self.stream.tags;
+        tags.binary_search_by_key(&self.at, |entry| entry.0).ok().map(|found| &*tags[found].1)
+    }
+
     /// The bytes of the text, as they are written.
     pub fn written(self) -> &'t str {
         &self.stream.source[self.span()]

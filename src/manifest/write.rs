@@ -1,0 +1,183 @@
+//! Values → YAML that people can read and every reader reads alike: text that any of them could take for something else is
+//! quoted, text of several lines stands as it is below a `|`.
+
+use super::scalar;
+use serde_json::{Map, Value};
+use std::fmt::Write as _;
+
+/// Several documents, each behind `---`.
+pub fn documents<'v>(values: impl IntoIterator<Item = &'v Map<String, Value>>) -> String {
+    let mut out = String::new();
+    for value in values {
+        out.push_str("---\n");
+        mapping(&mut out, value, 0);
+    }
+    out
+}
+
+/// One document; its fields in the order they have.
+pub fn document(value: &Map<String, Value>) -> String {
+    let mut out = String::new();
+    mapping(&mut out, value, 0);
+    out
+}
+
+fn mapping(out: &mut String, fields: &Map<String, Value>, indent: usize) {
+    if fields.is_empty() {
+        out.push_str("{}\n");
+        return;
+    }
+    for (index, (key, value)) in fields.iter().enumerate() {
+        if index > 0 {
+            pad(out, indent);
+        }
+        text(out, key);
+        out.push(':');
+        field(out, value, indent);
+    }
+}
+
+/// What follows the colon of a key at `indent`.
+fn field(out: &mut String, value: &Value, indent: usize) {
+    match value {
+        Value::Object(fields) if !fields.is_empty() => {
+            out.push('\n');
+            pad(out, indent + 2);
+            mapping(out, fields, indent + 2);
+        }
+        Value::Array(list) if !list.is_empty() => {
+            out.push('\n');
+            sequence(out, list, indent);
+        }
+        value => {
+            out.push(' ');
+            scalar_or_empty(out, value, indent + 2);
+        }
+    }
+}
+
+/// Items at the indent of their key, as kubectl writes them.
+fn sequence(out: &mut String, list: &[Value], indent: usize) {
+    for item in list {
+        pad(out, indent);
+        out.push('-');
+        match item {
+            Value::Object(fields) if !fields.is_empty() => {
+                out.push(' ');
+                mapping(out, fields, indent + 2);
+            }
+            Value::Array(list) if !list.is_empty() => {
+                out.push('\n');
+                sequence(out, list, indent + 2);
+            }
+            item => {
+                out.push(' ');
+                scalar_or_empty(out, item, indent + 2);
+            }
+        }
+    }
+}
+
+/// A scalar or an empty collection, and the end of its line. `indent` is for the lines of a block.
+fn scalar_or_empty(out: &mut String, value: &Value, indent: usize) {
+    match value {
+        Value::Object(_) => out.push_str("{}"),
+        Value::Array(_) => out.push_str("[]"),
+        Value::String(string) if is_block(string) => return block(out, string, indent),
+        Value::String(string) => text(out, string),
+        Value::Number(number) => self::number(out, number),
+        other => {
+            let _ = write!(out, "{other}");
+        }
+    }
+    out.push('\n');
+}
+
+/// A number; a float with the point that YAML 1.1 wants before an exponent.
+fn number(out: &mut String, number: &serde_json::Number) {
+    let written = number.to_string();
+    match written.split_once('e') {
+        Some((digits, exponent)) if !digits.contains('.') => {
+            let _ = write!(out, "{digits}.0e{exponent}");
+        }
+        _ => out.push_str(&written),
+    }
+}
+
+/// Whether a text reads best, and exactly, as lines below a `|`.
+fn is_block(text: &str) -> bool {
+    let lines = text.trim_end_matches('\n');
+    // A first line that begins with a blank would need its indent said, and blanks alone in a line are lost on people.
+    lines.contains('\n')
+        && !text.starts_with([' ', '\n', '\t'])
+        && text.chars().all(|c| c == '\n' || (is_printable(c) && c != '\t'))
+        && text.lines().all(|line| !line.ends_with(' '))
+}
+
+fn block(out: &mut String, text: &str, indent: usize) {
+    let ends = text.len() - text.trim_end_matches('\n').len();
+    out.push_str(match ends {
+        0 => "|-\n",
+        1 => "|\n",
+        _ => "|+\n",
+    });
+    for line in text.strip_suffix('\n').unwrap_or(text).split('\n') {
+        if !line.is_empty() {
+            pad(out, indent);
+            out.push_str(line);
+        }
+        out.push('\n');
+    }
+}
+
+/// Text on one line: bare where nobody can take it for anything else, in double quotes otherwise.
+fn text(out: &mut String, text: &str) {
+    if is_bare(text) {
+        out.push_str(text);
+        return;
+    }
+    out.push('"');
+    for c in text.chars() {
+        match c {
+            '"' => out.push_str("\\\""),
+            '\\' => out.push_str("\\\\"),
+            '\n' => out.push_str("\\n"),
+            '\t' => out.push_str("\\t"),
+            '\r' => out.push_str("\\r"),
+            c if is_printable(c) => out.push(c),
+            c if (c as u32) < 0x100 => {
+                let _ = write!(out, "\\x{:02x}", c as u32);
+            }
+            c if (c as u32) < 0x10000 => {
+                let _ = write!(out, "\\u{:04x}", c as u32);
+            }
+            c => {
+                let _ = write!(out, "\\U{:08x}", c as u32);
+            }
+        }
+    }
+    out.push('"');
+}
+
+fn is_bare(text: &str) -> bool {
+    let first = text.chars().next();
+    // Letters first, or what paths and images begin with; digits, since most versions do: the scalar rules judge them.
+    first.is_some_and(|c| c.is_ascii_alphanumeric() || matches!(c, '/' | '_' | '.'))
+        && text.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '/' | '_' | '.' | '-' | ':' | '+' | '=' | '@' | '(' | ')' | '<' | '>' | ' ' | '*' | ';' | '$' | '~' | '^'))
+        && !text.contains(": ")
+        && !text.ends_with([':', ' '])
+        && !text.starts_with("...")
+        && scalar::is_text(text)
+        // Other readers know more numbers: 1:30 in base 60, 0o17, dates.
+        && !(text.starts_with(|c: char| c.is_ascii_digit() || c == '.') && text.chars().all(|c| c.is_ascii_hexdigit() || "xob_.:+-TZtz ".contains(c)))
+}
+
+/// What a terminal and YAML show as it is.
+fn is_printable(c: char) -> bool {
+    !c.is_control()
+        && !matches!(c, '\u{85}' | '\u{a0}' | '\u{ad}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}' | '\u{fffe}'..='\u{ffff}')
+}
+
+fn pad(out: &mut String, indent: usize) {
+    out.extend(std::iter::repeat_n(' ', indent));
+}

@@ -1,0 +1,434 @@
+//! An Application's folder at a revision → objects.
+//!
+//! A folder with a kustomization is built by `kustomize`, one with a Chart.yaml rendered by `helm template`, in a copy of what
+//! they may read, behind one [door](door); any other folder is read as it is. Everything blocks.
+//!
+//! Results are kept by the options and the ids of every folder and file that the rendering may have read, so that another
+//! commit costs a few lookups in trees for each Application whose files are the same, and a change of a shared base reaches
+//! everything that reads it. Who renders is part of it: another kustomize or helm renders anew.
+
+mod cache;
+mod door;
+mod error;
+mod helm;
+mod kustomize;
+mod plain;
+mod tree;
+
+pub use error::RenderError;
+
+use crate::{
+    declare::{Application, Helm, process::Render},
+    git::{Mirror, ObjectId, RepoPath},
+    manifest::Manifests,
+    object::{Key, Object, Origin},
+};
+use cache::{Cache, Hash};
+use kustomize::Reads;
+use std::{
+    collections::HashMap,
+    fmt, fs,
+    path::{Path, PathBuf},
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::SystemTime,
+};
+use tree::{Kind, Tree};
+
+/// What is rendered, and with which options.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Source {
+    /// The folder, from the root, without a slash at its end; the root itself is empty.
+    pub path: String,
+    /// How its chart is rendered.
+    pub helm: Option<Helm>,
+    /// The name of the release where `helm` has none.
+    pub name: String,
+    /// The namespace that a chart is told.
+    pub namespace: String,
+}
+
+impl From<&Application> for Source {
+    fn from(application: &Application) -> Self {
+        Self {
+            path: application.path.trim_end_matches('/').to_owned(),
+            helm: application.helm.clone(),
+            name: application.name.name().to_owned(),
+            namespace: application.target_namespace.clone().unwrap_or_else(|| application.name.namespace().to_owned()),
+        }
+    }
+}
+
+/// The objects of a folder.
+#[derive(Debug, Clone)]
+pub struct Rendered {
+    /// In the order of files and documents; each with its place.
+    pub objects: Vec<Object>,
+    /// What made them.
+    pub how: How,
+    /// What was left out or looks wrong, a line each.
+    pub warnings: Vec<String>,
+    /// Declarations below the folder: they are tagboat's, not the cluster's.
+    pub left_out: Vec<(Origin, Key)>,
+    /// SHA-256 over the objects, in hex: equal where they are.
+    pub hash: String,
+}
+
+/// What made the objects.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub enum How {
+    /// The files themselves.
+    Plain,
+    /// kustomize.
+    Kustomize {
+        /// As it calls itself: "v5.8.1".
+        version: String,
+    },
+    /// Helm.
+    Helm {
+        /// As it calls itself: "v4.2.4".
+        version: String,
+    },
+}
+
+impl fmt::Display for How {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            How::Plain => f.write_str("plain manifests"),
+            How::Kustomize { version } => write!(f, "kustomize {version}"),
+            How::Helm { version } => write!(f, "helm {version}"),
+        }
+    }
+}
+
+/// Renders, and remembers.
+#[derive(Debug)]
+pub struct Renderer {
+    settings: Render,
+    folder: PathBuf,
+    cache: Mutex<Cache>,
+    programs: Mutex<HashMap<Identity, Arc<str>>>,
+    runs: AtomicU64,
+}
+
+/// Which binary it is: another file, or the file changed, is another one.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+struct Identity {
+    file: PathBuf,
+    size: u64,
+    modified: Option<SystemTime>,
+}
+
+/// What a folder is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Way {
+    Plain,
+    Kustomize,
+    Helm,
+}
+
+impl Way {
+    fn program(self) -> &'static str {
+        if self == Way::Helm { "helm" } else { "kustomize" }
+    }
+}
+
+impl Renderer {
+    /// A renderer that puts its temporary copies below `folder`, which is made if it is missing.
+    pub fn new(settings: &Render, folder: &Path) -> Self {
+        Self {
+            settings: settings.clone(),
+            folder: folder.to_owned(),
+            cache: Mutex::default(),
+            programs: Mutex::default(),
+            runs: AtomicU64::new(0),
+        }
+    }
+
+    /// The objects of `source` at a commit.
+    ///
+    /// # Errors
+    /// [`RenderError`]; those that lie in the files are remembered as results are.
+    pub fn render(&self, mirror: &Mirror, commit: ObjectId, source: &Source) -> Result<Arc<Rendered>, RenderError> {
+        self.of(&Tree::Git(mirror.at(commit)?), source)
+    }
+
+    /// The objects of `source` below a folder on disk; nothing is remembered.
+    ///
+    /// # Errors
+    /// [`RenderError`]
+    pub fn render_folder(&self, root: &Path, source: &Source) -> Result<Arc<Rendered>, RenderError> {
+        self.of(&Tree::Disk(root.to_owned()), source)
+    }
+
+    /// How many times kustomize or helm rendered something: what the memory spares is not counted.
+    pub fn runs(&self) -> u64 {
+        self.runs.load(Ordering::Relaxed)
+    }
+
+    fn of(&self, tree: &Tree<'_>, source: &Source) -> Result<Arc<Rendered>, RenderError> {
+        if tree.kind(&source.path)? != Some(Kind::Folder) {
+            return Err(RenderError::NoFolder { path: shown(&source.path) });
+        }
+        let options = options(source);
+        // What was read the last time decides whether anything is different now: the kustomizations that name what is read
+        // are among it.
+        let known = self.lock().reads(options);
+        if let Some((paths, way)) = known
+            && let Some(key) = self.key(tree, options, &paths, way)?
+            && let Some(result) = self.lock().get(key)
+        {
+            return result;
+        }
+        let way = way(tree, source)?;
+        let reads = self.reads(tree, source, way)?;
+        let paths: Arc<[String]> = outermost(reads.paths).into();
+        let result = self.fresh(tree, source, way, &paths, reads.remote);
+        if !reads.remote
+            && let Some(key) = self.key(tree, options, &paths, way)?
+        {
+            self.lock().put(options, (paths, way), key, &result);
+        }
+        result
+    }
+
+    fn reads(&self, tree: &Tree<'_>, source: &Source, way: Way) -> Result<Reads, RenderError> {
+        match way {
+            Way::Plain => Ok(Reads { paths: [source.path.clone()].into(), remote: false }),
+            Way::Kustomize => kustomize::scan(tree, &source.path, self.settings.allow_remote_bases),
+            Way::Helm => helm::scan(tree, source),
+        }
+    }
+
+    fn fresh(&self, tree: &Tree<'_>, source: &Source, way: Way, paths: &[String], remote: bool) -> Result<Arc<Rendered>, RenderError> {
+        let mut warnings = Vec::new();
+        let (mut manifests, how) = match way {
+            Way::Plain => (plain::read(tree, &source.path, &mut warnings)?, How::Plain),
+            _ => self.program(tree, source, way, paths, remote, &mut warnings)?,
+        };
+        if way == Way::Helm {
+            helm::without_hooks(&mut manifests, &source.path, &mut warnings);
+        }
+        manifests.find_duplicates();
+        if !manifests.mistakes.is_empty() {
+            return Err(RenderError::Manifests(manifests.mistakes));
+        }
+        let hash = cache::hash_of(&manifests.objects);
+        Ok(Arc::new(Rendered { objects: manifests.objects, how, warnings, left_out: manifests.left_out, hash }))
+    }
+
+    fn program(
+        &self,
+        tree: &Tree<'_>,
+        source: &Source,
+        way: Way,
+        paths: &[String],
+        remote: bool,
+        warnings: &mut Vec<String>,
+    ) -> Result<(Manifests, How), RenderError> {
+        let identity = self.identity(way).map_err(|(binary, why)| no_program(source, way, binary, why))?;
+        fs::create_dir_all(&self.folder).map_err(|error| RenderError::disk(&self.folder, &error))?;
+        let temporary = tempfile::Builder::new().prefix("render-").tempdir_in(&self.folder);
+        let temporary = temporary.map_err(|error| RenderError::disk(&self.folder, &error))?;
+        // The real path: kustomize compares real paths to see whether a base lies in the repository.
+        let root = temporary.path().canonicalize().map_err(|error| RenderError::disk(temporary.path(), &error))?;
+        let (copy, home) = (root.join("copy"), root.join("home"));
+        for folder in [&copy, &home] {
+            fs::create_dir(folder).map_err(|error| RenderError::disk(folder, &error))?;
+        }
+        copied(tree, paths, &copy, warnings)?;
+        let version = self.version(&identity, way, source, &home)?;
+        let mut values = None;
+        if let Some(helm) = source.helm.as_ref().filter(|helm| !helm.values.is_empty()) {
+            let file = root.join("values.yaml");
+            fs::write(&file, crate::manifest::document(&helm.values)).map_err(|error| RenderError::disk(&file, &error))?;
+            values = Some(file);
+        }
+        let (arguments, names) = match way {
+            Way::Helm => (helm::arguments(source, &copy, values.as_deref()), join(&source.path, helm::CHART)),
+            _ => (vec!["build".into(), ".".into()], kustomize::file(tree, &source.path)?.unwrap_or_else(|| source.path.clone())),
+        };
+        let folder = copy.join(&source.path);
+        let call = self.call(&identity, arguments, &folder, &home, remote);
+        self.runs.fetch_add(1, Ordering::Relaxed);
+        let printed = call.run().map_err(|ended| self.ended(source, way, &identity, &root, ended))?;
+        let text = String::from_utf8(printed).map_err(|_| RenderError::Failed {
+            path: shown(&source.path),
+            program: way.program(),
+            why: "what it printed is not UTF-8 text".to_owned(),
+        })?;
+        let mut manifests = Manifests::default();
+        manifests.read_printed(&Origin { file: names.as_str().into(), line: 0 }, &text);
+        let how = match way {
+            Way::Helm => How::Helm { version },
+            _ => How::Kustomize { version },
+        };
+        Ok((manifests, how))
+    }
+
+    fn call<'c>(
+        &self,
+        identity: &'c Identity,
+        arguments: Vec<std::ffi::OsString>,
+        folder: &'c Path,
+        home: &'c Path,
+        remote: bool,
+    ) -> door::Call<'c> {
+        let Render { kustomize: _, helm: _, allow_remote_bases: _, timeout, memory } = self.settings;
+        door::Call { binary: &identity.file, arguments, folder, home, timeout, memory, remote }
+    }
+
+    fn ended(&self, source: &Source, way: Way, identity: &Identity, root: &Path, ended: door::Ended) -> RenderError {
+        let (path, program) = (shown(&source.path), way.program());
+        // The temporary folder says nothing to anybody.
+        let plain = |why: String| {
+            let copy = root.join("copy").display().to_string();
+            let why = why.replace(&format!("{copy}/"), "").replace(&copy, ".");
+            if why.is_empty() { "it said nothing".to_owned() } else { why }
+        };
+        match ended {
+            door::Ended::NotStarted(why) => no_program(source, way, identity.file.clone(), format!("cannot be started: {why}")),
+            door::Ended::Failed(why) => RenderError::Failed { path, program, why: plain(why) },
+            door::Ended::Time => {
+                RenderError::Stopped { path, program, why: format!("it took longer than {} s", self.settings.timeout.as_secs_f32()), time: true }
+            }
+            door::Ended::Output => RenderError::Stopped { path, program, why: "it printed more than 64 MiB".to_owned(), time: false },
+            door::Ended::Killed(why) => {
+                let why = format!("it was killed, perhaps for memory (it may take {} MiB): {}", self.settings.memory >> 20, plain(why));
+                RenderError::Stopped { path, program, why, time: false }
+            }
+        }
+    }
+
+    fn identity(&self, way: Way) -> Result<Identity, (PathBuf, String)> {
+        let binary = if way == Way::Helm { &self.settings.helm } else { &self.settings.kustomize };
+        let Some(file) = door::find(binary) else {
+            let why = if binary.components().count() > 1 { "is not there" } else { "is not on PATH" };
+            return Err((binary.clone(), why.to_owned()));
+        };
+        let data = fs::metadata(&file).map_err(|error| (file.clone(), format!("cannot be read: {error}")))?;
+        Ok(Identity { size: data.len(), modified: data.modified().ok(), file })
+    }
+
+    /// What a program calls its version; asked once for each binary.
+    fn version(&self, identity: &Identity, way: Way, source: &Source, home: &Path) -> Result<String, RenderError> {
+        if let Some(known) = self.programs.lock().unwrap_or_else(PoisonError::into_inner).get(identity) {
+            return Ok(known.to_string());
+        }
+        let arguments: &[&str] = if way == Way::Helm { &["version", "--template", "{{.Version}}"] } else { &["version"] };
+        let call = self.call(identity, arguments.iter().map(Into::into).collect(), home, home, false);
+        let printed = call.run().map_err(|ended| self.ended(source, way, identity, home, ended))?;
+        let text = String::from_utf8_lossy(&printed);
+        let version: String = text.lines().next().unwrap_or_default().trim().chars().filter(|c| !c.is_control()).take(60).collect();
+        let version = if version.is_empty() { "of unknown version".to_owned() } else { version };
+        self.programs.lock().unwrap_or_else(PoisonError::into_inner).insert(identity.clone(), version.as_str().into());
+        Ok(version)
+    }
+
+    /// What stands for a result: options, the ids of all that is read, and the program. Nothing where there are no ids, or no
+    /// program.
+    fn key(&self, tree: &Tree<'_>, options: Hash, paths: &[String], way: Way) -> Result<Option<Hash>, RenderError> {
+        if !tree.has_ids() {
+            return Ok(None);
+        }
+        let mut hasher = cache::Hasher::default();
+        hasher.add(&options);
+        for path in paths {
+            hasher.add(path.as_bytes());
+            hasher.add(&tree.id(path)?.unwrap_or_default());
+        }
+        if way != Way::Plain {
+            let Ok(Identity { file, size, modified }) = self.identity(way) else { return Ok(None) };
+            hasher.add(format!("{} {size} {modified:?}", file.display()).as_bytes());
+        }
+        Ok(Some(hasher.done()))
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, Cache> {
+        self.cache.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn no_program(source: &Source, way: Way, binary: PathBuf, why: String) -> RenderError {
+    RenderError::NoProgram { path: shown(&source.path), program: way.program(), binary, why }
+}
+
+fn way(tree: &Tree<'_>, source: &Source) -> Result<Way, RenderError> {
+    let path = || shown(&source.path);
+    match (kustomize::file(tree, &source.path)?, tree.is_file(&join(&source.path, helm::CHART))?) {
+        (Some(_), true) => Err(RenderError::Both { path: path() }),
+        (None, true) => Ok(Way::Helm),
+        (_, false) if source.helm.is_some() => Err(RenderError::NoChart { path: path() }),
+        (Some(_), false) => Ok(Way::Kustomize),
+        (None, false) => Ok(Way::Plain),
+    }
+}
+
+fn options(source: &Source) -> Hash {
+    let Source { path, helm, name, namespace } = source;
+    let mut hasher = cache::Hasher::default();
+    [path, name, namespace].iter().for_each(|text| hasher.add(text.as_bytes()));
+    if let Some(Helm { release_name, value_files, values }) = helm {
+        hasher.add(format!("{release_name:?} {value_files:?}").as_bytes());
+        hasher.add(&serde_json::to_vec(values).unwrap_or_default());
+    }
+    hasher.done()
+}
+
+/// Paths without those that lie below others.
+fn outermost(paths: std::collections::BTreeSet<String>) -> Vec<String> {
+    let below = |path: &str, folder: &str| folder.is_empty() || path.strip_prefix(folder).is_some_and(|rest| rest.starts_with('/'));
+    paths.iter().filter(|path| !paths.iter().any(|other| other != *path && below(path, other))).cloned().collect()
+}
+
+/// Copies what is read. Links and submodules are left behind: nothing in the copy leads out of it.
+fn copied(tree: &Tree<'_>, paths: &[String], copy: &Path, warnings: &mut Vec<String>) -> Result<(), RenderError> {
+    let write = |path: &str, bytes: Vec<u8>| {
+        let path = RepoPath::new(path)?;
+        let file = copy.join(path.as_str());
+        let parent = file.parent().unwrap_or(copy);
+        fs::create_dir_all(parent).and_then(|()| fs::write(&file, bytes)).map_err(|error| RenderError::disk(&file, &error))
+    };
+    for path in paths {
+        if tree.kind(path)? != Some(Kind::Folder) {
+            if let Some(bytes) = tree.read(path)? {
+                write(path, bytes)?;
+            }
+            continue;
+        }
+        for entry in tree.list(path)? {
+            match entry.kind {
+                Kind::File => write(&entry.path, tree.bytes(&entry)?)?,
+                Kind::Link => warnings.push(format!("{}: symbolic links are not followed", entry.path)),
+                Kind::Submodule => warnings.push(format!("{}: submodules are not read", entry.path)),
+                Kind::Folder => {}
+            }
+        }
+    }
+    Ok(())
+}
+
+/// A path below a folder, either of which may be empty.
+fn join(folder: &str, name: &str) -> String {
+    if folder.is_empty() { name.to_owned() } else { format!("{folder}/{name}") }
+}
+
+/// Where a relative path leads from a folder; nothing where it leaves the root.
+fn resolve(folder: &str, relative: &str) -> Option<String> {
+    let mut parts: Vec<&str> = folder.split('/').filter(|part| !part.is_empty()).collect();
+    for part in relative.split('/') {
+        match part {
+            "" | "." => {}
+            ".." => drop(parts.pop()?),
+            part => parts.push(part),
+        }
+    }
+    Some(parts.join("/"))
+}
+
+/// A path as a message has it.
+fn shown(path: &str) -> String {
+    if path.is_empty() { ".".to_owned() } else { path.to_owned() }
+}
