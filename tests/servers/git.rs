@@ -90,16 +90,16 @@ type Backend = std::sync::Arc<(PathBuf, Option<String>)>;
 
 async fn backend_answer(
     axum::extract::State(backend): axum::extract::State<Backend>,
-    method: http::Method,
-    uri: http::Uri,
-    headers: http::HeaderMap,
+    method: axum::http::Method,
+    uri: axum::http::Uri,
+    headers: axum::http::HeaderMap,
     body: axum::body::Bytes,
 ) -> axum::response::Response {
     let (root, authorization) = &*backend;
     let header = |name: &str| headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default().to_owned();
     if authorization.as_ref().is_some_and(|wanted| *wanted != header("authorization")) {
         let realm = [("www-authenticate", "Basic realm=\"git\"")];
-        return (http::StatusCode::UNAUTHORIZED, realm).into_response();
+        return (axum::http::StatusCode::UNAUTHORIZED, realm).into_response();
     }
     let mut command = command(root);
     command.arg("http-backend").env("GIT_PROJECT_ROOT", root).env("GIT_HTTP_EXPORT_ALL", "1").env("REMOTE_USER", "bot");
