@@ -26,8 +26,8 @@ use crate::{
     declare::{Application, Declarations, process},
     error::Fault as _,
     name::Name,
-    object::Object,
     plan::{History, Inventory, text},
+    render::Rendered,
 };
 use hub::Hub;
 use runner::{Job, Read, Runner};
@@ -63,19 +63,8 @@ pub enum Asked {
     ConfirmPrune,
 }
 
-/// An Application, rendered.
-#[derive(Debug, Clone)]
-pub struct Rendering {
-    /// Its objects.
-    pub objects: Vec<Object>,
-    /// What is worth knowing.
-    pub notes: Vec<Row>,
-    /// Stands for the objects.
-    pub digest: [u8; 16],
-}
-
 /// Renders an Application at a revision; blocks. What cannot be rendered is told with its file and object.
-pub type Render = dyn Fn(&Application) -> Result<Rendering, Row> + Send + Sync;
+pub type Render = dyn Fn(&Application) -> Result<Arc<Rendered>, Row> + Send + Sync;
 
 /// Renderings at once: they block, and the machines this is made for have two cores.
 const RENDERINGS: usize = 2;
@@ -149,7 +138,7 @@ struct Handle {
     /// Counts the revisions that were read: what an earlier one comes to late is not handed over any more.
     turn: Arc<AtomicU64>,
     /// What was read last: the declaration, and what stands for its objects. The same again is only another revision.
-    last: Arc<Mutex<Option<(Application, [u8; 16])>>>,
+    last: Arc<Mutex<Option<(Application, String)>>>,
     /// Whether the task is over.
     ended: Arc<AtomicBool>,
 }
@@ -288,11 +277,11 @@ impl Reconciler {
                 return;
             }
             let (job, now) = match rendered {
-                Ok(Ok(Rendering { objects, notes, digest })) => {
-                    let now = Some((application.clone(), digest));
+                Ok(Ok(rendered)) => {
+                    let now = Some((application.clone(), rendered.hash.clone()));
                     match *last == now {
                         true => (Job::Same { revision }, now),
-                        false => (Job::Apply(Box::new(Read { application, revision, objects, notes })), now),
+                        false => (Job::Apply(Box::new(Read { application, revision, rendered })), now),
                     }
                 }
                 Ok(Err(row)) => (Job::Broken { revision, row }, None),

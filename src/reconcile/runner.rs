@@ -19,8 +19,9 @@ use crate::{
     declare::{Application, DeletionPolicy, Drift, Ignore},
     error::{Fault, Kind},
     name::Name,
-    object::{Gvk, Key, Object},
+    object::{Gvk, Key},
     plan::{self, Entry, Hash, History, Inventory, Outcome, Refused, Rollout, Wanted, text},
+    render::Rendered,
 };
 use jiff::Timestamp;
 use std::{
@@ -62,8 +63,7 @@ impl Job {
 pub(super) struct Read {
     pub application: Application,
     pub revision: String,
-    pub objects: Vec<Object>,
-    pub notes: Vec<Row>,
+    pub rendered: Arc<Rendered>,
 }
 
 /// What is being brought about.
@@ -463,8 +463,9 @@ impl Runner {
             Ok(served) => served,
             Err(error) => return Err((Job::Apply(read), error)),
         };
-        let Read { application, revision, objects, notes } = *read;
-        let (wanted, refused) = plan::wanted(&application, objects, &Served(Arc::clone(&served)));
+        let Read { application, revision, rendered } = *read;
+        let notes = rendered.warnings.iter().map(Row::whole).collect();
+        let (wanted, refused) = plan::wanted(&application, rendered.objects.clone(), &Served(Arc::clone(&served)));
         let rendered = plan::of_all(&wanted);
         self.broken = None;
         let same = self.current.as_ref().is_some_and(|current| current.rendered == rendered && !current.deleting);

@@ -15,7 +15,8 @@ use tagboat::{
     declare::{self, Application, process},
     name::Name,
     object::{Object, Origin},
-    reconcile::{Mode, Reconciler, Rendering, Row, State, Status},
+    reconcile::{Mode, Reconciler, Row, State, Status},
+    render::{How, Rendered},
 };
 use tokio_util::sync::CancellationToken;
 
@@ -111,13 +112,13 @@ impl Fleet {
         let manifests = Arc::clone(&self.manifests);
         let render = move |application: &Application| {
             let values = manifests.lock().unwrap().get(&application.path).cloned().unwrap_or_default();
-            let digest = Sha256::digest(Value::from(values.clone()).to_string());
+            let hash = format!("{:?}", Sha256::digest(Value::from(values.clone()).to_string()));
             if values.iter().any(|value| value.is_null()) {
                 return Err(Row::whole(format!("{}/broken.yaml:1: not YAML", application.path)));
             }
             let origin = |line| Origin { file: format!("{}/all.yaml", application.path).into(), line };
             let objects = values.into_iter().enumerate().map(|(line, value)| Object::new(value).unwrap().at(origin(line + 1))).collect();
-            Ok(Rendering { objects, notes: Vec::new(), digest: digest[..16].try_into().unwrap() })
+            Ok(Arc::new(Rendered { objects, how: How::Plain, warnings: Vec::new(), left_out: Vec::new(), hash }))
         };
         self.reconciler.follow(&self.repository, revision, &declared, None, Arc::new(render));
     }
