@@ -11,13 +11,15 @@
 use crate::{
     cli::{
         Exit, Failure, Screen,
-        ask::{self, Answered, Asked},
+        ask::{self, Asked, Desk, Said},
         context::{Context, Engine},
     },
     declare::ImagePolicy,
     image::Repository,
+    reconcile::{self, Reconciler},
+    render::Renderer,
     schedule::Schedule,
-    update::{Mode, Report, Rescan, State, Updater},
+    update::{Mode, Report, Rescan, State, Updater, World},
 };
 use jiff::Timestamp;
 use std::{
@@ -30,7 +32,6 @@ use std::{
 use tokio::{
     io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader},
     net::{UnixListener, UnixStream},
-    sync::Mutex,
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tracing::{error, info, warn};
@@ -41,6 +42,9 @@ const BACK_OFF: (Duration, Duration) = (Duration::from_secs(10), Duration::from_
 /// The shortest sleep between two passes, so that no clock or schedule makes a busy loop.
 const SHORTEST: Duration = Duration::from_millis(200);
 
+/// Questions answered at the same time.
+const MOST_QUESTIONS: usize = 16;
+
 /// The longest question taken over the socket.
 const MOST_BYTES: u64 = 64 << 10;
 
@@ -48,7 +52,7 @@ const MOST_BYTES: u64 = 64 << 10;
 ///
 /// # Errors
 /// If the socket cannot be opened, or a task ends unasked.
-pub async fn run(engine: Engine, context: &Context) -> Result<Exit, Failure> {
+pub async fn run(engine: Engine, context: &Arc<Context>) -> Result<Exit, Failure> {
     for warning in &engine.warnings {
         warn!("{warning}");
     }
@@ -57,16 +61,20 @@ pub async fn run(engine: Engine, context: &Context) -> Result<Exit, Failure> {
     let stop = CancellationToken::new();
     let tasks = TaskTracker::new();
     let socket = Socket::open(&context.socket())?;
-    // A pass and a question never work on one repository at the same time.
-    let updaters: Vec<Arc<Turn>> =
-        engine.updaters.iter().map(|updater| Arc::new(Turn { updater: Arc::clone(updater), turn: Arc::default() })).collect();
-    let names: Vec<&str> = updaters.iter().map(|turn| turn.updater.config.name.as_str()).collect();
-    info!(repositories = names.join(","), socket = %socket.path.display(), "tagboat {} runs", env!("CARGO_PKG_VERSION"));
+    let reconciler = context.reconciler(reconcile::Mode::Act, &stop).await?;
+    let names: Vec<&str> = engine.updaters.iter().map(|updater| updater.config.name.as_str()).collect();
+    let clusters: Vec<&str> = context.process.clusters.iter().map(|cluster| cluster.name.as_str()).collect();
+    info!(repositories = names.join(","), clusters = clusters.join(","), socket = %socket.path.display(), "tagboat {} runs", env!("CARGO_PKG_VERSION"));
     let mut ended = tokio::task::JoinSet::new();
-    for turn in &updaters {
-        ended.spawn(tasks.track_future(repository(Arc::clone(turn), stop.clone())));
+    for updater in &engine.updaters {
+        ended.spawn(tasks.track_future(repository(Arc::clone(updater), stop.clone())));
+        if let Some(reconciler) = &reconciler {
+            let following = follow(Arc::clone(updater), Arc::clone(reconciler), Arc::clone(&engine.renderer), stop.clone());
+            ended.spawn(tasks.track_future(following));
+        }
     }
-    ended.spawn(tasks.track_future(serve(socket, updaters.clone(), stop.clone())));
+    let desk = Arc::new(Desk::new(context, &engine, reconciler.clone()));
+    ended.spawn(tasks.track_future(serve(socket, desk, stop.clone())));
     let outcome = tokio::select! {
         biased;
         signal = asked => {
@@ -81,15 +89,29 @@ pub async fn run(engine: Engine, context: &Context) -> Result<Exit, Failure> {
     stop.cancel();
     tasks.close();
     tasks.wait().await;
+    if let Some(reconciler) = &reconciler {
+        reconciler.end().await;
+    }
     engine.scanner.store.flush()?;
     info!("stopped");
     outcome
 }
 
-/// A repository, and whose turn it is.
-struct Turn {
-    updater: Arc<Updater>,
-    turn: Arc<Mutex<()>>,
+/// Hands every revision of a repository to the reconciler as soon as it is read, whatever the pass does with it.
+async fn follow(updater: Arc<Updater>, reconciler: Arc<Reconciler>, renderer: Arc<Renderer>, stop: CancellationToken) {
+    let mut revisions = updater.revisions.subscribe();
+    loop {
+        let world = revisions.borrow_and_update().clone();
+        if let Some(World { commit, declared, .. }) = world {
+            let render = reconcile::from_git(Arc::clone(&renderer), Arc::clone(&updater.mirror), commit);
+            reconciler.follow(&updater.config.name, &commit.to_string(), &declared, None, render);
+        }
+        tokio::select! {
+            biased;
+            () = stop.cancelled() => return,
+            changed = revisions.changed() => if changed.is_err() { return },
+        }
+    }
 }
 
 /// Listens for signals at once, and gives the first one.
@@ -109,8 +131,8 @@ fn signals() -> impl Future<Output = &'static str> {
 }
 
 /// The loop of one repository.
-async fn repository(turn: Arc<Turn>, stop: CancellationToken) {
-    let updater = &turn.updater;
+async fn repository(updater: Arc<Updater>, stop: CancellationToken) {
+    let updater = &updater;
     let mut due = Due::default();
     let mut trouble: u32 = 0;
     loop {
@@ -118,7 +140,7 @@ async fn repository(turn: Arc<Turn>, stop: CancellationToken) {
         let rescan = due.rescan(now);
         let report = {
             let mut pass = pin!(async {
-                let _turn = turn.turn.lock().await;
+                let _turn = updater.turn.lock().await;
                 updater.pass(Mode::Write, &rescan, now).await
             });
             tokio::select! {
@@ -314,12 +336,13 @@ impl Drop for Socket {
     }
 }
 
-async fn serve(socket: Socket, updaters: Vec<Arc<Turn>>, stop: CancellationToken) {
+async fn serve(socket: Socket, desk: Arc<Desk>, stop: CancellationToken) {
+    let mut asked = tokio::task::JoinSet::new();
     loop {
         let stream = tokio::select! {
             biased;
             () = stop.cancelled() => return,
-            accepted = socket.listener.accept() => match accepted {
+            accepted = socket.listener.accept(), if asked.len() < MOST_QUESTIONS => match accepted {
                 Ok((stream, _)) => stream,
                 Err(error) => {
                     warn!("the local socket: {error}");
@@ -327,40 +350,45 @@ async fn serve(socket: Socket, updaters: Vec<Arc<Turn>>, stop: CancellationToken
                     continue;
                 }
             },
+            Some(_) = asked.join_next() => continue,
         };
-        // One question at a time: they are people's, and the store is one.
-        tokio::select! {
-            biased;
-            () = stop.cancelled() => return,
-            result = answer(stream, &updaters) => if let Err(error) = result {
+        let desk = Arc::clone(&desk);
+        asked.spawn(async move {
+            if let Err(error) = answer(stream, &desk).await {
                 warn!("a question over the local socket: {error}");
             }
-        }
+        });
     }
 }
 
-async fn answer(stream: UnixStream, updaters: &[Arc<Turn>]) -> std::io::Result<()> {
+/// Answers a question; whoever asked hears of the progress meanwhile, and ends the work by going away.
+async fn answer(stream: UnixStream, desk: &Desk) -> std::io::Result<()> {
     let (read, mut write) = stream.into_split();
+    let mut read = BufReader::new(read.take(MOST_BYTES));
     let mut line = String::new();
-    tokio::time::timeout(Duration::from_secs(10), BufReader::new(read.take(MOST_BYTES)).read_line(&mut line)).await??;
+    tokio::time::timeout(Duration::from_secs(10), read.read_line(&mut line)).await??;
     let Asked { query, repository, json, color } = serde_json::from_str(&line)?;
-    let asked: Vec<Arc<Turn>> =
-        updaters.iter().filter(|turn| repository.as_ref().is_none_or(|name| turn.updater.config.name == *name)).cloned().collect();
-    let mut turns = Vec::with_capacity(asked.len());
-    for turn in &asked {
-        turns.push(Arc::clone(&turn.turn).lock_owned().await);
-    }
-    let mut screen = Screen::collecting(ask::output(json), color);
-    let updaters: Vec<Arc<Updater>> = asked.iter().map(|turn| Arc::clone(&turn.updater)).collect();
-    let exit = match ask::answer(&updaters, &query, &mut screen).await {
+    let (tell, mut told) = tokio::sync::mpsc::unbounded_channel();
+    let mut screen = Screen::collecting(ask::output(json), color, Some(tell));
+    let desk = desk.only(repository.as_deref());
+    let line = |said: &Said| serde_json::to_string(said).map(|text| text + "\n");
+    let exit = {
+        let mut work = pin!(ask::answer(&desk, &query, &mut screen));
+        loop {
+            tokio::select! {
+                biased;
+                Some(progress) = told.recv() => write.write_all(line(&Said::Progress(progress))?.as_bytes()).await?,
+                exit = &mut work => break exit,
+            }
+        }
+    };
+    let exit = match exit {
         Ok(exit) => exit,
         Err(failure) => {
             screen.failure(&failure);
             failure.exit
         }
     };
-    let answered = Answered { kept: screen.into_kept(), exit: exit as u8 };
-    let mut text = serde_json::to_string(&answered)?;
-    text.push('\n');
-    write.write_all(text.as_bytes()).await
+    let answered = Said::Answer { kept: screen.into_kept(), exit: exit as u8 };
+    write.write_all(line(&answered)?.as_bytes()).await
 }

@@ -5,11 +5,13 @@
 
 use super::{
     Exit, Failure, Output, Screen,
-    context::{self, Context, ProcessOptions},
-    explain, holds, plan, release,
+    context::{self, Context, Engine, ProcessOptions},
+    diff, explain, history, holds, plan, release,
     screen::Kept,
+    status,
+    sync::{self, Sync},
 };
-use crate::{declare::Declarations, name::Name, update::Updater};
+use crate::{declare::Declarations, name::Name, reconcile::Reconciler, render::Renderer, update::Updater};
 use clap::ValueEnum;
 use serde::{Deserialize, Serialize};
 use std::{
@@ -34,6 +36,23 @@ pub enum Query {
     },
     /// What is held.
     Holds,
+    /// How Applications are; all of them if none is named.
+    Status {
+        /// These.
+        applications: Vec<Name>,
+    },
+    /// Bring clusters to what Git says.
+    Sync(Sync),
+    /// What Git says and what clusters have; of all Applications if none is named.
+    Diff {
+        /// These.
+        applications: Vec<Name>,
+    },
+    /// What became of an Application's revisions.
+    History {
+        /// Which.
+        application: Name,
+    },
     /// Lift a hold.
     Release {
         /// The Environment.
@@ -56,13 +75,48 @@ pub struct Asked {
     pub color: bool,
 }
 
-/// A daemon's answer, one line of JSON.
+/// What a daemon says, a line of JSON each; the answer comes last.
 #[derive(Debug, Serialize, Deserialize)]
-pub struct Answered {
-    /// What to print.
-    pub kept: Kept,
-    /// The exit code.
-    pub exit: u8,
+pub enum Said {
+    /// How far it is.
+    Progress(String),
+    /// The end.
+    Answer {
+        /// What to print.
+        kept: Kept,
+        /// The exit code.
+        exit: u8,
+    },
+}
+
+/// What questions are answered with.
+pub struct Desk {
+    /// One for each config repository.
+    pub updaters: Vec<Arc<Updater>>,
+    /// The clusters, if there are any and a daemon looks after them.
+    pub reconciler: Option<Arc<Reconciler>>,
+    /// Renders what Applications name.
+    pub renderer: Arc<Renderer>,
+    /// The process file, for what is opened anew.
+    pub context: Arc<Context>,
+}
+
+impl Desk {
+    /// With what a process has open.
+    pub fn new(context: &Arc<Context>, engine: &Engine, reconciler: Option<Arc<Reconciler>>) -> Self {
+        Self { updaters: engine.updaters.clone(), reconciler, renderer: Arc::clone(&engine.renderer), context: Arc::clone(context) }
+    }
+
+    /// The same for one repository.
+    pub fn only(&self, repository: Option<&str>) -> Self {
+        let wanted = |updater: &&Arc<Updater>| repository.is_none_or(|name| updater.config.name == name);
+        Self {
+            updaters: self.updaters.iter().filter(wanted).cloned().collect(),
+            reconciler: self.reconciler.clone(),
+            renderer: Arc::clone(&self.renderer),
+            context: Arc::clone(&self.context),
+        }
+    }
 }
 
 /// The longest answer taken: thousands of diffs.
@@ -70,7 +124,7 @@ const MOST_BYTES: u64 = 256 << 20;
 
 /// Asks: the daemon if one runs, else ourselves.
 pub fn run(options: &ProcessOptions, query: &Query, screen: &mut Screen) -> Result<Exit, Failure> {
-    let context = Context::read(options)?;
+    let context = Arc::new(Context::read(options)?);
     if let Some(exit) = ask_daemon(&context.socket(), options, query, screen)? {
         return Ok(exit);
     }
@@ -78,12 +132,25 @@ pub fn run(options: &ProcessOptions, query: &Query, screen: &mut Screen) -> Resu
     for warning in &engine.warnings {
         screen.note(format_args!("warning: {warning}"));
     }
-    context::runtime()?.block_on(answer(&engine.updaters, query, screen))
+    let desk = Desk::new(&context, &engine, None);
+    context::runtime()?.block_on(answer(&desk, query, screen))
 }
 
 /// Answers, with what is open already.
-pub async fn answer(updaters: &[Arc<Updater>], query: &Query, screen: &mut Screen) -> Result<Exit, Failure> {
+pub async fn answer(desk: &Desk, query: &Query, screen: &mut Screen) -> Result<Exit, Failure> {
+    let updaters = desk.updaters.as_slice();
+    // Those that make a pass or write to Git have the repositories to themselves meanwhile.
+    let mut turns = Vec::new();
+    if !matches!(query, Query::Status { .. } | Query::Sync(_) | Query::Diff { .. } | Query::History { .. }) {
+        for updater in updaters {
+            turns.push(Arc::clone(&updater.turn).lock_owned().await);
+        }
+    }
     match query {
+        Query::Status { applications } => status::answer(desk, applications, screen).await,
+        Query::Sync(sync) => sync::answer(desk, sync, screen).await,
+        Query::Diff { applications } => diff::answer(desk, applications, screen).await,
+        Query::History { application } => history::answer(desk, application, screen).await,
         Query::Plan { check } => plan::answer(updaters, *check, screen).await,
         Query::Explain { policy } => explain::answer(updaters, policy, screen).await,
         Query::Holds => holds::answer(updaters, screen).await,
@@ -110,9 +177,17 @@ fn ask_daemon(socket: &Path, options: &ProcessOptions, query: &Query, screen: &m
     let mut line = serde_json::to_string(&asked).map_err(|error| broken(&error))?;
     line.push('\n');
     stream.write_all(line.as_bytes()).map_err(|error| broken(&error))?;
-    let mut text = String::new();
-    BufReader::new(std::io::Read::take(stream, MOST_BYTES)).read_line(&mut text).map_err(|error| broken(&error))?;
-    let Answered { kept, exit } = serde_json::from_str(&text).map_err(|_| broken(&"it gave no answer"))?;
+    let progress = screen.progress("asking the daemon");
+    let mut lines = BufReader::new(std::io::Read::take(stream, MOST_BYTES));
+    let (kept, exit) = loop {
+        let mut text = String::new();
+        lines.read_line(&mut text).map_err(|error| broken(&error))?;
+        match serde_json::from_str(&text).map_err(|_| broken(&"it gave no answer"))? {
+            Said::Progress(text) => progress.say(text),
+            Said::Answer { kept, exit } => break (kept, exit),
+        }
+    };
+    drop(progress);
     screen.print(kept.out);
     if !kept.err.is_empty() {
         screen.note(kept.err.trim_end());

@@ -6,6 +6,8 @@ use crate::{
     declare::process::{self, ConfigRepository, Process},
     error::Fault,
     git::Mirror,
+    reconcile::{Mode, Reconciler},
+    render::Renderer,
     scan::Scanner,
     store::{Opened, Store},
     update::Updater,
@@ -16,6 +18,7 @@ use std::{
     path::{Path, PathBuf},
     sync::Arc,
 };
+use tokio_util::sync::CancellationToken;
 
 /// Which process file, and which of its repositories.
 #[derive(Debug, Clone, clap::Args)]
@@ -49,6 +52,8 @@ pub struct Engine {
     pub warnings: Vec<String>,
     /// Flushed at the end.
     pub scanner: Scanner,
+    /// Renders what Applications name.
+    pub renderer: Arc<Renderer>,
 }
 
 impl Context {
@@ -124,7 +129,27 @@ impl Context {
             }
             updaters.push(Arc::new(Updater::new(repository.clone(), mirror, folder, scanner.clone(), key)));
         }
-        Ok(Engine { updaters, warnings, scanner })
+        let renderer = Arc::new(Renderer::new(&self.render(), &self.folder.join("render")));
+        Ok(Engine { updaters, warnings, scanner, renderer })
+    }
+
+    /// How programs render; paths are relative to the process file, names are looked up on PATH.
+    fn render(&self) -> process::Render {
+        let found = |program: &Path| if program.components().count() > 1 { self.connect.path(program) } else { program.to_owned() };
+        let render = &self.process.render;
+        process::Render { kustomize: found(&render.kustomize), helm: found(&render.helm), ..render.clone() }
+    }
+
+    /// Opens the clusters; nothing where none is named. Nothing is sent.
+    ///
+    /// # Errors
+    /// If a kubeconfig cannot be used.
+    pub async fn reconciler(&self, mode: Mode, stop: &CancellationToken) -> Result<Option<Arc<Reconciler>>, Failure> {
+        if self.process.clusters.is_empty() {
+            return Ok(None);
+        }
+        let resolve = |path: &Path| self.connect.path(path);
+        Ok(Some(Arc::new(Reconciler::open(&self.process.clusters, resolve, mode, stop.clone()).await?)))
     }
 }
 

@@ -1,13 +1,16 @@
 //! The command line: what was typed → what is needed, and the answer as text or JSON. One file a subcommand.
 
+mod applications;
 pub mod ask;
 mod check;
 mod completions;
 pub mod context;
 #[cfg(feature = "demo")]
 mod demo;
+mod diff;
 mod explain;
 mod health;
+mod history;
 mod holds;
 mod init;
 mod plan;
@@ -19,6 +22,8 @@ mod screen;
 mod select;
 mod set;
 mod show;
+mod status;
+mod sync;
 mod tags;
 
 pub use screen::{Failure, Screen};
@@ -74,6 +79,10 @@ enum Command {
     Init(init::Arguments),
     Run(run::Arguments),
     Plan(plan::Arguments),
+    Status(status::Arguments),
+    Sync(sync::Arguments),
+    Diff(diff::Arguments),
+    History(history::Arguments),
     Explain(explain::Arguments),
     Holds(holds::Arguments),
     Release(release::Arguments),
@@ -106,6 +115,10 @@ pub fn main() -> ExitCode {
         Command::Init(arguments) => init::run(&arguments, &mut screen),
         Command::Run(arguments) => run::run(&arguments, &mut screen),
         Command::Plan(arguments) => plan::run(&arguments, &mut screen),
+        Command::Status(arguments) => status::run(&arguments, &mut screen),
+        Command::Sync(arguments) => sync::run(&arguments, &mut screen),
+        Command::Diff(arguments) => diff::run(&arguments, &mut screen),
+        Command::History(arguments) => history::run(&arguments, &mut screen),
         Command::Explain(arguments) => explain::run(&arguments, &mut screen),
         Command::Holds(arguments) => holds::run(&arguments, &mut screen),
         Command::Release(arguments) => release::run(&arguments, &mut screen),

@@ -11,7 +11,7 @@ use crate::{
 };
 use clap::ValueEnum;
 use jiff::Timestamp;
-use std::io::IsTerminal;
+use std::{io::IsTerminal, sync::Arc};
 use tracing_subscriber::EnvFilter;
 
 /// Keep config repositories up to date: as a daemon, or in one pass
@@ -43,7 +43,7 @@ enum LogFormat {
 
 /// Runs the command.
 pub fn run(arguments: &Arguments, screen: &mut Screen) -> Result<Exit, Failure> {
-    let context = Context::read(&arguments.process)?;
+    let context = Arc::new(Context::read(&arguments.process)?);
     if !arguments.once {
         log_to_stderr(arguments)?;
     }

@@ -9,14 +9,15 @@ use std::{
     io::{self, IsTerminal, Write},
     time::Duration,
 };
+use tokio::sync::mpsc::UnboundedSender;
 
 /// Standard output and standard error, with the form that was asked for.
 #[derive(Debug)]
 pub struct Screen {
     output: Output,
     color: bool,
-    /// Where a daemon collects the answer for a command that asked it.
-    kept: Option<Kept>,
+    /// Where a daemon collects the answer for a command that asked it, and tells it of the progress.
+    kept: Option<(Kept, Option<UnboundedSender<String>>)>,
 }
 
 /// An answer that was collected instead of printed.
@@ -65,11 +66,27 @@ impl<F: Fault> From<F> for Failure {
 
 /// Something that takes its time; gone from the terminal when it is dropped.
 #[derive(Debug)]
-pub struct Progress(Option<ProgressBar>);
+pub struct Progress {
+    bar: Option<ProgressBar>,
+    tell: Option<UnboundedSender<String>>,
+}
+
+impl Progress {
+    /// Says how far it is.
+    pub fn say(&self, text: impl Display) {
+        if let Some(bar) = &self.bar {
+            bar.set_message(text.to_string());
+        }
+        if let Some(tell) = &self.tell {
+            // Whoever does not listen any more has gone away.
+            let _ = tell.send(text.to_string());
+        }
+    }
+}
 
 impl Drop for Progress {
     fn drop(&mut self) {
-        if let Some(bar) = &self.0 {
+        if let Some(bar) = &self.bar {
             bar.finish_and_clear();
         }
     }
@@ -99,13 +116,13 @@ impl Screen {
     }
 
     /// A screen that collects, for a command in another process with this form and colour.
-    pub fn collecting(output: Output, color: bool) -> Self {
-        Self { output, color, kept: Some(Kept::default()) }
+    pub fn collecting(output: Output, color: bool, tell: Option<UnboundedSender<String>>) -> Self {
+        Self { output, color, kept: Some((Kept::default(), tell)) }
     }
 
     /// What was collected.
     pub fn into_kept(self) -> Kept {
-        self.kept.unwrap_or_default()
+        self.kept.map(|(kept, _)| kept).unwrap_or_default()
     }
 
     /// The form that was asked for, and whether it is in colour.
@@ -130,7 +147,10 @@ impl Screen {
             bar.enable_steady_tick(Duration::from_millis(120));
             bar
         });
-        Progress(bar)
+        let tell = self.kept.as_ref().and_then(|(_, tell)| tell.clone());
+        let progress = Progress { bar, tell };
+        progress.say(text);
+        progress
     }
 
     /// Prints a line of the answer. A closed pipe ends the program quietly, as it does others.
@@ -147,7 +167,7 @@ impl Screen {
 
     /// Prints text as it is, and says whether anybody still reads: for commands that tidy up before they end.
     pub fn offer(&mut self, text: impl Display) -> bool {
-        if let Some(kept) = &mut self.kept {
+        if let Some((kept, _)) = &mut self.kept {
             kept.out.push_str(&text.to_string());
             return true;
         }
@@ -167,7 +187,7 @@ impl Screen {
     #[allow(clippy::print_stderr, reason = "this is the one place that prints beside the answer")]
     pub fn note(&mut self, text: impl Display) {
         match &mut self.kept {
-            Some(kept) => kept.err.push_str(&format!("{text}\n")),
+            Some((kept, _)) => kept.err.push_str(&format!("{text}\n")),
             None => eprintln!("{text}"),
         }
     }

@@ -125,6 +125,11 @@ pub fn diff(path: &str, before: &[u8], after: &[u8], screen: &mut Screen) {
     let (before, after) = (String::from_utf8_lossy(before), String::from_utf8_lossy(after));
     let diff = TextDiff::from_lines(before.as_ref(), after.as_ref());
     let text = diff.unified_diff().context_radius(3).header(&format!("a/{path}"), &format!("b/{path}")).to_string();
+    unified(&text, screen);
+}
+
+/// Prints a unified diff in colour.
+pub fn unified(text: &str, screen: &mut Screen) {
     for line in text.lines() {
         // A carriage return or an escape of a file must not reach a terminal.
         let safe: String = line.chars().filter(|c| !c.is_control() || *c == '\t').collect();

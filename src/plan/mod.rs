@@ -12,6 +12,7 @@
 mod inventory;
 mod leaves;
 mod prune;
+mod shown;
 mod wanted;
 #[cfg(test)]
 mod tests;
@@ -19,6 +20,7 @@ mod tests;
 pub use inventory::{Applied, Entry, History, Inventory, Outcome, Rollout, text};
 pub use leaves::{Hash, Part, Path, each, of_all, of_live, of_manifest};
 pub use prune::{Prune, Pruning, prune};
+pub use shown::shown;
 pub use wanted::{After, Kinds, Manifest, OWNER, Refused, Wanted, owner, wanted};
 
 use crate::{

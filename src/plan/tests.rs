@@ -431,3 +431,15 @@ fn history_keeps_twenty_and_tells_what_became_of_each() {
     assert_eq!(history.0.len(), 20);
     assert_eq!(History::parse(&history.to_string()).unwrap(), history);
 }
+
+#[test]
+fn values_of_secrets_are_never_shown_only_that_they_differ() {
+    let secret = |a: &str| json!({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "s", "uid": "u", "annotations": {"kubectl.kubernetes.io/last-applied-configuration": a}}, "data": {"a": a, "b": "same"}});
+    let (before, after) = shown(Some(&object(secret("geheim"))), Some(&object(secret("neu"))));
+    let text = format!("{:?}{:?}", before, after);
+    assert!(!text.contains("geheim") && !text.contains("neu") && !text.contains("same") && !text.contains("last-applied"), "{text}");
+    assert_eq!(before.unwrap().value()["data"], json!({"a": "*** (before)", "b": "***"}));
+    assert_eq!(after.unwrap().value()["data"], json!({"a": "*** (after)", "b": "***"}));
+    let (_, alone) = shown(None, Some(&object(secret("geheim"))));
+    assert_eq!(alone.unwrap().value()["data"], json!({"a": "***", "b": "***"}));
+}

@@ -9,6 +9,7 @@
 //! [`Reconciler::follow`] takes a revision; everything after that is a task that sleeps until something concerns it. It
 //! makes no difference who wrote the commit. Clusters share nothing, so that one that is down delays no other.
 
+mod difference;
 mod hub;
 mod looking;
 mod runner;
@@ -18,6 +19,7 @@ mod slot;
 mod status;
 mod waiting;
 
+pub use difference::{Change, Difference, differences, unified};
 pub use seen::Changed;
 pub use status::{Drifted, Planned, Row, State, Status};
 
@@ -25,9 +27,10 @@ use crate::{
     cluster::{Cluster, ClusterError},
     declare::{Application, Declarations, process},
     error::Fault as _,
+    git::{Mirror, ObjectId},
     name::Name,
     plan::{History, Inventory, text},
-    render::Rendered,
+    render::{Rendered, Renderer, Source},
 };
 use hub::Hub;
 use runner::{Job, Read, Runner};
@@ -55,16 +58,25 @@ pub enum Mode {
 }
 
 /// What people may ask of an Application.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub enum Asked {
     /// Try again now what waits after trouble.
     Now,
-    /// Delete what the present revision wants deleted.
-    ConfirmPrune,
+    /// Delete what this revision wants deleted.
+    ConfirmPrune(String),
 }
 
 /// Renders an Application at a revision; blocks. What cannot be rendered is told with its file and object.
 pub type Render = dyn Fn(&Application) -> Result<Arc<Rendered>, Row> + Send + Sync;
+
+/// Renders from a commit of a mirror.
+pub fn from_git(renderer: Arc<Renderer>, mirror: Arc<Mirror>, commit: ObjectId) -> Arc<Render> {
+    Arc::new(move |application| {
+        renderer
+            .render(&mirror, commit, &Source::from(application))
+            .map_err(|error| Row { hint: error.hint(), ..Row::whole(error.to_string()) })
+    })
+}
 
 /// Renderings at once: they block, and the machines this is made for have two cores.
 const RENDERINGS: usize = 2;
@@ -372,12 +384,12 @@ impl Reconciler {
     }
 
     /// Asks something of an Application, on whichever clusters it is; whether there is one.
-    pub fn ask(&self, name: &Name, asked: Asked) -> bool {
+    pub fn ask(&self, name: &Name, asked: &Asked) -> bool {
         let runners = self.runners.lock().unwrap_or_else(PoisonError::into_inner);
         let mut any = false;
         for (key, handle) in runners.iter().filter(|((_, other), _)| other == name) {
             any = true;
-            self.shared.asked.lock().unwrap_or_else(PoisonError::into_inner).entry(key.clone()).or_default().push(asked);
+            self.shared.asked.lock().unwrap_or_else(PoisonError::into_inner).entry(key.clone()).or_default().push(asked.clone());
             handle.inbox.notify_one();
         }
         any
@@ -423,11 +435,11 @@ impl Reconciler {
     pub async fn recorded(&self, cluster: Option<&str>) -> Result<BTreeMap<(String, Name), Recorded>, ClusterError> {
         let mut all = BTreeMap::new();
         for (name, hub) in self.hubs.iter().filter(|(name, _)| cluster.is_none_or(|wanted| wanted == *name)) {
-            for (application, record) in hub.records().await? {
+            for record in hub.cluster.records().await? {
                 let text = |of: &str| record.data.get(of).map(String::as_str).unwrap_or_default();
                 let inventory = Inventory::parse(text(text::INVENTORY)).unwrap_or_default();
                 let history = History::parse(text(text::HISTORY)).unwrap_or_default();
-                all.insert((name.clone(), application), Recorded { inventory, history });
+                all.insert((name.clone(), record.application.clone()), Recorded { inventory, history });
             }
         }
         Ok(all)

@@ -330,9 +330,8 @@ impl Runner {
                     self.failing.clear();
                     self.pace.clear();
                 }
-                Asked::ConfirmPrune => {
-                    self.inventory.confirmed =
-                        self.current.as_ref().map(|current| current.revision.clone()).or(self.status.revision.clone());
+                Asked::ConfirmPrune(revision) => {
+                    self.inventory.confirmed = Some(revision);
                     self.dirty = true;
                 }
             }
@@ -612,10 +611,15 @@ impl Runner {
         self.status.problems.extend(pruning.needs_yes.map(Row::whole));
         self.status.problems.extend(self.broken.clone());
         self.status.notes.extend(current.notes.iter().cloned());
-        self.status.state = match (self.status.problems.is_empty(), self.status.planned.is_empty() && look.drifted.is_empty()) {
-            (false, _) => State::Failed,
-            (true, false) => State::Drifted,
-            (true, true) => State::InStep,
+        let moves = look.todo.values().any(|why| !why.is_drift()) || !pruning.delete.is_empty();
+        self.status.state = if !self.status.problems.is_empty() {
+            State::Failed
+        } else if moves {
+            State::Behind
+        } else if !look.todo.is_empty() || !look.drifted.is_empty() {
+            State::Drifted
+        } else {
+            State::InStep
         };
         self.status.settled = true;
     }

@@ -120,6 +120,17 @@ pub(super) fn look(live: &Object, watched: Option<&Watched>) -> Seen {
     }
 }
 
+/// What somebody else has written over a manifest's leaves.
+pub(super) fn changed_by(manifest: &Object, live: &Object) -> Vec<Changed> {
+    let mut changed = Vec::new();
+    plan::each(manifest, live, &mut |path, wanted, there| {
+        if Some(wanted) != there && !is_ours(live, path) {
+            changed.push(Changed { path: path.to_string(), manager: latest(live, path, there.is_some()) });
+        }
+    });
+    changed
+}
+
 /// Whether the field manager of our applies owns a leaf.
 fn is_ours(live: &Object, path: &Path) -> bool {
     path.pointer_in(live).is_some_and(|pointer| managed_fields::managers_of(live, &pointer).iter().any(|manager| manager.name == MANAGER))

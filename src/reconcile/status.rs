@@ -19,6 +19,8 @@ pub enum State {
     Progressing,
     /// The cluster has what Git says.
     InStep,
+    /// Git says something that has not been applied (where nothing is applied, only looked at).
+    Behind,
     /// Somebody has changed something, which is reported and stays.
     Drifted,
     /// Everything was applied, and it did not become healthy in time.
@@ -44,6 +46,7 @@ impl State {
             State::Applying => "applying",
             State::Progressing => "progressing",
             State::InStep => "in step",
+            State::Behind => "behind",
             State::Drifted => "drifted",
             State::Unhealthy => "unhealthy",
             State::NeedsYes => "needs a yes",

@@ -26,7 +26,7 @@ pub use report::{CommitReport, EnvironmentReport, FailureReport, LeftReport, Pol
 pub use world::{Memory, Watched, World, read};
 
 use crate::{
-    declare::process::ConfigRepository,
+    declare::{Declarations, process::ConfigRepository},
     error::Kind,
     findings,
     git::{self, GitError, Mirror, Person, SigningKey},
@@ -68,6 +68,10 @@ pub struct Updater {
     pub scanner: Scanner,
     /// Signs commits.
     pub key: Option<Arc<SigningKey>>,
+    /// Held by whoever works on the repository: a pass and a question never do at the same time.
+    pub turn: Arc<tokio::sync::Mutex<()>>,
+    /// Every revision that was read, as soon as it was.
+    pub revisions: tokio::sync::watch::Sender<Option<World>>,
     memory: Arc<Mutex<(Memory, History)>>,
     confirmed: Mutex<Confirmed>,
     /// Whether the pass under way pushes or has pushed something, which its report has yet to tell.
@@ -139,6 +143,8 @@ impl Updater {
             folder,
             scanner,
             key: key.map(Arc::new),
+            turn: Arc::default(),
+            revisions: tokio::sync::watch::Sender::new(None),
             memory: Arc::default(),
             confirmed: Mutex::default(),
             publishing: AtomicBool::default(),
@@ -333,11 +339,27 @@ impl Updater {
         })
         .await?;
         report.warnings.extend(warnings);
+        self.revisions.send_if_modified(|known| {
+            let news = known.as_ref().is_none_or(|known| known.commit != world.commit);
+            if news {
+                *known = Some(world.clone());
+            }
+            news
+        });
         Ok(world)
     }
 
+    /// What another commit declares, for commands that look at one by its id. Nothing of it is remembered.
+    ///
+    /// # Errors
+    /// If an object of the mirror is missing.
+    pub async fn declared_at(&self, commit: git::ObjectId) -> Result<Declarations, GitError> {
+        let (mirror, policies) = (Arc::clone(&self.mirror), self.config.policies.clone());
+        blocking(move || world::declared_at(&mirror, commit, policies.as_deref())).await
+    }
+
     /// What the revision of the last pass declares.
-    pub fn declared(&self) -> Option<Arc<crate::declare::Declarations>> {
+    pub fn declared(&self) -> Option<Arc<Declarations>> {
         self.memory.lock().unwrap_or_else(PoisonError::into_inner).0.declared()
     }
 

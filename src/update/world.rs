@@ -207,6 +207,18 @@ fn index(
     Ok((indexed.index, indexed.how))
 }
 
+/// What a commit declares, read without an index.
+///
+/// # Errors
+/// If an object of the mirror is missing.
+pub(super) fn declared_at(mirror: &Mirror, commit: ObjectId, policies: Option<&str>) -> Result<Declarations, GitError> {
+    let declaring = Declaring { folder: policies };
+    let entries = mirror.at(commit)?.list("")?;
+    let regular = |kind| matches!(kind, EntryKind::Blob | EntryKind::BlobExecutable);
+    let sources = entries.into_iter().filter(|entry| regular(entry.kind) && declaring.class(&entry.path) == Some(DECLARES));
+    declarations(mirror, commit, &sources.map(|entry| (entry.path, entry.id)).collect::<Vec<_>>())
+}
+
 fn declarations(mirror: &Mirror, commit: ObjectId, sources: &[(String, ObjectId)]) -> Result<Declarations, GitError> {
     let revision = mirror.at(commit)?;
     let files = sources.iter().map(|(path, blob)| Ok((path.as_str(), revision.blob(*blob)?)));

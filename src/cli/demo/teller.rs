@@ -148,7 +148,7 @@ impl<'s> Teller<'s> {
 
     fn render(&self, number: usize, step: &Step) -> String {
         let (output, color) = self.screen.form();
-        let mut page = Screen::collecting(output, color);
+        let mut page = Screen::collecting(output, color, None);
         let time = step.time.map_or(String::new(), |time| time.strftime("%a %e %b, %H:%M").to_string());
         let heading = format!("{number}. {}", step.title);
         let gap = WIDTH.saturating_sub(heading.chars().count() + time.len()).max(2);

@@ -1,0 +1,163 @@
+//! What the commands about Applications share: which are meant, at which revision, and clusters to look at.
+
+use super::{
+    Failure,
+    ask::{self, Desk},
+    screen::{Color, Screen},
+};
+use crate::{
+    declare::{Application, Declarations},
+    git::ObjectId,
+    name::Name,
+    reconcile::{self, Mode, Reconciler, Render, Row, State, Status},
+    update::{Report, Updater},
+};
+use std::{collections::BTreeSet, sync::Arc, time::Duration};
+use tokio_util::sync::CancellationToken;
+
+/// How long clusters may take beside what Applications wait for themselves.
+const SPARE: Duration = Duration::from_secs(60);
+
+/// The Applications of one repository that are meant.
+pub(super) struct Scope {
+    pub updater: Arc<Updater>,
+    pub commit: ObjectId,
+    pub declared: Arc<Declarations>,
+    /// Those that are meant; none means all.
+    pub only: Option<BTreeSet<Name>>,
+}
+
+impl Scope {
+    /// The Applications that are meant.
+    pub fn applications(&self) -> Vec<&Application> {
+        self.declared.applications.values().filter(|one| self.only.as_ref().is_none_or(|only| only.contains(&one.name))).collect()
+    }
+
+    pub fn revision(&self) -> String {
+        self.commit.to_string()
+    }
+
+    /// Renders from this revision.
+    pub fn render(&self, desk: &Desk) -> Arc<Render> {
+        reconcile::from_git(Arc::clone(&desk.renderer), Arc::clone(&self.updater.mirror), self.commit)
+    }
+
+    /// How long the slowest of them may take.
+    pub fn patience(&self) -> Duration {
+        self.applications().iter().map(|application| application.timeout).max().unwrap_or_default() + SPARE
+    }
+}
+
+/// Reads the revision of each repository and finds the Applications that are meant, all of them if none is named.
+pub(super) async fn find(desk: &Desk, wanted: &[Name], screen: &mut Screen) -> Result<Vec<Scope>, Failure> {
+    let mut scopes = Vec::new();
+    for updater in &desk.updaters {
+        let world = {
+            let _turn = updater.turn.lock().await;
+            updater.look(&mut Report::default()).await?
+        };
+        ask::mind_errors(&world.declared, screen);
+        let only: Option<BTreeSet<Name>> =
+            (!wanted.is_empty()).then(|| wanted.iter().filter(|name| world.declared.applications.contains_key(*name)).cloned().collect());
+        scopes.push(Scope { updater: Arc::clone(updater), commit: world.commit, declared: world.declared, only });
+    }
+    for name in wanted {
+        if !scopes.iter().any(|scope| scope.only.as_ref().is_some_and(|only| only.contains(name))) {
+            let known: Vec<String> = scopes.iter().flat_map(|scope| scope.declared.applications.keys().map(ToString::to_string)).collect();
+            let known = match known.is_empty() {
+                true => "none is declared".to_owned(),
+                false => format!("known are {}", known.join(", ")),
+            };
+            return Err(Failure::input(format!("there is no Application {name}: {known}")));
+        }
+    }
+    scopes.retain(|scope| scope.only.as_ref().is_none_or(|only| !only.is_empty()));
+    Ok(scopes)
+}
+
+/// The clusters of a process file, for one command.
+pub(super) struct Clusters {
+    pub reconciler: Arc<Reconciler>,
+    stop: CancellationToken,
+}
+
+impl Clusters {
+    /// Opens them; nothing is sent yet.
+    pub async fn open(desk: &Desk, mode: Mode) -> Result<Self, Failure> {
+        let stop = CancellationToken::new();
+        let reconciler = desk.context.reconciler(mode, &stop).await?.ok_or_else(none)?;
+        Ok(Self { reconciler, stop })
+    }
+
+    /// Ends what was begun, at a safe point.
+    pub async fn end(self) {
+        self.stop.cancel();
+        self.reconciler.end().await;
+    }
+}
+
+/// The process file names no clusters.
+pub(super) fn none() -> Failure {
+    Failure::input("tagboat.yaml names no clusters")
+        .hint("Write clusters: [{name: dev, kubeconfig: PATH, context: NAME}]; README.md (\"tagboat.yaml\") shows all fields.")
+}
+
+/// How far many Applications are, in a line.
+pub(super) fn progress(statuses: &[Status]) -> String {
+    let done = statuses.iter().filter(|status| status.settled).count();
+    let busy = statuses.iter().find(|status| !status.settled);
+    let busy = busy.map_or(String::new(), |status| {
+        let why = status.reason().map_or(String::new(), |reason| format!(" ({})", reason.chars().take(100).collect::<String>()));
+        format!("; {} is {}{why}", status.application, status.state)
+    });
+    format!("{done} of {} done{busy}", statuses.len())
+}
+
+/// The colour of a state.
+pub(super) fn color(state: State) -> Color {
+    match state {
+        State::InStep => Color::Green,
+        State::Failed | State::Unhealthy | State::NeedsYes => Color::Red,
+        State::Suspended | State::Orphaned | State::Pending => Color::Dim,
+        _ => Color::Cyan,
+    }
+}
+
+/// Prints what there is to say about an Application beside its state, a line each.
+pub(super) fn rows(status: &Status, screen: &mut Screen) {
+    let row = |row: &Row, color: Color, screen: &mut Screen| {
+        screen.line(format_args!("    {}", screen.paint(color, super::safe(&row.to_string()))));
+        if let Some(hint) = &row.hint {
+            screen.line(format_args!("      {}", screen.paint(Color::Dim, super::safe(hint))));
+        }
+    };
+    for problem in &status.problems {
+        row(problem, if status.state.is_trouble() { Color::Red } else { Color::Cyan }, screen);
+    }
+    for drifted in &status.drifted {
+        screen.line(format_args!("    {}", screen.paint(Color::Cyan, super::safe(&drifted.to_string()))));
+    }
+    for unhealthy in &status.unhealthy {
+        row(unhealthy, Color::Cyan, screen);
+    }
+    for note in &status.notes {
+        row(note, Color::Dim, screen);
+    }
+}
+
+/// Text columns as wide as their widest entry; the last one is as it is. Colours come after the width is known.
+pub(super) fn table(heads: &[&str], rows: &[Vec<(String, Option<Color>)>], screen: &mut Screen) -> Vec<String> {
+    let widths: Vec<usize> = (0..heads.len())
+        .map(|column| rows.iter().map(|row| row[column].0.chars().count()).chain([heads[column].len()]).max().unwrap_or_default())
+        .collect();
+    let line = |cells: Vec<(String, Option<Color>)>| {
+        let last = cells.len() - 1;
+        let cells = cells.into_iter().enumerate().map(|(column, (text, color))| {
+            let padded = if column == last { text } else { format!("{text:<width$}", width = widths[column]) };
+            color.map_or(padded.clone(), |color| screen.paint(color, &padded))
+        });
+        cells.collect::<Vec<_>>().join("  ").trim_end().to_owned()
+    };
+    let heads = heads.iter().map(|head| ((*head).to_owned(), Some(Color::Dim))).collect();
+    std::iter::once(line(heads)).chain(rows.iter().cloned().map(line)).collect()
+}

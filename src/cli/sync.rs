@@ -1,0 +1,186 @@
+//! `tagboat sync`.
+
+use super::{
+    Exit, Failure, Screen,
+    applications::{self, Clusters, Scope},
+    ask::{self, Desk, Query},
+    context::ProcessOptions,
+    status,
+};
+use crate::{
+    health,
+    name::Name,
+    reconcile::{Asked, Mode, Reconciler, State, Status},
+};
+use serde::{Deserialize, Serialize};
+use std::{collections::BTreeSet, sync::Arc};
+
+/// Bring Applications to what Git says, now
+///
+/// The revision is read anew, what waits after trouble is tried again, and the outcome is shown. A running daemon does it;
+/// else this command does. Exits with 1 if something waits for a yes, with 4 if something could not be applied or did not
+/// become healthy.
+#[derive(Debug, clap::Args)]
+#[command(
+    after_help = "Examples:\n  tagboat sync dev/podinfo --wait\n  tagboat sync --all --dry-run\n  tagboat sync prod/shop --confirm-prune"
+)]
+pub struct Arguments {
+    #[command(flatten)]
+    process: ProcessOptions,
+
+    /// The Applications, as ns/name
+    #[arg(value_name = "APPLICATION", required_unless_present = "all", conflicts_with = "all")]
+    applications: Vec<Name>,
+
+    /// All Applications
+    #[arg(long)]
+    all: bool,
+
+    /// Wait until every object is healthy, whatever the Applications declare
+    #[arg(long, conflicts_with = "dry_run")]
+    wait: bool,
+
+    /// Another commit than the branch's newest, by its full id. Not while a daemon runs, which follows the branch: to go
+    /// back for good there is `tagboat rollback`
+    #[arg(long, value_name = "COMMIT")]
+    revision: Option<String>,
+
+    /// Say what would be done, and do nothing
+    #[arg(long)]
+    dry_run: bool,
+
+    /// Say yes to deleting what the present revision wants deleted, however much it is
+    #[arg(long, conflicts_with_all = ["dry_run", "all"])]
+    confirm_prune: bool,
+}
+
+/// What is asked for.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Sync {
+    /// These Applications; all if none is named.
+    pub applications: Vec<Name>,
+    /// Wait for health.
+    pub wait: bool,
+    /// Another revision.
+    pub revision: Option<String>,
+    /// Only say.
+    pub dry_run: bool,
+    /// A yes to a large prune.
+    pub confirm_prune: bool,
+}
+
+/// Runs the command.
+pub fn run(arguments: &Arguments, screen: &mut Screen) -> Result<Exit, Failure> {
+    let Arguments { process, applications, all: _, wait, revision, dry_run, confirm_prune } = arguments;
+    let sync = Sync {
+        applications: applications.clone(),
+        wait: *wait,
+        revision: revision.clone(),
+        dry_run: *dry_run,
+        confirm_prune: *confirm_prune,
+    };
+    ask::run(process, &Query::Sync(sync), screen)
+}
+
+/// Answers.
+pub async fn answer(desk: &Desk, sync: &Sync, screen: &mut Screen) -> Result<Exit, Failure> {
+    let mut scopes = applications::find(desk, &sync.applications, screen).await?;
+    if let Some(revision) = &sync.revision {
+        if desk.reconciler.is_some() && !sync.dry_run {
+            return Err(Failure::input("a daemon runs and follows the branch; it would undo this at once")
+                .hint("`tagboat rollback` goes back in Git, which the daemon then applies; or stop the daemon first."));
+        }
+        for scope in &mut scopes {
+            *scope = at(scope, revision).await?;
+        }
+    }
+    let own = match &desk.reconciler {
+        Some(_) if !sync.dry_run => None,
+        _ => Some(Clusters::open(desk, if sync.dry_run { Mode::Plan } else { Mode::Act }).await?),
+    };
+    let reconciler = match (&own, &desk.reconciler) {
+        (Some(own), _) => Arc::clone(&own.reconciler),
+        (None, Some(reconciler)) => Arc::clone(reconciler),
+        (None, None) => return Err(applications::none()),
+    };
+    let progress = screen.progress("reading Git");
+    let mut statuses = Vec::new();
+    for scope in &scopes {
+        if own.is_some() {
+            reconciler.follow(&scope.updater.config.name, &scope.revision(), &scope.declared, scope.only.as_ref(), scope.render(desk));
+        }
+        for application in scope.applications() {
+            reconciler.ask(&application.name, &Asked::Now);
+            if sync.confirm_prune {
+                reconciler.ask(&application.name, &Asked::ConfirmPrune(scope.revision()));
+            }
+        }
+        let tell = |statuses: &[Status]| progress.say(applications::progress(statuses));
+        statuses.extend(wait_for(&reconciler, scope, sync.wait, tell).await);
+    }
+    drop(progress);
+    if let Some(own) = own {
+        own.end().await;
+    }
+    status::show(&statuses, screen);
+    let done = |state| matches!(state, State::InStep | State::Suspended | State::Orphaned | State::Progressing);
+    Ok(if sync.dry_run {
+        if statuses.iter().any(|status| status.state == State::Failed) { Exit::Partly } else { Exit::Done }
+    } else if statuses.iter().all(|status| done(status.state) && (!sync.wait || healthy(status))) {
+        Exit::Done
+    } else if statuses.iter().all(|status| done(status.state) || status.state == State::NeedsYes) {
+        Exit::Findings
+    } else {
+        Exit::Partly
+    })
+}
+
+/// The same Applications at another commit.
+async fn at(scope: &Scope, revision: &str) -> Result<Scope, Failure> {
+    let name = &scope.updater.config.name;
+    let unknown = |why: &dyn std::fmt::Display| Failure::input(format!("repository {name} has no commit {revision:?}: {why}"));
+    let commit = revision.parse().map_err(|_| unknown(&"write its full id"))?;
+    scope.updater.mirror.at(commit).map_err(|error| unknown(&error))?;
+    let declared = Arc::new(scope.updater.declared_at(commit).await?);
+    let only =
+        scope.only.clone().map(|only| only.into_iter().filter(|name| declared.applications.contains_key(name)).collect::<BTreeSet<_>>());
+    if only.as_ref().is_some_and(BTreeSet::is_empty) {
+        return Err(Failure::input(format!("repository {name} declares none of these Applications at {revision}")));
+    }
+    Ok(Scope { updater: Arc::clone(&scope.updater), commit, declared, only })
+}
+
+/// Whether everything is well.
+fn healthy(status: &Status) -> bool {
+    status.health.is_none_or(|health| health == health::Status::Current)
+}
+
+/// Waits until the Applications have come to an end, with `wait` to a healthy one; gives how they are then.
+async fn wait_for(reconciler: &Arc<Reconciler>, scope: &Scope, wait: bool, mut tell: impl FnMut(&[Status])) -> Vec<Status> {
+    let revision = scope.revision();
+    let names: BTreeSet<&Name> = scope.applications().into_iter().map(|application| &application.name).collect();
+    let ours =
+        |status: &Status| status.repository == scope.updater.config.name && (names.contains(&status.application) || scope.only.is_none());
+    let end = tokio::time::Instant::now() + scope.patience();
+    let mut turned = reconciler.turns();
+    loop {
+        turned.mark_unchanged();
+        let statuses: Vec<Status> = reconciler.statuses().into_iter().filter(ours).collect();
+        tell(&statuses);
+        let done = |status: &Status| {
+            let here = status.revision.as_deref() == Some(revision.as_str());
+            let ended = match wait {
+                true => status.settled && (healthy(status) || status.state.is_trouble()),
+                false => status.settled || status.state == State::Progressing,
+            };
+            here && ended
+        };
+        if statuses.iter().all(done) && names.iter().all(|name| statuses.iter().any(|status| status.application == **name)) {
+            return statuses;
+        }
+        tokio::select! {
+            _ = turned.changed() => {}
+            () = tokio::time::sleep_until(end) => return statuses,
+        }
+    }
+}

@@ -1,0 +1,180 @@
+//! What Git says and what the cluster has, object by object, and who changed it: asked of the cluster now, with a dry run,
+//! so that defaults and webhooks make no difference.
+
+use super::{hub::Served, seen, seen::Changed};
+use crate::{
+    cluster::{Apply, Cluster, ClusterError, Identity},
+    declare::Application,
+    error::Fault as _,
+    manifest,
+    object::{Gvk, Key, Object},
+    plan::{self, Inventory, Wanted},
+    render::Rendered,
+};
+use futures::{FutureExt as _, StreamExt as _, future::BoxFuture, stream};
+use serde::{Deserialize, Serialize};
+use similar::TextDiff;
+use std::{collections::HashSet, sync::Arc};
+
+/// What applying would do to an object.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum Change {
+    /// It would be created.
+    Create,
+    /// It would be changed.
+    Change,
+    /// It would be deleted.
+    Delete,
+    /// It stays as it is.
+    None,
+    /// It cannot be applied.
+    Refused,
+}
+
+/// An object, as Git says and as it is.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Difference {
+    /// The object.
+    pub object: String,
+    /// Where its manifest stands.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub place: Option<String>,
+    /// What applying would do.
+    pub change: Change,
+    /// From what the cluster has to what Git says, as a unified diff; values of Secrets are masked.
+    pub diff: String,
+    /// Who changed what Git says.
+    pub changed_by: Vec<Changed>,
+    /// Why it cannot be applied.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub error: Option<String>,
+    /// What to do about that.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub hint: Option<String>,
+}
+
+/// Objects asked about at once; the cluster has its own bound beside that.
+const AT_ONCE: usize = 8;
+
+/// Compares an Application with its cluster; nothing is changed. `inventory` is what lies in the cluster of it.
+///
+/// # Errors
+/// If the cluster cannot be asked at all; what is wrong with one object is told with it.
+pub async fn differences(
+    cluster: &Cluster,
+    application: &Application,
+    rendered: &Rendered,
+    inventory: &Inventory,
+) -> Result<Vec<Difference>, ClusterError> {
+    let served = cluster.resources().await?;
+    let (wanted, refused) = plan::wanted(application, rendered.objects.clone(), &Served(Arc::clone(&served)));
+    let identity = match &application.service_account {
+        None => Identity::Own,
+        Some(name) => Identity::ServiceAccount { namespace: application.name.namespace().to_owned(), name: name.clone() },
+    };
+    let mut all: Vec<Difference> = refused
+        .into_iter()
+        .map(|refused| Difference {
+            object: refused.key.to_string(),
+            place: refused.origin.map(|origin| origin.to_string()),
+            change: Change::Refused,
+            diff: String::new(),
+            changed_by: Vec::new(),
+            error: Some(refused.why),
+            hint: None,
+        })
+        .collect();
+    let asked: Vec<BoxFuture<'_, Difference>> =
+        wanted.iter().map(|one| of_wanted(cluster, &identity, one, application, inventory).boxed()).collect();
+    all.extend(stream::iter(asked).buffered(AT_ONCE).collect::<Vec<_>>().await);
+    if application.prune {
+        let keep: HashSet<&Key> = wanted.iter().map(|one| &one.key).collect();
+        let gone = inventory.entries.iter().filter(|(key, _)| !keep.contains(key));
+        let gone: Vec<BoxFuture<'_, Option<Difference>>> = gone.map(|(key, entry)| of_gone(cluster, key, &entry.version).boxed()).collect();
+        all.extend(stream::iter(gone).buffered(AT_ONCE).collect::<Vec<_>>().await.into_iter().flatten());
+    }
+    Ok(all)
+}
+
+/// An object that is wanted.
+async fn of_wanted(cluster: &Cluster, identity: &Identity, one: &Wanted, application: &Application, inventory: &Inventory) -> Difference {
+    let mut difference = Difference {
+        object: one.key.to_string(),
+        place: one.manifest.origin.as_ref().map(ToString::to_string),
+        change: Change::None,
+        diff: String::new(),
+        changed_by: Vec::new(),
+        error: None,
+        hint: None,
+    };
+    let compared = async {
+        let resource = cluster.resource(&one.gvk()).await?;
+        let live = cluster.get(identity, &resource, &one.key).await?;
+        let Ok(manifest) = one.manifest.object() else { return Ok(None) };
+        let ignore = seen::ignored(&application.ignore, &one.key);
+        let watched = seen::Watched { manifest: one.manifest.clone(), ignore, expected: None };
+        let held = live.as_ref().map(|live| seen::look(live, Some(&watched)).held).unwrap_or_default();
+        let sent = seen::sent(manifest.clone(), &held);
+        let how = Apply { dry_run: true, ..Apply::default() };
+        let applied = cluster.apply(identity, &sent, &how).await?;
+        Ok::<_, ClusterError>(Some((live, manifest, applied.live)))
+    };
+    match compared.await {
+        Ok(None) => {}
+        Ok(Some((live, manifest, after))) => {
+            difference.diff = unified(&one.key, live.as_ref(), Some(&after));
+            difference.change = match (&live, difference.diff.is_empty()) {
+                (None, _) => Change::Create,
+                (Some(_), false) => Change::Change,
+                (Some(_), true) => Change::None,
+            };
+            // Who else wrote is of interest where Git has not moved.
+            let same = inventory.entries.get(&one.key).and_then(|entry| entry.applied.as_ref());
+            if difference.change == Change::Change
+                && let Some(live) = live.filter(|_| same.is_none_or(|applied| applied.manifest == one.hash))
+            {
+                difference.changed_by = seen::changed_by(&manifest, &live);
+            }
+        }
+        Err(error) => {
+            difference.change = Change::Refused;
+            difference.hint = error.hint();
+            difference.error = Some(error.problem.to_string());
+        }
+    }
+    difference
+}
+
+/// An object that is owned and no longer wanted; nothing if it is gone already.
+async fn of_gone(cluster: &Cluster, key: &Key, version: &str) -> Option<Difference> {
+    let gvk = Gvk { group: key.group.clone(), version: version.to_owned(), kind: key.kind.clone() };
+    let resource = cluster.resource(&gvk).await.ok()?;
+    let live = cluster.get(&Identity::Own, &resource, key).await.ok()??;
+    Some(Difference {
+        object: key.to_string(),
+        place: None,
+        change: Change::Delete,
+        diff: unified(key, Some(&live), None),
+        changed_by: Vec::new(),
+        error: None,
+        hint: None,
+    })
+}
+
+/// Two states of an object as a unified diff of their YAML; empty if there is no difference.
+pub fn unified(key: &Key, before: Option<&Object>, after: Option<&Object>) -> String {
+    let (left, right) = plan::shown(before, after);
+    let text = |object: &Option<Object>| object.as_ref().map(|object| manifest::document(object.value())).unwrap_or_default();
+    let (left, right) = (text(&left), text(&right));
+    if left == right {
+        return String::new();
+    }
+    let name = |there: bool, side: &str| if there { format!("{side}/{key}") } else { "/dev/null".to_owned() };
+    TextDiff::from_lines(&left, &right)
+        .unified_diff()
+        .context_radius(3)
+        .header(&name(before.is_some(), "cluster"), &name(after.is_some(), "git"))
+        .to_string()
+}
