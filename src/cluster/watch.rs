@@ -306,7 +306,7 @@ impl Task {
             let call =
                 Call { resource: resource.dotted(), gvk: Some(&resource.gvk), ..Call::get(Verb::List, format!("{path}{query}"), &own) };
             let answer = self.cluster.call(call).await.map_err(|error| Stop::Problem(*error.problem))?;
-            let list: List = self.cluster.read("", &answer.body).map_err(|error| Stop::Problem(*error.problem))?;
+            let list = List::read(&self.cluster, "", &answer.body).map_err(|error| Stop::Problem(*error.problem))?;
             let (version, more) = (list.metadata.resource_version.clone(), list.metadata.next.clone());
             for object in list.objects() {
                 let object = object?;
@@ -315,6 +315,9 @@ impl Task {
             }
             next = more;
             if next.is_empty() {
+                if version.is_empty() {
+                    return Err(Stop::Problem(Problem::Protocol { why: "its lists have no version to watch from".to_owned() }));
+                }
                 self.version = Some(version);
                 return Ok(self.tell(Seen::Listed(self.gvk.clone(), keys)).await?);
             }

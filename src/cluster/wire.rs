@@ -131,6 +131,13 @@ impl Counts {
     }
 }
 
+/// The last attempt to connect.
+pub(super) struct Opened {
+    generation: u64,
+    at: Instant,
+    failed: Option<Problem>,
+}
+
 /// When the next request may start.
 pub(super) struct Pace {
     interval: Duration,
@@ -244,19 +251,24 @@ impl Cluster {
         if let Some(connection) = at_hand().filter(good) {
             return Ok(connection);
         }
-        let generation = opened.map_or(0, |(generation, _)| generation + 1);
-        *opened = Some((generation, Instant::now()));
-        let new = Arc::new(reopen(self.inner.kubeconfig.as_deref(), self.inner.context.as_deref(), generation).await?);
+        // Who waited here for an attempt that failed does not make the next one: a program may take a minute to fail.
+        if let Some(Opened { at, failed: Some(problem), .. }) = &*opened
+            && at.elapsed() < REOPEN_PAUSE
+        {
+            return Err(problem.clone());
+        }
+        let generation = opened.as_ref().map_or(0, |opened| opened.generation + 1);
+        let made = Box::pin(reopen(self.inner.kubeconfig.as_deref(), self.inner.context.as_deref(), generation)).await.map(Arc::new);
+        *opened = Some(Opened { generation, at: Instant::now(), failed: made.as_ref().err().cloned() });
+        let new = made?;
         *self.inner.connection.write().unwrap_or_else(PoisonError::into_inner) = Some(new.clone());
         Ok(new)
     }
 
     /// Whether a refusal of credentials is answered by a new connection: not right after one was made.
     pub(super) fn may_reopen(&self) -> bool {
-        self.inner
-            .opened
-            .try_lock()
-            .map_or(true, |opened| opened.is_none_or(|(generation, at)| generation == 0 || at.elapsed() > REOPEN_PAUSE))
+        let settled = |opened: &Opened| opened.generation == 0 || opened.at.elapsed() > REOPEN_PAUSE;
+        self.inner.opened.try_lock().map_or(true, |opened| opened.as_ref().is_none_or(settled))
     }
 
     /// Who an identity is, for messages.

@@ -144,7 +144,7 @@ async fn a_cluster_that_vanishes_is_named_and_delays_no_other() {
 
 #[tokio::test]
 #[ignore = "needs kube-apiserver: run tests/run cluster"]
-async fn a_server_that_was_restarted_is_found_again() {
+async fn a_killed_server_is_unreachable() {
     let mut kube = tokio::task::spawn_blocking(|| Kube::start(Options::default())).await.unwrap();
     let cluster = open(&kube.kubeconfig).await;
     let namespace = kube.namespace("faults").await;
