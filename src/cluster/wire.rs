@@ -251,18 +251,28 @@ impl Cluster {
         if let Some(connection) = at_hand().filter(good) {
             return Ok(connection);
         }
-        // Who waited here for an attempt that failed does not make the next one: a program may take a minute to fail.
-        if let Some(Opened { at, failed: Some(problem), .. }) = &*opened
-            && at.elapsed() < REOPEN_PAUSE
-        {
-            return Err(problem.clone());
-        }
-        let generation = opened.as_ref().map_or(0, |opened| opened.generation + 1);
-        let made = Box::pin(reopen(self.inner.kubeconfig.as_deref(), self.inner.context.as_deref(), generation)).await.map(Arc::new);
-        *opened = Some(Opened { generation, at: Instant::now(), failed: made.as_ref().err().cloned() });
-        let new = made?;
-        *self.inner.connection.write().unwrap_or_else(PoisonError::into_inner) = Some(new.clone());
-        Ok(new)
+        let failed = match opened.take() {
+            // Who waited here for an attempt that failed does not make the next one: a program may take a minute to fail.
+            Some(Opened { generation, at, failed: Some(problem) }) if at.elapsed() < REOPEN_PAUSE => {
+                *opened = Some(Opened { generation, at, failed: Some(problem.clone()) });
+                problem
+            }
+            before => {
+                let generation = before.map_or(0, |before| before.generation + 1);
+                let made = Box::pin(reopen(self.inner.kubeconfig.as_deref(), self.inner.context.as_deref(), generation)).await;
+                *opened = Some(Opened { generation, at: Instant::now(), failed: made.as_ref().err().cloned() });
+                match made {
+                    Ok(new) => {
+                        let new = Arc::new(new);
+                        *self.inner.connection.write().unwrap_or_else(PoisonError::into_inner) = Some(new.clone());
+                        return Ok(new);
+                    }
+                    Err(problem) => problem,
+                }
+            }
+        };
+        // One that is about to expire still holds.
+        at_hand().filter(|_| refused.is_none()).ok_or(failed)
     }
 
     /// Whether a refusal of credentials is answered by a new connection: not right after one was made.

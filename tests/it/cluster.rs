@@ -16,14 +16,22 @@ use wiremock::{
 const OWN: Identity = Identity::Own;
 
 async fn open(server: &str, cluster: &serde_json::Value) -> (Cluster, tempfile::TempDir) {
+    open_as(server, cluster, &json!({"token": "s3cr3t"}), tempfile::tempdir().unwrap()).await
+}
+
+async fn open_as(
+    server: &str,
+    cluster: &serde_json::Value,
+    user: &serde_json::Value,
+    folder: tempfile::TempDir,
+) -> (Cluster, tempfile::TempDir) {
     let _ = rustls::crypto::ring::default_provider().install_default();
-    let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("kubeconfig");
     let mut named = cluster.clone();
     named["server"] = server.into();
     let config = json!({
         "clusters": [{"name": "c", "cluster": named}],
-        "users": [{"name": "u", "user": {"token": "s3cr3t"}}],
+        "users": [{"name": "u", "user": user}],
         "contexts": [{"name": "x", "context": {"cluster": "c", "user": "u"}}],
         "current-context": "x",
     });
@@ -144,4 +152,90 @@ async fn the_proxy_of_a_kubeconfig_is_used_with_its_password() {
     let (cluster, _folder) = open(&server.uri(), &json!({"proxy-url": "ftp://127.0.0.1:1"})).await;
     let error = cluster.version().await.unwrap_err();
     assert!(matches!(&*error.problem, Problem::Kubeconfig { why, .. } if why.contains("ftp") || why.contains("proxy")), "{error}");
+}
+
+/// An API server that wants a certificate of its clients: knows nothing but its version, and tells who asked.
+async fn with_client_certificates(accepted: &[&rcgen::Certificate]) -> (String, String, tokio::sync::mpsc::Receiver<Vec<u8>>) {
+    use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let made = rcgen::generate_simple_self_signed(vec!["127.0.0.1".to_owned()]).unwrap();
+    let mut roots = rustls::RootCertStore::empty();
+    for certificate in accepted {
+        roots.add(certificate.der().clone()).unwrap();
+    }
+    let config = rustls::ServerConfig::builder()
+        .with_client_cert_verifier(rustls::server::WebPkiClientVerifier::builder(roots.into()).build().unwrap())
+        .with_single_cert(
+            vec![CertificateDer::from(made.cert.der().to_vec())],
+            PrivateKeyDer::try_from(made.signing_key.serialize_der()).unwrap(),
+        )
+        .unwrap();
+    let acceptor = tokio_rustls::TlsAcceptor::from(std::sync::Arc::new(config));
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let (send, asked) = tokio::sync::mpsc::channel(100);
+    tokio::spawn(async move {
+        while let Ok((stream, _)) = listener.accept().await {
+            let Ok(mut stream) = acceptor.accept(stream).await else { continue };
+            let peer = stream.get_ref().1.peer_certificates().unwrap()[0].to_vec();
+            let mut head = Vec::new();
+            while !head.ends_with(b"\r\n\r\n") {
+                head.push(stream.read_u8().await.unwrap());
+            }
+            send.send(peer).await.unwrap();
+            let body = r#"{"kind":"ConfigMap","apiVersion":"v1","metadata":{"name":"one"}}"#;
+            let answer = format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\nconnection: close\r\n\r\n{body}", body.len());
+            stream.write_all(answer.as_bytes()).await.unwrap();
+            let _ = stream.shutdown().await;
+        }
+    });
+    (format!("https://{address}"), made.cert.pem(), asked)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_certificate_of_a_credential_program_is_renewed_before_it_expires() {
+    use base64::{Engine, engine::general_purpose::STANDARD};
+    use std::os::unix::fs::PermissionsExt;
+    let made = ["first", "second"].map(|name| rcgen::generate_simple_self_signed(vec![format!("{name}.example")]).unwrap());
+    let (server, ca, mut asked) = with_client_certificates(&[&made[0].cert, &made[1].cert]).await;
+    let folder = tempfile::tempdir().unwrap();
+    let given = folder.path().join("credential");
+    let give = |certificate: &rcgen::CertifiedKey<rcgen::KeyPair>, life: i64| {
+        let expires = jiff::Timestamp::now().checked_add(jiff::SignedDuration::from_secs(life)).unwrap();
+        let status = json!({
+            "expirationTimestamp": expires.to_string(),
+            "clientCertificateData": certificate.cert.pem(), "clientKeyData": certificate.signing_key.serialize_pem(),
+        });
+        let credential = json!({"apiVersion": "client.authentication.k8s.io/v1", "kind": "ExecCredential", "status": status});
+        std::fs::write(&given, credential.to_string()).unwrap();
+    };
+    give(&made[0], 5);
+    let program = folder.path().join("program.sh");
+    std::fs::write(&program, format!("#!/bin/sh\nexec cat {}\n", given.display())).unwrap();
+    std::fs::set_permissions(&program, std::fs::Permissions::from_mode(0o755)).unwrap();
+    let user = json!({"exec": {"apiVersion": "client.authentication.k8s.io/v1", "command": "./program.sh"}});
+    let (cluster, _folder) = open_as(&server, &json!({"certificate-authority-data": STANDARD.encode(ca)}), &user, folder).await;
+    let mut ask = async || {
+        cluster.get(&OWN, &maps(), &maps().key(Some("shop"), "one")).await.unwrap().unwrap();
+        asked.recv().await.unwrap()
+    };
+    assert_eq!(ask().await, made[0].cert.der().to_vec());
+    // The program fails when it is asked anew: what still holds is used.
+    std::fs::remove_file(&given).unwrap();
+    let renewal = std::time::Instant::now() + std::time::Duration::from_millis(4500);
+    while std::time::Instant::now() < renewal {
+        assert_eq!(ask().await, made[0].cert.der().to_vec());
+        tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+    }
+    give(&made[1], 3600);
+    let mut renewed = false;
+    for _ in 0..100 {
+        renewed = ask().await == made[1].cert.der().to_vec();
+        if renewed {
+            break;
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+    }
+    assert!(renewed, "the new certificate is never used");
 }
