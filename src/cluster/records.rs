@@ -94,18 +94,21 @@ fn pieces(data: &BTreeMap<String, String>, room: usize) -> Vec<BTreeMap<String, 
     for (name, text) in data {
         let mut rest = text.as_str();
         loop {
-            let mut cut = rest.len().min(left.saturating_sub(name.len()));
+            // A name with no room for a character behind it begins the next piece.
+            if left < name.len() + 4 && left < room {
+                pieces.push(BTreeMap::new());
+                left = room;
+            }
+            let mut cut = rest.len().min(left.saturating_sub(name.len()).max(4));
             while !rest.is_char_boundary(cut) {
                 cut -= 1;
             }
-            if cut > 0 || rest.is_empty() {
-                let (now, later) = rest.split_at(cut);
-                if let Some(piece) = pieces.last_mut() {
-                    piece.insert(name.clone(), now.to_owned());
-                }
-                left = left.saturating_sub(name.len() + now.len());
-                rest = later;
+            let (now, later) = rest.split_at(cut);
+            if let Some(piece) = pieces.last_mut() {
+                piece.insert(name.clone(), now.to_owned());
             }
+            left = left.saturating_sub(name.len() + now.len());
+            rest = later;
             if rest.is_empty() {
                 break;
             }

@@ -166,7 +166,7 @@ impl Cluster {
 
     /// Sends it until it is answered, as often as makes sense within a few seconds.
     pub(super) async fn call(&self, call: Call<'_>) -> Result<Answer, ClusterError> {
-        let mut tries = 0;
+        let (mut tries, begun) = (0, Instant::now());
         loop {
             tries += 1;
             let problem = match self.once(&call).await {
@@ -174,7 +174,11 @@ impl Cluster {
                 Err(problem) => problem,
             };
             // What was throttled was not done; what else failed may have been.
-            let again = tries < TRIES && problem.passes_quickly() && (call.again || matches!(problem, Problem::Throttled { .. }));
+            // A server that does not answer at all is not asked four times for a minute each.
+            let again = tries < TRIES
+                && begun.elapsed() < PATIENCE / 2
+                && problem.passes_quickly()
+                && (call.again || matches!(problem, Problem::Throttled { .. }));
             let wait = match &problem {
                 Problem::Throttled { retry_after } => *retry_after + jitter(100),
                 _ => Duration::from_millis(50 << (2 * tries)) + jitter(100),
