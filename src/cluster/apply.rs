@@ -9,7 +9,7 @@ use super::{
     error::{ClusterError, FieldConflict, Problem},
     managed_fields, path,
     read::core,
-    wire::{Answer, Call, Verb},
+    wire::{Answer, Call, Verb, jitter},
 };
 use crate::object::{Key, MANAGER, Object, Ssa};
 use bytes::Bytes;
@@ -18,6 +18,8 @@ use serde_json::{Value, json};
 
 /// What `kubectl apply` keeps its memory in.
 const LAST_APPLIED: &str = "kubectl.kubernetes.io/last-applied-configuration";
+/// How often an apply is sent again that met another one at the same moment.
+const RACES: u32 = 3;
 /// How often fields are taken over anew because the object changed in between.
 const TAKE_OVER_TRIES: usize = 5;
 
@@ -77,17 +79,7 @@ impl Cluster {
         if settings.ssa == Ssa::IfNotPresent {
             return self.create_where_missing(&to).await;
         }
-        let mut forced = Vec::new();
-        let answer = match self.patch(&to, false).await {
-            Err(error) if how.force => match *error.problem {
-                Problem::Conflict { fields, .. } if !fields.is_empty() => {
-                    forced = fields;
-                    self.patch(&to, true).await?
-                }
-                _ => return Err(error),
-            },
-            other => other?,
-        };
+        let (answer, forced) = self.patch(&to, how.force).await?;
         let mut applied = self.applied(&to, &answer, how.previous.as_deref())?;
         applied.forced = forced;
         if how.take_over && settings.ssa != Ssa::Merge && !applied.created {
@@ -96,10 +88,27 @@ impl Cluster {
         Ok(applied)
     }
 
-    async fn patch(&self, to: &Target<'_>, force: bool) -> Result<Answer, ClusterError> {
-        let query = path::query(&[("fieldManager", MANAGER), ("force", if force { "true" } else { "" }), ("dryRun", to.dry_run())]);
-        let call = to.call(self, Verb::Apply, Method::PATCH, &query)?;
-        self.call(Call { content: "application/apply-patch+yaml", body: to.body.clone(), ..call }).await
+    /// Applies; with the fields that had to be forced. A conflict that names no field is a race for the object itself, which
+    /// the next try has won or lost for good.
+    async fn patch(&self, to: &Target<'_>, may_force: bool) -> Result<(Answer, Vec<FieldConflict>), ClusterError> {
+        let (mut forced, mut races) = (Vec::new(), 0);
+        loop {
+            let force = if forced.is_empty() { "" } else { "true" };
+            let query = path::query(&[("fieldManager", MANAGER), ("force", force), ("dryRun", to.dry_run())]);
+            let call = to.call(self, Verb::Apply, Method::PATCH, &query)?;
+            let error = match self.call(Call { content: "application/apply-patch+yaml", body: to.body.clone(), ..call }).await {
+                Ok(answer) => return Ok((answer, forced)),
+                Err(error) => error,
+            };
+            match &*error.problem {
+                Problem::Conflict { fields, .. } if may_force && forced.is_empty() && !fields.is_empty() => forced.clone_from(fields),
+                Problem::Conflict { fields, .. } if fields.is_empty() && races < RACES => {
+                    races += 1;
+                    tokio::time::sleep(jitter(50)).await;
+                }
+                _ => return Err(error),
+            }
+        }
     }
 
     fn applied(&self, to: &Target<'_>, answer: &Answer, previous: Option<&str>) -> Result<Applied, ClusterError> {
@@ -135,7 +144,7 @@ impl Cluster {
             let body = Bytes::from(patch.to_string());
             match self.call(Call { content: "application/json-patch+json", body, ..call }).await {
                 Ok(_) => {
-                    let answer = self.patch(to, true).await?;
+                    let (answer, _) = self.patch(to, true).await?;
                     let again = self.applied(to, &answer, None)?;
                     applied = Applied { live: again.live, changed: true, ..applied };
                 }

@@ -102,11 +102,17 @@ fn client(mut config: kube::Config) -> Result<kube::Client, String> {
     tcp.set_keepalive(Some(KEEPALIVE.0));
     tcp.set_keepalive_interval(Some(KEEPALIVE.1));
     tcp.set_keepalive_retries(Some(KEEPALIVE.2));
-    let proxies = match config.proxy_url.take() {
+    let declared = config.proxy_url.take();
+    let proxies = match &declared {
         Some(proxy) => Matcher::builder().all(proxy.to_string()).build(),
         None => Matcher::from_env(),
     };
-    let Some(proxy) = proxies.intercept(&config.cluster_url) else { return pool(&config, tcp) };
+    let proxy = match proxies.intercept(&config.cluster_url) {
+        Some(proxy) => proxy,
+        None if declared.is_none() => return pool(&config, tcp),
+        // Not gone round: it may be there for a reason.
+        None => return Err("proxy-url is not understood: http and socks5 are".to_owned()),
+    };
     match proxy.uri().scheme_str() {
         Some("http") => {
             let tunnel = Tunnel::new(proxy.uri().clone(), tcp);
@@ -137,7 +143,7 @@ where
         .build::<_, Body>(tls);
     let service = ServiceBuilder::new()
         .layer(config.base_uri_layer())
-        .option_layer(config.auth_layer().map_err(|error| chain(&error))?)
+        .option_layer(config.auth_layer().map_err(|_| "its auth-provider gives no credentials: use exec or a token".to_owned())?)
         .map_err(BoxError::from)
         .service(http);
     Ok(kube::Client::new(service, config.default_namespace.clone()))

@@ -13,7 +13,7 @@ use std::{
     path::Path,
     process::Stdio,
     sync::{PoisonError, RwLock},
-    time::Duration,
+    time::{Duration, Instant},
 };
 use tokio::{process::Command, sync::Mutex};
 
@@ -21,6 +21,8 @@ use tokio::{process::Command, sync::Mutex};
 const PATIENCE: Duration = Duration::from_secs(60);
 /// How often a token file is read: tokens of service accounts live an hour and are replaced well before.
 const REREAD: Duration = Duration::from_secs(30);
+/// After a failure nothing is tried for this long.
+const PAUSE: Duration = Duration::from_secs(2);
 /// A token is renewed this long before it expires, or after four fifths of its life if that is later.
 const MARGIN: Duration = Duration::from_secs(60);
 
@@ -28,7 +30,8 @@ const MARGIN: Duration = Duration::from_secs(60);
 pub(super) struct Credentials {
     source: Source,
     held: RwLock<Held>,
-    renewing: Mutex<()>,
+    /// The last failure to renew; held while that is tried.
+    renewing: Mutex<Option<(Instant, Problem)>>,
 }
 
 #[derive(Clone, Default)]
@@ -53,7 +56,7 @@ impl Credentials {
     pub(super) async fn open(source: Source) -> Result<(Self, Given), Problem> {
         let mut given = fetch(&source).await?;
         let held = std::mem::take(&mut given.held);
-        Ok((Self { source, held: RwLock::new(held), renewing: Mutex::new(()) }, given))
+        Ok((Self { source, held: RwLock::new(held), renewing: Mutex::new(None) }, given))
     }
 
     /// The header to send now; none where the connection itself says who we are.
@@ -64,7 +67,7 @@ impl Credentials {
             return Ok(held.header);
         }
         let good = held.expires.is_none_or(|expires| now < expires);
-        let _guard = match self.renewing.try_lock() {
+        let mut failed = match self.renewing.try_lock() {
             Ok(guard) => guard,
             Err(_) if good => return Ok(held.header),
             Err(_) => self.renewing.lock().await,
@@ -74,18 +77,26 @@ impl Credentials {
         if held.renew.is_none_or(|renew| now < renew) {
             return Ok(held.header);
         }
-        match fetch(&self.source).await {
+        // Who waited for an attempt that failed does not make the next one.
+        let fresh = failed.take().filter(|(at, _)| at.elapsed() < PAUSE);
+        let given = match fresh {
+            Some((at, problem)) => {
+                *failed = Some((at, problem.clone()));
+                Err(problem)
+            }
+            None => fetch(&self.source).await.inspect_err(|problem| {
+                tracing::warn!(%problem, "credentials could not be renewed");
+                *failed = Some((Instant::now(), problem.clone()));
+            }),
+        };
+        match given {
             Ok(given) => {
                 let header = given.held.header.clone();
                 *self.held.write().unwrap_or_else(PoisonError::into_inner) = given.held;
                 Ok(header)
             }
-            Err(problem) if good => {
-                tracing::warn!(%problem, "credentials could not be renewed, those at hand are used until they expire");
-                let mut held = self.held.write().unwrap_or_else(PoisonError::into_inner);
-                held.renew = now.checked_add(Duration::from_secs(5)).ok();
-                Ok(held.header.clone())
-            }
+            // Those at hand are used until they expire.
+            Err(_) if good => Ok(held.header),
             Err(problem) => Err(problem),
         }
     }

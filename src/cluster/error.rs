@@ -122,7 +122,7 @@ pub enum Problem {
     Invalid {
         /// The server's words.
         message: String,
-        /// What is wrong, field by field, as "spec.ports[0].port: Required value".
+        /// What is wrong, field by field, as `spec.ports[0].port: Required value`.
         causes: Vec<String>,
     },
     /// A field that cannot be changed on an existing object.

@@ -30,7 +30,7 @@ pub struct Manager {
 }
 
 fn entries(live: &Object) -> impl Iterator<Item = &Value> {
-    live.pointer("/metadata/managedFields").and_then(Value::as_array).into_iter().flatten()
+    live.pointer("/metadata/managedFields").and_then(Value::as_array).into_iter().flatten().filter(|entry| entry.is_object())
 }
 
 fn text<'a>(entry: &'a Value, field: &str) -> &'a str {
@@ -248,6 +248,17 @@ mod tests {
         // Without an entry of ours the first legacy one becomes ours.
         let entries = taken_over(&deployment(), &["tagboat".to_owned(), "kubectl-edit".to_owned()], "other").unwrap();
         assert!(entries.iter().any(|entry| text(entry, "manager") == "other" && text(entry, "operation") == "Apply"));
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn whatever_stands_there_is_survived(entries in proptest::collection::vec(r#"[a-z{}:",.0-9\[\]]{0,12}"#, 0..4), pointer in "[a-z/~0-9]{0,12}") {
+            let fields: Vec<Value> = entries.iter().map(|text| serde_json::from_str(text).unwrap_or_else(|_| json!({"manager": text, "fieldsV1": {text: {}}}))).collect();
+            let live = Object::new(json!({"apiVersion": "v1", "kind": "A", "metadata": {"name": "a", "managedFields": fields}, "a": [{"b": 1}]})).unwrap();
+            managers_of(&live, &pointer);
+            scaled_by(&live);
+            taken_over(&live, &[String::new(), "a".to_owned()], "tagboat");
+        }
     }
 
     #[test]

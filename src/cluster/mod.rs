@@ -35,7 +35,6 @@ use connection::Connection;
 use std::{
     path::{Path, PathBuf},
     sync::{Arc, RwLock},
-    time::Instant,
 };
 use tokio::sync::{Mutex, Semaphore};
 
@@ -71,8 +70,8 @@ struct Inner {
     pace: Option<wire::Pace>,
     counts: wire::Counts,
     connection: RwLock<Option<Arc<Connection>>>,
-    /// The generation and time of the last connection; held while one is made.
-    opened: Mutex<Option<(u64, Instant)>>,
+    /// How the last connection was made; held while one is.
+    opened: Mutex<Option<wire::Opened>>,
     known: read::Known,
 }
 

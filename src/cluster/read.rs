@@ -79,6 +79,16 @@ pub(super) struct ListMeta {
 }
 
 impl List {
+    /// Reads a page. What is no list must not pass for an empty one: it would mean that everything is gone.
+    pub(super) fn read(cluster: &Cluster, subject: &str, body: &[u8]) -> Result<Self, ClusterError> {
+        let list: Self = cluster.read(subject, body)?;
+        if !list.kind.ends_with("List") {
+            let why = format!("it is a {}, not a list", crate::image::shown(&list.kind));
+            return Err(cluster.fault(subject, Problem::Protocol { why }));
+        }
+        Ok(list)
+    }
+
     /// Its objects. Items of built-in kinds carry no apiVersion and kind of their own: the list says it for all.
     pub(super) fn objects(self) -> impl Iterator<Item = Result<Object, Problem>> {
         let Self { api_version, kind, items, .. } = self;
@@ -269,8 +279,8 @@ impl Cluster {
                 gvk: Some(&resource.gvk),
                 ..Call::get(Verb::List, format!("{collection}{query}"), identity)
             };
-            let list: List = match self.call(call).await {
-                Ok(answer) => self.read(&subject, &answer.body)?,
+            let list = match self.call(call).await {
+                Ok(answer) => List::read(self, &subject, &answer.body)?,
                 // The pages took longer than the server keeps a version: once more from the start.
                 Err(error) if *error.problem == Problem::Gone && !next.is_empty() && !restarted => {
                     (next, restarted) = (String::new(), true);

@@ -94,18 +94,21 @@ fn pieces(data: &BTreeMap<String, String>, room: usize) -> Vec<BTreeMap<String, 
     for (name, text) in data {
         let mut rest = text.as_str();
         loop {
-            let mut cut = rest.len().min(left.saturating_sub(name.len()));
+            // A name with no room for a character behind it begins the next piece.
+            if left < name.len() + 4 && left < room {
+                pieces.push(BTreeMap::new());
+                left = room;
+            }
+            let mut cut = rest.len().min(left.saturating_sub(name.len()).max(4));
             while !rest.is_char_boundary(cut) {
                 cut -= 1;
             }
-            if cut > 0 || rest.is_empty() {
-                let (now, later) = rest.split_at(cut);
-                if let Some(piece) = pieces.last_mut() {
-                    piece.insert(name.clone(), now.to_owned());
-                }
-                left = left.saturating_sub(name.len() + now.len());
-                rest = later;
+            let (now, later) = rest.split_at(cut);
+            if let Some(piece) = pieces.last_mut() {
+                piece.insert(name.clone(), now.to_owned());
             }
+            left = left.saturating_sub(name.len() + now.len());
+            rest = later;
             if rest.is_empty() {
                 break;
             }
@@ -218,11 +221,10 @@ impl Cluster {
             None => self.create_in_namespace(record, &head, &object).await,
         };
         let saved = match saved {
-            Ok(saved) => saved,
             Err(error) if matches!(*error.problem, Problem::Conflict { .. } | Problem::NotFound) => {
-                return Err(self.fight(record, &head, error).await);
+                self.met(record, &object, error).await?
             }
-            Err(error) => return Err(error),
+            other => other?,
         };
         record.version = saved.resource_version().map(str::to_owned);
         record.damaged = None;
@@ -295,26 +297,31 @@ impl Cluster {
             resource: resource.dotted(),
             namespace: key.namespace.as_deref(),
             gvk: Some(&resource.gvk),
-            // Sent twice, the second one meets the version the first one made, and is told so: see `fight`.
+            // Sent twice, the second one meets what the first one wrote: see `met`.
             ..Call::get(Verb::Update, format!("{path}{}", path::query(&[("fieldManager", MANAGER)])), &Identity::Own)
         };
         let answer = self.call(call).await?;
         self.object(&subject, &answer.body)
     }
 
-    /// Says who holds a record that is not as it was read.
-    async fn fight(&self, record: &Record, head: &str, error: ClusterError) -> ClusterError {
+    /// What stands where a save found something else than it read: what this very save wrote, the answer to which was lost; or
+    /// what somebody else did, who is named.
+    async fn met(&self, record: &Record, sent: &Value, error: ClusterError) -> Result<Object, ClusterError> {
         let resource = config_maps();
-        let key = resource.key(Some(record.application.namespace()), head);
-        let message = match self.get(&Identity::Own, &resource, &key).await {
-            Ok(Some(live)) => {
+        let key = resource.key(Some(record.application.namespace()), &head_name(&record.application));
+        let Ok(found) = self.get(&Identity::Own, &resource, &key).await else { return Err(error) };
+        let message = match found {
+            Some(live) => {
+                let as_sent = |what: &str| live.annotation(&note(what)) == sent["metadata"]["annotations"][note(what)].as_str();
+                if ["digest", "parts", "holder"].into_iter().all(as_sent) {
+                    return Ok(live);
+                }
                 let holder = live.annotation(&note("holder")).unwrap_or("somebody who left no name");
                 format!("the record was saved by {holder} since it was read: two of us reconcile this Application")
             }
-            Ok(None) => "the record was removed since it was read".to_owned(),
-            Err(_) => return error,
+            None => "the record was removed since it was read".to_owned(),
         };
-        self.fault(key.to_string(), Problem::Conflict { message, fields: Vec::new() })
+        Err(self.fault(key.to_string(), Problem::Conflict { message, fields: Vec::new() }))
     }
 }
 

@@ -61,6 +61,25 @@ fn cut(text: &str) -> String {
     cut
 }
 
+/// Messages about Secrets can quote what is in them: a number where text belongs, a key that does not fit.
+fn without_values(message: &str) -> String {
+    let mut masked = String::with_capacity(message.len());
+    let mut rest = message;
+    while let Some((at, word, end)) = [("Value:", "}"), ("Invalid value: \"", "\""), ("Unsupported value: \"", "\"")]
+        .iter()
+        .filter_map(|(word, end)| Some((rest.find(word)?, *word, *end)))
+        .min()
+    {
+        let (before, after) = rest.split_at(at + word.len());
+        masked.push_str(before);
+        masked.push_str("***");
+        // A quote within the value is escaped; what cannot be told apart is left out altogether.
+        rest = after.rfind(end).map_or("", |end| &after[end..]);
+    }
+    masked.push_str(rest);
+    masked
+}
+
 /// Words by which the API server says that a field cannot be changed: its validation has no reason of its own for that.
 /// From the validation of the built-in kinds (`pkg/apis/*/validation`): most say "field is immutable", the rest are listed.
 const IMMUTABLE: &[&str] = &[
@@ -87,6 +106,8 @@ pub(super) fn problem(status: u16, retry_after: Option<Duration>, body: &[u8], a
     let causes = details.causes.unwrap_or_default();
     let message = if said.message.is_empty() { cut(&String::from_utf8_lossy(body)) } else { cut(&said.message) };
     let message = if message.is_empty() { format!("status {status}") } else { message };
+    let secret = asked.resource == "secrets";
+    let message = if secret { without_values(&message) } else { message };
     let lower = message.to_lowercase();
     let status = if said.code >= 400 { said.code } else { status };
     let has_cause = |reason: &str| causes.iter().any(|cause| cause.reason == reason);
@@ -130,6 +151,7 @@ pub(super) fn problem(status: u16, retry_after: Option<Duration>, body: &[u8], a
                 .iter()
                 .filter(|cause| !cause.message.is_empty())
                 .map(|cause| if cause.field.is_empty() { cut(&cause.message) } else { cut(&format!("{}: {}", cause.field, cause.message)) })
+                .map(|cause| if secret { without_values(&cause) } else { cause })
                 .collect(),
             message,
         },
@@ -240,6 +262,22 @@ mod tests {
             if fields == [FieldConflict { manager: "kubectl-edit".into(), field: ".spec.replicas".into() }]));
         let ending = r#"{"causes":[{"reason":"NamespaceTerminating","message":"x","field":"metadata.namespace"}]}"#;
         assert!(matches!(told(403, "x", ending), Problem::NamespaceTerminating { namespace } if namespace == "shop"));
+    }
+
+    #[test]
+    fn values_of_secrets_are_not_repeated() {
+        for (message, masked) in [
+            (
+                "failed: .stringData.pin: expected string, got &value.valueUnstructured{Value:1234}",
+                "failed: .stringData.pin: expected string, got &value.valueUnstructured{Value:***}",
+            ),
+            (r#"data[a]: Invalid value: "hunter2": bad"#, r#"data[a]: Invalid value: "***": bad"#),
+            (r#"x: Invalid value: "hun"ter": bad, y: Invalid value: "two": bad"#, r#"x: Invalid value: "***": bad"#),
+            ("nothing said", "nothing said"),
+            ("Value:1234", "Value:***"),
+        ] {
+            assert_eq!(without_values(message), masked);
+        }
     }
 
     #[test]

@@ -172,9 +172,8 @@ impl Task {
                         return;
                     }
                     if unknown {
+                        // Discovery may still name what is gone: then this returns at once, and the pause below counts.
                         self.until_served().await;
-                        failures = 0;
-                        continue;
                     }
                     let most = if refused { LONGEST_REFUSED } else { LONGEST };
                     tokio::time::sleep((FIRST * 2u32.saturating_pow(failures)).min(most) + wire::jitter(200)).await;
@@ -306,7 +305,7 @@ impl Task {
             let call =
                 Call { resource: resource.dotted(), gvk: Some(&resource.gvk), ..Call::get(Verb::List, format!("{path}{query}"), &own) };
             let answer = self.cluster.call(call).await.map_err(|error| Stop::Problem(*error.problem))?;
-            let list: List = self.cluster.read("", &answer.body).map_err(|error| Stop::Problem(*error.problem))?;
+            let list = List::read(&self.cluster, "", &answer.body).map_err(|error| Stop::Problem(*error.problem))?;
             let (version, more) = (list.metadata.resource_version.clone(), list.metadata.next.clone());
             for object in list.objects() {
                 let object = object?;
@@ -315,6 +314,9 @@ impl Task {
             }
             next = more;
             if next.is_empty() {
+                if version.is_empty() {
+                    return Err(Stop::Problem(Problem::Protocol { why: "its lists have no version to watch from".to_owned() }));
+                }
                 self.version = Some(version);
                 return Ok(self.tell(Seen::Listed(self.gvk.clone(), keys)).await?);
             }
@@ -362,7 +364,11 @@ async fn definitions(cluster: Cluster, gvk: Gvk, plural: &str, mut waiting: watc
         }
         let enough = waiting.clone();
         tokio::select! {
-            () = follow_definitions(&cluster, &resource, &waiting) => tokio::time::sleep(LONGEST + wire::jitter(1000)).await,
+            watched = follow_definitions(&cluster, &resource, &waiting) => if !watched {
+                // Where definitions may not be watched, there is no other way than to ask now and then.
+                tokio::time::sleep(LONGEST_REFUSED + wire::jitter(1000)).await;
+                let _ = cluster.refresh().await;
+            },
             () = nothing_waits(enough) => {}
         }
     }
@@ -372,12 +378,13 @@ async fn nothing_waits(mut waiting: watch::Receiver<BTreeMap<String, usize>>) {
     let _ = waiting.wait_for(BTreeMap::is_empty).await;
 }
 
-/// One watch of definitions, from all there are now.
-async fn follow_definitions(cluster: &Cluster, resource: &Resource, waiting: &watch::Receiver<BTreeMap<String, usize>>) {
-    let Ok(path) = path::collection(resource, None) else { return };
+/// One watch of definitions, from all there are now, until it ends; false where it could not even begin, or at once ended.
+async fn follow_definitions(cluster: &Cluster, resource: &Resource, waiting: &watch::Receiver<BTreeMap<String, usize>>) -> bool {
+    let began = Instant::now();
+    let Ok(path) = path::collection(resource, None) else { return false };
     // Without a version a watch begins with what there is.
     let path = format!("{path}{}", path::query(&[("watch", "1"), ("timeoutSeconds", &LIFE.to_string())]));
-    let Ok(mut events) = cluster.watch(&Identity::Own, resource, path, METADATA).await else { return };
+    let Ok(mut events) = cluster.watch(&Identity::Own, resource, path, METADATA).await else { return false };
     let mut due: Option<(Instant, u32)> = None;
     loop {
         let settled = async {
@@ -396,7 +403,7 @@ async fn follow_definitions(cluster: &Cluster, resource: &Resource, waiting: &wa
                     }
                 }
                 Some(Ok(_)) => {}
-                Some(Err(_)) | None => return,
+                Some(Err(_)) | None => return began.elapsed() > Duration::from_secs(1),
             },
             () = settled => {
                 // The server publishes a new kind a moment after its definition is established.

@@ -147,6 +147,13 @@ impl Counts {
     }
 }
 
+/// The last attempt to connect.
+pub(super) struct Opened {
+    generation: u64,
+    at: Instant,
+    failed: Option<Problem>,
+}
+
 /// When the next request may start.
 pub(super) struct Pace {
     interval: Duration,
@@ -175,7 +182,7 @@ impl Cluster {
 
     /// Sends it until it is answered, as often as makes sense within a few seconds.
     pub(super) async fn call(&self, call: Call<'_>) -> Result<Answer, ClusterError> {
-        let mut tries = 0;
+        let (mut tries, begun) = (0, Instant::now());
         loop {
             tries += 1;
             let problem = match self.once(&call).await {
@@ -183,7 +190,11 @@ impl Cluster {
                 Err(problem) => problem,
             };
             // What was throttled was not done; what else failed may have been.
-            let again = tries < TRIES && problem.passes_quickly() && (call.again || matches!(problem, Problem::Throttled { .. }));
+            // A server that does not answer at all is not asked four times for a minute each.
+            let again = tries < TRIES
+                && begun.elapsed() < PATIENCE / 2
+                && problem.passes_quickly()
+                && (call.again || matches!(problem, Problem::Throttled { .. }));
             let wait = match &problem {
                 Problem::Throttled { retry_after } => *retry_after + jitter(100),
                 _ => Duration::from_millis(50 << (2 * tries)) + jitter(100),
@@ -260,19 +271,34 @@ impl Cluster {
         if let Some(connection) = at_hand().filter(good) {
             return Ok(connection);
         }
-        let generation = opened.map_or(0, |(generation, _)| generation + 1);
-        *opened = Some((generation, Instant::now()));
-        let new = Arc::new(reopen(self.inner.kubeconfig.as_deref(), self.inner.context.as_deref(), generation).await?);
-        *self.inner.connection.write().unwrap_or_else(PoisonError::into_inner) = Some(new.clone());
-        Ok(new)
+        let failed = match opened.take() {
+            // Who waited here for an attempt that failed does not make the next one: a program may take a minute to fail.
+            Some(Opened { generation, at, failed: Some(problem) }) if at.elapsed() < REOPEN_PAUSE => {
+                *opened = Some(Opened { generation, at, failed: Some(problem.clone()) });
+                problem
+            }
+            before => {
+                let generation = before.map_or(0, |before| before.generation + 1);
+                let made = Box::pin(reopen(self.inner.kubeconfig.as_deref(), self.inner.context.as_deref(), generation)).await;
+                *opened = Some(Opened { generation, at: Instant::now(), failed: made.as_ref().err().cloned() });
+                match made {
+                    Ok(new) => {
+                        let new = Arc::new(new);
+                        *self.inner.connection.write().unwrap_or_else(PoisonError::into_inner) = Some(new.clone());
+                        return Ok(new);
+                    }
+                    Err(problem) => problem,
+                }
+            }
+        };
+        // One that is about to expire still holds.
+        at_hand().filter(|_| refused.is_none()).ok_or(failed)
     }
 
     /// Whether a refusal of credentials is answered by a new connection: not right after one was made.
     pub(super) fn may_reopen(&self) -> bool {
-        self.inner
-            .opened
-            .try_lock()
-            .map_or(true, |opened| opened.is_none_or(|(generation, at)| generation == 0 || at.elapsed() > REOPEN_PAUSE))
+        let settled = |opened: &Opened| opened.generation == 0 || opened.at.elapsed() > REOPEN_PAUSE;
+        self.inner.opened.try_lock().map_or(true, |opened| opened.as_ref().is_none_or(settled))
     }
 
     /// Who an identity is, for messages.

@@ -215,6 +215,11 @@ async fn the_server_says_what_is_wrong() {
         hostile["metadata"]["name"] = name.into();
         assert!(matches!(problem(apply(&object(hostile)).await), Problem::Address { .. }), "{name}");
     }
+    let secret =
+        json!({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "s", "namespace": namespace}, "stringData": {"pin": 271828}});
+    let error = apply(&object(secret)).await.unwrap_err();
+    assert!(matches!(*error.problem, Problem::Invalid { .. }) && error.to_string().contains("stringData.pin"), "{error}");
+    assert!(!format!("{error:?}").contains("271828"), "what is in a Secret is not repeated");
     let warned = apply(&object(json!({"apiVersion": "v1", "kind": "Endpoints", "metadata": {"name": "old", "namespace": namespace}})))
         .await
         .unwrap();

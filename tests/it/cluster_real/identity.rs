@@ -205,8 +205,12 @@ async fn a_credential_program_that_fails_is_named_without_its_output() {
     let cluster = open(&kubeconfig(kube, "failing", &plugin(kube, "failing", 3600))).await;
     let error = cluster.apply(&OWN, &config_map(&namespace, "one", json!({})), &Apply::default()).await.unwrap_err();
     assert!(matches!(&*error.problem, Problem::Credentials { why, .. } if why.contains("cannot sign in") && why.contains('3')), "{error}");
+    // Who asks at once is not made to wait for another failure.
+    let runs_before = runs(kube, "failing");
+    assert!(matches!(map(&cluster, &OWN, &namespace, "one").await.unwrap_err(), Problem::Credentials { .. }));
+    assert_eq!(runs(kube, "failing"), runs_before);
     std::fs::remove_file(kube.folder().join("failing.fails")).unwrap();
-    map(&cluster, &OWN, &namespace, "one").await.unwrap();
+    until("the program is run again", async || map(&cluster, &OWN, &namespace, "one").await.is_ok()).await;
     // A token that is refused before its time is asked for anew.
     file(kube, "stale.token", "refused");
     let cluster = open(&kubeconfig(kube, "stale", &plugin(kube, "stale", 3600))).await;

@@ -79,6 +79,22 @@ async fn two_holders_meet_and_the_other_is_named() {
 
 #[tokio::test]
 #[ignore = "needs kube-apiserver: run tests/run cluster"]
+async fn a_save_whose_answer_is_lost_is_no_fight_with_oneself() {
+    let kube = bare();
+    let proxy = Proxy::start(kube).await;
+    let cluster = open(&kube.kubeconfig_for("admin", &proxy.url, None)).await;
+    let namespace = kube.namespace("records").await;
+    let mut web = record(&namespace, "web", "1");
+    for (method, text) in [("POST", "1"), ("PUT", "2")] {
+        web.data.insert("inventory.json".to_owned(), text.to_owned());
+        proxy.fault(method, "/configmaps", 1, Fault::CutAnswer);
+        cluster.save(&mut web, "us").await.unwrap();
+        assert_eq!(read(&cluster, &namespace).await, [web.clone()]);
+    }
+}
+
+#[tokio::test]
+#[ignore = "needs kube-apiserver: run tests/run cluster"]
 async fn a_large_record_is_split_and_grows_together_again() {
     let kube = bare();
     let cluster = open(&kube.kubeconfig).await;

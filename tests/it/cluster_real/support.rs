@@ -54,7 +54,9 @@ pub fn object(value: Value) -> Object {
 }
 
 pub fn config_map(namespace: &str, name: &str, data: Value) -> Object {
-    object(json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": name, "namespace": namespace}, "data": data}))
+    let mut map = json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": name, "namespace": namespace}});
+    map["data"] = data;
+    object(map)
 }
 
 pub fn deployment(namespace: &str, name: &str) -> Object {

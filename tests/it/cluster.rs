@@ -1,0 +1,241 @@
+//! The cluster room against answers that no real API server gives. What a real one does is proved in `cluster_real`.
+
+use serde_json::json;
+use std::path::Path;
+use tagboat::{
+    cluster::{Cluster, Identity, Problem, Resource},
+    declare::process,
+    error::{Fault, Kind},
+    object::Gvk,
+};
+use wiremock::{
+    Mock, MockServer, Request, ResponseTemplate,
+    matchers::{any, path},
+};
+
+const OWN: Identity = Identity::Own;
+
+async fn open(server: &str, cluster: &serde_json::Value) -> (Cluster, tempfile::TempDir) {
+    open_as(server, cluster, &json!({"token": "s3cr3t"}), tempfile::tempdir().unwrap()).await
+}
+
+async fn open_as(
+    server: &str,
+    cluster: &serde_json::Value,
+    user: &serde_json::Value,
+    folder: tempfile::TempDir,
+) -> (Cluster, tempfile::TempDir) {
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let file = folder.path().join("kubeconfig");
+    let mut named = cluster.clone();
+    named["server"] = server.into();
+    let config = json!({
+        "clusters": [{"name": "c", "cluster": named}],
+        "users": [{"name": "u", "user": user}],
+        "contexts": [{"name": "x", "context": {"cluster": "c", "user": "u"}}],
+        "current-context": "x",
+    });
+    std::fs::write(&file, config.to_string()).unwrap();
+    let declared = process::Cluster {
+        name: "test".to_owned(),
+        kubeconfig: Some("kubeconfig".into()),
+        context: None,
+        repositories: Vec::new(),
+        requests_per_second: None,
+        concurrency: 4,
+        take_over: Vec::new(),
+    };
+    (Cluster::open(&declared, |path: &Path| folder.path().join(path)).await.unwrap(), folder)
+}
+
+fn maps() -> Resource {
+    Resource { gvk: Gvk::new("v1", "ConfigMap"), plural: "configmaps".to_owned(), namespaced: true, verbs: Default::default() }
+}
+
+#[tokio::test]
+async fn answers_that_make_no_sense_are_named_and_nothing_is_taken_from_them() {
+    for (answer, says) in [
+        (ResponseTemplate::new(200).set_body_string("<html>sign in</html>"), "no such JSON"),
+        (ResponseTemplate::new(200).set_body_string(""), "no such JSON"),
+        (ResponseTemplate::new(200).set_body_json(json!({"kind": "ConfigMap"})), "it has no apiVersion"),
+        (ResponseTemplate::new(302).insert_header("location", "http://127.0.0.1:1/"), "status 302"),
+        (ResponseTemplate::new(418).set_body_string("tea\u{1b}[31m"), "status 418: tea[31m"),
+        (ResponseTemplate::new(401).set_body_string("<html>no</html>"), "does not accept the credentials of user u"),
+    ] {
+        let server = MockServer::start().await;
+        Mock::given(any()).respond_with(answer).mount(&server).await;
+        let (cluster, _folder) = open(&server.uri(), &json!({})).await;
+        let error = cluster.get(&OWN, &maps(), &maps().key(Some("shop"), "one")).await.unwrap_err();
+        assert!(error.to_string().contains(says), "{error}");
+        assert!(!format!("{error} {error:?} {cluster:?}").contains("s3cr3t"));
+        assert_ne!(error.kind(), Kind::Bug);
+        // A list of them is no empty list.
+        assert!(cluster.list(&OWN, &maps(), None, None).await.is_err());
+        assert!(cluster.records().await.is_err(), "nothing is known, not: there is nothing");
+        assert!(cluster.resources().await.is_err());
+    }
+}
+
+#[tokio::test]
+async fn pages_that_expire_are_read_once_more_from_the_start() {
+    let server = MockServer::start().await;
+    let page = |name: &str, next: &str| json!({"apiVersion": "v1", "kind": "ConfigMapList", "metadata": {"resourceVersion": "1", "continue": next}, "items": [{"metadata": {"name": name}}]});
+    let asked = std::sync::atomic::AtomicUsize::new(0);
+    Mock::given(path("/api/v1/configmaps"))
+        .respond_with(move |request: &Request| {
+            let query = request.url.query().unwrap_or_default();
+            let times = asked.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+            match query.contains("continue=next") {
+                false => ResponseTemplate::new(200).set_body_json(page("first", "next")),
+                true if times == 1 => {
+                    ResponseTemplate::new(410).set_body_json(json!({"kind": "Status", "code": 410, "message": "expired"}))
+                }
+                true => ResponseTemplate::new(200).set_body_json(page("second", "")),
+            }
+        })
+        .mount(&server)
+        .await;
+    let (cluster, _folder) = open(&server.uri(), &json!({})).await;
+    let found = cluster.list(&OWN, &maps(), None, Some("a=b")).await.unwrap();
+    assert_eq!(found.iter().map(|object| object.name()).collect::<Vec<_>>(), ["first", "second"]);
+    assert_eq!(found[0].gvk(), Gvk::new("v1", "ConfigMap"), "items carry no kind of their own");
+}
+
+#[tokio::test]
+async fn the_path_of_a_server_behind_a_gateway_is_kept_and_the_token_is_sent() {
+    let server = MockServer::start().await;
+    Mock::given(path("/k8s/clusters/one/version"))
+        .and(wiremock::matchers::header("authorization", "Bearer s3cr3t"))
+        .respond_with(ResponseTemplate::new(200).set_body_json(json!({"major": "1", "minor": "33+", "gitVersion": "v1.33.1-gke.1"})))
+        .mount(&server)
+        .await;
+    let (cluster, _folder) = open(&format!("{}/k8s/clusters/one", server.uri()), &json!({})).await;
+    assert_eq!(cluster.version().await.unwrap().minor, 33);
+}
+
+/// A proxy that answers CONNECT: tells what it was asked, and connects.
+async fn tunnel() -> (String, tokio::sync::mpsc::Receiver<String>) {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap().to_string();
+    let (send, asked) = tokio::sync::mpsc::channel(10);
+    tokio::spawn(async move {
+        while let Ok((mut stream, _)) = listener.accept().await {
+            let mut head = Vec::new();
+            while !head.ends_with(b"\r\n\r\n") {
+                head.push(stream.read_u8().await.unwrap());
+            }
+            let head = String::from_utf8(head).unwrap();
+            let target = head.split_whitespace().nth(1).unwrap().to_owned();
+            send.send(head).await.unwrap();
+            let mut server = tokio::net::TcpStream::connect(target).await.unwrap();
+            stream.write_all(b"HTTP/1.1 200 OK\r\n\r\n").await.unwrap();
+            tokio::spawn(async move { tokio::io::copy_bidirectional(&mut stream, &mut server).await });
+        }
+    });
+    (address, asked)
+}
+
+#[tokio::test]
+async fn the_proxy_of_a_kubeconfig_is_used_with_its_password() {
+    let server = MockServer::start().await;
+    let answer = ResponseTemplate::new(200).set_body_json(json!({"major": "1", "minor": "33", "gitVersion": "v1.33.1"}));
+    Mock::given(path("/version")).respond_with(answer).mount(&server).await;
+    let (address, mut asked) = tunnel().await;
+    let (cluster, _folder) = open(&server.uri(), &json!({"proxy-url": format!("http://me:p%40ss@{address}")})).await;
+    assert_eq!(cluster.version().await.unwrap().text, "v1.33.1");
+    let head = asked.recv().await.unwrap().to_lowercase();
+    assert!(head.starts_with(&format!("connect {} ", server.address())), "{head}");
+    // "me:p@ss"
+    assert!(head.contains("proxy-authorization: basic bwu6cebzcw=="), "{head}");
+
+    let (cluster, _folder) = open(&server.uri(), &json!({"proxy-url": "ftp://127.0.0.1:1"})).await;
+    let error = cluster.version().await.unwrap_err();
+    assert!(matches!(&*error.problem, Problem::Kubeconfig { why, .. } if why.contains("ftp") || why.contains("proxy")), "{error}");
+}
+
+/// An API server that wants a certificate of its clients: knows nothing but its version, and tells who asked.
+async fn with_client_certificates(accepted: &[&rcgen::Certificate]) -> (String, String, tokio::sync::mpsc::Receiver<Vec<u8>>) {
+    use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let made = rcgen::generate_simple_self_signed(vec!["127.0.0.1".to_owned()]).unwrap();
+    let mut roots = rustls::RootCertStore::empty();
+    for certificate in accepted {
+        roots.add(certificate.der().clone()).unwrap();
+    }
+    let config = rustls::ServerConfig::builder()
+        .with_client_cert_verifier(rustls::server::WebPkiClientVerifier::builder(roots.into()).build().unwrap())
+        .with_single_cert(
+            vec![CertificateDer::from(made.cert.der().to_vec())],
+            PrivateKeyDer::try_from(made.signing_key.serialize_der()).unwrap(),
+        )
+        .unwrap();
+    let acceptor = tokio_rustls::TlsAcceptor::from(std::sync::Arc::new(config));
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let (send, asked) = tokio::sync::mpsc::channel(100);
+    tokio::spawn(async move {
+        while let Ok((stream, _)) = listener.accept().await {
+            let Ok(mut stream) = acceptor.accept(stream).await else { continue };
+            let peer = stream.get_ref().1.peer_certificates().unwrap()[0].to_vec();
+            let mut head = Vec::new();
+            while !head.ends_with(b"\r\n\r\n") {
+                head.push(stream.read_u8().await.unwrap());
+            }
+            send.send(peer).await.unwrap();
+            let body = r#"{"kind":"ConfigMap","apiVersion":"v1","metadata":{"name":"one"}}"#;
+            let answer = format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\nconnection: close\r\n\r\n{body}", body.len());
+            stream.write_all(answer.as_bytes()).await.unwrap();
+            let _ = stream.shutdown().await;
+        }
+    });
+    (format!("https://{address}"), made.cert.pem(), asked)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_certificate_of_a_credential_program_is_renewed_before_it_expires() {
+    use base64::{Engine, engine::general_purpose::STANDARD};
+    use std::os::unix::fs::PermissionsExt;
+    let made = ["first", "second"].map(|name| rcgen::generate_simple_self_signed(vec![format!("{name}.example")]).unwrap());
+    let (server, ca, mut asked) = with_client_certificates(&[&made[0].cert, &made[1].cert]).await;
+    let folder = tempfile::tempdir().unwrap();
+    let given = folder.path().join("credential");
+    let give = |certificate: &rcgen::CertifiedKey<rcgen::KeyPair>, life: i64| {
+        let expires = jiff::Timestamp::now().checked_add(jiff::SignedDuration::from_secs(life)).unwrap();
+        let status = json!({
+            "expirationTimestamp": expires.to_string(),
+            "clientCertificateData": certificate.cert.pem(), "clientKeyData": certificate.signing_key.serialize_pem(),
+        });
+        let credential = json!({"apiVersion": "client.authentication.k8s.io/v1", "kind": "ExecCredential", "status": status});
+        std::fs::write(&given, credential.to_string()).unwrap();
+    };
+    give(&made[0], 5);
+    let program = folder.path().join("program.sh");
+    std::fs::write(&program, format!("#!/bin/sh\nexec cat {}\n", given.display())).unwrap();
+    std::fs::set_permissions(&program, std::fs::Permissions::from_mode(0o755)).unwrap();
+    let user = json!({"exec": {"apiVersion": "client.authentication.k8s.io/v1", "command": "./program.sh"}});
+    let (cluster, _folder) = open_as(&server, &json!({"certificate-authority-data": STANDARD.encode(ca)}), &user, folder).await;
+    let mut ask = async || {
+        cluster.get(&OWN, &maps(), &maps().key(Some("shop"), "one")).await.unwrap().unwrap();
+        asked.recv().await.unwrap()
+    };
+    assert_eq!(ask().await, made[0].cert.der().to_vec());
+    // The program fails when it is asked anew: what still holds is used.
+    std::fs::remove_file(&given).unwrap();
+    let renewal = std::time::Instant::now() + std::time::Duration::from_millis(4500);
+    while std::time::Instant::now() < renewal {
+        assert_eq!(ask().await, made[0].cert.der().to_vec());
+        tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+    }
+    give(&made[1], 3600);
+    let mut renewed = false;
+    for _ in 0..100 {
+        renewed = ask().await == made[1].cert.der().to_vec();
+        if renewed {
+            break;
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+    }
+    assert!(renewed, "the new certificate is never used");
+}
