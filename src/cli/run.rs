@@ -2,8 +2,10 @@
 
 use super::{
     Exit, Failure, Screen,
+    ask::Desk,
     context::{self, Context, ProcessOptions},
-    show,
+    show, status,
+    sync::{self, Sync},
 };
 use crate::{
     daemon,
@@ -11,10 +13,11 @@ use crate::{
 };
 use clap::ValueEnum;
 use jiff::Timestamp;
+use serde_json::json;
 use std::{io::IsTerminal, sync::Arc};
 use tracing_subscriber::EnvFilter;
 
-/// Keep config repositories up to date: as a daemon, or in one pass
+/// Keep config repositories up to date and clusters in step with them: as a daemon, or in one pass
 #[derive(Debug, clap::Args)]
 pub struct Arguments {
     #[command(flatten)]
@@ -57,23 +60,36 @@ pub fn run(arguments: &Arguments, screen: &mut Screen) -> Result<Exit, Failure> 
     for warning in &engine.warnings {
         screen.note(format_args!("warning: {warning}"));
     }
-    let reports: Vec<Report> = runtime.block_on(async {
-        let mut reports = Vec::new();
+    let desk = Desk::new(&context, &engine, None);
+    let (reports, applied) = runtime.block_on(async {
+        let mut reports: Vec<Report> = Vec::new();
         for updater in &engine.updaters {
             let _progress = screen.progress(&format!("updating {}", updater.config.name));
+            let _turn = updater.turn.lock().await;
             reports.push(updater.pass(Mode::Write, &Rescan::All, Timestamp::now()).await);
         }
-        reports
+        // What was committed is applied at once, and told together.
+        let applied = match context.process.clusters.is_empty() {
+            true => None,
+            false => Some(sync::bring(&desk, &Sync::default(), screen).await),
+        };
+        (reports, applied)
     });
     engine.scanner.store.flush()?;
-    if screen.is_json() {
-        screen.json(&reports);
-    } else {
-        for report in &reports {
-            show::report(report, false, screen);
+    let (statuses, exit) = applied.transpose()?.unwrap_or((Vec::new(), Exit::Done));
+    match (screen.is_json(), context.process.clusters.is_empty()) {
+        (true, true) => screen.json(&reports),
+        (true, false) => screen.json(&json!({"passes": reports, "applications": statuses})),
+        (false, none) => {
+            for report in &reports {
+                show::report(report, false, screen);
+            }
+            if !none {
+                status::show(&statuses, screen);
+            }
         }
     }
-    Ok(show::exit(&reports))
+    Ok(exit.max(show::exit(&reports)))
 }
 
 fn log_to_stderr(arguments: &Arguments) -> Result<(), Failure> {

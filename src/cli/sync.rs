@@ -55,7 +55,7 @@ pub struct Arguments {
 }
 
 /// What is asked for.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub struct Sync {
     /// These Applications; all if none is named.
     pub applications: Vec<Name>,
@@ -84,6 +84,13 @@ pub fn run(arguments: &Arguments, screen: &mut Screen) -> Result<Exit, Failure> 
 
 /// Answers.
 pub async fn answer(desk: &Desk, sync: &Sync, screen: &mut Screen) -> Result<Exit, Failure> {
+    let (statuses, exit) = bring(desk, sync, screen).await?;
+    status::show(&statuses, screen);
+    Ok(exit)
+}
+
+/// Brings Applications to what Git says; gives how they are then.
+pub(super) async fn bring(desk: &Desk, sync: &Sync, screen: &mut Screen) -> Result<(Vec<Status>, Exit), Failure> {
     let mut scopes = applications::find(desk, &sync.applications, screen).await?;
     if let Some(revision) = &sync.revision {
         if desk.reconciler.is_some() && !sync.dry_run {
@@ -122,9 +129,8 @@ pub async fn answer(desk: &Desk, sync: &Sync, screen: &mut Screen) -> Result<Exi
     if let Some(own) = own {
         own.end().await;
     }
-    status::show(&statuses, screen);
     let done = |state| matches!(state, State::InStep | State::Suspended | State::Orphaned | State::Progressing);
-    Ok(if sync.dry_run {
+    let exit = if sync.dry_run {
         if statuses.iter().any(|status| status.state == State::Failed) { Exit::Partly } else { Exit::Done }
     } else if statuses.iter().all(|status| done(status.state) && (!sync.wait || healthy(status))) {
         Exit::Done
@@ -132,7 +138,8 @@ pub async fn answer(desk: &Desk, sync: &Sync, screen: &mut Screen) -> Result<Exi
         Exit::Findings
     } else {
         Exit::Partly
-    })
+    };
+    Ok((statuses, exit))
 }
 
 /// The same Applications at another commit.

@@ -27,6 +27,8 @@ pub struct Pruning {
     pub drop: Vec<(Key, Option<String>)>,
     /// On their way out already.
     pub going: Vec<Key>,
+    /// Still ours, and wanted by somebody else, whose apply will make them theirs.
+    pub handed: Vec<Key>,
     /// Nothing is deleted before somebody says yes, and why.
     pub needs_yes: Option<String>,
 }
@@ -43,17 +45,29 @@ fn precious(key: &Key) -> bool {
     PRECIOUS.contains(&(key.group.as_str(), key.kind.as_str()))
 }
 
-/// Works out what becomes of what is owned and no longer wanted. `live` has every object with this owner's labels.
-/// `revision` is the one that is applied; a yes counts for it alone. `prune` is what the Application declares, or for
-/// one that is being deleted whether its policy is Delete.
+/// Whose objects they are, and what is declared about deleting them.
+#[derive(Debug, Clone, Copy)]
+pub struct Owner<'a> {
+    /// The Application.
+    pub application: &'a Name,
+    /// Whether it deletes what vanishes; for one that is being deleted, whether its policy is Delete.
+    pub prune: bool,
+    /// Whether it is being deleted itself: then nothing more is rendered, and that needs no yes.
+    pub deleting: bool,
+    /// The revision that is applied; a yes counts for it alone.
+    pub revision: &'a str,
+}
+
+/// Works out what becomes of what is owned and no longer wanted. `live` has every object with this owner's labels;
+/// `elsewhere` says whether another Application wants an object.
 pub fn prune<'l>(
-    application: &Name,
-    prune: bool,
-    revision: &str,
+    owner: Owner<'_>,
     wanted: &[Wanted],
     inventory: &Inventory,
     live: impl Fn(&Key) -> Option<&'l Live>,
+    elsewhere: impl Fn(&Key) -> bool,
 ) -> Pruning {
+    let Owner { application, prune, deleting, revision } = owner;
     let keep: HashSet<&Key> = wanted.iter().map(|one| &one.key).collect();
     let mut pruning = Pruning::default();
     for (key, entry) in inventory.entries.iter().filter(|(key, _)| !keep.contains(key)) {
@@ -61,6 +75,7 @@ pub fn prune<'l>(
         match live(key) {
             None => pruning.drop.push((key.clone(), None)),
             Some(live) if live.owner.as_ref() != Some(application) => pruning.drop.push((key.clone(), None)),
+            Some(_) if elsewhere(key) => pruning.handed.push(key.clone()),
             Some(live) if live.terminating => pruning.going.push(key.clone()),
             Some(_) if !prune => pruning.drop.push((key.clone(), Some("it stays in the cluster: prune is not set".to_owned()))),
             Some(live) if live.keep => pruning.drop.push((key.clone(), Some("it stays in the cluster: prune: disabled".to_owned()))),
@@ -78,18 +93,18 @@ pub fn prune<'l>(
         (std::cmp::Reverse(super::wanted::wave(&gvk)), prune.key.clone())
     });
     if inventory.confirmed.as_deref() != Some(revision) {
-        pruning.needs_yes = doubts(wanted, inventory, &pruning.delete);
+        pruning.needs_yes = doubts(wanted.is_empty() && !deleting, inventory, &pruning.delete, deleting);
     }
     pruning
 }
 
 /// Why a prune is not done without a yes.
-fn doubts(wanted: &[Wanted], inventory: &Inventory, delete: &[Prune]) -> Option<String> {
+fn doubts(empty: bool, inventory: &Inventory, delete: &[Prune], deleting: bool) -> Option<String> {
     let all = inventory.entries.len();
     let treasures: Vec<String> = delete.iter().filter(|prune| precious(&prune.key)).map(|prune| prune.key.to_string()).collect();
     if delete.is_empty() {
         None
-    } else if wanted.is_empty() {
+    } else if empty {
         Some(format!("nothing is rendered any more, and {} would be deleted", counted(delete.len())))
     } else if !treasures.is_empty() {
         let named = treasures.iter().take(3).cloned().collect::<Vec<_>>().join(", ");
@@ -98,7 +113,7 @@ fn doubts(wanted: &[Wanted], inventory: &Inventory, delete: &[Prune]) -> Option<
             "{named}{} would be deleted with all that is in them",
             if more > 0 { format!(" and {more} more") } else { String::new() }
         ))
-    } else if delete.len() > MANY && delete.len() * 2 > all {
+    } else if !deleting && delete.len() > MANY && delete.len() * 2 > all {
         Some(format!("{} of {all} would be deleted", counted(delete.len())))
     } else {
         None

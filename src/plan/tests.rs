@@ -342,6 +342,7 @@ fn only_what_is_surely_ours_is_deleted_and_much_of_it_only_after_a_yes() {
         "ConfigMap shop/anew",
         "ConfigMap shop/c",
         "ConfigMap shop/old",
+        "ConfigMap shop/wanted",
     ];
     let live: HashMap<_, _> = [
         ("Deployment shop/web", mine.clone()),
@@ -351,12 +352,20 @@ fn only_what_is_surely_ours_is_deleted_and_much_of_it_only_after_a_yes() {
         ("ConfigMap shop/anew", Live { uid: "v".into(), ..mine.clone() }),
         ("ConfigMap shop/c", mine.clone()),
         ("ConfigMap shop/old", mine.clone()),
+        ("ConfigMap shop/wanted", mine.clone()),
     ]
     .into_iter()
     .map(|(text, live)| (key(text), live))
     .collect();
     let (keep, _) = wanted(&application(""), vec![object(config("c"))], &Usual);
-    let found = prune(&shop, true, "r", &keep, &owned(&all), |key| live.get(key));
+    let found = prune(
+        Owner { application: &shop, prune: true, deleting: false, revision: "r" },
+        &keep,
+        &owned(&all),
+        |key| live.get(key),
+        |key| key.name == "wanted",
+    );
+    assert_eq!(found.handed, [key("ConfigMap shop/wanted")]);
     assert_eq!(found.delete.iter().map(|prune| prune.key.to_string()).collect::<Vec<_>>(), ["Deployment shop/web", "ConfigMap shop/old"]);
     assert_eq!(found.going, [key("ConfigMap shop/going")]);
     assert_eq!(
@@ -369,7 +378,17 @@ fn only_what_is_surely_ours_is_deleted_and_much_of_it_only_after_a_yes() {
         ]
     );
     assert_eq!(found.needs_yes, None);
-    assert_eq!(prune(&shop, false, "r", &keep, &owned(&all), |key| live.get(key)).delete, []);
+    assert_eq!(
+        prune(
+            Owner { application: &shop, prune: false, deleting: false, revision: "r" },
+            &keep,
+            &owned(&all),
+            |key| live.get(key),
+            |_| false
+        )
+        .delete,
+        []
+    );
 }
 
 #[test]
@@ -390,13 +409,21 @@ fn guards_ask_for_a_yes_that_counts_for_one_revision() {
         (vec![], &[][..], None),
     ] {
         let mut inventory = owned(&all);
-        let found = |inventory: &Inventory| prune(&shop, true, "r2", keep, inventory, |_| Some(&mine)).needs_yes;
+        let found = |inventory: &Inventory| {
+            prune(Owner { application: &shop, prune: true, deleting: false, revision: "r2" }, keep, inventory, |_| Some(&mine), |_| false)
+                .needs_yes
+        };
         assert_eq!(found(&inventory).as_deref(), expected, "{all:?}");
         inventory.confirmed = Some("r1".into());
         assert_eq!(found(&inventory).as_deref(), expected, "a yes for another revision");
         inventory.confirmed = Some("r2".into());
         assert_eq!(found(&inventory), None);
     }
+    // An Application that is deleted by its policy needs a yes only for what others may have put something into.
+    let deleting = Owner { application: &shop, prune: true, deleting: true, revision: "r2" };
+    let found = |all: &[&str]| prune(deleting, &[], &owned(all), |_| Some(&mine), |_| false).needs_yes;
+    assert_eq!(found(&many), None);
+    assert_eq!(found(&["Namespace shop"]).as_deref(), Some("Namespace shop would be deleted with all that is in them"));
 }
 
 #[test]

@@ -12,6 +12,8 @@
 mod difference;
 mod hub;
 mod looking;
+mod reading;
+mod recording;
 mod runner;
 mod seen;
 mod sending;

@@ -9,7 +9,7 @@
 
 use super::{
     Asked, Handle, Shared,
-    hub::{Hub, Served},
+    hub::Hub,
     looking::{Failing, Look, Pace},
     seen::{self, Watched},
     status::{Row, State, Status},
@@ -19,18 +19,17 @@ use crate::{
     declare::{Application, DeletionPolicy, Drift, Ignore},
     error::{Fault, Kind},
     name::Name,
-    object::{Gvk, Key},
-    plan::{self, Entry, Hash, History, Inventory, Outcome, Refused, Rollout, Wanted, text},
+    object::Key,
+    plan::{Hash, History, Inventory, Outcome, Refused, Wanted},
     render::Rendered,
 };
-use jiff::Timestamp;
 use std::{
     collections::{HashMap, HashSet},
     sync::{Arc, atomic::Ordering},
     time::Duration,
 };
 use tokio::time::Instant;
-use tracing::{error, info, warn};
+use tracing::{info, warn};
 
 /// What an Application is to do.
 #[derive(Debug)]
@@ -98,7 +97,7 @@ pub(super) struct Terms {
 }
 
 impl Terms {
-    fn of(application: &Application) -> Self {
+    pub(super) fn of(application: &Application) -> Self {
         Self {
             prune: application.prune,
             wait: application.wait,
@@ -111,7 +110,7 @@ impl Terms {
     }
 
     /// For one that nobody declares any more: what was recorded of it counts.
-    fn recorded(inventory: &Inventory) -> Self {
+    pub(super) fn recorded(inventory: &Inventory) -> Self {
         Self {
             prune: inventory.deletion == DeletionPolicy::Delete,
             wait: false,
@@ -135,9 +134,9 @@ pub(super) struct Runner {
     job: Option<Job>,
     pub(super) current: Option<Current>,
     pub(super) record: Option<Record>,
-    loaded: bool,
+    pub(super) loaded: bool,
     /// Whether the inventory could not be read.
-    lost: bool,
+    pub(super) lost: bool,
     pub(super) inventory: Inventory,
     pub(super) history: History,
     /// Whether the record in the cluster is behind.
@@ -145,7 +144,7 @@ pub(super) struct Runner {
     pub(super) failing: HashMap<Key, Failing>,
     pub(super) pace: HashMap<Key, Pace>,
     pub(super) deleting: HashSet<Key>,
-    broken: Option<Row>,
+    pub(super) broken: Option<Row>,
     /// How often in a row the cluster itself could not be asked.
     down: u32,
     pub(super) reasons: super::waiting::Reasons,
@@ -338,170 +337,6 @@ impl Runner {
         }
     }
 
-    /// What lies in the cluster.
-    async fn load(&mut self) -> Result<(), ClusterError> {
-        self.record = self.hub.record(&self.name).await?;
-        if let Some(record) = &self.record {
-            let text = |name: &str| record.data.get(name).map(String::as_str);
-            let damaged = match (&record.damaged, text(text::INVENTORY).map(Inventory::parse)) {
-                (None, Some(Ok(inventory))) => {
-                    self.inventory = inventory;
-                    None
-                }
-                (None, Some(Err(why))) => Some(why),
-                (None, None) => Some("it is missing".to_owned()),
-                (Some(why), _) => Some(why.clone()),
-            };
-            if let Some(why) = damaged {
-                warn!(application = %self.name, cluster = self.hub.cluster.name(), "its inventory is damaged ({why}); it is begun anew from the labels of what is live");
-                (self.lost, self.dirty) = (true, true);
-            }
-            if let Some(Ok(history)) = text(text::HISTORY).map(History::parse) {
-                self.history = history;
-            }
-            self.status.rollout = self.history.0.first().cloned();
-        }
-        self.loaded = true;
-        Ok(())
-    }
-
-    /// Takes into a lost inventory what carries our labels.
-    fn find_lost(&mut self) {
-        if std::mem::take(&mut self.lost) {
-            let state = self.hub.state();
-            for (key, seen) in state.labelled(&self.name) {
-                self.inventory.entries.entry(key.clone()).or_insert_with(|| Entry { version: seen.version.clone(), applied: None });
-            }
-        }
-    }
-
-    /// Takes up a job; gives it back if the cluster cannot say what it serves.
-    async fn read(&mut self, job: Job) -> Result<(), (Job, ClusterError)> {
-        let read = match job {
-            Job::Broken { revision, row } => {
-                // Not read: who would prune what this one may want waits.
-                self.status.revision = Some(revision);
-                self.status.state = State::Failed;
-                self.status.problems = vec![row.clone()];
-                self.status.settled = true;
-                self.broken = Some(row);
-                return Ok(());
-            }
-            Job::Suspend { revision } => {
-                self.current = None;
-                self.broken = None;
-                self.hub.state().mark_read(&self.name, &revision);
-                self.status = Status {
-                    rollout: self.history.0.first().cloned(),
-                    ..Status::new(self.name.clone(), &self.repository, self.hub.cluster.name())
-                };
-                self.status.objects = self.inventory.entries.len();
-                (self.status.revision, self.status.state, self.status.settled) = (Some(revision), State::Suspended, true);
-                return Ok(());
-            }
-            Job::Same { revision } => {
-                self.hub.state().mark_read(&self.name, &revision);
-                self.status.revision = Some(revision.clone());
-                if let Some(current) = &mut self.current {
-                    current.revision = revision;
-                }
-                return Ok(());
-            }
-            Job::Gone { revision } => {
-                self.broken = None;
-                if self.inventory.entries.is_empty() && self.record.is_none() {
-                    // It never came to anything.
-                    (self.current, self.status.state) = (None, State::Deleting);
-                    return Ok(());
-                }
-                if self.inventory.deletion == DeletionPolicy::Orphan {
-                    self.current = None;
-                    self.status.objects = self.inventory.entries.len();
-                    (self.status.revision, self.status.state, self.status.settled) = (Some(revision), State::Orphaned, true);
-                    self.status.problems = Vec::new();
-                    return Ok(());
-                }
-                let served = match self.hub.cluster.resources().await {
-                    Ok(served) => served,
-                    Err(error) => return Err((Job::Gone { revision }, error)),
-                };
-                self.hub.watch(self.kinds(), &served).await;
-                self.hub.state().claim(&self.name, &revision, &[], |one| watched(one, &[], None));
-                self.current = Some(Current {
-                    terms: Terms::recorded(&self.inventory),
-                    revision,
-                    wanted: Vec::new(),
-                    refused: Vec::new(),
-                    notes: Vec::new(),
-                    rendered: plan::of_all(&[]),
-                    deadline: Instant::now(),
-                    deleting: true,
-                    told: None,
-                    released: true,
-                });
-                return Ok(());
-            }
-            Job::Apply(read) => read,
-        };
-        if !self.inventory.repository.is_empty() && self.inventory.repository != self.repository {
-            self.status.revision = Some(read.revision);
-            self.status.state = State::Failed;
-            self.status.settled = true;
-            self.status.problems = vec![Row {
-                hint: Some("Give one of them another name or namespace, or delete the record to hand the objects over.".to_owned()),
-                ..Row::whole(format!(
-                    "repository {} has an Application of this name on this cluster (record ConfigMap {}/tagboat-{})",
-                    self.inventory.repository,
-                    self.name.namespace(),
-                    self.name.name()
-                ))
-            }];
-            return Ok(());
-        }
-        let served = match self.hub.cluster.resources().await {
-            Ok(served) => served,
-            Err(error) => return Err((Job::Apply(read), error)),
-        };
-        let Read { application, revision, rendered } = *read;
-        let notes = rendered.warnings.iter().map(Row::whole).collect();
-        let (wanted, refused) = plan::wanted(&application, rendered.objects.clone(), &Served(Arc::clone(&served)));
-        let rendered = plan::of_all(&wanted);
-        self.broken = None;
-        let same = self.current.as_ref().is_some_and(|current| current.rendered == rendered && !current.deleting);
-        let terms = Terms::of(&application);
-        let entries = &self.inventory.entries;
-        self.hub.state().claim(&self.name, &revision, &wanted, |one| watched(one, &terms.ignore, entries.get(&one.key)));
-        let kinds: Vec<_> = wanted.iter().map(Wanted::gvk).chain(self.kinds()).collect();
-        self.hub.watch(kinds, &served).await;
-        let known: HashSet<&Key> = wanted.iter().map(|one| &one.key).collect();
-        self.failing.retain(|key, _| known.contains(key));
-        self.reasons.forget();
-        let settings = (application.deletion, application.prune, application.service_account.clone());
-        let recorded = (self.inventory.deletion, self.inventory.prune, self.inventory.service_account.clone());
-        if self.record.is_some() && settings != recorded {
-            self.dirty = true;
-        }
-        (self.inventory.deletion, self.inventory.prune, self.inventory.service_account) = settings;
-        self.inventory.repository.clone_from(&self.repository);
-        let (told, released) = match &self.current {
-            // Another revision that says the same is no rollout.
-            Some(current) if same => (current.told, current.released),
-            _ => (None, false),
-        };
-        let deadline = Instant::now() + application.timeout;
-        self.current = Some(Current { terms, revision, wanted, refused, notes, rendered, deadline, deleting: false, told, released });
-        Ok(())
-    }
-
-    /// The kinds of what is owned.
-    fn kinds(&self) -> Vec<Gvk> {
-        self.inventory
-            .entries
-            .iter()
-            .map(|(key, entry)| Gvk { group: key.group.clone(), version: entry.version.clone(), kind: key.kind.clone() })
-            .collect()
-    }
-
     /// As whom objects are sent.
     pub(super) fn identity(&self) -> Identity {
         let account = match &self.current {
@@ -522,77 +357,6 @@ impl Runner {
         self.hub.state().judge(&self.name, &one.key, watched);
     }
 
-    /// Writes the record: before the first apply of an object, and when something has come of it.
-    pub(super) async fn save(&mut self) -> Result<(), ClusterError> {
-        /// How often somebody else's write is taken in.
-        const TRIES: usize = 3;
-        for attempt in 1.. {
-            let mut record = self.record.clone().unwrap_or_else(|| Record::new(self.name.clone(), Default::default()));
-            record.data.insert(text::INVENTORY.to_owned(), self.inventory.to_string());
-            record.data.insert(text::HISTORY.to_owned(), self.history.to_string());
-            match self.hub.cluster.save(&mut record, &self.repository).await {
-                Ok(()) => {
-                    self.record = Some(record);
-                    self.dirty = false;
-                    self.status.rollout = self.history.0.first().cloned();
-                    return Ok(());
-                }
-                Err(error) if error.kind() == Kind::Conflict && attempt < TRIES => {
-                    // What somebody else has noted is kept: of two inventories the union orphans nothing.
-                    self.record = self.hub.reread(&self.name).await?;
-                    let theirs = self.record.as_ref().and_then(|record| Inventory::parse(record.data.get(text::INVENTORY)?).ok());
-                    for (key, entry) in theirs.into_iter().flat_map(|theirs| theirs.entries) {
-                        self.inventory.entries.entry(key).or_insert(entry);
-                    }
-                }
-                Err(error) => return Err(error),
-            }
-        }
-        Ok(())
-    }
-
-    /// Notes what became of the revision, and tells it once.
-    pub(super) fn outcome(&mut self, result: Outcome, message: String) {
-        let Some(current) = &mut self.current else { return };
-        if current.deleting {
-            return;
-        }
-        let newest = self.history.0.first();
-        let applied = newest.is_some_and(|newest| newest.result == Outcome::Applied);
-        // A revision that changed nothing here is no news, unless the last word was another one.
-        if self.inventory.rendered == Some(current.rendered) && applied && result == Outcome::Applied {
-            current.told = Some(result);
-            return;
-        }
-        // What worked once and is unwell now is a matter of status, not of the revision.
-        if current.told == Some(Outcome::Applied) && result != Outcome::Failed {
-            return;
-        }
-        let rollout = Rollout { revision: current.revision.clone(), result, since: Timestamp::now(), message };
-        let before = self.history.clone();
-        self.history.note(rollout);
-        if self.history != before {
-            self.dirty = true;
-        }
-        if result == Outcome::Applied {
-            self.inventory.rendered = Some(current.rendered);
-            self.inventory.revision = Some(current.revision.clone());
-        }
-        if current.told != Some(result) {
-            current.told = Some(result);
-            let message = self.history.0.first().map(|newest| newest.message.clone()).unwrap_or_default();
-            let (application, cluster, revision) = (&self.name, self.hub.cluster.name(), short(&current.revision));
-            match result {
-                Outcome::Applied => info!(%application, cluster, revision, objects = current.wanted.len(), "in step"),
-                Outcome::Progressing => info!(%application, cluster, revision, "applied; waiting for health"),
-                Outcome::Superseded => {}
-                Outcome::Failed => error!(%application, cluster, revision, "not applied: {message}"),
-                Outcome::Unhealthy => error!(%application, cluster, revision, "applied, but not healthy: {message}"),
-            }
-        }
-        self.status.rollout = self.history.0.first().cloned();
-    }
-
     /// The row of what could not be read, if the newest revision could not.
     pub(super) fn broken(&self) -> Option<&Row> {
         self.broken.as_ref()
@@ -602,8 +366,7 @@ impl Runner {
     fn planned(&mut self, look: &Look) {
         let Some(current) = &self.current else { return };
         let state = self.hub.state();
-        let pruning =
-            plan::prune(&self.name, current.terms.prune, &current.revision, &current.wanted, &self.inventory, |key| state.live(key));
+        let pruning = self.pruning(current, &state);
         drop(state);
         self.status.planned = look.plan(current, &pruning);
         look.tell(&mut self.status);
@@ -644,12 +407,6 @@ async fn sleep_until(at: Option<Instant>) {
         Some(at) => tokio::time::sleep_until(at).await,
         None => std::future::pending().await,
     }
-}
-
-/// How a wanted object is judged: against what the last apply of this very manifest answered.
-fn watched(one: &Wanted, rules: &[Ignore], entry: Option<&Entry>) -> Watched {
-    let applied = entry.and_then(|entry| entry.applied.as_ref()).filter(|applied| applied.manifest == one.hash);
-    Watched { manifest: one.manifest.clone(), ignore: seen::ignored(rules, &one.key), expected: applied.map(|applied| applied.live) }
 }
 
 /// The first ten digits of a commit id, as people know it.

@@ -1,8 +1,9 @@
 //! Sending what is to be applied, in its order, as much at once as the cluster takes; and deleting what is to go.
 
 use super::{
+    hub::State as Cluster,
     looking::{Failing, Look},
-    runner::{Runner, short},
+    runner::{Current, Runner, short},
     seen,
     status::{Drifted, Row},
 };
@@ -10,8 +11,8 @@ use crate::{
     cluster::{self, Apply, ClusterError, Delete, Deleted, Problem},
     error::Fault,
     health,
-    object::Gvk,
-    plan::{self, Applied, Entry, Hash, Outcome, Rollout, Why},
+    object::{Gvk, Key},
+    plan::{self, Applied, Claims as _, Entry, Hash, Outcome, Owner, Pruning, Rollout, Why},
 };
 use futures::{StreamExt as _, future::BoxFuture, stream::FuturesUnordered};
 use jiff::Timestamp;
@@ -233,13 +234,20 @@ impl Runner {
         }
     }
 
+    /// What becomes of what is owned and no longer wanted.
+    pub(super) fn pruning(&self, current: &Current, cluster: &Cluster) -> Pruning {
+        let owner = Owner { application: &self.name, prune: current.terms.prune, deleting: current.deleting, revision: &current.revision };
+        let elsewhere = |key: &Key| cluster.wanted_by(key).iter().any(|other| *other != self.name);
+        plan::prune(owner, &current.wanted, &self.inventory, |key| cluster.live(key), elsewhere)
+    }
+
     /// Deletes what is owned and no longer wanted, when that is sure.
     pub(super) async fn prune(&mut self, look: &Look) -> Result<Pruned, ClusterError> {
         let mut pruned = Pruned::default();
         let Some(current) = &self.current else { return Ok(pruned) };
         let pruning = {
             let cluster = self.hub.state();
-            plan::prune(&self.name, current.terms.prune, &current.revision, &current.wanted, &self.inventory, |key| cluster.live(key))
+            self.pruning(current, &cluster)
         };
         for (key, why) in pruning.drop {
             if let Some(why) = why {
@@ -251,6 +259,7 @@ impl Runner {
             self.failing.remove(&key);
             self.dirty = true;
         }
+        pruned.waits.extend(pruning.handed.iter().map(|key| Row::of(key, "another Application takes it over")));
         pruned.waits.extend(pruning.going.iter().map(|key| Row::of(key, "it is being deleted")));
         if pruning.delete.is_empty() {
             return Ok(pruned);

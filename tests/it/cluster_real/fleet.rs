@@ -5,7 +5,7 @@ use reqwest::Method;
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::BTreeMap,
     path::PathBuf,
     sync::{Arc, Mutex},
     time::Duration,
@@ -44,6 +44,13 @@ impl Fleet {
     pub async fn start(kube: &'static Kube, prefix: &str) -> Self {
         let namespace = kube.namespace(prefix).await;
         Self::open(kube, namespace, kube.kubeconfig.clone(), Mode::Act).await
+    }
+
+    /// One of another repository in the same namespace.
+    pub async fn open_as(kube: &'static Kube, namespace: String, repository: &str) -> Self {
+        let mut fleet = Self::open(kube, namespace, kube.kubeconfig.clone(), Mode::Act).await;
+        repository.clone_into(&mut fleet.repository);
+        fleet
     }
 
     /// One in this namespace, through this kubeconfig.
@@ -186,6 +193,11 @@ impl Fleet {
         String::from_utf8_lossy(&output.stdout).into_owned()
     }
 
+    /// Waits until a ConfigMap is gone.
+    pub async fn gone(&self, name: &str) {
+        super::smoke::eventually(self.kube, &self.path("configmaps", name), |live| live["reason"] == "NotFound").await;
+    }
+
     /// Waits until a live object is as it should be, and gives it.
     pub async fn live_until(&self, plural: &str, name: &str, done: impl Fn(&Value) -> bool) -> Value {
         super::smoke::eventually(self.kube, &self.path(plural, name), done).await
@@ -224,9 +236,4 @@ pub(super) fn states(statuses: &BTreeMap<String, Status>) -> Vec<(&str, State)> 
 /// What is wrong, as text.
 pub(super) fn problems(status: &Status) -> Vec<String> {
     status.problems.iter().map(ToString::to_string).collect()
-}
-
-/// Names, for commands that ask for some.
-pub(super) fn names(fleet: &Fleet, names: &[&str]) -> BTreeSet<Name> {
-    names.iter().map(|name| fleet.name(name)).collect()
 }

@@ -8,6 +8,7 @@ mod fleet;
 mod identity;
 mod proxy;
 mod reconcile;
+mod reconcile_owned;
 mod records;
 #[cfg(feature = "demo")]
 mod sandbox;

@@ -1,0 +1,151 @@
+//! Taking up a job: what is wanted from now on, and who must know of it.
+
+use super::{
+    hub::Served,
+    runner::{Current, Job, Read, Runner, Terms},
+    seen::{self, Watched},
+    status::{Row, State, Status},
+};
+use crate::{
+    cluster::ClusterError,
+    declare::{DeletionPolicy, Ignore},
+    object::{Gvk, Key},
+    plan::{self, Entry, Wanted},
+};
+use std::{collections::HashSet, sync::Arc};
+use tokio::time::Instant;
+
+impl Runner {
+    /// Takes up a job; gives it back if the cluster cannot say what it serves.
+    pub(super) async fn read(&mut self, job: Job) -> Result<(), (Job, ClusterError)> {
+        let read = match job {
+            Job::Broken { revision, row } => {
+                // Not read: who would prune what this one may want waits.
+                self.status.revision = Some(revision);
+                self.status.state = State::Failed;
+                self.status.problems = vec![row.clone()];
+                self.status.settled = true;
+                self.broken = Some(row);
+                return Ok(());
+            }
+            Job::Suspend { revision } => {
+                self.current = None;
+                self.broken = None;
+                self.hub.state().mark_read(&self.name, &revision);
+                self.status = Status {
+                    rollout: self.history.0.first().cloned(),
+                    ..Status::new(self.name.clone(), &self.repository, self.hub.cluster.name())
+                };
+                self.status.objects = self.inventory.entries.len();
+                (self.status.revision, self.status.state, self.status.settled) = (Some(revision), State::Suspended, true);
+                return Ok(());
+            }
+            Job::Same { revision } => {
+                self.hub.state().mark_read(&self.name, &revision);
+                self.status.revision = Some(revision.clone());
+                if let Some(current) = &mut self.current {
+                    current.revision = revision;
+                }
+                return Ok(());
+            }
+            Job::Gone { revision } => {
+                self.broken = None;
+                if self.inventory.entries.is_empty() && self.record.is_none() {
+                    // It never came to anything.
+                    (self.current, self.status.state) = (None, State::Deleting);
+                    return Ok(());
+                }
+                if self.inventory.deletion == DeletionPolicy::Orphan {
+                    self.current = None;
+                    self.status.objects = self.inventory.entries.len();
+                    (self.status.revision, self.status.state, self.status.settled) = (Some(revision), State::Orphaned, true);
+                    self.status.problems = Vec::new();
+                    return Ok(());
+                }
+                let served = match self.hub.cluster.resources().await {
+                    Ok(served) => served,
+                    Err(error) => return Err((Job::Gone { revision }, error)),
+                };
+                self.hub.watch(self.kinds(), &served).await;
+                self.hub.state().claim(&self.name, &revision, &[], |one| watched(one, &[], None));
+                self.current = Some(Current {
+                    terms: Terms::recorded(&self.inventory),
+                    revision,
+                    wanted: Vec::new(),
+                    refused: Vec::new(),
+                    notes: Vec::new(),
+                    rendered: plan::of_all(&[]),
+                    deadline: Instant::now(),
+                    deleting: true,
+                    told: None,
+                    released: true,
+                });
+                return Ok(());
+            }
+            Job::Apply(read) => read,
+        };
+        if !self.inventory.repository.is_empty() && self.inventory.repository != self.repository {
+            self.status.revision = Some(read.revision);
+            self.status.state = State::Failed;
+            self.status.settled = true;
+            self.status.problems = vec![Row {
+                hint: Some("Give one of them another name or namespace, or delete the record to hand the objects over.".to_owned()),
+                ..Row::whole(format!(
+                    "repository {} has an Application of this name on this cluster (record ConfigMap {}/tagboat-{})",
+                    self.inventory.repository,
+                    self.name.namespace(),
+                    self.name.name()
+                ))
+            }];
+            return Ok(());
+        }
+        let served = match self.hub.cluster.resources().await {
+            Ok(served) => served,
+            Err(error) => return Err((Job::Apply(read), error)),
+        };
+        let Read { application, revision, rendered } = *read;
+        let notes = rendered.warnings.iter().map(Row::whole).collect();
+        let (wanted, refused) = plan::wanted(&application, rendered.objects.clone(), &Served(Arc::clone(&served)));
+        let rendered = plan::of_all(&wanted);
+        self.broken = None;
+        let same = self.current.as_ref().is_some_and(|current| current.rendered == rendered && !current.deleting);
+        let terms = Terms::of(&application);
+        let entries = &self.inventory.entries;
+        self.hub.state().claim(&self.name, &revision, &wanted, |one| watched(one, &terms.ignore, entries.get(&one.key)));
+        let kinds: Vec<_> = wanted.iter().map(Wanted::gvk).chain(self.kinds()).collect();
+        self.hub.watch(kinds, &served).await;
+        let known: HashSet<&Key> = wanted.iter().map(|one| &one.key).collect();
+        self.failing.retain(|key, _| known.contains(key));
+        self.reasons.forget();
+        let settings = (application.deletion, application.prune, application.service_account.clone());
+        let recorded = (self.inventory.deletion, self.inventory.prune, self.inventory.service_account.clone());
+        if self.record.is_some() && settings != recorded {
+            self.dirty = true;
+        }
+        (self.inventory.deletion, self.inventory.prune, self.inventory.service_account) = settings;
+        self.inventory.repository.clone_from(&self.repository);
+        let (told, released) = match &self.current {
+            // Another revision that says the same is no rollout.
+            Some(current) if same => (current.told, current.released),
+            _ => (None, false),
+        };
+        let deadline = Instant::now() + application.timeout;
+        self.current = Some(Current { terms, revision, wanted, refused, notes, rendered, deadline, deleting: false, told, released });
+        Ok(())
+    }
+
+    /// The kinds of what is owned.
+    fn kinds(&self) -> Vec<Gvk> {
+        self.inventory
+            .entries
+            .iter()
+            .map(|(key, entry)| Gvk { group: key.group.clone(), version: entry.version.clone(), kind: key.kind.clone() })
+            .collect()
+    }
+}
+
+/// How a wanted object is judged: against what the last apply of this very manifest answered.
+fn watched(one: &Wanted, rules: &[Ignore], entry: Option<&Entry>) -> Watched {
+    let applied = entry.and_then(|entry| entry.applied.as_ref()).filter(|applied| applied.manifest == one.hash);
+    Watched { manifest: one.manifest.clone(), ignore: seen::ignored(rules, &one.key), expected: applied.map(|applied| applied.live) }
+}

@@ -1,0 +1,120 @@
+//! What is remembered of an Application in its cluster: read once, written when something has come of a revision.
+
+use super::runner::{Runner, short};
+use crate::{
+    cluster::{ClusterError, Record},
+    error::{Fault as _, Kind},
+    plan::{Entry, History, Inventory, Outcome, Rollout, text},
+};
+use jiff::Timestamp;
+use tracing::{error, info, warn};
+
+impl Runner {
+    /// What lies in the cluster.
+    pub(super) async fn load(&mut self) -> Result<(), ClusterError> {
+        self.record = self.hub.record(&self.name).await?;
+        if let Some(record) = &self.record {
+            let text = |name: &str| record.data.get(name).map(String::as_str);
+            let damaged = match (&record.damaged, text(text::INVENTORY).map(Inventory::parse)) {
+                (None, Some(Ok(inventory))) => {
+                    self.inventory = inventory;
+                    None
+                }
+                (None, Some(Err(why))) => Some(why),
+                (None, None) => Some("it is missing".to_owned()),
+                (Some(why), _) => Some(why.clone()),
+            };
+            if let Some(why) = damaged {
+                warn!(application = %self.name, cluster = self.hub.cluster.name(), "its inventory is damaged ({why}); it is begun anew from the labels of what is live");
+                (self.lost, self.dirty) = (true, true);
+            }
+            if let Some(Ok(history)) = text(text::HISTORY).map(History::parse) {
+                self.history = history;
+            }
+            self.status.rollout = self.history.0.first().cloned();
+        }
+        self.loaded = true;
+        Ok(())
+    }
+
+    /// Takes into a lost inventory what carries our labels.
+    pub(super) fn find_lost(&mut self) {
+        if std::mem::take(&mut self.lost) {
+            let state = self.hub.state();
+            for (key, seen) in state.labelled(&self.name) {
+                self.inventory.entries.entry(key.clone()).or_insert_with(|| Entry { version: seen.version.clone(), applied: None });
+            }
+        }
+    }
+
+    /// Writes the record: before the first apply of an object, and when something has come of it.
+    pub(super) async fn save(&mut self) -> Result<(), ClusterError> {
+        /// How often somebody else's write is taken in.
+        const TRIES: usize = 3;
+        for attempt in 1.. {
+            let mut record = self.record.clone().unwrap_or_else(|| Record::new(self.name.clone(), Default::default()));
+            record.data.insert(text::INVENTORY.to_owned(), self.inventory.to_string());
+            record.data.insert(text::HISTORY.to_owned(), self.history.to_string());
+            match self.hub.cluster.save(&mut record, &self.repository).await {
+                Ok(()) => {
+                    self.record = Some(record);
+                    self.dirty = false;
+                    self.status.rollout = self.history.0.first().cloned();
+                    return Ok(());
+                }
+                Err(error) if error.kind() == Kind::Conflict && attempt < TRIES => {
+                    // What somebody else has noted is kept: of two inventories the union orphans nothing.
+                    self.record = self.hub.reread(&self.name).await?;
+                    let theirs = self.record.as_ref().and_then(|record| Inventory::parse(record.data.get(text::INVENTORY)?).ok());
+                    for (key, entry) in theirs.into_iter().flat_map(|theirs| theirs.entries) {
+                        self.inventory.entries.entry(key).or_insert(entry);
+                    }
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
+    }
+
+    /// Notes what became of the revision, and tells it once.
+    pub(super) fn outcome(&mut self, result: Outcome, message: String) {
+        let Some(current) = &mut self.current else { return };
+        if current.deleting {
+            return;
+        }
+        let newest = self.history.0.first();
+        let applied = newest.is_some_and(|newest| newest.result == Outcome::Applied);
+        // A revision that changed nothing here is no news, unless the last word was another one.
+        if self.inventory.rendered == Some(current.rendered) && applied && result == Outcome::Applied {
+            current.told = Some(result);
+            return;
+        }
+        // What worked once and is unwell now is a matter of status, not of the revision.
+        if current.told == Some(Outcome::Applied) && result != Outcome::Failed {
+            return;
+        }
+        let rollout = Rollout { revision: current.revision.clone(), result, since: Timestamp::now(), message };
+        let before = self.history.clone();
+        self.history.note(rollout);
+        if self.history != before {
+            self.dirty = true;
+        }
+        if result == Outcome::Applied {
+            self.inventory.rendered = Some(current.rendered);
+            self.inventory.revision = Some(current.revision.clone());
+        }
+        if current.told != Some(result) {
+            current.told = Some(result);
+            let message = self.history.0.first().map(|newest| newest.message.clone()).unwrap_or_default();
+            let (application, cluster, revision) = (&self.name, self.hub.cluster.name(), short(&current.revision));
+            match result {
+                Outcome::Applied => info!(%application, cluster, revision, objects = current.wanted.len(), "in step"),
+                Outcome::Progressing => info!(%application, cluster, revision, "applied; waiting for health"),
+                Outcome::Superseded => {}
+                Outcome::Failed => error!(%application, cluster, revision, "not applied: {message}"),
+                Outcome::Unhealthy => error!(%application, cluster, revision, "applied, but not healthy: {message}"),
+            }
+        }
+        self.status.rollout = self.history.0.first().cloned();
+    }
+}

@@ -1,0 +1,229 @@
+//! What is owned: pruned when it is sure, handed over, kept, and never orphaned, whenever the process dies.
+
+use super::fleet::{Fleet, config, problems, states};
+use crate::servers::kube::Kube;
+use reqwest::Method;
+use serde_json::json;
+use tagboat::{
+    plan::{Inventory, text},
+    reconcile::{Asked, State},
+};
+
+fn configs(count: usize) -> Vec<serde_json::Value> {
+    (0..count).map(|number| config(&format!("c{number:02}"), "1")).collect()
+}
+
+#[tokio::test]
+#[ignore = "needs kube-apiserver: run tests/run cluster"]
+async fn what_git_does_not_have_any_more_is_deleted_and_much_of_it_only_after_a_yes() {
+    let fleet = Fleet::start(Kube::shared(), "prune").await;
+    fleet.application("shop", ", prune: true");
+    fleet.manifests("shop", configs(13));
+    fleet.applied().await;
+    fleet.manifests("shop", configs(12));
+    assert_eq!(states(&fleet.applied().await), [("shop", State::InStep)]);
+    fleet.gone("c12").await;
+    // Twelve at once need a yes; for this revision.
+    fleet.manifests("shop", configs(1));
+    let revision = fleet.commit();
+    let statuses = fleet.settled(&revision).await;
+    assert_eq!(states(&statuses), [("shop", State::NeedsYes)]);
+    assert!(problems(&statuses["shop"])[0].starts_with("11 objects of 12 would be deleted"), "{:?}", problems(&statuses["shop"]));
+    assert!(fleet.live("configmaps", "c11").await.is_some());
+    // A yes for another revision is none.
+    assert!(fleet.reconciler.ask(&fleet.name("shop"), &Asked::ConfirmPrune("another".into())));
+    fleet.until("it is taken in", |statuses| statuses["shop"].state == State::NeedsYes && statuses["shop"].settled).await;
+    assert!(fleet.live("configmaps", "c11").await.is_some());
+    assert!(fleet.reconciler.ask(&fleet.name("shop"), &Asked::ConfirmPrune(revision.clone())));
+    fleet.until("all that is to go has gone", |statuses| statuses["shop"].state == State::InStep).await;
+    for number in 1..12 {
+        fleet.gone(&format!("c{number:02}")).await;
+    }
+    assert!(fleet.live("configmaps", "c00").await.is_some());
+}
+
+#[tokio::test]
+#[ignore = "needs kube-apiserver: run tests/run cluster"]
+async fn nothing_is_deleted_while_something_cannot_be_applied_or_read() {
+    let fleet = Fleet::start(Kube::shared(), "unsure").await;
+    fleet.application("shop", ", prune: true");
+    fleet.application("other", "");
+    fleet.manifests("shop", configs(3));
+    fleet.manifests("other", vec![config("other", "1")]);
+    fleet.applied().await;
+    // Another Application cannot be read: it may want what is to go.
+    fleet.manifests("shop", configs(2));
+    fleet.manifests("other", vec![json!(null)]);
+    fleet.commit();
+    fleet
+        .until("the prune waits", |statuses| {
+            statuses["shop"].notes.iter().any(|note| note.message.contains("has been read, which may want them"))
+        })
+        .await;
+    assert_eq!(fleet.statuses()["other"].state, State::Failed);
+    assert!(fleet.live("configmaps", "c02").await.is_some());
+    // An object cannot be applied.
+    let mut wrong = config("c01", "1");
+    wrong["data"]["value"] = json!({"not": "text"});
+    fleet.manifests("other", vec![config("other", "2")]);
+    fleet.manifests("shop", vec![config("c00", "1"), wrong]);
+    fleet.commit();
+    fleet.until("it fails", |statuses| statuses["shop"].state == State::Failed && statuses["other"].state == State::InStep).await;
+    assert!(fleet.live("configmaps", "c02").await.is_some());
+    fleet.manifests("shop", configs(2));
+    assert_eq!(states(&fleet.applied().await), [("other", State::InStep), ("shop", State::InStep)]);
+    fleet.gone("c02").await;
+}
+
+#[tokio::test]
+#[ignore = "needs kube-apiserver: run tests/run cluster"]
+async fn an_object_moves_from_one_application_to_another_without_being_deleted() {
+    let fleet = Fleet::start(Kube::shared(), "move").await;
+    for name in ["from", "to"] {
+        fleet.application(name, ", prune: true");
+    }
+    fleet.manifests("from", vec![config("moves", "1"), config("stays", "1")]);
+    fleet.manifests("to", vec![config("own", "1")]);
+    fleet.applied().await;
+    let uid = fleet.live("configmaps", "moves").await.unwrap()["metadata"]["uid"].clone();
+    fleet.manifests("from", vec![config("stays", "1")]);
+    fleet.manifests("to", vec![config("own", "1"), config("moves", "2")]);
+    let statuses = fleet.applied().await;
+    assert_eq!(states(&statuses), [("from", State::InStep), ("to", State::InStep)], "{statuses:#?}");
+    let live = fleet.live("configmaps", "moves").await.unwrap();
+    assert_eq!(
+        (&live["metadata"]["uid"], &live["data"]["value"], &live["metadata"]["labels"]["tagboat.dev/name"]),
+        (&uid, &json!("2"), &json!("to"))
+    );
+    // Both want it: the owner keeps it, and both are named.
+    fleet.manifests("from", vec![config("stays", "1"), config("moves", "3")]);
+    fleet.commit();
+    fleet.until("the quarrel is told", |statuses| statuses["from"].state == State::Failed).await;
+    let said = problems(&fleet.statuses()["from"]);
+    assert!(said[0].contains("it belongs to Application") && said[0].contains("/to, which wants it, too"), "{said:?}");
+    assert_eq!(fleet.live("configmaps", "moves").await.unwrap()["data"]["value"], "2");
+}
+
+#[tokio::test]
+#[ignore = "needs kube-apiserver: run tests/run cluster"]
+async fn an_application_that_is_gone_does_what_its_recorded_policy_says() {
+    let mut fleet = Fleet::start(Kube::shared(), "gone").await;
+    fleet.application("orphan", "");
+    fleet.application("delete", ", deletionPolicy: Delete");
+    fleet.manifests("orphan", vec![config("orphan", "1")]);
+    fleet.manifests("delete", vec![config("delete", "1")]);
+    fleet.applied().await;
+    fleet.undeclare("orphan");
+    fleet.undeclare("delete");
+    // A declaration that cannot be read could be one of them.
+    *fleet.mistaken.lock().unwrap() = true;
+    fleet.commit();
+    fleet.until("both are reported", |statuses| statuses.values().all(|status| status.state == State::Failed)).await;
+    assert!(fleet.live("configmaps", "delete").await.is_some());
+    // A new process knows the policy from the record alone.
+    *fleet.mistaken.lock().unwrap() = false;
+    fleet.restart().await;
+    fleet.commit();
+    fleet
+        .until("one is deleted, one stays", |statuses| {
+            !statuses.contains_key("delete") && statuses.get("orphan").is_some_and(|status| status.state == State::Orphaned)
+        })
+        .await;
+    assert!(fleet.live("configmaps", "delete").await.is_none());
+    assert!(fleet.live("configmaps", "orphan").await.is_some());
+    assert!(fleet.live("configmaps", "tagboat-delete").await.is_none(), "the record goes with it");
+}
+
+#[tokio::test]
+#[ignore = "needs kube-apiserver: run tests/run cluster"]
+async fn a_process_that_dies_at_any_step_orphans_nothing() {
+    let mut fleet = Fleet::start(Kube::shared(), "dies").await;
+    fleet.application("shop", ", prune: true");
+    for round in 0..6 {
+        fleet.manifests("shop", configs(40 + round % 2));
+        let mut turns = fleet.reconciler.turns();
+        fleet.commit();
+        // Dies a little later each time: before the record, between record and objects, among the objects.
+        for _ in 0..round {
+            let _ = tokio::time::timeout(std::time::Duration::from_millis(30), turns.changed()).await;
+        }
+        fleet.restart().await;
+        let record = fleet.live("configmaps", "tagboat-shop").await;
+        let owned = record.map(|record| Inventory::parse(record["data"][text::INVENTORY].as_str().unwrap()).unwrap()).unwrap_or_default();
+        let listed = fleet.kubectl(&["get", "configmaps", "-l", "tagboat.dev/name=shop", "-o", "name"]);
+        for live in listed.lines().filter_map(|line| line.strip_prefix("configmap/")) {
+            assert!(owned.entries.keys().any(|key| key.name == live), "{live} is there, and nobody would ever delete it");
+        }
+    }
+    fleet.manifests("shop", configs(40));
+    assert_eq!(states(&fleet.applied().await), [("shop", State::InStep)]);
+    fleet.gone("c40").await;
+}
+
+#[tokio::test]
+#[ignore = "needs kube-apiserver: run tests/run cluster"]
+async fn fields_that_are_left_to_others_stay_theirs() {
+    let fleet = Fleet::start(Kube::shared(), "ignore").await;
+    fleet.application("shop", ", ignore: [{kind: ConfigMap, jsonPointers: [/data/theirs]}]");
+    let with = |ours: &str, theirs: &str| json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "a"}, "data": {"ours": ours, "theirs": theirs}});
+    let web = |image: &str| {
+        json!({"apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": "web"}, "spec": {"replicas": 2,
+        "selector": {"matchLabels": {"app": "web"}}, "template": {"metadata": {"labels": {"app": "web"}}, "spec": {"containers": [{"name": "web", "image": image}]}}}})
+    };
+    fleet.manifests("shop", vec![with("1", "1"), web("example.org/web:1")]);
+    fleet.applied().await;
+    assert_eq!(fleet.live("configmaps", "a").await.unwrap()["data"]["theirs"], "1");
+    // While nobody has written it, another value in Git changes nothing and deletes nothing.
+    fleet.manifests("shop", vec![with("2", "2"), web("example.org/web:1")]);
+    fleet.applied().await;
+    let live = fleet.live("configmaps", "a").await.unwrap();
+    assert_eq!((&live["data"]["ours"], &live["data"]["theirs"]), (&json!("2"), &json!("1")));
+    fleet.kubectl(&["patch", "configmap", "a", "-p", r#"{"data":{"theirs":"mine"}}"#]);
+    fleet.kubectl(&["scale", "deployment/web", "--replicas=5"]);
+    fleet.live_until("apps/deployments", "web", |live| live["spec"]["replicas"] == 5).await;
+    fleet.manifests("shop", vec![with("3", "3"), web("example.org/web:2")]);
+    assert_eq!(states(&fleet.applied().await), [("shop", State::InStep)]);
+    let live = fleet.live("configmaps", "a").await.unwrap();
+    assert_eq!((&live["data"]["ours"], &live["data"]["theirs"]), (&json!("3"), &json!("mine")));
+    let live = fleet.live("apps/deployments", "web").await.unwrap();
+    assert_eq!(
+        (&live["spec"]["replicas"], &live["spec"]["template"]["spec"]["containers"][0]["image"]),
+        (&json!(5), &json!("example.org/web:2"))
+    );
+}
+
+#[tokio::test]
+#[ignore = "needs kube-apiserver: run tests/run cluster"]
+async fn fields_of_former_tools_are_taken_over_with_what_they_left() {
+    let fleet = Fleet::start(Kube::shared(), "takeover").await;
+    let file = fleet.kube.folder().join("takeover.json");
+    std::fs::write(
+        &file,
+        json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "a"}, "data": {"value": "old", "gone": "1"}}).to_string(),
+    )
+    .unwrap();
+    fleet.kubectl(&["apply", "-f", file.to_str().unwrap()]);
+    fleet.application("shop", "");
+    fleet.manifests("shop", vec![config("a", "new")]);
+    fleet.applied().await;
+    let live = fleet.live("configmaps", "a").await.unwrap();
+    assert_eq!(live["data"], json!({"value": "new"}));
+}
+
+#[tokio::test]
+#[ignore = "needs kube-apiserver: run tests/run cluster"]
+async fn two_repositories_cannot_have_one_application() {
+    let kube = Kube::shared();
+    let fleet = Fleet::start(kube, "twice").await;
+    fleet.application("shop", "");
+    fleet.manifests("shop", vec![config("a", "1")]);
+    fleet.applied().await;
+    let other = Fleet::open_as(kube, fleet.namespace.clone(), "other").await;
+    other.application("shop", "");
+    other.manifests("shop", vec![config("a", "2")]);
+    let statuses = other.applied().await;
+    assert_eq!(statuses["shop"].state, State::Failed);
+    assert!(problems(&statuses["shop"])[0].contains("has an Application of this name on this cluster"), "{statuses:#?}");
+    let (_, live) = kube.call(Method::GET, &fleet.path("configmaps", "a"), None).await;
+    assert_eq!(live["data"]["value"], "1");
+}
