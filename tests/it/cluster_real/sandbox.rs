@@ -342,7 +342,7 @@ async fn kubectl_finds_its_way_in_the_sandbox() {
         crate::servers::kube::wait_until(what, || run(arguments, "").contains(wanted));
     };
     waits("the image is missing", &["get", "pods", "-n", "shop"], "ImagePullBackOff");
-    waits("an event says so", &["describe", "pods", "-n", "shop"], "Failed to pull image");
+    waits("an event says so", &["get", "events", "-n", "shop"], "Failed to pull image");
     assert!(run(&["describe", "deployment", "web", "-n", "shop"], "").contains("example.org/web:broken"));
     run(&["rollout", "undo", "-n", "shop", "deployment/web"], "");
     run(&["rollout", "status", "-n", "shop", "deployment/web", "--timeout=30s"], "");
