@@ -115,10 +115,11 @@ impl Look<'_> {
             let set = format!("ReplicaSet \"{}\"", id.name);
             let progress = deployment["status"]["conditions"].as_array().into_iter().flatten().find(|one| one["type"] == "Progressing");
             let since = progress.filter(|one| one["message"].as_str().is_some_and(|text| text.starts_with(&set)));
+            let gave_up = since.is_some_and(|one| one["status"] == "False");
             let end = since.and_then(|one| one["lastUpdateTime"].as_str()?.parse().ok()).unwrap_or(now) + deadline;
             if complete {
                 condition(deployment, "Progressing", "True", "NewReplicaSetAvailable", &format!("{set} has successfully progressed."), now);
-            } else if end <= now {
+            } else if gave_up || end <= now {
                 condition(
                     deployment,
                     "Progressing",
