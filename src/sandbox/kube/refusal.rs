@@ -23,6 +23,8 @@ pub enum Refusal {
     Unauthorized,
     /// 404: no such object.
     NotFound,
+    /// 404: no such namespace.
+    NoNamespace(String),
     /// 404: no such path.
     NoSuchPath,
     /// 405.
@@ -50,7 +52,7 @@ impl Refusal {
             Refusal::BadRequest(_) => 400,
             Refusal::Unauthorized => 401,
             Refusal::Terminating(_) => 403,
-            Refusal::NotFound | Refusal::NoSuchPath => 404,
+            Refusal::NotFound | Refusal::NoNamespace(_) | Refusal::NoSuchPath => 404,
             Refusal::MethodNotAllowed => 405,
             Refusal::AlreadyExists | Refusal::Conflict(_) | Refusal::Conflicts(_) => 409,
             Refusal::Expired(_) => 410,
@@ -66,6 +68,7 @@ impl Refusal {
             Refusal::BadRequest(why) => ("BadRequest", why.clone()),
             Refusal::Unauthorized => ("Unauthorized", "Unauthorized".to_owned()),
             Refusal::NotFound => ("NotFound", format!("{resource} \"{name}\" not found")),
+            Refusal::NoNamespace(namespace) => ("NotFound", format!("namespaces \"{namespace}\" not found")),
             Refusal::NoSuchPath => ("NotFound", "the server could not find the requested resource".to_owned()),
             Refusal::MethodNotAllowed => ("MethodNotAllowed", "the server does not allow this method on the requested resource".to_owned()),
             Refusal::AlreadyExists => ("AlreadyExists", format!("{resource} \"{name}\" already exists")),
@@ -89,6 +92,9 @@ impl Refusal {
         let mut details = json!({});
         if let Some(kind) = kind {
             details = json!({"name": name, "group": kind.group, "kind": kind.plural});
+        }
+        if let Refusal::NoNamespace(namespace) = self {
+            details = json!({"name": namespace, "kind": "namespaces"});
         }
         if let Refusal::Conflicts(causes) | Refusal::Invalid(causes) = self {
             let cause = |cause: &Cause| json!({"reason": cause.reason, "message": cause.message, "field": cause.field});

@@ -1,5 +1,7 @@
 //! The sandbox's API server against the real one: the same requests get the same answers, as far as a reconciler can tell.
 
+#![allow(clippy::needless_pass_by_value, reason = "a table of steps reads better without ampersands")]
+
 use crate::servers::kube::Kube;
 use reqwest::Method;
 use serde_json::{Value, json};
@@ -105,7 +107,7 @@ async fn same(steps: Vec<Step>) {
     for step in steps {
         let (theirs, own) = (real.take(&step).await, ours.take(&step).await);
         if theirs != own {
-            let diff = similar::TextDiff::from_lines(&lines(&theirs), &lines(&own)).unified_diff().to_string();
+            let diff = similar::TextDiff::from_lines(lines(&theirs), lines(&own)).unified_diff().to_string();
             wrong += &format!("{} {} ({}): - real, + sandbox\n{diff}\n", step.method, step.path, step.name);
         }
     }

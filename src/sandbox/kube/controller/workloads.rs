@@ -10,6 +10,9 @@ const HASH: &str = "pod-template-hash";
 /// The number of a Deployment's rollout, on it and on its ReplicaSets.
 const REVISION: &str = "deployment.kubernetes.io/revision";
 
+/// Pods that one workload gets at most, whatever it asks for: they live in memory.
+const MOST: i64 = 100;
+
 impl Look<'_> {
     pub(super) fn workloads(&mut self) {
         let living = |object: &Value| object["metadata"]["deletionTimestamp"].is_null();
@@ -140,7 +143,7 @@ impl Look<'_> {
 
     fn replica_set(&mut self, set: &Value) {
         let pods = self.pods_of(set);
-        let wanted = number(set, "/spec/replicas");
+        let wanted = number(set, "/spec/replicas").min(MOST);
         for number in 0..(wanted - pods.len() as i64).max(0) {
             let suffix = hex(&format!("{}/{}/{number}", text(set, "/metadata/uid"), self.store.revision()));
             self.pod(set, "apps/v1", "ReplicaSet", format!("{}-{}", text(set, "/metadata/name"), &suffix[..5]), &[]);
@@ -162,7 +165,7 @@ impl Look<'_> {
 
     fn stateful_set(&mut self, set: &Value) {
         let (namespace, name) = (text(set, "/metadata/namespace"), text(set, "/metadata/name"));
-        let wanted = number(set, "/spec/replicas");
+        let wanted = number(set, "/spec/replicas").min(MOST);
         let revision = format!("{name}-{}", &hex(&set["spec"]["template"].to_string())[..10]);
         let label = "controller-revision-hash";
         let pods = self.pods_of(set);
