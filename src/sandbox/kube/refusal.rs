@@ -2,6 +2,7 @@
 
 use super::kinds::Kind;
 use serde_json::{Value, json};
+use std::collections::BTreeSet;
 
 /// One reason among several.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -109,24 +110,14 @@ impl Refusal {
 
 /// The API server's own wording: the managers in order, each with its fields.
 fn conflicts(causes: &[Cause]) -> String {
-    let many = if causes.len() == 1 { "conflict" } else { "conflicts" };
     if let [one] = causes {
-        return format!("Apply failed with 1 {many}: {}: {}", one.message, one.field);
+        return format!("Apply failed with 1 conflict: {}: {}", one.message, one.field);
     }
-    let mut managers: Vec<&str> = Vec::new();
-    for cause in causes {
-        if !managers.contains(&cause.message.as_str()) {
-            managers.push(&cause.message);
-        }
+    let mut lines = Vec::new();
+    let managers: BTreeSet<&str> = causes.iter().map(|cause| cause.message.as_str()).collect();
+    for manager in managers {
+        lines.push(format!("{}:", manager.replacen("conflict", "conflicts", 1)));
+        lines.extend(causes.iter().filter(|cause| cause.message == manager).map(|cause| format!("- {}", cause.field)));
     }
-    let mut text = format!("Apply failed with {} {many}: ", causes.len());
-    let parts: Vec<String> = managers
-        .iter()
-        .map(|manager| {
-            let fields = causes.iter().filter(|cause| cause.message == *manager).map(|cause| format!("\n- {}", cause.field));
-            format!("{}s {}:{}", "conflict", manager.trim_start_matches("conflict "), fields.collect::<String>())
-        })
-        .collect();
-    text += &parts.join("\n");
-    text
+    format!("Apply failed with {} conflicts: {}", causes.len(), lines.join("\n"))
 }

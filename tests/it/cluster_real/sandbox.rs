@@ -68,7 +68,9 @@ fn seen(status: u16, answer: &Value) -> Value {
             causes.push(format!("{} {}", cause["reason"], cause["field"]));
         }
         causes.sort();
-        return json!({"status": status, "reason": answer["reason"], "causes": causes});
+        // Messages of other refusals go into more detail on the real server; those of conflicts are read by people.
+        let message = answer["message"].as_str().filter(|_| !causes.is_empty() && status == 409).unwrap_or_default();
+        return json!({"status": status, "reason": answer["reason"], "causes": causes, "message": message});
     }
     let mut object = answer.clone();
     if let Some(annotations) = object["metadata"]["annotations"].as_object_mut() {
