@@ -34,6 +34,9 @@ pub fn add(kind: &Kind, object: &mut Value) {
             }
         }
         "Namespace" => {
+            let name = object["metadata"]["name"].clone();
+            default(object, "/metadata", "labels", json!({}));
+            default(object, "/metadata/labels", "kubernetes.io/metadata.name", name);
             default(object, "", "spec", json!({"finalizers": ["kubernetes"]}));
             default(object, "", "status", json!({"phase": "Active"}));
         }
