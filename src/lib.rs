@@ -49,7 +49,7 @@
 //! | [`survey`] | a folder → what a pass would see in it, for `tagboat check` and `init` | edge |
 //! | [`daemon`] | timers, the local socket, shutdown | – |
 //! | [`cli`] | what was typed → what is needed; one file a subcommand | – |
-//! | [`sandbox`] | a registry and a Git server in this process (feature `demo`) | edge |
+//! | [`sandbox`] | a registry, a Git server and a small Kubernetes API in this process (feature `demo`) | edge |
 //!
 //! # Rules
 //!

@@ -27,6 +27,8 @@ mod registry_real;
 mod registry_sign_in;
 mod rewrite_cases;
 mod rewrite_properties;
+#[cfg(feature = "demo")]
+mod sandbox_kube;
 mod store;
 mod support;
 #[cfg(feature = "demo")]

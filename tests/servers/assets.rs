@@ -15,7 +15,9 @@ pub const ACCOUNT_KEY: &str = "service-account.key";
 pub fn start(programs: &Path, folder: tempfile::TempDir, controllers: bool) -> Kube {
     let path = |name: &str| folder.path().join(name).display().to_string();
     let (store, peer, port) = (free_port(), free_port(), free_port());
-    std::fs::write(path(ACCOUNT_KEY), rcgen::KeyPair::generate().unwrap().serialize_pem()).unwrap();
+    let key = rcgen::KeyPair::generate().unwrap();
+    std::fs::write(path(ACCOUNT_KEY), key.serialize_pem()).unwrap();
+    std::fs::write(path("service-account.pub"), key.public_key_pem()).unwrap();
     // The server ends with the test, so its tokens need not be hard to guess.
     let mut tokens = json!({"admin": "token-of-admin"});
     let mut lines = "token-of-admin,admin,admin,system:masters\n".to_owned();
@@ -49,7 +51,7 @@ pub fn start(programs: &Path, folder: tempfile::TempDir, controllers: bool) -> K
         format!("--token-auth-file={}", path("tokens.csv")),
         "--authorization-mode=RBAC".to_owned(),
         "--service-account-issuer=https://kubernetes.default.svc".to_owned(),
-        format!("--service-account-key-file={}", path(ACCOUNT_KEY)),
+        format!("--service-account-key-file={}", path("service-account.pub")),
         format!("--service-account-signing-key-file={}", path(ACCOUNT_KEY)),
         "--service-cluster-ip-range=10.0.0.0/16".to_owned(),
         "--endpoint-reconciler-type=none".to_owned(),

@@ -166,11 +166,14 @@ fn entry(writer: Writer<'_>, operation: &str, fields: Fields) -> Entry {
 
 /// The words of the API server.
 fn conflict_with(other: &Entry) -> String {
-    let below = if other.subresource.is_empty() { String::new() } else { format!(" with subresource \"{}\"", other.subresource) };
-    match other.operation.as_str() {
-        "Apply" => format!("conflict with \"{}\"{below}", other.manager),
-        _ => format!("conflict with \"{}\"{below} using {}", other.manager, other.api_version),
+    let mut text = format!("conflict with {:?}", other.manager);
+    if !other.subresource.is_empty() {
+        text += &format!(" with subresource {:?}", other.subresource);
     }
+    if other.operation == "Update" {
+        text += &format!(" using {}", other.api_version);
+    }
+    text
 }
 
 /// An element stays while somebody owns something in it.

@@ -34,6 +34,9 @@ pub fn add(kind: &Kind, object: &mut Value) {
             }
         }
         "Namespace" => {
+            let name = object["metadata"]["name"].clone();
+            default(object, "/metadata", "labels", json!({}));
+            default(object, "/metadata/labels", "kubernetes.io/metadata.name", name);
             default(object, "", "spec", json!({"finalizers": ["kubernetes"]}));
             default(object, "", "status", json!({"phase": "Active"}));
         }
@@ -105,6 +108,53 @@ fn default(object: &mut Value, pointer: &str, name: &str, value: Value) {
     {
         map.insert(name.to_owned(), value);
     }
+}
+
+/// Maps on the way to what the server reads and writes; below a `*` each element is one, too.
+const MAPS: &[&str] = &["", "/metadata", "/metadata/labels", "/metadata/annotations", "/metadata/ownerReferences/*"];
+/// The same in built-in kinds.
+const BUILTIN_MAPS: &[&str] = &[
+    "/spec",
+    "/status",
+    "/data",
+    "/stringData",
+    "/spec/names",
+    "/spec/ports/*",
+    "/spec/selector",
+    "/spec/strategy",
+    "/spec/versions/*",
+    "/spec/volumeClaimTemplates/*",
+    "/spec/containers/*",
+    "/spec/initContainers/*",
+    "/spec/template",
+    "/spec/template/metadata",
+    "/spec/template/metadata/labels",
+    "/spec/template/metadata/annotations",
+    "/spec/template/spec",
+    "/spec/template/spec/containers/*",
+    "/spec/template/spec/initContainers/*",
+    "/status/conditions/*",
+];
+
+/// Refuses an object that is not even of the shape that everything here counts on.
+///
+/// # Errors
+/// [`Refusal::BadRequest`] with the first wrong place.
+pub fn check_shape(kind: &Kind, object: &Value) -> Result<(), Refusal> {
+    let is_map = |value: &Value| value.is_object() || value.is_null();
+    for pointer in MAPS.iter().chain(if kind.builtin { BUILTIN_MAPS } else { &[] }) {
+        let (place, fine) = match pointer.strip_suffix("/*") {
+            Some(list) => {
+                let fine = |value: &Value| value.is_null() || value.as_array().is_some_and(|all| all.iter().all(Value::is_object));
+                (list, object.pointer(list).is_none_or(fine))
+            }
+            None => (*pointer, object.pointer(pointer).is_none_or(is_map)),
+        };
+        if !fine || object.is_null() {
+            return Err(Refusal::BadRequest(format!("the object has the wrong shape at {:?}", place.replace('/', "."))));
+        }
+    }
+    Ok(())
 }
 
 /// Takes out what is null: a null says nothing.

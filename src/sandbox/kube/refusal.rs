@@ -2,6 +2,7 @@
 
 use super::kinds::Kind;
 use serde_json::{Value, json};
+use std::collections::BTreeSet;
 
 /// One reason among several.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -23,6 +24,8 @@ pub enum Refusal {
     Unauthorized,
     /// 404: no such object.
     NotFound,
+    /// 404: no such namespace.
+    NoNamespace(String),
     /// 404: no such path.
     NoSuchPath,
     /// 405.
@@ -50,7 +53,7 @@ impl Refusal {
             Refusal::BadRequest(_) => 400,
             Refusal::Unauthorized => 401,
             Refusal::Terminating(_) => 403,
-            Refusal::NotFound | Refusal::NoSuchPath => 404,
+            Refusal::NotFound | Refusal::NoNamespace(_) | Refusal::NoSuchPath => 404,
             Refusal::MethodNotAllowed => 405,
             Refusal::AlreadyExists | Refusal::Conflict(_) | Refusal::Conflicts(_) => 409,
             Refusal::Expired(_) => 410,
@@ -66,6 +69,7 @@ impl Refusal {
             Refusal::BadRequest(why) => ("BadRequest", why.clone()),
             Refusal::Unauthorized => ("Unauthorized", "Unauthorized".to_owned()),
             Refusal::NotFound => ("NotFound", format!("{resource} \"{name}\" not found")),
+            Refusal::NoNamespace(namespace) => ("NotFound", format!("namespaces \"{namespace}\" not found")),
             Refusal::NoSuchPath => ("NotFound", "the server could not find the requested resource".to_owned()),
             Refusal::MethodNotAllowed => ("MethodNotAllowed", "the server does not allow this method on the requested resource".to_owned()),
             Refusal::AlreadyExists => ("AlreadyExists", format!("{resource} \"{name}\" already exists")),
@@ -90,6 +94,9 @@ impl Refusal {
         if let Some(kind) = kind {
             details = json!({"name": name, "group": kind.group, "kind": kind.plural});
         }
+        if let Refusal::NoNamespace(namespace) = self {
+            details = json!({"name": namespace, "kind": "namespaces"});
+        }
         if let Refusal::Conflicts(causes) | Refusal::Invalid(causes) = self {
             let cause = |cause: &Cause| json!({"reason": cause.reason, "message": cause.message, "field": cause.field});
             details["causes"] = causes.iter().map(cause).collect();
@@ -103,24 +110,14 @@ impl Refusal {
 
 /// The API server's own wording: the managers in order, each with its fields.
 fn conflicts(causes: &[Cause]) -> String {
-    let many = if causes.len() == 1 { "conflict" } else { "conflicts" };
     if let [one] = causes {
-        return format!("Apply failed with 1 {many}: {}: {}", one.message, one.field);
+        return format!("Apply failed with 1 conflict: {}: {}", one.message, one.field);
     }
-    let mut managers: Vec<&str> = Vec::new();
-    for cause in causes {
-        if !managers.contains(&cause.message.as_str()) {
-            managers.push(&cause.message);
-        }
+    let mut lines = Vec::new();
+    let managers: BTreeSet<&str> = causes.iter().map(|cause| cause.message.as_str()).collect();
+    for manager in managers {
+        lines.push(format!("{}:", manager.replacen("conflict", "conflicts", 1)));
+        lines.extend(causes.iter().filter(|cause| cause.message == manager).map(|cause| format!("- {}", cause.field)));
     }
-    let mut text = format!("Apply failed with {} {many}: ", causes.len());
-    let parts: Vec<String> = managers
-        .iter()
-        .map(|manager| {
-            let fields = causes.iter().filter(|cause| cause.message == *manager).map(|cause| format!("\n- {}", cause.field));
-            format!("{}s {}:{}", "conflict", manager.trim_start_matches("conflict "), fields.collect::<String>())
-        })
-        .collect();
-    text += &parts.join("\n");
-    text
+    format!("Apply failed with {} conflicts: {}", causes.len(), lines.join("\n"))
 }

@@ -7,7 +7,7 @@ use std::{
 };
 
 /// Changes that are kept for watches; a watch from before them is told that it is too old. A demo makes a few hundred.
-const KEPT: usize = 10_000;
+const KEPT: usize = 1_000;
 
 /// Where an object lies. Versions of a group share their objects.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]

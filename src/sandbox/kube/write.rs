@@ -237,9 +237,7 @@ impl Write<'_> {
 
     /// The object's kind, name and namespace are those of the path.
     fn identify(&self, body: &mut Value) -> Result<(), Refusal> {
-        if !body.is_object() {
-            return Err(Refusal::BadRequest("the body is no object".to_owned()));
-        }
+        defaults::check_shape(self.kind, body)?;
         for (field, wanted) in [("apiVersion", self.kind.api_version()), ("kind", self.kind.kind.clone())] {
             let said = body[field].as_str().unwrap_or_default();
             if !said.is_empty() && said != wanted && self.part != Part::Scale {
@@ -295,7 +293,7 @@ impl Write<'_> {
         let namespace = Id { group: String::new(), plural: "namespaces".to_owned(), namespace: String::new(), name: id.namespace.clone() };
         if self.kind.namespaced && old.is_none() {
             let Some(home) = store.get(&namespace) else {
-                return Err(Refusal::BadRequest(format!("namespaces \"{}\" not found", id.namespace)));
+                return Err(Refusal::NoNamespace(id.namespace));
             };
             if !home["metadata"]["deletionTimestamp"].is_null() {
                 return Err(Refusal::Terminating(id.namespace));

@@ -1,5 +1,7 @@
 //! The sandbox's API server against the real one: the same requests get the same answers, as far as a reconciler can tell.
 
+#![allow(clippy::needless_pass_by_value, reason = "a table of steps reads better without ampersands")]
+
 use crate::servers::kube::Kube;
 use reqwest::Method;
 use serde_json::{Value, json};
@@ -66,7 +68,9 @@ fn seen(status: u16, answer: &Value) -> Value {
             causes.push(format!("{} {}", cause["reason"], cause["field"]));
         }
         causes.sort();
-        return json!({"status": status, "reason": answer["reason"], "causes": causes});
+        // Messages of other refusals go into more detail on the real server; those of conflicts are read by people.
+        let message = answer["message"].as_str().filter(|_| !causes.is_empty() && status == 409).unwrap_or_default();
+        return json!({"status": status, "reason": answer["reason"], "causes": causes, "message": message});
     }
     let mut object = answer.clone();
     if let Some(annotations) = object["metadata"]["annotations"].as_object_mut() {
@@ -105,7 +109,7 @@ async fn same(steps: Vec<Step>) {
     for step in steps {
         let (theirs, own) = (real.take(&step).await, ours.take(&step).await);
         if theirs != own {
-            let diff = similar::TextDiff::from_lines(&lines(&theirs), &lines(&own)).unified_diff().to_string();
+            let diff = similar::TextDiff::from_lines(lines(&theirs), lines(&own)).unified_diff().to_string();
             wrong += &format!("{} {} ({}): - real, + sandbox\n{diff}\n", step.method, step.path, step.name);
         }
     }
@@ -342,7 +346,7 @@ async fn kubectl_finds_its_way_in_the_sandbox() {
         crate::servers::kube::wait_until(what, || run(arguments, "").contains(wanted));
     };
     waits("the image is missing", &["get", "pods", "-n", "shop"], "ImagePullBackOff");
-    waits("an event says so", &["describe", "pods", "-n", "shop"], "Failed to pull image");
+    waits("an event says so", &["get", "events", "-n", "shop"], "Failed to pull image");
     assert!(run(&["describe", "deployment", "web", "-n", "shop"], "").contains("example.org/web:broken"));
     run(&["rollout", "undo", "-n", "shop", "deployment/web"], "");
     run(&["rollout", "status", "-n", "shop", "deployment/web", "--timeout=30s"], "");

@@ -10,6 +10,9 @@ const HASH: &str = "pod-template-hash";
 /// The number of a Deployment's rollout, on it and on its ReplicaSets.
 const REVISION: &str = "deployment.kubernetes.io/revision";
 
+/// Pods that one workload gets at most, whatever it asks for: they live in memory.
+const MOST: i64 = 100;
+
 impl Look<'_> {
     pub(super) fn workloads(&mut self) {
         let living = |object: &Value| object["metadata"]["deletionTimestamp"].is_null();
@@ -115,10 +118,11 @@ impl Look<'_> {
             let set = format!("ReplicaSet \"{}\"", id.name);
             let progress = deployment["status"]["conditions"].as_array().into_iter().flatten().find(|one| one["type"] == "Progressing");
             let since = progress.filter(|one| one["message"].as_str().is_some_and(|text| text.starts_with(&set)));
+            let gave_up = since.is_some_and(|one| one["status"] == "False");
             let end = since.and_then(|one| one["lastUpdateTime"].as_str()?.parse().ok()).unwrap_or(now) + deadline;
             if complete {
                 condition(deployment, "Progressing", "True", "NewReplicaSetAvailable", &format!("{set} has successfully progressed."), now);
-            } else if end <= now {
+            } else if gave_up || end <= now {
                 condition(
                     deployment,
                     "Progressing",
@@ -139,7 +143,7 @@ impl Look<'_> {
 
     fn replica_set(&mut self, set: &Value) {
         let pods = self.pods_of(set);
-        let wanted = number(set, "/spec/replicas");
+        let wanted = number(set, "/spec/replicas").min(MOST);
         for number in 0..(wanted - pods.len() as i64).max(0) {
             let suffix = hex(&format!("{}/{}/{number}", text(set, "/metadata/uid"), self.store.revision()));
             self.pod(set, "apps/v1", "ReplicaSet", format!("{}-{}", text(set, "/metadata/name"), &suffix[..5]), &[]);
@@ -161,7 +165,7 @@ impl Look<'_> {
 
     fn stateful_set(&mut self, set: &Value) {
         let (namespace, name) = (text(set, "/metadata/namespace"), text(set, "/metadata/name"));
-        let wanted = number(set, "/spec/replicas");
+        let wanted = number(set, "/spec/replicas").min(MOST);
         let revision = format!("{name}-{}", &hex(&set["spec"]["template"].to_string())[..10]);
         let label = "controller-revision-hash";
         let pods = self.pods_of(set);
