@@ -291,9 +291,12 @@ impl Renderer {
         match ended {
             door::Ended::NotStarted(why) => no_program(source, way, identity.file.clone(), format!("cannot be started: {why}")),
             door::Ended::Failed(why) => RenderError::Failed { path, program, why: plain(why) },
-            door::Ended::Time => {
-                RenderError::Stopped { path, program, why: format!("it took longer than {} s", self.settings.timeout.as_secs_f32()), time: true }
-            }
+            door::Ended::Time => RenderError::Stopped {
+                path,
+                program,
+                why: format!("it took longer than {} s", self.settings.timeout.as_secs_f32()),
+                time: true,
+            },
             door::Ended::Output => RenderError::Stopped { path, program, why: "it printed more than 64 MiB".to_owned(), time: false },
             door::Ended::Killed(why) => {
                 let why = format!("it was killed, perhaps for memory (it may take {} MiB): {}", self.settings.memory >> 20, plain(why));
