@@ -151,7 +151,10 @@ impl Scan<'_> {
         };
         if found.is_none() && is_path && is_remote(path, BASES.contains(&key)) {
             if !self.allow_remote {
-                return refuse(format!("{path:?} would be read from another host"));
+                return refuse(match path.contains("://") || path.starts_with("git@") {
+                    true => format!("{path:?} would be read from another host"),
+                    false => format!("{path:?} is not in the repository, so it would be read from another host"),
+                });
             }
             self.reads.remote = true;
             return Ok(());

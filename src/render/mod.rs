@@ -1,7 +1,7 @@
 //! An Application's folder at a revision → objects.
 //!
 //! A folder with a kustomization is built by `kustomize`, one with a Chart.yaml rendered by `helm template`, in a copy of what
-//! they may read, behind one [door](door); any other folder is read as it is. Everything blocks.
+//! they may read, behind one door (`door.rs`); any other folder is read as it is. Everything blocks.
 //!
 //! Results are kept by the options and the ids of every folder and file that the rendering may have read, so that another
 //! commit costs a few lookups in trees for each Application whose files are the same, and a change of a shared base reaches
