@@ -94,7 +94,7 @@ fn chart() -> World {
     ])
 }
 
-fn released(values: serde_json::Value) -> Source {
+fn released(values: &serde_json::Value) -> Source {
     let helm = Helm {
         release_name: Some("shop-web".to_owned()),
         value_files: vec!["values/dev.yaml".to_owned()],
@@ -107,7 +107,7 @@ fn released(values: serde_json::Value) -> Source {
 #[ignore = "needs helm: run tests/run render"]
 fn helm_renders_a_chart_with_its_values_in_their_order() {
     let world = chart();
-    let rendered = world.renderer(&programs()).render_folder(&world.root(), &released(serde_json::json!({"count": "0644"}))).unwrap();
+    let rendered = world.renderer(&programs()).render_folder(&world.root(), &released(&serde_json::json!({"count": "0644"}))).unwrap();
     let mut keys: Vec<String> = rendered.objects.iter().map(|object| object.key().to_string()).collect();
     keys.sort();
     assert_eq!(keys, ["ConfigMap shop/shop-web", "CustomResourceDefinition widgets.example.org", "ServiceAccount inner"]);
@@ -125,11 +125,11 @@ fn helm_renders_a_chart_with_its_values_in_their_order() {
 fn helm_says_what_is_wrong() {
     let world = chart();
     world.file("charts/web/templates/bad.yaml", "a: {{ required \"who is it?\" .Values.nothing }}\n");
-    let error = world.renderer(&programs()).render_folder(&world.root(), &released(serde_json::json!({}))).unwrap_err();
+    let error = world.renderer(&programs()).render_folder(&world.root(), &released(&serde_json::json!({}))).unwrap_err();
     assert!(matches!(error, RenderError::Failed { program: "helm", .. }) && error.to_string().contains("who is it?"), "{error}");
     // A template cannot reach the cluster, nor another host.
     world.file("charts/web/templates/bad.yaml", "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: x}\ndata: {found: {{ lookup \"v1\" \"Secret\" \"a\" \"b\" | toJson | quote }}}\n");
-    let rendered = world.renderer(&programs()).render_folder(&world.root(), &released(serde_json::json!({}))).unwrap();
+    let rendered = world.renderer(&programs()).render_folder(&world.root(), &released(&serde_json::json!({}))).unwrap();
     assert!(
         rendered.objects.iter().any(|object| object.value().get("data").is_some_and(|data| data.get("found") == Some(&"{}".into()))),
         "{}",
@@ -146,6 +146,6 @@ fn memory_is_bounded() {
         "{{- $text := \"0123456789abcdef\" }}{{- range until 26 }}{{- $text = print $text $text }}{{- end }}\na: {{ len $text }}\n",
     );
     let settings = Render { memory: 128 << 20, ..programs() };
-    let error = world.renderer(&settings).render_folder(&world.root(), &released(serde_json::json!({}))).unwrap_err();
+    let error = world.renderer(&settings).render_folder(&world.root(), &released(&serde_json::json!({}))).unwrap_err();
     assert_eq!(error.to_string(), "charts/web: helm was stopped: it needs more than the 128 MiB of memory that it may take");
 }
