@@ -218,9 +218,14 @@ fn bound(_: u32, _: u64) {}
 /// is of use.
 fn complaint(bytes: &[u8], killed: bool) -> Ended {
     let text = String::from_utf8_lossy(bytes);
+    // "fatal error: runtime: out of memory" in most cases; a thread or a page that is refused has words of its own.
+    let head = text.find("\ngoroutine ").map(|end| &text[..end]);
+    let says = |words: &[&str]| head.is_some_and(|head| words.iter().any(|word| head.contains(word)));
+    if says(&["memory", "newosproc", "failed to create new OS thread", "mmap", "errno=12"]) {
+        return Ended::Memory;
+    }
     let fatal = text.lines().find(|line| line.starts_with("fatal error: ") || line.starts_with("panic: "));
     match fatal {
-        Some(line) if line.contains("memory") => Ended::Memory,
         Some(line) => Ended::Failed(plain(line)),
         None if killed => Ended::Killed(plain(&text)),
         None => Ended::Failed(plain(&text)),
