@@ -221,7 +221,7 @@ fn complaint(bytes: &[u8], killed: bool) -> Ended {
     // "fatal error: runtime: out of memory" in most cases; a thread or a page that is refused has words of its own.
     let head = text.find("\ngoroutine ").map(|end| &text[..end]);
     let says = |words: &[&str]| head.is_some_and(|head| words.iter().any(|word| head.contains(word)));
-    if says(&["memory", "newosproc", "failed to create new OS thread", "mmap", "errno=12"]) {
+    if says(&["memory", "newosproc", "pthread_create", "failed to create new OS thread", "mmap", "errno=12"]) {
         return Ended::Memory;
     }
     let fatal = text.lines().find(|line| line.starts_with("fatal error: ") || line.starts_with("panic: "));
