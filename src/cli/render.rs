@@ -68,10 +68,11 @@ pub fn run(arguments: &Arguments, screen: &mut Screen) -> Result<Exit, Failure> 
             for mistake in &mistakes {
                 screen.note(safe(&mistake.to_string()));
             }
-            let hint = RenderError::Manifests(mistakes.clone()).hint();
-            let failure =
-                Failure::input(format!("{}: {}", safe(&arguments.folder.display().to_string()), counted(mistakes.len(), "mistake")));
-            return Err(Failure { hint, ..failure });
+            let folder = safe(&arguments.folder.display().to_string());
+            return Err(Failure::input(format!("{folder}: {}", counted(mistakes.len(), "mistake"))));
+        }
+        Err(error @ RenderError::Outside { .. }) if error.hint().is_none() && arguments.root.is_none() => {
+            return Err(Failure::from(error).hint("--root says where the repository is."));
         }
         Err(error) => return Err(error.into()),
     };

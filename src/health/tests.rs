@@ -1,5 +1,7 @@
 //! Each rule by status blocks as clusters write them, and the property that nothing makes it panic.
 
+#![allow(clippy::needless_pass_by_value, reason = "json! makes values, not references")]
+
 use super::*;
 use proptest::prelude::*;
 use serde_json::json;

@@ -64,6 +64,11 @@ impl Manifests {
             Err(why) => return self.mistakes.push(Mistake { origin: Origin { file: name, line: 0 }, message: why.to_owned() }),
         };
         let (documents, problems) = if file.ends_with(".json") { json(text) } else { yaml(text) };
+        if let Some(first) = problems.first().filter(|_| text.contains("{{")) {
+            // What else is wrong with it follows from that.
+            let message = "it is a template (it holds \"{{\"), not a manifest; templates belong into a chart".to_owned();
+            return self.mistakes.push(Mistake { origin: at(first.line), message });
+        }
         self.mistakes.extend(problems.into_iter().map(|Problem { line, message }| Mistake { origin: at(line), message }));
         for Document { line, items, value } in documents {
             self.take(value, &at(line), &items);

@@ -21,7 +21,7 @@ use std::{
 /// Bytes that a program may print: some 10,000 objects.
 const PRINTED: usize = 64 << 20;
 
-/// Bytes kept of standard error.
+/// Bytes kept of standard error, of its beginning and of its end.
 const COMPLAINED: usize = 16 << 10;
 
 /// How often the end of a process is looked for, once it has closed what it writes to.
@@ -55,6 +55,8 @@ pub(super) enum Ended {
     Output,
     /// It was killed, as systems do when memory is short; with what it complained.
     Killed(String),
+    /// It said itself that it got no more memory.
+    Memory,
 }
 
 impl Call<'_> {
@@ -66,7 +68,7 @@ impl Call<'_> {
         let (sender, receiver) = mpsc::channel();
         // A thread waits for each pipe, because either may be full while the other is read. They end with the pipes.
         let out = child.stdout.take().map(|pipe| collect(pipe, Keep::First(PRINTED), false, sender.clone()));
-        let err = child.stderr.take().map(|pipe| collect(pipe, Keep::Last(COMPLAINED), true, sender));
+        let err = child.stderr.take().map(|pipe| collect(pipe, Keep::Ends(COMPLAINED), true, sender));
         let (mut printed, mut complained) = (Vec::new(), Vec::new());
         let mut wrong = None;
         for _ in [out, err].iter().flatten() {
@@ -95,8 +97,7 @@ impl Call<'_> {
         match wrong {
             Some(wrong) => Err(wrong),
             None if status.success() => Ok(printed),
-            None if status.code().is_none() => Err(Ended::Killed(plain(&complained))),
-            None => Err(Ended::Failed(plain(&complained))),
+            None => Err(complaint(&complained, status.code().is_none())),
         }
     }
 
@@ -153,8 +154,8 @@ struct Collected {
 enum Keep {
     /// So many, and an end if there are more.
     First(usize),
-    /// The last of them, however many there are.
-    Last(usize),
+    /// So many of the beginning and of the end, however many there are.
+    Ends(usize),
 }
 
 fn collect(mut pipe: impl Read + Send + 'static, keep: Keep, complaint: bool, done: mpsc::Sender<Collected>) {
@@ -168,7 +169,7 @@ fn collect(mut pipe: impl Read + Send + 'static, keep: Keep, complaint: bool, do
                     too_much = true;
                     break;
                 }
-                Keep::Last(most) if bytes.len() > 2 * most => drop(bytes.drain(..bytes.len() - most)),
+                Keep::Ends(most) if bytes.len() > 2 * most => drop(bytes.drain(most..bytes.len() - most)),
                 _ => {}
             }
         }
@@ -213,9 +214,26 @@ fn bound(id: u32, memory: u64) {
 #[cfg(not(any(target_os = "linux", target_os = "android")))]
 fn bound(_: u32, _: u64) {}
 
-/// The end of a complaint as one harmless line of at most 2,000 characters.
-fn plain(bytes: &[u8]) -> String {
+/// What a program's end means. A Go program that gets no memory ends with a report of all it was doing; only its first line
+/// is of use.
+fn complaint(bytes: &[u8], killed: bool) -> Ended {
     let text = String::from_utf8_lossy(bytes);
+    // "fatal error: runtime: out of memory" in most cases; a thread or a page that is refused has words of its own.
+    let head = text.find("\ngoroutine ").map(|end| &text[..end]);
+    let says = |words: &[&str]| head.is_some_and(|head| words.iter().any(|word| head.contains(word)));
+    if says(&["memory", "newosproc", "pthread_create", "failed to create new OS thread", "mmap", "errno=12"]) {
+        return Ended::Memory;
+    }
+    let fatal = text.lines().find(|line| line.starts_with("fatal error: ") || line.starts_with("panic: "));
+    match fatal {
+        Some(line) => Ended::Failed(plain(line)),
+        None if killed => Ended::Killed(plain(&text)),
+        None => Ended::Failed(plain(&text)),
+    }
+}
+
+/// The end of a complaint as one harmless line of at most 2,000 characters.
+fn plain(text: &str) -> String {
     let lines: Vec<&str> = text.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
     let line = lines.join("; ");
     let skipped = line.chars().count().saturating_sub(2000);

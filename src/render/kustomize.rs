@@ -107,22 +107,22 @@ impl Scan<'_> {
             for (key, value) in root.entries() {
                 let key = key.value().unwrap_or_default();
                 self.whole |= PLUGINS.contains(&key) && value.items().next().is_some();
-                self.node(folder, &file, key, value, 0)?;
+                self.node(folder, &file, key, value)?;
             }
         }
         Ok(())
     }
 
-    fn node(&mut self, folder: &str, file: &str, key: &str, node: Node<'_>, depth: usize) -> Result<(), RenderError> {
+    fn node(&mut self, folder: &str, file: &str, key: &str, node: Node<'_>) -> Result<(), RenderError> {
         if let Some(text) = node.value() {
             return self.text(folder, &Origin { file: file.into(), line: node.line() as usize }, key, text);
         }
         // An alias repeats what is looked at where it is written.
         for item in node.items() {
-            self.node(folder, file, key, item, depth + 1)?;
+            self.node(folder, file, key, item)?;
         }
         for (name, value) in node.entries() {
-            self.node(folder, file, name.value().unwrap_or_default(), value, depth + 1)?;
+            self.node(folder, file, name.value().unwrap_or_default(), value)?;
         }
         Ok(())
     }
@@ -151,7 +151,10 @@ impl Scan<'_> {
         };
         if found.is_none() && is_path && is_remote(path, BASES.contains(&key)) {
             if !self.allow_remote {
-                return refuse(format!("{path:?} would be read from another host"));
+                return refuse(match path.contains("://") || path.starts_with("git@") {
+                    true => format!("{path:?} would be read from another host"),
+                    false => format!("{path:?} is not in the repository, so it would be read from another host"),
+                });
             }
             self.reads.remote = true;
             return Ok(());

@@ -1,7 +1,7 @@
 //! An Application's folder at a revision → objects.
 //!
 //! A folder with a kustomization is built by `kustomize`, one with a Chart.yaml rendered by `helm template`, in a copy of what
-//! they may read, behind one [door](door); any other folder is read as it is. Everything blocks.
+//! they may read, behind one door (`door.rs`); any other folder is read as it is. Everything blocks.
 //!
 //! Results are kept by the options and the ids of every folder and file that the rendering may have read, so that another
 //! commit costs a few lookups in trees for each Application whose files are the same, and a change of a shared base reaches
@@ -26,7 +26,7 @@ use crate::{
 use cache::{Cache, Hash};
 use kustomize::Reads;
 use std::{
-    collections::HashMap,
+    collections::{BTreeSet, HashMap},
     fmt, fs,
     path::{Path, PathBuf},
     sync::{
@@ -152,7 +152,7 @@ impl Renderer {
     /// # Errors
     /// [`RenderError`]; those that lie in the files are remembered as results are.
     pub fn render(&self, mirror: &Mirror, commit: ObjectId, source: &Source) -> Result<Arc<Rendered>, RenderError> {
-        self.of(&Tree::Git(mirror.at(commit)?), source)
+        self.of(&Tree::Git(Box::new(mirror.at(commit)?)), source)
     }
 
     /// The objects of `source` below a folder on disk; nothing is remembered.
@@ -184,7 +184,7 @@ impl Renderer {
         }
         let way = way(tree, source)?;
         let reads = self.reads(tree, source, way)?;
-        let paths: Arc<[String]> = outermost(reads.paths).into();
+        let paths: Arc<[String]> = outermost(&reads.paths).into();
         let result = self.fresh(tree, source, way, &paths, reads.remote);
         if !reads.remote
             && let Some(key) = self.key(tree, options, &paths, way)?
@@ -298,6 +298,10 @@ impl Renderer {
                 time: true,
             },
             door::Ended::Output => RenderError::Stopped { path, program, why: "it printed more than 64 MiB".to_owned(), time: false },
+            door::Ended::Memory => {
+                let why = format!("it needs more than the {} MiB of memory that it may take", self.settings.memory >> 20);
+                RenderError::Stopped { path, program, why, time: false }
+            }
             door::Ended::Killed(why) => {
                 let why = format!("it was killed, perhaps for memory (it may take {} MiB): {}", self.settings.memory >> 20, plain(why));
                 RenderError::Stopped { path, program, why, time: false }
@@ -381,7 +385,7 @@ fn options(source: &Source) -> Hash {
 }
 
 /// Paths without those that lie below others.
-fn outermost(paths: std::collections::BTreeSet<String>) -> Vec<String> {
+fn outermost(paths: &BTreeSet<String>) -> Vec<String> {
     let below = |path: &str, folder: &str| folder.is_empty() || path.strip_prefix(folder).is_some_and(|rest| rest.starts_with('/'));
     paths.iter().filter(|path| !paths.iter().any(|other| other != *path && below(path, other))).cloned().collect()
 }

@@ -28,7 +28,7 @@ pub(super) struct Entry {
 /// Where files come from.
 pub(super) enum Tree<'t> {
     /// A commit.
-    Git(Revision<'t>),
+    Git(Box<Revision<'t>>),
     /// A folder, and no ids.
     Disk(PathBuf),
 }

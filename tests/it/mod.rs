@@ -25,6 +25,11 @@ mod registry;
 mod registry_faults;
 mod registry_real;
 mod registry_sign_in;
+#[cfg(feature = "demo")]
+mod render;
+mod render_cases;
+mod render_real;
+mod render_support;
 mod rewrite_cases;
 mod rewrite_properties;
 #[cfg(feature = "demo")]

@@ -1,0 +1,69 @@
+//! Files on disk and in a mirror, and a renderer of them.
+
+use std::{
+    fs,
+    os::unix::fs::PermissionsExt as _,
+    path::{Path, PathBuf},
+    time::Duration,
+};
+use tagboat::{
+    declare::process::Render,
+    render::{Renderer, Source},
+};
+
+/// A folder of files, and a place for everything else.
+pub struct World {
+    pub temporary: tempfile::TempDir,
+}
+
+impl World {
+    pub fn new(files: &[(&str, &str)]) -> Self {
+        let world = Self { temporary: tempfile::tempdir().unwrap() };
+        files.iter().for_each(|(path, text)| world.file(path, text));
+        world
+    }
+
+    /// The root of the files.
+    pub fn root(&self) -> PathBuf {
+        self.temporary.path().join("repository")
+    }
+
+    pub fn file(&self, path: &str, text: &str) {
+        let path = self.root().join(path);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, text).unwrap();
+    }
+
+    /// A shell script that stands for a program.
+    pub fn script(&self, name: &str, text: &str) -> PathBuf {
+        script(self.temporary.path(), name, text)
+    }
+
+    pub fn renderer(&self, settings: &Render) -> Renderer {
+        Renderer::new(settings, &self.temporary.path().join("copies"))
+    }
+
+    /// What is left of temporary copies.
+    pub fn left(&self) -> usize {
+        fs::read_dir(self.temporary.path().join("copies")).map_or(0, Iterator::count)
+    }
+}
+
+pub fn script(folder: &Path, name: &str, text: &str) -> PathBuf {
+    let path = folder.join(name);
+    // Beside, then renamed: a program that is open for writing cannot be started.
+    let new = folder.join(format!("{name}.new"));
+    fs::write(&new, format!("#!/bin/sh\nPATH=/usr/bin:/bin\n{text}\n")).unwrap();
+    fs::set_permissions(&new, fs::Permissions::from_mode(0o755)).unwrap();
+    fs::rename(&new, &path).unwrap();
+    path
+}
+
+pub fn source(path: &str) -> Source {
+    Source { path: path.to_owned(), helm: None, name: "web".to_owned(), namespace: "shop".to_owned() }
+}
+
+/// Programs that are not there, and a time that is short enough for a test to wait for its end.
+pub fn settings() -> Render {
+    Render { kustomize: "/nowhere/kustomize".into(), helm: "/nowhere/helm".into(), timeout: Duration::from_secs(20), ..Render::default() }
+}
