@@ -28,6 +28,7 @@ mod rewrite_cases;
 mod rewrite_properties;
 mod store;
 mod support;
+mod suspend_cases;
 #[cfg(feature = "demo")]
 mod update_conflicts;
 #[cfg(feature = "demo")]
