@@ -1,6 +1,6 @@
 //! What was rendered, and what each rendering read.
 
-use super::{Rendered, RenderError, Way};
+use super::{RenderError, Rendered, Way};
 use crate::{
     error::{Fault as _, Kind},
     object::Object,

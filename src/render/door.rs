@@ -118,7 +118,9 @@ impl Call<'_> {
         // A garbage collector that knows the bound keeps well below it.
         command.env("GOMEMLIMIT", (self.memory / 10 * 9).to_string());
         if self.remote {
-            for name in ["PATH", "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "http_proxy", "https_proxy", "no_proxy", "SSL_CERT_FILE", "SSL_CERT_DIR"] {
+            for name in
+                ["PATH", "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "http_proxy", "https_proxy", "no_proxy", "SSL_CERT_FILE", "SSL_CERT_DIR"]
+            {
                 command.envs(std::env::var_os(name).map(|value| (name, value)));
             }
         } else {

@@ -1,6 +1,11 @@
 //! Helm: what a chart reads, what `helm template` is asked, and which of its objects count.
 
-use super::{Source, error::RenderError, kustomize::Reads, tree::{Kind, Tree}};
+use super::{
+    Source,
+    error::RenderError,
+    kustomize::Reads,
+    tree::{Kind, Tree},
+};
 use crate::{manifest::Manifests, yaml};
 use std::{ffi::OsString, path::Path};
 
@@ -57,7 +62,8 @@ fn missing(tree: &Tree<'_>, path: &str) -> Result<Vec<String>, RenderError> {
 /// The arguments. `copy` is where the repository was copied to, `values` a file with the Application's own values.
 pub(super) fn arguments(source: &Source, copy: &Path, values: Option<&Path>) -> Vec<OsString> {
     let release = source.helm.as_ref().and_then(|helm| helm.release_name.as_deref()).unwrap_or(&source.name);
-    let mut arguments: Vec<OsString> = ["template", release, ".", "--include-crds", "--skip-tests", "--namespace", &source.namespace].map(OsString::from).into();
+    let mut arguments: Vec<OsString> =
+        ["template", release, ".", "--include-crds", "--skip-tests", "--namespace", &source.namespace].map(OsString::from).into();
     let files = source.helm.iter().flat_map(|helm| &helm.value_files).map(|file| copy.join(file));
     for file in files.chain(values.map(Path::to_owned)) {
         arguments.push("--values".into());

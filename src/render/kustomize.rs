@@ -171,11 +171,17 @@ impl Scan<'_> {
 /// everything for one: `github.com/a/b//base?ref=v1`, `git@host:a/b`, `host:a/b`.
 fn is_remote(text: &str, base: bool) -> bool {
     let lower = text.to_ascii_lowercase();
-    let is_url = ["http://", "https://", "ssh://", "git://", "file://", "git::", "gh:", "git@"].iter().any(|start| lower.starts_with(start));
+    let is_url =
+        ["http://", "https://", "ssh://", "git://", "file://", "git::", "gh:", "git@"].iter().any(|start| lower.starts_with(start));
     let host = text.split(['/', ':']).next().unwrap_or_default();
     is_url
         || lower.contains("://")
-        || (base && (lower.contains("?ref=") || lower.contains("?version=") || text.contains("//") || text.contains("_git/") || text.contains('@')))
+        || (base
+            && (lower.contains("?ref=")
+                || lower.contains("?version=")
+                || text.contains("//")
+                || text.contains("_git/")
+                || text.contains('@')))
         || (base && host.len() < text.len() && host.trim_start_matches('.').contains('.') && !text.starts_with('.'))
         || (base && lower.contains(".git/"))
         || (base && lower.ends_with(".git"))

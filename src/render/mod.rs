@@ -291,9 +291,12 @@ impl Renderer {
         match ended {
             door::Ended::NotStarted(why) => no_program(source, way, identity.file.clone(), format!("cannot be started: {why}")),
             door::Ended::Failed(why) => RenderError::Failed { path, program, why: plain(why) },
-            door::Ended::Time => {
-                RenderError::Stopped { path, program, why: format!("it took longer than {} s", self.settings.timeout.as_secs_f32()), time: true }
-            }
+            door::Ended::Time => RenderError::Stopped {
+                path,
+                program,
+                why: format!("it took longer than {} s", self.settings.timeout.as_secs_f32()),
+                time: true,
+            },
             door::Ended::Output => RenderError::Stopped { path, program, why: "it printed more than 64 MiB".to_owned(), time: false },
             door::Ended::Killed(why) => {
                 let why = format!("it was killed, perhaps for memory (it may take {} MiB): {}", self.settings.memory >> 20, plain(why));
@@ -353,6 +356,21 @@ impl Renderer {
 
 fn no_program(source: &Source, way: Way, binary: PathBuf, why: String) -> RenderError {
     RenderError::NoProgram { path: shown(&source.path), program: way.program(), binary, why }
+}
+
+/// The folders and files that a rendering of `source` at a commit may read, from the root, none of them below another. No
+/// program is run. The empty path is the whole repository.
+///
+/// # Errors
+/// [`RenderError`], where the folder is none that can be rendered.
+pub fn reads(mirror: &Mirror, commit: ObjectId, source: &Source) -> Result<Vec<String>, RenderError> {
+    let tree = Tree::Git(mirror.at(commit)?);
+    let reads = match way(&tree, source)? {
+        Way::Plain => return Ok(vec![source.path.clone()]),
+        Way::Kustomize => kustomize::scan(&tree, &source.path, true)?,
+        Way::Helm => helm::scan(&tree, source)?,
+    };
+    Ok(outermost(reads.paths))
 }
 
 fn way(tree: &Tree<'_>, source: &Source) -> Result<Way, RenderError> {
