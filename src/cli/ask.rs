@@ -1,4 +1,5 @@
-//! Commands that look at config repositories as the daemon sees them: `plan`, `explain`, `holds`, `release`.
+//! Commands that look at config repositories as the daemon sees them: `plan`, `explain`, `holds`, `release`,
+//! `suspend`, `resume`, `rollback`.
 //!
 //! A running daemon answers them over its local socket, because it has the store open; where none runs, the command
 //! opens the store itself. The answer is made by the same code in both cases.
@@ -6,10 +7,15 @@
 use super::{
     Exit, Failure, Output, Screen,
     context::{self, Context, ProcessOptions},
-    explain, holds, plan, release,
+    explain, holds, plan, release, rollback,
     screen::Kept,
+    suspend,
 };
-use crate::{declare::Declarations, name::Name, update::Updater};
+use crate::{
+    declare::Declarations,
+    name::Name,
+    update::{Named, Updater},
+};
 use clap::ValueEnum;
 use serde::{Deserialize, Serialize};
 use std::{
@@ -40,6 +46,20 @@ pub enum Query {
         environment: String,
         /// The policy.
         policy: Name,
+    },
+    /// Let a declaration rest, or work again.
+    Suspend {
+        /// Which.
+        what: Named,
+        /// Whether it shall rest.
+        rest: bool,
+    },
+    /// Bring the files of an Application back.
+    Rollback {
+        /// The Application.
+        application: Name,
+        /// The commit, or the first digits of its id.
+        to: Option<String>,
     },
 }
 
@@ -88,6 +108,8 @@ pub async fn answer(updaters: &[Arc<Updater>], query: &Query, screen: &mut Scree
         Query::Explain { policy } => explain::answer(updaters, policy, screen).await,
         Query::Holds => holds::answer(updaters, screen).await,
         Query::Release { environment, policy } => release::answer(updaters, environment, policy, screen).await,
+        Query::Suspend { what, rest } => suspend::answer(updaters, what, *rest, screen).await,
+        Query::Rollback { application, to } => rollback::answer(updaters, application, to.as_deref(), screen).await,
     }
 }
 

@@ -69,7 +69,8 @@ pub fn run(arguments: &Arguments, screen: &mut Screen) -> Result<Exit, Failure> 
                 screen.note(safe(&mistake.to_string()));
             }
             let hint = RenderError::Manifests(mistakes.clone()).hint();
-            let failure = Failure::input(format!("{}: {}", safe(&arguments.folder.display().to_string()), counted(mistakes.len(), "mistake")));
+            let failure =
+                Failure::input(format!("{}: {}", safe(&arguments.folder.display().to_string()), counted(mistakes.len(), "mistake")));
             return Err(Failure { hint, ..failure });
         }
         Err(error) => return Err(error.into()),

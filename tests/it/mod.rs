@@ -45,8 +45,12 @@ mod update_quiet;
 #[cfg(feature = "demo")]
 mod update_real;
 #[cfg(feature = "demo")]
+mod update_rollback;
+#[cfg(feature = "demo")]
 mod update_rules;
 #[cfg(feature = "demo")]
 mod update_support;
+#[cfg(feature = "demo")]
+mod update_suspend;
 #[cfg(feature = "demo")]
 mod update_world;
