@@ -8,13 +8,13 @@ use serde_json::Value;
 
 fn declared(namespace: &str) -> String {
     format!(
-        "{}\n---\n{}\n---\napiVersion: tagboat.dev/v1alpha1\nkind: Application\nmetadata: {{name: web, namespace: {namespace}}}\nspec: {{environment: dev, path: envs/dev/web, cluster: test, targetNamespace: {namespace}, prune: true, wait: true, timeout: 30s}}\n",
+        "{}{}apiVersion: tagboat.dev/v1alpha1\nkind: Application\nmetadata: {{name: web, namespace: {namespace}}}\nspec: {{environment: dev, path: envs/dev/web, cluster: test, targetNamespace: {namespace}, prune: true, wait: true, timeout: 30s}}\n",
         semver("app", ">=1.0.0", ""),
-        env("dev", "{via: commit}")
+        env("dev", "")
     )
 }
 
-const WEB: &str = "apiVersion: apps/v1\nkind: Deployment\nmetadata: {name: web}\nspec:\n  replicas: 1\n  selector: {matchLabels: {app: web}}\n  template:\n    metadata: {labels: {app: web}}\n    spec:\n      containers:\n        - name: web\n          image: {host}/acme/app:1.0.0\n---\napiVersion: v1\nkind: Secret\nmetadata: {name: s}\nstringData: {password: korrekt-pferd-7}\n";
+const WEB: &str = "apiVersion: apps/v1\nkind: Deployment\nmetadata: {name: web}\nspec:\n  replicas: 1\n  selector: {matchLabels: {app: web}}\n  template:\n    metadata: {labels: {app: web}}\n    spec:\n      containers:\n        - name: web\n          image: {host}/team/app:1.0.0\n---\napiVersion: v1\nkind: Secret\nmetadata: {name: s}\nstringData: {password: korrekt-pferd-7}\n";
 
 /// A fleet whose process file names the shared cluster, and its namespace there.
 fn fleet(prefix: &str) -> (Fleet, &'static Kube, String) {
@@ -29,7 +29,7 @@ fn fleet(prefix: &str) -> (Fleet, &'static Kube, String) {
     let mut text = std::fs::read_to_string(fleet.config()).unwrap();
     text.push_str(&format!("clusters:\n  - {{name: test, kubeconfig: {}}}\n", kube.kubeconfig.display()));
     std::fs::write(fleet.config(), text).unwrap();
-    fleet.publish("acme/app", &["1.0.0", "1.1.0"]);
+    fleet.publish("team/app", &["1.0.0", "1.1.0"]);
     (fleet, kube, namespace)
 }
 
@@ -60,8 +60,8 @@ fn one_pass_goes_from_the_registry_to_a_ready_deployment() {
     assert_eq!(image(kube, &namespace), "", "nothing was done so far");
 
     let text = said(&fleet, &["run", "--once"], 0);
-    assert!(text.contains("committed") && text.contains("in step"), "{text}");
-    assert!(image(kube, &namespace).ends_with("/acme/app:1.1.0"));
+    assert!(text.contains("app 1.0.0 → 1.1.0") && text.contains("in step"), "{text}");
+    assert!(image(kube, &namespace).ends_with("/team/app:1.1.0"));
     assert!(said(&fleet, &["diff", "--all"], 0).contains("as Git says"));
     let all: Value = serde_json::from_str(&said(&fleet, &["status", "-o", "json"], 0)).unwrap();
     assert_eq!((&all[0]["state"], &all[0]["health"], &all[0]["objects"]), (&"inStep".into(), &"Current".into(), &2.into()));
@@ -76,7 +76,7 @@ fn one_pass_goes_from_the_registry_to_a_ready_deployment() {
         "{text}"
     );
     said(&fleet, &["sync", &application, "--wait"], 0);
-    assert!(image(kube, &namespace).ends_with("/acme/app:1.1.0"));
+    assert!(image(kube, &namespace).ends_with("/team/app:1.1.0"));
     let text = said(&fleet, &["sync", "no/such"], 2);
     assert!(text.contains("there is no Application no/such: known are"), "{text}");
 }
@@ -88,7 +88,7 @@ fn the_daemon_applies_what_people_and_the_bot_commit_and_answers_for_it() {
     let log = fleet.dir.path().join("log");
     let mut daemon = fleet.tagboat_std(&["run"]).stderr(std::fs::File::create(&log).unwrap()).spawn().unwrap();
     let text = || std::fs::read_to_string(&log).unwrap();
-    wait("the bot's commit in the cluster", || image(kube, &namespace).ends_with("/acme/app:1.1.0").then_some(()));
+    wait("the bot's commit in the cluster", || image(kube, &namespace).ends_with("/team/app:1.1.0").then_some(()));
     wait("in step", || said_any(&fleet, &["status"]).contains("in step").then_some(()));
     // A person's commit is applied without being asked for.
     fleet.person(&[("envs/dev/web/config.yaml", "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: more}\ndata: {a: '1'}\n")], "more");
