@@ -4,6 +4,7 @@ mod cli_local;
 mod cli_support;
 #[cfg(feature = "demo")]
 mod cli_tags;
+mod cluster_real;
 mod declare_cases;
 #[cfg(feature = "demo")]
 mod demo;

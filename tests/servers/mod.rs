@@ -1,5 +1,8 @@
 //! Real servers as child processes: each on a loopback port, in a temporary folder, ended with its value.
 
+pub mod assets;
 pub mod docker_registry;
 #[cfg(feature = "demo")]
 pub mod git;
+pub mod kube;
+pub mod proxy;

@@ -1,0 +1,394 @@
+//! Faults on the way to a real Kubernetes server: a loopback proxy that forwards, delays, cuts and answers by itself.
+//!
+//! It speaks HTTP/1.1 so that a connection carries one request and can be cut for that one. The real server behind it
+//! does everything else: what reaches it is real, what a test asks for is not.
+
+use super::kube::Kube;
+use futures::{Stream, StreamExt, TryStreamExt, future::Either, stream};
+use http_body_util::{BodyExt, StreamBody, combinators::UnsyncBoxBody};
+use hyper::{
+    Request, Response,
+    body::{Bytes, Frame, Incoming},
+    header::{CONNECTION, CONTENT_LENGTH, HOST, HeaderName, TRANSFER_ENCODING},
+    service::service_fn,
+};
+use hyper_util::rt::TokioIo;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use serde_json::{Value, json};
+use std::{
+    path::PathBuf,
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
+use tokio::{
+    net::{TcpListener, TcpStream},
+    sync::broadcast,
+};
+use tokio_rustls::TlsAcceptor;
+
+/// A request that came, in the order in which they came.
+#[derive(Debug, Clone)]
+pub struct Seen {
+    pub method: String,
+    pub path: String,
+    /// As it was sent, without the question mark.
+    pub query: String,
+    pub body: Bytes,
+}
+
+impl Seen {
+    /// Whether it asks for a watch.
+    pub fn is_watch(&self) -> bool {
+        self.query.split('&').any(|pair| matches!(pair, "watch=true" | "watch=1"))
+    }
+
+    /// The body as JSON; null if it is none.
+    pub fn json(&self) -> Value {
+        serde_json::from_slice(&self.body).unwrap_or_default()
+    }
+}
+
+/// What happens to a request.
+#[derive(Debug, Clone)]
+pub enum Fault {
+    /// It is forwarded after this time.
+    Delay(Duration),
+    /// The connection is closed before the server hears of it.
+    Cut,
+    /// The server does it; the connection is closed before its answer.
+    CutAnswer,
+    /// The server does it; the connection is closed after so many bytes of the answer's body.
+    CutAfter(usize),
+    /// The proxy answers with this status and Kubernetes' own words for it.
+    Answer {
+        status: u16,
+        /// Seconds.
+        retry_after: Option<u64>,
+    },
+    /// Nothing is answered; the connection stays open.
+    Hang,
+    /// A watch begins well and says at once that its resource version is too old.
+    WatchExpired,
+}
+
+/// Which requests a fault meets.
+struct Rule {
+    method: &'static str,
+    part: String,
+    left: usize,
+    fault: Fault,
+}
+
+/// What happens to the connections and watches that are open.
+#[derive(Debug, Clone, Copy, PartialEq)]
+enum Order {
+    CutAll,
+    CutWatches,
+    ExpireWatches,
+}
+
+struct State {
+    upstream: String,
+    client: reqwest::Client,
+    rules: Mutex<Vec<Rule>>,
+    seen: Mutex<Vec<Seen>>,
+    down: AtomicBool,
+    /// Open connections and watches follow them.
+    orders: broadcast::Sender<Order>,
+}
+
+/// A running proxy.
+pub struct Proxy {
+    /// What a client is told instead of the server's address.
+    pub url: String,
+    /// The authority that signed the proxy's certificate, if it speaks TLS.
+    pub ca: Option<PathBuf>,
+    state: Arc<State>,
+    task: tokio::task::JoinHandle<()>,
+    _folder: tempfile::TempDir,
+}
+
+type Body = UnsyncBoxBody<Bytes, std::io::Error>;
+
+impl Proxy {
+    /// One that its clients reach without TLS.
+    pub async fn start(kube: &Kube) -> Self {
+        Self::start_with(kube, false).await
+    }
+
+    /// One with a certificate of its own; see [`Proxy::ca`].
+    pub async fn start_tls(kube: &Kube) -> Self {
+        Self::start_with(kube, true).await
+    }
+
+    async fn start_with(kube: &Kube, tls: bool) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let folder = tempfile::tempdir().unwrap();
+        let state = Arc::new(State {
+            upstream: kube.server.clone(),
+            client: kube.http(),
+            rules: Mutex::default(),
+            seen: Mutex::default(),
+            down: AtomicBool::new(false),
+            orders: broadcast::channel(16).0,
+        });
+        let (mut ca, mut acceptor) = (None, None);
+        if tls {
+            let made = rcgen::generate_simple_self_signed(vec!["127.0.0.1".to_owned()]).unwrap();
+            let path = folder.path().join("ca.crt");
+            std::fs::write(&path, made.cert.pem()).unwrap();
+            ca = Some(path);
+            let key = PrivateKeyDer::try_from(made.signing_key.serialize_der()).unwrap();
+            let config = rustls::ServerConfig::builder()
+                .with_no_client_auth()
+                .with_single_cert(vec![CertificateDer::from(made.cert.der().to_vec())], key)
+                .unwrap();
+            acceptor = Some(TlsAcceptor::from(Arc::new(config)));
+        }
+        let url = format!("{}://{address}", if tls { "https" } else { "http" });
+        let task = tokio::spawn(accept(listener, acceptor, state.clone()));
+        Self { url, ca, state, task, _folder: folder }
+    }
+
+    /// The next `times` requests with this method (empty: any) whose path and query contain `part` meet the fault. Rules
+    /// are tried in the order in which they were made.
+    pub fn fault(&self, method: &'static str, part: &str, times: usize, fault: Fault) {
+        self.state.rules.lock().unwrap().push(Rule { method, part: part.to_owned(), left: times, fault });
+    }
+
+    /// No fault any more.
+    pub fn heal(&self) {
+        self.state.rules.lock().unwrap().clear();
+        self.state.down.store(false, Ordering::Relaxed);
+    }
+
+    /// Closes all watches that are open.
+    pub fn cut_watches(&self) {
+        self.order(Order::CutWatches);
+    }
+
+    /// Ends all open watches with the event that says that their resource version is too old (410).
+    pub fn expire_watches(&self) {
+        self.order(Order::ExpireWatches);
+    }
+
+    /// The cluster vanishes: all connections are cut, and new ones too, until [`Proxy::heal`].
+    pub fn vanish(&self) {
+        self.state.down.store(true, Ordering::Relaxed);
+        self.order(Order::CutAll);
+    }
+
+    /// The requests so far.
+    pub fn seen(&self) -> Vec<Seen> {
+        self.state.seen.lock().unwrap().clone()
+    }
+
+    /// Forgets the requests so far.
+    pub fn forget(&self) {
+        self.state.seen.lock().unwrap().clear();
+    }
+
+    fn order(&self, order: Order) {
+        // An error says that nobody listens: nothing is open.
+        let _ = self.state.orders.send(order);
+    }
+}
+
+impl Drop for Proxy {
+    fn drop(&mut self) {
+        self.task.abort();
+        self.order(Order::CutAll);
+    }
+}
+
+async fn accept(listener: TcpListener, tls: Option<TlsAcceptor>, state: Arc<State>) {
+    while let Ok((stream, _)) = listener.accept().await {
+        let _ = stream.set_nodelay(true);
+        if state.down.load(Ordering::Relaxed) {
+            continue;
+        }
+        let (tls, state) = (tls.clone(), state.clone());
+        let orders = state.orders.subscribe();
+        tokio::spawn(async move {
+            tokio::select! {
+                () = told_to_cut(orders) => {}
+                () = connection(stream, tls, state) => {}
+            }
+        });
+    }
+}
+
+async fn told_to_cut(mut orders: broadcast::Receiver<Order>) {
+    while orders.recv().await != Ok(Order::CutAll) {}
+}
+
+async fn connection(stream: TcpStream, tls: Option<TlsAcceptor>, state: Arc<State>) {
+    let service = service_fn(move |request| answer(state.clone(), request));
+    let server = hyper::server::conn::http1::Builder::new();
+    // An error is a connection that ended, mostly because a rule said so.
+    match tls {
+        Some(tls) => {
+            if let Ok(stream) = tls.accept(stream).await {
+                let _ = server.serve_connection(TokioIo::new(stream), service).await;
+            }
+        }
+        None => {
+            let _ = server.serve_connection(TokioIo::new(stream), service).await;
+        }
+    }
+}
+
+/// Forwards one request, or does what a rule says. An error closes the connection without an answer.
+async fn answer(state: Arc<State>, request: Request<Incoming>) -> Result<Response<Body>, std::io::Error> {
+    let (head, body) = request.into_parts();
+    let body = body.collect().await.map_err(std::io::Error::other)?.to_bytes();
+    let seen = Seen {
+        method: head.method.to_string(),
+        path: head.uri.path().to_owned(),
+        query: head.uri.query().unwrap_or_default().to_owned(),
+        body: body.clone(),
+    };
+    let is_watch = seen.is_watch();
+    let fault = state.meets(&seen);
+    state.seen.lock().unwrap().push(seen);
+    match &fault {
+        Some(Fault::Delay(time)) => tokio::time::sleep(*time).await,
+        Some(Fault::Cut) => return Err(cut()),
+        Some(Fault::Hang) => std::future::pending().await,
+        Some(Fault::Answer { status, retry_after }) => return Ok(own(*status, *retry_after)),
+        Some(Fault::WatchExpired) => return Ok(Response::new(text(expired()))),
+        Some(Fault::CutAnswer | Fault::CutAfter(_)) | None => {}
+    }
+    let target = format!("{}{}", state.upstream, head.uri.path_and_query().map_or("/", |target| target.as_str()));
+    let mut headers = head.headers;
+    for hop in [HOST, CONNECTION, CONTENT_LENGTH, TRANSFER_ENCODING] {
+        headers.remove(hop);
+    }
+    // Watches are told of orders from before the server's answer on: none is lost.
+    let orders = state.orders.subscribe();
+    let reply = match state.client.request(head.method, target).headers(headers).body(body).send().await {
+        Ok(reply) => reply,
+        Err(error) => {
+            let unreachable = Response::builder().status(502).body(text(Bytes::from(format!("proxy: {error:?}"))));
+            return Ok(unreachable.unwrap());
+        }
+    };
+    if matches!(fault, Some(Fault::CutAnswer)) {
+        return Err(cut());
+    }
+    let mut response = Response::builder().status(reply.status());
+    for (name, value) in reply.headers() {
+        if ![CONNECTION, TRANSFER_ENCODING, HeaderName::from_static("keep-alive")].contains(name) {
+            response = response.header(name, value);
+        }
+    }
+    let bytes = reply.bytes_stream().map_err(std::io::Error::other);
+    let bytes = match fault {
+        Some(Fault::CutAfter(most)) => Either::Left(cut_after(bytes, most)),
+        _ if is_watch => Either::Right(Either::Left(until_ordered(bytes, orders))),
+        _ => Either::Right(Either::Right(bytes)),
+    };
+    Ok(response.body(BodyExt::boxed_unsync(StreamBody::new(bytes.map_ok(Frame::data)))).unwrap())
+}
+
+impl State {
+    /// The fault that a request meets; it is used up once.
+    fn meets(&self, seen: &Seen) -> Option<Fault> {
+        let target = format!("{}?{}", seen.path, seen.query);
+        let mut rules = self.rules.lock().unwrap();
+        let matching =
+            |rule: &&mut Rule| rule.left > 0 && (rule.method.is_empty() || rule.method == seen.method) && target.contains(&rule.part);
+        let rule = rules.iter_mut().find(matching)?;
+        rule.left -= 1;
+        Some(rule.fault.clone())
+    }
+}
+
+fn cut() -> std::io::Error {
+    std::io::Error::other("cut by the test")
+}
+
+/// The bytes until so many of them, then an error.
+fn cut_after(bytes: impl Stream<Item = std::io::Result<Bytes>>, most: usize) -> impl Stream<Item = std::io::Result<Bytes>> {
+    bytes
+        .scan(Some(most), move |left, chunk| {
+            let next = left.map(|room| match chunk {
+                Ok(chunk) if chunk.len() <= room => {
+                    *left = Some(room - chunk.len());
+                    vec![Ok(chunk)]
+                }
+                Ok(chunk) => {
+                    *left = None;
+                    vec![Ok(chunk.slice(..room)), Err(cut())]
+                }
+                Err(error) => vec![Err(error)],
+            });
+            std::future::ready(next)
+        })
+        .flat_map(stream::iter)
+        .then(|chunk| async {
+            if chunk.is_err() {
+                // What came before goes out first.
+                tokio::task::yield_now().await;
+            }
+            chunk
+        })
+}
+
+/// A watch's events until an order ends it.
+fn until_ordered(
+    bytes: impl Stream<Item = std::io::Result<Bytes>> + Send,
+    orders: broadcast::Receiver<Order>,
+) -> impl Stream<Item = std::io::Result<Bytes>> + Send {
+    stream::unfold(Some((Box::pin(bytes), orders)), |open| async {
+        let (mut bytes, mut orders) = open?;
+        tokio::select! {
+            order = orders.recv() => Some((if order == Ok(Order::ExpireWatches) { Ok(expired()) } else { Err(cut()) }, None)),
+            chunk = bytes.next() => chunk.map(|chunk| (chunk, Some((bytes, orders)))),
+        }
+    })
+}
+
+/// One line of a watch: the resource version is too old.
+fn expired() -> Bytes {
+    let status = json!({
+        "kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Failure",
+        "message": "too old resource version: 1 (2)", "reason": "Expired", "code": 410,
+    });
+    Bytes::from(format!("{}\n", json!({"type": "ERROR", "object": status})))
+}
+
+fn text(bytes: Bytes) -> Body {
+    BodyExt::boxed_unsync(StreamBody::new(stream::iter([Ok(Frame::data(bytes))])))
+}
+
+/// An answer of the proxy's own, in the words of a Kubernetes server.
+fn own(status: u16, retry_after: Option<u64>) -> Response<Body> {
+    let (reason, message) = match status {
+        401 => ("Unauthorized", "Unauthorized"),
+        403 => ("Forbidden", "forbidden by the test"),
+        409 => ("Conflict", "the object has been modified; please apply your changes to the latest version and try again"),
+        410 => ("Expired", "too old resource version"),
+        429 => ("TooManyRequests", "The server has received too many requests and has asked us to try again later"),
+        503 => ("ServiceUnavailable", "the server is currently unable to handle the request"),
+        504 => ("Timeout", "the server was unable to return a response in the time allotted"),
+        _ => ("InternalError", "Internal error occurred: said by the test"),
+    };
+    let mut details = json!({});
+    if let Some(seconds) = retry_after {
+        details["retryAfterSeconds"] = json!(seconds);
+    }
+    let body = json!({
+        "kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Failure",
+        "message": message, "reason": reason, "details": details, "code": status,
+    });
+    let mut response = Response::builder().status(status).header("content-type", "application/json");
+    if let Some(seconds) = retry_after {
+        response = response.header("retry-after", seconds);
+    }
+    response.body(text(Bytes::from(body.to_string()))).unwrap()
+}
