@@ -32,6 +32,7 @@
 //! | [`rewrite`] | bytes + references + choices → edits | pure |
 //! | [`object`] | the words of a cluster: kind, key, object, and what annotations ask for | pure |
 //! | [`plan`] | wanted + owned + live → actions, prunes, refusals | pure |
+//! | [`http`] | what every client of HTTP here shares: ways out, bounds, budgets, pages | edge |
 //! | [`registry`] | repository → facts: tags, digests, dates, platforms | edge |
 //! | [`store`] | the embedded database: caches and first-seen times | edge |
 //! | [`git`] | the only room that talks Git: mirror, index, history, commit, sign, push | edge |
@@ -76,6 +77,7 @@ pub mod rewrite;
 pub mod object;
 pub mod plan;
 
+pub mod http;
 pub mod registry;
 pub mod store;
 pub mod git;

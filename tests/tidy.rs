@@ -33,6 +33,7 @@ const ROOMS: &[(&str, Kind)] = &[
     ("rewrite", Pure),
     ("object", Pure),
     ("plan", Pure),
+    ("http", Edge),
     ("registry", Edge),
     ("store", Edge),
     ("git", Edge),

@@ -1,9 +1,9 @@
 //! The hosts spoken to: a budget, a bound of requests in flight, and counters for each.
 
-use super::{
-    Problem, RegistryConfig, RequestKind,
+use super::{Problem, RegistryConfig, RequestKind};
+use crate::http::{
     budget::{Admission, Budget},
-    credentials::lock,
+    lock,
 };
 use reqwest::{StatusCode, header::HeaderMap};
 use std::{
