@@ -8,6 +8,7 @@ mod document;
 mod environment;
 mod flux;
 mod flux_raw;
+mod forge;
 mod mistake;
 mod policy;
 pub mod process;
@@ -17,6 +18,7 @@ mod schema;
 
 pub use application::{Application, DeletionPolicy, Drift, Helm, Ignore};
 pub use environment::{Author, AutoMerge, Environment, Group, MergeMethod, Paths, References, Request, Selector, Via};
+pub use forge::{Forge, ForgeCredentials, ForgeKind};
 pub use mistake::{Mistake, Place, Severity};
 pub use policy::{Choice, DigestReflection, Filter, ImagePolicy, Order};
 pub use schema::{Kind, schema};

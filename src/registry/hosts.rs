@@ -141,10 +141,6 @@ pub(super) struct Ticket<'a> {
 }
 
 impl Ticket<'_> {
-    pub(super) fn name(&self) -> &str {
-        &self.host.name
-    }
-
     pub(super) fn count(&self, kind: RequestKind) {
         *lock(&self.host.counts).entry(kind).or_default() += 1;
     }
