@@ -36,6 +36,7 @@
 //! | [`registry`] | repository → facts: tags, digests, dates, platforms | edge |
 //! | [`store`] | the embedded database: caches and first-seen times | edge |
 //! | [`git`] | the only room that talks Git: mirror, index, history, commit, sign, push | edge |
+//! | [`forge`] | requests for review: opened, read, merged, on GitHub, GitLab, Gitea | edge |
 //! | [`connect`] | `tagboat.yaml` + files + environment → registries, remotes, keys | edge |
 //! | [`scan`] | what a policy needs → facts, from the registry or the store | edge |
 //! | [`folder`] | a folder in place, for `tagboat set` | edge |
@@ -81,6 +82,7 @@ pub mod http;
 pub mod registry;
 pub mod store;
 pub mod git;
+pub mod forge;
 pub mod connect;
 pub mod scan;
 pub mod folder;

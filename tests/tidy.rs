@@ -37,6 +37,7 @@ const ROOMS: &[(&str, Kind)] = &[
     ("registry", Edge),
     ("store", Edge),
     ("git", Edge),
+    ("forge", Edge),
     ("connect", Edge),
     ("scan", Edge),
     ("folder", Edge),

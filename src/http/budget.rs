@@ -67,8 +67,13 @@ impl Budget {
             exhausted(headers, clock)?
         };
         let wish = wish.min(LONGEST);
-        self.parked = Some(self.parked.map_or(now + wish, |until| until.max(now + wish)));
+        self.park(now, wish);
         Some(wish)
+    }
+
+    /// Sends nothing for this long, or longer if that was so already.
+    pub fn park(&mut self, now: Instant, wait: Duration) {
+        self.parked = Some(self.parked.map_or(now + wait, |until| until.max(now + wait)));
     }
 }
 
