@@ -204,6 +204,7 @@ fn every_test_file_is_compiled() {
     for (folder, list) in [
         ("tests/it", "tests/it/mod.rs"),
         ("tests/it/cluster_real", "tests/it/cluster_real/mod.rs"),
+        ("tests/it/forge_real", "tests/it/forge_real/mod.rs"),
         ("tests/servers", "tests/servers/mod.rs"),
     ] {
         let listed = fs::read_to_string(root().join(list)).unwrap();

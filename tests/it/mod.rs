@@ -10,6 +10,8 @@ mod declare_cases;
 mod demo;
 mod examples;
 #[cfg(feature = "demo")]
+mod forge_real;
+#[cfg(feature = "demo")]
 mod git;
 #[cfg(feature = "demo")]
 mod git_index;
