@@ -206,9 +206,14 @@ impl Api {
             if !call.again || attempt >= self.timing.attempts.max(1) || !problem.is_passing() {
                 return Err(problem);
             }
-            tokio::time::sleep(jittered(self.timing.backoff * 2u32.pow(attempt.min(8) - 1))).await;
+            self.pause(attempt).await;
             attempt += 1;
         }
+    }
+
+    /// Waits before another try; longer after each.
+    pub(super) async fn pause(&self, attempt: u32) {
+        tokio::time::sleep(jittered(self.timing.backoff * 2u32.pow(attempt.clamp(1, 8) - 1))).await;
     }
 
     /// Follows redirects of reads, within the API only: GitHub sends them for a renamed repository.

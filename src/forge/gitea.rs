@@ -18,6 +18,9 @@ use std::collections::BTreeMap;
 /// A title has a column of 255 characters; texts have no limit of Gitea's own, so ours is what people still read.
 const LIMITS: Limits = Limits { title: 255, body: 262_144, comment: 262_144, status: 255 };
 
+/// How often a merge is tried while Gitea looks for conflicts: some eight seconds.
+const LOOKS: u32 = 5;
+
 #[derive(Debug)]
 pub(super) struct Gitea {
     pub(super) api: Api,
@@ -75,7 +78,18 @@ impl Gitea {
             "merge_when_checks_succeed": later,
         });
         let call = Call::once(operation, Method::POST, self.repo(&["pulls", &number.to_string(), "merge"], &[]), body);
-        self.api.send(&call).await.map(drop).map_err(|mut error| {
+        let mut tries = 0;
+        let answer = loop {
+            match self.api.send(&call).await {
+                // After each push to head or base it looks for conflicts, for a moment.
+                Err(error) if is_busy(&error) && tries < LOOKS => {
+                    tries += 1;
+                    self.api.pause(tries).await;
+                }
+                other => break other,
+            }
+        };
+        answer.map(drop).map_err(|mut error| {
             error.problem = match error.problem {
                 Problem::Status { status: 405, message } => Problem::NotMergeable { message },
                 Problem::Refused { status: 409, message } if message.as_deref().is_some_and(|text| text.contains("head out of date")) => {
@@ -122,6 +136,11 @@ impl Gitea {
         let url = self.repo(&["pulls", &number.to_string()], &[]);
         self.api.send(&Call::again(Operation::Change, Method::PATCH, url, body)).await.map(drop)
     }
+}
+
+/// Whether Gitea did nothing because it is still looking for conflicts.
+fn is_busy(error: &ForgeError) -> bool {
+    matches!(&error.problem, Problem::Status { status: 405, message: Some(text) } if text.contains("try again later"))
 }
 
 fn titled(title: &str, draft: bool) -> String {

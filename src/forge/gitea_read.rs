@@ -109,6 +109,7 @@ impl Pull {
 
 #[derive(Deserialize)]
 struct CommitStatus {
+    id: u64,
     context: String,
     status: String,
     target_url: Option<String>,
@@ -202,24 +203,20 @@ impl Gitea {
     }
 
     pub(super) async fn read_checks(&self, request: &Request) -> Result<Checks, ForgeError> {
-        // All statuses ever set, latest first: the count beside the combined status is not to be relied on.
-        let url = self.repo(&["statuses", &request.head_commit], &[("sort", "highestindex"), PAGE]);
+        // All statuses ever set: the count beside the combined status is wrong where there are many contexts (1.26).
+        let url = self.repo(&["statuses", &request.head_commit], &[PAGE]);
         let list = List::all(Operation::Checks, url, "");
-        let statuses = self.api.pages(&list, |status: CommitStatus| Some((status.context, status.status, status.target_url)).into());
+        let statuses = self.api.pages(&list, |status: CommitStatus| Some(std::sync::Arc::new(status)).into());
         let (statuses, branch) = futures::try_join!(statuses, self.branch(&request.base))?;
-        let mut latest: BTreeMap<String, Check> = BTreeMap::new();
-        for (name, status, url) in statuses {
-            let state = match status.as_str() {
-                "success" => CheckState::Passed,
-                "pending" => CheckState::Pending,
-                "skipped" => CheckState::Skipped,
-                // failure, error, warning, and what may come: Gitea itself counts a warning as bad.
-                _ => CheckState::Failed,
-            };
-            let url = url.filter(|url| !url.is_empty());
-            latest.entry(name.clone()).or_insert(Check { name, state, required: false, url });
+        // The latest of each context counts; ids grow, and the orders that can be asked for do not what they say (1.26).
+        let mut latest: BTreeMap<&str, &CommitStatus> = BTreeMap::new();
+        for status in &statuses {
+            let known = latest.entry(&status.context).or_insert(status);
+            if known.id < status.id {
+                *known = status;
+            }
         }
-        let mut named: Vec<Check> = latest.into_values().collect();
+        let mut named: Vec<Check> = latest.into_values().map(check).collect();
         let required =
             branch.filter(|branch| branch.enable_status_check).and_then(|branch| branch.status_check_contexts).unwrap_or_default();
         // Gitea reads the words as globs.
@@ -280,4 +277,15 @@ impl Gitea {
     fn project(&self, project: &str, segments: &[&str], query: &[(&str, &str)]) -> Url {
         self.api.url(std::iter::once("repos").chain(project.split('/')).chain(segments.iter().copied()), query)
     }
+}
+
+fn check(status: &CommitStatus) -> Check {
+    let state = match status.status.as_str() {
+        "success" => CheckState::Passed,
+        "pending" => CheckState::Pending,
+        "skipped" => CheckState::Skipped,
+        // failure, error, warning, and what may come: Gitea itself counts a warning as bad.
+        _ => CheckState::Failed,
+    };
+    Check { name: status.context.clone(), state, required: false, url: status.target_url.clone().filter(|url| !url.is_empty()) }
 }

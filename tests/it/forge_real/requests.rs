@@ -2,6 +2,7 @@
 
 use super::world::{World, forge_of, label, merge, new};
 use crate::servers::git::{Program, git};
+use futures::StreamExt;
 use jiff::{SignedDuration, Timestamp};
 use reqwest::Method;
 use serde_json::json;
@@ -143,15 +144,18 @@ async fn more_requests_than_a_page_are_listed_whole_and_forks_are_not_ours() {
     let refs: Vec<String> = branches.iter().map(|branch| format!("HEAD:refs/heads/{branch}")).collect();
     let arguments: Vec<&str> = ["push", "-q", "origin"].into_iter().chain(refs.iter().map(String::as_str)).collect();
     git(&world.clone, &arguments).ok();
-    for branch in &branches {
-        world.forge.open(&new(branch)).await.unwrap();
-    }
+    let opened = branches.iter().map(|branch| {
+        let (forge, wish) = (world.forge.clone(), new(branch));
+        async move { forge.open(&wish).await.unwrap() }
+    });
+    let opened: Vec<_> = futures::stream::iter(opened).buffer_unordered(4).collect().await;
+    assert!(opened.iter().all(|opened| !opened.found));
     // Somebody opens one from a fork, with the name of a branch of the bot.
     let stranger = world.gitea.user("stranger").await;
     let token = world.gitea.token(&stranger, &["all"]).await;
     let forked = world.gitea.call(&token, Method::POST, &format!("repos/{}/forks", world.project), Some(json!({}))).await;
     assert!(forked.0.is_success(), "{forked:?}");
-    let file = json!({"content": "aGk=", "message": "m", "branch": "main", "new_branch": "tagboat/many/000"});
+    let file = json!({"content": "aGk=", "message": "m", "branch": "tagboat/many/000"});
     let path = format!("repos/{stranger}/fleet/contents/x");
     let pushed = world.gitea.call(&token, Method::POST, &path, Some(file)).await;
     assert!(pushed.0.is_success(), "{pushed:?}");
