@@ -4,6 +4,7 @@ use super::{
     Config, Credentials, ForgeError, Operation, Problem, Timing,
     app::App,
     cache::{Cache, Page},
+    error::{WORDS, words},
 };
 use crate::{
     declare::ForgeKind,
@@ -40,8 +41,6 @@ const FLIGHT: usize = 6;
 const HOPS: usize = 3;
 /// What GitHub asks to wait where its second limit says nothing.
 const SECOND_LIMIT: Duration = Duration::from_secs(60);
-/// Characters of a forge's words that are kept.
-const WORDS: usize = 400;
 
 /// A call.
 #[derive(Clone)]
@@ -474,30 +473,4 @@ impl<U> From<Option<U>> for Entry<U> {
     fn from(kept: Option<U>) -> Self {
         Self { stamp: None, kept }
     }
-}
-
-/// What a forge says about an error, in one line, without the token should it be quoted.
-pub(super) fn words(body: &[u8], token: Option<&Secret>) -> Option<String> {
-    let value: Value = serde_json::from_slice(body).ok()?;
-    let mut said: Vec<String> = Vec::new();
-    let mut add = |value: &Value| match value {
-        Value::String(text) => said.push(text.clone()),
-        Value::Null => {}
-        other => said.push(other.to_string()),
-    };
-    for field in ["message", "error", "error_description"] {
-        add(&value[field]);
-    }
-    for error in value["errors"].as_array().into_iter().flatten() {
-        match (&error["message"], &error["field"], &error["code"]) {
-            (Value::String(message), _, _) => add(&Value::String(message.clone())),
-            (_, Value::String(field), Value::String(code)) => add(&Value::String(format!("{field} {code}"))),
-            _ => add(error),
-        }
-    }
-    let mut text = said.join(": ");
-    if let Some(token) = token.filter(|token| !token.is_empty()) {
-        text = text.replace(token.expose(), "***");
-    }
-    (!text.is_empty()).then(|| text.chars().take(WORDS).collect())
 }

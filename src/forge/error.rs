@@ -4,8 +4,13 @@ use crate::{
     declare::ForgeKind,
     error::{Fault, Kind},
     image::shown,
+    secret::Secret,
 };
+use serde_json::Value;
 use std::{fmt, time::Duration};
+
+/// Characters of a forge's words that are kept.
+pub(super) const WORDS: usize = 400;
 
 /// What was being done.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -292,4 +297,30 @@ impl Fault for ForgeError {
             _ => None,
         }
     }
+}
+
+/// What a forge says about an error, in one line, without the token should it be quoted.
+pub(super) fn words(body: &[u8], token: Option<&Secret>) -> Option<String> {
+    let value: Value = serde_json::from_slice(body).ok()?;
+    let mut said: Vec<String> = Vec::new();
+    let mut add = |value: &Value| match value {
+        Value::String(text) => said.push(text.clone()),
+        Value::Null => {}
+        other => said.push(other.to_string()),
+    };
+    for field in ["message", "error", "error_description"] {
+        add(&value[field]);
+    }
+    for error in value["errors"].as_array().into_iter().flatten() {
+        match (&error["message"], &error["field"], &error["code"]) {
+            (Value::String(message), _, _) => add(&Value::String(message.clone())),
+            (_, Value::String(field), Value::String(code)) => add(&Value::String(format!("{field} {code}"))),
+            _ => add(error),
+        }
+    }
+    let mut text = said.join(": ");
+    if let Some(token) = token.filter(|token| !token.is_empty()) {
+        text = text.replace(token.expose(), "***");
+    }
+    (!text.is_empty()).then(|| text.chars().take(WORDS).collect())
 }

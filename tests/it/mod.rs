@@ -9,6 +9,7 @@ mod declare_cases;
 #[cfg(feature = "demo")]
 mod demo;
 mod examples;
+mod forge_github;
 #[cfg(feature = "demo")]
 mod forge_real;
 #[cfg(feature = "demo")]
