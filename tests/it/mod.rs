@@ -10,6 +10,7 @@ mod declare_cases;
 mod demo;
 mod examples;
 mod forge_github;
+mod forge_gitlab;
 #[cfg(feature = "demo")]
 mod forge_real;
 #[cfg(feature = "demo")]
