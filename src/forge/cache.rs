@@ -78,7 +78,7 @@ mod tests {
         assert_eq!((cache.pages.len(), cache.size), (PAGES, 10 * PAGES + 10), "the same name replaces");
         cache.put("more".into(), etag.clone(), page(0), 10);
         assert_eq!((cache.pages.len(), cache.size), (1, 10));
-        cache.put("huge".into(), etag.clone(), page(0), BYTES + 1);
+        cache.put("huge".into(), etag, page(0), BYTES + 1);
         assert!(cache.get::<u8>("huge").is_none());
         assert!(cache.get::<u16>("more").is_none(), "of another kind");
     }

@@ -468,3 +468,28 @@ async fn auto_merge_says_what_is_in_its_way() {
     forge.merge_when_ready(&request, &Merge { method: Some(MergeMethod::Merge), ..merge() }).await.unwrap();
     assert!(asked(&wire).last().unwrap().contains(&format!(r#""sha":"{HEAD}""#)));
 }
+
+#[tokio::test]
+async fn the_process_file_names_the_forge_and_where_its_secret_lies() {
+    let wire = fixed(|_| json(200, &json!([pull(7, "tagboat/dev", "open")]))).await;
+    let folder = tempfile::tempdir().unwrap();
+    let file = format!(
+        "repositories:\n  - url: http://{}/acme/fleet.git\n    forge: {{kind: github, token: {{file: token}}}}\n  - url: https://x.example/a/b\n",
+        wire.host
+    );
+    let (process, mistakes) = tagboat::declare::process::read("tagboat.yaml", &file).unwrap();
+    assert_eq!(mistakes, []);
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let connect = tagboat::connect::Connect::new(&folder.path().join("tagboat.yaml"));
+    assert!(connect.forge(&process.repositories[1]).unwrap().is_none());
+    let forge = connect.forge(&process.repositories[0]).unwrap().unwrap();
+    let error = forge.list(Which::Open, "").await.unwrap_err();
+    assert!(error.to_string().contains("no credentials from file"), "{error}");
+    // The file is read for each call, so that a new token is taken up.
+    for token in ["one", "two"] {
+        std::fs::write(folder.path().join("token"), format!("{token}\n")).unwrap();
+        assert_eq!(forge.list(Which::Open, "").await.unwrap().len(), 1);
+    }
+    let seen: Vec<String> = wire.seen().iter().map(|seen| format!("{} {}", seen.path(), seen.header("authorization"))).collect();
+    assert_eq!(seen, ["/api/v3/repos/acme/fleet/pulls Bearer one", "/api/v3/repos/acme/fleet/pulls Bearer two"]);
+}
