@@ -115,7 +115,7 @@ impl Way<'_> {
     }
 }
 
-/// Whether a host, with or without a port, is this machine by its name: `localhost` or an address as 127.0.0.1 or [::1].
+/// Whether a host, with or without a port, is this machine by its name: `localhost` or an address as `127.0.0.1` or `[::1]`.
 pub fn is_loopback(host: &str) -> bool {
     let port = host.rfind(':').filter(|at| host[at + 1..].bytes().all(|byte| byte.is_ascii_digit()));
     let name = port.map_or(host, |at| &host[..at]);
