@@ -3,15 +3,21 @@
 //! The one place where secrets are fetched from where the process file says they lie.
 
 use crate::{
-    declare::process::{Access, ConfigRepository, Credentials, Process, SecretSource},
+    declare::{
+        ForgeCredentials,
+        process::{Access, ConfigRepository, Credentials, Process, SecretSource},
+    },
     error::{Fault, Kind},
+    forge::{self, Forge, ForgeError},
     git::{self, Remote},
-    registry::{self, Proxy, Registries, RegistryConfig, RegistryError, Timing},
+    http::{self, Proxy},
+    registry::{self, Registries, RegistryConfig, RegistryError, Timing},
     secret::Secret,
 };
 use std::{
     fs,
     path::{Path, PathBuf},
+    sync::Arc,
 };
 
 /// Why a part of the process file cannot be used on this machine.
@@ -40,6 +46,14 @@ pub enum ConnectError {
     /// A registry's setup.
     #[error(transparent)]
     Registry(#[from] RegistryError),
+    /// A forge's setup.
+    #[error("{what}: {source}")]
+    Forge {
+        /// The repository by name.
+        what: String,
+        /// Why not.
+        source: Box<ForgeError>,
+    },
     /// A Git remote's setup, or a key.
     #[error("{what}: {source}")]
     Git {
@@ -59,6 +73,7 @@ impl Fault for ConnectError {
         match self {
             ConnectError::Variable { name, .. } => Some(format!("Set {name}, or name another variable or file in tagboat.yaml.")),
             ConnectError::Git { source, .. } => source.hint(),
+            ConnectError::Forge { source, .. } => source.hint(),
             _ => None,
         }
     }
@@ -137,6 +152,30 @@ impl Connect {
         Remote::new(&repository.url, &repository.branch, access).map_err(|source| ConnectError::Git { what, source })
     }
 
+    /// The forge of a config repository, if one is declared. Nothing is sent.
+    ///
+    /// # Errors
+    /// If a variable is missing, or the CA file or proxy cannot be used.
+    pub fn forge(&self, repository: &ConfigRepository) -> Result<Option<Arc<dyn Forge>>, ConnectError> {
+        let Some(declared) = &repository.forge else { return Ok(None) };
+        let what = format!("repository {}: forge", repository.name);
+        let credentials = match &declared.credentials {
+            ForgeCredentials::Anonymous => forge::Credentials::Anonymous,
+            ForgeCredentials::Token(token) => forge::Credentials::Token(self.source(&what, token)?),
+            ForgeCredentials::App { id, installation, private_key } => {
+                forge::Credentials::App { id: *id, installation: *installation, private_key: self.source(&what, private_key)? }
+            }
+        };
+        let config = forge::Config {
+            forge: declared.clone(),
+            credentials,
+            ca_file: repository.ca_file.as_deref().map(|path| self.path(path)),
+            proxy: repository.proxy.as_ref().map_or(Proxy::System, |proxy| Proxy::Url(Secret::new(proxy))),
+            timing: forge::Timing::default(),
+        };
+        forge::connect(&config).map(Some).map_err(|source| ConnectError::Forge { what, source: Box::new(source) })
+    }
+
     /// The key that signs commits to a config repository.
     ///
     /// # Errors
@@ -161,11 +200,11 @@ impl Connect {
         }
     }
 
-    /// A secret for the registry room, which reads files itself, again and again, so that a rotated one is picked up.
-    fn source(&self, what: &str, source: &SecretSource) -> Result<registry::SecretSource, ConnectError> {
+    /// A secret for a room that reads files itself, again and again, so that a rotated one is picked up.
+    fn source(&self, what: &str, source: &SecretSource) -> Result<http::SecretSource, ConnectError> {
         Ok(match source {
-            SecretSource::Env(name) => registry::SecretSource::Value(variable(what, name)?),
-            SecretSource::File(path) => registry::SecretSource::File(self.path(path)),
+            SecretSource::Env(name) => http::SecretSource::Value(variable(what, name)?),
+            SecretSource::File(path) => http::SecretSource::File(self.path(path)),
         })
     }
 }

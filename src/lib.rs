@@ -36,11 +36,13 @@
 //! | [`manifest`] | text → values and objects, as kubectl reads them, and back | pure |
 //! | [`plan`] | wanted + owned + live → actions, prunes, refusals | pure |
 //! | [`health`] | object → status and message | pure |
+//! | [`http`] | what every client of HTTP here shares: ways out, bounds, budgets, pages | edge |
 //! | [`registry`] | repository → facts: tags, digests, dates, platforms | edge |
 //! | [`store`] | the embedded database: caches and first-seen times | edge |
 //! | [`git`] | the only room that talks Git: mirror, index, history, commit, sign, push | edge |
 //! | [`render`] | an Application's folder at a revision → objects; kustomize and helm behind one door | edge |
 //! | [`cluster`] | one action → what came of it; what a cluster serves, holds and changes | edge |
+//! | [`forge`] | requests for review: opened, read, merged, on GitHub, GitLab, Gitea | edge |
 //! | [`connect`] | `tagboat.yaml` + files + environment → registries, remotes, keys | edge |
 //! | [`scan`] | what a policy needs → facts, from the registry or the store | edge |
 //! | [`folder`] | a folder in place, for `tagboat set` | edge |
@@ -85,11 +87,13 @@ pub mod manifest;
 pub mod plan;
 pub mod health;
 
+pub mod http;
 pub mod registry;
 pub mod store;
 pub mod git;
 pub mod render;
 pub mod cluster;
+pub mod forge;
 pub mod reconcile;
 pub mod connect;
 pub mod scan;

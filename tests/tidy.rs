@@ -35,11 +35,13 @@ const ROOMS: &[(&str, Kind)] = &[
     ("manifest", Pure),
     ("plan", Pure),
     ("health", Pure),
+    ("http", Edge),
     ("registry", Edge),
     ("store", Edge),
     ("git", Edge),
     ("render", Edge),
     ("cluster", Edge),
+    ("forge", Edge),
     ("connect", Edge),
     ("scan", Edge),
     ("folder", Edge),
@@ -207,6 +209,7 @@ fn every_test_file_is_compiled() {
     for (folder, list) in [
         ("tests/it", "tests/it/mod.rs"),
         ("tests/it/cluster_real", "tests/it/cluster_real/mod.rs"),
+        ("tests/it/forge_real", "tests/it/forge_real/mod.rs"),
         ("tests/servers", "tests/servers/mod.rs"),
     ] {
         let listed = fs::read_to_string(root().join(list)).unwrap();

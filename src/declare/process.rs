@@ -3,6 +3,7 @@
 use super::{
     document::{Document, Reader, Schema},
     environment::Author,
+    forge::{self, Forge},
     mistake::{Mistake, Place, Severity},
     process_raw as raw,
 };
@@ -66,8 +67,8 @@ pub struct ConfigRepository {
     pub interval: Duration,
     /// The commit message as a Jinja template; tagboat's own if none is written.
     pub message: Option<String>,
-    /// Whether a forge is named; requests use it.
-    pub forge: bool,
+    /// The forge that opens requests.
+    pub forge: Option<Forge>,
 }
 
 /// How a Git remote is convinced.
@@ -344,6 +345,7 @@ fn repository(at: &mut Reader<'_>, pointer: &str, raw: raw::Repository) -> Optio
     if !is_ssh && url.split("://").nth(1).is_some_and(|rest| rest.split('/').next().is_some_and(|host| host.contains('@'))) {
         at.error(&format!("{pointer}/url"), "user and password do not belong into the URL; write basic: or token: beside it");
     }
+    let own_token = token.clone();
     let access = match (basic, token, ssh) {
         (None, None, None) if is_ssh => Some(Access::Ssh { identity: None, known_hosts: None }),
         (None, None, None) => Some(Access::Anonymous),
@@ -354,6 +356,10 @@ fn repository(at: &mut Reader<'_>, pointer: &str, raw: raw::Repository) -> Optio
             at.error(pointer, "write one of basic, token (for https) or ssh (for ssh URLs)");
             None
         }
+    };
+    let forge = match forge {
+        None => Some(None),
+        Some(forge) => forge::check(at, &format!("{pointer}/forge"), &url, own_token, forge).map(Some),
     };
     let interval = match interval {
         None => Some(Duration::from_secs(60)),
@@ -394,7 +400,7 @@ fn repository(at: &mut Reader<'_>, pointer: &str, raw: raw::Repository) -> Optio
         proxy,
         interval: interval?,
         message,
-        forge: forge.is_some(),
+        forge: forge?,
     })
 }
 

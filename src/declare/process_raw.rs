@@ -1,6 +1,6 @@
 //! The shape of the process file as it is written, for serde and for the JSON schema.
 
-use super::process::SecretSource;
+use super::{forge::ForgeKind, process::SecretSource};
 use schemars::JsonSchema;
 use serde::Deserialize;
 use std::path::PathBuf;
@@ -100,36 +100,26 @@ pub struct Ssh {
 
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
-#[allow(dead_code, reason = "checked now, used by pull requests")]
 pub struct Forge {
-    /// github, gitlab or gitea.
-    pub kind: ForgeKind,
-    /// The address of its API, where it is not the public one.
+    /// github, gitlab or gitea (Forgejo, too); only where the repository's address does not tell.
+    pub kind: Option<ForgeKind>,
+    /// The address of its API, as "https://git.example.org/api/v4"; only where the repository's address does not tell.
     pub url: Option<String>,
-    /// A token.
+    /// A token; the repository's own token if none is written.
     pub token: Option<SecretSource>,
     /// A GitHub App instead of a token.
     pub app: Option<App>,
 }
 
 #[derive(Debug, Deserialize, JsonSchema)]
-#[serde(rename_all = "lowercase")]
-pub enum ForgeKind {
-    Github,
-    Gitlab,
-    Gitea,
-}
-
-#[derive(Debug, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-#[allow(dead_code, reason = "checked now, used by pull requests")]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct App {
     /// The id of the App.
     pub id: u64,
-    /// The id of its installation.
-    pub installation: u64,
+    /// The id of its installation; asked for by the repository's name if none is written.
+    pub installation: Option<u64>,
     /// The private key, PEM.
-    pub key: SecretSource,
+    pub private_key: SecretSource,
 }
 
 #[derive(Debug, Deserialize, JsonSchema)]

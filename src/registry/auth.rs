@@ -4,10 +4,10 @@ use super::{
     Problem,
     challenge::Challenge,
     config::Timing,
-    credentials::{Identity, Keyring, Resolved, lock},
-    http::{Ask, Form, RequestKind, Sender},
+    credentials::{Identity, Keyring, Resolved},
+    http::{Ask, Form, RequestKind, Sender, Words},
 };
-use crate::{image::Repository, secret::Secret};
+use crate::{http::lock, image::Repository, secret::Secret};
 use base64::Engine;
 use reqwest::{Url, header::HeaderValue};
 use serde::Deserialize;

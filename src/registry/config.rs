@@ -1,6 +1,6 @@
 //! How registries are reached: what `tagboat.yaml` says, already checked and resolved by the caller.
 
-use crate::secret::Secret;
+use crate::http::{Proxy, SecretSource};
 use std::{path::PathBuf, time::Duration};
 
 /// How the registries below one prefix are reached.
@@ -67,32 +67,6 @@ pub enum Credentials {
         /// Short name or path.
         program: String,
     },
-}
-
-/// Where a secret's text lies.
-#[derive(Debug, Clone)]
-pub enum SecretSource {
-    /// Here.
-    Value(Secret),
-    /// In a file that is read again when the credentials are refreshed, so that a rotated secret is picked up.
-    File(PathBuf),
-}
-
-impl From<Secret> for SecretSource {
-    fn from(secret: Secret) -> Self {
-        Self::Value(secret)
-    }
-}
-
-/// The way out to a registry.
-#[derive(Debug, Clone)]
-pub enum Proxy {
-    /// What the usual variables say (`HTTPS_PROXY`, `NO_PROXY`).
-    System,
-    /// None.
-    Direct,
-    /// This one. A secret, since proxy URLs carry passwords.
-    Url(Secret),
 }
 
 /// How long things may take. [`Default`] suits real registries; tests shorten it.

@@ -2,10 +2,14 @@
 
 use super::{
     Problem,
-    config::{Credentials, SecretSource, Timing},
+    config::{Credentials, Timing},
     docker::{self, Found},
 };
-use crate::{image::Repository, secret::Secret};
+use crate::{
+    http::{SecretSource, lock},
+    image::Repository,
+    secret::Secret,
+};
 use std::{collections::HashMap, path::Path, sync::Mutex, time::Instant};
 
 /// How the absence of credentials is named in messages.
@@ -132,18 +136,12 @@ impl Keyring {
 
 /// The secret, and where it lies for people.
 async fn secret(source: &SecretSource) -> Result<(Secret, String), Problem> {
-    match source {
-        SecretSource::Value(secret) => Ok((secret.clone(), String::new())),
-        SecretSource::File(path) => {
-            let place = || format!("file {}", path.display());
-            let text = read(path, place).await?;
-            let text = text.expose().trim_end_matches(['\r', '\n']);
-            if text.is_empty() {
-                return Err(Problem::Credentials { origin: place(), why: "it is empty".to_owned() });
-            }
-            Ok((Secret::new(text), format!(" ({})", place())))
-        }
-    }
+    let text = source.text().await.map_err(|(origin, why)| Problem::Credentials { origin, why })?;
+    let place = match source {
+        SecretSource::Value(_) => String::new(),
+        SecretSource::File(path) => format!(" (file {})", path.display()),
+    };
+    Ok((text, place))
 }
 
 async fn read(path: &Path, origin: impl Fn() -> String) -> Result<Secret, Problem> {
@@ -151,9 +149,4 @@ async fn read(path: &Path, origin: impl Fn() -> String) -> Result<Secret, Proble
         .await
         .map(Secret::new)
         .map_err(|error| Problem::Credentials { origin: origin(), why: error.to_string() })
-}
-
-/// A lock whose holder cannot have left the value half changed: every critical section here is a single insertion.
-pub(super) fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
 }

@@ -2,7 +2,7 @@
 
 use super::{
     Problem,
-    http::{Answer, Ask, RequestKind, media_type},
+    http::{Answer, Ask, RequestKind, Words, media_type},
     manifest::{self, Manifest, digest_of},
     session::Session,
 };

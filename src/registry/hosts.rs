@@ -1,9 +1,9 @@
 //! The hosts spoken to: a budget, a bound of requests in flight, and counters for each.
 
-use super::{
-    Problem, RegistryConfig, RequestKind,
+use super::{Problem, RegistryConfig, RequestKind};
+use crate::http::{
     budget::{Admission, Budget},
-    credentials::lock,
+    lock,
 };
 use reqwest::{StatusCode, header::HeaderMap};
 use std::{
@@ -141,10 +141,6 @@ pub(super) struct Ticket<'a> {
 }
 
 impl Ticket<'_> {
-    pub(super) fn name(&self) -> &str {
-        &self.host.name
-    }
-
     pub(super) fn count(&self, kind: RequestKind) {
         *lock(&self.host.counts).entry(kind).or_default() += 1;
     }

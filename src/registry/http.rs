@@ -1,21 +1,13 @@
 //! One request and its answer: within the host's budget, within bounds of time and size, repeated when the connection
 //! fails. Sign-in and redirects are [`super::session`]'s.
 
-use super::{
-    Problem, Timing,
-    hosts::{Hosts, Ticket},
-};
+use super::{Problem, Timing, hosts::Hosts};
+use crate::http::{self, Bounds, Failure, jittered};
+pub(super) use crate::http::{Answer, host_of};
 use reqwest::{
     Client, Method, StatusCode, Url,
     header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderValue, IF_NONE_MATCH},
 };
-use std::{
-    hash::{BuildHasher, RandomState},
-    time::Duration,
-};
-
-/// Of an error's body only its first words are of use.
-const COMPLAINT: usize = 16 * 1024;
 
 /// What a request is for; requests are counted by it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -73,31 +65,17 @@ impl Ask {
     }
 }
 
-/// An answer, read whole.
-pub(super) struct Answer {
-    pub(super) status: StatusCode,
-    pub(super) headers: HeaderMap,
-    pub(super) body: Vec<u8>,
-    pub(super) url: Url,
+/// What an answer says of itself in the way of registries.
+pub(super) trait Words {
+    /// The first error's code and words, as the distribution specification and token services send them.
+    fn message(&self) -> Option<String>;
+
+    /// The problem of a status that nothing is known to do about.
+    fn unexpected(&self, what: &'static str) -> Problem;
 }
 
-impl Answer {
-    /// A header as text; none if it has other than visible ASCII.
-    pub(super) fn header(&self, name: &str) -> Option<&str> {
-        self.headers.get(name)?.to_str().ok()
-    }
-
-    pub(super) fn host(&self) -> String {
-        host_of(&self.url)
-    }
-
-    pub(super) fn is_html(&self) -> bool {
-        self.header("content-type").is_some_and(|kind| kind.trim_start().to_ascii_lowercase().starts_with("text/html"))
-            || self.body.iter().find(|byte| !byte.is_ascii_whitespace()) == Some(&b'<')
-    }
-
-    /// The first error's code and words, as the distribution specification and token services send them.
-    pub(super) fn message(&self) -> Option<String> {
+impl Words for Answer {
+    fn message(&self) -> Option<String> {
         let value: serde_json::Value = serde_json::from_slice(&self.body).ok()?;
         let first = value.get("errors").and_then(|errors| errors.get(0)).unwrap_or(&value);
         let words: Vec<&str> =
@@ -105,19 +83,12 @@ impl Answer {
         (!words.is_empty()).then(|| words.join(": ").chars().take(300).collect())
     }
 
-    /// The problem of a status that nothing is known to do about.
-    pub(super) fn unexpected(&self, what: &'static str) -> Problem {
+    fn unexpected(&self, what: &'static str) -> Problem {
         if self.is_html() {
             return Problem::Content { host: self.host(), what, why: format!("HTML with status {}", self.status.as_u16()) };
         }
         Problem::Status { host: self.host(), what, status: self.status.as_u16(), message: self.message() }
     }
-}
-
-/// `host[:port]` of a URL: the name of a budget.
-pub(super) fn host_of(url: &Url) -> String {
-    let host = url.host_str().unwrap_or("?");
-    url.port().map_or_else(|| host.to_owned(), |port| format!("{host}:{port}"))
 }
 
 /// What sends requests: a client for its way out, and the budgets of all hosts.
@@ -165,14 +136,15 @@ impl Sender<'_> {
             request = self.client.post(ask.url.clone()).header(ACCEPT, ask.accept).form(form);
         }
         ticket.count(ask.kind);
-        let timeout = |what, after| Problem::Timeout { host: name.clone(), what, after };
-        let response = tokio::time::timeout(self.timing.headers, request.send())
-            .await
-            .map_err(|_| timeout("headers", self.timing.headers))?
-            .map_err(|error| match error.is_connect() && error.is_timeout() {
-                true => timeout("connection", self.timing.connect),
-                false => transport(&name, error),
-            })?;
+        let bounds = Bounds {
+            connect: self.timing.connect,
+            headers: self.timing.headers,
+            idle: self.timing.idle,
+            body: self.timing.body,
+            limit: ask.limit,
+        };
+        let failed = |failure| failed(&name, ask, failure);
+        let response = http::send(request, bounds).await.map_err(failed)?;
         let (status, headers) = (response.status(), response.headers().clone());
         if status == StatusCode::UNAUTHORIZED {
             ticket.recount(ask.kind, RequestKind::Challenge);
@@ -180,59 +152,18 @@ impl Sender<'_> {
         if let Some(retry_after) = ticket.answered(status, &headers).filter(|_| status == StatusCode::TOO_MANY_REQUESTS) {
             return Err(Problem::Throttled { host: name, retry_after });
         }
-        let body = tokio::time::timeout(self.timing.body, self.body(response, ask, &ticket))
-            .await
-            .map_err(|_| timeout("whole body", self.timing.body))??;
+        let body = http::body(response, &ask.method, bounds).await.map_err(failed)?;
         Ok(Answer { status, headers, body, url: ask.url.clone() })
     }
-
-    /// Reads a body; beyond its bound an honest one is refused and an error's is cut.
-    async fn body(&self, mut response: reqwest::Response, ask: &Ask, ticket: &Ticket<'_>) -> Result<Vec<u8>, Problem> {
-        let honest = response.status().is_success();
-        let limit = if honest { ask.limit } else { COMPLAINT };
-        let too_large = || Problem::TooLarge { host: ticket.name().to_owned(), what: ask.what, limit };
-        if honest && ask.method != Method::HEAD && response.content_length().is_some_and(|length| length > limit as u64) {
-            return Err(too_large());
-        }
-        let mut body = Vec::new();
-        loop {
-            let chunk = tokio::time::timeout(self.timing.idle, response.chunk()).await.map_err(|_| Problem::Timeout {
-                host: ticket.name().to_owned(),
-                what: "more of the body",
-                after: self.timing.idle,
-            })?;
-            match chunk {
-                Ok(Some(chunk)) => body.extend_from_slice(&chunk),
-                Ok(None) => return Ok(body),
-                Err(_) if !honest => return Ok(body),
-                Err(error) => return Err(transport(ticket.name(), error)),
-            }
-            match (body.len() > limit, honest) {
-                (true, true) => return Err(too_large()),
-                (true, false) => {
-                    body.truncate(limit);
-                    return Ok(body);
-                }
-                (false, _) => {}
-            }
-        }
-    }
 }
 
-/// The innermost reason, without the URL (whose query may be long).
-fn transport(host: &str, error: reqwest::Error) -> Problem {
-    let error = error.without_url();
-    let mut why: &dyn std::error::Error = &error;
-    while let Some(inner) = why.source() {
-        why = inner;
+fn failed(host: &str, ask: &Ask, failure: Failure) -> Problem {
+    let host = host.to_owned();
+    match failure {
+        Failure::Transport(why) => Problem::Transport { host, why },
+        Failure::Timeout(what, after) => Problem::Timeout { host, what, after },
+        Failure::TooLarge => Problem::TooLarge { host, what: ask.what, limit: ask.limit },
     }
-    Problem::Transport { host: host.to_owned(), why: why.to_string().chars().take(300).collect() }
-}
-
-/// ±50 %. The hasher's seed is the only randomness needed for a wait.
-fn jittered(wait: Duration) -> Duration {
-    let percent = 50 + RandomState::new().hash_one(wait) % 101;
-    wait * u32::try_from(percent).unwrap_or(100) / 100
 }
 
 /// Whether a header names JSON or a manifest, or nothing.

@@ -3,12 +3,14 @@
 use super::{
     Problem,
     hosts::Host,
-    http::{Answer, Ask, RequestKind, host_of},
-    link::{self, LinkError},
+    http::{Answer, Ask, RequestKind, Words, host_of},
     session::Session,
     tag_json::{Refused, read_page},
 };
-use crate::image::TagList;
+use crate::{
+    http::link::{self, LinkError},
+    image::TagList,
+};
 use reqwest::{Url, header::HeaderValue};
 use std::collections::HashSet;
 

@@ -6,16 +6,15 @@
 //! | file | what it knows |
 //! |---|---|
 //! | `config` | how a registry is reached |
-//! | `list`, `tag_json`, `link` | tag lists: pages, their text, their order |
+//! | `list`, `tag_json` | tag lists: pages, their text, their order |
 //! | `facts`, `manifest` | digests of tags; dates and platforms of digests |
 //! | `session` | sign-in and redirects of one request |
 //! | `auth`, `challenge`, `credentials`, `docker` | tokens; what hosts ask for; who we are; docker's files and helpers |
-//! | `http`, `hosts`, `budget` | one request within bounds; what each host allows |
+//! | `http`, `hosts` | one request; what each host allows |
 //!
 //! Not here: pushing and mirrors. Caching is the `store` room's: this room remembers tokens and budgets only.
 
 mod auth;
-mod budget;
 mod challenge;
 mod config;
 mod credentials;
@@ -24,13 +23,13 @@ mod error;
 mod facts;
 mod hosts;
 mod http;
-mod link;
 mod list;
 mod manifest;
 mod session;
 mod tag_json;
 
-pub use config::{Credentials, Proxy, RegistryConfig, SecretSource, Timing};
+pub use crate::http::{Proxy, SecretSource};
+pub use config::{Credentials, RegistryConfig, Timing};
 pub use error::{Problem, RegistryError};
 pub use facts::{Description, Head};
 pub use hosts::Stats;
@@ -38,7 +37,10 @@ pub use http::RequestKind;
 pub use list::{Listing, Tags, Validator};
 pub use tag_json::{Page, Refused, read_page};
 
-use crate::image::{Digest, Repository, Tag};
+use crate::{
+    http::{Way, is_loopback},
+    image::{Digest, Repository, Tag},
+};
 use auth::SignIn;
 use hosts::Hosts;
 use http::Sender;
@@ -158,31 +160,14 @@ impl Registries {
 
 impl Entry {
     fn new(config: RegistryConfig, timing: Timing) -> Result<Self, RegistryError> {
-        let trouble = |why: String| Problem::Setup(why).about(format!("registry {}", config.prefix));
-        let mut builder = Client::builder()
-            .user_agent(concat!("tagboat/", env!("CARGO_PKG_VERSION")))
-            .redirect(reqwest::redirect::Policy::none())
-            .referer(false)
-            .connect_timeout(timing.connect)
-            .https_only(!config.insecure);
-        builder = match &config.proxy {
-            // A proxy cannot reach what runs on this machine, whatever the variables say; Go's tools see it the same way.
-            Proxy::System if is_loopback(&config.prefix) => builder.no_proxy(),
-            Proxy::System => builder,
-            Proxy::Direct => builder.no_proxy(),
-            // The reason could quote the URL and its password.
-            Proxy::Url(url) => builder.proxy(reqwest::Proxy::all(url.expose()).map_err(|_| trouble("the proxy is no URL".to_owned()))?),
+        let way = Way {
+            proxy: &config.proxy,
+            ca_file: config.ca_file.as_deref(),
+            plain: config.insecure,
+            loopback: is_loopback(config.prefix.split('/').next().unwrap_or_default()),
+            connect: timing.connect,
         };
-        if let Some(path) = &config.ca_file {
-            let about = |why: String| trouble(format!("caFile {}: {why}", path.display()));
-            let pem = std::fs::read(path).map_err(|error| about(error.to_string()))?;
-            let roots = reqwest::Certificate::from_pem_bundle(&pem).map_err(|_| about("is no PEM file of certificates".to_owned()))?;
-            if roots.is_empty() {
-                return Err(about("has no certificate in it".to_owned()));
-            }
-            builder = builder.tls_certs_merge(roots);
-        }
-        let client = builder.build().map_err(|error| trouble(format!("no HTTP client: {error:?}")))?;
+        let client = way.client().map_err(|why| Problem::Setup(why).about(format!("registry {}", config.prefix)))?;
         let sign_in = SignIn::new(config.credentials.clone(), timing);
         Ok(Self { config, client, sign_in })
     }
@@ -191,15 +176,6 @@ impl Entry {
 /// The host to connect to.
 fn api_host(host: &str) -> String {
     if host == "docker.io" { HUB_API.to_owned() } else { host.to_ascii_lowercase() }
-}
-
-/// Whether the host of a prefix is this machine by its name: `localhost` or an address as 127.0.0.1 or [::1].
-fn is_loopback(prefix: &str) -> bool {
-    let host = prefix.split('/').next().unwrap_or_default();
-    let port = host.rfind(':').filter(|at| host[at + 1..].bytes().all(|byte| byte.is_ascii_digit()));
-    let name = port.map_or(host, |at| &host[..at]);
-    let address = name.trim_start_matches('[').trim_end_matches(']').parse::<std::net::IpAddr>();
-    name.eq_ignore_ascii_case("localhost") || address.is_ok_and(|address| address.is_loopback())
 }
 
 /// Checks a prefix: a registry's host, or the first words of repositories of it.
@@ -223,16 +199,6 @@ mod tests {
     fn registries(prefixes: &[&str]) -> Result<Registries, RegistryError> {
         let _ = rustls::crypto::ring::default_provider().install_default();
         Registries::new(prefixes.iter().map(|prefix| RegistryConfig::new(*prefix)).collect(), Timing::default())
-    }
-
-    #[test]
-    fn this_machine_is_known_by_its_names() {
-        for prefix in ["localhost", "localhost:5000", "LOCALHOST:5000/team", "127.0.0.1", "127.3.2.1:80/a/b", "[::1]", "[::1]:5000"] {
-            assert!(is_loopback(prefix), "{prefix}");
-        }
-        for prefix in ["", "ghcr.io", "ghcr.io/localhost", "localhost.example.org", "128.0.0.1:5000", "[::2]:1", "team/127.0.0.1"] {
-            assert!(!is_loopback(prefix), "{prefix}");
-        }
     }
 
     #[test]

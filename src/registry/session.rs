@@ -3,7 +3,7 @@
 use super::{
     Problem, SignIn,
     challenge::Challenge,
-    http::{Answer, Ask, RequestKind, Sender, host_of},
+    http::{Answer, Ask, RequestKind, Sender, Words, host_of},
 };
 use crate::image::Repository;
 use reqwest::{Url, header::WWW_AUTHENTICATE};

@@ -10,6 +10,10 @@ mod declare_cases;
 #[cfg(feature = "demo")]
 mod demo;
 mod examples;
+mod forge_github;
+mod forge_gitlab;
+#[cfg(feature = "demo")]
+mod forge_real;
 #[cfg(feature = "demo")]
 mod git;
 #[cfg(feature = "demo")]

@@ -4,5 +4,6 @@ pub mod assets;
 pub mod docker_registry;
 #[cfg(feature = "demo")]
 pub mod git;
+pub mod gitea;
 pub mod kube;
 pub mod proxy;

@@ -4,7 +4,7 @@ use jiff::Timestamp;
 use reqwest::{StatusCode, header::HeaderMap};
 use std::time::{Duration, Instant};
 
-/// No wish of a registry stops us for longer; the longest window known of a public registry is six hours.
+/// No wish of a host stops us for longer; the longest window known of a public registry is six hours.
 const LONGEST: Duration = Duration::from_secs(6 * 3600);
 /// First wait after a 429 that does not say how long; doubled with each further one, up to [`STRIKES`] times.
 const UNSAID: Duration = Duration::from_secs(30);
@@ -12,7 +12,7 @@ const STRIKES: u32 = 5;
 
 /// The budget of one host.
 #[derive(Debug)]
-pub(super) struct Budget {
+pub struct Budget {
     interval: Duration,
     next: Instant,
     parked: Option<Instant>,
@@ -21,7 +21,7 @@ pub(super) struct Budget {
 
 /// What may happen with a request.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Admission {
+pub enum Admission {
     /// Send it after this wait.
     After(Duration),
     /// Send nothing for this long.
@@ -29,13 +29,14 @@ pub(super) enum Admission {
 }
 
 impl Budget {
-    pub(super) fn new(now: Instant, requests_per_second: Option<u32>) -> Self {
+    /// Nothing known yet; at most so many requests a second.
+    pub fn new(now: Instant, requests_per_second: Option<u32>) -> Self {
         let interval = requests_per_second.map_or(Duration::ZERO, |rate| Duration::from_secs(1) / rate.max(1));
         Self { interval, next: now, parked: None, strikes: 0 }
     }
 
     /// Takes the next slot, unless the host is parked.
-    pub(super) fn admit(&mut self, now: Instant) -> Admission {
+    pub fn admit(&mut self, now: Instant) -> Admission {
         if let Some(rest) = self.parked(now) {
             return Admission::Parked(rest);
         }
@@ -45,28 +46,34 @@ impl Budget {
     }
 
     /// How long the host is still left alone.
-    pub(super) fn parked(&self, now: Instant) -> Option<Duration> {
+    pub fn parked(&self, now: Instant) -> Option<Duration> {
         self.parked.and_then(|until| until.checked_duration_since(now)).filter(|rest| !rest.is_zero())
     }
 
     /// Learns from an answer; the wait that it begins, if it does.
-    pub(super) fn answered(&mut self, now: Instant, clock: Timestamp, status: StatusCode, headers: &HeaderMap) -> Option<Duration> {
+    pub fn answered(&mut self, now: Instant, clock: Timestamp, status: StatusCode, headers: &HeaderMap) -> Option<Duration> {
         let retry_after = text(headers, "retry-after").and_then(|value| wait(value, clock));
         let wish = if status == StatusCode::TOO_MANY_REQUESTS {
             let unsaid = UNSAID * 2u32.pow(self.strikes.min(STRIKES));
             self.strikes = self.strikes.saturating_add(1);
-            retry_after.or_else(|| reset(headers)).unwrap_or(unsaid).max(Duration::from_secs(1))
-        } else if let (StatusCode::SERVICE_UNAVAILABLE, Some(wish)) = (status, retry_after) {
+            retry_after.or_else(|| reset(headers, clock)).unwrap_or(unsaid).max(Duration::from_secs(1))
+        } else if let (StatusCode::SERVICE_UNAVAILABLE | StatusCode::FORBIDDEN, Some(wish)) = (status, retry_after) {
+            // 403: GitHub's second limit says it so.
             wish
         } else {
             if status.is_success() {
                 self.strikes = 0;
             }
-            exhausted(headers)?
+            exhausted(headers, clock)?
         };
         let wish = wish.min(LONGEST);
-        self.parked = Some(self.parked.map_or(now + wish, |until| until.max(now + wish)));
+        self.park(now, wish);
         Some(wish)
+    }
+
+    /// Sends nothing for this long, or longer if that was so already.
+    pub fn park(&mut self, now: Instant, wait: Duration) {
+        self.parked = Some(self.parked.map_or(now + wait, |until| until.max(now + wait)));
     }
 }
 
@@ -90,13 +97,18 @@ fn limit(value: &str) -> Option<(u64, Option<u64>)> {
     Some((count, parts.find_map(|part| part.trim().strip_prefix("w=")?.parse().ok())))
 }
 
-fn reset(headers: &HeaderMap) -> Option<Duration> {
-    text(headers, "ratelimit-reset").and_then(|value| value.parse().ok()).map(Duration::from_secs)
+/// When the budget is full again, from now. Seconds from now, as the draft of the IETF says; or, as GitHub and GitLab do,
+/// since 1970, which no wait can be.
+fn reset(headers: &HeaderMap, clock: Timestamp) -> Option<Duration> {
+    let seconds: u64 = text(headers, "ratelimit-reset").or_else(|| text(headers, "x-ratelimit-reset"))?.parse().ok()?;
+    let now = u64::try_from(clock.as_second()).unwrap_or(0);
+    Some(Duration::from_secs(if seconds > 1_000_000_000 { seconds.saturating_sub(now) } else { seconds }))
 }
 
 /// The wait after the last request of a budget: until its reset; else until a sliding window frees one request.
-fn exhausted(headers: &HeaderMap) -> Option<Duration> {
-    let (remaining, window) = limit(text(headers, "ratelimit-remaining")?)?;
+fn exhausted(headers: &HeaderMap, clock: Timestamp) -> Option<Duration> {
+    let remaining = text(headers, "ratelimit-remaining").or_else(|| text(headers, "x-ratelimit-remaining"))?;
+    let (remaining, window) = limit(remaining)?;
     if remaining > 0 {
         return None;
     }
@@ -104,7 +116,7 @@ fn exhausted(headers: &HeaderMap) -> Option<Duration> {
         let (limit, own) = limit(text(headers, "ratelimit-limit")?)?;
         Some(Duration::from_secs(own.or(window)?.div_ceil(limit.max(1)).max(1)))
     };
-    Some(reset(headers).or_else(sliding).unwrap_or(Duration::from_secs(60)))
+    Some(reset(headers, clock).or_else(sliding).unwrap_or(Duration::from_secs(60)).max(Duration::from_secs(1)))
 }
 
 #[cfg(test)]
@@ -132,6 +144,11 @@ mod tests {
             (429, vec![("retry-after", "-1")], Some(30)),
             (429, vec![], Some(30)),
             (429, vec![("ratelimit-reset", "12")], Some(12)),
+            (200, vec![("x-ratelimit-remaining", "0"), ("x-ratelimit-reset", "1795168842")], Some(42)),
+            (200, vec![("ratelimit-remaining", "0"), ("ratelimit-reset", "1795168800")], Some(1)),
+            (403, vec![("x-ratelimit-remaining", "0"), ("x-ratelimit-reset", "1795169100")], Some(300)),
+            (403, vec![("retry-after", "60"), ("x-ratelimit-remaining", "4000")], Some(60)),
+            (403, vec![("x-ratelimit-remaining", "4000")], None),
             (503, vec![("retry-after", "5")], Some(5)),
             (503, vec![], None),
         ] {

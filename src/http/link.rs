@@ -1,10 +1,10 @@
-//! `Link: <…>; rel="next"`, the only way a registry may continue a list (RFC 8288, distribution specification).
+//! `Link: <…>; rel="next"`, the only way a list may be continued (RFC 8288).
 
 use reqwest::Url;
 
 /// Why a link is not followed.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum LinkError {
+pub enum LinkError {
     /// It leads to another origin; the origin is named.
     Elsewhere(String),
     /// It is no URL.
@@ -15,7 +15,7 @@ pub(super) enum LinkError {
 ///
 /// # Errors
 /// If there is one that leaves the origin (scheme, host and port) or cannot be read: the list would be cut.
-pub(super) fn next<'a>(headers: impl Iterator<Item = &'a str>, page: &Url) -> Result<Option<Url>, LinkError> {
+pub fn next<'a>(headers: impl Iterator<Item = &'a str>, page: &Url) -> Result<Option<Url>, LinkError> {
     for header in headers {
         let mut rest = header;
         while let Some(open) = rest.find('<') {

@@ -1,0 +1,476 @@
+//! One call of a forge's API: signed in, within its limits, within bounds of time and size, with pages and ETags.
+
+use super::{
+    Config, Credentials, ForgeError, Operation, Problem, Timing,
+    app::App,
+    cache::{Cache, Page},
+    error::{WORDS, words},
+};
+use crate::{
+    declare::ForgeKind,
+    http::{
+        self, Answer, Bounds, Failure, SecretSource, Way,
+        budget::{Admission, Budget},
+        host_of, jittered,
+        link::{self, LinkError},
+        lock,
+    },
+    secret::Secret,
+};
+use jiff::Timestamp;
+use reqwest::{
+    Client, Method, StatusCode, Url,
+    header::{ACCEPT, AUTHORIZATION, ETAG, HeaderMap, HeaderName, HeaderValue, IF_NONE_MATCH},
+};
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex},
+    time::{Duration, Instant},
+};
+use tokio::sync::Semaphore;
+
+/// Most bytes of an answer: a page of a hundred requests with the longest texts has some ten MiB.
+const MOST_BYTES: usize = 24 << 20;
+/// Most pages of one list: ten thousand requests.
+const MOST_PAGES: usize = 200;
+/// Requests in flight. GitHub asks clients not to send many at once.
+const FLIGHT: usize = 6;
+/// Redirects of one call.
+const HOPS: usize = 3;
+/// What GitHub asks to wait where its second limit says nothing.
+const SECOND_LIMIT: Duration = Duration::from_secs(60);
+
+/// A call.
+#[derive(Clone)]
+pub(super) struct Call {
+    operation: Operation,
+    method: Method,
+    url: Url,
+    body: Option<Value>,
+    etag: Option<HeaderValue>,
+    /// Whether sending it twice does what sending it once does.
+    again: bool,
+}
+
+impl Call {
+    pub(super) fn get(operation: Operation, url: Url) -> Self {
+        Self { operation, method: Method::GET, url, body: None, etag: None, again: true }
+    }
+
+    /// A call that is sent once, whatever becomes of its answer.
+    pub(super) fn once(operation: Operation, method: Method, url: Url, body: impl Into<Option<Value>>) -> Self {
+        Self { operation, method, url, body: body.into(), etag: None, again: false }
+    }
+
+    /// A call that may be sent again when its answer is lost.
+    pub(super) fn again(operation: Operation, method: Method, url: Url, body: impl Into<Option<Value>>) -> Self {
+        Self { again: true, ..Self::once(operation, method, url, body) }
+    }
+
+    pub(super) fn operation(&self) -> Operation {
+        self.operation
+    }
+
+    fn endpoint(&self) -> String {
+        format!("{} {}", self.method, self.url.path())
+    }
+}
+
+/// How calls are signed.
+pub(super) enum Auth {
+    Anonymous,
+    Token(SecretSource),
+    App(Box<App>),
+}
+
+/// A forge's API, for one repository.
+pub(super) struct Api {
+    pub(super) kind: ForgeKind,
+    pub(super) repository: String,
+    base: Url,
+    client: Client,
+    timing: Timing,
+    auth: Auth,
+    budget: Mutex<Budget>,
+    flight: Semaphore,
+    cache: Mutex<Cache>,
+    calls: Mutex<BTreeMap<Operation, u64>>,
+}
+
+impl std::fmt::Debug for Api {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Api({} {} {})", self.kind, self.base, self.repository)
+    }
+}
+
+impl Api {
+    pub(super) fn new(config: &Config) -> Result<Self, ForgeError> {
+        let base = config.forge.api.clone();
+        let host = host_of(&base);
+        let setup = |why| ForgeError {
+            forge: config.forge.kind,
+            host: host.clone(),
+            repository: config.forge.project.clone(),
+            operation: Operation::SignIn,
+            problem: Problem::Setup(why),
+        };
+        let way = Way {
+            proxy: &config.proxy,
+            ca_file: config.ca_file.as_deref(),
+            plain: base.scheme() == "http",
+            loopback: http::is_loopback(&host),
+            connect: config.timing.connect,
+        };
+        let client = way.client().map_err(setup)?;
+        let auth = match &config.credentials {
+            Credentials::Anonymous => Auth::Anonymous,
+            Credentials::Token(source) => Auth::Token(source.clone()),
+            Credentials::App { id, installation, private_key } => Auth::App(Box::new(App::new(*id, *installation, private_key.clone()))),
+        };
+        Ok(Self {
+            kind: config.forge.kind,
+            repository: config.forge.project.clone(),
+            base,
+            client,
+            timing: config.timing,
+            auth,
+            budget: Mutex::new(Budget::new(Instant::now(), None)),
+            flight: Semaphore::new(FLIGHT),
+            cache: Mutex::default(),
+            calls: Mutex::default(),
+        })
+    }
+
+    /// How many requests were sent for each operation; repetitions count.
+    pub(super) fn calls(&self) -> BTreeMap<Operation, u64> {
+        lock(&self.calls).clone()
+    }
+
+    pub(super) fn base(&self) -> &Url {
+        &self.base
+    }
+
+    /// An address below the API's; each segment is escaped, so that a branch with a slash stays one.
+    pub(super) fn url<'a>(&self, segments: impl IntoIterator<Item = &'a str>, query: &[(&str, &str)]) -> Url {
+        let mut url = self.base.clone();
+        if let Ok(mut path) = url.path_segments_mut() {
+            path.pop_if_empty().extend(segments);
+        }
+        if !query.is_empty() {
+            url.query_pairs_mut().extend_pairs(query);
+        }
+        url
+    }
+
+    pub(super) fn error(&self, operation: Operation, problem: Problem) -> ForgeError {
+        ForgeError { forge: self.kind, host: host_of(&self.base), repository: self.repository.clone(), operation, problem }
+    }
+
+    /// Sends a call and reads its answer, whose status is a success.
+    pub(super) async fn send(&self, call: &Call) -> Result<Answer, ForgeError> {
+        let mut renewed = false;
+        loop {
+            let answer = match &self.auth {
+                Auth::Anonymous => self.try_send(call, None).await,
+                Auth::Token(source) => match source.text().await {
+                    Ok(token) => self.try_send(call, Some(&token)).await,
+                    Err((origin, why)) => Err(Problem::Credentials { origin, why }),
+                },
+                Auth::App(app) => match app.token(self).await {
+                    Ok(token) => match self.try_send(call, Some(&token)).await {
+                        Err(Problem::Unauthorized { .. }) if !renewed => {
+                            app.forget(&token).await;
+                            renewed = true;
+                            continue;
+                        }
+                        answer => answer,
+                    },
+                    Err(problem) => return Err(self.error(Operation::SignIn, problem)),
+                },
+            };
+            return answer.map_err(|problem| self.error(call.operation, problem));
+        }
+    }
+
+    /// Sends a call with this token, again while trouble passes and the call may be sent again.
+    pub(super) async fn try_send(&self, call: &Call, token: Option<&Secret>) -> Result<Answer, Problem> {
+        let mut attempt = 1;
+        loop {
+            let problem = match self.follow(call, token).await {
+                Ok(answer) => return Ok(answer),
+                Err(problem) => problem,
+            };
+            if !call.again || attempt >= self.timing.attempts.max(1) || !problem.is_passing() {
+                return Err(problem);
+            }
+            self.pause(attempt).await;
+            attempt += 1;
+        }
+    }
+
+    /// Waits before another try; longer after each.
+    pub(super) async fn pause(&self, attempt: u32) {
+        tokio::time::sleep(jittered(self.timing.backoff * 2u32.pow(attempt.clamp(1, 8) - 1))).await;
+    }
+
+    /// Follows redirects of reads, within the API only: GitHub sends them for a renamed repository.
+    async fn follow(&self, call: &Call, token: Option<&Secret>) -> Result<Answer, Problem> {
+        let mut call = call.clone();
+        for _ in 0..=HOPS {
+            let answer = self.exchange(&call, token).await?;
+            if !matches!(answer.status.as_u16(), 301 | 302 | 307 | 308) {
+                return self.judge(&call, answer, token);
+            }
+            let target = answer.header("location").and_then(|place| call.url.join(place).ok());
+            match target {
+                Some(to) if call.method == Method::GET && to.origin() == self.base.origin() => call.url = to,
+                to => {
+                    return Err(Problem::Redirect { to: to.map_or_else(|| "?".to_owned(), |to| format!("{}{}", host_of(&to), to.path())) });
+                }
+            }
+        }
+        Err(Problem::Redirect { to: format!("{}{}", host_of(&call.url), call.url.path()) })
+    }
+
+    async fn exchange(&self, call: &Call, token: Option<&Secret>) -> Result<Answer, Problem> {
+        let _permit = self.flight.acquire().await.map_err(|_| Problem::Setup("the forge room is closed".to_owned()))?;
+        let admission = lock(&self.budget).admit(Instant::now());
+        if let Admission::Parked(retry_after) = admission {
+            return Err(Problem::Throttled { retry_after });
+        }
+        let mut request = self.client.request(call.method.clone(), call.url.clone()).headers(self.fixed_headers());
+        if let Some(token) = token {
+            let (name, text) = match self.kind {
+                // An App's own token is a JWT, and goes the same way.
+                ForgeKind::Github => (AUTHORIZATION, format!("Bearer {}", token.expose())),
+                ForgeKind::Gitlab => (HeaderName::from_static("private-token"), token.expose().to_owned()),
+                ForgeKind::Gitea => (AUTHORIZATION, format!("token {}", token.expose())),
+            };
+            let origin = || "the configured token".to_owned();
+            let mut value = HeaderValue::from_str(&text)
+                .map_err(|_| Problem::Credentials { origin: origin(), why: "it has characters that no token has".to_owned() })?;
+            value.set_sensitive(true);
+            request = request.header(name, value);
+        }
+        if let Some(etag) = &call.etag {
+            request = request.header(IF_NONE_MATCH, etag.clone());
+        }
+        if let Some(body) = &call.body {
+            request = request.json(body);
+        }
+        *lock(&self.calls).entry(call.operation).or_default() += 1;
+        let timing = self.timing;
+        let bounds = Bounds { connect: timing.connect, headers: timing.headers, idle: timing.idle, body: timing.body, limit: MOST_BYTES };
+        let failed = |failure| match failure {
+            Failure::Transport(why) => Problem::Transport(why),
+            Failure::Timeout(what, after) => Problem::Timeout { what, after },
+            Failure::TooLarge => Problem::TooLarge { endpoint: call.endpoint(), limit: MOST_BYTES },
+        };
+        let response = http::send(request, bounds).await.map_err(failed)?;
+        let (status, headers) = (response.status(), response.headers().clone());
+        let wish = lock(&self.budget).answered(Instant::now(), Timestamp::now(), status, &headers);
+        if let (Some(retry_after), StatusCode::TOO_MANY_REQUESTS | StatusCode::FORBIDDEN) = (wish, status) {
+            return Err(Problem::Throttled { retry_after });
+        }
+        let body = http::body(response, &call.method, bounds).await.map_err(failed)?;
+        Ok(Answer { status, headers, body, url: call.url.clone() })
+    }
+
+    fn fixed_headers(&self) -> HeaderMap {
+        let mut headers = HeaderMap::new();
+        if self.kind == ForgeKind::Github {
+            headers.insert(ACCEPT, HeaderValue::from_static("application/vnd.github+json"));
+            headers.insert("x-github-api-version", HeaderValue::from_static("2022-11-28"));
+        } else {
+            headers.insert(ACCEPT, HeaderValue::from_static("application/json"));
+        }
+        headers
+    }
+
+    /// What a status means that means the same everywhere.
+    fn judge(&self, call: &Call, answer: Answer, token: Option<&Secret>) -> Result<Answer, Problem> {
+        let status = answer.status.as_u16();
+        if answer.status.is_success() || (status == 304 && call.etag.is_some()) {
+            return Ok(answer);
+        }
+        if answer.is_html() && status != 404 {
+            return Err(Problem::Content { endpoint: call.endpoint(), why: format!("HTML with status {status}") });
+        }
+        let message = words(&answer.body, token);
+        Err(match status {
+            401 => Problem::Unauthorized { message },
+            403 if message.as_deref().is_some_and(|message| message.contains("secondary rate limit")) => {
+                self.park(SECOND_LIMIT);
+                Problem::Throttled { retry_after: SECOND_LIMIT }
+            }
+            403 => Problem::Forbidden { message },
+            404 => Problem::NotFound { message },
+            400 | 409 | 422 => Problem::Refused { status, message },
+            _ => Problem::Status { status, message },
+        })
+    }
+
+    /// Sends nothing for this long.
+    pub(super) fn park(&self, wait: Duration) {
+        lock(&self.budget).park(Instant::now(), wait);
+    }
+
+    /// Reads JSON.
+    pub(super) async fn json<T: DeserializeOwned>(&self, call: &Call) -> Result<T, ForgeError> {
+        let answer = self.send(call).await?;
+        self.read(call, &answer)
+    }
+
+    /// The value that an answer holds.
+    pub(super) fn read<T: DeserializeOwned>(&self, call: &Call, answer: &Answer) -> Result<T, ForgeError> {
+        self.parse(call, answer).map_err(|problem| self.error(call.operation, problem))
+    }
+
+    pub(super) fn parse<T: DeserializeOwned>(&self, call: &Call, answer: &Answer) -> Result<T, Problem> {
+        serde_json::from_slice(&answer.body).map_err(|error| Problem::Content {
+            endpoint: call.endpoint(),
+            why: if answer.is_html() { "HTML".to_owned() } else { format!("no such JSON: {error}").chars().take(WORDS).collect() },
+        })
+    }
+
+    pub(super) async fn get<T: DeserializeOwned>(&self, operation: Operation, url: Url) -> Result<T, ForgeError> {
+        self.json(&Call::get(operation, url)).await
+    }
+
+    /// Reads JSON that may not be there.
+    pub(super) async fn find<T: DeserializeOwned>(&self, operation: Operation, url: Url) -> Result<Option<T>, ForgeError> {
+        match self.get(operation, url).await {
+            Ok(value) => Ok(Some(value)),
+            Err(ForgeError { problem: Problem::NotFound { .. }, .. }) => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Reads all pages of a list, or those up to the first that ends before `until`; `keep` turns what is wanted into
+    /// what is remembered, and `name` names what it does. A page that came with an ETag is asked for conditionally.
+    pub(super) async fn pages<T, U>(&self, list: &List<'_>, keep: impl Fn(T) -> Entry<U>) -> Result<Vec<U>, ForgeError>
+    where
+        T: DeserializeOwned,
+        U: Clone + Send + Sync + 'static,
+    {
+        let mut found = Vec::new();
+        let (mut url, mut seen, mut pages) = (list.first.clone(), 0, 0);
+        loop {
+            let page = self.page(list, url.clone(), seen, &keep).await?;
+            found.extend(page.items.iter().cloned());
+            seen += page.count;
+            pages += 1;
+            let early = list.until.is_some_and(|until| page.oldest.is_some_and(|oldest| oldest < until));
+            match &page.next {
+                Some(next) if !early && pages < list.most.unwrap_or(MOST_PAGES) => url = next.clone(),
+                Some(_) if !early && list.most.is_none() => {
+                    let endpoint = format!("GET {}", list.first.path());
+                    return Err(self.error(list.operation, Problem::Endless { endpoint, pages: MOST_PAGES }));
+                }
+                _ => return Ok(found),
+            }
+        }
+    }
+
+    async fn page<T, U>(&self, list: &List<'_>, url: Url, seen: usize, keep: impl Fn(T) -> Entry<U>) -> Result<Arc<Page<U>>, ForgeError>
+    where
+        T: DeserializeOwned,
+        U: Clone + Send + Sync + 'static,
+    {
+        let key = format!("{} {url}", list.name);
+        let known = lock(&self.cache).get::<U>(&key);
+        let call = Call { etag: known.as_ref().map(|(etag, _)| etag.clone()), ..Call::get(list.operation, url.clone()) };
+        let answer = self.send(&call).await?;
+        if let (304, Some((_, page))) = (answer.status.as_u16(), known) {
+            return Ok(page);
+        }
+        let entries: Vec<T> = match list.inside {
+            None => self.read(&call, &answer)?,
+            Some(field) => {
+                let mut whole: Value = self.read(&call, &answer)?;
+                let inner = whole.get_mut(field).map(Value::take).unwrap_or(Value::Null);
+                serde_json::from_value(inner).map_err(|error| {
+                    self.error(list.operation, Problem::Content { endpoint: call.endpoint(), why: format!("no such {field}: {error}") })
+                })?
+            }
+        };
+        let mut page = Page { count: entries.len(), items: Vec::new(), oldest: None, next: None };
+        for entry in entries {
+            let Entry { stamp, kept } = keep(entry);
+            page.oldest = stamp.or(page.oldest);
+            page.items.extend(kept);
+        }
+        page.next = self.next(&answer, seen + page.count, page.count).map_err(|problem| self.error(list.operation, problem))?;
+        let page = Arc::new(page);
+        match answer.headers.get(ETAG) {
+            Some(etag) => lock(&self.cache).put(key, etag.clone(), page.clone(), answer.body.len()),
+            None => lock(&self.cache).forget(&key),
+        }
+        Ok(page)
+    }
+
+    /// The next page. Gitea builds its links from the address that it believes to have, so its count is used instead.
+    fn next(&self, answer: &Answer, seen: usize, count: usize) -> Result<Option<Url>, Problem> {
+        let numbered = |page: &str| {
+            let mut url = answer.url.clone();
+            let others: Vec<(String, String)> = url.query_pairs().into_owned().filter(|(name, _)| name != "page").collect();
+            url.query_pairs_mut().clear().extend_pairs(others).append_pair("page", page);
+            url
+        };
+        let present = || answer.url.query_pairs().find(|(name, _)| name == "page").and_then(|(_, page)| page.parse::<u64>().ok());
+        match self.kind {
+            ForgeKind::Gitea => {
+                let total: usize = answer.header("x-total-count").and_then(|total| total.parse().ok()).unwrap_or(0);
+                Ok((count > 0 && seen < total).then(|| numbered(&(present().unwrap_or(1) + 1).to_string())))
+            }
+            ForgeKind::Gitlab if answer.headers.contains_key("x-next-page") => {
+                let page = answer.header("x-next-page").unwrap_or_default().trim();
+                Ok(page.bytes().all(|byte| byte.is_ascii_digit()).then_some(page).filter(|page| !page.is_empty()).map(numbered))
+            }
+            _ => {
+                let links = answer.headers.get_all("link").iter().filter_map(|value| value.to_str().ok());
+                link::next(links, &answer.url).map_err(|why| match why {
+                    LinkError::Elsewhere(to) => Problem::Redirect { to },
+                    LinkError::Unreadable => Problem::Content {
+                        endpoint: format!("GET {}", answer.url.path()),
+                        why: "the link to the next page is no URL".to_owned(),
+                    },
+                })
+            }
+        }
+    }
+}
+
+/// Which list is read, and how far.
+pub(super) struct List<'a> {
+    pub(super) operation: Operation,
+    pub(super) first: Url,
+    /// What is kept of it, for what is remembered by ETag.
+    pub(super) name: &'a str,
+    /// The field of an object in which the list lies.
+    pub(super) inside: Option<&'a str>,
+    /// The list is ordered by time, latest first, and what is older is not wanted.
+    pub(super) until: Option<Timestamp>,
+    /// Read at most so many pages, and be content.
+    pub(super) most: Option<usize>,
+}
+
+impl<'a> List<'a> {
+    pub(super) fn all(operation: Operation, first: Url, name: &'a str) -> Self {
+        Self { operation, first, name, inside: None, until: None, most: None }
+    }
+}
+
+/// What is kept of an entry of a list, and its time for [`List::until`].
+pub(super) struct Entry<U> {
+    pub(super) stamp: Option<Timestamp>,
+    pub(super) kept: Option<U>,
+}
+
+impl<U> From<Option<U>> for Entry<U> {
+    fn from(kept: Option<U>) -> Self {
+        Self { stamp: None, kept }
+    }
+}

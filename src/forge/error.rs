@@ -1,0 +1,326 @@
+//! What a forge can do wrong, and what a token may lack.
+
+use crate::{
+    declare::ForgeKind,
+    error::{Fault, Kind},
+    image::shown,
+    secret::Secret,
+};
+use serde_json::Value;
+use std::{fmt, time::Duration};
+
+/// Characters of a forge's words that are kept.
+pub(super) const WORDS: usize = 400;
+
+/// What was being done.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Operation {
+    /// Signing in as an App.
+    SignIn,
+    /// Reading settings of the repository.
+    Settings,
+    /// Listing or finding requests.
+    List,
+    /// Reading one request.
+    Read,
+    /// Opening a request.
+    Open,
+    /// Changing title or text, or closing.
+    Change,
+    /// Setting labels.
+    Label,
+    /// Asking for reviews.
+    Reviewers,
+    /// Reading or writing comments.
+    Comment,
+    /// Reading checks of a commit.
+    Checks,
+    /// Reading approvals.
+    Approvals,
+    /// Merging.
+    Merge,
+    /// Letting the forge merge when it can.
+    AutoMerge,
+    /// Deleting a branch.
+    Branch,
+    /// Setting a commit status.
+    Status,
+    /// Reading releases and tags.
+    Releases,
+}
+
+impl Operation {
+    /// For people: "cannot …".
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Operation::SignIn => "sign in as a GitHub App",
+            Operation::Settings => "read the repository's settings",
+            Operation::List => "list requests",
+            Operation::Read => "read a request",
+            Operation::Open => "open a request",
+            Operation::Change => "change a request",
+            Operation::Label => "label a request",
+            Operation::Reviewers => "ask for reviews",
+            Operation::Comment => "comment on a request",
+            Operation::Checks => "read checks",
+            Operation::Approvals => "read approvals",
+            Operation::Merge => "merge a request",
+            Operation::AutoMerge => "let a request merge itself",
+            Operation::Branch => "delete a branch",
+            Operation::Status => "set a commit status",
+            Operation::Releases => "read releases",
+        }
+    }
+
+    /// What a token needs for it.
+    fn needs(self, kind: ForgeKind) -> &'static str {
+        match (kind, self) {
+            (ForgeKind::Github, Operation::SignIn) => "an App that is installed on the repository, its id and its own private key",
+            (ForgeKind::Github, Operation::Settings) => "\"Metadata: read\" and \"Contents: read\" (classic: scope repo)",
+            (ForgeKind::Github, Operation::List | Operation::Read | Operation::Approvals) => {
+                "\"Pull requests: read\" (classic: scope repo)"
+            }
+            (ForgeKind::Github, Operation::Open | Operation::Change | Operation::Reviewers) => {
+                "\"Pull requests: read and write\" (classic: scope repo)"
+            }
+            (ForgeKind::Github, Operation::Label | Operation::Comment) => {
+                "\"Pull requests: read and write\" and \"Issues: read and write\" (classic: scope repo)"
+            }
+            (ForgeKind::Github, Operation::Checks) => "\"Checks: read\" and \"Commit statuses: read\" (classic: scope repo)",
+            (ForgeKind::Github, Operation::Merge | Operation::AutoMerge) => {
+                "\"Contents: read and write\" and \"Pull requests: read and write\" (classic: scope repo), and leave of the branch's rules"
+            }
+            (ForgeKind::Github, Operation::Branch) => "\"Contents: read and write\" (classic: scope repo)",
+            (ForgeKind::Github, Operation::Status) => "\"Commit statuses: read and write\" (classic: scope repo:status)",
+            (ForgeKind::Github, Operation::Releases) => "\"Contents: read\" of that repository",
+            (ForgeKind::Gitlab, Operation::Merge | Operation::AutoMerge | Operation::Branch) => {
+                "the scope api and a role that may merge into the branch (Developer or Maintainer)"
+            }
+            (ForgeKind::Gitlab, Operation::Releases) => "the scope read_api",
+            (ForgeKind::Gitlab, _) => "the scope api and the role Developer",
+            (ForgeKind::Gitea, Operation::Label | Operation::Comment) => "the scope write:issue and write access to the repository",
+            (ForgeKind::Gitea, Operation::List | Operation::Read | Operation::Approvals | Operation::Checks | Operation::Settings) => {
+                "the scope read:repository and read access to the repository"
+            }
+            (ForgeKind::Gitea, Operation::Releases) => "the scope read:repository",
+            (ForgeKind::Gitea, Operation::Merge | Operation::AutoMerge) => {
+                "the scope write:repository and a user who may merge into the branch"
+            }
+            (ForgeKind::Gitea, _) => "the scope write:repository and write access to the repository",
+        }
+    }
+}
+
+impl fmt::Display for Operation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// A forge did not do what was asked. Its words are escaped and cut in the message; no token is ever in it.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{forge} {host}, {repository}: cannot {operation}: {problem}")]
+pub struct ForgeError {
+    /// What was spoken.
+    pub forge: ForgeKind,
+    /// Who was asked: `host[:port]`.
+    pub host: String,
+    /// The repository there.
+    pub repository: String,
+    /// What was being done.
+    pub operation: Operation,
+    /// What happened.
+    pub problem: Problem,
+}
+
+/// What happened.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Problem {
+    /// 401: nobody, or a token that is none any more.
+    #[error("the credentials are refused (401){}", says(message))]
+    Unauthorized {
+        /// The forge's words.
+        message: Option<String>,
+    },
+    /// 403: the token may not do it.
+    #[error("the token may not do that (403){}", says(message))]
+    Forbidden {
+        /// The forge's words.
+        message: Option<String>,
+    },
+    /// 404: not there, or hidden from this token.
+    #[error("not found, or hidden from this token (404){}", says(message))]
+    NotFound {
+        /// The forge's words.
+        message: Option<String>,
+    },
+    /// The forge wants us to wait. Nothing is sent before that.
+    #[error("requests are limited: next try in {} s", retry_after.as_secs().max(1))]
+    Throttled {
+        /// For how long from now.
+        retry_after: Duration,
+    },
+    /// It cannot be merged now.
+    #[error("it cannot be merged now{}", says(message))]
+    NotMergeable {
+        /// The forge's words.
+        message: Option<String>,
+    },
+    /// The head is another one than was verified.
+    #[error("its head is not the commit that was verified{}", says(message))]
+    HeadChanged {
+        /// The forge's words.
+        message: Option<String>,
+    },
+    /// The forge understood and does not want it (400, 422).
+    #[error("refused ({status}){}", says(message))]
+    Refused {
+        /// 400, 409 or 422.
+        status: u16,
+        /// The forge's words.
+        message: Option<String>,
+    },
+    /// What is declared does not go together with the repository's settings on the forge.
+    #[error("{0}")]
+    Unsupported(String),
+    /// Another status.
+    #[error("answered {status}{}", says(message))]
+    Status {
+        /// The status code.
+        status: u16,
+        /// The forge's words.
+        message: Option<String>,
+    },
+    /// An answer that is not what the API promises.
+    #[error("answered {endpoint} with something else: {why}")]
+    Content {
+        /// Method and path.
+        endpoint: String,
+        /// What is wrong with it.
+        why: String,
+    },
+    /// An answer larger than anything honest.
+    #[error("answered {endpoint} with more than {limit} bytes")]
+    TooLarge {
+        /// Method and path.
+        endpoint: String,
+        /// The bound in bytes.
+        limit: usize,
+    },
+    /// More pages than are followed.
+    #[error("{endpoint} has more than {pages} pages")]
+    Endless {
+        /// Method and path.
+        endpoint: String,
+        /// The bound.
+        pages: usize,
+    },
+    /// A redirect that is not followed.
+    #[error("redirected to {}, which is not followed", shown(to))]
+    Redirect {
+        /// The new place.
+        to: String,
+    },
+    /// The connection failed.
+    #[error("cannot be reached: {0}")]
+    Transport(String),
+    /// Too slow.
+    #[error("too slow: no {what} within {} ms", after.as_millis())]
+    Timeout {
+        /// "connection", "headers" or "body".
+        what: &'static str,
+        /// The bound.
+        after: Duration,
+    },
+    /// Credentials that cannot be had.
+    #[error("no credentials from {origin}: {why}")]
+    Credentials {
+        /// Where they should come from.
+        origin: String,
+        /// Why they do not.
+        why: String,
+    },
+    /// What `tagboat.yaml` says cannot be used.
+    #[error("{0}")]
+    Setup(String),
+}
+
+/// `: "words of the forge"`, if it said any.
+fn says(message: &Option<String>) -> String {
+    message.as_deref().map(|text| format!(": {}", shown(text))).unwrap_or_default()
+}
+
+impl Problem {
+    /// Whether the same request, sent again at once, may do better.
+    pub(super) fn is_passing(&self) -> bool {
+        match self {
+            Problem::Transport(_) | Problem::Timeout { .. } => true,
+            Problem::Status { status, .. } => matches!(status, 500 | 502 | 503 | 504),
+            _ => false,
+        }
+    }
+
+    /// Whether the request may have been carried out although no answer says so.
+    pub(super) fn is_open(&self) -> bool {
+        self.is_passing() || matches!(self, Problem::Content { .. } | Problem::TooLarge { .. })
+    }
+}
+
+impl Fault for ForgeError {
+    fn kind(&self) -> Kind {
+        match self.problem {
+            Problem::Setup(_) | Problem::Unsupported(_) => Kind::Config,
+            Problem::NotMergeable { .. } | Problem::HeadChanged { .. } => Kind::Conflict,
+            _ => Kind::Remote,
+        }
+    }
+
+    fn retry_after(&self) -> Option<Duration> {
+        match self.problem {
+            Problem::Throttled { retry_after } => Some(retry_after),
+            _ => None,
+        }
+    }
+
+    fn hint(&self) -> Option<String> {
+        match &self.problem {
+            Problem::Unauthorized { .. } | Problem::Forbidden { .. } | Problem::NotFound { .. } => {
+                Some(format!("To {}, {} wants {}.", self.operation, self.forge, self.operation.needs(self.forge)))
+            }
+            Problem::Redirect { .. } => Some("The repository was renamed or moved: write its new address into tagboat.yaml.".to_owned()),
+            Problem::Content { why, .. } if why.contains("HTML") => {
+                Some("A proxy or sign-in page may stand in front of the forge; or forge.url is not that of its API.".to_owned())
+            }
+            Problem::Transport(why) if why.contains("certificate") || why.contains("UnknownIssuer") => {
+                Some("Name the forge's certificate authority with `caFile` beside the repository in tagboat.yaml.".to_owned())
+            }
+            _ => None,
+        }
+    }
+}
+
+/// What a forge says about an error, in one line, without the token should it be quoted.
+pub(super) fn words(body: &[u8], token: Option<&Secret>) -> Option<String> {
+    let value: Value = serde_json::from_slice(body).ok()?;
+    let mut said: Vec<String> = Vec::new();
+    let mut add = |value: &Value| match value {
+        Value::String(text) => said.push(text.clone()),
+        Value::Null => {}
+        other => said.push(other.to_string()),
+    };
+    for field in ["message", "error", "error_description"] {
+        add(&value[field]);
+    }
+    for error in value["errors"].as_array().into_iter().flatten() {
+        match (&error["message"], &error["field"], &error["code"]) {
+            (Value::String(message), _, _) => add(&Value::String(message.clone())),
+            (_, Value::String(field), Value::String(code)) => add(&Value::String(format!("{field} {code}"))),
+            _ => add(error),
+        }
+    }
+    let mut text = said.join(": ");
+    if let Some(token) = token.filter(|token| !token.is_empty()) {
+        text = text.replace(token.expose(), "***");
+    }
+    (!text.is_empty()).then(|| text.chars().take(WORDS).collect())
+}

@@ -1,0 +1,368 @@
+//! Gitea and Forgejo: what changes something.
+
+use super::{
+    Approvals, Change, Checks, Commented, Forge, ForgeError, Label, Limits, Merge, NewRequest, Opened, Operation, Problem, Release,
+    Request, Reviewer, State, Status, StatusState, Unasked, Which,
+    api::{Api, Call, List},
+    gitea_read::{DRAFT, PAGE, Pull, User},
+    marker_line, page,
+    words::cut,
+};
+use crate::declare::{self, MergeMethod};
+use async_trait::async_trait;
+use reqwest::Method;
+use serde::Deserialize;
+use serde_json::{Value, json};
+use std::collections::BTreeMap;
+
+/// A title has a column of 255 characters; texts have no limit of Gitea's own, so ours is what people still read.
+const LIMITS: Limits = Limits { title: 255, body: 262_144, comment: 262_144, status: 255 };
+
+/// How often a merge is tried while Gitea looks for conflicts: some eight seconds.
+const LOOKS: u32 = 5;
+
+#[derive(Debug)]
+pub(super) struct Gitea {
+    pub(super) api: Api,
+    pub(super) place: declare::Forge,
+}
+
+#[derive(Deserialize)]
+struct LabelShape {
+    id: u64,
+    name: String,
+}
+
+#[derive(Deserialize)]
+struct Comment {
+    id: u64,
+    #[serde(default)]
+    body: String,
+    user: Option<User>,
+}
+
+#[derive(Deserialize)]
+struct Repository {
+    default_merge_style: Option<String>,
+}
+
+impl Gitea {
+    pub(super) fn new(api: Api, place: declare::Forge) -> Self {
+        Self { api, place }
+    }
+
+    fn owner(&self) -> &str {
+        self.place.project.split('/').next().unwrap_or_default()
+    }
+
+    /// The declared way to merge, or the repository's.
+    async fn method(&self, declared: Option<MergeMethod>) -> Result<String, ForgeError> {
+        Ok(match declared {
+            Some(MergeMethod::Merge) => "merge".to_owned(),
+            Some(MergeMethod::Squash) => "squash".to_owned(),
+            Some(MergeMethod::Rebase) => "rebase".to_owned(),
+            None => {
+                let repository: Repository = self.api.get(Operation::Settings, self.repo(&[], &[])).await?;
+                repository.default_merge_style.filter(|style| !style.is_empty()).unwrap_or_else(|| "merge".to_owned())
+            }
+        })
+    }
+
+    async fn send_merge(&self, operation: Operation, number: u64, merge: &Merge, later: bool) -> Result<(), ForgeError> {
+        let body = json!({
+            "Do": self.method(merge.method).await?,
+            "head_commit_id": merge.head,
+            "MergeTitleField": merge.title,
+            "MergeMessageField": merge.message,
+            "delete_branch_after_merge": merge.delete_branch,
+            "merge_when_checks_succeed": later,
+        });
+        let call = Call::once(operation, Method::POST, self.repo(&["pulls", &number.to_string(), "merge"], &[]), body);
+        let mut tries = 0;
+        let answer = loop {
+            match self.api.send(&call).await {
+                // After each push to head or base it looks for conflicts, for a moment.
+                Err(error) if is_busy(&error) && tries < LOOKS => {
+                    tries += 1;
+                    self.api.pause(tries).await;
+                }
+                other => break other,
+            }
+        };
+        answer.map(drop).map_err(|mut error| {
+            error.problem = match error.problem {
+                Problem::Status { status: 405, message } => Problem::NotMergeable { message },
+                Problem::Refused { status: 409, message } if message.as_deref().is_some_and(|text| text.contains("head out of date")) => {
+                    Problem::HeadChanged { message }
+                }
+                Problem::Refused { status: 409, message } if !later => Problem::NotMergeable { message },
+                other => other,
+            };
+            error
+        })
+    }
+
+    /// The labels of the repository.
+    async fn labels(&self) -> Result<Vec<(String, u64)>, ForgeError> {
+        let keep = |label: LabelShape| Some((label.name, label.id)).into();
+        self.api.pages(&List::all(Operation::Label, self.repo(&["labels"], &[PAGE]), ""), keep).await
+    }
+
+    async fn organisation_labels(&self) -> Result<Vec<(String, u64)>, ForgeError> {
+        let url = self.api.url(["orgs", self.owner(), "labels"], &[PAGE]);
+        let keep = |label: LabelShape| Some((label.name, label.id)).into();
+        match self.api.pages(&List::all(Operation::Label, url, ""), keep).await {
+            Ok(labels) => Ok(labels),
+            // The owner is a user, or the token may not look at organisations: then a label of the repository is made.
+            Err(error) if matches!(error.problem, Problem::NotFound { .. } | Problem::Forbidden { .. }) => Ok(Vec::new()),
+            Err(error) => Err(error),
+        }
+    }
+
+    async fn make_label(&self, label: &Label) -> Result<u64, ForgeError> {
+        let body = json!({"name": label.name, "color": format!("#{}", label.color), "description": label.description});
+        // Gitea would make a second one of the same name.
+        let call = Call::once(Operation::Label, Method::POST, self.repo(&["labels"], &[]), body);
+        Ok(self.api.json::<LabelShape>(&call).await?.id)
+    }
+
+    async fn request_reviews(&self, number: &str, users: &[&str], teams: &[&str]) -> Result<(), ForgeError> {
+        let body = json!({"reviewers": users, "team_reviewers": teams});
+        let call = Call::again(Operation::Reviewers, Method::POST, self.repo(&["pulls", number, "requested_reviewers"], &[]), body);
+        self.api.send(&call).await.map(drop)
+    }
+
+    async fn edit(&self, number: u64, body: Value) -> Result<(), ForgeError> {
+        let url = self.repo(&["pulls", &number.to_string()], &[]);
+        self.api.send(&Call::again(Operation::Change, Method::PATCH, url, body)).await.map(drop)
+    }
+}
+
+/// Whether Gitea did nothing because it is still looking for conflicts.
+fn is_busy(error: &ForgeError) -> bool {
+    matches!(&error.problem, Problem::Status { status: 405, message: Some(text) } if text.contains("try again later"))
+}
+
+fn titled(title: &str, draft: bool) -> String {
+    cut(&if draft { format!("{DRAFT}{title}") } else { title.to_owned() }, LIMITS.title)
+}
+
+fn id_of(labels: &[(String, u64)], name: &str) -> Option<u64> {
+    labels.iter().find(|(known, _)| known == name).map(|(_, id)| *id)
+}
+
+#[async_trait]
+impl Forge for Gitea {
+    fn place(&self) -> &declare::Forge {
+        &self.place
+    }
+
+    fn limits(&self) -> Limits {
+        LIMITS
+    }
+
+    fn calls(&self) -> BTreeMap<Operation, u64> {
+        self.api.calls()
+    }
+
+    fn commit_url(&self, commit: &str) -> String {
+        page(&self.place, &["commit", commit])
+    }
+
+    fn compare_url(&self, from: &str, to: &str) -> String {
+        page(&self.place, &["compare", &format!("{from}...{to}")])
+    }
+
+    async fn list(&self, which: Which, prefix: &str) -> Result<Vec<Request>, ForgeError> {
+        self.list_requests(which, prefix).await
+    }
+
+    async fn find(&self, head: &str) -> Result<Option<Request>, ForgeError> {
+        self.find_request(head).await
+    }
+
+    async fn get(&self, number: u64) -> Result<Request, ForgeError> {
+        self.get_request(number).await
+    }
+
+    async fn open(&self, new: &NewRequest) -> Result<Opened, ForgeError> {
+        let body = json!({"head": new.head, "base": new.base, "title": titled(&new.title, new.draft), "body": new.body});
+        let call = Call::once(Operation::Open, Method::POST, self.repo(&["pulls"], &[]), body);
+        let error = match self.api.json::<Pull>(&call).await {
+            Ok(pull) => {
+                let foreign = || self.api.error(Operation::Open, Problem::Unsupported("the request comes from a fork".to_owned()));
+                return pull.request().map(|request| Opened { request, found: false }).ok_or_else(foreign);
+            }
+            Err(error) if matches!(error.problem, Problem::Refused { status: 409, .. }) || error.problem.is_open() => error,
+            Err(error) => return Err(error),
+        };
+        match self.find_request(&new.head).await? {
+            Some(request) if request.state == State::Open && request.base == new.base => Ok(Opened { request, found: true }),
+            _ => Err(error),
+        }
+    }
+
+    async fn update(&self, request: &Request, change: &Change) -> Result<(), ForgeError> {
+        let mut body = serde_json::Map::new();
+        body.extend(change.title.as_ref().map(|title| ("title".to_owned(), json!(titled(title, request.draft)))));
+        body.extend(change.body.as_ref().map(|text| ("body".to_owned(), json!(text))));
+        if body.is_empty() {
+            return Ok(());
+        }
+        self.edit(request.number, Value::Object(body)).await
+    }
+
+    async fn label(&self, number: u64, add: &[Label], remove: &[&str]) -> Result<(), ForgeError> {
+        if add.is_empty() && remove.is_empty() {
+            return Ok(());
+        }
+        let number = number.to_string();
+        let mut known = self.labels().await?;
+        let all: Vec<&str> = add.iter().map(|label| label.name.as_str()).chain(remove.iter().copied()).collect();
+        if all.iter().any(|name| id_of(&known, name).is_none()) {
+            known.extend(self.organisation_labels().await?);
+        }
+        let mut ids = Vec::new();
+        for label in add {
+            ids.push(match id_of(&known, &label.name) {
+                Some(id) => id,
+                None => self.make_label(label).await?,
+            });
+        }
+        if !ids.is_empty() {
+            let url = self.repo(&["issues", &number, "labels"], &[]);
+            self.api.send(&Call::again(Operation::Label, Method::POST, url, json!({"labels": ids}))).await?;
+        }
+        // A label that the repository does not have is on no request.
+        for id in remove.iter().filter_map(|name| id_of(&known, name)) {
+            let url = self.repo(&["issues", &number, "labels", &id.to_string()], &[]);
+            self.api.send(&Call::again(Operation::Label, Method::DELETE, url, None)).await?;
+        }
+        Ok(())
+    }
+
+    async fn ask_reviews(&self, request: &Request, reviewers: &[Reviewer]) -> Result<Vec<Unasked>, ForgeError> {
+        let number = request.number.to_string();
+        let mut unasked = Vec::new();
+        // One by one: one who may not be asked would fail all.
+        for reviewer in reviewers {
+            let asked = match reviewer {
+                Reviewer::User(login) if login.eq_ignore_ascii_case(&request.author) => continue,
+                Reviewer::User(login) => self.request_reviews(&number, &[login], &[]).await,
+                Reviewer::Team { owner, name } if owner.as_deref().is_none_or(|owner| owner.eq_ignore_ascii_case(self.owner())) => {
+                    self.request_reviews(&number, &[], &[name]).await
+                }
+                Reviewer::Team { .. } => {
+                    let why = format!("the team is not of {}, whose repository it is", self.owner());
+                    unasked.push(Unasked { reviewer: reviewer.clone(), why });
+                    continue;
+                }
+            };
+            match asked {
+                Ok(()) => {}
+                Err(ForgeError { problem: Problem::Refused { message, .. } | Problem::NotFound { message }, .. }) => {
+                    unasked.push(Unasked { reviewer: reviewer.clone(), why: message.unwrap_or_else(|| "refused".to_owned()) });
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(unasked)
+    }
+
+    async fn comment(&self, request: &Request, marker: &str, text: &str) -> Result<Commented, ForgeError> {
+        let number = request.number.to_string();
+        let (line, op) = (marker_line(marker), Operation::Comment);
+        let text = cut(&format!("{line}\n{text}"), LIMITS.comment);
+        let url = self.repo(&["issues", &number, "comments"], &[]);
+        let comments: Vec<Comment> = self.api.get(op, url.clone()).await?;
+        let own =
+            |comment: &Comment| comment.user.as_ref().is_some_and(|user| user.login == request.author) && comment.body.starts_with(&line);
+        let (call, done) = match comments.into_iter().find(own) {
+            Some(comment) if super::words::same_text(&comment.body, &text) => return Ok(Commented::Same),
+            Some(comment) => {
+                let url = self.repo(&["issues", "comments", &comment.id.to_string()], &[]);
+                (Call::again(op, Method::PATCH, url, json!({"body": text})), Commented::Changed)
+            }
+            None => (Call::once(op, Method::POST, url, json!({"body": text})), Commented::Made),
+        };
+        self.api.send(&call).await.map(|_| done)
+    }
+
+    async fn checks(&self, request: &Request) -> Result<Checks, ForgeError> {
+        self.read_checks(request).await
+    }
+
+    async fn approvals(&self, request: &Request) -> Result<Approvals, ForgeError> {
+        self.read_approvals(request).await
+    }
+
+    async fn merge(&self, number: u64, merge: &Merge) -> Result<Option<String>, ForgeError> {
+        match self.send_merge(Operation::Merge, number, merge, false).await {
+            // The answer is empty. That the commit cannot be read now is no failure of the merge.
+            Ok(()) => Ok(self.get_request(number).await.ok().and_then(|request| request.ended).and_then(|ended| ended.commit)),
+            Err(error) => super::words::merged_after_all(self, number, merge, error).await,
+        }
+    }
+
+    fn auto_merge_keeps_head(&self) -> bool {
+        false
+    }
+
+    async fn merge_when_ready(&self, request: &Request, merge: &Merge) -> Result<(), ForgeError> {
+        // Gitea looks at the head only when it merges at once, not when it is told to do so later: look before.
+        let changed = |request: &Request| request.state == State::Open && request.head_commit != merge.head;
+        let error = || self.api.error(Operation::AutoMerge, Problem::HeadChanged { message: None });
+        if changed(&self.get_request(request.number).await?) {
+            return Err(error());
+        }
+        match self.send_merge(Operation::AutoMerge, request.number, merge, true).await {
+            // It was told so before.
+            Err(ForgeError { problem: Problem::Refused { status: 409, message: Some(text) }, .. })
+                if text.contains("already scheduled") => {}
+            other => other?,
+        }
+        // And after, for who pushed between.
+        if changed(&self.get_request(request.number).await?) {
+            self.cancel_merge(request).await?;
+            return Err(error());
+        }
+        Ok(())
+    }
+
+    async fn cancel_merge(&self, request: &Request) -> Result<(), ForgeError> {
+        let url = self.repo(&["pulls", &request.number.to_string(), "merge"], &[]);
+        match self.api.send(&Call::again(Operation::AutoMerge, Method::DELETE, url, None)).await {
+            Err(ForgeError { problem: Problem::NotFound { .. }, .. }) => Ok(()),
+            other => other.map(drop),
+        }
+    }
+
+    async fn close(&self, number: u64) -> Result<(), ForgeError> {
+        self.edit(number, json!({"state": "closed"})).await
+    }
+
+    async fn delete_branch(&self, branch: &str) -> Result<bool, ForgeError> {
+        match self.api.send(&Call::again(Operation::Branch, Method::DELETE, self.repo(&["branches", branch], &[]), None)).await {
+            Ok(_) => Ok(true),
+            Err(ForgeError { problem: Problem::NotFound { .. }, .. }) => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+
+    async fn set_status(&self, commit: &str, status: &Status) -> Result<(), ForgeError> {
+        let state = match status.state {
+            StatusState::Pending => "pending",
+            StatusState::Success => "success",
+            StatusState::Failure => "failure",
+        };
+        let mut body = json!({"state": state, "context": status.context, "description": cut(&status.description, LIMITS.status)});
+        if let Some(url) = &status.url {
+            body["target_url"] = json!(url);
+        }
+        self.api.send(&Call::again(Operation::Status, Method::POST, self.repo(&["statuses", commit], &[]), body)).await.map(drop)
+    }
+
+    async fn releases(&self, project: &str, from: &str, to: &str) -> Result<Vec<Release>, ForgeError> {
+        self.read_releases(project, from, to).await
+    }
+}

@@ -1,0 +1,291 @@
+//! Gitea and Forgejo: what is read. Shapes follow the swagger file of Gitea 1.26.
+
+use super::{
+    Approvals, Check, CheckState, Checks, Ended, ForgeError, Mergeable, Operation, Problem, Release, Request, State, Which,
+    api::{Entry, List},
+    gitea::Gitea,
+    releases,
+};
+use globset::Glob;
+use jiff::Timestamp;
+use reqwest::Url;
+use serde::Deserialize;
+use std::collections::BTreeMap;
+
+/// What Gitea writes before the title of what is not ready.
+pub(super) const DRAFT: &str = "WIP: ";
+/// Pages of ended requests among which one is looked for by its branch: some two hundred.
+const ENDED_PAGES: usize = 4;
+
+#[derive(Deserialize)]
+pub(super) struct User {
+    pub(super) login: String,
+}
+
+#[derive(Deserialize)]
+struct Place {
+    /// The branch, also when it is gone; then `ref` is another.
+    label: String,
+    #[serde(rename = "ref")]
+    branch: String,
+    #[serde(default)]
+    sha: String,
+    repo_id: i64,
+}
+
+#[derive(Deserialize)]
+struct Named {
+    name: String,
+}
+
+/// A pull request, from a list or alone.
+#[derive(Deserialize)]
+pub(super) struct Pull {
+    number: u64,
+    html_url: String,
+    state: String,
+    title: String,
+    body: Option<String>,
+    #[serde(default)]
+    draft: bool,
+    head: Place,
+    base: Place,
+    user: Option<User>,
+    labels: Option<Vec<Named>>,
+    created_at: Option<Timestamp>,
+    updated_at: Option<Timestamp>,
+    closed_at: Option<Timestamp>,
+    #[serde(default)]
+    merged: bool,
+    merged_at: Option<Timestamp>,
+    merged_by: Option<User>,
+    merge_commit_sha: Option<String>,
+    #[serde(default)]
+    mergeable: bool,
+}
+
+impl Pull {
+    /// The request; none if its head lies in a fork.
+    pub(super) fn request(self) -> Option<Request> {
+        if self.head.repo_id != self.base.repo_id {
+            return None;
+        }
+        let state = match (self.merged, self.state.as_str()) {
+            (true, _) => State::Merged,
+            (false, "open") => State::Open,
+            _ => State::Closed,
+        };
+        let mergeable = match (self.mergeable, self.draft) {
+            (true, _) => Mergeable::Yes,
+            (false, true) => Mergeable::Blocked("it is a draft".to_owned()),
+            (false, false) => Mergeable::Blocked("it conflicts, or Gitea is still looking".to_owned()),
+        };
+        let ended = (state != State::Open).then(|| Ended {
+            at: self.merged_at.or(self.closed_at),
+            by: self.merged_by.map(|user| user.login),
+            commit: self.merge_commit_sha.filter(|_| state == State::Merged),
+        });
+        let title = if self.draft { self.title.strip_prefix(DRAFT).unwrap_or(&self.title).to_owned() } else { self.title };
+        Some(Request {
+            number: self.number,
+            url: self.html_url,
+            state,
+            head: self.head.label,
+            head_commit: self.head.sha,
+            base: self.base.branch,
+            title,
+            body: self.body.unwrap_or_default(),
+            labels: self.labels.into_iter().flatten().map(|label| label.name).collect(),
+            author: self.user.map(|user| user.login).unwrap_or_default(),
+            draft: self.draft,
+            opened: self.created_at,
+            updated: self.updated_at,
+            ended,
+            mergeable,
+            id: String::new(),
+        })
+    }
+}
+
+#[derive(Deserialize)]
+struct CommitStatus {
+    id: u64,
+    context: String,
+    status: String,
+    target_url: Option<String>,
+}
+
+#[derive(Deserialize)]
+pub(super) struct Branch {
+    #[serde(default)]
+    required_approvals: u32,
+    #[serde(default)]
+    enable_status_check: bool,
+    status_check_contexts: Option<Vec<String>>,
+}
+
+#[derive(Deserialize)]
+struct Review {
+    user: Option<User>,
+    state: String,
+    commit_id: Option<String>,
+    #[serde(default)]
+    official: bool,
+    #[serde(default)]
+    stale: bool,
+    #[serde(default)]
+    dismissed: bool,
+}
+
+#[derive(Deserialize)]
+struct Event {
+    #[serde(rename = "type")]
+    kind: String,
+    user: Option<User>,
+}
+
+#[derive(Deserialize)]
+struct ReleaseShape {
+    tag_name: String,
+    name: Option<String>,
+    body: Option<String>,
+    html_url: String,
+    published_at: Option<Timestamp>,
+    #[serde(default)]
+    draft: bool,
+}
+
+/// The longest page that is asked for; servers usually give at most 50.
+pub(super) const PAGE: (&str, &str) = ("limit", "100");
+
+impl Gitea {
+    pub(super) async fn list_requests(&self, which: Which, prefix: &str) -> Result<Vec<Request>, ForgeError> {
+        let (query, until) = match which {
+            Which::Open => (vec![("state", "open")], None),
+            Which::EndedSince(since) => (vec![("state", "closed"), ("sort", "recentupdate")], Some(since)),
+        };
+        let query: Vec<_> = query.into_iter().chain([PAGE]).collect();
+        let list = List { until, ..List::all(Operation::List, self.repo(&["pulls"], &query), prefix) };
+        let keep = |pull: Pull| Entry { stamp: pull.updated_at, kept: pull.request().filter(|request| request.head.starts_with(prefix)) };
+        let mut found = self.api.pages(&list, keep).await?;
+        found.retain(|request| until.is_none_or(|until| request.updated.is_none_or(|updated| updated >= until)));
+        Ok(found)
+    }
+
+    /// Gitea has no question for a head branch: the open ones are listed, then the latest that ended.
+    pub(super) async fn find_request(&self, head: &str) -> Result<Option<Request>, ForgeError> {
+        let open = self.list_requests(Which::Open, head).await?;
+        if let Some(found) = open.into_iter().find(|request| request.head == head) {
+            return Ok(Some(found));
+        }
+        let url = self.repo(&["pulls"], &[("state", "closed"), ("sort", "recentupdate"), PAGE]);
+        let list = List { most: Some(ENDED_PAGES), ..List::all(Operation::List, url, head) };
+        let ended = self.api.pages(&list, |pull: Pull| pull.request().filter(|request| request.head == head).into()).await?;
+        Ok(ended.into_iter().max_by_key(|request| request.number))
+    }
+
+    pub(super) async fn get_request(&self, number: u64) -> Result<Request, ForgeError> {
+        let number = number.to_string();
+        let pull: Pull = self.api.get(Operation::Read, self.repo(&["pulls", &number], &[])).await?;
+        let foreign = || self.api.error(Operation::Read, Problem::Unsupported("the request comes from a fork".to_owned()));
+        let mut request = pull.request().ok_or_else(foreign)?;
+        if let (State::Closed, Some(ended)) = (request.state, &mut request.ended) {
+            let list = List::all(Operation::Read, self.repo(&["issues", &number, "timeline"], &[PAGE]), "");
+            let keep = |event: Event| event.user.filter(|_| event.kind == "close").map(|user| user.login).into();
+            ended.by = self.api.pages(&list, keep).await?.pop();
+        }
+        Ok(request)
+    }
+
+    /// What the base's protection wants; an unprotected branch wants nothing.
+    async fn branch(&self, base: &str) -> Result<Option<Branch>, ForgeError> {
+        self.api.find(Operation::Settings, self.repo(&["branches", base], &[])).await
+    }
+
+    pub(super) async fn read_checks(&self, request: &Request) -> Result<Checks, ForgeError> {
+        // All statuses ever set: the count beside the combined status is wrong where there are many contexts (1.26).
+        let url = self.repo(&["statuses", &request.head_commit], &[PAGE]);
+        let list = List::all(Operation::Checks, url, "");
+        let statuses = self.api.pages(&list, |status: CommitStatus| Some(std::sync::Arc::new(status)).into());
+        let (statuses, branch) = futures::try_join!(statuses, self.branch(&request.base))?;
+        // The latest of each context counts; ids grow, and the orders that can be asked for do not what they say (1.26).
+        let mut latest: BTreeMap<&str, &CommitStatus> = BTreeMap::new();
+        for status in &statuses {
+            let known = latest.entry(&status.context).or_insert(status);
+            if known.id < status.id {
+                *known = status;
+            }
+        }
+        let mut named: Vec<Check> = latest.into_values().map(check).collect();
+        let required =
+            branch.filter(|branch| branch.enable_status_check).and_then(|branch| branch.status_check_contexts).unwrap_or_default();
+        // Gitea reads the words as globs.
+        let fits = |word: &str, name: &str| word == name || Glob::new(word).is_ok_and(|glob| glob.compile_matcher().is_match(name));
+        Checks::require(&mut named, &required, fits);
+        Ok(Checks::of(named))
+    }
+
+    pub(super) async fn read_approvals(&self, request: &Request) -> Result<Approvals, ForgeError> {
+        let url = self.repo(&["pulls", &request.number.to_string(), "reviews"], &[PAGE]);
+        let list = List::all(Operation::Approvals, url, "");
+        // Only official ones count: those of people whom the branch's protection names, or who may write.
+        let keep = |review: Review| (review.official && !review.dismissed).then_some(review).map(std::sync::Arc::new).into();
+        let (reviews, branch) = futures::try_join!(self.api.pages(&list, keep), self.branch(&request.base))?;
+        let mut last: BTreeMap<String, bool> = BTreeMap::new();
+        for review in reviews {
+            let login = review.user.as_ref().map(|user| user.login.clone()).unwrap_or_default();
+            let present =
+                !review.stale && review.commit_id.as_deref().is_none_or(|commit| commit.is_empty() || commit == request.head_commit);
+            match review.state.as_str() {
+                "APPROVED" if present => drop(last.insert(login, true)),
+                "APPROVED" => drop(last.remove(&login)),
+                "REQUEST_CHANGES" => drop(last.insert(login, false)),
+                _ => {}
+            }
+        }
+        let (by, against): (Vec<_>, Vec<_>) = last.into_iter().partition(|(_, approved)| *approved);
+        let logins = |list: Vec<(String, bool)>| list.into_iter().map(|(login, _)| login).collect();
+        let required = branch.map(|branch| branch.required_approvals);
+        Ok(Approvals { by: logins(by), required, changes_requested: logins(against) })
+    }
+
+    pub(super) async fn read_releases(&self, project: &str, from: &str, to: &str) -> Result<Vec<Release>, ForgeError> {
+        let most = Some(releases::MOST_PAGES);
+        let list = |what: &str| List { most, ..List::all(Operation::Releases, self.project(project, &[what], &[PAGE]), "") };
+        let keep = |shape: ReleaseShape| {
+            let ReleaseShape { tag_name, name, body, html_url, published_at, draft } = shape;
+            (!draft).then(|| releases::release(tag_name, name, body.as_deref(), html_url, published_at)).into()
+        };
+        let found = self.api.pages(&list("releases"), keep).await?;
+        if !found.is_empty() {
+            return Ok(releases::between(found, from, to));
+        }
+        let mut page = self.place.clone();
+        page.project = project.to_owned();
+        let keep = |tag: Named| {
+            let url = super::page(&page, &["src", "tag", &tag.name]);
+            Some(releases::release(tag.name, None, None, url, None)).into()
+        };
+        Ok(releases::between(self.api.pages(&list("tags"), keep).await?, from, to))
+    }
+
+    /// An address below the repository.
+    pub(super) fn repo(&self, segments: &[&str], query: &[(&str, &str)]) -> Url {
+        self.project(&self.place.project, segments, query)
+    }
+
+    fn project(&self, project: &str, segments: &[&str], query: &[(&str, &str)]) -> Url {
+        self.api.url(std::iter::once("repos").chain(project.split('/')).chain(segments.iter().copied()), query)
+    }
+}
+
+fn check(status: &CommitStatus) -> Check {
+    let state = match status.status.as_str() {
+        "success" => CheckState::Passed,
+        "pending" => CheckState::Pending,
+        "skipped" => CheckState::Skipped,
+        // failure, error, warning, and what may come: Gitea itself counts a warning as bad.
+        _ => CheckState::Failed,
+    };
+    Check { name: status.context.clone(), state, required: false, url: status.target_url.clone().filter(|url| !url.is_empty()) }
+}

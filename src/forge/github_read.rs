@@ -1,0 +1,358 @@
+//! GitHub: what is read. Shapes follow the REST API of version 2022-11-28.
+
+use super::{
+    Approvals, Check, CheckState, Checks, Ended, ForgeError, Mergeable, Operation, Release, Request, State, Which,
+    api::{Call, Entry, List},
+    github::Github,
+    releases,
+};
+use jiff::Timestamp;
+use reqwest::Url;
+use serde::Deserialize;
+use std::collections::BTreeMap;
+
+#[derive(Deserialize)]
+pub(super) struct User {
+    login: String,
+}
+
+impl User {
+    pub(super) fn is(&self, login: &str) -> bool {
+        self.login == login
+    }
+}
+
+#[derive(Deserialize)]
+struct Place {
+    #[serde(rename = "ref")]
+    branch: String,
+    sha: String,
+    repo: Option<Repo>,
+}
+
+#[derive(Deserialize)]
+struct Repo {
+    full_name: String,
+}
+
+#[derive(Deserialize)]
+struct Named {
+    name: String,
+}
+
+/// A pull request, from a list or alone.
+#[derive(Deserialize)]
+pub(super) struct Pull {
+    number: u64,
+    #[serde(default)]
+    node_id: String,
+    html_url: String,
+    state: String,
+    title: String,
+    body: Option<String>,
+    #[serde(default)]
+    draft: bool,
+    head: Place,
+    base: Place,
+    user: Option<User>,
+    #[serde(default)]
+    labels: Vec<Named>,
+    created_at: Option<Timestamp>,
+    updated_at: Option<Timestamp>,
+    closed_at: Option<Timestamp>,
+    merged_at: Option<Timestamp>,
+    merge_commit_sha: Option<String>,
+    merged_by: Option<User>,
+    mergeable: Option<bool>,
+    mergeable_state: Option<String>,
+}
+
+impl Pull {
+    /// The request; none if its head lies in a fork or is gone with it.
+    pub(super) fn request(self, repository: &str) -> Option<Request> {
+        let own = self.head.repo.as_ref().is_some_and(|repo| repo.full_name.eq_ignore_ascii_case(repository));
+        if !own {
+            return None;
+        }
+        let state = match (self.state.as_str(), self.merged_at) {
+            (_, Some(_)) => State::Merged,
+            ("open", None) => State::Open,
+            _ => State::Closed,
+        };
+        let mergeable = match (self.mergeable_state.as_deref(), self.mergeable) {
+            (Some("dirty"), _) => Mergeable::Conflicts,
+            (Some("behind"), _) => Mergeable::Behind,
+            (Some("blocked"), _) => Mergeable::Blocked("blocked: a required check or review is missing".to_owned()),
+            (Some("draft"), _) => Mergeable::Blocked("it is a draft".to_owned()),
+            // Unstable: a check that is not required is not green; the checks themselves say so.
+            (Some("clean" | "has_hooks" | "unstable"), Some(true)) => Mergeable::Yes,
+            (_, Some(false)) => Mergeable::Conflicts,
+            _ => Mergeable::Unknown,
+        };
+        let ended = (state != State::Open).then(|| Ended {
+            at: self.merged_at.or(self.closed_at),
+            by: self.merged_by.map(|user| user.login),
+            // Before the merge it is a trial merge of GitHub's own.
+            commit: self.merge_commit_sha.filter(|_| state == State::Merged),
+        });
+        Some(Request {
+            number: self.number,
+            url: self.html_url,
+            state,
+            head: self.head.branch,
+            head_commit: self.head.sha,
+            base: self.base.branch,
+            title: self.title,
+            body: self.body.unwrap_or_default(),
+            labels: self.labels.into_iter().map(|label| label.name).collect(),
+            author: self.user.map(|user| user.login).unwrap_or_default(),
+            draft: self.draft,
+            opened: self.created_at,
+            updated: self.updated_at,
+            ended,
+            mergeable,
+            id: self.node_id,
+        })
+    }
+}
+
+#[derive(Deserialize)]
+struct CheckRun {
+    name: String,
+    status: String,
+    conclusion: Option<String>,
+    html_url: Option<String>,
+}
+
+#[derive(Deserialize)]
+struct CommitStatus {
+    context: String,
+    state: String,
+    target_url: Option<String>,
+}
+
+#[derive(Deserialize)]
+struct Review {
+    user: Option<User>,
+    state: String,
+    commit_id: Option<String>,
+    #[serde(default)]
+    author_association: String,
+}
+
+impl Review {
+    /// Whether its author belongs to the repository: in a public one anybody may write a review.
+    fn counts(&self) -> bool {
+        matches!(self.author_association.as_str(), "OWNER" | "MEMBER" | "COLLABORATOR")
+    }
+}
+
+#[derive(Deserialize)]
+struct Rule {
+    #[serde(rename = "type")]
+    kind: String,
+    #[serde(default)]
+    parameters: serde_json::Value,
+}
+
+#[derive(Deserialize)]
+struct ReleaseShape {
+    tag_name: String,
+    name: Option<String>,
+    body: Option<String>,
+    html_url: String,
+    published_at: Option<Timestamp>,
+    #[serde(default)]
+    draft: bool,
+}
+
+/// What the base wants before a merge.
+#[derive(Default)]
+struct Wanted {
+    checks: Vec<String>,
+    approvals: Option<u32>,
+}
+
+impl Github {
+    pub(super) async fn list_requests(&self, which: Which, prefix: &str) -> Result<Vec<Request>, ForgeError> {
+        let (state, sort, until) = match which {
+            Which::Open => ("open", "created", None),
+            Which::EndedSince(since) => ("closed", "updated", Some(since)),
+        };
+        let query = [("state", state), ("sort", sort), ("direction", "desc"), ("per_page", "100")];
+        let list = List { until, ..List::all(Operation::List, self.repo(&["pulls"], &query), prefix) };
+        let keep = |pull: Pull| Entry {
+            stamp: pull.updated_at,
+            kept: pull.request(&self.place.project).filter(|request| request.head.starts_with(prefix)),
+        };
+        let mut found = self.api.pages(&list, keep).await?;
+        found.retain(|request| until.is_none_or(|until| request.updated.is_none_or(|updated| updated >= until)));
+        Ok(found)
+    }
+
+    pub(super) async fn find_request(&self, head: &str) -> Result<Option<Request>, ForgeError> {
+        let owner = self.place.project.split('/').next().unwrap_or_default();
+        let (head_query, query) = (format!("{owner}:{head}"), ("state", "all"));
+        let query = [query, ("head", head_query.as_str()), ("sort", "created"), ("direction", "desc"), ("per_page", "100")];
+        let list = List { most: Some(1), ..List::all(Operation::List, self.repo(&["pulls"], &query), head) };
+        let keep = |pull: Pull| pull.request(&self.place.project).filter(|request| request.head == head).into();
+        Ok(super::words::latest(self.api.pages(&list, keep).await?))
+    }
+
+    pub(super) async fn get_request(&self, number: u64) -> Result<Request, ForgeError> {
+        #[derive(Deserialize)]
+        struct Issue {
+            closed_by: Option<User>,
+        }
+        let number = number.to_string();
+        let call = Call::get(Operation::Read, self.repo(&["pulls", &number], &[]));
+        let pull: Pull = self.api.json(&call).await?;
+        let mut request = pull.request(&self.place.project).ok_or_else(|| self.foreign(&call))?;
+        if let (State::Closed, Some(ended)) = (request.state, &mut request.ended) {
+            let issue: Issue = self.api.get(Operation::Read, self.repo(&["issues", &number], &[])).await?;
+            ended.by = issue.closed_by.map(|user| user.login);
+        }
+        Ok(request)
+    }
+
+    pub(super) async fn read_checks(&self, request: &Request) -> Result<Checks, ForgeError> {
+        let commit = request.head_commit.as_str();
+        let (op, query) = (Operation::Checks, [("per_page", "100")]);
+        let mut list = List::all(op, self.repo(&["commits", commit, "check-runs"], &[("filter", "latest"), ("per_page", "100")]), "");
+        list.inside = Some("check_runs");
+        let runs = self.api.pages(&list, |run: CheckRun| Some(run_check(run)).into());
+        let mut list = List::all(op, self.repo(&["commits", commit, "status"], &query), "");
+        list.inside = Some("statuses");
+        let statuses = self.api.pages(&list, |status: CommitStatus| Some(status_check(status)).into());
+        let (runs, statuses, wanted) = futures::try_join!(runs, statuses, self.wanted(&request.base))?;
+        let mut named: Vec<Check> = runs.into_iter().chain(statuses).collect();
+        Checks::require(&mut named, &wanted.checks, |word, name| word == name);
+        Ok(Checks::of(named))
+    }
+
+    /// What the branch's protection and the repository's rules want, as far as reading is allowed without administration.
+    async fn wanted(&self, base: &str) -> Result<Wanted, ForgeError> {
+        #[derive(Deserialize)]
+        struct Branch {
+            protection: Option<Protection>,
+        }
+        #[derive(Deserialize)]
+        struct Protection {
+            required_status_checks: Option<Required>,
+        }
+        #[derive(Deserialize)]
+        struct Required {
+            #[serde(default)]
+            contexts: Vec<String>,
+        }
+        let op = Operation::Settings;
+        let branch = self.api.find::<Branch>(op, self.repo(&["branches", base], &[]));
+        // Repositories on a plan without rules answer 403 or 404; GitHub Enterprise before 3.11 does not know the address.
+        let list = List::all(op, self.repo(&["rules", "branches", base], &[("per_page", "100")]), "");
+        let rules = async {
+            match self.api.pages(&list, |rule: Rule| Some((rule.kind, rule.parameters)).into()).await {
+                Ok(rules) => Ok(rules),
+                Err(error) if matches!(error.problem, super::Problem::NotFound { .. } | super::Problem::Forbidden { .. }) => Ok(Vec::new()),
+                Err(error) => Err(error),
+            }
+        };
+        let (branch, rules) = futures::try_join!(branch, rules)?;
+        let mut wanted = Wanted::default();
+        let classic = branch.and_then(|branch| branch.protection).and_then(|protection| protection.required_status_checks);
+        wanted.checks.extend(classic.into_iter().flat_map(|required| required.contexts));
+        for (kind, parameters) in rules {
+            match kind.as_str() {
+                "required_status_checks" => {
+                    let checks = parameters["required_status_checks"].as_array().into_iter().flatten();
+                    wanted.checks.extend(checks.filter_map(|check| check["context"].as_str().map(str::to_owned)));
+                }
+                "pull_request" => {
+                    let count = parameters["required_approving_review_count"].as_u64().and_then(|count| u32::try_from(count).ok());
+                    wanted.approvals = wanted.approvals.max(count);
+                }
+                _ => {}
+            }
+        }
+        wanted.checks.sort();
+        wanted.checks.dedup();
+        Ok(wanted)
+    }
+
+    pub(super) async fn read_approvals(&self, request: &Request) -> Result<Approvals, ForgeError> {
+        let number = request.number.to_string();
+        let list = List::all(Operation::Approvals, self.repo(&["pulls", &number, "reviews"], &[("per_page", "100")]), "");
+        let reviews = self.api.pages(&list, |review: Review| {
+            let counts = review.counts();
+            let login = review.user.map(|user| user.login).unwrap_or_default();
+            counts.then_some((login, review.state, review.commit_id)).into()
+        });
+        let (reviews, wanted) = futures::try_join!(reviews, self.wanted(&request.base))?;
+        // They come in the order of time: the last that says anything counts. Comments say nothing.
+        let mut last: BTreeMap<String, bool> = BTreeMap::new();
+        for (login, state, commit) in reviews {
+            match state.as_str() {
+                // An approval of what was there before says nothing of what is there now.
+                "APPROVED" if commit.as_deref().is_none_or(|commit| commit == request.head_commit) => drop(last.insert(login, true)),
+                "CHANGES_REQUESTED" => drop(last.insert(login, false)),
+                "DISMISSED" | "APPROVED" => drop(last.remove(&login)),
+                _ => {}
+            }
+        }
+        let (by, against): (Vec<_>, Vec<_>) = last.into_iter().partition(|(_, approved)| *approved);
+        let logins = |list: Vec<(String, bool)>| list.into_iter().map(|(login, _)| login).collect();
+        Ok(Approvals { by: logins(by), required: wanted.approvals, changes_requested: logins(against) })
+    }
+
+    pub(super) async fn read_releases(&self, project: &str, from: &str, to: &str) -> Result<Vec<Release>, ForgeError> {
+        let op = Operation::Releases;
+        let list =
+            List { most: Some(releases::MOST_PAGES), ..List::all(op, self.project(project, &["releases"], &[("per_page", "100")]), "") };
+        let found = self
+            .api
+            .pages(&list, |shape: ReleaseShape| {
+                let ReleaseShape { tag_name, name, body, html_url, published_at, draft } = shape;
+                (!draft).then(|| releases::release(tag_name, name, body.as_deref(), html_url, published_at)).into()
+            })
+            .await?;
+        if !found.is_empty() {
+            return Ok(releases::between(found, from, to));
+        }
+        let list = List { most: Some(releases::MOST_PAGES), ..List::all(op, self.project(project, &["tags"], &[("per_page", "100")]), "") };
+        let mut page = self.place.clone();
+        page.project = project.to_owned();
+        let keep = |tag: Named| {
+            let url = super::page(&page, &["tree", &tag.name]);
+            Some(releases::release(tag.name, None, None, url, None)).into()
+        };
+        Ok(releases::between(self.api.pages(&list, keep).await?, from, to))
+    }
+
+    /// An address below the repository.
+    pub(super) fn repo(&self, segments: &[&str], query: &[(&str, &str)]) -> Url {
+        self.project(&self.place.project, segments, query)
+    }
+
+    fn project(&self, project: &str, segments: &[&str], query: &[(&str, &str)]) -> Url {
+        self.api.url(std::iter::once("repos").chain(project.split('/')).chain(segments.iter().copied()), query)
+    }
+}
+
+fn run_check(run: CheckRun) -> Check {
+    let state = match (run.status.as_str(), run.conclusion.as_deref()) {
+        ("completed", Some("success")) => CheckState::Passed,
+        ("completed", Some("neutral" | "skipped")) => CheckState::Skipped,
+        // failure, cancelled, timed_out, action_required, stale, startup_failure, and what may come.
+        ("completed", _) => CheckState::Failed,
+        _ => CheckState::Pending,
+    };
+    Check { name: run.name, state, required: false, url: run.html_url }
+}
+
+fn status_check(status: CommitStatus) -> Check {
+    let state = match status.state.as_str() {
+        "success" => CheckState::Passed,
+        "pending" => CheckState::Pending,
+        _ => CheckState::Failed,
+    };
+    Check { name: status.context, state, required: false, url: status.target_url }
+}

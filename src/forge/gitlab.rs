@@ -1,0 +1,326 @@
+//! GitLab: what changes something. gitlab.com and servers of one's own differ in their addresses only.
+
+use super::{
+    Approvals, Change, Checks, Commented, Forge, ForgeError, Label, Limits, Merge, NewRequest, Opened, Operation, Problem, Release,
+    Request, Reviewer, State, Status, StatusState, Unasked, Which,
+    api::{Api, Call, List},
+    github::is_refused,
+    gitlab_read::{DRAFT, MergeRequest, User},
+    marker_line, page,
+    words::cut,
+};
+use crate::declare::{self, MergeMethod};
+use async_trait::async_trait;
+use reqwest::Method;
+use serde::Deserialize;
+use serde_json::{Value, json};
+use std::collections::BTreeMap;
+
+/// GitLab's validations: a title of 255 characters, texts of a mebibyte.
+const LIMITS: Limits = Limits { title: 255, body: 1_000_000, comment: 1_000_000, status: 255 };
+/// Members of a group that are asked at most: a review that a hundred are asked for nobody does.
+const MEMBERS: usize = 20;
+
+#[derive(Debug)]
+pub(super) struct Gitlab {
+    pub(super) api: Api,
+    pub(super) place: declare::Forge,
+}
+
+#[derive(Deserialize)]
+struct Note {
+    id: u64,
+    body: String,
+    author: User,
+    #[serde(default)]
+    system: bool,
+}
+
+#[derive(Deserialize)]
+struct Project {
+    merge_method: Option<String>,
+    squash_option: Option<String>,
+}
+
+impl Gitlab {
+    pub(super) fn new(api: Api, place: declare::Forge) -> Self {
+        Self { api, place }
+    }
+
+    /// Whether to squash, for a declared method. How else it merges is the project's setting, which no call overrides.
+    async fn squash(&self, operation: Operation, declared: Option<MergeMethod>) -> Result<Option<bool>, ForgeError> {
+        let Some(declared) = declared else { return Ok(None) };
+        let project: Project = self.api.get(Operation::Settings, self.project(&[], &[])).await?;
+        let (method, squash) = (project.merge_method.as_deref(), project.squash_option.as_deref());
+        let problem = match declared {
+            MergeMethod::Squash if squash == Some("never") => "the project never squashes, but mergeMethod: squash is declared",
+            MergeMethod::Merge | MergeMethod::Rebase if squash == Some("always") => {
+                "the project always squashes, but mergeMethod is not squash"
+            }
+            MergeMethod::Merge if method == Some("ff") => "the project merges by fast-forward only, but mergeMethod: merge is declared",
+            MergeMethod::Rebase if method == Some("merge") => {
+                "the project makes merge commits, but mergeMethod: rebase is declared, which on GitLab is the project's setting"
+            }
+            MergeMethod::Squash => return Ok(Some(true)),
+            MergeMethod::Merge | MergeMethod::Rebase => return Ok(Some(false)),
+        };
+        Err(self.api.error(operation, Problem::Unsupported(problem.to_owned())))
+    }
+
+    async fn send_merge(&self, operation: Operation, number: u64, merge: &Merge, later: bool) -> Result<Option<String>, ForgeError> {
+        let squash = self.squash(operation, merge.method).await?;
+        let mut body = json!({"sha": merge.head, "should_remove_source_branch": merge.delete_branch});
+        if let Some(squash) = squash {
+            body["squash"] = json!(squash);
+        }
+        if !merge.title.is_empty() {
+            let text = if merge.message.is_empty() { merge.title.clone() } else { format!("{}\n\n{}", merge.title, merge.message) };
+            body["merge_commit_message"] = json!(text);
+            body["squash_commit_message"] = json!(text);
+        }
+        if later {
+            // GitLab before 17.11 knows the second name only, and would merge at once without it.
+            body["auto_merge"] = json!(true);
+            body["merge_when_pipeline_succeeds"] = json!(true);
+        }
+        let call = Call::once(operation, Method::PUT, self.project(&["merge_requests", &number.to_string(), "merge"], &[]), body);
+        match self.api.json::<MergeRequest>(&call).await {
+            Ok(merged) if merged.is_merged() => Ok(merged.commit()),
+            Ok(_) if later => Ok(None),
+            Ok(_) => Err(self.api.error(operation, Problem::NotMergeable { message: Some("it is not merged yet".to_owned()) })),
+            Err(mut error) => {
+                error.problem = match error.problem {
+                    // 401 here is "no permission to accept this merge request".
+                    Problem::Unauthorized { message } => Problem::Forbidden { message },
+                    Problem::Status { status: 405 | 406, message } | Problem::Refused { status: 422, message } => {
+                        Problem::NotMergeable { message }
+                    }
+                    Problem::Refused { status: 409, message } => Problem::HeadChanged { message },
+                    other => other,
+                };
+                super::words::merged_after_all(self, number, merge, error).await
+            }
+        }
+    }
+
+    /// Makes a label if neither the project nor a group above it has it.
+    async fn make_label(&self, label: &Label) -> Result<(), ForgeError> {
+        if self.api.find::<Value>(Operation::Label, self.project(&["labels", &label.name], &[])).await?.is_some() {
+            return Ok(());
+        }
+        let body = json!({"name": label.name, "color": format!("#{}", label.color), "description": label.description});
+        match self.api.send(&Call::again(Operation::Label, Method::POST, self.project(&["labels"], &[]), body)).await {
+            // Somebody else made it meanwhile.
+            Err(ForgeError { problem: Problem::Refused { status: 409, .. }, .. }) => Ok(()),
+            other => other.map(drop),
+        }
+    }
+
+    async fn change(&self, operation: Operation, number: u64, body: Value) -> Result<(), ForgeError> {
+        let url = self.project(&["merge_requests", &number.to_string()], &[]);
+        self.api.send(&Call::again(operation, Method::PUT, url, body)).await.map(drop)
+    }
+}
+
+fn titled(title: &str, draft: bool) -> String {
+    cut(&if draft { format!("{DRAFT}{title}") } else { title.to_owned() }, LIMITS.title)
+}
+
+#[async_trait]
+impl Forge for Gitlab {
+    fn place(&self) -> &declare::Forge {
+        &self.place
+    }
+
+    fn limits(&self) -> Limits {
+        LIMITS
+    }
+
+    fn calls(&self) -> BTreeMap<Operation, u64> {
+        self.api.calls()
+    }
+
+    fn commit_url(&self, commit: &str) -> String {
+        page(&self.place, &["-", "commit", commit])
+    }
+
+    fn compare_url(&self, from: &str, to: &str) -> String {
+        page(&self.place, &["-", "compare", &format!("{from}...{to}")])
+    }
+
+    async fn list(&self, which: Which, prefix: &str) -> Result<Vec<Request>, ForgeError> {
+        self.list_requests(which, prefix).await
+    }
+
+    async fn find(&self, head: &str) -> Result<Option<Request>, ForgeError> {
+        self.find_request(head).await
+    }
+
+    async fn get(&self, number: u64) -> Result<Request, ForgeError> {
+        self.get_request(number).await
+    }
+
+    async fn open(&self, new: &NewRequest) -> Result<Opened, ForgeError> {
+        let body = json!({
+            "source_branch": new.head,
+            "target_branch": new.base,
+            "title": titled(&new.title, new.draft),
+            "description": new.body,
+        });
+        let call = Call::once(Operation::Open, Method::POST, self.project(&["merge_requests"], &[]), body);
+        let error = match self.api.json::<MergeRequest>(&call).await {
+            Ok(made) => {
+                let foreign = || self.api.error(Operation::Open, Problem::Unsupported("the request comes from a fork".to_owned()));
+                return made.request().map(|request| Opened { request, found: false }).ok_or_else(foreign);
+            }
+            Err(error) if matches!(error.problem, Problem::Refused { status: 409, .. }) || error.problem.is_open() => error,
+            Err(error) => return Err(error),
+        };
+        match self.find_request(&new.head).await? {
+            Some(request) if request.state == State::Open && request.base == new.base => Ok(Opened { request, found: true }),
+            _ => Err(error),
+        }
+    }
+
+    async fn update(&self, request: &Request, change: &Change) -> Result<(), ForgeError> {
+        let mut body = serde_json::Map::new();
+        body.extend(change.title.as_ref().map(|title| ("title".to_owned(), json!(titled(title, request.draft)))));
+        body.extend(change.body.as_ref().map(|text| ("description".to_owned(), json!(text))));
+        if body.is_empty() {
+            return Ok(());
+        }
+        self.change(Operation::Change, request.number, Value::Object(body)).await
+    }
+
+    async fn label(&self, number: u64, add: &[Label], remove: &[&str]) -> Result<(), ForgeError> {
+        for label in add {
+            self.make_label(label).await?;
+        }
+        if add.is_empty() && remove.is_empty() {
+            return Ok(());
+        }
+        let names: Vec<&str> = add.iter().map(|label| label.name.as_str()).collect();
+        self.change(Operation::Label, number, json!({"add_labels": names.join(","), "remove_labels": remove.join(",")})).await
+    }
+
+    async fn ask_reviews(&self, request: &Request, reviewers: &[Reviewer]) -> Result<Vec<Unasked>, ForgeError> {
+        let (mut asked, mut unasked) = (Vec::new(), Vec::new());
+        let top = self.place.project.split('/').next().unwrap_or_default();
+        for reviewer in reviewers {
+            let mut refuse = |why: &str| unasked.push(Unasked { reviewer: reviewer.clone(), why: why.to_owned() });
+            match reviewer {
+                Reviewer::User(login) => match self.user(login).await? {
+                    Some(user) => asked.push(user),
+                    None => refuse("there is no such user"),
+                },
+                Reviewer::Team { owner, name } => match self.members(&format!("{}/{name}", owner.as_deref().unwrap_or(top))).await {
+                    Ok(members) if members.is_empty() => refuse("the group has no members of its own"),
+                    Ok(members) if members.len() > MEMBERS => refuse("the group has more than 20 members"),
+                    Ok(members) => asked.extend(members),
+                    Err(ForgeError { problem: Problem::NotFound { .. }, .. }) => refuse("there is no such group"),
+                    Err(error) => return Err(error),
+                },
+            }
+        }
+        asked.retain(|user| !user.username.eq_ignore_ascii_case(&request.author));
+        if asked.is_empty() {
+            return Ok(unasked);
+        }
+        // The list replaces the present one, which people may have changed.
+        let present = self.whole(Operation::Reviewers, request.number).await?.reviewers;
+        let mut ids: Vec<u64> = present.iter().map(|user| user.id).collect();
+        ids.extend(asked.iter().map(|user| user.id).filter(|id| !present.iter().any(|user| user.id == *id)));
+        ids.sort_unstable();
+        ids.dedup();
+        if ids.len() > present.len() {
+            self.change(Operation::Reviewers, request.number, json!({"reviewer_ids": ids})).await?;
+        }
+        Ok(unasked)
+    }
+
+    async fn comment(&self, request: &Request, marker: &str, text: &str) -> Result<Commented, ForgeError> {
+        let number = request.number.to_string();
+        let (line, op) = (marker_line(marker), Operation::Comment);
+        let text = cut(&format!("{line}\n{text}"), LIMITS.comment);
+        let notes = |rest: &[&str], query: &[(&str, &str)]| {
+            let segments: Vec<&str> = ["merge_requests", number.as_str(), "notes"].into_iter().chain(rest.iter().copied()).collect();
+            self.project(&segments, query)
+        };
+        let list = List::all(op, notes(&[], &[("sort", "asc"), ("order_by", "created_at"), ("per_page", "100")]), &line);
+        let keep = |note: Note| {
+            let own = !note.system && note.author.username == request.author && note.body.starts_with(&line);
+            own.then_some((note.id, note.body)).into()
+        };
+        let known = self.api.pages(&list, keep).await?.into_iter().next();
+        let (call, done) = match known {
+            Some((_, body)) if super::words::same_text(&body, &text) => return Ok(Commented::Same),
+            Some((id, _)) => (Call::again(op, Method::PUT, notes(&[&id.to_string()], &[]), json!({"body": text})), Commented::Changed),
+            None => (Call::once(op, Method::POST, notes(&[], &[]), json!({"body": text})), Commented::Made),
+        };
+        self.api.send(&call).await.map(|_| done)
+    }
+
+    async fn checks(&self, request: &Request) -> Result<Checks, ForgeError> {
+        self.read_checks(request).await
+    }
+
+    async fn approvals(&self, request: &Request) -> Result<Approvals, ForgeError> {
+        self.read_approvals(request).await
+    }
+
+    async fn merge(&self, number: u64, merge: &Merge) -> Result<Option<String>, ForgeError> {
+        self.send_merge(Operation::Merge, number, merge, false).await
+    }
+
+    fn auto_merge_keeps_head(&self) -> bool {
+        // A push ends it.
+        true
+    }
+
+    async fn merge_when_ready(&self, request: &Request, merge: &Merge) -> Result<(), ForgeError> {
+        self.send_merge(Operation::AutoMerge, request.number, merge, true).await.map(drop)
+    }
+
+    async fn cancel_merge(&self, request: &Request) -> Result<(), ForgeError> {
+        let url = self.project(&["merge_requests", &request.number.to_string(), "cancel_merge_when_pipeline_succeeds"], &[]);
+        match self.api.send(&Call::again(Operation::AutoMerge, Method::POST, url, None)).await {
+            // It is not set.
+            Err(ForgeError { problem: Problem::Status { status: 406, .. }, .. }) => Ok(()),
+            other => other.map(drop),
+        }
+    }
+
+    async fn close(&self, number: u64) -> Result<(), ForgeError> {
+        self.change(Operation::Change, number, json!({"state_event": "close"})).await
+    }
+
+    async fn delete_branch(&self, branch: &str) -> Result<bool, ForgeError> {
+        let url = self.project(&["repository", "branches", branch], &[]);
+        match self.api.send(&Call::again(Operation::Branch, Method::DELETE, url, None)).await {
+            Ok(_) => Ok(true),
+            Err(ForgeError { problem: Problem::NotFound { message: Some(message) }, .. }) if message.contains("Branch") => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+
+    async fn set_status(&self, commit: &str, status: &Status) -> Result<(), ForgeError> {
+        let state = match status.state {
+            StatusState::Pending => "pending",
+            StatusState::Success => "success",
+            StatusState::Failure => "failed",
+        };
+        let mut body = json!({"state": state, "name": status.context, "description": cut(&status.description, LIMITS.status)});
+        if let Some(url) = &status.url {
+            body["target_url"] = json!(url);
+        }
+        match self.api.send(&Call::again(Operation::Status, Method::POST, self.project(&["statuses", commit], &[]), body)).await {
+            // It says so already.
+            Err(error) if is_refused(&error, 400, "Cannot transition status") => Ok(()),
+            other => other.map(drop),
+        }
+    }
+
+    async fn releases(&self, project: &str, from: &str, to: &str) -> Result<Vec<Release>, ForgeError> {
+        self.read_releases(project, from, to).await
+    }
+}

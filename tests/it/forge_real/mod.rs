@@ -1,0 +1,8 @@
+//! Against a real Gitea. All modules of the part `forge` live in this folder: `tests/run forge` runs the tests whose names
+//! contain `forge_real::`, so a new one needs only its line here.
+
+mod checks;
+mod merges;
+mod requests;
+mod rights;
+mod world;
