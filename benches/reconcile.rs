@@ -90,8 +90,8 @@ async fn rows(kube: &Kube, steady: Duration) {
     let declared = declared(APPLICATIONS);
 
     // What the server itself can do: the same objects, nothing thought about.
-    let objects: Vec<Value> = (0..APPLICATIONS).flat_map(|number| objects("alone", number, "first")).collect();
-    let alone = timed(stream::iter(&objects).for_each_concurrent(AT_ONCE, |object| server.apply(object))).await;
+    let bare: Vec<Value> = (0..APPLICATIONS).flat_map(|number| objects("alone", number, "first")).collect();
+    let alone = timed(stream::iter(&bare).for_each_concurrent(AT_ONCE, |object| server.apply(object))).await;
     say("the server alone: 4,000 first applies (s)", alone);
 
     let mut fleet = Fleet::open(&kube.kubeconfig).await;
@@ -103,7 +103,7 @@ async fn rows(kube: &Kube, steady: Duration) {
     row("first apply of 1,000 Applications (s)", first, 15.0, 6.0);
     println!("    requests: {}; {:.0} writes/s; load after: {}", by_verb(&sent), sent.writes() as f64 / first, load());
     say("    processor time of ours (s)", processor_time() - worked);
-    say("    times what the server alone takes for the writes", first / (alone * sent.writes() as f64 / objects.len() as f64));
+    say("    times what the server alone takes for the writes", first / (alone * sent.writes() as f64 / bare.len() as f64));
 
     let mut again = Vec::new();
     let before = fleet.stats();
