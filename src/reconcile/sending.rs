@@ -273,12 +273,11 @@ impl Runner {
             pruned.waits.push(Row::whole(format!("{count} old objects are deleted when everything else has been applied")));
             return Ok(pruned);
         }
-        let unread = self.hub.state().all_read(&self.repository);
-        if let Some(first) = unread.first() {
+        let unread = self.hub.state().unread(&self.repository);
+        if let Some((first, more)) = unread {
             pruned.waits.push(Row::whole(format!(
-                "{} old objects are deleted when {first} has been read, which may want them ({} still to be read)",
+                "{} old objects are deleted when {first} has been read, which may want them ({more} still to be read)",
                 pruning.delete.len(),
-                unread.len()
             )));
             return Ok(pruned);
         }
