@@ -27,9 +27,24 @@ pub(super) struct Hub {
     pub cluster: Cluster,
     state: Mutex<State>,
     watches: OnceCell<Watches>,
-    records: tokio::sync::Mutex<Option<HashMap<Name, Record>>>,
+    records: tokio::sync::Mutex<Option<Records>>,
     tasks: TaskTracker,
     stop: CancellationToken,
+}
+
+/// What lay in the cluster when it was asked first. Each record is kept until its Application takes it.
+struct Records {
+    waiting: HashMap<Name, Record>,
+    /// The repository that each of them names.
+    repositories: HashMap<Name, String>,
+}
+
+/// What a repository declares for this cluster.
+struct Declared {
+    revision: String,
+    names: BTreeSet<Name>,
+    /// Those that have not been read at the revision.
+    unread: BTreeSet<Name>,
 }
 
 #[derive(Default)]
@@ -41,8 +56,10 @@ pub(super) struct State {
     claimed: HashMap<Name, Vec<Key>>,
     /// The revision that each Application has been read at.
     read: HashMap<Name, String>,
-    /// By repository: its revision, and the Applications that it declares for this cluster.
-    declared: HashMap<String, (String, BTreeSet<Name>)>,
+    /// By repository.
+    declared: HashMap<String, Declared>,
+    /// Applications that want what another one has, which may not want it any more once it has been read.
+    heirs: HashSet<Name>,
     /// Applications that a whole revision no longer declares.
     retired: HashSet<Name>,
     /// What the records say of each Application.
@@ -78,33 +95,41 @@ impl Hub {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// What lies in the cluster of an Application; read once for all of them.
-    pub async fn record(&self, name: &Name) -> Result<Option<Record>, ClusterError> {
-        Ok(self.records().await?.get(name).cloned())
+    /// Takes what lies in the cluster of an Application; all of it is read once, and from then on its task has it.
+    pub async fn take_record(&self, name: &Name) -> Result<Option<Record>, ClusterError> {
+        self.records(|records| records.waiting.remove(name)).await
     }
 
-    /// Every record of the cluster, by Application.
-    pub async fn records(&self) -> Result<HashMap<Name, Record>, ClusterError> {
+    /// The Applications whose records name a repository.
+    pub async fn recorded(&self, repository: &str) -> Result<BTreeSet<Name>, ClusterError> {
+        let of = |records: &mut Records| {
+            records.repositories.iter().filter(|(_, named)| *named == repository).map(|(name, _)| name.clone()).collect()
+        };
+        self.records(of).await
+    }
+
+    async fn records<T>(&self, look: impl FnOnce(&mut Records) -> T) -> Result<T, ClusterError> {
         let mut records = self.records.lock().await;
-        if let Some(records) = records.as_ref() {
-            return Ok(records.clone());
+        if let Some(records) = records.as_mut() {
+            return Ok(look(records));
         }
-        let read: HashMap<Name, Record> =
-            self.cluster.records().await?.into_iter().map(|record| (record.application.clone(), record)).collect();
-        let mut state = self.state();
-        for (name, record) in &read {
-            let inventory = record.data.get(text::INVENTORY).and_then(|text| Inventory::parse(text).ok()).unwrap_or_default();
-            state.owned.insert(name.clone(), inventory.entries.into_keys().collect());
+        let read = self.cluster.records().await?;
+        let mut repositories = HashMap::new();
+        {
+            let mut state = self.state();
+            for record in &read {
+                let inventory = record.data.get(text::INVENTORY).and_then(|text| Inventory::parse(text).ok()).unwrap_or_default();
+                repositories.insert(record.application.clone(), inventory.repository);
+                state.owned.insert(record.application.clone(), inventory.entries.into_keys().collect());
+            }
         }
-        drop(state);
-        *records = Some(read.clone());
-        Ok(read)
+        let waiting = read.into_iter().map(|record| (record.application.clone(), record)).collect();
+        Ok(look(records.insert(Records { waiting, repositories })))
     }
 
     /// Reads one Application's record anew, after somebody else has written it.
     pub async fn reread(&self, name: &Name) -> Result<Option<Record>, ClusterError> {
-        *self.records.lock().await = None;
-        self.record(name).await
+        Ok(self.cluster.records().await?.into_iter().find(|record| record.application == *name))
     }
 
     /// Sees that kinds are watched, each in one version: the one asked for, or another that is served.
@@ -243,10 +268,13 @@ impl State {
     /// Forgets an Application.
     pub fn dismiss(&mut self, name: &Name) {
         self.inboxes.remove(name);
+        self.heirs.remove(name);
         self.read.remove(name);
+        for declared in self.declared.values_mut().filter(|declared| declared.names.contains(name)) {
+            declared.unread.insert(name.clone());
+        }
         self.owned.remove(name);
         self.unclaim(name);
-        self.watched.retain(|_, (owner, _)| owner != name);
         self.wake_all();
     }
 
@@ -254,19 +282,19 @@ impl State {
     pub fn declare(&mut self, repository: &str, revision: &str, names: BTreeSet<Name>, retired: BTreeSet<Name>) {
         self.retired.retain(|name| !names.contains(name));
         self.retired.extend(retired);
-        self.declared.insert(repository.to_owned(), (revision.to_owned(), names));
+        let unread = names.iter().filter(|name| self.read.get(*name).is_none_or(|at| at != revision)).cloned().collect();
+        self.declared.insert(repository.to_owned(), Declared { revision: revision.to_owned(), names, unread });
         self.wake_all();
     }
 
     /// Whether this is the revision of a repository that was taken last.
     pub fn is_at(&self, repository: &str, revision: &str) -> bool {
-        self.declared.get(repository).is_some_and(|(at, _)| at == revision)
+        self.declared.get(repository).is_some_and(|declared| declared.revision == revision)
     }
 
     /// Notes what an Application wants in a revision, and looks at what was seen of it before that was known.
     pub fn claim(&mut self, name: &Name, revision: &str, wanted: &[Wanted], watched: impl Fn(&Wanted) -> Watched) {
         self.unclaim(name);
-        self.watched.retain(|_, (owner, _)| owner != name);
         for one in wanted {
             self.claims.entry(one.key.clone()).or_default().insert(name.clone());
             let free = self.watched.get(&one.key).is_none_or(|(other, _)| {
@@ -283,17 +311,36 @@ impl State {
     /// Notes that nothing more is to be learned of an Application in a revision; what it claims stays.
     pub fn mark_read(&mut self, name: &Name, revision: &str) {
         let before = self.read.insert(name.clone(), revision.to_owned());
-        if before.as_deref() != Some(revision) {
-            // Others may wait for this one: those that prune, and those that want what it had.
-            let complete: Vec<String> = self.declared.keys().filter(|repository| self.all_read(repository).is_empty()).cloned().collect();
-            if !complete.is_empty() {
-                self.wake_all();
+        if before.as_deref() == Some(revision) {
+            return;
+        }
+        let mut complete = false;
+        for declared in self.declared.values_mut().filter(|declared| declared.names.contains(name)) {
+            if declared.revision == revision {
+                complete |= declared.unread.remove(name) && declared.unread.is_empty();
+            } else {
+                declared.unread.insert(name.clone());
             }
         }
+        // Those that prune wait for all; those that want what this one had, for this one.
+        let heirs = std::mem::take(&mut self.heirs);
+        if complete {
+            self.wake_all();
+        } else {
+            heirs.iter().filter_map(|heir| self.inboxes.get(heir)).for_each(|inbox| inbox.notify_one());
+        }
+    }
+
+    /// An Application wants what another one has: it is woken when one more has been read.
+    pub fn inherits(&mut self, name: &Name) {
+        self.heirs.insert(name.clone());
     }
 
     fn unclaim(&mut self, name: &Name) {
         for key in self.claimed.remove(name).unwrap_or_default() {
+            if self.watched.get(&key).is_some_and(|(owner, _)| owner == name) {
+                self.watched.remove(&key);
+            }
             if let Some(names) = self.claims.get_mut(&key) {
                 names.remove(name);
                 match names.is_empty() {
@@ -315,10 +362,10 @@ impl State {
         self.watched.insert(key.clone(), (name.clone(), watched));
     }
 
-    /// Applications of a repository that have not been read at its revision.
-    pub fn all_read(&self, repository: &str) -> Vec<Name> {
-        let Some((revision, names)) = self.declared.get(repository) else { return Vec::new() };
-        names.iter().filter(|name| self.read.get(*name) != Some(revision)).cloned().collect()
+    /// Of the Applications of a repository that have not been read at its revision: the first, and how many there are.
+    pub fn unread(&self, repository: &str) -> Option<(Name, usize)> {
+        let unread = &self.declared.get(repository)?.unread;
+        Some((unread.first()?.clone(), unread.len()))
     }
 
     /// What is live of an object that carries our labels.
@@ -364,8 +411,8 @@ impl State {
 impl Claims for State {
     fn wants(&self, application: &Name, key: &Key) -> Option<bool> {
         let claimed = || self.claims.get(key).is_some_and(|names| names.contains(application));
-        if let Some((revision, _)) = self.declared.values().find(|(_, names)| names.contains(application)) {
-            return (self.read.get(application) == Some(revision)).then(claimed);
+        if let Some(declared) = self.declared.values().find(|declared| declared.names.contains(application)) {
+            return (!declared.unread.contains(application)).then(claimed);
         }
         if self.retired.contains(application) {
             return Some(false);

@@ -140,7 +140,7 @@ impl Runner {
     pub(super) fn look(&self) -> Look {
         let mut look = Look::default();
         let Some(current) = &self.current else { return look };
-        let cluster = self.hub.state();
+        let mut cluster = self.hub.state();
         let now = Instant::now();
         for refused in &current.refused {
             let place = refused.origin.as_ref().map(ToString::to_string);
@@ -179,6 +179,9 @@ impl Runner {
                     look.todo.insert(index, why);
                 }
             }
+        }
+        if !look.waits.is_empty() {
+            cluster.inherits(&self.name);
         }
         look
     }

@@ -9,6 +9,7 @@
 //! [`Reconciler::follow`] takes a revision; everything after that is a task that sleeps until something concerns it. It
 //! makes no difference who wrote the commit. Clusters share nothing, so that one that is down delays no other.
 
+mod circles;
 mod difference;
 mod hub;
 mod looking;
@@ -34,6 +35,7 @@ use crate::{
     plan::{History, Inventory, text},
     render::{Rendered, Renderer, Source},
 };
+use circles::circles;
 use hub::Hub;
 use runner::{Job, Read, Runner};
 use slot::Slot;
@@ -327,9 +329,9 @@ impl Reconciler {
         let (repository, revision) = (repository.to_owned(), revision.to_owned());
         self.shared.tasks.spawn(async move {
             let mut times = 0;
-            let records = loop {
-                match hub.records().await {
-                    Ok(records) => break records,
+            let mut gone = loop {
+                match hub.recorded(&repository).await {
+                    Ok(recorded) => break recorded,
                     Err(error) => {
                         if times == 0 {
                             warn!(cluster = hub.cluster.name(), hint = error.hint(), "{error}");
@@ -342,12 +344,6 @@ impl Reconciler {
                     }
                 }
             };
-            let inventory = |text: &String| Inventory::parse(text).ok();
-            let ours = |record: &crate::cluster::Record| {
-                record.data.get(text::INVENTORY).and_then(inventory).is_some_and(|inventory| inventory.repository == repository)
-            };
-            let mut gone: BTreeSet<Name> =
-                records.values().filter(|record| ours(record)).map(|record| record.application.clone()).collect();
             gone.extend(this.running(hub.cluster.name(), &repository));
             gone.retain(|name| !names.contains(name));
             if gone.is_empty() || !hub.state().is_at(&repository, &revision) {
@@ -398,7 +394,7 @@ impl Reconciler {
     }
 
     /// Waits until Applications have come to an end at a revision, all of them if none is named; gives whether they have
-    /// before the time was over. `tell` hears of every turn.
+    /// before the time was over. `tell` hears of turns, several at once where many turn.
     pub async fn settled(
         &self,
         repository: &str,
@@ -407,18 +403,32 @@ impl Reconciler {
         patience: Duration,
         mut tell: impl FnMut(&[Status]),
     ) -> bool {
+        /// A thousand Applications turn thousands of times within seconds; nobody reads faster than this.
+        const TOLD: Duration = Duration::from_millis(50);
         let mut turned = self.shared.turned.subscribe();
-        let ours = |status: &Status| status.repository == repository && only.is_none_or(|only| only.contains(&status.application));
+        let ours = |status: &&Status| status.repository == repository && only.is_none_or(|only| only.contains(&status.application));
         let end = tokio::time::Instant::now() + patience;
+        let mut due = tokio::time::Instant::now();
         loop {
             turned.mark_unchanged();
-            let statuses: Vec<Status> = self.statuses().into_iter().filter(ours).collect();
-            tell(&statuses);
-            if statuses.iter().all(|status| status.settled && status.revision.as_deref() == Some(revision)) {
+            let now = tokio::time::Instant::now();
+            let (done, told) = {
+                let statuses = self.shared.statuses.lock().unwrap_or_else(PoisonError::into_inner);
+                let done = statuses.values().filter(ours).all(|status| status.settled && status.revision.as_deref() == Some(revision));
+                let told = (done || now >= due).then(|| statuses.values().filter(ours).cloned().collect::<Vec<_>>());
+                (done, told)
+            };
+            let late = told.is_none();
+            if let Some(statuses) = told {
+                tell(&statuses);
+                due = now + TOLD;
+            }
+            if done {
                 return true;
             }
             tokio::select! {
                 _ = turned.changed() => {}
+                () = tokio::time::sleep_until(due), if late => {}
                 () = tokio::time::sleep_until(end) => return false,
                 () = self.shared.stop.cancelled() => return false,
             }
@@ -462,34 +472,4 @@ impl Reconciler {
 fn known<'n>(names: impl Iterator<Item = &'n String>) -> String {
     let names: Vec<&str> = names.map(String::as_str).collect();
     if names.is_empty() { "; it names no clusters".to_owned() } else { format!("; known are {}", names.join(", ")) }
-}
-
-/// Applications that wait for themselves, with the circle in words.
-fn circles(declared: &Declarations) -> BTreeMap<Name, String> {
-    let needs = |name: &Name| declared.applications.get(name).map(|application| application.depends_on.as_slice()).unwrap_or_default();
-    let mut found = BTreeMap::new();
-    for start in declared.applications.keys() {
-        // The way back to the start, if there is one: each step remembers where it came from.
-        let (mut from, mut open): (BTreeMap<&Name, &Name>, Vec<&Name>) = (BTreeMap::new(), vec![start]);
-        while let Some(name) = open.pop() {
-            for needed in needs(name) {
-                if needed == start {
-                    let mut way = vec![name];
-                    while let Some(before) = way.last().and_then(|last| from.get(*last)) {
-                        way.push(before);
-                    }
-                    let mut said: Vec<String> = way.iter().rev().map(ToString::to_string).collect();
-                    said.push(start.to_string());
-                    if said.first() != Some(&start.to_string()) {
-                        said.insert(0, start.to_string());
-                    }
-                    found.insert(start.clone(), format!("dependsOn leads in a circle: {}", said.join(" -> ")));
-                } else if !from.contains_key(needed) {
-                    from.insert(needed, name);
-                    open.push(needed);
-                }
-            }
-        }
-    }
-    found
 }

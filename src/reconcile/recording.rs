@@ -12,7 +12,7 @@ use tracing::{error, info, warn};
 impl Runner {
     /// What lies in the cluster.
     pub(super) async fn load(&mut self) -> Result<(), ClusterError> {
-        self.record = self.hub.record(&self.name).await?;
+        self.record = self.hub.take_record(&self.name).await?;
         if let Some(record) = &self.record {
             let text = |name: &str| record.data.get(name).map(String::as_str);
             let damaged = match (&record.damaged, text(text::INVENTORY).map(Inventory::parse)) {
@@ -32,6 +32,10 @@ impl Runner {
                 self.history = history;
             }
             self.status.rollout = self.history.0.first().cloned();
+        }
+        // Ten thousand objects at rest: the same is not kept as text, too.
+        if let Some(record) = &mut self.record {
+            record.data.clear();
         }
         self.loaded = true;
         Ok(())
@@ -57,6 +61,7 @@ impl Runner {
             record.data.insert(text::HISTORY.to_owned(), self.history.to_string());
             match self.hub.cluster.save(&mut record, &self.repository).await {
                 Ok(()) => {
+                    record.data.clear();
                     self.record = Some(record);
                     self.dirty = false;
                     self.status.rollout = self.history.0.first().cloned();

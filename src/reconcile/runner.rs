@@ -196,6 +196,7 @@ impl Runner {
                 self.job = Some(job);
             }
             turned.mark_unchanged();
+            let mut depends = false;
             let wake = match self.step().await {
                 Ok(Next::Ended) => {
                     self.handle.ended.store(true, Ordering::SeqCst);
@@ -207,10 +208,13 @@ impl Runner {
                     self.down = 0;
                     wake
                 }
+                Ok(Next::Turned) => {
+                    (self.down, depends) = (0, true);
+                    None
+                }
                 Err(error) => Some(self.trouble(&error)),
             };
             self.shared.publish(&self.status);
-            let depends = self.status.state == State::Waiting;
             tokio::select! {
                 biased;
                 () = self.shared.stop.cancelled() => return,
@@ -286,7 +290,7 @@ impl Runner {
                 self.status.state = State::Waiting;
                 self.status.problems = rows;
                 self.status.settled = false;
-                return Ok(Next::At(None));
+                return Ok(Next::Turned);
             }
             current.released = true;
             current.deadline = Instant::now() + current.terms.timeout;
@@ -398,6 +402,8 @@ impl Runner {
 enum Next {
     /// Sleep, at most until then.
     At(Option<Instant>),
+    /// Sleep until another Application has turned.
+    Turned,
     /// There is nothing left to look after.
     Ended,
 }

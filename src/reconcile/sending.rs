@@ -11,7 +11,7 @@ use crate::{
     cluster::{self, Apply, ClusterError, Delete, Deleted, Problem},
     error::Fault,
     health,
-    object::{Gvk, Key},
+    object::{Gvk, Key, Object},
     plan::{self, Applied, Claims as _, Entry, Hash, Outcome, Owner, Pruning, Rollout, Why},
 };
 use futures::{StreamExt as _, future::BoxFuture, stream::FuturesUnordered};
@@ -162,22 +162,36 @@ impl Runner {
                     subject: one.key.to_string(),
                     problem: Box::new(Problem::Protocol { why: error.to_string() }),
                 })?;
-                let mut held = hub.state().seen(&one.key).map(|seen| seen.held.clone());
+                let known = hub.state().seen(&one.key).map(|seen| (seen.live.uid.clone(), seen.held.clone()));
+                let (uid, held) = known.map_or((None, None), |(uid, held)| (Some(uid), Some(held)));
                 // An object that somebody else may have made: fields that are left to others must not be taken with
                 // the first apply.
-                if held.is_none() && fresh && (!ignore.is_empty() || manifest.pointer("/spec/replicas").is_some()) {
+                let strange = held.is_none() && fresh;
+                let looked = |object: &Object| {
+                    let watched = seen::Watched { manifest: one.manifest.clone(), ignore: Arc::clone(&ignore), expected: None };
+                    seen::look(object, Some(&watched)).held
+                };
+                let live = async || {
                     let resource = hub.cluster.resource(&one.gvk()).await?;
-                    if let Some(live) = hub.cluster.get(&identity, &resource, &one.key).await? {
-                        let watched = seen::Watched { manifest: one.manifest.clone(), ignore: Arc::clone(&ignore), expected: None };
-                        held = Some(seen::look(&live, Some(&watched)).held);
-                    }
+                    hub.cluster.get(&identity, &resource, &one.key).await
+                };
+                let mut held = held.unwrap_or_default();
+                if strange && !ignore.is_empty() {
+                    held = live().await?.as_ref().map(looked).unwrap_or_default();
                 }
-                let sent = seen::sent(manifest.clone(), &held.unwrap_or_default());
-                let how = Apply::default();
-                let uid = hub.state().live(&one.key).map(|live| live.uid.clone());
-                let applied = match (hub.cluster.apply(&identity, &sent, &how).await, uid) {
+                // Replicas that an autoscaler holds at another number are a conflict: most objects are new, and need not be
+                // asked for.
+                let scalable = strange && ignore.is_empty() && manifest.pointer("/spec/replicas").is_some();
+                let sent = seen::sent(manifest.clone(), &held);
+                let how = Apply { force: !scalable, ..Apply::default() };
+                let mut applied = hub.cluster.apply(&identity, &sent, &how).await;
+                if scalable && applied.as_ref().is_err_and(|error| matches!(*error.problem, Problem::Conflict { .. })) {
+                    let held = live().await?.as_ref().map(looked).unwrap_or_default();
+                    applied = hub.cluster.apply(&identity, &seen::sent(manifest.clone(), &held), &Apply::default()).await;
+                }
+                let applied = match (applied, uid) {
                     (Err(error), Some(uid)) if one.settings.force && matches!(*error.problem, Problem::Immutable { .. }) => {
-                        hub.cluster.recreate(&identity, &sent, &uid, &how, PATIENCE).await?
+                        hub.cluster.recreate(&identity, &sent, &uid, &Apply::default(), PATIENCE).await?
                     }
                     (applied, _) => applied?,
                 };
@@ -273,12 +287,11 @@ impl Runner {
             pruned.waits.push(Row::whole(format!("{count} old objects are deleted when everything else has been applied")));
             return Ok(pruned);
         }
-        let unread = self.hub.state().all_read(&self.repository);
-        if let Some(first) = unread.first() {
+        let unread = self.hub.state().unread(&self.repository);
+        if let Some((first, more)) = unread {
             pruned.waits.push(Row::whole(format!(
-                "{} old objects are deleted when {first} has been read, which may want them ({} still to be read)",
+                "{} old objects are deleted when {first} has been read, which may want them ({more} still to be read)",
                 pruning.delete.len(),
-                unread.len()
             )));
             return Ok(pruned);
         }

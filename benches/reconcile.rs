@@ -1,0 +1,440 @@
+//! The rows of the design's numbers for the way from Git to the cluster: `cargo bench --bench reconcile`.
+//!
+//! Needs the real API server and kubectl: `tests/run cluster` builds both and names them in `TAGBOAT_TEST_KUBE` and
+//! `TAGBOAT_TEST_KUBECTL`. A thousand Applications in fifty namespaces have a Deployment without pods, a ServiceAccount, a
+//! Service and a ConfigMap each. The server runs on the same machine and takes more of it than the client does, so what the
+//! server does alone, and what kubectl takes for the same objects, is measured in the same run.
+//!
+//! How many seconds the steady state is watched can be said: `cargo bench --bench reconcile -- 600`.
+
+#![allow(
+    clippy::print_stdout,
+    clippy::print_stderr,
+    clippy::unwrap_used,
+    missing_docs,
+    reason = "a benchmark prints, and stops at the first surprise"
+)]
+
+#[path = "../tests/servers/assets.rs"]
+#[allow(dead_code, reason = "tests use the rest")]
+mod assets;
+#[path = "../tests/servers/kube.rs"]
+#[allow(dead_code, reason = "tests use the rest")]
+mod kube;
+
+use futures::{StreamExt as _, stream};
+use kube::{Kube, Options, call};
+use reqwest::Method;
+use serde_json::{Value, json};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    path::Path,
+    process::{Command, ExitCode, Stdio},
+    sync::{Arc, Mutex},
+    time::{Duration, Instant},
+};
+use tagboat::{
+    cluster::Stats,
+    declare::{self, Application, Declarations, process},
+    name::Name,
+    object::{Object, Origin},
+    reconcile::{Mode, Reconciler, State},
+    render::{How, Rendered},
+};
+use tokio_util::sync::CancellationToken;
+
+const APPLICATIONS: usize = 1_000;
+/// Applications of the process with 10,000 objects.
+const MORE: usize = 2_500;
+const NAMESPACES: usize = 50;
+const OBJECTS: usize = 4;
+/// Objects that are changed by somebody else, each once: a second change of one would be a quarrel.
+const DRIFTS: usize = 50;
+/// Requests in flight, for us and for the server alone.
+const AT_ONCE: usize = 16;
+const PATIENCE: Duration = Duration::from_secs(300);
+const REPOSITORY: &str = "fleet";
+
+fn main() -> ExitCode {
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let arguments: Vec<String> = std::env::args().skip(1).filter(|argument| argument != "--bench").collect();
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+    if let [word, kubeconfig, applications] = arguments.as_slice()
+        && word == "hold"
+    {
+        runtime.block_on(hold(Path::new(kubeconfig), applications.parse().unwrap()));
+        return ExitCode::SUCCESS;
+    }
+    for variable in ["TAGBOAT_TEST_KUBE", "TAGBOAT_TEST_KUBECTL"] {
+        if std::env::var_os(variable).is_none() {
+            eprintln!("{variable} is not set: `tests/run cluster` builds the Kubernetes API server and kubectl, and says where they are.");
+            return ExitCode::FAILURE;
+        }
+    }
+    let steady = arguments.first().map_or(60, |seconds| seconds.parse().unwrap());
+    let kube = Kube::start(Options::default());
+    runtime.block_on(rows(&kube, Duration::from_secs(steady)));
+    ExitCode::SUCCESS
+}
+
+async fn rows(kube: &Kube, steady: Duration) {
+    let processors = std::thread::available_parallelism().map_or(0, usize::from);
+    println!("{processors} processors for the API server, etcd and us; load before: {}", load());
+    let server = Server { kube, client: kube.http() };
+    for prefix in ["bench", "alone", "kubectl"] {
+        for number in 0..NAMESPACES {
+            let body = json!({"metadata": {"name": format!("{prefix}-{number}")}});
+            server.call(Method::POST, "/api/v1/namespaces", Some(&body), 201).await;
+        }
+    }
+    let declared = declared(APPLICATIONS);
+
+    // What the server itself can do: the same objects, nothing thought about.
+    let bare: Vec<Value> = (0..APPLICATIONS).flat_map(|number| objects("alone", number, "first")).collect();
+    let alone = timed(stream::iter(&bare).for_each_concurrent(AT_ONCE, |object| server.apply(object))).await;
+    say("the server alone: 4,000 first applies (s)", alone);
+
+    let mut fleet = Fleet::open(&kube.kubeconfig).await;
+    let worked = processor_time();
+    let first = timed(fleet.commit(&declared)).await;
+    let sent = fleet.stats();
+    assert_eq!(sent.of("apply"), (APPLICATIONS * OBJECTS) as u64, "{sent:?}");
+    assert!(fleet.all_in_step());
+    row("first apply of 1,000 Applications (s)", first, 15.0, 6.0);
+    println!("    requests: {}; {:.0} writes/s; load after: {}", by_verb(&sent), sent.writes() as f64 / first, load());
+    say("    processor time of ours (s)", processor_time() - worked);
+    say("    times what the server alone takes for the writes", first / (alone * sent.writes() as f64 / bare.len() as f64));
+
+    let mut again = Vec::new();
+    let before = fleet.stats();
+    for _ in 0..5 {
+        again.push(timed(fleet.commit(&declared)).await);
+    }
+    let sent = fleet.stats().since(&before);
+    assert_eq!(sent.without_watches(), 0, "a second apply sends nothing: {sent:?}");
+    say("second apply, at a new revision: to the end (s)", median(&mut again));
+    row("second apply: requests", sent.without_watches() as f64, 0.0, 0.0);
+
+    let (mut one, before) = (Vec::new(), fleet.stats());
+    for number in 0..20 {
+        fleet.change(number, "changed");
+        let revision = fleet.follow(&declared);
+        let only = BTreeSet::from([name(number)]);
+        one.push(timed(fleet.settled(&revision, Some(&only))).await * 1e3);
+        fleet.settled(&revision, None).await;
+    }
+    let sent = fleet.stats().since(&before);
+    say("one Application of 1,000 changed: settled, p50 (ms)", median(&mut one));
+    println!(
+        "    requests for each of {}: {}",
+        one.len(),
+        by_verb(&Stats(sent.0.iter().map(|(verb, n)| (*verb, n / one.len() as u64)).collect()))
+    );
+    assert_eq!(sent.of("apply"), one.len() as u64, "{sent:?}");
+
+    // As it was, for the processes that come later.
+    fleet.values.lock().unwrap().clear();
+    fleet.commit(&declared).await;
+
+    let mut drift = Vec::new();
+    for number in 100..100 + DRIFTS {
+        drift.push(server.repaired(number).await * 1e3);
+    }
+    drift.sort_by(f64::total_cmp);
+    say("drift of one object: repaired, p50 (ms)", drift[DRIFTS / 2]);
+    row("drift of one object: repaired, p95 (ms)", drift[DRIFTS * 95 / 100], 1000.0, 200.0);
+
+    steady_state(kube, &fleet, steady).await;
+    fleet.end().await;
+
+    let mut starts = Vec::new();
+    let mut held = Value::Null;
+    for _ in 0..3 {
+        held = child(kube, APPLICATIONS);
+        assert_eq!(held["writes"], 0, "{held}");
+        starts.push(held["seconds"].as_f64().unwrap());
+    }
+    say("new process: until 1,000 Applications are in step (s)", median(&mut starts));
+    println!("    requests: {}", held["sent"].as_str().unwrap());
+    say("resident with 4,000 objects (MiB)", held["idle"].as_f64().unwrap());
+    println!("    {:.1} over the empty process, {:.1} at its greatest", growth(&held), held["greatest"].as_f64().unwrap());
+    for what in ["that applied 6,000 of them", "that found them applied"] {
+        let held = child(kube, MORE);
+        row(&format!("10,000 objects, process {what} (MiB)"), held["idle"].as_f64().unwrap(), 128.0, 64.0);
+        println!("    {:.1} over the empty process, {:.1} at its greatest", growth(&held), held["greatest"].as_f64().unwrap());
+        println!("    in step after {:.2} s; requests: {}", held["seconds"].as_f64().unwrap(), held["sent"].as_str().unwrap());
+    }
+
+    let file = kube.folder().join("objects.yaml");
+    let objects: Vec<String> =
+        (0..APPLICATIONS).flat_map(|number| objects("kubectl", number, "first")).map(|value| value.to_string()).collect();
+    std::fs::write(&file, objects.join("\n---\n")).unwrap();
+    let begun = Instant::now();
+    let output = kube.kubectl(&["apply", "--server-side", "-f", file.to_str().unwrap()]);
+    let kubectl = begun.elapsed().as_secs_f64();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    say("kubectl apply --server-side, the same objects (s)", kubectl);
+    say("    times what we take, records and all", kubectl / first);
+    println!("load at the end: {}", load());
+}
+
+/// What comes while nothing changes, by our count and by the server's.
+async fn steady_state(kube: &Kube, fleet: &Fleet, time: Duration) {
+    let (ours, theirs) = (fleet.stats(), kube.metrics().await);
+    tokio::time::sleep(time).await;
+    let (sent, counted) = (fleet.stats().since(&ours), kube.metrics().await.since(&theirs));
+    assert_eq!(sent.without_watches(), 0, "{sent:?}");
+    for resource in ["deployments", "services", "serviceaccounts", "configmaps"] {
+        let asked: Vec<_> = counted.0.iter().filter(|((verb, of), _)| of == resource && verb != "WATCH").collect();
+        assert!(asked.is_empty(), "{asked:?}");
+    }
+    let hours = time.as_secs_f64() / 3600.0;
+    row("steady state: requests per object and hour", sent.without_watches() as f64 / (APPLICATIONS * OBJECTS) as f64 / hours, 0.0, 0.0);
+    println!("    in {} s, watches begun by us: {}", time.as_secs(), sent.of("watch"));
+    let counted: Vec<String> =
+        counted.0.iter().map(|((verb, of), count)| format!("{count} {verb} {}", if of.is_empty() { "(none)" } else { of })).collect();
+    println!("    the server's own count, its own requests to itself included: {}", counted.join(", "));
+}
+
+/// A reconciler of its own, as a process of its own: how long it takes to know that all is in step, and what it keeps.
+fn child(kube: &Kube, applications: usize) -> Value {
+    let mut command = Command::new(std::env::current_exe().unwrap());
+    command.arg("hold").arg(&kube.kubeconfig).arg(applications.to_string());
+    let output = command.stdin(Stdio::null()).stderr(Stdio::inherit()).output().unwrap();
+    assert!(output.status.success(), "{output:?}");
+    serde_json::from_slice(&output.stdout).unwrap()
+}
+
+async fn hold(kubeconfig: &Path, applications: usize) {
+    let empty = memory("VmRSS");
+    let declared = declared(applications);
+    let mut fleet = Fleet::open(kubeconfig).await;
+    let seconds = timed(fleet.commit(&declared)).await;
+    assert!(fleet.all_in_step());
+    drop(declared);
+    tokio::time::sleep(Duration::from_secs(5)).await;
+    let (sent, idle, greatest) = (fleet.stats(), memory("VmRSS"), memory("VmHWM"));
+    let said = json!({
+        "seconds": seconds, "writes": sent.writes(), "sent": by_verb(&sent),
+        "empty": empty, "idle": idle, "greatest": greatest,
+    });
+    println!("{said}");
+}
+
+fn growth(held: &Value) -> f64 {
+    held["idle"].as_f64().unwrap() - held["empty"].as_f64().unwrap()
+}
+
+/// The server, past us.
+struct Server<'k> {
+    kube: &'k Kube,
+    client: reqwest::Client,
+}
+
+impl Server<'_> {
+    async fn call(&self, method: Method, path: &str, body: Option<&Value>, expected: u16) -> Value {
+        let (status, answer) = call(&self.client, &self.kube.server, &self.kube.token, method, path, body).await;
+        assert_eq!(status.as_u16(), expected, "{path}: {answer}");
+        answer
+    }
+
+    async fn apply(&self, object: &Value) {
+        let text = |pointer: &str| object.pointer(pointer).and_then(Value::as_str).unwrap();
+        let prefix = if text("/apiVersion") == "v1" { "/api/v1".to_owned() } else { format!("/apis/{}", text("/apiVersion")) };
+        let (namespace, plural) = (text("/metadata/namespace"), format!("{}s", text("/kind").to_lowercase()));
+        let path = format!("{prefix}/namespaces/{namespace}/{plural}/{}?fieldManager=bench", text("/metadata/name"));
+        self.call(Method::PATCH, &path, Some(object), 201).await;
+    }
+
+    /// Changes a value as somebody else would; seconds from the answer to that until the server has the old value again.
+    async fn repaired(&self, number: usize) -> f64 {
+        let path = format!("/api/v1/namespaces/bench-{}/configmaps/app-{number}", number % NAMESPACES);
+        let before = self.call(Method::GET, &path, None, 200).await["data"]["value"].clone();
+        let change =
+            json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": format!("app-{number}")}, "data": {"value": "by hand"}});
+        let changed = self.call(Method::PATCH, &format!("{path}?fieldManager=somebody&force=true"), Some(&change), 200).await;
+        let begun = Instant::now();
+        assert!(before != "by hand" && changed["data"]["value"] == "by hand", "{before} {changed}");
+        while self.call(Method::GET, &path, None, 200).await["data"]["value"] != before {
+            assert!(begun.elapsed() < PATIENCE, "not repaired: {path}");
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        }
+        begun.elapsed().as_secs_f64()
+    }
+}
+
+/// A reconciler, and what its repository holds.
+struct Fleet {
+    reconciler: Arc<Reconciler>,
+    stop: CancellationToken,
+    /// Values that are not the first, by number of the Application.
+    values: Arc<Mutex<BTreeMap<usize, String>>>,
+    revision: u32,
+}
+
+impl Fleet {
+    async fn open(kubeconfig: &Path) -> Self {
+        let cluster = process::Cluster {
+            name: "test".into(),
+            kubeconfig: Some(kubeconfig.to_owned()),
+            context: None,
+            repositories: Vec::new(),
+            requests_per_second: None,
+            concurrency: AT_ONCE,
+            take_over: process::TAKE_OVER.map(str::to_owned).to_vec(),
+        };
+        let stop = CancellationToken::new();
+        let reconciler = Reconciler::open(&[cluster], |path| path.to_owned(), Mode::Act, stop.clone()).await.unwrap();
+        Self { reconciler: Arc::new(reconciler), stop, values: Arc::default(), revision: 0 }
+    }
+
+    fn change(&self, number: usize, value: &str) {
+        self.values.lock().unwrap().insert(number, value.to_owned());
+    }
+
+    /// Takes a new revision, and gives it.
+    fn follow(&mut self, declared: &Declarations) -> String {
+        self.revision += 1;
+        let (revision, values) = (format!("{:040}", self.revision), Arc::clone(&self.values));
+        let render = move |application: &Application| {
+            let number = application.path.strip_prefix("app-").unwrap().parse().unwrap();
+            let value = values.lock().unwrap().get(&number).map_or_else(|| "first".to_owned(), Clone::clone);
+            let origin = |line| Origin { file: format!("{}/all.yaml", application.path).into(), line };
+            let objects = objects("bench", number, &value).into_iter().enumerate();
+            let objects = objects.map(|(line, value)| Object::new(value).unwrap().at(origin(line + 1))).collect();
+            let hash = format!("{number} {value}");
+            Ok(Arc::new(Rendered { objects, how: How::Plain, warnings: Vec::new(), left_out: Vec::new(), hash }))
+        };
+        self.reconciler.follow(REPOSITORY, &revision, declared, None, Arc::new(render));
+        revision
+    }
+
+    async fn settled(&self, revision: &str, only: Option<&BTreeSet<Name>>) {
+        let done = self.reconciler.settled(REPOSITORY, revision, only, PATIENCE, |_| {}).await;
+        assert!(done, "not settled: {:?}", self.reconciler.statuses().iter().find(|status| status.state != State::InStep));
+    }
+
+    /// A new revision, brought about.
+    async fn commit(&mut self, declared: &Declarations) {
+        let revision = self.follow(declared);
+        self.settled(&revision, None).await;
+    }
+
+    fn all_in_step(&self) -> bool {
+        self.reconciler.statuses().iter().all(|status| status.state == State::InStep)
+    }
+
+    fn stats(&self) -> Stats {
+        self.reconciler.cluster("test").unwrap().stats()
+    }
+
+    async fn end(self) {
+        self.stop.cancel();
+        self.reconciler.end().await;
+    }
+}
+
+fn name(number: usize) -> Name {
+    Name::new(&format!("bench-{}", number % NAMESPACES), &format!("app-{number}")).unwrap()
+}
+
+fn declared(applications: usize) -> Declarations {
+    let mut text =
+        "apiVersion: tagboat.dev/v1alpha1\nkind: Environment\nmetadata: {name: dev}\nspec: {paths: ['**'], update: {via: commit}}\n"
+            .to_owned();
+    for number in 0..applications {
+        let namespace = format!("bench-{}", number % NAMESPACES);
+        text.push_str(&format!(
+            "---\napiVersion: tagboat.dev/v1alpha1\nkind: Application\nmetadata: {{name: app-{number}, namespace: {namespace}}}\nspec: {{environment: dev, path: app-{number}, cluster: test, targetNamespace: {namespace}}}\n"
+        ));
+    }
+    let declared = declare::read([("apps.yaml", text.as_bytes())], None);
+    assert!(!declared.has_errors() && declared.applications.len() == applications, "{:?}", declared.mistakes);
+    declared
+}
+
+/// The objects of an Application.
+fn objects(prefix: &str, number: usize, value: &str) -> Vec<Value> {
+    let (name, namespace) = (format!("app-{number}"), format!("{prefix}-{}", number % NAMESPACES));
+    let metadata =
+        json!({"name": name, "namespace": namespace, "labels": {"app.kubernetes.io/name": name, "app.kubernetes.io/part-of": "fleet"}});
+    let labels = json!({"app.kubernetes.io/name": name});
+    vec![
+        json!({"apiVersion": "v1", "kind": "ServiceAccount", "metadata": metadata, "automountServiceAccountToken": false}),
+        json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata, "data": {"value": value, "log-level": "info", "listen": "0.0.0.0:8080"}}),
+        json!({
+            "apiVersion": "v1", "kind": "Service", "metadata": metadata,
+            "spec": {"selector": labels, "ports": [{"name": "http", "port": 80, "targetPort": "http"}]},
+        }),
+        json!({
+            "apiVersion": "apps/v1", "kind": "Deployment", "metadata": metadata,
+            "spec": {
+                "replicas": 0,
+                "selector": {"matchLabels": labels},
+                "template": {
+                    "metadata": {"labels": labels},
+                    "spec": {
+                        "serviceAccountName": name,
+                        "containers": [{
+                            "name": "main",
+                            "image": format!("registry.example.org/team/{name}:1.2.3"),
+                            "ports": [{"name": "http", "containerPort": 8080}],
+                            "envFrom": [{"configMapRef": {"name": name}}],
+                            "env": [{"name": "POD", "valueFrom": {"fieldRef": {"fieldPath": "metadata.name"}}}],
+                            "resources": {"requests": {"cpu": "100m", "memory": "64Mi"}, "limits": {"memory": "128Mi"}},
+                            "readinessProbe": {"httpGet": {"path": "/ready", "port": "http"}},
+                        }],
+                    },
+                },
+            },
+        }),
+    ]
+}
+
+fn by_verb(stats: &Stats) -> String {
+    let counts: Vec<String> = stats.0.iter().filter(|(_, count)| **count > 0).map(|(verb, count)| format!("{count} {verb}")).collect();
+    if counts.is_empty() { "none".to_owned() } else { counts.join(", ") }
+}
+
+/// Of this process, in MiB.
+fn memory(what: &str) -> f64 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap();
+    let line = status.lines().find(|line| line.starts_with(what)).unwrap();
+    line.split_whitespace().nth(1).unwrap().parse::<f64>().unwrap() / 1024.0
+}
+
+/// Seconds that this process has been running on a processor: fields 14 and 15, in hundredths.
+fn processor_time() -> f64 {
+    let stat = std::fs::read_to_string("/proc/self/stat").unwrap();
+    let fields: Vec<&str> = stat.rsplit_once(')').unwrap().1.split_whitespace().collect();
+    fields[11..13].iter().map(|ticks| ticks.parse::<f64>().unwrap() / 100.0).sum()
+}
+
+/// What else the machine does: the load of the last minute.
+fn load() -> String {
+    std::fs::read_to_string("/proc/loadavg").unwrap().split(' ').next().unwrap_or_default().to_owned()
+}
+
+async fn timed(work: impl Future<Output = ()>) -> f64 {
+    let begun = Instant::now();
+    work.await;
+    begun.elapsed().as_secs_f64()
+}
+
+fn median(values: &mut [f64]) -> f64 {
+    values.sort_by(f64::total_cmp);
+    values[values.len() / 2]
+}
+
+fn say(what: &str, value: f64) {
+    println!("{what:<55} {value:>9.3}");
+}
+
+fn row(what: &str, value: f64, meet: f64, aim: f64) {
+    let verdict = match value {
+        value if value <= aim => "aim",
+        value if value <= meet => "met",
+        _ => "MISSED",
+    };
+    println!("{what:<55} {value:>9.3}   to meet {meet:>7.2}   aim {aim:>7.2}   {verdict}");
+}
