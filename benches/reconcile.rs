@@ -38,7 +38,7 @@ use tagboat::{
     declare::{self, Application, Declarations, process},
     name::Name,
     object::{Object, Origin},
-    reconcile::{Mode, Reconciler, State},
+    reconcile::{Mode, Reconciler, Render, State},
     render::{How, Rendered},
 };
 use tokio_util::sync::CancellationToken;
@@ -305,7 +305,7 @@ impl Fleet {
             let hash = format!("{number} {value}");
             Ok(Arc::new(Rendered { objects, how: How::Plain, warnings: Vec::new(), left_out: Vec::new(), hash }))
         };
-        self.reconciler.follow(REPOSITORY, &revision, declared, None, Arc::new(render));
+        self.reconciler.follow(REPOSITORY, &revision, declared, None, &(Arc::new(render) as Arc<Render>));
         revision
     }
 

@@ -122,7 +122,7 @@ fn unused(declared: &Declarations, files: &[Watched], locals: &[Local<'_>]) -> V
     // An Environment of Applications alone has no images to mention.
     let chooses = |environment: &Environment| declared.policies.values().any(|policy| environment.selects(policy));
     let empty = locals.iter().filter(|local| local.files.is_empty() && !local.environment.suspend);
-    for local in empty.filter(|local| chooses(&local.environment)) {
+    for local in empty.filter(|local| chooses(local.environment)) {
         all.push(Mistake {
             place: local.environment.place.clone(),
             severity: Severity::Warning,

@@ -126,7 +126,7 @@ pub(super) async fn bring(desk: &Desk, sync: &Sync, screen: &mut Screen) -> Resu
     let mut statuses = Vec::new();
     for scope in &scopes {
         if own.is_some() {
-            reconciler.follow(&scope.updater.config.name, &scope.revision(), &scope.declared, scope.only.as_ref(), scope.render(desk));
+            reconciler.follow(&scope.updater.config.name, &scope.revision(), &scope.declared, scope.only.as_ref(), &scope.render(desk));
         }
         for application in scope.applications() {
             reconciler.ask(&application.name, &Asked::Now);

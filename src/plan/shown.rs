@@ -39,13 +39,13 @@ fn bare(object: &Object) -> Object {
         let first = ["apiVersion", "kind", "metadata"].map(|name| fields.shift_remove_entry(name));
         let rest = std::mem::take(fields);
         fields.extend(first.into_iter().flatten().chain(rest));
-        if let Some(Value::Object(metadata)) = fields.get_mut("metadata") {
-            if let Some(Value::Object(annotations)) = metadata.get_mut("annotations") {
-                annotations.shift_remove("kubectl.kubernetes.io/last-applied-configuration");
-                annotations.shift_remove("deployment.kubernetes.io/revision");
-                if annotations.is_empty() {
-                    metadata.shift_remove("annotations");
-                }
+        if let Some(Value::Object(metadata)) = fields.get_mut("metadata")
+            && let Some(Value::Object(annotations)) = metadata.get_mut("annotations")
+        {
+            annotations.shift_remove("kubectl.kubernetes.io/last-applied-configuration");
+            annotations.shift_remove("deployment.kubernetes.io/revision");
+            if annotations.is_empty() {
+                metadata.shift_remove("annotations");
             }
         }
     });

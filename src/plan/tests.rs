@@ -352,7 +352,7 @@ fn only_what_is_surely_ours_is_deleted_and_much_of_it_only_after_a_yes() {
         ("ConfigMap shop/anew", Live { uid: "v".into(), ..mine.clone() }),
         ("ConfigMap shop/c", mine.clone()),
         ("ConfigMap shop/old", mine.clone()),
-        ("ConfigMap shop/wanted", mine.clone()),
+        ("ConfigMap shop/wanted", mine),
     ]
     .into_iter()
     .map(|(text, live)| (key(text), live))

@@ -191,7 +191,7 @@ impl Hub {
                 for key in gone {
                     state.gone(&key);
                 }
-                let first = !std::mem::replace(&mut state.kinds.entry((gvk.group.clone(), gvk.kind.clone())).or_default().listed, true);
+                let first = !std::mem::replace(&mut state.kinds.entry((gvk.group, gvk.kind)).or_default().listed, true);
                 if first {
                     state.wake_all();
                 }

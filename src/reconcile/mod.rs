@@ -230,7 +230,7 @@ impl Reconciler {
         revision: &str,
         declared: &Declarations,
         only: Option<&BTreeSet<Name>>,
-        render: Arc<Render>,
+        render: &Arc<Render>,
     ) {
         let circles = circles(declared);
         let mut by_cluster: BTreeMap<&str, Vec<&Application>> = self.hubs.keys().map(|name| (name.as_str(), Vec::new())).collect();
@@ -268,7 +268,7 @@ impl Reconciler {
                     *handle.last.lock().unwrap_or_else(PoisonError::into_inner) = None;
                     handle.slot.put(Job::Suspend { revision: revision.to_owned() });
                 } else {
-                    self.render(handle, application.clone(), revision.to_owned(), Arc::clone(&render));
+                    self.render(handle, application.clone(), revision.to_owned(), Arc::clone(render));
                 }
             }
             if only.is_none() {

@@ -141,7 +141,10 @@ fn a_folder_put_back_is_what_git_restores() {
         let head = mirror.fetch().unwrap().commit;
         assert_eq!(mirror.revision(head, &then[..8]).unwrap().to_string(), then);
         let target: ObjectId = then.parse().unwrap();
-        assert_eq!(mirror.since(head, target, 10).unwrap().iter().map(|commit| commit.id.to_string()).collect::<Vec<_>>(), [now.clone()]);
+        assert_eq!(
+            mirror.since(head, target, 10).unwrap().iter().map(|commit| commit.id.to_string()).collect::<Vec<_>>(),
+            std::slice::from_ref(&now)
+        );
         // The name that is no UTF-8 is not listed, but put back.
         assert_eq!(mirror.differences(head, target, "apps").unwrap().len(), 4);
         let apps = mirror.at(target).unwrap().find("apps").unwrap().unwrap();

@@ -15,7 +15,7 @@ use tagboat::{
     declare::{self, Application, process},
     name::Name,
     object::{Object, Origin},
-    reconcile::{Mode, Reconciler, Row, State, Status},
+    reconcile::{Mode, Reconciler, Render, Row, State, Status},
     render::{How, Rendered},
 };
 use tokio_util::sync::CancellationToken;
@@ -127,7 +127,7 @@ impl Fleet {
             let objects = values.into_iter().enumerate().map(|(line, value)| Object::new(value).unwrap().at(origin(line + 1))).collect();
             Ok(Arc::new(Rendered { objects, how: How::Plain, warnings: Vec::new(), left_out: Vec::new(), hash }))
         };
-        self.reconciler.follow(&self.repository, revision, &declared, None, Arc::new(render));
+        self.reconciler.follow(&self.repository, revision, &declared, None, &(Arc::new(render) as Arc<Render>));
     }
 
     /// Waits until everything has come to an end at a revision; gives how it is, by name.
