@@ -80,7 +80,7 @@ fn as_json_it_is_one_value_with_every_step() {
     assert_eq!(output.status.code(), Some(0));
     let told: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
     let steps = told["steps"].as_array().unwrap();
-    assert_eq!((steps.len(), &told["kept"]), (12, &serde_json::Value::Null));
+    assert_eq!((steps.len(), &told["kept"]), (19, &serde_json::Value::Null));
     assert!(steps.iter().enumerate().all(|(index, step)| step["step"] == index + 1 && step["failed"].is_null()));
     let commits = |step: &serde_json::Value| {
         step["report"]["environments"]
@@ -91,7 +91,7 @@ fn as_json_it_is_one_value_with_every_step() {
             .filter(|commit| commit["id"].is_string())
             .count()
     };
-    assert_eq!(steps.iter().map(commits).sum::<usize>(), 6);
+    assert_eq!(steps.iter().map(commits).sum::<usize>(), 8);
     assert!(is_empty(temporary.path()));
 }
 

@@ -56,6 +56,17 @@ impl Step {
         self
     }
 
+    /// The command that a user would type.
+    pub fn run(self, command: &'static str) -> Self {
+        Self { command: Some(command), ..self }
+    }
+
+    /// Adds lines that a command prints.
+    pub fn print(mut self, lines: Vec<String>) -> Self {
+        self.printed.extend(lines);
+        self
+    }
+
     /// What `tagboat plan` answered.
     pub fn plan(self, report: &Report) -> Self {
         let step = Self { command: Some("tagboat plan"), diff: true, ..self };
@@ -112,6 +123,11 @@ impl<'s> Teller<'s> {
     /// Tells on `screen`.
     pub fn new(screen: &'s mut Screen) -> Self {
         Self { screen, steps: Vec::new() }
+    }
+
+    /// Whether it is told in colour.
+    pub fn has_color(&self) -> bool {
+        self.screen.form().1
     }
 
     /// Text between the steps; JSON has none of it.
