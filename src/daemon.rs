@@ -14,7 +14,7 @@ use crate::{
         ask::{self, Asked, Desk, Said},
         context::{Context, Engine},
     },
-    declare::ImagePolicy,
+    declare::{ImagePolicy, Mistake},
     image::Repository,
     reconcile::{self, Reconciler},
     render::Renderer,
@@ -135,6 +135,7 @@ async fn repository(updater: Arc<Updater>, stop: CancellationToken) {
     let updater = &updater;
     let mut due = Due::default();
     let mut trouble: u32 = 0;
+    let mut told = Vec::new();
     loop {
         let now = Timestamp::now();
         let rescan = due.rescan(now);
@@ -153,7 +154,7 @@ async fn repository(updater: Arc<Updater>, stop: CancellationToken) {
                 report = &mut pass => report,
             }
         };
-        log(&report);
+        log(&report, &mut told);
         due.scanned(updater, &rescan, &report, now);
         let ours = report.failures.iter().any(|failure| failure.repository.is_none());
         trouble = if ours { trouble.saturating_add(1) } else { 0 };
@@ -272,8 +273,9 @@ fn back_off(trouble: u32) -> Duration {
     BACK_OFF.0.saturating_mul(1 << trouble.saturating_sub(1).min(6)).min(BACK_OFF.1)
 }
 
-/// One line for each thing that happened. An unchanged world says nothing at the usual level.
-fn log(report: &Report) {
+/// One line for each thing that happened. An unchanged world says nothing at the usual level: findings that the last pass
+/// `told` already are not told again.
+fn log(report: &Report, told: &mut Vec<Mistake>) {
     let repository = report.repository.as_str();
     for environment in &report.environments {
         for commit in environment.commits.iter().filter(|commit| commit.id.is_some()) {
@@ -294,8 +296,12 @@ fn log(report: &Report) {
     for warning in &report.warnings {
         warn!(repository, "{warning}");
     }
-    for finding in &report.findings {
+    for finding in report.findings.iter().filter(|finding| !told.contains(finding)) {
         warn!(repository, place = %finding.place, severity = %finding.severity, "{}", finding.message);
+    }
+    // A pass that did not come to read the revision has found nothing.
+    if report.revision.is_some() {
+        told.clone_from(&report.findings);
     }
     for failure in &report.failures {
         error!(repository, kind = %failure.kind, hint = failure.hint, "{}", failure.message);

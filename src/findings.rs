@@ -2,7 +2,7 @@
 //! be read, policies nobody uses, files of two Environments. Nothing is ignored silently.
 
 use crate::{
-    declare::{Declarations, Mistake, Place, References, Severity},
+    declare::{Declarations, Environment, Mistake, Place, References, Severity},
     references::{Note, NoteKind, Why},
     update::{Local, Watched, concerns},
 };
@@ -119,7 +119,10 @@ fn unused(declared: &Declarations, files: &[Watched], locals: &[Local<'_>]) -> V
             message: format!("ImagePolicy {} has nothing to update: {why}", policy.name),
         });
     }
-    for local in locals.iter().filter(|local| local.files.is_empty() && !local.environment.suspend) {
+    // An Environment of Applications alone has no images to mention.
+    let chooses = |environment: &Environment| declared.policies.values().any(|policy| environment.selects(policy));
+    let empty = locals.iter().filter(|local| local.files.is_empty() && !local.environment.suspend);
+    for local in empty.filter(|local| chooses(&local.environment)) {
         all.push(Mistake {
             place: local.environment.place.clone(),
             severity: Severity::Warning,

@@ -1,19 +1,21 @@
 //! tagboat keeps the images of a fleet current: from the container registry, through Git, to the cluster.
 //!
-//! This page is the map. Data flows one way:
+//! This page is the map. Data flows one way, in two passes that meet only at a Git revision:
 //!
 //! ```text
 //!  registry ──facts──┐
 //!                    ▼
 //!  references ──▶ policy ──choices──▶ rewrite ──edits──▶ publish ──change sets──▶ git ══▶ the config repository
 //!    (pure)       (pure)              (pure)             (pure)                  (edge)
+//!
+//!  the config repository ══▶ render ──objects──▶ plan ──actions──▶ cluster ──what is live──▶ health ──▶ status
+//!                            (edge)              (pure)            (edge)                    (pure)
 //! ```
 //!
-//! Start reading at [`update`], the whole pass top to bottom, then the pure rooms it calls: [`references`], [`policy`],
-//! [`rewrite`]. [`declare`] says what people write. `tests/tidy.rs` holds the directions and the purity named here.
+//! Start reading at [`update`], the first pass top to bottom, then the pure rooms it calls: [`references`], [`policy`],
+//! [`rewrite`]; the second pass is [`reconcile`], with [`plan`] and [`health`]. [`declare`] says what people write. `tests/tidy.rs` holds the directions and the purity named here.
 //!
-//! Deliberately absent: applying to clusters and pull requests (declared and checked, not yet done), mirrors of
-//! registries, OpenPGP signatures, calver.
+//! Deliberately absent: pull requests (declared and checked, not yet done), mirrors of registries, OpenPGP signatures, calver.
 //!
 //! # Rooms, in reading order
 //!

@@ -1,4 +1,5 @@
-//! Commands that look at config repositories as the daemon sees them: `plan`, `explain`, `holds`, `release`.
+//! Commands that look at config repositories as the daemon sees them: `plan`, `explain`, `holds`, `release`,
+//! `suspend`, `resume`, `rollback`.
 //!
 //! A running daemon answers them over its local socket, because it has the store open; where none runs, the command
 //! opens the store itself. The answer is made by the same code in both cases.
@@ -6,12 +7,18 @@
 use super::{
     Exit, Failure, Output, Screen,
     context::{self, Context, Engine, ProcessOptions},
-    diff, explain, history, holds, plan, release,
+    diff, explain, history, holds, plan, release, rollback,
     screen::Kept,
-    status,
+    status, suspend,
     sync::{self, Sync},
 };
-use crate::{declare::Declarations, name::Name, reconcile::Reconciler, render::Renderer, update::Updater};
+use crate::{
+    declare::Declarations,
+    name::Name,
+    reconcile::Reconciler,
+    render::Renderer,
+    update::{Named, Report, Updater},
+};
 use clap::ValueEnum;
 use serde::{Deserialize, Serialize};
 use std::{
@@ -59,6 +66,20 @@ pub enum Query {
         environment: String,
         /// The policy.
         policy: Name,
+    },
+    /// Let a declaration rest, or work again.
+    Suspend {
+        /// Which.
+        what: Named,
+        /// Whether it shall rest.
+        rest: bool,
+    },
+    /// Bring the files of an Application back.
+    Rollback {
+        /// The Application.
+        application: Name,
+        /// The commit, or the first digits of its id.
+        to: Option<String>,
     },
 }
 
@@ -146,7 +167,7 @@ pub async fn answer(desk: &Desk, query: &Query, screen: &mut Screen) -> Result<E
             turns.push(Arc::clone(&updater.turn).lock_owned().await);
         }
     }
-    match query {
+    let answer = match query {
         Query::Status { applications } => status::answer(desk, applications, screen).await,
         Query::Sync(sync) => sync::answer(desk, sync, screen).await,
         Query::Diff { applications } => diff::answer(desk, applications, screen).await,
@@ -155,7 +176,16 @@ pub async fn answer(desk: &Desk, query: &Query, screen: &mut Screen) -> Result<E
         Query::Explain { policy } => explain::answer(updaters, policy, screen).await,
         Query::Holds => holds::answer(updaters, screen).await,
         Query::Release { environment, policy } => release::answer(updaters, environment, policy, screen).await,
+        Query::Suspend { what, rest } => suspend::answer(updaters, what, *rest, screen).await,
+        Query::Rollback { application, to } => rollback::answer(updaters, application, to.as_deref(), screen).await,
+    };
+    // What a command has written is applied now, not at the next poll. Trouble with that is the next poll's.
+    if desk.reconciler.is_some() && matches!(query, Query::Release { .. } | Query::Suspend { .. } | Query::Rollback { .. }) {
+        for updater in updaters {
+            let _ = updater.look(&mut Report::default()).await;
+        }
     }
+    answer
 }
 
 /// Says that an answer may lack what declarations with errors would have said.

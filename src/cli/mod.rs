@@ -16,6 +16,7 @@ mod init;
 mod plan;
 mod release;
 mod render;
+mod rollback;
 mod run;
 mod schema;
 mod screen;
@@ -24,6 +25,7 @@ mod set;
 mod show;
 mod status;
 mod sync;
+mod suspend;
 mod tags;
 
 pub use screen::{Failure, Screen};
@@ -86,6 +88,9 @@ enum Command {
     Explain(explain::Arguments),
     Holds(holds::Arguments),
     Release(release::Arguments),
+    Suspend(suspend::Suspend),
+    Resume(suspend::Resume),
+    Rollback(rollback::Arguments),
     Select(select::Arguments),
     Set(set::Arguments),
     Check(check::Arguments),
@@ -122,6 +127,9 @@ pub fn main() -> ExitCode {
         Command::Explain(arguments) => explain::run(&arguments, &mut screen),
         Command::Holds(arguments) => holds::run(&arguments, &mut screen),
         Command::Release(arguments) => release::run(&arguments, &mut screen),
+        Command::Suspend(arguments) => suspend::suspend(&arguments, &mut screen),
+        Command::Resume(arguments) => suspend::resume(&arguments, &mut screen),
+        Command::Rollback(arguments) => rollback::run(&arguments, &mut screen),
         Command::Select(arguments) => select::run(&arguments, &mut screen),
         Command::Set(arguments) => set::run(&arguments, &mut screen),
         Command::Check(arguments) => check::run(&arguments, &mut screen),

@@ -5,7 +5,7 @@ use super::{
     ask::Desk,
     context::{self, Context, ProcessOptions},
     show, status,
-    sync::{self, Sync},
+    sync::{self, Sync, Until},
 };
 use crate::{
     daemon,
@@ -71,7 +71,7 @@ pub fn run(arguments: &Arguments, screen: &mut Screen) -> Result<Exit, Failure> 
         // What was committed is applied at once, and told together.
         let applied = match context.process.clusters.is_empty() {
             true => None,
-            false => Some(sync::bring(&desk, &Sync::default(), screen).await),
+            false => Some(sync::bring(&desk, &Sync { until: Until::Declared, ..Sync::default() }, screen).await),
         };
         (reports, applied)
     });

@@ -54,13 +54,25 @@ pub struct Arguments {
     confirm_prune: bool,
 }
 
+/// What an outcome waits for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub enum Until {
+    /// That everything was sent.
+    #[default]
+    Sent,
+    /// What the Applications declare (`wait`).
+    Declared,
+    /// That everything is healthy.
+    Healthy,
+}
+
 /// What is asked for.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub struct Sync {
     /// These Applications; all if none is named.
     pub applications: Vec<Name>,
-    /// Wait for health.
-    pub wait: bool,
+    /// How long the outcome is waited for.
+    pub until: Until,
     /// Another revision.
     pub revision: Option<String>,
     /// Only say.
@@ -74,7 +86,7 @@ pub fn run(arguments: &Arguments, screen: &mut Screen) -> Result<Exit, Failure> 
     let Arguments { process, applications, all: _, wait, revision, dry_run, confirm_prune } = arguments;
     let sync = Sync {
         applications: applications.clone(),
-        wait: *wait,
+        until: if *wait { Until::Healthy } else { Until::Sent },
         revision: revision.clone(),
         dry_run: *dry_run,
         confirm_prune: *confirm_prune,
@@ -123,7 +135,7 @@ pub(super) async fn bring(desk: &Desk, sync: &Sync, screen: &mut Screen) -> Resu
             }
         }
         let tell = |statuses: &[Status]| progress.say(applications::progress(statuses));
-        statuses.extend(wait_for(&reconciler, scope, sync.wait, tell).await);
+        statuses.extend(wait_for(&reconciler, scope, sync.until, tell).await);
     }
     drop(progress);
     if let Some(own) = own {
@@ -132,7 +144,7 @@ pub(super) async fn bring(desk: &Desk, sync: &Sync, screen: &mut Screen) -> Resu
     let done = |state| matches!(state, State::InStep | State::Suspended | State::Orphaned | State::Progressing);
     let exit = if sync.dry_run {
         if statuses.iter().any(|status| status.state == State::Failed) { Exit::Partly } else { Exit::Done }
-    } else if statuses.iter().all(|status| done(status.state) && (!sync.wait || healthy(status))) {
+    } else if statuses.iter().all(|status| done(status.state) && (sync.until != Until::Healthy || healthy(status))) {
         Exit::Done
     } else if statuses.iter().all(|status| done(status.state) || status.state == State::NeedsYes) {
         Exit::Findings
@@ -163,7 +175,7 @@ fn healthy(status: &Status) -> bool {
 }
 
 /// Waits until the Applications have come to an end, with `wait` to a healthy one; gives how they are then.
-async fn wait_for(reconciler: &Arc<Reconciler>, scope: &Scope, wait: bool, mut tell: impl FnMut(&[Status])) -> Vec<Status> {
+async fn wait_for(reconciler: &Arc<Reconciler>, scope: &Scope, until: Until, mut tell: impl FnMut(&[Status])) -> Vec<Status> {
     let revision = scope.revision();
     let names: BTreeSet<&Name> = scope.applications().into_iter().map(|application| &application.name).collect();
     let ours =
@@ -176,9 +188,10 @@ async fn wait_for(reconciler: &Arc<Reconciler>, scope: &Scope, wait: bool, mut t
         tell(&statuses);
         let done = |status: &Status| {
             let here = status.revision.as_deref() == Some(revision.as_str());
-            let ended = match wait {
-                true => status.settled && (healthy(status) || status.state.is_trouble()),
-                false => status.settled || status.state == State::Progressing,
+            let ended = match until {
+                Until::Healthy => status.settled && (healthy(status) || status.state.is_trouble()),
+                Until::Declared => status.settled,
+                Until::Sent => status.settled || status.state == State::Progressing,
             };
             here && ended
         };

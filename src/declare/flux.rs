@@ -35,12 +35,26 @@ pub(super) const GROUP: &str = "image.toolkit.fluxcd.io/";
 /// What a scan leaves out where an ImageRepository does not say: cosign's signatures.
 const EXCLUDED: &str = r"^.*\.sig$";
 
-/// An ImageRepository; policies of other files refer to it.
-struct ImageRepository {
+/// What policies take from an ImageRepository; those of other files refer to it.
+struct Scanned {
     image: Repository,
     interval: Duration,
     exclude: Vec<Regex>,
     suspend: bool,
+    place: Option<Place>,
+}
+
+/// An ImageRepository of Flux, as far as it is more than what its policies take from it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ImageRepository {
+    /// The name.
+    pub name: Name,
+    /// Where it is declared.
+    pub place: Place,
+    /// The repository of its policies.
+    pub image: Repository,
+    /// Whether it rests, and every policy that refers to it with it.
+    pub suspend: bool,
 }
 
 /// An ImagePolicy waiting for its ImageRepository.
@@ -53,7 +67,7 @@ struct Pending {
 /// Everything of Flux found in a set of files.
 #[derive(Default)]
 pub(super) struct Flux {
-    repositories: BTreeMap<Name, ImageRepository>,
+    repositories: BTreeMap<Name, Scanned>,
     pending: Vec<Pending>,
     pub environments: Vec<Environment>,
 }
@@ -125,7 +139,8 @@ impl Flux {
             if self.repositories.contains_key(&name) {
                 at.error("/metadata/name", format!("the ImageRepository {name} is declared twice"));
             }
-            self.repositories.insert(name, ImageRepository { image, interval, exclude, suspend });
+            let place = Some(at.document.place("/metadata/name"));
+            self.repositories.insert(name, Scanned { image, interval, exclude, suspend, place });
         }
     }
 
@@ -177,6 +192,7 @@ impl Flux {
                 minimum_age: None,
                 ignore: Vec::new(),
                 suspend,
+                repository: Some(target.clone()),
             },
             repository: target,
             place: at.document.place("/spec/imageRepositoryRef/name"),
@@ -187,9 +203,17 @@ impl Flux {
     pub fn keep_lone_policies(&mut self) {
         for Pending { policy, repository, .. } in &self.pending {
             let exclude = pattern(EXCLUDED).into_iter().collect();
-            let lone = ImageRepository { image: policy.image.clone(), interval: Duration::from_secs(300), exclude, suspend: false };
+            let lone = Scanned { image: policy.image.clone(), interval: Duration::from_secs(300), exclude, suspend: false, place: None };
             self.repositories.entry(repository.clone()).or_insert(lone);
         }
+    }
+
+    /// The ImageRepositories themselves.
+    pub fn repositories(&self) -> impl Iterator<Item = ImageRepository> {
+        self.repositories.iter().filter_map(|(name, scanned)| {
+            let Scanned { image, suspend, place, .. } = scanned;
+            Some(ImageRepository { name: name.clone(), place: place.clone()?, image: image.clone(), suspend: *suspend })
+        })
     }
 
     /// The policies, each with the repository it refers to; and a mistake for each that refers to none.

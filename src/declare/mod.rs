@@ -16,7 +16,9 @@ mod raw;
 mod schema;
 
 pub use application::{Application, DeletionPolicy, Drift, Helm, Ignore};
+pub(crate) use document::nearest;
 pub use environment::{Author, AutoMerge, Environment, Group, MergeMethod, Paths, References, Request, Selector, Via};
+pub use flux::ImageRepository;
 pub use mistake::{Mistake, Place, Severity};
 pub use policy::{Choice, DigestReflection, Filter, ImagePolicy, Order};
 pub use schema::{Kind, schema};
@@ -31,6 +33,9 @@ pub const API_VERSION: &str = "tagboat.dev/v1alpha1";
 
 /// Text that every file with a declaration contains: a prefilter before any parsing.
 pub const NEEDLES: [&str; 2] = ["tagboat.dev/", "image.toolkit.fluxcd.io/"];
+
+/// How the names of files end that can declare something.
+pub const ENDINGS: [&str; 3] = [".yaml", ".yml", ".json"];
 
 /// The largest file read as declarations: a thousand times what people write, and far below what hurts.
 const MOST_BYTES: usize = 20 << 20;
@@ -48,6 +53,8 @@ pub struct Declarations {
     pub environments: BTreeMap<String, Environment>,
     /// The Applications by name.
     pub applications: BTreeMap<Name, Application>,
+    /// The ImageRepositories of Flux by name; its policies have taken what they need of them.
+    pub repositories: BTreeMap<Name, ImageRepository>,
     /// Everything that is wrong, in the order of files and lines.
     pub mistakes: Vec<Mistake>,
 }
@@ -61,8 +68,21 @@ impl Declarations {
 
 /// Whether a file can contain declarations at all: YAML or JSON by name, and one of [`NEEDLES`] inside.
 pub fn may_declare(path: &str, bytes: &[u8]) -> bool {
-    [".yaml", ".yml", ".json"].iter().any(|ending| path.ends_with(ending))
+    ENDINGS.iter().any(|ending| path.ends_with(ending))
         && NEEDLES.iter().any(|needle| memchr::memmem::find(bytes, needle.as_bytes()).is_some())
+}
+
+/// Whether some document of a file declares something, with mistakes or without.
+pub fn declares(path: &str, bytes: &[u8]) -> bool {
+    let Some(Ok(stream)) = may_declare(path, bytes).then(|| yaml::parse(std::str::from_utf8(bytes).unwrap_or_default())) else {
+        return false;
+    };
+    stream.documents().flatten().any(is_declaration)
+}
+
+fn is_declaration(root: yaml::Node<'_>) -> bool {
+    let group = root.get("apiVersion").and_then(|node| node.value()).unwrap_or_default();
+    group.starts_with("tagboat.dev/") || group.starts_with(flux::GROUP)
 }
 
 /// Reads files, each with its path from the root of the repository. `branch` is the one the process file names, for
@@ -126,8 +146,7 @@ impl Collected {
             }
         };
         for root in stream.documents().flatten() {
-            let group = root.get("apiVersion").and_then(|node| node.value()).unwrap_or_default();
-            if group.starts_with("tagboat.dev/") || group.starts_with(flux::GROUP) {
+            if is_declaration(root) {
                 match Document::new(path, root, stream.source()) {
                     Ok(document) => self.document(&document, branch),
                     Err(mistake) => self.mistakes.push(mistake),
@@ -159,7 +178,7 @@ impl Collected {
             kind => {
                 let known = ["ImagePolicy", "Environment", "Application"];
                 let kind = kind.unwrap_or_default();
-                let help = document::nearest(kind, &known).map_or(String::new(), |nearest| format!("; did you mean {nearest}?"));
+                let help = nearest(kind, &known).map_or(String::new(), |nearest| format!("; did you mean {nearest}?"));
                 at.error("/kind", format!("{kind:?} is no kind of {API_VERSION}: {}{help}", known.join(", ")));
             }
         }
@@ -180,8 +199,8 @@ impl Collected {
         for application in applications.values() {
             if !environments.contains_key(&application.environment) {
                 let known: Vec<&str> = environments.keys().map(String::as_str).collect();
-                let help = document::nearest(&application.environment, &known)
-                    .map_or(String::new(), |nearest| format!("; did you mean {nearest:?}?"));
+                let help =
+                    nearest(&application.environment, &known).map_or(String::new(), |nearest| format!("; did you mean {nearest:?}?"));
                 mistakes.push(Mistake {
                     place: application.place.clone(),
                     severity: Severity::Error,
@@ -191,7 +210,8 @@ impl Collected {
         }
         mistakes.sort();
         mistakes.dedup();
-        Declarations { policies, environments, applications, mistakes }
+        let repositories = self.flux.repositories().map(|repository| (repository.name.clone(), repository)).collect();
+        Declarations { policies, environments, applications, repositories, mistakes }
     }
 }
 

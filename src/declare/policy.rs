@@ -41,6 +41,8 @@ pub struct ImagePolicy {
     pub ignore: Vec<Tag>,
     /// Whether it rests.
     pub suspend: bool,
+    /// The ImageRepository of Flux that it refers to, which can make it rest.
+    pub repository: Option<Name>,
 }
 
 /// Which tags take part.
@@ -199,6 +201,7 @@ pub(super) fn read(at: &mut Reader<'_>, raw: Declaration<PolicySpec>) -> Option<
         minimum_age: minimum_age.flatten(),
         ignore: ignore?,
         suspend,
+        repository: None,
     })
 }
 

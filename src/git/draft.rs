@@ -82,10 +82,6 @@ impl Mirror {
     /// [`GitError::Path`] for a path twice, one that is a link, submodule or folder, and one below something that is no folder;
     /// [`GitError::Commit`], [`GitError::Key`], [`GitError::Broken`].
     pub fn draft(&self, parent: ObjectId, edits: &[Edit], message: &Message<'_>) -> Result<Option<Draft>, GitError> {
-        let text = message.text.trim_end();
-        if text.trim().is_empty() || text.contains('\0') {
-            return Err(GitError::Commit { what: "message", why: "is empty or holds a zero byte" });
-        }
         let mut sorted: Vec<(&str, &Edit)> = edits.iter().map(|edit| (edit.path.as_str(), edit)).collect();
         sorted.sort_by_key(|(path, _)| *path);
         if let Some(twice) = sorted.windows(2).find(|pair| pair[0].0 == pair[1].0) {
@@ -94,6 +90,22 @@ impl Mirror {
         let mut repo = self.local().with_object_memory();
         let old = tree_of(self, &repo, parent)?;
         let tree = self.edit_tree(&repo, Some(old), &sorted)?;
+        self.seal(&mut repo, parent, old, tree, message)
+    }
+
+    /// Makes the commit of a tree, and gathers every object that was written into memory on the way; nothing for the old tree.
+    pub(super) fn seal(
+        &self,
+        repo: &mut gix::Repository,
+        parent: ObjectId,
+        old: ObjectId,
+        tree: ObjectId,
+        message: &Message<'_>,
+    ) -> Result<Option<Draft>, GitError> {
+        let text = message.text.trim_end();
+        if text.trim().is_empty() || text.contains('\0') {
+            return Err(GitError::Commit { what: "message", why: "is empty or holds a zero byte" });
+        }
         if tree == old {
             return Ok(None);
         }
@@ -111,7 +123,7 @@ impl Mirror {
             commit.write_to(&mut payload).map_err(|_| GitError::Commit { what: "header", why: "cannot be written" })?;
             commit.extra_headers.push(("gpgsig".into(), key.sign(&payload)?.into()));
         }
-        let id = self.write(&repo, commit)?;
+        let id = self.write(repo, commit)?;
         let memory = repo.objects.take_object_memory().unwrap_or_default();
         let mut objects: Vec<_> = memory.iter().map(|(id, (kind, data))| (*id, *kind, data.clone())).collect();
         // Commits, trees, blobs as Git packs them, and the same pack for the same objects.

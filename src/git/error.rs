@@ -95,6 +95,14 @@ pub enum GitError {
         /// Why not.
         why: &'static str,
     },
+    /// Text that names no commit of the branch.
+    #[error("revision {revision} {why}")]
+    Revision {
+        /// The text, quoted and escaped.
+        revision: String,
+        /// Why not.
+        why: String,
+    },
     /// A signing key that cannot be used.
     #[error("signing key: {0}")]
     Key(String),
@@ -112,7 +120,7 @@ impl Fault for GitError {
     fn kind(&self) -> Kind {
         match self {
             Self::Remote { .. } | Self::File { .. } | Self::NoBranch { .. } => Kind::Config,
-            Self::Path { .. } | Self::Key(_) | Self::Commit { .. } => Kind::Config,
+            Self::Path { .. } | Self::Revision { .. } | Self::Key(_) | Self::Commit { .. } => Kind::Config,
             Self::Denied { .. } | Self::Wire { .. } | Self::Mirror { .. } | Self::InUse { .. } | Self::Broken { .. } => Kind::Remote,
             Self::Unanswered { .. } => Kind::Conflict,
         }
@@ -125,6 +133,7 @@ impl Fault for GitError {
                 "Check the URL and the credentials: servers answer \"not found\" for what an account may not see.".into()
             }
             Self::Broken { dir, .. } => format!("The mirror is a cache: delete {} and it is cloned anew.", dir.display()),
+            Self::Revision { .. } => "`git log --first-parent` lists the commits that the branch has been at.".into(),
             Self::InUse { .. } => "Stop the other process, or give this one a folder of its own.".into(),
             _ => return None,
         })

@@ -14,6 +14,7 @@
 
 mod draft;
 mod error;
+mod graft;
 mod history;
 mod index;
 mod mirror;
@@ -33,6 +34,7 @@ pub(crate) use {error::plain, pack::pack};
 pub use draft::{Draft, Edit, Message, Person};
 pub use error::GitError;
 pub use gix::{ObjectId, objs::tree::EntryKind};
+pub use graft::{Different, Graft};
 pub use history::{Change, Commit, History};
 pub use index::{Extract, How, Index, Indexed};
 pub use mirror::{Head, Mirror};

@@ -275,18 +275,16 @@ pub fn of_all(wanted: &[Wanted]) -> Hash {
     Hash::finish(hash)
 }
 
-/// Stands for what a live object has at the leaves of a manifest; `skip` names those that do not count.
-pub fn of_live(manifest: &Object, live: &Object, skip: &dyn Fn(&Path) -> bool) -> Hash {
+/// Stands for what a live object has at the leaves of a manifest. Those that `theirs` names do not count: whatever is
+/// there, they are taken to be as the manifest has them, so that nothing changes when a leaf becomes somebody else's.
+pub fn of_live(manifest: &Object, live: &Object, theirs: &dyn Fn(&Path) -> bool) -> Hash {
     let mut hash = Sha256::new();
-    each(manifest, live, &mut |path, _, there| {
-        if skip(path) {
-            return;
-        }
+    each(manifest, live, &mut |path, wanted, there| {
         hash.update(path.to_string());
-        match there {
-            Some(there) => {
+        match there.filter(|_| !theirs(path)).or_else(|| theirs(path).then_some(wanted)) {
+            Some(value) => {
                 hash.update([1]);
-                canonical(&mut hash, there);
+                canonical(&mut hash, value);
             }
             None => hash.update([0]),
         }

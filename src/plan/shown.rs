@@ -35,6 +35,10 @@ fn bare(object: &Object) -> Object {
     let mut object = object.clone();
     object.strip();
     let _ = object.edit(|fields| {
+        // In the order in which people write them.
+        let first = ["apiVersion", "kind", "metadata"].map(|name| fields.shift_remove_entry(name));
+        let rest = std::mem::take(fields);
+        fields.extend(first.into_iter().flatten().chain(rest));
         if let Some(Value::Object(metadata)) = fields.get_mut("metadata") {
             if let Some(Value::Object(annotations)) = metadata.get_mut("annotations") {
                 annotations.shift_remove("kubectl.kubernetes.io/last-applied-configuration");

@@ -3,7 +3,7 @@
 
 use super::{hub::Served, seen, seen::Changed};
 use crate::{
-    cluster::{Apply, Cluster, ClusterError, Identity},
+    cluster::{Apply, Cluster, ClusterError, Identity, Problem},
     declare::Application,
     error::Fault as _,
     manifest,
@@ -87,7 +87,7 @@ pub async fn differences(
         })
         .collect();
     let asked: Vec<BoxFuture<'_, Difference>> =
-        wanted.iter().map(|one| of_wanted(cluster, &identity, one, application, inventory).boxed()).collect();
+        wanted.iter().map(|one| of_wanted(cluster, &identity, one, &wanted, application, inventory).boxed()).collect();
     all.extend(stream::iter(asked).buffered(AT_ONCE).collect::<Vec<_>>().await);
     if application.prune {
         let keep: HashSet<&Key> = wanted.iter().map(|one| &one.key).collect();
@@ -99,7 +99,14 @@ pub async fn differences(
 }
 
 /// An object that is wanted.
-async fn of_wanted(cluster: &Cluster, identity: &Identity, one: &Wanted, application: &Application, inventory: &Inventory) -> Difference {
+async fn of_wanted(
+    cluster: &Cluster,
+    identity: &Identity,
+    one: &Wanted,
+    all: &[Wanted],
+    application: &Application,
+    inventory: &Inventory,
+) -> Difference {
     let mut difference = Difference {
         object: one.key.to_string(),
         place: one.manifest.origin.as_ref().map(ToString::to_string),
@@ -114,16 +121,16 @@ async fn of_wanted(cluster: &Cluster, identity: &Identity, one: &Wanted, applica
         let live = cluster.get(identity, &resource, &one.key).await?;
         let Ok(manifest) = one.manifest.object() else { return Ok(None) };
         let ignore = seen::ignored(&application.ignore, &one.key);
-        let watched = seen::Watched { manifest: one.manifest.clone(), ignore, expected: None };
+        let watched = seen::Watched { manifest: one.manifest.clone(), ignore: Arc::clone(&ignore), expected: None };
         let held = live.as_ref().map(|live| seen::look(live, Some(&watched)).held).unwrap_or_default();
         let sent = seen::sent(manifest.clone(), &held);
         let how = Apply { dry_run: true, ..Apply::default() };
         let applied = cluster.apply(identity, &sent, &how).await?;
-        Ok::<_, ClusterError>(Some((live, manifest, applied.live)))
+        Ok::<_, ClusterError>(Some((live, manifest, applied.live, ignore)))
     };
     match compared.await {
         Ok(None) => {}
-        Ok(Some((live, manifest, after))) => {
+        Ok(Some((live, manifest, after, ignore))) => {
             difference.diff = unified(&one.key, live.as_ref(), Some(&after));
             difference.change = match (&live, difference.diff.is_empty()) {
                 (None, _) => Change::Create,
@@ -135,8 +142,13 @@ async fn of_wanted(cluster: &Cluster, identity: &Identity, one: &Wanted, applica
             if difference.change == Change::Change
                 && let Some(live) = live.filter(|_| same.is_none_or(|applied| applied.manifest == one.hash))
             {
-                difference.changed_by = seen::changed_by(&manifest, &live);
+                difference.changed_by = seen::changed_by(&manifest, &live, &ignore);
             }
+        }
+        // What it needs comes with it: the server cannot say yet what it would make of it.
+        Err(error) if comes_first(&error, one, all) => {
+            difference.change = Change::Create;
+            difference.diff = one.manifest.object().map(|manifest| unified(&one.key, None, Some(&manifest))).unwrap_or_default();
         }
         Err(error) => {
             difference.change = Change::Refused;
@@ -145,6 +157,17 @@ async fn of_wanted(cluster: &Cluster, identity: &Identity, one: &Wanted, applica
         }
     }
     difference
+}
+
+/// Whether something is missing that the same Application brings.
+fn comes_first(error: &ClusterError, one: &Wanted, all: &[Wanted]) -> bool {
+    match &*error.problem {
+        Problem::NamespaceMissing { namespace } => {
+            all.iter().any(|other| other.key.group.is_empty() && other.key.kind == "Namespace" && other.key.name == *namespace)
+        }
+        Problem::UnknownKind { .. } => !one.known && !one.after.is_empty(),
+        _ => false,
+    }
 }
 
 /// An object that is owned and no longer wanted; nothing if it is gone already.

@@ -121,10 +121,11 @@ pub(super) fn look(live: &Object, watched: Option<&Watched>) -> Seen {
 }
 
 /// What somebody else has written over a manifest's leaves.
-pub(super) fn changed_by(manifest: &Object, live: &Object) -> Vec<Changed> {
-    let mut changed = Vec::new();
+pub(super) fn changed_by(manifest: &Object, live: &Object, ignore: &[String]) -> Vec<Changed> {
+    let (mut changed, gvk) = (Vec::new(), manifest.gvk());
+    let scaled = managed_fields::scaled_by(live).is_some();
     plan::each(manifest, live, &mut |path, wanted, there| {
-        if Some(wanted) != there && !is_ours(live, path) {
+        if Some(wanted) != there && !left_to_others(path, ignore, scaled, &gvk) && !is_ours(live, path) {
             changed.push(Changed { path: path.to_string(), manager: latest(live, path, there.is_some()) });
         }
     });

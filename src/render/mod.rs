@@ -362,6 +362,21 @@ fn no_program(source: &Source, way: Way, binary: PathBuf, why: String) -> Render
     RenderError::NoProgram { path: shown(&source.path), program: way.program(), binary, why }
 }
 
+/// The folders and files that a rendering of `source` at a commit may read, from the root, none of them below another. No
+/// program is run. The empty path is the whole repository.
+///
+/// # Errors
+/// [`RenderError`], where the folder is none that can be rendered.
+pub fn reads(mirror: &Mirror, commit: ObjectId, source: &Source) -> Result<Vec<String>, RenderError> {
+    let tree = Tree::Git(Box::new(mirror.at(commit)?));
+    let reads = match way(&tree, source)? {
+        Way::Plain => return Ok(vec![source.path.clone()]),
+        Way::Kustomize => kustomize::scan(&tree, &source.path, true)?,
+        Way::Helm => helm::scan(&tree, source)?,
+    };
+    Ok(outermost(&reads.paths))
+}
+
 fn way(tree: &Tree<'_>, source: &Source) -> Result<Way, RenderError> {
     let path = || shown(&source.path);
     match (kustomize::file(tree, &source.path)?, tree.is_file(&join(&source.path, helm::CHART))?) {

@@ -7,16 +7,20 @@
 //!
 //! Edits are data: ranges of bytes and what replaces them, never overlapping, in the order of the text. A reference
 //! is edited whole or not at all, and rewriting the result gives no edit.
+//!
+//! [`suspend`](suspend()) is the one edit of declarations.
 
 mod choices;
 mod inside;
 mod reason;
 mod scalar;
+mod suspend;
 mod values;
 
 pub use crate::declare::DigestReflection;
 pub use choices::{Choices, Decision, Matching, Order};
 pub use reason::Reason;
+pub use suspend::{SuspendError, suspend};
 
 use crate::{
     image::{Digest, Repository, Tag},

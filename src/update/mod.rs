@@ -10,19 +10,25 @@
 //! before the last step. What blocks (Git, files) runs on a thread of its own, and from drafting a commit to the
 //! answer of its push nothing can interrupt it.
 
+mod by_hand;
 mod choosing;
 mod decide;
 mod history;
 mod publishing;
 mod releasing;
 mod report;
+mod rolling_back;
 mod scanning;
+mod suspending;
 mod world;
 
+pub use by_hand::{ByHandError, Named, NamedError, NamedKind};
 pub use decide::{Decided, Local, Present, concerns, decision};
 pub use history::{History, Wanted};
 pub use releasing::Released;
 pub use report::{CommitReport, EnvironmentReport, FailureReport, LeftReport, PolicyReport, RefusedReport, Report, Requests, State};
+pub use rolling_back::{HeldBack, Restored, RolledBack, Undone, Way};
+pub use suspending::Suspended;
 pub use world::{Memory, Watched, World, read};
 
 use crate::{

@@ -4,8 +4,8 @@ use super::{CommitReport, EnvironmentReport, FailureReport, Report, State, Updat
 use crate::{
     declare::{Environment, Mistake, Severity, Via},
     error::Kind,
-    git::{self, GitError, Person, Pushed, RepoPath},
-    publish::ChangeSet,
+    git::{self, Draft, GitError, Mirror, Person, Pushed, RepoPath},
+    publish::{ChangeSet, FileChange},
     schedule,
 };
 use jiff::Timestamp;
@@ -29,28 +29,53 @@ impl Updater {
         person: Option<&Person>,
         now: Timestamp,
     ) -> Result<Published, GitError> {
+        self.publish_files(set.files.clone(), message, person, now).await
+    }
+
+    /// Commits files on the head that was read, and pushes them.
+    pub(super) async fn publish_files(
+        &self,
+        files: Vec<FileChange>,
+        message: &str,
+        person: Option<&Person>,
+        now: Timestamp,
+    ) -> Result<Published, GitError> {
+        let edits = files
+            .iter()
+            .map(|file| Ok(git::Edit { path: RepoPath::new(&file.path)?, bytes: file.after.clone() }))
+            .collect::<Result<Vec<_>, GitError>>()?;
+        let make = move |mirror: &Mirror, head, text: &git::Message<'_>| {
+            // The head may be another one than the edits were made on; then their sources differ, or nothing is lost.
+            let revision = mirror.at(head)?;
+            for file in &files {
+                if revision.read(&file.path)?.is_none_or(|found| found.bytes != file.before) {
+                    return Ok(None);
+                }
+            }
+            mirror.draft(head, &edits, text)
+        };
+        self.push(message, person, now, make).await
+    }
+
+    /// Makes a commit on the head of the branch as it was seen last, and pushes it; where nothing is made, the head is
+    /// another one than was thought.
+    pub(super) async fn push(
+        &self,
+        message: &str,
+        person: Option<&Person>,
+        now: Timestamp,
+        make: impl FnOnce(&Mirror, git::ObjectId, &git::Message<'_>) -> Result<Option<Draft>, GitError> + Send + 'static,
+    ) -> Result<Published, GitError> {
         let mirror = Arc::clone(&self.mirror);
         let key = self.key.clone();
         let bot = Person::new(&self.config.author.name, &self.config.author.email)?;
         let author = person.cloned().unwrap_or_else(|| bot.clone());
-        let edits = set
-            .files
-            .iter()
-            .map(|file| Ok(git::Edit { path: RepoPath::new(&file.path)?, bytes: file.after.clone() }))
-            .collect::<Result<Vec<_>, GitError>>()?;
-        let (message, before) = (message.to_owned(), set.files.clone());
+        let message = message.to_owned();
         self.publishing.store(true, Ordering::SeqCst);
         blocking(move || {
             let Some(head) = mirror.head() else { return Ok(Published::Conflict) };
-            // The head may be another one than the edits were made on; then their sources differ, or nothing is lost.
-            let revision = mirror.at(head)?;
-            for file in &before {
-                if revision.read(&file.path)?.map(|found| found.bytes) != Some(file.before.clone()) {
-                    return Ok(Published::Conflict);
-                }
-            }
             let text = git::Message { author: &author, committer: &bot, seconds: now.as_second(), text: &message, key: key.as_deref() };
-            let Some(draft) = mirror.draft(head, &edits, &text)? else { return Ok(Published::Conflict) };
+            let Some(draft) = make(&mirror, head, &text)? else { return Ok(Published::Conflict) };
             match mirror.push(&draft) {
                 Ok(Pushed::Done) => Ok(Published::Done(draft.commit)),
                 Err(GitError::Unanswered { .. }) => Ok(Published::Unsure(draft.commit)),

@@ -226,3 +226,10 @@ fn declarations(mirror: &Mirror, commit: ObjectId, sources: &[(String, ObjectId)
     let branch = mirror.remote().branch();
     Ok(declare::read(files.iter().map(|(path, bytes)| (*path, bytes.as_slice())), Some(branch)))
 }
+
+impl Memory {
+    /// The files that declare something at `commit`, if that is what was read last.
+    pub(super) fn sources(&self, commit: ObjectId) -> Option<&[(String, ObjectId)]> {
+        self.last.as_ref().filter(|last| last.commit == commit).map(|_| self.sources.as_slice())
+    }
+}

@@ -70,18 +70,20 @@ fn editors_find_the_schema_and_it_is_of_this_program() {
 }
 
 #[test]
-fn the_manifest_runs_one_bot_without_rights() {
+fn the_manifest_runs_one_bot_with_the_rights_it_says() {
     let all = documents(&read("deploy/kubernetes.yaml"));
     let of = |kind: &str| all.iter().find(|object| object["kind"] == kind).unwrap_or_else(|| panic!("no {kind}"));
-    assert!(!all.iter().any(|object| object["kind"].as_str().unwrap().contains("Role")), "it needs no right in the cluster");
+    let bound: Vec<&serde_json::Value> = all.iter().filter(|object| object["kind"].as_str().unwrap().contains("Role")).collect();
+    assert_eq!(bound.len(), 1, "what it applies, it must be allowed to, and that is said in one place");
+    assert_eq!(bound[0]["subjects"][0]["name"], of("ServiceAccount")["metadata"]["name"]);
     assert!(!all.iter().any(|object| object["kind"] == "Secret"), "no secret in a file");
     let (process, warnings) = declare::process::read("tagboat.yaml", of("ConfigMap")["data"]["tagboat.yaml"].as_str().unwrap()).unwrap();
-    assert_eq!((process.repositories.len(), warnings.len()), (1, 0));
+    assert_eq!((process.repositories.len(), process.clusters.len(), warnings.len()), (1, 1, 0));
 
     let deployment = &of("Deployment")["spec"];
     assert_eq!((&deployment["replicas"], &deployment["strategy"]["type"]), (&1.into(), &"Recreate".into()));
     let pod = &deployment["template"]["spec"];
-    assert_eq!((&pod["automountServiceAccountToken"], &pod["securityContext"]["runAsNonRoot"]), (&false.into(), &true.into()));
+    assert_eq!((&pod["automountServiceAccountToken"], &pod["securityContext"]["runAsNonRoot"]), (&true.into(), &true.into()));
     let container = &pod["containers"][0];
     assert_eq!(container["securityContext"]["readOnlyRootFilesystem"], true);
     let mounted = |path: &Path| {

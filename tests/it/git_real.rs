@@ -5,7 +5,7 @@ use crate::servers::git::{HttpBackend, Program, Sshd, command, git, seed};
 use std::{os::unix::fs::PermissionsExt, path::Path, process::Command};
 use tagboat::{
     error::{Fault, Kind},
-    git::{Access, Credentials, GitError, Message, Mirror, Pushed, SigningKey, Ssh, Update},
+    git::{Access, Credentials, GitError, Graft, Message, Mirror, ObjectId, Pushed, SigningKey, Ssh, Update},
     secret::Secret,
 };
 
@@ -101,6 +101,76 @@ fn a_hook_that_declines_is_nobodys_race() {
     let text = refusals[0].to_string();
     assert_eq!(refusals[0].kind, Kind::Config, "{text}");
     assert!(text.contains("no bots") && text.contains("hook declined") && !text.contains('\u{1b}'), "{text:?}");
+}
+
+/// A folder goes back as git itself would bring it back: modes, links, odd names and all.
+#[test]
+#[ignore = "needs git: run tests/run git"]
+fn a_folder_put_back_is_what_git_restores() {
+    let dir = tempfile::tempdir().unwrap();
+    let bare = seed(dir.path(), FILES);
+    provider();
+    git(&bare, &["config", "http.receivepack", "true"]).ok();
+    let work = dir.path().join("person");
+    git(dir.path(), &["clone", "-q", bare.to_str().unwrap(), work.to_str().unwrap()]).ok();
+    let commit = |message: &str| {
+        git(&work, &["add", "-A"]).ok();
+        git(&work, &["commit", "-qm", message]).ok();
+        git(&work, &["push", "-q", "origin", "HEAD:main"]).ok();
+        git(&work, &["rev-parse", "HEAD"]).text()
+    };
+    let odd = <std::ffi::OsStr as std::os::unix::ffi::OsStrExt>::from_bytes(b"apps/\xff odd");
+    std::fs::create_dir_all(work.join("apps/deep/er")).unwrap();
+    for file in [Path::new("apps/run.sh"), Path::new("apps/deep/er/x"), Path::new(odd)] {
+        std::fs::write(work.join(file), "#!/bin/sh\n").unwrap();
+    }
+    std::fs::set_permissions(work.join("apps/run.sh"), std::fs::Permissions::from_mode(0o755)).unwrap();
+    std::os::unix::fs::symlink("web.yaml", work.join("apps/link")).unwrap();
+    let then = commit("then");
+    std::fs::set_permissions(work.join("apps/run.sh"), std::fs::Permissions::from_mode(0o644)).unwrap();
+    std::fs::remove_file(work.join(odd)).unwrap();
+    std::fs::remove_file(work.join("apps/link")).unwrap();
+    std::fs::remove_dir_all(work.join("apps/deep")).unwrap();
+    std::fs::write(work.join("apps/new"), "new\n").unwrap();
+    std::fs::write(work.join("README"), "changed\n").unwrap();
+    let now = commit("now");
+    let backend = HttpBackend::start(dir.path(), None);
+    for url in [format!("file://{}", bare.display()), backend.url("fleet.git")] {
+        git(&bare, &["update-ref", "refs/heads/main", &now]).ok();
+        let mirror = mirror(&dir.path().join(format!("m{}", url.len())), &url, Access::default());
+        let head = mirror.fetch().unwrap().commit;
+        assert_eq!(mirror.revision(head, &then[..8]).unwrap().to_string(), then);
+        let target: ObjectId = then.parse().unwrap();
+        assert_eq!(mirror.since(head, target, 10).unwrap().iter().map(|commit| commit.id.to_string()).collect::<Vec<_>>(), [now.clone()]);
+        // The name that is no UTF-8 is not listed, but put back.
+        assert_eq!(mirror.differences(head, target, "apps").unwrap().len(), 4);
+        let apps = mirror.at(target).unwrap().find("apps").unwrap().unwrap();
+        let bot = bot();
+        let message = Message { author: &bot, committer: &bot, seconds: NOW, text: "back", key: None };
+        let graft = Graft { path: "apps".to_owned(), entry: Some((apps.kind, apps.id)) };
+        let made = mirror.graft(head, std::slice::from_ref(&graft), &message).unwrap().unwrap();
+        assert_eq!(mirror.push(&made).unwrap(), Pushed::Done);
+        git(&bare, &["fsck", "--strict"]).ok();
+        assert_eq!(git(&bare, &["diff", "--name-only", &then, "main", "--", "apps"]).text(), "", "as it was then");
+        assert_eq!(git(&bare, &["diff", "--name-only", &now, "main", "--", ".", ":!apps"]).text(), "", "nothing else");
+        assert_eq!(git(&bare, &["show", "main:README"]).text(), "changed");
+        let after = mirror.fetch().unwrap().commit;
+        assert!(mirror.graft(after, &[graft], &message).unwrap().is_none(), "once more is nothing");
+        // A folder whose last file goes is gone.
+        let nothing = Graft { path: "apps/deep/er/x".to_owned(), entry: None };
+        let made = mirror.graft(after, &[nothing], &message).unwrap().unwrap();
+        assert_eq!(mirror.push(&made).unwrap(), Pushed::Done);
+        git(&bare, &["fsck", "--strict"]).ok();
+        assert_eq!(git(&bare, &["ls-tree", "main", "apps/deep"]).text(), "");
+    }
+    for bad in ["../x", ".git/x", "a//b"] {
+        let mirror = mirror(&dir.path().join("n"), &format!("file://{}", bare.display()), Access::default());
+        let head = mirror.fetch().unwrap().commit;
+        let bot = bot();
+        let message = Message { author: &bot, committer: &bot, seconds: NOW, text: "back", key: None };
+        let error = mirror.graft(head, &[Graft { path: bad.to_owned(), entry: None }], &message).unwrap_err();
+        assert!(matches!(error, GitError::Path { .. }), "{error}");
+    }
 }
 
 #[test]

@@ -36,6 +36,7 @@ mod rewrite_properties;
 mod sandbox_kube;
 mod store;
 mod support;
+mod suspend_cases;
 #[cfg(feature = "demo")]
 mod update_conflicts;
 #[cfg(feature = "demo")]
@@ -52,8 +53,12 @@ mod update_quiet;
 #[cfg(feature = "demo")]
 mod update_real;
 #[cfg(feature = "demo")]
+mod update_rollback;
+#[cfg(feature = "demo")]
 mod update_rules;
 #[cfg(feature = "demo")]
 mod update_support;
+#[cfg(feature = "demo")]
+mod update_suspend;
 #[cfg(feature = "demo")]
 mod update_world;

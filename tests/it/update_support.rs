@@ -278,7 +278,8 @@ impl Fleet {
         self.set_main(commit);
     }
 
-    fn set_main(&self, commit: ObjectId) {
+    /// Moves the branch, wherever it is.
+    pub fn set_main(&self, commit: ObjectId) {
         let repo = self.repo();
         let who = gix::actor::SignatureRef { name: "Ann".into(), email: "ann@example.org".into(), time: "0 +0000" };
         let change = Change::Update { log: LogChange::default(), expected: PreviousValue::Any, new: gix::refs::Target::Object(commit) };

@@ -2,12 +2,15 @@
 //! whose names contain `cluster_real::`, so a new one (`apply`, `drift`, …) needs only its line here.
 
 mod apply;
+#[cfg(feature = "demo")]
+mod command;
 mod discovery;
 mod faults;
 mod fleet;
 mod identity;
 mod proxy;
 mod reconcile;
+mod reconcile_faults;
 mod reconcile_owned;
 mod records;
 #[cfg(feature = "demo")]

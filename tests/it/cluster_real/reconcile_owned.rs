@@ -179,8 +179,11 @@ async fn fields_that_are_left_to_others_stay_theirs() {
     let live = fleet.live("configmaps", "a").await.unwrap();
     assert_eq!((&live["data"]["ours"], &live["data"]["theirs"]), (&json!("2"), &json!("1")));
     fleet.kubectl(&["patch", "configmap", "a", "-p", r#"{"data":{"theirs":"mine"}}"#]);
+    // Both make fields theirs, which is no drift: nothing is sent.
+    let before = fleet.stats();
     fleet.kubectl(&["scale", "deployment/web", "--replicas=5"]);
-    fleet.live_until("apps/deployments", "web", |live| live["spec"]["replicas"] == 5).await;
+    fleet.live_until("apps/deployments", "web", |live| live["spec"]["replicas"] == 5 && live["status"]["readyReplicas"] == 5).await;
+    assert_eq!(fleet.stats().since(&before).writes(), 0);
     fleet.manifests("shop", vec![with("3", "3"), web("example.org/web:2")]);
     assert_eq!(states(&fleet.applied().await), [("shop", State::InStep)]);
     let live = fleet.live("configmaps", "a").await.unwrap();

@@ -1,0 +1,112 @@
+//! The program itself, from a registry through Git to a real cluster.
+
+use crate::{
+    it::update_support::{Fleet, Setup, env, semver, wait},
+    servers::kube::Kube,
+};
+use serde_json::Value;
+
+fn declared(namespace: &str) -> String {
+    format!(
+        "{}{}apiVersion: tagboat.dev/v1alpha1\nkind: Application\nmetadata: {{name: web, namespace: {namespace}}}\nspec: {{environment: dev, path: envs/dev/web, cluster: test, targetNamespace: {namespace}, prune: true, wait: true, timeout: 30s}}\n",
+        semver("app", ">=1.0.0", ""),
+        env("dev", "")
+    )
+}
+
+const WEB: &str = "apiVersion: apps/v1\nkind: Deployment\nmetadata: {name: web}\nspec:\n  replicas: 1\n  selector: {matchLabels: {app: web}}\n  template:\n    metadata: {labels: {app: web}}\n    spec:\n      containers:\n        - name: web\n          image: {host}/team/app:1.0.0\n---\napiVersion: v1\nkind: Secret\nmetadata: {name: s}\nstringData: {password: korrekt-pferd-7}\n";
+
+/// A fleet whose process file names the shared cluster, and its namespace there.
+fn fleet(prefix: &str) -> (Fleet, &'static Kube, String) {
+    let kube = Kube::shared();
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let namespace = runtime.block_on(kube.namespace(prefix));
+    let declared = declared(&namespace);
+    let fleet = Fleet::with(
+        &[("policies/all.yaml", declared.as_str()), ("envs/dev/web/all.yaml", WEB)],
+        &Setup { repository: "    interval: 1s\n", ..Setup::default() },
+    );
+    let mut text = std::fs::read_to_string(fleet.config()).unwrap();
+    text.push_str(&format!("clusters:\n  - {{name: test, kubeconfig: {}}}\n", kube.kubeconfig.display()));
+    std::fs::write(fleet.config(), text).unwrap();
+    fleet.publish("team/app", &["1.0.0", "1.1.0"]);
+    (fleet, kube, namespace)
+}
+
+fn said(fleet: &Fleet, arguments: &[&str], code: i32) -> String {
+    let output = fleet.tagboat(arguments).output().unwrap();
+    let text = format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    assert_eq!(output.status.code(), Some(code), "{arguments:?}: {text}");
+    assert!(!text.contains("korrekt") && !text.contains("a29ycmVrdC"), "a secret is shown: {text}");
+    text
+}
+
+fn image(kube: &Kube, namespace: &str) -> String {
+    let output = kube.kubectl(&["-n", namespace, "get", "deployment", "web", "-o", "jsonpath={.spec.template.spec.containers[0].image}"]);
+    String::from_utf8_lossy(&output.stdout).into_owned()
+}
+
+#[test]
+#[ignore = "needs kube-apiserver: run tests/run cluster"]
+fn one_pass_goes_from_the_registry_to_a_ready_deployment() {
+    let (fleet, kube, namespace) = fleet("command");
+    let application = format!("{namespace}/web");
+    let text = said(&fleet, &["status"], 0);
+    assert!(text.contains("behind") && text.contains("would create Deployment"), "{text}");
+    let text = said(&fleet, &["diff", &application], 1);
+    assert!(text.contains("would be created (envs/dev/web/all.yaml:1)") && text.contains("+      - name: web"), "{text}");
+    let text = said(&fleet, &["sync", &application, "--dry-run"], 0);
+    assert!(text.contains("would create Secret"), "{text}");
+    assert_eq!(image(kube, &namespace), "", "nothing was done so far");
+
+    let text = said(&fleet, &["run", "--once"], 0);
+    assert!(text.contains("app 1.0.0 → 1.1.0") && text.contains("in step"), "{text}");
+    assert!(image(kube, &namespace).ends_with("/team/app:1.1.0"));
+    assert!(said(&fleet, &["diff", "--all"], 0).contains("as Git says"));
+    let all: Value = serde_json::from_str(&said(&fleet, &["status", "-o", "json"], 0)).unwrap();
+    assert_eq!((&all[0]["state"], &all[0]["health"], &all[0]["objects"]), (&"inStep".into(), &"Current".into(), &2.into()));
+    let text = said(&fleet, &["history", &application], 0);
+    assert!(text.contains("applied") && text.contains("app 1.0.0 → 1.1.0"), "{text}");
+
+    // A hand-made change, seen by whom and put back.
+    assert!(kube.kubectl(&["-n", &namespace, "set", "image", "deployment/web", "web=example.org/web:9"]).status.success());
+    let text = said(&fleet, &["diff", &application], 1);
+    assert!(
+        text.contains("containers[name=web]/image was changed by kubectl-set") && text.contains("-        image: example.org/web:9"),
+        "{text}"
+    );
+    said(&fleet, &["sync", &application, "--wait"], 0);
+    assert!(image(kube, &namespace).ends_with("/team/app:1.1.0"));
+    let text = said(&fleet, &["sync", "no/such"], 2);
+    assert!(text.contains("there is no Application no/such: known are"), "{text}");
+}
+
+#[test]
+#[ignore = "needs kube-apiserver: run tests/run cluster"]
+fn the_daemon_applies_what_people_and_the_bot_commit_and_answers_for_it() {
+    let (fleet, kube, namespace) = fleet("daemon");
+    let log = fleet.dir.path().join("log");
+    let mut daemon = fleet.tagboat_std(&["run"]).stderr(std::fs::File::create(&log).unwrap()).spawn().unwrap();
+    let text = || std::fs::read_to_string(&log).unwrap();
+    wait("the bot's commit in the cluster", || image(kube, &namespace).ends_with("/team/app:1.1.0").then_some(()));
+    wait("in step", || said_any(&fleet, &["status"]).contains("in step").then_some(()));
+    // A person's commit is applied without being asked for.
+    fleet.person(&[("envs/dev/web/config.yaml", "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: more}\ndata: {a: '1'}\n")], "more");
+    wait("the person's commit", || kube.kubectl(&["-n", &namespace, "get", "configmap", "more"]).status.success().then_some(()));
+    assert!(kube.kubectl(&["-n", &namespace, "delete", "configmap", "more"]).status.success());
+    wait("the repair", || text().contains("repaired ConfigMap").then_some(()));
+    assert!(text().contains("somebody deleted it"));
+    // While it runs, it answers.
+    said(&fleet, &["sync", &format!("{namespace}/web"), "--wait"], 0);
+    assert!(said(&fleet, &["diff", "--all"], 0).contains("as Git says"));
+    assert!(said(&fleet, &["history", &format!("{namespace}/web")], 0).contains("more"));
+    assert!(said(&fleet, &["sync", "--all", "--revision", &"0".repeat(40)], 2).contains("a daemon runs"));
+    let pid = daemon.id().to_string();
+    assert!(std::process::Command::new("kill").args(["-TERM", &pid]).status().unwrap().success());
+    assert!(wait("its end", || daemon.try_wait().unwrap()).success(), "{}", text());
+    assert!(text().ends_with("stopped\n"), "{}", text());
+}
+
+fn said_any(fleet: &Fleet, arguments: &[&str]) -> String {
+    String::from_utf8_lossy(&fleet.tagboat(arguments).output().unwrap().stdout).into_owned()
+}

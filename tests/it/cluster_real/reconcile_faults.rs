@@ -1,0 +1,83 @@
+//! Pass B where the way to the cluster, or the cluster itself, is in trouble.
+
+use super::fleet::{Fleet, config, problems, states};
+use crate::servers::{
+    kube::Kube,
+    proxy::{Fault, Proxy},
+};
+use tagboat::reconcile::{Mode, State};
+
+async fn behind(prefix: &str) -> (Fleet, Proxy) {
+    let kube = Kube::shared();
+    let proxy = Proxy::start(kube).await;
+    let kubeconfig = kube.kubeconfig_for("admin", &proxy.url, proxy.ca.as_deref());
+    let namespace = kube.namespace(prefix).await;
+    (Fleet::open(kube, namespace, kubeconfig, Mode::Act).await, proxy)
+}
+
+#[tokio::test]
+#[ignore = "needs kube-apiserver: run tests/run cluster"]
+async fn trouble_on_the_way_passes_and_everything_is_applied() {
+    let (fleet, proxy) = behind("faults").await;
+    fleet.application("shop", "");
+    fleet.manifests("shop", (0..20).map(|number| config(&format!("c{number}"), "1")).collect());
+    for (method, fault) in [
+        ("PATCH", Fault::Answer { status: 500, retry_after: None }),
+        ("PATCH", Fault::Answer { status: 429, retry_after: Some(1) }),
+        ("PATCH", Fault::Cut),
+        ("PATCH", Fault::CutAnswer),
+        ("PATCH", Fault::Answer { status: 409, retry_after: None }),
+        ("POST", Fault::CutAnswer),
+    ] {
+        proxy.fault(method, "configmaps", 2, fault);
+    }
+    fleet.commit();
+    fleet.until("all is applied", |statuses| statuses["shop"].state == State::InStep).await;
+    for number in 0..20 {
+        assert!(fleet.live("configmaps", &format!("c{number}")).await.is_some());
+    }
+}
+
+#[tokio::test]
+#[ignore = "needs kube-apiserver: run tests/run cluster"]
+async fn a_cluster_that_vanishes_in_the_middle_is_said_and_comes_back() {
+    let (fleet, proxy) = behind("vanish").await;
+    fleet.application("shop", "");
+    fleet.manifests("shop", (0..60).map(|number| config(&format!("c{number}"), "1")).collect());
+    proxy.fault("PATCH", "c59", 1, Fault::Hang);
+    let mut turns = fleet.reconciler.turns();
+    fleet.commit();
+    // Some are there, then nothing answers any more.
+    turns.mark_unchanged();
+    fleet.until("it is applying", |statuses| statuses["shop"].state == State::Applying).await;
+    proxy.vanish();
+    fleet.until("it says so", |statuses| problems(&statuses["shop"]).iter().any(|row| row.contains("cannot reach"))).await;
+    proxy.heal();
+    fleet.until("it goes on", |statuses| statuses["shop"].state == State::InStep).await;
+    assert!(fleet.live("configmaps", "c59").await.is_some());
+}
+
+#[tokio::test]
+#[ignore = "needs kube-apiserver: run tests/run cluster"]
+async fn what_is_changed_while_the_watches_are_cut_is_found_and_changed_back() {
+    let (fleet, proxy) = behind("cut").await;
+    fleet.application("shop", "");
+    fleet.manifests("shop", vec![config("a", "1"), config("b", "1")]);
+    assert_eq!(states(&fleet.applied().await), [("shop", State::InStep)]);
+    // While nobody can be watched, somebody changes one and deletes the other.
+    proxy.vanish();
+    fleet.kubectl(&["patch", "configmap", "a", "-p", r#"{"data":{"value":"2"}}"#]);
+    fleet.kubectl(&["delete", "configmap", "b"]);
+    proxy.heal();
+    fleet.live_until("configmaps", "a", |live| live["data"]["value"] == "1").await;
+    fleet.live_until("configmaps", "b", |live| live["data"]["value"] == "1").await;
+    // A version that is no longer kept: everything is listed anew, and nothing is sent for it.
+    fleet.until("all is well", |statuses| statuses["shop"].state == State::InStep).await;
+    let before = fleet.stats();
+    proxy.expire_watches();
+    proxy.cut_watches();
+    fleet.kubectl(&["patch", "configmap", "a", "-p", r#"{"data":{"other":"theirs"}}"#]);
+    fleet.kubectl(&["delete", "configmap", "b"]);
+    fleet.live_until("configmaps", "b", |live| live["metadata"]["uid"].is_string()).await;
+    assert_eq!(fleet.stats().since(&before).of("apply"), 1);
+}
