@@ -10,8 +10,9 @@ use super::{
     teller::{End, Step, Teller},
 };
 use crate::{
-    cli::{Failure, Output, Screen, context::Engine, status},
+    cli::{Failure, Output, Screen, context::Engine, rollback, status},
     daemon,
+    name::Name,
     object::Object,
     reconcile::{self, Reconciler, State, Status},
     update::{Mode, Report, Updater},
@@ -136,7 +137,7 @@ impl Act<'_> {
         teller.tell(step)?;
         let statuses = self.reconciler.statuses();
         teller.tell(
-            Step::look("How is it?", "tagboat status", self.table(&statuses))
+            Step::look("How is it?", "tagboat status", self.page(|page| status::show(&statuses, page)))
                 .check(statuses.len() == 1 && statuses.iter().all(|status| status.state == State::InStep), ""),
         )
     }
@@ -145,8 +146,8 @@ impl Act<'_> {
     async fn drift(&self, teller: &mut Teller<'_>) -> Result<(), End> {
         let Self { ground, log, .. } = self;
         let (hand_made, said) = (self.image("debug"), self.image(SECOND));
-        let edited = ground.edit(&hand_made).await?;
         let begun = Instant::now();
+        let edited = ground.edit(&hand_made).await?;
         let back = ground.until(begun, PATIENCE, |live| ground::image(live) == said).await?;
         // The reconciler says so after it has the answer.
         while log.lines("repaired").is_empty() && begun.elapsed() < PATIENCE {
@@ -154,7 +155,7 @@ impl Act<'_> {
         }
         let told = log.lines("repaired");
         let known = told.iter().any(|line| line.contains("kubectl-edit"));
-        let took = back.map_or_else(|| "in time".to_owned(), |took| format!("{} after the server had taken the edit", ms(took)));
+        let took = back.map_or_else(|| "in time".to_owned(), |took| format!("{} after the edit was sent", ms(took)));
         let settled = self.settled().await?;
         teller.tell(
             Step::new("Somebody changes the cluster by hand", Timestamp::now())
@@ -170,15 +171,22 @@ impl Act<'_> {
     /// Back to the tag before, where it stays until a newer one comes.
     async fn back_and_on(&self, teller: &mut Teller<'_>) -> Result<(), End> {
         let Self { stage, ground, updater, .. } = self;
-        let good = stage::file(updater, fleet::PODINFO)?.replace(SECOND, FIRST);
-        stage.commit(&[(fleet::PODINFO, &good)], "podinfo: back to 6.7.0", Timestamp::now())?;
-        let brought = self.bring().await?;
+        let name = Name::new(&ground.namespace, ground::DEPLOYMENT).map_err(stage::broken)?;
+        let (before, begun) = (stage.head()?, Instant::now());
+        let done = updater.roll_back(&name, None, Timestamp::now()).await?;
+        let settled = self.settled().await?;
+        let took = begun.elapsed();
         let live = ground.deployment().await?;
         let back = live.as_ref().is_some_and(|live| ground::image(live) == self.image(FIRST) && self.is_ready(live));
-        let took = brought.ready.map_or(String::new(), ms);
+        let pushed = done.commit.as_ref() == Some(&stage.head()?) && done.from == before;
         teller.tell(
             Step::new("Roll back", Timestamp::now())
-                .check(back && brought.ready.is_some(), format!("the cluster is back at {FIRST}, {} after {took}", self.ready_word())),
+                .say(format!("Say that {SECOND} was a mistake. Git goes back, and the cluster follows it:"))
+                .run(format!("tagboat rollback {name}"))
+                .print(self.page(|page| rollback::show(&done, page)))
+                .check(done.warnings.is_empty() && done.held.len() == 1, "")
+                .check(stage::file(updater, fleet::PODINFO)?.contains(&format!("podinfo:{FIRST}\n")) && pushed, "Git says so by a commit")
+                .check(settled && back, format!("podinfo {FIRST} is {} in the cluster, after {}", self.ready_word(), ms(took))),
         )?;
 
         let (head, before) = (stage.head()?, self.writes());
@@ -258,12 +266,12 @@ impl Act<'_> {
         if self.ground.is_real() { "rolled out" } else { "ready" }
     }
 
-    /// What `tagboat status` prints.
-    fn table(&self, statuses: &[Status]) -> Vec<String> {
-        let color = self.color;
-        let mut page = Screen::collecting(Output::Text, color, None);
-        status::show(statuses, &mut page);
-        page.into_kept().out.lines().map(str::to_owned).collect()
+    /// What a command prints.
+    fn page(&self, print: impl FnOnce(&mut Screen)) -> Vec<String> {
+        let mut page = Screen::collecting(Output::Text, self.color, None);
+        print(&mut page);
+        let kept = page.into_kept();
+        (kept.out + &kept.err).lines().map(str::to_owned).collect()
     }
 }
 

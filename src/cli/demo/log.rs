@@ -22,10 +22,12 @@ impl Log {
         log
     }
 
-    /// The lines that hold a text.
+    /// The messages that hold a text, without their fields.
     pub fn lines(&self, text: &str) -> Vec<String> {
         let bytes = self.bytes.lock().unwrap_or_else(PoisonError::into_inner);
-        String::from_utf8_lossy(&bytes).lines().filter(|line| line.contains(text)).map(|line| line.trim().to_owned()).collect()
+        let bytes = String::from_utf8_lossy(&bytes);
+        let lines = bytes.lines().filter(|line| line.contains(text));
+        lines.map(|line| line.split(" application=").next().unwrap_or(line).trim().to_owned()).collect()
     }
 }
 

@@ -23,7 +23,7 @@ use std::{
 };
 
 /// The person who works on the config repository.
-const PERSON: (&str, &str) = ("Ada", "ada@example.org");
+pub const PERSON: (&str, &str) = ("Ada", "ada@example.org");
 
 /// The servers. They stop when this is dropped.
 pub struct Stage {

@@ -210,17 +210,23 @@ async fn revert(stage: &Stage, updater: &Updater, clock: &Clock, teller: &mut Te
 
 /// What the repository remembers.
 fn history(stage: &Stage, updater: &Updater, teller: &mut Teller<'_>) -> Result<(), End> {
-    let (mut people, mut bot, mut lines) = (0, 0, Vec::new());
+    let (mut people, mut updates, mut rollbacks, mut lines) = (0, 0, 0, Vec::new());
     if let Some(head) = updater.mirror.head() {
         for commit in updater.mirror.history(head, 0, 100) {
             let commit = commit?;
-            *(if commit.update { &mut bot } else { &mut people }) += 1;
+            let count = match (commit.update, commit.author == stage::PERSON.0) {
+                (true, _) => &mut updates,
+                (_, true) => &mut people,
+                _ => &mut rollbacks,
+            };
+            *count += 1;
             lines.push(format!("{} {}: {}", commit.id.to_hex_with_len(7), commit.author, commit.subject));
         }
     }
     let truth = updater.mirror.head().map(|id| id.to_string()) == Some(stage.head()?);
     let step = Step::look("What Git remembers", "git log --format='%h %an: %s'", lines);
-    teller.tell(step.check(truth && people == 4 && bot == 8, format!("{bot} commits of tagboat, {people} of Ada, none lost")))
+    let said = format!("{updates} updates and {rollbacks} rollback by tagboat, {people} commits of Ada, none lost");
+    teller.tell(step.check(truth && people == 3 && updates == 8 && rollbacks == 1, said))
 }
 
 /// What a report says of an Environment.

@@ -31,7 +31,7 @@ pub struct Step {
     title: &'static str,
     time: Option<Timestamp>,
     text: Vec<String>,
-    command: Option<&'static str>,
+    command: Option<String>,
     report: Option<Report>,
     diff: bool,
     printed: Vec<String>,
@@ -46,8 +46,8 @@ impl Step {
     }
 
     /// A step at no moment of its own: a command, and the lines that it prints.
-    pub fn look(title: &'static str, command: &'static str, printed: Vec<String>) -> Self {
-        Self { title, command: Some(command), printed, ..Self::default() }
+    pub fn look(title: &'static str, command: impl Into<String>, printed: Vec<String>) -> Self {
+        Self { title, command: Some(command.into()), printed, ..Self::default() }
     }
 
     /// Adds a line of text.
@@ -57,8 +57,8 @@ impl Step {
     }
 
     /// The command that a user would type.
-    pub fn run(self, command: &'static str) -> Self {
-        Self { command: Some(command), ..self }
+    pub fn run(self, command: impl Into<String>) -> Self {
+        Self { command: Some(command.into()), ..self }
     }
 
     /// Adds lines that a command prints.
@@ -69,13 +69,13 @@ impl Step {
 
     /// What `tagboat plan` answered.
     pub fn plan(self, report: &Report) -> Self {
-        let step = Self { command: Some("tagboat plan"), diff: true, ..self };
+        let step = Self { command: Some("tagboat plan".to_owned()), diff: true, ..self };
         step.report(report, &["dev", "prod"])
     }
 
     /// What `tagboat run --once` answered; only these Environments are shown. With commits, their diffs.
     pub fn pass(self, report: &Report, environments: &[&str]) -> Self {
-        let step = Self { command: Some("tagboat run --once"), ..self };
+        let step = Self { command: Some("tagboat run --once".to_owned()), ..self };
         step.report(report, environments)
     }
 
@@ -173,7 +173,7 @@ impl<'s> Teller<'s> {
         for line in &step.text {
             page.line(line);
         }
-        if let Some(command) = step.command {
+        if let Some(command) = &step.command {
             page.line(page.paint(Color::Cyan, format_args!("$ {command}")));
         }
         if let Some(report) = &step.report {
