@@ -98,7 +98,7 @@ pub async fn run(engine: Engine, context: &Arc<Context>) -> Result<Exit, Failure
 }
 
 /// Hands every revision of a repository to the reconciler as soon as it is read, whatever the pass does with it.
-async fn follow(updater: Arc<Updater>, reconciler: Arc<Reconciler>, renderer: Arc<Renderer>, stop: CancellationToken) {
+pub(crate) async fn follow(updater: Arc<Updater>, reconciler: Arc<Reconciler>, renderer: Arc<Renderer>, stop: CancellationToken) {
     let mut revisions = updater.revisions.subscribe();
     loop {
         let world = revisions.borrow_and_update().clone();

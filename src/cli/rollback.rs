@@ -73,7 +73,8 @@ pub async fn answer(updaters: &[Arc<Updater>], application: &Name, to: Option<&s
     Ok(Exit::Done)
 }
 
-fn show(done: &RolledBack, screen: &mut Screen) {
+/// Prints what became of a rollback.
+pub(super) fn show(done: &RolledBack, screen: &mut Screen) {
     let RolledBack { application, path, commit, from: _, to, files, kept, undone, outside, held, suspended, warnings: _ } = done;
     let folder = if path.is_empty() { "the repository" } else { path.as_str() };
     let short = |id: &str| id[..id.len().min(10)].to_owned();

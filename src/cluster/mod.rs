@@ -12,6 +12,8 @@ mod connection;
 mod credential;
 mod delete;
 mod discovery;
+#[cfg(feature = "demo")]
+mod edit;
 mod error;
 pub mod managed_fields;
 mod path;

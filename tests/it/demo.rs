@@ -63,6 +63,18 @@ fn the_whole_story_happens_as_told() {
         "✓ prod does not get 1.5.0: it is held: Ada went back from 1.5.0 to 1.4.1",
         "✓ prod waits until 09:00",
         "✓ prod has 1.5.1; 1.5.0 has never come back",
+        "✓ podinfo 6.7.0 is ready, ",
+        "    dev: podinfo 6.7.0 → 6.7.1",
+        "✓ the cluster has what Git says: podinfo 6.7.1, ready",
+        "dev/podinfo  sandbox",
+        "INFO repaired Deployment dev/podinfo: /spec/template/spec/containers[name=podinfo]/image",
+        "✓ it was put back ",
+        "$ tagboat rollback dev/podinfo",
+        "✓ podinfo 6.7.0 is ready in the cluster",
+        "✓ dev does not get 6.7.1: it is held",
+        "✓ nothing was written, neither to Git nor to the cluster",
+        "✓ podinfo 6.7.2 is ready; 6.7.1 has not come back",
+        "✓ 8 updates and 1 rollback by tagboat, 3 commits of Ada, none lost",
         "Everything happened as told",
     ] {
         assert!(text.lines().any(|told| told.starts_with(line)), "{line:?} is missing in\n{text}");
@@ -80,7 +92,7 @@ fn as_json_it_is_one_value_with_every_step() {
     assert_eq!(output.status.code(), Some(0));
     let told: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
     let steps = told["steps"].as_array().unwrap();
-    assert_eq!((steps.len(), &told["kept"]), (12, &serde_json::Value::Null));
+    assert_eq!((steps.len(), &told["kept"]), (19, &serde_json::Value::Null));
     assert!(steps.iter().enumerate().all(|(index, step)| step["step"] == index + 1 && step["failed"].is_null()));
     let commits = |step: &serde_json::Value| {
         step["report"]["environments"]
@@ -91,7 +103,7 @@ fn as_json_it_is_one_value_with_every_step() {
             .filter(|commit| commit["id"].is_string())
             .count()
     };
-    assert_eq!(steps.iter().map(commits).sum::<usize>(), 6);
+    assert_eq!(steps.iter().map(commits).sum::<usize>(), 8);
     assert!(is_empty(temporary.path()));
 }
 
@@ -146,8 +158,15 @@ fn kept_it_answers_until_it_is_interrupted() {
         String::from_utf8(output.stdout).unwrap()
     };
     let (plan, once) = (format!("plan {}", command("tagboat plan ")), format!("run --once {}", command("tagboat run --once ")));
-    assert!(other(&plan).contains("dev: web 1.5.1 → 1.5.2"));
+    let planned = other(&plan);
+    assert!(planned.contains("web 1.5.1 → 1.5.2") && planned.contains("podinfo 6.7.2 → 6.7.3"), "{planned}");
+    let kubectl = command("kubectl --server ");
+    let (server, rest) = kubectl.split_once(' ').unwrap();
+    assert_eq!(rest, "get deploy -n dev");
+    let deployment = format!("{server}/apis/apps/v1/namespaces/dev/deployments/podinfo");
+    assert!(get(&deployment).contains("shop/podinfo:6.7.2\""));
     assert!(other(&once).contains("dev: committed"));
+    assert!(get(&deployment).contains("shop/podinfo:6.7.3\""), "the pass deploys what it has written");
     assert!(other(&plan).contains("nothing to change"));
 
     // The daemon of the guide logs without colours where nobody looks, and ends when it is asked to.
@@ -166,6 +185,29 @@ fn kept_it_answers_until_it_is_interrupted() {
     assert_eq!(end(&mut child), Some(0));
     reader.join().unwrap();
     assert!(is_empty(temporary.path()), "something is left");
+}
+
+#[test]
+fn a_cluster_that_does_not_answer_is_refused_before_anything_happens() {
+    let temporary = tempfile::tempdir().unwrap();
+    let elsewhere = tempfile::tempdir().unwrap();
+    let file = elsewhere.path().join("kubeconfig");
+    // Port 1 of this machine: nobody answers there.
+    let config = r#"{"apiVersion": "v1", "kind": "Config", "current-context": "a", "users": [{"name": "a", "user": {}}],
+        "clusters": [{"name": "a", "cluster": {"server": "http://127.0.0.1:1"}}], "contexts": [{"name": "a", "context": {"cluster": "a", "user": "a"}}]}"#;
+    fs::write(&file, config).unwrap();
+    let file = file.to_str().unwrap();
+    let refused = |arguments: &[&str]| {
+        let output = demo(temporary.path(), arguments).output().unwrap();
+        assert!(output.stdout.is_empty() && is_empty(temporary.path()));
+        (output.status.code(), String::from_utf8(output.stderr).unwrap())
+    };
+    let (code, text) = refused(&["--kubeconfig", file]);
+    assert!(code == Some(3) && text.contains("127.0.0.1:1"), "{code:?} {text}");
+    let (code, text) = refused(&["--kubeconfig", file, "--context", "b"]);
+    assert!(code == Some(2) && text.contains("no context \"b\"; it has a"), "{code:?} {text}");
+    let (code, text) = refused(&["--context", "b"]);
+    assert!(code == Some(2) && text.contains("--kubeconfig"), "{code:?} {text}");
 }
 
 #[test]

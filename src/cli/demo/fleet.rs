@@ -17,6 +17,63 @@ pub fn files(host: &str, web: &str, worker: &str) -> Files {
     vec![(POLICIES, policies(host)), (DEV_WEB, dev_web(host, web)), (DEV_WORKER, dev_worker(host, worker)), (PROD_WEB, prod_web(host, web))]
 }
 
+/// The declarations of podinfo.
+pub const APPLICATION: &str = "policies/podinfo.yaml";
+/// The Deployment of podinfo.
+pub const PODINFO: &str = "envs/dev/podinfo/deployment.yaml";
+
+/// What Ada adds to have podinfo deployed to a namespace of a cluster, its declarations first.
+pub fn podinfo(host: &str, cluster: &str, namespace: &str, tag: &str, replicas: i64) -> Files {
+    let deployment = format!(
+        "apiVersion: apps/v1
+kind: Deployment
+metadata: {{name: podinfo}}
+spec:
+  replicas: {replicas}
+  selector: {{matchLabels: {{app: podinfo}}}}
+  template:
+    metadata: {{labels: {{app: podinfo}}}}
+    spec:
+      containers:
+      - name: podinfo
+        image: {host}/shop/podinfo:{tag}
+        ports: [{{containerPort: 9898}}]
+"
+    );
+    let service = "apiVersion: v1
+kind: Service
+metadata: {name: podinfo}
+spec:
+  selector: {app: podinfo}
+  ports: [{port: 80, targetPort: 9898}]
+";
+    vec![(APPLICATION, application(host, cluster, namespace)), (PODINFO, deployment), ("envs/dev/podinfo/service.yaml", service.to_owned())]
+}
+
+fn application(host: &str, cluster: &str, namespace: &str) -> String {
+    format!(
+        r#"apiVersion: tagboat.dev/v1alpha1
+kind: ImagePolicy
+metadata: {{name: podinfo, namespace: dev, labels: {{stage: dev}}}}
+spec:
+  image: {host}/shop/podinfo
+  interval: 5s
+  policy: {{semver: {{range: '>=6.7.0 <7.0.0'}}}}
+---
+apiVersion: tagboat.dev/v1alpha1
+kind: Application
+metadata: {{name: podinfo, namespace: {namespace}}}
+spec:
+  environment: dev
+  path: envs/dev/podinfo
+  cluster: {cluster}
+  targetNamespace: {namespace}
+  wait: true
+  prune: true
+"#
+    )
+}
+
 fn policies(host: &str) -> String {
     format!(
         r#"# dev: every release of web, and the newest build of the worker

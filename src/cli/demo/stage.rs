@@ -23,7 +23,7 @@ use std::{
 };
 
 /// The person who works on the config repository.
-const PERSON: (&str, &str) = ("Ada", "ada@example.org");
+pub const PERSON: (&str, &str) = ("Ada", "ada@example.org");
 
 /// The servers. They stop when this is dropped.
 pub struct Stage {
@@ -34,13 +34,20 @@ pub struct Stage {
 }
 
 /// Something of the demo cannot be set up on this machine.
-fn broken(error: impl Display) -> Failure {
+pub fn broken(error: impl Display) -> Failure {
     Failure { exit: crate::cli::Exit::Remote, error: anyhow::anyhow!("the demo cannot play: {error}"), hint: None }
 }
 
 impl Stage {
-    /// Starts the servers, makes the repository of the first day and writes `tagboat.yaml`, all in `folder`.
-    pub async fn start(folder: &Path, images: &[(&str, &str)], web: &str, worker: &str, now: Timestamp) -> Result<Self, Failure> {
+    /// Starts the servers, makes the repository of the first day and writes `tagboat.yaml`, all in `folder`; `clusters` is what
+    /// it says of them.
+    pub async fn start(
+        folder: &Path,
+        clusters: &str,
+        images: &[(&str, &str)],
+        (web, worker): (&str, &str),
+        now: Timestamp,
+    ) -> Result<Self, Failure> {
         let registry = SandboxRegistry::start().await?;
         let files = fleet::files(&registry.host(), web, worker);
         let first: Vec<(&str, &str)> = files.iter().map(|(path, text)| (*path, text.as_str())).collect();
@@ -49,7 +56,7 @@ impl Stage {
         let server = GitServer::start(repository.clone(), None).await.map_err(broken)?;
         let config = folder.join("tagboat.yaml");
         let process = format!(
-            "repositories:\n- name: fleet\n  url: {}\n  policies: policies\n  interval: 5s\nregistries:\n- prefix: {}\n  insecure: true\nstore: store\n",
+            "repositories:\n- name: fleet\n  url: {}\n  policies: policies\n  interval: 5s\nregistries:\n- prefix: {}\n  insecure: true\nstore: store\n{clusters}",
             server.url(),
             registry.host()
         );
@@ -63,7 +70,12 @@ impl Stage {
 
     /// Opens what `tagboat run --config tagboat.yaml` opens, with the same code.
     pub fn open(&self) -> Result<Engine, Failure> {
-        Context::read(&ProcessOptions { config: self.config.clone(), repository: None })?.open()
+        self.context()?.open()
+    }
+
+    /// Reads `tagboat.yaml`.
+    pub fn context(&self) -> Result<Context, Failure> {
+        Context::read(&ProcessOptions { config: self.config.clone(), repository: None })
     }
 
     /// Pushes an image for two platforms, as a CI job does.

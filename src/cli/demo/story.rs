@@ -4,7 +4,9 @@
 //! written (commits, first-seen times) lies in the past when it ends.
 
 use super::{
-    fleet,
+    deploy, fleet,
+    ground::Ground,
+    log::Log,
     stage::{self, Stage, pass},
     teller::{End, Step, Teller},
 };
@@ -38,10 +40,10 @@ impl Clock {
 }
 
 /// Tells everything, and leaves the servers as the story ends.
-pub async fn tell(folder: &Path, now: Timestamp, teller: &mut Teller<'_>) -> Result<Stage, End> {
+pub async fn tell(folder: &Path, now: Timestamp, ground: &Ground, log: &Log, teller: &mut Teller<'_>) -> Result<Stage, End> {
     let clock = Clock::new(now);
     let images = [("shop/web", WEB), ("shop/web", "1.4.1"), ("shop/worker", WORKER)];
-    let stage = Stage::start(folder, &images, WEB, WORKER, clock.at(1, 9, 30)).await?;
+    let stage = Stage::start(folder, &ground.declaration(), &images, (WEB, WORKER), clock.at(1, 9, 30)).await?;
     let engine = stage.open()?;
     let [updater] = engine.updaters.as_slice() else {
         return Err(Failure::input("the demo's tagboat.yaml names one repository").into());
@@ -49,6 +51,8 @@ pub async fn tell(folder: &Path, now: Timestamp, teller: &mut Teller<'_>) -> Res
     first_day(&stage, updater, &clock, teller).await?;
     patience(&stage, updater, &clock, teller).await?;
     revert(&stage, updater, &clock, teller).await?;
+    teller.say("\n--- From Git to the cluster. From here on the clock is the real one, and times are measured. ---\n")?;
+    deploy::tell(&stage, ground, &engine, updater, log, teller).await?;
     history(&stage, updater, teller)?;
     engine.scanner.store.flush()?;
     Ok(stage)
@@ -206,20 +210,27 @@ async fn revert(stage: &Stage, updater: &Updater, clock: &Clock, teller: &mut Te
 
 /// What the repository remembers.
 fn history(stage: &Stage, updater: &Updater, teller: &mut Teller<'_>) -> Result<(), End> {
-    let (mut people, mut bot, mut lines) = (0, 0, Vec::new());
+    let (mut people, mut updates, mut rollbacks, mut lines) = (0, 0, 0, Vec::new());
     if let Some(head) = updater.mirror.head() {
         for commit in updater.mirror.history(head, 0, 100) {
             let commit = commit?;
-            *(if commit.update { &mut bot } else { &mut people }) += 1;
+            let count = match (commit.update, commit.author == stage::PERSON.0) {
+                (true, _) => &mut updates,
+                (_, true) => &mut people,
+                _ => &mut rollbacks,
+            };
+            *count += 1;
             lines.push(format!("{} {}: {}", commit.id.to_hex_with_len(7), commit.author, commit.subject));
         }
     }
     let truth = updater.mirror.head().map(|id| id.to_string()) == Some(stage.head()?);
     let step = Step::look("What Git remembers", "git log --format='%h %an: %s'", lines);
-    teller.tell(step.check(truth && people == 2 && bot == 6, format!("{bot} commits of tagboat, {people} of Ada, none lost")))
+    let said = format!("{updates} updates and {rollbacks} rollback by tagboat, {people} commits of Ada, none lost");
+    teller.tell(step.check(truth && people == 3 && updates == 8 && rollbacks == 1, said))
 }
 
-fn environment<'r>(report: &'r Report, name: &str) -> Option<&'r EnvironmentReport> {
+/// What a report says of an Environment.
+pub fn environment<'r>(report: &'r Report, name: &str) -> Option<&'r EnvironmentReport> {
     report.environments.iter().find(|environment| environment.name == name)
 }
 
@@ -227,11 +238,12 @@ fn policy<'r>(environment: &'r EnvironmentReport, name: &str) -> Option<&'r Poli
     environment.policies.iter().find(|policy| policy.name.to_string() == name)
 }
 
-fn chosen<'r>(environment: &'r EnvironmentReport, name: &str) -> Option<&'r str> {
+/// The tag that a policy chose in an Environment.
+pub fn chosen<'r>(environment: &'r EnvironmentReport, name: &str) -> Option<&'r str> {
     Some(policy(environment, name)?.chosen.as_ref()?.as_str())
 }
 
 /// The commits that a pass pushed to an Environment.
-fn commits(report: &Report, name: &str) -> Vec<String> {
+pub fn commits(report: &Report, name: &str) -> Vec<String> {
     environment(report, name).map_or(Vec::new(), |environment| environment.commits.iter().filter_map(|commit| commit.id.clone()).collect())
 }

@@ -31,7 +31,7 @@ pub struct Step {
     title: &'static str,
     time: Option<Timestamp>,
     text: Vec<String>,
-    command: Option<&'static str>,
+    command: Option<String>,
     report: Option<Report>,
     diff: bool,
     printed: Vec<String>,
@@ -46,8 +46,8 @@ impl Step {
     }
 
     /// A step at no moment of its own: a command, and the lines that it prints.
-    pub fn look(title: &'static str, command: &'static str, printed: Vec<String>) -> Self {
-        Self { title, command: Some(command), printed, ..Self::default() }
+    pub fn look(title: &'static str, command: impl Into<String>, printed: Vec<String>) -> Self {
+        Self { title, command: Some(command.into()), printed, ..Self::default() }
     }
 
     /// Adds a line of text.
@@ -56,15 +56,26 @@ impl Step {
         self
     }
 
+    /// The command that a user would type.
+    pub fn run(self, command: impl Into<String>) -> Self {
+        Self { command: Some(command.into()), ..self }
+    }
+
+    /// Adds lines that a command prints.
+    pub fn print(mut self, lines: Vec<String>) -> Self {
+        self.printed.extend(lines);
+        self
+    }
+
     /// What `tagboat plan` answered.
     pub fn plan(self, report: &Report) -> Self {
-        let step = Self { command: Some("tagboat plan"), diff: true, ..self };
+        let step = Self { command: Some("tagboat plan".to_owned()), diff: true, ..self };
         step.report(report, &["dev", "prod"])
     }
 
     /// What `tagboat run --once` answered; only these Environments are shown. With commits, their diffs.
     pub fn pass(self, report: &Report, environments: &[&str]) -> Self {
-        let step = Self { command: Some("tagboat run --once"), ..self };
+        let step = Self { command: Some("tagboat run --once".to_owned()), ..self };
         step.report(report, environments)
     }
 
@@ -114,6 +125,11 @@ impl<'s> Teller<'s> {
         Self { screen, steps: Vec::new() }
     }
 
+    /// Whether it is told in colour.
+    pub fn has_color(&self) -> bool {
+        self.screen.form().1
+    }
+
     /// Text between the steps; JSON has none of it.
     pub fn say(&mut self, text: &str) -> Result<(), End> {
         if self.screen.is_json() || self.screen.offer(text) { Ok(()) } else { Err(End::Closed) }
@@ -157,7 +173,7 @@ impl<'s> Teller<'s> {
         for line in &step.text {
             page.line(line);
         }
-        if let Some(command) = step.command {
+        if let Some(command) = &step.command {
             page.line(page.paint(Color::Cyan, format_args!("$ {command}")));
         }
         if let Some(report) = &step.report {

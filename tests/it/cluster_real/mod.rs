@@ -3,6 +3,8 @@
 
 mod apply;
 #[cfg(feature = "demo")]
+mod demo;
+#[cfg(feature = "demo")]
 mod command;
 mod discovery;
 mod faults;

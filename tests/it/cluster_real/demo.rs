@@ -1,0 +1,74 @@
+//! `tagboat demo --kubeconfig` on the real server: the story happens there as told, and its namespace goes with it.
+
+use crate::servers::kube::Kube;
+use reqwest::Method;
+use std::{
+    io::{BufRead, BufReader, Read},
+    path::Path,
+    process::{Command, Stdio},
+};
+
+fn demo(kubeconfig: &Path, temporary: &Path) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_tagboat"));
+    command.arg("demo").arg("--kubeconfig").arg(kubeconfig).env_clear().env("TMPDIR", temporary).current_dir(temporary);
+    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    command
+}
+
+/// The namespace that the demo says it plays in.
+fn namespace(text: &str) -> String {
+    let at = text.find("tagboat-demo-").unwrap_or_else(|| panic!("no namespace in {text}"));
+    text[at..].split(|c: char| !c.is_ascii_alphanumeric() && c != '-').next().unwrap().to_owned()
+}
+
+async fn is_gone(kube: &Kube, namespace: &str) -> bool {
+    kube.call(Method::GET, &format!("/api/v1/namespaces/{namespace}"), None).await.0 == 404
+}
+
+#[tokio::test]
+#[ignore = "needs kube-apiserver: run tests/run cluster"]
+async fn the_demo_plays_on_a_real_cluster_and_leaves_nothing_behind() {
+    let kube = Kube::shared();
+    let temporary = tempfile::tempdir().unwrap();
+    let mut command = demo(&kube.kubeconfig, temporary.path());
+    let output = tokio::task::spawn_blocking(move || command.output().unwrap()).await.unwrap();
+    let (text, complaints) = (String::from_utf8(output.stdout).unwrap(), String::from_utf8(output.stderr).unwrap());
+    assert_eq!((output.status.code(), complaints.as_str()), (Some(0), ""), "{text}");
+    let namespace = namespace(&text);
+    let application = format!("{namespace}/podinfo");
+    for line in [
+        "✓ the cluster has what Git says: podinfo 6.7.1, rolled out".to_owned(),
+        format!("INFO repaired Deployment {application}: "),
+        format!("$ tagboat rollback {application}"),
+        "✓ nothing was written, neither to Git nor to the cluster".to_owned(),
+        "✓ podinfo 6.7.2 is rolled out; 6.7.1 has not come back".to_owned(),
+    ] {
+        assert!(text.lines().any(|told| told.starts_with(&line)), "{line:?} is missing in\n{text}");
+    }
+    assert!(is_gone(kube, &namespace).await, "{namespace} is left");
+    assert!(std::fs::read_dir(temporary.path()).unwrap().next().is_none());
+}
+
+#[tokio::test]
+#[ignore = "needs kube-apiserver: run tests/run cluster"]
+async fn interrupted_the_demo_deletes_its_namespace() {
+    let kube = Kube::shared();
+    let temporary = tempfile::tempdir().unwrap();
+    let mut command = demo(&kube.kubeconfig, temporary.path());
+    let (code, text) = tokio::task::spawn_blocking(move || {
+        let mut child = command.spawn().unwrap();
+        let mut out = BufReader::new(child.stdout.take().unwrap());
+        let mut text = String::new();
+        while !text.contains("tagboat-demo-") {
+            assert!(out.read_line(&mut text).unwrap() > 0, "no namespace in {text}");
+        }
+        assert!(Command::new("/bin/kill").args(["-INT", &child.id().to_string()]).status().unwrap().success());
+        out.read_to_string(&mut text).unwrap();
+        (child.wait().unwrap().code(), text)
+    })
+    .await
+    .unwrap();
+    assert_eq!(code, Some(4), "{text}");
+    assert!(is_gone(kube, &namespace(&text)).await);
+    assert!(std::fs::read_dir(temporary.path()).unwrap().next().is_none());
+}
