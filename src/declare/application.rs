@@ -191,6 +191,9 @@ pub(super) fn read(at: &mut Reader<'_>, raw: Declaration<ApplicationSpec>) -> Op
 /// The chart at `path`; its files of values become paths from the root.
 fn chart(at: &mut Reader<'_>, raw: raw::Helm, path: &str) -> Option<Helm> {
     let raw::Helm { release_name, value_files, values } = raw;
+    if release_name.as_deref().is_some_and(|name| !is_subdomain(name) || name.len() > 53) {
+        at.error("/spec/helm/releaseName", "write a name of lower-case letters, digits, '-' and '.', at most 53 as Helm has it");
+    }
     let value_files = value_files
         .iter()
         .enumerate()
@@ -209,9 +212,6 @@ fn chart(at: &mut Reader<'_>, raw: raw::Helm, path: &str) -> Option<Helm> {
             folder(at, &here, &from_root)
         })
         .collect::<Option<_>>()?;
-    if release_name.as_deref().is_some_and(|name| !is_subdomain(name) || name.len() > 53) {
-        at.error("/spec/helm/releaseName", "write a name of lower-case letters, digits, '-' and '.', at most 53 as Helm has it");
-    }
     Some(Helm { release_name, value_files, values })
 }
 

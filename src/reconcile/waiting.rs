@@ -124,6 +124,8 @@ impl Runner {
                 State::Progressing
             }
         } else if !look.drifted.is_empty() {
+            // What somebody changed since is no failure of the revision.
+            outcome = Some((Outcome::Applied, String::new()));
             State::Drifted
         } else if told == Some(Outcome::Unhealthy) && !unhealthy.is_empty() {
             State::Unhealthy
