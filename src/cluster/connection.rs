@@ -105,6 +105,8 @@ fn client(mut config: kube::Config) -> Result<kube::Client, String> {
     let declared = config.proxy_url.take();
     let proxies = match &declared {
         Some(proxy) => Matcher::builder().all(proxy.to_string()).build(),
+        // As kubectl has it: the proxy of the environment is not for this machine itself.
+        None if is_loopback(&config.cluster_url) => return pool(&config, tcp),
         None => Matcher::from_env(),
     };
     let proxy = match proxies.intercept(&config.cluster_url) {
@@ -127,6 +129,12 @@ fn client(mut config: kube::Config) -> Result<kube::Client, String> {
         }
         other => Err(format!("a proxy with the scheme {other:?} is not supported, http and socks5 are")),
     }
+}
+
+/// Whether an address is one of this machine's own.
+fn is_loopback(server: &hyper::Uri) -> bool {
+    let host = server.host().unwrap_or_default().trim_matches(['[', ']']);
+    host == "localhost" || host.parse::<std::net::IpAddr>().is_ok_and(|address| address.is_loopback())
 }
 
 fn pool<C>(config: &kube::Config, connector: C) -> Result<kube::Client, String>

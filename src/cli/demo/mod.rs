@@ -142,12 +142,13 @@ async fn play(keep: bool, folder: &Path, ground: &Ground, signals: &mut Signals,
 async fn tell(keep: bool, folder: &Path, ground: &Ground, teller: &mut Teller<'_>) -> Result<Stage, End> {
     let begun = std::time::Instant::now();
     let log = Log::begin();
-    teller.say(
+    let all = if ground.is_real() { "Everything but your cluster" } else { "Everything" };
+    teller.say(&format!(
         "tagboat demo: a small shop, from its registry through Git to a cluster.\n\
-         Everything runs in this process and a temporary folder; the passes are those of `tagboat run`.\n\
+         {all} runs in this process and a temporary folder; the passes are those of `tagboat run`.\n\
          First four days of updates. Their clock is put forward from step to step, so that nobody\n\
          waits. Times are UTC.\n",
-    )?;
+    ))?;
     let stage = story::tell(folder, Timestamp::now(), ground, &log, teller).await?;
     teller.say(&format!("\nEverything happened as told, in {:.1} s.\n", begun.elapsed().as_secs_f64()))?;
     let mut more = Vec::new();

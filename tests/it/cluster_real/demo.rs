@@ -38,7 +38,7 @@ async fn the_demo_plays_on_a_real_cluster_and_leaves_nothing_behind() {
     let application = format!("{namespace}/podinfo");
     for line in [
         "✓ the cluster has what Git says: podinfo 6.7.1, rolled out".to_owned(),
-        format!("INFO repaired Deployment {application}: "),
+        format!("INFO repaired Deployment {application}:"),
         format!("$ tagboat rollback {application}"),
         "✓ nothing was written, neither to Git nor to the cluster".to_owned(),
         "✓ podinfo 6.7.2 is rolled out; 6.7.1 has not come back".to_owned(),
