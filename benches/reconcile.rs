@@ -37,7 +37,7 @@ use tagboat::{
     cluster::Stats,
     declare::{self, Application, Declarations, process},
     name::Name,
-    object::{Object, Origin},
+    object::{Manifest, Object, Origin},
     reconcile::{Mode, Reconciler, Render, State},
     render::{How, Rendered},
 };
@@ -301,9 +301,10 @@ impl Fleet {
             let value = values.lock().unwrap().get(&number).map_or_else(|| "first".to_owned(), Clone::clone);
             let origin = |line| Origin { file: format!("{}/all.yaml", application.path).into(), line };
             let objects = objects("bench", number, &value).into_iter().enumerate();
-            let objects = objects.map(|(line, value)| Object::new(value).unwrap().at(origin(line + 1))).collect();
+            let objects = objects.map(|(line, value)| Object::new(value).unwrap().at(origin(line + 1)));
             let hash = format!("{number} {value}");
-            Ok(Arc::new(Rendered { objects, how: How::Plain, warnings: Vec::new(), left_out: Vec::new(), hash }))
+            let manifests = objects.map(Manifest::new).collect();
+            Ok(Arc::new(Rendered { manifests, how: How::Plain, warnings: Vec::new(), left_out: Vec::new(), hash }))
         };
         self.reconciler.follow(REPOSITORY, &revision, declared, None, &(Arc::new(render) as Arc<Render>));
         revision

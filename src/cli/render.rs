@@ -86,9 +86,9 @@ pub fn run(arguments: &Arguments, screen: &mut Screen) -> Result<Exit, Failure> 
         screen.note(format_args!("note: rendered by {}", rendered.how));
     }
     if screen.is_json() {
-        screen.json(&rendered.objects.iter().map(|object| object.value()).collect::<Vec<_>>());
+        screen.json(&rendered.objects().iter().map(|object| object.value()).collect::<Vec<_>>());
     } else {
-        screen.print(manifest::documents(rendered.objects.iter().map(|object| object.value())));
+        screen.print(manifest::documents(rendered.objects().iter().map(|object| object.value())));
     }
     Ok(Exit::Done)
 }

@@ -3,10 +3,12 @@
 //! An [`Object`] is a manifest or a live object with everything that makes it one: an apiVersion, a kind and a name.
 //! What is written about it in annotations ([`Settings`]) is read here, under our own prefix and under Flux's.
 
+mod rest;
 mod settings;
 #[cfg(test)]
 mod tests;
 
+pub use rest::Manifest;
 pub use settings::{Setting, Settings, Ssa};
 
 use serde_json::{Map, Value};

@@ -4,14 +4,11 @@ use super::leaves::{self, Hash};
 use crate::{
     declare::Application,
     name::Name,
-    object::{Gvk, Key, Object, ObjectError, Origin, PREFIX, Setting, Settings},
+    object::{Gvk, Key, Manifest, Object, Origin, PREFIX, Setting, Settings},
 };
 use base64::Engine as _;
 use serde_json::{Map, Value};
-use std::{
-    collections::{BTreeMap, HashMap, HashSet},
-    sync::Arc,
-};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 /// The labels that name the Application an object belongs to.
 pub const OWNER: [&str; 2] = ["tagboat.dev/namespace", "tagboat.dev/name"];
@@ -47,40 +44,6 @@ impl Wanted {
     /// Its group, version and kind.
     pub fn gvk(&self) -> Gvk {
         Gvk { group: self.key.group.clone(), version: self.version.clone(), kind: self.key.kind.clone() }
-    }
-}
-
-/// An object at rest: its JSON, a fifth of the room that a tree takes. Ten thousand are kept while nothing changes.
-#[derive(Debug, Clone)]
-pub struct Manifest {
-    json: Arc<str>,
-    /// Where it stands.
-    pub origin: Option<Origin>,
-}
-
-impl Manifest {
-    /// Puts an object to rest.
-    pub fn new(object: Object) -> Self {
-        let origin = object.origin.clone();
-        Self { json: object.into_value().to_string().into(), origin }
-    }
-
-    /// Whether it is the same text, not only an equal one.
-    pub fn is(&self, other: &Self) -> bool {
-        Arc::ptr_eq(&self.json, &other.json)
-    }
-
-    /// The object.
-    ///
-    /// # Errors
-    /// None that can be met: the text was an object.
-    pub fn object(&self) -> Result<Object, ObjectError> {
-        let value = serde_json::from_str(&self.json).map_err(|_| ObjectError::Shape("damaged"))?;
-        let object = Object::new(value)?;
-        Ok(match &self.origin {
-            Some(origin) => object.at(origin.clone()),
-            None => object,
-        })
     }
 }
 

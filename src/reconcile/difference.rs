@@ -69,7 +69,7 @@ pub async fn differences(
     inventory: &Inventory,
 ) -> Result<Vec<Difference>, ClusterError> {
     let served = cluster.resources().await?;
-    let (wanted, refused) = plan::wanted(application, rendered.objects.clone(), &Served(Arc::clone(&served)));
+    let (wanted, refused) = plan::wanted(application, rendered.objects(), &Served(Arc::clone(&served)));
     let identity = match &application.service_account {
         None => Identity::Own,
         Some(name) => Identity::ServiceAccount { namespace: application.name.namespace().to_owned(), name: name.clone() },

@@ -105,7 +105,7 @@ impl Runner {
         };
         let Read { application, revision, rendered } = *read;
         let notes = rendered.warnings.iter().map(Row::whole).collect();
-        let (wanted, refused) = plan::wanted(&application, rendered.objects.clone(), &Served(Arc::clone(&served)));
+        let (wanted, refused) = plan::wanted(&application, rendered.objects(), &Served(Arc::clone(&served)));
         let rendered = plan::of_all(&wanted);
         self.broken = None;
         let same = self.current.as_ref().is_some_and(|current| current.rendered == rendered && !current.deleting);

@@ -197,7 +197,8 @@ impl Runner {
             }
             turned.mark_unchanged();
             let mut depends = false;
-            let wake = match self.step().await {
+            // Boxed: a task that sleeps keeps no room for what it does when awake, and there are thousands.
+            let wake = match Box::pin(self.step()).await {
                 Ok(Next::Ended) => {
                     self.handle.ended.store(true, Ordering::SeqCst);
                     self.hub.state().dismiss(&self.name);

@@ -4,8 +4,8 @@ use crate::{
     cluster::managed_fields,
     declare::Ignore,
     health::{self, Health},
-    object::{Gvk, Key, MANAGER, Object},
-    plan::{self, Hash, Live, Manifest, Path},
+    object::{Gvk, Key, MANAGER, Manifest, Object},
+    plan::{self, Hash, Live, Path},
 };
 use serde_json::Value;
 use std::sync::Arc;

@@ -3,7 +3,7 @@
 use super::{RenderError, Rendered, Way};
 use crate::{
     error::{Fault as _, Kind},
-    object::Object,
+    object::{Manifest, Object},
 };
 use sha2::{Digest as _, Sha256};
 use std::{collections::HashMap, sync::Arc};
@@ -81,7 +81,7 @@ impl Cache {
             self.reads.clear();
         }
         self.reads.insert(options, reads);
-        let bytes = 1024 + outcome.as_ref().map_or(0, |rendered| rendered.objects.iter().map(size).sum());
+        let bytes = 1024 + outcome.as_ref().map_or(0, |rendered| rendered.manifests.iter().map(Manifest::bytes).sum());
         self.clock += 1;
         if let Some(old) = self.results.insert(key, Kept { outcome: outcome.clone(), bytes, used: self.clock }) {
             self.bytes -= old.bytes;
@@ -94,8 +94,4 @@ impl Cache {
             }
         }
     }
-}
-
-fn size(object: &Object) -> usize {
-    serde_json::to_vec(object.value()).map_or(0, |bytes| bytes.len())
 }

@@ -21,7 +21,7 @@ use crate::{
     declare::{Application, Helm, process::Render},
     git::{Mirror, ObjectId, RepoPath},
     manifest::Manifests,
-    object::{Key, Object, Origin},
+    object::{Key, Manifest, Object, Origin},
 };
 use cache::{Cache, Hash};
 use kustomize::Reads;
@@ -64,8 +64,8 @@ impl From<&Application> for Source {
 /// The objects of a folder.
 #[derive(Debug, Clone)]
 pub struct Rendered {
-    /// In the order of files and documents; each with its place.
-    pub objects: Vec<Object>,
+    /// In the order of files and documents; each with its place. At rest, since they are kept.
+    pub manifests: Vec<Manifest>,
     /// What made them.
     pub how: How,
     /// What was left out or looks wrong, a line each.
@@ -74,6 +74,13 @@ pub struct Rendered {
     pub left_out: Vec<(Origin, Key)>,
     /// SHA-256 over the objects, in hex: equal where they are.
     pub hash: String,
+}
+
+impl Rendered {
+    /// The objects.
+    pub fn objects(&self) -> Vec<Object> {
+        self.manifests.iter().filter_map(|manifest| manifest.object().ok()).collect()
+    }
 }
 
 /// What made the objects.
@@ -216,7 +223,13 @@ impl Renderer {
             return Err(RenderError::Manifests(manifests.mistakes));
         }
         let hash = cache::hash_of(&manifests.objects);
-        Ok(Arc::new(Rendered { objects: manifests.objects, how, warnings, left_out: manifests.left_out, hash }))
+        Ok(Arc::new(Rendered {
+            manifests: manifests.objects.into_iter().map(Manifest::new).collect(),
+            how,
+            warnings,
+            left_out: manifests.left_out,
+            hash,
+        }))
     }
 
     fn program(

@@ -109,7 +109,8 @@ fn a_program_sees_nothing_of_ours() {
         ),
     );
     let rendered = world.renderer(&settings).render_folder(&world.root(), &source("x")).unwrap();
-    let data = rendered.objects[0].value()["data"].as_object().unwrap();
+    let objects = rendered.objects();
+    let data = objects[0].value()["data"].as_object().unwrap();
     assert_eq!(data["in"], "");
     assert_eq!(data["files"], "./x/a.yaml ./x/kustomization.yaml");
     let inside = world.temporary.path().join("copies").canonicalize().unwrap();
@@ -157,7 +158,7 @@ impl Fleet {
 }
 
 fn sum(rendered: &Rendered) -> String {
-    rendered.objects[0].value()["data"]["sum"].as_str().unwrap().to_owned()
+    rendered.objects()[0].value()["data"]["sum"].as_str().unwrap().to_owned()
 }
 
 #[test]
@@ -263,8 +264,8 @@ fn plain_folders_of_a_commit_are_read_as_they_are() {
     let fleet = Fleet::new(&[("x/a.yaml", "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: a}\n")]);
     let renderer = fleet.renderer();
     let rendered = renderer.render(&fleet.mirror, fleet.head(), &source("x")).unwrap();
-    assert_eq!((rendered.objects.len(), &rendered.how), (1, &How::Plain));
-    assert_eq!(rendered.objects[0].origin.as_ref().unwrap().to_string(), "x/a.yaml:1");
+    assert_eq!((rendered.objects().len(), &rendered.how), (1, &How::Plain));
+    assert_eq!(rendered.objects()[0].origin.as_ref().unwrap().to_string(), "x/a.yaml:1");
     // The root is a folder, too.
     assert_eq!(renderer.render(&fleet.mirror, fleet.head(), &source("")).unwrap().hash, rendered.hash);
     let error = renderer.render(&fleet.mirror, fleet.head(), &source("x/a.yaml")).unwrap_err();

@@ -24,8 +24,8 @@ fn every_folder_gives_what_it_should() {
                 let left_out = rendered.left_out.iter().map(|(origin, key)| format!("# left out: {key} at {origin}\n"));
                 let head: String = warnings.chain(left_out).collect();
                 let objects = rendered
-                    .objects
-                    .iter()
+                    .objects()
+                    .into_iter()
                     .map(|object| format!("# {}\n{}", object.origin.as_ref().unwrap(), manifest::documents([object.value()])));
                 format!("{head}{}", objects.collect::<String>())
             }

@@ -14,7 +14,7 @@ fn programs() -> Render {
 }
 
 fn text(rendered: &Rendered) -> String {
-    manifest::documents(rendered.objects.iter().map(|object| object.value()))
+    manifest::documents(rendered.objects().iter().map(|object| object.value()))
 }
 
 fn fails(world: &World, path: &str) -> RenderError {
@@ -45,7 +45,7 @@ fn kustomize_builds_an_overlay_on_a_base_elsewhere() {
     assert_eq!(text(&rendered), expected);
     let How::Kustomize { version } = &rendered.how else { panic!("{:?}", rendered.how) };
     assert!(version.starts_with("v5."), "{version}");
-    assert_eq!(rendered.objects[0].origin.as_ref().unwrap().to_string(), "envs/dev/kustomization.yml");
+    assert_eq!(rendered.objects()[0].origin.as_ref().unwrap().to_string(), "envs/dev/kustomization.yml");
     assert_eq!(world.left(), 0);
 }
 
@@ -108,10 +108,10 @@ fn released(values: &serde_json::Value) -> Source {
 fn helm_renders_a_chart_with_its_values_in_their_order() {
     let world = chart();
     let rendered = world.renderer(&programs()).render_folder(&world.root(), &released(&serde_json::json!({"count": "0644"}))).unwrap();
-    let mut keys: Vec<String> = rendered.objects.iter().map(|object| object.key().to_string()).collect();
+    let mut keys: Vec<String> = rendered.objects().iter().map(|object| object.key().to_string()).collect();
     keys.sort();
     assert_eq!(keys, ["ConfigMap shop/shop-web", "CustomResourceDefinition widgets.example.org", "ServiceAccount inner"]);
-    let map = rendered.objects.iter().find(|object| object.gvk().kind == "ConfigMap").unwrap();
+    let map = rendered.objects().into_iter().find(|object| object.gvk().kind == "ConfigMap").unwrap();
     assert_eq!(map.value()["data"], serde_json::json!({"who": "dev", "count": "0644", "true": "no"}), "as kubectl reads a bare on:");
     assert_eq!(rendered.warnings, ["charts/web: Job migrate is a hook (pre-install,pre-upgrade) and left out: hooks are not run"]);
     let How::Helm { version } = &rendered.how else { panic!("{:?}", rendered.how) };
@@ -131,7 +131,7 @@ fn helm_says_what_is_wrong() {
     world.file("charts/web/templates/bad.yaml", "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: x}\ndata: {found: {{ lookup \"v1\" \"Secret\" \"a\" \"b\" | toJson | quote }}}\n");
     let rendered = world.renderer(&programs()).render_folder(&world.root(), &released(&serde_json::json!({}))).unwrap();
     assert!(
-        rendered.objects.iter().any(|object| object.value().get("data").is_some_and(|data| data.get("found") == Some(&"{}".into()))),
+        rendered.objects().iter().any(|object| object.value().get("data").is_some_and(|data| data.get("found") == Some(&"{}".into()))),
         "{}",
         text(&rendered)
     );

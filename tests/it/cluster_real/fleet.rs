@@ -14,7 +14,7 @@ use tagboat::{
     cluster::Stats,
     declare::{self, Application, process},
     name::Name,
-    object::{Object, Origin},
+    object::{Manifest, Object, Origin},
     reconcile::{Mode, Reconciler, Render, Row, State, Status},
     render::{How, Rendered},
 };
@@ -124,8 +124,9 @@ impl Fleet {
                 return Err(Row::whole(format!("{}/broken.yaml:1: not YAML", application.path)));
             }
             let origin = |line| Origin { file: format!("{}/all.yaml", application.path).into(), line };
-            let objects = values.into_iter().enumerate().map(|(line, value)| Object::new(value).unwrap().at(origin(line + 1))).collect();
-            Ok(Arc::new(Rendered { objects, how: How::Plain, warnings: Vec::new(), left_out: Vec::new(), hash }))
+            let objects = values.into_iter().enumerate().map(|(line, value)| Object::new(value).unwrap().at(origin(line + 1)));
+            let manifests = objects.map(Manifest::new).collect();
+            Ok(Arc::new(Rendered { manifests, how: How::Plain, warnings: Vec::new(), left_out: Vec::new(), hash }))
         };
         self.reconciler.follow(&self.repository, revision, &declared, None, &(Arc::new(render) as Arc<Render>));
     }
