@@ -20,6 +20,8 @@ mod seen;
 mod sending;
 mod slot;
 mod status;
+#[cfg(test)]
+mod tests;
 mod waiting;
 
 pub use difference::{Change, Difference, differences, unified};
