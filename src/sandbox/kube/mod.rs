@@ -162,9 +162,9 @@ async fn control(cluster: Arc<Cluster>, settings: Settings) {
     let mut changes = cluster.revision.subscribe();
     loop {
         let now = Timestamp::now();
-        let next = cluster.with(|store| controller::look(store, &settings, now));
-        // Its own changes are seen.
+        // Before the look, not after it: what changes meanwhile is looked at again. Its own changes are, too, and come to an end.
         changes.mark_unchanged();
+        let next = cluster.with(|store| controller::look(store, &settings, now));
         let wait = next.map(|next| next.duration_since(now).unsigned_abs());
         let due = async {
             match wait {

@@ -148,9 +148,10 @@ async fn a_process_that_dies_at_any_step_orphans_nothing() {
             let _ = tokio::time::timeout(std::time::Duration::from_millis(30), turns.changed()).await;
         }
         fleet.restart().await;
+        // First what is there, then what is owned: the old process may still come to a safe point.
+        let listed = fleet.kubectl(&["get", "configmaps", "-l", "tagboat.dev/name=shop", "-o", "name"]);
         let record = fleet.live("configmaps", "tagboat-shop").await;
         let owned = record.map(|record| Inventory::parse(record["data"][text::INVENTORY].as_str().unwrap()).unwrap()).unwrap_or_default();
-        let listed = fleet.kubectl(&["get", "configmaps", "-l", "tagboat.dev/name=shop", "-o", "name"]);
         for live in listed.lines().filter_map(|line| line.strip_prefix("configmap/")) {
             assert!(owned.entries.keys().any(|key| key.name == live), "{live} is there, and nobody would ever delete it");
         }
