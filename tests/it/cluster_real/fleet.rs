@@ -61,9 +61,10 @@ impl Fleet {
         Self { kube, reconciler, namespace, manifests, declared, mistaken, revision, stop, kubeconfig, repository }
     }
 
-    /// Ends the process, as it were, at whatever point it is, and starts another.
+    /// Ends the process, as it were, at the next safe point of wherever it is, and starts another.
     pub async fn restart(&mut self) {
         self.stop.cancel();
+        self.reconciler.end().await;
         self.stop = CancellationToken::new();
         self.reconciler = reconciler(&self.kubeconfig, Mode::Act, &self.stop).await;
     }

@@ -136,19 +136,18 @@ async fn an_application_that_is_gone_does_what_its_recorded_policy_says() {
 
 #[tokio::test]
 #[ignore = "needs kube-apiserver: run tests/run cluster"]
-async fn a_process_that_dies_at_any_step_orphans_nothing() {
+async fn a_process_that_ends_at_any_step_orphans_nothing() {
     let mut fleet = Fleet::start(Kube::shared(), "dies").await;
     fleet.application("shop", ", prune: true");
     for round in 0..6 {
         fleet.manifests("shop", configs(40 + round % 2));
         let mut turns = fleet.reconciler.turns();
         fleet.commit();
-        // Dies a little later each time: before the record, between record and objects, among the objects.
+        // Ends a little later each time: before the record, between record and objects, among the objects.
         for _ in 0..round {
             let _ = tokio::time::timeout(std::time::Duration::from_millis(30), turns.changed()).await;
         }
         fleet.restart().await;
-        // First what is there, then what is owned: the old process may still come to a safe point.
         let listed = fleet.kubectl(&["get", "configmaps", "-l", "tagboat.dev/name=shop", "-o", "name"]);
         let record = fleet.live("configmaps", "tagboat-shop").await;
         let owned = record.map(|record| Inventory::parse(record["data"][text::INVENTORY].as_str().unwrap()).unwrap()).unwrap_or_default();
