@@ -193,7 +193,8 @@ impl Runner {
         let mut turned = self.shared.turned.subscribe();
         loop {
             if let Some(job) = self.handle.slot.take() {
-                self.job = Some(job);
+                // One that a cluster in trouble has not let us take up yet is not lost to the news that nothing changed.
+                self.job = Some(job.after(self.job.take()));
             }
             turned.mark_unchanged();
             let mut depends = false;
