@@ -201,8 +201,8 @@ fn chart(at: &mut Reader<'_>, raw: raw::Helm, path: &str) -> Option<Helm> {
             let here = format!("/spec/helm/valueFiles/{index}");
             let from_root = match file.strip_prefix('/') {
                 Some(file) => file.to_owned(),
-                None => match joined(path, file) {
-                    Some(joined) => joined,
+                None => match resolve(path, file) {
+                    Some(resolved) => resolved,
                     None => {
                         at.error(&here, format!("{file:?} leads out of the repository"));
                         return None;
@@ -215,8 +215,8 @@ fn chart(at: &mut Reader<'_>, raw: raw::Helm, path: &str) -> Option<Helm> {
     Some(Helm { release_name, value_files, values })
 }
 
-/// A path relative to a folder, which may climb with ".." but not above the root.
-fn joined(folder: &str, relative: &str) -> Option<String> {
+/// Where a relative path leads from a folder; nothing where it leaves the root of the repository.
+pub fn resolve(folder: &str, relative: &str) -> Option<String> {
     let mut parts: Vec<&str> = folder.split('/').filter(|part| !part.is_empty()).collect();
     for part in relative.split('/') {
         match part {

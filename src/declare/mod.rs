@@ -16,7 +16,7 @@ mod process_raw;
 mod raw;
 mod schema;
 
-pub use application::{Application, DeletionPolicy, Drift, Helm, Ignore};
+pub use application::{Application, DeletionPolicy, Drift, Helm, Ignore, resolve};
 pub(crate) use document::nearest;
 pub use environment::{Author, AutoMerge, Environment, Group, MergeMethod, Paths, References, Request, Selector, Via};
 pub use flux::ImageRepository;

@@ -18,7 +18,7 @@ mod tree;
 pub use error::RenderError;
 
 use crate::{
-    declare::{Application, Helm, process::Render},
+    declare::{Application, Helm, process::Render, resolve},
     git::{Mirror, ObjectId, RepoPath},
     manifest::Manifests,
     object::{Key, Manifest, Object, Origin},
@@ -448,19 +448,6 @@ fn copied(tree: &Tree<'_>, paths: &[String], copy: &Path, warnings: &mut Vec<Str
 /// A path below a folder, either of which may be empty.
 fn join(folder: &str, name: &str) -> String {
     if folder.is_empty() { name.to_owned() } else { format!("{folder}/{name}") }
-}
-
-/// Where a relative path leads from a folder; nothing where it leaves the root.
-fn resolve(folder: &str, relative: &str) -> Option<String> {
-    let mut parts: Vec<&str> = folder.split('/').filter(|part| !part.is_empty()).collect();
-    for part in relative.split('/') {
-        match part {
-            "" | "." => {}
-            ".." => drop(parts.pop()?),
-            part => parts.push(part),
-        }
-    }
-    Some(parts.join("/"))
 }
 
 /// A path as a message has it.
