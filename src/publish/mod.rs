@@ -1,10 +1,13 @@
-//! A change set → a commit: what shares one (`group`), and how it is told (`message`).
+//! A change set → a commit or a request: what shares one (`group`), how it is told (`message`), and what its reviewer is
+//! told of clusters (`preview`).
 
 mod group;
 mod message;
+mod preview;
 
 pub use group::{ChangeSet, FileChange, FileEdits, group};
 pub use message::{Message, MessageError, TRAILER, subject};
+pub use preview::{ApplicationPreview, ObjectChange, ObjectPreview, Preview, Trouble, Verdict};
 
 use crate::{
     image::{Digest, Repository, Tag},

@@ -1,0 +1,99 @@
+//! What a change does on clusters, in the words that its reviewer reads: made by the `preview` room, shown in requests and
+//! on terminals.
+
+use crate::name::Name;
+use serde::Serialize;
+
+/// What a change does, for each Application that it reaches.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Preview {
+    /// The Applications reached, by name.
+    pub applications: Vec<ApplicationPreview>,
+}
+
+/// One Application.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ApplicationPreview {
+    /// Its name.
+    pub name: Name,
+    /// The cluster it is applied to.
+    pub cluster: String,
+    /// The objects that change.
+    pub objects: Vec<ObjectPreview>,
+    /// Why something of it is not known, in words for people: it cannot be rendered, or its cluster cannot be asked.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub trouble: Vec<Trouble>,
+}
+
+/// Why something is not known.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Trouble {
+    /// What went wrong.
+    pub message: String,
+    /// Whether asking again later can help.
+    pub passes: bool,
+}
+
+/// An object that changes.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ObjectPreview {
+    /// The object: `Deployment shop/web`.
+    pub object: String,
+    /// What happens to it.
+    pub change: ObjectChange,
+    /// The rendered object before and after, as a unified diff; values of Secrets are masked.
+    pub diff: String,
+    /// What the cluster says to it.
+    pub verdict: Verdict,
+}
+
+/// What happens to an object.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub enum ObjectChange {
+    /// It is new.
+    Create,
+    /// It changes.
+    Change,
+    /// It is not rendered any more, and deleted where the Application prunes.
+    Delete,
+}
+
+/// What a cluster says to an object in a dry run.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase", tag = "verdict")]
+pub enum Verdict {
+    /// It would take it.
+    Accepted {
+        /// What it warns of.
+        #[serde(skip_serializing_if = "Vec::is_empty")]
+        warnings: Vec<String>,
+    },
+    /// It would refuse it.
+    Refused {
+        /// In the server's words.
+        why: String,
+    },
+    /// It was not asked.
+    NotAsked {
+        /// Why not: no cluster is reachable from here, the kind is not served yet, or the object would go.
+        why: String,
+    },
+}
+
+impl Preview {
+    /// Whether a cluster would refuse something.
+    pub fn is_refused(&self) -> bool {
+        let objects = self.applications.iter().flat_map(|application| &application.objects);
+        objects.into_iter().any(|object| matches!(object.verdict, Verdict::Refused { .. }))
+    }
+
+    /// Whether asking again later can tell more.
+    pub fn may_tell_more(&self) -> bool {
+        self.applications.iter().flat_map(|application| &application.trouble).any(|trouble| trouble.passes)
+    }
+}
