@@ -1,10 +1,12 @@
-//! A change set → a commit or a request: what shares one (`group`), how it is told (`message`), and what its reviewer is
-//! told of clusters (`preview`).
+//! A change set → a commit or a request: what shares one (`group`), how it is told (`message`), what its reviewer reads
+//! (`body`), and what that says of clusters (`preview`).
 
+mod body;
 mod group;
 mod message;
 mod preview;
 
+pub use body::{Body, Clock, Facts, Labels, ReleaseNotes, Seen, Story, Told, body, markdown};
 pub use group::{ChangeSet, FileChange, FileEdits, group};
 pub use message::{Message, MessageError, TRAILER, subject};
 pub use preview::{ApplicationPreview, ObjectChange, ObjectPreview, Preview, Trouble, Verdict};
