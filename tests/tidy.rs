@@ -208,6 +208,7 @@ fn every_test_file_is_compiled() {
     let mut wrong = Vec::new();
     for (folder, list) in [
         ("tests/it", "tests/it/mod.rs"),
+        ("tests/it/body", "tests/it/body/mod.rs"),
         ("tests/it/cluster_real", "tests/it/cluster_real/mod.rs"),
         ("tests/it/forge_real", "tests/it/forge_real/mod.rs"),
         ("tests/servers", "tests/servers/mod.rs"),

@@ -1,5 +1,6 @@
 //! One module a room; `support` has what they share. What needs the sandbox's servers is built with the feature `demo`.
 
+mod body;
 mod cli_local;
 mod cli_support;
 #[cfg(feature = "demo")]

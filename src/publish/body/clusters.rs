@@ -92,7 +92,7 @@ fn row(object: &ObjectPreview) -> Row {
 /// An object whose diff is shown already: fleets have many clusters.
 fn again(object: &ObjectPreview, first: &ApplicationPreview) -> Row {
     let Row { text, short } = row(object);
-    let as_there = format!(", as in {} on {}", code(&first.name.to_string(), NAME), code(&first.cluster, NAME));
+    let as_there = format!(", the same diff as in {} on {}", code(&first.name.to_string(), NAME), code(&first.cluster, NAME));
     Row::new(short.unwrap_or(text) + &as_there)
 }
 

@@ -18,7 +18,7 @@ use jiff::Timestamp;
 use parts::{Part, Piece, Rank, Row, count, fit};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
-use text::{cell_code, code, html, link, linkable, prose, prose_in_link, short};
+use text::{cell_code, code, html, line, link, linkable, prose, prose_in_link, short};
 
 /// What a request tells.
 #[derive(Debug, Clone)]
@@ -33,7 +33,7 @@ pub struct Story<'a> {
     pub preview: Option<&'a Preview>,
     /// How it is merged, in a sentence: `It waits for a person to merge it.`
     pub merging: &'a str,
-    /// The line by which tagboat knows the request again: an HTML comment. It stands last and is never cut.
+    /// The line by which tagboat knows the request again: an HTML comment. It stands first and is never cut.
     pub marker: &'a str,
 }
 
@@ -135,6 +135,10 @@ const NAME: usize = 300;
 const WORDS: usize = 500;
 /// Characters of the notes of one release.
 const NOTES: usize = 6_000;
+/// Characters of the notes of one source: three long ones.
+const ALL_NOTES: usize = 18_000;
+/// Files that are listed without being folded.
+const FILES: usize = 5;
 /// Platforms of an image that are named.
 const PLATFORMS: usize = 4;
 
@@ -171,7 +175,7 @@ fn last(story: &Story<'_>) -> String {
     let these = if story.moves.len() == 1 { "this version" } else { "these versions" };
     format!(
         "---\n\nClosing this without a merge keeps {these} back until something newer comes. \
-         The label `tagboat/hold` lets it rest; `tagboat/rebase` has it made anew. \
+         The label `tagboat/hold` lets it rest; `tagboat/rebase` makes it anew. \
          Commits of other people on its branch are never overwritten: tagboat stops there."
     )
 }
@@ -250,7 +254,7 @@ fn sources(moves: &[Told]) -> Option<Piece> {
             words.push(format!("calls itself {}", code(version, 80)));
         }
         if let Some(created) = created {
-            words.push(format!("made {}", created.strftime("%Y-%m-%d")));
+            words.push(format!("built {}", created.strftime("%Y-%m-%d")));
         }
         let mut text = words.join(" · ");
         if let Some(missing) = missing {
@@ -279,7 +283,7 @@ fn same_version(label: &str, tag: &str) -> bool {
 }
 
 /// The release notes; images of one source share theirs.
-fn releases(moves: &[Told]) -> Vec<Piece> {
+fn releases(moves: &[Told]) -> Option<Piece> {
     let mut shared: Vec<(&[ReleaseNotes], Vec<&str>)> = Vec::new();
     for told in moves.iter().filter(|told| !told.facts.releases.is_empty()) {
         match shared.iter_mut().find(|(known, _)| *known == told.facts.releases.as_slice()) {
@@ -287,36 +291,46 @@ fn releases(moves: &[Told]) -> Vec<Piece> {
             None => shared.push((&told.facts.releases, vec![told.image.image()])),
         }
     }
-    let piece = |(at, (releases, images)): (usize, (&[ReleaseNotes], Vec<&str>))| {
-        let title = if at == 0 { "### Release notes".to_owned() } else { String::new() };
-        let all = count(releases.len(), ("release", "releases"));
-        let head = format!("<details><summary>{}: {all}</summary>\n\n", html(&images.join(", "), NAME));
-        let rows = releases.iter().map(release).collect();
-        let (called, lacks) = (("release", "releases"), ("release's notes", "releases' notes"));
-        Piece::Part(Part { rank: Rank::Notes, title, head, rows, tail: "\n\n</details>", between: "\n\n", called, lacks })
-    };
-    shared.into_iter().enumerate().map(piece).collect()
+    let rows: Vec<Row> = shared.into_iter().map(|(releases, images)| notes_of(releases, &images.join(", "))).collect();
+    let title = "### Release notes".to_owned();
+    let (called, lacks) = (("source", "sources"), ("text", "texts"));
+    (!rows.is_empty())
+        .then(|| Piece::Part(Part { rank: Rank::Notes, title, head: String::new(), rows, tail: "", between: "\n\n", called, lacks }))
 }
 
-fn release(release: &ReleaseNotes) -> Row {
-    let name = if release.name.trim().is_empty() { &release.tag } else { &release.name };
+/// The releases of one source, folded: their notes, as long as there is room.
+fn notes_of(releases: &[ReleaseNotes], images: &str) -> Row {
+    let mut room = ALL_NOTES;
+    let mut told = Vec::new();
+    for release in releases {
+        let title = title(release);
+        let notes::Notes { text, cut } = notes::notes(&release.notes, NOTES.min(room));
+        room = room.saturating_sub(text.chars().count());
+        let text = if text.is_empty() { String::new() } else { format!("\n>\n{text}") };
+        let rest = if cut { "\n>\n> *The rest of these notes is left out.*" } else { "" };
+        told.push(format!("> {title}{text}{rest}"));
+    }
+    let all = count(releases.len(), ("release", "releases"));
+    let summary = format!("<summary>{}: {all}</summary>", html(images, NAME));
+    let whole = format!("<details>{summary}\n\n{}\n\n</details>", told.join("\n\n"));
+    let latest = releases.first().map_or(String::new(), |latest| format!(", latest {}", title(latest)));
+    Row::with_short(whole, format!("- {}: {all}{latest}", prose(images, NAME)))
+}
+
+fn title(release: &ReleaseNotes) -> String {
+    let name = if line(&release.name, NAME).is_empty() { &release.tag } else { &release.name };
     let title = match linkable(&release.url) {
         Some(url) => link(&prose_in_link(name, NAME), &url),
         None => prose_in_link(name, NAME),
     };
-    let date = release.at.map_or(String::new(), |at| format!(", {}", at.strftime("%Y-%m-%d")));
-    let title = format!("**{title}**{date}");
-    let notes::Notes { text, cut } = notes::notes(&release.notes, NOTES);
-    let rest = if cut { "\n>\n> *The rest of these notes is left out.*" } else { "" };
-    let whole = if text.is_empty() { format!("> {title}{rest}") } else { format!("> {title}\n>\n{text}{rest}") };
-    Row::with_short(whole, format!("> {title}"))
+    format!("{title}{}", release.at.map_or(String::new(), |at| format!(", {}", at.strftime("%Y-%m-%d"))))
 }
 
 /// Why nothing newer was chosen.
 fn newer(moves: &[Told]) -> Option<Piece> {
     let row = |(image, (tag, reason)): (&str, &(String, String))| {
         let name = if moves.len() == 1 { String::new() } else { format!("{} ", code(image, NAME)) };
-        Row::new(format!("- {name}{} {}", code(tag, NAME), prose(reason, WORDS)))
+        Row::new(format!("- {name}{} {}", code(tag, NAME), prose(reason, WORDS)).trim_end().to_owned())
     };
     let rows: Vec<Row> = moves.iter().flat_map(|told| told.refused.iter().map(|refused| (told.image.image(), refused))).map(row).collect();
     let title = "### Newer tags that were refused".to_owned();
@@ -335,7 +349,11 @@ fn files(moves: &[Told]) -> Option<Piece> {
         }
     }
     let all: usize = lines.values().map(Vec::len).sum();
-    let head = format!("<details><summary>{}, {}</summary>\n\n", count(lines.len(), ("file", "files")), count(all, ("line", "lines")));
+    let summary = format!("{}, {}", count(lines.len(), ("file", "files")), count(all, ("line", "lines")));
+    let (head, tail) = match lines.len() {
+        0..=FILES => (String::new(), ""),
+        _ => (format!("<details><summary>{summary}</summary>\n\n"), "\n\n</details>"),
+    };
     let row = |(file, mut lines): (&str, Vec<u32>)| {
         lines.sort_unstable();
         let word = if lines.len() == 1 { "line" } else { "lines" };
@@ -345,6 +363,5 @@ fn files(moves: &[Told]) -> Option<Piece> {
     let rows: Vec<Row> = lines.into_iter().map(row).collect();
     let (called, lacks) = (("file", "files"), ("", ""));
     let title = "### Files".to_owned();
-    (!rows.is_empty())
-        .then(|| Piece::Part(Part { rank: Rank::Files, title, head, rows, tail: "\n\n</details>", between: "\n", called, lacks }))
+    (!rows.is_empty()).then(|| Piece::Part(Part { rank: Rank::Files, title, head, rows, tail, between: "\n", called, lacks }))
 }

@@ -161,18 +161,18 @@ fn length(text: &str) -> usize {
     text.chars().count()
 }
 
-/// Puts pieces together within `limit` characters; whether something had to go. `last` stands at the end in any case: only
+/// Puts pieces together within `limit` characters; whether something had to go. `first` stands at the top in any case: only
 /// a limit that is too small for it alone is not kept.
-pub(super) fn fit(pieces: Vec<Piece>, last: &str, limit: usize) -> (String, bool) {
+pub(super) fn fit(pieces: Vec<Piece>, first: &str, limit: usize) -> (String, bool) {
     let rows = |piece: &Piece| match piece {
         Piece::Fixed(_) => 0,
         Piece::Part(part) => part.rows.len(),
     };
     let mut all: Vec<Cut> = pieces.into_iter().map(|piece| Cut { forms: vec![Form::Whole; rows(&piece)], piece }).collect();
     let mut lengths: Vec<usize> = all.iter().map(|cut| length(&cut.text())).collect();
-    let ends = if last.is_empty() { 0 } else { length(last) + GAP.len() };
+    let top = if first.is_empty() { 0 } else { length(first) + GAP.len() };
     // A gap after each is one too many.
-    let total = |lengths: &[usize]| (lengths.iter().sum::<usize>() + GAP.len() * lengths.len()).saturating_sub(GAP.len()) + ends;
+    let total = |lengths: &[usize]| (lengths.iter().sum::<usize>() + GAP.len() * lengths.len()).saturating_sub(GAP.len()) + top;
     let mut cut = false;
     for (rank, form) in CUTS {
         for at in (0..all.len()).rev().filter(|at| all[*at].rank() == Some(*rank)).collect::<Vec<_>>() {
@@ -187,8 +187,8 @@ pub(super) fn fit(pieces: Vec<Piece>, last: &str, limit: usize) -> (String, bool
         texts.pop();
         cut = true;
     }
-    if !last.is_empty() {
-        texts.push(last.to_owned());
+    if !first.is_empty() {
+        texts.insert(0, first.to_owned());
     }
     (texts.join(GAP), cut)
 }
@@ -240,7 +240,7 @@ mod tests {
         assert!(cut && text.contains("1 more row.") && text.matches(&long).count() == 3, "{text}");
         for limit in (10..whole.len()).rev() {
             let (text, _) = fit(pieces(), "<!-- m -->", limit);
-            assert!(length(&text) <= limit && text.ends_with("<!-- m -->"), "{limit}: {text}");
+            assert!(length(&text) <= limit && text.starts_with("<!-- m -->"), "{limit}: {text}");
         }
     }
 }

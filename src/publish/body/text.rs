@@ -89,13 +89,15 @@ fn suspicious(word: &str) -> bool {
         let reference = |(at, _): (usize, char)| {
             let name = part[..at].rsplit(|c: char| !c.is_ascii_alphanumeric() && c != '_').next().unwrap_or_default();
             let number = part[at + 1..].starts_with(|c: char| c.is_ascii_digit());
-            let upper = name.starts_with(|c: char| c.is_ascii_uppercase()) && !name.contains(|c: char| c.is_ascii_lowercase());
-            number && (upper || name.eq_ignore_ascii_case("gh"))
+            let capital = name.contains(|c: char| c.is_ascii_uppercase());
+            number && (capital || name.to_ascii_lowercase().ends_with("gh"))
         };
         part.char_indices().filter(|(_, c)| *c == '-').any(reference)
     };
     let commit = |part: &str| part.len() >= 7 && part.bytes().all(|byte| byte.is_ascii_hexdigit());
-    word.contains(['@', '#', '$', '~', '^', '%', '!', ':', '`', '\\'])
+    let time = |word: &str| word.bytes().all(|byte| byte.is_ascii_digit() || byte == b':');
+    word.contains(['@', '#', '$', '~', '^', '%', '!', '`', '\\'])
+        || (word.contains(':') && !time(word))
         || word.to_ascii_lowercase().contains("www.")
         || word.char_indices().any(|(at, c)| c == '&' && word[at + 1..].starts_with(|c: char| c.is_ascii_digit()))
         || word.split(|c: char| !c.is_ascii_alphanumeric()).any(commit)
@@ -230,7 +232,7 @@ pub(super) fn link(words: &str, url: &Url) -> String {
     for c in url.as_str().chars() {
         match c {
             '&' => address.push_str("&amp;"),
-            '(' | ')' | '<' | '>' | '[' | ']' | '\\' | '`' | '|' | '*' | '_' | '"' | '\'' | '!' | '{' | '}' | '^' | '~' | '$' => {
+            '(' | ')' | '<' | '>' | '[' | ']' | '\\' | '`' | '|' | '*' | '_' | '"' | '\'' | '!' | '{' | '}' | '^' | '~' | '$' | '@' => {
                 address.push_str(&format!("%{:02X}", u32::from(c)));
             }
             c => address.push(c),
@@ -282,13 +284,17 @@ pub(super) fn address(text: &str) -> Address {
     let Ok(url) = Url::parse(text) else { return Address::Reference };
     let Some(host) = url.host_str().filter(|host| !host.is_empty()) else { return Address::Reference };
     let plain = url.username().is_empty() && url.password().is_none() && !host.contains('%');
-    let decoded = decoded(url.path()).to_ascii_lowercase();
-    if plain && !decoded.split(['/', '\\']).any(|part| TOLD.contains(&part.trim())) { Address::Link(url) } else { Address::Reference }
+    let decoded = decoded(url.as_str()).to_ascii_lowercase();
+    if plain && !decoded.split(['/', '\\', '?', '#', '&', '=']).any(|part| TOLD.contains(&part.trim())) {
+        Address::Link(url)
+    } else {
+        Address::Reference
+    }
 }
 
 /// `%69ssues` read as often as anybody might.
-fn decoded(path: &str) -> String {
-    let mut text = path.to_owned();
+fn decoded(address: &str) -> String {
+    let mut text = address.to_owned();
     for _ in 0..3 {
         let bytes = text.as_bytes();
         let mut out = Vec::with_capacity(bytes.len());
