@@ -13,6 +13,7 @@
 mod by_hand;
 mod choosing;
 mod decide;
+mod gathering;
 mod history;
 mod publishing;
 mod releasing;
@@ -24,6 +25,7 @@ mod world;
 
 pub use by_hand::{ByHandError, Named, NamedError, NamedKind};
 pub use decide::{Decided, Local, Present, concerns, decision};
+pub use gathering::{Asked, Gathered, Gatherer, wants};
 pub use history::{History, Wanted};
 pub use releasing::Released;
 pub use report::{CommitReport, EnvironmentReport, FailureReport, LeftReport, PolicyReport, RefusedReport, Report, Requests, State};
