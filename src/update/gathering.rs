@@ -20,8 +20,8 @@ use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
 
-/// For the questions about one image.
-const PATIENCE: Duration = Duration::from_secs(10);
+/// How long the questions about one image usually may take.
+pub const PATIENCE: Duration = Duration::from_secs(10);
 /// Images asked about at once.
 const AT_ONCE: usize = 4;
 /// Images asked about for one text: with those of [`AT_ONCE`] in half a minute at worst. Others are told of with what is
@@ -48,6 +48,8 @@ pub struct Gatherer<'g> {
     pub forge: Option<&'g dyn Forge>,
     /// The time.
     pub now: Timestamp,
+    /// How long the questions about one image may take: [`PATIENCE`].
+    pub patience: Duration,
 }
 
 /// A move that is told of, with what the pass knows.
@@ -115,11 +117,11 @@ impl Gatherer<'_> {
     async fn ask(&self, asked: &Asked<'_>) -> Kept {
         let mut kept = Kept { facts: Facts::default(), ..self.unasked(asked) };
         kept.again = false;
-        match tokio::time::timeout(PATIENCE, self.find_out(asked, &mut kept)).await {
+        match tokio::time::timeout(self.patience, self.find_out(asked, &mut kept)).await {
             Ok(Ok(())) => {}
             Ok(Err(missing)) => (kept.facts.missing, kept.again) = (Some(missing), true),
             Err(_) => {
-                let seconds = PATIENCE.as_secs();
+                let seconds = self.patience.as_secs();
                 kept.facts.missing = Some(format!("Registry or forge did not answer within {seconds} s; there may be more to tell."));
                 kept.again = true;
             }

@@ -25,7 +25,7 @@ mod world;
 
 pub use by_hand::{ByHandError, Named, NamedError, NamedKind};
 pub use decide::{Decided, Local, Present, concerns, decision};
-pub use gathering::{Asked, Gathered, Gatherer, wants};
+pub use gathering::{Asked, Gathered, Gatherer, PATIENCE, wants};
 pub use history::{History, Wanted};
 pub use releasing::Released;
 pub use report::{CommitReport, EnvironmentReport, FailureReport, LeftReport, PolicyReport, RefusedReport, Report, Requests, State};

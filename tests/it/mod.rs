@@ -51,6 +51,8 @@ mod update_faults;
 #[cfg(feature = "demo")]
 mod update_flux;
 #[cfg(feature = "demo")]
+mod update_gathering;
+#[cfg(feature = "demo")]
 mod update_holds;
 #[cfg(feature = "demo")]
 #[cfg(feature = "demo")]

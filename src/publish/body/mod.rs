@@ -180,9 +180,12 @@ fn last(story: &Story<'_>) -> String {
     )
 }
 
+/// A column of the table: its head, and the cell of an image.
+type Column = (&'static str, fn(&Told) -> String);
+
 /// The table of images. Columns in which nothing is known are left out.
 fn table(moves: &[Told]) -> Piece {
-    let columns: [(&str, fn(&Told) -> String); 7] = [
+    let columns: [Column; 7] = [
         ("Image", |told| cell_code(told.image.repository.as_str(), NAME)),
         ("Change", step),
         ("Bump", |told| told.image.bump.to_string()),
@@ -363,5 +366,8 @@ fn files(moves: &[Told]) -> Option<Piece> {
     let rows: Vec<Row> = lines.into_iter().map(row).collect();
     let (called, lacks) = (("file", "files"), ("", ""));
     let title = "### Files".to_owned();
-    (!rows.is_empty()).then(|| Piece::Part(Part { rank: Rank::Files, title, head, rows, tail, between: "\n", called, lacks }))
+    if rows.is_empty() {
+        return None;
+    }
+    Some(Piece::Part(Part { rank: Rank::Files, title, head, rows, tail, between: "\n", called, lacks }))
 }
