@@ -1,11 +1,13 @@
 //! A change set → a commit or a request: what shares one (`group`), how it is told (`message`), and what its reviewer is
 //! told of clusters (`preview`).
 
+mod branch;
 mod group;
 mod message;
 mod preview;
 
-pub use group::{ChangeSet, FileChange, FileEdits, group};
+pub use branch::{PREFIX, branch, folder};
+pub use group::{ChangeSet, FileChange, FileEdits, group, group_apart};
 pub use message::{Message, MessageError, TRAILER, subject};
 pub use preview::{ApplicationPreview, ObjectChange, ObjectPreview, Preview, Trouble, Verdict};
 
