@@ -1,8 +1,9 @@
-//! A change set → a commit or a request: what shares one (`group`), how it is told (`message`), and what its reviewer is
-//! told of clusters (`preview`).
+//! A change set → a commit or a request: what shares one (`group`), how it is told (`message`), what its reviewer is
+//! told of clusters (`preview`), and when it merges by itself (`merging`).
 
 mod branch;
 mod group;
+pub mod merging;
 mod message;
 mod preview;
 
