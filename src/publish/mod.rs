@@ -3,12 +3,14 @@
 
 mod branch;
 mod group;
+mod marker;
 pub mod merging;
 mod message;
 mod preview;
 
 pub use branch::{PREFIX, branch, folder};
 pub use group::{ChangeSet, FileChange, FileEdits, group, group_apart};
+pub use marker::{Marker, MarkerError, Proposed};
 pub use message::{Message, MessageError, TRAILER, subject};
 pub use preview::{ApplicationPreview, ObjectChange, ObjectPreview, Preview, Trouble, Verdict};
 
