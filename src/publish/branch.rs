@@ -58,8 +58,9 @@ mod tests {
             assert_eq!(hash.len(), if group.is_some() { 8 } else { 0 }, "{name}");
             assert!(name.starts_with(&folder(environment)));
         }
-        let names: BTreeSet<String> =
-            ["a b", "a-b", "a/b", "A/B", "a//b", "all", "", &"x".repeat(300), &"x".repeat(301)].map(|group| branch("dev", Some(group))).into();
+        let names: BTreeSet<String> = ["a b", "a-b", "a/b", "A/B", "a//b", "all", "", &"x".repeat(300), &"x".repeat(301)]
+            .map(|group| branch("dev", Some(group)))
+            .into();
         assert_eq!(names.len(), 9, "{names:?}");
     }
 

@@ -3,6 +3,7 @@
 
 mod branch;
 mod group;
+pub mod life;
 mod marker;
 pub mod merging;
 mod message;
