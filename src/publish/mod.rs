@@ -1,10 +1,12 @@
 //! A change set → a commit or a request: what shares one (`group`), how it is told (`message`), what its reviewer is
-//! told of clusters (`preview`), and when it merges by itself (`merging`).
+//! told of clusters (`preview`), when it merges by itself (`merging`), and what became of it on
+//! the clusters (`rollout`).
 
 mod group;
 pub mod merging;
 mod message;
 mod preview;
+pub mod rollout;
 
 pub use group::{ChangeSet, FileChange, FileEdits, group};
 pub use message::{Message, MessageError, TRAILER, subject};
