@@ -290,7 +290,7 @@ mod tests {
     fn row(image: &str, old: &str, new: &str) -> ImageMove {
         ImageMove {
             policy: format!("apps/{image}").parse().unwrap(),
-            repository: crate::image::Repository::new(format!("ghcr.io/acme/{image}")).unwrap(),
+            repository: crate::image::Repository::new(&format!("ghcr.io/acme/{image}")).unwrap(),
             old: Some(old.to_owned()),
             new: crate::image::Tag::new(new).unwrap(),
             digest: None,

@@ -1,5 +1,6 @@
 //! A change set → a commit or a request: what shares one (`group`), how it is told (`message`), what its reviewer is
-//! told of clusters (`preview`), and when it merges by itself (`merging`).
+//! told of clusters (`preview`), when it merges by itself (`merging`), and what became of it on
+//! the clusters (`rollout`).
 
 mod branch;
 mod group;
@@ -8,6 +9,7 @@ mod marker;
 pub mod merging;
 mod message;
 mod preview;
+pub mod rollout;
 
 pub use branch::{PREFIX, branch, folder};
 pub use group::{ChangeSet, FileChange, FileEdits, group, group_apart};
