@@ -168,6 +168,24 @@ impl Mirror {
         })
     }
 
+    /// Whether `commit` does to `parent` exactly these changes, each a path with its bytes before and after.
+    ///
+    /// # Errors
+    /// [`GitError::Broken`] if an object is missing.
+    pub fn makes(&self, parent: ObjectId, commit: ObjectId, changes: &[(&str, &[u8], &[u8])]) -> Result<bool, GitError> {
+        let mut made = self.differences(parent, commit, "")?;
+        let hash = |bytes: &[u8]| gix::objs::compute_hash(gix::hash::Kind::Sha1, gix::objs::Kind::Blob, bytes).ok();
+        let mut wanted: Vec<_> = changes.iter().map(|(path, before, after)| (*path, hash(before), hash(after))).collect();
+        wanted.sort();
+        made.sort_by(|one, other| one.path.cmp(&other.path));
+        let id = |side: Option<(gix::objs::tree::EntryKind, ObjectId)>| side.map(|(_, id)| id);
+        Ok(made.len() == wanted.len()
+            && made
+                .iter()
+                .zip(&wanted)
+                .all(|(made, (path, before, after))| made.path == *path && id(made.from) == *before && id(made.to) == *after))
+    }
+
     /// Pushes a draft to a branch of its own: one that must not be there, or that must be at `old`. What it replaces is gone
     /// from the branch.
     ///

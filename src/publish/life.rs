@@ -256,6 +256,23 @@ fn wanted_now(situation: &Situation<'_>, content: &str) -> Decision {
     because(Action::Settled, "")
 }
 
+/// A sentence of the bot's as forges take it in a comment: no markup, nobody named in it is called, nothing is linked.
+pub fn said(text: &str) -> String {
+    let mut out = String::new();
+    for c in plain(text).chars() {
+        match c {
+            '<' => out.push_str("&lt;"),
+            '>' => out.push_str("&gt;"),
+            '&' => out.push_str("&amp;"),
+            '\\' | '`' | '*' | '_' | '[' | ']' | '|' => out.extend(['\\', c]),
+            // Between the sign and the word a space of no width: `@ann`, `#1`, `!1`, `~label` are words then.
+            '@' | '#' | '!' | '~' | '$' | '%' => out.extend([c, '\u{200b}']),
+            c => out.push(c),
+        }
+    }
+    out
+}
+
 impl Room {
     /// Why no further request may be opened now.
     fn full(&self, now: Timestamp) -> Option<Decision> {

@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::forge::State;
-use proptest::prelude::*;
+use proptest::{option::of, prelude::*};
 
 const HEAD: &str = "6dcb09b5b57875f334f61aebed695e2e4193db5e";
 
@@ -373,9 +373,8 @@ fn any_model() -> impl Strategy<Value = Model> {
         marker.again = again;
         marker
     });
-    let ended = proptest::option::of(proptest::sample::select(vec![Ended::Merged, Ended::Superseded, Ended::Closed]));
-    let room = (proptest::option::of(0u32..3), 0usize..3).prop_map(|(max_open, open)| Room { max_open, open, ..Room::default() });
-    use proptest::option::of;
+    let ended = of(proptest::sample::select(vec![Ended::Merged, Ended::Superseded, Ended::Closed]));
+    let room = (of(0u32..3), 0usize..3).prop_map(|(max_open, open)| Room { max_open, open, ..Room::default() });
     (wanted, of(branch), of(request), of(marker), any::<(bool, bool)>(), ended, room).prop_map(
         |(wanted, branch, request, marker, (retell, undressed), ended, room)| Model {
             wanted,
