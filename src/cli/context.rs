@@ -6,6 +6,7 @@ use crate::{
     declare::process::{self, ConfigRepository, Process},
     error::Fault,
     git::Mirror,
+    publish,
     reconcile::{Mode, Reconciler},
     render::Renderer,
     scan::Scanner,
@@ -118,7 +119,8 @@ impl Context {
             let key = self.connect.signing_key(repository)?;
             let folder = self.folder.join("repositories").join(folder_name(repository));
             fs::create_dir_all(&folder).map_err(|error| Failure::input(format!("store {}: {error}", folder.display())))?;
-            let mirror = Mirror::open(&folder.join("mirror"), remote).map_err(|error| {
+            let forge = self.connect.forge(repository)?;
+            let mut mirror = Mirror::open(&folder.join("mirror"), remote).map_err(|error| {
                 let hint = error.hint();
                 let mut failure: Failure = error.into();
                 failure.hint = hint;
@@ -127,7 +129,14 @@ impl Context {
             if let Some(why) = mirror.rebuilt() {
                 warnings.push(format!("{}: the mirror was not usable ({why}) and is cloned anew", repository.name));
             }
-            updaters.push(Arc::new(Updater::new(repository.clone(), mirror, folder, scanner.clone(), key)));
+            if forge.is_some() {
+                mirror = mirror.with_branches(publish::PREFIX);
+            }
+            let updater = Updater::new(repository.clone(), mirror, folder, scanner.clone(), key);
+            updaters.push(Arc::new(match forge {
+                Some(forge) => updater.with_forge(forge),
+                None => updater,
+            }));
         }
         let renderer = Arc::new(Renderer::new(&self.render(), &self.folder.join("render")));
         Ok(Engine { updaters, warnings, scanner, renderer })

@@ -43,6 +43,11 @@ impl Person {
         Ok(Self { name: name.trim().to_owned(), email: email.trim().to_owned() })
     }
 
+    /// Whether this is their name and address.
+    pub(super) fn is(&self, name: &str, email: &str) -> bool {
+        self.name == name && self.email == email
+    }
+
     fn at(&self, seconds: i64) -> gix::actor::Signature {
         let time = gix::date::Time { seconds, offset: 0 };
         gix::actor::Signature { name: self.name.as_str().into(), email: self.email.as_str().into(), time }

@@ -18,6 +18,8 @@ mod forge_real;
 #[cfg(feature = "demo")]
 mod git;
 #[cfg(feature = "demo")]
+mod git_branches;
+#[cfg(feature = "demo")]
 mod git_index;
 #[cfg(feature = "demo")]
 mod git_real;
