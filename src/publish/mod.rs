@@ -7,7 +7,7 @@ mod preview;
 
 pub use group::{ChangeSet, FileChange, FileEdits, group};
 pub use message::{Message, MessageError, TRAILER, subject};
-pub use preview::{ApplicationPreview, ObjectChange, ObjectPreview, Preview, Trouble, Verdict};
+pub use preview::{ApplicationChange, ApplicationPreview, ObjectChange, ObjectPreview, Preview, Trouble, Verdict};
 
 use crate::{
     image::{Digest, Repository, Tag},

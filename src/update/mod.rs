@@ -14,6 +14,7 @@ mod by_hand;
 mod choosing;
 mod decide;
 mod history;
+mod previews;
 mod publishing;
 mod releasing;
 mod report;
@@ -25,11 +26,12 @@ mod world;
 pub use by_hand::{ByHandError, Named, NamedError, NamedKind};
 pub use decide::{Decided, Local, Present, concerns, decision};
 pub use history::{History, Wanted};
+pub use previews::Previews;
 pub use releasing::Released;
 pub use report::{CommitReport, EnvironmentReport, FailureReport, LeftReport, PolicyReport, RefusedReport, Report, Requests, State};
 pub use rolling_back::{HeldBack, Restored, RolledBack, Undone, Way};
 pub use suspending::Suspended;
-pub use world::{Memory, Watched, World, read};
+pub use world::{Memory, Watched, World, declared_in, read};
 
 use crate::{
     declare::{Declarations, process::ConfigRepository},
