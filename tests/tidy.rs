@@ -48,6 +48,7 @@ const ROOMS: &[(&str, Kind)] = &[
     ("publish", Pure),
     ("update", Edge),
     ("reconcile", Edge),
+    ("preview", Edge),
     ("findings", Pure),
     ("survey", Edge),
     ("daemon", Edge),
