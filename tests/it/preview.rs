@@ -18,7 +18,8 @@ use tagboat::{
     update::Previews,
 };
 
-const ENV: &str = "apiVersion: tagboat.dev/v1alpha1\nkind: Environment\nmetadata: {name: dev}\nspec: {paths: ['**'], update: {via: commit}}\n---\n";
+const ENV: &str =
+    "apiVersion: tagboat.dev/v1alpha1\nkind: Environment\nmetadata: {name: dev}\nspec: {paths: ['**'], update: {via: commit}}\n---\n";
 
 fn application(name: &str, spec: &str) -> String {
     format!(
@@ -125,7 +126,11 @@ fn a_shared_base_reaches_all_that_read_it_and_nobody_else_is_rendered() {
 #[test]
 fn a_policy_alone_changes_nothing_on_clusters() {
     let policy = "apiVersion: tagboat.dev/v1alpha1\nkind: ImagePolicy\nmetadata: {name: web}\nspec: {image: example.org/web, policy: {semver: {range: 1.x}}}\n";
-    let world = World::new(&[("all.yaml", &format!("{ENV}{}", application("a", ""))), ("apps/a/all.yaml", &config("a", "1")), ("policy.yaml", policy)]);
+    let world = World::new(&[
+        ("all.yaml", &format!("{ENV}{}", application("a", ""))),
+        ("apps/a/all.yaml", &config("a", "1")),
+        ("policy.yaml", policy),
+    ]);
     assert_eq!(world.change(&[("policy.yaml", &policy.replace("1.x", "2.x"))]), Preview::default());
 }
 
@@ -153,7 +158,9 @@ fn a_secret_that_changes_is_seen_and_not_shown() {
 
 #[test]
 fn applications_that_come_go_change_and_move_are_shown_so() {
-    let declared = [("a", ", prune: true"), ("b", ""), ("c", ", deletionPolicy: Delete"), ("d", "")].map(|(name, spec)| application(name, spec)).concat();
+    let declared = [("a", ", prune: true"), ("b", ""), ("c", ", deletionPolicy: Delete"), ("d", "")]
+        .map(|(name, spec)| application(name, spec))
+        .concat();
     let mut files = vec![("all.yaml".to_owned(), format!("{ENV}{declared}"))];
     files.extend(["a", "b", "c", "d", "e"].map(|name| (format!("apps/{name}/all.yaml"), config(name, "1"))));
     let files: Vec<(&str, &str)> = files.iter().map(|(path, text)| (path.as_str(), text.as_str())).collect();
@@ -187,13 +194,19 @@ fn applications_that_come_go_change_and_move_are_shown_so() {
     assert_eq!(b.notes, ["it is not declared any more; what it has applied stays (deletionPolicy: Orphan)"]);
     assert_eq!((objects(b), objects(c)), (vec![], vec![("ConfigMap shop/c", ObjectChange::Delete)]));
     assert_eq!(d.notes, ["it moves to cluster test; what it has applied stays (deletionPolicy: Orphan)"]);
-    assert_eq!((moved.notes.as_slice(), objects(moved)), (["it comes from cluster prod".to_owned()].as_slice(), vec![("ConfigMap shop/d", ObjectChange::Create)]));
+    assert_eq!(
+        (moved.notes.as_slice(), objects(moved)),
+        (["it comes from cluster prod".to_owned()].as_slice(), vec![("ConfigMap shop/d", ObjectChange::Create)])
+    );
     assert!(e.objects[0].diff.starts_with("--- /dev/null\n+++ after/ConfigMap shop/e\n"), "{}", e.objects[0].diff);
     assert!(!e.objects[0].diff.contains("tagboat.dev/"), "labels of ours are nobody's change: {}", e.objects[0].diff);
     // A declaration that moves within its file is the same one.
     assert_eq!(world.change(&[("all.yaml", &format!("# more\n# lines\n{ENV}{text}"))]), Preview::default());
     let preview = world.change(&[("all.yaml", &format!("{ENV}{}", text.replace("path: apps/e", "path: apps/e, suspend: true")))]);
-    assert_eq!(preview.applications[0].notes, ["its declaration changes: suspend", "it is suspended: nothing is applied until it is resumed"]);
+    assert_eq!(
+        preview.applications[0].notes,
+        ["its declaration changes: suspend", "it is suspended: nothing is applied until it is resumed"]
+    );
 }
 
 #[test]
@@ -202,8 +215,17 @@ fn what_is_no_longer_rendered_goes_stays_or_is_handed_over() {
     let all = |names: &[&str]| names.iter().map(|name| config(name, "1")).collect::<String>();
     let declared = format!("{ENV}{}{}{}", application("a", ", prune: true"), application("b", ""), application("c", ""));
     let a = format!("{}{disabled}", all(&["one", "two", "three"]));
-    let world = World::new(&[("all.yaml", &declared), ("apps/a/all.yaml", &a), ("apps/b/all.yaml", &all(&["left", "right"])), ("apps/c/all.yaml", &all(&["own"]))]);
-    let preview = world.change(&[("apps/a/all.yaml", &all(&["three"])), ("apps/b/all.yaml", &all(&["right"])), ("apps/c/all.yaml", &all(&["own", "two"]))]);
+    let world = World::new(&[
+        ("all.yaml", &declared),
+        ("apps/a/all.yaml", &a),
+        ("apps/b/all.yaml", &all(&["left", "right"])),
+        ("apps/c/all.yaml", &all(&["own"])),
+    ]);
+    let preview = world.change(&[
+        ("apps/a/all.yaml", &all(&["three"])),
+        ("apps/b/all.yaml", &all(&["right"])),
+        ("apps/c/all.yaml", &all(&["own", "two"])),
+    ]);
     let [a, b, c] = preview.applications.as_slice() else { panic!("{preview:#?}") };
     let gone = |name: &'static str| (name, ObjectChange::Delete);
     assert_eq!(objects(a), [gone("ConfigMap shop/one"), gone("ConfigMap shop/two"), gone("ConfigMap shop/kept")]);
@@ -234,7 +256,10 @@ fn what_cannot_be_read_is_said_and_hides_nothing_else() {
     let preview = world.change(&[("all.yaml", &declared.replace("path: apps/b", "paht: apps/b"))]);
     let said = |trouble: &tagboat::publish::Trouble| trouble.message.contains("all.yaml:14:26") && trouble.message.contains("paht");
     assert!(preview.is_broken() && preview.trouble.iter().any(said), "{preview:?}");
-    assert_eq!(preview.applications[0].notes, ["it is not declared any more, or its declaration cannot be read; what it has applied stays meanwhile"]);
+    assert_eq!(
+        preview.applications[0].notes,
+        ["it is not declared any more, or its declaration cannot be read; what it has applied stays meanwhile"]
+    );
     // A mistake that was there before is not this change's.
     let preview = world.change(&[("apps/a/all.yaml", &config("a", "3"))]);
     assert!(!preview.is_broken() && names(&preview) == ["shop/a"], "{preview:?}");
@@ -278,7 +303,11 @@ fn hostile_names_and_megabytes_are_tamed() {
         assert!(object.diff.lines().all(|line| line.starts_with(['+', '-', '@', ' ', '\\'])), "{}", object.object);
     }
     let of = |name: &str| one.objects.iter().find(|object| object.object.ends_with(name)).unwrap_or_else(|| panic!("{name}")).diff.as_str();
-    assert!(of("shop/long").ends_with(" more lines are not shown\n") || of("shop/long").contains("too much"), "{}", &of("shop/long")[..200]);
+    assert!(
+        of("shop/long").ends_with(" more lines are not shown\n") || of("shop/long").contains("too much"),
+        "{}",
+        &of("shop/long")[..200]
+    );
     assert!(of("shop/wide").contains("not shown"), "{}", of("shop/wide").len());
     assert!(one.notes.iter().any(|note| note.contains("more objects change, which are not shown")), "{:?}", one.notes);
 }
@@ -339,7 +368,10 @@ fn the_command_needs_nothing_but_a_checkout() {
     let who = gix::actor::SignatureRef { name: "Ann".into(), email: "ann@example.org".into(), time: "0 +0000" };
     repo.edit_references_as([change], Some(who)).unwrap();
     let value: Value = serde_json::from_str(&said(folder.path(), &["preview", "-C", "work", "-o", "json"], 1)).unwrap();
-    assert_eq!((value["base"].as_str().unwrap(), value["head"].as_str().unwrap()), (second.to_string().as_str(), third.to_string().as_str()));
+    assert_eq!(
+        (value["base"].as_str().unwrap(), value["head"].as_str().unwrap()),
+        (second.to_string().as_str(), third.to_string().as_str())
+    );
 }
 
 #[test]
