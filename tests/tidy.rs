@@ -49,6 +49,7 @@ const ROOMS: &[(&str, Kind)] = &[
     ("update", Edge),
     ("reconcile", Edge),
     ("talking", Edge),
+    ("preview", Edge),
     ("findings", Pure),
     ("survey", Edge),
     ("daemon", Edge),

@@ -6,6 +6,7 @@ use crate::{
     declare::process::{self, ConfigRepository, Process},
     error::Fault,
     git::Mirror,
+    preview::{Clusters, Files, Previewer},
     publish,
     reconcile::{Mode, Reconciler},
     render::Renderer,
@@ -143,10 +144,25 @@ impl Context {
     }
 
     /// How programs render; paths are relative to the process file, names are looked up on PATH.
-    fn render(&self) -> process::Render {
+    pub(super) fn render(&self) -> process::Render {
         let found = |program: &Path| if program.components().count() > 1 { self.connect.path(program) } else { program.to_owned() };
         let render = &self.process.render;
         process::Render { kustomize: found(&render.kustomize), helm: found(&render.helm), ..render.clone() }
+    }
+
+    /// What makes previews of a repository: with the clusters that a reconciler has open, or else with clusters of its own.
+    /// Nothing is sent.
+    pub async fn previewer(&self, updater: &Updater, renderer: &Arc<Renderer>, reconciler: Option<&Reconciler>) -> Previewer {
+        let (clusters, name) = (&self.process.clusters, &updater.config.name);
+        Previewer {
+            files: Files::Mirror(Arc::clone(&updater.mirror)),
+            policies: updater.config.policies.clone(),
+            renderer: Arc::clone(renderer),
+            clusters: match reconciler {
+                Some(reconciler) => Clusters::shared(clusters, name, reconciler),
+                None => Clusters::open(clusters, name, |path: &Path| self.connect.path(path)).await,
+            },
+        }
     }
 
     /// Opens the clusters; nothing where none is named. Nothing is sent.

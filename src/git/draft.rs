@@ -93,7 +93,7 @@ impl Mirror {
             return Err(refused(twice[0].1, "is edited twice"));
         }
         let mut repo = self.local().with_object_memory();
-        let old = tree_of(self, &repo, parent)?;
+        let old = tree_of(self.dir(), &repo, parent)?;
         let tree = self.edit_tree(&repo, Some(old), &sorted)?;
         self.seal(&mut repo, parent, old, tree, message)
     }

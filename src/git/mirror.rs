@@ -159,7 +159,7 @@ impl Mirror {
     /// # Errors
     /// [`GitError::Broken`] if it is not in the mirror.
     pub fn at(&self, commit: ObjectId) -> Result<Revision<'_>, GitError> {
-        Revision::new(self, self.local(), commit)
+        Revision::new(&self.dir, self.local(), commit)
     }
 
     /// Whether `commit` is in the history of `head`, merges included. This is how a push whose answer was lost is cleared up.
@@ -215,11 +215,7 @@ impl Mirror {
 
     /// An object is not what it should be.
     pub(super) fn broken(&self, what: &str, id: ObjectId, why: &dyn std::fmt::Display) -> GitError {
-        GitError::Broken {
-            dir: self.dir.clone(),
-            what: format!("{what} {}", id.to_hex_with_len(12)),
-            why: super::error::plain(&why.to_string()),
-        }
+        super::error::broken(&self.dir, what, id, why)
     }
 }
 

@@ -13,6 +13,8 @@
 //! taken it, so nothing of a push that was rejected or killed stays behind.
 
 mod branches;
+mod asked;
+mod checkout;
 mod draft;
 mod error;
 mod graft;
@@ -33,6 +35,7 @@ mod tree;
 pub(crate) use {error::plain, pack::pack};
 
 pub use branches::Own;
+pub use checkout::Checkout;
 pub use draft::{Draft, Edit, Message, Person};
 pub use error::GitError;
 pub use gix::{ObjectId, objs::tree::EntryKind};

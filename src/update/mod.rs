@@ -17,6 +17,7 @@ mod decide;
 mod gathering;
 mod history;
 mod listing;
+mod previews;
 mod publishing;
 mod releasing;
 mod report;
@@ -33,6 +34,7 @@ pub use by_hand::{ByHandError, Named, NamedError, NamedKind};
 pub use decide::{Decided, Local, Present, concerns, decision};
 pub use gathering::{Asked, Gathered, Gatherer, PATIENCE, wants};
 pub use history::{History, Wanted};
+pub use previews::Previews;
 pub use releasing::Released;
 pub use report::{
     CommitReport, EnvironmentReport, FailureReport, LeftReport, PolicyReport, RefusedReport, Report, RequestReport, RequestState, Requests,
@@ -40,7 +42,7 @@ pub use report::{
 };
 pub use rolling_back::{HeldBack, Restored, RolledBack, Undone, Way};
 pub use suspending::Suspended;
-pub use world::{Memory, Watched, World, read};
+pub use world::{Memory, Watched, World, declared_in, read};
 
 use crate::{
     declare::{Declarations, Via, process::ConfigRepository},
@@ -90,6 +92,8 @@ pub struct Updater {
     pub key: Option<Arc<SigningKey>>,
     /// Opens requests.
     pub forge: Option<Arc<dyn Forge>>,
+    /// Says what a change does on clusters, for the texts of requests; nobody where no cluster is known.
+    pub previews: Option<Arc<dyn Previews>>,
     /// Held by whoever works on the repository: a pass and a question never do at the same time.
     pub turn: Arc<tokio::sync::Mutex<()>>,
     /// Every revision that was read, as soon as it was.
@@ -171,6 +175,7 @@ impl Updater {
             scanner,
             key: key.map(Arc::new),
             forge: None,
+            previews: None,
             turn: Arc::default(),
             revisions: tokio::sync::watch::Sender::new(None),
             memory: Arc::default(),

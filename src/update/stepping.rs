@@ -203,24 +203,17 @@ impl Walk<'_> {
         }
     }
 
-    async fn told(&self, item: &Item<'_>, set: &ChangeSet, request: Option<&forge::Request>) -> Result<Result<Told, Stepped>, GitError> {
+    async fn told(&self, item: &Item<'_>, set: &ChangeSet) -> Option<Told> {
         let (Some(Looked { head, parent: Some(base), .. }), Some(row)) = (self.looked.get(&item.branch), item.row) else {
-            return Ok(Err(Stepped::Quiet));
-        };
-        let message = match self.message(set) {
-            Ok(message) => message,
-            Err(failure) => return Ok(Err(failure)),
+            return None;
         };
         let (head, base, now, forge) = (*head, *base, self.now, &*self.forge);
-        let telling = Telling { set, message: &message, world: self.world, base, head, scans: self.scans, row, forge, request, now };
-        Ok(Ok(self.updater.tell(&telling).await))
+        let telling = Telling { set, world: self.world, base, head, scans: self.scans, row, forge, now };
+        Some(self.updater.tell(&telling).await)
     }
 
     async fn open(&mut self, item: &Item<'_>, set: &ChangeSet) -> Result<Stepped, GitError> {
-        let Told { title, body, .. } = match self.told(item, set, None).await? {
-            Ok(told) => told,
-            Err(stepped) => return Ok(stepped),
-        };
+        let Some(Told { title, body }) = self.told(item, set).await else { return Ok(Stepped::Quiet) };
         let draft = Self::via(item).is_some_and(|(request, _)| request.draft);
         let new = NewRequest { head: item.branch.clone(), base: self.target.to_owned(), title, body, draft };
         match self.forge.open(&new).await {
@@ -260,10 +253,7 @@ impl Walk<'_> {
     }
 
     async fn retell(&mut self, item: &Item<'_>, set: &ChangeSet, request: &forge::Request) -> Result<Stepped, GitError> {
-        let Told { title, body, .. } = match self.told(item, set, Some(request)).await? {
-            Ok(told) => told,
-            Err(stepped) => return Ok(stepped),
-        };
+        let Some(Told { title, body }) = self.told(item, set).await else { return Ok(Stepped::Quiet) };
         let change = forge::Change {
             title: Some(title.clone()).filter(|title| *title != request.title),
             body: Some(body.clone()).filter(|body| *body != request.body),

@@ -1,16 +1,17 @@
 //! What a request says to people: its title and its text, from all that the pass knows.
 
-use super::{EnvironmentReport, Scans, Updater, World};
+use super::{Asked, EnvironmentReport, Gatherer, PATIENCE, Scans, Updater, World};
 use crate::{
-    forge::{self, Forge},
+    declare::Via,
+    forge::Forge,
     git::ObjectId,
-    publish::{ChangeSet, Marker, subject},
+    publish::{ChangeSet, Marker, Preview, Story, body, merging_words, subject},
 };
 use jiff::Timestamp;
 use sha2::{Digest as _, Sha256};
 
 /// Of the form of the text; with another one texts are written anew.
-const FORM: u8 = 1;
+const FORM: u8 = 2;
 
 /// Characters of the marker, of those that a text may have.
 const MARKER_SHARE: usize = 4;
@@ -19,8 +20,6 @@ const MARKER_SHARE: usize = 4;
 pub(super) struct Telling<'a> {
     /// The changes.
     pub(super) set: &'a ChangeSet,
-    /// The message of their commit.
-    pub(super) message: &'a str,
     /// What is declared, and the target's head.
     pub(super) world: &'a World,
     /// The commit of the target that the branch is made on.
@@ -33,8 +32,6 @@ pub(super) struct Telling<'a> {
     pub(super) row: &'a EnvironmentReport,
     /// The forge.
     pub(super) forge: &'a dyn Forge,
-    /// The request, if it is open.
-    pub(super) request: Option<&'a forge::Request>,
     /// The time.
     pub(super) now: Timestamp,
 }
@@ -45,8 +42,6 @@ pub(super) struct Told {
     pub(super) title: String,
     /// The whole text, with the marker.
     pub(super) body: String,
-    /// The marker that stands in it.
-    pub(super) marker: Marker,
 }
 
 impl Telling<'_> {
@@ -71,16 +66,46 @@ pub(super) fn content(set: &ChangeSet, head: ObjectId) -> String {
 }
 
 impl Updater {
-    /// Makes the title and the text of a request.
+    /// Makes the title and the text of a request: what registry and forge tell is gathered, the change is previewed.
     pub(super) async fn tell(&self, telling: &Telling<'_>) -> Told {
-        let Telling { set, message, world: _, base: _, head: _, scans: _, row: _, forge, request: _, now: _ } = telling;
-        let marker = Marker::new(&set.environment, set.group.as_deref(), &set.moves, telling.content());
-        let limits = forge.limits();
-        let hidden = marker.write(limits.body / MARKER_SHARE);
-        // Indented, so that nothing of it means anything to a forge.
-        let rows: Vec<String> = message.lines().skip(1).map(|line| format!("    {line}")).collect();
-        let room = limits.body.saturating_sub(hidden.chars().count() + 8);
-        let text: String = rows.join("\n").chars().take(room).collect();
-        Told { title: subject(set), body: format!("{hidden}\n\n{text}\n"), marker }
+        let Telling { set, world, base, head, scans, row, forge, now, .. } = telling;
+        let asked: Vec<Asked<'_>> = set
+            .moves
+            .iter()
+            .map(|image| Asked {
+                image,
+                policy: world.declared.policies.get(&image.policy),
+                scan: scans.get(&image.repository),
+                refused: row.policies.iter().find(|policy| policy.name == image.policy).map_or(&[], |policy| &policy.refused),
+            })
+            .collect();
+        let gatherer = Gatherer { scanner: &self.scanner, forge: Some(*forge), now: *now, patience: PATIENCE };
+        let preview = async {
+            match &self.previews {
+                Some(previews) => Some(previews.preview(*base, *head).await),
+                None => None,
+            }
+        };
+        let (gathered, preview) = tokio::join!(gatherer.gather(&asked), preview);
+        let mut marker = Marker::new(&set.environment, set.group.as_deref(), &set.moves, telling.content());
+        marker.again = gathered.may_tell_more || preview.as_ref().is_some_and(Preview::may_tell_more);
+        marker.refused = preview.as_ref().is_some_and(Preview::is_refused);
+        let environment = world.declared.environments.get(&set.environment);
+        let auto_merge = environment.and_then(|environment| match &environment.via {
+            Via::PullRequest { auto_merge, .. } => auto_merge.as_ref(),
+            Via::Commit => None,
+        });
+        let windows = environment.map_or(&[][..], |environment| &environment.windows);
+        let limit = forge.limits().body;
+        let hidden = marker.write(limit / MARKER_SHARE);
+        let story = Story {
+            environment: &set.environment,
+            group: set.group.as_deref(),
+            moves: &gathered.told,
+            preview: preview.as_ref(),
+            merging: &merging_words(auto_merge, windows, &set.moves),
+            marker: &hidden,
+        };
+        Told { title: subject(set), body: body(&story, limit).text }
     }
 }

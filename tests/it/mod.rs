@@ -28,6 +28,8 @@ mod git_support;
 #[cfg(feature = "demo")]
 mod git_wire;
 #[cfg(feature = "demo")]
+mod preview;
+#[cfg(feature = "demo")]
 mod registry;
 mod registry_faults;
 mod registry_real;

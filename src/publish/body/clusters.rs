@@ -4,7 +4,7 @@ use super::{
     parts::{Part, Piece, Rank, Row, count},
     text::{code, fence, html, prose},
 };
-use crate::publish::preview::{ApplicationPreview, ObjectChange, ObjectPreview, Preview, Verdict};
+use crate::publish::preview::{ApplicationChange, ApplicationPreview, ObjectChange, ObjectPreview, Preview, Verdict};
 use std::collections::HashMap;
 
 /// Characters of one sentence of a server.
@@ -44,11 +44,13 @@ fn objects(preview: &Preview) -> impl Iterator<Item = (&ApplicationPreview, &Obj
 
 /// Each Application with the objects that change: their diffs, and the answers of the dry run.
 pub(super) fn changes(preview: &Preview) -> Piece {
-    let mut rows = Vec::new();
+    let mut rows: Vec<Row> =
+        preview.trouble.iter().map(|trouble| Row::new(format!("- Not known: {}", prose(&trouble.message, WORDS)))).collect();
     let mut shown: HashMap<(&str, &str), &ApplicationPreview> = HashMap::new();
     for application in &preview.applications {
         let mut own: Vec<Row> =
             application.trouble.iter().map(|trouble| Row::new(format!("- Not known: {}", prose(&trouble.message, WORDS)))).collect();
+        own.extend(application.notes.iter().map(|note| Row::new(format!("- {}", prose(note, WORDS)))));
         for object in &application.objects {
             let first = *shown.entry((&object.object, &object.diff)).or_insert(application);
             own.push(if std::ptr::eq(first, application) { row(object) } else { again(object, first) });
@@ -56,7 +58,14 @@ pub(super) fn changes(preview: &Preview) -> Piece {
         if own.is_empty() {
             own.push(Row::new("- Nothing changes.".to_owned()));
         }
-        let heading = format!("**{}** on cluster {}\n\n", code(&application.name.to_string(), NAME), code(&application.cluster, NAME));
+        let change = match application.change {
+            ApplicationChange::New => ", new there",
+            ApplicationChange::Declaration => ", its declaration changes",
+            ApplicationChange::Files => "",
+            ApplicationChange::Gone => ", declared no more",
+        };
+        let (name, cluster) = (code(&application.name.to_string(), NAME), code(&application.cluster, NAME));
+        let heading = format!("**{name}** on cluster {cluster}{change}\n\n");
         rows.extend(own.into_iter().enumerate().map(|(at, row)| if at == 0 { row.below(&heading) } else { row }));
     }
     let mut title = "### Preview".to_owned();

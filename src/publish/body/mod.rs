@@ -5,9 +5,12 @@
 //! through `text` or `notes`; what does not fit is left out by `parts`, in whole rows, and that is said.
 
 mod clusters;
+mod merging;
 mod notes;
 mod parts;
 mod text;
+
+pub use merging::merging_words;
 
 use super::{FileLine, ImageMove, preview::Preview};
 use crate::{

@@ -51,6 +51,7 @@ fn preview() -> Preview {
             application("prod/podinfo-asia", "prod-asia", vec![object("Deployment podinfo/podinfo", &diff, accepted()), gone]),
             away,
         ],
+        ..Preview::default()
     }
 }
 
@@ -81,7 +82,7 @@ fn a_huge_text_is_cut_by_whole_rows_and_says_so() {
         let diff = image_diff(&format!("ghcr.io/acme/service-{at}"), "6.5.0", "6.5.1");
         application(&format!("prod/service-{at}"), "prod-eu", vec![object(&format!("Deployment shop/service-{at}"), &diff, accepted())])
     });
-    let preview = Preview { applications: applications.collect() };
+    let preview = Preview { applications: applications.collect(), ..Preview::default() };
     let story = story(&moves, Some(&preview));
     let whole = body(&story, usize::MAX);
     assert!(!whole.cut && !whole.text.contains("Left out"));
@@ -122,8 +123,10 @@ fn a_hostile_text() {
     let mut refused = object("Deployment <b>|@ann", hostile, Verdict::Refused { why: format!("denied: {hostile} {}", "x".repeat(5_000)) });
     refused.diff = format!("+ {hostile}\n~~~~\n``````\n+{}", "y".repeat(100_000));
     let warned = Verdict::Accepted { warnings: vec!["</summary> @ann".to_owned(), String::new()] };
-    let preview =
-        Preview { applications: vec![application("prod/podinfo", "prod`eu` @ann", vec![refused, object("A `b`", "+x", warned)])] };
+    let preview = Preview {
+        applications: vec![application("prod/podinfo", "prod`eu` @ann", vec![refused, object("A `b`", "+x", warned)])],
+        ..Preview::default()
+    };
     let moves = [one];
     let story = Story { group: Some("x\n\n</details> @ann"), merging: "It waits: @ann #1", ..story(&moves, Some(&preview)) };
     let Body { text, cut } = body(&story, LIMIT);

@@ -8,8 +8,8 @@ use jiff::Timestamp;
 use tagboat::{
     image::{Digest, Platform, Repository, Tag},
     publish::{
-        ApplicationPreview, Clock, Facts, FileLine, ImageMove, Labels, ObjectChange, ObjectPreview, Preview, ReleaseNotes, Seen, Story,
-        Told, Verdict,
+        ApplicationChange, ApplicationPreview, Clock, Facts, FileLine, ImageMove, Labels, ObjectChange, ObjectPreview, Preview,
+        ReleaseNotes, Seen, Story, Told, Verdict,
     },
     version,
 };
@@ -85,7 +85,14 @@ fn object(object: &str, diff: &str, verdict: Verdict) -> ObjectPreview {
 }
 
 fn application(name: &str, cluster: &str, objects: Vec<ObjectPreview>) -> ApplicationPreview {
-    ApplicationPreview { name: name.parse().unwrap(), cluster: cluster.to_owned(), objects, trouble: Vec::new() }
+    ApplicationPreview {
+        name: name.parse().unwrap(),
+        cluster: cluster.to_owned(),
+        change: ApplicationChange::Files,
+        notes: Vec::new(),
+        objects,
+        trouble: Vec::new(),
+    }
 }
 
 /// A diff of an image.

@@ -147,7 +147,7 @@ fn preview(texts: &[String]) -> Preview {
         object(&text(3), &text(4), Verdict::Accepted { warnings: vec![text(5)] }),
         object(&text(6), &text(7), Verdict::NotAsked { why: text(8) }),
     ];
-    Preview { applications: vec![application("prod/podinfo", &text(9), objects)] }
+    Preview { applications: vec![application("prod/podinfo", &text(9), objects)], ..Preview::default() }
 }
 
 proptest! {
