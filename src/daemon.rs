@@ -156,7 +156,7 @@ async fn repository(updater: Arc<Updater>, stop: CancellationToken) {
         };
         log(&report, &mut told);
         due.scanned(updater, &rescan, &report, now);
-        let ours = report.failures.iter().any(|failure| failure.repository.is_none());
+        let ours = report.failures.iter().any(|failure| failure.repository.is_none() && !failure.forge);
         trouble = if ours { trouble.saturating_add(1) } else { 0 };
         let next = wake(updater, &report, &due, trouble, Timestamp::now());
         tokio::select! {

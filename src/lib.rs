@@ -50,6 +50,8 @@
 //! | [`findings`] | declarations and files → what is wrong beside the declarations themselves | pure |
 //! | [`update`] | the pass, from registry to commit | – |
 //! | [`reconcile`] | the pass, from Git to the clusters | – |
+//! | [`talking`] | merged requests + what became of them on the clusters → statuses and comments on the forge | edge |
+//! | [`preview`] | two revisions → what becomes different on clusters, and what their dry run says | edge |
 //! | [`survey`] | a folder → what a pass would see in it, for `tagboat check` and `init` | edge |
 //! | [`daemon`] | timers, the local socket, shutdown | – |
 //! | [`cli`] | what was typed → what is needed; one file a subcommand | – |
@@ -102,6 +104,8 @@ pub mod publish;
 
 pub mod findings;
 pub mod update;
+pub mod talking;
+pub mod preview;
 pub mod survey;
 
 pub mod daemon;

@@ -48,6 +48,8 @@ const ROOMS: &[(&str, Kind)] = &[
     ("publish", Pure),
     ("update", Edge),
     ("reconcile", Edge),
+    ("talking", Edge),
+    ("preview", Edge),
     ("findings", Pure),
     ("survey", Edge),
     ("daemon", Edge),
@@ -208,6 +210,7 @@ fn every_test_file_is_compiled() {
     let mut wrong = Vec::new();
     for (folder, list) in [
         ("tests/it", "tests/it/mod.rs"),
+        ("tests/it/body", "tests/it/body/mod.rs"),
         ("tests/it/cluster_real", "tests/it/cluster_real/mod.rs"),
         ("tests/it/forge_real", "tests/it/forge_real/mod.rs"),
         ("tests/servers", "tests/servers/mod.rs"),

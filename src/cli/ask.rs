@@ -7,7 +7,9 @@
 use super::{
     Exit, Failure, Output, Screen,
     context::{self, Context, Engine, ProcessOptions},
-    diff, explain, history, holds, plan, release, rollback,
+    diff, explain, history, holds, plan,
+    preview::{self, Between},
+    release, rollback,
     screen::Kept,
     status, suspend,
     sync::{self, Sync},
@@ -60,6 +62,8 @@ pub enum Query {
         /// Which.
         application: Name,
     },
+    /// What becomes different on clusters between two revisions.
+    Preview(Between),
     /// Lift a hold.
     Release {
         /// The Environment.
@@ -162,7 +166,7 @@ pub async fn answer(desk: &Desk, query: &Query, screen: &mut Screen) -> Result<E
     let updaters = desk.updaters.as_slice();
     // Those that make a pass or write to Git have the repositories to themselves meanwhile.
     let mut turns = Vec::new();
-    if !matches!(query, Query::Status { .. } | Query::Sync(_) | Query::Diff { .. } | Query::History { .. }) {
+    if !matches!(query, Query::Status { .. } | Query::Sync(_) | Query::Diff { .. } | Query::History { .. } | Query::Preview(_)) {
         for updater in updaters {
             turns.push(Arc::clone(&updater.turn).lock_owned().await);
         }
@@ -172,6 +176,7 @@ pub async fn answer(desk: &Desk, query: &Query, screen: &mut Screen) -> Result<E
         Query::Sync(sync) => sync::answer(desk, sync, screen).await,
         Query::Diff { applications } => diff::answer(desk, applications, screen).await,
         Query::History { application } => history::answer(desk, application, screen).await,
+        Query::Preview(between) => preview::answer(desk, between, screen).await,
         Query::Plan { check } => plan::answer(updaters, *check, screen).await,
         Query::Explain { policy } => explain::answer(updaters, policy, screen).await,
         Query::Holds => holds::answer(updaters, screen).await,

@@ -6,6 +6,8 @@ use crate::{
     declare::process::{self, ConfigRepository, Process},
     error::Fault,
     git::Mirror,
+    preview::{Clusters, Files, Previewer},
+    publish,
     reconcile::{Mode, Reconciler},
     render::Renderer,
     scan::Scanner,
@@ -118,7 +120,8 @@ impl Context {
             let key = self.connect.signing_key(repository)?;
             let folder = self.folder.join("repositories").join(folder_name(repository));
             fs::create_dir_all(&folder).map_err(|error| Failure::input(format!("store {}: {error}", folder.display())))?;
-            let mirror = Mirror::open(&folder.join("mirror"), remote).map_err(|error| {
+            let forge = self.connect.forge(repository)?;
+            let mut mirror = Mirror::open(&folder.join("mirror"), remote).map_err(|error| {
                 let hint = error.hint();
                 let mut failure: Failure = error.into();
                 failure.hint = hint;
@@ -127,17 +130,39 @@ impl Context {
             if let Some(why) = mirror.rebuilt() {
                 warnings.push(format!("{}: the mirror was not usable ({why}) and is cloned anew", repository.name));
             }
-            updaters.push(Arc::new(Updater::new(repository.clone(), mirror, folder, scanner.clone(), key)));
+            if forge.is_some() {
+                mirror = mirror.with_branches(publish::PREFIX);
+            }
+            let updater = Updater::new(repository.clone(), mirror, folder, scanner.clone(), key);
+            updaters.push(Arc::new(match forge {
+                Some(forge) => updater.with_forge(forge),
+                None => updater,
+            }));
         }
         let renderer = Arc::new(Renderer::new(&self.render(), &self.folder.join("render")));
         Ok(Engine { updaters, warnings, scanner, renderer })
     }
 
     /// How programs render; paths are relative to the process file, names are looked up on PATH.
-    fn render(&self) -> process::Render {
+    pub(super) fn render(&self) -> process::Render {
         let found = |program: &Path| if program.components().count() > 1 { self.connect.path(program) } else { program.to_owned() };
         let render = &self.process.render;
         process::Render { kustomize: found(&render.kustomize), helm: found(&render.helm), ..render.clone() }
+    }
+
+    /// What makes previews of a repository: with the clusters that a reconciler has open, or else with clusters of its own.
+    /// Nothing is sent.
+    pub async fn previewer(&self, updater: &Updater, renderer: &Arc<Renderer>, reconciler: Option<&Reconciler>) -> Previewer {
+        let (clusters, name) = (&self.process.clusters, &updater.config.name);
+        Previewer {
+            files: Files::Mirror(Arc::clone(&updater.mirror)),
+            policies: updater.config.policies.clone(),
+            renderer: Arc::clone(renderer),
+            clusters: match reconciler {
+                Some(reconciler) => Clusters::shared(clusters, name, reconciler),
+                None => Clusters::open(clusters, name, |path: &Path| self.connect.path(path)).await,
+            },
+        }
     }
 
     /// Opens the clusters; nothing where none is named. Nothing is sent.

@@ -14,6 +14,7 @@ mod history;
 mod holds;
 mod init;
 mod plan;
+mod preview;
 mod release;
 mod render;
 mod rollback;
@@ -39,7 +40,8 @@ use std::process::ExitCode;
 pub enum Exit {
     /// Done; nothing to do included.
     Done = 0,
-    /// `check`, `set --check` or `plan --check` found something, `select` chose nothing, `health` saw a failed object.
+    /// `check`, `set --check` or `plan --check` found something, `select` chose nothing, `health` saw a failed object,
+    /// `preview` something that would be refused.
     Findings = 1,
     /// A declaration, a file or an argument is wrong.
     BadInput = 2,
@@ -51,7 +53,7 @@ pub enum Exit {
 
 const EXIT_CODES: &str = "\
 Exit codes: 0 done, nothing to do included · 1 findings (check, set --check, plan --check found something; select chose \
-nothing, health saw a failed object) · 2 bad input · 3 remote trouble · 4 partly done";
+nothing, health saw a failed object, preview something that would be refused) · 2 bad input · 3 remote trouble · 4 partly done";
 
 /// Keep the images of a fleet current: from the registry through Git to the cluster
 #[derive(Debug, Parser)]
@@ -81,6 +83,7 @@ enum Command {
     Init(init::Arguments),
     Run(run::Arguments),
     Plan(plan::Arguments),
+    Preview(preview::Arguments),
     Status(status::Arguments),
     Sync(sync::Arguments),
     Diff(diff::Arguments),
@@ -120,6 +123,7 @@ pub fn main() -> ExitCode {
         Command::Init(arguments) => init::run(&arguments, &mut screen),
         Command::Run(arguments) => run::run(&arguments, &mut screen),
         Command::Plan(arguments) => plan::run(&arguments, &mut screen),
+        Command::Preview(arguments) => preview::run(&arguments, &mut screen),
         Command::Status(arguments) => status::run(&arguments, &mut screen),
         Command::Sync(arguments) => sync::run(&arguments, &mut screen),
         Command::Diff(arguments) => diff::run(&arguments, &mut screen),

@@ -39,6 +39,13 @@ pub struct Arguments {
     #[arg(long, value_name = "FILE", help_heading = "Helm")]
     values: Vec<PathBuf>,
 
+    #[command(flatten)]
+    programs: Programs,
+}
+
+/// The programs that render, where no process file names them.
+#[derive(Debug, clap::Args)]
+pub struct Programs {
     /// The kustomize program
     #[arg(long, value_name = "FILE", default_value = "kustomize", env = "TAGBOAT_KUSTOMIZE", help_heading = "Programs")]
     kustomize: PathBuf,
@@ -52,15 +59,22 @@ pub struct Arguments {
     allow_remote_bases: bool,
 }
 
+impl Programs {
+    /// As a process file would say it.
+    pub fn settings(&self) -> Render {
+        Render {
+            kustomize: self.kustomize.clone(),
+            helm: self.helm.clone(),
+            allow_remote_bases: self.allow_remote_bases,
+            ..Render::default()
+        }
+    }
+}
+
 /// Runs the command.
 pub fn run(arguments: &Arguments, screen: &mut Screen) -> Result<Exit, Failure> {
     let (root, source) = source(arguments)?;
-    let settings = Render {
-        kustomize: arguments.kustomize.clone(),
-        helm: arguments.helm.clone(),
-        allow_remote_bases: arguments.allow_remote_bases,
-        ..Render::default()
-    };
+    let settings = arguments.programs.settings();
     let temporary = tempfile::tempdir().map_err(|error| Failure::input(format!("no temporary folder can be made: {error}")))?;
     let rendered = match Renderer::new(&settings, temporary.path()).render_folder(&root, &source) {
         Ok(rendered) => rendered,

@@ -4,7 +4,7 @@ use super::{Exit, Screen, screen::Color};
 use crate::{
     declare::Severity,
     error::Kind,
-    update::{CommitReport, EnvironmentReport, PolicyReport, Report, State},
+    update::{CommitReport, EnvironmentReport, PolicyReport, Report, RequestReport, RequestState, State},
 };
 use jiff::Timestamp;
 use similar::TextDiff;
@@ -15,7 +15,7 @@ pub fn exit(reports: &[Report]) -> Exit {
     let wrong = reports.iter().flat_map(|report| &report.findings).any(|finding| finding.severity == Severity::Error);
     let some = reports.iter().any(|report| {
         report.environments.iter().any(|environment| {
-            matches!(environment.state, State::Committed | State::Planned)
+            matches!(environment.state, State::Committed | State::Planned | State::Proposed)
                 || environment.policies.iter().any(|policy| policy.chosen.is_some())
         })
     });
@@ -66,15 +66,20 @@ fn environment(environment: &EnvironmentReport, diff: bool, screen: &mut Screen)
         State::UpToDate => "up to date".to_owned(),
         State::Unknown => "unknown: not every repository could be asked".to_owned(),
         State::Committed => "committed".to_owned(),
+        State::Planned if environment.commits.is_empty() => "would change requests".to_owned(),
         State::Planned => "would commit".to_owned(),
         State::WindowClosed => format!("waits: no window is open{until}"),
-        State::NotYet => "waits: pull requests are not yet done".to_owned(),
+        State::Proposed => "in review".to_owned(),
+        State::Waiting => "waits: its requests could not be looked at".to_owned(),
         State::Suspended => "suspended".to_owned(),
         State::Failed => "failed".to_owned(),
     };
     screen.line(format_args!("  {name}: {state}"));
     for commit in &environment.commits {
         self::commit(commit, diff, screen);
+    }
+    for request in &environment.requests {
+        self::request(request, diff, screen);
     }
     for policy in &environment.policies {
         self::policy(policy, diff, screen);
@@ -94,6 +99,24 @@ fn commit(commit: &CommitReport, diff: bool, screen: &mut Screen) {
     }
     if diff {
         for file in &commit.files {
+            self::diff(&file.path, &file.before, &file.after, screen);
+        }
+    }
+}
+
+/// Prints a request. With `diff`, one that is not open yet comes with its changes.
+pub fn request(request: &RequestReport, diff: bool, screen: &mut Screen) {
+    let number = request.number.map_or(String::new(), |number| format!("#{number} "));
+    let title: String = request.title.chars().filter(|c| !c.is_control()).collect();
+    screen.line(format_args!("    {} {}{title}", screen.paint(Color::Green, request.state.as_str()), number));
+    if let Some(url) = &request.url {
+        screen.line(format_args!("      {}", super::safe(url)));
+    }
+    for wait in &request.waits {
+        screen.line(screen.paint(Color::Dim, format_args!("      {}", super::safe(wait))));
+    }
+    if diff && matches!(request.state, RequestState::WouldOpen | RequestState::WouldUpdate) {
+        for file in &request.files {
             self::diff(&file.path, &file.before, &file.after, screen);
         }
     }

@@ -32,7 +32,7 @@ pub use records::Record;
 pub use watch::{Seen, Watches};
 pub use wire::Stats;
 
-use crate::declare::process;
+use crate::{declare::process, name::Name};
 use connection::Connection;
 use std::{
     path::{Path, PathBuf},
@@ -53,6 +53,16 @@ pub enum Identity {
         /// Its name.
         name: String,
     },
+}
+
+impl Identity {
+    /// As whom the objects of an Application are sent: as the service account that it names, in its own namespace.
+    pub fn of(application: &Name, service_account: Option<&str>) -> Self {
+        match service_account {
+            None => Identity::Own,
+            Some(name) => Identity::ServiceAccount { namespace: application.namespace().to_owned(), name: name.to_owned() },
+        }
+    }
 }
 
 /// A cluster. Cheap to clone: all clones share connections, budget and what is known.

@@ -120,6 +120,18 @@ impl Forge {
             credentials: ForgeCredentials::Anonymous,
         })
     }
+
+    /// The project at this address, if it lies on this forge: the same host and port, below the same path.
+    pub fn project_at(&self, url: &str) -> Option<String> {
+        let at = Location::of(url)?;
+        let same = at.web.host_str() == self.web.host_str() && at.web.port_or_known_default() == self.web.port_or_known_default();
+        let below = self.web.path().trim_matches('/');
+        let path = match below {
+            "" => at.path.as_str(),
+            below => at.path.strip_prefix(below)?.strip_prefix('/')?,
+        };
+        if same { project(self.kind, path) } else { None }
+    }
 }
 
 /// The host of a repository as people open it, and the path below it.
@@ -310,6 +322,29 @@ mod tests {
             );
             assert_eq!(web(kind, &forge.api).as_str(), at_web, "back from the API of {url}");
         }
+    }
+
+    #[test]
+    fn a_project_lies_on_a_forge_if_host_port_and_path_are_its_own() {
+        let mut forge = Forge::of("https://gitlab.example.org:8443/a/b").unwrap();
+        for (url, project) in [
+            ("https://gitlab.example.org:8443/x/y/z.git", Some("x/y/z")),
+            ("https://GITLAB.example.org:8443/x/y/", Some("x/y")),
+            ("https://gitlab.example.org/x/y", None),
+            ("http://gitlab.example.org:80/x/y", None),
+            ("https://gitlab.example.org.evil.example:8443/x/y", None),
+            ("https://gitlab.example.org:8443@evil.example/x/y", None),
+            ("https://evil.example/gitlab.example.org:8443/x/y", None),
+            ("https://gitlab.example.org:8443/../x", None),
+            ("https://169.254.169.254/latest/meta-data", None),
+            ("file:///x/y", None),
+        ] {
+            assert_eq!(forge.project_at(url).as_deref(), project, "{url}");
+        }
+        forge.web.set_path("/git");
+        assert_eq!(forge.project_at("https://gitlab.example.org:8443/git/x/y").as_deref(), Some("x/y"));
+        assert_eq!(forge.project_at("https://gitlab.example.org:8443/gitx/y"), None);
+        assert_eq!(forge.project_at("https://gitlab.example.org:8443/x/y"), None);
     }
 
     #[test]

@@ -169,10 +169,6 @@ impl Forge for Gitea {
         page(&self.place, &["commit", commit])
     }
 
-    fn compare_url(&self, from: &str, to: &str) -> String {
-        page(&self.place, &["compare", &format!("{from}...{to}")])
-    }
-
     async fn list(&self, which: Which, prefix: &str) -> Result<Vec<Request>, ForgeError> {
         self.list_requests(which, prefix).await
     }

@@ -144,10 +144,6 @@ impl Forge for Gitlab {
         page(&self.place, &["-", "commit", commit])
     }
 
-    fn compare_url(&self, from: &str, to: &str) -> String {
-        page(&self.place, &["-", "compare", &format!("{from}...{to}")])
-    }
-
     async fn list(&self, which: Which, prefix: &str) -> Result<Vec<Request>, ForgeError> {
         self.list_requests(which, prefix).await
     }

@@ -117,7 +117,9 @@ pub trait Forge: std::fmt::Debug + Send + Sync {
     fn commit_url(&self, commit: &str) -> String;
 
     /// Where people read what changed between two commits, branches or tags.
-    fn compare_url(&self, from: &str, to: &str) -> String;
+    fn compare_url(&self, from: &str, to: &str) -> String {
+        compare_url(self.place(), from, to)
+    }
 
     /// The repository's requests whose head branch begins with `prefix`, latest first: one call for each page (100; on
     /// Gitea what its administrator allows, usually 50), without a body where an ETag says that nothing changed.
@@ -191,6 +193,15 @@ pub fn connect(config: &Config) -> Result<Arc<dyn Forge>, ForgeError> {
         ForgeKind::Gitlab => Arc::new(gitlab::Gitlab::new(api, place)),
         ForgeKind::Gitea => Arc::new(gitea::Gitea::new(api, place)),
     })
+}
+
+/// Where people read what changed between two commits, branches or tags of a repository on a forge.
+pub fn compare_url(place: &declare::Forge, from: &str, to: &str) -> String {
+    let range = format!("{from}...{to}");
+    match place.kind {
+        ForgeKind::Gitlab => page(place, &["-", "compare", &range]),
+        ForgeKind::Github | ForgeKind::Gitea => page(place, &["compare", &range]),
+    }
 }
 
 /// The line that people do not see by which a comment is found again.

@@ -43,6 +43,11 @@ impl Person {
         Ok(Self { name: name.trim().to_owned(), email: email.trim().to_owned() })
     }
 
+    /// Whether this is their name and address.
+    pub(super) fn is(&self, name: &str, email: &str) -> bool {
+        self.name == name && self.email == email
+    }
+
     fn at(&self, seconds: i64) -> gix::actor::Signature {
         let time = gix::date::Time { seconds, offset: 0 };
         gix::actor::Signature { name: self.name.as_str().into(), email: self.email.as_str().into(), time }
@@ -88,7 +93,7 @@ impl Mirror {
             return Err(refused(twice[0].1, "is edited twice"));
         }
         let mut repo = self.local().with_object_memory();
-        let old = tree_of(self, &repo, parent)?;
+        let old = tree_of(self.dir(), &repo, parent)?;
         let tree = self.edit_tree(&repo, Some(old), &sorted)?;
         self.seal(&mut repo, parent, old, tree, message)
     }

@@ -1,7 +1,7 @@
 //! What can go wrong with Git, and whose fault it is.
 
 use crate::error::{Fault, Kind};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// An error of this room. Text that came from a server is escaped and cut before it gets in here.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -71,6 +71,14 @@ pub enum GitError {
         /// What happened.
         why: String,
     },
+    /// A folder is no working copy that can be read.
+    #[error("{}: {why}", dir.display())]
+    Checkout {
+        /// The folder.
+        dir: PathBuf,
+        /// Why not.
+        why: String,
+    },
     /// Another process works in the mirror's folder.
     #[error("git mirror {}: another process is using it", dir.display())]
     InUse {
@@ -119,7 +127,7 @@ pub enum GitError {
 impl Fault for GitError {
     fn kind(&self) -> Kind {
         match self {
-            Self::Remote { .. } | Self::File { .. } | Self::NoBranch { .. } => Kind::Config,
+            Self::Remote { .. } | Self::File { .. } | Self::NoBranch { .. } | Self::Checkout { .. } => Kind::Config,
             Self::Path { .. } | Self::Revision { .. } | Self::Key(_) | Self::Commit { .. } => Kind::Config,
             Self::Denied { .. } | Self::Wire { .. } | Self::Mirror { .. } | Self::InUse { .. } | Self::Broken { .. } => Kind::Remote,
             Self::Unanswered { .. } => Kind::Conflict,
@@ -133,11 +141,19 @@ impl Fault for GitError {
                 "Check the URL and the credentials: servers answer \"not found\" for what an account may not see.".into()
             }
             Self::Broken { dir, .. } => format!("The mirror is a cache: delete {} and it is cloned anew.", dir.display()),
+            Self::Revision { why, .. } if why.contains("shallow") => {
+                "Fetch the whole history: `git fetch --unshallow`, or fetch-depth: 0 where a CI job checks out.".into()
+            }
             Self::Revision { .. } => "`git log --first-parent` lists the commits that the branch has been at.".into(),
             Self::InUse { .. } => "Stop the other process, or give this one a folder of its own.".into(),
             _ => return None,
         })
     }
+}
+
+/// An object is not what it should be.
+pub(super) fn broken(dir: &Path, what: &str, id: gix::ObjectId, why: &dyn std::fmt::Display) -> GitError {
+    GitError::Broken { dir: dir.to_owned(), what: format!("{what} {}", id.to_hex_with_len(12)), why: plain(&why.to_string()) }
 }
 
 /// Text of a server or library made safe to print: one line, control characters escaped, at most 400 characters.

@@ -40,7 +40,7 @@ impl Mirror {
     /// [`GitError::Path`] for a path that must not be written; [`GitError::Commit`], [`GitError::Key`], [`GitError::Broken`].
     pub fn graft(&self, parent: ObjectId, grafts: &[Graft], message: &Message<'_>) -> Result<Option<Draft>, GitError> {
         let mut repo = self.local().with_object_memory();
-        let old = tree_of(self, &repo, parent)?;
+        let old = tree_of(self.dir(), &repo, parent)?;
         let (root, grafts) = match grafts {
             [Graft { path, entry: Some((EntryKind::Tree, id)) }, rest @ ..] if path.is_empty() => (*id, rest),
             _ => (old, grafts),
@@ -75,7 +75,7 @@ impl Mirror {
             out.push(Different { path: path.to_owned(), from: file(&from), to: file(&to) });
         }
         let mut differences = Vec::new();
-        difference(self, &self.local(), tree(&from), tree(&to), &mut differences)?;
+        difference(self.dir(), &self.local(), tree(&from), tree(&to), &mut differences)?;
         let side = |side: Option<(gix::objs::tree::EntryMode, ObjectId)>| side.map(|(mode, id)| (mode.kind(), id));
         out.extend(differences.into_iter().map(|found| Different {
             path: if path.is_empty() { found.path } else { format!("{}/{}", path.trim_matches('/'), found.path) },

@@ -66,7 +66,7 @@ impl History<'_> {
             None => None,
         };
         let mut differences = Vec::new();
-        difference(self.mirror, &self.repo, old, Some(commit.tree), &mut differences)?;
+        difference(self.mirror.dir(), &self.repo, old, Some(commit.tree), &mut differences)?;
         let id = |side: Option<(_, ObjectId)>| side.map(|(_, id)| id);
         Ok(differences.into_iter().map(|d| Change { path: d.path, old: id(d.old), new: id(d.new) }).collect())
     }

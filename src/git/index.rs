@@ -104,7 +104,7 @@ impl Index {
             return Ok((self, How::Same));
         }
         let repo = mirror.local();
-        let tree = tree_of(mirror, &repo, commit)?;
+        let tree = tree_of(mirror.dir(), &repo, commit)?;
         if self.0.tree() == tree {
             return Ok((Self(self.0.for_commit(commit)), How::Updated(0)));
         }
@@ -112,7 +112,7 @@ impl Index {
             return Self::build(mirror, commit, extract, Some("the mirror does not have its commit any more".into()));
         }
         let mut differences = Vec::new();
-        difference(mirror, &repo, Some(self.0.tree()), Some(tree), &mut differences)?;
+        difference(mirror.dir(), &repo, Some(self.0.tree()), Some(tree), &mut differences)?;
         drop(repo);
         let (snapshot, read) = self.apply(mirror, (commit, tree), &differences, extract)?;
         Ok((Self(snapshot), How::Updated(read)))
@@ -145,9 +145,9 @@ impl Index {
 
     fn build(mirror: &Mirror, commit: ObjectId, extract: &dyn Extract, why: Option<String>) -> Result<(Self, How), GitError> {
         let repo = mirror.local();
-        let tree = tree_of(mirror, &repo, commit)?;
+        let tree = tree_of(mirror.dir(), &repo, commit)?;
         let mut wanted = Vec::new();
-        walk(mirror, &repo, tree, "", &mut |path, entry| {
+        walk(mirror.dir(), &repo, tree, "", &mut |path, entry| {
             wanted.extend(Wanted::new(path, entry.mode, entry.oid.to_owned(), extract));
         })?;
         let found = read(mirror, &repo, &wanted, extract)?;

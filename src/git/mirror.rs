@@ -1,12 +1,14 @@
 //! The bare mirror of a remote, a folder that can be deleted at any time.
 
 use super::{
+    branches::{HEADS, TRACKED},
     error::{GitError, chain},
     remote::Remote,
     revision::Revision,
 };
 use gix::ObjectId;
 use std::{
+    collections::BTreeMap,
     fs,
     path::{Path, PathBuf},
     sync::{PoisonError, RwLock, atomic::AtomicBool},
@@ -23,10 +25,12 @@ const PACKS_OPEN: u16 = 2048;
 /// Packs beyond which [`Mirror::compact`] clones anew. Every lookup may ask every pack.
 const PACKS_KEPT: usize = 256;
 
-/// A complete copy of one branch of a [`Remote`].
+/// A complete copy of one branch of a [`Remote`], and of others that are asked for.
 pub struct Mirror {
     dir: PathBuf,
     remote: Remote,
+    /// What the names of further branches begin with that are fetched, too.
+    prefix: Option<String>,
     repo: RwLock<gix::ThreadSafeRepository>,
     rebuilt: Option<String>,
     /// Held as long as the mirror lives; the system lets go of it when the process dies.
@@ -63,7 +67,19 @@ impl Mirror {
                 }
             },
         };
-        Ok(Self { dir: dir.to_owned(), remote, repo: RwLock::new(repo), rebuilt, _lock: lock })
+        Ok(Self { dir: dir.to_owned(), remote, prefix: None, repo: RwLock::new(repo), rebuilt, _lock: lock })
+    }
+
+    /// From now on a fetch brings the branches, too, whose names begin with `prefix`, a folder as `tagboat/`: by the same
+    /// question and on the same connection. [`Mirror::branches`] gives them.
+    #[must_use]
+    pub fn with_branches(self, prefix: &str) -> Self {
+        Self { prefix: Some(prefix.to_owned()), ..self }
+    }
+
+    /// What the names of further branches begin with.
+    pub(super) fn prefix(&self) -> Option<&str> {
+        self.prefix.as_deref()
     }
 
     /// Why the folder that was there has been deleted, if it has.
@@ -88,8 +104,8 @@ impl Mirror {
         repo.has_object(id).then_some(id)
     }
 
-    /// Asks the remote where the branch is (one ls-refs), and fetches what is new only if it has moved. A branch that was
-    /// force-pushed is followed.
+    /// Asks the remote where the branch is (one ls-refs), and fetches what is new only if it has moved, or one of those
+    /// beside it has. A branch that was force-pushed is followed; one that is gone is forgotten.
     ///
     /// # Errors
     /// [`GitError::NoBranch`], [`GitError::Denied`] or [`GitError::Wire`]; the mirror is as before.
@@ -99,10 +115,11 @@ impl Mirror {
         let repo = self.local();
         let transport = self.remote.transport(gix_transport::Protocol::V2)?;
         let tracking = tracking(&self.remote);
-        let spec = format!("+{}:{tracking}", self.remote.reference());
+        let mut specs = vec![format!("+{}:{tracking}", self.remote.reference())];
+        specs.extend(self.prefix.as_ref().map(|prefix| format!("+{HEADS}{prefix}*:{TRACKED}{prefix}*")));
         let remote = repo
             .remote_at_without_url_rewrite(self.remote.url().clone())
-            .and_then(|remote| remote.with_refspecs([spec.as_str()], gix::remote::Direction::Fetch))
+            .and_then(|remote| remote.with_refspecs(specs.iter().map(String::as_str), gix::remote::Direction::Fetch))
             .map_err(wire)?
             .with_fetch_tags(gix::remote::fetch::Tags::None);
         let connection = remote
@@ -111,10 +128,22 @@ impl Mirror {
             .with_credentials(|_| Ok(None))
             .with_transport_options(Box::new(self.remote.http_options()?));
         let prepared = connection.prepare_fetch(gix::progress::Discard, gix::remote::ref_map::Options::default()).map_err(wire)?;
-        let Some(commit) = prepared.ref_map().mappings.iter().find_map(|mapping| mapping.remote.as_id().map(ToOwned::to_owned)) else {
+        let reference = self.remote.reference();
+        let (mut commit, mut branches) = (None, BTreeMap::new());
+        for mapping in &prepared.ref_map().mappings {
+            let (Some(name), Some(id)) = (mapping.remote.as_name(), mapping.remote.as_id()) else { continue };
+            match std::str::from_utf8(name) {
+                Ok(name) if name == reference => commit = Some(id.to_owned()),
+                Ok(name) => drop(branches.insert(name.strip_prefix(HEADS).unwrap_or(name).to_owned(), id.to_owned())),
+                Err(_) => {}
+            }
+        }
+        let Some(commit) = commit else {
             return Err(GitError::NoBranch { remote: self.remote.shown().to_owned(), branch: self.remote.branch().to_owned() });
         };
-        if before == Some(commit) {
+        let known = self.branches()?;
+        self.forget_branches(&repo, known.keys().filter(|name| !branches.contains_key(*name)))?;
+        if before == Some(commit) && branches.iter().all(|(name, id)| known.get(name) == Some(id)) {
             return Ok(Head { commit, changed: false });
         }
         prepared.receive(gix::progress::Discard, &AtomicBool::new(false)).map_err(wire)?;
@@ -130,7 +159,7 @@ impl Mirror {
     /// # Errors
     /// [`GitError::Broken`] if it is not in the mirror.
     pub fn at(&self, commit: ObjectId) -> Result<Revision<'_>, GitError> {
-        Revision::new(self, self.local(), commit)
+        Revision::new(&self.dir, self.local(), commit)
     }
 
     /// Whether `commit` is in the history of `head`, merges included. This is how a push whose answer was lost is cleared up.
@@ -186,11 +215,7 @@ impl Mirror {
 
     /// An object is not what it should be.
     pub(super) fn broken(&self, what: &str, id: ObjectId, why: &dyn std::fmt::Display) -> GitError {
-        GitError::Broken {
-            dir: self.dir.clone(),
-            what: format!("{what} {}", id.to_hex_with_len(12)),
-            why: super::error::plain(&why.to_string()),
-        }
+        super::error::broken(&self.dir, what, id, why)
     }
 }
 

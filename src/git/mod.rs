@@ -12,6 +12,9 @@
 //! A mirror is a cache: bare, complete, only read and fetched into. What a commit adds lies in memory until the server has
 //! taken it, so nothing of a push that was rejected or killed stays behind.
 
+mod branches;
+mod asked;
+mod checkout;
 mod draft;
 mod error;
 mod graft;
@@ -31,6 +34,8 @@ mod tree;
 #[cfg(feature = "demo")]
 pub(crate) use {error::plain, pack::pack};
 
+pub use branches::Own;
+pub use checkout::Checkout;
 pub use draft::{Draft, Edit, Message, Person};
 pub use error::GitError;
 pub use gix::{ObjectId, objs::tree::EntryKind};

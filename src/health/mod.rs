@@ -215,7 +215,7 @@ fn text<'o>(object: &'o Object, pointer: &str, usual: &'o str) -> &'o str {
 const LONGEST: usize = 500;
 
 /// Foreign text as one harmless line of at most [`LONGEST`] characters.
-fn plain(text: &str) -> String {
+pub(crate) fn plain(text: &str) -> String {
     let mut out = String::new();
     for (n, c) in text.trim().chars().enumerate() {
         match c {

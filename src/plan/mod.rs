@@ -20,7 +20,7 @@ mod tests;
 pub use inventory::{Applied, Entry, History, Inventory, Outcome, Rollout, text};
 pub use leaves::{Hash, Part, Path, each, of_all, of_live, of_manifest};
 pub use prune::{Owner, Prune, Pruning, prune};
-pub use shown::shown;
+pub use shown::{masked, shown};
 pub use wanted::{After, Kinds, OWNER, Refused, Wanted, owner, wanted};
 
 use crate::{

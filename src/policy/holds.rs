@@ -11,7 +11,8 @@ use crate::{
 use jiff::Timestamp;
 use std::fmt;
 
-/// One change of one reference in one commit of the first-parent history.
+/// One change of one reference in one commit of the first-parent history, or one that people did not want: then it goes
+/// back from what a closed request proposed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Move {
     /// The commit.
@@ -28,6 +29,8 @@ pub struct Move {
     pub new: String,
     /// The tag beside a digest that moved.
     pub tag: Option<String>,
+    /// The request that a person closed, where no commit moved anything.
+    pub request: Option<u64>,
 }
 
 /// A held value, and whose commit holds it.
@@ -45,6 +48,8 @@ pub struct Hold {
     pub time: Timestamp,
     /// The tag beside a held digest.
     pub tag: Option<String>,
+    /// The request whose closing holds it; then there is no commit.
+    pub request: Option<u64>,
 }
 
 /// The holds of one policy in one Environment.
@@ -88,19 +93,25 @@ pub fn holds(policy: &ImagePolicy, moves: &[Move]) -> Holds {
     let mut all: Vec<Hold> = Vec::new();
     for step in moves {
         let by_order = ordered(policy, &[&step.old, &step.new]);
-        // Whoever brings a held value back, or goes beyond it, lifts the hold: a person, or the bot asked to release.
+        // Whoever brings a held value back, or goes beyond it, lifts the hold: a person, or the bot asked to release. A
+        // request that was closed brings nothing.
+        let brings = step.request.is_none();
         all.retain(|hold| {
             let beyond = match (by_order, hold.tag.as_deref()) {
                 (true, Some(tag)) => standing(policy, tag, &step.new) == Standing::Newer,
                 (true, None) => not_below(policy, &hold.value, &step.new),
                 (false, _) => false,
             };
-            !(hold.value == step.new || beyond)
+            !(brings && (hold.value == step.new || beyond))
         });
-        let taken_back = if by_order { standing(policy, &step.old, &step.new) == Standing::Lower } else { unordered_back(policy, step) };
+        let taken_back = match by_order {
+            _ if step.request.is_some() => true,
+            true => standing(policy, &step.old, &step.new) == Standing::Lower,
+            false => unordered_back(policy, step),
+        };
         if taken_back && !step.by_bot {
-            let Move { commit, author, time, old, new, tag, .. } = step.clone();
-            all.push(Hold { value: old, instead: new, commit, author, time, tag });
+            let Move { commit, author, time, old, new, tag, request, .. } = step.clone();
+            all.push(Hold { value: old, instead: new, commit, author, time, tag, request });
         }
     }
     Holds { all }
@@ -116,6 +127,9 @@ impl fmt::Display for Hold {
         let Hold { value, instead, commit, author, time, .. } = self;
         let commit = &commit[..commit.len().min(10)];
         let author: String = author.chars().filter(|c| !c.is_control()).collect();
+        if let Some(number) = self.request {
+            return write!(f, "{author} closed request #{number} ({value}) on {}", time.strftime("%Y-%m-%d"));
+        }
         write!(f, "{author} went back from {value} to {instead} in {commit} of {}", time.strftime("%Y-%m-%d"))
     }
 }

@@ -181,7 +181,26 @@ fn step(old: &str, new: &str, by_bot: bool) -> Move {
         old: old.to_owned(),
         new: new.to_owned(),
         tag: None,
+        request: None,
     }
+}
+
+#[test]
+fn a_closed_request_holds_what_it_proposed() {
+    let semver = policy("policy: {semver: {range: '*'}}");
+    // As a move back: from what was proposed to what stands there.
+    let closed = |proposed: &str, stands: &str| Move { request: Some(12), commit: String::new(), ..step(proposed, stands, false) };
+    let held = |moves: &[Move]| holds(&semver, moves).iter().map(|hold| hold.value.clone()).collect::<Vec<_>>();
+    assert_eq!(held(&[closed("1.1.0", "1.0.0")]), ["1.1.0"]);
+    assert_eq!(held(&[closed("1.1.0", "latest")]), ["1.1.0"], "whatever stands there");
+    assert_eq!(held(&[closed("1.1.0", "1.0.0"), step("1.0.0", "1.1.0", false)]), [""; 0], "somebody writes it");
+    assert_eq!(held(&[closed("1.1.0", "1.0.0"), step("1.0.0", "1.0.5", true)]), ["1.1.0"]);
+    assert_eq!(held(&[step("1.3.0", "1.0.0", false), closed("1.5.0", "1.4.0")]), ["1.3.0", "1.5.0"], "a closed request lifts nothing");
+    let holds = holds(&semver, &[closed("1.1.0", "1.0.0")]);
+    let Outcome::Nothing { reason, .. } = ask("policy: {semver: {range: '*'}}", "1.1.0", &[], None, &holds) else { panic!() };
+    assert_eq!(reason, "the best tag 1.1.0 is held: Ada closed request #12 (1.1.0) on 2026-06-01");
+    let newest = policy("policy: {newest: {}}");
+    assert!(super::holds(&newest, &[closed("b", "a")]).holding(&newest, "b").is_some());
 }
 
 #[test]

@@ -42,9 +42,19 @@ pub struct FileChange {
     pub after: Vec<u8>,
 }
 
-/// Divides the edits of an Environment. The sets are in a fixed order and each builds on the ones before it, because
-/// two of them may edit one file.
+/// Divides the edits of an Environment for commits. The sets are in a fixed order and each builds on the ones before it,
+/// because two of them may edit one file.
 pub fn group(environment: &str, by: Group, files: &[FileEdits]) -> Vec<ChangeSet> {
+    divide(environment, by, files, true)
+}
+
+/// Divides the edits of an Environment for requests: each set stands alone on what is there now, as if there were no
+/// other, because nobody knows which of them is merged, and when.
+pub fn group_apart(environment: &str, by: Group, files: &[FileEdits]) -> Vec<ChangeSet> {
+    divide(environment, by, files, false)
+}
+
+fn divide(environment: &str, by: Group, files: &[FileEdits], stacked: bool) -> Vec<ChangeSet> {
     let mut keys: BTreeMap<Option<String>, ()> = BTreeMap::new();
     let key = |file: &FileEdits, change: &Change| match by {
         Group::All => None,
@@ -68,10 +78,10 @@ pub fn group(environment: &str, by: Group, files: &[FileEdits]) -> Vec<ChangeSet
                 }
                 own.extend(ours.into_iter().map(|change| (file.path.as_str(), change)));
                 // Edits are places in the original, so those of earlier sets are applied again together with ours.
-                let upto: Vec<Edit> =
-                    file.edits.iter().filter(|(_, change)| key(file, change) <= group).map(|(edit, _)| edit.clone()).collect();
-                let after = rewrite::apply(&file.source, &upto);
-                let before = done.insert(&file.path, after.clone()).unwrap_or_else(|| file.source.clone());
+                let counts = |change: &Change| key(file, change) == group || (stacked && key(file, change) < group);
+                let edits: Vec<Edit> = file.edits.iter().filter(|(_, change)| counts(change)).map(|(edit, _)| edit.clone()).collect();
+                let after = rewrite::apply(&file.source, &edits);
+                let before = if stacked { done.insert(&file.path, after.clone()) } else { None }.unwrap_or_else(|| file.source.clone());
                 changed.push(FileChange { path: file.path.clone(), before, after });
             }
             ChangeSet { environment: environment.to_owned(), group, moves: moves(own.into_iter()), files: changed }

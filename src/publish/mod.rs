@@ -1,13 +1,23 @@
-//! A change set → a commit or a request: what shares one (`group`), how it is told (`message`), and what its reviewer is
-//! told of clusters (`preview`).
+//! A change set → a commit or a request: what shares one (`group`), how it is told (`message`), what its reviewer reads
+//! (`body`) and is told of clusters (`preview`), when it merges by itself (`merging`), and what became of it on the clusters
+//! (`rollout`).
 
+mod body;
+mod branch;
 mod group;
+pub mod life;
+mod marker;
+pub mod merging;
 mod message;
 mod preview;
+pub mod rollout;
 
-pub use group::{ChangeSet, FileChange, FileEdits, group};
+pub use body::{Body, Clock, Facts, Labels, ReleaseNotes, Seen, Story, Told, body, markdown, merging_words};
+pub use branch::{PREFIX, branch, folder};
+pub use group::{ChangeSet, FileChange, FileEdits, group, group_apart};
+pub use marker::{Marker, MarkerError, Proposed};
 pub use message::{Message, MessageError, TRAILER, subject};
-pub use preview::{ApplicationPreview, ObjectChange, ObjectPreview, Preview, Trouble, Verdict};
+pub use preview::{ApplicationChange, ApplicationPreview, ObjectChange, ObjectPreview, Preview, Trouble, Verdict};
 
 use crate::{
     image::{Digest, Repository, Tag},

@@ -10,6 +10,9 @@ use serde::Serialize;
 pub struct Preview {
     /// The Applications reached, by name.
     pub applications: Vec<ApplicationPreview>,
+    /// What is wrong with the change as a whole, or why it cannot be read: new mistakes in declarations, trouble with Git.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub trouble: Vec<Trouble>,
 }
 
 /// One Application.
@@ -18,13 +21,32 @@ pub struct Preview {
 pub struct ApplicationPreview {
     /// Its name.
     pub name: Name,
-    /// The cluster it is applied to.
+    /// The cluster it is applied to. One that moves to another cluster is new there and gone here.
     pub cluster: String,
-    /// The objects that change.
+    /// What happens to the Application itself.
+    pub change: ApplicationChange,
+    /// What else is to be known of it, a sentence each: which of its fields change, what becomes of its objects.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub notes: Vec<String>,
+    /// The objects that change, in the order of their rendering; those that go come last.
     pub objects: Vec<ObjectPreview>,
     /// Why something of it is not known, in words for people: it cannot be rendered, or its cluster cannot be asked.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub trouble: Vec<Trouble>,
+}
+
+/// What happens to an Application.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub enum ApplicationChange {
+    /// It is new on the cluster.
+    New,
+    /// Its declaration changes.
+    Declaration,
+    /// Only files that it reads change.
+    Files,
+    /// It is declared no more.
+    Gone,
 }
 
 /// Why something is not known.
@@ -33,7 +55,7 @@ pub struct ApplicationPreview {
 pub struct Trouble {
     /// What went wrong.
     pub message: String,
-    /// Whether asking again later can help.
+    /// Whether asking again later can help: it does not lie in the change.
     pub passes: bool,
 }
 
@@ -94,6 +116,15 @@ impl Preview {
 
     /// Whether asking again later can tell more.
     pub fn may_tell_more(&self) -> bool {
-        self.applications.iter().flat_map(|application| &application.trouble).any(|trouble| trouble.passes)
+        self.troubles().any(|trouble| trouble.passes)
+    }
+
+    /// Whether something of the change itself cannot be read or rendered.
+    pub fn is_broken(&self) -> bool {
+        self.troubles().any(|trouble| !trouble.passes)
+    }
+
+    fn troubles(&self) -> impl Iterator<Item = &Trouble> {
+        self.trouble.iter().chain(self.applications.iter().flat_map(|application| &application.trouble))
     }
 }

@@ -3,7 +3,7 @@
 
 use super::{hub::Served, seen, seen::Changed};
 use crate::{
-    cluster::{Apply, Cluster, ClusterError, Identity, Problem},
+    cluster::{Applied, Apply, Cluster, ClusterError, Identity, Problem},
     declare::Application,
     error::Fault as _,
     manifest,
@@ -14,7 +14,7 @@ use crate::{
 use futures::{FutureExt as _, StreamExt as _, future::BoxFuture, stream};
 use serde::{Deserialize, Serialize};
 use similar::TextDiff;
-use std::{collections::HashSet, sync::Arc};
+use std::{collections::HashSet, sync::Arc, time::Duration};
 
 /// What applying would do to an object.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -70,10 +70,7 @@ pub async fn differences(
 ) -> Result<Vec<Difference>, ClusterError> {
     let served = cluster.resources().await?;
     let (wanted, refused) = plan::wanted(application, rendered.objects(), &Served(Arc::clone(&served)));
-    let identity = match &application.service_account {
-        None => Identity::Own,
-        Some(name) => Identity::ServiceAccount { namespace: application.name.namespace().to_owned(), name: name.clone() },
-    };
+    let identity = Identity::of(&application.name, application.service_account.as_deref());
     let mut all: Vec<Difference> = refused
         .into_iter()
         .map(|refused| Difference {
@@ -116,22 +113,9 @@ async fn of_wanted(
         error: None,
         hint: None,
     };
-    let compared = async {
-        let resource = cluster.resource(&one.gvk()).await?;
-        let live = cluster.get(identity, &resource, &one.key).await?;
-        let Ok(manifest) = one.manifest.object() else { return Ok(None) };
-        let ignore = seen::ignored(&application.ignore, &one.key);
-        let watched = seen::Watched { manifest: one.manifest.clone(), ignore: Arc::clone(&ignore), expected: None };
-        let held = live.as_ref().map(|live| seen::look(live, Some(&watched)).held).unwrap_or_default();
-        let sent = seen::sent(manifest.clone(), &held);
-        let how = Apply { dry_run: true, ..Apply::default() };
-        let applied = cluster.apply(identity, &sent, &how).await?;
-        Ok::<_, ClusterError>(Some((live, manifest, applied.live, ignore)))
-    };
-    match compared.await {
-        Ok(None) => {}
-        Ok(Some((live, manifest, after, ignore))) => {
-            difference.diff = unified(&one.key, live.as_ref(), Some(&after));
+    match dry_run(cluster, identity, one, application).await {
+        Ok(Tried { live, manifest, applied, ignore }) => {
+            difference.diff = unified(&one.key, SIDES, live.as_ref(), Some(&applied.live));
             difference.change = match (&live, difference.diff.is_empty()) {
                 (None, _) => Change::Create,
                 (Some(_), false) => Change::Change,
@@ -148,12 +132,13 @@ async fn of_wanted(
         // What it needs comes with it: the server cannot say yet what it would make of it.
         Err(error) if comes_first(&error, one, all) => {
             difference.change = Change::Create;
-            difference.diff = one.manifest.object().map(|manifest| unified(&one.key, None, Some(&manifest))).unwrap_or_default();
+            difference.diff = one.manifest.object().map(|manifest| unified(&one.key, SIDES, None, Some(&manifest))).unwrap_or_default();
         }
         Err(error) => {
             difference.change = Change::Refused;
             difference.hint = error.hint();
-            difference.error = Some(error.problem.to_string());
+            let manifest = one.manifest.object().ok();
+            difference.error = Some(plan::masked(&error.problem.to_string(), [None, manifest.as_ref()]));
         }
     }
     difference
@@ -179,15 +164,56 @@ async fn of_gone(cluster: &Cluster, key: &Key, version: &str) -> Option<Differen
         object: key.to_string(),
         place: None,
         change: Change::Delete,
-        diff: unified(key, Some(&live), None),
+        diff: unified(key, SIDES, Some(&live), None),
         changed_by: Vec::new(),
         error: None,
         hint: None,
     })
 }
 
-/// Two states of an object as a unified diff of their YAML; empty if there is no difference.
-pub fn unified(key: &Key, before: Option<&Object>, after: Option<&Object>) -> String {
+/// The server's dry run of an object, with what it was asked about.
+#[derive(Debug)]
+pub struct Tried {
+    /// What the cluster has now.
+    pub live: Option<Object>,
+    /// What Git says.
+    pub manifest: Object,
+    /// What the server would make of it.
+    pub applied: Applied,
+    /// Pointers that the Application's rules ignore.
+    pub(super) ignore: Arc<[String]>,
+}
+
+/// Asks a cluster what it would make of an object, sent as it would be: as this identity, with fields that are left to others
+/// left out. Nothing is changed.
+///
+/// # Errors
+/// The server's refusal, or why it could not be asked.
+pub async fn dry_run(cluster: &Cluster, identity: &Identity, one: &Wanted, application: &Application) -> Result<Tried, ClusterError> {
+    let manifest = one.manifest.object().map_err(|error| ClusterError {
+        cluster: cluster.name().to_owned(),
+        subject: one.key.to_string(),
+        problem: Box::new(Problem::Protocol { why: error.to_string() }),
+    })?;
+    let resource = cluster.resource(&one.gvk()).await?;
+    // Read as whoever watches: an account that may only apply needs no more.
+    let live = cluster.get(&Identity::Own, &resource, &one.key).await?;
+    let ignore = seen::ignored(&application.ignore, &one.key);
+    let watched = seen::Watched { manifest: one.manifest.clone(), ignore: Arc::clone(&ignore), expected: None };
+    let held = live.as_ref().map(|live| seen::look(live, Some(&watched)).held).unwrap_or_default();
+    let sent = seen::sent(manifest.clone(), &held);
+    let applied = cluster.apply(identity, &sent, &Apply { dry_run: true, ..Apply::default() }).await?;
+    Ok(Tried { live, manifest, applied, ignore })
+}
+
+/// What the two states of a diff with a cluster are called.
+const SIDES: [&str; 2] = ["cluster", "git"];
+
+/// How long a diff may look for the shortest way to say it: beyond, it says more than it needs.
+const SEARCH: Duration = Duration::from_millis(500);
+
+/// Two states of an object as a unified diff of their YAML, with what their sides are called; empty if there is no difference.
+pub fn unified(key: &Key, sides: [&str; 2], before: Option<&Object>, after: Option<&Object>) -> String {
     let (left, right) = plan::shown(before, after);
     let text = |object: &Option<Object>| object.as_ref().map(|object| manifest::document(object.value())).unwrap_or_default();
     let (left, right) = (text(&left), text(&right));
@@ -195,9 +221,11 @@ pub fn unified(key: &Key, before: Option<&Object>, after: Option<&Object>) -> St
         return String::new();
     }
     let name = |there: bool, side: &str| if there { format!("{side}/{key}") } else { "/dev/null".to_owned() };
-    TextDiff::from_lines(&left, &right)
+    TextDiff::configure()
+        .timeout(SEARCH)
+        .diff_lines(&left, &right)
         .unified_diff()
         .context_radius(3)
-        .header(&name(before.is_some(), "cluster"), &name(after.is_some(), "git"))
+        .header(&name(before.is_some(), sides[0]), &name(after.is_some(), sides[1]))
         .to_string()
 }

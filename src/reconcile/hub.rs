@@ -77,7 +77,7 @@ struct Watching {
 }
 
 /// What a cluster serves, for the plan.
-pub(super) struct Served(pub Arc<Resources>);
+pub struct Served(pub Arc<Resources>);
 
 impl Kinds for Served {
     fn namespaced(&self, gvk: &Gvk) -> Option<bool> {

@@ -24,7 +24,8 @@ mod status;
 mod tests;
 mod waiting;
 
-pub use difference::{Change, Difference, differences, unified};
+pub use difference::{Change, Difference, Tried, differences, dry_run, unified};
+pub use hub::Served;
 pub use seen::Changed;
 pub use status::{Drifted, Planned, Row, State, Status};
 

@@ -19,7 +19,7 @@ pub use error::RenderError;
 
 use crate::{
     declare::{Application, Helm, process::Render, resolve},
-    git::{Mirror, ObjectId, RepoPath},
+    git::{Mirror, ObjectId, RepoPath, Revision},
     manifest::Manifests,
     object::{Key, Manifest, Object, Origin},
 };
@@ -159,7 +159,15 @@ impl Renderer {
     /// # Errors
     /// [`RenderError`]; those that lie in the files are remembered as results are.
     pub fn render(&self, mirror: &Mirror, commit: ObjectId, source: &Source) -> Result<Arc<Rendered>, RenderError> {
-        self.of(&Tree::Git(Box::new(mirror.at(commit)?)), source)
+        self.render_at(mirror.at(commit)?, source)
+    }
+
+    /// The objects of `source` in the files of a commit.
+    ///
+    /// # Errors
+    /// As [`Renderer::render`].
+    pub fn render_at(&self, revision: Revision<'_>, source: &Source) -> Result<Arc<Rendered>, RenderError> {
+        self.of(&Tree::Git(Box::new(revision)), source)
     }
 
     /// The objects of `source` below a folder on disk; nothing is remembered.
@@ -381,7 +389,15 @@ fn no_program(source: &Source, way: Way, binary: PathBuf, why: String) -> Render
 /// # Errors
 /// [`RenderError`], where the folder is none that can be rendered.
 pub fn reads(mirror: &Mirror, commit: ObjectId, source: &Source) -> Result<Vec<String>, RenderError> {
-    let tree = Tree::Git(Box::new(mirror.at(commit)?));
+    reads_at(mirror.at(commit)?, source)
+}
+
+/// As [`reads`], in the files of a commit.
+///
+/// # Errors
+/// [`RenderError`], where the folder is none that can be rendered.
+pub fn reads_at(revision: Revision<'_>, source: &Source) -> Result<Vec<String>, RenderError> {
+    let tree = Tree::Git(Box::new(revision));
     let reads = match way(&tree, source)? {
         Way::Plain => return Ok(vec![source.path.clone()]),
         Way::Kustomize => kustomize::scan(&tree, &source.path, true)?,

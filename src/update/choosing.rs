@@ -5,12 +5,12 @@ use super::{
     decide::Edits, scanning::doubt,
 };
 use crate::{
-    declare::{Choice, References},
+    declare::{Choice, References, Via},
     git::{GitError, Person},
     image::Repository,
     name::Name,
     policy::{Holds, Needs, holds},
-    publish::group,
+    publish::{group, group_apart},
     references::Needles,
     scan::ScanError,
 };
@@ -64,10 +64,14 @@ impl Updater {
         let unasked = |image: &Repository| {
             !scans.contains_key(image) || report.failures.iter().any(|failure| failure.repository.as_ref() == Some(image))
         };
-        if local.policies.values().any(|present| !present.policy.suspend && unasked(&present.policy.image)) {
+        for (policy, present) in row.policies.iter_mut().zip(local.policies.values()) {
+            policy.unknown |= !present.policy.suspend && unasked(&present.policy.image);
+        }
+        if row.policies.iter().any(|policy| policy.unknown) {
             row.state = State::Unknown;
         }
-        let sets = group(&environment.name, environment.group, &edits.files);
+        let divide = if matches!(environment.via, Via::Commit) { group } else { group_apart };
+        let sets = divide(&environment.name, environment.group, &edits.files);
         Ok(Prepared { report: row, sets, person })
     }
 
@@ -162,7 +166,7 @@ impl Updater {
                 digests: matches!(policy.choice, Choice::Digest(_)),
                 contains: &contains,
             };
-            holds(policy, &memory.1.moves(&wanted))
+            holds(policy, &self.moves(&local.environment.name, policy, &memory.1, &wanted))
         };
         Ok(local.policies.iter().map(|(name, present)| ((*name).clone(), of(present))).collect())
     }

@@ -25,6 +25,9 @@ use std::{
 /// What is not answered by then goes on in the next pass, from what the store keeps.
 const ROUNDS: usize = 20;
 
+/// What is said when there were more questions than a pass asks.
+const COLLECTING: &str = "facts of many tags are still being collected; the next pass goes on";
+
 /// How many refused tags a report names for each policy.
 const REFUSED: usize = 5;
 
@@ -241,7 +244,7 @@ impl<'w> Present<'w> {
                 Outcome::Needs(needs) => scanner.answer(scan, &needs, now).await?,
             }
         }
-        Ok(Decided::nothing("facts of many tags are still being collected; the next pass goes on"))
+        Ok(Decided::nothing(COLLECTING))
     }
 
     /// The row of the report.
@@ -256,10 +259,16 @@ impl<'w> Present<'w> {
             refused: Vec::new(),
             free_at: None,
             held: holds.iter().map(|hold| format!("{}: {hold}", hold.value)).collect(),
+            young: Vec::new(),
+            unknown: false,
+            suspended: self.policy.suspend,
         };
         match decided {
             Some(Decided::Chosen(chosen)) => (report.chosen, report.digest) = (Some(chosen.tag.clone()), chosen.digest.clone()),
-            Some(Decided::Nothing { reason, free_at }) => (report.reason, report.free_at) = (Some(reason.clone()), *free_at),
+            Some(Decided::Nothing { reason, free_at }) => {
+                (report.reason, report.free_at) = (Some(reason.clone()), *free_at);
+                report.unknown = reason == COLLECTING;
+            }
             None => {}
         }
         let least = report.chosen.as_ref().map(|tag| tag.as_str()).or(self.least());
@@ -267,6 +276,8 @@ impl<'w> Present<'w> {
             let question = Question { policy: self.policy, present: self.least(), holds, now };
             let facts = Facts { tags: &scan.tags, details: &scan.details };
             let above = policy::refused_above(&question, &facts, least, usize::MAX);
+            let young = above.iter().filter(|(_, refusal)| matches!(refusal, Refusal::TooYoung { .. }));
+            report.young = young.map(|(tag, _)| tag.clone()).collect();
             // What stands there may be chosen while something newer still waits.
             let waiting = above.iter().filter_map(|(_, refusal)| match refusal {
                 Refusal::TooYoung { free_at, .. } => *free_at,

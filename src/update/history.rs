@@ -103,6 +103,7 @@ impl History {
                     old: old.clone(),
                     new: new.clone(),
                     tag,
+                    request: None,
                 });
             }
         }

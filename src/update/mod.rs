@@ -10,31 +10,45 @@
 //! before the last step. What blocks (Git, files) runs on a thread of its own, and from drafting a commit to the
 //! answer of its push nothing can interrupt it.
 
+mod automerge;
 mod by_hand;
 mod choosing;
 mod decide;
+mod gathering;
 mod history;
+mod listing;
+mod previews;
 mod publishing;
 mod releasing;
 mod report;
+mod requesting;
 mod rolling_back;
 mod scanning;
+mod stepping;
 mod suspending;
+mod telling;
+mod wanting;
 mod world;
 
 pub use by_hand::{ByHandError, Named, NamedError, NamedKind};
 pub use decide::{Decided, Local, Present, concerns, decision};
+pub use gathering::{Asked, Gathered, Gatherer, PATIENCE, wants};
 pub use history::{History, Wanted};
+pub use previews::Previews;
 pub use releasing::Released;
-pub use report::{CommitReport, EnvironmentReport, FailureReport, LeftReport, PolicyReport, RefusedReport, Report, Requests, State};
+pub use report::{
+    CommitReport, EnvironmentReport, FailureReport, LeftReport, PolicyReport, RefusedReport, Report, RequestReport, RequestState, Requests,
+    State,
+};
 pub use rolling_back::{HeldBack, Restored, RolledBack, Undone, Way};
 pub use suspending::Suspended;
-pub use world::{Memory, Watched, World, read};
+pub use world::{Memory, Watched, World, declared_in, read};
 
 use crate::{
-    declare::{Declarations, process::ConfigRepository},
+    declare::{Declarations, Via, process::ConfigRepository},
     error::Kind,
     findings,
+    forge::Forge,
     git::{self, GitError, Mirror, Person, SigningKey},
     image::Repository,
     policy::Details,
@@ -43,7 +57,9 @@ use crate::{
     scan::{Scan, Scanner},
 };
 use jiff::Timestamp;
+use listing::Known;
 use publishing::{Published, gate, undone};
+use requesting::{Done, Requesting};
 use scanning::confirmed;
 use std::{
     collections::{BTreeMap, HashMap, HashSet},
@@ -74,12 +90,17 @@ pub struct Updater {
     pub scanner: Scanner,
     /// Signs commits.
     pub key: Option<Arc<SigningKey>>,
+    /// Opens requests.
+    pub forge: Option<Arc<dyn Forge>>,
+    /// Says what a change does on clusters, for the texts of requests; nobody where no cluster is known.
+    pub previews: Option<Arc<dyn Previews>>,
     /// Held by whoever works on the repository: a pass and a question never do at the same time.
     pub turn: Arc<tokio::sync::Mutex<()>>,
     /// Every revision that was read, as soon as it was.
     pub revisions: tokio::sync::watch::Sender<Option<World>>,
     memory: Arc<Mutex<(Memory, History)>>,
     confirmed: Mutex<Confirmed>,
+    known: Arc<Mutex<Known>>,
     /// Whether the pass under way pushes or has pushed something, which its report has yet to tell.
     publishing: AtomicBool,
     /// Whether a pass shall end at its next safe point.
@@ -131,6 +152,10 @@ struct Pass<'p> {
     pushed: BTreeMap<String, Vec<CommitReport>>,
     /// A push whose answer was lost, with its Environment: the next fetch shows what became of it.
     unsure: Option<(git::ObjectId, String, CommitReport)>,
+    /// The forge's requests.
+    requesting: Requesting,
+    /// What was done with requests.
+    done: Done,
 }
 
 /// The changes of one Environment, before anything is published.
@@ -149,13 +174,22 @@ impl Updater {
             folder,
             scanner,
             key: key.map(Arc::new),
+            forge: None,
+            previews: None,
             turn: Arc::default(),
             revisions: tokio::sync::watch::Sender::new(None),
             memory: Arc::default(),
             confirmed: Mutex::default(),
+            known: Arc::default(),
             publishing: AtomicBool::default(),
             ending: AtomicBool::default(),
         }
+    }
+
+    /// The same with a forge that opens requests. The mirror must follow their branches, too ([`Mirror::with_branches`]).
+    #[must_use]
+    pub fn with_forge(self, forge: Arc<dyn Forge>) -> Self {
+        Self { forge: Some(forge), ..self }
     }
 
     /// Asks passes to end. Gives whether one is at a push or has done one: then it must be waited for, and ends before it
@@ -170,7 +204,8 @@ impl Updater {
         let mut report = Report { repository: self.config.name.clone(), ..Report::default() };
         let before = self.scanner.registries.stats();
         let (scans, failed, pushed, unsure) = Default::default();
-        let mut pass = Pass { mode, rescan, now, scans, failed, pushed, unsure };
+        let (requesting, done) = (Requesting::Unasked, Done::default());
+        let mut pass = Pass { mode, rescan, now, scans, failed, pushed, unsure, requesting, done };
         let (mut conflicts, mut rebuilt) = (0, false);
         while !self.ending.load(Ordering::SeqCst) {
             let step = match self.world(&mut report).await {
@@ -192,6 +227,7 @@ impl Updater {
                         hint: Some("The next pass tries again.".to_owned()),
                         repository: None,
                         retry_after: None,
+                        forge: false,
                     });
                     break;
                 }
@@ -216,13 +252,16 @@ impl Updater {
         {
             report.warnings.push(error.to_string());
         }
-        let Pass { mut pushed, scans, .. } = pass;
+        let Pass { mut pushed, scans, done, .. } = pass;
         *self.confirmed.lock().unwrap_or_else(PoisonError::into_inner) = scans.into_iter().filter_map(confirmed).collect();
         // A pass that ended in trouble may not have come to the rows of what it had pushed.
         for name in pushed.keys() {
             if !report.environments.iter().any(|environment| environment.name == *name) {
                 report.environments.push(EnvironmentReport::new(name, State::Committed));
             }
+        }
+        for (name, request) in done.ended {
+            requesting::add(&mut report, &name, vec![request]);
         }
         report.environments.sort_by(|left, right| left.name.cmp(&right.name));
         for environment in &mut report.environments {
@@ -253,14 +292,19 @@ impl Updater {
         report.environments.clear();
         let (locals, found) = findings::find(&world.declared, &world.files);
         report.findings = found;
+        self.list(world, pass, report).await?;
         self.scan(&locals, pass, report).await;
         let mut all = Vec::new();
         for local in &locals {
             all.push(self.prepare(world, local, pass, report).await?);
         }
-        for Prepared { report: mut environment, sets, person } in all {
+        let via_commit =
+            |prepared: &Prepared| world.declared.environments.get(&prepared.report.name).is_none_or(|known| known.via == Via::Commit);
+        // Requests are made on the target as it is after the commits.
+        let (committed, reviewed): (Vec<_>, Vec<_>) = all.into_iter().partition(via_commit);
+        for Prepared { report: mut environment, sets, person } in committed {
             // Where nothing changes, nothing waits.
-            let blocked = !sets.is_empty() && gate(world.declared.environments.get(&environment.name), pass.now, &mut environment, report);
+            let blocked = !sets.is_empty() && gate(world.declared.environments.get(&environment.name), pass.now, &mut environment);
             for set in sets {
                 let message = match Message::new(self.config.message.clone()).of(&set) {
                     Ok(message) => message,
@@ -314,7 +358,7 @@ impl Updater {
             }
             report.environments.push(environment);
         }
-        Ok(Step::Done)
+        self.review(world, reviewed, pass, report).await
     }
 
     /// Forgets the mirror with everything that was read from it.
@@ -374,7 +418,9 @@ impl Updater {
     /// # Errors
     /// If the remote cannot be asked or the mirror is damaged.
     pub async fn look(&self, report: &mut Report) -> Result<World, GitError> {
-        self.world(report).await
+        let world = self.world(report).await?;
+        self.learn_for_holds(&world, report).await;
+        Ok(world)
     }
 }
 

@@ -1,8 +1,8 @@
 //! A change set becomes a commit on the branch, or must wait.
 
-use super::{CommitReport, EnvironmentReport, FailureReport, Report, State, Updater, blocking};
+use super::{CommitReport, EnvironmentReport, FailureReport, State, Updater, blocking};
 use crate::{
-    declare::{Environment, Mistake, Severity, Via},
+    declare::Environment,
     error::Kind,
     git::{self, Draft, GitError, Mirror, Person, Pushed, RepoPath},
     publish::{ChangeSet, FileChange},
@@ -40,27 +40,38 @@ impl Updater {
         person: Option<&Person>,
         now: Timestamp,
     ) -> Result<Published, GitError> {
-        let edits = files
-            .iter()
-            .map(|file| Ok(git::Edit { path: RepoPath::new(&file.path)?, bytes: file.after.clone() }))
-            .collect::<Result<Vec<_>, GitError>>()?;
-        let make = move |mirror: &Mirror, head, text: &git::Message<'_>| {
-            // The head may be another one than the edits were made on; then their sources differ, or nothing is lost.
-            let revision = mirror.at(head)?;
-            for file in &files {
-                if revision.read(&file.path)?.is_none_or(|found| found.bytes != file.before) {
-                    return Ok(None);
-                }
-            }
-            mirror.draft(head, &edits, text)
-        };
-        self.push(message, person, now, make).await
+        self.push(message, person, now, edits(files)?).await
+    }
+
+    /// Commits a change set on the head that was read, and pushes it to a branch of its own, which must be at `old`.
+    pub(super) async fn publish_branch(
+        &self,
+        branch: &str,
+        old: Option<git::ObjectId>,
+        set: &ChangeSet,
+        message: &str,
+        person: Option<&Person>,
+        now: Timestamp,
+    ) -> Result<Published, GitError> {
+        self.push_to(Some((branch.to_owned(), old)), message, person, now, edits(set.files.clone())?).await
     }
 
     /// Makes a commit on the head of the branch as it was seen last, and pushes it; where nothing is made, the head is
     /// another one than was thought.
     pub(super) async fn push(
         &self,
+        message: &str,
+        person: Option<&Person>,
+        now: Timestamp,
+        make: impl FnOnce(&Mirror, git::ObjectId, &git::Message<'_>) -> Result<Option<Draft>, GitError> + Send + 'static,
+    ) -> Result<Published, GitError> {
+        self.push_to(None, message, person, now, make).await
+    }
+
+    /// The same to a branch of its own, from what it must be at; or to the followed branch.
+    pub(super) async fn push_to(
+        &self,
+        branch: Option<(String, Option<git::ObjectId>)>,
         message: &str,
         person: Option<&Person>,
         now: Timestamp,
@@ -76,7 +87,11 @@ impl Updater {
             let Some(head) = mirror.head() else { return Ok(Published::Conflict) };
             let text = git::Message { author: &author, committer: &bot, seconds: now.as_second(), text: &message, key: key.as_deref() };
             let Some(draft) = make(&mirror, head, &text)? else { return Ok(Published::Conflict) };
-            match mirror.push(&draft) {
+            let pushed = match &branch {
+                None => mirror.push(&draft),
+                Some((branch, old)) => mirror.push_branch(&draft, branch, *old),
+            };
+            match pushed {
                 Ok(Pushed::Done) => Ok(Published::Done(draft.commit)),
                 Err(GitError::Unanswered { .. }) => Ok(Published::Unsure(draft.commit)),
                 Err(error) => Err(error),
@@ -90,18 +105,29 @@ impl Updater {
     }
 }
 
-/// Whether changes must wait: for a window, or for a way of publishing that is not there yet.
-pub(super) fn gate(environment: Option<&Environment>, now: Timestamp, row: &mut EnvironmentReport, report: &mut Report) -> bool {
+/// A draft of files on whatever head it is asked for; none where one of them is not what it was.
+fn edits(
+    files: Vec<FileChange>,
+) -> Result<impl FnOnce(&Mirror, git::ObjectId, &git::Message<'_>) -> Result<Option<Draft>, GitError> + Send + 'static, GitError> {
+    let edits = files
+        .iter()
+        .map(|file| Ok(git::Edit { path: RepoPath::new(&file.path)?, bytes: file.after.clone() }))
+        .collect::<Result<Vec<_>, GitError>>()?;
+    Ok(move |mirror: &Mirror, head, text: &git::Message<'_>| {
+        // The head may be another one than the edits were made on; then their sources differ, or nothing is lost.
+        let revision = mirror.at(head)?;
+        for file in &files {
+            if revision.read(&file.path)?.is_none_or(|found| found.bytes != file.before) {
+                return Ok(None);
+            }
+        }
+        mirror.draft(head, &edits, text)
+    })
+}
+
+/// Whether commits must wait for a window.
+pub(super) fn gate(environment: Option<&Environment>, now: Timestamp, row: &mut EnvironmentReport) -> bool {
     let Some(environment) = environment else { return true };
-    if matches!(environment.via, Via::PullRequest { .. }) {
-        row.state = State::NotYet;
-        report.findings.push(Mistake {
-            place: environment.place.clone(),
-            severity: Severity::Warning,
-            message: format!("Environment {}: update.via: pullRequest is not yet done; write via: commit to update it", environment.name),
-        });
-        return true;
-    }
     if let Err(next) = schedule::open(&environment.windows, now) {
         (row.state, row.until) = (State::WindowClosed, next);
         return true;
@@ -118,5 +144,6 @@ pub(super) fn undone(remote: &str, commit: &CommitReport) -> FailureReport {
         hint: Some("Another program or a hook rewrites these files; let one of the two leave them alone.".to_owned()),
         repository: None,
         retry_after: None,
+        forge: false,
     }
 }

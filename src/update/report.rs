@@ -60,6 +60,9 @@ pub struct EnvironmentReport {
     pub policies: Vec<PolicyReport>,
     /// The commits made, or those a pass would make.
     pub commits: Vec<CommitReport>,
+    /// Its requests: those that are open, and those that this pass opened, merged or closed, or would.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub requests: Vec<RequestReport>,
     /// References left alone, with the reason. Those without any policy are not listed.
     pub left: Vec<LeftReport>,
 }
@@ -78,8 +81,10 @@ pub enum State {
     Planned,
     /// Changes wait for a window to open.
     WindowClosed,
-    /// Changes are for review, which is not done yet.
-    NotYet,
+    /// Changes are proposed in requests.
+    Proposed,
+    /// Its requests could not be looked at; nothing was changed.
+    Waiting,
     /// It is suspended.
     Suspended,
     /// Changes could not be published.
@@ -111,6 +116,15 @@ pub struct PolicyReport {
     /// What reverts hold back.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub held: Vec<String>,
+    /// Tags that wait only for their age.
+    #[serde(skip)]
+    pub young: Vec<String>,
+    /// Whether not all was known that the decision needs.
+    #[serde(skip)]
+    pub unknown: bool,
+    /// Whether it rests.
+    #[serde(skip)]
+    pub suspended: bool,
 }
 
 /// A tag that was refused.
@@ -135,6 +149,88 @@ pub struct CommitReport {
     /// The files, before and after; for diffs.
     #[serde(skip)]
     pub files: Vec<FileChange>,
+}
+
+/// A request for review.
+#[derive(Debug, Clone, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct RequestReport {
+    /// Its branch.
+    pub branch: String,
+    /// Its number; none as long as it is not open.
+    pub number: Option<u64>,
+    /// Where people read it.
+    pub url: Option<String>,
+    /// Its title.
+    pub title: String,
+    /// What became of it.
+    pub state: RequestState,
+    /// What it waits for, or why it was closed: sentences.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub waits: Vec<String>,
+    /// When the wait ends by itself.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub until: Option<Timestamp>,
+    /// The images that move.
+    pub images: Vec<ImageMove>,
+    /// The files, before and after; for diffs.
+    #[serde(skip)]
+    pub files: Vec<FileChange>,
+}
+
+/// What became of a request in a pass.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum RequestState {
+    /// It was opened.
+    Opened,
+    /// Its branch, text or labels were changed.
+    Updated,
+    /// It is open, as it was.
+    Open,
+    /// It was merged.
+    Merged,
+    /// It was closed, or a branch left behind was deleted.
+    Closed,
+    /// Nothing is done until something else has happened.
+    Waiting,
+    /// Nothing is done until a person has done something.
+    Stopped,
+    /// Something went wrong.
+    Failed,
+    /// A pass would open it.
+    WouldOpen,
+    /// A pass would change its branch, text or labels.
+    WouldUpdate,
+    /// A pass would merge it.
+    WouldMerge,
+    /// A pass would close it, or delete a branch left behind.
+    WouldClose,
+}
+
+impl RequestState {
+    /// For people.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            RequestState::Opened => "opened",
+            RequestState::Updated => "updated",
+            RequestState::Open => "open",
+            RequestState::Merged => "merged",
+            RequestState::Closed => "closed",
+            RequestState::Waiting => "waits",
+            RequestState::Stopped => "stopped",
+            RequestState::Failed => "failed",
+            RequestState::WouldOpen => "would be opened",
+            RequestState::WouldUpdate => "would be updated",
+            RequestState::WouldMerge => "would be merged",
+            RequestState::WouldClose => "would be closed",
+        }
+    }
+
+    /// Whether the pass changed something, or would.
+    pub fn is_change(self) -> bool {
+        !matches!(self, RequestState::Open | RequestState::Waiting | RequestState::Stopped | RequestState::Failed)
+    }
 }
 
 /// A reference left alone.
@@ -172,6 +268,9 @@ pub struct FailureReport {
     /// When trying again can help, in seconds from then.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub retry_after: Option<u64>,
+    /// Whether it is the forge's alone, which commits do not wait for.
+    #[serde(skip)]
+    pub forge: bool,
 }
 
 impl FailureReport {
@@ -183,7 +282,13 @@ impl FailureReport {
             hint: fault.hint(),
             repository: None,
             retry_after: fault.retry_after().as_ref().map(Duration::as_secs),
+            forge: false,
         }
+    }
+
+    /// What a forge says.
+    pub fn at_forge(fault: &impl Fault) -> Self {
+        Self { forge: true, ..Self::new(fault) }
     }
 
     /// The same, of a repository of images.
@@ -195,15 +300,16 @@ impl FailureReport {
 impl EnvironmentReport {
     /// A row without anything in it yet.
     pub(super) fn new(name: &str, state: State) -> Self {
-        let (until, policies, commits, left) = Default::default();
-        Self { name: name.to_owned(), state, until, policies, commits, left }
+        let (until, policies, commits, requests, left) = Default::default();
+        Self { name: name.to_owned(), state, until, policies, commits, requests, left }
     }
 }
 
 impl Report {
     /// Whether the pass changed something, or would.
     pub fn has_changes(&self) -> bool {
-        self.environments.iter().any(|environment| !environment.commits.is_empty())
+        let changes = |request: &RequestReport| request.state.is_change();
+        self.environments.iter().any(|environment| !environment.commits.is_empty() || environment.requests.iter().any(changes))
     }
 
     /// How many commits were pushed.

@@ -5,7 +5,7 @@
 
 use crate::{
     declare::{self, Declarations},
-    git::{EntryKind, Extract, GitError, How, Index, Mirror, ObjectId},
+    git::{EntryKind, Extract, GitError, How, Index, Mirror, ObjectId, Revision},
     image::Repository,
     references::{self, FileKind, Findings, Needles},
 };
@@ -151,7 +151,7 @@ pub fn read(
     let sources: Vec<_> = declares.map(|record| (record.path.to_owned(), record.blob)).collect();
     let (declared, known) = match memory.last.take() {
         Some(last) if memory.sources == sources => (last.declared, Some(last.files)),
-        last => (Arc::new(declarations(mirror, commit, &sources)?), last.map(|last| last.files)),
+        last => (Arc::new(declarations(&mirror.at(commit)?, &sources, Some(mirror.remote().branch()))?), last.map(|last| last.files)),
     };
     let charts = first
         .records()
@@ -207,24 +207,26 @@ fn index(
     Ok((indexed.index, indexed.how))
 }
 
-/// What a commit declares, read without an index.
+/// What a commit declares, read without an index. `branch` is the one the process file names, if there is one.
 ///
 /// # Errors
-/// If an object of the mirror is missing.
-pub(super) fn declared_at(mirror: &Mirror, commit: ObjectId, policies: Option<&str>) -> Result<Declarations, GitError> {
+/// If an object is missing.
+pub fn declared_in(revision: &Revision<'_>, policies: Option<&str>, branch: Option<&str>) -> Result<Declarations, GitError> {
     let declaring = Declaring { folder: policies };
-    let entries = mirror.at(commit)?.list("")?;
+    let entries = revision.list("")?;
     let regular = |kind| matches!(kind, EntryKind::Blob | EntryKind::BlobExecutable);
     let sources = entries.into_iter().filter(|entry| regular(entry.kind) && declaring.class(&entry.path) == Some(DECLARES));
-    declarations(mirror, commit, &sources.map(|entry| (entry.path, entry.id)).collect::<Vec<_>>())
+    declarations(revision, &sources.map(|entry| (entry.path, entry.id)).collect::<Vec<_>>(), branch)
 }
 
-fn declarations(mirror: &Mirror, commit: ObjectId, sources: &[(String, ObjectId)]) -> Result<Declarations, GitError> {
-    let revision = mirror.at(commit)?;
+pub(super) fn declared_at(mirror: &Mirror, commit: ObjectId, policies: Option<&str>) -> Result<Declarations, GitError> {
+    declared_in(&mirror.at(commit)?, policies, Some(mirror.remote().branch()))
+}
+
+fn declarations(revision: &Revision<'_>, sources: &[(String, ObjectId)], branch: Option<&str>) -> Result<Declarations, GitError> {
     let files = sources.iter().map(|(path, blob)| Ok((path.as_str(), revision.blob(*blob)?)));
     let files = files.collect::<Result<Vec<_>, GitError>>()?;
-    let branch = mirror.remote().branch();
-    Ok(declare::read(files.iter().map(|(path, bytes)| (*path, bytes.as_slice())), Some(branch)))
+    Ok(declare::read(files.iter().map(|(path, bytes)| (*path, bytes.as_slice())), branch))
 }
 
 impl Memory {

@@ -49,6 +49,20 @@ fn over_file() {
 
 #[test]
 #[ignore = "needs git: run tests/run git"]
+fn a_branch_beside_the_followed_one() {
+    provider();
+    let dir = tempfile::tempdir().unwrap();
+    let bare = seed(dir.path(), &[("web.yaml", "web: 1\n")]);
+    super::git_branches::life(&dir.path().join("over-http"), &HttpBackend::start(dir.path(), None).url("fleet.git"));
+    git(&bare, &["fsck", "--strict"]).ok();
+    let other = tempfile::tempdir().unwrap();
+    let bare = seed(other.path(), &[("web.yaml", "web: 1\n")]);
+    super::git_branches::life(&other.path().join("over-file"), &format!("file://{}", bare.display()));
+    git(&bare, &["fsck", "--strict"]).ok();
+}
+
+#[test]
+#[ignore = "needs git: run tests/run git"]
 fn over_http_with_an_account() {
     provider();
     let dir = tempfile::tempdir().unwrap();

@@ -1,5 +1,6 @@
 //! One module a room; `support` has what they share. What needs the sandbox's servers is built with the feature `demo`.
 
+mod body;
 mod cli_local;
 mod cli_support;
 #[cfg(feature = "demo")]
@@ -17,6 +18,8 @@ mod forge_real;
 #[cfg(feature = "demo")]
 mod git;
 #[cfg(feature = "demo")]
+mod git_branches;
+#[cfg(feature = "demo")]
 mod git_index;
 #[cfg(feature = "demo")]
 mod git_real;
@@ -24,6 +27,8 @@ mod git_real;
 mod git_support;
 #[cfg(feature = "demo")]
 mod git_wire;
+#[cfg(feature = "demo")]
+mod preview;
 #[cfg(feature = "demo")]
 mod registry;
 mod registry_faults;
@@ -50,6 +55,8 @@ mod update_daemon;
 mod update_faults;
 #[cfg(feature = "demo")]
 mod update_flux;
+#[cfg(feature = "demo")]
+mod update_gathering;
 #[cfg(feature = "demo")]
 mod update_holds;
 #[cfg(feature = "demo")]

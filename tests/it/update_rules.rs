@@ -188,11 +188,11 @@ fn what_is_not_to_be_edited_is_left_with_the_reason() {
             ..Case::default()
         },
         Case {
-            name: "a request instead of a commit",
+            name: "a request without a forge",
             declared: web("").replace("via: commit", "via: pullRequest"),
             files: vec![left("envs/dev/a.yaml", &["web:1.0.0"])],
-            states: &[("dev", State::NotYet)],
-            says: &["Environment dev: update.via: pullRequest is not yet done"],
+            states: &[("dev", State::Failed)],
+            says: &["Environment dev: update.via: pullRequest needs a forge: write `forge` with its token"],
             ..Case::default()
         },
         Case {

@@ -83,7 +83,8 @@ impl Gate {
         *self.rule.lock().unwrap() = None;
     }
 
-    fn layer(&self, router: Router) -> Router {
+    /// Puts the gate before what a router serves.
+    pub fn layer(&self, router: Router) -> Router {
         let gate = self.clone();
         router.layer(middleware::from_fn(move |request: Request, next: Next| {
             let gate = gate.clone();

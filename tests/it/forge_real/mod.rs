@@ -2,6 +2,9 @@
 //! contain `forge_real::`, so a new one needs only its line here.
 
 mod checks;
+mod faults;
+mod fleet;
+mod life;
 mod merges;
 mod requests;
 mod rights;

@@ -1,0 +1,249 @@
+//! Asking clusters what they would say: each object by the server's dry run, as whom and how it would be sent.
+
+use super::{
+    Doors,
+    compare::{Compared, Question},
+    reach::Reached,
+    text,
+};
+use crate::{
+    cluster::{Cluster, ClusterError, Identity, Problem, Resources},
+    declare::Application,
+    error::Fault as _,
+    object::Ssa,
+    plan::{self, Wanted},
+    publish::{ObjectChange, Trouble, Verdict},
+    reconcile::{self, Tried},
+};
+use futures::{FutureExt as _, StreamExt as _, future::BoxFuture, future::join_all, stream};
+use std::{
+    collections::{BTreeSet, HashSet},
+    sync::{Arc, OnceLock},
+    time::Duration,
+};
+use tokio::time::Instant;
+
+/// Objects asked about at once; a cluster has its own bound beside that.
+const AT_ONCE: usize = 8;
+
+/// How long all questions to one cluster may take.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// A cluster that can be asked, or why not.
+#[derive(Debug)]
+pub(super) enum Door {
+    Open { cluster: Cluster, served: Arc<Resources> },
+    Closed { why: String, trouble: Option<Trouble> },
+}
+
+impl Door {
+    /// For a cluster that nobody has looked for.
+    pub const UNKNOWN: Door = Door::Closed { why: String::new(), trouble: None };
+}
+
+/// What was said about one Application.
+#[derive(Debug, Default)]
+pub(super) struct Answers {
+    /// In the order of its objects; nothing for one that need not be shown.
+    pub verdicts: Vec<Option<Verdict>>,
+    pub trouble: Vec<Trouble>,
+}
+
+/// What comes with the change on one cluster, and what is known of it meanwhile.
+struct Talk<'a> {
+    name: &'a str,
+    cluster: &'a Cluster,
+    namespaces: BTreeSet<&'a str>,
+    kinds: HashSet<&'a (String, String)>,
+    until: Instant,
+    /// Why the cluster cannot be asked any more.
+    down: OnceLock<String>,
+}
+
+/// An answer: of which Application, of which of its objects.
+type Answer = (usize, usize, Option<Verdict>, Option<Trouble>);
+
+/// Asks about everything that differs; the clusters at the same time.
+pub(super) async fn ask(reached: &[Reached], compared: &[Compared], doors: &Doors) -> Vec<Answers> {
+    let mut answers: Vec<Answers> =
+        reached.iter().zip(compared).map(|(one, compared)| unasked(compared, doors.get(&one.cluster))).collect();
+    let mut asked: Vec<BoxFuture<'_, Vec<Answer>>> = Vec::new();
+    for (name, door) in doors {
+        if let Door::Open { cluster, .. } = door {
+            asked.push(of_cluster(name, cluster, reached, compared).boxed());
+        }
+    }
+    for (index, place, verdict, trouble) in join_all(asked).await.into_iter().flatten() {
+        answers[index].verdicts[place] = verdict;
+        answers[index].trouble.extend(trouble);
+    }
+    hand_over(reached, compared, &mut answers);
+    answers
+}
+
+/// What is known without asking.
+fn unasked(compared: &Compared, door: Option<&Door>) -> Answers {
+    let mut answers = Answers::default();
+    for object in &compared.objects {
+        answers.verdicts.push(match (&object.question, door) {
+            (Question::Known(verdict), _) => Some(verdict.clone()),
+            (Question::Ask(_), Some(Door::Closed { why, trouble })) => {
+                answers.trouble.extend(trouble.clone());
+                Some(not(why))
+            }
+            _ => None,
+        });
+    }
+    answers
+}
+
+/// What goes from one Application and comes to another is not deleted.
+fn hand_over(reached: &[Reached], compared: &[Compared], answers: &mut [Answers]) {
+    for (index, one) in reached.iter().enumerate() {
+        for (place, object) in
+            compared[index].objects.iter().enumerate().filter(|(_, object)| object.preview.change == ObjectChange::Delete)
+        {
+            let mut others =
+                reached.iter().zip(compared).enumerate().filter(|(other, (heir, _))| *other != index && heir.cluster == one.cluster);
+            if let Some((_, (heir, _))) = others.find(|(_, (_, compared))| compared.keys.contains(&object.key)) {
+                answers[index].verdicts[place] = Some(not(&format!("Application {} takes it over", heir.name)));
+            }
+        }
+    }
+}
+
+/// All questions to one cluster.
+async fn of_cluster(name: &str, cluster: &Cluster, reached: &[Reached], compared: &[Compared]) -> Vec<Answer> {
+    let here = || reached.iter().zip(compared).enumerate().filter(|(_, (one, _))| one.cluster == name);
+    let talk = Talk {
+        name,
+        cluster,
+        namespaces: here().flat_map(|(_, (_, compared))| &compared.namespaces).map(String::as_str).collect(),
+        kinds: here().flat_map(|(_, (_, compared))| &compared.kinds).collect(),
+        until: Instant::now() + PATIENCE,
+        down: OnceLock::new(),
+    };
+    let mut questions: Vec<BoxFuture<'_, Answer>> = Vec::new();
+    for (index, (one, compared)) in here() {
+        let Some(application) = &one.after else { continue };
+        for (place, object) in compared.objects.iter().enumerate() {
+            let (wanted, always) = match &object.question {
+                Question::Ask(wanted) => (wanted, true),
+                Question::Check(wanted) => (wanted, false),
+                Question::Known(_) => continue,
+            };
+            let talk = &talk;
+            questions.push(
+                async move {
+                    let (verdict, trouble) = talk.about(application, wanted).await;
+                    let shown = always || matches!(verdict, Verdict::Refused { .. });
+                    (index, place, shown.then_some(verdict), trouble)
+                }
+                .boxed(),
+            );
+        }
+    }
+    stream::iter(questions).buffered(AT_ONCE).collect().await
+}
+
+impl Talk<'_> {
+    /// What the cluster says to one object.
+    async fn about(&self, application: &Application, one: &Wanted) -> (Verdict, Option<Trouble>) {
+        if application.suspend {
+            return (not("the Application is suspended: nothing is applied"), None);
+        }
+        if one.settings.reconcile_disabled || one.settings.ssa == Ssa::Ignore {
+            return (not("its annotations say that it is not applied"), None);
+        }
+        if !one.known && self.kinds.contains(&(one.key.group.clone(), one.key.kind.clone())) {
+            return (not("its kind comes with the same change: the cluster does not serve it yet"), None);
+        }
+        if let Some(why) = self.down.get() {
+            return (not(why), None);
+        }
+        let identity = Identity::of(&application.name, application.service_account.as_deref());
+        let asked = reconcile::dry_run(self.cluster, &identity, one, application);
+        match tokio::time::timeout_at(self.until, asked).await {
+            Ok(Ok(tried)) => (Verdict::Accepted { warnings: warnings(application, one, tried) }, None),
+            Ok(Err(error)) => self.refusal(one, &error),
+            Err(_) => self.lost(format!("cluster {} did not answer everything within {} s", self.name, PATIENCE.as_secs())),
+        }
+    }
+
+    /// The cluster cannot be asked any more.
+    fn lost(&self, why: String) -> (Verdict, Option<Trouble>) {
+        let why = text::line(&why);
+        let _ = self.down.set(why.clone());
+        (not(&why), Some(Trouble { message: why, passes: true }))
+    }
+
+    /// What an error says about the object: refused as it would be in truth, or not to be known now.
+    fn refusal(&self, one: &Wanted, error: &ClusterError) -> (Verdict, Option<Trouble>) {
+        let manifest = one.manifest.object().ok();
+        let said = |text: &str| text::line(&plan::masked(text, [None, manifest.as_ref()]));
+        let why = said(&error.problem.to_string());
+        match &*error.problem {
+            Problem::NamespaceMissing { namespace } if self.namespaces.contains(namespace.as_str()) => {
+                (not(&format!("namespace {} comes with the same change, and is not there yet", text::line(namespace))), None)
+            }
+            Problem::UnknownKind { .. } => (not(&why), None),
+            Problem::Immutable { .. } if one.settings.force => {
+                (not("a field that cannot be changed differs: it would be deleted and created anew (force: enabled)"), None)
+            }
+            // A webhook that has effects of its own is not called in a dry run, and the server refuses to guess.
+            Problem::Invalid { message, .. } if message.contains("does not support dry run") => (not(&why), None),
+            Problem::Forbidden { .. }
+            | Problem::Invalid { .. }
+            | Problem::Immutable { .. }
+            | Problem::Denied { .. }
+            | Problem::TooLarge { .. }
+            | Problem::Address { .. }
+            | Problem::Refused { .. }
+            | Problem::Conflict { .. }
+            | Problem::NamespaceMissing { .. }
+            | Problem::NamespaceTerminating { .. } => (Verdict::Refused { why }, None),
+            Problem::Kubeconfig { .. }
+            | Problem::Credentials { .. }
+            | Problem::Unreachable { .. }
+            | Problem::Unauthorized { .. }
+            | Problem::Throttled { .. } => {
+                let hint = error.hint().map_or(String::new(), |hint| format!(" ({hint})"));
+                self.lost(format!("cluster {} cannot be asked: {why}{hint}", self.name))
+            }
+            Problem::NotFound
+            | Problem::Webhook { .. }
+            | Problem::Server { .. }
+            | Problem::Gone
+            | Problem::Protocol { .. }
+            | Problem::Stuck { .. } => {
+                let message = text::line(&format!("{}: {why}", one.key));
+                (not(&why), Some(Trouble { message, passes: true }))
+            }
+        }
+    }
+}
+
+/// What the server warns of, and who has the object now.
+fn warnings(application: &Application, one: &Wanted, tried: Tried) -> Vec<String> {
+    let Tried { live, manifest, applied, .. } = tried;
+    let said = |text: &String| text::line(&plan::masked(text, [None, Some(&manifest)]));
+    let mut warnings: Vec<String> = applied.warnings.iter().take(WARNINGS).map(said).collect();
+    let owner = live.as_ref().and_then(plan::owner);
+    match (&live, owner) {
+        (Some(_), Some(owner)) if owner != application.name => {
+            warnings.push(format!("it belongs to Application {owner} now, and is taken over only when that one does not want it any more"));
+        }
+        (Some(live), _) if one.settings.ssa == Ssa::IfNotPresent => {
+            warnings.push(format!("{} is there and stays as it is (ssa: IfNotPresent)", text::line(live.name())));
+        }
+        _ => {}
+    }
+    warnings
+}
+
+/// Warnings of one object that are kept.
+const WARNINGS: usize = 20;
+
+fn not(why: &str) -> Verdict {
+    Verdict::NotAsked { why: why.to_owned() }
+}

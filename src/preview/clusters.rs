@@ -1,0 +1,123 @@
+//! The clusters that previews may ask, and opening them: one that cannot be asked says why.
+
+use super::{Doors, asking::Door, text};
+use crate::{
+    cluster::{Cluster, ClusterError},
+    declare::process,
+    error::Fault as _,
+    publish::Trouble,
+    reconcile::Reconciler,
+};
+use futures::{
+    FutureExt as _,
+    future::{BoxFuture, join_all},
+};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
+
+/// How long a cluster may take to say what it serves.
+const DISCOVERY: Duration = Duration::from_secs(10);
+
+/// The clusters of a process file, as one config repository may use them. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct Clusters {
+    inner: Arc<Inner>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    repository: String,
+    known: BTreeMap<String, Known>,
+    /// Why no cluster is asked at all.
+    none: Option<String>,
+}
+
+#[derive(Debug)]
+struct Known {
+    /// The way in, or why there is none.
+    cluster: Result<Cluster, ClusterError>,
+    /// The repositories that may deploy to it; all if none is named.
+    repositories: Vec<String>,
+}
+
+impl Clusters {
+    /// No cluster is asked, for this reason.
+    pub fn none(why: impl Into<String>) -> Self {
+        Self { inner: Arc::new(Inner { repository: String::new(), known: BTreeMap::new(), none: Some(why.into()) }) }
+    }
+
+    /// Reads the ways into clusters for `repository`. Nothing is sent. `resolve` says where a path of `tagboat.yaml` is. A
+    /// kubeconfig that cannot be used is told by the previews that would need it.
+    pub async fn open(declared: &[process::Cluster], repository: &str, resolve: impl Fn(&Path) -> PathBuf) -> Self {
+        let mut known = BTreeMap::new();
+        for one in declared {
+            let cluster = Cluster::open(one, &resolve).await;
+            known.insert(one.name.clone(), Known { cluster, repositories: one.repositories.clone() });
+        }
+        Self::of(repository, known)
+    }
+
+    /// The clusters that a reconciler has open, for `repository`: connections and budgets are shared.
+    pub fn shared(declared: &[process::Cluster], repository: &str, reconciler: &Reconciler) -> Self {
+        let known = declared.iter().filter_map(|one| {
+            let cluster = Ok(reconciler.cluster(&one.name)?.clone());
+            Some((one.name.clone(), Known { cluster, repositories: one.repositories.clone() }))
+        });
+        Self::of(repository, known.collect())
+    }
+
+    fn of(repository: &str, known: BTreeMap<String, Known>) -> Self {
+        let none = known.is_empty().then(|| "tagboat.yaml names no clusters".to_owned());
+        Self { inner: Arc::new(Inner { repository: repository.to_owned(), known, none }) }
+    }
+
+    /// Asks each of these clusters what it serves, all at once.
+    pub(super) async fn doors(&self, names: &BTreeSet<&str>) -> Doors {
+        let mut all: Vec<BoxFuture<'_, (String, Door)>> = Vec::new();
+        for name in names {
+            all.push(async move { ((*name).to_owned(), self.door(name).await) }.boxed());
+        }
+        join_all(all).await.into_iter().collect()
+    }
+
+    async fn door(&self, name: &str) -> Door {
+        let Inner { repository, known, none } = &*self.inner;
+        if let Some(why) = none {
+            return Door::closed(why.clone());
+        }
+        let Some(Known { cluster, repositories }) = known.get(name) else {
+            let known: Vec<&str> = known.keys().map(String::as_str).collect();
+            return Door::closed(text::line(&format!("there is no cluster {name:?} in tagboat.yaml; known are {}", known.join(", "))));
+        };
+        if !repositories.is_empty() && !repositories.contains(repository) {
+            return Door::closed(format!("repository {repository} may not deploy to cluster {name}"));
+        }
+        let failed = |error: &ClusterError| {
+            let hint = error.hint().map_or(String::new(), |hint| format!(" ({hint})"));
+            Door::troubled(text::line(&format!("cluster {name} cannot be asked: {}{hint}", error.problem)))
+        };
+        let cluster = match cluster {
+            Ok(cluster) => cluster,
+            Err(error) => return failed(error),
+        };
+        match tokio::time::timeout(DISCOVERY, cluster.resources()).await {
+            Ok(Ok(served)) => Door::Open { cluster: cluster.clone(), served },
+            Ok(Err(error)) => failed(&error),
+            Err(_) => Door::troubled(format!("cluster {name} cannot be asked: no answer within {} s", DISCOVERY.as_secs())),
+        }
+    }
+}
+
+impl Door {
+    fn closed(why: String) -> Self {
+        Door::Closed { why, trouble: None }
+    }
+
+    fn troubled(why: String) -> Self {
+        Door::Closed { trouble: Some(Trouble { message: why.clone(), passes: true }), why }
+    }
+}

@@ -1,0 +1,262 @@
+//! Two renderings of an Application → the objects that differ, each with its diff; which of them a cluster is to be asked about.
+
+use super::{Side, asking::Door, reach::Reached, text};
+use crate::{
+    declare::DeletionPolicy,
+    error::{Fault as _, Kind},
+    object::{Gvk, Key, Object},
+    plan::{self, Kinds, OWNER, Refused, Wanted},
+    publish::{ApplicationChange, ObjectChange, ObjectPreview, Trouble, Verdict},
+    reconcile::{self, Served},
+    render::{RenderError, Rendered},
+};
+use serde_json::Value;
+use std::{
+    collections::{BTreeSet, HashMap, HashSet},
+    sync::Arc,
+};
+
+/// What the two states of a diff are called.
+const SIDES: [&str; 2] = ["before", "after"];
+
+/// Bytes of an object, as JSON, beyond which it is not compared: no cluster takes one half as long.
+const LARGEST: usize = 4 << 20;
+
+/// What is to be known of an object before it is shown.
+#[derive(Debug)]
+pub(super) enum Question {
+    /// The cluster is asked about this one.
+    Ask(Box<Wanted>),
+    /// The same, and it is shown only if it is refused: nothing of it changes but as whom it is sent.
+    Check(Box<Wanted>),
+    /// It is known.
+    Known(Verdict),
+}
+
+/// An object that differs.
+#[derive(Debug)]
+pub(super) struct Differing {
+    pub key: Key,
+    pub preview: ObjectPreview,
+    pub question: Question,
+}
+
+/// What was found.
+#[derive(Debug, Default)]
+pub(super) struct Compared {
+    pub objects: Vec<Differing>,
+    pub notes: Vec<String>,
+    pub trouble: Vec<Trouble>,
+    /// Namespaces that come with this revision.
+    pub namespaces: BTreeSet<String>,
+    /// Kinds that come with this revision, by group and kind.
+    pub kinds: HashSet<(String, String)>,
+    /// Everything that is wanted in the end.
+    pub keys: HashSet<Key>,
+}
+
+impl Compared {
+    fn add(&mut self, key: &Key, preview: ObjectPreview, question: Question) {
+        self.objects.push(Differing { key: key.clone(), preview, question });
+    }
+}
+
+/// One side, put in its places.
+#[derive(Default)]
+struct Placed {
+    wanted: Vec<Wanted>,
+    refused: Vec<Refused>,
+}
+
+impl Placed {
+    fn find(&self) -> HashMap<&Key, &Wanted> {
+        self.wanted.iter().map(|one| (&one.key, one)).collect()
+    }
+}
+
+pub(super) fn compare(one: &Reached, before: Side, after: Side, door: &Door) -> Compared {
+    let mut out = Compared::default();
+    let kinds: Box<dyn Kinds> = match door {
+        Door::Open { served, .. } => Box::new(Served(Arc::clone(served))),
+        Door::Closed { .. } => Box::new(Usual),
+    };
+    let rendered = match after {
+        Some(Err(error)) => {
+            out.trouble.push(cannot(&error, ""));
+            return out;
+        }
+        Some(Ok(rendered)) => Some(rendered),
+        None => None,
+    };
+    let place = |application: Option<&crate::declare::Application>, rendered: Option<&Rendered>| {
+        let Some((application, rendered)) = application.zip(rendered) else { return Placed::default() };
+        let (wanted, refused) = plan::wanted(application, rendered.objects(), &*kinds);
+        Placed { wanted, refused }
+    };
+    let head = place(one.after.as_ref(), rendered.as_deref());
+    let base = match before {
+        Some(Err(error)) if one.after.is_some() => {
+            // What was there before is not known, so that all of it counts as new.
+            out.notes.push(format!("what it was before cannot be rendered, so that every object is shown as new: {error}"));
+            Placed::default()
+        }
+        Some(Err(error)) => {
+            out.trouble.push(cannot(&error, "what it was before: "));
+            return out;
+        }
+        Some(Ok(rendered)) => place(one.before.as_ref(), Some(&rendered)),
+        None => Placed::default(),
+    };
+    out.notes.extend(rendered.iter().flat_map(|rendered| rendered.warnings.iter().take(10).cloned()));
+    brings(&mut out, &head, one);
+    let known = base.find();
+    let other_account =
+        one.before.as_ref().zip(one.after.as_ref()).is_some_and(|(before, after)| before.service_account != after.service_account);
+    for wanted in &head.wanted {
+        match known.get(&wanted.key) {
+            Some(old) if old.hash == wanted.hash => {
+                if other_account {
+                    let preview = preview(&wanted.key, ObjectChange::Change, String::new());
+                    out.add(&wanted.key, preview, Question::Check(Box::new(wanted.clone())));
+                }
+            }
+            old => {
+                let change = if old.is_some() { ObjectChange::Change } else { ObjectChange::Create };
+                let diff = diff(&wanted.key, old.copied(), Some(wanted));
+                out.add(&wanted.key, preview(&wanted.key, change, diff), Question::Ask(Box::new(wanted.clone())));
+            }
+        }
+    }
+    for refused in &head.refused {
+        if base.refused.iter().any(|old| old.key == refused.key && old.why == refused.why) {
+            continue;
+        }
+        let old = known.get(&refused.key).copied();
+        let change = if old.is_some() { ObjectChange::Change } else { ObjectChange::Create };
+        let place = refused.origin.as_ref().map_or(String::new(), |origin| format!("{origin}: "));
+        let why = text::line(&format!("{place}{}", refused.why));
+        let question = Question::Known(Verdict::Refused { why });
+        out.add(&refused.key, preview(&refused.key, change, String::new()), question);
+    }
+    let keep: HashSet<&Key> = head.wanted.iter().map(|one| &one.key).chain(head.refused.iter().map(|one| &one.key)).collect();
+    // Of one that goes and leaves everything behind there is nothing to show.
+    let orphans =
+        one.change == ApplicationChange::Gone && one.before.as_ref().is_some_and(|before| before.deletion == DeletionPolicy::Orphan);
+    let goes = one.change == ApplicationChange::Gone || one.after.as_ref().is_some_and(|after| after.prune);
+    for old in base.wanted.iter().filter(|old| !orphans && !keep.contains(&old.key)) {
+        let why = match (old.settings.prune_disabled, goes) {
+            (true, _) => "it stays in the cluster: prune: disabled",
+            (false, true) => "it would be deleted",
+            (false, false) => "it stays in the cluster: prune is not set",
+        };
+        let diff = diff(&old.key, Some(old), None);
+        let question = Question::Known(Verdict::NotAsked { why: why.to_owned() });
+        out.add(&old.key, preview(&old.key, ObjectChange::Delete, diff), question);
+    }
+    out.keys = head.wanted.into_iter().map(|one| one.key).collect();
+    out
+}
+
+/// Notes what others of this revision may rely on.
+fn brings(out: &mut Compared, head: &Placed, one: &Reached) {
+    for wanted in &head.wanted {
+        if wanted.key.group.is_empty() && wanted.key.kind == "Namespace" {
+            out.namespaces.insert(wanted.key.name.clone());
+        }
+        if wanted.key.kind == "CustomResourceDefinition"
+            && let Ok(object) = wanted.manifest.object()
+            && let Some(group) = object.pointer("/spec/group").and_then(Value::as_str)
+            && let Some(kind) = object.pointer("/spec/names/kind").and_then(Value::as_str)
+        {
+            out.kinds.insert((group.to_owned(), kind.to_owned()));
+        }
+    }
+    // Its own is made for its record before anything is sent.
+    if one.after.is_some() {
+        out.namespaces.insert(one.name.namespace().to_owned());
+    }
+}
+
+fn cannot(error: &RenderError, what: &str) -> Trouble {
+    let hint = error.hint().map_or(String::new(), |hint| format!(" ({hint})"));
+    let here = matches!(error, RenderError::NoProgram { .. });
+    Trouble { message: text::line(&format!("{what}it cannot be rendered: {error}{hint}")), passes: here || error.kind() != Kind::Config }
+}
+
+/// An object as it is shown, its verdict yet to come.
+fn preview(key: &Key, change: ObjectChange, diff: String) -> ObjectPreview {
+    ObjectPreview { object: text::line(&key.to_string()), change, diff, verdict: Verdict::NotAsked { why: String::new() } }
+}
+
+fn diff(key: &Key, before: Option<&Wanted>, after: Option<&Wanted>) -> String {
+    let bytes: usize = [before, after].into_iter().flatten().map(|one| one.manifest.bytes()).sum();
+    if bytes > LARGEST {
+        return format!("\\ {} MiB are too much to compare\n", bytes >> 20);
+    }
+    let plain = |one: Option<&Wanted>| one.and_then(|one| one.manifest.object().ok()).map(unlabelled);
+    let (before, after) = (plain(before), plain(after));
+    // Names come from people, and stand in the head of the diff.
+    let line = |text: &str| text::line(text);
+    let key = Key { group: line(&key.group), kind: line(&key.kind), namespace: key.namespace.as_deref().map(line), name: line(&key.name) };
+    text::diff(&reconcile::unified(&key, SIDES, before.as_ref(), after.as_ref()))
+}
+
+/// An object without the labels that name its Application: nobody has written them.
+fn unlabelled(mut object: Object) -> Object {
+    // The edit leaves alone what makes an object.
+    let _ = object.edit(|fields| {
+        let Some(Value::Object(metadata)) = fields.get_mut("metadata") else { return };
+        let Some(Value::Object(labels)) = metadata.get_mut("labels") else { return };
+        for label in OWNER {
+            labels.shift_remove(label);
+        }
+        if labels.is_empty() {
+            metadata.shift_remove("labels");
+        }
+    });
+    object
+}
+
+/// The built-in kinds, for where no cluster says what it serves.
+struct Usual;
+
+/// Built-in kinds that lie in no namespace, of the core group and of others.
+const WIDE: [&str; 30] = [
+    "Namespace",
+    "Node",
+    "PersistentVolume",
+    "APIService",
+    "CustomResourceDefinition",
+    "ClusterRole",
+    "ClusterRoleBinding",
+    "StorageClass",
+    "VolumeAttachment",
+    "VolumeAttributesClass",
+    "CSIDriver",
+    "CSINode",
+    "PriorityClass",
+    "RuntimeClass",
+    "IngressClass",
+    "IPAddress",
+    "ServiceCIDR",
+    "PriorityLevelConfiguration",
+    "FlowSchema",
+    "MutatingWebhookConfiguration",
+    "ValidatingWebhookConfiguration",
+    "MutatingAdmissionPolicy",
+    "MutatingAdmissionPolicyBinding",
+    "ValidatingAdmissionPolicy",
+    "ValidatingAdmissionPolicyBinding",
+    "CertificateSigningRequest",
+    "ClusterTrustBundle",
+    "DeviceClass",
+    "ResourceSlice",
+    "StorageVersion",
+];
+
+impl Kinds for Usual {
+    fn namespaced(&self, gvk: &Gvk) -> Option<bool> {
+        let built_in = !gvk.group.contains('.') || gvk.group.ends_with(".k8s.io");
+        built_in.then(|| !WIDE.contains(&gvk.kind.as_str()))
+    }
+}

@@ -1,0 +1,188 @@
+//! Pass C, for whoever reviews a change: two revisions → what becomes different on clusters, as text.
+//!
+//! ```text
+//! two commits ─▶ reach (which Applications) ─▶ render both sides ─▶ compare (objects, diffs) ─▶ ask (dry run) ─▶ Preview
+//! ```
+//!
+//! An Application whose declaration and files are the same on both sides is not reached and costs some lookups in trees.
+//! Nothing is changed anywhere. One Application's trouble, or one cluster's, hides no other; clusters have a bound in time,
+//! texts a bound in size. Values of Secrets never get into a preview.
+
+mod asking;
+mod clusters;
+mod compare;
+mod reach;
+mod text;
+
+pub use clusters::Clusters;
+
+use crate::{
+    declare::{Application, Declarations},
+    error::{Fault as _, Kind},
+    git::{Checkout, GitError, Mirror, ObjectId, Revision},
+    name::Name,
+    publish::{ApplicationPreview, Preview, Trouble, Verdict},
+    render::{RenderError, Rendered, Renderer, Source},
+    update::{self, Previews},
+};
+use asking::Door;
+use compare::Compared;
+use futures::{FutureExt as _, StreamExt as _, future::BoxFuture, stream};
+use reach::Reached;
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
+
+/// Renderings at once: they block, and the machines this is made for have two cores.
+const RENDERINGS: usize = 2;
+
+/// Where the commits are.
+#[derive(Debug, Clone)]
+pub enum Files {
+    /// In the mirror of a config repository.
+    Mirror(Arc<Mirror>),
+    /// In a working copy.
+    Checkout(Arc<Checkout>),
+}
+
+impl Files {
+    /// Opens a commit for reading.
+    ///
+    /// # Errors
+    /// [`GitError::Broken`] if it is not there.
+    fn at(&self, commit: ObjectId) -> Result<Revision<'_>, GitError> {
+        match self {
+            Files::Mirror(mirror) => mirror.at(commit),
+            Files::Checkout(checkout) => checkout.at(commit),
+        }
+    }
+
+    /// The branch that the process file names, if there is one.
+    fn branch(&self) -> Option<&str> {
+        match self {
+            Files::Mirror(mirror) => Some(mirror.remote().branch()),
+            Files::Checkout(_) => None,
+        }
+    }
+}
+
+/// Makes previews of one config repository.
+#[derive(Debug, Clone)]
+pub struct Previewer {
+    /// Its commits.
+    pub files: Files,
+    /// Where declarations are looked for; everywhere if none is written.
+    pub policies: Option<String>,
+    /// Renders, and remembers.
+    pub renderer: Arc<Renderer>,
+    /// The clusters that can be asked.
+    pub clusters: Clusters,
+}
+
+#[async_trait::async_trait]
+impl Previews for Previewer {
+    async fn preview(&self, base: ObjectId, head: ObjectId) -> Preview {
+        self.between(base, head, None).await
+    }
+}
+
+/// What is rendered on one side; nothing where the Application is not declared.
+type Side = Option<Result<Arc<Rendered>, RenderError>>;
+
+impl Previewer {
+    /// What becomes different from `base` to `head`, of all Applications or only of some.
+    pub async fn between(&self, base: ObjectId, head: ObjectId, only: Option<&BTreeSet<Name>>) -> Preview {
+        let (this, wanted) = (self.clone(), only.cloned());
+        let found = blocking(move || reach::find(&this.files, base, head, this.policies.as_deref(), wanted.as_ref())).await;
+        let (reached, trouble) = match found {
+            Ok(Ok(found)) => found,
+            Ok(Err(error)) => {
+                let trouble = Trouble { passes: error.kind() != Kind::Config, message: text::line(&error.to_string()) };
+                return Preview { applications: Vec::new(), trouble: vec![trouble] };
+            }
+            Err(ended) => return Preview { applications: Vec::new(), trouble: vec![ended] },
+        };
+        let names: BTreeSet<&str> = reached.iter().map(|one| one.cluster.as_str()).collect();
+        let (rendered, doors) = tokio::join!(self.render_all(base, head, &reached), self.clusters.doors(&names));
+        let compared: Vec<Compared> = reached
+            .iter()
+            .zip(rendered)
+            .map(|(one, (before, after))| compare::compare(one, before, after, doors.get(one.cluster.as_str()).unwrap_or(&Door::UNKNOWN)))
+            .collect();
+        let answers = asking::ask(&reached, &compared, &doors).await;
+        let mut room = text::Room::default();
+        let applications: Vec<ApplicationPreview> = reached
+            .into_iter()
+            .zip(compared)
+            .zip(answers)
+            .map(|((one, compared), answers)| assemble(one, compared, answers, &mut room))
+            .collect();
+        Preview { applications, trouble }
+    }
+
+    /// What a commit declares; blocks.
+    ///
+    /// # Errors
+    /// If an object is missing.
+    pub fn declared(&self, commit: ObjectId) -> Result<Declarations, GitError> {
+        update::declared_in(&self.files.at(commit)?, self.policies.as_deref(), self.files.branch())
+    }
+
+    /// Both sides of every Application, in their order.
+    async fn render_all(&self, base: ObjectId, head: ObjectId, reached: &[Reached]) -> Vec<(Side, Side)> {
+        let mut all: Vec<BoxFuture<'_, (Side, Side)>> = Vec::new();
+        for one in reached {
+            let both = async {
+                let before = self.side(base, one.before.as_ref()).await;
+                (before, self.side(head, one.after.as_ref()).await)
+            };
+            all.push(both.boxed());
+        }
+        stream::iter(all).buffered(RENDERINGS).collect().await
+    }
+
+    async fn side(&self, commit: ObjectId, application: Option<&Application>) -> Side {
+        let source = Source::from(application?);
+        let (files, renderer, path) = (self.files.clone(), Arc::clone(&self.renderer), source.path.clone());
+        let rendered = blocking(move || renderer.render_at(files.at(commit)?, &source)).await;
+        Some(rendered.unwrap_or_else(|ended| Err(RenderError::Disk { path: path.into(), why: ended.message })))
+    }
+}
+
+/// One Application with what was asked.
+fn assemble(one: Reached, compared: Compared, answers: asking::Answers, room: &mut text::Room) -> ApplicationPreview {
+    let Reached { name, cluster, change, mut notes, .. } = one;
+    let Compared { objects, notes: more, mut trouble, .. } = compared;
+    notes.extend(more);
+    trouble.extend(answers.trouble);
+    let mut shown = Vec::new();
+    let mut left = 0usize;
+    for (mut object, verdict) in objects.into_iter().zip(answers.verdicts) {
+        let Some(verdict) = verdict else { continue };
+        if shown.len() >= text::OBJECTS && !matches!(verdict, Verdict::Refused { .. }) {
+            left += 1;
+            continue;
+        }
+        object.preview.verdict = verdict;
+        object.preview.diff = room.cut(object.preview.diff);
+        shown.push(object.preview);
+    }
+    if left > 0 {
+        notes.push(format!("{left} more objects change, which are not shown"));
+    }
+    let notes = notes.iter().map(|note| text::line(note)).collect();
+    let mut seen = BTreeSet::new();
+    trouble.retain(|trouble| seen.insert(trouble.message.clone()));
+    ApplicationPreview { name, cluster: text::line(&cluster), change, notes, objects: shown, trouble }
+}
+
+/// Runs what blocks on a thread of its own; if it ends unasked, that is trouble like any other.
+async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, Trouble> {
+    tokio::task::spawn_blocking(work)
+        .await
+        .map_err(|error| Trouble { message: format!("it ended unasked: {}", text::line(&error.to_string())), passes: false })
+}
+
+/// The doors by the names of their clusters.
+type Doors = BTreeMap<String, Door>;

@@ -1,0 +1,102 @@
+//! Foreign text made safe and short: names, servers' words, diffs.
+
+/// Characters of a sentence that are kept: a schema error of a CRD can be very long.
+const LINE: usize = 2000;
+
+/// Bytes of the diff of one object that are shown.
+const DIFF: usize = 64 << 10;
+
+/// Bytes of all diffs of a preview.
+const ALL: usize = 1 << 20;
+
+/// Objects of one Application that are shown; what is refused is shown beyond.
+pub(super) const OBJECTS: usize = 200;
+
+/// Text on one line, without anything that moves a cursor or hides other text, and not too long.
+pub(super) fn line(text: &str) -> String {
+    let mut out = String::with_capacity(text.len().min(LINE));
+    for (index, c) in text.trim().chars().enumerate() {
+        if index >= LINE {
+            out.push('…');
+            break;
+        }
+        match c {
+            '\n' | '\r' | '\t' => out.push(' '),
+            c if is_hidden(c) => out.extend(c.escape_default()),
+            c => out.push(c),
+        }
+    }
+    out
+}
+
+/// Control characters, and those that reorder or hide text.
+fn is_hidden(c: char) -> bool {
+    c.is_control()
+        || matches!(c, '\u{ad}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}' | '\u{e0000}'..='\u{e007f}')
+}
+
+/// A diff whose lines hold nothing hidden, cut by whole lines.
+pub(super) fn diff(text: &str) -> String {
+    let safe: String = text
+        .chars()
+        .flat_map(|c| match c {
+            '\n' | '\t' => vec![c],
+            c if is_hidden(c) => c.escape_default().collect(),
+            c => vec![c],
+        })
+        .collect();
+    cut(&safe, DIFF)
+}
+
+/// As many whole lines as fit, and how many do not. The last line is one that every reader of diffs takes for a remark.
+fn cut(text: &str, room: usize) -> String {
+    if text.len() <= room {
+        return text.to_owned();
+    }
+    let end = text.as_bytes()[..room].iter().rposition(|byte| *byte == b'\n').map_or(0, |at| at + 1);
+    let left = text[end..].lines().count();
+    format!("{}\\ {left} more line{} not shown\n", &text[..end], if left == 1 { " is" } else { "s are" })
+}
+
+/// How much may still be shown.
+pub(super) struct Room(usize);
+
+impl Default for Room {
+    fn default() -> Self {
+        Self(ALL)
+    }
+}
+
+impl Room {
+    /// As much of a diff as there is room for.
+    pub fn cut(&mut self, diff: String) -> String {
+        let diff = cut(&diff, self.0);
+        self.0 = self.0.saturating_sub(diff.len());
+        diff
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_sentence_is_one_harmless_line() {
+        assert_eq!(line(" a\n\u{1b}[31mb\u{202e}c\r\n"), "a \\u{1b}[31mb\\u{202e}c");
+        assert_eq!(line(&"é".repeat(5000)).chars().count(), LINE + 1);
+    }
+
+    #[test]
+    fn a_diff_is_cut_by_whole_lines_and_says_so() {
+        assert_eq!(cut("+a\n+b\n", 6), "+a\n+b\n");
+        assert_eq!(cut("+a\n+é\n+c\n", 5), "+a\n\\ 2 more lines are not shown\n");
+        assert_eq!(cut("+abc", 2), "\\ 1 more line is not shown\n");
+        assert_eq!(diff("+a\u{7}\n"), "+a\\u{7}\n");
+        let long = "+0123456789\n".repeat(1 << 18);
+        let short = diff(&long);
+        assert!(short.len() <= DIFF + 100 && short.ends_with(" more lines are not shown\n"), "{}", short.len());
+        let mut room = Room::default();
+        let all: usize = (0..100).map(|_| room.cut(short.clone()).len()).sum();
+        assert!(all <= ALL + 100 * 100, "{all}");
+    }
+}

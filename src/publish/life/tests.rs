@@ -1,0 +1,415 @@
+//! Every case of a request's life, and that each way through it comes to an end.
+
+use super::*;
+use crate::forge::State;
+use proptest::{option::of, prelude::*};
+
+const HEAD: &str = "6dcb09b5b57875f334f61aebed695e2e4193db5e";
+
+fn now() -> Timestamp {
+    "2026-11-21T12:00:00Z".parse().unwrap()
+}
+
+fn request() -> forge::Request {
+    forge::Request {
+        number: 12,
+        url: "https://forge.example.org/acme/fleet/pulls/12".into(),
+        state: State::Open,
+        head: "tagboat/prod/all".into(),
+        head_commit: HEAD.into(),
+        base: "main".into(),
+        title: "prod: web 1.0.0 → 1.1.0".into(),
+        body: String::new(),
+        labels: vec!["images".into()],
+        author: "bot".into(),
+        draft: false,
+        opened: None,
+        updated: None,
+        ended: None,
+        mergeable: Mergeable::Unknown,
+        id: String::new(),
+    }
+}
+
+/// A situation that owns what it is made of; as it is, a request that is settled.
+#[derive(Debug, Clone)]
+struct Model {
+    wanted: Wanted,
+    branch: Option<Branch>,
+    request: Option<forge::Request>,
+    marker: Option<Marker>,
+    retell: bool,
+    undressed: bool,
+    ended: Option<Ended>,
+    room: Room,
+}
+
+impl Model {
+    fn settled() -> Self {
+        Self {
+            wanted: Wanted::Change { content: "one".into() },
+            branch: Some(Branch { head: HEAD.into(), commits: Commits::Own, same: true, fresh: true }),
+            request: Some(request()),
+            marker: Some(Marker::new("prod", None, &[], "one".into())),
+            retell: false,
+            undressed: false,
+            ended: None,
+            room: Room { open: 1, ..Room::default() },
+        }
+    }
+
+    fn but(change: impl FnOnce(&mut Self)) -> Self {
+        let mut model = Self::settled();
+        change(&mut model);
+        model
+    }
+
+    fn decide(&self) -> Decision {
+        decide(&Situation {
+            wanted: self.wanted.clone(),
+            target: "main",
+            branch: self.branch.clone(),
+            request: self.request.as_ref(),
+            marker: self.marker.as_ref(),
+            retell: self.retell,
+            undressed: self.undressed,
+            ended: self.ended,
+            room: self.room.clone(),
+            now: now(),
+        })
+    }
+
+    /// Does what was decided, as far as a forge and a Git server would.
+    fn apply(&mut self, action: Action) {
+        match action {
+            Action::Push => {
+                self.branch = Some(Branch { head: "b".repeat(40), commits: Commits::Own, same: true, fresh: true });
+                // What a forge says of the old head says nothing of the new one.
+                self.request.iter_mut().for_each(|request| request.mergeable = Mergeable::Unknown);
+            }
+            Action::Open => {
+                self.request = Some(request());
+                (self.retell, self.undressed) = (false, false);
+                self.apply(Action::Tell);
+            }
+            Action::Tell => {
+                if let Wanted::Change { content } = &self.wanted {
+                    self.marker = Some(Marker::new("prod", None, &[], content.clone()));
+                }
+            }
+            Action::Dress => self.undressed = false,
+            Action::Unlabel => self.request.iter_mut().for_each(|request| request.labels.retain(|label| label != REBASE)),
+            Action::Close => (self.request, self.branch, self.ended) = (None, None, Some(Ended::Superseded)),
+            Action::Delete => self.branch = None,
+            Action::Nothing | Action::Wait | Action::Stop | Action::Settled => {}
+        }
+    }
+}
+
+fn with_label(label: &str) -> Model {
+    Model::but(|model| model.request.as_mut().unwrap().labels.push(label.into()))
+}
+
+fn with_branch(change: impl FnOnce(&mut Branch)) -> Model {
+    Model::but(|model| change(model.branch.as_mut().unwrap()))
+}
+
+fn unwanted(change: impl FnOnce(&mut Model)) -> Model {
+    let mut model = Model::but(|model| model.wanted = Wanted::Nothing { why: "main has it already.".into() });
+    change(&mut model);
+    model
+}
+
+fn unknown(change: impl FnOnce(&mut Model)) -> Model {
+    let mut model = Model::but(|model| model.wanted = Wanted::Unknown { why: "The registry could not be asked.".into() });
+    change(&mut model);
+    model
+}
+
+fn by_ann() -> Commits {
+    Commits::Others { commit: HEAD.into(), author: "Ann <script>\u{202e}".into() }
+}
+
+fn ago(minutes: i64) -> Timestamp {
+    now().checked_sub(SignedDuration::from_mins(minutes)).unwrap()
+}
+
+#[test]
+fn every_situation_has_its_step() {
+    use Action::{Close, Delete, Dress, Nothing, Open, Push, Settled, Stop, Tell, Unlabel, Wait};
+    let new = |change: fn(&mut Model)| {
+        let mut model = Model::but(|model| (model.branch, model.request, model.marker, model.room.open) = (None, None, None, 0));
+        change(&mut model);
+        model
+    };
+    let table: Vec<(&str, Model, Action, &str)> = vec![
+        ("as it should be", Model::settled(), Settled, ""),
+        // Opening.
+        ("nothing there", new(|_| {}), Push, "not there"),
+        ("pushed, not opened", Model::but(|m| (m.request, m.marker) = (None, None)), Open, "branch is there"),
+        (
+            "pushed, then wanted otherwise",
+            Model::but(|m| {
+                m.request = None;
+                m.branch.as_mut().unwrap().same = false;
+            }),
+            Push,
+            "has changed",
+        ),
+        (
+            "a branch that the target has",
+            Model::but(|m| {
+                m.request = None;
+                m.branch.as_mut().unwrap().commits = Commits::None;
+            }),
+            Push,
+            "main has all",
+        ),
+        (
+            "too many open",
+            new(|m| m.room = Room { max_open: Some(2), open: 2, ..Room::default() }),
+            Wait,
+            "2 requests are open, and request.maxOpen is 2",
+        ),
+        ("room for one", new(|m| m.room = Room { max_open: Some(2), open: 1, ..Room::default() }), Push, "not there"),
+        ("none may be open", new(|m| m.room.max_open = Some(0)), Wait, "maxOpen is 0"),
+        (
+            "too many this hour",
+            new(|m| m.room = Room { per_hour: Some(1), opened: vec![ago(10)], ..Room::default() }),
+            Wait,
+            "perHour is 1",
+        ),
+        ("too many last hour", new(|m| m.room = Room { per_hour: Some(1), opened: vec![ago(60)], ..Room::default() }), Push, "not there"),
+        (
+            "pushed, then no room",
+            Model::but(|m| {
+                m.request = None;
+                m.room = Room { max_open: Some(1), open: 1, ..Room::default() };
+            }),
+            Wait,
+            "maxOpen",
+        ),
+        (
+            "no room for others says nothing of itself",
+            Model::but(|m| m.room = Room { max_open: Some(1), open: 3, ..Room::default() }),
+            Settled,
+            "",
+        ),
+        // In place.
+        (
+            "a newer tag, or a file changed",
+            with_branch(|b| b.same = false),
+            Push,
+            "What is wanted has changed, or main has in a file that it edits",
+        ),
+        ("the target moved elsewhere", with_branch(|b| b.fresh = false), Settled, ""),
+        ("the branch was deleted by hand", Model::but(|m| m.branch = None), Push, "not there"),
+        (
+            "protection wants the newest",
+            Model::but(|m| {
+                m.branch.as_mut().unwrap().fresh = false;
+                m.request.as_mut().unwrap().mergeable = Mergeable::Behind;
+            }),
+            Push,
+            "newest commit of main",
+        ),
+        (
+            "it conflicts",
+            Model::but(|m| {
+                m.branch.as_mut().unwrap().fresh = false;
+                m.request.as_mut().unwrap().mergeable = Mergeable::Conflicts;
+            }),
+            Push,
+            "conflicts",
+        ),
+        (
+            "a conflict that building anew does not mend",
+            Model::but(|m| m.request.as_mut().unwrap().mergeable = Mergeable::Conflicts),
+            Settled,
+            "",
+        ),
+        (
+            "asked to rebase",
+            Model::but(|m| {
+                *m = with_label(REBASE);
+                m.branch.as_mut().unwrap().fresh = false;
+            }),
+            Push,
+            "tagboat/rebase",
+        ),
+        ("rebased", with_label(REBASE), Unlabel, "newest commit"),
+        // The text.
+        ("another text", Model::but(|m| m.wanted = Wanted::Change { content: "two".into() }), Tell, "has changed"),
+        ("its marker is gone", Model::but(|m| m.marker = None), Tell, "no marker"),
+        (
+            "more may be known",
+            Model::but(|m| {
+                m.retell = true;
+                m.marker.as_mut().unwrap().again = true;
+            }),
+            Tell,
+            "More may be known",
+        ),
+        ("more may be known, asked lately", Model::but(|m| m.marker.as_mut().unwrap().again = true), Settled, ""),
+        ("all is known", Model::but(|m| m.retell = true), Settled, ""),
+        ("killed before its labels", Model::but(|m| m.undressed = true), Dress, "labels"),
+        // People.
+        ("held", with_label(HOLD), Wait, "tagboat/hold"),
+        (
+            "held, though unwanted",
+            Model::but(|m| {
+                *m = with_label(HOLD);
+                m.wanted = Wanted::Nothing { why: "x".into() };
+            }),
+            Wait,
+            "tagboat/hold",
+        ),
+        (
+            "held, though changed",
+            Model::but(|m| {
+                *m = with_label(HOLD);
+                m.branch.as_mut().unwrap().same = false;
+            }),
+            Wait,
+            "tagboat/hold",
+        ),
+        (
+            "pointed elsewhere",
+            Model::but(|m| m.request.as_mut().unwrap().base = "release".into()),
+            Stop,
+            "pointed at release; point it at main",
+        ),
+        ("pointed elsewhere, unwanted", unwanted(|m| m.request.as_mut().unwrap().base = "release".into()), Stop, "release"),
+        ("somebody's commit", with_branch(|b| b.commits = by_ann()), Stop, "6dcb09b5b5 by Ann <script>"),
+        ("somebody's commit, changed", with_branch(|b| (b.commits, b.same) = (by_ann(), false)), Stop, "not the bot's"),
+        (
+            "somebody's commit, no request",
+            Model::but(|m| {
+                m.request = None;
+                m.branch.as_mut().unwrap().commits = by_ann();
+            }),
+            Stop,
+            "not the bot's",
+        ),
+        ("somebody's commit, unwanted", unwanted(|m| m.branch.as_mut().unwrap().commits = by_ann()), Stop, "not the bot's"),
+        (
+            "somebody's branch, unwanted",
+            unwanted(|m| {
+                m.request = None;
+                m.branch.as_mut().unwrap().commits = by_ann();
+            }),
+            Nothing,
+            "",
+        ),
+        // The end.
+        ("no longer needed", unwanted(|_| {}), Close, "main has it already."),
+        ("no longer needed, its branch is gone", unwanted(|m| m.branch = None), Close, "main has it already."),
+        ("left behind by a close", unwanted(|m| (m.request, m.ended) = (None, Some(Ended::Superseded))), Delete, "main has it"),
+        (
+            "left behind by a merge",
+            unwanted(|m| {
+                m.request = None;
+                m.ended = Some(Ended::Merged);
+                m.branch.as_mut().unwrap().commits = Commits::None;
+            }),
+            Delete,
+            "main has it",
+        ),
+        ("pushed and never opened", unwanted(|m| m.request = None), Delete, "main has it"),
+        ("closed by a person, who may open it again", unwanted(|m| (m.request, m.ended) = (None, Some(Ended::Closed))), Nothing, ""),
+        (
+            "a person's branch without a commit",
+            unwanted(|m| {
+                m.request = None;
+                m.branch.as_mut().unwrap().commits = Commits::None;
+            }),
+            Nothing,
+            "",
+        ),
+        ("nothing wanted, nothing there", unwanted(|m| (m.request, m.branch) = (None, None)), Nothing, ""),
+        // Not known.
+        ("facts are missing", unknown(|_| {}), Wait, "registry"),
+        ("facts are missing, and it differs", unknown(|m| m.branch.as_mut().unwrap().same = false), Wait, "registry"),
+        ("facts are missing, pushed only", unknown(|m| m.request = None), Wait, "registry"),
+        ("facts are missing, nothing there", unknown(|m| (m.request, m.branch) = (None, None)), Nothing, ""),
+    ];
+    for (name, model, action, words) in table {
+        let decision = model.decide();
+        assert_eq!(decision.action, action, "{name}: {}", decision.reason);
+        assert!(decision.reason.contains(words) && decision.reason.is_empty() == words.is_empty(), "{name}: {}", decision.reason);
+        assert!(!decision.reason.chars().any(|c| c.is_control() || c == '\u{202e}'), "{name}: {}", decision.reason);
+    }
+}
+
+#[test]
+fn the_hour_is_over_when_enough_of_them_are_older() {
+    let room = Room { per_hour: Some(2), opened: vec![ago(5), ago(50), ago(20), ago(70)], ..Room::default() };
+    let wait = room.full(now()).unwrap();
+    assert_eq!(wait.until, Some(now().checked_add(SignedDuration::from_mins(40)).unwrap()), "the one of 50 and the one of 20 minutes ago");
+    assert_eq!(room.full(wait.until.unwrap()), None);
+    assert_eq!(Room { per_hour: Some(0), ..Room::default() }.full(now()).unwrap().until, None);
+}
+
+fn any_model() -> impl Strategy<Value = Model> {
+    let wanted = prop_oneof![
+        3 => Just(Wanted::Change { content: "one".into() }),
+        2 => Just(Wanted::Nothing { why: "gone".into() }),
+        1 => Just(Wanted::Unknown { why: "unknown".into() }),
+    ];
+    let commits = prop_oneof![Just(Commits::None), Just(Commits::Own), Just(by_ann())];
+    let branch =
+        (commits, any::<bool>(), any::<bool>()).prop_map(|(commits, same, fresh)| Branch { head: HEAD.into(), commits, same, fresh });
+    let mergeable = prop_oneof![Just(Mergeable::Yes), Just(Mergeable::Behind), Just(Mergeable::Conflicts)];
+    let labels = proptest::sample::subsequence(vec![REBASE, SUPERSEDED, "images"], 0..3);
+    let request = (mergeable, labels, proptest::bool::weighted(0.1), proptest::bool::weighted(0.1)).prop_map(
+        |(mergeable, labels, hold, elsewhere)| {
+            let mut labels: Vec<String> = labels.into_iter().map(str::to_owned).collect();
+            labels.extend(hold.then(|| HOLD.to_owned()));
+            forge::Request { mergeable, labels, base: if elsewhere { "release" } else { "main" }.into(), ..request() }
+        },
+    );
+    let marker = (any::<bool>(), any::<bool>()).prop_map(|(same, again)| {
+        let mut marker = Marker::new("prod", None, &[], if same { "one" } else { "two" }.into());
+        marker.again = again;
+        marker
+    });
+    let ended = of(proptest::sample::select(vec![Ended::Merged, Ended::Superseded, Ended::Closed]));
+    let room = (of(0u32..3), 0usize..3).prop_map(|(max_open, open)| Room { max_open, open, ..Room::default() });
+    (wanted, of(branch), of(request), of(marker), any::<(bool, bool)>(), ended, room).prop_map(
+        |(wanted, branch, request, marker, (retell, undressed), ended, room)| Model {
+            wanted,
+            branch,
+            request,
+            marker,
+            retell,
+            undressed,
+            ended,
+            room,
+        },
+    )
+}
+
+proptest! {
+    #[test]
+    fn every_way_ends_and_nothing_of_anybody_else_is_touched(mut model in any_model()) {
+        let mut steps = Vec::new();
+        loop {
+            let decision = model.decide();
+            if decision.action.is_quiet() {
+                break;
+            }
+            let others = model.branch.as_ref().is_some_and(|branch| matches!(branch.commits, Commits::Others { .. }));
+            let held = model.request.as_ref().is_some_and(|request| request.base != "main" || request.labels.iter().any(|label| label == HOLD));
+            let unknown = matches!(model.wanted, Wanted::Unknown { .. });
+            prop_assert!(!others && !held && !unknown, "{:?} on {:?}", decision, model);
+            steps.push(decision.action);
+            prop_assert!(steps.len() < 6, "it goes round: {:?}", steps);
+            model.apply(decision.action);
+        }
+        // The second pass.
+        prop_assert!(model.decide().action.is_quiet());
+        if steps.contains(&Action::Close) {
+            prop_assert!(model.request.is_none() && !steps.contains(&Action::Open));
+        }
+    }
+}

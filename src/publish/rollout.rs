@@ -1,0 +1,271 @@
+//! What became of a merged request on the clusters, in the words that are told back: commit statuses, and one comment.
+//!
+//! Who merged it makes no difference. Each cluster has one status of the Environment; the comment has a row for each
+//! Application, with the workload's own reason where one failed.
+
+use crate::{
+    forge::{Request, State, Status, StatusState},
+    health::plain,
+    name::Name,
+    schedule,
+};
+use jiff::Timestamp;
+use std::{collections::BTreeMap, time::Duration};
+
+/// The marker of the comment.
+pub const MARKER: &str = "rollout";
+
+/// What the names of the statuses begin with.
+pub const CONTEXT: &str = "tagboat/rollout/";
+
+/// Characters of a comment left for what is not a row: the forge's marker, and word of the rows left out.
+const RESERVED: usize = 200;
+
+/// A request that was merged.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Merged {
+    /// The request as it ended, without its text.
+    pub request: Request,
+    /// The commit that brought it onto the base.
+    pub commit: String,
+    /// The Environment.
+    pub environment: String,
+    /// The files it changed, from the root of the repository.
+    pub files: Vec<String>,
+    /// When it was merged.
+    pub at: Timestamp,
+}
+
+impl Merged {
+    /// Of a request that ended; nothing if it was not merged, or the forge does not say when. Where the forge does not name
+    /// the commit that the merge made, the merge made none: the base was moved to the head.
+    pub fn new(request: &Request, environment: &str, files: Vec<String>) -> Option<Self> {
+        let ended = request.ended.as_ref().filter(|_| request.state == State::Merged)?;
+        Some(Self {
+            commit: ended.commit.clone().unwrap_or_else(|| request.head_commit.clone()),
+            at: ended.at?,
+            environment: environment.to_owned(),
+            files,
+            request: Request { body: String::new(), ..request.clone() },
+        })
+    }
+}
+
+/// An Application that the request reaches, on its cluster.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Reached {
+    /// The Application.
+    pub application: Name,
+    /// The cluster.
+    pub cluster: String,
+    /// How far it has come.
+    pub stage: Stage,
+}
+
+/// How far an Application has come with what was merged.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Stage {
+    /// Nothing has been applied; why not, as far as it is known.
+    Waiting(String),
+    /// It rests, and nothing is applied.
+    Suspended,
+    /// Something is being sent.
+    Applying,
+    /// Everything was applied, and something is not healthy yet: what, and why.
+    Progressing(String),
+    /// Something would be deleted, and somebody must say yes first.
+    NeedsYes(String),
+    /// Something could not be applied, or did not become healthy.
+    Failed(String),
+    /// Everything was applied, and is healthy where that is waited for, so long after the merge.
+    RolledOut(Duration),
+    /// What is rendered was the same before.
+    Unchanged,
+    /// Another revision changed the Application before the result was there.
+    Superseded {
+        /// That revision.
+        by: String,
+    },
+    /// No result came within the time; nobody looks any more.
+    GivenUp {
+        /// The time.
+        after: Duration,
+        /// What was known last; may be empty.
+        last: String,
+    },
+}
+
+/// What a stage means for the whole.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Weight {
+    Good,
+    Open,
+    Bad,
+}
+
+impl Stage {
+    /// Whether nothing follows.
+    pub fn is_last(&self) -> bool {
+        matches!(self, Stage::RolledOut(_) | Stage::Unchanged | Stage::Superseded { .. } | Stage::GivenUp { .. })
+    }
+
+    /// Whether it is on its way: neither well nor in trouble.
+    pub fn is_open(&self) -> bool {
+        self.weight() == Weight::Open
+    }
+
+    fn weight(&self) -> Weight {
+        match self {
+            Stage::RolledOut(_) | Stage::Unchanged | Stage::Superseded { .. } => Weight::Good,
+            Stage::Waiting(_) | Stage::Suspended | Stage::Applying | Stage::Progressing(_) => Weight::Open,
+            Stage::NeedsYes(_) | Stage::Failed(_) | Stage::GivenUp { .. } => Weight::Bad,
+        }
+    }
+
+    /// What there is to say, and the foreign words after it.
+    fn words(&self) -> (String, &str) {
+        match self {
+            Stage::Waiting(why) => ("waits".to_owned(), why),
+            Stage::Suspended => ("is suspended: nothing is applied".to_owned(), ""),
+            Stage::Applying => ("is being applied".to_owned(), ""),
+            Stage::Progressing(why) => ("was applied and is not healthy yet".to_owned(), why),
+            Stage::NeedsYes(why) => ("needs a yes".to_owned(), why),
+            Stage::Failed(why) => ("failed".to_owned(), why),
+            Stage::RolledOut(took) => (format!("rolled out in {}", seconds(*took)), ""),
+            Stage::Unchanged => ("has nothing to change".to_owned(), ""),
+            Stage::Superseded { by } => (format!("superseded by {} before it was rolled out", short(by)), ""),
+            Stage::GivenUp { after, last } => (format!("not rolled out within {}", seconds(*after)), last),
+        }
+    }
+}
+
+/// The commit statuses, one for each cluster in their order.
+pub fn statuses(merged: &Merged, reached: &[Reached]) -> Vec<Status> {
+    let mut clusters: BTreeMap<&str, Vec<&Reached>> = BTreeMap::new();
+    for one in reached {
+        clusters.entry(&one.cluster).or_default().push(one);
+    }
+    clusters
+        .into_iter()
+        .map(|(cluster, mut reached)| {
+            reached.sort_by(|one, other| one.application.cmp(&other.application));
+            let worst = reached.iter().map(|one| one.stage.weight()).max();
+            Status {
+                context: format!("{CONTEXT}{}@{cluster}", merged.environment),
+                state: match worst {
+                    Some(Weight::Bad) => StatusState::Failure,
+                    Some(Weight::Open) => StatusState::Pending,
+                    Some(Weight::Good) | None => StatusState::Success,
+                },
+                description: describe(&reached),
+                url: Some(merged.request.url.clone()).filter(|url| !url.is_empty()),
+            }
+        })
+        .collect()
+}
+
+/// One line for the Applications of a cluster. While they are on their way it says little, so that it seldom changes.
+fn describe(reached: &[&Reached]) -> String {
+    let of = |weight: Weight| reached.iter().copied().filter(move |one| one.stage.weight() == weight);
+    if let Some(first) = of(Weight::Bad).next() {
+        let (words, why) = first.stage.words();
+        let count = of(Weight::Bad).count();
+        let others = if count > 1 { format!("{count} of {} in trouble; ", reached.len()) } else { String::new() };
+        let why = if why.is_empty() { String::new() } else { format!(": {}", plain(why)) };
+        return format!("{others}{} {words}{why}", first.application);
+    }
+    if of(Weight::Open).next().is_some() {
+        return match reached {
+            [one] if one.stage == Stage::Suspended => format!("{} is suspended", one.application),
+            _ => format!("{} of {} rolled out", of(Weight::Good).count(), reached.len()),
+        };
+    }
+    if let [one] = reached {
+        return one.stage.words().0;
+    }
+    let took = reached.iter().filter_map(|one| if let Stage::RolledOut(took) = one.stage { Some(took) } else { None });
+    let (count, longest) = took.fold((0, Duration::ZERO), |(count, longest), took| (count + 1, took.max(longest)));
+    let mut said = Vec::new();
+    if count > 0 {
+        said.push(format!("{count} rolled out in {}", seconds(longest)));
+    }
+    for (number, words) in [
+        (reached.iter().filter(|one| one.stage == Stage::Unchanged).count(), "with nothing to change"),
+        (reached.iter().filter(|one| matches!(one.stage, Stage::Superseded { .. })).count(), "superseded"),
+    ] {
+        if number > 0 {
+            said.push(format!("{number} {words}"));
+        }
+    }
+    said.join(", ")
+}
+
+/// The text of the comment, as Markdown of at most `most` characters, cut by whole rows. `link` gives the address of a
+/// commit.
+pub fn comment(merged: &Merged, reached: &[Reached], most: usize, link: impl Fn(&str) -> String) -> String {
+    let mut rows: Vec<&Reached> = reached.iter().collect();
+    // What somebody should look at comes first, and is cut last.
+    rows.sort_by(|one, other| {
+        let by = |reached: &Reached| std::cmp::Reverse(reached.stage.weight());
+        by(one).cmp(&by(other)).then_with(|| (&one.application, &one.cluster).cmp(&(&other.application, &other.cluster)))
+    });
+    let commit = |id: &str| format!("[`{}`]({})", short(id), link(id));
+    let mut text = format!("**Rollout of {}**: {}\n\n", commit(&merged.commit), headline(reached));
+    let mut left = most.saturating_sub(RESERVED + text.chars().count());
+    for (index, one) in rows.iter().enumerate() {
+        let row = row(one, &commit);
+        let length = row.chars().count();
+        if length > left {
+            text.push_str(&format!("- and {} more\n", rows.len() - index));
+            break;
+        }
+        left -= length;
+        text.push_str(&row);
+    }
+    text
+}
+
+fn headline(reached: &[Reached]) -> String {
+    let count = |weight: Weight| reached.iter().filter(|one| one.stage.weight() == weight).count();
+    let mut said = Vec::new();
+    for (number, words) in [(count(Weight::Bad), "in trouble"), (count(Weight::Open), "on the way"), (count(Weight::Good), "done")] {
+        if number > 0 {
+            said.push(format!("{number} {words}"));
+        }
+    }
+    said.join(", ")
+}
+
+fn row(one: &Reached, commit: impl Fn(&str) -> String) -> String {
+    let sign = match one.stage.weight() {
+        Weight::Good => "✅",
+        Weight::Open => "⏳",
+        Weight::Bad => "❌",
+    };
+    let (mut words, why) = one.stage.words();
+    if let Stage::Superseded { by } = &one.stage {
+        words = format!("superseded by {} before it was rolled out", commit(by));
+    }
+    let why = if why.is_empty() { String::new() } else { format!(": {}", code(why)) };
+    format!("- {sign} {} on {} {words}{why}\n", code(&one.application.to_string()), code(&one.cluster))
+}
+
+/// Foreign text as code: nothing in it is markup, names anybody or is a link. It stays one line.
+fn code(text: &str) -> String {
+    // No comment begins inside, so that no marker can be forged.
+    let text = plain(text).replace("<!--", "<!- -");
+    let longest = text.split(|c| c != '`').map(str::len).max().unwrap_or(0);
+    let fence = "`".repeat(longest + 1);
+    let pad = if text.starts_with('`') || text.ends_with('`') { " " } else { "" };
+    format!("{fence}{pad}{text}{pad}{fence}")
+}
+
+/// As people measure it: nothing takes less than a second.
+fn seconds(took: Duration) -> String {
+    schedule::show(Duration::from_secs(took.as_secs().max(1)))
+}
+
+/// The first ten digits of a commit id, as people know it.
+fn short(commit: &str) -> &str {
+    commit.get(..10).unwrap_or(commit)
+}

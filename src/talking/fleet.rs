@@ -1,0 +1,149 @@
+//! The real ground: a repository's mirror, its declarations, and the reconciler.
+
+use super::{Ground, Relation, Target};
+use crate::{
+    cluster::ClusterError,
+    declare::Application,
+    git::{GitError, Mirror, ObjectId},
+    name::Name,
+    plan::Rollout,
+    publish::rollout::Merged,
+    reconcile::{Reconciler, Status},
+    render::{self, Source},
+    update::World,
+};
+use async_trait::async_trait;
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex, PoisonError},
+};
+use tokio::sync::watch;
+
+/// Answers that are kept; with more all are forgotten and asked for again.
+const KEPT: usize = 10_000;
+
+/// What the requests of one repository reach.
+pub struct Fleet {
+    repository: String,
+    mirror: Arc<Mirror>,
+    worlds: watch::Receiver<Option<World>>,
+    reconciler: Arc<Reconciler>,
+    /// Commits never change, so that neither do answers about them: merge, revision, Application.
+    relations: Mutex<HashMap<(String, String, Name), Relation>>,
+    /// Whether a revision contains a merge.
+    contained: Mutex<HashMap<(String, String), bool>>,
+}
+
+impl Fleet {
+    /// Of a repository, by its name in the process file; `worlds` tells its revisions.
+    pub fn new(repository: &str, mirror: Arc<Mirror>, worlds: watch::Receiver<Option<World>>, reconciler: Arc<Reconciler>) -> Self {
+        Self { repository: repository.to_owned(), mirror, worlds, reconciler, relations: Mutex::default(), contained: Mutex::default() }
+    }
+
+    fn application(&self, name: &Name) -> Option<Application> {
+        self.worlds.borrow().as_ref()?.declared.applications.get(name).cloned()
+    }
+
+    fn contains(&self, head: ObjectId, commit: ObjectId) -> Result<bool, GitError> {
+        let key = (head.to_string(), commit.to_string());
+        if let Some(known) = self.contained.lock().unwrap_or_else(PoisonError::into_inner).get(&key) {
+            return Ok(*known);
+        }
+        let contains = self.mirror.contains(head, commit)?;
+        keep(&self.contained, key, contains);
+        Ok(contains)
+    }
+
+    /// Whether everything that an Application renders from is the same at two commits.
+    fn same(&self, application: &Application, one: ObjectId, other: ObjectId) -> Result<bool, GitError> {
+        let source = Source::from(application);
+        let (reads, others) = (reads(&self.mirror, one, &source), reads(&self.mirror, other, &source));
+        if reads != others {
+            return Ok(false);
+        }
+        let (one, other) = (self.mirror.at(one)?, self.mirror.at(other)?);
+        for path in &reads {
+            let same = match path.as_str() {
+                "" => one.tree() == other.tree(),
+                path => one.find(path)?.map(|entry| entry.id) == other.find(path)?.map(|entry| entry.id),
+            };
+            if !same {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+}
+
+#[async_trait]
+impl Ground for Fleet {
+    fn statuses(&self) -> Vec<Status> {
+        self.reconciler.statuses().into_iter().filter(|status| status.repository == self.repository).collect()
+    }
+
+    fn turns(&self) -> watch::Receiver<u64> {
+        self.reconciler.turns()
+    }
+
+    fn reached(&self, merged: &Merged) -> Result<Option<Vec<Target>>, GitError> {
+        let Some(World { commit: head, declared, .. }) = self.worlds.borrow().clone() else { return Ok(None) };
+        // What is no commit id came from a forge, and never comes to the branch.
+        let Ok(commit) = merged.commit.parse::<ObjectId>() else { return Ok(None) };
+        if !self.contains(head, commit)? {
+            return Ok(None);
+        }
+        let reached = declared.applications.values().filter(|application| {
+            let reads = reads(&self.mirror, commit, &Source::from(*application));
+            merged.files.iter().any(|file| reads.iter().any(|path| is_below(file, path)))
+        });
+        let target = |application: &Application| Target {
+            cluster: application.cluster.clone(),
+            application: application.name.clone(),
+            timeout: application.timeout,
+        };
+        Ok(Some(reached.map(target).collect()))
+    }
+
+    fn relation(&self, merged: &Merged, target: &Target, revision: &str) -> Result<Relation, GitError> {
+        let key = (merged.commit.clone(), revision.to_owned(), target.application.clone());
+        if let Some(known) = self.relations.lock().unwrap_or_else(PoisonError::into_inner).get(&key) {
+            return Ok(*known);
+        }
+        let (Ok(commit), Ok(head)) = (merged.commit.parse::<ObjectId>(), revision.parse::<ObjectId>()) else {
+            return Ok(Relation::Before);
+        };
+        let relation = match self.application(&target.application) {
+            _ if head == commit => Relation::Same,
+            // A revision that was fetched once and is on no branch any more may be gone.
+            _ if self.mirror.at(head).is_err() || !self.contains(head, commit)? => Relation::Before,
+            Some(application) if self.same(&application, commit, head)? => Relation::Same,
+            Some(_) | None => Relation::Other,
+        };
+        keep(&self.relations, key, relation);
+        Ok(relation)
+    }
+
+    async fn rollouts(&self, cluster: &str) -> Result<HashMap<Name, Vec<Rollout>>, ClusterError> {
+        let recorded = self.reconciler.recorded(Some(cluster)).await?;
+        let ours = recorded.into_iter().filter(|(_, recorded)| recorded.inventory.repository == self.repository);
+        Ok(ours.map(|((_, name), recorded)| (name, recorded.history.0)).collect())
+    }
+}
+
+/// What an Application renders from; its own folder where that cannot be said, as where it cannot be rendered.
+fn reads(mirror: &Mirror, commit: ObjectId, source: &Source) -> Vec<String> {
+    render::reads(mirror, commit, source).unwrap_or_else(|_| vec![source.path.clone()])
+}
+
+/// Whether a file is `path`, or lies below it; everything lies below the empty path.
+fn is_below(file: &str, path: &str) -> bool {
+    path.is_empty() || file.strip_prefix(path).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+}
+
+fn keep<K: std::hash::Hash + Eq, V>(kept: &Mutex<HashMap<K, V>>, key: K, value: V) {
+    let mut kept = kept.lock().unwrap_or_else(PoisonError::into_inner);
+    if kept.len() >= KEPT {
+        kept.clear();
+    }
+    kept.insert(key, value);
+}

@@ -1,0 +1,349 @@
+//! Environments whose changes are for review: each change set has a branch and a request, which are brought a step further
+//! until they are as they should be.
+//!
+//! ```text
+//! wanting (what is wanted of each branch) ─▶ publish::life (the next step) ─▶ stepping (done, or only said) ─▶ row
+//!                                                   ▲                           │
+//!                                                   └───────────────────────────┘
+//! ```
+
+use super::{
+    EnvironmentReport, Mode, Pass, Prepared, Report, RequestReport, RequestState, State, Step, Updater, World, blocking,
+    stepping::{Stepped, Walk},
+    wanting::{self, Item, Sight},
+};
+use crate::{
+    declare::{Mistake, Severity, Via},
+    forge,
+    git::{GitError, Mirror, ObjectId, Person},
+    publish::{
+        ImageMove, Marker, Proposed,
+        life::{self, Action, Commits},
+        subject,
+    },
+    version,
+};
+use std::{
+    collections::{BTreeMap, BTreeSet, HashMap},
+    sync::{Arc, PoisonError, atomic::Ordering},
+};
+
+/// Commits of one branch that are looked at; with more of them it is not the bot's.
+const MOST_COMMITS: usize = 20;
+
+/// Steps of one request within one walk: more than any way has.
+const MOST_STEPS: usize = 8;
+
+/// What a pass knows of the forge's requests.
+pub(super) enum Requesting {
+    /// They have not been asked for.
+    Unasked,
+    /// Those that are open, with what this pass has changed of them.
+    Listed(Vec<forge::Request>),
+    /// They could not be had.
+    Failed,
+}
+
+/// What a pass has done with requests.
+#[derive(Default)]
+pub(super) struct Done {
+    /// What became of those that are still there, by branch.
+    pub(super) states: BTreeMap<String, RequestState>,
+    /// Those that ended, with their Environment.
+    pub(super) ended: Vec<(String, RequestReport)>,
+    /// How often a branch was pushed.
+    pub(super) pushes: BTreeMap<String, u32>,
+    /// Requests that were merged.
+    pub(super) merged: BTreeSet<u64>,
+}
+
+/// What a branch has.
+#[derive(Debug, Clone)]
+pub(super) struct Looked {
+    pub(super) head: ObjectId,
+    pub(super) commits: Commits,
+    /// The commit of the target that it is made on, where it has one commit.
+    pub(super) parent: Option<ObjectId>,
+    pub(super) same: bool,
+    pub(super) fresh: bool,
+}
+
+impl Updater {
+    /// Brings the requests of these Environments a step further; says whether the world must be read again.
+    pub(super) async fn review(
+        &self,
+        world: &World,
+        prepared: Vec<Prepared>,
+        pass: &mut Pass<'_>,
+        report: &mut Report,
+    ) -> Result<Step, GitError> {
+        let Some(forge) = self.forge.clone() else {
+            for Prepared { report: mut row, .. } in prepared {
+                if let Some(environment) = world.declared.environments.get(&row.name).filter(|_| row.state != State::Suspended) {
+                    row.state = State::Failed;
+                    report.findings.push(Mistake {
+                        place: environment.place.clone(),
+                        severity: Severity::Error,
+                        message: format!(
+                            "Environment {}: update.via: pullRequest needs a forge: write `forge` with its token beside the repository in tagboat.yaml, or via: commit here",
+                            row.name
+                        ),
+                    });
+                }
+                report.environments.push(row);
+            }
+            return Ok(Step::Done);
+        };
+        let open = match std::mem::replace(&mut pass.requesting, Requesting::Failed) {
+            Requesting::Listed(open) => open,
+            requesting => {
+                let failed = matches!(requesting, Requesting::Failed);
+                pass.requesting = requesting;
+                for Prepared { report: mut row, .. } in prepared {
+                    if failed && row.state != State::Suspended {
+                        row.state = State::Waiting;
+                    }
+                    report.environments.push(row);
+                }
+                return Ok(Step::Done);
+            }
+        };
+        let branches = self.mirror.branches()?;
+        let names: BTreeSet<String> = branches.keys().cloned().collect();
+        let target = self.mirror.remote().branch().to_owned();
+        let ended: BTreeSet<String> = {
+            let known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+            known.ended.values().filter(|ended| ended.base == target).map(|ended| ended.head.clone()).collect()
+        };
+        let sight = Sight { world, target: &target, open: &open, branches: &names, findings: &report.findings, ended: &ended };
+        let items = wanting::items(&sight, &prepared);
+        let looked = self.looked(&items, branches, world.commit).await?;
+        let mut rows: BTreeMap<String, Vec<RequestReport>> = BTreeMap::new();
+        let mut walk = Walk {
+            updater: self,
+            forge,
+            world,
+            target: &target,
+            mode: pass.mode,
+            now: pass.now,
+            open,
+            looked,
+            scans: &mut pass.scans,
+            done: &mut pass.done,
+            failures: Vec::new(),
+            warnings: Vec::new(),
+        };
+        let mut step = Step::Done;
+        for item in &items {
+            if self.ending.load(Ordering::SeqCst) {
+                break;
+            }
+            let (row, stepped) = walk.live(item).await?;
+            rows.entry(item.name.clone()).or_default().extend(row);
+            match stepped {
+                Stepped::Moved if !matches!(step, Step::Conflict) => step = Step::Pushed,
+                Stepped::Conflict => step = Step::Conflict,
+                _ => {}
+            }
+            // What is merged next must be looked at on the new target.
+            if matches!(stepped, Stepped::Merged) {
+                step = Step::Pushed;
+                break;
+            }
+        }
+        let Walk { open, failures, warnings, .. } = walk;
+        for failure in failures {
+            if !report.failures.contains(&failure) {
+                report.failures.push(failure);
+            }
+        }
+        report.warnings.extend(warnings.into_iter().filter(|warning| !report.warnings.contains(warning)).collect::<Vec<_>>());
+        pass.requesting = Requesting::Listed(open);
+        report.environments.extend(prepared.into_iter().map(|prepared| prepared.report));
+        for (name, requests) in rows {
+            add(report, &name, requests);
+        }
+        Ok(step)
+    }
+
+    /// What the branches have, against what is wanted of them.
+    async fn looked(
+        &self,
+        items: &[Item<'_>],
+        branches: BTreeMap<String, ObjectId>,
+        target: ObjectId,
+    ) -> Result<HashMap<String, Looked>, GitError> {
+        let wanted: Vec<_> = items
+            .iter()
+            .filter_map(|item| Some((item.branch.clone(), *branches.get(&item.branch)?, item.set.map(|set| set.files.clone()))))
+            .collect();
+        let (mirror, known) = (Arc::clone(&self.mirror), Arc::clone(&self.known));
+        let bot = Person::new(&self.config.author.name, &self.config.author.email)?;
+        blocking(move || {
+            let mut known = known.lock().unwrap_or_else(PoisonError::into_inner);
+            let heads: BTreeSet<ObjectId> = wanted.iter().map(|(_, head, _)| *head).collect();
+            known.commits.retain(|(head, of), _| *of == target && heads.contains(head));
+            let mut looked = HashMap::new();
+            for (branch, head, files) in wanted {
+                let (commits, parent) = match known.commits.get(&(head, target)) {
+                    Some(known) => known.clone(),
+                    None => {
+                        let found = whose(&mirror, head, target, &bot)?;
+                        known.commits.insert((head, target), found.clone());
+                        found
+                    }
+                };
+                let same = match (&files, parent) {
+                    (Some(files), Some(parent)) => {
+                        let files: Vec<_> = files.iter().map(|file| (file.path.as_str(), &file.before[..], &file.after[..])).collect();
+                        mirror.makes(parent, head, &files)?
+                    }
+                    _ => false,
+                };
+                looked.insert(branch, Looked { head, commits, parent, same, fresh: parent == Some(target) });
+            }
+            Ok(looked)
+        })
+        .await
+    }
+}
+
+/// Whose commits a branch has, and what its commit is made on where it is one of the bot's.
+fn whose(mirror: &Mirror, head: ObjectId, target: ObjectId, bot: &Person) -> Result<(Commits, Option<ObjectId>), GitError> {
+    let others = |commit: String, author: String| (Commits::Others { commit, author }, None);
+    let Some(own) = mirror.beyond(head, target, MOST_COMMITS)? else {
+        return Ok(others(head.to_string(), "several people".to_owned()));
+    };
+    Ok(match own.iter().find(|commit| !commit.is_by(bot)) {
+        Some(commit) => others(commit.id.to_string(), commit.author.clone()),
+        None => match own.as_slice() {
+            [] => (Commits::None, None),
+            [one] => (Commits::Own, one.parents.first().copied()),
+            _ => (Commits::Own, None),
+        },
+    })
+}
+
+/// Puts rows of requests into the report, beside what else is told of the Environment.
+pub(super) fn add(report: &mut Report, name: &str, requests: Vec<RequestReport>) {
+    if requests.is_empty() {
+        return;
+    }
+    let at = report.environments.iter().position(|row| row.name == name).unwrap_or_else(|| {
+        report.environments.push(EnvironmentReport::new(name, State::UpToDate));
+        report.environments.len() - 1
+    });
+    let row = &mut report.environments[at];
+    row.requests.extend(requests);
+    row.requests.sort_by(|one, other| (&one.branch, one.number).cmp(&(&other.branch, other.number)));
+    row.until = row.until.into_iter().chain(row.requests.iter().filter_map(|request| request.until)).min();
+    let any = |wanted: &[RequestState]| row.requests.iter().any(|request| wanted.contains(&request.state));
+    use RequestState::{Failed, Open, Opened, Stopped, Updated, Waiting, WouldClose, WouldMerge, WouldOpen, WouldUpdate};
+    row.state = match row.state {
+        State::Suspended | State::Committed | State::WindowClosed | State::Waiting => row.state,
+        _ if any(&[Failed]) => State::Failed,
+        _ if any(&[WouldOpen, WouldUpdate, WouldMerge, WouldClose]) => State::Planned,
+        State::Unknown => State::Unknown,
+        _ if any(&[Opened, Updated, Open, Waiting, Stopped]) => State::Proposed,
+        state => state,
+    };
+}
+
+impl Walk<'_> {
+    /// Steps of one branch and its request, until nothing is left to do for now.
+    async fn live(&mut self, item: &Item<'_>) -> Result<(Option<RequestReport>, Stepped), GitError> {
+        let mut failed = None;
+        for _ in 0..MOST_STEPS {
+            // Read each time: the text may have been written by the step before.
+            let marker = self.request(item).and_then(|request| Marker::read(&request.body).ok().flatten());
+            let decision = life::decide(&self.situation(item, marker.as_ref()));
+            if self.mode == Mode::Plan && !decision.action.is_quiet() {
+                return Ok((Some(self.planned(item, &decision)), Stepped::Quiet));
+            }
+            match self.step(item, &decision).await? {
+                Stepped::Again => {}
+                Stepped::Failed(failure) => {
+                    failed = Some(failure.message.clone());
+                    self.failures.push(*failure);
+                    break;
+                }
+                Stepped::Settled { waits, until, would_merge } => {
+                    let state = if would_merge { Some(RequestState::WouldMerge) } else { self.done.states.get(&item.branch).copied() };
+                    let row = self.report(item, state.unwrap_or(RequestState::Open), waits);
+                    return Ok((Some(RequestReport { until, ..row }), Stepped::Quiet));
+                }
+                stepped => return Ok((self.row(item, &decision), stepped)),
+            }
+        }
+        let waits: Vec<String> = failed.into_iter().collect();
+        Ok((Some(self.report(item, RequestState::Failed, waits)), Stepped::Quiet))
+    }
+
+    /// What a pass would do, as far as its first step says it.
+    fn planned(&self, item: &Item<'_>, decision: &life::Decision) -> RequestReport {
+        let state = match decision.action {
+            Action::Close | Action::Delete => RequestState::WouldClose,
+            _ if self.request(item).is_none() => RequestState::WouldOpen,
+            _ => RequestState::WouldUpdate,
+        };
+        self.report(item, state, vec![decision.reason.clone()])
+    }
+
+    /// The row after a quiet decision; none where there is nothing.
+    fn row(&self, item: &Item<'_>, decision: &life::Decision) -> Option<RequestReport> {
+        let done = self.done.states.get(&item.branch).copied();
+        let state = match (decision.action, done) {
+            (Action::Nothing, _) if self.request(item).is_none() => return None,
+            (Action::Close | Action::Delete, _) => return None,
+            (Action::Stop, _) => RequestState::Stopped,
+            (_, Some(done)) => done,
+            (Action::Wait, None) => RequestState::Waiting,
+            (_, None) => RequestState::Open,
+        };
+        let reason = Some(decision.reason.clone()).filter(|reason| !reason.is_empty() && decision.action.is_quiet());
+        Some(RequestReport { until: decision.until, ..self.report(item, state, reason.into_iter().collect()) })
+    }
+
+    /// A row with what is known of a branch and its request.
+    pub(super) fn report(&self, item: &Item<'_>, state: RequestState, waits: Vec<String>) -> RequestReport {
+        let request = self.request(item);
+        let proposed = || {
+            let rows = item.marker.iter().flat_map(|marker| &marker.moves);
+            let row = |row: &Proposed| ImageMove {
+                policy: row.policy.clone(),
+                repository: row.repository.clone(),
+                old: row.old.clone(),
+                new: row.new.clone(),
+                digest: row.digest.clone(),
+                bump: version::bump(row.old.as_deref(), row.new.as_str()),
+                places: Vec::new(),
+            };
+            rows.map(row).collect()
+        };
+        let title = request.map(|request| request.title.clone()).or_else(|| item.set.map(subject));
+        RequestReport {
+            branch: item.branch.clone(),
+            number: request.map(|request| request.number),
+            url: request.map(|request| request.url.clone()),
+            title: title.unwrap_or_else(|| item.branch.clone()),
+            state,
+            waits,
+            until: None,
+            images: item.set.map_or_else(proposed, |set| set.moves.clone()),
+            files: item.set.map_or_else(Vec::new, |set| set.files.clone()),
+        }
+    }
+
+    /// The open request of a branch.
+    pub(super) fn request(&self, item: &Item<'_>) -> Option<&forge::Request> {
+        self.open.iter().find(|request| request.head == item.branch)
+    }
+
+    /// Whether the Environment's requests merge by themselves.
+    pub(super) fn via<'i>(item: &Item<'i>) -> Option<(&'i crate::declare::Request, Option<&'i crate::declare::AutoMerge>)> {
+        match &item.environment?.via {
+            Via::PullRequest { request, auto_merge } => Some((request, auto_merge.as_ref())),
+            Via::Commit => None,
+        }
+    }
+}

@@ -1,0 +1,111 @@
+//! What a request says to people: its title and its text, from all that the pass knows.
+
+use super::{Asked, EnvironmentReport, Gatherer, PATIENCE, Scans, Updater, World};
+use crate::{
+    declare::Via,
+    forge::Forge,
+    git::ObjectId,
+    publish::{ChangeSet, Marker, Preview, Story, body, merging_words, subject},
+};
+use jiff::Timestamp;
+use sha2::{Digest as _, Sha256};
+
+/// Of the form of the text; with another one texts are written anew.
+const FORM: u8 = 2;
+
+/// Characters of the marker, of those that a text may have.
+const MARKER_SHARE: usize = 4;
+
+/// What a text is made from.
+pub(super) struct Telling<'a> {
+    /// The changes.
+    pub(super) set: &'a ChangeSet,
+    /// What is declared, and the target's head.
+    pub(super) world: &'a World,
+    /// The commit of the target that the branch is made on.
+    pub(super) base: ObjectId,
+    /// The head of the branch; the mirror has it.
+    pub(super) head: ObjectId,
+    /// What registries have said in this pass: digests, first-seen times, platforms.
+    pub(super) scans: &'a Scans,
+    /// The Environment's row, with its policies: what was chosen and what refused.
+    pub(super) row: &'a EnvironmentReport,
+    /// The forge.
+    pub(super) forge: &'a dyn Forge,
+    /// The time.
+    pub(super) now: Timestamp,
+}
+
+/// What is told.
+pub(super) struct Told {
+    /// The title.
+    pub(super) title: String,
+    /// The whole text, with the marker.
+    pub(super) body: String,
+}
+
+impl Telling<'_> {
+    /// A hash of what the text is made from: as long as it is the same, the text stays as it is, and people may edit it.
+    pub(super) fn content(&self) -> String {
+        content(self.set, self.head)
+    }
+}
+
+/// See [`Telling::content`].
+pub(super) fn content(set: &ChangeSet, head: ObjectId) -> String {
+    let mut hash = Sha256::new();
+    hash.update([FORM]);
+    hash.update(head.as_bytes());
+    hash.update(serde_json::to_vec(&(&set.environment, &set.group, &set.moves)).unwrap_or_default());
+    for file in &set.files {
+        hash.update(Sha256::digest(&file.path));
+        hash.update(Sha256::digest(&file.before));
+        hash.update(Sha256::digest(&file.after));
+    }
+    hash.finalize().iter().take(8).map(|byte| format!("{byte:02x}")).collect()
+}
+
+impl Updater {
+    /// Makes the title and the text of a request: what registry and forge tell is gathered, the change is previewed.
+    pub(super) async fn tell(&self, telling: &Telling<'_>) -> Told {
+        let Telling { set, world, base, head, scans, row, forge, now, .. } = telling;
+        let asked: Vec<Asked<'_>> = set
+            .moves
+            .iter()
+            .map(|image| Asked {
+                image,
+                policy: world.declared.policies.get(&image.policy),
+                scan: scans.get(&image.repository),
+                refused: row.policies.iter().find(|policy| policy.name == image.policy).map_or(&[], |policy| &policy.refused),
+            })
+            .collect();
+        let gatherer = Gatherer { scanner: &self.scanner, forge: Some(*forge), now: *now, patience: PATIENCE };
+        let preview = async {
+            match &self.previews {
+                Some(previews) => Some(previews.preview(*base, *head).await),
+                None => None,
+            }
+        };
+        let (gathered, preview) = tokio::join!(gatherer.gather(&asked), preview);
+        let mut marker = Marker::new(&set.environment, set.group.as_deref(), &set.moves, telling.content());
+        marker.again = gathered.may_tell_more || preview.as_ref().is_some_and(Preview::may_tell_more);
+        marker.refused = preview.as_ref().is_some_and(Preview::is_refused);
+        let environment = world.declared.environments.get(&set.environment);
+        let auto_merge = environment.and_then(|environment| match &environment.via {
+            Via::PullRequest { auto_merge, .. } => auto_merge.as_ref(),
+            Via::Commit => None,
+        });
+        let windows = environment.map_or(&[][..], |environment| &environment.windows);
+        let limit = forge.limits().body;
+        let hidden = marker.write(limit / MARKER_SHARE);
+        let story = Story {
+            environment: &set.environment,
+            group: set.group.as_deref(),
+            moves: &gathered.told,
+            preview: preview.as_ref(),
+            merging: &merging_words(auto_merge, windows, &set.moves),
+            marker: &hidden,
+        };
+        Told { title: subject(set), body: body(&story, limit).text }
+    }
+}

@@ -1,0 +1,171 @@
+//! What is wanted of each request's branch: of those that the Environments' change sets make, and of those that are there
+//! and that nothing makes any more.
+
+use super::{EnvironmentReport, Prepared, World};
+use crate::{
+    declare::{Environment, Group, Mistake, Severity, Via},
+    forge,
+    git::Person,
+    publish::{ChangeSet, Marker, Proposed, branch, folder, life::Wanted},
+};
+use std::collections::{BTreeMap, BTreeSet};
+
+/// One branch, and what is wanted of it.
+pub(super) struct Item<'a> {
+    /// The branch.
+    pub(super) branch: String,
+    /// The Environment's name.
+    pub(super) name: String,
+    /// The Environment, as long as it is declared.
+    pub(super) environment: Option<&'a Environment>,
+    /// Its row in the report, if it has one.
+    pub(super) row: Option<&'a EnvironmentReport>,
+    /// The changes that are wanted.
+    pub(super) set: Option<&'a ChangeSet>,
+    /// Who writes its commits, where it is not the bot.
+    pub(super) person: Option<&'a Person>,
+    /// What is wanted instead of the changes, or why nobody can say.
+    pub(super) otherwise: Option<Wanted>,
+    /// What its open request tells the bot.
+    pub(super) marker: Option<Marker>,
+}
+
+/// What is known beside the change sets.
+pub(super) struct Sight<'a, 's> {
+    pub(super) world: &'a World,
+    /// The branch that requests are made for.
+    pub(super) target: &'s str,
+    pub(super) open: &'s [forge::Request],
+    pub(super) branches: &'s BTreeSet<String>,
+    pub(super) findings: &'s [Mistake],
+    /// Branches of which a request for the target is known to have ended.
+    pub(super) ended: &'s BTreeSet<String>,
+}
+
+/// Every branch that something is wanted of, or that is there, in the order of Environments and branches.
+pub(super) fn items<'a>(sight: &Sight<'a, '_>, prepared: &'a [Prepared]) -> Vec<Item<'a>> {
+    let mut items: BTreeMap<String, Item<'a>> = BTreeMap::new();
+    let markers: BTreeMap<&str, Marker> =
+        sight.open.iter().filter_map(|request| Some((request.head.as_str(), Marker::read(&request.body).ok()??))).collect();
+    for Prepared { report, sets, person } in prepared {
+        let Some(environment) = sight.world.declared.environments.get(&report.name) else { continue };
+        for set in sets {
+            let branch = branch(&report.name, set.group.as_deref());
+            let marker = markers.get(branch.as_str()).cloned();
+            let there = marker.is_some() || sight.branches.contains(&branch);
+            let otherwise = there.then(|| doubt(environment, report, Some(set), marker.as_ref())).flatten();
+            let otherwise = otherwise.map(|why| Wanted::Unknown { why });
+            let (name, environment, row) = (report.name.clone(), Some(environment), Some(report));
+            let item = Item { branch: branch.clone(), name, environment, row, set: Some(set), person: person.as_ref(), otherwise, marker };
+            items.insert(branch, item);
+        }
+    }
+    let heads = sight.open.iter().map(|request| &request.head);
+    for branch in heads.chain(sight.branches) {
+        if !items.contains_key(branch)
+            && let Some(item) = left_over(sight, prepared, branch, markers.get(branch.as_str()).cloned())
+        {
+            items.insert(branch.clone(), item);
+        }
+    }
+    items.into_values().collect()
+}
+
+/// A branch that no change set makes; nothing if it is not this updater's, or some person's.
+fn left_over<'a>(sight: &Sight<'a, '_>, prepared: &'a [Prepared], branch: &str, marker: Option<Marker>) -> Option<Item<'a>> {
+    let declared = &sight.world.declared;
+    let environment = declared.environments.values().find(|environment| branch.starts_with(&folder(&environment.name)));
+    let request = sight.open.iter().find(|request| request.head == branch);
+    let wanted = match (environment, request) {
+        // Another updater may follow another branch of the repository, and have Environments of its own.
+        (None, Some(request)) if request.base != sight.target || marker.is_none() => return None,
+        (None, None) if !sight.ended.contains(branch) => return None,
+        (_, Some(_)) if marker.is_none() => {
+            Wanted::Unknown { why: "Its text has no marker that can be read; close it by hand if it is not wanted any more.".to_owned() }
+        }
+        (None, _) if declared.has_errors() => Wanted::Unknown {
+            why: "Its Environment is not among the declarations that can be read; there are errors in others.".to_owned(),
+        },
+        (None, _) => Wanted::Nothing { why: "Its Environment is not declared any more.".to_owned() },
+        (Some(environment), _) if environment.suspend => {
+            Wanted::Unknown { why: format!("The Environment {} is suspended.", environment.name) }
+        }
+        (Some(environment), _) if environment.via == Via::Commit => {
+            Wanted::Nothing { why: format!("The Environment {} writes commits now.", environment.name) }
+        }
+        (Some(environment), _) => {
+            let row = prepared.iter().find(|prepared| prepared.report.name == environment.name).map(|prepared| &prepared.report)?;
+            match broken(sight, environment).or_else(|| doubt(environment, row, None, marker.as_ref())) {
+                Some(why) => Wanted::Unknown { why },
+                None => Wanted::Nothing { why: reasons(row, marker.as_ref()) },
+            }
+        }
+    };
+    let segment = || branch.split('/').nth(1).unwrap_or_default().to_owned();
+    let name = environment.map(|environment| environment.name.clone());
+    let name = name.or_else(|| marker.as_ref().map(|marker| marker.environment.clone())).unwrap_or_else(segment);
+    Some(Item { branch: branch.to_owned(), name, environment, row: None, set: None, person: None, otherwise: Some(wanted), marker })
+}
+
+/// An error for which an Environment may have lost changes that are wanted.
+fn broken(sight: &Sight<'_, '_>, environment: &Environment) -> Option<String> {
+    let concerns = |finding: &&Mistake| {
+        finding.severity == Severity::Error
+            && (sight.world.declared.mistakes.contains(finding)
+                || finding.place.file == environment.place.file
+                || environment.paths.contains(&finding.place.file))
+    };
+    sight.findings.iter().find(concerns).map(|error| format!("Mend this first: {}: {}", error.place, error.message))
+}
+
+/// Why what is wanted of a branch cannot be said, although there is something: facts that are missing, rests, and clocks
+/// that begin anew.
+fn doubt(environment: &Environment, row: &EnvironmentReport, set: Option<&ChangeSet>, marker: Option<&Marker>) -> Option<String> {
+    let mut concerned: BTreeSet<_> = set.into_iter().flat_map(|set| &set.moves).map(|row| &row.policy).collect();
+    concerned.extend(marker.into_iter().flat_map(|marker| &marker.moves).map(|row| &row.policy));
+    // One group of a policy knows all that it needs to know when that policy does.
+    let all = environment.group != Group::Policy || concerned.is_empty();
+    if let Some(unknown) = row.policies.iter().find(|policy| policy.unknown && (all || concerned.contains(&policy.name))) {
+        return Some(format!("What {} would choose is not known: {} could not be asked.", unknown.name, unknown.repository));
+    }
+    for proposed in marker.into_iter().flat_map(|marker| &marker.moves) {
+        let still = |set: &ChangeSet| set.moves.iter().any(|row| row.policy == proposed.policy && row.new == proposed.new);
+        if set.is_some_and(still) {
+            continue;
+        }
+        let Some(policy) = row.policies.iter().find(|policy| policy.name == proposed.policy) else { continue };
+        if set.is_none() && policy.suspended {
+            return Some(format!("The policy {} is suspended.", policy.name));
+        }
+        let digest = proposed.old.as_deref() == Some(proposed.new.as_str());
+        if policy.young.iter().any(|tag| tag == proposed.new.as_str()) || (digest && policy.free_at.is_some() && policy.chosen.is_none()) {
+            return Some(format!("{} {} waits for its age, which counts anew.", proposed.repository, proposed.new));
+        }
+    }
+    None
+}
+
+/// Why nothing is left of a request.
+fn reasons(row: &EnvironmentReport, marker: Option<&Marker>) -> String {
+    let reason = |proposed: &Proposed| {
+        let image = proposed.repository.last_segment();
+        let Some(policy) = row.policies.iter().find(|policy| policy.name == proposed.policy) else {
+            return format!("{} applies to nothing here any more.", proposed.policy);
+        };
+        let (only, new) = (policy.present.len() == 1, proposed.new.as_str());
+        if only && policy.present[0] == new && policy.chosen.as_ref().is_none_or(|chosen| chosen == &proposed.new) {
+            return format!("{image} is {new} already.");
+        }
+        match (&policy.chosen, &policy.reason) {
+            (Some(chosen), _) if only && policy.present[0] == chosen.as_str() => match policy.held.first() {
+                Some(held) => format!("{image} stays {chosen}; held back is {held}."),
+                None => format!("{image} stays {chosen}."),
+            },
+            (Some(chosen), _) => format!("{} chooses {chosen} now, and nothing of it changes in this request.", proposed.policy),
+            (None, Some(reason)) => format!("{} chooses nothing: {reason}.", proposed.policy),
+            (None, None) => format!("{} chooses nothing.", proposed.policy),
+        }
+    };
+    let told: Vec<String> = marker.into_iter().flat_map(|marker| &marker.moves).take(5).map(reason).collect();
+    if told.is_empty() { "Nothing is left of it to change.".to_owned() } else { told.join(" ") }
+}

@@ -1,0 +1,184 @@
+//! Whatever stands in texts from outside, the reviewer's text has the shape it has with harmless ones.
+
+use super::{application, known, object, reader, story};
+use proptest::prelude::*;
+use tagboat::publish::{Preview, Story, Told, Verdict, body};
+
+/// Pieces that mean something to Markdown, HTML or a forge.
+const PIECES: &[&str] = &[
+    "@ann",
+    "@",
+    "#12",
+    "#",
+    "GH-4",
+    "!5",
+    "!",
+    "acme/web#7",
+    "$1",
+    "~bug",
+    "%1",
+    "&8",
+    "^",
+    "ABC-9",
+    "0123abc",
+    "closes",
+    "fixes:",
+    " ",
+    "  ",
+    "\n",
+    "\n\n",
+    "\r\n",
+    "\t",
+    "`",
+    "``",
+    "```",
+    "````",
+    "~~~",
+    "<",
+    ">",
+    "</details>",
+    "<details>",
+    "<summary>",
+    "</summary>",
+    "<!--",
+    "-->",
+    "<b>",
+    "<img src=x>",
+    "<a href=\"https://x.y\">",
+    "|",
+    "\\|",
+    "\\",
+    "---",
+    "===",
+    "- ",
+    "* ",
+    "1. ",
+    "> ",
+    "# ",
+    "/close",
+    "\n/close",
+    "[x](https://x.y/z)",
+    "[x](javascript:alert(1))",
+    "![x](https://x.y/p.png)",
+    "[",
+    "]",
+    "](",
+    "(",
+    ")",
+    "https://x.y/a_b?c=d&e=f",
+    "https://github.com/a/b/issues/1",
+    "https://github.com/a/b/%69ssues/1",
+    "http://u:p@x.y",
+    "www.x.y",
+    "mailto:a@b.c",
+    "a@b.c",
+    "<a@b.c>",
+    "<https://x.y>",
+    "**",
+    "*",
+    "_",
+    "~~",
+    "~",
+    "&lt;",
+    "&#64;ann",
+    "&#35;1",
+    "&nbsp;",
+    "\u{202e}",
+    "\u{200b}",
+    "\u{feff}",
+    "\u{0}",
+    "\u{1b}[31m",
+    "\u{2028}",
+    "\u{e0041}",
+    "| a | b |\n|---|---|\n| c | d |",
+    "[^1]",
+    "[^1]: x",
+    "[a]: https://x.y",
+    ":tada:",
+    "    code",
+    "ä",
+    "word",
+    "x",
+    "tagboat:request",
+    "Deployment",
+    "'",
+    "\"",
+    ".",
+    ",",
+    ":",
+    "=",
+    "+",
+    "-",
+    "/",
+    "$$",
+    "{",
+    "}",
+];
+
+fn hostile() -> impl Strategy<Value = String> {
+    let piece = prop_oneof![9 => prop::sample::select(PIECES).prop_map(str::to_owned), 1 => any::<char>().prop_map(String::from)];
+    prop::collection::vec(piece, 0..14).prop_map(|pieces| pieces.concat())
+}
+
+/// A story in which the given texts stand wherever text from outside can.
+fn told(texts: &[String]) -> Told {
+    let text = |at: usize| texts[at % texts.len()].clone();
+    let mut told = known("ghcr.io/acme/podinfo", "6.5.0", "6.5.1");
+    told.image.old = Some(format!("o{}", text(0)));
+    told.image.places[0].file = format!("f{}", text(1));
+    told.policy = format!("p{}", text(2));
+    told.refused = vec![(format!("t{}", text(3)), text(4))];
+    told.facts.new.source = Some(format!("https://x.y/{}", text(5)));
+    told.facts.new.version = Some(text(6));
+    told.facts.new.revision = Some(text(7));
+    told.facts.old.revision = Some(text(8));
+    told.facts.compare = Some(text(9));
+    told.facts.missing = Some(text(10));
+    told.facts.releases[0].name = text(11);
+    told.facts.releases[0].url = text(12);
+    told.facts.releases[0].notes = text(13);
+    told
+}
+
+fn preview(texts: &[String]) -> Preview {
+    let text = |at: usize| format!("x{}", texts[at % texts.len()]);
+    let objects = vec![
+        object(&text(0), &text(1), Verdict::Refused { why: text(2) }),
+        object(&text(3), &text(4), Verdict::Accepted { warnings: vec![text(5)] }),
+        object(&text(6), &text(7), Verdict::NotAsked { why: text(8) }),
+    ];
+    Preview { applications: vec![application("prod/podinfo", &text(9), objects)], ..Preview::default() }
+}
+
+proptest! {
+    #[test]
+    fn text_from_outside_stays_in_its_place(
+        texts in prop::collection::vec(hostile(), 14),
+        clusters in prop::collection::vec(hostile(), 10),
+        limit in prop_oneof![Just(65_536_usize), 200_usize..6_000],
+    ) {
+        let moves = [told(&texts)];
+        let preview = preview(&clusters);
+        let (group, merging) = (&clusters[0], &texts[0]);
+        let story = Story { group: Some(group), merging, ..story(&moves, Some(&preview)) };
+        let found = body(&story, limit);
+        prop_assert!(found.text.chars().count() <= limit);
+        let seen = reader::check(&found.text);
+        prop_assert!(seen.tables.len() <= 1 && seen.tables.iter().all(|rows| *rows == 2), "{:?}\n{}", seen, found.text);
+        prop_assert!(seen.cells % 7 == 0 && seen.cells <= 14, "{:?}\n{}", seen, found.text);
+        if !found.cut {
+            prop_assert_eq!((seen.tables.len(), seen.cells, seen.details), (1, 14, 4), "{}", found.text);
+            prop_assert_eq!(seen.headings, 5, "{}", found.text);
+        }
+    }
+
+    #[test]
+    fn the_same_story_makes_the_same_text_and_a_cut_is_never_longer(texts in prop::collection::vec(hostile(), 14), limit in 100_usize..5_000) {
+        let moves = [told(&texts)];
+        let story = story(&moves, None);
+        prop_assert_eq!(body(&story, limit), body(&story, limit));
+        let whole = body(&story, usize::MAX);
+        let cut = body(&story, limit);
+        prop_assert_eq!(cut.cut, whole.text.chars().count() > limit);
+    }
+}

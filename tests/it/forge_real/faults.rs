@@ -1,0 +1,189 @@
+//! What goes wrong in a request's life, on a real Gitea: nothing is lost, and nothing done twice.
+
+use super::fleet::{BRANCH, FILE, Fleet, rows, seen};
+use crate::{
+    it::update_support::{Act, deployment, hold, reply},
+    servers::git::git,
+};
+use reqwest::Method;
+use serde_json::json;
+use std::{
+    process::{Command, Stdio},
+    sync::Arc,
+    time::Duration,
+};
+use tagboat::{
+    forge::{State, StatusState},
+    update::{Mode, RequestState},
+};
+
+#[test]
+#[ignore = "needs Gitea: run tests/run forge"]
+fn killed_between_branch_and_request_it_opens_one() {
+    let fleet = Fleet::new("request: {labels: [images]}");
+    let (came, release) = hold(&fleet.gate, "/pulls ", true);
+    let line = format!("POST /api/v1/repos/{}/pulls", fleet.world.project);
+    drop((came, release));
+    let (come, came) = std::sync::mpsc::channel();
+    let (kept, gone) = std::sync::mpsc::channel::<()>();
+    let stop = std::sync::Mutex::new(Some((come, gone)));
+    let wanted = line.clone();
+    fleet.gate.rule(move |asked| match stop.lock().unwrap().take_if(|_| asked == wanted) {
+        Some((come, gone)) => Act::Before(Box::new(move || {
+            let _ = come.send(());
+            let _ = gone.recv_timeout(Duration::from_secs(30));
+        })),
+        None => Act::Pass,
+    });
+    let mut process = Command::new(env!("CARGO_BIN_EXE_tagboat"))
+        .env_clear()
+        .env("HOME", fleet.dir.path())
+        .args(["run", "--once", "--config"])
+        .arg(fleet.config("store"))
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    came.recv_timeout(Duration::from_secs(60)).expect("a request is opened");
+    // On Unix this is SIGKILL. What was on its way to Gitea never comes there.
+    process.kill().unwrap();
+    process.wait().unwrap();
+    let dead = fleet.gate.clone();
+    dead.rule(move |asked| if asked == line { Act::Die } else { Act::Pass });
+    drop(kept);
+    fleet.gate.open();
+    // The request that was held goes through or not, as it would with a network between: either way there is one.
+    let row = fleet.only();
+    assert!(matches!(row.state, RequestState::Opened | RequestState::Updated | RequestState::Open), "{row:#?}");
+    assert_eq!(fleet.open(), [row.number.unwrap()]);
+    assert_eq!(fleet.get(row.number.unwrap()).labels, ["images"], "and it has its labels");
+    fleet.quiet_pass();
+}
+
+#[test]
+#[ignore = "needs Gitea: run tests/run forge"]
+fn a_lost_answer_and_a_forge_that_is_down_open_one_request() {
+    let fleet = Fleet::new("");
+    // The forge is down; Git is not. Nothing is pushed, and commits elsewhere go on.
+    fleet.gate.rule(|line| if line.contains("/api/v1/") { reply(503, &[], "") } else { Act::Pass });
+    let report = fleet.pass();
+    assert_eq!((fleet.head(BRANCH), rows(&report).len()), (None, 0), "{report:#?}");
+    assert_eq!(report.environments[0].state, tagboat::update::State::Waiting);
+    assert!(report.failures.iter().all(|failure| failure.forge) && report.failures[0].message.contains("503"), "{report:#?}");
+    // It dies after the branch was pushed.
+    let opening = format!("POST /api/v1/repos/{}/pulls", fleet.world.project);
+    let line = opening.clone();
+    fleet.gate.rule(move |asked| if asked == line { Act::Die } else { Act::Pass });
+    let report = fleet.pass();
+    assert_eq!((fleet.open().len(), rows(&report)[0].state), (0, RequestState::Failed), "{report:#?}");
+    let pushed = fleet.head(BRANCH).expect("the branch waits");
+    // The request is opened, and nobody hears of it.
+    fleet.gate.rule(move |asked| if asked == opening { Act::LoseAnswer } else { Act::Pass });
+    let row = fleet.only();
+    assert_eq!((row.state, fleet.open().len(), fleet.head(BRANCH)), (RequestState::Opened, 1, Some(pushed)));
+    fleet.gate.open();
+    fleet.quiet_pass();
+}
+
+#[test]
+#[ignore = "needs Gitea: run tests/run forge"]
+fn a_branch_deleted_by_hand_and_one_that_is_protected() {
+    let fleet = Fleet::new("");
+    let number = fleet.only().number.unwrap();
+    fleet.push(&["--delete", BRANCH]);
+    // Gitea closes a request whose branch somebody deletes: that is a no.
+    let rows_after = fleet.good_pass();
+    match fleet.get(number).state {
+        State::Open => assert_eq!(rows_after[0].number, Some(number), "{rows_after:#?}"),
+        _ => assert!(rows_after.is_empty(), "{rows_after:#?}"),
+    }
+    let protect = json!({"rule_name": "tagboat/**", "enable_push": false});
+    fleet.runtime.block_on(fleet.world.admin(Method::POST, "branch_protections", protect));
+    fleet.publish("web", &["1.2.0"]);
+    let report = fleet.pass();
+    assert!(!report.failures.is_empty() && report.failures[0].forge, "{report:#?}");
+    assert!(report.failures[0].message.contains(&format!("refs/heads/{BRANCH}")), "{report:#?}");
+    assert!(rows(&report).iter().any(|row| row.state == RequestState::Failed), "{report:#?}");
+}
+
+#[test]
+#[ignore = "needs Gitea: run tests/run forge"]
+fn what_people_do_between_listing_and_acting_counts() {
+    let fleet = Arc::new(Fleet::new("autoMerge: {bump: [minor], requireChecks: true}"));
+    let number = fleet.only().number.unwrap();
+    fleet.settled(number);
+    // Ann pushes just before the merge: her commit is not merged.
+    fleet.check(number, StatusState::Success);
+    let clone = fleet.world.clone.clone();
+    let meddle = move || {
+        git(&clone, &["fetch", "-q", "origin"]).status.success().then_some(()).unwrap();
+        git(&clone, &["checkout", "-q", "-B", "theirs", &format!("origin/{BRANCH}")]);
+        std::fs::write(clone.join("hers"), "hers\n").unwrap();
+        git(&clone, &["add", "-A"]);
+        git(&clone, &["commit", "-q", "-m", "hers"]);
+        assert!(git(&clone, &["push", "-q", "origin", &format!("HEAD:refs/heads/{BRANCH}")]).status.success());
+    };
+    fleet.gate.once("/merge", Act::Before(Box::new(meddle)));
+    let report = fleet.pass();
+    fleet.gate.open();
+    assert_eq!(fleet.get(number).state, State::Open, "{report:#?}");
+    assert_eq!(fleet.text("main", FILE), deployment(&["web:1.0.0", "db:1.0.0"]));
+    assert_eq!(seen(&fleet.good_pass()[0]).1, RequestState::Stopped);
+    // Taken off; then it is not needed any more, and somebody merges it before it is closed.
+    let built = git(&fleet.world.clone, &["rev-parse", &format!("origin/{BRANCH}")]);
+    let built = String::from_utf8_lossy(&built.stdout).trim().to_owned();
+    let first = git(&fleet.world.clone, &["rev-parse", &format!("{built}^")]);
+    let first = String::from_utf8_lossy(&first.stdout).trim().to_owned();
+    let own = if fleet.message(BRANCH).contains("hers") { first } else { built };
+    fleet.push(&["--force", &format!("{own}:refs/heads/{BRANCH}")]);
+    fleet.settled(number);
+    fleet.person(&[("policies/p.yaml", "# nothing\n")]);
+    let (token, path) = (fleet.world.ann_token.clone(), format!("repos/{}/pulls/{number}/merge", fleet.world.project));
+    let gitea = fleet.world.gitea;
+    let handle = fleet.runtime.handle().clone();
+    let merge = move || {
+        let (status, answer) = handle.block_on(gitea.call(&token, Method::POST, &path, Some(json!({"Do": "merge"}))));
+        assert!(status.is_success(), "{status} {answer}");
+    };
+    let word: &'static str = Box::leak(format!("GET /api/v1/repos/{}/pulls/{number}", fleet.world.project).into_boxed_str());
+    fleet.gate.once(word, Act::Before(Box::new(merge)));
+    let report = fleet.pass();
+    fleet.gate.open();
+    let request = fleet.get(number);
+    assert_eq!((request.state, request.labels.contains(&"tagboat/superseded".to_owned())), (State::Merged, false), "{report:#?}");
+    assert_eq!(fleet.comments(number).len(), 1, "only of her commit: {:?}", fleet.comments(number));
+}
+
+#[test]
+#[ignore = "needs Gitea: run tests/run forge"]
+fn two_bots_open_one_request() {
+    let fleet = Fleet::new("");
+    let engines = [fleet.engine("store"), fleet.engine("other")];
+    std::thread::scope(|scope| {
+        let passes: Vec<_> = engines.iter().map(|engine| scope.spawn(|| fleet.pass_of(engine, Mode::Write))).collect();
+        for pass in passes {
+            let report = pass.join().unwrap();
+            assert!(report.failures.is_empty(), "{report:#?}");
+        }
+    });
+    assert_eq!(fleet.open().len(), 1);
+    fleet.publish("web", &["1.2.0"]);
+    for engine in engines.iter().chain(&engines) {
+        let report = fleet.pass_of(engine, Mode::Write);
+        assert!(report.failures.is_empty(), "{report:#?}");
+    }
+    assert_eq!(fleet.open().len(), 1);
+    fleet.gate.take();
+    for engine in &engines {
+        fleet.pass_of(engine, Mode::Write);
+    }
+    assert_eq!(fleet.changing(), [""; 0]);
+    // One of them is pointed elsewhere by hand.
+    let number = fleet.open()[0];
+    fleet.push(&["origin/main:refs/heads/release"]);
+    fleet.ann(number, json!({"base": "release"}));
+    let report = fleet.pass_of(&engines[0], Mode::Write);
+    assert_eq!(seen(&rows(&report)[0]).1, RequestState::Stopped, "{report:#?}");
+    assert_eq!((fleet.changing(), fleet.open()), (vec![], vec![number]));
+}

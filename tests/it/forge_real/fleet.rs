@@ -1,0 +1,290 @@
+//! A fleet on a real Gitea: the bot's processes reach its API and its Git through a gate, which writes down every request
+//! and can spoil it. The registry is the sandbox's.
+
+use super::world::World;
+use crate::{
+    it::{
+        git_support::{provider, runtime},
+        update_support::{Gate, deployment, semver},
+    },
+    servers::git::{Program, command, git},
+};
+use axum::{
+    Router,
+    body::{Body, to_bytes},
+    extract::Request as Asked,
+    response::Response,
+};
+use jiff::Timestamp;
+use reqwest::Method;
+use serde_json::{Value, json};
+use std::{path::PathBuf, sync::Arc};
+use tagboat::{
+    cli::context::{Context, Engine, ProcessOptions},
+    forge::{Label, Request, State, Status, StatusState},
+    image::Tag,
+    sandbox::registry::{Image, SandboxRegistry},
+    update::{EnvironmentReport, Mode, Report, RequestReport, RequestState, Rescan},
+};
+
+/// The only branch of an Environment that groups all.
+pub const BRANCH: &str = "tagboat/prod/all";
+pub const FILE: &str = "envs/prod/app.yaml";
+
+pub struct Fleet {
+    pub runtime: Arc<tokio::runtime::Runtime>,
+    pub world: World,
+    pub registry: SandboxRegistry,
+    /// Between the bot and Gitea.
+    pub gate: Gate,
+    pub dir: tempfile::TempDir,
+}
+
+/// An Environment `prod` with this below `update`.
+pub fn prod(update: &str) -> String {
+    let comma = if update.is_empty() { "" } else { ", " };
+    format!(
+        "apiVersion: tagboat.dev/v1alpha1\nkind: Environment\nmetadata: {{name: prod}}\nspec:\n  paths: ['envs/prod/**']\n  update: {{via: pullRequest{comma}{update}}}\n---\n"
+    )
+}
+
+impl Fleet {
+    /// `team/web` and `team/db` at 1.0.0 in one file, with 1.1.0 of web in the registry.
+    pub fn new(update: &str) -> Self {
+        provider();
+        let runtime = Arc::new(runtime());
+        let world = runtime.block_on(World::new());
+        let registry = runtime.block_on(SandboxRegistry::start_with(|app| app)).unwrap();
+        let gate = Gate::default();
+        let address = runtime.block_on(forward(&world.gitea.url, &gate));
+        let dir = tempfile::tempdir().unwrap();
+        let fleet = Self { runtime, world, registry, gate, dir };
+        let token = fleet.runtime.block_on(fleet.world.gitea.token(&fleet.world.bot, &super::world::SCOPES));
+        std::fs::write(fleet.dir.path().join("token"), token).unwrap();
+        let text = format!(
+            "store: STORE\nregistries:\n  - prefix: {}\n    insecure: true\nrepositories:\n  - name: fleet\n    url: {address}/{}.git\n    token: {{file: token}}\n    forge: {{kind: gitea, url: {address}/api/v1}}\n",
+            fleet.registry.host(),
+            fleet.world.project
+        );
+        for store in ["store", "other"] {
+            std::fs::write(fleet.config(store), text.replace("STORE", store)).unwrap();
+        }
+        let declared = semver("web", "1.x", "") + &semver("db", "1.x", "") + &prod(update);
+        fleet.person(&[("policies/p.yaml", &declared), (FILE, &deployment(&["web:1.0.0", "db:1.0.0"])), ("README", "hello\n")]);
+        fleet.publish("web", &["1.0.0", "1.1.0"]);
+        fleet.publish("db", &["1.0.0"]);
+        fleet
+    }
+
+    pub fn config(&self, store: &str) -> PathBuf {
+        self.dir.path().join(format!("{store}.yaml"))
+    }
+
+    pub fn publish(&self, image: &str, tags: &[&str]) {
+        for tag in tags {
+            let salted = Image { salt: (*tag).to_owned(), ..Image::default() };
+            self.runtime.block_on(self.registry.publish(&format!("team/{image}"), &Tag::new(*tag).unwrap(), &salted)).unwrap();
+        }
+    }
+
+    /// A process of its own.
+    pub fn engine(&self, store: &str) -> Engine {
+        Context::read(&ProcessOptions { config: self.config(store), repository: None })
+            .and_then(|context| context.open())
+            .unwrap_or_else(|failure| panic!("{:#}", failure.error))
+    }
+
+    pub fn pass_of(&self, engine: &Engine, mode: Mode) -> Report {
+        self.runtime.block_on(engine.updaters[0].pass(mode, &Rescan::All, Timestamp::now()))
+    }
+
+    /// One writing pass of a process of its own.
+    pub fn pass(&self) -> Report {
+        self.pass_of(&self.engine("store"), Mode::Write)
+    }
+
+    /// A pass that has nothing to complain of; gives the rows of requests.
+    pub fn good_pass(&self) -> Vec<RequestReport> {
+        let report = self.pass();
+        assert!(report.failures.is_empty() && report.findings.is_empty() && report.warnings.is_empty(), "{report:#?}");
+        rows(&report)
+    }
+
+    /// The row of the only request after a pass without trouble.
+    pub fn only(&self) -> RequestReport {
+        let mut rows = self.good_pass();
+        assert_eq!(rows.len(), 1, "{rows:#?}");
+        rows.remove(0)
+    }
+
+    /// What changed something of all that was sent since the last look.
+    pub fn changing(&self) -> Vec<String> {
+        let seen = self.gate.take();
+        let changes = |line: &&String| !line.starts_with("GET ") && !line.contains("git-upload-pack");
+        seen.iter().filter(changes).cloned().collect()
+    }
+
+    /// A pass that sends nothing that changes anything.
+    pub fn quiet_pass(&self) -> Vec<RequestReport> {
+        self.gate.take();
+        let rows = self.good_pass();
+        assert_eq!(self.changing(), [""; 0], "{rows:#?}");
+        assert!(rows.iter().all(|row| !row.state.is_change()), "{rows:#?}");
+        rows
+    }
+
+    /// A person's commit on main; `{host}` in it is the registry.
+    pub fn person(&self, files: &[(&str, &str)]) -> String {
+        let clone = &self.world.clone;
+        git(clone, &["fetch", "-q", "origin"]).ok();
+        git(clone, &["checkout", "-q", "-B", "main", "origin/main"]).ok();
+        self.commit(files);
+        git(clone, &["push", "-q", "origin", "main"]).ok();
+        git(clone, &["rev-parse", "HEAD"]).text()
+    }
+
+    /// A person's commit on the bot's branch.
+    pub fn meddle(&self, files: &[(&str, &str)]) -> String {
+        let clone = &self.world.clone;
+        git(clone, &["fetch", "-q", "origin"]).ok();
+        git(clone, &["checkout", "-q", "-B", "theirs", &format!("origin/{BRANCH}")]).ok();
+        self.commit(files);
+        git(clone, &["push", "-q", "origin", &format!("HEAD:refs/heads/{BRANCH}")]).ok();
+        git(clone, &["rev-parse", "HEAD"]).text()
+    }
+
+    fn commit(&self, files: &[(&str, &str)]) {
+        let clone = &self.world.clone;
+        for (path, text) in files {
+            let file = clone.join(path);
+            std::fs::create_dir_all(file.parent().unwrap()).unwrap();
+            std::fs::write(file, text.replace("{host}", &self.registry.host())).unwrap();
+        }
+        git(clone, &["add", "-A"]).ok();
+        // Not at the bot's time, so that no two commits are the same.
+        assert!(command(clone).args(["commit", "-q", "-m", "by hand"]).status().unwrap().success());
+    }
+
+    /// What a person does to the bot's branch with `git push`.
+    pub fn push(&self, arguments: &[&str]) {
+        let mut all = vec!["push", "-q", "origin"];
+        all.extend(arguments);
+        git(&self.world.clone, &all).ok();
+    }
+
+    /// The commit of a branch; none if it is not there.
+    pub fn head(&self, branch: &str) -> Option<String> {
+        let line = git(&self.world.clone, &["ls-remote", "origin", &format!("refs/heads/{branch}")]).text();
+        line.split_whitespace().next().map(str::to_owned)
+    }
+
+    /// A file of a branch, with the registry as `{host}`.
+    pub fn text(&self, branch: &str, path: &str) -> String {
+        let clone = &self.world.clone;
+        git(clone, &["fetch", "-q", "--prune", "origin"]).ok();
+        let text = git(clone, &["show", &format!("origin/{branch}:{path}")]).text();
+        format!("{}\n", text.replace(&self.registry.host(), "{host}"))
+    }
+
+    /// The message of a branch's latest commit.
+    pub fn message(&self, branch: &str) -> String {
+        git(&self.world.clone, &["fetch", "-q", "--prune", "origin"]).ok();
+        git(&self.world.clone, &["log", "-1", "--format=%B", &format!("origin/{branch}")]).text()
+    }
+
+    pub fn get(&self, number: u64) -> Request {
+        self.runtime.block_on(self.world.forge.get(number)).unwrap()
+    }
+
+    /// The bot's requests that are open.
+    pub fn open(&self) -> Vec<u64> {
+        let list = self.runtime.block_on(self.world.forge.list(tagboat::forge::Which::Open, "tagboat/")).unwrap();
+        list.iter().map(|request| request.number).collect()
+    }
+
+    /// Ann changes a request.
+    pub fn ann(&self, number: u64, change: Value) {
+        self.runtime.block_on(self.world.ann(Method::PATCH, &format!("pulls/{number}"), change));
+    }
+
+    pub fn close(&self, number: u64) {
+        self.ann(number, json!({"state": "closed"}));
+    }
+
+    /// Ann puts a label on a request.
+    pub fn label(&self, number: u64, name: &str) {
+        let label = Label { name: name.to_owned(), color: "123456".to_owned(), description: String::new() };
+        self.runtime.block_on(self.world.forge.label(number, &[label], &[])).unwrap();
+    }
+
+    pub fn unlabel(&self, number: u64, name: &str) {
+        self.runtime.block_on(self.world.forge.label(number, &[], &[name])).unwrap();
+    }
+
+    /// A check says so of the request's head.
+    pub fn check(&self, number: u64, state: StatusState) {
+        let head = self.get(number).head_commit;
+        let status = Status { context: "ci/test".to_owned(), state, description: "by a test".to_owned(), url: None };
+        self.runtime.block_on(self.world.forge.set_status(&head, &status)).unwrap();
+    }
+
+    /// The texts of a request's comments.
+    pub fn comments(&self, number: u64) -> Vec<String> {
+        let answer = self.runtime.block_on(self.world.gitea.call(
+            &self.world.ann_token,
+            Method::GET,
+            &format!("repos/{}/issues/{number}/comments", self.world.project),
+            None,
+        ));
+        answer.1.as_array().unwrap().iter().map(|comment| comment["body"].as_str().unwrap().to_owned()).collect()
+    }
+
+    /// Waits until Gitea has seen what was pushed, and knows whether it can be merged.
+    pub fn settled(&self, number: u64) -> Request {
+        let head = self.head(BRANCH).unwrap();
+        let wanted = |request: &Request| {
+            request.state != State::Open || (request.head_commit == head && request.mergeable == tagboat::forge::Mergeable::Yes)
+        };
+        self.runtime.block_on(self.world.until(number, "Gitea has looked at the branch", wanted))
+    }
+}
+
+/// The requests of a report.
+pub fn rows(report: &Report) -> Vec<RequestReport> {
+    report.environments.iter().flat_map(|row: &EnvironmentReport| row.requests.clone()).collect()
+}
+
+/// What a row says at a glance.
+pub fn seen(row: &RequestReport) -> (Option<u64>, RequestState, String) {
+    (row.number, row.state, row.waits.join(" "))
+}
+
+/// Serves, behind the gate, what lies at `to`.
+async fn forward(to: &str, gate: &Gate) -> String {
+    let (client, to) = (reqwest::Client::builder().no_proxy().build().unwrap(), to.to_owned());
+    let pass = move |asked: Asked| {
+        let (client, to) = (client.clone(), to.clone());
+        async move {
+            let (parts, body) = asked.into_parts();
+            let mut headers = parts.headers;
+            headers.remove("host");
+            headers.remove("content-length");
+            headers.remove("transfer-encoding");
+            let body = to_bytes(body, 64 << 20).await.unwrap();
+            let sent = client.request(parts.method, format!("{to}{}", parts.uri)).headers(headers).body(body).send().await;
+            let Ok(answer) = sent else { return Response::builder().status(502).body(Body::empty()).unwrap() };
+            let mut response = Response::builder().status(answer.status());
+            for (name, value) in answer.headers() {
+                if !["transfer-encoding", "content-length", "connection"].contains(&name.as_str()) {
+                    response = response.header(name, value);
+                }
+            }
+            response.body(Body::from(answer.bytes().await.unwrap_or_default())).unwrap()
+        }
+    };
+    let app = gate.layer(Router::new().fallback(pass));
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    tokio::spawn(async move { axum::serve(listener, app).await });
+    format!("http://{address}")
+}

@@ -1,0 +1,296 @@
+//! The life of a request on a real Gitea, driven by files, pushes and what people do to it.
+
+use super::fleet::{BRANCH, FILE, Fleet, prod, seen};
+use crate::it::update_support::{deployment, semver};
+use serde_json::json;
+use tagboat::{
+    forge::{State, StatusState},
+    publish::Marker,
+    update::{Mode, RequestState},
+};
+
+fn file(images: &[&str]) -> String {
+    deployment(images)
+}
+
+#[test]
+#[ignore = "needs Gitea: run tests/run forge"]
+fn from_the_first_tag_to_the_end() {
+    let fleet = Fleet::new("request: {labels: [images, bot]}");
+    // Planned, nothing is sent that changes anything.
+    let engine = fleet.engine("store");
+    let planned = super::fleet::rows(&fleet.pass_of(&engine, Mode::Plan));
+    assert_eq!((planned.len(), seen(&planned[0]).1, planned[0].files.len()), (1, RequestState::WouldOpen, 1));
+    assert_eq!((fleet.changing(), fleet.head(BRANCH), fleet.open()), (vec![], None, vec![]));
+    drop(engine);
+
+    let row = fleet.only();
+    let number = row.number.unwrap();
+    assert_eq!((row.state, row.title.as_str()), (RequestState::Opened, "prod: web 1.0.0 → 1.1.0"));
+    let request = fleet.settled(number);
+    assert_eq!(
+        (request.title.as_str(), request.base.as_str(), request.author.as_str()),
+        (row.title.as_str(), "main", fleet.world.bot.as_str())
+    );
+    assert_eq!(request.labels, ["bot", "images"]);
+    let marker = Marker::read(&request.body).unwrap().unwrap();
+    assert_eq!((marker.environment.as_str(), marker.moves.len(), marker.moves[0].new.as_str()), ("prod", 1, "1.1.0"));
+    assert_eq!(fleet.text(BRANCH, FILE), file(&["web:1.1.0", "db:1.0.0"]));
+    assert!(fleet.message(BRANCH).ends_with("Tagboat-Update: prod"), "{}", fleet.message(BRANCH));
+    let first = fleet.head(BRANCH).unwrap();
+    assert_eq!(fleet.quiet_pass()[0].number, Some(number));
+
+    // A person's words in the text stay as long as what it was made from.
+    fleet.ann(number, json!({"title": "Ann's words", "body": format!("Mine.\n\n{}", request.body)}));
+    fleet.quiet_pass();
+    // The target moves elsewhere.
+    fleet.person(&[("README", "hello again\n")]);
+    fleet.quiet_pass();
+    assert_eq!((fleet.head(BRANCH).as_ref(), fleet.get(number).title.as_str()), (Some(&first), "Ann's words"));
+
+    // A newer tag: the same request, its text anew.
+    fleet.publish("web", &["1.2.0"]);
+    let row = fleet.only();
+    assert_eq!((row.number, row.state), (Some(number), RequestState::Updated));
+    let request = fleet.settled(number);
+    assert_eq!(request.title, "prod: web 1.0.0 → 1.2.0");
+    assert_eq!(Marker::read(&request.body).unwrap().unwrap().moves[0].new.as_str(), "1.2.0");
+    assert_eq!(fleet.text(BRANCH, FILE), file(&["web:1.2.0", "db:1.0.0"]));
+    let second = fleet.head(BRANCH).unwrap();
+    assert_ne!(first, second);
+    fleet.quiet_pass();
+
+    // The target changes the file that it edits: made again on the new one, never merged as text.
+    let commented = format!("# by ann\n{}", file(&["web:1.0.0", "db:1.0.0"]));
+    let main = fleet.person(&[(FILE, &commented)]);
+    let row = fleet.only();
+    assert_eq!((row.number, row.state), (Some(number), RequestState::Updated));
+    assert_eq!(fleet.text(BRANCH, FILE), commented.replace("web:1.0.0", "web:1.2.0"));
+    assert_eq!(fleet.get(number).base, "main");
+    let parent = crate::servers::git::git(&fleet.world.clone, &["rev-parse", &format!("origin/{BRANCH}^")]);
+    assert_eq!(String::from_utf8_lossy(&parent.stdout).trim(), main);
+    fleet.quiet_pass();
+
+    // Somebody writes it by hand: nothing is left, and it says so.
+    fleet.person(&[(FILE, &file(&["web:1.2.0", "db:1.0.0"]))]);
+    let row = fleet.only();
+    assert_eq!(
+        (row.number, row.state, row.waits.as_slice()),
+        (Some(number), RequestState::Closed, &["web is 1.2.0 already.".to_owned()][..])
+    );
+    let request = fleet.get(number);
+    assert_eq!((request.state, request.labels.contains(&"tagboat/superseded".to_owned())), (State::Closed, true));
+    assert_eq!(fleet.comments(number), ["<!-- tagboat:closed -->\nClosed by tagboat: web is 1.2.0 already."]);
+    assert_eq!(fleet.head(BRANCH), None);
+    assert!(fleet.quiet_pass().is_empty());
+    // Its own closing holds nothing.
+    fleet.person(&[(FILE, &file(&["web:1.1.0", "db:1.0.0"]))]);
+    fleet.publish("web", &["1.3.0"]);
+    let row = fleet.only();
+    assert_eq!((row.state, row.title.as_str()), (RequestState::Opened, "prod: web 1.1.0 → 1.3.0"));
+    assert_ne!(row.number, Some(number));
+    // The Environment is taken away.
+    fleet.person(&[("policies/p.yaml", &(semver("web", "1.x", "") + &semver("db", "1.x", "")))]);
+    let report = fleet.pass();
+    let rows = super::fleet::rows(&report);
+    assert_eq!(
+        (rows[0].state, rows[0].waits.as_slice()),
+        (RequestState::Closed, &["Its Environment is not declared any more.".to_owned()][..]),
+        "{report:#?}"
+    );
+    assert_eq!((fleet.open(), fleet.head(BRANCH)), (vec![], None));
+}
+
+#[test]
+#[ignore = "needs Gitea: run tests/run forge"]
+fn a_persons_commit_is_never_overwritten() {
+    let fleet = Fleet::new("autoMerge: {bump: [minor, patch], requireChecks: false}, windows: [{cron: '0 0 1 1 *', duration: 1m}]");
+    let number = fleet.only().number.unwrap();
+    let built = fleet.head(BRANCH).unwrap();
+    let hers = fleet.meddle(&[("envs/prod/note.txt", "by ann\n")]);
+    let row = fleet.only();
+    assert_eq!((row.number, row.state), (Some(number), RequestState::Stopped));
+    assert!(row.waits[0].contains(&format!("the commit {} by Ann", &hers[..10])), "{:?}", row.waits);
+    let said = fleet.comments(number);
+    assert!(said.len() == 1 && said[0].contains(&hers[..10]) && said[0].contains("leaves this request as it is"), "{said:?}");
+    // Neither a newer tag, a change of the file, the end of the wish, nor a new process moves it; and it is said once.
+    fleet.publish("web", &["1.2.0"]);
+    fleet.quiet_pass();
+    fleet.person(&[(FILE, &format!("# more\n{}", file(&["web:1.0.0", "db:1.0.0"])))]);
+    fleet.quiet_pass();
+    fleet.person(&[(FILE, &file(&["web:1.2.0", "db:1.0.0"]))]);
+    assert_eq!(seen(&fleet.quiet_pass()[0]).1, RequestState::Stopped);
+    assert_eq!((fleet.head(BRANCH).as_ref(), fleet.comments(number).len()), (Some(&hers), 1));
+    assert_eq!(fleet.get(number).state, State::Open);
+    // A merge of the target by a button is somebody's commit, too. Taken off again, the bot goes on.
+    fleet.person(&[(FILE, &file(&["web:1.0.0", "db:1.0.0"]))]);
+    fleet.push(&["--force", &format!("{built}:refs/heads/{BRANCH}")]);
+    let row = fleet.only();
+    assert_eq!((row.number, row.state, row.title.as_str()), (Some(number), RequestState::Updated, "prod: web 1.0.0 → 1.2.0"));
+    assert_eq!(fleet.text(BRANCH, FILE), file(&["web:1.2.0", "db:1.0.0"]));
+}
+
+#[test]
+#[ignore = "needs Gitea: run tests/run forge"]
+fn what_a_person_closes_is_held() {
+    let fleet = Fleet::new("");
+    let number = fleet.only().number.unwrap();
+    fleet.close(number);
+    let report = fleet.pass();
+    assert!(super::fleet::rows(&report).is_empty() && report.failures.is_empty(), "{report:#?}");
+    let web = report.environments[0].policies.iter().find(|policy| policy.name.to_string() == "default/web").unwrap();
+    let held = format!("1.1.0: {} closed request #{number} (1.1.0) on ", fleet.world.ann);
+    assert!(web.held.len() == 1 && web.held[0].starts_with(&held), "{:?}", web.held);
+    assert!(fleet.quiet_pass().is_empty());
+    assert!(fleet.head(BRANCH).is_some(), "who closed it may open it again");
+    // Opened again, it is what it was.
+    fleet.ann(number, json!({"state": "open"}));
+    assert_eq!(
+        seen(&fleet.quiet_pass()[0]),
+        (Some(number), RequestState::Open, "It waits for people: autoMerge is not declared.".to_owned())
+    );
+    fleet.close(number);
+    assert!(fleet.quiet_pass().is_empty());
+    // Something newer comes back in a new request.
+    fleet.publish("web", &["1.2.0"]);
+    let row = fleet.only();
+    assert_eq!((row.state, row.title.as_str()), (RequestState::Opened, "prod: web 1.0.0 → 1.2.0"));
+    assert_ne!(row.number, Some(number));
+    fleet.quiet_pass();
+    // Closed, too; then somebody writes it, which lifts the hold of what was closed.
+    fleet.close(row.number.unwrap());
+    assert!(fleet.good_pass().is_empty());
+    fleet.person(&[(FILE, &file(&["web:1.2.0", "db:1.0.0"]))]);
+    fleet.publish("web", &["1.2.1"]);
+    assert_eq!(fleet.only().title, "prod: web 1.2.0 → 1.2.1");
+}
+
+#[test]
+#[ignore = "needs Gitea: run tests/run forge"]
+fn people_hold_and_rebase_by_labels_and_limits_hold() {
+    let fleet = Fleet::new("group: policy, request: {maxOpen: 1, perHour: 2}");
+    fleet.publish("db", &["1.1.0"]);
+    let rows = fleet.good_pass();
+    assert_eq!(rows.iter().map(|row| row.state).collect::<Vec<_>>(), [RequestState::Opened, RequestState::Waiting]);
+    assert_eq!(rows[1].waits, ["1 requests are open, and request.maxOpen is 1."]);
+    let (number, db) = (rows[0].number.unwrap(), rows[0].branch.clone());
+    assert!(rows[0].title.contains("db") && fleet.head(&rows[1].branch).is_none(), "{rows:#?}");
+    fleet.quiet_pass();
+    // Held, nothing happens to it.
+    let built = fleet.head(&db).unwrap();
+    fleet.label(number, "tagboat/hold");
+    fleet.publish("db", &["1.2.0"]);
+    assert_eq!(seen(&fleet.quiet_pass()[0]), (Some(number), RequestState::Waiting, "The label tagboat/hold is on it.".to_owned()));
+    assert_eq!(fleet.head(&db).as_ref(), Some(&built));
+    fleet.unlabel(number, "tagboat/hold");
+    assert_eq!(seen(&fleet.good_pass()[0]).1, RequestState::Updated);
+    // Asked to, it is built anew on the target's head, once.
+    let main = fleet.person(&[("README", "more\n")]);
+    fleet.label(number, "tagboat/rebase");
+    assert_eq!(seen(&fleet.good_pass()[0]).1, RequestState::Updated);
+    fleet.text(&db, FILE);
+    let parent = crate::servers::git::git(&fleet.world.clone, &["rev-parse", &format!("origin/{db}^")]);
+    assert_eq!(String::from_utf8_lossy(&parent.stdout).trim(), main);
+    assert!(!fleet.get(number).labels.contains(&"tagboat/rebase".to_owned()));
+    fleet.quiet_pass();
+    // One goes, another may come; then two were opened within the hour.
+    fleet.close(number);
+    let rows = fleet.good_pass();
+    assert_eq!((rows.len(), rows[0].state), (1, RequestState::Opened), "{rows:#?}");
+    fleet.close(rows[0].number.unwrap());
+    fleet.publish("web", &["1.5.0"]);
+    let rows = fleet.quiet_pass();
+    assert_eq!(rows[0].waits, ["2 requests were opened within an hour, and request.perHour is 2."]);
+    assert!(rows[0].until.is_some());
+}
+
+#[test]
+#[ignore = "needs Gitea: run tests/run forge"]
+fn it_merges_itself_when_its_check_turns_green() {
+    let fleet = Fleet::new("autoMerge: {bump: [minor], requireChecks: true}, request: {mergeMethod: squash}");
+    let number = fleet.only().number.unwrap();
+    fleet.settled(number);
+    let waits = |fleet: &Fleet| seen(&fleet.quiet_pass()[0]).2;
+    assert_eq!(waits(&fleet), "No check has said anything about it; autoMerge.requireChecks: false merges without.");
+    fleet.check(number, StatusState::Pending);
+    assert_eq!(waits(&fleet), "The check ci/test has not ended.");
+    fleet.check(number, StatusState::Failure);
+    assert_eq!(waits(&fleet), "The check ci/test failed.");
+    fleet.check(number, StatusState::Success);
+    let engine = fleet.engine("store");
+    let planned = super::fleet::rows(&fleet.pass_of(&engine, Mode::Plan));
+    assert_eq!(planned[0].state, RequestState::WouldMerge);
+    drop(engine);
+    let row = fleet.only();
+    assert_eq!((row.number, row.state), (Some(number), RequestState::Merged));
+    assert_eq!(fleet.get(number).state, State::Merged);
+    assert_eq!(fleet.text("main", FILE), file(&["web:1.1.0", "db:1.0.0"]));
+    let message = fleet.message("main");
+    assert!(message.starts_with("prod: web 1.0.0 → 1.1.0") && message.contains("\nTagboat-Update: prod"), "{message}");
+    assert_eq!(fleet.head(BRANCH), None);
+    assert!(fleet.quiet_pass().is_empty());
+    // A step that may not merge by itself waits for people.
+    fleet.publish("web", &["1.1.1"]);
+    let number = fleet.only().number.unwrap();
+    fleet.check(number, StatusState::Success);
+    assert_eq!(waits(&fleet), "web 1.1.0 → 1.1.1 is a step of kind patch; autoMerge.bump has minor only.");
+    // Reverted by hand: it stays away.
+    fleet.person(&[(FILE, &file(&["web:1.0.0", "db:1.0.0"]))]);
+    let rows = fleet.good_pass();
+    assert_eq!(rows.len(), 1, "{rows:#?}");
+    assert!(rows[0].title.contains("1.1.1"), "1.1.0 was taken back, 1.1.1 is newer: {rows:#?}");
+}
+
+#[test]
+#[ignore = "needs Gitea: run tests/run forge"]
+fn groups_stand_alone_and_one_merge_builds_the_other_anew() {
+    let fleet = Fleet::new("group: policy, autoMerge: {bump: [minor], requireChecks: false}");
+    fleet.publish("db", &["1.1.0"]);
+    // Both are opened, and merge as soon as Gitea has looked at them; each is made again after the other.
+    let merged = crate::it::update_support::wait("both are merged", || {
+        fleet.good_pass();
+        (fleet.text("main", FILE) == file(&["web:1.1.0", "db:1.1.0"])).then_some(())
+    });
+    let () = merged;
+    let log = crate::servers::git::git(&fleet.world.clone, &["log", "--first-parent", "--format=%s", "origin/main"]);
+    let log = String::from_utf8_lossy(&log.stdout).into_owned();
+    assert_eq!(log.lines().filter(|line| line.starts_with("prod: ")).count(), 2, "{log}");
+    assert!(fleet.quiet_pass().is_empty());
+    assert_eq!(fleet.open(), [0; 0]);
+}
+
+#[test]
+#[ignore = "needs Gitea: run tests/run forge"]
+fn missing_facts_close_nothing() {
+    let fleet = Fleet::new("");
+    let number = fleet.only().number.unwrap();
+    let whole = semver("web", "1.x", "") + &semver("db", "1.x", "") + &prod("");
+    let declare = |text: &str| fleet.person(&[("policies/p.yaml", text)]);
+    // The registry does not answer.
+    declare(&whole.replace("{host}", "127.0.0.1:1"));
+    fleet.gate.take();
+    let report = fleet.pass();
+    assert_eq!(fleet.changing(), [""; 0], "{report:#?}");
+    assert_eq!(fleet.open(), [number]);
+    // Suspended, or with an error beside it.
+    for text in [
+        whole.replace("  update:", "  suspend: true\n  update:"),
+        whole.replace("kind: Environment", "kind: Environment\nwrong: yes"),
+        whole.replace("image: {host}/team/web\n", "image: {host}/team/web\n  suspend: true\n"),
+        // Its clock begins now.
+        whole.replace("range: '1.x'}}\n", "range: '1.x'}}\n  minimumAge: 72h\n"),
+    ] {
+        declare(&text);
+        fleet.gate.take();
+        let report = fleet.pass();
+        assert_eq!((fleet.changing(), fleet.open()), (vec![], vec![number]), "{text}\n{report:#?}");
+        assert!(super::fleet::rows(&report).iter().all(|row| row.state == RequestState::Waiting), "{text}\n{report:#?}");
+    }
+    declare(&whole);
+    assert_eq!(fleet.quiet_pass()[0].number, Some(number));
+    // By commit, it is not needed any more.
+    declare(&whole.replace("via: pullRequest", "via: commit"));
+    let report = fleet.pass();
+    assert_eq!((fleet.open(), report.pushed()), (vec![], 1), "{report:#?}");
+    assert!(fleet.get(number).labels.contains(&"tagboat/superseded".to_owned()));
+}

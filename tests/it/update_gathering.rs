@@ -1,0 +1,186 @@
+//! What is gathered for reviewers: from the labels of images and the config repository's own forge, once.
+
+use crate::it::support::{
+    forge::{asked, forge, json},
+    wire::{Manner, Wire, config, registries, reply},
+};
+use jiff::{SignedDuration, Timestamp};
+use serde_json::json;
+use std::{
+    collections::BTreeMap,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+use tagboat::{
+    declare::ForgeKind,
+    forge::Forge,
+    image::{Digest, Repository, Tag},
+    publish::{FileLine, ImageMove, Told},
+    registry::{Credentials, RequestKind},
+    sandbox::registry::{Image, SandboxRegistry},
+    scan::Scanner,
+    store::Store,
+    update::{Asked, Gathered, Gatherer, PATIENCE, RefusedReport},
+    version,
+};
+
+fn now() -> Timestamp {
+    "2026-11-21T12:00:00Z".parse().unwrap()
+}
+
+/// A registry with two versions of an image whose labels name `source`.
+struct World {
+    registry: SandboxRegistry,
+    scanner: Scanner,
+    repository: Repository,
+    new: Digest,
+    _folder: tempfile::TempDir,
+}
+
+impl World {
+    async fn new(source: &str) -> Self {
+        let registry = SandboxRegistry::start().await.unwrap();
+        let image = |digit: &str, version: &str| Image {
+            created: Some("2026-11-17T20:00:00Z".parse().unwrap()),
+            labels: BTreeMap::from([
+                ("org.opencontainers.image.source".to_owned(), source.to_owned()),
+                ("org.opencontainers.image.revision".to_owned(), digit.repeat(40)),
+                ("org.opencontainers.image.version".to_owned(), version.to_owned()),
+            ]),
+            ..Image::default()
+        };
+        registry.publish("acme/web", &Tag::new("1.0.0").unwrap(), &image("1", "1.0.0")).await.unwrap();
+        let new = registry.publish("acme/web", &Tag::new("1.1.0").unwrap(), &image("2", "1.1.0")).await.unwrap();
+        let folder = tempfile::tempdir().unwrap();
+        let (store, _) = Store::open(&folder.path().join("store")).unwrap();
+        let scanner =
+            Scanner { registries: Arc::new(registries(vec![config(&registry.host(), Credentials::Anonymous)])), store: Arc::new(store) };
+        let repository = registry.repository("acme/web").unwrap();
+        Self { registry, scanner, repository, new, _folder: folder }
+    }
+
+    fn image(&self) -> ImageMove {
+        ImageMove {
+            policy: "apps/web".parse().unwrap(),
+            repository: self.repository.clone(),
+            old: Some("1.0.0".to_owned()),
+            new: Tag::new("1.1.0").unwrap(),
+            digest: None,
+            bump: version::bump(Some("1.0.0"), "1.1.0"),
+            places: vec![FileLine { file: "app.yaml".to_owned(), line: 1 }],
+        }
+    }
+
+    async fn gather(&self, forge: Option<&dyn Forge>, now: Timestamp) -> Gathered {
+        self.gather_within(forge, now, PATIENCE).await
+    }
+
+    async fn gather_within(&self, forge: Option<&dyn Forge>, now: Timestamp, patience: Duration) -> Gathered {
+        let refused = [RefusedReport { tag: "2.0.0".to_owned(), reason: "is outside the range".to_owned() }];
+        let image = self.image();
+        let asked = [Asked { image: &image, policy: None, scan: None, refused: &refused }];
+        Gatherer { scanner: &self.scanner, forge, now, patience }.gather(&asked).await
+    }
+
+    fn asked_of_registry(&self) -> u64 {
+        self.scanner.registries.stats().all()
+    }
+}
+
+fn one(gathered: Gathered) -> Told {
+    let [told] = <[Told; 1]>::try_from(gathered.told).unwrap();
+    told
+}
+
+fn releases(tag: &str) -> serde_json::Value {
+    json!([{"tag_name": tag, "name": "One", "body": "- fixed", "html_url": "https://forge.example/r", "published_at": "2026-11-17T20:00:00Z", "draft": false}])
+}
+
+#[tokio::test]
+async fn labels_compare_link_and_notes_are_gathered_once() {
+    let wire = Wire::start(|seen, _| match seen.path() {
+        "/repos/acme/web/releases" => json(200, &releases("v1.1.0")),
+        other => panic!("{other} was asked for"),
+    })
+    .await;
+    let world = World::new(&format!("http://{}/acme/web", wire.host)).await;
+    world.scanner.store.see(&world.repository, &[(Tag::new("1.1.0").unwrap(), world.new.clone())], now()).unwrap();
+    let forge = forge(&wire, ForgeKind::Github, "", "acme/fleet");
+    let gathered = world.gather(Some(&*forge), now()).await;
+    assert!(!gathered.may_tell_more);
+    let told = one(gathered);
+    assert_eq!(told.facts.digest.as_ref(), Some(&world.new));
+    assert_eq!(told.facts.missing, None);
+    assert_eq!(told.facts.new.version.as_deref(), Some("1.1.0"));
+    assert_eq!(told.facts.compare.unwrap(), format!("http://{}/acme/web/compare/{}...{}", wire.host, "1".repeat(40), "2".repeat(40)));
+    assert_eq!(told.facts.releases.iter().map(|release| release.notes.as_str()).collect::<Vec<_>>(), ["- fixed"]);
+    assert_eq!(told.seen.unwrap().at, now());
+    assert_eq!(told.refused, [("2.0.0".to_owned(), "is outside the range".to_owned())]);
+
+    let (of_forge, of_registry) = (asked(&wire).len(), world.asked_of_registry());
+    assert_eq!(world.scanner.registries.stats().total(RequestKind::Head), 2);
+    let again = one(world.gather(Some(&*forge), now() + SignedDuration::from_hours(1_000)).await);
+    assert_eq!((asked(&wire).len(), world.asked_of_registry()), (of_forge, of_registry), "the next pass asks nothing");
+    assert_eq!(again.facts.releases.len(), 1);
+    world.registry.stop().await.unwrap();
+}
+
+#[tokio::test]
+async fn only_the_own_forge_is_asked_whatever_labels_say() {
+    let own = Wire::start(|_, _| json(200, &json!([]))).await;
+    let other = Wire::start(|_, _| json(200, &releases("1.1.0"))).await;
+    let port = other.host.rsplit(':').next().unwrap().to_owned();
+    for source in [
+        format!("http://{}/acme/web", other.host),
+        format!("http://{}@{}/acme/web", own.host, other.host),
+        format!("http://github.localhost:{port}/acme/web"),
+        "file:///etc/passwd".to_owned(),
+        "javascript:alert(1)".to_owned(),
+    ] {
+        let world = World::new(&source).await;
+        let forge = forge(&own, ForgeKind::Github, "", "acme/fleet");
+        let gathered = world.gather(Some(&*forge), now()).await;
+        assert!(!gathered.may_tell_more);
+        let told = one(gathered);
+        assert_eq!((told.facts.new.source.as_ref(), told.facts.releases.len()), (Some(&source), 0));
+        world.registry.stop().await.unwrap();
+    }
+    assert_eq!(asked(&own), [""; 0], "another project's notes are not asked for here");
+    assert_eq!(asked(&other), [""; 0], "a label leads nowhere");
+}
+
+#[tokio::test]
+async fn what_fails_is_said_and_asked_again_after_an_hour() {
+    let wire = Wire::start(|_, before| match before {
+        0 => reply(403, r#"{"message": "Resource not accessible by @integration"}"#).with("Content-Type", "application/json"),
+        _ => json(200, &releases("1.1.0")),
+    })
+    .await;
+    let world = World::new(&format!("http://{}/acme/web", wire.host)).await;
+    let forge = forge(&wire, ForgeKind::Github, "", "acme/fleet");
+    let gathered = world.gather(Some(&*forge), now()).await;
+    assert!(gathered.may_tell_more);
+    let told = one(gathered);
+    assert!(told.facts.missing.unwrap().starts_with("The release notes could not be read: "));
+    assert!(told.facts.compare.is_some(), "what came before stays");
+    let soon = world.gather(Some(&*forge), now() + SignedDuration::from_mins(59)).await;
+    assert!(soon.may_tell_more && asked(&wire).len() == 1);
+    let later = world.gather(Some(&*forge), now() + SignedDuration::from_mins(60)).await;
+    assert!(!later.may_tell_more);
+    assert_eq!(one(later).facts.releases.len(), 1);
+    world.registry.stop().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_forge_that_does_not_answer_keeps_nobody_waiting_for_long() {
+    let wire = Wire::start(|_, _| json(200, &json!([])).manner(Manner::Silent)).await;
+    let world = World::new(&format!("http://{}/acme/web", wire.host)).await;
+    let forge = forge(&wire, ForgeKind::Github, "", "acme/fleet");
+    let started = Instant::now();
+    let gathered = world.gather_within(Some(&*forge), now(), Duration::from_secs(3)).await;
+    assert!(started.elapsed() < Duration::from_secs(30), "{:?}", started.elapsed());
+    assert!(gathered.may_tell_more);
+    let told = one(gathered);
+    assert!(told.facts.missing.is_some() && told.facts.digest.is_some() && told.facts.new.source.is_some());
+    world.registry.stop().await.unwrap();
+}
