@@ -29,14 +29,14 @@ use std::{
 const EXAMPLES: &str = "\
 Examples:
   tagboat preview --head my-branch             what a merge of the branch would do
-  tagboat preview                              what the last commit of the config repository has done
+  tagboat preview                              what its last commit has done
   tagboat preview -C . --no-cluster            in a CI job with a checkout and nothing else
   tagboat preview -C . --base origin/main prod/shop
 
 Without --base it is the commit where the head left the branch; for a head that is on the branch already, its first parent. \
 Without --head it is the branch's newest commit, with -C what is checked out. Of a repository in tagboat.yaml, revisions are \
 branches, tags and commit ids; with -C, whatever Git takes for one. A clone that is shallow may lack the base: let the CI job \
-fetch the whole history.";
+fetch the whole history. --kustomize and --helm count with -C where there is no tagboat.yaml, which else names them.";
 
 /// Show what a change does on clusters, before it is there
 ///
@@ -263,7 +263,11 @@ fn object(object: &ObjectPreview, screen: &mut Screen) {
     };
     let verdict = match &object.verdict {
         Verdict::Accepted { .. } => screen.paint(Color::Green, "the cluster takes it"),
-        Verdict::Refused { why } => screen.paint(Color::Red, format!("refused: {}", safe(why))),
+        Verdict::Refused { why } => {
+            // A policy's refusal says so itself.
+            let word = if why.starts_with("refused ") { "" } else { "refused: " };
+            screen.paint(Color::Red, format!("{word}{}", safe(why)))
+        }
         Verdict::NotAsked { why } => screen.paint(Color::Dim, format!("not asked: {}", safe(why))),
     };
     // What becomes of it is said in place of what was not asked.

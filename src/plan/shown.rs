@@ -167,7 +167,7 @@ mod tests {
     use super::*;
     use serde_json::json;
 
-    fn secret(value: Value) -> Object {
+    fn secret(value: &Value) -> Object {
         let mut object = json!({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "s"}});
         for (name, value) in value.as_object().unwrap() {
             object[name] = value.clone();
@@ -177,7 +177,7 @@ mod tests {
 
     #[test]
     fn a_secret_is_masked_wherever_it_stands() {
-        let one = secret(json!({
+        let one = secret(&json!({
             "metadata": {"name": "s", "annotations": {
                 "kubectl.kubernetes.io/last-applied-configuration": "{\"stringData\":{\"a\":\"korrekt-pferd\"}}",
                 "tool/original": "{\"data\": {\"a\": \"x\"}}",
@@ -192,8 +192,8 @@ mod tests {
         assert_eq!(after["stringData"]["a"], "***");
         assert_eq!(after["data"], "***");
         assert_eq!(after["metadata"]["annotations"], json!({"tool/original": "***", "note": "***", "plain": "words"}));
-        let two = secret(json!({"data": {"a": "eA==", "b": "eQ=="}}));
-        let three = secret(json!({"data": {"a": "eA==", "b": "eg=="}}));
+        let two = secret(&json!({"data": {"a": "eA==", "b": "eQ=="}}));
+        let three = secret(&json!({"data": {"a": "eA==", "b": "eg=="}}));
         let (before, after) = shown(Some(&two), Some(&three));
         assert_eq!(before.unwrap().value()["data"], json!({"a": "***", "b": "*** (before)"}));
         assert_eq!(after.unwrap().value()["data"], json!({"a": "***", "b": "*** (after)"}));
@@ -201,15 +201,15 @@ mod tests {
 
     #[test]
     fn a_text_that_quotes_a_value_is_masked_even_where_it_is_cut_off() {
-        let one = secret(json!({"data": {"a": "a29ycmVrdC1wZmVyZA==", "b": "b24="}}));
-        let masked = |text: &str| super::masked(text, [None, Some(&one)]);
-        assert_eq!(masked("bigger context ...|a29ycmVrdC1w|..."), "bigger context ...|***|...");
-        assert_eq!(masked("it is \"korrekt-pferd\", no"), "it is \"***\", no");
-        assert_eq!(masked("found ekt-pfe in it"), "found *** in it");
-        assert_eq!(masked("on is not \"on\""), "on is not \"***\"");
-        assert_eq!(masked("nothing of it"), "nothing of it");
+        let one = secret(&json!({"data": {"a": "a29ycmVrdC1wZmVyZA==", "b": "b24="}}));
+        let said = |text: &str| masked(text, [None, Some(&one)]);
+        assert_eq!(said("bigger context ...|a29ycmVrdC1w|..."), "bigger context ...|***|...");
+        assert_eq!(said("it is \"korrekt-pferd\", no"), "it is \"***\", no");
+        assert_eq!(said("found ekt-pfe in it"), "found *** in it");
+        assert_eq!(said("on is not \"on\""), "on is not \"***\"");
+        assert_eq!(said("nothing of it"), "nothing of it");
         let map =
             Object::new(json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "c"}, "data": {"a": "korrekt"}})).unwrap();
-        assert_eq!(super::masked("korrekt", [Some(&map), None]), "korrekt");
+        assert_eq!(masked("korrekt", [Some(&map), None]), "korrekt");
     }
 }

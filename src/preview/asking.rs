@@ -7,13 +7,13 @@ use super::{
     text,
 };
 use crate::{
-    cluster::{Cluster, ClusterError, Identity, Problem, Resources},
+    cluster::{Cluster, Identity, Problem, Resources},
     declare::Application,
     error::Fault as _,
     object::Ssa,
     plan::{self, Wanted},
     publish::{ObjectChange, Trouble, Verdict},
-    reconcile::{self, Tried},
+    reconcile::{self, Tried, Untried},
 };
 use futures::{FutureExt as _, StreamExt as _, future::BoxFuture, future::join_all, stream};
 use std::{
@@ -165,23 +165,22 @@ impl Talk<'_> {
         let asked = reconcile::dry_run(self.cluster, &identity, one, application);
         match tokio::time::timeout_at(self.until, asked).await {
             Ok(Ok(tried)) => (Verdict::Accepted { warnings: warnings(application, one, tried) }, None),
-            Ok(Err(error)) => self.refusal(one, &error),
-            Err(_) => self.lost(format!("cluster {} did not answer everything within {} s", self.name, PATIENCE.as_secs())),
+            Ok(Err(untried)) => self.refusal(one, &untried),
+            Err(_) => self.lost(&format!("cluster {} did not answer everything within {} s", self.name, PATIENCE.as_secs())),
         }
     }
 
     /// The cluster cannot be asked any more.
-    fn lost(&self, why: String) -> (Verdict, Option<Trouble>) {
-        let why = text::line(&why);
+    fn lost(&self, why: &str) -> (Verdict, Option<Trouble>) {
+        let why = text::line(why);
         let _ = self.down.set(why.clone());
         (not(&why), Some(Trouble { message: why, passes: true }))
     }
 
     /// What an error says about the object: refused as it would be in truth, or not to be known now.
-    fn refusal(&self, one: &Wanted, error: &ClusterError) -> (Verdict, Option<Trouble>) {
-        let manifest = one.manifest.object().ok();
-        let said = |text: &str| text::line(&plan::masked(text, [None, manifest.as_ref()]));
-        let why = said(&error.problem.to_string());
+    fn refusal(&self, one: &Wanted, untried: &Untried) -> (Verdict, Option<Trouble>) {
+        let Untried { error, why } = untried;
+        let why = text::line(why);
         match &*error.problem {
             Problem::NamespaceMissing { namespace } if self.namespaces.contains(namespace.as_str()) => {
                 (not(&format!("namespace {} comes with the same change, and is not there yet", text::line(namespace))), None)
@@ -208,7 +207,7 @@ impl Talk<'_> {
             | Problem::Unauthorized { .. }
             | Problem::Throttled { .. } => {
                 let hint = error.hint().map_or(String::new(), |hint| format!(" ({hint})"));
-                self.lost(format!("cluster {} cannot be asked: {why}{hint}", self.name))
+                self.lost(&format!("cluster {} cannot be asked: {why}{hint}", self.name))
             }
             Problem::NotFound
             | Problem::Webhook { .. }
@@ -226,7 +225,7 @@ impl Talk<'_> {
 /// What the server warns of, and who has the object now.
 fn warnings(application: &Application, one: &Wanted, tried: Tried) -> Vec<String> {
     let Tried { live, manifest, applied, .. } = tried;
-    let said = |text: &String| text::line(&plan::masked(text, [None, Some(&manifest)]));
+    let said = |text: &String| text::line(&plan::masked(text, [live.as_ref(), Some(&manifest)]));
     let mut warnings: Vec<String> = applied.warnings.iter().take(WARNINGS).map(said).collect();
     let owner = live.as_ref().and_then(plan::owner);
     match (&live, owner) {

@@ -165,7 +165,7 @@ fn assemble(one: Reached, compared: Compared, answers: asking::Answers, room: &m
             continue;
         }
         object.preview.verdict = verdict;
-        object.preview.diff = room.cut(object.preview.diff);
+        object.preview.diff = room.cut(&object.preview.diff);
         shown.push(object.preview);
     }
     if left > 0 {

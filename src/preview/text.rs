@@ -69,8 +69,8 @@ impl Default for Room {
 
 impl Room {
     /// As much of a diff as there is room for.
-    pub fn cut(&mut self, diff: String) -> String {
-        let diff = cut(&diff, self.0);
+    pub fn cut(&mut self, diff: &str) -> String {
+        let diff = cut(diff, self.0);
         self.0 = self.0.saturating_sub(diff.len());
         diff
     }
@@ -96,7 +96,7 @@ mod tests {
         let short = diff(&long);
         assert!(short.len() <= DIFF + 100 && short.ends_with(" more lines are not shown\n"), "{}", short.len());
         let mut room = Room::default();
-        let all: usize = (0..100).map(|_| room.cut(short.clone()).len()).sum();
+        let all: usize = (0..100).map(|_| room.cut(&short).len()).sum();
         assert!(all <= ALL + 100 * 100, "{all}");
     }
 }

@@ -130,15 +130,14 @@ async fn of_wanted(
             }
         }
         // What it needs comes with it: the server cannot say yet what it would make of it.
-        Err(error) if comes_first(&error, one, all) => {
+        Err(Untried { error, .. }) if comes_first(&error, one, all) => {
             difference.change = Change::Create;
             difference.diff = one.manifest.object().map(|manifest| unified(&one.key, SIDES, None, Some(&manifest))).unwrap_or_default();
         }
-        Err(error) => {
+        Err(Untried { error, why }) => {
             difference.change = Change::Refused;
             difference.hint = error.hint();
-            let manifest = one.manifest.object().ok();
-            difference.error = Some(plan::masked(&error.problem.to_string(), [None, manifest.as_ref()]));
+            difference.error = Some(why);
         }
     }
     difference
@@ -184,25 +183,41 @@ pub struct Tried {
     pub(super) ignore: Arc<[String]>,
 }
 
+/// Why there is no dry run of an object.
+#[derive(Debug)]
+pub struct Untried {
+    /// The server's refusal, or why it could not be asked.
+    pub error: ClusterError,
+    /// The same in words that people may see: a server quotes what it refuses, and a Secret is masked in that.
+    pub why: String,
+}
+
+impl Untried {
+    fn new(error: ClusterError, live: Option<&Object>, manifest: Option<&Object>) -> Self {
+        Self { why: plan::masked(&error.problem.to_string(), [live, manifest]), error }
+    }
+}
+
 /// Asks a cluster what it would make of an object, sent as it would be: as this identity, with fields that are left to others
 /// left out. Nothing is changed.
 ///
 /// # Errors
 /// The server's refusal, or why it could not be asked.
-pub async fn dry_run(cluster: &Cluster, identity: &Identity, one: &Wanted, application: &Application) -> Result<Tried, ClusterError> {
-    let manifest = one.manifest.object().map_err(|error| ClusterError {
-        cluster: cluster.name().to_owned(),
-        subject: one.key.to_string(),
-        problem: Box::new(Problem::Protocol { why: error.to_string() }),
+pub async fn dry_run(cluster: &Cluster, identity: &Identity, one: &Wanted, application: &Application) -> Result<Tried, Untried> {
+    let manifest = one.manifest.object().map_err(|error| {
+        let problem = Box::new(Problem::Protocol { why: error.to_string() });
+        Untried::new(ClusterError { cluster: cluster.name().to_owned(), subject: one.key.to_string(), problem }, None, None)
     })?;
-    let resource = cluster.resource(&one.gvk()).await?;
+    let untried = |error| Untried::new(error, None, Some(&manifest));
+    let resource = cluster.resource(&one.gvk()).await.map_err(untried)?;
     // Read as whoever watches: an account that may only apply needs no more.
-    let live = cluster.get(&Identity::Own, &resource, &one.key).await?;
+    let live = cluster.get(&Identity::Own, &resource, &one.key).await.map_err(untried)?;
     let ignore = seen::ignored(&application.ignore, &one.key);
     let watched = seen::Watched { manifest: one.manifest.clone(), ignore: Arc::clone(&ignore), expected: None };
     let held = live.as_ref().map(|live| seen::look(live, Some(&watched)).held).unwrap_or_default();
     let sent = seen::sent(manifest.clone(), &held);
-    let applied = cluster.apply(identity, &sent, &Apply { dry_run: true, ..Apply::default() }).await?;
+    let applied = cluster.apply(identity, &sent, &Apply { dry_run: true, ..Apply::default() }).await;
+    let applied = applied.map_err(|error| Untried::new(error, live.as_ref(), Some(&manifest)))?;
     Ok(Tried { live, manifest, applied, ignore })
 }
 

@@ -24,7 +24,7 @@ mod status;
 mod tests;
 mod waiting;
 
-pub use difference::{Change, Difference, Tried, differences, dry_run, unified};
+pub use difference::{Change, Difference, Tried, Untried, differences, dry_run, unified};
 pub use hub::Served;
 pub use seen::Changed;
 pub use status::{Drifted, Planned, Row, State, Status};

@@ -5,7 +5,7 @@ use crate::servers::git::{HttpBackend, Program, Sshd, command, git, seed};
 use std::{os::unix::fs::PermissionsExt, path::Path, process::Command};
 use tagboat::{
     error::{Fault, Kind},
-    git::{Access, Credentials, GitError, Graft, Message, Mirror, ObjectId, Pushed, SigningKey, Ssh, Update},
+    git::{Access, Checkout, Credentials, GitError, Graft, Message, Mirror, ObjectId, Pushed, SigningKey, Ssh, Update},
     secret::Secret,
 };
 
@@ -59,6 +59,68 @@ fn a_branch_beside_the_followed_one() {
     let bare = seed(other.path(), &[("web.yaml", "web: 1\n")]);
     super::git_branches::life(&other.path().join("over-file"), &format!("file://{}", bare.display()));
     git(&bare, &["fsck", "--strict"]).ok();
+}
+
+#[test]
+#[ignore = "needs git: run tests/run git"]
+fn revisions_are_found_by_name_and_compared_with_where_they_began() {
+    let dir = tempfile::tempdir().unwrap();
+    let bare = seed(dir.path(), FILES);
+    let work = dir.path().join("work");
+    let id = |revision: &str| git(&work, &["rev-parse", &format!("{revision}^{{commit}}")]).text();
+    let commit = |message: &str| git(&work, &["commit", "-q", "--allow-empty", "-m", message]).ok();
+    git(&work, &["checkout", "-q", "-b", "team/new"]).ok();
+    commit("second");
+    git(&work, &["tag", "-a", "-m", "words", "v1"]).ok();
+    commit("third");
+    git(&work, &["push", "-q", "origin", "team/new", "v1"]).ok();
+    git(&work, &["checkout", "-q", "-b", "unseen"]).ok();
+    commit("fourth");
+    git(&work, &["push", "-q", "origin", "unseen"]).ok();
+    git(&work, &["checkout", "-q", "main"]).ok();
+    commit("meanwhile");
+    git(&work, &["push", "-q", "origin", "main"]).ok();
+
+    let url = format!("file://{}", bare.display());
+    let mirror = mirror(&dir.path().join("m"), &url, Access::default());
+    let main = mirror.fetch().unwrap().commit;
+    let named = |text: &str| mirror.named(text).map(|id| id.to_string());
+    assert_eq!(named("main").unwrap(), id("main"));
+    assert_eq!(named("team/new").unwrap(), id("team/new"));
+    assert_eq!(named("v1").unwrap(), id("team/new~1"), "an annotated tag stands for its commit");
+    assert_eq!(named(&id("unseen")).unwrap(), id("unseen"), "an id that no fetch has brought");
+    assert_eq!(named(&id("team/new")[..8]).unwrap(), id("team/new"));
+    assert_eq!(mirror.before(mirror.named("team/new").unwrap(), main).unwrap().to_string(), id("main~1"));
+    assert_eq!(mirror.before(main, main).unwrap().to_string(), id("main~1"));
+    // Moved, then gone: what was asked for before is no answer.
+    git(&work, &["push", "-q", "-f", "origin", "main:team/new"]).ok();
+    assert_eq!(named("team/new").unwrap(), id("main"));
+    git(&work, &["push", "-q", "origin", ":team/new"]).ok();
+    for wrong in ["team/new", "team", "no such", "-x", "HEAD", "main~1", "", "f00d", &"0".repeat(40)] {
+        let error = mirror.named(wrong).unwrap_err();
+        assert!(matches!(error, GitError::Revision { .. }) && error.kind() == Kind::Config, "{wrong}: {error:?}");
+    }
+    assert_eq!(mirror.head(), Some(main), "the branch stays where it was");
+
+    // Working copies: with a default branch, shallow, and one that shares the objects of another.
+    let clone = |name: &str, arguments: &[&str]| {
+        git(dir.path(), &[&["clone", "-q"], arguments, &[&url, name]].concat()).ok();
+        Checkout::open(&dir.path().join(name).join("apps")).unwrap()
+    };
+    let whole = clone("whole", &["-b", "unseen"]);
+    let head = whole.head().unwrap();
+    assert_eq!((head.to_string(), whole.before(head).unwrap().to_string()), (id("unseen"), id("main~1")));
+    assert_eq!(whole.named("v1").unwrap().to_string(), id("v1"));
+    assert_eq!(whole.named("HEAD~1").unwrap().to_string(), id("unseen~1"));
+    assert!(matches!(whole.named("HEAD:README"), Err(GitError::Revision { .. })));
+    let shallow = clone("shallow", &["--depth", "1"]);
+    let error = shallow.before(shallow.head().unwrap()).unwrap_err();
+    assert!(error.to_string().contains("shallow") && error.hint().unwrap().contains("--unshallow"), "{error}");
+    git(&dir.path().join("whole"), &["worktree", "add", "-q", "../linked", "v1"]).ok();
+    let linked = Checkout::open(&dir.path().join("linked")).unwrap();
+    assert_eq!(linked.head().unwrap().to_string(), id("v1"));
+    assert!(linked.at(linked.head().unwrap()).unwrap().read("README").unwrap().is_some());
+    assert!(matches!(Checkout::open(&dir.path().join("nowhere")), Err(GitError::Checkout { .. })));
 }
 
 #[test]

@@ -143,7 +143,7 @@ async fn policies(kube: &Kube, namespace: &str) {
     let group = "/apis/admissionregistration.k8s.io/v1";
     let rules = |group: &str, resource: &str| json!({"resourceRules": [{"apiGroups": [group], "apiVersions": ["*"], "operations": ["CREATE", "UPDATE"], "resources": [resource]}]});
     let replicas = json!({"expression": "object.spec.replicas <= 5", "messageExpression": "'at most five replicas, not ' + string(object.spec.replicas)"});
-    let secret = json!({"expression": "!('forbidden' in object.metadata.labels)", "messageExpression": "'not with ' + object.data.password + ', it begins with ' + object.data.password.substring(0, 8)"});
+    let secret = json!({"expression": "!('forbidden' in object.metadata.labels)", "messageExpression": "'not with ' + object.data.password + ', it begins with ' + object.data.password.substring(0, 8) + (oldObject == null ? '' : ', it was ' + oldObject.data.password)"});
     for (name, rules, validation) in [("replicas", rules("apps", "deployments"), replicas), ("secrets", rules("", "secrets"), secret)] {
         let name = format!("{name}-{namespace}");
         let policy =
@@ -211,6 +211,9 @@ fn a_policys_refusal_is_shown_in_its_words_and_never_with_a_secret() {
     let kube = kube();
     let world = World::new(&[("all.yaml", ENV)], &[named("test", &kube.kubeconfig)]);
     let namespace = world.run(kube.namespace("preview"));
+    // One is there already, with yet another value.
+    let old = json!({"metadata": {"name": "s"}, "stringData": {"password": "vorher-geheim"}});
+    world.run(post(kube, &format!("/api/v1/namespaces/{namespace}/secrets"), &old));
     world.run(policies(kube, &namespace));
     let declared = format!("{ENV}{}", application("web", "test", &namespace, ""));
     let secret = |value: &str| {
@@ -237,9 +240,9 @@ fn a_policys_refusal_is_shown_in_its_words_and_never_with_a_secret() {
         let why = refused(web, "/web");
         assert!(why.contains(&format!("at most five replicas, not {replicas}")) && why.contains("refused by admission policy"), "{why}");
         let why = refused(web, "/s");
-        assert!(why.contains("not with ***, it begins with ***"), "{why}");
+        assert!(why.contains("not with ***, it begins with ***, it was ***"), "{why}");
         let text = format!("{preview:?}");
-        for word in ["korrekt", "batterie", "a29ycmVr", "YmF0dGVy"] {
+        for word in ["korrekt", "batterie", "vorher", "a29ycmVr", "YmF0dGVy", "dm9yaGVy"] {
             assert!(!text.contains(word), "{text}");
         }
         assert!(preview.is_refused() && !preview.may_tell_more());
@@ -349,7 +352,7 @@ fn the_command_asks_the_cluster_and_a_running_daemon_answers_it() {
     assert!(code == Some(0) && text.contains(&format!("Deployment {namespace}/web changes; the cluster takes it\n")), "{code:?} {text}");
     fleet.person(&[("apps/web/all.yaml", &deployment("web", 9))], "nine");
     let (code, text) = crate::it::update_support::wait("the policy", || Some(said(&["preview"])).filter(|(code, _)| *code == Some(1)));
-    assert!(text.contains("refused: refused by admission policy") && text.contains("at most five replicas, not 9"), "{code:?} {text}");
+    assert!(text.contains("; refused by admission policy") && text.contains("at most five replicas, not 9"), "{code:?} {text}");
     let (code, text) = said(&["preview", "--no-cluster"]);
     assert!(code == Some(0) && text.contains("not asked: no cluster is asked (--no-cluster)"), "{code:?} {text}");
     fleet.person(&[("apps/web/all.yaml", &deployment("web", 1))], "one");
