@@ -5,4 +5,5 @@ mod checks;
 mod merges;
 mod requests;
 mod rights;
+mod talking;
 mod world;
