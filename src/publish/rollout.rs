@@ -213,7 +213,7 @@ pub fn comment(merged: &Merged, reached: &[Reached], most: usize, link: impl Fn(
     let mut text = format!("**Rollout of {}**: {}\n\n", commit(&merged.commit), headline(reached));
     let mut left = most.saturating_sub(RESERVED + text.chars().count());
     for (index, one) in rows.iter().enumerate() {
-        let row = row(one, &commit);
+        let row = row(one, commit);
         let length = row.chars().count();
         if length > left {
             text.push_str(&format!("- and {} more\n", rows.len() - index));
@@ -342,7 +342,8 @@ mod tests {
         let failed = || Stage::Failed("Deployment web: ImagePullBackOff\nno\u{202e} such image".to_owned());
         let superseded = || Stage::Superseded { by: NEWER.to_owned() };
         let given_up = || Stage::GivenUp { after: Duration::from_secs(2100), last: "it is still at 1".to_owned() };
-        let cases: Vec<(Vec<(&str, &str, Stage)>, StatusState, &str)> = vec![
+        type Case = (Vec<(&'static str, &'static str, Stage)>, StatusState, &'static str);
+        let cases: Vec<Case> = vec![
             (vec![("a/web", "x", rolled_out(42))], Success, "rolled out in 42s"),
             (vec![("a/web", "x", rolled_out(0))], Success, "rolled out in 1s"),
             (vec![("a/web", "x", Stage::Unchanged)], Success, "has nothing to change"),

@@ -15,7 +15,17 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 /// One is built from a base, the other stands for itself. No cluster is known, so that nothing is applied.
-const APPLICATIONS: &str = "
+const APPLICATIONS: &str = r#"
+apiVersion: tagboat.dev/v1alpha1
+kind: Environment
+metadata: {name: dev}
+spec: {paths: ["base/**", "envs/dev/**"], update: {via: commit}}
+---
+apiVersion: tagboat.dev/v1alpha1
+kind: Environment
+metadata: {name: prod}
+spec: {paths: ["envs/prod/**"], update: {via: commit}}
+---
 apiVersion: tagboat.dev/v1alpha1
 kind: Application
 metadata: {name: dev, namespace: shop}
@@ -25,7 +35,7 @@ apiVersion: tagboat.dev/v1alpha1
 kind: Application
 metadata: {name: prod, namespace: shop}
 spec: {environment: prod, path: envs/prod, cluster: west}
-";
+"#;
 
 const FILES: [(&str, &str); 5] = [
     ("base/kustomization.yaml", "resources: [web.yaml]\n"),
