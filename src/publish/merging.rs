@@ -645,7 +645,7 @@ mod tests {
                     prop_assert!(reasons.iter().all(|reason| reason.ends_with('.') && !reason.contains('\n')));
                     prop_assert!(until.is_none_or(|until| until > world.now));
                     // Asking helps: with good answers from the forge it merges.
-                    let mut answered = world.clone();
+                    let mut answered = world;
                     if !matches!(answered.request.mergeable, Mergeable::Conflicts | Mergeable::Behind) {
                         answered.request.mergeable = Mergeable::Yes;
                     }
