@@ -645,11 +645,10 @@ mod tests {
                     prop_assert!(reasons.iter().all(|reason| reason.ends_with('.') && !reason.contains('\n')));
                     prop_assert!(until.is_none_or(|until| until > world.now));
                     // Asking helps: with good answers from the forge it merges.
-                    let mut answered = world.clone();
-                    answered.request.mergeable = match world.request.mergeable {
-                        Mergeable::Conflicts | Mergeable::Behind => world.request.mergeable.clone(),
-                        _ => Mergeable::Yes,
-                    };
+                    let mut answered = world;
+                    if !matches!(answered.request.mergeable, Mergeable::Conflicts | Mergeable::Behind) {
+                        answered.request.mergeable = Mergeable::Yes;
+                    }
                     (answered.checks, answered.approvals) = (World::good().checks, World::good().approvals);
                     prop_assert_eq!(ask, answered.decide() == Merging::Now);
                 }

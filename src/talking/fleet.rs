@@ -125,8 +125,8 @@ impl Ground for Fleet {
 
     async fn rollouts(&self, cluster: &str) -> Result<HashMap<Name, Vec<Rollout>>, ClusterError> {
         let recorded = self.reconciler.recorded(Some(cluster)).await?;
-        let ours = recorded.into_iter().filter(|(_, recorded)| recorded.inventory.repository == self.repository);
-        Ok(ours.map(|((_, name), recorded)| (name, recorded.history.0)).collect())
+        // A namesake of another repository is at revisions that are not in the mirror: they count as before.
+        Ok(recorded.into_iter().map(|((_, name), recorded)| (name, recorded.history.0)).collect())
     }
 }
 

@@ -101,6 +101,8 @@ struct Talk {
     recorded: Recorded,
     /// Results that stay, whatever happens later.
     last: BTreeMap<Target, Stage>,
+    /// Trouble that stays told while it is only tried again.
+    trouble: BTreeMap<Target, Stage>,
     /// The comment's text, once it is known to stand there.
     text: Option<String>,
     /// The statuses that are known to stand there.
@@ -144,6 +146,7 @@ impl Teller {
                 targets: None,
                 recorded: Recorded::default(),
                 last: BTreeMap::new(),
+                trouble: BTreeMap::new(),
                 text: None,
                 statuses: BTreeMap::new(),
                 told: None,
@@ -291,9 +294,14 @@ impl Teller {
             stages = self.look(talk, targets, statuses).await?;
         }
         let mut reached = Vec::new();
-        for (target, stage) in targets.iter().zip(stages) {
+        for (target, mut stage) in targets.iter().zip(stages) {
             if stage.is_last() {
                 talk.last.insert(target.clone(), stage.clone());
+            }
+            match (&stage, talk.trouble.get(target)) {
+                (Stage::Failed(_), _) => drop(talk.trouble.insert(target.clone(), stage.clone())),
+                (Stage::Applying | Stage::Waiting(_), Some(trouble)) => stage = trouble.clone(),
+                _ => drop(talk.trouble.remove(target)),
             }
             reached.push(Reached { application: target.application.clone(), cluster: target.cluster.clone(), stage });
         }

@@ -47,6 +47,9 @@ mod sandbox_kube;
 mod store;
 mod support;
 mod suspend_cases;
+mod talking;
+#[cfg(feature = "demo")]
+mod talking_fleet;
 #[cfg(feature = "demo")]
 mod update_conflicts;
 #[cfg(feature = "demo")]

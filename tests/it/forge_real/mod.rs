@@ -9,4 +9,5 @@ mod merges;
 mod requests;
 mod rights;
 mod sandbox;
+mod talking;
 mod world;

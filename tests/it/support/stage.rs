@@ -1,0 +1,123 @@
+//! Clusters as the `talking` room sees them, which are as a test says.
+
+use async_trait::async_trait;
+use jiff::Timestamp;
+use std::{
+    collections::{BTreeMap, HashMap},
+    sync::{Arc, Mutex},
+    time::{Duration, Instant},
+};
+use tagboat::{
+    cluster::{self, ClusterError},
+    git::GitError,
+    name::Name,
+    plan::{Outcome, Rollout},
+    publish::rollout::Merged,
+    reconcile::{State, Status},
+    talking::{Ground, Relation, Target, Timing},
+};
+use tokio::sync::watch;
+
+/// Clusters whose Applications are as a test says. Revisions are called after what they are: `b1` before the merge, `s1`
+/// the same, `o1` another one.
+pub struct Stage {
+    pub statuses: Mutex<BTreeMap<(String, Name), Status>>,
+    pub turned: watch::Sender<u64>,
+    rollouts: Mutex<HashMap<(String, Name), Vec<Rollout>>>,
+    /// How often statuses and clusters were looked at.
+    pub looks: Mutex<(usize, usize)>,
+    /// How often clusters cannot be asked.
+    pub down: Mutex<usize>,
+    timeout: Duration,
+}
+
+impl Stage {
+    pub fn new(timeout: Duration) -> Arc<Self> {
+        Arc::new(Self {
+            statuses: Mutex::default(),
+            turned: watch::Sender::new(0),
+            rollouts: Mutex::default(),
+            looks: Mutex::default(),
+            down: Mutex::default(),
+            timeout,
+        })
+    }
+
+    /// Says how an Application of the cluster `east` is.
+    pub fn turn(&self, application: &str, revision: &str, state: State, change: impl FnOnce(&mut Status)) {
+        let name: Name = application.parse().unwrap();
+        let mut status = Status::new(name.clone(), "fleet", "east");
+        (status.revision, status.state, status.settled) = (Some(revision.to_owned()), state, true);
+        change(&mut status);
+        self.statuses.lock().unwrap().insert(("east".to_owned(), name), status);
+        self.turned.send_modify(|count| *count += 1);
+    }
+
+    pub fn record(&self, application: &str, rollouts: &[Rollout]) {
+        self.rollouts.lock().unwrap().insert(("east".to_owned(), application.parse().unwrap()), rollouts.to_vec());
+    }
+
+    pub fn asked(&self) -> usize {
+        self.looks.lock().unwrap().1
+    }
+}
+
+#[async_trait]
+impl Ground for Stage {
+    fn statuses(&self) -> Vec<Status> {
+        self.looks.lock().unwrap().0 += 1;
+        self.statuses.lock().unwrap().values().cloned().collect()
+    }
+    fn turns(&self) -> watch::Receiver<u64> {
+        self.turned.subscribe()
+    }
+    /// The files of a request name what it reaches.
+    fn reached(&self, merged: &Merged) -> Result<Option<Vec<Target>>, GitError> {
+        if merged.commit == "unknown" {
+            return Ok(None);
+        }
+        let target = |file: &String| Target { cluster: "east".to_owned(), application: file.parse().unwrap(), timeout: self.timeout };
+        Ok(Some(merged.files.iter().map(target).collect()))
+    }
+    fn relation(&self, _: &Merged, _: &Target, revision: &str) -> Result<Relation, GitError> {
+        Ok(match &revision[..1] {
+            "b" => Relation::Before,
+            "s" => Relation::Same,
+            _ => Relation::Other,
+        })
+    }
+    async fn rollouts(&self, cluster: &str) -> Result<HashMap<Name, Vec<Rollout>>, ClusterError> {
+        self.looks.lock().unwrap().1 += 1;
+        let mut down = self.down.lock().unwrap();
+        if *down > 0 {
+            *down -= 1;
+            let problem = cluster::Problem::Unreachable { server: "east.example.org".to_owned(), why: "connection refused".to_owned() };
+            return Err(ClusterError { cluster: cluster.to_owned(), subject: String::new(), problem: Box::new(problem) });
+        }
+        let all = self.rollouts.lock().unwrap();
+        Ok(all.iter().filter(|((at, _), _)| at == cluster).map(|((_, name), rollouts)| (name.clone(), rollouts.clone())).collect())
+    }
+}
+
+/// Short enough for tests, long enough that their order is sure.
+pub fn timing() -> Timing {
+    Timing {
+        gather: Duration::from_millis(5),
+        pace: Duration::ZERO,
+        grace: Duration::from_secs(3600),
+        bound: Duration::from_secs(3600),
+        backoff: Duration::from_millis(20),
+    }
+}
+
+pub async fn until(what: &str, done: impl Fn() -> bool) {
+    let end = Instant::now() + Duration::from_secs(30);
+    while !done() {
+        assert!(Instant::now() < end, "not within 30 s: {what}");
+        tokio::time::sleep(Duration::from_millis(2)).await;
+    }
+}
+
+pub fn rollout(revision: &str, result: Outcome, since: Timestamp, message: &str) -> Rollout {
+    Rollout { revision: revision.to_owned(), result, since, message: message.to_owned() }
+}
