@@ -39,6 +39,7 @@ mod render_support;
 mod rewrite_cases;
 mod rewrite_properties;
 #[cfg(feature = "demo")]
+mod sandbox_forge;
 mod sandbox_kube;
 mod store;
 mod support;

@@ -3,11 +3,13 @@
 //! It speaks protocol versions 0, 1 and 2 for fetching and 0 for pushing: enough for `git clone`, `git fetch`, `git push` and
 //! for tagboat. It does not make shallow or partial clones, and it is for loopback only: everything is held in memory.
 
+mod merge;
 mod receive;
 mod repository;
 mod upload;
 mod wire;
 
+pub use merge::Merged;
 pub use repository::{BareRepository, SandboxError};
 
 use crate::secret::Secret;
@@ -27,13 +29,15 @@ const BODY: usize = 64 << 20;
 #[derive(Debug)]
 pub struct GitServer {
     address: SocketAddr,
-    name: String,
+    path: String,
     task: tokio::task::JoinHandle<()>,
 }
 
 /// What a request needs.
 struct Served {
     repository: BareRepository,
+    /// The path it is served under, without a slash before it.
+    path: String,
     /// The `Authorization` header that is asked for.
     authorization: Option<String>,
 }
@@ -57,25 +61,43 @@ impl GitServer {
         account: Option<(&str, &Secret)>,
         layer: impl FnOnce(axum::Router) -> axum::Router,
     ) -> std::io::Result<Self> {
+        let path = repository.dir().file_name().unwrap_or_default().to_string_lossy().into_owned();
+        Self::start_at(repository, path, account, layer).await
+    }
+
+    /// The same, served under a path of one's own: `shop/fleet.git`.
+    ///
+    /// # Errors
+    /// If no port can be had.
+    pub async fn start_at(
+        repository: BareRepository,
+        path: String,
+        account: Option<(&str, &Secret)>,
+        layer: impl FnOnce(axum::Router) -> axum::Router,
+    ) -> std::io::Result<Self> {
         let listener = tokio::net::TcpListener::bind(("127.0.0.1", 0)).await?;
         let address = listener.local_addr()?;
-        let name = repository.dir().file_name().unwrap_or_default().to_string_lossy().into_owned();
         let authorization = account.map(|(user, password)| {
             let both = format!("{user}:{}", password.expose());
             format!("Basic {}", base64::engine::general_purpose::STANDARD.encode(both))
         });
-        let served = Arc::new(Served { repository, authorization });
+        let served = Arc::new(Served { repository, path: path.clone(), authorization });
         let router = layer(axum::Router::new().fallback(answer).layer(DefaultBodyLimit::max(BODY)).with_state(served));
         let task = tokio::spawn(async move {
             // It ends with the task: nothing is left to be told.
             let _ = axum::serve(listener, router).await;
         });
-        Ok(Self { address, name, task })
+        Ok(Self { address, path, task })
+    }
+
+    /// Where it listens.
+    pub fn address(&self) -> SocketAddr {
+        self.address
     }
 
     /// Where to clone from, without credentials.
     pub fn url(&self) -> String {
-        format!("http://{}/{}", self.address, self.name)
+        format!("http://{}/{}", self.address, self.path)
     }
 }
 
@@ -93,17 +115,17 @@ async fn answer(State(served): State<Arc<Served>>, method: Method, uri: Uri, hea
         return (StatusCode::UNAUTHORIZED, realm, "sign in\n").into_response();
     }
     // gix works in this thread's time: it belongs on a thread that may block.
-    match tokio::task::spawn_blocking(move || route(&served.repository, &method, &uri, &headers, &body)).await {
+    match tokio::task::spawn_blocking(move || route(&served, &method, &uri, &headers, &body)).await {
         Ok(Ok(response)) => response,
         Ok(Err(error)) => (StatusCode::INTERNAL_SERVER_ERROR, format!("{error}\n")).into_response(),
         Err(_) => StatusCode::INTERNAL_SERVER_ERROR.into_response(),
     }
 }
 
-fn route(repository: &BareRepository, method: &Method, uri: &Uri, headers: &HeaderMap, body: &[u8]) -> Result<Response, SandboxError> {
-    let name = repository.dir().file_name().unwrap_or_default().to_string_lossy();
+fn route(served: &Served, method: &Method, uri: &Uri, headers: &HeaderMap, body: &[u8]) -> Result<Response, SandboxError> {
+    let repository = &served.repository;
     let missing = || Ok((StatusCode::NOT_FOUND, "no such repository\n").into_response());
-    let Some(path) = uri.path().strip_prefix('/').and_then(|path| path.strip_prefix(&*name)) else { return missing() };
+    let Some(path) = uri.path().strip_prefix('/').and_then(|path| path.strip_prefix(served.path.as_str())) else { return missing() };
     let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default().to_owned();
     let version = text("git-protocol").split(':').find_map(|part| part.strip_prefix("version=")?.parse().ok()).unwrap_or(0u8);
     let unpacked = match text("content-encoding").as_str() {

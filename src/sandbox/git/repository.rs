@@ -20,7 +20,7 @@ use std::{
 pub struct SandboxError(String);
 
 impl SandboxError {
-    pub(super) fn new(why: impl std::fmt::Display) -> Self {
+    pub(in crate::sandbox) fn new(why: impl std::fmt::Display) -> Self {
         Self(why.to_string())
     }
 }
@@ -70,18 +70,8 @@ impl BareRepository {
             let blob = repo.write_blob(text).map_err(SandboxError::new)?;
             editor.upsert(path.as_str(), gix::objs::tree::EntryKind::Blob, blob).map_err(SandboxError::new)?;
         }
-        let time = gix::date::Time { seconds, offset: 0 };
-        let who = gix::actor::Signature { name: name.into(), email: email.into(), time };
-        let commit = gix::objs::Commit {
-            tree: editor.write().map_err(SandboxError::new)?.detach(),
-            parents: parent.into_iter().collect(),
-            author: who.clone(),
-            committer: who,
-            encoding: None,
-            message: format!("{}\n", message.trim_end()).into(),
-            extra_headers: Vec::new(),
-        };
-        let id = repo.write_object(commit).map_err(SandboxError::new)?.detach();
+        let tree = editor.write().map_err(SandboxError::new)?.detach();
+        let id = write_commit(&repo, tree, parent.into_iter().collect(), (name, email), seconds, message)?;
         self.change(&writing, &[("refs/heads/main".to_owned(), parent, Some(id))])?;
         Ok(id)
     }
@@ -92,6 +82,25 @@ impl BareRepository {
     /// If the repository cannot be read.
     pub fn head(&self) -> Result<Option<ObjectId>, SandboxError> {
         self.main(&self.open()?)
+    }
+
+    /// The commit of a branch; nothing if there is none of this name.
+    ///
+    /// # Errors
+    /// If the repository cannot be read.
+    pub fn branch(&self, name: &str) -> Result<Option<ObjectId>, SandboxError> {
+        branch(&self.open()?, name)
+    }
+
+    /// Deletes a branch; whether it was there.
+    ///
+    /// # Errors
+    /// If the repository cannot be written.
+    pub fn delete_branch(&self, name: &str) -> Result<bool, SandboxError> {
+        let writing = self.lock();
+        let Some(id) = self.branch(name)? else { return Ok(false) };
+        self.change(&writing, &[(format!("refs/heads/{name}"), Some(id), None)])?;
+        Ok(true)
     }
 
     /// The folder.
@@ -137,9 +146,37 @@ impl BareRepository {
     }
 
     fn main(&self, repo: &gix::Repository) -> Result<Option<ObjectId>, SandboxError> {
-        let found = repo.try_find_reference("refs/heads/main").map_err(SandboxError::new)?;
-        Ok(found.and_then(|reference| Some(reference.try_id()?.detach())))
+        branch(repo, "main")
     }
+}
+
+/// The commit of a branch.
+pub(super) fn branch(repo: &gix::Repository, name: &str) -> Result<Option<ObjectId>, SandboxError> {
+    let found = repo.try_find_reference(format!("refs/heads/{name}").as_str()).map_err(SandboxError::new)?;
+    Ok(found.and_then(|reference| Some(reference.try_id()?.detach())))
+}
+
+/// Writes a commit, made and committed by one person.
+pub(super) fn write_commit(
+    repo: &gix::Repository,
+    tree: ObjectId,
+    parents: Vec<ObjectId>,
+    (name, email): (&str, &str),
+    seconds: i64,
+    message: &str,
+) -> Result<ObjectId, SandboxError> {
+    let time = gix::date::Time { seconds, offset: 0 };
+    let who = gix::actor::Signature { name: name.into(), email: email.into(), time };
+    let commit = gix::objs::Commit {
+        tree,
+        parents: parents.into_iter().collect(),
+        author: who.clone(),
+        committer: who,
+        encoding: None,
+        message: format!("{}\n", message.trim_end()).into(),
+        extra_headers: Vec::new(),
+    };
+    Ok(repo.write_object(commit).map_err(SandboxError::new)?.detach())
 }
 
 fn isolated() -> gix::open::Options {

@@ -8,4 +8,5 @@ mod life;
 mod merges;
 mod requests;
 mod rights;
+mod sandbox;
 mod world;

@@ -1,0 +1,128 @@
+//! A forge in this process: a Git server with requests for review beside it, which speaks as much of Gitea's API as tagboat
+//! asks of one, on a loopback port and in memory.
+//!
+//! It serves the demo. It proves nothing about forges: the forge room is proved on a real Gitea.
+
+mod answer;
+mod book;
+
+use super::git::{BareRepository, GitServer, SandboxError};
+use crate::secret::Secret;
+use book::{Book, Refusal};
+use jiff::Timestamp;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+/// Whom requests belong to that are opened over the API.
+pub const BOT: &str = "tagboat";
+
+/// A running forge with one repository; it stops when dropped.
+pub struct SandboxForge {
+    server: GitServer,
+    shared: Shared,
+    project: String,
+}
+
+/// What its answers and its owner's hand share.
+type Shared = Arc<Mutex<Book>>;
+
+/// A request, as a person sees it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Seen {
+    /// Its number.
+    pub number: u64,
+    /// Its branch.
+    pub head: String,
+    /// Its title.
+    pub title: String,
+    /// Its text.
+    pub body: String,
+    /// Its labels.
+    pub labels: Vec<String>,
+    /// Its comments.
+    pub comments: Vec<String>,
+    /// Whether it is open.
+    pub open: bool,
+}
+
+impl SandboxForge {
+    /// Serves `repository` as `project` (`owner/name`). Whoever asks the API must bring `token`; Git asks for nothing.
+    ///
+    /// # Errors
+    /// If no port can be had.
+    pub async fn start(repository: BareRepository, project: &str, token: &Secret) -> std::io::Result<Self> {
+        let shared: Shared = Arc::new(Mutex::new(Book::new(repository.clone(), String::new())));
+        let api = answer::router(Arc::clone(&shared), project, token);
+        let server = GitServer::start_at(repository, format!("{project}.git"), None, |git| api.fallback_service(git)).await?;
+        lock(&shared).page = format!("http://{}/{project}", server.address());
+        Ok(Self { server, shared, project: project.to_owned() })
+    }
+
+    /// Where to clone from.
+    pub fn clone_url(&self) -> String {
+        self.server.url()
+    }
+
+    /// `owner/name`.
+    pub fn project(&self) -> &str {
+        &self.project
+    }
+
+    /// The time that it writes from now on; its own clock where none is told.
+    pub fn set_clock(&self, now: Option<Timestamp>) {
+        lock(&self.shared).clock = now;
+    }
+
+    /// All requests, in the order of their numbers.
+    pub fn requests(&self) -> Vec<Seen> {
+        let book = lock(&self.shared);
+        let seen = |pull: &book::Pull| Seen {
+            number: pull.number,
+            head: pull.head.clone(),
+            title: pull.title.clone(),
+            body: pull.body.clone(),
+            labels: pull.labels.iter().filter_map(|id| book.labels.get(id).cloned()).collect(),
+            comments: book.comments.iter().filter(|comment| comment.request == pull.number).map(|comment| comment.body.clone()).collect(),
+            open: book.is_open(pull.number),
+        };
+        book.pulls.values().map(seen).collect()
+    }
+
+    /// A person merges a request by its button; gives the commit.
+    ///
+    /// # Errors
+    /// If it cannot be merged.
+    pub fn merge(&self, number: u64, who: (&str, &str)) -> Result<String, SandboxError> {
+        let mut book = lock(&self.shared);
+        let title = book.pull(number).map_err(failed)?.title.clone();
+        book.merge(number, None, false, who, &format!("Merge request #{number}: {title}")).map_err(failed)
+    }
+
+    /// A person closes a request.
+    ///
+    /// # Errors
+    /// If there is none of this number.
+    pub fn close(&self, number: u64, who: &str) -> Result<(), SandboxError> {
+        lock(&self.shared).close(number, who).map_err(failed)
+    }
+
+    /// A check says how it stands: `state` is success, pending or failure.
+    ///
+    /// # Errors
+    /// If the request's branch is gone.
+    pub fn check(&self, number: u64, name: &str, state: &str) -> Result<(), SandboxError> {
+        let mut book = lock(&self.shared);
+        let branch = book.pull(number).map_err(failed)?.head.clone();
+        let commit = book.repository.branch(&branch)?.ok_or_else(|| SandboxError::new("the branch is gone"))?;
+        book.set_status(&commit.to_string(), name, state, "", "");
+        book.touch(number);
+        Ok(())
+    }
+}
+
+fn lock(shared: &Shared) -> MutexGuard<'_, Book> {
+    shared.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn failed(refusal: Refusal) -> SandboxError {
+    SandboxError::new(refusal.1)
+}

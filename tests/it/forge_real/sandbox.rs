@@ -1,0 +1,12 @@
+//! What the forge of the sandbox is held to is what a real one does.
+
+use super::world::World;
+use crate::it::sandbox_forge::{WALK, walk};
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs Gitea: run tests/run forge"]
+async fn a_real_one_answers_as_the_sandbox() {
+    let world = World::new().await;
+    let log = walk(&*world.forge, |branch| drop(world.push(branch, &branch.replace('/', "-")))).await;
+    assert_eq!(log, WALK);
+}
