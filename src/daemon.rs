@@ -19,7 +19,7 @@ use crate::{
     reconcile::{self, Reconciler},
     render::Renderer,
     schedule::Schedule,
-    update::{Mode, Report, Rescan, State, Updater, World},
+    update::{Mode, Report, RequestState, Rescan, State, Updater, World},
 };
 use jiff::Timestamp;
 use std::{
@@ -281,6 +281,13 @@ fn log(report: &Report, told: &mut Vec<Mistake>) {
         for commit in environment.commits.iter().filter(|commit| commit.id.is_some()) {
             let subject = commit.message.lines().next().unwrap_or_default();
             info!(repository, environment = environment.name, commit = commit.id, "{subject}");
+        }
+        for request in environment.requests.iter().filter(|request| request.state.is_change()) {
+            let why = request.waits.join(" ");
+            info!(repository, environment = environment.name, request = request.url, why, "{}: {}", request.state.as_str(), request.title);
+        }
+        for request in environment.requests.iter().filter(|request| request.state == RequestState::Stopped) {
+            tracing::debug!(repository, environment = environment.name, request = request.url, "stopped: {}", request.waits.join(" "));
         }
         match environment.state {
             State::WindowClosed => info!(

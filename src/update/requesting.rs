@@ -53,6 +53,8 @@ pub(super) struct Done {
     pub(super) ended: Vec<(String, RequestReport)>,
     /// How often a branch was pushed.
     pub(super) pushes: BTreeMap<String, u32>,
+    /// Branches that were made, whose requests are to be opened.
+    pub(super) made: BTreeSet<String>,
     /// Requests that were merged.
     pub(super) merged: BTreeSet<u64>,
 }
@@ -134,6 +136,7 @@ impl Updater {
             warnings: Vec::new(),
         };
         let mut step = Step::Done;
+        walk.close_twins().await;
         for item in &items {
             if self.ending.load(Ordering::SeqCst) {
                 break;

@@ -10,17 +10,17 @@ use super::{
 };
 use crate::{
     error::{Fault, Kind},
-    forge::{self, Forge, Label, NewRequest, Reviewer},
+    forge::{self, Forge, ForgeError, Label, NewRequest, Reviewer},
     git::{GitError, Pushed},
     publish::{
-        ChangeSet, Marker, Message, folder,
+        ChangeSet, Marker, Message, PREFIX, folder,
         life::{self, Action, Branch, Commits, Decision, Ended, REBASE, Room, SUPERSEDED, Situation, Wanted},
         merging::HOLD,
     },
 };
 use jiff::{SignedDuration, Timestamp};
 use std::{
-    collections::HashMap,
+    collections::{BTreeMap, HashMap},
     sync::{Arc, PoisonError, atomic::Ordering},
 };
 
@@ -119,7 +119,12 @@ impl Walk<'_> {
         let open = || self.open.iter().filter(|request| ours(&request.head, &request.base));
         let ended = known.ended.values().filter(|ended| ours(&ended.head, &ended.base));
         let opened = open().filter_map(|request| request.opened).chain(ended.filter_map(|ended| ended.opened));
-        Room { max_open: request.max_open, open: open().count(), per_hour: request.per_hour, opened: opened.collect() }
+        // Branches that this pass has just made have their requests still to come.
+        let opening =
+            |branch: &&String| **branch != item.branch && ours(branch, self.target) && !open().any(|known| known.head == **branch);
+        let opening = self.done.made.iter().filter(opening).count();
+        let opened = opened.chain(std::iter::repeat_n(self.now, opening)).collect();
+        Room { max_open: request.max_open, open: open().count() + opening, per_hour: request.per_hour, opened }
     }
 
     /// Does what was decided.
@@ -192,6 +197,8 @@ impl Walk<'_> {
             Ok(Published::Done(_)) => {
                 if self.request(item).is_some() {
                     self.done.states.entry(item.branch.clone()).or_insert(RequestState::Updated);
+                } else {
+                    self.done.made.insert(item.branch.clone());
                 }
                 Ok(Stepped::Moved)
             }
@@ -294,17 +301,7 @@ impl Walk<'_> {
             self.change(listed.number, |known| *known = request);
             return Ok(Stepped::Again);
         }
-        let text = format!("Closed by tagboat: {}", life::said(&decision.reason));
-        let superseded = [label(SUPERSEDED, "Closed by tagboat itself")];
-        // A person's close holds what was proposed; the label, set before, tells that this one is none.
-        let mut closed = self.forge.comment(&request, "closed", &text).await.map(drop);
-        if closed.is_ok() {
-            closed = self.forge.label(request.number, &superseded, &[]).await;
-        }
-        if closed.is_ok() {
-            closed = self.forge.close(request.number).await;
-        }
-        if let Err(error) = closed {
+        if let Err(error) = self.close_for(&request, &decision.reason).await {
             return Ok(Self::failure(&error));
         }
         let row = self.report(item, RequestState::Closed, vec![decision.reason.clone()]);
@@ -314,6 +311,41 @@ impl Walk<'_> {
         match self.looked.contains_key(&item.branch) {
             true => self.delete(item).await,
             false => Ok(Stepped::Quiet),
+        }
+    }
+
+    /// Closes a request with a reason.
+    async fn close_for(&self, request: &forge::Request, reason: &str) -> Result<(), ForgeError> {
+        let text = format!("Closed by tagboat: {}", life::said(reason));
+        let superseded = [label(SUPERSEDED, "Closed by tagboat itself")];
+        // A person's close holds what was proposed; the label, set before, tells that this one is none.
+        self.forge.comment(request, "closed", &text).await?;
+        self.forge.label(request.number, &superseded, &[]).await?;
+        self.forge.close(request.number).await
+    }
+
+    /// Two bots at the same moment can open two requests of one branch where the forge lets them. The first one stays.
+    pub(super) async fn close_twins(&mut self) {
+        let mut first: BTreeMap<&str, u64> = BTreeMap::new();
+        let ours = |request: &&forge::Request| request.base == self.target && request.head.starts_with(PREFIX);
+        for request in self.open.iter().filter(ours) {
+            let number = first.entry(&request.head).or_insert(request.number);
+            *number = request.number.min(*number);
+        }
+        let twin = |request: &&forge::Request| {
+            let marked = Marker::read(&request.body).is_ok_and(|marker| marker.is_some());
+            marked && ours(request) && first.get(request.head.as_str()).is_some_and(|number| *number < request.number)
+        };
+        let twins: Vec<(forge::Request, u64)> =
+            self.open.iter().filter(twin).filter_map(|request| Some((request.clone(), *first.get(request.head.as_str())?))).collect();
+        for (request, number) in twins {
+            if self.mode == Mode::Write {
+                match self.close_for(&request, &format!("Request {number} is for the same branch.")).await {
+                    Ok(()) => self.forget(&request, Ended::Superseded),
+                    Err(error) => self.failures.push(FailureReport::at_forge(&error)),
+                }
+            }
+            self.open.retain(|known| known.number != request.number);
         }
     }
 

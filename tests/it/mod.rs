@@ -39,6 +39,8 @@ mod render;
 mod render_cases;
 mod render_real;
 mod render_support;
+#[cfg(feature = "demo")]
+mod requests;
 mod rewrite_cases;
 mod rewrite_properties;
 #[cfg(feature = "demo")]

@@ -2,7 +2,7 @@
 
 use super::fleet::{BRANCH, FILE, Fleet, rows, seen};
 use crate::{
-    it::update_support::{Act, deployment, hold, reply},
+    it::update_support::{Act, deployment, reply, wait},
     servers::git::git,
 };
 use reqwest::Method;
@@ -21,14 +21,11 @@ use tagboat::{
 #[ignore = "needs Gitea: run tests/run forge"]
 fn killed_between_branch_and_request_it_opens_one() {
     let fleet = Fleet::new("request: {labels: [images]}");
-    let (came, release) = hold(&fleet.gate, "/pulls ", true);
     let line = format!("POST /api/v1/repos/{}/pulls", fleet.world.project);
-    drop((came, release));
     let (come, came) = std::sync::mpsc::channel();
     let (kept, gone) = std::sync::mpsc::channel::<()>();
     let stop = std::sync::Mutex::new(Some((come, gone)));
-    let wanted = line.clone();
-    fleet.gate.rule(move |asked| match stop.lock().unwrap().take_if(|_| asked == wanted) {
+    fleet.gate.rule(move |asked| match stop.lock().unwrap().take_if(|_| asked == line) {
         Some((come, gone)) => Act::Before(Box::new(move || {
             let _ = come.send(());
             let _ = gone.recv_timeout(Duration::from_secs(30));
@@ -46,14 +43,12 @@ fn killed_between_branch_and_request_it_opens_one() {
         .spawn()
         .unwrap();
     came.recv_timeout(Duration::from_secs(60)).expect("a request is opened");
-    // On Unix this is SIGKILL. What was on its way to Gitea never comes there.
+    // On Unix this is SIGKILL.
     process.kill().unwrap();
     process.wait().unwrap();
-    let dead = fleet.gate.clone();
-    dead.rule(move |asked| if asked == line { Act::Die } else { Act::Pass });
     drop(kept);
     fleet.gate.open();
-    // The request that was held goes through or not, as it would with a network between: either way there is one.
+    // What was on its way arrives or not, as it would with a network between: either way there is one request.
     let row = fleet.only();
     assert!(matches!(row.state, RequestState::Opened | RequestState::Updated | RequestState::Open), "{row:#?}");
     assert_eq!(fleet.open(), [row.number.unwrap()]);
@@ -142,9 +137,13 @@ fn what_people_do_between_listing_and_acting_counts() {
     let (token, path) = (fleet.world.ann_token.clone(), format!("repos/{}/pulls/{number}/merge", fleet.world.project));
     let gitea = fleet.world.gitea;
     let handle = fleet.runtime.handle().clone();
+    // Gitea looks for conflicts first, for a moment.
     let merge = move || {
-        let (status, answer) = handle.block_on(gitea.call(&token, Method::POST, &path, Some(json!({"Do": "merge"}))));
-        assert!(status.is_success(), "{status} {answer}");
+        wait("Ann's merge", || {
+            let (status, answer) = handle.block_on(gitea.call(&token, Method::POST, &path, Some(json!({"Do": "merge"}))));
+            assert!(status.is_success() || status == 405, "{status} {answer}");
+            status.is_success().then_some(())
+        });
     };
     let word: &'static str = Box::leak(format!("GET /api/v1/repos/{}/pulls/{number}", fleet.world.project).into_boxed_str());
     fleet.gate.once(word, Act::Before(Box::new(merge)));
@@ -167,13 +166,19 @@ fn two_bots_open_one_request() {
             assert!(report.failures.is_empty(), "{report:#?}");
         }
     });
-    assert_eq!(fleet.open().len(), 1);
+    // Gitea lets two through that come in one moment; then the first one stays.
+    let first = fleet.open().into_iter().min().unwrap();
+    for engine in &engines {
+        let report = fleet.pass_of(engine, Mode::Write);
+        assert!(report.failures.is_empty(), "{report:#?}");
+    }
+    assert_eq!(fleet.open(), [first]);
     fleet.publish("web", &["1.2.0"]);
     for engine in engines.iter().chain(&engines) {
         let report = fleet.pass_of(engine, Mode::Write);
         assert!(report.failures.is_empty(), "{report:#?}");
     }
-    assert_eq!(fleet.open().len(), 1);
+    assert_eq!(fleet.open(), [first]);
     fleet.gate.take();
     for engine in &engines {
         fleet.pass_of(engine, Mode::Write);

@@ -37,6 +37,8 @@ pub struct Fleet {
     pub registry: SandboxRegistry,
     /// Between the bot and Gitea.
     pub gate: Gate,
+    /// Before the registry.
+    pub images: Gate,
     pub dir: tempfile::TempDir,
 }
 
@@ -54,11 +56,11 @@ impl Fleet {
         provider();
         let runtime = Arc::new(runtime());
         let world = runtime.block_on(World::new());
-        let registry = runtime.block_on(SandboxRegistry::start_with(|app| app)).unwrap();
-        let gate = Gate::default();
+        let (gate, images) = (Gate::default(), Gate::default());
+        let registry = runtime.block_on(SandboxRegistry::start_with(|app| images.layer(app))).unwrap();
         let address = runtime.block_on(forward(&world.gitea.url, &gate));
         let dir = tempfile::tempdir().unwrap();
-        let fleet = Self { runtime, world, registry, gate, dir };
+        let fleet = Self { runtime, world, registry, gate, images, dir };
         let token = fleet.runtime.block_on(fleet.world.gitea.token(&fleet.world.bot, &super::world::SCOPES));
         std::fs::write(fleet.dir.path().join("token"), token).unwrap();
         let text = format!(

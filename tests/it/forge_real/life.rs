@@ -1,7 +1,7 @@
 //! The life of a request on a real Gitea, driven by files, pushes and what people do to it.
 
 use super::fleet::{BRANCH, FILE, Fleet, prod, seen};
-use crate::it::update_support::{deployment, semver};
+use crate::it::update_support::{Act, deployment, reply, semver};
 use serde_json::json;
 use tagboat::{
     forge::{State, StatusState},
@@ -122,12 +122,12 @@ fn a_persons_commit_is_never_overwritten() {
     assert_eq!(seen(&fleet.quiet_pass()[0]).1, RequestState::Stopped);
     assert_eq!((fleet.head(BRANCH).as_ref(), fleet.comments(number).len()), (Some(&hers), 1));
     assert_eq!(fleet.get(number).state, State::Open);
-    // A merge of the target by a button is somebody's commit, too. Taken off again, the bot goes on.
-    fleet.person(&[(FILE, &file(&["web:1.0.0", "db:1.0.0"]))]);
+    // Taken off again, the bot goes on.
+    fleet.publish("web", &["1.3.0"]);
     fleet.push(&["--force", &format!("{built}:refs/heads/{BRANCH}")]);
     let row = fleet.only();
-    assert_eq!((row.number, row.state, row.title.as_str()), (Some(number), RequestState::Updated, "prod: web 1.0.0 → 1.2.0"));
-    assert_eq!(fleet.text(BRANCH, FILE), file(&["web:1.2.0", "db:1.0.0"]));
+    assert_eq!((row.number, row.state, row.title.as_str()), (Some(number), RequestState::Updated, "prod: web 1.2.0 → 1.3.0"));
+    assert_eq!(fleet.text(BRANCH, FILE), file(&["web:1.3.0", "db:1.0.0"]));
 }
 
 #[test]
@@ -267,11 +267,14 @@ fn missing_facts_close_nothing() {
     let whole = semver("web", "1.x", "") + &semver("db", "1.x", "") + &prod("");
     let declare = |text: &str| fleet.person(&[("policies/p.yaml", text)]);
     // The registry does not answer.
-    declare(&whole.replace("{host}", "127.0.0.1:1"));
+    fleet.publish("web", &["1.2.0"]);
+    fleet.images.rule(|line| if line.contains("/team/web/") { reply(403, &[], "") } else { Act::Pass });
     fleet.gate.take();
     let report = fleet.pass();
-    assert_eq!(fleet.changing(), [""; 0], "{report:#?}");
-    assert_eq!(fleet.open(), [number]);
+    assert_eq!((fleet.changing(), fleet.open()), (vec![], vec![number]), "{report:#?}");
+    let row = &super::fleet::rows(&report)[0];
+    assert!(row.state == RequestState::Waiting && row.waits[0].contains("could not be asked"), "{row:#?}");
+    fleet.images.open();
     // Suspended, or with an error beside it.
     for text in [
         whole.replace("  update:", "  suspend: true\n  update:"),
@@ -287,6 +290,7 @@ fn missing_facts_close_nothing() {
         assert!(super::fleet::rows(&report).iter().all(|row| row.state == RequestState::Waiting), "{text}\n{report:#?}");
     }
     declare(&whole);
+    assert_eq!(seen(&fleet.only()).1, RequestState::Updated);
     assert_eq!(fleet.quiet_pass()[0].number, Some(number));
     // By commit, it is not needed any more.
     declare(&whole.replace("via: pullRequest", "via: commit"));
