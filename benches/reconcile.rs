@@ -38,7 +38,7 @@ use tagboat::{
     declare::{self, Application, Declarations, process},
     name::Name,
     object::{Manifest, Object, Origin},
-    reconcile::{Mode, Reconciler, Render, State},
+    reconcile::{Mode, Reconciler, Render, Repository, State},
     render::{How, Rendered},
 };
 use tokio_util::sync::CancellationToken;
@@ -306,7 +306,8 @@ impl Fleet {
             let manifests = objects.map(Manifest::new).collect();
             Ok(Arc::new(Rendered { manifests, how: How::Plain, warnings: Vec::new(), left_out: Vec::new(), hash }))
         };
-        self.reconciler.follow(REPOSITORY, &revision, declared, None, &(Arc::new(render) as Arc<Render>));
+        let repository = Repository { name: REPOSITORY.to_owned(), address: "git.example.org/fleet".to_owned(), part: "main".to_owned() };
+        self.reconciler.follow(&repository, &revision, declared, None, &(Arc::new(render) as Arc<Render>));
         revision
     }
 

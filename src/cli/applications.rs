@@ -9,7 +9,7 @@ use crate::{
     declare::{Application, Declarations},
     git::ObjectId,
     name::Name,
-    reconcile::{self, Mode, Reconciler, Render, Row, State, Status},
+    reconcile::{self, Mode, Reconciler, Render, Repository, Row, State, Status},
     update::{Report, Updater},
 };
 use std::{collections::BTreeSet, sync::Arc, time::Duration};
@@ -31,6 +31,11 @@ impl Scope {
     /// The Applications that are meant.
     pub fn applications(&self) -> Vec<&Application> {
         self.declared.applications.values().filter(|one| self.only.as_ref().is_none_or(|only| only.contains(&one.name))).collect()
+    }
+
+    /// The repository, as clusters know it.
+    pub fn repository(&self) -> Repository {
+        Repository::from(&self.updater.config)
     }
 
     pub fn revision(&self) -> String {

@@ -126,7 +126,7 @@ pub(super) async fn bring(desk: &Desk, sync: &Sync, screen: &mut Screen) -> Resu
     let mut statuses = Vec::new();
     for scope in &scopes {
         if own.is_some() {
-            reconciler.follow(&scope.updater.config.name, &scope.revision(), &scope.declared, scope.only.as_ref(), &scope.render(desk));
+            reconciler.follow(&scope.repository(), &scope.revision(), &scope.declared, scope.only.as_ref(), &scope.render(desk));
         }
         for application in scope.applications() {
             reconciler.ask(&application.name, &Asked::Now);
@@ -195,7 +195,8 @@ async fn wait_for(reconciler: &Arc<Reconciler>, scope: &Scope, until: Until, mut
             };
             here && ended
         };
-        if statuses.iter().all(done) && names.iter().all(|name| statuses.iter().any(|status| status.application == **name)) {
+        let taken = reconciler.has_taken(&scope.updater.config.name, &revision);
+        if taken && statuses.iter().all(done) && names.iter().all(|name| statuses.iter().any(|status| status.application == **name)) {
             return statuses;
         }
         tokio::select! {

@@ -431,6 +431,8 @@ fn the_inventory_reads_what_it_writes_and_nothing_of_what_is_damaged() {
     let mut inventory = owned(&["Deployment shop/web", "Namespace shop"]);
     inventory.entries.get_mut(&key("Namespace shop")).unwrap().applied = None;
     inventory.repository = "fleet".into();
+    inventory.address = "git.example.org/shop/fleet".into();
+    inventory.part = "main:policies".into();
     inventory.confirmed = Some("abc".into());
     let text = inventory.to_string();
     assert_eq!(Inventory::parse(&text).unwrap(), inventory);

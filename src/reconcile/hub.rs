@@ -2,7 +2,10 @@
 //!
 //! Filled by watches alone. Whoever is concerned is woken; nobody asks twice.
 
-use super::seen::{self, Seen, Watched};
+use super::{
+    Repository,
+    seen::{self, Seen, Watched},
+};
 use crate::{
     cluster::{self, Cluster, ClusterError, Problem, Record, Resources, Watches},
     health::Health,
@@ -16,6 +19,7 @@ use std::{
 };
 use tokio::sync::{Notify, OnceCell, mpsc};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
+use tracing::warn;
 
 /// Events that may wait to be looked at; a watch that is faster waits.
 const BACKLOG: usize = 256;
@@ -36,7 +40,9 @@ pub(super) struct Hub {
 struct Records {
     waiting: HashMap<Name, Record>,
     /// The repository that each of them names.
-    repositories: HashMap<Name, String>,
+    repositories: HashMap<Name, Repository>,
+    /// Repositories whose namesakes were told of.
+    told: HashSet<String>,
 }
 
 /// What a repository declares for this cluster.
@@ -100,12 +106,28 @@ impl Hub {
         self.records(|records| records.waiting.remove(name)).await
     }
 
-    /// The Applications whose records name a repository.
-    pub async fn recorded(&self, repository: &str) -> Result<BTreeSet<Name>, ClusterError> {
-        let of = |records: &mut Records| {
-            records.repositories.iter().filter(|(_, named)| *named == repository).map(|(name, _)| name.clone()).collect()
-        };
-        self.records(of).await
+    /// The Applications whose records name a repository. Those of another one that is called the same are not ours to judge.
+    pub async fn recorded(&self, repository: &Repository) -> Result<BTreeSet<Name>, ClusterError> {
+        let (found, namesakes) = self
+            .records(|records| {
+                let found = records.repositories.iter().filter(|(_, named)| *named == repository).map(|(name, _)| name.clone()).collect();
+                let other = |named: &&Repository| named.name == repository.name && *named != repository;
+                let mut namesakes: BTreeMap<String, usize> = BTreeMap::new();
+                if records.told.insert(repository.name.clone()) {
+                    for named in records.repositories.values().filter(other) {
+                        *namesakes.entry(named.to_string()).or_default() += 1;
+                    }
+                }
+                (found, namesakes)
+            })
+            .await?;
+        for (namesake, count) in namesakes {
+            warn!(
+                cluster = self.cluster.name(),
+                "{count} Applications here are of {namesake}, which is not {repository}: they are left alone"
+            );
+        }
+        Ok(found)
     }
 
     async fn records<T>(&self, look: impl FnOnce(&mut Records) -> T) -> Result<T, ClusterError> {
@@ -119,12 +141,12 @@ impl Hub {
             let mut state = self.state();
             for record in &read {
                 let inventory = record.data.get(text::INVENTORY).and_then(|text| Inventory::parse(text).ok()).unwrap_or_default();
-                repositories.insert(record.application.clone(), inventory.repository);
+                repositories.insert(record.application.clone(), Repository::from(&inventory));
                 state.owned.insert(record.application.clone(), inventory.entries.into_keys().collect());
             }
         }
         let waiting = read.into_iter().map(|record| (record.application.clone(), record)).collect();
-        Ok(look(records.insert(Records { waiting, repositories })))
+        Ok(look(records.insert(Records { waiting, repositories, told: HashSet::new() })))
     }
 
     /// Reads one Application's record anew, after somebody else has written it.

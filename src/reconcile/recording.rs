@@ -59,7 +59,7 @@ impl Runner {
             let mut record = self.record.clone().unwrap_or_else(|| Record::new(self.name.clone(), Default::default()));
             record.data.insert(text::INVENTORY.to_owned(), self.inventory.to_string());
             record.data.insert(text::HISTORY.to_owned(), self.history.to_string());
-            match self.hub.cluster.save(&mut record, &self.repository).await {
+            match self.hub.cluster.save(&mut record, &self.repository.to_string()).await {
                 Ok(()) => {
                     record.data.clear();
                     self.record = Some(record);

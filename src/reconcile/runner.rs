@@ -8,7 +8,7 @@
 //! ```
 
 use super::{
-    Asked, Handle, Shared,
+    Asked, Handle, Repository, Shared,
     hub::Hub,
     looking::{Failing, Look, Pace},
     seen::{self, Watched},
@@ -126,7 +126,7 @@ impl Terms {
 /// The task of one Application.
 pub(super) struct Runner {
     pub name: Name,
-    pub repository: String,
+    pub repository: Arc<Repository>,
     pub hub: Arc<Hub>,
     pub shared: Arc<Shared>,
     pub handle: Handle,
@@ -157,15 +157,18 @@ pub(super) fn back_off(times: u32) -> Duration {
     BACK_OFF.0.saturating_mul(1 << times.saturating_sub(1).min(9)).min(BACK_OFF.1)
 }
 
+/// How often in a row a cluster does not answer until that counts as an end for whoever waits for one.
+pub(super) const ENOUGH: u32 = 3;
+
 /// How long a kind that is not served is waited for between two looks.
 const UNKNOWN: Duration = Duration::from_secs(5);
 
 impl Runner {
     pub fn new(name: Name, hub: Arc<Hub>, shared: Arc<Shared>, handle: Handle) -> Self {
-        let status = Status::new(name.clone(), &handle.repository, hub.cluster.name());
+        let status = Status::new(name.clone(), &handle.repository.name, hub.cluster.name());
         Self {
             name,
-            repository: handle.repository.clone(),
+            repository: Arc::clone(&handle.repository),
             hub,
             shared,
             handle,
@@ -239,7 +242,7 @@ impl Runner {
         self.status.state = if error.kind() == Kind::Remote { State::Waiting } else { State::Failed };
         self.status.problems = vec![Row { hint: error.hint(), ..Row::whole(error.to_string()) }];
         // Whoever waits for an end has one when the same has been seen a few times.
-        self.status.settled = error.kind() != Kind::Remote || self.down >= 3;
+        self.status.settled = error.kind() != Kind::Remote || self.down >= ENOUGH;
         Instant::now() + wait
     }
 

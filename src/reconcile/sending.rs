@@ -287,7 +287,7 @@ impl Runner {
             pruned.waits.push(Row::whole(format!("{count} old objects are deleted when everything else has been applied")));
             return Ok(pruned);
         }
-        let unread = self.hub.state().unread(&self.repository);
+        let unread = self.hub.state().unread(&self.repository.name);
         if let Some((first, more)) = unread {
             pruned.waits.push(Row::whole(format!(
                 "{} old objects are deleted when {first} has been read, which may want them ({more} still to be read)",
