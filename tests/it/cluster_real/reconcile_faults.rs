@@ -81,3 +81,22 @@ async fn what_is_changed_while_the_watches_are_cut_is_found_and_changed_back() {
     fleet.live_until("configmaps", "b", |live| live["metadata"]["uid"].is_string()).await;
     assert_eq!(fleet.stats().since(&before).of("apply"), 1);
 }
+
+#[tokio::test]
+#[ignore = "needs kube-apiserver: run tests/run cluster"]
+async fn a_commit_that_comes_while_the_cluster_is_away_is_not_lost_to_the_next() {
+    let (fleet, proxy) = behind("away").await;
+    fleet.application("shop", "");
+    fleet.manifests("shop", vec![config("a", "1")]);
+    // Away before anything of it is known, so that the change cannot even be taken up.
+    proxy.vanish();
+    fleet.commit();
+    fleet.until("it says so", |statuses| problems(&statuses["shop"]).iter().any(|row| row.contains("cannot reach"))).await;
+    // What changes nothing here must not stand for the change before it.
+    let revision = fleet.commit();
+    fleet.until("it has tried again", |statuses| statuses["shop"].settled).await;
+    proxy.heal();
+    fleet.until("it is in step", |statuses| statuses["shop"].revision.as_ref() == Some(&revision)).await;
+    assert_eq!(states(&fleet.settled(&revision).await), [("shop", State::InStep)]);
+    assert_eq!(fleet.live("configmaps", "a").await.unwrap()["data"]["value"], "1");
+}
