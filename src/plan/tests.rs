@@ -344,6 +344,8 @@ fn only_what_is_surely_ours_is_deleted_and_much_of_it_only_after_a_yes() {
         "ConfigMap shop/old",
         "ConfigMap shop/wanted",
     ];
+    let mut inventory = owned(&all);
+    inventory.entries.insert(key("ConfigMap shop/unanswered"), Entry { version: "v1".into(), applied: None });
     let live: HashMap<_, _> = [
         ("Deployment shop/web", mine.clone()),
         ("ConfigMap shop/theirs", Live { owner: Some("dev/other".parse().unwrap()), ..mine.clone() }),
@@ -361,10 +363,11 @@ fn only_what_is_surely_ours_is_deleted_and_much_of_it_only_after_a_yes() {
     let found = prune(
         Owner { application: &shop, prune: true, deleting: false, revision: "r" },
         &keep,
-        &owned(&all),
+        &inventory,
         |key| live.get(key),
         |key| key.name == "wanted",
     );
+    assert_eq!(found.unanswered, [key("ConfigMap shop/unanswered")], "it may still come");
     assert_eq!(found.handed, [key("ConfigMap shop/wanted")]);
     assert_eq!(found.delete.iter().map(|prune| prune.key.to_string()).collect::<Vec<_>>(), ["Deployment shop/web", "ConfigMap shop/old"]);
     assert_eq!(found.going, [key("ConfigMap shop/going")]);

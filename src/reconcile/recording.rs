@@ -1,12 +1,13 @@
 //! What is remembered of an Application in its cluster: read once, written when something has come of a revision.
 
-use super::runner::{Runner, short};
+use super::runner::{ANSWERABLE, Runner, short};
 use crate::{
     cluster::{ClusterError, Record},
     error::{Fault as _, Kind},
     plan::{Entry, History, Inventory, Outcome, Rollout, text},
 };
 use jiff::Timestamp;
+use tokio::time::Instant;
 use tracing::{error, info, warn};
 
 impl Runner {
@@ -32,6 +33,8 @@ impl Runner {
                 self.history = history;
             }
             self.status.rollout = self.history.0.first().cloned();
+            // What the process before this one sent last may still be under way.
+            self.answerable = Instant::now() + ANSWERABLE;
         }
         // Ten thousand objects at rest: the same is not kept as text, too.
         if let Some(record) = &mut self.record {

@@ -145,6 +145,8 @@ pub(super) struct Runner {
     pub(super) pace: HashMap<Key, Pace>,
     pub(super) deleting: HashSet<Key>,
     pub(super) broken: Option<Row>,
+    /// Until when a server may still do what it was sent, and gave no answer to.
+    pub(super) answerable: Instant,
     /// How often in a row the cluster itself could not be asked.
     down: u32,
     pub(super) reasons: super::waiting::Reasons,
@@ -156,6 +158,10 @@ pub(super) const BACK_OFF: (Duration, Duration) = (Duration::from_secs(1), Durat
 pub(super) fn back_off(times: u32) -> Duration {
     BACK_OFF.0.saturating_mul(1 << times.saturating_sub(1).min(9)).min(BACK_OFF.1)
 }
+
+/// How long a server may work on a request whose sender is gone: kube-apiserver gives each a minute
+/// (`--request-timeout`).
+pub(super) const ANSWERABLE: Duration = Duration::from_secs(75);
 
 /// How often in a row a cluster does not answer until that counts as an end for whoever waits for one.
 pub(super) const ENOUGH: u32 = 3;
@@ -185,6 +191,7 @@ impl Runner {
             pace: HashMap::new(),
             deleting: HashSet::new(),
             broken: None,
+            answerable: Instant::now(),
             down: 0,
             reasons: super::waiting::Reasons::default(),
         }

@@ -3,7 +3,7 @@
 use super::{
     hub::State as Cluster,
     looking::{Failing, Look},
-    runner::{Current, Runner, short},
+    runner::{ANSWERABLE, Current, Runner, short},
     seen,
     status::{Drifted, Row},
 };
@@ -21,6 +21,7 @@ use std::{
     sync::Arc,
     time::Duration,
 };
+use tokio::time::Instant;
 use tracing::{info, warn};
 
 /// How long an object that is created anew may take to go.
@@ -40,6 +41,8 @@ pub(super) struct Pruned {
     pub needs_yes: Option<String>,
     /// What could not be deleted.
     pub failures: Vec<Row>,
+    /// When to look again.
+    pub wake: Option<Instant>,
 }
 
 impl Runner {
@@ -238,6 +241,7 @@ impl Runner {
             }
             Err(error) => {
                 let row = Row { place, hint: error.hint(), ..Row::of(&one.key, error.problem.to_string()) };
+                self.answerable = Instant::now() + ANSWERABLE;
                 let failing = Failing::after(self.failing.get(&one.key), row, &error, one.hash);
                 if failing.times == 1 {
                     warn!(%application, cluster, revision = short(&revision), hint = error.hint(), "{}", failing.row);
@@ -263,7 +267,12 @@ impl Runner {
             let cluster = self.hub.state();
             self.pruning(current, &cluster)
         };
-        for (key, why) in pruning.drop {
+        // What comes after all is seen, and deleted then; what was deleted has come.
+        let late = Instant::now() < self.answerable;
+        let (held, over) = pruning.unanswered.into_iter().partition::<Vec<_>, _>(|key| late && !self.deleting.contains(key));
+        pruned.wake = (!held.is_empty()).then_some(self.answerable);
+        pruned.notes.extend(held.iter().map(|key| Row::of(key, "its apply was not answered and may still come; it would be deleted")));
+        for (key, why) in pruning.drop.into_iter().chain(over.into_iter().map(|key| (key, None))) {
             if let Some(why) = why {
                 info!(application = %self.name, cluster = self.hub.cluster.name(), "{key}: {why}");
                 pruned.notes.push(Row::of(&key, why));
@@ -304,7 +313,7 @@ impl Runner {
             if self.deleting.contains(&prune.key) {
                 continue;
             }
-            if let Some(failing) = self.failing.get(&prune.key).filter(|failing| failing.until > tokio::time::Instant::now()) {
+            if let Some(failing) = self.failing.get(&prune.key).filter(|failing| failing.until > Instant::now()) {
                 pruned.failures.push(failing.row.clone());
                 continue;
             }

@@ -10,6 +10,8 @@ mod discovery;
 mod faults;
 mod fleet;
 mod identity;
+#[cfg(feature = "demo")]
+mod killed;
 mod proxy;
 mod reconcile;
 mod reconcile_faults;
