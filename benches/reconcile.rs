@@ -43,6 +43,10 @@ use tagboat::{
 };
 use tokio_util::sync::CancellationToken;
 
+/// As the program has it: memory is measured here.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 const APPLICATIONS: usize = 1_000;
 /// Applications of the process with 10,000 objects.
 const MORE: usize = 2_500;
