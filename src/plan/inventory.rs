@@ -228,7 +228,7 @@ impl Inventory {
         for line in lines {
             let WrittenEntry { group, version, kind, namespace, name, applied } =
                 serde_json::from_str(line.1).map_err(|error| wrong(line, error))?;
-            entries.insert(Key { group, kind, namespace, name }, Entry { version, applied });
+            entries.insert(Key::new(group, kind, namespace, name), Entry { version, applied });
         }
         let deletion = if delete { DeletionPolicy::Delete } else { DeletionPolicy::Orphan };
         Ok(Self { repository, address, part, revision, rendered, deletion, prune, service_account, confirmed, entries })

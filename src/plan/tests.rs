@@ -22,7 +22,7 @@ fn key(text: &str) -> Key {
         "Issuer" => "acme.io",
         _ => "",
     };
-    Key { group: group.into(), kind: kind.into(), namespace, name: name.into() }
+    Key::new(group, kind, namespace, name)
 }
 
 fn application(more: &str) -> Application {

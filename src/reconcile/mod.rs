@@ -10,6 +10,7 @@
 //! makes no difference who wrote the commit. Clusters share nothing, so that one that is down delays no other.
 
 mod circles;
+mod claimants;
 mod difference;
 mod hub;
 mod looking;
@@ -24,6 +25,7 @@ mod slot;
 mod status;
 #[cfg(test)]
 mod tests;
+mod turn;
 mod waiting;
 
 pub use difference::{Change, Difference, differences, unified};
@@ -117,7 +119,7 @@ impl Reconciler {
         let (mut hubs, mut allowed) = (BTreeMap::new(), BTreeMap::new());
         for declared in clusters {
             let cluster = Cluster::open(declared, &resolve).await?;
-            hubs.insert(declared.name.clone(), Hub::new(cluster, tasks.clone(), stop.clone()));
+            hubs.insert(declared.name.clone(), Hub::new(cluster, declared.concurrency, tasks.clone(), stop.clone()));
             allowed.insert(declared.name.clone(), declared.repositories.clone());
         }
         Ok(Self { shared: Arc::new(Shared::new(mode, stop, tasks)), hubs, allowed, runners: Mutex::default() })

@@ -106,7 +106,12 @@ impl Runner {
         };
         let Read { application, revision, rendered } = *read;
         let notes = rendered.warnings.iter().map(Row::whole).collect();
-        let (wanted, refused) = plan::wanted(&application, rendered.objects(), &Served(Arc::clone(&served)));
+        let (mut wanted, refused) = plan::wanted(&application, rendered.objects(), &Served(Arc::clone(&served)));
+        wanted.shrink_to_fit();
+        {
+            let state = self.hub.state();
+            wanted.iter_mut().for_each(|one| one.key = state.same_of(&self.name, one.key.clone()));
+        }
         let rendered = plan::of_all(&wanted);
         self.broken = None;
         let same = self.current.as_ref().is_some_and(|current| current.rendered == rendered && !current.deleting);

@@ -17,7 +17,9 @@ impl Runner {
         if let Some(record) = &self.record {
             let text = |name: &str| record.data.get(name).map(String::as_str);
             let damaged = match (&record.damaged, text(text::INVENTORY).map(Inventory::parse)) {
-                (None, Some(Ok(inventory))) => {
+                (None, Some(Ok(mut inventory))) => {
+                    let state = self.hub.state();
+                    inventory.entries = inventory.entries.into_iter().map(|(key, entry)| (state.same_of(&self.name, key), entry)).collect();
                     self.inventory = inventory;
                     None
                 }

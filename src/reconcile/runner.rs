@@ -13,6 +13,7 @@ use super::{
     looking::{Failing, Look, Pace},
     seen::{self, Watched},
     status::{Row, State, Status},
+    turn::Turn,
 };
 use crate::{
     cluster::{ClusterError, Identity, Record},
@@ -202,6 +203,12 @@ impl Runner {
         self.hub.state().enlist(&self.name, Arc::clone(&self.handle.inbox));
         let mut turned = self.shared.turned.subscribe();
         loop {
+            // Asleep it takes little room; at work, much: not all are at once.
+            let turn = tokio::select! {
+                biased;
+                () = self.shared.stop.cancelled() => return,
+                turn = self.hub.turn() => turn,
+            };
             if let Some(job) = self.handle.slot.take() {
                 // One that a cluster in trouble has not let us take up yet is not lost to the news that nothing changed.
                 self.job = Some(job.after(self.job.take()));
@@ -209,7 +216,7 @@ impl Runner {
             turned.mark_unchanged();
             let mut depends = false;
             // Boxed: a task that sleeps keeps no room for what it does when awake, and there are thousands.
-            let wake = match Box::pin(self.step()).await {
+            let wake = match Box::pin(self.step(&turn)).await {
                 Ok(Next::Ended) => {
                     self.handle.ended.store(true, Ordering::SeqCst);
                     self.hub.state().dismiss(&self.name);
@@ -226,6 +233,7 @@ impl Runner {
                 }
                 Err(error) => Some(self.trouble(&error)),
             };
+            drop(turn);
             self.shared.publish(&self.status);
             tokio::select! {
                 biased;
@@ -254,7 +262,7 @@ impl Runner {
     }
 
     /// Everything, from the start. What is done already costs a look.
-    async fn step(&mut self) -> Result<Next, ClusterError> {
+    async fn step(&mut self, turn: &Turn) -> Result<Next, ClusterError> {
         self.asked();
         if !self.loaded {
             self.load().await?;
@@ -316,7 +324,7 @@ impl Runner {
             self.status.state = State::Applying;
             self.status.settled = false;
             self.shared.publish(&self.status);
-            self.send(&look.todo).await?;
+            self.send(&look.todo, turn).await?;
             look = self.look();
         }
         if self.handle.slot.is_filled() {

@@ -64,6 +64,10 @@ pub(super) fn ignored(rules: &[Ignore], key: &Key) -> Arc<[String]> {
             && fits(&rule.namespace, key.namespace.as_deref().unwrap_or_default())
             && fits(&rule.name, &key.name)
     };
+    // Most objects have no rule: the empty list is the same for all of them.
+    if !rules.iter().any(|rule| means(&rule)) {
+        return Arc::default();
+    }
     rules.iter().filter(means).flat_map(|rule| rule.pointers.iter().cloned()).collect()
 }
 

@@ -6,6 +6,7 @@ use super::{
     runner::{ANSWERABLE, Current, Runner, short},
     seen,
     status::{Drifted, Row},
+    turn::Turn,
 };
 use crate::{
     cluster::{self, Apply, ClusterError, Delete, Deleted, Problem},
@@ -48,7 +49,7 @@ pub(super) struct Pruned {
 impl Runner {
     /// Sends objects. A failure stops those that need the object and nobody else. What waits for the health of another
     /// is left to the next look; a newer job stops what has not begun.
-    pub(super) async fn send(&mut self, todo: &BTreeMap<usize, Why>) -> Result<(), ClusterError> {
+    pub(super) async fn send(&mut self, todo: &BTreeMap<usize, Why>, turn: &Turn) -> Result<(), ClusterError> {
         self.announce(todo).await?;
         let mut waiting: BTreeSet<usize> = todo.keys().copied().collect();
         let mut flying: FuturesUnordered<BoxFuture<'static, Answer>> = FuturesUnordered::new();
@@ -69,7 +70,7 @@ impl Runner {
                     {
                         repairs.insert(index, drifted);
                     }
-                    flying.push(self.flight(index));
+                    flying.push(self.flight(index, turn.clone()));
                 }
             }
             let Some((index, answer)) = flying.next().await else { break };
@@ -152,7 +153,7 @@ impl Runner {
     }
 
     /// The request for one object.
-    fn flight(&self, index: usize) -> BoxFuture<'static, Answer> {
+    fn flight(&self, index: usize, turn: Turn) -> BoxFuture<'static, Answer> {
         let Some(current) = &self.current else { return Box::pin(std::future::pending()) };
         let one = current.wanted[index].clone();
         let (hub, identity) = (Arc::clone(&self.hub), self.identity());
@@ -194,6 +195,8 @@ impl Runner {
                 }
                 let applied = match (applied, uid) {
                     (Err(error), Some(uid)) if one.settings.force && matches!(*error.problem, Problem::Immutable { .. }) => {
+                        // Until the old one is gone can take a minute.
+                        turn.give_back();
                         hub.cluster.recreate(&identity, &sent, &uid, &Apply::default(), PATIENCE).await?
                     }
                     (applied, _) => applied?,

@@ -71,7 +71,7 @@ impl Shop {
     }
 
     fn owned(&self) -> BTreeSet<String> {
-        self.inventory().entries.into_keys().map(|key| key.name).collect()
+        self.inventory().entries.into_keys().map(|key| key.name.clone()).collect()
     }
 }
 
@@ -155,7 +155,7 @@ fn killed_again_and_again_while_it_applies_nothing_is_lost_or_orphaned() {
     let complete = |wanted: &BTreeSet<String>| {
         let (answered, other): (Vec<_>, Vec<_>) = shop.inventory().entries.into_iter().partition(|(_, entry)| entry.applied.is_some());
         let live = shop.live();
-        let answered: BTreeSet<String> = answered.into_iter().map(|(key, _)| key.name).collect();
+        let answered: BTreeSet<String> = answered.into_iter().map(|(key, _)| key.name.clone()).collect();
         answered == *wanted && other.iter().all(|(key, _)| !live.contains(&key.name))
     };
     wait("all is owned", || complete(&last).then_some(()));
