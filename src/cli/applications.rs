@@ -18,6 +18,18 @@ use tokio_util::sync::CancellationToken;
 /// How long clusters may take beside what Applications wait for themselves.
 const SPARE: Duration = Duration::from_secs(60);
 
+/// Which Applications a command is about.
+#[derive(Debug, clap::Args)]
+pub struct Meant {
+    /// The Applications, as ns/name
+    #[arg(value_name = "APPLICATION", required_unless_present = "all", conflicts_with = "all")]
+    pub applications: Vec<Name>,
+
+    /// All Applications
+    #[arg(long)]
+    all: bool,
+}
+
 /// The Applications of one repository that are meant.
 pub(super) struct Scope {
     pub updater: Arc<Updater>,

@@ -32,7 +32,7 @@ pub use records::Record;
 pub use watch::{Seen, Watches};
 pub use wire::Stats;
 
-use crate::declare::process;
+use crate::{declare::process, name::Name};
 use connection::Connection;
 use std::{
     path::{Path, PathBuf},
@@ -53,6 +53,16 @@ pub enum Identity {
         /// Its name.
         name: String,
     },
+}
+
+impl Identity {
+    /// As the account that an Application names, which lies in the Application's namespace; as ourselves if it names none.
+    pub fn of(application: &Name, account: Option<&str>) -> Self {
+        match account {
+            None => Self::Own,
+            Some(name) => Self::ServiceAccount { namespace: application.namespace().to_owned(), name: name.to_owned() },
+        }
+    }
 }
 
 /// A cluster. Cheap to clone: all clones share connections, budget and what is known.

@@ -101,13 +101,13 @@ fn what_others_add_is_theirs() {
     let live = json!({"apiVersion": "v1", "kind": "A", "metadata": {"name": "a", "labels": {"x": "1", "y": "2"}, "uid": "u", "finalizers": ["theirs", "ours"]},
         "spec": {"a": {}, "b": 3}, "status": {"ready": true}});
     let (manifest, live) = (object(manifest), object(live));
-    let before = of_live(&manifest, &live, &|_| false);
+    let before = of_live(&manifest, &live, &mut |_, _, _| false);
     let mut changed = live.clone();
     changed.edit(|fields| fields["spec"]["b"] = json!(4)).unwrap();
-    assert_eq!(before, of_live(&manifest, &changed, &|_| false));
+    assert_eq!(before, of_live(&manifest, &changed, &mut |_, _, _| false));
     changed.set_label("x", "2");
-    assert_ne!(before, of_live(&manifest, &changed, &|_| false));
-    let ignoring = |live: &Object| of_live(&manifest, live, &|path| path.is_below("/metadata/labels"));
+    assert_ne!(before, of_live(&manifest, &changed, &mut |_, _, _| false));
+    let ignoring = |live: &Object| of_live(&manifest, live, &mut |path, _, _| path.is_below("/metadata/labels"));
     assert_eq!(ignoring(&changed), ignoring(&live));
 }
 
@@ -148,12 +148,12 @@ proptest! {
         prop_assert_eq!(of_manifest(&manifest), of_manifest(&of(&fields, true)));
         let mut live = fields.clone();
         live.extend(others);
-        let before = of_live(&manifest, &of(&live, true), &|_| false);
-        prop_assert_eq!(before, of_live(&manifest, &of(&fields, false), &|_| false));
+        let before = of_live(&manifest, &of(&live, true), &mut |_, _, _| false);
+        prop_assert_eq!(before, of_live(&manifest, &of(&fields, false), &mut |_, _, _| false));
         if let Some((name, value)) = changed {
             let ours = fields.contains_key(&name);
             live.insert(name, value);
-            prop_assert_eq!(before != of_live(&manifest, &of(&live, false), &|_| false), ours);
+            prop_assert_eq!(before != of_live(&manifest, &of(&live, false), &mut |_, _, _| false), ours);
         }
     }
 }

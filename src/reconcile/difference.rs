@@ -70,10 +70,7 @@ pub async fn differences(
 ) -> Result<Vec<Difference>, ClusterError> {
     let served = cluster.resources().await?;
     let (wanted, refused) = plan::wanted(application, rendered.objects(), &Served(Arc::clone(&served)));
-    let identity = match &application.service_account {
-        None => Identity::Own,
-        Some(name) => Identity::ServiceAccount { namespace: application.name.namespace().to_owned(), name: name.clone() },
-    };
+    let identity = Identity::of(&application.name, application.service_account.as_deref());
     let mut all: Vec<Difference> = refused
         .into_iter()
         .map(|refused| Difference {

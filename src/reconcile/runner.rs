@@ -367,10 +367,7 @@ impl Runner {
             Some(current) => &current.terms.service_account,
             None => &self.inventory.service_account,
         };
-        match account {
-            None => Identity::Own,
-            Some(name) => Identity::ServiceAccount { namespace: self.name.namespace().to_owned(), name: name.clone() },
-        }
+        Identity::of(&self.name, account.as_deref())
     }
 
     /// How an object is judged from now on.
