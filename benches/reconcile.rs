@@ -18,6 +18,8 @@
 #[path = "../tests/servers/assets.rs"]
 #[allow(dead_code, reason = "tests use the rest")]
 mod assets;
+#[path = "support/daemon.rs"]
+mod daemon;
 #[path = "../tests/servers/kube.rs"]
 #[allow(dead_code, reason = "tests use the rest")]
 mod kube;
@@ -38,10 +40,14 @@ use tagboat::{
     declare::{self, Application, Declarations, process},
     name::Name,
     object::{Manifest, Object, Origin},
-    reconcile::{Mode, Reconciler, Render, State},
+    reconcile::{Mode, Reconciler, Render, Repository, State},
     render::{How, Rendered},
 };
 use tokio_util::sync::CancellationToken;
+
+/// As the program has it: memory is measured here.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 const APPLICATIONS: usize = 1_000;
 /// Applications of the process with 10,000 objects.
@@ -95,14 +101,15 @@ async fn rows(kube: &Kube, steady: Duration) {
     say("the server alone: 4,000 first applies (s)", alone);
 
     let mut fleet = Fleet::open(&kube.kubeconfig).await;
-    let worked = processor_time();
+    let (worked, theirs) = (processor_time(None), server.worked().await);
     let first = timed(fleet.commit(&declared)).await;
     let sent = fleet.stats();
     assert_eq!(sent.of("apply"), (APPLICATIONS * OBJECTS) as u64, "{sent:?}");
     assert!(fleet.all_in_step());
     row("first apply of 1,000 Applications (s)", first, 15.0, 6.0);
     println!("    requests: {}; {:.0} writes/s; load after: {}", by_verb(&sent), sent.writes() as f64 / first, load());
-    say("    processor time of ours (s)", processor_time() - worked);
+    say("    processor time of ours (s)", processor_time(None) - worked);
+    say("    processor time of the server (s)", server.worked().await - theirs);
     say("    times what the server alone takes for the writes", first / (alone * sent.writes() as f64 / bare.len() as f64));
 
     let mut again = Vec::new();
@@ -158,12 +165,7 @@ async fn rows(kube: &Kube, steady: Duration) {
     println!("    requests: {}", held["sent"].as_str().unwrap());
     say("resident with 4,000 objects (MiB)", held["idle"].as_f64().unwrap());
     println!("    {:.1} over the empty process, {:.1} at its greatest", growth(&held), held["greatest"].as_f64().unwrap());
-    for what in ["that applied 6,000 of them", "that found them applied"] {
-        let held = child(kube, MORE);
-        row(&format!("10,000 objects, process {what} (MiB)"), held["idle"].as_f64().unwrap(), 128.0, 64.0);
-        println!("    {:.1} over the empty process, {:.1} at its greatest", growth(&held), held["greatest"].as_f64().unwrap());
-        println!("    in step after {:.2} s; requests: {}", held["seconds"].as_f64().unwrap(), held["sent"].as_str().unwrap());
-    }
+    many(kube, &server).await;
 
     let file = kube.folder().join("objects.yaml");
     let objects: Vec<String> =
@@ -176,6 +178,25 @@ async fn rows(kube: &Kube, steady: Duration) {
     say("kubectl apply --server-side, the same objects (s)", kubectl);
     say("    times what we take, records and all", kubectl / first);
     println!("load at the end: {}", load());
+}
+
+/// What the daemon itself keeps of 10,000 objects: after it has applied them, and in a process that found them applied.
+async fn many(kube: &Kube, server: &Server<'_>) {
+    for number in 0..NAMESPACES {
+        let body = json!({"metadata": {"name": format!("many-{number}")}});
+        server.call(Method::POST, "/api/v1/namespaces", Some(&body), 201).await;
+    }
+    let folder = kube.folder().join("daemon");
+    std::fs::create_dir(&folder).unwrap();
+    let applications = (0..MORE).map(|number| (format!("app-{number}"), objects("many", number, "first")));
+    let ground = daemon::Ground::new(&folder, &kube.kubeconfig, &declarations("many", MORE), applications);
+    for what in ["applied them", "found them applied"] {
+        let taken = ground.run();
+        assert_eq!(taken.in_step, MORE);
+        row(&format!("{} objects, tagboat run that {what} (MiB)", MORE * OBJECTS), taken.resident, 128.0, 64.0);
+        println!("    {:.1} at its greatest; {:.1} are the program's own file", taken.greatest, taken.program);
+        println!("    at rest after {:.1} s, {:.1} s of a processor; load: {}", taken.seconds, taken.worked, load());
+    }
 }
 
 /// What comes while nothing changes, by our count and by the server's.
@@ -206,14 +227,14 @@ fn child(kube: &Kube, applications: usize) -> Value {
 }
 
 async fn hold(kubeconfig: &Path, applications: usize) {
-    let empty = memory("VmRSS");
+    let empty = memory(None, "VmRSS");
     let declared = declared(applications);
     let mut fleet = Fleet::open(kubeconfig).await;
     let seconds = timed(fleet.commit(&declared)).await;
     assert!(fleet.all_in_step());
     drop(declared);
     tokio::time::sleep(Duration::from_secs(5)).await;
-    let (sent, idle, greatest) = (fleet.stats(), memory("VmRSS"), memory("VmHWM"));
+    let (sent, idle, greatest) = (fleet.stats(), memory(None, "VmRSS"), memory(None, "VmHWM"));
     let said = json!({
         "seconds": seconds, "writes": sent.writes(), "sent": by_verb(&sent),
         "empty": empty, "idle": idle, "greatest": greatest,
@@ -236,6 +257,13 @@ impl Server<'_> {
         let (status, answer) = call(&self.client, &self.kube.server, &self.kube.token, method, path, body).await;
         assert_eq!(status.as_u16(), expected, "{path}: {answer}");
         answer
+    }
+
+    /// Seconds that it has been running on a processor, etcd with it.
+    async fn worked(&self) -> f64 {
+        let answer = self.client.get(format!("{}/metrics", self.kube.server)).bearer_auth(&self.kube.token).send().await.unwrap();
+        let text = answer.error_for_status().unwrap().text().await.unwrap();
+        text.lines().find_map(|line| line.strip_prefix("process_cpu_seconds_total ")).unwrap().parse().unwrap()
     }
 
     async fn apply(&self, object: &Value) {
@@ -306,7 +334,8 @@ impl Fleet {
             let manifests = objects.map(Manifest::new).collect();
             Ok(Arc::new(Rendered { manifests, how: How::Plain, warnings: Vec::new(), left_out: Vec::new(), hash }))
         };
-        self.reconciler.follow(REPOSITORY, &revision, declared, None, &(Arc::new(render) as Arc<Render>));
+        let repository = Repository { name: REPOSITORY.to_owned(), address: "git.example.org/fleet".to_owned(), part: "main".to_owned() };
+        self.reconciler.follow(&repository, &revision, declared, None, &(Arc::new(render) as Arc<Render>));
         revision
     }
 
@@ -340,18 +369,23 @@ fn name(number: usize) -> Name {
 }
 
 fn declared(applications: usize) -> Declarations {
+    let text = declarations("bench", applications);
+    let declared = declare::read([("apps.yaml", text.as_bytes())], None);
+    assert!(!declared.has_errors() && declared.applications.len() == applications, "{:?}", declared.mistakes);
+    declared
+}
+
+fn declarations(prefix: &str, applications: usize) -> String {
     let mut text =
         "apiVersion: tagboat.dev/v1alpha1\nkind: Environment\nmetadata: {name: dev}\nspec: {paths: ['**'], update: {via: commit}}\n"
             .to_owned();
     for number in 0..applications {
-        let namespace = format!("bench-{}", number % NAMESPACES);
+        let namespace = format!("{prefix}-{}", number % NAMESPACES);
         text.push_str(&format!(
             "---\napiVersion: tagboat.dev/v1alpha1\nkind: Application\nmetadata: {{name: app-{number}, namespace: {namespace}}}\nspec: {{environment: dev, path: app-{number}, cluster: test, targetNamespace: {namespace}}}\n"
         ));
     }
-    let declared = declare::read([("apps.yaml", text.as_bytes())], None);
-    assert!(!declared.has_errors() && declared.applications.len() == applications, "{:?}", declared.mistakes);
-    declared
+    text
 }
 
 /// The objects of an Application.
@@ -397,16 +431,16 @@ fn by_verb(stats: &Stats) -> String {
     if counts.is_empty() { "none".to_owned() } else { counts.join(", ") }
 }
 
-/// Of this process, in MiB.
-fn memory(what: &str) -> f64 {
-    let status = std::fs::read_to_string("/proc/self/status").unwrap();
+/// Of a process, or of this one, in MiB.
+fn memory(process: Option<u32>, what: &str) -> f64 {
+    let status = std::fs::read_to_string(format!("/proc/{}/status", process.unwrap_or_else(std::process::id))).unwrap();
     let line = status.lines().find(|line| line.starts_with(what)).unwrap();
     line.split_whitespace().nth(1).unwrap().parse::<f64>().unwrap() / 1024.0
 }
 
-/// Seconds that this process has been running on a processor: fields 14 and 15, in hundredths.
-fn processor_time() -> f64 {
-    let stat = std::fs::read_to_string("/proc/self/stat").unwrap();
+/// Seconds that a process, or this one, has been running on a processor: fields 14 and 15, in hundredths.
+fn processor_time(process: Option<u32>) -> f64 {
+    let stat = std::fs::read_to_string(format!("/proc/{}/stat", process.unwrap_or_else(std::process::id))).unwrap();
     let fields: Vec<&str> = stat.rsplit_once(')').unwrap().1.split_whitespace().collect();
     fields[11..13].iter().map(|ticks| ticks.parse::<f64>().unwrap() / 100.0).sum()
 }

@@ -104,7 +104,7 @@ pub(crate) async fn follow(updater: Arc<Updater>, reconciler: Arc<Reconciler>, r
         let world = revisions.borrow_and_update().clone();
         if let Some(World { commit, declared, .. }) = world {
             let render = reconcile::from_git(Arc::clone(&renderer), Arc::clone(&updater.mirror), commit);
-            reconciler.follow(&updater.config.name, &commit.to_string(), &declared, None, &render);
+            reconciler.follow(&reconcile::Repository::from(&updater.config), &commit.to_string(), &declared, None, &render);
         }
         tokio::select! {
             biased;

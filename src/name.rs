@@ -1,14 +1,17 @@
 //! Names of declared things: `namespace/name`.
 
-use std::{fmt, str::FromStr};
+use std::{fmt, str::FromStr, sync::Arc};
 
 /// The identity of a policy or an Application. Read from `ns/name`, `ns:name` (the form of markers) or `name` (then
-/// the namespace is `default`).
+/// the namespace is `default`). A clone is a pointer: thousands are kept, each in many places.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, serde::Serialize, serde::Deserialize)]
 #[serde(try_from = "String", into = "String")]
-pub struct Name {
-    namespace: String,
-    name: String,
+pub struct Name(Arc<Parts>);
+
+#[derive(Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+struct Parts {
+    namespace: Box<str>,
+    name: Box<str>,
 }
 
 /// Text that names nothing.
@@ -20,7 +23,7 @@ impl Name {
     /// Puts a name together; both parts are checked as Kubernetes checks names (RFC 1123 subdomain).
     pub fn new(namespace: &str, name: &str) -> Result<Self, NameError> {
         if is_subdomain(namespace) && is_subdomain(name) {
-            Ok(Self { namespace: namespace.to_owned(), name: name.to_owned() })
+            Ok(Self(Arc::new(Parts { namespace: namespace.into(), name: name.into() })))
         } else {
             Err(NameError(format!("{namespace}/{name}").chars().take(300).collect()))
         }
@@ -28,12 +31,12 @@ impl Name {
 
     /// The namespace, `default` where none was declared.
     pub fn namespace(&self) -> &str {
-        &self.namespace
+        &self.0.namespace
     }
 
     /// The name within the namespace.
     pub fn name(&self) -> &str {
-        &self.name
+        &self.0.name
     }
 }
 
@@ -51,7 +54,7 @@ pub fn is_subdomain(text: &str) -> bool {
 
 impl fmt::Display for Name {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}/{}", self.namespace, self.name)
+        write!(f, "{}/{}", self.namespace(), self.name())
     }
 }
 

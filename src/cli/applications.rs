@@ -9,7 +9,7 @@ use crate::{
     declare::{Application, Declarations},
     git::ObjectId,
     name::Name,
-    reconcile::{self, Mode, Reconciler, Render, Row, State, Status},
+    reconcile::{self, Mode, Reconciler, Render, Repository, Row, State, Status},
     update::{Report, Updater},
 };
 use std::{collections::BTreeSet, sync::Arc, time::Duration};
@@ -17,6 +17,18 @@ use tokio_util::sync::CancellationToken;
 
 /// How long clusters may take beside what Applications wait for themselves.
 const SPARE: Duration = Duration::from_secs(60);
+
+/// Which Applications a command is about.
+#[derive(Debug, clap::Args)]
+pub struct Meant {
+    /// The Applications, as ns/name
+    #[arg(value_name = "APPLICATION", required_unless_present = "all", conflicts_with = "all")]
+    pub applications: Vec<Name>,
+
+    /// All Applications
+    #[arg(long)]
+    all: bool,
+}
 
 /// The Applications of one repository that are meant.
 pub(super) struct Scope {
@@ -31,6 +43,11 @@ impl Scope {
     /// The Applications that are meant.
     pub fn applications(&self) -> Vec<&Application> {
         self.declared.applications.values().filter(|one| self.only.as_ref().is_none_or(|only| only.contains(&one.name))).collect()
+    }
+
+    /// The repository, as clusters know it.
+    pub fn repository(&self) -> Repository {
+        Repository::from(&self.updater.config)
     }
 
     pub fn revision(&self) -> String {

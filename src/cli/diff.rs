@@ -1,7 +1,8 @@
 //! `tagboat diff`.
 
 use super::{
-    Exit, Failure, Screen, applications,
+    Exit, Failure, Screen,
+    applications::{self, Meant},
     ask::{self, Desk, Query},
     context::ProcessOptions,
     screen::Color,
@@ -22,18 +23,13 @@ pub struct Arguments {
     #[command(flatten)]
     process: ProcessOptions,
 
-    /// The Applications, as ns/name
-    #[arg(value_name = "APPLICATION", required_unless_present = "all", conflicts_with = "all")]
-    applications: Vec<Name>,
-
-    /// All Applications
-    #[arg(long)]
-    all: bool,
+    #[command(flatten)]
+    meant: Meant,
 }
 
 /// Runs the command.
 pub fn run(arguments: &Arguments, screen: &mut Screen) -> Result<Exit, Failure> {
-    ask::run(&arguments.process, &Query::Diff { applications: arguments.applications.clone() }, screen)
+    ask::run(&arguments.process, &Query::Diff { applications: arguments.meant.applications.clone() }, screen)
 }
 
 /// Answers.

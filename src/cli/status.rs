@@ -53,13 +53,7 @@ async fn look(desk: &Desk, wanted: &[Name], screen: &mut Screen) -> Result<Vec<S
     let clusters = applications::Clusters::open(desk, Mode::Plan).await?;
     let progress = screen.progress("asking clusters");
     for scope in &scopes {
-        clusters.reconciler.follow(
-            &scope.updater.config.name,
-            &scope.revision(),
-            &scope.declared,
-            scope.only.as_ref(),
-            &scope.render(desk),
-        );
+        clusters.reconciler.follow(&scope.repository(), &scope.revision(), &scope.declared, scope.only.as_ref(), &scope.render(desk));
     }
     for scope in &scopes {
         let tell = |statuses: &[Status]| progress.say(applications::progress(statuses));

@@ -2,7 +2,7 @@
 
 use super::{
     Exit, Failure, Screen,
-    applications::{self, Clusters, Scope},
+    applications::{self, Clusters, Meant, Scope},
     ask::{self, Desk, Query},
     context::ProcessOptions,
     status,
@@ -28,13 +28,8 @@ pub struct Arguments {
     #[command(flatten)]
     process: ProcessOptions,
 
-    /// The Applications, as ns/name
-    #[arg(value_name = "APPLICATION", required_unless_present = "all", conflicts_with = "all")]
-    applications: Vec<Name>,
-
-    /// All Applications
-    #[arg(long)]
-    all: bool,
+    #[command(flatten)]
+    meant: Meant,
 
     /// Wait until every object is healthy, whatever the Applications declare
     #[arg(long, conflicts_with = "dry_run")]
@@ -83,9 +78,9 @@ pub struct Sync {
 
 /// Runs the command.
 pub fn run(arguments: &Arguments, screen: &mut Screen) -> Result<Exit, Failure> {
-    let Arguments { process, applications, all: _, wait, revision, dry_run, confirm_prune } = arguments;
+    let Arguments { process, meant, wait, revision, dry_run, confirm_prune } = arguments;
     let sync = Sync {
-        applications: applications.clone(),
+        applications: meant.applications.clone(),
         until: if *wait { Until::Healthy } else { Until::Sent },
         revision: revision.clone(),
         dry_run: *dry_run,
@@ -126,7 +121,7 @@ pub(super) async fn bring(desk: &Desk, sync: &Sync, screen: &mut Screen) -> Resu
     let mut statuses = Vec::new();
     for scope in &scopes {
         if own.is_some() {
-            reconciler.follow(&scope.updater.config.name, &scope.revision(), &scope.declared, scope.only.as_ref(), &scope.render(desk));
+            reconciler.follow(&scope.repository(), &scope.revision(), &scope.declared, scope.only.as_ref(), &scope.render(desk));
         }
         for application in scope.applications() {
             reconciler.ask(&application.name, &Asked::Now);
@@ -195,7 +190,8 @@ async fn wait_for(reconciler: &Arc<Reconciler>, scope: &Scope, until: Until, mut
             };
             here && ended
         };
-        if statuses.iter().all(done) && names.iter().all(|name| statuses.iter().any(|status| status.application == **name)) {
+        let taken = reconciler.has_taken(&scope.updater.config.name, &revision);
+        if taken && statuses.iter().all(done) && names.iter().all(|name| statuses.iter().any(|status| status.application == **name)) {
             return statuses;
         }
         tokio::select! {

@@ -71,9 +71,11 @@ impl Cluster {
         let subject = key.to_string();
         let resource = self.resource(&object.gvk()).await.map_err(|error| ClusterError { subject: subject.clone(), ..error })?;
         let settings = object.settings();
-        let mut sent = object.clone();
-        sent.strip();
-        let body = serde_json::to_vec(sent.value()).map_err(|error| self.fault(&subject, Problem::Protocol { why: error.to_string() }))?;
+        let body = {
+            let mut sent = object.clone();
+            sent.strip();
+            serde_json::to_vec(sent.value()).map_err(|error| self.fault(&subject, Problem::Protocol { why: error.to_string() }))?
+        };
         let to = Target { identity, resource: &resource, key: &key, subject: &subject, body: Bytes::from(body), dry_run: how.dry_run };
 
         if settings.ssa == Ssa::IfNotPresent {

@@ -33,12 +33,8 @@ impl Resource {
 
     /// The key of an object of this kind.
     pub fn key(&self, namespace: Option<&str>, name: &str) -> Key {
-        Key {
-            group: self.gvk.group.clone(),
-            kind: self.gvk.kind.clone(),
-            namespace: namespace.filter(|_| self.namespaced).map(str::to_owned),
-            name: name.to_owned(),
-        }
+        let namespace = namespace.filter(|_| self.namespaced).map(str::to_owned);
+        Key::new(self.gvk.group.as_str(), self.gvk.kind.as_str(), namespace, name)
     }
 }
 

@@ -56,11 +56,11 @@ pub enum Identity {
 }
 
 impl Identity {
-    /// As whom the objects of an Application are sent: as the service account that it names, in its own namespace.
-    pub fn of(application: &Name, service_account: Option<&str>) -> Self {
-        match service_account {
-            None => Identity::Own,
-            Some(name) => Identity::ServiceAccount { namespace: application.namespace().to_owned(), name: name.to_owned() },
+    /// As the account that an Application names, which lies in the Application's namespace; as ourselves if it names none.
+    pub fn of(application: &Name, account: Option<&str>) -> Self {
+        match account {
+            None => Self::Own,
+            Some(name) => Self::ServiceAccount { namespace: application.namespace().to_owned(), name: name.to_owned() },
         }
     }
 }

@@ -70,7 +70,7 @@ mod tests {
     }
 
     fn key(namespace: Option<&str>, name: &str) -> Key {
-        Key { group: String::new(), kind: String::new(), namespace: namespace.map(str::to_owned), name: name.to_owned() }
+        Key::new("", "", namespace.map(str::to_owned), name)
     }
 
     #[test]

@@ -266,6 +266,18 @@ impl Cluster {
         namespace: Option<&str>,
         labels: Option<&str>,
     ) -> Result<Vec<Object>, ClusterError> {
+        self.list_as(identity, resource, namespace, labels, |object| object).await
+    }
+
+    /// [`Cluster::list`], of which only what is made of each object is kept beyond its page.
+    pub(super) async fn list_as<T>(
+        &self,
+        identity: &Identity,
+        resource: &Resource,
+        namespace: Option<&str>,
+        labels: Option<&str>,
+        make: impl Fn(Object) -> T,
+    ) -> Result<Vec<T>, ClusterError> {
         let subject = resource.dotted();
         let collection = path::collection(resource, namespace).map_err(|problem| self.fault(&subject, problem))?;
         let limit = PAGE.to_string();
@@ -291,7 +303,7 @@ impl Cluster {
             };
             next.clone_from(&list.metadata.next);
             for object in list.objects() {
-                found.push(object.map_err(|problem| self.fault(&subject, problem))?);
+                found.push(make(object.map_err(|problem| self.fault(&subject, problem))?));
             }
             if next.is_empty() {
                 return Ok(found);

@@ -119,55 +119,73 @@ fn pieces(data: &BTreeMap<String, String>, room: usize) -> Vec<BTreeMap<String, 
     pieces
 }
 
-/// Data as strings, of a ConfigMap.
-fn data_of(object: &Object) -> BTreeMap<String, String> {
-    let data = object.value().get("data").and_then(Value::as_object).into_iter().flatten();
-    data.filter_map(|(name, text)| Some((name.clone(), text.as_str()?.to_owned()))).collect()
+/// A ConfigMap of a record, as far as it matters: thousands are read at once, and most of each is the server's own.
+struct Map {
+    application: Name,
+    name: String,
+    version: Option<String>,
+    digest: String,
+    parts: usize,
+    data: BTreeMap<String, String>,
+}
+
+impl Map {
+    /// Somebody else's ConfigMap with our label, or one moved elsewhere by hand, is none.
+    fn of(object: &Object) -> Option<Self> {
+        let application = object.annotation(&note("application"))?.parse::<Name>().ok()?;
+        if object.namespace() != Some(application.namespace()) {
+            return None;
+        }
+        let data = object.value().get("data").and_then(Value::as_object).into_iter().flatten();
+        Some(Self {
+            application,
+            name: object.name().to_owned(),
+            version: object.resource_version().map(str::to_owned),
+            digest: object.annotation(&note("digest")).unwrap_or_default().to_owned(),
+            parts: object.annotation(&note("parts")).and_then(|text| text.parse().ok()).unwrap_or(0),
+            data: data.filter_map(|(name, text)| Some((name.clone(), text.as_str()?.to_owned()))).collect(),
+        })
+    }
 }
 
 /// Puts records together from all ConfigMaps that carry the label.
-fn assemble(objects: Vec<Object>) -> Vec<Record> {
-    let mut by_application: BTreeMap<Name, (Option<Object>, BTreeMap<String, Object>)> = BTreeMap::new();
-    for object in objects {
-        let name = object.annotation(&note("application")).and_then(|text| text.parse::<Name>().ok());
-        // Somebody else's ConfigMap with our label, or one moved elsewhere by hand, is not ours to read.
-        let Some(name) = name.filter(|name| object.namespace() == Some(name.namespace())) else { continue };
-        let (head, parts) = by_application.entry(name.clone()).or_default();
-        if object.name() == head_name(&name) {
-            *head = Some(object);
+fn assemble(maps: impl IntoIterator<Item = Map>) -> Vec<Record> {
+    let mut by_application: BTreeMap<Name, (Option<Map>, BTreeMap<String, Map>)> = BTreeMap::new();
+    for map in maps {
+        let (head, parts) = by_application.entry(map.application.clone()).or_default();
+        if map.name == head_name(&map.application) {
+            *head = Some(map);
         } else {
-            parts.insert(object.name().to_owned(), object);
+            parts.insert(map.name.clone(), map);
         }
     }
     by_application.into_iter().map(|(name, (head, parts))| record(name, head, parts)).collect()
 }
 
-fn record(application: Name, head: Option<Object>, mut parts: BTreeMap<String, Object>) -> Record {
+fn record(application: Name, head: Option<Map>, mut parts: BTreeMap<String, Map>) -> Record {
     let mut record = Record::new(application, BTreeMap::new());
     let Some(head) = head else {
         record.leftovers = parts.into_keys().collect();
         return record;
     };
-    record.version = head.resource_version().map(str::to_owned);
-    let said = head.annotation(&note("digest")).unwrap_or_default().to_owned();
-    let count: usize = head.annotation(&note("parts")).and_then(|text| text.parse().ok()).unwrap_or(0);
-    if count == 0 {
-        record.data = data_of(&head);
+    record.version = head.version;
+    if head.parts == 0 {
+        record.data = head.data;
     }
-    for index in 1..=count {
-        let name = part_name(&record.application, &said, index);
+    for index in 1..=head.parts {
+        let name = part_name(&record.application, &head.digest, index);
         match parts.remove(&name) {
             Some(part) => {
                 record.parts.push(name);
-                for (name, text) in data_of(&part) {
+                for (name, text) in part.data {
                     record.data.entry(name).or_default().push_str(&text);
                 }
             }
             None => record.damaged = Some(format!("ConfigMap {}/{name} is missing", record.application.namespace())),
         }
     }
-    if record.damaged.is_none() && digest_of(&record.data) != said {
-        let place = format!("{}/{}", record.application.namespace(), head.name());
+    if record.damaged.is_none() && digest_of(&record.data) != head.digest {
+        let place = format!("{}/{}", record.application.namespace(), head.name);
         record.damaged = Some(format!("ConfigMap {place} was changed by somebody else: its digest does not match"));
     }
     record.leftovers = parts.into_keys().collect();
@@ -184,7 +202,8 @@ impl Cluster {
     /// # Errors
     /// As every request: see [`Problem`].
     pub async fn records(&self) -> Result<Vec<Record>, ClusterError> {
-        Ok(assemble(self.list(&Identity::Own, &config_maps(), None, Some(&label())).await?))
+        let maps = self.list_as(&Identity::Own, &config_maps(), None, Some(&label()), |object| Map::of(&object)).await?;
+        Ok(assemble(maps.into_iter().flatten()))
     }
 
     /// Saves a record, creating its namespace where that is missing. `holder` says who we are, for another one who meets us.
@@ -344,6 +363,10 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
+    fn read(objects: &[Object]) -> Vec<Record> {
+        assemble(objects.iter().filter_map(Map::of))
+    }
+
     fn application(name: &str) -> Name {
         Name::new("shop", name).unwrap()
     }
@@ -380,7 +403,7 @@ mod tests {
             for piece in pieces(&record.data, room) {
                 prop_assert!(piece.iter().map(|(name, text)| name.len() + text.len()).sum::<usize>() <= room);
             }
-            let read = assemble(stored(&record, room));
+            let read = read(&stored(&record, room));
             prop_assert_eq!(read.len(), 1);
             prop_assert_eq!(&read[0].data, &record.data);
             prop_assert_eq!(read[0].damaged.as_ref(), None);
@@ -395,11 +418,11 @@ mod tests {
         // The new parts are there, the new head is not; the last part is missing.
         let parts: Vec<Object> = stored(&new, 150).into_iter().skip(1).collect();
         objects.extend(parts[..parts.len() - 1].to_vec());
-        let read = assemble(objects);
-        assert_eq!((read.len(), &read[0].data, read[0].leftovers.len()), (1, &old.data, parts.len() - 1));
+        let found = read(&objects);
+        assert_eq!((found.len(), &found[0].data, found[0].leftovers.len()), (1, &old.data, parts.len() - 1));
         // Never saved before: nothing but parts.
-        let read = assemble(parts.clone());
-        assert_eq!((read[0].data.len(), read[0].version.as_deref(), read[0].leftovers.len()), (0, None, parts.len()));
+        let found = read(&parts);
+        assert_eq!((found[0].data.len(), found[0].version.as_deref(), found[0].leftovers.len()), (0, None, parts.len()));
     }
 
     #[test]
@@ -407,20 +430,20 @@ mod tests {
         let record = sample("web", &"old ".repeat(100));
         let mut objects = stored(&record, 150);
         let part = objects.remove(2);
-        assert!(assemble(objects.clone())[0].damaged.as_ref().unwrap().contains("is missing"));
+        assert!(read(&objects)[0].damaged.as_ref().unwrap().contains("is missing"));
         let mut value = part.into_value();
         value["data"]["inventory.json"] = "else".into();
         objects.push(Object::new(value).unwrap());
-        assert!(assemble(objects)[0].damaged.as_ref().unwrap().contains("digest"));
+        assert!(read(&objects)[0].damaged.as_ref().unwrap().contains("digest"));
     }
 
     #[test]
     fn strangers_are_not_read_and_long_names_fit() {
         let mut value = stored(&sample("web", "x"), ROOM).remove(0).into_value();
         value["metadata"]["namespace"] = "elsewhere".into();
-        assert_eq!(assemble(vec![Object::new(value).unwrap()]), []);
+        assert_eq!(read(&[Object::new(value).unwrap()]), []);
         let plain = Object::new(json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "a"}})).unwrap();
-        assert_eq!(assemble(vec![plain]), []);
+        assert_eq!(read(&[plain]), []);
         let long = application(&"a".repeat(253));
         let name = part_name(&long, &digest(b""), 1000);
         assert!(name.len() <= 253 && crate::name::is_subdomain(&name), "{name}");

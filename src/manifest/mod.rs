@@ -118,7 +118,7 @@ impl Manifests {
         if gvk.group == PREFIX || gvk.group == FLUX {
             let name =
                 |field: &str| fields.get("metadata").and_then(|metadata| metadata.get(field)).and_then(Value::as_str).map(str::to_owned);
-            let key = Key { group: gvk.group, kind: gvk.kind, namespace: name("namespace"), name: name("name").unwrap_or_default() };
+            let key = Key::new(gvk.group, gvk.kind, name("namespace"), name("name").unwrap_or_default());
             return self.left_out.push((origin.clone(), key));
         }
         match lacks(&fields) {

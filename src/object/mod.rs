@@ -12,7 +12,7 @@ pub use rest::Manifest;
 pub use settings::{Setting, Settings, Ssa};
 
 use serde_json::{Map, Value};
-use std::{fmt, sync::Arc};
+use std::{fmt, ops::Deref, sync::Arc};
 
 /// The prefix of our labels and annotations, and the group of our declarations.
 pub const PREFIX: &str = "tagboat.dev";
@@ -59,8 +59,14 @@ impl fmt::Display for Gvk {
 }
 
 /// Which thing of a cluster it is. The version is no part of it: one thing is served in several.
+///
+/// Its words are kept once: a clone is a pointer. What is wanted, owned, live and watched is kept by key, ten thousand times.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct Key {
+pub struct Key(Arc<Words>);
+
+/// The words of a [`Key`].
+#[derive(Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Words {
     /// The API group; empty for the core group.
     pub group: String,
     /// The kind.
@@ -69,6 +75,21 @@ pub struct Key {
     pub namespace: Option<String>,
     /// The name.
     pub name: String,
+}
+
+impl Key {
+    /// From its words.
+    pub fn new(group: impl Into<String>, kind: impl Into<String>, namespace: Option<String>, name: impl Into<String>) -> Self {
+        Self(Arc::new(Words { group: group.into(), kind: kind.into(), namespace, name: name.into() }))
+    }
+}
+
+impl Deref for Key {
+    type Target = Words;
+
+    fn deref(&self) -> &Words {
+        &self.0
+    }
 }
 
 /// `Deployment shop/web`, `Namespace shop`; the group is said where the kind alone could mislead.
@@ -173,7 +194,7 @@ impl Object {
     /// Which thing it is.
     pub fn key(&self) -> Key {
         let Gvk { group, kind, .. } = self.gvk();
-        Key { group, kind, namespace: self.namespace().map(str::to_owned), name: self.name().to_owned() }
+        Key::new(group, kind, self.namespace().map(str::to_owned), self.name())
     }
 
     /// The name.

@@ -23,8 +23,12 @@ pub mod text {
 /// What an Application owns.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Inventory {
-    /// The config repository it comes from.
+    /// The name of the config repository it comes from.
     pub repository: String,
+    /// Where that lies: host and path.
+    pub address: String,
+    /// The part of it that is read: branch and folder.
+    pub part: String,
     /// The revision that was applied last, whole or in part.
     pub revision: Option<String>,
     /// Stands for everything that was rendered when all of it was applied last.
@@ -148,6 +152,10 @@ impl fmt::Display for History {
 #[serde(rename_all = "camelCase")]
 struct Written {
     repository: String,
+    #[serde(default)]
+    address: String,
+    #[serde(default)]
+    part: String,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     revision: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -177,9 +185,11 @@ struct WrittenEntry {
 
 impl fmt::Display for Inventory {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { repository, revision, rendered, deletion, prune, service_account, confirmed, entries } = self;
+        let Self { repository, address, part, revision, rendered, deletion, prune, service_account, confirmed, entries } = self;
         let head = Written {
             repository: repository.clone(),
+            address: address.clone(),
+            part: part.clone(),
             revision: revision.clone(),
             rendered: *rendered,
             prune: *prune,
@@ -212,16 +222,16 @@ impl Inventory {
         let mut lines = text.lines().enumerate().filter(|(_, line)| !line.is_empty());
         let wrong = |(number, _): (usize, &str), error: serde_json::Error| format!("line {}: {error}", number + 1);
         let head = lines.next().ok_or("it is empty")?;
-        let Written { repository, revision, rendered, prune, delete, service_account, confirmed } =
+        let Written { repository, address, part, revision, rendered, prune, delete, service_account, confirmed } =
             serde_json::from_str(head.1).map_err(|error| wrong(head, error))?;
         let mut entries = BTreeMap::new();
         for line in lines {
             let WrittenEntry { group, version, kind, namespace, name, applied } =
                 serde_json::from_str(line.1).map_err(|error| wrong(line, error))?;
-            entries.insert(Key { group, kind, namespace, name }, Entry { version, applied });
+            entries.insert(Key::new(group, kind, namespace, name), Entry { version, applied });
         }
         let deletion = if delete { DeletionPolicy::Delete } else { DeletionPolicy::Orphan };
-        Ok(Self { repository, revision, rendered, deletion, prune, service_account, confirmed, entries })
+        Ok(Self { repository, address, part, revision, rendered, deletion, prune, service_account, confirmed, entries })
     }
 }
 

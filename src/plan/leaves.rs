@@ -275,13 +275,14 @@ pub fn of_all(wanted: &[Wanted]) -> Hash {
     Hash::finish(hash)
 }
 
-/// Stands for what a live object has at the leaves of a manifest. Those that `theirs` names do not count: whatever is
-/// there, they are taken to be as the manifest has them, so that nothing changes when a leaf becomes somebody else's.
-pub fn of_live(manifest: &Object, live: &Object, theirs: &dyn Fn(&Path) -> bool) -> Hash {
+/// Stands for what a live object has at the leaves of a manifest, each of which is visited as by [`each`]. Those of which
+/// the visitor says that they are left to others do not count: whatever is there, they are taken to be as the manifest has
+/// them, so that nothing changes when a leaf becomes somebody else's.
+pub fn of_live(manifest: &Object, live: &Object, theirs: &mut dyn FnMut(&Path, &Value, Option<&Value>) -> bool) -> Hash {
     let mut hash = Sha256::new();
     each(manifest, live, &mut |path, wanted, there| {
         hash.update(path.to_string());
-        match there.filter(|_| !theirs(path)).or_else(|| theirs(path).then_some(wanted)) {
+        match if theirs(path, wanted, there) { Some(wanted) } else { there } {
             Some(value) => {
                 hash.update([1]);
                 canonical(&mut hash, value);

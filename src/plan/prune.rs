@@ -25,6 +25,8 @@ pub struct Pruning {
     pub delete: Vec<Prune>,
     /// Owned no longer: they are gone, or somebody else's, or stay for the reason given.
     pub drop: Vec<(Key, Option<String>)>,
+    /// Not there; but they were sent, and nobody knows what the server did with that: it may still do it.
+    pub unanswered: Vec<Key>,
     /// On their way out already.
     pub going: Vec<Key>,
     /// Still ours, and wanted by somebody else, whose apply will make them theirs.
@@ -73,6 +75,7 @@ pub fn prune<'l>(
     for (key, entry) in inventory.entries.iter().filter(|(key, _)| !keep.contains(key)) {
         let known = entry.applied.as_ref().map(|applied| applied.uid.as_str());
         match live(key) {
+            None if entry.applied.is_none() => pruning.unanswered.push(key.clone()),
             None => pruning.drop.push((key.clone(), None)),
             Some(live) if live.owner.as_ref() != Some(application) => pruning.drop.push((key.clone(), None)),
             Some(_) if elsewhere(key) => pruning.handed.push(key.clone()),

@@ -22,7 +22,7 @@ fn key(text: &str) -> Key {
         "Issuer" => "acme.io",
         _ => "",
     };
-    Key { group: group.into(), kind: kind.into(), namespace, name: name.into() }
+    Key::new(group, kind, namespace, name)
 }
 
 fn application(more: &str) -> Application {
@@ -101,13 +101,13 @@ fn what_others_add_is_theirs() {
     let live = json!({"apiVersion": "v1", "kind": "A", "metadata": {"name": "a", "labels": {"x": "1", "y": "2"}, "uid": "u", "finalizers": ["theirs", "ours"]},
         "spec": {"a": {}, "b": 3}, "status": {"ready": true}});
     let (manifest, live) = (object(manifest), object(live));
-    let before = of_live(&manifest, &live, &|_| false);
+    let before = of_live(&manifest, &live, &mut |_, _, _| false);
     let mut changed = live.clone();
     changed.edit(|fields| fields["spec"]["b"] = json!(4)).unwrap();
-    assert_eq!(before, of_live(&manifest, &changed, &|_| false));
+    assert_eq!(before, of_live(&manifest, &changed, &mut |_, _, _| false));
     changed.set_label("x", "2");
-    assert_ne!(before, of_live(&manifest, &changed, &|_| false));
-    let ignoring = |live: &Object| of_live(&manifest, live, &|path| path.is_below("/metadata/labels"));
+    assert_ne!(before, of_live(&manifest, &changed, &mut |_, _, _| false));
+    let ignoring = |live: &Object| of_live(&manifest, live, &mut |path, _, _| path.is_below("/metadata/labels"));
     assert_eq!(ignoring(&changed), ignoring(&live));
 }
 
@@ -148,12 +148,12 @@ proptest! {
         prop_assert_eq!(of_manifest(&manifest), of_manifest(&of(&fields, true)));
         let mut live = fields.clone();
         live.extend(others);
-        let before = of_live(&manifest, &of(&live, true), &|_| false);
-        prop_assert_eq!(before, of_live(&manifest, &of(&fields, false), &|_| false));
+        let before = of_live(&manifest, &of(&live, true), &mut |_, _, _| false);
+        prop_assert_eq!(before, of_live(&manifest, &of(&fields, false), &mut |_, _, _| false));
         if let Some((name, value)) = changed {
             let ours = fields.contains_key(&name);
             live.insert(name, value);
-            prop_assert_eq!(before != of_live(&manifest, &of(&live, false), &|_| false), ours);
+            prop_assert_eq!(before != of_live(&manifest, &of(&live, false), &mut |_, _, _| false), ours);
         }
     }
 }
@@ -344,6 +344,8 @@ fn only_what_is_surely_ours_is_deleted_and_much_of_it_only_after_a_yes() {
         "ConfigMap shop/old",
         "ConfigMap shop/wanted",
     ];
+    let mut inventory = owned(&all);
+    inventory.entries.insert(key("ConfigMap shop/unanswered"), Entry { version: "v1".into(), applied: None });
     let live: HashMap<_, _> = [
         ("Deployment shop/web", mine.clone()),
         ("ConfigMap shop/theirs", Live { owner: Some("dev/other".parse().unwrap()), ..mine.clone() }),
@@ -361,10 +363,11 @@ fn only_what_is_surely_ours_is_deleted_and_much_of_it_only_after_a_yes() {
     let found = prune(
         Owner { application: &shop, prune: true, deleting: false, revision: "r" },
         &keep,
-        &owned(&all),
+        &inventory,
         |key| live.get(key),
         |key| key.name == "wanted",
     );
+    assert_eq!(found.unanswered, [key("ConfigMap shop/unanswered")], "it may still come");
     assert_eq!(found.handed, [key("ConfigMap shop/wanted")]);
     assert_eq!(found.delete.iter().map(|prune| prune.key.to_string()).collect::<Vec<_>>(), ["Deployment shop/web", "ConfigMap shop/old"]);
     assert_eq!(found.going, [key("ConfigMap shop/going")]);
@@ -431,6 +434,8 @@ fn the_inventory_reads_what_it_writes_and_nothing_of_what_is_damaged() {
     let mut inventory = owned(&["Deployment shop/web", "Namespace shop"]);
     inventory.entries.get_mut(&key("Namespace shop")).unwrap().applied = None;
     inventory.repository = "fleet".into();
+    inventory.address = "git.example.org/shop/fleet".into();
+    inventory.part = "main:policies".into();
     inventory.confirmed = Some("abc".into());
     let text = inventory.to_string();
     assert_eq!(Inventory::parse(&text).unwrap(), inventory);

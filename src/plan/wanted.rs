@@ -267,7 +267,7 @@ fn reference(text: &str) -> Option<Key> {
         [group, kind, name] => (group, None, kind, name),
         _ => return None,
     };
-    Some(Key { group: (*group).to_owned(), kind: (*kind).to_owned(), namespace, name: (*name).to_owned() })
+    Some(Key::new(*group, *kind, namespace, *name))
 }
 
 /// Those that wait for themselves. A lower wave is waited for, too, so that a Namespace cannot depend on what lies in it.

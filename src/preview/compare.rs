@@ -197,7 +197,7 @@ fn diff(key: &Key, before: Option<&Wanted>, after: Option<&Wanted>) -> String {
     let (before, after) = (plain(before), plain(after));
     // Names come from people, and stand in the head of the diff.
     let line = |text: &str| text::line(text);
-    let key = Key { group: line(&key.group), kind: line(&key.kind), namespace: key.namespace.as_deref().map(line), name: line(&key.name) };
+    let key = Key::new(line(&key.group), line(&key.kind), key.namespace.as_deref().map(line), line(&key.name));
     text::diff(&reconcile::unified(&key, SIDES, before.as_ref(), after.as_ref()))
 }
 

@@ -2,7 +2,12 @@
 //!
 //! Filled by watches alone. Whoever is concerned is woken; nobody asks twice.
 
-use super::seen::{self, Seen, Watched};
+use super::{
+    Repository,
+    claimants::Claimants,
+    seen::{self, Seen, Watched},
+    turn::{Turn, Turns},
+};
 use crate::{
     cluster::{self, Cluster, ClusterError, Problem, Record, Resources, Watches},
     health::Health,
@@ -16,6 +21,7 @@ use std::{
 };
 use tokio::sync::{Notify, OnceCell, mpsc};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
+use tracing::warn;
 
 /// Events that may wait to be looked at; a watch that is faster waits.
 const BACKLOG: usize = 256;
@@ -28,6 +34,7 @@ pub(super) struct Hub {
     state: Mutex<State>,
     watches: OnceCell<Watches>,
     records: tokio::sync::Mutex<Option<Records>>,
+    turns: Turns,
     tasks: TaskTracker,
     stop: CancellationToken,
 }
@@ -36,7 +43,9 @@ pub(super) struct Hub {
 struct Records {
     waiting: HashMap<Name, Record>,
     /// The repository that each of them names.
-    repositories: HashMap<Name, String>,
+    repositories: HashMap<Name, Repository>,
+    /// Repositories whose namesakes were told of.
+    told: HashSet<String>,
 }
 
 /// What a repository declares for this cluster.
@@ -49,10 +58,11 @@ struct Declared {
 
 #[derive(Default)]
 pub(super) struct State {
-    seen: HashMap<Key, Seen>,
+    /// Boxed, as [`Self::watched`]: a table of large values has room for twice as many.
+    seen: HashMap<Key, Box<Seen>>,
     kinds: HashMap<GroupKind, Watching>,
-    watched: HashMap<Key, (Name, Watched)>,
-    claims: HashMap<Key, BTreeSet<Name>>,
+    watched: HashMap<Key, Box<(Name, Watched)>>,
+    claims: HashMap<Key, Claimants>,
     claimed: HashMap<Name, Vec<Key>>,
     /// The revision that each Application has been read at.
     read: HashMap<Name, String>,
@@ -62,8 +72,8 @@ pub(super) struct State {
     heirs: HashSet<Name>,
     /// Applications that a whole revision no longer declares.
     retired: HashSet<Name>,
-    /// What the records say of each Application.
-    owned: HashMap<Name, BTreeSet<Key>>,
+    /// What the records say of each Application, in order.
+    owned: HashMap<Name, Box<[Key]>>,
     inboxes: HashMap<Name, Arc<Notify>>,
 }
 
@@ -86,8 +96,15 @@ impl Kinds for Served {
 }
 
 impl Hub {
-    pub fn new(cluster: Cluster, tasks: TaskTracker, stop: CancellationToken) -> Arc<Self> {
-        Arc::new(Self { cluster, state: Mutex::default(), watches: OnceCell::new(), records: tokio::sync::Mutex::default(), tasks, stop })
+    /// `concurrency` is how many requests the cluster takes at once.
+    pub fn new(cluster: Cluster, concurrency: usize, tasks: TaskTracker, stop: CancellationToken) -> Arc<Self> {
+        let (watches, records, turns) = (OnceCell::new(), tokio::sync::Mutex::default(), Turns::new(concurrency));
+        Arc::new(Self { cluster, state: Mutex::default(), watches, records, turns, tasks, stop })
+    }
+
+    /// Waits until an Application may be at work.
+    pub async fn turn(&self) -> Turn {
+        self.turns.wait().await
     }
 
     /// Looks at the state. Nothing may be awaited meanwhile.
@@ -100,12 +117,28 @@ impl Hub {
         self.records(|records| records.waiting.remove(name)).await
     }
 
-    /// The Applications whose records name a repository.
-    pub async fn recorded(&self, repository: &str) -> Result<BTreeSet<Name>, ClusterError> {
-        let of = |records: &mut Records| {
-            records.repositories.iter().filter(|(_, named)| *named == repository).map(|(name, _)| name.clone()).collect()
-        };
-        self.records(of).await
+    /// The Applications whose records name a repository. Those of another one that is called the same are not ours to judge.
+    pub async fn recorded(&self, repository: &Repository) -> Result<BTreeSet<Name>, ClusterError> {
+        let (found, namesakes) = self
+            .records(|records| {
+                let found = records.repositories.iter().filter(|(_, named)| *named == repository).map(|(name, _)| name.clone()).collect();
+                let other = |named: &&Repository| named.name == repository.name && *named != repository;
+                let mut namesakes: BTreeMap<String, usize> = BTreeMap::new();
+                if records.told.insert(repository.name.clone()) {
+                    for named in records.repositories.values().filter(other) {
+                        *namesakes.entry(named.to_string()).or_default() += 1;
+                    }
+                }
+                (found, namesakes)
+            })
+            .await?;
+        for (namesake, count) in namesakes {
+            warn!(
+                cluster = self.cluster.name(),
+                "{count} Applications here are of {namesake}, which is not {repository}: they are left alone"
+            );
+        }
+        Ok(found)
     }
 
     async fn records<T>(&self, look: impl FnOnce(&mut Records) -> T) -> Result<T, ClusterError> {
@@ -119,12 +152,12 @@ impl Hub {
             let mut state = self.state();
             for record in &read {
                 let inventory = record.data.get(text::INVENTORY).and_then(|text| Inventory::parse(text).ok()).unwrap_or_default();
-                repositories.insert(record.application.clone(), inventory.repository);
+                repositories.insert(record.application.clone(), Repository::from(&inventory));
                 state.owned.insert(record.application.clone(), inventory.entries.into_keys().collect());
             }
         }
         let waiting = read.into_iter().map(|record| (record.application.clone(), record)).collect();
-        Ok(look(records.insert(Records { waiting, repositories })))
+        Ok(look(records.insert(Records { waiting, repositories, told: HashSet::new() })))
     }
 
     /// Reads one Application's record anew, after somebody else has written it.
@@ -214,13 +247,13 @@ impl Hub {
 
     /// Takes in a live object, from a watch or from the answer to an apply.
     pub fn observe(&self, object: &Object) {
-        let key = object.key();
+        let key = self.state().same(object.key());
         loop {
-            let watched = self.state().watched.get(&key).map(|(_, watched)| watched.clone());
+            let watched = self.state().watched.get(&key).map(|judged| judged.1.clone());
             let seen = seen::look(object, watched.as_ref());
             let mut state = self.state();
             let same = match (&watched, state.watched.get(&key)) {
-                (Some(before), Some((_, now))) => before.manifest.is(&now.manifest) && before.expected == now.expected,
+                (Some(before), Some(judged)) => before.manifest.is(&judged.1.manifest) && before.expected == judged.1.expected,
                 (None, None) => true,
                 _ => false,
             };
@@ -234,7 +267,7 @@ impl Hub {
             }
             let news = old.is_none_or(|old| old.live != seen.live || old.health != seen.health || old.changed != seen.changed);
             let before = old.and_then(|old| old.live.owner.clone());
-            state.seen.insert(key.clone(), seen);
+            state.keep(&key, seen);
             if news {
                 if let Some(inbox) = before.and_then(|before| state.inboxes.get(&before)) {
                     inbox.notify_one();
@@ -296,9 +329,9 @@ impl State {
     pub fn claim(&mut self, name: &Name, revision: &str, wanted: &[Wanted], watched: impl Fn(&Wanted) -> Watched) {
         self.unclaim(name);
         for one in wanted {
-            self.claims.entry(one.key.clone()).or_default().insert(name.clone());
-            let free = self.watched.get(&one.key).is_none_or(|(other, _)| {
-                self.seen.get(&one.key).is_some_and(|seen| seen.live.owner.as_ref() == Some(name)) || other == name
+            self.claims.entry(one.key.clone()).or_insert_with(|| Claimants::new(name)).add(name);
+            let free = self.watched.get(&one.key).is_none_or(|judged| {
+                self.seen.get(&one.key).is_some_and(|seen| seen.live.owner.as_ref() == Some(name)) || judged.0 == *name
             });
             if free {
                 self.judge(name, &one.key, watched(one));
@@ -338,14 +371,13 @@ impl State {
 
     fn unclaim(&mut self, name: &Name) {
         for key in self.claimed.remove(name).unwrap_or_default() {
-            if self.watched.get(&key).is_some_and(|(owner, _)| owner == name) {
+            if self.watched.get(&key).is_some_and(|judged| judged.0 == *name) {
                 self.watched.remove(&key);
             }
             if let Some(names) = self.claims.get_mut(&key) {
-                names.remove(name);
-                match names.is_empty() {
-                    true => drop(self.claims.remove(&key)),
-                    false => self.wake(&key),
+                match names.remove(name) {
+                    false => drop(self.claims.remove(&key)),
+                    true => self.wake(&key),
                 }
             }
         }
@@ -356,10 +388,33 @@ impl State {
         if let Some(seen) = self.seen.get_mut(key) {
             let raw = seen.raw.take().and_then(|raw| serde_json::from_str(&raw).ok()).and_then(|value| Object::new(value).ok());
             if let Some(object) = raw {
-                *seen = seen::look(&object, Some(&watched));
+                **seen = seen::look(&object, Some(&watched));
             }
         }
-        self.watched.insert(key.clone(), (name.clone(), watched));
+        self.watched.insert(key.clone(), Box::new((name.clone(), watched)));
+    }
+
+    /// The key as it is kept already, where it is: each that is read anew has words of its own.
+    pub fn same(&self, key: Key) -> Key {
+        let known = self.claims.get_key_value(&key).map(|(known, _)| known);
+        known.or_else(|| self.seen.get_key_value(&key).map(|(known, _)| known)).cloned().unwrap_or(key)
+    }
+
+    /// The same for an object of an Application, which its record may name.
+    pub fn same_of(&self, name: &Name, key: Key) -> Key {
+        let owned = self.owned.get(name).and_then(|keys| Some(keys[keys.binary_search(&key).ok()?].clone()));
+        owned.unwrap_or_else(|| self.same(key))
+    }
+
+    /// Takes in what was seen, with the name of its owner as it is kept already.
+    fn keep(&mut self, key: &Key, mut seen: Seen) {
+        if let Some((owner, _)) = seen.live.owner.as_ref().and_then(|owner| self.inboxes.get_key_value(owner)) {
+            seen.live.owner = Some(owner.clone());
+        }
+        match self.seen.get_mut(key) {
+            Some(place) => **place = seen,
+            None => drop(self.seen.insert(key.clone(), Box::new(seen))),
+        }
     }
 
     /// Of the Applications of a repository that have not been read at its revision: the first, and how many there are.
@@ -374,7 +429,7 @@ impl State {
     }
 
     pub fn seen(&self, key: &Key) -> Option<&Seen> {
-        self.seen.get(key)
+        self.seen.get(key).map(|seen| &**seen)
     }
 
     pub fn health(&self, key: &Key) -> Option<&Health> {
@@ -383,7 +438,7 @@ impl State {
 
     /// Live objects whose labels name an Application.
     pub fn labelled<'s>(&'s self, name: &'s Name) -> impl Iterator<Item = (&'s Key, &'s Seen)> {
-        self.seen.iter().filter(move |(_, seen)| seen.live.owner.as_ref() == Some(name))
+        self.seen.iter().map(|(key, seen)| (key, &**seen)).filter(move |(_, seen)| seen.live.owner.as_ref() == Some(name))
     }
 
     /// An object is no more.
@@ -395,7 +450,7 @@ impl State {
     /// Wakes whoever an object concerns.
     fn wake(&self, key: &Key) {
         let owner = self.seen.get(key).and_then(|seen| seen.live.owner.as_ref());
-        let claims = self.claims.get(key).into_iter().flatten();
+        let claims = self.claims.get(key).into_iter().flat_map(Claimants::iter);
         for name in claims.chain(owner) {
             if let Some(inbox) = self.inboxes.get(name) {
                 inbox.notify_one();
@@ -410,7 +465,7 @@ impl State {
 
 impl Claims for State {
     fn wants(&self, application: &Name, key: &Key) -> Option<bool> {
-        let claimed = || self.claims.get(key).is_some_and(|names| names.contains(application));
+        let claimed = || self.claims.get(key).is_some_and(|names| names.iter().any(|name| name == application));
         if let Some(declared) = self.declared.values().find(|declared| declared.names.contains(application)) {
             return (!declared.unread.contains(application)).then(claimed);
         }
@@ -418,10 +473,10 @@ impl Claims for State {
             return Some(false);
         }
         // Not of this process, or not to be read: what its record says counts.
-        Some(claimed() || self.owned.get(application).is_some_and(|keys| keys.contains(key)))
+        Some(claimed() || self.owned.get(application).is_some_and(|keys| keys.binary_search(key).is_ok()))
     }
 
     fn wanted_by(&self, key: &Key) -> Vec<Name> {
-        self.claims.get(key).into_iter().flatten().cloned().collect()
+        self.claims.get(key).into_iter().flat_map(Claimants::iter).cloned().collect()
     }
 }

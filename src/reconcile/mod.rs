@@ -10,22 +10,27 @@
 //! makes no difference who wrote the commit. Clusters share nothing, so that one that is down delays no other.
 
 mod circles;
+mod claimants;
 mod difference;
 mod hub;
 mod looking;
 mod reading;
 mod recording;
+mod repository;
 mod runner;
 mod seen;
 mod sending;
+mod shared;
 mod slot;
 mod status;
 #[cfg(test)]
 mod tests;
+mod turn;
 mod waiting;
 
 pub use difference::{Change, Difference, Tried, Untried, differences, dry_run, unified};
 pub use hub::Served;
+pub use repository::Repository;
 pub use seen::Changed;
 pub use status::{Drifted, Planned, Row, State, Status};
 
@@ -41,17 +46,14 @@ use crate::{
 use circles::circles;
 use hub::Hub;
 use runner::{Job, Read, Runner};
-use slot::Slot;
+use shared::{Handle, Shared};
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
     path::{Path, PathBuf},
-    sync::{
-        Arc, Mutex, PoisonError,
-        atomic::{AtomicBool, AtomicU64, Ordering},
-    },
+    sync::{Arc, Mutex, PoisonError, atomic::Ordering},
     time::Duration,
 };
-use tokio::sync::{Notify, Semaphore, watch};
+use tokio::sync::watch;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tracing::warn;
 
@@ -83,96 +85,6 @@ pub fn from_git(renderer: Arc<Renderer>, mirror: Arc<Mirror>, commit: ObjectId) 
             .render(&mirror, commit, &Source::from(application))
             .map_err(|error| Row { hint: error.hint(), ..Row::whole(error.to_string()) })
     })
-}
-
-/// Renderings at once: they block, and the machines this is made for have two cores.
-const RENDERINGS: usize = 2;
-
-/// What all tasks share.
-struct Shared {
-    mode: Mode,
-    statuses: Mutex<BTreeMap<(String, Name), Status>>,
-    /// Counts the times that some status has turned.
-    turned: watch::Sender<u64>,
-    asked: Mutex<HashMap<(String, Name), Vec<Asked>>>,
-    stop: CancellationToken,
-    tasks: TaskTracker,
-    renderings: Semaphore,
-}
-
-impl Shared {
-    fn plans(&self) -> bool {
-        self.mode == Mode::Plan
-    }
-
-    /// Tells a status to everybody.
-    fn publish(&self, status: &Status) {
-        let key = (status.cluster.clone(), status.application.clone());
-        let mut statuses = self.statuses.lock().unwrap_or_else(PoisonError::into_inner);
-        if statuses.get(&key) == Some(status) {
-            return;
-        }
-        statuses.insert(key, status.clone());
-        drop(statuses);
-        self.turned.send_modify(|count| *count += 1);
-    }
-
-    fn remove(&self, cluster: &str, name: &Name) {
-        self.statuses.lock().unwrap_or_else(PoisonError::into_inner).remove(&(cluster.to_owned(), name.clone()));
-        self.turned.send_modify(|count| *count += 1);
-    }
-
-    /// Why an Application must wait for those it depends on; nothing if it need not.
-    fn blocked(&self, depends_on: &[Name], revision: &str) -> Option<Vec<Row>> {
-        if depends_on.is_empty() {
-            return None;
-        }
-        let statuses = self.statuses.lock().unwrap_or_else(PoisonError::into_inner);
-        let rows: Vec<Row> = depends_on
-            .iter()
-            .filter_map(|needed| {
-                let found = statuses.iter().find(|((_, name), _)| name == needed).map(|(_, status)| status);
-                match found {
-                    Some(status) if status.is_ready() && status.revision.as_deref() == Some(revision) => None,
-                    Some(status) => Some(Row::whole(format!("waits for {needed}, which is {}", status.state))),
-                    None => Some(Row::whole(format!("waits for {needed}, which is not declared"))),
-                }
-            })
-            .collect();
-        (!rows.is_empty()).then_some(rows)
-    }
-
-    fn take_asked(&self, cluster: &str, name: &Name) -> Vec<Asked> {
-        self.asked.lock().unwrap_or_else(PoisonError::into_inner).remove(&(cluster.to_owned(), name.clone())).unwrap_or_default()
-    }
-}
-
-/// The task of an Application, from outside.
-#[derive(Clone)]
-struct Handle {
-    repository: String,
-    slot: Arc<Slot<Job>>,
-    /// Wakes the task.
-    inbox: Arc<Notify>,
-    /// Counts the revisions that were read: what an earlier one comes to late is not handed over any more.
-    turn: Arc<AtomicU64>,
-    /// What was read last: the declaration, and what stands for its objects. The same again is only another revision.
-    last: Arc<Mutex<Option<(Application, String)>>>,
-    /// Whether the task is over.
-    ended: Arc<AtomicBool>,
-}
-
-impl Handle {
-    fn new(repository: &str) -> Self {
-        Self {
-            repository: repository.to_owned(),
-            slot: Arc::default(),
-            inbox: Arc::default(),
-            turn: Arc::default(),
-            last: Arc::default(),
-            ended: Arc::default(),
-        }
-    }
 }
 
 /// All clusters, and the Applications on them.
@@ -208,19 +120,10 @@ impl Reconciler {
         let (mut hubs, mut allowed) = (BTreeMap::new(), BTreeMap::new());
         for declared in clusters {
             let cluster = Cluster::open(declared, &resolve).await?;
-            hubs.insert(declared.name.clone(), Hub::new(cluster, tasks.clone(), stop.clone()));
+            hubs.insert(declared.name.clone(), Hub::new(cluster, declared.concurrency, tasks.clone(), stop.clone()));
             allowed.insert(declared.name.clone(), declared.repositories.clone());
         }
-        let shared = Shared {
-            mode,
-            statuses: Mutex::default(),
-            turned: watch::Sender::new(0),
-            asked: Mutex::default(),
-            stop,
-            tasks,
-            renderings: Semaphore::new(RENDERINGS),
-        };
-        Ok(Self { shared: Arc::new(shared), hubs, allowed, runners: Mutex::default() })
+        Ok(Self { shared: Arc::new(Shared::new(mode, stop, tasks)), hubs, allowed, runners: Mutex::default() })
     }
 
     /// Takes a revision of a repository: what it declares is brought about from now on. What cannot be, because there is no
@@ -229,7 +132,7 @@ impl Reconciler {
     /// `only` names the Applications that are wanted, for commands; nothing else is touched then.
     pub fn follow(
         self: &Arc<Self>,
-        repository: &str,
+        repository: &Repository,
         revision: &str,
         declared: &Declarations,
         only: Option<&BTreeSet<Name>>,
@@ -240,14 +143,14 @@ impl Reconciler {
         for application in declared.applications.values() {
             let problem = match self.allowed.get(&application.cluster) {
                 None => Some(format!("there is no cluster {:?} in tagboat.yaml{}", application.cluster, known(self.hubs.keys()))),
-                Some(allowed) if !allowed.is_empty() && !allowed.iter().any(|name| name == repository) => {
-                    Some(format!("repository {repository} may not deploy to cluster {}", application.cluster))
+                Some(allowed) if !allowed.is_empty() && !allowed.contains(&repository.name) => {
+                    Some(format!("repository {} may not deploy to cluster {}", repository.name, application.cluster))
                 }
                 Some(_) => None,
             };
             match problem {
                 Some(problem) => {
-                    let mut status = Status::new(application.name.clone(), repository, &application.cluster);
+                    let mut status = Status::new(application.name.clone(), &repository.name, &application.cluster);
                     (status.state, status.settled, status.revision) = (State::Failed, true, Some(revision.to_owned()));
                     status.problems =
                         vec![Row { place: Some(application.place.to_string()), ..Row::whole(format!("{}: {problem}", application.place)) }];
@@ -259,7 +162,7 @@ impl Reconciler {
         for (cluster, applications) in by_cluster {
             let hub = &self.hubs[cluster];
             let names: BTreeSet<Name> = applications.iter().map(|application| application.name.clone()).collect();
-            hub.state().declare(repository, revision, names.clone(), BTreeSet::new());
+            hub.state().declare(&repository.name, revision, names.clone(), BTreeSet::new());
             let wanted = applications.into_iter().filter(|application| only.is_none_or(|only| only.contains(&application.name)));
             for application in wanted {
                 let handle = self.runner(hub, repository, &application.name);
@@ -274,8 +177,9 @@ impl Reconciler {
                     self.render(handle, application.clone(), revision.to_owned(), Arc::clone(render));
                 }
             }
-            if only.is_none() {
-                self.retire(cluster, repository, revision, names, !declared.has_errors());
+            match only {
+                None => self.retire(cluster, repository, revision, names, !declared.has_errors()),
+                Some(_) => self.shared.take(cluster, &repository.name, revision),
             }
         }
     }
@@ -312,7 +216,7 @@ impl Reconciler {
     }
 
     /// The task of an Application, begun if there is none.
-    fn runner(&self, hub: &Arc<Hub>, repository: &str, name: &Name) -> Handle {
+    fn runner(&self, hub: &Arc<Hub>, repository: &Repository, name: &Name) -> Handle {
         let key = (hub.cluster.name().to_owned(), name.clone());
         let mut runners = self.runners.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(handle) = runners.get(&key).filter(|handle| !handle.ended.load(Ordering::SeqCst)) {
@@ -327,9 +231,9 @@ impl Reconciler {
     }
 
     /// Finds what the records of a cluster, or tasks, have of a repository that it no longer declares.
-    fn retire(self: &Arc<Self>, cluster: &str, repository: &str, revision: &str, names: BTreeSet<Name>, complete: bool) {
+    fn retire(self: &Arc<Self>, cluster: &str, repository: &Repository, revision: &str, names: BTreeSet<Name>, complete: bool) {
         let (this, hub) = (Arc::clone(self), Arc::clone(&self.hubs[cluster]));
-        let (repository, revision) = (repository.to_owned(), revision.to_owned());
+        let (repository, revision) = (repository.clone(), revision.to_owned());
         self.shared.tasks.spawn(async move {
             let mut times = 0;
             let mut gone = loop {
@@ -340,6 +244,10 @@ impl Reconciler {
                             warn!(cluster = hub.cluster.name(), hint = error.hint(), "{error}");
                         }
                         times += 1;
+                        if times >= runner::ENOUGH {
+                            // Whoever waits for an end learns it from the Applications; what is still unknown is found later.
+                            this.shared.take(hub.cluster.name(), &repository.name, &revision);
+                        }
                         tokio::select! {
                             () = this.shared.stop.cancelled() => return,
                             () = tokio::time::sleep(runner::back_off(times)) => {}
@@ -347,13 +255,17 @@ impl Reconciler {
                     }
                 }
             };
-            gone.extend(this.running(hub.cluster.name(), &repository));
+            gone.extend(this.running(hub.cluster.name(), &repository.name));
             gone.retain(|name| !names.contains(name));
-            if gone.is_empty() || !hub.state().is_at(&repository, &revision) {
+            if !hub.state().is_at(&repository.name, &revision) {
+                return;
+            }
+            if gone.is_empty() {
+                this.shared.take(hub.cluster.name(), &repository.name, &revision);
                 return;
             }
             let retired = if complete { gone.clone() } else { BTreeSet::new() };
-            hub.state().declare(&repository, &revision, names, retired);
+            hub.state().declare(&repository.name, &revision, names, retired);
             for name in gone {
                 let handle = this.runner(&hub, &repository, &name);
                 handle.turn.fetch_add(1, Ordering::SeqCst);
@@ -369,14 +281,21 @@ impl Reconciler {
                     },
                 });
             }
+            this.shared.take(hub.cluster.name(), &repository.name, &revision);
         });
     }
 
     /// The Applications of a repository that have a task on a cluster.
     fn running(&self, cluster: &str, repository: &str) -> Vec<Name> {
         let runners = self.runners.lock().unwrap_or_else(PoisonError::into_inner);
-        let here = runners.iter().filter(|((at, _), handle)| at == cluster && handle.repository == repository);
+        let here = runners.iter().filter(|((at, _), handle)| at == cluster && handle.repository.name == repository);
         here.filter(|(_, handle)| !handle.ended.load(Ordering::SeqCst)).map(|((_, name), _)| name.clone()).collect()
+    }
+
+    /// Whether the Applications of a repository at a revision are known on every cluster: those it declares, and those it no
+    /// longer does. Statuses say nothing of the others before that.
+    pub fn has_taken(&self, repository: &str, revision: &str) -> bool {
+        self.hubs.keys().all(|cluster| self.shared.has_taken(cluster, repository, revision))
     }
 
     /// How everything is, by cluster and name.
@@ -415,9 +334,11 @@ impl Reconciler {
         loop {
             turned.mark_unchanged();
             let now = tokio::time::Instant::now();
+            let taken = self.has_taken(repository, revision);
             let (done, told) = {
                 let statuses = self.shared.statuses.lock().unwrap_or_else(PoisonError::into_inner);
-                let done = statuses.values().filter(ours).all(|status| status.settled && status.revision.as_deref() == Some(revision));
+                let done =
+                    taken && statuses.values().filter(ours).all(|status| status.settled && status.revision.as_deref() == Some(revision));
                 let told = (done || now >= due).then(|| statuses.values().filter(ours).cloned().collect::<Vec<_>>());
                 (done, told)
             };

@@ -1,6 +1,7 @@
 //! Taking up a job: what is wanted from now on, and who must know of it.
 
 use super::{
+    Repository,
     hub::Served,
     runner::{Current, Job, Read, Runner, Terms},
     seen::{self, Watched},
@@ -34,7 +35,7 @@ impl Runner {
                 self.hub.state().mark_read(&self.name, &revision);
                 self.status = Status {
                     rollout: self.history.0.first().cloned(),
-                    ..Status::new(self.name.clone(), &self.repository, self.hub.cluster.name())
+                    ..Status::new(self.name.clone(), &self.repository.name, self.hub.cluster.name())
                 };
                 self.status.objects = self.inventory.entries.len();
                 (self.status.revision, self.status.state, self.status.settled) = (Some(revision), State::Suspended, true);
@@ -84,15 +85,15 @@ impl Runner {
             }
             Job::Apply(read) => read,
         };
-        if !self.inventory.repository.is_empty() && self.inventory.repository != self.repository {
+        let recorded = Repository::from(&self.inventory);
+        if !self.repository.may_take_over(&recorded) {
             self.status.revision = Some(read.revision);
             self.status.state = State::Failed;
             self.status.settled = true;
             self.status.problems = vec![Row {
                 hint: Some("Give one of them another name or namespace, or delete the record to hand the objects over.".to_owned()),
                 ..Row::whole(format!(
-                    "repository {} has an Application of this name on this cluster (record ConfigMap {}/tagboat-{})",
-                    self.inventory.repository,
+                    "repository {recorded} has an Application of this name on this cluster (record ConfigMap {}/tagboat-{})",
                     self.name.namespace(),
                     self.name.name()
                 ))
@@ -105,7 +106,12 @@ impl Runner {
         };
         let Read { application, revision, rendered } = *read;
         let notes = rendered.warnings.iter().map(Row::whole).collect();
-        let (wanted, refused) = plan::wanted(&application, rendered.objects(), &Served(Arc::clone(&served)));
+        let (mut wanted, refused) = plan::wanted(&application, rendered.objects(), &Served(Arc::clone(&served)));
+        wanted.shrink_to_fit();
+        {
+            let state = self.hub.state();
+            wanted.iter_mut().for_each(|one| one.key = state.same_of(&self.name, one.key.clone()));
+        }
         let rendered = plan::of_all(&wanted);
         self.broken = None;
         let same = self.current.as_ref().is_some_and(|current| current.rendered == rendered && !current.deleting);
@@ -118,12 +124,13 @@ impl Runner {
         self.failing.retain(|key, _| known.contains(key));
         self.reasons.forget();
         let settings = (application.deletion, application.prune, application.service_account.clone());
-        let recorded = (self.inventory.deletion, self.inventory.prune, self.inventory.service_account.clone());
-        if self.record.is_some() && settings != recorded {
+        let terms_recorded = (self.inventory.deletion, self.inventory.prune, self.inventory.service_account.clone());
+        if self.record.is_some() && (settings != terms_recorded || recorded != *self.repository) {
             self.dirty = true;
         }
         (self.inventory.deletion, self.inventory.prune, self.inventory.service_account) = settings;
-        self.inventory.repository.clone_from(&self.repository);
+        let Repository { name, address, part } = (*self.repository).clone();
+        (self.inventory.repository, self.inventory.address, self.inventory.part) = (name, address, part);
         let (told, released) = match &self.current {
             // Another revision that says the same is no rollout.
             Some(current) if same => (current.told, current.released),

@@ -1,12 +1,13 @@
 //! What is remembered of an Application in its cluster: read once, written when something has come of a revision.
 
-use super::runner::{Runner, short};
+use super::runner::{ANSWERABLE, Runner, short};
 use crate::{
     cluster::{ClusterError, Record},
     error::{Fault as _, Kind},
     plan::{Entry, History, Inventory, Outcome, Rollout, text},
 };
 use jiff::Timestamp;
+use tokio::time::Instant;
 use tracing::{error, info, warn};
 
 impl Runner {
@@ -16,7 +17,9 @@ impl Runner {
         if let Some(record) = &self.record {
             let text = |name: &str| record.data.get(name).map(String::as_str);
             let damaged = match (&record.damaged, text(text::INVENTORY).map(Inventory::parse)) {
-                (None, Some(Ok(inventory))) => {
+                (None, Some(Ok(mut inventory))) => {
+                    let state = self.hub.state();
+                    inventory.entries = inventory.entries.into_iter().map(|(key, entry)| (state.same_of(&self.name, key), entry)).collect();
                     self.inventory = inventory;
                     None
                 }
@@ -32,6 +35,8 @@ impl Runner {
                 self.history = history;
             }
             self.status.rollout = self.history.0.first().cloned();
+            // What the process before this one sent last may still be under way.
+            self.answerable = Instant::now() + ANSWERABLE;
         }
         // Ten thousand objects at rest: the same is not kept as text, too.
         if let Some(record) = &mut self.record {
@@ -59,7 +64,7 @@ impl Runner {
             let mut record = self.record.clone().unwrap_or_else(|| Record::new(self.name.clone(), Default::default()));
             record.data.insert(text::INVENTORY.to_owned(), self.inventory.to_string());
             record.data.insert(text::HISTORY.to_owned(), self.history.to_string());
-            match self.hub.cluster.save(&mut record, &self.repository).await {
+            match self.hub.cluster.save(&mut record, &self.repository.to_string()).await {
                 Ok(()) => {
                     record.data.clear();
                     self.record = Some(record);

@@ -8,11 +8,12 @@
 //! ```
 
 use super::{
-    Asked, Handle, Shared,
+    Asked, Handle, Repository, Shared,
     hub::Hub,
     looking::{Failing, Look, Pace},
     seen::{self, Watched},
     status::{Row, State, Status},
+    turn::Turn,
 };
 use crate::{
     cluster::{ClusterError, Identity, Record},
@@ -126,7 +127,7 @@ impl Terms {
 /// The task of one Application.
 pub(super) struct Runner {
     pub name: Name,
-    pub repository: String,
+    pub repository: Arc<Repository>,
     pub hub: Arc<Hub>,
     pub shared: Arc<Shared>,
     pub handle: Handle,
@@ -145,6 +146,8 @@ pub(super) struct Runner {
     pub(super) pace: HashMap<Key, Pace>,
     pub(super) deleting: HashSet<Key>,
     pub(super) broken: Option<Row>,
+    /// Until when a server may still do what it was sent, and gave no answer to.
+    pub(super) answerable: Instant,
     /// How often in a row the cluster itself could not be asked.
     down: u32,
     pub(super) reasons: super::waiting::Reasons,
@@ -157,15 +160,22 @@ pub(super) fn back_off(times: u32) -> Duration {
     BACK_OFF.0.saturating_mul(1 << times.saturating_sub(1).min(9)).min(BACK_OFF.1)
 }
 
+/// How long a server may work on a request whose sender is gone: kube-apiserver gives each a minute
+/// (`--request-timeout`).
+pub(super) const ANSWERABLE: Duration = Duration::from_secs(75);
+
+/// How often in a row a cluster does not answer until that counts as an end for whoever waits for one.
+pub(super) const ENOUGH: u32 = 3;
+
 /// How long a kind that is not served is waited for between two looks.
 const UNKNOWN: Duration = Duration::from_secs(5);
 
 impl Runner {
     pub fn new(name: Name, hub: Arc<Hub>, shared: Arc<Shared>, handle: Handle) -> Self {
-        let status = Status::new(name.clone(), &handle.repository, hub.cluster.name());
+        let status = Status::new(name.clone(), &handle.repository.name, hub.cluster.name());
         Self {
             name,
-            repository: handle.repository.clone(),
+            repository: Arc::clone(&handle.repository),
             hub,
             shared,
             handle,
@@ -182,6 +192,7 @@ impl Runner {
             pace: HashMap::new(),
             deleting: HashSet::new(),
             broken: None,
+            answerable: Instant::now(),
             down: 0,
             reasons: super::waiting::Reasons::default(),
         }
@@ -192,6 +203,12 @@ impl Runner {
         self.hub.state().enlist(&self.name, Arc::clone(&self.handle.inbox));
         let mut turned = self.shared.turned.subscribe();
         loop {
+            // Asleep it takes little room; at work, much: not all are at once.
+            let turn = tokio::select! {
+                biased;
+                () = self.shared.stop.cancelled() => return,
+                turn = self.hub.turn() => turn,
+            };
             if let Some(job) = self.handle.slot.take() {
                 // One that a cluster in trouble has not let us take up yet is not lost to the news that nothing changed.
                 self.job = Some(job.after(self.job.take()));
@@ -199,7 +216,7 @@ impl Runner {
             turned.mark_unchanged();
             let mut depends = false;
             // Boxed: a task that sleeps keeps no room for what it does when awake, and there are thousands.
-            let wake = match Box::pin(self.step()).await {
+            let wake = match Box::pin(self.step(&turn)).await {
                 Ok(Next::Ended) => {
                     self.handle.ended.store(true, Ordering::SeqCst);
                     self.hub.state().dismiss(&self.name);
@@ -216,6 +233,7 @@ impl Runner {
                 }
                 Err(error) => Some(self.trouble(&error)),
             };
+            drop(turn);
             self.shared.publish(&self.status);
             tokio::select! {
                 biased;
@@ -239,12 +257,12 @@ impl Runner {
         self.status.state = if error.kind() == Kind::Remote { State::Waiting } else { State::Failed };
         self.status.problems = vec![Row { hint: error.hint(), ..Row::whole(error.to_string()) }];
         // Whoever waits for an end has one when the same has been seen a few times.
-        self.status.settled = error.kind() != Kind::Remote || self.down >= 3;
+        self.status.settled = error.kind() != Kind::Remote || self.down >= ENOUGH;
         Instant::now() + wait
     }
 
     /// Everything, from the start. What is done already costs a look.
-    async fn step(&mut self) -> Result<Next, ClusterError> {
+    async fn step(&mut self, turn: &Turn) -> Result<Next, ClusterError> {
         self.asked();
         if !self.loaded {
             self.load().await?;
@@ -306,7 +324,7 @@ impl Runner {
             self.status.state = State::Applying;
             self.status.settled = false;
             self.shared.publish(&self.status);
-            self.send(&look.todo).await?;
+            self.send(&look.todo, turn).await?;
             look = self.look();
         }
         if self.handle.slot.is_filled() {

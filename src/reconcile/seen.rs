@@ -64,6 +64,10 @@ pub(super) fn ignored(rules: &[Ignore], key: &Key) -> Arc<[String]> {
             && fits(&rule.namespace, key.namespace.as_deref().unwrap_or_default())
             && fits(&rule.name, &key.name)
     };
+    // Most objects have no rule: the empty list is the same for all of them.
+    if !rules.iter().any(|rule| means(&rule)) {
+        return Arc::default();
+    }
     rules.iter().filter(means).flat_map(|rule| rule.pointers.iter().cloned()).collect()
 }
 
@@ -80,30 +84,35 @@ fn left_to_others(path: &Path, ignore: &[String], scaled: bool, gvk: &Gvk) -> bo
 /// Stands for what `live` has at the manifest's leaves, without those that are left to others.
 pub(super) fn hash(manifest: &Object, live: &Object, ignore: &[String]) -> Hash {
     let (scaled, gvk) = (managed_fields::scaled_by(live).is_some(), manifest.gvk());
-    plan::of_live(manifest, live, &|path| left_to_others(path, ignore, scaled, &gvk))
+    plan::of_live(manifest, live, &mut |path, _, _| left_to_others(path, ignore, scaled, &gvk))
 }
 
 /// Looks at a live object, with its manifest if it is known.
 pub(super) fn look(live: &Object, watched: Option<&Watched>) -> Seen {
     let manifest = watched.and_then(|watched| Some((watched, watched.manifest.object().ok()?)));
-    let judged = manifest.as_ref().map(|(watched, manifest)| (hash(manifest, live, &watched.ignore), watched, manifest));
-    let (mut held, mut changed) = (Vec::new(), Vec::new());
-    if let Some((hash, watched, manifest)) = &judged {
+    let (mut held, mut other) = (Vec::new(), Vec::new());
+    let judged = manifest.map(|(watched, manifest)| {
         let (scaled, gvk) = (managed_fields::scaled_by(live).is_some(), manifest.gvk());
-        let differs = watched.expected.is_some_and(|expected| expected != *hash);
-        plan::each(manifest, live, &mut |path, wanted, there| {
-            if left_to_others(path, &watched.ignore, scaled, &gvk) {
+        let hash = plan::of_live(&manifest, live, &mut |path, wanted, there| {
+            let theirs = left_to_others(path, &watched.ignore, scaled, &gvk);
+            if theirs {
                 let value = there.filter(|_| is_ours(live, path)).cloned();
                 held.push(Held { path: path.clone(), value });
-            } else if differs && Some(wanted) != there && !is_ours(live, path) {
-                changed.push(Changed { path: path.to_string(), manager: latest(live, path, there.is_some()) });
+            } else if Some(wanted) != there {
+                other.push((path.clone(), there.is_some()));
             }
+            theirs
         });
-    }
+        // Only now is it known whether somebody changed something: a server may write a value in its own way.
+        let differs = watched.expected.is_some_and(|expected| expected != hash);
+        other.retain(|(path, _)| differs && !is_ours(live, path));
+        hash
+    });
+    let changed = other.iter().map(|(path, there)| Changed { path: path.to_string(), manager: latest(live, path, *there) }).collect();
     Seen {
         live: Live {
             uid: live.uid().unwrap_or_default().to_owned(),
-            hash: judged.as_ref().map(|(hash, ..)| *hash),
+            hash: judged,
             owner: plan::owner(live),
             terminating: live.is_terminating(),
             keep: live.settings().prune_disabled,

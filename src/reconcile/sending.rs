@@ -3,9 +3,10 @@
 use super::{
     hub::State as Cluster,
     looking::{Failing, Look},
-    runner::{Current, Runner, short},
+    runner::{ANSWERABLE, Current, Runner, short},
     seen,
     status::{Drifted, Row},
+    turn::Turn,
 };
 use crate::{
     cluster::{self, Apply, ClusterError, Delete, Deleted, Problem},
@@ -21,6 +22,7 @@ use std::{
     sync::Arc,
     time::Duration,
 };
+use tokio::time::Instant;
 use tracing::{info, warn};
 
 /// How long an object that is created anew may take to go.
@@ -40,12 +42,14 @@ pub(super) struct Pruned {
     pub needs_yes: Option<String>,
     /// What could not be deleted.
     pub failures: Vec<Row>,
+    /// When to look again.
+    pub wake: Option<Instant>,
 }
 
 impl Runner {
     /// Sends objects. A failure stops those that need the object and nobody else. What waits for the health of another
     /// is left to the next look; a newer job stops what has not begun.
-    pub(super) async fn send(&mut self, todo: &BTreeMap<usize, Why>) -> Result<(), ClusterError> {
+    pub(super) async fn send(&mut self, todo: &BTreeMap<usize, Why>, turn: &Turn) -> Result<(), ClusterError> {
         self.announce(todo).await?;
         let mut waiting: BTreeSet<usize> = todo.keys().copied().collect();
         let mut flying: FuturesUnordered<BoxFuture<'static, Answer>> = FuturesUnordered::new();
@@ -66,7 +70,7 @@ impl Runner {
                     {
                         repairs.insert(index, drifted);
                     }
-                    flying.push(self.flight(index));
+                    flying.push(self.flight(index, turn.clone()));
                 }
             }
             let Some((index, answer)) = flying.next().await else { break };
@@ -149,7 +153,7 @@ impl Runner {
     }
 
     /// The request for one object.
-    fn flight(&self, index: usize) -> BoxFuture<'static, Answer> {
+    fn flight(&self, index: usize, turn: Turn) -> BoxFuture<'static, Answer> {
         let Some(current) = &self.current else { return Box::pin(std::future::pending()) };
         let one = current.wanted[index].clone();
         let (hub, identity) = (Arc::clone(&self.hub), self.identity());
@@ -191,6 +195,8 @@ impl Runner {
                 }
                 let applied = match (applied, uid) {
                     (Err(error), Some(uid)) if one.settings.force && matches!(*error.problem, Problem::Immutable { .. }) => {
+                        // Until the old one is gone can take a minute.
+                        turn.give_back();
                         hub.cluster.recreate(&identity, &sent, &uid, &Apply::default(), PATIENCE).await?
                     }
                     (applied, _) => applied?,
@@ -238,6 +244,7 @@ impl Runner {
             }
             Err(error) => {
                 let row = Row { place, hint: error.hint(), ..Row::of(&one.key, error.problem.to_string()) };
+                self.answerable = Instant::now() + ANSWERABLE;
                 let failing = Failing::after(self.failing.get(&one.key), row, &error, one.hash);
                 if failing.times == 1 {
                     warn!(%application, cluster, revision = short(&revision), hint = error.hint(), "{}", failing.row);
@@ -263,7 +270,12 @@ impl Runner {
             let cluster = self.hub.state();
             self.pruning(current, &cluster)
         };
-        for (key, why) in pruning.drop {
+        // What comes after all is seen, and deleted then; what was deleted has come.
+        let late = Instant::now() < self.answerable;
+        let (held, over) = pruning.unanswered.into_iter().partition::<Vec<_>, _>(|key| late && !self.deleting.contains(key));
+        pruned.wake = (!held.is_empty()).then_some(self.answerable);
+        pruned.notes.extend(held.iter().map(|key| Row::of(key, "its apply was not answered and may still come; it would be deleted")));
+        for (key, why) in pruning.drop.into_iter().chain(over.into_iter().map(|key| (key, None))) {
             if let Some(why) = why {
                 info!(application = %self.name, cluster = self.hub.cluster.name(), "{key}: {why}");
                 pruned.notes.push(Row::of(&key, why));
@@ -287,7 +299,7 @@ impl Runner {
             pruned.waits.push(Row::whole(format!("{count} old objects are deleted when everything else has been applied")));
             return Ok(pruned);
         }
-        let unread = self.hub.state().unread(&self.repository);
+        let unread = self.hub.state().unread(&self.repository.name);
         if let Some((first, more)) = unread {
             pruned.waits.push(Row::whole(format!(
                 "{} old objects are deleted when {first} has been read, which may want them ({more} still to be read)",
@@ -304,7 +316,7 @@ impl Runner {
             if self.deleting.contains(&prune.key) {
                 continue;
             }
-            if let Some(failing) = self.failing.get(&prune.key).filter(|failing| failing.until > tokio::time::Instant::now()) {
+            if let Some(failing) = self.failing.get(&prune.key).filter(|failing| failing.until > Instant::now()) {
                 pruned.failures.push(failing.row.clone());
                 continue;
             }

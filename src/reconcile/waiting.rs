@@ -49,9 +49,7 @@ impl Runner {
             self.deleting.clear();
             self.failing.values().filter(|failing| failing.until > Instant::now()).for_each(|failing| at(failing.until));
         }
-        if let Some(time) = self.unknown_kinds() {
-            at(time);
-        }
+        self.unknown_kinds().into_iter().chain(pruned.wake).for_each(&mut at);
         let (told, deadline, waits_for_health, deleting) = match &self.current {
             Some(current) => (current.told, current.deadline, current.terms.wait, current.deleting),
             None => return wake,

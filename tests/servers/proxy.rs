@@ -60,6 +60,8 @@ pub enum Fault {
     Cut,
     /// The server does it; the connection is closed before its answer.
     CutAnswer,
+    /// The connection is closed; the server does it after this time, whatever has become of the client.
+    Late(Duration),
     /// The server does it; the connection is closed after so many bytes of the answer's body.
     CutAfter(usize),
     /// The proxy answers with this status and Kubernetes' own words for it.
@@ -269,7 +271,7 @@ async fn answer(state: Arc<State>, request: Request<Incoming>) -> Result<Respons
         Some(Fault::Hang) => std::future::pending().await,
         Some(Fault::Answer { status, retry_after }) => return Ok(own(*status, *retry_after)),
         Some(Fault::WatchExpired) => return Ok(Response::new(text(expired()))),
-        Some(Fault::CutAnswer | Fault::CutAfter(_)) | None => {}
+        Some(Fault::Late(_) | Fault::CutAnswer | Fault::CutAfter(_)) | None => {}
     }
     let target = format!("{}{}", state.upstream, head.uri.path_and_query().map_or("/", |target| target.as_str()));
     let mut headers = head.headers;
@@ -281,7 +283,15 @@ async fn answer(state: Arc<State>, request: Request<Incoming>) -> Result<Respons
     }
     // Watches are told of orders from before the server's answer on: none is lost.
     let orders = state.orders.subscribe();
-    let reply = match state.client.request(head.method, target).headers(headers).body(body).send().await {
+    let request = state.client.request(head.method, target).headers(headers).body(body);
+    if let Some(Fault::Late(time)) = fault {
+        tokio::spawn(async move {
+            tokio::time::sleep(time).await;
+            request.send().await
+        });
+        return Err(cut());
+    }
+    let reply = match request.send().await {
         Ok(reply) => reply,
         Err(error) => {
             let unreachable = Response::builder().status(502).body(text(Bytes::from(format!("proxy: {error:?}"))));

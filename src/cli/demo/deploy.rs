@@ -110,7 +110,8 @@ impl Act<'_> {
         let live = ground.deployment().await?;
         let made = live.as_ref().is_some_and(|live| ground::image(live) == image && self.is_ready(live));
         let ready = brought.ready.map_or(String::new(), |ready| format!(", {} after tagboat looked", ms(ready)));
-        teller.tell(
+        self.tell(
+            teller,
             step.run("tagboat run")
                 .print(self.log.lines("create"))
                 .check(stage.head()? == id && brought.ready.is_some() && made, format!("podinfo {FIRST} is {}{ready}", self.ready_word())),
@@ -134,9 +135,10 @@ impl Act<'_> {
                     && brought.ready.is_some(),
                 format!("the cluster has what Git says: podinfo {SECOND}, {}", self.ready_word()),
             );
-        teller.tell(step)?;
+        self.tell(teller, step)?;
         let statuses = self.reconciler.statuses();
-        teller.tell(
+        self.tell(
+            teller,
             Step::look("How is it?", "tagboat status", self.page(|page| status::show(&statuses, page)))
                 .check(statuses.len() == 1 && statuses.iter().all(|status| status.state == State::InStep), ""),
         )
@@ -157,7 +159,8 @@ impl Act<'_> {
         let known = told.iter().any(|line| line.contains("kubectl-edit"));
         let took = back.map_or_else(|| "in time".to_owned(), |took| format!("{} after the edit was sent", ms(took)));
         let settled = self.settled().await?;
-        teller.tell(
+        self.tell(
+            teller,
             Step::new("Somebody changes the cluster by hand", Timestamp::now())
                 .say(format!("Past Git, somebody sets the image to {hand_made}. The demo sends what"))
                 .say(format!("`kubectl edit deployment podinfo -n {}` would send; the daemon logs:", ground.namespace))
@@ -179,7 +182,8 @@ impl Act<'_> {
         let live = ground.deployment().await?;
         let back = live.as_ref().is_some_and(|live| ground::image(live) == self.image(FIRST) && self.is_ready(live));
         let pushed = done.commit.as_ref() == Some(&stage.head()?) && done.from == before;
-        teller.tell(
+        self.tell(
+            teller,
             Step::new("Roll back", Timestamp::now())
                 .say(format!("Say that {SECOND} was a mistake. Git goes back, and the cluster follows it:"))
                 .run(format!("tagboat rollback {name}"))
@@ -193,7 +197,8 @@ impl Act<'_> {
         let brought = self.bring().await?;
         let offered = stage.tags(updater, "shop/podinfo").await?.iter().any(|tag| tag == SECOND);
         let same = live.is_some() && ground.deployment().await? == live;
-        teller.tell(
+        self.tell(
+            teller,
             Step::new("It stays rolled back", Timestamp::now())
                 .say(format!("The registry still offers {SECOND}, and the policy would take it. Another pass:"))
                 .pass(&brought.report, &["dev"])
@@ -208,7 +213,8 @@ impl Act<'_> {
         let brought = self.bring().await?;
         let live = ground.deployment().await?;
         let deployed = live.is_some_and(|live| ground::image(&live) == self.image(THIRD) && self.is_ready(&live));
-        teller.tell(
+        self.tell(
+            teller,
             Step::new("A newer tag passes the hold", Timestamp::now())
                 .say(format!("CI pushes podinfo {THIRD}."))
                 .pass(&brought.report, &["dev"])
@@ -219,6 +225,15 @@ impl Act<'_> {
                     format!("podinfo {THIRD} is {}; {SECOND} has not come back", self.ready_word()),
                 ),
         )
+    }
+
+    /// Tells a step; of one that is untrue, with how the Applications are and what was logged.
+    fn tell(&self, teller: &mut Teller<'_>, step: Step) -> Result<(), End> {
+        teller.tell(step.instead(|| {
+            let mut seen = self.page(|page| status::show(&self.reconciler.statuses(), page));
+            seen.extend(self.log.lines(""));
+            seen
+        }))
     }
 
     /// Writes sent to the cluster by the reconciler.

@@ -37,6 +37,7 @@ pub struct Step {
     printed: Vec<String>,
     checked: Vec<String>,
     untrue: Option<String>,
+    instead: Vec<String>,
 }
 
 impl Step {
@@ -111,6 +112,14 @@ impl Step {
         }
         self
     }
+
+    /// Adds what was seen, if something is untrue.
+    pub fn instead(mut self, seen: impl FnOnce() -> Vec<String>) -> Self {
+        if self.untrue.is_some() {
+            self.instead = seen();
+        }
+        self
+    }
 }
 
 /// Tells steps on a screen, or collects them for JSON.
@@ -143,13 +152,14 @@ impl<'s> Teller<'s> {
         let number = self.steps.len() + 1;
         let text = self.render(number, &step);
         let said = self.say(&text);
-        let Step { title, time, text, command, report, diff: _, printed, checked, untrue } = step;
+        let Step { title, time, text, command, report, diff: _, printed, checked, untrue, instead } = step;
         self.steps.push(json!({
             "step": number, "title": title, "time": time, "text": text, "command": command, "report": report, "printed": printed,
             "checked": checked, "failed": untrue,
         }));
         if let Some(untrue) = untrue {
-            let error = anyhow::anyhow!("step {number} ({title}) did not happen as told; untrue is: {untrue}");
+            let seen = if instead.is_empty() { String::new() } else { format!("; seen was:\n{}", instead.join("\n")) };
+            let error = anyhow::anyhow!("step {number} ({title}) did not happen as told; untrue is: {untrue}{seen}");
             let hint =
                 Some("This is a defect of tagboat, or something on this machine came between the demo and its own servers.".to_owned());
             return Err(End::Failed(Failure { exit: Exit::Partly, error, hint }));

@@ -1,6 +1,9 @@
 //! `tagboat demo --kubeconfig` on the real server: the story happens there as told, and its namespace goes with it.
 
-use crate::servers::kube::Kube;
+use crate::{
+    it::demo::{ending, told_to_the_end},
+    servers::kube::Kube,
+};
 use reqwest::Method;
 use std::{
     io::{BufRead, BufReader, Read},
@@ -17,7 +20,7 @@ fn demo(kubeconfig: &Path, temporary: &Path) -> Command {
 
 /// The namespace that the demo says it plays in.
 fn namespace(text: &str) -> String {
-    let at = text.find("tagboat-demo-").unwrap_or_else(|| panic!("no namespace in {text}"));
+    let at = text.find("tagboat-demo-").unwrap_or_else(|| panic!("no namespace in {}", ending(text)));
     text[at..].split(|c: char| !c.is_ascii_alphanumeric() && c != '-').next().unwrap().to_owned()
 }
 
@@ -33,7 +36,7 @@ async fn the_demo_plays_on_a_real_cluster_and_leaves_nothing_behind() {
     let mut command = demo(&kube.kubeconfig, temporary.path());
     let output = tokio::task::spawn_blocking(move || command.output().unwrap()).await.unwrap();
     let (text, complaints) = (String::from_utf8(output.stdout).unwrap(), String::from_utf8(output.stderr).unwrap());
-    assert_eq!((output.status.code(), complaints.as_str()), (Some(0), ""), "{text}");
+    told_to_the_end(output.status.code(), &complaints, &text);
     let namespace = namespace(&text);
     let application = format!("{namespace}/podinfo");
     for line in [
@@ -43,7 +46,7 @@ async fn the_demo_plays_on_a_real_cluster_and_leaves_nothing_behind() {
         "✓ nothing was written, neither to Git nor to the cluster".to_owned(),
         "✓ podinfo 6.7.2 is rolled out; 6.7.1 has not come back".to_owned(),
     ] {
-        assert!(text.lines().any(|told| told.starts_with(&line)), "{line:?} is missing in\n{text}");
+        assert!(text.lines().any(|told| told.starts_with(&line)), "{line:?} is missing before\n{}", ending(&text));
     }
     assert!(is_gone(kube, &namespace).await, "{namespace} is left");
     assert!(std::fs::read_dir(temporary.path()).unwrap().next().is_none());
@@ -60,7 +63,7 @@ async fn interrupted_the_demo_deletes_its_namespace() {
         let mut out = BufReader::new(child.stdout.take().unwrap());
         let mut text = String::new();
         while !text.contains("tagboat-demo-") {
-            assert!(out.read_line(&mut text).unwrap() > 0, "no namespace in {text}");
+            assert!(out.read_line(&mut text).unwrap() > 0, "no namespace in {}", ending(&text));
         }
         assert!(Command::new("/bin/kill").args(["-INT", &child.id().to_string()]).status().unwrap().success());
         out.read_to_string(&mut text).unwrap();
@@ -68,7 +71,7 @@ async fn interrupted_the_demo_deletes_its_namespace() {
     })
     .await
     .unwrap();
-    assert_eq!(code, Some(4), "{text}");
+    assert_eq!(code, Some(4), "{}", ending(&text));
     assert!(is_gone(kube, &namespace(&text)).await);
     assert!(std::fs::read_dir(temporary.path()).unwrap().next().is_none());
 }

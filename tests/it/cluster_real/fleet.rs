@@ -15,7 +15,7 @@ use tagboat::{
     declare::{self, Application, process},
     name::Name,
     object::{Manifest, Object, Origin},
-    reconcile::{Mode, Reconciler, Render, Row, State, Status},
+    reconcile::{Mode, Reconciler, Render, Repository, Row, State, Status},
     render::{How, Rendered},
 };
 use tokio_util::sync::CancellationToken;
@@ -36,7 +36,7 @@ pub(super) struct Fleet {
     revision: Mutex<u32>,
     stop: CancellationToken,
     kubeconfig: PathBuf,
-    repository: String,
+    repository: Repository,
 }
 
 impl Fleet {
@@ -47,15 +47,15 @@ impl Fleet {
     }
 
     /// One of another repository in the same namespace.
-    pub async fn open_as(kube: &'static Kube, namespace: String, repository: &str) -> Self {
+    pub async fn open_as(kube: &'static Kube, namespace: String, repository: Repository) -> Self {
         let mut fleet = Self::open(kube, namespace, kube.kubeconfig.clone(), Mode::Act).await;
-        repository.clone_into(&mut fleet.repository);
+        fleet.repository = repository;
         fleet
     }
 
     /// One in this namespace, through this kubeconfig.
     pub async fn open(kube: &'static Kube, namespace: String, kubeconfig: PathBuf, mode: Mode) -> Self {
-        let (stop, repository) = (CancellationToken::new(), format!("fleet-{namespace}"));
+        let (stop, repository) = (CancellationToken::new(), repository(&namespace, "git.example.org"));
         let reconciler = reconciler(&kubeconfig, mode, &stop).await;
         let (manifests, declared, revision, mistaken) = Default::default();
         Self { kube, reconciler, namespace, manifests, declared, mistaken, revision, stop, kubeconfig, repository }
@@ -134,7 +134,7 @@ impl Fleet {
 
     /// Waits until everything has come to an end at a revision; gives how it is, by name.
     pub async fn settled(&self, revision: &str) -> BTreeMap<String, Status> {
-        let done = self.reconciler.settled(&self.repository, revision, None, PATIENCE, |_| {}).await;
+        let done = self.reconciler.settled(&self.repository.name, revision, None, PATIENCE, |_| {}).await;
         assert!(done, "not settled: {:#?}", self.statuses());
         self.statuses()
     }
@@ -210,6 +210,11 @@ impl Drop for Fleet {
     fn drop(&mut self) {
         self.stop.cancel();
     }
+}
+
+/// The repository of a fleet, on a host.
+pub(super) fn repository(name: &str, host: &str) -> Repository {
+    Repository { name: format!("fleet-{name}"), address: format!("{host}/shop/fleet"), part: "main".to_owned() }
 }
 
 async fn reconciler(kubeconfig: &std::path::Path, mode: Mode, stop: &CancellationToken) -> Arc<Reconciler> {

@@ -11,6 +11,8 @@ mod faults;
 mod fleet;
 mod identity;
 #[cfg(feature = "demo")]
+mod killed;
+#[cfg(feature = "demo")]
 mod preview;
 mod proxy;
 mod reconcile;

@@ -5,6 +5,7 @@ use crate::servers::{
     kube::Kube,
     proxy::{Fault, Proxy},
 };
+use std::time::Duration;
 use tagboat::reconcile::{Mode, State};
 
 async fn behind(prefix: &str) -> (Fleet, Proxy) {
@@ -80,4 +81,47 @@ async fn what_is_changed_while_the_watches_are_cut_is_found_and_changed_back() {
     fleet.kubectl(&["delete", "configmap", "b"]);
     fleet.live_until("configmaps", "b", |live| live["metadata"]["uid"].is_string()).await;
     assert_eq!(fleet.stats().since(&before).of("apply"), 1);
+}
+
+#[tokio::test]
+#[ignore = "needs kube-apiserver: run tests/run cluster"]
+async fn a_commit_that_comes_while_the_cluster_is_away_is_not_lost_to_the_next() {
+    let (fleet, proxy) = behind("away").await;
+    fleet.application("shop", "");
+    fleet.manifests("shop", vec![config("a", "1")]);
+    // Away before anything of it is known, so that the change cannot even be taken up.
+    proxy.vanish();
+    fleet.commit();
+    fleet.until("it says so", |statuses| problems(&statuses["shop"]).iter().any(|row| row.contains("cannot reach"))).await;
+    // What changes nothing here must not stand for the change before it.
+    let revision = fleet.commit();
+    fleet.until("it has tried again", |statuses| statuses["shop"].settled).await;
+    proxy.heal();
+    fleet.until("it is in step", |statuses| statuses["shop"].revision.as_ref() == Some(&revision)).await;
+    assert_eq!(states(&fleet.settled(&revision).await), [("shop", State::InStep)]);
+    assert_eq!(fleet.live("configmaps", "a").await.unwrap()["data"]["value"], "1");
+}
+
+#[tokio::test]
+#[ignore = "needs kube-apiserver: run tests/run cluster"]
+async fn an_apply_that_comes_after_its_process_is_dead_leaves_no_orphan() {
+    let (mut fleet, proxy) = behind("orphan").await;
+    fleet.application("shop", ", prune: true");
+    fleet.manifests("shop", vec![config("a", "1"), config("late", "1")]);
+    proxy.fault("PATCH", "/configmaps/late", 1, Fault::Late(Duration::from_secs(5)));
+    proxy.fault("PATCH", "/configmaps/late", usize::MAX, Fault::Cut);
+    fleet.commit();
+    fleet.until("the apply is lost", |statuses| problems(&statuses["shop"]).iter().any(|row| row.contains("late"))).await;
+    fleet.restart().await;
+    // The next process sees no such object, and Git does not have it any more.
+    fleet.manifests("shop", vec![config("a", "1")]);
+    let before = fleet.stats();
+    let statuses = fleet.applied().await;
+    assert_eq!(states(&statuses), [("shop", State::InStep)]);
+    assert!(fleet.live("configmaps", "late").await.is_none(), "too slow a machine: it has come before it was looked for");
+    assert!(statuses["shop"].notes.iter().any(|note| note.message.contains("may still come")), "{statuses:#?}");
+    super::support::until("it came and was deleted", async || fleet.stats().since(&before).of("delete") == 1).await;
+    fleet.gone("late").await;
+    let record = || async { fleet.live("configmaps", "tagboat-shop").await.unwrap()["data"]["inventory.json"].to_string() };
+    super::support::until("nothing is left of it", async || !record().await.contains("late")).await;
 }

@@ -1,12 +1,12 @@
 //! What is owned: pruned when it is sure, handed over, kept, and never orphaned, whenever the process dies.
 
-use super::fleet::{Fleet, config, problems, states};
+use super::fleet::{Fleet, config, problems, repository, states};
 use crate::servers::kube::Kube;
 use reqwest::Method;
 use serde_json::json;
 use tagboat::{
     plan::{Inventory, text},
-    reconcile::{Asked, State},
+    reconcile::{Asked, Repository, State},
 };
 
 fn configs(count: usize) -> Vec<serde_json::Value> {
@@ -221,7 +221,7 @@ async fn two_repositories_cannot_have_one_application() {
     fleet.application("shop", "");
     fleet.manifests("shop", vec![config("a", "1")]);
     fleet.applied().await;
-    let other = Fleet::open_as(kube, fleet.namespace.clone(), "other").await;
+    let other = Fleet::open_as(kube, fleet.namespace.clone(), repository("other", "git.example.org")).await;
     other.application("shop", "");
     other.manifests("shop", vec![config("a", "2")]);
     let statuses = other.applied().await;
@@ -229,4 +229,37 @@ async fn two_repositories_cannot_have_one_application() {
     assert!(problems(&statuses["shop"])[0].contains("has an Application of this name on this cluster"), "{statuses:#?}");
     let (_, live) = kube.call(Method::GET, &fleet.path("configmaps", "a"), None).await;
     assert_eq!(live["data"]["value"], "1");
+}
+
+#[tokio::test]
+#[ignore = "needs kube-apiserver: run tests/run cluster"]
+async fn a_repository_that_is_called_the_same_is_another_one() {
+    let kube = Kube::shared();
+    let fleet = Fleet::start(kube, "namesake").await;
+    fleet.application("shop", ", deletionPolicy: Delete");
+    fleet.manifests("shop", vec![config("a", "1")]);
+    fleet.applied().await;
+    let ours = repository(&fleet.namespace, "git.example.org");
+    let elsewhere = repository(&fleet.namespace, "git.example.com");
+    let branch = Repository { part: "next".to_owned(), ..ours.clone() };
+    // Neither repository, nor another branch of ours, declares the shop; it is not theirs to delete.
+    for other in [&elsewhere, &branch] {
+        let other = Fleet::open_as(kube, fleet.namespace.clone(), other.clone()).await;
+        other.application("own", ", deletionPolicy: Delete");
+        other.manifests("own", vec![config("own", "1")]);
+        assert_eq!(states(&other.applied().await), [("own", State::InStep)]);
+        other.undeclare("own");
+        assert_eq!(states(&other.applied().await), []);
+        assert!(other.live("configmaps", "own").await.is_none(), "its own is deleted");
+    }
+    assert_eq!(fleet.live("configmaps", "a").await.unwrap()["data"]["value"], "1");
+    // One that declares it, too, is refused; a move within the repository is none.
+    for (other, state, value) in [(elsewhere, State::Failed, "1"), (branch, State::InStep, "2")] {
+        let other = Fleet::open_as(kube, fleet.namespace.clone(), other).await;
+        other.application("shop", "");
+        other.manifests("shop", vec![config("a", "2")]);
+        let statuses = other.applied().await;
+        assert_eq!(states(&statuses), [("shop", state)], "{statuses:#?}");
+        assert_eq!(fleet.live("configmaps", "a").await.unwrap()["data"]["value"], value);
+    }
 }
