@@ -30,3 +30,35 @@ pub fn merging_words(auto_merge: Option<&AutoMerge>, windows: &[Window], moves: 
     let all = if conditions.is_empty() { last } else { format!("{} and {last}", conditions.join(", ")) };
     format!("It merges by itself when {all}. A refused dry run or somebody else's commit stops that.")
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::version::Bump;
+    use std::time::Duration;
+
+    #[test]
+    fn a_sentence_says_who_merges_and_when() {
+        let row = |bump| ImageMove {
+            policy: "apps/web".parse().unwrap(),
+            repository: crate::image::Repository::new("ghcr.io/acme/web").unwrap(),
+            old: Some("1.0.0".to_owned()),
+            new: crate::image::Tag::new("1.0.1").unwrap(),
+            digest: None,
+            bump,
+            places: Vec::new(),
+        };
+        let rules = |bump: &[Bump]| AutoMerge { bump: bump.to_vec(), minimum_age: Some(Duration::from_secs(86_400)), require_checks: true };
+        let words = |auto: Option<&AutoMerge>, bump| merging_words(auto, &[], &[row(bump)]);
+        assert_eq!(words(None, Bump::Patch), "It waits for a person to merge it.");
+        assert_eq!(
+            words(Some(&rules(&[Bump::Patch, Bump::Digest])), Bump::Patch),
+            "It merges by itself when its checks have passed and every tag was seen for 24h. A refused dry run or somebody else's \
+             commit stops that."
+        );
+        assert_eq!(
+            words(Some(&rules(&[Bump::Patch])), Bump::Major),
+            "It waits for a person: a step of kind major does not merge by itself here (patch does)."
+        );
+    }
+}
