@@ -7,7 +7,7 @@ use tagboat::{
     forge::{Ended, Mergeable, Request, State},
     git::{Mirror, ObjectId},
     publish::rollout::Merged,
-    reconcile::{self, Mode, Reconciler, Render},
+    reconcile::{self, Mode, Reconciler, Render, Repository},
     talking::{Fleet, Ground, Relation, Target},
     update::World,
 };
@@ -160,6 +160,10 @@ fn a_revision_is_before_the_same_or_another_one() {
     }
 }
 
+fn named(name: &str) -> Repository {
+    Repository { name: name.to_owned(), address: format!("git.example.org/{name}"), part: "main".to_owned() }
+}
+
 #[test]
 fn only_the_repositorys_own_applications_are_seen() {
     let served = Served::new();
@@ -168,9 +172,9 @@ fn only_the_repositorys_own_applications_are_seen() {
     let turns = served.fleet.turns();
     let render: Arc<Render> = Arc::new(|_| Err(reconcile::Row::whole("nothing is rendered here")));
     let other = declare::read([("apps.yaml", APPLICATIONS.replace("namespace: shop", "namespace: theirs").as_bytes())], None);
-    served.reconciler.follow("other", &commit.to_string(), &other, None, &render);
+    served.reconciler.follow(&named("other"), &commit.to_string(), &other, None, &render);
     assert!(served.fleet.statuses().is_empty());
-    served.reconciler.follow("fleet", &commit.to_string(), &served.declared, None, &render);
+    served.reconciler.follow(&named("fleet"), &commit.to_string(), &served.declared, None, &render);
     let statuses = served.fleet.statuses();
     let names: Vec<String> = statuses.iter().map(|status| format!("{} {}", status.application, status.state)).collect();
     assert_eq!(names, ["shop/dev failed", "shop/prod failed"]);
