@@ -15,7 +15,7 @@
 //! Start reading at [`update`], the first pass top to bottom, then the pure rooms it calls: [`references`], [`policy`],
 //! [`rewrite`]; the second pass is [`reconcile`], with [`plan`] and [`health`]. [`declare`] says what people write. `tests/tidy.rs` holds the directions and the purity named here.
 //!
-//! Deliberately absent: pull requests (declared and checked, not yet done), mirrors of registries, OpenPGP signatures, calver.
+//! Deliberately absent: mirrors of registries, OpenPGP signatures, calver.
 //!
 //! # Rooms, in reading order
 //!
@@ -46,9 +46,9 @@
 //! | [`connect`] | `tagboat.yaml` + files + environment → registries, remotes, keys | edge |
 //! | [`scan`] | what a policy needs → facts, from the registry or the store | edge |
 //! | [`folder`] | a folder in place, for `tagboat set` | edge |
-//! | [`publish`] | changes → change sets and their messages | pure |
+//! | [`publish`] | changes → change sets, their messages, and the next step of a request | pure |
 //! | [`findings`] | declarations and files → what is wrong beside the declarations themselves | pure |
-//! | [`update`] | the pass, from registry to commit | – |
+//! | [`update`] | the pass, from registry to commit or request | – |
 //! | [`reconcile`] | the pass, from Git to the clusters | – |
 //! | [`talking`] | merged requests + what became of them on the clusters → statuses and comments on the forge | edge |
 //! | [`preview`] | two revisions → what becomes different on clusters, and what their dry run says | edge |

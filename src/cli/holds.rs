@@ -27,9 +27,15 @@ pub fn run(arguments: &Arguments, screen: &mut Screen) -> Result<Exit, Failure> 
 
 /// Answers.
 pub async fn answer(updaters: &[Arc<Updater>], screen: &mut Screen) -> Result<Exit, Failure> {
-    let mut rows = Vec::new();
+    let (mut rows, mut exit) = (Vec::new(), Exit::Done);
     for updater in updaters {
-        let world = updater.look(&mut Report::default()).await?;
+        let mut report = Report::default();
+        let world = updater.look(&mut report).await?;
+        // Without the forge's word there may be more holds than are shown.
+        for failure in &report.failures {
+            screen.note(format_args!("error ({}): {}", failure.kind, failure.message));
+            exit = Exit::Partly;
+        }
         ask::mind_errors(&world.declared, screen);
         let (locals, _) = findings::find(&world.declared, &world.files);
         for local in &locals {
@@ -52,9 +58,9 @@ pub async fn answer(updaters: &[Arc<Updater>], screen: &mut Screen) -> Result<Ex
     }
     if screen.is_json() {
         screen.json(&rows);
-        return Ok(Exit::Done);
+        return Ok(exit);
     }
-    if rows.is_empty() {
+    if rows.is_empty() && exit == Exit::Done {
         screen.line("nothing is held");
     }
     for row in &rows {
@@ -62,5 +68,5 @@ pub async fn answer(updaters: &[Arc<Updater>], screen: &mut Screen) -> Result<Ex
         screen.line(format_args!("{} {}: versions up to {} — {}", text("environment"), text("policy"), text("version"), text("reason")));
         screen.line(format_args!("  lift it with: tagboat release {} {}", text("environment"), text("policy")));
     }
-    Ok(Exit::Done)
+    Ok(exit)
 }

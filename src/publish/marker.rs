@@ -142,14 +142,6 @@ impl Marker {
         }
         Ok(Some(marker))
     }
-
-    /// The text without what people do not see.
-    pub fn strip(text: &str) -> String {
-        match text.split_once(BEGIN).and_then(|(before, rest)| Some((before, rest.split_once("-->")?.1))) {
-            Some((before, after)) => format!("{before}{}", after.trim_start_matches(['\r', '\n'])),
-            None => text.to_owned(),
-        }
-    }
 }
 
 #[cfg(test)]
@@ -174,7 +166,6 @@ mod tests {
     fn a_text_without_a_marker_has_none_and_a_broken_one_says_why() {
         assert_eq!(Marker::read("Nothing to see\r\n<!-- tagboat:others -->"), Ok(None));
         let good = Marker::new("prod", None, &[row(None)], "c".into()).write(10_000);
-        assert_eq!(Marker::strip(&format!("{good}\r\n\r\nWhat moves.")), "What moves.");
         for (text, why) in [
             ("<!-- tagboat:request {", "no end"),
             ("<!-- tagboat:request {} -->", "missing field"),

@@ -1,6 +1,6 @@
 //! A change set → a commit or a request: what shares one (`group`), how it is told (`message`), what its reviewer reads
 //! (`body`) and is told of clusters (`preview`), when it merges by itself (`merging`), and what became of it on the clusters
-//! (`rollout`).
+//! (`rollout`). What is done next with a request says `life`, by its `branch` and its hidden `marker`.
 
 mod body;
 mod branch;

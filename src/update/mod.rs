@@ -1,9 +1,9 @@
-//! Pass A, from registry to commit.
+//! Pass A, from registry to commit or request.
 //!
 //! ```text
-//! fetch ─▶ world ─▶ scans ─▶ decide ─▶ edits ─▶ holds ─▶ change sets ─▶ commit and push
-//!            ▲                                                              │ conflict
-//!            └──────────────────────────────────────────────────────────────┘
+//! fetch ─▶ world ─▶ list ─▶ scans ─▶ decide ─▶ edits ─▶ holds ─▶ change sets ─▶ commit and push, or review
+//!            ▲                                                                    │ conflict, or pushed
+//!            └────────────────────────────────────────────────────────────────────┘
 //! ```
 //!
 //! [`Updater::pass`] is this picture, top to bottom. It is the same for `run`, `run --once` and `plan`; `plan` stops

@@ -11,6 +11,9 @@ use crate::{
 use jiff::Timestamp;
 use std::sync::{Arc, atomic::Ordering};
 
+/// Makes a draft on a head.
+type Make = Box<dyn FnOnce(&Mirror, git::ObjectId, &git::Message<'_>) -> Result<Option<Draft>, GitError> + Send>;
+
 /// What became of a push.
 pub(super) enum Published {
     Done(git::ObjectId),
@@ -106,14 +109,12 @@ impl Updater {
 }
 
 /// A draft of files on whatever head it is asked for; none where one of them is not what it was.
-fn edits(
-    files: Vec<FileChange>,
-) -> Result<impl FnOnce(&Mirror, git::ObjectId, &git::Message<'_>) -> Result<Option<Draft>, GitError> + Send + 'static, GitError> {
+fn edits(files: Vec<FileChange>) -> Result<Make, GitError> {
     let edits = files
         .iter()
         .map(|file| Ok(git::Edit { path: RepoPath::new(&file.path)?, bytes: file.after.clone() }))
         .collect::<Result<Vec<_>, GitError>>()?;
-    Ok(move |mirror: &Mirror, head, text: &git::Message<'_>| {
+    Ok(Box::new(move |mirror, head, text| {
         // The head may be another one than the edits were made on; then their sources differ, or nothing is lost.
         let revision = mirror.at(head)?;
         for file in &files {
@@ -122,7 +123,7 @@ fn edits(
             }
         }
         mirror.draft(head, &edits, text)
-    })
+    }))
 }
 
 /// Whether commits must wait for a window.

@@ -146,7 +146,8 @@ impl Walk<'_> {
             (Action::Delete, ..) => {
                 let row = self.report(item, RequestState::Closed, vec![decision.reason.clone()]);
                 let stepped = self.delete(item).await?;
-                if matches!(stepped, Stepped::Quiet) {
+                // What is left of a request that this pass has ended was told with it.
+                if matches!(stepped, Stepped::Quiet) && !self.done.ended.iter().any(|(_, ended)| ended.branch == row.branch) {
                     self.done.ended.push((item.name.clone(), row));
                 }
                 Ok(stepped)
@@ -340,6 +341,7 @@ impl Walk<'_> {
             self.open.iter().filter(twin).filter_map(|request| Some((request.clone(), *first.get(request.head.as_str())?))).collect();
         for (request, number) in twins {
             if self.mode == Mode::Write {
+                self.updater.publishing.store(true, Ordering::SeqCst);
                 match self.close_for(&request, &format!("Request {number} is for the same branch.")).await {
                     Ok(()) => self.forget(&request, Ended::Superseded),
                     Err(error) => self.failures.push(FailureReport::at_forge(&error)),

@@ -17,6 +17,7 @@ const FORM: u8 = 2;
 const MARKER_SHARE: usize = 4;
 
 /// What a text is made from.
+#[allow(dead_code, reason = "the text of now tells of the changes alone")]
 pub(super) struct Telling<'a> {
     /// The changes.
     pub(super) set: &'a ChangeSet,
@@ -37,6 +38,7 @@ pub(super) struct Telling<'a> {
 }
 
 /// What is told.
+#[allow(dead_code, reason = "the marker is read again from the text")]
 pub(super) struct Told {
     /// The title.
     pub(super) title: String,

@@ -350,6 +350,12 @@ fn the_hour_is_over_when_enough_of_them_are_older() {
     assert_eq!(Room { per_hour: Some(0), ..Room::default() }.full(now()).unwrap().until, None);
 }
 
+#[test]
+fn a_comment_calls_nobody_and_has_no_markup() {
+    assert_eq!(said("@ann closes #1 <b>\n`x`"), "@\u{200b}ann closes #\u{200b}1 &lt;b&gt; \\`x\\`");
+    assert_eq!(said("web is 1.2.0 already."), "web is 1.2.0 already.");
+}
+
 fn any_model() -> impl Strategy<Value = Model> {
     let wanted = prop_oneof![
         3 => Just(Wanted::Change { content: "one".into() }),

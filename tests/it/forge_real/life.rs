@@ -247,11 +247,10 @@ fn groups_stand_alone_and_one_merge_builds_the_other_anew() {
     let fleet = Fleet::new("group: policy, autoMerge: {bump: [minor], requireChecks: false}");
     fleet.publish("db", &["1.1.0"]);
     // Both are opened, and merge as soon as Gitea has looked at them; each is made again after the other.
-    let merged = crate::it::update_support::wait("both are merged", || {
+    crate::it::update_support::wait("both are merged", || {
         fleet.good_pass();
         (fleet.text("main", FILE) == file(&["web:1.1.0", "db:1.1.0"])).then_some(())
     });
-    let () = merged;
     let log = crate::servers::git::git(&fleet.world.clone, &["log", "--first-parent", "--format=%s", "origin/main"]);
     let log = String::from_utf8_lossy(&log.stdout).into_owned();
     assert_eq!(log.lines().filter(|line| line.starts_with("prod: ")).count(), 2, "{log}");
