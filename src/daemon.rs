@@ -19,6 +19,7 @@ use crate::{
     reconcile::{self, Reconciler},
     render::Renderer,
     schedule::Schedule,
+    talking::{self, Fleet},
     update::{Mode, Report, RequestState, Rescan, State, Updater, World},
 };
 use jiff::Timestamp;
@@ -67,10 +68,17 @@ pub async fn run(engine: Engine, context: &Arc<Context>) -> Result<Exit, Failure
     info!(repositories = names.join(","), clusters = clusters.join(","), socket = %socket.path.display(), "tagboat {} runs", env!("CARGO_PKG_VERSION"));
     let mut ended = tokio::task::JoinSet::new();
     for updater in &engine.updaters {
+        context.preview_with(updater, &engine.renderer, reconciler.as_deref()).await;
         ended.spawn(tasks.track_future(repository(Arc::clone(updater), stop.clone())));
         if let Some(reconciler) = &reconciler {
             let following = follow(Arc::clone(updater), Arc::clone(reconciler), Arc::clone(&engine.renderer), stop.clone());
             ended.spawn(tasks.track_future(following));
+        }
+        if let (Some(reconciler), Some(forge)) = (&reconciler, &updater.forge) {
+            let ground =
+                Fleet::new(&updater.config.name, Arc::clone(&updater.mirror), updater.revisions.subscribe(), Arc::clone(reconciler));
+            let (merged, timing) = (updater.merged.subscribe(), talking::Timing::default());
+            ended.spawn(tasks.track_future(talking::talk(Arc::new(ground), Arc::clone(forge), merged, timing, stop.clone())));
         }
     }
     let desk = Arc::new(Desk::new(context, &engine, reconciler.clone()));

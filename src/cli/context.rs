@@ -165,6 +165,15 @@ impl Context {
         }
     }
 
+    /// Gives a repository with a forge its previewer, for the texts of requests. Nothing is sent.
+    pub async fn preview_with(&self, updater: &Updater, renderer: &Arc<Renderer>, reconciler: Option<&Reconciler>) {
+        if updater.forge.is_some() {
+            let previewer = self.previewer(updater, renderer, reconciler).await;
+            // Once set it stays: it is the same each time.
+            let _ = updater.previews.set(Arc::new(previewer));
+        }
+    }
+
     /// Opens the clusters; nothing where none is named. Nothing is sent.
     ///
     /// # Errors

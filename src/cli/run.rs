@@ -69,6 +69,7 @@ pub fn run(arguments: &Arguments, screen: &mut Screen) -> Result<Exit, Failure> 
         for updater in &engine.updaters {
             let _progress = screen.progress(&format!("updating {}", updater.config.name));
             let _turn = updater.turn.lock().await;
+            context.preview_with(updater, &engine.renderer, None).await;
             reports.push(updater.pass(Mode::Write, &Rescan::All, Timestamp::now()).await);
         }
         // What was committed is applied at once, and told together.

@@ -3,6 +3,7 @@
 //! Who merged it makes no difference. Each cluster has one status of the Environment; the comment has a row for each
 //! Application, with the workload's own reason where one failed.
 
+use super::body::code;
 use crate::{
     forge::{Request, State, Status, StatusState},
     health::plain,
@@ -246,18 +247,8 @@ fn row(one: &Reached, commit: impl Fn(&str) -> String) -> String {
     if let Stage::Superseded { by } = &one.stage {
         words = format!("superseded by {} before it was rolled out", commit(by));
     }
-    let why = if why.trim().is_empty() { String::new() } else { format!(": {}", code(why)) };
-    format!("- {sign} {} on {} {words}{why}\n", code(&one.application.to_string()), code(&one.cluster))
-}
-
-/// Foreign text as code: nothing in it is markup, names anybody or is a link. It stays one line.
-fn code(text: &str) -> String {
-    // No comment begins inside, so that no marker can be forged.
-    let text = plain(text).replace("<!--", "<!- -");
-    let longest = text.split(|c| c != '`').map(str::len).max().unwrap_or(0);
-    let fence = "`".repeat(longest + 1);
-    let pad = if text.starts_with('`') || text.ends_with('`') { " " } else { "" };
-    format!("{fence}{pad}{text}{pad}{fence}")
+    let why = if why.trim().is_empty() { String::new() } else { format!(": {}", code(why, usize::MAX)) };
+    format!("- {sign} {} on {} {words}{why}\n", code(&one.application.to_string(), usize::MAX), code(&one.cluster, usize::MAX))
 }
 
 /// As people measure it: nothing takes less than a second.

@@ -109,7 +109,9 @@ impl Walk<'_> {
             delete_branch: true,
         };
         match self.forge.merge(request.number, &merge).await {
-            Ok(_) => {
+            Ok(commit) => {
+                let ended = Some(forge::Ended { at: Some(self.now), by: None, commit });
+                let request = &forge::Request { state: forge::State::Merged, ended, ..request.clone() };
                 let row = self.report(item, RequestState::Merged, Vec::new());
                 self.done.ended.push((item.name.clone(), row));
                 self.done.states.remove(&item.branch);

@@ -1,7 +1,7 @@
 //! What the forge has: the open requests, listed once in a pass, and those that ended, of which only the news are asked
 //! for. Requests that people closed hold back what they proposed.
 
-use super::{FailureReport, History, Pass, Report, Updater, Wanted, World, requesting::Requesting};
+use super::{FailureReport, History, Pass, Report, Updater, Wanted, World, merged::Lately, requesting::Requesting};
 use crate::{
     declare::{Choice, ImagePolicy, Via},
     forge::{self, Forge, ForgeError, Which},
@@ -40,6 +40,8 @@ pub(super) struct Known {
     pub(super) tried: HashMap<u64, Timestamp>,
     /// Requests whose labels have been looked at.
     pub(super) dressed: HashSet<u64>,
+    /// Those merged lately.
+    pub(super) lately: Lately,
     /// Whose commits a branch has, by its head and that of its target; with the parent where it is one of the bot's.
     pub(super) commits: HashMap<(ObjectId, ObjectId), (Commits, Option<ObjectId>)>,
 }
@@ -78,6 +80,7 @@ impl Known {
                 None
             }
         };
+        self.lately.take(request, marker.as_ref());
         let by = known.filter(|known| known.how == how).and_then(|known| known.by.clone());
         let at = request.ended.as_ref().and_then(|ended| ended.at).or(request.updated).unwrap_or(now);
         let (head, base, opened) = (request.head.clone(), request.base.clone(), request.opened);
@@ -88,6 +91,7 @@ impl Known {
     pub(super) fn end(&mut self, request: &forge::Request, how: Ended, now: Timestamp) {
         let (head, base, opened) = (request.head.clone(), request.base.clone(), request.opened);
         let marker = Marker::read(&request.body).ok().flatten();
+        self.lately.take(request, marker.as_ref());
         self.ended.insert(request.number, EndedRequest { head, base, how, opened, at: now, by: None, marker });
     }
 

@@ -17,6 +17,7 @@ mod decide;
 mod gathering;
 mod history;
 mod listing;
+mod merged;
 mod previews;
 mod publishing;
 mod releasing;
@@ -52,7 +53,7 @@ use crate::{
     git::{self, GitError, Mirror, Person, SigningKey},
     image::Repository,
     policy::Details,
-    publish::{ChangeSet, Message},
+    publish::{ChangeSet, Message, rollout::Merged},
     registry::RequestKind,
     scan::{Scan, Scanner},
 };
@@ -65,7 +66,7 @@ use std::{
     collections::{BTreeMap, HashMap, HashSet},
     path::PathBuf,
     sync::{
-        Arc, Mutex, PoisonError,
+        Arc, Mutex, OnceLock, PoisonError,
         atomic::{AtomicBool, Ordering},
     },
     time::Duration,
@@ -92,12 +93,14 @@ pub struct Updater {
     pub key: Option<Arc<SigningKey>>,
     /// Opens requests.
     pub forge: Option<Arc<dyn Forge>>,
-    /// Says what a change does on clusters, for the texts of requests; nobody where no cluster is known.
-    pub previews: Option<Arc<dyn Previews>>,
+    /// Says what a change does on clusters, for the texts of requests; nobody until somebody is set.
+    pub previews: OnceLock<Arc<dyn Previews>>,
     /// Held by whoever works on the repository: a pass and a question never do at the same time.
     pub turn: Arc<tokio::sync::Mutex<()>>,
     /// Every revision that was read, as soon as it was.
     pub revisions: tokio::sync::watch::Sender<Option<World>>,
+    /// The requests merged within the last day whose commits the mirror has.
+    pub merged: tokio::sync::watch::Sender<Arc<[Merged]>>,
     memory: Arc<Mutex<(Memory, History)>>,
     confirmed: Mutex<Confirmed>,
     known: Arc<Mutex<Known>>,
@@ -175,9 +178,10 @@ impl Updater {
             scanner,
             key: key.map(Arc::new),
             forge: None,
-            previews: None,
+            previews: OnceLock::new(),
             turn: Arc::default(),
             revisions: tokio::sync::watch::Sender::new(None),
+            merged: tokio::sync::watch::Sender::new(Arc::default()),
             memory: Arc::default(),
             confirmed: Mutex::default(),
             known: Arc::default(),
@@ -249,6 +253,12 @@ impl Updater {
         self.publishing.store(false, Ordering::SeqCst);
         if report.failures.is_empty()
             && let Err(error) = self.compact().await
+        {
+            report.warnings.push(error.to_string());
+        }
+        if let Some(head) = self.mirror.head()
+            && self.forge.is_some()
+            && let Err(error) = self.tell_merged(head, now)
         {
             report.warnings.push(error.to_string());
         }

@@ -83,7 +83,7 @@ impl Updater {
             .collect();
         let gatherer = Gatherer { scanner: &self.scanner, forge: Some(*forge), now: *now, patience: PATIENCE };
         let preview = async {
-            match &self.previews {
+            match self.previews.get() {
                 Some(previews) => Some(previews.preview(*base, *head).await),
                 None => None,
             }

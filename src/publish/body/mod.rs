@@ -21,7 +21,8 @@ use jiff::Timestamp;
 use parts::{Part, Piece, Rank, Row, count, fit};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
-use text::{cell_code, code, html, line, link, linkable, prose, prose_in_link, short};
+pub(super) use text::code;
+use text::{cell_code, html, line, link, linkable, prose, prose_in_link, short};
 
 /// What a request tells.
 #[derive(Debug, Clone)]

@@ -137,7 +137,7 @@ fn at_start(word: &str) -> String {
 }
 
 /// Code within a line, outside of tables.
-pub(super) fn code(text: &str, most: usize) -> String {
+pub(in crate::publish) fn code(text: &str, most: usize) -> String {
     span(&line(text, most))
 }
 

@@ -1,0 +1,85 @@
+//! Requests that were merged lately, with the files that they changed: what is told of them afterwards begins here.
+
+use super::{Updater, listing::Known};
+use crate::{
+    forge,
+    git::{GitError, Mirror, ObjectId},
+    publish::{Marker, rollout::Merged},
+};
+use jiff::{SignedDuration, Timestamp};
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, PoisonError},
+};
+
+/// How long ago a merge may be.
+const LATELY: SignedDuration = SignedDuration::from_hours(24);
+
+/// Requests merged within [`LATELY`].
+#[derive(Debug, Default)]
+pub(super) struct Lately {
+    /// Those whose commit has not been read.
+    unread: BTreeMap<u64, (forge::Request, String)>,
+    /// Those told of, by number.
+    told: BTreeMap<u64, Merged>,
+}
+
+impl Lately {
+    /// Takes note of a request that was merged.
+    pub(super) fn take(&mut self, request: &forge::Request, marker: Option<&Marker>) {
+        let (forge::State::Merged, Some(marker)) = (request.state, marker) else { return };
+        if !self.told.contains_key(&request.number) {
+            self.unread.insert(request.number, (request.clone(), marker.environment.clone()));
+        }
+    }
+
+    fn read(&mut self, mirror: &Mirror, head: ObjectId, now: Timestamp) -> Result<(), GitError> {
+        let recent = |at: Timestamp| now.duration_since(at) < LATELY;
+        self.told.retain(|_, merged| recent(merged.at));
+        let ended = |request: &forge::Request| request.ended.as_ref().and_then(|ended| ended.at);
+        self.unread.retain(|_, (request, _)| ended(request).is_some_and(recent));
+        let mut read = Vec::new();
+        for (number, (request, environment)) in &self.unread {
+            let Some(mut merged) = Merged::new(request, environment, Vec::new()) else { continue };
+            // The forge may have been asked after the mirror: then the next pass reads it.
+            let Ok(commit) = merged.commit.parse::<ObjectId>() else { continue };
+            if mirror.contains(head, commit)? {
+                merged.files = changed(mirror, commit)?;
+                read.push((*number, merged));
+            }
+        }
+        for (number, merged) in read {
+            self.unread.remove(&number);
+            self.told.insert(number, merged);
+        }
+        Ok(())
+    }
+}
+
+impl Updater {
+    /// Tells of the requests that were merged within the last day ([`Updater::merged`]), where that is news.
+    ///
+    /// # Errors
+    /// If the mirror cannot be read.
+    pub(super) fn tell_merged(&self, head: ObjectId, now: Timestamp) -> Result<(), GitError> {
+        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        let Known { lately, .. } = &mut *known;
+        lately.read(&self.mirror, head, now)?;
+        let list: Arc<[Merged]> = lately.told.values().cloned().collect();
+        self.merged.send_if_modified(|told| {
+            let news = **told != *list;
+            if news {
+                *told = list;
+            }
+            news
+        });
+        Ok(())
+    }
+}
+
+/// The files that a commit changed against its first parent.
+fn changed(mirror: &Mirror, commit: ObjectId) -> Result<Vec<String>, GitError> {
+    let mut history = mirror.history(commit, i64::MIN, 1);
+    let Some(commit) = history.next().transpose()? else { return Ok(Vec::new()) };
+    Ok(history.changes(&commit)?.into_iter().map(|change| change.path).collect())
+}
