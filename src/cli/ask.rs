@@ -1,4 +1,4 @@
-//! Commands that look at config repositories as the daemon sees them: `plan`, `explain`, `holds`, `release`,
+//! Commands that look at config repositories as the daemon sees them: `plan`, `requests`, `explain`, `holds`, `release`,
 //! `suspend`, `resume`, `rollback`.
 //!
 //! A running daemon answers them over its local socket, because it has the store open; where none runs, the command
@@ -9,7 +9,7 @@ use super::{
     context::{self, Context, Engine, ProcessOptions},
     diff, explain, history, holds, plan,
     preview::{self, Between},
-    release, rollback,
+    release, requests, rollback,
     screen::Kept,
     status, suspend,
     sync::{self, Sync},
@@ -64,6 +64,8 @@ pub enum Query {
     },
     /// What becomes different on clusters between two revisions.
     Preview(Between),
+    /// The requests for review.
+    Requests,
     /// Lift a hold.
     Release {
         /// The Environment.
@@ -180,6 +182,7 @@ pub async fn answer(desk: &Desk, query: &Query, screen: &mut Screen) -> Result<E
         Query::Plan { check } => plan::answer(updaters, *check, screen).await,
         Query::Explain { policy } => explain::answer(updaters, policy, screen).await,
         Query::Holds => holds::answer(updaters, screen).await,
+        Query::Requests => requests::answer(updaters, screen).await,
         Query::Release { environment, policy } => release::answer(updaters, environment, policy, screen).await,
         Query::Suspend { what, rest } => suspend::answer(updaters, what, *rest, screen).await,
         Query::Rollback { application, to } => rollback::answer(updaters, application, to.as_deref(), screen).await,

@@ -17,6 +17,7 @@ mod plan;
 mod preview;
 mod release;
 mod render;
+mod requests;
 mod rollback;
 mod run;
 mod schema;
@@ -83,6 +84,7 @@ enum Command {
     Init(init::Arguments),
     Run(run::Arguments),
     Plan(plan::Arguments),
+    Requests(requests::Arguments),
     Preview(preview::Arguments),
     Status(status::Arguments),
     Sync(sync::Arguments),
@@ -123,6 +125,7 @@ pub fn main() -> ExitCode {
         Command::Init(arguments) => init::run(&arguments, &mut screen),
         Command::Run(arguments) => run::run(&arguments, &mut screen),
         Command::Plan(arguments) => plan::run(&arguments, &mut screen),
+        Command::Requests(arguments) => requests::run(&arguments, &mut screen),
         Command::Preview(arguments) => preview::run(&arguments, &mut screen),
         Command::Status(arguments) => status::run(&arguments, &mut screen),
         Command::Sync(arguments) => sync::run(&arguments, &mut screen),

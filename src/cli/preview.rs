@@ -14,7 +14,7 @@ use crate::{
     git::{Checkout, GitError, Mirror, ObjectId},
     name::Name,
     preview::{Clusters, Files, Previewer},
-    publish::{ApplicationChange, ApplicationPreview, ObjectChange, ObjectPreview, Preview, Verdict},
+    publish::{self, ApplicationChange, ApplicationPreview, ObjectChange, ObjectPreview, Preview, Verdict},
     render::Renderer,
     update::Report,
 };
@@ -71,9 +71,16 @@ pub struct Arguments {
     #[arg(short = 'C', long, value_name = "DIR")]
     folder: Option<PathBuf>,
 
+    /// Print Markdown, as for a comment of a CI job; at most 60,000 characters
+    #[arg(long)]
+    markdown: bool,
+
     #[command(flatten)]
     programs: Programs,
 }
+
+/// Characters of Markdown: what a comment takes on every forge.
+const MOST_MARKDOWN: usize = 60_000;
 
 /// What is to be compared.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -86,12 +93,14 @@ pub struct Between {
     pub head: Option<String>,
     /// Whether clusters are asked.
     pub clusters: bool,
+    /// Whether the answer is Markdown.
+    pub markdown: bool,
 }
 
 /// Runs the command.
 pub fn run(arguments: &Arguments, screen: &mut Screen) -> Result<Exit, Failure> {
-    let Arguments { process, applications, base, head, no_cluster, folder, programs } = arguments;
-    let between = Between { applications: applications.clone(), base: base.clone(), head: head.clone(), clusters: !no_cluster };
+    let Arguments { process, applications, base, head, no_cluster, folder, markdown, programs } = arguments;
+    let between = Between { applications: applications.clone(), base: base.clone(), head: head.clone(), clusters: !no_cluster, markdown: *markdown };
     match folder {
         None => ask::run(process, &Query::Preview(between), screen),
         Some(folder) => context::runtime()?.block_on(checkout(folder, process, programs, &between, screen)),
@@ -121,7 +130,7 @@ pub async fn answer(desk: &Desk, between: &Between, screen: &mut Screen) -> Resu
     progress.say("rendering, and asking clusters");
     let preview = preview(&previewer, base, head, between).await;
     drop(progress);
-    tell(&preview?, base, head, screen)
+    tell(&preview?, base, head, between.markdown, screen)
 }
 
 fn in_mirror(mirror: &Mirror, branch: ObjectId, between: &Between) -> Result<(ObjectId, ObjectId), GitError> {
@@ -167,7 +176,7 @@ async fn checkout(
     let progress = screen.progress("rendering, and asking clusters");
     let preview = preview(&previewer, base, head, between).await;
     drop(progress);
-    tell(&preview?, base, head, screen)
+    tell(&preview?, base, head, between.markdown, screen)
 }
 
 /// Makes the preview. A name that neither revision declares is a mistake of whoever wrote it.
@@ -203,12 +212,14 @@ async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) 
 }
 
 /// Prints a preview; the exit code.
-fn tell(preview: &Preview, base: ObjectId, head: ObjectId, screen: &mut Screen) -> Result<Exit, Failure> {
+fn tell(preview: &Preview, base: ObjectId, head: ObjectId, markdown: bool, screen: &mut Screen) -> Result<Exit, Failure> {
     if screen.is_json() {
         let mut value = json!(preview);
         value["base"] = base.to_string().into();
         value["head"] = head.to_string().into();
         screen.json(&value);
+    } else if markdown {
+        screen.line(publish::markdown(preview, MOST_MARKDOWN).text);
     } else {
         let between = format!("{} → {}", base.to_hex_with_len(10), head.to_hex_with_len(10));
         let said = match preview.applications.len() {

@@ -50,6 +50,11 @@ pub fn report(report: &Report, diff: bool, screen: &mut Screen) {
         let color = if finding.severity == Severity::Error { Color::Red } else { Color::Cyan };
         screen.note(format_args!("{} {}: {}", screen.paint(color, format_args!("{}:", finding.severity)), finding.place, finding.message));
     }
+    failures(report, screen);
+}
+
+/// Prints what went wrong at remotes.
+pub fn failures(report: &Report, screen: &mut Screen) {
     for failure in &report.failures {
         screen.note(format_args!("{} {}", screen.paint(Color::Red, format_args!("error ({}):", failure.kind)), failure.message));
         if let Some(hint) = &failure.hint {

@@ -193,10 +193,13 @@ impl Gatherer<'_> {
         own.or_else(|| declare::Forge::of(source))
     }
 
-    /// The project on the config repository's forge, the only one that is asked.
+    /// The project on the config repository's forge, the only one that is asked: one of the same owner. A label could name
+    /// any project that the bot's token reads, and readers of the request may not.
     fn project(&self, labels: &Labels) -> Option<(&dyn Forge, String)> {
         let forge = self.forge?;
-        Some((forge, forge.place().project_at(labels.source.as_deref()?)?))
+        let project = forge.place().project_at(labels.source.as_deref()?)?;
+        let owner = |project: &str| project.split('/').next().map(str::to_lowercase);
+        (owner(&project) == owner(&forge.place().project)).then_some((forge, project))
     }
 
     /// Since when the tag was there with this digest, and whether the registry says so.
