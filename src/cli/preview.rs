@@ -100,7 +100,8 @@ pub struct Between {
 /// Runs the command.
 pub fn run(arguments: &Arguments, screen: &mut Screen) -> Result<Exit, Failure> {
     let Arguments { process, applications, base, head, no_cluster, folder, markdown, programs } = arguments;
-    let between = Between { applications: applications.clone(), base: base.clone(), head: head.clone(), clusters: !no_cluster, markdown: *markdown };
+    let between =
+        Between { applications: applications.clone(), base: base.clone(), head: head.clone(), clusters: !no_cluster, markdown: *markdown };
     match folder {
         None => ask::run(process, &Query::Preview(between), screen),
         Some(folder) => context::runtime()?.block_on(checkout(folder, process, programs, &between, screen)),
