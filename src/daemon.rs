@@ -74,11 +74,8 @@ pub async fn run(engine: Engine, context: &Arc<Context>) -> Result<Exit, Failure
             let following = follow(Arc::clone(updater), Arc::clone(reconciler), Arc::clone(&engine.renderer), stop.clone());
             ended.spawn(tasks.track_future(following));
         }
-        if let (Some(reconciler), Some(forge)) = (&reconciler, &updater.forge) {
-            let ground =
-                Fleet::new(&updater.config.name, Arc::clone(&updater.mirror), updater.revisions.subscribe(), Arc::clone(reconciler));
-            let (merged, timing) = (updater.merged.subscribe(), talking::Timing::default());
-            ended.spawn(tasks.track_future(talking::talk(Arc::new(ground), Arc::clone(forge), merged, timing, stop.clone())));
+        if let (Some(reconciler), true) = (&reconciler, updater.forge.is_some()) {
+            ended.spawn(tasks.track_future(talk(updater, reconciler, stop.clone())));
         }
     }
     let desk = Arc::new(Desk::new(context, &engine, reconciler.clone()));
@@ -118,6 +115,18 @@ pub(crate) async fn follow(updater: Arc<Updater>, reconciler: Arc<Reconciler>, r
             biased;
             () = stop.cancelled() => return,
             changed = revisions.changed() => if changed.is_err() { return },
+        }
+    }
+}
+
+/// Tells the forge of a repository what became of merged requests on the clusters; without a forge there is nothing to tell.
+pub(crate) fn talk(updater: &Updater, reconciler: &Arc<Reconciler>, stop: CancellationToken) -> impl Future<Output = ()> + use<> {
+    let worlds = updater.revisions.subscribe();
+    let ground = Fleet::new(&updater.config.name, Arc::clone(&updater.mirror), worlds, Arc::clone(reconciler));
+    let (forge, merged) = (updater.forge.clone(), updater.merged.subscribe());
+    async move {
+        if let Some(forge) = forge {
+            talking::talk(Arc::new(ground), forge, merged, talking::Timing::default(), stop).await;
         }
     }
 }

@@ -22,32 +22,32 @@ use std::{sync::Arc, time::Duration};
 use tokio::time::Instant;
 
 /// How long a rollout, or a repair, may take on a busy machine.
-const PATIENCE: Duration = Duration::from_secs(60);
+pub const PATIENCE: Duration = Duration::from_secs(60);
 
 /// The tags of podinfo, in the order in which they come.
 const FIRST: &str = "6.7.0";
-const SECOND: &str = "6.7.1";
-const THIRD: &str = "6.7.2";
+pub const SECOND: &str = "6.7.1";
+pub const THIRD: &str = "6.7.2";
 
 /// The tag that comes after the story.
 pub const NEXT: &str = "6.7.3";
 
 /// What one pass has brought about.
-struct Brought {
-    report: Report,
+pub struct Brought {
+    pub report: Report,
     /// How long it took until everything was committed and pushed.
     pushed: Duration,
     /// How long until it was applied.
     applied: Option<Duration>,
     /// How long until everything was ready; nothing if it did not come to that.
-    ready: Option<Duration>,
+    pub ready: Option<Duration>,
 }
 
 /// Who plays.
-struct Act<'a> {
-    stage: &'a Stage,
-    ground: &'a Ground,
-    updater: &'a Updater,
+pub struct Act<'a> {
+    pub stage: &'a Stage,
+    pub ground: &'a Ground,
+    pub updater: &'a Updater,
     reconciler: Arc<Reconciler>,
     log: &'a Log,
     color: bool,
@@ -68,13 +68,18 @@ pub async fn tell(
     // As in the daemon.
     let following = daemon::follow(Arc::clone(updater), Arc::clone(&reconciler), Arc::clone(&engine.renderer), ground.stop.clone());
     let following = tokio::spawn(following);
+    let context = stage.context()?;
+    context.preview_with(updater, &engine.renderer, Some(&reconciler)).await;
+    let talking = tokio::spawn(daemon::talk(updater, &reconciler, ground.stop.clone()));
     let act = Act { stage, ground, updater, reconciler, log, color: teller.has_color() };
     act.begin(teller).await?;
     act.deploy(teller).await?;
     act.drift(teller).await?;
     act.back_and_on(teller).await?;
+    act.review(teller).await?;
     ground.rest().await;
     let _ = following.await;
+    let _ = talking.await;
     Ok(())
 }
 
@@ -228,7 +233,7 @@ impl Act<'_> {
     }
 
     /// Tells a step; of one that is untrue, with how the Applications are and what was logged.
-    fn tell(&self, teller: &mut Teller<'_>, step: Step) -> Result<(), End> {
+    pub fn tell(&self, teller: &mut Teller<'_>, step: Step) -> Result<(), End> {
         teller.tell(step.instead(|| {
             let mut seen = self.page(|page| status::show(&self.reconciler.statuses(), page));
             seen.extend(self.log.lines(""));
@@ -242,7 +247,7 @@ impl Act<'_> {
     }
 
     /// Looks at Git and the registry once, and waits until the cluster is as Git says.
-    async fn bring(&self) -> Result<Brought, Failure> {
+    pub async fn bring(&self) -> Result<Brought, Failure> {
         let begun = Instant::now();
         let report = pass(self.updater, Mode::Write, Timestamp::now()).await;
         let pushed = begun.elapsed();
@@ -267,17 +272,17 @@ impl Act<'_> {
         Ok(settled && self.reconciler.statuses().iter().all(|status| status.state == State::InStep))
     }
 
-    fn image(&self, tag: &str) -> String {
+    pub fn image(&self, tag: &str) -> String {
         format!("{}/shop/podinfo:{tag}", self.stage.registry())
     }
 
     /// Whether as many pods are ready as Git says.
-    fn is_ready(&self, live: &Object) -> bool {
+    pub fn is_ready(&self, live: &Object) -> bool {
         let count = |pointer: &str| live.pointer(pointer).and_then(|count| count.as_i64()).unwrap_or_default();
         count("/status/readyReplicas") == self.ground.replicas() && count("/spec/replicas") == self.ground.replicas()
     }
 
-    fn ready_word(&self) -> &'static str {
+    pub fn ready_word(&self) -> &'static str {
         if self.ground.is_real() { "rolled out" } else { "ready" }
     }
 
@@ -299,6 +304,6 @@ impl Brought {
 }
 
 /// A short time.
-fn ms(duration: Duration) -> String {
+pub fn ms(duration: Duration) -> String {
     format!("{} ms", duration.as_millis())
 }

@@ -24,22 +24,6 @@ pub const PODINFO: &str = "envs/dev/podinfo/deployment.yaml";
 
 /// What Ada adds to have podinfo deployed to a namespace of a cluster, its declarations first.
 pub fn podinfo(host: &str, cluster: &str, namespace: &str, tag: &str, replicas: i64) -> Files {
-    let deployment = format!(
-        "apiVersion: apps/v1
-kind: Deployment
-metadata: {{name: podinfo}}
-spec:
-  replicas: {replicas}
-  selector: {{matchLabels: {{app: podinfo}}}}
-  template:
-    metadata: {{labels: {{app: podinfo}}}}
-    spec:
-      containers:
-      - name: podinfo
-        image: {host}/shop/podinfo:{tag}
-        ports: [{{containerPort: 9898}}]
-"
-    );
     let service = "apiVersion: v1
 kind: Service
 metadata: {name: podinfo}
@@ -47,7 +31,70 @@ spec:
   selector: {app: podinfo}
   ports: [{port: 80, targetPort: 9898}]
 ";
-    vec![(APPLICATION, application(host, cluster, namespace)), (PODINFO, deployment), ("envs/dev/podinfo/service.yaml", service.to_owned())]
+    vec![
+        (APPLICATION, application(host, cluster, namespace)),
+        (PODINFO, deployment("podinfo", host, tag, replicas)),
+        ("envs/dev/podinfo/service.yaml", service.to_owned()),
+    ]
+}
+
+/// The declarations of podinfo's stage.
+pub const STAGE: &str = "policies/stage.yaml";
+/// The Deployment of podinfo's stage.
+pub const STAGED: &str = "envs/stage/podinfo/deployment.yaml";
+
+/// What Ada adds to have podinfo reviewed before it comes to its stage, the declarations first.
+pub fn stage(host: &str, cluster: &str, namespace: &str, tag: &str, replicas: i64) -> Files {
+    let declarations = format!(
+        r#"apiVersion: tagboat.dev/v1alpha1
+kind: ImagePolicy
+metadata: {{name: podinfo, namespace: stage, labels: {{stage: stage}}}}
+spec:
+  image: {host}/shop/podinfo
+  policy: {{semver: {{range: '>=6.7.0 <7.0.0'}}}}
+---
+apiVersion: tagboat.dev/v1alpha1
+kind: Environment
+metadata: {{name: stage}}
+spec:
+  paths: ['envs/stage/**']
+  policySelector: {{matchLabels: {{stage: stage}}}}
+  update:
+    via: pullRequest
+    request: {{labels: [images], mergeMethod: squash}}
+    autoMerge: {{bump: [patch], requireChecks: true}}
+---
+apiVersion: tagboat.dev/v1alpha1
+kind: Application
+metadata: {{name: podinfo-stage, namespace: {namespace}}}
+spec:
+  environment: stage
+  path: envs/stage/podinfo
+  cluster: {cluster}
+  targetNamespace: {namespace}
+  wait: true
+"#
+    );
+    vec![(STAGE, declarations), (STAGED, deployment("podinfo-stage", host, tag, replicas))]
+}
+
+fn deployment(name: &str, host: &str, tag: &str, replicas: i64) -> String {
+    format!(
+        "apiVersion: apps/v1
+kind: Deployment
+metadata: {{name: {name}}}
+spec:
+  replicas: {replicas}
+  selector: {{matchLabels: {{app: {name}}}}}
+  template:
+    metadata: {{labels: {{app: {name}}}}}
+    spec:
+      containers:
+      - name: podinfo
+        image: {host}/shop/podinfo:{tag}
+        ports: [{{containerPort: 9898}}]
+"
+    )
 }
 
 fn application(host: &str, cluster: &str, namespace: &str) -> String {

@@ -169,8 +169,13 @@ impl Ground {
 
     /// The Deployment, if it is there.
     pub async fn deployment(&self) -> Result<Option<Object>, Failure> {
+        self.named(DEPLOYMENT).await
+    }
+
+    /// A Deployment by its name, if it is there.
+    pub async fn named(&self, name: &str) -> Result<Option<Object>, Failure> {
         let kind = self.kind("apps/v1", "Deployment").await?;
-        Ok(self.cluster.get(&Identity::Own, &kind, &kind.key(Some(&self.namespace), DEPLOYMENT)).await?)
+        Ok(self.cluster.get(&Identity::Own, &kind, &kind.key(Some(&self.namespace), name)).await?)
     }
 
     /// Changes the image of the Deployment as `kubectl edit` does.

@@ -1,12 +1,13 @@
 //! `tagboat demo`: the whole way from a registry through Git to a cluster, with nothing installed. Feature `demo`.
 //!
-//! [`story`] is what happens up to Git, [`deploy`] what happens from there; [`stage`] and [`ground`] are where, [`teller`] is
+//! [`story`] is what happens up to Git, [`deploy`] what happens from there, [`review`] what people see before; [`stage`] and [`ground`] are where, [`teller`] is
 //! how it is printed, [`log`] what the reconciler said, and [`fleet`] are the files.
 
 mod deploy;
 mod fleet;
 mod ground;
 mod log;
+mod review;
 mod stage;
 mod story;
 mod teller;

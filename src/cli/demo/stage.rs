@@ -10,9 +10,11 @@ use crate::{
     image::{Platform, Tag},
     registry::Tags,
     sandbox::{
-        git::{BareRepository, GitServer},
+        forge::SandboxForge,
+        git::BareRepository,
         registry::{Image, SandboxRegistry},
     },
+    secret::Secret,
     update::{Mode, Report, Rescan, Updater},
 };
 use jiff::Timestamp;
@@ -28,7 +30,7 @@ pub const PERSON: (&str, &str) = ("Ada", "ada@example.org");
 /// The servers. They stop when this is dropped.
 pub struct Stage {
     registry: SandboxRegistry,
-    server: GitServer,
+    forge: SandboxForge,
     repository: BareRepository,
     config: PathBuf,
 }
@@ -53,15 +55,17 @@ impl Stage {
         let first: Vec<(&str, &str)> = files.iter().map(|(path, text)| (*path, text.as_str())).collect();
         let dir = folder.join("fleet.git");
         let repository = BareRepository::create(&dir, &first, PERSON, now.as_second(), "The shop, on its first day").map_err(broken)?;
-        let server = GitServer::start(repository.clone(), None).await.map_err(broken)?;
+        let token = Secret::new("demo");
+        let forge = SandboxForge::start(repository.clone(), "shop/fleet", &token).await.map_err(broken)?;
+        fs::write(folder.join("token"), token.expose()).map_err(broken)?;
         let config = folder.join("tagboat.yaml");
         let process = format!(
-            "repositories:\n- name: fleet\n  url: {}\n  policies: policies\n  interval: 5s\nregistries:\n- prefix: {}\n  insecure: true\nstore: store\n{clusters}",
-            server.url(),
+            "repositories:\n- name: fleet\n  url: {}\n  policies: policies\n  interval: 5s\n  forge: {{kind: gitea, token: {{file: token}}}}\nregistries:\n- prefix: {}\n  insecure: true\nstore: store\n{clusters}",
+            forge.clone_url(),
             registry.host()
         );
         fs::write(&config, process).map_err(broken)?;
-        let stage = Self { registry, server, repository, config };
+        let stage = Self { registry, forge, repository, config };
         for (path, tag) in images {
             stage.publish(path, tag).await?;
         }
@@ -103,7 +107,12 @@ impl Stage {
 
     /// The address to clone from.
     pub fn clone_url(&self) -> String {
-        self.server.url()
+        self.forge.clone_url()
+    }
+
+    /// Where requests are opened.
+    pub fn forge(&self) -> &SandboxForge {
+        &self.forge
     }
 
     /// The process file.
