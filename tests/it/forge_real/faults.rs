@@ -7,11 +7,7 @@ use crate::{
 };
 use reqwest::Method;
 use serde_json::json;
-use std::{
-    process::{Command, Stdio},
-    sync::Arc,
-    time::Duration,
-};
+use std::{process::Stdio, sync::Arc, time::Duration};
 use tagboat::{
     forge::{State, StatusState},
     update::{Mode, RequestState},
@@ -32,16 +28,7 @@ fn killed_between_branch_and_request_it_opens_one() {
         })),
         None => Act::Pass,
     });
-    let mut process = Command::new(env!("CARGO_BIN_EXE_tagboat"))
-        .env_clear()
-        .env("HOME", fleet.dir.path())
-        .args(["run", "--once", "--config"])
-        .arg(fleet.config("store"))
-        .stdin(Stdio::null())
-        .stdout(Stdio::null())
-        .stderr(Stdio::null())
-        .spawn()
-        .unwrap();
+    let mut process = fleet.tagboat(&["run", "--once"]).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
     came.recv_timeout(Duration::from_secs(60)).expect("a request is opened");
     // On Unix this is SIGKILL.
     process.kill().unwrap();

@@ -18,7 +18,11 @@ use axum::{
 use jiff::Timestamp;
 use reqwest::Method;
 use serde_json::{Value, json};
-use std::{path::PathBuf, sync::Arc};
+use std::{
+    path::PathBuf,
+    process::{Command, Stdio},
+    sync::Arc,
+};
 use tagboat::{
     cli::context::{Context, Engine, ProcessOptions},
     forge::{Label, Request, State, Status, StatusState},
@@ -53,6 +57,16 @@ pub fn prod(update: &str) -> String {
 impl Fleet {
     /// `team/web` and `team/db` at 1.0.0 in one file, with 1.1.0 of web in the registry.
     pub fn new(update: &str) -> Self {
+        let fleet = Self::bare("");
+        let declared = semver("web", "1.x", "") + &semver("db", "1.x", "") + &prod(update);
+        fleet.person(&[("policies/p.yaml", &declared), (FILE, &deployment(&["web:1.0.0", "db:1.0.0"])), ("README", "hello\n")]);
+        fleet.publish("web", &["1.0.0", "1.1.0"]);
+        fleet.publish("db", &["1.0.0"]);
+        fleet
+    }
+
+    /// Without declarations, files and images; `more` follows what `tagboat.yaml` says of the only repository.
+    pub fn bare(more: &str) -> Self {
         provider();
         let runtime = Arc::new(runtime());
         let world = runtime.block_on(World::new());
@@ -64,18 +78,22 @@ impl Fleet {
         let token = fleet.runtime.block_on(fleet.world.gitea.token(&fleet.world.bot, &super::world::SCOPES));
         std::fs::write(fleet.dir.path().join("token"), token).unwrap();
         let text = format!(
-            "store: STORE\nregistries:\n  - prefix: {}\n    insecure: true\nrepositories:\n  - name: fleet\n    url: {address}/{}.git\n    token: {{file: token}}\n    forge: {{kind: gitea, url: {address}/api/v1}}\n",
+            "store: STORE\nregistries:\n  - prefix: {}\n    insecure: true\nrepositories:\n  - name: fleet\n    url: {address}/{}.git\n    token: {{file: token}}\n    forge: {{kind: gitea, url: {address}/api/v1}}\n{more}",
             fleet.registry.host(),
             fleet.world.project
         );
         for store in ["store", "other"] {
             std::fs::write(fleet.config(store), text.replace("STORE", store)).unwrap();
         }
-        let declared = semver("web", "1.x", "") + &semver("db", "1.x", "") + &prod(update);
-        fleet.person(&[("policies/p.yaml", &declared), (FILE, &deployment(&["web:1.0.0", "db:1.0.0"])), ("README", "hello\n")]);
-        fleet.publish("web", &["1.0.0", "1.1.0"]);
-        fleet.publish("db", &["1.0.0"]);
         fleet
+    }
+
+    /// The program as people start it, with nothing of this machine's environment.
+    pub fn tagboat(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_tagboat"));
+        command.env_clear().env("HOME", self.dir.path()).env("TAGBOAT_CONFIG", self.config("store")).args(arguments);
+        command.current_dir(self.dir.path()).stdin(Stdio::null());
+        command
     }
 
     pub fn config(&self, store: &str) -> PathBuf {
@@ -147,11 +165,16 @@ impl Fleet {
 
     /// A person's commit on the bot's branch.
     pub fn meddle(&self, files: &[(&str, &str)]) -> String {
+        self.meddle_on(BRANCH, files)
+    }
+
+    /// A person's commit on one of the bot's branches.
+    pub fn meddle_on(&self, branch: &str, files: &[(&str, &str)]) -> String {
         let clone = &self.world.clone;
         git(clone, &["fetch", "-q", "origin"]).ok();
-        git(clone, &["checkout", "-q", "-B", "theirs", &format!("origin/{BRANCH}")]).ok();
+        git(clone, &["checkout", "-q", "-B", "theirs", &format!("origin/{branch}")]).ok();
         self.commit(files);
-        git(clone, &["push", "-q", "origin", &format!("HEAD:refs/heads/{BRANCH}")]).ok();
+        git(clone, &["push", "-q", "origin", &format!("HEAD:refs/heads/{branch}")]).ok();
         git(clone, &["rev-parse", "HEAD"]).text()
     }
 

@@ -1,5 +1,5 @@
 //! Against a real Gitea. All modules of the part `forge` live in this folder: `tests/run forge` runs the tests whose names
-//! contain `forge_real::`, so a new one needs only its line here.
+//! contain `forge_real::`, so a new one needs only its line here. [`whole`] needs a Kubernetes API server beside it.
 
 mod checks;
 mod faults;
@@ -10,4 +10,5 @@ mod requests;
 mod rights;
 mod sandbox;
 mod talking;
+mod whole;
 mod world;

@@ -38,7 +38,7 @@ impl Talker {
 }
 
 /// Context, state and line of each status ever set on a commit, the first first.
-async fn statuses(world: &World, commit: &str) -> Vec<String> {
+pub async fn statuses(world: &World, commit: &str) -> Vec<String> {
     let answer = world.admin(Method::GET, &format!("commits/{commit}/statuses?limit=50"), Value::Null).await;
     let mut all: Vec<&Value> = answer.as_array().unwrap().iter().collect();
     all.sort_by_key(|status| status["id"].as_u64());
