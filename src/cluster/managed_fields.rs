@@ -3,7 +3,7 @@
 //! `metadata.managedFields` holds, for each manager, a tree (FieldsV1): `f:name` is a field, `k:{"name":"x"}` a list element
 //! by its merge keys, `v:"x"` an element of a set, `i:3` an element by index, `.` the thing itself. A leaf is `{}`.
 
-use crate::object::Object;
+use crate::object::{Object, PREFIX};
 use jiff::Timestamp;
 use serde_json::{Map, Value};
 
@@ -117,8 +117,13 @@ pub(super) fn legacy_managers(live: &Object, names: &[String], own: &str) -> Vec
 
 fn is_legacy(entry: &Value, names: &[String], own: &str) -> bool {
     let name = text(entry, "manager");
-    let ours = name == own && text(entry, "operation") == "Apply";
+    let ours = name == own && (text(entry, "operation") == "Apply" || holds_record(entry));
     text(entry, "subresource").is_empty() && !ours && (name == own || names.iter().any(|legacy| legacy == name))
+}
+
+/// Whether an entry is that of a record, which is written by other means than apply and must not go with a manifest.
+fn holds_record(entry: &Value) -> bool {
+    entry.pointer("/fieldsV1/f:metadata/f:labels").is_some_and(|labels| labels.get(format!("f:{PREFIX}/record")).is_some())
 }
 
 /// The managed fields with what `names` own added to what `own` applied, and without their entries; none if they own nothing.
@@ -259,6 +264,19 @@ mod tests {
             scaled_by(&live);
             taken_over(&live, &[String::new(), "a".to_owned()], "tagboat");
         }
+    }
+
+    #[test]
+    fn what_holds_a_record_is_never_taken_over() {
+        let map = |label: &str| {
+            let fields = json!({"f:metadata": {"f:labels": {".": {}, format!("f:{label}"): {}}}, "f:data": {"f:inventory.json": {}}});
+            Object::new(json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "tagboat-web",
+                "managedFields": [{"manager": "tagboat", "operation": "Update", "fieldsV1": fields}]}}))
+            .unwrap()
+        };
+        assert_eq!(taken_over(&map("tagboat.dev/record"), &[], "tagboat"), None);
+        assert!(legacy_managers(&map("tagboat.dev/record"), &[], "tagboat").is_empty());
+        assert!(taken_over(&map("app"), &[], "tagboat").is_some());
     }
 
     #[test]

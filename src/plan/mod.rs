@@ -21,7 +21,7 @@ pub use inventory::{Applied, Entry, History, Inventory, Outcome, Rollout, text};
 pub use leaves::{Hash, Part, Path, each, of_all, of_live, of_manifest};
 pub use prune::{Owner, Prune, Pruning, prune};
 pub use shown::shown;
-pub use wanted::{After, Kinds, OWNER, Refused, Wanted, owner, wanted};
+pub use wanted::{After, Kinds, OWNER, RECORD, Refused, Wanted, owner, wanted};
 
 use crate::{
     name::Name,
@@ -50,6 +50,11 @@ pub trait Claims {
 
     /// Other Applications of this process that want it now.
     fn wanted_by(&self, key: &Key) -> Vec<Name>;
+
+    /// The Application whose record lies where the object would.
+    fn record_of(&self, _: &Key) -> Option<Name> {
+        None
+    }
 }
 
 /// What to do with an object.
@@ -116,6 +121,9 @@ pub enum Left {
 pub fn action(application: &Name, one: &Wanted, entry: Option<&Entry>, live: Option<&Live>, claims: &dyn Claims) -> Action {
     if one.settings.reconcile_disabled || one.settings.ssa == Ssa::Ignore {
         return Action::Leave(Left::Disabled);
+    }
+    if let Some(of) = claims.record_of(&one.key) {
+        return Action::Refuse(format!("it has the name of tagboat's record of Application {of}; give it another one"));
     }
     let others = claims.wanted_by(&one.key);
     match live.and_then(|live| live.owner.as_ref()) {

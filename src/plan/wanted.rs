@@ -13,6 +13,9 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 /// The labels that name the Application an object belongs to.
 pub const OWNER: [&str; 2] = ["tagboat.dev/namespace", "tagboat.dev/name"];
 
+/// The label of the ConfigMaps that hold records.
+pub const RECORD: &str = "tagboat.dev/record";
+
 /// What is known of the kinds that a cluster serves.
 pub trait Kinds {
     /// Whether objects of a kind lie in namespaces; nothing if the kind is not served (yet).
@@ -91,6 +94,11 @@ pub fn wanted(application: &Application, objects: Vec<Object>, kinds: &dyn Kinds
             _ => {}
         }
         let key = object.key();
+        if gvk.is("", "ConfigMap") && object.label(RECORD).is_some() {
+            let why = format!("it carries the label {RECORD}: a record of tagboat is no manifest");
+            refused.push(Refused { key, origin: object.origin.clone(), why });
+            continue;
+        }
         if let Some(first) = places.get(&key) {
             let other = wanted[*first].0.manifest.origin.as_ref().map_or(String::new(), |origin| format!(" ({origin})"));
             refused.push(Refused { key, origin: object.origin.clone(), why: format!("it is written twice; the first{other} counts") });
