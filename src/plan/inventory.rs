@@ -7,7 +7,10 @@ use super::leaves::Hash;
 use crate::{declare::DeletionPolicy, object::Key};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
-use std::{collections::BTreeMap, fmt};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt,
+};
 
 /// How many revisions are remembered.
 const REVISIONS: usize = 20;
@@ -41,8 +44,15 @@ pub struct Inventory {
     pub service_account: Option<String>,
     /// The revision for which a person said yes to a large prune.
     pub confirmed: Option<String>,
+    /// How many objects there were when everything had last been applied and nothing was left to delete: what a prune is
+    /// measured against.
+    pub objects: Option<usize>,
+    /// Why an Application that is no longer declared is not deleted without a yes.
+    pub doubt: Option<String>,
     /// The objects.
     pub entries: BTreeMap<Key, Entry>,
+    /// Those of them that are known by their labels alone, since a record was lost.
+    pub found: BTreeSet<Key>,
 }
 
 /// An object that is owned.
@@ -168,6 +178,10 @@ struct Written {
     service_account: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     confirmed: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    objects: Option<usize>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    doubt: Option<String>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -179,13 +193,15 @@ struct WrittenEntry {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     namespace: Option<String>,
     name: String,
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    found: bool,
     #[serde(flatten)]
     applied: Option<Applied>,
 }
 
 impl fmt::Display for Inventory {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { repository, address, part, revision, rendered, deletion, prune, service_account, confirmed, entries } = self;
+        let Self { repository, address, part, revision, rendered, deletion, prune, service_account, confirmed, .. } = self;
         let head = Written {
             repository: repository.clone(),
             address: address.clone(),
@@ -196,13 +212,16 @@ impl fmt::Display for Inventory {
             delete: *deletion == DeletionPolicy::Delete,
             service_account: service_account.clone(),
             confirmed: confirmed.clone(),
+            objects: self.objects,
+            doubt: self.doubt.clone(),
         };
-        let entries = entries.iter().map(|(key, Entry { version, applied })| WrittenEntry {
+        let entries = self.entries.iter().map(|(key, Entry { version, applied })| WrittenEntry {
             group: key.group.clone(),
             version: version.clone(),
             kind: key.kind.clone(),
             namespace: key.namespace.clone(),
             name: key.name.clone(),
+            found: self.found.contains(key),
             applied: applied.clone(),
         });
         writeln!(f, "{}", serde_json::to_string(&head).map_err(|_| fmt::Error)?)?;
@@ -214,6 +233,12 @@ impl fmt::Display for Inventory {
 }
 
 impl Inventory {
+    /// Forgets an object.
+    pub fn remove(&mut self, key: &Key) {
+        self.entries.remove(key);
+        self.found.remove(key);
+    }
+
     /// From its text: a line of JSON for the whole, then one for each object.
     ///
     /// # Errors
@@ -222,16 +247,21 @@ impl Inventory {
         let mut lines = text.lines().enumerate().filter(|(_, line)| !line.is_empty());
         let wrong = |(number, _): (usize, &str), error: serde_json::Error| format!("line {}: {error}", number + 1);
         let head = lines.next().ok_or("it is empty")?;
-        let Written { repository, address, part, revision, rendered, prune, delete, service_account, confirmed } =
+        let Written { repository, address, part, revision, rendered, prune, delete, service_account, confirmed, objects, doubt } =
             serde_json::from_str(head.1).map_err(|error| wrong(head, error))?;
-        let mut entries = BTreeMap::new();
+        let (mut entries, mut labelled) = (BTreeMap::new(), BTreeSet::new());
         for line in lines {
-            let WrittenEntry { group, version, kind, namespace, name, applied } =
+            let WrittenEntry { group, version, kind, namespace, name, found, applied } =
                 serde_json::from_str(line.1).map_err(|error| wrong(line, error))?;
-            entries.insert(Key::new(group, kind, namespace, name), Entry { version, applied });
+            let key = Key::new(group, kind, namespace, name);
+            if found {
+                labelled.insert(key.clone());
+            }
+            entries.insert(key, Entry { version, applied });
         }
         let deletion = if delete { DeletionPolicy::Delete } else { DeletionPolicy::Orphan };
-        Ok(Self { repository, address, part, revision, rendered, deletion, prune, service_account, confirmed, entries })
+        let of = Self { repository, address, part, revision, rendered, deletion, prune, ..Self::default() };
+        Ok(Self { service_account, confirmed, objects, doubt, entries, found: labelled, ..of })
     }
 }
 

@@ -9,6 +9,8 @@ use proptest::prelude::*;
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, HashMap};
 
+mod guards;
+
 fn object(value: Value) -> Object {
     Object::new(value).unwrap()
 }
@@ -325,8 +327,8 @@ fn each_object_gets_the_one_action_that_its_state_asks_for() {
 fn owned(keys: &[&str]) -> Inventory {
     let hash = of_manifest(&object(config("x")));
     let applied = Some(Applied { uid: "u".into(), manifest: hash, live: hash });
-    let entries = keys.iter().map(|text| (key(text), Entry { version: "v1".into(), applied: applied.clone() })).collect();
-    Inventory { entries, ..Inventory::default() }
+    let entries: BTreeMap<_, _> = keys.iter().map(|text| (key(text), Entry { version: "v1".into(), applied: applied.clone() })).collect();
+    Inventory { objects: Some(entries.len()), entries, ..Inventory::default() }
 }
 
 #[test]
@@ -427,6 +429,9 @@ fn guards_ask_for_a_yes_that_counts_for_one_revision() {
     let found = |all: &[&str]| prune(deleting, &[], &owned(all), |_| Some(&mine), |_| false).needs_yes;
     assert_eq!(found(&many), None);
     assert_eq!(found(&["Namespace shop"]).as_deref(), Some("Namespace shop would be deleted with all that is in them"));
+    let doubted = Inventory { doubt: Some("repository r declares nothing".into()), ..owned(&["ConfigMap shop/a"]) };
+    let asked = prune(deleting, &[], &doubted, |_| Some(&mine), |_| false).needs_yes;
+    assert_eq!(asked.as_deref(), Some("repository r declares nothing, and 1 object would be deleted"));
 }
 
 #[test]
@@ -437,6 +442,8 @@ fn the_inventory_reads_what_it_writes_and_nothing_of_what_is_damaged() {
     inventory.address = "git.example.org/shop/fleet".into();
     inventory.part = "main:policies".into();
     inventory.confirmed = Some("abc".into());
+    inventory.doubt = Some("none".into());
+    inventory.found.insert(key("Namespace shop"));
     let text = inventory.to_string();
     assert_eq!(Inventory::parse(&text).unwrap(), inventory);
     let cut = &text[..text.len() - 10];
