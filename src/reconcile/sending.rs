@@ -93,6 +93,8 @@ impl Runner {
                 Entry { version: one.version.clone(), applied: None }
             });
         }
+        // Until the record is saved, whatever becomes of the first try.
+        self.dirty |= new;
         let moved = todo.values().any(|why| !why.is_drift());
         if moved && (new || self.record.is_none()) {
             let rollout = Rollout {
@@ -103,7 +105,7 @@ impl Runner {
             };
             self.history.note(rollout);
         }
-        if new || self.record.is_none() {
+        if self.dirty || self.record.is_none() {
             self.save().await?;
         }
         Ok(())
