@@ -2,6 +2,10 @@
 //!
 //! Filled by watches alone. Whoever is concerned is woken; nobody asks twice.
 
+mod owners;
+
+pub(super) use owners::{CONSULT, Taken};
+
 use super::{
     Repository,
     claimants::Claimants,
@@ -13,13 +17,16 @@ use crate::{
     health::Health,
     name::Name,
     object::{Gvk, Key, Object},
-    plan::{Claims, Inventory, Kinds, Live, OWNER, Wanted, text},
+    plan::{Kinds, Live, OWNER, Wanted},
 };
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap, HashSet},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
-use tokio::sync::{Notify, OnceCell, mpsc};
+use tokio::{
+    sync::{Notify, OnceCell, mpsc},
+    time::Instant,
+};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tracing::warn;
 
@@ -74,6 +81,16 @@ pub(super) struct State {
     retired: HashSet<Name>,
     /// What the records say of each Application, in order.
     owned: HashMap<Name, Box<[Key]>>,
+    /// Applications whose records cannot be read: what carries their labels may be theirs.
+    unsure: HashSet<Name>,
+    /// When the record of an Application that another process looks after was last read.
+    consulted: HashMap<Name, Instant>,
+    /// The repository whose Application has a name here.
+    seats: HashMap<Name, Arc<Repository>>,
+    /// Repositories that are to be followed.
+    expected: BTreeSet<String>,
+    /// Applications that could not be read, and at which revision.
+    broken: HashMap<Name, String>,
     inboxes: HashMap<Name, Arc<Notify>>,
 }
 
@@ -151,9 +168,8 @@ impl Hub {
         {
             let mut state = self.state();
             for record in &read {
-                let inventory = record.data.get(text::INVENTORY).and_then(|text| Inventory::parse(text).ok()).unwrap_or_default();
-                repositories.insert(record.application.clone(), Repository::from(&inventory));
-                state.owned.insert(record.application.clone(), inventory.entries.into_keys().collect());
+                repositories.insert(record.application.clone(), Repository::from(&owners::inventory(record).unwrap_or_default()));
+                state.recorded(&record.application, Some(record));
             }
         }
         let waiting = read.into_iter().map(|record| (record.application.clone(), record)).collect();
@@ -307,6 +323,9 @@ impl State {
             declared.unread.insert(name.clone());
         }
         self.owned.remove(name);
+        self.unsure.remove(name);
+        self.seats.remove(name);
+        self.broken.remove(name);
         self.unclaim(name);
         self.wake_all();
     }
@@ -328,6 +347,7 @@ impl State {
     /// Notes what an Application wants in a revision, and looks at what was seen of it before that was known.
     pub fn claim(&mut self, name: &Name, revision: &str, wanted: &[Wanted], watched: impl Fn(&Wanted) -> Watched) {
         self.unclaim(name);
+        self.unsure.remove(name);
         for one in wanted {
             self.claims.entry(one.key.clone()).or_insert_with(|| Claimants::new(name)).add(name);
             let free = self.watched.get(&one.key).is_none_or(|judged| {
@@ -460,23 +480,5 @@ impl State {
 
     pub fn wake_all(&self) {
         self.inboxes.values().for_each(|inbox| inbox.notify_one());
-    }
-}
-
-impl Claims for State {
-    fn wants(&self, application: &Name, key: &Key) -> Option<bool> {
-        let claimed = || self.claims.get(key).is_some_and(|names| names.iter().any(|name| name == application));
-        if let Some(declared) = self.declared.values().find(|declared| declared.names.contains(application)) {
-            return (!declared.unread.contains(application)).then(claimed);
-        }
-        if self.retired.contains(application) {
-            return Some(false);
-        }
-        // Not of this process, or not to be read: what its record says counts.
-        Some(claimed() || self.owned.get(application).is_some_and(|keys| keys.binary_search(key).is_ok()))
-    }
-
-    fn wanted_by(&self, key: &Key) -> Vec<Name> {
-        self.claims.get(key).into_iter().flat_map(Claimants::iter).cloned().collect()
     }
 }

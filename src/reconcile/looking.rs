@@ -1,7 +1,7 @@
 //! What is to be done with the objects of an Application, seen against what is live; and how soon again.
 
 use super::{
-    hub::State as Cluster,
+    hub::{CONSULT, State as Cluster},
     runner::{Current, Runner, back_off},
     seen::Changed,
     status::{Drifted, Planned, Row, Status},
@@ -10,12 +10,14 @@ use crate::{
     cluster::ClusterError,
     error::Fault,
     health::{self, Health},
+    name::Name,
     object::Key,
     plan::{self, Action, Hash, Left, Pruning, Why},
 };
 use jiff::Timestamp;
 use std::{collections::BTreeMap, time::Duration};
 use tokio::time::Instant;
+use tracing::warn;
 
 /// An object that could not be applied.
 #[derive(Debug)]
@@ -92,6 +94,8 @@ pub(super) struct Look {
     pub wake: Option<Instant>,
     /// Whether something failed that may pass by itself.
     pub passing: bool,
+    /// Applications that nobody here looks after and that have what is wanted, by their labels; whether it is to be taken.
+    pub strangers: BTreeMap<Name, bool>,
 }
 
 impl Look {
@@ -157,7 +161,13 @@ impl Runner {
                     }
                 }
                 Action::Wait(why) => look.waits.push(Row { place: place(), ..Row::of(&one.key, why) }),
-                Action::Refuse(why) => look.failures.push(Row { place: place(), ..Row::of(&one.key, why) }),
+                Action::Refuse(why) => {
+                    if let Some(owner) = self.stranger(&cluster, &one.key) {
+                        look.strangers.entry(owner).or_insert(false);
+                        look.at(now + CONSULT);
+                    }
+                    look.failures.push(Row { place: place(), ..Row::of(&one.key, why) });
+                }
                 Action::Apply(why) => {
                     if let Some(failing) = self.failing.get(&one.key).filter(|failing| failing.manifest == one.hash && failing.until > now)
                     {
@@ -165,6 +175,18 @@ impl Runner {
                         look.at(failing.until);
                         look.passing |= failing.passing;
                         continue;
+                    }
+                    if why == Why::Taken {
+                        let due = Pace::due(self.pace.get(&one.key), OWNER, now);
+                        if due > now {
+                            let owner = cluster.live(&one.key).and_then(|live| live.owner.clone());
+                            look.waits.push(Row { place: place(), ..Row::of(&one.key, taken_again(owner.as_ref())) });
+                            look.at(due);
+                            continue;
+                        }
+                        if let Some(owner) = self.stranger(&cluster, &one.key) {
+                            look.strangers.insert(owner, true);
+                        }
                     }
                     if why.is_drift()
                         && let Some(drifted) = self.held_back(&cluster, one, why, now)
@@ -184,6 +206,24 @@ impl Runner {
             cluster.inherits(&self.name);
         }
         look
+    }
+
+    /// The Application whose labels an object carries, if nobody here looks after it.
+    fn stranger(&self, cluster: &Cluster, key: &Key) -> Option<Name> {
+        let owner = cluster.live(key)?.owner.as_ref()?;
+        (*owner != self.name && cluster.is_stranger(owner)).then(|| owner.clone())
+    }
+
+    /// Notes that an object is taken from another Application; says so if that is not the first time.
+    pub(super) fn taking(&mut self, index: usize) {
+        let Some(one) = self.current.as_ref().and_then(|current| current.wanted.get(index)) else { return };
+        let key = one.key.clone();
+        let owner = self.hub.state().live(&key).and_then(|live| live.owner.clone());
+        let pace = Pace::after(self.pace.get(&key), OWNER.to_owned());
+        if pace.times > 1 {
+            warn!(application = %self.name, cluster = self.hub.cluster.name(), "{key}: {}", taken_again(owner.as_ref()));
+        }
+        self.pace.insert(key, pace);
     }
 
     fn look_at_health(&self, cluster: &Cluster, key: &Key, look: &mut Look) {
@@ -217,6 +257,19 @@ impl Runner {
         let pace = Pace::after(self.pace.get(&key), field(&fields, why).to_owned());
         self.pace.insert(key, pace);
         Some(Drifted { object, fields, deleted: why == Why::Deleted, repaired_at: None })
+    }
+}
+
+/// What a quarrel about an object itself is about: whose labels it carries.
+const OWNER: &str = "/metadata/labels";
+
+/// What is said of an object that two take from each other.
+fn taken_again(owner: Option<&Name>) -> String {
+    match owner {
+        Some(owner) => {
+            format!("Application {owner} takes it again and again, from another process as it seems; remove it from one of them")
+        }
+        None => "another Application takes it again and again; remove it from one of them".to_owned(),
     }
 }
 

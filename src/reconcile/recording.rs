@@ -1,8 +1,11 @@
 //! What is remembered of an Application in its cluster: read once, written when something has come of a revision.
 
-use super::runner::{ANSWERABLE, Runner, short};
+use super::{
+    Repository,
+    runner::{ANSWERABLE, Runner, short},
+};
 use crate::{
-    cluster::{ClusterError, Record},
+    cluster::{ClusterError, Problem, Record},
     error::{Fault as _, Kind},
     plan::{Entry, History, Inventory, Outcome, Rollout, text},
 };
@@ -38,6 +41,8 @@ impl Runner {
             // What the process before this one sent last may still be under way.
             self.answerable = Instant::now() + ANSWERABLE;
         }
+        // Without a record, too, something may be there: somebody has deleted it.
+        self.lost |= self.record.is_none();
         // Ten thousand objects at rest: the same is not kept as text, too.
         if let Some(record) = &mut self.record {
             record.data.clear();
@@ -51,7 +56,11 @@ impl Runner {
         if std::mem::take(&mut self.lost) {
             let state = self.hub.state();
             for (key, seen) in state.labelled(&self.name) {
-                self.inventory.entries.entry(key.clone()).or_insert_with(|| Entry { version: seen.version.clone(), applied: None });
+                if let std::collections::btree_map::Entry::Vacant(place) = self.inventory.entries.entry(key.clone()) {
+                    place.insert(Entry { version: seen.version.clone(), applied: None });
+                    self.inventory.found.insert(key.clone());
+                    self.dirty = true;
+                }
             }
         }
     }
@@ -74,10 +83,22 @@ impl Runner {
                 }
                 Err(error) if error.kind() == Kind::Conflict && attempt < TRIES => {
                     // What somebody else has noted is kept: of two inventories the union orphans nothing.
-                    self.record = self.hub.reread(&self.name).await?;
-                    let theirs = self.record.as_ref().and_then(|record| Inventory::parse(record.data.get(text::INVENTORY)?).ok());
-                    for (key, entry) in theirs.into_iter().flat_map(|theirs| theirs.entries) {
-                        self.inventory.entries.entry(key).or_insert(entry);
+                    let found = self.hub.reread(&self.name).await?;
+                    let theirs = found.as_ref().and_then(|record| Inventory::parse(record.data.get(text::INVENTORY)?).ok());
+                    let theirs = theirs.unwrap_or_default();
+                    let owner = Repository::from(&theirs);
+                    if !self.repository.may_take_over(&owner) {
+                        let why = self.rival(&owner).message;
+                        return Err(ClusterError { problem: Box::new(Problem::Refused { why }), ..error });
+                    }
+                    self.record = found;
+                    for (key, entry) in theirs.entries {
+                        if !self.inventory.entries.contains_key(&key) {
+                            if theirs.found.contains(&key) {
+                                self.inventory.found.insert(key.clone());
+                            }
+                            self.inventory.entries.insert(key, entry);
+                        }
                     }
                 }
                 Err(error) => return Err(error),

@@ -9,9 +9,10 @@
 
 use super::{
     Asked, Handle, Repository, Shared,
-    hub::Hub,
+    hub::{CONSULT, Hub, Taken},
     looking::{Failing, Look, Pace},
     seen::{self, Watched},
+    shared::Place,
     status::{Row, State, Status},
     turn::Turn,
 };
@@ -43,11 +44,19 @@ pub(super) enum Job {
     Broken { revision: String, row: Row },
     /// It rests.
     Suspend { revision: String },
-    /// Nobody declares it any more.
-    Gone { revision: String },
+    /// Nobody declares it any more; with why that is not believed without a yes.
+    Gone { revision: String, doubt: Option<String> },
 }
 
 impl Job {
+    /// The revision it comes from.
+    fn revision(&self) -> &str {
+        match self {
+            Job::Apply(read) => &read.revision,
+            Job::Same { revision } | Job::Broken { revision, .. } | Job::Suspend { revision } | Job::Gone { revision, .. } => revision,
+        }
+    }
+
     /// The job that stands for both this one and one that nobody has taken up: what is the same as before is the same as
     /// what is waiting.
     pub fn after(self, waiting: Option<Self>) -> Self {
@@ -133,6 +142,8 @@ pub(super) struct Runner {
     pub handle: Handle,
     pub status: Status,
     job: Option<Job>,
+    /// Whether the name on this cluster is this repository's.
+    seated: bool,
     pub(super) current: Option<Current>,
     pub(super) record: Option<Record>,
     pub(super) loaded: bool,
@@ -181,6 +192,7 @@ impl Runner {
             handle,
             status,
             job: None,
+            seated: false,
             current: None,
             record: None,
             loaded: false,
@@ -200,7 +212,6 @@ impl Runner {
 
     /// Runs until it is stopped, or the Application is gone and its objects with it.
     pub async fn run(mut self) {
-        self.hub.state().enlist(&self.name, Arc::clone(&self.handle.inbox));
         let mut turned = self.shared.turned.subscribe();
         loop {
             // Asleep it takes little room; at work, much: not all are at once.
@@ -218,9 +229,12 @@ impl Runner {
             // Boxed: a task that sleeps keeps no room for what it does when awake, and there are thousands.
             let wake = match Box::pin(self.step(&turn)).await {
                 Ok(Next::Ended) => {
+                    if self.seated {
+                        self.hub.forget(&self.name).await;
+                        self.hub.state().dismiss(&self.name);
+                    }
                     self.handle.ended.store(true, Ordering::SeqCst);
-                    self.hub.state().dismiss(&self.name);
-                    self.shared.remove(self.hub.cluster.name(), &self.name);
+                    self.shared.remove(&self.place());
                     return;
                 }
                 Ok(Next::At(wake)) => {
@@ -263,10 +277,18 @@ impl Runner {
 
     /// Everything, from the start. What is done already costs a look.
     async fn step(&mut self, turn: &Turn) -> Result<Next, ClusterError> {
+        if !self.seated {
+            match self.hub.sit(&self.name, &self.repository).await? {
+                None => self.seated = true,
+                Some(taken) => return Ok(self.turned_away(&taken)),
+            }
+            self.hub.state().enlist(&self.name, Arc::clone(&self.handle.inbox));
+        }
         self.asked();
         if !self.loaded {
             self.load().await?;
         }
+        let news = self.job.is_some();
         if let Some(job) = self.job.take()
             && let Err((job, error)) = self.read(job).await
         {
@@ -316,6 +338,12 @@ impl Runner {
             current.deadline = Instant::now() + current.terms.timeout;
         }
         let mut look = self.look();
+        if news {
+            look.strangers.values_mut().for_each(|now| *now = true);
+        }
+        if !look.strangers.is_empty() && self.hub.consult(&look.strangers).await? {
+            look = self.look();
+        }
         if self.shared.plans() {
             self.planned(&look);
             return Ok(Next::At(None));
@@ -345,9 +373,34 @@ impl Runner {
         Ok(Next::At(next))
     }
 
+    /// Where it is declared to be.
+    fn place(&self) -> Place {
+        (self.hub.cluster.name().to_owned(), self.name.clone(), self.repository.name.clone())
+    }
+
+    /// Another repository has an Application of this name on this cluster. Nothing is done, and nothing of the other's is
+    /// touched, until it has given the name up.
+    fn turned_away(&mut self, taken: &Taken) -> Next {
+        if matches!(self.job, Some(Job::Gone { .. })) {
+            return Next::Ended;
+        }
+        self.hub.state().renounce(&self.repository.name, &self.name);
+        self.status.revision = self.job.as_ref().map(|job| job.revision().to_owned());
+        (self.status.state, self.status.settled) = (State::Failed, true);
+        let holder = match taken {
+            Taken::Here(holder) => holder,
+            Taken::Recorded(recorded) => recorded,
+        };
+        self.status.problems = vec![self.rival(holder)];
+        match taken {
+            Taken::Here(_) => Next::Turned,
+            Taken::Recorded(_) => Next::At(Some(Instant::now() + CONSULT)),
+        }
+    }
+
     /// What people asked for over the socket.
     fn asked(&mut self) {
-        for asked in self.shared.take_asked(self.hub.cluster.name(), &self.name) {
+        for asked in self.shared.take_asked(&self.place()) {
             match asked {
                 Asked::Now => {
                     self.failing.clear();

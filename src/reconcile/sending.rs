@@ -65,6 +65,9 @@ impl Runner {
                     }
                     in_flight.insert(index);
                     // What was changed is known now, and forgotten as soon as it is changed back.
+                    if todo[&index] == Why::Taken {
+                        self.taking(index);
+                    }
                     if todo[&index].is_drift()
                         && let Some(drifted) = self.repairing(index, todo[&index])
                     {
@@ -228,7 +231,8 @@ impl Runner {
                 let uid = applied.live.uid().unwrap_or_default().to_owned();
                 let new = Entry { version: one.version.clone(), applied: Some(Applied { uid, manifest: one.hash, live: hash }) };
                 let old = self.inventory.entries.insert(one.key.clone(), new.clone());
-                self.dirty |= old.as_ref() != Some(&new);
+                let found = self.inventory.found.remove(&one.key);
+                self.dirty |= found || old.as_ref() != Some(&new);
                 match repaired {
                     Some(drifted) => info!(%application, cluster, "repaired {drifted}"),
                     None => info!(%application, cluster, revision = short(&revision), "{}: {}", why.as_str(), one.key),
@@ -282,7 +286,7 @@ impl Runner {
                 info!(application = %self.name, cluster = self.hub.cluster.name(), "{key}: {why}");
                 pruned.notes.push(Row::of(&key, why));
             }
-            self.inventory.entries.remove(&key);
+            self.inventory.remove(&key);
             self.deleting.remove(&key);
             self.failing.remove(&key);
             self.dirty = true;
@@ -290,6 +294,10 @@ impl Runner {
         pruned.waits.extend(pruning.handed.iter().map(|key| Row::of(key, "another Application takes it over")));
         pruned.waits.extend(pruning.going.iter().map(|key| Row::of(key, "it is being deleted")));
         if pruning.delete.is_empty() {
+            let objects = Some(self.inventory.entries.len());
+            if look.all_applied() && pruned.waits.is_empty() && self.inventory.objects != objects {
+                (self.inventory.objects, self.dirty) = (objects, true);
+            }
             return Ok(pruned);
         }
         if let Some(broken) = self.broken() {
@@ -307,6 +315,18 @@ impl Runner {
                 "{} old objects are deleted when {first} has been read, which may want them ({more} still to be read)",
                 pruning.delete.len(),
             )));
+            return Ok(pruned);
+        }
+        let confirmed = self.inventory.confirmed.as_ref() == Some(&current.revision);
+        let elsewhere = self.hub.state().unread_elsewhere(&self.repository.name).filter(|_| !confirmed);
+        if let Some(unread) = elsewhere {
+            pruned.waits.push(Row {
+                hint: Some(format!("If that is sure not to want it: tagboat sync {} --confirm-prune", self.name)),
+                ..Row::whole(format!(
+                    "what is to be deleted ({}) waits until {unread} has been read, which may want it",
+                    pruning.delete.len()
+                ))
+            });
             return Ok(pruned);
         }
         if pruning.needs_yes.is_some() {

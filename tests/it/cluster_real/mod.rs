@@ -16,6 +16,7 @@ mod proxy;
 mod reconcile;
 mod reconcile_faults;
 mod reconcile_owned;
+mod reconcile_owned_guards;
 mod records;
 #[cfg(feature = "demo")]
 mod sandbox;
