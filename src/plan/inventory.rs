@@ -3,11 +3,14 @@
 //! It lies in the cluster itself, so that a new process, on another machine, with an empty store, knows what to prune.
 //! An entry is written before the object is first applied: whatever dies in between, nothing is orphaned.
 
-use super::leaves::Hash;
+use super::{atoms::Atoms, leaves::Hash};
 use crate::{declare::DeletionPolicy, object::Key};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
-use std::{collections::BTreeMap, fmt};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt,
+};
 
 /// How many revisions are remembered.
 const REVISIONS: usize = 20;
@@ -63,6 +66,9 @@ pub struct Applied {
     pub manifest: Hash,
     /// Stands for what the server had at the manifest's leaves.
     pub live: Hash,
+    /// The maps and lists that were one leaf each.
+    #[serde(skip)]
+    pub atoms: Atoms,
 }
 
 /// What became of a revision.
@@ -168,6 +174,9 @@ struct Written {
     service_account: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     confirmed: Option<String>,
+    /// What entries name by number.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    atoms: Vec<Vec<Box<str>>>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -181,11 +190,16 @@ struct WrittenEntry {
     name: String,
     #[serde(flatten)]
     applied: Option<Applied>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    atoms: Option<usize>,
 }
 
 impl fmt::Display for Inventory {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { repository, address, part, revision, rendered, deletion, prune, service_account, confirmed, entries } = self;
+        let atoms = |entry: &Entry| entry.applied.as_ref().map(|applied| applied.atoms.clone()).filter(|atoms| !atoms.is_empty());
+        let all: BTreeSet<Atoms> = entries.values().filter_map(atoms).collect();
+        let number: BTreeMap<&Atoms, usize> = all.iter().enumerate().map(|(number, atoms)| (atoms, number)).collect();
         let head = Written {
             repository: repository.clone(),
             address: address.clone(),
@@ -196,14 +210,16 @@ impl fmt::Display for Inventory {
             delete: *deletion == DeletionPolicy::Delete,
             service_account: service_account.clone(),
             confirmed: confirmed.clone(),
+            atoms: all.iter().map(|atoms| atoms.places().to_vec()).collect(),
         };
-        let entries = entries.iter().map(|(key, Entry { version, applied })| WrittenEntry {
+        let entries = entries.iter().map(|(key, entry)| WrittenEntry {
             group: key.group.clone(),
-            version: version.clone(),
+            version: entry.version.clone(),
             kind: key.kind.clone(),
             namespace: key.namespace.clone(),
             name: key.name.clone(),
-            applied: applied.clone(),
+            applied: entry.applied.clone(),
+            atoms: atoms(entry).and_then(|atoms| number.get(&atoms).copied()),
         });
         writeln!(f, "{}", serde_json::to_string(&head).map_err(|_| fmt::Error)?)?;
         for entry in entries {
@@ -222,12 +238,17 @@ impl Inventory {
         let mut lines = text.lines().enumerate().filter(|(_, line)| !line.is_empty());
         let wrong = |(number, _): (usize, &str), error: serde_json::Error| format!("line {}: {error}", number + 1);
         let head = lines.next().ok_or("it is empty")?;
-        let Written { repository, address, part, revision, rendered, prune, delete, service_account, confirmed } =
+        let Written { repository, address, part, revision, rendered, prune, delete, service_account, confirmed, atoms: all } =
             serde_json::from_str(head.1).map_err(|error| wrong(head, error))?;
+        let all: Vec<Atoms> = all.into_iter().map(Atoms::new).collect();
         let mut entries = BTreeMap::new();
         for line in lines {
-            let WrittenEntry { group, version, kind, namespace, name, applied } =
+            let WrittenEntry { group, version, kind, namespace, name, mut applied, atoms } =
                 serde_json::from_str(line.1).map_err(|error| wrong(line, error))?;
+            if let (Some(applied), Some(number)) = (&mut applied, atoms) {
+                let found = all.get(number).ok_or_else(|| format!("line {}: there are no atoms {number}", line.0 + 1))?;
+                applied.atoms = found.clone();
+            }
             entries.insert(Key { group, kind, namespace, name }, Entry { version, applied });
         }
         let deletion = if delete { DeletionPolicy::Delete } else { DeletionPolicy::Orphan };

@@ -9,6 +9,7 @@
 //!
 //! Nothing here asks a cluster: whoever calls has watched it.
 
+mod atoms;
 mod inventory;
 mod leaves;
 mod prune;
@@ -17,8 +18,9 @@ mod wanted;
 #[cfg(test)]
 mod tests;
 
+pub use atoms::{AllAtoms, Atoms, Place};
 pub use inventory::{Applied, Entry, History, Inventory, Outcome, Rollout, text};
-pub use leaves::{Hash, Part, Path, each, of_all, of_live, of_manifest};
+pub use leaves::{Books, Hash, Part, Path, each, of_all, of_live, of_manifest};
 pub use prune::{Owner, Prune, Pruning, prune};
 pub use shown::shown;
 pub use wanted::{After, Kinds, OWNER, Refused, Wanted, owner, wanted};

@@ -54,7 +54,7 @@ fn config(name: &str) -> Value {
 /// The leaves that differ, as text.
 fn differing(manifest: Value, live: Value) -> Vec<String> {
     let mut found = Vec::new();
-    each(&object(manifest), &object(live), &mut |path, wanted, there| {
+    each(&object(manifest), &object(live), Books::default(), &mut |path, wanted, there| {
         if Some(wanted) != there {
             found.push(format!("{path}: {} {wanted}", there.map_or("-".to_owned(), Value::to_string)));
         }
@@ -101,14 +101,34 @@ fn what_others_add_is_theirs() {
     let live = json!({"apiVersion": "v1", "kind": "A", "metadata": {"name": "a", "labels": {"x": "1", "y": "2"}, "uid": "u", "finalizers": ["theirs", "ours"]},
         "spec": {"a": {}, "b": 3}, "status": {"ready": true}});
     let (manifest, live) = (object(manifest), object(live));
-    let before = of_live(&manifest, &live, &|_| false);
+    let before = of_live(&manifest, &live, Books::default(), &|_| false);
     let mut changed = live.clone();
     changed.edit(|fields| fields["spec"]["b"] = json!(4)).unwrap();
-    assert_eq!(before, of_live(&manifest, &changed, &|_| false));
+    assert_eq!(before, of_live(&manifest, &changed, Books::default(), &|_| false));
     changed.set_label("x", "2");
-    assert_ne!(before, of_live(&manifest, &changed, &|_| false));
-    let ignoring = |live: &Object| of_live(&manifest, live, &|path| path.is_below("/metadata/labels"));
+    assert_ne!(before, of_live(&manifest, &changed, Books::default(), &|_| false));
+    let ignoring = |live: &Object| of_live(&manifest, live, Books::default(), &|path| path.is_below("/metadata/labels"));
     assert_eq!(ignoring(&changed), ignoring(&live));
+}
+
+#[test]
+fn of_a_single_value_everything_counts_and_what_was_recorded_before_still_holds() {
+    let role = |rules: Value| object(json!({"apiVersion": "v1", "kind": "Role", "metadata": {"name": "a"}, "spec": {}, "rules": rules}));
+    let (git, more) = (role(json!([{"verbs": ["get"]}])), role(json!([{"verbs": ["get"]}, {"verbs": ["*"]}])));
+    let atoms = Atoms::new(vec!["/rules".into()]);
+    let whole = Books { atoms: &atoms, ..Books::default() };
+    let hash = |live: &Object, books: Books<'_>| of_live(&git, live, books, &|_| false);
+    assert_ne!(hash(&git, whole), hash(&more, whole));
+    assert_eq!(hash(&git, Books::default()), hash(&more, Books::default()), "many values: what is added is theirs");
+    // A record of a time before atoms were known must not call for a write.
+    assert_eq!(hash(&more, Books::default()).to_string(), "6fb49c909bf184cf09cd4a46dbc7a93b");
+    // An empty map may be filled by others, unless somebody has written the whole of it.
+    let mut filled = git.clone();
+    filled.edit(|fields| fields["spec"] = json!({"a": 1})).unwrap();
+    assert_eq!(hash(&git, whole), hash(&filled, whole));
+    let lost = Books { overwritten: &|path| path.to_string() == "/spec", ..whole };
+    assert_eq!(hash(&git, whole), hash(&git, lost));
+    assert_ne!(hash(&git, whole), hash(&filled, lost));
 }
 
 #[test]
@@ -116,7 +136,7 @@ fn pointers_name_fields_and_places() {
     let mut seen = Vec::new();
     let manifest = object(json!({"apiVersion": "v1", "kind": "A", "metadata": {"name": "a", "annotations": {"x/y": "1"}},
         "spec": {"list": [{"name": "n", "value": 1}]}}));
-    each(&manifest, &manifest, &mut |path, _, _| seen.push(path.clone()));
+    each(&manifest, &manifest, Books::default(), &mut |path, _, _| seen.push(path.clone()));
     let below = |pointer: &str| seen.iter().filter(|path| path.is_below(pointer)).map(ToString::to_string).collect::<Vec<_>>();
     assert_eq!(below("/metadata/annotations/x~1y"), ["/metadata/annotations/x~1y"]);
     assert_eq!(below("/spec/list/0/value"), ["/spec/list[name=n]/value"]);
@@ -148,12 +168,12 @@ proptest! {
         prop_assert_eq!(of_manifest(&manifest), of_manifest(&of(&fields, true)));
         let mut live = fields.clone();
         live.extend(others);
-        let before = of_live(&manifest, &of(&live, true), &|_| false);
-        prop_assert_eq!(before, of_live(&manifest, &of(&fields, false), &|_| false));
+        let before = of_live(&manifest, &of(&live, true), Books::default(), &|_| false);
+        prop_assert_eq!(before, of_live(&manifest, &of(&fields, false), Books::default(), &|_| false));
         if let Some((name, value)) = changed {
             let ours = fields.contains_key(&name);
             live.insert(name, value);
-            prop_assert_eq!(before != of_live(&manifest, &of(&live, false), &|_| false), ours);
+            prop_assert_eq!(before != of_live(&manifest, &of(&live, false), Books::default(), &|_| false), ours);
         }
     }
 }
@@ -266,7 +286,10 @@ fn each_object_gets_the_one_action_that_its_state_asks_for() {
         one(it)
     };
     let live_hash = of_manifest(&object(config("live")));
-    let answered = |manifest: Hash| Entry { version: "v1".into(), applied: Some(Applied { uid: "u".into(), manifest, live: live_hash }) };
+    let answered = |manifest: Hash| Entry {
+        version: "v1".into(),
+        applied: Some(Applied { uid: "u".into(), manifest, live: live_hash, atoms: Atoms::NONE }),
+    };
     let sent = Entry { version: "v1".into(), applied: None };
     let live = Live { uid: "u".into(), hash: Some(live_hash), owner: Some(shop.clone()), terminating: false, keep: false };
     let other = |name: &str| Live { owner: Some(name.parse().unwrap()), ..live.clone() };
@@ -324,7 +347,7 @@ fn each_object_gets_the_one_action_that_its_state_asks_for() {
 
 fn owned(keys: &[&str]) -> Inventory {
     let hash = of_manifest(&object(config("x")));
-    let applied = Some(Applied { uid: "u".into(), manifest: hash, live: hash });
+    let applied = Some(Applied { uid: "u".into(), manifest: hash, live: hash, atoms: Atoms::NONE });
     let entries = keys.iter().map(|text| (key(text), Entry { version: "v1".into(), applied: applied.clone() })).collect();
     Inventory { entries, ..Inventory::default() }
 }
@@ -434,8 +457,19 @@ fn the_inventory_reads_what_it_writes_and_nothing_of_what_is_damaged() {
     inventory.address = "git.example.org/shop/fleet".into();
     inventory.part = "main:policies".into();
     inventory.confirmed = Some("abc".into());
+    let atoms = |inventory: &mut Inventory, atoms| {
+        inventory.entries.get_mut(&key("Deployment shop/web")).unwrap().applied.as_mut().unwrap().atoms = atoms
+    };
+    let before = inventory.to_string();
+    atoms(&mut inventory, Atoms::new(vec!["/spec/selector".into()]));
     let text = inventory.to_string();
     assert_eq!(Inventory::parse(&text).unwrap(), inventory);
+    let missing = text.replace(r#","atoms":[["/spec/selector"]]"#, "");
+    assert_eq!(Inventory::parse(&missing).unwrap_err(), "line 3: there are no atoms 0");
+    // A record of a time before atoms were known.
+    assert!(!before.contains("atoms"), "{before}");
+    atoms(&mut inventory, Atoms::NONE);
+    assert_eq!(Inventory::parse(&before).unwrap(), inventory);
     let cut = &text[..text.len() - 10];
     assert!(Inventory::parse(cut).unwrap_err().starts_with("line 3: "), "{cut}");
     assert!(Inventory::parse("").is_err());

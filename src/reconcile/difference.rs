@@ -8,7 +8,7 @@ use crate::{
     error::Fault as _,
     manifest,
     object::{Gvk, Key, Object},
-    plan::{self, Inventory, Wanted},
+    plan::{self, Atoms, Inventory, Wanted},
     render::Rendered,
 };
 use futures::{FutureExt as _, StreamExt as _, future::BoxFuture, stream};
@@ -121,7 +121,7 @@ async fn of_wanted(
         let live = cluster.get(identity, &resource, &one.key).await?;
         let Ok(manifest) = one.manifest.object() else { return Ok(None) };
         let ignore = seen::ignored(&application.ignore, &one.key);
-        let watched = seen::Watched { manifest: one.manifest.clone(), ignore: Arc::clone(&ignore), expected: None };
+        let watched = seen::Watched { manifest: one.manifest.clone(), ignore: Arc::clone(&ignore), expected: None, atoms: Atoms::NONE };
         let held = live.as_ref().map(|live| seen::look(live, Some(&watched)).held).unwrap_or_default();
         let sent = seen::sent(manifest.clone(), &held);
         let how = Apply { dry_run: true, ..Apply::default() };
@@ -142,7 +142,8 @@ async fn of_wanted(
             if difference.change == Change::Change
                 && let Some(live) = live.filter(|_| same.is_none_or(|applied| applied.manifest == one.hash))
             {
-                difference.changed_by = seen::changed_by(&manifest, &live, &ignore);
+                let atoms = same.map(|applied| applied.atoms.clone()).unwrap_or_default();
+                difference.changed_by = seen::changed_by(&manifest, &live, &ignore, &atoms);
             }
         }
         // What it needs comes with it: the server cannot say yet what it would make of it.

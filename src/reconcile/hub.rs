@@ -11,7 +11,7 @@ use crate::{
     health::Health,
     name::Name,
     object::{Gvk, Key, Object},
-    plan::{Claims, Inventory, Kinds, Live, OWNER, Wanted, text},
+    plan::{AllAtoms, Claims, Inventory, Kinds, Live, OWNER, Wanted, text},
 };
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap, HashSet},
@@ -71,6 +71,8 @@ pub(super) struct State {
     /// What the records say of each Application.
     owned: HashMap<Name, BTreeSet<Key>>,
     inboxes: HashMap<Name, Arc<Notify>>,
+    /// What is one value, of all objects.
+    pub atoms: AllAtoms,
 }
 
 /// The state of a watch.

@@ -149,5 +149,10 @@ impl Runner {
 /// How a wanted object is judged: against what the last apply of this very manifest answered.
 fn watched(one: &Wanted, rules: &[Ignore], entry: Option<&Entry>) -> Watched {
     let applied = entry.and_then(|entry| entry.applied.as_ref()).filter(|applied| applied.manifest == one.hash);
-    Watched { manifest: one.manifest.clone(), ignore: seen::ignored(rules, &one.key), expected: applied.map(|applied| applied.live) }
+    Watched {
+        manifest: one.manifest.clone(),
+        ignore: seen::ignored(rules, &one.key),
+        expected: applied.map(|applied| applied.live),
+        atoms: applied.map(|applied| applied.atoms.clone()).unwrap_or_default(),
+    }
 }

@@ -16,7 +16,11 @@ impl Runner {
         if let Some(record) = &self.record {
             let text = |name: &str| record.data.get(name).map(String::as_str);
             let damaged = match (&record.damaged, text(text::INVENTORY).map(Inventory::parse)) {
-                (None, Some(Ok(inventory))) => {
+                (None, Some(Ok(mut inventory))) => {
+                    let mut cluster = self.hub.state();
+                    for applied in inventory.entries.values_mut().filter_map(|entry| entry.applied.as_mut()) {
+                        applied.atoms = cluster.atoms.shared(std::mem::take(&mut applied.atoms));
+                    }
                     self.inventory = inventory;
                     None
                 }

@@ -20,7 +20,7 @@ use crate::{
     error::{Fault, Kind},
     name::Name,
     object::Key,
-    plan::{Hash, History, Inventory, Outcome, Refused, Wanted},
+    plan::{Atoms, Hash, History, Inventory, Outcome, Refused, Wanted},
     render::Rendered,
 };
 use std::{
@@ -359,10 +359,11 @@ impl Runner {
     }
 
     /// How an object is judged from now on.
-    pub(super) fn judge(&self, index: usize, expected: Option<Hash>) {
+    pub(super) fn judge(&self, index: usize, expected: Option<Hash>, atoms: Atoms) {
         let Some(current) = &self.current else { return };
         let one = &current.wanted[index];
-        let watched = Watched { manifest: one.manifest.clone(), ignore: seen::ignored(&current.terms.ignore, &one.key), expected };
+        let ignore = seen::ignored(&current.terms.ignore, &one.key);
+        let watched = Watched { manifest: one.manifest.clone(), ignore, expected, atoms };
         self.hub.state().judge(&self.name, &one.key, watched);
     }
 

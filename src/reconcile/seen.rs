@@ -5,7 +5,7 @@ use crate::{
     declare::Ignore,
     health::{self, Health},
     object::{Gvk, Key, MANAGER, Manifest, Object},
-    plan::{self, Hash, Live, Path},
+    plan::{self, Atoms, Books, Hash, Live, Path},
 };
 use serde_json::Value;
 use std::sync::Arc;
@@ -53,6 +53,8 @@ pub(super) struct Watched {
     pub ignore: Arc<[String]>,
     /// What the last apply answered.
     pub expected: Option<Hash>,
+    /// What the last apply showed to be one value.
+    pub atoms: Atoms,
 }
 
 /// The pointers of the rules that mean this object.
@@ -78,20 +80,22 @@ fn left_to_others(path: &Path, ignore: &[String], scaled: bool, gvk: &Gvk) -> bo
 }
 
 /// Stands for what `live` has at the manifest's leaves, without those that are left to others.
-pub(super) fn hash(manifest: &Object, live: &Object, ignore: &[String]) -> Hash {
+pub(super) fn hash(manifest: &Object, live: &Object, ignore: &[String], atoms: &Atoms) -> Hash {
     let (scaled, gvk) = (managed_fields::scaled_by(live).is_some(), manifest.gvk());
-    plan::of_live(manifest, live, &|path| left_to_others(path, ignore, scaled, &gvk))
+    let books = Books { atoms: &atoms.not_reached_by(ignore), overwritten: &|path| is_overwritten(live, path) };
+    plan::of_live(manifest, live, books, &|path| left_to_others(path, ignore, scaled, &gvk))
 }
 
 /// Looks at a live object, with its manifest if it is known.
 pub(super) fn look(live: &Object, watched: Option<&Watched>) -> Seen {
     let manifest = watched.and_then(|watched| Some((watched, watched.manifest.object().ok()?)));
-    let judged = manifest.as_ref().map(|(watched, manifest)| (hash(manifest, live, &watched.ignore), watched, manifest));
+    let judged = manifest.as_ref().map(|(watched, manifest)| (hash(manifest, live, &watched.ignore, &watched.atoms), watched, manifest));
     let (mut held, mut changed) = (Vec::new(), Vec::new());
     if let Some((hash, watched, manifest)) = &judged {
         let (scaled, gvk) = (managed_fields::scaled_by(live).is_some(), manifest.gvk());
         let differs = watched.expected.is_some_and(|expected| expected != *hash);
-        plan::each(manifest, live, &mut |path, wanted, there| {
+        let books = Books { atoms: &watched.atoms.not_reached_by(&watched.ignore), overwritten: &|path| is_overwritten(live, path) };
+        plan::each(manifest, live, books, &mut |path, wanted, there| {
             if left_to_others(path, &watched.ignore, scaled, &gvk) {
                 let value = there.filter(|_| is_ours(live, path)).cloned();
                 held.push(Held { path: path.clone(), value });
@@ -121,10 +125,11 @@ pub(super) fn look(live: &Object, watched: Option<&Watched>) -> Seen {
 }
 
 /// What somebody else has written over a manifest's leaves.
-pub(super) fn changed_by(manifest: &Object, live: &Object, ignore: &[String]) -> Vec<Changed> {
+pub(super) fn changed_by(manifest: &Object, live: &Object, ignore: &[String], atoms: &Atoms) -> Vec<Changed> {
     let (mut changed, gvk) = (Vec::new(), manifest.gvk());
     let scaled = managed_fields::scaled_by(live).is_some();
-    plan::each(manifest, live, &mut |path, wanted, there| {
+    let books = Books { atoms: &atoms.not_reached_by(ignore), overwritten: &|path| is_overwritten(live, path) };
+    plan::each(manifest, live, books, &mut |path, wanted, there| {
         if Some(wanted) != there && !left_to_others(path, ignore, scaled, &gvk) && !is_ours(live, path) {
             changed.push(Changed { path: path.to_string(), manager: latest(live, path, there.is_some()) });
         }
@@ -135,6 +140,11 @@ pub(super) fn changed_by(manifest: &Object, live: &Object, ignore: &[String]) ->
 /// Whether the field manager of our applies owns a leaf.
 fn is_ours(live: &Object, path: &Path) -> bool {
     path.pointer_in(live).is_some_and(|pointer| managed_fields::managers_of(live, &pointer).iter().any(|manager| manager.name == MANAGER))
+}
+
+/// Whether somebody else has written the whole of a map.
+fn is_overwritten(live: &Object, path: &Path) -> bool {
+    path.pointer_in(live).is_some_and(|pointer| managed_fields::is_overwritten(live, &pointer, MANAGER))
 }
 
 /// Who changed a leaf: its owner; of a leaf that is gone, whoever wrote last.

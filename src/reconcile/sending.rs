@@ -8,11 +8,11 @@ use super::{
     status::{Drifted, Row},
 };
 use crate::{
-    cluster::{self, Apply, ClusterError, Delete, Deleted, Problem},
+    cluster::{self, Apply, ClusterError, Delete, Deleted, Problem, managed_fields},
     error::Fault,
     health,
-    object::{Gvk, Key, Object},
-    plan::{self, Applied, Claims as _, Entry, Hash, Outcome, Owner, Pruning, Rollout, Why},
+    object::{Gvk, Key, MANAGER, Object},
+    plan::{self, Applied, Atoms, Claims as _, Entry, Hash, Outcome, Owner, Pruning, Rollout, Why},
 };
 use futures::{StreamExt as _, future::BoxFuture, stream::FuturesUnordered};
 use jiff::Timestamp;
@@ -26,8 +26,8 @@ use tracing::{info, warn};
 /// How long an object that is created anew may take to go.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// What came of sending one object: its place, and the answer with the hash of what was answered.
-type Answer = (usize, Result<(cluster::Applied, Hash), ClusterError>);
+/// What came of sending one object: its place, and the answer with what is to be remembered of it.
+type Answer = (usize, Result<(cluster::Applied, Hash, Atoms), ClusterError>);
 
 /// What became of a prune.
 #[derive(Debug, Default)]
@@ -168,7 +168,8 @@ impl Runner {
                 // the first apply.
                 let strange = held.is_none() && fresh;
                 let looked = |object: &Object| {
-                    let watched = seen::Watched { manifest: one.manifest.clone(), ignore: Arc::clone(&ignore), expected: None };
+                    let (manifest, ignore) = (one.manifest.clone(), Arc::clone(&ignore));
+                    let watched = seen::Watched { manifest, ignore, expected: None, atoms: Atoms::NONE };
                     seen::look(object, Some(&watched)).held
                 };
                 let live = async || {
@@ -195,8 +196,10 @@ impl Runner {
                     }
                     (applied, _) => applied?,
                 };
-                let hash = seen::hash(&manifest, &applied.live, &ignore);
-                Ok((applied, hash))
+                let atoms = managed_fields::atoms(&manifest, &applied.live, MANAGER);
+                let atoms = hub.state().atoms.shared(atoms);
+                let hash = seen::hash(&manifest, &applied.live, &ignore, &atoms);
+                Ok((applied, hash, atoms))
             };
             (index, result.await)
         })
@@ -206,7 +209,7 @@ impl Runner {
     fn answered(
         &mut self,
         index: usize,
-        answer: Result<(cluster::Applied, Hash), ClusterError>,
+        answer: Result<(cluster::Applied, Hash, Atoms), ClusterError>,
         why: Why,
         repaired: Option<&Drifted>,
     ) -> bool {
@@ -215,10 +218,13 @@ impl Runner {
         let place = one.manifest.origin.as_ref().map(ToString::to_string);
         let (application, cluster, revision) = (self.name.clone(), self.hub.cluster.name().to_owned(), current.revision.clone());
         match answer {
-            Ok((applied, hash)) => {
+            Ok((applied, hash, atoms)) => {
                 self.failing.remove(&one.key);
                 let uid = applied.live.uid().unwrap_or_default().to_owned();
-                let new = Entry { version: one.version.clone(), applied: Some(Applied { uid, manifest: one.hash, live: hash }) };
+                let new = Entry {
+                    version: one.version.clone(),
+                    applied: Some(Applied { uid, manifest: one.hash, live: hash, atoms: atoms.clone() }),
+                };
                 let old = self.inventory.entries.insert(one.key.clone(), new.clone());
                 self.dirty |= old.as_ref() != Some(&new);
                 match repaired {
@@ -232,7 +238,7 @@ impl Runner {
                 if !applied.took_over.is_empty() {
                     info!(%application, cluster, "{}: took fields over from {}", one.key, applied.took_over.join(", "));
                 }
-                self.judge(index, Some(hash));
+                self.judge(index, Some(hash), atoms);
                 self.hub.observe(&applied.live);
                 true
             }

@@ -12,6 +12,7 @@ mod fleet;
 mod identity;
 mod proxy;
 mod reconcile;
+mod reconcile_atoms;
 mod reconcile_faults;
 mod reconcile_owned;
 mod records;
