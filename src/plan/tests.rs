@@ -203,6 +203,36 @@ fn secrets_are_sent_as_they_will_be_answered() {
     assert!(!sent.value().contains_key("stringData"));
 }
 
+#[test]
+fn texts_of_secrets_are_texts_and_nothing_else() {
+    let plain = |plain: Value, data: Value| {
+        let secret =
+            json!({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "s", "namespace": "n"}, "data": data, "stringData": plain});
+        let origin = crate::object::Origin { file: "a.yaml".into(), line: 3 };
+        let (found, refused) = wanted(&application(""), vec![object(secret).at(origin)], &Usual);
+        assert!(refused.iter().all(|refused| refused.origin.is_some()));
+        (
+            found.first().map(|one| one.manifest.object().unwrap().value()["data"].clone()),
+            refused.first().map(|refused| refused.why.clone()),
+        )
+    };
+    for (given, data, sent) in [
+        (json!({"empty": null, "no": ""}), json!(null), json!({"empty": "", "no": ""})),
+        (json!({"a": null}), json!({"a": "eA==", "b": "eQ=="}), json!({"a": "", "b": "eQ=="})),
+        (json!(null), json!({"b": "eQ=="}), json!({"b": "eQ=="})),
+    ] {
+        assert_eq!(plain(given, data), (Some(sent), None));
+    }
+    for (given, data, why) in [
+        (json!({"a": ["geheim"]}), json!(null), "stringData.a is a list, not text; put it in quotes"),
+        (json!({"a": 4711}), json!({}), "stringData.a is a number, not text; put it in quotes"),
+        (json!("geheim"), json!({}), "stringData is text, not a mapping of names to texts"),
+        (json!({}), json!(["geheim"]), "data is a list, not a mapping of names to texts in base64"),
+    ] {
+        assert_eq!(plain(given, data), (None, Some(why.to_owned())));
+    }
+}
+
 /// A name for each object: its kind and name, with those before it and the wave.
 fn order(objects: Vec<Value>) -> (Vec<String>, Vec<String>) {
     let (found, refused) = wanted(&application(", targetNamespace: shop"), objects.into_iter().map(object).collect(), &Usual);
