@@ -41,8 +41,10 @@ pub struct Live {
     pub owner: Option<Name>,
     /// Whether it is on its way out.
     pub terminating: bool,
-    /// Whether its annotations forbid to delete it.
+    /// Whether its annotations forbid to delete it: `prune: disabled`.
     pub keep: bool,
+    /// Whether its annotations forbid to touch it: `reconcile: disabled`, as whoever is on call sets it.
+    pub disabled: bool,
 }
 
 /// Who else lays claim to an object.
@@ -108,8 +110,10 @@ impl Why {
 pub enum Left {
     /// It is as it is wanted.
     InStep,
-    /// `reconcile: disabled` or `ssa: Ignore`.
+    /// `reconcile: disabled` or `ssa: Ignore` in Git.
     Disabled,
+    /// `reconcile: disabled` on the live object.
+    Frozen,
     /// `ssa: IfNotPresent`, and it is there.
     Present,
 }
@@ -118,6 +122,9 @@ pub enum Left {
 pub fn action(application: &Name, one: &Wanted, entry: Option<&Entry>, live: Option<&Live>, claims: &dyn Claims) -> Action {
     if one.settings.reconcile_disabled || one.settings.ssa == Ssa::Ignore {
         return Action::Leave(Left::Disabled);
+    }
+    if live.is_some_and(|live| live.disabled) {
+        return Action::Leave(Left::Frozen);
     }
     let others = claims.wanted_by(&one.key);
     match live.and_then(|live| live.owner.as_ref()) {

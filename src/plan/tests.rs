@@ -321,7 +321,7 @@ fn each_object_gets_the_one_action_that_its_state_asks_for() {
         applied: Some(Applied { uid: "u".into(), manifest, live: live_hash, atoms: Atoms::NONE }),
     };
     let sent = Entry { version: "v1".into(), applied: None };
-    let live = Live { uid: "u".into(), hash: Some(live_hash), owner: Some(shop.clone()), terminating: false, keep: false };
+    let live = Live { uid: "u".into(), hash: Some(live_hash), owner: Some(shop.clone()), terminating: false, keep: false, disabled: false };
     let other = |name: &str| Live { owner: Some(name.parse().unwrap()), ..live.clone() };
     let unknown = one(json!({"apiVersion": "acme.io/v1", "kind": "Thing", "metadata": {"name": "t", "namespace": "n"}}));
     let drifted = Live { hash: Some(usual.hash), ..live.clone() };
@@ -367,6 +367,9 @@ fn each_object_gets_the_one_action_that_its_state_asks_for() {
         ),
         ("ours, wanted by an earlier one", &usual, Some(&entry), Some(&live), &earlier, "Leave(InStep)"),
         ("kind unknown", &unknown, None, None, &nobody, "Wait(\"the cluster does not serve acme.io/v1/Thing (yet)\")"),
+        ("disabled by hand", &usual, Some(&old), Some(&Live { disabled: true, ..drifted.clone() }), &nobody, "Leave(Frozen)"),
+        ("disabled, and another's", &usual, None, Some(&Live { disabled: true, ..other("dev/a") }), &nobody, "Leave(Frozen)"),
+        ("disabled, and gone", &usual, Some(&entry), None, &nobody, "Apply(Deleted)"),
         ("disabled", &with("tagboat.dev/reconcile", "disabled"), None, None, &nobody, "Leave(Disabled)"),
         ("present", &with("tagboat.dev/ssa", "IfNotPresent"), Some(&old), Some(&drifted), &nobody, "Leave(Present)"),
         ("not present", &with("tagboat.dev/ssa", "IfNotPresent"), None, None, &nobody, "Apply(New)"),
@@ -385,12 +388,13 @@ fn owned(keys: &[&str]) -> Inventory {
 #[test]
 fn only_what_is_surely_ours_is_deleted_and_much_of_it_only_after_a_yes() {
     let shop = application("").name;
-    let mine = Live { uid: "u".into(), hash: None, owner: Some(shop.clone()), terminating: false, keep: false };
+    let mine = Live { uid: "u".into(), hash: None, owner: Some(shop.clone()), terminating: false, keep: false, disabled: false };
     let all = [
         "Deployment shop/web",
         "ConfigMap shop/gone",
         "ConfigMap shop/theirs",
         "ConfigMap shop/going",
+        "ConfigMap shop/frozen",
         "ConfigMap shop/kept",
         "ConfigMap shop/anew",
         "ConfigMap shop/c",
@@ -401,6 +405,7 @@ fn only_what_is_surely_ours_is_deleted_and_much_of_it_only_after_a_yes() {
         ("Deployment shop/web", mine.clone()),
         ("ConfigMap shop/theirs", Live { owner: Some("dev/other".parse().unwrap()), ..mine.clone() }),
         ("ConfigMap shop/going", Live { terminating: true, ..mine.clone() }),
+        ("ConfigMap shop/frozen", Live { disabled: true, ..mine.clone() }),
         ("ConfigMap shop/kept", Live { keep: true, ..mine.clone() }),
         ("ConfigMap shop/anew", Live { uid: "v".into(), ..mine.clone() }),
         ("ConfigMap shop/c", mine.clone()),
@@ -425,6 +430,7 @@ fn only_what_is_surely_ours_is_deleted_and_much_of_it_only_after_a_yes() {
         found.drop.iter().map(|(key, why)| format!("{}: {}", key.name, why.as_deref().unwrap_or("-"))).collect::<Vec<_>>(),
         [
             "anew: it stays in the cluster: somebody has created it anew",
+            "frozen: it stays in the cluster: reconcile: disabled",
             "gone: -",
             "kept: it stays in the cluster: prune: disabled",
             "theirs: -",
@@ -447,7 +453,7 @@ fn only_what_is_surely_ours_is_deleted_and_much_of_it_only_after_a_yes() {
 #[test]
 fn guards_ask_for_a_yes_that_counts_for_one_revision() {
     let shop = application("").name;
-    let mine = Live { uid: "u".into(), hash: None, owner: Some(shop.clone()), terminating: false, keep: false };
+    let mine = Live { uid: "u".into(), hash: None, owner: Some(shop.clone()), terminating: false, keep: false, disabled: false };
     let many: Vec<String> = (0..11).map(|i| format!("ConfigMap shop/n{i:02}")).collect();
     let many: Vec<&str> = many.iter().map(String::as_str).collect();
     let mut more = many.clone();

@@ -120,6 +120,9 @@ async fn of_wanted(
         let resource = cluster.resource(&one.gvk()).await?;
         let live = cluster.get(identity, &resource, &one.key).await?;
         let Ok(manifest) = one.manifest.object() else { return Ok(None) };
+        if one.settings.reconcile_disabled || live.as_ref().is_some_and(|live| live.settings().reconcile_disabled) {
+            return Ok(None);
+        }
         let ignore = seen::ignored(&application.ignore, &one.key);
         let watched = seen::Watched { manifest: one.manifest.clone(), ignore: Arc::clone(&ignore), expected: None, atoms: Atoms::NONE };
         let held = live.as_ref().map(|live| seen::look(live, Some(&watched)).held).unwrap_or_default();

@@ -84,6 +84,8 @@ pub(super) struct Look {
     pub waits: Vec<Row>,
     /// Objects that somebody changed and that are not changed back now.
     pub drifted: Vec<Drifted>,
+    /// What is left to others, and worth knowing.
+    pub notes: Vec<Row>,
     /// Objects that are not healthy, with their keys.
     pub unhealthy: Vec<(Key, Health)>,
     /// The worst health of all.
@@ -111,7 +113,7 @@ impl Look {
         status.drifted.clone_from(&self.drifted);
         status.unhealthy =
             self.unhealthy.iter().map(|(key, health)| Row::of(key, format!("{}: {}", health.status, health.message))).collect();
-        status.notes.clear();
+        status.notes.clone_from(&self.notes);
     }
 
     /// What would be done, for people.
@@ -154,6 +156,9 @@ impl Runner {
                 Action::Leave(left) => {
                     if left == Left::InStep {
                         self.look_at_health(&cluster, &one.key, &mut look);
+                    }
+                    if left == Left::Frozen {
+                        look.notes.push(Row::of(&one.key, "it is left alone: reconcile: disabled on the live object"));
                     }
                 }
                 Action::Wait(why) => look.waits.push(Row { place: place(), ..Row::of(&one.key, why) }),

@@ -111,6 +111,7 @@ pub(super) fn look(live: &Object, watched: Option<&Watched>) -> Seen {
             owner: plan::owner(live),
             terminating: live.is_terminating(),
             keep: live.settings().prune_disabled,
+            disabled: live.settings().reconcile_disabled,
         },
         version: live.gvk().version,
         at: live.resource_version().and_then(|version| version.parse().ok()).unwrap_or_default(),

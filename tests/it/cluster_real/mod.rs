@@ -14,6 +14,7 @@ mod proxy;
 mod reconcile;
 mod reconcile_atoms;
 mod reconcile_faults;
+mod reconcile_left;
 mod reconcile_owned;
 mod records;
 #[cfg(feature = "demo")]
