@@ -69,6 +69,10 @@ pub struct Applied {
     /// The maps and lists that were one leaf each.
     #[serde(skip)]
     pub atoms: Atoms,
+    /// Whether it was there already and was left as it was (`ssa: IfNotPresent`): it has no labels of ours, so no watch shows
+    /// it.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub found: bool,
 }
 
 /// What became of a revision.

@@ -150,6 +150,11 @@ pub fn action(application: &Name, one: &Wanted, entry: Option<&Entry>, live: Opt
     let applied = entry.and_then(|entry| entry.applied.as_ref());
     match (live, applied) {
         (None, None) => Action::Apply(if entry.is_some() { Why::Unanswered } else { Why::New }),
+        // No watch shows it, which says nothing of whether it is there.
+        (None, Some(applied)) if applied.found => match one.settings.ssa {
+            Ssa::IfNotPresent => Action::Leave(Left::Present),
+            _ => Action::Apply(Why::Taken),
+        },
         (None, Some(_)) => Action::Apply(Why::Deleted),
         (Some(live), _) if live.terminating => Action::Wait("it is being deleted".to_owned()),
         (Some(_), _) if one.settings.ssa == Ssa::IfNotPresent => Action::Leave(Left::Present),

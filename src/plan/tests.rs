@@ -318,7 +318,7 @@ fn each_object_gets_the_one_action_that_its_state_asks_for() {
     let live_hash = of_manifest(&object(config("live")));
     let answered = |manifest: Hash| Entry {
         version: "v1".into(),
-        applied: Some(Applied { uid: "u".into(), manifest, live: live_hash, atoms: Atoms::NONE }),
+        applied: Some(Applied { uid: "u".into(), manifest, live: live_hash, atoms: Atoms::NONE, found: false }),
     };
     let sent = Entry { version: "v1".into(), applied: None };
     let live = Live { uid: "u".into(), hash: Some(live_hash), owner: Some(shop.clone()), terminating: false, keep: false, disabled: false };
@@ -328,6 +328,9 @@ fn each_object_gets_the_one_action_that_its_state_asks_for() {
     let anew = Live { uid: "v".into(), ..live.clone() };
     let entry = answered(usual.hash);
     let old = answered(live_hash);
+    let once = with("tagboat.dev/ssa", "IfNotPresent");
+    let mut found = answered(once.hash);
+    found.applied.as_mut().unwrap().found = true;
     let nobody = Others::default();
     let (earlier, later) = (Others(vec!["dev/a"], false), Others(vec!["dev/z"], false));
     for (case, one, entry, live, others, expected) in [
@@ -372,6 +375,9 @@ fn each_object_gets_the_one_action_that_its_state_asks_for() {
         ("disabled, and gone", &usual, Some(&entry), None, &nobody, "Apply(Deleted)"),
         ("disabled", &with("tagboat.dev/reconcile", "disabled"), None, None, &nobody, "Leave(Disabled)"),
         ("present", &with("tagboat.dev/ssa", "IfNotPresent"), Some(&old), Some(&drifted), &nobody, "Leave(Present)"),
+        ("found, out of sight", &once, Some(&found), None, &nobody, "Leave(Present)"),
+        ("made by us, gone", &once, Some(&answered(once.hash)), None, &nobody, "Apply(Deleted)"),
+        ("found, and wanted now", &usual, Some(&found), None, &nobody, "Apply(Taken)"),
         ("not present", &with("tagboat.dev/ssa", "IfNotPresent"), None, None, &nobody, "Apply(New)"),
     ] {
         assert_eq!(format!("{:?}", action(&shop, one, entry, live, others)), expected, "{case}");
@@ -380,7 +386,7 @@ fn each_object_gets_the_one_action_that_its_state_asks_for() {
 
 fn owned(keys: &[&str]) -> Inventory {
     let hash = of_manifest(&object(config("x")));
-    let applied = Some(Applied { uid: "u".into(), manifest: hash, live: hash, atoms: Atoms::NONE });
+    let applied = Some(Applied { uid: "u".into(), manifest: hash, live: hash, atoms: Atoms::NONE, found: false });
     let entries = keys.iter().map(|text| (key(text), Entry { version: "v1".into(), applied: applied.clone() })).collect();
     Inventory { entries, ..Inventory::default() }
 }
@@ -490,6 +496,7 @@ fn the_inventory_reads_what_it_writes_and_nothing_of_what_is_damaged() {
     let mut inventory = owned(&["Deployment shop/web", "Namespace shop"]);
     inventory.entries.get_mut(&key("Namespace shop")).unwrap().applied = None;
     inventory.repository = "fleet".into();
+    inventory.entries.get_mut(&key("Deployment shop/web")).unwrap().applied.as_mut().unwrap().found = true;
     inventory.address = "git.example.org/shop/fleet".into();
     inventory.part = "main:policies".into();
     inventory.confirmed = Some("abc".into());

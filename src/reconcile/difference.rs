@@ -7,7 +7,7 @@ use crate::{
     declare::Application,
     error::Fault as _,
     manifest,
-    object::{Gvk, Key, Object},
+    object::{Gvk, Key, Object, Ssa},
     plan::{self, Atoms, Inventory, Wanted},
     render::Rendered,
 };
@@ -120,7 +120,10 @@ async fn of_wanted(
         let resource = cluster.resource(&one.gvk()).await?;
         let live = cluster.get(identity, &resource, &one.key).await?;
         let Ok(manifest) = one.manifest.object() else { return Ok(None) };
-        if one.settings.reconcile_disabled || live.as_ref().is_some_and(|live| live.settings().reconcile_disabled) {
+        if one.settings.reconcile_disabled
+            || one.settings.ssa == Ssa::Ignore
+            || live.as_ref().is_some_and(|live| live.settings().reconcile_disabled)
+        {
             return Ok(None);
         }
         let ignore = seen::ignored(&application.ignore, &one.key);

@@ -80,6 +80,7 @@ impl Runner {
                     deleting: true,
                     told: None,
                     released: true,
+                    unplaced: None,
                 });
                 return Ok(());
             }
@@ -106,6 +107,7 @@ impl Runner {
         };
         let Read { application, revision, rendered } = *read;
         let notes = rendered.warnings.iter().map(Row::whole).collect();
+        let source = Arc::clone(&rendered);
         let (wanted, refused) = plan::wanted(&application, rendered.objects(), &Served(Arc::clone(&served)));
         let rendered = plan::of_all(&wanted);
         self.broken = None;
@@ -132,7 +134,9 @@ impl Runner {
             _ => (None, false),
         };
         let deadline = Instant::now() + application.timeout;
-        self.current = Some(Current { terms, revision, wanted, refused, notes, rendered, deadline, deleting: false, told, released });
+        let unplaced = wanted.iter().any(|one| !one.known).then(|| Box::new((application, source)));
+        self.current =
+            Some(Current { terms, revision, wanted, refused, notes, rendered, deadline, deleting: false, told, released, unplaced });
         Ok(())
     }
 

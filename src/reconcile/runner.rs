@@ -82,6 +82,8 @@ pub(super) struct Current {
     pub told: Option<Outcome>,
     /// Whether what others depend on was there once.
     pub released: bool,
+    /// What it was read from, as long as the cluster does not serve all its kinds.
+    pub unplaced: Option<Box<(Application, Arc<Rendered>)>>,
 }
 
 /// What an Application says about how its objects are applied.
@@ -264,13 +266,17 @@ impl Runner {
         let Some(current) = &mut self.current else { return Ok(Next::At(None)) };
         if current.wanted.iter().any(|one| !one.known) {
             let served = self.hub.cluster.resources().await?;
-            let mut new = Vec::new();
-            for one in current.wanted.iter_mut().filter(|one| !one.known && served.find(&one.gvk()).is_some()) {
-                one.known = true;
-                new.push(one.gvk());
+            let now_served = current.wanted.iter().any(|one| !one.known && served.find(&one.gvk()).is_some());
+            if let Some((application, rendered)) = current.unplaced.take_if(|_| now_served).map(|unplaced| *unplaced) {
+                // Now it is known whether their objects lie in namespaces, which makes others of them.
+                let revision = current.revision.clone();
+                if let Err((job, error)) = self.read(Job::Apply(Box::new(Read { application, revision, rendered }))).await {
+                    self.job = Some(job);
+                    return Err(error);
+                }
             }
-            self.hub.watch(new, &served).await;
         }
+        let Some(current) = &mut self.current else { return Ok(Next::At(None)) };
         self.status.revision = Some(current.revision.clone());
         let kinds = current.wanted.iter().map(|one| &one.key).chain(self.inventory.entries.keys());
         let unlisted = self.hub.unlisted(kinds);

@@ -11,7 +11,7 @@ use crate::{
     cluster::{self, Apply, ClusterError, Delete, Deleted, Problem, managed_fields},
     error::Fault,
     health,
-    object::{Gvk, Key, MANAGER, Object},
+    object::{Gvk, Key, MANAGER, Object, Ssa},
     plan::{self, Applied, Atoms, Claims as _, Entry, Hash, Outcome, Owner, Pruning, Rollout, Why},
 };
 use futures::{StreamExt as _, future::BoxFuture, stream::FuturesUnordered};
@@ -221,9 +221,11 @@ impl Runner {
             Ok((applied, hash, atoms)) => {
                 self.failing.remove(&one.key);
                 let uid = applied.live.uid().unwrap_or_default().to_owned();
+                let found =
+                    one.settings.ssa == Ssa::IfNotPresent && !applied.created && plan::owner(&applied.live).as_ref() != Some(&self.name);
                 let new = Entry {
                     version: one.version.clone(),
-                    applied: Some(Applied { uid, manifest: one.hash, live: hash, atoms: atoms.clone() }),
+                    applied: Some(Applied { uid, manifest: one.hash, live: hash, atoms: atoms.clone(), found }),
                 };
                 let old = self.inventory.entries.insert(one.key.clone(), new.clone());
                 self.dirty |= old.as_ref() != Some(&new);
@@ -239,7 +241,9 @@ impl Runner {
                     info!(%application, cluster, "{}: took fields over from {}", one.key, applied.took_over.join(", "));
                 }
                 self.judge(index, Some(hash), atoms);
-                self.hub.observe(&applied.live);
+                if !found {
+                    self.hub.observe(&applied.live);
+                }
                 true
             }
             Err(error) => {

@@ -37,3 +37,64 @@ async fn a_live_object_that_says_so_is_left_alone_and_not_deleted() {
     assert!(notes(&fleet)[0].ends_with("/a: it stays in the cluster: reconcile: disabled"), "{:?}", notes(&fleet));
     assert!(fleet.live("configmaps", "a").await.is_some());
 }
+
+#[tokio::test]
+#[ignore = "needs kube-apiserver: run tests/run cluster"]
+async fn an_object_that_was_there_already_is_left_to_whoever_made_it() {
+    let mut fleet = Fleet::start(Kube::shared(), "present").await;
+    fleet.kubectl(&["create", "configmap", "theirs", "--from-literal=value=theirs"]);
+    fleet.application("shop", ", prune: true");
+    let once = |name: &str| {
+        let mut object = config(name, "1");
+        object["metadata"]["annotations"] = json!({"tagboat.dev/ssa": "IfNotPresent"});
+        object
+    };
+    fleet.manifests("shop", vec![once("theirs"), once("ours")]);
+    assert_eq!(states(&fleet.applied().await), [("shop", State::InStep)]);
+    // Nobody has deleted what no watch shows; who only looks says so, too.
+    let looking = Fleet::open(fleet.kube, fleet.namespace.clone(), fleet.kube.kubeconfig.clone(), Mode::Plan).await;
+    looking.application("shop", ", prune: true");
+    looking.manifests("shop", vec![once("theirs"), once("ours")]);
+    let statuses = looking.applied().await;
+    assert_eq!(states(&statuses), [("shop", State::InStep)], "{:?}", statuses["shop"].planned);
+    fleet.restart().await;
+    assert_eq!(states(&fleet.applied().await), [("shop", State::InStep)]);
+    assert_eq!(fleet.stats().writes(), 0, "{:?}", fleet.stats());
+    // What we made is made again.
+    let uid = fleet.live("configmaps", "ours").await.unwrap()["metadata"]["uid"].clone();
+    fleet.kubectl(&["delete", "configmap", "ours"]);
+    fleet.live_until("configmaps", "ours", |live| live["metadata"]["uid"].is_string() && live["metadata"]["uid"] != uid).await;
+    // Git wants it itself now: it is taken, and then ours.
+    fleet.manifests("shop", vec![config("theirs", "2"), once("ours")]);
+    assert_eq!(states(&fleet.applied().await), [("shop", State::InStep)]);
+    assert_eq!(fleet.live("configmaps", "theirs").await.unwrap()["data"]["value"], "2");
+}
+
+#[tokio::test]
+#[ignore = "needs kube-apiserver: run tests/run cluster"]
+async fn a_kind_of_the_whole_cluster_that_comes_later_is_kept_without_a_namespace() {
+    let fleet = Fleet::start(Kube::shared(), "issuers").await;
+    let group = format!("{}.example.org", fleet.namespace);
+    fleet.application("shop", "");
+    let issuer = json!({"apiVersion": format!("{group}/v1"), "kind": "Issuer", "metadata": {"name": "one"}, "spec": {"size": 1}});
+    fleet.manifests("shop", vec![issuer, config("a", "1")]);
+    fleet.commit();
+    fleet.until("it waits", |statuses| statuses["shop"].state == State::Waiting).await;
+    let definition = json!({
+        "apiVersion": "apiextensions.k8s.io/v1", "kind": "CustomResourceDefinition", "metadata": {"name": format!("issuers.{group}")},
+        "spec": {"group": group, "scope": "Cluster", "names": {"plural": "issuers", "kind": "Issuer"},
+            "versions": [{"name": "v1", "served": true, "storage": true, "schema": {"openAPIV3Schema": {"type": "object", "x-kubernetes-preserve-unknown-fields": true}}}]},
+    });
+    let (status, answer) =
+        fleet.kube.call(Method::POST, "/apis/apiextensions.k8s.io/v1/customresourcedefinitions", Some(&definition)).await;
+    assert_eq!(status, 201, "{answer}");
+    fleet.until("it is applied", |statuses| statuses["shop"].state == State::InStep).await;
+    // What its watch shows is the same object: nothing is created again, and a change is changed back.
+    let path = format!("/apis/{group}/v1/issuers/one");
+    let before = fleet.stats();
+    let patch = json!({"apiVersion": format!("{group}/v1"), "kind": "Issuer", "metadata": {"name": "one"}, "spec": {"size": 2}});
+    super::support::written_by(fleet.kube, "somebody", &path, &patch).await;
+    super::smoke::eventually(fleet.kube, &path, |live| live["spec"]["size"] == 1).await;
+    assert_eq!(states(&fleet.applied().await), [("shop", State::InStep)]);
+    assert_eq!(fleet.stats().since(&before).of("apply"), 2, "sent, and sent again with force");
+}
