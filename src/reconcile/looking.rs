@@ -14,7 +14,10 @@ use crate::{
     plan::{self, Action, Hash, Left, Pruning, Why},
 };
 use jiff::Timestamp;
-use std::{collections::BTreeMap, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 use tokio::time::Instant;
 
 /// An object that could not be applied.
@@ -47,31 +50,60 @@ const PACES: [Duration; 3] = [Duration::from_secs(10), Duration::from_secs(60), 
 /// The time in which a change counts as the same quarrel.
 const AGAIN: Duration = Duration::from_secs(600);
 
-/// The repairs of one object.
-#[derive(Debug)]
-pub(super) struct Pace {
-    field: String,
-    /// How often in a row the same field was changed.
+/// Fields of one object of which repairs are remembered; more than that are one quarrel about the object.
+const FIELDS: usize = 8;
+
+/// The repairs of one object, by what was changed.
+#[derive(Debug, Default)]
+pub(super) struct Pace(BTreeMap<String, Repairs>);
+
+#[derive(Debug, Clone, Copy)]
+struct Repairs {
+    /// How often in a row.
     times: usize,
     last: Instant,
 }
 
+impl Repairs {
+    /// Whether another change now belongs to the same quarrel.
+    fn go_on(&self, now: Instant) -> bool {
+        now.duration_since(self.last) < AGAIN + PACES[2]
+    }
+}
+
 impl Pace {
-    /// When a changed field may be repaired: at once, but for one that has been changed again and again.
-    fn due(before: Option<&Self>, field: &str, now: Instant) -> Instant {
-        match before.filter(|before| before.field == field && now.duration_since(before.last) < AGAIN + PACES[2]) {
-            None => now,
-            Some(before) => before.last + PACES[(before.times - 1).min(PACES.len() - 1)],
+    /// When changed fields may be repaired: at once, but for those that have been changed again and again.
+    pub fn due(before: Option<&Self>, fields: &[&str], now: Instant) -> Instant {
+        let due = |field: &&str| {
+            let repairs = before?.0.get(before?.name(field, now)).filter(|repairs| repairs.go_on(now))?;
+            Some(repairs.last + PACES[(repairs.times - 1).min(PACES.len() - 1)])
+        };
+        fields.iter().filter_map(due).max().unwrap_or(now)
+    }
+
+    /// Notes a repair.
+    pub fn repaired(&mut self, fields: &[&str], now: Instant) {
+        self.0.retain(|_, repairs| repairs.go_on(now));
+        let names: BTreeSet<String> = fields.iter().map(|field| self.name(field, now).to_owned()).collect();
+        for name in names {
+            let repairs = self.0.entry(name).or_insert(Repairs { times: 0, last: now });
+            *repairs = Repairs { times: repairs.times + 1, last: now };
         }
     }
 
-    /// After a repair.
-    fn after(before: Option<&Self>, field: String) -> Self {
-        let last = Instant::now();
-        let same = before.filter(|before| before.field == field && last.duration_since(before.last) < AGAIN + PACES[2]);
-        Self { times: same.map_or(0, |before| before.times) + 1, field, last }
+    /// Under which name the repairs of a field are noted: its own, as long as there are few.
+    fn name<'f>(&self, field: &'f str, now: Instant) -> &'f str {
+        let known = self.0.get(field).is_some_and(|repairs| repairs.go_on(now));
+        let others = self.0.iter().filter(|(name, repairs)| *name != WHOLE && repairs.go_on(now)).count();
+        if known || others < FIELDS { field } else { WHOLE }
     }
 }
+
+/// The object as a whole, as a field.
+const WHOLE: &str = "/";
+
+/// Whether the object is there, as a field.
+const EXISTENCE: &str = "";
 
 /// What there is to do, and what there is to say.
 #[derive(Debug, Default)]
@@ -205,7 +237,7 @@ impl Runner {
     fn held_back(&self, cluster: &Cluster, one: &plan::Wanted, why: Why, now: Instant) -> Option<(Drifted, Option<Instant>)> {
         let current = self.current.as_ref()?;
         let fields = cluster.seen(&one.key).map(|seen| seen.changed.clone()).unwrap_or_default();
-        let due = Pace::due(self.pace.get(&one.key), field(&fields, why), now);
+        let due = Pace::due(self.pace.get(&one.key), &quarrels(&fields, why), now);
         if current.terms.repair && due <= now {
             return None;
         }
@@ -219,17 +251,67 @@ impl Runner {
         let key = self.current.as_ref()?.wanted.get(index)?.key.clone();
         let fields = self.hub.state().seen(&key).map(|seen| seen.changed.clone()).unwrap_or_default();
         let object = key.to_string();
-        let pace = Pace::after(self.pace.get(&key), field(&fields, why).to_owned());
-        self.pace.insert(key, pace);
+        self.pace.entry(key).or_default().repaired(&quarrels(&fields, why), Instant::now());
         Some(Drifted { object, fields, deleted: why == Why::Deleted, repaired_at: None })
     }
 }
 
-/// What a quarrel is about: the first field.
-fn field(fields: &[Changed], why: Why) -> &str {
-    match (why, fields.first()) {
-        (Why::Deleted, _) => "",
-        (_, Some(first)) => &first.path,
-        (_, None) => "/",
+/// What a quarrel is about.
+fn quarrels(fields: &[Changed], why: Why) -> Vec<&str> {
+    match (why, fields) {
+        (Why::Deleted, _) => vec![EXISTENCE],
+        (_, []) => vec![WHOLE],
+        (_, fields) => fields.iter().map(|field| field.path.as_str()).collect(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What somebody who changes fields sees: how many seconds each change stands before it is undone.
+    fn stands(changes: &[&[&str]]) -> Vec<u64> {
+        let (mut pace, mut now) = (Pace::default(), Instant::now());
+        let mut stood = Vec::new();
+        for fields in changes {
+            let due = Pace::due(Some(&pace), fields, now).max(now);
+            stood.push(due.duration_since(now).as_secs());
+            now = due;
+            pace.repaired(fields, now);
+        }
+        stood
+    }
+
+    #[test]
+    fn each_field_has_its_own_quarrel_and_many_fields_are_one() {
+        assert_eq!(stands(&[&["/a"], &["/a"], &["/a"], &["/a"], &["/a"]]), [0, 10, 60, 600, 600]);
+        // Turn by turn is no way around it.
+        assert_eq!(stands(&[&["/a"], &["/b"], &["/a"], &["/b"], &["/a"], &["/b"]])[..4], [0, 0, 10, 0]);
+        let turns: Vec<&[&str]> = (0..60).map(|turn| if turn % 2 == 0 { &["/a"][..] } else { &["/b"][..] }).collect();
+        assert!(stands(&turns).iter().sum::<u64>() > 10_000);
+        // What was changed together is undone together, when the slower quarrel is due.
+        assert_eq!(stands(&[&["/a"], &["/a"], &["/b", "/a"], &["/b"]]), [0, 10, 60, 10]);
+        // Nor is another field each time.
+        let names: Vec<String> = (0..60).map(|number| format!("/{number}")).collect();
+        let names: Vec<[&str; 1]> = names.iter().map(|name| [name.as_str()]).collect();
+        let many: Vec<&[&str]> = names.iter().map(|name| &name[..]).collect();
+        let stood = stands(&many);
+        assert_eq!(stood[..12], [0, 0, 0, 0, 0, 0, 0, 0, 0, 10, 60, 600]);
+        // Deleted and changed are two things.
+        assert_eq!(stands(&[&[EXISTENCE], &["/a"], &[EXISTENCE]]), [0, 0, 10]);
+    }
+
+    #[test]
+    fn a_quarrel_ends() {
+        let mut pace = Pace::default();
+        let now = Instant::now();
+        pace.repaired(&["/a"], now);
+        pace.repaired(&["/a"], now);
+        assert_eq!(Pace::due(Some(&pace), &["/a"], now), now + PACES[1]);
+        let later = now + AGAIN + PACES[2];
+        assert_eq!(Pace::due(Some(&pace), &["/a"], later), later);
+        (0..100).for_each(|number| pace.repaired(&[&format!("/{number}")], later));
+        assert!(pace.0.len() <= FIELDS + 1, "{pace:?}");
+        assert_eq!(Pace::due(None, &["/a"], now), now);
     }
 }
