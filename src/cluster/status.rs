@@ -182,7 +182,15 @@ fn forbidden(message: String, asked: &Asked<'_>) -> Problem {
         (None, _) => asked.resource.to_owned(),
     };
     let namespace = between(rest, "in the namespace \"", "\"").map(str::to_owned);
-    Problem::Forbidden { verb, resource, namespace, who: asked.who.to_owned(), message }
+    // Whom the server saw is not always whom the kubeconfig names.
+    let who = match between(&message, "User \"", "\" cannot ") {
+        None | Some("") => asked.who.to_owned(),
+        Some(user) => match user.strip_prefix("system:serviceaccount:").and_then(|account| account.split_once(':')) {
+            Some((namespace, name)) => format!("ServiceAccount {namespace}/{name}"),
+            None => format!("user {user}"),
+        },
+    };
+    Problem::Forbidden { verb, resource, namespace, who, message }
 }
 
 /// `conflict with "kubectl-edit" using apps/v1` and the field beside it.
@@ -222,7 +230,7 @@ mod tests {
             Problem::Forbidden { verb, resource, namespace, who, .. } => {
                 assert_eq!(
                     (verb.as_str(), resource.as_str(), namespace.as_deref(), who.as_str()),
-                    ("patch", "deployments.apps", Some("shop"), "us")
+                    ("patch", "deployments.apps", Some("shop"), "ServiceAccount a/b")
                 );
             }
             other => panic!("{other:?}"),

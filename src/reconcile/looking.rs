@@ -1,8 +1,8 @@
 //! What is to be done with the objects of an Application, seen against what is live; and how soon again.
 
 use super::{
-    hub::State as Cluster,
-    runner::{Current, Runner, back_off},
+    hub::{State as Cluster, Trouble},
+    runner::{Current, Runner, back_off, unwatched},
     seen::Changed,
     status::{Drifted, Planned, Row, Status},
 };
@@ -181,6 +181,16 @@ impl Runner {
             look.failures.push(Row { place, ..Row::of(&refused.key, refused.why.clone()) });
         }
         for (index, one) in current.wanted.iter().enumerate() {
+            if let Some(trouble) = self.unwatched(&one.key) {
+                let place = one.manifest.origin.as_ref().map(ToString::to_string);
+                let row = Row { object: Some(one.key.to_string()), place, ..unwatched(&one.key.kind, trouble) };
+                if trouble.passing {
+                    look.waits.push(row)
+                } else {
+                    look.failures.push(row)
+                }
+                continue;
+            }
             let entry = self.inventory.entries.get(&one.key);
             let action = plan::action(&self.name, one, entry, cluster.live(&one.key), &*cluster);
             let place = || one.manifest.origin.as_ref().map(ToString::to_string);
@@ -221,6 +231,13 @@ impl Runner {
             cluster.inherits(&self.name);
         }
         look
+    }
+
+    /// Why nothing is known of an object, if its kind cannot be watched.
+    pub(super) fn unwatched(&self, key: &Key) -> Option<&Trouble> {
+        // All kinds can be watched, as a rule.
+        let trouble = || self.unlisted.get(&(key.group.clone(), key.kind.clone()))?.as_ref();
+        if self.unlisted.is_empty() { None } else { trouble() }
     }
 
     fn look_at_health(&self, cluster: &Cluster, key: &Key, look: &mut Look) {

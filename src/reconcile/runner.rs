@@ -9,7 +9,7 @@
 
 use super::{
     Asked, Handle, Repository, Shared,
-    hub::Hub,
+    hub::{Hub, Trouble, Unlisted},
     looking::{Failing, Look, Pace},
     seen::{self, Watched},
     status::{Row, State, Status},
@@ -146,6 +146,8 @@ pub(super) struct Runner {
     pub(super) failing: HashMap<Key, Failing>,
     pub(super) pace: HashMap<Key, Pace>,
     pub(super) deleting: HashSet<Key>,
+    /// Kinds that cannot be watched: nothing is known of their objects.
+    pub(super) unlisted: Unlisted,
     pub(super) broken: Option<Row>,
     /// How often in a row the cluster itself could not be asked.
     down: u32,
@@ -186,6 +188,7 @@ impl Runner {
             failing: HashMap::new(),
             pace: HashMap::new(),
             deleting: HashSet::new(),
+            unlisted: Unlisted::new(),
             broken: None,
             down: 0,
             reasons: super::waiting::Reasons::default(),
@@ -280,20 +283,18 @@ impl Runner {
         self.status.revision = Some(current.revision.clone());
         let kinds = current.wanted.iter().map(|one| &one.key).chain(self.inventory.entries.keys());
         let unlisted = self.hub.unlisted(kinds);
-        if !unlisted.is_empty() {
+        // Of a kind that cannot be watched only the objects wait; but what is owned is found by watches alone.
+        if unlisted.values().any(Option::is_none) || (self.lost && !unlisted.is_empty()) {
+            let row = |((_, kind), trouble): (&(String, String), &Option<Trouble>)| match trouble {
+                Some(trouble) => unwatched(kind, trouble),
+                None => Row::whole(format!("waiting for the first list of {kind}")),
+            };
             self.status.state = State::Waiting;
-            self.status.problems = unlisted
-                .iter()
-                .map(|(kind, trouble)| {
-                    Row::whole(match trouble {
-                        Some(trouble) => format!("{kind} cannot be watched: {trouble}"),
-                        None => format!("waiting for the first list of {kind}"),
-                    })
-                })
-                .collect();
-            self.status.settled = unlisted.iter().all(|(_, trouble)| trouble.is_some());
+            self.status.problems = unlisted.iter().map(row).collect();
+            self.status.settled = unlisted.values().all(Option::is_some);
             return Ok(Next::At(None));
         }
+        self.unlisted = unlisted;
         self.find_lost();
         let Some(current) = &mut self.current else { return Ok(Next::At(None)) };
         if !current.released && !self.shared.plans() {
@@ -408,6 +409,11 @@ impl Runner {
         let current = self.current.as_ref()?;
         current.wanted.iter().any(|one| !one.known).then(|| Instant::now() + UNKNOWN)
     }
+}
+
+/// A kind that cannot be watched, in words.
+pub(super) fn unwatched(kind: &str, trouble: &Trouble) -> Row {
+    Row { hint: trouble.hint.clone(), ..Row::whole(format!("{kind} cannot be watched: {}", trouble.message)) }
 }
 
 /// What follows a step.

@@ -3,7 +3,7 @@
 use super::{
     hub::State as Cluster,
     looking::{Failing, Look},
-    runner::{Current, Runner, short},
+    runner::{Current, Runner, short, unwatched},
     seen,
     status::{Drifted, Row},
 };
@@ -274,6 +274,16 @@ impl Runner {
             self.pruning(current, &cluster)
         };
         for (key, why) in pruning.drop {
+            // That it is not seen does not say that it is not there.
+            if let Some(trouble) = self.unwatched(&key) {
+                let row = Row { object: Some(key.to_string()), ..unwatched(&key.kind, trouble) };
+                if trouble.passing {
+                    pruned.waits.push(row)
+                } else {
+                    pruned.failures.push(row)
+                }
+                continue;
+            }
             if let Some(why) = why {
                 info!(application = %self.name, cluster = self.hub.cluster.name(), "{key}: {why}");
                 pruned.notes.push(Row::of(&key, why));

@@ -98,3 +98,54 @@ async fn a_kind_of_the_whole_cluster_that_comes_later_is_kept_without_a_namespac
     assert_eq!(states(&fleet.applied().await), [("shop", State::InStep)]);
     assert_eq!(fleet.stats().since(&before).of("apply"), 2, "sent, and sent again with force");
 }
+
+/// Lets a user do things with kinds of the core group and of the roles' in a namespace, and look at everything in the
+/// whole cluster but what is named.
+async fn grant(fleet: &Fleet, user: &str, not: &str) {
+    let every = ["get", "list", "watch", "patch", "create", "update", "delete", "escalate", "bind"];
+    let watched: Vec<&str> = ["configmaps", "secrets", "services", "namespaces"].into_iter().filter(|plural| *plural != not).collect();
+    let rules = json!([
+        {"apiGroups": [""], "resources": watched, "verbs": every},
+        {"apiGroups": [""], "resources": [not], "verbs": ["get", "patch", "create"]},
+    ]);
+    let name = format!("{}-{user}", fleet.namespace);
+    let roles = "/apis/rbac.authorization.k8s.io/v1/clusterroles";
+    let binding = json!({"metadata": {"name": name}, "subjects": [{"kind": "User", "name": user}],
+        "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": name}});
+    for (path, body) in
+        [(roles, json!({"metadata": {"name": name}, "rules": rules})), (&format!("{roles}bindings").replace("rolesb", "roleb"), binding)]
+    {
+        let (status, answer) = fleet.kube.call(Method::POST, path, Some(&body)).await;
+        assert_eq!(status, 201, "{answer}");
+    }
+}
+
+#[tokio::test]
+#[ignore = "needs kube-apiserver: run tests/run cluster"]
+async fn a_kind_that_may_not_be_watched_stops_its_objects_alone() {
+    let kube = Kube::shared();
+    let namespace = kube.namespace("unwatched").await;
+    let kubeconfig = kube.kubeconfig_for("stranger", &kube.server, Some(&kube.ca));
+    let fleet = Fleet::open(kube, namespace, kubeconfig, Mode::Act).await;
+    grant(&fleet, "stranger", "services").await;
+    fleet.application("shop", ", prune: true");
+    let service = json!({"apiVersion": "v1", "kind": "Service", "metadata": {"name": "a"}, "spec": {"ports": [{"port": 80}]}});
+    fleet.manifests("shop", vec![service.clone(), config("a", "1"), config("b", "1")]);
+    let revision = fleet.commit();
+    let statuses = fleet.settled(&revision).await;
+    assert_eq!(states(&statuses), [("shop", State::Failed)]);
+    let problem = &statuses["shop"].problems[0];
+    let said = problem.to_string();
+    assert!(said.starts_with(&format!("Service {}/a (shop/all.yaml:1): Service cannot be watched", fleet.namespace)), "{said}");
+    assert!(said.contains("user stranger may not watch services"), "{said}");
+    assert!(problem.hint.as_ref().unwrap().contains("grant user stranger the verb watch on services"), "{problem:?}");
+    assert_eq!(problems(&statuses["shop"]).len(), 1);
+    assert_eq!(fleet.live("configmaps", "a").await.unwrap()["data"]["value"], "1");
+    assert!(fleet.live("services", "a").await.is_none());
+    // Others are kept all the while; nothing is deleted while something cannot be seen.
+    fleet.kubectl(&["patch", "configmap", "a", "-p", r#"{"data":{"value":"2"}}"#]);
+    fleet.live_until("configmaps", "a", |live| live["data"]["value"] == "1").await;
+    fleet.manifests("shop", vec![service, config("a", "1")]);
+    fleet.applied().await;
+    assert!(fleet.live("configmaps", "b").await.is_some());
+}
