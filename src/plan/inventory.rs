@@ -73,6 +73,9 @@ pub struct Applied {
     /// it.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub found: bool,
+    /// The `spec.replicas` of the manifest: where somebody scales, a change of them tells what Git means.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub replicas: Option<i32>,
 }
 
 /// What became of a revision.

@@ -318,7 +318,7 @@ fn each_object_gets_the_one_action_that_its_state_asks_for() {
     let live_hash = of_manifest(&object(config("live")));
     let answered = |manifest: Hash| Entry {
         version: "v1".into(),
-        applied: Some(Applied { uid: "u".into(), manifest, live: live_hash, atoms: Atoms::NONE, found: false }),
+        applied: Some(Applied { uid: "u".into(), manifest, live: live_hash, atoms: Atoms::NONE, found: false, replicas: None }),
     };
     let sent = Entry { version: "v1".into(), applied: None };
     let live = Live { uid: "u".into(), hash: Some(live_hash), owner: Some(shop.clone()), terminating: false, keep: false, disabled: false };
@@ -386,7 +386,7 @@ fn each_object_gets_the_one_action_that_its_state_asks_for() {
 
 fn owned(keys: &[&str]) -> Inventory {
     let hash = of_manifest(&object(config("x")));
-    let applied = Some(Applied { uid: "u".into(), manifest: hash, live: hash, atoms: Atoms::NONE, found: false });
+    let applied = Some(Applied { uid: "u".into(), manifest: hash, live: hash, atoms: Atoms::NONE, found: false, replicas: None });
     let entries = keys.iter().map(|text| (key(text), Entry { version: "v1".into(), applied: applied.clone() })).collect();
     Inventory { entries, ..Inventory::default() }
 }
@@ -497,6 +497,7 @@ fn the_inventory_reads_what_it_writes_and_nothing_of_what_is_damaged() {
     inventory.entries.get_mut(&key("Namespace shop")).unwrap().applied = None;
     inventory.repository = "fleet".into();
     inventory.entries.get_mut(&key("Deployment shop/web")).unwrap().applied.as_mut().unwrap().found = true;
+    inventory.entries.get_mut(&key("Deployment shop/web")).unwrap().applied.as_mut().unwrap().replicas = Some(3);
     inventory.address = "git.example.org/shop/fleet".into();
     inventory.part = "main:policies".into();
     inventory.confirmed = Some("abc".into());

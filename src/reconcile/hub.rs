@@ -270,7 +270,9 @@ impl Hub {
             if old.is_some_and(|old| old.live.uid == seen.live.uid && old.at > seen.at) {
                 return;
             }
-            let news = old.is_none_or(|old| old.live != seen.live || old.health != seen.health || old.changed != seen.changed);
+            let news = old.is_none_or(|old| {
+                old.live != seen.live || old.health != seen.health || old.changed != seen.changed || old.held != seen.held
+            });
             let before = old.and_then(|old| old.live.owner.clone());
             state.seen.insert(key.clone(), seen);
             if news {

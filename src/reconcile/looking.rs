@@ -198,6 +198,8 @@ impl Runner {
                 Action::Leave(left) => {
                     if left == Left::InStep {
                         self.look_at_health(&cluster, &one.key, &mut look);
+                        let held = cluster.seen(&one.key).map_or(&[][..], |seen| &seen.held);
+                        look.notes.extend(held.iter().filter_map(|held| Some(Row::of(&one.key, held.note()?))));
                     }
                     if left == Left::Frozen {
                         look.notes.push(Row::of(&one.key, "it is left alone: reconcile: disabled on the live object"));

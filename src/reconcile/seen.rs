@@ -5,7 +5,7 @@ use crate::{
     declare::Ignore,
     health::{self, Health},
     object::{Gvk, Key, MANAGER, Manifest, Object},
-    plan::{self, Atoms, Books, Hash, Live, Path},
+    plan::{self, Applied, Atoms, Books, Hash, Live, Path},
 };
 use serde_json::Value;
 use std::sync::Arc;
@@ -28,12 +28,52 @@ pub(super) struct Seen {
 }
 
 /// A leaf that others may change.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub(super) struct Held {
     pub path: Path,
     /// What is sent in its place: the live value while the field is ours (leaving it out would delete it), nothing
     /// while it is somebody else's.
     pub value: Option<Value>,
+    /// Whoever scales, if it is for that that it is left to others.
+    pub scaled: Option<Scaled>,
+}
+
+/// Replicas that somebody set through the scale subresource.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct Scaled {
+    manager: String,
+    /// What Git says.
+    git: Value,
+    /// Whether that is something else than what is live.
+    differs: bool,
+}
+
+impl Scaled {
+    /// Whether a person scaled, not a program that goes on doing so.
+    fn by_hand(&self) -> bool {
+        self.manager.starts_with("kubectl")
+    }
+}
+
+impl Held {
+    /// That what Git says does not count, in words.
+    pub fn note(&self) -> Option<String> {
+        let Scaled { manager, git, .. } = self.scaled.as_ref().filter(|scaled| scaled.differs)?;
+        Some(format!("spec.replicas is left to {manager} (scale); Git says {git}"))
+    }
+}
+
+/// The replicas that a manifest names.
+pub(super) fn replicas(manifest: &Object) -> Option<i32> {
+    manifest.pointer("/spec/replicas").and_then(Value::as_i64).and_then(|replicas| replicas.try_into().ok())
+}
+
+/// What is still left to others when a manifest is sent: a change of the replicas in Git wins over a person's scale. An
+/// autoscaler would be back at once.
+pub(super) fn still_held(held: Vec<Held>, manifest: &Object, applied: Option<&Applied>) -> Vec<Held> {
+    let before = applied.and_then(|applied| applied.replicas);
+    let moved = before.is_some() && replicas(manifest).is_some_and(|now| Some(now) != before);
+    held.into_iter().filter(|held| !(moved && held.scaled.as_ref().is_some_and(Scaled::by_hand))).collect()
 }
 
 /// A leaf that somebody changed.
@@ -92,13 +132,15 @@ pub(super) fn look(live: &Object, watched: Option<&Watched>) -> Seen {
     let judged = manifest.as_ref().map(|(watched, manifest)| (hash(manifest, live, &watched.ignore, &watched.atoms), watched, manifest));
     let (mut held, mut changed) = (Vec::new(), Vec::new());
     if let Some((hash, watched, manifest)) = &judged {
-        let (scaled, gvk) = (managed_fields::scaled_by(live).is_some(), manifest.gvk());
+        let (scaled_by, gvk) = (managed_fields::scaled_by(live), manifest.gvk());
         let differs = watched.expected.is_some_and(|expected| expected != *hash);
         let books = Books { atoms: &watched.atoms.not_reached_by(&watched.ignore), overwritten: &|path| is_overwritten(live, path) };
         plan::each(manifest, live, books, &mut |path, wanted, there| {
-            if left_to_others(path, &watched.ignore, scaled, &gvk) {
+            if left_to_others(path, &watched.ignore, scaled_by.is_some(), &gvk) {
                 let value = there.filter(|_| is_ours(live, path)).cloned();
-                held.push(Held { path: path.clone(), value });
+                let scaled = scaled_by.clone().filter(|_| !left_to_others(path, &watched.ignore, false, &gvk));
+                let scaled = scaled.map(|manager| Scaled { manager, git: wanted.clone(), differs: Some(wanted) != there });
+                held.push(Held { path: path.clone(), value, scaled });
             } else if differs && Some(wanted) != there && !is_ours(live, path) {
                 changed.push(Changed { path: path.to_string(), manager: latest(live, path, there.is_some()) });
             }
@@ -165,7 +207,7 @@ pub(super) fn sent(manifest: Object, held: &[Held]) -> Object {
     let gvk_and_name = manifest.clone();
     let mut value = manifest.into_value();
     // From the last to the first, so that places in lists stay what they are.
-    for Held { path, value: live } in held.iter().rev() {
+    for Held { path, value: live, .. } in held.iter().rev() {
         let Some(pointer) = path.pointer_in(&gvk_and_name) else { continue };
         let Some((above, last)) = pointer.rsplit_once('/') else { continue };
         match (value.pointer_mut(above), live) {

@@ -12,7 +12,7 @@ use crate::{
     error::Fault,
     health,
     object::{Gvk, Key, MANAGER, Object, Ssa},
-    plan::{self, Applied, Atoms, Claims as _, Entry, Hash, Outcome, Owner, Pruning, Rollout, Why},
+    plan::{self, Applied, Atoms, Claims as _, Entry, Outcome, Owner, Pruning, Rollout, Why},
 };
 use futures::{StreamExt as _, future::BoxFuture, stream::FuturesUnordered};
 use jiff::Timestamp;
@@ -27,7 +27,7 @@ use tracing::{info, warn};
 const PATIENCE: Duration = Duration::from_secs(60);
 
 /// What came of sending one object: its place, and the answer with what is to be remembered of it.
-type Answer = (usize, Result<(cluster::Applied, Hash, Atoms), ClusterError>);
+type Answer = (usize, Result<(cluster::Applied, Applied), ClusterError>);
 
 /// What became of a prune.
 #[derive(Debug, Default)]
@@ -152,9 +152,10 @@ impl Runner {
     fn flight(&self, index: usize) -> BoxFuture<'static, Answer> {
         let Some(current) = &self.current else { return Box::pin(std::future::pending()) };
         let one = current.wanted[index].clone();
-        let (hub, identity) = (Arc::clone(&self.hub), self.identity());
+        let (hub, identity, name) = (Arc::clone(&self.hub), self.identity(), self.name.clone());
         let ignore = seen::ignored(&current.terms.ignore, &one.key);
-        let fresh = self.inventory.entries.get(&one.key).is_none_or(|entry| entry.applied.is_none());
+        let before = self.inventory.entries.get(&one.key).and_then(|entry| entry.applied.clone());
+        let fresh = before.is_none();
         Box::pin(async move {
             let result = async {
                 let manifest = one.manifest.object().map_err(|error| ClusterError {
@@ -176,7 +177,7 @@ impl Runner {
                     let resource = hub.cluster.resource(&one.gvk()).await?;
                     hub.cluster.get(&identity, &resource, &one.key).await
                 };
-                let mut held = held.unwrap_or_default();
+                let mut held = seen::still_held(held.unwrap_or_default(), &manifest, before.as_ref());
                 if strange && !ignore.is_empty() {
                     held = live().await?.as_ref().map(looked).unwrap_or_default();
                 }
@@ -196,10 +197,17 @@ impl Runner {
                     }
                     (applied, _) => applied?,
                 };
-                let atoms = managed_fields::atoms(&manifest, &applied.live, MANAGER);
-                let atoms = hub.state().atoms.shared(atoms);
-                let hash = seen::hash(&manifest, &applied.live, &ignore, &atoms);
-                Ok((applied, hash, atoms))
+                let atoms = hub.state().atoms.shared(managed_fields::atoms(&manifest, &applied.live, MANAGER));
+                let owner = plan::owner(&applied.live);
+                let noted = Applied {
+                    uid: applied.live.uid().unwrap_or_default().to_owned(),
+                    manifest: one.hash,
+                    live: seen::hash(&manifest, &applied.live, &ignore, &atoms),
+                    atoms,
+                    found: one.settings.ssa == Ssa::IfNotPresent && !applied.created && owner.as_ref() != Some(&name),
+                    replicas: seen::replicas(&manifest),
+                };
+                Ok((applied, noted))
             };
             (index, result.await)
         })
@@ -209,7 +217,7 @@ impl Runner {
     fn answered(
         &mut self,
         index: usize,
-        answer: Result<(cluster::Applied, Hash, Atoms), ClusterError>,
+        answer: Result<(cluster::Applied, Applied), ClusterError>,
         why: Why,
         repaired: Option<&Drifted>,
     ) -> bool {
@@ -218,15 +226,10 @@ impl Runner {
         let place = one.manifest.origin.as_ref().map(ToString::to_string);
         let (application, cluster, revision) = (self.name.clone(), self.hub.cluster.name().to_owned(), current.revision.clone());
         match answer {
-            Ok((applied, hash, atoms)) => {
+            Ok((applied, noted)) => {
                 self.failing.remove(&one.key);
-                let uid = applied.live.uid().unwrap_or_default().to_owned();
-                let found =
-                    one.settings.ssa == Ssa::IfNotPresent && !applied.created && plan::owner(&applied.live).as_ref() != Some(&self.name);
-                let new = Entry {
-                    version: one.version.clone(),
-                    applied: Some(Applied { uid, manifest: one.hash, live: hash, atoms: atoms.clone(), found }),
-                };
+                let (hash, atoms, found) = (noted.live, noted.atoms.clone(), noted.found);
+                let new = Entry { version: one.version.clone(), applied: Some(noted) };
                 let old = self.inventory.entries.insert(one.key.clone(), new.clone());
                 self.dirty |= old.as_ref() != Some(&new);
                 match repaired {

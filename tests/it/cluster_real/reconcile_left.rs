@@ -149,3 +149,40 @@ async fn a_kind_that_may_not_be_watched_stops_its_objects_alone() {
     fleet.applied().await;
     assert!(fleet.live("configmaps", "b").await.is_some());
 }
+
+#[tokio::test]
+#[ignore = "needs kube-apiserver: run tests/run cluster"]
+async fn replicas_that_a_person_set_are_told_and_yield_to_a_change_in_git() {
+    let mut fleet = Fleet::start(Kube::shared(), "scaled").await;
+    fleet.application("shop", "");
+    let web = |replicas: u32, image: &str| {
+        json!({"apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": "web"}, "spec": {"replicas": replicas,
+            "selector": {"matchLabels": {"app": "web"}}, "template": {"metadata": {"labels": {"app": "web"}},
+                "spec": {"containers": [{"name": "web", "image": image}]}}}})
+    };
+    let replicas = |live: &Value| live["spec"]["replicas"].clone();
+    fleet.manifests("shop", vec![web(1, "example.org/web:1")]);
+    fleet.applied().await;
+    fleet.kubectl(&["scale", "deployment/web", "--replicas=3"]);
+    fleet.until("it is told", |statuses| !statuses["shop"].notes.is_empty()).await;
+    assert!(notes(&fleet)[0].ends_with("/web: spec.replicas is left to kubectl (scale); Git says 1"), "{:?}", notes(&fleet));
+    // Another change in Git leaves them alone; a change of theirs counts, after a restart, too.
+    fleet.manifests("shop", vec![web(1, "example.org/web:2")]);
+    fleet.applied().await;
+    assert_eq!(replicas(&fleet.live("apps/deployments", "web").await.unwrap()), 3);
+    fleet.restart().await;
+    fleet.manifests("shop", vec![web(5, "example.org/web:2")]);
+    assert_eq!(states(&fleet.applied().await), [("shop", State::InStep)]);
+    assert_eq!(replicas(&fleet.live("apps/deployments", "web").await.unwrap()), 5);
+    assert_eq!(notes(&fleet), [""; 0]);
+    // What a program scales stays its own.
+    let scale = json!({"apiVersion": "autoscaling/v1", "kind": "Scale", "metadata": {"name": "web", "namespace": fleet.namespace}, "spec": {"replicas": 4}});
+    let path = format!("{}/scale?fieldManager=autoscaler", fleet.path("apps/deployments", "web"));
+    let (status, answer) = fleet.kube.call(Method::PUT, &path, Some(&scale)).await;
+    assert_eq!(status, 200, "{answer}");
+    fleet.until("it is told, too", |statuses| !statuses["shop"].notes.is_empty()).await;
+    fleet.manifests("shop", vec![web(6, "example.org/web:2")]);
+    assert_eq!(states(&fleet.applied().await), [("shop", State::InStep)]);
+    assert_eq!(replicas(&fleet.live("apps/deployments", "web").await.unwrap()), 4);
+    assert!(notes(&fleet)[0].ends_with("/web: spec.replicas is left to autoscaler (scale); Git says 6"), "{:?}", notes(&fleet));
+}
