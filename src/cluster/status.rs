@@ -96,6 +96,9 @@ const IMMUTABLE: &[&str] = &[
     "cannot be changed",
 ];
 
+/// What the server's decoder says of text where bytes belong.
+pub(super) const NO_BASE64: &str = "illegal base64 data";
+
 const TOO_LARGE: &[&str] =
     &["request is too large", "request entity too large", "too long: may not be more than", "message larger than max"];
 
@@ -143,6 +146,8 @@ pub(super) fn problem(status: u16, retry_after: Option<Duration>, body: &[u8], a
         _ if TOO_LARGE.iter().any(|words| lower.contains(words)) => Problem::TooLarge { message },
         422 if IMMUTABLE.iter().any(|words| lower.contains(words)) => Problem::Immutable { message },
         // A typed conversion of server-side apply fails with 500 and these words: the manifest is wrong, not the server.
+        // So does a Secret whose data is no base64.
+        500 if lower.contains(NO_BASE64) => Problem::Invalid { message, causes: Vec::new() },
         500 if lower.contains("failed to create typed patch object") || lower.contains("field not declared in schema") => {
             Problem::Invalid { message, causes: Vec::new() }
         }
@@ -260,6 +265,9 @@ mod tests {
         assert!(matches!(told(404, "the server could not find the requested resource", "{}"), Problem::UnknownKind { .. }));
         assert!(matches!(told(422, "spec.selector: Invalid value: x: field is immutable", "{}"), Problem::Immutable { .. }));
         assert!(matches!(told(500, "etcdserver: request is too large", "{}"), Problem::TooLarge { .. }));
+        let plain =
+            told(500, "failed to prune fields: failed add back owned items: failed to convert: illegal base64 data at input byte 7", "{}");
+        assert!(matches!(plain, Problem::Invalid { .. }), "{plain:?}");
         assert!(matches!(told(500, "boom", "{}"), Problem::Server { status: 500, .. }));
         assert_eq!(told(410, "too old", "{}"), Problem::Gone);
         assert_eq!(told(429, "slow", r#"{"retryAfterSeconds":7}"#), Problem::Throttled { retry_after: Duration::from_secs(7) });

@@ -186,3 +186,20 @@ async fn replicas_that_a_person_set_are_told_and_yield_to_a_change_in_git() {
     assert_eq!(replicas(&fleet.live("apps/deployments", "web").await.unwrap()), 4);
     assert!(notes(&fleet)[0].ends_with("/web: spec.replicas is left to autoscaler (scale); Git says 6"), "{:?}", notes(&fleet));
 }
+
+#[tokio::test]
+#[ignore = "needs kube-apiserver: run tests/run cluster"]
+async fn a_secret_that_is_no_base64_is_a_mistake_in_git() {
+    let fleet = Fleet::start(Kube::shared(), "plain").await;
+    fleet.application("shop", "");
+    fleet.manifests(
+        "shop",
+        vec![json!({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "s"}, "data": {"password": "hunter2!"}})],
+    );
+    let statuses = fleet.applied().await;
+    assert_eq!(states(&statuses), [("shop", State::Failed)]);
+    let problem = &statuses["shop"].problems[0];
+    assert!(problem.hint.as_ref().is_some_and(|hint| hint.contains("stringData")), "{problem:?}");
+    assert!(!problem.to_string().contains("hunter2"), "{problem}");
+    assert_eq!(fleet.stats().of("apply"), 1, "it is not sent again and again");
+}
