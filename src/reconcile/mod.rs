@@ -140,7 +140,7 @@ impl Reconciler {
         for application in declared.applications.values() {
             let problem = match self.allowed.get(&application.cluster) {
                 None => Some(format!("there is no cluster {:?} in tagboat.yaml{}", application.cluster, known(self.hubs.keys()))),
-                Some(allowed) if !allowed.is_empty() && !allowed.iter().any(|name| *name == repository.name) => {
+                Some(allowed) if !allowed.is_empty() && !allowed.contains(&repository.name) => {
                     Some(format!("repository {} may not deploy to cluster {}", repository.name, application.cluster))
                 }
                 Some(_) => None,
