@@ -296,6 +296,9 @@ impl Fault for ClusterError {
             Problem::Immutable { .. } => {
                 format!("annotate it with {}/force: enabled to have it deleted and created anew", crate::object::PREFIX)
             }
+            Problem::Invalid { message, .. } if message.contains(super::status::NO_BASE64) => {
+                "data wants base64: write plain text under stringData".to_owned()
+            }
             Problem::Webhook { .. } => "the service behind the webhook is down: look at its pods, or at its failurePolicy".to_owned(),
             Problem::TooLarge { .. } => "split the object: an object holds at most about 1 MiB".to_owned(),
             Problem::Replaced { namespace, name, .. } => format!(

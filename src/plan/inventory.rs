@@ -3,7 +3,7 @@
 //! It lies in the cluster itself, so that a new process, on another machine, with an empty store, knows what to prune.
 //! An entry is written before the object is first applied: whatever dies in between, nothing is orphaned.
 
-use super::leaves::Hash;
+use super::{atoms::Atoms, leaves::Hash};
 use crate::{declare::DeletionPolicy, object::Key};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -73,6 +73,16 @@ pub struct Applied {
     pub manifest: Hash,
     /// Stands for what the server had at the manifest's leaves.
     pub live: Hash,
+    /// The maps and lists that were one leaf each.
+    #[serde(skip)]
+    pub atoms: Atoms,
+    /// Whether it was there already and was left as it was (`ssa: IfNotPresent`): it has no labels of ours, so no watch shows
+    /// it.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub untouched: bool,
+    /// The `spec.replicas` of the manifest: where somebody scales, a change of them tells what Git means.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub replicas: Option<i32>,
 }
 
 /// What became of a revision.
@@ -182,6 +192,9 @@ struct Written {
     objects: Option<usize>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     doubt: Option<String>,
+    /// What entries name by number.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    atoms: Vec<Vec<Box<str>>>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -197,11 +210,16 @@ struct WrittenEntry {
     found: bool,
     #[serde(flatten)]
     applied: Option<Applied>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    atoms: Option<usize>,
 }
 
 impl fmt::Display for Inventory {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { repository, address, part, revision, rendered, deletion, prune, service_account, confirmed, .. } = self;
+        let atoms = |entry: &Entry| entry.applied.as_ref().map(|applied| applied.atoms.clone()).filter(|atoms| !atoms.is_empty());
+        let all: BTreeSet<Atoms> = self.entries.values().filter_map(atoms).collect();
+        let number: BTreeMap<&Atoms, usize> = all.iter().enumerate().map(|(number, atoms)| (atoms, number)).collect();
         let head = Written {
             repository: repository.clone(),
             address: address.clone(),
@@ -214,15 +232,17 @@ impl fmt::Display for Inventory {
             confirmed: confirmed.clone(),
             objects: self.objects,
             doubt: self.doubt.clone(),
+            atoms: all.iter().map(|atoms| atoms.places().to_vec()).collect(),
         };
-        let entries = self.entries.iter().map(|(key, Entry { version, applied })| WrittenEntry {
+        let entries = self.entries.iter().map(|(key, entry)| WrittenEntry {
             group: key.group.clone(),
-            version: version.clone(),
+            version: entry.version.clone(),
             kind: key.kind.clone(),
             namespace: key.namespace.clone(),
             name: key.name.clone(),
             found: self.found.contains(key),
-            applied: applied.clone(),
+            applied: entry.applied.clone(),
+            atoms: atoms(entry).and_then(|atoms| number.get(&atoms).copied()),
         });
         writeln!(f, "{}", serde_json::to_string(&head).map_err(|_| fmt::Error)?)?;
         for entry in entries {
@@ -247,12 +267,29 @@ impl Inventory {
         let mut lines = text.lines().enumerate().filter(|(_, line)| !line.is_empty());
         let wrong = |(number, _): (usize, &str), error: serde_json::Error| format!("line {}: {error}", number + 1);
         let head = lines.next().ok_or("it is empty")?;
-        let Written { repository, address, part, revision, rendered, prune, delete, service_account, confirmed, objects, doubt } =
-            serde_json::from_str(head.1).map_err(|error| wrong(head, error))?;
+        let Written {
+            repository,
+            address,
+            part,
+            revision,
+            rendered,
+            prune,
+            delete,
+            service_account,
+            confirmed,
+            objects,
+            doubt,
+            atoms: all,
+        } = serde_json::from_str(head.1).map_err(|error| wrong(head, error))?;
+        let all: Vec<Atoms> = all.into_iter().map(Atoms::new).collect();
         let (mut entries, mut labelled) = (BTreeMap::new(), BTreeSet::new());
         for line in lines {
-            let WrittenEntry { group, version, kind, namespace, name, found, applied } =
+            let WrittenEntry { group, version, kind, namespace, name, found, mut applied, atoms } =
                 serde_json::from_str(line.1).map_err(|error| wrong(line, error))?;
+            if let (Some(applied), Some(number)) = (&mut applied, atoms) {
+                let known = all.get(number).ok_or_else(|| format!("line {}: there are no atoms {number}", line.0 + 1))?;
+                applied.atoms = known.clone();
+            }
             let key = Key::new(group, kind, namespace, name);
             if found {
                 labelled.insert(key.clone());

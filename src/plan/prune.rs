@@ -84,6 +84,9 @@ pub fn prune<'l>(
             Some(_) if elsewhere(key) => pruning.handed.push(key.clone()),
             Some(live) if live.terminating => pruning.going.push(key.clone()),
             Some(_) if !prune => pruning.drop.push((key.clone(), Some("it stays in the cluster: prune is not set".to_owned()))),
+            Some(live) if live.disabled => {
+                pruning.drop.push((key.clone(), Some("it stays in the cluster: reconcile: disabled".to_owned())))
+            }
             Some(live) if live.keep => pruning.drop.push((key.clone(), Some("it stays in the cluster: prune: disabled".to_owned()))),
             Some(live) if known.is_some_and(|uid| uid != live.uid) => {
                 pruning.drop.push((key.clone(), Some("it stays in the cluster: somebody has created it anew".to_owned())));

@@ -7,8 +7,8 @@ use crate::{
     declare::Application,
     error::Fault as _,
     manifest,
-    object::{Gvk, Key, Object},
-    plan::{self, Inventory, Wanted},
+    object::{Gvk, Key, Object, Ssa},
+    plan::{self, Atoms, Inventory, Wanted},
     render::Rendered,
 };
 use futures::{FutureExt as _, StreamExt as _, future::BoxFuture, stream};
@@ -47,6 +47,9 @@ pub struct Difference {
     pub diff: String,
     /// Who changed what Git says.
     pub changed_by: Vec<Changed>,
+    /// What is left to others although Git says something else.
+    #[serde(skip_serializing_if = "Vec::is_empty", default)]
+    pub notes: Vec<String>,
     /// Why it cannot be applied.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub error: Option<String>,
@@ -79,6 +82,7 @@ pub async fn differences(
             change: Change::Refused,
             diff: String::new(),
             changed_by: Vec::new(),
+            notes: Vec::new(),
             error: Some(refused.why),
             hint: None,
         })
@@ -110,6 +114,7 @@ async fn of_wanted(
         change: Change::None,
         diff: String::new(),
         changed_by: Vec::new(),
+        notes: Vec::new(),
         error: None,
         hint: None,
     };
@@ -117,17 +122,26 @@ async fn of_wanted(
         let resource = cluster.resource(&one.gvk()).await?;
         let live = cluster.get(identity, &resource, &one.key).await?;
         let Ok(manifest) = one.manifest.object() else { return Ok(None) };
+        if one.settings.reconcile_disabled
+            || one.settings.ssa == Ssa::Ignore
+            || live.as_ref().is_some_and(|live| live.settings().reconcile_disabled)
+        {
+            return Ok(None);
+        }
         let ignore = seen::ignored(&application.ignore, &one.key);
-        let watched = seen::Watched { manifest: one.manifest.clone(), ignore: Arc::clone(&ignore), expected: None };
+        let watched = seen::Watched { manifest: one.manifest.clone(), ignore: Arc::clone(&ignore), expected: None, atoms: Atoms::NONE };
         let held = live.as_ref().map(|live| seen::look(live, Some(&watched)).held).unwrap_or_default();
+        let held = seen::still_held(held, &manifest, inventory.entries.get(&one.key).and_then(|entry| entry.applied.as_ref()));
         let sent = seen::sent(manifest.clone(), &held);
         let how = Apply { dry_run: true, ..Apply::default() };
         let applied = cluster.apply(identity, &sent, &how).await?;
-        Ok::<_, ClusterError>(Some((live, manifest, applied.live, ignore)))
+        let notes: Vec<String> = held.iter().filter_map(seen::Held::note).collect();
+        Ok::<_, ClusterError>(Some((live, manifest, applied.live, ignore, notes)))
     };
     match compared.await {
         Ok(None) => {}
-        Ok(Some((live, manifest, after, ignore))) => {
+        Ok(Some((live, manifest, after, ignore, notes))) => {
+            difference.notes = notes;
             difference.diff = unified(&one.key, live.as_ref(), Some(&after));
             difference.change = match (&live, difference.diff.is_empty()) {
                 (None, _) => Change::Create,
@@ -139,7 +153,8 @@ async fn of_wanted(
             if difference.change == Change::Change
                 && let Some(live) = live.filter(|_| same.is_none_or(|applied| applied.manifest == one.hash))
             {
-                difference.changed_by = seen::changed_by(&manifest, &live, &ignore);
+                let atoms = same.map(|applied| applied.atoms.clone()).unwrap_or_default();
+                difference.changed_by = seen::changed_by(&manifest, &live, &ignore, &atoms);
             }
         }
         // What it needs comes with it: the server cannot say yet what it would make of it.
@@ -178,6 +193,7 @@ async fn of_gone(cluster: &Cluster, key: &Key, version: &str) -> Option<Differen
         change: Change::Delete,
         diff: unified(key, Some(&live), None),
         changed_by: Vec::new(),
+        notes: Vec::new(),
         error: None,
         hint: None,
     })

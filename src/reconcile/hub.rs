@@ -14,10 +14,11 @@ use super::{
 };
 use crate::{
     cluster::{self, Cluster, ClusterError, Problem, Record, Resources, Watches},
+    error::Fault as _,
     health::Health,
     name::Name,
     object::{Gvk, Key, Object},
-    plan::{Kinds, Live, OWNER, Wanted},
+    plan::{AllAtoms, Kinds, Live, OWNER, Wanted},
 };
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap, HashSet},
@@ -92,6 +93,8 @@ pub(super) struct State {
     /// Applications that could not be read, and at which revision.
     broken: HashMap<Name, String>,
     inboxes: HashMap<Name, Arc<Notify>>,
+    /// What is one value, of all objects.
+    pub atoms: AllAtoms,
 }
 
 /// The state of a watch.
@@ -100,8 +103,20 @@ struct Watching {
     listed: bool,
     /// The cluster does not know the kind: nothing of it can be there.
     unserved: bool,
-    trouble: Option<String>,
+    trouble: Option<Trouble>,
 }
+
+/// Why a kind cannot be watched.
+#[derive(Debug, Clone)]
+pub(super) struct Trouble {
+    pub message: String,
+    pub hint: Option<String>,
+    /// Whether it may pass by itself.
+    pub passing: bool,
+}
+
+/// Kinds of which no list has come, and why, where that is known.
+pub(super) type Unlisted = BTreeMap<GroupKind, Option<Trouble>>;
 
 /// What a cluster serves, for the plan.
 pub(super) struct Served(pub Arc<Resources>);
@@ -249,7 +264,8 @@ impl Hub {
                 let mut state = self.state();
                 let watching = state.kinds.entry((gvk.group, gvk.kind)).or_default();
                 watching.unserved = matches!(*error.problem, Problem::UnknownKind { .. });
-                watching.trouble = Some(error.to_string());
+                let passing = error.kind() != crate::error::Kind::Config;
+                watching.trouble = Some(Trouble { message: error.problem.to_string(), hint: error.hint(), passing });
                 state.wake_all();
             }
             cluster::Seen::Recovered(gvk) => {
@@ -281,7 +297,9 @@ impl Hub {
             if old.is_some_and(|old| old.live.uid == seen.live.uid && old.at > seen.at) {
                 return;
             }
-            let news = old.is_none_or(|old| old.live != seen.live || old.health != seen.health || old.changed != seen.changed);
+            let news = old.is_none_or(|old| {
+                old.live != seen.live || old.health != seen.health || old.changed != seen.changed || old.held != seen.held
+            });
             let before = old.and_then(|old| old.live.owner.clone());
             state.keep(&key, seen);
             if news {
@@ -295,16 +313,16 @@ impl Hub {
     }
 
     /// Why kinds cannot be judged yet: their list has not come. Empty if all are known.
-    pub fn unlisted<'k>(&self, kinds: impl Iterator<Item = &'k Key>) -> Vec<(String, Option<String>)> {
+    pub fn unlisted<'k>(&self, kinds: impl Iterator<Item = &'k Key>) -> Unlisted {
         let state = self.state();
-        let mut missing: BTreeMap<&str, Option<String>> = BTreeMap::new();
+        let mut missing = Unlisted::new();
         for key in kinds {
-            let watching = state.kinds.get(&(key.group.clone(), key.kind.clone()));
-            if let Some(watching) = watching.filter(|watching| !watching.listed && !watching.unserved) {
-                missing.insert(&key.kind, watching.trouble.clone());
+            let kind = (key.group.clone(), key.kind.clone());
+            if let Some(watching) = state.kinds.get(&kind).filter(|watching| !watching.listed && !watching.unserved) {
+                missing.insert(kind, watching.trouble.clone());
             }
         }
-        missing.into_iter().map(|(kind, trouble)| (kind.to_owned(), trouble)).collect()
+        missing
     }
 }
 

@@ -84,6 +84,7 @@ impl Runner {
                     deleting: true,
                     told: None,
                     released: true,
+                    unplaced: None,
                 });
                 return Ok(());
             }
@@ -104,6 +105,7 @@ impl Runner {
         };
         let Read { application, revision, rendered } = *read;
         let notes = rendered.warnings.iter().map(Row::whole).collect();
+        let source = Arc::clone(&rendered);
         let (mut wanted, refused) = plan::wanted(&application, rendered.objects(), &Served(Arc::clone(&served)));
         wanted.shrink_to_fit();
         {
@@ -136,7 +138,9 @@ impl Runner {
             _ => (None, false),
         };
         let deadline = Instant::now() + application.timeout;
-        self.current = Some(Current { terms, revision, wanted, refused, notes, rendered, deadline, deleting: false, told, released });
+        let unplaced = wanted.iter().any(|one| !one.known).then(|| Box::new((application, source)));
+        self.current =
+            Some(Current { terms, revision, wanted, refused, notes, rendered, deadline, deleting: false, told, released, unplaced });
         Ok(())
     }
 
@@ -169,5 +173,10 @@ impl Runner {
 /// How a wanted object is judged: against what the last apply of this very manifest answered.
 fn watched(one: &Wanted, rules: &[Ignore], entry: Option<&Entry>) -> Watched {
     let applied = entry.and_then(|entry| entry.applied.as_ref()).filter(|applied| applied.manifest == one.hash);
-    Watched { manifest: one.manifest.clone(), ignore: seen::ignored(rules, &one.key), expected: applied.map(|applied| applied.live) }
+    Watched {
+        manifest: one.manifest.clone(),
+        ignore: seen::ignored(rules, &one.key),
+        expected: applied.map(|applied| applied.live),
+        atoms: applied.map(|applied| applied.atoms.clone()).unwrap_or_default(),
+    }
 }

@@ -21,8 +21,11 @@ impl Runner {
             let text = |name: &str| record.data.get(name).map(String::as_str);
             let damaged = match (&record.damaged, text(text::INVENTORY).map(Inventory::parse)) {
                 (None, Some(Ok(mut inventory))) => {
-                    let state = self.hub.state();
+                    let mut state = self.hub.state();
                     inventory.entries = inventory.entries.into_iter().map(|(key, entry)| (state.same_of(&self.name, key), entry)).collect();
+                    for applied in inventory.entries.values_mut().filter_map(|entry| entry.applied.as_mut()) {
+                        applied.atoms = state.atoms.shared(std::mem::take(&mut applied.atoms));
+                    }
                     self.inventory = inventory;
                     None
                 }

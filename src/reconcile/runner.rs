@@ -9,7 +9,7 @@
 
 use super::{
     Asked, Handle, Repository, Shared,
-    hub::{CONSULT, Hub, Taken},
+    hub::{CONSULT, Hub, Taken, Trouble, Unlisted},
     looking::{Failing, Look, Pace},
     seen::{self, Watched},
     shared::Place,
@@ -22,7 +22,7 @@ use crate::{
     error::{Fault, Kind},
     name::Name,
     object::Key,
-    plan::{Hash, History, Inventory, Outcome, Refused, Wanted},
+    plan::{Atoms, Hash, History, Inventory, Outcome, Refused, Wanted},
     render::Rendered,
 };
 use std::{
@@ -92,6 +92,8 @@ pub(super) struct Current {
     pub told: Option<Outcome>,
     /// Whether what others depend on was there once.
     pub released: bool,
+    /// What it was read from, as long as the cluster does not serve all its kinds.
+    pub unplaced: Option<Box<(Application, Arc<Rendered>)>>,
 }
 
 /// What an Application says about how its objects are applied.
@@ -156,6 +158,8 @@ pub(super) struct Runner {
     pub(super) failing: HashMap<Key, Failing>,
     pub(super) pace: HashMap<Key, Pace>,
     pub(super) deleting: HashSet<Key>,
+    /// Kinds that cannot be watched: nothing is known of their objects.
+    pub(super) unlisted: Unlisted,
     pub(super) broken: Option<Row>,
     /// Until when a server may still do what it was sent, and gave no answer to.
     pub(super) answerable: Instant,
@@ -203,6 +207,7 @@ impl Runner {
             failing: HashMap::new(),
             pace: HashMap::new(),
             deleting: HashSet::new(),
+            unlisted: Unlisted::new(),
             broken: None,
             answerable: Instant::now(),
             down: 0,
@@ -301,30 +306,32 @@ impl Runner {
         let Some(current) = &mut self.current else { return Ok(Next::At(None)) };
         if current.wanted.iter().any(|one| !one.known) {
             let served = self.hub.cluster.resources().await?;
-            let mut new = Vec::new();
-            for one in current.wanted.iter_mut().filter(|one| !one.known && served.find(&one.gvk()).is_some()) {
-                one.known = true;
-                new.push(one.gvk());
+            let now_served = current.wanted.iter().any(|one| !one.known && served.find(&one.gvk()).is_some());
+            if let Some((application, rendered)) = current.unplaced.take_if(|_| now_served).map(|unplaced| *unplaced) {
+                // Now it is known whether their objects lie in namespaces, which makes others of them.
+                let revision = current.revision.clone();
+                if let Err((job, error)) = self.read(Job::Apply(Box::new(Read { application, revision, rendered }))).await {
+                    self.job = Some(job);
+                    return Err(error);
+                }
             }
-            self.hub.watch(new, &served).await;
         }
+        let Some(current) = &mut self.current else { return Ok(Next::At(None)) };
         self.status.revision = Some(current.revision.clone());
         let kinds = current.wanted.iter().map(|one| &one.key).chain(self.inventory.entries.keys());
         let unlisted = self.hub.unlisted(kinds);
-        if !unlisted.is_empty() {
+        // Of a kind that cannot be watched only the objects wait; but what is owned is found by watches alone.
+        if unlisted.values().any(Option::is_none) || (self.lost && !unlisted.is_empty()) {
+            let row = |((_, kind), trouble): (&(String, String), &Option<Trouble>)| match trouble {
+                Some(trouble) => unwatched(kind, trouble),
+                None => Row::whole(format!("waiting for the first list of {kind}")),
+            };
             self.status.state = State::Waiting;
-            self.status.problems = unlisted
-                .iter()
-                .map(|(kind, trouble)| {
-                    Row::whole(match trouble {
-                        Some(trouble) => format!("{kind} cannot be watched: {trouble}"),
-                        None => format!("waiting for the first list of {kind}"),
-                    })
-                })
-                .collect();
-            self.status.settled = unlisted.iter().all(|(_, trouble)| trouble.is_some());
+            self.status.problems = unlisted.iter().map(row).collect();
+            self.status.settled = unlisted.values().all(Option::is_some);
             return Ok(Next::At(None));
         }
+        self.unlisted = unlisted;
         self.find_lost();
         let Some(current) = &mut self.current else { return Ok(Next::At(None)) };
         if !current.released && !self.shared.plans() {
@@ -424,10 +431,11 @@ impl Runner {
     }
 
     /// How an object is judged from now on.
-    pub(super) fn judge(&self, index: usize, expected: Option<Hash>) {
+    pub(super) fn judge(&self, index: usize, expected: Option<Hash>, atoms: Atoms) {
         let Some(current) = &self.current else { return };
         let one = &current.wanted[index];
-        let watched = Watched { manifest: one.manifest.clone(), ignore: seen::ignored(&current.terms.ignore, &one.key), expected };
+        let ignore = seen::ignored(&current.terms.ignore, &one.key);
+        let watched = Watched { manifest: one.manifest.clone(), ignore, expected, atoms };
         self.hub.state().judge(&self.name, &one.key, watched);
     }
 
@@ -466,6 +474,11 @@ impl Runner {
         let current = self.current.as_ref()?;
         current.wanted.iter().any(|one| !one.known).then(|| Instant::now() + UNKNOWN)
     }
+}
+
+/// A kind that cannot be watched, in words.
+pub(super) fn unwatched(kind: &str, trouble: &Trouble) -> Row {
+    Row { hint: trouble.hint.clone(), ..Row::whole(format!("{kind} cannot be watched: {}", trouble.message)) }
 }
 
 /// What follows a step.

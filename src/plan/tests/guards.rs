@@ -5,7 +5,7 @@ use super::*;
 #[test]
 fn a_prune_is_measured_against_what_there_was_and_never_guesses() {
     let shop = application("").name;
-    let mine = Live { uid: "u".into(), hash: None, owner: Some(shop.clone()), terminating: false, keep: false };
+    let mine = Live { uid: "u".into(), hash: None, owner: Some(shop.clone()), terminating: false, keep: false, disabled: false };
     let owner = Owner { application: &shop, prune: true, deleting: false, revision: "r" };
     let named = |prefix: &str, count: usize| (0..count).map(|i| format!("ConfigMap shop/{prefix}{i:02}")).collect::<Vec<_>>();
     let all = [named("old", 12), named("new", 40)].concat();
