@@ -54,9 +54,11 @@ impl Runner {
         Ok(())
     }
 
-    /// Takes into a lost inventory what carries our labels.
+    /// Takes into a lost inventory what carries our labels. Of kinds that cannot be watched nothing is seen: they are looked
+    /// at when they can.
     pub(super) fn find_lost(&mut self) {
-        if std::mem::take(&mut self.lost) {
+        if self.lost {
+            self.lost = !self.unlisted.is_empty();
             let state = self.hub.state();
             for (key, seen) in state.labelled(&self.name) {
                 if let std::collections::btree_map::Entry::Vacant(place) = self.inventory.entries.entry(key.clone()) {

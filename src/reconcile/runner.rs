@@ -320,8 +320,8 @@ impl Runner {
         self.status.revision = Some(current.revision.clone());
         let kinds = current.wanted.iter().map(|one| &one.key).chain(self.inventory.entries.keys());
         let unlisted = self.hub.unlisted(kinds);
-        // Of a kind that cannot be watched only the objects wait; but what is owned is found by watches alone.
-        if unlisted.values().any(Option::is_none) || (self.lost && !unlisted.is_empty()) {
+        // Of a kind that cannot be watched only the objects wait.
+        if unlisted.values().any(Option::is_none) {
             let row = |((_, kind), trouble): (&(String, String), &Option<Trouble>)| match trouble {
                 Some(trouble) => unwatched(kind, trouble),
                 None => Row::whole(format!("waiting for the first list of {kind}")),
