@@ -66,6 +66,9 @@ pub async fn run(engine: Engine, context: &Arc<Context>) -> Result<Exit, Failure
     let names: Vec<&str> = engine.updaters.iter().map(|updater| updater.config.name.as_str()).collect();
     let clusters: Vec<&str> = context.process.clusters.iter().map(|cluster| cluster.name.as_str()).collect();
     info!(repositories = names.join(","), clusters = clusters.join(","), socket = %socket.path.display(), "tagboat {} runs", env!("CARGO_PKG_VERSION"));
+    if let Some(reconciler) = &reconciler {
+        reconciler.expect(names.iter().copied());
+    }
     let mut ended = tokio::task::JoinSet::new();
     for updater in &engine.updaters {
         context.preview_with(updater, &engine.renderer, reconciler.as_deref()).await;

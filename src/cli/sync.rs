@@ -5,7 +5,7 @@ use super::{
     applications::{self, Clusters, Meant, Scope},
     ask::{self, Desk, Query},
     context::ProcessOptions,
-    status,
+    gone, status,
 };
 use crate::{
     health,
@@ -98,7 +98,10 @@ pub async fn answer(desk: &Desk, sync: &Sync, screen: &mut Screen) -> Result<Exi
 
 /// Brings Applications to what Git says; gives how they are then.
 pub(super) async fn bring(desk: &Desk, sync: &Sync, screen: &mut Screen) -> Result<(Vec<Status>, Exit), Failure> {
-    let mut scopes = applications::find(desk, &sync.applications, screen).await?;
+    let (mut scopes, gone) = applications::look_for(desk, &sync.applications, screen).await?;
+    if let Some(name) = gone.first().filter(|_| !sync.confirm_prune) {
+        return Err(applications::unknown(name, &scopes));
+    }
     if let Some(revision) = &sync.revision {
         if desk.reconciler.is_some() && !sync.dry_run {
             return Err(Failure::input("a daemon runs and follows the branch; it would undo this at once")
@@ -117,8 +120,13 @@ pub(super) async fn bring(desk: &Desk, sync: &Sync, screen: &mut Screen) -> Resu
         (None, Some(reconciler)) => Arc::clone(reconciler),
         (None, None) => return Err(applications::none()),
     };
+    let mut statuses = gone::confirm(&reconciler, desk, own.is_some(), &scopes, &gone, screen).await?;
     let progress = screen.progress("reading Git");
-    let mut statuses = Vec::new();
+    scopes.retain(|scope| scope.only.as_ref().is_none_or(|only| !only.is_empty()));
+    if own.is_some() {
+        reconciler.expect(scopes.iter().map(|scope| scope.updater.config.name.as_str()));
+    }
+    // All of them before the first is waited for: what one lets go of, another may want.
     for scope in &scopes {
         if own.is_some() {
             reconciler.follow(&scope.repository(), &scope.revision(), &scope.declared, scope.only.as_ref(), &scope.render(desk));
@@ -129,6 +137,8 @@ pub(super) async fn bring(desk: &Desk, sync: &Sync, screen: &mut Screen) -> Resu
                 reconciler.ask(&application.name, &Asked::ConfirmPrune(scope.revision()));
             }
         }
+    }
+    for scope in &scopes {
         let tell = |statuses: &[Status]| progress.say(applications::progress(statuses));
         statuses.extend(wait_for(&reconciler, scope, sync.until, tell).await);
     }
@@ -158,7 +168,7 @@ async fn at(scope: &Scope, revision: &str) -> Result<Scope, Failure> {
     let declared = Arc::new(scope.updater.declared_at(commit).await?);
     let only =
         scope.only.clone().map(|only| only.into_iter().filter(|name| declared.applications.contains_key(name)).collect::<BTreeSet<_>>());
-    if only.as_ref().is_some_and(BTreeSet::is_empty) {
+    if scope.only.as_ref().is_some_and(|before| !before.is_empty()) && only.as_ref().is_some_and(BTreeSet::is_empty) {
         return Err(Failure::input(format!("repository {name} declares none of these Applications at {revision}")));
     }
     Ok(Scope { updater: Arc::clone(&scope.updater), commit, declared, only })

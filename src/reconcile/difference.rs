@@ -7,8 +7,8 @@ use crate::{
     declare::Application,
     error::Fault as _,
     manifest,
-    object::{Gvk, Key, Object},
-    plan::{self, Inventory, Wanted},
+    object::{Gvk, Key, Object, Ssa},
+    plan::{self, Atoms, Inventory, Wanted},
     render::Rendered,
 };
 use futures::{FutureExt as _, StreamExt as _, future::BoxFuture, stream};
@@ -47,6 +47,9 @@ pub struct Difference {
     pub diff: String,
     /// Who changed what Git says.
     pub changed_by: Vec<Changed>,
+    /// What is left to others although Git says something else.
+    #[serde(skip_serializing_if = "Vec::is_empty", default)]
+    pub notes: Vec<String>,
     /// Why it cannot be applied.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub error: Option<String>,
@@ -79,6 +82,7 @@ pub async fn differences(
             change: Change::Refused,
             diff: String::new(),
             changed_by: Vec::new(),
+            notes: Vec::new(),
             error: Some(refused.why),
             hint: None,
         })
@@ -110,11 +114,18 @@ async fn of_wanted(
         change: Change::None,
         diff: String::new(),
         changed_by: Vec::new(),
+        notes: Vec::new(),
         error: None,
         hint: None,
     };
-    match dry_run(cluster, identity, one, application).await {
-        Ok(Tried { live, manifest, applied, ignore }) => {
+    if one.settings.reconcile_disabled || one.settings.ssa == Ssa::Ignore {
+        return difference;
+    }
+    let noted = inventory.entries.get(&one.key).and_then(|entry| entry.applied.as_ref());
+    match dry_run(cluster, identity, one, application, noted).await {
+        Ok(Tried { live: Some(live), .. }) if live.settings().reconcile_disabled => {}
+        Ok(Tried { live, manifest, applied, ignore, notes }) => {
+            difference.notes = notes;
             difference.diff = unified(&one.key, SIDES, live.as_ref(), Some(&applied.live));
             difference.change = match (&live, difference.diff.is_empty()) {
                 (None, _) => Change::Create,
@@ -126,7 +137,8 @@ async fn of_wanted(
             if difference.change == Change::Change
                 && let Some(live) = live.filter(|_| same.is_none_or(|applied| applied.manifest == one.hash))
             {
-                difference.changed_by = seen::changed_by(&manifest, &live, &ignore);
+                let atoms = same.map(|applied| applied.atoms.clone()).unwrap_or_default();
+                difference.changed_by = seen::changed_by(&manifest, &live, &ignore, &atoms);
             }
         }
         // What it needs comes with it: the server cannot say yet what it would make of it.
@@ -165,6 +177,7 @@ async fn of_gone(cluster: &Cluster, key: &Key, version: &str) -> Option<Differen
         change: Change::Delete,
         diff: unified(key, SIDES, Some(&live), None),
         changed_by: Vec::new(),
+        notes: Vec::new(),
         error: None,
         hint: None,
     })
@@ -181,6 +194,8 @@ pub struct Tried {
     pub applied: Applied,
     /// Pointers that the Application's rules ignore.
     pub(super) ignore: Arc<[String]>,
+    /// What is left to others, and worth knowing.
+    pub(super) notes: Vec<String>,
 }
 
 /// Why there is no dry run of an object.
@@ -199,11 +214,17 @@ impl Untried {
 }
 
 /// Asks a cluster what it would make of an object, sent as it would be: as this identity, with fields that are left to others
-/// left out. Nothing is changed.
+/// left out; `noted` is what the inventory says of it. Nothing is changed.
 ///
 /// # Errors
 /// The server's refusal, or why it could not be asked.
-pub async fn dry_run(cluster: &Cluster, identity: &Identity, one: &Wanted, application: &Application) -> Result<Tried, Untried> {
+pub async fn dry_run(
+    cluster: &Cluster,
+    identity: &Identity,
+    one: &Wanted,
+    application: &Application,
+    noted: Option<&plan::Applied>,
+) -> Result<Tried, Untried> {
     let manifest = one.manifest.object().map_err(|error| {
         let problem = Box::new(Problem::Protocol { why: error.to_string() });
         Untried::new(ClusterError { cluster: cluster.name().to_owned(), subject: one.key.to_string(), problem }, None, None)
@@ -213,12 +234,14 @@ pub async fn dry_run(cluster: &Cluster, identity: &Identity, one: &Wanted, appli
     // Read as whoever watches: an account that may only apply needs no more.
     let live = cluster.get(&Identity::Own, &resource, &one.key).await.map_err(untried)?;
     let ignore = seen::ignored(&application.ignore, &one.key);
-    let watched = seen::Watched { manifest: one.manifest.clone(), ignore: Arc::clone(&ignore), expected: None };
+    let watched = seen::Watched { manifest: one.manifest.clone(), ignore: Arc::clone(&ignore), expected: None, atoms: Atoms::NONE };
     let held = live.as_ref().map(|live| seen::look(live, Some(&watched)).held).unwrap_or_default();
+    let held = seen::still_held(held, &manifest, noted);
+    let notes = held.iter().filter_map(seen::Held::note).collect();
     let sent = seen::sent(manifest.clone(), &held);
     let applied = cluster.apply(identity, &sent, &Apply { dry_run: true, ..Apply::default() }).await;
     let applied = applied.map_err(|error| Untried::new(error, live.as_ref(), Some(&manifest)))?;
-    Ok(Tried { live, manifest, applied, ignore })
+    Ok(Tried { live, manifest, applied, ignore, notes })
 }
 
 /// What the two states of a diff with a cluster are called.
