@@ -279,7 +279,12 @@ impl Scan<'_> {
 /// The field that a name stands for, if it leads somewhere; else nothing. kustomize takes names in any case, as Go does, to
 /// which a long s is an s and the sign of Kelvin a k.
 fn field(name: &str) -> &'static str {
-    let plain: String = name.chars().map(|c| if c == '\u{17f}' { 's' } else if c == '\u{212a}' { 'k' } else { c }).collect();
+    let plain = |c| match c {
+        '\u{17f}' => 's',
+        '\u{212a}' => 'k',
+        c => c,
+    };
+    let plain: String = name.chars().map(plain).collect();
     PATHS.iter().chain(&PLUGINS).chain(&CHARTS).find(|known| known.eq_ignore_ascii_case(&plain)).copied().unwrap_or_default()
 }
 
