@@ -251,18 +251,19 @@ impl Scan<'_> {
             (None, _) if is_path => return refuse(format!("{path:?} leads out of the repository")),
             (Some(resolved), Some(Kind::Folder)) if is_path => self.folder(&resolved, plugin)?,
             // What configures a plugin may name files in its turn.
-            (Some(resolved), Some(Kind::File)) if is_path && plugin => {
-                if self.plugins.insert(resolved.clone()) {
-                    let folder = resolved.rsplit_once('/').map_or("", |(folder, _)| folder);
-                    self.file(folder, &resolved, true)?;
-                }
-            }
+            (Some(resolved), Some(Kind::File)) if is_path && plugin => self.configuration(&resolved)?,
             (Some(_), None) if PLUGINS.contains(&key) => self.in_place(here, text)?,
             // Where it may come to lie, it counts, too; below the folder everything does.
             (Some(resolved), _) if path.contains("..") => drop(self.reads.paths.insert(resolved)),
             _ => {}
         }
         Ok(())
+    }
+
+    /// A file that configures a plugin.
+    fn configuration(&mut self, path: &str) -> Result<(), RenderError> {
+        let folder = path.rsplit_once('/').map_or("", |(folder, _)| folder);
+        if self.plugins.insert(path.to_owned()) { self.file(folder, path, true) } else { Ok(()) }
     }
 
     /// A plugin written in place; what is no YAML is none.
