@@ -289,10 +289,11 @@ impl Runner {
             }
             self.hub.state().enlist(&self.name, Arc::clone(&self.handle.inbox));
         }
-        self.asked();
         if !self.loaded {
             self.load().await?;
         }
+        // What was asked for is noted beside what was read, which would overwrite it.
+        self.asked();
         let news = self.job.is_some();
         if let Some(job) = self.job.take()
             && let Err((job, error)) = self.read(job).await
