@@ -8,13 +8,16 @@ use crate::{
     error::Fault as _,
     manifest,
     object::{Gvk, Key, Object},
-    plan::{self, Inventory, Wanted},
+    plan::{self, Inventory, Live, Owner, Wanted},
     render::Rendered,
 };
 use futures::{FutureExt as _, StreamExt as _, future::BoxFuture, stream};
 use serde::{Deserialize, Serialize};
 use similar::TextDiff;
-use std::{collections::HashSet, sync::Arc};
+use std::{
+    collections::{HashMap, HashSet},
+    sync::Arc,
+};
 
 /// What applying would do to an object.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -88,9 +91,15 @@ pub async fn differences(
     all.extend(stream::iter(asked).buffered(AT_ONCE).collect::<Vec<_>>().await);
     if application.prune {
         let keep: HashSet<&Key> = wanted.iter().map(|one| &one.key).collect();
-        let gone = inventory.entries.iter().filter(|(key, _)| !keep.contains(key));
-        let gone: Vec<BoxFuture<'_, Option<Difference>>> = gone.map(|(key, entry)| of_gone(cluster, key, &entry.version).boxed()).collect();
-        all.extend(stream::iter(gone).buffered(AT_ONCE).collect::<Vec<_>>().await.into_iter().flatten());
+        let old = inventory.entries.iter().filter(|(key, _)| !keep.contains(key));
+        let old: Vec<BoxFuture<'_, Option<(Key, Live, Object)>>> =
+            old.map(|(key, entry)| of_old(cluster, key, &entry.version).boxed()).collect();
+        let old = stream::iter(old).buffered(AT_ONCE).collect::<Vec<_>>().await;
+        let old: HashMap<Key, (Live, Object)> = old.into_iter().flatten().map(|(key, live, object)| (key, (live, object))).collect();
+        // By the rule that prunes; whether somebody must say yes first makes no difference here.
+        let owner = Owner { application: &application.name, prune: true, deleting: false, revision: "" };
+        let pruning = plan::prune(owner, &wanted, inventory, |key| old.get(key).map(|(live, _)| live), |_| false);
+        all.extend(pruning.delete.iter().filter_map(|prune| Some(of_gone(&prune.key, &old.get(&prune.key)?.1))));
     }
     Ok(all)
 }
@@ -167,20 +176,25 @@ fn comes_first(error: &ClusterError, one: &Wanted, all: &[Wanted]) -> bool {
     }
 }
 
-/// An object that is owned and no longer wanted; nothing if it is gone already.
-async fn of_gone(cluster: &Cluster, key: &Key, version: &str) -> Option<Difference> {
+/// What is live of an object that is noted and no longer wanted; nothing if it is gone already.
+async fn of_old(cluster: &Cluster, key: &Key, version: &str) -> Option<(Key, Live, Object)> {
     let gvk = Gvk { group: key.group.clone(), version: version.to_owned(), kind: key.kind.clone() };
     let resource = cluster.resource(&gvk).await.ok()?;
-    let live = cluster.get(&Identity::Own, &resource, key).await.ok()??;
-    Some(Difference {
+    let object = cluster.get(&Identity::Own, &resource, key).await.ok()??;
+    Some((key.clone(), seen::look(&object, None).live, object))
+}
+
+/// An object that is to be deleted.
+fn of_gone(key: &Key, live: &Object) -> Difference {
+    Difference {
         object: key.to_string(),
         place: None,
         change: Change::Delete,
-        diff: unified(key, Some(&live), None),
+        diff: unified(key, Some(live), None),
         changed_by: Vec::new(),
         error: None,
         hint: None,
-    })
+    }
 }
 
 /// Two states of an object as a unified diff of their YAML; empty if there is no difference.
