@@ -20,9 +20,10 @@ const SPARE: Duration = Duration::from_secs(60);
 
 /// Which Applications a command is about.
 #[derive(Debug, clap::Args)]
+#[group(required = true, multiple = false)]
 pub struct Meant {
     /// The Applications, as ns/name
-    #[arg(value_name = "APPLICATION", required_unless_present = "all", conflicts_with = "all")]
+    #[arg(value_name = "APPLICATION")]
     pub applications: Vec<Name>,
 
     /// All Applications

@@ -35,7 +35,7 @@ pub struct Arguments {
     #[arg(long, conflicts_with = "dry_run")]
     wait: bool,
 
-    /// Another commit than the branch's newest, by its full id. Not while a daemon runs, which follows the branch: to go
+    /// Another commit than the branch's newest, by its id or the first digits of it (at least four). Not while a daemon runs, which follows the branch: to go
     /// back for good there is `tagboat rollback`
     #[arg(long, value_name = "COMMIT")]
     revision: Option<String>,
@@ -153,7 +153,14 @@ pub(super) async fn bring(desk: &Desk, sync: &Sync, screen: &mut Screen) -> Resu
 async fn at(scope: &Scope, revision: &str) -> Result<Scope, Failure> {
     let name = &scope.updater.config.name;
     let unknown = |why: &dyn std::fmt::Display| Failure::input(format!("repository {name} has no commit {revision:?}: {why}"));
-    let commit = revision.parse().map_err(|_| unknown(&"write its full id"))?;
+    if revision.len() < 4 || !revision.bytes().all(|byte| byte.is_ascii_hexdigit()) {
+        let said = format!("--revision takes the id of a commit, or its first digits (at least four), not {revision:?}");
+        return Err(Failure::input(said).hint("`git rev-parse` gives the id of a branch, a tag or HEAD."));
+    }
+    let commit = match revision.parse() {
+        Ok(commit) => commit,
+        Err(_) => scope.updater.revision(revision).await?,
+    };
     scope.updater.mirror.at(commit).map_err(|error| unknown(&error))?;
     let declared = Arc::new(scope.updater.declared_at(commit).await?);
     let only =
