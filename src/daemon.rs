@@ -360,11 +360,20 @@ async fn serve(socket: Socket, desk: Arc<Desk>, stop: CancellationToken) {
         };
         let desk = Arc::clone(&desk);
         asked.spawn(async move {
-            if let Err(error) = answer(stream, &desk).await {
-                warn!("a question over the local socket: {error}");
+            match answer(stream, &desk).await {
+                Ok(()) => {}
+                // Whoever asked has gone away, as people do.
+                Err(error) if is_gone(&error) => tracing::debug!("a question over the local socket: {error}"),
+                Err(error) => warn!("a question over the local socket: {error}"),
             }
         });
     }
+}
+
+/// Whether nobody listens to the answer any more.
+fn is_gone(error: &std::io::Error) -> bool {
+    use std::io::ErrorKind::{BrokenPipe, ConnectionAborted, ConnectionReset, UnexpectedEof};
+    matches!(error.kind(), BrokenPipe | ConnectionAborted | ConnectionReset | UnexpectedEof)
 }
 
 /// Answers a question; whoever asked hears of the progress meanwhile, and ends the work by going away.
