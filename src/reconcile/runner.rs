@@ -263,10 +263,11 @@ impl Runner {
 
     /// Everything, from the start. What is done already costs a look.
     async fn step(&mut self, turn: &Turn) -> Result<Next, ClusterError> {
-        self.asked();
         if !self.loaded {
             self.load().await?;
         }
+        // What was asked for is noted beside what was read, which would overwrite it.
+        self.asked();
         if let Some(job) = self.job.take()
             && let Err((job, error)) = self.read(job).await
         {
