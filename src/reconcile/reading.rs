@@ -3,7 +3,7 @@
 use super::{
     Repository,
     hub::Served,
-    runner::{Current, Job, Read, Runner, Terms},
+    runner::{Current, Job, Read, Runner, Terms, short},
     seen::{self, Watched},
     status::{Row, State, Status},
 };
@@ -15,12 +15,17 @@ use crate::{
 };
 use std::{collections::HashSet, sync::Arc};
 use tokio::time::Instant;
+use tracing::warn;
 
 impl Runner {
     /// Takes up a job; gives it back if the cluster cannot say what it serves.
     pub(super) async fn read(&mut self, job: Job) -> Result<(), (Job, ClusterError)> {
         let read = match job {
             Job::Broken { revision, row } => {
+                if self.broken.as_ref() != Some(&row) {
+                    let cluster = self.hub.cluster.name();
+                    warn!(application = %self.name, cluster, revision = short(&revision), hint = row.hint, "{row}");
+                }
                 // Not read: who would prune what this one may want waits.
                 self.status.revision = Some(revision);
                 self.status.state = State::Failed;
@@ -57,6 +62,11 @@ impl Runner {
                     return Ok(());
                 }
                 if self.inventory.deletion == DeletionPolicy::Orphan {
+                    if self.status.state != State::Orphaned {
+                        let hint = "Declare it again, or delete its objects and its record by hand.";
+                        let objects = self.inventory.entries.len();
+                        warn!(application = %self.name, cluster = self.hub.cluster.name(), revision = short(&revision), objects, hint, "nobody declares it any more; its objects stay");
+                    }
                     self.current = None;
                     self.status.objects = self.inventory.entries.len();
                     (self.status.revision, self.status.state, self.status.settled) = (Some(revision), State::Orphaned, true);
