@@ -42,8 +42,15 @@ pub async fn answer(desk: &Desk, application: &Name, screen: &mut Screen) -> Res
     let Some(reconciler) = own.as_ref().map(|own| &own.reconciler).or(desk.reconciler.as_ref()) else { return Err(applications::none()) };
     let mut found = reconciler.recorded(None).await?;
     found.retain(|(_, name), _| name == application);
+    let closed: Vec<String> = reconciler.clusters().filter_map(|name| reconciler.closed(name)).map(|error| error.to_string()).collect();
     if let Some(own) = own {
         own.end().await;
+    }
+    if found.is_empty() && !closed.is_empty() {
+        return Err(Failure::input(format!(
+            "no cluster that could be asked has a record of Application {application}; {}",
+            closed.join("; ")
+        )));
     }
     if found.is_empty() {
         return Err(Failure::input(format!("no cluster has a record of Application {application}: it was never applied")));

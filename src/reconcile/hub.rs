@@ -2,6 +2,8 @@
 //!
 //! Filled by watches alone. Whoever is concerned is woken; nobody asks twice.
 
+mod aside;
+
 use super::{
     Repository,
     claimants::Claimants,

@@ -287,7 +287,10 @@ impl Runner {
             }
             self.hub.watch(new, &served).await;
         }
-        self.status.revision = Some(current.revision.clone());
+        // What cannot be read at a newer revision is told of that one.
+        if self.broken.is_none() {
+            self.status.revision = Some(current.revision.clone());
+        }
         let kinds = current.wanted.iter().map(|one| &one.key).chain(self.inventory.entries.keys());
         let unlisted = self.hub.unlisted(kinds);
         if !unlisted.is_empty() {
@@ -307,16 +310,24 @@ impl Runner {
         self.find_lost();
         let Some(current) = &mut self.current else { return Ok(Next::At(None)) };
         if !current.released && !self.shared.plans() {
-            if let Some(rows) = self.shared.blocked(&current.terms.depends_on, &current.revision) {
+            if let Some((rows, passes)) = self.shared.blocked(&self.repository.name, &current.terms.depends_on, &current.revision) {
                 self.status.state = State::Waiting;
                 self.status.problems = rows;
-                self.status.settled = false;
+                self.status.settled = !passes;
                 return Ok(Next::Turned);
             }
             current.released = true;
             current.deadline = Instant::now() + current.terms.timeout;
         }
         let mut look = self.look();
+        if self.minds_others(&look) {
+            let (repository, cluster) = (&self.repository.name, self.hub.cluster.name());
+            self.shared.read_aside(repository, cluster);
+            if self.shared.plans() && self.shared.is_looking_aside(repository, cluster) {
+                self.status.settled = false;
+                return Ok(Next::Turned);
+            }
+        }
         if self.shared.plans() {
             self.planned(&look);
             return Ok(Next::At(None));
@@ -344,6 +355,12 @@ impl Runner {
             return Ok(Next::Ended);
         }
         Ok(Next::At(next))
+    }
+
+    /// Whether what Applications want that a command has not named makes a difference here.
+    fn minds_others(&self, look: &Look) -> bool {
+        let deletes = |current: &Current| !self.pruning(current, &self.hub.state()).delete.is_empty();
+        self.shared.rest.is_named() && (!look.waits.is_empty() || self.shared.plans() && self.current.as_ref().is_some_and(deletes))
     }
 
     /// What people asked for over the socket.

@@ -6,6 +6,8 @@ mod apply;
 mod demo;
 #[cfg(feature = "demo")]
 mod command;
+#[cfg(feature = "demo")]
+mod command_said;
 mod discovery;
 mod faults;
 mod fleet;
@@ -15,6 +17,7 @@ mod killed;
 mod proxy;
 mod reconcile;
 mod reconcile_faults;
+mod reconcile_named;
 mod reconcile_owned;
 mod records;
 #[cfg(feature = "demo")]
