@@ -9,6 +9,7 @@ use super::{
     show,
 };
 use crate::{
+    error::Fault as _,
     name::Name,
     reconcile::{self, Change, Difference, Mode},
 };
@@ -46,8 +47,9 @@ pub async fn answer(desk: &Desk, wanted: &[Name], screen: &mut Screen) -> Result
         for application in scope.applications() {
             let progress = screen.progress(&format!("comparing {} with cluster {}", application.name, application.cluster));
             let compared = async {
-                let cluster = reconciler.cluster(&application.cluster).ok_or_else(|| {
-                    Failure::input(format!("{}: there is no cluster {:?} in tagboat.yaml", application.place, application.cluster))
+                let cluster = reconciler.cluster(&application.cluster).ok_or_else(|| match reconciler.closed(&application.cluster) {
+                    Some(error) => Failure { hint: error.hint(), ..Failure::input(format!("{}: {error}", application.place)) },
+                    None => Failure::input(format!("{}: there is no cluster {:?} in tagboat.yaml", application.place, application.cluster)),
                 })?;
                 let (render, declared) = (std::sync::Arc::clone(&render), application.clone());
                 let rendered = tokio::task::spawn_blocking(move || render(&declared))

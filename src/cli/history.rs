@@ -44,11 +44,18 @@ pub async fn answer(desk: &Desk, application: &Name, screen: &mut Screen) -> Res
     let mut found = reconciler.recorded(None).await?;
     found.retain(|(_, name), _| name == application);
     let strange = if found.is_empty() { reconciler.in_place_of_record(application).await? } else { Vec::new() };
+    let closed: Vec<String> = reconciler.clusters().filter_map(|name| reconciler.closed(name)).map(|error| error.to_string()).collect();
     if let Some(own) = own {
         own.end().await;
     }
     if let Some(error) = strange.first() {
         return Err(Failure { hint: error.hint(), ..Failure::input(format!("Application {application} has no readable record: {error}")) });
+    }
+    if found.is_empty() && !closed.is_empty() {
+        return Err(Failure::input(format!(
+            "no cluster that could be asked has a record of Application {application}; {}",
+            closed.join("; ")
+        )));
     }
     if found.is_empty() {
         return Err(Failure::input(format!("no cluster has a record of Application {application}: it was never applied")));

@@ -2,6 +2,7 @@
 //!
 //! Filled by watches alone. Whoever is concerned is woken; nobody asks twice.
 
+mod aside;
 mod owners;
 
 pub(super) use owners::{CONSULT, Taken};

@@ -17,6 +17,7 @@ mod looking;
 mod reading;
 mod recording;
 mod repository;
+mod rest;
 mod runner;
 mod seen;
 mod sending;
@@ -35,7 +36,7 @@ pub use seen::Changed;
 pub use status::{Drifted, Planned, Row, State, Status};
 
 use crate::{
-    cluster::{Cluster, ClusterError},
+    cluster::{Cluster, ClusterError, Record},
     declare::{Application, Declarations, process},
     error::Fault as _,
     git::{Mirror, ObjectId},
@@ -45,6 +46,7 @@ use crate::{
 };
 use circles::circles;
 use hub::Hub;
+use rest::Unnamed;
 use runner::{Job, Read, Runner};
 use shared::{Handle, Place, Shared};
 use std::{
@@ -91,6 +93,8 @@ pub fn from_git(renderer: Arc<Renderer>, mirror: Arc<Mirror>, commit: ObjectId) 
 pub struct Reconciler {
     shared: Arc<Shared>,
     hubs: BTreeMap<String, Arc<Hub>>,
+    /// Clusters that there is no way into, and why.
+    closed: BTreeMap<String, ClusterError>,
     /// The repositories that may deploy to each cluster; all if none is named.
     allowed: BTreeMap<String, Vec<String>>,
     runners: Mutex<HashMap<Place, Handle>>,
@@ -105,11 +109,20 @@ pub struct Recorded {
     pub history: History,
 }
 
+impl From<&Record> for Recorded {
+    /// What cannot be read is empty.
+    fn from(record: &Record) -> Self {
+        let text = |of: &str| record.data.get(of).map(String::as_str).unwrap_or_default();
+        let inventory = Inventory::parse(text(text::INVENTORY)).unwrap_or_default();
+        Self { inventory, history: History::parse(text(text::HISTORY)).unwrap_or_default() }
+    }
+}
+
 impl Reconciler {
-    /// Reads the ways into all clusters. Nothing is sent.
+    /// Reads the ways into all clusters. Nothing is sent. One without a way stops no other: its Applications say so.
     ///
     /// # Errors
-    /// A kubeconfig that cannot be used; every cluster's, in their order.
+    /// If there is a way into none of them: what is wrong with the first kubeconfig.
     pub async fn open(
         clusters: &[process::Cluster],
         resolve: impl Fn(&Path) -> PathBuf,
@@ -117,13 +130,26 @@ impl Reconciler {
         stop: CancellationToken,
     ) -> Result<Self, ClusterError> {
         let tasks = TaskTracker::new();
-        let (mut hubs, mut allowed) = (BTreeMap::new(), BTreeMap::new());
+        let (mut hubs, mut closed, mut allowed) = (BTreeMap::new(), Vec::new(), BTreeMap::new());
         for declared in clusters {
-            let cluster = Cluster::open(declared, &resolve).await?;
+            let cluster = match Cluster::open(declared, &resolve).await {
+                Ok(cluster) => cluster,
+                Err(error) => {
+                    closed.push((declared.name.clone(), error));
+                    continue;
+                }
+            };
             hubs.insert(declared.name.clone(), Hub::new(cluster, declared.concurrency, tasks.clone(), stop.clone()));
             allowed.insert(declared.name.clone(), declared.repositories.clone());
         }
-        Ok(Self { shared: Arc::new(Shared::new(mode, stop, tasks)), hubs, allowed, runners: Mutex::default() })
+        if hubs.is_empty() && !closed.is_empty() {
+            return Err(closed.swap_remove(0).1);
+        }
+        for (cluster, error) in &closed {
+            warn!(cluster, hint = error.hint(), "{error}");
+        }
+        let closed = closed.into_iter().collect();
+        Ok(Self { shared: Arc::new(Shared::new(mode, stop, tasks)), hubs, closed, allowed, runners: Mutex::default() })
     }
 
     /// Says which repositories will be followed: before each of them has been read, what it may want is not deleted.
@@ -154,9 +180,12 @@ impl Reconciler {
     ) {
         let circles = circles(declared);
         let mut by_cluster: BTreeMap<&str, Vec<&Application>> = self.hubs.keys().map(|name| (name.as_str(), Vec::new())).collect();
+        let mut refused = BTreeSet::new();
         for application in declared.applications.values() {
+            let closed = self.closed.get(&application.cluster);
             let problem = match self.allowed.get(&application.cluster) {
-                None => Some(format!("there is no cluster {:?} in tagboat.yaml{}", application.cluster, known(self.hubs.keys()))),
+                _ if closed.is_some() => closed.map(ToString::to_string),
+                None => Some(format!("there is no cluster {:?} in tagboat.yaml{}", application.cluster, known(self.clusters()))),
                 Some(allowed) if !allowed.is_empty() && !allowed.contains(&repository.name) => {
                     Some(format!("repository {} may not deploy to cluster {}", repository.name, application.cluster))
                 }
@@ -166,12 +195,29 @@ impl Reconciler {
                 Some(problem) => {
                     let mut status = Status::new(application.name.clone(), &repository.name, &application.cluster);
                     (status.state, status.settled, status.revision) = (State::Failed, true, Some(revision.to_owned()));
-                    status.problems =
-                        vec![Row { place: Some(application.place.to_string()), ..Row::whole(format!("{}: {problem}", application.place)) }];
+                    let hint = closed.and_then(|error| error.hint());
+                    let place = Some(application.place.to_string());
+                    status.problems = vec![Row { place, hint, ..Row::whole(format!("{}: {problem}", application.place)) }];
+                    if !self.shared.tells(&status) {
+                        let (cluster, hint) = (&status.cluster, &status.problems[0].hint);
+                        warn!(application = %status.application, cluster, revision = runner::short(revision), hint, "{}", status.problems[0]);
+                    }
                     self.shared.publish(&status);
+                    refused.insert((application.cluster.clone(), application.name.clone()));
                 }
                 None => by_cluster.entry(application.cluster.as_str()).or_default().push(application),
             }
+        }
+        self.forget(&repository.name, &refused);
+        if let Some(only) = only {
+            let unnamed = by_cluster.iter().flat_map(|(cluster, applications)| applications.iter().map(move |one| (*cluster, *one)));
+            let unnamed = unnamed.filter(|(_, one)| !only.contains(&one.name)).map(|(cluster, one)| Unnamed {
+                application: one.clone(),
+                hub: Arc::clone(&self.hubs[cluster]),
+                revision: revision.to_owned(),
+                render: Arc::clone(render),
+            });
+            self.shared.rest.leave(&repository.name, unnamed);
         }
         for (cluster, applications) in by_cluster {
             let hub = &self.hubs[cluster];
@@ -227,6 +273,17 @@ impl Reconciler {
             };
             *last = now;
             handle.slot.merge(|waiting| job.after(waiting));
+        });
+    }
+
+    /// Forgets what was said of a repository's Applications that have no task and are not `refused` now.
+    fn forget(&self, repository: &str, refused: &BTreeSet<(String, Name)>) {
+        let runners = self.runners.lock().unwrap_or_else(PoisonError::into_inner);
+        let ours = runners.iter().filter(|(_, handle)| handle.repository.name == repository && !handle.ended.load(Ordering::SeqCst));
+        let kept: BTreeSet<(&str, &Name)> = ours.map(|(key, _)| (key.0.as_str(), &key.1)).collect();
+        self.shared.forget(|status| {
+            let place = (status.cluster.clone(), status.application.clone());
+            status.repository == repository && !refused.contains(&place) && !kept.contains(&(status.cluster.as_str(), &status.application))
         });
     }
 
@@ -398,10 +455,7 @@ impl Reconciler {
         let mut all = BTreeMap::new();
         for (name, hub) in self.hubs.iter().filter(|(name, _)| cluster.is_none_or(|wanted| wanted == *name)) {
             for record in hub.cluster.records().await? {
-                let text = |of: &str| record.data.get(of).map(String::as_str).unwrap_or_default();
-                let inventory = Inventory::parse(text(text::INVENTORY)).unwrap_or_default();
-                let history = History::parse(text(text::HISTORY)).unwrap_or_default();
-                all.insert((name.clone(), record.application.clone()), Recorded { inventory, history });
+                all.insert((name.clone(), record.application.clone()), Recorded::from(&record));
             }
         }
         Ok(all)
@@ -417,6 +471,16 @@ impl Reconciler {
             all.extend(hub.cluster.in_place_of_record(name).await?);
         }
         Ok(all)
+    }
+
+    /// Why there is no way into a cluster that is named.
+    pub fn closed(&self, name: &str) -> Option<&ClusterError> {
+        self.closed.get(name)
+    }
+
+    /// All clusters that are named.
+    pub fn clusters(&self) -> impl Iterator<Item = &String> {
+        self.hubs.keys().chain(self.closed.keys())
     }
 
     /// A cluster by name.

@@ -318,7 +318,10 @@ impl Runner {
             }
         }
         let Some(current) = &mut self.current else { return Ok(Next::At(None)) };
-        self.status.revision = Some(current.revision.clone());
+        // What cannot be read at a newer revision is told of that one.
+        if self.broken.is_none() {
+            self.status.revision = Some(current.revision.clone());
+        }
         let kinds = current.wanted.iter().map(|one| &one.key).chain(self.inventory.entries.keys());
         let unlisted = self.hub.unlisted(kinds);
         // Of a kind that cannot be watched only the objects wait.
@@ -336,10 +339,10 @@ impl Runner {
         self.find_lost();
         let Some(current) = &mut self.current else { return Ok(Next::At(None)) };
         if !current.released && !self.shared.plans() {
-            if let Some(rows) = self.shared.blocked(&current.terms.depends_on, &current.revision) {
+            if let Some((rows, passes)) = self.shared.blocked(&self.repository.name, &current.terms.depends_on, &current.revision) {
                 self.status.state = State::Waiting;
                 self.status.problems = rows;
-                self.status.settled = false;
+                self.status.settled = !passes;
                 return Ok(Next::Turned);
             }
             current.released = true;
@@ -351,6 +354,14 @@ impl Runner {
         }
         if !look.strangers.is_empty() && self.hub.consult(&look.strangers).await? {
             look = self.look();
+        }
+        if self.minds_others(&look) {
+            let (repository, cluster) = (&self.repository.name, self.hub.cluster.name());
+            self.shared.read_aside(repository, cluster);
+            if self.shared.plans() && self.shared.is_looking_aside(repository, cluster) {
+                self.status.settled = false;
+                return Ok(Next::Turned);
+            }
         }
         if self.shared.plans() {
             self.planned(&look);
@@ -404,6 +415,12 @@ impl Runner {
             Taken::Here(_) => Next::Turned,
             Taken::Recorded(_) => Next::At(Some(Instant::now() + CONSULT)),
         }
+    }
+
+    /// Whether what Applications want that a command has not named makes a difference here.
+    fn minds_others(&self, look: &Look) -> bool {
+        let deletes = |current: &Current| !self.pruning(current, &self.hub.state()).delete.is_empty();
+        self.shared.rest.is_named() && (!look.waits.is_empty() || self.shared.plans() && self.current.as_ref().is_some_and(deletes))
     }
 
     /// What people asked for over the socket.

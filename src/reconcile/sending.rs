@@ -314,7 +314,14 @@ impl Runner {
             self.failing.remove(&key);
             self.dirty = true;
         }
-        pruned.waits.extend(pruning.handed.iter().map(|key| Row::of(key, "another Application takes it over")));
+        for key in &pruning.handed {
+            let cluster = self.hub.state();
+            match cluster.wanted_by(key).into_iter().filter(|other| *other != self.name).find(|other| !cluster.is_here(other)) {
+                // A command has not named it: nothing comes of waiting.
+                Some(other) => pruned.notes.push(Row::of(key, format!("{other} takes it over when it is applied"))),
+                None => pruned.waits.push(Row::of(key, "another Application takes it over")),
+            }
+        }
         pruned.waits.extend(pruning.going.iter().map(|key| Row::of(key, "it is being deleted")));
         if pruning.delete.is_empty() {
             let objects = Some(self.inventory.entries.len());
@@ -328,16 +335,25 @@ impl Runner {
             return Ok(pruned);
         }
         if !look.all_applied() {
-            let count = pruning.delete.len();
-            pruned.waits.push(Row::whole(format!("{count} old objects are deleted when everything else has been applied")));
+            let what = old_objects(pruning.delete.len());
+            pruned.waits.push(Row::whole(format!("{what} deleted when everything else has been applied")));
             return Ok(pruned);
         }
         let unread = self.hub.state().unread(&self.repository.name);
         if let Some((first, more)) = unread {
-            pruned.waits.push(Row::whole(format!(
-                "{} old objects are deleted when {first} has been read, which may want them ({more} still to be read)",
-                pruning.delete.len(),
-            )));
+            match self.shared.read_aside(&self.repository.name, self.hub.cluster.name()) {
+                Some((name, why)) => pruned.notes.push(Row {
+                    hint: Some(format!("When {name} can be read: tagboat sync {}; or tagboat sync --all", self.name)),
+                    ..Row::whole(format!(
+                        "{} not deleted now: {name} may want something of it and cannot be read: {why}",
+                        old_objects(pruning.delete.len())
+                    ))
+                }),
+                None => pruned.waits.push(Row::whole(format!(
+                    "{} deleted when {first} has been read, which may want something of it ({more} still to be read)",
+                    old_objects(pruning.delete.len()),
+                ))),
+            }
             return Ok(pruned);
         }
         let confirmed = self.inventory.confirmed.as_ref() == Some(&current.revision);
@@ -393,4 +409,9 @@ impl Runner {
         }
         Ok(pruned)
     }
+}
+
+/// How many objects are to go, as the beginning of a sentence.
+fn old_objects(count: usize) -> String {
+    if count == 1 { "1 old object is".to_owned() } else { format!("{count} old objects are") }
 }

@@ -2,9 +2,10 @@
 
 use super::{
     Asked, Mode, Repository,
+    rest::{Found, Rest},
     runner::Job,
     slot::Slot,
-    status::{Row, Status},
+    status::{Row, State, Status},
 };
 use crate::{declare::Application, name::Name};
 use std::{
@@ -33,6 +34,8 @@ pub(super) struct Shared {
     pub stop: CancellationToken,
     pub tasks: TaskTracker,
     pub renderings: Semaphore,
+    /// Applications that a command has not named.
+    pub rest: Rest,
     /// The revision of each repository whose Applications are known on each cluster.
     taken: Mutex<HashMap<(String, String), String>>,
 }
@@ -47,6 +50,7 @@ impl Shared {
             stop,
             tasks,
             renderings: Semaphore::new(RENDERINGS),
+            rest: Rest::default(),
             taken: Mutex::default(),
         }
     }
@@ -79,31 +83,70 @@ impl Shared {
         self.turned.send_modify(|count| *count += 1);
     }
 
+    /// Takes statuses away.
+    pub fn forget(&self, gone: impl Fn(&Status) -> bool) {
+        let mut statuses = self.statuses.lock().unwrap_or_else(PoisonError::into_inner);
+        let before = statuses.len();
+        statuses.retain(|_, status| !gone(status));
+        if statuses.len() != before {
+            drop(statuses);
+            self.turned.send_modify(|count| *count += 1);
+        }
+    }
+
     pub fn remove(&self, place: &Place) {
         self.statuses.lock().unwrap_or_else(PoisonError::into_inner).remove(place);
         self.turned.send_modify(|count| *count += 1);
     }
 
-    /// Why an Application must wait for those it depends on; nothing if it need not.
-    pub fn blocked(&self, depends_on: &[Name], revision: &str) -> Option<Vec<Row>> {
+    /// Whether this is told already.
+    pub fn tells(&self, status: &Status) -> bool {
+        let statuses = self.statuses.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut same = statuses.values().filter(|told| told.application == status.application && told.cluster == status.cluster);
+        same.any(|told| told.repository == status.repository && told.problems == status.problems)
+    }
+
+    /// Why an Application of a repository must wait for those it depends on, and whether that ends by itself; nothing if it
+    /// need not.
+    pub fn blocked(self: &Arc<Self>, repository: &str, depends_on: &[Name], revision: &str) -> Option<(Vec<Row>, bool)> {
         if depends_on.is_empty() {
             return None;
         }
-        let statuses = self.statuses.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut passes = true;
         let rows: Vec<Row> = depends_on
             .iter()
             .filter_map(|needed| {
-                let named = statuses.iter().filter(|((_, name, _), _)| name == needed).map(|(_, status)| status);
-                // Of namesakes the one of this revision is meant.
-                let found = named.max_by_key(|status| status.revision.as_deref() == Some(revision));
-                match found {
-                    Some(status) if status.is_ready() && status.revision.as_deref() == Some(revision) => None,
-                    Some(status) => Some(Row::whole(format!("waits for {needed}, which is {}", status.state))),
-                    None => Some(Row::whole(format!("waits for {needed}, which is not declared"))),
+                let statuses = self.statuses.lock().unwrap_or_else(PoisonError::into_inner);
+                let gone = |status: &Status| matches!(status.state, State::Orphaned | State::Deleting);
+                // Of namesakes the one of this repository is meant, and of one that has moved the place where it is declared.
+                let named = statuses.values().filter(|status| status.application == *needed);
+                if let Some(found) = named.max_by_key(|status| (status.repository == repository, !gone(status))) {
+                    // Another repository has revisions of its own.
+                    let is_read = found.repository != repository || found.revision.as_deref() == Some(revision);
+                    return match found.is_ready() && is_read {
+                        true => None,
+                        false if found.is_ready() => {
+                            Some(Row::whole(format!("waits for {needed}, which has not been read at this revision yet")))
+                        }
+                        false => Some(Row::whole(format!("waits for {needed}, which is {}", found.state))),
+                    };
                 }
+                drop(statuses);
+                let why = match self.aside(repository, needed) {
+                    Some(Found::Applied) => return None,
+                    Some(Found::Nothing) => return Some(Row::whole(format!("waits for {needed}, which is being read"))),
+                    Some(Found::Behind) => "has not been applied as Git says".to_owned(),
+                    Some(Found::Suspended) => "is suspended".to_owned(),
+                    Some(Found::Unread(why)) => format!("cannot be read: {why}"),
+                    None if self.rest.is_named() => "this repository does not declare".to_owned(),
+                    None => return Some(Row::whole(format!("waits for {needed}, which is not declared"))),
+                };
+                passes = false;
+                let hint = format!("tagboat sync {needed} first; or tagboat sync --all");
+                Some(Row { hint: Some(hint), ..Row::whole(format!("waits for {needed}, which {why}")) })
             })
             .collect();
-        (!rows.is_empty()).then_some(rows)
+        (!rows.is_empty()).then_some((rows, passes))
     }
 
     pub fn take_asked(&self, place: &Place) -> Vec<Asked> {

@@ -17,7 +17,7 @@ fn declared(namespace: &str) -> String {
 const WEB: &str = "apiVersion: apps/v1\nkind: Deployment\nmetadata: {name: web}\nspec:\n  replicas: 1\n  selector: {matchLabels: {app: web}}\n  template:\n    metadata: {labels: {app: web}}\n    spec:\n      containers:\n        - name: web\n          image: {host}/team/app:1.0.0\n---\napiVersion: v1\nkind: Secret\nmetadata: {name: s}\nstringData: {password: korrekt-pferd-7}\n";
 
 /// A fleet whose process file names the shared cluster, and its namespace there.
-fn fleet(prefix: &str) -> (Fleet, &'static Kube, String) {
+pub(super) fn fleet(prefix: &str) -> (Fleet, &'static Kube, String) {
     let kube = Kube::shared();
     let runtime = tokio::runtime::Runtime::new().unwrap();
     let namespace = runtime.block_on(kube.namespace(prefix));
@@ -33,7 +33,7 @@ fn fleet(prefix: &str) -> (Fleet, &'static Kube, String) {
     (fleet, kube, namespace)
 }
 
-fn said(fleet: &Fleet, arguments: &[&str], code: i32) -> String {
+pub(super) fn said(fleet: &Fleet, arguments: &[&str], code: i32) -> String {
     let output = fleet.tagboat(arguments).output().unwrap();
     let text = format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
     assert_eq!(output.status.code(), Some(code), "{arguments:?}: {text}");

@@ -5,7 +5,7 @@ use reqwest::Method;
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     path::PathBuf,
     sync::{Arc, Mutex},
     time::Duration,
@@ -102,17 +102,34 @@ impl Fleet {
 
     /// A new commit: everything that is declared is to be brought about. Gives the revision.
     pub fn commit(&self) -> String {
-        let revision = {
-            let mut revision = self.revision.lock().unwrap();
-            *revision += 1;
-            format!("{:040}", *revision)
-        };
+        let revision = self.next();
         self.follow(&revision);
         revision
     }
 
+    /// A commit, and a process that brings about what some Applications alone say there, as a command does that names them.
+    pub async fn named(&mut self, names: &[&str]) -> BTreeMap<String, Status> {
+        self.restart().await;
+        let revision = self.next();
+        let only = names.iter().map(|name| self.name(name)).collect();
+        self.follow_some(&revision, Some(&only));
+        let done = self.reconciler.settled(&self.repository.name, &revision, Some(&only), PATIENCE, |_| {}).await;
+        assert!(done, "not settled: {:#?}", self.statuses());
+        self.statuses()
+    }
+
+    fn next(&self) -> String {
+        let mut revision = self.revision.lock().unwrap();
+        *revision += 1;
+        format!("{:040}", *revision)
+    }
+
     /// Takes a revision.
     pub fn follow(&self, revision: &str) {
+        self.follow_some(revision, None);
+    }
+
+    fn follow_some(&self, revision: &str, only: Option<&BTreeSet<Name>>) {
         let mut text =
             "apiVersion: tagboat.dev/v1alpha1\nkind: Environment\nmetadata: {name: dev}\nspec: {paths: ['**'], update: {via: commit}}\n"
                 .to_owned();
@@ -137,7 +154,7 @@ impl Fleet {
             let manifests = objects.map(Manifest::new).collect();
             Ok(Arc::new(Rendered { manifests, how: How::Plain, warnings: Vec::new(), left_out: Vec::new(), hash }))
         };
-        self.reconciler.follow(&self.repository, revision, &declared, None, &(Arc::new(render) as Arc<Render>));
+        self.reconciler.follow(&self.repository, revision, &declared, only, &(Arc::new(render) as Arc<Render>));
     }
 
     /// Waits until everything has come to an end at a revision; gives how it is, by name.

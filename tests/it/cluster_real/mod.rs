@@ -6,6 +6,8 @@ mod apply;
 mod demo;
 #[cfg(feature = "demo")]
 mod command;
+#[cfg(feature = "demo")]
+mod command_said;
 mod discovery;
 mod faults;
 mod fleet;
@@ -19,6 +21,7 @@ mod reconcile;
 mod reconcile_atoms;
 mod reconcile_faults;
 mod reconcile_left;
+mod reconcile_named;
 mod reconcile_owned;
 mod reconcile_owned_guards;
 mod records;

@@ -57,7 +57,7 @@ async fn nothing_is_deleted_while_something_cannot_be_applied_or_read() {
     fleet.commit();
     fleet
         .until("the prune waits", |statuses| {
-            statuses["shop"].notes.iter().any(|note| note.message.contains("has been read, which may want them"))
+            statuses["shop"].notes.iter().any(|note| note.message.contains("has been read, which may want something of it"))
         })
         .await;
     assert_eq!(fleet.statuses()["other"].state, State::Failed);

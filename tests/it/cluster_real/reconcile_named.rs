@@ -1,0 +1,100 @@
+//! Some Applications of a repository, named by a command: the others are not touched, and what they want counts.
+
+use super::fleet::{Fleet, config, problems, states};
+use crate::servers::kube::Kube;
+use serde_json::json;
+use tagboat::reconcile::{Asked, State};
+
+#[tokio::test]
+#[ignore = "needs kube-apiserver: run tests/run cluster"]
+async fn a_yes_that_comes_before_the_record_was_read_counts() {
+    let mut fleet = Fleet::start(Kube::shared(), "early-yes").await;
+    fleet.application("shop", ", prune: true");
+    fleet.manifests("shop", vec![config("a", "1"), config("b", "1")]);
+    fleet.applied().await;
+    fleet.restart().await;
+    fleet.manifests("shop", vec![]);
+    let revision = fleet.commit();
+    // One thread: the task has not begun.
+    assert!(fleet.reconciler.ask(&fleet.name("shop"), &Asked::ConfirmPrune(revision.clone())));
+    let statuses = fleet.settled(&revision).await;
+    assert_eq!(states(&statuses), [("shop", State::InStep)], "{statuses:#?}");
+    fleet.gone("a").await;
+    fleet.gone("b").await;
+}
+
+#[tokio::test]
+#[ignore = "needs kube-apiserver: run tests/run cluster"]
+async fn one_alone_deletes_what_no_other_wants() {
+    let mut fleet = Fleet::start(Kube::shared(), "alone").await;
+    fleet.application("shop", ", prune: true");
+    fleet.application("other", "");
+    fleet.application("rests", ", suspend: true");
+    fleet.manifests("shop", ["a", "b", "c"].map(|name| config(name, "1")).into());
+    fleet.manifests("other", vec![config("x", "1")]);
+    fleet.applied().await;
+    fleet.manifests("shop", vec![config("a", "1")]);
+    fleet.manifests("other", vec![config("x", "2"), config("b", "1")]);
+    let statuses = fleet.named(&["shop"]).await;
+    assert_eq!(states(&statuses), [("shop", State::InStep)], "{statuses:#?}");
+    fleet.gone("c").await;
+    let notes: Vec<String> = statuses["shop"].notes.iter().map(ToString::to_string).collect();
+    assert!(notes.iter().any(|note| note.contains("/b: ") && note.contains("/other takes it over when it is applied")), "{notes:?}");
+    assert!(fleet.live("configmaps", "b").await.is_some());
+    assert_eq!(fleet.live("configmaps", "x").await.unwrap()["data"]["value"], "1", "nobody named it");
+    // The other one takes it, alone in its turn.
+    let statuses = fleet.named(&["other"]).await;
+    assert_eq!(states(&statuses), [("other", State::InStep)], "{statuses:#?}");
+    let labels = fleet.live("configmaps", "b").await.unwrap()["metadata"]["labels"].clone();
+    assert!(labels.as_object().unwrap().values().any(|value| value == "other"), "{labels}");
+}
+
+#[tokio::test]
+#[ignore = "needs kube-apiserver: run tests/run cluster"]
+async fn another_that_cannot_be_read_keeps_one_from_deleting_and_that_is_said() {
+    let mut fleet = Fleet::start(Kube::shared(), "unreadable").await;
+    fleet.application("shop", ", prune: true");
+    fleet.application("other", "");
+    fleet.manifests("shop", vec![config("a", "1"), config("b", "1")]);
+    fleet.manifests("other", vec![config("x", "1")]);
+    fleet.applied().await;
+    fleet.manifests("shop", vec![config("a", "1")]);
+    fleet.manifests("other", vec![json!(null)]);
+    let statuses = fleet.named(&["shop"]).await;
+    assert_eq!(states(&statuses), [("shop", State::InStep)], "{statuses:#?}");
+    let notes: Vec<String> = statuses["shop"].notes.iter().map(ToString::to_string).collect();
+    let wanted = format!(
+        "1 old object is not deleted now: {}/other may want something of it and cannot be read: other/broken.yaml",
+        fleet.namespace
+    );
+    assert!(notes.iter().any(|note| note.starts_with(&wanted)), "{notes:?}");
+    assert!(fleet.live("configmaps", "b").await.is_some());
+}
+
+#[tokio::test]
+#[ignore = "needs kube-apiserver: run tests/run cluster"]
+async fn one_alone_takes_the_word_of_a_record_for_what_it_depends_on() {
+    let mut fleet = Fleet::start(Kube::shared(), "depends").await;
+    fleet.application("base", "");
+    let depends = format!(", dependsOn: [{}/base]", fleet.namespace);
+    fleet.application("shop", &depends);
+    fleet.manifests("base", vec![config("base", "1")]);
+    fleet.manifests("shop", vec![config("a", "1")]);
+    // Nothing was applied: that is said at once.
+    let statuses = fleet.named(&["shop"]).await;
+    assert_eq!(states(&statuses), [("shop", State::Waiting)], "{statuses:#?}");
+    let said = problems(&statuses["shop"]);
+    assert_eq!(said, [format!("waits for {}/base, which has not been applied as Git says", fleet.namespace)]);
+    let hint = format!("tagboat sync {}/base first; or tagboat sync --all", fleet.namespace);
+    assert_eq!(statuses["shop"].problems[0].hint.as_deref(), Some(hint.as_str()));
+    assert!(fleet.live("configmaps", "a").await.is_none());
+    fleet.named(&["base"]).await;
+    let statuses = fleet.named(&["shop"]).await;
+    assert_eq!(states(&statuses), [("shop", State::InStep)], "{statuses:#?}");
+    // What it depends on moves in Git.
+    fleet.manifests("base", vec![config("base", "2")]);
+    fleet.manifests("shop", vec![config("a", "2")]);
+    assert_eq!(states(&fleet.named(&["shop"]).await), [("shop", State::Waiting)]);
+    let statuses = fleet.named(&["shop", "base"]).await;
+    assert_eq!(states(&statuses), [("base", State::InStep), ("shop", State::InStep)], "{statuses:#?}");
+}
