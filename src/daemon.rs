@@ -66,6 +66,9 @@ pub async fn run(engine: Engine, context: &Arc<Context>) -> Result<Exit, Failure
     let names: Vec<&str> = engine.updaters.iter().map(|updater| updater.config.name.as_str()).collect();
     let clusters: Vec<&str> = context.process.clusters.iter().map(|cluster| cluster.name.as_str()).collect();
     info!(repositories = names.join(","), clusters = clusters.join(","), socket = %socket.path.display(), "tagboat {} runs", env!("CARGO_PKG_VERSION"));
+    if let Some(reconciler) = &reconciler {
+        reconciler.expect(names.iter().copied());
+    }
     let mut ended = tokio::task::JoinSet::new();
     for updater in &engine.updaters {
         context.preview_with(updater, &engine.renderer, reconciler.as_deref()).await;
@@ -384,11 +387,20 @@ async fn serve(socket: Socket, desk: Arc<Desk>, stop: CancellationToken) {
         };
         let desk = Arc::clone(&desk);
         asked.spawn(async move {
-            if let Err(error) = answer(stream, &desk).await {
-                warn!("a question over the local socket: {error}");
+            match answer(stream, &desk).await {
+                Ok(()) => {}
+                // Whoever asked has gone away, as people do.
+                Err(error) if is_gone(&error) => tracing::debug!("a question over the local socket: {error}"),
+                Err(error) => warn!("a question over the local socket: {error}"),
             }
         });
     }
+}
+
+/// Whether nobody listens to the answer any more.
+fn is_gone(error: &std::io::Error) -> bool {
+    use std::io::ErrorKind::{BrokenPipe, ConnectionAborted, ConnectionReset, UnexpectedEof};
+    matches!(error.kind(), BrokenPipe | ConnectionAborted | ConnectionReset | UnexpectedEof)
 }
 
 /// Answers a question; whoever asked hears of the progress meanwhile, and ends the work by going away.

@@ -20,9 +20,10 @@ const SPARE: Duration = Duration::from_secs(60);
 
 /// Which Applications a command is about.
 #[derive(Debug, clap::Args)]
+#[group(required = true, multiple = false)]
 pub struct Meant {
     /// The Applications, as ns/name
-    #[arg(value_name = "APPLICATION", required_unless_present = "all", conflicts_with = "all")]
+    #[arg(value_name = "APPLICATION")]
     pub applications: Vec<Name>,
 
     /// All Applications
@@ -67,6 +68,26 @@ impl Scope {
 
 /// Reads the revision of each repository and finds the Applications that are meant, all of them if none is named.
 pub(super) async fn find(desk: &Desk, wanted: &[Name], screen: &mut Screen) -> Result<Vec<Scope>, Failure> {
+    let (mut scopes, missing) = look_for(desk, wanted, screen).await?;
+    if let Some(name) = missing.first() {
+        return Err(unknown(name, &scopes));
+    }
+    scopes.retain(|scope| scope.only.as_ref().is_none_or(|only| !only.is_empty()));
+    Ok(scopes)
+}
+
+/// An Application that nobody declares.
+pub(super) fn unknown(name: &Name, scopes: &[Scope]) -> Failure {
+    let known: Vec<String> = scopes.iter().flat_map(|scope| scope.declared.applications.keys().map(ToString::to_string)).collect();
+    let known = match known.is_empty() {
+        true => "none is declared".to_owned(),
+        false => format!("known are {}", known.join(", ")),
+    };
+    Failure::input(format!("there is no Application {name}: {known}"))
+}
+
+/// The same, with those that no repository declares.
+pub(super) async fn look_for(desk: &Desk, wanted: &[Name], screen: &mut Screen) -> Result<(Vec<Scope>, Vec<Name>), Failure> {
     let mut scopes = Vec::new();
     for updater in &desk.updaters {
         let world = {
@@ -78,18 +99,9 @@ pub(super) async fn find(desk: &Desk, wanted: &[Name], screen: &mut Screen) -> R
             (!wanted.is_empty()).then(|| wanted.iter().filter(|name| world.declared.applications.contains_key(*name)).cloned().collect());
         scopes.push(Scope { updater: Arc::clone(updater), commit: world.commit, declared: world.declared, only });
     }
-    for name in wanted {
-        if !scopes.iter().any(|scope| scope.only.as_ref().is_some_and(|only| only.contains(name))) {
-            let known: Vec<String> = scopes.iter().flat_map(|scope| scope.declared.applications.keys().map(ToString::to_string)).collect();
-            let known = match known.is_empty() {
-                true => "none is declared".to_owned(),
-                false => format!("known are {}", known.join(", ")),
-            };
-            return Err(Failure::input(format!("there is no Application {name}: {known}")));
-        }
-    }
-    scopes.retain(|scope| scope.only.as_ref().is_none_or(|only| !only.is_empty()));
-    Ok(scopes)
+    let declared = |name: &Name| scopes.iter().any(|scope| scope.declared.applications.contains_key(name));
+    let missing = wanted.iter().filter(|name| !declared(name)).cloned().collect();
+    Ok((scopes, missing))
 }
 
 /// The clusters of a process file, for one command.

@@ -98,6 +98,11 @@ pub async fn answer(desk: &Desk, wanted: &[Name], screen: &mut Screen) -> Result
         for difference in differences.iter().filter(|difference| difference.change != Change::None) {
             object(difference, screen);
         }
+        for difference in differences {
+            for note in &difference.notes {
+                screen.line(format_args!("{}: {}", super::safe(&difference.object), super::safe(note)));
+            }
+        }
     }
     Ok(exit)
 }

@@ -8,6 +8,7 @@ use super::{
     show,
 };
 use crate::{
+    error::Fault as _,
     git::Mirror,
     name::Name,
     plan::{Outcome, Rollout},
@@ -42,8 +43,12 @@ pub async fn answer(desk: &Desk, application: &Name, screen: &mut Screen) -> Res
     let Some(reconciler) = own.as_ref().map(|own| &own.reconciler).or(desk.reconciler.as_ref()) else { return Err(applications::none()) };
     let mut found = reconciler.recorded(None).await?;
     found.retain(|(_, name), _| name == application);
+    let strange = if found.is_empty() { reconciler.in_place_of_record(application).await? } else { Vec::new() };
     if let Some(own) = own {
         own.end().await;
+    }
+    if let Some(error) = strange.first() {
+        return Err(Failure { hint: error.hint(), ..Failure::input(format!("Application {application} has no readable record: {error}")) });
     }
     if found.is_empty() {
         return Err(Failure::input(format!("no cluster has a record of Application {application}: it was never applied")));

@@ -10,6 +10,7 @@ mod demo;
 mod diff;
 mod explain;
 mod health;
+mod gone;
 mod history;
 mod holds;
 mod init;

@@ -5,7 +5,7 @@ use super::{
     applications::{self, Clusters, Meant, Scope},
     ask::{self, Desk, Query},
     context::ProcessOptions,
-    status,
+    gone, status,
 };
 use crate::{
     health,
@@ -35,7 +35,7 @@ pub struct Arguments {
     #[arg(long, conflicts_with = "dry_run")]
     wait: bool,
 
-    /// Another commit than the branch's newest, by its full id. Not while a daemon runs, which follows the branch: to go
+    /// Another commit than the branch's newest, by its id or the first digits of it (at least four). Not while a daemon runs, which follows the branch: to go
     /// back for good there is `tagboat rollback`
     #[arg(long, value_name = "COMMIT")]
     revision: Option<String>,
@@ -98,7 +98,10 @@ pub async fn answer(desk: &Desk, sync: &Sync, screen: &mut Screen) -> Result<Exi
 
 /// Brings Applications to what Git says; gives how they are then.
 pub(super) async fn bring(desk: &Desk, sync: &Sync, screen: &mut Screen) -> Result<(Vec<Status>, Exit), Failure> {
-    let mut scopes = applications::find(desk, &sync.applications, screen).await?;
+    let (mut scopes, gone) = applications::look_for(desk, &sync.applications, screen).await?;
+    if let Some(name) = gone.first().filter(|_| !sync.confirm_prune) {
+        return Err(applications::unknown(name, &scopes));
+    }
     if let Some(revision) = &sync.revision {
         if desk.reconciler.is_some() && !sync.dry_run {
             return Err(Failure::input("a daemon runs and follows the branch; it would undo this at once")
@@ -117,8 +120,13 @@ pub(super) async fn bring(desk: &Desk, sync: &Sync, screen: &mut Screen) -> Resu
         (None, Some(reconciler)) => Arc::clone(reconciler),
         (None, None) => return Err(applications::none()),
     };
+    let mut statuses = gone::confirm(&reconciler, desk, own.is_some(), &scopes, &gone, screen).await?;
     let progress = screen.progress("reading Git");
-    let mut statuses = Vec::new();
+    scopes.retain(|scope| scope.only.as_ref().is_none_or(|only| !only.is_empty()));
+    if own.is_some() {
+        reconciler.expect(scopes.iter().map(|scope| scope.updater.config.name.as_str()));
+    }
+    // All of them before the first is waited for: what one lets go of, another may want.
     for scope in &scopes {
         if own.is_some() {
             reconciler.follow(&scope.repository(), &scope.revision(), &scope.declared, scope.only.as_ref(), &scope.render(desk));
@@ -129,6 +137,8 @@ pub(super) async fn bring(desk: &Desk, sync: &Sync, screen: &mut Screen) -> Resu
                 reconciler.ask(&application.name, &Asked::ConfirmPrune(scope.revision()));
             }
         }
+    }
+    for scope in &scopes {
         let tell = |statuses: &[Status]| progress.say(applications::progress(statuses));
         statuses.extend(wait_for(&reconciler, scope, sync.until, tell).await);
     }
@@ -153,12 +163,19 @@ pub(super) async fn bring(desk: &Desk, sync: &Sync, screen: &mut Screen) -> Resu
 async fn at(scope: &Scope, revision: &str) -> Result<Scope, Failure> {
     let name = &scope.updater.config.name;
     let unknown = |why: &dyn std::fmt::Display| Failure::input(format!("repository {name} has no commit {revision:?}: {why}"));
-    let commit = revision.parse().map_err(|_| unknown(&"write its full id"))?;
+    if revision.len() < 4 || !revision.bytes().all(|byte| byte.is_ascii_hexdigit()) {
+        let said = format!("--revision takes the id of a commit, or its first digits (at least four), not {revision:?}");
+        return Err(Failure::input(said).hint("`git rev-parse` gives the id of a branch, a tag or HEAD."));
+    }
+    let commit = match revision.parse() {
+        Ok(commit) => commit,
+        Err(_) => scope.updater.revision(revision).await?,
+    };
     scope.updater.mirror.at(commit).map_err(|error| unknown(&error))?;
     let declared = Arc::new(scope.updater.declared_at(commit).await?);
     let only =
         scope.only.clone().map(|only| only.into_iter().filter(|name| declared.applications.contains_key(name)).collect::<BTreeSet<_>>());
-    if only.as_ref().is_some_and(BTreeSet::is_empty) {
+    if scope.only.as_ref().is_some_and(|before| !before.is_empty()) && only.as_ref().is_some_and(BTreeSet::is_empty) {
         return Err(Failure::input(format!("repository {name} declares none of these Applications at {revision}")));
     }
     Ok(Scope { updater: Arc::clone(&scope.updater), commit, declared, only })

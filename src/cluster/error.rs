@@ -196,6 +196,16 @@ pub enum Problem {
         /// Why not.
         why: String,
     },
+    /// Something else lies in the place of a record.
+    #[error("it is not what tagboat wrote (no {}): somebody, or a manifest in Git, has replaced it", missing.join(", no "))]
+    Replaced {
+        /// What it lacks, as "label tagboat.dev/record".
+        missing: Vec<String>,
+        /// Where it lies.
+        namespace: String,
+        /// The ConfigMap.
+        name: String,
+    },
     /// An object that was deleted and does not go.
     #[error("it is being deleted and does not go{}", held_by(finalizers))]
     Stuck {
@@ -243,6 +253,7 @@ impl Fault for ClusterError {
             | Problem::Denied { .. }
             | Problem::TooLarge { .. }
             | Problem::Address { .. }
+            | Problem::Replaced { .. }
             | Problem::Refused { .. } => Kind::Config,
             Problem::Conflict { .. } | Problem::Gone => Kind::Conflict,
             Problem::Credentials { .. }
@@ -285,8 +296,14 @@ impl Fault for ClusterError {
             Problem::Immutable { .. } => {
                 format!("annotate it with {}/force: enabled to have it deleted and created anew", crate::object::PREFIX)
             }
+            Problem::Invalid { message, .. } if message.contains(super::status::NO_BASE64) => {
+                "data wants base64: write plain text under stringData".to_owned()
+            }
             Problem::Webhook { .. } => "the service behind the webhook is down: look at its pods, or at its failurePolicy".to_owned(),
             Problem::TooLarge { .. } => "split the object: an object holds at most about 1 MiB".to_owned(),
+            Problem::Replaced { namespace, name, .. } => format!(
+                "remove it from Git if it is there, then: kubectl -n {namespace} delete configmap {name}; objects found by label are listed before anything is deleted"
+            ),
             Problem::Stuck { finalizers } if !finalizers.is_empty() => {
                 "the controllers of these finalizers have not let go of it".to_owned()
             }

@@ -3,7 +3,10 @@
 //! `metadata.managedFields` holds, for each manager, a tree (FieldsV1): `f:name` is a field, `k:{"name":"x"}` a list element
 //! by its merge keys, `v:"x"` an element of a set, `i:3` an element by index, `.` the thing itself. A leaf is `{}`.
 
-use crate::object::Object;
+use crate::{
+    object::{Object, PREFIX},
+    plan::{Atoms, Place},
+};
 use jiff::Timestamp;
 use serde_json::{Map, Value};
 
@@ -49,7 +52,7 @@ fn manager(entry: &Value) -> Manager {
 /// Who owns the value at an RFC 6901 pointer into the live object, the latest writer first. A value below an atomic map or
 /// list belongs to the owner of that.
 pub fn managers_of(live: &Object, pointer: &str) -> Vec<Manager> {
-    let steps: Vec<String> = pointer.split('/').skip(1).map(|step| step.replace("~1", "/").replace("~0", "~")).collect();
+    let steps = steps(pointer);
     let mut owners: Vec<Manager> =
         entries(live).filter(|entry| entry.get("fieldsV1").is_some_and(|tree| owns(tree, live, &steps))).map(manager).collect();
     owners.sort_by(|a, b| b.time.cmp(&a.time).then_with(|| a.cmp(b)));
@@ -58,27 +61,100 @@ pub fn managers_of(live: &Object, pointer: &str) -> Vec<Manager> {
 }
 
 fn owns(tree: &Value, live: &Object, steps: &[String]) -> bool {
+    found(tree, live, steps).is_some()
+}
+
+/// What a tree has for a value, or for the atomic one above it.
+fn found<'t>(tree: &'t Value, live: &Object, steps: &[String]) -> Option<&'t Value> {
     let mut node = tree;
     let mut value: Option<&Value> = None;
     for (at, step) in steps.iter().enumerate() {
-        let Some(children) = node.as_object() else { return false };
+        let children = node.as_object()?;
         if at > 0 && children.is_empty() {
-            return true;
+            return Some(node);
         }
         let (found, next) = match value {
             Some(Value::Array(list)) => {
-                let Some((index, element)) = step.parse::<usize>().ok().and_then(|index| Some((index, list.get(index)?))) else {
-                    return false;
-                };
+                let (index, element) = step.parse::<usize>().ok().and_then(|index| Some((index, list.get(index)?)))?;
                 (children.iter().find(|(key, _)| is_element(key, index, element)).map(|(_, child)| child), Some(element))
             }
             Some(value) => (children.get(&format!("f:{step}")), value.get(step)),
             None => (children.get(&format!("f:{step}")), live.value().get(step)),
         };
-        let Some(found) = found else { return false };
-        (node, value) = (found, next);
+        (node, value) = (found?, next);
     }
-    !steps.is_empty()
+    (!steps.is_empty()).then_some(node)
+}
+
+/// The steps of an RFC 6901 pointer.
+fn steps(pointer: &str) -> Vec<String> {
+    pointer.split('/').skip(1).map(|step| step.replace("~1", "/").replace("~0", "~")).collect()
+}
+
+/// Whether somebody else wrote the value at an RFC 6901 pointer into the live object as a whole, and `own` did not.
+pub fn is_overwritten(live: &Object, pointer: &str, own: &str) -> bool {
+    let steps = steps(pointer);
+    let mut others = false;
+    for entry in entries(live) {
+        let whole = entry.get("fieldsV1").and_then(|tree| found(tree, live, &steps)).and_then(Value::as_object).is_some_and(Map::is_empty);
+        if whole && text(entry, "manager") == own {
+            return false;
+        }
+        others |= whole;
+    }
+    others
+}
+
+/// The maps and lists that a manifest fills and that are one value each, as the server's answer to its apply by `own` says.
+pub fn atoms(manifest: &Object, answer: &Object, own: &str) -> Atoms {
+    let mut atoms = Vec::new();
+    let ours = entries(answer).filter(|entry| text(entry, "manager") == own && text(entry, "subresource").is_empty());
+    for children in ours.filter_map(|entry| entry.get("fieldsV1")?.as_object()) {
+        let mut place = Place::default();
+        for (name, wanted) in manifest.value() {
+            let Some(node) = children.get(&format!("f:{name}")) else { continue };
+            let mark = place.field(name);
+            find_atoms(node, wanted, &mut place, &mut atoms);
+            place.back(mark);
+        }
+    }
+    Atoms::new(atoms)
+}
+
+fn find_atoms(node: &Value, wanted: &Value, place: &mut Place, atoms: &mut Vec<Box<str>>) {
+    let Some(children) = node.as_object() else { return };
+    match wanted {
+        // Of what is empty a leaf says nothing; nor does one of what is as good as empty.
+        Value::Object(fields) if fields.values().all(Value::is_null) => {}
+        // A list of plain values is judged as one value anyhow.
+        Value::Array(elements) if elements.is_empty() || !elements.iter().all(Value::is_object) => {}
+        Value::Object(_) | Value::Array(_) if children.is_empty() => atoms.push(place.to_string().into()),
+        Value::Object(fields) => {
+            for (name, wanted) in fields {
+                let Some(node) = children.get(&format!("f:{name}")) else { continue };
+                let mark = place.field(name);
+                find_atoms(node, wanted, place, atoms);
+                place.back(mark);
+            }
+        }
+        Value::Array(elements) => {
+            let mark = place.element();
+            for (key, node) in children.iter().filter(|(key, _)| key.starts_with("k:")) {
+                for wanted in elements.iter().filter(|wanted| may_be(key, wanted)) {
+                    find_atoms(node, wanted, place, atoms);
+                }
+            }
+            place.back(mark);
+        }
+        _ => {}
+    }
+}
+
+/// Whether a key of the tree may mean this element of a manifest, which may leave out fields that have a default.
+fn may_be(key: &str, element: &Value) -> bool {
+    key.strip_prefix("k:")
+        .and_then(|keys| serde_json::from_str::<Map<String, Value>>(keys).ok())
+        .is_some_and(|keys| keys.iter().all(|(name, value)| element.get(name).is_none_or(|wanted| wanted == value)))
 }
 
 /// Whether a key of the tree means this element of the list.
@@ -117,8 +193,13 @@ pub(super) fn legacy_managers(live: &Object, names: &[String], own: &str) -> Vec
 
 fn is_legacy(entry: &Value, names: &[String], own: &str) -> bool {
     let name = text(entry, "manager");
-    let ours = name == own && text(entry, "operation") == "Apply";
+    let ours = name == own && (text(entry, "operation") == "Apply" || holds_record(entry));
     text(entry, "subresource").is_empty() && !ours && (name == own || names.iter().any(|legacy| legacy == name))
+}
+
+/// Whether an entry is that of a record, which is written by other means than apply and must not go with a manifest.
+fn holds_record(entry: &Value) -> bool {
+    entry.pointer("/fieldsV1/f:metadata/f:labels").is_some_and(|labels| labels.get(format!("f:{PREFIX}/record")).is_some())
 }
 
 /// The managed fields with what `names` own added to what `own` applied, and without their entries; none if they own nothing.
@@ -250,6 +331,61 @@ mod tests {
         assert!(entries.iter().any(|entry| text(entry, "manager") == "other" && text(entry, "operation") == "Apply"));
     }
 
+    #[test]
+    fn what_is_one_value_is_learnt_from_our_own_fields() {
+        let manifest =
+            |spec: Value| Object::new(json!({"apiVersion": "v1", "kind": "A", "metadata": {"name": "a"}, "spec": spec})).unwrap();
+        let answer = |fields: Value| {
+            let theirs = json!({"manager": "other", "operation": "Apply", "fieldsV1": {"f:spec": {}}});
+            let ours = json!({"manager": "tagboat", "operation": "Apply", "fieldsV1": {"f:spec": fields}});
+            let value = json!({"apiVersion": "v1", "kind": "A", "metadata": {"name": "a", "managedFields": [theirs, ours]}});
+            Object::new(value).unwrap()
+        };
+        let ports = json!({"f:ports": {"k:{\"port\":80,\"protocol\":\"TCP\"}": {".": {}, "f:port": {}, "f:from": {}}}});
+        for (spec, fields, found) in [
+            (
+                json!({"rules": [{"a": 1}], "selector": {"a": "b"}, "more": {"a": 1}}),
+                json!({"f:rules": {}, "f:selector": {}, "f:more": {"f:a": {}}}),
+                "/spec/rules /spec/selector",
+            ),
+            // Of what is empty, or a list of plain values, nothing need be known.
+            (
+                json!({"rules": [], "selector": {}, "nulls": {"a": null}, "args": ["a"]}),
+                json!({"f:rules": {}, "f:selector": {}, "f:nulls": {}, "f:args": {}}),
+                "",
+            ),
+            // Elements are found by their keys, of which a manifest may leave out those with a default.
+            (json!({"ports": [{"port": 80, "from": {"a": 1}}]}), ports.clone(), "/spec/ports/*/from"),
+            (json!({"ports": [{"port": 81, "from": {"a": 1}}]}), ports, ""),
+            // What is not ours says nothing.
+            (json!({"rules": [{"a": 1}]}), json!({".": {}}), ""),
+            (json!({"rules": [{"a": 1}]}), json!("what"), ""),
+        ] {
+            let atoms = atoms(&manifest(spec), &answer(fields), "tagboat");
+            assert_eq!(atoms.places().iter().map(AsRef::as_ref).collect::<Vec<&str>>().join(" "), found);
+        }
+    }
+
+    #[test]
+    fn an_empty_map_is_overwritten_when_somebody_else_has_it_as_a_whole() {
+        let live = |entries: &[(&str, Value)]| {
+            let entries: Vec<Value> =
+                entries.iter().map(|(name, fields)| json!({"manager": name, "fieldsV1": {"f:spec": fields}})).collect();
+            let value =
+                json!({"apiVersion": "v1", "kind": "A", "metadata": {"name": "a", "managedFields": entries}, "spec": {"a": {"b": 1}}});
+            Object::new(value).unwrap()
+        };
+        for (entries, lost) in [
+            (vec![("tagboat", json!({"f:a": {}})), ("edit", json!({"f:a": {"f:b": {}}}))], false),
+            (vec![("tagboat", json!({"f:c": {}})), ("edit", json!({"f:a": {}}))], true),
+            (vec![("tagboat", json!({"f:a": {}})), ("edit", json!({"f:a": {}}))], false),
+            (vec![("edit", json!({"f:a": {".": {}, "f:b": {}}}))], false),
+            (vec![], false),
+        ] {
+            assert_eq!(is_overwritten(&live(&entries), "/spec/a", "tagboat"), lost, "{entries:?}");
+        }
+    }
+
     proptest::proptest! {
         #[test]
         fn whatever_stands_there_is_survived(entries in proptest::collection::vec(r#"[a-z{}:",.0-9\[\]]{0,12}"#, 0..4), pointer in "[a-z/~0-9]{0,12}") {
@@ -259,6 +395,19 @@ mod tests {
             scaled_by(&live);
             taken_over(&live, &[String::new(), "a".to_owned()], "tagboat");
         }
+    }
+
+    #[test]
+    fn what_holds_a_record_is_never_taken_over() {
+        let map = |label: &str| {
+            let fields = json!({"f:metadata": {"f:labels": {".": {}, format!("f:{label}"): {}}}, "f:data": {"f:inventory.json": {}}});
+            Object::new(json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "tagboat-web",
+                "managedFields": [{"manager": "tagboat", "operation": "Update", "fieldsV1": fields}]}}))
+            .unwrap()
+        };
+        assert_eq!(taken_over(&map("tagboat.dev/record"), &[], "tagboat"), None);
+        assert!(legacy_managers(&map("tagboat.dev/record"), &[], "tagboat").is_empty());
+        assert!(taken_over(&map("app"), &[], "tagboat").is_some());
     }
 
     #[test]

@@ -28,7 +28,7 @@ pub use delete::{Delete, Deleted, Propagation};
 pub use discovery::{Resource, Resources};
 pub use error::{ClusterError, FieldConflict, Problem};
 pub use read::Version;
-pub use records::Record;
+pub use records::{Record, is_record};
 pub use watch::{Seen, Watches};
 pub use wire::Stats;
 

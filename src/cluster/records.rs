@@ -16,7 +16,7 @@ use super::{
 };
 use crate::{
     name::Name,
-    object::{MANAGER, Object, PREFIX},
+    object::{Key, MANAGER, Object, PREFIX},
 };
 use bytes::Bytes;
 use hyper::Method;
@@ -72,6 +72,18 @@ fn head_name(application: &Name) -> String {
     } else {
         format!("tagboat-{}-{}", name[..180].trim_end_matches(['.', '-']), &digest(name.as_bytes())[..16])
     }
+}
+
+/// Whether an object would lie where the record of an Application does.
+pub fn is_record(key: &Key, application: &Name) -> bool {
+    let (maps, head) = (config_maps(), head_name(application));
+    let is_part = |rest: &str| {
+        let numbers = rest.strip_prefix('.').and_then(|rest| rest.split_once('.'));
+        numbers.is_some_and(|(digest, number)| digest.len() == 8 && number.parse::<usize>().is_ok())
+    };
+    *key == maps.key(key.namespace.as_deref(), &key.name)
+        && key.namespace.as_deref() == Some(application.namespace())
+        && key.name.strip_prefix(&*head).is_some_and(|rest| rest.is_empty() || is_part(rest))
 }
 
 fn digest(bytes: &[u8]) -> String {
@@ -323,6 +335,17 @@ impl Cluster {
         self.object(&subject, &answer.body)
     }
 
+    /// What is not ours where the head of a record should lie, if there is something.
+    ///
+    /// # Errors
+    /// As every request: see [`Problem`].
+    pub async fn in_place_of_record(&self, application: &Name) -> Result<Option<ClusterError>, ClusterError> {
+        let resource = config_maps();
+        let key = resource.key(Some(application.namespace()), &head_name(application));
+        let found = self.get(&Identity::Own, &resource, &key).await?;
+        Ok(found.and_then(|live| replaced(application, &live)).map(|problem| self.fault(key.to_string(), problem)))
+    }
+
     /// What stands where a save found something else than it read: what this very save wrote, the answer to which was lost; or
     /// what somebody else did, who is named.
     async fn met(&self, record: &Record, sent: &Value, error: ClusterError) -> Result<Object, ClusterError> {
@@ -330,6 +353,9 @@ impl Cluster {
         let key = resource.key(Some(record.application.namespace()), &head_name(&record.application));
         let Ok(found) = self.get(&Identity::Own, &resource, &key).await else { return Err(error) };
         let message = match found {
+            Some(live) if replaced(&record.application, &live).is_some() => {
+                return Err(replaced(&record.application, &live).map_or(error, |problem| self.fault(key.to_string(), problem)));
+            }
             Some(live) => {
                 let as_sent = |what: &str| live.annotation(&note(what)) == sent["metadata"]["annotations"][note(what)].as_str();
                 if ["digest", "parts", "holder"].into_iter().all(as_sent) {
@@ -342,6 +368,18 @@ impl Cluster {
         };
         Err(self.fault(key.to_string(), Problem::Conflict { message, fields: Vec::new() }))
     }
+}
+
+/// What a ConfigMap lacks that stands in place of a record's head and that no save has written; nothing for one of ours.
+fn replaced(application: &Name, live: &Object) -> Option<Problem> {
+    let has = [
+        (format!("label {}", label()), live.label(&label()).is_some()),
+        (format!("annotation {}", note("holder")), live.annotation(&note("holder")).is_some()),
+        (format!("annotation {}", note("digest")), live.annotation(&note("digest")).is_some()),
+    ];
+    let missing: Vec<String> = has.into_iter().filter(|(_, there)| !there).map(|(what, _)| what).collect();
+    let (namespace, name) = (application.namespace().to_owned(), head_name(application));
+    (!missing.is_empty()).then_some(Problem::Replaced { missing, namespace, name })
 }
 
 fn config_map(record: &Record, name: &str, data: &BTreeMap<String, String>, holder: &str) -> Value {
@@ -448,5 +486,14 @@ mod tests {
         let name = part_name(&long, &digest(b""), 1000);
         assert!(name.len() <= 253 && crate::name::is_subdomain(&name), "{name}");
         assert_eq!(head_name(&application("web")), "tagboat-web");
+        for (name, namespace, is) in [
+            ("tagboat-web", "shop", true),
+            ("tagboat-web.0a1b2c3d.12", "shop", true),
+            ("tagboat-web", "other", false),
+            ("tagboat-web.conf", "shop", false),
+        ] {
+            assert_eq!(is_record(&config_maps().key(Some(namespace), name), &application("web")), is, "{namespace}/{name}");
+        }
+        assert!(!is_record(&core("Secret", "secrets", true).key(Some("shop"), "tagboat-web"), &application("web")));
     }
 }

@@ -96,6 +96,9 @@ const IMMUTABLE: &[&str] = &[
     "cannot be changed",
 ];
 
+/// What the server's decoder says of text where bytes belong.
+pub(super) const NO_BASE64: &str = "illegal base64 data";
+
 const TOO_LARGE: &[&str] =
     &["request is too large", "request entity too large", "too long: may not be more than", "message larger than max"];
 
@@ -143,6 +146,8 @@ pub(super) fn problem(status: u16, retry_after: Option<Duration>, body: &[u8], a
         _ if TOO_LARGE.iter().any(|words| lower.contains(words)) => Problem::TooLarge { message },
         422 if IMMUTABLE.iter().any(|words| lower.contains(words)) => Problem::Immutable { message },
         // A typed conversion of server-side apply fails with 500 and these words: the manifest is wrong, not the server.
+        // So does a Secret whose data is no base64.
+        500 if lower.contains(NO_BASE64) => Problem::Invalid { message, causes: Vec::new() },
         500 if lower.contains("failed to create typed patch object") || lower.contains("field not declared in schema") => {
             Problem::Invalid { message, causes: Vec::new() }
         }
@@ -182,7 +187,15 @@ fn forbidden(message: String, asked: &Asked<'_>) -> Problem {
         (None, _) => asked.resource.to_owned(),
     };
     let namespace = between(rest, "in the namespace \"", "\"").map(str::to_owned);
-    Problem::Forbidden { verb, resource, namespace, who: asked.who.to_owned(), message }
+    // Whom the server saw is not always whom the kubeconfig names.
+    let who = match between(&message, "User \"", "\" cannot ") {
+        None | Some("") => asked.who.to_owned(),
+        Some(user) => match user.strip_prefix("system:serviceaccount:").and_then(|account| account.split_once(':')) {
+            Some((namespace, name)) => format!("ServiceAccount {namespace}/{name}"),
+            None => format!("user {user}"),
+        },
+    };
+    Problem::Forbidden { verb, resource, namespace, who, message }
 }
 
 /// `conflict with "kubectl-edit" using apps/v1` and the field beside it.
@@ -222,7 +235,7 @@ mod tests {
             Problem::Forbidden { verb, resource, namespace, who, .. } => {
                 assert_eq!(
                     (verb.as_str(), resource.as_str(), namespace.as_deref(), who.as_str()),
-                    ("patch", "deployments.apps", Some("shop"), "us")
+                    ("patch", "deployments.apps", Some("shop"), "ServiceAccount a/b")
                 );
             }
             other => panic!("{other:?}"),
@@ -252,6 +265,9 @@ mod tests {
         assert!(matches!(told(404, "the server could not find the requested resource", "{}"), Problem::UnknownKind { .. }));
         assert!(matches!(told(422, "spec.selector: Invalid value: x: field is immutable", "{}"), Problem::Immutable { .. }));
         assert!(matches!(told(500, "etcdserver: request is too large", "{}"), Problem::TooLarge { .. }));
+        let plain =
+            told(500, "failed to prune fields: failed add back owned items: failed to convert: illegal base64 data at input byte 7", "{}");
+        assert!(matches!(plain, Problem::Invalid { .. }), "{plain:?}");
         assert!(matches!(told(500, "boom", "{}"), Problem::Server { status: 500, .. }));
         assert_eq!(told(410, "too old", "{}"), Problem::Gone);
         assert_eq!(told(429, "slow", r#"{"retryAfterSeconds":7}"#), Problem::Throttled { retry_after: Duration::from_secs(7) });

@@ -35,6 +35,16 @@ pub enum GitError {
         /// The branch looked for.
         branch: String,
     },
+    /// A folder that the process file names is not in a commit.
+    #[error("git remote {remote}: commit {} has no folder {folder:?}, which repositories[].policies names", commit.get(..10).unwrap_or(commit))]
+    NoFolder {
+        /// The URL, without credentials.
+        remote: String,
+        /// The commit.
+        commit: String,
+        /// The folder.
+        folder: String,
+    },
     /// The server does not let us in, or hides the repository.
     #[error("git remote {remote}: cannot {doing}: {why}")]
     Denied {
@@ -127,7 +137,7 @@ pub enum GitError {
 impl Fault for GitError {
     fn kind(&self) -> Kind {
         match self {
-            Self::Remote { .. } | Self::File { .. } | Self::NoBranch { .. } | Self::Checkout { .. } => Kind::Config,
+            Self::Remote { .. } | Self::File { .. } | Self::NoBranch { .. } | Self::NoFolder { .. } | Self::Checkout { .. } => Kind::Config,
             Self::Path { .. } | Self::Revision { .. } | Self::Key(_) | Self::Commit { .. } => Kind::Config,
             Self::Denied { .. } | Self::Wire { .. } | Self::Mirror { .. } | Self::InUse { .. } | Self::Broken { .. } => Kind::Remote,
             Self::Unanswered { .. } => Kind::Conflict,
@@ -137,6 +147,9 @@ impl Fault for GitError {
     fn hint(&self) -> Option<String> {
         Some(match self {
             Self::NoBranch { .. } => "Check the branch name; an empty repository needs a first commit.".into(),
+            Self::NoFolder { .. } => {
+                "Correct repositories[].policies in tagboat.yaml, or bring the folder back (one that declares nothing needs a file in it). What was declared before stays in force.".into()
+            }
             Self::Denied { .. } => {
                 "Check the URL and the credentials: servers answer \"not found\" for what an account may not see.".into()
             }

@@ -3,11 +3,14 @@
 //! It lies in the cluster itself, so that a new process, on another machine, with an empty store, knows what to prune.
 //! An entry is written before the object is first applied: whatever dies in between, nothing is orphaned.
 
-use super::leaves::Hash;
+use super::{atoms::Atoms, leaves::Hash};
 use crate::{declare::DeletionPolicy, object::Key};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
-use std::{collections::BTreeMap, fmt};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt,
+};
 
 /// How many revisions are remembered.
 const REVISIONS: usize = 20;
@@ -41,8 +44,15 @@ pub struct Inventory {
     pub service_account: Option<String>,
     /// The revision for which a person said yes to a large prune.
     pub confirmed: Option<String>,
+    /// How many objects there were when everything had last been applied and nothing was left to delete: what a prune is
+    /// measured against.
+    pub objects: Option<usize>,
+    /// Why an Application that is no longer declared is not deleted without a yes.
+    pub doubt: Option<String>,
     /// The objects.
     pub entries: BTreeMap<Key, Entry>,
+    /// Those of them that are known by their labels alone, since a record was lost.
+    pub found: BTreeSet<Key>,
 }
 
 /// An object that is owned.
@@ -63,6 +73,16 @@ pub struct Applied {
     pub manifest: Hash,
     /// Stands for what the server had at the manifest's leaves.
     pub live: Hash,
+    /// The maps and lists that were one leaf each.
+    #[serde(skip)]
+    pub atoms: Atoms,
+    /// Whether it was there already and was left as it was (`ssa: IfNotPresent`): it has no labels of ours, so no watch shows
+    /// it.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub untouched: bool,
+    /// The `spec.replicas` of the manifest: where somebody scales, a change of them tells what Git means.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub replicas: Option<i32>,
 }
 
 /// What became of a revision.
@@ -168,6 +188,13 @@ struct Written {
     service_account: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     confirmed: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    objects: Option<usize>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    doubt: Option<String>,
+    /// What entries name by number.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    atoms: Vec<Vec<Box<str>>>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -179,13 +206,20 @@ struct WrittenEntry {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     namespace: Option<String>,
     name: String,
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    found: bool,
     #[serde(flatten)]
     applied: Option<Applied>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    atoms: Option<usize>,
 }
 
 impl fmt::Display for Inventory {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { repository, address, part, revision, rendered, deletion, prune, service_account, confirmed, entries } = self;
+        let Self { repository, address, part, revision, rendered, deletion, prune, service_account, confirmed, .. } = self;
+        let atoms = |entry: &Entry| entry.applied.as_ref().map(|applied| applied.atoms.clone()).filter(|atoms| !atoms.is_empty());
+        let all: BTreeSet<Atoms> = self.entries.values().filter_map(atoms).collect();
+        let number: BTreeMap<&Atoms, usize> = all.iter().enumerate().map(|(number, atoms)| (atoms, number)).collect();
         let head = Written {
             repository: repository.clone(),
             address: address.clone(),
@@ -196,14 +230,19 @@ impl fmt::Display for Inventory {
             delete: *deletion == DeletionPolicy::Delete,
             service_account: service_account.clone(),
             confirmed: confirmed.clone(),
+            objects: self.objects,
+            doubt: self.doubt.clone(),
+            atoms: all.iter().map(|atoms| atoms.places().to_vec()).collect(),
         };
-        let entries = entries.iter().map(|(key, Entry { version, applied })| WrittenEntry {
+        let entries = self.entries.iter().map(|(key, entry)| WrittenEntry {
             group: key.group.clone(),
-            version: version.clone(),
+            version: entry.version.clone(),
             kind: key.kind.clone(),
             namespace: key.namespace.clone(),
             name: key.name.clone(),
-            applied: applied.clone(),
+            found: self.found.contains(key),
+            applied: entry.applied.clone(),
+            atoms: atoms(entry).and_then(|atoms| number.get(&atoms).copied()),
         });
         writeln!(f, "{}", serde_json::to_string(&head).map_err(|_| fmt::Error)?)?;
         for entry in entries {
@@ -214,6 +253,12 @@ impl fmt::Display for Inventory {
 }
 
 impl Inventory {
+    /// Forgets an object.
+    pub fn remove(&mut self, key: &Key) {
+        self.entries.remove(key);
+        self.found.remove(key);
+    }
+
     /// From its text: a line of JSON for the whole, then one for each object.
     ///
     /// # Errors
@@ -222,16 +267,38 @@ impl Inventory {
         let mut lines = text.lines().enumerate().filter(|(_, line)| !line.is_empty());
         let wrong = |(number, _): (usize, &str), error: serde_json::Error| format!("line {}: {error}", number + 1);
         let head = lines.next().ok_or("it is empty")?;
-        let Written { repository, address, part, revision, rendered, prune, delete, service_account, confirmed } =
-            serde_json::from_str(head.1).map_err(|error| wrong(head, error))?;
-        let mut entries = BTreeMap::new();
+        let Written {
+            repository,
+            address,
+            part,
+            revision,
+            rendered,
+            prune,
+            delete,
+            service_account,
+            confirmed,
+            objects,
+            doubt,
+            atoms: all,
+        } = serde_json::from_str(head.1).map_err(|error| wrong(head, error))?;
+        let all: Vec<Atoms> = all.into_iter().map(Atoms::new).collect();
+        let (mut entries, mut labelled) = (BTreeMap::new(), BTreeSet::new());
         for line in lines {
-            let WrittenEntry { group, version, kind, namespace, name, applied } =
+            let WrittenEntry { group, version, kind, namespace, name, found, mut applied, atoms } =
                 serde_json::from_str(line.1).map_err(|error| wrong(line, error))?;
-            entries.insert(Key::new(group, kind, namespace, name), Entry { version, applied });
+            if let (Some(applied), Some(number)) = (&mut applied, atoms) {
+                let known = all.get(number).ok_or_else(|| format!("line {}: there are no atoms {number}", line.0 + 1))?;
+                applied.atoms = known.clone();
+            }
+            let key = Key::new(group, kind, namespace, name);
+            if found {
+                labelled.insert(key.clone());
+            }
+            entries.insert(key, Entry { version, applied });
         }
         let deletion = if delete { DeletionPolicy::Delete } else { DeletionPolicy::Orphan };
-        Ok(Self { repository, address, part, revision, rendered, deletion, prune, service_account, confirmed, entries })
+        let of = Self { repository, address, part, revision, rendered, deletion, prune, ..Self::default() };
+        Ok(Self { service_account, confirmed, objects, doubt, entries, found: labelled, ..of })
     }
 }
 

@@ -2,9 +2,13 @@
 //!
 //! Drift is judged over the paths that the manifest names and nothing else: what servers, webhooks and other people add
 //! beside them is theirs. Lists of objects are matched as server-side apply matches them, by the fields that identify
-//! an element, so that a side-car put in front moves nothing.
+//! an element, so that a side-car put in front moves nothing. A map or list that is one value to the server ([`Atoms`])
+//! is one here, with all that is in it.
 
-use super::Wanted;
+use super::{
+    Wanted,
+    atoms::{Atoms, Place},
+};
 use crate::object::{Key, Object};
 use serde_json::{Map, Value};
 use sha2::{Digest as _, Sha256};
@@ -114,57 +118,98 @@ const IDENTITIES: &[&[&str]] = &[
 /// Fields with a default that manifests leave out and servers write.
 const DEFAULTS: &[(&str, &str)] = &[("protocol", "TCP")];
 
+/// What the server's books say of an object.
+#[derive(Clone, Copy)]
+pub struct Books<'b> {
+    /// The maps and lists of its manifest that are one value each.
+    pub atoms: &'b Atoms,
+    /// Whether somebody else has written the whole of a map that the manifest has empty. Of an empty one nothing else tells
+    /// whether it is one value.
+    pub overwritten: &'b dyn Fn(&Path) -> bool,
+}
+
+impl Default for Books<'_> {
+    /// Nothing is known: every map and list of objects is many values.
+    fn default() -> Self {
+        const NONE: &Atoms = &Atoms::NONE;
+        Self { atoms: NONE, overwritten: &|_| false }
+    }
+}
+
 /// Visits each leaf of a manifest with what a live object has there, in an order that depends on the content alone.
 /// Not visited: what makes the object the one it is (apiVersion, kind, name, namespace) and its status.
-pub fn each(manifest: &Object, live: &Object, visit: &mut dyn FnMut(&Path, &Value, Option<&Value>)) {
-    let mut path = Path::default();
+pub fn each(manifest: &Object, live: &Object, books: Books<'_>, visit: &mut dyn FnMut(&Path, &Value, Option<&Value>)) {
+    let mut walk = Walk { path: Path::default(), place: Place::default(), books, visit };
     for name in sorted(manifest.value()) {
         if matches!(name.as_str(), "apiVersion" | "kind" | "status") {
             continue;
         }
         let (Some(wanted), there) = (manifest.value().get(name), live.value().get(name)) else { continue };
-        path.0.push(Part::Field(name.clone()));
-        descend(&mut path, wanted, there, visit);
-        path.0.pop();
+        walk.field(name, wanted, there);
     }
 }
 
-fn descend(path: &mut Path, wanted: &Value, there: Option<&Value>, visit: &mut dyn FnMut(&Path, &Value, Option<&Value>)) {
-    match wanted {
-        Value::Object(fields) if !fields.is_empty() => {
-            let top = matches!(path.0.as_slice(), [Part::Field(only)] if only == "metadata");
-            for name in sorted(fields) {
-                if top && matches!(name.as_str(), "name" | "namespace") {
-                    continue;
+struct Walk<'w> {
+    path: Path,
+    place: Place,
+    books: Books<'w>,
+    visit: &'w mut dyn FnMut(&Path, &Value, Option<&Value>),
+}
+
+impl Walk<'_> {
+    fn field(&mut self, name: &str, wanted: &Value, there: Option<&Value>) {
+        self.path.0.push(Part::Field(name.to_owned()));
+        let mark = self.place.field(name);
+        self.descend(wanted, there);
+        self.place.back(mark);
+        self.path.0.pop();
+    }
+
+    fn descend(&mut self, wanted: &Value, there: Option<&Value>) {
+        match wanted {
+            // A single value to the server.
+            Value::Object(_) | Value::Array(_) if self.books.atoms.contains(&self.place) => (self.visit)(&self.path, wanted, there),
+            Value::Object(fields) if !fields.is_empty() => {
+                let top = matches!(self.path.0.as_slice(), [Part::Field(only)] if only == "metadata");
+                for name in sorted(fields) {
+                    if top && matches!(name.as_str(), "name" | "namespace") {
+                        continue;
+                    }
+                    self.field(name, &fields[name], there.and_then(|there| there.get(name)));
                 }
-                path.0.push(Part::Field(name.clone()));
-                descend(path, &fields[name], there.and_then(|there| there.get(name)), visit);
-                path.0.pop();
             }
-        }
-        // An empty value is as good as none to a server, which may drop it or fill it.
-        Value::Object(_) => visit(path, wanted, there.filter(|there| !there.is_object()).or(there.map(|_| &Value::Null))),
-        Value::Array(elements) if elements.iter().all(Value::is_object) && !elements.is_empty() => {
-            let keys = identity_of(elements);
-            for (index, wanted) in elements.iter().enumerate() {
-                let identity: Vec<(String, Value)> =
-                    keys.iter().filter_map(|key| field(wanted, key).map(|value| ((*key).to_owned(), value))).collect();
-                let found = there.and_then(Value::as_array).and_then(|there| element(there, index, &identity));
-                path.0.push(Part::Element { index, identity });
-                descend(path, wanted, found, visit);
-                path.0.pop();
+            // An empty value is as good as none to a server, which may drop it or fill it; others may fill it, unless it is
+            // one value.
+            Value::Object(_) => {
+                let filled =
+                    |there: &Value| there.as_object().is_some_and(|fields| !fields.is_empty() && (self.books.overwritten)(&self.path));
+                let there = there.map(|there| if there.is_object() && !filled(there) { &Value::Null } else { there });
+                (self.visit)(&self.path, wanted, there);
             }
-        }
-        // Of a set that others add to, our members count.
-        Value::Array(members) if path.to_string() == "/metadata/finalizers" => {
-            for (index, member) in members.iter().enumerate() {
-                let found = there.and_then(Value::as_array).and_then(|there| there.iter().find(|other| *other == member));
-                path.0.push(Part::Element { index, identity: Vec::new() });
-                visit(path, member, found);
-                path.0.pop();
+            Value::Array(elements) if elements.iter().all(Value::is_object) && !elements.is_empty() => {
+                let keys = identity_of(elements);
+                let mark = self.place.element();
+                for (index, wanted) in elements.iter().enumerate() {
+                    let identity: Vec<(String, Value)> =
+                        keys.iter().filter_map(|key| field(wanted, key).map(|value| ((*key).to_owned(), value))).collect();
+                    let found = there.and_then(Value::as_array).and_then(|there| element(there, index, &identity));
+                    self.path.0.push(Part::Element { index, identity });
+                    self.descend(wanted, found);
+                    self.path.0.pop();
+                }
+                self.place.back(mark);
             }
+            // Of a set that others add to, our members count.
+            Value::Array(members) if self.path.to_string() == "/metadata/finalizers" => {
+                for (index, member) in members.iter().enumerate() {
+                    let found = there.and_then(Value::as_array).and_then(|there| there.iter().find(|other| *other == member));
+                    self.path.0.push(Part::Element { index, identity: Vec::new() });
+                    (self.visit)(&self.path, member, found);
+                    self.path.0.pop();
+                }
+            }
+            _ => (self.visit)(&self.path, wanted, there),
         }
-        _ => visit(path, wanted, there),
     }
 }
 
@@ -278,9 +323,9 @@ pub fn of_all(wanted: &[Wanted]) -> Hash {
 /// Stands for what a live object has at the leaves of a manifest, each of which is visited as by [`each`]. Those of which
 /// the visitor says that they are left to others do not count: whatever is there, they are taken to be as the manifest has
 /// them, so that nothing changes when a leaf becomes somebody else's.
-pub fn of_live(manifest: &Object, live: &Object, theirs: &mut dyn FnMut(&Path, &Value, Option<&Value>) -> bool) -> Hash {
+pub fn of_live(manifest: &Object, live: &Object, books: Books<'_>, theirs: &mut dyn FnMut(&Path, &Value, Option<&Value>) -> bool) -> Hash {
     let mut hash = Sha256::new();
-    each(manifest, live, &mut |path, wanted, there| {
+    each(manifest, live, books, &mut |path, wanted, there| {
         hash.update(path.to_string());
         match if theirs(path, wanted, there) { Some(wanted) } else { there } {
             Some(value) => {

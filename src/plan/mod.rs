@@ -9,6 +9,7 @@
 //!
 //! Nothing here asks a cluster: whoever calls has watched it.
 
+mod atoms;
 mod inventory;
 mod leaves;
 mod prune;
@@ -17,11 +18,12 @@ mod wanted;
 #[cfg(test)]
 mod tests;
 
+pub use atoms::{AllAtoms, Atoms, Place};
 pub use inventory::{Applied, Entry, History, Inventory, Outcome, Rollout, text};
-pub use leaves::{Hash, Part, Path, each, of_all, of_live, of_manifest};
+pub use leaves::{Books, Hash, Part, Path, each, of_all, of_live, of_manifest};
 pub use prune::{Owner, Prune, Pruning, prune};
 pub use shown::{masked, shown};
-pub use wanted::{After, Kinds, OWNER, Refused, Wanted, owner, wanted};
+pub use wanted::{After, Kinds, OWNER, RECORD, Refused, Wanted, owner, wanted};
 
 use crate::{
     name::Name,
@@ -39,8 +41,10 @@ pub struct Live {
     pub owner: Option<Name>,
     /// Whether it is on its way out.
     pub terminating: bool,
-    /// Whether its annotations forbid to delete it.
+    /// Whether its annotations forbid to delete it: `prune: disabled`.
     pub keep: bool,
+    /// Whether its annotations forbid to touch it: `reconcile: disabled`, as whoever is on call sets it.
+    pub disabled: bool,
 }
 
 /// Who else lays claim to an object.
@@ -50,6 +54,11 @@ pub trait Claims {
 
     /// Other Applications of this process that want it now.
     fn wanted_by(&self, key: &Key) -> Vec<Name>;
+
+    /// The Application whose record lies where the object would.
+    fn record_of(&self, _: &Key) -> Option<Name> {
+        None
+    }
 }
 
 /// What to do with an object.
@@ -106,8 +115,10 @@ impl Why {
 pub enum Left {
     /// It is as it is wanted.
     InStep,
-    /// `reconcile: disabled` or `ssa: Ignore`.
+    /// `reconcile: disabled` or `ssa: Ignore` in Git.
     Disabled,
+    /// `reconcile: disabled` on the live object.
+    Frozen,
     /// `ssa: IfNotPresent`, and it is there.
     Present,
 }
@@ -116,6 +127,12 @@ pub enum Left {
 pub fn action(application: &Name, one: &Wanted, entry: Option<&Entry>, live: Option<&Live>, claims: &dyn Claims) -> Action {
     if one.settings.reconcile_disabled || one.settings.ssa == Ssa::Ignore {
         return Action::Leave(Left::Disabled);
+    }
+    if let Some(of) = claims.record_of(&one.key) {
+        return Action::Refuse(format!("it has the name of tagboat's record of Application {of}; give it another one"));
+    }
+    if live.is_some_and(|live| live.disabled) {
+        return Action::Leave(Left::Frozen);
     }
     let others = claims.wanted_by(&one.key);
     match live.and_then(|live| live.owner.as_ref()) {
@@ -141,6 +158,11 @@ pub fn action(application: &Name, one: &Wanted, entry: Option<&Entry>, live: Opt
     let applied = entry.and_then(|entry| entry.applied.as_ref());
     match (live, applied) {
         (None, None) => Action::Apply(if entry.is_some() { Why::Unanswered } else { Why::New }),
+        // No watch shows it, which says nothing of whether it is there.
+        (None, Some(applied)) if applied.untouched => match one.settings.ssa {
+            Ssa::IfNotPresent => Action::Leave(Left::Present),
+            _ => Action::Apply(Why::Taken),
+        },
         (None, Some(_)) => Action::Apply(Why::Deleted),
         (Some(live), _) if live.terminating => Action::Wait("it is being deleted".to_owned()),
         (Some(_), _) if one.settings.ssa == Ssa::IfNotPresent => Action::Leave(Left::Present),

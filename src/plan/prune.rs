@@ -1,6 +1,9 @@
 //! Which objects that are owned and no longer wanted go, which stay, and when somebody must say yes first.
 
-use super::{Inventory, Live, wanted::Wanted};
+use super::{
+    Inventory, Live,
+    wanted::{OWNER, Wanted},
+};
 use crate::{
     name::Name,
     object::{Gvk, Key},
@@ -81,6 +84,9 @@ pub fn prune<'l>(
             Some(_) if elsewhere(key) => pruning.handed.push(key.clone()),
             Some(live) if live.terminating => pruning.going.push(key.clone()),
             Some(_) if !prune => pruning.drop.push((key.clone(), Some("it stays in the cluster: prune is not set".to_owned()))),
+            Some(live) if live.disabled => {
+                pruning.drop.push((key.clone(), Some("it stays in the cluster: reconcile: disabled".to_owned())))
+            }
             Some(live) if live.keep => pruning.drop.push((key.clone(), Some("it stays in the cluster: prune: disabled".to_owned()))),
             Some(live) if known.is_some_and(|uid| uid != live.uid) => {
                 pruning.drop.push((key.clone(), Some("it stays in the cluster: somebody has created it anew".to_owned())));
@@ -96,17 +102,41 @@ pub fn prune<'l>(
         (std::cmp::Reverse(super::wanted::wave(&gvk)), prune.key.clone())
     });
     if inventory.confirmed.as_deref() != Some(revision) {
-        pruning.needs_yes = doubts(wanted.is_empty() && !deleting, inventory, &pruning.delete, deleting);
+        let whole = doubts(wanted.is_empty() && !deleting, inventory, &pruning.delete, deleting);
+        let all = [whole, strange(inventory, &pruning.delete)];
+        let all: Vec<String> = all.into_iter().flatten().collect();
+        pruning.needs_yes = (!all.is_empty()).then(|| all.join("; "));
     }
     pruning
 }
 
+/// Objects named where only their labels say whose they are.
+const LISTED: usize = 20;
+
+/// Objects that no inventory has ever named are listed: somebody else may have copied the labels.
+fn strange(inventory: &Inventory, delete: &[Prune]) -> Option<String> {
+    let found: Vec<String> =
+        delete.iter().filter(|prune| inventory.found.contains(&prune.key)).map(|prune| prune.key.to_string()).collect();
+    let more = found.len().saturating_sub(LISTED);
+    let more = if more > 0 { format!(" and {more} more") } else { String::new() };
+    (!found.is_empty()).then(|| {
+        let named = found.iter().take(LISTED).cloned().collect::<Vec<_>>().join(", ");
+        format!(
+            "{named}{more} would be deleted, known by labels alone since a record was lost; take the label {} off what is to stay",
+            OWNER[1]
+        )
+    })
+}
+
 /// Why a prune is not done without a yes.
 fn doubts(empty: bool, inventory: &Inventory, delete: &[Prune], deleting: bool) -> Option<String> {
-    let all = inventory.entries.len();
+    // What was just created is no part of what there was.
+    let all = inventory.objects.unwrap_or_default().max(delete.len());
     let treasures: Vec<String> = delete.iter().filter(|prune| precious(&prune.key)).map(|prune| prune.key.to_string()).collect();
     if delete.is_empty() {
         None
+    } else if let Some(doubt) = inventory.doubt.as_ref().filter(|_| deleting) {
+        Some(format!("{doubt}, and {} would be deleted", counted(delete.len())))
     } else if empty {
         Some(format!("nothing is rendered any more, and {} would be deleted", counted(delete.len())))
     } else if !treasures.is_empty() {

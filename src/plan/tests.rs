@@ -9,6 +9,8 @@ use proptest::prelude::*;
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, HashMap};
 
+mod guards;
+
 fn object(value: Value) -> Object {
     Object::new(value).unwrap()
 }
@@ -54,7 +56,7 @@ fn config(name: &str) -> Value {
 /// The leaves that differ, as text.
 fn differing(manifest: Value, live: Value) -> Vec<String> {
     let mut found = Vec::new();
-    each(&object(manifest), &object(live), &mut |path, wanted, there| {
+    each(&object(manifest), &object(live), Books::default(), &mut |path, wanted, there| {
         if Some(wanted) != there {
             found.push(format!("{path}: {} {wanted}", there.map_or("-".to_owned(), Value::to_string)));
         }
@@ -101,14 +103,34 @@ fn what_others_add_is_theirs() {
     let live = json!({"apiVersion": "v1", "kind": "A", "metadata": {"name": "a", "labels": {"x": "1", "y": "2"}, "uid": "u", "finalizers": ["theirs", "ours"]},
         "spec": {"a": {}, "b": 3}, "status": {"ready": true}});
     let (manifest, live) = (object(manifest), object(live));
-    let before = of_live(&manifest, &live, &mut |_, _, _| false);
+    let before = of_live(&manifest, &live, Books::default(), &mut |_, _, _| false);
     let mut changed = live.clone();
     changed.edit(|fields| fields["spec"]["b"] = json!(4)).unwrap();
-    assert_eq!(before, of_live(&manifest, &changed, &mut |_, _, _| false));
+    assert_eq!(before, of_live(&manifest, &changed, Books::default(), &mut |_, _, _| false));
     changed.set_label("x", "2");
-    assert_ne!(before, of_live(&manifest, &changed, &mut |_, _, _| false));
-    let ignoring = |live: &Object| of_live(&manifest, live, &mut |path, _, _| path.is_below("/metadata/labels"));
+    assert_ne!(before, of_live(&manifest, &changed, Books::default(), &mut |_, _, _| false));
+    let ignoring = |live: &Object| of_live(&manifest, live, Books::default(), &mut |path, _, _| path.is_below("/metadata/labels"));
     assert_eq!(ignoring(&changed), ignoring(&live));
+}
+
+#[test]
+fn of_a_single_value_everything_counts_and_what_was_recorded_before_still_holds() {
+    let role = |rules: Value| object(json!({"apiVersion": "v1", "kind": "Role", "metadata": {"name": "a"}, "spec": {}, "rules": rules}));
+    let (git, more) = (role(json!([{"verbs": ["get"]}])), role(json!([{"verbs": ["get"]}, {"verbs": ["*"]}])));
+    let atoms = Atoms::new(vec!["/rules".into()]);
+    let whole = Books { atoms: &atoms, ..Books::default() };
+    let hash = |live: &Object, books: Books<'_>| of_live(&git, live, books, &mut |_, _, _| false);
+    assert_ne!(hash(&git, whole), hash(&more, whole));
+    assert_eq!(hash(&git, Books::default()), hash(&more, Books::default()), "many values: what is added is theirs");
+    // A record of a time before atoms were known must not call for a write.
+    assert_eq!(hash(&more, Books::default()).to_string(), "6fb49c909bf184cf09cd4a46dbc7a93b");
+    // An empty map may be filled by others, unless somebody has written the whole of it.
+    let mut filled = git.clone();
+    filled.edit(|fields| fields["spec"] = json!({"a": 1})).unwrap();
+    assert_eq!(hash(&git, whole), hash(&filled, whole));
+    let lost = Books { overwritten: &|path| path.to_string() == "/spec", ..whole };
+    assert_eq!(hash(&git, whole), hash(&git, lost));
+    assert_ne!(hash(&git, whole), hash(&filled, lost));
 }
 
 #[test]
@@ -116,7 +138,7 @@ fn pointers_name_fields_and_places() {
     let mut seen = Vec::new();
     let manifest = object(json!({"apiVersion": "v1", "kind": "A", "metadata": {"name": "a", "annotations": {"x/y": "1"}},
         "spec": {"list": [{"name": "n", "value": 1}]}}));
-    each(&manifest, &manifest, &mut |path, _, _| seen.push(path.clone()));
+    each(&manifest, &manifest, Books::default(), &mut |path, _, _| seen.push(path.clone()));
     let below = |pointer: &str| seen.iter().filter(|path| path.is_below(pointer)).map(ToString::to_string).collect::<Vec<_>>();
     assert_eq!(below("/metadata/annotations/x~1y"), ["/metadata/annotations/x~1y"]);
     assert_eq!(below("/spec/list/0/value"), ["/spec/list[name=n]/value"]);
@@ -148,12 +170,12 @@ proptest! {
         prop_assert_eq!(of_manifest(&manifest), of_manifest(&of(&fields, true)));
         let mut live = fields.clone();
         live.extend(others);
-        let before = of_live(&manifest, &of(&live, true), &mut |_, _, _| false);
-        prop_assert_eq!(before, of_live(&manifest, &of(&fields, false), &mut |_, _, _| false));
+        let before = of_live(&manifest, &of(&live, true), Books::default(), &mut |_, _, _| false);
+        prop_assert_eq!(before, of_live(&manifest, &of(&fields, false), Books::default(), &mut |_, _, _| false));
         if let Some((name, value)) = changed {
             let ours = fields.contains_key(&name);
             live.insert(name, value);
-            prop_assert_eq!(before != of_live(&manifest, &of(&live, false), &mut |_, _, _| false), ours);
+            prop_assert_eq!(before != of_live(&manifest, &of(&live, false), Books::default(), &mut |_, _, _| false), ours);
         }
     }
 }
@@ -181,6 +203,36 @@ fn secrets_are_sent_as_they_will_be_answered() {
     let sent = found[0].manifest.object().unwrap();
     assert_eq!(sent.value()["data"], json!({"a": "eA==", "b": "eQ=="}));
     assert!(!sent.value().contains_key("stringData"));
+}
+
+#[test]
+fn texts_of_secrets_are_texts_and_nothing_else() {
+    let plain = |plain: Value, data: Value| {
+        let secret =
+            json!({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "s", "namespace": "n"}, "data": data, "stringData": plain});
+        let origin = crate::object::Origin { file: "a.yaml".into(), line: 3 };
+        let (found, refused) = wanted(&application(""), vec![object(secret).at(origin)], &Usual);
+        assert!(refused.iter().all(|refused| refused.origin.is_some()));
+        (
+            found.first().map(|one| one.manifest.object().unwrap().value()["data"].clone()),
+            refused.first().map(|refused| refused.why.clone()),
+        )
+    };
+    for (given, data, sent) in [
+        (json!({"empty": null, "no": ""}), json!(null), json!({"empty": "", "no": ""})),
+        (json!({"a": null}), json!({"a": "eA==", "b": "eQ=="}), json!({"a": "", "b": "eQ=="})),
+        (json!(null), json!({"b": "eQ=="}), json!({"b": "eQ=="})),
+    ] {
+        assert_eq!(plain(given, data), (Some(sent), None));
+    }
+    for (given, data, why) in [
+        (json!({"a": ["geheim"]}), json!(null), "stringData.a is a list, not text; put it in quotes"),
+        (json!({"a": 4711}), json!({}), "stringData.a is a number, not text; put it in quotes"),
+        (json!("geheim"), json!({}), "stringData is text, not a mapping of names to texts"),
+        (json!({}), json!(["geheim"]), "data is a list, not a mapping of names to texts in base64"),
+    ] {
+        assert_eq!(plain(given, data), (None, Some(why.to_owned())));
+    }
 }
 
 /// A name for each object: its kind and name, with those before it and the wave.
@@ -266,15 +318,21 @@ fn each_object_gets_the_one_action_that_its_state_asks_for() {
         one(it)
     };
     let live_hash = of_manifest(&object(config("live")));
-    let answered = |manifest: Hash| Entry { version: "v1".into(), applied: Some(Applied { uid: "u".into(), manifest, live: live_hash }) };
+    let answered = |manifest: Hash| Entry {
+        version: "v1".into(),
+        applied: Some(Applied { uid: "u".into(), manifest, live: live_hash, atoms: Atoms::NONE, untouched: false, replicas: None }),
+    };
     let sent = Entry { version: "v1".into(), applied: None };
-    let live = Live { uid: "u".into(), hash: Some(live_hash), owner: Some(shop.clone()), terminating: false, keep: false };
+    let live = Live { uid: "u".into(), hash: Some(live_hash), owner: Some(shop.clone()), terminating: false, keep: false, disabled: false };
     let other = |name: &str| Live { owner: Some(name.parse().unwrap()), ..live.clone() };
     let unknown = one(json!({"apiVersion": "acme.io/v1", "kind": "Thing", "metadata": {"name": "t", "namespace": "n"}}));
     let drifted = Live { hash: Some(usual.hash), ..live.clone() };
     let anew = Live { uid: "v".into(), ..live.clone() };
     let entry = answered(usual.hash);
     let old = answered(live_hash);
+    let once = with("tagboat.dev/ssa", "IfNotPresent");
+    let mut found = answered(once.hash);
+    found.applied.as_mut().unwrap().untouched = true;
     let nobody = Others::default();
     let (earlier, later) = (Others(vec!["dev/a"], false), Others(vec!["dev/z"], false));
     for (case, one, entry, live, others, expected) in [
@@ -314,8 +372,14 @@ fn each_object_gets_the_one_action_that_its_state_asks_for() {
         ),
         ("ours, wanted by an earlier one", &usual, Some(&entry), Some(&live), &earlier, "Leave(InStep)"),
         ("kind unknown", &unknown, None, None, &nobody, "Wait(\"the cluster does not serve acme.io/v1/Thing (yet)\")"),
+        ("disabled by hand", &usual, Some(&old), Some(&Live { disabled: true, ..drifted.clone() }), &nobody, "Leave(Frozen)"),
+        ("disabled, and another's", &usual, None, Some(&Live { disabled: true, ..other("dev/a") }), &nobody, "Leave(Frozen)"),
+        ("disabled, and gone", &usual, Some(&entry), None, &nobody, "Apply(Deleted)"),
         ("disabled", &with("tagboat.dev/reconcile", "disabled"), None, None, &nobody, "Leave(Disabled)"),
         ("present", &with("tagboat.dev/ssa", "IfNotPresent"), Some(&old), Some(&drifted), &nobody, "Leave(Present)"),
+        ("found, out of sight", &once, Some(&found), None, &nobody, "Leave(Present)"),
+        ("made by us, gone", &once, Some(&answered(once.hash)), None, &nobody, "Apply(Deleted)"),
+        ("found, and wanted now", &usual, Some(&found), None, &nobody, "Apply(Taken)"),
         ("not present", &with("tagboat.dev/ssa", "IfNotPresent"), None, None, &nobody, "Apply(New)"),
     ] {
         assert_eq!(format!("{:?}", action(&shop, one, entry, live, others)), expected, "{case}");
@@ -324,20 +388,21 @@ fn each_object_gets_the_one_action_that_its_state_asks_for() {
 
 fn owned(keys: &[&str]) -> Inventory {
     let hash = of_manifest(&object(config("x")));
-    let applied = Some(Applied { uid: "u".into(), manifest: hash, live: hash });
-    let entries = keys.iter().map(|text| (key(text), Entry { version: "v1".into(), applied: applied.clone() })).collect();
-    Inventory { entries, ..Inventory::default() }
+    let applied = Some(Applied { uid: "u".into(), manifest: hash, live: hash, atoms: Atoms::NONE, untouched: false, replicas: None });
+    let entries: BTreeMap<_, _> = keys.iter().map(|text| (key(text), Entry { version: "v1".into(), applied: applied.clone() })).collect();
+    Inventory { objects: Some(entries.len()), entries, ..Inventory::default() }
 }
 
 #[test]
 fn only_what_is_surely_ours_is_deleted_and_much_of_it_only_after_a_yes() {
     let shop = application("").name;
-    let mine = Live { uid: "u".into(), hash: None, owner: Some(shop.clone()), terminating: false, keep: false };
+    let mine = Live { uid: "u".into(), hash: None, owner: Some(shop.clone()), terminating: false, keep: false, disabled: false };
     let all = [
         "Deployment shop/web",
         "ConfigMap shop/gone",
         "ConfigMap shop/theirs",
         "ConfigMap shop/going",
+        "ConfigMap shop/frozen",
         "ConfigMap shop/kept",
         "ConfigMap shop/anew",
         "ConfigMap shop/c",
@@ -350,6 +415,7 @@ fn only_what_is_surely_ours_is_deleted_and_much_of_it_only_after_a_yes() {
         ("Deployment shop/web", mine.clone()),
         ("ConfigMap shop/theirs", Live { owner: Some("dev/other".parse().unwrap()), ..mine.clone() }),
         ("ConfigMap shop/going", Live { terminating: true, ..mine.clone() }),
+        ("ConfigMap shop/frozen", Live { disabled: true, ..mine.clone() }),
         ("ConfigMap shop/kept", Live { keep: true, ..mine.clone() }),
         ("ConfigMap shop/anew", Live { uid: "v".into(), ..mine.clone() }),
         ("ConfigMap shop/c", mine.clone()),
@@ -375,6 +441,7 @@ fn only_what_is_surely_ours_is_deleted_and_much_of_it_only_after_a_yes() {
         found.drop.iter().map(|(key, why)| format!("{}: {}", key.name, why.as_deref().unwrap_or("-"))).collect::<Vec<_>>(),
         [
             "anew: it stays in the cluster: somebody has created it anew",
+            "frozen: it stays in the cluster: reconcile: disabled",
             "gone: -",
             "kept: it stays in the cluster: prune: disabled",
             "theirs: -",
@@ -397,7 +464,7 @@ fn only_what_is_surely_ours_is_deleted_and_much_of_it_only_after_a_yes() {
 #[test]
 fn guards_ask_for_a_yes_that_counts_for_one_revision() {
     let shop = application("").name;
-    let mine = Live { uid: "u".into(), hash: None, owner: Some(shop.clone()), terminating: false, keep: false };
+    let mine = Live { uid: "u".into(), hash: None, owner: Some(shop.clone()), terminating: false, keep: false, disabled: false };
     let many: Vec<String> = (0..11).map(|i| format!("ConfigMap shop/n{i:02}")).collect();
     let many: Vec<&str> = many.iter().map(String::as_str).collect();
     let mut more = many.clone();
@@ -427,6 +494,9 @@ fn guards_ask_for_a_yes_that_counts_for_one_revision() {
     let found = |all: &[&str]| prune(deleting, &[], &owned(all), |_| Some(&mine), |_| false).needs_yes;
     assert_eq!(found(&many), None);
     assert_eq!(found(&["Namespace shop"]).as_deref(), Some("Namespace shop would be deleted with all that is in them"));
+    let doubted = Inventory { doubt: Some("repository r declares nothing".into()), ..owned(&["ConfigMap shop/a"]) };
+    let asked = prune(deleting, &[], &doubted, |_| Some(&mine), |_| false).needs_yes;
+    assert_eq!(asked.as_deref(), Some("repository r declares nothing, and 1 object would be deleted"));
 }
 
 #[test]
@@ -434,11 +504,26 @@ fn the_inventory_reads_what_it_writes_and_nothing_of_what_is_damaged() {
     let mut inventory = owned(&["Deployment shop/web", "Namespace shop"]);
     inventory.entries.get_mut(&key("Namespace shop")).unwrap().applied = None;
     inventory.repository = "fleet".into();
+    inventory.entries.get_mut(&key("Deployment shop/web")).unwrap().applied.as_mut().unwrap().untouched = true;
+    inventory.entries.get_mut(&key("Deployment shop/web")).unwrap().applied.as_mut().unwrap().replicas = Some(3);
     inventory.address = "git.example.org/shop/fleet".into();
     inventory.part = "main:policies".into();
     inventory.confirmed = Some("abc".into());
+    inventory.doubt = Some("none".into());
+    inventory.found.insert(key("Namespace shop"));
+    let atoms = |inventory: &mut Inventory, atoms| {
+        inventory.entries.get_mut(&key("Deployment shop/web")).unwrap().applied.as_mut().unwrap().atoms = atoms
+    };
+    let before = inventory.to_string();
+    atoms(&mut inventory, Atoms::new(vec!["/spec/selector".into()]));
     let text = inventory.to_string();
     assert_eq!(Inventory::parse(&text).unwrap(), inventory);
+    let missing = text.replace(r#","atoms":[["/spec/selector"]]"#, "");
+    assert_eq!(Inventory::parse(&missing).unwrap_err(), "line 3: there are no atoms 0");
+    // A record of a time before atoms were known.
+    assert!(!before.contains("atoms"), "{before}");
+    atoms(&mut inventory, Atoms::NONE);
+    assert_eq!(Inventory::parse(&before).unwrap(), inventory);
     let cut = &text[..text.len() - 10];
     assert!(Inventory::parse(cut).unwrap_err().starts_with("line 3: "), "{cut}");
     assert!(Inventory::parse("").is_err());

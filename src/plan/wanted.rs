@@ -13,6 +13,9 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 /// The labels that name the Application an object belongs to.
 pub const OWNER: [&str; 2] = ["tagboat.dev/namespace", "tagboat.dev/name"];
 
+/// The label of the ConfigMaps that hold records.
+pub const RECORD: &str = "tagboat.dev/record";
+
 /// What is known of the kinds that a cluster serves.
 pub trait Kinds {
     /// Whether objects of a kind lie in namespaces; nothing if the kind is not served (yet).
@@ -91,6 +94,11 @@ pub fn wanted(application: &Application, objects: Vec<Object>, kinds: &dyn Kinds
             _ => {}
         }
         let key = object.key();
+        if gvk.is("", "ConfigMap") && object.label(RECORD).is_some() {
+            let why = format!("it carries the label {RECORD}: a record of tagboat is no manifest");
+            refused.push(Refused { key, origin: object.origin.clone(), why });
+            continue;
+        }
         if let Some(first) = places.get(&key) {
             let other = wanted[*first].0.manifest.origin.as_ref().map_or(String::new(), |origin| format!(" ({origin})"));
             refused.push(Refused { key, origin: object.origin.clone(), why: format!("it is written twice; the first{other} counts") });
@@ -100,8 +108,11 @@ pub fn wanted(application: &Application, objects: Vec<Object>, kinds: &dyn Kinds
             object.set_label(label, value);
         }
         object.strip();
-        if object.gvk().is("", "Secret") {
-            encode(&mut object);
+        if object.gvk().is("", "Secret")
+            && let Err(why) = encode(&mut object)
+        {
+            refused.push(Refused { key, origin: object.origin.clone(), why });
+            continue;
         }
         places.insert(key.clone(), wanted.len());
         let (settings, hash, wave, needs) = (object.settings(), leaves::of_manifest(&object), wave(&gvk), Needs::of(&object));
@@ -151,20 +162,47 @@ fn declared(objects: &[Object]) -> BTreeMap<(String, String), bool> {
 
 const CRD: (&str, &str) = ("apiextensions.k8s.io", "CustomResourceDefinition");
 
-/// The write-only `stringData` of a Secret becomes `data`, as a server does it: else nobody could see it drift.
-fn encode(object: &mut Object) {
-    // The edit leaves alone what makes an object.
-    let _ = object.edit(|fields| {
-        let Some(Value::Object(plain)) = fields.shift_remove("stringData") else { return };
+/// The write-only `stringData` of a Secret becomes `data`, as a server does it: else nobody could see it drift. An empty
+/// value is an empty text to it, anything else that is no text a mistake; which is said without the value.
+fn encode(object: &mut Object) -> Result<(), String> {
+    let plain = match object.value().get("stringData") {
+        None => return Ok(()),
+        Some(Value::Null) => Map::new(),
+        Some(Value::Object(plain)) => plain.clone(),
+        Some(other) => return Err(format!("stringData is {}, not a mapping of names to texts", shape(other))),
+    };
+    if let Some(data) = object.value().get("data").filter(|data| !data.is_object() && !data.is_null()) {
+        return Err(format!("data is {}, not a mapping of names to texts in base64", shape(data)));
+    }
+    let mut encoded = Map::new();
+    for (name, value) in plain {
+        let text = match &value {
+            Value::Null => "",
+            Value::String(text) => text,
+            other => return Err(format!("stringData.{name} is {}, not text; put it in quotes", shape(other))),
+        };
+        encoded.insert(name, base64::engine::general_purpose::STANDARD.encode(text).into());
+    }
+    let edited = object.edit(|fields| {
+        fields.shift_remove("stringData");
         let data = fields.entry("data").or_insert_with(|| Value::Object(Map::new()));
-        if !data.is_object() {
-            *data = Value::Object(Map::new());
-        }
-        for (name, value) in plain {
-            let text = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
-            data[name] = base64::engine::general_purpose::STANDARD.encode(text).into();
+        match data {
+            Value::Object(data) => data.extend(encoded),
+            empty => *empty = Value::Object(encoded),
         }
     });
+    edited.map_err(|error| error.to_string())
+}
+
+fn shape(value: &Value) -> &'static str {
+    match value {
+        Value::Null => "empty",
+        Value::Bool(_) => "a boolean",
+        Value::Number(_) => "a number",
+        Value::String(_) => "text",
+        Value::Array(_) => "a list",
+        Value::Object(_) => "a mapping",
+    }
 }
 
 /// When a kind is sent. What others refer to comes first; what judges others (webhooks, admission policies) comes last.

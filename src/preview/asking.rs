@@ -162,8 +162,11 @@ impl Talk<'_> {
             return (not(why), None);
         }
         let identity = Identity::of(&application.name, application.service_account.as_deref());
-        let asked = reconcile::dry_run(self.cluster, &identity, one, application);
+        let asked = reconcile::dry_run(self.cluster, &identity, one, application, None);
         match tokio::time::timeout_at(self.until, asked).await {
+            Ok(Ok(tried)) if tried.live.as_ref().is_some_and(|live| live.settings().reconcile_disabled) => {
+                (not("the live object's annotations say that it is not applied"), None)
+            }
             Ok(Ok(tried)) => (Verdict::Accepted { warnings: warnings(application, one, tried) }, None),
             Ok(Err(untried)) => self.refusal(one, &untried),
             Err(_) => self.lost(&format!("cluster {} did not answer everything within {} s", self.name, PATIENCE.as_secs())),
@@ -212,6 +215,7 @@ impl Talk<'_> {
             Problem::NotFound
             | Problem::Webhook { .. }
             | Problem::Server { .. }
+            | Problem::Replaced { .. }
             | Problem::Gone
             | Problem::Protocol { .. }
             | Problem::Stuck { .. } => {

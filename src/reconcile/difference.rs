@@ -7,14 +7,18 @@ use crate::{
     declare::Application,
     error::Fault as _,
     manifest,
-    object::{Gvk, Key, Object},
-    plan::{self, Inventory, Wanted},
+    object::{Gvk, Key, Object, Ssa},
+    plan::{self, Atoms, Inventory, Live, Owner, Wanted},
     render::Rendered,
 };
 use futures::{FutureExt as _, StreamExt as _, future::BoxFuture, stream};
 use serde::{Deserialize, Serialize};
 use similar::TextDiff;
-use std::{collections::HashSet, sync::Arc, time::Duration};
+use std::{
+    collections::{HashMap, HashSet},
+    sync::Arc,
+    time::Duration,
+};
 
 /// What applying would do to an object.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -47,6 +51,9 @@ pub struct Difference {
     pub diff: String,
     /// Who changed what Git says.
     pub changed_by: Vec<Changed>,
+    /// What is left to others although Git says something else.
+    #[serde(skip_serializing_if = "Vec::is_empty", default)]
+    pub notes: Vec<String>,
     /// Why it cannot be applied.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub error: Option<String>,
@@ -79,6 +86,7 @@ pub async fn differences(
             change: Change::Refused,
             diff: String::new(),
             changed_by: Vec::new(),
+            notes: Vec::new(),
             error: Some(refused.why),
             hint: None,
         })
@@ -88,9 +96,15 @@ pub async fn differences(
     all.extend(stream::iter(asked).buffered(AT_ONCE).collect::<Vec<_>>().await);
     if application.prune {
         let keep: HashSet<&Key> = wanted.iter().map(|one| &one.key).collect();
-        let gone = inventory.entries.iter().filter(|(key, _)| !keep.contains(key));
-        let gone: Vec<BoxFuture<'_, Option<Difference>>> = gone.map(|(key, entry)| of_gone(cluster, key, &entry.version).boxed()).collect();
-        all.extend(stream::iter(gone).buffered(AT_ONCE).collect::<Vec<_>>().await.into_iter().flatten());
+        let old = inventory.entries.iter().filter(|(key, _)| !keep.contains(key));
+        let old: Vec<BoxFuture<'_, Option<(Key, Live, Object)>>> =
+            old.map(|(key, entry)| of_old(cluster, key, &entry.version).boxed()).collect();
+        let old = stream::iter(old).buffered(AT_ONCE).collect::<Vec<_>>().await;
+        let old: HashMap<Key, (Live, Object)> = old.into_iter().flatten().map(|(key, live, object)| (key, (live, object))).collect();
+        // By the rule that prunes; whether somebody must say yes first makes no difference here.
+        let owner = Owner { application: &application.name, prune: true, deleting: false, revision: "" };
+        let pruning = plan::prune(owner, &wanted, inventory, |key| old.get(key).map(|(live, _)| live), |_| false);
+        all.extend(pruning.delete.iter().filter_map(|prune| Some(of_gone(&prune.key, &old.get(&prune.key)?.1))));
     }
     Ok(all)
 }
@@ -110,11 +124,18 @@ async fn of_wanted(
         change: Change::None,
         diff: String::new(),
         changed_by: Vec::new(),
+        notes: Vec::new(),
         error: None,
         hint: None,
     };
-    match dry_run(cluster, identity, one, application).await {
-        Ok(Tried { live, manifest, applied, ignore }) => {
+    if one.settings.reconcile_disabled || one.settings.ssa == Ssa::Ignore {
+        return difference;
+    }
+    let noted = inventory.entries.get(&one.key).and_then(|entry| entry.applied.as_ref());
+    match dry_run(cluster, identity, one, application, noted).await {
+        Ok(Tried { live: Some(live), .. }) if live.settings().reconcile_disabled => {}
+        Ok(Tried { live, manifest, applied, ignore, notes }) => {
+            difference.notes = notes;
             difference.diff = unified(&one.key, SIDES, live.as_ref(), Some(&applied.live));
             difference.change = match (&live, difference.diff.is_empty()) {
                 (None, _) => Change::Create,
@@ -126,7 +147,8 @@ async fn of_wanted(
             if difference.change == Change::Change
                 && let Some(live) = live.filter(|_| same.is_none_or(|applied| applied.manifest == one.hash))
             {
-                difference.changed_by = seen::changed_by(&manifest, &live, &ignore);
+                let atoms = same.map(|applied| applied.atoms.clone()).unwrap_or_default();
+                difference.changed_by = seen::changed_by(&manifest, &live, &ignore, &atoms);
             }
         }
         // What it needs comes with it: the server cannot say yet what it would make of it.
@@ -154,20 +176,26 @@ fn comes_first(error: &ClusterError, one: &Wanted, all: &[Wanted]) -> bool {
     }
 }
 
-/// An object that is owned and no longer wanted; nothing if it is gone already.
-async fn of_gone(cluster: &Cluster, key: &Key, version: &str) -> Option<Difference> {
+/// What is live of an object that is noted and no longer wanted; nothing if it is gone already.
+async fn of_old(cluster: &Cluster, key: &Key, version: &str) -> Option<(Key, Live, Object)> {
     let gvk = Gvk { group: key.group.clone(), version: version.to_owned(), kind: key.kind.clone() };
     let resource = cluster.resource(&gvk).await.ok()?;
-    let live = cluster.get(&Identity::Own, &resource, key).await.ok()??;
-    Some(Difference {
+    let object = cluster.get(&Identity::Own, &resource, key).await.ok()??;
+    Some((key.clone(), seen::look(&object, None).live, object))
+}
+
+/// An object that is to be deleted.
+fn of_gone(key: &Key, live: &Object) -> Difference {
+    Difference {
         object: key.to_string(),
         place: None,
         change: Change::Delete,
-        diff: unified(key, SIDES, Some(&live), None),
+        diff: unified(key, SIDES, Some(live), None),
         changed_by: Vec::new(),
+        notes: Vec::new(),
         error: None,
         hint: None,
-    })
+    }
 }
 
 /// The server's dry run of an object, with what it was asked about.
@@ -181,6 +209,8 @@ pub struct Tried {
     pub applied: Applied,
     /// Pointers that the Application's rules ignore.
     pub(super) ignore: Arc<[String]>,
+    /// What is left to others, and worth knowing.
+    pub(super) notes: Vec<String>,
 }
 
 /// Why there is no dry run of an object.
@@ -199,11 +229,17 @@ impl Untried {
 }
 
 /// Asks a cluster what it would make of an object, sent as it would be: as this identity, with fields that are left to others
-/// left out. Nothing is changed.
+/// left out; `noted` is what the inventory says of it. Nothing is changed.
 ///
 /// # Errors
 /// The server's refusal, or why it could not be asked.
-pub async fn dry_run(cluster: &Cluster, identity: &Identity, one: &Wanted, application: &Application) -> Result<Tried, Untried> {
+pub async fn dry_run(
+    cluster: &Cluster,
+    identity: &Identity,
+    one: &Wanted,
+    application: &Application,
+    noted: Option<&plan::Applied>,
+) -> Result<Tried, Untried> {
     let manifest = one.manifest.object().map_err(|error| {
         let problem = Box::new(Problem::Protocol { why: error.to_string() });
         Untried::new(ClusterError { cluster: cluster.name().to_owned(), subject: one.key.to_string(), problem }, None, None)
@@ -213,12 +249,14 @@ pub async fn dry_run(cluster: &Cluster, identity: &Identity, one: &Wanted, appli
     // Read as whoever watches: an account that may only apply needs no more.
     let live = cluster.get(&Identity::Own, &resource, &one.key).await.map_err(untried)?;
     let ignore = seen::ignored(&application.ignore, &one.key);
-    let watched = seen::Watched { manifest: one.manifest.clone(), ignore: Arc::clone(&ignore), expected: None };
+    let watched = seen::Watched { manifest: one.manifest.clone(), ignore: Arc::clone(&ignore), expected: None, atoms: Atoms::NONE };
     let held = live.as_ref().map(|live| seen::look(live, Some(&watched)).held).unwrap_or_default();
+    let held = seen::still_held(held, &manifest, noted);
+    let notes = held.iter().filter_map(seen::Held::note).collect();
     let sent = seen::sent(manifest.clone(), &held);
     let applied = cluster.apply(identity, &sent, &Apply { dry_run: true, ..Apply::default() }).await;
     let applied = applied.map_err(|error| Untried::new(error, live.as_ref(), Some(&manifest)))?;
-    Ok(Tried { live, manifest, applied, ignore })
+    Ok(Tried { live, manifest, applied, ignore, notes })
 }
 
 /// What the two states of a diff with a cluster are called.

@@ -2,6 +2,10 @@
 //!
 //! Filled by watches alone. Whoever is concerned is woken; nobody asks twice.
 
+mod owners;
+
+pub(super) use owners::{CONSULT, Taken};
+
 use super::{
     Repository,
     claimants::Claimants,
@@ -10,16 +14,20 @@ use super::{
 };
 use crate::{
     cluster::{self, Cluster, ClusterError, Problem, Record, Resources, Watches},
+    error::Fault as _,
     health::Health,
     name::Name,
     object::{Gvk, Key, Object},
-    plan::{Claims, Inventory, Kinds, Live, OWNER, Wanted, text},
+    plan::{AllAtoms, Kinds, Live, OWNER, Wanted},
 };
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap, HashSet},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
-use tokio::sync::{Notify, OnceCell, mpsc};
+use tokio::{
+    sync::{Notify, OnceCell, mpsc},
+    time::Instant,
+};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tracing::warn;
 
@@ -74,7 +82,19 @@ pub(super) struct State {
     retired: HashSet<Name>,
     /// What the records say of each Application, in order.
     owned: HashMap<Name, Box<[Key]>>,
+    /// Applications whose records cannot be read: what carries their labels may be theirs.
+    unsure: HashSet<Name>,
+    /// When the record of an Application that another process looks after was last read.
+    consulted: HashMap<Name, Instant>,
+    /// The repository whose Application has a name here.
+    seats: HashMap<Name, Arc<Repository>>,
+    /// Repositories that are to be followed.
+    expected: BTreeSet<String>,
+    /// Applications that could not be read, and at which revision.
+    broken: HashMap<Name, String>,
     inboxes: HashMap<Name, Arc<Notify>>,
+    /// What is one value, of all objects.
+    pub atoms: AllAtoms,
 }
 
 /// The state of a watch.
@@ -83,8 +103,20 @@ struct Watching {
     listed: bool,
     /// The cluster does not know the kind: nothing of it can be there.
     unserved: bool,
-    trouble: Option<String>,
+    trouble: Option<Trouble>,
 }
+
+/// Why a kind cannot be watched.
+#[derive(Debug, Clone)]
+pub(super) struct Trouble {
+    pub message: String,
+    pub hint: Option<String>,
+    /// Whether it may pass by itself.
+    pub passing: bool,
+}
+
+/// Kinds of which no list has come, and why, where that is known.
+pub(super) type Unlisted = BTreeMap<GroupKind, Option<Trouble>>;
 
 /// What a cluster serves, for the plan.
 pub struct Served(pub Arc<Resources>);
@@ -151,9 +183,8 @@ impl Hub {
         {
             let mut state = self.state();
             for record in &read {
-                let inventory = record.data.get(text::INVENTORY).and_then(|text| Inventory::parse(text).ok()).unwrap_or_default();
-                repositories.insert(record.application.clone(), Repository::from(&inventory));
-                state.owned.insert(record.application.clone(), inventory.entries.into_keys().collect());
+                repositories.insert(record.application.clone(), Repository::from(&owners::inventory(record).unwrap_or_default()));
+                state.recorded(&record.application, Some(record));
             }
         }
         let waiting = read.into_iter().map(|record| (record.application.clone(), record)).collect();
@@ -233,7 +264,8 @@ impl Hub {
                 let mut state = self.state();
                 let watching = state.kinds.entry((gvk.group, gvk.kind)).or_default();
                 watching.unserved = matches!(*error.problem, Problem::UnknownKind { .. });
-                watching.trouble = Some(error.to_string());
+                let passing = error.kind() != crate::error::Kind::Config;
+                watching.trouble = Some(Trouble { message: error.problem.to_string(), hint: error.hint(), passing });
                 state.wake_all();
             }
             cluster::Seen::Recovered(gvk) => {
@@ -265,7 +297,9 @@ impl Hub {
             if old.is_some_and(|old| old.live.uid == seen.live.uid && old.at > seen.at) {
                 return;
             }
-            let news = old.is_none_or(|old| old.live != seen.live || old.health != seen.health || old.changed != seen.changed);
+            let news = old.is_none_or(|old| {
+                old.live != seen.live || old.health != seen.health || old.changed != seen.changed || old.held != seen.held
+            });
             let before = old.and_then(|old| old.live.owner.clone());
             state.keep(&key, seen);
             if news {
@@ -279,16 +313,16 @@ impl Hub {
     }
 
     /// Why kinds cannot be judged yet: their list has not come. Empty if all are known.
-    pub fn unlisted<'k>(&self, kinds: impl Iterator<Item = &'k Key>) -> Vec<(String, Option<String>)> {
+    pub fn unlisted<'k>(&self, kinds: impl Iterator<Item = &'k Key>) -> Unlisted {
         let state = self.state();
-        let mut missing: BTreeMap<&str, Option<String>> = BTreeMap::new();
+        let mut missing = Unlisted::new();
         for key in kinds {
-            let watching = state.kinds.get(&(key.group.clone(), key.kind.clone()));
-            if let Some(watching) = watching.filter(|watching| !watching.listed && !watching.unserved) {
-                missing.insert(&key.kind, watching.trouble.clone());
+            let kind = (key.group.clone(), key.kind.clone());
+            if let Some(watching) = state.kinds.get(&kind).filter(|watching| !watching.listed && !watching.unserved) {
+                missing.insert(kind, watching.trouble.clone());
             }
         }
-        missing.into_iter().map(|(kind, trouble)| (kind.to_owned(), trouble)).collect()
+        missing
     }
 }
 
@@ -307,6 +341,9 @@ impl State {
             declared.unread.insert(name.clone());
         }
         self.owned.remove(name);
+        self.unsure.remove(name);
+        self.seats.remove(name);
+        self.broken.remove(name);
         self.unclaim(name);
         self.wake_all();
     }
@@ -328,6 +365,7 @@ impl State {
     /// Notes what an Application wants in a revision, and looks at what was seen of it before that was known.
     pub fn claim(&mut self, name: &Name, revision: &str, wanted: &[Wanted], watched: impl Fn(&Wanted) -> Watched) {
         self.unclaim(name);
+        self.unsure.remove(name);
         for one in wanted {
             self.claims.entry(one.key.clone()).or_insert_with(|| Claimants::new(name)).add(name);
             let free = self.watched.get(&one.key).is_none_or(|judged| {
@@ -460,23 +498,5 @@ impl State {
 
     pub fn wake_all(&self) {
         self.inboxes.values().for_each(|inbox| inbox.notify_one());
-    }
-}
-
-impl Claims for State {
-    fn wants(&self, application: &Name, key: &Key) -> Option<bool> {
-        let claimed = || self.claims.get(key).is_some_and(|names| names.iter().any(|name| name == application));
-        if let Some(declared) = self.declared.values().find(|declared| declared.names.contains(application)) {
-            return (!declared.unread.contains(application)).then(claimed);
-        }
-        if self.retired.contains(application) {
-            return Some(false);
-        }
-        // Not of this process, or not to be read: what its record says counts.
-        Some(claimed() || self.owned.get(application).is_some_and(|keys| keys.binary_search(key).is_ok()))
-    }
-
-    fn wanted_by(&self, key: &Key) -> Vec<Name> {
-        self.claims.get(key).into_iter().flat_map(Claimants::iter).cloned().collect()
     }
 }

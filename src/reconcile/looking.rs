@@ -1,8 +1,8 @@
 //! What is to be done with the objects of an Application, seen against what is live; and how soon again.
 
 use super::{
-    hub::State as Cluster,
-    runner::{Current, Runner, back_off},
+    hub::{CONSULT, State as Cluster, Trouble},
+    runner::{Current, Runner, back_off, unwatched},
     seen::Changed,
     status::{Drifted, Planned, Row, Status},
 };
@@ -10,12 +10,17 @@ use crate::{
     cluster::ClusterError,
     error::Fault,
     health::{self, Health},
+    name::Name,
     object::Key,
     plan::{self, Action, Hash, Left, Pruning, Why},
 };
 use jiff::Timestamp;
-use std::{collections::BTreeMap, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 use tokio::time::Instant;
+use tracing::warn;
 
 /// An object that could not be applied.
 #[derive(Debug)]
@@ -47,31 +52,65 @@ const PACES: [Duration; 3] = [Duration::from_secs(10), Duration::from_secs(60), 
 /// The time in which a change counts as the same quarrel.
 const AGAIN: Duration = Duration::from_secs(600);
 
-/// The repairs of one object.
-#[derive(Debug)]
-pub(super) struct Pace {
-    field: String,
-    /// How often in a row the same field was changed.
+/// Fields of one object of which repairs are remembered; more than that are one quarrel about the object.
+const FIELDS: usize = 8;
+
+/// The repairs of one object, by what was changed.
+#[derive(Debug, Default)]
+pub(super) struct Pace(BTreeMap<String, Repairs>);
+
+#[derive(Debug, Clone, Copy)]
+struct Repairs {
+    /// How often in a row.
     times: usize,
     last: Instant,
 }
 
+impl Repairs {
+    /// Whether another change now belongs to the same quarrel.
+    fn go_on(&self, now: Instant) -> bool {
+        now.duration_since(self.last) < AGAIN + PACES[2]
+    }
+}
+
 impl Pace {
-    /// When a changed field may be repaired: at once, but for one that has been changed again and again.
-    fn due(before: Option<&Self>, field: &str, now: Instant) -> Instant {
-        match before.filter(|before| before.field == field && now.duration_since(before.last) < AGAIN + PACES[2]) {
-            None => now,
-            Some(before) => before.last + PACES[(before.times - 1).min(PACES.len() - 1)],
+    /// When changed fields may be repaired: at once, but for those that have been changed again and again.
+    pub fn due(before: Option<&Self>, fields: &[&str], now: Instant) -> Instant {
+        let due = |field: &&str| {
+            let repairs = before?.0.get(before?.name(field, now)).filter(|repairs| repairs.go_on(now))?;
+            Some(repairs.last + PACES[(repairs.times - 1).min(PACES.len() - 1)])
+        };
+        fields.iter().filter_map(due).max().unwrap_or(now)
+    }
+
+    /// Whether a field was changed before, in a quarrel that goes on.
+    fn knows(&self, field: &str, now: Instant) -> bool {
+        self.0.get(self.name(field, now)).is_some_and(|repairs| repairs.go_on(now))
+    }
+
+    /// Notes a repair.
+    pub fn repaired(&mut self, fields: &[&str], now: Instant) {
+        self.0.retain(|_, repairs| repairs.go_on(now));
+        let names: BTreeSet<String> = fields.iter().map(|field| self.name(field, now).to_owned()).collect();
+        for name in names {
+            let repairs = self.0.entry(name).or_insert(Repairs { times: 0, last: now });
+            *repairs = Repairs { times: repairs.times + 1, last: now };
         }
     }
 
-    /// After a repair.
-    fn after(before: Option<&Self>, field: String) -> Self {
-        let last = Instant::now();
-        let same = before.filter(|before| before.field == field && last.duration_since(before.last) < AGAIN + PACES[2]);
-        Self { times: same.map_or(0, |before| before.times) + 1, field, last }
+    /// Under which name the repairs of a field are noted: its own, as long as there are few.
+    fn name<'f>(&self, field: &'f str, now: Instant) -> &'f str {
+        let known = self.0.get(field).is_some_and(|repairs| repairs.go_on(now));
+        let others = self.0.iter().filter(|(name, repairs)| *name != WHOLE && repairs.go_on(now)).count();
+        if known || others < FIELDS { field } else { WHOLE }
     }
 }
+
+/// The object as a whole, as a field.
+const WHOLE: &str = "/";
+
+/// Whether the object is there, as a field.
+const EXISTENCE: &str = "";
 
 /// What there is to do, and what there is to say.
 #[derive(Debug, Default)]
@@ -84,6 +123,8 @@ pub(super) struct Look {
     pub waits: Vec<Row>,
     /// Objects that somebody changed and that are not changed back now.
     pub drifted: Vec<Drifted>,
+    /// What is left to others, and worth knowing.
+    pub notes: Vec<Row>,
     /// Objects that are not healthy, with their keys.
     pub unhealthy: Vec<(Key, Health)>,
     /// The worst health of all.
@@ -92,6 +133,8 @@ pub(super) struct Look {
     pub wake: Option<Instant>,
     /// Whether something failed that may pass by itself.
     pub passing: bool,
+    /// Applications that nobody here looks after and that have what is wanted, by their labels; whether it is to be taken.
+    pub strangers: BTreeMap<Name, bool>,
 }
 
 impl Look {
@@ -111,7 +154,7 @@ impl Look {
         status.drifted.clone_from(&self.drifted);
         status.unhealthy =
             self.unhealthy.iter().map(|(key, health)| Row::of(key, format!("{}: {}", health.status, health.message))).collect();
-        status.notes.clear();
+        status.notes.clone_from(&self.notes);
     }
 
     /// What would be done, for people.
@@ -147,6 +190,16 @@ impl Runner {
             look.failures.push(Row { place, ..Row::of(&refused.key, refused.why.clone()) });
         }
         for (index, one) in current.wanted.iter().enumerate() {
+            if let Some(trouble) = self.unwatched(&one.key) {
+                let place = one.manifest.origin.as_ref().map(ToString::to_string);
+                let row = Row { object: Some(one.key.to_string()), place, ..unwatched(&one.key.kind, trouble) };
+                if trouble.passing {
+                    look.waits.push(row)
+                } else {
+                    look.failures.push(row)
+                }
+                continue;
+            }
             let entry = self.inventory.entries.get(&one.key);
             let action = plan::action(&self.name, one, entry, cluster.live(&one.key), &*cluster);
             let place = || one.manifest.origin.as_ref().map(ToString::to_string);
@@ -154,10 +207,21 @@ impl Runner {
                 Action::Leave(left) => {
                     if left == Left::InStep {
                         self.look_at_health(&cluster, &one.key, &mut look);
+                        let held = cluster.seen(&one.key).map_or(&[][..], |seen| &seen.held);
+                        look.notes.extend(held.iter().filter_map(|held| Some(Row::of(&one.key, held.note()?))));
+                    }
+                    if left == Left::Frozen {
+                        look.notes.push(Row::of(&one.key, "it is left alone: reconcile: disabled on the live object"));
                     }
                 }
                 Action::Wait(why) => look.waits.push(Row { place: place(), ..Row::of(&one.key, why) }),
-                Action::Refuse(why) => look.failures.push(Row { place: place(), ..Row::of(&one.key, why) }),
+                Action::Refuse(why) => {
+                    if let Some(owner) = self.stranger(&cluster, &one.key) {
+                        look.strangers.entry(owner).or_insert(false);
+                        look.at(now + CONSULT);
+                    }
+                    look.failures.push(Row { place: place(), ..Row::of(&one.key, why) });
+                }
                 Action::Apply(why) => {
                     if let Some(failing) = self.failing.get(&one.key).filter(|failing| failing.manifest == one.hash && failing.until > now)
                     {
@@ -165,6 +229,18 @@ impl Runner {
                         look.at(failing.until);
                         look.passing |= failing.passing;
                         continue;
+                    }
+                    if why == Why::Taken {
+                        let due = Pace::due(self.pace.get(&one.key), &[OWNER], now);
+                        if due > now {
+                            let owner = cluster.live(&one.key).and_then(|live| live.owner.clone());
+                            look.waits.push(Row { place: place(), ..Row::of(&one.key, taken_again(owner.as_ref())) });
+                            look.at(due);
+                            continue;
+                        }
+                        if let Some(owner) = self.stranger(&cluster, &one.key) {
+                            look.strangers.insert(owner, true);
+                        }
                     }
                     if why.is_drift()
                         && let Some(drifted) = self.held_back(&cluster, one, why, now)
@@ -186,6 +262,31 @@ impl Runner {
         look
     }
 
+    /// The Application whose labels an object carries, if nobody here looks after it.
+    fn stranger(&self, cluster: &Cluster, key: &Key) -> Option<Name> {
+        let owner = cluster.live(key)?.owner.as_ref()?;
+        (*owner != self.name && cluster.is_stranger(owner)).then(|| owner.clone())
+    }
+
+    /// Notes that an object is taken from another Application; says so if that is not the first time.
+    pub(super) fn taking(&mut self, index: usize) {
+        let Some(one) = self.current.as_ref().and_then(|current| current.wanted.get(index)) else { return };
+        let (key, now) = (one.key.clone(), Instant::now());
+        let owner = self.hub.state().live(&key).and_then(|live| live.owner.clone());
+        let pace = self.pace.entry(key.clone()).or_default();
+        if pace.knows(OWNER, now) {
+            warn!(application = %self.name, cluster = self.hub.cluster.name(), "{key}: {}", taken_again(owner.as_ref()));
+        }
+        pace.repaired(&[OWNER], now);
+    }
+
+    /// Why nothing is known of an object, if its kind cannot be watched.
+    pub(super) fn unwatched(&self, key: &Key) -> Option<&Trouble> {
+        // All kinds can be watched, as a rule.
+        let trouble = || self.unlisted.get(&(key.group.clone(), key.kind.clone()))?.as_ref();
+        if self.unlisted.is_empty() { None } else { trouble() }
+    }
+
     fn look_at_health(&self, cluster: &Cluster, key: &Key, look: &mut Look) {
         let Some(health) = cluster.health(key) else { return };
         if look.worst.is_none_or(|worst| badness(worst) < badness(health.status)) {
@@ -200,7 +301,7 @@ impl Runner {
     fn held_back(&self, cluster: &Cluster, one: &plan::Wanted, why: Why, now: Instant) -> Option<(Drifted, Option<Instant>)> {
         let current = self.current.as_ref()?;
         let fields = cluster.seen(&one.key).map(|seen| seen.changed.clone()).unwrap_or_default();
-        let due = Pace::due(self.pace.get(&one.key), field(&fields, why), now);
+        let due = Pace::due(self.pace.get(&one.key), &quarrels(&fields, why), now);
         if current.terms.repair && due <= now {
             return None;
         }
@@ -214,17 +315,80 @@ impl Runner {
         let key = self.current.as_ref()?.wanted.get(index)?.key.clone();
         let fields = self.hub.state().seen(&key).map(|seen| seen.changed.clone()).unwrap_or_default();
         let object = key.to_string();
-        let pace = Pace::after(self.pace.get(&key), field(&fields, why).to_owned());
-        self.pace.insert(key, pace);
+        self.pace.entry(key).or_default().repaired(&quarrels(&fields, why), Instant::now());
         Some(Drifted { object, fields, deleted: why == Why::Deleted, repaired_at: None })
     }
 }
 
-/// What a quarrel is about: the first field.
-fn field(fields: &[Changed], why: Why) -> &str {
-    match (why, fields.first()) {
-        (Why::Deleted, _) => "",
-        (_, Some(first)) => &first.path,
-        (_, None) => "/",
+/// What a quarrel about an object itself is about: whose labels it carries.
+const OWNER: &str = "/metadata/labels";
+
+/// What is said of an object that two take from each other.
+fn taken_again(owner: Option<&Name>) -> String {
+    match owner {
+        Some(owner) => {
+            format!("Application {owner} takes it again and again, from another process as it seems; remove it from one of them")
+        }
+        None => "another Application takes it again and again; remove it from one of them".to_owned(),
+    }
+}
+
+/// What a quarrel is about.
+fn quarrels(fields: &[Changed], why: Why) -> Vec<&str> {
+    match (why, fields) {
+        (Why::Deleted, _) => vec![EXISTENCE],
+        (_, []) => vec![WHOLE],
+        (_, fields) => fields.iter().map(|field| field.path.as_str()).collect(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What somebody who changes fields sees: how many seconds each change stands before it is undone.
+    fn stands(changes: &[&[&str]]) -> Vec<u64> {
+        let (mut pace, mut now) = (Pace::default(), Instant::now());
+        let mut stood = Vec::new();
+        for fields in changes {
+            let due = Pace::due(Some(&pace), fields, now).max(now);
+            stood.push(due.duration_since(now).as_secs());
+            now = due;
+            pace.repaired(fields, now);
+        }
+        stood
+    }
+
+    #[test]
+    fn each_field_has_its_own_quarrel_and_many_fields_are_one() {
+        assert_eq!(stands(&[&["/a"], &["/a"], &["/a"], &["/a"], &["/a"]]), [0, 10, 60, 600, 600]);
+        // Turn by turn is no way around it.
+        assert_eq!(stands(&[&["/a"], &["/b"], &["/a"], &["/b"], &["/a"], &["/b"]])[..4], [0, 0, 10, 0]);
+        let turns: Vec<&[&str]> = (0..60).map(|turn| if turn % 2 == 0 { &["/a"][..] } else { &["/b"][..] }).collect();
+        assert!(stands(&turns).iter().sum::<u64>() > 10_000);
+        // What was changed together is undone together, when the slower quarrel is due.
+        assert_eq!(stands(&[&["/a"], &["/a"], &["/b", "/a"], &["/b"]]), [0, 10, 60, 10]);
+        // Nor is another field each time.
+        let names: Vec<String> = (0..60).map(|number| format!("/{number}")).collect();
+        let names: Vec<[&str; 1]> = names.iter().map(|name| [name.as_str()]).collect();
+        let many: Vec<&[&str]> = names.iter().map(|name| &name[..]).collect();
+        let stood = stands(&many);
+        assert_eq!(stood[..12], [0, 0, 0, 0, 0, 0, 0, 0, 0, 10, 60, 600]);
+        // Deleted and changed are two things.
+        assert_eq!(stands(&[&[EXISTENCE], &["/a"], &[EXISTENCE]]), [0, 0, 10]);
+    }
+
+    #[test]
+    fn a_quarrel_ends() {
+        let mut pace = Pace::default();
+        let now = Instant::now();
+        pace.repaired(&["/a"], now);
+        pace.repaired(&["/a"], now);
+        assert_eq!(Pace::due(Some(&pace), &["/a"], now), now + PACES[1]);
+        let later = now + AGAIN + PACES[2];
+        assert_eq!(Pace::due(Some(&pace), &["/a"], later), later);
+        (0..100).for_each(|number| pace.repaired(&[&format!("/{number}")], later));
+        assert!(pace.0.len() <= FIELDS + 1, "{pace:?}");
+        assert_eq!(Pace::due(None, &["/a"], now), now);
     }
 }

@@ -46,7 +46,7 @@ use crate::{
 use circles::circles;
 use hub::Hub;
 use runner::{Job, Read, Runner};
-use shared::{Handle, Shared};
+use shared::{Handle, Place, Shared};
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
     path::{Path, PathBuf},
@@ -93,7 +93,7 @@ pub struct Reconciler {
     hubs: BTreeMap<String, Arc<Hub>>,
     /// The repositories that may deploy to each cluster; all if none is named.
     allowed: BTreeMap<String, Vec<String>>,
-    runners: Mutex<HashMap<(String, Name), Handle>>,
+    runners: Mutex<HashMap<Place, Handle>>,
 }
 
 /// What lies in a cluster about an Application.
@@ -126,10 +126,24 @@ impl Reconciler {
         Ok(Self { shared: Arc::new(Shared::new(mode, stop, tasks)), hubs, allowed, runners: Mutex::default() })
     }
 
+    /// Says which repositories will be followed: before each of them has been read, what it may want is not deleted.
+    pub fn expect<'r>(&self, repositories: impl IntoIterator<Item = &'r str>) {
+        for repository in repositories {
+            for (cluster, hub) in &self.hubs {
+                let may =
+                    self.allowed.get(cluster).is_some_and(|allowed| allowed.is_empty() || allowed.iter().any(|name| name == repository));
+                if may {
+                    hub.state().expect(repository);
+                }
+            }
+        }
+    }
+
     /// Takes a revision of a repository: what it declares is brought about from now on. What cannot be, because there is no
     /// such cluster or the repository may not deploy to it, is told in the statuses.
     ///
-    /// `only` names the Applications that are wanted, for commands; nothing else is touched then.
+    /// `only` names the Applications that are wanted, for commands; nothing else is touched then. One that is not declared is
+    /// taken for one that was.
     pub fn follow(
         self: &Arc<Self>,
         repository: &Repository,
@@ -177,9 +191,10 @@ impl Reconciler {
                     self.render(handle, application.clone(), revision.to_owned(), Arc::clone(render));
                 }
             }
+            let gone = |only: &BTreeSet<Name>| only.iter().any(|name| !declared.applications.contains_key(name));
             match only {
-                None => self.retire(cluster, repository, revision, names, !declared.has_errors()),
-                Some(_) => self.shared.take(cluster, &repository.name, revision),
+                _ if only.is_none_or(gone) => self.retire(cluster, repository, revision, names, !declared.has_errors(), only),
+                _ => self.shared.take(cluster, &repository.name, revision),
             }
         }
     }
@@ -217,7 +232,7 @@ impl Reconciler {
 
     /// The task of an Application, begun if there is none.
     fn runner(&self, hub: &Arc<Hub>, repository: &Repository, name: &Name) -> Handle {
-        let key = (hub.cluster.name().to_owned(), name.clone());
+        let key = (hub.cluster.name().to_owned(), name.clone(), repository.name.clone());
         let mut runners = self.runners.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(handle) = runners.get(&key).filter(|handle| !handle.ended.load(Ordering::SeqCst)) {
             return handle.clone();
@@ -231,7 +246,16 @@ impl Reconciler {
     }
 
     /// Finds what the records of a cluster, or tasks, have of a repository that it no longer declares.
-    fn retire(self: &Arc<Self>, cluster: &str, repository: &Repository, revision: &str, names: BTreeSet<Name>, complete: bool) {
+    fn retire(
+        self: &Arc<Self>,
+        cluster: &str,
+        repository: &Repository,
+        revision: &str,
+        names: BTreeSet<Name>,
+        complete: bool,
+        only: Option<&BTreeSet<Name>>,
+    ) {
+        let only = only.cloned();
         let (this, hub) = (Arc::clone(self), Arc::clone(&self.hubs[cluster]));
         let (repository, revision) = (repository.clone(), revision.to_owned());
         self.shared.tasks.spawn(async move {
@@ -264,6 +288,8 @@ impl Reconciler {
                 this.shared.take(hub.cluster.name(), &repository.name, &revision);
                 return;
             }
+            let doubt = doubt(&repository.name, gone.len(), names.len());
+            gone.retain(|name| only.as_ref().is_none_or(|only| only.contains(name)));
             let retired = if complete { gone.clone() } else { BTreeSet::new() };
             hub.state().declare(&repository.name, &revision, names, retired);
             for name in gone {
@@ -271,7 +297,7 @@ impl Reconciler {
                 handle.turn.fetch_add(1, Ordering::SeqCst);
                 *handle.last.lock().unwrap_or_else(PoisonError::into_inner) = None;
                 handle.slot.put(match complete {
-                    true => Job::Gone { revision: revision.clone() },
+                    true => Job::Gone { revision: revision.clone(), doubt: doubt.clone() },
                     false => Job::Broken {
                         revision: revision.clone(),
                         row: Row {
@@ -288,8 +314,8 @@ impl Reconciler {
     /// The Applications of a repository that have a task on a cluster.
     fn running(&self, cluster: &str, repository: &str) -> Vec<Name> {
         let runners = self.runners.lock().unwrap_or_else(PoisonError::into_inner);
-        let here = runners.iter().filter(|((at, _), handle)| at == cluster && handle.repository.name == repository);
-        here.filter(|(_, handle)| !handle.ended.load(Ordering::SeqCst)).map(|((_, name), _)| name.clone()).collect()
+        let here = runners.iter().filter(|((at, _, of), _)| at == cluster && of == repository);
+        here.filter(|(_, handle)| !handle.ended.load(Ordering::SeqCst)).map(|((_, name, _), _)| name.clone()).collect()
     }
 
     /// Whether the Applications of a repository at a revision are known on every cluster: those it declares, and those it no
@@ -307,7 +333,7 @@ impl Reconciler {
     pub fn ask(&self, name: &Name, asked: &Asked) -> bool {
         let runners = self.runners.lock().unwrap_or_else(PoisonError::into_inner);
         let mut any = false;
-        for (key, handle) in runners.iter().filter(|((_, other), _)| other == name) {
+        for (key, handle) in runners.iter().filter(|((_, other, _), _)| other == name) {
             any = true;
             self.shared.asked.lock().unwrap_or_else(PoisonError::into_inner).entry(key.clone()).or_default().push(asked.clone());
             handle.inbox.notify_one();
@@ -381,6 +407,18 @@ impl Reconciler {
         Ok(all)
     }
 
+    /// What lies, in each cluster, in the place of an Application's record without being one.
+    ///
+    /// # Errors
+    /// If a cluster cannot be asked.
+    pub async fn in_place_of_record(&self, name: &Name) -> Result<Vec<ClusterError>, ClusterError> {
+        let mut all = Vec::new();
+        for hub in self.hubs.values() {
+            all.extend(hub.cluster.in_place_of_record(name).await?);
+        }
+        Ok(all)
+    }
+
     /// A cluster by name.
     pub fn cluster(&self, name: &str) -> Option<&Cluster> {
         self.hubs.get(name).map(|hub| &hub.cluster)
@@ -390,6 +428,18 @@ impl Reconciler {
     pub async fn end(&self) {
         self.shared.tasks.close();
         self.shared.tasks.wait().await;
+    }
+}
+
+/// Why what a repository no longer declares is not deleted without a yes: most of it at once is more often a mistake (a
+/// folder that was moved, a branch that was emptied) than meant.
+fn doubt(repository: &str, gone: usize, kept: usize) -> Option<String> {
+    let all = gone + kept;
+    let counted = if all == 1 { "1 Application".to_owned() } else { format!("{all} Applications") };
+    match kept {
+        0 => Some(format!("repository {repository} declares none of the {counted} that it had on this cluster")),
+        _ if gone > kept => Some(format!("repository {repository} no longer declares {gone} of the {counted} that it had on this cluster")),
+        _ => None,
     }
 }
 

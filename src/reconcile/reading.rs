@@ -3,7 +3,7 @@
 use super::{
     Repository,
     hub::Served,
-    runner::{Current, Job, Read, Runner, Terms},
+    runner::{Current, Job, Read, Runner, Terms, short},
     seen::{self, Watched},
     status::{Row, State, Status},
 };
@@ -15,13 +15,19 @@ use crate::{
 };
 use std::{collections::HashSet, sync::Arc};
 use tokio::time::Instant;
+use tracing::warn;
 
 impl Runner {
     /// Takes up a job; gives it back if the cluster cannot say what it serves.
     pub(super) async fn read(&mut self, job: Job) -> Result<(), (Job, ClusterError)> {
         let read = match job {
             Job::Broken { revision, row } => {
+                if self.broken.as_ref() != Some(&row) {
+                    let cluster = self.hub.cluster.name();
+                    warn!(application = %self.name, cluster, revision = short(&revision), hint = row.hint, "{row}");
+                }
                 // Not read: who would prune what this one may want waits.
+                self.hub.state().mark_broken(&self.name, &revision);
                 self.status.revision = Some(revision);
                 self.status.state = State::Failed;
                 self.status.problems = vec![row.clone()];
@@ -32,7 +38,7 @@ impl Runner {
             Job::Suspend { revision } => {
                 self.current = None;
                 self.broken = None;
-                self.hub.state().mark_read(&self.name, &revision);
+                self.hub.state().hold(&self.name, &revision, self.inventory.entries.keys().cloned());
                 self.status = Status {
                     rollout: self.history.0.first().cloned(),
                     ..Status::new(self.name.clone(), &self.repository.name, self.hub.cluster.name())
@@ -49,7 +55,7 @@ impl Runner {
                 }
                 return Ok(());
             }
-            Job::Gone { revision } => {
+            Job::Gone { revision, doubt } => {
                 self.broken = None;
                 if self.inventory.entries.is_empty() && self.record.is_none() {
                     // It never came to anything.
@@ -57,6 +63,11 @@ impl Runner {
                     return Ok(());
                 }
                 if self.inventory.deletion == DeletionPolicy::Orphan {
+                    if self.status.state != State::Orphaned {
+                        let hint = "Declare it again, or delete its objects and its record by hand.";
+                        let objects = self.inventory.entries.len();
+                        warn!(application = %self.name, cluster = self.hub.cluster.name(), revision = short(&revision), objects, hint, "nobody declares it any more; its objects stay");
+                    }
                     self.current = None;
                     self.status.objects = self.inventory.entries.len();
                     (self.status.revision, self.status.state, self.status.settled) = (Some(revision), State::Orphaned, true);
@@ -65,8 +76,11 @@ impl Runner {
                 }
                 let served = match self.hub.cluster.resources().await {
                     Ok(served) => served,
-                    Err(error) => return Err((Job::Gone { revision }, error)),
+                    Err(error) => return Err((Job::Gone { revision, doubt }, error)),
                 };
+                if self.inventory.doubt.is_none() && doubt.is_some() {
+                    (self.inventory.doubt, self.dirty) = (doubt, true);
+                }
                 self.hub.watch(self.kinds(), &served).await;
                 self.hub.state().claim(&self.name, &revision, &[], |one| watched(one, &[], None));
                 self.current = Some(Current {
@@ -80,6 +94,7 @@ impl Runner {
                     deleting: true,
                     told: None,
                     released: true,
+                    unplaced: None,
                 });
                 return Ok(());
             }
@@ -90,14 +105,8 @@ impl Runner {
             self.status.revision = Some(read.revision);
             self.status.state = State::Failed;
             self.status.settled = true;
-            self.status.problems = vec![Row {
-                hint: Some("Give one of them another name or namespace, or delete the record to hand the objects over.".to_owned()),
-                ..Row::whole(format!(
-                    "repository {recorded} has an Application of this name on this cluster (record ConfigMap {}/tagboat-{})",
-                    self.name.namespace(),
-                    self.name.name()
-                ))
-            }];
+            self.status.problems = vec![self.rival(&recorded)];
+            self.hub.state().renounce(&self.repository.name, &self.name);
             return Ok(());
         }
         let served = match self.hub.cluster.resources().await {
@@ -106,6 +115,7 @@ impl Runner {
         };
         let Read { application, revision, rendered } = *read;
         let notes = rendered.warnings.iter().map(Row::whole).collect();
+        let source = Arc::clone(&rendered);
         let (mut wanted, refused) = plan::wanted(&application, rendered.objects(), &Served(Arc::clone(&served)));
         wanted.shrink_to_fit();
         {
@@ -125,7 +135,8 @@ impl Runner {
         self.reasons.forget();
         let settings = (application.deletion, application.prune, application.service_account.clone());
         let terms_recorded = (self.inventory.deletion, self.inventory.prune, self.inventory.service_account.clone());
-        if self.record.is_some() && (settings != terms_recorded || recorded != *self.repository) {
+        let doubted = self.inventory.doubt.take().is_some();
+        if self.record.is_some() && (settings != terms_recorded || recorded != *self.repository || doubted) {
             self.dirty = true;
         }
         (self.inventory.deletion, self.inventory.prune, self.inventory.service_account) = settings;
@@ -137,8 +148,26 @@ impl Runner {
             _ => (None, false),
         };
         let deadline = Instant::now() + application.timeout;
-        self.current = Some(Current { terms, revision, wanted, refused, notes, rendered, deadline, deleting: false, told, released });
+        let unplaced = wanted.iter().any(|one| !one.known).then(|| Box::new((application, source)));
+        self.current =
+            Some(Current { terms, revision, wanted, refused, notes, rendered, deadline, deleting: false, told, released, unplaced });
         Ok(())
+    }
+
+    /// What is said where another repository has the name.
+    pub(super) fn rival(&self, holder: &Repository) -> Row {
+        let (namespace, name) = (self.name.namespace(), self.name.name());
+        let hint = if holder.address == self.repository.address && !holder.address.is_empty() {
+            "Is it the same repository? Then its name in tagboat.yaml (repositories[].name) has changed, which concerns all its Applications: call it as before, or delete their records."
+        } else {
+            "Give one of them another name or namespace, or delete the record to hand the objects over."
+        };
+        Row {
+            hint: Some(hint.to_owned()),
+            ..Row::whole(format!(
+                "repository {holder} has an Application of this name on this cluster (record ConfigMap {namespace}/tagboat-{name})"
+            ))
+        }
     }
 
     /// The kinds of what is owned.
@@ -154,5 +183,10 @@ impl Runner {
 /// How a wanted object is judged: against what the last apply of this very manifest answered.
 fn watched(one: &Wanted, rules: &[Ignore], entry: Option<&Entry>) -> Watched {
     let applied = entry.and_then(|entry| entry.applied.as_ref()).filter(|applied| applied.manifest == one.hash);
-    Watched { manifest: one.manifest.clone(), ignore: seen::ignored(rules, &one.key), expected: applied.map(|applied| applied.live) }
+    Watched {
+        manifest: one.manifest.clone(),
+        ignore: seen::ignored(rules, &one.key),
+        expected: applied.map(|applied| applied.live),
+        atoms: applied.map(|applied| applied.atoms.clone()).unwrap_or_default(),
+    }
 }

@@ -1,8 +1,11 @@
 //! What is remembered of an Application in its cluster: read once, written when something has come of a revision.
 
-use super::runner::{ANSWERABLE, Runner, short};
+use super::{
+    Repository,
+    runner::{ANSWERABLE, Runner, short},
+};
 use crate::{
-    cluster::{ClusterError, Record},
+    cluster::{ClusterError, Problem, Record},
     error::{Fault as _, Kind},
     plan::{Entry, History, Inventory, Outcome, Rollout, text},
 };
@@ -18,8 +21,11 @@ impl Runner {
             let text = |name: &str| record.data.get(name).map(String::as_str);
             let damaged = match (&record.damaged, text(text::INVENTORY).map(Inventory::parse)) {
                 (None, Some(Ok(mut inventory))) => {
-                    let state = self.hub.state();
+                    let mut state = self.hub.state();
                     inventory.entries = inventory.entries.into_iter().map(|(key, entry)| (state.same_of(&self.name, key), entry)).collect();
+                    for applied in inventory.entries.values_mut().filter_map(|entry| entry.applied.as_mut()) {
+                        applied.atoms = state.atoms.shared(std::mem::take(&mut applied.atoms));
+                    }
                     self.inventory = inventory;
                     None
                 }
@@ -38,6 +44,8 @@ impl Runner {
             // What the process before this one sent last may still be under way.
             self.answerable = Instant::now() + ANSWERABLE;
         }
+        // Without a record, too, something may be there: somebody has deleted it.
+        self.lost |= self.record.is_none();
         // Ten thousand objects at rest: the same is not kept as text, too.
         if let Some(record) = &mut self.record {
             record.data.clear();
@@ -46,12 +54,18 @@ impl Runner {
         Ok(())
     }
 
-    /// Takes into a lost inventory what carries our labels.
+    /// Takes into a lost inventory what carries our labels. Of kinds that cannot be watched nothing is seen: they are looked
+    /// at when they can.
     pub(super) fn find_lost(&mut self) {
-        if std::mem::take(&mut self.lost) {
+        if self.lost {
+            self.lost = !self.unlisted.is_empty();
             let state = self.hub.state();
             for (key, seen) in state.labelled(&self.name) {
-                self.inventory.entries.entry(key.clone()).or_insert_with(|| Entry { version: seen.version.clone(), applied: None });
+                if let std::collections::btree_map::Entry::Vacant(place) = self.inventory.entries.entry(key.clone()) {
+                    place.insert(Entry { version: seen.version.clone(), applied: None });
+                    self.inventory.found.insert(key.clone());
+                    self.dirty = true;
+                }
             }
         }
     }
@@ -74,10 +88,22 @@ impl Runner {
                 }
                 Err(error) if error.kind() == Kind::Conflict && attempt < TRIES => {
                     // What somebody else has noted is kept: of two inventories the union orphans nothing.
-                    self.record = self.hub.reread(&self.name).await?;
-                    let theirs = self.record.as_ref().and_then(|record| Inventory::parse(record.data.get(text::INVENTORY)?).ok());
-                    for (key, entry) in theirs.into_iter().flat_map(|theirs| theirs.entries) {
-                        self.inventory.entries.entry(key).or_insert(entry);
+                    let found = self.hub.reread(&self.name).await?;
+                    let theirs = found.as_ref().and_then(|record| Inventory::parse(record.data.get(text::INVENTORY)?).ok());
+                    let theirs = theirs.unwrap_or_default();
+                    let owner = Repository::from(&theirs);
+                    if !self.repository.may_take_over(&owner) {
+                        let why = self.rival(&owner).message;
+                        return Err(ClusterError { problem: Box::new(Problem::Refused { why }), ..error });
+                    }
+                    self.record = found;
+                    for (key, entry) in theirs.entries {
+                        if !self.inventory.entries.contains_key(&key) {
+                            if theirs.found.contains(&key) {
+                                self.inventory.found.insert(key.clone());
+                            }
+                            self.inventory.entries.insert(key, entry);
+                        }
                     }
                 }
                 Err(error) => return Err(error),

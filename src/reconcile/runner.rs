@@ -9,9 +9,10 @@
 
 use super::{
     Asked, Handle, Repository, Shared,
-    hub::Hub,
+    hub::{CONSULT, Hub, Taken, Trouble, Unlisted},
     looking::{Failing, Look, Pace},
     seen::{self, Watched},
+    shared::Place,
     status::{Row, State, Status},
     turn::Turn,
 };
@@ -21,7 +22,7 @@ use crate::{
     error::{Fault, Kind},
     name::Name,
     object::Key,
-    plan::{Hash, History, Inventory, Outcome, Refused, Wanted},
+    plan::{Atoms, Hash, History, Inventory, Outcome, Refused, Wanted},
     render::Rendered,
 };
 use std::{
@@ -43,11 +44,19 @@ pub(super) enum Job {
     Broken { revision: String, row: Row },
     /// It rests.
     Suspend { revision: String },
-    /// Nobody declares it any more.
-    Gone { revision: String },
+    /// Nobody declares it any more; with why that is not believed without a yes.
+    Gone { revision: String, doubt: Option<String> },
 }
 
 impl Job {
+    /// The revision it comes from.
+    fn revision(&self) -> &str {
+        match self {
+            Job::Apply(read) => &read.revision,
+            Job::Same { revision } | Job::Broken { revision, .. } | Job::Suspend { revision } | Job::Gone { revision, .. } => revision,
+        }
+    }
+
     /// The job that stands for both this one and one that nobody has taken up: what is the same as before is the same as
     /// what is waiting.
     pub fn after(self, waiting: Option<Self>) -> Self {
@@ -83,6 +92,8 @@ pub(super) struct Current {
     pub told: Option<Outcome>,
     /// Whether what others depend on was there once.
     pub released: bool,
+    /// What it was read from, as long as the cluster does not serve all its kinds.
+    pub unplaced: Option<Box<(Application, Arc<Rendered>)>>,
 }
 
 /// What an Application says about how its objects are applied.
@@ -133,6 +144,8 @@ pub(super) struct Runner {
     pub handle: Handle,
     pub status: Status,
     job: Option<Job>,
+    /// Whether the name on this cluster is this repository's.
+    seated: bool,
     pub(super) current: Option<Current>,
     pub(super) record: Option<Record>,
     pub(super) loaded: bool,
@@ -145,6 +158,8 @@ pub(super) struct Runner {
     pub(super) failing: HashMap<Key, Failing>,
     pub(super) pace: HashMap<Key, Pace>,
     pub(super) deleting: HashSet<Key>,
+    /// Kinds that cannot be watched: nothing is known of their objects.
+    pub(super) unlisted: Unlisted,
     pub(super) broken: Option<Row>,
     /// Until when a server may still do what it was sent, and gave no answer to.
     pub(super) answerable: Instant,
@@ -181,6 +196,7 @@ impl Runner {
             handle,
             status,
             job: None,
+            seated: false,
             current: None,
             record: None,
             loaded: false,
@@ -191,6 +207,7 @@ impl Runner {
             failing: HashMap::new(),
             pace: HashMap::new(),
             deleting: HashSet::new(),
+            unlisted: Unlisted::new(),
             broken: None,
             answerable: Instant::now(),
             down: 0,
@@ -200,7 +217,6 @@ impl Runner {
 
     /// Runs until it is stopped, or the Application is gone and its objects with it.
     pub async fn run(mut self) {
-        self.hub.state().enlist(&self.name, Arc::clone(&self.handle.inbox));
         let mut turned = self.shared.turned.subscribe();
         loop {
             // Asleep it takes little room; at work, much: not all are at once.
@@ -218,9 +234,12 @@ impl Runner {
             // Boxed: a task that sleeps keeps no room for what it does when awake, and there are thousands.
             let wake = match Box::pin(self.step(&turn)).await {
                 Ok(Next::Ended) => {
+                    if self.seated {
+                        self.hub.forget(&self.name).await;
+                        self.hub.state().dismiss(&self.name);
+                    }
                     self.handle.ended.store(true, Ordering::SeqCst);
-                    self.hub.state().dismiss(&self.name);
-                    self.shared.remove(self.hub.cluster.name(), &self.name);
+                    self.shared.remove(&self.place());
                     return;
                 }
                 Ok(Next::At(wake)) => {
@@ -263,10 +282,19 @@ impl Runner {
 
     /// Everything, from the start. What is done already costs a look.
     async fn step(&mut self, turn: &Turn) -> Result<Next, ClusterError> {
-        self.asked();
+        if !self.seated {
+            match self.hub.sit(&self.name, &self.repository).await? {
+                None => self.seated = true,
+                Some(taken) => return Ok(self.turned_away(&taken)),
+            }
+            self.hub.state().enlist(&self.name, Arc::clone(&self.handle.inbox));
+        }
         if !self.loaded {
             self.load().await?;
         }
+        // What was asked for is noted beside what was read, which would overwrite it.
+        self.asked();
+        let news = self.job.is_some();
         if let Some(job) = self.job.take()
             && let Err((job, error)) = self.read(job).await
         {
@@ -279,30 +307,32 @@ impl Runner {
         let Some(current) = &mut self.current else { return Ok(Next::At(None)) };
         if current.wanted.iter().any(|one| !one.known) {
             let served = self.hub.cluster.resources().await?;
-            let mut new = Vec::new();
-            for one in current.wanted.iter_mut().filter(|one| !one.known && served.find(&one.gvk()).is_some()) {
-                one.known = true;
-                new.push(one.gvk());
+            let now_served = current.wanted.iter().any(|one| !one.known && served.find(&one.gvk()).is_some());
+            if let Some((application, rendered)) = current.unplaced.take_if(|_| now_served).map(|unplaced| *unplaced) {
+                // Now it is known whether their objects lie in namespaces, which makes others of them.
+                let revision = current.revision.clone();
+                if let Err((job, error)) = self.read(Job::Apply(Box::new(Read { application, revision, rendered }))).await {
+                    self.job = Some(job);
+                    return Err(error);
+                }
             }
-            self.hub.watch(new, &served).await;
         }
+        let Some(current) = &mut self.current else { return Ok(Next::At(None)) };
         self.status.revision = Some(current.revision.clone());
         let kinds = current.wanted.iter().map(|one| &one.key).chain(self.inventory.entries.keys());
         let unlisted = self.hub.unlisted(kinds);
-        if !unlisted.is_empty() {
+        // Of a kind that cannot be watched only the objects wait.
+        if unlisted.values().any(Option::is_none) {
+            let row = |((_, kind), trouble): (&(String, String), &Option<Trouble>)| match trouble {
+                Some(trouble) => unwatched(kind, trouble),
+                None => Row::whole(format!("waiting for the first list of {kind}")),
+            };
             self.status.state = State::Waiting;
-            self.status.problems = unlisted
-                .iter()
-                .map(|(kind, trouble)| {
-                    Row::whole(match trouble {
-                        Some(trouble) => format!("{kind} cannot be watched: {trouble}"),
-                        None => format!("waiting for the first list of {kind}"),
-                    })
-                })
-                .collect();
-            self.status.settled = unlisted.iter().all(|(_, trouble)| trouble.is_some());
+            self.status.problems = unlisted.iter().map(row).collect();
+            self.status.settled = unlisted.values().all(Option::is_some);
             return Ok(Next::At(None));
         }
+        self.unlisted = unlisted;
         self.find_lost();
         let Some(current) = &mut self.current else { return Ok(Next::At(None)) };
         if !current.released && !self.shared.plans() {
@@ -316,6 +346,12 @@ impl Runner {
             current.deadline = Instant::now() + current.terms.timeout;
         }
         let mut look = self.look();
+        if news {
+            look.strangers.values_mut().for_each(|now| *now = true);
+        }
+        if !look.strangers.is_empty() && self.hub.consult(&look.strangers).await? {
+            look = self.look();
+        }
         if self.shared.plans() {
             self.planned(&look);
             return Ok(Next::At(None));
@@ -345,9 +381,34 @@ impl Runner {
         Ok(Next::At(next))
     }
 
+    /// Where it is declared to be.
+    fn place(&self) -> Place {
+        (self.hub.cluster.name().to_owned(), self.name.clone(), self.repository.name.clone())
+    }
+
+    /// Another repository has an Application of this name on this cluster. Nothing is done, and nothing of the other's is
+    /// touched, until it has given the name up.
+    fn turned_away(&mut self, taken: &Taken) -> Next {
+        if matches!(self.job, Some(Job::Gone { .. })) {
+            return Next::Ended;
+        }
+        self.hub.state().renounce(&self.repository.name, &self.name);
+        self.status.revision = self.job.as_ref().map(|job| job.revision().to_owned());
+        (self.status.state, self.status.settled) = (State::Failed, true);
+        let holder = match taken {
+            Taken::Here(holder) => holder,
+            Taken::Recorded(recorded) => recorded,
+        };
+        self.status.problems = vec![self.rival(holder)];
+        match taken {
+            Taken::Here(_) => Next::Turned,
+            Taken::Recorded(_) => Next::At(Some(Instant::now() + CONSULT)),
+        }
+    }
+
     /// What people asked for over the socket.
     fn asked(&mut self) {
-        for asked in self.shared.take_asked(self.hub.cluster.name(), &self.name) {
+        for asked in self.shared.take_asked(&self.place()) {
             match asked {
                 Asked::Now => {
                     self.failing.clear();
@@ -371,10 +432,11 @@ impl Runner {
     }
 
     /// How an object is judged from now on.
-    pub(super) fn judge(&self, index: usize, expected: Option<Hash>) {
+    pub(super) fn judge(&self, index: usize, expected: Option<Hash>, atoms: Atoms) {
         let Some(current) = &self.current else { return };
         let one = &current.wanted[index];
-        let watched = Watched { manifest: one.manifest.clone(), ignore: seen::ignored(&current.terms.ignore, &one.key), expected };
+        let ignore = seen::ignored(&current.terms.ignore, &one.key);
+        let watched = Watched { manifest: one.manifest.clone(), ignore, expected, atoms };
         self.hub.state().judge(&self.name, &one.key, watched);
     }
 
@@ -413,6 +475,11 @@ impl Runner {
         let current = self.current.as_ref()?;
         current.wanted.iter().any(|one| !one.known).then(|| Instant::now() + UNKNOWN)
     }
+}
+
+/// A kind that cannot be watched, in words.
+pub(super) fn unwatched(kind: &str, trouble: &Trouble) -> Row {
+    Row { hint: trouble.hint.clone(), ..Row::whole(format!("{kind} cannot be watched: {}", trouble.message)) }
 }
 
 /// What follows a step.

@@ -5,7 +5,7 @@ use crate::{
     declare::Ignore,
     health::{self, Health},
     object::{Gvk, Key, MANAGER, Manifest, Object},
-    plan::{self, Hash, Live, Path},
+    plan::{self, Applied, Atoms, Books, Hash, Live, Path},
 };
 use serde_json::Value;
 use std::sync::Arc;
@@ -28,12 +28,52 @@ pub(super) struct Seen {
 }
 
 /// A leaf that others may change.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub(super) struct Held {
     pub path: Path,
     /// What is sent in its place: the live value while the field is ours (leaving it out would delete it), nothing
     /// while it is somebody else's.
     pub value: Option<Value>,
+    /// Whoever scales, if it is for that that it is left to others.
+    pub scaled: Option<Scaled>,
+}
+
+/// Replicas that somebody set through the scale subresource.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct Scaled {
+    manager: String,
+    /// What Git says.
+    git: Value,
+    /// Whether that is something else than what is live.
+    differs: bool,
+}
+
+impl Scaled {
+    /// Whether a person scaled, not a program that goes on doing so.
+    fn by_hand(&self) -> bool {
+        self.manager.starts_with("kubectl")
+    }
+}
+
+impl Held {
+    /// That what Git says does not count, in words.
+    pub fn note(&self) -> Option<String> {
+        let Scaled { manager, git, .. } = self.scaled.as_ref().filter(|scaled| scaled.differs)?;
+        Some(format!("spec.replicas is left to {manager} (scale); Git says {git}"))
+    }
+}
+
+/// The replicas that a manifest names.
+pub(super) fn replicas(manifest: &Object) -> Option<i32> {
+    manifest.pointer("/spec/replicas").and_then(Value::as_i64).and_then(|replicas| replicas.try_into().ok())
+}
+
+/// What is still left to others when a manifest is sent: a change of the replicas in Git wins over a person's scale. An
+/// autoscaler would be back at once.
+pub(super) fn still_held(held: Vec<Held>, manifest: &Object, applied: Option<&Applied>) -> Vec<Held> {
+    let before = applied.and_then(|applied| applied.replicas);
+    let moved = before.is_some() && replicas(manifest).is_some_and(|now| Some(now) != before);
+    held.into_iter().filter(|held| !(moved && held.scaled.as_ref().is_some_and(Scaled::by_hand))).collect()
 }
 
 /// A leaf that somebody changed.
@@ -53,6 +93,8 @@ pub(super) struct Watched {
     pub ignore: Arc<[String]>,
     /// What the last apply answered.
     pub expected: Option<Hash>,
+    /// What the last apply showed to be one value.
+    pub atoms: Atoms,
 }
 
 /// The pointers of the rules that mean this object.
@@ -82,9 +124,11 @@ fn left_to_others(path: &Path, ignore: &[String], scaled: bool, gvk: &Gvk) -> bo
 }
 
 /// Stands for what `live` has at the manifest's leaves, without those that are left to others.
-pub(super) fn hash(manifest: &Object, live: &Object, ignore: &[String]) -> Hash {
+pub(super) fn hash(manifest: &Object, live: &Object, ignore: &[String], atoms: &Atoms) -> Hash {
     let (scaled, gvk) = (managed_fields::scaled_by(live).is_some(), manifest.gvk());
-    plan::of_live(manifest, live, &mut |path, _, _| left_to_others(path, ignore, scaled, &gvk))
+    let atoms = atoms.not_reached_by(ignore);
+    let books = Books { atoms: &atoms, overwritten: &|path| is_overwritten(live, path) };
+    plan::of_live(manifest, live, books, &mut |path, _, _| left_to_others(path, ignore, scaled, &gvk))
 }
 
 /// Looks at a live object, with its manifest if it is known.
@@ -92,12 +136,16 @@ pub(super) fn look(live: &Object, watched: Option<&Watched>) -> Seen {
     let manifest = watched.and_then(|watched| Some((watched, watched.manifest.object().ok()?)));
     let (mut held, mut other) = (Vec::new(), Vec::new());
     let judged = manifest.map(|(watched, manifest)| {
-        let (scaled, gvk) = (managed_fields::scaled_by(live).is_some(), manifest.gvk());
-        let hash = plan::of_live(&manifest, live, &mut |path, wanted, there| {
-            let theirs = left_to_others(path, &watched.ignore, scaled, &gvk);
+        let (scaled_by, gvk) = (managed_fields::scaled_by(live), manifest.gvk());
+        let atoms = watched.atoms.not_reached_by(&watched.ignore);
+        let books = Books { atoms: &atoms, overwritten: &|path| is_overwritten(live, path) };
+        let hash = plan::of_live(&manifest, live, books, &mut |path, wanted, there| {
+            let theirs = left_to_others(path, &watched.ignore, scaled_by.is_some(), &gvk);
             if theirs {
                 let value = there.filter(|_| is_ours(live, path)).cloned();
-                held.push(Held { path: path.clone(), value });
+                let scaled = scaled_by.clone().filter(|_| !left_to_others(path, &watched.ignore, false, &gvk));
+                let scaled = scaled.map(|manager| Scaled { manager, git: wanted.clone(), differs: Some(wanted) != there });
+                held.push(Held { path: path.clone(), value, scaled });
             } else if Some(wanted) != there {
                 other.push((path.clone(), there.is_some()));
             }
@@ -116,6 +164,7 @@ pub(super) fn look(live: &Object, watched: Option<&Watched>) -> Seen {
             owner: plan::owner(live),
             terminating: live.is_terminating(),
             keep: live.settings().prune_disabled,
+            disabled: live.settings().reconcile_disabled,
         },
         version: live.gvk().version,
         at: live.resource_version().and_then(|version| version.parse().ok()).unwrap_or_default(),
@@ -130,10 +179,11 @@ pub(super) fn look(live: &Object, watched: Option<&Watched>) -> Seen {
 }
 
 /// What somebody else has written over a manifest's leaves.
-pub(super) fn changed_by(manifest: &Object, live: &Object, ignore: &[String]) -> Vec<Changed> {
+pub(super) fn changed_by(manifest: &Object, live: &Object, ignore: &[String], atoms: &Atoms) -> Vec<Changed> {
     let (mut changed, gvk) = (Vec::new(), manifest.gvk());
     let scaled = managed_fields::scaled_by(live).is_some();
-    plan::each(manifest, live, &mut |path, wanted, there| {
+    let books = Books { atoms: &atoms.not_reached_by(ignore), overwritten: &|path| is_overwritten(live, path) };
+    plan::each(manifest, live, books, &mut |path, wanted, there| {
         if Some(wanted) != there && !left_to_others(path, ignore, scaled, &gvk) && !is_ours(live, path) {
             changed.push(Changed { path: path.to_string(), manager: latest(live, path, there.is_some()) });
         }
@@ -144,6 +194,11 @@ pub(super) fn changed_by(manifest: &Object, live: &Object, ignore: &[String]) ->
 /// Whether the field manager of our applies owns a leaf.
 fn is_ours(live: &Object, path: &Path) -> bool {
     path.pointer_in(live).is_some_and(|pointer| managed_fields::managers_of(live, &pointer).iter().any(|manager| manager.name == MANAGER))
+}
+
+/// Whether somebody else has written the whole of a map.
+fn is_overwritten(live: &Object, path: &Path) -> bool {
+    path.pointer_in(live).is_some_and(|pointer| managed_fields::is_overwritten(live, &pointer, MANAGER))
 }
 
 /// Who changed a leaf: its owner; of a leaf that is gone, whoever wrote last.
@@ -163,7 +218,7 @@ pub(super) fn sent(manifest: Object, held: &[Held]) -> Object {
     let gvk_and_name = manifest.clone();
     let mut value = manifest.into_value();
     // From the last to the first, so that places in lists stay what they are.
-    for Held { path, value: live } in held.iter().rev() {
+    for Held { path, value: live, .. } in held.iter().rev() {
         let Some(pointer) = path.pointer_in(&gvk_and_name) else { continue };
         let Some((above, last)) = pointer.rsplit_once('/') else { continue };
         match (value.pointer_mut(above), live) {

@@ -3,17 +3,17 @@
 use super::{
     hub::State as Cluster,
     looking::{Failing, Look},
-    runner::{ANSWERABLE, Current, Runner, short},
+    runner::{ANSWERABLE, Current, Runner, short, unwatched},
     seen,
     status::{Drifted, Row},
     turn::Turn,
 };
 use crate::{
-    cluster::{self, Apply, ClusterError, Delete, Deleted, Problem},
+    cluster::{self, Apply, ClusterError, Delete, Deleted, Problem, managed_fields},
     error::Fault,
     health,
-    object::{Gvk, Key, Object},
-    plan::{self, Applied, Claims as _, Entry, Hash, Outcome, Owner, Pruning, Rollout, Why},
+    object::{Gvk, Key, MANAGER, Object, Ssa},
+    plan::{self, Applied, Atoms, Claims as _, Entry, Outcome, Owner, Pruning, Rollout, Why},
 };
 use futures::{StreamExt as _, future::BoxFuture, stream::FuturesUnordered};
 use jiff::Timestamp;
@@ -28,8 +28,8 @@ use tracing::{info, warn};
 /// How long an object that is created anew may take to go.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// What came of sending one object: its place, and the answer with the hash of what was answered.
-type Answer = (usize, Result<(cluster::Applied, Hash), ClusterError>);
+/// What came of sending one object: its place, and the answer with what is to be remembered of it.
+type Answer = (usize, Result<(cluster::Applied, Applied), ClusterError>);
 
 /// What became of a prune.
 #[derive(Debug, Default)]
@@ -65,6 +65,9 @@ impl Runner {
                     }
                     in_flight.insert(index);
                     // What was changed is known now, and forgotten as soon as it is changed back.
+                    if todo[&index] == Why::Taken {
+                        self.taking(index);
+                    }
                     if todo[&index].is_drift()
                         && let Some(drifted) = self.repairing(index, todo[&index])
                     {
@@ -93,6 +96,8 @@ impl Runner {
                 Entry { version: one.version.clone(), applied: None }
             });
         }
+        // Until the record is saved, whatever becomes of the first try.
+        self.dirty |= new;
         let moved = todo.values().any(|why| !why.is_drift());
         if moved && (new || self.record.is_none()) {
             let rollout = Rollout {
@@ -103,7 +108,7 @@ impl Runner {
             };
             self.history.note(rollout);
         }
-        if new || self.record.is_none() {
+        if self.dirty || self.record.is_none() {
             self.save().await?;
         }
         Ok(())
@@ -156,9 +161,10 @@ impl Runner {
     fn flight(&self, index: usize, turn: Turn) -> BoxFuture<'static, Answer> {
         let Some(current) = &self.current else { return Box::pin(std::future::pending()) };
         let one = current.wanted[index].clone();
-        let (hub, identity) = (Arc::clone(&self.hub), self.identity());
+        let (hub, identity, name) = (Arc::clone(&self.hub), self.identity(), self.name.clone());
         let ignore = seen::ignored(&current.terms.ignore, &one.key);
-        let fresh = self.inventory.entries.get(&one.key).is_none_or(|entry| entry.applied.is_none());
+        let before = self.inventory.entries.get(&one.key).and_then(|entry| entry.applied.clone());
+        let fresh = before.is_none();
         Box::pin(async move {
             let result = async {
                 let manifest = one.manifest.object().map_err(|error| ClusterError {
@@ -172,14 +178,15 @@ impl Runner {
                 // the first apply.
                 let strange = held.is_none() && fresh;
                 let looked = |object: &Object| {
-                    let watched = seen::Watched { manifest: one.manifest.clone(), ignore: Arc::clone(&ignore), expected: None };
+                    let (manifest, ignore) = (one.manifest.clone(), Arc::clone(&ignore));
+                    let watched = seen::Watched { manifest, ignore, expected: None, atoms: Atoms::NONE };
                     seen::look(object, Some(&watched)).held
                 };
                 let live = async || {
                     let resource = hub.cluster.resource(&one.gvk()).await?;
                     hub.cluster.get(&identity, &resource, &one.key).await
                 };
-                let mut held = held.unwrap_or_default();
+                let mut held = seen::still_held(held.unwrap_or_default(), &manifest, before.as_ref());
                 if strange && !ignore.is_empty() {
                     held = live().await?.as_ref().map(looked).unwrap_or_default();
                 }
@@ -201,8 +208,17 @@ impl Runner {
                     }
                     (applied, _) => applied?,
                 };
-                let hash = seen::hash(&manifest, &applied.live, &ignore);
-                Ok((applied, hash))
+                let atoms = hub.state().atoms.shared(managed_fields::atoms(&manifest, &applied.live, MANAGER));
+                let owner = plan::owner(&applied.live);
+                let noted = Applied {
+                    uid: applied.live.uid().unwrap_or_default().to_owned(),
+                    manifest: one.hash,
+                    live: seen::hash(&manifest, &applied.live, &ignore, &atoms),
+                    atoms,
+                    untouched: one.settings.ssa == Ssa::IfNotPresent && !applied.created && owner.as_ref() != Some(&name),
+                    replicas: seen::replicas(&manifest),
+                };
+                Ok((applied, noted))
             };
             (index, result.await)
         })
@@ -212,7 +228,7 @@ impl Runner {
     fn answered(
         &mut self,
         index: usize,
-        answer: Result<(cluster::Applied, Hash), ClusterError>,
+        answer: Result<(cluster::Applied, Applied), ClusterError>,
         why: Why,
         repaired: Option<&Drifted>,
     ) -> bool {
@@ -221,12 +237,13 @@ impl Runner {
         let place = one.manifest.origin.as_ref().map(ToString::to_string);
         let (application, cluster, revision) = (self.name.clone(), self.hub.cluster.name().to_owned(), current.revision.clone());
         match answer {
-            Ok((applied, hash)) => {
+            Ok((applied, noted)) => {
                 self.failing.remove(&one.key);
-                let uid = applied.live.uid().unwrap_or_default().to_owned();
-                let new = Entry { version: one.version.clone(), applied: Some(Applied { uid, manifest: one.hash, live: hash }) };
+                let (hash, atoms, untouched) = (noted.live, noted.atoms.clone(), noted.untouched);
+                let new = Entry { version: one.version.clone(), applied: Some(noted) };
                 let old = self.inventory.entries.insert(one.key.clone(), new.clone());
-                self.dirty |= old.as_ref() != Some(&new);
+                let found = self.inventory.found.remove(&one.key);
+                self.dirty |= found || old.as_ref() != Some(&new);
                 match repaired {
                     Some(drifted) => info!(%application, cluster, "repaired {drifted}"),
                     None => info!(%application, cluster, revision = short(&revision), "{}: {}", why.as_str(), one.key),
@@ -238,8 +255,10 @@ impl Runner {
                 if !applied.took_over.is_empty() {
                     info!(%application, cluster, "{}: took fields over from {}", one.key, applied.took_over.join(", "));
                 }
-                self.judge(index, Some(hash));
-                self.hub.observe(&applied.live);
+                self.judge(index, Some(hash), atoms);
+                if !untouched {
+                    self.hub.observe(&applied.live);
+                }
                 true
             }
             Err(error) => {
@@ -276,11 +295,21 @@ impl Runner {
         pruned.wake = (!held.is_empty()).then_some(self.answerable);
         pruned.notes.extend(held.iter().map(|key| Row::of(key, "its apply was not answered and may still come; it would be deleted")));
         for (key, why) in pruning.drop.into_iter().chain(over.into_iter().map(|key| (key, None))) {
+            // That it is not seen does not say that it is not there.
+            if let Some(trouble) = self.unwatched(&key) {
+                let row = Row { object: Some(key.to_string()), ..unwatched(&key.kind, trouble) };
+                if trouble.passing {
+                    pruned.waits.push(row)
+                } else {
+                    pruned.failures.push(row)
+                }
+                continue;
+            }
             if let Some(why) = why {
                 info!(application = %self.name, cluster = self.hub.cluster.name(), "{key}: {why}");
                 pruned.notes.push(Row::of(&key, why));
             }
-            self.inventory.entries.remove(&key);
+            self.inventory.remove(&key);
             self.deleting.remove(&key);
             self.failing.remove(&key);
             self.dirty = true;
@@ -288,6 +317,10 @@ impl Runner {
         pruned.waits.extend(pruning.handed.iter().map(|key| Row::of(key, "another Application takes it over")));
         pruned.waits.extend(pruning.going.iter().map(|key| Row::of(key, "it is being deleted")));
         if pruning.delete.is_empty() {
+            let objects = Some(self.inventory.entries.len());
+            if look.all_applied() && pruned.waits.is_empty() && self.inventory.objects != objects {
+                (self.inventory.objects, self.dirty) = (objects, true);
+            }
             return Ok(pruned);
         }
         if let Some(broken) = self.broken() {
@@ -305,6 +338,18 @@ impl Runner {
                 "{} old objects are deleted when {first} has been read, which may want them ({more} still to be read)",
                 pruning.delete.len(),
             )));
+            return Ok(pruned);
+        }
+        let confirmed = self.inventory.confirmed.as_ref() == Some(&current.revision);
+        let elsewhere = self.hub.state().unread_elsewhere(&self.repository.name).filter(|_| !confirmed);
+        if let Some(unread) = elsewhere {
+            pruned.waits.push(Row {
+                hint: Some(format!("If that is sure not to want it: tagboat sync {} --confirm-prune", self.name)),
+                ..Row::whole(format!(
+                    "what is to be deleted ({}) waits until {unread} has been read, which may want it",
+                    pruning.delete.len()
+                ))
+            });
             return Ok(pruned);
         }
         if pruning.needs_yes.is_some() {

@@ -20,13 +20,16 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 /// Renderings at once: they block, and the machines this is made for have two cores.
 const RENDERINGS: usize = 2;
 
+/// Where an Application is declared to be: cluster, name, and the repository that says so.
+pub(super) type Place = (String, Name, String);
+
 /// What all tasks share.
 pub(super) struct Shared {
     pub mode: Mode,
-    pub statuses: Mutex<BTreeMap<(String, Name), Status>>,
+    pub statuses: Mutex<BTreeMap<Place, Status>>,
     /// Counts the times that some status has turned.
     pub turned: watch::Sender<u64>,
-    pub asked: Mutex<HashMap<(String, Name), Vec<Asked>>>,
+    pub asked: Mutex<HashMap<Place, Vec<Asked>>>,
     pub stop: CancellationToken,
     pub tasks: TaskTracker,
     pub renderings: Semaphore,
@@ -66,7 +69,7 @@ impl Shared {
 
     /// Tells a status to everybody.
     pub fn publish(&self, status: &Status) {
-        let key = (status.cluster.clone(), status.application.clone());
+        let key = (status.cluster.clone(), status.application.clone(), status.repository.clone());
         let mut statuses = self.statuses.lock().unwrap_or_else(PoisonError::into_inner);
         if statuses.get(&key) == Some(status) {
             return;
@@ -76,8 +79,8 @@ impl Shared {
         self.turned.send_modify(|count| *count += 1);
     }
 
-    pub fn remove(&self, cluster: &str, name: &Name) {
-        self.statuses.lock().unwrap_or_else(PoisonError::into_inner).remove(&(cluster.to_owned(), name.clone()));
+    pub fn remove(&self, place: &Place) {
+        self.statuses.lock().unwrap_or_else(PoisonError::into_inner).remove(place);
         self.turned.send_modify(|count| *count += 1);
     }
 
@@ -90,7 +93,9 @@ impl Shared {
         let rows: Vec<Row> = depends_on
             .iter()
             .filter_map(|needed| {
-                let found = statuses.iter().find(|((_, name), _)| name == needed).map(|(_, status)| status);
+                let named = statuses.iter().filter(|((_, name, _), _)| name == needed).map(|(_, status)| status);
+                // Of namesakes the one of this revision is meant.
+                let found = named.max_by_key(|status| status.revision.as_deref() == Some(revision));
                 match found {
                     Some(status) if status.is_ready() && status.revision.as_deref() == Some(revision) => None,
                     Some(status) => Some(Row::whole(format!("waits for {needed}, which is {}", status.state))),
@@ -101,8 +106,8 @@ impl Shared {
         (!rows.is_empty()).then_some(rows)
     }
 
-    pub fn take_asked(&self, cluster: &str, name: &Name) -> Vec<Asked> {
-        self.asked.lock().unwrap_or_else(PoisonError::into_inner).remove(&(cluster.to_owned(), name.clone())).unwrap_or_default()
+    pub fn take_asked(&self, place: &Place) -> Vec<Asked> {
+        self.asked.lock().unwrap_or_else(PoisonError::into_inner).remove(place).unwrap_or_default()
     }
 }
 

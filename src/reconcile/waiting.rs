@@ -70,7 +70,7 @@ impl Runner {
         self.status.unhealthy =
             unhealthy.iter().map(|(key, health)| Row::of(key, format!("{}: {}", health.status, health.message))).collect();
         self.status.problems.extend(pruned.failures.iter().cloned());
-        self.status.notes = current.notes.iter().cloned().chain(pruned.notes).collect();
+        self.status.notes = current.notes.iter().chain(&look.notes).cloned().chain(pruned.notes).collect();
         self.status.settled = true;
         let failed = look.failures.first().or(pruned.failures.first()).map(ToString::to_string);
         let late = Instant::now() >= deadline;

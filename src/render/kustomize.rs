@@ -39,7 +39,7 @@ pub(super) struct Reads {
 }
 
 /// Fields whose texts are paths, or addresses of other hosts.
-const PATHS: [&str; 17] = [
+const PATHS: [&str; 18] = [
     "resources",
     "bases",
     "components",
@@ -51,6 +51,7 @@ const PATHS: [&str; 17] = [
     "openapi",
     "replacements",
     "path",
+    "paths",
     "files",
     "envs",
     "env",
@@ -62,16 +63,26 @@ const PATHS: [&str; 17] = [
 /// Fields whose texts name folders or files, and nothing else.
 const BASES: [&str; 3] = ["resources", "bases", "components"];
 
-/// Fields that configure plugins.
+/// Fields that configure plugins, each by a folder or file, or in place.
 const PLUGINS: [&str; 3] = ["generators", "transformers", "validators"];
+
+/// Fields that inflate charts.
+const CHARTS: [&str; 2] = ["helmCharts", "helmChartInflationGenerator"];
+
+/// The longest text that is looked at where no path is expected.
+const LONGEST: usize = 1024;
+
+/// Nodes looked at, those that aliases repeat counted each time; and nodes within nodes.
+const MOST: (usize, usize) = (1_000_000, 300);
 
 /// Finds what a build of `folder` may read.
 ///
 /// # Errors
-/// [`RenderError::Outside`] where it would read from another host (unless `allow_remote`) or from outside the repository.
+/// [`RenderError::Outside`] where it would read from another host (unless `allow_remote`) or from outside the repository;
+/// also where nobody can say whether it would.
 pub(super) fn scan(tree: &Tree<'_>, folder: &str, allow_remote: bool) -> Result<Reads, RenderError> {
-    let mut scan = Scan { tree, allow_remote, reads: Reads::default(), whole: false };
-    scan.folder(folder)?;
+    let mut scan = Scan { tree, allow_remote, reads: Reads::default(), plugins: BTreeSet::new(), whole: false, left: MOST.0 };
+    scan.folder(folder, false)?;
     if scan.whole {
         scan.reads.paths = BTreeSet::from([String::new()]);
     }
@@ -82,54 +93,125 @@ struct Scan<'t> {
     tree: &'t Tree<'t>,
     allow_remote: bool,
     reads: Reads,
+    /// Folders and files that configure plugins.
+    plugins: BTreeSet<String>,
     whole: bool,
+    /// Nodes that may still be looked at.
+    left: usize,
+}
+
+/// Where a node stands.
+#[derive(Clone, Copy)]
+struct Here<'h> {
+    folder: &'h str,
+    file: &'h str,
+    /// Whether it configures a plugin.
+    plugin: bool,
+    /// Where the alias stands that leads to it.
+    alias: Option<u32>,
+    depth: usize,
+}
+
+impl Here<'_> {
+    fn origin(&self, node: Node<'_>) -> Origin {
+        Origin { file: self.file.into(), line: self.alias.unwrap_or(node.line()) as usize }
+    }
 }
 
 impl Scan<'_> {
-    fn folder(&mut self, folder: &str) -> Result<(), RenderError> {
+    fn folder(&mut self, folder: &str, plugin: bool) -> Result<(), RenderError> {
         // Kustomizations that name each other in a circle end here.
-        if !self.reads.paths.insert(folder.to_owned()) {
+        let new = self.reads.paths.insert(folder.to_owned());
+        if !new && (!plugin || !self.plugins.insert(folder.to_owned())) {
             return Ok(());
         }
-        let Some(file) = file(self.tree, folder)? else { return Ok(()) };
-        let bytes = self.tree.read(&file)?.unwrap_or_default();
-        let Ok(text) = std::str::from_utf8(&bytes) else { return Ok(()) };
-        let Ok(stream) = yaml::parse(text) else {
-            // What it cannot read, kustomize says better; nothing it names can be read either.
-            return Ok(());
+        match file(self.tree, folder)? {
+            Some(file) => self.file(folder, &file, plugin),
+            None => Ok(()),
+        }
+    }
+
+    fn file(&mut self, folder: &str, file: &str, plugin: bool) -> Result<(), RenderError> {
+        let bytes = self.tree.read(file)?.unwrap_or_default();
+        match std::str::from_utf8(&bytes) {
+            Ok(text) => self.yaml(folder, file, plugin, text),
+            Err(_) => self.unsure(Origin { file: file.into(), line: 1 }, "it is not UTF-8 text"),
+        }
+    }
+
+    fn yaml(&mut self, folder: &str, file: &str, plugin: bool, text: &str) -> Result<(), RenderError> {
+        // Older YAML, which kustomize reads, ends lines here, and so comments, too.
+        let strange = |(at, c): (usize, char)| match c {
+            '\u{85}' | '\u{2028}' | '\u{2029}' => Some(at),
+            '\r' if !text[at + 1..].starts_with('\n') => Some(at),
+            _ => None,
+        };
+        if let Some(at) = text.char_indices().find_map(strange) {
+            let line = text[..at].matches('\n').count() + 1;
+            return self.unsure(Origin { file: file.into(), line }, "a character here may end the line");
+        }
+        let stream = match yaml::parse(text) {
+            Ok(stream) => stream,
+            Err(error) => return self.unsure(Origin { file: file.into(), line: error.line as usize }, &error.message),
         };
         for root in stream.documents().flatten() {
-            if let Some((key, _)) = ["helmCharts", "helmChartInflationGenerator"].iter().find_map(|name| root.entry(name)) {
-                let origin = Origin { file: file.as_str().into(), line: key.line() as usize };
-                let what = "charts are not inflated by kustomize here; make an Application of the chart".to_owned();
-                return Err(RenderError::Outside { origin, what });
-            }
-            for (key, value) in root.entries() {
-                let key = key.value().unwrap_or_default();
-                self.whole |= PLUGINS.contains(&key) && value.items().next().is_some();
-                self.node(folder, &file, key, value)?;
-            }
+            self.node(Here { folder, file, plugin, alias: None, depth: 0 }, "", root)?;
         }
         Ok(())
     }
 
-    fn node(&mut self, folder: &str, file: &str, key: &str, node: Node<'_>) -> Result<(), RenderError> {
-        if let Some(text) = node.value() {
-            return self.text(folder, &Origin { file: file.into(), line: node.line() as usize }, key, text);
+    /// Something that kustomize may read otherwise than we do: what it leads to is not known.
+    fn unsure(&mut self, origin: Origin, why: &str) -> Result<(), RenderError> {
+        if !self.allow_remote {
+            return Err(RenderError::Outside { origin, what: format!("{why}: so it cannot be said whether it reads from another host") });
         }
-        // An alias repeats what is looked at where it is written.
+        self.whole = true;
+        Ok(())
+    }
+
+    /// `key` is the field in which the node stands, empty for one that leads nowhere.
+    fn node(&mut self, here: Here<'_>, key: &'static str, node: Node<'_>) -> Result<(), RenderError> {
+        self.left = self.left.saturating_sub(1);
+        if self.left == 0 || here.depth > MOST.1 {
+            return self.unsure(here.origin(node), "aliases repeat too much here, or something that holds itself");
+        }
+        // What an alias repeats counts where the alias stands: the field says what a text means.
+        let (here, node) = match node.target() {
+            Some(target) => (Here { alias: Some(here.alias.unwrap_or(node.line())), ..here }, target),
+            None => (here, node),
+        };
+        if node.tag() == Some("!!binary") {
+            return self.unsure(here.origin(node), "it is written as !!binary");
+        }
+        if let Some(text) = node.value() {
+            return self.text(here, &here.origin(node), key, text);
+        }
+        let below = Here { depth: here.depth + 1, ..here };
         for item in node.items() {
-            self.node(folder, file, key, item)?;
+            self.node(below, key, item)?;
         }
         for (name, value) in node.entries() {
-            self.node(folder, file, name.value().unwrap_or_default(), value)?;
+            let name = name.target().unwrap_or(name);
+            if name.tag() == Some("!!binary") {
+                return self.unsure(here.origin(name), "a name is written as !!binary");
+            }
+            let field = field(name.value().unwrap_or_default());
+            if CHARTS.contains(&field) {
+                let what = "charts are not inflated by kustomize here; make an Application of the chart".to_owned();
+                return Err(RenderError::Outside { origin: here.origin(name), what });
+            }
+            self.node(below, field, value)?;
         }
         Ok(())
     }
 
-    fn text(&mut self, folder: &str, origin: &Origin, key: &str, text: &str) -> Result<(), RenderError> {
-        // Patches and resources written in place are no paths.
-        if text.is_empty() || text.len() > 1024 || text.contains(['\n', '\0']) {
+    fn text(&mut self, here: Here<'_>, origin: &Origin, key: &'static str, text: &str) -> Result<(), RenderError> {
+        let plugin = PLUGINS.contains(&key);
+        let base = plugin || BASES.contains(&key);
+        let is_path = base || PATHS.contains(&key);
+        self.whole |= plugin;
+        let in_one_line = !text.contains(['\n', '\0']);
+        if text.is_empty() || !is_path && (text.len() > LONGEST || !in_one_line) {
             return Ok(());
         }
         // `name=path` in generators of ConfigMaps and Secrets.
@@ -137,21 +219,26 @@ impl Scan<'_> {
             "files" | "envs" | "env" => text.split_once('=').map_or(text, |(_, path)| path),
             _ => text,
         };
-        let is_path = PATHS.contains(&key) || PLUGINS.contains(&key);
         let refuse = |what: String| Err(RenderError::Outside { origin: origin.clone(), what });
+        let elsewhere = is_path && is_address(path, base);
+        // Patches, resources and plugins written in place are no paths.
+        if !elsewhere && (!in_one_line || !base && path.starts_with('{')) {
+            return if plugin { self.in_place(here, text) } else { Ok(()) };
+        }
         let resolved = match path.starts_with('/') {
             // A field of an object may be called `path`, too, and hold a path of a web server or a JSON pointer.
-            true if BASES.contains(&key) => return refuse(format!("{path:?} leads out of the repository")),
+            true if base => return refuse(format!("{path:?} leads out of the repository")),
             true => return Ok(()),
-            false => super::resolve(folder, path),
+            false => super::resolve(here.folder, path),
         };
+        // An address is one even where a folder of the repository is called like it.
         let found = match &resolved {
-            Some(resolved) => self.tree.kind(resolved)?,
-            None => None,
+            Some(resolved) if !elsewhere => self.tree.kind(resolved)?,
+            _ => None,
         };
-        if found.is_none() && is_path && is_remote(path, BASES.contains(&key)) {
+        if elsewhere || found.is_none() && is_path && is_remote(path, base) {
             if !self.allow_remote {
-                return refuse(match path.contains("://") || path.starts_with("git@") {
+                return refuse(match elsewhere || path.contains("://") {
                     true => format!("{path:?} would be read from another host"),
                     false => format!("{path:?} is not in the repository, so it would be read from another host"),
                 });
@@ -159,15 +246,60 @@ impl Scan<'_> {
             self.reads.remote = true;
             return Ok(());
         }
+        let plugin = plugin || here.plugin;
         match (resolved, found) {
             (None, _) if is_path => return refuse(format!("{path:?} leads out of the repository")),
-            (Some(resolved), Some(Kind::Folder)) if is_path => self.folder(&resolved)?,
+            (Some(resolved), Some(Kind::Folder)) if is_path => self.folder(&resolved, plugin)?,
+            // What configures a plugin may name files in its turn.
+            (Some(resolved), Some(Kind::File)) if is_path && plugin => self.configuration(&resolved)?,
+            (Some(_), None) if PLUGINS.contains(&key) => self.in_place(here, text)?,
             // Where it may come to lie, it counts, too; below the folder everything does.
             (Some(resolved), _) if path.contains("..") => drop(self.reads.paths.insert(resolved)),
             _ => {}
         }
         Ok(())
     }
+
+    /// A file that configures a plugin.
+    fn configuration(&mut self, path: &str) -> Result<(), RenderError> {
+        let folder = path.rsplit_once('/').map_or("", |(folder, _)| folder);
+        if self.plugins.insert(path.to_owned()) { self.file(folder, path, true) } else { Ok(()) }
+    }
+
+    /// A plugin written in place; what is no YAML is none.
+    fn in_place(&mut self, here: Here<'_>, text: &str) -> Result<(), RenderError> {
+        let Ok(stream) = yaml::parse(text) else { return Ok(()) };
+        for root in stream.documents().flatten().filter(|root| root.is_mapping()) {
+            // Its lines are counted from its own first one: the place named is the file.
+            self.node(Here { plugin: true, depth: here.depth + 1, ..here }, "", root)?;
+        }
+        Ok(())
+    }
+}
+
+/// The field that a name stands for, if it leads somewhere; else nothing. kustomize takes names in any case, as Go does, to
+/// which a long s is an s and the sign of Kelvin a k.
+fn field(name: &str) -> &'static str {
+    let plain = |c| match c {
+        '\u{17f}' => 's',
+        '\u{212a}' => 'k',
+        c => c,
+    };
+    let plain: String = name.chars().map(plain).collect();
+    PATHS.iter().chain(&PLUGINS).chain(&CHARTS).find(|known| known.eq_ignore_ascii_case(&plain)).copied().unwrap_or_default()
+}
+
+/// Whether kustomize takes a text for an address before it looks into the repository: by its scheme, and in lists of bases by
+/// a user before an @, or as GitHub's.
+fn is_address(text: &str, base: bool) -> bool {
+    let lower = text.to_ascii_lowercase();
+    let lower = lower.strip_prefix("git::").unwrap_or(&lower);
+    let starts = |all: &[&str]| all.iter().any(|start| lower.starts_with(start));
+    let user = || {
+        let (user, _) = lower.split_once('@')?;
+        (user.starts_with(|c: char| c.is_ascii_alphabetic()) && user.chars().all(|c| c.is_ascii_alphanumeric() || c == '-')).then_some(())
+    };
+    starts(&["http:", "https:"]) || base && (starts(&["ssh://", "file://", "github.com/", "github.com:"]) || user().is_some())
 }
 
 /// Whether kustomize would take a text that is no path of the repository for an address. In lists of bases it takes nearly

@@ -43,11 +43,24 @@ pub enum NamedError {
     #[error("write KIND/NAME, as application/dev/podinfo")]
     Form,
     /// No such kind.
-    #[error("{0:?} is no kind: write imagepolicy, environment, application or imagerepository")]
-    Kind(String),
+    #[error("{kind:?} is no kind: write imagepolicy, environment, application or imagerepository{}", perhaps(kind, name))]
+    Kind {
+        /// The text before the first slash.
+        kind: String,
+        /// What comes after it.
+        name: String,
+    },
     /// No such name.
     #[error(transparent)]
     Name(#[from] NameError),
+}
+
+/// What somebody may have meant who wrote the name of an Application alone.
+fn perhaps(kind: &str, name: &str) -> String {
+    match Name::new(kind, name) {
+        Ok(name) => format!(" (did you mean application/{name}?)"),
+        Err(_) => String::new(),
+    }
 }
 
 /// Why a change by hand was not made.
@@ -216,7 +229,10 @@ impl FromStr for Named {
             "environment" | "environments" | "env" | "imageupdateautomation" | "imageupdateautomations" => NamedKind::Environment,
             "application" | "applications" | "app" | "apps" => NamedKind::Application,
             "imagerepository" | "imagerepositories" => NamedKind::ImageRepository,
-            other => return Err(NamedError::Kind(other.chars().filter(|c| !c.is_control()).take(60).collect())),
+            other => {
+                let shown = |text: &str| text.chars().filter(|c| !c.is_control()).take(60).collect();
+                return Err(NamedError::Kind { kind: shown(other), name: shown(name) });
+            }
         };
         // An Environment has no namespace, unless it is an automation of Flux.
         let name = match kind {

@@ -133,7 +133,8 @@ fn kind_of(class: u8) -> FileKind {
 /// revision: what is worth a warning (an index that was damaged, or cannot be saved).
 ///
 /// # Errors
-/// If an object of the mirror is missing.
+/// If an object of the mirror, or the folder of declarations, is missing: that a folder is empty and that its name is wrong
+/// must not look the same, since what nobody declares any more may be deleted. What is remembered stays as it is then.
 pub fn read(
     mirror: &Mirror,
     commit: ObjectId,
@@ -144,6 +145,7 @@ pub fn read(
     if let Some(last) = memory.last.as_ref().filter(|last| last.commit == commit) {
         return Ok((last.clone(), Vec::new()));
     }
+    there(mirror, commit, policies)?;
     let mut warnings = Vec::new();
     let declaring = Declaring { folder: policies };
     let (first, _) = index(mirror, commit, &store.join("declared.index"), &declaring, memory.declaring.take(), &mut warnings)?;
@@ -220,7 +222,17 @@ pub fn declared_in(revision: &Revision<'_>, policies: Option<&str>, branch: Opti
 }
 
 pub(super) fn declared_at(mirror: &Mirror, commit: ObjectId, policies: Option<&str>) -> Result<Declarations, GitError> {
+    there(mirror, commit, policies)?;
     declared_in(&mirror.at(commit)?, policies, Some(mirror.remote().branch()))
+}
+
+/// Sees that the folder of declarations is in a commit.
+fn there(mirror: &Mirror, commit: ObjectId, policies: Option<&str>) -> Result<(), GitError> {
+    let Some(folder) = policies else { return Ok(()) };
+    match mirror.at(commit)?.find(folder)? {
+        Some(entry) if entry.kind == EntryKind::Tree => Ok(()),
+        _ => Err(GitError::NoFolder { remote: mirror.remote().shown().to_owned(), commit: commit.to_string(), folder: folder.to_owned() }),
+    }
 }
 
 fn declarations(revision: &Revision<'_>, sources: &[(String, ObjectId)], branch: Option<&str>) -> Result<Declarations, GitError> {

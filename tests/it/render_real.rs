@@ -76,6 +76,31 @@ fn kustomize_says_what_is_wrong_and_reads_nothing_outside() {
     }
 }
 
+#[test]
+#[ignore = "needs kustomize: run tests/run render"]
+fn kustomize_is_not_led_to_another_host_by_how_an_address_is_written() {
+    let server = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    server.set_nonblocking(true).unwrap();
+    let address = format!("http://{}/x.yaml", server.local_addr().unwrap());
+    for text in [
+        format!("commonAnnotations: {{u: &u {address:?}}}\nresources: [*u]\n"),
+        format!("commonAnnotations: {{a: &a resources}}\n*a : [{address:?}]\n"),
+        format!("commonAnnotations: &m {{resources: [{address:?}]}}\n<<: *m\n"),
+        format!("RESOURCES: [{address:?}]\n"),
+        format!("reſourceſ: [{address:?}]\n"),
+        format!("# a note\u{2028}resources: [{address:?}]\n"),
+        format!("# a note\u{85}resources: [{address:?}]\n"),
+        format!("# a note\rresources: [{address:?}]\n"),
+        format!("resources: [\"{address}?{}\"]\n", "a".repeat(2000)),
+        format!("transformers: [\"{{apiVersion: builtin, kind: PatchTransformer, metadata: {{name: t}}, path: '{address}'}}\"]\n"),
+    ] {
+        let world = World::new(&[("x/kustomization.yaml", text.as_str())]);
+        let error = fails(&world, "x");
+        assert!(matches!(error, RenderError::Outside { .. }), "{text}: {error}");
+        assert!(server.accept().is_err(), "asked for by {text}");
+    }
+}
+
 const TEMPLATES: &str = "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: {{ .Release.Name }}, namespace: {{ .Release.Namespace }}}\ndata:\n  who: {{ .Values.who | quote }}\n  count: {{ .Values.count | quote }}\n  on: {{ .Values.on | quote }}\n---\napiVersion: batch/v1\nkind: Job\nmetadata: {name: migrate, annotations: {helm.sh/hook: \"pre-install,pre-upgrade\"}}\n---\napiVersion: v1\nkind: Pod\nmetadata: {name: try, annotations: {helm.sh/hook: test}}\n";
 
 fn chart() -> World {

@@ -2,6 +2,7 @@
 
 use super::git_support::Sandbox;
 use tagboat::{
+    error::{Fault as _, Kind},
     git::{Mirror, ObjectId},
     update::{self, Memory, World},
 };
@@ -68,4 +69,26 @@ fn every_way_between_revisions_ends_at_the_same_world() {
         }
     }
     drop(held);
+}
+
+/// That nothing is declared and that the folder's name is wrong must not look the same: what nobody declares may be deleted.
+#[test]
+fn a_folder_of_declarations_that_is_not_there_is_a_mistake() {
+    let web = policy("web", "team/web");
+    let sandbox = Sandbox::new(&[("policies/web.yaml", &web), ("plain", "a file\n")]);
+    let mirror = sandbox.mirror("m");
+    let (commit, folder) = (mirror.fetch().unwrap().commit, tempfile::tempdir().unwrap());
+    let mut memory = Memory::default();
+    let read = |commit, policies, memory: &mut Memory| update::read(&mirror, commit, Some(policies), folder.path(), memory);
+    let declared = |memory: &Memory| memory.declared().map(|declared| declared.policies.len());
+    assert_eq!(read(commit, "policies", &mut memory).unwrap().0.declared.policies.len(), 1);
+    sandbox.person(&[("x.yaml", "a: 1\n")], "next");
+    let next = mirror.fetch().unwrap().commit;
+    for wrong in ["policy", "policies/web", "plain"] {
+        let error = read(next, wrong, &mut memory).unwrap_err();
+        assert_eq!(error.kind(), Kind::Config);
+        assert!(error.to_string().contains(&format!("has no folder {wrong:?}")) && error.hint().is_some(), "{error}");
+        assert_eq!(declared(&memory), Some(1), "what was declared before stays");
+    }
+    assert_eq!(read(next, "policies", &mut memory).unwrap().0.declared.policies.len(), 1);
 }

@@ -110,3 +110,30 @@ fn the_daemon_applies_what_people_and_the_bot_commit_and_answers_for_it() {
 fn said_any(fleet: &Fleet, arguments: &[&str]) -> String {
     String::from_utf8_lossy(&fleet.tagboat(arguments).output().unwrap().stdout).into_owned()
 }
+
+#[test]
+#[ignore = "needs kube-apiserver: run tests/run cluster"]
+fn the_last_application_of_a_repository_is_deleted_after_a_yes() {
+    let (fleet, kube, namespace) = fleet("vanished");
+    let application = format!("{namespace}/web");
+    let with = declared(&namespace).replace("wait: true", "deletionPolicy: Delete");
+    let without = with.split("apiVersion: tagboat.dev/v1alpha1\nkind: Application").next().unwrap().to_owned();
+    fleet.person(&[("policies/all.yaml", &with)], "delete");
+    said(&fleet, &["sync", &application], 0);
+    fleet.person(&[("policies/all.yaml", &without)], "gone");
+    let text = said(&fleet, &["sync", "--all"], 1);
+    assert!(text.contains("declares none of the 1 Application that it had on this cluster, and 2 objects would be deleted"), "{text}");
+    assert!(text.contains(&format!("tagboat sync {application} --confirm-prune")), "{text}");
+    assert!(image(kube, &namespace).ends_with("/team/app:1.0.0"));
+    // Nobody declares it: only for the yes it is known.
+    said(&fleet, &["sync", &application], 2);
+    assert!(said(&fleet, &["sync", "no/such", "--confirm-prune"], 2).contains("there is no Application no/such"));
+    let text = said(&fleet, &["sync", &application, "--confirm-prune"], 0);
+    assert!(text.contains(&format!("{application} is deleted, with its objects")), "{text}");
+    assert_eq!(image(kube, &namespace), "");
+    // A record that is none is not one that was never written.
+    let history = ["history", application.as_str()];
+    assert!(said(&fleet, &history, 2).contains("it was never applied"));
+    assert!(kube.kubectl(&["-n", &namespace, "create", "configmap", "tagboat-web"]).status.success());
+    assert!(said(&fleet, &history, 2).contains("has no readable record: cluster test: ConfigMap"));
+}

@@ -36,7 +36,7 @@ pub(super) struct Fleet {
     revision: Mutex<u32>,
     stop: CancellationToken,
     kubeconfig: PathBuf,
-    repository: Repository,
+    pub repository: Repository,
 }
 
 impl Fleet {
@@ -51,6 +51,14 @@ impl Fleet {
         let mut fleet = Self::open(kube, namespace, kube.kubeconfig.clone(), Mode::Act).await;
         fleet.repository = repository;
         fleet
+    }
+
+    /// One of another repository in the same namespace, in the same process.
+    pub fn beside(&self, repository: Repository) -> Self {
+        let (manifests, declared, revision, mistaken) = Default::default();
+        let (kube, reconciler, namespace) = (self.kube, Arc::clone(&self.reconciler), self.namespace.clone());
+        let (stop, kubeconfig) = (CancellationToken::new(), self.kubeconfig.clone());
+        Self { kube, reconciler, namespace, manifests, declared, mistaken, revision, stop, kubeconfig, repository }
     }
 
     /// One in this namespace, through this kubeconfig.
@@ -146,7 +154,8 @@ impl Fleet {
     }
 
     pub fn statuses(&self) -> BTreeMap<String, Status> {
-        let ours = self.reconciler.statuses().into_iter().filter(|status| status.application.namespace() == self.namespace);
+        let here = |status: &Status| status.application.namespace() == self.namespace && status.repository == self.repository.name;
+        let ours = self.reconciler.statuses().into_iter().filter(here);
         ours.map(|status| (status.application.name().to_owned(), status)).collect()
     }
 

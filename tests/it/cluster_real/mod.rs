@@ -16,8 +16,11 @@ mod killed;
 mod preview;
 mod proxy;
 mod reconcile;
+mod reconcile_atoms;
 mod reconcile_faults;
+mod reconcile_left;
 mod reconcile_owned;
+mod reconcile_owned_guards;
 mod records;
 #[cfg(feature = "demo")]
 mod sandbox;

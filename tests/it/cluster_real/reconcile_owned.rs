@@ -123,7 +123,11 @@ async fn an_application_that_is_gone_does_what_its_recorded_policy_says() {
     // A new process knows the policy from the record alone.
     *fleet.mistaken.lock().unwrap() = false;
     fleet.restart().await;
-    fleet.commit();
+    let revision = fleet.commit();
+    fleet
+        .until("all there was is asked about", |statuses| statuses.get("delete").is_some_and(|status| status.state == State::NeedsYes))
+        .await;
+    assert!(fleet.reconciler.ask(&fleet.name("delete"), &Asked::ConfirmPrune(revision)));
     fleet
         .until("one is deleted, one stays", |statuses| {
             !statuses.contains_key("delete") && statuses.get("orphan").is_some_and(|status| status.state == State::Orphaned)
@@ -249,7 +253,10 @@ async fn a_repository_that_is_called_the_same_is_another_one() {
         other.manifests("own", vec![config("own", "1")]);
         assert_eq!(states(&other.applied().await), [("own", State::InStep)]);
         other.undeclare("own");
-        assert_eq!(states(&other.applied().await), []);
+        let revision = other.commit();
+        other.until("all it had is asked about", |statuses| statuses["own"].state == State::NeedsYes).await;
+        assert!(other.reconciler.ask(&other.name("own"), &Asked::ConfirmPrune(revision)));
+        other.until("it is deleted", |statuses| statuses.is_empty()).await;
         assert!(other.live("configmaps", "own").await.is_none(), "its own is deleted");
     }
     assert_eq!(fleet.live("configmaps", "a").await.unwrap()["data"]["value"], "1");

@@ -1,0 +1,71 @@
+//! A yes to deleting Applications that no repository declares any more.
+
+use super::{
+    Failure, Screen,
+    applications::{self, Scope},
+    ask::Desk,
+};
+use crate::{
+    name::Name,
+    reconcile::{Asked, Reconciler, State, Status},
+};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+    time::Duration,
+};
+
+/// How long the objects may take to go.
+const PATIENCE: Duration = Duration::from_secs(120);
+
+/// Says yes for each Application that waits for one, and waits until it is gone; gives how those are that are still there.
+/// `own` is whether the reconciler is this command's, which has to find them first.
+///
+/// # Errors
+/// If there is nothing of an Application in any cluster.
+pub(super) async fn confirm(
+    reconciler: &Arc<Reconciler>,
+    desk: &Desk,
+    own: bool,
+    scopes: &[Scope],
+    gone: &[Name],
+    screen: &mut Screen,
+) -> Result<Vec<Status>, Failure> {
+    if gone.is_empty() {
+        return Ok(Vec::new());
+    }
+    let only: BTreeSet<Name> = gone.iter().cloned().collect();
+    if own {
+        for scope in scopes {
+            reconciler.follow(&scope.repository(), &scope.revision(), &scope.declared, Some(&only), &scope.render(desk));
+        }
+    }
+    let end = tokio::time::Instant::now() + PATIENCE;
+    let (mut turned, mut said) = (reconciler.turns(), BTreeMap::<Name, Option<String>>::new());
+    loop {
+        turned.mark_unchanged();
+        let taken = scopes.iter().all(|scope| reconciler.has_taken(&scope.updater.config.name, &scope.revision()));
+        let statuses: Vec<Status> = reconciler.statuses().into_iter().filter(|status| only.contains(&status.application)).collect();
+        for status in &statuses {
+            let confirmed = said.entry(status.application.clone()).or_default();
+            if status.state == State::NeedsYes && *confirmed != status.revision {
+                confirmed.clone_from(&status.revision);
+                reconciler.ask(&status.application, &Asked::ConfirmPrune(status.revision.clone().unwrap_or_default()));
+            }
+        }
+        if let Some(name) = gone.iter().find(|name| taken && !said.contains_key(*name)) {
+            return Err(applications::unknown(name, scopes));
+        }
+        let waits = |status: &Status| !status.settled || status.state == State::NeedsYes;
+        if taken && !statuses.iter().any(waits) {
+            for name in gone.iter().filter(|name| !statuses.iter().any(|status| status.application == **name)) {
+                screen.note(format_args!("{name} is deleted, with its objects"));
+            }
+            return Ok(statuses);
+        }
+        tokio::select! {
+            _ = turned.changed() => {}
+            () = tokio::time::sleep_until(end) => return Ok(statuses),
+        }
+    }
+}

@@ -1,0 +1,100 @@
+//! What the server takes as one value is Git's with all that is in it; of what it takes as many, others may have theirs.
+
+use super::fleet::{Fleet, states};
+use crate::servers::kube::Kube;
+use serde_json::{Value, json};
+use tagboat::reconcile::State;
+
+const ROLES: &str = "rbac.authorization.k8s.io/roles";
+const BINDINGS: &str = "rbac.authorization.k8s.io/rolebindings";
+const POLICIES: &str = "networking.k8s.io/networkpolicies";
+
+/// Objects whose rules, subjects, peers and selectors are one value each, and a workload.
+fn guarded() -> Vec<Value> {
+    let metadata = json!({"name": "a"});
+    vec![
+        json!({"apiVersion": "rbac.authorization.k8s.io/v1", "kind": "Role", "metadata": metadata,
+            "rules": [{"apiGroups": [""], "resources": ["pods"], "verbs": ["get"]}]}),
+        json!({"apiVersion": "rbac.authorization.k8s.io/v1", "kind": "RoleBinding", "metadata": metadata,
+            "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "Role", "name": "a"},
+            "subjects": [{"kind": "ServiceAccount", "name": "a"}]}),
+        // The server adds a protocol to the port.
+        json!({"apiVersion": "networking.k8s.io/v1", "kind": "NetworkPolicy", "metadata": metadata,
+            "spec": {"podSelector": {}, "ingress": [{"from": [{"podSelector": {"matchLabels": {"app": "b"}}}], "ports": [{"port": 80}]}]}}),
+        json!({"apiVersion": "v1", "kind": "Service", "metadata": metadata, "spec": {"selector": {"app": "a"}, "ports": [{"port": 80}]}}),
+        json!({"apiVersion": "apps/v1", "kind": "Deployment", "metadata": metadata,
+            "spec": {"replicas": 1, "selector": {"matchLabels": {"app": "a"}}, "template": {"metadata": {"labels": {"app": "a"}},
+                "spec": {"securityContext": {}, "containers": [
+                    {"name": "a", "image": "example.org/web:1", "args": ["one"], "ports": [{"containerPort": 80}], "resources": {}}]}}}}),
+    ]
+}
+
+/// Adds something, and waits until it is gone again.
+async fn undone(fleet: &Fleet, plural: &str, patch: Value, place: &str, git: Value) {
+    let kind = plural.rsplit('/').next().unwrap();
+    fleet.kubectl(&["patch", kind, "a", "--type=json", "-p", &patch.to_string()]);
+    fleet.live_until(plural, "a", |live| live.pointer(place) == Some(&git)).await;
+}
+
+#[tokio::test]
+#[ignore = "needs kube-apiserver: run tests/run cluster"]
+async fn what_is_added_to_a_single_value_is_taken_away_again() {
+    let mut fleet = Fleet::start(Kube::shared(), "atoms").await;
+    fleet.application("shop", "");
+    fleet.manifests("shop", guarded());
+    assert_eq!(states(&fleet.applied().await), [("shop", State::InStep)]);
+    let live = fleet.live(POLICIES, "a").await.unwrap();
+    let ingress = live["spec"]["ingress"].clone();
+    let args = "/spec/template/spec/containers/0/args";
+    let rule = json!({"apiGroups": ["*"], "resources": ["*"], "verbs": ["*"]});
+    let git = &guarded()[0]["rules"];
+    undone(&fleet, ROLES, json!([{"op": "add", "path": "/rules/-", "value": rule}]), "/rules", git.clone()).await;
+    let subject = json!({"kind": "User", "name": "mallory", "apiGroup": "rbac.authorization.k8s.io"});
+    let patch = json!([{"op": "add", "path": "/subjects/-", "value": subject}]);
+    undone(&fleet, BINDINGS, patch, "/subjects", guarded()[1]["subjects"].clone()).await;
+    undone(&fleet, POLICIES, json!([{"op": "add", "path": "/spec/ingress/-", "value": {}}]), "/spec/ingress", ingress).await;
+    let patch = json!([{"op": "add", "path": "/spec/podSelector/matchLabels", "value": {"app": "none"}}]);
+    undone(&fleet, POLICIES, patch, "/spec/podSelector", json!({})).await;
+    let patch = json!([{"op": "add", "path": "/spec/selector/more", "value": "1"}]);
+    undone(&fleet, "services", patch, "/spec/selector", json!({"app": "a"})).await;
+    undone(&fleet, "apps/deployments", json!([{"op": "add", "path": format!("{args}/-"), "value": "two"}]), args, json!(["one"])).await;
+
+    // A new process knows from the record what is one value, and writes nothing to learn it.
+    fleet.restart().await;
+    assert_eq!(states(&fleet.applied().await), [("shop", State::InStep)]);
+    assert_eq!(fleet.stats().writes(), 0, "{:?}", fleet.stats());
+    undone(&fleet, ROLES, json!([{"op": "add", "path": "/rules/-", "value": rule}]), "/rules", git.clone()).await;
+    assert_eq!(fleet.stats().of("apply"), 2, "sent, and sent again with force: {:?}", fleet.stats());
+}
+
+#[tokio::test]
+#[ignore = "needs kube-apiserver: run tests/run cluster"]
+async fn what_is_added_to_many_values_stays_and_nothing_is_sent_for_it() {
+    let fleet = Fleet::start(Kube::shared(), "many").await;
+    fleet.application("shop", "");
+    fleet.manifests("shop", guarded());
+    assert_eq!(states(&fleet.applied().await), [("shop", State::InStep)]);
+    let before = fleet.stats();
+    let side = json!({"spec": {"template": {"metadata": {"annotations": {"injected": "yes"}}, "spec": {
+        "volumes": [{"name": "v", "emptyDir": {}}], "tolerations": [{"operator": "Exists"}], "securityContext": {"runAsUser": 7},
+        "containers": [{"name": "proxy", "image": "example.org/proxy:1"}, {"name": "a", "env": [{"name": "X", "value": "1"}],
+            "resources": {"requests": {"cpu": "1m"}}, "ports": [{"containerPort": 81, "protocol": "TCP"}]}]}}}});
+    fleet.kubectl(&["patch", "deployment", "a", "-p", &side.to_string()]);
+    fleet.kubectl(&["annotate", "deployment", "a", "theirs=1"]);
+    fleet.kubectl(&["label", "service", "a", "theirs=1"]);
+    fleet.kubectl(&["patch", "service", "a", "-p", r#"{"spec":{"ports":[{"name":"first","port":80},{"name":"more","port":81}]}}"#]);
+    // A change of what Git names comes after them in the same watch, and is the only one that is answered.
+    fleet.kubectl(&["patch", "service", "a", "-p", r#"{"spec":{"selector":{"app":"b"}}}"#]);
+    fleet.live_until("services", "a", |live| live["spec"]["selector"] == json!({"app": "a"})).await;
+    fleet.kubectl(&["set", "image", "deployment/a", "a=example.org/web:9"]);
+    let containers = |live: &Value| live["spec"]["template"]["spec"]["containers"].as_array().unwrap().clone();
+    let ours = |live: &Value| containers(live).into_iter().find(|container| container["name"] == "a").unwrap();
+    let live = fleet.live_until("apps/deployments", "a", |live| ours(live)["image"] == "example.org/web:1").await;
+    assert_eq!(fleet.stats().since(&before).of("apply"), 4, "two changes, each sent and sent again with force");
+    assert_eq!(containers(&live).len(), 2);
+    assert_eq!(ours(&live)["env"][0]["name"], "X");
+    assert_eq!(ours(&live)["ports"].as_array().unwrap().len(), 2);
+    assert_eq!(live["spec"]["template"]["spec"]["securityContext"], json!({"runAsUser": 7}));
+    assert_eq!(live["metadata"]["annotations"]["theirs"], "1");
+    assert_eq!(fleet.live("services", "a").await.unwrap()["spec"]["ports"].as_array().unwrap().len(), 2);
+}

@@ -1,0 +1,204 @@
+//! What is left alone: by annotations, because somebody else has it, because it cannot be watched; and how that is told.
+
+use super::fleet::{Fleet, config, problems, states};
+use crate::servers::kube::Kube;
+use reqwest::Method;
+use serde_json::{Value, json};
+use tagboat::reconcile::{Mode, State};
+
+fn notes(fleet: &Fleet) -> Vec<String> {
+    fleet.statuses()["shop"].notes.iter().map(ToString::to_string).collect()
+}
+
+#[tokio::test]
+#[ignore = "needs kube-apiserver: run tests/run cluster"]
+async fn a_live_object_that_says_so_is_left_alone_and_not_deleted() {
+    let fleet = Fleet::start(Kube::shared(), "frozen").await;
+    fleet.application("shop", ", prune: true");
+    fleet.manifests("shop", vec![config("a", "1"), config("b", "1")]);
+    fleet.applied().await;
+    fleet.kubectl(&["annotate", "configmap", "a", "kustomize.toolkit.fluxcd.io/reconcile=disabled"]);
+    fleet.until("it is told", |statuses| !statuses["shop"].notes.is_empty()).await;
+    assert!(notes(&fleet)[0].contains("/a: it is left alone: reconcile: disabled on the live object"), "{:?}", notes(&fleet));
+    // Neither a change in the cluster nor one in Git moves it.
+    fleet.kubectl(&["patch", "configmap", "a", "-p", r#"{"data":{"value":"by hand"}}"#]);
+    fleet.manifests("shop", vec![config("a", "2"), config("b", "2")]);
+    assert_eq!(states(&fleet.applied().await), [("shop", State::InStep)]);
+    assert_eq!(fleet.live("configmaps", "b").await.unwrap()["data"]["value"], "2");
+    assert_eq!(fleet.live("configmaps", "a").await.unwrap()["data"]["value"], "by hand");
+    // Free again, Git counts.
+    fleet.kubectl(&["annotate", "configmap", "a", "kustomize.toolkit.fluxcd.io/reconcile-"]);
+    fleet.live_until("configmaps", "a", |live| live["data"]["value"] == "2").await;
+    // Gone from Git, it stays.
+    fleet.kubectl(&["annotate", "configmap", "a", "tagboat.dev/reconcile=disabled"]);
+    fleet.until("it is told again", |statuses| !statuses["shop"].notes.is_empty()).await;
+    fleet.manifests("shop", vec![config("b", "3")]);
+    assert_eq!(states(&fleet.applied().await), [("shop", State::InStep)]);
+    assert!(fleet.live("configmaps", "a").await.is_some());
+}
+
+#[tokio::test]
+#[ignore = "needs kube-apiserver: run tests/run cluster"]
+async fn an_object_that_was_there_already_is_left_to_whoever_made_it() {
+    let mut fleet = Fleet::start(Kube::shared(), "present").await;
+    fleet.kubectl(&["create", "configmap", "theirs", "--from-literal=value=theirs"]);
+    fleet.application("shop", ", prune: true");
+    let once = |name: &str| {
+        let mut object = config(name, "1");
+        object["metadata"]["annotations"] = json!({"tagboat.dev/ssa": "IfNotPresent"});
+        object
+    };
+    fleet.manifests("shop", vec![once("theirs"), once("ours")]);
+    assert_eq!(states(&fleet.applied().await), [("shop", State::InStep)]);
+    // Nobody has deleted what no watch shows; who only looks says so, too.
+    let looking = Fleet::open(fleet.kube, fleet.namespace.clone(), fleet.kube.kubeconfig.clone(), Mode::Plan).await;
+    looking.application("shop", ", prune: true");
+    looking.manifests("shop", vec![once("theirs"), once("ours")]);
+    let statuses = looking.applied().await;
+    assert_eq!(states(&statuses), [("shop", State::InStep)], "{:?}", statuses["shop"].planned);
+    fleet.restart().await;
+    assert_eq!(states(&fleet.applied().await), [("shop", State::InStep)]);
+    assert_eq!(fleet.stats().writes(), 0, "{:?}", fleet.stats());
+    // What we made is made again.
+    let uid = fleet.live("configmaps", "ours").await.unwrap()["metadata"]["uid"].clone();
+    fleet.kubectl(&["delete", "configmap", "ours"]);
+    fleet.live_until("configmaps", "ours", |live| live["metadata"]["uid"].is_string() && live["metadata"]["uid"] != uid).await;
+    // Git wants it itself now: it is taken, and then ours.
+    fleet.manifests("shop", vec![config("theirs", "2"), once("ours")]);
+    assert_eq!(states(&fleet.applied().await), [("shop", State::InStep)]);
+    assert_eq!(fleet.live("configmaps", "theirs").await.unwrap()["data"]["value"], "2");
+}
+
+#[tokio::test]
+#[ignore = "needs kube-apiserver: run tests/run cluster"]
+async fn a_kind_of_the_whole_cluster_that_comes_later_is_kept_without_a_namespace() {
+    let fleet = Fleet::start(Kube::shared(), "issuers").await;
+    let group = format!("{}.example.org", fleet.namespace);
+    fleet.application("shop", "");
+    let issuer = json!({"apiVersion": format!("{group}/v1"), "kind": "Issuer", "metadata": {"name": "one"}, "spec": {"size": 1}});
+    fleet.manifests("shop", vec![issuer, config("a", "1")]);
+    fleet.commit();
+    fleet.until("it waits", |statuses| statuses["shop"].state == State::Waiting).await;
+    let definition = json!({
+        "apiVersion": "apiextensions.k8s.io/v1", "kind": "CustomResourceDefinition", "metadata": {"name": format!("issuers.{group}")},
+        "spec": {"group": group, "scope": "Cluster", "names": {"plural": "issuers", "kind": "Issuer"},
+            "versions": [{"name": "v1", "served": true, "storage": true, "schema": {"openAPIV3Schema": {"type": "object", "x-kubernetes-preserve-unknown-fields": true}}}]},
+    });
+    let (status, answer) =
+        fleet.kube.call(Method::POST, "/apis/apiextensions.k8s.io/v1/customresourcedefinitions", Some(&definition)).await;
+    assert_eq!(status, 201, "{answer}");
+    fleet.until("it is applied", |statuses| statuses["shop"].state == State::InStep).await;
+    // What its watch shows is the same object: nothing is created again, and a change is changed back.
+    let path = format!("/apis/{group}/v1/issuers/one");
+    let before = fleet.stats();
+    let patch = json!({"apiVersion": format!("{group}/v1"), "kind": "Issuer", "metadata": {"name": "one"}, "spec": {"size": 2}});
+    super::support::written_by(fleet.kube, "somebody", &path, &patch).await;
+    super::smoke::eventually(fleet.kube, &path, |live| live["spec"]["size"] == 1).await;
+    assert_eq!(states(&fleet.applied().await), [("shop", State::InStep)]);
+    assert_eq!(fleet.stats().since(&before).of("apply"), 2, "sent, and sent again with force");
+}
+
+/// Lets a user do things with kinds of the core group and of the roles' in a namespace, and look at everything in the
+/// whole cluster but what is named.
+async fn grant(fleet: &Fleet, user: &str, not: &str) {
+    let every = ["get", "list", "watch", "patch", "create", "update", "delete", "escalate", "bind"];
+    let watched: Vec<&str> = ["configmaps", "secrets", "services", "namespaces"].into_iter().filter(|plural| *plural != not).collect();
+    let rules = json!([
+        {"apiGroups": [""], "resources": watched, "verbs": every},
+        {"apiGroups": [""], "resources": [not], "verbs": ["get", "patch", "create"]},
+    ]);
+    let name = format!("{}-{user}", fleet.namespace);
+    let roles = "/apis/rbac.authorization.k8s.io/v1/clusterroles";
+    let binding = json!({"metadata": {"name": name}, "subjects": [{"kind": "User", "name": user}],
+        "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": name}});
+    for (path, body) in
+        [(roles, json!({"metadata": {"name": name}, "rules": rules})), (&format!("{roles}bindings").replace("rolesb", "roleb"), binding)]
+    {
+        let (status, answer) = fleet.kube.call(Method::POST, path, Some(&body)).await;
+        assert_eq!(status, 201, "{answer}");
+    }
+}
+
+#[tokio::test]
+#[ignore = "needs kube-apiserver: run tests/run cluster"]
+async fn a_kind_that_may_not_be_watched_stops_its_objects_alone() {
+    let kube = Kube::shared();
+    let namespace = kube.namespace("unwatched").await;
+    let kubeconfig = kube.kubeconfig_for("deployer", &kube.server, Some(&kube.ca));
+    let fleet = Fleet::open(kube, namespace, kubeconfig, Mode::Act).await;
+    grant(&fleet, "deployer", "services").await;
+    fleet.application("shop", ", prune: true");
+    let service = json!({"apiVersion": "v1", "kind": "Service", "metadata": {"name": "a"}, "spec": {"ports": [{"port": 80}]}});
+    fleet.manifests("shop", vec![service.clone(), config("a", "1"), config("b", "1")]);
+    let revision = fleet.commit();
+    let statuses = fleet.settled(&revision).await;
+    assert_eq!(states(&statuses), [("shop", State::Failed)]);
+    let problem = &statuses["shop"].problems[0];
+    let said = problem.to_string();
+    assert!(said.starts_with(&format!("Service {}/a (shop/all.yaml:1): Service cannot be watched", fleet.namespace)), "{said}");
+    assert!(said.contains("user deployer may not watch services"), "{said}");
+    assert!(problem.hint.as_ref().unwrap().contains("grant user deployer the verb watch on services"), "{problem:?}");
+    assert_eq!(problems(&statuses["shop"]).len(), 1);
+    assert_eq!(fleet.live("configmaps", "a").await.unwrap()["data"]["value"], "1");
+    assert!(fleet.live("services", "a").await.is_none());
+    // Others are kept all the while; nothing is deleted while something cannot be seen.
+    fleet.kubectl(&["patch", "configmap", "a", "-p", r#"{"data":{"value":"2"}}"#]);
+    fleet.live_until("configmaps", "a", |live| live["data"]["value"] == "1").await;
+    fleet.manifests("shop", vec![service, config("a", "1")]);
+    fleet.applied().await;
+    assert!(fleet.live("configmaps", "b").await.is_some());
+}
+
+#[tokio::test]
+#[ignore = "needs kube-apiserver: run tests/run cluster"]
+async fn replicas_that_a_person_set_are_told_and_yield_to_a_change_in_git() {
+    let mut fleet = Fleet::start(Kube::shared(), "scaled").await;
+    fleet.application("shop", "");
+    let web = |replicas: u32, image: &str| {
+        json!({"apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": "web"}, "spec": {"replicas": replicas,
+            "selector": {"matchLabels": {"app": "web"}}, "template": {"metadata": {"labels": {"app": "web"}},
+                "spec": {"containers": [{"name": "web", "image": image}]}}}})
+    };
+    let replicas = |live: &Value| live["spec"]["replicas"].clone();
+    fleet.manifests("shop", vec![web(1, "example.org/web:1")]);
+    fleet.applied().await;
+    fleet.kubectl(&["scale", "deployment/web", "--replicas=3"]);
+    fleet.until("it is told", |statuses| !statuses["shop"].notes.is_empty()).await;
+    assert!(notes(&fleet)[0].ends_with("/web: spec.replicas is left to kubectl (scale); Git says 1"), "{:?}", notes(&fleet));
+    // Another change in Git leaves them alone; a change of theirs counts, after a restart, too.
+    fleet.manifests("shop", vec![web(1, "example.org/web:2")]);
+    fleet.applied().await;
+    assert_eq!(replicas(&fleet.live("apps/deployments", "web").await.unwrap()), 3);
+    fleet.restart().await;
+    fleet.manifests("shop", vec![web(5, "example.org/web:2")]);
+    assert_eq!(states(&fleet.applied().await), [("shop", State::InStep)]);
+    assert_eq!(replicas(&fleet.live("apps/deployments", "web").await.unwrap()), 5);
+    assert_eq!(notes(&fleet), [""; 0]);
+    // What a program scales stays its own.
+    let scale = json!({"apiVersion": "autoscaling/v1", "kind": "Scale", "metadata": {"name": "web", "namespace": fleet.namespace}, "spec": {"replicas": 4}});
+    let path = format!("{}/scale?fieldManager=autoscaler", fleet.path("apps/deployments", "web"));
+    let (status, answer) = fleet.kube.call(Method::PUT, &path, Some(&scale)).await;
+    assert_eq!(status, 200, "{answer}");
+    fleet.until("it is told, too", |statuses| !statuses["shop"].notes.is_empty()).await;
+    fleet.manifests("shop", vec![web(6, "example.org/web:2")]);
+    assert_eq!(states(&fleet.applied().await), [("shop", State::InStep)]);
+    assert_eq!(replicas(&fleet.live("apps/deployments", "web").await.unwrap()), 4);
+    assert!(notes(&fleet)[0].ends_with("/web: spec.replicas is left to autoscaler (scale); Git says 6"), "{:?}", notes(&fleet));
+}
+
+#[tokio::test]
+#[ignore = "needs kube-apiserver: run tests/run cluster"]
+async fn a_secret_that_is_no_base64_is_a_mistake_in_git() {
+    let fleet = Fleet::start(Kube::shared(), "plain").await;
+    fleet.application("shop", "");
+    fleet.manifests(
+        "shop",
+        vec![json!({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "s"}, "data": {"password": "hunter2!"}})],
+    );
+    let statuses = fleet.applied().await;
+    assert_eq!(states(&statuses), [("shop", State::Failed)]);
+    let problem = &statuses["shop"].problems[0];
+    assert!(problem.hint.as_ref().is_some_and(|hint| hint.contains("stringData")), "{problem:?}");
+    assert!(!problem.to_string().contains("hunter2"), "{problem}");
+    assert_eq!(fleet.stats().of("apply"), 1, "it is not sent again and again");
+}
