@@ -5,6 +5,7 @@ use super::{
     app::App,
     cache::{Cache, Page},
     error::{WORDS, words},
+    standing::Standing,
 };
 use crate::{
     declare::ForgeKind,
@@ -96,6 +97,8 @@ pub(super) struct Api {
     budget: Mutex<Budget>,
     flight: Semaphore,
     cache: Mutex<Cache>,
+    /// What is asked once in a pass.
+    pub(super) standing: Standing,
     calls: Mutex<BTreeMap<Operation, u64>>,
 }
 
@@ -139,6 +142,7 @@ impl Api {
             budget: Mutex::new(Budget::new(Instant::now(), None)),
             flight: Semaphore::new(FLIGHT),
             cache: Mutex::default(),
+            standing: Standing::default(),
             calls: Mutex::default(),
         })
     }
@@ -335,8 +339,24 @@ impl Api {
         })
     }
 
+    /// Reads JSON; conditionally where an ETag came with it the last time.
     pub(super) async fn get<T: DeserializeOwned>(&self, operation: Operation, url: Url) -> Result<T, ForgeError> {
-        self.json(&Call::get(operation, url)).await
+        let key = url.to_string();
+        let known = lock(&self.cache).get::<Answer>(&key);
+        let call = Call { etag: known.as_ref().map(|(etag, _)| etag.clone()), ..Call::get(operation, url) };
+        let answer = self.send(&call).await?;
+        if let (304, Some((_, known))) = (answer.status.as_u16(), known) {
+            return self.read(&call, &known);
+        }
+        let value = self.read(&call, &answer)?;
+        match answer.headers.get(ETAG).cloned() {
+            Some(etag) => {
+                let size = answer.body.len();
+                lock(&self.cache).put(key, etag, Arc::new(answer), size);
+            }
+            None => lock(&self.cache).forget(&key),
+        }
+        Ok(value)
     }
 
     /// Reads JSON that may not be there.
@@ -380,7 +400,7 @@ impl Api {
         U: Clone + Send + Sync + 'static,
     {
         let key = format!("{} {url}", list.name);
-        let known = lock(&self.cache).get::<U>(&key);
+        let known = lock(&self.cache).get::<Page<U>>(&key);
         let call = Call { etag: known.as_ref().map(|(etag, _)| etag.clone()), ..Call::get(list.operation, url.clone()) };
         let answer = self.send(&call).await?;
         if let (304, Some((_, page))) = (answer.status.as_u16(), known) {

@@ -1,12 +1,12 @@
-//! Pages of lists by their ETag, so that a list in which nothing changed costs no body.
+//! Answers by their ETag, so that what has not changed costs no body, and on some forges nothing of the budget.
 
 use jiff::Timestamp;
 use reqwest::{Url, header::HeaderValue};
 use std::{any::Any, collections::HashMap, sync::Arc};
 
-/// Pages remembered; a pass over some hundred requests needs a few.
-const PAGES: usize = 64;
-/// Bytes of the answers that the remembered pages came from, at most; what is kept of them is less.
+/// Answers remembered: for each of some hundred requests itself, its checks and its reviews, beside the pages of lists.
+const ANSWERS: usize = 2_048;
+/// Bytes of the answers that were remembered, at most; of pages less is kept.
 const BYTES: usize = 16 << 20;
 
 /// A page of a list, as it is kept.
@@ -23,38 +23,38 @@ pub(super) struct Page<U> {
 
 struct Known {
     etag: HeaderValue,
-    page: Arc<dyn Any + Send + Sync>,
+    value: Arc<dyn Any + Send + Sync>,
     size: usize,
 }
 
-/// Pages by their name. When it is full, all is forgotten: the next pass reads whole pages once.
+/// Answers, or what is kept of them, by name. When it is full, all is forgotten: the next pass reads them whole once.
 #[derive(Default)]
 pub(super) struct Cache {
-    pages: HashMap<String, Known>,
+    answers: HashMap<String, Known>,
     size: usize,
 }
 
 impl Cache {
-    /// The ETag and the page of this name.
-    pub(super) fn get<U: Send + Sync + 'static>(&self, key: &str) -> Option<(HeaderValue, Arc<Page<U>>)> {
-        let known = self.pages.get(key)?;
-        Some((known.etag.clone(), known.page.clone().downcast().ok()?))
+    /// The ETag and the value of this name.
+    pub(super) fn get<V: Send + Sync + 'static>(&self, key: &str) -> Option<(HeaderValue, Arc<V>)> {
+        let known = self.answers.get(key)?;
+        Some((known.etag.clone(), known.value.clone().downcast().ok()?))
     }
 
-    pub(super) fn put<U: Send + Sync + 'static>(&mut self, key: String, etag: HeaderValue, page: Arc<Page<U>>, size: usize) {
+    pub(super) fn put<V: Send + Sync + 'static>(&mut self, key: String, etag: HeaderValue, value: Arc<V>, size: usize) {
         self.forget(&key);
-        if self.pages.len() >= PAGES || self.size + size > BYTES {
-            self.pages.clear();
+        if self.answers.len() >= ANSWERS || self.size + size > BYTES {
+            self.answers.clear();
             self.size = 0;
         }
         if size <= BYTES {
             self.size += size;
-            self.pages.insert(key, Known { etag, page, size });
+            self.answers.insert(key, Known { etag, value, size });
         }
     }
 
     pub(super) fn forget(&mut self, key: &str) {
-        if let Some(known) = self.pages.remove(key) {
+        if let Some(known) = self.answers.remove(key) {
             self.size -= known.size;
         }
     }
@@ -69,17 +69,17 @@ mod tests {
         let page = |count| Arc::new(Page::<u8> { items: Vec::new(), count, oldest: None, next: None });
         let etag = HeaderValue::from_static("\"1\"");
         let mut cache = Cache::default();
-        for number in 0..PAGES {
+        for number in 0..ANSWERS {
             cache.put(number.to_string(), etag.clone(), page(number), 10);
-            assert_eq!(cache.get::<u8>(&number.to_string()).unwrap().1.count, number);
+            assert_eq!(cache.get::<Page<u8>>(&number.to_string()).unwrap().1.count, number);
         }
-        assert_eq!(cache.size, 10 * PAGES);
+        assert_eq!(cache.size, 10 * ANSWERS);
         cache.put("0".into(), etag.clone(), page(7), 20);
-        assert_eq!((cache.pages.len(), cache.size), (PAGES, 10 * PAGES + 10), "the same name replaces");
+        assert_eq!((cache.answers.len(), cache.size), (ANSWERS, 10 * ANSWERS + 10), "the same name replaces");
         cache.put("more".into(), etag.clone(), page(0), 10);
-        assert_eq!((cache.pages.len(), cache.size), (1, 10));
+        assert_eq!((cache.answers.len(), cache.size), (1, 10));
         cache.put("huge".into(), etag, page(0), BYTES + 1);
-        assert!(cache.get::<u8>("huge").is_none());
-        assert!(cache.get::<u16>("more").is_none(), "of another kind");
+        assert!(cache.get::<Page<u8>>("huge").is_none());
+        assert!(cache.get::<Page<u16>>("more").is_none(), "of another kind");
     }
 }

@@ -13,13 +13,19 @@ use async_trait::async_trait;
 use reqwest::Method;
 use serde::Deserialize;
 use serde_json::{Value, json};
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, sync::Arc};
 
 /// A title has a column of 255 characters; texts have no limit of Gitea's own, so ours is what people still read.
 const LIMITS: Limits = Limits { title: 255, body: 262_144, comment: 262_144, status: 255 };
 
 /// How often a merge is tried while Gitea looks for conflicts: some eight seconds.
 const LOOKS: u32 = 5;
+
+/// The labels of the repository, as they are called among what is asked once.
+const LABELS: &str = "labels";
+
+/// Labels by name, with their ids.
+type Labels = Vec<(String, u64)>;
 
 #[derive(Debug)]
 pub(super) struct Gitea {
@@ -62,8 +68,9 @@ impl Gitea {
             Some(MergeMethod::Squash) => "squash".to_owned(),
             Some(MergeMethod::Rebase) => "rebase".to_owned(),
             None => {
-                let repository: Repository = self.api.get(Operation::Settings, self.repo(&[], &[])).await?;
-                repository.default_merge_style.filter(|style| !style.is_empty()).unwrap_or_else(|| "merge".to_owned())
+                let read = self.api.get::<Repository>(Operation::Settings, self.repo(&[], &[]));
+                let repository = self.api.standing.once("repository", read).await?;
+                repository.default_merge_style.clone().filter(|style| !style.is_empty()).unwrap_or_else(|| "merge".to_owned())
             }
         })
     }
@@ -102,13 +109,24 @@ impl Gitea {
         })
     }
 
-    /// The labels of the repository.
-    async fn labels(&self) -> Result<Vec<(String, u64)>, ForgeError> {
+    /// The labels of the repository; with all of these, if they are there at all.
+    async fn known_labels(&self, names: &[&str]) -> Result<Arc<Labels>, ForgeError> {
+        let lacks = |known: &Labels| names.iter().any(|name| id_of(known, name).is_none());
+        let known = self.api.standing.once(LABELS, self.labels()).await?;
+        if !lacks(&known) {
+            return Ok(known);
+        }
+        // Somebody may have made them since.
+        self.api.standing.forget(LABELS).await;
+        self.api.standing.once(LABELS, self.labels()).await
+    }
+
+    async fn labels(&self) -> Result<Labels, ForgeError> {
         let keep = |label: LabelShape| Some((label.name, label.id)).into();
         self.api.pages(&List::all(Operation::Label, self.repo(&["labels"], &[PAGE]), ""), keep).await
     }
 
-    async fn organisation_labels(&self) -> Result<Vec<(String, u64)>, ForgeError> {
+    async fn organisation_labels(&self) -> Result<Labels, ForgeError> {
         let url = self.api.url(["orgs", self.owner(), "labels"], &[PAGE]);
         let keep = |label: LabelShape| Some((label.name, label.id)).into();
         match self.api.pages(&List::all(Operation::Label, url, ""), keep).await {
@@ -123,7 +141,9 @@ impl Gitea {
         let body = json!({"name": label.name, "color": format!("#{}", label.color), "description": label.description});
         // Gitea would make a second one of the same name.
         let call = Call::once(Operation::Label, Method::POST, self.repo(&["labels"], &[]), body);
-        Ok(self.api.json::<LabelShape>(&call).await?.id)
+        let made = self.api.json::<LabelShape>(&call).await?.id;
+        self.api.standing.forget(LABELS).await;
+        Ok(made)
     }
 
     async fn request_reviews(&self, number: &str, users: &[&str], teams: &[&str]) -> Result<(), ForgeError> {
@@ -147,7 +167,7 @@ fn titled(title: &str, draft: bool) -> String {
     cut(&if draft { format!("{DRAFT}{title}") } else { title.to_owned() }, LIMITS.title)
 }
 
-fn id_of(labels: &[(String, u64)], name: &str) -> Option<u64> {
+fn id_of(labels: &Labels, name: &str) -> Option<u64> {
     labels.iter().find(|(known, _)| known == name).map(|(_, id)| *id)
 }
 
@@ -213,28 +233,38 @@ impl Forge for Gitea {
             return Ok(());
         }
         let number = number.to_string();
-        let mut known = self.labels().await?;
         let all: Vec<&str> = add.iter().map(|label| label.name.as_str()).chain(remove.iter().copied()).collect();
-        if all.iter().any(|name| id_of(&known, name).is_none()) {
-            known.extend(self.organisation_labels().await?);
-        }
+        let known = self.known_labels(&all).await?;
+        let shared = match all.iter().any(|name| id_of(&known, name).is_none()) {
+            true => self.api.standing.once("organisation labels", self.organisation_labels()).await?,
+            false => Arc::default(),
+        };
+        let id_of = |name: &str| id_of(&known, name).or_else(|| id_of(&shared, name));
         let mut ids = Vec::new();
         for label in add {
-            ids.push(match id_of(&known, &label.name) {
+            ids.push(match id_of(&label.name) {
                 Some(id) => id,
                 None => self.make_label(label).await?,
             });
         }
-        if !ids.is_empty() {
-            let url = self.repo(&["issues", &number, "labels"], &[]);
-            self.api.send(&Call::again(Operation::Label, Method::POST, url, json!({"labels": ids}))).await?;
+        let sent = async {
+            if !ids.is_empty() {
+                let url = self.repo(&["issues", &number, "labels"], &[]);
+                self.api.send(&Call::again(Operation::Label, Method::POST, url, json!({"labels": ids}))).await?;
+            }
+            // A label that the repository does not have is on no request.
+            for id in remove.iter().filter_map(|name| id_of(name)) {
+                let url = self.repo(&["issues", &number, "labels", &id.to_string()], &[]);
+                self.api.send(&Call::again(Operation::Label, Method::DELETE, url, None)).await?;
+            }
+            Ok(())
+        };
+        let sent = sent.await;
+        if sent.is_err() {
+            // One of them may be another one of the same name by now.
+            self.api.standing.clear().await;
         }
-        // A label that the repository does not have is on no request.
-        for id in remove.iter().filter_map(|name| id_of(&known, name)) {
-            let url = self.repo(&["issues", &number, "labels", &id.to_string()], &[]);
-            self.api.send(&Call::again(Operation::Label, Method::DELETE, url, None)).await?;
-        }
-        Ok(())
+        sent
     }
 
     async fn ask_reviews(&self, request: &Request, reviewers: &[Reviewer]) -> Result<Vec<Unasked>, ForgeError> {

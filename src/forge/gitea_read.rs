@@ -10,7 +10,7 @@ use globset::Glob;
 use jiff::Timestamp;
 use reqwest::Url;
 use serde::Deserialize;
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, sync::Arc};
 
 /// What Gitea writes before the title of what is not ready.
 pub(super) const DRAFT: &str = "WIP: ";
@@ -161,7 +161,10 @@ pub(super) const PAGE: (&str, &str) = ("limit", "100");
 impl Gitea {
     pub(super) async fn list_requests(&self, which: Which, prefix: &str) -> Result<Vec<Request>, ForgeError> {
         let (query, until) = match which {
-            Which::Open => (vec![("state", "open")], None),
+            Which::Open => {
+                self.api.standing.clear().await;
+                (vec![("state", "open")], None)
+            }
             Which::EndedSince(since) => (vec![("state", "closed"), ("sort", "recentupdate")], Some(since)),
         };
         let query: Vec<_> = query.into_iter().chain([PAGE]).collect();
@@ -198,15 +201,16 @@ impl Gitea {
     }
 
     /// What the base's protection wants; an unprotected branch wants nothing.
-    async fn branch(&self, base: &str) -> Result<Option<Branch>, ForgeError> {
-        self.api.find(Operation::Settings, self.repo(&["branches", base], &[])).await
+    async fn branch(&self, base: &str) -> Result<Arc<Option<Branch>>, ForgeError> {
+        let ask = self.api.find(Operation::Settings, self.repo(&["branches", base], &[]));
+        self.api.standing.once(&format!("branch {base}"), ask).await
     }
 
     pub(super) async fn read_checks(&self, request: &Request) -> Result<Checks, ForgeError> {
         // All statuses ever set: the count beside the combined status is wrong where there are many contexts (1.26).
         let url = self.repo(&["statuses", &request.head_commit], &[PAGE]);
         let list = List::all(Operation::Checks, url, "");
-        let statuses = self.api.pages(&list, |status: CommitStatus| Some(std::sync::Arc::new(status)).into());
+        let statuses = self.api.pages(&list, |status: CommitStatus| Some(Arc::new(status)).into());
         let (statuses, branch) = futures::try_join!(statuses, self.branch(&request.base))?;
         // The latest of each context counts; ids grow, and the orders that can be asked for do not what they say (1.26).
         let mut latest: BTreeMap<&str, &CommitStatus> = BTreeMap::new();
@@ -217,8 +221,8 @@ impl Gitea {
             }
         }
         let mut named: Vec<Check> = latest.into_values().map(check).collect();
-        let required =
-            branch.filter(|branch| branch.enable_status_check).and_then(|branch| branch.status_check_contexts).unwrap_or_default();
+        let branch = branch.as_ref().as_ref().filter(|branch| branch.enable_status_check);
+        let required = branch.and_then(|branch| branch.status_check_contexts.clone()).unwrap_or_default();
         // Gitea reads the words as globs.
         let fits = |word: &str, name: &str| word == name || Glob::new(word).is_ok_and(|glob| glob.compile_matcher().is_match(name));
         Checks::require(&mut named, &required, fits);
@@ -229,7 +233,7 @@ impl Gitea {
         let url = self.repo(&["pulls", &request.number.to_string(), "reviews"], &[PAGE]);
         let list = List::all(Operation::Approvals, url, "");
         // Only official ones count: those of people whom the branch's protection names, or who may write.
-        let keep = |review: Review| (review.official && !review.dismissed).then_some(review).map(std::sync::Arc::new).into();
+        let keep = |review: Review| (review.official && !review.dismissed).then_some(review).map(Arc::new).into();
         let (reviews, branch) = futures::try_join!(self.api.pages(&list, keep), self.branch(&request.base))?;
         let mut last: BTreeMap<String, bool> = BTreeMap::new();
         for review in reviews {
@@ -245,7 +249,7 @@ impl Gitea {
         }
         let (by, against): (Vec<_>, Vec<_>) = last.into_iter().partition(|(_, approved)| *approved);
         let logins = |list: Vec<(String, bool)>| list.into_iter().map(|(login, _)| login).collect();
-        let required = branch.map(|branch| branch.required_approvals);
+        let required = branch.as_ref().as_ref().map(|branch| branch.required_approvals);
         Ok(Approvals { by: logins(by), required, changes_requested: logins(against) })
     }
 

@@ -58,7 +58,8 @@ impl Github {
         if let Some(method) = declared {
             return Ok(method);
         }
-        let methods: Methods = self.api.get(Operation::Settings, self.repo(&[], &[])).await?;
+        let read = self.api.get::<Methods>(Operation::Settings, self.repo(&[], &[]));
+        let methods = self.api.standing.once("repository", read).await?;
         let all = [
             (methods.allow_merge_commit, MergeMethod::Merge),
             (methods.allow_squash_merge, MergeMethod::Squash),
@@ -184,7 +185,7 @@ impl Forge for Github {
     async fn label(&self, number: u64, add: &[Label], remove: &[&str]) -> Result<(), ForgeError> {
         let number = number.to_string();
         for label in add {
-            self.make_label(label).await?;
+            self.api.standing.once(&format!("label {}", label.name), self.make_label(label)).await?;
         }
         if !add.is_empty() {
             let names: Vec<&str> = add.iter().map(|label| label.name.as_str()).collect();

@@ -9,7 +9,7 @@ use super::{
 use jiff::Timestamp;
 use reqwest::Url;
 use serde::Deserialize;
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, sync::Arc};
 
 #[derive(Deserialize)]
 pub(super) struct User {
@@ -176,7 +176,10 @@ struct Wanted {
 impl Github {
     pub(super) async fn list_requests(&self, which: Which, prefix: &str) -> Result<Vec<Request>, ForgeError> {
         let (state, sort, until) = match which {
-            Which::Open => ("open", "created", None),
+            Which::Open => {
+                self.api.standing.clear().await;
+                ("open", "created", None)
+            }
             Which::EndedSince(since) => ("closed", "updated", Some(since)),
         };
         let query = [("state", state), ("sort", sort), ("direction", "desc"), ("per_page", "100")];
@@ -224,10 +227,15 @@ impl Github {
         let mut list = List::all(op, self.repo(&["commits", commit, "status"], &query), "");
         list.inside = Some("statuses");
         let statuses = self.api.pages(&list, |status: CommitStatus| Some(status_check(status)).into());
-        let (runs, statuses, wanted) = futures::try_join!(runs, statuses, self.wanted(&request.base))?;
+        let (runs, statuses, wanted) = futures::try_join!(runs, statuses, self.base_wants(&request.base))?;
         let mut named: Vec<Check> = runs.into_iter().chain(statuses).collect();
         Checks::require(&mut named, &wanted.checks, |word, name| word == name);
         Ok(Checks::of(named))
+    }
+
+    /// The same, asked once in a pass.
+    async fn base_wants(&self, base: &str) -> Result<Arc<Wanted>, ForgeError> {
+        self.api.standing.once(&format!("branch {base}"), Box::pin(self.wanted(base))).await
     }
 
     /// What the branch's protection and the repository's rules want, as far as reading is allowed without administration.
@@ -286,7 +294,7 @@ impl Github {
             let login = review.user.map(|user| user.login).unwrap_or_default();
             counts.then_some((login, review.state, review.commit_id)).into()
         });
-        let (reviews, wanted) = futures::try_join!(reviews, self.wanted(&request.base))?;
+        let (reviews, wanted) = futures::try_join!(reviews, self.base_wants(&request.base))?;
         // They come in the order of time: the last that says anything counts. Comments say nothing.
         let mut last: BTreeMap<String, bool> = BTreeMap::new();
         for (login, state, commit) in reviews {

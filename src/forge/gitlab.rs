@@ -50,7 +50,8 @@ impl Gitlab {
     /// Whether to squash, for a declared method. How else it merges is the project's setting, which no call overrides.
     async fn squash(&self, operation: Operation, declared: Option<MergeMethod>) -> Result<Option<bool>, ForgeError> {
         let Some(declared) = declared else { return Ok(None) };
-        let project: Project = self.api.get(Operation::Settings, self.project(&[], &[])).await?;
+        let read = self.api.get::<Project>(Operation::Settings, self.project(&[], &[]));
+        let project = self.api.standing.once("repository", read).await?;
         let (method, squash) = (project.merge_method.as_deref(), project.squash_option.as_deref());
         let problem = match declared {
             MergeMethod::Squash if squash == Some("never") => "the project never squashes, but mergeMethod: squash is declared",
@@ -190,7 +191,7 @@ impl Forge for Gitlab {
 
     async fn label(&self, number: u64, add: &[Label], remove: &[&str]) -> Result<(), ForgeError> {
         for label in add {
-            self.make_label(label).await?;
+            self.api.standing.once(&format!("label {}", label.name), self.make_label(label)).await?;
         }
         if add.is_empty() && remove.is_empty() {
             return Ok(());

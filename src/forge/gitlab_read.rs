@@ -181,7 +181,10 @@ struct Commit {
 impl Gitlab {
     pub(super) async fn list_requests(&self, which: Which, prefix: &str) -> Result<Vec<Request>, ForgeError> {
         let (since, query) = match which {
-            Which::Open => (String::new(), vec![("state", "opened"), ("order_by", "created_at")]),
+            Which::Open => {
+                self.api.standing.clear().await;
+                (String::new(), vec![("state", "opened"), ("order_by", "created_at")])
+            }
             Which::EndedSince(since) => (since.to_string(), vec![("state", "all"), ("order_by", "updated_at")]),
         };
         let mut query = query;

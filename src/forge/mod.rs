@@ -6,7 +6,7 @@
 //! | `github`, `github_read`, `gitlab`, `gitlab_read`, `gitea`, `gitea_read` | one forge: what changes things, and what reads them |
 //! | `releases` | which releases lie between two versions |
 //! | `app` | signing in as a GitHub App |
-//! | `api`, `cache` | one call within limits and bounds; pages, remembered by ETag |
+//! | `api`, `cache`, `standing` | one call within limits and bounds; answers remembered by ETag, and those asked once in a pass |
 //! | `error` | what went wrong, and what the token lacks |
 //!
 //! What is done twice is done once: reads are repeated when a connection fails, and what changes something is looked up
@@ -23,6 +23,7 @@ mod github_read;
 mod gitlab;
 mod gitlab_read;
 mod releases;
+mod standing;
 mod words;
 
 pub use crate::http::{Proxy, SecretSource};

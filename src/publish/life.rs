@@ -136,7 +136,7 @@ pub enum Action {
     Dress,
     /// Its title and text are written anew.
     Tell,
-    /// The label [`REBASE`] is taken off.
+    /// The labels [`REBASE`] and [`SUPERSEDED`] are taken off.
     Unlabel,
     /// It is closed with the reason, and its branch deleted.
     Close,
@@ -241,6 +241,10 @@ fn wanted_now(situation: &Situation<'_>, content: &str) -> Decision {
     }
     if rebase {
         return because(Action::Unlabel, format!("It is on the newest commit of {target}."));
+    }
+    // Its closing was not ended, or a person has opened it again: with the label a person's close would hold nothing.
+    if request.labels.iter().any(|label| label == SUPERSEDED) {
+        return because(Action::Unlabel, "It is wanted again.");
     }
     match marker {
         None => return because(Action::Tell, "Its text has no marker that can be read."),

@@ -54,6 +54,12 @@ impl Walk<'_> {
             Merging::Waits { reasons, until, ask: false } => return quiet(reasons, until),
             Merging::Waits { .. } | Merging::Now => {}
         }
+        // After each merge all are looked at again; the forge is asked of each once in a pass.
+        if let Some((of, reasons, until)) = self.done.waiting.get(&request.number)
+            && *of == head
+        {
+            return quiet(reasons.clone(), *until);
+        }
         // From here on the forge is asked, of the request as it is now.
         let asked = async {
             let request = self.forge.get(request.number).await?;
@@ -70,7 +76,10 @@ impl Walk<'_> {
             return Ok(Stepped::Again);
         }
         match ask(&request, &seen, Some(&checks), Some(&approvals)) {
-            Merging::Waits { reasons, until, .. } => return quiet(reasons, until),
+            Merging::Waits { reasons, until, .. } => {
+                self.done.waiting.insert(request.number, (head, reasons.clone(), until));
+                return quiet(reasons, until);
+            }
             Merging::Now if auto_merge.minimum_age.is_none() => {}
             // A tag may have moved since its clock was last looked at.
             Merging::Now => {

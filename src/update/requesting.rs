@@ -23,6 +23,7 @@ use crate::{
     },
     version,
 };
+use jiff::Timestamp;
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
     sync::{Arc, PoisonError, atomic::Ordering},
@@ -57,6 +58,8 @@ pub(super) struct Done {
     pub(super) made: BTreeSet<String>,
     /// Requests that were merged.
     pub(super) merged: BTreeSet<u64>,
+    /// What the forge said that a request waits for, with the head it was said of and when the wait ends by itself.
+    pub(super) waiting: HashMap<u64, (String, Vec<String>, Option<Timestamp>)>,
 }
 
 /// What a branch has.

@@ -83,7 +83,9 @@ impl Walk<'_> {
         let wanted = match (&item.otherwise, item.set) {
             (Some(wanted), _) => wanted.clone(),
             // Without a branch there is no text yet.
-            (None, Some(set)) => Wanted::Change { content: looked.map_or_else(String::new, |looked| telling::content(set, looked.head)) },
+            (None, Some(set)) => {
+                Wanted::Change { content: looked.map_or_else(String::new, |looked| telling::content(set, looked.head, item.environment)) }
+            }
             (None, None) => Wanted::Nothing { why: String::new() },
         };
         let tried = request.and_then(|request| known.tried.get(&request.number));
@@ -278,9 +280,11 @@ impl Walk<'_> {
     }
 
     async fn unlabel(&mut self, request: &forge::Request) -> Stepped {
-        match self.forge.label(request.number, &[], &[REBASE]).await {
+        let off = |label: &str| [REBASE, SUPERSEDED].into_iter().find(|own| *own == label);
+        let labels: Vec<&str> = request.labels.iter().filter_map(|label| off(label)).collect();
+        match self.forge.label(request.number, &[], &labels).await {
             Ok(()) => {
-                self.change(request.number, |request| request.labels.retain(|label| label != REBASE));
+                self.change(request.number, |request| request.labels.retain(|label| off(label).is_none()));
                 self.done.states.entry(request.head.clone()).or_insert(RequestState::Updated);
                 Stepped::Again
             }

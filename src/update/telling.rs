@@ -2,7 +2,7 @@
 
 use super::{Asked, EnvironmentReport, Gatherer, PATIENCE, Scans, Updater, World};
 use crate::{
-    declare::Via,
+    declare::{Environment, Via},
     forge::Forge,
     git::ObjectId,
     publish::{ChangeSet, Marker, Preview, Story, body, merging_words, subject},
@@ -11,13 +11,12 @@ use jiff::Timestamp;
 use sha2::{Digest as _, Sha256};
 
 /// Of the form of the text; with another one texts are written anew.
-const FORM: u8 = 2;
+const FORM: u8 = 3;
 
 /// Characters of the marker, of those that a text may have.
 const MARKER_SHARE: usize = 4;
 
 /// What a text is made from.
-#[allow(dead_code, reason = "the text of now tells of the changes alone")]
 pub(super) struct Telling<'a> {
     /// The changes.
     pub(super) set: &'a ChangeSet,
@@ -38,7 +37,6 @@ pub(super) struct Telling<'a> {
 }
 
 /// What is told.
-#[allow(dead_code, reason = "the marker is read again from the text")]
 pub(super) struct Told {
     /// The title.
     pub(super) title: String,
@@ -49,16 +47,26 @@ pub(super) struct Told {
 impl Telling<'_> {
     /// A hash of what the text is made from: as long as it is the same, the text stays as it is, and people may edit it.
     pub(super) fn content(&self) -> String {
-        content(self.set, self.head)
+        content(self.set, self.head, self.world.declared.environments.get(&self.set.environment))
     }
 }
 
+/// How the request of a set is merged, in words for people.
+fn merging(set: &ChangeSet, environment: Option<&Environment>) -> String {
+    let auto_merge = environment.and_then(|environment| match &environment.via {
+        Via::PullRequest { auto_merge, .. } => auto_merge.as_ref(),
+        Via::Commit => None,
+    });
+    merging_words(auto_merge, environment.map_or(&[], |environment| &environment.windows), &set.moves)
+}
+
 /// See [`Telling::content`].
-pub(super) fn content(set: &ChangeSet, head: ObjectId) -> String {
+pub(super) fn content(set: &ChangeSet, head: ObjectId, environment: Option<&Environment>) -> String {
     let mut hash = Sha256::new();
     hash.update([FORM]);
     hash.update(head.as_bytes());
     hash.update(serde_json::to_vec(&(&set.environment, &set.group, &set.moves)).unwrap_or_default());
+    hash.update(Sha256::digest(merging(set, environment)));
     for file in &set.files {
         hash.update(Sha256::digest(&file.path));
         hash.update(Sha256::digest(&file.before));
@@ -93,11 +101,6 @@ impl Updater {
         marker.again = gathered.may_tell_more || preview.as_ref().is_some_and(Preview::may_tell_more);
         marker.refused = preview.as_ref().is_some_and(Preview::is_refused);
         let environment = world.declared.environments.get(&set.environment);
-        let auto_merge = environment.and_then(|environment| match &environment.via {
-            Via::PullRequest { auto_merge, .. } => auto_merge.as_ref(),
-            Via::Commit => None,
-        });
-        let windows = environment.map_or(&[][..], |environment| &environment.windows);
         let limit = forge.limits().body;
         let hidden = marker.write(limit / MARKER_SHARE);
         let story = Story {
@@ -105,7 +108,7 @@ impl Updater {
             group: set.group.as_deref(),
             moves: &gathered.told,
             preview: preview.as_ref(),
-            merging: &merging_words(auto_merge, windows, &set.moves),
+            merging: &merging(set, environment),
             marker: &hidden,
         };
         Told { title: subject(set), body: body(&story, limit).text }

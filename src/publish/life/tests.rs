@@ -98,7 +98,9 @@ impl Model {
                 }
             }
             Action::Dress => self.undressed = false,
-            Action::Unlabel => self.request.iter_mut().for_each(|request| request.labels.retain(|label| label != REBASE)),
+            Action::Unlabel => {
+                self.request.iter_mut().for_each(|request| request.labels.retain(|label| label != REBASE && label != SUPERSEDED));
+            }
             Action::Close => (self.request, self.branch, self.ended) = (None, None, Some(Ended::Superseded)),
             Action::Delete => self.branch = None,
             Action::Nothing | Action::Wait | Action::Stop | Action::Settled => {}
@@ -238,6 +240,7 @@ fn every_situation_has_its_step() {
             "tagboat/rebase",
         ),
         ("rebased", with_label(REBASE), Unlabel, "newest commit"),
+        ("wanted again", with_label(SUPERSEDED), Unlabel, "wanted again"),
         // The text.
         ("another text", Model::but(|m| m.wanted = Wanted::Change { content: "two".into() }), Tell, "has changed"),
         ("its marker is gone", Model::but(|m| m.marker = None), Tell, "no marker"),

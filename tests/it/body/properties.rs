@@ -165,7 +165,7 @@ proptest! {
         prop_assert!(found.text.chars().count() <= limit);
         let seen = reader::check(&found.text);
         prop_assert!(seen.tables.len() <= 1 && seen.tables.iter().all(|rows| *rows == 2), "{:?}\n{}", seen, found.text);
-        prop_assert!(seen.cells % 7 == 0 && seen.cells <= 14, "{:?}\n{}", seen, found.text);
+        prop_assert!(seen.cells.is_multiple_of(7) && seen.cells <= 14, "{:?}\n{}", seen, found.text);
         if !found.cut {
             prop_assert_eq!((seen.tables.len(), seen.cells, seen.details), (1, 14, 4), "{}", found.text);
             prop_assert_eq!(seen.headings, 5, "{}", found.text);

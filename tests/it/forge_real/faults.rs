@@ -10,37 +10,94 @@ use serde_json::json;
 use std::{process::Stdio, sync::Arc, time::Duration};
 use tagboat::{
     forge::{State, StatusState},
+    publish::life::SUPERSEDED,
     update::{Mode, RequestState},
 };
 
 #[test]
 #[ignore = "needs Gitea: run tests/run forge"]
 fn killed_between_branch_and_request_it_opens_one() {
-    let fleet = Fleet::new("request: {labels: [images]}");
-    let line = format!("POST /api/v1/repos/{}/pulls", fleet.world.project);
+    for (opening, after) in [(false, false), (false, true), (true, false), (true, true)] {
+        let fleet = Fleet::new("request: {labels: [images]}");
+        let project = &fleet.world.project;
+        let line = if opening { format!("POST /api/v1/repos/{project}/pulls") } else { format!("POST /{project}.git/git-receive-pack") };
+        killed_at(&fleet, line, after);
+        // What was on its way arrives or not, as it would with a network between: either way there is one request.
+        let row = fleet.only();
+        assert!(matches!(row.state, RequestState::Opened | RequestState::Updated | RequestState::Open), "{row:#?}");
+        assert_eq!(fleet.open(), [row.number.unwrap()]);
+        assert_eq!(fleet.get(row.number.unwrap()).labels, ["images"], "and it has its labels");
+        fleet.quiet_pass();
+    }
+}
+
+/// The program, killed (SIGKILL) at its first request to the forge or Git that begins so; `after` it, or before.
+fn killed_at(fleet: &Fleet, begins: String, after: bool) {
     let (come, came) = std::sync::mpsc::channel();
     let (kept, gone) = std::sync::mpsc::channel::<()>();
     let stop = std::sync::Mutex::new(Some((come, gone)));
-    fleet.gate.rule(move |asked| match stop.lock().unwrap().take_if(|_| asked == line) {
-        Some((come, gone)) => Act::Before(Box::new(move || {
-            let _ = come.send(());
-            let _ = gone.recv_timeout(Duration::from_secs(30));
-        })),
+    let what = begins.clone();
+    fleet.gate.rule(move |asked| match stop.lock().unwrap().take_if(|_| asked.starts_with(&begins)) {
+        Some((come, gone)) => {
+            let work = Box::new(move || {
+                let _ = come.send(());
+                let _ = gone.recv_timeout(Duration::from_secs(30));
+            });
+            if after { Act::After(work) } else { Act::Before(work) }
+        }
         None => Act::Pass,
     });
     let mut process = fleet.tagboat(&["run", "--once"]).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
-    came.recv_timeout(Duration::from_secs(60)).expect("a request is opened");
-    // On Unix this is SIGKILL.
+    came.recv_timeout(Duration::from_secs(60)).unwrap_or_else(|error| panic!("{what}: {error}"));
     process.kill().unwrap();
     process.wait().unwrap();
     drop(kept);
     fleet.gate.open();
-    // What was on its way arrives or not, as it would with a network between: either way there is one request.
-    let row = fleet.only();
-    assert!(matches!(row.state, RequestState::Opened | RequestState::Updated | RequestState::Open), "{row:#?}");
-    assert_eq!(fleet.open(), [row.number.unwrap()]);
-    assert_eq!(fleet.get(row.number.unwrap()).labels, ["images"], "and it has its labels");
+}
+
+#[test]
+#[ignore = "needs Gitea: run tests/run forge"]
+fn killed_inside_a_close_the_next_process_ends_it() {
+    let fleet = Fleet::new("request: {labels: [images]}");
+    let project = format!("/api/v1/repos/{}", fleet.world.project);
+    let both = |tag: &str| deployment(&[&format!("web:{tag}"), "db:1.0.0"]);
+    let cases = ["POST issues/comments", "POST issues/labels", "PATCH pulls", "POST git-receive-pack"];
+    let mut minor = 1;
+    for (case, after) in cases.iter().flat_map(|case| [(case, false), (case, true)]) {
+        let number = fleet.only().number.unwrap();
+        fleet.settled(number);
+        // Somebody writes what it proposes.
+        let wanted = format!("1.{minor}.0");
+        fleet.person(&[(FILE, &both(&wanted))]);
+        let line = match *case {
+            "POST issues/comments" => format!("POST {project}/issues/{number}/comments"),
+            "POST issues/labels" => format!("POST {project}/issues/{number}/labels"),
+            "PATCH pulls" => format!("PATCH {project}/pulls/{number}"),
+            _ => format!("POST /{}.git/git-receive-pack", fleet.world.project),
+        };
+        killed_at(&fleet, line, after);
+        fleet.good_pass();
+        let request = fleet.get(number);
+        assert_eq!((request.state, request.labels.contains(&SUPERSEDED.to_owned())), (State::Closed, true), "{case} {after}");
+        let said = format!("<!-- tagboat:closed -->\nClosed by tagboat: web is {wanted} already.");
+        assert_eq!((fleet.comments(number), fleet.head(BRANCH), fleet.open()), (vec![said], None, vec![]), "{case} {after}");
+        assert!(fleet.quiet_pass().is_empty());
+        // It holds nothing.
+        minor += 1;
+        fleet.publish("web", &[&format!("1.{minor}.0")]);
+    }
+    // Wanted again before the next process comes, it goes on; and a person's close counts as one.
+    let number = fleet.only().number.unwrap();
+    fleet.settled(number);
+    fleet.person(&[(FILE, &both(&format!("1.{minor}.0")))]);
+    killed_at(&fleet, format!("POST {project}/issues/{number}/labels"), true);
+    assert_eq!((fleet.open(), fleet.get(number).labels.contains(&SUPERSEDED.to_owned())), (vec![number], true));
+    fleet.publish("web", &[&format!("1.{}.0", minor + 1)]);
+    assert_eq!(seen(&fleet.only()).1, RequestState::Updated);
+    assert_eq!(fleet.get(number).labels, ["images"]);
     fleet.quiet_pass();
+    fleet.close(number);
+    assert!(fleet.good_pass().is_empty(), "what a person closes is held");
 }
 
 #[test]

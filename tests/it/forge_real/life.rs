@@ -297,3 +297,37 @@ fn missing_facts_close_nothing() {
     assert_eq!((fleet.open(), report.pushed()), (vec![], 1), "{report:#?}");
     assert!(fleet.get(number).labels.contains(&"tagboat/superseded".to_owned()));
 }
+
+#[test]
+#[ignore = "needs Gitea: run tests/run forge"]
+fn the_forge_is_asked_once_in_a_pass_what_a_request_waits_for() {
+    let fleet = Fleet::new("group: policy");
+    fleet.publish("db", &["1.1.0"]);
+    let before = fleet.good_pass();
+    let wait = "It waits for a person to merge it.";
+    let numbers: Vec<u64> = before.iter().filter_map(|row| row.number).collect();
+    assert!(numbers.len() == 2 && numbers.iter().all(|number| fleet.get(*number).body.contains(wait)), "{before:#?}");
+    // Declared to merge by themselves, their texts say so, and nothing else of them changes.
+    let heads: Vec<_> = before.iter().map(|row| fleet.head(&row.branch)).collect();
+    let declared =
+        semver("web", "1.x", "") + &semver("db", "1.x", "") + &prod("group: policy, autoMerge: {bump: [minor], requireChecks: true}");
+    fleet.person(&[("policies/p.yaml", &declared)]);
+    let rows = fleet.good_pass();
+    assert!(rows.iter().all(|row| row.state == RequestState::Updated), "{rows:#?}");
+    assert_eq!(rows.iter().map(|row| fleet.head(&row.branch)).collect::<Vec<_>>(), heads);
+    let texts: Vec<String> = numbers.iter().map(|number| fleet.get(*number).body).collect();
+    assert!(texts.iter().all(|text| !text.contains(wait) && text.contains("its checks have passed")), "{texts:#?}");
+    fleet.quiet_pass();
+    // The second one merges, after which all are looked at again: what the first waits for is known.
+    for row in &before {
+        let head = fleet.head(&row.branch).unwrap();
+        let wanted = |request: &tagboat::forge::Request| request.head_commit == head && request.mergeable == tagboat::forge::Mergeable::Yes;
+        fleet.runtime.block_on(fleet.world.until(row.number.unwrap(), "Gitea has looked at the branch", wanted));
+    }
+    fleet.check(numbers[1], StatusState::Success);
+    fleet.gate.take();
+    let rows = fleet.good_pass();
+    assert_eq!(rows.iter().map(|row| row.state).collect::<Vec<_>>(), [RequestState::Open, RequestState::Merged], "{rows:#?}");
+    let first = format!("/statuses/{}", heads[0].as_ref().unwrap());
+    assert_eq!(fleet.gate.take().iter().filter(|line| line.contains(&first)).count(), 1);
+}
