@@ -303,6 +303,8 @@ fn missing_facts_close_nothing() {
 fn the_forge_is_asked_once_in_a_pass_what_a_request_waits_for() {
     let fleet = Fleet::new("group: policy");
     fleet.publish("db", &["1.1.0"]);
+    // In two files: a merge of one leaves the other's branch as it is.
+    fleet.person(&[(FILE, &file(&["web:1.0.0"])), ("envs/prod/db.yaml", &file(&["db:1.0.0"]))]);
     let before = fleet.good_pass();
     let wait = "It waits for a person to merge it.";
     let numbers: Vec<u64> = before.iter().filter_map(|row| row.number).collect();
