@@ -83,7 +83,11 @@ fn new_tags_and_new_policies_arrive_and_nothing_else_happens() {
     until(&fleet, &["web:1.2.0", "db:1.1.0"]);
     let commits = fleet.log().len();
     fleet.git.take();
-    wait("more passes", || (fleet.git.take().len() >= 2).then_some(()));
+    let mut asked = 0;
+    wait("more passes", || {
+        asked += fleet.git.take().len();
+        (asked >= 2).then_some(())
+    });
     assert_eq!((commits, fleet.log().len()), (5, 5));
     daemon.terminate();
     assert!(daemon.ended().success());
