@@ -85,7 +85,10 @@ fn the_whole_story_happens_as_told() {
         "✓ dev does not get 6.7.1: it is held",
         "✓ nothing was written, neither to Git nor to the cluster",
         "✓ podinfo 6.7.2 is ready; 6.7.1 has not come back",
-        "✓ 8 updates and 1 rollback by tagboat, 3 commits of Ada, none lost",
+        "✓ it shows what changes on the cluster, and what the cluster says to it",
+        "✓ nothing has changed, neither in Git nor at the forge",
+        "✓ it merged by itself, and its branch is gone",
+        "✓ 9 updates and 1 rollback by tagboat, 4 commits of Ada, none lost",
         "Everything happened as told",
     ] {
         assert!(text.lines().any(|told| told.starts_with(line)), "{line:?} is missing before\n{}", ending(&text));
@@ -103,7 +106,7 @@ fn as_json_it_is_one_value_with_every_step() {
     assert_eq!(output.status.code(), Some(0));
     let told: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
     let steps = told["steps"].as_array().unwrap();
-    assert_eq!((steps.len(), &told["kept"]), (19, &serde_json::Value::Null));
+    assert_eq!((steps.len(), &told["kept"]), (22, &serde_json::Value::Null));
     assert!(steps.iter().enumerate().all(|(index, step)| step["step"] == index + 1 && step["failed"].is_null()));
     let commits = |step: &serde_json::Value| {
         step["report"]["environments"]

@@ -118,7 +118,18 @@ fn page(request: &Seen) -> Vec<String> {
     lines
 }
 
-/// A text without the lines that people do not see.
+/// A text without what people do not see: hidden lines, and the addresses of links.
 fn unmarked(text: &str) -> String {
-    text.lines().filter(|line| !line.starts_with("<!--")).map(|line| format!("{line}\n")).collect()
+    let mut seen = String::new();
+    for line in text.lines().filter(|line| !line.starts_with("<!--")) {
+        let mut rest = line;
+        while let Some((before, link)) = rest.split_once("](") {
+            seen.push_str(before);
+            seen.push(']');
+            rest = link.split_once(')').map_or("", |(_, after)| after);
+        }
+        seen.push_str(rest);
+        seen.push('\n');
+    }
+    seen
 }
