@@ -433,18 +433,6 @@ impl State {
         self.watched.insert(key.clone(), Box::new((name.clone(), watched)));
     }
 
-    /// The key as it is kept already, where it is: each that is read anew has words of its own.
-    pub fn same(&self, key: Key) -> Key {
-        let known = self.claims.get_key_value(&key).map(|(known, _)| known);
-        known.or_else(|| self.seen.get_key_value(&key).map(|(known, _)| known)).cloned().unwrap_or(key)
-    }
-
-    /// The same for an object of an Application, which its record may name.
-    pub fn same_of(&self, name: &Name, key: Key) -> Key {
-        let owned = self.owned.get(name).and_then(|keys| Some(keys[keys.binary_search(&key).ok()?].clone()));
-        owned.unwrap_or_else(|| self.same(key))
-    }
-
     /// Takes in what was seen, with the name of its owner as it is kept already.
     fn keep(&mut self, key: &Key, mut seen: Seen) {
         if let Some((owner, _)) = seen.live.owner.as_ref().and_then(|owner| self.inboxes.get_key_value(owner)) {

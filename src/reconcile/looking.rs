@@ -179,6 +179,12 @@ fn badness(status: health::Status) -> u8 {
 }
 
 impl Runner {
+    /// Whether what Applications want that a command has not named makes a difference here.
+    pub(super) fn minds_others(&self, look: &Look) -> bool {
+        let deletes = |current: &Current| !self.pruning(current, &self.hub.state()).delete.is_empty();
+        self.shared.rest.is_named() && (!look.waits.is_empty() || self.shared.plans() && self.current.as_ref().is_some_and(deletes))
+    }
+
     /// Looks at everything that is wanted.
     pub(super) fn look(&self) -> Look {
         let mut look = Look::default();

@@ -2,8 +2,8 @@
 
 use super::{
     Repository,
-    hub::Served,
-    runner::{Current, Job, Read, Runner, Terms, short},
+    hub::{CONSULT, Served, Taken},
+    runner::{Current, Job, Next, Read, Runner, Terms, short},
     seen::{self, Watched},
     status::{Row, State, Status},
 };
@@ -18,6 +18,26 @@ use tokio::time::Instant;
 use tracing::warn;
 
 impl Runner {
+    /// Another repository has an Application of this name on this cluster. Nothing is done, and nothing of the other's is
+    /// touched, until it has given the name up.
+    pub(super) fn turned_away(&mut self, taken: &Taken) -> Next {
+        if matches!(self.job, Some(Job::Gone { .. })) {
+            return Next::Ended;
+        }
+        self.hub.state().renounce(&self.repository.name, &self.name);
+        self.status.revision = self.job.as_ref().map(|job| job.revision().to_owned());
+        (self.status.state, self.status.settled) = (State::Failed, true);
+        let holder = match taken {
+            Taken::Here(holder) => holder,
+            Taken::Recorded(recorded) => recorded,
+        };
+        self.status.problems = vec![self.rival(holder)];
+        match taken {
+            Taken::Here(_) => Next::Turned,
+            Taken::Recorded(_) => Next::At(Some(Instant::now() + CONSULT)),
+        }
+    }
+
     /// Takes up a job; gives it back if the cluster cannot say what it serves.
     pub(super) async fn read(&mut self, job: Job) -> Result<(), (Job, ClusterError)> {
         let read = match job {

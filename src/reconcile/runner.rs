@@ -9,7 +9,7 @@
 
 use super::{
     Asked, Handle, Repository, Shared,
-    hub::{CONSULT, Hub, Taken, Trouble, Unlisted},
+    hub::{Hub, Trouble, Unlisted},
     looking::{Failing, Look, Pace},
     seen::{self, Watched},
     shared::Place,
@@ -50,7 +50,7 @@ pub(super) enum Job {
 
 impl Job {
     /// The revision it comes from.
-    fn revision(&self) -> &str {
+    pub(super) fn revision(&self) -> &str {
         match self {
             Job::Apply(read) => &read.revision,
             Job::Same { revision } | Job::Broken { revision, .. } | Job::Suspend { revision } | Job::Gone { revision, .. } => revision,
@@ -143,7 +143,7 @@ pub(super) struct Runner {
     pub shared: Arc<Shared>,
     pub handle: Handle,
     pub status: Status,
-    job: Option<Job>,
+    pub(super) job: Option<Job>,
     /// Whether the name on this cluster is this repository's.
     seated: bool,
     pub(super) current: Option<Current>,
@@ -397,32 +397,6 @@ impl Runner {
         (self.hub.cluster.name().to_owned(), self.name.clone(), self.repository.name.clone())
     }
 
-    /// Another repository has an Application of this name on this cluster. Nothing is done, and nothing of the other's is
-    /// touched, until it has given the name up.
-    fn turned_away(&mut self, taken: &Taken) -> Next {
-        if matches!(self.job, Some(Job::Gone { .. })) {
-            return Next::Ended;
-        }
-        self.hub.state().renounce(&self.repository.name, &self.name);
-        self.status.revision = self.job.as_ref().map(|job| job.revision().to_owned());
-        (self.status.state, self.status.settled) = (State::Failed, true);
-        let holder = match taken {
-            Taken::Here(holder) => holder,
-            Taken::Recorded(recorded) => recorded,
-        };
-        self.status.problems = vec![self.rival(holder)];
-        match taken {
-            Taken::Here(_) => Next::Turned,
-            Taken::Recorded(_) => Next::At(Some(Instant::now() + CONSULT)),
-        }
-    }
-
-    /// Whether what Applications want that a command has not named makes a difference here.
-    fn minds_others(&self, look: &Look) -> bool {
-        let deletes = |current: &Current| !self.pruning(current, &self.hub.state()).delete.is_empty();
-        self.shared.rest.is_named() && (!look.waits.is_empty() || self.shared.plans() && self.current.as_ref().is_some_and(deletes))
-    }
-
     /// What people asked for over the socket.
     fn asked(&mut self) {
         for asked in self.shared.take_asked(&self.place()) {
@@ -500,7 +474,7 @@ pub(super) fn unwatched(kind: &str, trouble: &Trouble) -> Row {
 }
 
 /// What follows a step.
-enum Next {
+pub(super) enum Next {
     /// Sleep, at most until then.
     At(Option<Instant>),
     /// Sleep until another Application has turned.

@@ -95,6 +95,18 @@ impl Hub {
 }
 
 impl State {
+    /// The key as it is kept already, where it is: each that is read anew has words of its own.
+    pub fn same(&self, key: Key) -> Key {
+        let known = self.claims.get_key_value(&key).map(|(known, _)| known);
+        known.or_else(|| self.seen.get_key_value(&key).map(|(known, _)| known)).cloned().unwrap_or(key)
+    }
+
+    /// The same for an object of an Application, which its record may name.
+    pub fn same_of(&self, name: &Name, key: Key) -> Key {
+        let owned = self.owned.get(name).and_then(|keys| Some(keys[keys.binary_search(&key).ok()?].clone()));
+        owned.unwrap_or_else(|| self.same(key))
+    }
+
     /// Notes what the record of an Application says.
     pub(super) fn recorded(&mut self, name: &Name, record: Option<&Record>) {
         let inventory = record.map(inventory);
