@@ -19,6 +19,15 @@ pub const MARKER: &str = "rollout";
 /// What the names of the statuses begin with.
 pub const CONTEXT: &str = "tagboat/rollout/";
 
+/// How long ago a request may have been merged to be told of: longer ago, as after a long time without a daemon, it is old
+/// news.
+pub const LATELY: Duration = Duration::from_secs(24 * 3600);
+
+/// Whether a merge lies within [`LATELY`].
+pub fn is_recent(at: Timestamp, now: Timestamp) -> bool {
+    Duration::try_from(now.duration_since(at)).map_or(true, |ago| ago <= LATELY)
+}
+
 /// Characters of a comment left for what is not a row: the forge's marker, and word of the rows left out.
 const RESERVED: usize = 200;
 

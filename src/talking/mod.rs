@@ -23,9 +23,6 @@ use teller::Teller;
 use tokio::{sync::watch, time::Instant};
 use tokio_util::sync::CancellationToken;
 
-/// Requests merged longer ago than this are not told any more, as after a long time without a daemon.
-pub const OLDEST: Duration = Duration::from_secs(24 * 3600);
-
 /// How long things may take.
 #[derive(Debug, Clone)]
 pub struct Timing {
@@ -95,7 +92,7 @@ pub trait Ground: Send + Sync + 'static {
 
 /// Tells of the merged requests of one repository until it is stopped. It may be dropped at any point.
 ///
-/// `merged` holds those of the last [`OLDEST`]; what was told already may stay in it.
+/// `merged` holds those of the last [`LATELY`](crate::publish::rollout::LATELY); what was told already may stay in it.
 pub async fn talk(
     ground: Arc<dyn Ground>,
     forge: Arc<dyn Forge>,

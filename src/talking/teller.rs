@@ -1,6 +1,6 @@
 //! What is said of each request, and when.
 
-use super::{Ground, Known, OLDEST, Target, Timing, stage};
+use super::{Ground, Known, Target, Timing, stage};
 use crate::{
     cluster::ClusterError,
     error::Fault,
@@ -135,7 +135,7 @@ impl Teller {
             if self.done.contains(&key) || self.talks.contains_key(&key) {
                 continue;
             }
-            if Duration::try_from(now.duration_since(merged.at)).is_ok_and(|ago| ago > OLDEST) {
+            if !rollout::is_recent(merged.at, now) {
                 self.done.insert(key);
                 continue;
             }

@@ -4,18 +4,18 @@ use super::{Updater, listing::Known};
 use crate::{
     forge,
     git::{GitError, Mirror, ObjectId},
-    publish::{Marker, rollout::Merged},
+    publish::{
+        Marker,
+        rollout::{self, Merged},
+    },
 };
-use jiff::{SignedDuration, Timestamp};
+use jiff::Timestamp;
 use std::{
     collections::BTreeMap,
     sync::{Arc, PoisonError},
 };
 
-/// How long ago a merge may be.
-const LATELY: SignedDuration = SignedDuration::from_hours(24);
-
-/// Requests merged within [`LATELY`].
+/// Requests merged lately ([`rollout::LATELY`]).
 #[derive(Debug, Default)]
 pub(super) struct Lately {
     /// Those whose commit has not been read.
@@ -34,7 +34,7 @@ impl Lately {
     }
 
     fn read(&mut self, mirror: &Mirror, head: ObjectId, now: Timestamp) -> Result<(), GitError> {
-        let recent = |at: Timestamp| now.duration_since(at) < LATELY;
+        let recent = |at: Timestamp| rollout::is_recent(at, now);
         self.told.retain(|_, merged| recent(merged.at));
         let ended = |request: &forge::Request| request.ended.as_ref().and_then(|ended| ended.at);
         self.unread.retain(|_, (request, _)| ended(request).is_some_and(recent));
