@@ -169,26 +169,9 @@ pub(super) fn broken(dir: &Path, what: &str, id: gix::ObjectId, why: &dyn std::f
     GitError::Broken { dir: dir.to_owned(), what: format!("{what} {}", id.to_hex_with_len(12)), why: plain(&why.to_string()) }
 }
 
-/// Text of a server or library made safe to print: one line, control characters escaped, at most 400 characters.
+/// Text of a server or library made safe to print: one line of at most 400 characters.
 pub(crate) fn plain(text: &str) -> String {
-    let mut out = String::new();
-    for (n, c) in text.trim().chars().enumerate() {
-        match c {
-            _ if n >= 400 => {
-                out.push('…');
-                break;
-            }
-            '\n' | '\r' | '\t' => out.push(' '),
-            c if c.is_control() || is_invisible(c) => out.extend(c.escape_default()),
-            c => out.push(c),
-        }
-    }
-    out
-}
-
-/// Characters that reorder or hide text on a terminal (Unicode TR 36, "bidirectional overrides").
-fn is_invisible(c: char) -> bool {
-    matches!(c, '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{feff}')
+    crate::error::harmless(text, 400)
 }
 
 /// An error with its causes on one line, each said once.

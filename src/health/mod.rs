@@ -216,22 +216,5 @@ const LONGEST: usize = 500;
 
 /// Foreign text as one harmless line of at most [`LONGEST`] characters.
 pub(crate) fn plain(text: &str) -> String {
-    let mut out = String::new();
-    for (n, c) in text.trim().chars().enumerate() {
-        match c {
-            _ if n >= LONGEST => {
-                out.push('…');
-                break;
-            }
-            '\n' | '\r' | '\t' => out.push(' '),
-            // What would steer a terminal, hide text or turn its direction.
-            c if c.is_control()
-                || matches!(c, '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{feff}') =>
-            {
-                out.extend(c.escape_default());
-            }
-            c => out.push(c),
-        }
-    }
-    out
+    crate::error::harmless(text, LONGEST)
 }
