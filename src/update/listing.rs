@@ -1,7 +1,7 @@
 //! What the forge has: the open requests, listed once in a pass, and those that ended, of which only the news are asked
 //! for. Requests that people closed hold back what they proposed.
 
-use super::{FailureReport, History, Pass, Report, Updater, Wanted, World, merged::Lately, requesting::Requesting};
+use super::{FailureReport, History, Pass, Report, Updater, Wanted, World, merged::Lately, requesting::Requesting, whose::Whose};
 use crate::{
     declare::{Choice, ImagePolicy, Via},
     forge::{self, Forge, ForgeError, Which},
@@ -58,6 +58,8 @@ pub(super) struct EndedRequest {
     /// Who closed it, as far as it has been asked.
     by: Option<Option<String>>,
     pub(super) marker: Option<Marker>,
+    /// Whether another updater declares its Environment.
+    pub(super) foreign: bool,
 }
 
 impl Known {
@@ -84,7 +86,7 @@ impl Known {
         let by = known.filter(|known| known.how == how).and_then(|known| known.by.clone());
         let at = request.ended.as_ref().and_then(|ended| ended.at).or(request.updated).unwrap_or(now);
         let (head, base, opened) = (request.head.clone(), request.base.clone(), request.opened);
-        self.ended.insert(request.number, EndedRequest { head, base, how, opened, at, by, marker });
+        self.ended.insert(request.number, EndedRequest { head, base, how, opened, at, by, marker, foreign: false });
     }
 
     /// Notes that a request has just ended.
@@ -92,18 +94,19 @@ impl Known {
         let (head, base, opened) = (request.head.clone(), request.base.clone(), request.opened);
         let marker = Marker::read(&request.body).ok().flatten();
         self.lately.take(request, marker.as_ref());
-        self.ended.insert(request.number, EndedRequest { head, base, how, opened, at: now, by: None, marker });
+        self.ended.insert(request.number, EndedRequest { head, base, how, opened, at: now, by: None, marker, foreign: false });
     }
 
     /// How the latest request of a branch ended.
     pub(super) fn last(&self, branch: &str, base: &str) -> Option<&EndedRequest> {
-        self.ended.values().rev().find(|ended| ended.head == branch && ended.base == base)
+        self.ended.values().rev().find(|ended| !ended.foreign && ended.head == branch && ended.base == base)
     }
 
     /// What people refused of a policy in an Environment, as moves back, oldest first.
     fn refused(&self, environment: &str, policy: &ImagePolicy, base: &str) -> Vec<Move> {
         let mut moves = Vec::new();
-        for (number, request) in self.ended.iter().filter(|(_, request)| request.how == Ended::Closed && request.base == base) {
+        let counts = |request: &EndedRequest| request.how == Ended::Closed && request.base == base && !request.foreign;
+        for (number, request) in self.ended.iter().filter(|(_, request)| counts(request)) {
             let Some(marker) = request.marker.as_ref().filter(|marker| marker.environment == environment) else { continue };
             for row in marker.moves.iter().filter(|row| row.policy == policy.name && row.repository == policy.image) {
                 let by_digest = matches!(policy.choice, Choice::Digest(_)) || row.old.as_deref() == Some(row.new.as_str());
@@ -131,7 +134,8 @@ impl Updater {
     pub(super) async fn list(&self, world: &World, pass: &mut Pass<'_>, report: &mut Report) -> Result<(), GitError> {
         let Some(forge) = self.forge.as_deref() else { return Ok(()) };
         if !matches!(pass.requesting, Requesting::Unasked) {
-            return Ok(());
+            // Which are whose may be otherwise in another world.
+            return self.whose(world, &[]).map(drop);
         }
         let reviewed = world.declared.environments.values().any(|environment| matches!(environment.via, Via::PullRequest { .. }));
         if !reviewed && self.mirror.branches()?.is_empty() {
@@ -144,7 +148,17 @@ impl Updater {
                 Requesting::Failed
             }
         };
-        Ok(())
+        self.whose(world, &[]).map(drop)
+    }
+
+    /// Whose requests are, at a revision; noted of those that ended.
+    pub(super) fn whose(&self, world: &World, open: &[forge::Request]) -> Result<Whose, GitError> {
+        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        let whose = Whose::new(&self.mirror, world, self.config.policies.as_deref(), open, &known)?;
+        for ended in known.ended.values_mut() {
+            ended.foreign = ended.marker.as_ref().is_some_and(|marker| !whose.is_ours(marker));
+        }
+        Ok(whose)
     }
 
     /// The open requests, and the news of those that ended, which are remembered.
@@ -193,13 +207,17 @@ impl Updater {
     }
 
     /// For commands that only look: what people refused counts for holds, too.
-    pub(super) async fn learn_for_holds(&self, world: &World, report: &mut Report) {
+    ///
+    /// # Errors
+    /// If an object of the mirror is missing.
+    pub(super) async fn learn_for_holds(&self, world: &World, report: &mut Report) -> Result<(), GitError> {
         let reviewed = world.declared.environments.values().any(|environment| matches!(environment.via, Via::PullRequest { .. }));
         if let Some(forge) = self.forge.as_deref().filter(|_| reviewed)
             && let Err(error) = self.listed(forge, report, Timestamp::now()).await
         {
             report.failures.push(FailureReport::at_forge(&error));
         }
+        self.whose(world, &[]).map(drop)
     }
 
     /// The moves of a policy's references: those of commits, and what people refused, each at its time.

@@ -29,6 +29,7 @@ mod stepping;
 mod suspending;
 mod telling;
 mod wanting;
+mod whose;
 mod world;
 
 pub use by_hand::{ByHandError, Named, NamedError, NamedKind};
@@ -429,7 +430,7 @@ impl Updater {
     /// If the remote cannot be asked or the mirror is damaged.
     pub async fn look(&self, report: &mut Report) -> Result<World, GitError> {
         let world = self.world(report).await?;
-        self.learn_for_holds(&world, report).await;
+        self.learn_for_holds(&world, report).await?;
         Ok(world)
     }
 }

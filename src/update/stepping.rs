@@ -7,6 +7,7 @@ use super::{
     requesting::{Done, Looked},
     telling::{self, Telling, Told},
     wanting::Item,
+    whose::{Others, Whose},
 };
 use crate::{
     error::{Fault, Kind},
@@ -64,8 +65,11 @@ pub(super) struct Walk<'w> {
     pub(super) target: &'w str,
     pub(super) mode: Mode,
     pub(super) now: Timestamp,
-    /// The open requests, with what has been done to them.
+    /// The open requests of this updater, with what has been done to them.
     pub(super) open: Vec<forge::Request>,
+    /// Those of others.
+    pub(super) others: Vec<Others>,
+    pub(super) whose: &'w Whose,
     /// The branches that are there.
     pub(super) looked: HashMap<String, Looked>,
     pub(super) scans: &'w mut Scans,
@@ -119,7 +123,7 @@ impl Walk<'_> {
         let folder = folder(&item.name);
         let ours = |head: &str, base: &str| head.starts_with(&folder) && base == self.target;
         let open = || self.open.iter().filter(|request| ours(&request.head, &request.base));
-        let ended = known.ended.values().filter(|ended| ours(&ended.head, &ended.base));
+        let ended = known.ended.values().filter(|ended| !ended.foreign && ours(&ended.head, &ended.base));
         let opened = open().filter_map(|request| request.opened).chain(ended.filter_map(|ended| ended.opened));
         // Branches that this pass has just made have their requests still to come.
         let opening =
@@ -228,6 +232,11 @@ impl Walk<'_> {
         let new = NewRequest { head: item.branch.clone(), base: self.target.to_owned(), title, body, draft };
         match self.forge.open(&new).await {
             Ok(opened) => {
+                // Another updater of an Environment of this name may have been faster.
+                if let Some(others) = self.whose.sort(vec![opened.request.clone()]).others.pop() {
+                    self.others.push(others);
+                    return Ok(Stepped::Quiet);
+                }
                 self.updater.known.lock().unwrap_or_else(PoisonError::into_inner).tried.insert(opened.request.number, self.now);
                 self.done.states.insert(item.branch.clone(), RequestState::Opened);
                 self.open.push(opened.request.clone());

@@ -41,6 +41,8 @@ mod render_real;
 mod render_support;
 #[cfg(feature = "demo")]
 mod requests;
+#[cfg(feature = "demo")]
+mod requests_scope;
 mod rewrite_cases;
 mod rewrite_properties;
 #[cfg(feature = "demo")]
