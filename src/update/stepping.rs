@@ -112,6 +112,7 @@ impl Walk<'_> {
             marker,
             retell: tried.is_none_or(|tried| self.now.duration_since(*tried) >= HOUR),
             undressed: request.is_some_and(lacks),
+            shared: self.is_shared(&item.branch),
             ended: known.last(&item.branch, self.target).map(|ended| ended.how),
             room: self.room(item, &known),
             now: self.now,
@@ -364,8 +365,16 @@ impl Walk<'_> {
         }
     }
 
-    /// Deletes a branch from where it is known to be.
+    /// Whether somebody else has an open request from a branch.
+    pub(super) fn is_shared(&self, branch: &str) -> bool {
+        self.others.iter().any(|others| others.request.head == branch)
+    }
+
+    /// Deletes a branch from where it is known to be, unless somebody else needs it.
     pub(super) async fn delete(&mut self, item: &Item<'_>) -> Result<Stepped, GitError> {
+        if self.is_shared(&item.branch) {
+            return Ok(Stepped::Quiet);
+        }
         let Some(looked) = self.looked.remove(&item.branch) else { return Ok(Stepped::Quiet) };
         if matches!(looked.commits, Commits::Others { .. }) {
             return Ok(Stepped::Quiet);

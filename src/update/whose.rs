@@ -15,12 +15,14 @@ use crate::{
     health::plain,
     publish::{Marker, Scope},
 };
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashSet};
 
 /// What this updater calls its own.
 pub(super) struct Whose {
     /// Where it reads declarations; everywhere if there is none.
     folder: Option<String>,
+    /// The branch that requests are made for.
+    target: String,
     /// Environments that are declared here now, and in these files no more.
     moved: BTreeSet<(String, String)>,
 }
@@ -45,7 +47,8 @@ pub(super) struct Others {
 impl Whose {
     /// What is whose at a revision, for these requests and those that ended.
     pub(super) fn new(mirror: &Mirror, world: &World, folder: Option<&str>, open: &[Request], known: &Known) -> Result<Self, GitError> {
-        let mut whose = Self { folder: folder.map(str::to_owned), moved: BTreeSet::new() };
+        let (folder, target) = (folder.map(str::to_owned), mirror.remote().branch().to_owned());
+        let mut whose = Self { folder, target, moved: BTreeSet::new() };
         let of = |marker: &Marker| Some((marker.environment.clone(), marker.scope.as_ref()?.file.clone()));
         let open = open.iter().filter_map(|request| of(&Marker::read(&request.body).ok()??));
         let ended = known.ended.values().filter_map(|ended| of(ended.marker.as_ref()?));
@@ -69,15 +72,25 @@ impl Whose {
         marker.scope.as_ref().is_none_or(ours)
     }
 
-    /// Sorts the open requests.
+    /// Sorts the open requests. One for another base is this updater's only if a person has pointed it there: then it was
+    /// made for this target, and its branch has none that is for it.
     pub(super) fn sort(&self, open: Vec<Request>) -> Sorted {
+        let right: HashSet<String> =
+            open.iter().filter(|request| request.base == self.target).map(|request| request.head.clone()).collect();
         let mut sorted = Sorted::default();
         for request in open {
             let marker = Marker::read(&request.body).ok().flatten();
-            let scope = marker.as_ref().filter(|marker| !self.is_ours(marker)).and_then(|marker| marker.scope.clone());
-            match scope {
-                None => sorted.ours.push(request),
-                scope => sorted.others.push(Others { request, scope }),
+            let elsewhere = request.base != self.target;
+            let theirs = |marker: &&Marker| {
+                let other = marker.scope.as_ref().is_some_and(|scope| scope.target != self.target);
+                !self.is_ours(marker) || (elsewhere && other)
+            };
+            let scope = marker.as_ref().filter(theirs).and_then(|marker| marker.scope.clone());
+            let a_persons = elsewhere && (marker.is_none() || right.contains(&request.head));
+            if scope.is_some() || a_persons {
+                sorted.others.push(Others { request, scope });
+            } else {
+                sorted.ours.push(request);
             }
         }
         sorted

@@ -147,3 +147,71 @@ fn a_folder_that_is_another_now_keeps_its_requests() {
     assert_eq!(policy(&report, "prod", "default/web").held.len(), 1, "{report:#?}");
     assert_eq!((environment(&report, "prod").state, reviewed.open()), (State::UpToDate, vec![]));
 }
+
+#[test]
+fn a_persons_request_for_another_base_keeps_the_branch_and_is_left_alone() {
+    let reviewed = Reviewed::new("request: {maxOpen: 1, perHour: 2}");
+    let main = reviewed.fleet.repository.head().unwrap().unwrap().to_string();
+    reviewed.set_branch("staging", &main);
+    reviewed.pass(now());
+    // Hers is the later one, and comes first in lists.
+    assert_eq!(reviewed.forge.open("ann", "tagboat/prod/all", "staging", "try it on staging").unwrap(), 2);
+    let hers = || reviewed.forge.requests().remove(1);
+    let before = hers();
+    assert_eq!(row(&reviewed.pass(now()), "prod").number, Some(1));
+    // A newer tag: the bot's request is told anew, hers follows the branch and is not touched.
+    reviewed.fleet.publish("team/web", &["1.2.0"]);
+    let report = reviewed.pass(hours(1));
+    assert_eq!((row(&report, "prod").number, row(&report, "prod").state), (Some(1), RequestState::Updated), "{report:#?}");
+    assert_eq!(reviewed.forge.requests()[0].title, "prod: web 1.0.0 → 1.2.0");
+    // A close of the bot's: the branch stays as long as hers is open, and it is said once.
+    reviewed.fleet.person(&[(FILE, &deployment(&["web:1.2.0"]))], "by hand");
+    assert_eq!(row(&reviewed.pass(hours(2)), "prod").state, RequestState::Closed);
+    assert!(!reviewed.pass(hours(3)).has_changes());
+    assert_eq!((hers(), reviewed.open()), (before.clone(), vec![2]));
+    assert!(branch(&reviewed, "tagboat/prod/all").is_some());
+    // Wanted again, the bot's own is opened beside hers.
+    reviewed.fleet.publish("team/web", &["1.3.0"]);
+    assert_eq!((row(&reviewed.pass(hours(4)), "prod").state, reviewed.open()), (RequestState::Opened, vec![2, 3]));
+    assert_eq!(hers(), before);
+    // Hers closed holds nothing; the bot's merged, the branch goes when hers does not need it any more.
+    reviewed.forge.merge(3, ("Ann", "ann@example.org")).unwrap();
+    assert!(!reviewed.pass(hours(5)).has_changes());
+    assert!(branch(&reviewed, "tagboat/prod/all").is_some());
+    reviewed.forge.close(2, "ann").unwrap();
+    assert_eq!(row(&reviewed.pass(hours(6)), "prod").state, RequestState::Closed);
+    assert_eq!(branch(&reviewed, "tagboat/prod/all"), None);
+}
+
+#[test]
+fn an_automatic_merge_keeps_a_branch_that_a_person_uses() {
+    let reviewed = Reviewed::new("autoMerge: {bump: [minor], requireChecks: false}, windows: [{cron: '0 14 * * *', duration: 1h}]");
+    reviewed.set_branch("staging", &reviewed.fleet.repository.head().unwrap().unwrap().to_string());
+    reviewed.pass(now());
+    reviewed.forge.open("ann", "tagboat/prod/all", "staging", "try it on staging").unwrap();
+    assert_eq!(states(&reviewed.pass(hours(2))), [RequestState::Merged]);
+    assert_eq!((reviewed.fleet.text(FILE), reviewed.open()), (deployment(&["web:1.1.0"]), vec![2]));
+    assert!(branch(&reviewed, "tagboat/prod/all").is_some());
+}
+
+#[test]
+fn a_request_that_was_pointed_elsewhere_stops() {
+    let reviewed = Reviewed::new("");
+    reviewed.set_branch("staging", &reviewed.fleet.repository.head().unwrap().unwrap().to_string());
+    reviewed.pass(now());
+    reviewed.forge.point(1, "staging").unwrap();
+    let report = reviewed.pass(hours(1));
+    assert_eq!((row(&report, "prod").number, row(&report, "prod").state), (Some(1), RequestState::Stopped));
+    assert_eq!(row(&report, "prod").waits, ["It was pointed at staging; point it at main again, or close it."]);
+    // An updater of the other branch, with the same declarations, does not take it for its own either: it waits.
+    let text = std::fs::read_to_string(reviewed.fleet.config()).unwrap();
+    let config = reviewed.fleet.dir.path().join("staging.yaml");
+    std::fs::write(&config, text.replace("store: store", "store: other") + "    branch: staging\n").unwrap();
+    let engine = reviewed.fleet.engine_of(&config);
+    reviewed.forge.point(1, "main").unwrap();
+    let before = reviewed.forge.requests();
+    let report = reviewed.fleet.pass_of(&engine, Mode::Write, hours(2));
+    assert_eq!(row(&report, "prod").state, RequestState::Waiting, "{report:#?}");
+    assert!(row(&report, "prod").waits[0].contains("request #1 for main"), "{report:#?}");
+    assert_eq!((reviewed.forge.requests(), reviewed.open()), (before, vec![1]));
+}

@@ -87,6 +87,25 @@ impl SandboxForge {
         book.pulls.values().map(seen).collect()
     }
 
+    /// A person opens a request; gives its number.
+    ///
+    /// # Errors
+    /// If a branch is not there, or has an open request for this base.
+    pub fn open(&self, who: &str, head: &str, base: &str, title: &str) -> Result<u64, SandboxError> {
+        lock(&self.shared).open(who, head, base, title, "").map_err(failed)
+    }
+
+    /// A person points a request at another base.
+    ///
+    /// # Errors
+    /// If there is none of this number.
+    pub fn point(&self, number: u64, base: &str) -> Result<(), SandboxError> {
+        let mut book = lock(&self.shared);
+        base.clone_into(&mut book.pull(number).map_err(failed)?.base);
+        book.touch(number);
+        Ok(())
+    }
+
     /// A person merges a request by its button; gives the commit.
     ///
     /// # Errors
