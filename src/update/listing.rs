@@ -4,7 +4,7 @@
 use super::{FailureReport, History, Pass, Report, Updater, Wanted, World, merged::Lately, requesting::Requesting, whose::Whose};
 use crate::{
     declare::{Choice, ImagePolicy, Via},
-    forge::{self, Forge, ForgeError, Which},
+    forge::{self, Forge, ForgeError, Listed, Which},
     git::{GitError, ObjectId},
     policy::Move,
     publish::{
@@ -32,7 +32,7 @@ const MOST_ASKED: usize = 20;
 pub(super) struct Known {
     /// Those that ended.
     pub(super) ended: BTreeMap<u64, EndedRequest>,
-    /// The latest change that was seen of one.
+    /// The latest change that the forge has shown of any request, its own or not.
     since: Option<Timestamp>,
     /// The commit of somebody else that a request has been told of.
     pub(super) told: HashMap<u64, String>,
@@ -185,14 +185,16 @@ impl Updater {
     async fn learn(&self, forge: &dyn Forge, report: &mut Report, now: Timestamp) -> Result<(), ForgeError> {
         let since = self.known.lock().unwrap_or_else(PoisonError::into_inner).since;
         let oldest = now.checked_sub(SINCE).unwrap_or(Timestamp::MIN);
-        let from = since.map_or(oldest, |since| since.checked_sub(OVERLAP).unwrap_or(since));
-        let news = forge.list(Which::EndedSince(from), PREFIX).await?;
+        let from = since.map_or(whole_day(oldest), |since| since.checked_sub(OVERLAP).unwrap_or(since));
+        let Listed { requests: news, latest } = forge.look(Which::EndedSince(from), PREFIX).await?;
         let unasked: Vec<u64> = {
             let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
             for request in &news {
                 known.take(request, &mut report.warnings, now);
             }
-            known.since = news.iter().filter_map(|request| request.updated).max().max(since);
+            // Whatever the forge has shown, of anybody, need not be read again. What was brought from elsewhere may have a
+            // time that is still to come: it must not hide what happens until then.
+            known.since = latest.map(|latest| latest.min(now)).max(since);
             known.ended.retain(|_, request| request.at >= oldest);
             let unasked = |request: &EndedRequest| request.how == Ended::Closed && request.marker.is_some() && request.by.is_none();
             known.ended.iter().rev().filter(|(_, request)| unasked(request)).map(|(number, _)| *number).take(MOST_ASKED).collect()
@@ -230,4 +232,10 @@ impl Updater {
         }
         moves
     }
+}
+
+/// The beginning of its day: an address with it in it stays the same for so long.
+fn whole_day(at: Timestamp) -> Timestamp {
+    let second = at.as_second();
+    Timestamp::from_second(second - second.rem_euclid(24 * 3600)).unwrap_or(at)
 }

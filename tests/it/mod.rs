@@ -42,6 +42,8 @@ mod render_support;
 #[cfg(feature = "demo")]
 mod requests;
 #[cfg(feature = "demo")]
+mod requests_news;
+#[cfg(feature = "demo")]
 mod requests_scope;
 mod rewrite_cases;
 mod rewrite_properties;
