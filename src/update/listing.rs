@@ -3,7 +3,7 @@
 
 use super::{FailureReport, History, Pass, Report, Updater, Wanted, World, merged::Lately, requesting::Requesting, whose::Whose};
 use crate::{
-    declare::{Choice, ImagePolicy, Via},
+    declare::{Choice, ImagePolicy},
     forge::{self, Forge, ForgeError, Listed, Which},
     git::{GitError, ObjectId},
     policy::Move,
@@ -32,6 +32,10 @@ const MOST_ASKED: usize = 20;
 pub(super) struct Known {
     /// Those that ended.
     pub(super) ended: BTreeMap<u64, EndedRequest>,
+    /// Whether the forge, or the store in its place, has said which have ended.
+    pub(super) learnt: bool,
+    /// What the store keeps of those that people closed; nothing before it has been looked at.
+    pub(super) kept: Option<Vec<u8>>,
     /// The latest change that the forge has shown of any request, its own or not.
     since: Option<Timestamp>,
     /// The commit of somebody else that a request has been told of.
@@ -54,9 +58,9 @@ pub(super) struct EndedRequest {
     pub(super) how: Ended,
     pub(super) opened: Option<Timestamp>,
     /// When; of one closed by a person.
-    at: Timestamp,
+    pub(super) at: Timestamp,
     /// Who closed it, as far as it has been asked.
-    by: Option<Option<String>>,
+    pub(super) by: Option<Option<String>>,
     pub(super) marker: Option<Marker>,
     /// Whether another updater declares its Environment.
     pub(super) foreign: bool,
@@ -129,17 +133,13 @@ impl Known {
 }
 
 impl Updater {
-    /// Lists what the forge has, once in a pass, where anything can depend on it. What goes wrong is told in the report;
-    /// then nothing is known of any request.
+    /// Lists what the forge has, once in a pass: also where nothing is for review any more, what people refused holds. What
+    /// goes wrong is told in the report; then nothing is known of any request that is open.
     pub(super) async fn list(&self, world: &World, pass: &mut Pass<'_>, report: &mut Report) -> Result<(), GitError> {
         let Some(forge) = self.forge.as_deref() else { return Ok(()) };
         if !matches!(pass.requesting, Requesting::Unasked) {
             // Which are whose may be otherwise in another world.
             return self.whose(world, &[]).map(drop);
-        }
-        let reviewed = world.declared.environments.values().any(|environment| matches!(environment.via, Via::PullRequest { .. }));
-        if !reviewed && self.mirror.branches()?.is_empty() {
-            return Ok(());
         }
         pass.requesting = match self.listed(forge, report, pass.now).await {
             Ok(open) => Requesting::Listed(open),
@@ -163,6 +163,7 @@ impl Updater {
 
     /// The open requests, and the news of those that ended, which are remembered.
     async fn listed(&self, forge: &dyn Forge, report: &mut Report, now: Timestamp) -> Result<Vec<forge::Request>, ForgeError> {
+        self.recall(report);
         // In this order: what ends between the two questions is in both, and not in none.
         let mut open = forge.list(Which::Open, PREFIX).await?;
         self.learn(forge, report, now).await?;
@@ -178,6 +179,8 @@ impl Updater {
         known.told.retain(|number, _| numbers.contains(number));
         known.tried.retain(|number, _| numbers.contains(number));
         known.dressed.retain(|number| numbers.contains(number));
+        drop(known);
+        self.keep(report);
         Ok(open)
     }
 
@@ -189,6 +192,12 @@ impl Updater {
         let Listed { requests: news, latest } = forge.look(Which::EndedSince(from), PREFIX).await?;
         let unasked: Vec<u64> = {
             let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+            if since.is_none() {
+                // All of them: what is not among them is not there any more.
+                let there: HashSet<u64> = news.iter().map(|request| request.number).collect();
+                known.ended.retain(|number, _| there.contains(number));
+            }
+            known.learnt = true;
             for request in &news {
                 known.take(request, &mut report.warnings, now);
             }
@@ -213,8 +222,7 @@ impl Updater {
     /// # Errors
     /// If an object of the mirror is missing.
     pub(super) async fn learn_for_holds(&self, world: &World, report: &mut Report) -> Result<(), GitError> {
-        let reviewed = world.declared.environments.values().any(|environment| matches!(environment.via, Via::PullRequest { .. }));
-        if let Some(forge) = self.forge.as_deref().filter(|_| reviewed)
+        if let Some(forge) = self.forge.as_deref()
             && let Err(error) = self.listed(forge, report, Timestamp::now()).await
         {
             report.failures.push(FailureReport::at_forge(&error));

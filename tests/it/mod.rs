@@ -44,6 +44,8 @@ mod requests;
 #[cfg(feature = "demo")]
 mod requests_news;
 #[cfg(feature = "demo")]
+mod requests_refused;
+#[cfg(feature = "demo")]
 mod requests_scope;
 mod rewrite_cases;
 mod rewrite_properties;

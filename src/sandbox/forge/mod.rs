@@ -124,6 +124,14 @@ impl SandboxForge {
         lock(&self.shared).close(number, who).map_err(failed)
     }
 
+    /// A person opens a request again.
+    ///
+    /// # Errors
+    /// If it is merged, or there is none of this number.
+    pub fn reopen(&self, number: u64) -> Result<(), SandboxError> {
+        lock(&self.shared).reopen(number).map_err(failed)
+    }
+
     /// A check says how it stands: `state` is success, pending or failure.
     ///
     /// # Errors
