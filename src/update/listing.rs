@@ -24,6 +24,10 @@ const SINCE: SignedDuration = SignedDuration::from_hours(180 * 24);
 /// What is asked for once more with the news: a forge of several machines may be a little behind itself.
 const OVERLAP: SignedDuration = SignedDuration::from_mins(10);
 
+/// How long after its opening a request may be closed by the forge together with the branch of the one before it, and how
+/// long after the end of that one.
+const SWEPT: (SignedDuration, SignedDuration) = (SignedDuration::from_mins(1), SignedDuration::from_mins(5));
+
 /// Requests that are asked in one pass who closed them; of the others it is said later.
 const MOST_ASKED: usize = 20;
 
@@ -61,6 +65,8 @@ pub(super) struct EndedRequest {
     pub(super) at: Timestamp,
     /// Who closed it, as far as it has been asked.
     pub(super) by: Option<Option<String>>,
+    /// Who opened it.
+    pub(super) author: String,
     pub(super) marker: Option<Marker>,
     /// Whether another updater declares its Environment.
     pub(super) foreign: bool,
@@ -89,16 +95,16 @@ impl Known {
         self.lately.take(request, marker.as_ref());
         let by = known.filter(|known| known.how == how).and_then(|known| known.by.clone());
         let at = request.ended.as_ref().and_then(|ended| ended.at).or(request.updated).unwrap_or(now);
-        let (head, base, opened) = (request.head.clone(), request.base.clone(), request.opened);
-        self.ended.insert(request.number, EndedRequest { head, base, how, opened, at, by, marker, foreign: false });
+        let (head, base, opened, author) = (request.head.clone(), request.base.clone(), request.opened, request.author.clone());
+        self.ended.insert(request.number, EndedRequest { head, base, how, opened, at, by, author, marker, foreign: false });
     }
 
     /// Notes that a request has just ended.
     pub(super) fn end(&mut self, request: &forge::Request, how: Ended, now: Timestamp) {
-        let (head, base, opened) = (request.head.clone(), request.base.clone(), request.opened);
+        let (head, base, opened, author) = (request.head.clone(), request.base.clone(), request.opened, request.author.clone());
         let marker = Marker::read(&request.body).ok().flatten();
         self.lately.take(request, marker.as_ref());
-        self.ended.insert(request.number, EndedRequest { head, base, how, opened, at: now, by: None, marker, foreign: false });
+        self.ended.insert(request.number, EndedRequest { head, base, how, opened, at: now, by: None, author, marker, foreign: false });
     }
 
     /// How the latest request of a branch ended.
@@ -106,11 +112,25 @@ impl Known {
         self.ended.values().rev().find(|ended| !ended.foreign && ended.head == branch && ended.base == base)
     }
 
+    /// Whether the forge closed a request by itself. Some end the requests of a deleted branch a moment later, in the name
+    /// of whoever deleted it, and by then the branch may be there anew with a request that has just been opened.
+    fn is_swept(&self, number: u64, request: &EndedRequest) -> bool {
+        let by_bot = request.by.as_ref().is_some_and(|by| by.as_ref() == Some(&request.author));
+        let within = |since: Timestamp, most| request.at >= since && request.at.duration_since(since) <= most;
+        let mut before = self.ended.range(..number).map(|(_, ended)| ended).filter(|ended| ended.head == request.head);
+        by_bot && request.opened.is_some_and(|opened| within(opened, SWEPT.0)) && before.any(|ended| within(ended.at, SWEPT.1))
+    }
+
+    /// The requests that people closed.
+    pub(super) fn closed(&self) -> impl Iterator<Item = (u64, &EndedRequest)> {
+        let closed = self.ended.iter().filter(|(_, request)| request.how == Ended::Closed);
+        closed.filter(|(number, request)| !self.is_swept(**number, request)).map(|(number, request)| (*number, request))
+    }
+
     /// What people refused of a policy in an Environment, as moves back, oldest first.
     fn refused(&self, environment: &str, policy: &ImagePolicy, base: &str) -> Vec<Move> {
         let mut moves = Vec::new();
-        let counts = |request: &EndedRequest| request.how == Ended::Closed && request.base == base && !request.foreign;
-        for (number, request) in self.ended.iter().filter(|(_, request)| counts(request)) {
+        for (number, request) in self.closed().filter(|(_, request)| request.base == base && !request.foreign) {
             let Some(marker) = request.marker.as_ref().filter(|marker| marker.environment == environment) else { continue };
             for row in marker.moves.iter().filter(|row| row.policy == policy.name && row.repository == policy.image) {
                 let by_digest = matches!(policy.choice, Choice::Digest(_)) || row.old.as_deref() == Some(row.new.as_str());
@@ -123,7 +143,7 @@ impl Known {
                     old: digest.map_or_else(|| row.new.as_str().to_owned(), |digest| digest.as_str().to_owned()),
                     new: row.old.clone().unwrap_or_default(),
                     tag: digest.map(|_| row.new.as_str().to_owned()),
-                    request: Some(*number),
+                    request: Some(number),
                 });
             }
         }

@@ -26,6 +26,7 @@ struct Refused {
     opened: Option<Timestamp>,
     at: Timestamp,
     by: Option<Option<String>>,
+    author: String,
     marker: Marker,
 }
 
@@ -35,12 +36,11 @@ fn key(place: &declare::Forge) -> String {
 
 impl Known {
     fn refused_all(&self) -> Vec<Refused> {
-        let closed = self.ended.iter().filter(|(_, request)| request.how == Ended::Closed);
-        let row = |(number, request): (&u64, &EndedRequest)| {
-            let EndedRequest { head, base, opened, at, by, marker, .. } = request.clone();
-            Some(Refused { number: *number, head, base, opened, at, by, marker: marker? })
+        let row = |(number, request): (u64, &EndedRequest)| {
+            let EndedRequest { head, base, opened, at, by, author, marker, .. } = request.clone();
+            Some(Refused { number, head, base, opened, at, by, author, marker: marker? })
         };
-        closed.filter_map(row).collect()
+        self.closed().filter_map(row).collect()
     }
 }
 
@@ -59,8 +59,8 @@ impl Updater {
         // What cannot be read is as good as nothing: the forge is asked in each pass.
         let refused: Option<Vec<Refused>> = bytes.as_deref().and_then(|bytes| serde_json::from_slice(bytes).ok());
         known.learnt |= refused.is_some();
-        for Refused { number, head, base, opened, at, by, marker } in refused.into_iter().flatten() {
-            let request = EndedRequest { head, base, how: Ended::Closed, opened, at, by, marker: Some(marker), foreign: false };
+        for Refused { number, head, base, opened, at, by, author, marker } in refused.into_iter().flatten() {
+            let request = EndedRequest { head, base, how: Ended::Closed, opened, at, by, author, marker: Some(marker), foreign: false };
             known.ended.entry(number).or_insert(request);
         }
         known.kept = Some(bytes.unwrap_or_default());

@@ -5,7 +5,10 @@ use super::{
     requests::{FILE, Reviewed, states},
     update_support::{deployment, env, environment, hours, now, policy, semver},
 };
-use tagboat::update::{Mode, Report, RequestState, State};
+use tagboat::{
+    sandbox::forge::BOT,
+    update::{Mode, Report, RequestState, State},
+};
 
 fn declared(update: &str) -> String {
     semver("web", "1.x", "") + &env("dev", "") + &env("prod", update)
@@ -107,4 +110,25 @@ fn what_is_opened_again_is_not_refused_any_more() {
     down(&world, true);
     world.fleet.person(&[("p.yaml", &declared(""))], "commits from now on");
     assert_eq!(environment(&world.fleet.pass(hours(3)), "prod").state, State::Committed);
+}
+
+#[test]
+fn what_the_forge_closes_with_a_branch_is_not_refused() {
+    let world = Reviewed::new("");
+    let seconds = |seconds: i64| now() + jiff::SignedDuration::from_secs(seconds);
+    world.pass(now());
+    world.forge.merge(1, ("Ann", "ann@example.org")).unwrap();
+    world.pass(seconds(10));
+    world.fleet.publish("team/web", &["1.2.0"]);
+    assert_eq!(states(&world.pass(seconds(20))), [RequestState::Opened]);
+    // The branch of the first was deleted, and only now the forge ends what it finds under its name, as the bot.
+    world.forge.set_clock(Some(seconds(22)));
+    world.forge.close(2, BOT).unwrap();
+    let report = world.pass(seconds(30));
+    assert_eq!((held(&report), states(&report), world.open()), (vec![], vec![RequestState::Opened], vec![3]), "{report:#?}");
+    // Later, whoever shares the bot's account means it.
+    world.forge.set_clock(Some(hours(1)));
+    world.forge.close(3, BOT).unwrap();
+    let report = world.pass(hours(1));
+    assert_eq!((held(&report).len(), world.open()), (1, vec![]), "{report:#?}");
 }
