@@ -86,6 +86,8 @@ fn commits_and_requests_live_side_by_side() {
     let repo = reviewed.fleet.repo();
     let id = |name: &str| repo.rev_parse_single(name).unwrap().detach();
     assert_eq!(id("refs/heads/tagboat/prod/all^"), id("main"));
+    // No rule goes by the tag's age; the reviewer sees it all the same.
+    assert!(reviewed.body().contains("2026-11-20 12:00 UTC (tagboat)"), "{}", reviewed.body());
 
     let before = reviewed.forge.requests();
     let again = reviewed.pass_of(&engine, Mode::Write, hours(1));
