@@ -1,7 +1,9 @@
 //! What the forge has: the open requests, listed once in a pass, and those that ended, of which only the news are asked
 //! for. Requests that people closed hold back what they proposed.
 
-use super::{FailureReport, History, Pass, Report, Updater, Wanted, World, merged::Lately, requesting::Requesting, whose::Whose};
+use super::{
+    FailureReport, History, Pass, Report, Updater, Wanted, World, merged::Lately, previews::Outlooks, requesting::Requesting, whose::Whose,
+};
 use crate::{
     declare::{Choice, ImagePolicy},
     forge::{self, Forge, ForgeError, Listed, Which},
@@ -50,6 +52,8 @@ pub(super) struct Known {
     pub(super) dressed: HashSet<u64>,
     /// Those merged lately.
     pub(super) lately: Lately,
+    /// What previews have said.
+    pub(super) outlooks: Outlooks,
     /// Whose commits a branch has, by its head and that of its target; with the parent where it is one of the bot's.
     pub(super) commits: HashMap<(ObjectId, ObjectId), (Commits, Option<ObjectId>)>,
 }

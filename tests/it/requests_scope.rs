@@ -39,7 +39,7 @@ fn branch(reviewed: &Reviewed, name: &str) -> Option<String> {
 #[test]
 fn requests_of_another_folder_are_left_alone() {
     let reviewed = two();
-    let (a, b) = (reviewed.engine("a"), reviewed.engine("b"));
+    let (a, b) = (reviewed.engine_in("a"), reviewed.engine_in("b"));
     assert_eq!(row(&reviewed.pass_of(&a, Mode::Write, now()), "first").state, RequestState::Opened);
     let report = reviewed.pass_of(&b, Mode::Write, now());
     assert_eq!(row(&report, "second").state, RequestState::Opened);
@@ -64,7 +64,7 @@ fn requests_of_another_folder_are_left_alone() {
 #[test]
 fn a_merge_is_told_of_by_its_own_updater() {
     let reviewed = two();
-    let engines = [reviewed.engine("a"), reviewed.engine("b")];
+    let engines = [reviewed.engine_in("a"), reviewed.engine_in("b")];
     engines.iter().for_each(|engine| drop(reviewed.pass_of(engine, Mode::Write, now())));
     reviewed.forge.merge(1, ("Ann", "ann@example.org")).unwrap();
     let told = engines.each_ref().map(|engine| {
@@ -77,7 +77,7 @@ fn a_merge_is_told_of_by_its_own_updater() {
 #[test]
 fn namesakes_wait_for_each_other_and_do_not_fight() {
     let reviewed = namesakes("request: {maxOpen: 1, perHour: 1}");
-    let (a, b) = (reviewed.engine("a"), reviewed.engine("b"));
+    let (a, b) = (reviewed.engine_in("a"), reviewed.engine_in("b"));
     assert_eq!(states(&reviewed.pass_of(&a, Mode::Write, now())), [RequestState::Opened]);
     let before = (reviewed.forge.requests(), branch(&reviewed, "tagboat/prod/all"));
     for _ in 0..2 {
@@ -110,11 +110,11 @@ fn a_branch_that_another_has_just_made_is_left_alone() {
         let head = reviewed.forge.requests()[number].head.clone();
         (head.clone(), branch(&reviewed, &head).unwrap())
     };
-    reviewed.pass_of(&reviewed.engine("a"), Mode::Write, now());
+    reviewed.pass_of(&reviewed.engine_in("a"), Mode::Write, now());
     let (theirs, commit) = made(0);
     reviewed.forge.close(1, "ann").unwrap();
     reviewed.fleet.repository.delete_branch(&theirs).unwrap();
-    let engine = reviewed.engine("b");
+    let engine = reviewed.engine_in("b");
     assert_eq!(row(&reviewed.pass_of(&engine, Mode::Write, now()), "prod").state, RequestState::Opened);
     let (_, ours) = made(1);
     // As if each had been killed between a branch and its request, and wanted something else afterwards.
@@ -129,13 +129,13 @@ fn a_branch_that_another_has_just_made_is_left_alone() {
 fn a_folder_that_is_another_now_keeps_its_requests() {
     let declared = semver("web", "1.x", "") + &reviewed("prod", "");
     let reviewed = Reviewed::of(&[("a/p.yaml", &declared), (FILE, &deployment(&["web:1.0.0"]))]);
-    assert_eq!(states(&reviewed.pass_of(&reviewed.engine("a"), Mode::Write, now())), [RequestState::Opened]);
+    assert_eq!(states(&reviewed.pass_of(&reviewed.engine_in("a"), Mode::Write, now())), [RequestState::Opened]);
     // Wider: the same declaration is read.
     assert_eq!((states(&reviewed.pass(hours(1))), reviewed.open()), (vec![RequestState::Open], vec![1]));
     // Moved: nobody can read it where it was.
     let moved = |from: &str, to: &str| reviewed.fleet.person(&[(from, "# moved\n"), (to, &declared)], "moved");
     moved("a/p.yaml", "c/p.yaml");
-    let engine = reviewed.engine("c");
+    let engine = reviewed.engine_in("c");
     assert_eq!(states(&reviewed.pass_of(&engine, Mode::Write, hours(1))), [RequestState::Updated]);
     assert_eq!(states(&reviewed.pass_of(&engine, Mode::Write, hours(2))), [RequestState::Open]);
     assert_eq!(reviewed.open(), [1]);
@@ -143,7 +143,7 @@ fn a_folder_that_is_another_now_keeps_its_requests() {
     // And what people refuse of it is refused wherever it is declared.
     reviewed.forge.close(1, "ann").unwrap();
     moved("c/p.yaml", "d/p.yaml");
-    let report = reviewed.pass_of(&reviewed.engine("d"), Mode::Write, hours(3));
+    let report = reviewed.pass_of(&reviewed.engine_in("d"), Mode::Write, hours(3));
     assert_eq!(policy(&report, "prod", "default/web").held.len(), 1, "{report:#?}");
     assert_eq!((environment(&report, "prod").state, reviewed.open()), (State::UpToDate, vec![]));
 }
@@ -199,7 +199,7 @@ fn a_request_that_was_pointed_elsewhere_stops() {
     let reviewed = Reviewed::new("");
     reviewed.set_branch("staging", &reviewed.fleet.repository.head().unwrap().unwrap().to_string());
     reviewed.pass(now());
-    reviewed.forge.point(1, "staging").unwrap();
+    reviewed.forge.retarget(1, "staging").unwrap();
     let report = reviewed.pass(hours(1));
     assert_eq!((row(&report, "prod").number, row(&report, "prod").state), (Some(1), RequestState::Stopped));
     assert_eq!(row(&report, "prod").waits, ["It was pointed at staging; point it at main again, or close it."]);
@@ -208,7 +208,7 @@ fn a_request_that_was_pointed_elsewhere_stops() {
     let config = reviewed.fleet.dir.path().join("staging.yaml");
     std::fs::write(&config, text.replace("store: store", "store: other") + "    branch: staging\n").unwrap();
     let engine = reviewed.fleet.engine_of(&config);
-    reviewed.forge.point(1, "main").unwrap();
+    reviewed.forge.retarget(1, "main").unwrap();
     let before = reviewed.forge.requests();
     let report = reviewed.fleet.pass_of(&engine, Mode::Write, hours(2));
     assert_eq!(row(&report, "prod").state, RequestState::Waiting, "{report:#?}");
