@@ -196,6 +196,14 @@ pub async fn answer(desk: &Desk, query: &Query, screen: &mut Screen) -> Result<E
     answer
 }
 
+/// Says what an answer may lack because a remote could not be asked; then that is how the command ends.
+pub(super) fn mind_failures(report: &Report, screen: &mut Screen) -> Option<Exit> {
+    for failure in &report.failures {
+        screen.note(format_args!("error ({}): {}", failure.kind, failure.message));
+    }
+    (!report.failures.is_empty()).then_some(Exit::Partly)
+}
+
 /// Says that an answer may lack what declarations with errors would have said.
 pub(super) fn mind_errors(declared: &Declarations, screen: &mut Screen) {
     if declared.has_errors() {

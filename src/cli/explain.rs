@@ -36,11 +36,13 @@ pub fn run(arguments: &Arguments, screen: &mut Screen) -> Result<Exit, Failure> 
 /// Answers, for each Environment in which the policy has references.
 pub async fn answer(updaters: &[Arc<Updater>], name: &Name, screen: &mut Screen) -> Result<Exit, Failure> {
     let now = Timestamp::now();
-    let mut answers = Vec::new();
+    let (mut answers, mut exit) = (Vec::new(), Exit::Done);
     let mut known = BTreeSet::new();
     let mut declared = false;
     for updater in updaters {
-        let world = updater.look(&mut Report::default()).await?;
+        let mut report = Report::default();
+        let world = updater.look_for_holds(&mut report).await?;
+        exit = ask::mind_failures(&report, screen).unwrap_or(exit);
         ask::mind_errors(&world.declared, screen);
         known.extend(world.declared.policies.keys().map(Name::to_string));
         let Some(policy) = world.declared.policies.get(name) else { continue };
@@ -63,7 +65,7 @@ pub async fn answer(updaters: &[Arc<Updater>], name: &Name, screen: &mut Screen)
     }
     if screen.is_json() {
         screen.json(&answers);
-        return Ok(Exit::Done);
+        return Ok(exit);
     }
     if answers.is_empty() {
         screen.line(format_args!("{name} has nothing to update: no file of an Environment refers to its image"));
@@ -71,7 +73,7 @@ pub async fn answer(updaters: &[Arc<Updater>], name: &Name, screen: &mut Screen)
     for answer in &answers {
         print(answer, screen);
     }
-    Ok(Exit::Done)
+    Ok(exit)
 }
 
 #[allow(clippy::too_many_arguments, reason = "the columns of one answer")]

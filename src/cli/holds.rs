@@ -30,12 +30,9 @@ pub async fn answer(updaters: &[Arc<Updater>], screen: &mut Screen) -> Result<Ex
     let (mut rows, mut exit) = (Vec::new(), Exit::Done);
     for updater in updaters {
         let mut report = Report::default();
-        let world = updater.look(&mut report).await?;
+        let world = updater.look_for_holds(&mut report).await?;
         // Without the forge's word there may be more holds than are shown.
-        for failure in &report.failures {
-            screen.note(format_args!("error ({}): {}", failure.kind, failure.message));
-            exit = Exit::Partly;
-        }
+        exit = ask::mind_failures(&report, screen).unwrap_or(exit);
         ask::mind_errors(&world.declared, screen);
         let (locals, _) = findings::find(&world.declared, &world.files);
         for local in &locals {

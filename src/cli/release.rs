@@ -49,7 +49,9 @@ pub async fn answer(updaters: &[Arc<Updater>], environment: &str, policy: &Name,
     for _ in 0..ATTEMPTS {
         let mut conflict = false;
         for updater in updaters {
-            let world = updater.look(&mut Report::default()).await?;
+            let mut report = Report::default();
+            let world = updater.look_for_holds(&mut report).await?;
+            let partly = ask::mind_failures(&report, screen);
             ask::mind_errors(&world.declared, screen);
             let (locals, _) = findings::find(&world.declared, &world.files);
             let Some(local) = locals.into_iter().find(|local| local.environment.name == environment) else { continue };
@@ -64,7 +66,7 @@ pub async fn answer(updaters: &[Arc<Updater>], environment: &str, policy: &Name,
             });
             let Some(Hold { value: version, tag: beside, .. }) = greatest else {
                 screen.line(format_args!("{policy} holds nothing in {environment}"));
-                return Ok(Exit::Done);
+                return Ok(partly.unwrap_or(Exit::Done));
             };
             let followed = match &world.declared.policies[policy].choice {
                 Choice::Digest(tag) => Some(tag.clone()),

@@ -17,6 +17,8 @@ pub(super) struct Page<U> {
     pub(super) count: usize,
     /// The time of its last entry, in lists ordered by time.
     pub(super) oldest: Option<Timestamp>,
+    /// The latest time of all its entries.
+    pub(super) latest: Option<Timestamp>,
     /// The next one.
     pub(super) next: Option<Url>,
 }
@@ -66,7 +68,7 @@ mod tests {
 
     #[test]
     fn what_is_remembered_is_bounded() {
-        let page = |count| Arc::new(Page::<u8> { items: Vec::new(), count, oldest: None, next: None });
+        let page = |count| Arc::new(Page::<u8> { items: Vec::new(), count, oldest: None, latest: None, next: None });
         let etag = HeaderValue::from_static("\"1\"");
         let mut cache = Cache::default();
         for number in 0..ANSWERS {

@@ -1,7 +1,7 @@
 //! Gitea and Forgejo: what changes something.
 
 use super::{
-    Approvals, Change, Checks, Commented, Forge, ForgeError, Label, Limits, Merge, NewRequest, Opened, Operation, Problem, Release,
+    Approvals, Change, Checks, Commented, Forge, ForgeError, Label, Limits, Listed, Merge, NewRequest, Opened, Operation, Problem, Release,
     Request, Reviewer, State, Status, StatusState, Unasked, Which,
     api::{Api, Call, List},
     gitea_read::{DRAFT, PAGE, Pull, User},
@@ -189,7 +189,7 @@ impl Forge for Gitea {
         page(&self.place, &["commit", commit])
     }
 
-    async fn list(&self, which: Which, prefix: &str) -> Result<Vec<Request>, ForgeError> {
+    async fn look(&self, which: Which, prefix: &str) -> Result<Listed, ForgeError> {
         self.list_requests(which, prefix).await
     }
 

@@ -1,7 +1,7 @@
 //! Gitea and Forgejo: what is read. Shapes follow the swagger file of Gitea 1.26.
 
 use super::{
-    Approvals, Check, CheckState, Checks, Ended, ForgeError, Mergeable, Operation, Problem, Release, Request, State, Which,
+    Approvals, Check, CheckState, Checks, Ended, ForgeError, Listed, Mergeable, Operation, Problem, Release, Request, State, Which,
     api::{Entry, List},
     gitea::Gitea,
     releases,
@@ -159,7 +159,7 @@ struct ReleaseShape {
 pub(super) const PAGE: (&str, &str) = ("limit", "100");
 
 impl Gitea {
-    pub(super) async fn list_requests(&self, which: Which, prefix: &str) -> Result<Vec<Request>, ForgeError> {
+    pub(super) async fn list_requests(&self, which: Which, prefix: &str) -> Result<Listed, ForgeError> {
         let (query, until) = match which {
             Which::Open => {
                 self.api.standing.clear().await;
@@ -170,14 +170,14 @@ impl Gitea {
         let query: Vec<_> = query.into_iter().chain([PAGE]).collect();
         let list = List { until, ..List::all(Operation::List, self.repo(&["pulls"], &query), prefix) };
         let keep = |pull: Pull| Entry { stamp: pull.updated_at, kept: pull.request().filter(|request| request.head.starts_with(prefix)) };
-        let mut found = self.api.pages(&list, keep).await?;
-        found.retain(|request| until.is_none_or(|until| request.updated.is_none_or(|updated| updated >= until)));
-        Ok(found)
+        let (mut requests, latest) = self.api.dated(&list, keep).await?;
+        requests.retain(|request| until.is_none_or(|until| request.updated.is_none_or(|updated| updated >= until)));
+        Ok(Listed { requests, latest })
     }
 
     /// Gitea has no question for a head branch: the open ones are listed, then the latest that ended.
     pub(super) async fn find_request(&self, head: &str) -> Result<Option<Request>, ForgeError> {
-        let open = self.list_requests(Which::Open, head).await?;
+        let open = self.list_requests(Which::Open, head).await?.requests;
         if let Some(found) = open.into_iter().find(|request| request.head == head) {
             return Ok(Some(found));
         }

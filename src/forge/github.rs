@@ -1,7 +1,7 @@
 //! GitHub: what changes something. github.com and Enterprise differ in their addresses only.
 
 use super::{
-    Approvals, Change, Checks, Commented, Forge, ForgeError, Label, Limits, Merge, NewRequest, Opened, Operation, Problem, Release,
+    Approvals, Change, Checks, Commented, Forge, ForgeError, Label, Limits, Listed, Merge, NewRequest, Opened, Operation, Problem, Release,
     Request, Reviewer, State, Status, StatusState, Unasked, Which,
     api::{Api, Call, List},
     github_read::{Pull, User},
@@ -135,7 +135,7 @@ impl Forge for Github {
         page(&self.place, &["commit", commit])
     }
 
-    async fn list(&self, which: Which, prefix: &str) -> Result<Vec<Request>, ForgeError> {
+    async fn look(&self, which: Which, prefix: &str) -> Result<Listed, ForgeError> {
         self.list_requests(which, prefix).await
     }
 

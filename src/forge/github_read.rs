@@ -1,7 +1,7 @@
 //! GitHub: what is read. Shapes follow the REST API of version 2022-11-28.
 
 use super::{
-    Approvals, Check, CheckState, Checks, Ended, ForgeError, Mergeable, Operation, Release, Request, State, Which,
+    Approvals, Check, CheckState, Checks, Ended, ForgeError, Listed, Mergeable, Operation, Release, Request, State, Which,
     api::{Call, Entry, List},
     github::Github,
     releases,
@@ -174,7 +174,7 @@ struct Wanted {
 }
 
 impl Github {
-    pub(super) async fn list_requests(&self, which: Which, prefix: &str) -> Result<Vec<Request>, ForgeError> {
+    pub(super) async fn list_requests(&self, which: Which, prefix: &str) -> Result<Listed, ForgeError> {
         let (state, sort, until) = match which {
             Which::Open => {
                 self.api.standing.clear().await;
@@ -188,9 +188,9 @@ impl Github {
             stamp: pull.updated_at,
             kept: pull.request(&self.place.project).filter(|request| request.head.starts_with(prefix)),
         };
-        let mut found = self.api.pages(&list, keep).await?;
-        found.retain(|request| until.is_none_or(|until| request.updated.is_none_or(|updated| updated >= until)));
-        Ok(found)
+        let (mut requests, latest) = self.api.dated(&list, keep).await?;
+        requests.retain(|request| until.is_none_or(|until| request.updated.is_none_or(|updated| updated >= until)));
+        Ok(Listed { requests, latest })
     }
 
     pub(super) async fn find_request(&self, head: &str) -> Result<Option<Request>, ForgeError> {

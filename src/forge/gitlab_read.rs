@@ -1,8 +1,8 @@
 //! GitLab: what is read. A request is a merge request; its number is the `iid` of the project.
 
 use super::{
-    Approvals, Check, CheckState, Checks, Ended, ForgeError, Mergeable, Operation, Problem, Release, Request, State, Which,
-    api::{Call, List},
+    Approvals, Check, CheckState, Checks, Ended, ForgeError, Listed, Mergeable, Operation, Problem, Release, Request, State, Which,
+    api::{Call, Entry, List},
     gitlab::Gitlab,
     releases,
 };
@@ -179,7 +179,7 @@ struct Commit {
 }
 
 impl Gitlab {
-    pub(super) async fn list_requests(&self, which: Which, prefix: &str) -> Result<Vec<Request>, ForgeError> {
+    pub(super) async fn list_requests(&self, which: Which, prefix: &str) -> Result<Listed, ForgeError> {
         let (since, query) = match which {
             Which::Open => {
                 self.api.standing.clear().await;
@@ -193,13 +193,10 @@ impl Gitlab {
         }
         query.extend([("scope", "all"), ("sort", "desc"), ("per_page", "100")]);
         let list = List::all(Operation::List, self.project(&["merge_requests"], &query), prefix);
-        let keep = |request: MergeRequest| {
-            request
-                .request()
-                .filter(|request| request.head.starts_with(prefix) && (which == Which::Open || request.state != State::Open))
-                .into()
-        };
-        self.api.pages(&list, keep).await
+        let wanted = |request: &Request| request.head.starts_with(prefix) && (which == Which::Open || request.state != State::Open);
+        let keep = |request: MergeRequest| Entry { stamp: request.updated_at, kept: request.request().filter(wanted) };
+        let (requests, latest) = self.api.dated(&list, keep).await?;
+        Ok(Listed { requests, latest })
     }
 
     pub(super) async fn find_request(&self, head: &str) -> Result<Option<Request>, ForgeError> {

@@ -6,7 +6,7 @@
 //! | `github`, `github_read`, `gitlab`, `gitlab_read`, `gitea`, `gitea_read` | one forge: what changes things, and what reads them |
 //! | `releases` | which releases lie between two versions |
 //! | `app` | signing in as a GitHub App |
-//! | `api`, `cache`, `standing` | one call within limits and bounds; answers remembered by ETag, and those asked once in a pass |
+//! | `api`, `api/pages`, `cache`, `standing` | one call within limits and bounds, lists page by page; answers remembered by ETag, and those asked once in a pass |
 //! | `error` | what went wrong, and what the token lacks |
 //!
 //! What is done twice is done once: reads are repeated when a connection fails, and what changes something is looked up
@@ -29,8 +29,8 @@ mod words;
 pub use crate::http::{Proxy, SecretSource};
 pub use error::{ForgeError, Operation, Problem};
 pub use words::{
-    Approvals, Change, Check, CheckState, Checks, ChecksState, Commented, Ended, Label, Limits, Merge, Mergeable, NOTES, NewRequest,
-    Opened, Release, Request, Reviewer, State, Status, StatusState, Unasked, Which,
+    Approvals, Change, Check, CheckState, Checks, ChecksState, Commented, Ended, Label, Limits, Listed, Merge, Mergeable, NOTES,
+    NewRequest, Opened, Release, Request, Reviewer, State, Status, StatusState, Unasked, Which,
 };
 
 use crate::declare::{self, ForgeKind};
@@ -124,7 +124,12 @@ pub trait Forge: std::fmt::Debug + Send + Sync {
 
     /// The repository's requests whose head branch begins with `prefix`, latest first: one call for each page (100; on
     /// Gitea what its administrator allows, usually 50), without a body where an ETag says that nothing changed.
-    async fn list(&self, which: Which, prefix: &str) -> Result<Vec<Request>, ForgeError>;
+    async fn look(&self, which: Which, prefix: &str) -> Result<Listed, ForgeError>;
+
+    /// The same without what else the forge has shown.
+    async fn list(&self, which: Which, prefix: &str) -> Result<Vec<Request>, ForgeError> {
+        Ok(self.look(which, prefix).await?.requests)
+    }
 
     /// The request of exactly this head branch: an open one if there is one, else the latest.
     async fn find(&self, head: &str) -> Result<Option<Request>, ForgeError>;

@@ -88,6 +88,15 @@ pub enum Which {
     EndedSince(Timestamp),
 }
 
+/// What a list showed.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Listed {
+    /// The requests that were asked for, latest first.
+    pub requests: Vec<Request>,
+    /// The latest change of any request that the forge has shown on the way, asked for or not.
+    pub latest: Option<Timestamp>,
+}
+
 /// A request to open.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NewRequest {

@@ -38,6 +38,8 @@ pub struct Situation<'a> {
     pub retell: bool,
     /// Whether it was opened a short while ago and lacks labels that it should have had from then on.
     pub undressed: bool,
+    /// Whether somebody else has an open request from the branch, too.
+    pub shared: bool,
     /// The latest request of the branch that ended.
     pub ended: Option<Ended>,
     /// How many requests there may be.
@@ -204,6 +206,8 @@ fn unwanted(situation: &Situation<'_>, why: &str) -> Decision {
     match (branch, request) {
         (_, Some(_)) => others(branch).unwrap_or_else(|| because(Action::Close, why)),
         (None, None) => because(Action::Nothing, ""),
+        // With its branch the other request would be closed.
+        (Some(_), None) if situation.shared => because(Action::Nothing, ""),
         // Whoever closed the request may open it again as long as the branch is there.
         (Some(_), None) if situation.ended == Some(Ended::Closed) => because(Action::Nothing, ""),
         (Some(Branch { commits: Commits::Own, .. }), None) => because(Action::Delete, why),

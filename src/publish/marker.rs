@@ -26,6 +26,9 @@ pub struct Marker {
     pub group: Option<String>,
     /// The images that it moves.
     pub moves: Vec<Proposed>,
+    /// Which tagboat's it is; texts of older ones do not say it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub scope: Option<Scope>,
     /// Moves that had no room, of requests with thousands.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub cut: usize,
@@ -37,6 +40,16 @@ pub struct Marker {
     /// Whether the text says that a cluster refuses something: only of the text, which people can edit.
     #[serde(default, skip_serializing_if = "is_false")]
     pub refused: bool,
+}
+
+/// What tells the requests of several updaters of one repository apart: each has what it declares.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Scope {
+    /// The file that declares the Environment.
+    pub file: String,
+    /// The branch that is read and written.
+    pub target: String,
 }
 
 /// An image that a request moves.
@@ -87,6 +100,7 @@ impl Marker {
             environment: environment.to_owned(),
             group: group.map(str::to_owned),
             moves: moves.iter().map(proposed).collect(),
+            scope: None,
             cut: 0,
             content,
             again: false,
@@ -194,6 +208,7 @@ mod tests {
             old in proptest::option::of(".*"), group in proptest::option::of(".*"), content in ".*", again: bool, refused: bool, tail in ".*",
         ) {
             let mut marker = Marker::new("prod", group.as_deref(), &[row(old)], content);
+            marker.scope = group.map(|file| Scope { target: file.clone(), file });
             (marker.again, marker.refused) = (again, refused);
             check(&marker, &tail)?;
         }

@@ -15,7 +15,7 @@ pub mod rollout;
 pub use body::{Body, Clock, Facts, Labels, ReleaseNotes, Seen, Story, Told, body, markdown, merging_words};
 pub use branch::{PREFIX, branch, folder};
 pub use group::{ChangeSet, FileChange, FileEdits, group, group_apart};
-pub use marker::{Marker, MarkerError, Proposed};
+pub use marker::{Marker, MarkerError, Proposed, Scope};
 pub use message::{Message, MessageError, TRAILER, subject};
 pub use preview::{ApplicationChange, ApplicationPreview, ObjectChange, ObjectPreview, Outlook, Preview, Trouble, Verdict};
 

@@ -218,7 +218,7 @@ impl<'w> Walk<'w> {
             title: title.to_owned(),
             // With the trailer, by which the history knows an update.
             message: text.trim().to_owned(),
-            delete_branch: true,
+            delete_branch: !self.is_shared(&item.branch),
         };
         match self.forge.merge(request.number, &merge).await {
             Ok(commit) => {

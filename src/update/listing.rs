@@ -1,10 +1,12 @@
 //! What the forge has: the open requests, listed once in a pass, and those that ended, of which only the news are asked
 //! for. Requests that people closed hold back what they proposed.
 
-use super::{FailureReport, History, Pass, Report, Updater, Wanted, World, merged::Lately, previews::Outlooks, requesting::Requesting};
+use super::{
+    FailureReport, History, Pass, Report, Updater, Wanted, World, merged::Lately, previews::Outlooks, requesting::Requesting, whose::Whose,
+};
 use crate::{
-    declare::{Choice, ImagePolicy, Via},
-    forge::{self, Forge, ForgeError, Which},
+    declare::{Choice, ImagePolicy},
+    forge::{self, Forge, ForgeError, Listed, Which},
     git::{GitError, ObjectId},
     policy::Move,
     publish::{
@@ -24,6 +26,10 @@ const SINCE: SignedDuration = SignedDuration::from_hours(180 * 24);
 /// What is asked for once more with the news: a forge of several machines may be a little behind itself.
 const OVERLAP: SignedDuration = SignedDuration::from_mins(10);
 
+/// How long after its opening a request may be closed by the forge together with the branch of the one before it, and how
+/// long after the end of that one.
+const SWEPT: (SignedDuration, SignedDuration) = (SignedDuration::from_mins(1), SignedDuration::from_mins(5));
+
 /// Requests that are asked in one pass who closed them; of the others it is said later.
 const MOST_ASKED: usize = 20;
 
@@ -32,7 +38,11 @@ const MOST_ASKED: usize = 20;
 pub(super) struct Known {
     /// Those that ended.
     pub(super) ended: BTreeMap<u64, EndedRequest>,
-    /// The latest change that was seen of one.
+    /// Whether the forge, or the store in its place, has said which have ended.
+    pub(super) learnt: bool,
+    /// What the store keeps of those that people closed; nothing before it has been looked at.
+    pub(super) kept: Option<Vec<u8>>,
+    /// The latest change that the forge has shown of any request, its own or not.
     since: Option<Timestamp>,
     /// The commit of somebody else that a request has been told of.
     pub(super) told: HashMap<u64, String>,
@@ -56,10 +66,14 @@ pub(super) struct EndedRequest {
     pub(super) how: Ended,
     pub(super) opened: Option<Timestamp>,
     /// When; of one closed by a person.
-    at: Timestamp,
+    pub(super) at: Timestamp,
     /// Who closed it, as far as it has been asked.
-    by: Option<Option<String>>,
+    pub(super) by: Option<Option<String>>,
+    /// Who opened it.
+    pub(super) author: String,
     pub(super) marker: Option<Marker>,
+    /// Whether another updater declares its Environment.
+    pub(super) foreign: bool,
 }
 
 impl Known {
@@ -85,27 +99,42 @@ impl Known {
         self.lately.take(request, marker.as_ref());
         let by = known.filter(|known| known.how == how).and_then(|known| known.by.clone());
         let at = request.ended.as_ref().and_then(|ended| ended.at).or(request.updated).unwrap_or(now);
-        let (head, base, opened) = (request.head.clone(), request.base.clone(), request.opened);
-        self.ended.insert(request.number, EndedRequest { head, base, how, opened, at, by, marker });
+        let (head, base, opened, author) = (request.head.clone(), request.base.clone(), request.opened, request.author.clone());
+        self.ended.insert(request.number, EndedRequest { head, base, how, opened, at, by, author, marker, foreign: false });
     }
 
     /// Notes that a request has just ended.
     pub(super) fn end(&mut self, request: &forge::Request, how: Ended, now: Timestamp) {
-        let (head, base, opened) = (request.head.clone(), request.base.clone(), request.opened);
+        let (head, base, opened, author) = (request.head.clone(), request.base.clone(), request.opened, request.author.clone());
         let marker = Marker::read(&request.body).ok().flatten();
         self.lately.take(request, marker.as_ref());
-        self.ended.insert(request.number, EndedRequest { head, base, how, opened, at: now, by: None, marker });
+        self.ended.insert(request.number, EndedRequest { head, base, how, opened, at: now, by: None, author, marker, foreign: false });
     }
 
     /// How the latest request of a branch ended.
     pub(super) fn last(&self, branch: &str, base: &str) -> Option<&EndedRequest> {
-        self.ended.values().rev().find(|ended| ended.head == branch && ended.base == base)
+        self.ended.values().rev().find(|ended| !ended.foreign && ended.head == branch && ended.base == base)
+    }
+
+    /// Whether the forge closed a request by itself. Some end the requests of a deleted branch a moment later, in the name
+    /// of whoever deleted it, and by then the branch may be there anew with a request that has just been opened.
+    fn is_swept(&self, number: u64, request: &EndedRequest) -> bool {
+        let by_bot = request.by.as_ref().is_some_and(|by| by.as_ref() == Some(&request.author));
+        let within = |since: Timestamp, most| request.at >= since && request.at.duration_since(since) <= most;
+        let mut before = self.ended.range(..number).map(|(_, ended)| ended).filter(|ended| ended.head == request.head);
+        by_bot && request.opened.is_some_and(|opened| within(opened, SWEPT.0)) && before.any(|ended| within(ended.at, SWEPT.1))
+    }
+
+    /// The requests that people closed.
+    pub(super) fn closed(&self) -> impl Iterator<Item = (u64, &EndedRequest)> {
+        let closed = self.ended.iter().filter(|(_, request)| request.how == Ended::Closed);
+        closed.filter(|(number, request)| !self.is_swept(**number, request)).map(|(number, request)| (*number, request))
     }
 
     /// What people refused of a policy in an Environment, as moves back, oldest first.
     fn refused(&self, environment: &str, policy: &ImagePolicy, base: &str) -> Vec<Move> {
         let mut moves = Vec::new();
-        for (number, request) in self.ended.iter().filter(|(_, request)| request.how == Ended::Closed && request.base == base) {
+        for (number, request) in self.closed().filter(|(_, request)| request.base == base && !request.foreign) {
             let Some(marker) = request.marker.as_ref().filter(|marker| marker.environment == environment) else { continue };
             for row in marker.moves.iter().filter(|row| row.policy == policy.name && row.repository == policy.image) {
                 let by_digest = matches!(policy.choice, Choice::Digest(_)) || row.old.as_deref() == Some(row.new.as_str());
@@ -118,7 +147,7 @@ impl Known {
                     old: digest.map_or_else(|| row.new.as_str().to_owned(), |digest| digest.as_str().to_owned()),
                     new: row.old.clone().unwrap_or_default(),
                     tag: digest.map(|_| row.new.as_str().to_owned()),
-                    request: Some(*number),
+                    request: Some(number),
                 });
             }
         }
@@ -128,16 +157,13 @@ impl Known {
 }
 
 impl Updater {
-    /// Lists what the forge has, once in a pass, where anything can depend on it. What goes wrong is told in the report;
-    /// then nothing is known of any request.
+    /// Lists what the forge has, once in a pass: also where nothing is for review any more, what people refused holds. What
+    /// goes wrong is told in the report; then nothing is known of any request that is open.
     pub(super) async fn list(&self, world: &World, pass: &mut Pass<'_>, report: &mut Report) -> Result<(), GitError> {
         let Some(forge) = self.forge.as_deref() else { return Ok(()) };
         if !matches!(pass.requesting, Requesting::Unasked) {
-            return Ok(());
-        }
-        let reviewed = world.declared.environments.values().any(|environment| matches!(environment.via, Via::PullRequest { .. }));
-        if !reviewed && self.mirror.branches()?.is_empty() {
-            return Ok(());
+            // Which are whose may be otherwise in another world.
+            return self.whose(world, &[]).map(drop);
         }
         pass.requesting = match self.listed(forge, report, pass.now).await {
             Ok(open) => Requesting::Listed(open),
@@ -146,11 +172,22 @@ impl Updater {
                 Requesting::Failed
             }
         };
-        Ok(())
+        self.whose(world, &[]).map(drop)
+    }
+
+    /// Whose requests are, at a revision; noted of those that ended.
+    pub(super) fn whose(&self, world: &World, open: &[forge::Request]) -> Result<Whose, GitError> {
+        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        let whose = Whose::new(&self.mirror, world, self.config.policies.as_deref(), open, &known)?;
+        for ended in known.ended.values_mut() {
+            ended.foreign = ended.marker.as_ref().is_some_and(|marker| !whose.is_ours(marker));
+        }
+        Ok(whose)
     }
 
     /// The open requests, and the news of those that ended, which are remembered.
     async fn listed(&self, forge: &dyn Forge, report: &mut Report, now: Timestamp) -> Result<Vec<forge::Request>, ForgeError> {
+        self.recall(report);
         // In this order: what ends between the two questions is in both, and not in none.
         let mut open = forge.list(Which::Open, PREFIX).await?;
         self.learn(forge, report, now).await?;
@@ -166,6 +203,8 @@ impl Updater {
         known.told.retain(|number, _| numbers.contains(number));
         known.tried.retain(|number, _| numbers.contains(number));
         known.dressed.retain(|number| numbers.contains(number));
+        drop(known);
+        self.keep(report);
         Ok(open)
     }
 
@@ -173,14 +212,22 @@ impl Updater {
     async fn learn(&self, forge: &dyn Forge, report: &mut Report, now: Timestamp) -> Result<(), ForgeError> {
         let since = self.known.lock().unwrap_or_else(PoisonError::into_inner).since;
         let oldest = now.checked_sub(SINCE).unwrap_or(Timestamp::MIN);
-        let from = since.map_or(oldest, |since| since.checked_sub(OVERLAP).unwrap_or(since));
-        let news = forge.list(Which::EndedSince(from), PREFIX).await?;
+        let from = since.map_or(whole_day(oldest), |since| since.checked_sub(OVERLAP).unwrap_or(since));
+        let Listed { requests: news, latest } = forge.look(Which::EndedSince(from), PREFIX).await?;
         let unasked: Vec<u64> = {
             let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+            if since.is_none() {
+                // All of them: what is not among them is not there any more.
+                let there: HashSet<u64> = news.iter().map(|request| request.number).collect();
+                known.ended.retain(|number, _| there.contains(number));
+            }
+            known.learnt = true;
             for request in &news {
                 known.take(request, &mut report.warnings, now);
             }
-            known.since = news.iter().filter_map(|request| request.updated).max().max(since);
+            // Whatever the forge has shown, of anybody, need not be read again. What was brought from elsewhere may have a
+            // time that is still to come: it must not hide what happens until then.
+            known.since = latest.map(|latest| latest.min(now)).max(since);
             known.ended.retain(|_, request| request.at >= oldest);
             let unasked = |request: &EndedRequest| request.how == Ended::Closed && request.marker.is_some() && request.by.is_none();
             known.ended.iter().rev().filter(|(_, request)| unasked(request)).map(|(number, _)| *number).take(MOST_ASKED).collect()
@@ -195,13 +242,16 @@ impl Updater {
     }
 
     /// For commands that only look: what people refused counts for holds, too.
-    pub(super) async fn learn_for_holds(&self, world: &World, report: &mut Report) {
-        let reviewed = world.declared.environments.values().any(|environment| matches!(environment.via, Via::PullRequest { .. }));
-        if let Some(forge) = self.forge.as_deref().filter(|_| reviewed)
+    ///
+    /// # Errors
+    /// If an object of the mirror is missing.
+    pub(super) async fn learn_for_holds(&self, world: &World, report: &mut Report) -> Result<(), GitError> {
+        if let Some(forge) = self.forge.as_deref()
             && let Err(error) = self.listed(forge, report, Timestamp::now()).await
         {
             report.failures.push(FailureReport::at_forge(&error));
         }
+        self.whose(world, &[]).map(drop)
     }
 
     /// The moves of a policy's references: those of commits, and what people refused, each at its time.
@@ -214,4 +264,10 @@ impl Updater {
         }
         moves
     }
+}
+
+/// The beginning of its day: an address with it in it stays the same for so long.
+fn whole_day(at: Timestamp) -> Timestamp {
+    let second = at.as_second();
+    Timestamp::from_second(second - second.rem_euclid(24 * 3600)).unwrap_or(at)
 }

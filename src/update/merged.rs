@@ -33,6 +33,12 @@ impl Lately {
         }
     }
 
+    /// Another updater tells of its own.
+    fn forget(&mut self, foreign: impl Fn(&u64) -> bool) {
+        self.unread.retain(|number, _| !foreign(number));
+        self.told.retain(|number, _| !foreign(number));
+    }
+
     fn read(&mut self, mirror: &Mirror, head: ObjectId, now: Timestamp) -> Result<(), GitError> {
         let recent = |at: Timestamp| rollout::is_recent(at, now);
         self.told.retain(|_, merged| recent(merged.at));
@@ -63,7 +69,8 @@ impl Updater {
     /// If the mirror cannot be read.
     pub(super) fn tell_merged(&self, head: ObjectId, now: Timestamp) -> Result<(), GitError> {
         let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
-        let Known { lately, .. } = &mut *known;
+        let Known { lately, ended, .. } = &mut *known;
+        lately.forget(|number| ended.get(number).is_some_and(|ended| ended.foreign));
         lately.read(&self.mirror, head, now)?;
         let list: Arc<[Merged]> = lately.told.values().cloned().collect();
         self.merged.send_if_modified(|told| {
@@ -78,7 +85,7 @@ impl Updater {
 }
 
 /// The files that a commit changed against its first parent.
-fn changed(mirror: &Mirror, commit: ObjectId) -> Result<Vec<String>, GitError> {
+pub(super) fn changed(mirror: &Mirror, commit: ObjectId) -> Result<Vec<String>, GitError> {
     let mut history = mirror.history(commit, i64::MIN, 1);
     let Some(commit) = history.next().transpose()? else { return Ok(Vec::new()) };
     Ok(history.changes(&commit)?.into_iter().map(|change| change.path).collect())

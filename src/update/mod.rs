@@ -20,6 +20,7 @@ mod listing;
 mod merged;
 mod previews;
 mod publishing;
+mod refused;
 mod releasing;
 mod report;
 mod requesting;
@@ -29,6 +30,7 @@ mod stepping;
 mod suspending;
 mod telling;
 mod wanting;
+mod whose;
 mod world;
 
 pub use by_hand::{ByHandError, Named, NamedError, NamedKind};
@@ -323,8 +325,9 @@ impl Updater {
         let (committed, reviewed): (Vec<_>, Vec<_>) = all.into_iter().partition(via_commit);
         for Prepared { report: mut environment, sets, person } in committed {
             // Where nothing changes, nothing waits.
-            let blocked =
-                !sets.is_empty() && gate(world.declared.environments.get(&environment.name), later(pass.now, pass.began), &mut environment);
+            let time = later(pass.now, pass.began);
+            let shut = !sets.is_empty() && gate(world.declared.environments.get(&environment.name), time, &mut environment);
+            let blocked = shut || self.in_doubt(&sets, &mut environment, report);
             for set in sets {
                 let message = match Message::new(self.config.message.clone()).of(&set) {
                     Ok(message) => message,
@@ -438,8 +441,17 @@ impl Updater {
     /// # Errors
     /// If the remote cannot be asked or the mirror is damaged.
     pub async fn look(&self, report: &mut Report) -> Result<World, GitError> {
+        self.world(report).await
+    }
+
+    /// The same for those that show holds or lift them: what people refused at the forge is learnt, as in a pass. What goes
+    /// wrong there stands in the report; then there may be more holds than are known.
+    ///
+    /// # Errors
+    /// If the remote cannot be asked or the mirror is damaged.
+    pub async fn look_for_holds(&self, report: &mut Report) -> Result<World, GitError> {
         let world = self.world(report).await?;
-        self.learn_for_holds(&world, report).await;
+        self.learn_for_holds(&world, report).await?;
         Ok(world)
     }
 }

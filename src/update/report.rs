@@ -83,7 +83,7 @@ pub enum State {
     WindowClosed,
     /// Changes are proposed in requests.
     Proposed,
-    /// Its requests could not be looked at; nothing was changed.
+    /// Its requests, or what people refused by closing some, could not be looked at; nothing was changed.
     Waiting,
     /// It is suspended.
     Suspended,

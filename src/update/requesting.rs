@@ -9,8 +9,10 @@
 
 use super::{
     EnvironmentReport, Mode, Pass, Prepared, Report, RequestReport, RequestState, State, Step, Updater, World, blocking,
+    merged::changed,
     stepping::{Stepped, Walk},
     wanting::{self, Item, Sight},
+    whose::Sorted,
 };
 use crate::{
     declare::{Mistake, Severity, Via},
@@ -114,13 +116,21 @@ impl Updater {
             }
         };
         let branches = self.mirror.branches()?;
-        let names: BTreeSet<String> = branches.keys().cloned().collect();
+        let whose = self.whose(world, &open)?;
+        let Sorted { ours: open, others } = whose.sort(open);
         let target = self.mirror.remote().branch().to_owned();
         let ended: BTreeSet<String> = {
             let known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
-            known.ended.values().filter(|ended| ended.base == target).map(|ended| ended.head.clone()).collect()
+            known.ended.values().filter(|ended| ended.base == target && !ended.foreign).map(|ended| ended.head.clone()).collect()
         };
-        let sight = Sight { world, target: &target, open: &open, branches: &names, findings: &report.findings, ended: &ended };
+        let mut there = BTreeMap::new();
+        for (branch, head) in &branches {
+            let known = ended.contains(branch) || open.iter().any(|request| request.head == *branch);
+            let files = if known || self.mirror.contains(world.commit, *head)? { None } else { Some(changed(&self.mirror, *head)?) };
+            there.insert(branch.clone(), files);
+        }
+        let (target_name, findings) = (target.as_str(), report.findings.as_slice());
+        let sight = Sight { world, target: target_name, open: &open, others: &others, branches: &there, findings, ended: &ended };
         let items = wanting::items(&sight, &prepared);
         let looked = self.looked(&items, branches, world.commit).await?;
         let mut rows: BTreeMap<String, Vec<RequestReport>> = BTreeMap::new();
@@ -133,6 +143,8 @@ impl Updater {
             now: pass.now,
             began: pass.began,
             open,
+            others,
+            whose: &whose,
             looked,
             scans: &mut pass.scans,
             done: &mut pass.done,
@@ -158,7 +170,8 @@ impl Updater {
                 break;
             }
         }
-        let Walk { open, failures, warnings, .. } = walk;
+        let Walk { mut open, others, failures, warnings, .. } = walk;
+        open.extend(others.into_iter().map(|others| others.request));
         for failure in failures {
             if !report.failures.contains(&failure) {
                 report.failures.push(failure);

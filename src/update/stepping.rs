@@ -8,6 +8,7 @@ use super::{
     requesting::{Done, Looked},
     telling::{self, Telling, Told},
     wanting::Item,
+    whose::{Others, Whose},
 };
 use crate::{
     error::{Fault, Kind},
@@ -68,8 +69,11 @@ pub(super) struct Walk<'w> {
     pub(super) now: Timestamp,
     /// When the pass began.
     pub(super) began: Instant,
-    /// The open requests, with what has been done to them.
+    /// The open requests of this updater, with what has been done to them.
     pub(super) open: Vec<forge::Request>,
+    /// Those of others.
+    pub(super) others: Vec<Others>,
+    pub(super) whose: &'w Whose,
     /// The branches that are there.
     pub(super) looked: HashMap<String, Looked>,
     pub(super) scans: &'w mut Scans,
@@ -112,6 +116,7 @@ impl Walk<'_> {
             marker,
             retell: tried.is_none_or(|tried| self.now.duration_since(*tried) >= HOUR),
             undressed: request.is_some_and(lacks),
+            shared: self.is_shared(&item.branch),
             ended: known.last(&item.branch, self.target).map(|ended| ended.how),
             room: self.room(item, &known),
             now: self.now,
@@ -123,7 +128,7 @@ impl Walk<'_> {
         let folder = folder(&item.name);
         let ours = |head: &str, base: &str| head.starts_with(&folder) && base == self.target;
         let open = || self.open.iter().filter(|request| ours(&request.head, &request.base));
-        let ended = known.ended.values().filter(|ended| ours(&ended.head, &ended.base));
+        let ended = known.ended.values().filter(|ended| !ended.foreign && ours(&ended.head, &ended.base));
         let opened = open().filter_map(|request| request.opened).chain(ended.filter_map(|ended| ended.opened));
         // Branches that this pass has just made have their requests still to come.
         let opening =
@@ -232,6 +237,11 @@ impl Walk<'_> {
         let new = NewRequest { head: item.branch.clone(), base: self.target.to_owned(), title, body, draft };
         match self.forge.open(&new).await {
             Ok(opened) => {
+                // Another updater of an Environment of this name may have been faster.
+                if let Some(others) = self.whose.sort(vec![opened.request.clone()]).others.pop() {
+                    self.others.push(others);
+                    return Ok(Stepped::Quiet);
+                }
                 self.updater.known.lock().unwrap_or_else(PoisonError::into_inner).tried.insert(opened.request.number, self.now);
                 self.done.states.insert(item.branch.clone(), RequestState::Opened);
                 self.open.push(opened.request.clone());
@@ -384,8 +394,16 @@ impl Walk<'_> {
         Ok(())
     }
 
-    /// Deletes a branch from where it is known to be.
+    /// Whether somebody else has an open request from a branch.
+    pub(super) fn is_shared(&self, branch: &str) -> bool {
+        self.others.iter().any(|others| others.request.head == branch)
+    }
+
+    /// Deletes a branch from where it is known to be, unless somebody else needs it.
     pub(super) async fn delete(&mut self, item: &Item<'_>) -> Result<Stepped, GitError> {
+        if self.is_shared(&item.branch) {
+            return Ok(Stepped::Quiet);
+        }
         let Some(looked) = self.looked.remove(&item.branch) else { return Ok(Stepped::Quiet) };
         if matches!(looked.commits, Commits::Others { .. }) {
             return Ok(Stepped::Quiet);

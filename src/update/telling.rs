@@ -5,7 +5,7 @@ use crate::{
     declare::{Environment, Via},
     forge::Forge,
     git::ObjectId,
-    publish::{ChangeSet, Marker, Preview, Story, body, merging_words, subject},
+    publish::{ChangeSet, Marker, Preview, Scope, Story, body, merging_words, subject},
 };
 use jiff::Timestamp;
 use sha2::{Digest as _, Sha256};
@@ -67,6 +67,7 @@ pub(super) fn content(set: &ChangeSet, head: ObjectId, environment: Option<&Envi
     hash.update(head.as_bytes());
     hash.update(serde_json::to_vec(&(&set.environment, &set.group, &set.moves)).unwrap_or_default());
     hash.update(Sha256::digest(merging(set, environment)));
+    hash.update(Sha256::digest(environment.map_or("", |environment| &environment.place.file)));
     for file in &set.files {
         hash.update(Sha256::digest(&file.path));
         hash.update(Sha256::digest(&file.before));
@@ -96,6 +97,8 @@ impl Updater {
         // What a cluster refuses today it may take tomorrow: a policy there is changed, too.
         marker.again = gathered.may_tell_more || marker.refused || preview.as_ref().is_some_and(Preview::may_tell_more);
         let environment = world.declared.environments.get(&set.environment);
+        let target = self.mirror.remote().branch();
+        marker.scope = environment.map(|known| Scope { file: known.place.file.clone(), target: target.to_owned() });
         let limit = forge.limits().body;
         let hidden = marker.write(limit / MARKER_SHARE);
         let story = Story {

@@ -1,11 +1,12 @@
 //! What is wanted of each request's branch: of those that the Environments' change sets make, and of those that are there
 //! and that nothing makes any more.
 
-use super::{EnvironmentReport, Prepared, World};
+use super::{EnvironmentReport, Prepared, World, whose::Others};
 use crate::{
     declare::{Environment, Group, Mistake, Severity, Via},
     forge,
     git::Person,
+    health::plain,
     publish::{ChangeSet, Marker, Proposed, branch, folder, life::Wanted},
 };
 use std::collections::{BTreeMap, BTreeSet};
@@ -35,11 +36,31 @@ pub(super) struct Sight<'a, 's> {
     pub(super) world: &'a World,
     /// The branch that requests are made for.
     pub(super) target: &'s str,
+    /// The open requests that are this updater's.
     pub(super) open: &'s [forge::Request],
-    pub(super) branches: &'s BTreeSet<String>,
+    /// Those of others.
+    pub(super) others: &'s [Others],
+    /// The branches that are there; of those that may be somebody else's with the files that they change.
+    pub(super) branches: &'s BTreeMap<String, Option<Vec<String>>>,
     pub(super) findings: &'s [Mistake],
     /// Branches of which a request for the target is known to have ended.
     pub(super) ended: &'s BTreeSet<String>,
+}
+
+impl Sight<'_, '_> {
+    /// Why a branch is another updater's, if it has an open request.
+    fn kept(&self, branch: &str) -> Option<String> {
+        self.others.iter().filter(|others| others.request.head == branch).find_map(Others::keeps)
+    }
+
+    /// Why a branch without a request is none that this updater has made for an Environment.
+    fn strange(&self, branch: &str, environment: &Environment) -> Option<String> {
+        let files = self.branches.get(branch)?.as_deref()?;
+        let file = plain(files.iter().find(|file| !environment.paths.contains(file))?);
+        Some(format!(
+            "The branch {branch} changes {file}, which is not of this Environment: delete the branch if nobody needs it, or give one of two Environments of the same name another."
+        ))
+    }
 }
 
 /// Every branch that something is wanted of, or that is there, in the order of Environments and branches.
@@ -52,16 +73,17 @@ pub(super) fn items<'a>(sight: &Sight<'a, '_>, prepared: &'a [Prepared]) -> Vec<
         for set in sets {
             let branch = branch(&report.name, set.group.as_deref());
             let marker = markers.get(branch.as_str()).cloned();
-            let there = marker.is_some() || sight.branches.contains(&branch);
-            let otherwise = there.then(|| doubt(environment, report, Some(set), marker.as_ref())).flatten();
-            let otherwise = otherwise.map(|why| Wanted::Unknown { why });
+            let there = marker.is_some() || sight.branches.contains_key(&branch);
+            let doubt = || there.then(|| doubt(environment, report, Some(set), marker.as_ref())).flatten();
+            let taken = sight.kept(&branch).or_else(|| sight.strange(&branch, environment));
+            let otherwise = taken.or_else(doubt).map(|why| Wanted::Unknown { why });
             let (name, environment, row) = (report.name.clone(), Some(environment), Some(report));
             let item = Item { branch: branch.clone(), name, environment, row, set: Some(set), person: person.as_ref(), otherwise, marker };
             items.insert(branch, item);
         }
     }
     let heads = sight.open.iter().map(|request| &request.head);
-    for branch in heads.chain(sight.branches) {
+    for branch in heads.chain(sight.branches.keys()) {
         if !items.contains_key(branch)
             && let Some(item) = left_over(sight, prepared, branch, markers.get(branch.as_str()).cloned())
         {
@@ -76,6 +98,10 @@ fn left_over<'a>(sight: &Sight<'a, '_>, prepared: &'a [Prepared], branch: &str, 
     let declared = &sight.world.declared;
     let environment = declared.environments.values().find(|environment| branch.starts_with(&folder(&environment.name)));
     let request = sight.open.iter().find(|request| request.head == branch);
+    let strange = || environment.is_some_and(|environment| sight.strange(branch, environment).is_some());
+    if request.is_none() && (sight.kept(branch).is_some() || strange()) {
+        return None;
+    }
     let wanted = match (environment, request) {
         // Another updater may follow another branch of the repository, and have Environments of its own.
         (None, Some(request)) if request.base != sight.target || marker.is_none() => return None,

@@ -41,6 +41,12 @@ mod render_real;
 mod render_support;
 #[cfg(feature = "demo")]
 mod requests;
+#[cfg(feature = "demo")]
+mod requests_news;
+#[cfg(feature = "demo")]
+mod requests_refused;
+#[cfg(feature = "demo")]
+mod requests_scope;
 mod rewrite_cases;
 mod rewrite_properties;
 #[cfg(feature = "demo")]

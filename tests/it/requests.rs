@@ -2,6 +2,10 @@
 //! real Gitea, in `forge_real`.
 
 use super::update_support::{Fleet, Setup, deployment, env, environment, hours, now, semver};
+use gix::refs::{
+    Target,
+    transaction::{Change, LogChange, PreviousValue, RefEdit},
+};
 use jiff::Timestamp;
 use std::{
     sync::{
@@ -19,20 +23,25 @@ use tagboat::{
     update::{Mode, Previews, Report, RequestState, State},
 };
 
-const FILE: &str = "envs/prod/a.yaml";
+pub const FILE: &str = "envs/prod/a.yaml";
 
 /// A fleet whose repository lies on a forge.
-struct Reviewed {
-    fleet: Fleet,
-    forge: Arc<SandboxForge>,
+pub struct Reviewed {
+    pub fleet: Fleet,
+    pub forge: Arc<SandboxForge>,
 }
 
 impl Reviewed {
     /// `prod` by requests with this below `update`, and `dev` by commits.
-    fn new(update: &str) -> Self {
+    pub fn new(update: &str) -> Self {
         let declared = Self::declared(update);
         let images = deployment(&["web:1.0.0"]);
-        let fleet = Fleet::new(&[("p.yaml", &declared), (FILE, &images), ("envs/dev/a.yaml", &images)]);
+        Self::of(&[("p.yaml", &declared), (FILE, &images), ("envs/dev/a.yaml", &images)])
+    }
+
+    /// These files, and `team/web` in two versions.
+    pub fn of(files: &[(&str, &str)]) -> Self {
+        let fleet = Fleet::new(files);
         fleet.publish("team/web", &["1.0.0", "1.1.0"]);
         let token = Secret::new("t0ken");
         let forge = fleet.runtime.block_on(SandboxForge::start(fleet.repository.clone(), "acme/fleet", &token)).unwrap();
@@ -45,27 +54,54 @@ impl Reviewed {
     }
 
     fn declared(update: &str) -> String {
-        semver("web", "1.x", "") + &env("dev", "") + &env("prod", update).replace("via: commit", "via: pullRequest")
+        semver("web", "1.x", "") + &env("dev", "") + &reviewed("prod", update)
+    }
+
+    /// A process that reads its declarations in this folder, with a store of its own.
+    pub fn engine_in(&self, policies: &str) -> Engine {
+        let (text, name) = (std::fs::read_to_string(self.fleet.config()).unwrap(), policies.replace('/', "-"));
+        let text = text.replace("store: store", &format!("store: store-{name}")) + &format!("    policies: {policies}\n");
+        let config = self.fleet.dir.path().join(format!("{name}.yaml"));
+        std::fs::write(&config, text).unwrap();
+        self.fleet.engine_of(&config)
     }
 
     /// A pass without trouble, by a process and a forge at this time.
-    fn pass_of(&self, engine: &Engine, mode: Mode, at: Timestamp) -> Report {
+    pub fn pass_of(&self, engine: &Engine, mode: Mode, at: Timestamp) -> Report {
         self.forge.set_clock(Some(at));
         let report = self.fleet.pass_of(engine, mode, at);
         assert!(report.failures.is_empty() && report.findings.is_empty(), "{report:#?}");
         report
     }
 
-    fn pass(&self, at: Timestamp) -> Report {
+    pub fn pass(&self, at: Timestamp) -> Report {
         self.pass_of(&self.fleet.engine(), Mode::Write, at)
     }
 
-    fn open(&self) -> Vec<u64> {
+    /// A person's branch, at a commit that is there.
+    pub fn set_branch(&self, name: &str, commit: &str) {
+        let repo = self.fleet.repo();
+        let change = Change::Update {
+            log: LogChange::default(),
+            expected: PreviousValue::Any,
+            new: Target::Object(commit.parse::<ObjectId>().unwrap()),
+        };
+        let edit = RefEdit { change, name: format!("refs/heads/{name}").try_into().unwrap(), deref: false };
+        let who = gix::actor::SignatureRef { name: "Ann".into(), email: "ann@example.org".into(), time: "0 +0000" };
+        repo.edit_references_as([edit], Some(who)).unwrap();
+    }
+
+    pub fn open(&self) -> Vec<u64> {
         self.forge.requests().iter().filter(|request| request.open).map(|request| request.number).collect()
     }
 }
 
-fn states(report: &Report) -> Vec<RequestState> {
+/// An Environment whose changes are for review.
+pub fn reviewed(name: &str, update: &str) -> String {
+    env(name, update).replace("via: commit", "via: pullRequest")
+}
+
+pub fn states(report: &Report) -> Vec<RequestState> {
     environment(report, "prod").requests.iter().map(|row| row.state).collect()
 }
 

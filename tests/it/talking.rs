@@ -12,8 +12,8 @@ use std::{
 use tagboat::{
     declare::{self, ForgeCredentials, ForgeKind},
     forge::{
-        Approvals, Change, Checks, Commented, Ended, Forge, ForgeError, Label, Limits, Merge, Mergeable, NewRequest, Opened, Operation,
-        Problem, Release, Request, Reviewer, State as RequestState, Status as CommitStatus, Unasked, Which,
+        Approvals, Change, Checks, Commented, Ended, Forge, ForgeError, Label, Limits, Listed, Merge, Mergeable, NewRequest, Opened,
+        Operation, Problem, Release, Request, Reviewer, State as RequestState, Status as CommitStatus, Unasked, Which,
     },
     plan::Outcome,
     publish::rollout::Merged,
@@ -85,7 +85,7 @@ impl Forge for Told {
     fn compare_url(&self, _: &str, _: &str) -> String {
         unreachable!("nothing is compared")
     }
-    async fn list(&self, _: Which, _: &str) -> Result<Vec<Request>, ForgeError> {
+    async fn look(&self, _: Which, _: &str) -> Result<Listed, ForgeError> {
         unreachable!("requests are listed by others")
     }
     async fn find(&self, _: &str) -> Result<Option<Request>, ForgeError> {

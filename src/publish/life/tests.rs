@@ -40,6 +40,7 @@ struct Model {
     marker: Option<Marker>,
     retell: bool,
     undressed: bool,
+    shared: bool,
     ended: Option<Ended>,
     room: Room,
 }
@@ -53,6 +54,7 @@ impl Model {
             marker: Some(Marker::new("prod", None, &[], "one".into())),
             retell: false,
             undressed: false,
+            shared: false,
             ended: None,
             room: Room { open: 1, ..Room::default() },
         }
@@ -73,6 +75,7 @@ impl Model {
             marker: self.marker.as_ref(),
             retell: self.retell,
             undressed: self.undressed,
+            shared: self.shared,
             ended: self.ended,
             room: self.room.clone(),
             now: now(),
@@ -101,7 +104,10 @@ impl Model {
             Action::Unlabel => {
                 self.request.iter_mut().for_each(|request| request.labels.retain(|label| label != REBASE && label != SUPERSEDED));
             }
-            Action::Close => (self.request, self.branch, self.ended) = (None, None, Some(Ended::Superseded)),
+            Action::Close => {
+                (self.request, self.ended) = (None, Some(Ended::Superseded));
+                self.branch = self.branch.take().filter(|_| self.shared);
+            }
             Action::Delete => self.branch = None,
             Action::Nothing | Action::Wait | Action::Stop | Action::Settled => {}
         }
@@ -319,6 +325,7 @@ fn every_situation_has_its_step() {
             "main has it",
         ),
         ("pushed and never opened", unwanted(|m| m.request = None), Delete, "main has it"),
+        ("of use to somebody else", unwanted(|m| (m.request, m.shared) = (None, true)), Nothing, ""),
         ("closed by a person, who may open it again", unwanted(|m| (m.request, m.ended) = (None, Some(Ended::Closed))), Nothing, ""),
         (
             "a person's branch without a commit",
@@ -384,14 +391,15 @@ fn any_model() -> impl Strategy<Value = Model> {
     });
     let ended = of(proptest::sample::select(vec![Ended::Merged, Ended::Superseded, Ended::Closed]));
     let room = (of(0u32..3), 0usize..3).prop_map(|(max_open, open)| Room { max_open, open, ..Room::default() });
-    (wanted, of(branch), of(request), of(marker), any::<(bool, bool)>(), ended, room).prop_map(
-        |(wanted, branch, request, marker, (retell, undressed), ended, room)| Model {
+    (wanted, of(branch), of(request), of(marker), any::<(bool, bool, bool)>(), ended, room).prop_map(
+        |(wanted, branch, request, marker, (retell, undressed, shared), ended, room)| Model {
             wanted,
             branch,
             request,
             marker,
             retell,
             undressed,
+            shared,
             ended,
             room,
         },
@@ -410,7 +418,8 @@ proptest! {
             let others = model.branch.as_ref().is_some_and(|branch| matches!(branch.commits, Commits::Others { .. }));
             let held = model.request.as_ref().is_some_and(|request| request.base != "main" || request.labels.iter().any(|label| label == HOLD));
             let unknown = matches!(model.wanted, Wanted::Unknown { .. });
-            prop_assert!(!others && !held && !unknown, "{:?} on {:?}", decision, model);
+            let needed = model.shared && decision.action == Action::Delete;
+            prop_assert!(!others && !held && !unknown && !needed, "{:?} on {:?}", decision, model);
             steps.push(decision.action);
             prop_assert!(steps.len() < 6, "it goes round: {:?}", steps);
             model.apply(decision.action);

@@ -87,6 +87,14 @@ impl SandboxForge {
         book.pulls.values().map(seen).collect()
     }
 
+    /// A person opens a request; gives its number.
+    ///
+    /// # Errors
+    /// If a branch is not there, or has an open request for this base.
+    pub fn open(&self, who: &str, head: &str, base: &str, title: &str) -> Result<u64, SandboxError> {
+        lock(&self.shared).open(who, head, base, title, "").map_err(failed)
+    }
+
     /// A person merges a request by its button; gives the commit.
     ///
     /// # Errors
@@ -103,6 +111,14 @@ impl SandboxForge {
     /// If there is none of this number.
     pub fn close(&self, number: u64, who: &str) -> Result<(), SandboxError> {
         lock(&self.shared).close(number, who).map_err(failed)
+    }
+
+    /// A person opens a request again.
+    ///
+    /// # Errors
+    /// If it is merged, or there is none of this number.
+    pub fn reopen(&self, number: u64) -> Result<(), SandboxError> {
+        lock(&self.shared).reopen(number).map_err(failed)
     }
 
     /// A person points a request at another branch.

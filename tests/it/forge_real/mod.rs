@@ -9,6 +9,7 @@ mod merges;
 mod requests;
 mod rights;
 mod sandbox;
+mod shared;
 mod talking;
 mod whole;
 mod world;
