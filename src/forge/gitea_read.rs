@@ -5,6 +5,7 @@ use super::{
     api::{Entry, List},
     gitea::Gitea,
     releases,
+    words::Said,
 };
 use globset::Glob;
 use jiff::Timestamp;
@@ -235,22 +236,19 @@ impl Gitea {
         // Only official ones count: those of people whom the branch's protection names, or who may write.
         let keep = |review: Review| (review.official && !review.dismissed).then_some(review).map(Arc::new).into();
         let (reviews, branch) = futures::try_join!(self.api.pages(&list, keep), self.branch(&request.base))?;
-        let mut last: BTreeMap<String, bool> = BTreeMap::new();
+        let mut said = BTreeMap::new();
         for review in reviews {
             let login = review.user.as_ref().map(|user| user.login.clone()).unwrap_or_default();
-            let present =
-                !review.stale && review.commit_id.as_deref().is_none_or(|commit| commit.is_empty() || commit == request.head_commit);
+            let present = !review.stale && review.commit_id.as_deref() == Some(&request.head_commit);
             match review.state.as_str() {
-                "APPROVED" if present => drop(last.insert(login, true)),
-                "APPROVED" => drop(last.remove(&login)),
-                "REQUEST_CHANGES" => drop(last.insert(login, false)),
+                "APPROVED" if present => drop(said.insert(login, Said::Approved)),
+                "APPROVED" => drop(said.insert(login, Said::Earlier)),
+                "REQUEST_CHANGES" => drop(said.insert(login, Said::Against)),
                 _ => {}
             }
         }
-        let (by, against): (Vec<_>, Vec<_>) = last.into_iter().partition(|(_, approved)| *approved);
-        let logins = |list: Vec<(String, bool)>| list.into_iter().map(|(login, _)| login).collect();
         let required = branch.as_ref().as_ref().map(|branch| branch.required_approvals);
-        Ok(Approvals { by: logins(by), required, changes_requested: logins(against) })
+        Ok(Approvals::of(said, required))
     }
 
     pub(super) async fn read_releases(&self, project: &str, from: &str, to: &str) -> Result<Vec<Release>, ForgeError> {

@@ -5,6 +5,7 @@ use super::{
     api::{Call, Entry, List},
     github::Github,
     releases,
+    words::Said,
 };
 use jiff::Timestamp;
 use reqwest::Url;
@@ -296,19 +297,18 @@ impl Github {
         });
         let (reviews, wanted) = futures::try_join!(reviews, self.base_wants(&request.base))?;
         // They come in the order of time: the last that says anything counts. Comments say nothing.
-        let mut last: BTreeMap<String, bool> = BTreeMap::new();
+        let mut said = BTreeMap::new();
         for (login, state, commit) in reviews {
             match state.as_str() {
-                // An approval of what was there before says nothing of what is there now.
-                "APPROVED" if commit.as_deref().is_none_or(|commit| commit == request.head_commit) => drop(last.insert(login, true)),
-                "CHANGES_REQUESTED" => drop(last.insert(login, false)),
-                "DISMISSED" | "APPROVED" => drop(last.remove(&login)),
+                // An approval of what was there before, or of what is gone, says nothing of what is there now.
+                "APPROVED" if commit.as_deref() == Some(&request.head_commit) => drop(said.insert(login, Said::Approved)),
+                "APPROVED" => drop(said.insert(login, Said::Earlier)),
+                "CHANGES_REQUESTED" => drop(said.insert(login, Said::Against)),
+                "DISMISSED" => drop(said.remove(&login)),
                 _ => {}
             }
         }
-        let (by, against): (Vec<_>, Vec<_>) = last.into_iter().partition(|(_, approved)| *approved);
-        let logins = |list: Vec<(String, bool)>| list.into_iter().map(|(login, _)| login).collect();
-        Ok(Approvals { by: logins(by), required: wanted.approvals, changes_requested: logins(against) })
+        Ok(Approvals::of(said, wanted.approvals))
     }
 
     pub(super) async fn read_releases(&self, project: &str, from: &str, to: &str) -> Result<Vec<Release>, ForgeError> {

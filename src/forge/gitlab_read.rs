@@ -1,7 +1,7 @@
 //! GitLab: what is read. A request is a merge request; its number is the `iid` of the project.
 
 use super::{
-    Approvals, Check, CheckState, Checks, Ended, ForgeError, Mergeable, Operation, Problem, Release, Request, State, Which,
+    Check, CheckState, Checks, Ended, ForgeError, Mergeable, Operation, Problem, Release, Request, State, Which,
     api::{Call, List},
     gitlab::Gitlab,
     releases,
@@ -139,25 +139,6 @@ struct CommitStatus {
 }
 
 #[derive(Deserialize)]
-struct ApprovalsShape {
-    #[serde(default)]
-    approved_by: Vec<ApprovedBy>,
-    approvals_required: Option<u32>,
-}
-
-#[derive(Deserialize)]
-struct ApprovedBy {
-    user: User,
-}
-
-#[derive(Deserialize)]
-struct ReviewerShape {
-    user: User,
-    #[serde(default)]
-    state: String,
-}
-
-#[derive(Deserialize)]
 struct ReleaseShape {
     tag_name: String,
     name: Option<String>,
@@ -258,19 +239,6 @@ impl Gitlab {
         let commit = self.project(&["repository", "commits", &pipeline.sha], &[]);
         let commit = self.api.find::<Commit>(Operation::Checks, commit).await?;
         Ok(commit.is_some_and(|commit| commit.parent_ids.contains(&request.head_commit)))
-    }
-
-    pub(super) async fn read_approvals(&self, request: &Request) -> Result<Approvals, ForgeError> {
-        let (op, number) = (Operation::Approvals, request.number.to_string());
-        let approvals = self.api.get::<ApprovalsShape>(op, self.project(&["merge_requests", &number, "approvals"], &[]));
-        let reviewers = self.api.find::<Vec<ReviewerShape>>(op, self.project(&["merge_requests", &number, "reviewers"], &[]));
-        let (approvals, reviewers) = futures::try_join!(approvals, reviewers)?;
-        let against = reviewers.into_iter().flatten().filter(|reviewer| reviewer.state == "requested_changes");
-        Ok(Approvals {
-            by: approvals.approved_by.into_iter().map(|by| by.user.username).collect(),
-            required: approvals.approvals_required,
-            changes_requested: against.map(|reviewer| reviewer.user.username).collect(),
-        })
     }
 
     pub(super) async fn read_releases(&self, project: &str, from: &str, to: &str) -> Result<Vec<Release>, ForgeError> {

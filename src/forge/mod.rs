@@ -3,7 +3,7 @@
 //! | file | what it knows |
 //! |---|---|
 //! | `words` | the words: request, checks, approvals, merge, the same for every forge |
-//! | `github`, `github_read`, `gitlab`, `gitlab_read`, `gitea`, `gitea_read` | one forge: what changes things, and what reads them |
+//! | `github`, `github_read`, `gitlab`, `gitlab_read`, `gitlab_approvals`, `gitea`, `gitea_read` | one forge: what changes things, and what reads them |
 //! | `releases` | which releases lie between two versions |
 //! | `app` | signing in as a GitHub App |
 //! | `api`, `cache`, `standing` | one call within limits and bounds; answers remembered by ETag, and those asked once in a pass |
@@ -21,6 +21,7 @@ mod gitea_read;
 mod github;
 mod github_read;
 mod gitlab;
+mod gitlab_approvals;
 mod gitlab_read;
 mod releases;
 mod standing;

@@ -3,6 +3,7 @@
 use super::{Forge, ForgeError, Problem};
 use crate::declare::MergeMethod;
 use jiff::Timestamp;
+use std::collections::BTreeMap;
 
 /// A request for review: a pull request, on GitLab a merge request. Always one whose head lies in the repository itself:
 /// those from forks are other people's, whatever their branch is called.
@@ -272,15 +273,35 @@ impl Checks {
 /// What people said about a request's present head.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Approvals {
-    /// Who approved, and whose approval still counts.
+    /// Who approved the present head. Where none are needed and the forge does not tell it without further questions
+    /// (GitLab), an earlier head may have been meant.
     pub by: Vec<String>,
+    /// Who approved an earlier head only: that says nothing of what is there now, whatever the repository's settings.
+    pub earlier: Vec<String>,
     /// How many are needed, where the forge tells.
     pub required: Option<u32>,
     /// Who wants changes.
     pub changes_requested: Vec<String>,
 }
 
+/// What somebody said last of a request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Said {
+    /// The present head is good.
+    Approved,
+    /// An earlier one was.
+    Earlier,
+    /// It must be changed.
+    Against,
+}
+
 impl Approvals {
+    /// What people said last, by login.
+    pub(super) fn of(said: BTreeMap<String, Said>, required: Option<u32>) -> Self {
+        let logins = |wanted: Said| said.iter().filter(|(_, said)| **said == wanted).map(|(login, _)| login.clone()).collect();
+        Self { by: logins(Said::Approved), earlier: logins(Said::Earlier), required, changes_requested: logins(Said::Against) }
+    }
+
     /// Whether nobody wants changes and there are as many as needed; none are where the forge does not tell.
     pub fn suffice(&self) -> bool {
         self.changes_requested.is_empty() && self.by.len() >= self.required.unwrap_or(0) as usize

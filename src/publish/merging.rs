@@ -220,7 +220,11 @@ impl Waits {
         let required = approvals.required.unwrap_or(0) as usize;
         if approvals.by.len() < required {
             let by = if approvals.by.is_empty() { String::new() } else { format!(", by {}", list(&people(&approvals.by))) };
-            self.say(format!("It has {} of {required} approvals{by}.", approvals.by.len()));
+            let earlier = match approvals.earlier.as_slice() {
+                [] => String::new(),
+                earlier => format!("; {} approved an earlier state of it", list(&people(earlier))),
+            };
+            self.say(format!("It has {} of {required} approvals{by}{earlier}.", approvals.by.len()));
         }
     }
 

@@ -335,6 +335,11 @@ async fn checks_and_reviews_are_those_of_the_head() {
             {"user": {"login": "ann"}, "state": "COMMENTED", "commit_id": HEAD, "author_association": "MEMBER"},
             {"user": {"login": "bob"}, "state": "APPROVED", "commit_id": "before", "author_association": "COLLABORATOR"},
             {"user": {"login": "eve"}, "state": "APPROVED", "commit_id": HEAD, "author_association": "NONE"},
+            // Of a commit that is gone.
+            {"user": {"login": "kim"}, "state": "APPROVED", "commit_id": null, "author_association": "MEMBER"},
+            // Who has dismissed what he said has said nothing.
+            {"user": {"login": "lee"}, "state": "APPROVED", "commit_id": "before", "author_association": "MEMBER"},
+            {"user": {"login": "lee"}, "state": "DISMISSED", "commit_id": HEAD, "author_association": "MEMBER"},
             {"user": {"login": "dan"}, "state": "CHANGES_REQUESTED", "commit_id": "before", "author_association": "OWNER"},
         ])),
         _ => json(200, &pull(7, "tagboat/dev", "open")),
@@ -369,6 +374,7 @@ async fn checks_and_reviews_are_those_of_the_head() {
     let approvals = forge.approvals(&request).await.unwrap();
     assert_eq!((approvals.by.as_slice(), approvals.required), (["ann".to_owned()].as_slice(), Some(2)));
     assert_eq!(approvals.changes_requested, ["dan"]);
+    assert_eq!(approvals.earlier, ["bob", "kim"]);
 }
 
 #[tokio::test]

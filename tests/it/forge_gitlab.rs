@@ -321,7 +321,8 @@ async fn pipelines_count_for_the_head_they_ran_on() {
             {"name": "lint", "status": "failed", "allow_failure": true}, {"name": "build", "status": "success"}, {"name": "deploy", "status": "manual", "allow_failure": true},
             {"name": "e2e", "status": "running", "target_url": "https://e"},
         ])),
-        path if path.ends_with("/approvals") => json(200, &json!({"approvals_required": 2, "approvals_left": 1, "approved_by": [{"user": user(6, "ann")}]})),
+        path if path.ends_with("/approvals") => json(200, &json!({"approvals_required": 2, "approvals_left": 1, "approved_by": [{"user": user(6, "ann"), "approved_at": "2026-11-20T11:00:00.000Z"}]})),
+        path if path.ends_with("/versions") => json(200, &json!([version(1, HEAD, "10:00")])),
         path if path.ends_with("/reviewers") => json(200, &json!([{"user": user(8, "dan"), "state": "requested_changes"}, {"user": user(6, "ann"), "state": "approved"}])),
         _ => json(200, &request(7, "tagboat/dev", "opened")),
     })
@@ -340,6 +341,99 @@ async fn pipelines_count_for_the_head_they_ran_on() {
     // What was verified is not what is there now.
     let error = forge.checks(&tagboat::forge::Request { head_commit: "before".into(), ..now }).await.unwrap_err();
     assert!(matches!(error.problem, Problem::HeadChanged { .. }), "{error}");
+}
+
+/// A version of a request's diff: one is made with each push.
+fn version(id: u64, head: &str, time: &str) -> Value {
+    json!({
+        "id": id, "head_commit_sha": head, "base_commit_sha": "base", "start_commit_sha": "base",
+        "created_at": format!("2026-11-20T{time}:00.000Z"), "merge_request_id": 1007, "state": "collected", "real_size": "1",
+    })
+}
+
+#[tokio::test]
+async fn an_approval_of_what_was_there_before_does_not_count() {
+    let approved = |by: &str, time: Option<&str>| match time {
+        Some(time) => json!({"user": user(6, by), "approved_at": format!("2026-11-20T{time}:00.000Z")}),
+        // GitLab before 18.
+        None => json!({"user": user(6, by)}),
+    };
+    let note = |by: &str, body: &str, time: &str, system: bool| json!({"id": 1, "body": body, "author": user(6, by), "system": system, "created_at": format!("2026-11-20T{time}:00.000Z")});
+    let words = "approved this merge request";
+    let (head, both) = (version(2, HEAD, "10:00"), vec![version(2, HEAD, "10:00"), version(1, "before", "09:00")]);
+    let cases = [
+        ("after the push", vec![approved("ann", Some("11:00"))], both.clone(), vec![], vec!["ann"], vec![]),
+        ("before the push", vec![approved("ann", Some("09:30"))], both.clone(), vec![], vec![], vec!["ann"]),
+        (
+            "one of each",
+            vec![approved("ann", Some("09:30")), approved("bob", Some("10:30"))],
+            both.clone(),
+            vec![],
+            vec!["bob"],
+            vec!["ann"],
+        ),
+        // A push to the base makes another version of the same head; the approval between the two is of that head.
+        (
+            "the same head",
+            vec![approved("ann", Some("10:30"))],
+            vec![version(3, HEAD, "11:00"), head.clone(), version(1, "before", "09:00")],
+            vec![],
+            vec!["ann"],
+            vec![],
+        ),
+        // It was this head once, then another: what was approved then may have been the other.
+        (
+            "pushed back",
+            vec![approved("ann", Some("10:30"))],
+            vec![version(3, HEAD, "11:00"), version(2, "other", "10:20"), version(1, HEAD, "09:00")],
+            vec![],
+            vec![],
+            vec!["ann"],
+        ),
+        // GitLab has not looked at the push yet.
+        ("no version of the head", vec![approved("ann", Some("11:00"))], vec![version(1, "before", "09:00")], vec![], vec![], vec!["ann"]),
+        ("no time, no note", vec![approved("ann", None)], both.clone(), vec![], vec![], vec!["ann"]),
+        ("a note after", vec![approved("ann", None)], both.clone(), vec![note("ann", words, "10:30", true)], vec!["ann"], vec![]),
+        (
+            "a note before, and one of somebody else",
+            vec![approved("ann", None)],
+            both.clone(),
+            vec![note("bob", words, "10:30", true), note("ann", words, "09:30", true)],
+            vec![],
+            vec!["ann"],
+        ),
+        ("a comment", vec![approved("ann", None)], both, vec![note("ann", words, "10:30", false)], vec![], vec!["ann"]),
+    ];
+    for (what, approvals, versions, notes, by, earlier) in cases {
+        let wire = fixed(move |seen| match seen.path() {
+            path if path.ends_with("/approvals") => json(200, &json!({"approvals_required": 1, "approved_by": approvals})),
+            path if path.ends_with("/versions") => json(200, &json!(versions)),
+            path if path.ends_with("/notes") => json(200, &json!(notes)),
+            path if path.ends_with("/reviewers") => json(200, &json!([])),
+            _ => json(200, &request(7, "tagboat/dev", "opened")),
+        })
+        .await;
+        let forge = gitlab(&wire);
+        let now = forge.get(7).await.unwrap();
+        let approvals = forge.approvals(&now).await.unwrap();
+        assert_eq!((approvals.by.clone(), approvals.earlier.clone()), (owned(&by), owned(&earlier)), "{what}");
+        assert_eq!(approvals.suffice(), !by.is_empty(), "{what}");
+    }
+    // Where nobody need approve nothing more is asked.
+    let wire = fixed(|seen| match seen.path() {
+        path if path.ends_with("/approvals") => json(200, &json!({"approved": true, "approved_by": [{"user": user(6, "ann")}]})),
+        path if path.ends_with("/reviewers") => json(404, &json!({"message": "404 Not Found"})),
+        _ => json(200, &request(7, "tagboat/dev", "opened")),
+    })
+    .await;
+    let forge = gitlab(&wire);
+    let now = forge.get(7).await.unwrap();
+    assert!(forge.approvals(&now).await.unwrap().suffice());
+    assert_eq!(wire.targets().len(), 3, "{:?}", wire.targets());
+}
+
+fn owned(words: &[&str]) -> Vec<String> {
+    words.iter().map(|word| (*word).to_owned()).collect()
 }
 
 #[tokio::test]

@@ -219,8 +219,17 @@ fn every_rule_is_a_sentence_while_it_does_not_hold() {
         ),
         (|w| w.approvals.as_mut().unwrap().required = Some(1), "It has 0 of 1 approvals.", None, true),
         (
-            |w| (w.approvals) = Some(Approvals { by: vec!["ann".to_owned()], required: Some(2), changes_requested: Vec::new() }),
+            |w| (w.approvals) = Some(Approvals { by: vec!["ann".to_owned()], required: Some(2), ..Approvals::default() }),
             "It has 1 of 2 approvals, by ann.",
+            None,
+            true,
+        ),
+        (
+            |w| {
+                w.approvals =
+                    Some(Approvals { earlier: vec!["ann".to_owned(), "bob".to_owned()], required: Some(1), ..Approvals::default() })
+            },
+            "It has 0 of 1 approvals; ann and bob approved an earlier state of it.",
             None,
             true,
         ),
@@ -250,7 +259,7 @@ fn what_the_rules_allow_is_merged() {
         },
         |w| w.auto_merge.minimum_age = Some(duration("2h").unwrap()),
         |w| w.windows = vec![window("0 9 * * 1-5", "8h"), window("0 12 * * 6", "1h")],
-        |w| w.approvals = Some(Approvals { by: vec!["ann".to_owned()], required: Some(1), changes_requested: Vec::new() }),
+        |w| w.approvals = Some(Approvals { by: vec!["ann".to_owned()], required: Some(1), ..Approvals::default() }),
         |w| w.request.labels = vec!["tagboat/rebase".to_owned(), "hold".to_owned()],
         // An age is asked for only where a minimum is written.
         |w| w.seen.clear(),
@@ -357,6 +366,8 @@ prop_compose! {
                 by: vec!["ann".to_owned(); by],
                 required,
                 changes_requested: vec!["bob".to_owned(); against],
+                // They never help.
+                earlier: vec!["kim".to_owned(); by],
             });
         })
     }
