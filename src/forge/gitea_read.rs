@@ -123,6 +123,14 @@ pub(super) struct Branch {
     #[serde(default)]
     enable_status_check: bool,
     status_check_contexts: Option<Vec<String>>,
+    #[serde(default)]
+    effective_branch_protection_name: String,
+}
+
+#[derive(Deserialize)]
+struct Protection {
+    #[serde(default)]
+    block_on_outdated_branch: bool,
 }
 
 #[derive(Deserialize)]
@@ -205,6 +213,25 @@ impl Gitea {
     async fn branch(&self, base: &str) -> Result<Arc<Option<Branch>>, ForgeError> {
         let ask = self.api.find(Operation::Settings, self.repo(&["branches", base], &[]));
         self.api.standing.once(&format!("branch {base}"), ask).await
+    }
+
+    pub(super) async fn wants_newest_commit(&self, base: &str) -> Result<bool, ForgeError> {
+        let branch = self.branch(base).await?;
+        let Some(rule) =
+            branch.as_ref().as_ref().map(|branch| branch.effective_branch_protection_name.as_str()).filter(|rule| !rule.is_empty())
+        else {
+            return Ok(false);
+        };
+        let ask = async {
+            let segments: Vec<&str> = std::iter::once("branch_protections").chain(rule.split('/')).collect();
+            match self.api.find::<Protection>(Operation::Settings, self.repo(&segments, &[])).await {
+                Ok(protection) => Ok(protection.is_some_and(|protection| protection.block_on_outdated_branch)),
+                // Only administrators may read it; then the refusal of a merge says it.
+                Err(error) if matches!(error.problem, Problem::Forbidden { .. }) => Ok(false),
+                Err(error) => Err(error),
+            }
+        };
+        Ok(*self.api.standing.once(&format!("newest {base}"), ask).await?)
     }
 
     pub(super) async fn read_checks(&self, request: &Request) -> Result<Checks, ForgeError> {

@@ -169,9 +169,12 @@ struct ReleaseShape {
 
 /// What the base wants before a merge.
 #[derive(Default)]
-struct Wanted {
+pub(super) struct Wanted {
     checks: Vec<String>,
     approvals: Option<u32>,
+    /// Whether a branch must contain the base's newest commit. Of classic protection only administrators are told; there
+    /// `mergeable_state` says it of each request.
+    pub(super) newest: bool,
 }
 
 impl Github {
@@ -235,7 +238,7 @@ impl Github {
     }
 
     /// The same, asked once in a pass.
-    async fn base_wants(&self, base: &str) -> Result<Arc<Wanted>, ForgeError> {
+    pub(super) async fn base_wants(&self, base: &str) -> Result<Arc<Wanted>, ForgeError> {
         self.api.standing.once(&format!("branch {base}"), Box::pin(self.wanted(base))).await
     }
 
@@ -274,6 +277,7 @@ impl Github {
                 "required_status_checks" => {
                     let checks = parameters["required_status_checks"].as_array().into_iter().flatten();
                     wanted.checks.extend(checks.filter_map(|check| check["context"].as_str().map(str::to_owned)));
+                    wanted.newest |= parameters["strict_required_status_checks_policy"] == true;
                 }
                 "pull_request" => {
                     let count = parameters["required_approving_review_count"].as_u64().and_then(|count| u32::try_from(count).ok());

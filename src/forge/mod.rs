@@ -149,6 +149,11 @@ pub trait Forge: std::fmt::Debug + Send + Sync {
     /// A marker is a short word of letters, digits and dashes.
     async fn comment(&self, request: &Request, marker: &str, text: &str) -> Result<Commented, ForgeError>;
 
+    /// Whether a request is merged only if its branch contains the newest commit of `base`, as far as the forge tells: GitHub
+    /// of rulesets, GitLab of the project's way to merge, Gitea to administrators. Where it does not, [`Mergeable::Behind`]
+    /// of one request or the refusal of its merge ([`Problem::Behind`]) says so. Asked once in a pass.
+    async fn wants_newest(&self, base: &str) -> Result<bool, ForgeError>;
+
     /// The checks of exactly the commit that `request.head_commit` names, with those that the base requires.
     async fn checks(&self, request: &Request) -> Result<Checks, ForgeError>;
 

@@ -399,7 +399,7 @@ pub(super) async fn merged_after_all(
     mut error: ForgeError,
 ) -> Result<Option<String>, ForgeError> {
     let unclear = error.problem.is_open();
-    if !unclear && !matches!(error.problem, Problem::NotMergeable { .. } | Problem::HeadChanged { .. } | Problem::Refused { .. }) {
+    if !unclear && !error.problem.is_unmerged() && !matches!(error.problem, Problem::Refused { .. }) {
         return Err(error);
     }
     // What cannot be read now is no more than what the merge said.

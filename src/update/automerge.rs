@@ -2,11 +2,12 @@
 
 use super::{
     FailureReport, Mode, RequestState,
+    refused::Offer,
     stepping::{Stepped, Walk},
     wanting::Item,
 };
 use crate::{
-    forge::{self, Merge, Mergeable, Problem},
+    forge::{self, Merge, Mergeable},
     git::GitError,
     policy::Needs,
     publish::{
@@ -92,13 +93,17 @@ impl Walk<'_> {
                 }
             }
         }
+        let offer = self.offer(&request, &checks, &approvals);
+        if let Some((reasons, until)) = self.refused(&offer) {
+            return quiet(reasons, Some(until));
+        }
         if self.mode == Mode::Plan {
             return Ok(Stepped::Settled { waits: Vec::new(), until: None, would_merge: true });
         }
-        self.merge(item, set, &request).await
+        self.merge(item, set, &request, offer).await
     }
 
-    async fn merge(&mut self, item: &Item<'_>, set: &ChangeSet, request: &forge::Request) -> Result<Stepped, GitError> {
+    async fn merge(&mut self, item: &Item<'_>, set: &ChangeSet, request: &forge::Request, offer: Offer) -> Result<Stepped, GitError> {
         let message = match self.message(set) {
             Ok(message) => message,
             Err(failure) => return Ok(failure),
@@ -127,13 +132,7 @@ impl Walk<'_> {
                 self.forget(request, Ended::Merged);
                 Ok(Stepped::Merged)
             }
-            // Somebody pushed in between, or the forge wants what it did not tell: the next pass sees.
-            Err(error) if matches!(error.problem, Problem::HeadChanged { .. } | Problem::NotMergeable { .. }) => Ok(Stepped::Settled {
-                waits: vec![format!("The forge did not merge it: {}.", error.problem)],
-                until: None,
-                would_merge: false,
-            }),
-            Err(error) => Ok(Self::failure(&error)),
+            Err(error) => Ok(self.not_merged(item, offer, &error.problem).unwrap_or_else(|| Self::failure(&error))),
         }
     }
 

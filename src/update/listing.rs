@@ -1,7 +1,7 @@
 //! What the forge has: the open requests, listed once in a pass, and those that ended, of which only the news are asked
 //! for. Requests that people closed hold back what they proposed.
 
-use super::{FailureReport, History, Pass, Report, Updater, Wanted, World, merged::Lately, requesting::Requesting};
+use super::{FailureReport, History, Pass, Report, Updater, Wanted, World, merged::Lately, refused::Refusal, requesting::Requesting};
 use crate::{
     declare::{Choice, ImagePolicy, Via},
     forge::{self, Forge, ForgeError, Which},
@@ -40,6 +40,8 @@ pub(super) struct Known {
     pub(super) tried: HashMap<u64, Timestamp>,
     /// Requests whose labels have been looked at.
     pub(super) dressed: HashSet<u64>,
+    /// Merges that the forge has refused.
+    pub(super) refusals: HashMap<u64, Refusal>,
     /// Those merged lately.
     pub(super) lately: Lately,
     /// Whose commits a branch has, by its head and that of its target; with the parent where it is one of the bot's.
@@ -164,6 +166,7 @@ impl Updater {
         known.told.retain(|number, _| numbers.contains(number));
         known.tried.retain(|number, _| numbers.contains(number));
         known.dressed.retain(|number| numbers.contains(number));
+        known.refusals.retain(|number, _| numbers.contains(number));
         Ok(open)
     }
 

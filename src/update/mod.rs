@@ -20,6 +20,7 @@ mod listing;
 mod merged;
 mod previews;
 mod publishing;
+mod refused;
 mod releasing;
 mod report;
 mod requesting;

@@ -140,6 +140,7 @@ impl Updater {
         };
         let mut step = Step::Done;
         walk.close_twins().await;
+        walk.mark_behind().await;
         for item in &items {
             if self.ending.load(Ordering::SeqCst) {
                 break;

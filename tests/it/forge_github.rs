@@ -292,6 +292,9 @@ async fn merges_that_fail_say_why_and_lost_ones_are_found() {
         (409, json!({"message": "Head branch was modified. Review and try the merge again."}), "open", "other", |r| {
             matches!(r, Err(Problem::HeadChanged { .. }))
         }),
+        (405, json!({"message": "Base branch was modified. Review and try the merge again."}), "open", HEAD, |r| {
+            matches!(r, Err(Problem::NotYet { .. }))
+        }),
         (405, json!({"message": "Pull Request is not mergeable"}), "open", "other", |r| matches!(r, Err(Problem::HeadChanged { .. }))),
         (502, json!({}), "closed", HEAD, |r| matches!(r, Ok(Some(commit)) if commit == "e5bd3914e2e596debea16f433f57875b5b90bcd6")),
         (502, json!({}), "closed", "other", |r| matches!(r, Err(Problem::Status { status: 502, .. }))),
@@ -375,6 +378,29 @@ async fn checks_and_reviews_are_those_of_the_head() {
     assert_eq!((approvals.by.as_slice(), approvals.required), (["ann".to_owned()].as_slice(), Some(2)));
     assert_eq!(approvals.changes_requested, ["dan"]);
     assert_eq!(approvals.earlier, ["bob", "kim"]);
+}
+
+#[tokio::test]
+async fn a_ruleset_says_whether_branches_must_have_the_newest_commit() {
+    let rule = |strict: Value| json!([{"type": "required_status_checks", "parameters": {"strict_required_status_checks_policy": strict, "required_status_checks": [{"context": "scan"}]}}]);
+    for (rules, expected) in [
+        (json(200, &rule(json!(true))), true),
+        (json(200, &rule(json!(false))), false),
+        (json(200, &json!([])), false),
+        // Rules are not of this plan.
+        (json(403, &json!({"message": "Upgrade to GitHub Pro or make this repository public to enable this feature."})), false),
+    ] {
+        let rules = std::sync::Mutex::new(Some(rules));
+        let wire = fixed(move |seen| match seen.path() {
+            "/repos/acme/fleet/branches/main" => json(200, &json!({"name": "main", "protected": true})),
+            // Asked once in a pass.
+            _ => rules.lock().unwrap().take().unwrap(),
+        })
+        .await;
+        let forge = github(&wire);
+        assert_eq!(forge.wants_newest("main").await.unwrap(), expected);
+        assert_eq!(forge.wants_newest("main").await.unwrap(), expected);
+    }
 }
 
 #[tokio::test]

@@ -343,6 +343,17 @@ async fn pipelines_count_for_the_head_they_ran_on() {
     assert!(matches!(error.problem, Problem::HeadChanged { .. }), "{error}");
 }
 
+#[tokio::test]
+async fn the_projects_way_to_merge_says_whether_branches_must_have_the_newest_commit() {
+    for (method, expected) in [("merge", false), ("rebase_merge", true), ("ff", true)] {
+        let wire = fixed(move |_| json(200, &json!({"id": 3, "merge_method": method, "squash_option": "default_off"}))).await;
+        let forge = gitlab(&wire);
+        assert_eq!(forge.wants_newest("main").await.unwrap(), expected, "{method}");
+        assert_eq!(forge.wants_newest("main").await.unwrap(), expected, "{method}");
+        assert_eq!(wire.targets(), [PROJECT], "asked once in a pass");
+    }
+}
+
 /// A version of a request's diff: one is made with each push.
 fn version(id: u64, head: &str, time: &str) -> Value {
     json!({
