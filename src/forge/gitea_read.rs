@@ -114,6 +114,8 @@ struct CommitStatus {
     context: String,
     status: String,
     target_url: Option<String>,
+    updated_at: Option<Timestamp>,
+    created_at: Option<Timestamp>,
 }
 
 #[derive(Deserialize)]
@@ -316,5 +318,6 @@ fn check(status: &CommitStatus) -> Check {
         // failure, error, warning, and what may come: Gitea itself counts a warning as bad.
         _ => CheckState::Failed,
     };
-    Check { name: status.context.clone(), state, required: false, url: status.target_url.clone().filter(|url| !url.is_empty()) }
+    let url = status.target_url.clone().filter(|url| !url.is_empty());
+    Check { name: status.context.clone(), state, required: false, url, at: status.updated_at.or(status.created_at) }
 }

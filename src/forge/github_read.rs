@@ -123,6 +123,8 @@ struct CheckRun {
     status: String,
     conclusion: Option<String>,
     html_url: Option<String>,
+    started_at: Option<Timestamp>,
+    completed_at: Option<Timestamp>,
 }
 
 #[derive(Deserialize)]
@@ -130,6 +132,7 @@ struct CommitStatus {
     context: String,
     state: String,
     target_url: Option<String>,
+    updated_at: Option<Timestamp>,
 }
 
 #[derive(Deserialize)]
@@ -357,7 +360,7 @@ fn run_check(run: CheckRun) -> Check {
         ("completed", _) => CheckState::Failed,
         _ => CheckState::Pending,
     };
-    Check { name: run.name, state, required: false, url: run.html_url }
+    Check { name: run.name, state, required: false, url: run.html_url, at: run.completed_at.or(run.started_at) }
 }
 
 fn status_check(status: CommitStatus) -> Check {
@@ -366,5 +369,5 @@ fn status_check(status: CommitStatus) -> Check {
         "pending" => CheckState::Pending,
         _ => CheckState::Failed,
     };
-    Check { name: status.context, state, required: false, url: status.target_url }
+    Check { name: status.context, state, required: false, url: status.target_url, at: status.updated_at }
 }

@@ -37,9 +37,11 @@ struct Note {
 }
 
 #[derive(Deserialize)]
-struct Project {
+pub(super) struct Project {
     merge_method: Option<String>,
     squash_option: Option<String>,
+    #[serde(default)]
+    pub(super) only_allow_merge_if_pipeline_succeeds: bool,
 }
 
 impl Gitlab {
@@ -48,7 +50,7 @@ impl Gitlab {
     }
 
     /// The project's settings.
-    async fn settings(&self) -> Result<Arc<Project>, ForgeError> {
+    pub(super) async fn settings(&self) -> Result<Arc<Project>, ForgeError> {
         let read = self.api.get::<Project>(Operation::Settings, self.project(&[], &[]));
         self.api.standing.once("repository", read).await
     }

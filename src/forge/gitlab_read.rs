@@ -28,6 +28,7 @@ pub(super) struct Pipeline {
     branch: String,
     status: String,
     web_url: Option<String>,
+    updated_at: Option<Timestamp>,
 }
 
 /// A merge request, from a list or alone.
@@ -136,6 +137,9 @@ struct CommitStatus {
     #[serde(default)]
     allow_failure: bool,
     target_url: Option<String>,
+    created_at: Option<Timestamp>,
+    started_at: Option<Timestamp>,
+    finished_at: Option<Timestamp>,
 }
 
 #[derive(Deserialize)]
@@ -215,14 +219,15 @@ impl Gitlab {
         if whole.sha.as_deref() != Some(head) {
             return Err(self.api.error(op, Problem::HeadChanged { message: None }));
         }
-        let required = whole.detailed_merge_status.as_deref().is_some_and(|status| status.starts_with("ci_"));
+        let required = whole.detailed_merge_status.as_deref().is_some_and(|status| status.starts_with("ci_"))
+            || self.settings().await?.only_allow_merge_if_pipeline_succeeds;
         match whole.head_pipeline {
             Some(pipeline) if self.is_of(&pipeline, request).await? => {
                 let state = pipeline_state(&pipeline.status, false);
-                named.push(Check { name: PIPELINE.to_owned(), state, required, url: pipeline.web_url });
+                named.push(Check { name: PIPELINE.to_owned(), state, required, url: pipeline.web_url, at: pipeline.updated_at });
             }
             // Wanted, and not there yet, or there for another head.
-            _ if required => named.push(Check { name: PIPELINE.to_owned(), state: CheckState::Pending, required, url: None }),
+            _ if required => named.push(Check { name: PIPELINE.to_owned(), state: CheckState::Pending, required, url: None, at: None }),
             _ => {}
         }
         Ok(Checks::of(named))
@@ -291,7 +296,8 @@ const PIPELINE: &str = "pipeline";
 
 fn status_check(status: CommitStatus) -> Check {
     let state = pipeline_state(&status.status, status.allow_failure);
-    Check { name: status.name, state, required: false, url: status.target_url }
+    let at = status.finished_at.or(status.started_at).or(status.created_at);
+    Check { name: status.name, state, required: false, url: status.target_url, at }
 }
 
 /// The state of a pipeline, a job or an external status.

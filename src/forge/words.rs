@@ -211,6 +211,8 @@ pub struct Check {
     pub required: bool,
     /// Where people read about it.
     pub url: Option<String>,
+    /// When it last said something, by the forge's clock.
+    pub at: Option<Timestamp>,
 }
 
 /// All checks of one commit taken together.
@@ -264,7 +266,7 @@ impl Checks {
                 (check.required, heard) = (true, true);
             }
             if !heard {
-                named.push(Check { name: word.clone(), state: CheckState::Pending, required: true, url: None });
+                named.push(Check { name: word.clone(), state: CheckState::Pending, required: true, url: None, at: None });
             }
         }
     }
@@ -426,7 +428,7 @@ mod tests {
     use super::*;
 
     fn check(name: &str, state: CheckState) -> Check {
-        Check { name: name.to_owned(), state, required: false, url: None }
+        Check { name: name.to_owned(), state, required: false, url: None, at: None }
     }
 
     #[test]

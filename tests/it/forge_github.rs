@@ -321,11 +321,11 @@ async fn merges_that_fail_say_why_and_lost_ones_are_found() {
 async fn checks_and_reviews_are_those_of_the_head() {
     let wire = fixed(|seen| match seen.path() {
         path if path.ends_with("/check-runs") => json(200, &json!({"total_count": 3, "check_runs": [
-            {"name": "build", "status": "completed", "conclusion": "success", "html_url": "https://ci/1"},
+            {"name": "build", "status": "completed", "conclusion": "success", "html_url": "https://ci/1", "started_at": "2026-11-20T10:00:00Z", "completed_at": "2026-11-20T10:01:00Z"},
             {"name": "docs", "status": "completed", "conclusion": "skipped", "html_url": null},
             {"name": "e2e", "status": "in_progress", "conclusion": null},
         ]})),
-        path if path.ends_with("/status") => json(200, &json!({"state": "failure", "statuses": [{"context": "legacy", "state": "error", "target_url": null}]})),
+        path if path.ends_with("/status") => json(200, &json!({"state": "failure", "statuses": [{"context": "legacy", "state": "error", "target_url": null, "updated_at": "2026-11-20T10:02:00Z"}]})),
         "/repos/acme/fleet/branches/main" => json(200, &json!({"name": "main", "protected": true, "protection": {"enabled": true, "required_status_checks": {"enforcement_level": "everyone", "contexts": ["build"], "checks": []}}})),
         "/repos/acme/fleet/rules/branches/main" => json(200, &json!([
             {"type": "required_status_checks", "parameters": {"required_status_checks": [{"context": "scan", "integration_id": 1}]}},
@@ -363,6 +363,8 @@ async fn checks_and_reviews_are_those_of_the_head() {
         ]
     );
     assert_eq!(checks.state, ChecksState::Failed);
+    let ended: Vec<_> = checks.named.iter().filter_map(|check| Some((check.name.as_str(), check.at?.to_string()))).collect();
+    assert_eq!(ended, [("build", "2026-11-20T10:01:00Z".to_owned()), ("legacy", "2026-11-20T10:02:00Z".to_owned())]);
     let mut targets = wire.targets()[1..].to_vec();
     targets.sort();
     assert_eq!(

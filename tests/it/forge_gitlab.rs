@@ -316,9 +316,26 @@ async fn pipelines_count_for_the_head_they_ran_on() {
         let now = forge.get(7).await.unwrap();
         assert_eq!(forge.checks(&now).await.unwrap().state, expected, "{shown}");
     }
+    // A project that merges after green pipelines only says which check there is.
+    let pipelines = [(json!(null), ChecksState::Pending), (pipeline(HEAD, "tagboat/dev", "success"), ChecksState::Passed)];
+    for (pipeline, expected) in pipelines {
+        let wire = fixed(move |seen| match seen.path() {
+            PROJECT => json(200, &json!({"id": 3, "only_allow_merge_if_pipeline_succeeds": true})),
+            path if path.ends_with("/statuses") => json(200, &json!([])),
+            _ => {
+                let mut now = request(7, "tagboat/dev", "opened");
+                now["head_pipeline"] = pipeline.clone();
+                json(200, &now)
+            }
+        })
+        .await;
+        let forge = gitlab(&wire);
+        let checks = forge.checks(&forge.get(7).await.unwrap()).await.unwrap();
+        assert_eq!((checks.state, checks.named.iter().all(|check| check.required)), (expected, true));
+    }
     let wire = fixed(|seen| match seen.path() {
         path if path.ends_with("/statuses") => json(200, &json!([
-            {"name": "lint", "status": "failed", "allow_failure": true}, {"name": "build", "status": "success"}, {"name": "deploy", "status": "manual", "allow_failure": true},
+            {"name": "lint", "status": "failed", "allow_failure": true}, {"name": "build", "status": "success", "created_at": "2026-11-20T10:00:00Z", "finished_at": "2026-11-20T10:01:00Z"}, {"name": "deploy", "status": "manual", "allow_failure": true},
             {"name": "e2e", "status": "running", "target_url": "https://e"},
         ])),
         path if path.ends_with("/approvals") => json(200, &json!({"approvals_required": 2, "approvals_left": 1, "approved_by": [{"user": user(6, "ann"), "approved_at": "2026-11-20T11:00:00.000Z"}]})),
@@ -335,6 +352,7 @@ async fn pipelines_count_for_the_head_they_ran_on() {
         shown,
         [("build", CheckState::Passed), ("deploy", CheckState::Skipped), ("e2e", CheckState::Pending), ("lint", CheckState::Skipped)]
     );
+    assert_eq!(checks.named[0].at.unwrap().to_string(), "2026-11-20T10:01:00Z");
     let approvals = forge.approvals(&now).await.unwrap();
     assert_eq!((approvals.by.as_slice(), approvals.required), (["ann".to_owned()].as_slice(), Some(2)));
     assert_eq!((approvals.changes_requested.as_slice(), approvals.suffice()), (["dan".to_owned()].as_slice(), false));
