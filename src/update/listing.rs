@@ -59,6 +59,8 @@ pub(super) struct EndedRequest {
     at: Timestamp,
     /// Who closed it, as far as it has been asked.
     by: Option<Option<String>>,
+    /// The commit that its merge made.
+    commit: Option<String>,
     pub(super) marker: Option<Marker>,
 }
 
@@ -86,7 +88,8 @@ impl Known {
         let by = known.filter(|known| known.how == how).and_then(|known| known.by.clone());
         let at = request.ended.as_ref().and_then(|ended| ended.at).or(request.updated).unwrap_or(now);
         let (head, base, opened) = (request.head.clone(), request.base.clone(), request.opened);
-        self.ended.insert(request.number, EndedRequest { head, base, how, opened, at, by, marker });
+        let commit = request.ended.as_ref().and_then(|ended| ended.commit.clone());
+        self.ended.insert(request.number, EndedRequest { head, base, how, opened, at, by, commit, marker });
     }
 
     /// Notes that a request has just ended.
@@ -94,12 +97,30 @@ impl Known {
         let (head, base, opened) = (request.head.clone(), request.base.clone(), request.opened);
         let marker = Marker::read(&request.body).ok().flatten();
         self.lately.take(request, marker.as_ref());
-        self.ended.insert(request.number, EndedRequest { head, base, how, opened, at: now, by: None, marker });
+        let commit = request.ended.as_ref().and_then(|ended| ended.commit.clone());
+        self.ended.insert(request.number, EndedRequest { head, base, how, opened, at: now, by: None, commit, marker });
     }
 
     /// How the latest request of a branch ended.
     pub(super) fn last(&self, branch: &str, base: &str) -> Option<&EndedRequest> {
         self.ended.values().rev().find(|ended| ended.head == branch && ended.base == base)
+    }
+
+    /// Whether a commit is the merge of a request that proposed this move: a person may have squashed it under a message of
+    /// her own.
+    fn proposed(&self, environment: &str, policy: &ImagePolicy, base: &str, step: &Move) -> bool {
+        let merged = |request: &&EndedRequest| request.how == Ended::Merged && request.base == base;
+        let of = |request: &&EndedRequest| request.commit.as_deref() == Some(step.commit.as_str());
+        let markers = self.ended.values().filter(merged).filter(of).filter_map(|request| request.marker.as_ref());
+        markers.filter(|marker| marker.environment == environment).flat_map(|marker| &marker.moves).any(|row| {
+            let ours = row.policy == policy.name && row.repository == policy.image;
+            // A digest that moved stands beside the tag that it is of.
+            let new = match &step.tag {
+                None => row.new.as_str() == step.new,
+                Some(tag) => row.new.as_str() == tag && row.digest.as_ref().is_some_and(|digest| digest.as_str() == step.new),
+            };
+            ours && new
+        })
     }
 
     /// What people refused of a policy in an Environment, as moves back, oldest first.
@@ -208,8 +229,12 @@ impl Updater {
     /// The moves of a policy's references: those of commits, and what people refused, each at its time.
     pub(super) fn moves(&self, environment: &str, policy: &ImagePolicy, history: &History, wanted: &Wanted<'_>) -> Vec<Move> {
         let mut moves = history.moves(wanted);
+        let base = self.mirror.remote().branch();
         let known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
-        for refused in known.refused(environment, policy, self.mirror.remote().branch()) {
+        for row in moves.iter_mut().filter(|row| !row.by_bot) {
+            row.by_bot = known.proposed(environment, policy, base, row);
+        }
+        for refused in known.refused(environment, policy, base) {
             let at = moves.iter().position(|row| row.time > refused.time).unwrap_or(moves.len());
             moves.insert(at, refused);
         }

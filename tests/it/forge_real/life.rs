@@ -6,7 +6,9 @@ use jiff::Timestamp;
 use serde_json::json;
 use tagboat::{
     forge::{State, StatusState},
+    image::Tag,
     publish::{Marker, merging::SETTLING},
+    sandbox::registry::Image,
     update::{Mode, RequestState, Rescan},
 };
 
@@ -336,4 +338,34 @@ fn the_forge_is_asked_once_in_a_pass_what_a_request_waits_for() {
     assert_eq!(states, [RequestState::Open, RequestState::Merged]);
     let first = format!("/statuses/{}", heads[0].as_ref().unwrap());
     assert_eq!(asked.iter().filter(|line| line.contains(&first)).count(), 1, "{asked:#?}");
+}
+
+#[test]
+#[ignore = "needs Gitea: run tests/run forge"]
+fn what_a_person_merges_takes_nothing_back_whatever_its_message_says() {
+    for way in ["merge", "squash", "rebase"] {
+        let fleet = Fleet::bare("");
+        let stable = |salt: &str| {
+            let image = Image { salt: salt.to_owned(), ..Image::default() };
+            fleet.runtime.block_on(fleet.registry.publish("team/web", &Tag::new("stable").unwrap(), &image)).unwrap()
+        };
+        let pinned = |digest: &str| file(&[&format!("web:stable@{digest}")]);
+        let (first, declared) = (stable("1"), semver("web", "", "").replace("semver: {range: ''}", "digest: {tag: stable}") + &prod(""));
+        fleet.person(&[("policies/p.yaml", &declared), (FILE, &pinned(first.as_str()))]);
+        let second = stable("2");
+        let number = fleet.only().number.unwrap();
+        fleet.settled(number);
+        let body = json!({"Do": way, "MergeTitleField": "I take it", "MergeMessageField": "in my own words"});
+        let path = format!("repos/{}/pulls/{number}/merge", fleet.world.project);
+        crate::it::update_support::wait("Ann merges it", || {
+            let ask = fleet.world.gitea.call(&fleet.world.ann_token, reqwest::Method::POST, &path, Some(body.clone()));
+            fleet.runtime.block_on(ask).0.is_success().then_some(())
+        });
+        assert_eq!(fleet.text("main", FILE), pinned(second.as_str()), "{way}");
+        // The tag goes back to what it was, which nobody has refused.
+        stable("1");
+        let row = fleet.only();
+        assert_eq!(row.state, RequestState::Opened, "{way}: {row:#?}");
+        assert_eq!(fleet.text(BRANCH, FILE), pinned(first.as_str()), "{way}");
+    }
 }
