@@ -277,7 +277,7 @@ impl Gitea {
             }
         }
         let required = branch.as_ref().as_ref().map(|branch| branch.required_approvals);
-        Ok(Approvals::of(said, required))
+        Ok(Approvals::of(&said, required))
     }
 
     pub(super) async fn read_releases(&self, project: &str, from: &str, to: &str) -> Result<Vec<Release>, ForgeError> {

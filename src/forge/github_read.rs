@@ -315,7 +315,7 @@ impl Github {
                 _ => {}
             }
         }
-        Ok(Approvals::of(said, wanted.approvals))
+        Ok(Approvals::of(&said, wanted.approvals))
     }
 
     pub(super) async fn read_releases(&self, project: &str, from: &str, to: &str) -> Result<Vec<Release>, ForgeError> {

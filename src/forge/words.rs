@@ -299,7 +299,7 @@ pub(super) enum Said {
 
 impl Approvals {
     /// What people said last, by login.
-    pub(super) fn of(said: BTreeMap<String, Said>, required: Option<u32>) -> Self {
+    pub(super) fn of(said: &BTreeMap<String, Said>, required: Option<u32>) -> Self {
         let logins = |wanted: Said| said.iter().filter(|(_, said)| **said == wanted).map(|(login, _)| login.clone()).collect();
         Self { by: logins(Said::Approved), earlier: logins(Said::Earlier), required, changes_requested: logins(Said::Against) }
     }

@@ -443,7 +443,7 @@ prop_compose! {
             (w.own, w.current, w.refused) = branch;
             w.moves = images.iter().map(|(new, _)| row("web", "1.0.0", new)).collect();
             let now = w.now;
-            let back = |age: i64| now.checked_sub(jiff::SignedDuration::from_secs(age)).unwrap();
+            let back = |age: i64| now.checked_sub(SignedDuration::from_secs(age)).unwrap();
             w.seen = images.iter().map(|(_, age)| age.map(back)).collect();
             w.auto_merge.minimum_age = rules.0.map(|age| duration(age).unwrap());
             match rules.1 {
