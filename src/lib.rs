@@ -71,6 +71,8 @@
 //! 10. A pass is never dropped between commit and push.
 //! 11. Every error says whose fault it is: [`error::Kind`].
 
+#![forbid(unsafe_code)]
+
 // In reading order: words, what people write, what files hold, the choice, the edges, the passes.
 pub mod error;
 pub mod image;

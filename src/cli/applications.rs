@@ -131,15 +131,28 @@ pub(super) fn none() -> Failure {
         .hint("Write clusters: [{name: dev, kubeconfig: PATH, context: NAME}]; README.md (\"tagboat.yaml\") shows all fields.")
 }
 
-/// How far many Applications are, in a line.
-pub(super) fn progress(statuses: &[Status]) -> String {
-    let done = statuses.iter().filter(|status| status.settled).count();
-    let busy = statuses.iter().find(|status| !status.settled);
-    let busy = busy.map_or(String::new(), |status| {
-        let why = status.reason().map_or(String::new(), |reason| format!(" ({})", reason.chars().take(100).collect::<String>()));
-        format!("; {} is {}{why}", status.application, status.state)
-    });
-    format!("{done} of {} done{busy}", statuses.len())
+/// Applications shown while they are worked on; of more only the number.
+const SHOWN: usize = 6;
+/// Objects of each that are shown.
+const OBJECTS: usize = 3;
+/// Characters of a line, so that it is one on common terminals.
+const WIDTH: usize = 110;
+
+/// How far many Applications are: a line for all, and below it each one that is not done, with the objects that it waits for.
+pub(super) fn progress(statuses: &[Status], done: impl Fn(&Status) -> bool) -> String {
+    let busy: Vec<&Status> = statuses.iter().filter(|status| !done(status)).collect();
+    let mut lines = vec![format!("{} of {} done", statuses.len() - busy.len(), statuses.len())];
+    for status in busy.iter().take(SHOWN) {
+        let healthy = status.objects.saturating_sub(status.unhealthy.len());
+        let healthy = if status.objects == 0 { String::new() } else { format!(", {healthy} of {} objects healthy", status.objects) };
+        lines.push(format!("  {} on {}: {}{healthy}", status.application, status.cluster, status.state));
+        let rows: Vec<String> = status.problems.iter().chain(&status.unhealthy).map(ToString::to_string).collect();
+        lines.extend(rows.iter().take(OBJECTS).map(|row| format!("    {row}")));
+        lines.extend((rows.len() > OBJECTS).then(|| format!("    and {} more", rows.len() - OBJECTS)));
+    }
+    lines.extend((busy.len() > SHOWN).then(|| format!("  and {} more", busy.len() - SHOWN)));
+    let line = |line: &String| super::safe(line).chars().take(WIDTH).collect::<String>();
+    lines.iter().map(line).collect::<Vec<_>>().join("\n")
 }
 
 /// The colour of a state.
@@ -189,4 +202,38 @@ pub(super) fn table(heads: &[&str], rows: &[Vec<(String, Option<Color>)>], scree
     };
     let heads = heads.iter().map(|head| ((*head).to_owned(), Some(Color::Dim))).collect();
     std::iter::once(line(heads)).chain(rows.iter().cloned().map(line)).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn progress_names_the_objects_that_are_waited_for() {
+        let status = |name: &str, settled: bool, unhealthy: &[&str]| Status {
+            revision: Some("0".repeat(40)),
+            state: if settled { State::InStep } else { State::Progressing },
+            objects: 4,
+            unhealthy: unhealthy
+                .iter()
+                .map(|message| Row { object: Some("Deployment dev/web".into()), place: None, message: (*message).into(), hint: None })
+                .collect(),
+            settled,
+            ..Status::new(name.parse().unwrap(), "fleet", "test")
+        };
+        let statuses = [
+            status("dev/api", true, &[]),
+            status("dev/web", false, &["InProgress: 1 of 3 are updated", "Failed: \u{1b}[2J"]),
+            Status { objects: 0, ..status("dev/job", false, &[]) },
+        ];
+        assert_eq!(
+            progress(&statuses, |status| status.settled),
+            "1 of 3 done\n  dev/web on test: progressing, 2 of 4 objects healthy\n    Deployment dev/web: InProgress: 1 of 3 are updated\n    \
+             Deployment dev/web: Failed: \\u{1b}[2J\n  dev/job on test: progressing"
+        );
+        let many: Vec<Status> = (0..100).map(|n| status(&format!("dev/a{n}"), false, &["x".repeat(500).as_str(); 9])).collect();
+        let text = progress(&many, |status| status.settled);
+        assert!(text.ends_with("    and 6 more\n  and 94 more"), "{text}");
+        assert!(text.lines().count() == 2 + SHOWN * (OBJECTS + 2) && text.lines().all(|line| line.chars().count() <= WIDTH), "{text}");
+    }
 }

@@ -56,7 +56,7 @@ async fn look(desk: &Desk, wanted: &[Name], screen: &mut Screen) -> Result<Vec<S
         clusters.reconciler.follow(&scope.repository(), &scope.revision(), &scope.declared, scope.only.as_ref(), &scope.render(desk));
     }
     for scope in &scopes {
-        let tell = |statuses: &[Status]| progress.say(applications::progress(statuses));
+        let tell = |statuses: &[Status]| progress.say(applications::progress(statuses, |status| status.settled));
         clusters.reconciler.settled(&scope.updater.config.name, &scope.revision(), scope.only.as_ref(), scope.patience(), tell).await;
     }
     drop(progress);

@@ -139,7 +139,7 @@ pub(super) async fn bring(desk: &Desk, sync: &Sync, screen: &mut Screen) -> Resu
         }
     }
     for scope in &scopes {
-        let tell = |statuses: &[Status]| progress.say(applications::progress(statuses));
+        let tell = |statuses: &[Status], done: &dyn Fn(&Status) -> bool| progress.say(applications::progress(statuses, done));
         statuses.extend(wait_for(&reconciler, scope, sync.until, tell).await);
     }
     drop(progress);
@@ -187,7 +187,12 @@ fn healthy(status: &Status) -> bool {
 }
 
 /// Waits until the Applications have come to an end, with `wait` to a healthy one; gives how they are then.
-async fn wait_for(reconciler: &Arc<Reconciler>, scope: &Scope, until: Until, mut tell: impl FnMut(&[Status])) -> Vec<Status> {
+async fn wait_for(
+    reconciler: &Arc<Reconciler>,
+    scope: &Scope,
+    until: Until,
+    tell: impl Fn(&[Status], &dyn Fn(&Status) -> bool),
+) -> Vec<Status> {
     let revision = scope.revision();
     let names: BTreeSet<&Name> = scope.applications().into_iter().map(|application| &application.name).collect();
     let ours =
@@ -197,7 +202,6 @@ async fn wait_for(reconciler: &Arc<Reconciler>, scope: &Scope, until: Until, mut
     loop {
         turned.mark_unchanged();
         let statuses: Vec<Status> = reconciler.statuses().into_iter().filter(ours).collect();
-        tell(&statuses);
         let done = |status: &Status| {
             let here = status.revision.as_deref() == Some(revision.as_str());
             let ended = match until {
@@ -207,6 +211,7 @@ async fn wait_for(reconciler: &Arc<Reconciler>, scope: &Scope, until: Until, mut
             };
             here && ended
         };
+        tell(&statuses, &done);
         let taken = reconciler.has_taken(&scope.updater.config.name, &revision);
         if taken && statuses.iter().all(done) && names.iter().all(|name| statuses.iter().any(|status| status.application == **name)) {
             return statuses;

@@ -201,7 +201,6 @@ impl Talk<'_> {
             | Problem::TooLarge { .. }
             | Problem::Address { .. }
             | Problem::Refused { .. }
-            | Problem::Conflict { .. }
             | Problem::NamespaceMissing { .. }
             | Problem::NamespaceTerminating { .. } => (Verdict::Refused { why }, None),
             Problem::Kubeconfig { .. }
@@ -212,7 +211,9 @@ impl Talk<'_> {
                 let hint = error.hint().map_or(String::new(), |hint| format!(" ({hint})"));
                 self.lost(&format!("cluster {} cannot be asked: {why}{hint}", self.name))
             }
-            Problem::NotFound
+            // Somebody writes it at this moment, or the server has trouble of its own.
+            Problem::Conflict { .. }
+            | Problem::NotFound
             | Problem::Webhook { .. }
             | Problem::Server { .. }
             | Problem::Replaced { .. }

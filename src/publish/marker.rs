@@ -34,7 +34,7 @@ pub struct Marker {
     /// Whether the text may become better when it is made again, because something could not be asked.
     #[serde(default, skip_serializing_if = "is_false")]
     pub again: bool,
-    /// Whether a cluster refused something in the preview's dry run.
+    /// Whether the text says that a cluster refuses something: only of the text, which people can edit.
     #[serde(default, skip_serializing_if = "is_false")]
     pub refused: bool,
 }

@@ -1,7 +1,7 @@
 //! When a request merges by itself: only when every rule of `autoMerge` and of the repository holds, each of which is a
 //! sentence while it does not.
 
-use super::ImageMove;
+use super::{ImageMove, Outlook};
 use crate::{
     declare::{AutoMerge, RequireChecks},
     forge::{Approvals, CheckState, Checks, ChecksState, Mergeable, Request, State},
@@ -45,8 +45,10 @@ pub struct Asked<'a> {
     pub own: bool,
     /// Whether its head is the commit that holds what is wanted now.
     pub current: bool,
-    /// Whether a cluster refuses something of it in the preview's dry run.
-    pub refused: bool,
+    /// The branch that it is to be merged into.
+    pub target: &'a str,
+    /// What a preview of exactly this head says; clear as long as none was made, which comes last.
+    pub outlook: &'a Outlook,
     /// The time.
     pub now: Timestamp,
 }
@@ -117,14 +119,20 @@ impl Waits {
         if request.labels.iter().any(|label| label == HOLD) {
             self.say(format!("The label {HOLD} is on the request."));
         }
+        if request.base != asked.target {
+            self.say(format!("It was pointed at {}, not at {}.", plain(&request.base), plain(asked.target)));
+        }
         if !asked.own {
             self.say("Its branch has a commit by somebody else.");
         }
         if !asked.current {
             self.say("Its branch does not have what is wanted now; it is built anew first.");
         }
-        if asked.refused {
-            self.say("A cluster refuses it in a dry run; the preview says why.");
+        match asked.outlook {
+            Outlook::Clear => {}
+            Outlook::Refused(why) => self.say(format!("A cluster refuses it in a dry run: {}", sentence(why))),
+            Outlook::Broken(why) => self.say(format!("What it does on clusters cannot be said: {}", sentence(why))),
+            Outlook::Unknown(why) => self.say(format!("What it does on clusters is not known yet: {}", sentence(why))),
         }
         match &request.mergeable {
             Mergeable::Conflicts => self.say(format!("It conflicts with {}; it is built anew first.", plain(&request.base))),
@@ -313,6 +321,13 @@ fn word(bump: Bump) -> &'static str {
         Bump::Digest => "digest",
         Bump::Other => "other",
     }
+}
+
+/// What a server or a program said, as the end of a sentence.
+fn sentence(why: &str) -> String {
+    let why: String = plain(why).chars().take(300).collect();
+    let why = why.trim_end();
+    if why.ends_with('.') { why.to_owned() } else { format!("{why}.") }
 }
 
 /// A time for people; the zone is said, because it is hardly theirs.

@@ -17,7 +17,7 @@ pub use branch::{PREFIX, branch, folder};
 pub use group::{ChangeSet, FileChange, FileEdits, group, group_apart};
 pub use marker::{Marker, MarkerError, Proposed};
 pub use message::{Message, MessageError, TRAILER, subject};
-pub use preview::{ApplicationChange, ApplicationPreview, ObjectChange, ObjectPreview, Preview, Trouble, Verdict};
+pub use preview::{ApplicationChange, ApplicationPreview, ObjectChange, ObjectPreview, Outlook, Preview, Trouble, Verdict};
 
 use crate::{
     image::{Digest, Repository, Tag},

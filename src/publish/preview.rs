@@ -107,7 +107,33 @@ pub enum Verdict {
     },
 }
 
+/// What a preview means for a change that would merge by itself.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub enum Outlook {
+    /// Nothing speaks against it; or there is nobody who could say anything: no Application is reached, no cluster is named.
+    #[default]
+    Clear,
+    /// A cluster would refuse something; in its words, with the object.
+    Refused(String),
+    /// Something of the change cannot be read or rendered.
+    Broken(String),
+    /// It is not known, and may be later.
+    Unknown(String),
+}
+
 impl Preview {
+    /// What it means for a change that would merge by itself: what is surest comes first.
+    pub fn outlook(&self) -> Outlook {
+        let objects = self.applications.iter().flat_map(|application| &application.objects);
+        let mut refused = objects.filter_map(|object| match &object.verdict {
+            Verdict::Refused { why } => Some(format!("{}: {why}", object.object)),
+            Verdict::Accepted { .. } | Verdict::NotAsked { .. } => None,
+        });
+        let trouble = |passes: bool| self.troubles().find(|trouble| trouble.passes == passes).map(|trouble| trouble.message.clone());
+        let refused = refused.next().map(Outlook::Refused);
+        refused.or_else(|| trouble(false).map(Outlook::Broken)).or_else(|| trouble(true).map(Outlook::Unknown)).unwrap_or_default()
+    }
+
     /// Whether a cluster would refuse something.
     pub fn is_refused(&self) -> bool {
         let objects = self.applications.iter().flat_map(|application| &application.objects);

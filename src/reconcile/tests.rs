@@ -1,6 +1,7 @@
 //! What a sleeping Application costs, and what is said before anything is known.
 
 use super::*;
+use std::time::Duration;
 
 /// One with the cluster `a`, which cannot be reached.
 async fn reconciler() -> Reconciler {

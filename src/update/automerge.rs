@@ -1,106 +1,211 @@
 //! Requests that merge by themselves: what the decision needs is asked for only where nothing else stands in the way.
 
 use super::{
-    FailureReport, Mode, RequestState,
+    FailureReport, Mode, RequestState, later,
+    previews::REST,
     refused::Offer,
+    requesting::Looked,
     stepping::{Stepped, Walk},
     wanting::Item,
 };
 use crate::{
+    declare::{AutoMerge, Environment},
     forge::{self, Merge, Mergeable},
-    git::GitError,
+    git::{GitError, ObjectId},
     policy::Needs,
     publish::{
-        ChangeSet, ImageMove,
+        ChangeSet, ImageMove, Marker, Outlook,
         life::Ended,
         merging::{self, Asked, Merging},
     },
 };
 use jiff::Timestamp;
+use std::{sync::PoisonError, time::Instant};
 
-impl Walk<'_> {
+/// What the forge says beside the request itself.
+struct Answers {
+    checks: forge::Checks,
+    approvals: forge::Approvals,
+}
+
+/// A request that may merge by itself, with what does not change while that is found out.
+struct Candidate<'a> {
+    auto_merge: &'a AutoMerge,
+    environment: &'a Environment,
+    set: &'a ChangeSet,
+    target: &'a str,
+    /// The head that was looked at, and the commit it is made on.
+    head: ObjectId,
+    base: ObjectId,
+    /// Whether that is the newest commit of the target.
+    fresh: bool,
+    now: Timestamp,
+    began: Instant,
+}
+
+/// Why a request does not merge now, until when, and whether only the forge's answers are missing.
+type Waits = (Vec<String>, Option<Timestamp>, bool);
+
+impl Candidate<'_> {
+    /// Goes through the rules; nothing is left to wait for where it gives nothing.
+    fn waits(&self, request: &forge::Request, seen: &[Option<Timestamp>], answers: Option<&Answers>, outlook: &Outlook) -> Option<Waits> {
+        let decided = merging::decide(&Asked {
+            auto_merge: self.auto_merge,
+            windows: &self.environment.windows,
+            moves: &self.set.moves,
+            seen,
+            request,
+            checks: answers.map(|answers| &answers.checks),
+            approvals: answers.map(|answers| &answers.approvals),
+            own: true,
+            current: is(&request.head_commit, self.head),
+            target: self.target,
+            outlook,
+            now: later(self.now, self.began),
+        });
+        match decided {
+            Merging::Now => None,
+            Merging::Waits { reasons, until, ask } => Some((reasons, until, ask)),
+        }
+    }
+}
+
+/// Whether a forge names this commit.
+pub(super) fn is(named: &str, commit: ObjectId) -> bool {
+    ObjectId::from_hex(named.as_bytes()).is_ok_and(|named| named == commit)
+}
+
+fn quiet(waits: Vec<String>, until: Option<Timestamp>) -> Stepped {
+    Stepped::Settled { waits, until, would_merge: false }
+}
+
+impl<'w> Walk<'w> {
     /// A request that is as it should be merges, or says what it waits for.
     pub(super) async fn settled(&mut self, item: &Item<'_>, set: &ChangeSet, request: forge::Request) -> Result<Stepped, GitError> {
-        let quiet = |waits, until| Ok(Stepped::Settled { waits, until, would_merge: false });
         let (Some((_, Some(auto_merge))), Some(environment)) = (Self::via(item), item.environment) else {
-            return quiet(vec!["It waits for people: autoMerge is not declared.".to_owned()], None);
+            return Ok(quiet(vec!["It waits for people: autoMerge is not declared.".to_owned()], None));
         };
-        let Some(looked) = self.looked.get(&item.branch) else { return quiet(Vec::new(), None) };
-        let (head, fresh) = (looked.head.to_string(), looked.fresh);
-        let refused = item.refused(&request);
-        let mut seen = match self.seen(set, auto_merge.minimum_age.is_some(), false).await {
+        let Some(Looked { head, parent: Some(base), fresh, .. }) = self.looked.get(&item.branch).cloned() else {
+            return Ok(quiet(Vec::new(), None));
+        };
+        let (target, now, began): (&'w str, _, _) = (self.target, self.now, self.began);
+        let one = Candidate { auto_merge, environment, set, target, head, base, fresh, now, began };
+        let seen = match self.seen(set, auto_merge.minimum_age.is_some(), false).await {
             Ok(seen) => seen,
             Err(failure) => return Ok(failure),
         };
-        let now = self.now;
-        let ask =
-            |request: &forge::Request, seen: &[Option<Timestamp>], checks: Option<&forge::Checks>, approvals: Option<&forge::Approvals>| {
-                let current = request.head_commit == head;
-                let windows = &environment.windows;
-                merging::decide(&Asked {
-                    auto_merge,
-                    windows,
-                    moves: &set.moves,
-                    seen,
-                    request,
-                    checks,
-                    approvals,
-                    own: true,
-                    current,
-                    refused,
-                    now,
-                })
-            };
-        match ask(&request, &seen, None, None) {
-            Merging::Waits { reasons, until, ask: false } => return quiet(reasons, until),
-            Merging::Waits { .. } | Merging::Now => {}
+        let (outlook, stands) = self.outlook(&one).unwrap_or_default();
+        if stands.is_some() && self.tells_otherwise(&request, &outlook) {
+            return self.retell(item, set, &request).await;
+        }
+        if let Some((reasons, until, false)) = one.waits(&request, &seen, None, &outlook) {
+            return Ok(quiet(reasons, until.max(stands)));
         }
         // After each merge all are looked at again; the forge is asked of each once in a pass.
-        if let Some((of, reasons, until)) = self.done.waiting.get(&request.number)
-            && *of == head
-        {
-            return quiet(reasons.clone(), *until);
+        match self.done.waiting.get(&request.number) {
+            Some((of, reasons, until)) if *of == head => Ok(quiet(reasons.clone(), *until)),
+            _ => self.ready(item, &one, &request, seen).await,
         }
-        // From here on the forge is asked, of the request as it is now.
+    }
+
+    /// The forge is asked what only it knows, of the request as it is now; then registries and clusters once more.
+    async fn ready(
+        &mut self,
+        item: &Item<'_>,
+        one: &Candidate<'_>,
+        listed: &forge::Request,
+        mut seen: Vec<Option<Timestamp>>,
+    ) -> Result<Stepped, GitError> {
         let asked = async {
-            let request = self.forge.get(request.number).await?;
+            let request = self.forge.get(listed.number).await?;
             let (checks, approvals) = futures::try_join!(self.forge.checks(&request), self.forge.approvals(&request))?;
-            Ok::<_, forge::ForgeError>((request, checks, approvals))
+            Ok::<_, forge::ForgeError>((request, Answers { checks, approvals }))
         };
-        let (request, checks, approvals) = match asked.await {
+        let (request, answers) = match asked.await {
             Ok(asked) => asked,
             Err(error) => return Ok(Self::failure(&error)),
         };
-        self.change(request.number, |known| *known = request.clone());
-        if matches!(request.mergeable, Mergeable::Behind | Mergeable::Conflicts) && !fresh {
-            // What the list did not say leads to another decision.
-            return Ok(Stepped::Again);
+        if let Some(other) = self.otherwise(item, &request, one.fresh) {
+            return Ok(other);
         }
-        match ask(&request, &seen, Some(&checks), Some(&approvals)) {
-            Merging::Waits { reasons, until, .. } => {
-                self.done.waiting.insert(request.number, (head, reasons.clone(), until));
-                return quiet(reasons, until);
-            }
-            Merging::Now if auto_merge.minimum_age.is_none() => {}
-            // A tag may have moved since its clock was last looked at.
-            Merging::Now => {
-                seen = match self.seen(set, true, true).await {
-                    Ok(seen) => seen,
-                    Err(failure) => return Ok(failure),
-                };
-                if let Merging::Waits { reasons, until, .. } = ask(&request, &seen, Some(&checks), Some(&approvals)) {
-                    return quiet(reasons, until);
-                }
+        if let Some((reasons, until, _)) = one.waits(&request, &seen, Some(&answers), &Outlook::Clear) {
+            return Ok(self.rests(&request, one, reasons, until));
+        }
+        // A tag may have moved since its clock was last looked at.
+        if one.auto_merge.minimum_age.is_some() {
+            seen = match self.seen(one.set, true, true).await {
+                Ok(seen) => seen,
+                Err(failure) => return Ok(failure),
+            };
+            if let Some((reasons, until, _)) = one.waits(&request, &seen, Some(&answers), &Outlook::Clear) {
+                return Ok(quiet(reasons, until));
             }
         }
-        let offer = self.offer(&request, &checks, &approvals);
-        if let Some((reasons, until)) = self.refused(&offer) {
-            return quiet(reasons, Some(until));
+        if let Some((reasons, until)) = self.refused(&self.offer(&request, &answers.checks, &answers.approvals)) {
+            return Ok(quiet(reasons, Some(until)));
+        }
+        let (outlook, stands) = match self.outlook(one) {
+            Some(known) => known,
+            None => match self.updater.preview(one.base, one.head, self.now).await {
+                Some(preview) => (preview.outlook(), self.now.checked_add(REST).ok()),
+                None => Default::default(),
+            },
+        };
+        if self.tells_otherwise(&request, &outlook) {
+            return self.retell(item, one.set, &request).await;
+        }
+        if outlook != Outlook::Clear {
+            let (reasons, ..) = one.waits(&request, &seen, Some(&answers), &outlook).unwrap_or_default();
+            return Ok(self.rests(&request, one, reasons, stands));
         }
         if self.mode == Mode::Plan {
             return Ok(Stepped::Settled { waits: Vec::new(), until: None, would_merge: true });
         }
-        self.merge(item, set, &request, offer).await
+        // The preview took its time, in which people can have said something.
+        let request = match self.forge.get(request.number).await {
+            Ok(request) => request,
+            Err(error) => return Ok(Self::failure(&error)),
+        };
+        if let Some(other) = self.otherwise(item, &request, one.fresh) {
+            return Ok(other);
+        }
+        match one.waits(&request, &seen, Some(&answers), &outlook) {
+            None => {
+                let offer = self.offer(&request, &answers.checks, &answers.approvals);
+                self.merge(item, one.set, &request, offer).await
+            }
+            Some((reasons, until, _)) => Ok(quiet(reasons, until)),
+        }
+    }
+
+    /// Notes what a request waits for until the end of this pass.
+    fn rests(&mut self, request: &forge::Request, one: &Candidate<'_>, reasons: Vec<String>, until: Option<Timestamp>) -> Stepped {
+        self.done.waiting.insert(request.number, (one.head, reasons.clone(), until));
+        quiet(reasons, until)
+    }
+
+    /// What a preview of this process has said of a change, as long as that stands.
+    fn outlook(&self, one: &Candidate<'_>) -> Option<(Outlook, Option<Timestamp>)> {
+        let known = self.updater.known.lock().unwrap_or_else(PoisonError::into_inner);
+        known.outlooks.get(one.base, one.head, self.now).map(|(outlook, until)| (outlook, Some(until)))
+    }
+
+    /// Whether the text says of clusters what is not so any more, and can be written anew.
+    fn tells_otherwise(&self, request: &forge::Request, outlook: &Outlook) -> bool {
+        let refused = matches!(outlook, Outlook::Refused(_));
+        self.mode == Mode::Write && Marker::read(&request.body).ok().flatten().is_some_and(|marker| marker.refused != refused)
+    }
+
+    /// Notes what the forge says of a request now; gives a step where that leads to another decision than what it said
+    /// before.
+    fn otherwise(&mut self, item: &Item<'_>, request: &forge::Request, fresh: bool) -> Option<Stepped> {
+        // Somebody has renamed the branch.
+        if request.head != item.branch {
+            return Some(Stepped::Conflict);
+        }
+        self.change(request.number, |known| *known = request.clone());
+        let behind = matches!(request.mergeable, Mergeable::Behind | Mergeable::Conflicts) && !fresh;
+        (request.base != self.target || behind).then_some(Stepped::Again)
     }
 
     async fn merge(&mut self, item: &Item<'_>, set: &ChangeSet, request: &forge::Request, offer: Offer) -> Result<Stepped, GitError> {
@@ -164,12 +269,5 @@ impl Walk<'_> {
         scanner.answer(scan, &needs, self.now).await.map_err(|error| failed(&error))?;
         let details = scan.details.get(row.new.as_str());
         Ok(details.filter(|details| details.digest.as_ref().is_some_and(fits)).and_then(|details| details.since))
-    }
-}
-
-impl Item<'_> {
-    /// Whether a cluster refused something when the request's text was written.
-    fn refused(&self, request: &forge::Request) -> bool {
-        crate::publish::Marker::read(&request.body).ok().flatten().is_none_or(|marker| marker.refused)
     }
 }

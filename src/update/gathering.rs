@@ -10,7 +10,7 @@ use crate::{
     forge::{self, Forge},
     image::{Digest, Repository, Tag},
     publish::{Clock, Facts, ImageMove, Labels, ReleaseNotes, Seen, Told},
-    registry::{Description, Problem, RegistryError},
+    registry::{Description, Head, Problem, RegistryError},
     scan::{Scan, ScanError, Scanner},
     schedule,
     version::{Bump, Version},
@@ -129,7 +129,9 @@ impl Gatherer<'_> {
         if kept.facts.digest.is_none() {
             kept.facts.digest = known_digest(asked);
         }
-        (kept.seen, kept.by_registry) = self.seen(asked, kept.facts.digest.as_ref());
+        if kept.seen.is_none() {
+            (kept.seen, kept.by_registry) = self.seen(asked, kept.facts.digest.as_ref());
+        }
         kept
     }
 
@@ -142,18 +144,25 @@ impl Gatherer<'_> {
         let facts = &mut kept.facts;
         let labels = |error: ScanError| format!("The labels of the image could not be read: {error}.");
         let digest = match known_digest(asked) {
-            Some(digest) => Some(digest),
-            None => self.head(repository, new).await.map_err(labels)?,
+            Some(digest) => digest,
+            None => {
+                let Some(head) = self.head(repository, new).await.map_err(labels)? else { return Ok(()) };
+                // Where no rule goes by an age, nobody has looked at the tag before: its clock begins here.
+                let seen = [(new.clone(), head.digest.clone())];
+                let since = self.scanner.store.see(repository, &seen, self.now).ok().and_then(|seen| Some(seen.first()?.since));
+                kept.by_registry = head.pushed.is_some_and(|pushed| since.is_none_or(|since| pushed < since));
+                kept.seen = if kept.by_registry { head.pushed } else { since };
+                head.digest
+            }
         };
-        facts.digest.clone_from(&digest);
-        let Some(digest) = digest else { return Ok(()) };
+        facts.digest = Some(digest.clone());
         let Some(described) = self.scanner.describe(repository, &digest).await.map_err(labels)? else { return Ok(()) };
         facts.new = read_labels(&described);
         (facts.created, facts.platforms) = (described.created, described.platforms);
         // Of a tag that stays nobody says any more what it stood for.
         if let Some(old) = old.as_deref().filter(|_| *bump != Bump::Digest).and_then(|old| Tag::new(old).ok())
-            && let Some(digest) = self.head(repository, &old).await.map_err(labels)?
-            && let Some(described) = self.scanner.describe(repository, &digest).await.map_err(labels)?
+            && let Some(head) = self.head(repository, &old).await.map_err(labels)?
+            && let Some(described) = self.scanner.describe(repository, &head.digest).await.map_err(labels)?
         {
             facts.old = read_labels(&described);
         }
@@ -166,10 +175,10 @@ impl Gatherer<'_> {
         Ok(())
     }
 
-    /// The digest of a tag; none if the registry does not have it.
-    async fn head(&self, repository: &Repository, tag: &Tag) -> Result<Option<Digest>, ScanError> {
+    /// What a tag stands for; nothing if the registry does not have it.
+    async fn head(&self, repository: &Repository, tag: &Tag) -> Result<Option<Head>, ScanError> {
         match self.scanner.registries.head(repository, tag).await {
-            Ok(head) => Ok(Some(head.digest)),
+            Ok(head) => Ok(Some(head)),
             Err(RegistryError { problem: Problem::NotFound { .. }, .. }) => Ok(None),
             Err(error) => Err(error.into()),
         }

@@ -1,7 +1,10 @@
 //! What the forge has: the open requests, listed once in a pass, and those that ended, of which only the news are asked
 //! for. Requests that people closed hold back what they proposed.
 
-use super::{FailureReport, History, Pass, Report, Updater, Wanted, World, merged::Lately, refused::Refusal, requesting::Requesting};
+use super::{
+    FailureReport, History, Pass, Report, Updater, Wanted, World, merged::Lately, previews::Outlooks, refused::Refusal,
+    requesting::Requesting,
+};
 use crate::{
     declare::{Choice, ImagePolicy, Via},
     forge::{self, Forge, ForgeError, Which},
@@ -44,6 +47,8 @@ pub(super) struct Known {
     pub(super) refusals: HashMap<u64, Refusal>,
     /// Those merged lately.
     pub(super) lately: Lately,
+    /// What previews have said.
+    pub(super) outlooks: Outlooks,
     /// Whose commits a branch has, by its head and that of its target; with the parent where it is one of the bot's.
     pub(super) commits: HashMap<(ObjectId, ObjectId), (Commits, Option<ObjectId>)>,
 }

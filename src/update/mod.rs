@@ -58,7 +58,7 @@ use crate::{
     registry::RequestKind,
     scan::{Scan, Scanner},
 };
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use listing::Known;
 use publishing::{Published, gate, undone};
 use requesting::{Done, Requesting};
@@ -70,7 +70,7 @@ use std::{
         Arc, Mutex, OnceLock, PoisonError,
         atomic::{AtomicBool, Ordering},
     },
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 /// Repositories scanned at once; each registry has its own bound beside that.
@@ -148,7 +148,10 @@ const MOST_CONFIRMED: usize = 64;
 struct Pass<'p> {
     mode: Mode,
     rescan: &'p Rescan,
+    /// When it began; what it says of ages is said of this moment.
     now: Timestamp,
+    /// The same on a clock that only goes forward.
+    began: Instant,
     scans: Scans,
     /// Repositories that could not be scanned.
     failed: HashSet<Repository>,
@@ -160,6 +163,12 @@ struct Pass<'p> {
     requesting: Requesting,
     /// What was done with requests.
     done: Done,
+}
+
+/// What time it is by now, for what must not be done too late: registries, forges and clusters can take minutes.
+fn later(now: Timestamp, began: Instant) -> Timestamp {
+    let gone = SignedDuration::try_from(began.elapsed()).unwrap_or(SignedDuration::MAX);
+    now.checked_add(gone).unwrap_or(Timestamp::MAX)
 }
 
 /// The changes of one Environment, before anything is published.
@@ -210,7 +219,7 @@ impl Updater {
         let before = self.scanner.registries.stats();
         let (scans, failed, pushed, unsure) = Default::default();
         let (requesting, done) = (Requesting::Unasked, Done::default());
-        let mut pass = Pass { mode, rescan, now, scans, failed, pushed, unsure, requesting, done };
+        let mut pass = Pass { mode, rescan, now, began: Instant::now(), scans, failed, pushed, unsure, requesting, done };
         let (mut conflicts, mut rebuilt) = (0, false);
         while !self.ending.load(Ordering::SeqCst) {
             let step = match self.world(&mut report).await {
@@ -315,7 +324,8 @@ impl Updater {
         let (committed, reviewed): (Vec<_>, Vec<_>) = all.into_iter().partition(via_commit);
         for Prepared { report: mut environment, sets, person } in committed {
             // Where nothing changes, nothing waits.
-            let blocked = !sets.is_empty() && gate(world.declared.environments.get(&environment.name), pass.now, &mut environment);
+            let blocked =
+                !sets.is_empty() && gate(world.declared.environments.get(&environment.name), later(pass.now, pass.began), &mut environment);
             for set in sets {
                 let message = match Message::new(self.config.message.clone()).of(&set) {
                     Ok(message) => message,

@@ -59,7 +59,7 @@ pub(super) struct Done {
     /// Requests that were merged.
     pub(super) merged: BTreeSet<u64>,
     /// What the forge said that a request waits for, with the head it was said of and when the wait ends by itself.
-    pub(super) waiting: HashMap<u64, (String, Vec<String>, Option<Timestamp>)>,
+    pub(super) waiting: HashMap<u64, (ObjectId, Vec<String>, Option<Timestamp>)>,
 }
 
 /// What a branch has.
@@ -131,6 +131,7 @@ impl Updater {
             target: &target,
             mode: pass.mode,
             now: pass.now,
+            began: pass.began,
             open,
             looked,
             scans: &mut pass.scans,
@@ -139,7 +140,7 @@ impl Updater {
             warnings: Vec::new(),
         };
         let mut step = Step::Done;
-        walk.close_twins().await;
+        walk.close_twins(&items).await;
         walk.mark_behind().await;
         for item in &items {
             if self.ending.load(Ordering::SeqCst) {
@@ -190,6 +191,7 @@ impl Updater {
             let mut known = known.lock().unwrap_or_else(PoisonError::into_inner);
             let heads: BTreeSet<ObjectId> = wanted.iter().map(|(_, head, _)| *head).collect();
             known.commits.retain(|(head, of), _| *of == target && heads.contains(head));
+            known.outlooks.retain(|head| heads.contains(&head));
             let mut looked = HashMap::new();
             for (branch, head, files) in wanted {
                 let (commits, parent) = match known.commits.get(&(head, target)) {

@@ -3,6 +3,7 @@
 
 use super::{
     FailureReport, Mode, RequestState, Scans, Updater, World,
+    automerge::is,
     publishing::Published,
     requesting::{Done, Looked},
     telling::{self, Telling, Told},
@@ -22,6 +23,7 @@ use jiff::{SignedDuration, Timestamp};
 use std::{
     collections::{BTreeMap, HashMap},
     sync::{Arc, PoisonError, atomic::Ordering},
+    time::Instant,
 };
 
 /// How long a text that may become better is left as it is, how long after its opening a request's labels are missed, and
@@ -65,6 +67,8 @@ pub(super) struct Walk<'w> {
     pub(super) target: &'w str,
     pub(super) mode: Mode,
     pub(super) now: Timestamp,
+    /// When the pass began.
+    pub(super) began: Instant,
     /// The open requests, with what has been done to them.
     pub(super) open: Vec<forge::Request>,
     /// The branches that are there.
@@ -263,7 +267,7 @@ impl Walk<'_> {
         Stepped::Again
     }
 
-    async fn retell(&mut self, item: &Item<'_>, set: &ChangeSet, request: &forge::Request) -> Result<Stepped, GitError> {
+    pub(super) async fn retell(&mut self, item: &Item<'_>, set: &ChangeSet, request: &forge::Request) -> Result<Stepped, GitError> {
         let Some(Told { title, body }) = self.told(item, set).await else { return Ok(Stepped::Quiet) };
         let change = forge::Change {
             title: Some(title.clone()).filter(|title| *title != request.title),
@@ -286,6 +290,12 @@ impl Walk<'_> {
         match self.forge.label(request.number, &[], &labels).await {
             Ok(()) => {
                 self.change(request.number, |request| request.labels.retain(|label| off(label).is_none()));
+                // Whoever asks for a new branch wants to know anew what it does, also where the branch stays.
+                if let Some(looked) = self.looked.get(&request.head) {
+                    let mut known = self.updater.known.lock().unwrap_or_else(PoisonError::into_inner);
+                    known.outlooks.forget(looked.head);
+                    known.tried.remove(&request.number);
+                }
                 self.done.states.entry(request.head.clone()).or_insert(RequestState::Updated);
                 Stepped::Again
             }
@@ -306,6 +316,11 @@ impl Walk<'_> {
         if request.labels.iter().any(|label| label == HOLD) || request.base != listed.base {
             self.change(listed.number, |known| *known = request);
             return Ok(Stepped::Again);
+        }
+        // Somebody has pushed to the branch, or renamed it.
+        let moved = self.looked.get(&item.branch).is_some_and(|looked| !is(&request.head_commit, looked.head));
+        if moved || request.head != item.branch {
+            return Ok(Stepped::Conflict);
         }
         if let Err(error) = self.close_for(&request, &decision.reason).await {
             return Ok(Self::failure(&error));
@@ -331,29 +346,43 @@ impl Walk<'_> {
     }
 
     /// Two bots at the same moment can open two requests of one branch where the forge lets them. The first one stays.
-    pub(super) async fn close_twins(&mut self) {
+    pub(super) async fn close_twins(&mut self, items: &[Item<'_>]) {
         let mut first: BTreeMap<&str, u64> = BTreeMap::new();
         let ours = |request: &&forge::Request| request.base == self.target && request.head.starts_with(PREFIX);
         for request in self.open.iter().filter(ours) {
             let number = first.entry(&request.head).or_insert(request.number);
             *number = request.number.min(*number);
         }
+        // Those of a branch that is to be left alone are, too.
+        let quiet = |head: &str| !items.iter().any(|item| item.branch == head && !matches!(item.otherwise, Some(Wanted::Unknown { .. })));
         let twin = |request: &&forge::Request| {
-            let marked = Marker::read(&request.body).is_ok_and(|marker| marker.is_some());
-            marked && ours(request) && first.get(request.head.as_str()).is_some_and(|number| *number < request.number)
+            ours(request) && !quiet(&request.head) && first.get(request.head.as_str()).is_some_and(|number| *number < request.number)
         };
-        let twins: Vec<(forge::Request, u64)> =
-            self.open.iter().filter(twin).filter_map(|request| Some((request.clone(), *first.get(request.head.as_str())?))).collect();
-        for (request, number) in twins {
+        let twins: Vec<(u64, u64)> =
+            self.open.iter().filter(twin).filter_map(|request| Some((request.number, *first.get(request.head.as_str())?))).collect();
+        for (number, first) in twins {
             if self.mode == Mode::Write {
                 self.updater.publishing.store(true, Ordering::SeqCst);
-                match self.close_for(&request, &format!("Request {number} is for the same branch.")).await {
-                    Ok(()) => self.forget(&request, Ended::Superseded),
-                    Err(error) => self.failures.push(FailureReport::at_forge(&error)),
+                if let Err(error) = self.close_twin(number, first).await {
+                    self.failures.push(FailureReport::at_forge(&error));
                 }
             }
-            self.open.retain(|known| known.number != request.number);
+            self.open.retain(|known| known.number != number);
         }
+    }
+
+    /// Closes a request if it still is the twin of another one, and nobody wants it to stay.
+    async fn close_twin(&mut self, number: u64, first: u64) -> Result<(), ForgeError> {
+        let request = self.forge.get(number).await?;
+        let branch = self.open.iter().find(|known| known.number == first).map(|known| known.head.as_str());
+        let marked = Marker::read(&request.body).is_ok_and(|marker| marker.is_some());
+        let held = request.labels.iter().any(|label| label == HOLD);
+        let same = request.base == self.target && branch == Some(&request.head);
+        if request.state == forge::State::Open && marked && same && !held {
+            self.close_for(&request, &format!("Request {first} is for the same branch.")).await?;
+            self.forget(&request, Ended::Superseded);
+        }
+        Ok(())
     }
 
     /// Deletes a branch from where it is known to be.

@@ -90,16 +90,11 @@ impl Updater {
             })
             .collect();
         let gatherer = Gatherer { scanner: &self.scanner, forge: Some(*forge), now: *now, patience: PATIENCE };
-        let preview = async {
-            match self.previews.get() {
-                Some(previews) => Some(previews.preview(*base, *head).await),
-                None => None,
-            }
-        };
-        let (gathered, preview) = tokio::join!(gatherer.gather(&asked), preview);
+        let (gathered, preview) = tokio::join!(gatherer.gather(&asked), self.preview(*base, *head, *now));
         let mut marker = Marker::new(&set.environment, set.group.as_deref(), &set.moves, telling.content());
-        marker.again = gathered.may_tell_more || preview.as_ref().is_some_and(Preview::may_tell_more);
         marker.refused = preview.as_ref().is_some_and(Preview::is_refused);
+        // What a cluster refuses today it may take tomorrow: a policy there is changed, too.
+        marker.again = gathered.may_tell_more || marker.refused || preview.as_ref().is_some_and(Preview::may_tell_more);
         let environment = world.declared.environments.get(&set.environment);
         let limit = forge.limits().body;
         let hidden = marker.write(limit / MARKER_SHARE);

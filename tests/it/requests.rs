@@ -3,11 +3,20 @@
 
 use super::update_support::{Fleet, Setup, deployment, env, environment, hours, now, semver};
 use jiff::Timestamp;
+use std::{
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
 use tagboat::{
     cli::context::Engine,
+    git::ObjectId,
+    publish::{ApplicationChange, ApplicationPreview, ObjectChange, ObjectPreview, Preview, Trouble, Verdict},
     sandbox::forge::SandboxForge,
     secret::Secret,
-    update::{Mode, Report, RequestState, State},
+    update::{Mode, Previews, Report, RequestState, State},
 };
 
 const FILE: &str = "envs/prod/a.yaml";
@@ -15,14 +24,13 @@ const FILE: &str = "envs/prod/a.yaml";
 /// A fleet whose repository lies on a forge.
 struct Reviewed {
     fleet: Fleet,
-    forge: SandboxForge,
+    forge: Arc<SandboxForge>,
 }
 
 impl Reviewed {
     /// `prod` by requests with this below `update`, and `dev` by commits.
     fn new(update: &str) -> Self {
-        let prod = env("prod", update).replace("via: commit", "via: pullRequest");
-        let declared = semver("web", "1.x", "") + &env("dev", "") + &prod;
+        let declared = Self::declared(update);
         let images = deployment(&["web:1.0.0"]);
         let fleet = Fleet::new(&[("p.yaml", &declared), (FILE, &images), ("envs/dev/a.yaml", &images)]);
         fleet.publish("team/web", &["1.0.0", "1.1.0"]);
@@ -33,7 +41,11 @@ impl Reviewed {
         let api = url.replace("/acme/fleet.git", "/api/v1");
         let lines = format!("    token: {{file: token}}\n    forge: {{kind: gitea, url: {api}}}\n");
         fleet.configure(&url, &Setup { repository: lines.leak(), ..Setup::default() });
-        Self { fleet, forge }
+        Self { fleet, forge: Arc::new(forge) }
+    }
+
+    fn declared(update: &str) -> String {
+        semver("web", "1.x", "") + &env("dev", "") + &env("prod", update).replace("via: commit", "via: pullRequest")
     }
 
     /// A pass without trouble, by a process and a forge at this time.
@@ -74,6 +86,8 @@ fn commits_and_requests_live_side_by_side() {
     let repo = reviewed.fleet.repo();
     let id = |name: &str| repo.rev_parse_single(name).unwrap().detach();
     assert_eq!(id("refs/heads/tagboat/prod/all^"), id("main"));
+    // No rule goes by the tag's age; the reviewer sees it all the same.
+    assert!(reviewed.body().contains("2026-11-20 12:00 UTC (tagboat)"), "{}", reviewed.body());
 
     let before = reviewed.forge.requests();
     let again = reviewed.pass_of(&engine, Mode::Write, hours(1));
@@ -148,4 +162,176 @@ fn a_lost_store_closes_and_merges_nothing() {
     let report = reviewed.pass(hours(48));
     assert_eq!((states(&report), reviewed.open()), (vec![RequestState::Open], vec![1]), "{report:#?}");
     assert_eq!(environment(&report, "prod").until, Some(hours(72)), "it waits longer, and is never further ahead");
+}
+
+/// Merges at once, when nothing speaks against it.
+const AT_ONCE: &str = "autoMerge: {bump: [minor], requireChecks: false}";
+
+/// Previews that are told what to say, and what happens meanwhile.
+#[derive(Default)]
+struct Told {
+    says: Mutex<Preview>,
+    asked: AtomicUsize,
+    meanwhile: Mutex<Option<Box<dyn Fn() + Send>>>,
+}
+
+#[async_trait::async_trait]
+impl Previews for Told {
+    async fn preview(&self, _: ObjectId, _: ObjectId) -> Preview {
+        self.asked.fetch_add(1, Ordering::SeqCst);
+        if let Some(meanwhile) = &*self.meanwhile.lock().unwrap() {
+            meanwhile();
+        }
+        self.says.lock().unwrap().clone()
+    }
+}
+
+impl Told {
+    fn new(says: Preview) -> Arc<Self> {
+        Arc::new(Self { says: Mutex::new(says), ..Self::default() })
+    }
+
+    fn say(&self, preview: Preview) {
+        *self.says.lock().unwrap() = preview;
+    }
+
+    fn asked(&self) -> usize {
+        self.asked.swap(0, Ordering::SeqCst)
+    }
+}
+
+/// A preview of one object to which its cluster says this.
+fn verdict(verdict: Verdict, trouble: Vec<Trouble>) -> Preview {
+    let object = ObjectPreview { object: "Deployment shop/web".into(), change: ObjectChange::Change, diff: "-a\n+b".into(), verdict };
+    let (name, cluster) = ("shop/web".parse().unwrap(), "test".to_owned());
+    let (change, notes) = (ApplicationChange::Files, Vec::new());
+    let application = ApplicationPreview { name, cluster, change, notes, objects: vec![object], trouble };
+    Preview { applications: vec![application], trouble: Vec::new() }
+}
+
+fn accepted() -> Preview {
+    verdict(Verdict::Accepted { warnings: Vec::new() }, Vec::new())
+}
+
+fn refused() -> Preview {
+    verdict(Verdict::Refused { why: "no minor steps on Fridays".into() }, Vec::new())
+}
+
+fn troubled(message: &str, passes: bool) -> Preview {
+    verdict(Verdict::NotAsked { why: message.into() }, vec![Trouble { message: message.into(), passes }])
+}
+
+impl Reviewed {
+    /// A process whose previews say this.
+    fn engine(&self, told: &Arc<Told>) -> Engine {
+        let engine = self.fleet.engine();
+        let _ = engine.updaters[0].previews.set(Arc::<Told>::clone(told));
+        engine
+    }
+
+    fn waits(&self, engine: &Engine, mode: Mode, at: Timestamp) -> (RequestState, String) {
+        let report = self.pass_of(engine, mode, at);
+        let row = environment(&report, "prod").requests[0].clone();
+        (row.state, row.waits.join(" "))
+    }
+
+    fn body(&self) -> String {
+        self.forge.requests()[0].body.clone()
+    }
+}
+
+#[test]
+fn a_merge_goes_by_what_clusters_say_now() {
+    for (says, why) in [
+        (refused(), "A cluster refuses it in a dry run: Deployment shop/web: no minor steps on Fridays."),
+        (troubled("helm ended with 1", false), "What it does on clusters cannot be said: helm ended with 1."),
+        (troubled("cluster test cannot be asked", true), "What it does on clusters is not known yet: cluster test cannot be asked."),
+    ] {
+        let reviewed = Reviewed::new(AT_ONCE);
+        let told = Told::new(says);
+        let engine = reviewed.engine(&told);
+        let minutes = |minutes: i64| now() + jiff::SignedDuration::from_mins(minutes);
+        assert_eq!(reviewed.waits(&engine, Mode::Write, minutes(0)), (RequestState::Opened, why.to_owned()));
+        // What stood in the way is not asked for each minute.
+        assert_eq!(told.asked(), 1);
+        assert_eq!(reviewed.waits(&engine, Mode::Write, minutes(1)), (RequestState::Open, why.to_owned()));
+        assert_eq!(told.asked(), 0);
+        // A text that people have made good counts for nothing, nor does another process's.
+        let body = reviewed.body();
+        let edited = body.replace(",\"refused\":true", "").replace(",\"again\":true", "");
+        reviewed.forge.rewrite(1, &edited).unwrap();
+        drop(engine);
+        let engine = reviewed.engine(&told);
+        assert_eq!(reviewed.waits(&engine, Mode::Plan, minutes(2)).1, why);
+        assert_eq!(reviewed.waits(&engine, Mode::Write, minutes(2)).1, why);
+        assert!(told.asked() > 0);
+        // The policy of the cluster was changed: it merges, and its text says no more what is not so.
+        told.say(accepted());
+        let report = reviewed.pass_of(&engine, Mode::Write, minutes(13));
+        assert_eq!(states(&report), [RequestState::Merged], "{report:#?}");
+        assert!(!reviewed.body().contains("would be refused"), "{}", reviewed.body());
+    }
+}
+
+#[test]
+fn what_a_cluster_took_yesterday_it_is_asked_again() {
+    let reviewed = Reviewed::new("autoMerge: {bump: [minor]}");
+    let told = Told::new(accepted());
+    let engine = reviewed.engine(&told);
+    assert!(reviewed.waits(&engine, Mode::Write, now()).1.contains("No check has said anything"));
+    assert_eq!(told.asked(), 1);
+    assert!(!reviewed.body().contains("would be refused"));
+    // Its check turns green a day later, when a new policy forbids it.
+    told.say(refused());
+    reviewed.forge.check(1, "ci/build", "success").unwrap();
+    let (state, waits) = reviewed.waits(&engine, Mode::Write, hours(24));
+    assert!(waits.contains("A cluster refuses it in a dry run"), "{state:?} {waits}");
+    assert!(reviewed.body().contains("**1 object would be refused.**"), "{}", reviewed.body());
+    // The label asks at once, and so is the text made anew.
+    told.say(accepted());
+    reviewed.forge.label(1, "tagboat/rebase").unwrap();
+    let report = reviewed.pass_of(&engine, Mode::Write, hours(24));
+    assert_eq!(states(&report), [RequestState::Merged], "{report:#?}");
+    assert!(!reviewed.body().contains("would be refused"));
+}
+
+#[test]
+fn what_people_do_while_a_preview_is_made_counts() {
+    type Act = fn(&SandboxForge);
+    let cases: [(Act, RequestState, &str); 3] = [
+        (|forge| forge.retarget(1, "stable").unwrap(), RequestState::Stopped, "It was pointed at stable"),
+        (|forge| forge.label(1, "tagboat/hold").unwrap(), RequestState::Open, "The label tagboat/hold is on the request."),
+        (|forge| forge.close(1, "ann").unwrap(), RequestState::Open, "The request is not open any more."),
+    ];
+    for (act, state, why) in cases {
+        // The preview of the text has grown old when the window opens.
+        let reviewed = Reviewed::new(&format!("{AT_ONCE}, windows: [{{cron: '0 13 * * *', duration: 1h}}]"));
+        let told = Told::new(accepted());
+        let engine = reviewed.engine(&told);
+        let forge = Arc::clone(&reviewed.forge);
+        // While the text is written there is no request yet; then comes the merge.
+        *told.meanwhile.lock().unwrap() = Some(Box::new(move || {
+            if !forge.requests().is_empty() {
+                act(&forge);
+            }
+        }));
+        assert!(reviewed.waits(&engine, Mode::Write, now()).1.contains("No window is open"));
+        let (found, waits) = reviewed.waits(&engine, Mode::Write, hours(1));
+        assert!(found == state && waits.contains(why), "{found:?} {waits}");
+        assert_eq!(reviewed.fleet.text(FILE), deployment(&["web:1.0.0"]), "{why}");
+    }
+}
+
+#[test]
+fn a_window_that_closes_while_a_preview_is_made_is_closed() {
+    let reviewed = Reviewed::new(&format!("{AT_ONCE}, windows: [{{cron: '0 12 * * *', duration: 1h}}]"));
+    let told = Told::new(accepted());
+    let engine = reviewed.engine(&told);
+    *told.meanwhile.lock().unwrap() = Some(Box::new(|| std::thread::sleep(Duration::from_millis(600))));
+    // Half a second before its end.
+    let late = hours(1) - jiff::SignedDuration::from_millis(500);
+    let (state, waits) = reviewed.waits(&engine, Mode::Write, late);
+    assert!(state == RequestState::Opened && waits.contains("No window is open before 2026-11-21 12:00"), "{state:?} {waits}");
+    *told.meanwhile.lock().unwrap() = None;
+    assert_eq!(states(&reviewed.pass_of(&engine, Mode::Write, hours(24))), [RequestState::Merged]);
 }

@@ -33,7 +33,9 @@ pub fn merging_words(auto_merge: Option<&AutoMerge>, windows: &[Window], moves: 
     }
     let last = conditions.pop().unwrap_or_default();
     let all = if conditions.is_empty() { last } else { format!("{} and {last}", conditions.join(", ")) };
-    format!("It merges by itself when {all}. A refused dry run or somebody else's commit stops that.")
+    format!(
+        "It merges by itself when {all}. A dry run that is refused, a preview that cannot be made, or somebody else's commit stops that."
+    )
 }
 
 #[cfg(test)]
@@ -62,8 +64,8 @@ mod tests {
         assert_eq!(words(None, Bump::Patch), "It waits for a person to merge it.");
         assert_eq!(
             words(Some(&rules(&[Bump::Patch, Bump::Digest])), Bump::Patch),
-            "It merges by itself when its checks have passed and every tag was seen for 24h. A refused dry run or somebody else's \
-             commit stops that."
+            "It merges by itself when its checks have passed and every tag was seen for 24h. A dry run that is refused, a \
+             preview that cannot be made, or somebody else's commit stops that."
         );
         let named = |names: &[&str]| AutoMerge {
             minimum_age: None,

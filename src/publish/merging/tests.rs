@@ -47,7 +47,8 @@ struct World {
     approvals: Option<Approvals>,
     own: bool,
     current: bool,
-    refused: bool,
+    target: &'static str,
+    outlook: Outlook,
     now: Timestamp,
 }
 
@@ -81,7 +82,8 @@ impl World {
             approvals: Some(Approvals::default()),
             own: true,
             current: true,
-            refused: false,
+            target: "main",
+            outlook: Outlook::Clear,
             now: at(NOW),
         }
     }
@@ -103,7 +105,8 @@ impl World {
             approvals: self.approvals.as_ref(),
             own: self.own,
             current: self.current,
-            refused: self.refused,
+            target: self.target,
+            outlook: &self.outlook,
             now: self.now,
         })
     }
@@ -144,7 +147,25 @@ fn every_rule_is_a_sentence_while_it_does_not_hold() {
         (|w| w.request.labels.push(HOLD.to_owned()), "The label tagboat/hold is on the request.", None, false),
         (|w| w.own = false, "Its branch has a commit by somebody else.", None, false),
         (|w| w.current = false, "Its branch does not have what is wanted now; it is built anew first.", None, false),
-        (|w| w.refused = true, "A cluster refuses it in a dry run; the preview says why.", None, false),
+        (|w| w.target = "stable", "It was pointed at main, not at stable.", None, false),
+        (
+            |w| w.outlook = Outlook::Refused("Deployment shop/web: no tag\nlatest here".to_owned()),
+            "A cluster refuses it in a dry run: Deployment shop/web: no tag latest here.",
+            None,
+            false,
+        ),
+        (
+            |w| w.outlook = Outlook::Broken("apps/web: helm ended.".to_owned()),
+            "What it does on clusters cannot be said: apps/web: helm ended.",
+            None,
+            false,
+        ),
+        (
+            |w| w.outlook = Outlook::Unknown("cluster dev cannot be asked".to_owned()),
+            "What it does on clusters is not known yet: cluster dev cannot be asked.",
+            None,
+            false,
+        ),
         (|w| w.request.mergeable = Mergeable::Conflicts, "It conflicts with main; it is built anew first.", None, false),
         (
             |w| w.request.mergeable = Mergeable::Behind,
@@ -401,7 +422,17 @@ fn allowed(w: &World) -> bool {
     let open = w.windows.is_empty() || w.windows.iter().any(|window| window.is_open(w.now));
     let quiet = !w.request.draft && !w.request.labels.iter().any(|label| label == "tagboat/hold");
     let forge = w.request.state == State::Open && w.request.mergeable == Mergeable::Yes;
-    checks && approvals && old_enough && bumps && open && quiet && forge && w.own && w.current && !w.refused
+    checks
+        && approvals
+        && old_enough
+        && bumps
+        && open
+        && quiet
+        && forge
+        && w.own
+        && w.current
+        && w.target == "main"
+        && w.outlook == Outlook::Clear
 }
 
 /// Mostly the first.
@@ -417,7 +448,12 @@ prop_compose! {
             mostly(vec![], vec![vec![HOLD.to_owned()], vec!["x".to_owned(), HOLD.to_owned()]]),
             mostly(Mergeable::Yes, vec![Mergeable::Unknown, Mergeable::Conflicts, Mergeable::Behind, Mergeable::Blocked("x".to_owned())]),
         ),
-        branch in (mostly(true, vec![false]), mostly(true, vec![false]), mostly(false, vec![true])),
+        branch in (
+            mostly(true, vec![false]),
+            mostly(true, vec![false]),
+            mostly("main", vec!["stable"]),
+            mostly(Outlook::Clear, vec![Outlook::Refused("x".to_owned()), Outlook::Broken("x".to_owned()), Outlook::Unknown("x".to_owned())]),
+        ),
         images in proptest::collection::vec(
             (mostly("1.0.1", vec!["1.1.0", "2.0.0", "main"]), mostly(Some(7200), vec![None, Some(0), Some(3599), Some(3600)])),
             0..4,
@@ -440,7 +476,7 @@ prop_compose! {
     ) -> World {
         World::with(|w| {
             (w.request.state, w.request.draft, w.request.labels, w.request.mergeable) = people;
-            (w.own, w.current, w.refused) = branch;
+            (w.own, w.current, w.target, w.outlook) = branch;
             w.moves = images.iter().map(|(new, _)| row("web", "1.0.0", new)).collect();
             let now = w.now;
             let back = |age: i64| now.checked_sub(SignedDuration::from_secs(age)).unwrap();

@@ -105,6 +105,42 @@ impl SandboxForge {
         lock(&self.shared).close(number, who).map_err(failed)
     }
 
+    /// A person points a request at another branch.
+    ///
+    /// # Errors
+    /// If there is none of this number.
+    pub fn retarget(&self, number: u64, base: &str) -> Result<(), SandboxError> {
+        let mut book = lock(&self.shared);
+        base.clone_into(&mut book.pull(number).map_err(failed)?.base);
+        book.touch(number);
+        Ok(())
+    }
+
+    /// A person edits a request's text.
+    ///
+    /// # Errors
+    /// If there is none of this number.
+    pub fn rewrite(&self, number: u64, body: &str) -> Result<(), SandboxError> {
+        let mut book = lock(&self.shared);
+        body.clone_into(&mut book.pull(number).map_err(failed)?.body);
+        book.touch(number);
+        Ok(())
+    }
+
+    /// A person sets a label.
+    ///
+    /// # Errors
+    /// If there is no request of this number.
+    pub fn label(&self, number: u64, name: &str) -> Result<(), SandboxError> {
+        let mut book = lock(&self.shared);
+        let known = book.labels.iter().find(|(_, known)| *known == name).map(|(id, _)| *id);
+        let id = known.unwrap_or_else(|| book.next());
+        book.labels.insert(id, name.to_owned());
+        book.pull(number).map_err(failed)?.labels.insert(id);
+        book.touch(number);
+        Ok(())
+    }
+
     /// A check says how it stands: `state` is success, pending or failure.
     ///
     /// # Errors

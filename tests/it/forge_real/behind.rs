@@ -19,7 +19,7 @@ impl Fleet {
         self.runtime.block_on(self.world.admin(method, path, body));
     }
 
-    fn protect_main(&self, more: Value) {
+    fn protect_main(&self, more: &Value) {
         let mut body = json!({"rule_name": "main", "enable_push": true});
         body.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
         self.admin(Method::POST, "branch_protections", body);
@@ -52,7 +52,7 @@ impl Fleet {
 #[ignore = "needs Gitea: run tests/run forge"]
 fn a_merge_refused_as_behind_builds_the_branch_anew() {
     let fleet = Fleet::new("autoMerge: {bump: [minor], requireChecks: true}");
-    fleet.protect_main(json!({"enable_status_check": true, "status_check_contexts": ["ci/test"], "block_on_outdated_branch": true}));
+    fleet.protect_main(&json!({"enable_status_check": true, "status_check_contexts": ["ci/test"], "block_on_outdated_branch": true}));
     let number = fleet.only().number.unwrap();
     fleet.settled(number);
     fleet.check(number, StatusState::Success);
@@ -85,7 +85,7 @@ fn a_base_that_says_so_has_all_branches_built_anew() {
     fleet.settled(number);
     fleet.quiet_pass();
     assert_eq!(fleet.head(BRANCH), first);
-    fleet.protect_main(json!({"block_on_outdated_branch": true}));
+    fleet.protect_main(&json!({"block_on_outdated_branch": true}));
     let main = fleet.person(&[("README", "and more\n")]);
     fleet.gate.take();
     let row = fleet.only();
@@ -102,7 +102,7 @@ fn a_base_that_says_so_has_all_branches_built_anew() {
 #[ignore = "needs Gitea: run tests/run forge"]
 fn a_refused_merge_is_asked_for_again_when_something_has_changed() {
     let fleet = Fleet::new("autoMerge: {bump: [minor], requireChecks: false}");
-    fleet.protect_main(json!({"enable_merge_whitelist": true, "merge_whitelist_usernames": [fleet.world.ann]}));
+    fleet.protect_main(&json!({"enable_merge_whitelist": true, "merge_whitelist_usernames": [fleet.world.ann]}));
     let number = fleet.only().number.unwrap();
     fleet.settled(number);
     let engine = fleet.engine("store");

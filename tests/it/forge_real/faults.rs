@@ -198,6 +198,29 @@ fn what_people_do_between_listing_and_acting_counts() {
 
 #[test]
 #[ignore = "needs Gitea: run tests/run forge"]
+fn what_is_pushed_just_before_a_close_keeps_the_request() {
+    let fleet = Arc::new(Fleet::new(""));
+    let number = fleet.only().number.unwrap();
+    fleet.person(&[("policies/p.yaml", "# nothing\n")]);
+    let clone = fleet.world.clone.clone();
+    let meddle = move || {
+        assert!(git(&clone, &["fetch", "-q", "origin"]).status.success());
+        git(&clone, &["checkout", "-q", "-B", "theirs", &format!("origin/{BRANCH}")]);
+        std::fs::write(clone.join("hers"), "hers\n").unwrap();
+        git(&clone, &["add", "-A"]);
+        git(&clone, &["commit", "-q", "-m", "hers"]);
+        assert!(git(&clone, &["push", "-q", "origin", &format!("HEAD:refs/heads/{BRANCH}")]).status.success());
+    };
+    let word: &'static str = Box::leak(format!("GET /api/v1/repos/{}/pulls/{number}", fleet.world.project).into_boxed_str());
+    fleet.gate.once(word, Act::Before(Box::new(meddle)));
+    let report = fleet.pass();
+    fleet.gate.open();
+    assert_eq!((fleet.get(number).state, seen(&rows(&report)[0]).1), (State::Open, RequestState::Stopped), "{report:#?}");
+    assert!(fleet.message(BRANCH).contains("hers"));
+}
+
+#[test]
+#[ignore = "needs Gitea: run tests/run forge"]
 fn two_bots_open_one_request() {
     let fleet = Fleet::new("");
     let engines = [fleet.engine("store"), fleet.engine("other")];

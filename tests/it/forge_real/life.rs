@@ -3,6 +3,7 @@
 use super::fleet::{BRANCH, FILE, Fleet, prod, seen};
 use crate::it::update_support::{Act, deployment, reply, semver};
 use jiff::Timestamp;
+use reqwest::Method;
 use serde_json::json;
 use tagboat::{
     forge::{State, StatusState},
@@ -102,6 +103,38 @@ fn from_the_first_tag_to_the_end() {
         "{report:#?}"
     );
     assert_eq!((fleet.open(), fleet.head(BRANCH)), (vec![], None));
+}
+
+#[test]
+#[ignore = "needs Gitea: run tests/run forge"]
+fn a_draft_asks_its_reviewers_once_and_is_merged_as_declared() {
+    let fleet = Fleet::bare("");
+    let reviewers = format!("reviewers: [{}, nobody-here]", fleet.world.ann);
+    let update = prod(&format!(
+        "request: {{labels: [images], draft: true, {reviewers}, mergeMethod: squash}}, autoMerge: {{bump: [minor], requireChecks: false}}"
+    ));
+    fleet.person(&[("policies/p.yaml", &(semver("web", "1.x", "") + &update)), (FILE, &file(&["web:1.0.0"]))]);
+    fleet.publish("web", &["1.0.0", "1.1.0"]);
+    let report = fleet.pass();
+    assert!(report.failures.is_empty(), "{report:#?}");
+    let row = super::fleet::rows(&report).remove(0);
+    let number = row.number.unwrap();
+    // Who cannot be asked is told of, once; the others are asked.
+    assert!(report.warnings.len() == 1 && report.warnings[0].contains("nobody-here could not be asked"), "{report:#?}");
+    let shown = fleet.runtime.block_on(fleet.world.ann(Method::GET, &format!("pulls/{number}"), json!(null)));
+    assert_eq!((&shown["draft"], &shown["requested_reviewers"][0]["login"]), (&json!(true), &json!(fleet.world.ann)), "{shown}");
+    let row = fleet.quiet_pass().remove(0);
+    assert_eq!((row.state, row.waits.as_slice()), (RequestState::Open, &["The request is a draft.".to_owned()][..]));
+    // Ann has looked, and takes the mark away: it merges as one commit.
+    let title = shown["title"].as_str().unwrap().trim_start_matches("WIP: ").to_owned();
+    fleet.ann(number, json!({"title": title}));
+    fleet.settled(number);
+    let row = fleet.only();
+    assert_eq!((row.number, row.state), (Some(number), RequestState::Merged), "{row:#?}");
+    assert_eq!(fleet.text("main", FILE), file(&["web:1.1.0"]));
+    let parents = crate::servers::git::git(&fleet.world.clone, &["rev-list", "--parents", "-n1", "origin/main"]);
+    assert_eq!(String::from_utf8_lossy(&parents.stdout).split_whitespace().count(), 2, "one commit with one parent");
+    assert!(fleet.message("main").ends_with("Tagboat-Update: prod"), "{}", fleet.message("main"));
 }
 
 #[test]
@@ -358,7 +391,7 @@ fn what_a_person_merges_takes_nothing_back_whatever_its_message_says() {
         let body = json!({"Do": way, "MergeTitleField": "I take it", "MergeMessageField": "in my own words"});
         let path = format!("repos/{}/pulls/{number}/merge", fleet.world.project);
         crate::it::update_support::wait("Ann merges it", || {
-            let ask = fleet.world.gitea.call(&fleet.world.ann_token, reqwest::Method::POST, &path, Some(body.clone()));
+            let ask = fleet.world.gitea.call(&fleet.world.ann_token, Method::POST, &path, Some(body.clone()));
             fleet.runtime.block_on(ask).0.is_success().then_some(())
         });
         assert_eq!(fleet.text("main", FILE), pinned(second.as_str()), "{way}");
