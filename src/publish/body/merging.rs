@@ -72,7 +72,7 @@ mod tests {
             require_checks: RequireChecks::Named(names.iter().map(|name| (*name).to_owned()).collect()),
             ..rules(&[Bump::Patch])
         };
-        let end = "A refused dry run or somebody else's commit stops that.";
+        let end = "A dry run that is refused, a preview that cannot be made, or somebody else's commit stops that.";
         for (names, expected) in [(&["build"][..], "its check build has passed"), (&["a", "b", "c"], "its checks a, b and c have passed")] {
             assert_eq!(words(Some(&named(names)), Bump::Patch), format!("It merges by itself when {expected}. {end}"));
         }
