@@ -172,8 +172,9 @@ pub enum Problem {
         /// The forge's words.
         message: Option<String>,
     },
-    /// The forge is still looking whether it can be merged, and asks to try later.
-    #[error("the forge is still looking at it{}", says(message))]
+    /// The forge asks to try later: it is still looking whether it can be merged, or somebody else merged at that moment.
+    /// Gitea says so of conflicts, too.
+    #[error("it cannot be merged yet{}", says(message))]
     NotYet {
         /// The forge's words.
         message: Option<String>,
