@@ -160,19 +160,19 @@ impl<'a> Reader<'a> {
                 self.error(&pointer, format!("{} is not one of {}{help}", clean(&error.instance().to_string()), options.join(", ")));
             }
             ValidationErrorKind::Type { kind } => {
-                let wanted = match kind {
-                    TypeKind::Single(wanted) => wanted.to_string(),
+                let words: Vec<String> = match kind {
+                    TypeKind::Single(wanted) => vec![wanted.to_string()],
                     TypeKind::Multiple(wanted) => {
-                        let words: Vec<String> = wanted.iter().map(|wanted| wanted.to_string()).filter(|wanted| wanted != "null").collect();
-                        words.join(" or ")
+                        wanted.iter().map(|wanted| wanted.to_string()).filter(|wanted| wanted != "null").collect()
                     }
                 };
                 let instance = error.instance().as_ref();
+                let wanted: Vec<String> = words.iter().map(|word| article(word)).collect();
                 let help = match instance {
-                    Value::Number(_) | Value::Bool(_) if wanted == "string" => "; write it in quotes",
+                    Value::Number(_) | Value::Bool(_) if words == ["string"] => "; write it in quotes",
                     _ => "",
                 };
-                self.error(&pointer, format!("expected {}{within}, found {}{help}", article(&wanted), found(instance)));
+                self.error(&pointer, format!("expected {}{within}, found {}{help}", wanted.join(" or "), found(instance)));
             }
             ValidationErrorKind::MinProperties { .. } | ValidationErrorKind::MaxProperties { .. } => {
                 let known = schema.known_names(error);

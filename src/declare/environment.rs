@@ -120,8 +120,19 @@ pub struct AutoMerge {
     pub bump: Vec<Bump>,
     /// How old every chosen tag must be.
     pub minimum_age: Option<Duration>,
-    /// Whether checks must be there and green.
-    pub require_checks: bool,
+    /// Which checks must have passed.
+    pub require_checks: RequireChecks,
+}
+
+/// Which checks must have passed before a request merges. One that fails or has not ended is in the way in any case.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum RequireChecks {
+    /// None need be there.
+    No,
+    /// Those that the base requires. Where it names none, at least one; then a while is waited for others that may begin.
+    Any,
+    /// These, by name, beside those that the base requires.
+    Named(Vec<String>),
 }
 
 /// Globs over paths from the root of the repository.
@@ -294,7 +305,7 @@ fn read_via(at: &mut Reader<'_>, via: raw::Via, request: Option<raw::Request>, a
                 None => None,
                 Some(text) => Some(at.check("/spec/update/autoMerge/minimumAge", schedule::duration(&text))?),
             },
-            require_checks: require_checks.unwrap_or(true),
+            require_checks: read_checks(at, require_checks)?,
         }),
     };
     let request =
@@ -311,6 +322,25 @@ fn read_via(at: &mut Reader<'_>, via: raw::Via, request: Option<raw::Request>, a
             per_hour,
         });
     Some(Via::PullRequest { request, auto_merge })
+}
+
+fn read_checks(at: &mut Reader<'_>, raw: Option<raw::RequireChecks>) -> Option<RequireChecks> {
+    let names = match raw {
+        None | Some(raw::RequireChecks::Whether(true)) => return Some(RequireChecks::Any),
+        Some(raw::RequireChecks::Whether(false)) => return Some(RequireChecks::No),
+        Some(raw::RequireChecks::Named(names)) => names,
+    };
+    for (index, name) in names.iter().enumerate() {
+        let pointer = format!("/spec/update/autoMerge/requireChecks/{index}");
+        if name.trim() != name || name.is_empty() || name.chars().any(char::is_control) {
+            at.error(&pointer, format!("{name:?} is no name of a check: write it as the forge shows it"));
+        } else if name.starts_with("tagboat/") {
+            at.error(&pointer, format!("{name:?} is a status of tagboat's own, which never counts as a check"));
+        } else if names[..index].contains(name) {
+            at.error(&pointer, format!("{name:?} is named twice"));
+        }
+    }
+    (!at.failed()).then_some(RequireChecks::Named(names))
 }
 
 fn read_bump(raw: raw::Bump) -> Bump {

@@ -18,7 +18,7 @@ mod schema;
 
 pub use application::{Application, DeletionPolicy, Drift, Helm, Ignore, resolve};
 pub(crate) use document::nearest;
-pub use environment::{Author, AutoMerge, Environment, Group, MergeMethod, Paths, References, Request, Selector, Via};
+pub use environment::{Author, AutoMerge, Environment, Group, MergeMethod, Paths, References, Request, RequireChecks, Selector, Via};
 pub use flux::ImageRepository;
 pub use forge::{Forge, ForgeCredentials, ForgeKind};
 pub use mistake::{Mistake, Place, Severity};

@@ -286,8 +286,22 @@ pub(crate) struct AutoMerge {
     pub bump: Vec<Bump>,
     /// How old every chosen tag must be.
     pub minimum_age: Option<String>,
-    /// Whether checks must be there and green; true where nothing is written.
-    pub require_checks: Option<bool>,
+    /// The names of the checks that must have passed; or true: those that the base requires, or where it names none at
+    /// least one, two minutes after the last has ended; or false: none need be there. True where nothing is written.
+    #[serde(default)]
+    #[schemars(schema_with = "require_checks")]
+    pub require_checks: Option<RequireChecks>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(untagged)]
+pub(crate) enum RequireChecks {
+    Whether(bool),
+    Named(Vec<String>),
+}
+
+fn require_checks(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
+    schemars::json_schema!({"type": ["boolean", "array", "null"], "items": {"type": "string"}, "minItems": 1})
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, JsonSchema)]

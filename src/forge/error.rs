@@ -166,6 +166,19 @@ pub enum Problem {
         /// The forge's words.
         message: Option<String>,
     },
+    /// It is not merged as long as its branch does not contain the newest commit of the base.
+    #[error("its branch does not contain the newest commit of the base{}", says(message))]
+    Behind {
+        /// The forge's words.
+        message: Option<String>,
+    },
+    /// The forge asks to try later: it is still looking whether it can be merged, or somebody else merged at that moment.
+    /// Gitea says so of conflicts, too.
+    #[error("it cannot be merged yet{}", says(message))]
+    NotYet {
+        /// The forge's words.
+        message: Option<String>,
+    },
     /// The head is another one than was verified.
     #[error("its head is not the commit that was verified{}", says(message))]
     HeadChanged {
@@ -260,6 +273,11 @@ impl Problem {
         }
     }
 
+    /// Whether it says that a merge was understood and not done.
+    pub(super) fn is_unmerged(&self) -> bool {
+        matches!(self, Problem::NotMergeable { .. } | Problem::Behind { .. } | Problem::NotYet { .. } | Problem::HeadChanged { .. })
+    }
+
     /// Whether the request may have been carried out although no answer says so.
     pub(super) fn is_open(&self) -> bool {
         self.is_passing() || matches!(self, Problem::Content { .. } | Problem::TooLarge { .. })
@@ -270,7 +288,7 @@ impl Fault for ForgeError {
     fn kind(&self) -> Kind {
         match self.problem {
             Problem::Setup(_) | Problem::Unsupported(_) => Kind::Config,
-            Problem::NotMergeable { .. } | Problem::HeadChanged { .. } => Kind::Conflict,
+            _ if self.problem.is_unmerged() => Kind::Conflict,
             _ => Kind::Remote,
         }
     }

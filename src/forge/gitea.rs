@@ -27,6 +27,9 @@ const LABELS: &str = "labels";
 /// Labels by name, with their ids.
 type Labels = Vec<(String, u64)>;
 
+/// Gitea's words while it is still looking for conflicts.
+const BUSY: &str = "try again later";
+
 #[derive(Debug)]
 pub(super) struct Gitea {
     pub(super) api: Api,
@@ -98,7 +101,11 @@ impl Gitea {
         };
         answer.map(drop).map_err(|mut error| {
             error.problem = match error.problem {
-                Problem::Status { status: 405, message } => Problem::NotMergeable { message },
+                Problem::Status { status: 405, message } => match message.as_deref() {
+                    Some(text) if text.contains(BUSY) => Problem::NotYet { message },
+                    Some(text) if text.contains("behind the base branch") => Problem::Behind { message },
+                    _ => Problem::NotMergeable { message },
+                },
                 Problem::Refused { status: 409, message } if message.as_deref().is_some_and(|text| text.contains("head out of date")) => {
                     Problem::HeadChanged { message }
                 }
@@ -160,7 +167,7 @@ impl Gitea {
 
 /// Whether Gitea did nothing because it is still looking for conflicts.
 fn is_busy(error: &ForgeError) -> bool {
-    matches!(&error.problem, Problem::Status { status: 405, message: Some(text) } if text.contains("try again later"))
+    matches!(&error.problem, Problem::Status { status: 405, message: Some(text) } if text.contains(BUSY))
 }
 
 fn titled(title: &str, draft: bool) -> String {
@@ -312,6 +319,10 @@ impl Forge for Gitea {
             None => (Call::once(op, Method::POST, url, json!({"body": text})), Commented::Made),
         };
         self.api.send(&call).await.map(|_| done)
+    }
+
+    async fn wants_newest(&self, base: &str) -> Result<bool, ForgeError> {
+        self.wants_newest_commit(base).await
     }
 
     async fn checks(&self, request: &Request) -> Result<Checks, ForgeError> {

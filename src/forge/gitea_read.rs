@@ -5,6 +5,7 @@ use super::{
     api::{Entry, List},
     gitea::Gitea,
     releases,
+    words::Said,
 };
 use globset::Glob;
 use jiff::Timestamp;
@@ -113,6 +114,8 @@ struct CommitStatus {
     context: String,
     status: String,
     target_url: Option<String>,
+    updated_at: Option<Timestamp>,
+    created_at: Option<Timestamp>,
 }
 
 #[derive(Deserialize)]
@@ -122,6 +125,14 @@ pub(super) struct Branch {
     #[serde(default)]
     enable_status_check: bool,
     status_check_contexts: Option<Vec<String>>,
+    #[serde(default)]
+    effective_branch_protection_name: String,
+}
+
+#[derive(Deserialize)]
+struct Protection {
+    #[serde(default)]
+    block_on_outdated_branch: bool,
 }
 
 #[derive(Deserialize)]
@@ -206,6 +217,25 @@ impl Gitea {
         self.api.standing.once(&format!("branch {base}"), ask).await
     }
 
+    pub(super) async fn wants_newest_commit(&self, base: &str) -> Result<bool, ForgeError> {
+        let branch = self.branch(base).await?;
+        let Some(rule) =
+            branch.as_ref().as_ref().map(|branch| branch.effective_branch_protection_name.as_str()).filter(|rule| !rule.is_empty())
+        else {
+            return Ok(false);
+        };
+        let ask = async {
+            let segments: Vec<&str> = std::iter::once("branch_protections").chain(rule.split('/')).collect();
+            match self.api.find::<Protection>(Operation::Settings, self.repo(&segments, &[])).await {
+                Ok(protection) => Ok(protection.is_some_and(|protection| protection.block_on_outdated_branch)),
+                // Only administrators may read it; then the refusal of a merge says it.
+                Err(error) if matches!(error.problem, Problem::Forbidden { .. }) => Ok(false),
+                Err(error) => Err(error),
+            }
+        };
+        Ok(*self.api.standing.once(&format!("newest {base}"), ask).await?)
+    }
+
     pub(super) async fn read_checks(&self, request: &Request) -> Result<Checks, ForgeError> {
         // All statuses ever set: the count beside the combined status is wrong where there are many contexts (1.26).
         let url = self.repo(&["statuses", &request.head_commit], &[PAGE]);
@@ -235,22 +265,19 @@ impl Gitea {
         // Only official ones count: those of people whom the branch's protection names, or who may write.
         let keep = |review: Review| (review.official && !review.dismissed).then_some(review).map(Arc::new).into();
         let (reviews, branch) = futures::try_join!(self.api.pages(&list, keep), self.branch(&request.base))?;
-        let mut last: BTreeMap<String, bool> = BTreeMap::new();
+        let mut said = BTreeMap::new();
         for review in reviews {
             let login = review.user.as_ref().map(|user| user.login.clone()).unwrap_or_default();
-            let present =
-                !review.stale && review.commit_id.as_deref().is_none_or(|commit| commit.is_empty() || commit == request.head_commit);
+            let present = !review.stale && review.commit_id.as_deref() == Some(&request.head_commit);
             match review.state.as_str() {
-                "APPROVED" if present => drop(last.insert(login, true)),
-                "APPROVED" => drop(last.remove(&login)),
-                "REQUEST_CHANGES" => drop(last.insert(login, false)),
+                "APPROVED" if present => drop(said.insert(login, Said::Approved)),
+                "APPROVED" => drop(said.insert(login, Said::Earlier)),
+                "REQUEST_CHANGES" => drop(said.insert(login, Said::Against)),
                 _ => {}
             }
         }
-        let (by, against): (Vec<_>, Vec<_>) = last.into_iter().partition(|(_, approved)| *approved);
-        let logins = |list: Vec<(String, bool)>| list.into_iter().map(|(login, _)| login).collect();
         let required = branch.as_ref().as_ref().map(|branch| branch.required_approvals);
-        Ok(Approvals { by: logins(by), required, changes_requested: logins(against) })
+        Ok(Approvals::of(&said, required))
     }
 
     pub(super) async fn read_releases(&self, project: &str, from: &str, to: &str) -> Result<Vec<Release>, ForgeError> {
@@ -291,5 +318,6 @@ fn check(status: &CommitStatus) -> Check {
         // failure, error, warning, and what may come: Gitea itself counts a warning as bad.
         _ => CheckState::Failed,
     };
-    Check { name: status.context.clone(), state, required: false, url: status.target_url.clone().filter(|url| !url.is_empty()) }
+    let url = status.target_url.clone().filter(|url| !url.is_empty());
+    Check { name: status.context.clone(), state, required: false, url, at: status.updated_at.or(status.created_at) }
 }

@@ -267,6 +267,10 @@ impl Forge for Github {
         self.api.send(&call).await.map(|_| done)
     }
 
+    async fn wants_newest(&self, base: &str) -> Result<bool, ForgeError> {
+        Ok(self.base_wants(base).await?.newest)
+    }
+
     async fn checks(&self, request: &Request) -> Result<Checks, ForgeError> {
         self.read_checks(request).await
     }
@@ -291,6 +295,12 @@ impl Forge for Github {
             Ok(merged) => Ok(merged.sha),
             Err(mut error) => {
                 error.problem = match error.problem {
+                    // Somebody else merged at the same moment.
+                    Problem::Status { status: 405, message }
+                        if message.as_deref().is_some_and(|text| text.contains("Base branch was modified")) =>
+                    {
+                        Problem::NotYet { message }
+                    }
                     Problem::Status { status: 405, message } => Problem::NotMergeable { message },
                     Problem::Refused { status: 409, message } => Problem::HeadChanged { message },
                     other => other,

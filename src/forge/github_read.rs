@@ -5,6 +5,7 @@ use super::{
     api::{Call, Entry, List},
     github::Github,
     releases,
+    words::Said,
 };
 use jiff::Timestamp;
 use reqwest::Url;
@@ -122,6 +123,8 @@ struct CheckRun {
     status: String,
     conclusion: Option<String>,
     html_url: Option<String>,
+    started_at: Option<Timestamp>,
+    completed_at: Option<Timestamp>,
 }
 
 #[derive(Deserialize)]
@@ -129,6 +132,7 @@ struct CommitStatus {
     context: String,
     state: String,
     target_url: Option<String>,
+    updated_at: Option<Timestamp>,
 }
 
 #[derive(Deserialize)]
@@ -168,9 +172,12 @@ struct ReleaseShape {
 
 /// What the base wants before a merge.
 #[derive(Default)]
-struct Wanted {
+pub(super) struct Wanted {
     checks: Vec<String>,
     approvals: Option<u32>,
+    /// Whether a branch must contain the base's newest commit. Of classic protection only administrators are told; there
+    /// `mergeable_state` says it of each request.
+    pub(super) newest: bool,
 }
 
 impl Github {
@@ -234,7 +241,7 @@ impl Github {
     }
 
     /// The same, asked once in a pass.
-    async fn base_wants(&self, base: &str) -> Result<Arc<Wanted>, ForgeError> {
+    pub(super) async fn base_wants(&self, base: &str) -> Result<Arc<Wanted>, ForgeError> {
         self.api.standing.once(&format!("branch {base}"), Box::pin(self.wanted(base))).await
     }
 
@@ -273,6 +280,7 @@ impl Github {
                 "required_status_checks" => {
                     let checks = parameters["required_status_checks"].as_array().into_iter().flatten();
                     wanted.checks.extend(checks.filter_map(|check| check["context"].as_str().map(str::to_owned)));
+                    wanted.newest |= parameters["strict_required_status_checks_policy"] == true;
                 }
                 "pull_request" => {
                     let count = parameters["required_approving_review_count"].as_u64().and_then(|count| u32::try_from(count).ok());
@@ -296,19 +304,18 @@ impl Github {
         });
         let (reviews, wanted) = futures::try_join!(reviews, self.base_wants(&request.base))?;
         // They come in the order of time: the last that says anything counts. Comments say nothing.
-        let mut last: BTreeMap<String, bool> = BTreeMap::new();
+        let mut said = BTreeMap::new();
         for (login, state, commit) in reviews {
             match state.as_str() {
-                // An approval of what was there before says nothing of what is there now.
-                "APPROVED" if commit.as_deref().is_none_or(|commit| commit == request.head_commit) => drop(last.insert(login, true)),
-                "CHANGES_REQUESTED" => drop(last.insert(login, false)),
-                "DISMISSED" | "APPROVED" => drop(last.remove(&login)),
+                // An approval of what was there before, or of what is gone, says nothing of what is there now.
+                "APPROVED" if commit.as_deref() == Some(&request.head_commit) => drop(said.insert(login, Said::Approved)),
+                "APPROVED" => drop(said.insert(login, Said::Earlier)),
+                "CHANGES_REQUESTED" => drop(said.insert(login, Said::Against)),
+                "DISMISSED" => drop(said.remove(&login)),
                 _ => {}
             }
         }
-        let (by, against): (Vec<_>, Vec<_>) = last.into_iter().partition(|(_, approved)| *approved);
-        let logins = |list: Vec<(String, bool)>| list.into_iter().map(|(login, _)| login).collect();
-        Ok(Approvals { by: logins(by), required: wanted.approvals, changes_requested: logins(against) })
+        Ok(Approvals::of(&said, wanted.approvals))
     }
 
     pub(super) async fn read_releases(&self, project: &str, from: &str, to: &str) -> Result<Vec<Release>, ForgeError> {
@@ -353,7 +360,7 @@ fn run_check(run: CheckRun) -> Check {
         ("completed", _) => CheckState::Failed,
         _ => CheckState::Pending,
     };
-    Check { name: run.name, state, required: false, url: run.html_url }
+    Check { name: run.name, state, required: false, url: run.html_url, at: run.completed_at.or(run.started_at) }
 }
 
 fn status_check(status: CommitStatus) -> Check {
@@ -362,5 +369,5 @@ fn status_check(status: CommitStatus) -> Check {
         "pending" => CheckState::Pending,
         _ => CheckState::Failed,
     };
-    Check { name: status.context, state, required: false, url: status.target_url }
+    Check { name: status.context, state, required: false, url: status.target_url, at: status.updated_at }
 }

@@ -14,7 +14,7 @@ use async_trait::async_trait;
 use reqwest::Method;
 use serde::Deserialize;
 use serde_json::{Value, json};
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, sync::Arc};
 
 /// GitLab's validations: a title of 255 characters, texts of a mebibyte.
 const LIMITS: Limits = Limits { title: 255, body: 1_000_000, comment: 1_000_000, status: 255 };
@@ -37,9 +37,11 @@ struct Note {
 }
 
 #[derive(Deserialize)]
-struct Project {
+pub(super) struct Project {
     merge_method: Option<String>,
     squash_option: Option<String>,
+    #[serde(default)]
+    pub(super) only_allow_merge_if_pipeline_succeeds: bool,
 }
 
 impl Gitlab {
@@ -47,11 +49,16 @@ impl Gitlab {
         Self { api, place }
     }
 
+    /// The project's settings.
+    pub(super) async fn settings(&self) -> Result<Arc<Project>, ForgeError> {
+        let read = self.api.get::<Project>(Operation::Settings, self.project(&[], &[]));
+        self.api.standing.once("repository", read).await
+    }
+
     /// Whether to squash, for a declared method. How else it merges is the project's setting, which no call overrides.
     async fn squash(&self, operation: Operation, declared: Option<MergeMethod>) -> Result<Option<bool>, ForgeError> {
         let Some(declared) = declared else { return Ok(None) };
-        let read = self.api.get::<Project>(Operation::Settings, self.project(&[], &[]));
-        let project = self.api.standing.once("repository", read).await?;
+        let project = self.settings().await?;
         let (method, squash) = (project.merge_method.as_deref(), project.squash_option.as_deref());
         let problem = match declared {
             MergeMethod::Squash if squash == Some("never") => "the project never squashes, but mergeMethod: squash is declared",
@@ -255,6 +262,11 @@ impl Forge for Gitlab {
             None => (Call::once(op, Method::POST, notes(&[], &[]), json!({"body": text})), Commented::Made),
         };
         self.api.send(&call).await.map(|_| done)
+    }
+
+    async fn wants_newest(&self, _: &str) -> Result<bool, ForgeError> {
+        // By fast-forward, or by merge commits over a linear history.
+        Ok(self.settings().await?.merge_method.as_deref().is_some_and(|method| matches!(method, "ff" | "rebase_merge")))
     }
 
     async fn checks(&self, request: &Request) -> Result<Checks, ForgeError> {

@@ -1,7 +1,7 @@
 //! GitLab: what is read. A request is a merge request; its number is the `iid` of the project.
 
 use super::{
-    Approvals, Check, CheckState, Checks, Ended, ForgeError, Listed, Mergeable, Operation, Problem, Release, Request, State, Which,
+    Check, CheckState, Checks, Ended, ForgeError, Listed, Mergeable, Operation, Problem, Release, Request, State, Which,
     api::{Call, Entry, List},
     gitlab::Gitlab,
     releases,
@@ -28,6 +28,7 @@ pub(super) struct Pipeline {
     branch: String,
     status: String,
     web_url: Option<String>,
+    updated_at: Option<Timestamp>,
 }
 
 /// A merge request, from a list or alone.
@@ -136,25 +137,9 @@ struct CommitStatus {
     #[serde(default)]
     allow_failure: bool,
     target_url: Option<String>,
-}
-
-#[derive(Deserialize)]
-struct ApprovalsShape {
-    #[serde(default)]
-    approved_by: Vec<ApprovedBy>,
-    approvals_required: Option<u32>,
-}
-
-#[derive(Deserialize)]
-struct ApprovedBy {
-    user: User,
-}
-
-#[derive(Deserialize)]
-struct ReviewerShape {
-    user: User,
-    #[serde(default)]
-    state: String,
+    created_at: Option<Timestamp>,
+    started_at: Option<Timestamp>,
+    finished_at: Option<Timestamp>,
 }
 
 #[derive(Deserialize)]
@@ -231,14 +216,15 @@ impl Gitlab {
         if whole.sha.as_deref() != Some(head) {
             return Err(self.api.error(op, Problem::HeadChanged { message: None }));
         }
-        let required = whole.detailed_merge_status.as_deref().is_some_and(|status| status.starts_with("ci_"));
+        let required = whole.detailed_merge_status.as_deref().is_some_and(|status| status.starts_with("ci_"))
+            || self.settings().await?.only_allow_merge_if_pipeline_succeeds;
         match whole.head_pipeline {
             Some(pipeline) if self.is_of(&pipeline, request).await? => {
                 let state = pipeline_state(&pipeline.status, false);
-                named.push(Check { name: PIPELINE.to_owned(), state, required, url: pipeline.web_url });
+                named.push(Check { name: PIPELINE.to_owned(), state, required, url: pipeline.web_url, at: pipeline.updated_at });
             }
             // Wanted, and not there yet, or there for another head.
-            _ if required => named.push(Check { name: PIPELINE.to_owned(), state: CheckState::Pending, required, url: None }),
+            _ if required => named.push(Check { name: PIPELINE.to_owned(), state: CheckState::Pending, required, url: None, at: None }),
             _ => {}
         }
         Ok(Checks::of(named))
@@ -255,19 +241,6 @@ impl Gitlab {
         let commit = self.project(&["repository", "commits", &pipeline.sha], &[]);
         let commit = self.api.find::<Commit>(Operation::Checks, commit).await?;
         Ok(commit.is_some_and(|commit| commit.parent_ids.contains(&request.head_commit)))
-    }
-
-    pub(super) async fn read_approvals(&self, request: &Request) -> Result<Approvals, ForgeError> {
-        let (op, number) = (Operation::Approvals, request.number.to_string());
-        let approvals = self.api.get::<ApprovalsShape>(op, self.project(&["merge_requests", &number, "approvals"], &[]));
-        let reviewers = self.api.find::<Vec<ReviewerShape>>(op, self.project(&["merge_requests", &number, "reviewers"], &[]));
-        let (approvals, reviewers) = futures::try_join!(approvals, reviewers)?;
-        let against = reviewers.into_iter().flatten().filter(|reviewer| reviewer.state == "requested_changes");
-        Ok(Approvals {
-            by: approvals.approved_by.into_iter().map(|by| by.user.username).collect(),
-            required: approvals.approvals_required,
-            changes_requested: against.map(|reviewer| reviewer.user.username).collect(),
-        })
     }
 
     pub(super) async fn read_releases(&self, project: &str, from: &str, to: &str) -> Result<Vec<Release>, ForgeError> {
@@ -320,7 +293,8 @@ const PIPELINE: &str = "pipeline";
 
 fn status_check(status: CommitStatus) -> Check {
     let state = pipeline_state(&status.status, status.allow_failure);
-    Check { name: status.name, state, required: false, url: status.target_url }
+    let at = status.finished_at.or(status.started_at).or(status.created_at);
+    Check { name: status.name, state, required: false, url: status.target_url, at }
 }
 
 /// The state of a pipeline, a job or an external status.

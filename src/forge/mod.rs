@@ -3,7 +3,7 @@
 //! | file | what it knows |
 //! |---|---|
 //! | `words` | the words: request, checks, approvals, merge, the same for every forge |
-//! | `github`, `github_read`, `gitlab`, `gitlab_read`, `gitea`, `gitea_read` | one forge: what changes things, and what reads them |
+//! | `github`, `github_read`, `gitlab`, `gitlab_read`, `gitlab_approvals`, `gitea`, `gitea_read` | one forge: what changes things, and what reads them |
 //! | `releases` | which releases lie between two versions |
 //! | `app` | signing in as a GitHub App |
 //! | `api`, `api/pages`, `cache`, `standing` | one call within limits and bounds, lists page by page; answers remembered by ETag, and those asked once in a pass |
@@ -21,6 +21,7 @@ mod gitea_read;
 mod github;
 mod github_read;
 mod gitlab;
+mod gitlab_approvals;
 mod gitlab_read;
 mod releases;
 mod standing;
@@ -152,6 +153,11 @@ pub trait Forge: std::fmt::Debug + Send + Sync {
     /// Keeps one comment of the request's author up to date: the one that holds the marker, which people do not see.
     /// A marker is a short word of letters, digits and dashes.
     async fn comment(&self, request: &Request, marker: &str, text: &str) -> Result<Commented, ForgeError>;
+
+    /// Whether a request is merged only if its branch contains the newest commit of `base`, as far as the forge tells: GitHub
+    /// of rulesets, GitLab of the project's way to merge, Gitea to administrators. Where it does not, [`Mergeable::Behind`]
+    /// of one request or the refusal of its merge ([`Problem::Behind`]) says so. Asked once in a pass.
+    async fn wants_newest(&self, base: &str) -> Result<bool, ForgeError>;
 
     /// The checks of exactly the commit that `request.head_commit` names, with those that the base requires.
     async fn checks(&self, request: &Request) -> Result<Checks, ForgeError>;

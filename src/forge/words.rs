@@ -3,6 +3,7 @@
 use super::{Forge, ForgeError, Problem};
 use crate::declare::MergeMethod;
 use jiff::Timestamp;
+use std::collections::BTreeMap;
 
 /// A request for review: a pull request, on GitLab a merge request. Always one whose head lies in the repository itself:
 /// those from forks are other people's, whatever their branch is called.
@@ -219,6 +220,8 @@ pub struct Check {
     pub required: bool,
     /// Where people read about it.
     pub url: Option<String>,
+    /// When it last said something, by the forge's clock.
+    pub at: Option<Timestamp>,
 }
 
 /// All checks of one commit taken together.
@@ -272,7 +275,7 @@ impl Checks {
                 (check.required, heard) = (true, true);
             }
             if !heard {
-                named.push(Check { name: word.clone(), state: CheckState::Pending, required: true, url: None });
+                named.push(Check { name: word.clone(), state: CheckState::Pending, required: true, url: None, at: None });
             }
         }
     }
@@ -281,15 +284,35 @@ impl Checks {
 /// What people said about a request's present head.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Approvals {
-    /// Who approved, and whose approval still counts.
+    /// Who approved the present head. Where none are needed and the forge does not tell it without further questions
+    /// (GitLab), an earlier head may have been meant.
     pub by: Vec<String>,
+    /// Who approved an earlier head only: that says nothing of what is there now, whatever the repository's settings.
+    pub earlier: Vec<String>,
     /// How many are needed, where the forge tells.
     pub required: Option<u32>,
     /// Who wants changes.
     pub changes_requested: Vec<String>,
 }
 
+/// What somebody said last of a request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Said {
+    /// The present head is good.
+    Approved,
+    /// An earlier one was.
+    Earlier,
+    /// It must be changed.
+    Against,
+}
+
 impl Approvals {
+    /// What people said last, by login.
+    pub(super) fn of(said: &BTreeMap<String, Said>, required: Option<u32>) -> Self {
+        let logins = |wanted: Said| said.iter().filter(|(_, said)| **said == wanted).map(|(login, _)| login.clone()).collect();
+        Self { by: logins(Said::Approved), earlier: logins(Said::Earlier), required, changes_requested: logins(Said::Against) }
+    }
+
     /// Whether nobody wants changes and there are as many as needed; none are where the forge does not tell.
     pub fn suffice(&self) -> bool {
         self.changes_requested.is_empty() && self.by.len() >= self.required.unwrap_or(0) as usize
@@ -387,7 +410,7 @@ pub(super) async fn merged_after_all(
     mut error: ForgeError,
 ) -> Result<Option<String>, ForgeError> {
     let unclear = error.problem.is_open();
-    if !unclear && !matches!(error.problem, Problem::NotMergeable { .. } | Problem::HeadChanged { .. } | Problem::Refused { .. }) {
+    if !unclear && !error.problem.is_unmerged() && !matches!(error.problem, Problem::Refused { .. }) {
         return Err(error);
     }
     // What cannot be read now is no more than what the merge said.
@@ -414,7 +437,7 @@ mod tests {
     use super::*;
 
     fn check(name: &str, state: CheckState) -> Check {
-        Check { name: name.to_owned(), state, required: false, url: None }
+        Check { name: name.to_owned(), state, required: false, url: None, at: None }
     }
 
     #[test]

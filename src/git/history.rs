@@ -30,6 +30,8 @@ pub struct Commit {
     pub tree: ObjectId,
     /// Its first parent; none for the first commit.
     pub parent: Option<ObjectId>,
+    /// Its second parent, if it has exactly two: the head of what it merged.
+    pub merged: Option<ObjectId>,
     /// When it was committed, in seconds since 1970.
     pub seconds: i64,
     /// The author's name, safe to print.
@@ -71,16 +73,26 @@ impl History<'_> {
         Ok(differences.into_iter().map(|d| Change { path: d.path, old: id(d.old), new: id(d.new) }).collect())
     }
 
+    /// The commits that a merge brought to the first parent's history, newest first; nothing if it is no merge of two, or has
+    /// more than `limit` of them.
+    pub fn brought(&self, merge: &Commit, limit: usize) -> Result<Option<Vec<Commit>>, GitError> {
+        let (Some(first), Some(second)) = (merge.parent, merge.merged) else { return Ok(None) };
+        let Some(own) = self.mirror.beyond(second, first, limit)? else { return Ok(None) };
+        own.into_iter().map(|own| self.read(own.id)).collect::<Result<_, _>>().map(Some)
+    }
+
     fn read(&self, id: ObjectId) -> Result<Commit, GitError> {
         let broken = |error: &dyn std::fmt::Display| self.mirror.broken("commit", id, error);
         let mut buffer = Vec::new();
         let found = self.repo.objects.find_commit(&id, &mut buffer).map_err(|error| broken(&error))?;
         let seconds = found.committer().map_err(|error| broken(&error))?.seconds();
         let author = found.author().map_err(|error| broken(&error))?.name.to_string();
+        let mut parents = found.parents();
         Ok(Commit {
             id,
             tree: found.tree(),
-            parent: found.parents().next(),
+            parent: parents.next(),
+            merged: parents.next().filter(|_| parents.next().is_none()),
             seconds,
             author: plain(&author),
             subject: plain(&found.message_summary().to_string()),

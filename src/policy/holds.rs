@@ -21,7 +21,7 @@ pub struct Move {
     pub author: String,
     /// When.
     pub time: Timestamp,
-    /// Whether the message has a `Tagboat-Update` trailer: the bot's own.
+    /// Whether it is the bot's own: the message has a `Tagboat-Update` trailer, or the commit merged one that has it.
     pub by_bot: bool,
     /// What stood there before: a tag, or for digest policies a digest.
     pub old: String,

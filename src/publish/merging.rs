@@ -3,19 +3,23 @@
 
 use super::{ImageMove, Outlook};
 use crate::{
-    declare::AutoMerge,
+    declare::{AutoMerge, RequireChecks},
     forge::{Approvals, CheckState, Checks, ChecksState, Mergeable, Request, State},
     health::plain,
     schedule::{self, Window},
     version::Bump,
 };
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 
 /// The label by which people stop everything that is done with a request, until they take it off.
 pub const HOLD: &str = "tagboat/hold";
 
 /// What the names of the bot's own statuses begin with. They never count as checks: it would wait for itself.
 pub const OWN_STATUS: &str = "tagboat/";
+
+/// How long after its last check ended a request waits for others that may begin, where neither the base nor the Environment
+/// says which there are.
+pub const SETTLING: SignedDuration = SignedDuration::from_mins(2);
 
 /// Names told in one sentence; of more only the number.
 const NAMED: usize = 5;
@@ -199,17 +203,60 @@ impl Waits {
             checks.named.iter().filter(|check| check.state == state).map(|check| plain(&check.name)).collect()
         };
         match checks.state {
-            ChecksState::Passed => {}
-            ChecksState::None if asked.auto_merge.require_checks => {
-                self.say("No check has said anything about it; autoMerge.requireChecks: false merges without.");
-            }
-            ChecksState::None => {}
+            ChecksState::Passed | ChecksState::None => {}
             ChecksState::Failed => self.say(format!("{} failed.", checks_named(&named(CheckState::Failed)))),
             ChecksState::Pending => {
                 let pending = named(CheckState::Pending);
                 let have = if pending.len() == 1 { "has" } else { "have" };
                 self.say(format!("{} {have} not ended.", checks_named(&pending)));
             }
+        }
+        match (&asked.auto_merge.require_checks, checks.state) {
+            (RequireChecks::Named(names), _) => self.for_named(names, &checks),
+            (RequireChecks::Any, ChecksState::None) => {
+                self.say("No check has said anything about it; autoMerge.requireChecks: false merges without.");
+            }
+            (RequireChecks::Any, ChecksState::Passed) => self.for_others(asked, &checks),
+            _ => {}
+        }
+    }
+
+    /// The checks that must have passed by name; what failed or has not ended was told.
+    fn for_named(&mut self, names: &[String], checks: &Checks) {
+        let of = |name: &str| checks.named.iter().filter(|check| check.name == name).map(|check| check.state).max();
+        let are =
+            |state: Option<CheckState>| -> Vec<String> { names.iter().filter(|name| of(name) == state).map(|name| plain(name)).collect() };
+        let (silent, skipped) = (are(None), are(Some(CheckState::Skipped)));
+        if !silent.is_empty() {
+            let have = if silent.len() == 1 { "has" } else { "have" };
+            self.say(format!("{} {have} said nothing yet.", checks_named(&silent)));
+        }
+        if !skipped.is_empty() {
+            let were = if skipped.len() == 1 { "was" } else { "were" };
+            self.say(format!("{} {were} skipped, and must pass.", checks_named(&skipped)));
+        }
+    }
+
+    /// Where nobody says which checks there are, others than those that passed may not have begun yet: a job that waits for
+    /// another, a service that was slower.
+    fn for_others(&mut self, asked: &Asked<'_>, checks: &Checks) {
+        if checks.named.iter().any(|check| check.required) {
+            return;
+        }
+        let base = plain(&asked.request.base);
+        let told: Option<Vec<Timestamp>> = checks.named.iter().map(|check| check.at).collect();
+        let ended = told.and_then(|times| times.into_iter().max()).or(asked.request.updated);
+        let Some((ended, free)) = ended.and_then(|ended| Some((ended, ended.checked_add(SETTLING).ok()?))) else {
+            self.say("When its checks ended is not told; name them in autoMerge.requireChecks.");
+            return;
+        };
+        if asked.now < free {
+            self.say(format!(
+                "Its checks ended at {}; another one may begin until {}. It does not wait for checks that autoMerge.requireChecks names or {base} requires.",
+                time(ended),
+                time(free)
+            ));
+            self.wait(free);
         }
     }
 
@@ -228,7 +275,11 @@ impl Waits {
         let required = approvals.required.unwrap_or(0) as usize;
         if approvals.by.len() < required {
             let by = if approvals.by.is_empty() { String::new() } else { format!(", by {}", list(&people(&approvals.by))) };
-            self.say(format!("It has {} of {required} approvals{by}.", approvals.by.len()));
+            let earlier = match approvals.earlier.as_slice() {
+                [] => String::new(),
+                earlier => format!("; {} approved an earlier state of it", list(&people(earlier))),
+            };
+            self.say(format!("It has {} of {required} approvals{by}{earlier}.", approvals.by.len()));
         }
     }
 
@@ -248,7 +299,7 @@ fn checks_named(names: &[String]) -> String {
 }
 
 /// `a`, `a and b`, `a, b and c`; of more than [`NAMED`] the number of the others.
-fn list<S: AsRef<str>>(words: &[S]) -> String {
+pub(super) fn list<S: AsRef<str>>(words: &[S]) -> String {
     let rest = words.len().saturating_sub(NAMED);
     let mut shown: Vec<String> = words.iter().take(NAMED).map(|word| word.as_ref().to_owned()).collect();
     if rest > 0 {

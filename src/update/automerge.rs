@@ -3,13 +3,14 @@
 use super::{
     FailureReport, Mode, RequestState, later,
     previews::REST,
+    refused::Offer,
     requesting::Looked,
     stepping::{Stepped, Walk},
     wanting::Item,
 };
 use crate::{
     declare::{AutoMerge, Environment},
-    forge::{self, Merge, Mergeable, Problem},
+    forge::{self, Merge, Mergeable},
     git::{GitError, ObjectId},
     policy::Needs,
     publish::{
@@ -140,6 +141,9 @@ impl<'w> Walk<'w> {
                 return Ok(quiet(reasons, until));
             }
         }
+        if let Some((reasons, until)) = self.refused(&self.offer(&request, &answers.checks, &answers.approvals)) {
+            return Ok(quiet(reasons, Some(until)));
+        }
         let (outlook, stands) = match self.outlook(one) {
             Some(known) => known,
             None => match self.updater.preview(one.base, one.head, self.now).await {
@@ -166,7 +170,10 @@ impl<'w> Walk<'w> {
             return Ok(other);
         }
         match one.waits(&request, &seen, Some(&answers), &outlook) {
-            None => self.merge(item, one.set, &request).await,
+            None => {
+                let offer = self.offer(&request, &answers.checks, &answers.approvals);
+                self.merge(item, one.set, &request, offer).await
+            }
             Some((reasons, until, _)) => Ok(quiet(reasons, until)),
         }
     }
@@ -201,7 +208,7 @@ impl<'w> Walk<'w> {
         (request.base != self.target || behind).then_some(Stepped::Again)
     }
 
-    async fn merge(&mut self, item: &Item<'_>, set: &ChangeSet, request: &forge::Request) -> Result<Stepped, GitError> {
+    async fn merge(&mut self, item: &Item<'_>, set: &ChangeSet, request: &forge::Request, offer: Offer) -> Result<Stepped, GitError> {
         let message = match self.message(set) {
             Ok(message) => message,
             Err(failure) => return Ok(failure),
@@ -230,13 +237,7 @@ impl<'w> Walk<'w> {
                 self.forget(request, Ended::Merged);
                 Ok(Stepped::Merged)
             }
-            // Somebody pushed in between, or the forge wants what it did not tell: the next pass sees.
-            Err(error) if matches!(error.problem, Problem::HeadChanged { .. } | Problem::NotMergeable { .. }) => Ok(Stepped::Settled {
-                waits: vec![format!("The forge did not merge it: {}.", error.problem)],
-                until: None,
-                would_merge: false,
-            }),
-            Err(error) => Ok(Self::failure(&error)),
+            Err(error) => Ok(self.not_merged(item, offer, &error.problem).unwrap_or_else(|| Self::failure(&error))),
         }
     }
 

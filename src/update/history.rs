@@ -1,7 +1,7 @@
 //! Which references the commits of a branch have moved: what holds after a revert are read from.
 
 use crate::{
-    git::{Change, Commit, GitError, Mirror, ObjectId},
+    git::{self, Change, Commit, GitError, Mirror, ObjectId},
     image::{ImageRef, Repository},
     name::Name,
     policy::Move,
@@ -19,16 +19,29 @@ const MOST_COMMITS: usize = 10_000;
 /// What stands instead of a digest that was taken away.
 const UNPINNED: &str = "no digest";
 
+/// The most commits of a merged branch that are looked at; one that has more is nobody's proposal of an update.
+const MOST_MERGED: usize = 50;
+
 /// A reference that a commit moved, whatever policy it belongs to.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Moved {
     path: String,
+    locator: String,
     marker: Option<Name>,
     repository: Option<Repository>,
     tag: Option<(String, String)>,
     digest: Option<(String, String)>,
     /// The tag beside the digest.
     beside: Option<String>,
+    /// Whether it is the bot's move, whoever brought it here.
+    by_bot: bool,
+}
+
+impl Moved {
+    /// Whether both are moves of one reference.
+    fn is_of(&self, other: &Self) -> bool {
+        (&self.path, &self.locator, &self.marker, &self.repository) == (&other.path, &other.locator, &other.marker, &other.repository)
+    }
 }
 
 /// What is known of commits: they never change.
@@ -70,7 +83,11 @@ impl History {
         while let Some(commit) = history.next().transpose()? {
             if let Entry::Vacant(unknown) = self.moved.entry(commit.id) {
                 let changes = if commit.parent.is_some() { history.changes(&commit)? } else { Vec::new() };
-                unknown.insert(moved(mirror, &commit, &changes, needles)?);
+                let mut found = moved(mirror, &commit, &changes, needles)?;
+                if !commit.update && !found.is_empty() {
+                    own(mirror, &history, &commit, &mut found, needles)?;
+                }
+                unknown.insert(found);
             }
             commits.push(commit);
         }
@@ -99,7 +116,7 @@ impl History {
                     commit: commit.id.to_string(),
                     author: commit.author.clone(),
                     time: Timestamp::from_second(commit.seconds).unwrap_or(Timestamp::UNIX_EPOCH),
-                    by_bot: commit.update,
+                    by_bot: moved.by_bot,
                     old: old.clone(),
                     new: new.clone(),
                     tag,
@@ -143,16 +160,41 @@ fn moved(mirror: &Mirror, commit: &Commit, changes: &[Change], needles: &Needles
                 };
                 all.push(Moved {
                     path: change.path.clone(),
+                    locator: after.locator.clone(),
                     marker,
                     repository: after.repository.clone(),
                     tag,
                     digest,
                     beside: after.tag(),
+                    by_bot: commit.update,
                 });
             }
         }
     }
     Ok(all)
+}
+
+/// Of the moves of a person's merge, marks those that the bot had proposed: whose reference only the bot's commits moved on
+/// the merged branch, from what stood here to what stands here now. What else a merge brings is its author's.
+fn own(mirror: &Mirror, history: &git::History<'_>, merge: &Commit, moves: &mut [Moved], needles: &Needles) -> Result<(), GitError> {
+    let Some(brought) = history.brought(merge, MOST_MERGED)? else { return Ok(()) };
+    // Newest first.
+    let mut steps = Vec::new();
+    for commit in brought.iter().filter(|commit| commit.parent.is_some()) {
+        let mut changes = history.changes(commit)?;
+        changes.retain(|change| moves.iter().any(|row| row.path == change.path));
+        steps.extend(moved(mirror, commit, &changes, needles)?);
+    }
+    for row in moves {
+        let of: Vec<&Moved> = steps.iter().filter(|step| step.is_of(row)).collect();
+        let net = |part: fn(&Moved) -> Option<&(String, String)>| {
+            let (new, old) = (of.iter().find_map(|step| part(step))?, of.iter().rev().find_map(|step| part(step))?);
+            Some((old.0.clone(), new.1.clone())).filter(|(old, new)| old != new)
+        };
+        let same = net(|step| step.tag.as_ref()) == row.tag && net(|step| step.digest.as_ref()) == row.digest;
+        row.by_bot = same && of.iter().all(|step| step.by_bot);
+    }
+    Ok(())
 }
 
 /// The digest that stands in a reference.

@@ -2,7 +2,8 @@
 //! for. Requests that people closed hold back what they proposed.
 
 use super::{
-    FailureReport, History, Pass, Report, Updater, Wanted, World, merged::Lately, previews::Outlooks, requesting::Requesting, whose::Whose,
+    FailureReport, History, Pass, Report, Updater, Wanted, World, merged::Lately, previews::Outlooks, refused::Refusal,
+    requesting::Requesting, whose::Whose,
 };
 use crate::{
     declare::{Choice, ImagePolicy},
@@ -50,6 +51,8 @@ pub(super) struct Known {
     pub(super) tried: HashMap<u64, Timestamp>,
     /// Requests whose labels have been looked at.
     pub(super) dressed: HashSet<u64>,
+    /// Merges that the forge has refused.
+    pub(super) refusals: HashMap<u64, Refusal>,
     /// Those merged lately.
     pub(super) lately: Lately,
     /// What previews have said.
@@ -71,6 +74,8 @@ pub(super) struct EndedRequest {
     pub(super) by: Option<Option<String>>,
     /// Who opened it.
     pub(super) author: String,
+    /// The commit that its merge made.
+    pub(super) commit: Option<String>,
     pub(super) marker: Option<Marker>,
     /// Whether another updater declares its Environment.
     pub(super) foreign: bool,
@@ -100,7 +105,8 @@ impl Known {
         let by = known.filter(|known| known.how == how).and_then(|known| known.by.clone());
         let at = request.ended.as_ref().and_then(|ended| ended.at).or(request.updated).unwrap_or(now);
         let (head, base, opened, author) = (request.head.clone(), request.base.clone(), request.opened, request.author.clone());
-        self.ended.insert(request.number, EndedRequest { head, base, how, opened, at, by, author, marker, foreign: false });
+        let commit = request.ended.as_ref().and_then(|ended| ended.commit.clone());
+        self.ended.insert(request.number, EndedRequest { head, base, how, opened, at, by, author, commit, marker, foreign: false });
     }
 
     /// Notes that a request has just ended.
@@ -108,7 +114,9 @@ impl Known {
         let (head, base, opened, author) = (request.head.clone(), request.base.clone(), request.opened, request.author.clone());
         let marker = Marker::read(&request.body).ok().flatten();
         self.lately.take(request, marker.as_ref());
-        self.ended.insert(request.number, EndedRequest { head, base, how, opened, at: now, by: None, author, marker, foreign: false });
+        let commit = request.ended.as_ref().and_then(|ended| ended.commit.clone());
+        self.ended
+            .insert(request.number, EndedRequest { head, base, how, opened, at: now, by: None, author, commit, marker, foreign: false });
     }
 
     /// How the latest request of a branch ended.
@@ -129,6 +137,23 @@ impl Known {
     pub(super) fn closed(&self) -> impl Iterator<Item = (u64, &EndedRequest)> {
         let closed = self.ended.iter().filter(|(_, request)| request.how == Ended::Closed);
         closed.filter(|(number, request)| !self.is_swept(**number, request)).map(|(number, request)| (*number, request))
+    }
+
+    /// Whether a commit is the merge of a request that proposed this move: a person may have squashed it under a message of
+    /// her own.
+    fn proposed(&self, environment: &str, policy: &ImagePolicy, base: &str, step: &Move) -> bool {
+        let merged = |request: &&EndedRequest| request.how == Ended::Merged && request.base == base;
+        let of = |request: &&EndedRequest| request.commit.as_deref() == Some(step.commit.as_str());
+        let markers = self.ended.values().filter(merged).filter(of).filter_map(|request| request.marker.as_ref());
+        markers.filter(|marker| marker.environment == environment).flat_map(|marker| &marker.moves).any(|row| {
+            let ours = row.policy == policy.name && row.repository == policy.image;
+            // A digest that moved stands beside the tag that it is of.
+            let new = match &step.tag {
+                None => row.new.as_str() == step.new,
+                Some(tag) => row.new.as_str() == tag && row.digest.as_ref().is_some_and(|digest| digest.as_str() == step.new),
+            };
+            ours && new
+        })
     }
 
     /// What people refused of a policy in an Environment, as moves back, oldest first.
@@ -203,6 +228,7 @@ impl Updater {
         known.told.retain(|number, _| numbers.contains(number));
         known.tried.retain(|number, _| numbers.contains(number));
         known.dressed.retain(|number| numbers.contains(number));
+        known.refusals.retain(|number, _| numbers.contains(number));
         drop(known);
         self.keep(report);
         Ok(open)
@@ -257,8 +283,12 @@ impl Updater {
     /// The moves of a policy's references: those of commits, and what people refused, each at its time.
     pub(super) fn moves(&self, environment: &str, policy: &ImagePolicy, history: &History, wanted: &Wanted<'_>) -> Vec<Move> {
         let mut moves = history.moves(wanted);
+        let base = self.mirror.remote().branch();
         let known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
-        for refused in known.refused(environment, policy, self.mirror.remote().branch()) {
+        for row in moves.iter_mut().filter(|row| !row.by_bot) {
+            row.by_bot = known.proposed(environment, policy, base, row);
+        }
+        for refused in known.refused(environment, policy, base) {
             let at = moves.iter().position(|row| row.time > refused.time).unwrap_or(moves.len());
             moves.insert(at, refused);
         }

@@ -16,6 +16,7 @@ mod choosing;
 mod decide;
 mod gathering;
 mod history;
+mod kept;
 mod listing;
 mod merged;
 mod previews;

@@ -1,100 +1,104 @@
-//! What people refused by closing requests, kept beside the forge's word: a forge that is down when a process begins
-//! changes nothing then. As long as neither the forge nor the store has said it, nothing is written that it could hold
-//! back: whether an Environment had requests before it wrote commits, only the forge knows.
+//! Requests that a base does not take as they are: branches that must contain its newest commit, and merges that the forge
+//! has refused, which are not asked for again until something is different.
 
 use super::{
-    EnvironmentReport, Report, State, Updater,
-    listing::{EndedRequest, Known},
+    FailureReport,
+    stepping::{HOUR, Stepped, Walk},
+    wanting::Item,
 };
 use crate::{
-    declare,
-    publish::{ChangeSet, Marker, life::Ended},
+    forge::{self, Approvals, Checks, Mergeable, Problem},
+    git::ObjectId,
+    publish::life::Commits,
 };
 use jiff::Timestamp;
-use serde::{Deserialize, Serialize};
 use std::sync::PoisonError;
 
-/// The table of the store. A key is a repository on a forge.
-const TABLE: &str = "refused";
-
-/// A request that a person closed, as it is kept.
-#[derive(Serialize, Deserialize)]
-struct Refused {
+/// What was there when a merge was asked for: as long as it is the same, the answer will be.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Offer {
     number: u64,
     head: String,
-    base: String,
-    opened: Option<Timestamp>,
-    at: Timestamp,
-    by: Option<Option<String>>,
-    author: String,
-    marker: Marker,
+    /// The commit of the target.
+    base: ObjectId,
+    mergeable: Mergeable,
+    checks: Checks,
+    approvals: Approvals,
 }
 
-fn key(place: &declare::Forge) -> String {
-    format!("{} {}", place.api, place.project)
+/// A merge that the forge refused.
+#[derive(Debug, Clone)]
+pub(super) struct Refusal {
+    offer: Offer,
+    reason: String,
+    /// When it is asked for again although nothing that can be seen is different: who may merge is not told.
+    until: Timestamp,
 }
 
-impl Known {
-    fn refused_all(&self) -> Vec<Refused> {
-        let row = |(number, request): (u64, &EndedRequest)| {
-            let EndedRequest { head, base, opened, at, by, author, marker, .. } = request.clone();
-            Some(Refused { number, head, base, opened, at, by, author, marker: marker? })
+impl Walk<'_> {
+    /// Where the base wants the newest commit in a branch, all requests that lack it are behind, also those that the forge
+    /// has not looked at. It is asked for only if there are such.
+    pub(super) async fn mark_behind(&mut self) {
+        let (looked, target) = (&self.looked, self.target);
+        let stale = |request: &forge::Request| {
+            let stale = looked.get(&request.head).is_some_and(|looked| !looked.fresh && looked.commits == Commits::Own);
+            stale && request.base == target && !matches!(request.mergeable, Mergeable::Behind | Mergeable::Conflicts)
         };
-        self.closed().filter_map(row).collect()
-    }
-}
-
-impl Updater {
-    /// Takes up what the store has, once in a process.
-    pub(super) fn recall(&self, report: &mut Report) {
-        let Some(forge) = &self.forge else { return };
-        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
-        if known.kept.is_some() {
+        if !self.open.iter().any(stale) {
             return;
         }
-        let bytes = self.scanner.store.get(TABLE, &key(forge.place())).unwrap_or_else(|error| {
-            report.warnings.push(error.to_string());
-            None
-        });
-        // What cannot be read is as good as nothing: the forge is asked in each pass.
-        let refused: Option<Vec<Refused>> = bytes.as_deref().and_then(|bytes| serde_json::from_slice(bytes).ok());
-        known.learnt |= refused.is_some();
-        for Refused { number, head, base, opened, at, by, author, marker } in refused.into_iter().flatten() {
-            let request = EndedRequest { head, base, how: Ended::Closed, opened, at, by, author, marker: Some(marker), foreign: false };
-            known.ended.entry(number).or_insert(request);
+        match self.forge.wants_newest(target).await {
+            Ok(true) => {
+                self.open.iter_mut().filter(|request| stale(request)).for_each(|request| request.mergeable = Mergeable::Behind);
+            }
+            Ok(false) => {}
+            Err(error) => self.failures.push(FailureReport::at_forge(&error)),
         }
-        known.kept = Some(bytes.unwrap_or_default());
     }
 
-    /// Keeps what the forge has said, where it is news.
-    pub(super) fn keep(&self, report: &mut Report) {
-        let Some(forge) = &self.forge else { return };
-        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
-        let bytes = match serde_json::to_vec(&known.refused_all()) {
-            Ok(bytes) if known.kept.as_ref() != Some(&bytes) => bytes,
-            _ => return,
+    /// What is offered to the forge with a merge.
+    pub(super) fn offer(&self, request: &forge::Request, checks: &Checks, approvals: &Approvals) -> Offer {
+        Offer {
+            number: request.number,
+            head: request.head_commit.clone(),
+            base: self.world.commit,
+            mergeable: request.mergeable.clone(),
+            checks: checks.clone(),
+            approvals: approvals.clone(),
+        }
+    }
+
+    /// Whether the forge has refused just this, with its reason, and when it is asked again all the same.
+    pub(super) fn refused(&self, offer: &Offer) -> Option<(Vec<String>, Timestamp)> {
+        let known = self.updater.known.lock().unwrap_or_else(PoisonError::into_inner);
+        let refusal = known.refusals.get(&offer.number).filter(|refusal| refusal.offer == *offer && self.now < refusal.until)?;
+        Some((vec![refusal.reason.clone()], refusal.until))
+    }
+
+    /// What a merge that the forge did not do leads to; nothing where that is a failure.
+    pub(super) fn not_merged(&mut self, item: &Item<'_>, offer: Offer, problem: &Problem) -> Option<Stepped> {
+        let number = offer.number;
+        let reason = format!("The forge did not merge it: {problem}.");
+        let until = match problem {
+            // Somebody pushed in between, or the forge is still looking: the next pass sees.
+            Problem::HeadChanged { .. } | Problem::NotYet { .. } => None,
+            Problem::Behind { .. } => {
+                if self.looked.get(&item.branch).is_some_and(|looked| !looked.fresh) {
+                    self.change(number, |known| known.mergeable = Mergeable::Behind);
+                    self.done.merged.remove(&number);
+                    return Some(Stepped::Again);
+                }
+                None
+            }
+            Problem::NotMergeable { .. } => {
+                let until = self.now.checked_add(HOUR).unwrap_or(Timestamp::MAX);
+                let refusal = Refusal { offer, reason: reason.clone(), until };
+                self.updater.known.lock().unwrap_or_else(PoisonError::into_inner).refusals.insert(number, refusal);
+                Some(until)
+            }
+            _ => return None,
         };
-        match self.scanner.store.put(TABLE, &key(forge.place()), &bytes) {
-            Ok(()) => known.kept = Some(bytes),
-            Err(error) => report.warnings.push(error.to_string()),
-        }
-    }
-
-    /// Whether changes must wait because people may have refused them, for all that is known. Says so.
-    pub(super) fn in_doubt(&self, sets: &[ChangeSet], row: &mut EnvironmentReport, report: &mut Report) -> bool {
-        let Some(forge) = self.forge.as_deref().filter(|_| !sets.is_empty()) else { return false };
-        if self.known.lock().unwrap_or_else(PoisonError::into_inner).learnt {
-            return false;
-        }
-        row.state = State::Waiting;
-        let place = forge.place();
-        let warning = format!(
-            "{} waits: a request that somebody closed at {} {} may hold back what it would write, and that could not be asked yet",
-            row.name, place.kind, place.project
-        );
-        if !report.warnings.contains(&warning) {
-            report.warnings.push(warning);
-        }
-        true
+        self.done.merged.remove(&number);
+        Some(Stepped::Settled { waits: vec![reason], until, would_merge: false })
     }
 }

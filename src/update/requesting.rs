@@ -153,6 +153,7 @@ impl Updater {
         };
         let mut step = Step::Done;
         walk.close_twins(&items).await;
+        walk.mark_behind().await;
         for item in &items {
             if self.ending.load(Ordering::SeqCst) {
                 break;

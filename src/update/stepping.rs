@@ -27,8 +27,9 @@ use std::{
     time::Instant,
 };
 
-/// How long a text that may become better is left as it is, and how long after its opening a request's labels are missed.
-const HOUR: SignedDuration = SignedDuration::from_hours(1);
+/// How long a text that may become better is left as it is, how long after its opening a request's labels are missed, and
+/// how long a refused merge rests.
+pub(super) const HOUR: SignedDuration = SignedDuration::from_hours(1);
 
 /// How often a pass pushes one branch: once, and once more if somebody was faster. With more, somebody undoes it.
 const MOST_PUSHES: u32 = 3;

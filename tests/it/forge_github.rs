@@ -292,6 +292,9 @@ async fn merges_that_fail_say_why_and_lost_ones_are_found() {
         (409, json!({"message": "Head branch was modified. Review and try the merge again."}), "open", "other", |r| {
             matches!(r, Err(Problem::HeadChanged { .. }))
         }),
+        (405, json!({"message": "Base branch was modified. Review and try the merge again."}), "open", HEAD, |r| {
+            matches!(r, Err(Problem::NotYet { .. }))
+        }),
         (405, json!({"message": "Pull Request is not mergeable"}), "open", "other", |r| matches!(r, Err(Problem::HeadChanged { .. }))),
         (502, json!({}), "closed", HEAD, |r| matches!(r, Ok(Some(commit)) if commit == "e5bd3914e2e596debea16f433f57875b5b90bcd6")),
         (502, json!({}), "closed", "other", |r| matches!(r, Err(Problem::Status { status: 502, .. }))),
@@ -318,11 +321,11 @@ async fn merges_that_fail_say_why_and_lost_ones_are_found() {
 async fn checks_and_reviews_are_those_of_the_head() {
     let wire = fixed(|seen| match seen.path() {
         path if path.ends_with("/check-runs") => json(200, &json!({"total_count": 3, "check_runs": [
-            {"name": "build", "status": "completed", "conclusion": "success", "html_url": "https://ci/1"},
+            {"name": "build", "status": "completed", "conclusion": "success", "html_url": "https://ci/1", "started_at": "2026-11-20T10:00:00Z", "completed_at": "2026-11-20T10:01:00Z"},
             {"name": "docs", "status": "completed", "conclusion": "skipped", "html_url": null},
             {"name": "e2e", "status": "in_progress", "conclusion": null},
         ]})),
-        path if path.ends_with("/status") => json(200, &json!({"state": "failure", "statuses": [{"context": "legacy", "state": "error", "target_url": null}]})),
+        path if path.ends_with("/status") => json(200, &json!({"state": "failure", "statuses": [{"context": "legacy", "state": "error", "target_url": null, "updated_at": "2026-11-20T10:02:00Z"}]})),
         "/repos/acme/fleet/branches/main" => json(200, &json!({"name": "main", "protected": true, "protection": {"enabled": true, "required_status_checks": {"enforcement_level": "everyone", "contexts": ["build"], "checks": []}}})),
         "/repos/acme/fleet/rules/branches/main" => json(200, &json!([
             {"type": "required_status_checks", "parameters": {"required_status_checks": [{"context": "scan", "integration_id": 1}]}},
@@ -335,6 +338,11 @@ async fn checks_and_reviews_are_those_of_the_head() {
             {"user": {"login": "ann"}, "state": "COMMENTED", "commit_id": HEAD, "author_association": "MEMBER"},
             {"user": {"login": "bob"}, "state": "APPROVED", "commit_id": "before", "author_association": "COLLABORATOR"},
             {"user": {"login": "eve"}, "state": "APPROVED", "commit_id": HEAD, "author_association": "NONE"},
+            // Of a commit that is gone.
+            {"user": {"login": "kim"}, "state": "APPROVED", "commit_id": null, "author_association": "MEMBER"},
+            // Who has dismissed what he said has said nothing.
+            {"user": {"login": "lee"}, "state": "APPROVED", "commit_id": "before", "author_association": "MEMBER"},
+            {"user": {"login": "lee"}, "state": "DISMISSED", "commit_id": HEAD, "author_association": "MEMBER"},
             {"user": {"login": "dan"}, "state": "CHANGES_REQUESTED", "commit_id": "before", "author_association": "OWNER"},
         ])),
         _ => json(200, &pull(7, "tagboat/dev", "open")),
@@ -355,6 +363,8 @@ async fn checks_and_reviews_are_those_of_the_head() {
         ]
     );
     assert_eq!(checks.state, ChecksState::Failed);
+    let ended: Vec<_> = checks.named.iter().filter_map(|check| Some((check.name.as_str(), check.at?.to_string()))).collect();
+    assert_eq!(ended, [("build", "2026-11-20T10:01:00Z".to_owned()), ("legacy", "2026-11-20T10:02:00Z".to_owned())]);
     let mut targets = wire.targets()[1..].to_vec();
     targets.sort();
     assert_eq!(
@@ -369,6 +379,30 @@ async fn checks_and_reviews_are_those_of_the_head() {
     let approvals = forge.approvals(&request).await.unwrap();
     assert_eq!((approvals.by.as_slice(), approvals.required), (["ann".to_owned()].as_slice(), Some(2)));
     assert_eq!(approvals.changes_requested, ["dan"]);
+    assert_eq!(approvals.earlier, ["bob", "kim"]);
+}
+
+#[tokio::test]
+async fn a_ruleset_says_whether_branches_must_have_the_newest_commit() {
+    let rule = |strict: Value| json!([{"type": "required_status_checks", "parameters": {"strict_required_status_checks_policy": strict, "required_status_checks": [{"context": "scan"}]}}]);
+    for (rules, expected) in [
+        (json(200, &rule(json!(true))), true),
+        (json(200, &rule(json!(false))), false),
+        (json(200, &json!([])), false),
+        // Rules are not of this plan.
+        (json(403, &json!({"message": "Upgrade to GitHub Pro or make this repository public to enable this feature."})), false),
+    ] {
+        let rules = std::sync::Mutex::new(Some(rules));
+        let wire = fixed(move |seen| match seen.path() {
+            "/repos/acme/fleet/branches/main" => json(200, &json!({"name": "main", "protected": true})),
+            // Asked once in a pass.
+            _ => rules.lock().unwrap().take().unwrap(),
+        })
+        .await;
+        let forge = github(&wire);
+        assert_eq!(forge.wants_newest("main").await.unwrap(), expected);
+        assert_eq!(forge.wants_newest("main").await.unwrap(), expected);
+    }
 }
 
 #[tokio::test]

@@ -316,12 +316,30 @@ async fn pipelines_count_for_the_head_they_ran_on() {
         let now = forge.get(7).await.unwrap();
         assert_eq!(forge.checks(&now).await.unwrap().state, expected, "{shown}");
     }
+    // A project that merges after green pipelines only says which check there is.
+    let pipelines = [(json!(null), ChecksState::Pending), (pipeline(HEAD, "tagboat/dev", "success"), ChecksState::Passed)];
+    for (pipeline, expected) in pipelines {
+        let wire = fixed(move |seen| match seen.path() {
+            PROJECT => json(200, &json!({"id": 3, "only_allow_merge_if_pipeline_succeeds": true})),
+            path if path.ends_with("/statuses") => json(200, &json!([])),
+            _ => {
+                let mut now = request(7, "tagboat/dev", "opened");
+                now["head_pipeline"] = pipeline.clone();
+                json(200, &now)
+            }
+        })
+        .await;
+        let forge = gitlab(&wire);
+        let checks = forge.checks(&forge.get(7).await.unwrap()).await.unwrap();
+        assert_eq!((checks.state, checks.named.iter().all(|check| check.required)), (expected, true));
+    }
     let wire = fixed(|seen| match seen.path() {
         path if path.ends_with("/statuses") => json(200, &json!([
-            {"name": "lint", "status": "failed", "allow_failure": true}, {"name": "build", "status": "success"}, {"name": "deploy", "status": "manual", "allow_failure": true},
+            {"name": "lint", "status": "failed", "allow_failure": true}, {"name": "build", "status": "success", "created_at": "2026-11-20T10:00:00Z", "finished_at": "2026-11-20T10:01:00Z"}, {"name": "deploy", "status": "manual", "allow_failure": true},
             {"name": "e2e", "status": "running", "target_url": "https://e"},
         ])),
-        path if path.ends_with("/approvals") => json(200, &json!({"approvals_required": 2, "approvals_left": 1, "approved_by": [{"user": user(6, "ann")}]})),
+        path if path.ends_with("/approvals") => json(200, &json!({"approvals_required": 2, "approvals_left": 1, "approved_by": [{"user": user(6, "ann"), "approved_at": "2026-11-20T11:00:00.000Z"}]})),
+        path if path.ends_with("/versions") => json(200, &json!([version(1, HEAD, "10:00")])),
         path if path.ends_with("/reviewers") => json(200, &json!([{"user": user(8, "dan"), "state": "requested_changes"}, {"user": user(6, "ann"), "state": "approved"}])),
         _ => json(200, &request(7, "tagboat/dev", "opened")),
     })
@@ -334,12 +352,117 @@ async fn pipelines_count_for_the_head_they_ran_on() {
         shown,
         [("build", CheckState::Passed), ("deploy", CheckState::Skipped), ("e2e", CheckState::Pending), ("lint", CheckState::Skipped)]
     );
+    assert_eq!(checks.named[0].at.unwrap().to_string(), "2026-11-20T10:01:00Z");
     let approvals = forge.approvals(&now).await.unwrap();
     assert_eq!((approvals.by.as_slice(), approvals.required), (["ann".to_owned()].as_slice(), Some(2)));
     assert_eq!((approvals.changes_requested.as_slice(), approvals.suffice()), (["dan".to_owned()].as_slice(), false));
     // What was verified is not what is there now.
     let error = forge.checks(&tagboat::forge::Request { head_commit: "before".into(), ..now }).await.unwrap_err();
     assert!(matches!(error.problem, Problem::HeadChanged { .. }), "{error}");
+}
+
+#[tokio::test]
+async fn the_projects_way_to_merge_says_whether_branches_must_have_the_newest_commit() {
+    for (method, expected) in [("merge", false), ("rebase_merge", true), ("ff", true)] {
+        let wire = fixed(move |_| json(200, &json!({"id": 3, "merge_method": method, "squash_option": "default_off"}))).await;
+        let forge = gitlab(&wire);
+        assert_eq!(forge.wants_newest("main").await.unwrap(), expected, "{method}");
+        assert_eq!(forge.wants_newest("main").await.unwrap(), expected, "{method}");
+        assert_eq!(wire.targets(), [PROJECT], "asked once in a pass");
+    }
+}
+
+/// A version of a request's diff: one is made with each push.
+fn version(id: u64, head: &str, time: &str) -> Value {
+    json!({
+        "id": id, "head_commit_sha": head, "base_commit_sha": "base", "start_commit_sha": "base",
+        "created_at": format!("2026-11-20T{time}:00.000Z"), "merge_request_id": 1007, "state": "collected", "real_size": "1",
+    })
+}
+
+#[tokio::test]
+async fn an_approval_of_what_was_there_before_does_not_count() {
+    let approved = |by: &str, time: Option<&str>| match time {
+        Some(time) => json!({"user": user(6, by), "approved_at": format!("2026-11-20T{time}:00.000Z")}),
+        // GitLab before 18.
+        None => json!({"user": user(6, by)}),
+    };
+    let note = |by: &str, body: &str, time: &str, system: bool| json!({"id": 1, "body": body, "author": user(6, by), "system": system, "created_at": format!("2026-11-20T{time}:00.000Z")});
+    let words = "approved this merge request";
+    let (head, both) = (version(2, HEAD, "10:00"), vec![version(2, HEAD, "10:00"), version(1, "before", "09:00")]);
+    let cases = [
+        ("after the push", vec![approved("ann", Some("11:00"))], both.clone(), vec![], vec!["ann"], vec![]),
+        ("before the push", vec![approved("ann", Some("09:30"))], both.clone(), vec![], vec![], vec!["ann"]),
+        (
+            "one of each",
+            vec![approved("ann", Some("09:30")), approved("bob", Some("10:30"))],
+            both.clone(),
+            vec![],
+            vec!["bob"],
+            vec!["ann"],
+        ),
+        // A push to the base makes another version of the same head; the approval between the two is of that head.
+        (
+            "the same head",
+            vec![approved("ann", Some("10:30"))],
+            vec![version(3, HEAD, "11:00"), head.clone(), version(1, "before", "09:00")],
+            vec![],
+            vec!["ann"],
+            vec![],
+        ),
+        // It was this head once, then another: what was approved then may have been the other.
+        (
+            "pushed back",
+            vec![approved("ann", Some("10:30"))],
+            vec![version(3, HEAD, "11:00"), version(2, "other", "10:20"), version(1, HEAD, "09:00")],
+            vec![],
+            vec![],
+            vec!["ann"],
+        ),
+        // GitLab has not looked at the push yet.
+        ("no version of the head", vec![approved("ann", Some("11:00"))], vec![version(1, "before", "09:00")], vec![], vec![], vec!["ann"]),
+        ("no time, no note", vec![approved("ann", None)], both.clone(), vec![], vec![], vec!["ann"]),
+        ("a note after", vec![approved("ann", None)], both.clone(), vec![note("ann", words, "10:30", true)], vec!["ann"], vec![]),
+        (
+            "a note before, and one of somebody else",
+            vec![approved("ann", None)],
+            both.clone(),
+            vec![note("bob", words, "10:30", true), note("ann", words, "09:30", true)],
+            vec![],
+            vec!["ann"],
+        ),
+        ("a comment", vec![approved("ann", None)], both, vec![note("ann", words, "10:30", false)], vec![], vec!["ann"]),
+    ];
+    for (what, approvals, versions, notes, by, earlier) in cases {
+        let wire = fixed(move |seen| match seen.path() {
+            path if path.ends_with("/approvals") => json(200, &json!({"approvals_required": 1, "approved_by": approvals})),
+            path if path.ends_with("/versions") => json(200, &json!(versions)),
+            path if path.ends_with("/notes") => json(200, &json!(notes)),
+            path if path.ends_with("/reviewers") => json(200, &json!([])),
+            _ => json(200, &request(7, "tagboat/dev", "opened")),
+        })
+        .await;
+        let forge = gitlab(&wire);
+        let now = forge.get(7).await.unwrap();
+        let approvals = forge.approvals(&now).await.unwrap();
+        assert_eq!((approvals.by.clone(), approvals.earlier.clone()), (owned(&by), owned(&earlier)), "{what}");
+        assert_eq!(approvals.suffice(), !by.is_empty(), "{what}");
+    }
+    // Where nobody need approve nothing more is asked.
+    let wire = fixed(|seen| match seen.path() {
+        path if path.ends_with("/approvals") => json(200, &json!({"approved": true, "approved_by": [{"user": user(6, "ann")}]})),
+        path if path.ends_with("/reviewers") => json(404, &json!({"message": "404 Not Found"})),
+        _ => json(200, &request(7, "tagboat/dev", "opened")),
+    })
+    .await;
+    let forge = gitlab(&wire);
+    let now = forge.get(7).await.unwrap();
+    assert!(forge.approvals(&now).await.unwrap().suffice());
+    assert_eq!(wire.targets().len(), 3, "{:?}", wire.targets());
+}
+
+fn owned(words: &[&str]) -> Vec<String> {
+    words.iter().map(|word| (*word).to_owned()).collect()
 }
 
 #[tokio::test]

@@ -118,6 +118,9 @@ impl Forge for Told {
         self.calls.lock().unwrap().push(format!("#{}: {}", request.number, rows.join(" / ")));
         Ok(if before.is_some() { Commented::Changed } else { Commented::Made })
     }
+    async fn wants_newest(&self, _: &str) -> Result<bool, ForgeError> {
+        unreachable!("nothing is merged")
+    }
     async fn checks(&self, _: &Request) -> Result<Checks, ForgeError> {
         unreachable!("no checks are read")
     }

@@ -265,3 +265,54 @@ fn a_digest_beside_a_tag_is_held_when_its_move_is_reverted() {
         assert_eq!(fleet.text(FILE), deployment(&[&format!("web:1.0.0@{third}")]), "way {way}");
     }
 }
+
+/// A pinned digest moves from the first to the second image; gives both.
+fn pinned() -> (Fleet, [String; 2]) {
+    let fleet = fleet(&one("digest: {tag: stable}", ""), "web:stable");
+    let publish = |salt: &str| fleet.image("team/web", "stable", &Image { salt: salt.into(), ..Image::default() });
+    let first = publish("1");
+    fleet.good_pass_but_findings(now());
+    let second = publish("2");
+    (fleet, [first, second].map(|digest| deployment(&[&format!("web:stable@{digest}")])))
+}
+
+/// What holds after the tag has gone back to the first image, and whether the bot followed it.
+fn goes_back(fleet: &Fleet, time: i64) -> (Vec<String>, bool) {
+    let first = fleet.image("team/web", "stable", &Image { salt: "1".into(), ..Image::default() });
+    let report = fleet.pass(hours(time));
+    (policy(&report, "dev", "default/web").held.clone(), fleet.text(FILE) == deployment(&[&format!("web:stable@{first}")]))
+}
+
+const UPDATE: &str = "dev: web\n\nTagboat-Update: dev";
+
+#[test]
+fn a_person_who_merges_what_the_bot_proposed_takes_nothing_back() {
+    let (fleet, [_, second]) = pinned();
+    fleet.merge_commits(&[(&second, UPDATE)], &second, "Merge request #1");
+    assert_eq!(goes_back(&fleet, 2), (vec![], true));
+    // In two steps of the bot's.
+    let (fleet, [_, second]) = pinned();
+    let between = deployment(&[&format!("web:stable@sha256:{}", "0".repeat(64))]);
+    fleet.merge_commits(&[(&between, UPDATE), (&second, UPDATE)], &second, "Merge request #1");
+    assert_eq!(goes_back(&fleet, 2), (vec![], true));
+}
+
+#[test]
+fn a_merge_of_what_a_person_chose_takes_back_what_was_there() {
+    let other = deployment(&[&format!("web:stable@sha256:{}", "0".repeat(64))]);
+    type Case<'c> = (&'c str, &'c dyn Fn(&str) -> (Vec<(String, &'static str)>, String));
+    let cases: &[Case<'_>] = &[
+        ("her own branch", &|second| (vec![(second.to_owned(), "mine")], second.to_owned())),
+        ("on top of the bot's commit", &|second| (vec![(second.to_owned(), UPDATE), (other.clone(), "mine")], other.clone())),
+        ("below the bot's commit", &|second| (vec![(other.clone(), "mine"), (second.to_owned(), UPDATE)], second.to_owned())),
+        ("written while merging", &|second| (vec![(second.to_owned(), UPDATE)], other.clone())),
+    ];
+    for (what, case) in cases {
+        let (fleet, [_, second]) = pinned();
+        let (commits, merged) = case(&second);
+        let commits: Vec<(&str, &str)> = commits.iter().map(|(text, message)| (text.as_str(), *message)).collect();
+        fleet.merge_commits(&commits, &merged, "Merge branch 'x'");
+        let (held, followed) = goes_back(&fleet, 2);
+        assert!(held.len() == 1 && held[0].contains("Ann went back from sha256:") && !followed, "{what}: {held:#?}");
+    }
+}

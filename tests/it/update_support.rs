@@ -307,6 +307,20 @@ impl Fleet {
         self.set_main(merge);
     }
 
+    /// A person merges a branch with commits of this text of `envs/dev/a.yaml`, each with its message; the merge has its own.
+    pub fn merge_commits(&self, commits: &[(&str, &str)], merged: &str, message: &str) {
+        let file = "envs/dev/a.yaml";
+        let main = self.repo().rev_parse_single("main").unwrap().detach();
+        let side = commits.iter().map(|(text, message)| self.person(&[(file, text)], message)).last().unwrap();
+        let made = self.person(&[(file, merged)], "what the merge has");
+        let repo = self.repo();
+        let mut merge = repo.find_commit(made).unwrap().decode().unwrap().to_owned().unwrap();
+        merge.parents = [main, side].into_iter().collect();
+        merge.message = format!("{message}\n").into();
+        let merge = repo.write_object(merge).unwrap().detach();
+        self.set_main(merge);
+    }
+
     pub fn repo(&self) -> gix::Repository {
         gix::open_opts(self.repository.dir(), gix::open::Options::isolated().open_path_as_is(true)).unwrap()
     }

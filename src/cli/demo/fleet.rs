@@ -62,7 +62,7 @@ spec:
   update:
     via: pullRequest
     request: {{labels: [images], mergeMethod: squash}}
-    autoMerge: {{bump: [patch], requireChecks: true}}
+    autoMerge: {{bump: [patch], requireChecks: [ci]}}
 ---
 apiVersion: tagboat.dev/v1alpha1
 kind: Application

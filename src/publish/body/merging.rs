@@ -1,8 +1,8 @@
 //! How a request is merged, in one sentence.
 
 use crate::{
-    declare::AutoMerge,
-    publish::ImageMove,
+    declare::{AutoMerge, RequireChecks},
+    publish::{ImageMove, merging::list},
     schedule::{self, Window},
 };
 
@@ -19,7 +19,12 @@ pub fn merging_words(auto_merge: Option<&AutoMerge>, windows: &[Window], moves: 
             if allowed.is_empty() { "none".to_owned() } else { allowed.join(", ") }
         );
     }
-    let mut conditions = vec![if *require_checks { "its checks have passed" } else { "no check fails or is pending" }.to_owned()];
+    let mut conditions = vec![match require_checks {
+        RequireChecks::No => "no check fails or is pending".to_owned(),
+        RequireChecks::Any => "its checks have passed".to_owned(),
+        RequireChecks::Named(names) if names.len() == 1 => format!("its check {} has passed", list(names)),
+        RequireChecks::Named(names) => format!("its checks {} have passed", list(names)),
+    }];
     if let Some(age) = minimum_age {
         conditions.push(format!("every tag was seen for {}", schedule::show(*age)));
     }
@@ -50,7 +55,11 @@ mod tests {
             bump,
             places: Vec::new(),
         };
-        let rules = |bump: &[Bump]| AutoMerge { bump: bump.to_vec(), minimum_age: Some(Duration::from_secs(86_400)), require_checks: true };
+        let rules = |bump: &[Bump]| AutoMerge {
+            bump: bump.to_vec(),
+            minimum_age: Some(Duration::from_secs(86_400)),
+            require_checks: RequireChecks::Any,
+        };
         let words = |auto: Option<&AutoMerge>, bump| merging_words(auto, &[], &[row(bump)]);
         assert_eq!(words(None, Bump::Patch), "It waits for a person to merge it.");
         assert_eq!(
@@ -58,6 +67,15 @@ mod tests {
             "It merges by itself when its checks have passed and every tag was seen for 24h. A dry run that is refused, a \
              preview that cannot be made, or somebody else's commit stops that."
         );
+        let named = |names: &[&str]| AutoMerge {
+            minimum_age: None,
+            require_checks: RequireChecks::Named(names.iter().map(|name| (*name).to_owned()).collect()),
+            ..rules(&[Bump::Patch])
+        };
+        let end = "A dry run that is refused, a preview that cannot be made, or somebody else's commit stops that.";
+        for (names, expected) in [(&["build"][..], "its check build has passed"), (&["a", "b", "c"], "its checks a, b and c have passed")] {
+            assert_eq!(words(Some(&named(names)), Bump::Patch), format!("It merges by itself when {expected}. {end}"));
+        }
         assert_eq!(
             words(Some(&rules(&[Bump::Patch])), Bump::Major),
             "It waits for a person: a step of kind major does not merge by itself here (patch does)."

@@ -9,6 +9,9 @@ use crate::{
 };
 use proptest::prelude::*;
 
+const SETTLING_WORDS: &str = "Its checks ended at 2026-11-21 11:59:00 UTC; another one may begin until 2026-11-21 12:01:00 UTC. It does not wait \
+    for checks that autoMerge.requireChecks names or main requires.";
+
 /// Saturday.
 const NOW: &str = "2026-11-21T12:00:00Z";
 
@@ -29,7 +32,7 @@ fn row(image: &str, old: &str, new: &str) -> ImageMove {
 }
 
 fn check(name: &str, state: CheckState) -> Check {
-    Check { name: name.to_owned(), state, required: false, url: None }
+    Check { name: name.to_owned(), state, required: false, url: None, at: Some(at("2026-11-21T11:00:00Z")) }
 }
 
 /// Everything that a decision borrows; as it is, every rule holds.
@@ -70,7 +73,7 @@ impl World {
             id: String::new(),
         };
         Self {
-            auto_merge: AutoMerge { bump: vec![Bump::Patch, Bump::Digest], minimum_age: None, require_checks: true },
+            auto_merge: AutoMerge { bump: vec![Bump::Patch, Bump::Digest], minimum_age: None, require_checks: RequireChecks::Any },
             windows: Vec::new(),
             moves: vec![row("web", "1.0.0", "1.0.1")],
             seen: vec![Some(at("2026-11-21T10:00:00Z"))],
@@ -106,6 +109,16 @@ impl World {
             outlook: &self.outlook,
             now: self.now,
         })
+    }
+
+    /// When its only check ended.
+    fn ended(&mut self, time: &str) {
+        self.checks.as_mut().unwrap().named[0].at = Some(at(time));
+    }
+
+    /// Names the checks that must pass.
+    fn name(&mut self, names: &[&str]) {
+        self.auto_merge.require_checks = RequireChecks::Named(names.iter().map(|name| (*name).to_owned()).collect());
     }
 
     fn checks(&mut self, checks: &[(&str, CheckState)]) {
@@ -215,7 +228,7 @@ fn every_rule_is_a_sentence_while_it_does_not_hold() {
         (|w| w.checks(&[("a", CheckState::Passed), ("b", CheckState::Pending)]), "The check b has not ended.", None, true),
         (
             |w| {
-                w.auto_merge.require_checks = false;
+                w.auto_merge.require_checks = RequireChecks::No;
                 w.checks(&["a", "b", "c", "d", "e", "f", "g"].map(|name| (name, CheckState::Pending)));
             },
             "The checks a, b, c, d, e and 2 more have not ended.",
@@ -224,10 +237,54 @@ fn every_rule_is_a_sentence_while_it_does_not_hold() {
         ),
         (
             |w| {
-                w.auto_merge.require_checks = false;
+                w.auto_merge.require_checks = RequireChecks::No;
                 w.checks(&[("lint\u{202e}\n", CheckState::Failed), ("a", CheckState::Pending)]);
             },
             "The check lint\\u{202e} failed.",
+            None,
+            true,
+        ),
+        // Another one may begin, where nobody says which there are.
+        (|w| w.ended("2026-11-21T11:59:00Z"), SETTLING_WORDS, Some("2026-11-21T12:01:00Z"), true),
+        (
+            |w| (w.checks.as_mut().unwrap().named[0].at, w.request.updated) = (None, Some(at("2026-11-21T11:59:00Z"))),
+            SETTLING_WORDS,
+            Some("2026-11-21T12:01:00Z"),
+            true,
+        ),
+        (
+            |w| w.checks.as_mut().unwrap().named[0].at = None,
+            "When its checks ended is not told; name them in autoMerge.requireChecks.",
+            None,
+            true,
+        ),
+        // The last one counts, skipped or not.
+        (
+            |w| {
+                w.checks(&[("a", CheckState::Passed), ("b", CheckState::Skipped)]);
+                w.checks.as_mut().unwrap().named[1].at = Some(at("2026-11-21T11:59:00Z"));
+            },
+            SETTLING_WORDS,
+            Some("2026-11-21T12:01:00Z"),
+            true,
+        ),
+        (|w| w.name(&["ci/build", "e2e"]), "The check e2e has said nothing yet.", None, true),
+        (|w| w.name(&["tagboat/rollout/dev", "e2e"]), "The checks tagboat/rollout/dev and e2e have said nothing yet.", None, true),
+        (
+            |w| {
+                w.name(&["a", "b"]);
+                w.checks(&[("a", CheckState::Passed), ("b", CheckState::Skipped)]);
+            },
+            "The check b was skipped, and must pass.",
+            None,
+            true,
+        ),
+        (
+            |w| {
+                w.name(&["a"]);
+                w.checks(&[("a", CheckState::Passed), ("b", CheckState::Failed)]);
+            },
+            "The check b failed.",
             None,
             true,
         ),
@@ -240,8 +297,17 @@ fn every_rule_is_a_sentence_while_it_does_not_hold() {
         ),
         (|w| w.approvals.as_mut().unwrap().required = Some(1), "It has 0 of 1 approvals.", None, true),
         (
-            |w| (w.approvals) = Some(Approvals { by: vec!["ann".to_owned()], required: Some(2), changes_requested: Vec::new() }),
+            |w| (w.approvals) = Some(Approvals { by: vec!["ann".to_owned()], required: Some(2), ..Approvals::default() }),
             "It has 1 of 2 approvals, by ann.",
+            None,
+            true,
+        ),
+        (
+            |w| {
+                w.approvals =
+                    Some(Approvals { earlier: vec!["ann".to_owned(), "bob".to_owned()], required: Some(1), ..Approvals::default() })
+            },
+            "It has 0 of 1 approvals; ann and bob approved an earlier state of it.",
             None,
             true,
         ),
@@ -266,12 +332,26 @@ fn what_the_rules_allow_is_merged() {
         |w| w.checks(&[("a", CheckState::Passed), ("b", CheckState::Skipped)]),
         |w| w.checks(&[("a", CheckState::Passed), ("tagboat/rollout/dev", CheckState::Failed)]),
         |w| {
-            w.auto_merge.require_checks = false;
+            w.auto_merge.require_checks = RequireChecks::No;
             w.checks(&[]);
+        },
+        // Two minutes after its last check; at once where it is known which there are, or where none need be.
+        |w| w.ended("2026-11-21T11:58:00Z"),
+        |w| {
+            w.ended("2026-11-21T12:00:00Z");
+            w.checks.as_mut().unwrap().named[0].required = true;
+        },
+        |w| {
+            w.ended("2026-11-21T12:00:00Z");
+            w.name(&["ci/build"]);
+        },
+        |w| {
+            w.ended("2026-11-21T12:00:00Z");
+            w.auto_merge.require_checks = RequireChecks::No;
         },
         |w| w.auto_merge.minimum_age = Some(duration("2h").unwrap()),
         |w| w.windows = vec![window("0 9 * * 1-5", "8h"), window("0 12 * * 6", "1h")],
-        |w| w.approvals = Some(Approvals { by: vec!["ann".to_owned()], required: Some(1), changes_requested: Vec::new() }),
+        |w| w.approvals = Some(Approvals { by: vec!["ann".to_owned()], required: Some(1), ..Approvals::default() }),
         |w| w.request.labels = vec!["tagboat/rebase".to_owned(), "hold".to_owned()],
         // An age is asked for only where a minimum is written.
         |w| w.seen.clear(),
@@ -310,14 +390,26 @@ fn reasons_stand_together_and_the_last_time_counts() {
     assert_eq!(waits(&never).1, None);
 }
 
+/// What `requireChecks` says, once more.
+fn enough(w: &World, checks: &[Check]) -> bool {
+    let mut counting = checks.iter().filter(|c| !c.name.starts_with("tagboat/"));
+    let passed = |name: Option<&str>| {
+        checks.iter().any(|c| !c.name.starts_with("tagboat/") && c.state == CheckState::Passed && name.is_none_or(|name| name == c.name))
+    };
+    match &w.auto_merge.require_checks {
+        RequireChecks::No => true,
+        RequireChecks::Named(names) => names.iter().all(|name| passed(Some(name))),
+        RequireChecks::Any if !passed(None) => false,
+        RequireChecks::Any => {
+            counting.clone().any(|c| c.required) || counting.all(|c| c.at.is_some_and(|at| w.now.as_second() - at.as_second() >= 120))
+        }
+    }
+}
+
 /// The rules once more, as the declaration and the plan say them, without a word of the code above.
 fn allowed(w: &World) -> bool {
     let no_bad_check = |c: &Check| c.name.starts_with("tagboat/") || matches!(c.state, CheckState::Passed | CheckState::Skipped);
-    let counts = |c: &Check| !c.name.starts_with("tagboat/") && c.state == CheckState::Passed;
-    let checks = w
-        .checks
-        .as_ref()
-        .is_some_and(|checks| checks.named.iter().all(no_bad_check) && (!w.auto_merge.require_checks || checks.named.iter().any(counts)));
+    let checks = w.checks.as_ref().is_some_and(|checks| checks.named.iter().all(no_bad_check) && enough(w, &checks.named));
     let approvals = w.approvals.as_ref().is_some_and(Approvals::suffice);
     let old_enough = w.auto_merge.minimum_age.is_none_or(|age| {
         w.seen.len() >= w.moves.len()
@@ -366,12 +458,14 @@ prop_compose! {
             (mostly("1.0.1", vec!["1.1.0", "2.0.0", "main"]), mostly(Some(7200), vec![None, Some(0), Some(3599), Some(3600)])),
             0..4,
         ),
-        rules in (mostly(Some("1h"), vec![None]), any::<bool>(), mostly(vec!["0 12 * * *"], vec![vec!["0 9 * * 1-5"], vec!["0 3 * * 0", "0 12 * * 6"]])),
+        rules in (mostly(Some("1h"), vec![None]), proptest::sample::select(vec![None, Some(vec![]), Some(vec!["a"]), Some(vec!["a", "b"])]), mostly(vec!["0 12 * * *"], vec![vec!["0 9 * * 1-5"], vec!["0 3 * * 0", "0 12 * * 6"]])),
         checks in mostly(Some(()), vec![None]),
         named in proptest::collection::vec(
             (
                 proptest::sample::select(vec!["a", "b", "tagboat/rollout/dev"]),
                 mostly(CheckState::Passed, vec![CheckState::Skipped, CheckState::Pending, CheckState::Failed]),
+                mostly(false, vec![true]),
+                mostly(120, vec![0, 119, -5]),
             ),
             0..4,
         ),
@@ -384,15 +478,26 @@ prop_compose! {
             (w.request.state, w.request.draft, w.request.labels, w.request.mergeable) = people;
             (w.own, w.current, w.target, w.outlook) = branch;
             w.moves = images.iter().map(|(new, _)| row("web", "1.0.0", new)).collect();
-            let back = |age: i64| w.now.checked_sub(jiff::SignedDuration::from_secs(age)).unwrap();
+            let now = w.now;
+            let back = |age: i64| now.checked_sub(SignedDuration::from_secs(age)).unwrap();
             w.seen = images.iter().map(|(_, age)| age.map(back)).collect();
-            (w.auto_merge.minimum_age, w.auto_merge.require_checks) = (rules.0.map(|age| duration(age).unwrap()), rules.1);
+            w.auto_merge.minimum_age = rules.0.map(|age| duration(age).unwrap());
+            match rules.1 {
+                None => w.auto_merge.require_checks = RequireChecks::No,
+                Some(names) if names.is_empty() => {}
+                Some(names) => w.name(&names),
+            }
             w.windows = rules.2.iter().map(|cron| window(cron, "1h")).collect();
-            w.checks = checks.map(|()| Checks::of(named.iter().map(|(name, state)| check(name, *state)).collect()));
+            w.checks = checks.map(|()| Checks::of(named
+                .iter()
+                .map(|(name, state, required, ago)| Check { required: *required, at: Some(back(*ago)), ..check(name, *state) })
+                .collect()));
             w.approvals = approvals.map(|(by, required, against): (usize, Option<u32>, usize)| Approvals {
                 by: vec!["ann".to_owned(); by],
                 required,
                 changes_requested: vec!["bob".to_owned(); against],
+                // They never help.
+                earlier: vec!["kim".to_owned(); by],
             });
         })
     }
@@ -416,6 +521,7 @@ proptest! {
                     answered.request.mergeable = Mergeable::Yes;
                 }
                 (answered.checks, answered.approvals) = (World::good().checks, World::good().approvals);
+                answered.auto_merge.require_checks = RequireChecks::Any;
                 prop_assert_eq!(ask, answered.decide() == Merging::Now);
             }
         }

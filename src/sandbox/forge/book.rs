@@ -44,6 +44,7 @@ struct Status {
     state: String,
     description: String,
     url: String,
+    at: Timestamp,
 }
 
 /// Why something is refused, with Gitea's status.
@@ -176,16 +177,15 @@ impl Book {
     }
 
     pub fn set_status(&mut self, commit: &str, context: &str, state: &str, description: &str, url: &str) {
-        let id = self.next();
-        let text = str::to_owned;
-        let status = Status { id, context: text(context), state: text(state), description: text(description), url: text(url) };
+        let (id, at, text) = (self.next(), self.now(), str::to_owned);
+        let status = Status { id, context: text(context), state: text(state), description: text(description), url: text(url), at };
         self.statuses.entry(commit.to_owned()).or_default().push(status);
     }
 
     pub fn statuses(&self, commit: &str) -> Vec<Value> {
         let shape = |status: &Status| {
-            let Status { id, context, state, description, url } = status;
-            json!({"id": id, "context": context, "status": state, "description": description, "target_url": url})
+            let Status { id, context, state, description, url, at } = status;
+            json!({"id": id, "context": context, "status": state, "description": description, "target_url": url, "updated_at": at})
         };
         self.statuses.get(commit).into_iter().flatten().map(shape).collect()
     }

@@ -90,7 +90,8 @@ async fn what_the_branch_requires_is_waited_for() {
     let pushed = world.push("tagboat/guarded", "after");
     let moved = world.until(request.number, "the push is seen", |request| request.head_commit == pushed).await;
     let moved = world.looked_at(moved.number).await;
-    assert!(!world.forge.approvals(&moved).await.unwrap().suffice());
+    let before = world.forge.approvals(&moved).await.unwrap();
+    assert_eq!((before.by.len(), before.earlier.as_slice(), before.suffice()), (0, [world.ann.clone()].as_slice(), false));
     let body = json!({"event": "APPROVED", "body": "again"});
     world.ann(Method::POST, &format!("pulls/{}/reviews", moved.number), body).await;
     for context in ["ci/test", "lint-rust"] {

@@ -147,7 +147,7 @@ fn a_branch_deleted_by_hand_and_one_that_is_protected() {
 #[test]
 #[ignore = "needs Gitea: run tests/run forge"]
 fn what_people_do_between_listing_and_acting_counts() {
-    let fleet = Arc::new(Fleet::new("autoMerge: {bump: [minor], requireChecks: true}"));
+    let fleet = Arc::new(Fleet::new("autoMerge: {bump: [minor], requireChecks: [ci/test]}"));
     let number = fleet.only().number.unwrap();
     fleet.settled(number);
     // Ann pushes just before the merge: her commit is not merged.

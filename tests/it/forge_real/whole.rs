@@ -49,7 +49,7 @@ impl Stage {
                  apiVersion: tagboat.dev/v1alpha1\nkind: Application\nmetadata: {{name: web, namespace: {namespace}}}\nspec: {{environment: {name}, path: envs/{name}/web, cluster: test, targetNamespace: {namespace}, wait: true, timeout: 60s}}\n---\n"
             )
         };
-        let merging = ", request: {mergeMethod: squash, labels: [images]}, autoMerge: {bump: [patch], requireChecks: true}";
+        let merging = ", request: {mergeMethod: squash, labels: [images]}, autoMerge: {bump: [patch], requireChecks: [ci/test]}";
         let declared = semver("web", "1.x", "  interval: 1s\n") + &environment("dev", merging, &dev) + &environment("prod", "", &prod);
         fleet.person(&[("policies/all.yaml", &declared), (FILES[0].1, WEB), (FILES[1].1, WEB)]);
         let log = fleet.dir.path().join("log");
@@ -188,7 +188,7 @@ impl Drop for Stage {
 #[ignore = "needs Gitea and kube-apiserver: run tests/run forge"]
 fn dev_merges_itself_prod_waits_and_people_have_the_last_word() {
     let mut stage = Stage::new();
-    let no_check = "No check has said anything about it";
+    let no_check = "The check ci/test has said nothing yet";
 
     // A new tag: both have a request; dev waits for its check, prod for people.
     stage.fleet.publish("web", &["1.0.1"]);

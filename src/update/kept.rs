@@ -1,0 +1,101 @@
+//! What people refused by closing requests, kept beside the forge's word: a forge that is down when a process begins
+//! changes nothing then. As long as neither the forge nor the store has said it, nothing is written that it could hold
+//! back: whether an Environment had requests before it wrote commits, only the forge knows.
+
+use super::{
+    EnvironmentReport, Report, State, Updater,
+    listing::{EndedRequest, Known},
+};
+use crate::{
+    declare,
+    publish::{ChangeSet, Marker, life::Ended},
+};
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+use std::sync::PoisonError;
+
+/// The table of the store. A key is a repository on a forge.
+const TABLE: &str = "refused";
+
+/// A request that a person closed, as it is kept.
+#[derive(Serialize, Deserialize)]
+struct Refused {
+    number: u64,
+    head: String,
+    base: String,
+    opened: Option<Timestamp>,
+    at: Timestamp,
+    by: Option<Option<String>>,
+    author: String,
+    marker: Marker,
+}
+
+fn key(place: &declare::Forge) -> String {
+    format!("{} {}", place.api, place.project)
+}
+
+impl Known {
+    fn refused_all(&self) -> Vec<Refused> {
+        let row = |(number, request): (u64, &EndedRequest)| {
+            let EndedRequest { head, base, opened, at, by, author, marker, .. } = request.clone();
+            Some(Refused { number, head, base, opened, at, by, author, marker: marker? })
+        };
+        self.closed().filter_map(row).collect()
+    }
+}
+
+impl Updater {
+    /// Takes up what the store has, once in a process.
+    pub(super) fn recall(&self, report: &mut Report) {
+        let Some(forge) = &self.forge else { return };
+        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        if known.kept.is_some() {
+            return;
+        }
+        let bytes = self.scanner.store.get(TABLE, &key(forge.place())).unwrap_or_else(|error| {
+            report.warnings.push(error.to_string());
+            None
+        });
+        // What cannot be read is as good as nothing: the forge is asked in each pass.
+        let refused: Option<Vec<Refused>> = bytes.as_deref().and_then(|bytes| serde_json::from_slice(bytes).ok());
+        known.learnt |= refused.is_some();
+        for Refused { number, head, base, opened, at, by, author, marker } in refused.into_iter().flatten() {
+            let request =
+                EndedRequest { head, base, how: Ended::Closed, opened, at, by, author, commit: None, marker: Some(marker), foreign: false };
+            known.ended.entry(number).or_insert(request);
+        }
+        known.kept = Some(bytes.unwrap_or_default());
+    }
+
+    /// Keeps what the forge has said, where it is news.
+    pub(super) fn keep(&self, report: &mut Report) {
+        let Some(forge) = &self.forge else { return };
+        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        let bytes = match serde_json::to_vec(&known.refused_all()) {
+            Ok(bytes) if known.kept.as_ref() != Some(&bytes) => bytes,
+            _ => return,
+        };
+        match self.scanner.store.put(TABLE, &key(forge.place()), &bytes) {
+            Ok(()) => known.kept = Some(bytes),
+            Err(error) => report.warnings.push(error.to_string()),
+        }
+    }
+
+    /// Whether changes must wait because people may have refused them, for all that is known. Says so.
+    pub(super) fn in_doubt(&self, sets: &[ChangeSet], row: &mut EnvironmentReport, report: &mut Report) -> bool {
+        let Some(forge) = self.forge.as_deref().filter(|_| !sets.is_empty()) else { return false };
+        if self.known.lock().unwrap_or_else(PoisonError::into_inner).learnt {
+            return false;
+        }
+        row.state = State::Waiting;
+        let place = forge.place();
+        let warning = format!(
+            "{} waits: a request that somebody closed at {} {} may hold back what it would write, and that could not be asked yet",
+            row.name, place.kind, place.project
+        );
+        if !report.warnings.contains(&warning) {
+            report.warnings.push(warning);
+        }
+        true
+    }
+}

@@ -1,0 +1,141 @@
+//! A base that wants branches to contain its newest commit, and merges that the forge refuses.
+
+use super::fleet::{BRANCH, FILE, Fleet, rows, seen};
+use crate::{
+    it::update_support::{deployment, wait},
+    servers::git::{Program, git},
+};
+use jiff::{SignedDuration, Timestamp};
+use reqwest::Method;
+use serde_json::{Value, json};
+use tagboat::{
+    cli::context::Engine,
+    forge::StatusState,
+    update::{Mode, RequestState, Rescan},
+};
+
+impl Fleet {
+    fn admin(&self, method: Method, path: &str, body: Value) {
+        self.runtime.block_on(self.world.admin(method, path, body));
+    }
+
+    fn protect_main(&self, more: &Value) {
+        let mut body = json!({"rule_name": "main", "enable_push": true});
+        body.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        self.admin(Method::POST, "branch_protections", body);
+    }
+
+    /// Waits until Gitea knows that a request's branch is behind: it counts some time after the push.
+    fn counted_behind(&self, number: u64) {
+        let body = json!({"Do": "merge", "head_commit_id": "0000000000000000000000000000000000000000"});
+        let path = format!("repos/{}/pulls/{number}/merge", self.world.project);
+        wait("Gitea counts the commits behind", || {
+            let ask = self.world.gitea.call(&self.world.ann_token, Method::POST, &path, Some(body.clone()));
+            let (status, answer) = self.runtime.block_on(ask);
+            (status.as_u16() == 405 && answer["message"].as_str().unwrap().contains("behind")).then_some(())
+        });
+    }
+
+    /// What the commit of the bot's branch is made on.
+    fn base_of_branch(&self) -> String {
+        git(&self.world.clone, &["fetch", "-q", "--prune", "origin"]).ok();
+        git(&self.world.clone, &["rev-parse", &format!("origin/{BRANCH}^")]).text()
+    }
+
+    /// The merges that were asked for since the last look.
+    fn merges(&self) -> usize {
+        self.changing().iter().filter(|line| line.starts_with("POST ") && line.contains("/merge")).count()
+    }
+}
+
+#[test]
+#[ignore = "needs Gitea: run tests/run forge"]
+fn a_merge_refused_as_behind_builds_the_branch_anew() {
+    let fleet = Fleet::new("autoMerge: {bump: [minor], requireChecks: true}");
+    fleet.protect_main(&json!({"enable_status_check": true, "status_check_contexts": ["ci/test"], "block_on_outdated_branch": true}));
+    let number = fleet.only().number.unwrap();
+    fleet.settled(number);
+    fleet.check(number, StatusState::Success);
+    // In a file that the request does not touch. The bot may write, and not read what protects the branch.
+    let main = fleet.person(&[("README", "more\n")]);
+    fleet.counted_behind(number);
+    fleet.gate.take();
+    // Gitea may still be looking at what was pushed; then nothing is asked.
+    let until = |state: RequestState| wait("Gitea has looked", || (fleet.only().state == state).then_some(()));
+    until(RequestState::Updated);
+    assert!(fleet.merges() > 0, "the refusal has told it");
+    assert_eq!(fleet.base_of_branch(), main);
+    fleet.settled(number);
+    assert_eq!(seen(&fleet.quiet_pass()[0]).2, "The check ci/test has not ended.");
+    fleet.check(number, StatusState::Success);
+    until(RequestState::Merged);
+    assert_eq!(fleet.text("main", FILE), deployment(&["web:1.1.0", "db:1.0.0"]));
+}
+
+#[test]
+#[ignore = "needs Gitea: run tests/run forge"]
+fn a_base_that_says_so_has_all_branches_built_anew() {
+    let fleet = Fleet::new("");
+    let admin = json!({"permission": "admin"});
+    fleet.admin(Method::PUT, &format!("collaborators/{}", fleet.world.bot), admin);
+    let number = fleet.only().number.unwrap();
+    let first = fleet.head(BRANCH);
+    // Nobody wants it: the branch stays on the commit that it was made on.
+    fleet.person(&[("README", "more\n")]);
+    fleet.settled(number);
+    fleet.quiet_pass();
+    assert_eq!(fleet.head(BRANCH), first);
+    fleet.protect_main(&json!({"block_on_outdated_branch": true}));
+    let main = fleet.person(&[("README", "and more\n")]);
+    fleet.gate.take();
+    let row = fleet.only();
+    assert_eq!((row.number, row.state), (Some(number), RequestState::Updated), "{row:#?}");
+    assert_eq!((fleet.merges(), fleet.base_of_branch()), (0, main));
+    fleet.settled(number);
+    fleet.gate.take();
+    fleet.good_pass();
+    let asked = fleet.gate.take();
+    assert!(!asked.iter().any(|line| line.contains("/branches/") || line.contains("protections")), "nothing is behind: {asked:#?}");
+}
+
+#[test]
+#[ignore = "needs Gitea: run tests/run forge"]
+fn a_refused_merge_is_asked_for_again_when_something_has_changed() {
+    let fleet = Fleet::new("autoMerge: {bump: [minor], requireChecks: false}");
+    fleet.protect_main(&json!({"enable_merge_whitelist": true, "merge_whitelist_usernames": [fleet.world.ann]}));
+    let number = fleet.only().number.unwrap();
+    fleet.settled(number);
+    let engine = fleet.engine("store");
+    let pass = |engine: &Engine, mode: Mode, later: SignedDuration| {
+        fleet.gate.take();
+        let now = Timestamp::now().checked_add(later).unwrap();
+        let report = fleet.runtime.block_on(engine.updaters[0].pass(mode, &Rescan::All, now));
+        assert!(report.failures.is_empty(), "{report:#?}");
+        let row = rows(&report).remove(0);
+        (fleet.merges(), row)
+    };
+    let now = SignedDuration::ZERO;
+    let said = "The forge did not merge it: it cannot be merged now: \"User not allowed to merge PR\".";
+    // Gitea looks at what was pushed, more than once, during which it has no answer.
+    wait("it is refused", || (seen(&pass(&engine, Mode::Write, now).1).2 == said).then_some(()));
+    let row = wait("it is told again", || {
+        let (asked, row) = pass(&engine, Mode::Write, now);
+        assert_eq!((asked, row.state), (0, RequestState::Open), "{row:#?}");
+        (seen(&row).2 == said).then_some(row)
+    });
+    assert!(row.until.is_some_and(|until| until > Timestamp::now()), "a daemon asks again by itself: {row:#?}");
+    let (asked, row) = pass(&engine, Mode::Plan, now);
+    assert_eq!((asked, row.state), (0, RequestState::Open), "nothing would be merged");
+    let again = |what: &str, later: SignedDuration| {
+        wait(what, || (pass(&engine, Mode::Write, later).0 > 0).then_some(()));
+        assert_eq!(pass(&engine, Mode::Write, later).0, 0, "{what}");
+    };
+    fleet.check(number, StatusState::Success);
+    again("the forge says something else", now);
+    fleet.person(&[("README", "more\n")]);
+    again("the base moves", now);
+    again("it has rested", SignedDuration::from_mins(61));
+    // What was in the way is taken away; nothing tells it.
+    fleet.admin(Method::PATCH, "branch_protections/main", json!({"enable_merge_whitelist": false}));
+    wait("it merges", || (pass(&engine, Mode::Write, SignedDuration::from_mins(123)).1.state == RequestState::Merged).then_some(()));
+}
