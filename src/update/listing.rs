@@ -119,9 +119,11 @@ impl Known {
             .insert(request.number, EndedRequest { head, base, how, opened, at: now, by: None, author, commit, marker, foreign: false });
     }
 
-    /// How the latest request of a branch ended.
-    pub(super) fn last(&self, branch: &str, base: &str) -> Option<&EndedRequest> {
-        self.ended.values().rev().find(|ended| !ended.foreign && ended.head == branch && ended.base == base)
+    /// How the latest request of a branch ended. What the forge closed by itself is the bot's to clear away.
+    pub(super) fn last(&self, branch: &str, base: &str) -> Option<Ended> {
+        let of = |ended: &&EndedRequest| !ended.foreign && ended.head == branch && ended.base == base;
+        let (number, last) = self.ended.iter().rev().find(|(_, ended)| of(ended))?;
+        Some(if last.how == Ended::Closed && self.is_swept(*number, last) { Ended::Superseded } else { last.how })
     }
 
     /// Whether the forge closed a request by itself. Some end the requests of a deleted branch a moment later, in the name

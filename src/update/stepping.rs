@@ -118,7 +118,7 @@ impl Walk<'_> {
             retell: tried.is_none_or(|tried| self.now.duration_since(*tried) >= HOUR),
             undressed: request.is_some_and(lacks),
             shared: self.is_shared(&item.branch),
-            ended: known.last(&item.branch, self.target).map(|ended| ended.how),
+            ended: known.last(&item.branch, self.target),
             room: self.room(item, &known),
             now: self.now,
         }

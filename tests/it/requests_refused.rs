@@ -124,6 +124,14 @@ fn what_the_forge_closes_with_a_branch_is_not_refused() {
     // The branch of the first was deleted, and only now the forge ends what it finds under its name, as the bot.
     world.forge.set_clock(Some(seconds(22)));
     world.forge.close(2, BOT).unwrap();
+    // Written by hand meanwhile, nothing is left of it, and its branch goes; else it is opened again.
+    let text = world.fleet.text(FILE);
+    let before = world.fleet.person(&[], "before");
+    world.fleet.person(&[(FILE, &deployment(&["web:1.2.0"]))], "by hand");
+    assert_eq!(states(&world.pass(seconds(25))), [RequestState::Closed]);
+    assert_eq!(world.fleet.repository.branch("tagboat/prod/all").unwrap(), None);
+    world.fleet.set_main(before);
+    assert_eq!(world.fleet.text(FILE), text);
     let report = world.pass(seconds(30));
     assert_eq!((held(&report), states(&report), world.open()), (vec![], vec![RequestState::Opened], vec![3]), "{report:#?}");
     // Later, whoever shares the bot's account means it.

@@ -64,8 +64,11 @@ fn killed_inside_a_close_the_next_process_ends_it() {
     let cases = ["POST issues/comments", "POST issues/labels", "PATCH pulls", "POST git-receive-pack"];
     let mut minor = 1;
     for (case, after) in cases.iter().flat_map(|case| [(case, false), (case, true)]) {
-        let number = fleet.only().number.unwrap();
-        fleet.settled(number);
+        // Gitea may still have the deletion of the branch to work off, and then ends the new request with it.
+        let number = wait("a request that stays", || {
+            let number = fleet.only().number.unwrap();
+            (fleet.settled(number).state == State::Open).then_some(number)
+        });
         // Somebody writes what it proposes.
         let wanted = format!("1.{minor}.0");
         fleet.person(&[(FILE, &both(&wanted))]);
