@@ -23,7 +23,8 @@ pub(super) struct Seen {
     pub held: Vec<Held>,
     /// Leaves that differ from what was answered to the last apply, with who changed them.
     pub changed: Vec<Changed>,
-    /// The object itself, as long as nobody has said what its manifest is.
+    /// The object itself, as long as it cannot be judged for good: until its manifest is known, and the answer to an apply
+    /// of it, which an event can overtake.
     pub raw: Option<Box<str>>,
 }
 
@@ -171,7 +172,7 @@ pub(super) fn look(live: &Object, watched: Option<&Watched>) -> Seen {
         health: health::of(live),
         held,
         changed,
-        raw: match judged {
+        raw: match watched.filter(|_| judged.is_some()).and_then(|watched| watched.expected) {
             Some(_) => None,
             None => Some(Value::Object(live.value().clone()).to_string().into()),
         },

@@ -1,6 +1,10 @@
 //! What a sleeping Application costs, and what is said before anything is known.
 
 use super::*;
+use crate::{
+    object::{Manifest, Object},
+    plan::{Atoms, Hash},
+};
 use std::time::Duration;
 
 /// One with the cluster `a`, which cannot be reached.
@@ -129,4 +133,38 @@ async fn a_dependency_is_judged_where_it_is_declared() {
     assert_eq!(said("2"), None);
     tell("theirs", "alpha", "9", State::Failed);
     assert_eq!(said("2"), Some(("waits for mv/base, which is failed".to_owned(), true)));
+}
+
+#[tokio::test]
+async fn an_event_that_overtakes_the_answer_is_no_drift() {
+    let reconciler = reconciler().await;
+    let (hub, name) = (&reconciler.hubs["a"], "x/web".parse::<Name>().unwrap());
+    let object = |more: serde_json::Value| {
+        let mut object = serde_json::json!({
+            "apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": "web", "namespace": "x", "uid": "1"},
+            "spec": {"selector": {"matchLabels": {"app": "web"}}},
+        });
+        json_patch::merge(&mut object, &more);
+        Object::new(object).unwrap()
+    };
+    let wanted = object(serde_json::json!({"metadata": {"uid": null}}));
+    // A controller writes its status at once, and the watch is faster than the answer to the apply.
+    let answer = object(serde_json::json!({"metadata": {"resourceVersion": "5"}}));
+    let event = object(serde_json::json!({"metadata": {"resourceVersion": "6"}, "status": {"observedGeneration": 1}}));
+    let atoms = Atoms::new(vec!["/spec/selector".into()]);
+    let expected = seen::hash(&wanted, &answer, &[], &atoms);
+    assert_ne!(expected, seen::hash(&wanted, &answer, &[], &Atoms::NONE), "what the answer teaches changes what is compared");
+    let key = wanted.key();
+    let manifest = Manifest::new(wanted);
+    let judge = |expected: Option<Hash>, atoms: &Atoms| {
+        let watched = seen::Watched { manifest: manifest.clone(), ignore: Arc::default(), expected, atoms: atoms.clone() };
+        hub.state().judge(&name, &key, watched);
+    };
+    judge(None, &Atoms::NONE);
+    hub.observe(&event);
+    judge(Some(expected), &atoms);
+    hub.observe(&answer);
+    let state = hub.state();
+    let seen = state.seen(&key).unwrap();
+    assert_eq!((seen.live.hash, seen.at, seen.raw.is_none()), (Some(expected), 6, true));
 }
