@@ -98,6 +98,21 @@ impl Mirror {
         self.seal(&mut repo, parent, old, tree, message)
     }
 
+    /// Keeps a draft's objects in the mirror, so that its commit can be read like any other. No branch has it: the next
+    /// compaction may forget it.
+    ///
+    /// # Errors
+    /// [`GitError::Mirror`] if they cannot be written.
+    pub fn keep(&self, draft: &Draft) -> Result<(), GitError> {
+        let repo = self.local();
+        for (id, kind, data) in &draft.objects {
+            if !repo.has_object(*id) {
+                gix::objs::Write::write_buf(&repo.objects, *kind, data).map_err(|error| self.unwritten(&error))?;
+            }
+        }
+        Ok(())
+    }
+
     /// Makes the commit of a tree, and gathers every object that was written into memory on the way; nothing for the old tree.
     pub(super) fn seal(
         &self,

@@ -1,7 +1,7 @@
 //! Requests that merge by themselves: what the decision needs is asked for only where nothing else stands in the way.
 
 use super::{
-    FailureReport, Mode, RequestState, later,
+    FailureReport, Mode, RequestState, blocking, later,
     previews::REST,
     refused::Offer,
     requesting::Looked,
@@ -20,7 +20,10 @@ use crate::{
     },
 };
 use jiff::Timestamp;
-use std::{sync::PoisonError, time::Instant};
+use std::{
+    sync::{Arc, PoisonError},
+    time::Instant,
+};
 
 /// What the forge says beside the request itself.
 struct Answers {
@@ -36,7 +39,7 @@ struct Candidate<'a> {
     target: &'a str,
     /// The head that was looked at, and the commit it is made on.
     head: ObjectId,
-    base: ObjectId,
+    parent: ObjectId,
     /// Whether that is the newest commit of the target.
     fresh: bool,
     now: Timestamp,
@@ -85,11 +88,11 @@ impl<'w> Walk<'w> {
         let (Some((_, Some(auto_merge))), Some(environment)) = (Self::via(item), item.environment) else {
             return Ok(quiet(vec!["It waits for people: autoMerge is not declared.".to_owned()], None));
         };
-        let Some(Looked { head, parent: Some(base), fresh, .. }) = self.looked.get(&item.branch).cloned() else {
+        let Some(Looked { head, parent: Some(parent), fresh, .. }) = self.looked.get(&item.branch).cloned() else {
             return Ok(quiet(Vec::new(), None));
         };
         let (target, now, began): (&'w str, _, _) = (self.target, self.now, self.began);
-        let one = Candidate { auto_merge, environment, set, target, head, base, fresh, now, began };
+        let one = Candidate { auto_merge, environment, set, target, head, parent, fresh, now, began };
         let seen = match self.seen(set, auto_merge.minimum_age.is_some(), false).await {
             Ok(seen) => seen,
             Err(failure) => return Ok(failure),
@@ -146,10 +149,13 @@ impl<'w> Walk<'w> {
         }
         let (outlook, stands) = match self.outlook(one) {
             Some(known) => known,
-            None => match self.updater.preview(one.base, one.head, self.now).await {
-                Some(preview) => (preview.outlook(), self.now.checked_add(REST).ok()),
-                None => Default::default(),
-            },
+            None => {
+                let at = later(self.now, self.began);
+                match self.updater.preview(one.set, self.world.commit, one.parent, one.head, at).await {
+                    Some(preview) => (preview.outlook(), at.checked_add(REST).ok()),
+                    None => Default::default(),
+                }
+            }
         };
         if self.tells_otherwise(&request, &outlook) {
             return self.retell(item, one.set, &request).await;
@@ -169,6 +175,14 @@ impl<'w> Walk<'w> {
         if let Some(other) = self.otherwise(item, &request, one.fresh) {
             return Ok(other);
         }
+        // And can have changed what is declared: paused an Environment, closed a window, refused a tag.
+        let mirror = Arc::clone(&self.updater.mirror);
+        match blocking(move || mirror.fetch()).await {
+            Ok(head) if head.commit == self.world.commit => {}
+            Ok(_) => return Ok(Stepped::Conflict),
+            Err(error @ GitError::Broken { .. }) => return Err(error),
+            Err(error) => return Ok(Self::failure(&error)),
+        }
         match one.waits(&request, &seen, Some(&answers), &outlook) {
             None => {
                 let offer = self.offer(&request, &answers.checks, &answers.approvals);
@@ -187,7 +201,7 @@ impl<'w> Walk<'w> {
     /// What a preview of this process has said of a change, as long as that stands.
     fn outlook(&self, one: &Candidate<'_>) -> Option<(Outlook, Option<Timestamp>)> {
         let known = self.updater.known.lock().unwrap_or_else(PoisonError::into_inner);
-        known.outlooks.get(one.base, one.head, self.now).map(|(outlook, until)| (outlook, Some(until)))
+        known.outlooks.get(self.world.commit, one.head, later(self.now, self.began)).map(|(outlook, until)| (outlook, Some(until)))
     }
 
     /// Whether the text says of clusters what is not so any more, and can be written anew.
@@ -199,11 +213,11 @@ impl<'w> Walk<'w> {
     /// Notes what the forge says of a request now; gives a step where that leads to another decision than what it said
     /// before.
     fn otherwise(&mut self, item: &Item<'_>, request: &forge::Request, fresh: bool) -> Option<Stepped> {
+        self.change(request.number, |known| *known = request.clone());
         // Somebody has renamed the branch.
         if request.head != item.branch {
             return Some(Stepped::Conflict);
         }
-        self.change(request.number, |known| *known = request.clone());
         let behind = matches!(request.mergeable, Mergeable::Behind | Mergeable::Conflicts) && !fresh;
         (request.base != self.target || behind).then_some(Stepped::Again)
     }

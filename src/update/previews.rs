@@ -2,10 +2,11 @@
 //!
 //! A text may be hours old, and people can edit it: what merges by itself goes by previews of this process alone.
 
-use super::{Updater, listing::Known};
+use super::{Updater, blocking, listing::Known, publishing::edits};
 use crate::{
-    git::ObjectId,
-    publish::{Outlook, Preview},
+    git::{GitError, Message, ObjectId, Person},
+    health::plain,
+    publish::{ChangeSet, Outlook, Preview, Trouble},
 };
 use jiff::{SignedDuration, Timestamp};
 use std::{
@@ -27,14 +28,14 @@ pub trait Previews: Send + Sync {
     async fn preview(&self, base: ObjectId, head: ObjectId) -> Preview;
 }
 
-/// What previews of this process have said, by what was compared.
+/// What previews of this process have said, by the target and the head of the branch.
 #[derive(Debug, Default)]
 pub(super) struct Outlooks(HashMap<(ObjectId, ObjectId), (Timestamp, Outlook)>);
 
 impl Outlooks {
     /// What was said, and until when that stands.
-    pub(super) fn get(&self, base: ObjectId, head: ObjectId, now: Timestamp) -> Option<(Outlook, Timestamp)> {
-        let (at, outlook) = self.0.get(&(base, head))?;
+    pub(super) fn get(&self, target: ObjectId, head: ObjectId, now: Timestamp) -> Option<(Outlook, Timestamp)> {
+        let (at, outlook) = self.0.get(&(target, head))?;
         let rest = if *outlook == Outlook::Clear { FRESH } else { REST };
         let until = at.checked_add(rest).ok()?;
         (now < until).then(|| (outlook.clone(), until))
@@ -52,12 +53,41 @@ impl Outlooks {
 }
 
 impl Updater {
-    /// A preview of a change; nothing where there is nobody to make one.
-    pub(super) async fn preview(&self, base: ObjectId, head: ObjectId, now: Timestamp) -> Option<Preview> {
-        let preview = Arc::clone(self.previews.get()?).preview(base, head).await;
+    /// A preview of what the merge of a branch would make of the target, on which the branch may have been made a while
+    /// ago (`parent`); nothing where there is nobody to make one.
+    pub(super) async fn preview(
+        &self,
+        set: &ChangeSet,
+        target: ObjectId,
+        parent: ObjectId,
+        head: ObjectId,
+        now: Timestamp,
+    ) -> Option<Preview> {
+        let previews = Arc::clone(self.previews.get()?);
+        let merged = if parent == target { Ok(head) } else { self.merged_onto(set, target, head).await };
+        let preview = match merged {
+            Ok(merged) => previews.preview(target, merged).await,
+            Err(error) => Preview { applications: Vec::new(), trouble: vec![Trouble { message: plain(&error.to_string()), passes: true }] },
+        };
         let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
         let Known { outlooks, .. } = &mut *known;
-        outlooks.0.insert((base, head), (now, preview.outlook()));
+        outlooks.0.insert((target, head), (now, preview.outlook()));
         Some(preview)
+    }
+
+    /// The commit that a set's changes make on the target. It is the same each time, lies in the mirror alone, and nobody
+    /// ever gets it.
+    async fn merged_onto(&self, set: &ChangeSet, target: ObjectId, head: ObjectId) -> Result<ObjectId, GitError> {
+        let (mirror, make) = (Arc::clone(&self.mirror), edits(set.files.clone())?);
+        let bot = Person::new(&self.config.author.name, &self.config.author.email)?;
+        blocking(move || {
+            let text = Message { author: &bot, committer: &bot, seconds: 0, text: "What a merge would make", key: None };
+            match make(&mirror, target, &text)? {
+                Some(draft) => mirror.keep(&draft).map(|()| draft.commit),
+                // What it changes is there: the branch itself says what it would do.
+                None => Ok(head),
+            }
+        })
+        .await
     }
 }

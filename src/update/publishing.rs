@@ -109,7 +109,7 @@ impl Updater {
 }
 
 /// A draft of files on whatever head it is asked for; none where one of them is not what it was.
-fn edits(files: Vec<FileChange>) -> Result<Make, GitError> {
+pub(super) fn edits(files: Vec<FileChange>) -> Result<Make, GitError> {
     let edits = files
         .iter()
         .map(|file| Ok(git::Edit { path: RepoPath::new(&file.path)?, bytes: file.after.clone() }))

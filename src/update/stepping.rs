@@ -4,6 +4,7 @@
 use super::{
     FailureReport, Mode, RequestState, Scans, Updater, World,
     automerge::is,
+    later,
     publishing::Published,
     requesting::{Done, Looked},
     telling::{self, Telling, Told},
@@ -227,8 +228,8 @@ impl Walk<'_> {
         let (Some(Looked { head, parent: Some(base), .. }), Some(row)) = (self.looked.get(&item.branch), item.row) else {
             return None;
         };
-        let (head, base, now, forge) = (*head, *base, self.now, &*self.forge);
-        let telling = Telling { set, world: self.world, base, head, scans: self.scans, row, forge, now };
+        let (head, base, now, at, forge) = (*head, *base, self.now, later(self.now, self.began), &*self.forge);
+        let telling = Telling { set, world: self.world, base, head, scans: self.scans, row, forge, now, at };
         Some(self.updater.tell(&telling).await)
     }
 
@@ -330,6 +331,7 @@ impl Walk<'_> {
         // Somebody has pushed to the branch, or renamed it.
         let moved = self.looked.get(&item.branch).is_some_and(|looked| !is(&request.head_commit, looked.head));
         if moved || request.head != item.branch {
+            self.change(listed.number, |known| *known = request);
             return Ok(Stepped::Conflict);
         }
         if let Err(error) = self.close_for(&request, &decision.reason).await {

@@ -32,8 +32,10 @@ pub(super) struct Telling<'a> {
     pub(super) row: &'a EnvironmentReport,
     /// The forge.
     pub(super) forge: &'a dyn Forge,
-    /// The time.
+    /// The time of the pass.
     pub(super) now: Timestamp,
+    /// The time by now.
+    pub(super) at: Timestamp,
 }
 
 /// What is told.
@@ -79,7 +81,7 @@ pub(super) fn content(set: &ChangeSet, head: ObjectId, environment: Option<&Envi
 impl Updater {
     /// Makes the title and the text of a request: what registry and forge tell is gathered, the change is previewed.
     pub(super) async fn tell(&self, telling: &Telling<'_>) -> Told {
-        let Telling { set, world, base, head, scans, row, forge, now, .. } = telling;
+        let Telling { set, world, base, head, scans, row, forge, now, at, .. } = telling;
         let asked: Vec<Asked<'_>> = set
             .moves
             .iter()
@@ -91,7 +93,7 @@ impl Updater {
             })
             .collect();
         let gatherer = Gatherer { scanner: &self.scanner, forge: Some(*forge), now: *now, patience: PATIENCE };
-        let (gathered, preview) = tokio::join!(gatherer.gather(&asked), self.preview(*base, *head, *now));
+        let (gathered, preview) = tokio::join!(gatherer.gather(&asked), self.preview(set, world.commit, *base, *head, *at));
         let mut marker = Marker::new(&set.environment, set.group.as_deref(), &set.moves, telling.content());
         marker.refused = preview.as_ref().is_some_and(Preview::is_refused);
         // What a cluster refuses today it may take tomorrow: a policy there is changed, too.

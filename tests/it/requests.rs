@@ -208,13 +208,16 @@ const AT_ONCE: &str = "autoMerge: {bump: [minor], requireChecks: false}";
 struct Told {
     says: Mutex<Preview>,
     asked: AtomicUsize,
+    /// Of what: base and head.
+    of: Mutex<Option<(ObjectId, ObjectId)>>,
     meanwhile: Mutex<Option<Box<dyn Fn() + Send>>>,
 }
 
 #[async_trait::async_trait]
 impl Previews for Told {
-    async fn preview(&self, _: ObjectId, _: ObjectId) -> Preview {
+    async fn preview(&self, base: ObjectId, head: ObjectId) -> Preview {
         self.asked.fetch_add(1, Ordering::SeqCst);
+        *self.of.lock().unwrap() = Some((base, head));
         if let Some(meanwhile) = &*self.meanwhile.lock().unwrap() {
             meanwhile();
         }
@@ -370,4 +373,51 @@ fn a_window_that_closes_while_a_preview_is_made_is_closed() {
     assert!(state == RequestState::Opened && waits.contains("No window is open before 2026-11-21 12:00"), "{state:?} {waits}");
     *told.meanwhile.lock().unwrap() = None;
     assert_eq!(states(&reviewed.pass_of(&engine, Mode::Write, hours(24))), [RequestState::Merged]);
+}
+
+#[test]
+fn a_preview_is_of_what_the_merge_makes_of_the_target_as_it_is() {
+    let reviewed = Reviewed::new("autoMerge: {bump: [minor]}");
+    let told = Told::new(accepted());
+    let engine = reviewed.engine(&told);
+    reviewed.waits(&engine, Mode::Write, now());
+    let first = told.of.lock().unwrap().unwrap();
+    // The branch stays as it is: nothing of what it edits is changed. But there is more on the target now.
+    reviewed.fleet.person(&[("apps/more.yaml", "more\n")], "more");
+    let main = reviewed.fleet.repo().rev_parse_single("main").unwrap().detach();
+    reviewed.forge.check(1, "ci/build", "success").unwrap();
+    told.say(refused());
+    let minutes = |minutes: i64| now() + jiff::SignedDuration::from_mins(minutes);
+    let (_, waits) = reviewed.waits(&engine, Mode::Write, minutes(5));
+    assert!(waits.contains("A cluster refuses it in a dry run"), "{waits}");
+    let (base, head) = told.of.lock().unwrap().unwrap();
+    assert!(base == main && head != first.1, "{base} {head}");
+    let mirror = &engine.updaters[0].mirror;
+    let read = |path: &str| mirror.at(head).unwrap().read(path).unwrap().map(|found| String::from_utf8(found.bytes).unwrap());
+    let new = deployment(&["web:1.1.0"]).replace("{host}", &reviewed.fleet.registry.host());
+    assert_eq!((read("apps/more.yaml").as_deref(), read(FILE)), (Some("more\n"), Some(new)));
+    assert!(reviewed.body().contains("**1 object would be refused.**"), "{}", reviewed.body());
+    // It stands for a while, and the text is not written again and again.
+    told.asked();
+    let before = reviewed.forge.requests();
+    reviewed.waits(&engine, Mode::Write, minutes(6));
+    assert_eq!((told.asked(), reviewed.forge.requests() == before), (0, true));
+    told.say(accepted());
+    assert_eq!(states(&reviewed.pass_of(&engine, Mode::Write, minutes(20))), [RequestState::Merged]);
+}
+
+#[test]
+fn what_is_declared_while_a_preview_is_made_counts() {
+    let reviewed = Reviewed::new(&format!("{AT_ONCE}, windows: [{{cron: '0 13 * * *', duration: 1h}}]"));
+    let told = Told::new(accepted());
+    let engine = reviewed.engine(&told);
+    reviewed.waits(&engine, Mode::Write, now());
+    let freeze = Reviewed::declared("autoMerge: {bump: [patch]}").replace("{host}", &reviewed.fleet.registry.host());
+    let repository = reviewed.fleet.repository.clone();
+    *told.meanwhile.lock().unwrap() = Some(Box::new(move || {
+        repository.commit(&[("p.yaml", &freeze)], ("Ann", "ann@example.org"), hours(1).as_second(), "freeze").unwrap();
+    }));
+    let (state, waits) = reviewed.waits(&engine, Mode::Write, hours(1));
+    assert!(waits.contains("is a step of kind minor; autoMerge.bump has patch only"), "{state:?} {waits}");
+    assert_eq!((reviewed.open(), reviewed.fleet.text(FILE)), (vec![1], deployment(&["web:1.0.0"])));
 }
