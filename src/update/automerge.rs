@@ -102,6 +102,10 @@ impl<'w> Walk<'w> {
             return self.retell(item, set, &request).await;
         }
         if let Some((reasons, until, false)) = one.waits(&request, &seen, None, &outlook) {
+            // A forge can be a little behind what was just pushed.
+            if is(&request.head_commit, head) {
+                self.stands_aside(request.number);
+            }
             return Ok(quiet(reasons, until.max(stands)));
         }
         // After each merge all are looked at again; the forge is asked of each once in a pass.
@@ -132,7 +136,17 @@ impl<'w> Walk<'w> {
             return Ok(other);
         }
         if let Some((reasons, until, _)) = one.waits(&request, &seen, Some(&answers), &Outlook::Clear) {
+            if answers.checks.state == forge::ChecksState::Failed {
+                self.stands_aside(request.number);
+            }
             return Ok(self.rests(&request, one, reasons, until));
+        }
+        if !one.fresh {
+            match self.forge.wants_newest(self.target).await {
+                Ok(true) => return Ok(self.behind(&request)),
+                Ok(false) => {}
+                Err(error) => return Ok(Self::failure(&error)),
+            }
         }
         // A tag may have moved since its clock was last looked at.
         if one.auto_merge.minimum_age.is_some() {
@@ -218,8 +232,10 @@ impl<'w> Walk<'w> {
         if request.head != item.branch {
             return Some(Stepped::Conflict);
         }
-        let behind = matches!(request.mergeable, Mergeable::Behind | Mergeable::Conflicts) && !fresh;
-        (request.base != self.target || behind).then_some(Stepped::Again)
+        if request.base == self.target && request.mergeable == Mergeable::Behind && !fresh {
+            return Some(self.behind(request));
+        }
+        (request.base != self.target || (request.mergeable == Mergeable::Conflicts && !fresh)).then_some(Stepped::Again)
     }
 
     async fn merge(&mut self, item: &Item<'_>, set: &ChangeSet, request: &forge::Request, offer: Offer) -> Result<Stepped, GitError> {

@@ -57,6 +57,10 @@ pub(super) struct Known {
     pub(super) lately: Lately,
     /// What previews have said.
     pub(super) outlooks: Outlooks,
+    /// When a request was built anew because its base wants that.
+    pub(super) rebuilt: HashMap<u64, Timestamp>,
+    /// The one of those that merge by themselves which others wait for, and since when.
+    pub(super) front: Option<(u64, Timestamp)>,
     /// Whose commits a branch has, by its head and that of its target; with the parent where it is one of the bot's.
     pub(super) commits: HashMap<(ObjectId, ObjectId), (Commits, Option<ObjectId>)>,
 }
@@ -230,6 +234,7 @@ impl Updater {
         known.told.retain(|number, _| numbers.contains(number));
         known.tried.retain(|number, _| numbers.contains(number));
         known.dressed.retain(|number| numbers.contains(number));
+        known.rebuilt.retain(|number, _| numbers.contains(number));
         known.refusals.retain(|number, _| numbers.contains(number));
         drop(known);
         self.keep(report);

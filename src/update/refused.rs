@@ -2,13 +2,14 @@
 //! has refused, which are not asked for again until something is different.
 
 use super::{
-    FailureReport,
+    FailureReport, Mode,
     stepping::{HOUR, Stepped, Walk},
     wanting::Item,
 };
 use crate::{
     forge::{self, Approvals, Checks, Mergeable, Problem},
     git::ObjectId,
+    health::plain,
     publish::life::Commits,
 };
 use jiff::Timestamp;
@@ -36,24 +37,88 @@ pub(super) struct Refusal {
 }
 
 impl Walk<'_> {
-    /// Where the base wants the newest commit in a branch, all requests that lack it are behind, also those that the forge
-    /// has not looked at. It is asked for only if there are such.
-    pub(super) async fn mark_behind(&mut self) {
-        let (looked, target) = (&self.looked, self.target);
+    /// Where the base wants the newest commit in a branch, requests that people merge are behind when they lack it, also
+    /// those that the forge has not looked at: but each is built anew for that once an hour only, since every time checks run
+    /// and approvals end. What merges by itself is, when nothing else is in its way ([`Walk::behind`]).
+    pub(super) async fn mark_behind(&mut self, items: &[Item<'_>]) {
+        // What the list says is known of some forges only; the rules here are the same for all.
+        self.open
+            .iter_mut()
+            .filter(|request| request.mergeable == Mergeable::Behind)
+            .for_each(|request| request.mergeable = Mergeable::Unknown);
+        let (looked, target, now) = (&self.looked, self.target, self.now);
+        let people = |request: &forge::Request| {
+            let item = items.iter().find(|item| item.branch == request.head);
+            item.is_some_and(|item| item.set.is_some() && matches!(Self::via(item), Some((_, None))))
+        };
         let stale = |request: &forge::Request| {
             let stale = looked.get(&request.head).is_some_and(|looked| !looked.fresh && looked.commits == Commits::Own);
-            stale && request.base == target && !matches!(request.mergeable, Mergeable::Behind | Mergeable::Conflicts)
+            stale && request.base == target && request.mergeable != Mergeable::Conflicts
         };
-        if !self.open.iter().any(stale) {
+        let rested: Vec<u64> = {
+            let known = self.updater.known.lock().unwrap_or_else(PoisonError::into_inner);
+            let due = |request: &&forge::Request| {
+                known.rebuilt.get(&request.number).is_none_or(|at| now.duration_since(*at) >= HOUR)
+                    && !self.done.pushes.contains_key(&request.head)
+            };
+            self.open.iter().filter(|request| stale(request) && people(request)).filter(due).map(|request| request.number).collect()
+        };
+        if rested.is_empty() {
             return;
         }
         match self.forge.wants_newest(target).await {
             Ok(true) => {
-                self.open.iter_mut().filter(|request| stale(request)).for_each(|request| request.mergeable = Mergeable::Behind);
+                let mut known = self.updater.known.lock().unwrap_or_else(PoisonError::into_inner);
+                for request in self.open.iter_mut().filter(|request| rested.contains(&request.number)) {
+                    request.mergeable = Mergeable::Behind;
+                    if self.mode == Mode::Write {
+                        known.rebuilt.insert(request.number, now);
+                    }
+                }
             }
             Ok(false) => {}
             Err(error) => self.failures.push(FailureReport::at_forge(&error)),
         }
+    }
+
+    /// A request that would merge by itself lacks the newest commit of a base that wants it. One is built anew at a time, and
+    /// the others wait until it has merged: else each merge would have all of them built and checked again.
+    pub(super) fn behind(&mut self, request: &forge::Request) -> Stepped {
+        let mut known = self.updater.known.lock().unwrap_or_else(PoisonError::into_inner);
+        let ahead = known.front.filter(|(number, at)| {
+            let open = self.open.iter().any(|other| other.number == *number);
+            *number != request.number && open && self.now.duration_since(*at) < HOUR
+        });
+        let target = plain(self.target);
+        let waits = match ahead {
+            Some((number, at)) => {
+                let why = format!(
+                    "It must contain the newest commit of {target}, and waits for request {number}, which was built anew for that."
+                );
+                Some((why, at.checked_add(HOUR).ok()))
+            }
+            // Whoever pushes there all the time is not raced.
+            None if self.done.pushes.contains_key(&request.head) => {
+                Some((format!("{target} has moved again; its branch is built anew later."), None))
+            }
+            None => None,
+        };
+        if waits.is_none() && self.mode == Mode::Write && known.front.is_none_or(|(number, _)| number != request.number) {
+            known.front = Some((request.number, self.now));
+        }
+        drop(known);
+        let mergeable = if waits.is_none() { Mergeable::Behind } else { Mergeable::Unknown };
+        self.change(request.number, |known| known.mergeable = mergeable);
+        match waits {
+            None => Stepped::Again,
+            Some((why, until)) => Stepped::Settled { waits: vec![why], until, would_merge: false },
+        }
+    }
+
+    /// Lets others go before a request that cannot merge for now.
+    pub(super) fn stands_aside(&self, number: u64) {
+        let mut known = self.updater.known.lock().unwrap_or_else(PoisonError::into_inner);
+        known.front = known.front.filter(|(front, _)| *front != number);
     }
 
     /// What is offered to the forge with a merge.
@@ -83,10 +148,11 @@ impl Walk<'_> {
             // Somebody pushed in between, or the forge is still looking: the next pass sees.
             Problem::HeadChanged { .. } | Problem::NotYet { .. } => None,
             Problem::Behind { .. } => {
-                if self.looked.get(&item.branch).is_some_and(|looked| !looked.fresh) {
-                    self.change(number, |known| known.mergeable = Mergeable::Behind);
+                if self.looked.get(&item.branch).is_some_and(|looked| !looked.fresh)
+                    && let Some(request) = self.request(item).cloned()
+                {
                     self.done.merged.remove(&number);
-                    return Some(Stepped::Again);
+                    return Some(self.behind(&request));
                 }
                 None
             }

@@ -153,7 +153,7 @@ impl Updater {
         };
         let mut step = Step::Done;
         walk.close_twins(&items).await;
-        walk.mark_behind().await;
+        walk.mark_behind(&items).await;
         for item in &items {
             if self.ending.load(Ordering::SeqCst) {
                 break;

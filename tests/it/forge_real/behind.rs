@@ -93,9 +93,76 @@ fn a_base_that_says_so_has_all_branches_built_anew() {
     assert_eq!((fleet.merges(), fleet.base_of_branch()), (0, main));
     fleet.settled(number);
     fleet.gate.take();
-    fleet.good_pass();
+    let engine = fleet.engine("store");
+    let pass = |later: i64| {
+        let now = Timestamp::now().checked_add(SignedDuration::from_mins(later)).unwrap();
+        let report = fleet.runtime.block_on(engine.updaters[0].pass(Mode::Write, &Rescan::All, now));
+        assert!(report.failures.is_empty(), "{report:#?}");
+        seen(&rows(&report)[0]).1
+    };
+    assert_eq!(pass(0), RequestState::Open);
     let asked = fleet.gate.take();
     assert!(!asked.iter().any(|line| line.contains("/branches/") || line.contains("protections")), "nothing is behind: {asked:#?}");
+    // Each time its checks run and its approvals end: not with every commit of a busy base.
+    let moved = fleet.person(&[("README", "and more\nand more\n")]);
+    assert_eq!((pass(0), fleet.base_of_branch()), (RequestState::Updated, moved.clone()), "the first of this process");
+    fleet.person(&[("README", "and\n")]);
+    assert_eq!((pass(1), fleet.base_of_branch()), (RequestState::Open, moved));
+    let last = fleet.person(&[("README", "at last\n")]);
+    assert_eq!((pass(62), fleet.base_of_branch()), (RequestState::Updated, last));
+}
+
+#[test]
+#[ignore = "needs Gitea: run tests/run forge"]
+fn on_such_a_base_one_after_the_other_is_built_anew_and_merged() {
+    let fleet = Fleet::new("group: policy, autoMerge: {bump: [minor], requireChecks: [ci/test]}");
+    let admin = json!({"permission": "admin"});
+    fleet.admin(Method::PUT, &format!("collaborators/{}", fleet.world.bot), admin);
+    fleet.protect_main(&json!({"block_on_outdated_branch": true}));
+    fleet.publish("db", &["1.1.0"]);
+    let engine = fleet.engine("store");
+    let pass = || {
+        let report = fleet.pass_of(&engine, Mode::Write);
+        assert!(report.failures.is_empty(), "{report:#?}");
+        rows(&report)
+    };
+    let numbers: Vec<u64> = pass().iter().filter_map(|row| row.number).collect();
+    assert_eq!(numbers.len(), 2);
+    let main = fleet.person(&[("README", "more\n")]);
+    let looked = |number: u64| drop(fleet.runtime.block_on(fleet.world.looked_at(number)));
+    numbers.iter().for_each(|number| looked(*number));
+    numbers.iter().for_each(|number| fleet.check(*number, StatusState::Success));
+    let parents = || {
+        git(&fleet.world.clone, &["fetch", "-q", "--prune", "origin"]).ok();
+        let branches = git(&fleet.world.clone, &["for-each-ref", "--format=%(refname)", "refs/remotes/origin/tagboat"]).text();
+        branches.lines().map(|branch| git(&fleet.world.clone, &["rev-parse", &format!("{branch}^")]).text()).collect::<Vec<_>>()
+    };
+    // Both are ready and both are behind: one is built anew, and the other one waits for it.
+    let states = wait("one is built anew", || {
+        let rows = pass();
+        rows.iter().any(|row| row.state == RequestState::Updated).then_some(rows)
+    });
+    let front = states.iter().find(|row| row.state == RequestState::Updated).and_then(|row| row.number).unwrap();
+    looked(front);
+    for _ in 0..2 {
+        let rows = pass();
+        let other = rows.iter().find(|row| row.number != Some(front)).unwrap();
+        assert!(other.waits.join(" ").contains(&format!("waits for request {front}")), "{rows:#?}");
+        assert_eq!(parents().iter().filter(|parent| **parent == main).count(), 1);
+    }
+    fleet.check(front, StatusState::Success);
+    let other = numbers.into_iter().find(|number| *number != front).unwrap();
+    wait("it merges, and the other one is next", || {
+        let rows = pass();
+        rows.iter().any(|row| row.number == Some(other) && row.state == RequestState::Updated).then_some(())
+    });
+    looked(other);
+    fleet.check(other, StatusState::Success);
+    wait("both are merged", || {
+        pass();
+        fleet.open().is_empty().then_some(())
+    });
+    assert_eq!(fleet.text("main", FILE), deployment(&["web:1.1.0", "db:1.1.0"]));
 }
 
 #[test]
