@@ -98,7 +98,8 @@ impl Running {
 }
 
 impl Drop for Running {
-    /// SIGKILL.
+    /// SIGKILL; what it logged is shown where a test fails.
+    #[allow(clippy::print_stderr, reason = "the only place for it when a test fails")]
     fn drop(&mut self) {
         let _ = self.child.kill();
         let _ = self.child.wait();
