@@ -69,13 +69,14 @@ impl Github {
         Ok(all.into_iter().find(|(allowed, _)| *allowed == Some(true)).map_or(MergeMethod::Merge, |(_, method)| method))
     }
 
-    async fn graphql(&self, operation: Operation, query: &str, variables: Value) -> Result<(), ForgeError> {
+    /// Asks GraphQL; gives the data.
+    pub(super) async fn graphql(&self, operation: Operation, query: &str, variables: Value) -> Result<Value, ForgeError> {
         let mut url: Url = self.api.base().clone();
         let path = url.path().trim_end_matches('/').trim_end_matches("/v3").to_owned();
         url.set_path(&format!("{path}/graphql"));
         let call = Call::again(operation, Method::POST, url, json!({"query": query, "variables": variables}));
-        let answer: Value = self.api.json(&call).await?;
-        let Some(error) = answer["errors"].as_array().and_then(|errors| errors.first()) else { return Ok(()) };
+        let mut answer: Value = self.api.json(&call).await?;
+        let Some(error) = answer["errors"].as_array().and_then(|errors| errors.first()) else { return Ok(answer["data"].take()) };
         let said = error["message"].as_str().unwrap_or_default().chars().take(300).collect::<String>();
         let message = Some(said.clone());
         let problem = match error["type"].as_str() {
@@ -334,7 +335,7 @@ impl Forge for Github {
                 let why = "\"Allow auto-merge\" is off in the repository's settings";
                 Err(ForgeError { problem: Problem::Unsupported(why.to_owned()), ..error })
             }
-            other => other,
+            other => other.map(drop),
         }
     }
 
@@ -343,7 +344,7 @@ impl Forge for Github {
             "mutation($input: DisablePullRequestAutoMergeInput!) { disablePullRequestAutoMerge(input: $input) { clientMutationId } }";
         match self.graphql(Operation::AutoMerge, query, json!({"input": {"pullRequestId": request.id}})).await {
             Err(error) if is_refused(&error, 422, "Can't disable auto-merge") => Ok(()),
-            other => other,
+            other => other.map(drop),
         }
     }
 

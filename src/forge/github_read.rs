@@ -1,7 +1,7 @@
 //! GitHub: what is read. Shapes follow the REST API of version 2022-11-28.
 
 use super::{
-    Approvals, Check, CheckState, Checks, Ended, ForgeError, Listed, Mergeable, Operation, Release, Request, State, Which,
+    Approvals, Check, CheckState, Checks, Ended, ForgeError, Listed, Mergeable, Operation, Problem, Release, Request, State, Which,
     api::{Call, Entry, List},
     github::Github,
     releases,
@@ -10,7 +10,12 @@ use super::{
 use jiff::Timestamp;
 use reqwest::Url;
 use serde::Deserialize;
+use serde_json::json;
 use std::{collections::BTreeMap, sync::Arc};
+
+/// Asks what a branch's classic protection wants of those who are not its administrators.
+const APPROVALS_WANTED: &str = "query($owner: String!, $name: String!, $ref: String!) { repository(owner: $owner, name: $name) \
+    { ref(qualifiedName: $ref) { refUpdateRule { requiredApprovingReviewCount } } } }";
 
 #[derive(Deserialize)]
 pub(super) struct User {
@@ -174,7 +179,10 @@ struct ReleaseShape {
 #[derive(Default)]
 pub(super) struct Wanted {
     checks: Vec<String>,
-    approvals: Option<u32>,
+    /// By the rules; classic protection may want more.
+    approvals: u32,
+    /// Whether the base may have a classic protection.
+    protected: bool,
     /// Whether a branch must contain the base's newest commit. Of classic protection only administrators are told; there
     /// `mergeable_state` says it of each request.
     pub(super) newest: bool,
@@ -249,6 +257,7 @@ impl Github {
     async fn wanted(&self, base: &str) -> Result<Wanted, ForgeError> {
         #[derive(Deserialize)]
         struct Branch {
+            protected: Option<bool>,
             protection: Option<Protection>,
         }
         #[derive(Deserialize)]
@@ -267,12 +276,13 @@ impl Github {
         let rules = async {
             match self.api.pages(&list, |rule: Rule| Some((rule.kind, rule.parameters)).into()).await {
                 Ok(rules) => Ok(rules),
-                Err(error) if matches!(error.problem, super::Problem::NotFound { .. } | super::Problem::Forbidden { .. }) => Ok(Vec::new()),
+                Err(error) if matches!(error.problem, Problem::NotFound { .. } | Problem::Forbidden { .. }) => Ok(Vec::new()),
                 Err(error) => Err(error),
             }
         };
         let (branch, rules) = futures::try_join!(branch, rules)?;
-        let mut wanted = Wanted::default();
+        let protected = branch.as_ref().and_then(|branch| branch.protected).unwrap_or(true);
+        let mut wanted = Wanted { protected, ..Wanted::default() };
         let classic = branch.and_then(|branch| branch.protection).and_then(|protection| protection.required_status_checks);
         wanted.checks.extend(classic.into_iter().flat_map(|required| required.contexts));
         for (kind, parameters) in rules {
@@ -284,7 +294,7 @@ impl Github {
                 }
                 "pull_request" => {
                     let count = parameters["required_approving_review_count"].as_u64().and_then(|count| u32::try_from(count).ok());
-                    wanted.approvals = wanted.approvals.max(count);
+                    wanted.approvals = wanted.approvals.max(count.unwrap_or(0));
                 }
                 _ => {}
             }
@@ -292,6 +302,34 @@ impl Github {
         wanted.checks.sort();
         wanted.checks.dedup();
         Ok(wanted)
+    }
+
+    /// How many approvals the base wants; nothing where only its administrators are told.
+    async fn approvals_wanted(&self, base: &str) -> Result<Option<u32>, ForgeError> {
+        let wanted = self.base_wants(base).await?;
+        if !wanted.protected {
+            return Ok(Some(wanted.approvals));
+        }
+        let classic = self.api.standing.once(&format!("approvals {base}"), Box::pin(self.classic_approvals(base))).await?;
+        Ok(classic.map(|classic| classic.max(wanted.approvals)).or(Some(wanted.approvals).filter(|count| *count > 0)))
+    }
+
+    /// How many approvals the base's classic protection wants. REST tells it to administrators only, GraphQL to everybody
+    /// who may write; nothing where it does not, as on a GitHub Enterprise without that field.
+    async fn classic_approvals(&self, base: &str) -> Result<Option<u32>, ForgeError> {
+        let (owner, name) = self.place.project.split_once('/').unwrap_or_default();
+        let variables = json!({"owner": owner, "name": name, "ref": format!("refs/heads/{base}")});
+        match self.graphql(Operation::Settings, APPROVALS_WANTED, variables).await {
+            Ok(data) => {
+                let found = &data["repository"]["ref"];
+                let count = found["refUpdateRule"]["requiredApprovingReviewCount"].as_u64().unwrap_or(0);
+                Ok(found.is_object().then(|| u32::try_from(count).unwrap_or(u32::MAX)))
+            }
+            Err(error) if matches!(error.problem, Problem::NotFound { .. } | Problem::Forbidden { .. } | Problem::Refused { .. }) => {
+                Ok(None)
+            }
+            Err(error) => Err(error),
+        }
     }
 
     pub(super) async fn read_approvals(&self, request: &Request) -> Result<Approvals, ForgeError> {
@@ -302,7 +340,7 @@ impl Github {
             let login = review.user.map(|user| user.login).unwrap_or_default();
             counts.then_some((login, review.state, review.commit_id)).into()
         });
-        let (reviews, wanted) = futures::try_join!(reviews, self.base_wants(&request.base))?;
+        let (reviews, wanted) = futures::try_join!(reviews, self.approvals_wanted(&request.base))?;
         // They come in the order of time: the last that says anything counts. Comments say nothing.
         let mut said = BTreeMap::new();
         for (login, state, commit) in reviews {
@@ -315,7 +353,7 @@ impl Github {
                 _ => {}
             }
         }
-        Ok(Approvals::of(&said, wanted.approvals))
+        Ok(Approvals::of(&said, wanted))
     }
 
     pub(super) async fn read_releases(&self, project: &str, from: &str, to: &str) -> Result<Vec<Release>, ForgeError> {

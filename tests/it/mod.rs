@@ -12,6 +12,7 @@ mod declare_cases;
 mod demo;
 mod examples;
 mod forge_github;
+mod forge_github_reviews;
 mod forge_gitlab;
 #[cfg(feature = "demo")]
 mod forge_real;

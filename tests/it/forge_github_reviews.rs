@@ -1,0 +1,85 @@
+//! GitHub on the wire: whose word about a request counts, how many approvals its base wants, and what asking costs.
+
+use super::{
+    forge_github::pull,
+    support::{
+        forge::{forge, json},
+        wire::{Reply, Seen, Wire, reply},
+    },
+};
+use serde_json::{Value, json};
+use std::sync::Arc;
+use tagboat::{declare::ForgeKind, forge::Forge};
+
+async fn github(answer: impl Fn(&Seen) -> Reply + Send + Sync + 'static) -> (Wire, Arc<dyn Forge>) {
+    let wire = Wire::start(move |seen, _| answer(seen)).await;
+    let forge = forge(&wire, ForgeKind::Github, "", "acme/fleet");
+    (wire, forge)
+}
+
+fn review(login: &str, state: &str, commit: &str, association: &str) -> Value {
+    json!({"user": {"login": login}, "state": state, "commit_id": commit, "author_association": association})
+}
+
+#[tokio::test]
+async fn an_approval_of_an_earlier_head_is_none_under_classic_protection() {
+    let count = |count: Value| json!({"data": {"repository": {"ref": {"refUpdateRule": {"requiredApprovingReviewCount": count}}}}});
+    let unknown = json!({"errors": [{"message": "Field 'refUpdateRule' doesn't exist on type 'Ref'"}]});
+    // What GraphQL answers, whether the branch is protected, what the rules want; the number needed, whether it suffices.
+    let cases = [
+        (json(200, &count(json!(1))), true, 0, Some(1), false),
+        (json(200, &count(json!(2))), true, 1, Some(2), false),
+        (json(200, &count(json!(1))), true, 3, Some(3), false),
+        (json(200, &count(Value::Null)), true, 0, Some(0), true),
+        (json(200, &json!({"data": {"repository": {"ref": {"refUpdateRule": null}}}})), true, 0, Some(0), true),
+        // It does not say it: then somebody must approve what is there now.
+        (json(200, &unknown), true, 0, None, false),
+        (json(200, &unknown), true, 1, Some(1), false),
+        (json(403, &json!({"message": "Resource not accessible by integration"})), true, 0, None, false),
+        (json(200, &json!({"data": {"repository": null}})), true, 0, None, false),
+        // Nobody needs to ask where there is no protection.
+        (reply(500, "{}"), false, 0, Some(0), true),
+        (reply(500, "{}"), false, 1, Some(1), false),
+    ];
+    for (graphql, protected, rules, required, suffice) in cases {
+        let shown = format!("{graphql:?} {protected} {rules}");
+        let (wire, forge) = github(move |seen| match seen.path() {
+            "/graphql" => graphql.clone(),
+            "/repos/acme/fleet/branches/main" => json(200, &json!({"name": "main", "protected": protected})),
+            "/repos/acme/fleet/rules/branches/main" if rules == 0 => json(200, &json!([])),
+            "/repos/acme/fleet/rules/branches/main" => {
+                json(200, &json!([{"type": "pull_request", "parameters": {"required_approving_review_count": rules}}]))
+            }
+            path if path.ends_with("/reviews") => json(200, &json!([review("ann", "APPROVED", "before", "MEMBER")])),
+            _ => json(200, &pull(7, "tagboat/dev", "open")),
+        })
+        .await;
+        let request = forge.get(7).await.unwrap();
+        for _ in 0..2 {
+            let approvals = forge.approvals(&request).await.unwrap();
+            assert_eq!((approvals.required, approvals.earlier.as_slice()), (required, ["ann".to_owned()].as_slice()), "{shown}");
+            assert_eq!(approvals.suffice(), suffice, "{shown}");
+        }
+        // Once in a pass, of this branch.
+        let questions: Vec<Seen> = wire.seen().into_iter().filter(|seen| seen.path() == "/graphql").collect();
+        assert_eq!(questions.len(), usize::from(protected), "{shown}");
+        for seen in questions {
+            let body: Value = serde_json::from_str(&seen.body).unwrap();
+            assert_eq!(body["variables"], json!({"owner": "acme", "name": "fleet", "ref": "refs/heads/main"}));
+            assert!(body["query"].as_str().unwrap().contains("{ refUpdateRule { requiredApprovingReviewCount } }"), "{body}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn approvals_that_nobody_could_count_are_an_error() {
+    let (_wire, forge) = github(|seen| match seen.path() {
+        "/graphql" => reply(502, "{}"),
+        "/repos/acme/fleet/branches/main" => json(200, &json!({"name": "main", "protected": true})),
+        path if path.ends_with("/main") || path.ends_with("/reviews") => json(200, &json!([])),
+        _ => json(200, &pull(7, "tagboat/dev", "open")),
+    })
+    .await;
+    let request = forge.get(7).await.unwrap();
+    assert!(forge.approvals(&request).await.unwrap_err().to_string().contains("502"));
+}
