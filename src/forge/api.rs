@@ -72,10 +72,6 @@ impl Call {
         Self { again: true, ..Self::once(operation, method, url, body) }
     }
 
-    pub(super) fn operation(&self) -> Operation {
-        self.operation
-    }
-
     fn endpoint(&self) -> String {
         format!("{} {}", self.method, self.url.path())
     }

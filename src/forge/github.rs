@@ -49,8 +49,8 @@ impl Github {
     }
 
     /// A request by number whose head is not in the repository is none of ours.
-    pub(super) fn foreign(&self, call: &Call) -> ForgeError {
-        self.api.error(call.operation(), Problem::Unsupported("the request comes from a fork".to_owned()))
+    pub(super) fn foreign(&self, operation: Operation) -> ForgeError {
+        self.api.error(operation, Problem::Unsupported("the request comes from a fork".to_owned()))
     }
 
     /// The declared method, or the first that the repository allows.
@@ -160,7 +160,7 @@ impl Forge for Github {
         let call = Call::once(Operation::Open, Method::POST, self.repo(&["pulls"], &[]), body);
         let error = match self.api.json::<Pull>(&call).await {
             Ok(pull) => {
-                let request = pull.request(&self.place.project).ok_or_else(|| self.foreign(&call))?;
+                let request = pull.request(&self.place.project).ok_or_else(|| self.foreign(Operation::Open))?;
                 return Ok(Opened { request, found: false });
             }
             Err(error) if is_refused(&error, 422, "already exists") || error.problem.is_open() => error,

@@ -2,7 +2,7 @@
 
 use super::{
     Approvals, Check, CheckState, Checks, Ended, ForgeError, Listed, Mergeable, Operation, Problem, Release, Request, State, Which,
-    api::{Call, Entry, List},
+    api::{Entry, List},
     github::Github,
     releases,
     words::Said,
@@ -223,9 +223,8 @@ impl Github {
             closed_by: Option<User>,
         }
         let number = number.to_string();
-        let call = Call::get(Operation::Read, self.repo(&["pulls", &number], &[]));
-        let pull: Pull = self.api.json(&call).await?;
-        let mut request = pull.request(&self.place.project).ok_or_else(|| self.foreign(&call))?;
+        let pull: Pull = self.api.get(Operation::Read, self.repo(&["pulls", &number], &[])).await?;
+        let mut request = pull.request(&self.place.project).ok_or_else(|| self.foreign(Operation::Read))?;
         if let (State::Closed, Some(ended)) = (request.state, &mut request.ended) {
             let issue: Issue = self.api.get(Operation::Read, self.repo(&["issues", &number], &[])).await?;
             ended.by = issue.closed_by.map(|user| user.login);

@@ -9,7 +9,10 @@ use super::{
 };
 use serde_json::{Value, json};
 use std::sync::Arc;
-use tagboat::{declare::ForgeKind, forge::Forge};
+use tagboat::{
+    declare::ForgeKind,
+    forge::{Forge, Mergeable},
+};
 
 async fn github(answer: impl Fn(&Seen) -> Reply + Send + Sync + 'static) -> (Wire, Arc<dyn Forge>) {
     let wire = Wire::start(move |seen, _| answer(seen)).await;
@@ -82,4 +85,27 @@ async fn approvals_that_nobody_could_count_are_an_error() {
     .await;
     let request = forge.get(7).await.unwrap();
     assert!(forge.approvals(&request).await.unwrap_err().to_string().contains("502"));
+}
+
+#[tokio::test]
+async fn one_request_is_asked_for_conditionally() {
+    let wire = Wire::start(|seen, before| {
+        let mut now = pull(7, "tagboat/dev", "open");
+        // It changes before the fourth question.
+        if before >= 3 {
+            now["mergeable_state"] = json!("blocked");
+        }
+        let etag = format!("W/{}", now["mergeable_state"]);
+        if seen.header("if-none-match") == etag { reply(304, "").with("ETag", etag) } else { json(200, &now).with("ETag", etag) }
+    })
+    .await;
+    let forge = forge(&wire, ForgeKind::Github, "", "acme/fleet");
+    let mut states = Vec::new();
+    for _ in 0..5 {
+        states.push(forge.get(7).await.unwrap().mergeable);
+    }
+    let blocked = Mergeable::Blocked("blocked: a required check or review is missing".to_owned());
+    assert_eq!(states, [Mergeable::Yes, Mergeable::Yes, Mergeable::Yes, blocked.clone(), blocked]);
+    let conditions: Vec<String> = wire.seen().iter().map(|seen| seen.header("if-none-match").to_owned()).collect();
+    assert_eq!(conditions, ["", "W/\"clean\"", "W/\"clean\"", "W/\"clean\"", "W/\"blocked\""]);
 }
