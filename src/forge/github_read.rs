@@ -17,6 +17,10 @@ use std::{collections::BTreeMap, sync::Arc};
 const APPROVALS_WANTED: &str = "query($owner: String!, $name: String!, $ref: String!) { repository(owner: $owner, name: $name) \
     { ref(qualifiedName: $ref) { refUpdateRule { requiredApprovingReviewCount } } } }";
 
+/// Strangers by the list of reviews of whom it is asked whether they may write: whoever is further back in the alphabet
+/// counts only with an objection.
+const MOST_ASKED: usize = 30;
+
 #[derive(Deserialize)]
 pub(super) struct User {
     login: String,
@@ -150,8 +154,9 @@ struct Review {
 }
 
 impl Review {
-    /// Whether its author belongs to the repository: in a public one anybody may write a review.
-    fn counts(&self) -> bool {
+    /// Whether its author is known to belong to the repository: in a public one anybody may write a review. Who hides that he
+    /// is of the organisation is shown to Apps as a stranger.
+    fn belongs(&self) -> bool {
         matches!(self.author_association.as_str(), "OWNER" | "MEMBER" | "COLLABORATOR")
     }
 }
@@ -335,24 +340,60 @@ impl Github {
         let number = request.number.to_string();
         let list = List::all(Operation::Approvals, self.repo(&["pulls", &number, "reviews"], &[("per_page", "100")]), "");
         let reviews = self.api.pages(&list, |review: Review| {
-            let counts = review.counts();
-            let login = review.user.map(|user| user.login).unwrap_or_default();
-            counts.then_some((login, review.state, review.commit_id)).into()
+            let belongs = review.belongs();
+            review.user.map(|user| (user.login, belongs, review.state, review.commit_id)).into()
         });
         let (reviews, wanted) = futures::try_join!(reviews, self.approvals_wanted(&request.base))?;
         // They come in the order of time: the last that says anything counts. Comments say nothing.
-        let mut said = BTreeMap::new();
-        for (login, state, commit) in reviews {
-            match state.as_str() {
+        let mut last = BTreeMap::new();
+        for (login, belongs, state, commit) in reviews {
+            let word = match state.as_str() {
                 // An approval of what was there before, or of what is gone, says nothing of what is there now.
-                "APPROVED" if commit.as_deref() == Some(&request.head_commit) => drop(said.insert(login, Said::Approved)),
-                "APPROVED" => drop(said.insert(login, Said::Earlier)),
-                "CHANGES_REQUESTED" => drop(said.insert(login, Said::Against)),
-                "DISMISSED" => drop(said.remove(&login)),
-                _ => {}
+                "APPROVED" if commit.as_deref() == Some(&request.head_commit) => Said::Approved,
+                "APPROVED" => Said::Earlier,
+                "CHANGES_REQUESTED" => Said::Against,
+                "DISMISSED" => {
+                    last.remove(&login);
+                    continue;
+                }
+                _ => continue,
+            };
+            last.insert(login, (word, belongs));
+        }
+        let (mut said, mut asked) = (BTreeMap::new(), 0);
+        for (login, (word, belongs)) in last {
+            let counts = match belongs {
+                true => Some(true),
+                false if asked == MOST_ASKED => None,
+                false => {
+                    asked += 1;
+                    self.may_write(&login).await?
+                }
+            };
+            // Where nobody tells, an objection stands, and an approval does not.
+            if counts.unwrap_or(word == Said::Against) {
+                said.insert(login, word);
             }
         }
         Ok(Approvals::of(&said, wanted))
+    }
+
+    /// Whether somebody may write to the repository, asked once in a pass; nothing where this token is not told.
+    async fn may_write(&self, login: &str) -> Result<Option<bool>, ForgeError> {
+        #[derive(Deserialize)]
+        struct Permission {
+            permission: String,
+        }
+        let ask = async {
+            let url = self.repo(&["collaborators", login, "permission"], &[]);
+            match self.api.find::<Permission>(Operation::Approvals, url).await {
+                // `maintain` is told as `write`, `triage` as `read`.
+                Ok(found) => Ok(Some(found.is_some_and(|found| matches!(found.permission.as_str(), "admin" | "maintain" | "write")))),
+                Err(error) if matches!(error.problem, Problem::Forbidden { .. }) => Ok(None),
+                Err(error) => Err(error),
+            }
+        };
+        Ok(*self.api.standing.once(&format!("permission {login}"), ask).await?)
     }
 
     pub(super) async fn read_releases(&self, project: &str, from: &str, to: &str) -> Result<Vec<Release>, ForgeError> {

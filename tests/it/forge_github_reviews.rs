@@ -3,7 +3,7 @@
 use super::{
     forge_github::pull,
     support::{
-        forge::{forge, json},
+        forge::{HEAD, forge, json},
         wire::{Reply, Seen, Wire, reply},
     },
 };
@@ -85,6 +85,66 @@ async fn approvals_that_nobody_could_count_are_an_error() {
     .await;
     let request = forge.get(7).await.unwrap();
     assert!(forge.approvals(&request).await.unwrap_err().to_string().contains("502"));
+}
+
+#[tokio::test]
+async fn who_hides_that_he_belongs_is_asked_for() {
+    let told = |word: &str| json(200, &json!({"permission": word, "role_name": word, "user": {"login": "ann"}}));
+    // The association, what GitHub says of his rights; whether his approval counts, and his objection.
+    let cases = [
+        ("CONTRIBUTOR", told("write"), true, true),
+        ("NONE", told("admin"), true, true),
+        ("NONE", told("read"), false, false),
+        ("FIRST_TIME_CONTRIBUTOR", told("none"), false, false),
+        ("NONE", json(404, &json!({"message": "ann is not a user"})), false, false),
+        // Nobody tells: what he objects to is not merged, and what he approves is not approved.
+        ("NONE", json(403, &json!({"message": "Resource not accessible by integration"})), false, true),
+        ("MEMBER", reply(500, "{}"), true, true),
+    ];
+    for (association, permission, approves, objects) in cases {
+        for (state, counts) in [("APPROVED", approves), ("CHANGES_REQUESTED", objects)] {
+            let (shown, permission) = (format!("{association} {state} {permission:?}"), permission.clone());
+            let (wire, forge) = github(move |seen| match seen.path() {
+                "/repos/acme/fleet/collaborators/ann/permission" => permission.clone(),
+                "/repos/acme/fleet/branches/main" => json(200, &json!({"name": "main", "protected": false})),
+                "/repos/acme/fleet/rules/branches/main" => json(200, &json!([])),
+                path if path.ends_with("/reviews") => {
+                    json(200, &json!([review("bob", "COMMENTED", HEAD, "NONE"), review("ann", state, HEAD, association)]))
+                }
+                _ => json(200, &pull(7, "tagboat/dev", "open")),
+            })
+            .await;
+            let request = forge.get(7).await.unwrap();
+            for _ in 0..2 {
+                let approvals = forge.approvals(&request).await.unwrap();
+                let heard = if state == "APPROVED" { approvals.by } else { approvals.changes_requested };
+                assert_eq!(heard, ["ann"].repeat(usize::from(counts)), "{shown}");
+            }
+            // Once in a pass, and only where it is not known.
+            let questions = wire.targets().iter().filter(|target| target.contains("/collaborators/")).count();
+            assert_eq!(questions, usize::from(association != "MEMBER"), "{shown}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_crowd_of_strangers_costs_a_bounded_number_of_questions() {
+    let (wire, forge) = github(|seen| match seen.path() {
+        path if path.ends_with("/permission") => json(200, &json!({"permission": "read"})),
+        "/repos/acme/fleet/branches/main" => json(200, &json!({"name": "main", "protected": false})),
+        "/repos/acme/fleet/rules/branches/main" => json(200, &json!([])),
+        path if path.ends_with("/reviews") => {
+            let state = |number: usize| if number == 90 { "CHANGES_REQUESTED" } else { "APPROVED" };
+            let all: Vec<Value> = (0..100).map(|number| review(&format!("stranger-{number:02}"), state(number), HEAD, "NONE")).collect();
+            json(200, &json!(all))
+        }
+        _ => json(200, &pull(7, "tagboat/dev", "open")),
+    })
+    .await;
+    let request = forge.get(7).await.unwrap();
+    let approvals = forge.approvals(&request).await.unwrap();
+    assert_eq!((approvals.by.len(), approvals.changes_requested.as_slice()), (0, ["stranger-90".to_owned()].as_slice()));
+    assert_eq!(wire.targets().iter().filter(|target| target.contains("/collaborators/")).count(), 30);
 }
 
 #[tokio::test]
