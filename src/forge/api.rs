@@ -28,7 +28,7 @@ use reqwest::{
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, HashSet},
     sync::{Arc, Mutex},
     time::{Duration, Instant},
 };
@@ -97,6 +97,8 @@ pub(super) struct Api {
     cache: Mutex<Cache>,
     /// What is asked once in a pass.
     pub(super) standing: Standing,
+    /// Comments that this process wrote, by id.
+    pub(super) written: Mutex<HashSet<u64>>,
     calls: Mutex<BTreeMap<Operation, u64>>,
 }
 
@@ -141,6 +143,7 @@ impl Api {
             flight: Semaphore::new(FLIGHT),
             cache: Mutex::default(),
             standing: Standing::default(),
+            written: Mutex::default(),
             calls: Mutex::default(),
         })
     }

@@ -5,7 +5,9 @@ use super::{
     Request, Reviewer, State, Status, StatusState, Unasked, Which,
     api::{Api, Call, List},
     github_read::{Pull, User},
-    marker_line, page,
+    marker_line,
+    own::{Calls, Written},
+    page,
     words::cut,
 };
 use crate::declare::{self, MergeMethod};
@@ -90,6 +92,12 @@ impl Github {
             _ => Problem::Refused { status: 422, message },
         };
         Err(self.api.error(operation, problem))
+    }
+
+    /// By what login comments are signed; REST does not tell it to an App's installation.
+    async fn own_login(&self) -> Result<String, ForgeError> {
+        let data = self.graphql(Operation::SignIn, "query { viewer { login } }", json!({})).await?;
+        Ok(data["viewer"]["login"].as_str().unwrap_or_default().to_owned())
     }
 
     /// Makes a label if it is missing.
@@ -251,21 +259,14 @@ impl Forge for Github {
         let text = cut(&format!("{line}\n{text}"), LIMITS.comment);
         let list = List::all(op, self.repo(&["issues", &number, "comments"], &[("per_page", "100")]), &line);
         let keep = |comment: Comment| {
-            let own = comment.user.is_some_and(|user| user.is(&request.author));
-            comment.body.filter(|body| own && body.starts_with(&line)).map(|body| (comment.id, body)).into()
+            let (id, login) = (comment.id, comment.user.map(|user| user.login).unwrap_or_default());
+            comment.body.filter(|body| body.starts_with(&line)).map(|body| Written { id, login, body }).into()
         };
-        let known = self.api.pages(&list, keep).await?.into_iter().next();
-        let (call, done) = match known {
-            Some((_, body)) if super::words::same_text(&body, &text) => return Ok(Commented::Same),
-            Some((id, _)) => {
-                let url = self.repo(&["issues", "comments", &id.to_string()], &[]);
-                (Call::again(op, Method::PATCH, url, json!({"body": text})), Commented::Changed)
-            }
-            None => {
-                (Call::once(op, Method::POST, self.repo(&["issues", &number, "comments"], &[]), json!({"body": text})), Commented::Made)
-            }
-        };
-        self.api.send(&call).await.map(|_| done)
+        let found = self.api.pages(&list, keep).await?;
+        let change =
+            |id: u64| Call::again(op, Method::PATCH, self.repo(&["issues", "comments", &id.to_string()], &[]), json!({"body": text}));
+        let make = Call::once(op, Method::POST, self.repo(&["issues", &number, "comments"], &[]), json!({"body": text}));
+        self.api.keep_comment(found, &request.author, &text, Calls { change, make }, self.own_login()).await
     }
 
     async fn wants_newest(&self, base: &str) -> Result<bool, ForgeError> {

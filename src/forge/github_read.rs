@@ -23,13 +23,7 @@ const MOST_ASKED: usize = 30;
 
 #[derive(Deserialize)]
 pub(super) struct User {
-    login: String,
-}
-
-impl User {
-    pub(super) fn is(&self, login: &str) -> bool {
-        self.login == login
-    }
+    pub(super) login: String,
 }
 
 #[derive(Deserialize)]

@@ -11,6 +11,7 @@ mod declare_cases;
 #[cfg(feature = "demo")]
 mod demo;
 mod examples;
+mod forge_comments;
 mod forge_github;
 mod forge_github_reviews;
 mod forge_gitlab;
