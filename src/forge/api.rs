@@ -2,7 +2,7 @@
 
 mod pages;
 
-pub(super) use pages::{Entry, List};
+pub(super) use pages::{Dated, Entry, List};
 
 use super::{
     Config, Credentials, ForgeError, Operation, Problem, Timing,

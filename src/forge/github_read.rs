@@ -2,7 +2,7 @@
 
 use super::{
     Approvals, Check, CheckState, Checks, Ended, ForgeError, Listed, Mergeable, Operation, Problem, Release, Request, State, Which,
-    api::{Entry, List},
+    api::{Dated, Entry, List},
     github::Github,
     releases,
     words::Said,
@@ -197,14 +197,14 @@ impl Github {
             Which::EndedSince(since) => ("closed", "updated", Some(since)),
         };
         let query = [("state", state), ("sort", sort), ("direction", "desc"), ("per_page", "100")];
-        let list = List { until, ..List::all(Operation::List, self.repo(&["pulls"], &query), prefix) };
+        let list = List { until, most: which.most_pages(), ..List::all(Operation::List, self.repo(&["pulls"], &query), prefix) };
         let keep = |pull: Pull| Entry {
             stamp: pull.updated_at,
             kept: pull.request(&self.place.project).filter(|request| request.head.starts_with(prefix)),
         };
-        let (mut requests, latest) = self.api.dated(&list, keep).await?;
+        let Dated { found: mut requests, latest, back_to } = self.api.dated(&list, keep).await?;
         requests.retain(|request| until.is_none_or(|until| request.updated.is_none_or(|updated| updated >= until)));
-        Ok(Listed { requests, latest })
+        Ok(Listed { requests, latest, back_to })
     }
 
     pub(super) async fn find_request(&self, head: &str) -> Result<Option<Request>, ForgeError> {

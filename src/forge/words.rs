@@ -96,6 +96,8 @@ pub struct Listed {
     pub requests: Vec<Request>,
     /// The latest change of any request that the forge has shown on the way, asked for or not.
     pub latest: Option<Timestamp>,
+    /// How far back those that ended were read, where they are more than can be read.
+    pub back_to: Option<Timestamp>,
 }
 
 /// A request to open.
