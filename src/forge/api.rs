@@ -2,7 +2,7 @@
 
 mod pages;
 
-pub(super) use pages::{Entry, List};
+pub(super) use pages::{Dated, Entry, List};
 
 use super::{
     Config, Credentials, ForgeError, Operation, Problem, Timing,
@@ -28,7 +28,7 @@ use reqwest::{
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, HashSet},
     sync::{Arc, Mutex},
     time::{Duration, Instant},
 };
@@ -72,10 +72,6 @@ impl Call {
         Self { again: true, ..Self::once(operation, method, url, body) }
     }
 
-    pub(super) fn operation(&self) -> Operation {
-        self.operation
-    }
-
     fn endpoint(&self) -> String {
         format!("{} {}", self.method, self.url.path())
     }
@@ -101,6 +97,8 @@ pub(super) struct Api {
     cache: Mutex<Cache>,
     /// What is asked once in a pass.
     pub(super) standing: Standing,
+    /// Comments that this process wrote, by id.
+    pub(super) written: Mutex<HashSet<u64>>,
     calls: Mutex<BTreeMap<Operation, u64>>,
 }
 
@@ -145,6 +143,7 @@ impl Api {
             flight: Semaphore::new(FLIGHT),
             cache: Mutex::default(),
             standing: Standing::default(),
+            written: Mutex::default(),
             calls: Mutex::default(),
         })
     }

@@ -5,7 +5,9 @@ use super::{
     Request, Reviewer, State, Status, StatusState, Unasked, Which,
     api::{Api, Call, List},
     gitea_read::{DRAFT, PAGE, Pull, User},
-    marker_line, page,
+    marker_line,
+    own::{Calls, Written},
+    page,
     words::cut,
 };
 use crate::declare::{self, MergeMethod};
@@ -308,17 +310,15 @@ impl Forge for Gitea {
         let text = cut(&format!("{line}\n{text}"), LIMITS.comment);
         let url = self.repo(&["issues", &number, "comments"], &[]);
         let comments: Vec<Comment> = self.api.get(op, url.clone()).await?;
-        let own =
-            |comment: &Comment| comment.user.as_ref().is_some_and(|user| user.login == request.author) && comment.body.starts_with(&line);
-        let (call, done) = match comments.into_iter().find(own) {
-            Some(comment) if super::words::same_text(&comment.body, &text) => return Ok(Commented::Same),
-            Some(comment) => {
-                let url = self.repo(&["issues", "comments", &comment.id.to_string()], &[]);
-                (Call::again(op, Method::PATCH, url, json!({"body": text})), Commented::Changed)
-            }
-            None => (Call::once(op, Method::POST, url, json!({"body": text})), Commented::Made),
-        };
-        self.api.send(&call).await.map(|_| done)
+        let marked = comments.into_iter().filter(|comment| comment.body.starts_with(&line)).map(|comment| {
+            let login = comment.user.map(|user| user.login).unwrap_or_default();
+            Written { id: comment.id, login, body: comment.body }
+        });
+        let change =
+            |id: u64| Call::again(op, Method::PATCH, self.repo(&["issues", "comments", &id.to_string()], &[]), json!({"body": text}));
+        let make = Call::once(op, Method::POST, url, json!({"body": text}));
+        let own = async { Ok(self.api.get::<User>(Operation::SignIn, self.api.url(["user"], &[])).await?.login) };
+        self.api.keep_comment(marked.collect(), &request.author, &text, Calls { change, make }, own).await
     }
 
     async fn wants_newest(&self, base: &str) -> Result<bool, ForgeError> {

@@ -2,7 +2,7 @@
 
 use super::{
     Approvals, Check, CheckState, Checks, Ended, ForgeError, Listed, Mergeable, Operation, Problem, Release, Request, State, Which,
-    api::{Entry, List},
+    api::{Dated, Entry, List},
     gitea::Gitea,
     releases,
     words::Said,
@@ -179,11 +179,11 @@ impl Gitea {
             Which::EndedSince(since) => (vec![("state", "closed"), ("sort", "recentupdate")], Some(since)),
         };
         let query: Vec<_> = query.into_iter().chain([PAGE]).collect();
-        let list = List { until, ..List::all(Operation::List, self.repo(&["pulls"], &query), prefix) };
+        let list = List { until, most: which.most_pages(), ..List::all(Operation::List, self.repo(&["pulls"], &query), prefix) };
         let keep = |pull: Pull| Entry { stamp: pull.updated_at, kept: pull.request().filter(|request| request.head.starts_with(prefix)) };
-        let (mut requests, latest) = self.api.dated(&list, keep).await?;
+        let Dated { found: mut requests, latest, back_to } = self.api.dated(&list, keep).await?;
         requests.retain(|request| until.is_none_or(|until| request.updated.is_none_or(|updated| updated >= until)));
-        Ok(Listed { requests, latest })
+        Ok(Listed { requests, latest, back_to })
     }
 
     /// Gitea has no question for a head branch: the open ones are listed, then the latest that ended.

@@ -5,7 +5,9 @@ use super::{
     Request, Reviewer, State, Status, StatusState, Unasked, Which,
     api::{Api, Call, List},
     github_read::{Pull, User},
-    marker_line, page,
+    marker_line,
+    own::{Calls, Written},
+    page,
     words::cut,
 };
 use crate::declare::{self, MergeMethod};
@@ -49,8 +51,8 @@ impl Github {
     }
 
     /// A request by number whose head is not in the repository is none of ours.
-    pub(super) fn foreign(&self, call: &Call) -> ForgeError {
-        self.api.error(call.operation(), Problem::Unsupported("the request comes from a fork".to_owned()))
+    pub(super) fn foreign(&self, operation: Operation) -> ForgeError {
+        self.api.error(operation, Problem::Unsupported("the request comes from a fork".to_owned()))
     }
 
     /// The declared method, or the first that the repository allows.
@@ -69,13 +71,14 @@ impl Github {
         Ok(all.into_iter().find(|(allowed, _)| *allowed == Some(true)).map_or(MergeMethod::Merge, |(_, method)| method))
     }
 
-    async fn graphql(&self, operation: Operation, query: &str, variables: Value) -> Result<(), ForgeError> {
+    /// Asks GraphQL; gives the data.
+    pub(super) async fn graphql(&self, operation: Operation, query: &str, variables: Value) -> Result<Value, ForgeError> {
         let mut url: Url = self.api.base().clone();
         let path = url.path().trim_end_matches('/').trim_end_matches("/v3").to_owned();
         url.set_path(&format!("{path}/graphql"));
         let call = Call::again(operation, Method::POST, url, json!({"query": query, "variables": variables}));
-        let answer: Value = self.api.json(&call).await?;
-        let Some(error) = answer["errors"].as_array().and_then(|errors| errors.first()) else { return Ok(()) };
+        let mut answer: Value = self.api.json(&call).await?;
+        let Some(error) = answer["errors"].as_array().and_then(|errors| errors.first()) else { return Ok(answer["data"].take()) };
         let said = error["message"].as_str().unwrap_or_default().chars().take(300).collect::<String>();
         let message = Some(said.clone());
         let problem = match error["type"].as_str() {
@@ -89,6 +92,12 @@ impl Github {
             _ => Problem::Refused { status: 422, message },
         };
         Err(self.api.error(operation, problem))
+    }
+
+    /// By what login comments are signed; REST does not tell it to an App's installation.
+    async fn own_login(&self) -> Result<String, ForgeError> {
+        let data = self.graphql(Operation::SignIn, "query { viewer { login } }", json!({})).await?;
+        Ok(data["viewer"]["login"].as_str().unwrap_or_default().to_owned())
     }
 
     /// Makes a label if it is missing.
@@ -159,7 +168,7 @@ impl Forge for Github {
         let call = Call::once(Operation::Open, Method::POST, self.repo(&["pulls"], &[]), body);
         let error = match self.api.json::<Pull>(&call).await {
             Ok(pull) => {
-                let request = pull.request(&self.place.project).ok_or_else(|| self.foreign(&call))?;
+                let request = pull.request(&self.place.project).ok_or_else(|| self.foreign(Operation::Open))?;
                 return Ok(Opened { request, found: false });
             }
             Err(error) if is_refused(&error, 422, "already exists") || error.problem.is_open() => error,
@@ -250,21 +259,14 @@ impl Forge for Github {
         let text = cut(&format!("{line}\n{text}"), LIMITS.comment);
         let list = List::all(op, self.repo(&["issues", &number, "comments"], &[("per_page", "100")]), &line);
         let keep = |comment: Comment| {
-            let own = comment.user.is_some_and(|user| user.is(&request.author));
-            comment.body.filter(|body| own && body.starts_with(&line)).map(|body| (comment.id, body)).into()
+            let (id, login) = (comment.id, comment.user.map(|user| user.login).unwrap_or_default());
+            comment.body.filter(|body| body.starts_with(&line)).map(|body| Written { id, login, body }).into()
         };
-        let known = self.api.pages(&list, keep).await?.into_iter().next();
-        let (call, done) = match known {
-            Some((_, body)) if super::words::same_text(&body, &text) => return Ok(Commented::Same),
-            Some((id, _)) => {
-                let url = self.repo(&["issues", "comments", &id.to_string()], &[]);
-                (Call::again(op, Method::PATCH, url, json!({"body": text})), Commented::Changed)
-            }
-            None => {
-                (Call::once(op, Method::POST, self.repo(&["issues", &number, "comments"], &[]), json!({"body": text})), Commented::Made)
-            }
-        };
-        self.api.send(&call).await.map(|_| done)
+        let found = self.api.pages(&list, keep).await?;
+        let change =
+            |id: u64| Call::again(op, Method::PATCH, self.repo(&["issues", "comments", &id.to_string()], &[]), json!({"body": text}));
+        let make = Call::once(op, Method::POST, self.repo(&["issues", &number, "comments"], &[]), json!({"body": text}));
+        self.api.keep_comment(found, &request.author, &text, Calls { change, make }, self.own_login()).await
     }
 
     async fn wants_newest(&self, base: &str) -> Result<bool, ForgeError> {
@@ -334,7 +336,7 @@ impl Forge for Github {
                 let why = "\"Allow auto-merge\" is off in the repository's settings";
                 Err(ForgeError { problem: Problem::Unsupported(why.to_owned()), ..error })
             }
-            other => other,
+            other => other.map(drop),
         }
     }
 
@@ -343,7 +345,7 @@ impl Forge for Github {
             "mutation($input: DisablePullRequestAutoMergeInput!) { disablePullRequestAutoMerge(input: $input) { clientMutationId } }";
         match self.graphql(Operation::AutoMerge, query, json!({"input": {"pullRequestId": request.id}})).await {
             Err(error) if is_refused(&error, 422, "Can't disable auto-merge") => Ok(()),
-            other => other,
+            other => other.map(drop),
         }
     }
 

@@ -1,8 +1,8 @@
 //! GitHub: what is read. Shapes follow the REST API of version 2022-11-28.
 
 use super::{
-    Approvals, Check, CheckState, Checks, Ended, ForgeError, Listed, Mergeable, Operation, Release, Request, State, Which,
-    api::{Call, Entry, List},
+    Approvals, Check, CheckState, Checks, Ended, ForgeError, Listed, Mergeable, Operation, Problem, Release, Request, State, Which,
+    api::{Dated, Entry, List},
     github::Github,
     releases,
     words::Said,
@@ -10,17 +10,20 @@ use super::{
 use jiff::Timestamp;
 use reqwest::Url;
 use serde::Deserialize;
+use serde_json::json;
 use std::{collections::BTreeMap, sync::Arc};
+
+/// Asks what a branch's classic protection wants of those who are not its administrators.
+const APPROVALS_WANTED: &str = "query($owner: String!, $name: String!, $ref: String!) { repository(owner: $owner, name: $name) \
+    { ref(qualifiedName: $ref) { refUpdateRule { requiredApprovingReviewCount } } } }";
+
+/// Strangers by the list of reviews of whom it is asked whether they may write: whoever is further back in the alphabet
+/// counts only with an objection.
+const MOST_ASKED: usize = 30;
 
 #[derive(Deserialize)]
 pub(super) struct User {
-    login: String,
-}
-
-impl User {
-    pub(super) fn is(&self, login: &str) -> bool {
-        self.login == login
-    }
+    pub(super) login: String,
 }
 
 #[derive(Deserialize)]
@@ -145,8 +148,9 @@ struct Review {
 }
 
 impl Review {
-    /// Whether its author belongs to the repository: in a public one anybody may write a review.
-    fn counts(&self) -> bool {
+    /// Whether its author is known to belong to the repository: in a public one anybody may write a review. Who hides that he
+    /// is of the organisation is shown to Apps as a stranger.
+    fn belongs(&self) -> bool {
         matches!(self.author_association.as_str(), "OWNER" | "MEMBER" | "COLLABORATOR")
     }
 }
@@ -174,7 +178,10 @@ struct ReleaseShape {
 #[derive(Default)]
 pub(super) struct Wanted {
     checks: Vec<String>,
-    approvals: Option<u32>,
+    /// By the rules; classic protection may want more.
+    approvals: u32,
+    /// Whether the base may have a classic protection.
+    protected: bool,
     /// Whether a branch must contain the base's newest commit. Of classic protection only administrators are told; there
     /// `mergeable_state` says it of each request.
     pub(super) newest: bool,
@@ -190,14 +197,14 @@ impl Github {
             Which::EndedSince(since) => ("closed", "updated", Some(since)),
         };
         let query = [("state", state), ("sort", sort), ("direction", "desc"), ("per_page", "100")];
-        let list = List { until, ..List::all(Operation::List, self.repo(&["pulls"], &query), prefix) };
+        let list = List { until, most: which.most_pages(), ..List::all(Operation::List, self.repo(&["pulls"], &query), prefix) };
         let keep = |pull: Pull| Entry {
             stamp: pull.updated_at,
             kept: pull.request(&self.place.project).filter(|request| request.head.starts_with(prefix)),
         };
-        let (mut requests, latest) = self.api.dated(&list, keep).await?;
+        let Dated { found: mut requests, latest, back_to } = self.api.dated(&list, keep).await?;
         requests.retain(|request| until.is_none_or(|until| request.updated.is_none_or(|updated| updated >= until)));
-        Ok(Listed { requests, latest })
+        Ok(Listed { requests, latest, back_to })
     }
 
     pub(super) async fn find_request(&self, head: &str) -> Result<Option<Request>, ForgeError> {
@@ -215,9 +222,8 @@ impl Github {
             closed_by: Option<User>,
         }
         let number = number.to_string();
-        let call = Call::get(Operation::Read, self.repo(&["pulls", &number], &[]));
-        let pull: Pull = self.api.json(&call).await?;
-        let mut request = pull.request(&self.place.project).ok_or_else(|| self.foreign(&call))?;
+        let pull: Pull = self.api.get(Operation::Read, self.repo(&["pulls", &number], &[])).await?;
+        let mut request = pull.request(&self.place.project).ok_or_else(|| self.foreign(Operation::Read))?;
         if let (State::Closed, Some(ended)) = (request.state, &mut request.ended) {
             let issue: Issue = self.api.get(Operation::Read, self.repo(&["issues", &number], &[])).await?;
             ended.by = issue.closed_by.map(|user| user.login);
@@ -249,6 +255,7 @@ impl Github {
     async fn wanted(&self, base: &str) -> Result<Wanted, ForgeError> {
         #[derive(Deserialize)]
         struct Branch {
+            protected: Option<bool>,
             protection: Option<Protection>,
         }
         #[derive(Deserialize)]
@@ -267,12 +274,13 @@ impl Github {
         let rules = async {
             match self.api.pages(&list, |rule: Rule| Some((rule.kind, rule.parameters)).into()).await {
                 Ok(rules) => Ok(rules),
-                Err(error) if matches!(error.problem, super::Problem::NotFound { .. } | super::Problem::Forbidden { .. }) => Ok(Vec::new()),
+                Err(error) if matches!(error.problem, Problem::NotFound { .. } | Problem::Forbidden { .. }) => Ok(Vec::new()),
                 Err(error) => Err(error),
             }
         };
         let (branch, rules) = futures::try_join!(branch, rules)?;
-        let mut wanted = Wanted::default();
+        let protected = branch.as_ref().and_then(|branch| branch.protected).unwrap_or(true);
+        let mut wanted = Wanted { protected, ..Wanted::default() };
         let classic = branch.and_then(|branch| branch.protection).and_then(|protection| protection.required_status_checks);
         wanted.checks.extend(classic.into_iter().flat_map(|required| required.contexts));
         for (kind, parameters) in rules {
@@ -284,7 +292,7 @@ impl Github {
                 }
                 "pull_request" => {
                     let count = parameters["required_approving_review_count"].as_u64().and_then(|count| u32::try_from(count).ok());
-                    wanted.approvals = wanted.approvals.max(count);
+                    wanted.approvals = wanted.approvals.max(count.unwrap_or(0));
                 }
                 _ => {}
             }
@@ -294,28 +302,92 @@ impl Github {
         Ok(wanted)
     }
 
+    /// How many approvals the base wants; nothing where only its administrators are told.
+    async fn approvals_wanted(&self, base: &str) -> Result<Option<u32>, ForgeError> {
+        let wanted = self.base_wants(base).await?;
+        if !wanted.protected {
+            return Ok(Some(wanted.approvals));
+        }
+        let classic = self.api.standing.once(&format!("approvals {base}"), Box::pin(self.classic_approvals(base))).await?;
+        Ok(classic.map(|classic| classic.max(wanted.approvals)).or(Some(wanted.approvals).filter(|count| *count > 0)))
+    }
+
+    /// How many approvals the base's classic protection wants. REST tells it to administrators only, GraphQL to everybody
+    /// who may write; nothing where it does not, as on a GitHub Enterprise without that field.
+    async fn classic_approvals(&self, base: &str) -> Result<Option<u32>, ForgeError> {
+        let (owner, name) = self.place.project.split_once('/').unwrap_or_default();
+        let variables = json!({"owner": owner, "name": name, "ref": format!("refs/heads/{base}")});
+        match self.graphql(Operation::Settings, APPROVALS_WANTED, variables).await {
+            Ok(data) => {
+                let found = &data["repository"]["ref"];
+                let count = found["refUpdateRule"]["requiredApprovingReviewCount"].as_u64().unwrap_or(0);
+                Ok(found.is_object().then(|| u32::try_from(count).unwrap_or(u32::MAX)))
+            }
+            Err(error) if matches!(error.problem, Problem::NotFound { .. } | Problem::Forbidden { .. } | Problem::Refused { .. }) => {
+                Ok(None)
+            }
+            Err(error) => Err(error),
+        }
+    }
+
     pub(super) async fn read_approvals(&self, request: &Request) -> Result<Approvals, ForgeError> {
         let number = request.number.to_string();
         let list = List::all(Operation::Approvals, self.repo(&["pulls", &number, "reviews"], &[("per_page", "100")]), "");
         let reviews = self.api.pages(&list, |review: Review| {
-            let counts = review.counts();
-            let login = review.user.map(|user| user.login).unwrap_or_default();
-            counts.then_some((login, review.state, review.commit_id)).into()
+            let belongs = review.belongs();
+            review.user.map(|user| (user.login, belongs, review.state, review.commit_id)).into()
         });
-        let (reviews, wanted) = futures::try_join!(reviews, self.base_wants(&request.base))?;
+        let (reviews, wanted) = futures::try_join!(reviews, self.approvals_wanted(&request.base))?;
         // They come in the order of time: the last that says anything counts. Comments say nothing.
-        let mut said = BTreeMap::new();
-        for (login, state, commit) in reviews {
-            match state.as_str() {
+        let mut last = BTreeMap::new();
+        for (login, belongs, state, commit) in reviews {
+            let word = match state.as_str() {
                 // An approval of what was there before, or of what is gone, says nothing of what is there now.
-                "APPROVED" if commit.as_deref() == Some(&request.head_commit) => drop(said.insert(login, Said::Approved)),
-                "APPROVED" => drop(said.insert(login, Said::Earlier)),
-                "CHANGES_REQUESTED" => drop(said.insert(login, Said::Against)),
-                "DISMISSED" => drop(said.remove(&login)),
-                _ => {}
+                "APPROVED" if commit.as_deref() == Some(&request.head_commit) => Said::Approved,
+                "APPROVED" => Said::Earlier,
+                "CHANGES_REQUESTED" => Said::Against,
+                "DISMISSED" => {
+                    last.remove(&login);
+                    continue;
+                }
+                _ => continue,
+            };
+            last.insert(login, (word, belongs));
+        }
+        let (mut said, mut asked) = (BTreeMap::new(), 0);
+        for (login, (word, belongs)) in last {
+            let counts = match belongs {
+                true => Some(true),
+                false if asked == MOST_ASKED => None,
+                false => {
+                    asked += 1;
+                    self.may_write(&login).await?
+                }
+            };
+            // Where nobody tells, an objection stands, and an approval does not.
+            if counts.unwrap_or(word == Said::Against) {
+                said.insert(login, word);
             }
         }
-        Ok(Approvals::of(&said, wanted.approvals))
+        Ok(Approvals::of(&said, wanted))
+    }
+
+    /// Whether somebody may write to the repository, asked once in a pass; nothing where this token is not told.
+    async fn may_write(&self, login: &str) -> Result<Option<bool>, ForgeError> {
+        #[derive(Deserialize)]
+        struct Permission {
+            permission: String,
+        }
+        let ask = async {
+            let url = self.repo(&["collaborators", login, "permission"], &[]);
+            match self.api.find::<Permission>(Operation::Approvals, url).await {
+                // `maintain` is told as `write`, `triage` as `read`.
+                Ok(found) => Ok(Some(found.is_some_and(|found| matches!(found.permission.as_str(), "admin" | "maintain" | "write")))),
+                Err(error) if matches!(error.problem, Problem::Forbidden { .. }) => Ok(None),
+                Err(error) => Err(error),
+            }
+        };
+        Ok(*self.api.standing.once(&format!("permission {login}"), ask).await?)
     }
 
     pub(super) async fn read_releases(&self, project: &str, from: &str, to: &str) -> Result<Vec<Release>, ForgeError> {

@@ -6,7 +6,9 @@ use super::{
     api::{Api, Call, List},
     github::is_refused,
     gitlab_read::{DRAFT, MergeRequest, User},
-    marker_line, page,
+    marker_line,
+    own::{Calls, Written},
+    page,
     words::cut,
 };
 use crate::declare::{self, MergeMethod};
@@ -252,16 +254,14 @@ impl Forge for Gitlab {
         };
         let list = List::all(op, notes(&[], &[("sort", "asc"), ("order_by", "created_at"), ("per_page", "100")]), &line);
         let keep = |note: Note| {
-            let own = !note.system && note.author.username == request.author && note.body.starts_with(&line);
-            own.then_some((note.id, note.body)).into()
+            let marked = !note.system && note.body.starts_with(&line);
+            marked.then(|| Written { id: note.id, login: note.author.username, body: note.body }).into()
         };
-        let known = self.api.pages(&list, keep).await?.into_iter().next();
-        let (call, done) = match known {
-            Some((_, body)) if super::words::same_text(&body, &text) => return Ok(Commented::Same),
-            Some((id, _)) => (Call::again(op, Method::PUT, notes(&[&id.to_string()], &[]), json!({"body": text})), Commented::Changed),
-            None => (Call::once(op, Method::POST, notes(&[], &[]), json!({"body": text})), Commented::Made),
-        };
-        self.api.send(&call).await.map(|_| done)
+        let found = self.api.pages(&list, keep).await?;
+        let change = |id: u64| Call::again(op, Method::PUT, notes(&[&id.to_string()], &[]), json!({"body": text}));
+        let make = Call::once(op, Method::POST, notes(&[], &[]), json!({"body": text}));
+        let own = async { Ok(self.api.get::<User>(Operation::SignIn, self.api.url(["user"], &[])).await?.username) };
+        self.api.keep_comment(found, &request.author, &text, Calls { change, make }, own).await
     }
 
     async fn wants_newest(&self, _: &str) -> Result<bool, ForgeError> {

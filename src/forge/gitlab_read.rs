@@ -2,7 +2,7 @@
 
 use super::{
     Check, CheckState, Checks, Ended, ForgeError, Listed, Mergeable, Operation, Problem, Release, Request, State, Which,
-    api::{Call, Entry, List},
+    api::{Call, Dated, Entry, List},
     gitlab::Gitlab,
     releases,
 };
@@ -177,11 +177,11 @@ impl Gitlab {
             query.push(("updated_after", since.as_str()));
         }
         query.extend([("scope", "all"), ("sort", "desc"), ("per_page", "100")]);
-        let list = List::all(Operation::List, self.project(&["merge_requests"], &query), prefix);
+        let list = List { most: which.most_pages(), ..List::all(Operation::List, self.project(&["merge_requests"], &query), prefix) };
         let wanted = |request: &Request| request.head.starts_with(prefix) && (which == Which::Open || request.state != State::Open);
         let keep = |request: MergeRequest| Entry { stamp: request.updated_at, kept: request.request().filter(wanted) };
-        let (requests, latest) = self.api.dated(&list, keep).await?;
-        Ok(Listed { requests, latest })
+        let Dated { found: requests, latest, back_to } = self.api.dated(&list, keep).await?;
+        Ok(Listed { requests, latest, back_to })
     }
 
     pub(super) async fn find_request(&self, head: &str) -> Result<Option<Request>, ForgeError> {

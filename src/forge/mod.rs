@@ -4,6 +4,7 @@
 //! |---|---|
 //! | `words` | the words: request, checks, approvals, merge, the same for every forge |
 //! | `github`, `github_read`, `gitlab`, `gitlab_read`, `gitlab_approvals`, `gitea`, `gitea_read` | one forge: what changes things, and what reads them |
+//! | `own` | which comments are the bot's own |
 //! | `releases` | which releases lie between two versions |
 //! | `app` | signing in as a GitHub App |
 //! | `api`, `api/pages`, `cache`, `standing` | one call within limits and bounds, lists page by page; answers remembered by ETag, and those asked once in a pass |
@@ -23,6 +24,7 @@ mod github_read;
 mod gitlab;
 mod gitlab_approvals;
 mod gitlab_read;
+mod own;
 mod releases;
 mod standing;
 mod words;
@@ -150,7 +152,8 @@ pub trait Forge: std::fmt::Debug + Send + Sync {
     /// Asks people and teams for reviews, those beside the request's author; gives those who could not be asked.
     async fn ask_reviews(&self, request: &Request, reviewers: &[Reviewer]) -> Result<Vec<Unasked>, ForgeError>;
 
-    /// Keeps one comment of the request's author up to date: the one that holds the marker, which people do not see.
+    /// Keeps one comment up to date: the one of the request's author, or of whoever signs in now, that holds the marker, which
+    /// people do not see.
     /// A marker is a short word of letters, digits and dashes.
     async fn comment(&self, request: &Request, marker: &str, text: &str) -> Result<Commented, ForgeError>;
 

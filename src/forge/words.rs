@@ -96,6 +96,8 @@ pub struct Listed {
     pub requests: Vec<Request>,
     /// The latest change of any request that the forge has shown on the way, asked for or not.
     pub latest: Option<Timestamp>,
+    /// How far back those that ended were read, where they are more than can be read.
+    pub back_to: Option<Timestamp>,
 }
 
 /// A request to open.
@@ -313,9 +315,16 @@ impl Approvals {
         Self { by: logins(Said::Approved), earlier: logins(Said::Earlier), required, changes_requested: logins(Said::Against) }
     }
 
-    /// Whether nobody wants changes and there are as many as needed; none are where the forge does not tell.
+    /// Whether the forge may count approvals of an earlier head that are not known to be too few: it does not tell how many
+    /// it wants, and nobody has approved what is there now.
+    pub fn only_earlier(&self) -> bool {
+        self.required.is_none() && self.by.is_empty() && !self.earlier.is_empty()
+    }
+
+    /// Whether nobody wants changes and there are as many as needed. Where the forge does not tell it, none are, but if
+    /// there were some before, one of the present head.
     pub fn suffice(&self) -> bool {
-        self.changes_requested.is_empty() && self.by.len() >= self.required.unwrap_or(0) as usize
+        self.changes_requested.is_empty() && self.by.len() >= self.required.unwrap_or(0) as usize && !self.only_earlier()
     }
 }
 

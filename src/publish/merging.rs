@@ -272,6 +272,13 @@ impl Waits {
             let people = people(&approvals.changes_requested);
             self.say(format!("{} {} changes.", list(&people), if people.len() == 1 { "wants" } else { "want" }));
         }
+        if approvals.only_earlier() {
+            let people = list(&people(&approvals.earlier));
+            self.say(format!(
+                "{people} approved an earlier state of it; how many approvals {} needs is not told.",
+                plain(&asked.request.base)
+            ));
+        }
         let required = approvals.required.unwrap_or(0) as usize;
         if approvals.by.len() < required {
             let by = if approvals.by.is_empty() { String::new() } else { format!(", by {}", list(&people(&approvals.by))) };

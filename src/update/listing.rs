@@ -246,13 +246,16 @@ impl Updater {
         let since = self.known.lock().unwrap_or_else(PoisonError::into_inner).since;
         let oldest = now.checked_sub(SINCE).unwrap_or(Timestamp::MIN);
         let from = since.map_or(whole_day(oldest), |since| since.checked_sub(OVERLAP).unwrap_or(since));
-        let Listed { requests: news, latest } = forge.look(Which::EndedSince(from), PREFIX).await?;
+        let Listed { requests: news, latest, back_to } = forge.look(Which::EndedSince(from), PREFIX).await?;
         let unasked: Vec<u64> = {
             let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
             if since.is_none() {
-                // All of them: what is not among them is not there any more.
+                // All of them: what is not among them is not there any more, or lies too far back to be read.
                 let there: HashSet<u64> = news.iter().map(|request| request.number).collect();
-                known.ended.retain(|number, _| there.contains(number));
+                known.ended.retain(|number, ended| there.contains(number) || back_to.is_some_and(|back| ended.at < back));
+            }
+            if let Some(back) = back_to {
+                report.warnings.push(unread(forge, back));
             }
             known.learnt = true;
             for request in &news {
@@ -301,6 +304,17 @@ impl Updater {
         }
         moves
     }
+}
+
+/// What is said where there are too many requests to read: once, as later only the news are asked for.
+fn unread(forge: &dyn Forge, back: Timestamp) -> String {
+    let place = forge.place();
+    format!(
+        "{} {} has more requests that ended than can be read: those that last changed before {} hold nothing that tagboat does not know yet",
+        place.kind,
+        place.project,
+        back.strftime("%Y-%m-%d %H:%M UTC")
+    )
 }
 
 /// The beginning of its day: an address with it in it stays the same for so long.

@@ -345,6 +345,7 @@ async fn checks_and_reviews_are_those_of_the_head() {
             {"user": {"login": "lee"}, "state": "DISMISSED", "commit_id": HEAD, "author_association": "MEMBER"},
             {"user": {"login": "dan"}, "state": "CHANGES_REQUESTED", "commit_id": "before", "author_association": "OWNER"},
         ])),
+        "/repos/acme/fleet/collaborators/eve/permission" => json(200, &json!({"permission": "read", "role_name": "read"})),
         _ => json(200, &pull(7, "tagboat/dev", "open")),
     })
     .await;

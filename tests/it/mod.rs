@@ -11,7 +11,9 @@ mod declare_cases;
 #[cfg(feature = "demo")]
 mod demo;
 mod examples;
+mod forge_comments;
 mod forge_github;
+mod forge_github_reviews;
 mod forge_gitlab;
 #[cfg(feature = "demo")]
 mod forge_real;

@@ -3,7 +3,7 @@
 use super::{Api, Call, MOST_PAGES};
 use crate::{
     declare::ForgeKind,
-    forge::{ForgeError, Operation, Problem, cache::Page},
+    forge::{ForgeError, Operation, Problem, Which, cache::Page},
     http::{
         Answer,
         link::{self, LinkError},
@@ -24,15 +24,11 @@ impl Api {
         T: DeserializeOwned,
         U: Clone + Send + Sync + 'static,
     {
-        Ok(self.dated(list, keep).await?.0)
+        Ok(self.dated(list, keep).await?.found)
     }
 
-    /// The same with the latest time of any entry, wanted or not.
-    pub(in crate::forge) async fn dated<T, U>(
-        &self,
-        list: &List<'_>,
-        keep: impl Fn(T) -> Entry<U>,
-    ) -> Result<(Vec<U>, Option<Timestamp>), ForgeError>
+    /// The same with the times of its entries, wanted or not.
+    pub(in crate::forge) async fn dated<T, U>(&self, list: &List<'_>, keep: impl Fn(T) -> Entry<U>) -> Result<Dated<U>, ForgeError>
     where
         T: DeserializeOwned,
         U: Clone + Send + Sync + 'static,
@@ -52,7 +48,10 @@ impl Api {
                     let endpoint = format!("GET {}", list.first.path());
                     return Err(self.error(list.operation, Problem::Endless { endpoint, pages: MOST_PAGES }));
                 }
-                _ => return Ok((found, latest)),
+                next => {
+                    let back_to = next.as_ref().filter(|_| !early).and(page.oldest.or(latest));
+                    return Ok(Dated { found, latest, back_to });
+                }
             }
         }
     }
@@ -127,6 +126,13 @@ impl Api {
     }
 }
 
+impl Which {
+    /// Of requests that ended what lies too far back is done without; those that are open must be known whole.
+    pub(in crate::forge) fn most_pages(self) -> Option<usize> {
+        matches!(self, Which::EndedSince(_)).then_some(MOST_PAGES)
+    }
+}
+
 /// Which list is read, and how far.
 pub(in crate::forge) struct List<'a> {
     pub(in crate::forge) operation: Operation,
@@ -145,6 +151,15 @@ impl<'a> List<'a> {
     pub(in crate::forge) fn all(operation: Operation, first: Url, name: &'a str) -> Self {
         Self { operation, first, name, inside: None, until: None, most: None }
     }
+}
+
+/// What was read of a list.
+pub(in crate::forge) struct Dated<U> {
+    pub(in crate::forge) found: Vec<U>,
+    /// The latest time of any entry.
+    pub(in crate::forge) latest: Option<Timestamp>,
+    /// The time of the last entry that was read, where [`List::most`] left pages unread.
+    pub(in crate::forge) back_to: Option<Timestamp>,
 }
 
 /// What is kept of an entry of a list, and its time for [`List::until`].

@@ -312,6 +312,12 @@ fn every_rule_is_a_sentence_while_it_does_not_hold() {
             true,
         ),
         (
+            |w| w.approvals = Some(Approvals { earlier: vec!["ann".to_owned()], ..Approvals::default() }),
+            "ann approved an earlier state of it; how many approvals main needs is not told.",
+            None,
+            true,
+        ),
+        (
             |w| w.request.mergeable = Mergeable::Blocked("locked\nby ann".to_owned()),
             "The forge does not merge it yet: locked by ann.",
             None,
