@@ -10,6 +10,7 @@
 use super::{
     EnvironmentReport, Mode, Pass, Prepared, Report, RequestReport, RequestState, State, Step, Updater, World, blocking,
     merged::changed,
+    resting,
     stepping::{Stepped, Walk},
     wanting::{self, Item, Sight},
     whose::Sorted,
@@ -129,9 +130,20 @@ impl Updater {
             let files = if known || self.mirror.contains(world.commit, *head)? { None } else { Some(changed(&self.mirror, *head)?) };
             there.insert(branch.clone(), files);
         }
+        let resting = self.resting(world, &branches, &open, pass.now)?;
         let (target_name, findings) = (target.as_str(), report.findings.as_slice());
-        let sight = Sight { world, target: target_name, open: &open, others: &others, branches: &there, findings, ended: &ended };
+        let sight = Sight {
+            world,
+            target: target_name,
+            open: &open,
+            others: &others,
+            branches: &there,
+            findings,
+            resting: &resting,
+            ended: &ended,
+        };
         let items = wanting::items(&sight, &prepared);
+        resting::say(&items, &resting, &branches, &mut report.warnings);
         let looked = self.looked(&items, branches, world.commit).await?;
         let mut rows: BTreeMap<String, Vec<RequestReport>> = BTreeMap::new();
         let mut walk = Walk {
