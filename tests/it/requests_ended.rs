@@ -1,16 +1,19 @@
 //! Requests that ended while nobody looked: merged in this moment, closed and then deleted, or with more images than their
-//! text could tell of.
+//! text could tell of; and branches that a forge's button made anew.
 
 use super::{
     requests::{FILE, Reviewed, states},
     update_support::{deployment, environment, hours, now, policy},
 };
+use gix::prelude::ObjectIdExt as _;
 use jiff::{SignedDuration, Timestamp};
 use tagboat::{
     git::ObjectId,
     publish::Marker,
     update::{Mode, RequestState, State},
 };
+
+const BRANCH: &str = "tagboat/prod/all";
 
 fn seconds(seconds: i64) -> Timestamp {
     now() + SignedDuration::from_secs(seconds)
@@ -116,4 +119,41 @@ fn what_a_person_opens_again_or_merges_is_not_held_whole() {
     assert_eq!(environment(&world.pass(hours(3)), "prod").state, State::UpToDate);
     world.fleet.publish("team/web", &["1.2.0"]);
     assert_eq!((states(&world.pass(hours(4))), world.open()), (vec![RequestState::Opened], vec![2]));
+}
+
+#[test]
+fn what_a_button_made_anew_is_the_bots_again_by_its_label() {
+    let world = Reviewed::new("");
+    world.pass(now());
+    // The button "rebase" keeps the author and writes a committer of its own.
+    let repo = world.fleet.repo();
+    let mut commit = repo.find_commit(world.commit(BRANCH)).unwrap().decode().unwrap().to_owned().unwrap();
+    (commit.committer.name, commit.committer.email) = ("Ann".into(), "ann@example.org".into());
+    let anew = repo.write_object(&commit).unwrap();
+    world.set_branch(BRANCH, &anew.to_string());
+    for at in [1, 2] {
+        let report = world.pass(hours(at));
+        let row = &environment(&report, "prod").requests[0];
+        assert_eq!((row.state, world.commit(BRANCH)), (RequestState::Stopped, anew.detach()), "{report:#?}");
+        assert!(row.waits[0].contains("Ann has made anew") && row.waits[0].contains("tagboat/rebase"), "{row:#?}");
+    }
+    world.forge.label(1, "tagboat/rebase").unwrap();
+    assert_eq!(states(&world.pass(hours(3))), [RequestState::Updated]);
+    assert_eq!(states(&world.pass(hours(4))), [RequestState::Open]);
+    let made = world.commit(BRANCH).attach(&repo).object().unwrap().into_commit();
+    assert_eq!(made.committer().unwrap().name, made.author().unwrap().name);
+
+    // A commit of her own on top is never overwritten, whatever the label says.
+    let mut own = made.decode().unwrap().to_owned().unwrap();
+    own.parents = [made.id].into_iter().collect();
+    for who in [&mut own.author, &mut own.committer] {
+        (who.name, who.email) = ("Ann".into(), "ann@example.org".into());
+    }
+    let own = repo.write_object(&own).unwrap();
+    world.set_branch(BRANCH, &own.to_string());
+    world.forge.label(1, "tagboat/rebase").unwrap();
+    let report = world.pass(hours(5));
+    let row = &environment(&report, "prod").requests[0];
+    assert_eq!((row.state, world.commit(BRANCH)), (RequestState::Stopped, own.detach()), "{report:#?}");
+    assert!(row.waits[0].contains("by Ann, which is not the bot's"), "{row:#?}");
 }
