@@ -53,7 +53,7 @@ impl Updater {
         ended: &EndedRequest,
         now: Timestamp,
     ) -> Result<Option<String>, GitError> {
-        let merged = head.is_some_and(|head| head.to_string() == ended.head_commit);
+        let merged = head.is_some() && ended.head_commit.parse::<ObjectId>().ok().as_ref() == head;
         let Some(commit) = ended.commit.as_ref().and_then(|commit| commit.parse::<ObjectId>().ok()) else { return Ok(None) };
         if !merged || now.duration_since(ended.at).abs() >= SHOWN || self.mirror.contains(world.commit, commit)? {
             return Ok(None);
