@@ -36,6 +36,8 @@ pub struct Own {
     pub parents: Vec<ObjectId>,
     /// The author's name, safe to print.
     pub author: String,
+    /// The author's address as it stands there.
+    pub author_email: String,
     /// The first line of the message, safe to print.
     pub subject: String,
     /// The committer's name as it stands there.
@@ -50,6 +52,12 @@ impl Own {
     /// Whether the bot made it: a commit of an update with the bot's name and address as committer, on one parent.
     pub fn is_by(&self, bot: &Person) -> bool {
         self.update && self.parents.len() == 1 && bot.is(&self.committer, &self.email)
+    }
+
+    /// Whether somebody else made it anew from a commit of the bot's, which is still its author: a forge's button "rebase"
+    /// does that, and so does whoever amends it.
+    pub fn is_remade(&self, bot: &Person) -> bool {
+        self.update && self.parents.len() == 1 && bot.is(&self.author, &self.author_email)
     }
 }
 
@@ -161,6 +169,7 @@ impl Mirror {
             id,
             parents: found.parents().collect(),
             author: plain(&author.name.to_string()),
+            author_email: author.email.to_string(),
             subject: plain(&found.message_summary().to_string()),
             committer: committer.name.to_string(),
             email: committer.email.to_string(),

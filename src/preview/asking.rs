@@ -1,7 +1,7 @@
 //! Asking clusters what they would say: each object by the server's dry run, as whom and how it would be sent.
 
 use super::{
-    Doors,
+    Clusters, Doors,
     compare::{Compared, Question},
     reach::Reached,
     text,
@@ -58,19 +58,23 @@ struct Talk<'a> {
     until: Instant,
     /// Why the cluster cannot be asked any more.
     down: OnceLock<String>,
+    /// Whether it has said anything.
+    answered: OnceLock<()>,
+    /// Where it is noted that a cluster says nothing.
+    clusters: &'a Clusters,
 }
 
 /// An answer: of which Application, of which of its objects.
 type Answer = (usize, usize, Option<Verdict>, Option<Trouble>);
 
 /// Asks about everything that differs; the clusters at the same time.
-pub(super) async fn ask(reached: &[Reached], compared: &[Compared], doors: &Doors) -> Vec<Answers> {
+pub(super) async fn ask(reached: &[Reached], compared: &[Compared], doors: &Doors, clusters: &Clusters) -> Vec<Answers> {
     let mut answers: Vec<Answers> =
         reached.iter().zip(compared).map(|(one, compared)| unasked(compared, doors.get(&one.cluster))).collect();
     let mut asked: Vec<BoxFuture<'_, Vec<Answer>>> = Vec::new();
     for (name, door) in doors {
         if let Door::Open { cluster, .. } = door {
-            asked.push(of_cluster(name, cluster, reached, compared).boxed());
+            asked.push(of_cluster(name, cluster, reached, compared, clusters).boxed());
         }
     }
     for (index, place, verdict, trouble) in join_all(asked).await.into_iter().flatten() {
@@ -113,7 +117,7 @@ fn hand_over(reached: &[Reached], compared: &[Compared], answers: &mut [Answers]
 }
 
 /// All questions to one cluster.
-async fn of_cluster(name: &str, cluster: &Cluster, reached: &[Reached], compared: &[Compared]) -> Vec<Answer> {
+async fn of_cluster(name: &str, cluster: &Cluster, reached: &[Reached], compared: &[Compared], clusters: &Clusters) -> Vec<Answer> {
     let here = || reached.iter().zip(compared).enumerate().filter(|(_, (one, _))| one.cluster == name);
     let talk = Talk {
         name,
@@ -122,6 +126,8 @@ async fn of_cluster(name: &str, cluster: &Cluster, reached: &[Reached], compared
         kinds: here().flat_map(|(_, (_, compared))| &compared.kinds).collect(),
         until: Instant::now() + PATIENCE,
         down: OnceLock::new(),
+        answered: OnceLock::new(),
+        clusters,
     };
     let mut questions: Vec<BoxFuture<'_, Answer>> = Vec::new();
     for (index, (one, compared)) in here() {
@@ -163,13 +169,24 @@ impl Talk<'_> {
         }
         let identity = Identity::of(&application.name, application.service_account.as_deref());
         let asked = reconcile::dry_run(self.cluster, &identity, one, application, None);
-        match tokio::time::timeout_at(self.until, asked).await {
+        let asked = tokio::time::timeout_at(self.until, asked).await;
+        if matches!(&asked, Ok(Ok(_))) || matches!(&asked, Ok(Err(untried)) if !is_silence(untried)) {
+            let _ = self.answered.set(());
+        }
+        match asked {
             Ok(Ok(tried)) if tried.live.as_ref().is_some_and(|live| live.settings().reconcile_disabled) => {
                 (not("the live object's annotations say that it is not applied"), None)
             }
             Ok(Ok(tried)) => (Verdict::Accepted { warnings: warnings(application, one, tried) }, None),
             Ok(Err(untried)) => self.refusal(one, &untried),
-            Err(_) => self.lost(&format!("cluster {} did not answer everything within {} s", self.name, PATIENCE.as_secs())),
+            Err(_) => {
+                let lost = self.lost(&format!("cluster {} did not answer everything within {} s", self.name, PATIENCE.as_secs()));
+                // One that is slow is not silent.
+                if self.answered.get().is_none() {
+                    self.clusters.note_silent(self.name, self.down.get().map_or("", String::as_str));
+                }
+                lost
+            }
         }
     }
 
@@ -209,7 +226,11 @@ impl Talk<'_> {
             | Problem::Unauthorized { .. }
             | Problem::Throttled { .. } => {
                 let hint = error.hint().map_or(String::new(), |hint| format!(" ({hint})"));
-                self.lost(&format!("cluster {} cannot be asked: {why}{hint}", self.name))
+                let lost = self.lost(&format!("cluster {} cannot be asked: {why}{hint}", self.name));
+                if is_silence(untried) {
+                    self.clusters.note_silent(self.name, self.down.get().map_or("", String::as_str));
+                }
+                lost
             }
             // Somebody writes it at this moment, or the server has trouble of its own.
             Problem::Conflict { .. }
@@ -225,6 +246,11 @@ impl Talk<'_> {
             }
         }
     }
+}
+
+/// Whether an error says that nobody answered.
+fn is_silence(untried: &Untried) -> bool {
+    matches!(*untried.error.problem, Problem::Unreachable { .. })
 }
 
 /// What the server warns of, and who has the object now.

@@ -2,7 +2,7 @@
 
 use super::{Doors, asking::Door, text};
 use crate::{
-    cluster::{Cluster, ClusterError},
+    cluster::{Cluster, ClusterError, Problem},
     declare::process,
     error::Fault as _,
     publish::Trouble,
@@ -15,12 +15,16 @@ use futures::{
 use std::{
     collections::{BTreeMap, BTreeSet},
     path::{Path, PathBuf},
-    sync::Arc,
-    time::Duration,
+    sync::{Arc, Mutex, PoisonError},
+    time::{Duration, Instant},
 };
 
 /// How long a cluster may take to say what it serves.
 const DISCOVERY: Duration = Duration::from_secs(10);
+
+/// For how long a cluster that did not answer is not asked again: one that swallows all packets costs each preview as long
+/// as it may take, and requests are previewed one after the other.
+const REST: Duration = Duration::from_secs(60);
 
 /// The clusters of a process file, as one config repository may use them. Cheap to clone.
 #[derive(Debug, Clone)]
@@ -28,12 +32,28 @@ pub struct Clusters {
     inner: Arc<Inner>,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Default)]
 struct Inner {
     repository: String,
     known: BTreeMap<String, Known>,
     /// Why no cluster is asked at all.
     none: Option<String>,
+    silent: Mutex<Silent>,
+}
+
+/// Clusters that did not answer lately: since when each is known for it, with the words.
+#[derive(Debug, Default)]
+struct Silent(BTreeMap<String, (Instant, String)>);
+
+impl Silent {
+    fn note(&mut self, name: &str, why: &str, now: Instant) {
+        self.0.insert(name.to_owned(), (now, why.to_owned()));
+    }
+
+    fn of(&self, name: &str, now: Instant) -> Option<String> {
+        let (since, why) = self.0.get(name)?;
+        (now.saturating_duration_since(*since) < REST).then(|| why.clone())
+    }
 }
 
 #[derive(Debug)]
@@ -47,7 +67,7 @@ struct Known {
 impl Clusters {
     /// No cluster is asked, for this reason.
     pub fn none(why: impl Into<String>) -> Self {
-        Self { inner: Arc::new(Inner { repository: String::new(), known: BTreeMap::new(), none: Some(why.into()) }) }
+        Self::made(Inner { none: Some(why.into()), ..Inner::default() })
     }
 
     /// Reads the ways into clusters for `repository`. Nothing is sent. `resolve` says where a path of `tagboat.yaml` is. A
@@ -72,7 +92,16 @@ impl Clusters {
 
     fn of(repository: &str, known: BTreeMap<String, Known>) -> Self {
         let none = known.is_empty().then(|| "tagboat.yaml names no clusters".to_owned());
-        Self { inner: Arc::new(Inner { repository: repository.to_owned(), known, none }) }
+        Self::made(Inner { repository: repository.to_owned(), known, none, ..Inner::default() })
+    }
+
+    fn made(inner: Inner) -> Self {
+        Self { inner: Arc::new(inner) }
+    }
+
+    /// Notes that a cluster did not answer: it is let be for a while.
+    pub(super) fn note_silent(&self, name: &str, why: &str) {
+        self.inner.silent.lock().unwrap_or_else(PoisonError::into_inner).note(name, why, Instant::now());
     }
 
     /// Asks each of these clusters what it serves, all at once.
@@ -85,7 +114,7 @@ impl Clusters {
     }
 
     async fn door(&self, name: &str) -> Door {
-        let Inner { repository, known, none } = &*self.inner;
+        let Inner { repository, known, none, silent } = &*self.inner;
         if let Some(why) = none {
             return Door::closed(why.clone());
         }
@@ -96,9 +125,16 @@ impl Clusters {
         if !repositories.is_empty() && !repositories.contains(repository) {
             return Door::closed(format!("repository {repository} may not deploy to cluster {name}"));
         }
+        if let Some(why) = silent.lock().unwrap_or_else(PoisonError::into_inner).of(name, Instant::now()) {
+            return Door::troubled(why);
+        }
         let failed = |error: &ClusterError| {
             let hint = error.hint().map_or(String::new(), |hint| format!(" ({hint})"));
-            Door::troubled(text::line(&format!("cluster {name} cannot be asked: {}{hint}", error.problem)))
+            let why = text::line(&format!("cluster {name} cannot be asked: {}{hint}", error.problem));
+            if matches!(*error.problem, Problem::Unreachable { .. }) {
+                self.note_silent(name, &why);
+            }
+            Door::troubled(why)
         };
         let cluster = match cluster {
             Ok(cluster) => cluster,
@@ -107,7 +143,11 @@ impl Clusters {
         match tokio::time::timeout(DISCOVERY, cluster.resources()).await {
             Ok(Ok(served)) => Door::Open { cluster: cluster.clone(), served },
             Ok(Err(error)) => failed(&error),
-            Err(_) => Door::troubled(format!("cluster {name} cannot be asked: no answer within {} s", DISCOVERY.as_secs())),
+            Err(_) => {
+                let why = format!("cluster {name} cannot be asked: no answer within {} s", DISCOVERY.as_secs());
+                self.note_silent(name, &why);
+                Door::troubled(why)
+            }
         }
     }
 }
@@ -119,5 +159,21 @@ impl Door {
 
     fn troubled(why: String) -> Self {
         Door::Closed { trouble: Some(Trouble { message: why.clone(), passes: true }), why }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_silent_cluster_is_let_be_for_a_minute() {
+        let (mut silent, start) = (Silent::default(), Instant::now());
+        silent.note("a", "no answer", start);
+        for (name, seconds, expected) in [("a", 0, true), ("a", 59, true), ("a", 60, false), ("b", 0, false)] {
+            assert_eq!(silent.of(name, start + Duration::from_secs(seconds)).is_some(), expected, "{name} after {seconds} s");
+        }
+        silent.note("a", "still none", start + Duration::from_secs(61));
+        assert_eq!(silent.of("a", start + Duration::from_secs(62)).as_deref(), Some("still none"));
     }
 }

@@ -110,7 +110,7 @@ impl Previewer {
             .zip(rendered)
             .map(|(one, (before, after))| compare::compare(one, before, after, doors.get(one.cluster.as_str()).unwrap_or(&Door::UNKNOWN)))
             .collect();
-        let answers = asking::ask(&reached, &compared, &doors).await;
+        let answers = asking::ask(&reached, &compared, &doors, &self.clusters).await;
         let mut room = text::Room::default();
         let applications: Vec<ApplicationPreview> = reached
             .into_iter()

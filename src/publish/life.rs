@@ -94,6 +94,8 @@ pub enum Commits {
         commit: String,
         /// Its author.
         author: String,
+        /// Who made it anew, where its author and that of all such commits is the bot.
+        remade: Option<String>,
     },
 }
 
@@ -191,20 +193,31 @@ pub fn decide(situation: &Situation<'_>) -> Decision {
 }
 
 /// What somebody's commit on the branch leads to.
-fn others(branch: Option<&Branch>) -> Option<Decision> {
-    let Commits::Others { commit, author } = &branch?.commits else { return None };
+fn others(situation: &Situation<'_>) -> Option<Decision> {
+    let Commits::Others { commit, author, remade } = &situation.branch.as_ref()?.commits else { return None };
     let commit = &commit[..commit.len().min(10)];
-    let reason = format!(
-        "Its branch has the commit {commit} by {}, which is not the bot's: take it off the branch, or merge or close by hand.",
-        plain(author)
-    );
+    let reason = match remade {
+        None => format!(
+            "Its branch has the commit {commit} by {}, which is not the bot's: take it off the branch, or merge or close by hand.",
+            plain(author)
+        ),
+        Some(committer) => format!(
+            "Its branch has the commit {commit}, which {} has made anew from the bot's, as the rebase button of a forge does: {}.",
+            plain(committer),
+            match situation.request {
+                Some(_) =>
+                    format!("the label {REBASE} has tagboat make it once more, without what was changed in it; or merge or close by hand"),
+                None => "tagboat makes it once more when the branch is deleted".to_owned(),
+            }
+        ),
+    };
     Some(because(Action::Stop, reason))
 }
 
 fn unwanted(situation: &Situation<'_>, why: &str) -> Decision {
     let (branch, request) = (situation.branch.as_ref(), situation.request);
     match (branch, request) {
-        (_, Some(_)) => others(branch).unwrap_or_else(|| because(Action::Close, why)),
+        (_, Some(_)) => others(situation).unwrap_or_else(|| because(Action::Close, why)),
         (None, None) => because(Action::Nothing, ""),
         // With its branch the other request would be closed.
         (Some(_), None) if situation.shared => because(Action::Nothing, ""),
@@ -218,8 +231,11 @@ fn unwanted(situation: &Situation<'_>, why: &str) -> Decision {
 
 fn wanted_now(situation: &Situation<'_>, content: &str) -> Decision {
     let Situation { target, request, marker, .. } = situation;
-    if let Some(stop) = others(situation.branch.as_ref()) {
-        return stop;
+    let rebase = request.is_some_and(|request| request.labels.iter().any(|label| label == REBASE));
+    if let Some(stop) = others(situation) {
+        // Whoever sets the label wants the bot's commit; one of somebody's own is never overwritten.
+        let remade = matches!(situation.branch, Some(Branch { commits: Commits::Others { remade: Some(_), .. }, .. }));
+        return if rebase && remade { because(Action::Push, format!("The label {REBASE} is on it.")) } else { stop };
     }
     let full = request.is_none().then(|| situation.room.full(situation.now)).flatten();
     if let Some(wait) = full {
@@ -234,7 +250,6 @@ fn wanted_now(situation: &Situation<'_>, content: &str) -> Decision {
         return because(Action::Push, format!("What is wanted has changed, or {target} has in a file that it edits."));
     }
     let Some(request) = request else { return because(Action::Open, "Its branch is there.") };
-    let rebase = request.labels.iter().any(|label| label == REBASE);
     if rebase && !branch.fresh {
         return because(Action::Push, format!("The label {REBASE} is on it."));
     }

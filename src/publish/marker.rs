@@ -6,39 +6,33 @@ use crate::{
     name::Name,
 };
 use serde::{Deserialize, Serialize};
+use written::Written;
+
+mod written;
 
 /// How the marker begins.
 const BEGIN: &str = "<!-- tagboat:request ";
 const END: &str = " -->";
-/// The form that is written; others are not read.
-const VERSION: u32 = 1;
 
 /// What a request proposes, and what its text was made from.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
+#[serde(try_from = "Written", into = "Written")]
 pub struct Marker {
-    /// Of the form.
-    version: u32,
     /// The Environment.
     pub environment: String,
     /// The policy or directory whose changes these are; none for all together.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub group: Option<String>,
     /// The images that it moves.
     pub moves: Vec<Proposed>,
     /// Which tagboat's it is; texts of older ones do not say it.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub scope: Option<Scope>,
-    /// Moves that had no room, of requests with thousands.
-    #[serde(default, skip_serializing_if = "is_zero")]
+    /// Moves that had no room, of requests with hundreds.
     pub cut: usize,
     /// A hash of what the text was made from: it is written anew where this is another.
     pub content: String,
     /// Whether the text may become better when it is made again, because something could not be asked.
-    #[serde(default, skip_serializing_if = "is_false")]
     pub again: bool,
     /// Whether the text says that a cluster refuses something: only of the text, which people can edit.
-    #[serde(default, skip_serializing_if = "is_false")]
     pub refused: bool,
 }
 
@@ -70,16 +64,6 @@ pub struct Proposed {
     pub digest: Option<Digest>,
 }
 
-#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde's form")]
-fn is_zero(count: &usize) -> bool {
-    *count == 0
-}
-
-#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde's form")]
-fn is_false(word: &bool) -> bool {
-    !*word
-}
-
 /// A marker that cannot be read: somebody has edited it, or a later tagboat wrote it.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("its hidden marker cannot be read: {0}")]
@@ -96,7 +80,6 @@ impl Marker {
             digest: row.digest.clone(),
         };
         Self {
-            version: VERSION,
             environment: environment.to_owned(),
             group: group.map(str::to_owned),
             moves: moves.iter().map(proposed).collect(),
@@ -108,10 +91,18 @@ impl Marker {
         }
     }
 
-    /// The marker as the first line of a request's text, of at most `most` characters: moves at the end are left out where
-    /// there are too many. Nothing in it can end the comment early, or means anything to a forge.
+    /// The marker as the first line of a request's text, of at most `most` characters: where there are too many moves, first
+    /// digests are left out beside which the tag says enough, then moves at the end. Nothing in it can end the comment early,
+    /// or means anything to a forge.
     pub fn write(&self, most: usize) -> String {
+        let whole = self.text();
+        if whole.chars().count() <= most {
+            return whole;
+        }
         let mut fitting = self.clone();
+        for row in fitting.moves.iter_mut().filter(|row| row.old.is_some() && row.old.as_deref() != Some(row.new.as_str())) {
+            row.digest = None;
+        }
         loop {
             let text = fitting.text();
             if text.chars().count() <= most || fitting.moves.is_empty() {
@@ -150,11 +141,7 @@ impl Marker {
         let Some((_, rest)) = text.split_once(BEGIN) else { return Ok(None) };
         let wrong = |why: String| MarkerError(why.chars().take(200).flat_map(char::escape_debug).collect());
         let (json, _) = rest.split_once("-->").ok_or_else(|| wrong("it has no end".to_owned()))?;
-        let marker: Self = serde_json::from_str(json.trim()).map_err(|error| wrong(error.to_string()))?;
-        if marker.version != VERSION {
-            return Err(wrong(format!("it is of version {}, and this tagboat reads version {VERSION}", marker.version)));
-        }
-        Ok(Some(marker))
+        serde_json::from_str(json.trim()).map(Some).map_err(|error| wrong(error.to_string()))
     }
 }
 
@@ -184,8 +171,10 @@ mod tests {
             ("<!-- tagboat:request {", "no end"),
             ("<!-- tagboat:request {} -->", "missing field"),
             ("<!-- tagboat:request {\u{1b}[31m} -->", "key must be a string"),
-            (&good.replace("\"version\":1", "\"version\":2"), "version 2"),
-            (&good.replace("apps/web", "../.."), "name"),
+            (&good.replace("\"version\":2", "\"version\":3"), "version 3"),
+            (&good.replace("\"apps/\"", "\"../\""), "name"),
+            (&good.replace("\"prefixes\":[", "\"prefixes\":[],\"others\":["), "prefix"),
+            (&good.replace("qqqqqq", "not64!"), "digest"),
             (&good.replace("1.1.0", "1 1 0"), "tag"),
         ] {
             let error = Marker::read(text).unwrap_err().to_string();
@@ -195,11 +184,47 @@ mod tests {
 
     #[test]
     fn thousands_of_moves_are_cut_whole() {
-        let all = Marker::new("prod", Some("apps/web"), &vec![row(Some("1.0.0".into())); 3000], "c".into());
+        let mut all = Marker::new("prod", Some("apps/web"), &vec![row(Some("1.0.0".into())); 3000], "c".into());
+        all.moves[0].old = Some("1.1.0".to_owned());
         let text = all.write(20_000);
         let read = Marker::read(&text).unwrap().unwrap();
         assert!(text.len() <= 20_000 && read.moves.len() > 20, "{}", text.len());
         assert_eq!(read.moves.len() + read.cut, 3000);
+        // Where the tag stays, the digest is all that the request proposes.
+        assert_eq!(read.moves.iter().filter(|row| row.digest.is_some()).count(), 1);
+    }
+
+    #[test]
+    fn hundreds_of_moves_have_room_on_every_forge() {
+        // GitHub takes the shortest texts, of 65,536 characters; half of them are the marker's.
+        let rows = |count: usize| {
+            let row = |number: usize| ImageMove {
+                policy: format!("default/service-{number}").parse().unwrap(),
+                repository: Repository::new(&format!("registry.example.org/acme/platform/service-{number}")).unwrap(),
+                digest: Some(Digest::new(format!("sha256:{number:064x}")).unwrap()),
+                ..row(Some("1.0.0-rc.1".into()))
+            };
+            (0..count).map(row).collect::<Vec<_>>()
+        };
+        for (count, digests) in [(250, true), (400, false)] {
+            let all = Marker::new("prod", None, &rows(count), "c".into());
+            let read = Marker::read(&all.write(32_768)).unwrap().unwrap();
+            assert_eq!((read.cut, read.moves.len(), read == all), (0, count, digests));
+        }
+    }
+
+    #[test]
+    fn the_first_form_is_read() {
+        let old = format!(
+            "<!-- tagboat:request {{\"version\":1,\"environment\":\"prod\",\"group\":\"apps\",\"moves\":[{{\"policy\":\"apps/web\",\
+             \"repository\":\"ghcr.io/acme/web\",\"old\":\"1.0.0\",\"new\":\"1.1.0\",\"digest\":\"sha256:{}\"}}],\"cut\":2,\
+             \"content\":\"c\",\"again\":true}} -->",
+            "a".repeat(64)
+        );
+        let mut marker = Marker::new("prod", Some("apps"), &[row(Some("1.0.0".into()))], "c".into());
+        (marker.cut, marker.again) = (2, true);
+        assert_eq!(Marker::read(&old), Ok(Some(marker)));
+        assert!(Marker::read(&old.replace("\"moves\"", "\"moved\"")).unwrap_err().to_string().contains("moves"));
     }
 
     proptest! {

@@ -60,8 +60,19 @@ impl Updater {
         let refused: Option<Vec<Refused>> = bytes.as_deref().and_then(|bytes| serde_json::from_slice(bytes).ok());
         known.learnt |= refused.is_some();
         for Refused { number, head, base, opened, at, by, author, marker } in refused.into_iter().flatten() {
-            let request =
-                EndedRequest { head, base, how: Ended::Closed, opened, at, by, author, commit: None, marker: Some(marker), foreign: false };
+            let request = EndedRequest {
+                head,
+                head_commit: String::new(),
+                base,
+                how: Ended::Closed,
+                opened,
+                at,
+                by,
+                author,
+                commit: None,
+                marker: Some(marker),
+                foreign: false,
+            };
             known.ended.entry(number).or_insert(request);
         }
         known.kept = Some(bytes.unwrap_or_default());

@@ -7,11 +7,11 @@ use super::{
 };
 use crate::{
     declare::{Choice, ImagePolicy},
-    forge::{self, Forge, ForgeError, Listed, Which},
+    forge::{self, Forge, ForgeError, Listed, Problem, Which},
     git::{GitError, ObjectId},
     policy::Move,
     publish::{
-        Marker, PREFIX,
+        Marker, PREFIX, Proposed,
         life::{Commits, Ended, SUPERSEDED},
     },
 };
@@ -69,6 +69,8 @@ pub(super) struct Known {
 #[derive(Debug, Clone)]
 pub(super) struct EndedRequest {
     pub(super) head: String,
+    /// The commit that the forge knew as its head.
+    pub(super) head_commit: String,
     pub(super) base: String,
     pub(super) how: Ended,
     pub(super) opened: Option<Timestamp>,
@@ -83,6 +85,15 @@ pub(super) struct EndedRequest {
     pub(super) marker: Option<Marker>,
     /// Whether another updater declares its Environment.
     pub(super) foreign: bool,
+}
+
+impl EndedRequest {
+    /// A request that has just ended, as far as nobody has said more.
+    fn new(request: &forge::Request, how: Ended, marker: Option<Marker>, now: Timestamp) -> Self {
+        let forge::Request { head, head_commit, base, opened, author, ended, .. } = request.clone();
+        let commit = ended.and_then(|ended| ended.commit);
+        Self { head, head_commit, base, how, opened, at: now, by: None, author, commit, marker, foreign: false }
+    }
 }
 
 impl Known {
@@ -108,19 +119,14 @@ impl Known {
         self.lately.take(request, marker.as_ref());
         let by = known.filter(|known| known.how == how).and_then(|known| known.by.clone());
         let at = request.ended.as_ref().and_then(|ended| ended.at).or(request.updated).unwrap_or(now);
-        let (head, base, opened, author) = (request.head.clone(), request.base.clone(), request.opened, request.author.clone());
-        let commit = request.ended.as_ref().and_then(|ended| ended.commit.clone());
-        self.ended.insert(request.number, EndedRequest { head, base, how, opened, at, by, author, commit, marker, foreign: false });
+        self.ended.insert(request.number, EndedRequest { at, by, ..EndedRequest::new(request, how, marker, now) });
     }
 
     /// Notes that a request has just ended.
     pub(super) fn end(&mut self, request: &forge::Request, how: Ended, now: Timestamp) {
-        let (head, base, opened, author) = (request.head.clone(), request.base.clone(), request.opened, request.author.clone());
         let marker = Marker::read(&request.body).ok().flatten();
         self.lately.take(request, marker.as_ref());
-        let commit = request.ended.as_ref().and_then(|ended| ended.commit.clone());
-        self.ended
-            .insert(request.number, EndedRequest { head, base, how, opened, at: now, by: None, author, commit, marker, foreign: false });
+        self.ended.insert(request.number, EndedRequest::new(request, how, marker, now));
     }
 
     /// How the latest request of a branch ended. What the forge closed by itself is the bot's to clear away.
@@ -151,14 +157,10 @@ impl Known {
         let merged = |request: &&EndedRequest| request.how == Ended::Merged && request.base == base;
         let of = |request: &&EndedRequest| request.commit.as_deref() == Some(step.commit.as_str());
         let markers = self.ended.values().filter(merged).filter(of).filter_map(|request| request.marker.as_ref());
-        markers.filter(|marker| marker.environment == environment).flat_map(|marker| &marker.moves).any(|row| {
-            let ours = row.policy == policy.name && row.repository == policy.image;
-            // A digest that moved stands beside the tag that it is of.
-            let new = match &step.tag {
-                None => row.new.as_str() == step.new,
-                Some(tag) => row.new.as_str() == tag && row.digest.as_ref().is_some_and(|digest| digest.as_str() == step.new),
-            };
-            ours && new
+        markers.filter(|marker| marker.environment == environment).any(|marker| {
+            // What had no room in its text was in the request all the same.
+            let untold = marker.cut > 0 && !marker.moves.iter().any(|row| row.policy == policy.name);
+            untold || marker.moves.iter().any(|row| is_of(row, policy, step))
         })
     }
 
@@ -269,9 +271,19 @@ impl Updater {
             known.ended.iter().rev().filter(|(_, request)| unasked(request)).map(|(number, _)| *number).take(MOST_ASKED).collect()
         };
         for number in unasked {
-            let by = forge.get(number).await?.ended.and_then(|ended| ended.by);
-            if let Some(request) = self.known.lock().unwrap_or_else(PoisonError::into_inner).ended.get_mut(&number) {
-                request.by = Some(by);
+            let found = forge.get(number).await;
+            let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+            match found {
+                Ok(request) => {
+                    known.ended.entry(number).and_modify(|known| known.by = Some(request.ended.and_then(|ended| ended.by)));
+                }
+                // Deleted meanwhile: nobody refuses anything with it any more.
+                Err(ForgeError { problem: Problem::NotFound { .. }, .. }) => drop(known.ended.remove(&number)),
+                // What it refuses holds without a name, too. The next pass asks again.
+                Err(error) => {
+                    report.warnings.push(format!("who closed request #{number} is not known: {error}"));
+                    break;
+                }
             }
         }
         Ok(())
@@ -317,8 +329,76 @@ fn unread(forge: &dyn Forge, back: Timestamp) -> String {
     )
 }
 
+/// Whether a step is what was proposed.
+fn is_of(row: &Proposed, policy: &ImagePolicy, step: &Move) -> bool {
+    let ours = row.policy == policy.name && row.repository == policy.image;
+    // A digest that moved stands beside the tag that it is of.
+    let new = match &step.tag {
+        None => row.new.as_str() == step.new,
+        Some(tag) => row.new.as_str() == tag && row.digest.as_ref().is_some_and(|digest| digest.as_str() == step.new),
+    };
+    ours && new
+}
+
 /// The beginning of its day: an address with it in it stays the same for so long.
 fn whole_day(at: Timestamp) -> Timestamp {
     let second = at.as_second();
     Timestamp::from_second(second - second.rem_euclid(24 * 3600)).unwrap_or(at)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_had_no_room_in_a_text_was_proposed_all_the_same() {
+        let text = "apiVersion: tagboat.dev/v1alpha1\nkind: ImagePolicy\nmetadata: {name: web}\nspec: {image: example.org/web, policy: {semver: {range: 1.x}}}\n";
+        let declared = crate::declare::read([("p.yaml", text.as_bytes())], None);
+        let policy = declared.policies.values().next().unwrap();
+        let told = Proposed {
+            policy: policy.name.clone(),
+            repository: policy.image.clone(),
+            old: Some("1.0.0".to_owned()),
+            new: crate::image::Tag::new("1.1.0").unwrap(),
+            digest: None,
+        };
+        let step = |new: &str, commit: &str| Move {
+            commit: commit.to_owned(),
+            author: "Ann".to_owned(),
+            time: Timestamp::UNIX_EPOCH,
+            by_bot: false,
+            old: "1.0.0".to_owned(),
+            new: new.to_owned(),
+            tag: None,
+            request: None,
+        };
+        // What its text says of a policy is all of it; of others nobody knows.
+        for (moves, cut, new, commit, expected) in [
+            (vec![told.clone()], 0, "1.1.0", "c", true),
+            (vec![told.clone()], 0, "1.2.0", "c", false),
+            (vec![told], 1, "1.2.0", "c", false),
+            (vec![], 0, "1.1.0", "c", false),
+            (vec![], 1, "1.1.0", "c", true),
+            (vec![], 1, "1.1.0", "another", false),
+        ] {
+            let mut marker = Marker::new("prod", None, &[], String::new());
+            (marker.moves, marker.cut) = (moves, cut);
+            let ended = EndedRequest {
+                head: String::new(),
+                head_commit: String::new(),
+                base: "main".to_owned(),
+                how: Ended::Merged,
+                opened: None,
+                at: Timestamp::UNIX_EPOCH,
+                by: None,
+                author: String::new(),
+                commit: Some("c".to_owned()),
+                marker: Some(marker.clone()),
+                foreign: false,
+            };
+            let known = Known { ended: BTreeMap::from([(1, ended)]), ..Known::default() };
+            assert_eq!(known.proposed("prod", policy, "main", &step(new, commit)), expected, "{marker:?} {new} {commit}");
+            assert!(!known.proposed("dev", policy, "main", &step(new, commit)));
+        }
+    }
 }

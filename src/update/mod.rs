@@ -25,6 +25,7 @@ mod refused;
 mod releasing;
 mod report;
 mod requesting;
+mod resting;
 mod rolling_back;
 mod scanning;
 mod stepping;

@@ -10,6 +10,7 @@
 use super::{
     EnvironmentReport, Mode, Pass, Prepared, Report, RequestReport, RequestState, State, Step, Updater, World, blocking,
     merged::changed,
+    resting,
     stepping::{Stepped, Walk},
     wanting::{self, Item, Sight},
     whose::Sorted,
@@ -129,9 +130,20 @@ impl Updater {
             let files = if known || self.mirror.contains(world.commit, *head)? { None } else { Some(changed(&self.mirror, *head)?) };
             there.insert(branch.clone(), files);
         }
+        let resting = self.resting(world, &branches, &open, pass.now)?;
         let (target_name, findings) = (target.as_str(), report.findings.as_slice());
-        let sight = Sight { world, target: target_name, open: &open, others: &others, branches: &there, findings, ended: &ended };
+        let sight = Sight {
+            world,
+            target: target_name,
+            open: &open,
+            others: &others,
+            branches: &there,
+            findings,
+            resting: &resting,
+            ended: &ended,
+        };
         let items = wanting::items(&sight, &prepared);
+        resting::say(&items, &resting, &branches, &mut report.warnings);
         let looked = self.looked(&items, branches, world.commit).await?;
         let mut rows: BTreeMap<String, Vec<RequestReport>> = BTreeMap::new();
         let mut walk = Walk {
@@ -232,11 +244,17 @@ impl Updater {
 
 /// Whose commits a branch has, and what its commit is made on where it is one of the bot's.
 fn whose(mirror: &Mirror, head: ObjectId, target: ObjectId, bot: &Person) -> Result<(Commits, Option<ObjectId>), GitError> {
-    let others = |commit: String, author: String| (Commits::Others { commit, author }, None);
+    let others = |commit: String, author: String| (Commits::Others { commit, author, remade: None }, None);
     let Some(own) = mirror.beyond(head, target, MOST_COMMITS)? else {
         return Ok(others(head.to_string(), "several people".to_owned()));
     };
-    Ok(match own.iter().find(|commit| !commit.is_by(bot)) {
+    let mut strange = own.iter().filter(|commit| !commit.is_by(bot));
+    // One that somebody has written says more than one that somebody has only made anew.
+    Ok(match strange.clone().find(|commit| !commit.is_remade(bot)).or_else(|| strange.next()) {
+        Some(commit) if commit.is_remade(bot) => {
+            let (commit, author, remade) = (commit.id.to_string(), commit.author.clone(), Some(commit.committer.clone()));
+            (Commits::Others { commit, author, remade }, None)
+        }
         Some(commit) => others(commit.id.to_string(), commit.author.clone()),
         None => match own.as_slice() {
             [] => (Commits::None, None),

@@ -13,8 +13,8 @@ use sha2::{Digest as _, Sha256};
 /// Of the form of the text; with another one texts are written anew.
 const FORM: u8 = 3;
 
-/// Characters of the marker, of those that a text may have.
-const MARKER_SHARE: usize = 4;
+/// Of how many characters that a text may have one is the marker's: what it has no room for, the bot does not know again.
+const MARKER_SHARE: usize = 2;
 
 /// What a text is made from.
 pub(super) struct Telling<'a> {

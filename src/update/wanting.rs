@@ -43,6 +43,8 @@ pub(super) struct Sight<'a, 's> {
     /// The branches that are there; of those that may be somebody else's with the files that they change.
     pub(super) branches: &'s BTreeMap<String, Option<Vec<String>>>,
     pub(super) findings: &'s [Mistake],
+    /// Branches that rest, each with the reason.
+    pub(super) resting: &'s BTreeMap<String, String>,
     /// Branches of which a request for the target is known to have ended.
     pub(super) ended: &'s BTreeSet<String>,
 }
@@ -75,7 +77,7 @@ pub(super) fn items<'a>(sight: &Sight<'a, '_>, prepared: &'a [Prepared]) -> Vec<
             let marker = markers.get(branch.as_str()).cloned();
             let there = marker.is_some() || sight.branches.contains_key(&branch);
             let doubt = || there.then(|| doubt(environment, report, Some(set), marker.as_ref())).flatten();
-            let taken = sight.kept(&branch).or_else(|| sight.strange(&branch, environment));
+            let taken = sight.kept(&branch).or_else(|| sight.strange(&branch, environment)).or_else(|| sight.resting.get(&branch).cloned());
             let otherwise = taken.or_else(doubt).map(|why| Wanted::Unknown { why });
             let (name, environment, row) = (report.name.clone(), Some(environment), Some(report));
             let item = Item { branch: branch.clone(), name, environment, row, set: Some(set), person: person.as_ref(), otherwise, marker };

@@ -43,6 +43,7 @@ mod render_real;
 mod render_support;
 #[cfg(feature = "demo")]
 mod requests;
+mod requests_ended;
 #[cfg(feature = "demo")]
 mod requests_news;
 #[cfg(feature = "demo")]

@@ -7,9 +7,16 @@ use super::{
     update_support::{Fleet, Setup, env, semver},
 };
 use serde_json::Value;
-use std::{collections::BTreeSet, path::Path, sync::Arc};
+use std::{
+    collections::BTreeSet,
+    path::Path,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+};
 use tagboat::{
-    declare::process::Render,
+    declare::process::{self, Render},
     git::{Mirror, ObjectId},
     preview::{Clusters, Files, Previewer},
     publish::{ApplicationChange, ApplicationPreview, ObjectChange, Preview, Verdict},
@@ -121,6 +128,52 @@ fn a_shared_base_reaches_all_that_read_it_and_nobody_else_is_rendered() {
     world.sandbox.person(&[("base/config.yaml", &config("shared", "3"))], "again");
     let next = world.mirror.fetch().unwrap().commit;
     assert_eq!(world.sandbox.runtime.block_on(world.previewer.between(head, next, Some(&only))), Preview::default());
+}
+
+#[test]
+fn a_cluster_that_did_not_answer_is_not_asked_by_the_next_preview() {
+    let declared = application("a", "");
+    let mut world = World::new(&[("all.yaml", &format!("{ENV}{declared}")), ("apps/a/all.yaml", &config("a", "1"))]);
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    // Whoever comes is sent away without a word.
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let server = format!("http://{}", listener.local_addr().unwrap());
+    let came = Arc::new(AtomicUsize::new(0));
+    let counted = Arc::clone(&came);
+    std::thread::spawn(move || {
+        for connection in listener.incoming() {
+            counted.fetch_add(1, Ordering::SeqCst);
+            drop(connection);
+        }
+    });
+    let kubeconfig = serde_json::json!({
+        "clusters": [{"name": "c", "cluster": {"server": server}}],
+        "users": [{"name": "u", "user": {"token": "t0ken"}}],
+        "contexts": [{"name": "x", "context": {"cluster": "c", "user": "u"}}],
+        "current-context": "x",
+    });
+    let dir = world.sandbox.dir.path().to_owned();
+    std::fs::write(dir.join("kubeconfig"), kubeconfig.to_string()).unwrap();
+    let cluster = process::Cluster {
+        name: "prod".to_owned(),
+        kubeconfig: Some("kubeconfig".into()),
+        context: None,
+        repositories: Vec::new(),
+        requests_per_second: None,
+        concurrency: 4,
+        take_over: Vec::new(),
+    };
+    world.previewer.clusters = world.sandbox.runtime.block_on(Clusters::open(&[cluster], "fleet", |path: &Path| dir.join(path)));
+    let mut said = BTreeSet::new();
+    let mut asked = Vec::new();
+    for value in ["2", "3"] {
+        let preview = world.change(&[("apps/a/all.yaml", &config("a", value))]);
+        said.insert(not_asked(&preview.applications[0], 0).to_owned());
+        assert!(preview.may_tell_more(), "{preview:#?}");
+        asked.push(came.load(Ordering::SeqCst));
+    }
+    assert!(asked[0] > 0 && asked[0] == asked[1], "{asked:?}");
+    assert!(said.len() == 1 && said.first().unwrap().contains("cluster prod cannot be asked"), "{said:?}");
 }
 
 #[test]

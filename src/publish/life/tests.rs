@@ -135,7 +135,12 @@ fn unknown(change: impl FnOnce(&mut Model)) -> Model {
 }
 
 fn by_ann() -> Commits {
-    Commits::Others { commit: HEAD.into(), author: "Ann <script>\u{202e}".into() }
+    Commits::Others { commit: HEAD.into(), author: "Ann <script>\u{202e}".into(), remade: None }
+}
+
+/// As a forge's button leaves it.
+fn remade() -> Commits {
+    Commits::Others { commit: HEAD.into(), author: "tagboat".into(), remade: Some("Ann".into()) }
 }
 
 fn ago(minutes: i64) -> Timestamp {
@@ -246,6 +251,43 @@ fn every_situation_has_its_step() {
             "tagboat/rebase",
         ),
         ("rebased", with_label(REBASE), Unlabel, "newest commit"),
+        ("rebased by a button", with_branch(|b| b.commits = remade()), Stop, "Ann has made anew from the bot's"),
+        (
+            "rebased by a button, and asked to",
+            Model::but(|m| {
+                *m = with_label(REBASE);
+                m.branch.as_mut().unwrap().commits = remade();
+            }),
+            Push,
+            "tagboat/rebase",
+        ),
+        (
+            "rebased by a button, and not wanted",
+            unwanted(|m| {
+                m.request = with_label(REBASE).request;
+                m.branch.as_mut().unwrap().commits = remade();
+            }),
+            Stop,
+            "merge or close by hand",
+        ),
+        (
+            "rebased by a button without a request",
+            Model::but(|m| {
+                m.request = None;
+                m.branch.as_mut().unwrap().commits = remade();
+            }),
+            Stop,
+            "when the branch is deleted",
+        ),
+        (
+            "somebody's commit, and asked to rebase",
+            Model::but(|m| {
+                *m = with_label(REBASE);
+                m.branch.as_mut().unwrap().commits = by_ann();
+            }),
+            Stop,
+            "is not the bot's",
+        ),
         ("wanted again", with_label(SUPERSEDED), Unlabel, "wanted again"),
         // The text.
         ("another text", Model::but(|m| m.wanted = Wanted::Change { content: "two".into() }), Tell, "has changed"),

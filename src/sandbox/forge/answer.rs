@@ -71,7 +71,13 @@ fn route(book: &mut Book, method: &Method, segments: &[&str], query: &HashMap<St
             let number = book.open(BOT, text("head"), text("base"), text("title"), text("body"))?;
             made(book.shape(number)?)
         }
-        ("GET", ["pulls", number_text]) => found(book.shape(number(number_text)?)?),
+        ("GET", ["pulls", number_text]) => {
+            let number = number(number_text)?;
+            if let Some(status) = book.withheld.get(&number) {
+                return Err(Refusal(*status, "it is withheld".to_owned()));
+            }
+            found(book.shape(number)?)
+        }
         ("PATCH", ["pulls", number_text]) => {
             let number = number(number_text)?;
             let pull = book.pull(number)?;

@@ -66,14 +66,16 @@ pub(super) struct Book {
     pub pulls: BTreeMap<u64, Pull>,
     pub labels: BTreeMap<u64, String>,
     pub comments: Vec<Comment>,
+    /// Requests that are listed and cannot be read alone, with the status.
+    pub withheld: BTreeMap<u64, u16>,
     statuses: BTreeMap<String, Vec<Status>>,
     last: u64,
 }
 
 impl Book {
     pub fn new(repository: BareRepository, page: String) -> Self {
-        let (clock, pulls, labels, comments, statuses, last) = Default::default();
-        Self { repository, page, clock, pulls, labels, comments, statuses, last }
+        let (clock, pulls, labels, comments, withheld, statuses, last) = Default::default();
+        Self { repository, page, clock, pulls, labels, comments, withheld, statuses, last }
     }
 
     pub fn now(&self) -> Timestamp {

@@ -113,6 +113,18 @@ impl SandboxForge {
         lock(&self.shared).close(number, who).map_err(failed)
     }
 
+    /// A request cannot be read any more, with this status of HTTP, or can again; lists still show it.
+    ///
+    /// # Errors
+    /// If there is none of this number.
+    pub fn withhold(&self, number: u64, status: Option<u16>) -> Result<(), SandboxError> {
+        let mut book = lock(&self.shared);
+        book.pull(number).map_err(failed)?;
+        book.withheld.remove(&number);
+        book.withheld.extend(status.map(|status| (number, status)));
+        Ok(())
+    }
+
     /// A person opens a request again.
     ///
     /// # Errors
