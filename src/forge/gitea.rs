@@ -318,7 +318,7 @@ impl Forge for Gitea {
             |id: u64| Call::again(op, Method::PATCH, self.repo(&["issues", "comments", &id.to_string()], &[]), json!({"body": text}));
         let make = Call::once(op, Method::POST, url, json!({"body": text}));
         let own = async { Ok(self.api.get::<User>(Operation::SignIn, self.api.url(["user"], &[])).await?.login) };
-        self.api.keep_comment(marked.collect(), &request.author, &text, Calls { change, make }, own).await
+        Box::pin(self.api.keep_comment(marked.collect(), &request.author, &text, Calls { change, make }, own)).await
     }
 
     async fn wants_newest(&self, base: &str) -> Result<bool, ForgeError> {

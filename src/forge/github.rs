@@ -266,7 +266,7 @@ impl Forge for Github {
         let change =
             |id: u64| Call::again(op, Method::PATCH, self.repo(&["issues", "comments", &id.to_string()], &[]), json!({"body": text}));
         let make = Call::once(op, Method::POST, self.repo(&["issues", &number, "comments"], &[]), json!({"body": text}));
-        self.api.keep_comment(found, &request.author, &text, Calls { change, make }, self.own_login()).await
+        Box::pin(self.api.keep_comment(found, &request.author, &text, Calls { change, make }, self.own_login())).await
     }
 
     async fn wants_newest(&self, base: &str) -> Result<bool, ForgeError> {

@@ -255,13 +255,13 @@ impl Forge for Gitlab {
         let list = List::all(op, notes(&[], &[("sort", "asc"), ("order_by", "created_at"), ("per_page", "100")]), &line);
         let keep = |note: Note| {
             let marked = !note.system && note.body.starts_with(&line);
-            marked.then(|| Written { id: note.id, login: note.author.username, body: note.body }).into()
+            marked.then_some(Written { id: note.id, login: note.author.username, body: note.body }).into()
         };
         let found = self.api.pages(&list, keep).await?;
         let change = |id: u64| Call::again(op, Method::PUT, notes(&[&id.to_string()], &[]), json!({"body": text}));
         let make = Call::once(op, Method::POST, notes(&[], &[]), json!({"body": text}));
         let own = async { Ok(self.api.get::<User>(Operation::SignIn, self.api.url(["user"], &[])).await?.username) };
-        self.api.keep_comment(found, &request.author, &text, Calls { change, make }, own).await
+        Box::pin(self.api.keep_comment(found, &request.author, &text, Calls { change, make }, own)).await
     }
 
     async fn wants_newest(&self, _: &str) -> Result<bool, ForgeError> {
