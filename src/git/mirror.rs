@@ -12,6 +12,7 @@ use std::{
     fs,
     path::{Path, PathBuf},
     sync::{PoisonError, RwLock, atomic::AtomicBool},
+    time::{Duration, Instant},
 };
 
 /// Bytes of unpacked objects that each thread keeps as bases of deltas: without them reading 10,000 blobs takes five times as
@@ -249,12 +250,19 @@ fn lock(dir: &Path) -> Result<fs::File, GitError> {
     let mut name = dir.file_name().unwrap_or_default().to_owned();
     name.push(".lock");
     let file = fs::File::options().create(true).append(true).open(dir.with_file_name(name)).map_err(failed)?;
-    match file.try_lock() {
-        Ok(()) => Ok(file),
-        Err(fs::TryLockError::WouldBlock) => Err(GitError::InUse { dir: dir.to_owned() }),
-        Err(fs::TryLockError::Error(error)) => Err(failed(error)),
+    let end = Instant::now() + LET_GO;
+    loop {
+        match file.try_lock() {
+            Ok(()) => return Ok(file),
+            Err(fs::TryLockError::WouldBlock) if Instant::now() < end => std::thread::sleep(LET_GO / 50),
+            Err(fs::TryLockError::WouldBlock) => return Err(GitError::InUse { dir: dir.to_owned() }),
+            Err(fs::TryLockError::Error(error)) => return Err(failed(error)),
+        }
     }
 }
+
+/// A program that this process starts has all its files for a moment, also those just closed: a lock is let go only then.
+const LET_GO: Duration = Duration::from_millis(500);
 
 /// Opens what is there, if it can be used: what a killed process left half done is cleared away first.
 fn usable(dir: &Path, tracking: &str) -> Result<gix::ThreadSafeRepository, String> {

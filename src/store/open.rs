@@ -156,9 +156,19 @@ pub(super) fn any(error: impl Into<redb::Error>) -> Trouble {
 }
 
 fn database(path: &Path) -> Result<Database, StoreError> {
-    let file = private(path).map_err(|source| failure(path, redb::Error::Io(source)))?;
-    prepared(path, || redb::Builder::new().set_cache_size(CACHE).create_file(file))
+    let end = Instant::now() + LET_GO;
+    loop {
+        let file = private(path).map_err(|source| failure(path, redb::Error::Io(source)))?;
+        match prepared(path, || redb::Builder::new().set_cache_size(CACHE).create_file(file)) {
+            Err(StoreError::InUse { .. }) if Instant::now() < end => std::thread::sleep(LET_GO / 50),
+            opened => return opened,
+        }
+    }
 }
+
+/// A program that this process starts has all its files for a moment, also those just closed: the lock of the file is let go
+/// only then.
+const LET_GO: Duration = Duration::from_millis(500);
 
 fn prepared(path: &Path, open: impl FnOnce() -> Result<Database, DatabaseError>) -> Result<Database, StoreError> {
     guarded(|| {

@@ -280,9 +280,15 @@ fn a_mirror_belongs_to_one_process() {
     let remote = || Remote::new(&sandbox.server.url(), "main", Access::default()).unwrap();
     let error = Mirror::open(mirror.dir(), remote()).unwrap_err();
     assert!(matches!(error, GitError::InUse { .. }), "{error}");
+    // A program that is being started has the lock for a moment longer.
     let dir = mirror.dir().to_owned();
-    drop(mirror);
-    Mirror::open(&dir, remote()).unwrap();
+    std::thread::scope(|scope| {
+        scope.spawn(move || {
+            std::thread::sleep(std::time::Duration::from_millis(100));
+            drop(mirror);
+        });
+        Mirror::open(&dir, remote()).unwrap();
+    });
 }
 
 #[test]

@@ -162,8 +162,14 @@ fn a_second_opener_is_told_that_it_is_in_use() {
     let error = Store::open(&path).unwrap_err();
     assert!(matches!(error, StoreError::InUse { .. }), "{error}");
     assert!(error.to_string().ends_with("in use by another process") && error.hint().is_some());
-    drop(store);
-    Store::open(&path).unwrap();
+    // A program that is being started has the lock for a moment longer.
+    std::thread::scope(|scope| {
+        scope.spawn(move || {
+            std::thread::sleep(std::time::Duration::from_millis(100));
+            drop(store);
+        });
+        Store::open(&path).unwrap();
+    });
 }
 
 #[test]
