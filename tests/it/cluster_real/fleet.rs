@@ -69,10 +69,15 @@ impl Fleet {
         Self { kube, reconciler, namespace, manifests, declared, mistaken, revision, stop, kubeconfig, repository }
     }
 
-    /// Ends the process, as it were, at the next safe point of wherever it is, and starts another.
-    pub async fn restart(&mut self) {
+    /// Ends the process, as it were, at the next safe point of wherever it is.
+    pub async fn end(&self) {
         self.stop.cancel();
         self.reconciler.end().await;
+    }
+
+    /// Ends the process, and starts another.
+    pub async fn restart(&mut self) {
+        self.end().await;
         self.stop = CancellationToken::new();
         self.reconciler = reconciler(&self.kubeconfig, Mode::Act, &self.stop).await;
     }

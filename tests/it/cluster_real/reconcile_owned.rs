@@ -260,7 +260,8 @@ async fn a_repository_that_is_called_the_same_is_another_one() {
         assert!(other.live("configmaps", "own").await.is_none(), "its own is deleted");
     }
     assert_eq!(fleet.live("configmaps", "a").await.unwrap()["data"]["value"], "1");
-    // One that declares it, too, is refused; a move within the repository is none.
+    // One that declares it, too, is refused; a move within the repository is none, once the process of before has ended.
+    fleet.end().await;
     for (other, state, value) in [(elsewhere, State::Failed, "1"), (branch, State::InStep, "2")] {
         let other = Fleet::open_as(kube, fleet.namespace.clone(), other).await;
         other.application("shop", "");
