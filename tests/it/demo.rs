@@ -1,12 +1,13 @@
 //! `tagboat demo`, as a stranger runs it: no git, no configuration, an empty environment.
 
+use super::support::process::Running;
 use std::{
     fs,
     io::{BufRead, BufReader, Read},
     path::Path,
-    process::{Child, Command, Stdio},
+    process::{Command, Stdio},
     sync::mpsc,
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 /// What the machine needs at most, tests beside it included; the demo itself takes about a second.
@@ -33,27 +34,6 @@ pub fn ending(text: &str) -> String {
 
 fn is_empty(folder: &Path) -> bool {
     fs::read_dir(folder).unwrap().next().is_none()
-}
-
-/// Waits for the end of a process, with a bound.
-fn end(child: &mut Child) -> Option<i32> {
-    let begun = Instant::now();
-    loop {
-        if let Some(status) = child.try_wait().unwrap() {
-            return status.code();
-        }
-        if begun.elapsed() > BOUND {
-            child.kill().unwrap();
-            panic!("it did not end within {BOUND:?}");
-        }
-        std::thread::sleep(Duration::from_millis(20));
-    }
-}
-
-/// Sends SIGINT, as Ctrl-C does.
-fn interrupt(child: &Child) {
-    let sent = Command::new("/bin/kill").args(["-INT", &child.id().to_string()]).status().unwrap();
-    assert!(sent.success());
 }
 
 #[test]
@@ -133,16 +113,16 @@ fn a_proxy_of_the_environment_does_not_come_between() {
 #[test]
 fn a_reader_that_goes_away_leaves_nothing_behind() {
     let temporary = tempfile::tempdir().unwrap();
-    let mut child = demo(temporary.path(), &[]).spawn().unwrap();
+    let mut child = Running::start(&mut demo(temporary.path(), &[]));
     drop(child.stdout.take());
-    assert_eq!(end(&mut child), Some(0));
+    assert_eq!(child.ended().code(), Some(0));
     assert!(is_empty(temporary.path()));
 }
 
 #[test]
 fn kept_it_answers_until_it_is_interrupted() {
     let temporary = tempfile::tempdir().unwrap();
-    let mut child = demo(temporary.path(), &["--keep"]).spawn().unwrap();
+    let mut child = Running::start(&mut demo(temporary.path(), &["--keep"]));
     let (send, lines) = mpsc::channel();
     let out = BufReader::new(child.stdout.take().unwrap());
     let reader = std::thread::spawn(move || out.lines().map_while(Result::ok).for_each(|line| drop(send.send(line))));
@@ -186,17 +166,17 @@ fn kept_it_answers_until_it_is_interrupted() {
     // The daemon of the guide logs without colours where nobody looks, and ends when it is asked to.
     let mut daemon = Command::new(env!("CARGO_BIN_EXE_tagboat"));
     let daemon = daemon.args(once.replace("--once ", "").split(' ')).env_clear().stdin(Stdio::null()).stderr(Stdio::piped());
-    let mut daemon = daemon.spawn().unwrap();
+    let mut daemon = Running::start(daemon);
     let mut log = BufReader::new(daemon.stderr.take().unwrap());
     let mut line = String::new();
     log.read_line(&mut line).unwrap();
     assert!(line.contains("runs") && !line.contains('\x1b'), "{line:?}");
-    interrupt(&daemon);
+    daemon.signal("INT");
     log.read_to_string(&mut line).unwrap();
-    assert_eq!(end(&mut daemon), Some(0), "{line}");
+    assert_eq!(daemon.ended().code(), Some(0), "{line}");
 
-    interrupt(&child);
-    assert_eq!(end(&mut child), Some(0));
+    child.signal("INT");
+    assert_eq!(child.ended().code(), Some(0));
     reader.join().unwrap();
     assert!(is_empty(temporary.path()), "something is left");
 }
@@ -227,13 +207,13 @@ fn a_cluster_that_does_not_answer_is_refused_before_anything_happens() {
 #[test]
 fn interrupted_in_the_middle_it_leaves_nothing_behind() {
     let temporary = tempfile::tempdir().unwrap();
-    let mut child = demo(temporary.path(), &[]).spawn().unwrap();
+    let mut child = Running::start(&mut demo(temporary.path(), &[]));
     let mut out = child.stdout.take().unwrap();
     // The first line is printed before the servers start, so this is the middle or, on a machine in a hurry, the end.
     out.read_exact(&mut [0]).unwrap();
-    interrupt(&child);
+    child.signal("INT");
     let drained = std::thread::spawn(move || out.read_to_end(&mut Vec::new()).unwrap());
-    let code = end(&mut child);
+    let code = child.ended().code();
     drained.join().unwrap();
     assert!(matches!(code, Some(0 | 4)), "{code:?}");
     assert!(is_empty(temporary.path()));

@@ -1,6 +1,9 @@
 //! Other people's pushes, lost answers and killed processes: nothing is lost and nothing is done twice.
 
-use super::update_support::{Act, Fleet, deployment, env, environment, hold, hours, now, semver, wait};
+use super::{
+    support::process::Running,
+    update_support::{Act, Fleet, deployment, env, environment, hold, hours, now, semver, wait},
+};
 use std::{
     collections::BTreeSet,
     sync::{
@@ -171,10 +174,9 @@ fn kill_9_at_any_request_is_finished_or_redone_never_twice() {
         let fleet = fleet();
         let gate = if word.contains("fleet.git") { &fleet.git } else { &fleet.images };
         let (came, release) = hold(gate, word, before);
-        let mut child = fleet.tagboat_std(&["run", "--once"]).stdout(std::process::Stdio::null()).spawn().unwrap();
+        let child = Running::start(fleet.tagboat_std(&["run", "--once"]).stdout(std::process::Stdio::null()));
         came.recv_timeout(Duration::from_secs(30)).unwrap_or_else(|_| panic!("no {word}"));
-        child.kill().unwrap();
-        child.wait().unwrap();
+        drop(child);
         drop(release);
         ends_well(&fleet, word);
     }
@@ -186,10 +188,9 @@ fn kill_9_at_any_moment_is_finished_or_redone_never_twice() {
     for n in 0..10 {
         let fleet = fleet();
         for again in 0..2 {
-            let mut child = fleet.tagboat_std(&["run", "--once"]).stdout(std::process::Stdio::null()).spawn().unwrap();
+            let child = Running::start(fleet.tagboat_std(&["run", "--once"]).stdout(std::process::Stdio::null()));
             std::thread::sleep(Duration::from_millis(4 + 9 * n + 5 * again));
-            child.kill().unwrap();
-            child.wait().unwrap();
+            drop(child);
         }
         ends_well(&fleet, &format!("killed at moment {n}"));
     }

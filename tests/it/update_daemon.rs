@@ -1,10 +1,13 @@
 //! `tagboat run` as a process: timers, questions over its socket, logs, and the end.
 
-use super::update_support::{Fleet, Setup, deployment, env, hold, reply, semver, wait};
+use super::{
+    support::process::Running,
+    update_support::{Fleet, Setup, deployment, env, hold, reply, semver, wait},
+};
 use jiff::Timestamp;
 use std::{
     path::PathBuf,
-    process::{Child, ExitStatus},
+    process::ExitStatus,
     time::{Duration, Instant},
 };
 use tagboat::update::{Mode, State};
@@ -15,7 +18,7 @@ const EVERY_SECOND: Setup = Setup { registry: "", repository: "    interval: 1s\
 
 /// A running daemon; it is killed with the value.
 struct Daemon {
-    child: Child,
+    child: Running,
     log: PathBuf,
 }
 
@@ -24,7 +27,7 @@ impl Daemon {
         let log = fleet.dir.path().join("log");
         let mut command = fleet.tagboat_std(&["run", "--log-format", "json", "--log", level]);
         command.env("PASSWORD", PASSWORD);
-        let child = command.stdout(std::process::Stdio::null()).stderr(std::fs::File::create(&log).unwrap()).spawn().unwrap();
+        let child = Running::start(command.stdout(std::process::Stdio::null()).stderr(std::fs::File::create(&log).unwrap()));
         let daemon = Self { child, log };
         wait("the daemon", || daemon.text().contains("runs").then_some(()));
         daemon
@@ -41,19 +44,11 @@ impl Daemon {
     }
 
     fn terminate(&self) {
-        let sent = std::process::Command::new("/bin/sh").args(["-c", &format!("kill -TERM {}", self.child.id())]).status().unwrap();
-        assert!(sent.success());
+        self.child.signal("TERM");
     }
 
     fn ended(&mut self) -> ExitStatus {
-        wait("the end", || self.child.try_wait().unwrap())
-    }
-}
-
-impl Drop for Daemon {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
+        self.child.ended()
     }
 }
 
@@ -258,7 +253,7 @@ fn a_log_in_a_file_has_no_colour() {
     let fleet = fleet("1h", &EVERY_SECOND);
     let log = fleet.dir.path().join("text");
     let mut command = fleet.tagboat_std(&["run"]);
-    let child = command.stdout(std::process::Stdio::null()).stderr(std::fs::File::create(&log).unwrap()).spawn().unwrap();
+    let child = Running::start(command.stdout(std::process::Stdio::null()).stderr(std::fs::File::create(&log).unwrap()));
     let _daemon = Daemon { child, log: log.clone() };
     wait("a commit", || std::fs::read_to_string(&log).unwrap().contains("dev: web 1.0.0 → 1.1.0").then_some(()));
     assert!(!std::fs::read_to_string(&log).unwrap().contains('\u{1b}'));

@@ -1,6 +1,6 @@
 //! The whole pass against Debian's docker-registry, git and OpenSSH; git itself judges what was written.
 
-use super::{git_support::runtime, registry_real::Pusher};
+use super::{git_support::runtime, registry_real::Pusher, support::process::Running};
 use crate::servers::{
     docker_registry::{DockerRegistry, Options, USER},
     git::{HttpBackend, Program, Sshd, git, seed},
@@ -237,7 +237,7 @@ fn two_bots_and_a_person_with_git_lose_nothing() {
         .iter()
         .map(|config| {
             let log = std::fs::File::create(config.with_extension("log")).unwrap();
-            real.command(config, &["run"]).stderr(log).stdout(Stdio::null()).spawn().unwrap()
+            Running::start(real.command(config, &["run"]).stderr(log).stdout(Stdio::null()))
         })
         .collect();
     let deadline = Instant::now() + Duration::from_secs(60);
@@ -253,8 +253,8 @@ fn two_bots_and_a_person_with_git_lose_nothing() {
         }
     }
     for bot in &mut bots {
-        Command::new("/bin/sh").args(["-c", &format!("kill -TERM {}", bot.id())]).output().unwrap().ok();
-        assert!(bot.wait().unwrap().success());
+        bot.signal("TERM");
+        assert!(bot.ended().success());
     }
     git(&real.bare, &["fsck", "--strict"]).ok();
     assert_eq!(git(&real.bare, &["rev-list", "--merges", "--count", "main"]).text(), "0");

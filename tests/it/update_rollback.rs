@@ -1,6 +1,9 @@
 //! `tagboat rollback`: a folder goes back byte for byte, by one commit that the update pass respects.
 
-use super::update_support::{Act, Fleet, Setup, deployment, env, hours, now, policy, semver};
+use super::{
+    support::process::Running,
+    update_support::{Act, Fleet, Setup, deployment, env, hours, now, policy, semver},
+};
 use gix::objs::tree::EntryKind;
 use jiff::Timestamp;
 use tagboat::{
@@ -365,12 +368,8 @@ fn a_push_whose_answer_is_lost_is_not_made_again() {
 fn a_running_daemon_writes_the_same() {
     let fleet = fleet();
     fleet.good_pass(now());
-    let mut child = fleet
-        .tagboat_std(&["run", "--log", "error"])
-        .stdout(std::process::Stdio::null())
-        .stderr(std::process::Stdio::null())
-        .spawn()
-        .unwrap();
+    let mut command = fleet.tagboat_std(&["run", "--log", "error"]);
+    let child = Running::start(command.stdout(std::process::Stdio::null()).stderr(std::process::Stdio::null()));
     let socket = fleet.dir.path().join("store/tagboat.sock");
     super::update_support::wait("the socket", || std::os::unix::net::UnixStream::connect(&socket).ok());
     let (out, _) = said(&fleet, &["rollback", "dev/web"], Exit::Done);
@@ -382,8 +381,7 @@ fn a_running_daemon_writes_the_same() {
     assert_eq!(said(&fleet, &["suspend", "app/dev/web"], Exit::Done).0, "Application dev/web is suspended already (p.yaml:17:12)\n");
     let (out, err) = said(&fleet, &["rollback", "dev/web", "--to", &fleet.log()[1].id], Exit::Done);
     assert!(out.starts_with("dev/web is back at ") && err.contains("is suspended: nothing is applied"), "{out}{err}");
-    child.kill().unwrap();
-    child.wait().unwrap();
+    drop(child);
     assert_eq!(fleet.text(FILE), deployment(&["web:1.1.0"]));
     assert!(fleet.pass(hours(1)).failures.is_empty());
 }

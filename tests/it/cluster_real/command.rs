@@ -1,7 +1,10 @@
 //! The program itself, from a registry through Git to a real cluster.
 
 use crate::{
-    it::update_support::{Fleet, Setup, env, semver, wait},
+    it::{
+        support::process::Running,
+        update_support::{Fleet, Setup, env, semver, wait},
+    },
     servers::kube::Kube,
 };
 use serde_json::Value;
@@ -86,7 +89,7 @@ fn one_pass_goes_from_the_registry_to_a_ready_deployment() {
 fn the_daemon_applies_what_people_and_the_bot_commit_and_answers_for_it() {
     let (fleet, kube, namespace) = fleet("daemon");
     let log = fleet.dir.path().join("log");
-    let mut daemon = fleet.tagboat_std(&["run"]).stderr(std::fs::File::create(&log).unwrap()).spawn().unwrap();
+    let mut daemon = Running::start(fleet.tagboat_std(&["run"]).stderr(std::fs::File::create(&log).unwrap()));
     let text = || std::fs::read_to_string(&log).unwrap();
     wait("the bot's commit in the cluster", || image(kube, &namespace).ends_with("/team/app:1.1.0").then_some(()));
     wait("in step", || said_any(&fleet, &["status"]).contains("in step").then_some(()));
@@ -101,9 +104,8 @@ fn the_daemon_applies_what_people_and_the_bot_commit_and_answers_for_it() {
     assert!(said(&fleet, &["diff", "--all"], 0).contains("as Git says"));
     assert!(said(&fleet, &["history", &format!("{namespace}/web")], 0).contains("more"));
     assert!(said(&fleet, &["sync", "--all", "--revision", &"0".repeat(40)], 2).contains("a daemon runs"));
-    let pid = daemon.id().to_string();
-    assert!(std::process::Command::new("kill").args(["-TERM", &pid]).status().unwrap().success());
-    assert!(wait("its end", || daemon.try_wait().unwrap()).success(), "{}", text());
+    daemon.signal("TERM");
+    assert!(daemon.ended().success(), "{}", text());
     assert!(text().ends_with("stopped\n"), "{}", text());
 }
 

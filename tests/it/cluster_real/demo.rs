@@ -1,7 +1,10 @@
 //! `tagboat demo --kubeconfig` on the real server: the story happens there as told, and its namespace goes with it.
 
 use crate::{
-    it::demo::{ending, told_to_the_end},
+    it::{
+        demo::{ending, told_to_the_end},
+        support::process::Running,
+    },
     servers::kube::Kube,
 };
 use reqwest::Method;
@@ -59,15 +62,15 @@ async fn interrupted_the_demo_deletes_its_namespace() {
     let temporary = tempfile::tempdir().unwrap();
     let mut command = demo(&kube.kubeconfig, temporary.path());
     let (code, text) = tokio::task::spawn_blocking(move || {
-        let mut child = command.spawn().unwrap();
+        let mut child = Running::start(&mut command);
         let mut out = BufReader::new(child.stdout.take().unwrap());
         let mut text = String::new();
         while !text.contains("tagboat-demo-") {
             assert!(out.read_line(&mut text).unwrap() > 0, "no namespace in {}", ending(&text));
         }
-        assert!(Command::new("/bin/kill").args(["-INT", &child.id().to_string()]).status().unwrap().success());
+        child.signal("INT");
         out.read_to_string(&mut text).unwrap();
-        (child.wait().unwrap().code(), text)
+        (child.ended().code(), text)
     })
     .await
     .unwrap();

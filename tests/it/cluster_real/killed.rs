@@ -1,13 +1,16 @@
 //! The program, killed again and again while it applies: the next process finds its way, and nothing is lost or orphaned.
 
 use crate::{
-    it::update_support::{Fleet, Setup, env, wait},
+    it::{
+        support::process::Running,
+        update_support::{Fleet, Setup, env, wait},
+    },
     servers::kube::Kube,
 };
 use std::{
     collections::BTreeSet,
     fs::File,
-    process::{Child, Stdio},
+    process::Stdio,
     time::{Duration, Instant},
 };
 use tagboat::plan::{Inventory, text};
@@ -45,10 +48,10 @@ impl Shop {
         self.fleet.person(&[("envs/dev/shop/all.yaml", &config_maps(names, value))], "another shop");
     }
 
-    fn run(&self) -> Running {
+    fn run(&self) -> Daemon {
         let log = self.fleet.dir.path().join("log");
-        let child = self.fleet.tagboat_std(&["run"]).stderr(File::create(&log).unwrap()).spawn().unwrap();
-        Running { child, log }
+        let process = Running::start(self.fleet.tagboat_std(&["run"]).stderr(File::create(&log).unwrap()));
+        Daemon { process, log }
     }
 
     fn get(&self, arguments: &[&str]) -> String {
@@ -75,13 +78,13 @@ impl Shop {
     }
 }
 
-/// A process that never outlives the test.
-struct Running {
-    child: Child,
+/// The program at work.
+struct Daemon {
+    process: Running,
     log: std::path::PathBuf,
 }
 
-impl Running {
+impl Daemon {
     fn log(&self) -> String {
         std::fs::read_to_string(&self.log).unwrap()
     }
@@ -91,18 +94,16 @@ impl Running {
         let end = Instant::now() + most;
         let sent = |line: &str| ["create: ", "change: ", "apply again: "].iter().any(|word| line.contains(word));
         while self.log().lines().filter(|line| sent(line)).count() < count && Instant::now() < end {
-            assert!(self.child.try_wait().unwrap().is_none(), "{}", self.log());
+            assert!(self.process.try_wait().unwrap().is_none(), "{}", self.log());
             std::thread::sleep(Duration::from_millis(1));
         }
     }
 }
 
-impl Drop for Running {
-    /// SIGKILL; what it logged is shown where a test fails.
+impl Drop for Daemon {
+    /// What it logged is shown where a test fails.
     #[allow(clippy::print_stderr, reason = "the only place for it when a test fails")]
     fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
         if std::thread::panicking() {
             eprintln!("{}", self.log());
         }

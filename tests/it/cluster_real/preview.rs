@@ -5,6 +5,7 @@ use crate::{
     it::{
         git_support::Sandbox,
         render_support::settings,
+        support::process::Running,
         update_support::{Fleet, Setup},
     },
     servers::kube::{Kube, Options},
@@ -356,7 +357,7 @@ fn the_command_asks_the_cluster_and_a_running_daemon_answers_it() {
     let (code, text) = said(&["preview", "--no-cluster"]);
     assert!(code == Some(0) && text.contains("not asked: no cluster is asked (--no-cluster)"), "{code:?} {text}");
     fleet.person(&[("apps/web/all.yaml", &deployment("web", 1))], "one");
-    let mut daemon = fleet.tagboat_std(&["run"]).stderr(std::process::Stdio::null()).spawn().unwrap();
+    let mut daemon = Running::start(fleet.tagboat_std(&["run"]).stderr(std::process::Stdio::null()));
     let socket = fleet.dir.path().join("store/tagboat.sock");
     crate::it::update_support::wait("the daemon", || socket.exists().then_some(()));
     let before = runtime.block_on(kube.metrics());
@@ -366,6 +367,6 @@ fn the_command_asks_the_cluster_and_a_running_daemon_answers_it() {
     let (code, text) = said(&["preview"]);
     assert!(code == Some(0) && text.contains("the cluster takes it"), "{code:?} {text}");
     assert!(runtime.block_on(kube.metrics()).since(&before).of("APPLY", "deployments") > 0);
-    assert!(std::process::Command::new("kill").args(["-TERM", &daemon.id().to_string()]).status().unwrap().success());
-    crate::it::update_support::wait("its end", || daemon.try_wait().unwrap());
+    daemon.signal("TERM");
+    daemon.ended();
 }

@@ -2,7 +2,10 @@
 
 use super::fleet::{BRANCH, FILE, Fleet, rows, seen};
 use crate::{
-    it::update_support::{Act, deployment, reply, wait},
+    it::{
+        support::process::Running,
+        update_support::{Act, deployment, reply, wait},
+    },
     servers::git::git,
 };
 use reqwest::Method;
@@ -47,10 +50,9 @@ fn killed_at(fleet: &Fleet, begins: String, after: bool) {
         }
         None => Act::Pass,
     });
-    let mut process = fleet.tagboat(&["run", "--once"]).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+    let process = Running::start(fleet.tagboat(&["run", "--once"]).stdout(Stdio::null()).stderr(Stdio::null()));
     came.recv_timeout(Duration::from_secs(60)).unwrap_or_else(|error| panic!("{what}: {error}"));
-    process.kill().unwrap();
-    process.wait().unwrap();
+    drop(process);
     drop(kept);
     fleet.gate.open();
 }

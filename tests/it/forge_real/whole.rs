@@ -4,7 +4,7 @@
 
 use super::{fleet::Fleet, talking::statuses};
 use crate::{
-    it::update_support::semver,
+    it::{support::process::Running, update_support::semver},
     servers::{
         git::{Program, git},
         kube::Kube,
@@ -14,7 +14,6 @@ use reqwest::Method;
 use serde_json::{Value, json};
 use std::{
     path::PathBuf,
-    process::Child,
     time::{Duration, Instant},
 };
 use tagboat::forge::{Request, State, StatusState, Which};
@@ -31,7 +30,7 @@ struct Stage {
     kube: &'static Kube,
     dev: String,
     prod: String,
-    daemon: Child,
+    daemon: Running,
     log: PathBuf,
 }
 
@@ -53,7 +52,7 @@ impl Stage {
         let declared = semver("web", "1.x", "  interval: 1s\n") + &environment("dev", merging, &dev) + &environment("prod", "", &prod);
         fleet.person(&[("policies/all.yaml", &declared), (FILES[0].1, WEB), (FILES[1].1, WEB)]);
         let log = fleet.dir.path().join("log");
-        let daemon = fleet.tagboat(&["run"]).stderr(std::fs::File::create(&log).unwrap()).spawn().unwrap();
+        let daemon = Running::start(fleet.tagboat(&["run"]).stderr(std::fs::File::create(&log).unwrap()));
         let stage = Self { fleet, kube, dev, prod, daemon, log };
         stage.refuse();
         stage.until("both are rolled out", || (stage.image(&stage.dev) == "1.0.0" && stage.image(&stage.prod) == "1.0.0").then_some(()));
@@ -177,13 +176,6 @@ impl Stage {
     }
 }
 
-impl Drop for Stage {
-    fn drop(&mut self) {
-        let _ = self.daemon.kill();
-        let _ = self.daemon.wait();
-    }
-}
-
 #[test]
 #[ignore = "needs Gitea and kube-apiserver: run tests/run forge"]
 fn dev_merges_itself_prod_waits_and_people_have_the_last_word() {
@@ -280,11 +272,7 @@ fn dev_merges_itself_prod_waits_and_people_have_the_last_word() {
     git(clone, &["fetch", "-q", "origin"]).ok();
     let log = git(clone, &["log", "--first-parent", "--format=%cn %s", "origin/main"]).text();
     assert!(!log.lines().any(|line| line.starts_with("tagboat prod:")), "{log}");
-    assert!(std::process::Command::new("kill").args(["-TERM", &stage.daemon.id().to_string()]).status().unwrap().success());
-    let end = Instant::now() + PATIENCE;
-    while stage.daemon.try_wait().unwrap().is_none() {
-        assert!(Instant::now() < end, "{}", stage.log());
-        std::thread::sleep(Duration::from_millis(20));
-    }
+    stage.daemon.signal("TERM");
+    stage.daemon.ended();
     assert!(stage.log().ends_with("stopped\n") && !stage.log().contains(" ERROR "), "{}", stage.log());
 }

@@ -1,5 +1,6 @@
 //! What tests share.
 
-pub mod wire;
 pub mod forge;
+pub mod process;
 pub mod stage;
+pub mod wire;
