@@ -161,6 +161,8 @@ pub(super) struct Runner {
     /// Kinds that cannot be watched: nothing is known of their objects.
     pub(super) unlisted: Unlisted,
     pub(super) broken: Option<Row>,
+    /// What waits for a yes, as it was last logged.
+    pub(super) asked: Option<Row>,
     /// Until when a server may still do what it was sent, and gave no answer to.
     pub(super) answerable: Instant,
     /// How often in a row the cluster itself could not be asked.
@@ -209,6 +211,7 @@ impl Runner {
             deleting: HashSet::new(),
             unlisted: Unlisted::new(),
             broken: None,
+            asked: None,
             answerable: Instant::now(),
             down: 0,
             reasons: super::waiting::Reasons::default(),

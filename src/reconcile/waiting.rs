@@ -2,7 +2,7 @@
 
 use super::{
     looking::Look,
-    runner::Runner,
+    runner::{Runner, short},
     sending::Pruned,
     status::{Row, State},
 };
@@ -13,6 +13,7 @@ use crate::{
 };
 use std::{collections::HashMap, time::Duration};
 use tokio::time::Instant;
+use tracing::warn;
 
 /// How often pods are asked why a workload does not come up, while it is waited for: at first soon, then less often.
 const ASK: [Duration; 4] = [Duration::from_secs(2), Duration::from_secs(5), Duration::from_secs(15), Duration::from_secs(60)];
@@ -45,6 +46,9 @@ impl Runner {
     pub(super) async fn conclude(&mut self, look: &Look, pruned: Pruned) -> Option<Instant> {
         let mut wake = look.wake;
         let mut at = |time: Instant| wake = Some(wake.map_or(time, |known: Instant| known.min(time)));
+        if pruned.needs_yes.is_none() {
+            self.asked = None;
+        }
         if !pruned.failures.is_empty() {
             self.deleting.clear();
             self.failing.values().filter(|failing| failing.until > Instant::now()).for_each(|failing| at(failing.until));
@@ -80,7 +84,7 @@ impl Runner {
             self.status.problems.extend(pruned.waits);
             match pruned.needs_yes {
                 Some(why) => {
-                    self.status.problems.push(yes(&self.name, &why));
+                    self.needs_yes(&why);
                     self.status.settled = true;
                     State::NeedsYes
                 }
@@ -102,7 +106,7 @@ impl Runner {
             self.status.problems.extend(pruned.waits);
             State::Waiting
         } else if let Some(why) = pruned.needs_yes {
-            self.status.problems.push(yes(&self.name, &why));
+            self.needs_yes(&why);
             State::NeedsYes
         } else if !pruned.waits.is_empty() {
             self.status.settled = false;
@@ -139,6 +143,17 @@ impl Runner {
             self.outcome(outcome, message);
         }
         wake
+    }
+
+    /// Says what somebody must say yes to; once in the log.
+    fn needs_yes(&mut self, why: &str) {
+        let row = yes(&self.name, why);
+        if self.asked.as_ref() != Some(&row) {
+            let (application, cluster) = (&self.name, self.hub.cluster.name());
+            warn!(%application, cluster, revision = self.status.revision.as_deref().map(short), hint = row.hint, "{row}");
+            self.asked = Some(row.clone());
+        }
+        self.status.problems.push(row);
     }
 
     /// Adds what the pods of a workload say to its health; gives the time to ask again. Trouble with asking is no

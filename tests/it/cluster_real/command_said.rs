@@ -1,7 +1,10 @@
 //! What the program says, and to whom: in the daemon's log, and where one of several clusters is not there.
 
 use super::command::{fleet, said};
-use crate::it::update_support::{Fleet, wait};
+use crate::it::{
+    support::process::Running,
+    update_support::{Fleet, wait},
+};
 use std::os::unix::net::UnixStream;
 
 fn application(namespace: &str, name: &str, cluster: &str) -> String {
@@ -54,7 +57,7 @@ fn a_revision_can_be_named_by_its_first_digits_and_nothing_else() {
 fn the_daemon_says_once_what_it_cannot_follow_and_nothing_of_people_who_leave() {
     let (fleet, _, namespace) = fleet("says");
     let log = fleet.dir.path().join("log");
-    let mut daemon = fleet.tagboat_std(&["run"]).stderr(std::fs::File::create(&log).unwrap()).spawn().unwrap();
+    let mut daemon = Running::start(fleet.tagboat_std(&["run"]).stderr(std::fs::File::create(&log).unwrap()));
     let text = || std::fs::read_to_string(&log).unwrap();
     let warnings = |of: &str| text().lines().filter(|line| line.contains("WARN") && line.contains(of)).count();
     wait("in step", || text().contains("in step").then_some(()));
@@ -79,6 +82,13 @@ fn the_daemon_says_once_what_it_cannot_follow_and_nothing_of_people_who_leave() 
     );
     let shown = said(&fleet, &["sync", "--all"], 0);
     assert!(!shown.contains("testt") && shown.matches("in step").count() == 2, "{shown}");
+    // What somebody must say yes to, however often that is looked at.
+    let pruning = application(&namespace, "astray", "test").replace("path:", "prune: true, path:");
+    fleet.person(&[("policies/astray.yaml", &pruning), ("envs/dev/astray/all.yaml", "# nothing\n")], "nothing");
+    let asked = || warnings("1 object would be deleted: somebody must say yes first");
+    wait("the prune that needs a yes", || (asked() > 0).then_some(()));
+    said(&fleet, &["sync", "--all"], 1);
+    assert_eq!(asked(), 1, "{}", text());
     // Declared no more.
     fleet.person(&[("policies/astray.yaml", "# nothing\n")], "gone");
     wait("the one that is gone", || (warnings("nobody declares it any more; its objects stay") == 1).then_some(()));
@@ -87,8 +97,8 @@ fn the_daemon_says_once_what_it_cannot_follow_and_nothing_of_people_who_leave() 
     drop(UnixStream::connect(&socket).unwrap());
     said(&fleet, &["status"], 0);
     assert!(!text().contains("a question over the local socket"), "{}", text());
-    assert!(std::process::Command::new("kill").args(["-TERM", &daemon.id().to_string()]).status().unwrap().success());
-    assert!(wait("its end", || daemon.try_wait().unwrap()).success(), "{}", text());
+    daemon.signal("TERM");
+    assert!(daemon.ended().success(), "{}", text());
 }
 
 fn walk(folder: &std::path::Path) -> Vec<std::path::PathBuf> {
