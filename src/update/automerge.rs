@@ -1,7 +1,7 @@
 //! Requests that merge by themselves: what the decision needs is asked for only where nothing else stands in the way.
 
 use super::{
-    FailureReport, Mode, RequestState, blocking, later,
+    Clock, FailureReport, Mode, RequestState, blocking,
     previews::REST,
     refused::Offer,
     requesting::Looked,
@@ -20,10 +20,7 @@ use crate::{
     },
 };
 use jiff::Timestamp;
-use std::{
-    sync::{Arc, PoisonError},
-    time::Instant,
-};
+use std::sync::{Arc, PoisonError};
 
 /// What the forge says beside the request itself.
 struct Answers {
@@ -42,8 +39,7 @@ struct Candidate<'a> {
     parent: ObjectId,
     /// Whether that is the newest commit of the target.
     fresh: bool,
-    now: Timestamp,
-    began: Instant,
+    clock: Clock,
 }
 
 /// Why a request does not merge now, until when, and whether only the forge's answers are missing.
@@ -64,7 +60,7 @@ impl Candidate<'_> {
             current: is(&request.head_commit, self.head),
             target: self.target,
             outlook,
-            now: later(self.now, self.began),
+            now: self.clock.now(),
         });
         match decided {
             Merging::Now => None,
@@ -91,8 +87,8 @@ impl<'w> Walk<'w> {
         let Some(Looked { head, parent: Some(parent), fresh, .. }) = self.looked.get(&item.branch).cloned() else {
             return Ok(quiet(Vec::new(), None));
         };
-        let (target, now, began): (&'w str, _, _) = (self.target, self.now, self.began);
-        let one = Candidate { auto_merge, environment, set, target, head, parent, fresh, now, began };
+        let (target, clock): (&'w str, _) = (self.target, self.clock);
+        let one = Candidate { auto_merge, environment, set, target, head, parent, fresh, clock };
         let seen = match self.seen(set, auto_merge.minimum_age.is_some(), false).await {
             Ok(seen) => seen,
             Err(failure) => return Ok(failure),
@@ -164,7 +160,7 @@ impl<'w> Walk<'w> {
         let (outlook, stands) = match self.outlook(one) {
             Some(known) => known,
             None => {
-                let at = later(self.now, self.began);
+                let at = self.clock.now();
                 match self.updater.preview(one.set, self.world.commit, one.parent, one.head, at).await {
                     Some(preview) => (preview.outlook(), at.checked_add(REST).ok()),
                     None => Default::default(),
@@ -215,7 +211,7 @@ impl<'w> Walk<'w> {
     /// What a preview of this process has said of a change, as long as that stands.
     fn outlook(&self, one: &Candidate<'_>) -> Option<(Outlook, Option<Timestamp>)> {
         let known = self.updater.known.lock().unwrap_or_else(PoisonError::into_inner);
-        known.outlooks.get(self.world.commit, one.head, later(self.now, self.began)).map(|(outlook, until)| (outlook, Some(until)))
+        known.outlooks.get(self.world.commit, one.head, self.clock.now()).map(|(outlook, until)| (outlook, Some(until)))
     }
 
     /// Whether the text says of clusters what is not so any more, and can be written anew.

@@ -153,8 +153,7 @@ struct Pass<'p> {
     rescan: &'p Rescan,
     /// When it began; what it says of ages is said of this moment.
     now: Timestamp,
-    /// The same on a clock that only goes forward.
-    began: Instant,
+    clock: Clock,
     scans: Scans,
     /// Repositories that could not be scanned.
     failed: HashSet<Repository>,
@@ -168,10 +167,23 @@ struct Pass<'p> {
     done: Done,
 }
 
-/// What time it is by now, for what must not be done too late: registries, forges and clusters can take minutes.
-fn later(now: Timestamp, began: Instant) -> Timestamp {
-    let gone = SignedDuration::try_from(began.elapsed()).unwrap_or(SignedDuration::MAX);
-    now.checked_add(gone).unwrap_or(Timestamp::MAX)
+/// Says what time it is by now, for what must not be done too late: registries, forges and clusters can take minutes. The
+/// time that goes by within a pass is taken from a clock that only goes forward.
+#[derive(Debug, Clone, Copy)]
+struct Clock {
+    at: Timestamp,
+    since: Instant,
+}
+
+impl Clock {
+    fn new(at: Timestamp) -> Self {
+        Self { at, since: Instant::now() }
+    }
+
+    fn now(self) -> Timestamp {
+        let gone = SignedDuration::try_from(self.since.elapsed()).unwrap_or(SignedDuration::MAX);
+        self.at.checked_add(gone).unwrap_or(Timestamp::MAX)
+    }
 }
 
 /// The changes of one Environment, before anything is published.
@@ -222,7 +234,7 @@ impl Updater {
         let before = self.scanner.registries.stats();
         let (scans, failed, pushed, unsure) = Default::default();
         let (requesting, done) = (Requesting::Unasked, Done::default());
-        let mut pass = Pass { mode, rescan, now, began: Instant::now(), scans, failed, pushed, unsure, requesting, done };
+        let mut pass = Pass { mode, rescan, now, clock: Clock::new(now), scans, failed, pushed, unsure, requesting, done };
         let (mut conflicts, mut rebuilt) = (0, false);
         while !self.ending.load(Ordering::SeqCst) {
             let step = match self.world(&mut report).await {
@@ -327,8 +339,7 @@ impl Updater {
         let (committed, reviewed): (Vec<_>, Vec<_>) = all.into_iter().partition(via_commit);
         for Prepared { report: mut environment, sets, person } in committed {
             // Where nothing changes, nothing waits.
-            let time = later(pass.now, pass.began);
-            let shut = !sets.is_empty() && gate(world.declared.environments.get(&environment.name), time, &mut environment);
+            let shut = !sets.is_empty() && gate(world.declared.environments.get(&environment.name), pass.clock.now(), &mut environment);
             let blocked = shut || self.in_doubt(&sets, &mut environment, report);
             for set in sets {
                 let message = match Message::new(self.config.message.clone()).of(&set) {

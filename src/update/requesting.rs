@@ -153,7 +153,7 @@ impl Updater {
             target: &target,
             mode: pass.mode,
             now: pass.now,
-            began: pass.began,
+            clock: pass.clock,
             open,
             others,
             whose: &whose,

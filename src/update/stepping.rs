@@ -2,9 +2,8 @@
 //! there afterwards says what comes next.
 
 use super::{
-    FailureReport, Mode, RequestState, Scans, Updater, World,
+    Clock, FailureReport, Mode, RequestState, Scans, Updater, World,
     automerge::is,
-    later,
     publishing::Published,
     requesting::{Done, Looked},
     telling::{self, Telling, Told},
@@ -25,7 +24,6 @@ use jiff::{SignedDuration, Timestamp};
 use std::{
     collections::{BTreeMap, HashMap},
     sync::{Arc, PoisonError, atomic::Ordering},
-    time::Instant,
 };
 
 /// How long a text that may become better is left as it is, how long after its opening a request's labels are missed, and
@@ -69,8 +67,7 @@ pub(super) struct Walk<'w> {
     pub(super) target: &'w str,
     pub(super) mode: Mode,
     pub(super) now: Timestamp,
-    /// When the pass began.
-    pub(super) began: Instant,
+    pub(super) clock: Clock,
     /// The open requests of this updater, with what has been done to them.
     pub(super) open: Vec<forge::Request>,
     /// Those of others.
@@ -228,7 +225,7 @@ impl Walk<'_> {
         let (Some(Looked { head, parent: Some(base), .. }), Some(row)) = (self.looked.get(&item.branch), item.row) else {
             return None;
         };
-        let (head, base, now, at, forge) = (*head, *base, self.now, later(self.now, self.began), &*self.forge);
+        let (head, base, now, at, forge) = (*head, *base, self.now, self.clock.now(), &*self.forge);
         let telling = Telling { set, world: self.world, base, head, scans: self.scans, row, forge, now, at };
         Some(self.updater.tell(&telling).await)
     }
