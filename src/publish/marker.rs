@@ -2,6 +2,7 @@
 
 use super::ImageMove;
 use crate::{
+    forge::Request,
     image::{Digest, Repository, Tag},
     name::Name,
 };
@@ -142,6 +143,11 @@ impl Marker {
         let wrong = |why: String| MarkerError(why.chars().take(200).flat_map(char::escape_debug).collect());
         let (json, _) = rest.split_once("-->").ok_or_else(|| wrong("it has no end".to_owned()))?;
         serde_json::from_str(json.trim()).map(Some).map_err(|error| wrong(error.to_string()))
+    }
+
+    /// The marker of a request; none where it has none that can be read.
+    pub fn of(request: &Request) -> Option<Self> {
+        Self::read(&request.body).ok().flatten()
     }
 }
 

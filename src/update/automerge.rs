@@ -217,7 +217,7 @@ impl<'w> Walk<'w> {
     /// Whether the text says of clusters what is not so any more, and can be written anew.
     fn tells_otherwise(&self, request: &forge::Request, outlook: &Outlook) -> bool {
         let refused = matches!(outlook, Outlook::Refused(_));
-        self.mode == Mode::Write && Marker::read(&request.body).ok().flatten().is_some_and(|marker| marker.refused != refused)
+        self.mode == Mode::Write && Marker::of(request).is_some_and(|marker| marker.refused != refused)
     }
 
     /// Notes what the forge says of a request now; gives a step where that leads to another decision than what it said

@@ -124,7 +124,7 @@ impl Known {
 
     /// Notes that a request has just ended.
     pub(super) fn end(&mut self, request: &forge::Request, how: Ended, now: Timestamp) {
-        let marker = Marker::read(&request.body).ok().flatten();
+        let marker = Marker::of(request);
         self.lately.take(request, marker.as_ref());
         self.ended.insert(request.number, EndedRequest::new(request, how, marker, now));
     }

@@ -295,7 +295,7 @@ impl Walk<'_> {
         let mut failed = None;
         for _ in 0..MOST_STEPS {
             // Read each time: the text may have been written by the step before.
-            let marker = self.request(item).and_then(|request| Marker::read(&request.body).ok().flatten());
+            let marker = self.request(item).and_then(Marker::of);
             let decision = life::decide(&self.situation(item, marker.as_ref()));
             if self.mode == Mode::Plan && !decision.action.is_quiet() {
                 return Ok((Some(self.planned(item, &decision)), Stepped::Quiet));

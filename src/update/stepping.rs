@@ -384,7 +384,7 @@ impl Walk<'_> {
     async fn close_twin(&mut self, number: u64, first: u64) -> Result<(), ForgeError> {
         let request = self.forge.get(number).await?;
         let branch = self.open.iter().find(|known| known.number == first).map(|known| known.head.as_str());
-        let marked = Marker::read(&request.body).is_ok_and(|marker| marker.is_some());
+        let marked = Marker::of(&request).is_some();
         let held = request.labels.iter().any(|label| label == HOLD);
         let same = request.base == self.target && branch == Some(&request.head);
         if request.state == forge::State::Open && marked && same && !held {

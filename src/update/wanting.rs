@@ -69,7 +69,7 @@ impl Sight<'_, '_> {
 pub(super) fn items<'a>(sight: &Sight<'a, '_>, prepared: &'a [Prepared]) -> Vec<Item<'a>> {
     let mut items: BTreeMap<String, Item<'a>> = BTreeMap::new();
     let markers: BTreeMap<&str, Marker> =
-        sight.open.iter().filter_map(|request| Some((request.head.as_str(), Marker::read(&request.body).ok()??))).collect();
+        sight.open.iter().filter_map(|request| Some((request.head.as_str(), Marker::of(request)?))).collect();
     for Prepared { report, sets, person } in prepared {
         let Some(environment) = sight.world.declared.environments.get(&report.name) else { continue };
         for set in sets {

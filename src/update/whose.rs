@@ -50,7 +50,7 @@ impl Whose {
         let (folder, target) = (folder.map(str::to_owned), mirror.remote().branch().to_owned());
         let mut whose = Self { folder, target, moved: BTreeSet::new() };
         let of = |marker: &Marker| Some((marker.environment.clone(), marker.scope.as_ref()?.file.clone()));
-        let open = open.iter().filter_map(|request| of(&Marker::read(&request.body).ok()??));
+        let open = open.iter().filter_map(|request| of(&Marker::of(request)?));
         let ended = known.ended.values().filter_map(|ended| of(ended.marker.as_ref()?));
         let outside = |(environment, file): &(String, String)| !whose.reads(file) && world.declared.environments.contains_key(environment);
         let outside: BTreeSet<(String, String)> = open.chain(ended).filter(outside).collect();
@@ -79,7 +79,7 @@ impl Whose {
             open.iter().filter(|request| request.base == self.target).map(|request| request.head.clone()).collect();
         let mut sorted = Sorted::default();
         for request in open {
-            let marker = Marker::read(&request.body).ok().flatten();
+            let marker = Marker::of(&request);
             let elsewhere = request.base != self.target;
             let theirs = |marker: &&Marker| {
                 let other = marker.scope.as_ref().is_some_and(|scope| scope.target != self.target);
