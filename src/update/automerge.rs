@@ -20,7 +20,7 @@ use crate::{
     },
 };
 use jiff::Timestamp;
-use std::sync::{Arc, PoisonError};
+use std::sync::Arc;
 
 /// What the forge says beside the request itself.
 struct Answers {
@@ -210,7 +210,7 @@ impl<'w> Walk<'w> {
 
     /// What a preview of this process has said of a change, as long as that stands.
     fn outlook(&self, one: &Candidate<'_>) -> Option<(Outlook, Option<Timestamp>)> {
-        let known = self.updater.known.lock().unwrap_or_else(PoisonError::into_inner);
+        let known = self.updater.known();
         known.outlooks.get(self.world.commit, one.head, self.clock.now()).map(|(outlook, until)| (outlook, Some(until)))
     }
 

@@ -4,7 +4,7 @@
 
 use super::{
     EnvironmentReport, Report, State, Updater,
-    listing::{EndedRequest, Known},
+    ended::{EndedRequest, EndedRequests},
 };
 use crate::{
     declare,
@@ -12,7 +12,6 @@ use crate::{
 };
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
-use std::sync::PoisonError;
 
 /// The table of the store. A key is a repository on a forge.
 const TABLE: &str = "refused";
@@ -34,7 +33,7 @@ fn key(place: &declare::Forge) -> String {
     format!("{} {}", place.api, place.project)
 }
 
-impl Known {
+impl EndedRequests {
     fn refused_all(&self) -> Vec<Refused> {
         let row = |(number, request): (u64, &EndedRequest)| {
             let EndedRequest { head, base, opened, at, by, author, marker, .. } = request.clone();
@@ -48,7 +47,7 @@ impl Updater {
     /// Takes up what the store has, once in a process.
     pub(super) fn recall(&self, report: &mut Report) {
         let Some(forge) = &self.forge else { return };
-        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        let known = &mut self.known().ended;
         if known.kept.is_some() {
             return;
         }
@@ -73,7 +72,7 @@ impl Updater {
                 marker: Some(marker),
                 foreign: false,
             };
-            known.ended.entry(number).or_insert(request);
+            known.all.entry(number).or_insert(request);
         }
         known.kept = Some(bytes.unwrap_or_default());
     }
@@ -81,7 +80,7 @@ impl Updater {
     /// Keeps what the forge has said, where it is news.
     pub(super) fn keep(&self, report: &mut Report) {
         let Some(forge) = &self.forge else { return };
-        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        let known = &mut self.known().ended;
         let bytes = match serde_json::to_vec(&known.refused_all()) {
             Ok(bytes) if known.kept.as_ref() != Some(&bytes) => bytes,
             _ => return,
@@ -95,7 +94,7 @@ impl Updater {
     /// Whether changes must wait because people may have refused them, for all that is known. Says so.
     pub(super) fn in_doubt(&self, sets: &[ChangeSet], row: &mut EnvironmentReport, report: &mut Report) -> bool {
         let Some(forge) = self.forge.as_deref().filter(|_| !sets.is_empty()) else { return false };
-        if self.known.lock().unwrap_or_else(PoisonError::into_inner).learnt {
+        if self.known().ended.learnt {
             return false;
         }
         row.state = State::Waiting;

@@ -1,6 +1,6 @@
 //! Requests that were merged lately, with the files that they changed: what is told of them afterwards begins here.
 
-use super::{Updater, listing::Known};
+use super::{Updater, ended::EndedRequests};
 use crate::{
     forge,
     git::{GitError, Mirror, ObjectId},
@@ -10,10 +10,7 @@ use crate::{
     },
 };
 use jiff::Timestamp;
-use std::{
-    collections::BTreeMap,
-    sync::{Arc, PoisonError},
-};
+use std::{collections::BTreeMap, sync::Arc};
 
 /// Requests merged lately ([`rollout::LATELY`]).
 #[derive(Debug, Default)]
@@ -68,9 +65,8 @@ impl Updater {
     /// # Errors
     /// If the mirror cannot be read.
     pub(super) fn tell_merged(&self, head: ObjectId, now: Timestamp) -> Result<(), GitError> {
-        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
-        let Known { lately, ended, .. } = &mut *known;
-        lately.forget(|number| ended.get(number).is_some_and(|ended| ended.foreign));
+        let EndedRequests { lately, all, .. } = &mut self.known().ended;
+        lately.forget(|number| all.get(number).is_some_and(|ended| ended.foreign));
         lately.read(&self.mirror, head, now)?;
         let list: Arc<[Merged]> = lately.told.values().cloned().collect();
         self.merged.send_if_modified(|told| {

@@ -14,9 +14,11 @@ mod automerge;
 mod by_hand;
 mod choosing;
 mod decide;
+mod ended;
 mod gathering;
 mod history;
 mod kept;
+mod known;
 mod listing;
 mod merged;
 mod previews;
@@ -62,7 +64,7 @@ use crate::{
     scan::{Scan, Scanner},
 };
 use jiff::{SignedDuration, Timestamp};
-use listing::Known;
+use known::Known;
 use publishing::{Published, gate, undone};
 use requesting::{Done, Requesting};
 use scanning::confirmed;

@@ -2,17 +2,14 @@
 //!
 //! A text may be hours old, and people can edit it: what merges by itself goes by previews of this process alone.
 
-use super::{Updater, blocking, listing::Known, publishing::edits};
+use super::{Updater, blocking, publishing::edits};
 use crate::{
     git::{GitError, Message, ObjectId, Person},
     health::plain,
     publish::{ChangeSet, Outlook, Preview, Trouble},
 };
 use jiff::{SignedDuration, Timestamp};
-use std::{
-    collections::HashMap,
-    sync::{Arc, PoisonError},
-};
+use std::{collections::HashMap, sync::Arc};
 
 /// For how long a preview without objections is good for a merge.
 const FRESH: SignedDuration = SignedDuration::from_mins(2);
@@ -69,9 +66,7 @@ impl Updater {
             Ok(merged) => previews.preview(target, merged).await,
             Err(error) => Preview { applications: Vec::new(), trouble: vec![Trouble { message: plain(&error.to_string()), passes: true }] },
         };
-        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
-        let Known { outlooks, .. } = &mut *known;
-        outlooks.0.insert((target, head), (now, preview.outlook()));
+        self.known().outlooks.0.insert((target, head), (now, preview.outlook()));
         Some(preview)
     }
 

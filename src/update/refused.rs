@@ -13,7 +13,6 @@ use crate::{
     publish::life::Commits,
 };
 use jiff::Timestamp;
-use std::sync::PoisonError;
 
 /// What was there when a merge was asked for: as long as it is the same, the answer will be.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -56,9 +55,9 @@ impl Walk<'_> {
             stale && request.base == target && request.mergeable != Mergeable::Conflicts
         };
         let rested: Vec<u64> = {
-            let known = self.updater.known.lock().unwrap_or_else(PoisonError::into_inner);
+            let known = self.updater.known();
             let due = |request: &&forge::Request| {
-                known.rebuilt.get(&request.number).is_none_or(|at| now.duration_since(*at) >= HOUR)
+                known.notes.get(&request.number).and_then(|notes| notes.rebuilt).is_none_or(|at| now.duration_since(at) >= HOUR)
                     && !self.done.pushes.contains_key(&request.head)
             };
             self.open.iter().filter(|request| stale(request) && people(request)).filter(due).map(|request| request.number).collect()
@@ -68,11 +67,11 @@ impl Walk<'_> {
         }
         match self.forge.wants_newest(target).await {
             Ok(true) => {
-                let mut known = self.updater.known.lock().unwrap_or_else(PoisonError::into_inner);
+                let mut known = self.updater.known();
                 for request in self.open.iter_mut().filter(|request| rested.contains(&request.number)) {
                     request.mergeable = Mergeable::Behind;
                     if self.mode == Mode::Write {
-                        known.rebuilt.insert(request.number, now);
+                        known.note(request.number).rebuilt = Some(now);
                     }
                 }
             }
@@ -84,7 +83,7 @@ impl Walk<'_> {
     /// A request that would merge by itself lacks the newest commit of a base that wants it. One is built anew at a time, and
     /// the others wait until it has merged: else each merge would have all of them built and checked again.
     pub(super) fn behind(&mut self, request: &forge::Request) -> Stepped {
-        let mut known = self.updater.known.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut known = self.updater.known();
         let ahead = known.front.filter(|(number, at)| {
             let open = self.open.iter().any(|other| other.number == *number);
             *number != request.number && open && self.now.duration_since(*at) < HOUR
@@ -117,7 +116,7 @@ impl Walk<'_> {
 
     /// Lets others go before a request that cannot merge for now.
     pub(super) fn stands_aside(&self, number: u64) {
-        let mut known = self.updater.known.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut known = self.updater.known();
         known.front = known.front.filter(|(front, _)| *front != number);
     }
 
@@ -135,8 +134,9 @@ impl Walk<'_> {
 
     /// Whether the forge has refused just this, with its reason, and when it is asked again all the same.
     pub(super) fn refused(&self, offer: &Offer) -> Option<(Vec<String>, Timestamp)> {
-        let known = self.updater.known.lock().unwrap_or_else(PoisonError::into_inner);
-        let refusal = known.refusals.get(&offer.number).filter(|refusal| refusal.offer == *offer && self.now < refusal.until)?;
+        let known = self.updater.known();
+        let refusal =
+            known.notes.get(&offer.number)?.refusal.as_ref().filter(|refusal| refusal.offer == *offer && self.now < refusal.until)?;
         Some((vec![refusal.reason.clone()], refusal.until))
     }
 
@@ -159,7 +159,7 @@ impl Walk<'_> {
             Problem::NotMergeable { .. } => {
                 let until = self.now.checked_add(HOUR).unwrap_or(Timestamp::MAX);
                 let refusal = Refusal { offer, reason: reason.clone(), until };
-                self.updater.known.lock().unwrap_or_else(PoisonError::into_inner).refusals.insert(number, refusal);
+                self.updater.known().note(number).refusal = Some(refusal);
                 Some(until)
             }
             _ => return None,

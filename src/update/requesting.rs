@@ -120,10 +120,7 @@ impl Updater {
         let whose = self.whose(world, &open)?;
         let Sorted { ours: open, others } = whose.sort(open);
         let target = self.mirror.remote().branch().to_owned();
-        let ended: BTreeSet<String> = {
-            let known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
-            known.ended.values().filter(|ended| ended.base == target && !ended.foreign).map(|ended| ended.head.clone()).collect()
-        };
+        let ended: BTreeSet<String> = { self.known().ended.ours(&target).map(|(_, ended)| ended.head.clone()).collect() };
         let mut there = BTreeMap::new();
         for (branch, head) in &branches {
             let known = ended.contains(branch) || open.iter().any(|request| request.head == *branch);

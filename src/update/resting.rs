@@ -1,7 +1,7 @@
 //! Branches that rest although something is wanted of them: their latest request was merged a moment ago, and Git has not
 //! shown it yet; or it was closed, and its text had no room for all that people refused with it.
 
-use super::{Updater, World, listing::EndedRequest, wanting::Item};
+use super::{Updater, World, ended::EndedRequest, wanting::Item};
 use crate::{
     forge,
     git::{GitError, ObjectId},
@@ -9,7 +9,7 @@ use crate::{
     publish::life::Ended,
 };
 use jiff::{SignedDuration, Timestamp};
-use std::{collections::BTreeMap, sync::PoisonError};
+use std::collections::BTreeMap;
 
 /// For how long a merge that Git does not show is waited for. After that somebody has taken it off the target again.
 const SHOWN: SignedDuration = SignedDuration::from_mins(10);
@@ -24,10 +24,10 @@ impl Updater {
         now: Timestamp,
     ) -> Result<BTreeMap<String, String>, GitError> {
         let target = self.mirror.remote().branch();
-        let known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
-        let ours = known.ended.iter().filter(|(_, ended)| !ended.foreign && ended.base == target);
+        let known = &self.known().ended;
         // The later number counts.
-        let latest: BTreeMap<&str, (u64, &EndedRequest)> = ours.map(|(number, ended)| (ended.head.as_str(), (*number, ended))).collect();
+        let latest: BTreeMap<&str, (u64, &EndedRequest)> =
+            known.ours(target).map(|(number, ended)| (ended.head.as_str(), (number, ended))).collect();
         let mut resting = BTreeMap::new();
         for (branch, (number, ended)) in latest {
             if open.iter().any(|request| request.head == branch) {

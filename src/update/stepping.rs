@@ -4,6 +4,7 @@
 use super::{
     Clock, FailureReport, Mode, RequestState, Scans, Updater, World,
     automerge::is,
+    ended::EndedRequests,
     publishing::Published,
     requesting::{Done, Looked},
     telling::{self, Telling, Told},
@@ -23,7 +24,7 @@ use crate::{
 use jiff::{SignedDuration, Timestamp};
 use std::{
     collections::{BTreeMap, HashMap},
-    sync::{Arc, PoisonError, atomic::Ordering},
+    sync::{Arc, atomic::Ordering},
 };
 
 /// How long a text that may become better is left as it is, how long after its opening a request's labels are missed, and
@@ -86,7 +87,7 @@ impl Walk<'_> {
     pub(super) fn situation<'s>(&'s self, item: &Item<'_>, marker: Option<&'s Marker>) -> Situation<'s> {
         let request = self.request(item);
         let looked = self.looked.get(&item.branch);
-        let known = self.updater.known.lock().unwrap_or_else(PoisonError::into_inner);
+        let known = self.updater.known();
         let wanted = match (&item.otherwise, item.set) {
             (Some(wanted), _) => wanted.clone(),
             // Without a branch there is no text yet.
@@ -95,11 +96,11 @@ impl Walk<'_> {
             }
             (None, None) => Wanted::Nothing { why: String::new() },
         };
-        let tried = request.and_then(|request| known.tried.get(&request.number));
+        let notes = request.and_then(|request| known.notes.get(&request.number));
         let labels = Self::via(item).map_or(&[][..], |(request, _)| &request.labels);
         let lacks = |request: &forge::Request| {
             request.opened.is_some_and(|opened| self.now.duration_since(opened) < HOUR)
-                && !known.dressed.contains(&request.number)
+                && !notes.is_some_and(|notes| notes.dressed)
                 && labels.iter().any(|label| !request.labels.contains(label))
         };
         Situation {
@@ -113,21 +114,21 @@ impl Walk<'_> {
             }),
             request,
             marker,
-            retell: tried.is_none_or(|tried| self.now.duration_since(*tried) >= HOUR),
+            retell: notes.and_then(|notes| notes.tried).is_none_or(|tried| self.now.duration_since(tried) >= HOUR),
             undressed: request.is_some_and(lacks),
             shared: self.is_shared(&item.branch),
-            ended: known.last(&item.branch, self.target),
-            room: self.room(item, &known),
+            ended: known.ended.last(&item.branch, self.target),
+            room: self.room(item, &known.ended),
             now: self.now,
         }
     }
 
-    fn room(&self, item: &Item<'_>, known: &super::listing::Known) -> Room {
+    fn room(&self, item: &Item<'_>, ended: &EndedRequests) -> Room {
         let Some((request, _)) = Self::via(item) else { return Room::default() };
         let folder = folder(&item.name);
         let ours = |head: &str, base: &str| head.starts_with(&folder) && base == self.target;
         let open = || self.open.iter().filter(|request| ours(&request.head, &request.base));
-        let ended = known.ended.values().filter(|ended| !ended.foreign && ours(&ended.head, &ended.base));
+        let ended = ended.ours(self.target).map(|(_, ended)| ended).filter(|ended| ended.head.starts_with(&folder));
         let opened = open().filter_map(|request| request.opened).chain(ended.filter_map(|ended| ended.opened));
         // Branches that this pass has just made have their requests still to come.
         let opening =
@@ -172,14 +173,13 @@ impl Walk<'_> {
         if self.mode == Mode::Plan || request.base != self.target {
             return Stepped::Quiet;
         }
-        let told = |known: &super::listing::Known| known.told.get(&request.number) == Some(commit);
-        if told(&self.updater.known.lock().unwrap_or_else(PoisonError::into_inner)) {
+        if self.updater.known().notes.get(&request.number).is_some_and(|notes| notes.told.as_ref() == Some(commit)) {
             return Stepped::Quiet;
         }
         let text = format!("{}\n\nUntil then tagboat leaves this request as it is.", life::said(&decision.reason));
         match self.forge.comment(request, "others", &text).await {
             Ok(_) => {
-                self.updater.known.lock().unwrap_or_else(PoisonError::into_inner).told.insert(request.number, commit.clone());
+                self.updater.known().note(request.number).told = Some(commit.clone());
                 Stepped::Quiet
             }
             Err(error) => Self::failure(&error),
@@ -241,7 +241,7 @@ impl Walk<'_> {
                     self.others.push(others);
                     return Ok(Stepped::Quiet);
                 }
-                self.updater.known.lock().unwrap_or_else(PoisonError::into_inner).tried.insert(opened.request.number, self.now);
+                self.updater.known().note(opened.request.number).tried = Some(self.now);
                 self.done.states.insert(item.branch.clone(), RequestState::Opened);
                 self.open.push(opened.request.clone());
                 Ok(self.dress(item, &opened.request).await)
@@ -269,7 +269,7 @@ impl Walk<'_> {
                 Err(error) => return Self::failure(&error),
             }
         }
-        self.updater.known.lock().unwrap_or_else(PoisonError::into_inner).dressed.insert(request.number);
+        self.updater.known().note(request.number).dressed = true;
         self.change(request.number, |request| request.labels.extend(labels.into_iter().map(|label| label.name)));
         self.done.states.entry(item.branch.clone()).or_insert(RequestState::Updated);
         Stepped::Again
@@ -284,7 +284,7 @@ impl Walk<'_> {
         if let Err(error) = self.forge.update(request, &change).await {
             return Ok(Self::failure(&error));
         }
-        self.updater.known.lock().unwrap_or_else(PoisonError::into_inner).tried.insert(request.number, self.now);
+        self.updater.known().note(request.number).tried = Some(self.now);
         self.change(request.number, |request| (request.title, request.body) = (title, body));
         if change != forge::Change::default() {
             self.done.states.entry(item.branch.clone()).or_insert(RequestState::Updated);
@@ -300,9 +300,9 @@ impl Walk<'_> {
                 self.change(request.number, |request| request.labels.retain(|label| off(label).is_none()));
                 // Whoever asks for a new branch wants to know anew what it does, also where the branch stays.
                 if let Some(looked) = self.looked.get(&request.head) {
-                    let mut known = self.updater.known.lock().unwrap_or_else(PoisonError::into_inner);
+                    let mut known = self.updater.known();
                     known.outlooks.forget(looked.head);
-                    known.tried.remove(&request.number);
+                    known.note(request.number).tried = None;
                 }
                 self.done.states.entry(request.head.clone()).or_insert(RequestState::Updated);
                 Stepped::Again
@@ -437,7 +437,7 @@ impl Walk<'_> {
     /// Notes that a request has ended.
     pub(super) fn forget(&mut self, request: &forge::Request, how: Ended) {
         self.open.retain(|known| known.number != request.number);
-        self.updater.known.lock().unwrap_or_else(PoisonError::into_inner).end(request, how, self.now);
+        self.updater.known().ended.end(request, how, self.now);
     }
 
     /// A failure of one request, which others do not wait for.

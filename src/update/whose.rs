@@ -7,7 +7,7 @@
 //! in its old place any more: then the request is taken over. As long as it is still there, somebody may be reading it, and
 //! two who both took the branch would take it from each other for ever: whoever comes second waits, and says why.
 
-use super::{World, listing::Known};
+use super::{World, ended::EndedRequests};
 use crate::{
     declare,
     forge::Request,
@@ -46,12 +46,18 @@ pub(super) struct Others {
 
 impl Whose {
     /// What is whose at a revision, for these requests and those that ended.
-    pub(super) fn new(mirror: &Mirror, world: &World, folder: Option<&str>, open: &[Request], known: &Known) -> Result<Self, GitError> {
+    pub(super) fn new(
+        mirror: &Mirror,
+        world: &World,
+        folder: Option<&str>,
+        open: &[Request],
+        ended: &EndedRequests,
+    ) -> Result<Self, GitError> {
         let (folder, target) = (folder.map(str::to_owned), mirror.remote().branch().to_owned());
         let mut whose = Self { folder, target, moved: BTreeSet::new() };
         let of = |marker: &Marker| Some((marker.environment.clone(), marker.scope.as_ref()?.file.clone()));
         let open = open.iter().filter_map(|request| of(&Marker::of(request)?));
-        let ended = known.ended.values().filter_map(|ended| of(ended.marker.as_ref()?));
+        let ended = ended.all.values().filter_map(|ended| of(ended.marker.as_ref()?));
         let outside = |(environment, file): &(String, String)| !whose.reads(file) && world.declared.environments.contains_key(environment);
         let outside: BTreeSet<(String, String)> = open.chain(ended).filter(outside).collect();
         for (environment, file) in outside {
