@@ -80,7 +80,7 @@ fn the_daemon_says_once_what_it_cannot_follow_and_nothing_of_people_who_leave() 
         ],
         "corrected",
     );
-    let shown = said(&fleet, &["sync", "--all"], 0);
+    let shown = said(&fleet, &["sync", "--all", "--wait"], 0);
     assert!(!shown.contains("testt") && shown.matches("in step").count() == 2, "{shown}");
     // What somebody must say yes to, however often that is looked at.
     let pruning = application(&namespace, "astray", "test").replace("path:", "prune: true, path:");
