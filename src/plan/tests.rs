@@ -206,6 +206,18 @@ fn secrets_are_sent_as_they_will_be_answered() {
 }
 
 #[test]
+fn rules_of_aggregated_roles_are_not_sent() {
+    let role = |kind: &str, rule: Value| {
+        let role = json!({"apiVersion": "rbac.authorization.k8s.io/v1", "kind": kind, "metadata": {"name": "r", "namespace": "n"}, "aggregationRule": rule, "rules": []});
+        let (found, _) = wanted(&application(""), vec![object(role)], &Usual);
+        found[0].manifest.object().unwrap().value().contains_key("rules")
+    };
+    let rule = json!({"clusterRoleSelectors": [{"matchLabels": {"a": "b"}}]});
+    assert!(!role("ClusterRole", rule.clone()));
+    assert!(role("ClusterRole", json!(null)) && role("Role", rule));
+}
+
+#[test]
 fn texts_of_secrets_are_texts_and_nothing_else() {
     let plain = |plain: Value, data: Value| {
         let secret =

@@ -114,6 +114,7 @@ pub fn wanted(application: &Application, objects: Vec<Object>, kinds: &dyn Kinds
             refused.push(Refused { key, origin: object.origin.clone(), why });
             continue;
         }
+        leave_rules(&mut object);
         places.insert(key.clone(), wanted.len());
         let (settings, hash, wave, needs) = (object.settings(), leaves::of_manifest(&object), wave(&gvk), Needs::of(&object));
         let manifest = Manifest::new(object);
@@ -192,6 +193,16 @@ fn encode(object: &mut Object) -> Result<(), String> {
         }
     });
     edited.map_err(|error| error.to_string())
+}
+
+/// The rules of a ClusterRole that is put together of others are its controller's, which overwrites whatever is written there
+/// (Kubernetes, "Using RBAC Authorization", Aggregated ClusterRoles); many manifests write an empty list to say so.
+fn leave_rules(object: &mut Object) {
+    let aggregated = |object: &Object| object.value().get("aggregationRule").is_some_and(|rule| !rule.is_null());
+    if object.gvk().is("rbac.authorization.k8s.io", "ClusterRole") && object.value().contains_key("rules") && aggregated(object) {
+        // Only apiVersion, kind and name can make an edit fail.
+        let _ = object.edit(|fields| drop(fields.shift_remove("rules")));
+    }
 }
 
 fn shape(value: &Value) -> &'static str {

@@ -202,3 +202,37 @@ async fn a_secret_that_is_no_base64_is_a_mistake_in_git() {
     assert!(!problem.to_string().contains("hunter2"), "{problem}");
     assert_eq!(fleet.stats().of("apply"), 1, "it is not sent again and again");
 }
+
+#[tokio::test]
+#[ignore = "needs kube-apiserver: run tests/run cluster"]
+async fn the_rules_of_an_aggregated_role_are_its_controllers() {
+    let mut fleet = Fleet::start(Kube::shared(), "aggregated").await;
+    fleet.application("shop", "");
+    let (part, whole) = (format!("{}-part", fleet.namespace), format!("{}-whole", fleet.namespace));
+    let role = |name: &str, more: Value| {
+        let mut role = json!({"apiVersion": "rbac.authorization.k8s.io/v1", "kind": "ClusterRole", "metadata": {"name": name, "labels": {&part: "yes"}}});
+        role.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        role
+    };
+    let rules = json!([{"apiGroups": [""], "resources": ["pods"], "verbs": ["get"]}]);
+    let selector = json!({"clusterRoleSelectors": [{"matchLabels": {&part: "yes"}, "matchExpressions": [{"key": "whole", "operator": "DoesNotExist"}]}]});
+    let mut aggregated = role(&whole, json!({"aggregationRule": selector, "rules": []}));
+    aggregated["metadata"]["labels"] = json!({"whole": "yes"});
+    let with = |value: &str| vec![role(&part, json!({"rules": rules})), aggregated.clone(), config("a", value)];
+    fleet.manifests("shop", with("1"));
+    assert_eq!(states(&fleet.applied().await), [("shop", State::InStep)]);
+    let path = format!("/apis/rbac.authorization.k8s.io/v1/clusterroles/{whole}");
+    let filled = |live: &Value| live["rules"] == rules;
+    let settled = super::smoke::eventually(fleet.kube, &path, filled).await;
+    for again in 1..3 {
+        // What comes after it in the cluster is seen after it: had that been drift, it would have been repaired.
+        fleet.kubectl(&["patch", "configmap", "a", "-p", r#"{"data":{"value":"by hand"}}"#]);
+        fleet.live_until("configmaps", "a", |live| live["data"]["value"] == again.to_string()).await;
+        // Neither a new commit nor a new process begins a quarrel.
+        fleet.restart().await;
+        fleet.manifests("shop", with(&(again + 1).to_string()));
+        assert_eq!(states(&fleet.applied().await), [("shop", State::InStep)]);
+        let (_, live) = fleet.kube.call(Method::GET, &path, None).await;
+        assert_eq!(live["metadata"]["resourceVersion"], settled["metadata"]["resourceVersion"], "{live:#}");
+    }
+}
