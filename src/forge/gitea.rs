@@ -2,7 +2,7 @@
 
 use super::{
     Approvals, Change, Checks, Commented, Forge, ForgeError, Label, Limits, Listed, Merge, NewRequest, Opened, Operation, Problem, Release,
-    Request, Reviewer, State, Status, StatusState, Unasked, Which,
+    Request, Reviewer, State, Status, StatusState, Unasked, Which, alike,
     api::{Api, Call, List},
     gitea_read::{DRAFT, PAGE, Pull, User},
     marker_line,
@@ -213,28 +213,16 @@ impl Forge for Gitea {
     async fn open(&self, new: &NewRequest) -> Result<Opened, ForgeError> {
         let body = json!({"head": new.head, "base": new.base, "title": titled(&new.title, new.draft), "body": new.body});
         let call = Call::once(Operation::Open, Method::POST, self.repo(&["pulls"], &[]), body);
-        let error = match self.api.json::<Pull>(&call).await {
-            Ok(pull) => {
-                let foreign = || self.api.error(Operation::Open, Problem::Unsupported("the request comes from a fork".to_owned()));
-                return pull.request().map(|request| Opened { request, found: false }).ok_or_else(foreign);
-            }
-            Err(error) if matches!(error.problem, Problem::Refused { status: 409, .. }) || error.problem.is_open() => error,
-            Err(error) => return Err(error),
-        };
-        match self.find_request(&new.head).await? {
-            Some(request) if request.state == State::Open && request.base == new.base => Ok(Opened { request, found: true }),
-            _ => Err(error),
-        }
+        let request = |pull: Pull| pull.request().ok_or_else(|| self.api.foreign(Operation::Open));
+        let answer = self.api.json(&call).await.and_then(request);
+        alike::opened(self, new, answer, |error| matches!(error.problem, Problem::Refused { status: 409, .. })).await
     }
 
     async fn update(&self, request: &Request, change: &Change) -> Result<(), ForgeError> {
-        let mut body = serde_json::Map::new();
-        body.extend(change.title.as_ref().map(|title| ("title".to_owned(), json!(titled(title, request.draft)))));
-        body.extend(change.body.as_ref().map(|text| ("body".to_owned(), json!(text))));
-        if body.is_empty() {
-            return Ok(());
+        match alike::changed(change, "body", |title| titled(title, request.draft)) {
+            Some(body) => self.edit(request.number, body).await,
+            None => Ok(()),
         }
-        self.edit(request.number, Value::Object(body)).await
     }
 
     async fn label(&self, number: u64, add: &[Label], remove: &[&str]) -> Result<(), ForgeError> {

@@ -201,7 +201,7 @@ impl Gitea {
     pub(super) async fn get_request(&self, number: u64) -> Result<Request, ForgeError> {
         let number = number.to_string();
         let pull: Pull = self.api.get(Operation::Read, self.repo(&["pulls", &number], &[])).await?;
-        let foreign = || self.api.error(Operation::Read, Problem::Unsupported("the request comes from a fork".to_owned()));
+        let foreign = || self.api.foreign(Operation::Read);
         let mut request = pull.request().ok_or_else(foreign)?;
         if let (State::Closed, Some(ended)) = (request.state, &mut request.ended) {
             let list = List::all(Operation::Read, self.repo(&["issues", &number, "timeline"], &[PAGE]), "");

@@ -2,7 +2,7 @@
 
 use super::{
     Approvals, Change, Checks, Commented, Forge, ForgeError, Label, Limits, Listed, Merge, NewRequest, Opened, Operation, Problem, Release,
-    Request, Reviewer, State, Status, StatusState, Unasked, Which,
+    Request, Reviewer, Status, StatusState, Unasked, Which, alike,
     api::{Api, Call, List},
     github_read::{Pull, User},
     marker_line,
@@ -48,11 +48,6 @@ struct Methods {
 impl Github {
     pub(super) fn new(api: Api, place: declare::Forge) -> Self {
         Self { api, place }
-    }
-
-    /// A request by number whose head is not in the repository is none of ours.
-    pub(super) fn foreign(&self, operation: Operation) -> ForgeError {
-        self.api.error(operation, Problem::Unsupported("the request comes from a fork".to_owned()))
     }
 
     /// The declared method, or the first that the repository allows.
@@ -166,29 +161,15 @@ impl Forge for Github {
             "maintainer_can_modify": false,
         });
         let call = Call::once(Operation::Open, Method::POST, self.repo(&["pulls"], &[]), body);
-        let error = match self.api.json::<Pull>(&call).await {
-            Ok(pull) => {
-                let request = pull.request(&self.place.project).ok_or_else(|| self.foreign(Operation::Open))?;
-                return Ok(Opened { request, found: false });
-            }
-            Err(error) if is_refused(&error, 422, "already exists") || error.problem.is_open() => error,
-            Err(error) => return Err(error),
-        };
-        match self.find_request(&new.head).await? {
-            Some(request) if request.state == State::Open && request.base == new.base => Ok(Opened { request, found: true }),
-            _ => Err(error),
-        }
+        let request = |pull: Pull| pull.request(&self.place.project).ok_or_else(|| self.api.foreign(Operation::Open));
+        let answer = self.api.json(&call).await.and_then(request);
+        alike::opened(self, new, answer, |error| is_refused(error, 422, "already exists")).await
     }
 
     async fn update(&self, request: &Request, change: &Change) -> Result<(), ForgeError> {
-        let mut body = serde_json::Map::new();
-        body.extend(change.title.as_ref().map(|title| ("title".to_owned(), json!(cut(title, LIMITS.title)))));
-        body.extend(change.body.as_ref().map(|text| ("body".to_owned(), json!(text))));
-        if body.is_empty() {
-            return Ok(());
-        }
+        let Some(body) = alike::changed(change, "body", |title| cut(title, LIMITS.title)) else { return Ok(()) };
         let url = self.repo(&["pulls", &request.number.to_string()], &[]);
-        self.api.send(&Call::again(Operation::Change, Method::PATCH, url, Value::Object(body))).await.map(drop)
+        self.api.send(&Call::again(Operation::Change, Method::PATCH, url, body)).await.map(drop)
     }
 
     async fn label(&self, number: u64, add: &[Label], remove: &[&str]) -> Result<(), ForgeError> {

@@ -223,7 +223,7 @@ impl Github {
         }
         let number = number.to_string();
         let pull: Pull = self.api.get(Operation::Read, self.repo(&["pulls", &number], &[])).await?;
-        let mut request = pull.request(&self.place.project).ok_or_else(|| self.foreign(Operation::Read))?;
+        let mut request = pull.request(&self.place.project).ok_or_else(|| self.api.foreign(Operation::Read))?;
         if let (State::Closed, Some(ended)) = (request.state, &mut request.ended) {
             let issue: Issue = self.api.get(Operation::Read, self.repo(&["issues", &number], &[])).await?;
             ended.by = issue.closed_by.map(|user| user.login);

@@ -2,7 +2,7 @@
 
 use super::{
     Approvals, Change, Checks, Commented, Forge, ForgeError, Label, Limits, Listed, Merge, NewRequest, Opened, Operation, Problem, Release,
-    Request, Reviewer, State, Status, StatusState, Unasked, Which,
+    Request, Reviewer, Status, StatusState, Unasked, Which, alike,
     api::{Api, Call, List},
     github::is_refused,
     gitlab_read::{DRAFT, MergeRequest, User},
@@ -174,28 +174,16 @@ impl Forge for Gitlab {
             "description": new.body,
         });
         let call = Call::once(Operation::Open, Method::POST, self.project(&["merge_requests"], &[]), body);
-        let error = match self.api.json::<MergeRequest>(&call).await {
-            Ok(made) => {
-                let foreign = || self.api.error(Operation::Open, Problem::Unsupported("the request comes from a fork".to_owned()));
-                return made.request().map(|request| Opened { request, found: false }).ok_or_else(foreign);
-            }
-            Err(error) if matches!(error.problem, Problem::Refused { status: 409, .. }) || error.problem.is_open() => error,
-            Err(error) => return Err(error),
-        };
-        match self.find_request(&new.head).await? {
-            Some(request) if request.state == State::Open && request.base == new.base => Ok(Opened { request, found: true }),
-            _ => Err(error),
-        }
+        let request = |made: MergeRequest| made.request().ok_or_else(|| self.api.foreign(Operation::Open));
+        let answer = self.api.json(&call).await.and_then(request);
+        alike::opened(self, new, answer, |error| matches!(error.problem, Problem::Refused { status: 409, .. })).await
     }
 
     async fn update(&self, request: &Request, change: &Change) -> Result<(), ForgeError> {
-        let mut body = serde_json::Map::new();
-        body.extend(change.title.as_ref().map(|title| ("title".to_owned(), json!(titled(title, request.draft)))));
-        body.extend(change.body.as_ref().map(|text| ("description".to_owned(), json!(text))));
-        if body.is_empty() {
-            return Ok(());
+        match alike::changed(change, "description", |title| titled(title, request.draft)) {
+            Some(body) => self.change(Operation::Change, request.number, body).await,
+            None => Ok(()),
         }
-        self.change(Operation::Change, request.number, Value::Object(body)).await
     }
 
     async fn label(&self, number: u64, add: &[Label], remove: &[&str]) -> Result<(), ForgeError> {

@@ -205,7 +205,7 @@ impl Gitlab {
 
     pub(super) async fn get_request(&self, number: u64) -> Result<Request, ForgeError> {
         let whole = self.whole(Operation::Read, number).await?;
-        whole.request().ok_or_else(|| self.api.error(Operation::Read, Problem::Unsupported("the request comes from a fork".to_owned())))
+        whole.request().ok_or_else(|| self.api.foreign(Operation::Read))
     }
 
     pub(super) async fn read_checks(&self, request: &Request) -> Result<Checks, ForgeError> {

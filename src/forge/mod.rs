@@ -4,6 +4,7 @@
 //! |---|---|
 //! | `words` | the words: request, checks, approvals, merge, the same for every forge |
 //! | `github`, `github_read`, `gitlab`, `gitlab_read`, `gitlab_approvals`, `gitea`, `gitea_read` | one forge: what changes things, and what reads them |
+//! | `alike` | what all forges do alike, each with names of its own |
 //! | `own` | which comments are the bot's own |
 //! | `releases` | which releases lie between two versions |
 //! | `app` | signing in as a GitHub App |
@@ -13,6 +14,7 @@
 //! What is done twice is done once: reads are repeated when a connection fails, and what changes something is looked up
 //! before it is believed lost. A request from a fork is never taken for the bot's, whatever its branch is called.
 
+mod alike;
 mod api;
 mod app;
 mod cache;
