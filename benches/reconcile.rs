@@ -302,15 +302,7 @@ struct Fleet {
 
 impl Fleet {
     async fn open(kubeconfig: &Path) -> Self {
-        let cluster = process::Cluster {
-            name: "test".into(),
-            kubeconfig: Some(kubeconfig.to_owned()),
-            context: None,
-            repositories: Vec::new(),
-            requests_per_second: None,
-            concurrency: AT_ONCE,
-            take_over: process::TAKE_OVER.map(str::to_owned).to_vec(),
-        };
+        let cluster = process::Cluster { concurrency: AT_ONCE, ..process::Cluster::new("test", Some(kubeconfig.to_owned())) };
         let stop = CancellationToken::new();
         let reconciler = Reconciler::open(&[cluster], |path| path.to_owned(), Mode::Act, stop.clone()).await.unwrap();
         Self { reconciler: Arc::new(reconciler), stop, values: Arc::default(), revision: 0 }

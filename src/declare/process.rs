@@ -173,6 +173,21 @@ pub struct Cluster {
     pub take_over: Vec<String>,
 }
 
+impl Cluster {
+    /// One of which nothing else is said; without a kubeconfig, the one that the process runs in.
+    pub fn new(name: impl Into<String>, kubeconfig: Option<PathBuf>) -> Self {
+        Self {
+            name: name.into(),
+            kubeconfig,
+            context: None,
+            repositories: Vec::new(),
+            requests_per_second: None,
+            concurrency: CONCURRENCY,
+            take_over: TAKE_OVER.map(str::to_owned).to_vec(),
+        }
+    }
+}
+
 /// The programs that render, and what they may do.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Render {
@@ -295,14 +310,14 @@ fn check(at: &mut Reader<'_>, raw: raw::Process) -> Option<Process> {
         clusters: clusters
             .into_iter()
             .map(|raw::Cluster { name, kubeconfig, context, in_cluster: _, repositories, requests_per_second, concurrency, take_over }| {
+                let usual = Cluster::new(name, kubeconfig);
                 Cluster {
-                    name,
-                    kubeconfig,
                     context,
                     repositories,
                     requests_per_second,
-                    concurrency: concurrency.map_or(CONCURRENCY, |concurrency| concurrency as usize),
-                    take_over: take_over.unwrap_or_else(|| TAKE_OVER.map(str::to_owned).to_vec()),
+                    concurrency: concurrency.map_or(usual.concurrency, |concurrency| concurrency as usize),
+                    take_over: take_over.unwrap_or(usual.take_over),
+                    ..usual
                 }
             })
             .collect(),

@@ -1,5 +1,6 @@
 //! The cluster room against answers that no real API server gives. What a real one does is proved in `cluster_real`.
 
+use super::support::cluster::kubeconfig;
 use serde_json::json;
 use std::path::Path;
 use tagboat::{
@@ -29,22 +30,9 @@ async fn open_as(
     let file = folder.path().join("kubeconfig");
     let mut named = cluster.clone();
     named["server"] = server.into();
-    let config = json!({
-        "clusters": [{"name": "c", "cluster": named}],
-        "users": [{"name": "u", "user": user}],
-        "contexts": [{"name": "x", "context": {"cluster": "c", "user": "u"}}],
-        "current-context": "x",
-    });
+    let config = kubeconfig(&named, user);
     std::fs::write(&file, config.to_string()).unwrap();
-    let declared = process::Cluster {
-        name: "test".to_owned(),
-        kubeconfig: Some("kubeconfig".into()),
-        context: None,
-        repositories: Vec::new(),
-        requests_per_second: None,
-        concurrency: 4,
-        take_over: Vec::new(),
-    };
+    let declared = process::Cluster::new("test", Some("kubeconfig".into()));
     (Cluster::open(&declared, |path: &Path| folder.path().join(path)).await.unwrap(), folder)
 }
 

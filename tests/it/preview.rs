@@ -4,6 +4,7 @@
 use super::{
     git_support::{ANN, NOW, Sandbox},
     render_support::{script, settings},
+    support::cluster::kubeconfig,
     update_support::{Fleet, Setup, env, semver},
 };
 use serde_json::Value;
@@ -146,23 +147,10 @@ fn a_cluster_that_did_not_answer_is_not_asked_by_the_next_preview() {
             drop(connection);
         }
     });
-    let kubeconfig = serde_json::json!({
-        "clusters": [{"name": "c", "cluster": {"server": server}}],
-        "users": [{"name": "u", "user": {"token": "t0ken"}}],
-        "contexts": [{"name": "x", "context": {"cluster": "c", "user": "u"}}],
-        "current-context": "x",
-    });
+    let kubeconfig = kubeconfig(&serde_json::json!({"server": server}), &serde_json::json!({"token": "t0ken"}));
     let dir = world.sandbox.dir.path().to_owned();
     std::fs::write(dir.join("kubeconfig"), kubeconfig.to_string()).unwrap();
-    let cluster = process::Cluster {
-        name: "prod".to_owned(),
-        kubeconfig: Some("kubeconfig".into()),
-        context: None,
-        repositories: Vec::new(),
-        requests_per_second: None,
-        concurrency: 4,
-        take_over: Vec::new(),
-    };
+    let cluster = process::Cluster::new("prod", Some("kubeconfig".into()));
     world.previewer.clusters = world.sandbox.runtime.block_on(Clusters::open(&[cluster], "fleet", |path: &Path| dir.join(path)));
     let mut said = BTreeSet::new();
     let mut asked = Vec::new();

@@ -89,15 +89,8 @@ impl Ground {
                 ("yours", namespace, std::path::absolute(file).map_err(broken)?, None)
             }
         };
-        let declared = process::Cluster {
-            name: name.to_owned(),
-            kubeconfig: Some(kubeconfig),
-            context: real.context.clone(),
-            repositories: Vec::new(),
-            requests_per_second: None,
-            concurrency: 16,
-            take_over: Vec::new(),
-        };
+        let declared =
+            process::Cluster { context: real.context.clone(), take_over: Vec::new(), ..process::Cluster::new(name, Some(kubeconfig)) };
         let cluster = Cluster::open(&declared, Path::to_path_buf).await?;
         match timeout(REACH, cluster.version()).await {
             Ok(version) => version?,

@@ -12,7 +12,7 @@ use std::{
 };
 use tagboat::{
     cluster::Stats,
-    declare::{self, Application, process},
+    declare::{self, Application},
     name::Name,
     object::{Manifest, Object, Origin},
     reconcile::{Mode, Reconciler, Render, Repository, Row, State, Status},
@@ -249,15 +249,7 @@ pub(super) fn repository(name: &str, host: &str) -> Repository {
 }
 
 async fn reconciler(kubeconfig: &std::path::Path, mode: Mode, stop: &CancellationToken) -> Arc<Reconciler> {
-    let cluster = process::Cluster {
-        name: "test".into(),
-        kubeconfig: Some(kubeconfig.to_owned()),
-        context: None,
-        repositories: Vec::new(),
-        requests_per_second: None,
-        concurrency: 16,
-        take_over: process::TAKE_OVER.map(str::to_owned).to_vec(),
-    };
+    let cluster = super::support::declared(kubeconfig);
     Arc::new(Reconciler::open(&[cluster], |path| path.to_owned(), mode, stop.clone()).await.unwrap())
 }
 

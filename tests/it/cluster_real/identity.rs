@@ -1,7 +1,7 @@
 //! Who we are: kubeconfigs, tokens that change, credential programs, impersonation; and what happens when that does not hold.
 
 use super::support::*;
-use crate::servers::kube::Kube;
+use crate::{it::support::cluster, servers::kube::Kube};
 use reqwest::Method;
 use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
@@ -84,13 +84,7 @@ async fn an_account_is_impersonated_and_only_where_it_is_asked_for() {
 
 /// A kubeconfig whose user is this.
 fn kubeconfig(kube: &Kube, name: &str, user: &Value) -> PathBuf {
-    let config = json!({
-        "apiVersion": "v1", "kind": "Config",
-        "clusters": [{"name": "c", "cluster": {"server": kube.server, "certificate-authority": kube.ca}}],
-        "users": [{"name": "u", "user": user}],
-        "contexts": [{"name": "x", "context": {"cluster": "c", "user": "u"}}],
-        "current-context": "x",
-    });
+    let config = cluster::kubeconfig(&json!({"server": kube.server, "certificate-authority": kube.ca}), user);
     file(kube, name, &config.to_string())
 }
 

@@ -16,15 +16,7 @@ use tagboat::{
 
 /// What `tagboat.yaml` would say.
 pub fn declared(kubeconfig: &Path) -> process::Cluster {
-    process::Cluster {
-        name: "test".to_owned(),
-        kubeconfig: Some(kubeconfig.to_owned()),
-        context: None,
-        repositories: Vec::new(),
-        requests_per_second: None,
-        concurrency: 16,
-        take_over: process::TAKE_OVER.map(str::to_owned).to_vec(),
-    }
+    process::Cluster::new("test", Some(kubeconfig.to_owned()))
 }
 
 pub async fn open_as(declared: &process::Cluster) -> Result<Cluster, ClusterError> {

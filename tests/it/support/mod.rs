@@ -1,5 +1,6 @@
 //! What tests share.
 
+pub mod cluster;
 pub mod forge;
 pub mod process;
 pub mod stage;
