@@ -200,6 +200,7 @@ impl Reconciler {
                 let handle = self.runner(hub, repository, &application.name);
                 if let Some(circle) = circles.get(&application.name) {
                     handle.turn.fetch_add(1, Ordering::SeqCst);
+                    *handle.last.lock().unwrap_or_else(PoisonError::into_inner) = None;
                     handle.slot.put(Job::Broken { revision: revision.to_owned(), row: Row::whole(circle.clone()) });
                 } else if application.suspend {
                     handle.turn.fetch_add(1, Ordering::SeqCst);

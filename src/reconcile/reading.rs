@@ -68,6 +68,7 @@ impl Runner {
                 return Ok(());
             }
             Job::Same { revision } => {
+                self.broken = None;
                 self.hub.state().mark_read(&self.name, &revision);
                 self.status.revision = Some(revision.clone());
                 if let Some(current) = &mut self.current {

@@ -18,6 +18,7 @@ mod killed;
 mod preview;
 mod proxy;
 mod reconcile;
+mod reconcile_again;
 mod reconcile_atoms;
 mod reconcile_faults;
 mod reconcile_left;
