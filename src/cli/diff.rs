@@ -55,8 +55,10 @@ pub async fn answer(desk: &Desk, wanted: &[Name], screen: &mut Screen) -> Result
                 let rendered = tokio::task::spawn_blocking(move || render(&declared))
                     .await
                     .map_err(|error| Failure::input(format!("rendering ended unasked: {error}")))?;
-                let rendered =
-                    rendered.map_err(|row| Failure { hint: row.hint.clone(), ..Failure::input(format!("{}: {row}", application.name)) })?;
+                let rendered = rendered.map_err(|why| Failure {
+                    hint: why.row.hint.clone(),
+                    ..Failure::input(format!("{}: {}", application.name, why.row))
+                })?;
                 let recorded = reconciler.recorded(Some(&application.cluster)).await?;
                 let inventory = recorded.get(&(application.cluster.clone(), application.name.clone())).map(|one| one.inventory.clone());
                 Ok(reconcile::differences(cluster, application, &rendered, &inventory.unwrap_or_default()).await?)

@@ -16,7 +16,7 @@ use tokio::sync::watch;
 /// What people may ask of an Application.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub enum Asked {
-    /// Try again now what waits after trouble.
+    /// Try again now what waits after trouble, and what could not be rendered.
     Now,
     /// Delete what this revision wants deleted.
     ConfirmPrune(String),
@@ -58,6 +58,9 @@ impl Reconciler {
         let mut any = false;
         for (key, handle) in runners.iter().filter(|((_, other, _), _)| other == name) {
             any = true;
+            if *asked == Asked::Now && handle.again.ask() {
+                self.shared.unsettle(key);
+            }
             self.shared.asked.lock().unwrap_or_else(PoisonError::into_inner).entry(key.clone()).or_default().push(asked.clone());
             handle.inbox.notify_one();
         }

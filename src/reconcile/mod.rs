@@ -17,6 +17,7 @@ mod hub;
 mod looking;
 mod reading;
 mod recording;
+mod rendering;
 mod repository;
 mod rest;
 mod runner;
@@ -25,6 +26,7 @@ mod sending;
 mod shared;
 mod slot;
 mod status;
+mod terms;
 #[cfg(test)]
 mod tests;
 mod turn;
@@ -33,6 +35,7 @@ mod waiting;
 pub use asked::{Asked, Recorded};
 pub use difference::{Change, Difference, Tried, Untried, differences, dry_run, unified};
 pub use hub::Served;
+pub use rendering::{Render, Unrendered, from_git};
 pub use repository::Repository;
 pub use seen::Changed;
 pub use status::{Drifted, Planned, Row, State, Status};
@@ -41,14 +44,12 @@ use crate::{
     cluster::{Cluster, ClusterError},
     declare::{Application, Declarations, process},
     error::Fault as _,
-    git::{Mirror, ObjectId},
     name::Name,
-    render::{Rendered, Renderer, Source},
 };
 use circles::circles;
 use hub::Hub;
 use rest::Unnamed;
-use runner::{Job, Read, Runner};
+use runner::{Job, Runner};
 use shared::{Handle, Place, Shared};
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
@@ -65,18 +66,6 @@ pub enum Mode {
     Act,
     /// Say what would be done.
     Plan,
-}
-
-/// Renders an Application at a revision; blocks. What cannot be rendered is told with its file and object.
-pub type Render = dyn Fn(&Application) -> Result<Arc<Rendered>, Row> + Send + Sync;
-
-/// Renders from a commit of a mirror.
-pub fn from_git(renderer: Arc<Renderer>, mirror: Arc<Mirror>, commit: ObjectId) -> Arc<Render> {
-    Arc::new(move |application| {
-        renderer
-            .render(&mirror, commit, &Source::from(application))
-            .map_err(|error| Row { hint: error.hint(), ..Row::whole(error.to_string()) })
-    })
 }
 
 /// All clusters, and the Applications on them.
@@ -199,12 +188,10 @@ impl Reconciler {
             for application in wanted {
                 let handle = self.runner(hub, repository, &application.name);
                 if let Some(circle) = circles.get(&application.name) {
-                    handle.turn.fetch_add(1, Ordering::SeqCst);
-                    *handle.last.lock().unwrap_or_else(PoisonError::into_inner) = None;
+                    handle.forgets();
                     handle.slot.put(Job::Broken { revision: revision.to_owned(), row: Row::whole(circle.clone()) });
                 } else if application.suspend {
-                    handle.turn.fetch_add(1, Ordering::SeqCst);
-                    *handle.last.lock().unwrap_or_else(PoisonError::into_inner) = None;
+                    handle.forgets();
                     handle.slot.put(Job::Suspend { revision: revision.to_owned() });
                 } else {
                     self.render(handle, application.clone(), revision.to_owned(), Arc::clone(render));
@@ -216,37 +203,6 @@ impl Reconciler {
                 _ => self.shared.take(cluster, &repository.name, revision),
             }
         }
-    }
-
-    /// Renders on a thread of its own, and hands over what comes of it, unless a later revision has been read meanwhile.
-    fn render(&self, handle: Handle, application: Application, revision: String, render: Arc<Render>) {
-        let shared = Arc::clone(&self.shared);
-        let turn = handle.turn.fetch_add(1, Ordering::SeqCst) + 1;
-        self.shared.tasks.spawn(async move {
-            let Ok(_permit) = shared.renderings.acquire().await else { return };
-            if handle.turn.load(Ordering::SeqCst) != turn || shared.stop.is_cancelled() {
-                return;
-            }
-            let declared = application.clone();
-            let rendered = tokio::task::spawn_blocking(move || render(&declared)).await;
-            let mut last = handle.last.lock().unwrap_or_else(PoisonError::into_inner);
-            if handle.turn.load(Ordering::SeqCst) != turn {
-                return;
-            }
-            let (job, now) = match rendered {
-                Ok(Ok(rendered)) => {
-                    let now = Some((application.clone(), rendered.hash.clone()));
-                    match *last == now {
-                        true => (Job::Same { revision }, now),
-                        false => (Job::Apply(Box::new(Read { application, revision, rendered })), now),
-                    }
-                }
-                Ok(Err(row)) => (Job::Broken { revision, row }, None),
-                Err(panic) => (Job::Broken { revision, row: Row::whole(format!("rendering ended unasked: {panic}")) }, None),
-            };
-            *last = now;
-            handle.slot.merge(|waiting| job.after(waiting));
-        });
     }
 
     /// Forgets what was said of a repository's Applications that have no task and are not `refused` now.
@@ -324,8 +280,7 @@ impl Reconciler {
             hub.state().declare(&repository.name, &revision, names, retired);
             for name in gone {
                 let handle = this.runner(&hub, &repository, &name);
-                handle.turn.fetch_add(1, Ordering::SeqCst);
-                *handle.last.lock().unwrap_or_else(PoisonError::into_inner) = None;
+                handle.forgets();
                 handle.slot.put(match complete {
                     true => Job::Gone { revision: revision.clone(), doubt: doubt.clone() },
                     false => Job::Broken {

@@ -3,9 +3,10 @@
 use super::{
     Repository,
     hub::{CONSULT, Served, Taken},
-    runner::{Current, Job, Next, Read, Runner, Terms, short},
+    runner::{Current, Job, Next, Read, Runner, short},
     seen::{self, Watched},
     status::{Row, State, Status},
+    terms::Terms,
 };
 use crate::{
     cluster::ClusterError,

@@ -148,7 +148,7 @@ impl Shared {
         let (render, declared) = (Arc::clone(render), application.clone());
         let rendered = tokio::task::spawn_blocking(move || render(&declared)).await;
         drop(permit);
-        let rendered = rendered.map_err(|panic| format!("rendering ended unasked: {panic}"))?.map_err(|row| row.to_string())?;
+        let rendered = rendered.map_err(|panic| format!("rendering ended unasked: {panic}"))?.map_err(|why| why.row.to_string())?;
         let served = hub.cluster.resources().await.map_err(|error| error.to_string())?;
         let (wanted, _) = plan::wanted(application, rendered.objects(), &Served(served));
         let now = Some(plan::of_all(&wanted));

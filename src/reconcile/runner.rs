@@ -14,11 +14,12 @@ use super::{
     seen::{self, Watched},
     shared::Place,
     status::{Row, State, Status},
+    terms::Terms,
     turn::Turn,
 };
 use crate::{
     cluster::{ClusterError, Identity, Record},
-    declare::{Application, DeletionPolicy, Drift, Ignore},
+    declare::Application,
     error::{Fault, Kind},
     name::Name,
     object::Key,
@@ -94,45 +95,6 @@ pub(super) struct Current {
     pub released: bool,
     /// What it was read from, as long as the cluster does not serve all its kinds.
     pub unplaced: Option<Box<(Application, Arc<Rendered>)>>,
-}
-
-/// What an Application says about how its objects are applied.
-#[derive(Debug, Clone)]
-pub(super) struct Terms {
-    pub prune: bool,
-    pub wait: bool,
-    pub timeout: Duration,
-    pub depends_on: Vec<Name>,
-    pub service_account: Option<String>,
-    pub repair: bool,
-    pub ignore: Vec<Ignore>,
-}
-
-impl Terms {
-    pub(super) fn of(application: &Application) -> Self {
-        Self {
-            prune: application.prune,
-            wait: application.wait,
-            timeout: application.timeout,
-            depends_on: application.depends_on.clone(),
-            service_account: application.service_account.clone(),
-            repair: application.drift == Drift::Repair,
-            ignore: application.ignore.clone(),
-        }
-    }
-
-    /// For one that nobody declares any more: what was recorded of it counts.
-    pub(super) fn recorded(inventory: &Inventory) -> Self {
-        Self {
-            prune: inventory.deletion == DeletionPolicy::Delete,
-            wait: false,
-            timeout: Duration::ZERO,
-            depends_on: Vec::new(),
-            service_account: inventory.service_account.clone(),
-            repair: false,
-            ignore: Vec::new(),
-        }
-    }
 }
 
 /// The task of one Application.
@@ -256,6 +218,8 @@ impl Runner {
                 Err(error) => Some(self.trouble(&error)),
             };
             drop(turn);
+            // Whoever asked for another rendering waits for what comes of it.
+            self.status.settled &= !self.handle.again.is_asked();
             self.shared.publish(&self.status);
             tokio::select! {
                 biased;

@@ -2,6 +2,7 @@
 
 use super::{
     Asked, Mode, Repository,
+    rendering::Again,
     rest::{Found, Rest},
     runner::Job,
     slot::Slot,
@@ -12,7 +13,7 @@ use std::{
     collections::{BTreeMap, HashMap},
     sync::{
         Arc, Mutex, PoisonError,
-        atomic::{AtomicBool, AtomicU64},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
 };
 use tokio::sync::{Notify, Semaphore, watch};
@@ -79,6 +80,15 @@ impl Shared {
             return;
         }
         statuses.insert(key, status.clone());
+        drop(statuses);
+        self.turned.send_modify(|count| *count += 1);
+    }
+
+    /// What is said of an Application is old: somebody finds out anew.
+    pub fn unsettle(&self, place: &Place) {
+        let mut statuses = self.statuses.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(status) = statuses.get_mut(place) else { return };
+        status.settled = false;
         drop(statuses);
         self.turned.send_modify(|count| *count += 1);
     }
@@ -165,6 +175,8 @@ pub(super) struct Handle {
     pub turn: Arc<AtomicU64>,
     /// What was read last: the declaration, and what stands for its objects. The same again is only another revision.
     pub last: Arc<Mutex<Option<(Application, String)>>>,
+    /// What could not be rendered, and can be tried again.
+    pub again: Arc<Again>,
     /// Whether the task is over.
     pub ended: Arc<AtomicBool>,
 }
@@ -177,7 +189,22 @@ impl Handle {
             inbox: Arc::default(),
             turn: Arc::default(),
             last: Arc::default(),
+            again: Arc::default(),
             ended: Arc::default(),
         }
+    }
+
+    /// What comes of an earlier revision is not handed over from now on; gives the turn of this one.
+    pub fn turns(&self) -> u64 {
+        let _last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
+        let turn = self.turn.fetch_add(1, Ordering::SeqCst) + 1;
+        self.again.forget();
+        turn
+    }
+
+    /// The same for one that is not rendered: whatever is read after it is news.
+    pub fn forgets(&self) {
+        self.turns();
+        *self.last.lock().unwrap_or_else(PoisonError::into_inner) = None;
     }
 }

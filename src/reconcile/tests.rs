@@ -50,7 +50,7 @@ async fn nothing_is_settled_before_its_revision_was_taken() {
     let reconciler = Arc::new(reconciler().await);
     let settled = async |revision: &str| reconciler.settled("r", revision, None, Duration::from_millis(50), |_| {}).await;
     assert!(!settled("1").await, "nobody has said what there is");
-    let render: Arc<Render> = Arc::new(|_| Err(Row::whole("no")));
+    let render: Arc<Render> = Arc::new(|_| Err(Row::whole("no").into()));
     reconciler.follow(&repository(), "1", &Declarations::default(), Some(&BTreeSet::new()), &render);
     assert!(settled("1").await, "there is nothing");
     assert!(!settled("2").await);
@@ -82,7 +82,7 @@ async fn a_cluster_without_a_way_into_it_stops_no_other() {
     let open = async |clusters: &[process::Cluster]| Reconciler::open(clusters, Path::to_owned, Mode::Act, CancellationToken::new()).await;
     assert!(open(std::slice::from_ref(&lost)).await.is_err(), "there is no other");
     let reconciler = Arc::new(open(&[lost, there]).await.unwrap());
-    let render: Arc<Render> = Arc::new(|_| Err(Row::whole("no")));
+    let render: Arc<Render> = Arc::new(|_| Err(Row::whole("no").into()));
     reconciler.follow(&repository(), "1", &declared(&[("here", "a"), ("far", "lost"), ("astray", "b")]), None, &render);
     let said = problems(&reconciler);
     assert_eq!(said.len(), 2, "{said:?}");
@@ -93,7 +93,7 @@ async fn a_cluster_without_a_way_into_it_stops_no_other() {
 #[tokio::test]
 async fn what_was_said_of_a_revision_does_not_outlive_it() {
     let reconciler = Arc::new(reconciler().await);
-    let render: Arc<Render> = Arc::new(|_| Err(Row::whole("no")));
+    let render: Arc<Render> = Arc::new(|_| Err(Row::whole("no").into()));
     let places = || reconciler.statuses().into_iter().map(|status| (status.application.to_string(), status.cluster)).collect::<Vec<_>>();
     let pair = |name: &str, cluster: &str| (name.to_owned(), cluster.to_owned());
     reconciler.follow(&repository(), "1", &declared(&[("one", "aa"), ("two", "bb")]), None, &render);

@@ -74,7 +74,7 @@ impl Cache {
 
     pub fn put(&mut self, options: Hash, reads: (Arc<[String]>, Way), key: Hash, outcome: &Outcome) {
         // What may go away by itself is not remembered.
-        if outcome.as_ref().is_err_and(|error| error.kind() != Kind::Config || matches!(error, RenderError::NoProgram { .. })) {
+        if outcome.as_ref().is_err_and(|error| error.kind() != Kind::Config || error.may_pass()) {
             return;
         }
         if self.reads.len() >= Self::READS {

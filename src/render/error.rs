@@ -62,6 +62,8 @@ pub enum RenderError {
         program: &'static str,
         /// What it printed.
         why: String,
+        /// Whether it was let read from other hosts, one of which may not have answered.
+        remote: bool,
     },
     /// A program took more than it may.
     #[error("{path}: {program} was stopped: {why}")]
@@ -91,6 +93,13 @@ pub enum RenderError {
 impl RenderError {
     pub(super) fn disk(path: &std::path::Path, error: &std::io::Error) -> Self {
         Self::Disk { path: path.to_owned(), why: error.to_string() }
+    }
+
+    /// Whether another try may go well though Git stays as it is: the machine was busy or full, another host did not answer,
+    /// a program is missing that somebody may install.
+    pub fn may_pass(&self) -> bool {
+        let here = matches!(self, Self::NoProgram { .. } | Self::Failed { remote: true, .. });
+        here || matches!(self.kind(), Kind::Remote | Kind::Conflict)
     }
 }
 
@@ -132,5 +141,25 @@ fn listed(mistakes: &[Mistake]) -> String {
         [] => "nothing can be taken".to_owned(),
         [one] => one.to_string(),
         [first, rest @ ..] => format!("{first} (and {} more)", rest.len()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_lies_in_git_does_not_pass() {
+        let (path, why) = (|| "apps/shop".to_owned(), || "why".to_owned());
+        let failed = |remote| RenderError::Failed { path: path(), program: "kustomize", why: why(), remote };
+        let stopped = |time| RenderError::Stopped { path: path(), program: "helm", why: why(), time };
+        let missing = RenderError::NoProgram { path: path(), program: "helm", binary: "helm".into(), why: why() };
+        for error in [missing, failed(true), stopped(true), RenderError::Disk { path: path().into(), why: why() }] {
+            assert!(error.may_pass(), "{error}");
+        }
+        let both = RenderError::Both { path: path() };
+        for error in [RenderError::NoFolder { path: path() }, both, failed(false), stopped(false), RenderError::Manifests(Vec::new())] {
+            assert!(!error.may_pass(), "{error}");
+        }
     }
 }

@@ -17,7 +17,7 @@ pub(super) const CHART: &str = "Chart.yaml";
 /// # Errors
 /// [`RenderError::Failed`] where a file of values or a dependency is not there.
 pub(super) fn scan(tree: &Tree<'_>, source: &Source) -> Result<Reads, RenderError> {
-    let failed = |why: String| Err(RenderError::Failed { path: source.path.clone(), program: "helm", why });
+    let failed = |why: String| Err(RenderError::Failed { path: source.path.clone(), program: "helm", why, remote: false });
     let mut reads = Reads::default();
     reads.paths.insert(source.path.clone());
     for file in source.helm.iter().flat_map(|helm| &helm.value_files) {

@@ -274,11 +274,12 @@ impl Renderer {
         let folder = copy.join(&source.path);
         let call = self.call(&identity, arguments, &folder, &home, remote);
         self.runs.fetch_add(1, Ordering::Relaxed);
-        let printed = call.run().map_err(|ended| self.ended(source, way, &identity, &root, ended))?;
+        let printed = call.run().map_err(|ended| self.ended(source, way, &identity, &root, remote, ended))?;
         let text = String::from_utf8(printed).map_err(|_| RenderError::Failed {
             path: shown(&source.path),
             program: way.program(),
             why: "what it printed is not UTF-8 text".to_owned(),
+            remote: false,
         })?;
         let mut manifests = Manifests::default();
         manifests.read_printed(&Origin { file: names.as_str().into(), line: 0 }, &text);
@@ -301,7 +302,7 @@ impl Renderer {
         door::Call { binary: &identity.file, arguments, folder, home, timeout, memory, remote }
     }
 
-    fn ended(&self, source: &Source, way: Way, identity: &Identity, root: &Path, ended: door::Ended) -> RenderError {
+    fn ended(&self, source: &Source, way: Way, identity: &Identity, root: &Path, remote: bool, ended: door::Ended) -> RenderError {
         let (path, program) = (shown(&source.path), way.program());
         // The temporary folder says nothing to anybody.
         let plain = |why: String| {
@@ -311,7 +312,7 @@ impl Renderer {
         };
         match ended {
             door::Ended::NotStarted(why) => no_program(source, way, identity.file.clone(), format!("cannot be started: {why}")),
-            door::Ended::Failed(why) => RenderError::Failed { path, program, why: plain(why) },
+            door::Ended::Failed(why) => RenderError::Failed { path, program, why: plain(why), remote },
             door::Ended::Time => RenderError::Stopped {
                 path,
                 program,
@@ -347,7 +348,7 @@ impl Renderer {
         }
         let arguments: &[&str] = if way == Way::Helm { &["version", "--template", "{{.Version}}"] } else { &["version"] };
         let call = self.call(identity, arguments.iter().map(Into::into).collect(), home, home, false);
-        let printed = call.run().map_err(|ended| self.ended(source, way, identity, home, ended))?;
+        let printed = call.run().map_err(|ended| self.ended(source, way, identity, home, false, ended))?;
         let text = String::from_utf8_lossy(&printed);
         let version: String = text.lines().next().unwrap_or_default().trim().chars().filter(|c| !c.is_control()).take(60).collect();
         let version = if version.is_empty() { "of unknown version".to_owned() } else { version };

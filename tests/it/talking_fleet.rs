@@ -170,7 +170,7 @@ fn only_the_repositorys_own_applications_are_seen() {
     let commit = served.read();
     let _context = served.sandbox.runtime.enter();
     let turns = served.fleet.turns();
-    let render: Arc<Render> = Arc::new(|_| Err(reconcile::Row::whole("nothing is rendered here")));
+    let render: Arc<Render> = Arc::new(|_| Err(reconcile::Row::whole("nothing is rendered here").into()));
     let other = declare::read([("apps.yaml", APPLICATIONS.replace("namespace: shop", "namespace: theirs").as_bytes())], None);
     served.reconciler.follow(&named("other"), &commit.to_string(), &other, None, &render);
     assert!(served.fleet.statuses().is_empty());

@@ -15,7 +15,7 @@ use tagboat::{
     declare::{self, Application},
     name::Name,
     object::{Manifest, Object, Origin},
-    reconcile::{Mode, Reconciler, Render, Repository, Row, State, Status},
+    reconcile::{Mode, Reconciler, Render, Repository, Row, State, Status, Unrendered},
     render::{How, Rendered},
 };
 use tokio_util::sync::CancellationToken;
@@ -33,6 +33,8 @@ pub(super) struct Fleet {
     declared: Mutex<BTreeMap<String, String>>,
     /// Whether the declarations shall have a mistake.
     pub mistaken: Mutex<bool>,
+    /// Held, it holds up all renderings.
+    pub rendering: Arc<tokio::sync::Mutex<()>>,
     revision: Mutex<u32>,
     stop: CancellationToken,
     kubeconfig: PathBuf,
@@ -55,18 +57,18 @@ impl Fleet {
 
     /// One of another repository in the same namespace, in the same process.
     pub fn beside(&self, repository: Repository) -> Self {
-        let (manifests, declared, revision, mistaken) = Default::default();
+        let (manifests, declared, revision, mistaken, rendering) = Default::default();
         let (kube, reconciler, namespace) = (self.kube, Arc::clone(&self.reconciler), self.namespace.clone());
         let (stop, kubeconfig) = (CancellationToken::new(), self.kubeconfig.clone());
-        Self { kube, reconciler, namespace, manifests, declared, mistaken, revision, stop, kubeconfig, repository }
+        Self { kube, reconciler, namespace, manifests, declared, mistaken, rendering, revision, stop, kubeconfig, repository }
     }
 
     /// One in this namespace, through this kubeconfig.
     pub async fn open(kube: &'static Kube, namespace: String, kubeconfig: PathBuf, mode: Mode) -> Self {
         let (stop, repository) = (CancellationToken::new(), repository(&namespace, "git.example.org"));
         let reconciler = reconciler(&kubeconfig, mode, &stop).await;
-        let (manifests, declared, revision, mistaken) = Default::default();
-        Self { kube, reconciler, namespace, manifests, declared, mistaken, revision, stop, kubeconfig, repository }
+        let (manifests, declared, revision, mistaken, rendering) = Default::default();
+        Self { kube, reconciler, namespace, manifests, declared, mistaken, rendering, revision, stop, kubeconfig, repository }
     }
 
     /// Ends the process, as it were, at the next safe point of wherever it is.
@@ -100,7 +102,8 @@ impl Fleet {
         self.declared.lock().unwrap().remove(name);
     }
 
-    /// What an Application's folder holds.
+    /// What an Application's folder holds. Nothing (`null`) is a mistake in it; a text is what is in the way of rendering it,
+    /// which may pass.
     pub fn manifests(&self, name: &str, objects: Vec<Value>) {
         self.manifests.lock().unwrap().insert(name.to_owned(), objects);
     }
@@ -147,12 +150,16 @@ impl Fleet {
         }
         let declared = declare::read([("apps.yaml", text.as_bytes())], None);
         assert_eq!(declared.has_errors(), *self.mistaken.lock().unwrap(), "{:?}", declared.mistakes);
-        let manifests = Arc::clone(&self.manifests);
+        let (manifests, rendering) = (Arc::clone(&self.manifests), Arc::clone(&self.rendering));
         let render = move |application: &Application| {
+            drop(rendering.blocking_lock());
             let values = manifests.lock().unwrap().get(&application.path).cloned().unwrap_or_default();
             let hash = format!("{:?}", Sha256::digest(Value::from(values.clone()).to_string()));
             if values.iter().any(|value| value.is_null()) {
-                return Err(Row::whole(format!("{}/broken.yaml:1: not YAML", application.path)));
+                return Err(Row::whole(format!("{}/broken.yaml:1: not YAML", application.path)).into());
+            }
+            if let Some(why) = values.iter().find_map(Value::as_str) {
+                return Err(Unrendered { row: Row::whole(format!("{}: {why}", application.path)), passing: true });
             }
             let origin = |line| Origin { file: format!("{}/all.yaml", application.path).into(), line };
             let objects = values.into_iter().enumerate().map(|(line, value)| Object::new(value).unwrap().at(origin(line + 1)));

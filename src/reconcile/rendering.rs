@@ -1,0 +1,148 @@
+//! From a declaration to its objects, on a thread of its own; and again, where what was in the way may have passed.
+
+use super::{
+    Reconciler, Row,
+    runner::{Job, Read, back_off},
+    shared::{Handle, Shared},
+};
+use crate::{
+    declare::Application,
+    error::Fault as _,
+    git::{Mirror, ObjectId},
+    render::{Rendered, Renderer, Source},
+};
+use std::sync::{Arc, Mutex, PoisonError, atomic::Ordering};
+use tokio::{sync::Notify, time::Instant};
+
+/// Renders an Application at a revision; blocks.
+pub type Render = dyn Fn(&Application) -> Result<Arc<Rendered>, Unrendered> + Send + Sync;
+
+/// Why an Application cannot be rendered.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Unrendered {
+    /// In words, with its file and object.
+    pub row: Row,
+    /// Whether another try may go well though Git stays as it is.
+    pub passing: bool,
+}
+
+impl From<Row> for Unrendered {
+    /// A mistake in Git.
+    fn from(row: Row) -> Self {
+        Self { row, passing: false }
+    }
+}
+
+/// Renders from a commit of a mirror.
+pub fn from_git(renderer: Arc<Renderer>, mirror: Arc<Mirror>, commit: ObjectId) -> Arc<Render> {
+    Arc::new(move |application| {
+        renderer.render(&mirror, commit, &Source::from(application)).map_err(|error| {
+            let row = Row { hint: error.hint(), ..Row::whole(error.to_string()) };
+            Unrendered { row, passing: error.may_pass() }
+        })
+    })
+}
+
+/// A rendering that failed, and can be tried again.
+#[derive(Debug, Default)]
+pub(super) struct Again {
+    /// Nothing if none has failed; else whether somebody asked for another try, which has not come to an end.
+    failed: Mutex<Option<bool>>,
+    woken: Notify,
+}
+
+impl Again {
+    fn set(&self, failed: Option<bool>) {
+        *self.failed.lock().unwrap_or_else(PoisonError::into_inner) = failed;
+    }
+
+    /// Nothing is left to try; who waits to do so looks whether it is still meant.
+    pub fn forget(&self) {
+        self.set(None);
+        self.woken.notify_one();
+    }
+
+    /// Asks for another try at once; whether there is something to try.
+    pub fn ask(&self) -> bool {
+        let mut failed = self.failed.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(asked) = failed.as_mut() {
+            *asked = true;
+            self.woken.notify_one();
+        }
+        failed.is_some()
+    }
+
+    /// Whether somebody waits for another try.
+    pub fn is_asked(&self) -> bool {
+        *self.failed.lock().unwrap_or_else(PoisonError::into_inner) == Some(true)
+    }
+}
+
+impl Reconciler {
+    /// Renders, and hands over what comes of it, unless a later revision has been read meanwhile. What cannot be rendered is
+    /// tried again: after a while where it may pass, and whenever somebody asks.
+    pub(super) fn render(&self, handle: Handle, application: Application, revision: String, render: Arc<Render>) {
+        let (shared, turn) = (Arc::clone(&self.shared), handle.turns());
+        self.shared.tasks.spawn(async move {
+            let mut times = 0;
+            while let Some(passing) = once(&shared, &handle, turn, &application, &revision, &render).await {
+                times += 1;
+                let due = passing.then(|| Instant::now() + back_off(times));
+                while !handle.again.is_asked() && due.is_none_or(|due| Instant::now() < due) {
+                    let late = async {
+                        match due {
+                            Some(due) => tokio::time::sleep_until(due).await,
+                            None => std::future::pending().await,
+                        }
+                    };
+                    tokio::select! {
+                        () = shared.stop.cancelled() => return,
+                        () = handle.again.woken.notified() => {}
+                        () = late => {}
+                    }
+                    if handle.turn.load(Ordering::SeqCst) != turn {
+                        return;
+                    }
+                }
+            }
+        });
+    }
+}
+
+/// One rendering; where it fails, whether that may pass.
+async fn once(
+    shared: &Shared,
+    handle: &Handle,
+    turn: u64,
+    application: &Application,
+    revision: &str,
+    render: &Arc<Render>,
+) -> Option<bool> {
+    let permit = shared.renderings.acquire().await.ok()?;
+    if handle.turn.load(Ordering::SeqCst) != turn || shared.stop.is_cancelled() {
+        return None;
+    }
+    let (declared, render, revision) = (application.clone(), Arc::clone(render), revision.to_owned());
+    let rendered = tokio::task::spawn_blocking(move || render(&declared)).await;
+    drop(permit);
+    let rendered = rendered.unwrap_or_else(|panic| Err(Row::whole(format!("rendering ended unasked: {panic}")).into()));
+    let mut last = handle.last.lock().unwrap_or_else(PoisonError::into_inner);
+    if handle.turn.load(Ordering::SeqCst) != turn {
+        return None;
+    }
+    let (job, now, failed) = match rendered {
+        Ok(rendered) => {
+            let now = Some((application.clone(), rendered.hash.clone()));
+            match *last == now {
+                true => (Job::Same { revision }, now, None),
+                false => (Job::Apply(Box::new(Read { application: application.clone(), revision, rendered })), now, None),
+            }
+        }
+        Err(Unrendered { row, passing }) => (Job::Broken { revision, row }, None, Some(passing)),
+    };
+    *last = now;
+    // Before the job: with it comes what whoever asked is waiting for.
+    handle.again.set(failed.map(|_| false));
+    handle.slot.merge(|waiting| job.after(waiting));
+    failed
+}
