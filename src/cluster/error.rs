@@ -101,6 +101,8 @@ pub enum Problem {
         gvk: Gvk,
         /// Why that may be, where it is known.
         why: Option<String>,
+        /// Whether what serves its group is down, so that nobody can say whether there is such a kind.
+        down: bool,
     },
     /// 404 for an object.
     #[error("it does not exist")]
@@ -289,8 +291,11 @@ impl Fault for ClusterError {
                 "the credentials have expired or belong to another cluster: renew them in the kubeconfig".to_owned()
             }
             Problem::Forbidden { verb, resource, who, .. } => format!("grant {who} the verb {verb} on {resource} by a Role or ClusterRole"),
-            Problem::UnknownKind { gvk, .. } => {
+            Problem::UnknownKind { gvk, down: false, .. } => {
                 format!("apply the CustomResourceDefinition of {}, or install what brings it; this waits for it", gvk.kind)
+            }
+            Problem::UnknownKind { gvk, .. } => {
+                format!("look at the pods behind APIService {}.{}; this waits for it", gvk.version, gvk.group)
             }
             Problem::NamespaceMissing { namespace } => format!("add a Namespace {namespace} to what is applied, or create it"),
             Problem::Immutable { .. } => {

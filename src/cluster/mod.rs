@@ -10,6 +10,7 @@ mod apply;
 mod config;
 mod connection;
 mod credential;
+mod definitions;
 mod delete;
 mod discovery;
 #[cfg(feature = "demo")]

@@ -152,14 +152,15 @@ impl Cluster {
         let since = Instant::now().checked_sub(UNKNOWN_PAUSE);
         let resources = self.discover(since).await?;
         resources.find(gvk).cloned().ok_or_else(|| {
-            let why = if resources.is_unavailable(gvk) {
+            let down = resources.is_unavailable(gvk);
+            let why = if down {
                 Some(format!("the API server behind {} does not answer", gvk.api_version()))
             } else {
                 resources.preferred(&gvk.group, &gvk.kind).map(|served| format!("it serves {} of it", served.gvk.api_version())).or_else(
                     || resources.by_group().contains_key(gvk.group.as_str()).then(|| format!("its group {} has no such kind", gvk.group)),
                 )
             };
-            self.fault("", Problem::UnknownKind { gvk: gvk.clone(), why })
+            self.fault("", Problem::UnknownKind { gvk: gvk.clone(), why, down })
         })
     }
 

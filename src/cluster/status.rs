@@ -133,7 +133,7 @@ pub(super) fn problem(status: u16, retry_after: Option<Duration>, body: &[u8], a
         404 if details.kind == "namespaces" && asked.resource != "namespaces" => Problem::NamespaceMissing { namespace: details.name },
         404 if said.reason == "NotFound" && !details.name.is_empty() => Problem::NotFound,
         404 => match asked.gvk {
-            Some(gvk) => Problem::UnknownKind { gvk: gvk.clone(), why: Some("its resource is not served".to_owned()) },
+            Some(gvk) => Problem::UnknownKind { gvk: gvk.clone(), why: Some("its resource is not served".to_owned()), down: false },
             None => Problem::NotFound,
         },
         409 => Problem::Conflict { fields: causes.iter().filter_map(field_conflict).collect(), message },

@@ -7,6 +7,7 @@
 
 use super::{
     Cluster, Identity,
+    definitions::{DEFINITIONS, METADATA, definitions, until_served},
     discovery::Resource,
     error::{ClusterError, Problem},
     path,
@@ -23,18 +24,18 @@ use hyper::Request;
 use kube::core::WatchEvent;
 use serde_json::Value;
 use std::{
-    collections::{BTreeMap, BTreeSet, HashSet},
+    collections::{BTreeMap, HashMap, HashSet},
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
 use tokio::{
     sync::{mpsc, watch},
-    task::JoinSet,
+    task::{AbortHandle, JoinSet},
     time::Instant,
 };
 
 /// The server ends a watch after this; up to a fifth is added so that not all end at once.
-const LIFE: u64 = 240;
+pub(super) const LIFE: u64 = 240;
 /// A watch that the server did not end in time is dead; so is one that began and says nothing by then.
 const GRACE: Duration = Duration::from_secs(10);
 /// How long a server may take to begin a watch.
@@ -42,11 +43,9 @@ const OPENING: Duration = Duration::from_secs(30);
 /// How long to wait before trying again: first, and at most, for a server that does not answer and for one that refuses.
 const FIRST: Duration = Duration::from_millis(200);
 const LONGEST: Duration = Duration::from_secs(10);
-const LONGEST_REFUSED: Duration = Duration::from_secs(60);
+pub(super) const LONGEST_REFUSED: Duration = Duration::from_secs(60);
 /// Lists as part of a watch are sent by servers from this minor version on; those that do not want to say so.
 const STREAMING_SINCE: u32 = 27;
-/// Definitions appear in bursts; discovery is asked once for one.
-const SETTLE: Duration = Duration::from_millis(100);
 
 /// What a watch saw.
 #[derive(Debug)]
@@ -76,6 +75,8 @@ pub struct Watches {
 #[derive(Default)]
 struct Running {
     kinds: HashSet<Gvk>,
+    /// Versions of kinds that are waited for while another one is watched.
+    looked_out: HashMap<Gvk, AbortHandle>,
     tasks: JoinSet<()>,
 }
 
@@ -111,6 +112,24 @@ impl Watches {
                 };
                 running.tasks.spawn(task.run());
             }
+        }
+    }
+
+    /// Has the cluster asked what it serves when these kinds may have come, which are watched in another version.
+    pub fn look_out(&self, kinds: impl IntoIterator<Item = Gvk>) {
+        let mut running = self.running.lock().unwrap_or_else(PoisonError::into_inner);
+        while running.tasks.try_join_next().is_some() {}
+        for gvk in kinds {
+            if running.looked_out.get(&gvk).is_some_and(|task| !task.is_finished()) {
+                continue;
+            }
+            let (cluster, waiting, wanted) = (self.cluster.clone(), self.waiting.clone(), gvk.clone());
+            let task = running.tasks.spawn(async move {
+                // It may have come before anybody was looking.
+                let now = async { drop(cluster.refresh().await) };
+                tokio::join!(until_served(&cluster, &waiting, &wanted.group, |known| known.find(&wanted).is_some()), now);
+            });
+            running.looked_out.insert(gvk, task);
         }
     }
 
@@ -167,13 +186,19 @@ impl Task {
                 }
                 Ok(End::Failed(error)) => {
                     let refused = error.kind() == Kind::Config;
-                    let unknown = matches!(*error.problem, Problem::UnknownKind { .. });
+                    let unknown = matches!(*error.problem, Problem::UnknownKind { down: false, .. });
+                    if unknown && let Some(other) = self.served_instead().await {
+                        // The same objects, in the version that is left.
+                        (self.gvk, self.version) = (other, None);
+                        continue;
+                    }
                     if self.trouble(error).await.is_err() {
                         return;
                     }
                     if unknown {
                         // Discovery may still name what is gone: then this returns at once, and the pause below counts.
-                        self.until_served().await;
+                        let (group, kind) = (&self.gvk.group, &self.gvk.kind);
+                        until_served(&self.cluster, &self.waiting, group, |known| known.preferred(group, kind).is_some()).await;
                     }
                     let most = if refused { LONGEST_REFUSED } else { LONGEST };
                     tokio::time::sleep((FIRST * 2u32.saturating_pow(failures)).min(most) + wire::jitter(200)).await;
@@ -198,18 +223,11 @@ impl Task {
         if std::mem::take(&mut self.troubled) { self.tell(Seen::Recovered(self.gvk.clone())).await } else { Ok(()) }
     }
 
-    /// Waits until discovery knows the kind; meanwhile its definition is watched for.
-    async fn until_served(&self) {
-        let group = self.gvk.group.clone();
-        self.waiting.send_modify(|groups| *groups.entry(group.clone()).or_default() += 1);
-        let mut resources = self.cluster.follow_resources();
-        let _ = resources.wait_for(|known| known.as_ref().is_some_and(|known| known.find(&self.gvk).is_some())).await;
-        self.waiting.send_modify(|groups| {
-            if let Some(count) = groups.get_mut(&group) {
-                *count -= 1;
-            }
-            groups.retain(|_, count| *count > 0);
-        });
+    /// Another version of the kind, where this one is no longer served and that one is.
+    async fn served_instead(&self) -> Option<Gvk> {
+        let known = self.cluster.resources().await.ok()?;
+        let other = &known.preferred(&self.gvk.group, &self.gvk.kind)?.gvk;
+        (known.find(&self.gvk).is_none()).then(|| other.clone())
     }
 
     /// From where we are until the watch ends.
@@ -347,79 +365,18 @@ fn object(value: Value) -> Result<Object, Problem> {
 }
 
 const JSON: &str = "application/json";
-const METADATA: &str = "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1";
 
-/// What brings kinds: apiVersion and kind, and the plural.
-const DEFINITIONS: [((&str, &str), &str); 2] = [
-    (("apiextensions.k8s.io/v1", "CustomResourceDefinition"), "customresourcedefinitions"),
-    (("apiregistration.k8s.io/v1", "APIService"), "apiservices"),
-];
-
-/// While kinds are waited for, watches what brings kinds and asks again what the cluster serves when one of their groups shows up.
-async fn definitions(cluster: Cluster, gvk: Gvk, plural: &str, mut waiting: watch::Receiver<BTreeMap<String, usize>>) {
-    let resource = Resource { gvk, plural: plural.to_owned(), namespaced: false, verbs: BTreeSet::default() };
-    loop {
-        if waiting.wait_for(|groups| !groups.is_empty()).await.is_err() {
-            return;
-        }
-        let enough = waiting.clone();
-        tokio::select! {
-            watched = follow_definitions(&cluster, &resource, &waiting) => if !watched {
-                // Where definitions may not be watched, there is no other way than to ask now and then.
-                tokio::time::sleep(LONGEST_REFUSED + wire::jitter(1000)).await;
-                let _ = cluster.refresh().await;
-            },
-            () = nothing_waits(enough) => {}
-        }
-    }
-}
-
-async fn nothing_waits(mut waiting: watch::Receiver<BTreeMap<String, usize>>) {
-    let _ = waiting.wait_for(BTreeMap::is_empty).await;
-}
-
-/// One watch of definitions, from all there are now, until it ends; false where it could not even begin, or at once ended.
-async fn follow_definitions(cluster: &Cluster, resource: &Resource, waiting: &watch::Receiver<BTreeMap<String, usize>>) -> bool {
-    let began = Instant::now();
-    let Ok(path) = path::collection(resource, None) else { return false };
-    // Without a version a watch begins with what there is.
-    let path = format!("{path}{}", path::query(&[("watch", "1"), ("timeoutSeconds", &LIFE.to_string())]));
-    let Ok(mut events) = cluster.watch(&Identity::Own, resource, path, METADATA).await else { return false };
-    let mut due: Option<(Instant, u32)> = None;
-    loop {
-        let settled = async {
-            match due {
-                Some((at, _)) => tokio::time::sleep_until(at).await,
-                None => std::future::pending().await,
-            }
-        };
-        tokio::select! {
-            event = events.next() => match event {
-                Some(Ok(WatchEvent::Added(value) | WatchEvent::Modified(value))) => {
-                    // "plural.group" of a definition, "version.group" of a service.
-                    let name = value.pointer("/metadata/name").and_then(Value::as_str).unwrap_or_default();
-                    if name.split_once('.').is_some_and(|(_, group)| waiting.borrow().contains_key(group)) {
-                        due = Some((Instant::now() + SETTLE, 0));
-                    }
-                }
-                Some(Ok(_)) => {}
-                Some(Err(_)) | None => return began.elapsed() > Duration::from_secs(1),
-            },
-            () = settled => {
-                // The server publishes a new kind a moment after its definition is established.
-                let asked = due.map_or(0, |(_, asked)| asked);
-                let _ = cluster.refresh().await;
-                due = (asked < 4).then(|| (Instant::now() + SETTLE * 3u32.pow(asked + 1), asked + 1));
-            }
-        }
-    }
-}
-
-type Events = futures::stream::BoxStream<'static, Result<WatchEvent<Value>, Problem>>;
+pub(super) type Events = futures::stream::BoxStream<'static, Result<WatchEvent<Value>, Problem>>;
 
 impl Cluster {
     /// Opens a watch. It counts in no budget: it is one request for minutes.
-    async fn watch(&self, identity: &Identity, resource: &Resource, path: String, accept: &'static str) -> Result<Events, Problem> {
+    pub(super) async fn watch(
+        &self,
+        identity: &Identity,
+        resource: &Resource,
+        path: String,
+        accept: &'static str,
+    ) -> Result<Events, Problem> {
         let mut refused = None;
         loop {
             let connection = self.connection(refused).await?;

@@ -22,7 +22,7 @@ use crate::{
     plan::{AllAtoms, Kinds, Live, OWNER, Wanted},
 };
 use std::{
-    collections::{BTreeMap, BTreeSet, HashMap, HashSet},
+    collections::{BTreeMap, BTreeSet, HashMap, HashSet, hash_map::Entry},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 use tokio::{
@@ -199,19 +199,25 @@ impl Hub {
 
     /// Sees that kinds are watched, each in one version: the one asked for, or another that is served.
     pub async fn watch(self: &Arc<Self>, kinds: impl IntoIterator<Item = Gvk>, served: &Resources) {
-        let mut new = Vec::new();
+        let (mut new, mut later) = (Vec::new(), Vec::new());
         {
             let mut state = self.state();
             for kind in kinds {
                 let resource = served.find(&kind).or_else(|| served.preferred(&kind.group, &kind.kind));
                 let gvk = resource.map_or_else(|| kind.clone(), |resource| resource.gvk.clone());
-                if let std::collections::hash_map::Entry::Vacant(place) = state.kinds.entry((kind.group, kind.kind)) {
-                    place.insert(Watching { unserved: resource.is_none(), ..Watching::default() });
-                    new.push(gvk);
+                let unserved = resource.is_none() && !served.is_unavailable(&kind);
+                let is_served = served.find(&kind).is_some();
+                match state.kinds.entry((kind.group.clone(), kind.kind.clone())) {
+                    Entry::Vacant(place) => {
+                        place.insert(Watching { unserved, ..Watching::default() });
+                        later.extend((kind != gvk).then_some(kind));
+                        new.push(gvk);
+                    }
+                    Entry::Occupied(_) => later.extend((!is_served).then_some(kind)),
                 }
             }
         }
-        if new.is_empty() && self.watches.initialized() {
+        if new.is_empty() && later.is_empty() && self.watches.initialized() {
             return;
         }
         let watches = self
@@ -224,6 +230,7 @@ impl Hub {
             })
             .await;
         watches.ensure(new);
+        watches.look_out(later);
     }
 
     async fn follow(self: Arc<Self>, mut from: mpsc::Receiver<cluster::Seen>) {
@@ -264,7 +271,7 @@ impl Hub {
             cluster::Seen::Trouble(gvk, error) => {
                 let mut state = self.state();
                 let watching = state.kinds.entry((gvk.group, gvk.kind)).or_default();
-                watching.unserved = matches!(*error.problem, Problem::UnknownKind { .. });
+                watching.unserved = matches!(*error.problem, Problem::UnknownKind { down: false, .. });
                 let passing = error.kind() != crate::error::Kind::Config;
                 watching.trouble = Some(Trouble { message: error.problem.to_string(), hint: error.hint(), passing });
                 state.wake_all();

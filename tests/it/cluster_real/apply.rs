@@ -208,7 +208,7 @@ async fn the_server_says_what_is_wrong() {
     let unknown =
         apply(&object(json!({"apiVersion": "apps/v9", "kind": "Deployment", "metadata": {"name": "a", "namespace": namespace}}))).await;
     assert!(
-        matches!(problem(unknown), Problem::UnknownKind { gvk, why: Some(why) } if gvk == Gvk::new("apps/v9", "Deployment") && why.contains("apps/v1"))
+        matches!(problem(unknown), Problem::UnknownKind { gvk, why: Some(why), down: false } if gvk == Gvk::new("apps/v9", "Deployment") && why.contains("apps/v1"))
     );
     for name in ["../secrets/x", "..", "a/b", "a%2fb"] {
         let mut hostile = config_map(&namespace, "x", json!({})).into_value();

@@ -77,7 +77,7 @@ async fn a_group_that_is_down_takes_no_other_with_it() {
     let resources = cluster.resources().await.unwrap();
     assert!(resources.find(&Gvk::new("apps/v1", "Deployment")).is_some() && resources.find(&Gvk::new("v1", "Pod")).is_some());
     let error = problem(cluster.resource(&Gvk::new("down.test.tagboat.dev/v1", "Thing")).await);
-    assert!(matches!(&error, Problem::UnknownKind { why: Some(why), .. } if why.contains("does not answer")), "{error:?}");
+    assert!(matches!(&error, Problem::UnknownKind { why: Some(why), down: true, .. } if why.contains("does not answer")), "{error:?}");
     kube.call(Method::DELETE, "/apis/apiregistration.k8s.io/v1/apiservices/v1.down.test.tagboat.dev", None).await;
 }
 

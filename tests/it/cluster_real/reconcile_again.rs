@@ -1,9 +1,13 @@
 //! What was in the way and is no more: everything goes on without another change in Git.
 
-use super::fleet::{Fleet, config, problems, states};
-use crate::servers::kube::Kube;
+use super::{
+    fleet::{Fleet, config, problems, states},
+    reconcile_faults::behind,
+};
+use crate::servers::{kube::Kube, proxy::Fault};
+use reqwest::Method;
 use serde_json::{Value, json};
-use tagboat::reconcile::{Asked, State};
+use tagboat::reconcile::{Asked, State, Status};
 
 #[tokio::test]
 #[ignore = "needs kube-apiserver: run tests/run cluster"]
@@ -70,4 +74,83 @@ async fn who_asks_for_it_has_what_could_not_be_rendered_tried_again_at_once() {
     assert!(fleet.reconciler.ask(&fleet.name("shop"), &Asked::Now));
     assert_eq!(states(&fleet.settled(&revision).await), [("shop", State::InStep)]);
     assert!(fleet.live("configmaps", "a").await.is_some());
+}
+
+/// A definition of Boats in these versions, each served or not.
+fn boats(group: &str, versions: &[(&str, bool)]) -> Value {
+    let version = |(name, served): &(&str, bool)| {
+        let newest = versions.last().is_some_and(|last| last.0 == *name);
+        json!({"name": name, "served": served, "storage": newest,
+            "schema": {"openAPIV3Schema": {"type": "object", "x-kubernetes-preserve-unknown-fields": true}}})
+    };
+    json!({
+        "apiVersion": "apiextensions.k8s.io/v1", "kind": "CustomResourceDefinition", "metadata": {"name": format!("boats.{group}")},
+        "spec": {"group": group, "scope": "Namespaced", "names": {"plural": "boats", "kind": "Boat"},
+            "versions": versions.iter().map(version).collect::<Vec<_>>()},
+    })
+}
+
+fn boat(group: &str, version: &str, size: u32) -> Value {
+    json!({"apiVersion": format!("{group}/{version}"), "kind": "Boat", "metadata": {"name": "one"}, "spec": {"size": size}})
+}
+
+#[tokio::test]
+#[ignore = "needs kube-apiserver: run tests/run cluster"]
+async fn a_version_that_a_known_kind_gets_later_is_noticed_and_watched_when_the_old_one_goes() {
+    let fleet = Fleet::start(Kube::shared(), "newer").await;
+    let group = format!("{}.example.org", fleet.namespace);
+    let define = async |versions: &[(&str, bool)]| {
+        let path = format!("/apis/apiextensions.k8s.io/v1/customresourcedefinitions/boats.{group}");
+        super::support::written_by(fleet.kube, "somebody", &path, &boats(&group, versions)).await;
+    };
+    define(&[("v1beta1", true)]).await;
+    fleet.application("shop", "");
+    fleet.manifests("shop", vec![boat(&group, "v1beta1", 1)]);
+    fleet.commit();
+    fleet.until("it is applied", |statuses| statuses["shop"].state == State::InStep).await;
+    // Git is ahead of the cluster, which somebody else brings up.
+    fleet.manifests("shop", vec![boat(&group, "v1", 2)]);
+    let revision = fleet.commit();
+    fleet
+        .until("it waits", |statuses| statuses["shop"].revision.as_ref() == Some(&revision) && statuses["shop"].state == State::Waiting)
+        .await;
+    define(&[("v1beta1", true), ("v1", true)]).await;
+    fleet.until("it goes on", |statuses| statuses["shop"].state == State::InStep).await;
+    let path = format!("/apis/{group}/v1/namespaces/{}/boats/one", fleet.namespace);
+    let (status, live) = fleet.kube.call(Method::GET, &path, None).await;
+    assert_eq!((status.as_u16(), &live["spec"]["size"]), (200, &json!(2)));
+    // The version that is watched goes; what is changed by hand is seen all the same.
+    define(&[("v1beta1", false), ("v1", true)]).await;
+    super::smoke::eventually(fleet.kube, &format!("/apis/{group}/v1beta1/namespaces/{}/boats/one", fleet.namespace), |live| {
+        live["kind"] != "Boat"
+    })
+    .await;
+    super::support::written_by(fleet.kube, "somebody", &path, &boat(&group, "v1", 9)).await;
+    super::smoke::eventually(fleet.kube, &path, |live| live["spec"]["size"] == 2).await;
+}
+
+#[tokio::test]
+#[ignore = "needs kube-apiserver: run tests/run cluster"]
+async fn what_lies_in_a_group_that_is_down_from_the_start_is_not_forgotten() {
+    let (mut fleet, proxy) = behind("down").await;
+    let job = json!({"apiVersion": "batch/v1", "kind": "CronJob", "metadata": {"name": "old"}, "spec": {"schedule": "0 0 1 1 *",
+        "jobTemplate": {"spec": {"template": {"spec": {"restartPolicy": "Never", "containers": [{"name": "a", "image": "a"}]}}}}}});
+    fleet.application("shop", ", prune: true");
+    fleet.manifests("shop", vec![config("a", "1"), job]);
+    assert_eq!(states(&fleet.applied().await), [("shop", State::InStep)]);
+    // A process begins that cannot learn what the group has; Git lets go of what lies in it.
+    fleet.end().await;
+    proxy.drop_header("accept");
+    proxy.fault("GET", "/apis/batch/v1", usize::MAX, Fault::Answer { status: 503, retry_after: None });
+    fleet.restart().await;
+    fleet.manifests("shop", vec![config("a", "2")]);
+    fleet.commit();
+    let said = |status: &Status| status.notes.iter().any(|row| row.to_string().contains("CronJob cannot be watched"));
+    fleet.until("it says so", |statuses| said(&statuses["shop"])).await;
+    fleet.live_until("configmaps", "a", |live| live["data"]["value"] == "2").await;
+    let record = fleet.live("configmaps", "tagboat-shop").await.unwrap()["data"]["inventory.json"].to_string();
+    assert!(record.contains("CronJob"), "{record}");
+    // Once the group answers, what is left of it is found and deleted.
+    proxy.heal();
+    super::smoke::eventually(fleet.kube, &fleet.path("batch/cronjobs", "old"), |live| live["reason"] == "NotFound").await;
 }

@@ -8,7 +8,8 @@ use crate::servers::{
 use std::time::Duration;
 use tagboat::reconcile::{Mode, State};
 
-async fn behind(prefix: &str) -> (Fleet, Proxy) {
+/// A fleet whose requests go through a proxy.
+pub(super) async fn behind(prefix: &str) -> (Fleet, Proxy) {
     let kube = Kube::shared();
     let proxy = Proxy::start(kube).await;
     let kubeconfig = kube.kubeconfig_for("admin", &proxy.url, proxy.ca.as_deref());
