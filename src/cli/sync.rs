@@ -8,9 +8,10 @@ use super::{
     gone, status,
 };
 use crate::{
+    declare::Application,
     health,
     name::Name,
-    reconcile::{Asked, Mode, Reconciler, State, Status},
+    reconcile::{Asked, Mode, Reconciler, Row, State, Status},
 };
 use serde::{Deserialize, Serialize};
 use std::{collections::BTreeSet, sync::Arc};
@@ -140,7 +141,9 @@ pub(super) async fn bring(desk: &Desk, sync: &Sync, screen: &mut Screen) -> Resu
     }
     for scope in &scopes {
         let tell = |statuses: &[Status], done: &dyn Fn(&Status) -> bool| progress.say(applications::progress(statuses, done));
-        statuses.extend(wait_for(&reconciler, scope, sync.until, tell).await);
+        let found = wait_for(&reconciler, scope, sync.until, tell).await;
+        let missing = missing(&scope.applications(), &scope.updater.config.name, &found);
+        statuses.extend(found.into_iter().chain(missing));
     }
     drop(progress);
     if let Some(own) = own {
@@ -148,7 +151,7 @@ pub(super) async fn bring(desk: &Desk, sync: &Sync, screen: &mut Screen) -> Resu
     }
     let done = |state| matches!(state, State::InStep | State::Suspended | State::Orphaned | State::Progressing);
     let exit = if sync.dry_run {
-        if statuses.iter().any(|status| status.state == State::Failed) { Exit::Partly } else { Exit::Done }
+        if statuses.iter().any(|status| matches!(status.state, State::Failed | State::Pending)) { Exit::Partly } else { Exit::Done }
     } else if statuses.iter().all(|status| done(status.state) && (sync.until != Until::Healthy || healthy(status))) {
         Exit::Done
     } else if statuses.iter().all(|status| done(status.state) || status.state == State::NeedsYes) {
@@ -179,6 +182,17 @@ async fn at(scope: &Scope, revision: &str) -> Result<Scope, Failure> {
         return Err(Failure::input(format!("repository {name} declares none of these Applications at {revision}")));
     }
     Ok(Scope { updater: Arc::clone(&scope.updater), commit, declared, only })
+}
+
+/// Applications of which nothing has been heard, though they were waited for: that is no outcome.
+fn missing(applications: &[&Application], repository: &str, found: &[Status]) -> Vec<Status> {
+    let silent = applications.iter().filter(|one| !found.iter().any(|status| status.application == one.name));
+    silent
+        .map(|one| Status {
+            problems: vec![Row::whole("nothing has been heard of it in time")],
+            ..Status::new(one.name.clone(), repository, &one.cluster)
+        })
+        .collect()
 }
 
 /// Whether everything is well.
@@ -220,5 +234,22 @@ async fn wait_for(
             _ = turned.changed() => {}
             () = tokio::time::sleep_until(end) => return statuses,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_application_without_a_status_is_not_done() {
+        let text = "apiVersion: tagboat.dev/v1alpha1\nkind: Environment\nmetadata: {name: dev}\nspec: {paths: ['**'], update: {via: commit}}\n---\napiVersion: tagboat.dev/v1alpha1\nkind: Application\nmetadata: {name: shop, namespace: x}\nspec: {environment: dev, path: shop, cluster: a}\n";
+        let declared = crate::declare::read([("apps.yaml", text.as_bytes())], None);
+        let applications: Vec<&Application> = declared.applications.values().collect();
+        assert_eq!(applications.len(), 1, "{:?}", declared.mistakes);
+        let silent = missing(&applications, "r", &[]);
+        assert_eq!((silent.len(), silent[0].state), (1, State::Pending));
+        assert_eq!(silent[0].problems[0].to_string(), "nothing has been heard of it in time");
+        assert!(missing(&applications, "r", &silent).is_empty());
     }
 }

@@ -54,7 +54,7 @@ use shared::{Handle, Place, Shared};
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
     path::{Path, PathBuf},
-    sync::{Arc, Mutex, PoisonError, atomic::Ordering},
+    sync::{Arc, Mutex, PoisonError},
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tracing::warn;
@@ -186,15 +186,13 @@ impl Reconciler {
             hub.state().declare(&repository.name, revision, names.clone(), BTreeSet::new());
             let wanted = applications.into_iter().filter(|application| only.is_none_or(|only| only.contains(&application.name)));
             for application in wanted {
-                let handle = self.runner(hub, repository, &application.name);
                 if let Some(circle) = circles.get(&application.name) {
-                    handle.forgets();
-                    handle.slot.put(Job::Broken { revision: revision.to_owned(), row: Row::whole(circle.clone()) });
+                    let job = Job::Broken { revision: revision.to_owned(), row: Row::whole(circle.clone()) };
+                    self.hand(hub, repository, &application.name, job);
                 } else if application.suspend {
-                    handle.forgets();
-                    handle.slot.put(Job::Suspend { revision: revision.to_owned() });
+                    self.hand(hub, repository, &application.name, Job::Suspend { revision: revision.to_owned() });
                 } else {
-                    self.render(handle, application.clone(), revision.to_owned(), Arc::clone(render));
+                    self.render(hub, repository, application.clone(), revision.to_owned(), Arc::clone(render));
                 }
             }
             let gone = |only: &BTreeSet<Name>| only.iter().any(|name| !declared.applications.contains_key(name));
@@ -208,7 +206,7 @@ impl Reconciler {
     /// Forgets what was said of a repository's Applications that have no task and are not `refused` now.
     fn forget(&self, repository: &str, refused: &BTreeSet<(String, Name)>) {
         let runners = self.runners.lock().unwrap_or_else(PoisonError::into_inner);
-        let ours = runners.iter().filter(|(_, handle)| handle.repository.name == repository && !handle.ended.load(Ordering::SeqCst));
+        let ours = runners.iter().filter(|(_, handle)| handle.repository.name == repository && !handle.slot.is_closed());
         let kept: BTreeSet<(&str, &Name)> = ours.map(|(key, _)| (key.0.as_str(), &key.1)).collect();
         self.shared.forget(|status| {
             let place = (status.cluster.clone(), status.application.clone());
@@ -220,7 +218,7 @@ impl Reconciler {
     fn runner(&self, hub: &Arc<Hub>, repository: &Repository, name: &Name) -> Handle {
         let key = (hub.cluster.name().to_owned(), name.clone(), repository.name.clone());
         let mut runners = self.runners.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(handle) = runners.get(&key).filter(|handle| !handle.ended.load(Ordering::SeqCst)) {
+        if let Some(handle) = runners.get(&key).filter(|handle| !handle.slot.is_closed()) {
             return handle.clone();
         }
         let handle = Handle::new(repository);
@@ -229,6 +227,16 @@ impl Reconciler {
         self.shared.tasks.spawn(runner.run());
         runners.insert(key, handle.clone());
         handle
+    }
+
+    /// Gives a job that is not rendered to the task of an Application: to another one, where that has just come to its end.
+    fn hand(&self, hub: &Arc<Hub>, repository: &Repository, name: &Name, job: Job) {
+        let mut left = Some(job);
+        while let Some(job) = left {
+            let handle = self.runner(hub, repository, name);
+            handle.forgets();
+            left = handle.slot.put(job).err();
+        }
     }
 
     /// Finds what the records of a cluster, or tasks, have of a repository that it no longer declares.
@@ -279,9 +287,7 @@ impl Reconciler {
             let retired = if complete { gone.clone() } else { BTreeSet::new() };
             hub.state().declare(&repository.name, &revision, names, retired);
             for name in gone {
-                let handle = this.runner(&hub, &repository, &name);
-                handle.forgets();
-                handle.slot.put(match complete {
+                let job = match complete {
                     true => Job::Gone { revision: revision.clone(), doubt: doubt.clone() },
                     false => Job::Broken {
                         revision: revision.clone(),
@@ -290,7 +296,8 @@ impl Reconciler {
                             ..Row::whole("it is not declared, or its declaration cannot be read; what it has applied stays")
                         },
                     },
-                });
+                };
+                this.hand(&hub, &repository, &name, job);
             }
             this.shared.take(hub.cluster.name(), &repository.name, &revision);
         });
@@ -300,7 +307,7 @@ impl Reconciler {
     fn running(&self, cluster: &str, repository: &str) -> Vec<Name> {
         let runners = self.runners.lock().unwrap_or_else(PoisonError::into_inner);
         let here = runners.iter().filter(|((at, _, of), _)| at == cluster && of == repository);
-        here.filter(|(_, handle)| !handle.ended.load(Ordering::SeqCst)).map(|((_, name, _), _)| name.clone()).collect()
+        here.filter(|(_, handle)| !handle.slot.is_closed()).map(|((_, name, _), _)| name.clone()).collect()
     }
 
     /// Waits until every task has come to a safe point, after the stop.

@@ -1,7 +1,8 @@
 //! From a declaration to its objects, on a thread of its own; and again, where what was in the way may have passed.
 
 use super::{
-    Reconciler, Row,
+    Reconciler, Repository, Row,
+    hub::Hub,
     runner::{Job, Read, back_off},
     shared::{Handle, Shared},
 };
@@ -81,11 +82,37 @@ impl Again {
 impl Reconciler {
     /// Renders, and hands over what comes of it, unless a later revision has been read meanwhile. What cannot be rendered is
     /// tried again: after a while where it may pass, and whenever somebody asks.
-    pub(super) fn render(&self, handle: Handle, application: Application, revision: String, render: Arc<Render>) {
-        let (shared, turn) = (Arc::clone(&self.shared), handle.turns());
+    pub(super) fn render(
+        self: &Arc<Self>,
+        hub: &Arc<Hub>,
+        repository: &Repository,
+        application: Application,
+        revision: String,
+        render: Arc<Render>,
+    ) {
+        let (this, hub, repository) = (Arc::clone(self), Arc::clone(hub), repository.clone());
+        let mut handle = self.runner(&hub, &repository, &application.name);
+        let mut turn = handle.turns();
         self.shared.tasks.spawn(async move {
+            let shared = &this.shared;
             let mut times = 0;
-            while let Some(passing) = once(&shared, &handle, turn, &application, &revision, &render).await {
+            loop {
+                let passing = match once(shared, &handle, turn, &application, &revision, &render).await {
+                    Ended::Done => return,
+                    Ended::Failed { passing } => passing,
+                    Ended::Late => {
+                        // The task has come to its end meanwhile, as it was to: this is for another one.
+                        if !hub.state().is_at(&repository.name, &revision) {
+                            return;
+                        }
+                        (handle, turn) = (this.runner(&hub, &repository, &application.name), 1);
+                        match handle.turn.compare_exchange(0, turn, Ordering::SeqCst, Ordering::SeqCst) {
+                            Ok(_) => continue,
+                            // It has been given something else already.
+                            Err(_) => return,
+                        }
+                    }
+                };
                 times += 1;
                 let due = passing.then(|| Instant::now() + back_off(times));
                 while !handle.again.is_asked() && due.is_none_or(|due| Instant::now() < due) {
@@ -109,18 +136,21 @@ impl Reconciler {
     }
 }
 
-/// One rendering; where it fails, whether that may pass.
-async fn once(
-    shared: &Shared,
-    handle: &Handle,
-    turn: u64,
-    application: &Application,
-    revision: &str,
-    render: &Arc<Render>,
-) -> Option<bool> {
-    let permit = shared.renderings.acquire().await.ok()?;
+/// What came of one rendering.
+enum Ended {
+    /// It was handed over, or nobody wants it any more.
+    Done,
+    /// There are no objects.
+    Failed { passing: bool },
+    /// The task that it is for is over.
+    Late,
+}
+
+/// One rendering.
+async fn once(shared: &Shared, handle: &Handle, turn: u64, application: &Application, revision: &str, render: &Arc<Render>) -> Ended {
+    let Ok(permit) = shared.renderings.acquire().await else { return Ended::Done };
     if handle.turn.load(Ordering::SeqCst) != turn || shared.stop.is_cancelled() {
-        return None;
+        return Ended::Done;
     }
     let (declared, render, revision) = (application.clone(), Arc::clone(render), revision.to_owned());
     let rendered = tokio::task::spawn_blocking(move || render(&declared)).await;
@@ -128,7 +158,7 @@ async fn once(
     let rendered = rendered.unwrap_or_else(|panic| Err(Row::whole(format!("rendering ended unasked: {panic}")).into()));
     let mut last = handle.last.lock().unwrap_or_else(PoisonError::into_inner);
     if handle.turn.load(Ordering::SeqCst) != turn {
-        return None;
+        return Ended::Done;
     }
     let (job, now, failed) = match rendered {
         Ok(rendered) => {
@@ -143,6 +173,9 @@ async fn once(
     *last = now;
     // Before the job: with it comes what whoever asked is waiting for.
     handle.again.set(failed.map(|_| false));
-    handle.slot.merge(|waiting| job.after(waiting));
-    failed
+    match (handle.slot.merge(job, Job::after), failed) {
+        (Err(_), _) => Ended::Late,
+        (Ok(()), Some(passing)) => Ended::Failed { passing },
+        (Ok(()), None) => Ended::Done,
+    }
 }

@@ -28,7 +28,7 @@ use crate::{
 };
 use std::{
     collections::{HashMap, HashSet},
-    sync::{Arc, atomic::Ordering},
+    sync::Arc,
     time::Duration,
 };
 use tokio::time::Instant;
@@ -203,9 +203,14 @@ impl Runner {
                         self.hub.forget(&self.name).await;
                         self.hub.state().dismiss(&self.name);
                     }
-                    self.handle.ended.store(true, Ordering::SeqCst);
                     self.shared.remove(&self.place());
-                    return;
+                    if self.handle.slot.close() {
+                        return;
+                    }
+                    // It has been declared again meanwhile, and begins anew.
+                    self = Self::new(self.name, self.hub, self.shared, self.handle);
+                    self.shared.publish(&self.status);
+                    continue;
                 }
                 Ok(Next::At(wake)) => {
                     self.down = 0;

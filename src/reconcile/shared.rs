@@ -13,7 +13,7 @@ use std::{
     collections::{BTreeMap, HashMap},
     sync::{
         Arc, Mutex, PoisonError,
-        atomic::{AtomicBool, AtomicU64, Ordering},
+        atomic::{AtomicU64, Ordering},
     },
 };
 use tokio::sync::{Notify, Semaphore, watch};
@@ -168,6 +168,7 @@ impl Shared {
 #[derive(Clone)]
 pub(super) struct Handle {
     pub repository: Arc<Repository>,
+    /// What it is to do; closed when it is over.
     pub slot: Arc<Slot<Job>>,
     /// Wakes the task.
     pub inbox: Arc<Notify>,
@@ -177,8 +178,6 @@ pub(super) struct Handle {
     pub last: Arc<Mutex<Option<(Application, String)>>>,
     /// What could not be rendered, and can be tried again.
     pub again: Arc<Again>,
-    /// Whether the task is over.
-    pub ended: Arc<AtomicBool>,
 }
 
 impl Handle {
@@ -190,7 +189,6 @@ impl Handle {
             turn: Arc::default(),
             last: Arc::default(),
             again: Arc::default(),
-            ended: Arc::default(),
         }
     }
 

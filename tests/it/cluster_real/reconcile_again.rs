@@ -131,6 +131,32 @@ async fn a_version_that_a_known_kind_gets_later_is_noticed_and_watched_when_the_
 
 #[tokio::test]
 #[ignore = "needs kube-apiserver: run tests/run cluster"]
+async fn what_is_declared_again_while_its_last_object_goes_is_applied_anew() {
+    let fleet = Fleet::start(Kube::shared(), "twice").await;
+    fleet.application("stays", "");
+    fleet.application("shop", ", deletionPolicy: Delete");
+    let mut held = config("a", "1");
+    held["metadata"]["finalizers"] = json!(["example.org/held"]);
+    fleet.manifests("shop", vec![held.clone()]);
+    fleet.applied().await;
+    fleet.undeclare("shop");
+    fleet.commit();
+    fleet.live_until("configmaps", "a", |live| live["metadata"]["deletionTimestamp"].is_string()).await;
+    // Declared again; before that has been rendered, the object is gone, and its task has nothing left to do.
+    let rendering = fleet.rendering.lock().await;
+    fleet.application("shop", ", deletionPolicy: Delete");
+    let revision = fleet.commit();
+    fleet.kubectl(&["patch", "configmap", "a", "--type=merge", "-p", r#"{"metadata":{"finalizers":null}}"#]);
+    fleet.gone("tagboat-shop").await;
+    fleet.until("its task is over", |statuses| !statuses.contains_key("shop")).await;
+    drop(rendering);
+    fleet.until("it is there again", |statuses| statuses.get("shop").is_some_and(|status| status.state == State::InStep)).await;
+    assert_eq!(fleet.statuses()["shop"].revision.as_ref(), Some(&revision));
+    assert!(fleet.live("configmaps", "a").await.is_some());
+}
+
+#[tokio::test]
+#[ignore = "needs kube-apiserver: run tests/run cluster"]
 async fn what_lies_in_a_group_that_is_down_from_the_start_is_not_forgotten() {
     let (mut fleet, proxy) = behind("down").await;
     let job = json!({"apiVersion": "batch/v1", "kind": "CronJob", "metadata": {"name": "old"}, "spec": {"schedule": "0 0 1 1 *",
