@@ -56,7 +56,8 @@ pub enum Seen {
     Gone(Gvk, Key, String),
     /// All objects there were, after a list: what is not among them is gone.
     Listed(Gvk, Vec<Key>),
-    /// The kind cannot be watched at the moment. Told once, until [`Seen::Recovered`].
+    /// The kind cannot be watched at the moment. Told once, until [`Seen::Recovered`]; and again where it turns out that there
+    /// is no such kind.
     Trouble(Gvk, ClusterError),
     /// It can be watched again.
     Recovered(Gvk),
@@ -75,7 +76,7 @@ pub struct Watches {
 #[derive(Default)]
 struct Running {
     kinds: HashSet<Gvk>,
-    /// Versions of kinds that are waited for while another one is watched.
+    /// Kinds in a version that is waited for, whichever is watched.
     looked_out: HashMap<Gvk, AbortHandle>,
     tasks: JoinSet<()>,
 }
@@ -106,7 +107,7 @@ impl Watches {
                     sink: self.sink.clone(),
                     waiting: self.waiting.clone(),
                     gvk,
-                    troubled: false,
+                    troubled: None,
                     version: None,
                     streaming: None,
                 };
@@ -115,7 +116,7 @@ impl Watches {
         }
     }
 
-    /// Has the cluster asked what it serves when these kinds may have come, which are watched in another version.
+    /// Has the cluster asked what it serves when these kinds may have come, of which another version may be watched.
     pub fn look_out(&self, kinds: impl IntoIterator<Item = Gvk>) {
         let mut running = self.running.lock().unwrap_or_else(PoisonError::into_inner);
         while running.tasks.try_join_next().is_some() {}
@@ -148,7 +149,8 @@ struct Task {
     sink: mpsc::Sender<Seen>,
     waiting: Arc<watch::Sender<BTreeMap<String, usize>>>,
     gvk: Gvk,
-    troubled: bool,
+    /// What was told that is still so: trouble, and whether it is that there is no such kind.
+    troubled: Option<bool>,
     /// Where to go on from; none before the first list, and when the server no longer keeps it.
     version: Option<String>,
     /// Whether the server sends lists as part of a watch; asked once.
@@ -213,14 +215,17 @@ impl Task {
     }
 
     async fn trouble(&mut self, error: ClusterError) -> Result<(), Closed> {
-        if std::mem::replace(&mut self.troubled, true) {
+        let unknown = matches!(*error.problem, Problem::UnknownKind { down: false, .. });
+        // Other trouble with a kind that was not there is that of one which is coming.
+        if self.troubled.is_some_and(|told| told || !unknown) {
             return Ok(());
         }
+        self.troubled = Some(unknown);
         self.tell(Seen::Trouble(self.gvk.clone(), error)).await
     }
 
     async fn recovered(&mut self) -> Result<(), Closed> {
-        if std::mem::take(&mut self.troubled) { self.tell(Seen::Recovered(self.gvk.clone())).await } else { Ok(()) }
+        if self.troubled.take().is_some() { self.tell(Seen::Recovered(self.gvk.clone())).await } else { Ok(()) }
     }
 
     /// Another version of the kind, where this one is no longer served and that one is.
@@ -236,7 +241,7 @@ impl Task {
             Ok(()) => Ok(End::Cut),
             Err(Stop::Closed) => Err(Closed),
             Err(Stop::Problem(problem)) => {
-                if matches!(problem, Problem::UnknownKind { .. }) {
+                if matches!(problem, Problem::UnknownKind { down: false, .. }) {
                     // What was known of it is no longer so.
                     let _ = self.cluster.refresh().await;
                 }

@@ -206,14 +206,12 @@ impl Hub {
                 let resource = served.find(&kind).or_else(|| served.preferred(&kind.group, &kind.kind));
                 let gvk = resource.map_or_else(|| kind.clone(), |resource| resource.gvk.clone());
                 let unserved = resource.is_none() && !served.is_unavailable(&kind);
-                let is_served = served.find(&kind).is_some();
-                match state.kinds.entry((kind.group.clone(), kind.kind.clone())) {
-                    Entry::Vacant(place) => {
-                        place.insert(Watching { unserved, ..Watching::default() });
-                        later.extend((kind != gvk).then_some(kind));
-                        new.push(gvk);
-                    }
-                    Entry::Occupied(_) => later.extend((!is_served).then_some(kind)),
+                if served.find(&kind).is_none() {
+                    later.push(kind.clone());
+                }
+                if let Entry::Vacant(place) = state.kinds.entry((kind.group, kind.kind)) {
+                    place.insert(Watching { unserved, ..Watching::default() });
+                    new.push(gvk);
                 }
             }
         }

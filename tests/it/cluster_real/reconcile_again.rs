@@ -90,6 +90,11 @@ fn boats(group: &str, versions: &[(&str, bool)]) -> Value {
     })
 }
 
+async fn define(fleet: &Fleet, group: &str, versions: &[(&str, bool)]) {
+    let path = format!("/apis/apiextensions.k8s.io/v1/customresourcedefinitions/boats.{group}");
+    super::support::written_by(fleet.kube, "somebody", &path, &boats(group, versions)).await;
+}
+
 fn boat(group: &str, version: &str, size: u32) -> Value {
     json!({"apiVersion": format!("{group}/{version}"), "kind": "Boat", "metadata": {"name": "one"}, "spec": {"size": size}})
 }
@@ -99,11 +104,7 @@ fn boat(group: &str, version: &str, size: u32) -> Value {
 async fn a_version_that_a_known_kind_gets_later_is_noticed_and_watched_when_the_old_one_goes() {
     let fleet = Fleet::start(Kube::shared(), "newer").await;
     let group = format!("{}.example.org", fleet.namespace);
-    let define = async |versions: &[(&str, bool)]| {
-        let path = format!("/apis/apiextensions.k8s.io/v1/customresourcedefinitions/boats.{group}");
-        super::support::written_by(fleet.kube, "somebody", &path, &boats(&group, versions)).await;
-    };
-    define(&[("v1beta1", true)]).await;
+    define(&fleet, &group, &[("v1beta1", true)]).await;
     fleet.application("shop", "");
     fleet.manifests("shop", vec![boat(&group, "v1beta1", 1)]);
     fleet.commit();
@@ -114,19 +115,37 @@ async fn a_version_that_a_known_kind_gets_later_is_noticed_and_watched_when_the_
     fleet
         .until("it waits", |statuses| statuses["shop"].revision.as_ref() == Some(&revision) && statuses["shop"].state == State::Waiting)
         .await;
-    define(&[("v1beta1", true), ("v1", true)]).await;
+    define(&fleet, &group, &[("v1beta1", true), ("v1", true)]).await;
     fleet.until("it goes on", |statuses| statuses["shop"].state == State::InStep).await;
     let path = format!("/apis/{group}/v1/namespaces/{}/boats/one", fleet.namespace);
     let (status, live) = fleet.kube.call(Method::GET, &path, None).await;
     assert_eq!((status.as_u16(), &live["spec"]["size"]), (200, &json!(2)));
     // The version that is watched goes; what is changed by hand is seen all the same.
-    define(&[("v1beta1", false), ("v1", true)]).await;
+    define(&fleet, &group, &[("v1beta1", false), ("v1", true)]).await;
     super::smoke::eventually(fleet.kube, &format!("/apis/{group}/v1beta1/namespaces/{}/boats/one", fleet.namespace), |live| {
         live["kind"] != "Boat"
     })
     .await;
     super::support::written_by(fleet.kube, "somebody", &path, &boat(&group, "v1", 9)).await;
     super::smoke::eventually(fleet.kube, &path, |live| live["spec"]["size"] == 2).await;
+}
+
+#[tokio::test]
+#[ignore = "needs kube-apiserver: run tests/run cluster"]
+async fn a_kind_that_comes_in_another_version_first_is_still_waited_for() {
+    let fleet = Fleet::start(Kube::shared(), "older").await;
+    let group = format!("{}.example.org", fleet.namespace);
+    fleet.application("shop", "");
+    fleet.manifests("shop", vec![boat(&group, "v1", 1)]);
+    fleet.commit();
+    fleet.until("it waits", |statuses| statuses["shop"].state == State::Waiting).await;
+    define(&fleet, &group, &[("v1beta1", true)]).await;
+    // What is there of it is watched in the version that there is.
+    let cluster = fleet.reconciler.cluster("test").unwrap();
+    let older = async || cluster.resources().await.unwrap().preferred(&group, "Boat").is_some();
+    super::support::until("the older version is known", older).await;
+    define(&fleet, &group, &[("v1beta1", true), ("v1", true)]).await;
+    fleet.until("it goes on", |statuses| statuses["shop"].state == State::InStep).await;
 }
 
 #[tokio::test]
