@@ -1,7 +1,7 @@
 //! What Git says and what the cluster has, object by object, and who changed it: asked of the cluster now, with a dry run,
 //! so that defaults and webhooks make no difference.
 
-use super::{hub::Served, seen, seen::Changed};
+use super::{Served, seen, seen::Changed};
 use crate::{
     cluster::{Applied, Apply, Cluster, ClusterError, Identity, Problem},
     declare::Application,

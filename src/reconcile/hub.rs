@@ -19,7 +19,7 @@ use crate::{
     health::Health,
     name::Name,
     object::{Gvk, Key, Object},
-    plan::{AllAtoms, Kinds, Live, OWNER, Wanted},
+    plan::{AllAtoms, Live, OWNER, Wanted},
 };
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap, HashSet, hash_map::Entry},
@@ -118,15 +118,6 @@ pub(super) struct Trouble {
 
 /// Kinds of which no list has come, and why, where that is known.
 pub(super) type Unlisted = BTreeMap<GroupKind, Option<Trouble>>;
-
-/// What a cluster serves, for the plan.
-pub struct Served(pub Arc<Resources>);
-
-impl Kinds for Served {
-    fn namespaced(&self, gvk: &Gvk) -> Option<bool> {
-        self.0.find(gvk).map(|resource| resource.namespaced)
-    }
-}
 
 impl Hub {
     /// `concurrency` is how many requests the cluster takes at once.

@@ -23,6 +23,7 @@ mod rest;
 mod runner;
 mod seen;
 mod sending;
+mod served;
 mod shared;
 mod slot;
 mod status;
@@ -34,10 +35,10 @@ mod waiting;
 
 pub use asked::{Asked, Recorded};
 pub use difference::{Change, Difference, Tried, Untried, differences, dry_run, unified};
-pub use hub::Served;
 pub use rendering::{Render, Unrendered, from_git};
 pub use repository::Repository;
 pub use seen::Changed;
+pub use served::Served;
 pub use status::{Drifted, Planned, Row, State, Status};
 
 use crate::{

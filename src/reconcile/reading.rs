@@ -1,8 +1,8 @@
 //! Taking up a job: what is wanted from now on, and who must know of it.
 
 use super::{
-    Repository,
-    hub::{CONSULT, Served, Taken},
+    Repository, Served,
+    hub::{CONSULT, Taken},
     runner::{Current, Job, Next, Read, Runner, short},
     seen::{self, Watched},
     status::{Row, State, Status},

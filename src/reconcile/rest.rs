@@ -3,11 +3,7 @@
 //! Nothing of theirs is touched. What they want, and whether they were applied as Git says, is found out when that matters
 //! to those that are named, and not before: a repository may have thousands.
 
-use super::{
-    Render,
-    hub::{Hub, Served},
-    shared::Shared,
-};
+use super::{Render, Served, hub::Hub, shared::Shared};
 use crate::{
     declare::Application,
     name::Name,
