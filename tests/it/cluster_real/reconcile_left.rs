@@ -227,7 +227,8 @@ async fn the_rules_of_an_aggregated_role_are_its_controllers() {
     for again in 1..3 {
         // What comes after it in the cluster is seen after it: had that been drift, it would have been repaired.
         fleet.kubectl(&["patch", "configmap", "a", "-p", r#"{"data":{"value":"by hand"}}"#]);
-        fleet.live_until("configmaps", "a", |live| live["data"]["value"] == again.to_string()).await;
+        let said = again.to_string();
+        fleet.live_until("configmaps", "a", |live| live["data"]["value"] == said).await;
         // Neither a new commit nor a new process begins a quarrel.
         fleet.restart().await;
         fleet.manifests("shop", with(&(again + 1).to_string()));
