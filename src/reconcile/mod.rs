@@ -31,7 +31,7 @@ mod turn;
 mod waiting;
 
 pub use asked::{Asked, Recorded};
-pub use difference::{Change, Difference, Tried, Untried, differences, dry_run, unified};
+pub use difference::{Change, Difference, Refusal, Tried, differences, dry_run, unified};
 pub use hub::Served;
 pub use repository::Repository;
 pub use seen::Changed;

@@ -1,6 +1,7 @@
 //! Sending what is to be applied, in its order, as much at once as the cluster takes; and deleting what is to go.
 
 use super::{
+    difference::Refusal,
     hub::State as Cluster,
     looking::{Failing, Look},
     runner::{ANSWERABLE, Current, Runner, short, unwatched},
@@ -29,7 +30,7 @@ use tracing::{info, warn};
 const PATIENCE: Duration = Duration::from_secs(60);
 
 /// What came of sending one object: its place, and the answer with what is to be remembered of it.
-type Answer = (usize, Result<(cluster::Applied, Applied), ClusterError>);
+type Answer = (usize, Result<(cluster::Applied, Applied), Refusal>);
 
 /// What became of a prune.
 #[derive(Debug, Default)]
@@ -220,7 +221,13 @@ impl Runner {
                 };
                 Ok((applied, noted))
             };
-            (index, result.await)
+            match result.await {
+                Ok(answer) => (index, Ok(answer)),
+                Err(error) => {
+                    let manifest = one.manifest.object().ok();
+                    (index, Err(Refusal::of(&hub.cluster, &one.key, &one.gvk(), manifest.as_ref(), error).await))
+                }
+            }
         })
     }
 
@@ -228,7 +235,7 @@ impl Runner {
     fn answered(
         &mut self,
         index: usize,
-        answer: Result<(cluster::Applied, Applied), ClusterError>,
+        answer: Result<(cluster::Applied, Applied), Refusal>,
         why: Why,
         repaired: Option<&Drifted>,
     ) -> bool {
@@ -261,8 +268,8 @@ impl Runner {
                 }
                 true
             }
-            Err(error) => {
-                let row = Row { place, hint: error.hint(), ..Row::of(&one.key, error.problem.to_string()) };
+            Err(Refusal { error, why }) => {
+                let row = Row { place, hint: error.hint(), ..Row::of(&one.key, why) };
                 self.answerable = Instant::now() + ANSWERABLE;
                 let failing = Failing::after(self.failing.get(&one.key), row, &error, one.hash);
                 if failing.times == 1 {
@@ -399,7 +406,8 @@ impl Runner {
                     self.deleting.insert(prune.key);
                 }
                 Err(error) => {
-                    let row = Row { hint: error.hint(), ..Row::of(&prune.key, format!("it cannot be deleted: {}", error.problem)) };
+                    let Refusal { error, why } = Refusal::of(&self.hub.cluster, &prune.key, &gvk, None, error).await;
+                    let row = Row { hint: error.hint(), ..Row::of(&prune.key, format!("it cannot be deleted: {why}")) };
                     warn!(application = %self.name, cluster = self.hub.cluster.name(), hint = error.hint(), "{row}");
                     pruned.failures.push(row.clone());
                     let failing = Failing::after(self.failing.get(&prune.key), row, &error, plan::of_all(&[]));
