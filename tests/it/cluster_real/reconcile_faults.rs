@@ -133,9 +133,7 @@ async fn what_a_refusal_quotes_of_a_secret_is_masked() {
     let kube = Kube::shared();
     let fleet = Fleet::start(kube, "quoted").await;
     fleet.application("shop", "");
-    let secret = |value: &str| {
-        json!({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "s", "labels": {"forbidden": "yes"}}, "stringData": {"password": value}})
-    };
+    let secret = |value: &str| json!({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "s", "labels": {"forbidden": "yes"}}, "stringData": {"password": value}});
     fleet.manifests("shop", vec![secret("geheimwort-0")]);
     fleet.applied().await;
     super::preview::policies(kube, &fleet.namespace).await;
