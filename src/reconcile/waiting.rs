@@ -96,8 +96,11 @@ impl Runner {
             self.status.settled = !look.passing || self.failing.values().all(|failing| failing.times >= 3 || !failing.passing);
             State::Failed
         } else if !look.waits.is_empty() || !look.todo.is_empty() {
+            let held_up = self.held_up(&look.todo);
+            self.status.problems.extend(held_up.iter().cloned());
             if late {
-                let message = look.waits.first().map_or_else(|| "something is still to be applied".to_owned(), ToString::to_string);
+                let first = look.waits.iter().chain(&held_up).next();
+                let message = first.map_or_else(|| "something is still to be applied".to_owned(), ToString::to_string);
                 outcome = Some((Outcome::Failed, message));
             } else {
                 at(deadline);
