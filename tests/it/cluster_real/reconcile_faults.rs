@@ -153,3 +153,21 @@ async fn what_a_refusal_quotes_of_a_secret_is_masked() {
         assert!(!text.contains("geheimwo") && !text.contains("Z2VoZWltd2"), "{text}");
     }
 }
+
+#[tokio::test]
+#[ignore = "needs kube-apiserver: run tests/run cluster"]
+async fn what_is_not_seen_any_more_is_not_called_in_step() {
+    let (fleet, proxy) = behind("blind").await;
+    fleet.application("shop", "");
+    fleet.manifests("shop", vec![config("a", "1")]);
+    assert_eq!(states(&fleet.applied().await), [("shop", State::InStep)]);
+    proxy.vanish();
+    fleet.until("it is told", |statuses| statuses["shop"].state == State::Waiting).await;
+    let said = problems(&fleet.statuses()["shop"]);
+    assert!(said.len() == 1 && said[0].starts_with("ConfigMap cannot be watched: cannot reach"), "{said:?}");
+    // Meanwhile somebody changes what is there.
+    fleet.kubectl(&["patch", "configmap", "a", "-p", r#"{"data":{"value":"by hand"}}"#]);
+    proxy.heal();
+    fleet.live_until("configmaps", "a", |live| live["data"]["value"] == "1").await;
+    fleet.until("it is in step again", |statuses| statuses["shop"].state == State::InStep && statuses["shop"].problems.is_empty()).await;
+}
