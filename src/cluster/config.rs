@@ -13,7 +13,9 @@ pub(super) struct Way {
     pub source: Source,
     /// Headers of a kubeconfig that acts as somebody else.
     pub own: Vec<(HeaderName, HeaderValue)>,
-    /// The address, for messages.
+    /// The context that it is, of a kubeconfig.
+    pub context: Option<String>,
+    /// The address.
     pub server: String,
     /// The user of the kubeconfig, for messages.
     pub user: String,
@@ -34,13 +36,13 @@ pub(super) enum Source {
 
 /// Reads the way into a cluster; sends nothing and runs nothing.
 pub(super) async fn read(kubeconfig: Option<&Path>, context: Option<&str>) -> Result<Way, Problem> {
-    let (mut config, proxy, user, file) = match kubeconfig {
+    let (mut config, context, proxy, user, file) = match kubeconfig {
         Some(path) => from_file(path, context).await?,
         None => {
             let file = "the service account of this pod".to_owned();
             let config = kube::Config::incluster_env()
                 .map_err(|error| Problem::Kubeconfig { file: file.clone(), why: format!("not inside a cluster: {error}") })?;
-            (config, None, "of this pod".to_owned(), file)
+            (config, None, None, "of this pod".to_owned(), file)
         }
     };
     let server = config.cluster_url.to_string();
@@ -52,10 +54,10 @@ pub(super) async fn read(kubeconfig: Option<&Path>, context: Option<&str>) -> Re
     config.default_retry = false;
     let source = source_of(&mut config.auth_info).map_err(fault)?;
     let own = acting_as(&mut config.auth_info).ok_or_else(|| fault("\"as\" holds characters that no header can carry".to_owned()))?;
-    Ok(Way { config, source, own, server, user, file })
+    Ok(Way { config, source, own, context, server, user, file })
 }
 
-type FromFile = (kube::Config, Option<String>, String, String);
+type FromFile = (kube::Config, Option<String>, Option<String>, String, String);
 
 async fn from_file(path: &Path, context: Option<&str>) -> Result<FromFile, Problem> {
     let file = path.display().to_string();
@@ -84,9 +86,10 @@ async fn from_file(path: &Path, context: Option<&str>) -> Result<FromFile, Probl
         .and_then(|cluster| cluster.cluster.as_ref()?.proxy_url.clone())
         .filter(|proxy| !proxy.is_empty());
     let user = chosen.user.unwrap_or_else(|| "(none)".to_owned());
-    let options = KubeConfigOptions { context: Some(name.to_owned()), cluster: None, user: None };
+    let context = Some(name.to_owned());
+    let options = KubeConfigOptions { context: context.clone(), cluster: None, user: None };
     let config = kube::Config::from_custom_kubeconfig(kubeconfig, &options).await.map_err(|error| fault(why(&error)))?;
-    Ok((config, proxy, user, file))
+    Ok((config, context, proxy, user, file))
 }
 
 /// What is wrong, without text of the file: that holds keys and tokens.

@@ -172,7 +172,19 @@ pub(super) fn chain(error: &dyn std::error::Error) -> String {
     text.chars().filter(|c| !c.is_control()).take(1000).collect()
 }
 
-/// Reads the way again and connects, for a cluster whose connection is missing, expiring or refused.
-pub(super) async fn reopen(kubeconfig: Option<&std::path::Path>, context: Option<&str>, generation: u64) -> Result<Connection, Problem> {
-    Connection::open(config::read(kubeconfig, context).await?, generation).await
+/// Reads the way again and connects, for a cluster whose connection is missing, expiring or refused. All that is known of a
+/// cluster is of one address: another one may be another cluster, with which nothing of it may be mixed.
+pub(super) async fn reopen(
+    kubeconfig: Option<&std::path::Path>,
+    context: Option<&str>,
+    server: &str,
+    generation: u64,
+) -> Result<Connection, Problem> {
+    let way = config::read(kubeconfig, context).await?;
+    if way.server != server {
+        let why =
+            format!("it names the server {} now, and {server} when this process began: start tagboat anew if that is meant", way.server);
+        return Err(Problem::Kubeconfig { file: way.file, why });
+    }
+    Connection::open(way, generation).await
 }

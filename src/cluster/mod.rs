@@ -114,7 +114,8 @@ impl Cluster {
                 server: way.server,
                 user: format!("user {}", way.user),
                 kubeconfig,
-                context: declared.context.clone(),
+                // Whoever turns to another context meanwhile (`kubectl config use-context`) means herself.
+                context: way.context,
                 take_over: declared.take_over.clone(),
                 permits: Semaphore::new(declared.concurrency.clamp(1, Semaphore::MAX_PERMITS)),
                 pace: wire::Pace::new(declared.requests_per_second),

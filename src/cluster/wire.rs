@@ -279,7 +279,8 @@ impl Cluster {
             }
             before => {
                 let generation = before.map_or(0, |before| before.generation + 1);
-                let made = Box::pin(reopen(self.inner.kubeconfig.as_deref(), self.inner.context.as_deref(), generation)).await;
+                let made =
+                    Box::pin(reopen(self.inner.kubeconfig.as_deref(), self.inner.context.as_deref(), &self.inner.server, generation)).await;
                 *opened = Some(Opened { generation, at: Instant::now(), failed: made.as_ref().err().cloned() });
                 match made {
                     Ok(new) => {

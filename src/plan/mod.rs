@@ -123,6 +123,15 @@ pub enum Left {
     Present,
 }
 
+/// Whether an object is left to others as it is, so that nothing becomes of it here: who needs it does not wait for that.
+pub fn is_left(one: &Wanted, entry: Option<&Entry>, live: Option<&Live>) -> bool {
+    let untouched = entry.and_then(|entry| entry.applied.as_ref()).is_some_and(|applied| applied.untouched);
+    one.settings.reconcile_disabled
+        || one.settings.ssa == Ssa::Ignore
+        || live.is_some_and(|live| live.disabled)
+        || (one.settings.ssa == Ssa::IfNotPresent && (live.is_some() || untouched))
+}
+
 /// What to do with one object.
 pub fn action(application: &Name, one: &Wanted, entry: Option<&Entry>, live: Option<&Live>, claims: &dyn Claims) -> Action {
     if one.settings.reconcile_disabled || one.settings.ssa == Ssa::Ignore {

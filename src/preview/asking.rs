@@ -13,7 +13,7 @@ use crate::{
     object::Ssa,
     plan::{self, Wanted},
     publish::{ObjectChange, Trouble, Verdict},
-    reconcile::{self, Tried, Untried},
+    reconcile::{self, Refusal, Tried},
 };
 use futures::{FutureExt as _, StreamExt as _, future::BoxFuture, future::join_all, stream};
 use std::{
@@ -170,7 +170,7 @@ impl Talk<'_> {
         let identity = Identity::of(&application.name, application.service_account.as_deref());
         let asked = reconcile::dry_run(self.cluster, &identity, one, application, None);
         let asked = tokio::time::timeout_at(self.until, asked).await;
-        if matches!(&asked, Ok(Ok(_))) || matches!(&asked, Ok(Err(untried)) if !is_silence(untried)) {
+        if matches!(&asked, Ok(Ok(_))) || matches!(&asked, Ok(Err(refusal)) if !is_silence(refusal)) {
             let _ = self.answered.set(());
         }
         match asked {
@@ -178,7 +178,7 @@ impl Talk<'_> {
                 (not("the live object's annotations say that it is not applied"), None)
             }
             Ok(Ok(tried)) => (Verdict::Accepted { warnings: warnings(application, one, tried) }, None),
-            Ok(Err(untried)) => self.refusal(one, &untried),
+            Ok(Err(refusal)) => self.refusal(one, &refusal),
             Err(_) => {
                 let lost = self.lost(&format!("cluster {} did not answer everything within {} s", self.name, PATIENCE.as_secs()));
                 // One that is slow is not silent.
@@ -198,8 +198,8 @@ impl Talk<'_> {
     }
 
     /// What an error says about the object: refused as it would be in truth, or not to be known now.
-    fn refusal(&self, one: &Wanted, untried: &Untried) -> (Verdict, Option<Trouble>) {
-        let Untried { error, why } = untried;
+    fn refusal(&self, one: &Wanted, refusal: &Refusal) -> (Verdict, Option<Trouble>) {
+        let Refusal { error, why } = refusal;
         let why = text::line(why);
         match &*error.problem {
             Problem::NamespaceMissing { namespace } if self.namespaces.contains(namespace.as_str()) => {
@@ -227,7 +227,7 @@ impl Talk<'_> {
             | Problem::Throttled { .. } => {
                 let hint = error.hint().map_or(String::new(), |hint| format!(" ({hint})"));
                 let lost = self.lost(&format!("cluster {} cannot be asked: {why}{hint}", self.name));
-                if is_silence(untried) {
+                if is_silence(refusal) {
                     self.clusters.note_silent(self.name, self.down.get().map_or("", String::as_str));
                 }
                 lost
@@ -249,8 +249,8 @@ impl Talk<'_> {
 }
 
 /// Whether an error says that nobody answered.
-fn is_silence(untried: &Untried) -> bool {
-    matches!(*untried.error.problem, Problem::Unreachable { .. })
+fn is_silence(refusal: &Refusal) -> bool {
+    matches!(*refusal.error.problem, Problem::Unreachable { .. })
 }
 
 /// What the server warns of, and who has the object now.

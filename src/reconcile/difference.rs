@@ -5,7 +5,7 @@ use super::{Served, seen, seen::Changed};
 use crate::{
     cluster::{Applied, Apply, Cluster, ClusterError, Identity, Problem},
     declare::Application,
-    error::Fault as _,
+    error::{Fault as _, Kind},
     manifest,
     object::{Gvk, Key, Object, Ssa},
     plan::{self, Atoms, Inventory, Live, Owner, Wanted},
@@ -152,11 +152,11 @@ async fn of_wanted(
             }
         }
         // What it needs comes with it: the server cannot say yet what it would make of it.
-        Err(Untried { error, .. }) if comes_first(&error, one, all) => {
+        Err(Refusal { error, .. }) if comes_first(&error, one, all) => {
             difference.change = Change::Create;
             difference.diff = one.manifest.object().map(|manifest| unified(&one.key, SIDES, None, Some(&manifest))).unwrap_or_default();
         }
-        Err(Untried { error, why }) => {
+        Err(Refusal { error, why }) => {
             difference.change = Change::Refused;
             difference.hint = error.hint();
             difference.error = Some(why);
@@ -213,16 +213,29 @@ pub struct Tried {
     pub(super) notes: Vec<String>,
 }
 
-/// Why there is no dry run of an object.
+/// Why an object was not taken, in truth or in a dry run.
 #[derive(Debug)]
-pub struct Untried {
+pub struct Refusal {
     /// The server's refusal, or why it could not be asked.
     pub error: ClusterError,
     /// The same in words that people may see: a server quotes what it refuses, and a Secret is masked in that.
     pub why: String,
 }
 
-impl Untried {
+impl Refusal {
+    /// Where the live object is not at hand: policies quote what is there, too, so that a Secret is read, as whoever watches.
+    pub(super) async fn of(cluster: &Cluster, key: &Key, gvk: &Gvk, manifest: Option<&Object>, error: ClusterError) -> Self {
+        let live = async {
+            let resource = cluster.resource(gvk).await?;
+            cluster.get(&Identity::Own, &resource, key).await
+        };
+        let quotes = gvk.is("", "Secret") && error.kind() == Kind::Config;
+        let live = if quotes { live.await.ok().flatten() } else { None };
+        Self::new(error, live.as_ref(), manifest)
+    }
+}
+
+impl Refusal {
     fn new(error: ClusterError, live: Option<&Object>, manifest: Option<&Object>) -> Self {
         Self { why: plan::masked(&error.problem.to_string(), [live, manifest]), error }
     }
@@ -239,15 +252,15 @@ pub async fn dry_run(
     one: &Wanted,
     application: &Application,
     noted: Option<&plan::Applied>,
-) -> Result<Tried, Untried> {
+) -> Result<Tried, Refusal> {
     let manifest = one.manifest.object().map_err(|error| {
         let problem = Box::new(Problem::Protocol { why: error.to_string() });
-        Untried::new(ClusterError { cluster: cluster.name().to_owned(), subject: one.key.to_string(), problem }, None, None)
+        Refusal::new(ClusterError { cluster: cluster.name().to_owned(), subject: one.key.to_string(), problem }, None, None)
     })?;
-    let untried = |error| Untried::new(error, None, Some(&manifest));
-    let resource = cluster.resource(&one.gvk()).await.map_err(untried)?;
+    let refusal = |error| Refusal::new(error, None, Some(&manifest));
+    let resource = cluster.resource(&one.gvk()).await.map_err(refusal)?;
     // Read as whoever watches: an account that may only apply needs no more.
-    let live = cluster.get(&Identity::Own, &resource, &one.key).await.map_err(untried)?;
+    let live = cluster.get(&Identity::Own, &resource, &one.key).await.map_err(refusal)?;
     let ignore = seen::ignored(&application.ignore, &one.key);
     let watched = seen::Watched { manifest: one.manifest.clone(), ignore: Arc::clone(&ignore), expected: None, atoms: Atoms::NONE };
     let held = live.as_ref().map(|live| seen::look(live, Some(&watched)).held).unwrap_or_default();
@@ -255,7 +268,7 @@ pub async fn dry_run(
     let notes = held.iter().filter_map(seen::Held::note).collect();
     let sent = seen::sent(manifest.clone(), &held);
     let applied = cluster.apply(identity, &sent, &Apply { dry_run: true, ..Apply::default() }).await;
-    let applied = applied.map_err(|error| Untried::new(error, live.as_ref(), Some(&manifest)))?;
+    let applied = applied.map_err(|error| Refusal::new(error, live.as_ref(), Some(&manifest)))?;
     Ok(Tried { live, manifest, applied, ignore, notes })
 }
 

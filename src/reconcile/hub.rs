@@ -4,8 +4,10 @@
 
 mod aside;
 mod owners;
+mod watching;
 
 pub(super) use owners::{CONSULT, Taken};
+pub(super) use watching::{Trouble, Unlisted};
 
 use super::{
     Repository,
@@ -14,8 +16,7 @@ use super::{
     turn::{Turn, Turns},
 };
 use crate::{
-    cluster::{self, Cluster, ClusterError, Problem, Record, Resources, Watches},
-    error::Fault as _,
+    cluster::{self, Cluster, ClusterError, Record, Resources, Watches},
     health::Health,
     name::Name,
     object::{Gvk, Key, Object},
@@ -31,6 +32,7 @@ use tokio::{
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tracing::warn;
+use watching::Watching;
 
 /// Events that may wait to be looked at; a watch that is faster waits.
 const BACKLOG: usize = 256;
@@ -97,27 +99,6 @@ pub(super) struct State {
     /// What is one value, of all objects.
     pub atoms: AllAtoms,
 }
-
-/// The state of a watch.
-#[derive(Default)]
-struct Watching {
-    listed: bool,
-    /// The cluster does not know the kind: nothing of it can be there.
-    unserved: bool,
-    trouble: Option<Trouble>,
-}
-
-/// Why a kind cannot be watched.
-#[derive(Debug, Clone)]
-pub(super) struct Trouble {
-    pub message: String,
-    pub hint: Option<String>,
-    /// Whether it may pass by itself.
-    pub passing: bool,
-}
-
-/// Kinds of which no list has come, and why, where that is known.
-pub(super) type Unlisted = BTreeMap<GroupKind, Option<Trouble>>;
 
 impl Hub {
     /// `concurrency` is how many requests the cluster takes at once.
@@ -201,7 +182,7 @@ impl Hub {
                     later.push(kind.clone());
                 }
                 if let Entry::Vacant(place) = state.kinds.entry((kind.group, kind.kind)) {
-                    place.insert(Watching { unserved, ..Watching::default() });
+                    place.insert(Watching::new(unserved));
                     new.push(gvk);
                 }
             }
@@ -252,25 +233,13 @@ impl Hub {
                 for key in gone {
                     state.gone(&key);
                 }
-                let first = !std::mem::replace(&mut state.kinds.entry((gvk.group, gvk.kind)).or_default().listed, true);
+                let first = !std::mem::replace(&mut state.watching(gvk).listed, true);
                 if first {
                     state.wake_all();
                 }
             }
-            cluster::Seen::Trouble(gvk, error) => {
-                let mut state = self.state();
-                let watching = state.kinds.entry((gvk.group, gvk.kind)).or_default();
-                watching.unserved = matches!(*error.problem, Problem::UnknownKind { down: false, .. });
-                let passing = error.kind() != crate::error::Kind::Config;
-                watching.trouble = Some(Trouble { message: error.problem.to_string(), hint: error.hint(), passing });
-                state.wake_all();
-            }
-            cluster::Seen::Recovered(gvk) => {
-                let mut state = self.state();
-                let watching = state.kinds.entry((gvk.group, gvk.kind)).or_default();
-                (watching.unserved, watching.trouble) = (false, None);
-                state.wake_all();
-            }
+            cluster::Seen::Trouble(gvk, error) => self.lost_sight(gvk, &error),
+            cluster::Seen::Recovered(gvk) => self.sees(gvk),
         }
     }
 
@@ -307,19 +276,6 @@ impl Hub {
             }
             return;
         }
-    }
-
-    /// Why kinds cannot be judged yet: their list has not come. Empty if all are known.
-    pub fn unlisted<'k>(&self, kinds: impl Iterator<Item = &'k Key>) -> Unlisted {
-        let state = self.state();
-        let mut missing = Unlisted::new();
-        for key in kinds {
-            let kind = (key.group.clone(), key.kind.clone());
-            if let Some(watching) = state.kinds.get(&kind).filter(|watching| !watching.listed && !watching.unserved) {
-                missing.insert(kind, watching.trouble.clone());
-            }
-        }
-        missing
     }
 }
 

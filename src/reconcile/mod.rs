@@ -34,7 +34,7 @@ mod turn;
 mod waiting;
 
 pub use asked::{Asked, Recorded};
-pub use difference::{Change, Difference, Tried, Untried, differences, dry_run, unified};
+pub use difference::{Change, Difference, Refusal, Tried, differences, dry_run, unified};
 pub use rendering::{Render, Unrendered, from_git};
 pub use repository::Repository;
 pub use seen::Changed;

@@ -7,6 +7,7 @@ use super::{
 use crate::{
     cluster::{ClusterError, Problem, Record},
     error::{Fault as _, Kind},
+    object::Key,
     plan::{Entry, History, Inventory, Outcome, Rollout, text},
 };
 use jiff::Timestamp;
@@ -68,6 +69,27 @@ impl Runner {
                 }
             }
         }
+    }
+
+    /// Whether the namespace of the record is among the objects, and on its way out: what is written there now would make it
+    /// anew.
+    fn loses_its_namespace(&self) -> bool {
+        let key = Key::new("", "Namespace", None, self.name.namespace());
+        let goes = || self.deleting.contains(&key) || self.hub.state().live(&key).is_some_and(|live| live.terminating);
+        self.inventory.entries.contains_key(&key) && goes()
+    }
+
+    /// Writes the record where it is behind. Gives whether nothing is left of an Application that is being deleted: then
+    /// there is nothing to write any more.
+    pub(super) async fn note_down(&mut self) -> Result<bool, ClusterError> {
+        let deleting = self.current.as_ref().is_some_and(|current| current.deleting);
+        if deleting && self.inventory.entries.is_empty() {
+            return Ok(true);
+        }
+        if self.dirty && !(deleting && self.loses_its_namespace()) {
+            self.save().await?;
+        }
+        Ok(false)
     }
 
     /// Writes the record: before the first apply of an object, and when something has come of it.

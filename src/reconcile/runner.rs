@@ -351,10 +351,7 @@ impl Runner {
         }
         let pruned = self.prune(&look).await?;
         let next = self.conclude(&look, pruned).await;
-        if self.dirty {
-            self.save().await?;
-        }
-        if self.current.as_ref().is_some_and(|current| current.deleting) && self.inventory.entries.is_empty() {
+        if self.note_down().await? {
             if let Some(record) = self.record.take() {
                 self.hub.cluster.remove(&record).await?;
             }

@@ -1,6 +1,7 @@
 //! Sending what is to be applied, in its order, as much at once as the cluster takes; and deleting what is to go.
 
 use super::{
+    difference::Refusal,
     hub::State as Cluster,
     looking::{Failing, Look},
     runner::{ANSWERABLE, Current, Runner, short, unwatched},
@@ -13,7 +14,7 @@ use crate::{
     error::Fault,
     health,
     object::{Gvk, Key, MANAGER, Object, Ssa},
-    plan::{self, Applied, Atoms, Claims as _, Entry, Outcome, Owner, Pruning, Rollout, Why},
+    plan::{self, After, Applied, Atoms, Claims as _, Entry, Outcome, Owner, Pruning, Rollout, Wanted, Why},
 };
 use futures::{StreamExt as _, future::BoxFuture, stream::FuturesUnordered};
 use jiff::Timestamp;
@@ -29,7 +30,7 @@ use tracing::{info, warn};
 const PATIENCE: Duration = Duration::from_secs(60);
 
 /// What came of sending one object: its place, and the answer with what is to be remembered of it.
-type Answer = (usize, Result<(cluster::Applied, Applied), ClusterError>);
+type Answer = (usize, Result<(cluster::Applied, Applied), Refusal>);
 
 /// What became of a prune.
 #[derive(Debug, Default)]
@@ -125,14 +126,13 @@ impl Runner {
                 let mut free = true;
                 for after in &current.wanted[index].after {
                     let key = &current.wanted[after.index].key;
-                    let there = self.inventory.entries.get(key).is_some_and(|entry| entry.applied.is_some());
-                    let healthy = cluster.health(key).is_some_and(|health| health.status == health::Status::Current);
                     if failed.contains(&after.index)
                         || self.failing.get(key).is_some_and(|failing| failing.manifest == current.wanted[after.index].hash)
                     {
                         lost.push((index, after.index));
                     }
-                    free &= !waiting.contains(&after.index) && !in_flight.contains(&after.index) && there && (healthy || !after.healthy);
+                    let pending = waiting.contains(&after.index) || in_flight.contains(&after.index);
+                    free &= !pending && self.lacks(&cluster, &current.wanted[after.index], after.healthy).is_none();
                 }
                 if free {
                     open.push(index);
@@ -155,6 +155,36 @@ impl Runner {
         open.retain(|index| Some(current.wanted[*index].wave) == lowest && !lost.contains(index));
         open.extend(lost);
         open
+    }
+
+    /// What is still missing of an object that another one needs.
+    fn lacks(&self, cluster: &Cluster, needed: &Wanted, healthy: bool) -> Option<&'static str> {
+        let entry = self.inventory.entries.get(&needed.key);
+        let left = plan::is_left(needed, entry, cluster.live(&needed.key));
+        let health = cluster.health(&needed.key);
+        if !left && entry.is_none_or(|entry| entry.applied.is_none()) {
+            return Some("is not applied yet");
+        }
+        // Of what is left to others often nobody sees how it is.
+        let well = health.map_or(left, |health| health.status == health::Status::Current);
+        (healthy && !well).then_some("is not healthy yet")
+    }
+
+    /// What objects wait for that are still to be sent.
+    pub(super) fn held_up(&self, todo: &BTreeMap<usize, Why>) -> Vec<Row> {
+        let Some(current) = &self.current else { return Vec::new() };
+        let cluster = self.hub.state();
+        let row = |index: &usize| {
+            let one = &current.wanted[*index];
+            let missing = |after: &After| {
+                let needed = &current.wanted[after.index];
+                Some((&needed.key, self.lacks(&cluster, needed, after.healthy)?))
+            };
+            let (needed, lacks) = one.after.iter().find_map(missing)?;
+            let place = one.manifest.origin.as_ref().map(ToString::to_string);
+            Some(Row { place, ..Row::of(&one.key, format!("it waits for {needed}, which {lacks}")) })
+        };
+        todo.keys().filter_map(row).collect()
     }
 
     /// The request for one object.
@@ -220,7 +250,13 @@ impl Runner {
                 };
                 Ok((applied, noted))
             };
-            (index, result.await)
+            match result.await {
+                Ok(answer) => (index, Ok(answer)),
+                Err(error) => {
+                    let manifest = one.manifest.object().ok();
+                    (index, Err(Refusal::of(&hub.cluster, &one.key, &one.gvk(), manifest.as_ref(), error).await))
+                }
+            }
         })
     }
 
@@ -228,7 +264,7 @@ impl Runner {
     fn answered(
         &mut self,
         index: usize,
-        answer: Result<(cluster::Applied, Applied), ClusterError>,
+        answer: Result<(cluster::Applied, Applied), Refusal>,
         why: Why,
         repaired: Option<&Drifted>,
     ) -> bool {
@@ -261,8 +297,8 @@ impl Runner {
                 }
                 true
             }
-            Err(error) => {
-                let row = Row { place, hint: error.hint(), ..Row::of(&one.key, error.problem.to_string()) };
+            Err(Refusal { error, why }) => {
+                let row = Row { place, hint: error.hint(), ..Row::of(&one.key, why) };
                 self.answerable = Instant::now() + ANSWERABLE;
                 let failing = Failing::after(self.failing.get(&one.key), row, &error, one.hash);
                 if failing.times == 1 {
@@ -399,7 +435,8 @@ impl Runner {
                     self.deleting.insert(prune.key);
                 }
                 Err(error) => {
-                    let row = Row { hint: error.hint(), ..Row::of(&prune.key, format!("it cannot be deleted: {}", error.problem)) };
+                    let Refusal { error, why } = Refusal::of(&self.hub.cluster, &prune.key, &gvk, None, error).await;
+                    let row = Row { hint: error.hint(), ..Row::of(&prune.key, format!("it cannot be deleted: {why}")) };
                     warn!(application = %self.name, cluster = self.hub.cluster.name(), hint = error.hint(), "{row}");
                     pruned.failures.push(row.clone());
                     let failing = Failing::after(self.failing.get(&prune.key), row, &error, plan::of_all(&[]));

@@ -2,7 +2,7 @@
 
 use super::{
     looking::Look,
-    runner::{Runner, short},
+    runner::{Runner, short, unwatched},
     sending::Pruned,
     status::{Row, State},
 };
@@ -96,8 +96,11 @@ impl Runner {
             self.status.settled = !look.passing || self.failing.values().all(|failing| failing.times >= 3 || !failing.passing);
             State::Failed
         } else if !look.waits.is_empty() || !look.todo.is_empty() {
+            let held_up = self.held_up(&look.todo);
+            self.status.problems.extend(held_up.iter().cloned());
             if late {
-                let message = look.waits.first().map_or_else(|| "something is still to be applied".to_owned(), ToString::to_string);
+                let first = look.waits.iter().chain(&held_up).next();
+                let message = first.map_or_else(|| "something is still to be applied".to_owned(), ToString::to_string);
                 outcome = Some((Outcome::Failed, message));
             } else {
                 at(deadline);
@@ -135,6 +138,15 @@ impl Runner {
             outcome = Some((Outcome::Applied, String::new()));
             State::InStep
         };
+        let kinds = self.current.iter().flat_map(|current| current.wanted.iter().map(|one| &one.key)).chain(self.inventory.entries.keys());
+        let (blind, next) = self.hub.blind(kinds);
+        next.into_iter().for_each(&mut at);
+        if !blind.is_empty() {
+            self.status.problems.extend(blind.iter().map(|((_, kind), trouble)| unwatched(kind, trouble)));
+            if matches!(self.status.state, State::InStep | State::Progressing | State::Drifted) {
+                self.status.state = if blind.values().all(|trouble| trouble.passing) { State::Waiting } else { State::Failed };
+            }
+        }
         if let Some(broken) = self.broken().cloned() {
             self.status.problems.insert(0, broken);
             (self.status.state, self.status.settled) = (State::Failed, true);

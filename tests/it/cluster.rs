@@ -101,6 +101,30 @@ async fn the_path_of_a_server_behind_a_gateway_is_kept_and_the_token_is_sent() {
     assert_eq!(cluster.version().await.unwrap().minor, 33);
 }
 
+#[tokio::test]
+async fn a_cluster_stays_the_one_it_was_whatever_becomes_of_its_kubeconfig() {
+    let [ours, other] = [MockServer::start().await, MockServer::start().await];
+    let answer = || ResponseTemplate::new(200).set_body_json(json!({"major": "1", "minor": "33", "gitVersion": "v1.33.1"}));
+    Mock::given(any()).respond_with(answer()).mount(&ours).await;
+    Mock::given(any()).respond_with(answer()).mount(&other).await;
+    let (cluster, folder) = open(&ours.uri(), &json!({})).await;
+    let file = folder.path().join("kubeconfig");
+    let written = std::fs::read_to_string(&file).unwrap();
+    let mut config: serde_json::Value = serde_json::from_str(&written).unwrap();
+    // `kubectl config use-context` of somebody who shares the file.
+    config["clusters"].as_array_mut().unwrap().push(json!({"name": "o", "cluster": {"server": other.uri()}}));
+    config["contexts"].as_array_mut().unwrap().push(json!({"name": "other", "context": {"cluster": "o", "user": "u"}}));
+    config["current-context"] = "other".into();
+    std::fs::write(&file, config.to_string()).unwrap();
+    cluster.version().await.unwrap();
+    // The same context with another server: it may be another cluster.
+    let (cluster, folder) = open(&ours.uri(), &json!({})).await;
+    std::fs::write(folder.path().join("kubeconfig"), written.replace(&ours.uri(), &other.uri())).unwrap();
+    let error = cluster.version().await.unwrap_err();
+    assert!(error.to_string().contains(&other.uri()) && error.to_string().contains("start tagboat anew"), "{error}");
+    assert_eq!(other.received_requests().await.unwrap().len(), 0);
+}
+
 /// A proxy that answers CONNECT: tells what it was asked, and connects.
 async fn tunnel() -> (String, tokio::sync::mpsc::Receiver<String>) {
     use tokio::io::{AsyncReadExt, AsyncWriteExt};

@@ -140,7 +140,7 @@ async fn post(kube: &Kube, path: &str, body: &Value) {
 }
 
 /// Forbids more than five replicas, and says the value of a Secret's annotation as badly written policies do.
-async fn policies(kube: &Kube, namespace: &str) {
+pub(super) async fn policies(kube: &Kube, namespace: &str) {
     let group = "/apis/admissionregistration.k8s.io/v1";
     let rules = |group: &str, resource: &str| json!({"resourceRules": [{"apiGroups": [group], "apiVersions": ["*"], "operations": ["CREATE", "UPDATE"], "resources": [resource]}]});
     let replicas = json!({"expression": "object.spec.replicas <= 5", "messageExpression": "'at most five replicas, not ' + string(object.spec.replicas)"});

@@ -5,6 +5,7 @@ use crate::servers::{
     kube::Kube,
     proxy::{Fault, Proxy},
 };
+use serde_json::json;
 use std::time::Duration;
 use tagboat::reconcile::{Mode, State};
 
@@ -125,4 +126,49 @@ async fn an_apply_that_comes_after_its_process_is_dead_leaves_no_orphan() {
     fleet.gone("late").await;
     let record = || async { fleet.live("configmaps", "tagboat-shop").await.unwrap()["data"]["inventory.json"].to_string() };
     super::support::until("nothing is left of it", async || !record().await.contains("late")).await;
+}
+
+#[tokio::test]
+#[ignore = "needs kube-apiserver: run tests/run cluster"]
+async fn what_a_refusal_quotes_of_a_secret_is_masked() {
+    let kube = Kube::shared();
+    let fleet = Fleet::start(kube, "quoted").await;
+    fleet.application("shop", "");
+    let secret = |value: &str| json!({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "s", "labels": {"forbidden": "yes"}}, "stringData": {"password": value}});
+    fleet.manifests("shop", vec![secret("geheimwort-0")]);
+    fleet.applied().await;
+    super::preview::policies(kube, &fleet.namespace).await;
+    // Until the server goes by its policy.
+    for number in 1.. {
+        fleet.manifests("shop", vec![secret(&format!("geheimwort-{number}"))]);
+        if fleet.applied().await["shop"].state == State::Failed {
+            break;
+        }
+        assert!(number < 500, "the policy refuses nothing");
+    }
+    let statuses = fleet.statuses();
+    let said = problems(&statuses["shop"]).join("\n");
+    assert!(said.contains("not with") && said.contains("it was"), "{said}");
+    let record = fleet.kubectl(&["get", "configmap", "tagboat-shop", "-o", "yaml"]);
+    for text in [said, record] {
+        assert!(!text.contains("geheimwo") && !text.contains("Z2VoZWltd2"), "{text}");
+    }
+}
+
+#[tokio::test]
+#[ignore = "needs kube-apiserver: run tests/run cluster"]
+async fn what_is_not_seen_any_more_is_not_called_in_step() {
+    let (fleet, proxy) = behind("blind").await;
+    fleet.application("shop", "");
+    fleet.manifests("shop", vec![config("a", "1")]);
+    assert_eq!(states(&fleet.applied().await), [("shop", State::InStep)]);
+    proxy.vanish();
+    fleet.until("it is told", |statuses| statuses["shop"].state == State::Waiting).await;
+    let said = problems(&fleet.statuses()["shop"]);
+    assert!(said.len() == 1 && said[0].starts_with("ConfigMap cannot be watched: cannot reach"), "{said:?}");
+    // Meanwhile somebody changes what is there.
+    fleet.kubectl(&["patch", "configmap", "a", "-p", r#"{"data":{"value":"by hand"}}"#]);
+    proxy.heal();
+    fleet.live_until("configmaps", "a", |live| live["data"]["value"] == "1").await;
+    fleet.until("it is in step again", |statuses| statuses["shop"].state == State::InStep && statuses["shop"].problems.is_empty()).await;
 }

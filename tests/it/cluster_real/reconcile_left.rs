@@ -237,3 +237,49 @@ async fn the_rules_of_an_aggregated_role_are_its_controllers() {
         assert_eq!(live["metadata"]["resourceVersion"], settled["metadata"]["resourceVersion"], "{live:#}");
     }
 }
+
+#[tokio::test]
+#[ignore = "needs kube-apiserver: run tests/run cluster"]
+async fn what_needs_an_object_that_is_left_to_others_does_not_wait_for_it() {
+    let fleet = Fleet::start(Kube::shared(), "needs").await;
+    fleet.application("shop", ", timeout: 3s");
+    let own = |kind: &str, name: &str, annotation: &str, value: &str| json!({"apiVersion": "v1", "kind": kind, "metadata": {"name": name, "annotations": {annotation: value}}});
+    let namespace = own("Namespace", &fleet.namespace, "kustomize.toolkit.fluxcd.io/ssa", "Ignore");
+    fleet.kubectl(&["create", "serviceaccount", "theirs"]);
+    let present = own("ServiceAccount", "theirs", "tagboat.dev/ssa", "IfNotPresent");
+    let needing = |name: &str, needs: &str| {
+        let mut object = config(name, "1");
+        object["metadata"]["annotations"] = json!({"tagboat.dev/depends-on": format!("/{needs}")});
+        object
+    };
+    let on = |kind: &str, name: &str| format!("namespaces/{}/{kind}/{name}", fleet.namespace);
+    let disabled = own("ConfigMap", "disabled", "tagboat.dev/reconcile", "disabled");
+    let all = vec![
+        namespace,
+        present,
+        disabled,
+        config("a", "1"),
+        needing("b", &on("ServiceAccount", "theirs")),
+        needing("c", &on("ConfigMap", "disabled")),
+    ];
+    fleet.manifests("shop", all);
+    assert_eq!(states(&fleet.applied().await), [("shop", State::InStep)]);
+    for name in ["a", "b", "c"] {
+        assert!(fleet.live("configmaps", name).await.is_some(), "{name}");
+    }
+    // What does wait says for what.
+    let web = json!({"apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": "web"}, "spec": {"selector": {"matchLabels": {"app": "web"}},
+        "template": {"metadata": {"labels": {"app": "web"}}, "spec": {"containers": [{"name": "web", "image": "example.org/web:missing"}]}}}});
+    let mut after = needing("after", "");
+    after["metadata"]["annotations"]["tagboat.dev/depends-on"] = format!("apps/{}", on("Deployment", "web")).into();
+    fleet.manifests("shop", vec![web, after]);
+    assert_eq!(states(&fleet.applied().await), [("shop", State::Waiting)]);
+    let said = problems(&fleet.statuses()["shop"]).join("\n");
+    assert!(
+        said.contains(&format!(
+            "ConfigMap {0}/after (shop/all.yaml:2): it waits for Deployment {0}/web, which is not healthy yet",
+            fleet.namespace
+        )),
+        "{said}"
+    );
+}

@@ -271,3 +271,21 @@ async fn a_repository_that_is_called_the_same_is_another_one() {
         assert_eq!(fleet.live("configmaps", "a").await.unwrap()["data"]["value"], value);
     }
 }
+
+#[tokio::test]
+#[ignore = "needs kube-apiserver: run tests/run cluster"]
+async fn an_application_takes_its_own_namespace_along_and_does_not_make_it_anew() {
+    let kube = Kube::shared();
+    let fleet = Fleet::start(kube, "along").await;
+    fleet.application("shop", ", deletionPolicy: Delete");
+    let own = json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": fleet.namespace}});
+    fleet.manifests("shop", vec![own, config("a", "1")]);
+    assert_eq!(states(&fleet.applied().await), [("shop", State::InStep)]);
+    fleet.undeclare("shop");
+    let revision = fleet.commit();
+    fleet.until("it is asked about", |statuses| statuses["shop"].state == State::NeedsYes).await;
+    assert!(fleet.reconciler.ask(&fleet.name("shop"), &Asked::ConfirmPrune(revision)));
+    fleet.until("it is deleted", |statuses| statuses.is_empty()).await;
+    let (status, answer) = kube.call(Method::GET, &format!("/api/v1/namespaces/{}", fleet.namespace), None).await;
+    assert_eq!(status, 404, "{answer:#}");
+}
