@@ -120,8 +120,9 @@ impl Watches {
     pub fn look_out(&self, kinds: impl IntoIterator<Item = Gvk>) {
         let mut running = self.running.lock().unwrap_or_else(PoisonError::into_inner);
         while running.tasks.try_join_next().is_some() {}
+        running.looked_out.retain(|_, task| !task.is_finished());
         for gvk in kinds {
-            if running.looked_out.get(&gvk).is_some_and(|task| !task.is_finished()) {
+            if running.looked_out.contains_key(&gvk) {
                 continue;
             }
             let (cluster, waiting, wanted) = (self.cluster.clone(), self.waiting.clone(), gvk.clone());

@@ -175,10 +175,11 @@ impl Hub {
         {
             let mut state = self.state();
             for kind in kinds {
-                let resource = served.find(&kind).or_else(|| served.preferred(&kind.group, &kind.kind));
+                let wanted = served.find(&kind);
+                let resource = wanted.or_else(|| served.preferred(&kind.group, &kind.kind));
                 let gvk = resource.map_or_else(|| kind.clone(), |resource| resource.gvk.clone());
                 let unserved = resource.is_none() && !served.is_unavailable(&kind);
-                if served.find(&kind).is_none() {
+                if wanted.is_none() {
                     later.push(kind.clone());
                 }
                 if let Entry::Vacant(place) = state.kinds.entry((kind.group, kind.kind)) {
