@@ -197,8 +197,8 @@ impl Runner {
         }
         for (index, one) in current.wanted.iter().enumerate() {
             if let Some(trouble) = self.unwatched(&one.key) {
-                let place = one.manifest.origin.as_ref().map(ToString::to_string);
-                let row = Row { object: Some(one.key.to_string()), place, ..unwatched(&one.key.kind, trouble) };
+                let Row { message, hint, .. } = unwatched(&one.key.kind, trouble);
+                let row = Row { hint, ..Row::at(one, message) };
                 if trouble.passing {
                     look.waits.push(row)
                 } else {
@@ -208,7 +208,6 @@ impl Runner {
             }
             let entry = self.inventory.entries.get(&one.key);
             let action = plan::action(&self.name, one, entry, cluster.live(&one.key), &*cluster);
-            let place = || one.manifest.origin.as_ref().map(ToString::to_string);
             match action {
                 Action::Leave(left) => {
                     if left == Left::InStep {
@@ -220,13 +219,13 @@ impl Runner {
                         look.notes.push(Row::of(&one.key, "it is left alone: reconcile: disabled on the live object"));
                     }
                 }
-                Action::Wait(why) => look.waits.push(Row { place: place(), ..Row::of(&one.key, why) }),
+                Action::Wait(why) => look.waits.push(Row::at(one, why)),
                 Action::Refuse(why) => {
                     if let Some(owner) = self.stranger(&cluster, &one.key) {
                         look.strangers.entry(owner).or_insert(false);
                         look.at(now + CONSULT);
                     }
-                    look.failures.push(Row { place: place(), ..Row::of(&one.key, why) });
+                    look.failures.push(Row::at(one, why));
                 }
                 Action::Apply(why) => {
                     if let Some(failing) = self.failing.get(&one.key).filter(|failing| failing.manifest == one.hash && failing.until > now)
@@ -240,7 +239,7 @@ impl Runner {
                         let due = Pace::due(self.pace.get(&one.key), &[OWNER], now);
                         if due > now {
                             let owner = cluster.live(&one.key).and_then(|live| live.owner.clone());
-                            look.waits.push(Row { place: place(), ..Row::of(&one.key, taken_again(owner.as_ref())) });
+                            look.waits.push(Row::at(one, taken_again(owner.as_ref())));
                             look.at(due);
                             continue;
                         }

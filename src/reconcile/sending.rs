@@ -141,8 +141,7 @@ impl Runner {
         }
         for (index, needed) in &lost {
             let (one, needed) = (&current.wanted[*index], &current.wanted[*needed]);
-            let place = one.manifest.origin.as_ref().map(ToString::to_string);
-            let row = Row { place, ..Row::of(&one.key, format!("it waits for {}, which could not be applied", needed.key)) };
+            let row = Row::at(one, format!("it waits for {}, which could not be applied", needed.key));
             if let Some(cause) = self.failing.get(&needed.key) {
                 let (times, until, passing) = (cause.times, cause.until, cause.passing);
                 self.failing.insert(one.key.clone(), Failing { row, times, until, manifest: one.hash, passing });
@@ -181,8 +180,7 @@ impl Runner {
                 Some((&needed.key, self.lacks(&cluster, needed, after.healthy)?))
             };
             let (needed, lacks) = one.after.iter().find_map(missing)?;
-            let place = one.manifest.origin.as_ref().map(ToString::to_string);
-            Some(Row { place, ..Row::of(&one.key, format!("it waits for {needed}, which {lacks}")) })
+            Some(Row::at(one, format!("it waits for {needed}, which {lacks}")))
         };
         todo.keys().filter_map(row).collect()
     }
@@ -270,7 +268,6 @@ impl Runner {
     ) -> bool {
         let Some(current) = &self.current else { return false };
         let one = current.wanted[index].clone();
-        let place = one.manifest.origin.as_ref().map(ToString::to_string);
         let (application, cluster, revision) = (self.name.clone(), self.hub.cluster.name().to_owned(), current.revision.clone());
         match answer {
             Ok((applied, noted)) => {
@@ -298,7 +295,7 @@ impl Runner {
                 true
             }
             Err(Refusal { error, why }) => {
-                let row = Row { place, hint: error.hint(), ..Row::of(&one.key, why) };
+                let row = Row { hint: error.hint(), ..Row::at(&one, why) };
                 self.answerable = Instant::now() + ANSWERABLE;
                 let failing = Failing::after(self.failing.get(&one.key), row, &error, one.hash);
                 if failing.times == 1 {

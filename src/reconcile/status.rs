@@ -1,7 +1,11 @@
 //! How an Application is, in words that `tagboat status`, logs and JSON share.
 
 use super::seen::Changed;
-use crate::{health, name::Name, plan::Rollout};
+use crate::{
+    health,
+    name::Name,
+    plan::{Rollout, Wanted},
+};
 use serde::{Deserialize, Serialize};
 use std::fmt;
 
@@ -89,6 +93,11 @@ impl Row {
     /// About an object.
     pub fn of(object: impl fmt::Display, message: impl Into<String>) -> Self {
         Self { object: Some(object.to_string()), place: None, message: message.into(), hint: None }
+    }
+
+    /// About one that is wanted, with its place in Git.
+    pub(super) fn at(one: &Wanted, message: impl Into<String>) -> Self {
+        Self { place: one.manifest.origin.as_ref().map(ToString::to_string), ..Self::of(&one.key, message) }
     }
 
     /// About the Application.
