@@ -84,8 +84,7 @@ impl Case {
         for (text, as_) in &self.replaced {
             words.iter_mut().for_each(|word| *word = word.replace(as_, text));
         }
-        let output = assert_cmd::Command::new(env!("CARGO_BIN_EXE_tagboat"))
-            .env_clear()
+        let output = assert_cmd::Command::from_std(crate::servers::environment::tagboat())
             .env("HOME", self.home())
             .env("LC_ALL", "C.UTF-8")
             .current_dir(self.work())

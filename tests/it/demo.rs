@@ -15,8 +15,8 @@ const BOUND: Duration = Duration::from_secs(60);
 
 /// The demo with nothing in its environment but a folder for temporary files.
 fn demo(temporary: &Path, arguments: &[&str]) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_tagboat"));
-    command.arg("demo").args(arguments).env_clear().env("TMPDIR", temporary).env("PATH", temporary).current_dir(temporary);
+    let mut command = crate::servers::environment::tagboat();
+    command.arg("demo").args(arguments).env("TMPDIR", temporary).env("PATH", temporary).current_dir(temporary);
     command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
     command
 }
@@ -147,7 +147,7 @@ fn kept_it_answers_until_it_is_interrupted() {
 
     // What the guide says, in another process: the plan has the tag that was published last, the pass writes it.
     let other = |arguments: &str| {
-        let output = Command::new(env!("CARGO_BIN_EXE_tagboat")).args(arguments.split(' ')).env_clear().output().unwrap();
+        let output = crate::servers::environment::tagboat().args(arguments.split(' ')).output().unwrap();
         assert_eq!(output.status.code(), Some(0), "{}", String::from_utf8_lossy(&output.stderr));
         String::from_utf8(output.stdout).unwrap()
     };
@@ -164,8 +164,8 @@ fn kept_it_answers_until_it_is_interrupted() {
     assert!(other(&plan).contains("nothing to change"));
 
     // The daemon of the guide logs without colours where nobody looks, and ends when it is asked to.
-    let mut daemon = Command::new(env!("CARGO_BIN_EXE_tagboat"));
-    let daemon = daemon.args(once.replace("--once ", "").split(' ')).env_clear().stdin(Stdio::null()).stderr(Stdio::piped());
+    let mut daemon = crate::servers::environment::tagboat();
+    let daemon = daemon.args(once.replace("--once ", "").split(' ')).stdin(Stdio::null()).stderr(Stdio::piped());
     let mut daemon = Running::start(daemon);
     let mut log = BufReader::new(daemon.stderr.take().unwrap());
     let mut line = String::new();

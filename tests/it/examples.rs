@@ -135,7 +135,7 @@ fn the_ci_job_and_the_unit_call_what_exists() {
     assert_eq!(commands, ["set", "plan", "run"]);
     for words in calls {
         // Every flag of the example is one of the command.
-        let help = assert_cmd::Command::cargo_bin("tagboat").unwrap().env_clear().args([&words[0], "--help"]).output().unwrap();
+        let help = crate::servers::environment::tagboat().args([&words[0], "--help"]).output().unwrap();
         let help = String::from_utf8(help.stdout).unwrap();
         for flag in words.iter().filter(|word| word.starts_with('-')) {
             assert!(help.contains(flag.as_str()), "tagboat {} has no {flag}", words[0]);

@@ -355,8 +355,8 @@ fn hostile_names_and_megabytes_are_tamed() {
 
 /// Runs the binary in a folder without the machine's environment.
 fn said(folder: &Path, arguments: &[&str], code: i32) -> String {
-    let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_tagboat"));
-    command.env_clear().env("HOME", folder).env("PATH", std::env::var_os("PATH").unwrap()).current_dir(folder).args(arguments);
+    let mut command = crate::servers::environment::tagboat();
+    command.env("HOME", folder).env("PATH", std::env::var_os("PATH").unwrap()).current_dir(folder).args(arguments);
     let output = command.stdin(std::process::Stdio::null()).output().unwrap();
     let text = format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
     assert_eq!(output.status.code(), Some(code), "{arguments:?}: {text}");

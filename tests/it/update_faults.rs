@@ -222,7 +222,10 @@ fn a_full_disk_is_an_error_and_nothing_is_lost() {
             "run",
             "--once",
         ]);
-        command.env_clear().env("TAGBOAT_CONFIG", fleet.config()).current_dir(fleet.dir.path()).stdin(Stdio::null());
+        crate::servers::environment::clear(&mut command)
+            .env("TAGBOAT_CONFIG", fleet.config())
+            .current_dir(fleet.dir.path())
+            .stdin(Stdio::null());
         let output = command.output().unwrap();
         let said = String::from_utf8_lossy(&output.stderr).into_owned();
         assert_eq!(output.status.signal(), None, "{blocks} blocks: {said}");

@@ -89,8 +89,8 @@ impl Real {
     }
 
     fn command(&self, config: &Path, arguments: &[&str]) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_tagboat"));
-        command.env_clear().env("PATH", std::env::var_os("PATH").unwrap()).env("HOME", self.dir.path());
+        let mut command = crate::servers::environment::tagboat();
+        command.env("PATH", std::env::var_os("PATH").unwrap()).env("HOME", self.dir.path());
         command.env("REGISTRY_PASSWORD", USER.1).env("GIT_PASSWORD", GIT_PASSWORD);
         command.args(arguments).arg("--config").arg(config).stdin(Stdio::null());
         command

@@ -372,8 +372,8 @@ impl Fleet {
 
     /// The same as a command that can be spawned.
     pub fn tagboat_std(&self, arguments: &[&str]) -> std::process::Command {
-        let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_tagboat"));
-        command.env_clear().env("HOME", self.dir.path()).env("TAGBOAT_CONFIG", self.config()).args(arguments);
+        let mut command = crate::servers::environment::tagboat();
+        command.env("HOME", self.dir.path()).env("TAGBOAT_CONFIG", self.config()).args(arguments);
         command.current_dir(self.dir.path()).stdin(std::process::Stdio::null());
         if let Some(path) = std::env::var_os("PATH") {
             command.env("PATH", path);

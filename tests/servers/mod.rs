@@ -2,6 +2,7 @@
 
 pub mod assets;
 pub mod docker_registry;
+pub mod environment;
 #[cfg(feature = "demo")]
 pub mod git;
 pub mod gitea;

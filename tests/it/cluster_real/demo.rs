@@ -15,8 +15,8 @@ use std::{
 };
 
 fn demo(kubeconfig: &Path, temporary: &Path) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_tagboat"));
-    command.arg("demo").arg("--kubeconfig").arg(kubeconfig).env_clear().env("TMPDIR", temporary).current_dir(temporary);
+    let mut command = crate::servers::environment::tagboat();
+    command.arg("demo").arg("--kubeconfig").arg(kubeconfig).env("TMPDIR", temporary).current_dir(temporary);
     command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
     command
 }

@@ -90,8 +90,8 @@ impl Fleet {
 
     /// The program as people start it, with nothing of this machine's environment.
     pub fn tagboat(&self, arguments: &[&str]) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_tagboat"));
-        command.env_clear().env("HOME", self.dir.path()).env("TAGBOAT_CONFIG", self.config("store")).args(arguments);
+        let mut command = crate::servers::environment::tagboat();
+        command.env("HOME", self.dir.path()).env("TAGBOAT_CONFIG", self.config("store")).args(arguments);
         command.current_dir(self.dir.path()).stdin(Stdio::null());
         command
     }
