@@ -1,4 +1,5 @@
-//! One choice among many tags, and the memory tags are held in (DESIGN, "Numbers"): each figure beside the one to meet.
+//! One choice among many tags, and the memory tags are held in (DESIGN, "Numbers"): each figure
+//! beside the one to meet.
 
 #![allow(clippy::print_stdout, reason = "a benchmark prints its figures")]
 
@@ -10,9 +11,19 @@ use tagboat::{
     policy::{self, Facts, Holds, Outcome, Question},
 };
 
-/// Tags as a much-built image has them: versions with variants of base images, in the order of a registry.
+/// Tags as a much-built image has them: versions with variants of base images, in the order of a
+/// registry.
 fn tags(count: usize) -> TagList {
-    let variants = ["", "-alpine", "-alpine3.18", "-alpine3.19", "-slim", "-bookworm", "-bookworm-slim", "-bullseye"];
+    let variants = [
+        "",
+        "-alpine",
+        "-alpine3.18",
+        "-alpine3.19",
+        "-slim",
+        "-bookworm",
+        "-bookworm-slim",
+        "-bullseye",
+    ];
     let mut all: Vec<String> = ["latest", "lts", "current"].map(str::to_owned).into();
     'all: for major in 0.. {
         for minor in 0..21 {
@@ -42,15 +53,30 @@ fn main() {
     ];
     for (count, meet, aim) in [(9_036, 0.6, 0.3), (100_000, 6.0, 1.0)] {
         let tags = tags(count);
-        println!("{count} tags: {:.1} bytes each (to meet 24, aim 9)", tags.bytes() as f64 / count as f64);
+        println!(
+            "{count} tags: {:.1} bytes each (to meet 24, aim 9)",
+            tags.bytes() as f64 / count as f64
+        );
         for (name, spec) in choices {
             let file = format!(
                 "apiVersion: tagboat.dev/v1alpha1\nkind: ImagePolicy\nmetadata: {{name: p}}\nspec: {{image: example.com/app, {spec}}}\n"
             );
             let declared = declare::read([("p.yaml", file.as_bytes())], None);
-            let policy = declared.policies.values().next().expect("the policy is good");
-            let question = Question { policy, present: None, holds: &Holds::default(), now: Timestamp::now() };
-            let facts = Facts { tags: &tags, details: &HashMap::new() };
+            let policy = declared
+                .policies
+                .values()
+                .next()
+                .expect("the policy is good");
+            let question = Question {
+                policy,
+                present: None,
+                holds: &Holds::default(),
+                now: Timestamp::now(),
+            };
+            let facts = Facts {
+                tags: &tags,
+                details: &HashMap::new(),
+            };
             let mut times = Vec::new();
             let mut chosen = None;
             for _ in 0..51 {
@@ -59,8 +85,13 @@ fn main() {
                 times.push(start.elapsed().as_secs_f64() * 1e3);
             }
             times.sort_by(f64::total_cmp);
-            let Some(Outcome::Chosen(chosen)) = chosen else { panic!("{name}: nothing was chosen") };
-            println!("  {name}: median {:.3} ms, best {:.3} ms (to meet {meet}, aim {aim}), chose {}", times[25], times[0], chosen.tag);
+            let Some(Outcome::Chosen(chosen)) = chosen else {
+                panic!("{name}: nothing was chosen")
+            };
+            println!(
+                "  {name}: median {:.3} ms, best {:.3} ms (to meet {meet}, aim {aim}), chose {}",
+                times[25], times[0], chosen.tag
+            );
         }
     }
 }

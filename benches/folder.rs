@@ -1,5 +1,6 @@
-//! Folder in, folder out: 10,000 YAML files with 2,000 markers, each measurement in a process of its own, hot page
-//! cache. `cargo bench --bench folder`; every figure is printed beside the number to meet.
+//! Folder in, folder out: 10,000 YAML files with 2,000 markers, each measurement in a process of
+//! its own, hot page cache. `cargo bench --bench folder`; every figure is printed beside the number
+//! to meet.
 #![allow(clippy::print_stdout, reason = "a benchmark prints its figures")]
 
 mod generate;
@@ -29,18 +30,31 @@ fn main() -> anyhow::Result<()> {
     let idle = run(root.path(), "idle", "1.0.0")?.1;
     for (mode, what, meet, aim) in [
         ("rewrite", "2,000 rewritten, 2 threads", 500.0, 275.0),
-        ("markers", "nothing to change, files with markers parsed", 120.0, 60.0),
+        (
+            "markers",
+            "nothing to change, files with markers parsed",
+            120.0,
+            60.0,
+        ),
         ("all", "nothing to change, everything parsed", 200.0, 105.0),
     ] {
         let mut runs = vec![];
         let before = children_cpu();
         for index in 0..RUNS {
-            // Every run of the first kind changes every marker again; the others find the last of these tags.
-            let tag = if mode == "rewrite" { format!("9.9.{}", index % 2) } else { format!("9.9.{}", (RUNS - 1) % 2) };
+            // Every run of the first kind changes every marker again; the others find the last of
+            // these tags.
+            let tag = if mode == "rewrite" {
+                format!("9.9.{}", index % 2)
+            } else {
+                format!("9.9.{}", (RUNS - 1) % 2)
+            };
             runs.push(run(root.path(), mode, &tag)?);
         }
         runs.sort_by(|a, b| a.0.total_cmp(&b.0));
-        let (median, memory) = (runs[RUNS / 2].0, runs.iter().map(|run| run.1).max().unwrap_or(0));
+        let (median, memory) = (
+            runs[RUNS / 2].0,
+            runs.iter().map(|run| run.1).max().unwrap_or(0),
+        );
         let cpu = (children_cpu() - before) / RUNS as f64;
         println!(
             "{what:48} {median:8.1} ms   (processor {cpu:5.1} ms)   meet {meet:5.0}  aim {aim:5.0}   memory over idle {:5.1} MiB   meet 12  aim 6",
@@ -50,20 +64,41 @@ fn main() -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Milliseconds of processor time that ended child processes took, user and system (Linux; in ticks of 10 ms).
+/// Milliseconds of processor time that ended child processes took, user and system (Linux; in ticks
+/// of 10 ms).
 fn children_cpu() -> f64 {
     let stat = std::fs::read_to_string("/proc/self/stat").unwrap_or_default();
-    let fields = stat.rsplit(')').next().unwrap_or_default().split_whitespace();
-    fields.skip(13).take(2).filter_map(|ticks| ticks.parse::<f64>().ok()).sum::<f64>() * 10.0
+    let fields = stat
+        .rsplit(')')
+        .next()
+        .unwrap_or_default()
+        .split_whitespace();
+    fields
+        .skip(13)
+        .take(2)
+        .filter_map(|ticks| ticks.parse::<f64>().ok())
+        .sum::<f64>()
+        * 10.0
 }
 
 /// Milliseconds of a whole process, and its greatest resident size in KiB.
 fn run(root: &Path, mode: &str, tag: &str) -> anyhow::Result<(f64, u64)> {
     let start = Instant::now();
-    let output = Command::new(std::env::current_exe()?).args(["measured"]).arg(root).args([mode, tag]).output()?;
+    let output = Command::new(std::env::current_exe()?)
+        .args(["measured"])
+        .arg(root)
+        .args([mode, tag])
+        .output()?;
     let milliseconds = start.elapsed().as_secs_f64() * 1e3;
-    anyhow::ensure!(output.status.success(), "{mode}: {}", String::from_utf8_lossy(&output.stderr));
-    Ok((milliseconds, String::from_utf8(output.stdout)?.trim().parse()?))
+    anyhow::ensure!(
+        output.status.success(),
+        "{mode}: {}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+    Ok((
+        milliseconds,
+        String::from_utf8(output.stdout)?.trim().parse()?,
+    ))
 }
 
 fn measured(root: &Path, mode: &str, tag: &str) -> anyhow::Result<()> {
@@ -81,14 +116,31 @@ fn measured(root: &Path, mode: &str, tag: &str) -> anyhow::Result<()> {
         });
     }
     if mode != "idle" {
-        let options = folder::Options { parse_all: mode == "all", ..folder::Options::default() };
+        let options = folder::Options {
+            parse_all: mode == "all",
+            ..folder::Options::default()
+        };
         let report = folder::rewrite(root, &choices, options)?;
-        let changes: usize = report.files.iter().map(|file| file.outcome.changes.len()).sum();
-        anyhow::ensure!(changes == if mode == "rewrite" { 2_000 } else { 0 }, "{changes} changes");
-        anyhow::ensure!(report.read == 10_000 && report.parsed == if mode == "all" { 10_000 } else { 2_000 }, "{} parsed", report.parsed);
+        let changes: usize = report
+            .files
+            .iter()
+            .map(|file| file.outcome.changes.len())
+            .sum();
+        anyhow::ensure!(
+            changes == if mode == "rewrite" { 2_000 } else { 0 },
+            "{changes} changes"
+        );
+        anyhow::ensure!(
+            report.read == 10_000 && report.parsed == if mode == "all" { 10_000 } else { 2_000 },
+            "{} parsed",
+            report.parsed
+        );
     }
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
-    let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:")?.split_whitespace().next()).unwrap_or("0");
+    let peak = status
+        .lines()
+        .find_map(|line| line.strip_prefix("VmHWM:")?.split_whitespace().next())
+        .unwrap_or("0");
     println!("{peak}");
     Ok(())
 }

@@ -1,12 +1,19 @@
-//! The Git rows of the design's numbers, on 10,000 files with 2,000 markers: `cargo bench --bench mirror`.
+//! The Git rows of the design's numbers, on 10,000 files with 2,000 markers: `cargo bench --bench
+//! mirror`.
 //!
-//! Needs `git` (its server side packs the repository, with deltas as a host does). "Fresh" is a new process that measures
-//! itself from the start of `main`. The rows of the index take lines with a needle: they stand for a prefilter, not for a parser.
-//! The rows "to the references" read the world as a pass does: declarations from the whole repository (`anywhere`) or from
-//! `policies/` alone, and references found by the real parser. In the first commit only markers hit a file; in the second
-//! the policies' names stand in every file, so that everything is parsed.
+//! Needs `git` (its server side packs the repository, with deltas as a host does). "Fresh" is a new
+//! process that measures itself from the start of `main`. The rows of the index take lines with a
+//! needle: they stand for a prefilter, not for a parser. The rows "to the references" read the
+//! world as a pass does: declarations from the whole repository (`anywhere`) or from `policies/`
+//! alone, and references found by the real parser. In the first commit only markers hit a file; in
+//! the second the policies' names stand in every file, so that everything is parsed.
 
-#![allow(clippy::print_stdout, clippy::unwrap_used, missing_docs, reason = "a benchmark prints, and stops at the first surprise")]
+#![allow(
+    clippy::print_stdout,
+    clippy::unwrap_used,
+    missing_docs,
+    reason = "a benchmark prints, and stops at the first surprise"
+)]
 
 #[path = "support/fleet.rs"]
 mod fleet;
@@ -30,7 +37,11 @@ struct Lines(memchr::memmem::Finder<'static>);
 
 impl Lines {
     fn new(mode: &str) -> Self {
-        Self(memchr::memmem::Finder::new(if mode == "markers" { "$imagepolicy" } else { "name:" }))
+        Self(memchr::memmem::Finder::new(if mode == "markers" {
+            "$imagepolicy"
+        } else {
+            "name:"
+        }))
     }
 }
 
@@ -47,13 +58,18 @@ impl Extract for Lines {
         if self.0.find(bytes).is_none() {
             return Vec::new();
         }
-        let lines = bytes.split_inclusive(|byte| *byte == b'\n').filter(|line| self.0.find(line).is_some());
+        let lines = bytes
+            .split_inclusive(|byte| *byte == b'\n')
+            .filter(|line| self.0.find(line).is_some());
         lines.take(1).flatten().copied().collect()
     }
 }
 
 fn main() {
-    let arguments: Vec<String> = std::env::args().skip(1).filter(|argument| argument != "--bench").collect();
+    let arguments: Vec<String> = std::env::args()
+        .skip(1)
+        .filter(|argument| argument != "--bench")
+        .collect();
     match arguments.first().map(String::as_str) {
         Some("child") => child(&arguments[1..]),
         _ => parent(),
@@ -61,18 +77,37 @@ fn main() {
 }
 
 fn open(dir: &Path) -> Mirror {
-    let remote = Remote::new(&format!("file://{}", dir.join("fleet.git").display()), "main", Access::default()).unwrap();
+    let remote = Remote::new(
+        &format!("file://{}", dir.join("fleet.git").display()),
+        "main",
+        Access::default(),
+    )
+    .unwrap();
     Mirror::open(&dir.join("mirror"), remote).unwrap()
 }
 
 fn edits(files: &[(String, String)], count: usize) -> Vec<Edit> {
-    let marked = files.iter().filter(|(_, text)| text.contains("$imagepolicy")).take(count);
-    marked.map(|(path, text)| Edit { path: RepoPath::new(path).unwrap(), bytes: text.replace(":6.", ":7.").into_bytes() }).collect()
+    let marked = files
+        .iter()
+        .filter(|(_, text)| text.contains("$imagepolicy"))
+        .take(count);
+    marked
+        .map(|(path, text)| Edit {
+            path: RepoPath::new(path).unwrap(),
+            bytes: text.replace(":6.", ":7.").into_bytes(),
+        })
+        .collect()
 }
 
 fn commit(mirror: &Mirror, head: ObjectId, edits: &[Edit]) -> usize {
     let bot = Person::new("Bot", "bot@example.org").unwrap();
-    let message = Message { author: &bot, committer: &bot, seconds: 1_790_000_000, text: "update", key: None };
+    let message = Message {
+        author: &bot,
+        committer: &bot,
+        seconds: 1_790_000_000,
+        text: "update",
+        key: None,
+    };
     usize::from(mirror.draft(head, edits, &message).unwrap().is_some())
 }
 
@@ -86,11 +121,28 @@ fn child(arguments: &[String]) {
     let lines = Lines::new(arguments.get(2).map_or("markers", String::as_str));
     let mut took = None;
     match arguments[0].as_str() {
-        "same" => assert_eq!(Index::open(&mirror, head, &dir.join("index"), &lines).unwrap().how, How::Same),
-        "changed" => assert_eq!(Index::open(&mirror, head, &dir.join("index"), &lines).unwrap().how, How::Updated(1)),
-        "cold" => assert!(matches!(Index::open(&mirror, head, &dir.join("index"), &lines).unwrap().how, How::Built(10_000, _))),
+        "same" => assert_eq!(
+            Index::open(&mirror, head, &dir.join("index"), &lines)
+                .unwrap()
+                .how,
+            How::Same
+        ),
+        "changed" => assert_eq!(
+            Index::open(&mirror, head, &dir.join("index"), &lines)
+                .unwrap()
+                .how,
+            How::Updated(1)
+        ),
+        "cold" => assert!(matches!(
+            Index::open(&mirror, head, &dir.join("index"), &lines)
+                .unwrap()
+                .how,
+            How::Built(10_000, _)
+        )),
         "pass" => {
-            let index = Index::open(&mirror, head, &dir.join("index"), &lines).unwrap().index;
+            let index = Index::open(&mirror, head, &dir.join("index"), &lines)
+                .unwrap()
+                .index;
             took = Some(begun.elapsed());
             let revision = mirror.at(head).unwrap();
             let edited: Vec<Edit> = index
@@ -98,14 +150,23 @@ fn child(arguments: &[String]) {
                 .map(|record| {
                     let bytes = revision.blob(record.blob).unwrap();
                     let text = String::from_utf8(bytes).unwrap().replace(":6.", ":7.");
-                    Edit { path: RepoPath::new(record.path).unwrap(), bytes: text.into_bytes() }
+                    Edit {
+                        path: RepoPath::new(record.path).unwrap(),
+                        bytes: text.into_bytes(),
+                    }
                 })
                 .collect();
             assert_eq!((edited.len(), commit(&mirror, head, &edited)), (2_000, 1));
         }
         "world" => {
             let commit = ObjectId::from_hex(arguments[2].as_bytes()).unwrap();
-            references(&mirror, commit, folder_of(&arguments[3]), &dir, &mut Memory::default());
+            references(
+                &mirror,
+                commit,
+                folder_of(&arguments[3]),
+                &dir,
+                &mut Memory::default(),
+            );
         }
         other => panic!("{other}"),
     }
@@ -114,10 +175,26 @@ fn child(arguments: &[String]) {
 }
 
 /// What a pass reads before it decides.
-fn references(mirror: &Mirror, commit: ObjectId, policies: Option<&str>, dir: &Path, memory: &mut Memory) {
-    let (world, warnings) = update::read(mirror, commit, policies, &dir.join("world"), memory).unwrap();
-    let marked = world.files.iter().filter(|file| file.path.ends_with("/deployment.yaml")).count();
-    assert_eq!((marked, warnings.as_slice(), world.declared.has_errors()), (2_000, [].as_slice(), false), "{:?}", world.declared.mistakes);
+fn references(
+    mirror: &Mirror,
+    commit: ObjectId,
+    policies: Option<&str>,
+    dir: &Path,
+    memory: &mut Memory,
+) {
+    let (world, warnings) =
+        update::read(mirror, commit, policies, &dir.join("world"), memory).unwrap();
+    let marked = world
+        .files
+        .iter()
+        .filter(|file| file.path.ends_with("/deployment.yaml"))
+        .count();
+    assert_eq!(
+        (marked, warnings.as_slice(), world.declared.has_errors()),
+        (2_000, [].as_slice(), false),
+        "{:?}",
+        world.declared.mistakes
+    );
 }
 
 fn folder_of(place: &str) -> Option<&str> {
@@ -145,63 +222,135 @@ fn parent() {
     std::fs::create_dir(&temporary).unwrap();
     let dir = temporary.as_path();
     let files = fleet::fleet(7);
-    let borrowed: Vec<(&str, &str)> = files.iter().map(|(path, text)| (path.as_str(), text.as_str())).collect();
+    let borrowed: Vec<(&str, &str)> = files
+        .iter()
+        .map(|(path, text)| (path.as_str(), text.as_str()))
+        .collect();
     let markers = policies((0..50).map(|n| format!("podinfo-{n}")));
-    let seed: Vec<(&str, &str)> = borrowed.iter().copied().chain([("policies/markers.yaml", markers.as_str())]).collect();
-    let repository = BareRepository::create(&dir.join("fleet.git"), &seed, WHO, 1_780_000_000, "first").unwrap();
+    let seed: Vec<(&str, &str)> = borrowed
+        .iter()
+        .copied()
+        .chain([("policies/markers.yaml", markers.as_str())])
+        .collect();
+    let repository =
+        BareRepository::create(&dir.join("fleet.git"), &seed, WHO, 1_780_000_000, "first").unwrap();
     let everything = policies((0..50).map(|n| format!("app-{n}")));
     let base = open(dir).fetch().unwrap().commit;
     std::fs::remove_dir_all(dir.join("mirror")).unwrap();
-    repository.commit(&[("policies/everything.yaml", &everything)], WHO, 1_780_000_050, "everything").unwrap();
+    repository
+        .commit(
+            &[("policies/everything.yaml", &everything)],
+            WHO,
+            1_780_000_050,
+            "everything",
+        )
+        .unwrap();
     open(dir).fetch().unwrap();
     std::fs::create_dir(dir.join("world")).unwrap();
 
     for mode in ["markers", "everything"] {
-        let cold = fresh(dir, &["cold", mode], || drop(std::fs::remove_file(dir.join("index"))));
-        let (meet, aim) = if mode == "markers" { (60.0, 30.0) } else { (130.0, 75.0) };
+        let cold = fresh(dir, &["cold", mode], || {
+            drop(std::fs::remove_file(dir.join("index")))
+        });
+        let (meet, aim) = if mode == "markers" {
+            (60.0, 30.0)
+        } else {
+            (130.0, 75.0)
+        };
         row(&format!("cold, no index yet ({mode})"), cold.0, meet, aim);
     }
     worlds(dir, base);
     drop(std::fs::remove_file(dir.join("index")));
-    fresh(dir, &["cold", "markers"], || drop(std::fs::remove_file(dir.join("index"))));
-    row("nothing changed, fresh", fresh(dir, &["same"], || ()).0, 2.0, 0.6);
+    fresh(dir, &["cold", "markers"], || {
+        drop(std::fs::remove_file(dir.join("index")))
+    });
+    row(
+        "nothing changed, fresh",
+        fresh(dir, &["same"], || ()).0,
+        2.0,
+        0.6,
+    );
     {
         let mirror = open(dir);
         let (head, lines) = (mirror.head().unwrap(), Lines::new("markers"));
-        let mut index = Some(Index::open(&mirror, head, &dir.join("index"), &lines).unwrap().index);
+        let mut index = Some(
+            Index::open(&mirror, head, &dir.join("index"), &lines)
+                .unwrap()
+                .index,
+        );
         let same = median((0..RUNS * 20).map(|_| {
             timed(|| {
                 let head = mirror.head().unwrap();
-                index = Some(index.take().unwrap().update(&mirror, head, &lines).unwrap().0);
+                index = Some(
+                    index
+                        .take()
+                        .unwrap()
+                        .update(&mirror, head, &lines)
+                        .unwrap()
+                        .0,
+                );
             })
         }));
         row("nothing changed, running", same, 0.1, 0.03);
     }
     let memory = fresh(dir, &["pass"], || ()).1;
-    row("memory over idle, whole pass (MiB)", memory / 1024.0, 24.0, 14.0);
+    row(
+        "memory over idle, whole pass (MiB)",
+        memory / 1024.0,
+        24.0,
+        14.0,
+    );
 
     let before = std::fs::read(dir.join("index")).unwrap();
     let (path, text) = borrowed[5_000];
-    repository.commit(&[(path, &text.replace(":6.", ":8."))], WHO, 1_780_000_100, "one").unwrap();
+    repository
+        .commit(
+            &[(path, &text.replace(":6.", ":8."))],
+            WHO,
+            1_780_000_100,
+            "one",
+        )
+        .unwrap();
     let mirror = open(dir);
     let old = mirror.head().unwrap();
     let new = mirror.fetch().unwrap().commit;
     drop(mirror);
-    let changed = fresh(dir, &["changed"], || std::fs::write(dir.join("index"), &before).unwrap());
+    let changed = fresh(dir, &["changed"], || {
+        std::fs::write(dir.join("index"), &before).unwrap()
+    });
     row("one file changed, fresh", changed.0, 3.0, 1.0);
     {
         let mirror = open(dir);
         let lines = Lines::new("markers");
-        let mut index = Some(Index::open(&mirror, old, &dir.join("index"), &lines).unwrap().index);
+        let mut index = Some(
+            Index::open(&mirror, old, &dir.join("index"), &lines)
+                .unwrap()
+                .index,
+        );
         let mut turn = old;
         let changed = median((0..RUNS * 20).map(|_| {
             turn = if turn == old { new } else { old };
-            timed(|| index = Some(index.take().unwrap().update(&mirror, turn, &lines).unwrap().0))
+            timed(|| {
+                index = Some(
+                    index
+                        .take()
+                        .unwrap()
+                        .update(&mirror, turn, &lines)
+                        .unwrap()
+                        .0,
+                )
+            })
         }));
         row("one file changed, running", changed, 0.5, 0.12);
         let edits = edits(&files, 2_000);
-        let edited = median((0..RUNS).map(|_| timed(|| assert_eq!(commit(&mirror, new, &edits), 1))));
-        row("2,000 files edited, to the commit in memory", edited, 60.0, 25.0);
+        let edited =
+            median((0..RUNS).map(|_| timed(|| assert_eq!(commit(&mirror, new, &edits), 1))));
+        row(
+            "2,000 files edited, to the commit in memory",
+            edited,
+            60.0,
+            25.0,
+        );
     }
     changes(dir, old, new);
     std::fs::remove_dir_all(&temporary).unwrap();
@@ -210,22 +359,42 @@ fn parent() {
 /// Rows to the references without a change, in new processes and in this one.
 fn worlds(dir: &Path, base: ObjectId) {
     let store = dir.join("world");
-    let forget = || ["declared.index", "references.index"].iter().for_each(|file| drop(std::fs::remove_file(store.join(file))));
+    let forget = || {
+        ["declared.index", "references.index"]
+            .iter()
+            .for_each(|file| drop(std::fs::remove_file(store.join(file))))
+    };
     let head = open(dir).head().unwrap();
     for place in ["policies", "anywhere"] {
-        for (mode, commit, meet, aim) in [("markers", base, 60.0, 30.0), ("everything", head, 130.0, 75.0)] {
+        for (mode, commit, meet, aim) in [
+            ("markers", base, 60.0, 30.0),
+            ("everything", head, 130.0, 75.0),
+        ] {
             let cold = fresh(dir, &["world", &commit.to_string(), place], forget);
-            row(&format!("references, cold ({mode}, {place})"), cold.0, meet, aim);
+            row(
+                &format!("references, cold ({mode}, {place})"),
+                cold.0,
+                meet,
+                aim,
+            );
         }
     }
     let hex = head.to_string();
     forget();
     let mut memory = Memory::default();
     references(&open(dir), head, None, dir, &mut memory);
-    row("references, nothing changed, fresh", fresh(dir, &["world", &hex, "anywhere"], || ()).0, 2.0, 0.6);
+    row(
+        "references, nothing changed, fresh",
+        fresh(dir, &["world", &hex, "anywhere"], || ()).0,
+        2.0,
+        0.6,
+    );
     // One process at a time has a mirror.
     let mirror = open(dir);
-    let same = median((0..RUNS * 20).map(|_| timed(|| references(&mirror, mirror.head().unwrap(), None, dir, &mut memory))));
+    let same =
+        median((0..RUNS * 20).map(|_| {
+            timed(|| references(&mirror, mirror.head().unwrap(), None, dir, &mut memory))
+        }));
     row("references, nothing changed, running", same, 0.1, 0.03);
 }
 
@@ -234,7 +403,12 @@ fn changes(dir: &Path, old: ObjectId, new: ObjectId) {
     let files = ["declared.index", "references.index"].map(|file| dir.join("world").join(file));
     references(&open(dir), old, None, dir, &mut Memory::default());
     let before = files.each_ref().map(|file| std::fs::read(file).unwrap());
-    let restore = || files.iter().zip(&before).for_each(|(file, bytes)| std::fs::write(file, bytes).unwrap());
+    let restore = || {
+        files
+            .iter()
+            .zip(&before)
+            .for_each(|(file, bytes)| std::fs::write(file, bytes).unwrap())
+    };
     let changed = fresh(dir, &["world", &new.to_string(), "anywhere"], restore);
     row("references, one file changed, fresh", changed.0, 3.0, 1.0);
     let mirror = open(dir);
@@ -266,11 +440,17 @@ fn fresh(dir: &Path, arguments: &[&str], prepare: impl Fn()) -> (f64, f64) {
                 .output()
                 .unwrap();
             let text = String::from_utf8(output.stdout).unwrap();
-            let (ms, kib) = text.trim().split_once(' ').unwrap_or_else(|| panic!("{}", String::from_utf8_lossy(&output.stderr)));
+            let (ms, kib) = text
+                .trim()
+                .split_once(' ')
+                .unwrap_or_else(|| panic!("{}", String::from_utf8_lossy(&output.stderr)));
             (ms.parse().unwrap(), kib.parse().unwrap())
         })
         .collect();
-    (median(runs.iter().map(|run| run.0)), median(runs.iter().map(|run| run.1)))
+    (
+        median(runs.iter().map(|run| run.0)),
+        median(runs.iter().map(|run| run.1)),
+    )
 }
 
 fn median(values: impl Iterator<Item = f64>) -> f64 {

@@ -1,9 +1,14 @@
 //! The rows of the design's numbers for whole passes: `cargo bench --bench pass`. Needs `git`.
 //!
-//! The config repository has 10,000 files with 2,000 marked images of 50 repositories. "Fresh" is a memory without any
-//! index and with the index file deleted; the mirror is fetched before.
+//! The config repository has 10,000 files with 2,000 marked images of 50 repositories. "Fresh" is a
+//! memory without any index and with the index file deleted; the mirror is fetched before.
 
-#![allow(clippy::print_stdout, clippy::unwrap_used, missing_docs, reason = "a benchmark prints, and stops at the first surprise")]
+#![allow(
+    clippy::print_stdout,
+    clippy::unwrap_used,
+    missing_docs,
+    reason = "a benchmark prints, and stops at the first surprise"
+)]
 
 #[path = "support/fleet.rs"]
 mod fleet;
@@ -46,7 +51,11 @@ fn main() {
     let _ = rustls::crypto::ring::default_provider().install_default();
     let temporary = std::env::temp_dir().join(format!("tagboat-bench-{}", std::process::id()));
     std::fs::create_dir(&temporary).unwrap();
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()
+        .unwrap();
     passes(&runtime, &temporary.join("passes"));
     idle(&runtime, &temporary.join("idle"));
     std::fs::remove_dir_all(&temporary).unwrap();
@@ -73,23 +82,52 @@ fn configure(dir: &Path, host: &str) {
 }
 
 fn engine(dir: &Path) -> Engine {
-    let options = ProcessOptions { config: dir.join("tagboat.yaml"), repository: None };
-    Context::read(&options).and_then(|context| context.open()).unwrap_or_else(|failure| panic!("{:#}", failure.error))
+    let options = ProcessOptions {
+        config: dir.join("tagboat.yaml"),
+        repository: None,
+    };
+    Context::read(&options)
+        .and_then(|context| context.open())
+        .unwrap_or_else(|failure| panic!("{:#}", failure.error))
 }
 
 fn passes(runtime: &tokio::runtime::Runtime, dir: &Path) {
     std::fs::create_dir(dir).unwrap();
     let registry = runtime.block_on(SandboxRegistry::start()).unwrap();
-    let mut files: Vec<(String, String)> =
-        fleet::fleet(7).into_iter().map(|(path, text)| (path, text.replace("registry.example.org", &registry.host()))).collect();
-    let declared: String = (0..IMAGES).map(|n| policy(&format!("app-{n}"), &format!("{}/team/app-{n}", registry.host()))).collect();
-    files.push(("policies/all.yaml".to_owned(), declared + &environment("clusters/**")));
-    let borrowed: Vec<(&str, &str)> = files.iter().map(|(path, text)| (path.as_str(), text.as_str())).collect();
-    let repository = BareRepository::create(&dir.join("fleet.git"), &borrowed, WHO, Timestamp::now().as_second() - 60, "first").unwrap();
+    let mut files: Vec<(String, String)> = fleet::fleet(7)
+        .into_iter()
+        .map(|(path, text)| (path, text.replace("registry.example.org", &registry.host())))
+        .collect();
+    let declared: String = (0..IMAGES)
+        .map(|n| {
+            policy(
+                &format!("app-{n}"),
+                &format!("{}/team/app-{n}", registry.host()),
+            )
+        })
+        .collect();
+    files.push((
+        "policies/all.yaml".to_owned(),
+        declared + &environment("clusters/**"),
+    ));
+    let borrowed: Vec<(&str, &str)> = files
+        .iter()
+        .map(|(path, text)| (path.as_str(), text.as_str()))
+        .collect();
+    let repository = BareRepository::create(
+        &dir.join("fleet.git"),
+        &borrowed,
+        WHO,
+        Timestamp::now().as_second() - 60,
+        "first",
+    )
+    .unwrap();
     configure(dir, &registry.host());
     let publish = |image: usize, tag: &str| {
         let tag = Tag::new(tag).unwrap();
-        runtime.block_on(registry.publish(&format!("team/app-{image}"), &tag, &Image::default())).unwrap();
+        runtime
+            .block_on(registry.publish(&format!("team/app-{image}"), &tag, &Image::default()))
+            .unwrap();
     };
     for image in 0..IMAGES {
         for minor in 0..100 {
@@ -102,7 +140,14 @@ fn passes(runtime: &tokio::runtime::Runtime, dir: &Path) {
     // The references of a revision, by the extractor that passes use.
     let head = updater.mirror.fetch().unwrap().commit;
     let read = |commit, memory: &mut update::Memory| {
-        let (world, _) = update::read(&updater.mirror, commit, Some("policies"), &updater.folder, memory).unwrap();
+        let (world, _) = update::read(
+            &updater.mirror,
+            commit,
+            Some("policies"),
+            &updater.folder,
+            memory,
+        )
+        .unwrap();
         assert_eq!(world.files.len(), 2_000);
     };
     let forget = || {
@@ -115,63 +160,144 @@ fn passes(runtime: &tokio::runtime::Runtime, dir: &Path) {
         let mut memory = update::Memory::default();
         timed(|| read(head, &mut memory))
     });
-    // Every file of the fleet mentions a watched word, so this is the row in which everything is parsed.
-    row("references, no index yet, everything parsed (ms)", median(cold), 130.0, 75.0);
+    // Every file of the fleet mentions a watched word, so this is the row in which everything is
+    // parsed.
+    row(
+        "references, no index yet, everything parsed (ms)",
+        median(cold),
+        130.0,
+        75.0,
+    );
     let same = (0..RUNS).map(|_| {
         let mut memory = update::Memory::default();
         timed(|| read(head, &mut memory))
     });
-    row("references, nothing changed, fresh memory (ms)", median(same), 2.0, 0.6);
+    row(
+        "references, nothing changed, fresh memory (ms)",
+        median(same),
+        2.0,
+        0.6,
+    );
     let mut memory = update::Memory::default();
     read(head, &mut memory);
-    let running = (0..RUNS).map(|_| timed(|| read(head, &mut memory))).collect::<Vec<_>>();
-    row("references, nothing changed, running (ms)", median(running.into_iter()), 0.1, 0.03);
-    let mut edited =
-        borrowed.iter().find(|(_, text)| text.contains("/team/app-49:")).map(|(path, text)| (*path, (*text).to_owned())).unwrap();
+    let running = (0..RUNS)
+        .map(|_| timed(|| read(head, &mut memory)))
+        .collect::<Vec<_>>();
+    row(
+        "references, nothing changed, running (ms)",
+        median(running.into_iter()),
+        0.1,
+        0.03,
+    );
+    let mut edited = borrowed
+        .iter()
+        .find(|(_, text)| text.contains("/team/app-49:"))
+        .map(|(path, text)| (*path, (*text).to_owned()))
+        .unwrap();
     let mut changed = Vec::new();
     for n in 0..15 {
         edited.1.push_str(&format!("# {n}\n"));
-        repository.commit(&[(edited.0, &edited.1)], WHO, Timestamp::now().as_second() - 30, "one").unwrap();
+        repository
+            .commit(
+                &[(edited.0, &edited.1)],
+                WHO,
+                Timestamp::now().as_second() - 30,
+                "one",
+            )
+            .unwrap();
         let commit = updater.mirror.fetch().unwrap().commit;
         changed.push(timed(|| read(commit, &mut memory)));
     }
-    row("references, one file changed, running (ms)", median(changed.into_iter()), 0.5, 0.12);
+    row(
+        "references, one file changed, running (ms)",
+        median(changed.into_iter()),
+        0.5,
+        0.12,
+    );
 
     // From a tag to the pushed commit: 40 references of the image are rewritten.
     let first = runtime.block_on(updater.pass(Mode::Write, &Rescan::All, Timestamp::now()));
-    let said =
-        (&first.failures, first.environments.iter().map(|row| (row.state, row.left.first())).collect::<Vec<_>>(), first.findings.first());
+    let said = (
+        &first.failures,
+        first
+            .environments
+            .iter()
+            .map(|row| (row.state, row.left.first()))
+            .collect::<Vec<_>>(),
+        first.findings.first(),
+    );
     assert_eq!((first.pushed(), first.failures.len()), (1, 0), "{said:#?}");
     let image = Repository::new(&format!("{}/team/app-0", registry.host())).unwrap();
     let mut times = Vec::new();
     for run in 0..RUNS {
         publish(0, &format!("7.{run}.0"));
-        let rescan = Rescan::Only { due: HashSet::from([image.clone()]), resting: HashSet::new() };
+        let rescan = Rescan::Only {
+            due: HashSet::from([image.clone()]),
+            resting: HashSet::new(),
+        };
         let begun = Instant::now();
         let report = runtime.block_on(updater.pass(Mode::Write, &rescan, Timestamp::now()));
         times.push(begun.elapsed().as_secs_f64() * 1e3);
-        assert!(report.pushed() == 1 && report.environments[0].state == State::Committed, "{:#?}", report.failures);
+        assert!(
+            report.pushed() == 1 && report.environments[0].state == State::Committed,
+            "{:#?}",
+            report.failures
+        );
     }
     times.sort_by(f64::total_cmp);
-    row("trigger to pushed commit, p50 (ms)", times[RUNS / 2], 300.0, 200.0);
-    row("trigger to pushed commit, p95 (ms)", times[RUNS * 95 / 100], 300.0, 200.0);
+    row(
+        "trigger to pushed commit, p50 (ms)",
+        times[RUNS / 2],
+        300.0,
+        200.0,
+    );
+    row(
+        "trigger to pushed commit, p95 (ms)",
+        times[RUNS * 95 / 100],
+        300.0,
+        200.0,
+    );
     let quiet = (0..RUNS).map(|_| {
         timed(|| {
-            let report = runtime.block_on(updater.pass(Mode::Write, &Rescan::All, Timestamp::now()));
-            assert_eq!((report.pushed(), report.requests.listings, report.requests.registry), (0, IMAGES as u64, IMAGES as u64));
+            let report =
+                runtime.block_on(updater.pass(Mode::Write, &Rescan::All, Timestamp::now()));
+            assert_eq!(
+                (
+                    report.pushed(),
+                    report.requests.listings,
+                    report.requests.registry
+                ),
+                (0, IMAGES as u64, IMAGES as u64)
+            );
         })
     });
-    println!("{:<50} {:>9.3}", "a whole pass over an unchanged world, p50 (ms)", median(quiet));
-    let nothing_due = Rescan::Only { due: HashSet::new(), resting: HashSet::new() };
+    println!(
+        "{:<50} {:>9.3}",
+        "a whole pass over an unchanged world, p50 (ms)",
+        median(quiet)
+    );
+    let nothing_due = Rescan::Only {
+        due: HashSet::new(),
+        resting: HashSet::new(),
+    };
     let between = (0..RUNS).map(|_| {
         timed(|| {
-            let report = runtime.block_on(updater.pass(Mode::Write, &nothing_due, Timestamp::now()));
+            let report =
+                runtime.block_on(updater.pass(Mode::Write, &nothing_due, Timestamp::now()));
             assert_eq!((report.pushed(), report.requests.registry), (0, 0));
         })
     });
-    println!("{:<50} {:>9.3}", "the same with nothing due, p50 (ms)", median(between));
+    println!(
+        "{:<50} {:>9.3}",
+        "the same with nothing due, p50 (ms)",
+        median(between)
+    );
     let fetch = (0..RUNS).map(|_| timed(|| assert!(!updater.mirror.fetch().unwrap().changed)));
-    println!("{:<50} {:>9.3}", "of which the question where the branch is (ms)", median(fetch));
+    println!(
+        "{:<50} {:>9.3}",
+        "of which the question where the branch is (ms)",
+        median(fetch)
+    );
 }
 
 /// A daemon of a thousand policies with a thousand tags each, after its first pass.
@@ -186,13 +312,33 @@ fn idle(runtime: &tokio::runtime::Runtime, dir: &Path) {
         }))
     }));
     let registry = registry.unwrap();
-    let declared: String = (0..POLICIES).map(|n| policy(&format!("app-{n}"), &format!("{}/team/app-{n}", registry.host()))).collect();
-    let mut files = vec![("policies/all.yaml".to_owned(), declared + &environment("apps/**"))];
+    let declared: String = (0..POLICIES)
+        .map(|n| {
+            policy(
+                &format!("app-{n}"),
+                &format!("{}/team/app-{n}", registry.host()),
+            )
+        })
+        .collect();
+    let mut files = vec![(
+        "policies/all.yaml".to_owned(),
+        declared + &environment("apps/**"),
+    )];
     files.extend((0..POLICIES).map(|n| {
         (format!("apps/{n}.yaml"), format!("apiVersion: v1\nkind: Pod\nmetadata: {{name: app}}\nspec:\n  containers:\n    - name: app\n      image: {}/team/app-{n}:6.0.1\n", registry.host()))
     }));
-    let borrowed: Vec<(&str, &str)> = files.iter().map(|(path, text)| (path.as_str(), text.as_str())).collect();
-    BareRepository::create(&dir.join("fleet.git"), &borrowed, WHO, Timestamp::now().as_second() - 60, "first").unwrap();
+    let borrowed: Vec<(&str, &str)> = files
+        .iter()
+        .map(|(path, text)| (path.as_str(), text.as_str()))
+        .collect();
+    BareRepository::create(
+        &dir.join("fleet.git"),
+        &borrowed,
+        WHO,
+        Timestamp::now().as_second() - 60,
+        "first",
+    )
+    .unwrap();
     configure(dir, &registry.host());
     let mut command = Command::new(env!("CARGO_BIN_EXE_tagboat"));
     command
@@ -201,28 +347,64 @@ fn idle(runtime: &tokio::runtime::Runtime, dir: &Path) {
         .args(["run", "--log", "tagboat=debug", "--config"])
         .arg(dir.join("tagboat.yaml"));
     let log = dir.join("log");
-    let child = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(std::fs::File::create(&log).unwrap()).spawn().unwrap();
+    let child = command
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(std::fs::File::create(&log).unwrap())
+        .spawn()
+        .unwrap();
     let daemon = Daemon(child);
     let begun = Instant::now();
     while !std::fs::read_to_string(&log).unwrap().contains("pass done") {
-        assert!(begun.elapsed() < Duration::from_secs(120), "no pass: {}", std::fs::read_to_string(&log).unwrap());
+        assert!(
+            begun.elapsed() < Duration::from_secs(120),
+            "no pass: {}",
+            std::fs::read_to_string(&log).unwrap()
+        );
         std::thread::sleep(Duration::from_millis(50));
     }
-    println!("{:<50} {:>9.3}", "first pass of 1,000 policies x 1,000 tags (s)", begun.elapsed().as_secs_f64());
+    println!(
+        "{:<50} {:>9.3}",
+        "first pass of 1,000 policies x 1,000 tags (s)",
+        begun.elapsed().as_secs_f64()
+    );
     let log = std::fs::read_to_string(&log).unwrap();
-    assert!(asked.load(Ordering::SeqCst) >= POLICIES && log.contains("all: "), "{log}");
-    row("idle daemon, resident (MiB)", daemon.memory("VmRSS"), 128.0, 64.0);
-    println!("{:<50} {:>9.3}", "the same at its greatest (MiB)", daemon.memory("VmHWM"));
+    assert!(
+        asked.load(Ordering::SeqCst) >= POLICIES && log.contains("all: "),
+        "{log}"
+    );
+    row(
+        "idle daemon, resident (MiB)",
+        daemon.memory("VmRSS"),
+        128.0,
+        64.0,
+    );
+    println!(
+        "{:<50} {:>9.3}",
+        "the same at its greatest (MiB)",
+        daemon.memory("VmHWM")
+    );
 }
 
 /// A thousand tags of each repository that no other has; everything else by the registry itself.
 async fn answer(asked: &AtomicUsize, request: Request, next: Next) -> Response {
-    let Some(name) = request.uri().path().strip_prefix("/v2/").and_then(|path| path.strip_suffix("/tags/list")) else {
+    let Some(name) = request
+        .uri()
+        .path()
+        .strip_prefix("/v2/")
+        .and_then(|path| path.strip_suffix("/tags/list"))
+    else {
         return next.run(request).await;
     };
     asked.fetch_add(1, Ordering::SeqCst);
-    let number: u32 = name.rsplit('-').next().and_then(|number| number.parse().ok()).unwrap_or_default();
-    let tags: Vec<String> = (0..1000).map(|n| format!("6.{}.{}", n / 10, number * 10 + n % 10)).collect();
+    let number: u32 = name
+        .rsplit('-')
+        .next()
+        .and_then(|number| number.parse().ok())
+        .unwrap_or_default();
+    let tags: Vec<String> = (0..1000)
+        .map(|n| format!("6.{}.{}", n / 10, number * 10 + n % 10))
+        .collect();
     axum::Json(serde_json::json!({"name": name, "tags": tags})).into_response()
 }
 
@@ -232,7 +414,12 @@ impl Daemon {
     fn memory(&self, what: &str) -> f64 {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.0.id())).unwrap();
         let line = status.lines().find(|line| line.starts_with(what)).unwrap();
-        line.split_whitespace().nth(1).unwrap().parse::<f64>().unwrap() / 1024.0
+        line.split_whitespace()
+            .nth(1)
+            .unwrap()
+            .parse::<f64>()
+            .unwrap()
+            / 1024.0
     }
 }
 

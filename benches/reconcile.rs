@@ -1,11 +1,14 @@
-//! The rows of the design's numbers for the way from Git to the cluster: `cargo bench --bench reconcile`.
+//! The rows of the design's numbers for the way from Git to the cluster: `cargo bench --bench
+//! reconcile`.
 //!
-//! Needs the real API server and kubectl: `tests/run cluster` builds both and names them in `TAGBOAT_TEST_KUBE` and
-//! `TAGBOAT_TEST_KUBECTL`. A thousand Applications in fifty namespaces have a Deployment without pods, a ServiceAccount, a
-//! Service and a ConfigMap each. The server runs on the same machine and takes more of it than the client does, so what the
-//! server does alone, and what kubectl takes for the same objects, is measured in the same run.
+//! Needs the real API server and kubectl: `tests/run cluster` builds both and names them in
+//! `TAGBOAT_TEST_KUBE` and `TAGBOAT_TEST_KUBECTL`. A thousand Applications in fifty namespaces have
+//! a Deployment without pods, a ServiceAccount, a Service and a ConfigMap each. The server runs on
+//! the same machine and takes more of it than the client does, so what the server does alone, and
+//! what kubectl takes for the same objects, is measured in the same run.
 //!
-//! How many seconds the steady state is watched can be said: `cargo bench --bench reconcile -- 600`.
+//! How many seconds the steady state is watched can be said: `cargo bench --bench reconcile --
+//! 600`.
 
 #![allow(
     clippy::print_stdout,
@@ -63,8 +66,15 @@ const REPOSITORY: &str = "fleet";
 
 fn main() -> ExitCode {
     let _ = rustls::crypto::ring::default_provider().install_default();
-    let arguments: Vec<String> = std::env::args().skip(1).filter(|argument| argument != "--bench").collect();
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+    let arguments: Vec<String> = std::env::args()
+        .skip(1)
+        .filter(|argument| argument != "--bench")
+        .collect();
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()
+        .unwrap();
     if let [word, kubeconfig, applications] = arguments.as_slice()
         && word == "hold"
     {
@@ -73,11 +83,15 @@ fn main() -> ExitCode {
     }
     for variable in ["TAGBOAT_TEST_KUBE", "TAGBOAT_TEST_KUBECTL"] {
         if std::env::var_os(variable).is_none() {
-            eprintln!("{variable} is not set: `tests/run cluster` builds the Kubernetes API server and kubectl, and says where they are.");
+            eprintln!(
+                "{variable} is not set: `tests/run cluster` builds the Kubernetes API server and kubectl, and says where they are."
+            );
             return ExitCode::FAILURE;
         }
     }
-    let steady = arguments.first().map_or(60, |seconds| seconds.parse().unwrap());
+    let steady = arguments
+        .first()
+        .map_or(60, |seconds| seconds.parse().unwrap());
     let kube = Kube::start(Options::default());
     runtime.block_on(rows(&kube, Duration::from_secs(steady)));
     ExitCode::SUCCESS
@@ -85,32 +99,62 @@ fn main() -> ExitCode {
 
 async fn rows(kube: &Kube, steady: Duration) {
     let processors = std::thread::available_parallelism().map_or(0, usize::from);
-    println!("{processors} processors for the API server, etcd and us; load before: {}", load());
-    let server = Server { kube, client: kube.http() };
+    println!(
+        "{processors} processors for the API server, etcd and us; load before: {}",
+        load()
+    );
+    let server = Server {
+        kube,
+        client: kube.http(),
+    };
     for prefix in ["bench", "alone", "kubectl"] {
         for number in 0..NAMESPACES {
             let body = json!({"metadata": {"name": format!("{prefix}-{number}")}});
-            server.call(Method::POST, "/api/v1/namespaces", Some(&body), 201).await;
+            server
+                .call(Method::POST, "/api/v1/namespaces", Some(&body), 201)
+                .await;
         }
     }
     let declared = declared(APPLICATIONS);
 
     // What the server itself can do: the same objects, nothing thought about.
-    let bare: Vec<Value> = (0..APPLICATIONS).flat_map(|number| objects("alone", number, "first")).collect();
-    let alone = timed(stream::iter(&bare).for_each_concurrent(AT_ONCE, |object| server.apply(object))).await;
+    let bare: Vec<Value> = (0..APPLICATIONS)
+        .flat_map(|number| objects("alone", number, "first"))
+        .collect();
+    let alone =
+        timed(stream::iter(&bare).for_each_concurrent(AT_ONCE, |object| server.apply(object)))
+            .await;
     say("the server alone: 4,000 first applies (s)", alone);
 
     let mut fleet = Fleet::open(&kube.kubeconfig).await;
     let (worked, theirs) = (processor_time(None), server.worked().await);
     let first = timed(fleet.commit(&declared)).await;
     let sent = fleet.stats();
-    assert_eq!(sent.of("apply"), (APPLICATIONS * OBJECTS) as u64, "{sent:?}");
+    assert_eq!(
+        sent.of("apply"),
+        (APPLICATIONS * OBJECTS) as u64,
+        "{sent:?}"
+    );
     assert!(fleet.all_in_step());
     row("first apply of 1,000 Applications (s)", first, 15.0, 6.0);
-    println!("    requests: {}; {:.0} writes/s; load after: {}", by_verb(&sent), sent.writes() as f64 / first, load());
-    say("    processor time of ours (s)", processor_time(None) - worked);
-    say("    processor time of the server (s)", server.worked().await - theirs);
-    say("    times what the server alone takes for the writes", first / (alone * sent.writes() as f64 / bare.len() as f64));
+    println!(
+        "    requests: {}; {:.0} writes/s; load after: {}",
+        by_verb(&sent),
+        sent.writes() as f64 / first,
+        load()
+    );
+    say(
+        "    processor time of ours (s)",
+        processor_time(None) - worked,
+    );
+    say(
+        "    processor time of the server (s)",
+        server.worked().await - theirs,
+    );
+    say(
+        "    times what the server alone takes for the writes",
+        first / (alone * sent.writes() as f64 / bare.len() as f64),
+    );
 
     let mut again = Vec::new();
     let before = fleet.stats();
@@ -118,9 +162,21 @@ async fn rows(kube: &Kube, steady: Duration) {
         again.push(timed(fleet.commit(&declared)).await);
     }
     let sent = fleet.stats().since(&before);
-    assert_eq!(sent.without_watches(), 0, "a second apply sends nothing: {sent:?}");
-    say("second apply, at a new revision: to the end (s)", median(&mut again));
-    row("second apply: requests", sent.without_watches() as f64, 0.0, 0.0);
+    assert_eq!(
+        sent.without_watches(),
+        0,
+        "a second apply sends nothing: {sent:?}"
+    );
+    say(
+        "second apply, at a new revision: to the end (s)",
+        median(&mut again),
+    );
+    row(
+        "second apply: requests",
+        sent.without_watches() as f64,
+        0.0,
+        0.0,
+    );
 
     let (mut one, before) = (Vec::new(), fleet.stats());
     for number in 0..20 {
@@ -131,11 +187,19 @@ async fn rows(kube: &Kube, steady: Duration) {
         fleet.settled(&revision, None).await;
     }
     let sent = fleet.stats().since(&before);
-    say("one Application of 1,000 changed: settled, p50 (ms)", median(&mut one));
+    say(
+        "one Application of 1,000 changed: settled, p50 (ms)",
+        median(&mut one),
+    );
     println!(
         "    requests for each of {}: {}",
         one.len(),
-        by_verb(&Stats(sent.0.iter().map(|(verb, n)| (*verb, n / one.len() as u64)).collect()))
+        by_verb(&Stats(
+            sent.0
+                .iter()
+                .map(|(verb, n)| (*verb, n / one.len() as u64))
+                .collect()
+        ))
     );
     assert_eq!(sent.of("apply"), one.len() as u64, "{sent:?}");
 
@@ -149,7 +213,12 @@ async fn rows(kube: &Kube, steady: Duration) {
     }
     drift.sort_by(f64::total_cmp);
     say("drift of one object: repaired, p50 (ms)", drift[DRIFTS / 2]);
-    row("drift of one object: repaired, p95 (ms)", drift[DRIFTS * 95 / 100], 1000.0, 200.0);
+    row(
+        "drift of one object: repaired, p95 (ms)",
+        drift[DRIFTS * 95 / 100],
+        1000.0,
+        200.0,
+    );
 
     steady_state(kube, &fleet, steady).await;
     fleet.end().await;
@@ -161,41 +230,79 @@ async fn rows(kube: &Kube, steady: Duration) {
         assert_eq!(held["writes"], 0, "{held}");
         starts.push(held["seconds"].as_f64().unwrap());
     }
-    say("new process: until 1,000 Applications are in step (s)", median(&mut starts));
+    say(
+        "new process: until 1,000 Applications are in step (s)",
+        median(&mut starts),
+    );
     println!("    requests: {}", held["sent"].as_str().unwrap());
-    say("resident with 4,000 objects (MiB)", held["idle"].as_f64().unwrap());
-    println!("    {:.1} over the empty process, {:.1} at its greatest", growth(&held), held["greatest"].as_f64().unwrap());
+    say(
+        "resident with 4,000 objects (MiB)",
+        held["idle"].as_f64().unwrap(),
+    );
+    println!(
+        "    {:.1} over the empty process, {:.1} at its greatest",
+        growth(&held),
+        held["greatest"].as_f64().unwrap()
+    );
     many(kube, &server).await;
 
     let file = kube.folder().join("objects.yaml");
-    let objects: Vec<String> =
-        (0..APPLICATIONS).flat_map(|number| objects("kubectl", number, "first")).map(|value| value.to_string()).collect();
+    let objects: Vec<String> = (0..APPLICATIONS)
+        .flat_map(|number| objects("kubectl", number, "first"))
+        .map(|value| value.to_string())
+        .collect();
     std::fs::write(&file, objects.join("\n---\n")).unwrap();
     let begun = Instant::now();
     let output = kube.kubectl(&["apply", "--server-side", "-f", file.to_str().unwrap()]);
     let kubectl = begun.elapsed().as_secs_f64();
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    assert!(
+        output.status.success(),
+        "{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
     say("kubectl apply --server-side, the same objects (s)", kubectl);
     say("    times what we take, records and all", kubectl / first);
     println!("load at the end: {}", load());
 }
 
-/// What the daemon itself keeps of 10,000 objects: after it has applied them, and in a process that found them applied.
+/// What the daemon itself keeps of 10,000 objects: after it has applied them, and in a process that
+/// found them applied.
 async fn many(kube: &Kube, server: &Server<'_>) {
     for number in 0..NAMESPACES {
         let body = json!({"metadata": {"name": format!("many-{number}")}});
-        server.call(Method::POST, "/api/v1/namespaces", Some(&body), 201).await;
+        server
+            .call(Method::POST, "/api/v1/namespaces", Some(&body), 201)
+            .await;
     }
     let folder = kube.folder().join("daemon");
     std::fs::create_dir(&folder).unwrap();
-    let applications = (0..MORE).map(|number| (format!("app-{number}"), objects("many", number, "first")));
-    let ground = daemon::Ground::new(&folder, &kube.kubeconfig, &declarations("many", MORE), applications);
+    let applications =
+        (0..MORE).map(|number| (format!("app-{number}"), objects("many", number, "first")));
+    let ground = daemon::Ground::new(
+        &folder,
+        &kube.kubeconfig,
+        &declarations("many", MORE),
+        applications,
+    );
     for what in ["applied them", "found them applied"] {
         let taken = ground.run();
         assert_eq!(taken.in_step, MORE);
-        row(&format!("{} objects, tagboat run that {what} (MiB)", MORE * OBJECTS), taken.resident, 128.0, 64.0);
-        println!("    {:.1} at its greatest; {:.1} are the program's own file", taken.greatest, taken.program);
-        println!("    at rest after {:.1} s, {:.1} s of a processor; load: {}", taken.seconds, taken.worked, load());
+        row(
+            &format!("{} objects, tagboat run that {what} (MiB)", MORE * OBJECTS),
+            taken.resident,
+            128.0,
+            64.0,
+        );
+        println!(
+            "    {:.1} at its greatest; {:.1} are the program's own file",
+            taken.greatest, taken.program
+        );
+        println!(
+            "    at rest after {:.1} s, {:.1} s of a processor; load: {}",
+            taken.seconds,
+            taken.worked,
+            load()
+        );
     }
 }
 
@@ -203,25 +310,60 @@ async fn many(kube: &Kube, server: &Server<'_>) {
 async fn steady_state(kube: &Kube, fleet: &Fleet, time: Duration) {
     let (ours, theirs) = (fleet.stats(), kube.metrics().await);
     tokio::time::sleep(time).await;
-    let (sent, counted) = (fleet.stats().since(&ours), kube.metrics().await.since(&theirs));
+    let (sent, counted) = (
+        fleet.stats().since(&ours),
+        kube.metrics().await.since(&theirs),
+    );
     assert_eq!(sent.without_watches(), 0, "{sent:?}");
     for resource in ["deployments", "services", "serviceaccounts", "configmaps"] {
-        let asked: Vec<_> = counted.0.iter().filter(|((verb, of), _)| of == resource && verb != "WATCH").collect();
+        let asked: Vec<_> = counted
+            .0
+            .iter()
+            .filter(|((verb, of), _)| of == resource && verb != "WATCH")
+            .collect();
         assert!(asked.is_empty(), "{asked:?}");
     }
     let hours = time.as_secs_f64() / 3600.0;
-    row("steady state: requests per object and hour", sent.without_watches() as f64 / (APPLICATIONS * OBJECTS) as f64 / hours, 0.0, 0.0);
-    println!("    in {} s, watches begun by us: {}", time.as_secs(), sent.of("watch"));
-    let counted: Vec<String> =
-        counted.0.iter().map(|((verb, of), count)| format!("{count} {verb} {}", if of.is_empty() { "(none)" } else { of })).collect();
-    println!("    the server's own count, its own requests to itself included: {}", counted.join(", "));
+    row(
+        "steady state: requests per object and hour",
+        sent.without_watches() as f64 / (APPLICATIONS * OBJECTS) as f64 / hours,
+        0.0,
+        0.0,
+    );
+    println!(
+        "    in {} s, watches begun by us: {}",
+        time.as_secs(),
+        sent.of("watch")
+    );
+    let counted: Vec<String> = counted
+        .0
+        .iter()
+        .map(|((verb, of), count)| {
+            format!(
+                "{count} {verb} {}",
+                if of.is_empty() { "(none)" } else { of }
+            )
+        })
+        .collect();
+    println!(
+        "    the server's own count, its own requests to itself included: {}",
+        counted.join(", ")
+    );
 }
 
-/// A reconciler of its own, as a process of its own: how long it takes to know that all is in step, and what it keeps.
+/// A reconciler of its own, as a process of its own: how long it takes to know that all is in step,
+/// and what it keeps.
 fn child(kube: &Kube, applications: usize) -> Value {
     let mut command = Command::new(std::env::current_exe().unwrap());
-    command.arg("hold").arg(&kube.kubeconfig).arg(applications.to_string());
-    let output = command.stdin(Stdio::null()).stderr(Stdio::inherit()).output().unwrap();
+    command
+        .arg("hold")
+        .arg(&kube.kubeconfig)
+        .arg(applications.to_string());
+    let output = command
+        .stdin(Stdio::null())
+        .stderr(Stdio::inherit())
+        .output()
+        .unwrap();
     assert!(output.status.success(), "{output:?}");
     serde_json::from_slice(&output.stdout).unwrap()
 }
@@ -254,35 +396,76 @@ struct Server<'k> {
 
 impl Server<'_> {
     async fn call(&self, method: Method, path: &str, body: Option<&Value>, expected: u16) -> Value {
-        let (status, answer) = call(&self.client, &self.kube.server, &self.kube.token, method, path, body).await;
+        let (status, answer) = call(
+            &self.client,
+            &self.kube.server,
+            &self.kube.token,
+            method,
+            path,
+            body,
+        )
+        .await;
         assert_eq!(status.as_u16(), expected, "{path}: {answer}");
         answer
     }
 
     /// Seconds that it has been running on a processor, etcd with it.
     async fn worked(&self) -> f64 {
-        let answer = self.client.get(format!("{}/metrics", self.kube.server)).bearer_auth(&self.kube.token).send().await.unwrap();
+        let answer = self
+            .client
+            .get(format!("{}/metrics", self.kube.server))
+            .bearer_auth(&self.kube.token)
+            .send()
+            .await
+            .unwrap();
         let text = answer.error_for_status().unwrap().text().await.unwrap();
-        text.lines().find_map(|line| line.strip_prefix("process_cpu_seconds_total ")).unwrap().parse().unwrap()
+        text.lines()
+            .find_map(|line| line.strip_prefix("process_cpu_seconds_total "))
+            .unwrap()
+            .parse()
+            .unwrap()
     }
 
     async fn apply(&self, object: &Value) {
         let text = |pointer: &str| object.pointer(pointer).and_then(Value::as_str).unwrap();
-        let prefix = if text("/apiVersion") == "v1" { "/api/v1".to_owned() } else { format!("/apis/{}", text("/apiVersion")) };
-        let (namespace, plural) = (text("/metadata/namespace"), format!("{}s", text("/kind").to_lowercase()));
-        let path = format!("{prefix}/namespaces/{namespace}/{plural}/{}?fieldManager=bench", text("/metadata/name"));
+        let prefix = if text("/apiVersion") == "v1" {
+            "/api/v1".to_owned()
+        } else {
+            format!("/apis/{}", text("/apiVersion"))
+        };
+        let (namespace, plural) = (
+            text("/metadata/namespace"),
+            format!("{}s", text("/kind").to_lowercase()),
+        );
+        let path = format!(
+            "{prefix}/namespaces/{namespace}/{plural}/{}?fieldManager=bench",
+            text("/metadata/name")
+        );
         self.call(Method::PATCH, &path, Some(object), 201).await;
     }
 
-    /// Changes a value as somebody else would; seconds from the answer to that until the server has the old value again.
+    /// Changes a value as somebody else would; seconds from the answer to that until the server has
+    /// the old value again.
     async fn repaired(&self, number: usize) -> f64 {
-        let path = format!("/api/v1/namespaces/bench-{}/configmaps/app-{number}", number % NAMESPACES);
+        let path = format!(
+            "/api/v1/namespaces/bench-{}/configmaps/app-{number}",
+            number % NAMESPACES
+        );
         let before = self.call(Method::GET, &path, None, 200).await["data"]["value"].clone();
-        let change =
-            json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": format!("app-{number}")}, "data": {"value": "by hand"}});
-        let changed = self.call(Method::PATCH, &format!("{path}?fieldManager=somebody&force=true"), Some(&change), 200).await;
+        let change = json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": format!("app-{number}")}, "data": {"value": "by hand"}});
+        let changed = self
+            .call(
+                Method::PATCH,
+                &format!("{path}?fieldManager=somebody&force=true"),
+                Some(&change),
+                200,
+            )
+            .await;
         let begun = Instant::now();
-        assert!(before != "by hand" && changed["data"]["value"] == "by hand", "{before} {changed}");
+        assert!(
+            before != "by hand" && changed["data"]["value"] == "by hand",
+            "{before} {changed}"
+        );
         while self.call(Method::GET, &path, None, 200).await["data"]["value"] != before {
             assert!(begun.elapsed() < PATIENCE, "not repaired: {path}");
             tokio::time::sleep(Duration::from_millis(2)).await;
@@ -302,10 +485,21 @@ struct Fleet {
 
 impl Fleet {
     async fn open(kubeconfig: &Path) -> Self {
-        let cluster = process::Cluster { concurrency: AT_ONCE, ..process::Cluster::new("test", Some(kubeconfig.to_owned())) };
+        let cluster = process::Cluster {
+            concurrency: AT_ONCE,
+            ..process::Cluster::new("test", Some(kubeconfig.to_owned()))
+        };
         let stop = CancellationToken::new();
-        let reconciler = Reconciler::open(&[cluster], |path| path.to_owned(), Mode::Act, stop.clone()).await.unwrap();
-        Self { reconciler: Arc::new(reconciler), stop, values: Arc::default(), revision: 0 }
+        let reconciler =
+            Reconciler::open(&[cluster], |path| path.to_owned(), Mode::Act, stop.clone())
+                .await
+                .unwrap();
+        Self {
+            reconciler: Arc::new(reconciler),
+            stop,
+            values: Arc::default(),
+            revision: 0,
+        }
     }
 
     fn change(&self, number: usize, value: &str) {
@@ -317,23 +511,62 @@ impl Fleet {
         self.revision += 1;
         let (revision, values) = (format!("{:040}", self.revision), Arc::clone(&self.values));
         let render = move |application: &Application| {
-            let number = application.path.strip_prefix("app-").unwrap().parse().unwrap();
-            let value = values.lock().unwrap().get(&number).map_or_else(|| "first".to_owned(), Clone::clone);
-            let origin = |line| Origin { file: format!("{}/all.yaml", application.path).into(), line };
+            let number = application
+                .path
+                .strip_prefix("app-")
+                .unwrap()
+                .parse()
+                .unwrap();
+            let value = values
+                .lock()
+                .unwrap()
+                .get(&number)
+                .map_or_else(|| "first".to_owned(), Clone::clone);
+            let origin = |line| Origin {
+                file: format!("{}/all.yaml", application.path).into(),
+                line,
+            };
             let objects = objects("bench", number, &value).into_iter().enumerate();
-            let objects = objects.map(|(line, value)| Object::new(value).unwrap().at(origin(line + 1)));
+            let objects =
+                objects.map(|(line, value)| Object::new(value).unwrap().at(origin(line + 1)));
             let hash = format!("{number} {value}");
             let manifests = objects.map(Manifest::new).collect();
-            Ok(Arc::new(Rendered { manifests, how: How::Plain, warnings: Vec::new(), left_out: Vec::new(), hash }))
+            Ok(Arc::new(Rendered {
+                manifests,
+                how: How::Plain,
+                warnings: Vec::new(),
+                left_out: Vec::new(),
+                hash,
+            }))
         };
-        let repository = Repository { name: REPOSITORY.to_owned(), address: "git.example.org/fleet".to_owned(), part: "main".to_owned() };
-        self.reconciler.follow(&repository, &revision, declared, None, &(Arc::new(render) as Arc<Render>));
+        let repository = Repository {
+            name: REPOSITORY.to_owned(),
+            address: "git.example.org/fleet".to_owned(),
+            part: "main".to_owned(),
+        };
+        self.reconciler.follow(
+            &repository,
+            &revision,
+            declared,
+            None,
+            &(Arc::new(render) as Arc<Render>),
+        );
         revision
     }
 
     async fn settled(&self, revision: &str, only: Option<&BTreeSet<Name>>) {
-        let done = self.reconciler.settled(REPOSITORY, revision, only, PATIENCE, |_| {}).await;
-        assert!(done, "not settled: {:?}", self.reconciler.statuses().iter().find(|status| status.state != State::InStep));
+        let done = self
+            .reconciler
+            .settled(REPOSITORY, revision, only, PATIENCE, |_| {})
+            .await;
+        assert!(
+            done,
+            "not settled: {:?}",
+            self.reconciler
+                .statuses()
+                .iter()
+                .find(|status| status.state != State::InStep)
+        );
     }
 
     /// A new revision, brought about.
@@ -343,7 +576,10 @@ impl Fleet {
     }
 
     fn all_in_step(&self) -> bool {
-        self.reconciler.statuses().iter().all(|status| status.state == State::InStep)
+        self.reconciler
+            .statuses()
+            .iter()
+            .all(|status| status.state == State::InStep)
     }
 
     fn stats(&self) -> Stats {
@@ -357,13 +593,21 @@ impl Fleet {
 }
 
 fn name(number: usize) -> Name {
-    Name::new(&format!("bench-{}", number % NAMESPACES), &format!("app-{number}")).unwrap()
+    Name::new(
+        &format!("bench-{}", number % NAMESPACES),
+        &format!("app-{number}"),
+    )
+    .unwrap()
 }
 
 fn declared(applications: usize) -> Declarations {
     let text = declarations("bench", applications);
     let declared = declare::read([("apps.yaml", text.as_bytes())], None);
-    assert!(!declared.has_errors() && declared.applications.len() == applications, "{:?}", declared.mistakes);
+    assert!(
+        !declared.has_errors() && declared.applications.len() == applications,
+        "{:?}",
+        declared.mistakes
+    );
     declared
 }
 
@@ -382,9 +626,11 @@ fn declarations(prefix: &str, applications: usize) -> String {
 
 /// The objects of an Application.
 fn objects(prefix: &str, number: usize, value: &str) -> Vec<Value> {
-    let (name, namespace) = (format!("app-{number}"), format!("{prefix}-{}", number % NAMESPACES));
-    let metadata =
-        json!({"name": name, "namespace": namespace, "labels": {"app.kubernetes.io/name": name, "app.kubernetes.io/part-of": "fleet"}});
+    let (name, namespace) = (
+        format!("app-{number}"),
+        format!("{prefix}-{}", number % NAMESPACES),
+    );
+    let metadata = json!({"name": name, "namespace": namespace, "labels": {"app.kubernetes.io/name": name, "app.kubernetes.io/part-of": "fleet"}});
     let labels = json!({"app.kubernetes.io/name": name});
     vec![
         json!({"apiVersion": "v1", "kind": "ServiceAccount", "metadata": metadata, "automountServiceAccountToken": false}),
@@ -419,27 +665,63 @@ fn objects(prefix: &str, number: usize, value: &str) -> Vec<Value> {
 }
 
 fn by_verb(stats: &Stats) -> String {
-    let counts: Vec<String> = stats.0.iter().filter(|(_, count)| **count > 0).map(|(verb, count)| format!("{count} {verb}")).collect();
-    if counts.is_empty() { "none".to_owned() } else { counts.join(", ") }
+    let counts: Vec<String> = stats
+        .0
+        .iter()
+        .filter(|(_, count)| **count > 0)
+        .map(|(verb, count)| format!("{count} {verb}"))
+        .collect();
+    if counts.is_empty() {
+        "none".to_owned()
+    } else {
+        counts.join(", ")
+    }
 }
 
 /// Of a process, or of this one, in MiB.
 fn memory(process: Option<u32>, what: &str) -> f64 {
-    let status = std::fs::read_to_string(format!("/proc/{}/status", process.unwrap_or_else(std::process::id))).unwrap();
+    let status = std::fs::read_to_string(format!(
+        "/proc/{}/status",
+        process.unwrap_or_else(std::process::id)
+    ))
+    .unwrap();
     let line = status.lines().find(|line| line.starts_with(what)).unwrap();
-    line.split_whitespace().nth(1).unwrap().parse::<f64>().unwrap() / 1024.0
+    line.split_whitespace()
+        .nth(1)
+        .unwrap()
+        .parse::<f64>()
+        .unwrap()
+        / 1024.0
 }
 
-/// Seconds that a process, or this one, has been running on a processor: fields 14 and 15, in hundredths.
+/// Seconds that a process, or this one, has been running on a processor: fields 14 and 15, in
+/// hundredths.
 fn processor_time(process: Option<u32>) -> f64 {
-    let stat = std::fs::read_to_string(format!("/proc/{}/stat", process.unwrap_or_else(std::process::id))).unwrap();
-    let fields: Vec<&str> = stat.rsplit_once(')').unwrap().1.split_whitespace().collect();
-    fields[11..13].iter().map(|ticks| ticks.parse::<f64>().unwrap() / 100.0).sum()
+    let stat = std::fs::read_to_string(format!(
+        "/proc/{}/stat",
+        process.unwrap_or_else(std::process::id)
+    ))
+    .unwrap();
+    let fields: Vec<&str> = stat
+        .rsplit_once(')')
+        .unwrap()
+        .1
+        .split_whitespace()
+        .collect();
+    fields[11..13]
+        .iter()
+        .map(|ticks| ticks.parse::<f64>().unwrap() / 100.0)
+        .sum()
 }
 
 /// What else the machine does: the load of the last minute.
 fn load() -> String {
-    std::fs::read_to_string("/proc/loadavg").unwrap().split(' ').next().unwrap_or_default().to_owned()
+    std::fs::read_to_string("/proc/loadavg")
+        .unwrap()
+        .split(' ')
+        .next()
+        .unwrap_or_default()
+        .to_owned()
 }
 
 async fn timed(work: impl Future<Output = ()>) -> f64 {

@@ -1,12 +1,18 @@
 //! Requests by the hundred on a real Gitea: `cargo bench --bench requests`.
 //!
-//! Needs Gitea: `tests/run forge` builds it and says where it is (`TAGBOAT_TEST_GITEA`, `TAGBOAT_TEST_GITEA_ROOT`), and
-//! `git`. An Environment has a hundred policies and `group: policy`, so that each has a branch and a request of its own:
-//! they are opened, brought to another tag in place, and left alone; then a second Environment doubles them. What each pass
-//! asks of the forge is printed by operation, and what a pass with nothing to do asks is held to what it must be. Gitea runs
-//! on the same machine and takes most of the time.
+//! Needs Gitea: `tests/run forge` builds it and says where it is (`TAGBOAT_TEST_GITEA`,
+//! `TAGBOAT_TEST_GITEA_ROOT`), and `git`. An Environment has a hundred policies and `group:
+//! policy`, so that each has a branch and a request of its own: they are opened, brought to another
+//! tag in place, and left alone; then a second Environment doubles them. What each pass asks of the
+//! forge is printed by operation, and what a pass with nothing to do asks is held to what it must
+//! be. Gitea runs on the same machine and takes most of the time.
 
-#![allow(clippy::print_stdout, clippy::unwrap_used, missing_docs, reason = "a benchmark prints, and stops at the first surprise")]
+#![allow(
+    clippy::print_stdout,
+    clippy::unwrap_used,
+    missing_docs,
+    reason = "a benchmark prints, and stops at the first surprise"
+)]
 
 #[path = "../tests/servers/gitea.rs"]
 #[allow(dead_code, reason = "tests use the rest")]
@@ -39,11 +45,20 @@ type Calls = BTreeMap<Operation, u64>;
 
 fn main() {
     let _ = rustls::crypto::ring::default_provider().install_default();
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()
+        .unwrap();
     let temporary = tempfile::tempdir().unwrap();
     let world = World::new(&runtime, temporary.path());
     world.declare("one", "request: {labels: [images, bot]}");
-    println!("{REQUESTS} requests on a real Gitea, load {}", std::fs::read_to_string("/proc/loadavg").unwrap_or_default().trim());
+    println!(
+        "{REQUESTS} requests on a real Gitea, load {}",
+        std::fs::read_to_string("/proc/loadavg")
+            .unwrap_or_default()
+            .trim()
+    );
 
     let engine = world.engine();
     let report = world.row("opened", &engine);
@@ -83,10 +98,29 @@ impl<'r> World<'r> {
         let registry = runtime.block_on(SandboxRegistry::start()).unwrap();
         let (project, token) = runtime.block_on(async {
             let bot = gitea.user("bot").await;
-            gitea.admin(Method::POST, "orgs", json!({"username": "acme"})).await;
-            gitea.admin(Method::POST, "orgs/acme/repos", json!({"name": "fleet", "auto_init": true, "default_branch": "main"})).await;
-            gitea.admin(Method::PUT, &format!("repos/acme/fleet/collaborators/{bot}"), json!({"permission": "write"})).await;
-            ("acme/fleet".to_owned(), gitea.token(&bot, &["write:repository", "write:issue"]).await)
+            gitea
+                .admin(Method::POST, "orgs", json!({"username": "acme"}))
+                .await;
+            gitea
+                .admin(
+                    Method::POST,
+                    "orgs/acme/repos",
+                    json!({"name": "fleet", "auto_init": true, "default_branch": "main"}),
+                )
+                .await;
+            gitea
+                .admin(
+                    Method::PUT,
+                    &format!("repos/acme/fleet/collaborators/{bot}"),
+                    json!({"permission": "write"}),
+                )
+                .await;
+            (
+                "acme/fleet".to_owned(),
+                gitea
+                    .token(&bot, &["write:repository", "write:issue"])
+                    .await,
+            )
         });
         std::fs::write(dir.join("token"), token).unwrap();
         let text = format!(
@@ -96,8 +130,21 @@ impl<'r> World<'r> {
             gitea.url
         );
         std::fs::write(dir.join("tagboat.yaml"), text).unwrap();
-        git(dir, &["clone", "-q", &gitea.remote(&project, "keeper", &gitea.token), "clone"]);
-        let world = Self { runtime, registry, _gitea: gitea, dir };
+        git(
+            dir,
+            &[
+                "clone",
+                "-q",
+                &gitea.remote(&project, "keeper", &gitea.token),
+                "clone",
+            ],
+        );
+        let world = Self {
+            runtime,
+            registry,
+            _gitea: gitea,
+            dir,
+        };
         world.publish("1.0.0");
         world.publish("1.1.0");
         let policy = |number: usize| {
@@ -106,15 +153,27 @@ impl<'r> World<'r> {
                 world.registry.host()
             )
         };
-        world.commit(&[("policies/images.yaml".to_owned(), (0..REQUESTS).map(policy).collect())]);
+        world.commit(&[(
+            "policies/images.yaml".to_owned(),
+            (0..REQUESTS).map(policy).collect(),
+        )]);
         world
     }
 
     /// A tag of every image.
     fn publish(&self, tag: &str) {
         for number in 0..REQUESTS {
-            let image = Image { salt: tag.to_owned(), ..Image::default() };
-            self.runtime.block_on(self.registry.publish(&format!("team/app-{number}"), &Tag::new(tag).unwrap(), &image)).unwrap();
+            let image = Image {
+                salt: tag.to_owned(),
+                ..Image::default()
+            };
+            self.runtime
+                .block_on(self.registry.publish(
+                    &format!("team/app-{number}"),
+                    &Tag::new(tag).unwrap(),
+                    &image,
+                ))
+                .unwrap();
         }
     }
 
@@ -151,8 +210,13 @@ impl<'r> World<'r> {
 
     /// A process of its own.
     fn engine(&self) -> Engine {
-        let options = ProcessOptions { config: self.dir.join("tagboat.yaml"), repository: None };
-        Context::read(&options).and_then(|context| context.open()).unwrap_or_else(|failure| panic!("{:#}", failure.error))
+        let options = ProcessOptions {
+            config: self.dir.join("tagboat.yaml"),
+            repository: None,
+        };
+        Context::read(&options)
+            .and_then(|context| context.open())
+            .unwrap_or_else(|failure| panic!("{:#}", failure.error))
     }
 
     /// A pass: its report, what it asked of the forge, and its seconds.
@@ -160,9 +224,16 @@ impl<'r> World<'r> {
         let updater = &engine.updaters[0];
         let forge = updater.forge.as_ref().unwrap();
         let (before, begun) = (forge.calls(), Instant::now());
-        let report = self.runtime.block_on(updater.pass(Mode::Write, &Rescan::All, Timestamp::now()));
+        let report =
+            self.runtime
+                .block_on(updater.pass(Mode::Write, &Rescan::All, Timestamp::now()));
         let seconds = begun.elapsed().as_secs_f64();
-        assert!(report.failures.is_empty() && report.findings.is_empty(), "{:#?} {:#?}", report.failures, report.findings);
+        assert!(
+            report.failures.is_empty() && report.findings.is_empty(),
+            "{:#?} {:#?}",
+            report.failures,
+            report.findings
+        );
         let mut calls = forge.calls();
         calls.retain(|operation, count| {
             *count -= before.get(operation).copied().unwrap_or_default();
@@ -177,8 +248,8 @@ impl<'r> World<'r> {
         report
     }
 
-    /// A pass that finds so many requests open, and has nothing to do with them: a page after the other is listed, and the
-    /// news of those that ended.
+    /// A pass that finds so many requests open, and has nothing to do with them: a page after the
+    /// other is listed, and the news of those that ended.
     fn quiet(&self, what: &str, engine: &Engine, open: usize) {
         let head = || git(&self.dir.join("clone"), &["ls-remote", "origin"]);
         let before = head();
@@ -192,24 +263,50 @@ impl<'r> World<'r> {
 }
 
 fn count(report: &Report, state: RequestState) -> usize {
-    report.environments.iter().flat_map(|row| &row.requests).filter(|row| row.state == state).count()
+    report
+        .environments
+        .iter()
+        .flat_map(|row| &row.requests)
+        .filter(|row| row.state == state)
+        .count()
 }
 
 fn print(what: &str, seconds: f64, calls: &Calls) {
     let all: u64 = calls.values().sum();
-    let named: Vec<String> = calls.iter().map(|(operation, count)| format!("{count} to {}", operation.as_str())).collect();
+    let named: Vec<String> = calls
+        .iter()
+        .map(|(operation, count)| format!("{count} to {}", operation.as_str()))
+        .collect();
     let each = seconds / REQUESTS as f64;
-    println!("{what:<40} {seconds:>8.2} s {each:>7.3} s each, {all:>5} calls: {}", named.join(", "));
+    println!(
+        "{what:<40} {seconds:>8.2} s {each:>7.3} s each, {all:>5} calls: {}",
+        named.join(", ")
+    );
 }
 
 /// Runs git as a person; gives what it says.
 fn git(folder: &Path, arguments: &[&str]) -> String {
     let mut command = Command::new("git");
-    command.current_dir(folder).env_clear().env("PATH", std::env::var_os("PATH").unwrap()).env("HOME", folder);
+    command
+        .current_dir(folder)
+        .env_clear()
+        .env("PATH", std::env::var_os("PATH").unwrap())
+        .env("HOME", folder);
     for who in ["AUTHOR", "COMMITTER"] {
-        command.env(format!("GIT_{who}_NAME"), "Ann").env(format!("GIT_{who}_EMAIL"), "ann@example.org");
+        command
+            .env(format!("GIT_{who}_NAME"), "Ann")
+            .env(format!("GIT_{who}_EMAIL"), "ann@example.org");
     }
-    let output = command.env("GIT_CONFIG_NOSYSTEM", "1").stdin(Stdio::null()).args(arguments).output().unwrap();
-    assert!(output.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
+    let output = command
+        .env("GIT_CONFIG_NOSYSTEM", "1")
+        .stdin(Stdio::null())
+        .args(arguments)
+        .output()
+        .unwrap();
+    assert!(
+        output.status.success(),
+        "{arguments:?}: {}",
+        String::from_utf8_lossy(&output.stderr)
+    );
     String::from_utf8_lossy(&output.stdout).into_owned()
 }

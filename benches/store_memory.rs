@@ -1,4 +1,5 @@
-//! What a million tags cost: memory of a process that has them in its store, bytes a tag in memory and on disk.
+//! What a million tags cost: memory of a process that has them in its store, bytes a tag in memory
+//! and on disk.
 
 #![allow(clippy::print_stdout, reason = "a benchmark prints its figures")]
 #![allow(missing_docs, reason = "a benchmark has no interface")]
@@ -15,7 +16,11 @@ const TAGS: usize = 1000;
 /// Resident memory in MiB; pages have 4 KiB on the machines this runs on.
 fn resident() -> f64 {
     let statm = std::fs::read_to_string("/proc/self/statm").unwrap_or_default();
-    let pages = statm.split(' ').nth(1).and_then(|pages| pages.parse::<f64>().ok()).unwrap_or(f64::NAN);
+    let pages = statm
+        .split(' ')
+        .nth(1)
+        .and_then(|pages| pages.parse::<f64>().ok())
+        .unwrap_or(f64::NAN);
     pages * 4096.0 / 1048576.0
 }
 
@@ -31,17 +36,26 @@ fn main() {
     let begun = Instant::now();
     let mut text = 0;
     for n in 0..REPOSITORIES {
-        let names: Vec<String> = (0..TAGS).map(|tag| format!("{}.{}.{}", n % 40, tag / 10, tag % 10)).collect();
+        let names: Vec<String> = (0..TAGS)
+            .map(|tag| format!("{}.{}.{}", n % 40, tag / 10, tag % 10))
+            .collect();
         let mut tags: TagList = names.iter().map(String::as_str).collect();
         tags.shrink();
         text += tags.bytes();
-        store.put_tags(&repository(n), &tags, None, now).expect("kept");
+        store
+            .put_tags(&repository(n), &tags, None, now)
+            .expect("kept");
     }
     let written = begun.elapsed();
     let begun = Instant::now();
     let mut count = 0;
     for n in 0..REPOSITORIES {
-        count += store.tags(&repository(n)).expect("read").expect("kept").tags.len();
+        count += store
+            .tags(&repository(n))
+            .expect("read")
+            .expect("kept")
+            .tags
+            .len();
     }
     let read = begun.elapsed();
     assert_eq!(count, REPOSITORIES * TAGS);
@@ -52,8 +66,19 @@ fn main() {
     let touched = begun.elapsed();
     let disk = store.size().expect("a file") as f64;
     let all = count as f64;
-    println!("tags held while a policy is judged: {:>5.1} bytes a tag (to meet 24, aim 9)", text as f64 / all);
-    println!("resident with all of them stored:   {:>5.1} MiB, {before:.1} before (idle daemon: to meet 128, aim 64)", resident());
-    println!("on disk:                            {:>5.1} bytes a tag", disk / all);
-    println!("1,000 lists written {written:.2?}, read {read:.2?}; 1,000 unchanged listings noted {touched:.2?}");
+    println!(
+        "tags held while a policy is judged: {:>5.1} bytes a tag (to meet 24, aim 9)",
+        text as f64 / all
+    );
+    println!(
+        "resident with all of them stored:   {:>5.1} MiB, {before:.1} before (idle daemon: to meet 128, aim 64)",
+        resident()
+    );
+    println!(
+        "on disk:                            {:>5.1} bytes a tag",
+        disk / all
+    );
+    println!(
+        "1,000 lists written {written:.2?}, read {read:.2?}; 1,000 unchanged listings noted {touched:.2?}"
+    );
 }

@@ -11,9 +11,30 @@ use tagboat::{
 
 /// Tags as a popular image has them: versions with suffixes.
 fn page(count: usize) -> Vec<u8> {
-    let suffixes = ["", "-alpine", "-alpine3.20", "-slim", "-bookworm", "-bookworm-slim", "-bullseye", "-onbuild"];
-    let tags: Vec<String> = (0..count).map(|n| format!("{}.{}.{}{}", n / 400, n / 40 % 10, n / 8 % 5, suffixes[n % 8])).collect();
-    serde_json::json!({"name": "library/node", "tags": tags}).to_string().into_bytes()
+    let suffixes = [
+        "",
+        "-alpine",
+        "-alpine3.20",
+        "-slim",
+        "-bookworm",
+        "-bookworm-slim",
+        "-bullseye",
+        "-onbuild",
+    ];
+    let tags: Vec<String> = (0..count)
+        .map(|n| {
+            format!(
+                "{}.{}.{}{}",
+                n / 400,
+                n / 40 % 10,
+                n / 8 % 5,
+                suffixes[n % 8]
+            )
+        })
+        .collect();
+    serde_json::json!({"name": "library/node", "tags": tags})
+        .to_string()
+        .into_bytes()
 }
 
 fn main() {
@@ -30,6 +51,10 @@ fn main() {
             })
             .collect();
         times.sort_by(f64::total_cmp);
-        println!("tag list page of {count:>6}: {:>7.1} µs (to meet {to_meet}, aim {aim}; {} bytes)", times[250], json.len());
+        println!(
+            "tag list page of {count:>6}: {:>7.1} µs (to meet {to_meet}, aim {aim}; {} bytes)",
+            times[250],
+            json.len()
+        );
     }
 }

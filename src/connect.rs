@@ -1,4 +1,5 @@
-//! `tagboat.yaml` + files + environment → what the edges are made of: registries, Git remotes, keys.
+//! `tagboat.yaml` + files + environment → what the edges are made of: registries, Git remotes,
+//! keys.
 //!
 //! The one place where secrets are fetched from where the process file says they lie.
 
@@ -71,7 +72,9 @@ impl Fault for ConnectError {
 
     fn hint(&self) -> Option<String> {
         match self {
-            ConnectError::Variable { name, .. } => Some(format!("Set {name}, or name another variable or file in tagboat.yaml.")),
+            ConnectError::Variable { name, .. } => Some(format!(
+                "Set {name}, or name another variable or file in tagboat.yaml."
+            )),
             ConnectError::Git { source, .. } => source.hint(),
             ConnectError::Forge { source, .. } => source.hint(),
             _ => None,
@@ -79,7 +82,8 @@ impl Fault for ConnectError {
     }
 }
 
-/// Turns what a process file says into what the edges take. Paths in the file count from its folder.
+/// Turns what a process file says into what the edges take. Paths in the file count from its
+/// folder.
 #[derive(Debug, Clone)]
 pub struct Connect {
     base: PathBuf,
@@ -88,7 +92,9 @@ pub struct Connect {
 impl Connect {
     /// For the process file at `file`.
     pub fn new(file: &Path) -> Self {
-        Self { base: file.parent().unwrap_or(Path::new("")).to_owned() }
+        Self {
+            base: file.parent().unwrap_or(Path::new("")).to_owned(),
+        }
     }
 
     /// A path of the process file.
@@ -107,12 +113,19 @@ impl Connect {
             let mut config = RegistryConfig::new(&registry.prefix);
             config.credentials = match &registry.credentials {
                 Credentials::Anonymous => registry::Credentials::Anonymous,
-                Credentials::Basic { username, password } => {
-                    registry::Credentials::Basic { username: username.clone(), password: self.source(&what, password)? }
+                Credentials::Basic { username, password } => registry::Credentials::Basic {
+                    username: username.clone(),
+                    password: self.source(&what, password)?,
+                },
+                Credentials::Token(token) => {
+                    registry::Credentials::Bearer(self.source(&what, token)?)
                 }
-                Credentials::Token(token) => registry::Credentials::Bearer(self.source(&what, token)?),
-                Credentials::DockerConfig(path) => registry::Credentials::DockerConfig { path: self.path(path) },
-                Credentials::Helper(program) => registry::Credentials::Helper { program: program.clone() },
+                Credentials::DockerConfig(path) => registry::Credentials::DockerConfig {
+                    path: self.path(path),
+                },
+                Credentials::Helper(program) => registry::Credentials::Helper {
+                    program: program.clone(),
+                },
             };
             config.insecure = registry.insecure;
             config.ca_file = registry.ca_file.as_deref().map(|path| self.path(path));
@@ -142,50 +155,87 @@ impl Connect {
         match &repository.access {
             Access::Anonymous => {}
             Access::Basic { username, password } => {
-                access.credentials = git::Credentials::Basic { username: username.clone(), secret: self.secret(&what, password)? };
+                access.credentials = git::Credentials::Basic {
+                    username: username.clone(),
+                    secret: self.secret(&what, password)?,
+                };
             }
-            Access::Ssh { identity, known_hosts } => {
+            Access::Ssh {
+                identity,
+                known_hosts,
+            } => {
                 access.ssh.identity = identity.as_deref().map(|path| self.path(path));
                 access.ssh.known_hosts = known_hosts.as_deref().map(|path| self.path(path));
             }
         }
-        Remote::new(&repository.url, &repository.branch, access).map_err(|source| ConnectError::Git { what, source })
+        Remote::new(&repository.url, &repository.branch, access)
+            .map_err(|source| ConnectError::Git { what, source })
     }
 
     /// The forge of a config repository, if one is declared. Nothing is sent.
     ///
     /// # Errors
     /// If a variable is missing, or the CA file or proxy cannot be used.
-    pub fn forge(&self, repository: &ConfigRepository) -> Result<Option<Arc<dyn Forge>>, ConnectError> {
-        let Some(declared) = &repository.forge else { return Ok(None) };
+    pub fn forge(
+        &self,
+        repository: &ConfigRepository,
+    ) -> Result<Option<Arc<dyn Forge>>, ConnectError> {
+        let Some(declared) = &repository.forge else {
+            return Ok(None);
+        };
         let what = format!("repository {}: forge", repository.name);
         let credentials = match &declared.credentials {
             ForgeCredentials::Anonymous => forge::Credentials::Anonymous,
             ForgeCredentials::Token(token) => forge::Credentials::Token(self.source(&what, token)?),
-            ForgeCredentials::App { id, installation, private_key } => {
-                forge::Credentials::App { id: *id, installation: *installation, private_key: self.source(&what, private_key)? }
-            }
+            ForgeCredentials::App {
+                id,
+                installation,
+                private_key,
+            } => forge::Credentials::App {
+                id: *id,
+                installation: *installation,
+                private_key: self.source(&what, private_key)?,
+            },
         };
         let config = forge::Config {
             forge: declared.clone(),
             credentials,
             ca_file: repository.ca_file.as_deref().map(|path| self.path(path)),
-            proxy: repository.proxy.as_ref().map_or(Proxy::System, |proxy| Proxy::Url(Secret::new(proxy))),
+            proxy: repository
+                .proxy
+                .as_ref()
+                .map_or(Proxy::System, |proxy| Proxy::Url(Secret::new(proxy))),
             timing: forge::Timing::default(),
         };
-        forge::connect(&config).map(Some).map_err(|source| ConnectError::Forge { what, source: Box::new(source) })
+        forge::connect(&config)
+            .map(Some)
+            .map_err(|source| ConnectError::Forge {
+                what,
+                source: Box::new(source),
+            })
     }
 
     /// The key that signs commits to a config repository.
     ///
     /// # Errors
     /// If it cannot be read or opened.
-    pub fn signing_key(&self, repository: &ConfigRepository) -> Result<Option<git::SigningKey>, ConnectError> {
-        let Some(key) = &repository.signing_key else { return Ok(None) };
+    pub fn signing_key(
+        &self,
+        repository: &ConfigRepository,
+    ) -> Result<Option<git::SigningKey>, ConnectError> {
+        let Some(key) = &repository.signing_key else {
+            return Ok(None);
+        };
         let what = format!("repository {}: signing key", repository.name);
         let pem = self.secret(&what, &key.key)?;
-        let passphrase = key.passphrase.as_ref().map(|source| self.secret(&what, source)).transpose()?;
-        git::SigningKey::parse(&pem, passphrase.as_ref()).map(Some).map_err(|source| ConnectError::Git { what, source })
+        let passphrase = key
+            .passphrase
+            .as_ref()
+            .map(|source| self.secret(&what, source))
+            .transpose()?;
+        git::SigningKey::parse(&pem, passphrase.as_ref())
+            .map(Some)
+            .map_err(|source| ConnectError::Git { what, source })
     }
 
     /// A secret's text.
@@ -194,14 +244,23 @@ impl Connect {
             SecretSource::Env(name) => variable(what, name),
             SecretSource::File(path) => {
                 let path = self.path(path);
-                let text = fs::read_to_string(&path).map_err(|source| ConnectError::File { what: what.to_owned(), path, source })?;
+                let text = fs::read_to_string(&path).map_err(|source| ConnectError::File {
+                    what: what.to_owned(),
+                    path,
+                    source,
+                })?;
                 Ok(Secret::new(text.trim_end_matches(['\r', '\n'])))
             }
         }
     }
 
-    /// A secret for a room that reads files itself, again and again, so that a rotated one is picked up.
-    fn source(&self, what: &str, source: &SecretSource) -> Result<http::SecretSource, ConnectError> {
+    /// A secret for a room that reads files itself, again and again, so that a rotated one is
+    /// picked up.
+    fn source(
+        &self,
+        what: &str,
+        source: &SecretSource,
+    ) -> Result<http::SecretSource, ConnectError> {
         Ok(match source {
             SecretSource::Env(name) => http::SecretSource::Value(variable(what, name)?),
             SecretSource::File(path) => http::SecretSource::File(self.path(path)),
@@ -216,5 +275,9 @@ fn variable(what: &str, name: &str) -> Result<Secret, ConnectError> {
         Err(std::env::VarError::NotPresent) => "not set",
         Err(std::env::VarError::NotUnicode(_)) => "not UTF-8",
     };
-    Err(ConnectError::Variable { what: what.to_owned(), name: name.to_owned(), problem })
+    Err(ConnectError::Variable {
+        what: what.to_owned(),
+        name: name.to_owned(),
+        problem,
+    })
 }

@@ -1,12 +1,12 @@
-//! The daemon: a loop for each config repository, a local socket for the commands, and a shutdown that reaches a safe
-//! point.
+//! The daemon: a loop for each config repository, a local socket for the commands, and a shutdown
+//! that reaches a safe point.
 //!
 //! ```text
 //! timers (scan due, Git poll, window, age) ─▶ pass ─▶ report ─▶ log, next timers
 //! ```
 //!
-//! One updater works on one repository, one pass at a time; the loop sleeps until the first thing that can have
-//! changed. A task that ends unasked ends the process.
+//! One updater works on one repository, one pass at a time; the loop sleeps until the first thing
+//! that can have changed. A task that ends unasked ends the process.
 
 use crate::{
     cli::{
@@ -63,18 +63,34 @@ pub async fn run(engine: Engine, context: &Arc<Context>) -> Result<Exit, Failure
     let tasks = TaskTracker::new();
     let socket = Socket::open(&context.socket())?;
     let reconciler = context.reconciler(reconcile::Mode::Act, &stop).await?;
-    let names: Vec<&str> = engine.updaters.iter().map(|updater| updater.config.name.as_str()).collect();
-    let clusters: Vec<&str> = context.process.clusters.iter().map(|cluster| cluster.name.as_str()).collect();
+    let names: Vec<&str> = engine
+        .updaters
+        .iter()
+        .map(|updater| updater.config.name.as_str())
+        .collect();
+    let clusters: Vec<&str> = context
+        .process
+        .clusters
+        .iter()
+        .map(|cluster| cluster.name.as_str())
+        .collect();
     info!(repositories = names.join(","), clusters = clusters.join(","), socket = %socket.path.display(), "tagboat {} runs", env!("CARGO_PKG_VERSION"));
     if let Some(reconciler) = &reconciler {
         reconciler.expect(names.iter().copied());
     }
     let mut ended = tokio::task::JoinSet::new();
     for updater in &engine.updaters {
-        context.preview_with(updater, &engine.renderer, reconciler.as_deref()).await;
+        context
+            .preview_with(updater, &engine.renderer, reconciler.as_deref())
+            .await;
         ended.spawn(tasks.track_future(repository(Arc::clone(updater), stop.clone())));
         if let Some(reconciler) = &reconciler {
-            let following = follow(Arc::clone(updater), Arc::clone(reconciler), Arc::clone(&engine.renderer), stop.clone());
+            let following = follow(
+                Arc::clone(updater),
+                Arc::clone(reconciler),
+                Arc::clone(&engine.renderer),
+                stop.clone(),
+            );
             ended.spawn(tasks.track_future(following));
         }
         if let (Some(reconciler), true) = (&reconciler, updater.forge.is_some()) {
@@ -105,14 +121,30 @@ pub async fn run(engine: Engine, context: &Arc<Context>) -> Result<Exit, Failure
     outcome
 }
 
-/// Hands every revision of a repository to the reconciler as soon as it is read, whatever the pass does with it.
-pub(crate) async fn follow(updater: Arc<Updater>, reconciler: Arc<Reconciler>, renderer: Arc<Renderer>, stop: CancellationToken) {
+/// Hands every revision of a repository to the reconciler as soon as it is read, whatever the pass
+/// does with it.
+pub(crate) async fn follow(
+    updater: Arc<Updater>,
+    reconciler: Arc<Reconciler>,
+    renderer: Arc<Renderer>,
+    stop: CancellationToken,
+) {
     let mut revisions = updater.revisions.subscribe();
     loop {
         let world = revisions.borrow_and_update().clone();
-        if let Some(World { commit, declared, .. }) = world {
-            let render = reconcile::from_git(Arc::clone(&renderer), Arc::clone(&updater.mirror), commit);
-            reconciler.follow(&reconcile::Repository::from(&updater.config), &commit.to_string(), &declared, None, &render);
+        if let Some(World {
+            commit, declared, ..
+        }) = world
+        {
+            let render =
+                reconcile::from_git(Arc::clone(&renderer), Arc::clone(&updater.mirror), commit);
+            reconciler.follow(
+                &reconcile::Repository::from(&updater.config),
+                &commit.to_string(),
+                &declared,
+                None,
+                &render,
+            );
         }
         tokio::select! {
             biased;
@@ -122,14 +154,31 @@ pub(crate) async fn follow(updater: Arc<Updater>, reconciler: Arc<Reconciler>, r
     }
 }
 
-/// Tells the forge of a repository what became of merged requests on the clusters; without a forge there is nothing to tell.
-pub(crate) fn talk(updater: &Updater, reconciler: &Arc<Reconciler>, stop: CancellationToken) -> impl Future<Output = ()> + use<> {
+/// Tells the forge of a repository what became of merged requests on the clusters; without a forge
+/// there is nothing to tell.
+pub(crate) fn talk(
+    updater: &Updater,
+    reconciler: &Arc<Reconciler>,
+    stop: CancellationToken,
+) -> impl Future<Output = ()> + use<> {
     let worlds = updater.revisions.subscribe();
-    let ground = Fleet::new(&updater.config.name, Arc::clone(&updater.mirror), worlds, Arc::clone(reconciler));
+    let ground = Fleet::new(
+        &updater.config.name,
+        Arc::clone(&updater.mirror),
+        worlds,
+        Arc::clone(reconciler),
+    );
     let (forge, merged) = (updater.forge.clone(), updater.merged.subscribe());
     async move {
         if let Some(forge) = forge {
-            talking::talk(Arc::new(ground), forge, merged, talking::Timing::default(), stop).await;
+            talking::talk(
+                Arc::new(ground),
+                forge,
+                merged,
+                talking::Timing::default(),
+                stop,
+            )
+            .await;
         }
     }
 }
@@ -137,10 +186,14 @@ pub(crate) fn talk(updater: &Updater, reconciler: &Arc<Reconciler>, stop: Cancel
 /// Listens for signals at once, and gives the first one.
 fn signals() -> impl Future<Output = &'static str> {
     use tokio::signal::unix::{SignalKind, signal};
-    let handlers = (signal(SignalKind::terminate()), signal(SignalKind::interrupt()));
+    let handlers = (
+        signal(SignalKind::terminate()),
+        signal(SignalKind::interrupt()),
+    );
     async move {
         let (Ok(mut terminate), Ok(mut interrupt)) = handlers else {
-            // Without handlers the system's own answer to a signal holds: the process ends, and the next start redoes.
+            // Without handlers the system's own answer to a signal holds: the process ends, and the
+            // next start redoes.
             return std::future::pending().await;
         };
         tokio::select! {
@@ -176,7 +229,10 @@ async fn repository(updater: Arc<Updater>, stop: CancellationToken) {
         };
         log(&report, &mut told);
         due.scanned(updater, &rescan, &report, now);
-        let ours = report.failures.iter().any(|failure| failure.repository.is_none() && !failure.forge);
+        let ours = report
+            .failures
+            .iter()
+            .any(|failure| failure.repository.is_none() && !failure.forge);
         trouble = if ours { trouble.saturating_add(1) } else { 0 };
         let next = wake(updater, &report, &due, trouble, Timestamp::now());
         tokio::select! {
@@ -203,24 +259,39 @@ struct Due {
 }
 
 impl Due {
-    /// What to scan now. The first pass scans everything that was not scanned lately by an earlier process.
+    /// What to scan now. The first pass scans everything that was not scanned lately by an earlier
+    /// process.
     fn rescan(&self, now: Timestamp) -> Rescan {
-        let due = self.at.iter().filter(|(_, at)| at.next.is_some_and(|next| next <= now)).map(|(repository, _)| repository.clone());
+        let due = self
+            .at
+            .iter()
+            .filter(|(_, at)| at.next.is_some_and(|next| next <= now))
+            .map(|(repository, _)| repository.clone());
         let due: HashSet<Repository> = due.collect();
-        let resting = self.trouble.keys().filter(|repository| !due.contains(*repository)).cloned().collect();
+        let resting = self
+            .trouble
+            .keys()
+            .filter(|repository| !due.contains(*repository))
+            .cloned()
+            .collect();
         Rescan::Only { due, resting }
     }
 
-    /// Works out the next times, from the policies of the last pass. Each repository is scanned at the shortest wish,
-    /// a little apart from the others; one in trouble when its registry says, or after its back-off.
+    /// Works out the next times, from the policies of the last pass. Each repository is scanned at
+    /// the shortest wish, a little apart from the others; one in trouble when its registry says, or
+    /// after its back-off.
     fn scanned(&mut self, updater: &Updater, rescan: &Rescan, report: &Report, now: Timestamp) {
-        let Some(declared) = updater.declared() else { return };
+        let Some(declared) = updater.declared() else {
+            return;
+        };
         let mut wishes: HashMap<&Repository, Vec<&ImagePolicy>> = HashMap::new();
         for policy in declared.policies.values().filter(|policy| !policy.suspend) {
             wishes.entry(&policy.image).or_default().push(policy);
         }
-        self.at.retain(|repository, _| wishes.contains_key(repository));
-        self.trouble.retain(|repository, _| wishes.contains_key(repository));
+        self.at
+            .retain(|repository, _| wishes.contains_key(repository));
+        self.trouble
+            .retain(|repository, _| wishes.contains_key(repository));
         let mut failed: HashMap<&Repository, Option<u64>> = HashMap::new();
         for failure in &report.failures {
             if let Some(repository) = &failure.repository {
@@ -237,8 +308,17 @@ impl Due {
             if let Some(asked) = failed.get(repository) {
                 let times = self.trouble.entry(repository.clone()).or_default();
                 *times = times.saturating_add(1);
-                let wait = asked.map_or_else(|| back_off(*times), |seconds| Duration::from_secs(seconds).max(SHORTEST));
-                self.at.insert(repository.clone(), Next { last: now, next: now.checked_add(wait).ok() });
+                let wait = asked.map_or_else(
+                    || back_off(*times),
+                    |seconds| Duration::from_secs(seconds).max(SHORTEST),
+                );
+                self.at.insert(
+                    repository.clone(),
+                    Next {
+                        last: now,
+                        next: now.checked_add(wait).ok(),
+                    },
+                );
                 continue;
             }
             let last = match self.at.get(repository) {
@@ -246,12 +326,26 @@ impl Due {
                 // Its next time is the end of its back-off.
                 Some(_) if self.trouble.contains_key(repository) => continue,
                 Some(known) => known.last,
-                // What an earlier process scanned keeps its time; the first pass scanned what it did not know.
-                None => updater.scanner.last(repository).ok().flatten().map_or(now, |(_, fetched)| fetched),
+                // What an earlier process scanned keeps its time; the first pass scanned what it
+                // did not know.
+                None => updater
+                    .scanner
+                    .last(repository)
+                    .ok()
+                    .flatten()
+                    .map_or(now, |(_, fetched)| fetched),
             };
             self.trouble.remove(repository);
             // Worked out anew each time: a person may have declared another interval.
-            let next = policies.iter().filter_map(|policy| policy.scan.next(last).map(|at| spread(repository, &policy.scan, at))).min();
+            let next = policies
+                .iter()
+                .filter_map(|policy| {
+                    policy
+                        .scan
+                        .next(last)
+                        .map(|at| spread(repository, &policy.scan, at))
+                })
+                .min();
             self.at.insert(repository.clone(), Next { last, next });
         }
     }
@@ -261,24 +355,37 @@ impl Due {
     }
 }
 
-/// Moves a time of an interval by up to a tenth of it, the same for a repository every time, so that a thousand
-/// repositories are not scanned in one second. Cron lines mean what they say.
+/// Moves a time of an interval by up to a tenth of it, the same for a repository every time, so
+/// that a thousand repositories are not scanned in one second. Cron lines mean what they say.
 fn spread(repository: &Repository, schedule: &Schedule, at: Timestamp) -> Timestamp {
-    let Schedule::Every(interval) = schedule else { return at };
+    let Schedule::Every(interval) = schedule else {
+        return at;
+    };
     use std::hash::{DefaultHasher, Hash, Hasher};
     let mut hash = DefaultHasher::new();
     repository.hash(&mut hash);
-    let tenth = u64::try_from(interval.as_millis() / 10).unwrap_or(u64::MAX).max(1);
-    at.checked_sub(Duration::from_millis(hash.finish() % tenth)).unwrap_or(at)
+    let tenth = u64::try_from(interval.as_millis() / 10)
+        .unwrap_or(u64::MAX)
+        .max(1);
+    at.checked_sub(Duration::from_millis(hash.finish() % tenth))
+        .unwrap_or(at)
 }
 
-/// How long to sleep: until the first scan, the Git poll, a window or an age; after trouble with the config repository
-/// itself at least the back-off.
+/// How long to sleep: until the first scan, the Git poll, a window or an age; after trouble with
+/// the config repository itself at least the back-off.
 fn wake(updater: &Updater, report: &Report, due: &Due, trouble: u32, now: Timestamp) -> Duration {
-    let until = |at: Timestamp| Duration::try_from(at.duration_since(now)).unwrap_or(Duration::ZERO);
+    let until =
+        |at: Timestamp| Duration::try_from(at.duration_since(now)).unwrap_or(Duration::ZERO);
     let mut sleep = updater.config.interval;
-    let ages = report.environments.iter().flat_map(|environment| &environment.policies).filter_map(|policy| policy.free_at);
-    let windows = report.environments.iter().filter_map(|environment| environment.until);
+    let ages = report
+        .environments
+        .iter()
+        .flat_map(|environment| &environment.policies)
+        .filter_map(|policy| policy.free_at);
+    let windows = report
+        .environments
+        .iter()
+        .filter_map(|environment| environment.until);
     for at in due.first().into_iter().chain(ages).chain(windows) {
         sleep = sleep.min(until(at));
     }
@@ -290,24 +397,58 @@ fn wake(updater: &Updater, report: &Report, due: &Due, trouble: u32, now: Timest
 
 /// The wait after so many times of trouble in a row.
 fn back_off(trouble: u32) -> Duration {
-    BACK_OFF.0.saturating_mul(1 << trouble.saturating_sub(1).min(6)).min(BACK_OFF.1)
+    BACK_OFF
+        .0
+        .saturating_mul(1 << trouble.saturating_sub(1).min(6))
+        .min(BACK_OFF.1)
 }
 
-/// One line for each thing that happened. An unchanged world says nothing at the usual level: findings that the last pass
-/// `told` already are not told again.
+/// One line for each thing that happened. An unchanged world says nothing at the usual level:
+/// findings that the last pass `told` already are not told again.
 fn log(report: &Report, told: &mut Vec<Mistake>) {
     let repository = report.repository.as_str();
     for environment in &report.environments {
-        for commit in environment.commits.iter().filter(|commit| commit.id.is_some()) {
+        for commit in environment
+            .commits
+            .iter()
+            .filter(|commit| commit.id.is_some())
+        {
             let subject = commit.message.lines().next().unwrap_or_default();
-            info!(repository, environment = environment.name, commit = commit.id, "{subject}");
+            info!(
+                repository,
+                environment = environment.name,
+                commit = commit.id,
+                "{subject}"
+            );
         }
-        for request in environment.requests.iter().filter(|request| request.state.is_change()) {
+        for request in environment
+            .requests
+            .iter()
+            .filter(|request| request.state.is_change())
+        {
             let why = request.waits.join(" ");
-            info!(repository, environment = environment.name, request = request.url, why, "{}: {}", request.state.as_str(), request.title);
+            info!(
+                repository,
+                environment = environment.name,
+                request = request.url,
+                why,
+                "{}: {}",
+                request.state.as_str(),
+                request.title
+            );
         }
-        for request in environment.requests.iter().filter(|request| request.state == RequestState::Stopped) {
-            tracing::debug!(repository, environment = environment.name, request = request.url, "stopped: {}", request.waits.join(" "));
+        for request in environment
+            .requests
+            .iter()
+            .filter(|request| request.state == RequestState::Stopped)
+        {
+            tracing::debug!(
+                repository,
+                environment = environment.name,
+                request = request.url,
+                "stopped: {}",
+                request.waits.join(" ")
+            );
         }
         match environment.state {
             State::WindowClosed => info!(
@@ -316,14 +457,22 @@ fn log(report: &Report, told: &mut Vec<Mistake>) {
                 until = environment.until.map(tracing::field::display),
                 "changes wait for a window"
             ),
-            State::Failed => warn!(repository, environment = environment.name, "changes could not be published"),
+            State::Failed => warn!(
+                repository,
+                environment = environment.name,
+                "changes could not be published"
+            ),
             _ => {}
         }
     }
     for warning in &report.warnings {
         warn!(repository, "{warning}");
     }
-    for finding in report.findings.iter().filter(|finding| !told.contains(finding)) {
+    for finding in report
+        .findings
+        .iter()
+        .filter(|finding| !told.contains(finding))
+    {
         warn!(repository, place = %finding.place, severity = %finding.severity, "{}", finding.message);
     }
     // A pass that did not come to read the revision has found nothing.
@@ -349,17 +498,24 @@ struct Socket {
 }
 
 impl Socket {
-    /// Opens it for the owner alone. A file left by a process that died is taken over; the store's lock has made sure
-    /// that no other daemon is there.
+    /// Opens it for the owner alone. A file left by a process that died is taken over; the store's
+    /// lock has made sure that no other daemon is there.
     fn open(path: &Path) -> Result<Self, Failure> {
-        let failed = |error: std::io::Error| Failure::input(format!("socket {}: {error}", path.display()));
+        let failed =
+            |error: std::io::Error| Failure::input(format!("socket {}: {error}", path.display()));
         match std::fs::remove_file(path) {
-            Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(failed(error)),
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                return Err(failed(error));
+            }
             _ => {}
         }
         let listener = UnixListener::bind(path).map_err(failed)?;
-        std::fs::set_permissions(path, std::os::unix::fs::PermissionsExt::from_mode(0o600)).map_err(failed)?;
-        Ok(Self { listener, path: path.to_owned() })
+        std::fs::set_permissions(path, std::os::unix::fs::PermissionsExt::from_mode(0o600))
+            .map_err(failed)?;
+        Ok(Self {
+            listener,
+            path: path.to_owned(),
+        })
     }
 }
 
@@ -390,7 +546,9 @@ async fn serve(socket: Socket, desk: Arc<Desk>, stop: CancellationToken) {
             match answer(stream, &desk).await {
                 Ok(()) => {}
                 // Whoever asked has gone away, as people do.
-                Err(error) if is_gone(&error) => tracing::debug!("a question over the local socket: {error}"),
+                Err(error) if is_gone(&error) => {
+                    tracing::debug!("a question over the local socket: {error}")
+                }
                 Err(error) => warn!("a question over the local socket: {error}"),
             }
         });
@@ -400,16 +558,25 @@ async fn serve(socket: Socket, desk: Arc<Desk>, stop: CancellationToken) {
 /// Whether nobody listens to the answer any more.
 fn is_gone(error: &std::io::Error) -> bool {
     use std::io::ErrorKind::{BrokenPipe, ConnectionAborted, ConnectionReset, UnexpectedEof};
-    matches!(error.kind(), BrokenPipe | ConnectionAborted | ConnectionReset | UnexpectedEof)
+    matches!(
+        error.kind(),
+        BrokenPipe | ConnectionAborted | ConnectionReset | UnexpectedEof
+    )
 }
 
-/// Answers a question; whoever asked hears of the progress meanwhile, and ends the work by going away.
+/// Answers a question; whoever asked hears of the progress meanwhile, and ends the work by going
+/// away.
 async fn answer(stream: UnixStream, desk: &Desk) -> std::io::Result<()> {
     let (read, mut write) = stream.into_split();
     let mut read = BufReader::new(read.take(MOST_BYTES));
     let mut line = String::new();
     tokio::time::timeout(Duration::from_secs(10), read.read_line(&mut line)).await??;
-    let Asked { query, repository, json, color } = serde_json::from_str(&line)?;
+    let Asked {
+        query,
+        repository,
+        json,
+        color,
+    } = serde_json::from_str(&line)?;
     let (tell, mut told) = tokio::sync::mpsc::unbounded_channel();
     let mut screen = Screen::collecting(ask::output(json), color, Some(tell));
     let desk = desk.only(repository.as_deref());
@@ -431,6 +598,9 @@ async fn answer(stream: UnixStream, desk: &Desk) -> std::io::Result<()> {
             failure.exit
         }
     };
-    let answered = Said::Answer { kept: screen.into_kept(), exit: exit as u8 };
+    let answered = Said::Answer {
+        kept: screen.into_kept(),
+        exit: exit as u8,
+    };
     write.write_all(line(&answered)?.as_bytes()).await
 }

@@ -1,12 +1,14 @@
 //! What went wrong, and whose fault it is.
 //!
-//! Every room has its own error type; what they share is the question a caller asks: wait for a changed file,
-//! wait a while, take the new state and do it again, or report a defect.
+//! Every room has its own error type; what they share is the question a caller asks: wait for a
+//! changed file, wait a while, take the new state and do it again, or report a defect.
 
 use std::time::Duration;
 
 /// Whose fault an error is, which decides what happens next.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, serde::Serialize, serde::Deserialize)]
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, serde::Serialize, serde::Deserialize,
+)]
 #[serde(rename_all = "lowercase")]
 pub enum Kind {
     /// A declaration, the process file or an argument is wrong: nothing helps until it changes.
@@ -37,7 +39,8 @@ impl std::fmt::Display for Kind {
     }
 }
 
-/// An error of a room: a message that names the file, image or remote, and the answers a caller needs.
+/// An error of a room: a message that names the file, image or remote, and the answers a caller
+/// needs.
 pub trait Fault: std::error::Error + Send + Sync + 'static {
     /// Whose fault it is.
     fn kind(&self) -> Kind;
@@ -53,8 +56,9 @@ pub trait Fault: std::error::Error + Send + Sync + 'static {
     }
 }
 
-/// Foreign text (of a server, a library, a person) as one harmless line of at most `most` characters: what would steer a
-/// terminal, hide text or turn its direction is escaped (Unicode TR 36, "bidirectional overrides").
+/// Foreign text (of a server, a library, a person) as one harmless line of at most `most`
+/// characters: what would steer a terminal, hide text or turn its direction is escaped (Unicode TR
+/// 36, "bidirectional overrides").
 pub(crate) fn harmless(text: &str, most: usize) -> String {
     let mut out = String::new();
     for (n, c) in text.trim().chars().enumerate() {

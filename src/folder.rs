@@ -1,8 +1,9 @@
 //! A folder rewritten in place: find and rewrite over all its files, without Git and network.
 //!
-//! Two threads walk it, a search for a few words spares most files the parse, and a file is written only if its bytes
-//! change: into a temporary file beside it, which then takes its place with its permissions, so that a full disk or a
-//! kill leaves the old or the new file and nothing between. Symbolic links are never followed.
+//! Two threads walk it, a search for a few words spares most files the parse, and a file is written
+//! only if its bytes change: into a temporary file beside it, which then takes its place with its
+//! permissions, so that a full disk or a kill leaves the old or the new file and nothing between.
+//! Symbolic links are never followed.
 
 use crate::{
     error::{Fault, Kind},
@@ -35,7 +36,12 @@ pub struct Options {
 
 impl Default for Options {
     fn default() -> Self {
-        Self { write: true, keep_bytes: false, parse_all: false, threads: 2 }
+        Self {
+            write: true,
+            keep_bytes: false,
+            parse_all: false,
+            threads: 2,
+        }
     }
 }
 
@@ -79,7 +85,11 @@ pub struct FolderError {
 impl FolderError {
     /// `what` completes "cannot … PATH".
     pub(crate) fn new(what: &'static str, path: &Path, source: std::io::Error) -> Self {
-        Self { what, path: path.to_owned(), source }
+        Self {
+            what,
+            path: path.to_owned(),
+            source,
+        }
     }
 }
 
@@ -93,12 +103,27 @@ impl Fault for FolderError {
 ///
 /// # Errors
 /// Only if `root` itself is no folder that can be read; what fails inside is in [`Report::errors`].
-pub fn rewrite(root: &Path, choices: &Choices<'_>, options: Options) -> Result<Report, FolderError> {
+pub fn rewrite(
+    root: &Path,
+    choices: &Choices<'_>,
+    options: Options,
+) -> Result<Report, FolderError> {
     let opened = fs::canonicalize(root).and_then(|root| fs::read_dir(&root).map(|_| root));
-    let root = opened.map_err(|source| FolderError { what: "open", path: root.to_owned(), source })?;
+    let root = opened.map_err(|source| FolderError {
+        what: "open",
+        path: root.to_owned(),
+        source,
+    })?;
     let needles = (!options.parse_all).then(|| Needles::new(choices.repositories()));
-    let pass =
-        Pass { root: &root, choices, options, needles, report: Mutex::default(), read: AtomicUsize::new(0), parsed: AtomicUsize::new(0) };
+    let pass = Pass {
+        root: &root,
+        choices,
+        options,
+        needles,
+        report: Mutex::default(),
+        read: AtomicUsize::new(0),
+        parsed: AtomicUsize::new(0),
+    };
     let mut walk = WalkBuilder::new(&root);
     walk.standard_filters(false)
         .follow_links(false)
@@ -111,7 +136,10 @@ pub fn rewrite(root: &Path, choices: &Choices<'_>, options: Options) -> Result<R
             WalkState::Continue
         })
     });
-    let mut report = pass.report.into_inner().unwrap_or_else(PoisonError::into_inner);
+    let mut report = pass
+        .report
+        .into_inner()
+        .unwrap_or_else(PoisonError::into_inner);
     report.files.sort_by(|a, b| a.path.cmp(&b.path));
     report.errors.sort_by(|a, b| a.path.cmp(&b.path));
     (report.read, report.parsed) = (pass.read.into_inner(), pass.parsed.into_inner());
@@ -132,11 +160,17 @@ struct Pass<'p, 'c> {
 impl Pass<'_, '_> {
     fn visit(&self, entry: Result<DirEntry, ignore::Error>, buffer: &mut Vec<u8>) {
         let done = match entry {
-            Ok(entry) if entry.file_type().is_some_and(|kind| kind.is_file()) => self.file(entry.path(), buffer),
+            Ok(entry) if entry.file_type().is_some_and(|kind| kind.is_file()) => {
+                self.file(entry.path(), buffer)
+            }
             Ok(_) => Ok(None),
             Err(error) => {
                 let source = std::io::Error::other(error.to_string());
-                Err(FolderError { what: "walk", path: self.root.to_owned(), source })
+                Err(FolderError {
+                    what: "walk",
+                    path: self.root.to_owned(),
+                    source,
+                })
             }
         };
         if matches!(done, Ok(None)) {
@@ -150,9 +184,20 @@ impl Pass<'_, '_> {
     }
 
     fn file(&self, path: &Path, buffer: &mut Vec<u8>) -> Result<Option<FileReport>, FolderError> {
-        let fault = |what| move |source| FolderError { what, path: path.to_owned(), source };
-        let relative = path.strip_prefix(self.root).unwrap_or(path).to_string_lossy();
-        let kind = FileKind::of(&relative, |chart| self.root.join(chart).join("Chart.yaml").is_file());
+        let fault = |what| {
+            move |source| FolderError {
+                what,
+                path: path.to_owned(),
+                source,
+            }
+        };
+        let relative = path
+            .strip_prefix(self.root)
+            .unwrap_or(path)
+            .to_string_lossy();
+        let kind = FileKind::of(&relative, |chart| {
+            self.root.join(chart).join("Chart.yaml").is_file()
+        });
         if kind == FileKind::NotYaml {
             return Ok(None);
         }
@@ -160,7 +205,11 @@ impl Pass<'_, '_> {
         let length = read(&mut file, buffer).map_err(fault("read"))?;
         let source = &buffer[..length];
         self.read.fetch_add(1, Ordering::Relaxed);
-        if self.needles.as_ref().is_some_and(|needles| !needles.hit(source)) {
+        if self
+            .needles
+            .as_ref()
+            .is_some_and(|needles| !needles.hit(source))
+        {
             return Ok(None);
         }
         self.parsed.fetch_add(1, Ordering::Relaxed);
@@ -177,12 +226,18 @@ impl Pass<'_, '_> {
         if outcome.changes.is_empty() && outcome.left.is_empty() && found.notes.is_empty() {
             return Ok(None);
         }
-        Ok(Some(FileReport { path: relative.into_owned(), outcome, notes: found.notes, bytes }))
+        Ok(Some(FileReport {
+            path: relative.into_owned(),
+            outcome,
+            notes: found.notes,
+            bytes,
+        }))
     }
 }
 
-/// Reads a file into a buffer that is kept from file to file; returns how much of it is the file. Asking for the size
-/// first, as the standard library does, would be half of the system calls for small files.
+/// Reads a file into a buffer that is kept from file to file; returns how much of it is the file.
+/// Asking for the size first, as the standard library does, would be half of the system calls for
+/// small files.
 fn read(file: &mut fs::File, buffer: &mut Vec<u8>) -> std::io::Result<usize> {
     let mut length = 0;
     loop {
@@ -198,8 +253,8 @@ fn read(file: &mut fs::File, buffer: &mut Vec<u8>) -> std::io::Result<usize> {
     }
 }
 
-/// Puts `bytes` in the place of the file at `path`, with the permissions of `old`. Not synced to disk: the folder is a
-/// work tree, and its history is elsewhere.
+/// Puts `bytes` in the place of the file at `path`, with the permissions of `old`. Not synced to
+/// disk: the folder is a work tree, and its history is elsewhere.
 fn replace(path: &Path, old: &fs::File, bytes: &[u8]) -> std::io::Result<()> {
     let mut name = std::ffi::OsString::from(".");
     name.push(path.file_name().unwrap_or_default());
@@ -215,7 +270,10 @@ fn replace(path: &Path, old: &fs::File, bytes: &[u8]) -> std::io::Result<()> {
         fs::rename(&temporary, path)
     };
     let written = write();
-    if written.as_ref().is_err_and(|error| error.kind() != std::io::ErrorKind::AlreadyExists) {
+    if written
+        .as_ref()
+        .is_err_and(|error| error.kind() != std::io::ErrorKind::AlreadyExists)
+    {
         let _ = fs::remove_file(&temporary);
     }
     written

@@ -1,4 +1,5 @@
-//! tagboat keeps the images of a fleet current: from the container registry, through Git, to the cluster.
+//! tagboat keeps the images of a fleet current: from the container registry, through Git, to the
+//! cluster.
 //!
 //! This page is the map. Data flows one way, in two passes that meet only at a Git revision:
 //!
@@ -12,8 +13,10 @@
 //!                            (edge)              (pure)            (edge)                    (pure)
 //! ```
 //!
-//! Start reading at [`update`], the first pass top to bottom, then the pure rooms it calls: [`references`], [`policy`],
-//! [`rewrite`]; the second pass is [`reconcile`], with [`plan`] and [`health`]. [`declare`] says what people write. `tests/tidy.rs` holds the directions and the purity named here.
+//! Start reading at [`update`], the first pass top to bottom, then the pure rooms it calls:
+//! [`references`], [`policy`], [`rewrite`]; the second pass is [`reconcile`], with [`plan`] and
+//! [`health`]. [`declare`] says what people write. `tests/tidy.rs` holds the directions and the
+//! purity named here.
 //!
 //! Deliberately absent: mirrors of registries, OpenPGP signatures, calver.
 //!
@@ -65,7 +68,8 @@
 //! 4. Work is proportional to change.
 //! 5. Fail closed, and say why.
 //! 6. Nothing is ignored silently.
-//! 7. Pure rooms have no async, file system, process, environment, clock or network; time is an argument.
+//! 7. Pure rooms have no async, file system, process, environment, clock or network; time is an
+//!    argument.
 //! 8. Messages and titles are functions of the change set, so that a retry finds its own work.
 //! 9. No secret prints itself.
 //! 10. A pass is never dropped between commit and push.

@@ -2,9 +2,12 @@
 
 use std::{fmt, str::FromStr, sync::Arc};
 
-/// The identity of a policy or an Application. Read from `ns/name`, `ns:name` (the form of markers) or `name` (then
-/// the namespace is `default`). A clone is a pointer: thousands are kept, each in many places.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, serde::Serialize, serde::Deserialize)]
+/// The identity of a policy or an Application. Read from `ns/name`, `ns:name` (the form of markers)
+/// or `name` (then the namespace is `default`). A clone is a pointer: thousands are kept, each in
+/// many places.
+#[derive(
+    Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, serde::Serialize, serde::Deserialize,
+)]
 #[serde(try_from = "String", into = "String")]
 pub struct Name(Arc<Parts>);
 
@@ -16,16 +19,24 @@ struct Parts {
 
 /// Text that names nothing.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("name {0:?} is not namespace/name, each of lower-case letters, digits, '-' and '.' (at most 253)")]
+#[error(
+    "name {0:?} is not namespace/name, each of lower-case letters, digits, '-' and '.' (at most 253)"
+)]
 pub struct NameError(String);
 
 impl Name {
-    /// Puts a name together; both parts are checked as Kubernetes checks names (RFC 1123 subdomain).
+    /// Puts a name together; both parts are checked as Kubernetes checks names (RFC 1123
+    /// subdomain).
     pub fn new(namespace: &str, name: &str) -> Result<Self, NameError> {
         if is_subdomain(namespace) && is_subdomain(name) {
-            Ok(Self(Arc::new(Parts { namespace: namespace.into(), name: name.into() })))
+            Ok(Self(Arc::new(Parts {
+                namespace: namespace.into(),
+                name: name.into(),
+            })))
         } else {
-            Err(NameError(format!("{namespace}/{name}").chars().take(300).collect()))
+            Err(NameError(
+                format!("{namespace}/{name}").chars().take(300).collect(),
+            ))
         }
     }
 
@@ -46,7 +57,9 @@ pub fn is_subdomain(text: &str) -> bool {
         && text.len() <= 253
         && text.split('.').all(|label| {
             !label.is_empty()
-                && label.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-')
+                && label
+                    .bytes()
+                    .all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-')
                 && !label.starts_with('-')
                 && !label.ends_with('-')
         })
@@ -87,10 +100,16 @@ mod tests {
 
     #[test]
     fn both_separators_and_a_bare_name_are_read() {
-        for (text, shown) in [("apps/podinfo", "apps/podinfo"), ("apps:podinfo", "apps/podinfo"), ("podinfo", "default/podinfo")] {
+        for (text, shown) in [
+            ("apps/podinfo", "apps/podinfo"),
+            ("apps:podinfo", "apps/podinfo"),
+            ("podinfo", "default/podinfo"),
+        ] {
             assert_eq!(text.parse::<Name>().unwrap().to_string(), shown);
         }
-        for bad in ["", "/", "a/", "/a", "a/b/c", "A/b", "a b", "a:b:tag", "-a/b", "a/b\n"] {
+        for bad in [
+            "", "/", "a/", "/a", "a/b/c", "A/b", "a b", "a:b:tag", "-a/b", "a/b\n",
+        ] {
             assert!(bad.parse::<Name>().is_err(), "{bad:?}");
         }
     }

@@ -1,7 +1,8 @@
-//! Answers the questions of policies from the registry, and from the store what the registry need not be asked again.
+//! Answers the questions of policies from the registry, and from the store what the registry need
+//! not be asked again.
 //!
-//! One [`Scan`] is one repository in one pass, shared by all policies that read it: its tags are listed once, a digest
-//! is confirmed once.
+//! One [`Scan`] is one repository in one pass, shared by all policies that read it: its tags are
+//! listed once, a digest is confirmed once.
 
 use crate::{
     image::{Digest, Repository, Tag, TagList},
@@ -35,13 +36,17 @@ pub enum ScanError {
     #[error(transparent)]
     Store(#[from] StoreError),
     /// The registry says that nothing has changed since a listing that was never asked for.
-    #[error("{repository}: the registry answered \"not modified\" to a question that was not asked")]
+    #[error(
+        "{repository}: the registry answered \"not modified\" to a question that was not asked"
+    )]
     Unasked {
         /// What was to be scanned.
         repository: Repository,
     },
     /// The process file does not let this config repository use the registry.
-    #[error("{repository}: registries[] with prefix {prefix:?} in tagboat.yaml does not list the repository {config:?}")]
+    #[error(
+        "{repository}: registries[] with prefix {prefix:?} in tagboat.yaml does not list the repository {config:?}"
+    )]
     Forbidden {
         /// What was to be scanned.
         repository: Repository,
@@ -89,7 +94,8 @@ pub struct Scan {
     pub hostile: usize,
     /// What is known of single tags.
     pub details: HashMap<String, Details>,
-    /// Whether the details are those of an earlier pass: good to see that nothing changes, not to change anything by.
+    /// Whether the details are those of an earlier pass: good to see that nothing changes, not to
+    /// change anything by.
     pub remembered: bool,
 }
 
@@ -100,19 +106,41 @@ impl Scanner {
     /// If the list is not whole and certain, or the store refuses.
     pub async fn scan(&self, repository: &Repository, now: Timestamp) -> Result<Scan, ScanError> {
         let kept = self.store.tags(repository)?;
-        let validator: Option<&Validator> = kept.as_ref().and_then(|kept| kept.state.validator.as_ref());
-        let (tags, hostile) = match (self.registries.list_tags(repository, validator).await?, &kept) {
-            (Tags::Listed(Listing { tags, refused, validator }), _) => {
-                self.store.put_tags(repository, &tags, validator.as_ref(), now)?;
+        let validator: Option<&Validator> =
+            kept.as_ref().and_then(|kept| kept.state.validator.as_ref());
+        let (tags, hostile) = match (
+            self.registries.list_tags(repository, validator).await?,
+            &kept,
+        ) {
+            (
+                Tags::Listed(Listing {
+                    tags,
+                    refused,
+                    validator,
+                }),
+                _,
+            ) => {
+                self.store
+                    .put_tags(repository, &tags, validator.as_ref(), now)?;
                 (tags, refused.count)
             }
             (Tags::NotModified, Some(kept)) => {
                 self.store.touch_tags(repository, now)?;
                 (kept.tags.clone(), 0)
             }
-            (Tags::NotModified, None) => return Err(ScanError::Unasked { repository: repository.clone() }),
+            (Tags::NotModified, None) => {
+                return Err(ScanError::Unasked {
+                    repository: repository.clone(),
+                });
+            }
         };
-        Ok(Scan { repository: repository.clone(), tags: Arc::new(tags), hostile, details: HashMap::new(), remembered: false })
+        Ok(Scan {
+            repository: repository.clone(),
+            tags: Arc::new(tags),
+            hostile,
+            details: HashMap::new(),
+            remembered: false,
+        })
     }
 
     /// The last listing, without asking the registry; with the time it is of.
@@ -120,13 +148,21 @@ impl Scanner {
     /// # Errors
     /// If the store refuses.
     pub fn last(&self, repository: &Repository) -> Result<Option<(Scan, Timestamp)>, ScanError> {
-        let Some(kept) = self.store.tags(repository)? else { return Ok(None) };
-        let scan =
-            Scan { repository: repository.clone(), tags: Arc::new(kept.tags), hostile: 0, details: HashMap::new(), remembered: false };
+        let Some(kept) = self.store.tags(repository)? else {
+            return Ok(None);
+        };
+        let scan = Scan {
+            repository: repository.clone(),
+            tags: Arc::new(kept.tags),
+            hostile: 0,
+            details: HashMap::new(),
+            remembered: false,
+        };
         Ok(Some((scan, kept.state.fetched)))
     }
 
-    /// Fills in what the store knows of every tag: first-seen times, dates, platforms. For policies that go by them.
+    /// Fills in what the store knows of every tag: first-seen times, dates, platforms. For policies
+    /// that go by them.
     ///
     /// # Errors
     /// If the store refuses.
@@ -136,8 +172,13 @@ impl Scanner {
             if scan.details.contains_key(text) {
                 continue;
             }
-            let Some(seen) = self.store.seen(&scan.repository, &tag)? else { continue };
-            let mut details = Details { since: Some(seen.since), ..Details::default() };
+            let Some(seen) = self.store.seen(&scan.repository, &tag)? else {
+                continue;
+            };
+            let mut details = Details {
+                since: Some(seen.since),
+                ..Details::default()
+            };
             if let Some(description) = self.store.description(&scan.repository, &seen.digest)? {
                 describe(&mut details, description);
             }
@@ -147,15 +188,38 @@ impl Scanner {
         Ok(())
     }
 
-    /// Answers what a policy needs. What the registry does not have is answered, too: as a tag without a digest.
+    /// Answers what a policy needs. What the registry does not have is answered, too: as a tag
+    /// without a digest.
     ///
     /// # Errors
     /// If the registry cannot be asked: then the policy must not decide.
-    pub async fn answer(&self, scan: &mut Scan, needs: &Needs, now: Timestamp) -> Result<(), ScanError> {
-        let fresh = |tag: &&Tag| !scan.details.get(tag.as_str()).is_some_and(|details| details.fresh);
-        let known = |tag: &&Tag| scan.details.get(tag.as_str()).is_some_and(|details| details.digest.is_some());
+    pub async fn answer(
+        &self,
+        scan: &mut Scan,
+        needs: &Needs,
+        now: Timestamp,
+    ) -> Result<(), ScanError> {
+        let fresh = |tag: &&Tag| {
+            !scan
+                .details
+                .get(tag.as_str())
+                .is_some_and(|details| details.fresh)
+        };
+        let known = |tag: &&Tag| {
+            scan.details
+                .get(tag.as_str())
+                .is_some_and(|details| details.digest.is_some())
+        };
         let mut unconfirmed: Vec<Tag> = needs.digests.iter().filter(fresh).cloned().collect();
-        unconfirmed.extend(needs.dates.iter().chain(&needs.platforms).filter(|tag| !known(tag)).filter(fresh).cloned());
+        unconfirmed.extend(
+            needs
+                .dates
+                .iter()
+                .chain(&needs.platforms)
+                .filter(|tag| !known(tag))
+                .filter(fresh)
+                .cloned(),
+        );
         self.confirm(scan, unconfirmed, now).await?;
         let mut asked: Vec<(String, Option<Digest>)> = Vec::new();
         for tag in needs.dates.iter().chain(&needs.platforms) {
@@ -175,26 +239,40 @@ impl Scanner {
             .try_collect()
             .await?;
         for (tag, description) in described {
-            describe(scan.details.entry(tag).or_default(), description.unwrap_or_default());
+            describe(
+                scan.details.entry(tag).or_default(),
+                description.unwrap_or_default(),
+            );
         }
         Ok(())
     }
 
     /// Asks for the digests that tags stand for now, and notes since when.
-    async fn confirm(&self, scan: &mut Scan, tags: Vec<Tag>, now: Timestamp) -> Result<(), ScanError> {
+    async fn confirm(
+        &self,
+        scan: &mut Scan,
+        tags: Vec<Tag>,
+        now: Timestamp,
+    ) -> Result<(), ScanError> {
         let repository = &scan.repository;
         let heads: Vec<_> = stream::iter(tags)
             .map(|tag| async move {
                 match self.registries.head(repository, &tag).await {
                     Ok(head) => Ok((tag, Some(head))),
-                    Err(RegistryError { problem: Problem::NotFound { .. }, .. }) => Ok((tag, None)),
+                    Err(RegistryError {
+                        problem: Problem::NotFound { .. },
+                        ..
+                    }) => Ok((tag, None)),
                     Err(error) => Err(error),
                 }
             })
             .buffer_unordered(AT_ONCE)
             .try_collect()
             .await?;
-        let found: Vec<(Tag, Digest)> = heads.iter().filter_map(|(tag, head)| Some((tag.clone(), head.as_ref()?.digest.clone()))).collect();
+        let found: Vec<(Tag, Digest)> = heads
+            .iter()
+            .filter_map(|(tag, head)| Some((tag.clone(), head.as_ref()?.digest.clone())))
+            .collect();
         let mut seen = self.store.see(repository, &found, now)?.into_iter();
         for (tag, head) in heads {
             let details = scan.details.entry(tag.as_str().to_owned()).or_default();
@@ -207,7 +285,10 @@ impl Scanner {
                 (details.created, details.platforms) = (None, None);
             }
             let first_seen = seen.next().map_or(now, |seen| seen.since);
-            details.since = Some(head.pushed.map_or(first_seen, |pushed| pushed.min(first_seen)));
+            details.since = Some(
+                head.pushed
+                    .map_or(first_seen, |pushed| pushed.min(first_seen)),
+            );
             details.digest = Some(head.digest);
         }
         Ok(())
@@ -217,16 +298,24 @@ impl Scanner {
     ///
     /// # Errors
     /// If the registry cannot be asked.
-    pub async fn describe(&self, repository: &Repository, digest: &Digest) -> Result<Option<Description>, ScanError> {
+    pub async fn describe(
+        &self,
+        repository: &Repository,
+        digest: &Digest,
+    ) -> Result<Option<Description>, ScanError> {
         if let Some(description) = self.store.description(repository, digest)? {
             return Ok(Some(description));
         }
         match self.registries.describe(repository, digest).await {
             Ok(description) => {
-                self.store.put_description(repository, digest, &description)?;
+                self.store
+                    .put_description(repository, digest, &description)?;
                 Ok(Some(description))
             }
-            Err(RegistryError { problem: Problem::NotFound { .. }, .. }) => Ok(None),
+            Err(RegistryError {
+                problem: Problem::NotFound { .. },
+                ..
+            }) => Ok(None),
             Err(error) => Err(error.into()),
         }
     }

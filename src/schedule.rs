@@ -31,10 +31,14 @@ pub struct Window {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ScheduleError {
     /// No duration in Go's notation.
-    #[error("{0:?} is no duration; write hours, minutes and seconds as \"72h\", \"5m\" or \"1h30m\"")]
+    #[error(
+        "{0:?} is no duration; write hours, minutes and seconds as \"72h\", \"5m\" or \"1h30m\""
+    )]
     Duration(String),
     /// No cron line.
-    #[error("{line:?} is no cron line: {why}; write minute, hour, day of month, month, day of week as \"0 9 * * 1-5\"")]
+    #[error(
+        "{line:?} is no cron line: {why}; write minute, hour, day of month, month, day of week as \"0 9 * * 1-5\""
+    )]
     Cron {
         /// The text.
         line: String,
@@ -42,7 +46,9 @@ pub enum ScheduleError {
         why: String,
     },
     /// No zone of the IANA time zone database.
-    #[error("{0:?} is no time zone; write a name of the IANA database as \"Europe/Berlin\", or \"UTC\"")]
+    #[error(
+        "{0:?} is no time zone; write a name of the IANA database as \"Europe/Berlin\", or \"UTC\""
+    )]
     TimeZone(String),
 }
 
@@ -61,52 +67,79 @@ impl CronLine {
     pub fn new(line: &str, zone: Option<&str>) -> Result<Self, ScheduleError> {
         let cron = CronParser::new()
             .parse(line)
-            .map_err(|error| ScheduleError::Cron { line: line.to_owned(), why: error.to_string().to_lowercase() })?;
+            .map_err(|error| ScheduleError::Cron {
+                line: line.to_owned(),
+                why: error.to_string().to_lowercase(),
+            })?;
         let zone = match zone {
             None => TimeZone::UTC,
-            Some(name) => TimeZone::get(name).map_err(|_| ScheduleError::TimeZone(name.to_owned()))?,
+            Some(name) => {
+                TimeZone::get(name).map_err(|_| ScheduleError::TimeZone(name.to_owned()))?
+            }
         };
         Ok(Self { cron, zone })
     }
 
     /// The first time after `last`.
     pub fn next(&self, last: Timestamp) -> Option<Timestamp> {
-        self.cron.find_next_occurrence(&last.to_zoned(self.zone.clone()), false).ok().map(|time| time.timestamp())
+        self.cron
+            .find_next_occurrence(&last.to_zoned(self.zone.clone()), false)
+            .ok()
+            .map(|time| time.timestamp())
     }
 
     fn latest(&self, now: Timestamp) -> Option<Timestamp> {
-        self.cron.find_previous_occurrence(&now.to_zoned(self.zone.clone()), true).ok().map(|time| time.timestamp())
+        self.cron
+            .find_previous_occurrence(&now.to_zoned(self.zone.clone()), true)
+            .ok()
+            .map(|time| time.timestamp())
     }
 }
 
 impl Window {
     /// Opens at each time of `opens`, for `duration`.
     pub fn new(opens: CronLine, duration: Duration) -> Self {
-        Self { opens, duration: SignedDuration::try_from(duration).unwrap_or(SignedDuration::MAX) }
+        Self {
+            opens,
+            duration: SignedDuration::try_from(duration).unwrap_or(SignedDuration::MAX),
+        }
     }
 
     /// Whether the window is open. It is closed again at the very end of its duration.
     pub fn is_open(&self, now: Timestamp) -> bool {
-        self.opens.latest(now).is_some_and(|opened| now.duration_since(opened) < self.duration)
+        self.opens
+            .latest(now)
+            .is_some_and(|opened| now.duration_since(opened) < self.duration)
     }
 }
 
-/// Whether any window is open; no windows mean always. If none is, the second value says when the next one opens.
+/// Whether any window is open; no windows mean always. If none is, the second value says when the
+/// next one opens.
 pub fn open(windows: &[Window], now: Timestamp) -> Result<(), Option<Timestamp>> {
     if windows.is_empty() || windows.iter().any(|window| window.is_open(now)) {
         return Ok(());
     }
-    Err(windows.iter().filter_map(|window| window.opens.next(now)).min())
+    Err(windows
+        .iter()
+        .filter_map(|window| window.opens.next(now))
+        .min())
 }
 
-/// Reads a duration in Go's notation: `72h`, `1h30m`, `1.5h`, `500ms`. Zero and negative ones are refused.
+/// Reads a duration in Go's notation: `72h`, `1h30m`, `1.5h`, `500ms`. Zero and negative ones are
+/// refused.
 pub fn duration(text: &str) -> Result<Duration, ScheduleError> {
     let bad = || ScheduleError::Duration(text.chars().take(60).collect());
     let mut rest = text;
     let mut nanoseconds = 0u128;
     while !rest.is_empty() {
-        let number = rest.len() - rest.trim_start_matches(|c: char| c.is_ascii_digit() || c == '.').len();
-        let unit = rest[number..].len() - rest[number..].trim_start_matches(|c: char| c.is_alphabetic()).len();
+        let number = rest.len()
+            - rest
+                .trim_start_matches(|c: char| c.is_ascii_digit() || c == '.')
+                .len();
+        let unit = rest[number..].len()
+            - rest[number..]
+                .trim_start_matches(|c: char| c.is_alphabetic())
+                .len();
         let scale: u128 = match &rest[number..number + unit] {
             "h" => 3_600_000_000_000,
             "m" => 60_000_000_000,
@@ -116,12 +149,26 @@ pub fn duration(text: &str) -> Result<Duration, ScheduleError> {
             "ns" => 1,
             _ => return Err(bad()),
         };
-        let (whole, fraction) = rest[..number].split_once('.').unwrap_or((&rest[..number], ""));
-        if number == 0 || number > 18 || fraction.len() > 9 || fraction.contains('.') || (whole.is_empty() && fraction.is_empty()) {
+        let (whole, fraction) = rest[..number]
+            .split_once('.')
+            .unwrap_or((&rest[..number], ""));
+        if number == 0
+            || number > 18
+            || fraction.len() > 9
+            || fraction.contains('.')
+            || (whole.is_empty() && fraction.is_empty())
+        {
             return Err(bad());
         }
-        let value = |digits: &str| if digits.is_empty() { Ok(0u128) } else { digits.parse().map_err(|_| bad()) };
-        nanoseconds += value(whole)? * scale + value(fraction)? * scale / 10u128.pow(fraction.len() as u32);
+        let value = |digits: &str| {
+            if digits.is_empty() {
+                Ok(0u128)
+            } else {
+                digits.parse().map_err(|_| bad())
+            }
+        };
+        nanoseconds +=
+            value(whole)? * scale + value(fraction)? * scale / 10u128.pow(fraction.len() as u32);
         rest = &rest[number + unit..];
     }
     match u64::try_from(nanoseconds) {
@@ -134,12 +181,20 @@ pub fn duration(text: &str) -> Result<Duration, ScheduleError> {
 pub fn show(duration: Duration) -> String {
     let seconds = duration.as_secs();
     let mut text = String::new();
-    for (amount, unit) in [(seconds / 3600, "h"), (seconds / 60 % 60, "m"), (seconds % 60, "s")] {
+    for (amount, unit) in [
+        (seconds / 3600, "h"),
+        (seconds / 60 % 60, "m"),
+        (seconds % 60, "s"),
+    ] {
         if amount > 0 {
             text.push_str(&format!("{amount}{unit}"));
         }
     }
-    if text.is_empty() { format!("{}ms", duration.as_millis()) } else { text }
+    if text.is_empty() {
+        format!("{}ms", duration.as_millis())
+    } else {
+        text
+    }
 }
 
 #[cfg(test)]
@@ -152,10 +207,31 @@ mod tests {
 
     #[test]
     fn durations_are_read_as_go_reads_them() {
-        for (text, seconds) in [("72h", 259_200.0), ("1h30m", 5400.0), ("1.5h", 5400.0), ("500ms", 0.5), ("0.5s", 0.5)] {
+        for (text, seconds) in [
+            ("72h", 259_200.0),
+            ("1h30m", 5400.0),
+            ("1.5h", 5400.0),
+            ("500ms", 0.5),
+            ("0.5s", 0.5),
+        ] {
             assert_eq!(duration(text).unwrap().as_secs_f64(), seconds, "{text}");
         }
-        for bad in ["", "5", "m", "-5m", "0s", "5d", "5 m", "1h30", "1..5h", "..h", "99999999999999999h", "h5", "5m\n", "١m"] {
+        for bad in [
+            "",
+            "5",
+            "m",
+            "-5m",
+            "0s",
+            "5d",
+            "5 m",
+            "1h30",
+            "1..5h",
+            "..h",
+            "99999999999999999h",
+            "h5",
+            "5m\n",
+            "١m",
+        ] {
             assert!(duration(bad).is_err(), "{bad:?}");
         }
         assert_eq!(show(duration("1h30m").unwrap()), "1h30m");
@@ -164,7 +240,12 @@ mod tests {
 
     #[test]
     fn a_window_follows_its_time_zone_over_the_change_of_clocks() {
-        let window = |zone| Window::new(CronLine::new("0 9 * * 1-5", Some(zone)).unwrap(), duration("8h").unwrap());
+        let window = |zone| {
+            Window::new(
+                CronLine::new("0 9 * * 1-5", Some(zone)).unwrap(),
+                duration("8h").unwrap(),
+            )
+        };
         for (time, zone, is_open) in [
             ("2026-03-27T07:59:59Z", "Europe/Berlin", false), // Friday, winter time: opens at 08:00 UTC
             ("2026-03-27T08:00:00Z", "Europe/Berlin", true),
@@ -183,10 +264,20 @@ mod tests {
 
     #[test]
     fn bad_lines_and_zones_are_refused_by_name() {
-        assert!(matches!(CronLine::new("0 9 * *", None), Err(ScheduleError::Cron { .. })));
-        assert!(matches!(CronLine::new("61 9 * * *", None), Err(ScheduleError::Cron { .. })));
-        assert!(matches!(CronLine::new("0 9 * * *", Some("Mars/Base")), Err(ScheduleError::TimeZone(_))));
-        let never = CronLine::new("0 0 30 2 *", None).map(|line| line.next(at("2026-01-01T00:00:00Z")));
+        assert!(matches!(
+            CronLine::new("0 9 * *", None),
+            Err(ScheduleError::Cron { .. })
+        ));
+        assert!(matches!(
+            CronLine::new("61 9 * * *", None),
+            Err(ScheduleError::Cron { .. })
+        ));
+        assert!(matches!(
+            CronLine::new("0 9 * * *", Some("Mars/Base")),
+            Err(ScheduleError::TimeZone(_))
+        ));
+        let never =
+            CronLine::new("0 0 30 2 *", None).map(|line| line.next(at("2026-01-01T00:00:00Z")));
         assert!(matches!(never, Ok(None) | Err(_)));
     }
 }

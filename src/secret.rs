@@ -2,8 +2,8 @@
 
 use std::fmt;
 
-/// A password, token or passphrase. It has no `Display` and no serialisation; its `Debug` shows `***`, so a struct that
-/// holds one can be logged.
+/// A password, token or passphrase. It has no `Display` and no serialisation; its `Debug` shows
+/// `***`, so a struct that holds one can be logged.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Secret(String);
 
@@ -48,8 +48,14 @@ mod tests {
             name: &'static str,
             password: Option<Secret>,
         }
-        let account = Account { name: "bot", password: Some(Secret::new("hunter2")) };
-        assert_eq!(format!("{account:?}"), r#"Account { name: "bot", password: Some(***) }"#);
+        let account = Account {
+            name: "bot",
+            password: Some(Secret::new("hunter2")),
+        };
+        assert_eq!(
+            format!("{account:?}"),
+            r#"Account { name: "bot", password: Some(***) }"#
+        );
         assert!(!format!("{account:#?}").contains("hunter2"));
         assert_eq!(Secret::new("hunter2").expose(), "hunter2");
     }

@@ -1,7 +1,9 @@
-//! A folder as a pass sees a revision: what its files declare, and the references in them. Without Git, without writing.
+//! A folder as a pass sees a revision: what its files declare, and the references in them. Without
+//! Git, without writing.
 //!
-//! Every file is parsed, since a spelling may hide a repository's name from a search; but what is wrong with a file
-//! counts only if the file mentions something watched. Symbolic links are never followed.
+//! Every file is parsed, since a spelling may hide a repository's name from a search; but what is
+//! wrong with a file counts only if the file mentions something watched. Symbolic links are never
+//! followed.
 
 use crate::{
     declare::{self, Declarations},
@@ -41,19 +43,22 @@ pub fn survey(root: &Path) -> Result<Survey, FolderError> {
     let mut survey = Survey::default();
     let mut declaring = Vec::new();
     walk(root, &mut survey.errors, |path, relative| {
-        let kind = FileKind::of(&relative, |chart| root.join(chart).join("Chart.yaml").is_file());
+        let kind = FileKind::of(&relative, |chart| {
+            root.join(chart).join("Chart.yaml").is_file()
+        });
         if kind == FileKind::NotYaml && !relative.ends_with(".json") {
             return Ok(None);
         }
         let bytes = fs::read(path)?;
         survey.parsed += 1;
         let findings = references::find(kind, &bytes);
-        let watched = (!findings.references.is_empty() || !findings.notes.is_empty()).then(|| Watched {
-            path: relative.clone(),
-            blob: None,
-            regular: true,
-            findings,
-        });
+        let watched =
+            (!findings.references.is_empty() || !findings.notes.is_empty()).then(|| Watched {
+                path: relative.clone(),
+                blob: None,
+                regular: true,
+                findings,
+            });
         if relative.rsplit('/').next() == Some(PROCESS_FILE) {
             survey.process.push((relative, bytes));
         } else if declare::may_declare(&relative, &bytes) {
@@ -63,9 +68,24 @@ pub fn survey(root: &Path) -> Result<Survey, FolderError> {
     })?
     .into_iter()
     .for_each(|watched| survey.files.push(watched));
-    survey.declared = declare::read(declaring.iter().map(|(path, bytes)| (path.as_str(), bytes.as_slice())), None);
-    let needles = Needles::new(survey.declared.policies.values().map(|policy| &policy.image));
-    for file in survey.files.iter_mut().filter(|file| !file.findings.notes.is_empty()) {
+    survey.declared = declare::read(
+        declaring
+            .iter()
+            .map(|(path, bytes)| (path.as_str(), bytes.as_slice())),
+        None,
+    );
+    let needles = Needles::new(
+        survey
+            .declared
+            .policies
+            .values()
+            .map(|policy| &policy.image),
+    );
+    for file in survey
+        .files
+        .iter_mut()
+        .filter(|file| !file.findings.notes.is_empty())
+    {
         // Rather too much is said than too little about a file that cannot be read a second time.
         if fs::read(root.join(&file.path)).is_ok_and(|bytes| !needles.hit(&bytes)) {
             file.findings.notes.clear();
@@ -83,7 +103,14 @@ pub fn declaring(path: &Path) -> Result<Vec<(String, Vec<u8>)>, FolderError> {
         let bytes = fs::read(path).map_err(|source| FolderError::new("read", path, source))?;
         // A file that is named counts whatever its ending; the reader goes by endings.
         let name = path.display().to_string();
-        return Ok(vec![(if is_declaration(&name) { name } else { format!("{name}.yaml") }, bytes)]);
+        return Ok(vec![(
+            if is_declaration(&name) {
+                name
+            } else {
+                format!("{name}.yaml")
+            },
+            bytes,
+        )]);
     }
     let mut errors = Vec::new();
     let files = walk(path, &mut errors, |file, _| {
@@ -101,10 +128,13 @@ pub fn declaring(path: &Path) -> Result<Vec<(String, Vec<u8>)>, FolderError> {
 }
 
 fn is_declaration(name: &str) -> bool {
-    [".yaml", ".yml", ".json"].iter().any(|ending| name.ends_with(ending))
+    [".yaml", ".yml", ".json"]
+        .iter()
+        .any(|ending| name.ends_with(ending))
 }
 
-/// Shows every regular file below `root` to `visit`, in the order of their names, with its path from there.
+/// Shows every regular file below `root` to `visit`, in the order of their names, with its path
+/// from there.
 fn walk<T>(
     root: &Path,
     errors: &mut Vec<FolderError>,
@@ -147,11 +177,18 @@ fn walk_error(from: &Path, root: &Path, error: &ignore::Error) -> FolderError {
     fn path_of(error: &ignore::Error) -> Option<PathBuf> {
         match error {
             ignore::Error::WithPath { path, .. } => Some(path.clone()),
-            ignore::Error::WithDepth { err, .. } | ignore::Error::WithLineNumber { err, .. } => path_of(err),
+            ignore::Error::WithDepth { err, .. } | ignore::Error::WithLineNumber { err, .. } => {
+                path_of(err)
+            }
             _ => None,
         }
     }
-    let path = path_of(error).map_or_else(|| root.to_owned(), |path| root.join(path.strip_prefix(from).unwrap_or(&path)));
-    let kind = error.io_error().map_or(io::ErrorKind::Other, io::Error::kind);
+    let path = path_of(error).map_or_else(
+        || root.to_owned(),
+        |path| root.join(path.strip_prefix(from).unwrap_or(&path)),
+    );
+    let kind = error
+        .io_error()
+        .map_or(io::ErrorKind::Other, io::Error::kind);
     FolderError::new("walk", &path, io::Error::from(kind))
 }

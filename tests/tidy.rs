@@ -1,7 +1,10 @@
-//! Tidiness held by a test: which way rooms may use each other, what pure rooms must not know, no forgotten test file,
-//! a word about each module, and files that stay readable.
+//! Tidiness held by a test: which way rooms may use each other, what pure rooms must not know, no
+//! forgotten test file, a word about each module, and files that stay readable.
 
-#![allow(clippy::unwrap_used, reason = "a test stops at the first thing that is not as expected")]
+#![allow(
+    clippy::unwrap_used,
+    reason = "a test stops at the first thing that is not as expected"
+)]
 
 use Kind::{Edge, Pure};
 use std::{
@@ -59,8 +62,16 @@ const ROOMS: &[(&str, Kind)] = &[
 
 /// Uses against the order, each with its reason.
 const AGAINST: &[(&str, &str, &str)] = &[
-    ("update", "findings", "a pass reports what `check` finds, through one function"),
-    ("daemon", "cli", "the daemon answers the commands' questions with the commands' own code"),
+    (
+        "update",
+        "findings",
+        "a pass reports what `check` finds, through one function",
+    ),
+    (
+        "daemon",
+        "cli",
+        "the daemon answers the commands' questions with the commands' own code",
+    ),
 ];
 
 /// What no pure room may name.
@@ -110,7 +121,8 @@ fn files(folder: &Path, found: &mut Vec<PathBuf>) {
     }
 }
 
-/// Every source file below `src`: its path from the root, its room, and its text without test modules.
+/// Every source file below `src`: its path from the root, its room, and its text without test
+/// modules.
 fn sources() -> Vec<(String, String, String)> {
     let mut found = Vec::new();
     files(&root().join("src"), &mut found);
@@ -119,8 +131,19 @@ fn sources() -> Vec<(String, String, String)> {
         .into_iter()
         .filter(|path| path.file_name().unwrap() != "tests.rs")
         .map(|path| {
-            let relative = path.strip_prefix(root()).unwrap().to_str().unwrap().to_owned();
-            let room = relative.trim_start_matches("src/").split('/').next().unwrap().trim_end_matches(".rs").to_owned();
+            let relative = path
+                .strip_prefix(root())
+                .unwrap()
+                .to_str()
+                .unwrap()
+                .to_owned();
+            let room = relative
+                .trim_start_matches("src/")
+                .split('/')
+                .next()
+                .unwrap()
+                .trim_end_matches(".rs")
+                .to_owned();
             let text = fs::read_to_string(&path).unwrap();
             let code = text.split("#[cfg(test)]").next().unwrap().to_owned();
             (relative, room, code)
@@ -130,7 +153,8 @@ fn sources() -> Vec<(String, String, String)> {
 
 /// Lines that are code: no comment.
 fn code(text: &str) -> impl Iterator<Item = &str> {
-    text.lines().filter(|line| !line.trim_start().starts_with("//"))
+    text.lines()
+        .filter(|line| !line.trim_start().starts_with("//"))
 }
 
 /// The rooms that a text uses through `crate::`.
@@ -164,7 +188,11 @@ fn uses(text: &str) -> BTreeSet<String> {
                 }
             }
         } else {
-            rooms.insert(rest.chars().take_while(|c| c.is_alphanumeric() || *c == '_').collect());
+            rooms.insert(
+                rest.chars()
+                    .take_while(|c| c.is_alphanumeric() || *c == '_')
+                    .collect(),
+            );
         }
     }
     rooms.retain(|room| place(room).is_some());
@@ -179,11 +207,15 @@ fn rooms_use_only_rooms_before_them() {
             continue;
         }
         let Some(own) = place(&room) else {
-            wrong.push(format!("{file}: the room {room} has no place in the order (tests/tidy.rs)"));
+            wrong.push(format!(
+                "{file}: the room {room} has no place in the order (tests/tidy.rs)"
+            ));
             continue;
         };
         for used in uses(&text) {
-            let allowed = AGAINST.iter().any(|(from, to, _)| *from == room && *to == used);
+            let allowed = AGAINST
+                .iter()
+                .any(|(from, to, _)| *from == room && *to == used);
             if used != room && place(&used) > Some(own) && !allowed {
                 wrong.push(format!("{file}: {room} uses {used}, which comes after it"));
             }
@@ -197,8 +229,17 @@ fn pure_rooms_know_no_outside_world() {
     let mut wrong = Vec::new();
     for (file, room, text) in sources() {
         if ROOMS.contains(&(room.as_str(), Pure)) {
-            for (number, line) in text.lines().enumerate().filter(|(_, line)| !line.trim_start().starts_with("//")) {
-                wrong.extend(IMPURE.iter().filter(|word| line.contains(**word)).map(|word| format!("{file}:{}: {word}", number + 1)));
+            for (number, line) in text
+                .lines()
+                .enumerate()
+                .filter(|(_, line)| !line.trim_start().starts_with("//"))
+            {
+                wrong.extend(
+                    IMPURE
+                        .iter()
+                        .filter(|word| line.contains(**word))
+                        .map(|word| format!("{file}:{}: {word}", number + 1)),
+                );
             }
         }
     }
@@ -239,7 +280,12 @@ fn every_ignored_test_says_what_it_needs() {
         for (number, line) in fs::read_to_string(path).unwrap().lines().enumerate() {
             let bare = line.trim_start().starts_with("#[ignore");
             if bare && !(line.contains("needs") && line.contains("tests/run")) {
-                wrong.push(format!("{}:{}: {}", path.display(), number + 1, line.trim()));
+                wrong.push(format!(
+                    "{}:{}: {}",
+                    path.display(),
+                    number + 1,
+                    line.trim()
+                ));
             }
         }
     }
@@ -255,10 +301,21 @@ fn every_module_says_what_it_is() {
     let silent: Vec<String> = found
         .iter()
         .filter(|path| path.file_name().unwrap() != "tests.rs")
-        .filter(|path| !fs::read_to_string(path).unwrap().trim_start().trim_start_matches("#![no_main]").trim_start().starts_with("//!"))
+        .filter(|path| {
+            !fs::read_to_string(path)
+                .unwrap()
+                .trim_start()
+                .trim_start_matches("#![no_main]")
+                .trim_start()
+                .starts_with("//!")
+        })
         .map(|path| path.display().to_string())
         .collect();
-    assert!(silent.is_empty(), "without a word at the top (//!):\n{}", silent.join("\n"));
+    assert!(
+        silent.is_empty(),
+        "without a word at the top (//!):\n{}",
+        silent.join("\n")
+    );
 }
 
 #[test]
@@ -270,5 +327,8 @@ fn files_stay_readable() {
             long.insert(file, lines);
         }
     }
-    assert!(long.is_empty(), "what second thing lives in these? {long:?}");
+    assert!(
+        long.is_empty(),
+        "what second thing lives in these? {long:?}"
+    );
 }

@@ -1,4 +1,5 @@
-//! A config repository from a seed: 10,000 YAML files of 2,000 applications, each with one marked image.
+//! A config repository from a seed: 10,000 YAML files of 2,000 applications, each with one marked
+//! image.
 
 use std::{fs, io, path::Path};
 
@@ -16,7 +17,9 @@ pub fn generate(root: &Path, seed: u64) -> io::Result<Generated> {
     let mut done = Generated::default();
     for app in 0..2_000 {
         let (cluster, team) = (app / 200, app / 10 % 20);
-        let folder = root.join(format!("clusters/cluster-{cluster:02}/team-{team:02}/app-{app}"));
+        let folder = root.join(format!(
+            "clusters/cluster-{cluster:02}/team-{team:02}/app-{app}"
+        ));
         fs::create_dir_all(&folder)?;
         // xorshift: enough for numbers that differ.
         random ^= random << 13;

@@ -36,17 +36,35 @@ pub struct Taken {
 }
 
 impl Ground {
-    /// Makes one in a folder that is there: `declared` is the text of all declarations, `objects` those of each Application.
-    pub fn new(folder: &Path, kubeconfig: &Path, declared: &str, objects: impl Iterator<Item = (String, Vec<Value>)>) -> Self {
+    /// Makes one in a folder that is there: `declared` is the text of all declarations, `objects`
+    /// those of each Application.
+    pub fn new(
+        folder: &Path,
+        kubeconfig: &Path,
+        declared: &str,
+        objects: impl Iterator<Item = (String, Vec<Value>)>,
+    ) -> Self {
         let mut files = vec![("policies/apps.yaml".to_owned(), declared.to_owned())];
         files.extend(objects.map(|(path, objects)| {
             let mut text = String::new();
-            objects.iter().for_each(|object| writeln!(text, "---\n{object}").unwrap());
+            objects
+                .iter()
+                .for_each(|object| writeln!(text, "---\n{object}").unwrap());
             (format!("{path}/all.yaml"), text)
         }));
-        let files: Vec<(&str, &str)> = files.iter().map(|(path, text)| (path.as_str(), text.as_str())).collect();
+        let files: Vec<(&str, &str)> = files
+            .iter()
+            .map(|(path, text)| (path.as_str(), text.as_str()))
+            .collect();
         let seconds = Timestamp::now().as_second() - 60;
-        BareRepository::create(&folder.join("fleet.git"), &files, ("Ann", "ann@example.org"), seconds, "first").unwrap();
+        BareRepository::create(
+            &folder.join("fleet.git"),
+            &files,
+            ("Ann", "ann@example.org"),
+            seconds,
+            "first",
+        )
+        .unwrap();
         let text = format!(
             "store: store\nrepositories:\n- name: fleet\n  url: file://{}\n  policies: policies\n  interval: 24h\nclusters:\n- name: test\n  kubeconfig: {}\n",
             folder.join("fleet.git").display(),
@@ -59,10 +77,19 @@ impl Ground {
     /// Runs the daemon until it rests.
     pub fn run(&self) -> Taken {
         let begun = Instant::now();
-        let mut daemon = Daemon(self.tagboat("run").stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap());
+        let mut daemon = Daemon(
+            self.tagboat("run")
+                .stdout(Stdio::null())
+                .stderr(Stdio::null())
+                .spawn()
+                .unwrap(),
+        );
         let (mut worked, mut since) = (0.0, Instant::now());
         while since.elapsed() < QUIET {
-            assert!(begun.elapsed() < PATIENCE && daemon.0.try_wait().unwrap().is_none(), "it does not rest, or has ended");
+            assert!(
+                begun.elapsed() < PATIENCE && daemon.0.try_wait().unwrap().is_none(),
+                "it does not rest, or has ended"
+            );
             std::thread::sleep(Duration::from_millis(100));
             let now = super::processor_time(Some(daemon.0.id()));
             // A timer or two is rest.
@@ -72,18 +99,40 @@ impl Ground {
         }
         let seconds = begun.elapsed().saturating_sub(QUIET).as_secs_f64();
         std::thread::sleep(REST);
-        let (resident, greatest) = (super::memory(Some(daemon.0.id()), "VmRSS"), super::memory(Some(daemon.0.id()), "VmHWM"));
+        let (resident, greatest) = (
+            super::memory(Some(daemon.0.id()), "VmRSS"),
+            super::memory(Some(daemon.0.id()), "VmHWM"),
+        );
         let program = super::memory(Some(daemon.0.id()), "RssFile");
         // Asked last: the answer takes memory, too.
-        let output = self.tagboat("status").arg("--output").arg("json").output().unwrap();
+        let output = self
+            .tagboat("status")
+            .arg("--output")
+            .arg("json")
+            .output()
+            .unwrap();
         let statuses: Vec<Value> = serde_json::from_slice(&output.stdout).unwrap();
-        let in_step = statuses.iter().filter(|status| status["state"] == "inStep").count();
-        Taken { resident, greatest, program, seconds, worked, in_step }
+        let in_step = statuses
+            .iter()
+            .filter(|status| status["state"] == "inStep")
+            .count();
+        Taken {
+            resident,
+            greatest,
+            program,
+            seconds,
+            worked,
+            in_step,
+        }
     }
 
     fn tagboat(&self, command: &str) -> Command {
         let mut tagboat = Command::new(env!("CARGO_BIN_EXE_tagboat"));
-        tagboat.arg(command).args(["--config", "tagboat.yaml"]).current_dir(&self.0).stdin(Stdio::null());
+        tagboat
+            .arg(command)
+            .args(["--config", "tagboat.yaml"])
+            .current_dir(&self.0)
+            .stdin(Stdio::null());
         tagboat
     }
 }

@@ -13,12 +13,25 @@ pub fn fleet(seed: u64) -> Vec<(String, String)> {
         state ^= state << 17;
         state % below
     };
-    let kinds = ["deployment", "service", "configmap", "ingress", "serviceaccount"];
+    let kinds = [
+        "deployment",
+        "service",
+        "configmap",
+        "ingress",
+        "serviceaccount",
+    ];
     let mut out = Vec::with_capacity(FILES);
     for app in 0..FILES / kinds.len() {
-        let folder = format!("clusters/cluster-{:02}/team-{:02}/app-{app}", app / 200, app / 10 % 20);
+        let folder = format!(
+            "clusters/cluster-{:02}/team-{:02}/app-{app}",
+            app / 200,
+            app / 10 % 20
+        );
         for kind in kinds {
-            out.push((format!("{folder}/{kind}.yaml"), manifest(kind, app, &mut random)));
+            out.push((
+                format!("{folder}/{kind}.yaml"),
+                manifest(kind, app, &mut random),
+            ));
         }
     }
     out
@@ -42,7 +55,10 @@ fn manifest(kind: &str, app: usize, random: &mut impl FnMut(u64) -> u64) -> Stri
         ));
     }
     for n in 0..8 + random(8) {
-        text.push_str(&format!("          - name: SETTING_{n}\n            value: \"{:x}\"\n", random(1 << 40)));
+        text.push_str(&format!(
+            "          - name: SETTING_{n}\n            value: \"{:x}\"\n",
+            random(1 << 40)
+        ));
     }
     text
 }

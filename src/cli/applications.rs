@@ -1,4 +1,5 @@
-//! What the commands about Applications share: which are meant, at which revision, and clusters to look at.
+//! What the commands about Applications share: which are meant, at which revision, and clusters to
+//! look at.
 
 use super::{
     Failure,
@@ -43,7 +44,15 @@ pub(super) struct Scope {
 impl Scope {
     /// The Applications that are meant.
     pub fn applications(&self) -> Vec<&Application> {
-        self.declared.applications.values().filter(|one| self.only.as_ref().is_none_or(|only| only.contains(&one.name))).collect()
+        self.declared
+            .applications
+            .values()
+            .filter(|one| {
+                self.only
+                    .as_ref()
+                    .is_none_or(|only| only.contains(&one.name))
+            })
+            .collect()
     }
 
     /// The repository, as clusters know it.
@@ -57,17 +66,31 @@ impl Scope {
 
     /// Renders from this revision.
     pub fn render(&self, desk: &Desk) -> Arc<Render> {
-        reconcile::from_git(Arc::clone(&desk.renderer), Arc::clone(&self.updater.mirror), self.commit)
+        reconcile::from_git(
+            Arc::clone(&desk.renderer),
+            Arc::clone(&self.updater.mirror),
+            self.commit,
+        )
     }
 
     /// How long the slowest of them may take.
     pub fn patience(&self) -> Duration {
-        self.applications().iter().map(|application| application.timeout).max().unwrap_or_default() + SPARE
+        self.applications()
+            .iter()
+            .map(|application| application.timeout)
+            .max()
+            .unwrap_or_default()
+            + SPARE
     }
 }
 
-/// Reads the revision of each repository and finds the Applications that are meant, all of them if none is named.
-pub(super) async fn find(desk: &Desk, wanted: &[Name], screen: &mut Screen) -> Result<Vec<Scope>, Failure> {
+/// Reads the revision of each repository and finds the Applications that are meant, all of them if
+/// none is named.
+pub(super) async fn find(
+    desk: &Desk,
+    wanted: &[Name],
+    screen: &mut Screen,
+) -> Result<Vec<Scope>, Failure> {
     let (mut scopes, missing) = look_for(desk, wanted, screen).await?;
     if let Some(name) = missing.first() {
         return Err(unknown(name, &scopes));
@@ -78,7 +101,10 @@ pub(super) async fn find(desk: &Desk, wanted: &[Name], screen: &mut Screen) -> R
 
 /// An Application that nobody declares.
 pub(super) fn unknown(name: &Name, scopes: &[Scope]) -> Failure {
-    let known: Vec<String> = scopes.iter().flat_map(|scope| scope.declared.applications.keys().map(ToString::to_string)).collect();
+    let known: Vec<String> = scopes
+        .iter()
+        .flat_map(|scope| scope.declared.applications.keys().map(ToString::to_string))
+        .collect();
     let known = match known.is_empty() {
         true => "none is declared".to_owned(),
         false => format!("known are {}", known.join(", ")),
@@ -87,7 +113,11 @@ pub(super) fn unknown(name: &Name, scopes: &[Scope]) -> Failure {
 }
 
 /// The same, with those that no repository declares.
-pub(super) async fn look_for(desk: &Desk, wanted: &[Name], screen: &mut Screen) -> Result<(Vec<Scope>, Vec<Name>), Failure> {
+pub(super) async fn look_for(
+    desk: &Desk,
+    wanted: &[Name],
+    screen: &mut Screen,
+) -> Result<(Vec<Scope>, Vec<Name>), Failure> {
     let mut scopes = Vec::new();
     for updater in &desk.updaters {
         let world = {
@@ -95,12 +125,30 @@ pub(super) async fn look_for(desk: &Desk, wanted: &[Name], screen: &mut Screen) 
             updater.look(&mut Report::default()).await?
         };
         ask::mind_errors(&world.declared, screen);
-        let only: Option<BTreeSet<Name>> =
-            (!wanted.is_empty()).then(|| wanted.iter().filter(|name| world.declared.applications.contains_key(*name)).cloned().collect());
-        scopes.push(Scope { updater: Arc::clone(updater), commit: world.commit, declared: world.declared, only });
+        let only: Option<BTreeSet<Name>> = (!wanted.is_empty()).then(|| {
+            wanted
+                .iter()
+                .filter(|name| world.declared.applications.contains_key(*name))
+                .cloned()
+                .collect()
+        });
+        scopes.push(Scope {
+            updater: Arc::clone(updater),
+            commit: world.commit,
+            declared: world.declared,
+            only,
+        });
     }
-    let declared = |name: &Name| scopes.iter().any(|scope| scope.declared.applications.contains_key(name));
-    let missing = wanted.iter().filter(|name| !declared(name)).cloned().collect();
+    let declared = |name: &Name| {
+        scopes
+            .iter()
+            .any(|scope| scope.declared.applications.contains_key(name))
+    };
+    let missing = wanted
+        .iter()
+        .filter(|name| !declared(name))
+        .cloned()
+        .collect();
     Ok((scopes, missing))
 }
 
@@ -114,7 +162,11 @@ impl Clusters {
     /// Opens them; nothing is sent yet.
     pub async fn open(desk: &Desk, mode: Mode) -> Result<Self, Failure> {
         let stop = CancellationToken::new();
-        let reconciler = desk.context.reconciler(mode, &stop).await?.ok_or_else(none)?;
+        let reconciler = desk
+            .context
+            .reconciler(mode, &stop)
+            .await?
+            .ok_or_else(none)?;
         Ok(Self { reconciler, stop })
     }
 
@@ -138,17 +190,36 @@ const OBJECTS: usize = 3;
 /// Characters of a line, so that it is one on common terminals.
 const WIDTH: usize = 110;
 
-/// How far many Applications are: a line for all, and below it each one that is not done, with the objects that it waits for.
+/// How far many Applications are: a line for all, and below it each one that is not done, with the
+/// objects that it waits for.
 pub(super) fn progress(statuses: &[Status], done: impl Fn(&Status) -> bool) -> String {
     let busy: Vec<&Status> = statuses.iter().filter(|status| !done(status)).collect();
-    let mut lines = vec![format!("{} of {} done", statuses.len() - busy.len(), statuses.len())];
+    let mut lines = vec![format!(
+        "{} of {} done",
+        statuses.len() - busy.len(),
+        statuses.len()
+    )];
     for status in busy.iter().take(SHOWN) {
         let healthy = status.objects.saturating_sub(status.unhealthy.len());
-        let healthy = if status.objects == 0 { String::new() } else { format!(", {healthy} of {} objects healthy", status.objects) };
-        lines.push(format!("  {} on {}: {}{healthy}", status.application, status.cluster, status.state));
-        let rows: Vec<String> = status.problems.iter().chain(&status.unhealthy).map(ToString::to_string).collect();
+        let healthy = if status.objects == 0 {
+            String::new()
+        } else {
+            format!(", {healthy} of {} objects healthy", status.objects)
+        };
+        lines.push(format!(
+            "  {} on {}: {}{healthy}",
+            status.application, status.cluster, status.state
+        ));
+        let rows: Vec<String> = status
+            .problems
+            .iter()
+            .chain(&status.unhealthy)
+            .map(ToString::to_string)
+            .collect();
         lines.extend(rows.iter().take(OBJECTS).map(|row| format!("    {row}")));
-        lines.extend((rows.len() > OBJECTS).then(|| format!("    and {} more", rows.len() - OBJECTS)));
+        lines.extend(
+            (rows.len() > OBJECTS).then(|| format!("    and {} more", rows.len() - OBJECTS)),
+        );
     }
     lines.extend((busy.len() > SHOWN).then(|| format!("  and {} more", busy.len() - SHOWN)));
     let line = |line: &String| super::safe(line).chars().take(WIDTH).collect::<String>();
@@ -168,16 +239,33 @@ pub(super) fn color(state: State) -> Color {
 /// Prints what there is to say about an Application beside its state, a line each.
 pub(super) fn rows(status: &Status, screen: &mut Screen) {
     let row = |row: &Row, color: Color, screen: &mut Screen| {
-        screen.line(format_args!("    {}", screen.paint(color, super::safe(&row.to_string()))));
+        screen.line(format_args!(
+            "    {}",
+            screen.paint(color, super::safe(&row.to_string()))
+        ));
         if let Some(hint) = &row.hint {
-            screen.line(format_args!("      {}", screen.paint(Color::Dim, super::safe(hint))));
+            screen.line(format_args!(
+                "      {}",
+                screen.paint(Color::Dim, super::safe(hint))
+            ));
         }
     };
     for problem in &status.problems {
-        row(problem, if status.state.is_trouble() { Color::Red } else { Color::Cyan }, screen);
+        row(
+            problem,
+            if status.state.is_trouble() {
+                Color::Red
+            } else {
+                Color::Cyan
+            },
+            screen,
+        );
     }
     for drifted in &status.drifted {
-        screen.line(format_args!("    {}", screen.paint(Color::Cyan, super::safe(&drifted.to_string()))));
+        screen.line(format_args!(
+            "    {}",
+            screen.paint(Color::Cyan, super::safe(&drifted.to_string()))
+        ));
     }
     for unhealthy in &status.unhealthy {
         row(unhealthy, Color::Cyan, screen);
@@ -187,21 +275,44 @@ pub(super) fn rows(status: &Status, screen: &mut Screen) {
     }
 }
 
-/// Text columns as wide as their widest entry; the last one is as it is. Colours come after the width is known.
-pub(super) fn table(heads: &[&str], rows: &[Vec<(String, Option<Color>)>], screen: &mut Screen) -> Vec<String> {
+/// Text columns as wide as their widest entry; the last one is as it is. Colours come after the
+/// width is known.
+pub(super) fn table(
+    heads: &[&str],
+    rows: &[Vec<(String, Option<Color>)>],
+    screen: &mut Screen,
+) -> Vec<String> {
     let widths: Vec<usize> = (0..heads.len())
-        .map(|column| rows.iter().map(|row| row[column].0.chars().count()).chain([heads[column].len()]).max().unwrap_or_default())
+        .map(|column| {
+            rows.iter()
+                .map(|row| row[column].0.chars().count())
+                .chain([heads[column].len()])
+                .max()
+                .unwrap_or_default()
+        })
         .collect();
     let line = |cells: Vec<(String, Option<Color>)>| {
         let last = cells.len() - 1;
-        let cells = cells.into_iter().enumerate().map(|(column, (text, color))| {
-            let padded = if column == last { text } else { format!("{text:<width$}", width = widths[column]) };
-            color.map_or(padded.clone(), |color| screen.paint(color, &padded))
-        });
+        let cells = cells
+            .into_iter()
+            .enumerate()
+            .map(|(column, (text, color))| {
+                let padded = if column == last {
+                    text
+                } else {
+                    format!("{text:<width$}", width = widths[column])
+                };
+                color.map_or(padded.clone(), |color| screen.paint(color, &padded))
+            });
         cells.collect::<Vec<_>>().join("  ").trim_end().to_owned()
     };
-    let heads = heads.iter().map(|head| ((*head).to_owned(), Some(Color::Dim))).collect();
-    std::iter::once(line(heads)).chain(rows.iter().cloned().map(line)).collect()
+    let heads = heads
+        .iter()
+        .map(|head| ((*head).to_owned(), Some(Color::Dim)))
+        .collect();
+    std::iter::once(line(heads))
+        .chain(rows.iter().cloned().map(line))
+        .collect()
 }
 
 #[cfg(test)]
@@ -212,28 +323,50 @@ mod tests {
     fn progress_names_the_objects_that_are_waited_for() {
         let status = |name: &str, settled: bool, unhealthy: &[&str]| Status {
             revision: Some("0".repeat(40)),
-            state: if settled { State::InStep } else { State::Progressing },
+            state: if settled {
+                State::InStep
+            } else {
+                State::Progressing
+            },
             objects: 4,
             unhealthy: unhealthy
                 .iter()
-                .map(|message| Row { object: Some("Deployment dev/web".into()), place: None, message: (*message).into(), hint: None })
+                .map(|message| Row {
+                    object: Some("Deployment dev/web".into()),
+                    place: None,
+                    message: (*message).into(),
+                    hint: None,
+                })
                 .collect(),
             settled,
             ..Status::new(name.parse().unwrap(), "fleet", "test")
         };
         let statuses = [
             status("dev/api", true, &[]),
-            status("dev/web", false, &["InProgress: 1 of 3 are updated", "Failed: \u{1b}[2J"]),
-            Status { objects: 0, ..status("dev/job", false, &[]) },
+            status(
+                "dev/web",
+                false,
+                &["InProgress: 1 of 3 are updated", "Failed: \u{1b}[2J"],
+            ),
+            Status {
+                objects: 0,
+                ..status("dev/job", false, &[])
+            },
         ];
         assert_eq!(
             progress(&statuses, |status| status.settled),
             "1 of 3 done\n  dev/web on test: progressing, 2 of 4 objects healthy\n    Deployment dev/web: InProgress: 1 of 3 are updated\n    \
              Deployment dev/web: Failed: \\u{1b}[2J\n  dev/job on test: progressing"
         );
-        let many: Vec<Status> = (0..100).map(|n| status(&format!("dev/a{n}"), false, &["x".repeat(500).as_str(); 9])).collect();
+        let many: Vec<Status> = (0..100)
+            .map(|n| status(&format!("dev/a{n}"), false, &["x".repeat(500).as_str(); 9]))
+            .collect();
         let text = progress(&many, |status| status.settled);
         assert!(text.ends_with("    and 6 more\n  and 94 more"), "{text}");
-        assert!(text.lines().count() == 2 + SHOWN * (OBJECTS + 2) && text.lines().all(|line| line.chars().count() <= WIDTH), "{text}");
+        assert!(
+            text.lines().count() == 2 + SHOWN * (OBJECTS + 2)
+                && text.lines().all(|line| line.chars().count() <= WIDTH),
+            "{text}"
+        );
     }
 }

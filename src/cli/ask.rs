@@ -1,8 +1,8 @@
-//! Commands that look at config repositories as the daemon sees them: `plan`, `requests`, `explain`, `holds`, `release`,
-//! `suspend`, `resume`, `rollback`.
+//! Commands that look at config repositories as the daemon sees them: `plan`, `requests`,
+//! `explain`, `holds`, `release`, `suspend`, `resume`, `rollback`.
 //!
-//! A running daemon answers them over its local socket, because it has the store open; where none runs, the command
-//! opens the store itself. The answer is made by the same code in both cases.
+//! A running daemon answers them over its local socket, because it has the store open; where none
+//! runs, the command opens the store itself. The answer is made by the same code in both cases.
 
 use super::{
     Exit, Failure, Output, Screen,
@@ -130,13 +130,23 @@ pub struct Desk {
 
 impl Desk {
     /// With what a process has open.
-    pub fn new(context: &Arc<Context>, engine: &Engine, reconciler: Option<Arc<Reconciler>>) -> Self {
-        Self { updaters: engine.updaters.clone(), reconciler, renderer: Arc::clone(&engine.renderer), context: Arc::clone(context) }
+    pub fn new(
+        context: &Arc<Context>,
+        engine: &Engine,
+        reconciler: Option<Arc<Reconciler>>,
+    ) -> Self {
+        Self {
+            updaters: engine.updaters.clone(),
+            reconciler,
+            renderer: Arc::clone(&engine.renderer),
+            context: Arc::clone(context),
+        }
     }
 
     /// The same for one repository.
     pub fn only(&self, repository: Option<&str>) -> Self {
-        let wanted = |updater: &&Arc<Updater>| repository.is_none_or(|name| updater.config.name == name);
+        let wanted =
+            |updater: &&Arc<Updater>| repository.is_none_or(|name| updater.config.name == name);
         Self {
             updaters: self.updaters.iter().filter(wanted).cloned().collect(),
             reconciler: self.reconciler.clone(),
@@ -168,7 +178,14 @@ pub async fn answer(desk: &Desk, query: &Query, screen: &mut Screen) -> Result<E
     let updaters = desk.updaters.as_slice();
     // Those that make a pass or write to Git have the repositories to themselves meanwhile.
     let mut turns = Vec::new();
-    if !matches!(query, Query::Status { .. } | Query::Sync(_) | Query::Diff { .. } | Query::History { .. } | Query::Preview(_)) {
+    if !matches!(
+        query,
+        Query::Status { .. }
+            | Query::Sync(_)
+            | Query::Diff { .. }
+            | Query::History { .. }
+            | Query::Preview(_)
+    ) {
         for updater in updaters {
             turns.push(Arc::clone(&updater.turn).lock_owned().await);
         }
@@ -183,12 +200,23 @@ pub async fn answer(desk: &Desk, query: &Query, screen: &mut Screen) -> Result<E
         Query::Explain { policy } => explain::answer(updaters, policy, screen).await,
         Query::Holds => holds::answer(updaters, screen).await,
         Query::Requests => requests::answer(updaters, screen).await,
-        Query::Release { environment, policy } => release::answer(updaters, environment, policy, screen).await,
+        Query::Release {
+            environment,
+            policy,
+        } => release::answer(updaters, environment, policy, screen).await,
         Query::Suspend { what, rest } => suspend::answer(updaters, what, *rest, screen).await,
-        Query::Rollback { application, to } => rollback::answer(updaters, application, to.as_deref(), screen).await,
+        Query::Rollback { application, to } => {
+            rollback::answer(updaters, application, to.as_deref(), screen).await
+        }
     };
-    // What a command has written is applied now, not at the next poll. Trouble with that is the next poll's.
-    if desk.reconciler.is_some() && matches!(query, Query::Release { .. } | Query::Suspend { .. } | Query::Rollback { .. }) {
+    // What a command has written is applied now, not at the next poll. Trouble with that is the
+    // next poll's.
+    if desk.reconciler.is_some()
+        && matches!(
+            query,
+            Query::Release { .. } | Query::Suspend { .. } | Query::Rollback { .. }
+        )
+    {
         for updater in updaters {
             let _ = updater.look(&mut Report::default()).await;
         }
@@ -196,10 +224,14 @@ pub async fn answer(desk: &Desk, query: &Query, screen: &mut Screen) -> Result<E
     answer
 }
 
-/// Says what an answer may lack because a remote could not be asked; then that is how the command ends.
+/// Says what an answer may lack because a remote could not be asked; then that is how the command
+/// ends.
 pub(super) fn mind_failures(report: &Report, screen: &mut Screen) -> Option<Exit> {
     for failure in &report.failures {
-        screen.note(format_args!("error ({}): {}", failure.kind, failure.message));
+        screen.note(format_args!(
+            "error ({}): {}",
+            failure.kind, failure.message
+        ));
     }
     (!report.failures.is_empty()).then_some(Exit::Partly)
 }
@@ -207,22 +239,42 @@ pub(super) fn mind_failures(report: &Report, screen: &mut Screen) -> Option<Exit
 /// Says that an answer may lack what declarations with errors would have said.
 pub(super) fn mind_errors(declared: &Declarations, screen: &mut Screen) {
     if declared.has_errors() {
-        screen.note("note: some declarations have errors and are not used; `tagboat check` names them");
+        screen.note(
+            "note: some declarations have errors and are not used; `tagboat check` names them",
+        );
     }
 }
 
-fn ask_daemon(socket: &Path, options: &ProcessOptions, query: &Query, screen: &mut Screen) -> Result<Option<Exit>, Failure> {
+fn ask_daemon(
+    socket: &Path,
+    options: &ProcessOptions,
+    query: &Query,
+    screen: &mut Screen,
+) -> Result<Option<Exit>, Failure> {
     // No socket, or one that nobody listens on: no daemon runs.
-    let Ok(mut stream) = UnixStream::connect(socket) else { return Ok(None) };
+    let Ok(mut stream) = UnixStream::connect(socket) else {
+        return Ok(None);
+    };
     let broken = |error: &dyn std::fmt::Display| {
-        Failure { exit: Exit::Remote, error: anyhow::anyhow!("the daemon at {}: {error}", socket.display()), hint: None }
-            .hint("Ask again, or stop the daemon and ask without it.")
+        Failure {
+            exit: Exit::Remote,
+            error: anyhow::anyhow!("the daemon at {}: {error}", socket.display()),
+            hint: None,
+        }
+        .hint("Ask again, or stop the daemon and ask without it.")
     };
     let (output, color) = screen.form();
-    let asked = Asked { query: query.clone(), repository: options.repository.clone(), json: output == Output::Json, color };
+    let asked = Asked {
+        query: query.clone(),
+        repository: options.repository.clone(),
+        json: output == Output::Json,
+        color,
+    };
     let mut line = serde_json::to_string(&asked).map_err(|error| broken(&error))?;
     line.push('\n');
-    stream.write_all(line.as_bytes()).map_err(|error| broken(&error))?;
+    stream
+        .write_all(line.as_bytes())
+        .map_err(|error| broken(&error))?;
     let progress = screen.progress("asking the daemon");
     let mut lines = BufReader::new(std::io::Read::take(stream, MOST_BYTES));
     let (kept, exit) = loop {
@@ -238,8 +290,19 @@ fn ask_daemon(socket: &Path, options: &ProcessOptions, query: &Query, screen: &m
     if !kept.err.is_empty() {
         screen.note(kept.err.trim_end());
     }
-    let exits = [Exit::Done, Exit::Findings, Exit::BadInput, Exit::Remote, Exit::Partly];
-    Ok(Some(exits.into_iter().find(|known| *known as u8 == exit).unwrap_or(Exit::Partly)))
+    let exits = [
+        Exit::Done,
+        Exit::Findings,
+        Exit::BadInput,
+        Exit::Remote,
+        Exit::Partly,
+    ];
+    Ok(Some(
+        exits
+            .into_iter()
+            .find(|known| *known as u8 == exit)
+            .unwrap_or(Exit::Partly),
+    ))
 }
 
 /// The forms by name, for the answer of a daemon.

@@ -14,7 +14,12 @@ pub struct Arguments {
 /// Runs the command.
 pub fn run(arguments: &Arguments, screen: &mut Screen) -> Result<Exit, Failure> {
     let mut script = Vec::new();
-    clap_complete::generate(arguments.shell, &mut super::Arguments::command(), "tagboat", &mut script);
+    clap_complete::generate(
+        arguments.shell,
+        &mut super::Arguments::command(),
+        "tagboat",
+        &mut script,
+    );
     screen.print(String::from_utf8_lossy(&script));
     Ok(Exit::Done)
 }

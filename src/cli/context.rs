@@ -1,4 +1,5 @@
-//! What commands that work on config repositories share: the process file, its store, and who has it open.
+//! What commands that work on config repositories share: the process file, its store, and who has
+//! it open.
 
 use super::Failure;
 use crate::{
@@ -26,7 +27,13 @@ use tokio_util::sync::CancellationToken;
 #[derive(Debug, Clone, clap::Args)]
 pub struct ProcessOptions {
     /// The process file
-    #[arg(short, long, value_name = "FILE", default_value = "tagboat.yaml", env = "TAGBOAT_CONFIG")]
+    #[arg(
+        short,
+        long,
+        value_name = "FILE",
+        default_value = "tagboat.yaml",
+        env = "TAGBOAT_CONFIG"
+    )]
     pub config: PathBuf,
 
     /// Only this repository of the process file, by name
@@ -77,10 +84,20 @@ impl Context {
             Failure::input(format!("{name} cannot be used:\n{}", lines.join("\n")))
         })?;
         if let Some(wanted) = &options.repository
-            && !process.repositories.iter().any(|repository| repository.name == *wanted)
+            && !process
+                .repositories
+                .iter()
+                .any(|repository| repository.name == *wanted)
         {
-            let known: Vec<&str> = process.repositories.iter().map(|repository| repository.name.as_str()).collect();
-            return Err(Failure::input(format!("{name}: there is no repository {wanted:?}; known are {}", known.join(", "))));
+            let known: Vec<&str> = process
+                .repositories
+                .iter()
+                .map(|repository| repository.name.as_str())
+                .collect();
+            return Err(Failure::input(format!(
+                "{name}: there is no repository {wanted:?}; known are {}",
+                known.join(", ")
+            )));
         }
         let connect = Connect::new(file);
         let folder = match &process.store {
@@ -88,7 +105,13 @@ impl Context {
             None => default_folder(),
         };
         let warnings = warnings.iter().map(ToString::to_string).collect();
-        Ok(Self { process, connect, warnings, folder, only: options.repository.clone() })
+        Ok(Self {
+            process,
+            connect,
+            warnings,
+            folder,
+            only: options.repository.clone(),
+        })
     }
 
     /// Where a daemon of this process file answers.
@@ -98,7 +121,11 @@ impl Context {
 
     /// The repositories that were asked for.
     pub fn repositories(&self) -> impl Iterator<Item = &ConfigRepository> {
-        self.process.repositories.iter().filter(|repository| self.only.as_ref().is_none_or(|only| *only == repository.name))
+        self.process.repositories.iter().filter(|repository| {
+            self.only
+                .as_ref()
+                .is_none_or(|only| *only == repository.name)
+        })
     }
 
     /// Opens everything. Nothing is sent.
@@ -108,18 +135,29 @@ impl Context {
     pub fn open(&self) -> Result<Engine, Failure> {
         let mut warnings = self.warnings.clone();
         let registries = Arc::new(self.connect.registries(&self.process)?);
-        fs::create_dir_all(&self.folder).map_err(|error| Failure::input(format!("store {}: {error}", self.folder.display())))?;
+        fs::create_dir_all(&self.folder)
+            .map_err(|error| Failure::input(format!("store {}: {error}", self.folder.display())))?;
         let (store, opened) = Store::open(&self.folder.join("store.redb"))?;
         if let Opened::Rebuilt { moved_to, why } = opened {
-            warnings.push(format!("the store was damaged ({why}) and is begun anew; the old file is {}", moved_to.display()));
+            warnings.push(format!(
+                "the store was damaged ({why}) and is begun anew; the old file is {}",
+                moved_to.display()
+            ));
         }
-        let scanner = Scanner { registries, store: Arc::new(store) };
+        let scanner = Scanner {
+            registries,
+            store: Arc::new(store),
+        };
         let mut updaters = Vec::new();
         for repository in self.repositories() {
             let remote = self.connect.remote(repository)?;
             let key = self.connect.signing_key(repository)?;
-            let folder = self.folder.join("repositories").join(folder_name(repository));
-            fs::create_dir_all(&folder).map_err(|error| Failure::input(format!("store {}: {error}", folder.display())))?;
+            let folder = self
+                .folder
+                .join("repositories")
+                .join(folder_name(repository));
+            fs::create_dir_all(&folder)
+                .map_err(|error| Failure::input(format!("store {}: {error}", folder.display())))?;
             let forge = self.connect.forge(repository)?;
             let mut mirror = Mirror::open(&folder.join("mirror"), remote).map_err(|error| {
                 let hint = error.hint();
@@ -128,7 +166,10 @@ impl Context {
                 failure
             })?;
             if let Some(why) = mirror.rebuilt() {
-                warnings.push(format!("{}: the mirror was not usable ({why}) and is cloned anew", repository.name));
+                warnings.push(format!(
+                    "{}: the mirror was not usable ({why}) and is cloned anew",
+                    repository.name
+                ));
             }
             if forge.is_some() {
                 mirror = mirror.with_branches(publish::PREFIX);
@@ -140,19 +181,39 @@ impl Context {
             }));
         }
         let renderer = Arc::new(Renderer::new(&self.render(), &self.folder.join("render")));
-        Ok(Engine { updaters, warnings, scanner, renderer })
+        Ok(Engine {
+            updaters,
+            warnings,
+            scanner,
+            renderer,
+        })
     }
 
     /// How programs render; paths are relative to the process file, names are looked up on PATH.
     pub(super) fn render(&self) -> process::Render {
-        let found = |program: &Path| if program.components().count() > 1 { self.connect.path(program) } else { program.to_owned() };
+        let found = |program: &Path| {
+            if program.components().count() > 1 {
+                self.connect.path(program)
+            } else {
+                program.to_owned()
+            }
+        };
         let render = &self.process.render;
-        process::Render { kustomize: found(&render.kustomize), helm: found(&render.helm), ..render.clone() }
+        process::Render {
+            kustomize: found(&render.kustomize),
+            helm: found(&render.helm),
+            ..render.clone()
+        }
     }
 
-    /// What makes previews of a repository: with the clusters that a reconciler has open, or else with clusters of its own.
-    /// Nothing is sent.
-    pub async fn previewer(&self, updater: &Updater, renderer: &Arc<Renderer>, reconciler: Option<&Reconciler>) -> Previewer {
+    /// What makes previews of a repository: with the clusters that a reconciler has open, or else
+    /// with clusters of its own. Nothing is sent.
+    pub async fn previewer(
+        &self,
+        updater: &Updater,
+        renderer: &Arc<Renderer>,
+        reconciler: Option<&Reconciler>,
+    ) -> Previewer {
         let (clusters, name) = (&self.process.clusters, &updater.config.name);
         Previewer {
             files: Files::Mirror(Arc::clone(&updater.mirror)),
@@ -166,7 +227,12 @@ impl Context {
     }
 
     /// Gives a repository with a forge its previewer, for the texts of requests. Nothing is sent.
-    pub async fn preview_with(&self, updater: &Updater, renderer: &Arc<Renderer>, reconciler: Option<&Reconciler>) {
+    pub async fn preview_with(
+        &self,
+        updater: &Updater,
+        renderer: &Arc<Renderer>,
+        reconciler: Option<&Reconciler>,
+    ) {
         if updater.forge.is_some() {
             let previewer = self.previewer(updater, renderer, reconciler).await;
             // Once set it stays: it is the same each time.
@@ -178,35 +244,59 @@ impl Context {
     ///
     /// # Errors
     /// If a kubeconfig cannot be used.
-    pub async fn reconciler(&self, mode: Mode, stop: &CancellationToken) -> Result<Option<Arc<Reconciler>>, Failure> {
+    pub async fn reconciler(
+        &self,
+        mode: Mode,
+        stop: &CancellationToken,
+    ) -> Result<Option<Arc<Reconciler>>, Failure> {
         if self.process.clusters.is_empty() {
             return Ok(None);
         }
         let resolve = |path: &Path| self.connect.path(path);
-        Ok(Some(Arc::new(Reconciler::open(&self.process.clusters, resolve, mode, stop.clone()).await?)))
+        Ok(Some(Arc::new(
+            Reconciler::open(&self.process.clusters, resolve, mode, stop.clone()).await?,
+        )))
     }
 }
 
-/// The folder of one repository's caches: its name for people, and a hash, since another URL or branch is another
-/// mirror.
+/// The folder of one repository's caches: its name for people, and a hash, since another URL or
+/// branch is another mirror.
 fn folder_name(repository: &ConfigRepository) -> String {
     let hash = Sha256::digest(format!("{}\n{}", repository.url, repository.branch));
-    let name: String = repository.name.chars().map(|c| if c.is_ascii_alphanumeric() || c == '-' { c } else { '_' }).collect();
-    let short: String = hash.iter().take(6).map(|byte| format!("{byte:02x}")).collect();
+    let name: String = repository
+        .name
+        .chars()
+        .map(|c| {
+            if c.is_ascii_alphanumeric() || c == '-' {
+                c
+            } else {
+                '_'
+            }
+        })
+        .collect();
+    let short: String = hash
+        .iter()
+        .take(6)
+        .map(|byte| format!("{byte:02x}"))
+        .collect();
     format!("{name}-{short}")
 }
 
 /// The caches of a user, by the XDG base directory specification.
 fn default_folder() -> PathBuf {
-    let absolute = |name: &str| std::env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
+    let absolute = |name: &str| {
+        std::env::var_os(name)
+            .map(PathBuf::from)
+            .filter(|path| path.is_absolute())
+    };
     absolute("XDG_CACHE_HOME")
         .or_else(|| absolute("HOME").map(|home| home.join(".cache")))
         .unwrap_or_else(|| Path::new(".").to_owned())
         .join("tagboat")
 }
 
-/// The runtime of a command: two workers, as the machines it is made for have cores; Git and files have threads of
-/// their own.
+/// The runtime of a command: two workers, as the machines it is made for have cores; Git and files
+/// have threads of their own.
 pub fn runtime() -> Result<tokio::runtime::Runtime, Failure> {
     tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)

@@ -17,8 +17,9 @@ use serde_json::json;
 
 /// Show, object by object, what Git says, what the cluster has, and who changed it
 ///
-/// From the cluster to Git: lines with + are what applying would bring. Asked with the server's dry run, so that defaults
-/// and webhooks make no difference; nothing is changed. Values of Secrets are masked. Exits with 1 if something differs.
+/// From the cluster to Git: lines with + are what applying would bring. Asked with the server's dry
+/// run, so that defaults and webhooks make no difference; nothing is changed. Values of Secrets are
+/// masked. Exits with 1 if something differs.
 #[derive(Debug, clap::Args)]
 pub struct Arguments {
     #[command(flatten)]
@@ -30,7 +31,13 @@ pub struct Arguments {
 
 /// Runs the command.
 pub fn run(arguments: &Arguments, screen: &mut Screen) -> Result<Exit, Failure> {
-    ask::run(&arguments.process, &Query::Diff { applications: arguments.meant.applications.clone() }, screen)
+    ask::run(
+        &arguments.process,
+        &Query::Diff {
+            applications: arguments.meant.applications.clone(),
+        },
+        screen,
+    )
 }
 
 /// Answers.
@@ -40,16 +47,33 @@ pub async fn answer(desk: &Desk, wanted: &[Name], screen: &mut Screen) -> Result
         Some(_) => None,
         None => Some(applications::Clusters::open(desk, Mode::Plan).await?),
     };
-    let Some(reconciler) = own.as_ref().map(|own| &own.reconciler).or(desk.reconciler.as_ref()) else { return Err(applications::none()) };
+    let Some(reconciler) = own
+        .as_ref()
+        .map(|own| &own.reconciler)
+        .or(desk.reconciler.as_ref())
+    else {
+        return Err(applications::none());
+    };
     let (mut answers, mut exit) = (Vec::new(), Exit::Done);
     for scope in &scopes {
         let render = scope.render(desk);
         for application in scope.applications() {
-            let progress = screen.progress(&format!("comparing {} with cluster {}", application.name, application.cluster));
+            let progress = screen.progress(&format!(
+                "comparing {} with cluster {}",
+                application.name, application.cluster
+            ));
             let compared = async {
-                let cluster = reconciler.cluster(&application.cluster).ok_or_else(|| match reconciler.closed(&application.cluster) {
-                    Some(error) => Failure { hint: error.hint(), ..Failure::input(format!("{}: {error}", application.place)) },
-                    None => Failure::input(format!("{}: there is no cluster {:?} in tagboat.yaml", application.place, application.cluster)),
+                let cluster = reconciler.cluster(&application.cluster).ok_or_else(|| {
+                    match reconciler.closed(&application.cluster) {
+                        Some(error) => Failure {
+                            hint: error.hint(),
+                            ..Failure::input(format!("{}: {error}", application.place))
+                        },
+                        None => Failure::input(format!(
+                            "{}: there is no cluster {:?} in tagboat.yaml",
+                            application.place, application.cluster
+                        )),
+                    }
                 })?;
                 let (render, declared) = (std::sync::Arc::clone(&render), application.clone());
                 let rendered = tokio::task::spawn_blocking(move || render(&declared))
@@ -60,17 +84,32 @@ pub async fn answer(desk: &Desk, wanted: &[Name], screen: &mut Screen) -> Result
                     ..Failure::input(format!("{}: {}", application.name, why.row))
                 })?;
                 let recorded = reconciler.recorded(Some(&application.cluster)).await?;
-                let inventory = recorded.get(&(application.cluster.clone(), application.name.clone())).map(|one| one.inventory.clone());
-                Ok(reconcile::differences(cluster, application, &rendered, &inventory.unwrap_or_default()).await?)
+                let inventory = recorded
+                    .get(&(application.cluster.clone(), application.name.clone()))
+                    .map(|one| one.inventory.clone());
+                Ok(reconcile::differences(
+                    cluster,
+                    application,
+                    &rendered,
+                    &inventory.unwrap_or_default(),
+                )
+                .await?)
             };
             let compared: Result<Vec<Difference>, Failure> = compared.await;
             drop(progress);
             match compared {
                 Ok(differences) => {
-                    if differences.iter().any(|difference| difference.change != Change::None) {
+                    if differences
+                        .iter()
+                        .any(|difference| difference.change != Change::None)
+                    {
                         exit = exit.max(Exit::Findings);
                     }
-                    answers.push((application.name.clone(), application.cluster.clone(), differences));
+                    answers.push((
+                        application.name.clone(),
+                        application.cluster.clone(),
+                        differences,
+                    ));
                 }
                 // One that cannot be compared does not hide the others.
                 Err(failure) if wanted.len() != 1 => {
@@ -93,18 +132,35 @@ pub async fn answer(desk: &Desk, wanted: &[Name], screen: &mut Screen) -> Result
         return Ok(exit);
     }
     for (application, cluster, differences) in &answers {
-        let different = differences.iter().filter(|difference| difference.change != Change::None).count();
+        let different = differences
+            .iter()
+            .filter(|difference| difference.change != Change::None)
+            .count();
         let said = match different {
             0 => "as Git says".to_owned(),
-            count => format!("{} of {} different", count, super::counted(differences.len(), "object")),
+            count => format!(
+                "{} of {} different",
+                count,
+                super::counted(differences.len(), "object")
+            ),
         };
-        screen.line(format_args!("{} on {cluster}: {said}", screen.paint(Color::Bold, application)));
-        for difference in differences.iter().filter(|difference| difference.change != Change::None) {
+        screen.line(format_args!(
+            "{} on {cluster}: {said}",
+            screen.paint(Color::Bold, application)
+        ));
+        for difference in differences
+            .iter()
+            .filter(|difference| difference.change != Change::None)
+        {
             object(difference, screen);
         }
         for difference in differences {
             for note in &difference.notes {
-                screen.line(format_args!("{}: {}", super::safe(&difference.object), super::safe(note)));
+                screen.line(format_args!(
+                    "{}: {}",
+                    super::safe(&difference.object),
+                    super::safe(note)
+                ));
             }
         }
     }
@@ -119,13 +175,25 @@ fn object(difference: &Difference, screen: &mut Screen) {
         Change::Refused => "cannot be applied",
         Change::None => return,
     };
-    let place = difference.place.as_ref().map_or(String::new(), |place| format!(" ({})", super::safe(place)));
-    screen.line(format_args!("{} {what}{place}", screen.paint(Color::Bold, super::safe(&difference.object))));
+    let place = difference
+        .place
+        .as_ref()
+        .map_or(String::new(), |place| format!(" ({})", super::safe(place)));
+    screen.line(format_args!(
+        "{} {what}{place}",
+        screen.paint(Color::Bold, super::safe(&difference.object))
+    ));
     if let Some(error) = &difference.error {
-        screen.line(format_args!("  {}", screen.paint(Color::Red, super::safe(error))));
+        screen.line(format_args!(
+            "  {}",
+            screen.paint(Color::Red, super::safe(error))
+        ));
     }
     if let Some(hint) = &difference.hint {
-        screen.line(format_args!("  {}", screen.paint(Color::Dim, super::safe(hint))));
+        screen.line(format_args!(
+            "  {}",
+            screen.paint(Color::Dim, super::safe(hint))
+        ));
     }
     for changed in &difference.changed_by {
         let manager = changed.manager.as_deref().unwrap_or("somebody");

@@ -30,11 +30,21 @@ pub struct Arguments {
 
 /// Runs the command.
 pub fn run(arguments: &Arguments, screen: &mut Screen) -> Result<Exit, Failure> {
-    ask::run(&arguments.process, &Query::Explain { policy: arguments.policy.clone() }, screen)
+    ask::run(
+        &arguments.process,
+        &Query::Explain {
+            policy: arguments.policy.clone(),
+        },
+        screen,
+    )
 }
 
 /// Answers, for each Environment in which the policy has references.
-pub async fn answer(updaters: &[Arc<Updater>], name: &Name, screen: &mut Screen) -> Result<Exit, Failure> {
+pub async fn answer(
+    updaters: &[Arc<Updater>],
+    name: &Name,
+    screen: &mut Screen,
+) -> Result<Exit, Failure> {
     let now = Timestamp::now();
     let (mut answers, mut exit) = (Vec::new(), Exit::Done);
     let mut known = BTreeSet::new();
@@ -45,30 +55,66 @@ pub async fn answer(updaters: &[Arc<Updater>], name: &Name, screen: &mut Screen)
         exit = ask::mind_failures(&report, screen).unwrap_or(exit);
         ask::mind_errors(&world.declared, screen);
         known.extend(world.declared.policies.keys().map(Name::to_string));
-        let Some(policy) = world.declared.policies.get(name) else { continue };
+        let Some(policy) = world.declared.policies.get(name) else {
+            continue;
+        };
         declared = true;
         let mut scan = updater.scanner.scan(&policy.image, now).await?;
         let (locals, _) = findings::find(&world.declared, &world.files);
-        for local in locals.iter().filter(|local| local.policies.contains_key(name)) {
+        for local in locals
+            .iter()
+            .filter(|local| local.policies.contains_key(name))
+        {
             let present = &local.policies[name];
-            let holds = updater.holds(&world, local, now).await?.remove(name).unwrap_or_default();
-            let decided = present.decide(&updater.scanner, &mut scan, &holds, now).await?;
+            let holds = updater
+                .holds(&world, local, now)
+                .await?
+                .remove(name)
+                .unwrap_or_default();
+            let decided = present
+                .decide(&updater.scanner, &mut scan, &holds, now)
+                .await?;
             let least = present.report(None, None, &holds, now).present;
-            let question = Question { policy, present: present.least(), holds: &holds, now };
-            let (outcome, refused) = policy::explain(&question, &Facts { tags: &scan.tags, details: &scan.details });
-            answers.push(one(updater, &local.environment.name, name, &least, &decided, &outcome, &refused, &holds));
+            let question = Question {
+                policy,
+                present: present.least(),
+                holds: &holds,
+                now,
+            };
+            let (outcome, refused) = policy::explain(
+                &question,
+                &Facts {
+                    tags: &scan.tags,
+                    details: &scan.details,
+                },
+            );
+            answers.push(one(
+                updater,
+                &local.environment.name,
+                name,
+                &least,
+                &decided,
+                &outcome,
+                &refused,
+                &holds,
+            ));
         }
     }
     if !declared {
         let known: Vec<String> = known.into_iter().collect();
-        return Err(Failure::input(format!("there is no ImagePolicy {name}; known are {}", known.join(", "))));
+        return Err(Failure::input(format!(
+            "there is no ImagePolicy {name}; known are {}",
+            known.join(", ")
+        )));
     }
     if screen.is_json() {
         screen.json(&answers);
         return Ok(exit);
     }
     if answers.is_empty() {
-        screen.line(format_args!("{name} has nothing to update: no file of an Environment refers to its image"));
+        screen.line(format_args!(
+            "{name} has nothing to update: no file of an Environment refers to its image"
+        ));
     }
     for answer in &answers {
         print(answer, screen);
@@ -107,11 +153,33 @@ fn one(
 fn print(answer: &Value, screen: &mut Screen) {
     let text = |key: &str| answer[key].as_str().unwrap_or_default().to_owned();
     let rows = |key: &str| answer[key].as_array().cloned().unwrap_or_default();
-    let present: Vec<String> = rows("present").iter().filter_map(Value::as_str).map(|tag| tag.escape_debug().to_string()).collect();
-    screen.line(screen.paint(Color::Bold, format_args!("{} in {} ({})", text("policy"), text("environment"), text("repository"))));
-    screen.line(format_args!("  present   {}", if present.is_empty() { "(none)".to_owned() } else { present.join(", ") }));
+    let present: Vec<String> = rows("present")
+        .iter()
+        .filter_map(Value::as_str)
+        .map(|tag| tag.escape_debug().to_string())
+        .collect();
+    screen.line(screen.paint(
+        Color::Bold,
+        format_args!(
+            "{} in {} ({})",
+            text("policy"),
+            text("environment"),
+            text("repository")
+        ),
+    ));
+    screen.line(format_args!(
+        "  present   {}",
+        if present.is_empty() {
+            "(none)".to_owned()
+        } else {
+            present.join(", ")
+        }
+    ));
     match answer["selected"].as_str() {
-        Some(tag) => screen.line(format_args!("  chosen    {}", screen.paint(Color::Green, tag))),
+        Some(tag) => screen.line(format_args!(
+            "  chosen    {}",
+            screen.paint(Color::Green, tag)
+        )),
         None => screen.line(format_args!("  chosen    nothing: {}", text("reason"))),
     }
     if let Some(time) = answer["freeAt"].as_str().and_then(|time| time.parse().ok()) {
@@ -125,7 +193,11 @@ fn print(answer: &Value, screen: &mut Screen) {
         ));
     }
     for row in rows("refused") {
-        let line = format!("  {} {}", row["tag"].as_str().unwrap_or_default(), row["reason"].as_str().unwrap_or_default());
+        let line = format!(
+            "  {} {}",
+            row["tag"].as_str().unwrap_or_default(),
+            row["reason"].as_str().unwrap_or_default()
+        );
         screen.line(screen.paint(Color::Dim, line));
     }
 }

@@ -18,8 +18,9 @@ use std::{
 /// How long the objects may take to go.
 const PATIENCE: Duration = Duration::from_secs(120);
 
-/// Says yes for each Application that waits for one, and waits until it is gone; gives how those are that are still there.
-/// `own` is whether the reconciler is this command's, which has to find them first.
+/// Says yes for each Application that waits for one, and waits until it is gone; gives how those
+/// are that are still there. `own` is whether the reconciler is this command's, which has to find
+/// them first.
 ///
 /// # Errors
 /// If there is nothing of an Application in any cluster.
@@ -37,20 +38,35 @@ pub(super) async fn confirm(
     let only: BTreeSet<Name> = gone.iter().cloned().collect();
     if own {
         for scope in scopes {
-            reconciler.follow(&scope.repository(), &scope.revision(), &scope.declared, Some(&only), &scope.render(desk));
+            reconciler.follow(
+                &scope.repository(),
+                &scope.revision(),
+                &scope.declared,
+                Some(&only),
+                &scope.render(desk),
+            );
         }
     }
     let end = tokio::time::Instant::now() + PATIENCE;
     let (mut turned, mut said) = (reconciler.turns(), BTreeMap::<Name, Option<String>>::new());
     loop {
         turned.mark_unchanged();
-        let taken = scopes.iter().all(|scope| reconciler.has_taken(&scope.updater.config.name, &scope.revision()));
-        let statuses: Vec<Status> = reconciler.statuses().into_iter().filter(|status| only.contains(&status.application)).collect();
+        let taken = scopes
+            .iter()
+            .all(|scope| reconciler.has_taken(&scope.updater.config.name, &scope.revision()));
+        let statuses: Vec<Status> = reconciler
+            .statuses()
+            .into_iter()
+            .filter(|status| only.contains(&status.application))
+            .collect();
         for status in &statuses {
             let confirmed = said.entry(status.application.clone()).or_default();
             if status.state == State::NeedsYes && *confirmed != status.revision {
                 confirmed.clone_from(&status.revision);
-                reconciler.ask(&status.application, &Asked::ConfirmPrune(status.revision.clone().unwrap_or_default()));
+                reconciler.ask(
+                    &status.application,
+                    &Asked::ConfirmPrune(status.revision.clone().unwrap_or_default()),
+                );
             }
         }
         if let Some(name) = gone.iter().find(|name| taken && !said.contains_key(*name)) {
@@ -58,7 +74,10 @@ pub(super) async fn confirm(
         }
         let waits = |status: &Status| !status.settled || status.state == State::NeedsYes;
         if taken && !statuses.iter().any(waits) {
-            for name in gone.iter().filter(|name| !statuses.iter().any(|status| status.application == **name)) {
+            for name in gone
+                .iter()
+                .filter(|name| !statuses.iter().any(|status| status.application == **name))
+            {
                 screen.note(format_args!("{name} is deleted, with its objects"));
             }
             return Ok(statuses);

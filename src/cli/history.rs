@@ -31,7 +31,13 @@ pub struct Arguments {
 
 /// Runs the command.
 pub fn run(arguments: &Arguments, screen: &mut Screen) -> Result<Exit, Failure> {
-    ask::run(&arguments.process, &Query::History { application: arguments.application.clone() }, screen)
+    ask::run(
+        &arguments.process,
+        &Query::History {
+            application: arguments.application.clone(),
+        },
+        screen,
+    )
 }
 
 /// Answers.
@@ -40,16 +46,35 @@ pub async fn answer(desk: &Desk, application: &Name, screen: &mut Screen) -> Res
         Some(_) => None,
         None => Some(applications::Clusters::open(desk, Mode::Plan).await?),
     };
-    let Some(reconciler) = own.as_ref().map(|own| &own.reconciler).or(desk.reconciler.as_ref()) else { return Err(applications::none()) };
+    let Some(reconciler) = own
+        .as_ref()
+        .map(|own| &own.reconciler)
+        .or(desk.reconciler.as_ref())
+    else {
+        return Err(applications::none());
+    };
     let mut found = reconciler.recorded(None).await?;
     found.retain(|(_, name), _| name == application);
-    let strange = if found.is_empty() { reconciler.in_place_of_record(application).await? } else { Vec::new() };
-    let closed: Vec<String> = reconciler.clusters().filter_map(|name| reconciler.closed(name)).map(|error| error.to_string()).collect();
+    let strange = if found.is_empty() {
+        reconciler.in_place_of_record(application).await?
+    } else {
+        Vec::new()
+    };
+    let closed: Vec<String> = reconciler
+        .clusters()
+        .filter_map(|name| reconciler.closed(name))
+        .map(|error| error.to_string())
+        .collect();
     if let Some(own) = own {
         own.end().await;
     }
     if let Some(error) = strange.first() {
-        return Err(Failure { hint: error.hint(), ..Failure::input(format!("Application {application} has no readable record: {error}")) });
+        return Err(Failure {
+            hint: error.hint(),
+            ..Failure::input(format!(
+                "Application {application} has no readable record: {error}"
+            ))
+        });
     }
     if found.is_empty() && !closed.is_empty() {
         return Err(Failure::input(format!(
@@ -58,7 +83,9 @@ pub async fn answer(desk: &Desk, application: &Name, screen: &mut Screen) -> Res
         )));
     }
     if found.is_empty() {
-        return Err(Failure::input(format!("no cluster has a record of Application {application}: it was never applied")));
+        return Err(Failure::input(format!(
+            "no cluster has a record of Application {application}: it was never applied"
+        )));
     }
     if screen.is_json() {
         let all: Vec<_> = found
@@ -69,10 +96,21 @@ pub async fn answer(desk: &Desk, application: &Name, screen: &mut Screen) -> Res
         return Ok(Exit::Done);
     }
     for ((cluster, _), recorded) in &found {
-        screen.line(format_args!("{} on {cluster}", screen.paint(Color::Bold, application)));
-        let mirror =
-            desk.updaters.iter().find(|updater| updater.config.name == recorded.inventory.repository).map(|updater| &*updater.mirror);
-        let rows: Vec<_> = recorded.history.0.iter().map(|rollout| cells(rollout, mirror)).collect();
+        screen.line(format_args!(
+            "{} on {cluster}",
+            screen.paint(Color::Bold, application)
+        ));
+        let mirror = desk
+            .updaters
+            .iter()
+            .find(|updater| updater.config.name == recorded.inventory.repository)
+            .map(|updater| &*updater.mirror);
+        let rows: Vec<_> = recorded
+            .history
+            .0
+            .iter()
+            .map(|rollout| cells(rollout, mirror))
+            .collect();
         for line in applications::table(&["REVISION", "RESULT", "SINCE", "COMMIT"], &rows, screen) {
             screen.line(line);
         }
@@ -87,13 +125,31 @@ fn cells(rollout: &Rollout, mirror: Option<&Mirror>) -> Vec<(String, Option<Colo
         Outcome::Progressing | Outcome::Superseded => Color::Dim,
     };
     // A commit that the mirror does not have any more has no subject.
-    let subject = mirror.and_then(|mirror| mirror.history(rollout.revision.parse().ok()?, 0, 1).next()?.ok()).map(|commit| commit.subject);
+    let subject = mirror
+        .and_then(|mirror| {
+            mirror
+                .history(rollout.revision.parse().ok()?, 0, 1)
+                .next()?
+                .ok()
+        })
+        .map(|commit| commit.subject);
     let mut said = subject.unwrap_or_default();
     if !rollout.message.is_empty() {
-        said = format!("{said}{}{}", if said.is_empty() { "" } else { " - " }, rollout.message);
+        said = format!(
+            "{said}{}{}",
+            if said.is_empty() { "" } else { " - " },
+            rollout.message
+        );
     }
     vec![
-        (rollout.revision.get(..10).unwrap_or(&rollout.revision).to_owned(), None),
+        (
+            rollout
+                .revision
+                .get(..10)
+                .unwrap_or(&rollout.revision)
+                .to_owned(),
+            None,
+        ),
         (rollout.result.to_string(), Some(color)),
         (show::shown(rollout.since), None),
         (super::safe(&said), None),

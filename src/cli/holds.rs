@@ -62,8 +62,18 @@ pub async fn answer(updaters: &[Arc<Updater>], screen: &mut Screen) -> Result<Ex
     }
     for row in &rows {
         let text = |key: &str| row[key].as_str().unwrap_or_default().to_owned();
-        screen.line(format_args!("{} {}: versions up to {} — {}", text("environment"), text("policy"), text("version"), text("reason")));
-        screen.line(format_args!("  lift it with: tagboat release {} {}", text("environment"), text("policy")));
+        screen.line(format_args!(
+            "{} {}: versions up to {} — {}",
+            text("environment"),
+            text("policy"),
+            text("version"),
+            text("reason")
+        ));
+        screen.line(format_args!(
+            "  lift it with: tagboat release {} {}",
+            text("environment"),
+            text("policy")
+        ));
     }
     Ok(exit)
 }

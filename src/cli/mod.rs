@@ -1,4 +1,5 @@
-//! The command line: what was typed → what is needed, and the answer as text or JSON. One file a subcommand.
+//! The command line: what was typed → what is needed, and the answer as text or JSON. One file a
+//! subcommand.
 
 mod applications;
 pub mod ask;
@@ -42,8 +43,8 @@ use std::process::ExitCode;
 pub enum Exit {
     /// Done; nothing to do included.
     Done = 0,
-    /// `check`, `set --check` or `plan --check` found something, `select` chose nothing, `health` saw a failed object,
-    /// `preview` something that would be refused.
+    /// `check`, `set --check` or `plan --check` found something, `select` chose nothing, `health`
+    /// saw a failed object, `preview` something that would be refused.
     Findings = 1,
     /// A declaration, a file or an argument is wrong.
     BadInput = 2,
@@ -112,12 +113,18 @@ pub fn main() -> ExitCode {
     let arguments = match Arguments::try_parse() {
         Ok(arguments) => arguments,
         Err(error) => {
-            // Help and version are answers, not errors; a closed pipe while printing them is nobody's fault.
+            // Help and version are answers, not errors; a closed pipe while printing them is
+            // nobody's fault.
             let _ = error.print();
-            return ExitCode::from(if error.use_stderr() { Exit::BadInput as u8 } else { Exit::Done as u8 });
+            return ExitCode::from(if error.use_stderr() {
+                Exit::BadInput as u8
+            } else {
+                Exit::Done as u8
+            });
         }
     };
-    // One TLS provider for the process, before the first client; a second installation would be no harm.
+    // One TLS provider for the process, before the first client; a second installation would be no
+    // harm.
     let _ = rustls::crypto::ring::default_provider().install_default();
     let mut screen = Screen::new(arguments.output);
     let result = match arguments.command {
@@ -158,10 +165,22 @@ pub fn main() -> ExitCode {
 
 /// `1 file`, `2 files`.
 fn counted(count: usize, what: &str) -> String {
-    if count == 1 { format!("1 {what}") } else { format!("{count} {what}s") }
+    if count == 1 {
+        format!("1 {what}")
+    } else {
+        format!("{count} {what}s")
+    }
 }
 
 /// Text of a file or the name of one, which must not reach a terminal as it is.
 fn safe(text: &str) -> String {
-    text.chars().flat_map(|c| if c.is_control() { c.escape_default().collect::<Vec<_>>() } else { vec![c] }).collect()
+    text.chars()
+        .flat_map(|c| {
+            if c.is_control() {
+                c.escape_default().collect::<Vec<_>>()
+            } else {
+                vec![c]
+            }
+        })
+        .collect()
 }

@@ -25,15 +25,32 @@ pub struct Arguments {
 
 /// Runs the command.
 pub fn run(arguments: &Arguments, screen: &mut Screen) -> Result<Exit, Failure> {
-    ask::run(&arguments.process, &Query::Plan { check: arguments.check }, screen)
+    ask::run(
+        &arguments.process,
+        &Query::Plan {
+            check: arguments.check,
+        },
+        screen,
+    )
 }
 
 /// Answers.
-pub async fn answer(updaters: &[Arc<Updater>], check: bool, screen: &mut Screen) -> Result<Exit, Failure> {
+pub async fn answer(
+    updaters: &[Arc<Updater>],
+    check: bool,
+    screen: &mut Screen,
+) -> Result<Exit, Failure> {
     let mut reports: Vec<Report> = Vec::new();
     for updater in updaters {
-        let _progress = screen.progress(&format!("reading {} and its registries", updater.config.name));
-        reports.push(updater.pass(Mode::Plan, &Rescan::All, Timestamp::now()).await);
+        let _progress = screen.progress(&format!(
+            "reading {} and its registries",
+            updater.config.name
+        ));
+        reports.push(
+            updater
+                .pass(Mode::Plan, &Rescan::All, Timestamp::now())
+                .await,
+        );
     }
     if screen.is_json() {
         screen.json(&reports);
@@ -41,7 +58,10 @@ pub async fn answer(updaters: &[Arc<Updater>], check: bool, screen: &mut Screen)
         for report in &reports {
             show::report(report, true, screen);
         }
-        if reports.iter().all(|report| !report.has_changes() && report.failures.is_empty()) {
+        if reports
+            .iter()
+            .all(|report| !report.has_changes() && report.failures.is_empty())
+        {
             screen.line("nothing to change");
         }
     }

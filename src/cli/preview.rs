@@ -14,7 +14,9 @@ use crate::{
     git::{Checkout, GitError, Mirror, ObjectId},
     name::Name,
     preview::{Clusters, Files, Previewer},
-    publish::{self, ApplicationChange, ApplicationPreview, ObjectChange, ObjectPreview, Preview, Verdict},
+    publish::{
+        self, ApplicationChange, ApplicationPreview, ObjectChange, ObjectPreview, Preview, Verdict,
+    },
     render::Renderer,
     update::Report,
 };
@@ -40,10 +42,11 @@ fetch the whole history. --kustomize and --helm count with -C where there is no 
 
 /// Show what a change does on clusters, before it is there
 ///
-/// For each Application that the change reaches: its rendered objects before and after, as a diff, and what its cluster says to
-/// them in the server's dry run, so that a refusal by an admission policy, a quota or missing rights is seen before the merge.
-/// Values of Secrets are masked, nothing is changed. Exits with 1 if something would be refused or cannot be rendered, with 4
-/// if a cluster could not be asked.
+/// For each Application that the change reaches: its rendered objects before and after, as a diff,
+/// and what its cluster says to them in the server's dry run, so that a refusal by an admission
+/// policy, a quota or missing rights is seen before the merge. Values of Secrets are masked,
+/// nothing is changed. Exits with 1 if something would be refused or cannot be rendered, with 4 if
+/// a cluster could not be asked.
 #[derive(Debug, clap::Args)]
 #[command(after_long_help = EXAMPLES)]
 pub struct Arguments {
@@ -66,8 +69,8 @@ pub struct Arguments {
     #[arg(long)]
     no_cluster: bool,
 
-    /// The Git working copy in DIR instead of a repository of tagboat.yaml, which then need not be there; it is only read, and
-    /// what is not committed is not seen
+    /// The Git working copy in DIR instead of a repository of tagboat.yaml, which then need not be
+    /// there; it is only read, and what is not committed is not seen
     #[arg(short = 'C', long, value_name = "DIR")]
     folder: Option<PathBuf>,
 
@@ -99,12 +102,28 @@ pub struct Between {
 
 /// Runs the command.
 pub fn run(arguments: &Arguments, screen: &mut Screen) -> Result<Exit, Failure> {
-    let Arguments { process, applications, base, head, no_cluster, folder, markdown, programs } = arguments;
-    let between =
-        Between { applications: applications.clone(), base: base.clone(), head: head.clone(), clusters: !no_cluster, markdown: *markdown };
+    let Arguments {
+        process,
+        applications,
+        base,
+        head,
+        no_cluster,
+        folder,
+        markdown,
+        programs,
+    } = arguments;
+    let between = Between {
+        applications: applications.clone(),
+        base: base.clone(),
+        head: head.clone(),
+        clusters: !no_cluster,
+        markdown: *markdown,
+    };
     match folder {
         None => ask::run(process, &Query::Preview(between), screen),
-        Some(folder) => context::runtime()?.block_on(checkout(folder, process, programs, &between, screen)),
+        Some(folder) => {
+            context::runtime()?.block_on(checkout(folder, process, programs, &between, screen))
+        }
     }
 }
 
@@ -113,9 +132,16 @@ const NOT_TO_BE_ASKED: &str = "no cluster is asked (--no-cluster)";
 /// Answers from the mirror of a repository.
 pub async fn answer(desk: &Desk, between: &Between, screen: &mut Screen) -> Result<Exit, Failure> {
     let [updater] = desk.updaters.as_slice() else {
-        let names: Vec<&str> = desk.updaters.iter().map(|updater| updater.config.name.as_str()).collect();
-        return Err(Failure::input(format!("tagboat.yaml has several repositories: {}", names.join(", ")))
-            .hint("Name one of them with --repository."));
+        let names: Vec<&str> = desk
+            .updaters
+            .iter()
+            .map(|updater| updater.config.name.as_str())
+            .collect();
+        return Err(Failure::input(format!(
+            "tagboat.yaml has several repositories: {}",
+            names.join(", ")
+        ))
+        .hint("Name one of them with --repository."));
     };
     let progress = screen.progress("reading Git");
     let (base, head) = {
@@ -124,7 +150,10 @@ pub async fn answer(desk: &Desk, between: &Between, screen: &mut Screen) -> Resu
         let (mirror, between) = (Arc::clone(&updater.mirror), between.clone());
         blocking(move || in_mirror(&mirror, branch, &between)).await??
     };
-    let mut previewer = desk.context.previewer(updater, &desk.renderer, desk.reconciler.as_deref()).await;
+    let mut previewer = desk
+        .context
+        .previewer(updater, &desk.renderer, desk.reconciler.as_deref())
+        .await;
     if !between.clusters {
         previewer.clusters = Clusters::none(NOT_TO_BE_ASKED);
     }
@@ -134,10 +163,17 @@ pub async fn answer(desk: &Desk, between: &Between, screen: &mut Screen) -> Resu
     tell(&preview?, base, head, between.markdown, screen)
 }
 
-fn in_mirror(mirror: &Mirror, branch: ObjectId, between: &Between) -> Result<(ObjectId, ObjectId), GitError> {
+fn in_mirror(
+    mirror: &Mirror,
+    branch: ObjectId,
+    between: &Between,
+) -> Result<(ObjectId, ObjectId), GitError> {
     let named = |text: &Option<String>| text.as_deref().map(|text| mirror.named(text)).transpose();
     let head = named(&between.head)?.unwrap_or(branch);
-    Ok((named(&between.base)?.map_or_else(|| mirror.before(head, branch), Ok)?, head))
+    Ok((
+        named(&between.base)?.map_or_else(|| mirror.before(head, branch), Ok)?,
+        head,
+    ))
 }
 
 /// Answers from a working copy.
@@ -149,15 +185,33 @@ async fn checkout(
     screen: &mut Screen,
 ) -> Result<Exit, Failure> {
     let checkout = Arc::new(Checkout::open(folder)?);
-    let head = between.head.as_deref().map_or_else(|| checkout.head(), |text| checkout.named(text))?;
-    let base = between.base.as_deref().map_or_else(|| checkout.before(head), |text| checkout.named(text))?;
+    let head = between
+        .head
+        .as_deref()
+        .map_or_else(|| checkout.head(), |text| checkout.named(text))?;
+    let base = between
+        .base
+        .as_deref()
+        .map_or_else(|| checkout.before(head), |text| checkout.named(text))?;
     // A process file that was not asked for by name need not be there.
-    let known = process.config.exists() || process.config != Path::new("tagboat.yaml") || process.repository.is_some();
-    let context = if known { Some(Context::read(process)?) } else { None };
-    let temporary = tempfile::tempdir().map_err(|error| Failure::input(format!("no temporary folder can be made: {error}")))?;
-    let settings = context.as_ref().map_or_else(|| programs.settings(), Context::render);
+    let known = process.config.exists()
+        || process.config != Path::new("tagboat.yaml")
+        || process.repository.is_some();
+    let context = if known {
+        Some(Context::read(process)?)
+    } else {
+        None
+    };
+    let temporary = tempfile::tempdir()
+        .map_err(|error| Failure::input(format!("no temporary folder can be made: {error}")))?;
+    let settings = context
+        .as_ref()
+        .map_or_else(|| programs.settings(), Context::render);
     let (clusters, policies) = match &context {
-        None if between.clusters => (Clusters::none("there is no tagboat.yaml that names clusters"), None),
+        None if between.clusters => (
+            Clusters::none("there is no tagboat.yaml that names clusters"),
+            None,
+        ),
         None => (Clusters::none(NOT_TO_BE_ASKED), None),
         Some(context) => {
             let mut all = context.repositories();
@@ -166,14 +220,26 @@ async fn checkout(
                     .hint("Name it with --repository."));
             };
             let clusters = match between.clusters {
-                true => Clusters::open(&context.process.clusters, &repository.name, |path: &Path| context.connect.path(path)).await,
+                true => {
+                    Clusters::open(
+                        &context.process.clusters,
+                        &repository.name,
+                        |path: &Path| context.connect.path(path),
+                    )
+                    .await
+                }
                 false => Clusters::none(NOT_TO_BE_ASKED),
             };
             (clusters, repository.policies.clone())
         }
     };
     let renderer = Arc::new(Renderer::new(&settings, temporary.path()));
-    let previewer = Previewer { files: Files::Checkout(checkout), policies, renderer, clusters };
+    let previewer = Previewer {
+        files: Files::Checkout(checkout),
+        policies,
+        renderer,
+        clusters,
+    };
     let progress = screen.progress("rendering, and asking clusters");
     let preview = preview(&previewer, base, head, between).await;
     drop(progress);
@@ -181,11 +247,25 @@ async fn checkout(
 }
 
 /// Makes the preview. A name that neither revision declares is a mistake of whoever wrote it.
-async fn preview(previewer: &Previewer, base: ObjectId, head: ObjectId, between: &Between) -> Result<Preview, Failure> {
+async fn preview(
+    previewer: &Previewer,
+    base: ObjectId,
+    head: ObjectId,
+    between: &Between,
+) -> Result<Preview, Failure> {
     let only: BTreeSet<Name> = between.applications.iter().cloned().collect();
-    let preview = previewer.between(base, head, (!only.is_empty()).then_some(&only)).await;
-    let reached: BTreeSet<&Name> = preview.applications.iter().map(|application| &application.name).collect();
-    let unseen: Vec<Name> = only.into_iter().filter(|name| !reached.contains(name)).collect();
+    let preview = previewer
+        .between(base, head, (!only.is_empty()).then_some(&only))
+        .await;
+    let reached: BTreeSet<&Name> = preview
+        .applications
+        .iter()
+        .map(|application| &application.name)
+        .collect();
+    let unseen: Vec<Name> = only
+        .into_iter()
+        .filter(|name| !reached.contains(name))
+        .collect();
     if unseen.is_empty() {
         return Ok(preview);
     }
@@ -202,18 +282,34 @@ async fn preview(previewer: &Previewer, base: ObjectId, head: ObjectId, between:
         None => Ok(preview),
         Some(name) => {
             let known: Vec<String> = known.iter().map(ToString::to_string).collect();
-            let known = if known.is_empty() { "none is declared".to_owned() } else { format!("known are {}", known.join(", ")) };
-            Err(Failure::input(format!("there is no Application {name} in either revision: {known}")))
+            let known = if known.is_empty() {
+                "none is declared".to_owned()
+            } else {
+                format!("known are {}", known.join(", "))
+            };
+            Err(Failure::input(format!(
+                "there is no Application {name} in either revision: {known}"
+            )))
         }
     }
 }
 
-async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, Failure> {
-    tokio::task::spawn_blocking(work).await.map_err(|error| Failure::input(format!("it ended unasked: {error}")))
+async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> T + Send + 'static,
+) -> Result<T, Failure> {
+    tokio::task::spawn_blocking(work)
+        .await
+        .map_err(|error| Failure::input(format!("it ended unasked: {error}")))
 }
 
 /// Prints a preview; the exit code.
-fn tell(preview: &Preview, base: ObjectId, head: ObjectId, markdown: bool, screen: &mut Screen) -> Result<Exit, Failure> {
+fn tell(
+    preview: &Preview,
+    base: ObjectId,
+    head: ObjectId,
+    markdown: bool,
+    screen: &mut Screen,
+) -> Result<Exit, Failure> {
     if screen.is_json() {
         let mut value = json!(preview);
         value["base"] = base.to_string().into();
@@ -222,13 +318,20 @@ fn tell(preview: &Preview, base: ObjectId, head: ObjectId, markdown: bool, scree
     } else if markdown {
         screen.line(publish::markdown(preview, MOST_MARKDOWN).text);
     } else {
-        let between = format!("{} → {}", base.to_hex_with_len(10), head.to_hex_with_len(10));
+        let between = format!(
+            "{} → {}",
+            base.to_hex_with_len(10),
+            head.to_hex_with_len(10)
+        );
         let said = match preview.applications.len() {
             0 => "nothing changes on clusters".to_owned(),
             1 => "1 Application is reached".to_owned(),
             count => format!("{count} Applications are reached"),
         };
-        screen.line(format_args!("{}: {said}", screen.paint(Color::Bold, between)));
+        screen.line(format_args!(
+            "{}: {said}",
+            screen.paint(Color::Bold, between)
+        ));
         for trouble in &preview.trouble {
             screen.line(screen.paint(Color::Red, safe(&trouble.message)));
         }
@@ -236,15 +339,27 @@ fn tell(preview: &Preview, base: ObjectId, head: ObjectId, markdown: bool, scree
             self::application(application, screen);
         }
     }
-    Ok(match (preview.is_refused() || preview.is_broken(), preview.may_tell_more()) {
-        (true, _) => Exit::Findings,
-        (false, true) => Exit::Partly,
-        (false, false) => Exit::Done,
-    })
+    Ok(
+        match (
+            preview.is_refused() || preview.is_broken(),
+            preview.may_tell_more(),
+        ) {
+            (true, _) => Exit::Findings,
+            (false, true) => Exit::Partly,
+            (false, false) => Exit::Done,
+        },
+    )
 }
 
 fn application(application: &ApplicationPreview, screen: &mut Screen) {
-    let ApplicationPreview { name, cluster, change, notes, objects, trouble } = application;
+    let ApplicationPreview {
+        name,
+        cluster,
+        change,
+        notes,
+        objects,
+        trouble,
+    } = application;
     let what = match change {
         ApplicationChange::New => "is new: ",
         ApplicationChange::Gone => "goes: ",
@@ -255,12 +370,19 @@ fn application(application: &ApplicationPreview, screen: &mut Screen) {
         1 => "1 object changes".to_owned(),
         count => format!("{} change", counted(count, "object")),
     };
-    screen.line(format_args!("\n{} on {}: {what}{count}", screen.paint(Color::Bold, name), safe(cluster)));
+    screen.line(format_args!(
+        "\n{} on {}: {what}{count}",
+        screen.paint(Color::Bold, name),
+        safe(cluster)
+    ));
     for note in notes {
         screen.line(format_args!("  {}", safe(note)));
     }
     for trouble in trouble {
-        screen.line(format_args!("  {}", screen.paint(Color::Red, safe(&trouble.message))));
+        screen.line(format_args!(
+            "  {}",
+            screen.paint(Color::Red, safe(&trouble.message))
+        ));
     }
     for object in objects {
         self::object(object, screen);
@@ -277,7 +399,11 @@ fn object(object: &ObjectPreview, screen: &mut Screen) {
         Verdict::Accepted { .. } => screen.paint(Color::Green, "the cluster takes it"),
         Verdict::Refused { why } => {
             // A policy's refusal says so itself.
-            let word = if why.starts_with("refused ") { "" } else { "refused: " };
+            let word = if why.starts_with("refused ") {
+                ""
+            } else {
+                "refused: "
+            };
             screen.paint(Color::Red, format!("{word}{}", safe(why)))
         }
         Verdict::NotAsked { why } => screen.paint(Color::Dim, format!("not asked: {}", safe(why))),
@@ -287,10 +413,17 @@ fn object(object: &ObjectPreview, screen: &mut Screen) {
         (ObjectChange::Delete, Verdict::NotAsked { why }) => screen.paint(Color::Cyan, safe(why)),
         _ => verdict,
     };
-    screen.line(format_args!("{} {what}; {verdict}", screen.paint(Color::Bold, safe(&object.object))));
+    screen.line(format_args!(
+        "{} {what}; {verdict}",
+        screen.paint(Color::Bold, safe(&object.object))
+    ));
     if let Verdict::Accepted { warnings } = &object.verdict {
         for warning in warnings {
-            screen.line(format_args!("  {} {}", screen.paint(Color::Cyan, "warning:"), safe(warning)));
+            screen.line(format_args!(
+                "  {} {}",
+                screen.paint(Color::Cyan, "warning:"),
+                safe(warning)
+            ));
         }
     }
     show::unified(&object.diff, screen);

@@ -36,7 +36,10 @@ pub struct Arguments {
 
 /// Runs the command.
 pub fn run(arguments: &Arguments, screen: &mut Screen) -> Result<Exit, Failure> {
-    let query = Query::Release { environment: arguments.environment.clone(), policy: arguments.policy.clone() };
+    let query = Query::Release {
+        environment: arguments.environment.clone(),
+        policy: arguments.policy.clone(),
+    };
     ask::run(&arguments.process, &query, screen)
 }
 
@@ -44,7 +47,12 @@ pub fn run(arguments: &Arguments, screen: &mut Screen) -> Result<Exit, Failure> 
 const ATTEMPTS: usize = 5;
 
 /// Answers.
-pub async fn answer(updaters: &[Arc<Updater>], environment: &str, policy: &Name, screen: &mut Screen) -> Result<Exit, Failure> {
+pub async fn answer(
+    updaters: &[Arc<Updater>],
+    environment: &str,
+    policy: &Name,
+    screen: &mut Screen,
+) -> Result<Exit, Failure> {
     let now = Timestamp::now();
     for _ in 0..ATTEMPTS {
         let mut conflict = false;
@@ -54,17 +62,41 @@ pub async fn answer(updaters: &[Arc<Updater>], environment: &str, policy: &Name,
             let partly = ask::mind_failures(&report, screen);
             ask::mind_errors(&world.declared, screen);
             let (locals, _) = findings::find(&world.declared, &world.files);
-            let Some(local) = locals.into_iter().find(|local| local.environment.name == environment) else { continue };
+            let Some(local) = locals
+                .into_iter()
+                .find(|local| local.environment.name == environment)
+            else {
+                continue;
+            };
             if !local.policies.contains_key(policy) {
-                return Err(Failure::input(format!("{policy} has no reference in Environment {environment}")));
+                return Err(Failure::input(format!(
+                    "{policy} has no reference in Environment {environment}"
+                )));
             }
-            let holds = updater.holds(&world, &local, now).await?.remove(policy).unwrap_or_default();
+            let holds = updater
+                .holds(&world, &local, now)
+                .await?
+                .remove(policy)
+                .unwrap_or_default();
             // Writing the greatest held version lifts every hold below it, too.
             let greatest = holds.iter().cloned().reduce(|greatest, hold| {
-                let standing = crate::policy::standing(&world.declared.policies[policy], &greatest.value, &hold.value);
-                if standing == crate::policy::Standing::Newer { hold } else { greatest }
+                let standing = crate::policy::standing(
+                    &world.declared.policies[policy],
+                    &greatest.value,
+                    &hold.value,
+                );
+                if standing == crate::policy::Standing::Newer {
+                    hold
+                } else {
+                    greatest
+                }
             });
-            let Some(Hold { value: version, tag: beside, .. }) = greatest else {
+            let Some(Hold {
+                value: version,
+                tag: beside,
+                ..
+            }) = greatest
+            else {
                 screen.line(format_args!("{policy} holds nothing in {environment}"));
                 return Ok(partly.unwrap_or(Exit::Done));
             };
@@ -73,8 +105,14 @@ pub async fn answer(updaters: &[Arc<Updater>], environment: &str, policy: &Name,
                 _ => beside.map(Tag::new).transpose()?,
             };
             let chosen = match (Digest::new(version.as_str()), followed) {
-                (Ok(digest), Some(tag)) => Chosen { tag, digest: Some(digest) },
-                _ => Chosen { tag: Tag::new(version.as_str())?, digest: None },
+                (Ok(digest), Some(tag)) => Chosen {
+                    tag,
+                    digest: Some(digest),
+                },
+                _ => Chosen {
+                    tag: Tag::new(version.as_str())?,
+                    digest: None,
+                },
             };
             match updater.release(&world, &local, policy, chosen, now).await? {
                 Released::Done { commit, images } => {
@@ -83,22 +121,37 @@ pub async fn answer(updaters: &[Arc<Updater>], environment: &str, policy: &Name,
                             &json!({"environment": environment, "policy": policy, "version": version, "commit": commit, "images": images}),
                         );
                     } else {
-                        screen.line(format_args!("{environment}: {policy} is back at {version} in {}", &commit[..commit.len().min(10)]));
+                        screen.line(format_args!(
+                            "{environment}: {policy} is back at {version} in {}",
+                            &commit[..commit.len().min(10)]
+                        ));
                     }
                     return Ok(Exit::Done);
                 }
                 Released::Nothing => {
-                    return Err(Failure::input(format!("no reference of {policy} in {environment} can be edited; see `tagboat plan`")));
+                    return Err(Failure::input(format!(
+                        "no reference of {policy} in {environment} can be edited; see `tagboat plan`"
+                    )));
                 }
                 Released::Unknown(failure) => {
-                    return Err(Failure { exit: Exit::Remote, error: anyhow::anyhow!(failure.message), hint: failure.hint });
+                    return Err(Failure {
+                        exit: Exit::Remote,
+                        error: anyhow::anyhow!(failure.message),
+                        hint: failure.hint,
+                    });
                 }
                 Released::Conflict => conflict = true,
             }
         }
         if !conflict {
-            return Err(Failure::input(format!("there is no Environment {environment}")));
+            return Err(Failure::input(format!(
+                "there is no Environment {environment}"
+            )));
         }
     }
-    Err(Failure { exit: Exit::Remote, error: anyhow::anyhow!("somebody else pushed first, {ATTEMPTS} times in a row"), hint: None })
+    Err(Failure {
+        exit: Exit::Remote,
+        error: anyhow::anyhow!("somebody else pushed first, {ATTEMPTS} times in a row"),
+        hint: None,
+    })
 }

@@ -14,16 +14,18 @@ use std::{
 
 /// Print the objects of a folder, as the reconciler sees them
 ///
-/// Every file of manifests below the folder; or what kustomize builds, where it holds a kustomization; or what Helm renders,
-/// where it holds a Chart.yaml. The objects come in the order of their files. Values of Secrets are printed as the files have
-/// them. Nothing is sent to a cluster, and no cluster is asked.
+/// Every file of manifests below the folder; or what kustomize builds, where it holds a
+/// kustomization; or what Helm renders, where it holds a Chart.yaml. The objects come in the order
+/// of their files. Values of Secrets are printed as the files have them. Nothing is sent to a
+/// cluster, and no cluster is asked.
 #[derive(Debug, clap::Args)]
 pub struct Arguments {
     /// The folder
     #[arg(value_name = "DIR")]
     folder: PathBuf,
 
-    /// The repository, out of which nothing is read; else the nearest folder above DIR with a .git, else DIR itself
+    /// The repository, out of which nothing is read; else the nearest folder above DIR with a .git,
+    /// else DIR itself
     #[arg(long, value_name = "DIR")]
     root: Option<PathBuf>,
 
@@ -32,7 +34,12 @@ pub struct Arguments {
     release: Option<String>,
 
     /// The namespace of the Helm release
-    #[arg(long, value_name = "NAME", default_value = "default", help_heading = "Helm")]
+    #[arg(
+        long,
+        value_name = "NAME",
+        default_value = "default",
+        help_heading = "Helm"
+    )]
     namespace: String,
 
     /// A file of Helm values inside the repository; a later one counts more
@@ -47,11 +54,23 @@ pub struct Arguments {
 #[derive(Debug, clap::Args)]
 pub struct Programs {
     /// The kustomize program
-    #[arg(long, value_name = "FILE", default_value = "kustomize", env = "TAGBOAT_KUSTOMIZE", help_heading = "Programs")]
+    #[arg(
+        long,
+        value_name = "FILE",
+        default_value = "kustomize",
+        env = "TAGBOAT_KUSTOMIZE",
+        help_heading = "Programs"
+    )]
     kustomize: PathBuf,
 
     /// The helm program
-    #[arg(long, value_name = "FILE", default_value = "helm", env = "TAGBOAT_HELM", help_heading = "Programs")]
+    #[arg(
+        long,
+        value_name = "FILE",
+        default_value = "helm",
+        env = "TAGBOAT_HELM",
+        help_heading = "Programs"
+    )]
     helm: PathBuf,
 
     /// Let a kustomization read from other hosts
@@ -75,7 +94,8 @@ impl Programs {
 pub fn run(arguments: &Arguments, screen: &mut Screen) -> Result<Exit, Failure> {
     let (root, source) = source(arguments)?;
     let settings = arguments.programs.settings();
-    let temporary = tempfile::tempdir().map_err(|error| Failure::input(format!("no temporary folder can be made: {error}")))?;
+    let temporary = tempfile::tempdir()
+        .map_err(|error| Failure::input(format!("no temporary folder can be made: {error}")))?;
     let rendered = match Renderer::new(&settings, temporary.path()).render_folder(&root, &source) {
         Ok(rendered) => rendered,
         Err(RenderError::Manifests(mistakes)) => {
@@ -83,15 +103,22 @@ pub fn run(arguments: &Arguments, screen: &mut Screen) -> Result<Exit, Failure> 
                 screen.note(safe(&mistake.to_string()));
             }
             let folder = safe(&arguments.folder.display().to_string());
-            return Err(Failure::input(format!("{folder}: {}", counted(mistakes.len(), "mistake"))));
+            return Err(Failure::input(format!(
+                "{folder}: {}",
+                counted(mistakes.len(), "mistake")
+            )));
         }
-        Err(error @ RenderError::Outside { .. }) if error.hint().is_none() && arguments.root.is_none() => {
+        Err(error @ RenderError::Outside { .. })
+            if error.hint().is_none() && arguments.root.is_none() =>
+        {
             return Err(Failure::from(error).hint("--root says where the repository is."));
         }
         Err(error) => return Err(error.into()),
     };
     for (origin, key) in &rendered.left_out {
-        screen.note(safe(&format!("note: {origin}: {key} is a declaration for tagboat and not applied")));
+        screen.note(safe(&format!(
+            "note: {origin}: {key} is a declaration for tagboat and not applied"
+        )));
     }
     for warning in &rendered.warnings {
         screen.note(safe(&format!("warning: {warning}")));
@@ -100,9 +127,17 @@ pub fn run(arguments: &Arguments, screen: &mut Screen) -> Result<Exit, Failure> 
         screen.note(format_args!("note: rendered by {}", rendered.how));
     }
     if screen.is_json() {
-        screen.json(&rendered.objects().iter().map(|object| object.value()).collect::<Vec<_>>());
+        screen.json(
+            &rendered
+                .objects()
+                .iter()
+                .map(|object| object.value())
+                .collect::<Vec<_>>(),
+        );
     } else {
-        screen.print(manifest::documents(rendered.objects().iter().map(|object| object.value())));
+        screen.print(manifest::documents(
+            rendered.objects().iter().map(|object| object.value()),
+        ));
     }
     Ok(Exit::Done)
 }
@@ -111,27 +146,62 @@ pub fn run(arguments: &Arguments, screen: &mut Screen) -> Result<Exit, Failure> 
 fn source(arguments: &Arguments) -> Result<(PathBuf, Source), Failure> {
     let folder = real(&arguments.folder)?;
     if !folder.is_dir() {
-        return Err(Failure::input(format!("{}: is no folder", safe(&arguments.folder.display().to_string()))));
+        return Err(Failure::input(format!(
+            "{}: is no folder",
+            safe(&arguments.folder.display().to_string())
+        )));
     }
     let root = match &arguments.root {
         Some(root) => real(root)?,
-        None => folder.ancestors().find(|above| above.join(".git").exists()).unwrap_or(&folder).to_owned(),
+        None => folder
+            .ancestors()
+            .find(|above| above.join(".git").exists())
+            .unwrap_or(&folder)
+            .to_owned(),
     };
     let inside = |path: &Path, written: &Path| {
-        let relative = path.strip_prefix(&root).ok().and_then(Path::to_str).map(str::to_owned);
+        let relative = path
+            .strip_prefix(&root)
+            .ok()
+            .and_then(Path::to_str)
+            .map(str::to_owned);
         relative.ok_or_else(|| {
-            Failure::input(format!("{}: is not inside {}", safe(&written.display().to_string()), safe(&root.display().to_string())))
-                .hint("--root says where the repository is.")
+            Failure::input(format!(
+                "{}: is not inside {}",
+                safe(&written.display().to_string()),
+                safe(&root.display().to_string())
+            ))
+            .hint("--root says where the repository is.")
         })
     };
     let path = inside(&folder, &arguments.folder)?;
-    let files = arguments.values.iter().map(|file| inside(&real(file)?, file)).collect::<Result<Vec<String>, Failure>>()?;
-    let name = folder.file_name().map_or_else(|| "release".to_owned(), |name| name.to_string_lossy().into_owned());
+    let files = arguments
+        .values
+        .iter()
+        .map(|file| inside(&real(file)?, file))
+        .collect::<Result<Vec<String>, Failure>>()?;
+    let name = folder.file_name().map_or_else(
+        || "release".to_owned(),
+        |name| name.to_string_lossy().into_owned(),
+    );
     let is_asked = arguments.release.is_some() || !files.is_empty();
-    let helm = is_asked.then(|| Helm { release_name: arguments.release.clone(), value_files: files, ..Helm::default() });
-    Ok((root, Source { path, helm, name, namespace: arguments.namespace.clone() }))
+    let helm = is_asked.then(|| Helm {
+        release_name: arguments.release.clone(),
+        value_files: files,
+        ..Helm::default()
+    });
+    Ok((
+        root,
+        Source {
+            path,
+            helm,
+            name,
+            namespace: arguments.namespace.clone(),
+        },
+    ))
 }
 
 fn real(path: &Path) -> Result<PathBuf, Failure> {
-    fs::canonicalize(path).map_err(|error| Failure::input(format!("{}: {error}", safe(&path.display().to_string()))))
+    fs::canonicalize(path)
+        .map_err(|error| Failure::input(format!("{}: {error}", safe(&path.display().to_string()))))
 }

@@ -14,8 +14,8 @@ use std::sync::Arc;
 
 /// List the requests for review with their state, and what each waits for
 ///
-/// Looks at the forge, the branches and the registries as a pass would, and changes nothing. A request that would be opened,
-/// updated, merged or closed by the next pass says so.
+/// Looks at the forge, the branches and the registries as a pass would, and changes nothing. A
+/// request that would be opened, updated, merged or closed by the next pass says so.
 #[derive(Debug, clap::Args)]
 pub struct Arguments {
     #[command(flatten)]
@@ -31,11 +31,23 @@ pub fn run(arguments: &Arguments, screen: &mut Screen) -> Result<Exit, Failure> 
 pub async fn answer(updaters: &[Arc<Updater>], screen: &mut Screen) -> Result<Exit, Failure> {
     let mut reports: Vec<Report> = Vec::new();
     for updater in updaters.iter().filter(|updater| updater.forge.is_some()) {
-        let _progress = screen.progress(&format!("reading {}, its forge and its registries", updater.config.name));
-        reports.push(updater.pass(Mode::Plan, &Rescan::All, Timestamp::now()).await);
+        let _progress = screen.progress(&format!(
+            "reading {}, its forge and its registries",
+            updater.config.name
+        ));
+        reports.push(
+            updater
+                .pass(Mode::Plan, &Rescan::All, Timestamp::now())
+                .await,
+        );
     }
     if screen.is_json() {
-        let rows = reports.iter().flat_map(|report| report.environments.iter().map(move |environment| (report, environment)));
+        let rows = reports.iter().flat_map(|report| {
+            report
+                .environments
+                .iter()
+                .map(move |environment| (report, environment))
+        });
         let rows: Vec<_> = rows
             .flat_map(|(report, environment)| {
                 environment.requests.iter().map(|request| {
@@ -51,9 +63,16 @@ pub async fn answer(updaters: &[Arc<Updater>], screen: &mut Screen) -> Result<Ex
     }
     let mut none = true;
     for report in &reports {
-        for environment in report.environments.iter().filter(|environment| !environment.requests.is_empty()) {
+        for environment in report
+            .environments
+            .iter()
+            .filter(|environment| !environment.requests.is_empty())
+        {
             none = false;
-            screen.line(screen.paint(Color::Bold, format_args!("{} in {}", environment.name, report.repository)));
+            screen.line(screen.paint(
+                Color::Bold,
+                format_args!("{} in {}", environment.name, report.repository),
+            ));
             for request in &environment.requests {
                 show::request(request, false, screen);
             }

@@ -28,8 +28,8 @@ the first.";
 
 /// Bring the files of an Application back to an earlier state, by a commit
 ///
-/// Without --to that is the state before the last commit that changed a file below the Application's path. The cluster follows
-/// as it follows every commit, and updates respect it.
+/// Without --to that is the state before the last commit that changed a file below the
+/// Application's path. The cluster follows as it follows every commit, and updates respect it.
 #[derive(Debug, clap::Args)]
 #[command(after_long_help = EXAMPLE)]
 pub struct Arguments {
@@ -47,13 +47,24 @@ pub struct Arguments {
 
 /// Runs the command.
 pub fn run(arguments: &Arguments, screen: &mut Screen) -> Result<Exit, Failure> {
-    let query = Query::Rollback { application: arguments.application.clone(), to: arguments.to.clone() };
+    let query = Query::Rollback {
+        application: arguments.application.clone(),
+        to: arguments.to.clone(),
+    };
     ask::run(&arguments.process, &query, screen)
 }
 
 /// Answers.
-pub async fn answer(updaters: &[Arc<Updater>], application: &Name, to: Option<&str>, screen: &mut Screen) -> Result<Exit, Failure> {
-    let named = Named { kind: NamedKind::Application, name: application.to_string() };
+pub async fn answer(
+    updaters: &[Arc<Updater>],
+    application: &Name,
+    to: Option<&str>,
+    screen: &mut Screen,
+) -> Result<Exit, Failure> {
+    let named = Named {
+        kind: NamedKind::Application,
+        name: application.to_string(),
+    };
     let updater = declaring(updaters, &named).await?;
     let to = match to {
         Some(text) => Some(updater.revision(text).await?),
@@ -75,16 +86,39 @@ pub async fn answer(updaters: &[Arc<Updater>], application: &Name, to: Option<&s
 
 /// Prints what became of a rollback.
 pub(super) fn show(done: &RolledBack, screen: &mut Screen) {
-    let RolledBack { application, path, commit, from: _, to, files, kept, undone, outside, held, suspended, warnings: _ } = done;
-    let folder = if path.is_empty() { "the repository" } else { path.as_str() };
+    let RolledBack {
+        application,
+        path,
+        commit,
+        from: _,
+        to,
+        files,
+        kept,
+        undone,
+        outside,
+        held,
+        suspended,
+        warnings: _,
+    } = done;
+    let folder = if path.is_empty() {
+        "the repository"
+    } else {
+        path.as_str()
+    };
     let short = |id: &str| id[..id.len().min(10)].to_owned();
     match commit {
         Some(commit) => {
-            screen.line(format_args!("{application} is back at {} by {} ({})", short(to), short(commit), counted(files.len(), "file")));
+            screen.line(format_args!(
+                "{application} is back at {} by {} ({})",
+                short(to),
+                short(commit),
+                counted(files.len(), "file")
+            ));
         }
-        None => {
-            screen.line(safe(&format!("{application}: nothing differs in {folder} between {} and now; nothing was committed", short(to))))
-        }
+        None => screen.line(safe(&format!(
+            "{application}: nothing differs in {folder} between {} and now; nothing was committed",
+            short(to)
+        ))),
     }
     for file in files {
         let (word, color) = match file.way {
@@ -102,14 +136,34 @@ pub(super) fn show(done: &RolledBack, screen: &mut Screen) {
         screen.line("undone:");
     }
     for commit in undone {
-        screen.line(safe(&format!("  {} {} ({})", short(&commit.commit), commit.subject, commit.author)));
+        screen.line(safe(&format!(
+            "  {} {} ({})",
+            short(&commit.commit),
+            commit.subject,
+            commit.author
+        )));
     }
-    for HeldBack { environment, policy, version, instead: _ } in held {
-        screen.line(format_args!("held from now on: {environment} {policy}: versions up to {}", safe(version)));
-        screen.line(format_args!("  lift it with: tagboat release {environment} {policy}"));
+    for HeldBack {
+        environment,
+        policy,
+        version,
+        instead: _,
+    } in held
+    {
+        screen.line(format_args!(
+            "held from now on: {environment} {policy}: versions up to {}",
+            safe(version)
+        ));
+        screen.line(format_args!(
+            "  lift it with: tagboat release {environment} {policy}"
+        ));
     }
     for path in outside {
-        let path = if path.is_empty() { "the whole repository" } else { path };
+        let path = if path.is_empty() {
+            "the whole repository"
+        } else {
+            path
+        };
         let note = format!(
             "note: {application} reads {path}, too, which is not as it was at {} and stays: it lies outside of {folder}",
             short(to)

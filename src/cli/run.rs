@@ -35,7 +35,13 @@ pub struct Arguments {
     log_format: LogFormat,
 
     /// What is logged: error, warn, info, debug, trace, or tagboat::room=level
-    #[arg(long, value_name = "FILTER", default_value = "info", env = "TAGBOAT_LOG", help_heading = "Logging")]
+    #[arg(
+        long,
+        value_name = "FILTER",
+        default_value = "info",
+        env = "TAGBOAT_LOG",
+        help_heading = "Logging"
+    )]
     log: String,
 }
 
@@ -56,8 +62,8 @@ pub fn run(arguments: &Arguments, screen: &mut Screen) -> Result<Exit, Failure> 
     let engine = context.open()?;
     let runtime = context::runtime()?;
     if !arguments.once {
-        // Dropping the runtime afterwards waits for a push that is under way: a pass is never dropped between commit
-        // and push.
+        // Dropping the runtime afterwards waits for a push that is under way: a pass is never
+        // dropped between commit and push.
         return runtime.block_on(daemon::run(engine, &context));
     }
     for warning in &engine.warnings {
@@ -70,12 +76,26 @@ pub fn run(arguments: &Arguments, screen: &mut Screen) -> Result<Exit, Failure> 
             let _progress = screen.progress(&format!("updating {}", updater.config.name));
             let _turn = updater.turn.lock().await;
             context.preview_with(updater, &engine.renderer, None).await;
-            reports.push(updater.pass(Mode::Write, &Rescan::All, Timestamp::now()).await);
+            reports.push(
+                updater
+                    .pass(Mode::Write, &Rescan::All, Timestamp::now())
+                    .await,
+            );
         }
         // What was committed is applied at once, and told together.
         let applied = match context.process.clusters.is_empty() {
             true => None,
-            false => Some(sync::bring(&desk, &Sync { until: Until::Declared, ..Sync::default() }, screen).await),
+            false => Some(
+                sync::bring(
+                    &desk,
+                    &Sync {
+                        until: Until::Declared,
+                        ..Sync::default()
+                    },
+                    screen,
+                )
+                .await,
+            ),
         };
         (reports, applied)
     });
@@ -97,10 +117,16 @@ pub fn run(arguments: &Arguments, screen: &mut Screen) -> Result<Exit, Failure> 
 }
 
 fn log_to_stderr(arguments: &Arguments) -> Result<(), Failure> {
-    let filter = filter(&arguments.log).map_err(|error| Failure::input(format!("--log {:?}: {error}", arguments.log)))?;
+    let filter = filter(&arguments.log)
+        .map_err(|error| Failure::input(format!("--log {:?}: {error}", arguments.log)))?;
     // As everywhere: colour only on a terminal, and not if NO_COLOR is set.
-    let color = std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
-    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(color).with_target(false);
+    let color = std::io::stderr().is_terminal()
+        && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
+    let builder = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .with_ansi(color)
+        .with_target(false);
     match arguments.log_format {
         LogFormat::Text => builder.init(),
         LogFormat::Json => builder.json().flatten_event(true).init(),
@@ -108,15 +134,22 @@ fn log_to_stderr(arguments: &Arguments) -> Result<(), Failure> {
     Ok(())
 }
 
-/// What is logged. The client library warns of each watch that ends, which each does every few minutes, and of each request
-/// that fails, which is told in our words where it matters: it is heard only by those who name it.
+/// What is logged. The client library warns of each watch that ends, which each does every few
+/// minutes, and of each request that fails, which is told in our words where it matters: it is
+/// heard only by those who name it.
 fn filter(said: &str) -> Result<EnvFilter, ParseError> {
     let filter = EnvFilter::try_new(said)?;
-    if said.contains("kube_client") || filter.max_level_hint().is_some_and(|level| level < LevelFilter::WARN) {
+    if said.contains("kube_client")
+        || filter
+            .max_level_hint()
+            .is_some_and(|level| level < LevelFilter::WARN)
+    {
         return Ok(filter);
     }
     // What it says of certificates that it cannot read again has no other voice.
-    EnvFilter::try_new(format!("{said},kube_client::client=error,kube_client::client::tls=warn"))
+    EnvFilter::try_new(format!(
+        "{said},kube_client::client=error,kube_client::client::tls=warn"
+    ))
 }
 
 #[cfg(test)]
@@ -133,7 +166,10 @@ mod tests {
 
     impl io::Write for Lines {
         fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-            self.0.lock().unwrap_or_else(PoisonError::into_inner).write(bytes)
+            self.0
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .write(bytes)
         }
 
         fn flush(&mut self) -> io::Result<()> {
@@ -143,20 +179,34 @@ mod tests {
 
     #[test]
     fn a_watch_that_ends_is_not_in_the_log_unless_somebody_asks() {
-        for (said, wanted) in
-            [("info", "ours certificates"), ("error", ""), ("info,kube_client=warn", "ours eof certificates"), ("off", "")]
-        {
+        for (said, wanted) in [
+            ("info", "ours certificates"),
+            ("error", ""),
+            ("info,kube_client=warn", "ours eof certificates"),
+            ("off", ""),
+        ] {
             let lines = Lines::default();
             let writer = lines.clone();
-            let subscriber = tracing_subscriber::fmt().with_env_filter(filter(said).unwrap()).with_writer(move || writer.clone());
-            let subscriber = subscriber.without_time().with_level(false).with_target(false).with_ansi(false).finish();
+            let subscriber = tracing_subscriber::fmt()
+                .with_env_filter(filter(said).unwrap())
+                .with_writer(move || writer.clone());
+            let subscriber = subscriber
+                .without_time()
+                .with_level(false)
+                .with_target(false)
+                .with_ansi(false)
+                .finish();
             with_default(subscriber, || {
                 warn!(target: "tagboat::cluster", "ours");
                 warn!(target: "kube_client::client", "eof");
                 warn!(target: "kube_client::client::tls", "certificates");
             });
             let text = String::from_utf8(lines.0.lock().unwrap().clone()).unwrap();
-            assert_eq!(text.split_whitespace().collect::<Vec<_>>().join(" "), wanted, "{said}");
+            assert_eq!(
+                text.split_whitespace().collect::<Vec<_>>().join(" "),
+                wanted,
+                "{said}"
+            );
         }
         assert!(filter("tagboat=loud").is_err());
     }

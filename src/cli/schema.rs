@@ -6,8 +6,8 @@ use clap::ValueEnum;
 
 /// Print the JSON schema of a kind, for editors
 ///
-/// Without a kind: one schema for all kinds of tagboat.dev/v1alpha1. Write the answer to a file and name it at the
-/// top of a declaration: # yaml-language-server: $schema=FILE
+/// Without a kind: one schema for all kinds of tagboat.dev/v1alpha1. Write the answer to a file and
+/// name it at the top of a declaration: # yaml-language-server: $schema=FILE
 #[derive(Debug, clap::Args)]
 pub struct Arguments {
     /// The kind

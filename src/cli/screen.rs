@@ -1,4 +1,5 @@
-//! Where answers and complaints are printed: answers to standard output, everything else to standard error.
+//! Where answers and complaints are printed: answers to standard output, everything else to
+//! standard error.
 
 use super::{Exit, Output};
 use crate::error::{Fault, Kind};
@@ -16,7 +17,8 @@ use tokio::sync::mpsc::UnboundedSender;
 pub struct Screen {
     output: Output,
     color: bool,
-    /// Where a daemon collects the answer for a command that asked it, and tells it of the progress.
+    /// Where a daemon collects the answer for a command that asked it, and tells it of the
+    /// progress.
     kept: Option<(Kept, Option<UnboundedSender<String>>)>,
 }
 
@@ -43,7 +45,11 @@ pub struct Failure {
 impl Failure {
     /// An argument or file is wrong.
     pub fn input(error: impl Display) -> Self {
-        Self { exit: Exit::BadInput, error: anyhow::anyhow!("{error}"), hint: None }
+        Self {
+            exit: Exit::BadInput,
+            error: anyhow::anyhow!("{error}"),
+            hint: None,
+        }
     }
 
     /// The same with advice.
@@ -60,7 +66,11 @@ impl<F: Fault> From<F> for Failure {
             Kind::Remote | Kind::Conflict => Exit::Remote,
             Kind::Bug => Exit::Partly,
         };
-        Self { exit, hint: fault.hint(), error: fault.into() }
+        Self {
+            exit,
+            hint: fault.hint(),
+            error: fault.into(),
+        }
     }
 }
 
@@ -110,14 +120,23 @@ pub enum Color {
 impl Screen {
     /// A screen; colour only on a terminal, and not if `NO_COLOR` is set.
     pub fn new(output: Output) -> Self {
-        let color =
-            output == Output::Text && io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
-        Self { output, color, kept: None }
+        let color = output == Output::Text
+            && io::stdout().is_terminal()
+            && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
+        Self {
+            output,
+            color,
+            kept: None,
+        }
     }
 
     /// A screen that collects, for a command in another process with this form and colour.
     pub fn collecting(output: Output, color: bool, tell: Option<UnboundedSender<String>>) -> Self {
-        Self { output, color, kept: Some((Kept::default(), tell)) }
+        Self {
+            output,
+            color,
+            kept: Some((Kept::default(), tell)),
+        }
     }
 
     /// What was collected.
@@ -165,14 +184,17 @@ impl Screen {
         }
     }
 
-    /// Prints text as it is, and says whether anybody still reads: for commands that tidy up before they end.
+    /// Prints text as it is, and says whether anybody still reads: for commands that tidy up before
+    /// they end.
     pub fn offer(&mut self, text: impl Display) -> bool {
         if let Some((kept, _)) = &mut self.kept {
             kept.out.push_str(&text.to_string());
             return true;
         }
         let mut out = io::stdout().lock();
-        !write!(out, "{text}").and_then(|()| out.flush()).is_err_and(|error| error.kind() == io::ErrorKind::BrokenPipe)
+        !write!(out, "{text}")
+            .and_then(|()| out.flush())
+            .is_err_and(|error| error.kind() == io::ErrorKind::BrokenPipe)
     }
 
     /// Prints the whole answer as JSON.
@@ -184,7 +206,10 @@ impl Screen {
     }
 
     /// Prints a line beside the answer.
-    #[allow(clippy::print_stderr, reason = "this is the one place that prints beside the answer")]
+    #[allow(
+        clippy::print_stderr,
+        reason = "this is the one place that prints beside the answer"
+    )]
     pub fn note(&mut self, text: impl Display) {
         match &mut self.kept {
             Some((kept, _)) => kept.err.push_str(&format!("{text}\n")),
@@ -222,7 +247,8 @@ impl Screen {
     }
 }
 
-/// An error with its causes in one line; a cause that the text before ends with already is not said twice.
+/// An error with its causes in one line; a cause that the text before ends with already is not said
+/// twice.
 fn causes(error: &anyhow::Error) -> String {
     let mut text = String::new();
     for cause in error.chain().map(ToString::to_string) {

@@ -18,7 +18,8 @@ use std::{
 
 /// Choose among tags given one a line, without any network
 ///
-/// Exits with 1 if the policy chooses none of them. minimumAge and platforms are facts of a registry and rest here.
+/// Exits with 1 if the policy chooses none of them. minimumAge and platforms are facts of a
+/// registry and rest here.
 #[derive(Debug, clap::Args)]
 pub struct Arguments {
     /// A file with the policy; files of Flux are read, too
@@ -41,27 +42,56 @@ pub fn run(arguments: &Arguments, screen: &mut Screen) -> Result<Exit, Failure> 
         screen.note("note: minimumAge is not judged here; a scan does, from what it has seen");
     }
     if !std::mem::take(&mut policy.platforms).is_empty() {
-        screen.note("note: platforms are not judged here; a scan does, from what the registry says");
+        screen
+            .note("note: platforms are not judged here; a scan does, from what the registry says");
     }
     if matches!(policy.choice, Choice::Newest) {
-        return Err(Failure::input(format!("{}: a newest policy goes by creation dates, which tags alone do not have", policy.name))
-            .hint("Try `tagboat explain`, which asks the registry."));
+        return Err(Failure::input(format!(
+            "{}: a newest policy goes by creation dates, which tags alone do not have",
+            policy.name
+        ))
+        .hint("Try `tagboat explain`, which asks the registry."));
     }
     let (tags, hostile) = read_tags(&arguments.tags)?;
     let mut details = HashMap::new();
     if let Choice::Digest(tag) = &policy.choice {
         // Which digest it is at present only the registry knows; here the tag itself is the answer.
         policy.reflect = declare::DigestReflection::Never;
-        details.insert(tag.as_str().to_owned(), policy::Details { fresh: true, ..policy::Details::default() });
+        details.insert(
+            tag.as_str().to_owned(),
+            policy::Details {
+                fresh: true,
+                ..policy::Details::default()
+            },
+        );
     }
-    let question = Question { policy: &policy, present: None, holds: &Holds::default(), now: Timestamp::now() };
-    let (outcome, refused) = policy::explain(&question, &Facts { tags: &tags, details: &details });
-    let mut refused: Vec<(String, String)> = refused.into_iter().map(|(tag, refusal)| (tag, refusal.to_string())).collect();
+    let question = Question {
+        policy: &policy,
+        present: None,
+        holds: &Holds::default(),
+        now: Timestamp::now(),
+    };
+    let (outcome, refused) = policy::explain(
+        &question,
+        &Facts {
+            tags: &tags,
+            details: &details,
+        },
+    );
+    let mut refused: Vec<(String, String)> = refused
+        .into_iter()
+        .map(|(tag, refusal)| (tag, refusal.to_string()))
+        .collect();
     refused.extend(hostile);
     let (selected, reason) = match outcome {
         Outcome::Chosen(chosen) => (Some(chosen), None),
         Outcome::Nothing { reason, .. } => (None, Some(reason)),
-        Outcome::Needs(needs) => return Err(Failure::input(format!("{}: facts of the registry are missing: {needs:?}", policy.name))),
+        Outcome::Needs(needs) => {
+            return Err(Failure::input(format!(
+                "{}: facts of the registry are missing: {needs:?}",
+                policy.name
+            )));
+        }
     };
     if screen.is_json() {
         screen.json(&json!({
@@ -83,23 +113,36 @@ pub fn run(arguments: &Arguments, screen: &mut Screen) -> Result<Exit, Failure> 
             screen.note(format_args!("nothing was chosen: {reason}"));
         }
     }
-    Ok(if selected.is_some() { Exit::Done } else { Exit::Findings })
+    Ok(if selected.is_some() {
+        Exit::Done
+    } else {
+        Exit::Findings
+    })
 }
 
 fn find(arguments: &Arguments, screen: &mut Screen) -> Result<ImagePolicy, Failure> {
     let mut files = Vec::new();
     for path in &arguments.files {
-        let bytes = fs::read(path).map_err(|error| Failure::input(format!("{}: {error}", path.display())))?;
+        let bytes = fs::read(path)
+            .map_err(|error| Failure::input(format!("{}: {error}", path.display())))?;
         files.push((path.display().to_string(), bytes));
     }
     // The name of the file may end in anything here; the reader goes by endings.
     let named: Vec<(String, &[u8])> = files
         .iter()
         .map(|(path, bytes)| {
-            (if path.ends_with(".yaml") || path.ends_with(".yml") { path.clone() } else { format!("{path}.yaml") }, bytes.as_slice())
+            (
+                if path.ends_with(".yaml") || path.ends_with(".yml") {
+                    path.clone()
+                } else {
+                    format!("{path}.yaml")
+                },
+                bytes.as_slice(),
+            )
         })
         .collect();
-    let declared = declare::read_policies(named.iter().map(|(path, bytes)| (path.as_str(), *bytes)));
+    let declared =
+        declare::read_policies(named.iter().map(|(path, bytes)| (path.as_str(), *bytes)));
     let mut wrong = false;
     for mistake in &declared.mistakes {
         screen.note(mistake);
@@ -112,14 +155,28 @@ fn find(arguments: &Arguments, screen: &mut Screen) -> Result<ImagePolicy, Failu
         None => None,
     };
     policy.ok_or_else(|| {
-        let files: Vec<String> = arguments.files.iter().map(|path| path.display().to_string()).collect();
+        let files: Vec<String> = arguments
+            .files
+            .iter()
+            .map(|path| path.display().to_string())
+            .collect();
         let files = files.join(", ");
         match (&arguments.policy, known.as_slice()) {
-            (Some(name), []) => Failure::input(format!("{files}: there is no usable ImagePolicy {name}")),
-            (Some(name), known) => Failure::input(format!("{files}: there is no ImagePolicy {name}; known are {}", known.join(", "))),
+            (Some(name), []) => {
+                Failure::input(format!("{files}: there is no usable ImagePolicy {name}"))
+            }
+            (Some(name), known) => Failure::input(format!(
+                "{files}: there is no ImagePolicy {name}; known are {}",
+                known.join(", ")
+            )),
             (None, []) => Failure::input(format!("{files}: there is no usable ImagePolicy")),
-            (None, [_]) => Failure::input(format!("{files}: mend the mistakes above, or name the policy with --policy")),
-            (None, known) => Failure::input(format!("{files}: name one of the policies with --policy: {}", known.join(", "))),
+            (None, [_]) => Failure::input(format!(
+                "{files}: mend the mistakes above, or name the policy with --policy"
+            )),
+            (None, known) => Failure::input(format!(
+                "{files}: name one of the policies with --policy: {}",
+                known.join(", ")
+            )),
         }
     })
 }
@@ -143,7 +200,10 @@ fn read_tags(path: &std::path::Path) -> Result<(TagList, Hostile), Failure> {
             continue;
         }
         if let Err(error) = tags.push(line.trim()) {
-            hostile.push((line.trim().to_owned(), format!("is text that no tag can be: it {}", error.why)));
+            hostile.push((
+                line.trim().to_owned(),
+                format!("is text that no tag can be: it {}", error.why),
+            ));
         }
     }
     Ok((tags, hostile))

@@ -13,8 +13,8 @@ use crate::{
 
 /// Show each Application on its cluster: revision, in step or not, healthy or why not
 ///
-/// A running daemon says what it sees. Where none runs, clusters are asked now, and nothing is changed. Exits with 1 if
-/// something drifted, failed, is unhealthy or waits for a yes.
+/// A running daemon says what it sees. Where none runs, clusters are asked now, and nothing is
+/// changed. Exits with 1 if something drifted, failed, is unhealthy or waits for a yes.
 #[derive(Debug, clap::Args)]
 pub struct Arguments {
     #[command(flatten)]
@@ -27,24 +27,45 @@ pub struct Arguments {
 
 /// Runs the command.
 pub fn run(arguments: &Arguments, screen: &mut Screen) -> Result<Exit, Failure> {
-    ask::run(&arguments.process, &Query::Status { applications: arguments.applications.clone() }, screen)
+    ask::run(
+        &arguments.process,
+        &Query::Status {
+            applications: arguments.applications.clone(),
+        },
+        screen,
+    )
 }
 
 /// Answers.
 pub async fn answer(desk: &Desk, wanted: &[Name], screen: &mut Screen) -> Result<Exit, Failure> {
     let mut statuses = match &desk.reconciler {
         Some(reconciler) => {
-            let known: Vec<&str> = desk.updaters.iter().map(|updater| updater.config.name.as_str()).collect();
-            reconciler.statuses().into_iter().filter(|status| known.contains(&status.repository.as_str())).collect()
+            let known: Vec<&str> = desk
+                .updaters
+                .iter()
+                .map(|updater| updater.config.name.as_str())
+                .collect();
+            reconciler
+                .statuses()
+                .into_iter()
+                .filter(|status| known.contains(&status.repository.as_str()))
+                .collect()
         }
         None => look(desk, wanted, screen).await?,
     };
     statuses.retain(|status: &Status| wanted.is_empty() || wanted.contains(&status.application));
-    if let Some(name) = wanted.iter().find(|name| !statuses.iter().any(|status| status.application == **name)) {
+    if let Some(name) = wanted
+        .iter()
+        .find(|name| !statuses.iter().any(|status| status.application == **name))
+    {
         return Err(Failure::input(format!("there is no Application {name}")));
     }
     show(&statuses, screen);
-    Ok(if statuses.iter().any(|status| status.state.is_trouble()) { Exit::Findings } else { Exit::Done })
+    Ok(if statuses.iter().any(|status| status.state.is_trouble()) {
+        Exit::Findings
+    } else {
+        Exit::Done
+    })
 }
 
 /// Asks the clusters now.
@@ -53,11 +74,28 @@ async fn look(desk: &Desk, wanted: &[Name], screen: &mut Screen) -> Result<Vec<S
     let clusters = applications::Clusters::open(desk, Mode::Plan).await?;
     let progress = screen.progress("asking clusters");
     for scope in &scopes {
-        clusters.reconciler.follow(&scope.repository(), &scope.revision(), &scope.declared, scope.only.as_ref(), &scope.render(desk));
+        clusters.reconciler.follow(
+            &scope.repository(),
+            &scope.revision(),
+            &scope.declared,
+            scope.only.as_ref(),
+            &scope.render(desk),
+        );
     }
     for scope in &scopes {
-        let tell = |statuses: &[Status]| progress.say(applications::progress(statuses, |status| status.settled));
-        clusters.reconciler.settled(&scope.updater.config.name, &scope.revision(), scope.only.as_ref(), scope.patience(), tell).await;
+        let tell = |statuses: &[Status]| {
+            progress.say(applications::progress(statuses, |status| status.settled))
+        };
+        clusters
+            .reconciler
+            .settled(
+                &scope.updater.config.name,
+                &scope.revision(),
+                scope.only.as_ref(),
+                scope.patience(),
+                tell,
+            )
+            .await;
     }
     drop(progress);
     let statuses = clusters.reconciler.statuses();
@@ -76,19 +114,38 @@ pub(super) fn show(statuses: &[Status], screen: &mut Screen) {
         return;
     }
     let cells = |status: &Status| {
-        let revision = status.revision.as_deref().map_or("-", |revision| revision.get(..10).unwrap_or(revision));
-        let health = status.health.map_or("-".to_owned(), |health| health.to_string());
+        let revision = status
+            .revision
+            .as_deref()
+            .map_or("-", |revision| revision.get(..10).unwrap_or(revision));
+        let health = status
+            .health
+            .map_or("-".to_owned(), |health| health.to_string());
         vec![
             (status.application.to_string(), Some(Color::Bold)),
             (status.cluster.clone(), None),
             (revision.to_owned(), None),
-            (status.state.to_string(), Some(applications::color(status.state))),
+            (
+                status.state.to_string(),
+                Some(applications::color(status.state)),
+            ),
             (health, None),
             (status.objects.to_string(), None),
         ]
     };
     let lines = statuses.iter().map(cells).collect::<Vec<_>>();
-    let lines = applications::table(&["APPLICATION", "CLUSTER", "REVISION", "STATE", "HEALTH", "OBJECTS"], &lines, screen);
+    let lines = applications::table(
+        &[
+            "APPLICATION",
+            "CLUSTER",
+            "REVISION",
+            "STATE",
+            "HEALTH",
+            "OBJECTS",
+        ],
+        &lines,
+        screen,
+    );
     let mut lines = lines.into_iter();
     if let Some(heads) = lines.next() {
         screen.line(heads);
@@ -98,7 +155,11 @@ pub(super) fn show(statuses: &[Status], screen: &mut Screen) {
         applications::rows(status, screen);
         if status.state == State::Behind || !status.planned.is_empty() {
             for planned in &status.planned {
-                screen.line(format_args!("    would {} {}", planned.what, super::safe(&planned.object)));
+                screen.line(format_args!(
+                    "    would {} {}",
+                    planned.what,
+                    super::safe(&planned.object)
+                ));
             }
         }
     }

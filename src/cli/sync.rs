@@ -18,9 +18,9 @@ use std::{collections::BTreeSet, sync::Arc};
 
 /// Bring Applications to what Git says, now
 ///
-/// The revision is read anew, what waits after trouble is tried again, and the outcome is shown. A running daemon does it;
-/// else this command does. Exits with 1 if something waits for a yes, with 4 if something could not be applied or did not
-/// become healthy.
+/// The revision is read anew, what waits after trouble is tried again, and the outcome is shown. A
+/// running daemon does it; else this command does. Exits with 1 if something waits for a yes, with
+/// 4 if something could not be applied or did not become healthy.
 #[derive(Debug, clap::Args)]
 #[command(
     after_help = "Examples:\n  tagboat sync dev/podinfo --wait\n  tagboat sync --all --dry-run\n  tagboat sync prod/shop --confirm-prune"
@@ -36,8 +36,9 @@ pub struct Arguments {
     #[arg(long, conflicts_with = "dry_run")]
     wait: bool,
 
-    /// Another commit than the branch's newest, by its id or the first digits of it (at least four). Not while a daemon runs, which follows the branch: to go
-    /// back for good there is `tagboat rollback`
+    /// Another commit than the branch's newest, by its id or the first digits of it (at least
+    /// four). Not while a daemon runs, which follows the branch: to go back for good there is
+    /// `tagboat rollback`
     #[arg(long, value_name = "COMMIT")]
     revision: Option<String>,
 
@@ -79,7 +80,14 @@ pub struct Sync {
 
 /// Runs the command.
 pub fn run(arguments: &Arguments, screen: &mut Screen) -> Result<Exit, Failure> {
-    let Arguments { process, meant, wait, revision, dry_run, confirm_prune } = arguments;
+    let Arguments {
+        process,
+        meant,
+        wait,
+        revision,
+        dry_run,
+        confirm_prune,
+    } = arguments;
     let sync = Sync {
         applications: meant.applications.clone(),
         until: if *wait { Until::Healthy } else { Until::Sent },
@@ -98,7 +106,11 @@ pub async fn answer(desk: &Desk, sync: &Sync, screen: &mut Screen) -> Result<Exi
 }
 
 /// Brings Applications to what Git says; gives how they are then.
-pub(super) async fn bring(desk: &Desk, sync: &Sync, screen: &mut Screen) -> Result<(Vec<Status>, Exit), Failure> {
+pub(super) async fn bring(
+    desk: &Desk,
+    sync: &Sync,
+    screen: &mut Screen,
+) -> Result<(Vec<Status>, Exit), Failure> {
     let (mut scopes, gone) = applications::look_for(desk, &sync.applications, screen).await?;
     if let Some(name) = gone.first().filter(|_| !sync.confirm_prune) {
         return Err(applications::unknown(name, &scopes));
@@ -121,16 +133,27 @@ pub(super) async fn bring(desk: &Desk, sync: &Sync, screen: &mut Screen) -> Resu
         (None, Some(reconciler)) => Arc::clone(reconciler),
         (None, None) => return Err(applications::none()),
     };
-    let mut statuses = gone::confirm(&reconciler, desk, own.is_some(), &scopes, &gone, screen).await?;
+    let mut statuses =
+        gone::confirm(&reconciler, desk, own.is_some(), &scopes, &gone, screen).await?;
     let progress = screen.progress("reading Git");
     scopes.retain(|scope| scope.only.as_ref().is_none_or(|only| !only.is_empty()));
     if own.is_some() {
-        reconciler.expect(scopes.iter().map(|scope| scope.updater.config.name.as_str()));
+        reconciler.expect(
+            scopes
+                .iter()
+                .map(|scope| scope.updater.config.name.as_str()),
+        );
     }
     // All of them before the first is waited for: what one lets go of, another may want.
     for scope in &scopes {
         if own.is_some() {
-            reconciler.follow(&scope.repository(), &scope.revision(), &scope.declared, scope.only.as_ref(), &scope.render(desk));
+            reconciler.follow(
+                &scope.repository(),
+                &scope.revision(),
+                &scope.declared,
+                scope.only.as_ref(),
+                &scope.render(desk),
+            );
         }
         for application in scope.applications() {
             reconciler.ask(&application.name, &Asked::Now);
@@ -140,7 +163,9 @@ pub(super) async fn bring(desk: &Desk, sync: &Sync, screen: &mut Screen) -> Resu
         }
     }
     for scope in &scopes {
-        let tell = |statuses: &[Status], done: &dyn Fn(&Status) -> bool| progress.say(applications::progress(statuses, done));
+        let tell = |statuses: &[Status], done: &dyn Fn(&Status) -> bool| {
+            progress.say(applications::progress(statuses, done))
+        };
         let found = wait_for(&reconciler, scope, sync.until, tell).await;
         let missing = missing(&scope.applications(), &scope.updater.config.name, &found);
         statuses.extend(found.into_iter().chain(missing));
@@ -149,12 +174,30 @@ pub(super) async fn bring(desk: &Desk, sync: &Sync, screen: &mut Screen) -> Resu
     if let Some(own) = own {
         own.end().await;
     }
-    let done = |state| matches!(state, State::InStep | State::Suspended | State::Orphaned | State::Progressing);
+    let done = |state| {
+        matches!(
+            state,
+            State::InStep | State::Suspended | State::Orphaned | State::Progressing
+        )
+    };
     let exit = if sync.dry_run {
-        if statuses.iter().any(|status| matches!(status.state, State::Failed | State::Pending)) { Exit::Partly } else { Exit::Done }
-    } else if statuses.iter().all(|status| done(status.state) && (sync.until != Until::Healthy || healthy(status))) {
+        if statuses
+            .iter()
+            .any(|status| matches!(status.state, State::Failed | State::Pending))
+        {
+            Exit::Partly
+        } else {
+            Exit::Done
+        }
+    } else if statuses
+        .iter()
+        .all(|status| done(status.state) && (sync.until != Until::Healthy || healthy(status)))
+    {
         Exit::Done
-    } else if statuses.iter().all(|status| done(status.state) || status.state == State::NeedsYes) {
+    } else if statuses
+        .iter()
+        .all(|status| done(status.state) || status.state == State::NeedsYes)
+    {
         Exit::Findings
     } else {
         Exit::Partly
@@ -165,28 +208,54 @@ pub(super) async fn bring(desk: &Desk, sync: &Sync, screen: &mut Screen) -> Resu
 /// The same Applications at another commit.
 async fn at(scope: &Scope, revision: &str) -> Result<Scope, Failure> {
     let name = &scope.updater.config.name;
-    let unknown = |why: &dyn std::fmt::Display| Failure::input(format!("repository {name} has no commit {revision:?}: {why}"));
+    let unknown = |why: &dyn std::fmt::Display| {
+        Failure::input(format!(
+            "repository {name} has no commit {revision:?}: {why}"
+        ))
+    };
     if revision.len() < 4 || !revision.bytes().all(|byte| byte.is_ascii_hexdigit()) {
-        let said = format!("--revision takes the id of a commit, or its first digits (at least four), not {revision:?}");
-        return Err(Failure::input(said).hint("`git rev-parse` gives the id of a branch, a tag or HEAD."));
+        let said = format!(
+            "--revision takes the id of a commit, or its first digits (at least four), not {revision:?}"
+        );
+        return Err(
+            Failure::input(said).hint("`git rev-parse` gives the id of a branch, a tag or HEAD.")
+        );
     }
     let commit = match revision.parse() {
         Ok(commit) => commit,
         Err(_) => scope.updater.revision(revision).await?,
     };
-    scope.updater.mirror.at(commit).map_err(|error| unknown(&error))?;
+    scope
+        .updater
+        .mirror
+        .at(commit)
+        .map_err(|error| unknown(&error))?;
     let declared = Arc::new(scope.updater.declared_at(commit).await?);
-    let only =
-        scope.only.clone().map(|only| only.into_iter().filter(|name| declared.applications.contains_key(name)).collect::<BTreeSet<_>>());
-    if scope.only.as_ref().is_some_and(|before| !before.is_empty()) && only.as_ref().is_some_and(BTreeSet::is_empty) {
-        return Err(Failure::input(format!("repository {name} declares none of these Applications at {revision}")));
+    let only = scope.only.clone().map(|only| {
+        only.into_iter()
+            .filter(|name| declared.applications.contains_key(name))
+            .collect::<BTreeSet<_>>()
+    });
+    if scope.only.as_ref().is_some_and(|before| !before.is_empty())
+        && only.as_ref().is_some_and(BTreeSet::is_empty)
+    {
+        return Err(Failure::input(format!(
+            "repository {name} declares none of these Applications at {revision}"
+        )));
     }
-    Ok(Scope { updater: Arc::clone(&scope.updater), commit, declared, only })
+    Ok(Scope {
+        updater: Arc::clone(&scope.updater),
+        commit,
+        declared,
+        only,
+    })
 }
 
 /// Applications of which nothing has been heard, though they were waited for: that is no outcome.
 fn missing(applications: &[&Application], repository: &str, found: &[Status]) -> Vec<Status> {
-    let silent = applications.iter().filter(|one| !found.iter().any(|status| status.application == one.name));
+    let silent = applications
+        .iter()
+        .filter(|one| !found.iter().any(|status| status.application == one.name));
     silent
         .map(|one| Status {
             problems: vec![Row::whole("nothing has been heard of it in time")],
@@ -197,10 +266,13 @@ fn missing(applications: &[&Application], repository: &str, found: &[Status]) ->
 
 /// Whether everything is well.
 fn healthy(status: &Status) -> bool {
-    status.health.is_none_or(|health| health == health::Status::Current)
+    status
+        .health
+        .is_none_or(|health| health == health::Status::Current)
 }
 
-/// Waits until the Applications have come to an end, with `wait` to a healthy one; gives how they are then.
+/// Waits until the Applications have come to an end, with `wait` to a healthy one; gives how they
+/// are then.
 async fn wait_for(
     reconciler: &Arc<Reconciler>,
     scope: &Scope,
@@ -208,9 +280,15 @@ async fn wait_for(
     tell: impl Fn(&[Status], &dyn Fn(&Status) -> bool),
 ) -> Vec<Status> {
     let revision = scope.revision();
-    let names: BTreeSet<&Name> = scope.applications().into_iter().map(|application| &application.name).collect();
-    let ours =
-        |status: &Status| status.repository == scope.updater.config.name && (names.contains(&status.application) || scope.only.is_none());
+    let names: BTreeSet<&Name> = scope
+        .applications()
+        .into_iter()
+        .map(|application| &application.name)
+        .collect();
+    let ours = |status: &Status| {
+        status.repository == scope.updater.config.name
+            && (names.contains(&status.application) || scope.only.is_none())
+    };
     let end = tokio::time::Instant::now() + scope.patience();
     let mut turned = reconciler.turns();
     loop {
@@ -227,7 +305,12 @@ async fn wait_for(
         };
         tell(&statuses, &done);
         let taken = reconciler.has_taken(&scope.updater.config.name, &revision);
-        if taken && statuses.iter().all(done) && names.iter().all(|name| statuses.iter().any(|status| status.application == **name)) {
+        if taken
+            && statuses.iter().all(done)
+            && names
+                .iter()
+                .all(|name| statuses.iter().any(|status| status.application == **name))
+        {
             return statuses;
         }
         tokio::select! {
@@ -249,7 +332,10 @@ mod tests {
         assert_eq!(applications.len(), 1, "{:?}", declared.mistakes);
         let silent = missing(&applications, "r", &[]);
         assert_eq!((silent.len(), silent[0].state), (1, State::Pending));
-        assert_eq!(silent[0].problems[0].to_string(), "nothing has been heard of it in time");
+        assert_eq!(
+            silent[0].problems[0].to_string(),
+            "nothing has been heard of it in time"
+        );
         assert!(missing(&applications, "r", &silent).is_empty());
     }
 }

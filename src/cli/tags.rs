@@ -18,9 +18,9 @@ use std::path::{Path, PathBuf};
 
 /// List the tags of an image with digest, date and platforms
 ///
-/// The newest version comes first; tags that are no versions come last. Two or three requests are sent for each tag that
-/// is described; --limit bounds how many are. Credentials come from the process file, if there is one; otherwise the
-/// registry is asked anonymously.
+/// The newest version comes first; tags that are no versions come last. Two or three requests are
+/// sent for each tag that is described; --limit bounds how many are. Credentials come from the
+/// process file, if there is one; otherwise the registry is asked anonymously.
 #[derive(Debug, clap::Args)]
 pub struct Arguments {
     /// The image; with a tag only that one is described
@@ -57,17 +57,30 @@ struct Row {
 pub fn run(arguments: &Arguments, screen: &mut Screen) -> Result<Exit, Failure> {
     let image = ImageRef::new(&arguments.image)?;
     if image.digest.is_some() {
-        return Err(Failure::input(format!("{image}: a digest names one image for ever; leave it out to see tags")));
+        return Err(Failure::input(format!(
+            "{image}: a digest names one image for ever; leave it out to see tags"
+        )));
     }
     let registries = registries(arguments, &image.repository, screen)?;
     context::runtime()?.block_on(answer(arguments, &image, &registries, screen))
 }
 
-fn registries(arguments: &Arguments, repository: &Repository, screen: &mut Screen) -> Result<Registries, Failure> {
-    let config = arguments.config.clone().or_else(|| Path::new(PROCESS_FILE).is_file().then(|| PROCESS_FILE.into()));
+fn registries(
+    arguments: &Arguments,
+    repository: &Repository,
+    screen: &mut Screen,
+) -> Result<Registries, Failure> {
+    let config = arguments.config.clone().or_else(|| {
+        Path::new(PROCESS_FILE)
+            .is_file()
+            .then(|| PROCESS_FILE.into())
+    });
     match config.filter(|_| !arguments.insecure) {
         Some(config) => {
-            let context = Context::read(&ProcessOptions { config, repository: None })?;
+            let context = Context::read(&ProcessOptions {
+                config,
+                repository: None,
+            })?;
             for warning in &context.warnings {
                 screen.note(warning);
             }
@@ -81,7 +94,12 @@ fn registries(arguments: &Arguments, repository: &Repository, screen: &mut Scree
     }
 }
 
-async fn answer(arguments: &Arguments, image: &ImageRef, registries: &Registries, screen: &mut Screen) -> Result<Exit, Failure> {
+async fn answer(
+    arguments: &Arguments,
+    image: &ImageRef,
+    registries: &Registries,
+    screen: &mut Screen,
+) -> Result<Exit, Failure> {
     let repository = &image.repository;
     let (mut tags, mut hostile) = (Vec::<Tag>::new(), 0);
     match &image.tag {
@@ -98,20 +116,31 @@ async fn answer(arguments: &Arguments, image: &ImageRef, registries: &Registries
     if !arguments.all {
         tags.truncate(arguments.limit);
     }
-    let rows: Vec<Row> = stream::iter(tags).map(|tag| row(registries, repository, tag)).buffered(AT_ONCE).collect().await;
+    let rows: Vec<Row> = stream::iter(tags)
+        .map(|tag| row(registries, repository, tag))
+        .buffered(AT_ONCE)
+        .collect()
+        .await;
     let failed = rows.iter().filter(|row| row.answer.is_err()).count();
-    if let Some(Row { answer: Err(error), .. }) = rows.first()
+    if let Some(Row {
+        answer: Err(error), ..
+    }) = rows.first()
         && failed == rows.len()
     {
         return Err(error.clone().into());
     }
     if screen.is_json() {
         let tags: Vec<Value> = rows.iter().map(Row::json).collect();
-        screen.json(&json!({"repository": repository, "total": total, "hostile": hostile, "tags": tags}));
+        screen.json(
+            &json!({"repository": repository, "total": total, "hostile": hostile, "tags": tags}),
+        );
     } else {
         print(&rows, total, screen);
         if hostile > 0 {
-            screen.note(format_args!("note: the registry lists {} that no tag can have", super::counted(hostile, "name")));
+            screen.note(format_args!(
+                "note: the registry lists {} that no tag can have",
+                super::counted(hostile, "name")
+            ));
         }
     }
     Ok(if failed > 0 { Exit::Partly } else { Exit::Done })
@@ -140,7 +169,14 @@ fn newest_first(left: &str, right: &str) -> std::cmp::Ordering {
 impl Row {
     fn json(&self) -> Value {
         match &self.answer {
-            Ok((digest, Description { created, platforms, labels })) => json!({
+            Ok((
+                digest,
+                Description {
+                    created,
+                    platforms,
+                    labels,
+                },
+            )) => json!({
                 "tag": self.tag,
                 "digest": digest.as_str(),
                 "created": created.map(|created| created.to_string()),
@@ -157,25 +193,49 @@ fn print(rows: &[Row], total: usize, screen: &mut Screen) {
         screen.note("the repository has no tags");
         return;
     }
-    let width = rows.iter().map(|row| row.tag.as_str().len()).max().unwrap_or(0).max(3);
+    let width = rows
+        .iter()
+        .map(|row| row.tag.as_str().len())
+        .max()
+        .unwrap_or(0)
+        .max(3);
     if !rows.is_empty() {
-        let head = format!("{:width$}  {:19}  {:20}  PLATFORMS", "TAG", "DIGEST", "CREATED");
+        let head = format!(
+            "{:width$}  {:19}  {:20}  PLATFORMS",
+            "TAG", "DIGEST", "CREATED"
+        );
         screen.line(screen.paint(Color::Bold, head));
     }
     for row in rows {
         let tag = screen.paint(Color::Green, format_args!("{:width$}", row.tag.as_str()));
         match &row.answer {
             Ok((digest, description)) => {
-                let created = description.created.map_or("unknown".to_owned(), show::shown);
-                let platforms: Vec<String> = description.platforms.iter().map(Platform::to_string).collect();
-                let platforms = if platforms.is_empty() { "unknown".to_owned() } else { platforms.join(" ") };
-                screen.line(format_args!("{tag}  {:19}  {created:20}  {platforms}", digest.short()));
+                let created = description
+                    .created
+                    .map_or("unknown".to_owned(), show::shown);
+                let platforms: Vec<String> = description
+                    .platforms
+                    .iter()
+                    .map(Platform::to_string)
+                    .collect();
+                let platforms = if platforms.is_empty() {
+                    "unknown".to_owned()
+                } else {
+                    platforms.join(" ")
+                };
+                screen.line(format_args!(
+                    "{tag}  {:19}  {created:20}  {platforms}",
+                    digest.short()
+                ));
             }
             Err(error) => screen.line(format_args!("{tag}  {error}")),
         }
     }
     if rows.len() < total {
-        screen.note(format_args!("{} more; describe them with --limit or --all", super::counted(total - rows.len(), "tag")));
+        screen.note(format_args!(
+            "{} more; describe them with --limit or --all",
+            super::counted(total - rows.len(), "tag")
+        ));
     }
 }
 
@@ -185,8 +245,27 @@ mod tests {
 
     #[test]
     fn versions_come_first_and_the_newest_of_them() {
-        let mut tags = ["latest", "1.9.0", "v1.10.0", "1.10.0", "1.10.0-rc.1", "main-2", "2.0"];
+        let mut tags = [
+            "latest",
+            "1.9.0",
+            "v1.10.0",
+            "1.10.0",
+            "1.10.0-rc.1",
+            "main-2",
+            "2.0",
+        ];
         tags.sort_by(|left, right| newest_first(left, right));
-        assert_eq!(tags, ["v1.10.0", "1.10.0", "1.10.0-rc.1", "1.9.0", "main-2", "latest", "2.0"]);
+        assert_eq!(
+            tags,
+            [
+                "v1.10.0",
+                "1.10.0",
+                "1.10.0-rc.1",
+                "1.9.0",
+                "main-2",
+                "latest",
+                "2.0"
+            ]
+        );
     }
 }

@@ -1,7 +1,9 @@
-//! Sending one object: server-side apply, with conflicts named, and fields of former tools taken over.
+//! Sending one object: server-side apply, with conflicts named, and fields of former tools taken
+//! over.
 //!
-//! The first try is not forced. Only where the server answers that other managers hold fields is it sent again with force,
-//! so that the outcome names manager and field; an object that nobody else writes costs one request.
+//! The first try is not forced. Only where the server answers that other managers hold fields is it
+//! sent again with force, so that the outcome names manager and field; an object that nobody else
+//! writes costs one request.
 
 use super::{
     Cluster, Identity,
@@ -23,22 +25,30 @@ const RACES: u32 = 3;
 /// How often fields are taken over anew because the object changed in between.
 const TAKE_OVER_TRIES: usize = 5;
 
-/// How an object is applied. What its annotations say (`ssa: Merge`, `ssa: IfNotPresent`) is obeyed beside it.
+/// How an object is applied. What its annotations say (`ssa: Merge`, `ssa: IfNotPresent`) is obeyed
+/// beside it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Apply {
     /// The server checks and answers, and keeps nothing.
     pub dry_run: bool,
     /// Fields that other managers hold become ours.
     pub force: bool,
-    /// What the tools of `clusters[].takeOver` wrote becomes ours, so that what the manifest does not name goes.
+    /// What the tools of `clusters[].takeOver` wrote becomes ours, so that what the manifest does
+    /// not name goes.
     pub take_over: bool,
-    /// The resourceVersion of the object as last seen: tells exactly whether this changed something.
+    /// The resourceVersion of the object as last seen: tells exactly whether this changed
+    /// something.
     pub previous: Option<String>,
 }
 
 impl Default for Apply {
     fn default() -> Self {
-        Self { dry_run: false, force: true, take_over: true, previous: None }
+        Self {
+            dry_run: false,
+            force: true,
+            take_over: true,
+            previous: None,
+        }
     }
 }
 
@@ -49,8 +59,9 @@ pub struct Applied {
     pub live: Object,
     /// Whether it did not exist before.
     pub created: bool,
-    /// Whether it is another than before. `false` is certain: the version is the one seen before, or our last change of it is
-    /// seconds old. `true` can mean "within this very second, by us" where no version was given.
+    /// Whether it is another than before. `false` is certain: the version is the one seen before,
+    /// or our last change of it is seconds old. `true` can mean "within this very second, by us"
+    /// where no version was given.
     pub changed: bool,
     /// The fields that were held by others and are ours now.
     pub forced: Vec<FieldConflict>,
@@ -64,19 +75,44 @@ impl Cluster {
     /// Applies an object.
     ///
     /// # Errors
-    /// As every request: see [`Problem`]. [`Problem::Conflict`] only where `how.force` is off, or where somebody changes the
-    /// object faster than fields can be taken over.
-    pub async fn apply(&self, identity: &Identity, object: &Object, how: &Apply) -> Result<Applied, ClusterError> {
+    /// As every request: see [`Problem`]. [`Problem::Conflict`] only where `how.force` is off, or
+    /// where somebody changes the object faster than fields can be taken over.
+    pub async fn apply(
+        &self,
+        identity: &Identity,
+        object: &Object,
+        how: &Apply,
+    ) -> Result<Applied, ClusterError> {
         let key = object.key();
         let subject = key.to_string();
-        let resource = self.resource(&object.gvk()).await.map_err(|error| ClusterError { subject: subject.clone(), ..error })?;
+        let resource = self
+            .resource(&object.gvk())
+            .await
+            .map_err(|error| ClusterError {
+                subject: subject.clone(),
+                ..error
+            })?;
         let settings = object.settings();
         let body = {
             let mut sent = object.clone();
             sent.strip();
-            serde_json::to_vec(sent.value()).map_err(|error| self.fault(&subject, Problem::Protocol { why: error.to_string() }))?
+            serde_json::to_vec(sent.value()).map_err(|error| {
+                self.fault(
+                    &subject,
+                    Problem::Protocol {
+                        why: error.to_string(),
+                    },
+                )
+            })?
         };
-        let to = Target { identity, resource: &resource, key: &key, subject: &subject, body: Bytes::from(body), dry_run: how.dry_run };
+        let to = Target {
+            identity,
+            resource: &resource,
+            key: &key,
+            subject: &subject,
+            body: Bytes::from(body),
+            dry_run: how.dry_run,
+        };
 
         if settings.ssa == Ssa::IfNotPresent {
             return self.create_where_missing(&to).await;
@@ -90,20 +126,39 @@ impl Cluster {
         Ok(applied)
     }
 
-    /// Applies; with the fields that had to be forced. A conflict that names no field is a race for the object itself, which
-    /// the next try has won or lost for good.
-    async fn patch(&self, to: &Target<'_>, may_force: bool) -> Result<(Answer, Vec<FieldConflict>), ClusterError> {
+    /// Applies; with the fields that had to be forced. A conflict that names no field is a race for
+    /// the object itself, which the next try has won or lost for good.
+    async fn patch(
+        &self,
+        to: &Target<'_>,
+        may_force: bool,
+    ) -> Result<(Answer, Vec<FieldConflict>), ClusterError> {
         let (mut forced, mut races) = (Vec::new(), 0);
         loop {
             let force = if forced.is_empty() { "" } else { "true" };
-            let query = path::query(&[("fieldManager", MANAGER), ("force", force), ("dryRun", to.dry_run())]);
+            let query = path::query(&[
+                ("fieldManager", MANAGER),
+                ("force", force),
+                ("dryRun", to.dry_run()),
+            ]);
             let call = to.call(self, Verb::Apply, Method::PATCH, &query)?;
-            let error = match self.call(Call { content: "application/apply-patch+yaml", body: to.body.clone(), ..call }).await {
+            let error = match self
+                .call(Call {
+                    content: "application/apply-patch+yaml",
+                    body: to.body.clone(),
+                    ..call
+                })
+                .await
+            {
                 Ok(answer) => return Ok((answer, forced)),
                 Err(error) => error,
             };
             match &*error.problem {
-                Problem::Conflict { fields, .. } if may_force && forced.is_empty() && !fields.is_empty() => forced.clone_from(fields),
+                Problem::Conflict { fields, .. }
+                    if may_force && forced.is_empty() && !fields.is_empty() =>
+                {
+                    forced.clone_from(fields)
+                }
                 Problem::Conflict { fields, .. } if fields.is_empty() && races < RACES => {
                     races += 1;
                     tokio::time::sleep(jitter(50)).await;
@@ -113,68 +168,133 @@ impl Cluster {
         }
     }
 
-    fn applied(&self, to: &Target<'_>, answer: &Answer, previous: Option<&str>) -> Result<Applied, ClusterError> {
+    fn applied(
+        &self,
+        to: &Target<'_>,
+        answer: &Answer,
+        previous: Option<&str>,
+    ) -> Result<Applied, ClusterError> {
         let live = self.object(to.subject, &answer.body)?;
         let created = answer.status == hyper::StatusCode::CREATED;
         let same = match previous {
             Some(previous) => live.resource_version() == Some(previous),
             None => is_older(&live, answer),
         };
-        let warnings = answer.headers.get_all("warning").iter().filter_map(|value| warning(value.to_str().ok()?)).collect();
-        Ok(Applied { live, created, changed: created || !same, forced: Vec::new(), took_over: Vec::new(), warnings })
+        let warnings = answer
+            .headers
+            .get_all("warning")
+            .iter()
+            .filter_map(|value| warning(value.to_str().ok()?))
+            .collect();
+        Ok(Applied {
+            live,
+            created,
+            changed: created || !same,
+            forced: Vec::new(),
+            took_over: Vec::new(),
+            warnings,
+        })
     }
 
-    /// Makes the fields of former tools ours and applies again: then what the manifest does not name goes.
-    async fn take_over(&self, to: &Target<'_>, mut applied: Applied) -> Result<Applied, ClusterError> {
+    /// Makes the fields of former tools ours and applies again: then what the manifest does not
+    /// name goes.
+    async fn take_over(
+        &self,
+        to: &Target<'_>,
+        mut applied: Applied,
+    ) -> Result<Applied, ClusterError> {
         let names = &self.inner.take_over;
         let mut took_over = Vec::new();
         for _ in 0..TAKE_OVER_TRIES {
-            let remembers = !names.is_empty() && applied.live.annotation(LAST_APPLIED).is_some() && !to.names_annotation(LAST_APPLIED);
+            let remembers = !names.is_empty()
+                && applied.live.annotation(LAST_APPLIED).is_some()
+                && !to.names_annotation(LAST_APPLIED);
             let entries = managed_fields::taken_over(&applied.live, names, MANAGER);
             if entries.is_none() && !remembers {
-                return Ok(Applied { took_over, ..applied });
+                return Ok(Applied {
+                    took_over,
+                    ..applied
+                });
             }
-            took_over.extend(managed_fields::legacy_managers(&applied.live, names, MANAGER));
+            took_over.extend(managed_fields::legacy_managers(
+                &applied.live,
+                names,
+                MANAGER,
+            ));
             took_over.sort();
             took_over.dedup();
             if to.dry_run {
-                return Ok(Applied { took_over, ..applied });
+                return Ok(Applied {
+                    took_over,
+                    ..applied
+                });
             }
             let patch = hand_over(&applied.live, entries, remembers);
             let query = path::query(&[("fieldManager", MANAGER)]);
             let call = to.call(self, Verb::Patch, Method::PATCH, &query)?;
             let body = Bytes::from(patch.to_string());
-            match self.call(Call { content: "application/json-patch+json", body, ..call }).await {
+            match self
+                .call(Call {
+                    content: "application/json-patch+json",
+                    body,
+                    ..call
+                })
+                .await
+            {
                 Ok(_) => {
                     let (answer, _) = self.patch(to, true).await?;
                     let again = self.applied(to, &answer, None)?;
-                    applied = Applied { live: again.live, changed: true, ..applied };
+                    applied = Applied {
+                        live: again.live,
+                        changed: true,
+                        ..applied
+                    };
                 }
                 // Changed in between, or a former tool wrote again: look at it anew.
-                Err(error) if is_stale(&error) => match self.get(to.identity, to.resource, to.key).await? {
-                    Some(live) => applied.live = live,
-                    None => return Err(error),
-                },
+                Err(error) if is_stale(&error) => {
+                    match self.get(to.identity, to.resource, to.key).await? {
+                        Some(live) => applied.live = live,
+                        None => return Err(error),
+                    }
+                }
                 Err(error) => return Err(error),
             }
         }
-        let fields = took_over.iter().map(|manager| FieldConflict { manager: manager.clone(), field: "(all)".to_owned() }).collect();
-        let message = format!("{} writes it as fast as its fields are taken over", took_over.join(", "));
+        let fields = took_over
+            .iter()
+            .map(|manager| FieldConflict {
+                manager: manager.clone(),
+                field: "(all)".to_owned(),
+            })
+            .collect();
+        let message = format!(
+            "{} writes it as fast as its fields are taken over",
+            took_over.join(", ")
+        );
         Err(self.fault(to.subject, Problem::Conflict { message, fields }))
     }
 
     /// `ssa: IfNotPresent`: what exists is left alone.
     async fn create_where_missing(&self, to: &Target<'_>) -> Result<Applied, ClusterError> {
-        let left = |live| Applied { live, created: false, changed: false, forced: Vec::new(), took_over: Vec::new(), warnings: Vec::new() };
+        let left = |live| Applied {
+            live,
+            created: false,
+            changed: false,
+            forced: Vec::new(),
+            took_over: Vec::new(),
+            warnings: Vec::new(),
+        };
         if let Some(live) = self.get(to.identity, to.resource, to.key).await? {
             return Ok(left(live));
         }
         match self.create(to).await {
             Ok(answer) => self.applied(to, &answer, None),
-            Err(error) if matches!(*error.problem, Problem::Conflict { .. }) => match self.get(to.identity, to.resource, to.key).await? {
-                Some(live) => Ok(left(live)),
-                None => Err(error),
-            },
+            Err(error) if matches!(*error.problem, Problem::Conflict { .. }) => {
+                match self.get(to.identity, to.resource, to.key).await? {
+                    Some(live) => Ok(left(live)),
+                    None => Err(error),
+                }
+            }
             Err(error) => Err(error),
         }
     }
@@ -183,39 +303,74 @@ impl Cluster {
         let query = path::query(&[("fieldManager", MANAGER), ("dryRun", to.dry_run())]);
         // The name is checked although it stands in the body only.
         path::item(to.resource, to.key).map_err(|problem| self.fault(to.subject, problem))?;
-        let collection = path::collection(to.resource, to.key.namespace.as_deref()).map_err(|problem| self.fault(to.subject, problem))?;
+        let collection = path::collection(to.resource, to.key.namespace.as_deref())
+            .map_err(|problem| self.fault(to.subject, problem))?;
         let call = to.call(self, Verb::Create, Method::POST, "")?;
         // Sent twice it answers that the object exists, which every caller reads as such.
-        self.call(Call { path: format!("{collection}{query}"), body: to.body.clone(), ..call }).await
+        self.call(Call {
+            path: format!("{collection}{query}"),
+            body: to.body.clone(),
+            ..call
+        })
+        .await
     }
 
     /// Creates an object and nothing else: [`Problem::Conflict`] where it exists.
-    pub(super) async fn create_object(&self, resource: &Resource, object: &Value, key: &Key) -> Result<Object, ClusterError> {
+    pub(super) async fn create_object(
+        &self,
+        resource: &Resource,
+        object: &Value,
+        key: &Key,
+    ) -> Result<Object, ClusterError> {
         let subject = key.to_string();
         let body = Bytes::from(object.to_string());
-        let to = Target { identity: &Identity::Own, resource, key, subject: &subject, body, dry_run: false };
+        let to = Target {
+            identity: &Identity::Own,
+            resource,
+            key,
+            subject: &subject,
+            body,
+            dry_run: false,
+        };
         let answer = self.create(&to).await?;
         self.object(&subject, &answer.body)
     }
 
-    /// Makes sure that a namespace exists; whether it had to be created. Nothing of an existing one is changed.
+    /// Makes sure that a namespace exists; whether it had to be created. Nothing of an existing one
+    /// is changed.
     ///
     /// # Errors
     /// As every request: see [`Problem`].
-    pub async fn ensure_namespace(&self, identity: &Identity, name: &str) -> Result<bool, ClusterError> {
+    pub async fn ensure_namespace(
+        &self,
+        identity: &Identity,
+        name: &str,
+    ) -> Result<bool, ClusterError> {
         let resource = core("Namespace", "namespaces", false);
         let key = resource.key(None, name);
         let subject = key.to_string();
-        let body = Bytes::from(json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}}).to_string());
-        let to = Target { identity, resource: &resource, key: &key, subject: &subject, body, dry_run: false };
+        let body = Bytes::from(
+            json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}})
+                .to_string(),
+        );
+        let to = Target {
+            identity,
+            resource: &resource,
+            key: &key,
+            subject: &subject,
+            body,
+            dry_run: false,
+        };
         match self.create(&to).await {
             Ok(_) => Ok(true),
             Err(error) if matches!(*error.problem, Problem::Conflict { .. }) => Ok(false),
             // Who may not create it need not.
-            Err(error) if matches!(*error.problem, Problem::Forbidden { .. }) => match self.get(identity, &resource, &key).await {
-                Ok(Some(_)) => Ok(false),
-                _ => Err(error),
-            },
+            Err(error) if matches!(*error.problem, Problem::Forbidden { .. }) => {
+                match self.get(identity, &resource, &key).await {
+                    Ok(Some(_)) => Ok(false),
+                    _ => Err(error),
+                }
+            }
             Err(error) => Err(error),
         }
     }
@@ -236,8 +391,15 @@ impl<'a> Target<'a> {
         if self.dry_run { "All" } else { "" }
     }
 
-    fn call(&'a self, cluster: &Cluster, count: Verb, method: Method, query: &str) -> Result<Call<'a>, ClusterError> {
-        let path = path::item(self.resource, self.key).map_err(|problem| cluster.fault(self.subject, problem))?;
+    fn call(
+        &'a self,
+        cluster: &Cluster,
+        count: Verb,
+        method: Method,
+        query: &str,
+    ) -> Result<Call<'a>, ClusterError> {
+        let path = path::item(self.resource, self.key)
+            .map_err(|problem| cluster.fault(self.subject, problem))?;
         Ok(Call {
             method,
             subject: self.subject.to_owned(),
@@ -250,41 +412,59 @@ impl<'a> Target<'a> {
 
     /// Whether the manifest itself carries an annotation.
     fn names_annotation(&self, name: &str) -> bool {
-        serde_json::from_slice::<Value>(&self.body).is_ok_and(|body| body["metadata"]["annotations"].get(name).is_some())
+        serde_json::from_slice::<Value>(&self.body)
+            .is_ok_and(|body| body["metadata"]["annotations"].get(name).is_some())
     }
 }
 
 /// The JSON patch that hands fields over, valid for exactly this version of the object.
 fn hand_over(live: &Object, entries: Option<Vec<Value>>, forget: bool) -> Value {
-    let mut operations = vec![json!({"op": "test", "path": "/metadata/resourceVersion", "value": live.resource_version()})];
+    let mut operations = vec![
+        json!({"op": "test", "path": "/metadata/resourceVersion", "value": live.resource_version()}),
+    ];
     if forget {
         let path = format!("/metadata/annotations/{}", LAST_APPLIED.replace('/', "~1"));
         operations.push(json!({"op": "remove", "path": path}));
     }
     if let Some(entries) = entries {
-        operations.push(json!({"op": "replace", "path": "/metadata/managedFields", "value": entries}));
+        operations
+            .push(json!({"op": "replace", "path": "/metadata/managedFields", "value": entries}));
     }
     Value::Array(operations)
 }
 
-/// Whether the object is no longer the one a patch was made for: a failed test is answered with 422.
+/// Whether the object is no longer the one a patch was made for: a failed test is answered with
+/// 422.
 fn is_stale(error: &ClusterError) -> bool {
     match &*error.problem {
         Problem::Conflict { .. } => true,
         Problem::Invalid { message, .. } | Problem::Server { message, .. } => {
             let message = message.to_lowercase();
-            message.contains("testing value") || message.contains("test failed") || message.contains("the server rejected our request")
+            message.contains("testing value")
+                || message.contains("test failed")
+                || message.contains("the server rejected our request")
         }
         _ => false,
     }
 }
 
-/// Whether our last change of the object is older than this answer, by the server's own clock: then this one changed nothing.
+/// Whether our last change of the object is older than this answer, by the server's own clock: then
+/// this one changed nothing.
 fn is_older(live: &Object, answer: &Answer) -> bool {
-    let now = answer.headers.get("date").and_then(|date| jiff::fmt::rfc2822::parse(date.to_str().ok()?).ok());
-    let entries = live.pointer("/metadata/managedFields").and_then(Value::as_array);
-    let ours = entries.into_iter().flatten().filter(|entry| entry["manager"] == MANAGER && entry["operation"] == "Apply");
-    let last = ours.filter_map(|entry| entry["time"].as_str()?.parse::<jiff::Timestamp>().ok()).max();
+    let now = answer
+        .headers
+        .get("date")
+        .and_then(|date| jiff::fmt::rfc2822::parse(date.to_str().ok()?).ok());
+    let entries = live
+        .pointer("/metadata/managedFields")
+        .and_then(Value::as_array);
+    let ours = entries
+        .into_iter()
+        .flatten()
+        .filter(|entry| entry["manager"] == MANAGER && entry["operation"] == "Apply");
+    let last = ours
+        .filter_map(|entry| entry["time"].as_str()?.parse::<jiff::Timestamp>().ok())
+        .max();
     match (now, last) {
         (Some(now), Some(last)) => now.timestamp().duration_since(last).as_secs() >= 2,
         _ => false,
@@ -304,7 +484,10 @@ mod tests {
 
     #[test]
     fn warnings_are_read() {
-        assert_eq!(warning(r#"299 - "unknown field \"spec.x\"""#).as_deref(), Some(r#"unknown field "spec.x""#));
+        assert_eq!(
+            warning(r#"299 - "unknown field \"spec.x\"""#).as_deref(),
+            Some(r#"unknown field "spec.x""#)
+        );
         assert_eq!(warning("299"), None);
     }
 
@@ -312,9 +495,18 @@ mod tests {
     fn a_hand_over_holds_for_one_version_only() {
         let live = Object::new(json!({"apiVersion": "v1", "kind": "A", "metadata": {"name": "a", "resourceVersion": "7"}})).unwrap();
         let patch = hand_over(&live, Some(vec![json!({})]), true);
-        assert_eq!(patch[0], json!({"op": "test", "path": "/metadata/resourceVersion", "value": "7"}));
-        assert_eq!(patch[1]["path"], "/metadata/annotations/kubectl.kubernetes.io~1last-applied-configuration");
+        assert_eq!(
+            patch[0],
+            json!({"op": "test", "path": "/metadata/resourceVersion", "value": "7"})
+        );
+        assert_eq!(
+            patch[1]["path"],
+            "/metadata/annotations/kubectl.kubernetes.io~1last-applied-configuration"
+        );
         assert_eq!(patch[2]["value"], json!([{}]));
-        assert_eq!(hand_over(&live, None, true).as_array().map(Vec::len), Some(2));
+        assert_eq!(
+            hand_over(&live, None, true).as_array().map(Vec::len),
+            Some(2)
+        );
     }
 }

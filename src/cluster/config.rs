@@ -1,4 +1,5 @@
-//! The kubeconfig, or the place in the cluster that stands for it → where the API server is, whom to trust, who we are.
+//! The kubeconfig, or the place in the cluster that stands for it → where the API server is, whom
+//! to trust, who we are.
 
 use super::error::Problem;
 use hyper::header::{HeaderName, HeaderValue};
@@ -40,28 +41,53 @@ pub(super) async fn read(kubeconfig: Option<&Path>, context: Option<&str>) -> Re
         Some(path) => from_file(path, context).await?,
         None => {
             let file = "the service account of this pod".to_owned();
-            let config = kube::Config::incluster_env()
-                .map_err(|error| Problem::Kubeconfig { file: file.clone(), why: format!("not inside a cluster: {error}") })?;
+            let config = kube::Config::incluster_env().map_err(|error| Problem::Kubeconfig {
+                file: file.clone(),
+                why: format!("not inside a cluster: {error}"),
+            })?;
             (config, None, None, "of this pod".to_owned(), file)
         }
     };
     let server = config.cluster_url.to_string();
-    let fault = |why: String| Problem::Kubeconfig { file: file.clone(), why };
-    if !matches!(config.cluster_url.scheme_str(), Some("https" | "http")) || config.cluster_url.host().is_none_or(str::is_empty) {
-        return Err(fault(format!("server {} is no address, as \"https://host:6443\"", crate::image::shown(&server))));
+    let fault = |why: String| Problem::Kubeconfig {
+        file: file.clone(),
+        why,
+    };
+    if !matches!(config.cluster_url.scheme_str(), Some("https" | "http"))
+        || config.cluster_url.host().is_none_or(str::is_empty)
+    {
+        return Err(fault(format!(
+            "server {} is no address, as \"https://host:6443\"",
+            crate::image::shown(&server)
+        )));
     }
-    config.proxy_url = proxy.map(|proxy| proxy.parse()).transpose().map_err(|_| fault("proxy-url is no URL".to_owned()))?;
+    config.proxy_url = proxy
+        .map(|proxy| proxy.parse())
+        .transpose()
+        .map_err(|_| fault("proxy-url is no URL".to_owned()))?;
     config.default_retry = false;
     let source = source_of(&mut config.auth_info).map_err(fault)?;
-    let own = acting_as(&mut config.auth_info).ok_or_else(|| fault("\"as\" holds characters that no header can carry".to_owned()))?;
-    Ok(Way { config, source, own, context, server, user, file })
+    let own = acting_as(&mut config.auth_info)
+        .ok_or_else(|| fault("\"as\" holds characters that no header can carry".to_owned()))?;
+    Ok(Way {
+        config,
+        source,
+        own,
+        context,
+        server,
+        user,
+        file,
+    })
 }
 
 type FromFile = (kube::Config, Option<String>, Option<String>, String, String);
 
 async fn from_file(path: &Path, context: Option<&str>) -> Result<FromFile, Problem> {
     let file = path.display().to_string();
-    let fault = |why: String| Problem::Kubeconfig { file: file.clone(), why };
+    let fault = |why: String| Problem::Kubeconfig {
+        file: file.clone(),
+        why,
+    };
     let kubeconfig = {
         let path = path.to_owned();
         tokio::task::spawn_blocking(move || Kubeconfig::read_from(path))
@@ -72,12 +98,34 @@ async fn from_file(path: &Path, context: Option<&str>) -> Result<FromFile, Probl
     if kubeconfig.contexts.is_empty() {
         return Err(fault("it has no contexts".to_owned()));
     }
-    let known = || kubeconfig.contexts.iter().map(|context| context.name.as_str()).take(20).collect::<Vec<_>>().join(", ");
-    let Some(name) = context.or(kubeconfig.current_context.as_deref()).filter(|name| !name.is_empty()) else {
-        return Err(fault(format!("it has no current-context, and none is named; it has {}", known())));
+    let known = || {
+        kubeconfig
+            .contexts
+            .iter()
+            .map(|context| context.name.as_str())
+            .take(20)
+            .collect::<Vec<_>>()
+            .join(", ")
     };
-    let Some(chosen) = kubeconfig.contexts.iter().find(|context| context.name == name).and_then(|context| context.context.clone()) else {
-        return Err(fault(format!("it has no context {name:?}; it has {}", known())));
+    let Some(name) = context
+        .or(kubeconfig.current_context.as_deref())
+        .filter(|name| !name.is_empty())
+    else {
+        return Err(fault(format!(
+            "it has no current-context, and none is named; it has {}",
+            known()
+        )));
+    };
+    let Some(chosen) = kubeconfig
+        .contexts
+        .iter()
+        .find(|context| context.name == name)
+        .and_then(|context| context.context.clone())
+    else {
+        return Err(fault(format!(
+            "it has no context {name:?}; it has {}",
+            known()
+        )));
     };
     let proxy = kubeconfig
         .clusters
@@ -87,8 +135,14 @@ async fn from_file(path: &Path, context: Option<&str>) -> Result<FromFile, Probl
         .filter(|proxy| !proxy.is_empty());
     let user = chosen.user.unwrap_or_else(|| "(none)".to_owned());
     let context = Some(name.to_owned());
-    let options = KubeConfigOptions { context: context.clone(), cluster: None, user: None };
-    let config = kube::Config::from_custom_kubeconfig(kubeconfig, &options).await.map_err(|error| fault(why(&error)))?;
+    let options = KubeConfigOptions {
+        context: context.clone(),
+        cluster: None,
+        user: None,
+    };
+    let config = kube::Config::from_custom_kubeconfig(kubeconfig, &options)
+        .await
+        .map_err(|error| fault(why(&error)))?;
     Ok((config, context, proxy, user, file))
 }
 
@@ -97,34 +151,49 @@ fn why(error: &KubeconfigError) -> String {
     match error {
         KubeconfigError::ReadConfig(error, _) => format!("cannot be read: {error}"),
         KubeconfigError::Parse(error) => match error.location() {
-            Some(at) => format!("is no kubeconfig: line {}, column {} is not what stands there in one", at.line(), at.column()),
+            Some(at) => format!(
+                "is no kubeconfig: line {}, column {} is not what stands there in one",
+                at.line(),
+                at.column()
+            ),
             None => "is no kubeconfig".to_owned(),
         },
-        KubeconfigError::LoadClusterOfContext(name) => format!("the context names the cluster {name:?}, which is not in it"),
+        KubeconfigError::LoadClusterOfContext(name) => {
+            format!("the context names the cluster {name:?}, which is not in it")
+        }
         other => other.to_string(),
     }
 }
 
 /// Takes what changes out of the credentials, by the precedence that clients of Kubernetes share.
 fn source_of(auth: &mut AuthInfo) -> Result<Source, String> {
-    if auth.auth_provider.is_some() || (auth.username.is_some() && auth.password.is_some()) || auth.token.is_some() {
+    if auth.auth_provider.is_some()
+        || (auth.username.is_some() && auth.password.is_some())
+        || auth.token.is_some()
+    {
         return Ok(Source::Constant);
     }
     if let Some(file) = auth.token_file.take() {
         return Ok(Source::File(file.into()));
     }
     match auth.exec.take() {
-        Some(exec) if exec.command.as_deref().is_none_or(str::is_empty) => Err("users[].user.exec has no command".to_owned()),
+        Some(exec) if exec.command.as_deref().is_none_or(str::is_empty) => {
+            Err("users[].user.exec has no command".to_owned())
+        }
         Some(exec) => Ok(Source::Program(Box::new(exec))),
         None => Ok(Source::Constant),
     }
 }
 
-/// Takes `as`, `as-uid`, `as-groups` and `as-user-extra` out: they are ours, not those of an impersonated account.
+/// Takes `as`, `as-uid`, `as-groups` and `as-user-extra` out: they are ours, not those of an
+/// impersonated account.
 fn acting_as(auth: &mut AuthInfo) -> Option<Vec<(HeaderName, HeaderValue)>> {
     let mut headers = Vec::new();
     let mut add = |name: &str, value: &str| -> Option<()> {
-        headers.push((HeaderName::from_bytes(name.to_lowercase().as_bytes()).ok()?, HeaderValue::from_str(value).ok()?));
+        headers.push((
+            HeaderName::from_bytes(name.to_lowercase().as_bytes()).ok()?,
+            HeaderValue::from_str(value).ok()?,
+        ));
         Some(())
     };
     if let Some(user) = auth.impersonate.take() {

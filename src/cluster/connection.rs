@@ -1,7 +1,8 @@
 //! A connection pool to an API server, and its renewal when the credentials stop being accepted.
 //!
-//! HTTP/1.1, one connection a request in flight. Whoever is impersonated: that is a header of each request. No compression:
-//! it is offered by the server for large lists only, and costs it more time than the bytes are worth within a data centre.
+//! HTTP/1.1, one connection a request in flight. Whoever is impersonated: that is a header of each
+//! request. No compression: it is offered by the server for large lists only, and costs it more
+//! time than the bytes are worth within a data centre.
 
 use super::{
     Identity,
@@ -31,7 +32,8 @@ use tower::{BoxError, ServiceBuilder};
 
 /// How long a connection may take to be made.
 const CONNECT: Duration = Duration::from_secs(10);
-/// An idle connection is tried after this, every so often, so many times: a peer that is gone is noticed within 45 s.
+/// An idle connection is tried after this, every so often, so many times: a peer that is gone is
+/// noticed within 45 s.
 const KEEPALIVE: (Duration, Duration, u32) = (Duration::from_secs(30), Duration::from_secs(5), 3);
 
 /// A pool with the credentials it uses.
@@ -47,17 +49,33 @@ pub(super) struct Connection {
 
 impl Connection {
     pub(super) async fn open(way: Way, generation: u64) -> Result<Self, Problem> {
-        let Way { mut config, source, own, server, file, .. } = way;
+        let Way {
+            mut config,
+            source,
+            own,
+            server,
+            file,
+            ..
+        } = way;
         let (credentials, given) = Credentials::open(source).await?;
         let mut renew = None;
         if let Some((certificate, key)) = given.certificate {
             config.auth_info.client_certificate_data = Some(credential::in_base64(&certificate));
             config.auth_info.client_key_data = Some(credential::in_base64(&key).into());
-            renew = given.expires.map(|expires| credential::renewal(Timestamp::now(), expires));
+            renew = given
+                .expires
+                .map(|expires| credential::renewal(Timestamp::now(), expires));
         }
         // Keys and certificates are read from files here.
         let client = client(config).map_err(|why| Problem::Kubeconfig { file, why })?;
-        Ok(Self { client, server, credentials, own, renew, generation })
+        Ok(Self {
+            client,
+            server,
+            credentials,
+            own,
+            renew,
+            generation,
+        })
     }
 
     /// Whether its certificate is about to expire.
@@ -66,7 +84,11 @@ impl Connection {
     }
 
     /// Adds who we are, and for whom we act, to a request.
-    pub(super) async fn sign<B>(&self, request: &mut Request<B>, identity: &Identity) -> Result<(), Problem> {
+    pub(super) async fn sign<B>(
+        &self,
+        request: &mut Request<B>,
+        identity: &Identity,
+    ) -> Result<(), Problem> {
         let headers = request.headers_mut();
         if let Some(header) = self.credentials.header().await? {
             headers.insert(AUTHORIZATION, header);
@@ -79,13 +101,22 @@ impl Connection {
             }
             Identity::ServiceAccount { namespace, name } => {
                 let value = |text: String| {
-                    HeaderValue::from_str(&text)
-                        .map_err(|_| Problem::Address { why: format!("serviceAccountName {} is no name", crate::image::shown(&text)) })
+                    HeaderValue::from_str(&text).map_err(|_| Problem::Address {
+                        why: format!(
+                            "serviceAccountName {} is no name",
+                            crate::image::shown(&text)
+                        ),
+                    })
                 };
-                headers.insert("impersonate-user", value(format!("system:serviceaccount:{namespace}:{name}"))?);
-                for group in
-                    ["system:serviceaccounts".to_owned(), format!("system:serviceaccounts:{namespace}"), "system:authenticated".to_owned()]
-                {
+                headers.insert(
+                    "impersonate-user",
+                    value(format!("system:serviceaccount:{namespace}:{name}"))?,
+                );
+                for group in [
+                    "system:serviceaccounts".to_owned(),
+                    format!("system:serviceaccounts:{namespace}"),
+                    "system:authenticated".to_owned(),
+                ] {
                     headers.append("impersonate-group", value(group)?);
                 }
             }
@@ -118,40 +149,62 @@ fn client(mut config: kube::Config) -> Result<kube::Client, String> {
     match proxy.uri().scheme_str() {
         Some("http") => {
             let tunnel = Tunnel::new(proxy.uri().clone(), tcp);
-            pool(&config, proxy.basic_auth().map_or(tunnel.clone(), |auth| tunnel.with_auth(auth.clone())))
+            pool(
+                &config,
+                proxy
+                    .basic_auth()
+                    .map_or(tunnel.clone(), |auth| tunnel.with_auth(auth.clone())),
+            )
         }
         Some("socks5" | "socks5h") => {
             let socks = SocksV5::new(proxy.uri().clone(), tcp);
             match proxy.raw_auth() {
-                Some((user, password)) => pool(&config, socks.with_auth(user.to_owned(), password.to_owned())),
+                Some((user, password)) => pool(
+                    &config,
+                    socks.with_auth(user.to_owned(), password.to_owned()),
+                ),
                 None => pool(&config, socks),
             }
         }
-        other => Err(format!("a proxy with the scheme {other:?} is not supported, http and socks5 are")),
+        other => Err(format!(
+            "a proxy with the scheme {other:?} is not supported, http and socks5 are"
+        )),
     }
 }
 
 /// Whether an address is one of this machine's own.
 fn is_loopback(server: &hyper::Uri) -> bool {
     let host = server.host().unwrap_or_default().trim_matches(['[', ']']);
-    host == "localhost" || host.parse::<std::net::IpAddr>().is_ok_and(|address| address.is_loopback())
+    host == "localhost"
+        || host
+            .parse::<std::net::IpAddr>()
+            .is_ok_and(|address| address.is_loopback())
 }
 
 fn pool<C>(config: &kube::Config, connector: C) -> Result<kube::Client, String>
 where
     C: tower::Service<hyper::Uri> + Clone + Send + Sync + 'static,
-    C::Response: hyper_util::client::legacy::connect::Connection + hyper::rt::Read + hyper::rt::Write + Send + Unpin + 'static,
+    C::Response: hyper_util::client::legacy::connect::Connection
+        + hyper::rt::Read
+        + hyper::rt::Write
+        + Send
+        + Unpin
+        + 'static,
     C::Future: Send + 'static,
     C::Error: std::error::Error + Send + Sync + 'static,
 {
-    let tls = config.rustls_https_connector_with_connector(connector).map_err(|error| chain(&error))?;
+    let tls = config
+        .rustls_https_connector_with_connector(connector)
+        .map_err(|error| chain(&error))?;
     let http = Client::builder(TokioExecutor::new())
         .pool_timer(TokioTimer::new())
         .pool_idle_timeout(Duration::from_secs(60))
         .build::<_, Body>(tls);
     let service = ServiceBuilder::new()
         .layer(config.base_uri_layer())
-        .option_layer(config.auth_layer().map_err(|_| "its auth-provider gives no credentials: use exec or a token".to_owned())?)
+        .option_layer(config.auth_layer().map_err(|_| {
+            "its auth-provider gives no credentials: use exec or a token".to_owned()
+        })?)
         .map_err(BoxError::from)
         .service(http);
     Ok(kube::Client::new(service, config.default_namespace.clone()))
@@ -169,11 +222,15 @@ pub(super) fn chain(error: &dyn std::error::Error) -> String {
         }
         next = cause.source();
     }
-    text.chars().filter(|c| !c.is_control()).take(1000).collect()
+    text.chars()
+        .filter(|c| !c.is_control())
+        .take(1000)
+        .collect()
 }
 
-/// Reads the way again and connects, for a cluster whose connection is missing, expiring or refused. All that is known of a
-/// cluster is of one address: another one may be another cluster, with which nothing of it may be mixed.
+/// Reads the way again and connects, for a cluster whose connection is missing, expiring or
+/// refused. All that is known of a cluster is of one address: another one may be another cluster,
+/// with which nothing of it may be mixed.
 pub(super) async fn reopen(
     kubeconfig: Option<&std::path::Path>,
     context: Option<&str>,
@@ -182,9 +239,14 @@ pub(super) async fn reopen(
 ) -> Result<Connection, Problem> {
     let way = config::read(kubeconfig, context).await?;
     if way.server != server {
-        let why =
-            format!("it names the server {} now, and {server} when this process began: start tagboat anew if that is meant", way.server);
-        return Err(Problem::Kubeconfig { file: way.file, why });
+        let why = format!(
+            "it names the server {} now, and {server} when this process began: start tagboat anew if that is meant",
+            way.server
+        );
+        return Err(Problem::Kubeconfig {
+            file: way.file,
+            why,
+        });
     }
     Connection::open(way, generation).await
 }

@@ -1,7 +1,9 @@
-//! Credentials that change: tokens in files, and programs that give them (the client-go credential plugins).
+//! Credentials that change: tokens in files, and programs that give them (the client-go credential
+//! plugins).
 //!
-//! One holder a cluster, whoever is impersonated. A program is run before its token expires; while it runs, requests go on
-//! with the token that is still good. Its output is never shown: it is the credential.
+//! One holder a cluster, whoever is impersonated. A program is run before its token expires; while
+//! it runs, requests go on with the token that is still good. Its output is never shown: it is the
+//! credential.
 
 use super::{config::Source, error::Problem};
 use base64::{Engine, engine::general_purpose::STANDARD};
@@ -19,11 +21,13 @@ use tokio::{process::Command, sync::Mutex};
 
 /// How long a program may take: some ask a person's browser, none of ours can wait for that.
 const PATIENCE: Duration = Duration::from_secs(60);
-/// How often a token file is read: tokens of service accounts live an hour and are replaced well before.
+/// How often a token file is read: tokens of service accounts live an hour and are replaced well
+/// before.
 const REREAD: Duration = Duration::from_secs(30);
 /// After a failure nothing is tried for this long.
 const PAUSE: Duration = Duration::from_secs(2);
-/// A token is renewed this long before it expires, or after four fifths of its life if that is later.
+/// A token is renewed this long before it expires, or after four fifths of its life if that is
+/// later.
 const MARGIN: Duration = Duration::from_secs(60);
 
 /// What gives the `Authorization` header.
@@ -52,17 +56,29 @@ pub(super) struct Given {
 }
 
 impl Credentials {
-    /// Reads or runs the source for the first time. A certificate is for the caller: it belongs to the connection.
+    /// Reads or runs the source for the first time. A certificate is for the caller: it belongs to
+    /// the connection.
     pub(super) async fn open(source: Source) -> Result<(Self, Given), Problem> {
         let mut given = fetch(&source).await?;
         let held = std::mem::take(&mut given.held);
-        Ok((Self { source, held: RwLock::new(held), renewing: Mutex::new(None) }, given))
+        Ok((
+            Self {
+                source,
+                held: RwLock::new(held),
+                renewing: Mutex::new(None),
+            },
+            given,
+        ))
     }
 
     /// The header to send now; none where the connection itself says who we are.
     pub(super) async fn header(&self) -> Result<Option<HeaderValue>, Problem> {
         let now = Timestamp::now();
-        let held = self.held.read().unwrap_or_else(PoisonError::into_inner).clone();
+        let held = self
+            .held
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone();
         if held.header.is_none() || held.renew.is_none_or(|renew| now < renew) {
             return Ok(held.header);
         }
@@ -73,7 +89,11 @@ impl Credentials {
             Err(_) => self.renewing.lock().await,
         };
         let now = Timestamp::now();
-        let held = self.held.read().unwrap_or_else(PoisonError::into_inner).clone();
+        let held = self
+            .held
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone();
         if held.renew.is_none_or(|renew| now < renew) {
             return Ok(held.header);
         }
@@ -117,15 +137,30 @@ fn bearer(token: &str) -> Option<HeaderValue> {
 }
 
 async fn from_file(path: &Path) -> Result<Given, Problem> {
-    let fault = |why: String| Problem::Credentials { source_name: path.display().to_string(), why };
-    let token = tokio::fs::read_to_string(path).await.map_err(|error| fault(error.to_string()))?;
+    let fault = |why: String| Problem::Credentials {
+        source_name: path.display().to_string(),
+        why,
+    };
+    let token = tokio::fs::read_to_string(path)
+        .await
+        .map_err(|error| fault(error.to_string()))?;
     if token.trim().is_empty() {
         return Err(fault("the file is empty".to_owned()));
     }
-    let header = bearer(&token).ok_or_else(|| fault("it holds characters that no token has".to_owned()))?;
+    let header =
+        bearer(&token).ok_or_else(|| fault("it holds characters that no token has".to_owned()))?;
     let renew = Timestamp::now().checked_add(REREAD).ok();
-    // A file that cannot be read again leaves the token in use: whoever started us may have removed it on purpose.
-    Ok(Given { held: Held { header: Some(header), renew, expires: None }, certificate: None, expires: None })
+    // A file that cannot be read again leaves the token in use: whoever started us may have removed
+    // it on purpose.
+    Ok(Given {
+        held: Held {
+            header: Some(header),
+            renew,
+            expires: None,
+        },
+        certificate: None,
+        expires: None,
+    })
 }
 
 /// `ExecCredential`, as far as it is read.
@@ -145,30 +180,54 @@ struct ExecStatus {
 
 async fn from_program(exec: &ExecConfig) -> Result<Given, Problem> {
     let program = exec.command.clone().unwrap_or_default();
-    let fault = |why: String| Problem::Credentials { source_name: program.clone(), why };
+    let fault = |why: String| Problem::Credentials {
+        source_name: program.clone(),
+        why,
+    };
     let mut spec = serde_json::json!({"interactive": false});
     if exec.provide_cluster_info {
         spec["cluster"] = serde_json::to_value(&exec.cluster).unwrap_or_default();
     }
-    let version = exec.api_version.as_deref().unwrap_or("client.authentication.k8s.io/v1");
+    let version = exec
+        .api_version
+        .as_deref()
+        .unwrap_or("client.authentication.k8s.io/v1");
     let info = serde_json::json!({"apiVersion": version, "kind": "ExecCredential", "spec": spec});
     let mut command = Command::new(&program);
     command
         .args(exec.args.iter().flatten())
-        .envs(exec.env.iter().flatten().filter_map(|pair| Some((pair.get("name")?, pair.get("value")?))))
+        .envs(
+            exec.env
+                .iter()
+                .flatten()
+                .filter_map(|pair| Some((pair.get("name")?, pair.get("value")?))),
+        )
         .env("KUBERNETES_EXEC_INFO", info.to_string())
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
         .kill_on_drop(true);
-    let hint = exec.install_hint.as_deref().map(|hint| format!(" ({})", hint.trim())).unwrap_or_default();
+    let hint = exec
+        .install_hint
+        .as_deref()
+        .map(|hint| format!(" ({})", hint.trim()))
+        .unwrap_or_default();
     let output = tokio::time::timeout(PATIENCE, command.output())
         .await
-        .map_err(|_| fault(format!("it gave no answer in {} s and was stopped", PATIENCE.as_secs())))?
+        .map_err(|_| {
+            fault(format!(
+                "it gave no answer in {} s and was stopped",
+                PATIENCE.as_secs()
+            ))
+        })?
         .map_err(|error| fault(format!("cannot be run: {error}{hint}")))?;
     if !output.status.success() {
         let said = String::from_utf8_lossy(&output.stderr);
-        return Err(fault(format!("it ended with {}: {}", output.status, crate::image::shown(said.trim()))));
+        return Err(fault(format!(
+            "it ended with {}: {}",
+            output.status,
+            crate::image::shown(said.trim())
+        )));
     }
     // JSON as a rule; some write YAML, of which JSON is a part.
     let status = serde_saphyr::from_slice::<ExecCredential>(&output.stdout)
@@ -176,18 +235,34 @@ async fn from_program(exec: &ExecConfig) -> Result<Given, Problem> {
         .status
         .ok_or_else(|| fault("its output has no status".to_owned()))?;
     let expires = match status.expiration_timestamp {
-        Some(text) => Some(text.parse::<Timestamp>().map_err(|_| fault("its expirationTimestamp is no time".to_owned()))?),
+        Some(text) => Some(
+            text.parse::<Timestamp>()
+                .map_err(|_| fault("its expirationTimestamp is no time".to_owned()))?,
+        ),
         None => None,
     };
     let header = match &status.token {
-        Some(token) => Some(bearer(token).ok_or_else(|| fault("its token holds characters that no token has".to_owned()))?),
+        Some(token) => Some(
+            bearer(token)
+                .ok_or_else(|| fault("its token holds characters that no token has".to_owned()))?,
+        ),
         None => None,
     };
     let certificate = status.client_certificate_data.zip(status.client_key_data);
     if header.is_none() && certificate.is_none() {
-        return Err(fault("it gave neither a token nor a certificate".to_owned()));
+        return Err(fault(
+            "it gave neither a token nor a certificate".to_owned(),
+        ));
     }
-    Ok(Given { held: Held { header, renew: expires.map(|expires| renewal(Timestamp::now(), expires)), expires }, certificate, expires })
+    Ok(Given {
+        held: Held {
+            header,
+            renew: expires.map(|expires| renewal(Timestamp::now(), expires)),
+            expires,
+        },
+        certificate,
+        expires,
+    })
 }
 
 /// When to renew what expires then.
@@ -209,8 +284,14 @@ mod tests {
     fn renewal_is_before_the_end_and_not_at_once() {
         let now: Timestamp = "2026-11-20T10:00:00Z".parse().unwrap();
         for (life, left) in [(3600, 60), (300, 60), (100, 20), (5, 1), (0, 0), (-9, 0)] {
-            let expires = now.checked_add(jiff::SignedDuration::from_secs(life)).unwrap();
-            assert_eq!(expires.duration_since(renewal(now, expires)).as_secs(), left, "{life}");
+            let expires = now
+                .checked_add(jiff::SignedDuration::from_secs(life))
+                .unwrap();
+            assert_eq!(
+                expires.duration_since(renewal(now, expires)).as_secs(),
+                left,
+                "{life}"
+            );
         }
     }
 }

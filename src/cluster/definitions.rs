@@ -25,13 +25,27 @@ pub(super) const METADATA: &str = "application/json;as=PartialObjectMetadata;g=m
 
 /// What brings kinds: apiVersion and kind, and the plural.
 pub(super) const DEFINITIONS: [((&str, &str), &str); 2] = [
-    (("apiextensions.k8s.io/v1", "CustomResourceDefinition"), "customresourcedefinitions"),
+    (
+        ("apiextensions.k8s.io/v1", "CustomResourceDefinition"),
+        "customresourcedefinitions",
+    ),
     (("apiregistration.k8s.io/v1", "APIService"), "apiservices"),
 ];
 
-/// While kinds are waited for, watches what brings kinds and asks again what the cluster serves when one of their groups shows up.
-pub(super) async fn definitions(cluster: Cluster, gvk: Gvk, plural: &str, mut waiting: watch::Receiver<BTreeMap<String, usize>>) {
-    let resource = Resource { gvk, plural: plural.to_owned(), namespaced: false, verbs: BTreeSet::default() };
+/// While kinds are waited for, watches what brings kinds and asks again what the cluster serves
+/// when one of their groups shows up.
+pub(super) async fn definitions(
+    cluster: Cluster,
+    gvk: Gvk,
+    plural: &str,
+    mut waiting: watch::Receiver<BTreeMap<String, usize>>,
+) {
+    let resource = Resource {
+        gvk,
+        plural: plural.to_owned(),
+        namespaced: false,
+        verbs: BTreeSet::default(),
+    };
     loop {
         if waiting.wait_for(|groups| !groups.is_empty()).await.is_err() {
             return;
@@ -39,7 +53,8 @@ pub(super) async fn definitions(cluster: Cluster, gvk: Gvk, plural: &str, mut wa
         let enough = waiting.clone();
         tokio::select! {
             watched = follow_definitions(&cluster, &resource, &waiting) => if !watched {
-                // Where definitions may not be watched, there is no other way than to ask now and then.
+                // Where definitions may not be watched, there is no other way than to ask now and
+                // then.
                 tokio::time::sleep(LONGEST_REFUSED + wire::jitter(1000)).await;
                 let _ = cluster.refresh().await;
             },
@@ -52,13 +67,28 @@ async fn nothing_waits(mut waiting: watch::Receiver<BTreeMap<String, usize>>) {
     let _ = waiting.wait_for(BTreeMap::is_empty).await;
 }
 
-/// One watch of definitions, from all there are now, until it ends; false where it could not even begin, or at once ended.
-async fn follow_definitions(cluster: &Cluster, resource: &Resource, waiting: &watch::Receiver<BTreeMap<String, usize>>) -> bool {
+/// One watch of definitions, from all there are now, until it ends; false where it could not even
+/// begin, or at once ended.
+async fn follow_definitions(
+    cluster: &Cluster,
+    resource: &Resource,
+    waiting: &watch::Receiver<BTreeMap<String, usize>>,
+) -> bool {
     let began = Instant::now();
-    let Ok(path) = path::collection(resource, None) else { return false };
+    let Ok(path) = path::collection(resource, None) else {
+        return false;
+    };
     // Without a version a watch begins with what there is.
-    let path = format!("{path}{}", path::query(&[("watch", "1"), ("timeoutSeconds", &LIFE.to_string())]));
-    let Ok(mut events) = cluster.watch(&Identity::Own, resource, path, METADATA).await else { return false };
+    let path = format!(
+        "{path}{}",
+        path::query(&[("watch", "1"), ("timeoutSeconds", &LIFE.to_string())])
+    );
+    let Ok(mut events) = cluster
+        .watch(&Identity::Own, resource, path, METADATA)
+        .await
+    else {
+        return false;
+    };
     let mut due: Option<(Instant, u32)> = None;
     loop {
         let settled = async {
@@ -89,7 +119,8 @@ async fn follow_definitions(cluster: &Cluster, resource: &Resource, waiting: &wa
     }
 }
 
-/// Waits until what discovery knows of a group is enough; meanwhile its definitions are watched for.
+/// Waits until what discovery knows of a group is enough; meanwhile its definitions are watched
+/// for.
 pub(super) async fn until_served(
     cluster: &Cluster,
     waiting: &watch::Sender<BTreeMap<String, usize>>,
@@ -98,7 +129,9 @@ pub(super) async fn until_served(
 ) {
     waiting.send_modify(|groups| *groups.entry(group.to_owned()).or_default() += 1);
     let mut resources = cluster.follow_resources();
-    let _ = resources.wait_for(|known| known.as_ref().is_some_and(|known| enough(known))).await;
+    let _ = resources
+        .wait_for(|known| known.as_ref().is_some_and(|known| enough(known)))
+        .await;
     waiting.send_modify(|groups| {
         if let Some(count) = groups.get_mut(group) {
             *count -= 1;

@@ -1,4 +1,5 @@
-//! Deleting one object, and only that one: by its UID. And creating one anew where a field cannot be changed.
+//! Deleting one object, and only that one: by its UID. And creating one anew where a field cannot
+//! be changed.
 
 use super::{
     Applied, Apply, Cluster, Identity,
@@ -50,7 +51,11 @@ pub struct Delete {
 impl Delete {
     /// Deletes the object with this UID; what it owns follows.
     pub fn uid(uid: impl Into<String>) -> Self {
-        Self { uid: uid.into(), propagation: Propagation::default(), dry_run: false }
+        Self {
+            uid: uid.into(),
+            propagation: Propagation::default(),
+            dry_run: false,
+        }
     }
 }
 
@@ -66,18 +71,33 @@ pub enum Deleted {
 }
 
 /// Kinds that are never deleted to be created anew: everything in them would go, too.
-const NEVER_ANEW: &[(&str, &str)] =
-    &[("apiextensions.k8s.io", "CustomResourceDefinition"), ("", "Namespace"), ("", "PersistentVolumeClaim"), ("", "PersistentVolume")];
+const NEVER_ANEW: &[(&str, &str)] = &[
+    ("apiextensions.k8s.io", "CustomResourceDefinition"),
+    ("", "Namespace"),
+    ("", "PersistentVolumeClaim"),
+    ("", "PersistentVolume"),
+];
 
 impl Cluster {
     /// Deletes an object if it is the one with this UID.
     ///
     /// # Errors
     /// As every request: see [`Problem`].
-    pub async fn delete(&self, identity: &Identity, resource: &Resource, key: &Key, how: &Delete) -> Result<Deleted, ClusterError> {
+    pub async fn delete(
+        &self,
+        identity: &Identity,
+        resource: &Resource,
+        key: &Key,
+        how: &Delete,
+    ) -> Result<Deleted, ClusterError> {
         let subject = key.to_string();
         if how.uid.is_empty() {
-            return Err(self.fault(subject, Problem::Refused { why: "it is not deleted without its UID".to_owned() }));
+            return Err(self.fault(
+                subject,
+                Problem::Refused {
+                    why: "it is not deleted without its UID".to_owned(),
+                },
+            ));
         }
         let path = path::item(resource, key).map_err(|problem| self.fault(&subject, problem))?;
         let mut options = json!({
@@ -101,19 +121,24 @@ impl Cluster {
             Ok(_) => Ok(Deleted::Deleted),
             Err(error) => match &*error.problem {
                 // A kind that is no longer served took its objects with it.
-                Problem::NotFound | Problem::NamespaceMissing { .. } | Problem::UnknownKind { .. } => Ok(Deleted::WasGone),
-                Problem::Conflict { message, .. } if message.contains("UID") => Ok(Deleted::NotOurs),
+                Problem::NotFound
+                | Problem::NamespaceMissing { .. }
+                | Problem::UnknownKind { .. } => Ok(Deleted::WasGone),
+                Problem::Conflict { message, .. } if message.contains("UID") => {
+                    Ok(Deleted::NotOurs)
+                }
                 _ => Err(error),
             },
         }
     }
 
-    /// Deletes an object, waits until it is gone, and applies it anew. A process that dies in between leaves it missing, which
-    /// the next apply mends.
+    /// Deletes an object, waits until it is gone, and applies it anew. A process that dies in
+    /// between leaves it missing, which the next apply mends.
     ///
     /// # Errors
-    /// [`Problem::Refused`] for kinds that hold other things (CRD, Namespace, PVC, PV); [`Problem::Conflict`] where another
-    /// object took the name; [`Problem::Stuck`] where it is not gone within `patience`; and as every request.
+    /// [`Problem::Refused`] for kinds that hold other things (CRD, Namespace, PVC, PV);
+    /// [`Problem::Conflict`] where another object took the name; [`Problem::Stuck`] where it is not
+    /// gone within `patience`; and as every request.
     pub async fn recreate(
         &self,
         identity: &Identity,
@@ -123,18 +148,36 @@ impl Cluster {
         patience: Duration,
     ) -> Result<Applied, ClusterError> {
         let key = object.key();
-        if NEVER_ANEW.iter().any(|(group, kind)| key.group == *group && key.kind == *kind) {
-            let why = format!("a {} is never deleted to be created anew: what is in it would be lost", key.kind);
+        if NEVER_ANEW
+            .iter()
+            .any(|(group, kind)| key.group == *group && key.kind == *kind)
+        {
+            let why = format!(
+                "a {} is never deleted to be created anew: what is in it would be lost",
+                key.kind
+            );
             return Err(self.fault(key.to_string(), Problem::Refused { why }));
         }
         let resource = self.resource(&object.gvk()).await?;
-        let delete = Delete { dry_run: how.dry_run, ..Delete::uid(uid) };
+        let delete = Delete {
+            dry_run: how.dry_run,
+            ..Delete::uid(uid)
+        };
         match self.delete(identity, &resource, &key, &delete).await? {
             Deleted::NotOurs => {
                 let message = format!("its UID is no longer {uid}: somebody else created it anew");
-                return Err(self.fault(key.to_string(), Problem::Conflict { message, fields: Vec::new() }));
+                return Err(self.fault(
+                    key.to_string(),
+                    Problem::Conflict {
+                        message,
+                        fields: Vec::new(),
+                    },
+                ));
             }
-            Deleted::Deleted if !how.dry_run => self.wait_until_gone(identity, &resource, &key, uid, patience).await?,
+            Deleted::Deleted if !how.dry_run => {
+                self.wait_until_gone(identity, &resource, &key, uid, patience)
+                    .await?
+            }
             Deleted::Deleted | Deleted::WasGone => {}
         }
         if how.dry_run {
@@ -151,7 +194,8 @@ impl Cluster {
         self.apply(identity, object, how).await
     }
 
-    /// Waits until the object with this UID is gone: on a watch, with a look at it whenever that ends.
+    /// Waits until the object with this UID is gone: on a watch, with a look at it whenever that
+    /// ends.
     async fn wait_until_gone(
         &self,
         identity: &Identity,
@@ -168,11 +212,23 @@ impl Cluster {
             };
             let now = Instant::now();
             if now >= end {
-                let finalizers = live.pointer("/metadata/finalizers").and_then(|list| list.as_array().cloned()).unwrap_or_default();
-                let finalizers = finalizers.iter().filter_map(|name| name.as_str().map(str::to_owned)).collect();
+                let finalizers = live
+                    .pointer("/metadata/finalizers")
+                    .and_then(|list| list.as_array().cloned())
+                    .unwrap_or_default();
+                let finalizers = finalizers
+                    .iter()
+                    .filter_map(|name| name.as_str().map(str::to_owned))
+                    .collect();
                 return Err(self.fault(key.to_string(), Problem::Stuck { finalizers }));
             }
-            let gone = self.watch_until_deleted(identity, resource, key, live.resource_version().unwrap_or_default(), end);
+            let gone = self.watch_until_deleted(
+                identity,
+                resource,
+                key,
+                live.resource_version().unwrap_or_default(),
+                end,
+            );
             // Where it cannot be watched, look again a little later.
             if gone.await.is_err() {
                 tokio::time::sleep_until(end.min(now + Duration::from_secs(1))).await;

@@ -1,7 +1,8 @@
 //! Which kinds a cluster serves, and under which addresses.
 //!
-//! One answer for all groups where the server can (aggregated discovery, Kubernetes 1.27 and later), else one a group. A
-//! group whose own server is down is named, keeps what was known of it, and takes no other group with it.
+//! One answer for all groups where the server can (aggregated discovery, Kubernetes 1.27 and
+//! later), else one a group. A group whose own server is down is named, keeps what was known of it,
+//! and takes no other group with it.
 
 use crate::object::{Gvk, Key};
 use serde::Deserialize;
@@ -28,13 +29,22 @@ impl Resource {
 
     /// As roles write it: "deployments.apps".
     pub fn dotted(&self) -> String {
-        if self.gvk.group.is_empty() { self.plural.clone() } else { format!("{}.{}", self.plural, self.gvk.group) }
+        if self.gvk.group.is_empty() {
+            self.plural.clone()
+        } else {
+            format!("{}.{}", self.plural, self.gvk.group)
+        }
     }
 
     /// The key of an object of this kind.
     pub fn key(&self, namespace: Option<&str>, name: &str) -> Key {
         let namespace = namespace.filter(|_| self.namespaced).map(str::to_owned);
-        Key::new(self.gvk.group.as_str(), self.gvk.kind.as_str(), namespace, name)
+        Key::new(
+            self.gvk.group.as_str(),
+            self.gvk.kind.as_str(),
+            namespace,
+            name,
+        )
     }
 }
 
@@ -56,7 +66,11 @@ impl Resources {
     /// The kind in the version the server prefers.
     pub fn preferred(&self, group: &str, kind: &str) -> Option<&Resource> {
         let version = self.preferred.get(&(group.to_owned(), kind.to_owned()))?;
-        self.known.get(&Gvk { group: group.to_owned(), version: version.clone(), kind: kind.to_owned() })
+        self.known.get(&Gvk {
+            group: group.to_owned(),
+            version: version.clone(),
+            kind: kind.to_owned(),
+        })
     }
 
     /// All of them, in no order.
@@ -86,7 +100,9 @@ impl Resources {
     /// Versions are added in the server's order of preference.
     fn add(&mut self, resource: Resource) {
         let (group, kind) = (resource.gvk.group.clone(), resource.gvk.kind.clone());
-        self.preferred.entry((group, kind)).or_insert_with(|| resource.gvk.version.clone());
+        self.preferred
+            .entry((group, kind))
+            .or_insert_with(|| resource.gvk.version.clone());
         self.known.entry(resource.gvk.clone()).or_insert(resource);
     }
 
@@ -103,12 +119,20 @@ impl Resources {
                     self.unavailable.insert(api_version);
                 }
                 for resource in &version.resources {
-                    let kind = resource.response_kind.as_ref().map(|kind| kind.kind.as_str()).unwrap_or_default();
+                    let kind = resource
+                        .response_kind
+                        .as_ref()
+                        .map(|kind| kind.kind.as_str())
+                        .unwrap_or_default();
                     if resource.resource.is_empty() || kind.is_empty() {
                         continue;
                     }
                     self.add(Resource {
-                        gvk: Gvk { group: group.metadata.name.clone(), version: version.version.clone(), kind: kind.to_owned() },
+                        gvk: Gvk {
+                            group: group.metadata.name.clone(),
+                            version: version.version.clone(),
+                            kind: kind.to_owned(),
+                        },
                         plural: resource.resource.clone(),
                         namespaced: resource.scope == "Namespaced",
                         verbs: resource.verbs.iter().cloned().collect(),
@@ -120,7 +144,11 @@ impl Resources {
 
     /// Reads the list of one group and version (`APIResourceList`); `api_version` as "apps/v1".
     pub(super) fn add_list(&mut self, api_version: &str, list: &ResourceList) {
-        for resource in list.resources.iter().filter(|resource| !resource.name.contains('/') && !resource.kind.is_empty()) {
+        for resource in list
+            .resources
+            .iter()
+            .filter(|resource| !resource.name.contains('/') && !resource.kind.is_empty())
+        {
             self.add(Resource {
                 gvk: Gvk::new(api_version, &resource.kind),
                 plural: resource.name.clone(),
@@ -136,7 +164,8 @@ impl Resources {
     }
 }
 
-/// `APIGroupDiscoveryList`, as far as it is read; also what a server without it answers in its place, told apart by `kind`.
+/// `APIGroupDiscoveryList`, as far as it is read; also what a server without it answers in its
+/// place, told apart by `kind`.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
 pub(super) struct Aggregated {
@@ -202,8 +231,15 @@ impl PlainGroup {
     /// Its versions, the preferred one first.
     pub(super) fn versions(&self) -> Vec<String> {
         let first = self.preferred_version.group_version.clone();
-        let rest = self.versions.iter().map(|version| version.group_version.clone()).filter(|version| *version != first);
-        std::iter::once(first.clone()).filter(|first| !first.is_empty()).chain(rest).collect()
+        let rest = self
+            .versions
+            .iter()
+            .map(|version| version.group_version.clone())
+            .filter(|version| *version != first);
+        std::iter::once(first.clone())
+            .filter(|first| !first.is_empty())
+            .chain(rest)
+            .collect()
     }
 }
 
@@ -258,10 +294,30 @@ mod tests {
     #[test]
     fn the_first_version_is_the_preferred_one() {
         let resources = read(BOTH);
-        assert_eq!(resources.preferred("autoscaling", "HorizontalPodAutoscaler").unwrap().gvk.version, "v2");
-        assert!(!resources.find(&Gvk::new("autoscaling/v1", "HorizontalPodAutoscaler")).unwrap().can("list"));
-        assert!(!resources.find(&Gvk::new("metrics.k8s.io/v1beta1", "NodeMetrics")).unwrap().namespaced);
-        assert_eq!(resources.find(&Gvk::new("autoscaling/v3", "HorizontalPodAutoscaler")), None);
+        assert_eq!(
+            resources
+                .preferred("autoscaling", "HorizontalPodAutoscaler")
+                .unwrap()
+                .gvk
+                .version,
+            "v2"
+        );
+        assert!(
+            !resources
+                .find(&Gvk::new("autoscaling/v1", "HorizontalPodAutoscaler"))
+                .unwrap()
+                .can("list")
+        );
+        assert!(
+            !resources
+                .find(&Gvk::new("metrics.k8s.io/v1beta1", "NodeMetrics"))
+                .unwrap()
+                .namespaced
+        );
+        assert_eq!(
+            resources.find(&Gvk::new("autoscaling/v3", "HorizontalPodAutoscaler")),
+            None
+        );
     }
 
     #[test]
@@ -274,7 +330,11 @@ mod tests {
         assert!(now.is_unavailable(&metrics) && now.find(&metrics).is_none());
         now.keep_from(&before);
         assert!(now.find(&metrics).is_some());
-        assert!(now.find(&Gvk::new("autoscaling/v2", "HorizontalPodAutoscaler")).is_none(), "what is no longer served is gone");
+        assert!(
+            now.find(&Gvk::new("autoscaling/v2", "HorizontalPodAutoscaler"))
+                .is_none(),
+            "what is no longer served is gone"
+        );
     }
 
     #[test]

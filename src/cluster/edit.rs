@@ -1,4 +1,5 @@
-//! Changing an object as another tool would, for `tagboat demo`: what the reconciler then finds is a change by hand.
+//! Changing an object as another tool would, for `tagboat demo`: what the reconciler then finds is
+//! a change by hand.
 
 use super::{
     Cluster, Identity,
@@ -13,12 +14,18 @@ use hyper::Method;
 use serde_json::Value;
 
 impl Cluster {
-    /// Sends a strategic merge patch under the name of another field manager, as `kubectl edit` does; gives the object as it
-    /// is then.
+    /// Sends a strategic merge patch under the name of another field manager, as `kubectl edit`
+    /// does; gives the object as it is then.
     ///
     /// # Errors
     /// As every request: see [`super::Problem`].
-    pub async fn edit(&self, resource: &Resource, key: &Key, manager: &str, patch: &Value) -> Result<Object, ClusterError> {
+    pub async fn edit(
+        &self,
+        resource: &Resource,
+        key: &Key,
+        manager: &str,
+        patch: &Value,
+    ) -> Result<Object, ClusterError> {
         let subject = key.to_string();
         let path = path::item(resource, key).map_err(|problem| self.fault(&subject, problem))?;
         let own = Identity::Own;

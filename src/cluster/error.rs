@@ -12,7 +12,8 @@ use std::{fmt, time::Duration};
 pub struct ClusterError {
     /// The cluster, by its name in `tagboat.yaml`.
     pub cluster: String,
-    /// The object, as "Deployment shop/web", or what else was asked for; empty where it is about the cluster itself.
+    /// The object, as "Deployment shop/web", or what else was asked for; empty where it is about
+    /// the cluster itself.
     pub subject: String,
     /// What happened.
     pub problem: Box<Problem>,
@@ -45,7 +46,8 @@ impl fmt::Display for FieldConflict {
     }
 }
 
-/// What happened. The server's own words are kept as it wrote them; credentials are never part of them.
+/// What happened. The server's own words are kept as it wrote them; credentials are never part of
+/// them.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Problem {
     /// The kubeconfig, or the place in the cluster that stands for it, gives no way in.
@@ -101,7 +103,8 @@ pub enum Problem {
         gvk: Gvk,
         /// Why that may be, where it is known.
         why: Option<String>,
-        /// Whether what serves its group is down, so that nobody can say whether there is such a kind.
+        /// Whether what serves its group is down, so that nobody can say whether there is such a
+        /// kind.
         down: bool,
     },
     /// 404 for an object.
@@ -217,7 +220,10 @@ pub enum Problem {
 }
 
 fn place(namespace: Option<&str>) -> String {
-    namespace.map_or_else(|| " of the whole cluster".to_owned(), |namespace| format!(" in namespace {namespace}"))
+    namespace.map_or_else(
+        || " of the whole cluster".to_owned(),
+        |namespace| format!(" in namespace {namespace}"),
+    )
 }
 
 fn because(why: Option<&str>) -> String {
@@ -225,7 +231,11 @@ fn because(why: Option<&str>) -> String {
 }
 
 fn held_by(finalizers: &[String]) -> String {
-    if finalizers.is_empty() { String::new() } else { format!(": finalizers {}", finalizers.join(", ")) }
+    if finalizers.is_empty() {
+        String::new()
+    } else {
+        format!(": finalizers {}", finalizers.join(", "))
+    }
 }
 
 /// When rights and policies of a cluster are asked again: their change is announced nowhere.
@@ -234,7 +244,8 @@ const RIGHTS: Duration = Duration::from_secs(60);
 const SOON: Duration = Duration::from_secs(5);
 
 impl Problem {
-    /// Whether the same request may succeed shortly, whatever it asks for: an overload, a restart, a cut connection.
+    /// Whether the same request may succeed shortly, whatever it asks for: an overload, a restart,
+    /// a cut connection.
     pub(super) fn passes_quickly(&self) -> bool {
         match self {
             Self::Unreachable { .. } | Self::Throttled { .. } => true,
@@ -272,12 +283,14 @@ impl Fault for ClusterError {
         }
     }
 
-    /// Rights, policies and credentials change outside of Git, unannounced: although they are somebody's configuration,
-    /// they are worth asking again at the time named here.
+    /// Rights, policies and credentials change outside of Git, unannounced: although they are
+    /// somebody's configuration, they are worth asking again at the time named here.
     fn retry_after(&self) -> Option<Duration> {
         match &*self.problem {
             Problem::Throttled { retry_after } => Some(*retry_after),
-            Problem::Forbidden { .. } | Problem::Unauthorized { .. } | Problem::Denied { .. } => Some(RIGHTS),
+            Problem::Forbidden { .. } | Problem::Unauthorized { .. } | Problem::Denied { .. } => {
+                Some(RIGHTS)
+            }
             Problem::NamespaceTerminating { .. } | Problem::UnknownKind { .. } => Some(SOON),
             _ => None,
         }

@@ -1,7 +1,8 @@
 //! Who owns which field of a live object. Pure.
 //!
-//! `metadata.managedFields` holds, for each manager, a tree (FieldsV1): `f:name` is a field, `k:{"name":"x"}` a list element
-//! by its merge keys, `v:"x"` an element of a set, `i:3` an element by index, `.` the thing itself. A leaf is `{}`.
+//! `metadata.managedFields` holds, for each manager, a tree (FieldsV1): `f:name` is a field,
+//! `k:{"name":"x"}` a list element by its merge keys, `v:"x"` an element of a set, `i:3` an element
+//! by index, `.` the thing itself. A leaf is `{}`.
 
 use crate::{
     object::{Object, PREFIX},
@@ -33,7 +34,11 @@ pub struct Manager {
 }
 
 fn entries(live: &Object) -> impl Iterator<Item = &Value> {
-    live.pointer("/metadata/managedFields").and_then(Value::as_array).into_iter().flatten().filter(|entry| entry.is_object())
+    live.pointer("/metadata/managedFields")
+        .and_then(Value::as_array)
+        .into_iter()
+        .flatten()
+        .filter(|entry| entry.is_object())
 }
 
 fn text<'a>(entry: &'a Value, field: &str) -> &'a str {
@@ -43,18 +48,30 @@ fn text<'a>(entry: &'a Value, field: &str) -> &'a str {
 fn manager(entry: &Value) -> Manager {
     Manager {
         name: text(entry, "manager").to_owned(),
-        operation: if text(entry, "operation") == "Apply" { Operation::Apply } else { Operation::Update },
-        subresource: Some(text(entry, "subresource")).filter(|name| !name.is_empty()).map(str::to_owned),
+        operation: if text(entry, "operation") == "Apply" {
+            Operation::Apply
+        } else {
+            Operation::Update
+        },
+        subresource: Some(text(entry, "subresource"))
+            .filter(|name| !name.is_empty())
+            .map(str::to_owned),
         time: text(entry, "time").parse().ok(),
     }
 }
 
-/// Who owns the value at an RFC 6901 pointer into the live object, the latest writer first. A value below an atomic map or
-/// list belongs to the owner of that.
+/// Who owns the value at an RFC 6901 pointer into the live object, the latest writer first. A value
+/// below an atomic map or list belongs to the owner of that.
 pub fn managers_of(live: &Object, pointer: &str) -> Vec<Manager> {
     let steps = steps(pointer);
-    let mut owners: Vec<Manager> =
-        entries(live).filter(|entry| entry.get("fieldsV1").is_some_and(|tree| owns(tree, live, &steps))).map(manager).collect();
+    let mut owners: Vec<Manager> = entries(live)
+        .filter(|entry| {
+            entry
+                .get("fieldsV1")
+                .is_some_and(|tree| owns(tree, live, &steps))
+        })
+        .map(manager)
+        .collect();
     owners.sort_by(|a, b| b.time.cmp(&a.time).then_with(|| a.cmp(b)));
     owners.dedup();
     owners
@@ -75,8 +92,17 @@ fn found<'t>(tree: &'t Value, live: &Object, steps: &[String]) -> Option<&'t Val
         }
         let (found, next) = match value {
             Some(Value::Array(list)) => {
-                let (index, element) = step.parse::<usize>().ok().and_then(|index| Some((index, list.get(index)?)))?;
-                (children.iter().find(|(key, _)| is_element(key, index, element)).map(|(_, child)| child), Some(element))
+                let (index, element) = step
+                    .parse::<usize>()
+                    .ok()
+                    .and_then(|index| Some((index, list.get(index)?)))?;
+                (
+                    children
+                        .iter()
+                        .find(|(key, _)| is_element(key, index, element))
+                        .map(|(_, child)| child),
+                    Some(element),
+                )
             }
             Some(value) => (children.get(&format!("f:{step}")), value.get(step)),
             None => (children.get(&format!("f:{step}")), live.value().get(step)),
@@ -88,15 +114,24 @@ fn found<'t>(tree: &'t Value, live: &Object, steps: &[String]) -> Option<&'t Val
 
 /// The steps of an RFC 6901 pointer.
 fn steps(pointer: &str) -> Vec<String> {
-    pointer.split('/').skip(1).map(|step| step.replace("~1", "/").replace("~0", "~")).collect()
+    pointer
+        .split('/')
+        .skip(1)
+        .map(|step| step.replace("~1", "/").replace("~0", "~"))
+        .collect()
 }
 
-/// Whether somebody else wrote the value at an RFC 6901 pointer into the live object as a whole, and `own` did not.
+/// Whether somebody else wrote the value at an RFC 6901 pointer into the live object as a whole,
+/// and `own` did not.
 pub fn is_overwritten(live: &Object, pointer: &str, own: &str) -> bool {
     let steps = steps(pointer);
     let mut others = false;
     for entry in entries(live) {
-        let whole = entry.get("fieldsV1").and_then(|tree| found(tree, live, &steps)).and_then(Value::as_object).is_some_and(Map::is_empty);
+        let whole = entry
+            .get("fieldsV1")
+            .and_then(|tree| found(tree, live, &steps))
+            .and_then(Value::as_object)
+            .is_some_and(Map::is_empty);
         if whole && text(entry, "manager") == own {
             return false;
         }
@@ -105,14 +140,18 @@ pub fn is_overwritten(live: &Object, pointer: &str, own: &str) -> bool {
     others
 }
 
-/// The maps and lists that a manifest fills and that are one value each, as the server's answer to its apply by `own` says.
+/// The maps and lists that a manifest fills and that are one value each, as the server's answer to
+/// its apply by `own` says.
 pub fn atoms(manifest: &Object, answer: &Object, own: &str) -> Atoms {
     let mut atoms = Vec::new();
-    let ours = entries(answer).filter(|entry| text(entry, "manager") == own && text(entry, "subresource").is_empty());
+    let ours = entries(answer)
+        .filter(|entry| text(entry, "manager") == own && text(entry, "subresource").is_empty());
     for children in ours.filter_map(|entry| entry.get("fieldsV1")?.as_object()) {
         let mut place = Place::default();
         for (name, wanted) in manifest.value() {
-            let Some(node) = children.get(&format!("f:{name}")) else { continue };
+            let Some(node) = children.get(&format!("f:{name}")) else {
+                continue;
+            };
             let mark = place.field(name);
             find_atoms(node, wanted, &mut place, &mut atoms);
             place.back(mark);
@@ -122,16 +161,23 @@ pub fn atoms(manifest: &Object, answer: &Object, own: &str) -> Atoms {
 }
 
 fn find_atoms(node: &Value, wanted: &Value, place: &mut Place, atoms: &mut Vec<Box<str>>) {
-    let Some(children) = node.as_object() else { return };
+    let Some(children) = node.as_object() else {
+        return;
+    };
     match wanted {
         // Of what is empty a leaf says nothing; nor does one of what is as good as empty.
         Value::Object(fields) if fields.values().all(Value::is_null) => {}
         // A list of plain values is judged as one value anyhow.
-        Value::Array(elements) if elements.is_empty() || !elements.iter().all(Value::is_object) => {}
-        Value::Object(_) | Value::Array(_) if children.is_empty() => atoms.push(place.to_string().into()),
+        Value::Array(elements) if elements.is_empty() || !elements.iter().all(Value::is_object) => {
+        }
+        Value::Object(_) | Value::Array(_) if children.is_empty() => {
+            atoms.push(place.to_string().into())
+        }
         Value::Object(fields) => {
             for (name, wanted) in fields {
-                let Some(node) = children.get(&format!("f:{name}")) else { continue };
+                let Some(node) = children.get(&format!("f:{name}")) else {
+                    continue;
+                };
                 let mark = place.field(name);
                 find_atoms(node, wanted, place, atoms);
                 place.back(mark);
@@ -150,19 +196,29 @@ fn find_atoms(node: &Value, wanted: &Value, place: &mut Place, atoms: &mut Vec<B
     }
 }
 
-/// Whether a key of the tree may mean this element of a manifest, which may leave out fields that have a default.
+/// Whether a key of the tree may mean this element of a manifest, which may leave out fields that
+/// have a default.
 fn may_be(key: &str, element: &Value) -> bool {
     key.strip_prefix("k:")
         .and_then(|keys| serde_json::from_str::<Map<String, Value>>(keys).ok())
-        .is_some_and(|keys| keys.iter().all(|(name, value)| element.get(name).is_none_or(|wanted| wanted == value)))
+        .is_some_and(|keys| {
+            keys.iter()
+                .all(|(name, value)| element.get(name).is_none_or(|wanted| wanted == value))
+        })
 }
 
 /// Whether a key of the tree means this element of the list.
 fn is_element(key: &str, index: usize, element: &Value) -> bool {
     match key.split_at_checked(2) {
-        Some(("k:", keys)) => serde_json::from_str::<Map<String, Value>>(keys)
-            .is_ok_and(|keys| !keys.is_empty() && keys.iter().all(|(name, value)| element.get(name) == Some(value))),
-        Some(("v:", value)) => serde_json::from_str::<Value>(value).is_ok_and(|value| value == *element),
+        Some(("k:", keys)) => serde_json::from_str::<Map<String, Value>>(keys).is_ok_and(|keys| {
+            !keys.is_empty()
+                && keys
+                    .iter()
+                    .all(|(name, value)| element.get(name) == Some(value))
+        }),
+        Some(("v:", value)) => {
+            serde_json::from_str::<Value>(value).is_ok_and(|value| value == *element)
+        }
         Some(("i:", number)) => number.parse() == Ok(index),
         _ => false,
     }
@@ -170,7 +226,10 @@ fn is_element(key: &str, index: usize, element: &Value) -> bool {
 
 /// Who wrote the object itself last, not one of its subresources.
 pub fn last_writer(live: &Object) -> Option<Manager> {
-    entries(live).map(manager).filter(|manager| manager.subresource.is_none()).max_by(|a, b| a.time.cmp(&b.time))
+    entries(live)
+        .map(manager)
+        .filter(|manager| manager.subresource.is_none())
+        .max_by(|a, b| a.time.cmp(&b.time))
 }
 
 /// The manager that set `spec.replicas` through the scale subresource, an autoscaler as a rule.
@@ -184,8 +243,10 @@ pub fn scaled_by(live: &Object) -> Option<String> {
 
 /// Which of `names` own fields of the object itself (not through a subresource), sorted.
 pub(super) fn legacy_managers(live: &Object, names: &[String], own: &str) -> Vec<String> {
-    let mut found: Vec<String> =
-        entries(live).filter(|entry| is_legacy(entry, names, own)).map(|entry| text(entry, "manager").to_owned()).collect();
+    let mut found: Vec<String> = entries(live)
+        .filter(|entry| is_legacy(entry, names, own))
+        .map(|entry| text(entry, "manager").to_owned())
+        .collect();
     found.sort();
     found.dedup();
     found
@@ -194,25 +255,34 @@ pub(super) fn legacy_managers(live: &Object, names: &[String], own: &str) -> Vec
 fn is_legacy(entry: &Value, names: &[String], own: &str) -> bool {
     let name = text(entry, "manager");
     let ours = name == own && (text(entry, "operation") == "Apply" || holds_record(entry));
-    text(entry, "subresource").is_empty() && !ours && (name == own || names.iter().any(|legacy| legacy == name))
+    text(entry, "subresource").is_empty()
+        && !ours
+        && (name == own || names.iter().any(|legacy| legacy == name))
 }
 
-/// Whether an entry is that of a record, which is written by other means than apply and must not go with a manifest.
+/// Whether an entry is that of a record, which is written by other means than apply and must not go
+/// with a manifest.
 fn holds_record(entry: &Value) -> bool {
-    entry.pointer("/fieldsV1/f:metadata/f:labels").is_some_and(|labels| labels.get(format!("f:{PREFIX}/record")).is_some())
+    entry
+        .pointer("/fieldsV1/f:metadata/f:labels")
+        .is_some_and(|labels| labels.get(format!("f:{PREFIX}/record")).is_some())
 }
 
-/// The managed fields with what `names` own added to what `own` applied, and without their entries; none if they own nothing.
+/// The managed fields with what `names` own added to what `own` applied, and without their entries;
+/// none if they own nothing.
 ///
 /// What `own` wrote by other means than apply is added too: it would hold fields for ever.
 pub(super) fn taken_over(live: &Object, names: &[String], own: &str) -> Option<Vec<Value>> {
-    let (legacy, mut kept): (Vec<&Value>, Vec<&Value>) = entries(live).partition(|entry| is_legacy(entry, names, own));
+    let (legacy, mut kept): (Vec<&Value>, Vec<&Value>) =
+        entries(live).partition(|entry| is_legacy(entry, names, own));
     if legacy.is_empty() {
         return None;
     }
-    let at = kept
-        .iter()
-        .position(|entry| text(entry, "manager") == own && text(entry, "operation") == "Apply" && text(entry, "subresource").is_empty());
+    let at = kept.iter().position(|entry| {
+        text(entry, "manager") == own
+            && text(entry, "operation") == "Apply"
+            && text(entry, "subresource").is_empty()
+    });
     let base = at.map(|at| kept.remove(at).clone());
     let mut merged = base.unwrap_or_else(|| {
         let mut first = legacy[0].clone();
@@ -228,12 +298,19 @@ pub(super) fn taken_over(live: &Object, names: &[String], own: &str) -> Option<V
             }
         }
     }
-    Some(kept.into_iter().cloned().chain(std::iter::once(merged)).collect())
+    Some(
+        kept.into_iter()
+            .cloned()
+            .chain(std::iter::once(merged))
+            .collect(),
+    )
 }
 
 /// The union of two trees. A leaf that becomes a node keeps owning itself by `.`.
 fn union(mine: &mut Value, other: &Value) {
-    let (Some(mine), Some(other)) = (mine.as_object_mut(), other.as_object()) else { return };
+    let (Some(mine), Some(other)) = (mine.as_object_mut(), other.as_object()) else {
+        return;
+    };
     let lone = |map: &Map<String, Value>| map.is_empty();
     if lone(mine) != lone(other) {
         mine.insert(".".to_owned(), Value::Object(Map::new()));
@@ -253,7 +330,8 @@ mod tests {
     use super::*;
     use serde_json::json;
 
-    /// As a 1.3x server writes it for a Deployment applied by kubectl, edited, and scaled by an autoscaler.
+    /// As a 1.3x server writes it for a Deployment applied by kubectl, edited, and scaled by an
+    /// autoscaler.
     fn deployment() -> Object {
         Object::new(json!({
             "apiVersion": "apps/v1", "kind": "Deployment",
@@ -286,58 +364,118 @@ mod tests {
     }
 
     fn names(pointer: &str) -> Vec<String> {
-        managers_of(&deployment(), pointer).into_iter().map(|manager| manager.name).collect()
+        managers_of(&deployment(), pointer)
+            .into_iter()
+            .map(|manager| manager.name)
+            .collect()
     }
 
     #[test]
     fn owners_are_found_through_keys_sets_and_atoms() {
-        assert_eq!(names("/spec/template/spec/containers/1/image"), ["kubectl-edit", "tagboat", "kubectl-client-side-apply"]);
-        assert_eq!(names("/spec/template/spec/containers/1/ports/0/containerPort"), ["tagboat"]);
+        assert_eq!(
+            names("/spec/template/spec/containers/1/image"),
+            ["kubectl-edit", "tagboat", "kubectl-client-side-apply"]
+        );
+        assert_eq!(
+            names("/spec/template/spec/containers/1/ports/0/containerPort"),
+            ["tagboat"]
+        );
         assert_eq!(names("/spec/template/spec/containers/0/image"), [""; 0]);
         assert_eq!(names("/spec/selector/matchLabels/app"), ["tagboat"]);
         assert_eq!(names("/spec/replicas"), ["hpa"]);
-        assert_eq!(names("/metadata/annotations/a~1b"), ["kubectl-client-side-apply"]);
+        assert_eq!(
+            names("/metadata/annotations/a~1b"),
+            ["kubectl-client-side-apply"]
+        );
         assert_eq!(names("/metadata/finalizers/0"), ["tagboat"]);
         assert_eq!(names("/metadata/finalizers/1"), [""; 0]);
-        assert_eq!(names("/status/conditions/0/status"), ["kube-controller-manager"]);
-        for nothing in ["", "/", "/spec/none", "/spec/template/spec/containers/9/image", "/spec/template/spec/containers/x"] {
+        assert_eq!(
+            names("/status/conditions/0/status"),
+            ["kube-controller-manager"]
+        );
+        for nothing in [
+            "",
+            "/",
+            "/spec/none",
+            "/spec/template/spec/containers/9/image",
+            "/spec/template/spec/containers/x",
+        ] {
             assert_eq!(names(nothing), [""; 0], "{nothing:?}");
         }
         let edit = &managers_of(&deployment(), "/spec/template/spec/containers/1/image")[0];
-        assert_eq!((edit.operation, edit.time), (Operation::Update, Some("2026-11-21T10:00:00Z".parse().unwrap())));
+        assert_eq!(
+            (edit.operation, edit.time),
+            (
+                Operation::Update,
+                Some("2026-11-21T10:00:00Z".parse().unwrap())
+            )
+        );
     }
 
     #[test]
     fn a_scale_is_told_from_a_manifest() {
         assert_eq!(scaled_by(&deployment()).as_deref(), Some("hpa"));
-        let plain = Object::new(json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "a"}})).unwrap();
+        let plain =
+            Object::new(json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "a"}}))
+                .unwrap();
         assert_eq!(scaled_by(&plain), None);
         assert_eq!(managers_of(&plain, "/metadata/name"), []);
     }
 
     #[test]
     fn taking_over_unites_and_leaves_subresources_alone() {
-        let legacy = ["kubectl-client-side-apply", "kubectl-edit", "hpa", "kube-controller-manager"].map(str::to_owned);
-        assert_eq!(legacy_managers(&deployment(), &legacy, "tagboat"), ["kubectl-client-side-apply", "kubectl-edit"]);
+        let legacy = [
+            "kubectl-client-side-apply",
+            "kubectl-edit",
+            "hpa",
+            "kube-controller-manager",
+        ]
+        .map(str::to_owned);
+        assert_eq!(
+            legacy_managers(&deployment(), &legacy, "tagboat"),
+            ["kubectl-client-side-apply", "kubectl-edit"]
+        );
         let entries = taken_over(&deployment(), &legacy, "tagboat").unwrap();
         let managers: Vec<_> = entries.iter().map(|entry| text(entry, "manager")).collect();
         assert_eq!(managers, ["kube-controller-manager", "hpa", "tagboat"]);
         let container = &entries[2]["fieldsV1"]["f:spec"]["f:template"]["f:spec"]["f:containers"]["k:{\"name\":\"web\"}"];
-        assert!(container.get("f:env").is_some() && container.get("f:ports").is_some(), "{container}");
+        assert!(
+            container.get("f:env").is_some() && container.get("f:ports").is_some(),
+            "{container}"
+        );
         assert_eq!(entries[2]["operation"], "Apply");
-        assert_eq!(taken_over(&deployment(), &["nobody".to_owned()], "tagboat"), None);
+        assert_eq!(
+            taken_over(&deployment(), &["nobody".to_owned()], "tagboat"),
+            None
+        );
         // Without an entry of ours the first legacy one becomes ours.
-        let entries = taken_over(&deployment(), &["tagboat".to_owned(), "kubectl-edit".to_owned()], "other").unwrap();
-        assert!(entries.iter().any(|entry| text(entry, "manager") == "other" && text(entry, "operation") == "Apply"));
+        let entries = taken_over(
+            &deployment(),
+            &["tagboat".to_owned(), "kubectl-edit".to_owned()],
+            "other",
+        )
+        .unwrap();
+        assert!(
+            entries
+                .iter()
+                .any(|entry| text(entry, "manager") == "other"
+                    && text(entry, "operation") == "Apply")
+        );
     }
 
     #[test]
     fn what_is_one_value_is_learnt_from_our_own_fields() {
-        let manifest =
-            |spec: Value| Object::new(json!({"apiVersion": "v1", "kind": "A", "metadata": {"name": "a"}, "spec": spec})).unwrap();
+        let manifest = |spec: Value| {
+            Object::new(
+                json!({"apiVersion": "v1", "kind": "A", "metadata": {"name": "a"}, "spec": spec}),
+            )
+            .unwrap()
+        };
         let answer = |fields: Value| {
-            let theirs = json!({"manager": "other", "operation": "Apply", "fieldsV1": {"f:spec": {}}});
-            let ours = json!({"manager": "tagboat", "operation": "Apply", "fieldsV1": {"f:spec": fields}});
+            let theirs =
+                json!({"manager": "other", "operation": "Apply", "fieldsV1": {"f:spec": {}}});
+            let ours =
+                json!({"manager": "tagboat", "operation": "Apply", "fieldsV1": {"f:spec": fields}});
             let value = json!({"apiVersion": "v1", "kind": "A", "metadata": {"name": "a", "managedFields": [theirs, ours]}});
             Object::new(value).unwrap()
         };
@@ -354,35 +492,75 @@ mod tests {
                 json!({"f:rules": {}, "f:selector": {}, "f:nulls": {}, "f:args": {}}),
                 "",
             ),
-            // Elements are found by their keys, of which a manifest may leave out those with a default.
-            (json!({"ports": [{"port": 80, "from": {"a": 1}}]}), ports.clone(), "/spec/ports/*/from"),
-            (json!({"ports": [{"port": 81, "from": {"a": 1}}]}), ports, ""),
+            // Elements are found by their keys, of which a manifest may leave out those with a
+            // default.
+            (
+                json!({"ports": [{"port": 80, "from": {"a": 1}}]}),
+                ports.clone(),
+                "/spec/ports/*/from",
+            ),
+            (
+                json!({"ports": [{"port": 81, "from": {"a": 1}}]}),
+                ports,
+                "",
+            ),
             // What is not ours says nothing.
             (json!({"rules": [{"a": 1}]}), json!({".": {}}), ""),
             (json!({"rules": [{"a": 1}]}), json!("what"), ""),
         ] {
             let atoms = atoms(&manifest(spec), &answer(fields), "tagboat");
-            assert_eq!(atoms.places().iter().map(AsRef::as_ref).collect::<Vec<&str>>().join(" "), found);
+            assert_eq!(
+                atoms
+                    .places()
+                    .iter()
+                    .map(AsRef::as_ref)
+                    .collect::<Vec<&str>>()
+                    .join(" "),
+                found
+            );
         }
     }
 
     #[test]
     fn an_empty_map_is_overwritten_when_somebody_else_has_it_as_a_whole() {
         let live = |entries: &[(&str, Value)]| {
-            let entries: Vec<Value> =
-                entries.iter().map(|(name, fields)| json!({"manager": name, "fieldsV1": {"f:spec": fields}})).collect();
-            let value =
-                json!({"apiVersion": "v1", "kind": "A", "metadata": {"name": "a", "managedFields": entries}, "spec": {"a": {"b": 1}}});
+            let entries: Vec<Value> = entries
+                .iter()
+                .map(|(name, fields)| json!({"manager": name, "fieldsV1": {"f:spec": fields}}))
+                .collect();
+            let value = json!({"apiVersion": "v1", "kind": "A", "metadata": {"name": "a", "managedFields": entries}, "spec": {"a": {"b": 1}}});
             Object::new(value).unwrap()
         };
         for (entries, lost) in [
-            (vec![("tagboat", json!({"f:a": {}})), ("edit", json!({"f:a": {"f:b": {}}}))], false),
-            (vec![("tagboat", json!({"f:c": {}})), ("edit", json!({"f:a": {}}))], true),
-            (vec![("tagboat", json!({"f:a": {}})), ("edit", json!({"f:a": {}}))], false),
+            (
+                vec![
+                    ("tagboat", json!({"f:a": {}})),
+                    ("edit", json!({"f:a": {"f:b": {}}})),
+                ],
+                false,
+            ),
+            (
+                vec![
+                    ("tagboat", json!({"f:c": {}})),
+                    ("edit", json!({"f:a": {}})),
+                ],
+                true,
+            ),
+            (
+                vec![
+                    ("tagboat", json!({"f:a": {}})),
+                    ("edit", json!({"f:a": {}})),
+                ],
+                false,
+            ),
             (vec![("edit", json!({"f:a": {".": {}, "f:b": {}}}))], false),
             (vec![], false),
         ] {
-            assert_eq!(is_overwritten(&live(&entries), "/spec/a", "tagboat"), lost, "{entries:?}");
+            assert_eq!(
+                is_overwritten(&live(&entries), "/spec/a", "tagboat"),
+                lost,
+                "{entries:?}"
+            );
         }
     }
 
@@ -415,7 +593,11 @@ mod tests {
         for (mine, other, both) in [
             (json!({}), json!({"f:a": {}}), json!({".": {}, "f:a": {}})),
             (json!({"f:a": {}}), json!({}), json!({".": {}, "f:a": {}})),
-            (json!({"f:a": {}}), json!({"f:b": {"f:c": {}}}), json!({"f:a": {}, "f:b": {"f:c": {}}})),
+            (
+                json!({"f:a": {}}),
+                json!({"f:b": {"f:c": {}}}),
+                json!({"f:a": {}, "f:b": {"f:c": {}}}),
+            ),
             (json!({}), json!({}), json!({})),
         ] {
             let mut united = mine;

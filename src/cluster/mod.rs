@@ -1,10 +1,11 @@
 //! A Kubernetes cluster: what it serves, what is in it, and sending it one action.
 //!
-//! This room decides nothing about order, prunes or drift. It sends what it is told, as whom it is told, within the budget of
-//! the cluster, and says exactly what came of it: [`Cluster::apply`], [`Cluster::delete`], [`Cluster::records`], [`Watches`].
+//! This room decides nothing about order, prunes or drift. It sends what it is told, as whom it is
+//! told, within the budget of the cluster, and says exactly what came of it: [`Cluster::apply`],
+//! [`Cluster::delete`], [`Cluster::records`], [`Watches`].
 //!
-//! Clusters share nothing: one that is down delays no other. A cluster has one pool of connections; whom a request acts as
-//! ([`Identity`]) is a matter of that request.
+//! Clusters share nothing: one that is down delays no other. A cluster has one pool of connections;
+//! whom a request acts as ([`Identity`]) is a matter of that request.
 
 mod apply;
 mod config;
@@ -57,11 +58,15 @@ pub enum Identity {
 }
 
 impl Identity {
-    /// As the account that an Application names, which lies in the Application's namespace; as ourselves if it names none.
+    /// As the account that an Application names, which lies in the Application's namespace; as
+    /// ourselves if it names none.
     pub fn of(application: &Name, account: Option<&str>) -> Self {
         match account {
             None => Self::Own,
-            Some(name) => Self::ServiceAccount { namespace: application.namespace().to_owned(), name: name.to_owned() },
+            Some(name) => Self::ServiceAccount {
+                namespace: application.namespace().to_owned(),
+                name: name.to_owned(),
+            },
         }
     }
 }
@@ -90,31 +95,41 @@ struct Inner {
 
 impl std::fmt::Debug for Cluster {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Cluster").field("name", &self.inner.name).field("server", &self.inner.server).finish_non_exhaustive()
+        f.debug_struct("Cluster")
+            .field("name", &self.inner.name)
+            .field("server", &self.inner.server)
+            .finish_non_exhaustive()
     }
 }
 
 impl Cluster {
-    /// Reads the way into a cluster. Sends nothing and runs no credential plugin: that happens with the first request.
+    /// Reads the way into a cluster. Sends nothing and runs no credential plugin: that happens with
+    /// the first request.
     ///
     /// `resolve` says where a path of `tagboat.yaml` is.
     ///
     /// # Errors
     /// [`Problem::Kubeconfig`] names the file and what is wrong with it.
-    pub async fn open(declared: &process::Cluster, resolve: impl Fn(&Path) -> PathBuf) -> Result<Self, ClusterError> {
+    pub async fn open(
+        declared: &process::Cluster,
+        resolve: impl Fn(&Path) -> PathBuf,
+    ) -> Result<Self, ClusterError> {
         let kubeconfig = declared.kubeconfig.as_deref().map(resolve);
-        let way = config::read(kubeconfig.as_deref(), declared.context.as_deref()).await.map_err(|problem| ClusterError {
-            cluster: declared.name.clone(),
-            subject: String::new(),
-            problem: Box::new(problem),
-        })?;
+        let way = config::read(kubeconfig.as_deref(), declared.context.as_deref())
+            .await
+            .map_err(|problem| ClusterError {
+                cluster: declared.name.clone(),
+                subject: String::new(),
+                problem: Box::new(problem),
+            })?;
         Ok(Self {
             inner: Arc::new(Inner {
                 name: declared.name.clone(),
                 server: way.server,
                 user: format!("user {}", way.user),
                 kubeconfig,
-                // Whoever turns to another context meanwhile (`kubectl config use-context`) means herself.
+                // Whoever turns to another context meanwhile (`kubectl config use-context`) means
+                // herself.
                 context: way.context,
                 take_over: declared.take_over.clone(),
                 permits: Semaphore::new(declared.concurrency.clamp(1, Semaphore::MAX_PERMITS)),

@@ -33,7 +33,11 @@ pub(super) struct Known {
 
 impl Default for Known {
     fn default() -> Self {
-        Self { version: OnceCell::new(), resources: watch::Sender::new(None), asked: Mutex::new(None) }
+        Self {
+            version: OnceCell::new(),
+            resources: watch::Sender::new(None),
+            asked: Mutex::new(None),
+        }
     }
 }
 
@@ -79,8 +83,13 @@ pub(super) struct ListMeta {
 }
 
 impl List {
-    /// Reads a page. What is no list must not pass for an empty one: it would mean that everything is gone.
-    pub(super) fn read(cluster: &Cluster, subject: &str, body: &[u8]) -> Result<Self, ClusterError> {
+    /// Reads a page. What is no list must not pass for an empty one: it would mean that everything
+    /// is gone.
+    pub(super) fn read(
+        cluster: &Cluster,
+        subject: &str,
+        body: &[u8],
+    ) -> Result<Self, ClusterError> {
         let list: Self = cluster.read(subject, body)?;
         if !list.kind.ends_with("List") {
             let why = format!("it is a {}, not a list", crate::image::shown(&list.kind));
@@ -89,16 +98,26 @@ impl List {
         Ok(list)
     }
 
-    /// Its objects. Items of built-in kinds carry no apiVersion and kind of their own: the list says it for all.
+    /// Its objects. Items of built-in kinds carry no apiVersion and kind of their own: the list
+    /// says it for all.
     pub(super) fn objects(self) -> impl Iterator<Item = Result<Object, Problem>> {
-        let Self { api_version, kind, items, .. } = self;
+        let Self {
+            api_version,
+            kind,
+            items,
+            ..
+        } = self;
         let kind = kind.strip_suffix("List").unwrap_or(&kind).to_owned();
         items.unwrap_or_default().into_iter().map(move |mut item| {
             if let Some(fields) = item.as_object_mut() {
-                fields.entry("apiVersion").or_insert_with(|| api_version.clone().into());
+                fields
+                    .entry("apiVersion")
+                    .or_insert_with(|| api_version.clone().into());
                 fields.entry("kind").or_insert_with(|| kind.clone().into());
             }
-            Object::new(item).map_err(|error| Problem::Protocol { why: format!("an item of the list is no object: {error}") })
+            Object::new(item).map_err(|error| Problem::Protocol {
+                why: format!("an item of the list is no object: {error}"),
+            })
         })
     }
 }
@@ -111,12 +130,25 @@ impl Cluster {
     pub async fn version(&self) -> Result<Version, ClusterError> {
         let asked = self.inner.known.version.get_or_try_init(|| async {
             let own = Identity::Own;
-            let call = Call { subject: "its version".to_owned(), ..Call::get(Verb::Discovery, "/version".to_owned(), &own) };
+            let call = Call {
+                subject: "its version".to_owned(),
+                ..Call::get(Verb::Discovery, "/version".to_owned(), &own)
+            };
             let answer = self.call(call).await?;
             let raw: RawVersion = self.read("its version", &answer.body)?;
             // Some distributions write the minor as "33+".
-            let number = |text: &str| text.chars().take_while(char::is_ascii_digit).collect::<String>().parse().unwrap_or(0);
-            Ok(Version { major: number(&raw.major), minor: number(&raw.minor), text: raw.git_version })
+            let number = |text: &str| {
+                text.chars()
+                    .take_while(char::is_ascii_digit)
+                    .collect::<String>()
+                    .parse()
+                    .unwrap_or(0)
+            };
+            Ok(Version {
+                major: number(&raw.major),
+                minor: number(&raw.minor),
+                text: raw.git_version,
+            })
         });
         asked.await.cloned()
     }
@@ -154,13 +186,29 @@ impl Cluster {
         resources.find(gvk).cloned().ok_or_else(|| {
             let down = resources.is_unavailable(gvk);
             let why = if down {
-                Some(format!("the API server behind {} does not answer", gvk.api_version()))
+                Some(format!(
+                    "the API server behind {} does not answer",
+                    gvk.api_version()
+                ))
             } else {
-                resources.preferred(&gvk.group, &gvk.kind).map(|served| format!("it serves {} of it", served.gvk.api_version())).or_else(
-                    || resources.by_group().contains_key(gvk.group.as_str()).then(|| format!("its group {} has no such kind", gvk.group)),
-                )
+                resources
+                    .preferred(&gvk.group, &gvk.kind)
+                    .map(|served| format!("it serves {} of it", served.gvk.api_version()))
+                    .or_else(|| {
+                        resources
+                            .by_group()
+                            .contains_key(gvk.group.as_str())
+                            .then(|| format!("its group {} has no such kind", gvk.group))
+                    })
             };
-            self.fault("", Problem::UnknownKind { gvk: gvk.clone(), why, down })
+            self.fault(
+                "",
+                Problem::UnknownKind {
+                    gvk: gvk.clone(),
+                    why,
+                    down,
+                },
+            )
         })
     }
 
@@ -173,7 +221,8 @@ impl Cluster {
         self.inner.known.resources.subscribe()
     }
 
-    /// Asks, unless an answer to a question asked after `since` is at hand; any answer does where that is none.
+    /// Asks, unless an answer to a question asked after `since` is at hand; any answer does where
+    /// that is none.
     async fn discover(&self, since: Option<Instant>) -> Result<Arc<Resources>, ClusterError> {
         let mut asked = self.inner.known.asked.lock().await;
         if let (Some(known), Some(at)) = (self.known(), *asked)
@@ -193,16 +242,26 @@ impl Cluster {
     }
 
     async fn ask_all(&self) -> Result<Resources, ClusterError> {
-        let (core, groups) = futures::try_join!(self.ask::<Aggregated>("/api", ACCEPT), self.ask::<Aggregated>("/apis", ACCEPT))?;
+        let (core, groups) = futures::try_join!(
+            self.ask::<Aggregated>("/api", ACCEPT),
+            self.ask::<Aggregated>("/apis", ACCEPT)
+        )?;
         let mut found = Resources::default();
         let mut single: Vec<(String, String)> = Vec::new();
         for answer in [core, groups] {
             match answer.kind.as_str() {
                 "APIGroupDiscoveryList" => found.add_aggregated(&answer),
-                "APIVersions" => single.extend(answer.versions.iter().map(|version| (version.clone(), format!("/api/{version}")))),
+                "APIVersions" => single.extend(
+                    answer
+                        .versions
+                        .iter()
+                        .map(|version| (version.clone(), format!("/api/{version}"))),
+                ),
                 "APIGroupList" => {
                     let versions = answer.groups.iter().flat_map(|group| group.versions());
-                    single.extend(versions.map(|version| (version.clone(), format!("/apis/{version}"))));
+                    single.extend(
+                        versions.map(|version| (version.clone(), format!("/apis/{version}"))),
+                    );
                 }
                 other => {
                     let why = format!("it is a {}, not what it serves", crate::image::shown(other));
@@ -229,10 +288,20 @@ impl Cluster {
         Ok(found)
     }
 
-    async fn ask<T: serde::de::DeserializeOwned>(&self, path: &str, accept: &'static str) -> Result<T, ClusterError> {
+    async fn ask<T: serde::de::DeserializeOwned>(
+        &self,
+        path: &str,
+        accept: &'static str,
+    ) -> Result<T, ClusterError> {
         let own = Identity::Own;
         let subject = "what it serves";
-        let answer = self.call(Call { accept, subject: subject.to_owned(), ..Call::get(Verb::Discovery, path.to_owned(), &own) }).await?;
+        let answer = self
+            .call(Call {
+                accept,
+                subject: subject.to_owned(),
+                ..Call::get(Verb::Discovery, path.to_owned(), &own)
+            })
+            .await?;
         self.read(subject, &answer.body)
     }
 
@@ -240,8 +309,14 @@ impl Cluster {
     ///
     /// # Errors
     /// As every request: see [`Problem`].
-    pub async fn get(&self, identity: &Identity, resource: &Resource, key: &Key) -> Result<Option<Object>, ClusterError> {
-        let path = path::item(resource, key).map_err(|problem| self.fault(key.to_string(), problem))?;
+    pub async fn get(
+        &self,
+        identity: &Identity,
+        resource: &Resource,
+        key: &Key,
+    ) -> Result<Option<Object>, ClusterError> {
+        let path =
+            path::item(resource, key).map_err(|problem| self.fault(key.to_string(), problem))?;
         let call = Call {
             subject: key.to_string(),
             resource: resource.dotted(),
@@ -251,7 +326,14 @@ impl Cluster {
         };
         match self.call(call).await {
             Ok(answer) => self.object(&key.to_string(), &answer.body).map(Some),
-            Err(error) if matches!(*error.problem, Problem::NotFound | Problem::NamespaceMissing { .. }) => Ok(None),
+            Err(error)
+                if matches!(
+                    *error.problem,
+                    Problem::NotFound | Problem::NamespaceMissing { .. }
+                ) =>
+            {
+                Ok(None)
+            }
             Err(error) => Err(error),
         }
     }
@@ -267,7 +349,8 @@ impl Cluster {
         namespace: Option<&str>,
         labels: Option<&str>,
     ) -> Result<Vec<Object>, ClusterError> {
-        self.list_as(identity, resource, namespace, labels, |object| object).await
+        self.list_as(identity, resource, namespace, labels, |object| object)
+            .await
     }
 
     /// [`Cluster::list`], of which only what is made of each object is kept beyond its page.
@@ -280,11 +363,16 @@ impl Cluster {
         make: impl Fn(Object) -> T,
     ) -> Result<Vec<T>, ClusterError> {
         let subject = resource.dotted();
-        let collection = path::collection(resource, namespace).map_err(|problem| self.fault(&subject, problem))?;
+        let collection = path::collection(resource, namespace)
+            .map_err(|problem| self.fault(&subject, problem))?;
         let limit = PAGE.to_string();
         let (mut found, mut next, mut restarted) = (Vec::new(), String::new(), false);
         loop {
-            let query = path::query(&[("labelSelector", labels.unwrap_or_default()), ("limit", &limit), ("continue", &next)]);
+            let query = path::query(&[
+                ("labelSelector", labels.unwrap_or_default()),
+                ("limit", &limit),
+                ("continue", &next),
+            ]);
             let call = Call {
                 subject: subject.clone(),
                 resource: subject.clone(),
@@ -304,7 +392,9 @@ impl Cluster {
             };
             next.clone_from(&list.metadata.next);
             for object in list.objects() {
-                found.push(make(object.map_err(|problem| self.fault(&subject, problem))?));
+                found.push(make(
+                    object.map_err(|problem| self.fault(&subject, problem))?,
+                ));
             }
             if next.is_empty() {
                 return Ok(found);
@@ -318,17 +408,30 @@ impl Cluster {
     /// As every request: see [`Problem`].
     pub async fn pods(&self, namespace: &str, labels: &str) -> Result<Vec<Object>, ClusterError> {
         let pods = core("Pod", "pods", true);
-        self.list(&Identity::Own, &pods, Some(namespace), Some(labels)).await
+        self.list(&Identity::Own, &pods, Some(namespace), Some(labels))
+            .await
     }
 
     /// An object the server answered.
     pub(super) fn object(&self, subject: &str, body: &[u8]) -> Result<Object, ClusterError> {
         let value: Value = self.read(subject, body)?;
-        Object::new(value).map_err(|error| self.fault(subject, Problem::Protocol { why: error.to_string() }))
+        Object::new(value).map_err(|error| {
+            self.fault(
+                subject,
+                Problem::Protocol {
+                    why: error.to_string(),
+                },
+            )
+        })
     }
 }
 
 /// A resource that every cluster has.
 pub(super) fn core(kind: &str, plural: &str, namespaced: bool) -> Resource {
-    Resource { gvk: Gvk::new("v1", kind), plural: plural.to_owned(), namespaced, verbs: Default::default() }
+    Resource {
+        gvk: Gvk::new("v1", kind),
+        plural: plural.to_owned(),
+        namespaced,
+        verbs: Default::default(),
+    }
 }

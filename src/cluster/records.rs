@@ -1,9 +1,10 @@
 //! What is kept in a cluster about an Application: text by name, in ConfigMaps beside it.
 //!
-//! A record is one ConfigMap, its head, as long as it fits; what is larger lies in parts, which carry the digest of their
-//! whole in their name. Parts are written before the head that names them and removed after it: a process that dies in
-//! between leaves the old record valid and parts that belong to nothing, which the next reader is told of and the next save
-//! removes. Plain text, so that kubectl shows it.
+//! A record is one ConfigMap, its head, as long as it fits; what is larger lies in parts, which
+//! carry the digest of their whole in their name. Parts are written before the head that names them
+//! and removed after it: a process that dies in between leaves the old record valid and parts that
+//! belong to nothing, which the next reader is told of and the next save removes. Plain text, so
+//! that kubectl shows it.
 
 use super::{
     Cluster, Identity,
@@ -24,7 +25,8 @@ use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 use std::collections::BTreeMap;
 
-/// Bytes of text in one ConfigMap: 1 MiB is the most the API server takes, names and other managers' words included.
+/// Bytes of text in one ConfigMap: 1 MiB is the most the API server takes, names and other
+/// managers' words included.
 const ROOM: usize = 900 << 10;
 
 /// What is kept about an Application.
@@ -38,7 +40,8 @@ pub struct Record {
     pub version: Option<String>,
     /// Why `data` is empty or cannot be trusted: parts are missing or not what they were.
     pub damaged: Option<String>,
-    /// ConfigMaps of this record that its head does not name: a save was interrupted. The next one removes them.
+    /// ConfigMaps of this record that its head does not name: a save was interrupted. The next one
+    /// removes them.
     pub leftovers: Vec<String>,
     /// The parts the head names.
     parts: Vec<String>,
@@ -47,7 +50,14 @@ pub struct Record {
 impl Record {
     /// A record that was never saved.
     pub fn new(application: Name, data: BTreeMap<String, String>) -> Self {
-        Self { application, data, version: None, damaged: None, leftovers: Vec::new(), parts: Vec::new() }
+        Self {
+            application,
+            data,
+            version: None,
+            damaged: None,
+            leftovers: Vec::new(),
+            parts: Vec::new(),
+        }
     }
 }
 
@@ -63,14 +73,19 @@ fn config_maps() -> Resource {
     core("ConfigMap", "configmaps", true)
 }
 
-/// The name of the head. Names of Applications can be as long as those of ConfigMaps: a long one ends in its digest.
+/// The name of the head. Names of Applications can be as long as those of ConfigMaps: a long one
+/// ends in its digest.
 fn head_name(application: &Name) -> String {
     let name = application.name();
     // Parts add ".", eight digits, "." and a number.
     if name.len() <= 200 {
         format!("tagboat-{name}")
     } else {
-        format!("tagboat-{}-{}", name[..180].trim_end_matches(['.', '-']), &digest(name.as_bytes())[..16])
+        format!(
+            "tagboat-{}-{}",
+            name[..180].trim_end_matches(['.', '-']),
+            &digest(name.as_bytes())[..16]
+        )
     }
 }
 
@@ -83,15 +98,20 @@ pub fn is_record(key: &Key, application: &Name) -> bool {
     };
     *key == maps.key(key.namespace.as_deref(), &key.name)
         && key.namespace.as_deref() == Some(application.namespace())
-        && key.name.strip_prefix(&*head).is_some_and(|rest| rest.is_empty() || is_part(rest))
+        && key
+            .name
+            .strip_prefix(&*head)
+            .is_some_and(|rest| rest.is_empty() || is_part(rest))
 }
 
 fn digest(bytes: &[u8]) -> String {
     use std::fmt::Write;
-    Sha256::digest(bytes).iter().fold(String::new(), |mut text, byte| {
-        let _ = write!(text, "{byte:02x}");
-        text
-    })
+    Sha256::digest(bytes)
+        .iter()
+        .fold(String::new(), |mut text, byte| {
+            let _ = write!(text, "{byte:02x}");
+            text
+        })
 }
 
 /// The digest of all data, names included.
@@ -131,7 +151,8 @@ fn pieces(data: &BTreeMap<String, String>, room: usize) -> Vec<BTreeMap<String, 
     pieces
 }
 
-/// A ConfigMap of a record, as far as it matters: thousands are read at once, and most of each is the server's own.
+/// A ConfigMap of a record, as far as it matters: thousands are read at once, and most of each is
+/// the server's own.
 struct Map {
     application: Name,
     name: String,
@@ -144,18 +165,34 @@ struct Map {
 impl Map {
     /// Somebody else's ConfigMap with our label, or one moved elsewhere by hand, is none.
     fn of(object: &Object) -> Option<Self> {
-        let application = object.annotation(&note("application"))?.parse::<Name>().ok()?;
+        let application = object
+            .annotation(&note("application"))?
+            .parse::<Name>()
+            .ok()?;
         if object.namespace() != Some(application.namespace()) {
             return None;
         }
-        let data = object.value().get("data").and_then(Value::as_object).into_iter().flatten();
+        let data = object
+            .value()
+            .get("data")
+            .and_then(Value::as_object)
+            .into_iter()
+            .flatten();
         Some(Self {
             application,
             name: object.name().to_owned(),
             version: object.resource_version().map(str::to_owned),
-            digest: object.annotation(&note("digest")).unwrap_or_default().to_owned(),
-            parts: object.annotation(&note("parts")).and_then(|text| text.parse().ok()).unwrap_or(0),
-            data: data.filter_map(|(name, text)| Some((name.clone(), text.as_str()?.to_owned()))).collect(),
+            digest: object
+                .annotation(&note("digest"))
+                .unwrap_or_default()
+                .to_owned(),
+            parts: object
+                .annotation(&note("parts"))
+                .and_then(|text| text.parse().ok())
+                .unwrap_or(0),
+            data: data
+                .filter_map(|(name, text)| Some((name.clone(), text.as_str()?.to_owned())))
+                .collect(),
         })
     }
 }
@@ -171,7 +208,10 @@ fn assemble(maps: impl IntoIterator<Item = Map>) -> Vec<Record> {
             parts.insert(map.name.clone(), map);
         }
     }
-    by_application.into_iter().map(|(name, (head, parts))| record(name, head, parts)).collect()
+    by_application
+        .into_iter()
+        .map(|(name, (head, parts))| record(name, head, parts))
+        .collect()
 }
 
 fn record(application: Name, head: Option<Map>, mut parts: BTreeMap<String, Map>) -> Record {
@@ -193,19 +233,30 @@ fn record(application: Name, head: Option<Map>, mut parts: BTreeMap<String, Map>
                     record.data.entry(name).or_default().push_str(&text);
                 }
             }
-            None => record.damaged = Some(format!("ConfigMap {}/{name} is missing", record.application.namespace())),
+            None => {
+                record.damaged = Some(format!(
+                    "ConfigMap {}/{name} is missing",
+                    record.application.namespace()
+                ))
+            }
         }
     }
     if record.damaged.is_none() && digest_of(&record.data) != head.digest {
         let place = format!("{}/{}", record.application.namespace(), head.name);
-        record.damaged = Some(format!("ConfigMap {place} was changed by somebody else: its digest does not match"));
+        record.damaged = Some(format!(
+            "ConfigMap {place} was changed by somebody else: its digest does not match"
+        ));
     }
     record.leftovers = parts.into_keys().collect();
     record
 }
 
 fn part_name(application: &Name, digest: &str, index: usize) -> String {
-    format!("{}.{}.{index}", head_name(application), digest.get(..8).unwrap_or("none"))
+    format!(
+        "{}.{}.{index}",
+        head_name(application),
+        digest.get(..8).unwrap_or("none")
+    )
 }
 
 impl Cluster {
@@ -214,14 +265,24 @@ impl Cluster {
     /// # Errors
     /// As every request: see [`Problem`].
     pub async fn records(&self) -> Result<Vec<Record>, ClusterError> {
-        let maps = self.list_as(&Identity::Own, &config_maps(), None, Some(&label()), |object| Map::of(&object)).await?;
+        let maps = self
+            .list_as(
+                &Identity::Own,
+                &config_maps(),
+                None,
+                Some(&label()),
+                |object| Map::of(&object),
+            )
+            .await?;
         Ok(assemble(maps.into_iter().flatten()))
     }
 
-    /// Saves a record, creating its namespace where that is missing. `holder` says who we are, for another one who meets us.
+    /// Saves a record, creating its namespace where that is missing. `holder` says who we are, for
+    /// another one who meets us.
     ///
     /// # Errors
-    /// [`Problem::Conflict`] where somebody else saved it since it was read, with the name that one left; and as every request.
+    /// [`Problem::Conflict`] where somebody else saved it since it was read, with the name that one
+    /// left; and as every request.
     pub async fn save(&self, record: &mut Record, holder: &str) -> Result<(), ClusterError> {
         let digest = digest_of(&record.data);
         let pieces = pieces(&record.data, ROOM);
@@ -229,10 +290,13 @@ impl Cluster {
         if pieces.len() > 1 {
             for (index, piece) in pieces.iter().enumerate() {
                 let name = part_name(&record.application, &digest, index + 1);
-                match self.create_in_namespace(record, &name, &config_map(record, &name, piece, holder)).await {
+                match self
+                    .create_in_namespace(record, &name, &config_map(record, &name, piece, holder))
+                    .await
+                {
                     Ok(_) => {}
-                    // Its name says what is in it: an interrupted save wrote it. Should it say something else, the next
-                    // reader finds that out by the digest.
+                    // Its name says what is in it: an interrupted save wrote it. Should it say
+                    // something else, the next reader finds that out by the digest.
                     Err(error) if matches!(*error.problem, Problem::Conflict { .. }) => {}
                     Err(error) => return Err(error),
                 }
@@ -241,7 +305,16 @@ impl Cluster {
         }
         let head = head_name(&record.application);
         let empty = BTreeMap::new();
-        let mut object = config_map(record, &head, if parts.is_empty() { &record.data } else { &empty }, holder);
+        let mut object = config_map(
+            record,
+            &head,
+            if parts.is_empty() {
+                &record.data
+            } else {
+                &empty
+            },
+            holder,
+        );
         object["metadata"]["annotations"][note("digest")] = digest.into();
         object["metadata"]["annotations"][note("parts")] = parts.len().to_string().into();
         let saved = match &record.version {
@@ -252,7 +325,9 @@ impl Cluster {
             None => self.create_in_namespace(record, &head, &object).await,
         };
         let saved = match saved {
-            Err(error) if matches!(*error.problem, Problem::Conflict { .. } | Problem::NotFound) => {
+            Err(error)
+                if matches!(*error.problem, Problem::Conflict { .. } | Problem::NotFound) =>
+            {
                 self.met(record, &object, error).await?
             }
             other => other?,
@@ -260,8 +335,11 @@ impl Cluster {
         record.version = saved.resource_version().map(str::to_owned);
         record.damaged = None;
         let old = std::mem::replace(&mut record.parts, parts);
-        let gone: Vec<String> =
-            old.into_iter().chain(std::mem::take(&mut record.leftovers)).filter(|name| !record.parts.contains(name)).collect();
+        let gone: Vec<String> = old
+            .into_iter()
+            .chain(std::mem::take(&mut record.leftovers))
+            .filter(|name| !record.parts.contains(name))
+            .collect();
         record.leftovers = self.sweep(&record.application, gone).await;
         Ok(())
     }
@@ -272,7 +350,9 @@ impl Cluster {
     /// As every request: see [`Problem`].
     pub async fn remove(&self, record: &Record) -> Result<(), ClusterError> {
         let head = head_name(&record.application);
-        let names = std::iter::once(&head).chain(&record.parts).chain(&record.leftovers);
+        let names = std::iter::once(&head)
+            .chain(&record.parts)
+            .chain(&record.leftovers);
         for name in names {
             self.remove_map(&record.application, name).await?;
         }
@@ -297,13 +377,19 @@ impl Cluster {
         if let Some(live) = self.get(&Identity::Own, &resource, &key).await?
             && let Some(uid) = live.uid()
         {
-            self.delete(&Identity::Own, &resource, &key, &Delete::uid(uid)).await?;
+            self.delete(&Identity::Own, &resource, &key, &Delete::uid(uid))
+                .await?;
         }
         Ok(())
     }
 
     /// Creates a ConfigMap, and its namespace where that is missing.
-    async fn create_in_namespace(&self, record: &Record, name: &str, object: &Value) -> Result<Object, ClusterError> {
+    async fn create_in_namespace(
+        &self,
+        record: &Record,
+        name: &str,
+        object: &Value,
+    ) -> Result<Object, ClusterError> {
         let namespace = record.application.namespace();
         let resource = config_maps();
         let key = resource.key(Some(namespace), name);
@@ -316,7 +402,12 @@ impl Cluster {
         }
     }
 
-    async fn replace(&self, record: &Record, name: &str, object: &Value) -> Result<Object, ClusterError> {
+    async fn replace(
+        &self,
+        record: &Record,
+        name: &str,
+        object: &Value,
+    ) -> Result<Object, ClusterError> {
         let resource = config_maps();
         let key = resource.key(Some(record.application.namespace()), name);
         let subject = key.to_string();
@@ -329,7 +420,11 @@ impl Cluster {
             namespace: key.namespace.as_deref(),
             gvk: Some(&resource.gvk),
             // Sent twice, the second one meets what the first one wrote: see `met`.
-            ..Call::get(Verb::Update, format!("{path}{}", path::query(&[("fieldManager", MANAGER)])), &Identity::Own)
+            ..Call::get(
+                Verb::Update,
+                format!("{path}{}", path::query(&[("fieldManager", MANAGER)])),
+                &Identity::Own,
+            )
         };
         let answer = self.call(call).await?;
         self.object(&subject, &answer.body)
@@ -339,47 +434,91 @@ impl Cluster {
     ///
     /// # Errors
     /// As every request: see [`Problem`].
-    pub async fn in_place_of_record(&self, application: &Name) -> Result<Option<ClusterError>, ClusterError> {
+    pub async fn in_place_of_record(
+        &self,
+        application: &Name,
+    ) -> Result<Option<ClusterError>, ClusterError> {
         let resource = config_maps();
         let key = resource.key(Some(application.namespace()), &head_name(application));
         let found = self.get(&Identity::Own, &resource, &key).await?;
-        Ok(found.and_then(|live| replaced(application, &live)).map(|problem| self.fault(key.to_string(), problem)))
+        Ok(found
+            .and_then(|live| replaced(application, &live))
+            .map(|problem| self.fault(key.to_string(), problem)))
     }
 
-    /// What stands where a save found something else than it read: what this very save wrote, the answer to which was lost; or
-    /// what somebody else did, who is named.
-    async fn met(&self, record: &Record, sent: &Value, error: ClusterError) -> Result<Object, ClusterError> {
+    /// What stands where a save found something else than it read: what this very save wrote, the
+    /// answer to which was lost; or what somebody else did, who is named.
+    async fn met(
+        &self,
+        record: &Record,
+        sent: &Value,
+        error: ClusterError,
+    ) -> Result<Object, ClusterError> {
         let resource = config_maps();
-        let key = resource.key(Some(record.application.namespace()), &head_name(&record.application));
-        let Ok(found) = self.get(&Identity::Own, &resource, &key).await else { return Err(error) };
+        let key = resource.key(
+            Some(record.application.namespace()),
+            &head_name(&record.application),
+        );
+        let Ok(found) = self.get(&Identity::Own, &resource, &key).await else {
+            return Err(error);
+        };
         let message = match found {
             Some(live) if replaced(&record.application, &live).is_some() => {
-                return Err(replaced(&record.application, &live).map_or(error, |problem| self.fault(key.to_string(), problem)));
+                return Err(replaced(&record.application, &live)
+                    .map_or(error, |problem| self.fault(key.to_string(), problem)));
             }
             Some(live) => {
-                let as_sent = |what: &str| live.annotation(&note(what)) == sent["metadata"]["annotations"][note(what)].as_str();
+                let as_sent = |what: &str| {
+                    live.annotation(&note(what))
+                        == sent["metadata"]["annotations"][note(what)].as_str()
+                };
                 if ["digest", "parts", "holder"].into_iter().all(as_sent) {
                     return Ok(live);
                 }
-                let holder = live.annotation(&note("holder")).unwrap_or("somebody who left no name");
-                format!("the record was saved by {holder} since it was read: two of us reconcile this Application")
+                let holder = live
+                    .annotation(&note("holder"))
+                    .unwrap_or("somebody who left no name");
+                format!(
+                    "the record was saved by {holder} since it was read: two of us reconcile this Application"
+                )
             }
             None => "the record was removed since it was read".to_owned(),
         };
-        Err(self.fault(key.to_string(), Problem::Conflict { message, fields: Vec::new() }))
+        Err(self.fault(
+            key.to_string(),
+            Problem::Conflict {
+                message,
+                fields: Vec::new(),
+            },
+        ))
     }
 }
 
-/// What a ConfigMap lacks that stands in place of a record's head and that no save has written; nothing for one of ours.
+/// What a ConfigMap lacks that stands in place of a record's head and that no save has written;
+/// nothing for one of ours.
 fn replaced(application: &Name, live: &Object) -> Option<Problem> {
     let has = [
         (format!("label {}", label()), live.label(&label()).is_some()),
-        (format!("annotation {}", note("holder")), live.annotation(&note("holder")).is_some()),
-        (format!("annotation {}", note("digest")), live.annotation(&note("digest")).is_some()),
+        (
+            format!("annotation {}", note("holder")),
+            live.annotation(&note("holder")).is_some(),
+        ),
+        (
+            format!("annotation {}", note("digest")),
+            live.annotation(&note("digest")).is_some(),
+        ),
     ];
-    let missing: Vec<String> = has.into_iter().filter(|(_, there)| !there).map(|(what, _)| what).collect();
+    let missing: Vec<String> = has
+        .into_iter()
+        .filter(|(_, there)| !there)
+        .map(|(what, _)| what)
+        .collect();
     let (namespace, name) = (application.namespace().to_owned(), head_name(application));
-    (!missing.is_empty()).then_some(Problem::Replaced { missing, namespace, name })
+    (!missing.is_empty()).then_some(Problem::Replaced {
+        missing,
+        namespace,
+        name,
+    })
 }
 
 fn config_map(record: &Record, name: &str, data: &BTreeMap<String, String>, holder: &str) -> Value {
@@ -416,9 +555,15 @@ mod tests {
         let split = pieces.len() > 1;
         let head = head_name(&record.application);
         let empty = BTreeMap::new();
-        let mut value = config_map(record, &head, if split { &empty } else { &record.data }, "us");
+        let mut value = config_map(
+            record,
+            &head,
+            if split { &empty } else { &record.data },
+            "us",
+        );
         value["metadata"]["annotations"][note("digest")] = digest.clone().into();
-        value["metadata"]["annotations"][note("parts")] = if split { pieces.len() } else { 0 }.to_string().into();
+        value["metadata"]["annotations"][note("parts")] =
+            if split { pieces.len() } else { 0 }.to_string().into();
         value["metadata"]["resourceVersion"] = "7".into();
         let mut objects = vec![Object::new(value).unwrap()];
         if split {
@@ -431,7 +576,10 @@ mod tests {
     }
 
     fn sample(name: &str, text: &str) -> Record {
-        Record::new(application(name), BTreeMap::from([("inventory.json".to_owned(), text.to_owned())]))
+        Record::new(
+            application(name),
+            BTreeMap::from([("inventory.json".to_owned(), text.to_owned())]),
+        )
     }
 
     proptest! {
@@ -451,16 +599,29 @@ mod tests {
 
     #[test]
     fn an_interrupted_save_leaves_the_old_record_and_is_told() {
-        let (old, new) = (sample("web", &"old ".repeat(100)), sample("web", &"new ".repeat(100)));
+        let (old, new) = (
+            sample("web", &"old ".repeat(100)),
+            sample("web", &"new ".repeat(100)),
+        );
         let mut objects = stored(&old, 150);
         // The new parts are there, the new head is not; the last part is missing.
         let parts: Vec<Object> = stored(&new, 150).into_iter().skip(1).collect();
         objects.extend(parts[..parts.len() - 1].to_vec());
         let found = read(&objects);
-        assert_eq!((found.len(), &found[0].data, found[0].leftovers.len()), (1, &old.data, parts.len() - 1));
+        assert_eq!(
+            (found.len(), &found[0].data, found[0].leftovers.len()),
+            (1, &old.data, parts.len() - 1)
+        );
         // Never saved before: nothing but parts.
         let found = read(&parts);
-        assert_eq!((found[0].data.len(), found[0].version.as_deref(), found[0].leftovers.len()), (0, None, parts.len()));
+        assert_eq!(
+            (
+                found[0].data.len(),
+                found[0].version.as_deref(),
+                found[0].leftovers.len()
+            ),
+            (0, None, parts.len())
+        );
     }
 
     #[test]
@@ -468,11 +629,23 @@ mod tests {
         let record = sample("web", &"old ".repeat(100));
         let mut objects = stored(&record, 150);
         let part = objects.remove(2);
-        assert!(read(&objects)[0].damaged.as_ref().unwrap().contains("is missing"));
+        assert!(
+            read(&objects)[0]
+                .damaged
+                .as_ref()
+                .unwrap()
+                .contains("is missing")
+        );
         let mut value = part.into_value();
         value["data"]["inventory.json"] = "else".into();
         objects.push(Object::new(value).unwrap());
-        assert!(read(&objects)[0].damaged.as_ref().unwrap().contains("digest"));
+        assert!(
+            read(&objects)[0]
+                .damaged
+                .as_ref()
+                .unwrap()
+                .contains("digest")
+        );
     }
 
     #[test]
@@ -480,11 +653,17 @@ mod tests {
         let mut value = stored(&sample("web", "x"), ROOM).remove(0).into_value();
         value["metadata"]["namespace"] = "elsewhere".into();
         assert_eq!(read(&[Object::new(value).unwrap()]), []);
-        let plain = Object::new(json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "a"}})).unwrap();
+        let plain = Object::new(
+            json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "a"}}),
+        )
+        .unwrap();
         assert_eq!(read(&[plain]), []);
         let long = application(&"a".repeat(253));
         let name = part_name(&long, &digest(b""), 1000);
-        assert!(name.len() <= 253 && crate::name::is_subdomain(&name), "{name}");
+        assert!(
+            name.len() <= 253 && crate::name::is_subdomain(&name),
+            "{name}"
+        );
         assert_eq!(head_name(&application("web")), "tagboat-web");
         for (name, namespace, is) in [
             ("tagboat-web", "shop", true),
@@ -492,8 +671,18 @@ mod tests {
             ("tagboat-web", "other", false),
             ("tagboat-web.conf", "shop", false),
         ] {
-            assert_eq!(is_record(&config_maps().key(Some(namespace), name), &application("web")), is, "{namespace}/{name}");
+            assert_eq!(
+                is_record(
+                    &config_maps().key(Some(namespace), name),
+                    &application("web")
+                ),
+                is,
+                "{namespace}/{name}"
+            );
         }
-        assert!(!is_record(&core("Secret", "secrets", true).key(Some("shop"), "tagboat-web"), &application("web")));
+        assert!(!is_record(
+            &core("Secret", "secrets", true).key(Some("shop"), "tagboat-web"),
+            &application("web")
+        ));
     }
 }

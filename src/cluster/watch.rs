@@ -1,9 +1,10 @@
 //! Watching a cluster: what changes is told, nothing is asked again and again.
 //!
-//! One watch a kind, over the whole cluster, for the objects with our label. Objects are handed on whole and one at a time;
-//! the channel is bounded, so a slow receiver slows the watch down instead of filling memory. A watch that ends (each does,
-//! after minutes) goes on from the last version seen; where the server no longer keeps that, all objects are listed again.
-//! While a kind is not served yet, the definitions of kinds are watched for it.
+//! One watch a kind, over the whole cluster, for the objects with our label. Objects are handed on
+//! whole and one at a time; the channel is bounded, so a slow receiver slows the watch down instead
+//! of filling memory. A watch that ends (each does, after minutes) goes on from the last version
+//! seen; where the server no longer keeps that, all objects are listed again. While a kind is not
+//! served yet, the definitions of kinds are watched for it.
 
 use super::{
     Cluster, Identity,
@@ -36,15 +37,18 @@ use tokio::{
 
 /// The server ends a watch after this; up to a fifth is added so that not all end at once.
 pub(super) const LIFE: u64 = 240;
-/// A watch that the server did not end in time is dead; so is one that began and says nothing by then.
+/// A watch that the server did not end in time is dead; so is one that began and says nothing by
+/// then.
 const GRACE: Duration = Duration::from_secs(10);
 /// How long a server may take to begin a watch.
 const OPENING: Duration = Duration::from_secs(30);
-/// How long to wait before trying again: first, and at most, for a server that does not answer and for one that refuses.
+/// How long to wait before trying again: first, and at most, for a server that does not answer and
+/// for one that refuses.
 const FIRST: Duration = Duration::from_millis(200);
 const LONGEST: Duration = Duration::from_secs(10);
 pub(super) const LONGEST_REFUSED: Duration = Duration::from_secs(60);
-/// Lists as part of a watch are sent by servers from this minor version on; those that do not want to say so.
+/// Lists as part of a watch are sent by servers from this minor version on; those that do not want
+/// to say so.
 const STREAMING_SINCE: u32 = 27;
 
 /// What a watch saw.
@@ -56,8 +60,8 @@ pub enum Seen {
     Gone(Gvk, Key, String),
     /// All objects there were, after a list: what is not among them is gone.
     Listed(Gvk, Vec<Key>),
-    /// The kind cannot be watched at the moment. Told once, until [`Seen::Recovered`]; and again where it turns out that there
-    /// is no such kind.
+    /// The kind cannot be watched at the moment. Told once, until [`Seen::Recovered`]; and again
+    /// where it turns out that there is no such kind.
     Trouble(Gvk, ClusterError),
     /// It can be watched again.
     Recovered(Gvk),
@@ -83,20 +87,39 @@ struct Running {
 
 impl Watches {
     /// Watches these kinds for objects with these labels ("tagboat.dev/name"), and tells `sink`.
-    pub fn start(cluster: Cluster, kinds: impl IntoIterator<Item = Gvk>, labels: &str, sink: mpsc::Sender<Seen>) -> Self {
-        let watches =
-            Self { cluster, labels: labels.to_owned(), sink, running: Mutex::default(), waiting: Arc::new(watch::Sender::default()) };
+    pub fn start(
+        cluster: Cluster,
+        kinds: impl IntoIterator<Item = Gvk>,
+        labels: &str,
+        sink: mpsc::Sender<Seen>,
+    ) -> Self {
+        let watches = Self {
+            cluster,
+            labels: labels.to_owned(),
+            sink,
+            running: Mutex::default(),
+            waiting: Arc::new(watch::Sender::default()),
+        };
         {
-            let mut running = watches.running.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut running = watches
+                .running
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner);
             for (kind, plural) in DEFINITIONS {
-                running.tasks.spawn(definitions(watches.cluster.clone(), Gvk::new(kind.0, kind.1), plural, watches.waiting.subscribe()));
+                running.tasks.spawn(definitions(
+                    watches.cluster.clone(),
+                    Gvk::new(kind.0, kind.1),
+                    plural,
+                    watches.waiting.subscribe(),
+                ));
             }
         }
         watches.ensure(kinds);
         watches
     }
 
-    /// Watches these kinds, too. A kind that is not served yet is told as [`Seen::Trouble`] and watched once it is.
+    /// Watches these kinds, too. A kind that is not served yet is told as [`Seen::Trouble`] and
+    /// watched once it is.
     pub fn ensure(&self, kinds: impl IntoIterator<Item = Gvk>) {
         let mut running = self.running.lock().unwrap_or_else(PoisonError::into_inner);
         for gvk in kinds {
@@ -116,7 +139,8 @@ impl Watches {
         }
     }
 
-    /// Has the cluster asked what it serves when these kinds may have come, of which another version may be watched.
+    /// Has the cluster asked what it serves when these kinds may have come, of which another
+    /// version may be watched.
     pub fn look_out(&self, kinds: impl IntoIterator<Item = Gvk>) {
         let mut running = self.running.lock().unwrap_or_else(PoisonError::into_inner);
         while running.tasks.try_join_next().is_some() {}
@@ -125,11 +149,17 @@ impl Watches {
             if running.looked_out.contains_key(&gvk) {
                 continue;
             }
-            let (cluster, waiting, wanted) = (self.cluster.clone(), self.waiting.clone(), gvk.clone());
+            let (cluster, waiting, wanted) =
+                (self.cluster.clone(), self.waiting.clone(), gvk.clone());
             let task = running.tasks.spawn(async move {
                 // It may have come before anybody was looking.
                 let now = async { drop(cluster.refresh().await) };
-                tokio::join!(until_served(&cluster, &waiting, &wanted.group, |known| known.find(&wanted).is_some()), now);
+                tokio::join!(
+                    until_served(&cluster, &waiting, &wanted.group, |known| known
+                        .find(&wanted)
+                        .is_some()),
+                    now
+                );
             });
             running.looked_out.insert(gvk, task);
         }
@@ -137,7 +167,14 @@ impl Watches {
 
     /// The kinds that are watched, or waited for.
     pub fn kinds(&self) -> Vec<Gvk> {
-        let mut kinds: Vec<Gvk> = self.running.lock().unwrap_or_else(PoisonError::into_inner).kinds.iter().cloned().collect();
+        let mut kinds: Vec<Gvk> = self
+            .running
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .kinds
+            .iter()
+            .cloned()
+            .collect();
         kinds.sort();
         kinds
     }
@@ -189,7 +226,8 @@ impl Task {
                 }
                 Ok(End::Failed(error)) => {
                     let refused = error.kind() == Kind::Config;
-                    let unknown = matches!(*error.problem, Problem::UnknownKind { down: false, .. });
+                    let unknown =
+                        matches!(*error.problem, Problem::UnknownKind { down: false, .. });
                     if unknown && let Some(other) = self.served_instead().await {
                         // The same objects, in the version that is left.
                         (self.gvk, self.version) = (other, None);
@@ -199,12 +237,19 @@ impl Task {
                         return;
                     }
                     if unknown {
-                        // Discovery may still name what is gone: then this returns at once, and the pause below counts.
+                        // Discovery may still name what is gone: then this returns at once, and the
+                        // pause below counts.
                         let (group, kind) = (&self.gvk.group, &self.gvk.kind);
-                        until_served(&self.cluster, &self.waiting, group, |known| known.preferred(group, kind).is_some()).await;
+                        until_served(&self.cluster, &self.waiting, group, |known| {
+                            known.preferred(group, kind).is_some()
+                        })
+                        .await;
                     }
                     let most = if refused { LONGEST_REFUSED } else { LONGEST };
-                    tokio::time::sleep((FIRST * 2u32.saturating_pow(failures)).min(most) + wire::jitter(200)).await;
+                    tokio::time::sleep(
+                        (FIRST * 2u32.saturating_pow(failures)).min(most) + wire::jitter(200),
+                    )
+                    .await;
                     failures = (failures + 1).min(16);
                 }
             }
@@ -226,7 +271,11 @@ impl Task {
     }
 
     async fn recovered(&mut self) -> Result<(), Closed> {
-        if self.troubled.take().is_some() { self.tell(Seen::Recovered(self.gvk.clone())).await } else { Ok(()) }
+        if self.troubled.take().is_some() {
+            self.tell(Seen::Recovered(self.gvk.clone())).await
+        } else {
+            Ok(())
+        }
     }
 
     /// Another version of the kind, where this one is no longer served and that one is.
@@ -246,13 +295,20 @@ impl Task {
                     // What was known of it is no longer so.
                     let _ = self.cluster.refresh().await;
                 }
-                Ok(End::Failed(self.cluster.fault(format!("watch of {}", self.gvk), problem)))
+                Ok(End::Failed(
+                    self.cluster
+                        .fault(format!("watch of {}", self.gvk), problem),
+                ))
             }
         }
     }
 
     async fn follow(&mut self) -> Result<(), Stop> {
-        let resource = self.cluster.resource(&self.gvk).await.map_err(|error| Stop::Problem(*error.problem))?;
+        let resource = self
+            .cluster
+            .resource(&self.gvk)
+            .await
+            .map_err(|error| Stop::Problem(*error.problem))?;
         if !resource.can("watch") {
             let why = format!("the server does not offer to watch {}", resource.dotted());
             return Err(Stop::Problem(Problem::Refused { why }));
@@ -261,25 +317,42 @@ impl Task {
         let streaming = match self.streaming {
             Some(known) => known,
             None => {
-                let version = self.cluster.version().await.map_err(|error| Stop::Problem(*error.problem))?;
+                let version = self
+                    .cluster
+                    .version()
+                    .await
+                    .map_err(|error| Stop::Problem(*error.problem))?;
                 // A server that does not say its version is a build of today.
-                *self.streaming.insert(!(version.major == 1 && version.minor < STREAMING_SINCE))
+                *self
+                    .streaming
+                    .insert(!(version.major == 1 && version.minor < STREAMING_SINCE))
             }
         };
         if self.version.is_none() && !streaming {
             self.list(&resource, &path).await?;
         }
         let life = (LIFE + wire::jitter(LIFE * 200).as_millis() as u64 / 1000).to_string();
-        let mut pairs =
-            vec![("watch", "1"), ("allowWatchBookmarks", "true"), ("labelSelector", self.labels.as_str()), ("timeoutSeconds", &life)];
+        let mut pairs = vec![
+            ("watch", "1"),
+            ("allowWatchBookmarks", "true"),
+            ("labelSelector", self.labels.as_str()),
+            ("timeoutSeconds", &life),
+        ];
         let version = self.version.clone();
         match &version {
             Some(version) => pairs.push(("resourceVersion", version)),
-            None => pairs.extend([("sendInitialEvents", "true"), ("resourceVersionMatch", "NotOlderThan")]),
+            None => pairs.extend([
+                ("sendInitialEvents", "true"),
+                ("resourceVersionMatch", "NotOlderThan"),
+            ]),
         }
         let end = Instant::now() + Duration::from_secs(life.parse().unwrap_or(LIFE)) + GRACE;
         let path = format!("{path}{}", path::query(&pairs));
-        let mut events = match self.cluster.watch(&Identity::Own, &resource, path, JSON).await {
+        let mut events = match self
+            .cluster
+            .watch(&Identity::Own, &resource, path, JSON)
+            .await
+        {
             // A server that does not send lists this way says that the parameters are invalid.
             Err(Problem::Invalid { .. }) if version.is_none() => {
                 self.streaming = Some(false);
@@ -298,22 +371,38 @@ impl Task {
                         Some(keys) => keys.push(object.key()),
                         None => self.version = object.resource_version().map(str::to_owned),
                     }
-                    self.tell(Seen::Object(self.gvk.clone(), Box::new(object))).await?;
+                    self.tell(Seen::Object(self.gvk.clone(), Box::new(object)))
+                        .await?;
                 }
                 WatchEvent::Deleted(value) => {
                     let object = object(value)?;
-                    self.version = object.resource_version().map(str::to_owned).filter(|_| listed.is_none());
-                    self.tell(Seen::Gone(self.gvk.clone(), object.key(), object.uid().unwrap_or_default().to_owned())).await?;
+                    self.version = object
+                        .resource_version()
+                        .map(str::to_owned)
+                        .filter(|_| listed.is_none());
+                    self.tell(Seen::Gone(
+                        self.gvk.clone(),
+                        object.key(),
+                        object.uid().unwrap_or_default().to_owned(),
+                    ))
+                    .await?;
                 }
                 WatchEvent::Bookmark(mark) => {
-                    if listed.is_none() || mark.metadata.annotations.contains_key("k8s.io/initial-events-end") {
+                    if listed.is_none()
+                        || mark
+                            .metadata
+                            .annotations
+                            .contains_key("k8s.io/initial-events-end")
+                    {
                         self.version = Some(mark.metadata.resource_version);
                         if let Some(keys) = listed.take() {
                             self.tell(Seen::Listed(self.gvk.clone(), keys)).await?;
                         }
                     }
                 }
-                WatchEvent::Error(status) => return Err(Stop::Problem(self.cluster.problem_of(&status, &resource))),
+                WatchEvent::Error(status) => {
+                    return Err(Stop::Problem(self.cluster.problem_of(&status, &resource)));
+                }
             }
         }
         Ok(())
@@ -324,22 +413,40 @@ impl Task {
         let limit = PAGE.to_string();
         let (mut keys, mut next) = (Vec::new(), String::new());
         loop {
-            let query = path::query(&[("labelSelector", &self.labels), ("limit", &limit), ("continue", &next)]);
+            let query = path::query(&[
+                ("labelSelector", &self.labels),
+                ("limit", &limit),
+                ("continue", &next),
+            ]);
             let own = Identity::Own;
-            let call =
-                Call { resource: resource.dotted(), gvk: Some(&resource.gvk), ..Call::get(Verb::List, format!("{path}{query}"), &own) };
-            let answer = self.cluster.call(call).await.map_err(|error| Stop::Problem(*error.problem))?;
-            let list = List::read(&self.cluster, "", &answer.body).map_err(|error| Stop::Problem(*error.problem))?;
-            let (version, more) = (list.metadata.resource_version.clone(), list.metadata.next.clone());
+            let call = Call {
+                resource: resource.dotted(),
+                gvk: Some(&resource.gvk),
+                ..Call::get(Verb::List, format!("{path}{query}"), &own)
+            };
+            let answer = self
+                .cluster
+                .call(call)
+                .await
+                .map_err(|error| Stop::Problem(*error.problem))?;
+            let list = List::read(&self.cluster, "", &answer.body)
+                .map_err(|error| Stop::Problem(*error.problem))?;
+            let (version, more) = (
+                list.metadata.resource_version.clone(),
+                list.metadata.next.clone(),
+            );
             for object in list.objects() {
                 let object = object?;
                 keys.push(object.key());
-                self.tell(Seen::Object(self.gvk.clone(), Box::new(object))).await?;
+                self.tell(Seen::Object(self.gvk.clone(), Box::new(object)))
+                    .await?;
             }
             next = more;
             if next.is_empty() {
                 if version.is_empty() {
-                    return Err(Stop::Problem(Problem::Protocol { why: "its lists have no version to watch from".to_owned() }));
+                    return Err(Stop::Problem(Problem::Protocol {
+                        why: "its lists have no version to watch from".to_owned(),
+                    }));
                 }
                 self.version = Some(version);
                 return Ok(self.tell(Seen::Listed(self.gvk.clone(), keys)).await?);
@@ -367,7 +474,9 @@ impl From<Problem> for Stop {
 }
 
 fn object(value: Value) -> Result<Object, Problem> {
-    Object::new(value).map_err(|error| Problem::Protocol { why: format!("a watch brought what is no object: {error}") })
+    Object::new(value).map_err(|error| Problem::Protocol {
+        why: format!("a watch brought what is no object: {error}"),
+    })
 }
 
 const JSON: &str = "application/json";
@@ -390,19 +499,32 @@ impl Cluster {
                 .header("accept", accept)
                 .header("user-agent", concat!("tagboat/", env!("CARGO_PKG_VERSION")))
                 .body(Vec::new())
-                .map_err(|error| Problem::Address { why: format!("no request: {error}") })?;
+                .map_err(|error| Problem::Address {
+                    why: format!("no request: {error}"),
+                })?;
             connection.sign(&mut request, identity).await?;
             self.inner.counts.add(Verb::Watch);
-            let opened = tokio::time::timeout(OPENING, connection.client.request_events::<Value>(request)).await;
+            let opened =
+                tokio::time::timeout(OPENING, connection.client.request_events::<Value>(request))
+                    .await;
             let (cluster, resource) = (self.clone(), resource.clone());
             match opened {
                 Err(_) => {
                     let why = format!("no answer to a watch within {} s", OPENING.as_secs());
-                    return Err(Problem::Unreachable { server: connection.server.clone(), why });
+                    return Err(Problem::Unreachable {
+                        server: connection.server.clone(),
+                        why,
+                    });
                 }
-                Ok(Ok(events)) => return Ok(events.map(move |event| event.map_err(|error| cluster.problem(&error, &resource))).boxed()),
+                Ok(Ok(events)) => {
+                    return Ok(events
+                        .map(move |event| event.map_err(|error| cluster.problem(&error, &resource)))
+                        .boxed());
+                }
                 Ok(Err(error)) => match self.problem(&error, &resource) {
-                    Problem::Unauthorized { .. } if refused.is_none() && self.may_reopen() => refused = Some(connection.generation),
+                    Problem::Unauthorized { .. } if refused.is_none() && self.may_reopen() => {
+                        refused = Some(connection.generation)
+                    }
                     problem => return Err(problem),
                 },
             }
@@ -413,20 +535,32 @@ impl Cluster {
     fn problem(&self, error: &kube::Error, resource: &Resource) -> Problem {
         match error {
             kube::Error::Api(status) => self.problem_of(status, resource),
-            kube::Error::SerdeError(error) => Problem::Protocol { why: format!("an event of a watch is no JSON of one: {error}") },
-            other => Problem::Unreachable { server: self.inner.server.clone(), why: wire::transport(other) },
+            kube::Error::SerdeError(error) => Problem::Protocol {
+                why: format!("an event of a watch is no JSON of one: {error}"),
+            },
+            other => Problem::Unreachable {
+                server: self.inner.server.clone(),
+                why: wire::transport(other),
+            },
         }
     }
 
     fn problem_of(&self, said: &kube::core::Status, resource: &Resource) -> Problem {
         let body = serde_json::to_vec(said).unwrap_or_default();
         let (name, who) = (resource.dotted(), self.who(&Identity::Own));
-        let asked =
-            Asked { verb: "watch", resource: &name, namespace: None, gvk: Some(&resource.gvk), who: &who, server: &self.inner.server };
+        let asked = Asked {
+            verb: "watch",
+            resource: &name,
+            namespace: None,
+            gvk: Some(&resource.gvk),
+            who: &who,
+            server: &self.inner.server,
+        };
         status::problem(said.code, None, &body, &asked)
     }
 
-    /// Follows one object until it is deleted, the watch ends, or it is `end`. An error where it cannot be watched.
+    /// Follows one object until it is deleted, the watch ends, or it is `end`. An error where it
+    /// cannot be watched.
     pub(super) async fn watch_until_deleted(
         &self,
         identity: &Identity,
@@ -437,9 +571,20 @@ impl Cluster {
     ) -> Result<(), Problem> {
         let collection = path::collection(resource, key.namespace.as_deref())?;
         let name = format!("metadata.name={}", key.name);
-        let left = end.saturating_duration_since(Instant::now()).as_secs().max(1).to_string();
-        let query = path::query(&[("watch", "1"), ("fieldSelector", &name), ("resourceVersion", version), ("timeoutSeconds", &left)]);
-        let mut events = self.watch(identity, resource, format!("{collection}{query}"), METADATA).await?;
+        let left = end
+            .saturating_duration_since(Instant::now())
+            .as_secs()
+            .max(1)
+            .to_string();
+        let query = path::query(&[
+            ("watch", "1"),
+            ("fieldSelector", &name),
+            ("resourceVersion", version),
+            ("timeoutSeconds", &left),
+        ]);
+        let mut events = self
+            .watch(identity, resource, format!("{collection}{query}"), METADATA)
+            .await?;
         while let Ok(Some(event)) = tokio::time::timeout_at(end, events.next()).await {
             match event? {
                 WatchEvent::Deleted(_) => return Ok(()),

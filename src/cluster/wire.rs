@@ -1,4 +1,5 @@
-//! One request: its place in the budget, its signature, its bound in time, what its answer means, and whether it is tried again.
+//! One request: its place in the budget, its signature, its bound in time, what its answer means,
+//! and whether it is tried again.
 
 use super::{
     Cluster, Identity,
@@ -21,7 +22,8 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// The most bytes of an answer that are read: a page of 500 objects of 1 MiB is more than any server sends at once.
+/// The most bytes of an answer that are read: a page of 500 objects of 1 MiB is more than any
+/// server sends at once.
 const LARGEST: usize = 256 << 20;
 /// How long one try may take, webhooks included (the server gives them at most 30 s).
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -95,7 +97,17 @@ pub(super) enum Verb {
     Discovery,
 }
 
-const VERBS: [&str; 9] = ["get", "list", "watch", "create", "update", "apply", "patch", "delete", "discovery"];
+const VERBS: [&str; 9] = [
+    "get",
+    "list",
+    "watch",
+    "create",
+    "update",
+    "apply",
+    "patch",
+    "delete",
+    "discovery",
+];
 
 impl Verb {
     fn role_verb(self) -> &'static str {
@@ -114,7 +126,10 @@ pub struct Stats(pub BTreeMap<&'static str, u64>);
 impl Stats {
     /// What came since an earlier count.
     pub fn since(&self, before: &Self) -> Self {
-        let since = self.0.iter().map(|(verb, count)| (*verb, count - before.of(verb)));
+        let since = self
+            .0
+            .iter()
+            .map(|(verb, count)| (*verb, count - before.of(verb)));
         Self(since.filter(|(_, count)| *count > 0).collect())
     }
 
@@ -125,12 +140,20 @@ impl Stats {
 
     /// Those that change something.
     pub fn writes(&self) -> u64 {
-        self.0.iter().filter(|(verb, _)| !matches!(**verb, "get" | "list" | "watch" | "discovery")).map(|(_, count)| count).sum()
+        self.0
+            .iter()
+            .filter(|(verb, _)| !matches!(**verb, "get" | "list" | "watch" | "discovery"))
+            .map(|(_, count)| count)
+            .sum()
     }
 
     /// All but the watches: what a steady state does not send.
     pub fn without_watches(&self) -> u64 {
-        self.0.iter().filter(|(verb, _)| **verb != "watch").map(|(_, count)| count).sum()
+        self.0
+            .iter()
+            .filter(|(verb, _)| **verb != "watch")
+            .map(|(_, count)| count)
+            .sum()
     }
 }
 
@@ -143,7 +166,13 @@ impl Counts {
     }
 
     pub(super) fn read(&self) -> Stats {
-        Stats(VERBS.iter().zip(&self.0).map(|(verb, count)| (*verb, count.load(Ordering::Relaxed))).collect())
+        Stats(
+            VERBS
+                .iter()
+                .zip(&self.0)
+                .map(|(verb, count)| (*verb, count.load(Ordering::Relaxed)))
+                .collect(),
+        )
     }
 }
 
@@ -163,7 +192,10 @@ pub(super) struct Pace {
 impl Pace {
     pub(super) fn new(requests_per_second: Option<u32>) -> Option<Self> {
         let rate = requests_per_second?.max(1);
-        Some(Self { interval: Duration::from_secs(1) / rate, next: std::sync::Mutex::new(Instant::now()) })
+        Some(Self {
+            interval: Duration::from_secs(1) / rate,
+            next: std::sync::Mutex::new(Instant::now()),
+        })
     }
 
     /// The wait for the next slot, which is then taken.
@@ -177,7 +209,11 @@ impl Pace {
 
 impl Cluster {
     pub(super) fn fault(&self, subject: impl Into<String>, problem: Problem) -> ClusterError {
-        ClusterError { cluster: self.inner.name.clone(), subject: subject.into(), problem: Box::new(problem) }
+        ClusterError {
+            cluster: self.inner.name.clone(),
+            subject: subject.into(),
+            problem: Box::new(problem),
+        }
     }
 
     /// Sends it until it is answered, as often as makes sense within a few seconds.
@@ -209,7 +245,14 @@ impl Cluster {
 
     /// One try; a second one on a new connection where the credentials are refused.
     async fn once(&self, call: &Call<'_>) -> Result<Answer, Problem> {
-        let _permit = self.inner.permits.acquire().await.map_err(|error| Problem::Protocol { why: error.to_string() })?;
+        let _permit = self
+            .inner
+            .permits
+            .acquire()
+            .await
+            .map_err(|error| Problem::Protocol {
+                why: error.to_string(),
+            })?;
         if let Some(pace) = &self.inner.pace {
             tokio::time::sleep(pace.slot(Instant::now())).await;
         }
@@ -232,21 +275,40 @@ impl Cluster {
         if !call.body.is_empty() {
             request = request.header("content-type", call.content);
         }
-        let mut request =
-            request.body(Body::from(call.body.clone())).map_err(|error| Problem::Address { why: format!("no request: {error}") })?;
+        let mut request = request
+            .body(Body::from(call.body.clone()))
+            .map_err(|error| Problem::Address {
+                why: format!("no request: {error}"),
+            })?;
         connection.sign(&mut request, call.identity).await?;
         self.inner.counts.add(call.count);
-        let unreachable = |why: String| Problem::Unreachable { server: connection.server.clone(), why };
+        let unreachable = |why: String| Problem::Unreachable {
+            server: connection.server.clone(),
+            why,
+        };
         let exchange = async {
-            let (head, body) = connection.client.send(request).await.map_err(|error| unreachable(transport(&error)))?.into_parts();
-            let body = Limited::new(body, LARGEST).collect().await.map_err(|error| unreachable(chain(&*error)))?.to_bytes();
+            let (head, body) = connection
+                .client
+                .send(request)
+                .await
+                .map_err(|error| unreachable(transport(&error)))?
+                .into_parts();
+            let body = Limited::new(body, LARGEST)
+                .collect()
+                .await
+                .map_err(|error| unreachable(chain(&*error)))?
+                .to_bytes();
             Ok::<_, Problem>((head, body))
         };
         let (head, body) = tokio::time::timeout(PATIENCE, exchange)
             .await
             .map_err(|_| unreachable(format!("no answer within {} s", PATIENCE.as_secs())))??;
         if head.status.is_success() {
-            return Ok(Answer { status: head.status, headers: head.headers, body });
+            return Ok(Answer {
+                status: head.status,
+                headers: head.headers,
+                body,
+            });
         }
         let who = self.who(call.identity);
         let asked = Asked {
@@ -257,13 +319,30 @@ impl Cluster {
             who: &who,
             server: &connection.server,
         };
-        Err(status::problem(head.status.as_u16(), retry_after(&head.headers), &body, &asked))
+        Err(status::problem(
+            head.status.as_u16(),
+            retry_after(&head.headers),
+            &body,
+            &asked,
+        ))
     }
 
-    /// The connection at hand, or a new one in place of what is missing, expiring or has the generation that `refused`.
-    pub(super) async fn connection(&self, refused: Option<u64>) -> Result<Arc<Connection>, Problem> {
-        let good = |connection: &Arc<Connection>| refused != Some(connection.generation) && !connection.is_expiring();
-        let at_hand = || self.inner.connection.read().unwrap_or_else(PoisonError::into_inner).clone();
+    /// The connection at hand, or a new one in place of what is missing, expiring or has the
+    /// generation that `refused`.
+    pub(super) async fn connection(
+        &self,
+        refused: Option<u64>,
+    ) -> Result<Arc<Connection>, Problem> {
+        let good = |connection: &Arc<Connection>| {
+            refused != Some(connection.generation) && !connection.is_expiring()
+        };
+        let at_hand = || {
+            self.inner
+                .connection
+                .read()
+                .unwrap_or_else(PoisonError::into_inner)
+                .clone()
+        };
         if let Some(connection) = at_hand().filter(good) {
             return Ok(connection);
         }
@@ -272,20 +351,42 @@ impl Cluster {
             return Ok(connection);
         }
         let failed = match opened.take() {
-            // Who waited here for an attempt that failed does not make the next one: a program may take a minute to fail.
-            Some(Opened { generation, at, failed: Some(problem) }) if at.elapsed() < REOPEN_PAUSE => {
-                *opened = Some(Opened { generation, at, failed: Some(problem.clone()) });
+            // Who waited here for an attempt that failed does not make the next one: a program may
+            // take a minute to fail.
+            Some(Opened {
+                generation,
+                at,
+                failed: Some(problem),
+            }) if at.elapsed() < REOPEN_PAUSE => {
+                *opened = Some(Opened {
+                    generation,
+                    at,
+                    failed: Some(problem.clone()),
+                });
                 problem
             }
             before => {
                 let generation = before.map_or(0, |before| before.generation + 1);
-                let made =
-                    Box::pin(reopen(self.inner.kubeconfig.as_deref(), self.inner.context.as_deref(), &self.inner.server, generation)).await;
-                *opened = Some(Opened { generation, at: Instant::now(), failed: made.as_ref().err().cloned() });
+                let made = Box::pin(reopen(
+                    self.inner.kubeconfig.as_deref(),
+                    self.inner.context.as_deref(),
+                    &self.inner.server,
+                    generation,
+                ))
+                .await;
+                *opened = Some(Opened {
+                    generation,
+                    at: Instant::now(),
+                    failed: made.as_ref().err().cloned(),
+                });
                 match made {
                     Ok(new) => {
                         let new = Arc::new(new);
-                        *self.inner.connection.write().unwrap_or_else(PoisonError::into_inner) = Some(new.clone());
+                        *self
+                            .inner
+                            .connection
+                            .write()
+                            .unwrap_or_else(PoisonError::into_inner) = Some(new.clone());
                         return Ok(new);
                     }
                     Err(problem) => problem,
@@ -296,23 +397,41 @@ impl Cluster {
         at_hand().filter(|_| refused.is_none()).ok_or(failed)
     }
 
-    /// Whether a refusal of credentials is answered by a new connection: not right after one was made.
+    /// Whether a refusal of credentials is answered by a new connection: not right after one was
+    /// made.
     pub(super) fn may_reopen(&self) -> bool {
-        let settled = |opened: &Opened| opened.generation == 0 || opened.at.elapsed() > REOPEN_PAUSE;
-        self.inner.opened.try_lock().map_or(true, |opened| opened.as_ref().is_none_or(settled))
+        let settled =
+            |opened: &Opened| opened.generation == 0 || opened.at.elapsed() > REOPEN_PAUSE;
+        self.inner
+            .opened
+            .try_lock()
+            .map_or(true, |opened| opened.as_ref().is_none_or(settled))
     }
 
     /// Who an identity is, for messages.
     pub(super) fn who(&self, identity: &Identity) -> String {
         match identity {
             Identity::Own => self.inner.user.clone(),
-            Identity::ServiceAccount { namespace, name } => format!("ServiceAccount {namespace}/{name}"),
+            Identity::ServiceAccount { namespace, name } => {
+                format!("ServiceAccount {namespace}/{name}")
+            }
         }
     }
 
     /// What a JSON answer says.
-    pub(super) fn read<T: serde::de::DeserializeOwned>(&self, subject: &str, body: &[u8]) -> Result<T, ClusterError> {
-        serde_json::from_slice(body).map_err(|error| self.fault(subject, Problem::Protocol { why: format!("no such JSON: {error}") }))
+    pub(super) fn read<T: serde::de::DeserializeOwned>(
+        &self,
+        subject: &str,
+        body: &[u8],
+    ) -> Result<T, ClusterError> {
+        serde_json::from_slice(body).map_err(|error| {
+            self.fault(
+                subject,
+                Problem::Protocol {
+                    why: format!("no such JSON: {error}"),
+                },
+            )
+        })
     }
 }
 
@@ -334,7 +453,8 @@ pub(super) fn retry_after(headers: &HeaderMap) -> Option<Duration> {
     Some(Duration::try_from(until.duration_since(Timestamp::now())).unwrap_or_default())
 }
 
-/// Up to so many milliseconds, so that many clients do not come back at once. Randomness of the hasher is enough for that.
+/// Up to so many milliseconds, so that many clients do not come back at once. Randomness of the
+/// hasher is enough for that.
 pub(super) fn jitter(milliseconds: u64) -> Duration {
     use std::hash::{BuildHasher, RandomState};
     Duration::from_millis(RandomState::new().hash_one(0) % milliseconds.max(1))
@@ -348,16 +468,23 @@ mod tests {
     fn a_pace_gives_one_slot_after_another() {
         let pace = Pace::new(Some(10)).unwrap();
         let now = Instant::now();
-        let waits: Vec<u64> = (0..3).map(|_| pace.slot(now + Duration::from_secs(1)).as_millis() as u64).collect();
+        let waits: Vec<u64> = (0..3)
+            .map(|_| pace.slot(now + Duration::from_secs(1)).as_millis() as u64)
+            .collect();
         assert_eq!(waits, [0, 100, 200]);
         assert!(Pace::new(None).is_none());
     }
 
     #[test]
     fn retry_after_is_seconds_or_a_date() {
-        let headers = |value: &str| HeaderMap::from_iter([("retry-after".parse().unwrap(), value.parse().unwrap())]);
+        let headers = |value: &str| {
+            HeaderMap::from_iter([("retry-after".parse().unwrap(), value.parse().unwrap())])
+        };
         assert_eq!(retry_after(&headers("7")), Some(Duration::from_secs(7)));
-        assert_eq!(retry_after(&headers("Fri, 20 Nov 2020 10:00:00 GMT")), Some(Duration::ZERO));
+        assert_eq!(
+            retry_after(&headers("Fri, 20 Nov 2020 10:00:00 GMT")),
+            Some(Duration::ZERO)
+        );
         assert_eq!(retry_after(&headers("soon")), None);
     }
 }

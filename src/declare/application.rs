@@ -119,7 +119,10 @@ pub(super) fn read(at: &mut Reader<'_>, raw: Declaration<ApplicationSpec>) -> Op
         suspend,
     } = raw.spec;
     let name = name_of(at, &raw.metadata);
-    if name.as_ref().is_some_and(|name| name.name().len().max(name.namespace().len()) > LABEL) {
+    if name
+        .as_ref()
+        .is_some_and(|name| name.name().len().max(name.namespace().len()) > LABEL)
+    {
         at.error(
             "/metadata/name",
             format!("name and namespace of an Application have at most {LABEL} characters: its objects carry them as labels"),
@@ -135,7 +138,11 @@ pub(super) fn read(at: &mut Reader<'_>, raw: Declaration<ApplicationSpec>) -> Op
         .enumerate()
         .map(|(index, text)| at.check(&format!("/spec/dependsOn/{index}"), text.parse::<Name>()))
         .collect::<Option<Vec<_>>>();
-    if name.is_some() && depends_on.as_deref().is_some_and(|names| names.iter().any(|other| Some(other) == name.as_ref())) {
+    if name.is_some()
+        && depends_on
+            .as_deref()
+            .is_some_and(|names| names.iter().any(|other| Some(other) == name.as_ref()))
+    {
         at.error("/spec/dependsOn", "an Application cannot depend on itself");
     }
     let helm = match (helm, &path) {
@@ -146,7 +153,10 @@ pub(super) fn read(at: &mut Reader<'_>, raw: Declaration<ApplicationSpec>) -> Op
         for (place, pointer) in rule.json_pointers.iter().enumerate() {
             if !pointer.starts_with('/') {
                 let here = format!("/spec/ignore/{index}/jsonPointers/{place}");
-                at.error(&here, format!("{pointer:?} is no JSON pointer: write \"/spec/replicas\""));
+                at.error(
+                    &here,
+                    format!("{pointer:?} is no JSON pointer: write \"/spec/replicas\""),
+                );
             }
         }
     }
@@ -176,13 +186,21 @@ pub(super) fn read(at: &mut Reader<'_>, raw: Declaration<ApplicationSpec>) -> Op
         },
         ignore: ignore
             .into_iter()
-            .map(|raw::Ignore { group, kind, namespace, name, json_pointers }| Ignore {
-                group,
-                kind,
-                namespace,
-                name,
-                pointers: json_pointers,
-            })
+            .map(
+                |raw::Ignore {
+                     group,
+                     kind,
+                     namespace,
+                     name,
+                     json_pointers,
+                 }| Ignore {
+                    group,
+                    kind,
+                    namespace,
+                    name,
+                    pointers: json_pointers,
+                },
+            )
             .collect(),
         suspend,
     })
@@ -190,9 +208,19 @@ pub(super) fn read(at: &mut Reader<'_>, raw: Declaration<ApplicationSpec>) -> Op
 
 /// The chart at `path`; its files of values become paths from the root.
 fn chart(at: &mut Reader<'_>, raw: raw::Helm, path: &str) -> Option<Helm> {
-    let raw::Helm { release_name, value_files, values } = raw;
-    if release_name.as_deref().is_some_and(|name| !is_subdomain(name) || name.len() > 53) {
-        at.error("/spec/helm/releaseName", "write a name of lower-case letters, digits, '-' and '.', at most 53 as Helm has it");
+    let raw::Helm {
+        release_name,
+        value_files,
+        values,
+    } = raw;
+    if release_name
+        .as_deref()
+        .is_some_and(|name| !is_subdomain(name) || name.len() > 53)
+    {
+        at.error(
+            "/spec/helm/releaseName",
+            "write a name of lower-case letters, digits, '-' and '.', at most 53 as Helm has it",
+        );
     }
     let value_files = value_files
         .iter()
@@ -212,7 +240,11 @@ fn chart(at: &mut Reader<'_>, raw: raw::Helm, path: &str) -> Option<Helm> {
             folder(at, &here, &from_root)
         })
         .collect::<Option<_>>()?;
-    Some(Helm { release_name, value_files, values })
+    Some(Helm {
+        release_name,
+        value_files,
+        values,
+    })
 }
 
 /// Where a relative path leads from a folder; nothing where it leaves the root of the repository.
@@ -233,10 +265,17 @@ pub(super) fn folder(at: &mut Reader<'_>, pointer: &str, text: &str) -> Option<S
     let path = text.trim_start_matches("./").trim_end_matches('/');
     let path = if path == "." { "" } else { path };
     if text.starts_with('/')
-        || path.split('/').any(|part| part == ".." || part == "." || part == ".git")
+        || path
+            .split('/')
+            .any(|part| part == ".." || part == "." || part == ".git")
         || path.contains(['\\', '\0', '\n'])
     {
-        at.error(pointer, format!("{text:?} must be a folder of the repository, written from its root, without '..'"));
+        at.error(
+            pointer,
+            format!(
+                "{text:?} must be a folder of the repository, written from its root, without '..'"
+            ),
+        );
         return None;
     }
     Some(path.to_owned())

@@ -1,8 +1,9 @@
-//! One document of a declaration file: its value checked against a JSON schema, with the place of every field.
+//! One document of a declaration file: its value checked against a JSON schema, with the place of
+//! every field.
 //!
-//! The schema decides what may be written; what it finds is said in words, all at once, with line and column. What a
-//! schema cannot know (is this a range, a time zone, a repository?) is checked by whoever turns the raw shape into a
-//! checked value, through [`Reader::check`].
+//! The schema decides what may be written; what it finds is said in words, all at once, with line
+//! and column. What a schema cannot know (is this a range, a time zone, a repository?) is checked
+//! by whoever turns the raw shape into a checked value, through [`Reader::check`].
 
 use super::mistake::{Mistake, Place, Severity};
 use crate::yaml;
@@ -28,10 +29,15 @@ pub(crate) struct Schema {
 }
 
 impl Schema {
-    /// The schema of a raw shape, without references inside, so that a schema path leads to its node.
+    /// The schema of a raw shape, without references inside, so that a schema path leads to its
+    /// node.
     pub fn of<T: schemars::JsonSchema>() -> Self {
-        let settings = schemars::generate::SchemaSettings::draft2020_12().with(|settings| settings.inline_subschemas = true);
-        let value = settings.into_generator().into_root_schema_for::<T>().to_value();
+        let settings = schemars::generate::SchemaSettings::draft2020_12()
+            .with(|settings| settings.inline_subschemas = true);
+        let value = settings
+            .into_generator()
+            .into_root_schema_for::<T>()
+            .to_value();
         let validator = jsonschema::validator_for(&value).expect("schemars writes valid schemas");
         Self { value, validator }
     }
@@ -40,8 +46,15 @@ impl Schema {
     fn known_names(&self, error: &ValidationError<'_>) -> Vec<&str> {
         let path = error.schema_path().as_str();
         let parent = &path[..path.rfind('/').unwrap_or(0)];
-        let properties = self.value.pointer(parent).and_then(|node| node.get("properties")).and_then(Value::as_object);
-        properties.into_iter().flat_map(|properties| properties.keys().map(String::as_str)).collect()
+        let properties = self
+            .value
+            .pointer(parent)
+            .and_then(|node| node.get("properties"))
+            .and_then(Value::as_object);
+        properties
+            .into_iter()
+            .flat_map(|properties| properties.keys().map(String::as_str))
+            .collect()
     }
 }
 
@@ -56,15 +69,31 @@ impl<'a> Document<'a> {
     pub fn new(file: &'a str, root: yaml::Node<'a>, source: &str) -> Result<Self, Mistake> {
         // A block collection's lines must keep their indent, so the slice begins with the line.
         let span = root.span();
-        let start = source[..span.start].rfind('\n').map_or(0, |newline| newline + 1);
-        let start = if source[start..span.start].trim().is_empty() { start } else { span.start };
+        let start = source[..span.start]
+            .rfind('\n')
+            .map_or(0, |newline| newline + 1);
+        let start = if source[start..span.start].trim().is_empty() {
+            start
+        } else {
+            span.start
+        };
         let options = serde_saphyr::options! { strict_booleans: true };
-        match serde_saphyr::from_str_with_options::<Value>(source[start..span.end].trim_end(), options) {
+        match serde_saphyr::from_str_with_options::<Value>(
+            source[start..span.end].trim_end(),
+            options,
+        ) {
             Ok(value) => Ok(Self { file, value, root }),
             Err(error) => Err(Mistake {
-                place: Place { file: file.to_owned(), line: root.line() as usize, column: root.column() as usize },
+                place: Place {
+                    file: file.to_owned(),
+                    line: root.line() as usize,
+                    column: root.column() as usize,
+                },
                 severity: Severity::Error,
-                message: format!("this document cannot be read: {}", first_line(&error.to_string())),
+                message: format!(
+                    "this document cannot be read: {}",
+                    first_line(&error.to_string())
+                ),
             }),
         }
     }
@@ -77,18 +106,31 @@ impl<'a> Document<'a> {
     /// Where a JSON pointer's value stands; the nearest thing around it where it does not exist.
     pub fn place(&self, pointer: &str) -> Place {
         let (line, column) = self.root.pointer(pointer).line_column();
-        Place { file: self.file.to_owned(), line: line as usize, column: column as usize }
+        Place {
+            file: self.file.to_owned(),
+            line: line as usize,
+            column: column as usize,
+        }
     }
 }
 
 fn first_line(text: &str) -> String {
-    text.lines().next().unwrap_or_default().chars().filter(|c| !c.is_control()).take(200).collect()
+    text.lines()
+        .next()
+        .unwrap_or_default()
+        .chars()
+        .filter(|c| !c.is_control())
+        .take(200)
+        .collect()
 }
 
 impl<'a> Reader<'a> {
     /// Starts reading.
     pub fn new(document: &'a Document<'a>) -> Self {
-        Self { document, mistakes: Vec::new() }
+        Self {
+            document,
+            mistakes: Vec::new(),
+        }
     }
 
     /// The raw shape, if the schema finds nothing wrong.
@@ -110,7 +152,9 @@ impl<'a> Reader<'a> {
 
     /// Whether an error was found (warnings do not count).
     pub fn failed(&self) -> bool {
-        self.mistakes.iter().any(|mistake| mistake.severity == Severity::Error)
+        self.mistakes
+            .iter()
+            .any(|mistake| mistake.severity == Severity::Error)
     }
 
     /// Keeps a good value; says what is wrong with a bad one, at the field.
@@ -129,7 +173,11 @@ impl<'a> Reader<'a> {
     }
 
     fn say(&mut self, pointer: &str, severity: Severity, message: impl Display) {
-        self.mistakes.push(Mistake { place: self.document.place(pointer), severity, message: message.to_string() });
+        self.mistakes.push(Mistake {
+            place: self.document.place(pointer),
+            severity,
+            message: message.to_string(),
+        });
     }
 
     fn schema_mistakes(&mut self, schema: &Schema, error: &ValidationError<'_>) {
@@ -145,44 +193,98 @@ impl<'a> Reader<'a> {
                         None if known.is_empty() => String::new(),
                         None => format!("; known are {}", known.join(", ")),
                     };
-                    self.error(&format!("{pointer}/{}", escape(name)), format!("unknown field `{}`{within}{help}", clean(name)));
+                    self.error(
+                        &format!("{pointer}/{}", escape(name)),
+                        format!("unknown field `{}`{within}{help}", clean(name)),
+                    );
                 }
             }
             ValidationErrorKind::Required { property } => {
-                self.error(&pointer, format!("`{}` is missing{within}", property.as_str().unwrap_or_default()));
+                self.error(
+                    &pointer,
+                    format!(
+                        "`{}` is missing{within}",
+                        property.as_str().unwrap_or_default()
+                    ),
+                );
             }
             ValidationErrorKind::Enum { options } => {
-                let options: Vec<&str> = options.as_array().into_iter().flatten().filter_map(Value::as_str).collect();
-                let help = match error.instance().as_str().and_then(|text| nearest(text, &options)) {
+                let options: Vec<&str> = options
+                    .as_array()
+                    .into_iter()
+                    .flatten()
+                    .filter_map(Value::as_str)
+                    .collect();
+                let help = match error
+                    .instance()
+                    .as_str()
+                    .and_then(|text| nearest(text, &options))
+                {
                     Some(nearest) => format!("; did you mean `{nearest}`?"),
                     None => String::new(),
                 };
-                self.error(&pointer, format!("{} is not one of {}{help}", clean(&error.instance().to_string()), options.join(", ")));
+                self.error(
+                    &pointer,
+                    format!(
+                        "{} is not one of {}{help}",
+                        clean(&error.instance().to_string()),
+                        options.join(", ")
+                    ),
+                );
             }
             ValidationErrorKind::Type { kind } => {
                 let words: Vec<String> = match kind {
                     TypeKind::Single(wanted) => vec![wanted.to_string()],
-                    TypeKind::Multiple(wanted) => {
-                        wanted.iter().map(|wanted| wanted.to_string()).filter(|wanted| wanted != "null").collect()
-                    }
+                    TypeKind::Multiple(wanted) => wanted
+                        .iter()
+                        .map(|wanted| wanted.to_string())
+                        .filter(|wanted| wanted != "null")
+                        .collect(),
                 };
                 let instance = error.instance().as_ref();
                 let wanted: Vec<String> = words.iter().map(|word| article(word)).collect();
                 let help = match instance {
-                    Value::Number(_) | Value::Bool(_) if words == ["string"] => "; write it in quotes",
+                    Value::Number(_) | Value::Bool(_) if words == ["string"] => {
+                        "; write it in quotes"
+                    }
                     _ => "",
                 };
-                self.error(&pointer, format!("expected {}{within}, found {}{help}", wanted.join(" or "), found(instance)));
+                self.error(
+                    &pointer,
+                    format!(
+                        "expected {}{within}, found {}{help}",
+                        wanted.join(" or "),
+                        found(instance)
+                    ),
+                );
             }
-            ValidationErrorKind::MinProperties { .. } | ValidationErrorKind::MaxProperties { .. } => {
+            ValidationErrorKind::MinProperties { .. }
+            | ValidationErrorKind::MaxProperties { .. } => {
                 let known = schema.known_names(error);
-                self.error(&pointer, format!("exactly one of {} must be written{within}", known.join(", ")));
+                self.error(
+                    &pointer,
+                    format!(
+                        "exactly one of {} must be written{within}",
+                        known.join(", ")
+                    ),
+                );
             }
-            // An optional field of schemars is "this or null"; the mistakes of "this" are the interesting ones.
-            ValidationErrorKind::AnyOf { context } | ValidationErrorKind::OneOfNotValid { context } => {
+            // An optional field of schemars is "this or null"; the mistakes of "this" are the
+            // interesting ones.
+            ValidationErrorKind::AnyOf { context }
+            | ValidationErrorKind::OneOfNotValid { context } => {
                 let branch = context.iter().max_by_key(|errors| {
-                    let deepest = errors.iter().map(|error| error.instance_path().as_str().len()).max().unwrap_or(0);
-                    (deepest, !errors.iter().any(|error| matches!(error.kind(), ValidationErrorKind::Type { .. })))
+                    let deepest = errors
+                        .iter()
+                        .map(|error| error.instance_path().as_str().len())
+                        .max()
+                        .unwrap_or(0);
+                    (
+                        deepest,
+                        !errors
+                            .iter()
+                            .any(|error| matches!(error.kind(), ValidationErrorKind::Type { .. })),
+                    )
                 });
                 match branch {
                     Some(errors) if !errors.is_empty() => {
@@ -203,12 +305,25 @@ fn escape(name: &str) -> String {
 }
 
 fn clean(text: &str) -> String {
-    text.chars().take(200).flat_map(|c| if c.is_control() { c.escape_default().collect::<Vec<_>>() } else { vec![c] }).collect()
+    text.chars()
+        .take(200)
+        .flat_map(|c| {
+            if c.is_control() {
+                c.escape_default().collect::<Vec<_>>()
+            } else {
+                vec![c]
+            }
+        })
+        .collect()
 }
 
 /// "/spec/policy" → " in spec.policy".
 fn describe(pointer: &str) -> String {
-    if pointer.is_empty() { String::new() } else { format!(" in {}", clean(&pointer[1..].replace('/', "."))) }
+    if pointer.is_empty() {
+        String::new()
+    } else {
+        format!(" in {}", clean(&pointer[1..].replace('/', ".")))
+    }
 }
 
 fn article(word: &str) -> String {
@@ -239,7 +354,12 @@ pub(crate) fn nearest<'k>(name: &str, known: &[&'k str]) -> Option<&'k str> {
     let name = fold(name);
     known
         .iter()
-        .map(|candidate| (strsim::damerau_levenshtein(&name, &fold(candidate)), *candidate))
+        .map(|candidate| {
+            (
+                strsim::damerau_levenshtein(&name, &fold(candidate)),
+                *candidate,
+            )
+        })
         .filter(|(distance, candidate)| *distance <= (candidate.len() / 3).max(1))
         .min()
         .map(|(_, candidate)| candidate)

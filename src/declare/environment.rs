@@ -124,12 +124,14 @@ pub struct AutoMerge {
     pub require_checks: RequireChecks,
 }
 
-/// Which checks must have passed before a request merges. One that fails or has not ended is in the way in any case.
+/// Which checks must have passed before a request merges. One that fails or has not ended is in the
+/// way in any case.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum RequireChecks {
     /// None need be there.
     No,
-    /// Those that the base requires. Where it names none, at least one; then a while is waited for others that may begin.
+    /// Those that the base requires. Where it names none, at least one; then a while is waited for
+    /// others that may begin.
     Any,
     /// These, by name, beside those that the base requires.
     Named(Vec<String>),
@@ -170,14 +172,33 @@ impl Paths {
                 None => (&mut take, pattern.as_str()),
             };
             let glob = glob.strip_prefix("./").unwrap_or(glob);
-            if glob.is_empty() || glob.starts_with('/') || glob.split('/').any(|part| part == "..") {
-                return Err((index, format!("{pattern:?} must be a path from the root of the repository, without '..'")));
+            if glob.is_empty() || glob.starts_with('/') || glob.split('/').any(|part| part == "..")
+            {
+                return Err((
+                    index,
+                    format!(
+                        "{pattern:?} must be a path from the root of the repository, without '..'"
+                    ),
+                ));
             }
-            let glob = if let Some(folder) = glob.strip_suffix('/') { format!("{folder}/**") } else { glob.to_owned() };
-            set.add(GlobBuilder::new(&glob).literal_separator(true).build().map_err(|error| (index, error.kind().to_string()))?);
+            let glob = if let Some(folder) = glob.strip_suffix('/') {
+                format!("{folder}/**")
+            } else {
+                glob.to_owned()
+            };
+            set.add(
+                GlobBuilder::new(&glob)
+                    .literal_separator(true)
+                    .build()
+                    .map_err(|error| (index, error.kind().to_string()))?,
+            );
         }
         let build = |set: GlobSetBuilder| set.build().map_err(|error| (0, error.to_string()));
-        Ok(Self { patterns: patterns.to_vec(), take: build(take)?, leave: build(leave)? })
+        Ok(Self {
+            patterns: patterns.to_vec(),
+            take: build(take)?,
+            leave: build(leave)?,
+        })
     }
 
     /// Whether a file belongs to them.
@@ -201,31 +222,65 @@ impl Environment {
 impl Selector {
     /// Whether the labels satisfy every condition, as Kubernetes decides it.
     pub fn matches(&self, labels: &BTreeMap<String, String>) -> bool {
-        self.labels.iter().all(|(key, value)| labels.get(key) == Some(value))
-            && self.expressions.iter().all(|Expression { key, operator, values }| {
-                let value = labels.get(key);
-                match operator {
-                    raw::Operator::In => value.is_some_and(|value| values.contains(value)),
-                    raw::Operator::NotIn => !value.is_some_and(|value| values.contains(value)),
-                    raw::Operator::Exists => value.is_some(),
-                    raw::Operator::DoesNotExist => value.is_none(),
-                }
-            })
+        self.labels
+            .iter()
+            .all(|(key, value)| labels.get(key) == Some(value))
+            && self.expressions.iter().all(
+                |Expression {
+                     key,
+                     operator,
+                     values,
+                 }| {
+                    let value = labels.get(key);
+                    match operator {
+                        raw::Operator::In => value.is_some_and(|value| values.contains(value)),
+                        raw::Operator::NotIn => !value.is_some_and(|value| values.contains(value)),
+                        raw::Operator::Exists => value.is_some(),
+                        raw::Operator::DoesNotExist => value.is_none(),
+                    }
+                },
+            )
     }
 }
 
 pub(super) fn read(at: &mut Reader<'_>, raw: Declaration<EnvironmentSpec>) -> Option<Environment> {
-    let EnvironmentSpec { paths, policy_selector, references, update, suspend } = raw.spec;
-    let raw::Update { via, group, windows, allow_downgrade, request, auto_merge } = update;
+    let EnvironmentSpec {
+        paths,
+        policy_selector,
+        references,
+        update,
+        suspend,
+    } = raw.spec;
+    let raw::Update {
+        via,
+        group,
+        windows,
+        allow_downgrade,
+        request,
+        auto_merge,
+    } = update;
     if raw.metadata.namespace.is_some() {
-        at.warn("/metadata/namespace", "an Environment has no namespace; its name alone identifies it");
+        at.warn(
+            "/metadata/namespace",
+            "an Environment has no namespace; its name alone identifies it",
+        );
     }
     if !crate::name::is_subdomain(&raw.metadata.name) {
-        at.error("/metadata/name", format!("{:?} is no name: lower-case letters, digits, '-' and '.'", raw.metadata.name));
+        at.error(
+            "/metadata/name",
+            format!(
+                "{:?} is no name: lower-case letters, digits, '-' and '.'",
+                raw.metadata.name
+            ),
+        );
     }
     let paths = read_paths(at, &paths);
     let selector = read_selector(at, "/spec/policySelector", policy_selector);
-    let windows = windows.into_iter().enumerate().map(|(index, window)| read_window(at, index, &window)).collect::<Option<Vec<_>>>();
+    let windows = windows
+        .into_iter()
+        .enumerate()
+        .map(|(index, window)| read_window(at, index, &window))
+        .collect::<Option<Vec<_>>>();
     let via = read_via(at, via, request, auto_merge);
     if at.failed() {
         return None;
@@ -259,57 +314,124 @@ fn read_references(raw: raw::References) -> References {
 
 fn read_paths(at: &mut Reader<'_>, patterns: &[String]) -> Option<Paths> {
     if !patterns.iter().any(|pattern| !pattern.starts_with('!')) {
-        at.error("/spec/paths", "at least one glob without '!' must say which files belong here, as \"envs/dev/**\"");
+        at.error(
+            "/spec/paths",
+            "at least one glob without '!' must say which files belong here, as \"envs/dev/**\"",
+        );
         return None;
     }
     let result = Paths::new(patterns);
-    let pointer = format!("/spec/paths/{}", result.as_ref().err().map_or(0, |(index, _)| *index));
+    let pointer = format!(
+        "/spec/paths/{}",
+        result.as_ref().err().map_or(0, |(index, _)| *index)
+    );
     at.check(&pointer, result.map_err(|(_, why)| why))
 }
 
-pub(super) fn read_selector(at: &mut Reader<'_>, pointer: &str, raw: Option<raw::Selector>) -> Option<Selector> {
+pub(super) fn read_selector(
+    at: &mut Reader<'_>,
+    pointer: &str,
+    raw: Option<raw::Selector>,
+) -> Option<Selector> {
     let raw = raw.unwrap_or_default();
     let mut expressions = Vec::new();
-    for (index, raw::Expression { key, operator, values }) in raw.match_expressions.into_iter().enumerate() {
+    for (
+        index,
+        raw::Expression {
+            key,
+            operator,
+            values,
+        },
+    ) in raw.match_expressions.into_iter().enumerate()
+    {
         let wants_values = matches!(operator, raw::Operator::In | raw::Operator::NotIn);
         if wants_values == values.is_empty() {
-            let what = if wants_values { "needs values" } else { "takes no values" };
-            at.error(&format!("{pointer}/matchExpressions/{index}/operator"), format!("the operator {operator:?} {what}"));
+            let what = if wants_values {
+                "needs values"
+            } else {
+                "takes no values"
+            };
+            at.error(
+                &format!("{pointer}/matchExpressions/{index}/operator"),
+                format!("the operator {operator:?} {what}"),
+            );
         }
-        expressions.push(Expression { key, operator, values });
+        expressions.push(Expression {
+            key,
+            operator,
+            values,
+        });
     }
-    Some(Selector { labels: raw.match_labels, expressions })
+    Some(Selector {
+        labels: raw.match_labels,
+        expressions,
+    })
 }
 
 fn read_window(at: &mut Reader<'_>, index: usize, raw: &raw::Window) -> Option<Window> {
     let pointer = format!("/spec/update/windows/{index}");
-    let opens = cron(at, &format!("{pointer}/cron"), &format!("{pointer}/timeZone"), &raw.cron, raw.time_zone.as_deref());
-    let duration = at.check(&format!("{pointer}/duration"), schedule::duration(&raw.duration));
+    let opens = cron(
+        at,
+        &format!("{pointer}/cron"),
+        &format!("{pointer}/timeZone"),
+        &raw.cron,
+        raw.time_zone.as_deref(),
+    );
+    let duration = at.check(
+        &format!("{pointer}/duration"),
+        schedule::duration(&raw.duration),
+    );
     Some(Window::new(opens?, duration?))
 }
 
-fn read_via(at: &mut Reader<'_>, via: raw::Via, request: Option<raw::Request>, auto_merge: Option<raw::AutoMerge>) -> Option<Via> {
+fn read_via(
+    at: &mut Reader<'_>,
+    via: raw::Via,
+    request: Option<raw::Request>,
+    auto_merge: Option<raw::AutoMerge>,
+) -> Option<Via> {
     if via == raw::Via::Commit {
-        for (field, written) in [("request", request.is_some()), ("autoMerge", auto_merge.is_some())] {
+        for (field, written) in [
+            ("request", request.is_some()),
+            ("autoMerge", auto_merge.is_some()),
+        ] {
             if written {
-                at.error(&format!("/spec/update/{field}"), format!("{field} belongs to via: pullRequest; commits are not reviewed"));
+                at.error(
+                    &format!("/spec/update/{field}"),
+                    format!("{field} belongs to via: pullRequest; commits are not reviewed"),
+                );
             }
         }
         return Some(Via::Commit);
     }
     let auto_merge = match auto_merge {
         None => None,
-        Some(raw::AutoMerge { bump, minimum_age, require_checks }) => Some(AutoMerge {
+        Some(raw::AutoMerge {
+            bump,
+            minimum_age,
+            require_checks,
+        }) => Some(AutoMerge {
             bump: bump.into_iter().map(read_bump).collect(),
             minimum_age: match minimum_age {
                 None => None,
-                Some(text) => Some(at.check("/spec/update/autoMerge/minimumAge", schedule::duration(&text))?),
+                Some(text) => Some(at.check(
+                    "/spec/update/autoMerge/minimumAge",
+                    schedule::duration(&text),
+                )?),
             },
             require_checks: read_checks(at, require_checks)?,
         }),
     };
-    let request =
-        request.map_or_else(Request::default, |raw::Request { labels, reviewers, draft, merge_method, max_open, per_hour }| Request {
+    let request = request.map_or_else(
+        Request::default,
+        |raw::Request {
+             labels,
+             reviewers,
+             draft,
+             merge_method,
+             max_open,
+             per_hour,
+         }| Request {
             labels,
             reviewers,
             draft,
@@ -320,8 +442,12 @@ fn read_via(at: &mut Reader<'_>, via: raw::Via, request: Option<raw::Request>, a
             }),
             max_open,
             per_hour,
-        });
-    Some(Via::PullRequest { request, auto_merge })
+        },
+    );
+    Some(Via::PullRequest {
+        request,
+        auto_merge,
+    })
 }
 
 fn read_checks(at: &mut Reader<'_>, raw: Option<raw::RequireChecks>) -> Option<RequireChecks> {
@@ -333,9 +459,15 @@ fn read_checks(at: &mut Reader<'_>, raw: Option<raw::RequireChecks>) -> Option<R
     for (index, name) in names.iter().enumerate() {
         let pointer = format!("/spec/update/autoMerge/requireChecks/{index}");
         if name.trim() != name || name.is_empty() || name.chars().any(char::is_control) {
-            at.error(&pointer, format!("{name:?} is no name of a check: write it as the forge shows it"));
+            at.error(
+                &pointer,
+                format!("{name:?} is no name of a check: write it as the forge shows it"),
+            );
         } else if name.starts_with("tagboat/") {
-            at.error(&pointer, format!("{name:?} is a status of tagboat's own, which never counts as a check"));
+            at.error(
+                &pointer,
+                format!("{name:?} is a status of tagboat's own, which never counts as a check"),
+            );
         } else if names[..index].contains(name) {
             at.error(&pointer, format!("{name:?} is named twice"));
         }

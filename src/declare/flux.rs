@@ -1,5 +1,6 @@
-//! Files of `image.toolkit.fluxcd.io` (`v1`, `v1beta2`), read by a table: each field is honoured, is replaced by the
-//! process file with a warning, or is refused with a word on what to write instead.
+//! Files of `image.toolkit.fluxcd.io` (`v1`, `v1beta2`), read by a table: each field is honoured,
+//! is replaced by the process file with a warning, or is refused with a word on what to write
+//! instead.
 //!
 //! | kind | honoured | replaced by tagboat.yaml (warning) | refused |
 //! |---|---|---|---|
@@ -73,24 +74,38 @@ pub(super) struct Flux {
 }
 
 impl Flux {
-    /// Reads one document of the group. `branch` is the one the process file names for this repository.
+    /// Reads one document of the group. `branch` is the one the process file names for this
+    /// repository.
     pub fn read(&mut self, document: &Document<'_>, branch: Option<&str>) -> Vec<Mistake> {
         let mut at = Reader::new(document);
-        let version = document.word("apiVersion").unwrap_or_default().trim_start_matches(GROUP);
+        let version = document
+            .word("apiVersion")
+            .unwrap_or_default()
+            .trim_start_matches(GROUP);
         if !matches!(version, "v1" | "v1beta2") {
-            at.warn("/apiVersion", format!("{version:?} is read as v1; known are v1 and v1beta2"));
+            at.warn(
+                "/apiVersion",
+                format!("{version:?} is read as v1; known are v1 and v1beta2"),
+            );
         }
         match document.word("kind") {
             Some("ImageRepository") => self.repository(&mut at),
             Some("ImagePolicy") => self.policy(&mut at),
             Some("ImageUpdateAutomation") => self.automation(&mut at, branch),
-            kind => at.error("/kind", format!("{:?} is no kind of {GROUP}v1", kind.unwrap_or_default())),
+            kind => at.error(
+                "/kind",
+                format!("{:?} is no kind of {GROUP}v1", kind.unwrap_or_default()),
+            ),
         }
         at.mistakes
     }
 
     fn repository(&mut self, at: &mut Reader<'_>) {
-        let Some(FluxDeclaration { metadata, spec, .. }) = at.shape::<FluxDeclaration<RepositorySpec>>(&REPOSITORY) else { return };
+        let Some(FluxDeclaration { metadata, spec, .. }) =
+            at.shape::<FluxDeclaration<RepositorySpec>>(&REPOSITORY)
+        else {
+            return;
+        };
         let RepositorySpec {
             image,
             interval,
@@ -106,11 +121,31 @@ impl Flux {
             insecure,
         } = spec;
         for (field, written, instead) in [
-            ("secretRef", secret_ref.is_some(), "registries[].credentials"),
-            ("proxySecretRef", proxy_secret_ref.is_some(), "registries[].proxy"),
-            ("certSecretRef", cert_secret_ref.is_some(), "registries[].caFile"),
-            ("serviceAccountName", service_account_name.is_some(), "registries[].credentials"),
-            ("provider", provider.is_some_and(|provider| provider != "generic"), "registries[].credentials with helper:"),
+            (
+                "secretRef",
+                secret_ref.is_some(),
+                "registries[].credentials",
+            ),
+            (
+                "proxySecretRef",
+                proxy_secret_ref.is_some(),
+                "registries[].proxy",
+            ),
+            (
+                "certSecretRef",
+                cert_secret_ref.is_some(),
+                "registries[].caFile",
+            ),
+            (
+                "serviceAccountName",
+                service_account_name.is_some(),
+                "registries[].credentials",
+            ),
+            (
+                "provider",
+                provider.is_some_and(|provider| provider != "generic"),
+                "registries[].credentials with helper:",
+            ),
             ("insecure", insecure, "registries[].insecure"),
         ] {
             if written {
@@ -121,45 +156,96 @@ impl Flux {
             }
         }
         if timeout.is_some() {
-            at.warn("/spec/timeout", "timeout is not read; every call to a registry has its own limit");
+            at.warn(
+                "/spec/timeout",
+                "timeout is not read; every call to a registry has its own limit",
+            );
         }
         if access_from.is_some() {
             at.warn("/spec/accessFrom", "accessFrom is not read; all policies of a repository may use its ImageRepositories");
         }
         let name = name_of(at, &metadata.into());
         let image = repository(at, "/spec/image", &image);
-        let interval = interval.map_or(Some(Duration::from_secs(300)), |text| at.check("/spec/interval", schedule::duration(&text)));
+        let interval = interval.map_or(Some(Duration::from_secs(300)), |text| {
+            at.check("/spec/interval", schedule::duration(&text))
+        });
         let exclude = exclusion_list.unwrap_or_else(|| vec![EXCLUDED.to_owned()]);
         let exclude = exclude
             .iter()
             .enumerate()
             .map(|(index, text)| at.check(&format!("/spec/exclusionList/{index}"), pattern(text)))
             .collect::<Option<Vec<_>>>();
-        if let (Some(name), Some(image), Some(interval), Some(exclude)) = (name, image, interval, exclude) {
+        if let (Some(name), Some(image), Some(interval), Some(exclude)) =
+            (name, image, interval, exclude)
+        {
             if self.repositories.contains_key(&name) {
-                at.error("/metadata/name", format!("the ImageRepository {name} is declared twice"));
+                at.error(
+                    "/metadata/name",
+                    format!("the ImageRepository {name} is declared twice"),
+                );
             }
             let place = Some(at.document.place("/metadata/name"));
-            self.repositories.insert(name, Scanned { image, interval, exclude, suspend, place });
+            self.repositories.insert(
+                name,
+                Scanned {
+                    image,
+                    interval,
+                    exclude,
+                    suspend,
+                    place,
+                },
+            );
         }
     }
 
     fn policy(&mut self, at: &mut Reader<'_>) {
-        let Some(FluxDeclaration { metadata, spec, .. }) = at.shape::<FluxDeclaration<FluxPolicySpec>>(&POLICY) else { return };
-        let FluxPolicySpec { image_repository_ref, policy, filter_tags, digest_reflection_policy, interval, suspend } = spec;
+        let Some(FluxDeclaration { metadata, spec, .. }) =
+            at.shape::<FluxDeclaration<FluxPolicySpec>>(&POLICY)
+        else {
+            return;
+        };
+        let FluxPolicySpec {
+            image_repository_ref,
+            policy,
+            filter_tags,
+            digest_reflection_policy,
+            interval,
+            suspend,
+        } = spec;
         let metadata: raw::Metadata = metadata.into();
         let name = name_of(at, &metadata);
-        let namespace = image_repository_ref.namespace.as_deref().or(metadata.namespace.as_deref()).unwrap_or("default");
-        let target = at.check("/spec/imageRepositoryRef/name", Name::new(namespace, &image_repository_ref.name));
+        let namespace = image_repository_ref
+            .namespace
+            .as_deref()
+            .or(metadata.namespace.as_deref())
+            .unwrap_or("default");
+        let target = at.check(
+            "/spec/imageRepositoryRef/name",
+            Name::new(namespace, &image_repository_ref.name),
+        );
         let interval = interval.map(|text| at.check("/spec/interval", schedule::duration(&text)));
         let mut ways = Vec::new();
         if let Some(semver) = policy.semver {
-            ways.push(at.check("/spec/policy/semver/range", Range::new(&semver.range)).map(Choice::Semver));
+            ways.push(
+                at.check("/spec/policy/semver/range", Range::new(&semver.range))
+                    .map(Choice::Semver),
+            );
         }
-        ways.extend(policy.numerical.map(|numerical| Some(Choice::Numerical(order(numerical.order)))));
-        ways.extend(policy.alphabetical.map(|alphabetical| Some(Choice::Alphabetical(order(alphabetical.order)))));
+        ways.extend(
+            policy
+                .numerical
+                .map(|numerical| Some(Choice::Numerical(order(numerical.order)))),
+        );
+        ways.extend(
+            policy
+                .alphabetical
+                .map(|alphabetical| Some(Choice::Alphabetical(order(alphabetical.order)))),
+        );
         if ways.len() != 1 {
-            at.error("/spec/policy", "exactly one of semver, numerical, alphabetical must be written");
+            at.error(
+                "/spec/policy",
+                "exactly one of semver, numerical, alphabetical must be written",
+            );
         }
         let filter = match filter_tags {
             None => Some(Filter::default()),
@@ -173,10 +259,16 @@ impl Flux {
         if at.failed() {
             return;
         }
-        let (Some(name), Some(target), Some(Some(choice)), Some(filter)) = (name, target, ways.pop(), filter) else { return };
+        let (Some(name), Some(target), Some(Some(choice)), Some(filter)) =
+            (name, target, ways.pop(), filter)
+        else {
+            return;
+        };
         let place = at.document.place("/metadata/name");
         // The repository's image and interval are filled in once every file has been read.
-        let Ok(unknown) = Repository::new("unknown") else { return };
+        let Ok(unknown) = Repository::new("unknown") else {
+            return;
+        };
         let scan = interval.flatten().unwrap_or(Duration::MAX);
         self.pending.push(Pending {
             policy: ImagePolicy {
@@ -199,11 +291,21 @@ impl Flux {
         });
     }
 
-    /// Gives policies that refer to no known ImageRepository one that excludes what Flux excludes by itself.
+    /// Gives policies that refer to no known ImageRepository one that excludes what Flux excludes
+    /// by itself.
     pub fn keep_lone_policies(&mut self) {
-        for Pending { policy, repository, .. } in &self.pending {
+        for Pending {
+            policy, repository, ..
+        } in &self.pending
+        {
             let exclude = pattern(EXCLUDED).into_iter().collect();
-            let lone = Scanned { image: policy.image.clone(), interval: Duration::from_secs(300), exclude, suspend: false, place: None };
+            let lone = Scanned {
+                image: policy.image.clone(),
+                interval: Duration::from_secs(300),
+                exclude,
+                suspend: false,
+                place: None,
+            };
             self.repositories.entry(repository.clone()).or_insert(lone);
         }
     }
@@ -211,15 +313,31 @@ impl Flux {
     /// The ImageRepositories themselves.
     pub fn repositories(&self) -> impl Iterator<Item = ImageRepository> {
         self.repositories.iter().filter_map(|(name, scanned)| {
-            let Scanned { image, suspend, place, .. } = scanned;
-            Some(ImageRepository { name: name.clone(), place: place.clone()?, image: image.clone(), suspend: *suspend })
+            let Scanned {
+                image,
+                suspend,
+                place,
+                ..
+            } = scanned;
+            Some(ImageRepository {
+                name: name.clone(),
+                place: place.clone()?,
+                image: image.clone(),
+                suspend: *suspend,
+            })
         })
     }
 
-    /// The policies, each with the repository it refers to; and a mistake for each that refers to none.
+    /// The policies, each with the repository it refers to; and a mistake for each that refers to
+    /// none.
     pub fn policies(&mut self) -> (Vec<ImagePolicy>, Vec<Mistake>) {
         let (mut policies, mut mistakes) = (Vec::new(), Vec::new());
-        for Pending { mut policy, repository, place } in std::mem::take(&mut self.pending) {
+        for Pending {
+            mut policy,
+            repository,
+            place,
+        } in std::mem::take(&mut self.pending)
+        {
             let Some(found) = self.repositories.get(&repository) else {
                 mistakes.push(Mistake {
                     place,
@@ -242,14 +360,31 @@ impl Flux {
     }
 
     fn automation(&mut self, at: &mut Reader<'_>, branch: Option<&str>) {
-        let Some(FluxDeclaration { metadata, spec, .. }) = at.shape::<FluxDeclaration<AutomationSpec>>(&AUTOMATION) else { return };
-        let AutomationSpec { source_ref, git, interval, policy_selector, update, suspend } = spec;
+        let Some(FluxDeclaration { metadata, spec, .. }) =
+            at.shape::<FluxDeclaration<AutomationSpec>>(&AUTOMATION)
+        else {
+            return;
+        };
+        let AutomationSpec {
+            source_ref,
+            git,
+            interval,
+            policy_selector,
+            update,
+            suspend,
+        } = spec;
         let name = name_of(at, &metadata.into());
         if source_ref.is_some() {
-            at.warn("/spec/sourceRef", "sourceRef is not read; the automation works on the repository its file is in");
+            at.warn(
+                "/spec/sourceRef",
+                "sourceRef is not read; the automation works on the repository its file is in",
+            );
         }
         if interval.is_some() {
-            at.warn("/spec/interval", "interval is not read; an update follows every scan that finds something new");
+            at.warn(
+                "/spec/interval",
+                "interval is not read; an update follows every scan that finds something new",
+            );
         }
         let mut author = None;
         if let Some(git) = git {
@@ -264,7 +399,11 @@ impl Flux {
             }
             if let Some(push) = git.push {
                 let target = checked_out.as_deref().or(branch);
-                if push.branch.as_deref().is_some_and(|pushed| target.is_some_and(|target| pushed != target)) {
+                if push
+                    .branch
+                    .as_deref()
+                    .is_some_and(|pushed| target.is_some_and(|target| pushed != target))
+                {
                     at.error(
                         "/spec/git/push/branch",
                         "pushing to another branch is not done; write an Environment with update.via: pullRequest, which opens the request, too",
@@ -281,12 +420,26 @@ impl Flux {
                 }
             }
             if let Some(commit) = git.commit {
-                author =
-                    commit.author.map(|author| Author { name: author.name.unwrap_or_else(|| author.email.clone()), email: author.email });
+                author = commit.author.map(|author| Author {
+                    name: author.name.unwrap_or_else(|| author.email.clone()),
+                    email: author.email,
+                });
                 for (field, written, instead) in [
-                    ("messageTemplate", commit.message_template.is_some(), "repositories[].message (a Jinja template)"),
-                    ("messageTemplateValues", commit.message_template_values.is_some(), "repositories[].message"),
-                    ("signingKey", commit.signing_key.is_some(), "repositories[].signingKey"),
+                    (
+                        "messageTemplate",
+                        commit.message_template.is_some(),
+                        "repositories[].message (a Jinja template)",
+                    ),
+                    (
+                        "messageTemplateValues",
+                        commit.message_template_values.is_some(),
+                        "repositories[].message",
+                    ),
+                    (
+                        "signingKey",
+                        commit.signing_key.is_some(),
+                        "repositories[].signingKey",
+                    ),
                 ] {
                     if written {
                         at.warn(
@@ -300,19 +453,41 @@ impl Flux {
         let path = match update {
             None => Some(String::new()),
             Some(update) => {
-                if update.strategy.as_deref().is_some_and(|strategy| strategy != "Setters") {
-                    at.error("/spec/update/strategy", "only the strategy Setters is known");
+                if update
+                    .strategy
+                    .as_deref()
+                    .is_some_and(|strategy| strategy != "Setters")
+                {
+                    at.error(
+                        "/spec/update/strategy",
+                        "only the strategy Setters is known",
+                    );
                 }
-                folder(at, "/spec/update/path", update.path.as_deref().unwrap_or("."))
+                folder(
+                    at,
+                    "/spec/update/path",
+                    update.path.as_deref().unwrap_or("."),
+                )
             }
         };
         let selector = read_selector(at, "/spec/policySelector", policy_selector);
         if at.failed() {
             return;
         }
-        let (Some(name), Some(path), Some(selector)) = (name, path, selector) else { return };
-        let glob = if path.is_empty() { "**".to_owned() } else { format!("{}/**", globset::escape(&path)) };
-        let Some(paths) = at.check("/spec/update/path", Paths::new(&[glob]).map_err(|(_, why)| why)) else { return };
+        let (Some(name), Some(path), Some(selector)) = (name, path, selector) else {
+            return;
+        };
+        let glob = if path.is_empty() {
+            "**".to_owned()
+        } else {
+            format!("{}/**", globset::escape(&path))
+        };
+        let Some(paths) = at.check(
+            "/spec/update/path",
+            Paths::new(&[glob]).map_err(|(_, why)| why),
+        ) else {
+            return;
+        };
         self.environments.push(Environment {
             name: name.to_string(),
             place: at.document.place("/metadata/name"),

@@ -1,5 +1,5 @@
-//! The shapes of `image.toolkit.fluxcd.io` (`v1`, `v1beta2`), field by field, so that each is honoured, warned about
-//! or refused by name in [`super::flux`].
+//! The shapes of `image.toolkit.fluxcd.io` (`v1`, `v1beta2`), field by field, so that each is
+//! honoured, warned about or refused by name in [`super::flux`].
 
 use super::raw::{DigestReflection, Metadata, Ordered, Selector, Semver};
 use schemars::JsonSchema;
@@ -20,7 +20,8 @@ pub(crate) struct FluxDeclaration<Spec> {
     pub status: Option<Value>,
 }
 
-/// Objects exported from a cluster carry more metadata than people write, so unknown fields are let through.
+/// Objects exported from a cluster carry more metadata than people write, so unknown fields are let
+/// through.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct FluxMetadata {
@@ -38,7 +39,12 @@ pub(crate) struct FluxName {
 
 impl From<FluxMetadata> for Metadata {
     fn from(flux: FluxMetadata) -> Self {
-        Self { name: flux.known.name, namespace: flux.known.namespace, labels: flux.known.labels, ..Self::default() }
+        Self {
+            name: flux.known.name,
+            namespace: flux.known.namespace,
+            labels: flux.known.labels,
+            ..Self::default()
+        }
     }
 }
 

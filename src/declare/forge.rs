@@ -1,4 +1,5 @@
-//! Which forge a config repository lies on, where its API is, and what the repository is called there.
+//! Which forge a config repository lies on, where its API is, and what the repository is called
+//! there.
 
 use super::{
     document::Reader,
@@ -81,7 +82,8 @@ pub struct Forge {
     pub kind: ForgeKind,
     /// The address of the API, without a slash at its end.
     pub api: Url,
-    /// The address that people open, without a slash at its end: the repository is at `web/project`.
+    /// The address that people open, without a slash at its end: the repository is at
+    /// `web/project`.
     pub web: Url,
     /// `owner/name`; on GitLab with as many groups as there are.
     pub project: String,
@@ -108,7 +110,8 @@ pub enum ForgeCredentials {
 }
 
 impl Forge {
-    /// What the address of a repository alone tells, for reading without credentials: the source of an image, say.
+    /// What the address of a repository alone tells, for reading without credentials: the source of
+    /// an image, say.
     pub fn of(url: &str) -> Option<Self> {
         let at = Location::of(url)?;
         let kind = ForgeKind::guess(at.host())?;
@@ -121,10 +124,12 @@ impl Forge {
         })
     }
 
-    /// The project at this address, if it lies on this forge: the same host and port, below the same path.
+    /// The project at this address, if it lies on this forge: the same host and port, below the
+    /// same path.
     pub fn project_at(&self, url: &str) -> Option<String> {
         let at = Location::of(url)?;
-        let same = at.web.host_str() == self.web.host_str() && at.web.port_or_known_default() == self.web.port_or_known_default();
+        let same = at.web.host_str() == self.web.host_str()
+            && at.web.port_or_known_default() == self.web.port_or_known_default();
         let below = self.web.path().trim_matches('/');
         let path = match below {
             "" => at.path.as_str(),
@@ -141,7 +146,8 @@ struct Location {
 }
 
 impl Location {
-    /// Reads `https://host/path`, `ssh://git@host:22/path` and `git@host:path`. SSH tells nothing of the port of HTTPS.
+    /// Reads `https://host/path`, `ssh://git@host:22/path` and `git@host:path`. SSH tells nothing
+    /// of the port of HTTPS.
     fn of(url: &str) -> Option<Self> {
         let (web, path) = match url.split_once("://") {
             Some(("https" | "http", _)) => {
@@ -156,17 +162,28 @@ impl Location {
                 let (authority, path) = rest.split_once('/')?;
                 let host = authority.rsplit('@').next()?;
                 let bare = Url::parse(&format!("https://{host}")).ok()?;
-                (Url::parse(&format!("https://{}", bare.host_str()?)).ok()?, path.to_owned())
+                (
+                    Url::parse(&format!("https://{}", bare.host_str()?)).ok()?,
+                    path.to_owned(),
+                )
             }
             Some(_) => return None,
             None => {
                 let (authority, path) = url.split_once(':')?;
-                (Url::parse(&format!("https://{}", authority.rsplit('@').next()?)).ok()?, path.to_owned())
+                (
+                    Url::parse(&format!("https://{}", authority.rsplit('@').next()?)).ok()?,
+                    path.to_owned(),
+                )
             }
         };
         let path = path.trim_matches('/');
-        let path = path.strip_suffix(".git").unwrap_or(path).trim_end_matches('/').to_owned();
-        (web.has_host() && web.username().is_empty() && web.password().is_none()).then_some(Self { web, path })
+        let path = path
+            .strip_suffix(".git")
+            .unwrap_or(path)
+            .trim_end_matches('/')
+            .to_owned();
+        (web.has_host() && web.username().is_empty() && web.password().is_none())
+            .then_some(Self { web, path })
     }
 
     fn host(&self) -> &str {
@@ -184,7 +201,11 @@ fn api(kind: ForgeKind, web: &Url) -> Url {
         (ForgeKind::Github, Some(host)) if host.ends_with(".ghe.com") => {
             let _ = api.set_host(Some(&format!("api.{host}")));
         }
-        _ => api.set_path(&format!("{}{}", web.path().trim_end_matches('/'), kind.api_path())),
+        _ => api.set_path(&format!(
+            "{}{}",
+            web.path().trim_end_matches('/'),
+            kind.api_path()
+        )),
     }
     api
 }
@@ -211,7 +232,9 @@ fn project(kind: ForgeKind, path: &str) -> Option<String> {
     let plain = |segment: &&str| {
         !segment.is_empty()
             && !segment.starts_with('.')
-            && segment.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.' | b'~' | b'+'))
+            && segment.bytes().all(|byte| {
+                byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.' | b'~' | b'+')
+            })
     };
     let depth = match kind {
         ForgeKind::Gitlab => 2..=21,
@@ -220,15 +243,33 @@ fn project(kind: ForgeKind, path: &str) -> Option<String> {
     (depth.contains(&segments.len()) && segments.iter().all(plain)).then(|| path.to_owned())
 }
 
-/// Checks what is written about the forge of the repository at `url`, whose own token, if it has one, is `own_token`.
-pub(super) fn check(at: &mut Reader<'_>, pointer: &str, url: &str, own_token: Option<SecretSource>, raw: raw::Forge) -> Option<Forge> {
-    let raw::Forge { kind, url: written, token, app } = raw;
+/// Checks what is written about the forge of the repository at `url`, whose own token, if it has
+/// one, is `own_token`.
+pub(super) fn check(
+    at: &mut Reader<'_>,
+    pointer: &str,
+    url: &str,
+    own_token: Option<SecretSource>,
+    raw: raw::Forge,
+) -> Option<Forge> {
+    let raw::Forge {
+        kind,
+        url: written,
+        token,
+        app,
+    } = raw;
     let Some(location) = Location::of(url) else {
         at.error(pointer, "a forge belongs to a repository at https://… or ssh, without user and password in its address");
         return None;
     };
     let Some(kind) = kind.or_else(|| ForgeKind::guess(location.host())) else {
-        at.error(pointer, format!("the name {} does not tell which forge it is; write kind: github, gitlab or gitea", location.host()));
+        at.error(
+            pointer,
+            format!(
+                "the name {} does not tell which forge it is; write kind: github, gitlab or gitea",
+                location.host()
+            ),
+        );
         return None;
     };
     let (api, web) = match written {
@@ -242,10 +283,23 @@ pub(super) fn check(at: &mut Reader<'_>, pointer: &str, url: &str, own_token: Op
     };
     // A forge below a path of its host: the repository's path begins with it.
     let below = web.path().trim_matches('/');
-    let path = location.path.strip_prefix(below).map_or(location.path.as_str(), |rest| rest.trim_start_matches('/'));
+    let path = location
+        .path
+        .strip_prefix(below)
+        .map_or(location.path.as_str(), |rest| rest.trim_start_matches('/'));
     let Some(project) = project(kind, path) else {
-        let form = if kind == ForgeKind::Gitlab { "group/project" } else { "owner/name" };
-        at.error(pointer, format!("{path:?}, the path of the repository, is no {form} of {}", kind.name()));
+        let form = if kind == ForgeKind::Gitlab {
+            "group/project"
+        } else {
+            "owner/name"
+        };
+        at.error(
+            pointer,
+            format!(
+                "{path:?}, the path of the repository, is no {form} of {}",
+                kind.name()
+            ),
+        );
         return None;
     };
     let credentials = match (token, app, own_token) {
@@ -254,30 +308,64 @@ pub(super) fn check(at: &mut Reader<'_>, pointer: &str, url: &str, own_token: Op
             return None;
         }
         (None, Some(_), _) if kind != ForgeKind::Github => {
-            at.error(&format!("{pointer}/app"), format!("{} has no Apps; write token", kind.name()));
+            at.error(
+                &format!("{pointer}/app"),
+                format!("{} has no Apps; write token", kind.name()),
+            );
             return None;
         }
-        (None, Some(App { id, installation, private_key }), _) => ForgeCredentials::App { id, installation, private_key },
+        (
+            None,
+            Some(App {
+                id,
+                installation,
+                private_key,
+            }),
+            _,
+        ) => ForgeCredentials::App {
+            id,
+            installation,
+            private_key,
+        },
         (Some(token), None, _) | (None, None, Some(token)) => ForgeCredentials::Token(token),
         (None, None, None) => {
-            at.error(pointer, "a forge needs a token, or an app on GitHub: write token: {env: NAME}");
+            at.error(
+                pointer,
+                "a forge needs a token, or an app on GitHub: write token: {env: NAME}",
+            );
             return None;
         }
     };
-    Some(Forge { kind, api, web, project, credentials })
+    Some(Forge {
+        kind,
+        api,
+        web,
+        project,
+        credentials,
+    })
 }
 
 /// Reads the address of an API; where only the forge's own is written, the usual path is added.
 fn written_api(kind: ForgeKind, text: &str) -> Result<Url, String> {
     let mut url = Url::parse(text).map_err(|error| format!("this is no address: {error}"))?;
     if !matches!(url.scheme(), "https" | "http") || !url.has_host() {
-        return Err(format!("write the address as https://host{}", kind.api_path()));
+        return Err(format!(
+            "write the address as https://host{}",
+            kind.api_path()
+        ));
     }
-    if !url.username().is_empty() || url.password().is_some() || url.query().is_some() || url.fragment().is_some() {
-        return Err("write only scheme, host and path; what convinces it goes into token or app".to_owned());
+    if !url.username().is_empty()
+        || url.password().is_some()
+        || url.query().is_some()
+        || url.fragment().is_some()
+    {
+        return Err(
+            "write only scheme, host and path; what convinces it goes into token or app".to_owned(),
+        );
     }
     let path = url.path().trim_end_matches('/').to_owned();
-    let public = kind == ForgeKind::Github && url.host_str().is_some_and(|host| host.starts_with("api."));
+    let public =
+        kind == ForgeKind::Github && url.host_str().is_some_and(|host| host.starts_with("api."));
     if public || path.ends_with(kind.api_path()) {
         url.set_path(&path);
     } else {
@@ -294,9 +382,27 @@ mod tests {
     #[test]
     fn an_address_tells_forge_api_and_project() {
         for (url, kind, at_api, at_web, project) in [
-            ("https://github.com/acme/fleet.git", ForgeKind::Github, "https://api.github.com/", "https://github.com/", "acme/fleet"),
-            ("git@github.com:acme/fleet", ForgeKind::Github, "https://api.github.com/", "https://github.com/", "acme/fleet"),
-            ("ssh://git@gitlab.com:22/a/b/c.git", ForgeKind::Gitlab, "https://gitlab.com/api/v4", "https://gitlab.com/", "a/b/c"),
+            (
+                "https://github.com/acme/fleet.git",
+                ForgeKind::Github,
+                "https://api.github.com/",
+                "https://github.com/",
+                "acme/fleet",
+            ),
+            (
+                "git@github.com:acme/fleet",
+                ForgeKind::Github,
+                "https://api.github.com/",
+                "https://github.com/",
+                "acme/fleet",
+            ),
+            (
+                "ssh://git@gitlab.com:22/a/b/c.git",
+                ForgeKind::Gitlab,
+                "https://gitlab.com/api/v4",
+                "https://gitlab.com/",
+                "a/b/c",
+            ),
             (
                 "https://gitlab.example.org:8443/a/b/",
                 ForgeKind::Gitlab,
@@ -304,8 +410,20 @@ mod tests {
                 "https://gitlab.example.org:8443/",
                 "a/b",
             ),
-            ("https://codeberg.org/a/b", ForgeKind::Gitea, "https://codeberg.org/api/v1", "https://codeberg.org/", "a/b"),
-            ("https://acme.ghe.com/a/b", ForgeKind::Github, "https://api.acme.ghe.com/", "https://acme.ghe.com/", "a/b"),
+            (
+                "https://codeberg.org/a/b",
+                ForgeKind::Gitea,
+                "https://codeberg.org/api/v1",
+                "https://codeberg.org/",
+                "a/b",
+            ),
+            (
+                "https://acme.ghe.com/a/b",
+                ForgeKind::Github,
+                "https://api.acme.ghe.com/",
+                "https://acme.ghe.com/",
+                "a/b",
+            ),
             (
                 "https://github.example.org/a/b",
                 ForgeKind::Github,
@@ -316,11 +434,20 @@ mod tests {
         ] {
             let forge = Forge::of(url).unwrap();
             assert_eq!(
-                (forge.kind, forge.api.as_str(), forge.web.as_str(), forge.project.as_str()),
+                (
+                    forge.kind,
+                    forge.api.as_str(),
+                    forge.web.as_str(),
+                    forge.project.as_str()
+                ),
                 (kind, at_api, at_web, project),
                 "{url}"
             );
-            assert_eq!(web(kind, &forge.api).as_str(), at_web, "back from the API of {url}");
+            assert_eq!(
+                web(kind, &forge.api).as_str(),
+                at_web,
+                "back from the API of {url}"
+            );
         }
     }
 
@@ -342,9 +469,20 @@ mod tests {
             assert_eq!(forge.project_at(url).as_deref(), project, "{url}");
         }
         forge.web.set_path("/git");
-        assert_eq!(forge.project_at("https://gitlab.example.org:8443/git/x/y").as_deref(), Some("x/y"));
-        assert_eq!(forge.project_at("https://gitlab.example.org:8443/gitx/y"), None);
-        assert_eq!(forge.project_at("https://gitlab.example.org:8443/x/y"), None);
+        assert_eq!(
+            forge
+                .project_at("https://gitlab.example.org:8443/git/x/y")
+                .as_deref(),
+            Some("x/y")
+        );
+        assert_eq!(
+            forge.project_at("https://gitlab.example.org:8443/gitx/y"),
+            None
+        );
+        assert_eq!(
+            forge.project_at("https://gitlab.example.org:8443/x/y"),
+            None
+        );
     }
 
     #[test]

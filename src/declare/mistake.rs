@@ -3,7 +3,9 @@
 use std::fmt;
 
 /// A place in a file. Line and column count from 1; the column counts characters.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, serde::Serialize, serde::Deserialize)]
+#[derive(
+    Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, serde::Serialize, serde::Deserialize,
+)]
 pub struct Place {
     /// The path from the root of the repository.
     pub file: String,
@@ -14,17 +16,22 @@ pub struct Place {
 }
 
 /// Whether a finding stops its declaration.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, serde::Serialize, serde::Deserialize)]
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, serde::Serialize, serde::Deserialize,
+)]
 #[serde(rename_all = "lowercase")]
 pub enum Severity {
     /// The declaration is not used until it is mended.
     Error,
-    /// The declaration is used; something in it has no effect or another meaning than its writer may think.
+    /// The declaration is used; something in it has no effect or another meaning than its writer
+    /// may think.
     Warning,
 }
 
 /// One finding.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, serde::Serialize, serde::Deserialize)]
+#[derive(
+    Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, serde::Serialize, serde::Deserialize,
+)]
 pub struct Mistake {
     /// Where.
     #[serde(flatten)]
@@ -38,7 +45,11 @@ pub struct Mistake {
 impl Place {
     /// A whole file.
     pub fn file(file: &str) -> Self {
-        Self { file: file.to_owned(), line: 0, column: 0 }
+        Self {
+            file: file.to_owned(),
+            line: 0,
+            column: 0,
+        }
     }
 }
 

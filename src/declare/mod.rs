@@ -1,7 +1,8 @@
 //! Files → checked [`ImagePolicy`], [`Environment`], [`Application`], and one message a mistake.
 //!
-//! Validation is parsing: the raw shapes (`raw`, `flux_raw`) carry the schema, a `document` knows the
-//! place of every field, and a value that exists is valid. A file that cannot be read never hides the others.
+//! Validation is parsing: the raw shapes (`raw`, `flux_raw`) carry the schema, a `document` knows
+//! the place of every field, and a value that exists is valid. A file that cannot be read never
+//! hides the others.
 
 mod application;
 mod document;
@@ -18,7 +19,10 @@ mod schema;
 
 pub use application::{Application, DeletionPolicy, Drift, Helm, Ignore, resolve};
 pub(crate) use document::nearest;
-pub use environment::{Author, AutoMerge, Environment, Group, MergeMethod, Paths, References, Request, RequireChecks, Selector, Via};
+pub use environment::{
+    Author, AutoMerge, Environment, Group, MergeMethod, Paths, References, Request, RequireChecks,
+    Selector, Via,
+};
 pub use flux::ImageRepository;
 pub use forge::{Forge, ForgeCredentials, ForgeKind};
 pub use mistake::{Mistake, Place, Severity};
@@ -39,7 +43,8 @@ pub const NEEDLES: [&str; 2] = ["tagboat.dev/", "image.toolkit.fluxcd.io/"];
 /// How the names of files end that can declare something.
 pub const ENDINGS: [&str; 3] = [".yaml", ".yml", ".json"];
 
-/// The largest file read as declarations: a thousand times what people write, and far below what hurts.
+/// The largest file read as declarations: a thousand times what people write, and far below what
+/// hurts.
 const MOST_BYTES: usize = 20 << 20;
 
 static POLICY: LazyLock<Schema> = LazyLock::new(Schema::of::<Declaration<PolicySpec>>);
@@ -64,44 +69,60 @@ pub struct Declarations {
 impl Declarations {
     /// Whether some declaration could not be used.
     pub fn has_errors(&self) -> bool {
-        self.mistakes.iter().any(|mistake| mistake.severity == Severity::Error)
+        self.mistakes
+            .iter()
+            .any(|mistake| mistake.severity == Severity::Error)
     }
 }
 
-/// Whether a file can contain declarations at all: YAML or JSON by name, and one of [`NEEDLES`] inside.
+/// Whether a file can contain declarations at all: YAML or JSON by name, and one of [`NEEDLES`]
+/// inside.
 pub fn may_declare(path: &str, bytes: &[u8]) -> bool {
     ENDINGS.iter().any(|ending| path.ends_with(ending))
-        && NEEDLES.iter().any(|needle| memchr::memmem::find(bytes, needle.as_bytes()).is_some())
+        && NEEDLES
+            .iter()
+            .any(|needle| memchr::memmem::find(bytes, needle.as_bytes()).is_some())
 }
 
 /// Whether some document of a file declares something, with mistakes or without.
 pub fn declares(path: &str, bytes: &[u8]) -> bool {
-    let Some(Ok(stream)) = may_declare(path, bytes).then(|| yaml::parse(std::str::from_utf8(bytes).unwrap_or_default())) else {
+    let Some(Ok(stream)) = may_declare(path, bytes)
+        .then(|| yaml::parse(std::str::from_utf8(bytes).unwrap_or_default()))
+    else {
         return false;
     };
     stream.documents().flatten().any(is_declaration)
 }
 
 fn is_declaration(root: yaml::Node<'_>) -> bool {
-    let group = root.get("apiVersion").and_then(|node| node.value()).unwrap_or_default();
+    let group = root
+        .get("apiVersion")
+        .and_then(|node| node.value())
+        .unwrap_or_default();
     group.starts_with("tagboat.dev/") || group.starts_with(flux::GROUP)
 }
 
-/// Reads files, each with its path from the root of the repository. `branch` is the one the process file names, for
-/// the check of imported automations; without it that check rests.
-pub fn read<'f>(files: impl IntoIterator<Item = (&'f str, &'f [u8])>, branch: Option<&str>) -> Declarations {
+/// Reads files, each with its path from the root of the repository. `branch` is the one the process
+/// file names, for the check of imported automations; without it that check rests.
+pub fn read<'f>(
+    files: impl IntoIterator<Item = (&'f str, &'f [u8])>,
+    branch: Option<&str>,
+) -> Declarations {
     collect(files, branch).finish()
 }
 
-/// Reads files of which only the policies matter, and of those only how they choose: a policy of Flux may come
-/// without its ImageRepository.
+/// Reads files of which only the policies matter, and of those only how they choose: a policy of
+/// Flux may come without its ImageRepository.
 pub fn read_policies<'f>(files: impl IntoIterator<Item = (&'f str, &'f [u8])>) -> Declarations {
     let mut all = collect(files, None);
     all.flux.keep_lone_policies();
     all.finish()
 }
 
-fn collect<'f>(files: impl IntoIterator<Item = (&'f str, &'f [u8])>, branch: Option<&str>) -> Collected {
+fn collect<'f>(
+    files: impl IntoIterator<Item = (&'f str, &'f [u8])>,
+    branch: Option<&str>,
+) -> Collected {
     let mut all = Collected::default();
     for (path, bytes) in files {
         all.file(path, bytes, branch);
@@ -123,7 +144,11 @@ impl Collected {
         if !may_declare(path, bytes) {
             return;
         }
-        let whole = |message: String| Mistake { place: Place::file(path), severity: Severity::Error, message };
+        let whole = |message: String| Mistake {
+            place: Place::file(path),
+            severity: Severity::Error,
+            message,
+        };
         if bytes.len() > MOST_BYTES {
             self.mistakes.push(whole(format!(
                 "the file has {} MB; declarations are read up to {} MB",
@@ -133,14 +158,19 @@ impl Collected {
             return;
         }
         let Ok(source) = std::str::from_utf8(bytes) else {
-            self.mistakes.push(whole("the file is not UTF-8".to_owned()));
+            self.mistakes
+                .push(whole("the file is not UTF-8".to_owned()));
             return;
         };
         let stream = match yaml::parse(source) {
             Ok(stream) => stream,
             Err(error) => {
                 self.mistakes.push(Mistake {
-                    place: Place { file: path.to_owned(), line: error.line as usize, column: error.column as usize },
+                    place: Place {
+                        file: path.to_owned(),
+                        line: error.line as usize,
+                        column: error.column as usize,
+                    },
                     severity: Severity::Error,
                     message: format!("not YAML: {}", error.message),
                 });
@@ -158,30 +188,46 @@ impl Collected {
     }
 
     fn document(&mut self, document: &Document<'_>, branch: Option<&str>) {
-        if document.word("apiVersion").is_some_and(|group| group.starts_with(flux::GROUP)) {
+        if document
+            .word("apiVersion")
+            .is_some_and(|group| group.starts_with(flux::GROUP))
+        {
             self.mistakes.extend(self.flux.read(document, branch));
             return;
         }
         let mut at = Reader::new(document);
         match document.word("kind") {
-            _ if document.word("apiVersion") != Some(API_VERSION) => at.error("/apiVersion", format!("write {API_VERSION}")),
+            _ if document.word("apiVersion") != Some(API_VERSION) => {
+                at.error("/apiVersion", format!("write {API_VERSION}"))
+            }
             Some("ImagePolicy") => {
                 let raw = at.shape(&POLICY);
-                self.policies.extend(raw.and_then(|raw| policy::read(&mut at, raw)));
+                self.policies
+                    .extend(raw.and_then(|raw| policy::read(&mut at, raw)));
             }
             Some("Environment") => {
                 let raw = at.shape(&ENVIRONMENT);
-                self.environments.extend(raw.and_then(|raw| environment::read(&mut at, raw)));
+                self.environments
+                    .extend(raw.and_then(|raw| environment::read(&mut at, raw)));
             }
             Some("Application") => {
                 let raw = at.shape(&APPLICATION);
-                self.applications.extend(raw.and_then(|raw| application::read(&mut at, raw)));
+                self.applications
+                    .extend(raw.and_then(|raw| application::read(&mut at, raw)));
             }
             kind => {
                 let known = ["ImagePolicy", "Environment", "Application"];
                 let kind = kind.unwrap_or_default();
-                let help = nearest(kind, &known).map_or(String::new(), |nearest| format!("; did you mean {nearest}?"));
-                at.error("/kind", format!("{kind:?} is no kind of {API_VERSION}: {}{help}", known.join(", ")));
+                let help = nearest(kind, &known).map_or(String::new(), |nearest| {
+                    format!("; did you mean {nearest}?")
+                });
+                at.error(
+                    "/kind",
+                    format!(
+                        "{kind:?} is no kind of {API_VERSION}: {}{help}",
+                        known.join(", ")
+                    ),
+                );
             }
         }
         self.mistakes.append(&mut at.mistakes);
@@ -193,31 +239,60 @@ impl Collected {
         self.mistakes.extend(mistakes);
         self.environments.append(&mut self.flux.environments);
         let mut mistakes = self.mistakes;
-        let policies = unique("ImagePolicy", self.policies, |policy| (policy.name.clone(), policy.place.clone()), &mut mistakes);
-        let environments =
-            unique("Environment", self.environments, |environment| (environment.name.clone(), environment.place.clone()), &mut mistakes);
-        let applications =
-            unique("Application", self.applications, |application| (application.name.clone(), application.place.clone()), &mut mistakes);
+        let policies = unique(
+            "ImagePolicy",
+            self.policies,
+            |policy| (policy.name.clone(), policy.place.clone()),
+            &mut mistakes,
+        );
+        let environments = unique(
+            "Environment",
+            self.environments,
+            |environment| (environment.name.clone(), environment.place.clone()),
+            &mut mistakes,
+        );
+        let applications = unique(
+            "Application",
+            self.applications,
+            |application| (application.name.clone(), application.place.clone()),
+            &mut mistakes,
+        );
         for application in applications.values() {
             if !environments.contains_key(&application.environment) {
                 let known: Vec<&str> = environments.keys().map(String::as_str).collect();
-                let help =
-                    nearest(&application.environment, &known).map_or(String::new(), |nearest| format!("; did you mean {nearest:?}?"));
+                let help = nearest(&application.environment, &known)
+                    .map_or(String::new(), |nearest| {
+                        format!("; did you mean {nearest:?}?")
+                    });
                 mistakes.push(Mistake {
                     place: application.place.clone(),
                     severity: Severity::Error,
-                    message: format!("there is no Environment {:?}{help}", application.environment),
+                    message: format!(
+                        "there is no Environment {:?}{help}",
+                        application.environment
+                    ),
                 });
             }
         }
         mistakes.sort();
         mistakes.dedup();
-        let repositories = self.flux.repositories().map(|repository| (repository.name.clone(), repository)).collect();
-        Declarations { policies, environments, applications, repositories, mistakes }
+        let repositories = self
+            .flux
+            .repositories()
+            .map(|repository| (repository.name.clone(), repository))
+            .collect();
+        Declarations {
+            policies,
+            environments,
+            applications,
+            repositories,
+            mistakes,
+        }
     }
 }
 
-/// Those whose identity is theirs alone. Of two with one name neither is used, because nobody can say which is meant.
+/// Those whose identity is theirs alone. Of two with one name neither is used, because nobody can
+/// say which is meant.
 fn unique<K: Ord + Clone + std::fmt::Display, T>(
     kind: &str,
     all: Vec<T>,
@@ -231,13 +306,23 @@ fn unique<K: Ord + Clone + std::fmt::Display, T>(
     }
     for (key, places) in places.iter().filter(|(_, places)| places.len() > 1) {
         for place in places {
-            let others: Vec<String> = places.iter().filter(|other| *other != place).map(Place::to_string).collect();
+            let others: Vec<String> = places
+                .iter()
+                .filter(|other| *other != place)
+                .map(Place::to_string)
+                .collect();
             mistakes.push(Mistake {
                 place: place.clone(),
                 severity: Severity::Error,
-                message: format!("{kind} {key} is declared twice, also at {}; none of them is used", others.join(", ")),
+                message: format!(
+                    "{kind} {key} is declared twice, also at {}; none of them is used",
+                    others.join(", ")
+                ),
             });
         }
     }
-    all.into_iter().map(|one| (identity(&one).0, one)).filter(|(key, _)| places[key].len() == 1).collect()
+    all.into_iter()
+        .map(|one| (identity(&one).0, one))
+        .filter(|(key, _)| places[key].len() == 1)
+        .collect()
 }

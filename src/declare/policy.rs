@@ -25,7 +25,8 @@ pub struct ImagePolicy {
     pub labels: BTreeMap<String, String>,
     /// The repository whose tags it chooses among.
     pub image: Repository,
-    /// When the repository is scanned; a repository with several policies is scanned at its shortest.
+    /// When the repository is scanned; a repository with several policies is scanned at its
+    /// shortest.
     pub scan: Schedule,
     /// Which tags take part, and what of them is compared.
     pub filter: Filter,
@@ -50,7 +51,8 @@ pub struct ImagePolicy {
 pub struct Filter {
     /// A tag must match this.
     pub pattern: Option<Regex>,
-    /// What is compared instead of the whole tag: `$1`, `$name`, `${name}` are groups of the pattern.
+    /// What is compared instead of the whole tag: `$1`, `$name`, `${name}` are groups of the
+    /// pattern.
     pub extract: Option<String>,
     /// A tag must match none of these.
     pub exclude: Vec<Regex>,
@@ -61,14 +63,23 @@ pub struct Filter {
 impl Filter {
     /// Puts a filter together; an empty `extract` is none.
     pub fn new(pattern: Option<Regex>, extract: Option<String>, exclude: Vec<Regex>) -> Self {
-        let suffix = pattern.as_ref().and_then(|pattern| literal_suffix(pattern.as_str()));
-        Self { pattern, extract: extract.filter(|extract| !extract.is_empty()), exclude, suffix }
+        let suffix = pattern
+            .as_ref()
+            .and_then(|pattern| literal_suffix(pattern.as_str()));
+        Self {
+            pattern,
+            extract: extract.filter(|extract| !extract.is_empty()),
+            exclude,
+            suffix,
+        }
     }
 
-    /// Whether a tag can match the pattern, judged by its end alone: cheap, and decides most tags of a filter for one
-    /// variant of an image.
+    /// Whether a tag can match the pattern, judged by its end alone: cheap, and decides most tags
+    /// of a filter for one variant of an image.
     pub fn may_match(&self, tag: &str) -> bool {
-        self.suffix.as_ref().is_none_or(|suffix| tag.ends_with(suffix.as_str()))
+        self.suffix
+            .as_ref()
+            .is_none_or(|suffix| tag.ends_with(suffix.as_str()))
     }
 }
 
@@ -76,7 +87,9 @@ impl Filter {
 fn literal_suffix(pattern: &str) -> Option<String> {
     use regex_syntax::hir::{HirKind, Look};
     let parsed = regex_syntax::parse(pattern).ok()?;
-    let HirKind::Concat(parts) = parsed.kind() else { return None };
+    let HirKind::Concat(parts) = parsed.kind() else {
+        return None;
+    };
     match parts.as_slice() {
         [.., literal, end] if *end.kind() == HirKind::Look(Look::End) => match literal.kind() {
             HirKind::Literal(literal) => String::from_utf8(literal.0.to_vec()).ok(),
@@ -111,8 +124,11 @@ pub enum Order {
     Descending,
 }
 
-/// Whether the digest is written beside the tag. A reference that is pinned already always gets the new digest.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, serde::Serialize, serde::Deserialize)]
+/// Whether the digest is written beside the tag. A reference that is pinned already always gets the
+/// new digest.
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, Hash, Default, serde::Serialize, serde::Deserialize,
+)]
 pub enum DigestReflection {
     /// Only where a digest stands already.
     #[default]
@@ -156,7 +172,12 @@ pub(super) fn read(at: &mut Reader<'_>, raw: Declaration<PolicySpec>) -> Option<
     let name = name_of(at, &raw.metadata);
     let labels = raw.metadata.labels;
     let image = repository(at, "/spec/image", &image);
-    let scan = scan(at, interval.as_deref(), schedule.as_deref(), time_zone.as_deref());
+    let scan = scan(
+        at,
+        interval.as_deref(),
+        schedule.as_deref(),
+        time_zone.as_deref(),
+    );
     let filter = filter(at, filter_tags);
     let choice = choice(at, policy);
     let reflect = match (digest_reflection_policy, &choice) {
@@ -177,9 +198,15 @@ pub(super) fn read(at: &mut Reader<'_>, raw: Declaration<PolicySpec>) -> Option<
     let platforms = platforms
         .iter()
         .enumerate()
-        .map(|(index, platform)| at.check(&format!("/spec/platforms/{index}"), platform.parse::<Platform>()))
+        .map(|(index, platform)| {
+            at.check(
+                &format!("/spec/platforms/{index}"),
+                platform.parse::<Platform>(),
+            )
+        })
         .collect::<Option<Vec<_>>>();
-    let minimum_age = minimum_age.map(|text| at.check("/spec/minimumAge", schedule::duration(&text)));
+    let minimum_age =
+        minimum_age.map(|text| at.check("/spec/minimumAge", schedule::duration(&text)));
     let ignore = ignore_tags
         .into_iter()
         .enumerate()
@@ -214,7 +241,13 @@ pub(super) fn reflection(written: Option<raw::DigestReflection>) -> DigestReflec
 }
 
 pub(super) fn name_of(at: &mut Reader<'_>, metadata: &raw::Metadata) -> Option<Name> {
-    at.check("/metadata/name", Name::new(metadata.namespace.as_deref().unwrap_or("default"), &metadata.name))
+    at.check(
+        "/metadata/name",
+        Name::new(
+            metadata.namespace.as_deref().unwrap_or("default"),
+            &metadata.name,
+        ),
+    )
 }
 
 /// A repository, with help for the two usual slips.
@@ -222,10 +255,19 @@ pub(super) fn repository(at: &mut Reader<'_>, pointer: &str, text: &str) -> Opti
     if let Ok(image) = crate::image::ImageRef::new(text)
         && (image.tag.is_some() || image.digest.is_some())
     {
-        at.error(pointer, format!("write the repository alone, {:?}; the tag is what the policy chooses", image.name));
+        at.error(
+            pointer,
+            format!(
+                "write the repository alone, {:?}; the tag is what the policy chooses",
+                image.name
+            ),
+        );
         return None;
     }
-    let bare = text.trim_start_matches("oci://").trim_start_matches("https://").trim_start_matches("http://");
+    let bare = text
+        .trim_start_matches("oci://")
+        .trim_start_matches("https://")
+        .trim_start_matches("http://");
     let result = Repository::new(text).map_err(|error| match Repository::new(bare) {
         Ok(_) if bare != text => format!("{error}: write {bare:?}"),
         _ => error.to_string(),
@@ -233,25 +275,49 @@ pub(super) fn repository(at: &mut Reader<'_>, pointer: &str, text: &str) -> Opti
     at.check(pointer, result)
 }
 
-fn scan(at: &mut Reader<'_>, interval: Option<&str>, line: Option<&str>, zone: Option<&str>) -> Option<Schedule> {
+fn scan(
+    at: &mut Reader<'_>,
+    interval: Option<&str>,
+    line: Option<&str>,
+    zone: Option<&str>,
+) -> Option<Schedule> {
     if zone.is_some() && line.is_none() {
-        at.error("/spec/timeZone", "a time zone belongs to a schedule; write schedule: or leave it out");
+        at.error(
+            "/spec/timeZone",
+            "a time zone belongs to a schedule; write schedule: or leave it out",
+        );
     }
     match (interval, line) {
         (Some(_), Some(_)) => {
-            at.error("/spec/schedule", "interval and schedule exclude each other; leave one out");
+            at.error(
+                "/spec/schedule",
+                "interval and schedule exclude each other; leave one out",
+            );
             None
         }
         (None, None) => Some(Schedule::Every(INTERVAL)),
-        (Some(interval), None) => at.check("/spec/interval", schedule::duration(interval)).map(Schedule::Every),
-        (None, Some(line)) => cron(at, "/spec/schedule", "/spec/timeZone", line, zone).map(|line| Schedule::Cron(Box::new(line))),
+        (Some(interval), None) => at
+            .check("/spec/interval", schedule::duration(interval))
+            .map(Schedule::Every),
+        (None, Some(line)) => cron(at, "/spec/schedule", "/spec/timeZone", line, zone)
+            .map(|line| Schedule::Cron(Box::new(line))),
     }
 }
 
 /// A cron line; what is wrong with its zone is said at the zone.
-pub(super) fn cron(at: &mut Reader<'_>, line_at: &str, zone_at: &str, line: &str, zone: Option<&str>) -> Option<CronLine> {
+pub(super) fn cron(
+    at: &mut Reader<'_>,
+    line_at: &str,
+    zone_at: &str,
+    line: &str,
+    zone: Option<&str>,
+) -> Option<CronLine> {
     let result = CronLine::new(line, zone);
-    let pointer = if matches!(result, Err(schedule::ScheduleError::TimeZone(_))) { zone_at } else { line_at };
+    let pointer = if matches!(result, Err(schedule::ScheduleError::TimeZone(_))) {
+        zone_at
+    } else {
+        line_at
+    };
     at.check(pointer, result)
 }
 
@@ -259,22 +325,40 @@ pub(super) fn cron(at: &mut Reader<'_>, line_at: &str, zone_at: &str, line: &str
 const PATTERN_BYTES: usize = 1 << 20;
 
 pub(super) fn pattern(text: &str) -> Result<Regex, String> {
-    regex::RegexBuilder::new(text).size_limit(PATTERN_BYTES).build().map_err(|error| {
-        let why = error.to_string();
-        let last = why.lines().last().unwrap_or_default().trim_start_matches("error: ").to_owned();
-        format!("{text:?} is no regular expression: {last}")
-    })
+    regex::RegexBuilder::new(text)
+        .size_limit(PATTERN_BYTES)
+        .build()
+        .map_err(|error| {
+            let why = error.to_string();
+            let last = why
+                .lines()
+                .last()
+                .unwrap_or_default()
+                .trim_start_matches("error: ")
+                .to_owned();
+            format!("{text:?} is no regular expression: {last}")
+        })
 }
 
 fn filter(at: &mut Reader<'_>, raw: Option<FilterTags>) -> Option<Filter> {
-    let Some(FilterTags { pattern: text, extract, exclude }) = raw else { return Some(Filter::default()) };
+    let Some(FilterTags {
+        pattern: text,
+        extract,
+        exclude,
+    }) = raw
+    else {
+        return Some(Filter::default());
+    };
     let compiled = match text {
         None => None,
         Some(text) => Some(at.check("/spec/filterTags/pattern", pattern(&text))?),
     };
     if let Some(extract) = &extract {
         match &compiled {
-            None => at.error("/spec/filterTags/extract", "extract takes groups of a pattern; write pattern:, too"),
+            None => at.error(
+                "/spec/filterTags/extract",
+                "extract takes groups of a pattern; write pattern:, too",
+            ),
             Some(compiled) => unknown_groups(at, compiled, extract),
         }
     }
@@ -286,7 +370,8 @@ fn filter(at: &mut Reader<'_>, raw: Option<FilterTags>) -> Option<Filter> {
     Some(Filter::new(compiled, extract, exclude))
 }
 
-/// A group that the pattern does not have expands to nothing, in Go as here: surely not what was meant.
+/// A group that the pattern does not have expands to nothing, in Go as here: surely not what was
+/// meant.
 fn unknown_groups(at: &mut Reader<'_>, pattern: &Regex, extract: &str) {
     let mut rest = extract;
     while let Some(dollar) = rest.find('$') {
@@ -297,34 +382,61 @@ fn unknown_groups(at: &mut Reader<'_>, pattern: &Regex, extract: &str) {
         }
         let name = match rest.strip_prefix('{') {
             Some(braced) => braced.split('}').next().unwrap_or_default(),
-            None => &rest[..rest.len() - rest.trim_start_matches(|c: char| c.is_ascii_alphanumeric() || c == '_').len()],
+            None => {
+                &rest[..rest.len()
+                    - rest
+                        .trim_start_matches(|c: char| c.is_ascii_alphanumeric() || c == '_')
+                        .len()]
+            }
         };
         let known = match name.parse::<usize>() {
             Ok(number) => number < pattern.captures_len(),
             Err(_) => pattern.capture_names().flatten().any(|known| known == name),
         };
         if !known && !name.is_empty() {
-            at.error("/spec/filterTags/extract", format!("the pattern has no group `{name}` (write ${{1}}x where a text follows a group)"));
+            at.error(
+                "/spec/filterTags/extract",
+                format!(
+                    "the pattern has no group `{name}` (write ${{1}}x where a text follows a group)"
+                ),
+            );
         }
     }
 }
 
 fn choice(at: &mut Reader<'_>, raw: raw::Choice) -> Option<Choice> {
-    let raw::Choice { semver, numerical, alphabetical, newest, digest } = raw;
+    let raw::Choice {
+        semver,
+        numerical,
+        alphabetical,
+        newest,
+        digest,
+    } = raw;
     let mut ways = Vec::new();
     if let Some(semver) = semver {
-        ways.push(at.check("/spec/policy/semver/range", Range::new(&semver.range)).map(Choice::Semver));
+        ways.push(
+            at.check("/spec/policy/semver/range", Range::new(&semver.range))
+                .map(Choice::Semver),
+        );
     }
     ways.extend(numerical.map(|numerical| Some(Choice::Numerical(order(numerical.order)))));
-    ways.extend(alphabetical.map(|alphabetical| Some(Choice::Alphabetical(order(alphabetical.order)))));
+    ways.extend(
+        alphabetical.map(|alphabetical| Some(Choice::Alphabetical(order(alphabetical.order)))),
+    );
     ways.extend(newest.map(|_| Some(Choice::Newest)));
     if let Some(digest) = digest {
-        ways.push(at.check("/spec/policy/digest/tag", Tag::new(digest.tag)).map(Choice::Digest));
+        ways.push(
+            at.check("/spec/policy/digest/tag", Tag::new(digest.tag))
+                .map(Choice::Digest),
+        );
     }
     let many = ways.len() != 1;
     let way = ways.pop().flatten();
     if many {
-        at.error("/spec/policy", "exactly one of semver, numerical, alphabetical, newest, digest must be written");
+        at.error(
+            "/spec/policy",
+            "exactly one of semver, numerical, alphabetical, newest, digest must be written",
+        );
     }
     way
 }

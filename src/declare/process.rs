@@ -1,4 +1,5 @@
-//! The process file, `tagboat.yaml`: how to reach things and who may use them. It holds no policy and no secret.
+//! The process file, `tagboat.yaml`: how to reach things and who may use them. It holds no policy
+//! and no secret.
 
 use super::{
     document::{Document, Reader, Schema},
@@ -215,7 +216,8 @@ impl Default for Render {
     }
 }
 
-/// Requests in flight to one cluster where nothing is written: where a kube-apiserver's throughput stops growing.
+/// Requests in flight to one cluster where nothing is written: where a kube-apiserver's throughput
+/// stops growing.
 const CONCURRENCY: usize = 16;
 
 /// Field managers of the tools that tagboat is put in place of.
@@ -236,38 +238,79 @@ pub const TAKE_OVER: [&str; 9] = [
 /// # Errors
 /// Every mistake, if one of them is an error.
 pub fn read(file: &str, source: &str) -> Result<(Process, Vec<Mistake>), Vec<Mistake>> {
-    let whole =
-        |line, column, message| vec![Mistake { place: Place { file: file.to_owned(), line, column }, severity: Severity::Error, message }];
-    let stream =
-        yaml::parse(source).map_err(|error| whole(error.line as usize, error.column as usize, format!("not YAML: {}", error.message)))?;
+    let whole = |line, column, message| {
+        vec![Mistake {
+            place: Place {
+                file: file.to_owned(),
+                line,
+                column,
+            },
+            severity: Severity::Error,
+            message,
+        }]
+    };
+    let stream = yaml::parse(source).map_err(|error| {
+        whole(
+            error.line as usize,
+            error.column as usize,
+            format!("not YAML: {}", error.message),
+        )
+    })?;
     let mut roots = stream.documents().flatten();
     let (Some(root), None) = (roots.next(), roots.next()) else {
-        return Err(whole(1, 1, "expected one document with repositories:".to_owned()));
+        return Err(whole(
+            1,
+            1,
+            "expected one document with repositories:".to_owned(),
+        ));
     };
     let document = Document::new(file, root, source).map_err(|mistake| vec![mistake])?;
     let mut at = Reader::new(&document);
     let process = at.shape(&PROCESS).and_then(|raw| check(&mut at, raw));
     let mistakes = at.mistakes;
     match process {
-        Some(process) if !mistakes.iter().any(|mistake| mistake.severity == Severity::Error) => Ok((process, mistakes)),
+        Some(process)
+            if !mistakes
+                .iter()
+                .any(|mistake| mistake.severity == Severity::Error) =>
+        {
+            Ok((process, mistakes))
+        }
         _ => Err(mistakes),
     }
 }
 
 fn check(at: &mut Reader<'_>, raw: raw::Process) -> Option<Process> {
-    let raw::Process { repositories, registries, clusters, render, server, store, notifications } = raw;
+    let raw::Process {
+        repositories,
+        registries,
+        clusters,
+        render,
+        server,
+        store,
+        notifications,
+    } = raw;
     if !notifications.is_empty() {
-        at.warn("/notifications", "notifications are checked but not yet sent");
+        at.warn(
+            "/notifications",
+            "notifications are checked but not yet sent",
+        );
     }
-    let repositories: Vec<Option<ConfigRepository>> =
-        repositories.into_iter().enumerate().map(|(index, raw)| repository(at, &format!("/repositories/{index}"), raw)).collect();
+    let repositories: Vec<Option<ConfigRepository>> = repositories
+        .into_iter()
+        .enumerate()
+        .map(|(index, raw)| repository(at, &format!("/repositories/{index}"), raw))
+        .collect();
     let repositories: Option<Vec<ConfigRepository>> = repositories.into_iter().collect();
     let mut names: BTreeMap<&str, usize> = BTreeMap::new();
     for (index, repository) in repositories.iter().flatten().enumerate() {
         if names.insert(&repository.name, index).is_some() {
             at.error(
                 &format!("/repositories/{index}"),
-                format!("two repositories are named {:?}; write name: on one of them", repository.name),
+                format!(
+                    "two repositories are named {:?}; write name: on one of them",
+                    repository.name
+                ),
             );
         }
     }
@@ -277,7 +320,10 @@ fn check(at: &mut Reader<'_>, raw: raw::Process) -> Option<Process> {
             if !known.contains(name) {
                 at.error(
                     &format!("{pointer}/repositories/{index}"),
-                    format!("there is no repository named {name:?}; known are {}", known.join(", ")),
+                    format!(
+                        "there is no repository named {name:?}; known are {}",
+                        known.join(", ")
+                    ),
                 );
             }
         }
@@ -288,38 +334,68 @@ fn check(at: &mut Reader<'_>, raw: raw::Process) -> Option<Process> {
     let mut named = BTreeSet::new();
     for (index, raw) in clusters.iter().enumerate() {
         if !named.insert(raw.name.clone()) {
-            at.error(&format!("/clusters/{index}/name"), format!("two clusters are named {:?}", raw.name));
+            at.error(
+                &format!("/clusters/{index}/name"),
+                format!("two clusters are named {:?}", raw.name),
+            );
         }
         if raw.in_cluster && raw.context.is_some() {
-            at.error(&format!("/clusters/{index}/context"), "a context belongs to a kubeconfig");
+            at.error(
+                &format!("/clusters/{index}/context"),
+                "a context belongs to a kubeconfig",
+            );
         }
         may_use(at, &format!("/clusters/{index}"), &raw.repositories);
         if raw.in_cluster == raw.kubeconfig.is_some() {
-            at.error(&format!("/clusters/{index}"), "write either kubeconfig or inCluster: true");
+            at.error(
+                &format!("/clusters/{index}"),
+                "write either kubeconfig or inCluster: true",
+            );
         }
     }
-    let registries: Vec<Option<Registry>> =
-        registries.into_iter().enumerate().map(|(index, raw)| registry(at, &format!("/registries/{index}"), raw)).collect();
-    let listen = server.and_then(|server| server.listen).unwrap_or_else(|| "127.0.0.1:8080".to_owned());
-    let listen =
-        at.check("/server/listen", listen.parse().map_err(|_| format!("{listen:?} is no address and port, as \"127.0.0.1:8080\"")));
+    let registries: Vec<Option<Registry>> = registries
+        .into_iter()
+        .enumerate()
+        .map(|(index, raw)| registry(at, &format!("/registries/{index}"), raw))
+        .collect();
+    let listen = server
+        .and_then(|server| server.listen)
+        .unwrap_or_else(|| "127.0.0.1:8080".to_owned());
+    let listen = at.check(
+        "/server/listen",
+        listen
+            .parse()
+            .map_err(|_| format!("{listen:?} is no address and port, as \"127.0.0.1:8080\"")),
+    );
     let render = renderer(at, render.unwrap_or_default());
     Some(Process {
         repositories: repositories?,
         registries: registries.into_iter().collect::<Option<_>>()?,
         clusters: clusters
             .into_iter()
-            .map(|raw::Cluster { name, kubeconfig, context, in_cluster: _, repositories, requests_per_second, concurrency, take_over }| {
-                let usual = Cluster::new(name, kubeconfig);
-                Cluster {
-                    context,
-                    repositories,
-                    requests_per_second,
-                    concurrency: concurrency.map_or(usual.concurrency, |concurrency| concurrency as usize),
-                    take_over: take_over.unwrap_or(usual.take_over),
-                    ..usual
-                }
-            })
+            .map(
+                |raw::Cluster {
+                     name,
+                     kubeconfig,
+                     context,
+                     in_cluster: _,
+                     repositories,
+                     requests_per_second,
+                     concurrency,
+                     take_over,
+                 }| {
+                    let usual = Cluster::new(name, kubeconfig);
+                    Cluster {
+                        context,
+                        repositories,
+                        requests_per_second,
+                        concurrency: concurrency
+                            .map_or(usual.concurrency, |concurrency| concurrency as usize),
+                        take_over: take_over.unwrap_or(usual.take_over),
+                        ..usual
+                    }
+                },
+            )
             .collect(),
         render: render?,
         listen: listen?,
@@ -343,38 +419,94 @@ fn renderer(at: &mut Reader<'_>, raw: raw::Render) -> Option<Render> {
 }
 
 fn template(text: &str) -> Result<(), String> {
-    minijinja::Environment::new().template_from_str(text).map(drop).map_err(|error| format!("not a Jinja template: {error}"))
+    minijinja::Environment::new()
+        .template_from_str(text)
+        .map(drop)
+        .map_err(|error| format!("not a Jinja template: {error}"))
 }
 
 /// The schemes of Git remotes that are spoken.
 const SCHEMES: [&str; 4] = ["https://", "http://", "ssh://", "file://"];
 
-fn repository(at: &mut Reader<'_>, pointer: &str, raw: raw::Repository) -> Option<ConfigRepository> {
-    let raw::Repository { name, url, branch, policies, author, signing_key, basic, token, ssh, ca_file, proxy, interval, message, forge } =
-        raw;
+fn repository(
+    at: &mut Reader<'_>,
+    pointer: &str,
+    raw: raw::Repository,
+) -> Option<ConfigRepository> {
+    let raw::Repository {
+        name,
+        url,
+        branch,
+        policies,
+        author,
+        signing_key,
+        basic,
+        token,
+        ssh,
+        ca_file,
+        proxy,
+        interval,
+        message,
+        forge,
+    } = raw;
     let scp_like = !url.contains("://") && url.contains('@') && url.contains(':');
     let is_ssh = url.starts_with("ssh://") || scp_like;
     if !SCHEMES.iter().any(|scheme| url.starts_with(scheme)) && !scp_like {
-        at.error(&format!("{pointer}/url"), "write an address as https://…, ssh://…, git@host:path or file:///…");
+        at.error(
+            &format!("{pointer}/url"),
+            "write an address as https://…, ssh://…, git@host:path or file:///…",
+        );
     }
-    if !is_ssh && url.split("://").nth(1).is_some_and(|rest| rest.split('/').next().is_some_and(|host| host.contains('@'))) {
-        at.error(&format!("{pointer}/url"), "user and password do not belong into the URL; write basic: or token: beside it");
+    if !is_ssh
+        && url.split("://").nth(1).is_some_and(|rest| {
+            rest.split('/')
+                .next()
+                .is_some_and(|host| host.contains('@'))
+        })
+    {
+        at.error(
+            &format!("{pointer}/url"),
+            "user and password do not belong into the URL; write basic: or token: beside it",
+        );
     }
     let own_token = token.clone();
     let access = match (basic, token, ssh) {
-        (None, None, None) if is_ssh => Some(Access::Ssh { identity: None, known_hosts: None }),
+        (None, None, None) if is_ssh => Some(Access::Ssh {
+            identity: None,
+            known_hosts: None,
+        }),
         (None, None, None) => Some(Access::Anonymous),
-        (Some(raw::Basic { username, password }), None, None) if !is_ssh => Some(Access::Basic { username, password }),
-        (None, Some(token), None) if !is_ssh => Some(Access::Basic { username: "x-access-token".to_owned(), password: token }),
-        (None, None, Some(raw::Ssh { identity, known_hosts })) if is_ssh => Some(Access::Ssh { identity, known_hosts }),
+        (Some(raw::Basic { username, password }), None, None) if !is_ssh => {
+            Some(Access::Basic { username, password })
+        }
+        (None, Some(token), None) if !is_ssh => Some(Access::Basic {
+            username: "x-access-token".to_owned(),
+            password: token,
+        }),
+        (
+            None,
+            None,
+            Some(raw::Ssh {
+                identity,
+                known_hosts,
+            }),
+        ) if is_ssh => Some(Access::Ssh {
+            identity,
+            known_hosts,
+        }),
         _ => {
-            at.error(pointer, "write one of basic, token (for https) or ssh (for ssh URLs)");
+            at.error(
+                pointer,
+                "write one of basic, token (for https) or ssh (for ssh URLs)",
+            );
             None
         }
     };
     let forge = match forge {
         None => Some(None),
-        Some(forge) => forge::check(at, &format!("{pointer}/forge"), &url, own_token, forge).map(Some),
+        Some(forge) => {
+            forge::check(at, &format!("{pointer}/forge"), &url, own_token, forge).map(Some)
+        }
     };
     let interval = match interval {
         None => Some(Duration::from_secs(60)),
@@ -382,17 +514,35 @@ fn repository(at: &mut Reader<'_>, pointer: &str, raw: raw::Repository) -> Optio
     };
     let policies = match policies {
         None => None,
-        Some(folder) => Some(super::application::folder(at, &format!("{pointer}/policies"), &folder)?).filter(|folder| !folder.is_empty()),
+        Some(folder) => Some(super::application::folder(
+            at,
+            &format!("{pointer}/policies"),
+            &folder,
+        )?)
+        .filter(|folder| !folder.is_empty()),
     };
     if let Some(message) = &message {
         at.check(&format!("{pointer}/message"), template(message));
     }
-    let author = author.map_or_else(default_author, |raw::Author { name, email }| Author { name, email });
-    if [&author.name, &author.email].iter().any(|text| text.trim().is_empty() || text.contains(['<', '>', '\n', '\0'])) {
-        at.error(&format!("{pointer}/author"), "name and email must be written, without '<', '>' and line ends");
+    let author = author.map_or_else(default_author, |raw::Author { name, email }| Author {
+        name,
+        email,
+    });
+    if [&author.name, &author.email]
+        .iter()
+        .any(|text| text.trim().is_empty() || text.contains(['<', '>', '\n', '\0']))
+    {
+        at.error(
+            &format!("{pointer}/author"),
+            "name and email must be written, without '<', '>' and line ends",
+        );
     }
     let name = name.unwrap_or_else(|| {
-        let last = url.trim_end_matches('/').rsplit(['/', ':']).next().unwrap_or_default();
+        let last = url
+            .trim_end_matches('/')
+            .rsplit(['/', ':'])
+            .next()
+            .unwrap_or_default();
         last.trim_end_matches(".git").to_owned()
     });
     let branch = branch.unwrap_or_else(|| "main".to_owned());
@@ -401,7 +551,10 @@ fn repository(at: &mut Reader<'_>, pointer: &str, raw: raw::Repository) -> Optio
         || branch.contains("..")
         || branch.contains([' ', '~', '^', ':', '?', '*', '[', '\\', '\n'])
     {
-        at.error(&format!("{pointer}/branch"), format!("{branch:?} is no branch name"));
+        at.error(
+            &format!("{pointer}/branch"),
+            format!("{branch:?} is no branch name"),
+        );
     }
     Some(ConfigRepository {
         name,
@@ -409,7 +562,8 @@ fn repository(at: &mut Reader<'_>, pointer: &str, raw: raw::Repository) -> Optio
         branch,
         policies,
         author,
-        signing_key: signing_key.map(|raw::SigningKey { key, passphrase }| SigningKey { key, passphrase }),
+        signing_key: signing_key
+            .map(|raw::SigningKey { key, passphrase }| SigningKey { key, passphrase }),
         access: access?,
         ca_file,
         proxy,
@@ -421,11 +575,24 @@ fn repository(at: &mut Reader<'_>, pointer: &str, raw: raw::Repository) -> Optio
 
 /// Whose name commits carry where none is written.
 pub fn default_author() -> Author {
-    Author { name: "tagboat".to_owned(), email: "tagboat@localhost".to_owned() }
+    Author {
+        name: "tagboat".to_owned(),
+        email: "tagboat@localhost".to_owned(),
+    }
 }
 
 fn registry(at: &mut Reader<'_>, pointer: &str, raw: raw::Registry) -> Option<Registry> {
-    let raw::Registry { prefix, credentials, insecure, ca_file, proxy, requests_per_second, concurrency, repositories, push_time } = raw;
+    let raw::Registry {
+        prefix,
+        credentials,
+        insecure,
+        ca_file,
+        proxy,
+        requests_per_second,
+        concurrency,
+        repositories,
+        push_time,
+    } = raw;
     if prefix.is_empty() || prefix.contains("://") || prefix.contains(' ') {
         at.error(
             &format!("{pointer}/prefix"),
@@ -434,21 +601,47 @@ fn registry(at: &mut Reader<'_>, pointer: &str, raw: raw::Registry) -> Option<Re
     }
     let credentials = match credentials {
         None => Some(Credentials::Anonymous),
-        Some(raw::Credentials { basic: Some(raw::Basic { username, password }), token: None, docker_config: None, helper: None }) => {
-            Some(Credentials::Basic { username, password })
-        }
-        Some(raw::Credentials { basic: None, token: Some(token), docker_config: None, helper: None }) => Some(Credentials::Token(token)),
-        Some(raw::Credentials { basic: None, token: None, docker_config: Some(path), helper: None }) => {
-            Some(Credentials::DockerConfig(path))
-        }
-        Some(raw::Credentials { basic: None, token: None, docker_config: None, helper: Some(helper) }) => {
-            if !helper.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_')) || helper.is_empty() {
-                at.error(&format!("{pointer}/credentials/helper"), "write the name after docker-credential-, as \"ecr-login\"");
+        Some(raw::Credentials {
+            basic: Some(raw::Basic { username, password }),
+            token: None,
+            docker_config: None,
+            helper: None,
+        }) => Some(Credentials::Basic { username, password }),
+        Some(raw::Credentials {
+            basic: None,
+            token: Some(token),
+            docker_config: None,
+            helper: None,
+        }) => Some(Credentials::Token(token)),
+        Some(raw::Credentials {
+            basic: None,
+            token: None,
+            docker_config: Some(path),
+            helper: None,
+        }) => Some(Credentials::DockerConfig(path)),
+        Some(raw::Credentials {
+            basic: None,
+            token: None,
+            docker_config: None,
+            helper: Some(helper),
+        }) => {
+            if !helper
+                .bytes()
+                .all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_'))
+                || helper.is_empty()
+            {
+                at.error(
+                    &format!("{pointer}/credentials/helper"),
+                    "write the name after docker-credential-, as \"ecr-login\"",
+                );
             }
             Some(Credentials::Helper(helper))
         }
         Some(_) => {
-            at.error(&format!("{pointer}/credentials"), "write exactly one of basic, token, dockerConfig, helper");
+            at.error(
+                &format!("{pointer}/credentials"),
+                "write exactly one of basic, token, dockerConfig, helper",
+            );
             None
         }
     };

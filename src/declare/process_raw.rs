@@ -103,7 +103,8 @@ pub struct Ssh {
 pub struct Forge {
     /// github, gitlab or gitea (Forgejo, too); only where the repository's address does not tell.
     pub kind: Option<ForgeKind>,
-    /// The address of its API, as "https://git.example.org/api/v4"; only where the repository's address does not tell.
+    /// The address of its API, as "https://git.example.org/api/v4"; only where the repository's
+    /// address does not tell.
     pub url: Option<String>,
     /// A token; the repository's own token if none is written.
     pub token: Option<SecretSource>,
@@ -178,13 +179,15 @@ pub struct Cluster {
     /// The config repositories that may deploy to it.
     #[serde(default)]
     pub repositories: Vec<String>,
-    /// The most requests a second; no bound if none is written, since the server has its own (priority and fairness).
+    /// The most requests a second; no bound if none is written, since the server has its own
+    /// (priority and fairness).
     #[schemars(range(min = 1))]
     pub requests_per_second: Option<u32>,
     /// The most requests in flight: 16 if none is written.
     #[schemars(range(min = 1))]
     pub concurrency: Option<u32>,
-    /// Field managers whose fields are taken over by what Git says: those of kubectl, Flux and Argo CD if none is written.
+    /// Field managers whose fields are taken over by what Git says: those of kubectl, Flux and Argo
+    /// CD if none is written.
     pub take_over: Option<Vec<String>>,
 }
 
@@ -196,7 +199,8 @@ pub struct Render {
     pub kustomize: Option<PathBuf>,
     /// The helm program; found on PATH if none is written.
     pub helm: Option<PathBuf>,
-    /// Whether a kustomization may read from other hosts. What Git says then is not all that counts.
+    /// Whether a kustomization may read from other hosts. What Git says then is not all that
+    /// counts.
     #[serde(default)]
     pub allow_remote_bases: bool,
     /// How long one rendering may take: "1m" if none is written.

@@ -1,5 +1,5 @@
-//! The shapes of the three kinds as they are written, for serde and for the JSON schema. Checked values are in the
-//! files beside this one; nothing else reads these.
+//! The shapes of the three kinds as they are written, for serde and for the JSON schema. Checked
+//! values are in the files beside this one; nothing else reads these.
 
 use schemars::JsonSchema;
 use serde::Deserialize;
@@ -18,7 +18,10 @@ pub(crate) struct Metadata {
     pub labels: BTreeMap<String, String>,
     /// Annotations are for people and other tools; tagboat does not read them.
     #[serde(default)]
-    #[allow(dead_code, reason = "allowed so that other tools can annotate declarations")]
+    #[allow(
+        dead_code,
+        reason = "allowed so that other tools can annotate declarations"
+    )]
     pub annotations: BTreeMap<String, String>,
 }
 
@@ -26,9 +29,15 @@ pub(crate) struct Metadata {
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub(crate) struct Declaration<Spec> {
-    #[allow(dead_code, reason = "part of the schema; the reader has looked at it already")]
+    #[allow(
+        dead_code,
+        reason = "part of the schema; the reader has looked at it already"
+    )]
     pub api_version: ApiVersion,
-    #[allow(dead_code, reason = "part of the schema; the reader has looked at it already")]
+    #[allow(
+        dead_code,
+        reason = "part of the schema; the reader has looked at it already"
+    )]
     pub kind: String,
     pub metadata: Metadata,
     pub spec: Spec,
@@ -56,7 +65,8 @@ pub(crate) struct PolicySpec {
     pub filter_tags: Option<FilterTags>,
     /// How one of them is chosen: exactly one way.
     pub policy: Choice,
-    /// Whether the digest is written beside the tag. Always is the default of a digest policy, else Never.
+    /// Whether the digest is written beside the tag. Always is the default of a digest policy, else
+    /// Never.
     pub digest_reflection_policy: Option<DigestReflection>,
     /// A tag that lacks one of these platforms is not chosen.
     #[serde(default)]
@@ -146,7 +156,8 @@ pub(crate) enum DigestReflection {
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub(crate) struct EnvironmentSpec {
-    /// Globs from the root of the repository: "envs/dev/**"; with '!' in front they take files out again.
+    /// Globs from the root of the repository: "envs/dev/**"; with '!' in front they take files out
+    /// again.
     pub paths: Vec<String>,
     /// The policies that apply here; all where none is written.
     pub policy_selector: Option<Selector>,
@@ -286,8 +297,9 @@ pub(crate) struct AutoMerge {
     pub bump: Vec<Bump>,
     /// How old every chosen tag must be.
     pub minimum_age: Option<String>,
-    /// The names of the checks that must have passed; or true: those that the base requires, or where it names none at
-    /// least one, two minutes after the last has ended; or false: none need be there. True where nothing is written.
+    /// The names of the checks that must have passed; or true: those that the base requires, or
+    /// where it names none at least one, two minutes after the last has ended; or false: none need
+    /// be there. True where nothing is written.
     #[serde(default)]
     #[schemars(schema_with = "require_checks")]
     pub require_checks: Option<RequireChecks>,
@@ -345,7 +357,8 @@ pub(crate) struct ApplicationSpec {
     pub helm: Option<Helm>,
     /// What happens when somebody else changes an object: repair (the default) or report.
     pub drift: Option<Drift>,
-    /// Fields that others may change: they are neither compared nor written once the object is there.
+    /// Fields that others may change: they are neither compared nor written once the object is
+    /// there.
     #[serde(default)]
     pub ignore: Vec<Ignore>,
     /// Stop applying.
@@ -359,7 +372,8 @@ pub(crate) struct ApplicationSpec {
 pub(crate) struct Helm {
     /// The name of the release; the Application's name if none is written.
     pub release_name: Option<String>,
-    /// Files of values, from the folder of the chart, a later one counting more; "/" at the front means the repository's root.
+    /// Files of values, from the folder of the chart, a later one counting more; "/" at the front
+    /// means the repository's root.
     #[serde(default)]
     pub value_files: Vec<String>,
     /// Values that count more than every file.

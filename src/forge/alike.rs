@@ -1,17 +1,22 @@
 //! What all forges do alike, each with names of its own.
 
-use super::{Change, Forge, ForgeError, NewRequest, Opened, Operation, Problem, Request, State, api::Api};
+use super::{
+    Change, Forge, ForgeError, NewRequest, Opened, Operation, Problem, Request, State, api::Api,
+};
 use serde_json::{Map, Value, json};
 
 impl Api {
     /// A request whose head is not in the repository is none of ours.
     pub(super) fn foreign(&self, operation: Operation) -> ForgeError {
-        self.error(operation, Problem::Unsupported("the request comes from a fork".to_owned()))
+        self.error(
+            operation,
+            Problem::Unsupported("the request comes from a fork".to_owned()),
+        )
     }
 }
 
-/// What came of opening a request: the new one, or the one that is there already. It may be there because it `exists`, as the
-/// forge says, or because only the answer was lost.
+/// What came of opening a request: the new one, or the one that is there already. It may be there
+/// because it `exists`, as the forge says, or because only the answer was lost.
 pub(super) async fn opened(
     forge: &dyn Forge,
     new: &NewRequest,
@@ -19,20 +24,43 @@ pub(super) async fn opened(
     exists: impl FnOnce(&ForgeError) -> bool,
 ) -> Result<Opened, ForgeError> {
     let error = match answer {
-        Ok(request) => return Ok(Opened { request, found: false }),
+        Ok(request) => {
+            return Ok(Opened {
+                request,
+                found: false,
+            });
+        }
         Err(error) if error.problem.is_open() || exists(&error) => error,
         Err(error) => return Err(error),
     };
     match forge.find(&new.head).await? {
-        Some(request) if request.state == State::Open && request.base == new.base => Ok(Opened { request, found: true }),
+        Some(request) if request.state == State::Open && request.base == new.base => Ok(Opened {
+            request,
+            found: true,
+        }),
         _ => Err(error),
     }
 }
 
-/// The fields of a request that change, with the forge's name of the text and the title as it writes it; none if none does.
-pub(super) fn changed(change: &Change, body: &str, title: impl FnOnce(&str) -> String) -> Option<Value> {
+/// The fields of a request that change, with the forge's name of the text and the title as it
+/// writes it; none if none does.
+pub(super) fn changed(
+    change: &Change,
+    body: &str,
+    title: impl FnOnce(&str) -> String,
+) -> Option<Value> {
     let mut fields = Map::new();
-    fields.extend(change.title.as_ref().map(|text| ("title".to_owned(), json!(title(text)))));
-    fields.extend(change.body.as_ref().map(|text| (body.to_owned(), json!(text))));
+    fields.extend(
+        change
+            .title
+            .as_ref()
+            .map(|text| ("title".to_owned(), json!(title(text)))),
+    );
+    fields.extend(
+        change
+            .body
+            .as_ref()
+            .map(|text| (body.to_owned(), json!(text))),
+    );
     (!fields.is_empty()).then_some(Value::Object(fields))
 }

@@ -1,4 +1,5 @@
-//! One call of a forge's API: signed in, within its limits, within bounds of time and size, with pages and ETags.
+//! One call of a forge's API: signed in, within its limits, within bounds of time and size, with
+//! pages and ETags.
 
 mod pages;
 
@@ -59,17 +60,44 @@ pub(super) struct Call {
 
 impl Call {
     pub(super) fn get(operation: Operation, url: Url) -> Self {
-        Self { operation, method: Method::GET, url, body: None, etag: None, again: true }
+        Self {
+            operation,
+            method: Method::GET,
+            url,
+            body: None,
+            etag: None,
+            again: true,
+        }
     }
 
     /// A call that is sent once, whatever becomes of its answer.
-    pub(super) fn once(operation: Operation, method: Method, url: Url, body: impl Into<Option<Value>>) -> Self {
-        Self { operation, method, url, body: body.into(), etag: None, again: false }
+    pub(super) fn once(
+        operation: Operation,
+        method: Method,
+        url: Url,
+        body: impl Into<Option<Value>>,
+    ) -> Self {
+        Self {
+            operation,
+            method,
+            url,
+            body: body.into(),
+            etag: None,
+            again: false,
+        }
     }
 
     /// A call that may be sent again when its answer is lost.
-    pub(super) fn again(operation: Operation, method: Method, url: Url, body: impl Into<Option<Value>>) -> Self {
-        Self { again: true, ..Self::once(operation, method, url, body) }
+    pub(super) fn again(
+        operation: Operation,
+        method: Method,
+        url: Url,
+        body: impl Into<Option<Value>>,
+    ) -> Self {
+        Self {
+            again: true,
+            ..Self::once(operation, method, url, body)
+        }
     }
 
     fn endpoint(&self) -> String {
@@ -130,7 +158,11 @@ impl Api {
         let auth = match &config.credentials {
             Credentials::Anonymous => Auth::Anonymous,
             Credentials::Token(source) => Auth::Token(source.clone()),
-            Credentials::App { id, installation, private_key } => Auth::App(Box::new(App::new(*id, *installation, private_key.clone()))),
+            Credentials::App {
+                id,
+                installation,
+                private_key,
+            } => Auth::App(Box::new(App::new(*id, *installation, private_key.clone()))),
         };
         Ok(Self {
             kind: config.forge.kind,
@@ -157,8 +189,13 @@ impl Api {
         &self.base
     }
 
-    /// An address below the API's; each segment is escaped, so that a branch with a slash stays one.
-    pub(super) fn url<'a>(&self, segments: impl IntoIterator<Item = &'a str>, query: &[(&str, &str)]) -> Url {
+    /// An address below the API's; each segment is escaped, so that a branch with a slash stays
+    /// one.
+    pub(super) fn url<'a>(
+        &self,
+        segments: impl IntoIterator<Item = &'a str>,
+        query: &[(&str, &str)],
+    ) -> Url {
         let mut url = self.base.clone();
         if let Ok(mut path) = url.path_segments_mut() {
             path.pop_if_empty().extend(segments);
@@ -170,7 +207,13 @@ impl Api {
     }
 
     pub(super) fn error(&self, operation: Operation, problem: Problem) -> ForgeError {
-        ForgeError { forge: self.kind, host: host_of(&self.base), repository: self.repository.clone(), operation, problem }
+        ForgeError {
+            forge: self.kind,
+            host: host_of(&self.base),
+            repository: self.repository.clone(),
+            operation,
+            problem,
+        }
     }
 
     /// Sends a call and reads its answer, whose status is a success.
@@ -200,7 +243,11 @@ impl Api {
     }
 
     /// Sends a call with this token, again while trouble passes and the call may be sent again.
-    pub(super) async fn try_send(&self, call: &Call, token: Option<&Secret>) -> Result<Answer, Problem> {
+    pub(super) async fn try_send(
+        &self,
+        call: &Call,
+        token: Option<&Secret>,
+    ) -> Result<Answer, Problem> {
         let mut attempt = 1;
         loop {
             let problem = match self.follow(call, token).await {
@@ -217,7 +264,10 @@ impl Api {
 
     /// Waits before another try; longer after each.
     pub(super) async fn pause(&self, attempt: u32) {
-        tokio::time::sleep(jittered(self.timing.backoff * 2u32.pow(attempt.clamp(1, 8) - 1))).await;
+        tokio::time::sleep(jittered(
+            self.timing.backoff * 2u32.pow(attempt.clamp(1, 8) - 1),
+        ))
+        .await;
     }
 
     /// Follows redirects of reads, within the API only: GitHub sends them for a renamed repository.
@@ -228,34 +278,57 @@ impl Api {
             if !matches!(answer.status.as_u16(), 301 | 302 | 307 | 308) {
                 return self.judge(&call, answer, token);
             }
-            let target = answer.header("location").and_then(|place| call.url.join(place).ok());
+            let target = answer
+                .header("location")
+                .and_then(|place| call.url.join(place).ok());
             match target {
-                Some(to) if call.method == Method::GET && to.origin() == self.base.origin() => call.url = to,
+                Some(to) if call.method == Method::GET && to.origin() == self.base.origin() => {
+                    call.url = to
+                }
                 to => {
-                    return Err(Problem::Redirect { to: to.map_or_else(|| "?".to_owned(), |to| format!("{}{}", host_of(&to), to.path())) });
+                    return Err(Problem::Redirect {
+                        to: to.map_or_else(
+                            || "?".to_owned(),
+                            |to| format!("{}{}", host_of(&to), to.path()),
+                        ),
+                    });
                 }
             }
         }
-        Err(Problem::Redirect { to: format!("{}{}", host_of(&call.url), call.url.path()) })
+        Err(Problem::Redirect {
+            to: format!("{}{}", host_of(&call.url), call.url.path()),
+        })
     }
 
     async fn exchange(&self, call: &Call, token: Option<&Secret>) -> Result<Answer, Problem> {
-        let _permit = self.flight.acquire().await.map_err(|_| Problem::Setup("the forge room is closed".to_owned()))?;
+        let _permit = self
+            .flight
+            .acquire()
+            .await
+            .map_err(|_| Problem::Setup("the forge room is closed".to_owned()))?;
         let admission = lock(&self.budget).admit(Instant::now());
         if let Admission::Parked(retry_after) = admission {
             return Err(Problem::Throttled { retry_after });
         }
-        let mut request = self.client.request(call.method.clone(), call.url.clone()).headers(self.fixed_headers());
+        let mut request = self
+            .client
+            .request(call.method.clone(), call.url.clone())
+            .headers(self.fixed_headers());
         if let Some(token) = token {
             let (name, text) = match self.kind {
                 // An App's own token is a JWT, and goes the same way.
                 ForgeKind::Github => (AUTHORIZATION, format!("Bearer {}", token.expose())),
-                ForgeKind::Gitlab => (HeaderName::from_static("private-token"), token.expose().to_owned()),
+                ForgeKind::Gitlab => (
+                    HeaderName::from_static("private-token"),
+                    token.expose().to_owned(),
+                ),
                 ForgeKind::Gitea => (AUTHORIZATION, format!("token {}", token.expose())),
             };
             let origin = || "the configured token".to_owned();
-            let mut value = HeaderValue::from_str(&text)
-                .map_err(|_| Problem::Credentials { origin: origin(), why: "it has characters that no token has".to_owned() })?;
+            let mut value = HeaderValue::from_str(&text).map_err(|_| Problem::Credentials {
+                origin: origin(),
+                why: "it has characters that no token has".to_owned(),
+            })?;
             value.set_sensitive(true);
             request = request.header(name, value);
         }
@@ -267,27 +340,51 @@ impl Api {
         }
         *lock(&self.calls).entry(call.operation).or_default() += 1;
         let timing = self.timing;
-        let bounds = Bounds { connect: timing.connect, headers: timing.headers, idle: timing.idle, body: timing.body, limit: MOST_BYTES };
+        let bounds = Bounds {
+            connect: timing.connect,
+            headers: timing.headers,
+            idle: timing.idle,
+            body: timing.body,
+            limit: MOST_BYTES,
+        };
         let failed = |failure| match failure {
             Failure::Transport(why) => Problem::Transport(why),
             Failure::Timeout(what, after) => Problem::Timeout { what, after },
-            Failure::TooLarge => Problem::TooLarge { endpoint: call.endpoint(), limit: MOST_BYTES },
+            Failure::TooLarge => Problem::TooLarge {
+                endpoint: call.endpoint(),
+                limit: MOST_BYTES,
+            },
         };
         let response = http::send(request, bounds).await.map_err(failed)?;
         let (status, headers) = (response.status(), response.headers().clone());
         let wish = lock(&self.budget).answered(Instant::now(), Timestamp::now(), status, &headers);
-        if let (Some(retry_after), StatusCode::TOO_MANY_REQUESTS | StatusCode::FORBIDDEN) = (wish, status) {
+        if let (Some(retry_after), StatusCode::TOO_MANY_REQUESTS | StatusCode::FORBIDDEN) =
+            (wish, status)
+        {
             return Err(Problem::Throttled { retry_after });
         }
-        let body = http::body(response, &call.method, bounds).await.map_err(failed)?;
-        Ok(Answer { status, headers, body, url: call.url.clone() })
+        let body = http::body(response, &call.method, bounds)
+            .await
+            .map_err(failed)?;
+        Ok(Answer {
+            status,
+            headers,
+            body,
+            url: call.url.clone(),
+        })
     }
 
     fn fixed_headers(&self) -> HeaderMap {
         let mut headers = HeaderMap::new();
         if self.kind == ForgeKind::Github {
-            headers.insert(ACCEPT, HeaderValue::from_static("application/vnd.github+json"));
-            headers.insert("x-github-api-version", HeaderValue::from_static("2022-11-28"));
+            headers.insert(
+                ACCEPT,
+                HeaderValue::from_static("application/vnd.github+json"),
+            );
+            headers.insert(
+                "x-github-api-version",
+                HeaderValue::from_static("2022-11-28"),
+            );
         } else {
             headers.insert(ACCEPT, HeaderValue::from_static("application/json"));
         }
@@ -295,20 +392,33 @@ impl Api {
     }
 
     /// What a status means that means the same everywhere.
-    fn judge(&self, call: &Call, answer: Answer, token: Option<&Secret>) -> Result<Answer, Problem> {
+    fn judge(
+        &self,
+        call: &Call,
+        answer: Answer,
+        token: Option<&Secret>,
+    ) -> Result<Answer, Problem> {
         let status = answer.status.as_u16();
         if answer.status.is_success() || (status == 304 && call.etag.is_some()) {
             return Ok(answer);
         }
         if answer.is_html() && status != 404 {
-            return Err(Problem::Content { endpoint: call.endpoint(), why: format!("HTML with status {status}") });
+            return Err(Problem::Content {
+                endpoint: call.endpoint(),
+                why: format!("HTML with status {status}"),
+            });
         }
         let message = words(&answer.body, token);
         Err(match status {
             401 => Problem::Unauthorized { message },
-            403 if message.as_deref().is_some_and(|message| message.contains("secondary rate limit")) => {
+            403 if message
+                .as_deref()
+                .is_some_and(|message| message.contains("secondary rate limit")) =>
+            {
                 self.park(SECOND_LIMIT);
-                Problem::Throttled { retry_after: SECOND_LIMIT }
+                Problem::Throttled {
+                    retry_after: SECOND_LIMIT,
+                }
             }
             403 => Problem::Forbidden { message },
             404 => Problem::NotFound { message },
@@ -329,22 +439,45 @@ impl Api {
     }
 
     /// The value that an answer holds.
-    pub(super) fn read<T: DeserializeOwned>(&self, call: &Call, answer: &Answer) -> Result<T, ForgeError> {
-        self.parse(call, answer).map_err(|problem| self.error(call.operation, problem))
+    pub(super) fn read<T: DeserializeOwned>(
+        &self,
+        call: &Call,
+        answer: &Answer,
+    ) -> Result<T, ForgeError> {
+        self.parse(call, answer)
+            .map_err(|problem| self.error(call.operation, problem))
     }
 
-    pub(super) fn parse<T: DeserializeOwned>(&self, call: &Call, answer: &Answer) -> Result<T, Problem> {
+    pub(super) fn parse<T: DeserializeOwned>(
+        &self,
+        call: &Call,
+        answer: &Answer,
+    ) -> Result<T, Problem> {
         serde_json::from_slice(&answer.body).map_err(|error| Problem::Content {
             endpoint: call.endpoint(),
-            why: if answer.is_html() { "HTML".to_owned() } else { format!("no such JSON: {error}").chars().take(WORDS).collect() },
+            why: if answer.is_html() {
+                "HTML".to_owned()
+            } else {
+                format!("no such JSON: {error}")
+                    .chars()
+                    .take(WORDS)
+                    .collect()
+            },
         })
     }
 
     /// Reads JSON; conditionally where an ETag came with it the last time.
-    pub(super) async fn get<T: DeserializeOwned>(&self, operation: Operation, url: Url) -> Result<T, ForgeError> {
+    pub(super) async fn get<T: DeserializeOwned>(
+        &self,
+        operation: Operation,
+        url: Url,
+    ) -> Result<T, ForgeError> {
         let key = url.to_string();
         let known = lock(&self.cache).get::<Answer>(&key);
-        let call = Call { etag: known.as_ref().map(|(etag, _)| etag.clone()), ..Call::get(operation, url) };
+        let call = Call {
+            etag: known.as_ref().map(|(etag, _)| etag.clone()),
+            ..Call::get(operation, url)
+        };
         let answer = self.send(&call).await?;
         if let (304, Some((_, known))) = (answer.status.as_u16(), known) {
             return self.read(&call, &known);
@@ -361,10 +494,17 @@ impl Api {
     }
 
     /// Reads JSON that may not be there.
-    pub(super) async fn find<T: DeserializeOwned>(&self, operation: Operation, url: Url) -> Result<Option<T>, ForgeError> {
+    pub(super) async fn find<T: DeserializeOwned>(
+        &self,
+        operation: Operation,
+        url: Url,
+    ) -> Result<Option<T>, ForgeError> {
         match self.get(operation, url).await {
             Ok(value) => Ok(Some(value)),
-            Err(ForgeError { problem: Problem::NotFound { .. }, .. }) => Ok(None),
+            Err(ForgeError {
+                problem: Problem::NotFound { .. },
+                ..
+            }) => Ok(None),
             Err(error) => Err(error),
         }
     }

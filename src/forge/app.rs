@@ -1,4 +1,5 @@
-//! Signing in as a GitHub App: a JWT signed with its key buys a token of its installation, good for an hour.
+//! Signing in as a GitHub App: a JWT signed with its key buys a token of its installation, good for
+//! an hour.
 
 use super::{
     Operation, Problem,
@@ -40,32 +41,54 @@ struct AccessToken {
 
 impl App {
     pub(super) fn new(id: u64, installation: Option<u64>, private_key: SecretSource) -> Self {
-        Self { id, installation, private_key, token: tokio::sync::Mutex::default() }
+        Self {
+            id,
+            installation,
+            private_key,
+            token: tokio::sync::Mutex::default(),
+        }
     }
 
-    /// The token of the installation: the one that is known, or a new one. Whoever comes meanwhile waits for it.
+    /// The token of the installation: the one that is known, or a new one. Whoever comes meanwhile
+    /// waits for it.
     pub(super) async fn token(&self, api: &Api) -> Result<Secret, Problem> {
         let mut known = self.token.lock().await;
         let now = Timestamp::now();
         if let Some((token, _)) = known.as_ref().filter(|(_, expires)| now + RENEW < *expires) {
             return Ok(token.clone());
         }
-        let pem = self.private_key.text().await.map_err(|(origin, why)| Problem::Credentials { origin, why })?;
-        let jwt = jwt(self.id, &pem, now).map_err(|why| Problem::Credentials { origin: "the App's private key".to_owned(), why })?;
+        let pem = self
+            .private_key
+            .text()
+            .await
+            .map_err(|(origin, why)| Problem::Credentials { origin, why })?;
+        let jwt = jwt(self.id, &pem, now).map_err(|why| Problem::Credentials {
+            origin: "the App's private key".to_owned(),
+            why,
+        })?;
         let installation = match self.installation {
             Some(id) => id,
             None => {
                 let (owner, name) = api.repository.split_once('/').unwrap_or_default();
-                let call = Call::get(Operation::SignIn, api.url(["repos", owner, name, "installation"], &[]));
+                let call = Call::get(
+                    Operation::SignIn,
+                    api.url(["repos", owner, name, "installation"], &[]),
+                );
                 let answer = api.try_send(&call, Some(&jwt)).await?;
                 api.parse::<Installation>(&call, &answer)?.id
             }
         };
         let id = installation.to_string();
         let name = api.repository.rsplit('/').next().unwrap_or_default();
-        // A second token harms nobody, so a lost answer is asked for again. It is good for this repository only.
+        // A second token harms nobody, so a lost answer is asked for again. It is good for this
+        // repository only.
         let body = json!({"repositories": [name]});
-        let call = Call::again(Operation::SignIn, Method::POST, api.url(["app", "installations", &id, "access_tokens"], &[]), body);
+        let call = Call::again(
+            Operation::SignIn,
+            Method::POST,
+            api.url(["app", "installations", &id, "access_tokens"], &[]),
+            body,
+        );
         let answer = api.try_send(&call, Some(&jwt)).await?;
         let AccessToken { token, expires_at } = api.parse(&call, &answer)?;
         let token = Secret::new(token);
@@ -81,7 +104,8 @@ impl App {
 
 /// A JSON Web Token for an App (RFC 7519, RS256).
 fn jwt(id: u64, pem: &Secret, now: Timestamp) -> Result<Secret, String> {
-    let der = PrivateKeyDer::from_pem_slice(pem.expose().as_bytes()).map_err(|_| "it is no PEM file with a private key".to_owned())?;
+    let der = PrivateKeyDer::from_pem_slice(pem.expose().as_bytes())
+        .map_err(|_| "it is no PEM file with a private key".to_owned())?;
     let key = match &der {
         PrivateKeyDer::Pkcs1(der) => rsa::KeyPair::from_der(der.secret_pkcs1_der()),
         PrivateKeyDer::Pkcs8(der) => rsa::KeyPair::from_pkcs8(der.secret_pkcs8_der()),
@@ -90,10 +114,23 @@ fn jwt(id: u64, pem: &Secret, now: Timestamp) -> Result<Secret, String> {
     let key = key.map_err(|error| format!("it is no RSA key that can be used: {error}"))?;
     let seconds = now.as_second();
     let header = json!({"alg": "RS256", "typ": "JWT"});
-    let claims = json!({"iat": seconds - CLOCKS_DIFFER, "exp": seconds + JWT_LIFE, "iss": id.to_string()});
-    let signed = format!("{}.{}", BASE64.encode(header.to_string()), BASE64.encode(claims.to_string()));
+    let claims =
+        json!({"iat": seconds - CLOCKS_DIFFER, "exp": seconds + JWT_LIFE, "iss": id.to_string()});
+    let signed = format!(
+        "{}.{}",
+        BASE64.encode(header.to_string()),
+        BASE64.encode(claims.to_string())
+    );
     let mut signature = vec![0; key.public().modulus_len()];
-    key.sign(&signature::RSA_PKCS1_SHA256, &SystemRandom::new(), signed.as_bytes(), &mut signature)
-        .map_err(|_| "it does not sign".to_owned())?;
-    Ok(Secret::new(format!("{signed}.{}", BASE64.encode(signature))))
+    key.sign(
+        &signature::RSA_PKCS1_SHA256,
+        &SystemRandom::new(),
+        signed.as_bytes(),
+        &mut signature,
+    )
+    .map_err(|_| "it does not sign".to_owned())?;
+    Ok(Secret::new(format!(
+        "{signed}.{}",
+        BASE64.encode(signature)
+    )))
 }

@@ -1,10 +1,12 @@
-//! Answers by their ETag, so that what has not changed costs no body, and on some forges nothing of the budget.
+//! Answers by their ETag, so that what has not changed costs no body, and on some forges nothing of
+//! the budget.
 
 use jiff::Timestamp;
 use reqwest::{Url, header::HeaderValue};
 use std::{any::Any, collections::HashMap, sync::Arc};
 
-/// Answers remembered: for each of some hundred requests itself, its checks and its reviews, beside the pages of lists.
+/// Answers remembered: for each of some hundred requests itself, its checks and its reviews, beside
+/// the pages of lists.
 const ANSWERS: usize = 2_048;
 /// Bytes of the answers that were remembered, at most; of pages less is kept.
 const BYTES: usize = 16 << 20;
@@ -29,7 +31,8 @@ struct Known {
     size: usize,
 }
 
-/// Answers, or what is kept of them, by name. When it is full, all is forgotten: the next pass reads them whole once.
+/// Answers, or what is kept of them, by name. When it is full, all is forgotten: the next pass
+/// reads them whole once.
 #[derive(Default)]
 pub(super) struct Cache {
     answers: HashMap<String, Known>,
@@ -43,7 +46,13 @@ impl Cache {
         Some((known.etag.clone(), known.value.clone().downcast().ok()?))
     }
 
-    pub(super) fn put<V: Send + Sync + 'static>(&mut self, key: String, etag: HeaderValue, value: Arc<V>, size: usize) {
+    pub(super) fn put<V: Send + Sync + 'static>(
+        &mut self,
+        key: String,
+        etag: HeaderValue,
+        value: Arc<V>,
+        size: usize,
+    ) {
         self.forget(&key);
         if self.answers.len() >= ANSWERS || self.size + size > BYTES {
             self.answers.clear();
@@ -68,16 +77,31 @@ mod tests {
 
     #[test]
     fn what_is_remembered_is_bounded() {
-        let page = |count| Arc::new(Page::<u8> { items: Vec::new(), count, oldest: None, latest: None, next: None });
+        let page = |count| {
+            Arc::new(Page::<u8> {
+                items: Vec::new(),
+                count,
+                oldest: None,
+                latest: None,
+                next: None,
+            })
+        };
         let etag = HeaderValue::from_static("\"1\"");
         let mut cache = Cache::default();
         for number in 0..ANSWERS {
             cache.put(number.to_string(), etag.clone(), page(number), 10);
-            assert_eq!(cache.get::<Page<u8>>(&number.to_string()).unwrap().1.count, number);
+            assert_eq!(
+                cache.get::<Page<u8>>(&number.to_string()).unwrap().1.count,
+                number
+            );
         }
         assert_eq!(cache.size, 10 * ANSWERS);
         cache.put("0".into(), etag.clone(), page(7), 20);
-        assert_eq!((cache.answers.len(), cache.size), (ANSWERS, 10 * ANSWERS + 10), "the same name replaces");
+        assert_eq!(
+            (cache.answers.len(), cache.size),
+            (ANSWERS, 10 * ANSWERS + 10),
+            "the same name replaces"
+        );
         cache.put("more".into(), etag.clone(), page(0), 10);
         assert_eq!((cache.answers.len(), cache.size), (1, 10));
         cache.put("huge".into(), etag, page(0), BYTES + 1);

@@ -75,8 +75,12 @@ impl Operation {
     /// What a token needs for it.
     fn needs(self, kind: ForgeKind) -> &'static str {
         match (kind, self) {
-            (ForgeKind::Github, Operation::SignIn) => "an App that is installed on the repository, its id and its own private key",
-            (ForgeKind::Github, Operation::Settings) => "\"Metadata: read\" and \"Contents: read\" (classic: scope repo)",
+            (ForgeKind::Github, Operation::SignIn) => {
+                "an App that is installed on the repository, its id and its own private key"
+            }
+            (ForgeKind::Github, Operation::Settings) => {
+                "\"Metadata: read\" and \"Contents: read\" (classic: scope repo)"
+            }
             (ForgeKind::Github, Operation::List | Operation::Read | Operation::Approvals) => {
                 "\"Pull requests: read\" (classic: scope repo)"
             }
@@ -86,27 +90,42 @@ impl Operation {
             (ForgeKind::Github, Operation::Label | Operation::Comment) => {
                 "\"Pull requests: read and write\" and \"Issues: read and write\" (classic: scope repo)"
             }
-            (ForgeKind::Github, Operation::Checks) => "\"Checks: read\" and \"Commit statuses: read\" (classic: scope repo)",
+            (ForgeKind::Github, Operation::Checks) => {
+                "\"Checks: read\" and \"Commit statuses: read\" (classic: scope repo)"
+            }
             (ForgeKind::Github, Operation::Merge | Operation::AutoMerge) => {
                 "\"Contents: read and write\" and \"Pull requests: read and write\" (classic: scope repo), and leave of the branch's rules"
             }
-            (ForgeKind::Github, Operation::Branch) => "\"Contents: read and write\" (classic: scope repo)",
-            (ForgeKind::Github, Operation::Status) => "\"Commit statuses: read and write\" (classic: scope repo:status)",
+            (ForgeKind::Github, Operation::Branch) => {
+                "\"Contents: read and write\" (classic: scope repo)"
+            }
+            (ForgeKind::Github, Operation::Status) => {
+                "\"Commit statuses: read and write\" (classic: scope repo:status)"
+            }
             (ForgeKind::Github, Operation::Releases) => "\"Contents: read\" of that repository",
             (ForgeKind::Gitlab, Operation::Merge | Operation::AutoMerge | Operation::Branch) => {
                 "the scope api and a role that may merge into the branch (Developer or Maintainer)"
             }
             (ForgeKind::Gitlab, Operation::Releases) => "the scope read_api",
             (ForgeKind::Gitlab, _) => "the scope api and the role Developer",
-            (ForgeKind::Gitea, Operation::Label | Operation::Comment) => "the scope write:issue and write access to the repository",
-            (ForgeKind::Gitea, Operation::List | Operation::Read | Operation::Approvals | Operation::Checks | Operation::Settings) => {
-                "the scope read:repository and read access to the repository"
+            (ForgeKind::Gitea, Operation::Label | Operation::Comment) => {
+                "the scope write:issue and write access to the repository"
             }
+            (
+                ForgeKind::Gitea,
+                Operation::List
+                | Operation::Read
+                | Operation::Approvals
+                | Operation::Checks
+                | Operation::Settings,
+            ) => "the scope read:repository and read access to the repository",
             (ForgeKind::Gitea, Operation::Releases) => "the scope read:repository",
             (ForgeKind::Gitea, Operation::Merge | Operation::AutoMerge) => {
                 "the scope write:repository and a user who may merge into the branch"
             }
-            (ForgeKind::Gitea, _) => "the scope write:repository and write access to the repository",
+            (ForgeKind::Gitea, _) => {
+                "the scope write:repository and write access to the repository"
+            }
         }
     }
 }
@@ -117,7 +136,8 @@ impl fmt::Display for Operation {
     }
 }
 
-/// A forge did not do what was asked. Its words are escaped and cut in the message; no token is ever in it.
+/// A forge did not do what was asked. Its words are escaped and cut in the message; no token is
+/// ever in it.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{forge} {host}, {repository}: cannot {operation}: {problem}")]
 pub struct ForgeError {
@@ -167,13 +187,16 @@ pub enum Problem {
         message: Option<String>,
     },
     /// It is not merged as long as its branch does not contain the newest commit of the base.
-    #[error("its branch does not contain the newest commit of the base{}", says(message))]
+    #[error(
+        "its branch does not contain the newest commit of the base{}",
+        says(message)
+    )]
     Behind {
         /// The forge's words.
         message: Option<String>,
     },
-    /// The forge asks to try later: it is still looking whether it can be merged, or somebody else merged at that moment.
-    /// Gitea says so of conflicts, too.
+    /// The forge asks to try later: it is still looking whether it can be merged, or somebody else
+    /// merged at that moment. Gitea says so of conflicts, too.
     #[error("it cannot be merged yet{}", says(message))]
     NotYet {
         /// The forge's words.
@@ -260,7 +283,10 @@ pub enum Problem {
 
 /// `: "words of the forge"`, if it said any.
 fn says(message: &Option<String>) -> String {
-    message.as_deref().map(|text| format!(": {}", shown(text))).unwrap_or_default()
+    message
+        .as_deref()
+        .map(|text| format!(": {}", shown(text)))
+        .unwrap_or_default()
 }
 
 impl Problem {
@@ -275,7 +301,13 @@ impl Problem {
 
     /// Whether it says that a merge was understood and not done.
     pub(super) fn is_unmerged(&self) -> bool {
-        matches!(self, Problem::NotMergeable { .. } | Problem::Behind { .. } | Problem::NotYet { .. } | Problem::HeadChanged { .. })
+        matches!(
+            self,
+            Problem::NotMergeable { .. }
+                | Problem::Behind { .. }
+                | Problem::NotYet { .. }
+                | Problem::HeadChanged { .. }
+        )
     }
 
     /// Whether the request may have been carried out although no answer says so.
@@ -332,7 +364,9 @@ pub(super) fn words(body: &[u8], token: Option<&Secret>) -> Option<String> {
     for error in value["errors"].as_array().into_iter().flatten() {
         match (&error["message"], &error["field"], &error["code"]) {
             (Value::String(message), _, _) => add(&Value::String(message.clone())),
-            (_, Value::String(field), Value::String(code)) => add(&Value::String(format!("{field} {code}"))),
+            (_, Value::String(field), Value::String(code)) => {
+                add(&Value::String(format!("{field} {code}")))
+            }
             _ => add(error),
         }
     }

@@ -1,7 +1,8 @@
 //! Gitea and Forgejo: what is read. Shapes follow the swagger file of Gitea 1.26.
 
 use super::{
-    Approvals, Check, CheckState, Checks, Ended, ForgeError, Listed, Mergeable, Operation, Problem, Release, Request, State, Which,
+    Approvals, Check, CheckState, Checks, Ended, ForgeError, Listed, Mergeable, Operation, Problem,
+    Release, Request, State, Which,
     api::{Dated, Entry, List},
     gitea::Gitea,
     releases,
@@ -79,14 +80,23 @@ impl Pull {
         let mergeable = match (self.mergeable, self.draft) {
             (true, _) => Mergeable::Yes,
             (false, true) => Mergeable::Blocked("it is a draft".to_owned()),
-            (false, false) => Mergeable::Blocked("it conflicts, or Gitea is still looking".to_owned()),
+            (false, false) => {
+                Mergeable::Blocked("it conflicts, or Gitea is still looking".to_owned())
+            }
         };
         let ended = (state != State::Open).then(|| Ended {
             at: self.merged_at.or(self.closed_at),
             by: self.merged_by.map(|user| user.login),
             commit: self.merge_commit_sha.filter(|_| state == State::Merged),
         });
-        let title = if self.draft { self.title.strip_prefix(DRAFT).unwrap_or(&self.title).to_owned() } else { self.title };
+        let title = if self.draft {
+            self.title
+                .strip_prefix(DRAFT)
+                .unwrap_or(&self.title)
+                .to_owned()
+        } else {
+            self.title
+        };
         Some(Request {
             number: self.number,
             url: self.html_url,
@@ -96,7 +106,12 @@ impl Pull {
             base: self.base.branch,
             title,
             body: self.body.unwrap_or_default(),
-            labels: self.labels.into_iter().flatten().map(|label| label.name).collect(),
+            labels: self
+                .labels
+                .into_iter()
+                .flatten()
+                .map(|label| label.name)
+                .collect(),
             author: self.user.map(|user| user.login).unwrap_or_default(),
             draft: self.draft,
             opened: self.created_at,
@@ -170,42 +185,93 @@ struct ReleaseShape {
 pub(super) const PAGE: (&str, &str) = ("limit", "100");
 
 impl Gitea {
-    pub(super) async fn list_requests(&self, which: Which, prefix: &str) -> Result<Listed, ForgeError> {
+    pub(super) async fn list_requests(
+        &self,
+        which: Which,
+        prefix: &str,
+    ) -> Result<Listed, ForgeError> {
         let (query, until) = match which {
             Which::Open => {
                 self.api.standing.clear().await;
                 (vec![("state", "open")], None)
             }
-            Which::EndedSince(since) => (vec![("state", "closed"), ("sort", "recentupdate")], Some(since)),
+            Which::EndedSince(since) => (
+                vec![("state", "closed"), ("sort", "recentupdate")],
+                Some(since),
+            ),
         };
         let query: Vec<_> = query.into_iter().chain([PAGE]).collect();
-        let list = List { until, most: which.most_pages(), ..List::all(Operation::List, self.repo(&["pulls"], &query), prefix) };
-        let keep = |pull: Pull| Entry { stamp: pull.updated_at, kept: pull.request().filter(|request| request.head.starts_with(prefix)) };
-        let Dated { found: mut requests, latest, back_to } = self.api.dated(&list, keep).await?;
-        requests.retain(|request| until.is_none_or(|until| request.updated.is_none_or(|updated| updated >= until)));
-        Ok(Listed { requests, latest, back_to })
+        let list = List {
+            until,
+            most: which.most_pages(),
+            ..List::all(Operation::List, self.repo(&["pulls"], &query), prefix)
+        };
+        let keep = |pull: Pull| Entry {
+            stamp: pull.updated_at,
+            kept: pull
+                .request()
+                .filter(|request| request.head.starts_with(prefix)),
+        };
+        let Dated {
+            found: mut requests,
+            latest,
+            back_to,
+        } = self.api.dated(&list, keep).await?;
+        requests.retain(|request| {
+            until.is_none_or(|until| request.updated.is_none_or(|updated| updated >= until))
+        });
+        Ok(Listed {
+            requests,
+            latest,
+            back_to,
+        })
     }
 
-    /// Gitea has no question for a head branch: the open ones are listed, then the latest that ended.
+    /// Gitea has no question for a head branch: the open ones are listed, then the latest that
+    /// ended.
     pub(super) async fn find_request(&self, head: &str) -> Result<Option<Request>, ForgeError> {
         let open = self.list_requests(Which::Open, head).await?.requests;
         if let Some(found) = open.into_iter().find(|request| request.head == head) {
             return Ok(Some(found));
         }
-        let url = self.repo(&["pulls"], &[("state", "closed"), ("sort", "recentupdate"), PAGE]);
-        let list = List { most: Some(ENDED_PAGES), ..List::all(Operation::List, url, head) };
-        let ended = self.api.pages(&list, |pull: Pull| pull.request().filter(|request| request.head == head).into()).await?;
+        let url = self.repo(
+            &["pulls"],
+            &[("state", "closed"), ("sort", "recentupdate"), PAGE],
+        );
+        let list = List {
+            most: Some(ENDED_PAGES),
+            ..List::all(Operation::List, url, head)
+        };
+        let ended = self
+            .api
+            .pages(&list, |pull: Pull| {
+                pull.request().filter(|request| request.head == head).into()
+            })
+            .await?;
         Ok(ended.into_iter().max_by_key(|request| request.number))
     }
 
     pub(super) async fn get_request(&self, number: u64) -> Result<Request, ForgeError> {
         let number = number.to_string();
-        let pull: Pull = self.api.get(Operation::Read, self.repo(&["pulls", &number], &[])).await?;
+        let pull: Pull = self
+            .api
+            .get(Operation::Read, self.repo(&["pulls", &number], &[]))
+            .await?;
         let foreign = || self.api.foreign(Operation::Read);
         let mut request = pull.request().ok_or_else(foreign)?;
         if let (State::Closed, Some(ended)) = (request.state, &mut request.ended) {
-            let list = List::all(Operation::Read, self.repo(&["issues", &number, "timeline"], &[PAGE]), "");
-            let keep = |event: Event| event.user.filter(|_| event.kind == "close").map(|user| user.login).into();
+            let list = List::all(
+                Operation::Read,
+                self.repo(&["issues", &number, "timeline"], &[PAGE]),
+                "",
+            );
+            let keep = |event: Event| {
+                event
+                    .user
+                    .filter(|_| event.kind == "close")
+                    .map(|user| user.login)
+                    .into()
+            };
             ended.by = self.api.pages(&list, keep).await?.pop();
         }
         Ok(request)
@@ -213,36 +279,57 @@ impl Gitea {
 
     /// What the base's protection wants; an unprotected branch wants nothing.
     async fn branch(&self, base: &str) -> Result<Arc<Option<Branch>>, ForgeError> {
-        let ask = self.api.find(Operation::Settings, self.repo(&["branches", base], &[]));
+        let ask = self
+            .api
+            .find(Operation::Settings, self.repo(&["branches", base], &[]));
         self.api.standing.once(&format!("branch {base}"), ask).await
     }
 
     pub(super) async fn wants_newest_commit(&self, base: &str) -> Result<bool, ForgeError> {
         let branch = self.branch(base).await?;
-        let Some(rule) =
-            branch.as_ref().as_ref().map(|branch| branch.effective_branch_protection_name.as_str()).filter(|rule| !rule.is_empty())
+        let Some(rule) = branch
+            .as_ref()
+            .as_ref()
+            .map(|branch| branch.effective_branch_protection_name.as_str())
+            .filter(|rule| !rule.is_empty())
         else {
             return Ok(false);
         };
         let ask = async {
-            let segments: Vec<&str> = std::iter::once("branch_protections").chain(rule.split('/')).collect();
-            match self.api.find::<Protection>(Operation::Settings, self.repo(&segments, &[])).await {
-                Ok(protection) => Ok(protection.is_some_and(|protection| protection.block_on_outdated_branch)),
+            let segments: Vec<&str> = std::iter::once("branch_protections")
+                .chain(rule.split('/'))
+                .collect();
+            match self
+                .api
+                .find::<Protection>(Operation::Settings, self.repo(&segments, &[]))
+                .await
+            {
+                Ok(protection) => {
+                    Ok(protection.is_some_and(|protection| protection.block_on_outdated_branch))
+                }
                 // Only administrators may read it; then the refusal of a merge says it.
                 Err(error) if matches!(error.problem, Problem::Forbidden { .. }) => Ok(false),
                 Err(error) => Err(error),
             }
         };
-        Ok(*self.api.standing.once(&format!("newest {base}"), ask).await?)
+        Ok(*self
+            .api
+            .standing
+            .once(&format!("newest {base}"), ask)
+            .await?)
     }
 
     pub(super) async fn read_checks(&self, request: &Request) -> Result<Checks, ForgeError> {
-        // All statuses ever set: the count beside the combined status is wrong where there are many contexts (1.26).
+        // All statuses ever set: the count beside the combined status is wrong where there are many
+        // contexts (1.26).
         let url = self.repo(&["statuses", &request.head_commit], &[PAGE]);
         let list = List::all(Operation::Checks, url, "");
-        let statuses = self.api.pages(&list, |status: CommitStatus| Some(Arc::new(status)).into());
+        let statuses = self
+            .api
+            .pages(&list, |status: CommitStatus| Some(Arc::new(status)).into());
         let (statuses, branch) = futures::try_join!(statuses, self.branch(&request.base))?;
-        // The latest of each context counts; ids grow, and the orders that can be asked for do not what they say (1.26).
+        // The latest of each context counts; ids grow, and the orders that can be asked for do not
+        // what they say (1.26).
         let mut latest: BTreeMap<&str, &CommitStatus> = BTreeMap::new();
         for status in &statuses {
             let known = latest.entry(&status.context).or_insert(status);
@@ -251,10 +338,17 @@ impl Gitea {
             }
         }
         let mut named: Vec<Check> = latest.into_values().map(check).collect();
-        let branch = branch.as_ref().as_ref().filter(|branch| branch.enable_status_check);
-        let required = branch.and_then(|branch| branch.status_check_contexts.clone()).unwrap_or_default();
+        let branch = branch
+            .as_ref()
+            .as_ref()
+            .filter(|branch| branch.enable_status_check);
+        let required = branch
+            .and_then(|branch| branch.status_check_contexts.clone())
+            .unwrap_or_default();
         // Gitea reads the words as globs.
-        let fits = |word: &str, name: &str| word == name || Glob::new(word).is_ok_and(|glob| glob.compile_matcher().is_match(name));
+        let fits = |word: &str, name: &str| {
+            word == name || Glob::new(word).is_ok_and(|glob| glob.compile_matcher().is_match(name))
+        };
         Checks::require(&mut named, &required, fits);
         Ok(Checks::of(named))
     }
@@ -262,13 +356,25 @@ impl Gitea {
     pub(super) async fn read_approvals(&self, request: &Request) -> Result<Approvals, ForgeError> {
         let url = self.repo(&["pulls", &request.number.to_string(), "reviews"], &[PAGE]);
         let list = List::all(Operation::Approvals, url, "");
-        // Only official ones count: those of people whom the branch's protection names, or who may write.
-        let keep = |review: Review| (review.official && !review.dismissed).then_some(review).map(Arc::new).into();
-        let (reviews, branch) = futures::try_join!(self.api.pages(&list, keep), self.branch(&request.base))?;
+        // Only official ones count: those of people whom the branch's protection names, or who may
+        // write.
+        let keep = |review: Review| {
+            (review.official && !review.dismissed)
+                .then_some(review)
+                .map(Arc::new)
+                .into()
+        };
+        let (reviews, branch) =
+            futures::try_join!(self.api.pages(&list, keep), self.branch(&request.base))?;
         let mut said = BTreeMap::new();
         for review in reviews {
-            let login = review.user.as_ref().map(|user| user.login.clone()).unwrap_or_default();
-            let present = !review.stale && review.commit_id.as_deref() == Some(&request.head_commit);
+            let login = review
+                .user
+                .as_ref()
+                .map(|user| user.login.clone())
+                .unwrap_or_default();
+            let present =
+                !review.stale && review.commit_id.as_deref() == Some(&request.head_commit);
             match review.state.as_str() {
                 "APPROVED" if present => drop(said.insert(login, Said::Approved)),
                 "APPROVED" => drop(said.insert(login, Said::Earlier)),
@@ -276,16 +382,40 @@ impl Gitea {
                 _ => {}
             }
         }
-        let required = branch.as_ref().as_ref().map(|branch| branch.required_approvals);
+        let required = branch
+            .as_ref()
+            .as_ref()
+            .map(|branch| branch.required_approvals);
         Ok(Approvals::of(&said, required))
     }
 
-    pub(super) async fn read_releases(&self, project: &str, from: &str, to: &str) -> Result<Vec<Release>, ForgeError> {
+    pub(super) async fn read_releases(
+        &self,
+        project: &str,
+        from: &str,
+        to: &str,
+    ) -> Result<Vec<Release>, ForgeError> {
         let most = Some(releases::MOST_PAGES);
-        let list = |what: &str| List { most, ..List::all(Operation::Releases, self.project(project, &[what], &[PAGE]), "") };
+        let list = |what: &str| List {
+            most,
+            ..List::all(
+                Operation::Releases,
+                self.project(project, &[what], &[PAGE]),
+                "",
+            )
+        };
         let keep = |shape: ReleaseShape| {
-            let ReleaseShape { tag_name, name, body, html_url, published_at, draft } = shape;
-            (!draft).then(|| releases::release(tag_name, name, body.as_deref(), html_url, published_at)).into()
+            let ReleaseShape {
+                tag_name,
+                name,
+                body,
+                html_url,
+                published_at,
+                draft,
+            } = shape;
+            (!draft)
+                .then(|| releases::release(tag_name, name, body.as_deref(), html_url, published_at))
+                .into()
         };
         let found = self.api.pages(&list("releases"), keep).await?;
         if !found.is_empty() {
@@ -297,7 +427,11 @@ impl Gitea {
             let url = super::page(&page, &["src", "tag", &tag.name]);
             Some(releases::release(tag.name, None, None, url, None)).into()
         };
-        Ok(releases::between(self.api.pages(&list("tags"), keep).await?, from, to))
+        Ok(releases::between(
+            self.api.pages(&list("tags"), keep).await?,
+            from,
+            to,
+        ))
     }
 
     /// An address below the repository.
@@ -306,7 +440,12 @@ impl Gitea {
     }
 
     fn project(&self, project: &str, segments: &[&str], query: &[(&str, &str)]) -> Url {
-        self.api.url(std::iter::once("repos").chain(project.split('/')).chain(segments.iter().copied()), query)
+        self.api.url(
+            std::iter::once("repos")
+                .chain(project.split('/'))
+                .chain(segments.iter().copied()),
+            query,
+        )
     }
 }
 
@@ -319,5 +458,11 @@ fn check(status: &CommitStatus) -> Check {
         _ => CheckState::Failed,
     };
     let url = status.target_url.clone().filter(|url| !url.is_empty());
-    Check { name: status.context.clone(), state, required: false, url, at: status.updated_at.or(status.created_at) }
+    Check {
+        name: status.context.clone(),
+        state,
+        required: false,
+        url,
+        at: status.updated_at.or(status.created_at),
+    }
 }

@@ -1,7 +1,8 @@
 //! GitHub: what is read. Shapes follow the REST API of version 2022-11-28.
 
 use super::{
-    Approvals, Check, CheckState, Checks, Ended, ForgeError, Listed, Mergeable, Operation, Problem, Release, Request, State, Which,
+    Approvals, Check, CheckState, Checks, Ended, ForgeError, Listed, Mergeable, Operation, Problem,
+    Release, Request, State, Which,
     api::{Dated, Entry, List},
     github::Github,
     releases,
@@ -17,8 +18,8 @@ use std::{collections::BTreeMap, sync::Arc};
 const APPROVALS_WANTED: &str = "query($owner: String!, $name: String!, $ref: String!) { repository(owner: $owner, name: $name) \
     { ref(qualifiedName: $ref) { refUpdateRule { requiredApprovingReviewCount } } } }";
 
-/// Strangers by the list of reviews of whom it is asked whether they may write: whoever is further back in the alphabet
-/// counts only with an objection.
+/// Strangers by the list of reviews of whom it is asked whether they may write: whoever is further
+/// back in the alphabet counts only with an objection.
 const MOST_ASKED: usize = 30;
 
 #[derive(Deserialize)]
@@ -74,7 +75,11 @@ pub(super) struct Pull {
 impl Pull {
     /// The request; none if its head lies in a fork or is gone with it.
     pub(super) fn request(self, repository: &str) -> Option<Request> {
-        let own = self.head.repo.as_ref().is_some_and(|repo| repo.full_name.eq_ignore_ascii_case(repository));
+        let own = self
+            .head
+            .repo
+            .as_ref()
+            .is_some_and(|repo| repo.full_name.eq_ignore_ascii_case(repository));
         if !own {
             return None;
         }
@@ -86,7 +91,9 @@ impl Pull {
         let mergeable = match (self.mergeable_state.as_deref(), self.mergeable) {
             (Some("dirty"), _) => Mergeable::Conflicts,
             (Some("behind"), _) => Mergeable::Behind,
-            (Some("blocked"), _) => Mergeable::Blocked("blocked: a required check or review is missing".to_owned()),
+            (Some("blocked"), _) => {
+                Mergeable::Blocked("blocked: a required check or review is missing".to_owned())
+            }
             (Some("draft"), _) => Mergeable::Blocked("it is a draft".to_owned()),
             // Unstable: a check that is not required is not green; the checks themselves say so.
             (Some("clean" | "has_hooks" | "unstable"), Some(true)) => Mergeable::Yes,
@@ -148,10 +155,13 @@ struct Review {
 }
 
 impl Review {
-    /// Whether its author is known to belong to the repository: in a public one anybody may write a review. Who hides that he
-    /// is of the organisation is shown to Apps as a stranger.
+    /// Whether its author is known to belong to the repository: in a public one anybody may write a
+    /// review. Who hides that he is of the organisation is shown to Apps as a stranger.
     fn belongs(&self) -> bool {
-        matches!(self.author_association.as_str(), "OWNER" | "MEMBER" | "COLLABORATOR")
+        matches!(
+            self.author_association.as_str(),
+            "OWNER" | "MEMBER" | "COLLABORATOR"
+        )
     }
 }
 
@@ -182,13 +192,17 @@ pub(super) struct Wanted {
     approvals: u32,
     /// Whether the base may have a classic protection.
     protected: bool,
-    /// Whether a branch must contain the base's newest commit. Of classic protection only administrators are told; there
-    /// `mergeable_state` says it of each request.
+    /// Whether a branch must contain the base's newest commit. Of classic protection only
+    /// administrators are told; there `mergeable_state` says it of each request.
     pub(super) newest: bool,
 }
 
 impl Github {
-    pub(super) async fn list_requests(&self, which: Which, prefix: &str) -> Result<Listed, ForgeError> {
+    pub(super) async fn list_requests(
+        &self,
+        which: Which,
+        prefix: &str,
+    ) -> Result<Listed, ForgeError> {
         let (state, sort, until) = match which {
             Which::Open => {
                 self.api.standing.clear().await;
@@ -196,23 +210,57 @@ impl Github {
             }
             Which::EndedSince(since) => ("closed", "updated", Some(since)),
         };
-        let query = [("state", state), ("sort", sort), ("direction", "desc"), ("per_page", "100")];
-        let list = List { until, most: which.most_pages(), ..List::all(Operation::List, self.repo(&["pulls"], &query), prefix) };
+        let query = [
+            ("state", state),
+            ("sort", sort),
+            ("direction", "desc"),
+            ("per_page", "100"),
+        ];
+        let list = List {
+            until,
+            most: which.most_pages(),
+            ..List::all(Operation::List, self.repo(&["pulls"], &query), prefix)
+        };
         let keep = |pull: Pull| Entry {
             stamp: pull.updated_at,
-            kept: pull.request(&self.place.project).filter(|request| request.head.starts_with(prefix)),
+            kept: pull
+                .request(&self.place.project)
+                .filter(|request| request.head.starts_with(prefix)),
         };
-        let Dated { found: mut requests, latest, back_to } = self.api.dated(&list, keep).await?;
-        requests.retain(|request| until.is_none_or(|until| request.updated.is_none_or(|updated| updated >= until)));
-        Ok(Listed { requests, latest, back_to })
+        let Dated {
+            found: mut requests,
+            latest,
+            back_to,
+        } = self.api.dated(&list, keep).await?;
+        requests.retain(|request| {
+            until.is_none_or(|until| request.updated.is_none_or(|updated| updated >= until))
+        });
+        Ok(Listed {
+            requests,
+            latest,
+            back_to,
+        })
     }
 
     pub(super) async fn find_request(&self, head: &str) -> Result<Option<Request>, ForgeError> {
         let owner = self.place.project.split('/').next().unwrap_or_default();
         let (head_query, query) = (format!("{owner}:{head}"), ("state", "all"));
-        let query = [query, ("head", head_query.as_str()), ("sort", "created"), ("direction", "desc"), ("per_page", "100")];
-        let list = List { most: Some(1), ..List::all(Operation::List, self.repo(&["pulls"], &query), head) };
-        let keep = |pull: Pull| pull.request(&self.place.project).filter(|request| request.head == head).into();
+        let query = [
+            query,
+            ("head", head_query.as_str()),
+            ("sort", "created"),
+            ("direction", "desc"),
+            ("per_page", "100"),
+        ];
+        let list = List {
+            most: Some(1),
+            ..List::all(Operation::List, self.repo(&["pulls"], &query), head)
+        };
+        let keep = |pull: Pull| {
+            pull.request(&self.place.project)
+                .filter(|request| request.head == head)
+                .into()
+        };
         Ok(super::words::latest(self.api.pages(&list, keep).await?))
     }
 
@@ -222,10 +270,18 @@ impl Github {
             closed_by: Option<User>,
         }
         let number = number.to_string();
-        let pull: Pull = self.api.get(Operation::Read, self.repo(&["pulls", &number], &[])).await?;
-        let mut request = pull.request(&self.place.project).ok_or_else(|| self.api.foreign(Operation::Read))?;
+        let pull: Pull = self
+            .api
+            .get(Operation::Read, self.repo(&["pulls", &number], &[]))
+            .await?;
+        let mut request = pull
+            .request(&self.place.project)
+            .ok_or_else(|| self.api.foreign(Operation::Read))?;
         if let (State::Closed, Some(ended)) = (request.state, &mut request.ended) {
-            let issue: Issue = self.api.get(Operation::Read, self.repo(&["issues", &number], &[])).await?;
+            let issue: Issue = self
+                .api
+                .get(Operation::Read, self.repo(&["issues", &number], &[]))
+                .await?;
             ended.by = issue.closed_by.map(|user| user.login);
         }
         Ok(request)
@@ -234,13 +290,25 @@ impl Github {
     pub(super) async fn read_checks(&self, request: &Request) -> Result<Checks, ForgeError> {
         let commit = request.head_commit.as_str();
         let (op, query) = (Operation::Checks, [("per_page", "100")]);
-        let mut list = List::all(op, self.repo(&["commits", commit, "check-runs"], &[("filter", "latest"), ("per_page", "100")]), "");
+        let mut list = List::all(
+            op,
+            self.repo(
+                &["commits", commit, "check-runs"],
+                &[("filter", "latest"), ("per_page", "100")],
+            ),
+            "",
+        );
         list.inside = Some("check_runs");
-        let runs = self.api.pages(&list, |run: CheckRun| Some(run_check(run)).into());
+        let runs = self
+            .api
+            .pages(&list, |run: CheckRun| Some(run_check(run)).into());
         let mut list = List::all(op, self.repo(&["commits", commit, "status"], &query), "");
         list.inside = Some("statuses");
-        let statuses = self.api.pages(&list, |status: CommitStatus| Some(status_check(status)).into());
-        let (runs, statuses, wanted) = futures::try_join!(runs, statuses, self.base_wants(&request.base))?;
+        let statuses = self.api.pages(&list, |status: CommitStatus| {
+            Some(status_check(status)).into()
+        });
+        let (runs, statuses, wanted) =
+            futures::try_join!(runs, statuses, self.base_wants(&request.base))?;
         let mut named: Vec<Check> = runs.into_iter().chain(statuses).collect();
         Checks::require(&mut named, &wanted.checks, |word, name| word == name);
         Ok(Checks::of(named))
@@ -248,10 +316,14 @@ impl Github {
 
     /// The same, asked once in a pass.
     pub(super) async fn base_wants(&self, base: &str) -> Result<Arc<Wanted>, ForgeError> {
-        self.api.standing.once(&format!("branch {base}"), Box::pin(self.wanted(base))).await
+        self.api
+            .standing
+            .once(&format!("branch {base}"), Box::pin(self.wanted(base)))
+            .await
     }
 
-    /// What the branch's protection and the repository's rules want, as far as reading is allowed without administration.
+    /// What the branch's protection and the repository's rules want, as far as reading is allowed
+    /// without administration.
     async fn wanted(&self, base: &str) -> Result<Wanted, ForgeError> {
         #[derive(Deserialize)]
         struct Branch {
@@ -268,30 +340,67 @@ impl Github {
             contexts: Vec<String>,
         }
         let op = Operation::Settings;
-        let branch = self.api.find::<Branch>(op, self.repo(&["branches", base], &[]));
-        // Repositories on a plan without rules answer 403 or 404; GitHub Enterprise before 3.11 does not know the address.
-        let list = List::all(op, self.repo(&["rules", "branches", base], &[("per_page", "100")]), "");
+        let branch = self
+            .api
+            .find::<Branch>(op, self.repo(&["branches", base], &[]));
+        // Repositories on a plan without rules answer 403 or 404; GitHub Enterprise before 3.11
+        // does not know the address.
+        let list = List::all(
+            op,
+            self.repo(&["rules", "branches", base], &[("per_page", "100")]),
+            "",
+        );
         let rules = async {
-            match self.api.pages(&list, |rule: Rule| Some((rule.kind, rule.parameters)).into()).await {
+            match self
+                .api
+                .pages(&list, |rule: Rule| {
+                    Some((rule.kind, rule.parameters)).into()
+                })
+                .await
+            {
                 Ok(rules) => Ok(rules),
-                Err(error) if matches!(error.problem, Problem::NotFound { .. } | Problem::Forbidden { .. }) => Ok(Vec::new()),
+                Err(error)
+                    if matches!(
+                        error.problem,
+                        Problem::NotFound { .. } | Problem::Forbidden { .. }
+                    ) =>
+                {
+                    Ok(Vec::new())
+                }
                 Err(error) => Err(error),
             }
         };
         let (branch, rules) = futures::try_join!(branch, rules)?;
-        let protected = branch.as_ref().and_then(|branch| branch.protected).unwrap_or(true);
-        let mut wanted = Wanted { protected, ..Wanted::default() };
-        let classic = branch.and_then(|branch| branch.protection).and_then(|protection| protection.required_status_checks);
-        wanted.checks.extend(classic.into_iter().flat_map(|required| required.contexts));
+        let protected = branch
+            .as_ref()
+            .and_then(|branch| branch.protected)
+            .unwrap_or(true);
+        let mut wanted = Wanted {
+            protected,
+            ..Wanted::default()
+        };
+        let classic = branch
+            .and_then(|branch| branch.protection)
+            .and_then(|protection| protection.required_status_checks);
+        wanted
+            .checks
+            .extend(classic.into_iter().flat_map(|required| required.contexts));
         for (kind, parameters) in rules {
             match kind.as_str() {
                 "required_status_checks" => {
-                    let checks = parameters["required_status_checks"].as_array().into_iter().flatten();
-                    wanted.checks.extend(checks.filter_map(|check| check["context"].as_str().map(str::to_owned)));
+                    let checks = parameters["required_status_checks"]
+                        .as_array()
+                        .into_iter()
+                        .flatten();
+                    wanted.checks.extend(
+                        checks.filter_map(|check| check["context"].as_str().map(str::to_owned)),
+                    );
                     wanted.newest |= parameters["strict_required_status_checks_policy"] == true;
                 }
                 "pull_request" => {
-                    let count = parameters["required_approving_review_count"].as_u64().and_then(|count| u32::try_from(count).ok());
+                    let count = parameters["required_approving_review_count"]
+                        .as_u64()
+                        .and_then(|count| u32::try_from(count).ok());
                     wanted.approvals = wanted.approvals.max(count.unwrap_or(0));
                 }
                 _ => {}
@@ -308,22 +417,44 @@ impl Github {
         if !wanted.protected {
             return Ok(Some(wanted.approvals));
         }
-        let classic = self.api.standing.once(&format!("approvals {base}"), Box::pin(self.classic_approvals(base))).await?;
-        Ok(classic.map(|classic| classic.max(wanted.approvals)).or(Some(wanted.approvals).filter(|count| *count > 0)))
+        let classic = self
+            .api
+            .standing
+            .once(
+                &format!("approvals {base}"),
+                Box::pin(self.classic_approvals(base)),
+            )
+            .await?;
+        Ok(classic
+            .map(|classic| classic.max(wanted.approvals))
+            .or(Some(wanted.approvals).filter(|count| *count > 0)))
     }
 
-    /// How many approvals the base's classic protection wants. REST tells it to administrators only, GraphQL to everybody
-    /// who may write; nothing where it does not, as on a GitHub Enterprise without that field.
+    /// How many approvals the base's classic protection wants. REST tells it to administrators
+    /// only, GraphQL to everybody who may write; nothing where it does not, as on a GitHub
+    /// Enterprise without that field.
     async fn classic_approvals(&self, base: &str) -> Result<Option<u32>, ForgeError> {
         let (owner, name) = self.place.project.split_once('/').unwrap_or_default();
         let variables = json!({"owner": owner, "name": name, "ref": format!("refs/heads/{base}")});
-        match self.graphql(Operation::Settings, APPROVALS_WANTED, variables).await {
+        match self
+            .graphql(Operation::Settings, APPROVALS_WANTED, variables)
+            .await
+        {
             Ok(data) => {
                 let found = &data["repository"]["ref"];
-                let count = found["refUpdateRule"]["requiredApprovingReviewCount"].as_u64().unwrap_or(0);
-                Ok(found.is_object().then(|| u32::try_from(count).unwrap_or(u32::MAX)))
+                let count = found["refUpdateRule"]["requiredApprovingReviewCount"]
+                    .as_u64()
+                    .unwrap_or(0);
+                Ok(found
+                    .is_object()
+                    .then(|| u32::try_from(count).unwrap_or(u32::MAX)))
             }
-            Err(error) if matches!(error.problem, Problem::NotFound { .. } | Problem::Forbidden { .. } | Problem::Refused { .. }) => {
+            Err(error)
+                if matches!(
+                    error.problem,
+                    Problem::NotFound { .. } | Problem::Forbidden { .. } | Problem::Refused { .. }
+                ) =>
+            {
                 Ok(None)
             }
             Err(error) => Err(error),
@@ -332,17 +463,25 @@ impl Github {
 
     pub(super) async fn read_approvals(&self, request: &Request) -> Result<Approvals, ForgeError> {
         let number = request.number.to_string();
-        let list = List::all(Operation::Approvals, self.repo(&["pulls", &number, "reviews"], &[("per_page", "100")]), "");
+        let list = List::all(
+            Operation::Approvals,
+            self.repo(&["pulls", &number, "reviews"], &[("per_page", "100")]),
+            "",
+        );
         let reviews = self.api.pages(&list, |review: Review| {
             let belongs = review.belongs();
-            review.user.map(|user| (user.login, belongs, review.state, review.commit_id)).into()
+            review
+                .user
+                .map(|user| (user.login, belongs, review.state, review.commit_id))
+                .into()
         });
         let (reviews, wanted) = futures::try_join!(reviews, self.approvals_wanted(&request.base))?;
         // They come in the order of time: the last that says anything counts. Comments say nothing.
         let mut last = BTreeMap::new();
         for (login, belongs, state, commit) in reviews {
             let word = match state.as_str() {
-                // An approval of what was there before, or of what is gone, says nothing of what is there now.
+                // An approval of what was there before, or of what is gone, says nothing of what is
+                // there now.
                 "APPROVED" if commit.as_deref() == Some(&request.head_commit) => Said::Approved,
                 "APPROVED" => Said::Earlier,
                 "CHANGES_REQUESTED" => Said::Against,
@@ -372,7 +511,8 @@ impl Github {
         Ok(Approvals::of(&said, wanted))
     }
 
-    /// Whether somebody may write to the repository, asked once in a pass; nothing where this token is not told.
+    /// Whether somebody may write to the repository, asked once in a pass; nothing where this token
+    /// is not told.
     async fn may_write(&self, login: &str) -> Result<Option<bool>, ForgeError> {
         #[derive(Deserialize)]
         struct Permission {
@@ -382,36 +522,75 @@ impl Github {
             let url = self.repo(&["collaborators", login, "permission"], &[]);
             match self.api.find::<Permission>(Operation::Approvals, url).await {
                 // `maintain` is told as `write`, `triage` as `read`.
-                Ok(found) => Ok(Some(found.is_some_and(|found| matches!(found.permission.as_str(), "admin" | "maintain" | "write")))),
+                Ok(found) => Ok(Some(found.is_some_and(|found| {
+                    matches!(found.permission.as_str(), "admin" | "maintain" | "write")
+                }))),
                 Err(error) if matches!(error.problem, Problem::Forbidden { .. }) => Ok(None),
                 Err(error) => Err(error),
             }
         };
-        Ok(*self.api.standing.once(&format!("permission {login}"), ask).await?)
+        Ok(*self
+            .api
+            .standing
+            .once(&format!("permission {login}"), ask)
+            .await?)
     }
 
-    pub(super) async fn read_releases(&self, project: &str, from: &str, to: &str) -> Result<Vec<Release>, ForgeError> {
+    pub(super) async fn read_releases(
+        &self,
+        project: &str,
+        from: &str,
+        to: &str,
+    ) -> Result<Vec<Release>, ForgeError> {
         let op = Operation::Releases;
-        let list =
-            List { most: Some(releases::MOST_PAGES), ..List::all(op, self.project(project, &["releases"], &[("per_page", "100")]), "") };
+        let list = List {
+            most: Some(releases::MOST_PAGES),
+            ..List::all(
+                op,
+                self.project(project, &["releases"], &[("per_page", "100")]),
+                "",
+            )
+        };
         let found = self
             .api
             .pages(&list, |shape: ReleaseShape| {
-                let ReleaseShape { tag_name, name, body, html_url, published_at, draft } = shape;
-                (!draft).then(|| releases::release(tag_name, name, body.as_deref(), html_url, published_at)).into()
+                let ReleaseShape {
+                    tag_name,
+                    name,
+                    body,
+                    html_url,
+                    published_at,
+                    draft,
+                } = shape;
+                (!draft)
+                    .then(|| {
+                        releases::release(tag_name, name, body.as_deref(), html_url, published_at)
+                    })
+                    .into()
             })
             .await?;
         if !found.is_empty() {
             return Ok(releases::between(found, from, to));
         }
-        let list = List { most: Some(releases::MOST_PAGES), ..List::all(op, self.project(project, &["tags"], &[("per_page", "100")]), "") };
+        let list = List {
+            most: Some(releases::MOST_PAGES),
+            ..List::all(
+                op,
+                self.project(project, &["tags"], &[("per_page", "100")]),
+                "",
+            )
+        };
         let mut page = self.place.clone();
         page.project = project.to_owned();
         let keep = |tag: Named| {
             let url = super::page(&page, &["tree", &tag.name]);
             Some(releases::release(tag.name, None, None, url, None)).into()
         };
-        Ok(releases::between(self.api.pages(&list, keep).await?, from, to))
+        Ok(releases::between(
+            self.api.pages(&list, keep).await?,
+            from,
+            to,
+        ))
     }
 
     /// An address below the repository.
@@ -420,7 +599,12 @@ impl Github {
     }
 
     fn project(&self, project: &str, segments: &[&str], query: &[(&str, &str)]) -> Url {
-        self.api.url(std::iter::once("repos").chain(project.split('/')).chain(segments.iter().copied()), query)
+        self.api.url(
+            std::iter::once("repos")
+                .chain(project.split('/'))
+                .chain(segments.iter().copied()),
+            query,
+        )
     }
 }
 
@@ -428,11 +612,18 @@ fn run_check(run: CheckRun) -> Check {
     let state = match (run.status.as_str(), run.conclusion.as_deref()) {
         ("completed", Some("success")) => CheckState::Passed,
         ("completed", Some("neutral" | "skipped")) => CheckState::Skipped,
-        // failure, cancelled, timed_out, action_required, stale, startup_failure, and what may come.
+        // failure, cancelled, timed_out, action_required, stale, startup_failure, and what may
+        // come.
         ("completed", _) => CheckState::Failed,
         _ => CheckState::Pending,
     };
-    Check { name: run.name, state, required: false, url: run.html_url, at: run.completed_at.or(run.started_at) }
+    Check {
+        name: run.name,
+        state,
+        required: false,
+        url: run.html_url,
+        at: run.completed_at.or(run.started_at),
+    }
 }
 
 fn status_check(status: CommitStatus) -> Check {
@@ -441,5 +632,11 @@ fn status_check(status: CommitStatus) -> Check {
         "pending" => CheckState::Pending,
         _ => CheckState::Failed,
     };
-    Check { name: status.context, state, required: false, url: status.target_url, at: status.updated_at }
+    Check {
+        name: status.context,
+        state,
+        required: false,
+        url: status.target_url,
+        at: status.updated_at,
+    }
 }

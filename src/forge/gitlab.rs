@@ -1,8 +1,10 @@
-//! GitLab: what changes something. gitlab.com and servers of one's own differ in their addresses only.
+//! GitLab: what changes something. gitlab.com and servers of one's own differ in their addresses
+//! only.
 
 use super::{
-    Approvals, Change, Checks, Commented, Forge, ForgeError, Label, Limits, Listed, Merge, NewRequest, Opened, Operation, Problem, Release,
-    Request, Reviewer, Status, StatusState, Unasked, Which, alike,
+    Approvals, Change, Checks, Commented, Forge, ForgeError, Label, Limits, Listed, Merge,
+    NewRequest, Opened, Operation, Problem, Release, Request, Reviewer, Status, StatusState,
+    Unasked, Which, alike,
     api::{Api, Call, List},
     github::is_refused,
     gitlab_read::{DRAFT, MergeRequest, User},
@@ -19,7 +21,12 @@ use serde_json::{Value, json};
 use std::{collections::BTreeMap, sync::Arc};
 
 /// GitLab's validations: a title of 255 characters, texts of a mebibyte.
-const LIMITS: Limits = Limits { title: 255, body: 1_000_000, comment: 1_000_000, status: 255 };
+const LIMITS: Limits = Limits {
+    title: 255,
+    body: 1_000_000,
+    comment: 1_000_000,
+    status: 255,
+};
 /// Members of a group that are asked at most: a review that a hundred are asked for nobody does.
 const MEMBERS: usize = 20;
 
@@ -53,38 +60,67 @@ impl Gitlab {
 
     /// The project's settings.
     pub(super) async fn settings(&self) -> Result<Arc<Project>, ForgeError> {
-        let read = self.api.get::<Project>(Operation::Settings, self.project(&[], &[]));
+        let read = self
+            .api
+            .get::<Project>(Operation::Settings, self.project(&[], &[]));
         self.api.standing.once("repository", read).await
     }
 
-    /// Whether to squash, for a declared method. How else it merges is the project's setting, which no call overrides.
-    async fn squash(&self, operation: Operation, declared: Option<MergeMethod>) -> Result<Option<bool>, ForgeError> {
-        let Some(declared) = declared else { return Ok(None) };
+    /// Whether to squash, for a declared method. How else it merges is the project's setting, which
+    /// no call overrides.
+    async fn squash(
+        &self,
+        operation: Operation,
+        declared: Option<MergeMethod>,
+    ) -> Result<Option<bool>, ForgeError> {
+        let Some(declared) = declared else {
+            return Ok(None);
+        };
         let project = self.settings().await?;
-        let (method, squash) = (project.merge_method.as_deref(), project.squash_option.as_deref());
+        let (method, squash) = (
+            project.merge_method.as_deref(),
+            project.squash_option.as_deref(),
+        );
         let problem = match declared {
-            MergeMethod::Squash if squash == Some("never") => "the project never squashes, but mergeMethod: squash is declared",
+            MergeMethod::Squash if squash == Some("never") => {
+                "the project never squashes, but mergeMethod: squash is declared"
+            }
             MergeMethod::Merge | MergeMethod::Rebase if squash == Some("always") => {
                 "the project always squashes, but mergeMethod is not squash"
             }
-            MergeMethod::Merge if method == Some("ff") => "the project merges by fast-forward only, but mergeMethod: merge is declared",
+            MergeMethod::Merge if method == Some("ff") => {
+                "the project merges by fast-forward only, but mergeMethod: merge is declared"
+            }
             MergeMethod::Rebase if method == Some("merge") => {
                 "the project makes merge commits, but mergeMethod: rebase is declared, which on GitLab is the project's setting"
             }
             MergeMethod::Squash => return Ok(Some(true)),
             MergeMethod::Merge | MergeMethod::Rebase => return Ok(Some(false)),
         };
-        Err(self.api.error(operation, Problem::Unsupported(problem.to_owned())))
+        Err(self
+            .api
+            .error(operation, Problem::Unsupported(problem.to_owned())))
     }
 
-    async fn send_merge(&self, operation: Operation, number: u64, merge: &Merge, later: bool) -> Result<Option<String>, ForgeError> {
+    async fn send_merge(
+        &self,
+        operation: Operation,
+        number: u64,
+        merge: &Merge,
+        later: bool,
+    ) -> Result<Option<String>, ForgeError> {
         let squash = self.squash(operation, merge.method).await?;
-        let mut body = json!({"sha": merge.head, "should_remove_source_branch": merge.delete_branch});
+        let mut body =
+            json!({"sha": merge.head, "should_remove_source_branch": merge.delete_branch});
         if let Some(squash) = squash {
             body["squash"] = json!(squash);
         }
         if !merge.title.is_empty() {
-            let text = if merge.message.is_empty() { merge.title.clone() } else { format!("{}\n\n{}", merge.title, merge.message) };
+            let text = if merge.message.is_empty() {
+                merge.title.clone()
+            } else {
+                format!("{}\n\n{}", merge.title, merge.message)
+            };
             body["merge_commit_message"] = json!(text);
             body["squash_commit_message"] = json!(text);
         }
@@ -93,19 +129,37 @@ impl Gitlab {
             body["auto_merge"] = json!(true);
             body["merge_when_pipeline_succeeds"] = json!(true);
         }
-        let call = Call::once(operation, Method::PUT, self.project(&["merge_requests", &number.to_string(), "merge"], &[]), body);
+        let call = Call::once(
+            operation,
+            Method::PUT,
+            self.project(&["merge_requests", &number.to_string(), "merge"], &[]),
+            body,
+        );
         match self.api.json::<MergeRequest>(&call).await {
             Ok(merged) if merged.is_merged() => Ok(merged.commit()),
             Ok(_) if later => Ok(None),
-            Ok(_) => Err(self.api.error(operation, Problem::NotMergeable { message: Some("it is not merged yet".to_owned()) })),
+            Ok(_) => Err(self.api.error(
+                operation,
+                Problem::NotMergeable {
+                    message: Some("it is not merged yet".to_owned()),
+                },
+            )),
             Err(mut error) => {
                 error.problem = match error.problem {
                     // 401 here is "no permission to accept this merge request".
                     Problem::Unauthorized { message } => Problem::Forbidden { message },
-                    Problem::Status { status: 405 | 406, message } | Problem::Refused { status: 422, message } => {
-                        Problem::NotMergeable { message }
+                    Problem::Status {
+                        status: 405 | 406,
+                        message,
                     }
-                    Problem::Refused { status: 409, message } => Problem::HeadChanged { message },
+                    | Problem::Refused {
+                        status: 422,
+                        message,
+                    } => Problem::NotMergeable { message },
+                    Problem::Refused {
+                        status: 409,
+                        message,
+                    } => Problem::HeadChanged { message },
                     other => other,
                 };
                 super::words::merged_after_all(self, number, merge, error).await
@@ -115,25 +169,60 @@ impl Gitlab {
 
     /// Makes a label if neither the project nor a group above it has it.
     async fn make_label(&self, label: &Label) -> Result<(), ForgeError> {
-        if self.api.find::<Value>(Operation::Label, self.project(&["labels", &label.name], &[])).await?.is_some() {
+        if self
+            .api
+            .find::<Value>(
+                Operation::Label,
+                self.project(&["labels", &label.name], &[]),
+            )
+            .await?
+            .is_some()
+        {
             return Ok(());
         }
         let body = json!({"name": label.name, "color": format!("#{}", label.color), "description": label.description});
-        match self.api.send(&Call::again(Operation::Label, Method::POST, self.project(&["labels"], &[]), body)).await {
+        match self
+            .api
+            .send(&Call::again(
+                Operation::Label,
+                Method::POST,
+                self.project(&["labels"], &[]),
+                body,
+            ))
+            .await
+        {
             // Somebody else made it meanwhile.
-            Err(ForgeError { problem: Problem::Refused { status: 409, .. }, .. }) => Ok(()),
+            Err(ForgeError {
+                problem: Problem::Refused { status: 409, .. },
+                ..
+            }) => Ok(()),
             other => other.map(drop),
         }
     }
 
-    async fn change(&self, operation: Operation, number: u64, body: Value) -> Result<(), ForgeError> {
+    async fn change(
+        &self,
+        operation: Operation,
+        number: u64,
+        body: Value,
+    ) -> Result<(), ForgeError> {
         let url = self.project(&["merge_requests", &number.to_string()], &[]);
-        self.api.send(&Call::again(operation, Method::PUT, url, body)).await.map(drop)
+        self.api
+            .send(&Call::again(operation, Method::PUT, url, body))
+            .await
+            .map(drop)
     }
 }
 
 fn titled(title: &str, draft: bool) -> String {
-    cut(&if draft { format!("{DRAFT}{title}") } else { title.to_owned() }, LIMITS.title)
+    cut(
+        &if draft {
+            format!("{DRAFT}{title}")
+        } else {
+            title.to_owned()
+        },
+        LIMITS.title,
+    )
 }
 
 #[async_trait]
@@ -173,10 +262,21 @@ impl Forge for Gitlab {
             "title": titled(&new.title, new.draft),
             "description": new.body,
         });
-        let call = Call::once(Operation::Open, Method::POST, self.project(&["merge_requests"], &[]), body);
-        let request = |made: MergeRequest| made.request().ok_or_else(|| self.api.foreign(Operation::Open));
+        let call = Call::once(
+            Operation::Open,
+            Method::POST,
+            self.project(&["merge_requests"], &[]),
+            body,
+        );
+        let request = |made: MergeRequest| {
+            made.request()
+                .ok_or_else(|| self.api.foreign(Operation::Open))
+        };
         let answer = self.api.json(&call).await.and_then(request);
-        alike::opened(self, new, answer, |error| matches!(error.problem, Problem::Refused { status: 409, .. })).await
+        alike::opened(self, new, answer, |error| {
+            matches!(error.problem, Problem::Refused { status: 409, .. })
+        })
+        .await
     }
 
     async fn update(&self, request: &Request, change: &Change) -> Result<(), ForgeError> {
@@ -188,30 +288,57 @@ impl Forge for Gitlab {
 
     async fn label(&self, number: u64, add: &[Label], remove: &[&str]) -> Result<(), ForgeError> {
         for label in add {
-            self.api.standing.once(&format!("label {}", label.name), self.make_label(label)).await?;
+            self.api
+                .standing
+                .once(&format!("label {}", label.name), self.make_label(label))
+                .await?;
         }
         if add.is_empty() && remove.is_empty() {
             return Ok(());
         }
         let names: Vec<&str> = add.iter().map(|label| label.name.as_str()).collect();
-        self.change(Operation::Label, number, json!({"add_labels": names.join(","), "remove_labels": remove.join(",")})).await
+        self.change(
+            Operation::Label,
+            number,
+            json!({"add_labels": names.join(","), "remove_labels": remove.join(",")}),
+        )
+        .await
     }
 
-    async fn ask_reviews(&self, request: &Request, reviewers: &[Reviewer]) -> Result<Vec<Unasked>, ForgeError> {
+    async fn ask_reviews(
+        &self,
+        request: &Request,
+        reviewers: &[Reviewer],
+    ) -> Result<Vec<Unasked>, ForgeError> {
         let (mut asked, mut unasked) = (Vec::new(), Vec::new());
         let top = self.place.project.split('/').next().unwrap_or_default();
         for reviewer in reviewers {
-            let mut refuse = |why: &str| unasked.push(Unasked { reviewer: reviewer.clone(), why: why.to_owned() });
+            let mut refuse = |why: &str| {
+                unasked.push(Unasked {
+                    reviewer: reviewer.clone(),
+                    why: why.to_owned(),
+                })
+            };
             match reviewer {
                 Reviewer::User(login) => match self.user(login).await? {
                     Some(user) => asked.push(user),
                     None => refuse("there is no such user"),
                 },
-                Reviewer::Team { owner, name } => match self.members(&format!("{}/{name}", owner.as_deref().unwrap_or(top))).await {
-                    Ok(members) if members.is_empty() => refuse("the group has no members of its own"),
-                    Ok(members) if members.len() > MEMBERS => refuse("the group has more than 20 members"),
+                Reviewer::Team { owner, name } => match self
+                    .members(&format!("{}/{name}", owner.as_deref().unwrap_or(top)))
+                    .await
+                {
+                    Ok(members) if members.is_empty() => {
+                        refuse("the group has no members of its own")
+                    }
+                    Ok(members) if members.len() > MEMBERS => {
+                        refuse("the group has more than 20 members")
+                    }
                     Ok(members) => asked.extend(members),
-                    Err(ForgeError { problem: Problem::NotFound { .. }, .. }) => refuse("there is no such group"),
+                    Err(ForgeError {
+                        problem: Problem::NotFound { .. },
+                        ..
+                    }) => refuse("there is no such group"),
                     Err(error) => return Err(error),
                 },
             }
@@ -221,40 +348,100 @@ impl Forge for Gitlab {
             return Ok(unasked);
         }
         // The list replaces the present one, which people may have changed.
-        let present = self.whole(Operation::Reviewers, request.number).await?.reviewers;
+        let present = self
+            .whole(Operation::Reviewers, request.number)
+            .await?
+            .reviewers;
         let mut ids: Vec<u64> = present.iter().map(|user| user.id).collect();
-        ids.extend(asked.iter().map(|user| user.id).filter(|id| !present.iter().any(|user| user.id == *id)));
+        ids.extend(
+            asked
+                .iter()
+                .map(|user| user.id)
+                .filter(|id| !present.iter().any(|user| user.id == *id)),
+        );
         ids.sort_unstable();
         ids.dedup();
         if ids.len() > present.len() {
-            self.change(Operation::Reviewers, request.number, json!({"reviewer_ids": ids})).await?;
+            self.change(
+                Operation::Reviewers,
+                request.number,
+                json!({"reviewer_ids": ids}),
+            )
+            .await?;
         }
         Ok(unasked)
     }
 
-    async fn comment(&self, request: &Request, marker: &str, text: &str) -> Result<Commented, ForgeError> {
+    async fn comment(
+        &self,
+        request: &Request,
+        marker: &str,
+        text: &str,
+    ) -> Result<Commented, ForgeError> {
         let number = request.number.to_string();
         let (line, op) = (marker_line(marker), Operation::Comment);
         let text = cut(&format!("{line}\n{text}"), LIMITS.comment);
         let notes = |rest: &[&str], query: &[(&str, &str)]| {
-            let segments: Vec<&str> = ["merge_requests", number.as_str(), "notes"].into_iter().chain(rest.iter().copied()).collect();
+            let segments: Vec<&str> = ["merge_requests", number.as_str(), "notes"]
+                .into_iter()
+                .chain(rest.iter().copied())
+                .collect();
             self.project(&segments, query)
         };
-        let list = List::all(op, notes(&[], &[("sort", "asc"), ("order_by", "created_at"), ("per_page", "100")]), &line);
+        let list = List::all(
+            op,
+            notes(
+                &[],
+                &[
+                    ("sort", "asc"),
+                    ("order_by", "created_at"),
+                    ("per_page", "100"),
+                ],
+            ),
+            &line,
+        );
         let keep = |note: Note| {
             let marked = !note.system && note.body.starts_with(&line);
-            marked.then_some(Written { id: note.id, login: note.author.username, body: note.body }).into()
+            marked
+                .then_some(Written {
+                    id: note.id,
+                    login: note.author.username,
+                    body: note.body,
+                })
+                .into()
         };
         let found = self.api.pages(&list, keep).await?;
-        let change = |id: u64| Call::again(op, Method::PUT, notes(&[&id.to_string()], &[]), json!({"body": text}));
+        let change = |id: u64| {
+            Call::again(
+                op,
+                Method::PUT,
+                notes(&[&id.to_string()], &[]),
+                json!({"body": text}),
+            )
+        };
         let make = Call::once(op, Method::POST, notes(&[], &[]), json!({"body": text}));
-        let own = async { Ok(self.api.get::<User>(Operation::SignIn, self.api.url(["user"], &[])).await?.username) };
-        Box::pin(self.api.keep_comment(found, &request.author, &text, Calls { change, make }, own)).await
+        let own = async {
+            Ok(self
+                .api
+                .get::<User>(Operation::SignIn, self.api.url(["user"], &[]))
+                .await?
+                .username)
+        };
+        Box::pin(
+            self.api
+                .keep_comment(found, &request.author, &text, Calls { change, make }, own),
+        )
+        .await
     }
 
     async fn wants_newest(&self, _: &str) -> Result<bool, ForgeError> {
         // By fast-forward, or by merge commits over a linear history.
-        Ok(self.settings().await?.merge_method.as_deref().is_some_and(|method| matches!(method, "ff" | "rebase_merge")))
+        Ok(self
+            .settings()
+            .await?
+            .merge_method
+            .as_deref()
+            .is_some_and(|method| matches!(method, "ff" | "rebase_merge")))
     }
 
     async fn checks(&self, request: &Request) -> Result<Checks, ForgeError> {
@@ -266,7 +453,8 @@ impl Forge for Gitlab {
     }
 
     async fn merge(&self, number: u64, merge: &Merge) -> Result<Option<String>, ForgeError> {
-        self.send_merge(Operation::Merge, number, merge, false).await
+        self.send_merge(Operation::Merge, number, merge, false)
+            .await
     }
 
     fn auto_merge_keeps_head(&self) -> bool {
@@ -275,27 +463,54 @@ impl Forge for Gitlab {
     }
 
     async fn merge_when_ready(&self, request: &Request, merge: &Merge) -> Result<(), ForgeError> {
-        self.send_merge(Operation::AutoMerge, request.number, merge, true).await.map(drop)
+        self.send_merge(Operation::AutoMerge, request.number, merge, true)
+            .await
+            .map(drop)
     }
 
     async fn cancel_merge(&self, request: &Request) -> Result<(), ForgeError> {
-        let url = self.project(&["merge_requests", &request.number.to_string(), "cancel_merge_when_pipeline_succeeds"], &[]);
-        match self.api.send(&Call::again(Operation::AutoMerge, Method::POST, url, None)).await {
+        let url = self.project(
+            &[
+                "merge_requests",
+                &request.number.to_string(),
+                "cancel_merge_when_pipeline_succeeds",
+            ],
+            &[],
+        );
+        match self
+            .api
+            .send(&Call::again(Operation::AutoMerge, Method::POST, url, None))
+            .await
+        {
             // It is not set.
-            Err(ForgeError { problem: Problem::Status { status: 406, .. }, .. }) => Ok(()),
+            Err(ForgeError {
+                problem: Problem::Status { status: 406, .. },
+                ..
+            }) => Ok(()),
             other => other.map(drop),
         }
     }
 
     async fn close(&self, number: u64) -> Result<(), ForgeError> {
-        self.change(Operation::Change, number, json!({"state_event": "close"})).await
+        self.change(Operation::Change, number, json!({"state_event": "close"}))
+            .await
     }
 
     async fn delete_branch(&self, branch: &str) -> Result<bool, ForgeError> {
         let url = self.project(&["repository", "branches", branch], &[]);
-        match self.api.send(&Call::again(Operation::Branch, Method::DELETE, url, None)).await {
+        match self
+            .api
+            .send(&Call::again(Operation::Branch, Method::DELETE, url, None))
+            .await
+        {
             Ok(_) => Ok(true),
-            Err(ForgeError { problem: Problem::NotFound { message: Some(message) }, .. }) if message.contains("Branch") => Ok(false),
+            Err(ForgeError {
+                problem:
+                    Problem::NotFound {
+                        message: Some(message),
+                    },
+                ..
+            }) if message.contains("Branch") => Ok(false),
             Err(error) => Err(error),
         }
     }
@@ -310,14 +525,28 @@ impl Forge for Gitlab {
         if let Some(url) = &status.url {
             body["target_url"] = json!(url);
         }
-        match self.api.send(&Call::again(Operation::Status, Method::POST, self.project(&["statuses", commit], &[]), body)).await {
+        match self
+            .api
+            .send(&Call::again(
+                Operation::Status,
+                Method::POST,
+                self.project(&["statuses", commit], &[]),
+                body,
+            ))
+            .await
+        {
             // It says so already.
             Err(error) if is_refused(&error, 400, "Cannot transition status") => Ok(()),
             other => other.map(drop),
         }
     }
 
-    async fn releases(&self, project: &str, from: &str, to: &str) -> Result<Vec<Release>, ForgeError> {
+    async fn releases(
+        &self,
+        project: &str,
+        from: &str,
+        to: &str,
+    ) -> Result<Vec<Release>, ForgeError> {
         self.read_releases(project, from, to).await
     }
 }

@@ -1,7 +1,8 @@
 //! GitLab: what is read. A request is a merge request; its number is the `iid` of the project.
 
 use super::{
-    Check, CheckState, Checks, Ended, ForgeError, Listed, Mergeable, Operation, Problem, Release, Request, State, Which,
+    Check, CheckState, Checks, Ended, ForgeError, Listed, Mergeable, Operation, Problem, Release,
+    Request, State, Which,
     api::{Call, Dated, Entry, List},
     gitlab::Gitlab,
     releases,
@@ -68,7 +69,10 @@ pub(super) struct MergeRequest {
 impl MergeRequest {
     /// The commit that a merge made; of a fast-forward the head itself.
     pub(super) fn commit(&self) -> Option<String> {
-        self.merge_commit_sha.clone().or_else(|| self.squash_commit_sha.clone()).or_else(|| self.sha.clone())
+        self.merge_commit_sha
+            .clone()
+            .or_else(|| self.squash_commit_sha.clone())
+            .or_else(|| self.sha.clone())
     }
 
     pub(super) fn is_merged(&self) -> bool {
@@ -92,12 +96,26 @@ impl MergeRequest {
             _ => self.closed_by,
         };
         let ended = (state != State::Open).then(|| Ended {
-            at: if state == State::Merged { self.merged_at } else { self.closed_at },
+            at: if state == State::Merged {
+                self.merged_at
+            } else {
+                self.closed_at
+            },
             by: by.map(|user| user.username),
             commit,
         });
-        let mergeable = mergeable(self.detailed_merge_status.as_deref(), self.merge_status.as_deref());
-        let title = if self.draft { self.title.strip_prefix(DRAFT).unwrap_or(&self.title).to_owned() } else { self.title };
+        let mergeable = mergeable(
+            self.detailed_merge_status.as_deref(),
+            self.merge_status.as_deref(),
+        );
+        let title = if self.draft {
+            self.title
+                .strip_prefix(DRAFT)
+                .unwrap_or(&self.title)
+                .to_owned()
+        } else {
+            self.title
+        };
         Some(Request {
             number: self.iid,
             url: self.web_url,
@@ -125,7 +143,9 @@ fn mergeable(detailed: Option<&str>, older: Option<&str>) -> Mergeable {
         (Some("mergeable"), _) | (None, Some("can_be_merged")) => Mergeable::Yes,
         (Some("conflict"), _) | (None, Some("cannot_be_merged")) => Mergeable::Conflicts,
         (Some("need_rebase"), _) => Mergeable::Behind,
-        (Some("unchecked" | "checking" | "preparing" | "approvals_syncing"), _) | (None, _) => Mergeable::Unknown,
+        (Some("unchecked" | "checking" | "preparing" | "approvals_syncing"), _) | (None, _) => {
+            Mergeable::Unknown
+        }
         (Some(other), _) => Mergeable::Blocked(other.chars().take(80).collect()),
     }
 }
@@ -164,24 +184,55 @@ struct Commit {
 }
 
 impl Gitlab {
-    pub(super) async fn list_requests(&self, which: Which, prefix: &str) -> Result<Listed, ForgeError> {
+    pub(super) async fn list_requests(
+        &self,
+        which: Which,
+        prefix: &str,
+    ) -> Result<Listed, ForgeError> {
         let (since, query) = match which {
             Which::Open => {
                 self.api.standing.clear().await;
-                (String::new(), vec![("state", "opened"), ("order_by", "created_at")])
+                (
+                    String::new(),
+                    vec![("state", "opened"), ("order_by", "created_at")],
+                )
             }
-            Which::EndedSince(since) => (since.to_string(), vec![("state", "all"), ("order_by", "updated_at")]),
+            Which::EndedSince(since) => (
+                since.to_string(),
+                vec![("state", "all"), ("order_by", "updated_at")],
+            ),
         };
         let mut query = query;
         if !since.is_empty() {
             query.push(("updated_after", since.as_str()));
         }
         query.extend([("scope", "all"), ("sort", "desc"), ("per_page", "100")]);
-        let list = List { most: which.most_pages(), ..List::all(Operation::List, self.project(&["merge_requests"], &query), prefix) };
-        let wanted = |request: &Request| request.head.starts_with(prefix) && (which == Which::Open || request.state != State::Open);
-        let keep = |request: MergeRequest| Entry { stamp: request.updated_at, kept: request.request().filter(wanted) };
-        let Dated { found: requests, latest, back_to } = self.api.dated(&list, keep).await?;
-        Ok(Listed { requests, latest, back_to })
+        let list = List {
+            most: which.most_pages(),
+            ..List::all(
+                Operation::List,
+                self.project(&["merge_requests"], &query),
+                prefix,
+            )
+        };
+        let wanted = |request: &Request| {
+            request.head.starts_with(prefix)
+                && (which == Which::Open || request.state != State::Open)
+        };
+        let keep = |request: MergeRequest| Entry {
+            stamp: request.updated_at,
+            kept: request.request().filter(wanted),
+        };
+        let Dated {
+            found: requests,
+            latest,
+            back_to,
+        } = self.api.dated(&list, keep).await?;
+        Ok(Listed {
+            requests,
+            latest,
+            back_to,
+        })
     }
 
     pub(super) async fn find_request(&self, head: &str) -> Result<Option<Request>, ForgeError> {
@@ -193,38 +244,85 @@ impl Gitlab {
             ("sort", "desc"),
             ("per_page", "100"),
         ];
-        let list = List { most: Some(1), ..List::all(Operation::List, self.project(&["merge_requests"], &query), head) };
-        let keep = |request: MergeRequest| request.request().filter(|request| request.head == head).into();
+        let list = List {
+            most: Some(1),
+            ..List::all(
+                Operation::List,
+                self.project(&["merge_requests"], &query),
+                head,
+            )
+        };
+        let keep = |request: MergeRequest| {
+            request
+                .request()
+                .filter(|request| request.head == head)
+                .into()
+        };
         Ok(super::words::latest(self.api.pages(&list, keep).await?))
     }
 
     /// One merge request as GitLab shows it.
-    pub(super) async fn whole(&self, operation: Operation, number: u64) -> Result<MergeRequest, ForgeError> {
-        self.api.get(operation, self.project(&["merge_requests", &number.to_string()], &[])).await
+    pub(super) async fn whole(
+        &self,
+        operation: Operation,
+        number: u64,
+    ) -> Result<MergeRequest, ForgeError> {
+        self.api
+            .get(
+                operation,
+                self.project(&["merge_requests", &number.to_string()], &[]),
+            )
+            .await
     }
 
     pub(super) async fn get_request(&self, number: u64) -> Result<Request, ForgeError> {
         let whole = self.whole(Operation::Read, number).await?;
-        whole.request().ok_or_else(|| self.api.foreign(Operation::Read))
+        whole
+            .request()
+            .ok_or_else(|| self.api.foreign(Operation::Read))
     }
 
     pub(super) async fn read_checks(&self, request: &Request) -> Result<Checks, ForgeError> {
         let (op, head) = (Operation::Checks, request.head_commit.as_str());
-        let statuses = List::all(op, self.project(&["repository", "commits", head, "statuses"], &[("per_page", "100")]), "");
-        let statuses = self.api.pages(&statuses, |status: CommitStatus| Some(status_check(status)).into());
+        let statuses = List::all(
+            op,
+            self.project(
+                &["repository", "commits", head, "statuses"],
+                &[("per_page", "100")],
+            ),
+            "",
+        );
+        let statuses = self.api.pages(&statuses, |status: CommitStatus| {
+            Some(status_check(status)).into()
+        });
         let (whole, mut named) = futures::try_join!(self.whole(op, request.number), statuses)?;
         if whole.sha.as_deref() != Some(head) {
             return Err(self.api.error(op, Problem::HeadChanged { message: None }));
         }
-        let required = whole.detailed_merge_status.as_deref().is_some_and(|status| status.starts_with("ci_"))
+        let required = whole
+            .detailed_merge_status
+            .as_deref()
+            .is_some_and(|status| status.starts_with("ci_"))
             || self.settings().await?.only_allow_merge_if_pipeline_succeeds;
         match whole.head_pipeline {
             Some(pipeline) if self.is_of(&pipeline, request).await? => {
                 let state = pipeline_state(&pipeline.status, false);
-                named.push(Check { name: PIPELINE.to_owned(), state, required, url: pipeline.web_url, at: pipeline.updated_at });
+                named.push(Check {
+                    name: PIPELINE.to_owned(),
+                    state,
+                    required,
+                    url: pipeline.web_url,
+                    at: pipeline.updated_at,
+                });
             }
             // Wanted, and not there yet, or there for another head.
-            _ if required => named.push(Check { name: PIPELINE.to_owned(), state: CheckState::Pending, required, url: None, at: None }),
+            _ if required => named.push(Check {
+                name: PIPELINE.to_owned(),
+                state: CheckState::Pending,
+                required,
+                url: None,
+                at: None,
+            }),
             _ => {}
         }
         Ok(Checks::of(named))
@@ -235,7 +333,10 @@ impl Gitlab {
         if pipeline.sha == request.head_commit {
             return Ok(true);
         }
-        if !pipeline.branch.starts_with(&format!("refs/merge-requests/{}/", request.number)) {
+        if !pipeline
+            .branch
+            .starts_with(&format!("refs/merge-requests/{}/", request.number))
+        {
             return Ok(false);
         }
         let commit = self.project(&["repository", "commits", &pipeline.sha], &[]);
@@ -243,15 +344,34 @@ impl Gitlab {
         Ok(commit.is_some_and(|commit| commit.parent_ids.contains(&request.head_commit)))
     }
 
-    pub(super) async fn read_releases(&self, project: &str, from: &str, to: &str) -> Result<Vec<Release>, ForgeError> {
+    pub(super) async fn read_releases(
+        &self,
+        project: &str,
+        from: &str,
+        to: &str,
+    ) -> Result<Vec<Release>, ForgeError> {
         let mut page = self.place.clone();
         page.project = project.to_owned();
         let most = Some(releases::MOST_PAGES);
-        let list =
-            |segments: &[&str]| List { most, ..List::all(Operation::Releases, self.other(project, segments, &[("per_page", "100")]), "") };
+        let list = |segments: &[&str]| List {
+            most,
+            ..List::all(
+                Operation::Releases,
+                self.other(project, segments, &[("per_page", "100")]),
+                "",
+            )
+        };
         let keep = |shape: ReleaseShape| {
             let url = super::page(&page, &["-", "releases", &shape.tag_name]);
-            let release = || releases::release(shape.tag_name, shape.name, shape.description.as_deref(), url, shape.released_at);
+            let release = || {
+                releases::release(
+                    shape.tag_name,
+                    shape.name,
+                    shape.description.as_deref(),
+                    url,
+                    shape.released_at,
+                )
+            };
             (!shape.upcoming_release).then(release).into()
         };
         let found = self.api.pages(&list(&["releases"]), keep).await?;
@@ -262,14 +382,23 @@ impl Gitlab {
             let url = super::page(&page, &["-", "tags", &tag.name]);
             Some(releases::release(tag.name, None, None, url, None)).into()
         };
-        Ok(releases::between(self.api.pages(&list(&["repository", "tags"]), keep).await?, from, to))
+        Ok(releases::between(
+            self.api.pages(&list(&["repository", "tags"]), keep).await?,
+            from,
+            to,
+        ))
     }
 
     /// The users that a name means: one, or the active members of a group.
     pub(super) async fn members(&self, group: &str) -> Result<Vec<User>, ForgeError> {
-        let url = self.api.url(["groups", group, "members"], &[("per_page", "100")]);
+        let url = self
+            .api
+            .url(["groups", group, "members"], &[("per_page", "100")]);
         let members = self.api.get::<Vec<User>>(Operation::Reviewers, url).await?;
-        Ok(members.into_iter().filter(|user| user.state == "active").collect())
+        Ok(members
+            .into_iter()
+            .filter(|user| user.state == "active")
+            .collect())
     }
 
     /// An address below the project, which is one segment.
@@ -278,13 +407,26 @@ impl Gitlab {
     }
 
     fn other(&self, project: &str, segments: &[&str], query: &[(&str, &str)]) -> Url {
-        self.api.url(["projects", project].into_iter().chain(segments.iter().copied()), query)
+        self.api.url(
+            ["projects", project]
+                .into_iter()
+                .chain(segments.iter().copied()),
+            query,
+        )
     }
 
     /// Reads the list of something small and whole.
     pub(super) async fn user(&self, name: &str) -> Result<Option<User>, ForgeError> {
-        let call = Call::get(Operation::Reviewers, self.api.url(["users"], &[("username", name)]));
-        Ok(self.api.json::<Vec<User>>(&call).await?.into_iter().find(|user| user.username.eq_ignore_ascii_case(name)))
+        let call = Call::get(
+            Operation::Reviewers,
+            self.api.url(["users"], &[("username", name)]),
+        );
+        Ok(self
+            .api
+            .json::<Vec<User>>(&call)
+            .await?
+            .into_iter()
+            .find(|user| user.username.eq_ignore_ascii_case(name)))
     }
 }
 
@@ -293,8 +435,17 @@ const PIPELINE: &str = "pipeline";
 
 fn status_check(status: CommitStatus) -> Check {
     let state = pipeline_state(&status.status, status.allow_failure);
-    let at = status.finished_at.or(status.started_at).or(status.created_at);
-    Check { name: status.name, state, required: false, url: status.target_url, at }
+    let at = status
+        .finished_at
+        .or(status.started_at)
+        .or(status.created_at);
+    Check {
+        name: status.name,
+        state,
+        required: false,
+        url: status.target_url,
+        at,
+    }
 }
 
 /// The state of a pipeline, a job or an external status.
@@ -304,7 +455,8 @@ fn pipeline_state(status: &str, may_fail: bool) -> CheckState {
         "skipped" => CheckState::Skipped,
         "failed" | "canceled" | "manual" if may_fail => CheckState::Skipped,
         "failed" | "canceled" | "canceling" => CheckState::Failed,
-        // created, waiting_for_resource, preparing, pending, running, scheduled, manual, and what may come.
+        // created, waiting_for_resource, preparing, pending, running, scheduled, manual, and what
+        // may come.
         _ => CheckState::Pending,
     }
 }

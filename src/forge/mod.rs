@@ -1,4 +1,5 @@
-//! Requests for review on a forge: one trait, [`Forge`], and one file for each forge that speaks it.
+//! Requests for review on a forge: one trait, [`Forge`], and one file for each forge that speaks
+//! it.
 //!
 //! | file | what it knows |
 //! |---|---|
@@ -11,8 +12,9 @@
 //! | `api`, `api/pages`, `cache`, `standing` | one call within limits and bounds, lists page by page; answers remembered by ETag, and those asked once in a pass |
 //! | `error` | what went wrong, and what the token lacks |
 //!
-//! What is done twice is done once: reads are repeated when a connection fails, and what changes something is looked up
-//! before it is believed lost. A request from a fork is never taken for the bot's, whatever its branch is called.
+//! What is done twice is done once: reads are repeated when a connection fails, and what changes
+//! something is looked up before it is believed lost. A request from a fork is never taken for the
+//! bot's, whatever its branch is called.
 
 mod alike;
 mod api;
@@ -34,8 +36,9 @@ mod words;
 pub use crate::http::{Proxy, SecretSource};
 pub use error::{ForgeError, Operation, Problem};
 pub use words::{
-    Approvals, Change, Check, CheckState, Checks, ChecksState, Commented, Ended, Label, Limits, Listed, Merge, Mergeable, NOTES,
-    NewRequest, Opened, Release, Request, Reviewer, State, Status, StatusState, Unasked, Which,
+    Approvals, Change, Check, CheckState, Checks, ChecksState, Commented, Ended, Label, Limits,
+    Listed, Merge, Mergeable, NOTES, NewRequest, Opened, Release, Request, Reviewer, State, Status,
+    StatusState, Unasked, Which,
 };
 
 use crate::declare::{self, ForgeKind};
@@ -107,7 +110,8 @@ impl Default for Timing {
 
 /// The forge of one repository, signed in.
 ///
-/// Every error is a [`ForgeError`], which names forge, repository and operation and says what the token lacks.
+/// Every error is a [`ForgeError`], which names forge, repository and operation and says what the
+/// token lacks.
 #[async_trait]
 pub trait Forge: std::fmt::Debug + Send + Sync {
     /// Which forge, where, and the repository there.
@@ -127,8 +131,9 @@ pub trait Forge: std::fmt::Debug + Send + Sync {
         compare_url(self.place(), from, to)
     }
 
-    /// The repository's requests whose head branch begins with `prefix`, latest first: one call for each page (100; on
-    /// Gitea what its administrator allows, usually 50), without a body where an ETag says that nothing changed.
+    /// The repository's requests whose head branch begins with `prefix`, latest first: one call for
+    /// each page (100; on Gitea what its administrator allows, usually 50), without a body where an
+    /// ETag says that nothing changed.
     async fn look(&self, which: Which, prefix: &str) -> Result<Listed, ForgeError>;
 
     /// The same without what else the forge has shown.
@@ -142,7 +147,8 @@ pub trait Forge: std::fmt::Debug + Send + Sync {
     /// One request with all that the forge tells: whether it can be merged, and by whom it ended.
     async fn get(&self, number: u64) -> Result<Request, ForgeError>;
 
-    /// Opens a request; or finds the open one of this head branch, also if the answer to the opening is lost.
+    /// Opens a request; or finds the open one of this head branch, also if the answer to the
+    /// opening is lost.
     async fn open(&self, new: &NewRequest) -> Result<Opened, ForgeError>;
 
     /// Changes title or text; nothing is sent if nothing is to be changed.
@@ -151,20 +157,32 @@ pub trait Forge: std::fmt::Debug + Send + Sync {
     /// Adds labels, made where they are missing, and removes others.
     async fn label(&self, number: u64, add: &[Label], remove: &[&str]) -> Result<(), ForgeError>;
 
-    /// Asks people and teams for reviews, those beside the request's author; gives those who could not be asked.
-    async fn ask_reviews(&self, request: &Request, reviewers: &[Reviewer]) -> Result<Vec<Unasked>, ForgeError>;
+    /// Asks people and teams for reviews, those beside the request's author; gives those who could
+    /// not be asked.
+    async fn ask_reviews(
+        &self,
+        request: &Request,
+        reviewers: &[Reviewer],
+    ) -> Result<Vec<Unasked>, ForgeError>;
 
-    /// Keeps one comment up to date: the one of the request's author, or of whoever signs in now, that holds the marker, which
-    /// people do not see.
-    /// A marker is a short word of letters, digits and dashes.
-    async fn comment(&self, request: &Request, marker: &str, text: &str) -> Result<Commented, ForgeError>;
+    /// Keeps one comment up to date: the one of the request's author, or of whoever signs in now,
+    /// that holds the marker, which people do not see. A marker is a short word of letters, digits
+    /// and dashes.
+    async fn comment(
+        &self,
+        request: &Request,
+        marker: &str,
+        text: &str,
+    ) -> Result<Commented, ForgeError>;
 
-    /// Whether a request is merged only if its branch contains the newest commit of `base`, as far as the forge tells: GitHub
-    /// of rulesets, GitLab of the project's way to merge, Gitea to administrators. Where it does not, [`Mergeable::Behind`]
-    /// of one request or the refusal of its merge ([`Problem::Behind`]) says so. Asked once in a pass.
+    /// Whether a request is merged only if its branch contains the newest commit of `base`, as far
+    /// as the forge tells: GitHub of rulesets, GitLab of the project's way to merge, Gitea to
+    /// administrators. Where it does not, [`Mergeable::Behind`] of one request or the refusal of
+    /// its merge ([`Problem::Behind`]) says so. Asked once in a pass.
     async fn wants_newest(&self, base: &str) -> Result<bool, ForgeError>;
 
-    /// The checks of exactly the commit that `request.head_commit` names, with those that the base requires.
+    /// The checks of exactly the commit that `request.head_commit` names, with those that the base
+    /// requires.
     async fn checks(&self, request: &Request) -> Result<Checks, ForgeError>;
 
     /// Who approved it, who wants changes, and how many are needed.
@@ -173,12 +191,13 @@ pub trait Forge: std::fmt::Debug + Send + Sync {
     /// Merges it if its head is `merge.head`; gives the commit made, where the forge names it.
     async fn merge(&self, number: u64, merge: &Merge) -> Result<Option<String>, ForgeError>;
 
-    /// Whether [`Forge::merge_when_ready`] holds for the verified head only, also later. Where it does not (GitHub, Gitea),
-    /// somebody's commit on the branch is merged with it once its checks pass: merge with [`Forge::merge`] instead, where
-    /// that must not be.
+    /// Whether [`Forge::merge_when_ready`] holds for the verified head only, also later. Where it
+    /// does not (GitHub, Gitea), somebody's commit on the branch is merged with it once its checks
+    /// pass: merge with [`Forge::merge`] instead, where that must not be.
     fn auto_merge_keeps_head(&self) -> bool;
 
-    /// Lets the forge merge it when all that the base wants is there, if its head is `merge.head`. It may merge at once.
+    /// Lets the forge merge it when all that the base wants is there, if its head is `merge.head`.
+    /// It may merge at once.
     async fn merge_when_ready(&self, request: &Request, merge: &Merge) -> Result<(), ForgeError>;
 
     /// Takes [`Forge::merge_when_ready`] back; fine if there is nothing to take back.
@@ -193,9 +212,15 @@ pub trait Forge: std::fmt::Debug + Send + Sync {
     /// Sets a status of a commit.
     async fn set_status(&self, commit: &str, status: &Status) -> Result<(), ForgeError>;
 
-    /// The releases of a project on this forge after the version `from` up to the version `to`, latest first; mere tags
-    /// where it has no releases. Bounded: what lies further back than 300 releases is not found.
-    async fn releases(&self, project: &str, from: &str, to: &str) -> Result<Vec<Release>, ForgeError>;
+    /// The releases of a project on this forge after the version `from` up to the version `to`,
+    /// latest first; mere tags where it has no releases. Bounded: what lies further back than 300
+    /// releases is not found.
+    async fn releases(
+        &self,
+        project: &str,
+        from: &str,
+        to: &str,
+    ) -> Result<Vec<Release>, ForgeError>;
 }
 
 /// Takes a forge into use. Nothing is sent and no secret is read.
@@ -223,7 +248,10 @@ pub fn compare_url(place: &declare::Forge, from: &str, to: &str) -> String {
 
 /// The line that people do not see by which a comment is found again.
 fn marker_line(marker: &str) -> String {
-    let word: String = marker.chars().filter(|c| c.is_ascii_alphanumeric() || *c == '-').collect();
+    let word: String = marker
+        .chars()
+        .filter(|c| c.is_ascii_alphanumeric() || *c == '-')
+        .collect();
     format!("<!-- tagboat:{word} -->")
 }
 
@@ -231,7 +259,9 @@ fn marker_line(marker: &str) -> String {
 fn page(place: &declare::Forge, segments: &[&str]) -> String {
     let mut url = place.web.clone();
     if let Ok(mut path) = url.path_segments_mut() {
-        path.pop_if_empty().extend(place.project.split('/')).extend(segments);
+        path.pop_if_empty()
+            .extend(place.project.split('/'))
+            .extend(segments);
     }
     url.into()
 }

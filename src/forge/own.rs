@@ -1,4 +1,5 @@
-//! Comments of the bot's own: which one is kept up to date, also after its account has become another one.
+//! Comments of the bot's own: which one is kept up to date, also after its account has become
+//! another one.
 
 use super::{Commented, ForgeError, Problem, api::Api, api::Call, words::same_text};
 use crate::http::lock;
@@ -19,9 +20,10 @@ pub(super) struct Calls<E: Fn(u64) -> Call> {
 }
 
 impl Api {
-    /// Keeps one comment up to date: one that this process wrote, that the request's author wrote, or that whoever signs in
-    /// now wrote, which is `own`: asked for only where somebody else has written one with the marker. What may not be
-    /// changed any more, as another account's, is followed by a new one.
+    /// Keeps one comment up to date: one that this process wrote, that the request's author wrote,
+    /// or that whoever signs in now wrote, which is `own`: asked for only where somebody else has
+    /// written one with the marker. What may not be changed any more, as another account's, is
+    /// followed by a new one.
     pub(super) async fn keep_comment<E: Fn(u64) -> Call>(
         &self,
         found: Vec<Written>,
@@ -32,9 +34,13 @@ impl Api {
     ) -> Result<Commented, ForgeError> {
         let (mine, others): (Vec<_>, Vec<_>) = {
             let written = lock(&self.written);
-            found.into_iter().partition(|comment| written.contains(&comment.id))
+            found
+                .into_iter()
+                .partition(|comment| written.contains(&comment.id))
         };
-        let (authors, others): (Vec<_>, Vec<_>) = others.into_iter().partition(|comment| comment.login == author);
+        let (authors, others): (Vec<_>, Vec<_>) = others
+            .into_iter()
+            .partition(|comment| comment.login == author);
         for known in mine.iter().chain(&authors).take(1) {
             if let Some(done) = self.change(known, text, &calls).await? {
                 return Ok(done);
@@ -50,7 +56,9 @@ impl Api {
             });
             let login = login.await?;
             // GraphQL of GitHub may call a bot without its ending.
-            let is_own = |name: &str| !login.is_empty() && (name == *login || name.strip_suffix("[bot]") == Some(&login));
+            let is_own = |name: &str| {
+                !login.is_empty() && (name == *login || name.strip_suffix("[bot]") == Some(&login))
+            };
             if let Some(known) = others.iter().find(|comment| is_own(&comment.login))
                 && let Some(done) = self.change(known, text, &calls).await?
             {
@@ -70,7 +78,12 @@ impl Api {
     }
 
     /// Nothing if this account may not change it, or it is gone.
-    async fn change<E: Fn(u64) -> Call>(&self, known: &Written, text: &str, calls: &Calls<E>) -> Result<Option<Commented>, ForgeError> {
+    async fn change<E: Fn(u64) -> Call>(
+        &self,
+        known: &Written,
+        text: &str,
+        calls: &Calls<E>,
+    ) -> Result<Option<Commented>, ForgeError> {
         if same_text(&known.body, text) {
             return Ok(Some(Commented::Same));
         }
@@ -82,5 +95,8 @@ impl Api {
 }
 
 fn is_refusal(problem: &Problem) -> bool {
-    matches!(problem, Problem::Forbidden { .. } | Problem::NotFound { .. } | Problem::Refused { .. })
+    matches!(
+        problem,
+        Problem::Forbidden { .. } | Problem::NotFound { .. } | Problem::Refused { .. }
+    )
 }

@@ -1,5 +1,5 @@
-//! What is asked once for many requests: settings of a branch or the repository, its labels. It holds until the requests
-//! are listed anew, which is how a pass begins.
+//! What is asked once for many requests: settings of a branch or the repository, its labels. It
+//! holds until the requests are listed anew, which is how a pass begins.
 
 use super::ForgeError;
 use std::{any::Any, collections::HashMap, sync::Arc};
@@ -12,19 +12,25 @@ pub(super) struct Standing {
 }
 
 impl Standing {
-    /// The value of this name; asked for where it is not known, and only once by those who want it at the same time.
-    /// An error is not remembered.
+    /// The value of this name; asked for where it is not known, and only once by those who want it
+    /// at the same time. An error is not remembered.
     pub(super) async fn once<T: Send + Sync + 'static>(
         &self,
         name: &str,
         ask: impl Future<Output = Result<T, ForgeError>> + Send,
     ) -> Result<Arc<T>, ForgeError> {
         let mut known = self.known.lock().await;
-        if let Some(value) = known.get(name).and_then(|value| Arc::clone(value).downcast().ok()) {
+        if let Some(value) = known
+            .get(name)
+            .and_then(|value| Arc::clone(value).downcast().ok())
+        {
             return Ok(value);
         }
         let value = Arc::new(ask.await?);
-        known.insert(name.to_owned(), Arc::clone(&value) as Arc<dyn Any + Send + Sync>);
+        known.insert(
+            name.to_owned(),
+            Arc::clone(&value) as Arc<dyn Any + Send + Sync>,
+        );
         Ok(value)
     }
 

@@ -5,8 +5,8 @@ use crate::declare::MergeMethod;
 use jiff::Timestamp;
 use std::collections::BTreeMap;
 
-/// A request for review: a pull request, on GitLab a merge request. Always one whose head lies in the repository itself:
-/// those from forks are other people's, whatever their branch is called.
+/// A request for review: a pull request, on GitLab a merge request. Always one whose head lies in
+/// the repository itself: those from forks are other people's, whatever their branch is called.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Request {
     /// Its number in the repository.
@@ -163,8 +163,14 @@ impl Reviewer {
     pub fn parse(text: &str) -> Self {
         match text.trim_start_matches('@').rsplit_once('/') {
             None => Reviewer::User(text.trim_start_matches('@').to_owned()),
-            Some(("team", name)) => Reviewer::Team { owner: None, name: name.to_owned() },
-            Some((owner, name)) => Reviewer::Team { owner: Some(owner.to_owned()), name: name.to_owned() },
+            Some(("team", name)) => Reviewer::Team {
+                owner: None,
+                name: name.to_owned(),
+            },
+            Some((owner, name)) => Reviewer::Team {
+                owner: Some(owner.to_owned()),
+                name: name.to_owned(),
+            },
         }
     }
 }
@@ -173,7 +179,9 @@ impl std::fmt::Display for Reviewer {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Reviewer::User(login) => f.write_str(login),
-            Reviewer::Team { owner, name } => write!(f, "{}/{name}", owner.as_deref().unwrap_or("team")),
+            Reviewer::Team { owner, name } => {
+                write!(f, "{}/{name}", owner.as_deref().unwrap_or("team"))
+            }
         }
     }
 }
@@ -249,7 +257,8 @@ pub struct Checks {
 }
 
 impl Checks {
-    /// Folds checks: one that failed fails all; one that is pending keeps all waiting; skipped ones count for nothing.
+    /// Folds checks: one that failed fails all; one that is pending keeps all waiting; skipped ones
+    /// count for nothing.
     pub fn of(mut named: Vec<Check>) -> Self {
         named.sort_by(|one, other| one.name.cmp(&other.name));
         let worst = named.iter().map(|check| check.state).max();
@@ -265,19 +274,34 @@ impl Checks {
     /// The same without some, as those that the bot set itself.
     #[must_use]
     pub fn without(self, unwanted: impl Fn(&Check) -> bool) -> Self {
-        Self::of(self.named.into_iter().filter(|check| !unwanted(check)).collect())
+        Self::of(
+            self.named
+                .into_iter()
+                .filter(|check| !unwanted(check))
+                .collect(),
+        )
     }
 
-    /// Marks what the base requires, adding as pending what has not been heard of. `fits` says whether a required word
-    /// means a check.
-    pub(super) fn require(named: &mut Vec<Check>, required: &[String], fits: impl Fn(&str, &str) -> bool) {
+    /// Marks what the base requires, adding as pending what has not been heard of. `fits` says
+    /// whether a required word means a check.
+    pub(super) fn require(
+        named: &mut Vec<Check>,
+        required: &[String],
+        fits: impl Fn(&str, &str) -> bool,
+    ) {
         for word in required {
             let mut heard = false;
             for check in named.iter_mut().filter(|check| fits(word, &check.name)) {
                 (check.required, heard) = (true, true);
             }
             if !heard {
-                named.push(Check { name: word.clone(), state: CheckState::Pending, required: true, url: None, at: None });
+                named.push(Check {
+                    name: word.clone(),
+                    state: CheckState::Pending,
+                    required: true,
+                    url: None,
+                    at: None,
+                });
             }
         }
     }
@@ -286,10 +310,11 @@ impl Checks {
 /// What people said about a request's present head.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Approvals {
-    /// Who approved the present head. Where none are needed and the forge does not tell it without further questions
-    /// (GitLab), an earlier head may have been meant.
+    /// Who approved the present head. Where none are needed and the forge does not tell it without
+    /// further questions (GitLab), an earlier head may have been meant.
     pub by: Vec<String>,
-    /// Who approved an earlier head only: that says nothing of what is there now, whatever the repository's settings.
+    /// Who approved an earlier head only: that says nothing of what is there now, whatever the
+    /// repository's settings.
     pub earlier: Vec<String>,
     /// How many are needed, where the forge tells.
     pub required: Option<u32>,
@@ -311,20 +336,32 @@ pub(super) enum Said {
 impl Approvals {
     /// What people said last, by login.
     pub(super) fn of(said: &BTreeMap<String, Said>, required: Option<u32>) -> Self {
-        let logins = |wanted: Said| said.iter().filter(|(_, said)| **said == wanted).map(|(login, _)| login.clone()).collect();
-        Self { by: logins(Said::Approved), earlier: logins(Said::Earlier), required, changes_requested: logins(Said::Against) }
+        let logins = |wanted: Said| {
+            said.iter()
+                .filter(|(_, said)| **said == wanted)
+                .map(|(login, _)| login.clone())
+                .collect()
+        };
+        Self {
+            by: logins(Said::Approved),
+            earlier: logins(Said::Earlier),
+            required,
+            changes_requested: logins(Said::Against),
+        }
     }
 
-    /// Whether the forge may count approvals of an earlier head that are not known to be too few: it does not tell how many
-    /// it wants, and nobody has approved what is there now.
+    /// Whether the forge may count approvals of an earlier head that are not known to be too few:
+    /// it does not tell how many it wants, and nobody has approved what is there now.
     pub fn only_earlier(&self) -> bool {
         self.required.is_none() && self.by.is_empty() && !self.earlier.is_empty()
     }
 
-    /// Whether nobody wants changes and there are as many as needed. Where the forge does not tell it, none are, but if
-    /// there were some before, one of the present head.
+    /// Whether nobody wants changes and there are as many as needed. Where the forge does not tell
+    /// it, none are, but if there were some before, one of the present head.
     pub fn suffice(&self) -> bool {
-        self.changes_requested.is_empty() && self.by.len() >= self.required.unwrap_or(0) as usize && !self.only_earlier()
+        self.changes_requested.is_empty()
+            && self.by.len() >= self.required.unwrap_or(0) as usize
+            && !self.only_earlier()
     }
 }
 
@@ -339,8 +376,8 @@ pub struct Merge {
     pub title: String,
     /// Its further text.
     pub message: String,
-    /// Whether the forge is asked to delete the branch with the merge. GitHub cannot be asked for it; deleting the branch
-    /// after a merge is fine everywhere.
+    /// Whether the forge is asked to delete the branch with the merge. GitHub cannot be asked for
+    /// it; deleting the branch after a merge is fine everywhere.
     pub delete_branch: bool,
 }
 
@@ -401,7 +438,9 @@ pub struct Limits {
 
 /// Of requests of one head branch, latest first: the open one, else the latest.
 pub(super) fn latest(found: Vec<Request>) -> Option<Request> {
-    let open = found.iter().position(|request| request.state == State::Open);
+    let open = found
+        .iter()
+        .position(|request| request.state == State::Open);
     found.into_iter().nth(open.unwrap_or(0))
 }
 
@@ -410,8 +449,8 @@ pub(super) fn same_text(one: &str, other: &str) -> bool {
     one.replace("\r\n", "\n").trim_end() == other.replace("\r\n", "\n").trim_end()
 }
 
-/// After a merge that failed, or whose answer was lost: the commit, if it was merged with the verified head after all;
-/// else that error, or word that the head is another one.
+/// After a merge that failed, or whose answer was lost: the commit, if it was merged with the
+/// verified head after all; else that error, or word that the head is another one.
 pub(super) async fn merged_after_all(
     forge: &dyn Forge,
     number: u64,
@@ -419,11 +458,14 @@ pub(super) async fn merged_after_all(
     mut error: ForgeError,
 ) -> Result<Option<String>, ForgeError> {
     let unclear = error.problem.is_open();
-    if !unclear && !error.problem.is_unmerged() && !matches!(error.problem, Problem::Refused { .. }) {
+    if !unclear && !error.problem.is_unmerged() && !matches!(error.problem, Problem::Refused { .. })
+    {
         return Err(error);
     }
     // What cannot be read now is no more than what the merge said.
-    let Ok(request) = forge.get(number).await else { return Err(error) };
+    let Ok(request) = forge.get(number).await else {
+        return Err(error);
+    };
     if request.state == State::Merged && request.head_commit == merge.head {
         return Ok(request.ended.and_then(|ended| ended.commit));
     }
@@ -437,7 +479,11 @@ pub(super) async fn merged_after_all(
 pub(super) fn cut(text: &str, most: usize) -> String {
     match text.char_indices().nth(most) {
         None => text.to_owned(),
-        Some(_) => text.chars().take(most.saturating_sub(1)).chain(['…']).collect(),
+        Some(_) => text
+            .chars()
+            .take(most.saturating_sub(1))
+            .chain(['…'])
+            .collect(),
     }
 }
 
@@ -446,7 +492,13 @@ mod tests {
     use super::*;
 
     fn check(name: &str, state: CheckState) -> Check {
-        Check { name: name.to_owned(), state, required: false, url: None, at: None }
+        Check {
+            name: name.to_owned(),
+            state,
+            required: false,
+            url: None,
+            at: None,
+        }
     }
 
     #[test]
@@ -467,11 +519,18 @@ mod tests {
     #[test]
     fn a_required_check_that_is_not_heard_of_is_waited_for() {
         let mut named = vec![check("build", CheckState::Passed)];
-        Checks::require(&mut named, &["build".to_owned(), "lint".to_owned()], |word, name| word == name);
+        Checks::require(
+            &mut named,
+            &["build".to_owned(), "lint".to_owned()],
+            |word, name| word == name,
+        );
         let checks = Checks::of(named);
         assert_eq!(checks.state, ChecksState::Pending);
         assert!(checks.named.iter().all(|check| check.required));
-        assert_eq!(checks.without(|check| check.name == "lint").state, ChecksState::Passed);
+        assert_eq!(
+            checks.without(|check| check.name == "lint").state,
+            ChecksState::Passed
+        );
     }
 
     #[test]
@@ -479,9 +538,27 @@ mod tests {
         for (text, expected) in [
             ("ann", Reviewer::User("ann".into())),
             ("@ann", Reviewer::User("ann".into())),
-            ("team/platform", Reviewer::Team { owner: None, name: "platform".into() }),
-            ("acme/platform", Reviewer::Team { owner: Some("acme".into()), name: "platform".into() }),
-            ("acme/sub/platform", Reviewer::Team { owner: Some("acme/sub".into()), name: "platform".into() }),
+            (
+                "team/platform",
+                Reviewer::Team {
+                    owner: None,
+                    name: "platform".into(),
+                },
+            ),
+            (
+                "acme/platform",
+                Reviewer::Team {
+                    owner: Some("acme".into()),
+                    name: "platform".into(),
+                },
+            ),
+            (
+                "acme/sub/platform",
+                Reviewer::Team {
+                    owner: Some("acme/sub".into()),
+                    name: "platform".into(),
+                },
+            ),
         ] {
             assert_eq!(Reviewer::parse(text), expected, "{text}");
         }

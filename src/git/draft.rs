@@ -30,17 +30,30 @@ impl Person {
     /// Checks name and address.
     ///
     /// # Errors
-    /// [`GitError::Commit`] where either is empty or has a `<`, `>` or control character: it would break the commit's header.
+    /// [`GitError::Commit`] where either is empty or has a `<`, `>` or control character: it would
+    /// break the commit's header.
     pub fn new(name: &str, email: &str) -> Result<Self, GitError> {
         for (what, text) in [("author name", name), ("author address", email)] {
             if text.trim().is_empty() {
-                return Err(GitError::Commit { what, why: "is empty" });
+                return Err(GitError::Commit {
+                    what,
+                    why: "is empty",
+                });
             }
-            if text.chars().any(|c| c.is_control() || matches!(c, '<' | '>')) {
-                return Err(GitError::Commit { what, why: "must not have < > or control characters" });
+            if text
+                .chars()
+                .any(|c| c.is_control() || matches!(c, '<' | '>'))
+            {
+                return Err(GitError::Commit {
+                    what,
+                    why: "must not have < > or control characters",
+                });
             }
         }
-        Ok(Self { name: name.trim().to_owned(), email: email.trim().to_owned() })
+        Ok(Self {
+            name: name.trim().to_owned(),
+            email: email.trim().to_owned(),
+        })
     }
 
     /// Whether this is their name and address.
@@ -50,7 +63,11 @@ impl Person {
 
     fn at(&self, seconds: i64) -> gix::actor::Signature {
         let time = gix::date::Time { seconds, offset: 0 };
-        gix::actor::Signature { name: self.name.as_str().into(), email: self.email.as_str().into(), time }
+        gix::actor::Signature {
+            name: self.name.as_str().into(),
+            email: self.email.as_str().into(),
+            time,
+        }
     }
 }
 
@@ -81,13 +98,22 @@ pub struct Draft {
 }
 
 impl Mirror {
-    /// Makes a commit on `parent` with new content for some files; nothing where every file has its content already.
+    /// Makes a commit on `parent` with new content for some files; nothing where every file has its
+    /// content already.
     ///
     /// # Errors
-    /// [`GitError::Path`] for a path twice, one that is a link, submodule or folder, and one below something that is no folder;
-    /// [`GitError::Commit`], [`GitError::Key`], [`GitError::Broken`].
-    pub fn draft(&self, parent: ObjectId, edits: &[Edit], message: &Message<'_>) -> Result<Option<Draft>, GitError> {
-        let mut sorted: Vec<(&str, &Edit)> = edits.iter().map(|edit| (edit.path.as_str(), edit)).collect();
+    /// [`GitError::Path`] for a path twice, one that is a link, submodule or folder, and one below
+    /// something that is no folder; [`GitError::Commit`], [`GitError::Key`], [`GitError::Broken`].
+    pub fn draft(
+        &self,
+        parent: ObjectId,
+        edits: &[Edit],
+        message: &Message<'_>,
+    ) -> Result<Option<Draft>, GitError> {
+        let mut sorted: Vec<(&str, &Edit)> = edits
+            .iter()
+            .map(|edit| (edit.path.as_str(), edit))
+            .collect();
         sorted.sort_by_key(|(path, _)| *path);
         if let Some(twice) = sorted.windows(2).find(|pair| pair[0].0 == pair[1].0) {
             return Err(refused(twice[0].1, "is edited twice"));
@@ -98,8 +124,8 @@ impl Mirror {
         self.seal(&mut repo, parent, old, tree, message)
     }
 
-    /// Keeps a draft's objects in the mirror, so that its commit can be read like any other. No branch has it: the next
-    /// compaction may forget it.
+    /// Keeps a draft's objects in the mirror, so that its commit can be read like any other. No
+    /// branch has it: the next compaction may forget it.
     ///
     /// # Errors
     /// [`GitError::Mirror`] if they cannot be written.
@@ -107,13 +133,15 @@ impl Mirror {
         let repo = self.local();
         for (id, kind, data) in &draft.objects {
             if !repo.has_object(*id) {
-                gix::objs::Write::write_buf(&repo.objects, *kind, data).map_err(|error| self.unwritten(&error))?;
+                gix::objs::Write::write_buf(&repo.objects, *kind, data)
+                    .map_err(|error| self.unwritten(&error))?;
             }
         }
         Ok(())
     }
 
-    /// Makes the commit of a tree, and gathers every object that was written into memory on the way; nothing for the old tree.
+    /// Makes the commit of a tree, and gathers every object that was written into memory on the
+    /// way; nothing for the old tree.
     pub(super) fn seal(
         &self,
         repo: &mut gix::Repository,
@@ -124,7 +152,10 @@ impl Mirror {
     ) -> Result<Option<Draft>, GitError> {
         let text = message.text.trim_end();
         if text.trim().is_empty() || text.contains('\0') {
-            return Err(GitError::Commit { what: "message", why: "is empty or holds a zero byte" });
+            return Err(GitError::Commit {
+                what: "message",
+                why: "is empty or holds a zero byte",
+            });
         }
         if tree == old {
             return Ok(None);
@@ -140,50 +171,109 @@ impl Mirror {
         };
         if let Some(key) = message.key {
             let mut payload = Vec::new();
-            commit.write_to(&mut payload).map_err(|_| GitError::Commit { what: "header", why: "cannot be written" })?;
-            commit.extra_headers.push(("gpgsig".into(), key.sign(&payload)?.into()));
+            commit
+                .write_to(&mut payload)
+                .map_err(|_| GitError::Commit {
+                    what: "header",
+                    why: "cannot be written",
+                })?;
+            commit
+                .extra_headers
+                .push(("gpgsig".into(), key.sign(&payload)?.into()));
         }
         let id = self.write(repo, commit)?;
         let memory = repo.objects.take_object_memory().unwrap_or_default();
-        let mut objects: Vec<_> = memory.iter().map(|(id, (kind, data))| (*id, *kind, data.clone())).collect();
+        let mut objects: Vec<_> = memory
+            .iter()
+            .map(|(id, (kind, data))| (*id, *kind, data.clone()))
+            .collect();
         // Commits, trees, blobs as Git packs them, and the same pack for the same objects.
-        objects.sort_by_key(|(id, kind, _)| (*kind != gix::objs::Kind::Commit, *kind != gix::objs::Kind::Tree, *id));
-        Ok(Some(Draft { commit: id, parent, tree, objects }))
+        objects.sort_by_key(|(id, kind, _)| {
+            (
+                *kind != gix::objs::Kind::Commit,
+                *kind != gix::objs::Kind::Tree,
+                *id,
+            )
+        });
+        Ok(Some(Draft {
+            commit: id,
+            parent,
+            tree,
+            objects,
+        }))
     }
 
-    /// The tree with the edits in it; `edits` are sorted, and their paths relative to it. Every tree on the way is read and
-    /// written once.
-    fn edit_tree(&self, repo: &gix::Repository, tree: Option<ObjectId>, edits: &[(&str, &Edit)]) -> Result<ObjectId, GitError> {
+    /// The tree with the edits in it; `edits` are sorted, and their paths relative to it. Every
+    /// tree on the way is read and written once.
+    fn edit_tree(
+        &self,
+        repo: &gix::Repository,
+        tree: Option<ObjectId>,
+        edits: &[(&str, &Edit)],
+    ) -> Result<ObjectId, GitError> {
         let mut buffer = Vec::new();
         let mut entries: Vec<Entry> = match tree {
             None => Vec::new(),
             Some(id) => {
-                let found = repo.objects.find_tree(&id, &mut buffer).map_err(|error| self.broken("tree", id, &error))?;
+                let found = repo
+                    .objects
+                    .find_tree(&id, &mut buffer)
+                    .map_err(|error| self.broken("tree", id, &error))?;
                 found.entries.iter().map(|&entry| entry.into()).collect()
             }
         };
-        let by_name = |entries: &[Entry], name: &str| entries.iter().position(|entry| entry.filename == name.as_bytes());
+        let by_name = |entries: &[Entry], name: &str| {
+            entries
+                .iter()
+                .position(|entry| entry.filename == name.as_bytes())
+        };
         let known = entries.len();
         for group in edits.chunk_by(|a, b| first(a.0) == first(b.0)) {
             let name = first(group[0].0);
             let at = by_name(&entries[..known], name);
             let kind = at.map(|at| entries[at].mode.kind());
             let (kind, id) = match (group[0].0.split_once('/'), kind) {
-                (None, _) if group.len() > 1 => return Err(refused(group[1].1, "lies below a file")),
-                (None, None | Some(EntryKind::Blob)) => (EntryKind::Blob, self.write_blob(repo, &group[0].1.bytes)?),
-                (None, Some(EntryKind::BlobExecutable)) => (EntryKind::BlobExecutable, self.write_blob(repo, &group[0].1.bytes)?),
-                (None, Some(EntryKind::Link)) => return Err(refused(group[0].1, "is a symbolic link")),
-                (None, Some(EntryKind::Commit)) => return Err(refused(group[0].1, "is a submodule")),
+                (None, _) if group.len() > 1 => {
+                    return Err(refused(group[1].1, "lies below a file"));
+                }
+                (None, None | Some(EntryKind::Blob)) => {
+                    (EntryKind::Blob, self.write_blob(repo, &group[0].1.bytes)?)
+                }
+                (None, Some(EntryKind::BlobExecutable)) => (
+                    EntryKind::BlobExecutable,
+                    self.write_blob(repo, &group[0].1.bytes)?,
+                ),
+                (None, Some(EntryKind::Link)) => {
+                    return Err(refused(group[0].1, "is a symbolic link"));
+                }
+                (None, Some(EntryKind::Commit)) => {
+                    return Err(refused(group[0].1, "is a submodule"));
+                }
                 (None, Some(EntryKind::Tree)) => return Err(refused(group[0].1, "is a folder")),
                 (Some(_), None | Some(EntryKind::Tree)) => {
-                    let below: Vec<_> = group.iter().filter_map(|(path, edit)| Some((path.split_once('/')?.1, *edit))).collect();
-                    (EntryKind::Tree, self.edit_tree(repo, at.map(|at| entries[at].oid), &below)?)
+                    let below: Vec<_> = group
+                        .iter()
+                        .filter_map(|(path, edit)| Some((path.split_once('/')?.1, *edit)))
+                        .collect();
+                    (
+                        EntryKind::Tree,
+                        self.edit_tree(repo, at.map(|at| entries[at].oid), &below)?,
+                    )
                 }
-                (Some(_), Some(_)) => return Err(refused(group[0].1, "lies below something that is no folder")),
+                (Some(_), Some(_)) => {
+                    return Err(refused(
+                        group[0].1,
+                        "lies below something that is no folder",
+                    ));
+                }
             };
             match at {
                 Some(at) => entries[at].oid = id,
-                None => entries.push(Entry { mode: kind.into(), filename: name.into(), oid: id }),
+                None => entries.push(Entry {
+                    mode: kind.into(),
+                    filename: name.into(),
+                    oid: id,
+                }),
             }
         }
         if entries.len() > known {
@@ -193,22 +283,38 @@ impl Mirror {
     }
 
     fn write_blob(&self, repo: &gix::Repository, bytes: &[u8]) -> Result<ObjectId, GitError> {
-        repo.write_blob(bytes).map(gix::Id::detach).map_err(|error| self.unwritten(&error))
+        repo.write_blob(bytes)
+            .map(gix::Id::detach)
+            .map_err(|error| self.unwritten(&error))
     }
 
     fn write(&self, repo: &gix::Repository, object: impl WriteTo) -> Result<ObjectId, GitError> {
-        repo.write_object(object).map(gix::Id::detach).map_err(|error| self.unwritten(&error))
+        repo.write_object(object)
+            .map(gix::Id::detach)
+            .map_err(|error| self.unwritten(&error))
     }
 
     fn unwritten(&self, error: &gix::Error) -> GitError {
-        GitError::Mirror { dir: self.dir().to_owned(), why: super::error::chain(error) }
+        GitError::Mirror {
+            dir: self.dir().to_owned(),
+            why: super::error::chain(error),
+        }
     }
 }
 
 impl std::fmt::Debug for Draft {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let Self { commit, parent, tree, objects } = self;
-        write!(f, "Draft {{ commit: {commit}, parent: {parent}, tree: {tree}, {} objects }}", objects.len())
+        let Self {
+            commit,
+            parent,
+            tree,
+            objects,
+        } = self;
+        write!(
+            f,
+            "Draft {{ commit: {commit}, parent: {parent}, tree: {tree}, {} objects }}",
+            objects.len()
+        )
     }
 }
 
@@ -217,5 +323,8 @@ fn first(path: &str) -> &str {
 }
 
 fn refused(edit: &Edit, why: &'static str) -> GitError {
-    GitError::Path { path: crate::image::shown(edit.path.as_str()), why }
+    GitError::Path {
+        path: crate::image::shown(edit.path.as_str()),
+        why,
+    }
 }

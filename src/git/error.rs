@@ -65,7 +65,8 @@ pub enum GitError {
         /// What happened.
         why: String,
     },
-    /// A push reached the server, but its answer did not reach us: it may or may not have happened. Fetch to find out.
+    /// A push reached the server, but its answer did not reach us: it may or may not have happened.
+    /// Fetch to find out.
     #[error("git remote {remote}: the answer to the push was lost: {why}")]
     Unanswered {
         /// The URL, without credentials.
@@ -137,9 +138,19 @@ pub enum GitError {
 impl Fault for GitError {
     fn kind(&self) -> Kind {
         match self {
-            Self::Remote { .. } | Self::File { .. } | Self::NoBranch { .. } | Self::NoFolder { .. } | Self::Checkout { .. } => Kind::Config,
-            Self::Path { .. } | Self::Revision { .. } | Self::Key(_) | Self::Commit { .. } => Kind::Config,
-            Self::Denied { .. } | Self::Wire { .. } | Self::Mirror { .. } | Self::InUse { .. } | Self::Broken { .. } => Kind::Remote,
+            Self::Remote { .. }
+            | Self::File { .. }
+            | Self::NoBranch { .. }
+            | Self::NoFolder { .. }
+            | Self::Checkout { .. } => Kind::Config,
+            Self::Path { .. } | Self::Revision { .. } | Self::Key(_) | Self::Commit { .. } => {
+                Kind::Config
+            }
+            Self::Denied { .. }
+            | Self::Wire { .. }
+            | Self::Mirror { .. }
+            | Self::InUse { .. }
+            | Self::Broken { .. } => Kind::Remote,
             Self::Unanswered { .. } => Kind::Conflict,
         }
     }
@@ -165,8 +176,17 @@ impl Fault for GitError {
 }
 
 /// An object is not what it should be.
-pub(super) fn broken(dir: &Path, what: &str, id: gix::ObjectId, why: &dyn std::fmt::Display) -> GitError {
-    GitError::Broken { dir: dir.to_owned(), what: format!("{what} {}", id.to_hex_with_len(12)), why: plain(&why.to_string()) }
+pub(super) fn broken(
+    dir: &Path,
+    what: &str,
+    id: gix::ObjectId,
+    why: &dyn std::fmt::Display,
+) -> GitError {
+    GitError::Broken {
+        dir: dir.to_owned(),
+        what: format!("{what} {}", id.to_hex_with_len(12)),
+        why: plain(&why.to_string()),
+    }
 }
 
 /// Text of a server or library made safe to print: one line of at most 400 characters.
@@ -210,7 +230,10 @@ mod tests {
 
     #[test]
     fn foreign_text_becomes_one_harmless_line() {
-        assert_eq!(plain("\u{1b}[31mno\u{7}\r\nnext\u{202e}"), r"\u{1b}[31mno\u{7}  next\u{202e}");
+        assert_eq!(
+            plain("\u{1b}[31mno\u{7}\r\nnext\u{202e}"),
+            r"\u{1b}[31mno\u{7}  next\u{202e}"
+        );
         assert_eq!(plain(&"x".repeat(1000)).chars().count(), 401);
     }
 

@@ -8,7 +8,8 @@ use super::{
 };
 use gix::{ObjectId, prelude::FindExt};
 
-/// Commits older than `since` that are looked at in a row before the walk ends: clocks of people differ. Git itself uses five.
+/// Commits older than `since` that are looked at in a row before the walk ends: clocks of people
+/// differ. Git itself uses five.
 const SLOP: usize = 5;
 
 /// A walk from a commit along first parents, newest first. Nothing is read before it is asked for.
@@ -54,39 +55,76 @@ pub struct Change {
 }
 
 impl Mirror {
-    /// The first-parent history of `head`: commits not older than `since` (seconds since 1970), at most `limit` of them.
+    /// The first-parent history of `head`: commits not older than `since` (seconds since 1970), at
+    /// most `limit` of them.
     pub fn history(&self, head: ObjectId, since: i64, limit: usize) -> History<'_> {
-        History { mirror: self, repo: self.local(), next: Some(head), since, older: 0, left: limit }
+        History {
+            mirror: self,
+            repo: self.local(),
+            next: Some(head),
+            since,
+            older: 0,
+            left: limit,
+        }
     }
 }
 
 impl History<'_> {
-    /// The files that `commit` changed against its first parent, in the order of their paths. Costs what was changed.
+    /// The files that `commit` changed against its first parent, in the order of their paths. Costs
+    /// what was changed.
     pub fn changes(&self, commit: &Commit) -> Result<Vec<Change>, GitError> {
         let old = match commit.parent {
             Some(parent) => Some(self.read(parent)?.tree),
             None => None,
         };
         let mut differences = Vec::new();
-        difference(self.mirror.dir(), &self.repo, old, Some(commit.tree), &mut differences)?;
+        difference(
+            self.mirror.dir(),
+            &self.repo,
+            old,
+            Some(commit.tree),
+            &mut differences,
+        )?;
         let id = |side: Option<(_, ObjectId)>| side.map(|(_, id)| id);
-        Ok(differences.into_iter().map(|d| Change { path: d.path, old: id(d.old), new: id(d.new) }).collect())
+        Ok(differences
+            .into_iter()
+            .map(|d| Change {
+                path: d.path,
+                old: id(d.old),
+                new: id(d.new),
+            })
+            .collect())
     }
 
-    /// The commits that a merge brought to the first parent's history, newest first; nothing if it is no merge of two, or has
-    /// more than `limit` of them.
+    /// The commits that a merge brought to the first parent's history, newest first; nothing if it
+    /// is no merge of two, or has more than `limit` of them.
     pub fn brought(&self, merge: &Commit, limit: usize) -> Result<Option<Vec<Commit>>, GitError> {
-        let (Some(first), Some(second)) = (merge.parent, merge.merged) else { return Ok(None) };
-        let Some(own) = self.mirror.beyond(second, first, limit)? else { return Ok(None) };
-        own.into_iter().map(|own| self.read(own.id)).collect::<Result<_, _>>().map(Some)
+        let (Some(first), Some(second)) = (merge.parent, merge.merged) else {
+            return Ok(None);
+        };
+        let Some(own) = self.mirror.beyond(second, first, limit)? else {
+            return Ok(None);
+        };
+        own.into_iter()
+            .map(|own| self.read(own.id))
+            .collect::<Result<_, _>>()
+            .map(Some)
     }
 
     fn read(&self, id: ObjectId) -> Result<Commit, GitError> {
         let broken = |error: &dyn std::fmt::Display| self.mirror.broken("commit", id, error);
         let mut buffer = Vec::new();
-        let found = self.repo.objects.find_commit(&id, &mut buffer).map_err(|error| broken(&error))?;
+        let found = self
+            .repo
+            .objects
+            .find_commit(&id, &mut buffer)
+            .map_err(|error| broken(&error))?;
         let seconds = found.committer().map_err(|error| broken(&error))?.seconds();
-        let author = found.author().map_err(|error| broken(&error))?.name.to_string();
+        let author = found
+            .author()
+            .map_err(|error| broken(&error))?
+            .name
+            .to_string();
         let mut parents = found.parents();
         Ok(Commit {
             id,

@@ -1,7 +1,8 @@
 //! What the files of a commit hold, remembered: an unchanged blob is never looked at again.
 //!
-//! The caller says which paths matter and what to take from their bytes ([`Extract`]); this file finds the blobs that are new
-//! since the commit it knows, reads them on two threads, and keeps the records in one flat file.
+//! The caller says which paths matter and what to take from their bytes ([`Extract`]); this file
+//! finds the blobs that are new since the commit it knows, reads them on two threads, and keeps the
+//! records in one flat file.
 
 use super::{
     error::GitError,
@@ -24,20 +25,22 @@ use std::{
     },
 };
 
-/// Blobs that a thread takes at once: neighbours in a tree are neighbours in a pack and share bases of deltas.
+/// Blobs that a thread takes at once: neighbours in a tree are neighbours in a pack and share bases
+/// of deltas.
 const CHUNK: usize = 128;
 
 /// What to look at, and what to remember of it.
 pub trait Extract: Sync {
-    /// The class of a path, handed back to [`Extract::extract`]; `None` for a path that does not matter. Only regular files
-    /// are asked about: no links, no submodules.
+    /// The class of a path, handed back to [`Extract::extract`]; `None` for a path that does not
+    /// matter. Only regular files are asked about: no links, no submodules.
     fn class(&self, path: &str) -> Option<u8>;
 
-    /// Stands for everything that decides what `class` and `extract` answer. Another fingerprint rebuilds the index.
+    /// Stands for everything that decides what `class` and `extract` answer. Another fingerprint
+    /// rebuilds the index.
     fn fingerprint(&self) -> [u8; 16];
 
-    /// What to remember; nothing where there is nothing of interest. It may depend on `class` and `bytes` only, because a blob
-    /// known from elsewhere is not asked about again.
+    /// What to remember; nothing where there is nothing of interest. It may depend on `class` and
+    /// `bytes` only, because a blob known from elsewhere is not asked about again.
     fn extract(&self, class: u8, bytes: &[u8]) -> Vec<u8>;
 }
 
@@ -71,10 +74,18 @@ impl Index {
     /// The index of `commit`: from `file` where it has it, else brought up to date and saved there.
     ///
     /// # Errors
-    /// [`GitError::Broken`] if an object is missing. A damaged file is no error: [`How::Built`] says so.
-    pub fn open(mirror: &Mirror, commit: ObjectId, file: &Path, extract: &dyn Extract) -> Result<Indexed, GitError> {
+    /// [`GitError::Broken`] if an object is missing. A damaged file is no error: [`How::Built`]
+    /// says so.
+    pub fn open(
+        mirror: &Mirror,
+        commit: ObjectId,
+        file: &Path,
+        extract: &dyn Extract,
+    ) -> Result<Indexed, GitError> {
         let old = match std::fs::read(file) {
-            Ok(data) => Snapshot::from_bytes(data).map(Some).map_err(|why| format!("{}: {why}", file.display())),
+            Ok(data) => Snapshot::from_bytes(data)
+                .map(Some)
+                .map_err(|why| format!("{}: {why}", file.display())),
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
             Err(error) => Err(format!("{}: {error}", file.display())),
         };
@@ -90,13 +101,24 @@ impl Index {
     ///
     /// # Errors
     /// [`GitError::Broken`] if an object is missing.
-    pub fn follow(self, mirror: &Mirror, commit: ObjectId, file: &Path, extract: &dyn Extract) -> Result<Indexed, GitError> {
+    pub fn follow(
+        self,
+        mirror: &Mirror,
+        commit: ObjectId,
+        file: &Path,
+        extract: &dyn Extract,
+    ) -> Result<Indexed, GitError> {
         let (index, how) = self.update(mirror, commit, extract)?;
         Ok(index.saved(file, how))
     }
 
     /// The index of another commit, reading what differs.
-    pub fn update(self, mirror: &Mirror, commit: ObjectId, extract: &dyn Extract) -> Result<(Self, How), GitError> {
+    pub fn update(
+        self,
+        mirror: &Mirror,
+        commit: ObjectId,
+        extract: &dyn Extract,
+    ) -> Result<(Self, How), GitError> {
         if self.0.fingerprint() != extract.fingerprint() {
             return Self::build(mirror, commit, extract, None);
         }
@@ -109,10 +131,21 @@ impl Index {
             return Ok((Self(self.0.for_commit(commit)), How::Updated(0)));
         }
         if !repo.has_object(self.0.tree()) {
-            return Self::build(mirror, commit, extract, Some("the mirror does not have its commit any more".into()));
+            return Self::build(
+                mirror,
+                commit,
+                extract,
+                Some("the mirror does not have its commit any more".into()),
+            );
         }
         let mut differences = Vec::new();
-        difference(mirror.dir(), &repo, Some(self.0.tree()), Some(tree), &mut differences)?;
+        difference(
+            mirror.dir(),
+            &repo,
+            Some(self.0.tree()),
+            Some(tree),
+            &mut differences,
+        )?;
         drop(repo);
         let (snapshot, read) = self.apply(mirror, (commit, tree), &differences, extract)?;
         Ok((Self(snapshot), How::Updated(read)))
@@ -143,7 +176,12 @@ impl Index {
         self.0.bytes()
     }
 
-    fn build(mirror: &Mirror, commit: ObjectId, extract: &dyn Extract, why: Option<String>) -> Result<(Self, How), GitError> {
+    fn build(
+        mirror: &Mirror,
+        commit: ObjectId,
+        extract: &dyn Extract,
+        why: Option<String>,
+    ) -> Result<(Self, How), GitError> {
         let repo = mirror.local();
         let tree = tree_of(mirror.dir(), &repo, commit)?;
         let mut wanted = Vec::new();
@@ -169,22 +207,36 @@ impl Index {
         let known: HashMap<(ObjectId, u8), &[u8]> = match differences.len() {
             // One lookup each is dearer than the few blobs themselves.
             0..16 => HashMap::new(),
-            _ => self.0.iter().map(|record| ((record.blob, record.class), record.bytes)).collect(),
+            _ => self
+                .0
+                .iter()
+                .map(|record| ((record.blob, record.class), record.bytes))
+                .collect(),
         };
         let wanted = differences.iter().filter_map(|difference| {
             let (mode, id) = difference.new?;
             Wanted::new(&difference.path, mode, id, extract)
         });
-        let (have, wanted): (Vec<_>, Vec<_>) = wanted.partition(|wanted| known.contains_key(&(wanted.id, wanted.class)));
+        let (have, wanted): (Vec<_>, Vec<_>) =
+            wanted.partition(|wanted| known.contains_key(&(wanted.id, wanted.class)));
         let found = read(mirror, &mirror.local(), &wanted, extract)?;
-        let mut fresh: Vec<(&Wanted, &[u8])> = wanted.iter().zip(found.iter().map(Vec::as_slice)).collect();
-        fresh.extend(have.iter().map(|wanted| (wanted, known[&(wanted.id, wanted.class)])));
+        let mut fresh: Vec<(&Wanted, &[u8])> =
+            wanted.iter().zip(found.iter().map(Vec::as_slice)).collect();
+        fresh.extend(
+            have.iter()
+                .map(|wanted| (wanted, known[&(wanted.id, wanted.class)])),
+        );
         fresh.sort_by(|a, b| a.0.path.cmp(&b.0.path));
 
         let mut snapshot = Snapshot::new(extract.fingerprint(), commit, tree);
-        let (mut fresh, mut gone) = (fresh.into_iter().peekable(), differences.iter().map(|d| d.path.as_str()).peekable());
+        let (mut fresh, mut gone) = (
+            fresh.into_iter().peekable(),
+            differences.iter().map(|d| d.path.as_str()).peekable(),
+        );
         for record in self.0.iter() {
-            while let Some((wanted, bytes)) = fresh.next_if(|(wanted, _)| wanted.path.as_str() <= record.path) {
+            while let Some((wanted, bytes)) =
+                fresh.next_if(|(wanted, _)| wanted.path.as_str() <= record.path)
+            {
                 wanted.record(bytes, &mut snapshot);
             }
             while gone.next_if(|path| *path < record.path).is_some() {}
@@ -201,17 +253,25 @@ impl Index {
     fn saved(self, file: &Path, how: How) -> Indexed {
         let unsaved = match how {
             How::Same => None,
-            _ => self.save(file).err().map(|error| format!("{}: {error}", file.display())),
+            _ => self
+                .save(file)
+                .err()
+                .map(|error| format!("{}: {error}", file.display())),
         };
-        Indexed { index: self, how, unsaved }
+        Indexed {
+            index: self,
+            how,
+            unsaved,
+        }
     }
 
-    /// Writes beside and renames: whoever reads sees the old file or the new one. It is not synced: damage is noticed, and
-    /// what is lost is found again.
+    /// Writes beside and renames: whoever reads sees the old file or the new one. It is not synced:
+    /// damage is noticed, and what is lost is found again.
     fn save(&self, file: &Path) -> std::io::Result<()> {
         let mut beside = file.as_os_str().to_owned();
         beside.push(format!(".{}.new", std::process::id()));
-        let result = std::fs::write(&beside, self.0.clone().into_bytes()).and_then(|()| std::fs::rename(&beside, file));
+        let result = std::fs::write(&beside, self.0.clone().into_bytes())
+            .and_then(|()| std::fs::rename(&beside, file));
         if result.is_err() {
             let _ = std::fs::remove_file(&beside);
         }
@@ -233,25 +293,48 @@ impl Wanted {
         if !matches!(kind, EntryKind::Blob | EntryKind::BlobExecutable) {
             return None;
         }
-        Some(Self { path: path.to_owned(), kind, id, class: extract.class(path)? })
+        Some(Self {
+            path: path.to_owned(),
+            kind,
+            id,
+            class: extract.class(path)?,
+        })
     }
 
     fn record(&self, bytes: &[u8], snapshot: &mut Snapshot) {
         if !bytes.is_empty() {
-            snapshot.push(Record { path: &self.path, kind: self.kind, class: self.class, blob: self.id, bytes });
+            snapshot.push(Record {
+                path: &self.path,
+                kind: self.kind,
+                class: self.class,
+                blob: self.id,
+                bytes,
+            });
         }
     }
 }
 
-/// What the extractor says about each blob, in their order; on two threads where there are enough of them.
-fn read(mirror: &Mirror, repo: &gix::Repository, wanted: &[Wanted], extract: &dyn Extract) -> Result<Vec<Vec<u8>>, GitError> {
+/// What the extractor says about each blob, in their order; on two threads where there are enough
+/// of them.
+fn read(
+    mirror: &Mirror,
+    repo: &gix::Repository,
+    wanted: &[Wanted],
+    extract: &dyn Extract,
+) -> Result<Vec<Vec<u8>>, GitError> {
     let one = |repo: &gix::Repository, wanted: &Wanted, buffer: &mut Vec<u8>| {
-        let blob = repo.objects.find_blob(&wanted.id, buffer).map_err(|error| mirror.broken("blob", wanted.id, &error))?;
+        let blob = repo
+            .objects
+            .find_blob(&wanted.id, buffer)
+            .map_err(|error| mirror.broken("blob", wanted.id, &error))?;
         Ok(extract.extract(wanted.class, blob.data))
     };
     let mut buffer = Vec::new();
     if wanted.len() <= CHUNK {
-        return wanted.iter().map(|wanted| one(repo, wanted, &mut buffer)).collect();
+        return wanted
+            .iter()
+            .map(|wanted| one(repo, wanted, &mut buffer))
+            .collect();
     }
     let next = AtomicUsize::new(0);
     let done = Mutex::new(vec![Ok(Vec::new()); wanted.len().div_ceil(CHUNK)]);
@@ -259,9 +342,15 @@ fn read(mirror: &Mirror, repo: &gix::Repository, wanted: &[Wanted], extract: &dy
         let mut buffer = Vec::new();
         loop {
             let at = next.fetch_add(1, Ordering::Relaxed);
-            let Some(chunk) = wanted.chunks(CHUNK).nth(at) else { return };
-            let found: Result<Vec<_>, GitError> = chunk.iter().map(|wanted| one(repo, wanted, &mut buffer)).collect();
-            done.lock().unwrap_or_else(std::sync::PoisonError::into_inner)[at] = found;
+            let Some(chunk) = wanted.chunks(CHUNK).nth(at) else {
+                return;
+            };
+            let found: Result<Vec<_>, GitError> = chunk
+                .iter()
+                .map(|wanted| one(repo, wanted, &mut buffer))
+                .collect();
+            done.lock()
+                .unwrap_or_else(std::sync::PoisonError::into_inner)[at] = found;
         }
     };
     std::thread::scope(|scope| {
@@ -269,7 +358,10 @@ fn read(mirror: &Mirror, repo: &gix::Repository, wanted: &[Wanted], extract: &dy
         work(repo);
     });
     let mut out = Vec::with_capacity(wanted.len());
-    for chunk in done.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner) {
+    for chunk in done
+        .into_inner()
+        .unwrap_or_else(std::sync::PoisonError::into_inner)
+    {
         out.extend(chunk?);
     }
     Ok(out)

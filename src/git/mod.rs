@@ -1,7 +1,8 @@
 //! The only room that talks Git: mirror, index of trees, history, commit, signature, push.
 //!
-//! Everything here blocks: callers run it on threads of their own. Nothing here reads Git's configuration of the user or the
-//! machine, and no `git` program is needed except for `file://` (its server side) and `ssh` for ssh.
+//! Everything here blocks: callers run it on threads of their own. Nothing here reads Git's
+//! configuration of the user or the machine, and no `git` program is needed except for `file://`
+//! (its server side) and `ssh` for ssh.
 //!
 //! ```text
 //! Remote ──▶ Mirror::fetch ──▶ Head ──▶ Index (records of the files of a commit)
@@ -9,8 +10,9 @@
 //!               └─ Draft (edits in memory, signed) ──▶ Mirror::push ──▶ Done | Rejected
 //! ```
 //!
-//! A mirror is a cache: bare, complete, only read and fetched into. What a commit adds lies in memory until the server has
-//! taken it, so nothing of a push that was rejected or killed stays behind.
+//! A mirror is a cache: bare, complete, only read and fetched into. What a commit adds lies in
+//! memory until the server has taken it, so nothing of a push that was rejected or killed stays
+//! behind.
 
 mod branches;
 mod asked;

@@ -3,8 +3,9 @@
 use super::error::GitError;
 use std::fmt;
 
-/// A path that may be written: relative, `/` between the parts, and no part that Git or a checkout would take for something
-/// else (`.`, `..`, `.git` in any spelling that a file system may fold into it).
+/// A path that may be written: relative, `/` between the parts, and no part that Git or a checkout
+/// would take for something else (`.`, `..`, `.git` in any spelling that a file system may fold
+/// into it).
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct RepoPath(String);
 
@@ -14,7 +15,12 @@ impl RepoPath {
     /// # Errors
     /// [`GitError::Path`], saying why.
     pub fn new(path: &str) -> Result<Self, GitError> {
-        let refused = |why| Err(GitError::Path { path: crate::image::shown(path), why });
+        let refused = |why| {
+            Err(GitError::Path {
+                path: crate::image::shown(path),
+                why,
+            })
+        };
         if path.is_empty() {
             return refused("is empty");
         }
@@ -32,10 +38,16 @@ impl RepoPath {
                 return refused("leads out of its folder");
             }
             // Git's own rule (fsck.hasDotgit) covers the foldings of NTFS and HFS+, too.
-            let options = gix::validate::path::component::Options { protect_windows: true, protect_hfs: true, protect_ntfs: true };
+            let options = gix::validate::path::component::Options {
+                protect_windows: true,
+                protect_hfs: true,
+                protect_ntfs: true,
+            };
             match gix::validate::path::component(part.into(), None, options) {
                 Ok(_) => {}
-                Err(_) if part.to_lowercase().contains("git") => return refused("has a part that stands for .git"),
+                Err(_) if part.to_lowercase().contains("git") => {
+                    return refused("has a part that stands for .git");
+                }
                 Err(_) => return refused("has a part that no checkout could hold"),
             }
         }
@@ -83,7 +95,15 @@ mod tests {
             let error = RepoPath::new(bad).unwrap_err();
             assert!(!error.to_string().contains('\0'), "{error}");
         }
-        for good in ["a", "a/b.yaml", ".github/x", "a/..b", "é/ü.yaml", "a b/c", ".gitignore"] {
+        for good in [
+            "a",
+            "a/b.yaml",
+            ".github/x",
+            "a/..b",
+            "é/ü.yaml",
+            "a b/c",
+            ".gitignore",
+        ] {
             assert_eq!(RepoPath::new(good).unwrap().as_str(), good);
         }
     }

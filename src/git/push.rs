@@ -1,7 +1,7 @@
 //! Push: a compare-and-swap on references of the server.
 //!
-//! gix has no push; this is Git's [pack protocol](https://git-scm.com/docs/pack-protocol) ("Pushing Data To a Server") on
-//! gix's transports.
+//! gix has no push; this is Git's [pack protocol](https://git-scm.com/docs/pack-protocol) ("Pushing
+//! Data To a Server") on gix's transports.
 
 use super::{
     draft::Draft,
@@ -55,7 +55,8 @@ pub struct Refusal {
     pub reference: String,
     /// The server's words, escaped: its status and what it told beside.
     pub why: String,
-    /// Conflict: it is no longer what it was; fetch and do it again. Config: a hook or a protected branch.
+    /// Conflict: it is no longer what it was; fetch and do it again. Config: a hook or a protected
+    /// branch.
     pub kind: Kind,
 }
 
@@ -65,7 +66,9 @@ impl Fault for Refusal {
     }
 
     fn hint(&self) -> Option<String> {
-        (self.kind == Kind::Config).then(|| "Allow the account to push to this branch, or let it open requests instead.".into())
+        (self.kind == Kind::Config).then(|| {
+            "Allow the account to push to this branch, or let it open requests instead.".into()
+        })
     }
 }
 
@@ -73,33 +76,56 @@ impl Mirror {
     /// Pushes a draft to the branch: it must still be where the draft was made on.
     ///
     /// # Errors
-    /// [`GitError::Denied`] and [`GitError::Wire`]: nothing happened. [`GitError::Unanswered`]: it may have happened.
+    /// [`GitError::Denied`] and [`GitError::Wire`]: nothing happened. [`GitError::Unanswered`]: it
+    /// may have happened.
     pub fn push(&self, draft: &Draft) -> Result<Pushed, GitError> {
-        let update = Update { reference: self.remote().reference(), old: Some(draft.parent), new: Some(draft.commit) };
+        let update = Update {
+            reference: self.remote().reference(),
+            old: Some(draft.parent),
+            new: Some(draft.commit),
+        };
         self.push_references(Some(draft), &[update])
     }
 
-    /// Changes references, all or none where the server can. `draft` has the objects that the server lacks.
+    /// Changes references, all or none where the server can. `draft` has the objects that the
+    /// server lacks.
     ///
     /// # Errors
     /// As [`Mirror::push`].
-    pub fn push_references(&self, draft: Option<&Draft>, updates: &[Update]) -> Result<Pushed, GitError> {
+    pub fn push_references(
+        &self,
+        draft: Option<&Draft>,
+        updates: &[Update],
+    ) -> Result<Pushed, GitError> {
         if updates.iter().all(|update| update.old == update.new) {
             return Ok(Pushed::Done);
         }
         let wire = |error: gix::Error| self.remote().wire("push", &error);
         // V1 means no `Git-Protocol` header: receive-pack speaks no version 2.
         let mut transport = self.remote().transport(Protocol::V1)?;
-        let handshake =
-            gix::protocol::handshake(&mut transport, Service::ReceivePack, |_| Ok(None), Vec::new(), &mut gix::progress::Discard)
-                .map_err(wire)?;
+        let handshake = gix::protocol::handshake(
+            &mut transport,
+            Service::ReceivePack,
+            |_| Ok(None),
+            Vec::new(),
+            &mut gix::progress::Discard,
+        )
+        .map_err(wire)?;
         let stale = self.stale(handshake.refs.as_deref().unwrap_or_default(), updates);
         if !stale.is_empty() {
             return Ok(Pushed::Rejected(stale));
         }
         let mut abilities = Vec::new();
-        for ability in ["report-status", "side-band-64k", "atomic", "delete-refs", "ofs-delta"] {
-            if handshake.capabilities.contains(ability) && (ability != "atomic" || updates.len() > 1) {
+        for ability in [
+            "report-status",
+            "side-band-64k",
+            "atomic",
+            "delete-refs",
+            "ofs-delta",
+        ] {
+            if handshake.capabilities.contains(ability)
+                && (ability != "atomic" || updates.len() > 1)
+            {
                 abilities.push(ability);
             }
         }
@@ -118,16 +144,25 @@ impl Mirror {
         self.outcome(updates, &report, &said)
     }
 
-    /// The references that are not where they must be, as the server has just said: a pack need not be sent to be refused.
+    /// The references that are not where they must be, as the server has just said: a pack need not
+    /// be sent to be refused.
     fn stale(&self, refs: &[Ref], updates: &[Update]) -> Vec<Refusal> {
         let at = |reference: &str| {
-            refs.iter().map(Ref::unpack).find(|(name, ..)| *name == reference.as_bytes().as_bstr()).and_then(|(_, id, _)| id)
+            refs.iter()
+                .map(Ref::unpack)
+                .find(|(name, ..)| *name == reference.as_bytes().as_bstr())
+                .and_then(|(_, id, _)| id)
         };
         let moved = |update: &&Update| at(&update.reference) != update.old.as_deref();
-        updates.iter().filter(moved).map(|update| self.refusal(update, "it has moved", Kind::Conflict)).collect()
+        updates
+            .iter()
+            .filter(moved)
+            .map(|update| self.refusal(update, "it has moved", Kind::Conflict))
+            .collect()
     }
 
-    /// Sends commands and pack, and reads the report (as packet lines) and what the server tells people.
+    /// Sends commands and pack, and reads the report (as packet lines) and what the server tells
+    /// people.
     fn exchange(
         &self,
         transport: &mut dyn Transport,
@@ -137,23 +172,44 @@ impl Mirror {
     ) -> Result<(Vec<u8>, String), GitError> {
         let said = RefCell::new(Vec::new());
         let lost = |error: &(dyn std::error::Error + 'static)| self.lost(error);
-        // This mode buffers the body and sends its length; the other one chunks it, which servers behind proxies refuse.
+        // This mode buffers the body and sends its length; the other one chunks it, which servers
+        // behind proxies refuse.
         let mode = WriteMode::OneLfTerminatedLinePerWriteCall;
         let mut writer = transport
             .request(mode, MessageKind::Flush, false)
             .map_err(|error| self.remote().wire("push", &gix::Error::from_error(error)))?;
         let hex = |id: Option<ObjectId>| id.unwrap_or(gix::hash::Kind::Sha1.null());
-        for (n, Update { reference, old, new }) in updates.iter().enumerate() {
+        for (
+            n,
+            Update {
+                reference,
+                old,
+                new,
+            },
+        ) in updates.iter().enumerate()
+        {
             let mut line = format!("{} {} {reference}", hex(*old), hex(*new)).into_bytes();
             if n == 0 {
-                line.extend_from_slice(format!("\0 {} agent=tagboat/{}", abilities.join(" "), env!("CARGO_PKG_VERSION")).as_bytes());
+                line.extend_from_slice(
+                    format!(
+                        "\0 {} agent=tagboat/{}",
+                        abilities.join(" "),
+                        env!("CARGO_PKG_VERSION")
+                    )
+                    .as_bytes(),
+                );
             }
             writer.write_all(&line).map_err(|error| lost(&error))?;
         }
-        writer.write_message(MessageKind::Flush).map_err(|error| lost(&error))?;
+        writer
+            .write_message(MessageKind::Flush)
+            .map_err(|error| lost(&error))?;
         let (mut body, mut reader) = writer.into_parts();
-        body.write_all(data).and_then(|()| body.flush()).map_err(|error| lost(&error))?;
-        // The request is complete only when its writer is gone: reading before that would wait for ever.
+        body.write_all(data)
+            .and_then(|()| body.flush())
+            .map_err(|error| lost(&error))?;
+        // The request is complete only when its writer is gone: reading before that would wait for
+        // ever.
         drop(body);
         reader.reset(Protocol::V1);
         let side_band = abilities.contains(&"side-band-64k");
@@ -169,12 +225,19 @@ impl Mirror {
         }
         let mut report = Vec::new();
         // A status is a line a reference: what is longer is none.
-        (&mut reader).take(1 << 20).read_to_end(&mut report).map_err(|error| lost(&error))?;
+        (&mut reader)
+            .take(1 << 20)
+            .read_to_end(&mut report)
+            .map_err(|error| lost(&error))?;
         drop(reader);
         if side_band {
-            report = unwrap(&report).ok_or_else(|| self.lost(&std::io::Error::other("the report is cut off")))?;
+            report = unwrap(&report)
+                .ok_or_else(|| self.lost(&std::io::Error::other("the report is cut off")))?;
         }
-        Ok((report, String::from_utf8_lossy(&said.into_inner()).into_owned()))
+        Ok((
+            report,
+            String::from_utf8_lossy(&said.into_inner()).into_owned(),
+        ))
     }
 
     fn outcome(&self, updates: &[Update], report: &[u8], said: &str) -> Result<Pushed, GitError> {
@@ -185,7 +248,10 @@ impl Mirror {
                 unpacked = Some(String::from_utf8_lossy(result).into_owned());
             } else if let Some(name) = line.strip_prefix(b"ok ") {
                 status.push((name.into(), None));
-            } else if let Some((name, why)) = line.strip_prefix(b"ng ").and_then(|rest| rest.split_once_str(" ")) {
+            } else if let Some((name, why)) = line
+                .strip_prefix(b"ng ")
+                .and_then(|rest| rest.split_once_str(" "))
+            {
                 status.push((name.into(), Some(String::from_utf8_lossy(why).into_owned())));
             }
         }
@@ -198,32 +264,71 @@ impl Mirror {
                 Some((_, None)) if unpacked == "ok" => {}
                 Some((_, Some(why))) => {
                     let told = said.trim();
-                    let text = if told.is_empty() { why.clone() } else { format!("{why} ({told})") };
+                    let text = if told.is_empty() {
+                        why.clone()
+                    } else {
+                        format!("{why} ({told})")
+                    };
                     refusals.push(self.refusal(update, &text, blame(why, told)));
                 }
-                _ if unpacked != "ok" => refusals.push(self.refusal(update, &unpacked, Kind::Remote)),
-                _ => return Err(self.lost(&std::io::Error::other(format!("the server reported nothing about {}", update.reference)))),
+                _ if unpacked != "ok" => {
+                    refusals.push(self.refusal(update, &unpacked, Kind::Remote))
+                }
+                _ => {
+                    return Err(self.lost(&std::io::Error::other(format!(
+                        "the server reported nothing about {}",
+                        update.reference
+                    ))));
+                }
             }
         }
-        Ok(if refusals.is_empty() { Pushed::Done } else { Pushed::Rejected(refusals) })
+        Ok(if refusals.is_empty() {
+            Pushed::Done
+        } else {
+            Pushed::Rejected(refusals)
+        })
     }
 
     fn refusal(&self, update: &Update, why: &str, kind: Kind) -> Refusal {
-        Refusal { remote: self.remote().shown().to_owned(), reference: update.reference.clone(), why: plain(why), kind }
+        Refusal {
+            remote: self.remote().shown().to_owned(),
+            reference: update.reference.clone(),
+            why: plain(why),
+            kind,
+        }
     }
 
-    /// The push has been sent, at least in part. An HTTP status of the 4xx says that nothing happened; all else says nothing.
+    /// The push has been sent, at least in part. An HTTP status of the 4xx says that nothing
+    /// happened; all else says nothing.
     fn lost(&self, error: &(dyn std::error::Error + 'static)) -> GitError {
         let why = chain(error);
-        let refused = why.find("HTTP status 4").map(|at| &why[at + "HTTP status ".len()..]);
+        let refused = why
+            .find("HTTP status 4")
+            .map(|at| &why[at + "HTTP status ".len()..]);
         let remote = self.remote().shown().to_owned();
         match refused.and_then(|status| status.get(..3)) {
-            Some("401") => GitError::Denied { remote, doing: "push", why: "the credentials were not accepted (401)".into() },
-            Some("403") => GitError::Denied { remote, doing: "push", why: "forbidden (403)".into() },
-            Some("404") => GitError::Denied { remote, doing: "push", why: "not found (404)".into() },
+            Some("401") => GitError::Denied {
+                remote,
+                doing: "push",
+                why: "the credentials were not accepted (401)".into(),
+            },
+            Some("403") => GitError::Denied {
+                remote,
+                doing: "push",
+                why: "forbidden (403)".into(),
+            },
+            Some("404") => GitError::Denied {
+                remote,
+                doing: "push",
+                why: "not found (404)".into(),
+            },
             // 408 and 429 are answers of the way there, not of the server.
             Some("408" | "429") | None => GitError::Unanswered { remote, why },
-            Some(_) => GitError::Wire { remote, doing: "push", why },
+            Some(_) => GitError::Wire {
+                remote,
+                doing: "push",
+                why,
+            },
         }
     }
 }
@@ -291,11 +396,19 @@ mod tests {
     #[test]
     fn words_of_servers_are_blamed_on_the_right_side() {
         for (why, told, kind) in [
-            ("failed to update ref", "error: cannot lock ref 'refs/heads/main': is at 1 but expected 2", Kind::Conflict),
+            (
+                "failed to update ref",
+                "error: cannot lock ref 'refs/heads/main': is at 1 but expected 2",
+                Kind::Conflict,
+            ),
             ("incorrect old value provided", "", Kind::Conflict),
             ("non-fast-forward", "", Kind::Conflict),
             ("pre-receive hook declined", "no bots here", Kind::Config),
-            ("protected branch hook declined", "error: GH006: Protected branch update failed", Kind::Config),
+            (
+                "protected branch hook declined",
+                "error: GH006: Protected branch update failed",
+                Kind::Config,
+            ),
             ("branch is currently checked out", "", Kind::Config),
             ("unpacker error", "No space left on device", Kind::Remote),
             ("something else", "", Kind::Remote),
@@ -306,7 +419,10 @@ mod tests {
 
     #[test]
     fn a_report_is_whole_or_none() {
-        assert_eq!(unwrap(b"000eunpack ok\n0013ok refs/heads/m0000").unwrap(), b"unpack ok\nok refs/heads/m\n");
+        assert_eq!(
+            unwrap(b"000eunpack ok\n0013ok refs/heads/m0000").unwrap(),
+            b"unpack ok\nok refs/heads/m\n"
+        );
         for bad in ["000eunpack", "zzzz", "0003", "00", "000eunpack ok\n0012ok"] {
             assert!(unwrap(bad.as_bytes()).is_none(), "{bad}");
         }

@@ -19,7 +19,8 @@ pub struct Remote {
     access: Access,
 }
 
-/// How to get in. Nothing is read from Git's own configuration or from the environment: a proxy stands here or there is none.
+/// How to get in. Nothing is read from Git's own configuration or from the environment: a proxy
+/// stands here or there is none.
 #[derive(Debug, Clone, Default)]
 pub struct Access {
     /// For http and https.
@@ -34,7 +35,8 @@ pub struct Access {
     pub timeout: Timeout,
 }
 
-/// Who we are to an HTTP server. Credentials are sent to the URL's own scheme, host and port, never to where a redirect leads.
+/// Who we are to an HTTP server. Credentials are sent to the URL's own scheme, host and port, never
+/// to where a redirect leads.
 #[derive(Debug, Clone, Default)]
 pub enum Credentials {
     /// Nobody.
@@ -47,8 +49,8 @@ pub enum Credentials {
         /// The password or token.
         secret: Secret,
     },
-    /// A token alone. It is sent as the password of the URL's user, or of `x-access-token` where the URL names none, which is
-    /// what GitHub, GitLab, Gitea and Forgejo take.
+    /// A token alone. It is sent as the password of the URL's user, or of `x-access-token` where
+    /// the URL names none, which is what GitHub, GitLab, Gitea and Forgejo take.
     Token(Secret),
 }
 
@@ -74,19 +76,26 @@ impl Default for Timeout {
 }
 
 impl Remote {
-    /// Checks the URL: `https://`, `http://`, `ssh://`, `user@host:path`, `file://` or an absolute path. A user and password
-    /// within it become [`Credentials::Basic`] where `access` has none.
+    /// Checks the URL: `https://`, `http://`, `ssh://`, `user@host:path`, `file://` or an absolute
+    /// path. A user and password within it become [`Credentials::Basic`] where `access` has none.
     ///
     /// # Errors
-    /// [`GitError::Remote`] for any other scheme (`git://` checks nobody's identity), a relative path, and a branch that is no
-    /// valid reference name.
+    /// [`GitError::Remote`] for any other scheme (`git://` checks nobody's identity), a relative
+    /// path, and a branch that is no valid reference name.
     pub fn new(url: &str, branch: &str, mut access: Access) -> Result<Self, GitError> {
-        let mut parsed = gix::url::parse(url)
-            .map_err(|_| GitError::Remote { remote: plain(without_password(url)), why: "is no URL that Git knows".into() })?;
+        let mut parsed = gix::url::parse(url).map_err(|_| GitError::Remote {
+            remote: plain(without_password(url)),
+            why: "is no URL that Git knows".into(),
+        })?;
         let password = parsed.password().map(str::to_owned);
         parsed.set_password(None);
-        if let (Some(username), Some(secret), Credentials::None) = (parsed.user(), password, &access.credentials) {
-            access.credentials = Credentials::Basic { username: username.to_owned(), secret: Secret::new(secret) };
+        if let (Some(username), Some(secret), Credentials::None) =
+            (parsed.user(), password, &access.credentials)
+        {
+            access.credentials = Credentials::Basic {
+                username: username.to_owned(),
+                secret: Secret::new(secret),
+            };
         }
         if is_http(&parsed)
             && let Some(username) = parsed.user().map(str::to_owned)
@@ -97,7 +106,12 @@ impl Remote {
             }
         }
         let shown = plain(&parsed.to_bstring().to_string());
-        let refused = |why: &str| Err(GitError::Remote { remote: shown.clone(), why: why.into() });
+        let refused = |why: &str| {
+            Err(GitError::Remote {
+                remote: shown.clone(),
+                why: why.into(),
+            })
+        };
         match &parsed.scheme {
             gix::url::Scheme::Https | gix::url::Scheme::Http | gix::url::Scheme::Ssh => {
                 if parsed.host().is_none_or(str::is_empty) {
@@ -112,9 +126,17 @@ impl Remote {
             _ => return refused("must be https, http, ssh or file"),
         }
         if gix::validate::reference::name(format!("refs/heads/{branch}").as_str().into()).is_err() {
-            return refused(&format!("{} is no branch name", crate::image::shown(branch)));
+            return refused(&format!(
+                "{} is no branch name",
+                crate::image::shown(branch)
+            ));
         }
-        Ok(Self { url: parsed, shown, branch: branch.to_owned(), access })
+        Ok(Self {
+            url: parsed,
+            shown,
+            branch: branch.to_owned(),
+            access,
+        })
     }
 
     /// The URL for people: without user and password.
@@ -138,21 +160,41 @@ impl Remote {
     }
 
     /// Opens a transport that is set up to the last option; nothing has been sent yet.
-    pub(super) fn transport(&self, version: gix_transport::Protocol) -> Result<Box<dyn Transport + Send>, GitError> {
-        if self.url.scheme == gix::url::Scheme::File && !gix::path::from_bstr(self.url.path.as_bstr()).is_ok_and(|path| path.is_dir()) {
-            return Err(GitError::Denied { remote: self.shown.clone(), doing: "connect", why: "there is no such folder".into() });
+    pub(super) fn transport(
+        &self,
+        version: gix_transport::Protocol,
+    ) -> Result<Box<dyn Transport + Send>, GitError> {
+        if self.url.scheme == gix::url::Scheme::File
+            && !gix::path::from_bstr(self.url.path.as_bstr()).is_ok_and(|path| path.is_dir())
+        {
+            return Err(GitError::Denied {
+                remote: self.shown.clone(),
+                doing: "connect",
+                why: "there is no such folder".into(),
+            });
         }
         let ssh = ssh::connect::Options {
             command: Some(self.access.ssh_command().into()),
             disallow_shell: false,
             kind: Some(ssh::ProgramKind::Ssh),
         };
-        let mut transport = connect::connect(self.url.clone(), connect::Options { version, ssh, trace: false })
-            .map_err(|error| self.wire("connect", &error))?;
+        let mut transport = connect::connect(
+            self.url.clone(),
+            connect::Options {
+                version,
+                ssh,
+                trace: false,
+            },
+        )
+        .map_err(|error| self.wire("connect", &error))?;
         if is_http(&self.url) {
-            transport.configure(&self.http_options()?).map_err(|error| self.wire("connect", &error))?;
+            transport
+                .configure(&self.http_options()?)
+                .map_err(|error| self.wire("connect", &error))?;
             if let Some(account) = self.access.credentials.account() {
-                transport.set_identity(account).map_err(|error| self.wire("connect", &gix::Error::from_error(error)))?;
+                transport
+                    .set_identity(account)
+                    .map_err(|error| self.wire("connect", &gix::Error::from_error(error)))?;
             }
         }
         Ok(transport)
@@ -163,9 +205,15 @@ impl Remote {
         let roots = match &self.access.ca_file {
             None => Vec::new(),
             Some(file) => {
-                let wrong = |why: String| GitError::File { remote: self.shown.clone(), what: "CA file", file: file.clone(), why };
+                let wrong = |why: String| GitError::File {
+                    remote: self.shown.clone(),
+                    what: "CA file",
+                    file: file.clone(),
+                    why,
+                };
                 let pem = std::fs::read(file).map_err(|error| wrong(error.to_string()))?;
-                let roots = reqwest::Certificate::from_pem_bundle(&pem).map_err(|error| wrong(chain(&error)))?;
+                let roots = reqwest::Certificate::from_pem_bundle(&pem)
+                    .map_err(|error| wrong(chain(&error)))?;
                 if roots.is_empty() {
                     return Err(wrong("holds no certificate".into()));
                 }
@@ -174,42 +222,69 @@ impl Remote {
         };
         let proxy = match &self.access.proxy {
             None => None,
-            Some(url) => Some(
-                reqwest::Proxy::all(url).map_err(|_| GitError::Remote { remote: self.shown.clone(), why: "its proxy is no URL".into() })?,
-            ),
+            Some(url) => Some(reqwest::Proxy::all(url).map_err(|_| GitError::Remote {
+                remote: self.shown.clone(),
+                why: "its proxy is no URL".into(),
+            })?),
         };
         let Timeout(timeout) = self.access.timeout;
         let configure = move |builder: reqwest::blocking::ClientBuilder| {
-            let builder = builder.connect_timeout(timeout).timeout(timeout).tls_certs_merge(roots.clone()).no_proxy();
+            let builder = builder
+                .connect_timeout(timeout)
+                .timeout(timeout)
+                .tls_certs_merge(roots.clone())
+                .no_proxy();
             Ok(match &proxy {
                 Some(proxy) => builder.proxy(proxy.clone()),
                 None => builder,
             })
         };
-        let backend = http::reqwest::Options { configure_client: Some(Box::new(configure)), configure_request: None };
-        Ok(http::Options { backend: Some(Arc::new(Mutex::new(backend))), ..http::Options::default() })
+        let backend = http::reqwest::Options {
+            configure_client: Some(Box::new(configure)),
+            configure_request: None,
+        };
+        Ok(http::Options {
+            backend: Some(Arc::new(Mutex::new(backend))),
+            ..http::Options::default()
+        })
     }
 
     /// Says what went wrong on the way to the server, and tells a closed door from a broken road.
     pub(super) fn wire(&self, doing: &'static str, error: &gix::Error) -> GitError {
         let why = chain(error);
-        let unauthenticated =
-            error.is_unauthenticated() || error.downcast_any_ref::<gix_transport::client::AuthenticationRequired>().is_some();
+        let unauthenticated = error.is_unauthenticated()
+            || error
+                .downcast_any_ref::<gix_transport::client::AuthenticationRequired>()
+                .is_some();
         let remote = self.shown.clone();
         if unauthenticated {
             let why = match self.access.credentials {
-                Credentials::None if is_http(&self.url) => "the server wants credentials and none are given (401)",
+                Credentials::None if is_http(&self.url) => {
+                    "the server wants credentials and none are given (401)"
+                }
                 _ => "the credentials were not accepted (401)",
             };
-            return GitError::Denied { remote, doing, why: why.into() };
+            return GitError::Denied {
+                remote,
+                doing,
+                why: why.into(),
+            };
         }
         for (status, text) in [("403", "forbidden (403)"), ("404", "not found (404)")] {
             if why.contains(&format!("HTTP status {status}")) {
-                return GitError::Denied { remote, doing, why: text.into() };
+                return GitError::Denied {
+                    remote,
+                    doing,
+                    why: text.into(),
+                };
             }
         }
         if why.contains("to indicate 'smart' protocol") {
-            return GitError::Wire { remote, doing, why: "the answer is not Git's (a web page, or a proxy's sign-in?)".into() };
+            return GitError::Wire {
+                remote,
+                doing,
+                why: "the answer is not Git's (a web page, or a proxy's sign-in?)".into(),
+            };
         }
         if why.contains("Permission denied") || why.contains("Host key verification failed") {
             return GitError::Denied { remote, doing, why };
@@ -225,16 +300,25 @@ impl Credentials {
             Self::Basic { username, secret } => (username.as_str(), secret),
             Self::Token(secret) => ("x-access-token", secret),
         };
-        Some(gix::sec::identity::Account { username: username.to_owned(), password: secret.expose().to_owned(), oauth_refresh_token: None })
+        Some(gix::sec::identity::Account {
+            username: username.to_owned(),
+            password: secret.expose().to_owned(),
+            oauth_refresh_token: None,
+        })
     }
 }
 
 impl Access {
-    /// The ssh command as a line of shell: gix hands a command with blanks to `sh`. `BatchMode` because nobody is there to
-    /// answer a question; `ServerAlive…` so that a dead connection ends within the timeout.
+    /// The ssh command as a line of shell: gix hands a command with blanks to `sh`. `BatchMode`
+    /// because nobody is there to answer a question; `ServerAlive…` so that a dead connection ends
+    /// within the timeout.
     fn ssh_command(&self) -> String {
         let quoted = |path: &Path| format!("'{}'", path.to_string_lossy().replace('\'', r"'\''"));
-        let mut command = self.ssh.program.as_deref().map_or_else(|| "ssh".to_owned(), quoted);
+        let mut command = self
+            .ssh
+            .program
+            .as_deref()
+            .map_or_else(|| "ssh".to_owned(), quoted);
         let seconds = self.timeout.0.as_secs().max(1);
         command.push_str(&format!(
             " -oBatchMode=yes -oStrictHostKeyChecking=yes -oConnectTimeout={seconds} -oServerAliveInterval={} -oServerAliveCountMax=3",
@@ -247,7 +331,10 @@ impl Access {
             // The value is ssh's own list syntax, where a double quote groups.
             command.push_str(&format!(
                 " -oGlobalKnownHostsFile=/dev/null -o{}",
-                quoted(Path::new(&format!("UserKnownHostsFile=\"{}\"", hosts.display())))
+                quoted(Path::new(&format!(
+                    "UserKnownHostsFile=\"{}\"",
+                    hosts.display()
+                )))
             ));
         }
         command
@@ -271,13 +358,25 @@ mod tests {
     #[test]
     fn urls_are_checked_and_shown_without_credentials() {
         for (url, shown) in [
-            ("https://bot:hunter2@example.org/fleet.git", Ok("https://example.org/fleet.git")),
-            ("http://127.0.0.1:8080/fleet.git", Ok("http://127.0.0.1:8080/fleet.git")),
-            ("ssh://git@example.org:2222/fleet.git", Ok("ssh://git@example.org:2222/fleet.git")),
+            (
+                "https://bot:hunter2@example.org/fleet.git",
+                Ok("https://example.org/fleet.git"),
+            ),
+            (
+                "http://127.0.0.1:8080/fleet.git",
+                Ok("http://127.0.0.1:8080/fleet.git"),
+            ),
+            (
+                "ssh://git@example.org:2222/fleet.git",
+                Ok("ssh://git@example.org:2222/fleet.git"),
+            ),
             ("git@example.org:fleet.git", Ok("git@example.org:fleet.git")),
             ("file:///srv/fleet.git", Ok("file:///srv/fleet.git")),
             ("/srv/fleet.git", Ok("/srv/fleet.git")),
-            ("git://example.org/fleet.git", Err("must be https, http, ssh or file")),
+            (
+                "git://example.org/fleet.git",
+                Err("must be https, http, ssh or file"),
+            ),
             ("../fleet.git", Err("must be an absolute path")),
             ("ext::sh -c true", Err("must be")),
             ("", Err("is no URL")),
@@ -287,30 +386,60 @@ mod tests {
                     assert_eq!(remote.shown(), shown);
                     assert!(!format!("{remote:?}").contains("hunter2"));
                 }
-                (Err(error), Err(why)) => assert!(error.to_string().contains(why), "{url}: {error}"),
+                (Err(error), Err(why)) => {
+                    assert!(error.to_string().contains(why), "{url}: {error}")
+                }
                 (result, _) => panic!("{url}: {result:?}"),
             }
         }
         for branch in ["", "a b", "a..b", "-x/", "x\n", "/x"] {
-            assert!(Remote::new("/srv/x", branch, Access::default()).is_err(), "{branch:?}");
+            assert!(
+                Remote::new("/srv/x", branch, Access::default()).is_err(),
+                "{branch:?}"
+            );
         }
     }
 
     #[test]
     fn a_token_takes_the_user_of_the_url() {
-        let token = || Access { credentials: Credentials::Token(Secret::new("t")), ..Access::default() };
-        for (url, username) in [("https://x-token-auth@example.org/a", "x-token-auth"), ("https://example.org/a", "x-access-token")] {
-            let account = Remote::new(url, "main", token()).unwrap().access.credentials.account().unwrap();
-            assert_eq!((account.username.as_str(), account.password.as_str()), (username, "t"));
+        let token = || Access {
+            credentials: Credentials::Token(Secret::new("t")),
+            ..Access::default()
+        };
+        for (url, username) in [
+            ("https://x-token-auth@example.org/a", "x-token-auth"),
+            ("https://example.org/a", "x-access-token"),
+        ] {
+            let account = Remote::new(url, "main", token())
+                .unwrap()
+                .access
+                .credentials
+                .account()
+                .unwrap();
+            assert_eq!(
+                (account.username.as_str(), account.password.as_str()),
+                (username, "t")
+            );
         }
     }
 
     #[test]
     fn ssh_files_are_quoted_for_the_shell() {
-        let ssh = Ssh { program: None, identity: Some("/tmp/it's $HOME".into()), known_hosts: Some("/tmp/a b".into()) };
-        let command = Access { ssh, ..Access::default() }.ssh_command();
+        let ssh = Ssh {
+            program: None,
+            identity: Some("/tmp/it's $HOME".into()),
+            known_hosts: Some("/tmp/a b".into()),
+        };
+        let command = Access {
+            ssh,
+            ..Access::default()
+        }
+        .ssh_command();
         assert!(command.contains(r"-i '/tmp/it'\''s $HOME'"), "{command}");
-        assert!(command.contains("'UserKnownHostsFile=\"/tmp/a b\"'"), "{command}");
+        assert!(
+            command.contains("'UserKnownHostsFile=\"/tmp/a b\"'"),
+            "{command}"
+        );
         assert!(command.contains("StrictHostKeyChecking=yes"));
     }
 }

@@ -4,7 +4,8 @@ use super::error::{GitError, broken};
 use gix::{ObjectId, bstr::ByteSlice, objs::tree::EntryKind, prelude::FindExt};
 use std::path::Path;
 
-/// A commit of a mirror or a working copy, opened for reading. It belongs to one thread; making one costs microseconds.
+/// A commit of a mirror or a working copy, opened for reading. It belongs to one thread; making one
+/// costs microseconds.
 pub struct Revision<'m> {
     dir: &'m Path,
     repo: gix::Repository,
@@ -33,9 +34,18 @@ pub struct File {
 }
 
 impl<'m> Revision<'m> {
-    pub(super) fn new(dir: &'m Path, repo: gix::Repository, commit: ObjectId) -> Result<Self, GitError> {
+    pub(super) fn new(
+        dir: &'m Path,
+        repo: gix::Repository,
+        commit: ObjectId,
+    ) -> Result<Self, GitError> {
         let tree = tree_of(dir, &repo, commit)?;
-        Ok(Self { dir, repo, commit, tree })
+        Ok(Self {
+            dir,
+            repo,
+            commit,
+            tree,
+        })
     }
 
     /// The commit.
@@ -56,13 +66,25 @@ impl<'m> Revision<'m> {
             if kind != EntryKind::Tree {
                 return Ok(None);
             }
-            let tree = self.repo.objects.find_tree(&id, &mut buffer).map_err(|error| broken(self.dir, "tree", id, &error))?;
-            match tree.entries.iter().find(|entry| entry.filename == part.as_bytes().as_bstr()) {
+            let tree = self
+                .repo
+                .objects
+                .find_tree(&id, &mut buffer)
+                .map_err(|error| broken(self.dir, "tree", id, &error))?;
+            match tree
+                .entries
+                .iter()
+                .find(|entry| entry.filename == part.as_bytes().as_bstr())
+            {
                 Some(entry) => (id, kind) = (entry.oid.to_owned(), entry.mode.kind()),
                 None => return Ok(None),
             }
         }
-        Ok(Some(Entry { path: path.to_owned(), kind, id }))
+        Ok(Some(Entry {
+            path: path.to_owned(),
+            kind,
+            id,
+        }))
     }
 
     /// The blob at `path`, or nothing where there is none (a tree or submodule has none).
@@ -79,26 +101,51 @@ impl<'m> Revision<'m> {
     /// The content of a blob.
     pub fn blob(&self, id: ObjectId) -> Result<Vec<u8>, GitError> {
         let mut bytes = Vec::new();
-        self.repo.objects.find_blob(&id, &mut bytes).map_err(|error| broken(self.dir, "blob", id, &error))?;
+        self.repo
+            .objects
+            .find_blob(&id, &mut bytes)
+            .map_err(|error| broken(self.dir, "blob", id, &error))?;
         Ok(bytes)
     }
 
-    /// Every file, link and submodule below `path` in the order of their full paths. A path that is not UTF-8 is left out: no
-    /// declaration can name it.
+    /// Every file, link and submodule below `path` in the order of their full paths. A path that is
+    /// not UTF-8 is left out: no declaration can name it.
     pub fn list(&self, path: &str) -> Result<Vec<Entry>, GitError> {
         let mut out = Vec::new();
-        if let Some(Entry { kind: EntryKind::Tree, id, .. }) = self.find(path)? {
-            super::tree::walk(self.dir, &self.repo, id, path.trim_matches('/'), &mut |path, entry| {
-                out.push(Entry { path: path.to_owned(), kind: entry.mode.kind(), id: entry.oid.to_owned() });
-            })?;
+        if let Some(Entry {
+            kind: EntryKind::Tree,
+            id,
+            ..
+        }) = self.find(path)?
+        {
+            super::tree::walk(
+                self.dir,
+                &self.repo,
+                id,
+                path.trim_matches('/'),
+                &mut |path, entry| {
+                    out.push(Entry {
+                        path: path.to_owned(),
+                        kind: entry.mode.kind(),
+                        id: entry.oid.to_owned(),
+                    });
+                },
+            )?;
         }
         Ok(out)
     }
 }
 
 /// The root tree of a commit.
-pub(super) fn tree_of(dir: &Path, repo: &gix::Repository, commit: ObjectId) -> Result<ObjectId, GitError> {
+pub(super) fn tree_of(
+    dir: &Path,
+    repo: &gix::Repository,
+    commit: ObjectId,
+) -> Result<ObjectId, GitError> {
     let mut buffer = Vec::new();
-    let found = repo.objects.find_commit(&commit, &mut buffer).map_err(|error| broken(dir, "commit", commit, &error))?;
+    let found = repo
+        .objects
+        .find_commit(&commit, &mut buffer)
+        .map_err(|error| broken(dir, "commit", commit, &error))?;
     Ok(found.tree())
 }

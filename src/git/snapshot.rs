@@ -5,8 +5,8 @@
 //! record: path length u32 · kind u8 · class u8 · blob 20 · bytes length u32 · path · bytes
 //! ```
 //!
-//! Numbers are little-endian; records stand in the order of their paths. One read of one file is 0.4 ms where a database
-//! takes 1.8.
+//! Numbers are little-endian; records stand in the order of their paths. One read of one file is
+//! 0.4 ms where a database takes 1.8.
 
 use gix::{ObjectId, objs::tree::EntryKind};
 
@@ -39,7 +39,12 @@ pub(super) struct Snapshot {
 
 impl std::fmt::Debug for Snapshot {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "Snapshot {{ commit: {}, {} records }}", self.commit(), self.count)
+        write!(
+            f,
+            "Snapshot {{ commit: {}, {} records }}",
+            self.commit(),
+            self.count
+        )
     }
 }
 
@@ -94,7 +99,8 @@ impl Snapshot {
 
     pub fn iter(&self) -> impl Iterator<Item = Record<'_>> {
         let mut rest = &self.data[HEAD..];
-        // What is in memory has been pushed here or checked by `from_bytes`: it ends exactly at the last record.
+        // What is in memory has been pushed here or checked by `from_bytes`: it ends exactly at the
+        // last record.
         std::iter::from_fn(move || {
             let (record, after) = split(rest)?;
             rest = after;
@@ -117,7 +123,8 @@ impl Snapshot {
         if data.len() < HEAD || &data[..8] != MAGIC {
             return Err("it has another form");
         }
-        let number = |at: usize| u32::from_le_bytes([data[at], data[at + 1], data[at + 2], data[at + 3]]);
+        let number =
+            |at: usize| u32::from_le_bytes([data[at], data[at + 1], data[at + 2], data[at + 3]]);
         let count = number(64);
         if number(68) as usize != data.len() - HEAD {
             return Err("it is cut off");
@@ -141,17 +148,31 @@ impl Snapshot {
 /// The first record and what follows it, or nothing where no whole record stands.
 fn split(data: &[u8]) -> Option<(Record<'_>, &[u8])> {
     let (fixed, rest) = data.split_at_checked(FIXED)?;
-    let number = |at: usize| u32::from_le_bytes([fixed[at], fixed[at + 1], fixed[at + 2], fixed[at + 3]]) as usize;
+    let number = |at: usize| {
+        u32::from_le_bytes([fixed[at], fixed[at + 1], fixed[at + 2], fixed[at + 3]]) as usize
+    };
     let (path, rest) = rest.split_at_checked(number(0))?;
     let (bytes, rest) = rest.split_at_checked(number(26))?;
     let blob = ObjectId::from_bytes_or_panic(&fixed[6..26]);
     let path = std::str::from_utf8(path).ok()?;
-    Some((Record { path, kind: kind_from(fixed[4])?, class: fixed[5], blob, bytes }, rest))
+    Some((
+        Record {
+            path,
+            kind: kind_from(fixed[4])?,
+            class: fixed[5],
+            blob,
+            bytes,
+        },
+        rest,
+    ))
 }
 
-/// A length as four bytes. Git itself holds no path or tree beyond 4 GiB, and records are smaller than the blobs they are of.
+/// A length as four bytes. Git itself holds no path or tree beyond 4 GiB, and records are smaller
+/// than the blobs they are of.
 fn length(length: usize) -> [u8; 4] {
-    u32::try_from(length).expect("an index stays below 4 GiB").to_le_bytes()
+    u32::try_from(length)
+        .expect("an index stays below 4 GiB")
+        .to_le_bytes()
 }
 
 fn kind_to(kind: EntryKind) -> u8 {
@@ -182,7 +203,8 @@ fn checksum(head: &[u8], body: &[u8]) -> u64 {
         for chunk in part.chunks(8) {
             let mut word = [0; 8];
             word[..chunk.len()].copy_from_slice(chunk);
-            sum = (sum.rotate_left(29) ^ u64::from_le_bytes(word)).wrapping_mul(0xff51_afd7_ed55_8ccd);
+            sum = (sum.rotate_left(29) ^ u64::from_le_bytes(word))
+                .wrapping_mul(0xff51_afd7_ed55_8ccd);
         }
         sum ^= part.len() as u64;
     }
@@ -196,8 +218,17 @@ mod tests {
     fn sample() -> Snapshot {
         let id = |byte: u8| ObjectId::from_bytes_or_panic(&[byte; 20]);
         let mut snapshot = Snapshot::new([7; 16], id(1), id(2));
-        for (path, kind, bytes) in [("a/b.yaml", EntryKind::Blob, "x"), ("é", EntryKind::Link, "a longer record")] {
-            snapshot.push(Record { path, kind, class: 3, blob: id(4), bytes: bytes.as_bytes() });
+        for (path, kind, bytes) in [
+            ("a/b.yaml", EntryKind::Blob, "x"),
+            ("é", EntryKind::Link, "a longer record"),
+        ] {
+            snapshot.push(Record {
+                path,
+                kind,
+                class: 3,
+                blob: id(4),
+                bytes: bytes.as_bytes(),
+            });
         }
         snapshot
     }
@@ -206,8 +237,14 @@ mod tests {
     fn what_is_written_is_read_back() {
         let snapshot = sample();
         let read = Snapshot::from_bytes(snapshot.clone().into_bytes()).unwrap();
-        assert_eq!(read.iter().collect::<Vec<_>>(), snapshot.iter().collect::<Vec<_>>());
-        assert_eq!((read.commit(), read.tree(), read.len()), (snapshot.commit(), snapshot.tree(), 2));
+        assert_eq!(
+            read.iter().collect::<Vec<_>>(),
+            snapshot.iter().collect::<Vec<_>>()
+        );
+        assert_eq!(
+            (read.commit(), read.tree(), read.len()),
+            (snapshot.commit(), snapshot.tree(), 2)
+        );
         assert_eq!(read.fingerprint(), [7; 16]);
     }
 
@@ -218,7 +255,10 @@ mod tests {
             let mut bad = good.clone();
             bad[at] ^= 0x10;
             assert!(Snapshot::from_bytes(bad).is_err(), "byte {at}");
-            assert!(Snapshot::from_bytes(good[..at].to_vec()).is_err(), "cut at {at}");
+            assert!(
+                Snapshot::from_bytes(good[..at].to_vec()).is_err(),
+                "cut at {at}"
+            );
         }
         assert!(Snapshot::from_bytes([good, vec![0]].concat()).is_err());
     }

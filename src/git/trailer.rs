@@ -1,11 +1,15 @@
 //! Trailers of commit messages.
 
-/// Whether `message` carries a trailer of this name. Only the last paragraph counts, and only if Git takes it for a block of
-/// trailers (`git interpret-trailers --parse`): the same words quoted in the text are none. Names are compared without case.
+/// Whether `message` carries a trailer of this name. Only the last paragraph counts, and only if
+/// Git takes it for a block of trailers (`git interpret-trailers --parse`): the same words quoted
+/// in the text are none. Names are compared without case.
 pub fn has_trailer(message: &[u8], name: &str) -> bool {
     gix::objs::commit::MessageRef::from_bytes(message)
         .body()
-        .is_some_and(|body| body.trailers().any(|trailer| trailer.token.eq_ignore_ascii_case(name.as_bytes())))
+        .is_some_and(|body| {
+            body.trailers()
+                .any(|trailer| trailer.token.eq_ignore_ascii_case(name.as_bytes()))
+        })
 }
 
 #[cfg(test)]
@@ -16,16 +20,29 @@ mod tests {
     fn only_the_last_block_holds_trailers() {
         for (message, has) in [
             ("subject\n\nbody\n\nTagboat-Update: dev\n", true),
-            ("subject\n\ntagboat-update: dev\nSigned-off-by: A <a@b.c>\n", true),
+            (
+                "subject\n\ntagboat-update: dev\nSigned-off-by: A <a@b.c>\n",
+                true,
+            ),
             ("subject\n\nTagboat-Update: dev", true),
-            ("subject\n\nTagboat-Update: dev\n\nmore text after it\n", false),
-            ("Revert \"x\"\n\nThis reverts a commit which said Tagboat-Update: dev\n", false),
+            (
+                "subject\n\nTagboat-Update: dev\n\nmore text after it\n",
+                false,
+            ),
+            (
+                "Revert \"x\"\n\nThis reverts a commit which said Tagboat-Update: dev\n",
+                false,
+            ),
             ("Tagboat-Update: dev\n", false),
             ("subject\n\nTagboat-Updated: dev\n", false),
             ("subject\n\n> Tagboat-Update: dev\n", false),
             ("", false),
         ] {
-            assert_eq!(has_trailer(message.as_bytes(), "Tagboat-Update"), has, "{message:?}");
+            assert_eq!(
+                has_trailer(message.as_bytes(), "Tagboat-Update"),
+                has,
+                "{message:?}"
+            );
         }
     }
 }

@@ -1,9 +1,10 @@
 //! How a live object is: object → status and message.
 //!
-//! The rules are those of kstatus (sigs.k8s.io/cli-utils, `pkg/kstatus`), which `kubectl`-like tools, Flux and kpt share, so
-//! that an object is as healthy here as it is there. In their order: deletion, an unobserved generation, the conditions
-//! Reconciling and Stalled, the rule of a built-in kind, the condition Ready; what says nothing of itself is current.
-//! [`pod_reasons`] says what kstatus leaves out: why the pods of a workload do not come up.
+//! The rules are those of kstatus (sigs.k8s.io/cli-utils, `pkg/kstatus`), which `kubectl`-like
+//! tools, Flux and kpt share, so that an object is as healthy here as it is there. In their order:
+//! deletion, an unobserved generation, the conditions Reconciling and Stalled, the rule of a
+//! built-in kind, the condition Ready; what says nothing of itself is current. [`pod_reasons`] says
+//! what kstatus leaves out: why the pods of a workload do not come up.
 
 mod kinds;
 mod pods;
@@ -19,7 +20,9 @@ use serde_json::Value;
 use std::fmt;
 
 /// How an object is. The words are kstatus' own.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, serde::Serialize, serde::Deserialize)]
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, serde::Serialize, serde::Deserialize,
+)]
 pub enum Status {
     /// It is as its spec wants it.
     Current,
@@ -67,7 +70,10 @@ pub struct Health {
 impl Health {
     /// A status with its reason; foreign text in it is made harmless and cut.
     pub fn new(status: Status, message: impl AsRef<str>) -> Self {
-        Self { status, message: plain(message.as_ref()) }
+        Self {
+            status,
+            message: plain(message.as_ref()),
+        }
     }
 
     fn current(message: impl AsRef<str>) -> Self {
@@ -83,10 +89,12 @@ impl Health {
     }
 }
 
-/// How long a Pod may be without a node before that counts as a failure (kstatus' `ScheduleWindow`).
+/// How long a Pod may be without a node before that counts as a failure (kstatus'
+/// `ScheduleWindow`).
 const SCHEDULE_WINDOW: SignedDuration = SignedDuration::from_secs(15);
 
-/// How an object is, by what it says of itself. A Pod that no node takes has failed, however young it is: see [`of_at`].
+/// How an object is, by what it says of itself. A Pod that no node takes has failed, however young
+/// it is: see [`of_at`].
 pub fn of(object: &Object) -> Health {
     judge(object, None).unwrap_or_else(|why| Health::new(Status::Unknown, why))
 }
@@ -101,7 +109,10 @@ type Unclear = String;
 
 fn judge(object: &Object, now: Option<Timestamp>) -> Result<Health, Unclear> {
     if object.is_terminating() {
-        return Ok(Health::new(Status::Terminating, "it is scheduled for deletion"));
+        return Ok(Health::new(
+            Status::Terminating,
+            "it is scheduled for deletion",
+        ));
     }
     if let Some(health) = generation(object)? {
         return Ok(health);
@@ -116,11 +127,15 @@ fn judge(object: &Object, now: Option<Timestamp>) -> Result<Health, Unclear> {
     }
     let gvk = object.gvk();
     let rule = match (gvk.group.as_str(), gvk.kind.as_str()) {
-        ("", "ConfigMap" | "Secret") | ("batch", "CronJob") => return Ok(Health::current("it is always ready")),
+        ("", "ConfigMap" | "Secret") | ("batch", "CronJob") => {
+            return Ok(Health::current("it is always ready"));
+        }
         ("", "Service") => kinds::service(object),
         ("", "Pod") => return kinds::pod(object, &conditions, now),
         ("", "PersistentVolumeClaim") => kinds::claim(object),
-        ("policy", "PodDisruptionBudget") => Health::current("the allowed disruptions are computed"),
+        ("policy", "PodDisruptionBudget") => {
+            Health::current("the allowed disruptions are computed")
+        }
         ("batch", "Job") => kinds::job(object, &conditions),
         ("apiextensions.k8s.io", "CustomResourceDefinition") => kinds::definition(&conditions),
         ("apps" | "extensions", "Deployment") => workloads::deployment(object, &conditions),
@@ -132,23 +147,37 @@ fn judge(object: &Object, now: Option<Timestamp>) -> Result<Health, Unclear> {
     Ok(rule)
 }
 
-/// Whether the controller has not seen the present spec yet. An object without `observedGeneration` is not asked.
+/// Whether the controller has not seen the present spec yet. An object without `observedGeneration`
+/// is not asked.
 fn generation(object: &Object) -> Result<Option<Health>, Unclear> {
     let number = |pointer: &str| match object.pointer(pointer) {
         None => Ok(None),
-        Some(value) => {
-            value.as_i64().map(Some).ok_or_else(|| format!("{} is no number", pointer.trim_start_matches('/').replace('/', ".")))
-        }
+        Some(value) => value.as_i64().map(Some).ok_or_else(|| {
+            format!(
+                "{} is no number",
+                pointer.trim_start_matches('/').replace('/', ".")
+            )
+        }),
     };
-    let Some(generation) = number("/metadata/generation")? else { return Ok(None) };
+    let Some(generation) = number("/metadata/generation")? else {
+        return Ok(None);
+    };
     Ok(number("/status/observedGeneration")?
         .filter(|observed| *observed != generation)
-        .map(|observed| Health::in_progress(format!("generation {generation} is not yet observed, the latest observed is {observed}"))))
+        .map(|observed| {
+            Health::in_progress(format!(
+                "generation {generation} is not yet observed, the latest observed is {observed}"
+            ))
+        }))
 }
 
-/// A kind that is not built in, by its condition Ready. One that has none says nothing, and counts as current.
+/// A kind that is not built in, by its condition Ready. One that has none says nothing, and counts
+/// as current.
 fn ready(conditions: &[Condition<'_>]) -> Health {
-    match conditions.iter().find(|condition| condition.kind == "Ready") {
+    match conditions
+        .iter()
+        .find(|condition| condition.kind == "Ready")
+    {
         None => Health::current("it is there"),
         Some(condition) if condition.is("True") => Health::current("it is ready"),
         // Whether False is a way station or the end, the condition does not say; Stalled would.
@@ -196,19 +225,30 @@ fn conditions(object: &Object) -> Result<Vec<Condition<'_>>, Unclear> {
             if !condition.is_object() {
                 return Err(format!("status.conditions[{index}] is no object"));
             }
-            Ok(Condition { kind: field("type")?, status: field("status")?, reason: field("reason")?, message: field("message")? })
+            Ok(Condition {
+                kind: field("type")?,
+                status: field("status")?,
+                reason: field("reason")?,
+                message: field("message")?,
+            })
         })
         .collect()
 }
 
 /// A whole number of an object, or what counts where it has none.
 fn number(object: &Object, pointer: &str, usual: i64) -> i64 {
-    object.pointer(pointer).and_then(Value::as_i64).unwrap_or(usual)
+    object
+        .pointer(pointer)
+        .and_then(Value::as_i64)
+        .unwrap_or(usual)
 }
 
 /// A text of an object, or what counts where it has none.
 fn text<'o>(object: &'o Object, pointer: &str, usual: &'o str) -> &'o str {
-    object.pointer(pointer).and_then(Value::as_str).unwrap_or(usual)
+    object
+        .pointer(pointer)
+        .and_then(Value::as_str)
+        .unwrap_or(usual)
 }
 
 /// Characters kept of a message: controllers join what all their webhooks and nodes say.

@@ -1,6 +1,9 @@
 //! Each rule by status blocks as clusters write them, and the property that nothing makes it panic.
 
-#![allow(clippy::needless_pass_by_value, reason = "json! makes values, not references")]
+#![allow(
+    clippy::needless_pass_by_value,
+    reason = "json! makes values, not references"
+)]
 
 use super::*;
 use proptest::prelude::*;
@@ -54,7 +57,13 @@ fn deletion_and_generation_come_before_everything() {
         "it is ready",
     );
     // Who does not count generations is not asked.
-    says("a.io/v1", "A", json!({"metadata": {"generation": 2}, "status": {"conditions": ready}}), Current, "it is ready");
+    says(
+        "a.io/v1",
+        "A",
+        json!({"metadata": {"generation": 2}, "status": {"conditions": ready}}),
+        Current,
+        "it is ready",
+    );
 }
 
 #[test]
@@ -65,16 +74,36 @@ fn standard_conditions_come_before_the_rules_of_a_kind() {
         ("Stalled", "False", Current),
         ("Reconciling", "Unknown", Current),
     ] {
-        let health = of(&object("v1", "ConfigMap", json!({"status": {"conditions": [condition(kind, status, "Why", "because")]}})));
+        let health = of(&object(
+            "v1",
+            "ConfigMap",
+            json!({"status": {"conditions": [condition(kind, status, "Why", "because")]}}),
+        ));
         assert_eq!(health.status, expected, "{kind} {status}");
-        assert_eq!(health.message == "because", expected != Current, "{kind} {status}");
+        assert_eq!(
+            health.message == "because",
+            expected != Current,
+            "{kind} {status}"
+        );
     }
 }
 
 #[test]
 fn other_kinds_go_by_ready() {
-    says("cert-manager.io/v1", "Certificate", json!({}), Current, "it is there");
-    says("cert-manager.io/v1", "Certificate", json!({"status": {"conditions": null}}), Current, "it is there");
+    says(
+        "cert-manager.io/v1",
+        "Certificate",
+        json!({}),
+        Current,
+        "it is there",
+    );
+    says(
+        "cert-manager.io/v1",
+        "Certificate",
+        json!({"status": {"conditions": null}}),
+        Current,
+        "it is there",
+    );
     says(
         "cert-manager.io/v1",
         "Certificate",
@@ -89,46 +118,139 @@ fn other_kinds_go_by_ready() {
         InProgress,
         "Ready is Unknown",
     );
-    says("networking.k8s.io/v1", "Ingress", json!({"status": {"loadBalancer": {}}}), Current, "it is there");
+    says(
+        "networking.k8s.io/v1",
+        "Ingress",
+        json!({"status": {"loadBalancer": {}}}),
+        Current,
+        "it is there",
+    );
     // Conditions of the other convention say nothing here.
-    says("v1", "Namespace", json!({"status": {"phase": "Active"}}), Current, "it is there");
+    says(
+        "v1",
+        "Namespace",
+        json!({"status": {"phase": "Active"}}),
+        Current,
+        "it is there",
+    );
 }
 
 #[test]
 fn what_cannot_be_understood_is_unknown() {
-    says("a.io/v1", "A", json!({"status": {"conditions": "none"}}), Unknown, "status.conditions is no list");
-    says("a.io/v1", "A", json!({"status": {"conditions": [1]}}), Unknown, "status.conditions[0] is no object");
-    says("a.io/v1", "A", json!({"status": {"conditions": [{"type": 1}]}}), Unknown, "status.conditions[0].type is not text");
-    says("a.io/v1", "A", json!({"metadata": {"generation": "1"}}), Unknown, "metadata.generation is no number");
-    says("v1", "Pod", json!({"status": {"phase": "Odd"}}), Unknown, "there is no phase Odd of a Pod");
+    says(
+        "a.io/v1",
+        "A",
+        json!({"status": {"conditions": "none"}}),
+        Unknown,
+        "status.conditions is no list",
+    );
+    says(
+        "a.io/v1",
+        "A",
+        json!({"status": {"conditions": [1]}}),
+        Unknown,
+        "status.conditions[0] is no object",
+    );
+    says(
+        "a.io/v1",
+        "A",
+        json!({"status": {"conditions": [{"type": 1}]}}),
+        Unknown,
+        "status.conditions[0].type is not text",
+    );
+    says(
+        "a.io/v1",
+        "A",
+        json!({"metadata": {"generation": "1"}}),
+        Unknown,
+        "metadata.generation is no number",
+    );
+    says(
+        "v1",
+        "Pod",
+        json!({"status": {"phase": "Odd"}}),
+        Unknown,
+        "there is no phase Odd of a Pod",
+    );
 }
 
 #[test]
 fn deployments() {
-    let available = condition("Available", "True", "MinimumReplicasAvailable", "Deployment has minimum availability.");
-    let new = condition("Progressing", "True", "NewReplicaSetAvailable", "ReplicaSet \"web-1\" has successfully progressed.");
-    let exceeded = condition("Progressing", "False", "ProgressDeadlineExceeded", "ReplicaSet \"web-2\" has timed out progressing.");
+    let available = condition(
+        "Available",
+        "True",
+        "MinimumReplicasAvailable",
+        "Deployment has minimum availability.",
+    );
+    let new = condition(
+        "Progressing",
+        "True",
+        "NewReplicaSetAvailable",
+        "ReplicaSet \"web-1\" has successfully progressed.",
+    );
+    let exceeded = condition(
+        "Progressing",
+        "False",
+        "ProgressDeadlineExceeded",
+        "ReplicaSet \"web-2\" has timed out progressing.",
+    );
     let numbers = |r: i64, u: i64, ready: i64, a: i64, conditions: Value| {
         json!({"spec": {"replicas": 3, "progressDeadlineSeconds": 600},
             "status": {"replicas": r, "updatedReplicas": u, "readyReplicas": ready, "availableReplicas": a, "conditions": conditions}})
     };
     for (rest, status, message) in [
         (json!({}), InProgress, "replicas: 0/1"),
-        (numbers(2, 2, 2, 2, json!([available, new])), InProgress, "replicas: 2/3"),
-        (numbers(3, 1, 3, 3, json!([available, new])), InProgress, "updated: 1/3"),
-        (numbers(4, 3, 3, 3, json!([available, new])), InProgress, "pods to be terminated: 1"),
-        (numbers(3, 3, 3, 2, json!([available, new])), InProgress, "available: 2/3"),
-        (numbers(3, 3, 2, 3, json!([available, new])), InProgress, "ready: 2/3"),
-        (numbers(3, 3, 3, 3, json!([available])), InProgress, "the new ReplicaSet is not available"),
-        (numbers(3, 3, 3, 3, json!([new])), InProgress, "the Deployment is not available"),
-        (numbers(3, 3, 3, 3, json!([available, new])), Current, "available, replicas: 3"),
+        (
+            numbers(2, 2, 2, 2, json!([available, new])),
+            InProgress,
+            "replicas: 2/3",
+        ),
+        (
+            numbers(3, 1, 3, 3, json!([available, new])),
+            InProgress,
+            "updated: 1/3",
+        ),
+        (
+            numbers(4, 3, 3, 3, json!([available, new])),
+            InProgress,
+            "pods to be terminated: 1",
+        ),
+        (
+            numbers(3, 3, 3, 2, json!([available, new])),
+            InProgress,
+            "available: 2/3",
+        ),
+        (
+            numbers(3, 3, 2, 3, json!([available, new])),
+            InProgress,
+            "ready: 2/3",
+        ),
+        (
+            numbers(3, 3, 3, 3, json!([available])),
+            InProgress,
+            "the new ReplicaSet is not available",
+        ),
+        (
+            numbers(3, 3, 3, 3, json!([new])),
+            InProgress,
+            "the Deployment is not available",
+        ),
+        (
+            numbers(3, 3, 3, 3, json!([available, new])),
+            Current,
+            "available, replicas: 3",
+        ),
         (
             numbers(3, 1, 2, 2, json!([available, exceeded])),
             Failed,
             "the progress deadline is exceeded: ReplicaSet \"web-2\" has timed out progressing.",
         ),
         // Without a deadline the controller writes no Progressing.
-        (json!({"spec": {"replicas": 0}, "status": {"conditions": [available]}}), Current, "available, replicas: 0"),
+        (
+            json!({"spec": {"replicas": 0}, "status": {"conditions": [available]}}),
+            Current,
+            "available, replicas: 0",
+        ),
         (
             json!({"spec": {"replicas": 0, "progressDeadlineSeconds": 2147483647}, "status": {"conditions": [available]}}),
             Current,
@@ -158,7 +280,11 @@ fn replica_sets_daemon_sets_and_stateful_sets() {
     }
     let set = |c: i64, u: i64, a: i64, r: i64| json!({"status": {"desiredNumberScheduled": 4, "currentNumberScheduled": c, "updatedNumberScheduled": u, "numberAvailable": a, "numberReady": r}});
     for (rest, status, message) in [
-        (json!({}), InProgress, "the number of nodes is not yet known"),
+        (
+            json!({}),
+            InProgress,
+            "the number of nodes is not yet known",
+        ),
         (set(3, 4, 4, 4), InProgress, "scheduled: 3/4"),
         (set(4, 3, 4, 4), InProgress, "updated: 3/4"),
         (set(4, 4, 3, 4), InProgress, "available: 3/4"),
@@ -174,15 +300,51 @@ fn replica_sets_daemon_sets_and_stateful_sets() {
     let rolling = || json!({"type": "RollingUpdate"});
     let partition = || json!({"type": "RollingUpdate", "rollingUpdate": {"partition": 1}});
     for (rest, status, message) in [
-        (json!({"spec": {"updateStrategy": {"type": "OnDelete"}}}), Current, "its pods are updated when somebody deletes them (OnDelete)"),
-        (set(rolling(), 2, 3, 3, 3, "web-1"), InProgress, "replicas: 2/3"),
-        (set(rolling(), 3, 2, 3, 3, "web-1"), InProgress, "ready: 2/3"),
-        (set(rolling(), 4, 3, 3, 3, "web-1"), InProgress, "pods to be terminated: 1"),
-        (set(rolling(), 3, 3, 2, 3, "web-1"), InProgress, "current: 2/3"),
-        (set(rolling(), 3, 3, 3, 3, "web-2"), InProgress, "some pods are of the old revision"),
-        (set(rolling(), 3, 3, 3, 3, "web-1"), Current, "all pods are there, replicas: 3"),
-        (set(partition(), 3, 3, 1, 1, "web-2"), InProgress, "updated: 1/2"),
-        (set(partition(), 3, 3, 1, 2, "web-2"), Current, "the rollout of the partition is complete, updated: 2"),
+        (
+            json!({"spec": {"updateStrategy": {"type": "OnDelete"}}}),
+            Current,
+            "its pods are updated when somebody deletes them (OnDelete)",
+        ),
+        (
+            set(rolling(), 2, 3, 3, 3, "web-1"),
+            InProgress,
+            "replicas: 2/3",
+        ),
+        (
+            set(rolling(), 3, 2, 3, 3, "web-1"),
+            InProgress,
+            "ready: 2/3",
+        ),
+        (
+            set(rolling(), 4, 3, 3, 3, "web-1"),
+            InProgress,
+            "pods to be terminated: 1",
+        ),
+        (
+            set(rolling(), 3, 3, 2, 3, "web-1"),
+            InProgress,
+            "current: 2/3",
+        ),
+        (
+            set(rolling(), 3, 3, 3, 3, "web-2"),
+            InProgress,
+            "some pods are of the old revision",
+        ),
+        (
+            set(rolling(), 3, 3, 3, 3, "web-1"),
+            Current,
+            "all pods are there, replicas: 3",
+        ),
+        (
+            set(partition(), 3, 3, 1, 1, "web-2"),
+            InProgress,
+            "updated: 1/2",
+        ),
+        (
+            set(partition(), 3, 3, 1, 2, "web-2"),
+            Current,
+            "the rollout of the partition is complete, updated: 2",
+        ),
     ] {
         says("apps/v1", "StatefulSet", rest, status, message);
     }
@@ -210,9 +372,27 @@ fn jobs_services_claims_definitions_and_the_always_ready() {
     ] {
         says("batch/v1", "Job", rest, status, message);
     }
-    says("v1", "Service", json!({"spec": {"type": "ClusterIP"}}), Current, "the Service is ready");
-    says("v1", "Service", json!({"spec": {"type": "LoadBalancer"}}), InProgress, "the load balancer has no clusterIP yet");
-    says("v1", "Service", json!({"spec": {"type": "LoadBalancer", "clusterIP": "10.0.0.1"}}), Current, "the Service is ready");
+    says(
+        "v1",
+        "Service",
+        json!({"spec": {"type": "ClusterIP"}}),
+        Current,
+        "the Service is ready",
+    );
+    says(
+        "v1",
+        "Service",
+        json!({"spec": {"type": "LoadBalancer"}}),
+        InProgress,
+        "the load balancer has no clusterIP yet",
+    );
+    says(
+        "v1",
+        "Service",
+        json!({"spec": {"type": "LoadBalancer", "clusterIP": "10.0.0.1"}}),
+        Current,
+        "the Service is ready",
+    );
     says(
         "v1",
         "PersistentVolumeClaim",
@@ -220,63 +400,150 @@ fn jobs_services_claims_definitions_and_the_always_ready() {
         InProgress,
         "the claim is not bound, its phase is Pending",
     );
-    says("v1", "PersistentVolumeClaim", json!({"status": {"phase": "Bound"}}), Current, "the claim is bound");
+    says(
+        "v1",
+        "PersistentVolumeClaim",
+        json!({"status": {"phase": "Bound"}}),
+        Current,
+        "the claim is bound",
+    );
     for (conditions, status, message) in [
         (json!([]), InProgress, "the CRD is being installed"),
         (
-            json!([condition("NamesAccepted", "True", "", ""), condition("Established", "False", "Installing", "")]),
+            json!([
+                condition("NamesAccepted", "True", "", ""),
+                condition("Established", "False", "Installing", "")
+            ]),
             InProgress,
             "the CRD is being installed",
         ),
         (
-            json!([condition("NamesAccepted", "False", "PluralConflict", "\"widgets\" is already in use")]),
+            json!([condition(
+                "NamesAccepted",
+                "False",
+                "PluralConflict",
+                "\"widgets\" is already in use"
+            )]),
             Failed,
             "\"widgets\" is already in use",
         ),
-        (json!([condition("Established", "False", "NotAccepted", "not all names are accepted")]), Failed, "not all names are accepted"),
-        (json!([condition("Established", "True", "InitialNamesAccepted", "")]), Current, "the CRD is established"),
+        (
+            json!([condition(
+                "Established",
+                "False",
+                "NotAccepted",
+                "not all names are accepted"
+            )]),
+            Failed,
+            "not all names are accepted",
+        ),
+        (
+            json!([condition("Established", "True", "InitialNamesAccepted", "")]),
+            Current,
+            "the CRD is established",
+        ),
     ] {
-        says("apiextensions.k8s.io/v1", "CustomResourceDefinition", json!({"status": {"conditions": conditions}}), status, message);
+        says(
+            "apiextensions.k8s.io/v1",
+            "CustomResourceDefinition",
+            json!({"status": {"conditions": conditions}}),
+            status,
+            message,
+        );
     }
-    for (api, kind) in [("v1", "ConfigMap"), ("v1", "Secret"), ("batch/v1", "CronJob"), ("policy/v1", "PodDisruptionBudget")] {
+    for (api, kind) in [
+        ("v1", "ConfigMap"),
+        ("v1", "Secret"),
+        ("batch/v1", "CronJob"),
+        ("policy/v1", "PodDisruptionBudget"),
+    ] {
         assert_eq!(of(&object(api, kind, json!({}))).status, Current, "{kind}");
     }
     // A kind of the same name in somebody else's group has no part in the rule.
-    says("example.org/v1", "Deployment", json!({}), Current, "it is there");
+    says(
+        "example.org/v1",
+        "Deployment",
+        json!({}),
+        Current,
+        "it is there",
+    );
 }
 
 #[test]
 fn pods() {
     let phase = |phase: &str, rest: Value| {
         let mut status = json!({"phase": phase});
-        status.as_object_mut().unwrap().extend(rest.as_object().unwrap().clone());
+        status
+            .as_object_mut()
+            .unwrap()
+            .extend(rest.as_object().unwrap().clone());
         json!({"metadata": {"creationTimestamp": "2024-05-01T10:00:00Z"}, "status": status})
     };
     let refused = json!({"conditions": [condition("PodScheduled", "False", "Unschedulable", "0/3 nodes are available")]});
     for (rest, status, message) in [
         (json!({}), InProgress, "no node has seen the Pod yet"),
-        (phase("Pending", json!({})), InProgress, "the Pod is pending"),
-        (phase("Pending", refused.clone()), Failed, "the Pod cannot be scheduled: 0/3 nodes are available"),
-        (phase("Running", json!({"conditions": [condition("Ready", "True", "", "")]})), Current, "the Pod is ready"),
-        (phase("Running", json!({"conditions": [condition("Ready", "False", "", "")]})), InProgress, "the Pod runs but is not ready"),
         (
-            phase("Running", json!({"containerStatuses": [{"name": "app", "state": {"waiting": {"reason": "CrashLoopBackOff"}}}]})),
+            phase("Pending", json!({})),
+            InProgress,
+            "the Pod is pending",
+        ),
+        (
+            phase("Pending", refused.clone()),
+            Failed,
+            "the Pod cannot be scheduled: 0/3 nodes are available",
+        ),
+        (
+            phase(
+                "Running",
+                json!({"conditions": [condition("Ready", "True", "", "")]}),
+            ),
+            Current,
+            "the Pod is ready",
+        ),
+        (
+            phase(
+                "Running",
+                json!({"conditions": [condition("Ready", "False", "", "")]}),
+            ),
+            InProgress,
+            "the Pod runs but is not ready",
+        ),
+        (
+            phase(
+                "Running",
+                json!({"containerStatuses": [{"name": "app", "state": {"waiting": {"reason": "CrashLoopBackOff"}}}]}),
+            ),
             Failed,
             "containers crash again and again: app",
         ),
-        (phase("Succeeded", json!({})), Current, "the Pod has completed"),
-        (phase("Failed", json!({})), Current, "the Pod has ended without success"),
+        (
+            phase("Succeeded", json!({})),
+            Current,
+            "the Pod has completed",
+        ),
+        (
+            phase("Failed", json!({})),
+            Current,
+            "the Pod has ended without success",
+        ),
     ] {
         says("v1", "Pod", rest, status, message);
     }
     let pod = object("v1", "Pod", phase("Pending", refused));
-    assert_eq!(of_at(&pod, "2024-05-01T10:00:14Z".parse().unwrap()).status, InProgress);
-    assert_eq!(of_at(&pod, "2024-05-01T10:00:15Z".parse().unwrap()).status, Failed);
+    assert_eq!(
+        of_at(&pod, "2024-05-01T10:00:14Z".parse().unwrap()).status,
+        InProgress
+    );
+    assert_eq!(
+        of_at(&pod, "2024-05-01T10:00:15Z".parse().unwrap()).status,
+        Failed
+    );
 }
 
 fn pod(name: &str, status: Value) -> Object {
     let mut pod = object("v1", "Pod", json!({"status": status}));
-    pod.edit(|fields| fields["metadata"]["name"] = name.into()).unwrap();
+    pod.edit(|fields| fields["metadata"]["name"] = name.into())
+        .unwrap();
     pod
 }
 
@@ -305,19 +572,27 @@ fn pods_say_why_in_the_order_of_their_names() {
             json!({"phase": "Running", "containerStatuses": [{"name": "app", "ready": false, "restartCount": 1, "state": {"running": {}},
             "lastState": {"terminated": {"exitCode": 137, "reason": "OOMKilled"}}}]}),
         ),
-        pod("e", json!({"phase": "Failed", "reason": "Evicted", "message": "The node was low on resource: memory."})),
+        pod(
+            "e",
+            json!({"phase": "Failed", "reason": "Evicted", "message": "The node was low on resource: memory."}),
+        ),
         pod(
             "f",
             json!({"phase": "Pending", "containerStatuses": [waiting("app", "CreateContainerConfigError", "secret \"db\" not found"), waiting("x", "InvalidImageName", "")]}),
         ),
-        pod("g", json!({"phase": "Running", "containerStatuses": [{"name": "app", "ready": true, "state": {"running": {}}}]})),
+        pod(
+            "g",
+            json!({"phase": "Running", "containerStatuses": [{"name": "app", "ready": true, "state": {"running": {}}}]}),
+        ),
         pod(
             "h",
             json!({"phase": "Succeeded", "containerStatuses": [{"name": "app", "ready": false, "state": {"terminated": {"exitCode": 0}}}]}),
         ),
     ];
-    let said: Vec<String> =
-        pod_reasons(&pods).iter().map(|reason| format!("{}{reason}", if reason.failing { "! " } else { "  " })).collect();
+    let said: Vec<String> = pod_reasons(&pods)
+        .iter()
+        .map(|reason| format!("{}{reason}", if reason.failing { "! " } else { "  " }))
+        .collect();
     assert_eq!(
         said,
         [
@@ -339,15 +614,25 @@ fn hostile_messages_become_one_short_line() {
         "a",
         json!({"phase": "Pending", "containerStatuses": [{"name": "\u{202e}a", "state": {"waiting": {"reason": "ErrImagePull", "message": message}}}]}),
     )];
-    let [reason] = &pod_reasons(&pods)[..] else { panic!() };
-    assert!(reason.message.chars().count() < 520 && reason.message.starts_with("\\u{1b}[31mred x"), "{reason}");
+    let [reason] = &pod_reasons(&pods)[..] else {
+        panic!()
+    };
+    assert!(
+        reason.message.chars().count() < 520 && reason.message.starts_with("\\u{1b}[31mred x"),
+        "{reason}"
+    );
     assert_eq!(reason.container.as_deref(), Some("\\u{202e}a"));
 }
 
 #[test]
 fn selectors_of_workloads() {
     for (api, kind, rest, expected) in [
-        ("apps/v1", "Deployment", json!({"spec": {"selector": {"matchLabels": {"app": "web", "tier": ""}}}}), Some("app=web,tier=")),
+        (
+            "apps/v1",
+            "Deployment",
+            json!({"spec": {"selector": {"matchLabels": {"app": "web", "tier": ""}}}}),
+            Some("app=web,tier="),
+        ),
         (
             "apps/v1",
             "StatefulSet",
@@ -355,12 +640,36 @@ fn selectors_of_workloads() {
             {"key": "c", "operator": "Exists"}, {"key": "d", "operator": "DoesNotExist"}]}}}),
             Some("a in (x,y),b notin (z),c,!d"),
         ),
-        ("batch/v1", "Job", json!({}), Some("batch.kubernetes.io/job-name=web")),
-        ("apps/v1", "Deployment", json!({"spec": {"selector": {}}}), None),
-        ("apps/v1", "Deployment", json!({"spec": {"selector": {"matchExpressions": [{"key": "a", "operator": "Odd"}]}}}), None),
-        ("v1", "Service", json!({"spec": {"selector": {"matchLabels": {"app": "web"}}}}), None),
+        (
+            "batch/v1",
+            "Job",
+            json!({}),
+            Some("batch.kubernetes.io/job-name=web"),
+        ),
+        (
+            "apps/v1",
+            "Deployment",
+            json!({"spec": {"selector": {}}}),
+            None,
+        ),
+        (
+            "apps/v1",
+            "Deployment",
+            json!({"spec": {"selector": {"matchExpressions": [{"key": "a", "operator": "Odd"}]}}}),
+            None,
+        ),
+        (
+            "v1",
+            "Service",
+            json!({"spec": {"selector": {"matchLabels": {"app": "web"}}}}),
+            None,
+        ),
     ] {
-        assert_eq!(selector(&object(api, kind, rest)), expected.map(|selector| ("shop".to_owned(), selector.to_owned())), "{kind}");
+        assert_eq!(
+            selector(&object(api, kind, rest)),
+            expected.map(|selector| ("shop".to_owned(), selector.to_owned())),
+            "{kind}"
+        );
     }
 }
 
@@ -371,7 +680,16 @@ fn any_json() -> impl Strategy<Value = Value> {
         any::<i64>().prop_map(Value::from),
         any::<f64>().prop_map(Value::from),
         "[a-zA-Z/]{0,12}".prop_map(Value::from),
-        prop::sample::select(vec!["True", "False", "Running", "Pending", "Failed", "Unschedulable", "LoadBalancer"]).prop_map(Value::from)
+        prop::sample::select(vec![
+            "True",
+            "False",
+            "Running",
+            "Pending",
+            "Failed",
+            "Unschedulable",
+            "LoadBalancer"
+        ])
+        .prop_map(Value::from)
     ];
     let key = prop::sample::select(vec![
         "conditions",
@@ -400,8 +718,12 @@ fn any_json() -> impl Strategy<Value = Value> {
     leaf.prop_recursive(5, 60, 6, move |inner| {
         prop_oneof![
             prop::collection::vec(inner.clone(), 0..5).prop_map(Value::from),
-            prop::collection::vec((key.clone(), inner), 0..8)
-                .prop_map(|fields| Value::Object(fields.into_iter().map(|(key, value)| (key.to_owned(), value)).collect()))
+            prop::collection::vec((key.clone(), inner), 0..8).prop_map(|fields| Value::Object(
+                fields
+                    .into_iter()
+                    .map(|(key, value)| (key.to_owned(), value))
+                    .collect()
+            ))
         ]
     })
 }

@@ -3,19 +3,27 @@
 use super::{Condition, Health, number, text};
 use crate::object::Object;
 
-/// A Deployment has failed when its progress deadline has passed; it is current when every replica is new and available.
+/// A Deployment has failed when its progress deadline has passed; it is current when every replica
+/// is new and available.
 pub(super) fn deployment(object: &Object, conditions: &[Condition<'_>]) -> Health {
-    // Without a deadline (or with the greatest there is, which means the same) the controller never writes Progressing.
+    // Without a deadline (or with the greatest there is, which means the same) the controller never
+    // writes Progressing.
     let unbounded = i64::from(i32::MAX);
     let mut progressed = number(object, "/spec/progressDeadlineSeconds", unbounded) == unbounded;
     let mut available = false;
     for condition in conditions {
         match condition.kind {
             "Progressing" if condition.reason == "ProgressDeadlineExceeded" => {
-                let more = if condition.message.is_empty() { String::new() } else { format!(": {}", condition.message) };
+                let more = if condition.message.is_empty() {
+                    String::new()
+                } else {
+                    format!(": {}", condition.message)
+                };
                 return Health::failed(format!("the progress deadline is exceeded{more}"));
             }
-            "Progressing" => progressed |= condition.is("True") && condition.reason == "NewReplicaSetAvailable",
+            "Progressing" => {
+                progressed |= condition.is("True") && condition.reason == "NewReplicaSetAvailable"
+            }
             "Available" => available |= condition.is("True"),
             _ => {}
         }
@@ -47,8 +55,14 @@ pub(super) fn deployment(object: &Object, conditions: &[Condition<'_>]) -> Healt
 
 /// A ReplicaSet cannot fail: it tries for ever.
 pub(super) fn replica_set(object: &Object, conditions: &[Condition<'_>]) -> Health {
-    if let Some(failure) = conditions.iter().find(|condition| condition.kind == "ReplicaFailure" && condition.is("True")) {
-        return Health::in_progress(format!("pods cannot be made or deleted: {}", failure.text()));
+    if let Some(failure) = conditions
+        .iter()
+        .find(|condition| condition.kind == "ReplicaFailure" && condition.is("True"))
+    {
+        return Health::in_progress(format!(
+            "pods cannot be made or deleted: {}",
+            failure.text()
+        ));
     }
     let wanted = number(object, "/spec/replicas", 1);
     let there = number(object, "/status/replicas", 0);
@@ -113,12 +127,16 @@ pub(super) fn stateful_set(object: &Object) -> Health {
         // Only pods with an ordinal from the partition up are to be updated.
         let due = wanted.saturating_sub(partition);
         if updated >= due {
-            return Health::current(format!("the rollout of the partition is complete, updated: {updated}"));
+            return Health::current(format!(
+                "the rollout of the partition is complete, updated: {updated}"
+            ));
         }
         format!("updated: {updated}/{due}")
     } else if wanted > current {
         format!("current: {current}/{wanted}")
-    } else if text(object, "/status/currentRevision", "") != text(object, "/status/updateRevision", "") {
+    } else if text(object, "/status/currentRevision", "")
+        != text(object, "/status/updateRevision", "")
+    {
         "some pods are of the old revision".to_owned()
     } else {
         return Health::current(format!("all pods are there, replicas: {there}"));

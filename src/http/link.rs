@@ -14,20 +14,31 @@ pub enum LinkError {
 /// The next page that `headers` of the page at `page` name, resolved against it.
 ///
 /// # Errors
-/// If there is one that leaves the origin (scheme, host and port) or cannot be read: the list would be cut.
-pub fn next<'a>(headers: impl Iterator<Item = &'a str>, page: &Url) -> Result<Option<Url>, LinkError> {
+/// If there is one that leaves the origin (scheme, host and port) or cannot be read: the list would
+/// be cut.
+pub fn next<'a>(
+    headers: impl Iterator<Item = &'a str>,
+    page: &Url,
+) -> Result<Option<Url>, LinkError> {
     for header in headers {
         let mut rest = header;
         while let Some(open) = rest.find('<') {
-            let Some(close) = rest[open..].find('>').map(|at| open + at) else { return Err(LinkError::Unreadable) };
+            let Some(close) = rest[open..].find('>').map(|at| open + at) else {
+                return Err(LinkError::Unreadable);
+            };
             let (target, after) = (&rest[open + 1..close], &rest[close + 1..]);
             let end = after.find('<').unwrap_or(after.len());
             if is_next(&after[..end]) {
                 let url = page.join(target).map_err(|_| LinkError::Unreadable)?;
-                return if url.origin() == page.origin() && url.username().is_empty() && url.password().is_none() {
+                return if url.origin() == page.origin()
+                    && url.username().is_empty()
+                    && url.password().is_none()
+                {
                     Ok(Some(url))
                 } else {
-                    Err(LinkError::Elsewhere(url.host_str().unwrap_or("?").to_owned()))
+                    Err(LinkError::Elsewhere(
+                        url.host_str().unwrap_or("?").to_owned(),
+                    ))
                 };
             }
             rest = &after[end..];
@@ -38,9 +49,15 @@ pub fn next<'a>(headers: impl Iterator<Item = &'a str>, page: &Url) -> Result<Op
 
 fn is_next(parameters: &str) -> bool {
     parameters.split([';', ',']).any(|parameter| {
-        let Some((name, value)) = parameter.split_once('=') else { return false };
+        let Some((name, value)) = parameter.split_once('=') else {
+            return false;
+        };
         name.trim().eq_ignore_ascii_case("rel")
-            && value.trim().trim_matches('"').split_ascii_whitespace().any(|word| word.eq_ignore_ascii_case("next"))
+            && value
+                .trim()
+                .trim_matches('"')
+                .split_ascii_whitespace()
+                .any(|word| word.eq_ignore_ascii_case("next"))
     })
 }
 
@@ -53,17 +70,44 @@ mod tests {
         let page: Url = "https://r.example/v2/a/tags/list?n=2".parse().unwrap();
         let url = |text: &str| Ok(Some(text.parse().unwrap()));
         for (header, expected) in [
-            (r#"</v2/a/tags/list?last=b&n=2>; rel="next""#, url("https://r.example/v2/a/tags/list?last=b&n=2")),
-            ("<?last=b>;rel=next", url("https://r.example/v2/a/tags/list?last=b")),
-            (r#"</p>; rel="prev", </n>; title="x"; REL="start next""#, url("https://r.example/n")),
-            (r#"<https://r.example:443/n>; rel="next""#, url("https://r.example/n")),
+            (
+                r#"</v2/a/tags/list?last=b&n=2>; rel="next""#,
+                url("https://r.example/v2/a/tags/list?last=b&n=2"),
+            ),
+            (
+                "<?last=b>;rel=next",
+                url("https://r.example/v2/a/tags/list?last=b"),
+            ),
+            (
+                r#"</p>; rel="prev", </n>; title="x"; REL="start next""#,
+                url("https://r.example/n"),
+            ),
+            (
+                r#"<https://r.example:443/n>; rel="next""#,
+                url("https://r.example/n"),
+            ),
             (r#"</p>; rel="prev""#, Ok(None)),
             ("", Ok(None)),
-            (r#"<https://evil.example/n>; rel="next""#, Err(LinkError::Elsewhere("evil.example".into()))),
-            (r#"<//evil.example/n>; rel="next""#, Err(LinkError::Elsewhere("evil.example".into()))),
-            (r#"<http://r.example/n>; rel="next""#, Err(LinkError::Elsewhere("r.example".into()))),
-            (r#"<https://r.example:444/n>; rel="next""#, Err(LinkError::Elsewhere("r.example".into()))),
-            (r#"<https://u@r.example/n>; rel="next""#, Err(LinkError::Elsewhere("r.example".into()))),
+            (
+                r#"<https://evil.example/n>; rel="next""#,
+                Err(LinkError::Elsewhere("evil.example".into())),
+            ),
+            (
+                r#"<//evil.example/n>; rel="next""#,
+                Err(LinkError::Elsewhere("evil.example".into())),
+            ),
+            (
+                r#"<http://r.example/n>; rel="next""#,
+                Err(LinkError::Elsewhere("r.example".into())),
+            ),
+            (
+                r#"<https://r.example:444/n>; rel="next""#,
+                Err(LinkError::Elsewhere("r.example".into())),
+            ),
+            (
+                r#"<https://u@r.example/n>; rel="next""#,
+                Err(LinkError::Elsewhere("r.example".into())),
+            ),
             (r#"<https://[>; rel="next""#, Err(LinkError::Unreadable)),
             (r#"</n; rel="next""#, Err(LinkError::Unreadable)),
         ] {

@@ -1,12 +1,13 @@
-//! What every client of HTTP here shares: how a host is reached, one request within bounds of time and size, waiting as
-//! the host wishes, and pages of one origin.
+//! What every client of HTTP here shares: how a host is reached, one request within bounds of time
+//! and size, waiting as the host wishes, and pages of one origin.
 //!
 //! | file | what it knows |
 //! |---|---|
 //! | `budget` | what a host allows: pace, and times at which it is left alone |
 //! | `link` | the next page, of the same origin only |
 //!
-//! What is asked for, sign-in, and what an answer means are the rooms' that use this: `registry`, `forge`.
+//! What is asked for, sign-in, and what an answer means are the rooms' that use this: `registry`,
+//! `forge`.
 
 pub mod budget;
 pub mod link;
@@ -39,7 +40,8 @@ pub enum Proxy {
 pub enum SecretSource {
     /// Here.
     Value(Secret),
-    /// In a file that is read again when the credentials are refreshed, so that a rotated secret is picked up.
+    /// In a file that is read again when the credentials are refreshed, so that a rotated secret is
+    /// picked up.
     File(PathBuf),
 }
 
@@ -59,9 +61,15 @@ impl SecretSource {
             Self::Value(secret) => Ok(secret.clone()),
             Self::File(path) => {
                 let place = || format!("file {}", path.display());
-                let text = tokio::fs::read_to_string(path).await.map_err(|error| (place(), error.to_string()))?;
+                let text = tokio::fs::read_to_string(path)
+                    .await
+                    .map_err(|error| (place(), error.to_string()))?;
                 let text = text.trim_end_matches(['\r', '\n']);
-                if text.is_empty() { Err((place(), "it is empty".to_owned())) } else { Ok(Secret::new(text)) }
+                if text.is_empty() {
+                    Err((place(), "it is empty".to_owned()))
+                } else {
+                    Ok(Secret::new(text))
+                }
             }
         }
     }
@@ -76,17 +84,20 @@ pub struct Way<'a> {
     pub ca_file: Option<&'a Path>,
     /// Whether plain HTTP may be spoken.
     pub plain: bool,
-    /// Whether the host is this machine, to which the system's proxy does not lead ([`is_loopback`]).
+    /// Whether the host is this machine, to which the system's proxy does not lead
+    /// ([`is_loopback`]).
     pub loopback: bool,
     /// The longest wait for a connection, TLS included.
     pub connect: Duration,
 }
 
 impl Way<'_> {
-    /// A client that follows no redirect by itself. Needs the process-wide TLS provider to be installed.
+    /// A client that follows no redirect by itself. Needs the process-wide TLS provider to be
+    /// installed.
     ///
     /// # Errors
-    /// If the CA file or the proxy cannot be used; never with the proxy's text, which may hold a password.
+    /// If the CA file or the proxy cannot be used; never with the proxy's text, which may hold a
+    /// password.
     pub fn client(&self) -> Result<Client, String> {
         let mut builder = Client::builder()
             .user_agent(concat!("tagboat/", env!("CARGO_PKG_VERSION")))
@@ -95,31 +106,43 @@ impl Way<'_> {
             .connect_timeout(self.connect)
             .https_only(!self.plain);
         builder = match self.proxy {
-            // A proxy cannot reach what runs on this machine, whatever the variables say; Go's tools see it the same way.
+            // A proxy cannot reach what runs on this machine, whatever the variables say; Go's
+            // tools see it the same way.
             Proxy::System if self.loopback => builder.no_proxy(),
             Proxy::System => builder,
             Proxy::Direct => builder.no_proxy(),
             // The reason could quote the URL and its password.
-            Proxy::Url(url) => builder.proxy(reqwest::Proxy::all(url.expose()).map_err(|_| "the proxy is no URL".to_owned())?),
+            Proxy::Url(url) => builder.proxy(
+                reqwest::Proxy::all(url.expose()).map_err(|_| "the proxy is no URL".to_owned())?,
+            ),
         };
         if let Some(path) = self.ca_file {
             let about = |why: String| format!("caFile {}: {why}", path.display());
             let pem = std::fs::read(path).map_err(|error| about(error.to_string()))?;
-            let roots = reqwest::Certificate::from_pem_bundle(&pem).map_err(|_| about("is no PEM file of certificates".to_owned()))?;
+            let roots = reqwest::Certificate::from_pem_bundle(&pem)
+                .map_err(|_| about("is no PEM file of certificates".to_owned()))?;
             if roots.is_empty() {
                 return Err(about("has no certificate in it".to_owned()));
             }
             builder = builder.tls_certs_merge(roots);
         }
-        builder.build().map_err(|error| format!("no HTTP client: {error:?}"))
+        builder
+            .build()
+            .map_err(|error| format!("no HTTP client: {error:?}"))
     }
 }
 
-/// Whether a host, with or without a port, is this machine by its name: `localhost` or an address as `127.0.0.1` or `[::1]`.
+/// Whether a host, with or without a port, is this machine by its name: `localhost` or an address
+/// as `127.0.0.1` or `[::1]`.
 pub fn is_loopback(host: &str) -> bool {
-    let port = host.rfind(':').filter(|at| host[at + 1..].bytes().all(|byte| byte.is_ascii_digit()));
+    let port = host
+        .rfind(':')
+        .filter(|at| host[at + 1..].bytes().all(|byte| byte.is_ascii_digit()));
     let name = port.map_or(host, |at| &host[..at]);
-    let address = name.trim_start_matches('[').trim_end_matches(']').parse::<std::net::IpAddr>();
+    let address = name
+        .trim_start_matches('[')
+        .trim_end_matches(']')
+        .parse::<std::net::IpAddr>();
     name.eq_ignore_ascii_case("localhost") || address.is_ok_and(|address| address.is_loopback())
 }
 
@@ -143,7 +166,8 @@ pub struct Bounds {
 pub enum Failure {
     /// The connection failed, for this innermost reason.
     Transport(String),
-    /// Nothing of this came within the bound: "connection", "headers", "whole body", "more of the body".
+    /// Nothing of this came within the bound: "connection", "headers", "whole body", "more of the
+    /// body".
     Timeout(&'static str, Duration),
     /// The body is larger than [`Bounds::limit`].
     TooLarge,
@@ -156,13 +180,16 @@ pub enum Failure {
 pub async fn send(request: RequestBuilder, bounds: Bounds) -> Result<Response, Failure> {
     match tokio::time::timeout(bounds.headers, request.send()).await {
         Err(_) => Err(Failure::Timeout("headers", bounds.headers)),
-        Ok(Err(error)) if error.is_connect() && error.is_timeout() => Err(Failure::Timeout("connection", bounds.connect)),
+        Ok(Err(error)) if error.is_connect() && error.is_timeout() => {
+            Err(Failure::Timeout("connection", bounds.connect))
+        }
         Ok(Err(error)) => Err(transport(error)),
         Ok(Ok(response)) => Ok(response),
     }
 }
 
-/// Reads a body; beyond its bound an honest one is refused and an error's is cut. `method` is the request's.
+/// Reads a body; beyond its bound an honest one is refused and an error's is cut. `method` is the
+/// request's.
 ///
 /// # Errors
 /// If the connection fails, is too slow or gives too much.
@@ -171,10 +198,19 @@ pub async fn body(response: Response, method: &Method, bounds: Bounds) -> Result
     read.unwrap_or(Err(Failure::Timeout("whole body", bounds.body)))
 }
 
-async fn pieces(mut response: Response, method: &Method, bounds: Bounds) -> Result<Vec<u8>, Failure> {
+async fn pieces(
+    mut response: Response,
+    method: &Method,
+    bounds: Bounds,
+) -> Result<Vec<u8>, Failure> {
     let honest = response.status().is_success();
     let limit = if honest { bounds.limit } else { COMPLAINT };
-    if honest && method != Method::HEAD && response.content_length().is_some_and(|length| length > limit as u64) {
+    if honest
+        && method != Method::HEAD
+        && response
+            .content_length()
+            .is_some_and(|length| length > limit as u64)
+    {
         return Err(Failure::TooLarge);
     }
     let mut body = Vec::new();
@@ -233,15 +269,19 @@ impl Answer {
 
     /// Whether a page for people came.
     pub fn is_html(&self) -> bool {
-        self.header("content-type").is_some_and(|kind| kind.trim_start().to_ascii_lowercase().starts_with("text/html"))
-            || self.body.iter().find(|byte| !byte.is_ascii_whitespace()) == Some(&b'<')
+        self.header("content-type").is_some_and(|kind| {
+            kind.trim_start()
+                .to_ascii_lowercase()
+                .starts_with("text/html")
+        }) || self.body.iter().find(|byte| !byte.is_ascii_whitespace()) == Some(&b'<')
     }
 }
 
 /// `host[:port]` of a URL: the name of a budget.
 pub fn host_of(url: &Url) -> String {
     let host = url.host_str().unwrap_or("?");
-    url.port().map_or_else(|| host.to_owned(), |port| format!("{host}:{port}"))
+    url.port()
+        .map_or_else(|| host.to_owned(), |port| format!("{host}:{port}"))
 }
 
 /// ±50 %. The hasher's seed is the only randomness needed for a wait.
@@ -250,9 +290,12 @@ pub fn jittered(wait: Duration) -> Duration {
     wait * u32::try_from(percent).unwrap_or(100) / 100
 }
 
-/// A lock whose holder cannot have left the value half changed: every critical section here is a single step.
+/// A lock whose holder cannot have left the value half changed: every critical section here is a
+/// single step.
 pub fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+    mutex
+        .lock()
+        .unwrap_or_else(std::sync::PoisonError::into_inner)
 }
 
 #[cfg(test)]
@@ -261,10 +304,24 @@ mod tests {
 
     #[test]
     fn this_machine_is_known_by_its_names() {
-        for host in ["localhost", "localhost:5000", "LOCALHOST:5000", "127.0.0.1", "127.3.2.1:80", "[::1]", "[::1]:5000"] {
+        for host in [
+            "localhost",
+            "localhost:5000",
+            "LOCALHOST:5000",
+            "127.0.0.1",
+            "127.3.2.1:80",
+            "[::1]",
+            "[::1]:5000",
+        ] {
             assert!(is_loopback(host), "{host}");
         }
-        for host in ["", "ghcr.io", "localhost.example.org", "128.0.0.1:5000", "[::2]:1"] {
+        for host in [
+            "",
+            "ghcr.io",
+            "localhost.example.org",
+            "128.0.0.1:5000",
+            "[::2]:1",
+        ] {
             assert!(!is_loopback(host), "{host}");
         }
     }

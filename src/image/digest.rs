@@ -3,9 +3,11 @@
 use super::ImageError;
 use std::{fmt, str::FromStr};
 
-/// A content digest, `algorithm:hex`. Only the algorithms registered by the OCI image specification are taken:
-/// sha256 (64 hexadecimal digits) and sha512 (128), in lower case.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, serde::Serialize, serde::Deserialize)]
+/// A content digest, `algorithm:hex`. Only the algorithms registered by the OCI image specification
+/// are taken: sha256 (64 hexadecimal digits) and sha512 (128), in lower case.
+#[derive(
+    Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, serde::Serialize, serde::Deserialize,
+)]
 #[serde(try_from = "String", into = "String")]
 pub struct Digest(String);
 
@@ -14,18 +16,35 @@ impl Digest {
     pub fn new(text: impl Into<String>) -> Result<Self, ImageError> {
         let text = text.into();
         let Some((algorithm, hex)) = text.split_once(':') else {
-            return Err(ImageError::new("digest", &text, "has no algorithm (sha256:…)"));
+            return Err(ImageError::new(
+                "digest",
+                &text,
+                "has no algorithm (sha256:…)",
+            ));
         };
         let length = match algorithm {
             "sha256" => 64,
             "sha512" => 128,
-            _ => return Err(ImageError::new("digest", &text, "the algorithm is neither sha256 nor sha512")),
+            _ => {
+                return Err(ImageError::new(
+                    "digest",
+                    &text,
+                    "the algorithm is neither sha256 nor sha512",
+                ));
+            }
         };
         if hex.len() != length {
             return Err(ImageError::new("digest", &text, "has the wrong length"));
         }
-        if !hex.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f')) {
-            return Err(ImageError::new("digest", &text, "is not lower-case hexadecimal"));
+        if !hex
+            .bytes()
+            .all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
+        {
+            return Err(ImageError::new(
+                "digest",
+                &text,
+                "is not lower-case hexadecimal",
+            ));
         }
         Ok(Self(text))
     }
@@ -76,7 +95,16 @@ mod tests {
     fn only_registered_algorithms_in_full_length_are_digests() {
         let good = format!("sha256:{}", "0f".repeat(32));
         assert_eq!(Digest::new(&good).unwrap().short(), "sha256:0f0f0f0f0f0f");
-        for bad in ["", "sha256:", "sha256:00", "md5:00", "0f0f", &good.to_uppercase(), &format!("{good}0"), &format!("{good}\n")] {
+        for bad in [
+            "",
+            "sha256:",
+            "sha256:00",
+            "md5:00",
+            "0f0f",
+            &good.to_uppercase(),
+            &format!("{good}0"),
+            &format!("{good}\n"),
+        ] {
             assert!(Digest::new(bad).is_err(), "{bad:?}");
         }
     }

@@ -1,8 +1,8 @@
 //! The words for images: [`Repository`], [`Tag`], [`Digest`], [`ImageRef`], [`Platform`].
 //!
-//! A value that exists is valid: every constructor checks the grammar of the
-//! [distribution reference](https://github.com/distribution/reference) (the form that kubelet and Docker read), so
-//! text of a hostile registry cannot travel as a `Tag`.
+//! A value that exists is valid: every constructor checks the grammar of the [distribution
+//! reference](https://github.com/distribution/reference) (the form that kubelet and Docker read),
+//! so text of a hostile registry cannot travel as a `Tag`.
 
 mod digest;
 mod platform;
@@ -18,7 +18,8 @@ pub use tag::{Tag, TagList};
 
 use crate::error::{Fault, Kind};
 
-/// Text that is no image word. The text is shown escaped and cut, because it may come from a hostile registry.
+/// Text that is no image word. The text is shown escaped and cut, because it may come from a
+/// hostile registry.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{what} {}: {why}", shown(text))]
 pub struct ImageError {
@@ -32,7 +33,11 @@ pub struct ImageError {
 
 impl ImageError {
     fn new(what: &'static str, text: &str, why: &'static str) -> Self {
-        Self { what, text: text.chars().take(300).collect(), why }
+        Self {
+            what,
+            text: text.chars().take(300).collect(),
+            why,
+        }
     }
 }
 

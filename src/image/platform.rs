@@ -4,7 +4,9 @@ use super::ImageError;
 use std::{fmt, str::FromStr};
 
 /// What an image of an index runs on.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, serde::Serialize, serde::Deserialize)]
+#[derive(
+    Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, serde::Serialize, serde::Deserialize,
+)]
 #[serde(try_from = "String", into = "String")]
 pub struct Platform {
     os: String,
@@ -15,17 +17,33 @@ pub struct Platform {
 impl Platform {
     /// Puts a platform together from the fields of an index or a config.
     pub fn new(os: &str, architecture: &str, variant: Option<&str>) -> Result<Self, ImageError> {
-        let word = |text: &str| !text.is_empty() && text.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'-'));
-        for text in [Some(os), Some(architecture), variant].into_iter().flatten() {
+        let word = |text: &str| {
+            !text.is_empty()
+                && text
+                    .bytes()
+                    .all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'-'))
+        };
+        for text in [Some(os), Some(architecture), variant]
+            .into_iter()
+            .flatten()
+        {
             if !word(text) {
-                return Err(ImageError::new("platform", text, "must be os/architecture or os/architecture/variant, as linux/arm64"));
+                return Err(ImageError::new(
+                    "platform",
+                    text,
+                    "must be os/architecture or os/architecture/variant, as linux/arm64",
+                ));
             }
         }
-        Ok(Self { os: os.to_owned(), architecture: architecture.to_owned(), variant: variant.map(str::to_owned) })
+        Ok(Self {
+            os: os.to_owned(),
+            architecture: architecture.to_owned(),
+            variant: variant.map(str::to_owned),
+        })
     }
 
-    /// Whether an image for `self` serves a wish for `wanted`: a wish without a variant takes any variant, and
-    /// `arm64` means `arm64/v8` as in containerd's normalisation.
+    /// Whether an image for `self` serves a wish for `wanted`: a wish without a variant takes any
+    /// variant, and `arm64` means `arm64/v8` as in containerd's normalisation.
     pub fn serves(&self, wanted: &Platform) -> bool {
         self.os == wanted.os
             && self.architecture == wanted.architecture
@@ -58,8 +76,13 @@ impl FromStr for Platform {
         let mut parts = text.splitn(3, '/');
         let os = parts.next().unwrap_or_default();
         let architecture = parts.next().unwrap_or_default();
-        Self::new(os, architecture, parts.next())
-            .map_err(|_| ImageError::new("platform", text, "must be os/architecture or os/architecture/variant, as linux/arm64"))
+        Self::new(os, architecture, parts.next()).map_err(|_| {
+            ImageError::new(
+                "platform",
+                text,
+                "must be os/architecture or os/architecture/variant, as linux/arm64",
+            )
+        })
     }
 }
 
@@ -91,7 +114,11 @@ mod tests {
             ("linux/amd64", "linux/arm64", false),
             ("windows/amd64", "linux/amd64", false),
         ] {
-            assert_eq!(platform(has).serves(&platform(wants)), served, "{has} for {wants}");
+            assert_eq!(
+                platform(has).serves(&platform(wants)),
+                served,
+                "{has} for {wants}"
+            );
         }
         for bad in ["", "linux", "linux/", "/amd64", "linux/a b", "linux/amd64/"] {
             assert!(bad.parse::<Platform>().is_err(), "{bad:?}");

@@ -28,10 +28,18 @@ impl ImageRef {
         };
         let after_host = rest.rfind('/').map_or(0, |slash| slash + 1);
         let (name, tag) = match rest[after_host..].find(':') {
-            Some(colon) => (&rest[..after_host + colon], Some(Tag::new(&rest[after_host + colon + 1..])?)),
+            Some(colon) => (
+                &rest[..after_host + colon],
+                Some(Tag::new(&rest[after_host + colon + 1..])?),
+            ),
             None => (rest, None),
         };
-        Ok(Self { name: name.to_owned(), repository: Repository::new(name)?, tag, digest })
+        Ok(Self {
+            name: name.to_owned(),
+            repository: Repository::new(name)?,
+            tag,
+            digest,
+        })
     }
 }
 
@@ -64,10 +72,30 @@ mod tests {
         let digest = format!("sha256:{}", "a".repeat(64));
         for (text, repository, tag, pinned) in [
             ("nginx".to_owned(), "docker.io/library/nginx", None, false),
-            ("nginx:1.25".to_owned(), "docker.io/library/nginx", Some("1.25"), false),
-            ("localhost:5000/app".to_owned(), "localhost:5000/app", None, false),
-            ("localhost:5000/app:v1".to_owned(), "localhost:5000/app", Some("v1"), false),
-            (format!("ghcr.io/a/b:v1@{digest}"), "ghcr.io/a/b", Some("v1"), true),
+            (
+                "nginx:1.25".to_owned(),
+                "docker.io/library/nginx",
+                Some("1.25"),
+                false,
+            ),
+            (
+                "localhost:5000/app".to_owned(),
+                "localhost:5000/app",
+                None,
+                false,
+            ),
+            (
+                "localhost:5000/app:v1".to_owned(),
+                "localhost:5000/app",
+                Some("v1"),
+                false,
+            ),
+            (
+                format!("ghcr.io/a/b:v1@{digest}"),
+                "ghcr.io/a/b",
+                Some("v1"),
+                true,
+            ),
             (format!("ghcr.io/a/b@{digest}"), "ghcr.io/a/b", None, true),
         ] {
             let image = ImageRef::new(&text).unwrap();
@@ -76,7 +104,18 @@ mod tests {
             assert_eq!(image.tag.as_ref().map(Tag::as_str), tag);
             assert_eq!(image.digest.is_some(), pinned);
         }
-        for bad in ["", ":1", "a:", "a:b:c", "a@", "a@sha256:1", "a b:1", "A:1", "${IMAGE}", "{{ .Values.image }}"] {
+        for bad in [
+            "",
+            ":1",
+            "a:",
+            "a:b:c",
+            "a@",
+            "a@sha256:1",
+            "a b:1",
+            "A:1",
+            "${IMAGE}",
+            "{{ .Values.image }}",
+        ] {
             assert!(ImageRef::new(bad).is_err(), "{bad:?}");
         }
     }

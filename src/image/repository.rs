@@ -8,9 +8,12 @@ const DOCKER_HUB: &str = "docker.io";
 
 /// A repository of a registry in canonical form, `host[:port]/path`.
 ///
-/// Short names mean Docker Hub, as everywhere (`nginx` is `docker.io/library/nginx`), so that two spellings of one
-/// repository are equal. The spelling of a file is kept by [`super::ImageRef`], never by this type.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, serde::Serialize, serde::Deserialize)]
+/// Short names mean Docker Hub, as everywhere (`nginx` is `docker.io/library/nginx`), so that two
+/// spellings of one repository are equal. The spelling of a file is kept by [`super::ImageRef`],
+/// never by this type.
+#[derive(
+    Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, serde::Serialize, serde::Deserialize,
+)]
 #[serde(try_from = "String", into = "String")]
 pub struct Repository {
     text: String,
@@ -39,14 +42,23 @@ impl Repository {
             return Err(bad("has a host that is none"));
         }
         if !path.split('/').all(valid_component) {
-            return Err(bad("must be lower-case words divided by '/', each of letters, digits and single separators (. _ __ -)"));
+            return Err(bad(
+                "must be lower-case words divided by '/', each of letters, digits and single separators (. _ __ -)",
+            ));
         }
-        let library = if host == DOCKER_HUB && !path.contains('/') { "library/" } else { "" };
+        let library = if host == DOCKER_HUB && !path.contains('/') {
+            "library/"
+        } else {
+            ""
+        };
         let text = format!("{}/{library}{path}", host.to_ascii_lowercase());
         if text.len() - host.len() > 256 {
             return Err(bad("is longer than 255 characters"));
         }
-        Ok(Self { host: host.len(), text })
+        Ok(Self {
+            host: host.len(),
+            text,
+        })
     }
 
     /// `host[:port]` as people write it; for Docker Hub `docker.io`.
@@ -70,16 +82,19 @@ impl Repository {
     }
 }
 
-/// The first component is a host if it has a dot or a port, is `localhost`, or has upper-case letters (the rule of
-/// the distribution reference).
+/// The first component is a host if it has a dot or a port, is `localhost`, or has upper-case
+/// letters (the rule of the distribution reference).
 fn is_host(first: &str) -> bool {
-    first.contains(['.', ':']) || first == "localhost" || first.bytes().any(|b| b.is_ascii_uppercase())
+    first.contains(['.', ':'])
+        || first == "localhost"
+        || first.bytes().any(|b| b.is_ascii_uppercase())
 }
 
 fn valid_host(host: &str) -> bool {
     let (name, port) = match host.strip_prefix('[').and_then(|rest| rest.split_once(']')) {
         Some((address, port)) => {
-            return address.parse::<std::net::Ipv6Addr>().is_ok() && (port.is_empty() || port.strip_prefix(':').is_some_and(valid_port));
+            return address.parse::<std::net::Ipv6Addr>().is_ok()
+                && (port.is_empty() || port.strip_prefix(':').is_some_and(valid_port));
         }
         None => match host.split_once(':') {
             Some((name, port)) => (name, Some(port)),
@@ -91,24 +106,32 @@ fn valid_host(host: &str) -> bool {
         && name.split('.').all(|label| {
             !label.is_empty()
                 && label.len() <= 63
-                && label.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-')
+                && label
+                    .bytes()
+                    .all(|b| b.is_ascii_alphanumeric() || b == b'-')
                 && !label.starts_with('-')
                 && !label.ends_with('-')
         })
 }
 
 fn valid_port(port: &str) -> bool {
-    (1..=5).contains(&port.len()) && port.bytes().all(|b| b.is_ascii_digit()) && port.parse::<u16>().is_ok_and(|port| port > 0)
+    (1..=5).contains(&port.len())
+        && port.bytes().all(|b| b.is_ascii_digit())
+        && port.parse::<u16>().is_ok_and(|port| port > 0)
 }
 
 fn valid_component(component: &str) -> bool {
     let bytes = component.as_bytes();
     let alnum = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit();
-    let (Some(&first), Some(&last)) = (bytes.first(), bytes.last()) else { return false };
+    let (Some(&first), Some(&last)) = (bytes.first(), bytes.last()) else {
+        return false;
+    };
     if !alnum(first) || !alnum(last) {
         return false;
     }
-    bytes.split(|&b| alnum(b)).all(|separator| matches!(separator, b"" | b"." | b"_" | b"__") || separator.iter().all(|&b| b == b'-'))
+    bytes.split(|&b| alnum(b)).all(|separator| {
+        matches!(separator, b"" | b"." | b"_" | b"__") || separator.iter().all(|&b| b == b'-')
+    })
 }
 
 impl fmt::Display for Repository {
@@ -149,15 +172,24 @@ mod tests {
             ("docker.io/nginx", "docker.io/library/nginx"),
             ("index.docker.io/library/nginx", "docker.io/library/nginx"),
             ("grafana/grafana", "docker.io/grafana/grafana"),
-            ("ghcr.io/stefanprodan/podinfo", "ghcr.io/stefanprodan/podinfo"),
+            (
+                "ghcr.io/stefanprodan/podinfo",
+                "ghcr.io/stefanprodan/podinfo",
+            ),
             ("localhost/app", "localhost/app"),
             ("127.0.0.1:5000/team/app", "127.0.0.1:5000/team/app"),
             ("[::1]:5000/app", "[::1]:5000/app"),
-            ("Registry.Example.com/a__b/c--d.e", "registry.example.com/a__b/c--d.e"),
+            (
+                "Registry.Example.com/a__b/c--d.e",
+                "registry.example.com/a__b/c--d.e",
+            ),
         ] {
             let repository = Repository::new(written).unwrap();
             assert_eq!(repository.as_str(), canonical);
-            assert_eq!(format!("{}/{}", repository.registry(), repository.path()), canonical);
+            assert_eq!(
+                format!("{}/{}", repository.registry(), repository.path()),
+                canonical
+            );
         }
     }
 

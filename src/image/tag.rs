@@ -4,7 +4,9 @@ use super::ImageError;
 use std::{fmt, str::FromStr};
 
 /// A tag: a letter, digit or underscore, then up to 127 of letters, digits, `_`, `.` and `-`.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, serde::Serialize, serde::Deserialize)]
+#[derive(
+    Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, serde::Serialize, serde::Deserialize,
+)]
 #[serde(try_from = "String", into = "String")]
 pub struct Tag(String);
 
@@ -24,7 +26,8 @@ impl Tag {
     }
 }
 
-/// Which bytes a tag may have: 1 anywhere but first, 2 first, too. A table, since long lists are checked byte by byte.
+/// Which bytes a tag may have: 1 anywhere but first, 2 first, too. A table, since long lists are
+/// checked byte by byte.
 const BYTES: [u8; 256] = {
     let mut table = [0; 256];
     let mut byte = 0u8;
@@ -44,8 +47,15 @@ fn refusal(text: &str) -> Option<&'static str> {
     match bytes.first() {
         None => Some("is empty"),
         Some(_) if bytes.len() > 128 => Some("is longer than 128 characters"),
-        Some(first) if BYTES[usize::from(*first)] != 2 => Some("must begin with a letter, a digit or '_'"),
-        Some(_) if bytes.iter().fold(1, |least, byte| least.min(BYTES[usize::from(*byte)])) == 0 => {
+        Some(first) if BYTES[usize::from(*first)] != 2 => {
+            Some("must begin with a letter, a digit or '_'")
+        }
+        Some(_)
+            if bytes
+                .iter()
+                .fold(1, |least, byte| least.min(BYTES[usize::from(*byte)]))
+                == 0 =>
+        {
             Some("has a character that no tag may have")
         }
         Some(_) => None,
@@ -78,9 +88,11 @@ impl From<Tag> for String {
     }
 }
 
-/// All tags of a repository in one block of memory: each tag and a newline, which no tag can contain.
+/// All tags of a repository in one block of memory: each tag and a newline, which no tag can
+/// contain.
 ///
-/// One byte beside the text for each tag, so that a million tags of a fleet cost megabytes, not hundreds of them.
+/// One byte beside the text for each tag, so that a million tags of a fleet cost megabytes, not
+/// hundreds of them.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
 pub struct TagList {
     text: String,
@@ -96,7 +108,8 @@ impl TagList {
     /// Adds a tag.
     ///
     /// # Errors
-    /// If `tag` is no tag; the list is as before, so that one hostile name does not lose the others.
+    /// If `tag` is no tag; the list is as before, so that one hostile name does not lose the
+    /// others.
     pub fn push(&mut self, tag: &str) -> Result<(), ImageError> {
         if let Some(why) = refusal(tag) {
             return Err(ImageError::new("tag", tag, why));
@@ -119,8 +132,10 @@ impl TagList {
 
     /// Whether `tag` is in the list.
     pub fn contains(&self, tag: &str) -> bool {
-        memchr::memmem::find_iter(self.text.as_bytes(), tag.as_bytes())
-            .any(|at| (at == 0 || self.text.as_bytes()[at - 1] == b'\n') && self.text.as_bytes().get(at + tag.len()) == Some(&b'\n'))
+        memchr::memmem::find_iter(self.text.as_bytes(), tag.as_bytes()).any(|at| {
+            (at == 0 || self.text.as_bytes()[at - 1] == b'\n')
+                && self.text.as_bytes().get(at + tag.len()) == Some(&b'\n')
+        })
     }
 
     /// How many tags there are.
@@ -150,7 +165,10 @@ impl TagList {
 
     /// Reads [`TagList::as_lines`] back; lines that are no tags are left out.
     pub fn from_lines(lines: &str) -> Self {
-        let mut list = Self { text: String::with_capacity(lines.len() + 1), count: 0 };
+        let mut list = Self {
+            text: String::with_capacity(lines.len() + 1),
+            count: 0,
+        };
         for line in lines.lines() {
             let _ = list.push(line);
         }
@@ -175,10 +193,29 @@ mod tests {
 
     #[test]
     fn hostile_text_is_no_tag() {
-        for bad in ["", "-a", ".a", "a b", "a\nb", "a:b", "a#", "\u{1b}[31m", "é", "\"", &"a".repeat(129)] {
+        for bad in [
+            "",
+            "-a",
+            ".a",
+            "a b",
+            "a\nb",
+            "a:b",
+            "a#",
+            "\u{1b}[31m",
+            "é",
+            "\"",
+            &"a".repeat(129),
+        ] {
             assert!(Tag::new(bad).is_err(), "{bad:?}");
         }
-        for good in ["1.2.3", "_x", "V1", "2025.02.03", "a-b_c.d", &"a".repeat(128)] {
+        for good in [
+            "1.2.3",
+            "_x",
+            "V1",
+            "2025.02.03",
+            "a-b_c.d",
+            &"a".repeat(128),
+        ] {
             assert!(Tag::new(good).is_ok(), "{good:?}");
         }
     }
@@ -190,7 +227,15 @@ mod tests {
         assert!(list.push("x\ny").is_err());
         list.push("1").unwrap();
         assert_eq!(list.iter().collect::<Vec<_>>(), ["1.2", "1"]);
-        assert_eq!((list.len(), list.contains("1"), list.contains("2"), list.contains("1.2")), (2, true, false, true));
+        assert_eq!(
+            (
+                list.len(),
+                list.contains("1"),
+                list.contains("2"),
+                list.contains("1.2")
+            ),
+            (2, true, false, true)
+        );
         assert_eq!(TagList::from_lines(list.as_lines()), list);
     }
 }

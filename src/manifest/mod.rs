@@ -1,10 +1,12 @@
 //! Text → values and objects, as kubectl reads them, and back.
 //!
-//! Nothing is guessed and nothing is thrown away: what is no object is named with its file and line ([`Mistake`]), all
-//! mistakes of a file at once. Lists (`kind: List` and the other kinds of lists) are taken apart, documents without content
-//! skipped. Ciphertext (SOPS), LFS pointers and text that is not UTF-8 are mistakes, since a cluster must never get them.
+//! Nothing is guessed and nothing is thrown away: what is no object is named with its file and line
+//! ([`Mistake`]), all mistakes of a file at once. Lists (`kind: List` and the other kinds of lists)
+//! are taken apart, documents without content skipped. Ciphertext (SOPS), LFS pointers and text
+//! that is not UTF-8 are mistakes, since a cluster must never get them.
 //!
-//! Declarations of our own group and of Flux's image group are for tagboat, not for the cluster: they are left out, and said.
+//! Declarations of our own group and of Flux's image group are for tagboat, not for the cluster:
+//! they are left out, and said.
 
 mod scalar;
 mod value;
@@ -58,18 +60,45 @@ impl Manifests {
     /// Reads a file and adds what it holds. The name decides: `.json` is JSON, all else YAML.
     pub fn read(&mut self, file: &str, bytes: &[u8]) {
         let name: Arc<str> = Arc::from(file);
-        let at = |line: usize| Origin { file: name.clone(), line };
+        let at = |line: usize| Origin {
+            file: name.clone(),
+            line,
+        };
         let text = match text_of(bytes) {
             Ok(text) => text,
-            Err(why) => return self.mistakes.push(Mistake { origin: Origin { file: name, line: 0 }, message: why.to_owned() }),
+            Err(why) => {
+                return self.mistakes.push(Mistake {
+                    origin: Origin {
+                        file: name,
+                        line: 0,
+                    },
+                    message: why.to_owned(),
+                });
+            }
         };
-        let (documents, problems) = if file.ends_with(".json") { json(text) } else { yaml(text) };
+        let (documents, problems) = if file.ends_with(".json") {
+            json(text)
+        } else {
+            yaml(text)
+        };
         if let Some(first) = problems.first().filter(|_| text.contains("{{")) {
             // What else is wrong with it follows from that.
-            let message = "it is a template (it holds \"{{\"), not a manifest; templates belong into a chart".to_owned();
-            return self.mistakes.push(Mistake { origin: at(first.line), message });
+            let message =
+                "it is a template (it holds \"{{\"), not a manifest; templates belong into a chart"
+                    .to_owned();
+            return self.mistakes.push(Mistake {
+                origin: at(first.line),
+                message,
+            });
         }
-        self.mistakes.extend(problems.into_iter().map(|Problem { line, message }| Mistake { origin: at(line), message }));
+        self.mistakes.extend(
+            problems
+                .into_iter()
+                .map(|Problem { line, message }| Mistake {
+                    origin: at(line),
+                    message,
+                }),
+        );
         for Document { line, items, value } in documents {
             self.take(value, &at(line), &items);
         }
@@ -79,7 +108,10 @@ impl Manifests {
     pub fn read_printed(&mut self, origin: &Origin, text: &str) {
         let (documents, problems) = yaml(text);
         for Problem { line, message } in problems {
-            self.mistakes.push(Mistake { origin: origin.clone(), message: format!("line {line} of what was rendered: {message}") });
+            self.mistakes.push(Mistake {
+                origin: origin.clone(),
+                message: format!("line {line} of what was rendered: {message}"),
+            });
         }
         for Document { value, .. } in documents {
             self.take(value, origin, &[]);
@@ -91,34 +123,66 @@ impl Manifests {
         let mut seen: HashMap<Key, usize> = HashMap::new();
         for (index, object) in self.objects.iter().enumerate() {
             let key = object.key();
-            let Some(first) = seen.insert(key.clone(), index) else { continue };
+            let Some(first) = seen.insert(key.clone(), index) else {
+                continue;
+            };
             seen.insert(key.clone(), first);
-            let (Some(origin), Some(first)) = (&object.origin, &self.objects[first].origin) else { continue };
+            let (Some(origin), Some(first)) = (&object.origin, &self.objects[first].origin) else {
+                continue;
+            };
             let message = match origin == first && origin.line == 0 {
                 true => format!("{key} is there twice in what was rendered"),
                 false => format!("{key} is already at {first}"),
             };
-            self.mistakes.push(Mistake { origin: origin.clone(), message });
+            self.mistakes.push(Mistake {
+                origin: origin.clone(),
+                message,
+            });
         }
     }
 
     fn take(&mut self, value: Value, origin: &Origin, items: &[usize]) {
-        let mut mistake = |message: String| self.mistakes.push(Mistake { origin: origin.clone(), message });
+        let mut mistake = |message: String| {
+            self.mistakes.push(Mistake {
+                origin: origin.clone(),
+                message,
+            })
+        };
         let Value::Object(fields) = value else {
             return mistake(format!("this document is {}, no object", shape(&value)));
         };
-        if fields.get("sops").is_some_and(|sops| sops.get("mac").is_some()) {
+        if fields
+            .get("sops")
+            .is_some_and(|sops| sops.get("mac").is_some())
+        {
             return mistake("it is encrypted with SOPS: decryption is not done here, and ciphertext is never applied".to_owned());
         }
-        let text = |field: &str| fields.get(field).and_then(Value::as_str).unwrap_or_default();
+        let text = |field: &str| {
+            fields
+                .get(field)
+                .and_then(Value::as_str)
+                .unwrap_or_default()
+        };
         let gvk = Gvk::new(text("apiVersion"), text("kind"));
-        if let (Some(of), Some(Value::Array(_))) = (gvk.kind.strip_suffix("List"), fields.get("items")) {
+        if let (Some(of), Some(Value::Array(_))) =
+            (gvk.kind.strip_suffix("List"), fields.get("items"))
+        {
             return self.take_list(fields.clone(), &gvk, of, origin, items);
         }
         if gvk.group == PREFIX || gvk.group == FLUX {
-            let name =
-                |field: &str| fields.get("metadata").and_then(|metadata| metadata.get(field)).and_then(Value::as_str).map(str::to_owned);
-            let key = Key::new(gvk.group, gvk.kind, name("namespace"), name("name").unwrap_or_default());
+            let name = |field: &str| {
+                fields
+                    .get("metadata")
+                    .and_then(|metadata| metadata.get(field))
+                    .and_then(Value::as_str)
+                    .map(str::to_owned)
+            };
+            let key = Key::new(
+                gvk.group,
+                gvk.kind,
+                name("namespace"),
+                name("name").unwrap_or_default(),
+            );
             return self.left_out.push((origin.clone(), key));
         }
         match lacks(&fields) {
@@ -130,15 +194,31 @@ impl Manifests {
         }
     }
 
-    fn take_list(&mut self, mut fields: Map<String, Value>, gvk: &Gvk, of: &str, origin: &Origin, lines: &[usize]) {
-        let Some(Value::Array(items)) = fields.remove("items") else { return };
+    fn take_list(
+        &mut self,
+        mut fields: Map<String, Value>,
+        gvk: &Gvk,
+        of: &str,
+        origin: &Origin,
+        lines: &[usize],
+    ) {
+        let Some(Value::Array(items)) = fields.remove("items") else {
+            return;
+        };
         for (index, mut item) in items.into_iter().enumerate() {
             // The items of a DeploymentList need not say that they are Deployments.
             if let (false, Value::Object(item)) = (of.is_empty(), &mut item) {
                 item.entry("kind").or_insert_with(|| of.into());
-                item.entry("apiVersion").or_insert_with(|| gvk.api_version().into());
+                item.entry("apiVersion")
+                    .or_insert_with(|| gvk.api_version().into());
             }
-            let origin = lines.get(index).map_or_else(|| origin.clone(), |&line| Origin { line, ..origin.clone() });
+            let origin = lines.get(index).map_or_else(
+                || origin.clone(),
+                |&line| Origin {
+                    line,
+                    ..origin.clone()
+                },
+            );
             self.take(item, &origin, &[]);
         }
     }
@@ -159,19 +239,32 @@ fn lacks(fields: &Map<String, Value>) -> Option<String> {
         ("apiVersion", fields.get("apiVersion")),
         ("kind", fields.get("kind")),
         ("metadata.name", name),
-        ("metadata.namespace", metadata.and_then(|metadata| metadata.get("namespace"))),
+        (
+            "metadata.namespace",
+            metadata.and_then(|metadata| metadata.get("namespace")),
+        ),
     ] {
         if let Some(value) = value.filter(|value| !value.is_string() && !value.is_null()) {
             return Some(format!(
                 "{field} is {}, not text{}",
                 shape(value),
-                if value.is_number() || value.is_boolean() { "; put it in quotes" } else { "" }
+                if value.is_number() || value.is_boolean() {
+                    "; put it in quotes"
+                } else {
+                    ""
+                }
             ));
         }
     }
-    let kind = fields.get("kind").and_then(Value::as_str).filter(|kind| !kind.is_empty());
+    let kind = fields
+        .get("kind")
+        .and_then(Value::as_str)
+        .filter(|kind| !kind.is_empty());
     if !there(name) && there(metadata.and_then(|metadata| metadata.get("generateName"))) {
-        return Some(format!("{} has generateName, which gives another object at each apply; write metadata.name", kind.unwrap_or("it")));
+        return Some(format!(
+            "{} has generateName, which gives another object at each apply; write metadata.name",
+            kind.unwrap_or("it")
+        ));
     }
     match Object::new(Value::Object(fields.clone())) {
         Err(ObjectError::Missing(field)) => Some(match kind {
@@ -213,14 +306,24 @@ fn json(text: &str) -> (Vec<Document>, Vec<Problem>) {
         match stream.next() {
             Some(Ok(Strict(value))) => {
                 if !value.is_null() {
-                    documents.push(Document { line: line(at), items: Vec::new(), value });
+                    documents.push(Document {
+                        line: line(at),
+                        items: Vec::new(),
+                        value,
+                    });
                 }
                 at += stream.byte_offset();
             }
             Some(Err(error)) => {
                 let message = error.to_string();
-                let message = message.rsplit_once(" at line ").map_or(message.as_str(), |(message, _)| message).to_owned();
-                problems.push(Problem { line: line(at) + error.line().saturating_sub(1), message });
+                let message = message
+                    .rsplit_once(" at line ")
+                    .map_or(message.as_str(), |(message, _)| message)
+                    .to_owned();
+                problems.push(Problem {
+                    line: line(at) + error.line().saturating_sub(1),
+                    message,
+                });
                 break;
             }
             None => break,
@@ -284,7 +387,10 @@ impl<'de> Visitor<'de> for StrictVisitor {
         while let Some(key) = map.next_key::<String>()? {
             if fields.contains_key(&key) {
                 let _ = map.next_value::<IgnoredAny>();
-                return Err(serde::de::Error::custom(format_args!("the key {:?} is written twice", value::shown(&key))));
+                return Err(serde::de::Error::custom(format_args!(
+                    "the key {:?} is written twice",
+                    value::shown(&key)
+                )));
             }
             let Strict(value) = map.next_value()?;
             fields.insert(key, value);

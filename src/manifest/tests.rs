@@ -1,4 +1,5 @@
-//! Values as kubectl reads them, documents and lists, mistakes with their places, and texts that come back as they went.
+//! Values as kubectl reads them, documents and lists, mistakes with their places, and texts that
+//! come back as they went.
 
 use super::*;
 use proptest::prelude::*;
@@ -11,14 +12,21 @@ fn same(a: &Value, b: &Value) -> bool {
             (Some(a), Some(b)) => a == b,
             _ => a.as_f64() == b.as_f64(),
         },
-        (Value::Array(a), Value::Array(b)) => a.len() == b.len() && a.iter().zip(b).all(|(a, b)| same(a, b)),
-        (Value::Object(a), Value::Object(b)) => a.len() == b.len() && a.iter().all(|(key, a)| b.get(key).is_some_and(|b| same(a, b))),
+        (Value::Array(a), Value::Array(b)) => {
+            a.len() == b.len() && a.iter().zip(b).all(|(a, b)| same(a, b))
+        }
+        (Value::Object(a), Value::Object(b)) => {
+            a.len() == b.len()
+                && a.iter()
+                    .all(|(key, a)| b.get(key).is_some_and(|b| same(a, b)))
+        }
         (a, b) => a == b,
     }
 }
 
-/// `kubectl.txt` holds documents, `kubectl.jsonl` what the Go libraries of kubectl (sigs.k8s.io/yaml v1.6.0, then
-/// unstructured.UnmarshalJSON of k8s.io/apimachinery v0.36.3) made of each under a key `data`: JSON, or "error".
+/// `kubectl.txt` holds documents, `kubectl.jsonl` what the Go libraries of kubectl
+/// (sigs.k8s.io/yaml v1.6.0, then unstructured.UnmarshalJSON of k8s.io/apimachinery v0.36.3) made
+/// of each under a key `data`: JSON, or "error".
 #[test]
 fn values_are_those_of_kubectl() {
     let texts = include_str!("../../tests/cases/manifest/kubectl.txt").split("\n=====\n");
@@ -28,14 +36,28 @@ fn values_are_those_of_kubectl() {
     for (text, expected) in texts.zip(expected) {
         seen += 1;
         let (documents, problems) = yaml(&format!("data:\n{text}\n"));
-        let value = documents.first().map(|document| document.value["data"].clone()).filter(|_| problems.is_empty());
-        let expected: Option<Value> = (expected != "error").then(|| serde_json::from_str(expected).unwrap());
-        let known = KNOWN.iter().find(|(known, _)| *known == text).map(|(_, message)| *message);
+        let value = documents
+            .first()
+            .map(|document| document.value["data"].clone())
+            .filter(|_| problems.is_empty());
+        let expected: Option<Value> =
+            (expected != "error").then(|| serde_json::from_str(expected).unwrap());
+        let known = KNOWN
+            .iter()
+            .find(|(known, _)| *known == text)
+            .map(|(_, message)| *message);
         match (&value, &expected) {
             (None, None) if known.is_none() => {}
-            (None, Some(_)) if known.is_some_and(|known| problems.iter().any(|problem| problem.message.contains(known))) => {}
+            (None, Some(_))
+                if known.is_some_and(|known| {
+                    problems
+                        .iter()
+                        .any(|problem| problem.message.contains(known))
+                }) => {}
             (Some(value), Some(expected)) if same(value, expected) && known.is_none() => {}
-            _ => wrong.push(format!("{text:?}: {value:?} instead of {expected:?} {problems:?}")),
+            _ => wrong.push(format!(
+                "{text:?}: {value:?} instead of {expected:?} {problems:?}"
+            )),
         }
     }
     assert!(seen > 200, "{seen}");
@@ -43,7 +65,10 @@ fn values_are_those_of_kubectl() {
 }
 
 /// Where this reader is stricter than kubectl, and what it says.
-const KNOWN: [(&str, &str); 1] = [("  a: 1\n  1: b\n  1.5: c\n  true: d\n  yes: x", "the key \"true\" is written twice, first at line 5")];
+const KNOWN: [(&str, &str); 1] = [(
+    "  a: 1\n  1: b\n  1.5: c\n  true: d\n  yes: x",
+    "the key \"true\" is written twice, first at line 5",
+)];
 
 fn read(file: &str, text: &str) -> Manifests {
     let mut manifests = Manifests::default();
@@ -54,7 +79,11 @@ fn read(file: &str, text: &str) -> Manifests {
 
 #[track_caller]
 fn mistakes(file: &str, text: &str, expected: &[&str]) {
-    let said: Vec<String> = read(file, text).mistakes.iter().map(ToString::to_string).collect();
+    let said: Vec<String> = read(file, text)
+        .mistakes
+        .iter()
+        .map(ToString::to_string)
+        .collect();
     assert_eq!(said, expected, "{text}");
 }
 
@@ -62,11 +91,25 @@ fn mistakes(file: &str, text: &str, expected: &[&str]) {
 fn documents_and_lists_are_taken_apart() {
     let text = "# head\n---\n---\napiVersion: v1\nkind: ConfigMap\nmetadata: {name: a}\n---\n# nothing\n---\napiVersion: v1\nkind: List\nitems:\n- apiVersion: v1\n  kind: Secret\n  metadata: {name: b}\n- apiVersion: apps/v1\n  kind: DeploymentList\n  items: [{metadata: {name: c}}]\n...\n---\napiVersion: tagboat.dev/v1alpha1\nkind: Environment\nmetadata: {name: dev}\n";
     let read = read("a.yaml", text);
-    let keys: Vec<String> = read.objects.iter().map(|object| format!("{} {}", object.key(), object.origin.as_ref().unwrap())).collect();
-    assert_eq!(keys, ["ConfigMap a a.yaml:4", "Secret b a.yaml:13", "Deployment c a.yaml:16"]);
+    let keys: Vec<String> = read
+        .objects
+        .iter()
+        .map(|object| format!("{} {}", object.key(), object.origin.as_ref().unwrap()))
+        .collect();
+    assert_eq!(
+        keys,
+        [
+            "ConfigMap a a.yaml:4",
+            "Secret b a.yaml:13",
+            "Deployment c a.yaml:16"
+        ]
+    );
     assert_eq!(read.objects[2].gvk().api_version(), "apps/v1");
     assert_eq!(
-        read.left_out.iter().map(|(origin, key)| format!("{key} {origin}")).collect::<Vec<_>>(),
+        read.left_out
+            .iter()
+            .map(|(origin, key)| format!("{key} {origin}"))
+            .collect::<Vec<_>>(),
         ["Environment.tagboat.dev dev a.yaml:21"]
     );
     assert_eq!(read.mistakes, []);
@@ -76,11 +119,28 @@ fn documents_and_lists_are_taken_apart() {
 fn json_is_read_with_its_lines() {
     let text = "{\"apiVersion\": \"v1\", \"kind\": \"ConfigMap\",\n \"metadata\": {\"name\": \"a\"}, \"data\": {\"x\": \"\\ud83d\\ude00\", \"n\": 18446744073709551615}}\n\n{\"kind\": \"A\"}\n";
     let read = read("a.json", text);
-    assert_eq!(read.objects[0].value()["data"], json!({"x": "😀", "n": 18446744073709551615_u64 as f64}));
-    assert_eq!(read.mistakes.iter().map(ToString::to_string).collect::<Vec<_>>(), ["a.json:4: A has no apiVersion"]);
-    mistakes("a.json", "{\"a\": 1,\n \"a\": 2}", &["a.json:2: the key \"a\" is written twice"]);
+    assert_eq!(
+        read.objects[0].value()["data"],
+        json!({"x": "😀", "n": 18446744073709551615_u64 as f64})
+    );
+    assert_eq!(
+        read.mistakes
+            .iter()
+            .map(ToString::to_string)
+            .collect::<Vec<_>>(),
+        ["a.json:4: A has no apiVersion"]
+    );
+    mistakes(
+        "a.json",
+        "{\"a\": 1,\n \"a\": 2}",
+        &["a.json:2: the key \"a\" is written twice"],
+    );
     mistakes("a.json", "\n[1", &["a.json:2: EOF while parsing a list"]);
-    mistakes("a.json", "\n[1]", &["a.json:2: this document is a list, no object"]);
+    mistakes(
+        "a.json",
+        "\n[1]",
+        &["a.json:2: this document is a list, no object"],
+    );
 }
 
 #[test]
@@ -92,15 +152,35 @@ fn every_mistake_is_said_with_its_place() {
                 "x.yaml:1: this is no manifest: it has neither apiVersion nor kind; keep other files out of this folder, or begin their names with \".\"",
             ],
         ),
-        ("\n- a\n", vec!["x.yaml:2: this document is a list, no object"]),
-        ("apiVersion: v1\nmetadata: {name: a}\n", vec!["x.yaml:1: it has no kind"]),
-        ("apiVersion: v1\nkind: A\n", vec!["x.yaml:1: A has no metadata.name"]),
-        ("kind: A\nmetadata: {name: a}\n", vec!["x.yaml:1: A has no apiVersion"]),
-        ("apiVersion: 1\nkind: A\nmetadata: {name: a}\n", vec!["x.yaml:1: apiVersion is a number, not text; put it in quotes"]),
-        ("apiVersion: v1\nkind: A\nmetadata: {name: 0123}\n", vec!["x.yaml:1: metadata.name is a number, not text; put it in quotes"]),
+        (
+            "\n- a\n",
+            vec!["x.yaml:2: this document is a list, no object"],
+        ),
+        (
+            "apiVersion: v1\nmetadata: {name: a}\n",
+            vec!["x.yaml:1: it has no kind"],
+        ),
+        (
+            "apiVersion: v1\nkind: A\n",
+            vec!["x.yaml:1: A has no metadata.name"],
+        ),
+        (
+            "kind: A\nmetadata: {name: a}\n",
+            vec!["x.yaml:1: A has no apiVersion"],
+        ),
+        (
+            "apiVersion: 1\nkind: A\nmetadata: {name: a}\n",
+            vec!["x.yaml:1: apiVersion is a number, not text; put it in quotes"],
+        ),
+        (
+            "apiVersion: v1\nkind: A\nmetadata: {name: 0123}\n",
+            vec!["x.yaml:1: metadata.name is a number, not text; put it in quotes"],
+        ),
         (
             "apiVersion: v1\nkind: A\nmetadata: {generateName: a-}\n",
-            vec!["x.yaml:1: A has generateName, which gives another object at each apply; write metadata.name"],
+            vec![
+                "x.yaml:1: A has generateName, which gives another object at each apply; write metadata.name",
+            ],
         ),
         (
             "apiVersion: v1\nkind: A\nmetadata: {name: a}\n---\napiVersion: v1\nkind: A\nmetadata: {name: a}\n",
@@ -108,7 +188,9 @@ fn every_mistake_is_said_with_its_place() {
         ),
         (
             "apiVersion: v1\nkind: Secret\nmetadata: {name: a}\nsops: {mac: 'ENC[x]'}\n",
-            vec!["x.yaml:1: it is encrypted with SOPS: decryption is not done here, and ciphertext is never applied"],
+            vec![
+                "x.yaml:1: it is encrypted with SOPS: decryption is not done here, and ciphertext is never applied",
+            ],
         ),
         (
             "a: 1\nb: {c: 1,\n c: 2}\n---\nd: .inf\n",
@@ -117,17 +199,25 @@ fn every_mistake_is_said_with_its_place() {
                 "x.yaml:5: a manifest cannot hold infinity or NaN; put text in quotes",
             ],
         ),
-        ("a: &a [*a]\n", vec!["x.yaml:1: aliases repeat too much here, or something that holds itself"]),
+        (
+            "a: &a [*a]\n",
+            vec!["x.yaml:1: aliases repeat too much here, or something that holds itself"],
+        ),
         (
             "version https://git-lfs.github.com/spec/v1\noid sha256:00\n",
-            vec!["x.yaml: it is a pointer of Git LFS, not the file itself; manifests belong into Git"],
+            vec![
+                "x.yaml: it is a pointer of Git LFS, not the file itself; manifests belong into Git",
+            ],
         ),
     ] {
         mistakes("x.yaml", text, &expected);
     }
     let mut manifests = Manifests::default();
     manifests.read("x.yaml", b"a: \xff\n");
-    assert_eq!(manifests.mistakes[0].to_string(), "x.yaml: it is not UTF-8 text");
+    assert_eq!(
+        manifests.mistakes[0].to_string(),
+        "x.yaml: it is not UTF-8 text"
+    );
 }
 
 #[test]
@@ -139,10 +229,17 @@ fn a_billion_laughs_end_soon() {
     }
     let (documents, problems) = yaml(&text);
     assert!(documents.is_empty() && problems.len() == 1, "{problems:?}");
-    let long = format!("a: &a {}\nb: [{}]\n", "x".repeat(1 << 20), "*a, ".repeat(1000));
+    let long = format!(
+        "a: &a {}\nb: [{}]\n",
+        "x".repeat(1 << 20),
+        "*a, ".repeat(1000)
+    );
     assert_eq!(yaml(&long).1.len(), 1);
     // What people do repeat is taken.
-    let fair = format!("a: &a {{x: 1, y: [1, 2, 3]}}\nb: [{}]\n", "*a, ".repeat(1000));
+    let fair = format!(
+        "a: &a {{x: 1, y: [1, 2, 3]}}\nb: [{}]\n",
+        "*a, ".repeat(1000)
+    );
     assert_eq!(yaml(&fair).1, []);
 }
 
@@ -203,7 +300,10 @@ list:
 
 fn any_text() -> impl Strategy<Value = String> {
     let odd = prop::sample::select(
-        include_str!("../../tests/cases/manifest/kubectl.txt").split("\n=====\n").map(|text| text.trim().to_owned()).collect::<Vec<_>>(),
+        include_str!("../../tests/cases/manifest/kubectl.txt")
+            .split("\n=====\n")
+            .map(|text| text.trim().to_owned())
+            .collect::<Vec<_>>(),
     );
     prop_oneof![
         odd,
@@ -225,7 +325,8 @@ fn any_value() -> impl Strategy<Value = Value> {
     leaf.prop_recursive(4, 40, 5, |inner| {
         prop_oneof![
             prop::collection::vec(inner.clone(), 0..4).prop_map(Value::from),
-            prop::collection::vec((any_text(), inner), 0..5).prop_map(|fields| Value::Object(fields.into_iter().collect()))
+            prop::collection::vec((any_text(), inner), 0..5)
+                .prop_map(|fields| Value::Object(fields.into_iter().collect()))
         ]
     })
 }

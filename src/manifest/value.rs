@@ -5,13 +5,15 @@ use crate::yaml::{self, Kind, Node, Style};
 use serde_json::{Map, Value};
 use std::collections::HashMap;
 
-/// Bytes that aliases may bring beyond what is written: a manifest repeats a few blocks, a "billion laughs" repeats for ever.
+/// Bytes that aliases may bring beyond what is written: a manifest repeats a few blocks, a "billion
+/// laughs" repeats for ever.
 const REPEATED: usize = 32 << 20;
 
 /// What a value costs beside its text, in bytes.
 const COST: usize = 64;
 
-/// Values within values: written ones (the parser stops at 255) and those that aliases put into them.
+/// Values within values: written ones (the parser stops at 255) and those that aliases put into
+/// them.
 const DEEPEST: usize = 300;
 
 /// Something wrong in a text.
@@ -34,22 +36,42 @@ pub struct Document {
     pub value: Value,
 }
 
-/// The documents of a YAML text that hold something, as kubectl reads them; all problems of those that it would refuse, and
-/// keys written twice, which it would silently throw away.
+/// The documents of a YAML text that hold something, as kubectl reads them; all problems of those
+/// that it would refuse, and keys written twice, which it would silently throw away.
 pub fn yaml(text: &str) -> (Vec<Document>, Vec<Problem>) {
     let stream = match yaml::parse(text) {
         Ok(stream) => stream,
-        Err(error) => return (Vec::new(), vec![Problem { line: error.line as usize, message: error.message }]),
+        Err(error) => {
+            return (
+                Vec::new(),
+                vec![Problem {
+                    line: error.line as usize,
+                    message: error.message,
+                }],
+            );
+        }
     };
-    let mut walk = Walk { repeated: REPEATED, problems: Vec::new() };
+    let mut walk = Walk {
+        repeated: REPEATED,
+        problems: Vec::new(),
+    };
     let mut documents = Vec::new();
     for root in stream.documents().flatten() {
         let before = walk.problems.len();
         let value = walk.value(root, 0, false);
         if walk.problems.len() == before && !value.is_null() {
-            let items = root.get("items").map(|items| items.target().unwrap_or(items));
-            let items = items.into_iter().flat_map(|items| items.items().map(|item| item.line() as usize)).collect();
-            documents.push(Document { line: root.line() as usize, items, value });
+            let items = root
+                .get("items")
+                .map(|items| items.target().unwrap_or(items));
+            let items = items
+                .into_iter()
+                .flat_map(|items| items.items().map(|item| item.line() as usize))
+                .collect();
+            documents.push(Document {
+                line: root.line() as usize,
+                items,
+                value,
+            });
         }
     }
     (documents, walk.problems)
@@ -64,7 +86,10 @@ impl Walk {
     fn value(&mut self, node: Node<'_>, depth: usize, repeated: bool) -> Value {
         if depth > DEEPEST || (repeated && self.spent(node)) {
             self.repeated = 0;
-            return self.refused(node, "aliases repeat too much here, or something that holds itself");
+            return self.refused(
+                node,
+                "aliases repeat too much here, or something that holds itself",
+            );
         }
         match node.kind() {
             Kind::Scalar(style) => self.scalar(node, style),
@@ -102,14 +127,21 @@ impl Walk {
             }
             let Some(name) = self.key(key) else { continue };
             match written.insert(name.clone(), key.line()) {
-                Some(first) => self.refuse(key, &format!("the key {:?} is written twice, first at line {first}", shown(&name))),
+                Some(first) => self.refuse(
+                    key,
+                    &format!(
+                        "the key {:?} is written twice, first at line {first}",
+                        shown(&name)
+                    ),
+                ),
                 None => drop(map.insert(name, self.value(value, depth + 1, repeated))),
             }
         }
         map
     }
 
-    /// `<<`: what it brings replaces what stands before it, and is replaced by what comes after, as go-yaml has it.
+    /// `<<`: what it brings replaces what stands before it, and is replaced by what comes after, as
+    /// go-yaml has it.
     fn merge(&mut self, node: Node<'_>, depth: usize, into: &mut Map<String, Value>) {
         let mappings: Vec<Node<'_>> = match node.kind() {
             // Of several the first counts most.
@@ -145,11 +177,17 @@ impl Walk {
         let text = node.value().unwrap_or_default();
         match node.tag() {
             None if style != Style::Plain => Value::String(text.to_owned()),
-            None if scalar::is_number_json_lacks(text) => self.refused(node, "a manifest cannot hold infinity or NaN; put text in quotes"),
+            None if scalar::is_number_json_lacks(text) => self.refused(
+                node,
+                "a manifest cannot hold infinity or NaN; put text in quotes",
+            ),
             None => scalar::plain(text),
             Some("!!binary") => match decoded(text) {
                 Some(text) => Value::String(text),
-                None => self.refused(node, "!!binary is no base64 of text; write the base64 text itself, without the tag"),
+                None => self.refused(
+                    node,
+                    "!!binary is no base64 of text; write the base64 text itself, without the tag",
+                ),
             },
             Some(tag) if tag.starts_with("!!") || tag == "!" => match scalar::tagged(tag, text) {
                 Some(value) => value,
@@ -179,7 +217,10 @@ impl Walk {
     fn refuse(&mut self, node: Node<'_>, message: &str) {
         // One text can be wrong in a thousand places; nobody reads them all.
         if self.problems.len() < 100 {
-            self.problems.push(Problem { line: node.line() as usize, message: message.to_owned() });
+            self.problems.push(Problem {
+                line: node.line() as usize,
+                message: message.to_owned(),
+            });
         }
     }
 }
@@ -187,7 +228,12 @@ impl Walk {
 fn decoded(text: &str) -> Option<String> {
     use base64::Engine as _;
     let text: String = text.split_ascii_whitespace().collect();
-    String::from_utf8(base64::engine::general_purpose::STANDARD.decode(text).ok()?).ok()
+    String::from_utf8(
+        base64::engine::general_purpose::STANDARD
+            .decode(text)
+            .ok()?,
+    )
+    .ok()
 }
 
 /// The beginning of a text of the file, for a message.

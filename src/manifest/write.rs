@@ -1,5 +1,5 @@
-//! Values → YAML that people can read and every reader reads alike: text that any of them could take for something else is
-//! quoted, text of several lines stands as it is below a `|`.
+//! Values → YAML that people can read and every reader reads alike: text that any of them could
+//! take for something else is quoted, text of several lines stands as it is below a `|`.
 
 use super::scalar;
 use serde_json::{Map, Value};
@@ -107,10 +107,13 @@ fn number(out: &mut String, number: &serde_json::Number) {
 /// Whether a text reads best, and exactly, as lines below a `|`.
 fn is_block(text: &str) -> bool {
     let lines = text.trim_end_matches('\n');
-    // A first line that begins with a blank would need its indent said, and blanks alone in a line are lost on people.
+    // A first line that begins with a blank would need its indent said, and blanks alone in a line
+    // are lost on people.
     lines.contains('\n')
         && !text.starts_with([' ', '\n', '\t'])
-        && text.chars().all(|c| c == '\n' || (is_printable(c) && c != '\t'))
+        && text
+            .chars()
+            .all(|c| c == '\n' || (is_printable(c) && c != '\t'))
         && text.lines().all(|line| !line.ends_with(' '))
 }
 
@@ -161,7 +164,8 @@ fn text(out: &mut String, text: &str) {
 
 fn is_bare(text: &str) -> bool {
     let first = text.chars().next();
-    // Letters first, or what paths and images begin with; digits, since most versions do: the scalar rules judge them.
+    // Letters first, or what paths and images begin with; digits, since most versions do: the
+    // scalar rules judge them.
     first.is_some_and(|c| c.is_ascii_alphanumeric() || matches!(c, '/' | '_' | '.'))
         && text.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '/' | '_' | '.' | '-' | ':' | '+' | '=' | '@' | '(' | ')' | '<' | '>' | ' ' | '*' | ';' | '$' | '~' | '^'))
         && !text.contains(": ")

@@ -1,7 +1,8 @@
 //! The words of a cluster: what kind a thing is, which thing it is, and the thing itself as JSON.
 //!
-//! An [`Object`] is a manifest or a live object with everything that makes it one: an apiVersion, a kind and a name.
-//! What is written about it in annotations ([`Settings`]) is read here, under our own prefix and under Flux's.
+//! An [`Object`] is a manifest or a live object with everything that makes it one: an apiVersion, a
+//! kind and a name. What is written about it in annotations ([`Settings`]) is read here, under our
+//! own prefix and under Flux's.
 
 mod rest;
 mod settings;
@@ -35,12 +36,20 @@ impl Gvk {
     /// From an `apiVersion` ("apps/v1", "v1") and a kind.
     pub fn new(api_version: &str, kind: &str) -> Self {
         let (group, version) = api_version.split_once('/').unwrap_or(("", api_version));
-        Self { group: group.to_owned(), version: version.to_owned(), kind: kind.to_owned() }
+        Self {
+            group: group.to_owned(),
+            version: version.to_owned(),
+            kind: kind.to_owned(),
+        }
     }
 
     /// As it is written in an object: "apps/v1" or "v1".
     pub fn api_version(&self) -> String {
-        if self.group.is_empty() { self.version.clone() } else { format!("{}/{}", self.group, self.version) }
+        if self.group.is_empty() {
+            self.version.clone()
+        } else {
+            format!("{}/{}", self.group, self.version)
+        }
     }
 
     /// Whether it is this kind of this group, in whatever version.
@@ -60,7 +69,8 @@ impl fmt::Display for Gvk {
 
 /// Which thing of a cluster it is. The version is no part of it: one thing is served in several.
 ///
-/// Its words are kept once: a clone is a pointer. What is wanted, owned, live and watched is kept by key, ten thousand times.
+/// Its words are kept once: a clone is a pointer. What is wanted, owned, live and watched is kept
+/// by key, ten thousand times.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Key(Arc<Words>);
 
@@ -71,7 +81,8 @@ pub struct Words {
     pub group: String,
     /// The kind.
     pub kind: String,
-    /// The namespace; none for what belongs to the whole cluster (and for manifests that do not say).
+    /// The namespace; none for what belongs to the whole cluster (and for manifests that do not
+    /// say).
     pub namespace: Option<String>,
     /// The name.
     pub name: String,
@@ -79,8 +90,18 @@ pub struct Words {
 
 impl Key {
     /// From its words.
-    pub fn new(group: impl Into<String>, kind: impl Into<String>, namespace: Option<String>, name: impl Into<String>) -> Self {
-        Self(Arc::new(Words { group: group.into(), kind: kind.into(), namespace, name: name.into() }))
+    pub fn new(
+        group: impl Into<String>,
+        kind: impl Into<String>,
+        namespace: Option<String>,
+        name: impl Into<String>,
+    ) -> Self {
+        Self(Arc::new(Words {
+            group: group.into(),
+            kind: kind.into(),
+            namespace,
+            name: name.into(),
+        }))
     }
 }
 
@@ -111,7 +132,8 @@ impl fmt::Display for Key {
 pub struct Origin {
     /// The file, from the root of the repository or folder.
     pub file: Arc<str>,
-    /// The first line of the document, from 1; 0 where a program made the text and lines mean nothing.
+    /// The first line of the document, from 1; 0 where a program made the text and lines mean
+    /// nothing.
     pub line: usize,
 }
 
@@ -157,16 +179,30 @@ impl Object {
             Value::String(_) => return Err(ObjectError::Shape("text")),
             Value::Array(_) => return Err(ObjectError::Shape("a list")),
         };
-        let filled = |value: Option<&Value>| value.and_then(Value::as_str).is_some_and(|text| !text.is_empty());
-        for (field, pointer) in [("apiVersion", value.get("apiVersion")), ("kind", value.get("kind"))] {
+        let filled = |value: Option<&Value>| {
+            value
+                .and_then(Value::as_str)
+                .is_some_and(|text| !text.is_empty())
+        };
+        for (field, pointer) in [
+            ("apiVersion", value.get("apiVersion")),
+            ("kind", value.get("kind")),
+        ] {
             if !filled(pointer) {
                 return Err(ObjectError::Missing(field));
             }
         }
-        if !filled(value.get("metadata").and_then(|metadata| metadata.get("name"))) {
+        if !filled(
+            value
+                .get("metadata")
+                .and_then(|metadata| metadata.get("name")),
+        ) {
             return Err(ObjectError::Missing("metadata.name"));
         }
-        Ok(Self { value, origin: None })
+        Ok(Self {
+            value,
+            origin: None,
+        })
     }
 
     /// The same object, known to stand at `origin`.
@@ -194,7 +230,12 @@ impl Object {
     /// Which thing it is.
     pub fn key(&self) -> Key {
         let Gvk { group, kind, .. } = self.gvk();
-        Key::new(group, kind, self.namespace().map(str::to_owned), self.name())
+        Key::new(
+            group,
+            kind,
+            self.namespace().map(str::to_owned),
+            self.name(),
+        )
     }
 
     /// The name.
@@ -204,12 +245,15 @@ impl Object {
 
     /// The namespace, if one is written.
     pub fn namespace(&self) -> Option<&str> {
-        self.metadata("namespace").filter(|namespace| !namespace.is_empty())
+        self.metadata("namespace")
+            .filter(|namespace| !namespace.is_empty())
     }
 
     /// Writes or removes the namespace.
     pub fn set_namespace(&mut self, namespace: Option<&str>) {
-        let Some(Value::Object(metadata)) = self.value.get_mut("metadata") else { return };
+        let Some(Value::Object(metadata)) = self.value.get_mut("metadata") else {
+            return;
+        };
         match namespace {
             Some(namespace) => metadata.insert("namespace".to_owned(), namespace.into()),
             None => metadata.shift_remove("namespace"),
@@ -243,8 +287,12 @@ impl Object {
 
     /// Writes a label.
     pub fn set_label(&mut self, key: &str, value: &str) {
-        let Some(Value::Object(metadata)) = self.value.get_mut("metadata") else { return };
-        let labels = metadata.entry("labels").or_insert_with(|| Value::Object(Map::new()));
+        let Some(Value::Object(metadata)) = self.value.get_mut("metadata") else {
+            return;
+        };
+        let labels = metadata
+            .entry("labels")
+            .or_insert_with(|| Value::Object(Map::new()));
         if !labels.is_object() {
             // `labels:` without a value is written often enough; it means none.
             *labels = Value::Object(Map::new());
@@ -261,21 +309,35 @@ impl Object {
     pub fn pointer(&self, pointer: &str) -> Option<&Value> {
         let rest = pointer.strip_prefix('/')?;
         let (first, rest) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
-        self.value.get(&first.replace("~1", "/").replace("~0", "~"))?.pointer(rest)
+        self.value
+            .get(&first.replace("~1", "/").replace("~0", "~"))?
+            .pointer(rest)
     }
 
-    /// Removes what only a server writes and no manifest may bring: managed fields, versions, identity, status.
+    /// Removes what only a server writes and no manifest may bring: managed fields, versions,
+    /// identity, status.
     pub fn strip(&mut self) {
         self.value.shift_remove("status");
         if let Some(Value::Object(metadata)) = self.value.get_mut("metadata") {
-            for field in ["managedFields", "resourceVersion", "uid", "generation", "creationTimestamp", "selfLink", "deletionTimestamp"] {
+            for field in [
+                "managedFields",
+                "resourceVersion",
+                "uid",
+                "generation",
+                "creationTimestamp",
+                "selfLink",
+                "deletionTimestamp",
+            ] {
                 metadata.shift_remove(field);
             }
         }
     }
 
     /// Changes its fields; apiVersion, kind and name stay what they are.
-    pub fn edit(&mut self, change: impl FnOnce(&mut Map<String, Value>)) -> Result<(), ObjectError> {
+    pub fn edit(
+        &mut self,
+        change: impl FnOnce(&mut Map<String, Value>),
+    ) -> Result<(), ObjectError> {
         let mut value = self.value.clone();
         change(&mut value);
         let edited = Self::new(Value::Object(value))?;
@@ -284,7 +346,10 @@ impl Object {
     }
 
     fn text(&self, field: &str) -> &str {
-        self.value.get(field).and_then(Value::as_str).unwrap_or_default()
+        self.value
+            .get(field)
+            .and_then(Value::as_str)
+            .unwrap_or_default()
     }
 
     fn metadata(&self, field: &str) -> Option<&str> {

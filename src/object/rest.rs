@@ -3,7 +3,8 @@
 use super::{Object, ObjectError, Origin};
 use std::sync::Arc;
 
-/// An object at rest: its JSON, a fifth of the room that a tree takes. Ten thousand are kept while nothing changes.
+/// An object at rest: its JSON, a fifth of the room that a tree takes. Ten thousand are kept while
+/// nothing changes.
 #[derive(Debug, Clone)]
 pub struct Manifest {
     json: Arc<str>,
@@ -15,7 +16,10 @@ impl Manifest {
     /// Puts an object to rest.
     pub fn new(object: Object) -> Self {
         let origin = object.origin.clone();
-        Self { json: object.into_value().to_string().into(), origin }
+        Self {
+            json: object.into_value().to_string().into(),
+            origin,
+        }
     }
 
     /// Whether it is the same text, not only an equal one.

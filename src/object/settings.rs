@@ -1,4 +1,5 @@
-//! What annotations say about applying an object, under our prefix and under Flux's, whose meanings they keep.
+//! What annotations say about applying an object, under our prefix and under Flux's, whose meanings
+//! they keep.
 
 use super::{Object, PREFIX};
 
@@ -11,7 +12,8 @@ pub enum Ssa {
     /// What the manifest says counts, whoever wrote it before.
     #[default]
     Override,
-    /// Fields that other tools own and the manifest does not name stay theirs: nothing is taken over.
+    /// Fields that other tools own and the manifest does not name stay theirs: nothing is taken
+    /// over.
     Merge,
     /// Created where it is missing, then left alone.
     IfNotPresent,
@@ -60,13 +62,19 @@ impl Setting {
 
     /// Its text: ours before Flux's.
     pub fn of(self, object: &Object) -> Option<&str> {
-        [PREFIX, FLUX].iter().find_map(|prefix| object.annotation(&format!("{prefix}/{}", self.last_part())))
+        [PREFIX, FLUX]
+            .iter()
+            .find_map(|prefix| object.annotation(&format!("{prefix}/{}", self.last_part())))
     }
 }
 
 impl Settings {
     pub(super) fn of(object: &Object) -> Self {
-        let says = |setting: Setting, word: &str| setting.of(object).is_some_and(|text| text.eq_ignore_ascii_case(word));
+        let says = |setting: Setting, word: &str| {
+            setting
+                .of(object)
+                .is_some_and(|text| text.eq_ignore_ascii_case(word))
+        };
         Self {
             reconcile_disabled: says(Setting::Reconcile, "disabled"),
             prune_disabled: says(Setting::Prune, "disabled"),

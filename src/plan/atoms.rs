@@ -1,13 +1,14 @@
 //! Which maps and lists a server takes as one value each.
 //!
 //! A map or list of a kind is either many values, each of which may be somebody's, or a single one
-//! (`x-kubernetes-map-type: atomic`, `x-kubernetes-list-type: atomic`). What somebody adds to the former is theirs; what
-//! somebody adds to the latter changes what Git says. Which is which is learnt from the server's books of our own apply.
+//! (`x-kubernetes-map-type: atomic`, `x-kubernetes-list-type: atomic`). What somebody adds to the
+//! former is theirs; what somebody adds to the latter changes what Git says. Which is which is
+//! learnt from the server's books of our own apply.
 
 use std::{collections::HashSet, fmt, sync::Arc};
 
-/// The maps and lists of a manifest that are one value each, by [`Place`]. Most objects share theirs with all of their
-/// kind, and a clone costs nothing.
+/// The maps and lists of a manifest that are one value each, by [`Place`]. Most objects share
+/// theirs with all of their kind, and a clone costs nothing.
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Default)]
 pub struct Atoms(Option<Arc<Vec<Box<str>>>>);
 
@@ -28,17 +29,21 @@ impl Atoms {
         self.0.as_deref().map_or(&[], Vec::as_slice)
     }
 
-    /// Whether there are none: what is empty is an object of many values, or one of which nothing has been learnt.
+    /// Whether there are none: what is empty is an object of many values, or one of which nothing
+    /// has been learnt.
     pub fn is_empty(&self) -> bool {
         self.0.is_none()
     }
 
     /// Whether the value at a place is one of them.
     pub fn contains(&self, place: &Place) -> bool {
-        self.places().binary_search_by(|known| (**known).cmp(place.0.as_str())).is_ok()
+        self.places()
+            .binary_search_by(|known| (**known).cmp(place.0.as_str()))
+            .is_ok()
     }
 
-    /// Without those that one of these JSON pointers reaches into: where a part is somebody else's, parts are looked at.
+    /// Without those that one of these JSON pointers reaches into: where a part is somebody else's,
+    /// parts are looked at.
     #[must_use]
     pub fn not_reached_by(&self, pointers: &[String]) -> Self {
         if self.is_empty() || pointers.is_empty() {
@@ -46,7 +51,13 @@ impl Atoms {
         }
         let reached = |place: &str| pointers.iter().any(|pointer| reaches_into(pointer, place));
         match self.places().iter().any(|place| reached(place)) {
-            true => Self::new(self.places().iter().filter(|place| !reached(place)).cloned().collect()),
+            true => Self::new(
+                self.places()
+                    .iter()
+                    .filter(|place| !reached(place))
+                    .cloned()
+                    .collect(),
+            ),
             false => self.clone(),
         }
     }
@@ -72,8 +83,8 @@ fn reaches_into(pointer: &str, place: &str) -> bool {
 /// What stands for each element of a list.
 const ELEMENT: &str = "*";
 
-/// Where in all objects of a kind, as `/spec/containers/*/env`: a JSON pointer with a star for each element of a list. A
-/// field that is named like one is written `~2`.
+/// Where in all objects of a kind, as `/spec/containers/*/env`: a JSON pointer with a star for each
+/// element of a list. A field that is named like one is written `~2`.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Place(String);
 
@@ -132,7 +143,12 @@ impl AllAtoms {
             return known.clone();
         }
         if self.known.len() >= self.tidy {
-            self.known.retain(|known| known.0.as_ref().is_some_and(|places| Arc::strong_count(places) > 1));
+            self.known.retain(|known| {
+                known
+                    .0
+                    .as_ref()
+                    .is_some_and(|places| Arc::strong_count(places) > 1)
+            });
             self.tidy = 2 * self.known.len() + 64;
         }
         self.known.insert(atoms.clone());
@@ -162,16 +178,26 @@ mod tests {
         let mark = there.field("*");
         assert_eq!(there.to_string(), "/spec/a~1b~0*/*/~2");
         there.back(mark);
-        let atoms = Atoms::new(vec![there.to_string().into(), "/rules".into(), "/rules".into()]);
+        let atoms = Atoms::new(vec![
+            there.to_string().into(),
+            "/rules".into(),
+            "/rules".into(),
+        ]);
         assert_eq!(atoms.places().len(), 2);
         assert!(atoms.contains(&there) && atoms.contains(&place(&[Some("rules")])));
-        assert!(!atoms.contains(&place(&[Some("spec")])) && !Atoms::NONE.contains(&Place::default()));
+        assert!(
+            !atoms.contains(&place(&[Some("spec")])) && !Atoms::NONE.contains(&Place::default())
+        );
         assert_eq!(Atoms::new(Vec::new()), Atoms::NONE);
     }
 
     #[test]
     fn what_a_pointer_reaches_into_is_looked_at_in_parts() {
-        let atoms = Atoms::new(["/spec/rules", "/spec/list/*/selector", "/spec/~2"].map(Into::into).to_vec());
+        let atoms = Atoms::new(
+            ["/spec/rules", "/spec/list/*/selector", "/spec/~2"]
+                .map(Into::into)
+                .to_vec(),
+        );
         for (pointer, left) in [
             ("/spec/rules", 3),
             ("/spec", 3),
@@ -182,7 +208,11 @@ mod tests {
             ("/spec/*/a", 2),
             ("", 3),
         ] {
-            assert_eq!(atoms.not_reached_by(&[pointer.to_owned()]).places().len(), left, "{pointer:?}");
+            assert_eq!(
+                atoms.not_reached_by(&[pointer.to_owned()]).places().len(),
+                left,
+                "{pointer:?}"
+            );
         }
     }
 
@@ -191,10 +221,17 @@ mod tests {
         let mut all = AllAtoms::default();
         let one = |number: usize| Atoms::new(vec![format!("/{number}").into()]);
         let first = all.shared(one(0));
-        assert!(Arc::ptr_eq(first.0.as_ref().unwrap(), all.shared(one(0)).0.as_ref().unwrap()));
+        assert!(Arc::ptr_eq(
+            first.0.as_ref().unwrap(),
+            all.shared(one(0)).0.as_ref().unwrap()
+        ));
         for number in 1..10_000 {
             all.shared(one(number));
         }
-        assert!(all.known.len() < 200 && all.known.contains(&first), "{}", all.known.len());
+        assert!(
+            all.known.len() < 200 && all.known.contains(&first),
+            "{}",
+            all.known.len()
+        );
     }
 }

@@ -1,7 +1,9 @@
-//! What an Application owns in its cluster, and what became of its last revisions: the model and its text.
+//! What an Application owns in its cluster, and what became of its last revisions: the model and
+//! its text.
 //!
-//! It lies in the cluster itself, so that a new process, on another machine, with an empty store, knows what to prune.
-//! An entry is written before the object is first applied: whatever dies in between, nothing is orphaned.
+//! It lies in the cluster itself, so that a new process, on another machine, with an empty store,
+//! knows what to prune. An entry is written before the object is first applied: whatever dies in
+//! between, nothing is orphaned.
 
 use super::{atoms::Atoms, leaves::Hash};
 use crate::{declare::DeletionPolicy, object::Key};
@@ -44,8 +46,8 @@ pub struct Inventory {
     pub service_account: Option<String>,
     /// The revision for which a person said yes to a large prune.
     pub confirmed: Option<String>,
-    /// How many objects there were when everything had last been applied and nothing was left to delete: what a prune is
-    /// measured against.
+    /// How many objects there were when everything had last been applied and nothing was left to
+    /// delete: what a prune is measured against.
     pub objects: Option<usize>,
     /// Why an Application that is no longer declared is not deleted without a yes.
     pub doubt: Option<String>,
@@ -76,11 +78,12 @@ pub struct Applied {
     /// The maps and lists that were one leaf each.
     #[serde(skip)]
     pub atoms: Atoms,
-    /// Whether it was there already and was left as it was (`ssa: IfNotPresent`): it has no labels of ours, so no watch shows
-    /// it.
+    /// Whether it was there already and was left as it was (`ssa: IfNotPresent`): it has no labels
+    /// of ours, so no watch shows it.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub untouched: bool,
-    /// The `spec.replicas` of the manifest: where somebody scales, a change of them tells what Git means.
+    /// The `spec.replicas` of the manifest: where somebody scales, a change of them tells what Git
+    /// means.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub replicas: Option<i32>,
 }
@@ -133,16 +136,21 @@ pub struct Rollout {
 pub struct History(pub Vec<Rollout>);
 
 impl History {
-    /// Notes a rollout. A result for the newest revision takes the place of what was known of it, its time only if the
-    /// result is another one.
+    /// Notes a rollout. A result for the newest revision takes the place of what was known of it,
+    /// its time only if the result is another one.
     pub fn note(&mut self, rollout: Rollout) {
         match self.0.first_mut() {
             Some(newest) if newest.revision == rollout.revision => {
-                let since = if newest.result == rollout.result { newest.since } else { rollout.since };
+                let since = if newest.result == rollout.result {
+                    newest.since
+                } else {
+                    rollout.since
+                };
                 *newest = Rollout { since, ..rollout };
             }
             newest => {
-                if let Some(newest) = newest.filter(|newest| newest.result == Outcome::Progressing) {
+                if let Some(newest) = newest.filter(|newest| newest.result == Outcome::Progressing)
+                {
                     newest.result = Outcome::Superseded;
                 }
                 self.0.insert(0, rollout);
@@ -216,10 +224,31 @@ struct WrittenEntry {
 
 impl fmt::Display for Inventory {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { repository, address, part, revision, rendered, deletion, prune, service_account, confirmed, .. } = self;
-        let atoms = |entry: &Entry| entry.applied.as_ref().map(|applied| applied.atoms.clone()).filter(|atoms| !atoms.is_empty());
+        let Self {
+            repository,
+            address,
+            part,
+            revision,
+            rendered,
+            deletion,
+            prune,
+            service_account,
+            confirmed,
+            ..
+        } = self;
+        let atoms = |entry: &Entry| {
+            entry
+                .applied
+                .as_ref()
+                .map(|applied| applied.atoms.clone())
+                .filter(|atoms| !atoms.is_empty())
+        };
         let all: BTreeSet<Atoms> = self.entries.values().filter_map(atoms).collect();
-        let number: BTreeMap<&Atoms, usize> = all.iter().enumerate().map(|(number, atoms)| (atoms, number)).collect();
+        let number: BTreeMap<&Atoms, usize> = all
+            .iter()
+            .enumerate()
+            .map(|(number, atoms)| (atoms, number))
+            .collect();
         let head = Written {
             repository: repository.clone(),
             address: address.clone(),
@@ -244,9 +273,17 @@ impl fmt::Display for Inventory {
             applied: entry.applied.clone(),
             atoms: atoms(entry).and_then(|atoms| number.get(&atoms).copied()),
         });
-        writeln!(f, "{}", serde_json::to_string(&head).map_err(|_| fmt::Error)?)?;
+        writeln!(
+            f,
+            "{}",
+            serde_json::to_string(&head).map_err(|_| fmt::Error)?
+        )?;
         for entry in entries {
-            writeln!(f, "{}", serde_json::to_string(&entry).map_err(|_| fmt::Error)?)?;
+            writeln!(
+                f,
+                "{}",
+                serde_json::to_string(&entry).map_err(|_| fmt::Error)?
+            )?;
         }
         Ok(())
     }
@@ -262,10 +299,16 @@ impl Inventory {
     /// From its text: a line of JSON for the whole, then one for each object.
     ///
     /// # Errors
-    /// What is wrong with it, and in which line. Nothing of a damaged inventory is used: half of one would prune.
+    /// What is wrong with it, and in which line. Nothing of a damaged inventory is used: half of
+    /// one would prune.
     pub fn parse(text: &str) -> Result<Self, String> {
-        let mut lines = text.lines().enumerate().filter(|(_, line)| !line.is_empty());
-        let wrong = |(number, _): (usize, &str), error: serde_json::Error| format!("line {}: {error}", number + 1);
+        let mut lines = text
+            .lines()
+            .enumerate()
+            .filter(|(_, line)| !line.is_empty());
+        let wrong = |(number, _): (usize, &str), error: serde_json::Error| {
+            format!("line {}: {error}", number + 1)
+        };
         let head = lines.next().ok_or("it is empty")?;
         let Written {
             repository,
@@ -284,10 +327,20 @@ impl Inventory {
         let all: Vec<Atoms> = all.into_iter().map(Atoms::new).collect();
         let (mut entries, mut labelled) = (BTreeMap::new(), BTreeSet::new());
         for line in lines {
-            let WrittenEntry { group, version, kind, namespace, name, found, mut applied, atoms } =
-                serde_json::from_str(line.1).map_err(|error| wrong(line, error))?;
+            let WrittenEntry {
+                group,
+                version,
+                kind,
+                namespace,
+                name,
+                found,
+                mut applied,
+                atoms,
+            } = serde_json::from_str(line.1).map_err(|error| wrong(line, error))?;
             if let (Some(applied), Some(number)) = (&mut applied, atoms) {
-                let known = all.get(number).ok_or_else(|| format!("line {}: there are no atoms {number}", line.0 + 1))?;
+                let known = all
+                    .get(number)
+                    .ok_or_else(|| format!("line {}: there are no atoms {number}", line.0 + 1))?;
                 applied.atoms = known.clone();
             }
             let key = Key::new(group, kind, namespace, name);
@@ -296,9 +349,30 @@ impl Inventory {
             }
             entries.insert(key, Entry { version, applied });
         }
-        let deletion = if delete { DeletionPolicy::Delete } else { DeletionPolicy::Orphan };
-        let of = Self { repository, address, part, revision, rendered, deletion, prune, ..Self::default() };
-        Ok(Self { service_account, confirmed, objects, doubt, entries, found: labelled, ..of })
+        let deletion = if delete {
+            DeletionPolicy::Delete
+        } else {
+            DeletionPolicy::Orphan
+        };
+        let of = Self {
+            repository,
+            address,
+            part,
+            revision,
+            rendered,
+            deletion,
+            prune,
+            ..Self::default()
+        };
+        Ok(Self {
+            service_account,
+            confirmed,
+            objects,
+            doubt,
+            entries,
+            found: labelled,
+            ..of
+        })
     }
 }
 
@@ -306,7 +380,11 @@ fn lines<T: Serialize>(f: &mut fmt::Formatter<'_>, all: &[T]) -> fmt::Result {
     f.write_str("[")?;
     for (index, one) in all.iter().enumerate() {
         let separator = if index == 0 { "\n" } else { ",\n" };
-        write!(f, "{separator}{}", serde_json::to_string(one).map_err(|_| fmt::Error)?)?;
+        write!(
+            f,
+            "{separator}{}",
+            serde_json::to_string(one).map_err(|_| fmt::Error)?
+        )?;
     }
     f.write_str("\n]\n")
 }

@@ -1,9 +1,10 @@
 //! The leaves of a manifest, and what a live object has in their places.
 //!
-//! Drift is judged over the paths that the manifest names and nothing else: what servers, webhooks and other people add
-//! beside them is theirs. Lists of objects are matched as server-side apply matches them, by the fields that identify
-//! an element, so that a side-car put in front moves nothing. A map or list that is one value to the server ([`Atoms`])
-//! is one here, with all that is in it.
+//! Drift is judged over the paths that the manifest names and nothing else: what servers, webhooks
+//! and other people add beside them is theirs. Lists of objects are matched as server-side apply
+//! matches them, by the fields that identify an element, so that a side-car put in front moves
+//! nothing. A map or list that is one value to the server ([`Atoms`]) is one here, with all that is
+//! in it.
 
 use super::{
     Wanted,
@@ -19,7 +20,8 @@ use std::fmt;
 pub enum Part {
     /// A field.
     Field(String),
-    /// An element of a list: its place in the manifest, and the fields that identify it, if it has such.
+    /// An element of a list: its place in the manifest, and the fields that identify it, if it has
+    /// such.
     Element {
         /// Its place in the manifest, from 0.
         index: usize,
@@ -40,7 +42,10 @@ impl fmt::Display for Path {
                 Part::Field(name) => write!(f, "/{}", name.replace('~', "~0").replace('/', "~1"))?,
                 Part::Element { index, identity } if identity.is_empty() => write!(f, "/{index}")?,
                 Part::Element { identity, .. } => {
-                    let said: Vec<String> = identity.iter().map(|(field, value)| format!("{field}={}", plain(value))).collect();
+                    let said: Vec<String> = identity
+                        .iter()
+                        .map(|(field, value)| format!("{field}={}", plain(value)))
+                        .collect();
                     write!(f, "[{}]", said.join(","))?;
                 }
             }
@@ -53,18 +58,25 @@ impl Path {
     /// Whether a JSON pointer names this place or one above it.
     pub fn is_below(&self, pointer: &str) -> bool {
         let mut parts = self.0.iter();
-        pointer.trim_end_matches('/').split('/').skip(1).all(|wanted| match parts.next() {
-            Some(Part::Field(name)) => wanted.replace("~1", "/").replace("~0", "~") == *name,
-            Some(Part::Element { index, .. }) => wanted.parse() == Ok(*index),
-            None => false,
-        })
+        pointer
+            .trim_end_matches('/')
+            .split('/')
+            .skip(1)
+            .all(|wanted| match parts.next() {
+                Some(Part::Field(name)) => wanted.replace("~1", "/").replace("~0", "~") == *name,
+                Some(Part::Element { index, .. }) => wanted.parse() == Ok(*index),
+                None => false,
+            })
     }
 
-    /// The JSON pointer of this place in another object, lists matched by identity; nothing if it is not there.
+    /// The JSON pointer of this place in another object, lists matched by identity; nothing if it
+    /// is not there.
     pub fn pointer_in(&self, object: &Object) -> Option<String> {
         let mut pointer = String::new();
         let mut parts = self.0.iter();
-        let Some(Part::Field(first)) = parts.next() else { return None };
+        let Some(Part::Field(first)) = parts.next() else {
+            return None;
+        };
         let escaped = |name: &str| format!("/{}", name.replace('~', "~0").replace('/', "~1"));
         pointer.push_str(&escaped(first));
         let mut value = object.value().get(first)?;
@@ -77,7 +89,9 @@ impl Path {
                 Part::Element { index, identity } => {
                     let elements = value.as_array()?;
                     value = element(elements, *index, identity)?;
-                    let place = elements.iter().position(|other| std::ptr::eq(other, value))?;
+                    let place = elements
+                        .iter()
+                        .position(|other| std::ptr::eq(other, value))?;
                     pointer.push_str(&format!("/{place}"));
                 }
             }
@@ -88,7 +102,9 @@ impl Path {
     /// The value at this place of another object, lists matched by identity.
     pub fn of<'v>(&self, object: &'v Object) -> Option<&'v Value> {
         let mut parts = self.0.iter();
-        let Some(Part::Field(first)) = parts.next() else { return None };
+        let Some(Part::Field(first)) = parts.next() else {
+            return None;
+        };
         let mut value = object.value().get(first)?;
         for part in parts {
             value = match part {
@@ -100,8 +116,8 @@ impl Path {
     }
 }
 
-/// The fields that identify an element of a list, in the order in which they are tried: the `x-kubernetes-list-map-keys`
-/// of the built-in kinds.
+/// The fields that identify an element of a list, in the order in which they are tried: the
+/// `x-kubernetes-list-map-keys` of the built-in kinds.
 const IDENTITIES: &[&[&str]] = &[
     &["name"],
     &["containerPort", "protocol"],
@@ -123,8 +139,8 @@ const DEFAULTS: &[(&str, &str)] = &[("protocol", "TCP")];
 pub struct Books<'b> {
     /// The maps and lists of its manifest that are one value each.
     pub atoms: &'b Atoms,
-    /// Whether somebody else has written the whole of a map that the manifest has empty. Of an empty one nothing else tells
-    /// whether it is one value.
+    /// Whether somebody else has written the whole of a map that the manifest has empty. Of an
+    /// empty one nothing else tells whether it is one value.
     pub overwritten: &'b dyn Fn(&Path) -> bool,
 }
 
@@ -132,19 +148,35 @@ impl Default for Books<'_> {
     /// Nothing is known: every map and list of objects is many values.
     fn default() -> Self {
         const NONE: &Atoms = &Atoms::NONE;
-        Self { atoms: NONE, overwritten: &|_| false }
+        Self {
+            atoms: NONE,
+            overwritten: &|_| false,
+        }
     }
 }
 
-/// Visits each leaf of a manifest with what a live object has there, in an order that depends on the content alone.
-/// Not visited: what makes the object the one it is (apiVersion, kind, name, namespace) and its status.
-pub fn each(manifest: &Object, live: &Object, books: Books<'_>, visit: &mut dyn FnMut(&Path, &Value, Option<&Value>)) {
-    let mut walk = Walk { path: Path::default(), place: Place::default(), books, visit };
+/// Visits each leaf of a manifest with what a live object has there, in an order that depends on
+/// the content alone. Not visited: what makes the object the one it is (apiVersion, kind, name,
+/// namespace) and its status.
+pub fn each(
+    manifest: &Object,
+    live: &Object,
+    books: Books<'_>,
+    visit: &mut dyn FnMut(&Path, &Value, Option<&Value>),
+) {
+    let mut walk = Walk {
+        path: Path::default(),
+        place: Place::default(),
+        books,
+        visit,
+    };
     for name in sorted(manifest.value()) {
         if matches!(name.as_str(), "apiVersion" | "kind" | "status") {
             continue;
         }
-        let (Some(wanted), there) = (manifest.value().get(name), live.value().get(name)) else { continue };
+        let (Some(wanted), there) = (manifest.value().get(name), live.value().get(name)) else {
+            continue;
+        };
         walk.field(name, wanted, there);
     }
 }
@@ -168,9 +200,12 @@ impl Walk<'_> {
     fn descend(&mut self, wanted: &Value, there: Option<&Value>) {
         match wanted {
             // A single value to the server.
-            Value::Object(_) | Value::Array(_) if self.books.atoms.contains(&self.place) => (self.visit)(&self.path, wanted, there),
+            Value::Object(_) | Value::Array(_) if self.books.atoms.contains(&self.place) => {
+                (self.visit)(&self.path, wanted, there)
+            }
             Value::Object(fields) if !fields.is_empty() => {
-                let top = matches!(self.path.0.as_slice(), [Part::Field(only)] if only == "metadata");
+                let top =
+                    matches!(self.path.0.as_slice(), [Part::Field(only)] if only == "metadata");
                 for name in sorted(fields) {
                     if top && matches!(name.as_str(), "name" | "namespace") {
                         continue;
@@ -178,21 +213,38 @@ impl Walk<'_> {
                     self.field(name, &fields[name], there.and_then(|there| there.get(name)));
                 }
             }
-            // An empty value is as good as none to a server, which may drop it or fill it; others may fill it, unless it is
-            // one value.
+            // An empty value is as good as none to a server, which may drop it or fill it; others
+            // may fill it, unless it is one value.
             Value::Object(_) => {
-                let filled =
-                    |there: &Value| there.as_object().is_some_and(|fields| !fields.is_empty() && (self.books.overwritten)(&self.path));
-                let there = there.map(|there| if there.is_object() && !filled(there) { &Value::Null } else { there });
+                let filled = |there: &Value| {
+                    there.as_object().is_some_and(|fields| {
+                        !fields.is_empty() && (self.books.overwritten)(&self.path)
+                    })
+                };
+                let there = there.map(|there| {
+                    if there.is_object() && !filled(there) {
+                        &Value::Null
+                    } else {
+                        there
+                    }
+                });
                 (self.visit)(&self.path, wanted, there);
             }
-            Value::Array(elements) if elements.iter().all(Value::is_object) && !elements.is_empty() => {
+            Value::Array(elements)
+                if elements.iter().all(Value::is_object) && !elements.is_empty() =>
+            {
                 let keys = identity_of(elements);
                 let mark = self.place.element();
                 for (index, wanted) in elements.iter().enumerate() {
-                    let identity: Vec<(String, Value)> =
-                        keys.iter().filter_map(|key| field(wanted, key).map(|value| ((*key).to_owned(), value))).collect();
-                    let found = there.and_then(Value::as_array).and_then(|there| element(there, index, &identity));
+                    let identity: Vec<(String, Value)> = keys
+                        .iter()
+                        .filter_map(|key| {
+                            field(wanted, key).map(|value| ((*key).to_owned(), value))
+                        })
+                        .collect();
+                    let found = there
+                        .and_then(Value::as_array)
+                        .and_then(|there| element(there, index, &identity));
                     self.path.0.push(Part::Element { index, identity });
                     self.descend(wanted, found);
                     self.path.0.pop();
@@ -202,8 +254,13 @@ impl Walk<'_> {
             // Of a set that others add to, our members count.
             Value::Array(members) if self.path.to_string() == "/metadata/finalizers" => {
                 for (index, member) in members.iter().enumerate() {
-                    let found = there.and_then(Value::as_array).and_then(|there| there.iter().find(|other| *other == member));
-                    self.path.0.push(Part::Element { index, identity: Vec::new() });
+                    let found = there
+                        .and_then(Value::as_array)
+                        .and_then(|there| there.iter().find(|other| *other == member));
+                    self.path.0.push(Part::Element {
+                        index,
+                        identity: Vec::new(),
+                    });
                     (self.visit)(&self.path, member, found);
                     self.path.0.pop();
                 }
@@ -219,7 +276,11 @@ fn identity_of(elements: &[Value]) -> &'static [&'static str] {
         let mut seen = std::collections::BTreeSet::new();
         elements.iter().all(|element| {
             element.get(keys[0]).is_some()
-                && seen.insert(keys.iter().map(|key| field(element, key).map_or(String::new(), |value| plain(&value))).collect::<Vec<_>>())
+                && seen.insert(
+                    keys.iter()
+                        .map(|key| field(element, key).map_or(String::new(), |value| plain(&value)))
+                        .collect::<Vec<_>>(),
+                )
         })
     };
     IDENTITIES.iter().find(fits).copied().unwrap_or(&[])
@@ -227,14 +288,27 @@ fn identity_of(elements: &[Value]) -> &'static [&'static str] {
 
 /// A field of an element, its default where it has a known one.
 fn field(element: &Value, key: &str) -> Option<Value> {
-    let default = || DEFAULTS.iter().find(|(field, _)| *field == key).map(|(_, value)| Value::from(*value));
+    let default = || {
+        DEFAULTS
+            .iter()
+            .find(|(field, _)| *field == key)
+            .map(|(_, value)| Value::from(*value))
+    };
     element.get(key).cloned().or_else(default)
 }
 
-fn element<'v>(there: &'v [Value], index: usize, identity: &[(String, Value)]) -> Option<&'v Value> {
+fn element<'v>(
+    there: &'v [Value],
+    index: usize,
+    identity: &[(String, Value)],
+) -> Option<&'v Value> {
     match identity {
         [] => there.get(index),
-        _ => there.iter().find(|other| identity.iter().all(|(key, value)| field(other, key).as_ref() == Some(value))),
+        _ => there.iter().find(|other| {
+            identity
+                .iter()
+                .all(|(key, value)| field(other, key).as_ref() == Some(value))
+        }),
     }
 }
 
@@ -245,7 +319,9 @@ fn sorted(fields: &Map<String, Value>) -> Vec<&String> {
 }
 
 fn plain(value: &Value) -> String {
-    value.as_str().map_or_else(|| value.to_string(), str::to_owned)
+    value
+        .as_str()
+        .map_or_else(|| value.to_string(), str::to_owned)
 }
 
 /// Sixteen bytes that stand for values: as much as is needed so that no two meet by chance.
@@ -295,7 +371,8 @@ impl serde::Serialize for Hash {
 impl<'de> serde::Deserialize<'de> for Hash {
     fn deserialize<D: serde::Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
         let text = String::deserialize(from)?;
-        text.parse().map_err(|()| serde::de::Error::custom("a hash has 32 hexadecimal digits"))
+        text.parse()
+            .map_err(|()| serde::de::Error::custom("a hash has 32 hexadecimal digits"))
     }
 }
 
@@ -320,14 +397,24 @@ pub fn of_all(wanted: &[Wanted]) -> Hash {
     Hash::finish(hash)
 }
 
-/// Stands for what a live object has at the leaves of a manifest, each of which is visited as by [`each`]. Those of which
-/// the visitor says that they are left to others do not count: whatever is there, they are taken to be as the manifest has
-/// them, so that nothing changes when a leaf becomes somebody else's.
-pub fn of_live(manifest: &Object, live: &Object, books: Books<'_>, theirs: &mut dyn FnMut(&Path, &Value, Option<&Value>) -> bool) -> Hash {
+/// Stands for what a live object has at the leaves of a manifest, each of which is visited as by
+/// [`each`]. Those of which the visitor says that they are left to others do not count: whatever is
+/// there, they are taken to be as the manifest has them, so that nothing changes when a leaf
+/// becomes somebody else's.
+pub fn of_live(
+    manifest: &Object,
+    live: &Object,
+    books: Books<'_>,
+    theirs: &mut dyn FnMut(&Path, &Value, Option<&Value>) -> bool,
+) -> Hash {
     let mut hash = Sha256::new();
     each(manifest, live, books, &mut |path, wanted, there| {
         hash.update(path.to_string());
-        match if theirs(path, wanted, there) { Some(wanted) } else { there } {
+        match if theirs(path, wanted, there) {
+            Some(wanted)
+        } else {
+            there
+        } {
             Some(value) => {
                 hash.update([1]);
                 canonical(&mut hash, value);

@@ -1,5 +1,5 @@
-//! What is wanted + what is owned + what is live → what to do, and why; the same for `sync`, `sync --dry-run` and the
-//! daemon.
+//! What is wanted + what is owned + what is live → what to do, and why; the same for `sync`, `sync
+//! --dry-run` and the daemon.
 //!
 //! ```text
 //! rendered objects ─▶ wanted ─▶ action (each object) ─▶ prune (when every object was applied)
@@ -35,7 +35,8 @@ use crate::{
 pub struct Live {
     /// Its identity.
     pub uid: String,
-    /// Stands for what it has at the manifest's leaves; nothing where there is no manifest (any more).
+    /// Stands for what it has at the manifest's leaves; nothing where there is no manifest (any
+    /// more).
     pub hash: Option<Hash>,
     /// Whose labels it carries.
     pub owner: Option<Name>,
@@ -43,13 +44,15 @@ pub struct Live {
     pub terminating: bool,
     /// Whether its annotations forbid to delete it: `prune: disabled`.
     pub keep: bool,
-    /// Whether its annotations forbid to touch it: `reconcile: disabled`, as whoever is on call sets it.
+    /// Whether its annotations forbid to touch it: `reconcile: disabled`, as whoever is on call
+    /// sets it.
     pub disabled: bool,
 }
 
 /// Who else lays claim to an object.
 pub trait Claims {
-    /// Whether an Application wants the object in the revision that is applied now; nothing while that is not known.
+    /// Whether an Application wants the object in the revision that is applied now; nothing while
+    /// that is not known.
     fn wants(&self, application: &Name, key: &Key) -> Option<bool>;
 
     /// Other Applications of this process that want it now.
@@ -123,9 +126,12 @@ pub enum Left {
     Present,
 }
 
-/// Whether an object is left to others as it is, so that nothing becomes of it here: who needs it does not wait for that.
+/// Whether an object is left to others as it is, so that nothing becomes of it here: who needs it
+/// does not wait for that.
 pub fn is_left(one: &Wanted, entry: Option<&Entry>, live: Option<&Live>) -> bool {
-    let untouched = entry.and_then(|entry| entry.applied.as_ref()).is_some_and(|applied| applied.untouched);
+    let untouched = entry
+        .and_then(|entry| entry.applied.as_ref())
+        .is_some_and(|applied| applied.untouched);
     one.settings.reconcile_disabled
         || one.settings.ssa == Ssa::Ignore
         || live.is_some_and(|live| live.disabled)
@@ -133,12 +139,20 @@ pub fn is_left(one: &Wanted, entry: Option<&Entry>, live: Option<&Live>) -> bool
 }
 
 /// What to do with one object.
-pub fn action(application: &Name, one: &Wanted, entry: Option<&Entry>, live: Option<&Live>, claims: &dyn Claims) -> Action {
+pub fn action(
+    application: &Name,
+    one: &Wanted,
+    entry: Option<&Entry>,
+    live: Option<&Live>,
+    claims: &dyn Claims,
+) -> Action {
     if one.settings.reconcile_disabled || one.settings.ssa == Ssa::Ignore {
         return Action::Leave(Left::Disabled);
     }
     if let Some(of) = claims.record_of(&one.key) {
-        return Action::Refuse(format!("it has the name of tagboat's record of Application {of}; give it another one"));
+        return Action::Refuse(format!(
+            "it has the name of tagboat's record of Application {of}; give it another one"
+        ));
     }
     if live.is_some_and(|live| live.disabled) {
         return Action::Leave(Left::Frozen);
@@ -147,15 +161,24 @@ pub fn action(application: &Name, one: &Wanted, entry: Option<&Entry>, live: Opt
     match live.and_then(|live| live.owner.as_ref()) {
         Some(owner) if owner != application => match claims.wants(owner, &one.key) {
             Some(true) => {
-                return Action::Refuse(format!("it belongs to Application {owner}, which wants it, too; remove it from one of them"));
+                return Action::Refuse(format!(
+                    "it belongs to Application {owner}, which wants it, too; remove it from one of them"
+                ));
             }
             Some(false) => {}
-            None => return Action::Wait(format!("it belongs to Application {owner}, of which this revision has not been read yet")),
+            None => {
+                return Action::Wait(format!(
+                    "it belongs to Application {owner}, of which this revision has not been read yet"
+                ));
+            }
         },
-        // Nobody owns it yet: the first by name gets it, so that two do not take it from each other.
+        // Nobody owns it yet: the first by name gets it, so that two do not take it from each
+        // other.
         None => {
             if let Some(first) = others.iter().filter(|other| *other < application).min() {
-                return Action::Refuse(format!("Application {first} wants it, too, and comes first; remove it from one of them"));
+                return Action::Refuse(format!(
+                    "Application {first} wants it, too, and comes first; remove it from one of them"
+                ));
             }
         }
         _ => {}
@@ -166,7 +189,11 @@ pub fn action(application: &Name, one: &Wanted, entry: Option<&Entry>, live: Opt
     }
     let applied = entry.and_then(|entry| entry.applied.as_ref());
     match (live, applied) {
-        (None, None) => Action::Apply(if entry.is_some() { Why::Unanswered } else { Why::New }),
+        (None, None) => Action::Apply(if entry.is_some() {
+            Why::Unanswered
+        } else {
+            Why::New
+        }),
         // No watch shows it, which says nothing of whether it is there.
         (None, Some(applied)) if applied.untouched => match one.settings.ssa {
             Ssa::IfNotPresent => Action::Leave(Left::Present),
@@ -178,7 +205,11 @@ pub fn action(application: &Name, one: &Wanted, entry: Option<&Entry>, live: Opt
         (Some(live), _) if live.owner.as_ref() != Some(application) => Action::Apply(Why::Taken),
         (Some(_), None) => Action::Apply(Why::Unanswered),
         (Some(_), Some(applied)) if applied.manifest != one.hash => Action::Apply(Why::Changed),
-        (Some(live), Some(applied)) if live.uid != applied.uid || live.hash != Some(applied.live) => Action::Apply(Why::Drifted),
+        (Some(live), Some(applied))
+            if live.uid != applied.uid || live.hash != Some(applied.live) =>
+        {
+            Action::Apply(Why::Drifted)
+        }
         _ => Action::Leave(Left::InStep),
     }
 }

@@ -1,4 +1,5 @@
-//! Which objects that are owned and no longer wanted go, which stay, and when somebody must say yes first.
+//! Which objects that are owned and no longer wanted go, which stay, and when somebody must say yes
+//! first.
 
 use super::{
     Inventory, Live,
@@ -28,7 +29,8 @@ pub struct Pruning {
     pub delete: Vec<Prune>,
     /// Owned no longer: they are gone, or somebody else's, or stay for the reason given.
     pub drop: Vec<(Key, Option<String>)>,
-    /// Not there; but they were sent, and nobody knows what the server did with that: it may still do it.
+    /// Not there; but they were sent, and nobody knows what the server did with that: it may still
+    /// do it.
     pub unanswered: Vec<Key>,
     /// On their way out already.
     pub going: Vec<Key>,
@@ -42,8 +44,11 @@ pub struct Pruning {
 const MANY: usize = 10;
 
 /// What is the same whenever objects of a kind go: with them goes what lies in them.
-const PRECIOUS: [(&str, &str); 3] =
-    [("", "Namespace"), ("apiextensions.k8s.io", "CustomResourceDefinition"), ("", "PersistentVolumeClaim")];
+const PRECIOUS: [(&str, &str); 3] = [
+    ("", "Namespace"),
+    ("apiextensions.k8s.io", "CustomResourceDefinition"),
+    ("", "PersistentVolumeClaim"),
+];
 
 /// Whether deleting an object of the kind deletes more than itself.
 fn precious(key: &Key) -> bool {
@@ -55,7 +60,8 @@ fn precious(key: &Key) -> bool {
 pub struct Owner<'a> {
     /// The Application.
     pub application: &'a Name,
-    /// Whether it deletes what vanishes; for one that is being deleted, whether its policy is Delete.
+    /// Whether it deletes what vanishes; for one that is being deleted, whether its policy is
+    /// Delete.
     pub prune: bool,
     /// Whether it is being deleted itself: then nothing more is rendered, and that needs no yes.
     pub deleting: bool,
@@ -63,8 +69,8 @@ pub struct Owner<'a> {
     pub revision: &'a str,
 }
 
-/// Works out what becomes of what is owned and no longer wanted. `live` has every object with this owner's labels;
-/// `elsewhere` says whether another Application wants an object.
+/// Works out what becomes of what is owned and no longer wanted. `live` has every object with this
+/// owner's labels; `elsewhere` says whether another Application wants an object.
 pub fn prune<'l>(
     owner: Owner<'_>,
     wanted: &[Wanted],
@@ -72,37 +78,74 @@ pub fn prune<'l>(
     live: impl Fn(&Key) -> Option<&'l Live>,
     elsewhere: impl Fn(&Key) -> bool,
 ) -> Pruning {
-    let Owner { application, prune, deleting, revision } = owner;
+    let Owner {
+        application,
+        prune,
+        deleting,
+        revision,
+    } = owner;
     let keep: HashSet<&Key> = wanted.iter().map(|one| &one.key).collect();
     let mut pruning = Pruning::default();
-    for (key, entry) in inventory.entries.iter().filter(|(key, _)| !keep.contains(key)) {
+    for (key, entry) in inventory
+        .entries
+        .iter()
+        .filter(|(key, _)| !keep.contains(key))
+    {
         let known = entry.applied.as_ref().map(|applied| applied.uid.as_str());
         match live(key) {
             None if entry.applied.is_none() => pruning.unanswered.push(key.clone()),
             None => pruning.drop.push((key.clone(), None)),
-            Some(live) if live.owner.as_ref() != Some(application) => pruning.drop.push((key.clone(), None)),
+            Some(live) if live.owner.as_ref() != Some(application) => {
+                pruning.drop.push((key.clone(), None))
+            }
             Some(_) if elsewhere(key) => pruning.handed.push(key.clone()),
             Some(live) if live.terminating => pruning.going.push(key.clone()),
-            Some(_) if !prune => pruning.drop.push((key.clone(), Some("it stays in the cluster: prune is not set".to_owned()))),
-            Some(live) if live.disabled => {
-                pruning.drop.push((key.clone(), Some("it stays in the cluster: reconcile: disabled".to_owned())))
-            }
-            Some(live) if live.keep => pruning.drop.push((key.clone(), Some("it stays in the cluster: prune: disabled".to_owned()))),
+            Some(_) if !prune => pruning.drop.push((
+                key.clone(),
+                Some("it stays in the cluster: prune is not set".to_owned()),
+            )),
+            Some(live) if live.disabled => pruning.drop.push((
+                key.clone(),
+                Some("it stays in the cluster: reconcile: disabled".to_owned()),
+            )),
+            Some(live) if live.keep => pruning.drop.push((
+                key.clone(),
+                Some("it stays in the cluster: prune: disabled".to_owned()),
+            )),
             Some(live) if known.is_some_and(|uid| uid != live.uid) => {
-                pruning.drop.push((key.clone(), Some("it stays in the cluster: somebody has created it anew".to_owned())));
+                pruning.drop.push((
+                    key.clone(),
+                    Some("it stays in the cluster: somebody has created it anew".to_owned()),
+                ));
             }
             Some(live) => {
-                pruning.delete.push(Prune { key: key.clone(), version: entry.version.clone(), uid: live.uid.clone() });
+                pruning.delete.push(Prune {
+                    key: key.clone(),
+                    version: entry.version.clone(),
+                    uid: live.uid.clone(),
+                });
             }
         }
     }
     // Against the order of applying; of one wave by name, so that two runs do the same.
     pruning.delete.sort_by_key(|prune| {
-        let gvk = Gvk { group: prune.key.group.clone(), version: prune.version.clone(), kind: prune.key.kind.clone() };
-        (std::cmp::Reverse(super::wanted::wave(&gvk)), prune.key.clone())
+        let gvk = Gvk {
+            group: prune.key.group.clone(),
+            version: prune.version.clone(),
+            kind: prune.key.kind.clone(),
+        };
+        (
+            std::cmp::Reverse(super::wanted::wave(&gvk)),
+            prune.key.clone(),
+        )
     });
     if inventory.confirmed.as_deref() != Some(revision) {
-        let whole = doubts(wanted.is_empty() && !deleting, inventory, &pruning.delete, deleting);
+        let whole = doubts(
+            wanted.is_empty() && !deleting,
+            inventory,
+            &pruning.delete,
+            deleting,
+        );
         let all = [whole, strange(inventory, &pruning.delete)];
         let all: Vec<String> = all.into_iter().flatten().collect();
         pruning.needs_yes = (!all.is_empty()).then(|| all.join("; "));
@@ -115,10 +158,17 @@ const LISTED: usize = 20;
 
 /// Objects that no inventory has ever named are listed: somebody else may have copied the labels.
 fn strange(inventory: &Inventory, delete: &[Prune]) -> Option<String> {
-    let found: Vec<String> =
-        delete.iter().filter(|prune| inventory.found.contains(&prune.key)).map(|prune| prune.key.to_string()).collect();
+    let found: Vec<String> = delete
+        .iter()
+        .filter(|prune| inventory.found.contains(&prune.key))
+        .map(|prune| prune.key.to_string())
+        .collect();
     let more = found.len().saturating_sub(LISTED);
-    let more = if more > 0 { format!(" and {more} more") } else { String::new() };
+    let more = if more > 0 {
+        format!(" and {more} more")
+    } else {
+        String::new()
+    };
     (!found.is_empty()).then(|| {
         let named = found.iter().take(LISTED).cloned().collect::<Vec<_>>().join(", ");
         format!(
@@ -132,27 +182,53 @@ fn strange(inventory: &Inventory, delete: &[Prune]) -> Option<String> {
 fn doubts(empty: bool, inventory: &Inventory, delete: &[Prune], deleting: bool) -> Option<String> {
     // What was just created is no part of what there was.
     let all = inventory.objects.unwrap_or_default().max(delete.len());
-    let treasures: Vec<String> = delete.iter().filter(|prune| precious(&prune.key)).map(|prune| prune.key.to_string()).collect();
+    let treasures: Vec<String> = delete
+        .iter()
+        .filter(|prune| precious(&prune.key))
+        .map(|prune| prune.key.to_string())
+        .collect();
     if delete.is_empty() {
         None
     } else if let Some(doubt) = inventory.doubt.as_ref().filter(|_| deleting) {
-        Some(format!("{doubt}, and {} would be deleted", counted(delete.len())))
+        Some(format!(
+            "{doubt}, and {} would be deleted",
+            counted(delete.len())
+        ))
     } else if empty {
-        Some(format!("nothing is rendered any more, and {} would be deleted", counted(delete.len())))
+        Some(format!(
+            "nothing is rendered any more, and {} would be deleted",
+            counted(delete.len())
+        ))
     } else if !treasures.is_empty() {
-        let named = treasures.iter().take(3).cloned().collect::<Vec<_>>().join(", ");
+        let named = treasures
+            .iter()
+            .take(3)
+            .cloned()
+            .collect::<Vec<_>>()
+            .join(", ");
         let more = treasures.len().saturating_sub(3);
         Some(format!(
             "{named}{} would be deleted with all that is in them",
-            if more > 0 { format!(" and {more} more") } else { String::new() }
+            if more > 0 {
+                format!(" and {more} more")
+            } else {
+                String::new()
+            }
         ))
     } else if !deleting && delete.len() > MANY && delete.len() * 2 > all {
-        Some(format!("{} of {all} would be deleted", counted(delete.len())))
+        Some(format!(
+            "{} of {all} would be deleted",
+            counted(delete.len())
+        ))
     } else {
         None
     }
 }
 
 fn counted(count: usize) -> String {
-    if count == 1 { "1 object".to_owned() } else { format!("{count} objects") }
+    if count == 1 {
+        "1 object".to_owned()
+    } else {
+        format!("{count} objects")
+    }
 }

@@ -1,4 +1,5 @@
-//! Objects as people may see them: without what only servers write, and without the values of Secrets.
+//! Objects as people may see them: without what only servers write, and without the values of
+//! Secrets.
 
 use crate::object::Object;
 use base64::Engine as _;
@@ -11,15 +12,28 @@ const HIDDEN: &str = "***";
 const VALUES: [&str; 2] = ["data", "stringData"];
 
 /// Annotations in which tools keep the whole object as they sent it.
-const COPIES: [&str; 2] = ["kubectl.kubernetes.io/last-applied-configuration", "deployment.kubernetes.io/revision"];
+const COPIES: [&str; 2] = [
+    "kubectl.kubernetes.io/last-applied-configuration",
+    "deployment.kubernetes.io/revision",
+];
 
-/// Two states of an object for a comparison: without the server's own fields; of a Secret one sees that a value differs,
-/// not which it is.
+/// Two states of an object for a comparison: without the server's own fields; of a Secret one sees
+/// that a value differs, not which it is.
 pub fn shown(before: Option<&Object>, after: Option<&Object>) -> (Option<Object>, Option<Object>) {
     let (mut left, mut right) = (before.map(bare), after.map(bare));
-    if [before, after].iter().flatten().any(|object| is_secret(object)) {
+    if [before, after]
+        .iter()
+        .flatten()
+        .any(|object| is_secret(object))
+    {
         let alone = before.is_none() || after.is_none();
-        let mark = |same: bool, side: &str| if same || alone { HIDDEN.to_owned() } else { format!("{HIDDEN} ({side})") };
+        let mark = |same: bool, side: &str| {
+            if same || alone {
+                HIDDEN.to_owned()
+            } else {
+                format!("{HIDDEN} ({side})")
+            }
+        };
         let both = [before, after];
         for (object, side) in [(&mut left, "before"), (&mut right, "after")] {
             let Some(object) = object else { continue };
@@ -35,11 +49,16 @@ pub fn shown(before: Option<&Object>, after: Option<&Object>) -> (Option<Object>
                             }
                         }
                         // No map of values, and what it is is nobody's business either.
-                        Some(other) if !other.is_null() => *other = mark(of(before) == of(after), side).into(),
+                        Some(other) if !other.is_null() => {
+                            *other = mark(of(before) == of(after), side).into()
+                        }
                         _ => {}
                     }
                 }
-                if let Some(Value::Object(annotations)) = fields.get_mut("metadata").and_then(|metadata| metadata.get_mut("annotations")) {
+                if let Some(Value::Object(annotations)) = fields
+                    .get_mut("metadata")
+                    .and_then(|metadata| metadata.get_mut("annotations"))
+                {
                     without_copies(annotations, both);
                 }
             });
@@ -48,8 +67,8 @@ pub fn shown(before: Option<&Object>, after: Option<&Object>) -> (Option<Object>
     (left, right)
 }
 
-/// A text that may quote an object, without the values of Secrets: a server's refusal, a warning. Where a piece of a value
-/// stands in it, cut off or not, it is masked.
+/// A text that may quote an object, without the values of Secrets: a server's refusal, a warning.
+/// Where a piece of a value stands in it, cut off or not, it is masked.
 pub fn masked(text: &str, objects: [Option<&Object>; 2]) -> String {
     let values = values(objects);
     if values.is_empty() {
@@ -57,8 +76,13 @@ pub fn masked(text: &str, objects: [Option<&Object>; 2]) -> String {
     }
     let bytes = text.as_bytes();
     let mut hidden = vec![false; bytes.len()];
-    for value in values.iter().map(String::as_bytes).filter(|value| !value.is_empty()) {
-        // A short value is looked for as it is quoted, since it stands in many words; of a long one every piece counts.
+    for value in values
+        .iter()
+        .map(String::as_bytes)
+        .filter(|value| !value.is_empty())
+    {
+        // A short value is looked for as it is quoted, since it stands in many words; of a long one
+        // every piece counts.
         if value.len() < PIECE {
             for quote in [b'"', b'\''] {
                 let quoted: Vec<u8> = [&[quote], value, &[quote]].concat();
@@ -69,7 +93,10 @@ pub fn masked(text: &str, objects: [Option<&Object>; 2]) -> String {
             continue;
         }
         let pieces: std::collections::HashSet<&[u8]> = bytes.windows(PIECE).collect();
-        let there: std::collections::HashSet<&[u8]> = value.windows(PIECE).filter(|piece| pieces.contains(piece)).collect();
+        let there: std::collections::HashSet<&[u8]> = value
+            .windows(PIECE)
+            .filter(|piece| pieces.contains(piece))
+            .collect();
         for (at, piece) in bytes.windows(PIECE).enumerate() {
             if there.contains(piece) {
                 hidden[at..at + PIECE].fill(true);
@@ -100,7 +127,11 @@ fn is_secret(object: &Object) -> bool {
 /// The values of Secrets, encoded and decoded.
 fn values(objects: [Option<&Object>; 2]) -> Vec<String> {
     let mut out = Vec::new();
-    for object in objects.into_iter().flatten().filter(|object| is_secret(object)) {
+    for object in objects
+        .into_iter()
+        .flatten()
+        .filter(|object| is_secret(object))
+    {
         for field in VALUES {
             let texts: Vec<String> = match object.value().get(field) {
                 Some(Value::Object(values)) => values.values().map(text).collect(),
@@ -116,7 +147,11 @@ fn values(objects: [Option<&Object>; 2]) -> Vec<String> {
         }
     }
     // A value of several lines is quoted line by line, or with its ends escaped.
-    let lines: Vec<String> = out.iter().filter(|value| value.contains('\n')).flat_map(|value| value.lines().map(str::to_owned)).collect();
+    let lines: Vec<String> = out
+        .iter()
+        .filter(|value| value.contains('\n'))
+        .flat_map(|value| value.lines().map(str::to_owned))
+        .collect();
     out.extend(lines);
     out.retain(|value| !value.is_empty());
     out.sort();
@@ -125,14 +160,17 @@ fn values(objects: [Option<&Object>; 2]) -> Vec<String> {
 }
 
 fn text(value: &Value) -> String {
-    value.as_str().map_or_else(|| value.to_string(), str::to_owned)
+    value
+        .as_str()
+        .map_or_else(|| value.to_string(), str::to_owned)
 }
 
 /// Masks annotations of a Secret that hold a copy of it, or a piece of a value.
 fn without_copies(annotations: &mut Map<String, Value>, both: [Option<&Object>; 2]) {
     for value in annotations.values_mut() {
         let said = text(value);
-        let copy = said.trim_start().starts_with('{') && VALUES.iter().any(|field| said.contains(field));
+        let copy =
+            said.trim_start().starts_with('{') && VALUES.iter().any(|field| said.contains(field));
         if copy || masked(&said, both) != said {
             *value = HIDDEN.into();
         }
@@ -191,19 +229,31 @@ mod tests {
         let after = after.unwrap().into_value();
         assert_eq!(after["stringData"]["a"], "***");
         assert_eq!(after["data"], "***");
-        assert_eq!(after["metadata"]["annotations"], json!({"tool/original": "***", "note": "***", "plain": "words"}));
+        assert_eq!(
+            after["metadata"]["annotations"],
+            json!({"tool/original": "***", "note": "***", "plain": "words"})
+        );
         let two = secret(&json!({"data": {"a": "eA==", "b": "eQ=="}}));
         let three = secret(&json!({"data": {"a": "eA==", "b": "eg=="}}));
         let (before, after) = shown(Some(&two), Some(&three));
-        assert_eq!(before.unwrap().value()["data"], json!({"a": "***", "b": "*** (before)"}));
-        assert_eq!(after.unwrap().value()["data"], json!({"a": "***", "b": "*** (after)"}));
+        assert_eq!(
+            before.unwrap().value()["data"],
+            json!({"a": "***", "b": "*** (before)"})
+        );
+        assert_eq!(
+            after.unwrap().value()["data"],
+            json!({"a": "***", "b": "*** (after)"})
+        );
     }
 
     #[test]
     fn a_text_that_quotes_a_value_is_masked_even_where_it_is_cut_off() {
         let one = secret(&json!({"data": {"a": "a29ycmVrdC1wZmVyZA==", "b": "b24="}}));
         let said = |text: &str| masked(text, [None, Some(&one)]);
-        assert_eq!(said("bigger context ...|a29ycmVrdC1w|..."), "bigger context ...|***|...");
+        assert_eq!(
+            said("bigger context ...|a29ycmVrdC1w|..."),
+            "bigger context ...|***|..."
+        );
         assert_eq!(said("it is \"korrekt-pferd\", no"), "it is \"***\", no");
         assert_eq!(said("found ekt-pfe in it"), "found *** in it");
         assert_eq!(said("on is not \"on\""), "on is not \"***\"");

@@ -1,4 +1,5 @@
-//! Rendered objects → what is wanted in the cluster: each in its namespace, with its owner's labels, in an order.
+//! Rendered objects → what is wanted in the cluster: each in its namespace, with its owner's
+//! labels, in an order.
 
 use super::leaves::{self, Hash};
 use crate::{
@@ -46,7 +47,11 @@ pub struct Wanted {
 impl Wanted {
     /// Its group, version and kind.
     pub fn gvk(&self) -> Gvk {
-        Gvk { group: self.key.group.clone(), version: self.version.clone(), kind: self.key.kind.clone() }
+        Gvk {
+            group: self.key.group.clone(),
+            version: self.version.clone(),
+            kind: self.key.kind.clone(),
+        }
     }
 }
 
@@ -71,7 +76,11 @@ pub struct Refused {
 }
 
 /// Puts rendered objects in their places. Refused objects stop nobody but those that need them.
-pub fn wanted(application: &Application, objects: Vec<Object>, kinds: &dyn Kinds) -> (Vec<Wanted>, Vec<Refused>) {
+pub fn wanted(
+    application: &Application,
+    objects: Vec<Object>,
+    kinds: &dyn Kinds,
+) -> (Vec<Wanted>, Vec<Refused>) {
     let declared = declared(&objects);
     let mut refused = Vec::new();
     let mut wanted: Vec<(Wanted, Needs)> = Vec::new();
@@ -79,14 +88,23 @@ pub fn wanted(application: &Application, objects: Vec<Object>, kinds: &dyn Kinds
     for mut object in objects {
         let gvk = object.gvk();
         let served = kinds.namespaced(&gvk);
-        let namespaced = served.or_else(|| declared.get(&(gvk.group.clone(), gvk.kind.clone())).copied());
-        match (namespaced, object.namespace(), &application.target_namespace) {
+        let namespaced = served.or_else(|| {
+            declared
+                .get(&(gvk.group.clone(), gvk.kind.clone()))
+                .copied()
+        });
+        match (
+            namespaced,
+            object.namespace(),
+            &application.target_namespace,
+        ) {
             (Some(true) | None, None, Some(namespace)) => object.set_namespace(Some(namespace)),
             (Some(true), None, None) => {
                 refused.push(Refused {
                     key: object.key(),
                     origin: object.origin.clone(),
-                    why: "it names no namespace, and the Application has no targetNamespace".to_owned(),
+                    why: "it names no namespace, and the Application has no targetNamespace"
+                        .to_owned(),
                 });
                 continue;
             }
@@ -96,30 +114,67 @@ pub fn wanted(application: &Application, objects: Vec<Object>, kinds: &dyn Kinds
         let key = object.key();
         if gvk.is("", "ConfigMap") && object.label(RECORD).is_some() {
             let why = format!("it carries the label {RECORD}: a record of tagboat is no manifest");
-            refused.push(Refused { key, origin: object.origin.clone(), why });
+            refused.push(Refused {
+                key,
+                origin: object.origin.clone(),
+                why,
+            });
             continue;
         }
         if let Some(first) = places.get(&key) {
-            let other = wanted[*first].0.manifest.origin.as_ref().map_or(String::new(), |origin| format!(" ({origin})"));
-            refused.push(Refused { key, origin: object.origin.clone(), why: format!("it is written twice; the first{other} counts") });
+            let other = wanted[*first]
+                .0
+                .manifest
+                .origin
+                .as_ref()
+                .map_or(String::new(), |origin| format!(" ({origin})"));
+            refused.push(Refused {
+                key,
+                origin: object.origin.clone(),
+                why: format!("it is written twice; the first{other} counts"),
+            });
             continue;
         }
-        for (label, value) in OWNER.iter().zip([application.name.namespace(), application.name.name()]) {
+        for (label, value) in OWNER
+            .iter()
+            .zip([application.name.namespace(), application.name.name()])
+        {
             object.set_label(label, value);
         }
         object.strip();
         if object.gvk().is("", "Secret")
             && let Err(why) = encode(&mut object)
         {
-            refused.push(Refused { key, origin: object.origin.clone(), why });
+            refused.push(Refused {
+                key,
+                origin: object.origin.clone(),
+                why,
+            });
             continue;
         }
         leave_rules(&mut object);
         places.insert(key.clone(), wanted.len());
-        let (settings, hash, wave, needs) = (object.settings(), leaves::of_manifest(&object), wave(&gvk), Needs::of(&object));
+        let (settings, hash, wave, needs) = (
+            object.settings(),
+            leaves::of_manifest(&object),
+            wave(&gvk),
+            Needs::of(&object),
+        );
         let manifest = Manifest::new(object);
         let (version, after, known) = (gvk.version, Vec::new(), served.is_some());
-        wanted.push((Wanted { manifest, key, version, settings, hash, wave, after, known }, needs));
+        wanted.push((
+            Wanted {
+                manifest,
+                key,
+                version,
+                settings,
+                hash,
+                wave,
+                after,
+                known,
+            },
+            needs,
+        ));
     }
     (depend(wanted, &places, &mut refused), refused)
 }
@@ -134,11 +189,20 @@ struct Needs {
 
 impl Needs {
     fn of(object: &Object) -> Self {
-        let text = |pointer: &str| object.pointer(pointer).and_then(Value::as_str).map(str::to_owned);
+        let text = |pointer: &str| {
+            object
+                .pointer(pointer)
+                .and_then(Value::as_str)
+                .map(str::to_owned)
+        };
         let is_crd = object.gvk().is(CRD.0, CRD.1);
         Self {
             depends_on: Setting::DependsOn.of(object).unwrap_or_default().to_owned(),
-            declares: if is_crd { text("/spec/group").zip(text("/spec/names/kind")) } else { None },
+            declares: if is_crd {
+                text("/spec/group").zip(text("/spec/names/kind"))
+            } else {
+                None
+            },
         }
     }
 }
@@ -148,45 +212,82 @@ pub fn owner(object: &Object) -> Option<Name> {
     Name::new(object.label(OWNER[0])?, object.label(OWNER[1])?).ok()
 }
 
-/// Kinds that are declared by the objects themselves: (group, kind) → whether they lie in namespaces.
+/// Kinds that are declared by the objects themselves: (group, kind) → whether they lie in
+/// namespaces.
 fn declared(objects: &[Object]) -> BTreeMap<(String, String), bool> {
-    let text = |object: &Object, pointer: &str| object.pointer(pointer).and_then(Value::as_str).map(str::to_owned);
+    let text = |object: &Object, pointer: &str| {
+        object
+            .pointer(pointer)
+            .and_then(Value::as_str)
+            .map(str::to_owned)
+    };
     objects
         .iter()
         .filter(|object| object.gvk().is(CRD.0, CRD.1))
         .filter_map(|object| {
             let scope = text(object, "/spec/scope")?;
-            Some(((text(object, "/spec/group")?, text(object, "/spec/names/kind")?), scope == "Namespaced"))
+            Some((
+                (
+                    text(object, "/spec/group")?,
+                    text(object, "/spec/names/kind")?,
+                ),
+                scope == "Namespaced",
+            ))
         })
         .collect()
 }
 
 const CRD: (&str, &str) = ("apiextensions.k8s.io", "CustomResourceDefinition");
 
-/// The write-only `stringData` of a Secret becomes `data`, as a server does it: else nobody could see it drift. An empty
-/// value is an empty text to it, anything else that is no text a mistake; which is said without the value.
+/// The write-only `stringData` of a Secret becomes `data`, as a server does it: else nobody could
+/// see it drift. An empty value is an empty text to it, anything else that is no text a mistake;
+/// which is said without the value.
 fn encode(object: &mut Object) -> Result<(), String> {
     let plain = match object.value().get("stringData") {
         None => return Ok(()),
         Some(Value::Null) => Map::new(),
         Some(Value::Object(plain)) => plain.clone(),
-        Some(other) => return Err(format!("stringData is {}, not a mapping of names to texts", shape(other))),
+        Some(other) => {
+            return Err(format!(
+                "stringData is {}, not a mapping of names to texts",
+                shape(other)
+            ));
+        }
     };
-    if let Some(data) = object.value().get("data").filter(|data| !data.is_object() && !data.is_null()) {
-        return Err(format!("data is {}, not a mapping of names to texts in base64", shape(data)));
+    if let Some(data) = object
+        .value()
+        .get("data")
+        .filter(|data| !data.is_object() && !data.is_null())
+    {
+        return Err(format!(
+            "data is {}, not a mapping of names to texts in base64",
+            shape(data)
+        ));
     }
     let mut encoded = Map::new();
     for (name, value) in plain {
         let text = match &value {
             Value::Null => "",
             Value::String(text) => text,
-            other => return Err(format!("stringData.{name} is {}, not text; put it in quotes", shape(other))),
+            other => {
+                return Err(format!(
+                    "stringData.{name} is {}, not text; put it in quotes",
+                    shape(other)
+                ));
+            }
         };
-        encoded.insert(name, base64::engine::general_purpose::STANDARD.encode(text).into());
+        encoded.insert(
+            name,
+            base64::engine::general_purpose::STANDARD
+                .encode(text)
+                .into(),
+        );
     }
     let edited = object.edit(|fields| {
         fields.shift_remove("stringData");
-        let data = fields.entry("data").or_insert_with(|| Value::Object(Map::new()));
+        let data = fields
+            .entry("data")
+            .or_insert_with(|| Value::Object(Map::new()));
         match data {
             Value::Object(data) => data.extend(encoded),
             empty => *empty = Value::Object(encoded),
@@ -195,11 +296,20 @@ fn encode(object: &mut Object) -> Result<(), String> {
     edited.map_err(|error| error.to_string())
 }
 
-/// The rules of a ClusterRole that is put together of others are its controller's, which overwrites whatever is written there
-/// (Kubernetes, "Using RBAC Authorization", Aggregated ClusterRoles); many manifests write an empty list to say so.
+/// The rules of a ClusterRole that is put together of others are its controller's, which overwrites
+/// whatever is written there (Kubernetes, "Using RBAC Authorization", Aggregated ClusterRoles);
+/// many manifests write an empty list to say so.
 fn leave_rules(object: &mut Object) {
-    let aggregated = |object: &Object| object.value().get("aggregationRule").is_some_and(|rule| !rule.is_null());
-    if object.gvk().is("rbac.authorization.k8s.io", "ClusterRole") && object.value().contains_key("rules") && aggregated(object) {
+    let aggregated = |object: &Object| {
+        object
+            .value()
+            .get("aggregationRule")
+            .is_some_and(|rule| !rule.is_null())
+    };
+    if object.gvk().is("rbac.authorization.k8s.io", "ClusterRole")
+        && object.value().contains_key("rules")
+        && aggregated(object)
+    {
         // Only apiVersion, kind and name can make an edit fail.
         let _ = object.edit(|fields| drop(fields.shift_remove("rules")));
     }
@@ -216,16 +326,29 @@ fn shape(value: &Value) -> &'static str {
     }
 }
 
-/// When a kind is sent. What others refer to comes first; what judges others (webhooks, admission policies) comes last.
-/// Between kinds of one wave there is no order; custom resources come with what is left.
+/// When a kind is sent. What others refer to comes first; what judges others (webhooks, admission
+/// policies) comes last. Between kinds of one wave there is no order; custom resources come with
+/// what is left.
 pub(super) fn wave(gvk: &Gvk) -> u8 {
     match (gvk.group.as_str(), gvk.kind.as_str()) {
         ("", "Namespace") | CRD => 0,
-        ("scheduling.k8s.io", _) | ("storage.k8s.io", _) | ("node.k8s.io", _) | ("networking.k8s.io", "IngressClass") => 0,
-        ("rbac.authorization.k8s.io", _) | ("policy", _) | ("networking.k8s.io", "NetworkPolicy") => 1,
-        ("", "ServiceAccount" | "Secret" | "ConfigMap" | "ResourceQuota" | "LimitRange" | "PersistentVolume" | "PersistentVolumeClaim") => {
-            1
-        }
+        ("scheduling.k8s.io", _)
+        | ("storage.k8s.io", _)
+        | ("node.k8s.io", _)
+        | ("networking.k8s.io", "IngressClass") => 0,
+        ("rbac.authorization.k8s.io", _)
+        | ("policy", _)
+        | ("networking.k8s.io", "NetworkPolicy") => 1,
+        (
+            "",
+            "ServiceAccount"
+            | "Secret"
+            | "ConfigMap"
+            | "ResourceQuota"
+            | "LimitRange"
+            | "PersistentVolume"
+            | "PersistentVolumeClaim",
+        ) => 1,
         ("", "Service" | "Endpoints") | ("discovery.k8s.io", _) => 2,
         ("apps" | "batch", _) | ("", "Pod" | "ReplicationController") => 3,
         ("admissionregistration.k8s.io", _) | ("apiregistration.k8s.io", _) => 5,
@@ -234,26 +357,49 @@ pub(super) fn wave(gvk: &Gvk) -> u8 {
 }
 
 /// Works out what must come before what.
-fn depend(wanted: Vec<(Wanted, Needs)>, places: &HashMap<Key, usize>, refused: &mut Vec<Refused>) -> Vec<Wanted> {
+fn depend(
+    wanted: Vec<(Wanted, Needs)>,
+    places: &HashMap<Key, usize>,
+    refused: &mut Vec<Refused>,
+) -> Vec<Wanted> {
     let (mut wanted, needs): (Vec<Wanted>, Vec<Needs>) = wanted.into_iter().unzip();
     let numbered = wanted.iter().enumerate();
     let namespaces: HashMap<&str, usize> = numbered
         .filter(|(_, one)| one.key.group.is_empty() && one.key.kind == "Namespace")
         .map(|(index, one)| (one.key.name.as_str(), index))
         .collect();
-    let kinds: HashMap<&(String, String), usize> =
-        needs.iter().enumerate().filter_map(|(index, needs)| needs.declares.as_ref().map(|kind| (kind, index))).collect();
+    let kinds: HashMap<&(String, String), usize> = needs
+        .iter()
+        .enumerate()
+        .filter_map(|(index, needs)| needs.declares.as_ref().map(|kind| (kind, index)))
+        .collect();
     let mut all: Vec<Vec<After>> = Vec::with_capacity(wanted.len());
     let mut bad: Vec<(usize, String)> = Vec::new();
     for (index, (one, needs)) in wanted.iter().zip(&needs).enumerate() {
         let mut after = Vec::new();
-        if let Some(index) = one.key.namespace.as_deref().and_then(|namespace| namespaces.get(namespace)) {
-            after.push(After { index: *index, healthy: false });
+        if let Some(index) = one
+            .key
+            .namespace
+            .as_deref()
+            .and_then(|namespace| namespaces.get(namespace))
+        {
+            after.push(After {
+                index: *index,
+                healthy: false,
+            });
         }
         if let Some(index) = kinds.get(&(one.key.group.clone(), one.key.kind.clone())) {
-            after.push(After { index: *index, healthy: true });
+            after.push(After {
+                index: *index,
+                healthy: true,
+            });
         }
-        for text in needs.depends_on.split(',').map(str::trim).filter(|text| !text.is_empty()) {
+        for text in needs
+            .depends_on
+            .split(',')
+            .map(str::trim)
+            .filter(|text| !text.is_empty())
+        {
             match reference(text).map(|key| places.get(&key)) {
                 Some(Some(other)) if *other != index => after.push(After { index: *other, healthy: true }),
                 Some(_) => bad.push((index, format!("{PREFIX}/depends-on names {text:?}, which is no other object of this Application"))),
@@ -281,8 +427,19 @@ fn depend(wanted: Vec<(Wanted, Needs)>, places: &HashMap<Key, usize>, refused: &
     }
     loop {
         let more = wanted.iter().enumerate().find_map(|(index, one)| {
-            let lost = one.after.iter().find(|after| gone.contains_key(&after.index))?;
-            (!gone.contains_key(&index)).then(|| (index, format!("it needs {}, which cannot be applied", wanted[lost.index].key)))
+            let lost = one
+                .after
+                .iter()
+                .find(|after| gone.contains_key(&after.index))?;
+            (!gone.contains_key(&index)).then(|| {
+                (
+                    index,
+                    format!(
+                        "it needs {}, which cannot be applied",
+                        wanted[lost.index].key
+                    ),
+                )
+            })
         });
         match more {
             Some((index, why)) => drop(gone.insert(index, why)),
@@ -298,34 +455,53 @@ fn depend(wanted: Vec<(Wanted, Needs)>, places: &HashMap<Key, usize>, refused: &
     let mut left = Vec::with_capacity(kept);
     for (index, mut one) in wanted.into_iter().enumerate() {
         if let Some(why) = gone.remove(&index) {
-            refused.push(Refused { key: one.key, origin: one.manifest.origin, why });
+            refused.push(Refused {
+                key: one.key,
+                origin: one.manifest.origin,
+                why,
+            });
             continue;
         }
-        one.after = one.after.into_iter().filter_map(|after| moved[after.index].map(|index| After { index, ..after })).collect();
+        one.after = one
+            .after
+            .into_iter()
+            .filter_map(|after| moved[after.index].map(|index| After { index, ..after }))
+            .collect();
         left.push(one);
     }
     left
 }
 
-/// `apps/namespaces/shop/Deployment/web` or `rbac.authorization.k8s.io/ClusterRole/web`; the core group is empty: the
-/// form of `config.kubernetes.io/depends-on`.
+/// `apps/namespaces/shop/Deployment/web` or `rbac.authorization.k8s.io/ClusterRole/web`; the core
+/// group is empty: the form of `config.kubernetes.io/depends-on`.
 fn reference(text: &str) -> Option<Key> {
     let parts: Vec<&str> = text.split('/').collect();
     let (group, namespace, kind, name) = match parts.as_slice() {
-        [group, "namespaces", namespace, kind, name] => (group, Some((*namespace).to_owned()), kind, name),
+        [group, "namespaces", namespace, kind, name] => {
+            (group, Some((*namespace).to_owned()), kind, name)
+        }
         [group, kind, name] => (group, None, kind, name),
         _ => return None,
     };
     Some(Key::new(*group, *kind, namespace, *name))
 }
 
-/// Those that wait for themselves. A lower wave is waited for, too, so that a Namespace cannot depend on what lies in it.
+/// Those that wait for themselves. A lower wave is waited for, too, so that a Namespace cannot
+/// depend on what lies in it.
 fn circles(wanted: &[Wanted]) -> Vec<usize> {
     // Repeatedly take away what waits for nothing; what stays is in a circle or behind one.
     let mut left: HashSet<usize> = (0..wanted.len()).collect();
     loop {
-        let free: Vec<usize> =
-            left.iter().copied().filter(|index| !wanted[*index].after.iter().any(|after| left.contains(&after.index))).collect();
+        let free: Vec<usize> = left
+            .iter()
+            .copied()
+            .filter(|index| {
+                !wanted[*index]
+                    .after
+                    .iter()
+                    .any(|after| left.contains(&after.index))
+            })
+            .collect();
         if free.is_empty() {
             break;
         }

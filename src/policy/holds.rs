@@ -1,7 +1,7 @@
 //! What reverts hold back.
 //!
-//! A version that a person took back stays away until something newer comes, or somebody brings it back. The history
-//! of the branch says so; nothing else is remembered.
+//! A version that a person took back stays away until something newer comes, or somebody brings it
+//! back. The history of the branch says so; nothing else is remembered.
 
 use super::{Standing, standing};
 use crate::{
@@ -11,8 +11,8 @@ use crate::{
 use jiff::Timestamp;
 use std::fmt;
 
-/// One change of one reference in one commit of the first-parent history, or one that people did not want: then it goes
-/// back from what a closed request proposed.
+/// One change of one reference in one commit of the first-parent history, or one that people did
+/// not want: then it goes back from what a closed request proposed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Move {
     /// The commit.
@@ -21,7 +21,8 @@ pub struct Move {
     pub author: String,
     /// When.
     pub time: Timestamp,
-    /// Whether it is the bot's own: the message has a `Tagboat-Update` trailer, or the commit merged one that has it.
+    /// Whether it is the bot's own: the message has a `Tagboat-Update` trailer, or the commit
+    /// merged one that has it.
     pub by_bot: bool,
     /// What stood there before: a tag, or for digest policies a digest.
     pub old: String,
@@ -69,23 +70,30 @@ impl Holds {
         self.all.iter()
     }
 
-    /// The hold that keeps a value back, if one does. Digests are held one by one, since nothing orders them.
+    /// The hold that keeps a value back, if one does. Digests are held one by one, since nothing
+    /// orders them.
     pub fn holding(&self, policy: &ImagePolicy, value: &str) -> Option<&Hold> {
-        self.all
-            .iter()
-            .find(|hold| hold.value == value || (ordered(policy, &[value, &hold.value]) && not_below(policy, value, &hold.value)))
+        self.all.iter().find(|hold| {
+            hold.value == value
+                || (ordered(policy, &[value, &hold.value]) && not_below(policy, value, &hold.value))
+        })
     }
 }
 
 /// Whether the policy has an order for these values.
 fn ordered(policy: &ImagePolicy, values: &[&str]) -> bool {
-    matches!(policy.choice, Choice::Semver(_) | Choice::Numerical(_) | Choice::Alphabetical(_))
-        && !values.iter().any(|value| Digest::new(*value).is_ok())
+    matches!(
+        policy.choice,
+        Choice::Semver(_) | Choice::Numerical(_) | Choice::Alphabetical(_)
+    ) && !values.iter().any(|value| Digest::new(*value).is_ok())
 }
 
 /// Whether `right` is `left` or above it.
 fn not_below(policy: &ImagePolicy, left: &str, right: &str) -> bool {
-    matches!(standing(policy, left, right), Standing::Newer | Standing::Equal)
+    matches!(
+        standing(policy, left, right),
+        Standing::Newer | Standing::Equal
+    )
 }
 
 /// Folds the moves of a policy's references in an Environment, oldest first, into what is held now.
@@ -93,8 +101,8 @@ pub fn holds(policy: &ImagePolicy, moves: &[Move]) -> Holds {
     let mut all: Vec<Hold> = Vec::new();
     for step in moves {
         let by_order = ordered(policy, &[&step.old, &step.new]);
-        // Whoever brings a held value back, or goes beyond it, lifts the hold: a person, or the bot asked to release. A
-        // request that was closed brings nothing.
+        // Whoever brings a held value back, or goes beyond it, lifts the hold: a person, or the bot
+        // asked to release. A request that was closed brings nothing.
         let brings = step.request.is_none();
         all.retain(|hold| {
             let beyond = match (by_order, hold.tag.as_deref()) {
@@ -110,26 +118,61 @@ pub fn holds(policy: &ImagePolicy, moves: &[Move]) -> Holds {
             false => unordered_back(policy, step),
         };
         if taken_back && !step.by_bot {
-            let Move { commit, author, time, old, new, tag, request, .. } = step.clone();
-            all.push(Hold { value: old, instead: new, commit, author, time, tag, request });
+            let Move {
+                commit,
+                author,
+                time,
+                old,
+                new,
+                tag,
+                request,
+                ..
+            } = step.clone();
+            all.push(Hold {
+                value: old,
+                instead: new,
+                commit,
+                author,
+                time,
+                tag,
+                request,
+            });
         }
     }
     Holds { all }
 }
 
-/// Where nothing orders the values, leaving one takes it back: of policies without order, and of digests.
+/// Where nothing orders the values, leaving one takes it back: of policies without order, and of
+/// digests.
 fn unordered_back(policy: &ImagePolicy, step: &Move) -> bool {
-    step.old != step.new && (matches!(policy.choice, Choice::Newest | Choice::Digest(_)) || Digest::new(step.old.as_str()).is_ok())
+    step.old != step.new
+        && (matches!(policy.choice, Choice::Newest | Choice::Digest(_))
+            || Digest::new(step.old.as_str()).is_ok())
 }
 
 impl fmt::Display for Hold {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Hold { value, instead, commit, author, time, .. } = self;
+        let Hold {
+            value,
+            instead,
+            commit,
+            author,
+            time,
+            ..
+        } = self;
         let commit = &commit[..commit.len().min(10)];
         let author: String = author.chars().filter(|c| !c.is_control()).collect();
         if let Some(number) = self.request {
-            return write!(f, "{author} closed request #{number} ({value}) on {}", time.strftime("%Y-%m-%d"));
+            return write!(
+                f,
+                "{author} closed request #{number} ({value}) on {}",
+                time.strftime("%Y-%m-%d")
+            );
         }
-        write!(f, "{author} went back from {value} to {instead} in {commit} of {}", time.strftime("%Y-%m-%d"))
+        write!(
+            f,
+            "{author} went back from {value} to {instead} in {commit} of {}",
+            time.strftime("%Y-%m-%d")
+        )
     }
 }

@@ -1,8 +1,9 @@
 //! Policy + facts + present value + holds → a choice, with a reason for every tag that was refused.
 //!
-//! [`choose`] is pure. Where a fact is missing that decides, it answers [`Outcome::Needs`]; the caller gets the facts
-//! and asks again. The rules are those of DESIGN: ties go to the bytewise greatest tag, whatever the order of the
-//! list; a tag that cannot be judged is refused alone; a date or platform that cannot be had never lets a tag through.
+//! [`choose`] is pure. Where a fact is missing that decides, it answers [`Outcome::Needs`]; the
+//! caller gets the facts and asks again. The rules are those of DESIGN: ties go to the bytewise
+//! greatest tag, whatever the order of the list; a tag that cannot be judged is refused alone; a
+//! date or platform that cannot be had never lets a tag through.
 
 mod holds;
 mod order;
@@ -51,7 +52,8 @@ pub struct Details {
 pub struct Question<'a> {
     /// The policy.
     pub policy: &'a ImagePolicy,
-    /// The least value the files have at present, if the policy can order it: clocks are kept for tags above it.
+    /// The least value the files have at present, if the policy can order it: clocks are kept for
+    /// tags above it.
     pub present: Option<&'a str>,
     /// What reverts hold back.
     pub holds: &'a Holds,
@@ -84,7 +86,8 @@ pub struct Chosen {
     pub digest: Option<Digest>,
 }
 
-/// Facts that decide and are missing. Each list is bounded, so that one question costs a bounded number of requests.
+/// Facts that decide and are missing. Each list is bounded, so that one question costs a bounded
+/// number of requests.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Needs {
     /// Tags whose digest the registry must confirm, in this pass.
@@ -95,11 +98,12 @@ pub struct Needs {
     pub platforms: Vec<Tag>,
 }
 
-/// How many of the tags above the present one have their digest confirmed in every scan (DESIGN, "minimumAge").
+/// How many of the tags above the present one have their digest confirmed in every scan (DESIGN,
+/// "minimumAge").
 const CLOCKS: usize = 20;
 
-/// How many dates one question asks for: a batch that a registry's budget of some ten requests a second serves in
-/// seconds.
+/// How many dates one question asks for: a batch that a registry's budget of some ten requests a
+/// second serves in seconds.
 const DATES: usize = 50;
 
 /// A tag that passed the filters, with what it is ordered by.
@@ -127,30 +131,43 @@ pub fn explain(question: &Question<'_>, facts: &Facts<'_>) -> (Outcome, Vec<(Str
         .filter(|tag| chosen.is_none_or(|chosen| chosen.as_str() != *tag))
         .map(|tag| {
             let otherwise = || match chosen {
-                Some(chosen) => Refusal::NotBest { chosen: chosen.clone() },
+                Some(chosen) => Refusal::NotBest {
+                    chosen: chosen.clone(),
+                },
                 None => Refusal::Unknown,
             };
-            (tag.to_owned(), refused.remove(tag).unwrap_or_else(otherwise))
+            (
+                tag.to_owned(),
+                refused.remove(tag).unwrap_or_else(otherwise),
+            )
         })
         .collect();
     (outcome, reasons)
 }
 
-/// The tags that stand above `chosen` in the policy's order and were refused, best first, at most `most` of them: what
-/// a reader asks about who expected something newer.
-pub fn refused_above(question: &Question<'_>, facts: &Facts<'_>, chosen: &str, most: usize) -> Vec<(String, Refusal)> {
+/// The tags that stand above `chosen` in the policy's order and were refused, best first, at most
+/// `most` of them: what a reader asks about who expected something newer.
+pub fn refused_above(
+    question: &Question<'_>,
+    facts: &Facts<'_>,
+    chosen: &str,
+    most: usize,
+) -> Vec<(String, Refusal)> {
     let mut above: Vec<(String, Refusal)> = explain(question, facts)
         .1
         .into_iter()
         .filter(|(tag, refusal)| {
-            !matches!(refusal, Refusal::NotBest { .. } | Refusal::Unknown) && standing(question.policy, chosen, tag) == Standing::Newer
+            !matches!(refusal, Refusal::NotBest { .. } | Refusal::Unknown)
+                && standing(question.policy, chosen, tag) == Standing::Newer
         })
         .collect();
-    above.sort_by(|(left, _), (right, _)| match standing(question.policy, left, right) {
-        Standing::Newer => Ordering::Greater,
-        Standing::Lower => Ordering::Less,
-        Standing::Equal | Standing::Unorderable => right.cmp(left),
-    });
+    above.sort_by(
+        |(left, _), (right, _)| match standing(question.policy, left, right) {
+            Standing::Newer => Ordering::Greater,
+            Standing::Lower => Ordering::Less,
+            Standing::Equal | Standing::Unorderable => right.cmp(left),
+        },
+    );
     above.truncate(most);
     above
 }
@@ -174,9 +191,18 @@ fn decide(question: &Question<'_>, facts: &Facts<'_>, mut refused: Refused<'_>) 
         && !matches!(policy.choice, Choice::Newest);
     let best = |best: Option<Candidate<'_>>, reason: &dyn Fn() -> String| match best {
         Some(best) => confirm(question, facts, best.tag),
-        None => Outcome::Nothing { reason: reason(), free_at: None },
+        None => Outcome::Nothing {
+            reason: reason(),
+            free_at: None,
+        },
     };
-    let nothing = || format!("none of {} tags is eligible: {}", facts.tags.len(), order::wanted(policy));
+    let nothing = || {
+        format!(
+            "none of {} tags is eligible: {}",
+            facts.tags.len(),
+            order::wanted(policy)
+        )
+    };
     if plain && refused.is_none() {
         return best(greatest(policy, facts.tags), &nothing);
     }
@@ -203,7 +229,11 @@ fn decide(question: &Question<'_>, facts: &Facts<'_>, mut refused: Refused<'_>) 
             Ok(()) => return best(Some(candidate), &nothing),
             Err(Verdict::Needs(needs)) => return Outcome::Needs(needs),
             Err(Verdict::Refused(refusal)) => {
-                if let Refusal::TooYoung { free_at: Some(time), .. } = &refusal {
+                if let Refusal::TooYoung {
+                    free_at: Some(time),
+                    ..
+                } = &refusal
+                {
                     free_at = Some(free_at.map_or(*time, |earliest| earliest.min(*time)));
                 }
                 reason.get_or_insert_with(|| format!("the best tag {} {refusal}", candidate.tag));
@@ -211,7 +241,10 @@ fn decide(question: &Question<'_>, facts: &Facts<'_>, mut refused: Refused<'_>) 
             }
         }
     }
-    Outcome::Nothing { reason: reason.unwrap_or_else(nothing), free_at }
+    Outcome::Nothing {
+        reason: reason.unwrap_or_else(nothing),
+        free_at,
+    }
 }
 
 /// The greatest candidate in one walk, without keeping the others.
@@ -221,9 +254,14 @@ fn greatest<'a>(policy: &ImagePolicy, tags: &'a TagList) -> Option<Candidate<'a>
         if order::surely_lost(policy, tag, best.as_ref().map(|best| &best.key)) {
             continue;
         }
-        let Ok(key) = order::examine(policy, tag) else { continue };
+        let Ok(key) = order::examine(policy, tag) else {
+            continue;
+        };
         let candidate = Candidate { tag, key };
-        if best.as_ref().is_none_or(|best| rank(policy, &candidate, best) == Ordering::Greater) {
+        if best
+            .as_ref()
+            .is_none_or(|best| rank(policy, &candidate, best) == Ordering::Greater)
+        {
             best = Some(candidate);
         }
     }
@@ -234,14 +272,20 @@ fn greatest<'a>(policy: &ImagePolicy, tags: &'a TagList) -> Option<Candidate<'a>
 fn rank(policy: &ImagePolicy, left: &Candidate<'_>, right: &Candidate<'_>) -> Ordering {
     let order = left.key.compare(&right.key);
     let order = match policy.choice {
-        Choice::Numerical(Order::Descending) | Choice::Alphabetical(Order::Descending) => order.reverse(),
+        Choice::Numerical(Order::Descending) | Choice::Alphabetical(Order::Descending) => {
+            order.reverse()
+        }
         _ => order,
     };
     order.then_with(|| left.tag.cmp(right.tag))
 }
 
 /// Puts creation dates to candidates, or says which are missing. Candidates without a date leave.
-fn date<'a>(candidates: &mut Vec<Candidate<'a>>, facts: &Facts<'_>, refused: &mut Refused<'_>) -> Option<Needs> {
+fn date<'a>(
+    candidates: &mut Vec<Candidate<'a>>,
+    facts: &Facts<'_>,
+    refused: &mut Refused<'_>,
+) -> Option<Needs> {
     let created = |tag: &str| facts.details.get(tag).and_then(|details| details.created);
     // What sorts last is most often what was pushed last, so it is looked up first.
     let missing: Vec<Tag> = candidates
@@ -252,7 +296,10 @@ fn date<'a>(candidates: &mut Vec<Candidate<'a>>, facts: &Facts<'_>, refused: &mu
         .take(DATES)
         .collect();
     if !missing.is_empty() {
-        return Some(Needs { dates: missing, ..Needs::default() });
+        return Some(Needs {
+            dates: missing,
+            ..Needs::default()
+        });
     }
     candidates.retain_mut(|candidate| match created(candidate.tag).flatten() {
         Some(time) => {
@@ -271,16 +318,30 @@ fn date<'a>(candidates: &mut Vec<Candidate<'a>>, facts: &Facts<'_>, refused: &mu
 fn clocks(question: &Question<'_>, facts: &Facts<'_>, ranked: &[Candidate<'_>]) -> Option<Needs> {
     question.policy.minimum_age?;
     let above = |candidate: &&Candidate<'_>| {
-        question.present.is_none_or(|present| standing(question.policy, present, candidate.tag) == Standing::Newer)
+        question.present.is_none_or(|present| {
+            standing(question.policy, present, candidate.tag) == Standing::Newer
+        })
     };
     let unconfirmed: Vec<Tag> = ranked
         .iter()
         .filter(above)
         .take(CLOCKS)
-        .filter(|candidate| !facts.details.get(candidate.tag).is_some_and(|details| details.fresh))
+        .filter(|candidate| {
+            !facts
+                .details
+                .get(candidate.tag)
+                .is_some_and(|details| details.fresh)
+        })
         .filter_map(|candidate| Tag::new(candidate.tag).ok())
         .collect();
-    if unconfirmed.is_empty() { None } else { Some(Needs { digests: unconfirmed, ..Needs::default() }) }
+    if unconfirmed.is_empty() {
+        None
+    } else {
+        Some(Needs {
+            digests: unconfirmed,
+            ..Needs::default()
+        })
+    }
 }
 
 enum Verdict {
@@ -289,15 +350,24 @@ enum Verdict {
 }
 
 /// Whether the conditions beside order let a candidate through.
-fn eligible(question: &Question<'_>, facts: &Facts<'_>, candidate: &Candidate<'_>) -> Result<(), Verdict> {
+fn eligible(
+    question: &Question<'_>,
+    facts: &Facts<'_>,
+    candidate: &Candidate<'_>,
+) -> Result<(), Verdict> {
     let policy = question.policy;
     let tag = || Tag::new(candidate.tag).map_err(|_| Verdict::Refused(Refusal::NoTag));
     if let Some(hold) = question.holds.holding(policy, candidate.tag) {
         return Err(Verdict::Refused(Refusal::Held(Box::new(hold.clone()))));
     }
-    let details = facts.details.get(candidate.tag).map_or_else(|| Cow::Owned(Details::default()), Cow::Borrowed);
+    let details = facts
+        .details
+        .get(candidate.tag)
+        .map_or_else(|| Cow::Owned(Details::default()), Cow::Borrowed);
     // What stands in the files already is not made to wait again, nor anything below it.
-    let present = question.present.is_some_and(|present| standing(policy, present, candidate.tag) != Standing::Newer);
+    let present = question
+        .present
+        .is_some_and(|present| standing(policy, present, candidate.tag) != Standing::Newer);
     if let Some(age) = policy.minimum_age
         && !present
     {
@@ -305,10 +375,17 @@ fn eligible(question: &Question<'_>, facts: &Facts<'_>, candidate: &Candidate<'_
             (Some(_), Some(since)) => {
                 let free_at = since.checked_add(age).ok();
                 if free_at.is_none_or(|free_at| question.now < free_at) {
-                    return Err(Verdict::Refused(Refusal::TooYoung { since, free_at, age }));
+                    return Err(Verdict::Refused(Refusal::TooYoung {
+                        since,
+                        free_at,
+                        age,
+                    }));
                 }
                 if !details.fresh {
-                    return Err(Verdict::Needs(Needs { digests: vec![tag()?], ..Needs::default() }));
+                    return Err(Verdict::Needs(Needs {
+                        digests: vec![tag()?],
+                        ..Needs::default()
+                    }));
                 }
             }
             // Confirmed, yet without a digest: the tag vanished between listing and asking.
@@ -318,9 +395,17 @@ fn eligible(question: &Question<'_>, facts: &Facts<'_>, candidate: &Candidate<'_
     }
     if !policy.platforms.is_empty() {
         let Some(has) = &details.platforms else {
-            return Err(Verdict::Needs(Needs { platforms: vec![tag()?], ..Needs::default() }));
+            return Err(Verdict::Needs(Needs {
+                platforms: vec![tag()?],
+                ..Needs::default()
+            }));
         };
-        let missing: Vec<Platform> = policy.platforms.iter().filter(|wanted| !has.iter().any(|has| has.serves(wanted))).cloned().collect();
+        let missing: Vec<Platform> = policy
+            .platforms
+            .iter()
+            .filter(|wanted| !has.iter().any(|has| has.serves(wanted)))
+            .cloned()
+            .collect();
         if !missing.is_empty() {
             return Err(Verdict::Refused(Refusal::Platforms { missing }));
         }
@@ -331,49 +416,109 @@ fn eligible(question: &Question<'_>, facts: &Facts<'_>, candidate: &Candidate<'_
 /// The answer for a tag that won; where digests are followed, its digest must be confirmed first.
 fn confirm(question: &Question<'_>, facts: &Facts<'_>, tag: &str) -> Outcome {
     let Ok(tag) = Tag::new(tag) else {
-        return Outcome::Nothing { reason: Refusal::NoTag.to_string(), free_at: None };
+        return Outcome::Nothing {
+            reason: Refusal::NoTag.to_string(),
+            free_at: None,
+        };
     };
     let details = facts.details.get(tag.as_str());
     let fresh = details.filter(|details| details.fresh);
     let digest = fresh.and_then(|details| details.digest.clone());
     let follows = question.policy.reflect == DigestReflection::Always;
-    let hold = digest.as_ref().filter(|_| follows).and_then(|digest| question.holds.holding(question.policy, digest.as_str()));
+    let hold = digest
+        .as_ref()
+        .filter(|_| follows)
+        .and_then(|digest| question.holds.holding(question.policy, digest.as_str()));
     if let Some(hold) = hold {
-        return Outcome::Nothing { reason: format!("the digest of {tag} {}", Refusal::Held(Box::new(hold.clone()))), free_at: None };
+        return Outcome::Nothing {
+            reason: format!(
+                "the digest of {tag} {}",
+                Refusal::Held(Box::new(hold.clone()))
+            ),
+            free_at: None,
+        };
     }
     match (follows, fresh, digest) {
-        (true, None, _) => Outcome::Needs(Needs { digests: vec![tag], ..Needs::default() }),
-        (true, Some(_), None) => Outcome::Nothing { reason: format!("the tag {tag} {}", Refusal::Vanished), free_at: None },
+        (true, None, _) => Outcome::Needs(Needs {
+            digests: vec![tag],
+            ..Needs::default()
+        }),
+        (true, Some(_), None) => Outcome::Nothing {
+            reason: format!("the tag {tag} {}", Refusal::Vanished),
+            free_at: None,
+        },
         (_, _, digest) => Outcome::Chosen(Chosen { tag, digest }),
     }
 }
 
 /// Follows the digest of one tag.
-fn follow(question: &Question<'_>, facts: &Facts<'_>, tag: &Tag, mut refused: Refused<'_>) -> Outcome {
+fn follow(
+    question: &Question<'_>,
+    facts: &Facts<'_>,
+    tag: &Tag,
+    mut refused: Refused<'_>,
+) -> Outcome {
     for other in facts.tags.iter().filter(|other| *other != tag.as_str()) {
-        refuse(&mut refused, other, || Refusal::NotFollowed { followed: tag.clone() });
+        refuse(&mut refused, other, || Refusal::NotFollowed {
+            followed: tag.clone(),
+        });
     }
     if !facts.tags.contains(tag.as_str()) {
-        return Outcome::Nothing { reason: format!("the followed tag {tag} is not in the repository"), free_at: None };
+        return Outcome::Nothing {
+            reason: format!("the followed tag {tag} is not in the repository"),
+            free_at: None,
+        };
     }
-    let Some(details) = facts.details.get(tag.as_str()).filter(|details| details.fresh) else {
-        return Outcome::Needs(Needs { digests: vec![tag.clone()], ..Needs::default() });
+    let Some(details) = facts
+        .details
+        .get(tag.as_str())
+        .filter(|details| details.fresh)
+    else {
+        return Outcome::Needs(Needs {
+            digests: vec![tag.clone()],
+            ..Needs::default()
+        });
     };
-    let candidate = Candidate { tag: tag.as_str(), key: Key::Text(Cow::Borrowed(tag.as_str())) };
-    let unseen = question.policy.minimum_age.filter(|_| question.present != details.digest.as_ref().map(Digest::as_str));
-    let held = details.digest.as_ref().and_then(|digest| question.holds.holding(question.policy, digest.as_str()));
+    let candidate = Candidate {
+        tag: tag.as_str(),
+        key: Key::Text(Cow::Borrowed(tag.as_str())),
+    };
+    let unseen = question
+        .policy
+        .minimum_age
+        .filter(|_| question.present != details.digest.as_ref().map(Digest::as_str));
+    let held = details
+        .digest
+        .as_ref()
+        .and_then(|digest| question.holds.holding(question.policy, digest.as_str()));
     let refusal = match (held, unseen, details.since) {
         (Some(hold), ..) => Some(Refusal::Held(Box::new(hold.clone()))),
         (None, Some(age), Some(since)) => {
-            let free_at = since.checked_add(SignedDuration::try_from(age).unwrap_or(SignedDuration::MAX)).ok();
-            free_at.is_none_or(|free_at| question.now < free_at).then_some(Refusal::TooYoung { since, free_at, age })
+            let free_at = since
+                .checked_add(SignedDuration::try_from(age).unwrap_or(SignedDuration::MAX))
+                .ok();
+            free_at
+                .is_none_or(|free_at| question.now < free_at)
+                .then_some(Refusal::TooYoung {
+                    since,
+                    free_at,
+                    age,
+                })
         }
         (None, Some(_), None) => Some(Refusal::NoClock),
         (None, None, _) => None,
     };
     let refusal = match refusal {
         Some(refusal) => Some(refusal),
-        None => match eligible(&Question { present: Some(tag.as_str()), holds: &Holds::default(), ..*question }, facts, &candidate) {
+        None => match eligible(
+            &Question {
+                present: Some(tag.as_str()),
+                holds: &Holds::default(),
+                ..*question
+            },
+            facts,
+            &candidate,
+        ) {
             Ok(()) => None,
             Err(Verdict::Needs(needs)) => return Outcome::Needs(needs),
             Err(Verdict::Refused(refusal)) => Some(refusal),
@@ -382,7 +527,11 @@ fn follow(question: &Question<'_>, facts: &Facts<'_>, tag: &Tag, mut refused: Re
     match refusal {
         None => confirm(question, facts, tag.as_str()),
         Some(refusal) => {
-            let free_at = if let Refusal::TooYoung { free_at, .. } = &refusal { *free_at } else { None };
+            let free_at = if let Refusal::TooYoung { free_at, .. } = &refusal {
+                *free_at
+            } else {
+                None
+            };
             let reason = format!("the digest of {tag} {refusal}");
             refuse(&mut refused, tag.as_str(), || refusal);
             Outcome::Nothing { reason, free_at }

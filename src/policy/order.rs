@@ -39,11 +39,25 @@ impl Key<'_> {
     /// The order of two keys of one policy.
     pub fn compare(&self, other: &Key<'_>) -> Ordering {
         match (self, other) {
-            (Key::Version { numbers, pre }, Key::Version { numbers: other_numbers, pre: other_pre }) => {
-                let version = Version { numbers: *numbers, pre };
-                version.precedence(&Version { numbers: *other_numbers, pre: other_pre })
+            (
+                Key::Version { numbers, pre },
+                Key::Version {
+                    numbers: other_numbers,
+                    pre: other_pre,
+                },
+            ) => {
+                let version = Version {
+                    numbers: *numbers,
+                    pre,
+                };
+                version.precedence(&Version {
+                    numbers: *other_numbers,
+                    pre: other_pre,
+                })
             }
-            (Key::Number(left), Key::Number(right)) => left.len().cmp(&right.len()).then_with(|| left.cmp(right)),
+            (Key::Number(left), Key::Number(right)) => {
+                left.len().cmp(&right.len()).then_with(|| left.cmp(right))
+            }
             (Key::Text(left), Key::Text(right)) => left.cmp(right),
             (Key::Date(left), Key::Date(right)) => left.cmp(right),
             // One policy makes keys of one kind.
@@ -61,29 +75,42 @@ pub(super) fn examine<'a>(policy: &ImagePolicy, tag: &'a str) -> Result<Key<'a>,
     key(policy, text, true)
 }
 
-/// Whether numbers alone show that a tag cannot win: it is below `best`, or outside the range. That holds for most tags
-/// of a large repository, and spares them filters and the grammar of pre-releases. Only where the tag itself is compared.
+/// Whether numbers alone show that a tag cannot win: it is below `best`, or outside the range. That
+/// holds for most tags of a large repository, and spares them filters and the grammar of
+/// pre-releases. Only where the tag itself is compared.
 pub(super) fn surely_lost(policy: &ImagePolicy, tag: &str, best: Option<&Key<'_>>) -> bool {
     if !policy.filter.may_match(tag) {
         return true;
     }
-    let Choice::Semver(range) = &policy.choice else { return false };
+    let Choice::Semver(range) = &policy.choice else {
+        return false;
+    };
     if policy.filter.extract.is_some() {
         return false;
     }
-    let Ok((numbers, pre)) = version::split(tag) else { return true };
+    let Ok((numbers, pre)) = version::split(tag) else {
+        return true;
+    };
     let below = matches!(best, Some(Key::Version { numbers: best, .. }) if numbers < *best);
-    below || (!pre.is_empty() && !range.takes_pre_releases()) || !range.contains(&Version { numbers, pre })
+    below
+        || (!pre.is_empty() && !range.takes_pre_releases())
+        || !range.contains(&Version { numbers, pre })
 }
 
 /// The text that is compared, if the tag takes part.
 fn filtered<'a>(filter: &Filter, tag: &'a str) -> Result<Cow<'a, str>, Refusal> {
     if let Some(excluded) = filter.exclude.iter().find(|exclude| exclude.is_match(tag)) {
-        return Err(Refusal::Excluded { pattern: excluded.as_str().to_owned() });
+        return Err(Refusal::Excluded {
+            pattern: excluded.as_str().to_owned(),
+        });
     }
-    let Some(pattern) = &filter.pattern else { return Ok(Cow::Borrowed(tag)) };
+    let Some(pattern) = &filter.pattern else {
+        return Ok(Cow::Borrowed(tag));
+    };
     if !filter.may_match(tag) || !pattern.is_match(tag) {
-        return Err(Refusal::Unmatched { pattern: pattern.as_str().to_owned() });
+        return Err(Refusal::Unmatched {
+            pattern: pattern.as_str().to_owned(),
+        });
     }
     match &filter.extract {
         None => Ok(Cow::Borrowed(tag)),
@@ -102,11 +129,16 @@ fn key<'a>(policy: &ImagePolicy, text: Cow<'a, str>, in_range: bool) -> Result<K
         Choice::Semver(range) => {
             let version = Version::of_tag(&text).map_err(|why| Refusal::NoVersion { why })?;
             if in_range && !range.contains(&version) {
-                let pre_release = !version.pre.is_empty() && range.contains(&Version { pre: "", ..version });
+                let pre_release =
+                    !version.pre.is_empty() && range.contains(&Version { pre: "", ..version });
                 return Err(if pre_release {
-                    Refusal::PreRelease { range: range.to_string() }
+                    Refusal::PreRelease {
+                        range: range.to_string(),
+                    }
                 } else {
-                    Refusal::OutOfRange { range: range.to_string() }
+                    Refusal::OutOfRange {
+                        range: range.to_string(),
+                    }
                 });
             }
             let numbers = version.numbers;
@@ -114,7 +146,11 @@ fn key<'a>(policy: &ImagePolicy, text: Cow<'a, str>, in_range: bool) -> Result<K
                 Cow::Borrowed("")
             } else {
                 match &text {
-                    Cow::Borrowed(text) => Cow::Borrowed(Version::of_tag(text).map_err(|why| Refusal::NoVersion { why })?.pre),
+                    Cow::Borrowed(text) => Cow::Borrowed(
+                        Version::of_tag(text)
+                            .map_err(|why| Refusal::NoVersion { why })?
+                            .pre,
+                    ),
                     Cow::Owned(_) => Cow::Owned(version.pre.to_owned()),
                 }
             };
@@ -134,7 +170,8 @@ fn key<'a>(policy: &ImagePolicy, text: Cow<'a, str>, in_range: bool) -> Result<K
     }
 }
 
-/// How `chosen` stands to `present`. A present value need not be in the range of the policy, but must be of its kind.
+/// How `chosen` stands to `present`. A present value need not be in the range of the policy, but
+/// must be of its kind.
 pub fn standing(policy: &ImagePolicy, present: &str, chosen: &str) -> Standing {
     if present == chosen {
         return Standing::Equal;
@@ -146,7 +183,9 @@ pub fn standing(policy: &ImagePolicy, present: &str, chosen: &str) -> Standing {
         Choice::Numerical(order) | Choice::Alphabetical(order) => *order == Order::Descending,
         Choice::Semver(_) => false,
     };
-    let (Ok(present), Ok(chosen)) = (place(policy, present), place(policy, chosen)) else { return Standing::Unorderable };
+    let (Ok(present), Ok(chosen)) = (place(policy, present), place(policy, chosen)) else {
+        return Standing::Unorderable;
+    };
     let order = chosen.compare(&present);
     match if descending { order.reverse() } else { order } {
         Ordering::Greater => Standing::Newer,
@@ -158,7 +197,8 @@ pub fn standing(policy: &ImagePolicy, present: &str, chosen: &str) -> Standing {
 /// The key of a value that need not be in range.
 fn place<'a>(policy: &ImagePolicy, tag: &'a str) -> Result<Key<'a>, Refusal> {
     let text = match &policy.filter.extract {
-        // Without extract the tag itself is compared, so a present tag that the filter would refuse has a place, too.
+        // Without extract the tag itself is compared, so a present tag that the filter would refuse
+        // has a place, too.
         None => Cow::Borrowed(tag),
         Some(_) => filtered(&policy.filter, tag)?,
     };

@@ -86,14 +86,30 @@ impl fmt::Display for Refusal {
             Refusal::Excluded { pattern } => write!(f, "matches the exclusion {pattern:?}"),
             Refusal::NoVersion { why } => f.write_str(why),
             Refusal::OutOfRange { range } => write!(f, "is outside the range {range:?}"),
-            Refusal::PreRelease { range } => write!(f, "is a pre-release, which the range {range:?} does not take"),
+            Refusal::PreRelease { range } => write!(
+                f,
+                "is a pre-release, which the range {range:?} does not take"
+            ),
             Refusal::NoNumber => f.write_str("is no decimal number"),
             Refusal::NoDate => f.write_str("has no creation date that can be believed"),
-            Refusal::TooYoung { since, free_at, age } => {
-                write!(f, "was first seen {} and must be seen for {}", minutes(*since), schedule::show(*age))?;
-                free_at.map_or(Ok(()), |free_at| write!(f, ": free at {}", minutes(free_at)))
+            Refusal::TooYoung {
+                since,
+                free_at,
+                age,
+            } => {
+                write!(
+                    f,
+                    "was first seen {} and must be seen for {}",
+                    minutes(*since),
+                    schedule::show(*age)
+                )?;
+                free_at.map_or(Ok(()), |free_at| {
+                    write!(f, ": free at {}", minutes(free_at))
+                })
             }
-            Refusal::NoClock => f.write_str("is not watched for its age yet, because too many tags stand above it"),
+            Refusal::NoClock => {
+                f.write_str("is not watched for its age yet, because too many tags stand above it")
+            }
             Refusal::Vanished => f.write_str("is listed by the registry, which does not have it"),
             Refusal::Platforms { missing } => {
                 let missing: Vec<String> = missing.iter().map(Platform::to_string).collect();

@@ -1,4 +1,5 @@
-//! Asking clusters what they would say: each object by the server's dry run, as whom and how it would be sent.
+//! Asking clusters what they would say: each object by the server's dry run, as whom and how it
+//! would be sent.
 
 use super::{
     Clusters, Doors,
@@ -32,13 +33,22 @@ const PATIENCE: Duration = Duration::from_secs(20);
 /// A cluster that can be asked, or why not.
 #[derive(Debug)]
 pub(super) enum Door {
-    Open { cluster: Cluster, served: Arc<Resources> },
-    Closed { why: String, trouble: Option<Trouble> },
+    Open {
+        cluster: Cluster,
+        served: Arc<Resources>,
+    },
+    Closed {
+        why: String,
+        trouble: Option<Trouble>,
+    },
 }
 
 impl Door {
     /// For a cluster that nobody has looked for.
-    pub const UNKNOWN: Door = Door::Closed { why: String::new(), trouble: None };
+    pub const UNKNOWN: Door = Door::Closed {
+        why: String::new(),
+        trouble: None,
+    };
 }
 
 /// What was said about one Application.
@@ -68,9 +78,17 @@ struct Talk<'a> {
 type Answer = (usize, usize, Option<Verdict>, Option<Trouble>);
 
 /// Asks about everything that differs; the clusters at the same time.
-pub(super) async fn ask(reached: &[Reached], compared: &[Compared], doors: &Doors, clusters: &Clusters) -> Vec<Answers> {
-    let mut answers: Vec<Answers> =
-        reached.iter().zip(compared).map(|(one, compared)| unasked(compared, doors.get(&one.cluster))).collect();
+pub(super) async fn ask(
+    reached: &[Reached],
+    compared: &[Compared],
+    doors: &Doors,
+    clusters: &Clusters,
+) -> Vec<Answers> {
+    let mut answers: Vec<Answers> = reached
+        .iter()
+        .zip(compared)
+        .map(|(one, compared)| unasked(compared, doors.get(&one.cluster)))
+        .collect();
     let mut asked: Vec<BoxFuture<'_, Vec<Answer>>> = Vec::new();
     for (name, door) in doors {
         if let Door::Open { cluster, .. } = door {
@@ -104,26 +122,52 @@ fn unasked(compared: &Compared, door: Option<&Door>) -> Answers {
 /// What goes from one Application and comes to another is not deleted.
 fn hand_over(reached: &[Reached], compared: &[Compared], answers: &mut [Answers]) {
     for (index, one) in reached.iter().enumerate() {
-        for (place, object) in
-            compared[index].objects.iter().enumerate().filter(|(_, object)| object.preview.change == ObjectChange::Delete)
+        for (place, object) in compared[index]
+            .objects
+            .iter()
+            .enumerate()
+            .filter(|(_, object)| object.preview.change == ObjectChange::Delete)
         {
-            let mut others =
-                reached.iter().zip(compared).enumerate().filter(|(other, (heir, _))| *other != index && heir.cluster == one.cluster);
-            if let Some((_, (heir, _))) = others.find(|(_, (_, compared))| compared.keys.contains(&object.key)) {
-                answers[index].verdicts[place] = Some(not(&format!("Application {} takes it over", heir.name)));
+            let mut others = reached
+                .iter()
+                .zip(compared)
+                .enumerate()
+                .filter(|(other, (heir, _))| *other != index && heir.cluster == one.cluster);
+            if let Some((_, (heir, _))) =
+                others.find(|(_, (_, compared))| compared.keys.contains(&object.key))
+            {
+                answers[index].verdicts[place] =
+                    Some(not(&format!("Application {} takes it over", heir.name)));
             }
         }
     }
 }
 
 /// All questions to one cluster.
-async fn of_cluster(name: &str, cluster: &Cluster, reached: &[Reached], compared: &[Compared], clusters: &Clusters) -> Vec<Answer> {
-    let here = || reached.iter().zip(compared).enumerate().filter(|(_, (one, _))| one.cluster == name);
+async fn of_cluster(
+    name: &str,
+    cluster: &Cluster,
+    reached: &[Reached],
+    compared: &[Compared],
+    clusters: &Clusters,
+) -> Vec<Answer> {
+    let here = || {
+        reached
+            .iter()
+            .zip(compared)
+            .enumerate()
+            .filter(|(_, (one, _))| one.cluster == name)
+    };
     let talk = Talk {
         name,
         cluster,
-        namespaces: here().flat_map(|(_, (_, compared))| &compared.namespaces).map(String::as_str).collect(),
-        kinds: here().flat_map(|(_, (_, compared))| &compared.kinds).collect(),
+        namespaces: here()
+            .flat_map(|(_, (_, compared))| &compared.namespaces)
+            .map(String::as_str)
+            .collect(),
+        kinds: here()
+            .flat_map(|(_, (_, compared))| &compared.kinds)
+            .collect(),
         until: Instant::now() + PATIENCE,
         down: OnceLock::new(),
         answered: OnceLock::new(),
@@ -131,7 +175,9 @@ async fn of_cluster(name: &str, cluster: &Cluster, reached: &[Reached], compared
     };
     let mut questions: Vec<BoxFuture<'_, Answer>> = Vec::new();
     for (index, (one, compared)) in here() {
-        let Some(application) = &one.after else { continue };
+        let Some(application) = &one.after else {
+            continue;
+        };
         for (place, object) in compared.objects.iter().enumerate() {
             let (wanted, always) = match &object.question {
                 Question::Ask(wanted) => (wanted, true),
@@ -156,13 +202,23 @@ impl Talk<'_> {
     /// What the cluster says to one object.
     async fn about(&self, application: &Application, one: &Wanted) -> (Verdict, Option<Trouble>) {
         if application.suspend {
-            return (not("the Application is suspended: nothing is applied"), None);
+            return (
+                not("the Application is suspended: nothing is applied"),
+                None,
+            );
         }
         if one.settings.reconcile_disabled || one.settings.ssa == Ssa::Ignore {
             return (not("its annotations say that it is not applied"), None);
         }
-        if !one.known && self.kinds.contains(&(one.key.group.clone(), one.key.kind.clone())) {
-            return (not("its kind comes with the same change: the cluster does not serve it yet"), None);
+        if !one.known
+            && self
+                .kinds
+                .contains(&(one.key.group.clone(), one.key.kind.clone()))
+        {
+            return (
+                not("its kind comes with the same change: the cluster does not serve it yet"),
+                None,
+            );
         }
         if let Some(why) = self.down.get() {
             return (not(why), None);
@@ -170,20 +226,39 @@ impl Talk<'_> {
         let identity = Identity::of(&application.name, application.service_account.as_deref());
         let asked = reconcile::dry_run(self.cluster, &identity, one, application, None);
         let asked = tokio::time::timeout_at(self.until, asked).await;
-        if matches!(&asked, Ok(Ok(_))) || matches!(&asked, Ok(Err(refusal)) if !is_silence(refusal)) {
+        if matches!(&asked, Ok(Ok(_))) || matches!(&asked, Ok(Err(refusal)) if !is_silence(refusal))
+        {
             let _ = self.answered.set(());
         }
         match asked {
-            Ok(Ok(tried)) if tried.live.as_ref().is_some_and(|live| live.settings().reconcile_disabled) => {
-                (not("the live object's annotations say that it is not applied"), None)
+            Ok(Ok(tried))
+                if tried
+                    .live
+                    .as_ref()
+                    .is_some_and(|live| live.settings().reconcile_disabled) =>
+            {
+                (
+                    not("the live object's annotations say that it is not applied"),
+                    None,
+                )
             }
-            Ok(Ok(tried)) => (Verdict::Accepted { warnings: warnings(application, one, tried) }, None),
+            Ok(Ok(tried)) => (
+                Verdict::Accepted {
+                    warnings: warnings(application, one, tried),
+                },
+                None,
+            ),
             Ok(Err(refusal)) => self.refusal(one, &refusal),
             Err(_) => {
-                let lost = self.lost(&format!("cluster {} did not answer everything within {} s", self.name, PATIENCE.as_secs()));
+                let lost = self.lost(&format!(
+                    "cluster {} did not answer everything within {} s",
+                    self.name,
+                    PATIENCE.as_secs()
+                ));
                 // One that is slow is not silent.
                 if self.answered.get().is_none() {
-                    self.clusters.note_silent(self.name, self.down.get().map_or("", String::as_str));
+                    self.clusters
+                        .note_silent(self.name, self.down.get().map_or("", String::as_str));
                 }
                 lost
             }
@@ -194,23 +269,44 @@ impl Talk<'_> {
     fn lost(&self, why: &str) -> (Verdict, Option<Trouble>) {
         let why = text::line(why);
         let _ = self.down.set(why.clone());
-        (not(&why), Some(Trouble { message: why, passes: true }))
+        (
+            not(&why),
+            Some(Trouble {
+                message: why,
+                passes: true,
+            }),
+        )
     }
 
-    /// What an error says about the object: refused as it would be in truth, or not to be known now.
+    /// What an error says about the object: refused as it would be in truth, or not to be known
+    /// now.
     fn refusal(&self, one: &Wanted, refusal: &Refusal) -> (Verdict, Option<Trouble>) {
         let Refusal { error, why } = refusal;
         let why = text::line(why);
         match &*error.problem {
-            Problem::NamespaceMissing { namespace } if self.namespaces.contains(namespace.as_str()) => {
-                (not(&format!("namespace {} comes with the same change, and is not there yet", text::line(namespace))), None)
+            Problem::NamespaceMissing { namespace }
+                if self.namespaces.contains(namespace.as_str()) =>
+            {
+                (
+                    not(&format!(
+                        "namespace {} comes with the same change, and is not there yet",
+                        text::line(namespace)
+                    )),
+                    None,
+                )
             }
             Problem::UnknownKind { .. } => (not(&why), None),
-            Problem::Immutable { .. } if one.settings.force => {
-                (not("a field that cannot be changed differs: it would be deleted and created anew (force: enabled)"), None)
+            Problem::Immutable { .. } if one.settings.force => (
+                not(
+                    "a field that cannot be changed differs: it would be deleted and created anew (force: enabled)",
+                ),
+                None,
+            ),
+            // A webhook that has effects of its own is not called in a dry run, and the server
+            // refuses to guess.
+            Problem::Invalid { message, .. } if message.contains("does not support dry run") => {
+                (not(&why), None)
             }
-            // A webhook that has effects of its own is not called in a dry run, and the server refuses to guess.
-            Problem::Invalid { message, .. } if message.contains("does not support dry run") => (not(&why), None),
             Problem::Forbidden { .. }
             | Problem::Invalid { .. }
             | Problem::Immutable { .. }
@@ -225,10 +321,16 @@ impl Talk<'_> {
             | Problem::Unreachable { .. }
             | Problem::Unauthorized { .. }
             | Problem::Throttled { .. } => {
-                let hint = error.hint().map_or(String::new(), |hint| format!(" ({hint})"));
-                let lost = self.lost(&format!("cluster {} cannot be asked: {why}{hint}", self.name));
+                let hint = error
+                    .hint()
+                    .map_or(String::new(), |hint| format!(" ({hint})"));
+                let lost = self.lost(&format!(
+                    "cluster {} cannot be asked: {why}{hint}",
+                    self.name
+                ));
                 if is_silence(refusal) {
-                    self.clusters.note_silent(self.name, self.down.get().map_or("", String::as_str));
+                    self.clusters
+                        .note_silent(self.name, self.down.get().map_or("", String::as_str));
                 }
                 lost
             }
@@ -242,7 +344,13 @@ impl Talk<'_> {
             | Problem::Protocol { .. }
             | Problem::Stuck { .. } => {
                 let message = text::line(&format!("{}: {why}", one.key));
-                (not(&why), Some(Trouble { message, passes: true }))
+                (
+                    not(&why),
+                    Some(Trouble {
+                        message,
+                        passes: true,
+                    }),
+                )
             }
         }
     }
@@ -255,7 +363,12 @@ fn is_silence(refusal: &Refusal) -> bool {
 
 /// What the server warns of, and who has the object now.
 fn warnings(application: &Application, one: &Wanted, tried: Tried) -> Vec<String> {
-    let Tried { live, manifest, applied, .. } = tried;
+    let Tried {
+        live,
+        manifest,
+        applied,
+        ..
+    } = tried;
     let said = |text: &String| text::line(&plan::masked(text, [live.as_ref(), Some(&manifest)]));
     let mut warnings: Vec<String> = applied.warnings.iter().take(WARNINGS).map(said).collect();
     let owner = live.as_ref().and_then(plan::owner);
@@ -264,7 +377,10 @@ fn warnings(application: &Application, one: &Wanted, tried: Tried) -> Vec<String
             warnings.push(format!("it belongs to Application {owner} now, and is taken over only when that one does not want it any more"));
         }
         (Some(live), _) if one.settings.ssa == Ssa::IfNotPresent => {
-            warnings.push(format!("{} is there and stays as it is (ssa: IfNotPresent)", text::line(live.name())));
+            warnings.push(format!(
+                "{} is there and stays as it is (ssa: IfNotPresent)",
+                text::line(live.name())
+            ));
         }
         _ => {}
     }
@@ -275,5 +391,7 @@ fn warnings(application: &Application, one: &Wanted, tried: Tried) -> Vec<String
 const WARNINGS: usize = 20;
 
 fn not(why: &str) -> Verdict {
-    Verdict::NotAsked { why: why.to_owned() }
+    Verdict::NotAsked {
+        why: why.to_owned(),
+    }
 }

@@ -22,8 +22,8 @@ use std::{
 /// How long a cluster may take to say what it serves.
 const DISCOVERY: Duration = Duration::from_secs(10);
 
-/// For how long a cluster that did not answer is not asked again: one that swallows all packets costs each preview as long
-/// as it may take, and requests are previewed one after the other.
+/// For how long a cluster that did not answer is not asked again: one that swallows all packets
+/// costs each preview as long as it may take, and requests are previewed one after the other.
 const REST: Duration = Duration::from_secs(60);
 
 /// The clusters of a process file, as one config repository may use them. Cheap to clone.
@@ -67,41 +67,79 @@ struct Known {
 impl Clusters {
     /// No cluster is asked, for this reason.
     pub fn none(why: impl Into<String>) -> Self {
-        Self::made(Inner { none: Some(why.into()), ..Inner::default() })
+        Self::made(Inner {
+            none: Some(why.into()),
+            ..Inner::default()
+        })
     }
 
-    /// Reads the ways into clusters for `repository`. Nothing is sent. `resolve` says where a path of `tagboat.yaml` is. A
-    /// kubeconfig that cannot be used is told by the previews that would need it.
-    pub async fn open(declared: &[process::Cluster], repository: &str, resolve: impl Fn(&Path) -> PathBuf) -> Self {
+    /// Reads the ways into clusters for `repository`. Nothing is sent. `resolve` says where a path
+    /// of `tagboat.yaml` is. A kubeconfig that cannot be used is told by the previews that would
+    /// need it.
+    pub async fn open(
+        declared: &[process::Cluster],
+        repository: &str,
+        resolve: impl Fn(&Path) -> PathBuf,
+    ) -> Self {
         let mut known = BTreeMap::new();
         for one in declared {
             let cluster = Cluster::open(one, &resolve).await;
-            known.insert(one.name.clone(), Known { cluster, repositories: one.repositories.clone() });
+            known.insert(
+                one.name.clone(),
+                Known {
+                    cluster,
+                    repositories: one.repositories.clone(),
+                },
+            );
         }
         Self::of(repository, known)
     }
 
-    /// The clusters that a reconciler has open, for `repository`: connections and budgets are shared.
-    pub fn shared(declared: &[process::Cluster], repository: &str, reconciler: &Reconciler) -> Self {
+    /// The clusters that a reconciler has open, for `repository`: connections and budgets are
+    /// shared.
+    pub fn shared(
+        declared: &[process::Cluster],
+        repository: &str,
+        reconciler: &Reconciler,
+    ) -> Self {
         let known = declared.iter().filter_map(|one| {
             let cluster = Ok(reconciler.cluster(&one.name)?.clone());
-            Some((one.name.clone(), Known { cluster, repositories: one.repositories.clone() }))
+            Some((
+                one.name.clone(),
+                Known {
+                    cluster,
+                    repositories: one.repositories.clone(),
+                },
+            ))
         });
         Self::of(repository, known.collect())
     }
 
     fn of(repository: &str, known: BTreeMap<String, Known>) -> Self {
-        let none = known.is_empty().then(|| "tagboat.yaml names no clusters".to_owned());
-        Self::made(Inner { repository: repository.to_owned(), known, none, ..Inner::default() })
+        let none = known
+            .is_empty()
+            .then(|| "tagboat.yaml names no clusters".to_owned());
+        Self::made(Inner {
+            repository: repository.to_owned(),
+            known,
+            none,
+            ..Inner::default()
+        })
     }
 
     fn made(inner: Inner) -> Self {
-        Self { inner: Arc::new(inner) }
+        Self {
+            inner: Arc::new(inner),
+        }
     }
 
     /// Notes that a cluster did not answer: it is let be for a while.
     pub(super) fn note_silent(&self, name: &str, why: &str) {
-        self.inner.silent.lock().unwrap_or_else(PoisonError::into_inner).note(name, why, Instant::now());
+        self.inner
+            .silent
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .note(name, why, Instant::now());
     }
 
     /// Asks each of these clusters what it serves, all at once.
@@ -114,23 +152,46 @@ impl Clusters {
     }
 
     async fn door(&self, name: &str) -> Door {
-        let Inner { repository, known, none, silent } = &*self.inner;
+        let Inner {
+            repository,
+            known,
+            none,
+            silent,
+        } = &*self.inner;
         if let Some(why) = none {
             return Door::closed(why.clone());
         }
-        let Some(Known { cluster, repositories }) = known.get(name) else {
+        let Some(Known {
+            cluster,
+            repositories,
+        }) = known.get(name)
+        else {
             let known: Vec<&str> = known.keys().map(String::as_str).collect();
-            return Door::closed(text::line(&format!("there is no cluster {name:?} in tagboat.yaml; known are {}", known.join(", "))));
+            return Door::closed(text::line(&format!(
+                "there is no cluster {name:?} in tagboat.yaml; known are {}",
+                known.join(", ")
+            )));
         };
         if !repositories.is_empty() && !repositories.contains(repository) {
-            return Door::closed(format!("repository {repository} may not deploy to cluster {name}"));
+            return Door::closed(format!(
+                "repository {repository} may not deploy to cluster {name}"
+            ));
         }
-        if let Some(why) = silent.lock().unwrap_or_else(PoisonError::into_inner).of(name, Instant::now()) {
+        if let Some(why) = silent
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .of(name, Instant::now())
+        {
             return Door::troubled(why);
         }
         let failed = |error: &ClusterError| {
-            let hint = error.hint().map_or(String::new(), |hint| format!(" ({hint})"));
-            let why = text::line(&format!("cluster {name} cannot be asked: {}{hint}", error.problem));
+            let hint = error
+                .hint()
+                .map_or(String::new(), |hint| format!(" ({hint})"));
+            let why = text::line(&format!(
+                "cluster {name} cannot be asked: {}{hint}",
+                error.problem
+            ));
             if matches!(*error.problem, Problem::Unreachable { .. }) {
                 self.note_silent(name, &why);
             }
@@ -141,10 +202,16 @@ impl Clusters {
             Err(error) => return failed(error),
         };
         match tokio::time::timeout(DISCOVERY, cluster.resources()).await {
-            Ok(Ok(served)) => Door::Open { cluster: cluster.clone(), served },
+            Ok(Ok(served)) => Door::Open {
+                cluster: cluster.clone(),
+                served,
+            },
             Ok(Err(error)) => failed(&error),
             Err(_) => {
-                let why = format!("cluster {name} cannot be asked: no answer within {} s", DISCOVERY.as_secs());
+                let why = format!(
+                    "cluster {name} cannot be asked: no answer within {} s",
+                    DISCOVERY.as_secs()
+                );
                 self.note_silent(name, &why);
                 Door::troubled(why)
             }
@@ -158,7 +225,13 @@ impl Door {
     }
 
     fn troubled(why: String) -> Self {
-        Door::Closed { trouble: Some(Trouble { message: why.clone(), passes: true }), why }
+        Door::Closed {
+            trouble: Some(Trouble {
+                message: why.clone(),
+                passes: true,
+            }),
+            why,
+        }
     }
 }
 
@@ -170,10 +243,24 @@ mod tests {
     fn a_silent_cluster_is_let_be_for_a_minute() {
         let (mut silent, start) = (Silent::default(), Instant::now());
         silent.note("a", "no answer", start);
-        for (name, seconds, expected) in [("a", 0, true), ("a", 59, true), ("a", 60, false), ("b", 0, false)] {
-            assert_eq!(silent.of(name, start + Duration::from_secs(seconds)).is_some(), expected, "{name} after {seconds} s");
+        for (name, seconds, expected) in [
+            ("a", 0, true),
+            ("a", 59, true),
+            ("a", 60, false),
+            ("b", 0, false),
+        ] {
+            assert_eq!(
+                silent
+                    .of(name, start + Duration::from_secs(seconds))
+                    .is_some(),
+                expected,
+                "{name} after {seconds} s"
+            );
         }
         silent.note("a", "still none", start + Duration::from_secs(61));
-        assert_eq!(silent.of("a", start + Duration::from_secs(62)).as_deref(), Some("still none"));
+        assert_eq!(
+            silent.of("a", start + Duration::from_secs(62)).as_deref(),
+            Some("still none")
+        );
     }
 }

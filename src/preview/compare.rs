@@ -1,4 +1,5 @@
-//! Two renderings of an Application → the objects that differ, each with its diff; which of them a cluster is to be asked about.
+//! Two renderings of an Application → the objects that differ, each with its diff; which of them a
+//! cluster is to be asked about.
 
 use super::{Side, asking::Door, reach::Reached, text};
 use crate::{
@@ -27,7 +28,8 @@ const LARGEST: usize = 4 << 20;
 pub(super) enum Question {
     /// The cluster is asked about this one.
     Ask(Box<Wanted>),
-    /// The same, and it is shown only if it is refused: nothing of it changes but as whom it is sent.
+    /// The same, and it is shown only if it is refused: nothing of it changes but as whom it is
+    /// sent.
     Check(Box<Wanted>),
     /// It is known.
     Known(Verdict),
@@ -57,7 +59,11 @@ pub(super) struct Compared {
 
 impl Compared {
     fn add(&mut self, key: &Key, preview: ObjectPreview, question: Question) {
-        self.objects.push(Differing { key: key.clone(), preview, question });
+        self.objects.push(Differing {
+            key: key.clone(),
+            preview,
+            question,
+        });
     }
 }
 
@@ -89,7 +95,9 @@ pub(super) fn compare(one: &Reached, before: Side, after: Side, door: &Door) -> 
         None => None,
     };
     let place = |application: Option<&crate::declare::Application>, rendered: Option<&Rendered>| {
-        let Some((application, rendered)) = application.zip(rendered) else { return Placed::default() };
+        let Some((application, rendered)) = application.zip(rendered) else {
+            return Placed::default();
+        };
         let (wanted, refused) = plan::wanted(application, rendered.objects(), &*kinds);
         Placed { wanted, refused }
     };
@@ -107,51 +115,104 @@ pub(super) fn compare(one: &Reached, before: Side, after: Side, door: &Door) -> 
         Some(Ok(rendered)) => place(one.before.as_ref(), Some(&rendered)),
         None => Placed::default(),
     };
-    out.notes.extend(rendered.iter().flat_map(|rendered| rendered.warnings.iter().take(10).cloned()));
+    out.notes.extend(
+        rendered
+            .iter()
+            .flat_map(|rendered| rendered.warnings.iter().take(10).cloned()),
+    );
     brings(&mut out, &head, one);
     let known = base.find();
-    let other_account =
-        one.before.as_ref().zip(one.after.as_ref()).is_some_and(|(before, after)| before.service_account != after.service_account);
+    let other_account = one
+        .before
+        .as_ref()
+        .zip(one.after.as_ref())
+        .is_some_and(|(before, after)| before.service_account != after.service_account);
     for wanted in &head.wanted {
         match known.get(&wanted.key) {
             Some(old) if old.hash == wanted.hash => {
                 if other_account {
                     let preview = preview(&wanted.key, ObjectChange::Change, String::new());
-                    out.add(&wanted.key, preview, Question::Check(Box::new(wanted.clone())));
+                    out.add(
+                        &wanted.key,
+                        preview,
+                        Question::Check(Box::new(wanted.clone())),
+                    );
                 }
             }
             old => {
-                let change = if old.is_some() { ObjectChange::Change } else { ObjectChange::Create };
+                let change = if old.is_some() {
+                    ObjectChange::Change
+                } else {
+                    ObjectChange::Create
+                };
                 let diff = diff(&wanted.key, old.copied(), Some(wanted));
-                out.add(&wanted.key, preview(&wanted.key, change, diff), Question::Ask(Box::new(wanted.clone())));
+                out.add(
+                    &wanted.key,
+                    preview(&wanted.key, change, diff),
+                    Question::Ask(Box::new(wanted.clone())),
+                );
             }
         }
     }
     for refused in &head.refused {
-        if base.refused.iter().any(|old| old.key == refused.key && old.why == refused.why) {
+        if base
+            .refused
+            .iter()
+            .any(|old| old.key == refused.key && old.why == refused.why)
+        {
             continue;
         }
         let old = known.get(&refused.key).copied();
-        let change = if old.is_some() { ObjectChange::Change } else { ObjectChange::Create };
-        let place = refused.origin.as_ref().map_or(String::new(), |origin| format!("{origin}: "));
+        let change = if old.is_some() {
+            ObjectChange::Change
+        } else {
+            ObjectChange::Create
+        };
+        let place = refused
+            .origin
+            .as_ref()
+            .map_or(String::new(), |origin| format!("{origin}: "));
         let why = text::line(&format!("{place}{}", refused.why));
         let question = Question::Known(Verdict::Refused { why });
-        out.add(&refused.key, preview(&refused.key, change, String::new()), question);
+        out.add(
+            &refused.key,
+            preview(&refused.key, change, String::new()),
+            question,
+        );
     }
-    let keep: HashSet<&Key> = head.wanted.iter().map(|one| &one.key).chain(head.refused.iter().map(|one| &one.key)).collect();
+    let keep: HashSet<&Key> = head
+        .wanted
+        .iter()
+        .map(|one| &one.key)
+        .chain(head.refused.iter().map(|one| &one.key))
+        .collect();
     // Of one that goes and leaves everything behind there is nothing to show.
-    let orphans =
-        one.change == ApplicationChange::Gone && one.before.as_ref().is_some_and(|before| before.deletion == DeletionPolicy::Orphan);
-    let goes = one.change == ApplicationChange::Gone || one.after.as_ref().is_some_and(|after| after.prune);
-    for old in base.wanted.iter().filter(|old| !orphans && !keep.contains(&old.key)) {
+    let orphans = one.change == ApplicationChange::Gone
+        && one
+            .before
+            .as_ref()
+            .is_some_and(|before| before.deletion == DeletionPolicy::Orphan);
+    let goes = one.change == ApplicationChange::Gone
+        || one.after.as_ref().is_some_and(|after| after.prune);
+    for old in base
+        .wanted
+        .iter()
+        .filter(|old| !orphans && !keep.contains(&old.key))
+    {
         let why = match (old.settings.prune_disabled, goes) {
             (true, _) => "it stays in the cluster: prune: disabled",
             (false, true) => "it would be deleted",
             (false, false) => "it stays in the cluster: prune is not set",
         };
         let diff = diff(&old.key, Some(old), None);
-        let question = Question::Known(Verdict::NotAsked { why: why.to_owned() });
-        out.add(&old.key, preview(&old.key, ObjectChange::Delete, diff), question);
+        let question = Question::Known(Verdict::NotAsked {
+            why: why.to_owned(),
+        });
+        out.add(
+            &old.key,
+            preview(&old.key, ObjectChange::Delete, diff),
+            question,
+        );
     }
     out.keys = head.wanted.into_iter().map(|one| one.key).collect();
     out
@@ -178,35 +239,66 @@ fn brings(out: &mut Compared, head: &Placed, one: &Reached) {
 }
 
 fn cannot(error: &RenderError, what: &str) -> Trouble {
-    let hint = error.hint().map_or(String::new(), |hint| format!(" ({hint})"));
+    let hint = error
+        .hint()
+        .map_or(String::new(), |hint| format!(" ({hint})"));
     let here = matches!(error, RenderError::NoProgram { .. });
-    Trouble { message: text::line(&format!("{what}it cannot be rendered: {error}{hint}")), passes: here || error.kind() != Kind::Config }
+    Trouble {
+        message: text::line(&format!("{what}it cannot be rendered: {error}{hint}")),
+        passes: here || error.kind() != Kind::Config,
+    }
 }
 
 /// An object as it is shown, its verdict yet to come.
 fn preview(key: &Key, change: ObjectChange, diff: String) -> ObjectPreview {
-    ObjectPreview { object: text::line(&key.to_string()), change, diff, verdict: Verdict::NotAsked { why: String::new() } }
+    ObjectPreview {
+        object: text::line(&key.to_string()),
+        change,
+        diff,
+        verdict: Verdict::NotAsked { why: String::new() },
+    }
 }
 
 fn diff(key: &Key, before: Option<&Wanted>, after: Option<&Wanted>) -> String {
-    let bytes: usize = [before, after].into_iter().flatten().map(|one| one.manifest.bytes()).sum();
+    let bytes: usize = [before, after]
+        .into_iter()
+        .flatten()
+        .map(|one| one.manifest.bytes())
+        .sum();
     if bytes > LARGEST {
         return format!("\\ {} MiB are too much to compare\n", bytes >> 20);
     }
-    let plain = |one: Option<&Wanted>| one.and_then(|one| one.manifest.object().ok()).map(unlabelled);
+    let plain = |one: Option<&Wanted>| {
+        one.and_then(|one| one.manifest.object().ok())
+            .map(unlabelled)
+    };
     let (before, after) = (plain(before), plain(after));
     // Names come from people, and stand in the head of the diff.
     let line = |text: &str| text::line(text);
-    let key = Key::new(line(&key.group), line(&key.kind), key.namespace.as_deref().map(line), line(&key.name));
-    text::diff(&reconcile::unified(&key, SIDES, before.as_ref(), after.as_ref()))
+    let key = Key::new(
+        line(&key.group),
+        line(&key.kind),
+        key.namespace.as_deref().map(line),
+        line(&key.name),
+    );
+    text::diff(&reconcile::unified(
+        &key,
+        SIDES,
+        before.as_ref(),
+        after.as_ref(),
+    ))
 }
 
 /// An object without the labels that name its Application: nobody has written them.
 fn unlabelled(mut object: Object) -> Object {
     // The edit leaves alone what makes an object.
     let _ = object.edit(|fields| {
-        let Some(Value::Object(metadata)) = fields.get_mut("metadata") else { return };
-        let Some(Value::Object(labels)) = metadata.get_mut("labels") else { return };
+        let Some(Value::Object(metadata)) = fields.get_mut("metadata") else {
+            return;
+        };
+        let Some(Value::Object(labels)) = metadata.get_mut("labels") else {
+            return;
+        };
         for label in OWNER {
             labels.shift_remove(label);
         }

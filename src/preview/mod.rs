@@ -1,12 +1,14 @@
-//! Pass C, for whoever reviews a change: two revisions → what becomes different on clusters, as text.
+//! Pass C, for whoever reviews a change: two revisions → what becomes different on clusters, as
+//! text.
 //!
 //! ```text
 //! two commits ─▶ reach (which Applications) ─▶ render both sides ─▶ compare (objects, diffs) ─▶ ask (dry run) ─▶ Preview
 //! ```
 //!
-//! An Application whose declaration and files are the same on both sides is not reached and costs some lookups in trees.
-//! Nothing is changed anywhere. One Application's trouble, or one cluster's, hides no other; clusters have a bound in time,
-//! texts a bound in size. Values of Secrets never get into a preview.
+//! An Application whose declaration and files are the same on both sides is not reached and costs
+//! some lookups in trees. Nothing is changed anywhere. One Application's trouble, or one cluster's,
+//! hides no other; clusters have a bound in time, texts a bound in size. Values of Secrets never
+//! get into a preview.
 
 mod asking;
 mod clusters;
@@ -92,23 +94,58 @@ type Side = Option<Result<Arc<Rendered>, RenderError>>;
 
 impl Previewer {
     /// What becomes different from `base` to `head`, of all Applications or only of some.
-    pub async fn between(&self, base: ObjectId, head: ObjectId, only: Option<&BTreeSet<Name>>) -> Preview {
+    pub async fn between(
+        &self,
+        base: ObjectId,
+        head: ObjectId,
+        only: Option<&BTreeSet<Name>>,
+    ) -> Preview {
         let (this, wanted) = (self.clone(), only.cloned());
-        let found = blocking(move || reach::find(&this.files, base, head, this.policies.as_deref(), wanted.as_ref())).await;
+        let found = blocking(move || {
+            reach::find(
+                &this.files,
+                base,
+                head,
+                this.policies.as_deref(),
+                wanted.as_ref(),
+            )
+        })
+        .await;
         let (reached, trouble) = match found {
             Ok(Ok(found)) => found,
             Ok(Err(error)) => {
-                let trouble = Trouble { passes: error.kind() != Kind::Config, message: text::line(&error.to_string()) };
-                return Preview { applications: Vec::new(), trouble: vec![trouble] };
+                let trouble = Trouble {
+                    passes: error.kind() != Kind::Config,
+                    message: text::line(&error.to_string()),
+                };
+                return Preview {
+                    applications: Vec::new(),
+                    trouble: vec![trouble],
+                };
             }
-            Err(ended) => return Preview { applications: Vec::new(), trouble: vec![ended] },
+            Err(ended) => {
+                return Preview {
+                    applications: Vec::new(),
+                    trouble: vec![ended],
+                };
+            }
         };
         let names: BTreeSet<&str> = reached.iter().map(|one| one.cluster.as_str()).collect();
-        let (rendered, doors) = tokio::join!(self.render_all(base, head, &reached), self.clusters.doors(&names));
+        let (rendered, doors) = tokio::join!(
+            self.render_all(base, head, &reached),
+            self.clusters.doors(&names)
+        );
         let compared: Vec<Compared> = reached
             .iter()
             .zip(rendered)
-            .map(|(one, (before, after))| compare::compare(one, before, after, doors.get(one.cluster.as_str()).unwrap_or(&Door::UNKNOWN)))
+            .map(|(one, (before, after))| {
+                compare::compare(
+                    one,
+                    before,
+                    after,
+                    doors.get(one.cluster.as_str()).unwrap_or(&Door::UNKNOWN),
+                )
+            })
             .collect();
         let answers = asking::ask(&reached, &compared, &doors, &self.clusters).await;
         let mut room = text::Room::default();
@@ -118,7 +155,10 @@ impl Previewer {
             .zip(answers)
             .map(|((one, compared), answers)| assemble(one, compared, answers, &mut room))
             .collect();
-        Preview { applications, trouble }
+        Preview {
+            applications,
+            trouble,
+        }
     }
 
     /// What a commit declares; blocks.
@@ -126,11 +166,20 @@ impl Previewer {
     /// # Errors
     /// If an object is missing.
     pub fn declared(&self, commit: ObjectId) -> Result<Declarations, GitError> {
-        update::declared_in(&self.files.at(commit)?, self.policies.as_deref(), self.files.branch())
+        update::declared_in(
+            &self.files.at(commit)?,
+            self.policies.as_deref(),
+            self.files.branch(),
+        )
     }
 
     /// Both sides of every Application, in their order.
-    async fn render_all(&self, base: ObjectId, head: ObjectId, reached: &[Reached]) -> Vec<(Side, Side)> {
+    async fn render_all(
+        &self,
+        base: ObjectId,
+        head: ObjectId,
+        reached: &[Reached],
+    ) -> Vec<(Side, Side)> {
         let mut all: Vec<BoxFuture<'_, (Side, Side)>> = Vec::new();
         for one in reached {
             let both = async {
@@ -144,16 +193,41 @@ impl Previewer {
 
     async fn side(&self, commit: ObjectId, application: Option<&Application>) -> Side {
         let source = Source::from(application?);
-        let (files, renderer, path) = (self.files.clone(), Arc::clone(&self.renderer), source.path.clone());
+        let (files, renderer, path) = (
+            self.files.clone(),
+            Arc::clone(&self.renderer),
+            source.path.clone(),
+        );
         let rendered = blocking(move || renderer.render_at(files.at(commit)?, &source)).await;
-        Some(rendered.unwrap_or_else(|ended| Err(RenderError::Disk { path: path.into(), why: ended.message })))
+        Some(rendered.unwrap_or_else(|ended| {
+            Err(RenderError::Disk {
+                path: path.into(),
+                why: ended.message,
+            })
+        }))
     }
 }
 
 /// One Application with what was asked.
-fn assemble(one: Reached, compared: Compared, answers: asking::Answers, room: &mut text::Room) -> ApplicationPreview {
-    let Reached { name, cluster, change, mut notes, .. } = one;
-    let Compared { objects, notes: more, mut trouble, .. } = compared;
+fn assemble(
+    one: Reached,
+    compared: Compared,
+    answers: asking::Answers,
+    room: &mut text::Room,
+) -> ApplicationPreview {
+    let Reached {
+        name,
+        cluster,
+        change,
+        mut notes,
+        ..
+    } = one;
+    let Compared {
+        objects,
+        notes: more,
+        mut trouble,
+        ..
+    } = compared;
     notes.extend(more);
     trouble.extend(answers.trouble);
     let mut shown = Vec::new();
@@ -174,14 +248,26 @@ fn assemble(one: Reached, compared: Compared, answers: asking::Answers, room: &m
     let notes = notes.iter().map(|note| text::line(note)).collect();
     let mut seen = BTreeSet::new();
     trouble.retain(|trouble| seen.insert(trouble.message.clone()));
-    ApplicationPreview { name, cluster: text::line(&cluster), change, notes, objects: shown, trouble }
+    ApplicationPreview {
+        name,
+        cluster: text::line(&cluster),
+        change,
+        notes,
+        objects: shown,
+        trouble,
+    }
 }
 
 /// Runs what blocks on a thread of its own; if it ends unasked, that is trouble like any other.
-async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, Trouble> {
+async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> T + Send + 'static,
+) -> Result<T, Trouble> {
     tokio::task::spawn_blocking(work)
         .await
-        .map_err(|error| Trouble { message: format!("it ended unasked: {}", text::line(&error.to_string())), passes: false })
+        .map_err(|error| Trouble {
+            message: format!("it ended unasked: {}", text::line(&error.to_string())),
+            passes: false,
+        })
 }
 
 /// The doors by the names of their clusters.

@@ -1,4 +1,5 @@
-//! Which Applications a change reaches: those whose declaration differs, or a file that their rendering reads.
+//! Which Applications a change reaches: those whose declaration differs, or a file that their
+//! rendering reads.
 
 use super::{Files, text};
 use crate::{
@@ -51,7 +52,12 @@ pub(super) fn find(
         }
     }
     let moves: Vec<(Name, String)> = pairs.keys().cloned().collect();
-    let elsewhere = |name: &Name, cluster: &str| moves.iter().find(|(other, at)| other == name && at != cluster).map(|(_, at)| at.as_str());
+    let elsewhere = |name: &Name, cluster: &str| {
+        moves
+            .iter()
+            .find(|(other, at)| other == name && at != cluster)
+            .map(|(_, at)| at.as_str())
+    };
     let mut reached = Vec::new();
     for ((name, cluster), [before, after]) in pairs {
         let mut notes = Vec::new();
@@ -64,7 +70,11 @@ pub(super) fn find(
                 if !fields.is_empty() {
                     notes.push(format!("its declaration changes: {}", fields.join(", ")));
                 }
-                if fields.is_empty() { ApplicationChange::Files } else { ApplicationChange::Declaration }
+                if fields.is_empty() {
+                    ApplicationChange::Files
+                } else {
+                    ApplicationChange::Declaration
+                }
             }
             (None, _) => {
                 if let Some(from) = elsewhere(&name, &cluster) {
@@ -86,7 +96,14 @@ pub(super) fn find(
         if after.as_ref().is_some_and(|after| after.suspend) {
             notes.push("it is suspended: nothing is applied until it is resumed".to_owned());
         }
-        reached.push(Reached { name, cluster, before, after, change, notes });
+        reached.push(Reached {
+            name,
+            cluster,
+            before,
+            after,
+            change,
+            notes,
+        });
     }
     Ok((reached, trouble))
 }
@@ -101,7 +118,8 @@ fn stays(deletion: DeletionPolicy) -> &'static str {
 
 /// The fields of a declaration that differ, as they are written.
 fn changed(before: &Application, after: &Application) -> Vec<&'static str> {
-    // Named one by one, so that a new field is not forgotten here. Where it stands is no part of what it says.
+    // Named one by one, so that a new field is not forgotten here. Where it stands is no part of
+    // what it says.
     let Application {
         name: _,
         place: _,
@@ -123,32 +141,49 @@ fn changed(before: &Application, after: &Application) -> Vec<&'static str> {
     let fields = [
         ("environment", *environment != after.environment),
         ("path", *path != after.path),
-        ("targetNamespace", *target_namespace != after.target_namespace),
+        (
+            "targetNamespace",
+            *target_namespace != after.target_namespace,
+        ),
         ("prune", *prune != after.prune),
         ("wait", *wait != after.wait),
         ("timeout", *timeout != after.timeout),
         ("dependsOn", *depends_on != after.depends_on),
-        ("serviceAccountName", *service_account != after.service_account),
+        (
+            "serviceAccountName",
+            *service_account != after.service_account,
+        ),
         ("deletionPolicy", *deletion != after.deletion),
         ("helm", *helm != after.helm),
         ("drift", *drift != after.drift),
         ("ignore", *ignore != after.ignore),
         ("suspend", *suspend != after.suspend),
     ];
-    fields.into_iter().filter(|(_, differs)| *differs).map(|(name, _)| name).collect()
+    fields
+        .into_iter()
+        .filter(|(_, differs)| *differs)
+        .map(|(name, _)| name)
+        .collect()
 }
 
 /// Whether everything that either side's rendering may read is the same on both.
-fn same_files(files: &Files, before: (&Revision<'_>, &Application), after: (&Revision<'_>, &Application)) -> Result<bool, GitError> {
+fn same_files(
+    files: &Files,
+    before: (&Revision<'_>, &Application),
+    after: (&Revision<'_>, &Application),
+) -> Result<bool, GitError> {
     let mut paths = BTreeSet::new();
     for (revision, application) in [before, after] {
         let source = Source::from(application);
-        // What cannot be read says so when it is rendered; until then its own folder is what it reads.
+        // What cannot be read says so when it is rendered; until then its own folder is what it
+        // reads.
         paths.extend(render::reads_at(files.at(revision.commit())?, &source).unwrap_or_default());
         paths.insert(source.path);
     }
     for path in paths {
-        let found = |revision: &Revision<'_>| Ok::<_, GitError>(revision.find(&path)?.map(|entry| (entry.kind, entry.id)));
+        let found = |revision: &Revision<'_>| {
+            Ok::<_, GitError>(revision.find(&path)?.map(|entry| (entry.kind, entry.id)))
+        };
         if found(before.0)? != found(after.0)? {
             return Ok(false);
         }
@@ -156,19 +191,36 @@ fn same_files(files: &Files, before: (&Revision<'_>, &Application), after: (&Rev
     Ok(true)
 }
 
-/// Mistakes in declarations that were not there before. A mistake that only moved to another line is none.
+/// Mistakes in declarations that were not there before. A mistake that only moved to another line
+/// is none.
 fn mistakes(before: &Declarations, after: &Declarations) -> Vec<Trouble> {
-    let known: BTreeSet<(&str, &str)> =
-        before.mistakes.iter().map(|mistake| (mistake.place.file.as_str(), mistake.message.as_str())).collect();
+    let known: BTreeSet<(&str, &str)> = before
+        .mistakes
+        .iter()
+        .map(|mistake| (mistake.place.file.as_str(), mistake.message.as_str()))
+        .collect();
     let new: Vec<_> = after
         .mistakes
         .iter()
-        .filter(|mistake| mistake.severity == Severity::Error && !known.contains(&(mistake.place.file.as_str(), mistake.message.as_str())))
+        .filter(|mistake| {
+            mistake.severity == Severity::Error
+                && !known.contains(&(mistake.place.file.as_str(), mistake.message.as_str()))
+        })
         .collect();
-    let trouble = |message: String| Trouble { message, passes: false };
-    let mut all: Vec<Trouble> = new.iter().take(MISTAKES).map(|mistake| trouble(text::line(&mistake.to_string()))).collect();
+    let trouble = |message: String| Trouble {
+        message,
+        passes: false,
+    };
+    let mut all: Vec<Trouble> = new
+        .iter()
+        .take(MISTAKES)
+        .map(|mistake| trouble(text::line(&mistake.to_string())))
+        .collect();
     if new.len() > MISTAKES {
-        all.push(trouble(format!("{} more mistakes in declarations; `tagboat check` names them", new.len() - MISTAKES)));
+        all.push(trouble(format!(
+            "{} more mistakes in declarations; `tagboat check` names them",
+            new.len() - MISTAKES
+        )));
     }
     all
 }

@@ -48,14 +48,22 @@ pub(super) fn diff(text: &str) -> String {
     cut(&safe, DIFF)
 }
 
-/// As many whole lines as fit, and how many do not. The last line is one that every reader of diffs takes for a remark.
+/// As many whole lines as fit, and how many do not. The last line is one that every reader of diffs
+/// takes for a remark.
 fn cut(text: &str, room: usize) -> String {
     if text.len() <= room {
         return text.to_owned();
     }
-    let end = text.as_bytes()[..room].iter().rposition(|byte| *byte == b'\n').map_or(0, |at| at + 1);
+    let end = text.as_bytes()[..room]
+        .iter()
+        .rposition(|byte| *byte == b'\n')
+        .map_or(0, |at| at + 1);
     let left = text[end..].lines().count();
-    format!("{}\\ {left} more line{} not shown\n", &text[..end], if left == 1 { " is" } else { "s are" })
+    format!(
+        "{}\\ {left} more line{} not shown\n",
+        &text[..end],
+        if left == 1 { " is" } else { "s are" }
+    )
 }
 
 /// How much may still be shown.
@@ -82,19 +90,29 @@ mod tests {
 
     #[test]
     fn a_sentence_is_one_harmless_line() {
-        assert_eq!(line(" a\n\u{1b}[31mb\u{202e}c\r\n"), "a \\u{1b}[31mb\\u{202e}c");
+        assert_eq!(
+            line(" a\n\u{1b}[31mb\u{202e}c\r\n"),
+            "a \\u{1b}[31mb\\u{202e}c"
+        );
         assert_eq!(line(&"é".repeat(5000)).chars().count(), LINE + 1);
     }
 
     #[test]
     fn a_diff_is_cut_by_whole_lines_and_says_so() {
         assert_eq!(cut("+a\n+b\n", 6), "+a\n+b\n");
-        assert_eq!(cut("+a\n+é\n+c\n", 5), "+a\n\\ 2 more lines are not shown\n");
+        assert_eq!(
+            cut("+a\n+é\n+c\n", 5),
+            "+a\n\\ 2 more lines are not shown\n"
+        );
         assert_eq!(cut("+abc", 2), "\\ 1 more line is not shown\n");
         assert_eq!(diff("+a\u{7}\n"), "+a\\u{7}\n");
         let long = "+0123456789\n".repeat(1 << 18);
         let short = diff(&long);
-        assert!(short.len() <= DIFF + 100 && short.ends_with(" more lines are not shown\n"), "{}", short.len());
+        assert!(
+            short.len() <= DIFF + 100 && short.ends_with(" more lines are not shown\n"),
+            "{}",
+            short.len()
+        );
         let mut room = Room::default();
         let all: usize = (0..100).map(|_| room.cut(&short).len()).sum();
         assert!(all <= ALL + 100 * 100, "{all}");

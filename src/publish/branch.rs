@@ -1,18 +1,23 @@
-//! The names of requests' branches: a function of Environment and group, so that a retry finds its own work.
+//! The names of requests' branches: a function of Environment and group, so that a retry finds its
+//! own work.
 
 use sha2::{Digest as _, Sha256};
 
 /// How every such branch begins.
 pub const PREFIX: &str = "tagboat/";
 
-/// Most characters of a group that stand in its branch's name; the hash behind them tells groups apart.
+/// Most characters of a group that stand in its branch's name; the hash behind them tells groups
+/// apart.
 const SLUG: usize = 40;
 
-/// The branch of a group's request: `tagboat/prod/all`, or `tagboat/prod/default-web-1a2b3c4d`. Never `tagboat/prod`
-/// itself: what is a branch cannot be a folder of branches when somebody groups otherwise.
+/// The branch of a group's request: `tagboat/prod/all`, or `tagboat/prod/default-web-1a2b3c4d`.
+/// Never `tagboat/prod` itself: what is a branch cannot be a folder of branches when somebody
+/// groups otherwise.
 pub fn branch(environment: &str, group: Option<&str>) -> String {
     let folder = folder(environment);
-    let Some(group) = group else { return format!("{folder}all") };
+    let Some(group) = group else {
+        return format!("{folder}all");
+    };
     let mut slug = String::new();
     for c in group.chars().take(4 * SLUG).map(|c| c.to_ascii_lowercase()) {
         match c {
@@ -22,14 +27,21 @@ pub fn branch(environment: &str, group: Option<&str>) -> String {
         }
     }
     slug.truncate(SLUG);
-    let slug = Some(slug.trim_end_matches('-')).filter(|slug| !slug.is_empty()).unwrap_or("group");
-    let hash: String = Sha256::digest(group).iter().take(4).map(|byte| format!("{byte:02x}")).collect();
+    let slug = Some(slug.trim_end_matches('-'))
+        .filter(|slug| !slug.is_empty())
+        .unwrap_or("group");
+    let hash: String = Sha256::digest(group)
+        .iter()
+        .take(4)
+        .map(|byte| format!("{byte:02x}"))
+        .collect();
     format!("{folder}{slug}-{hash}")
 }
 
 /// The folder of an Environment's branches: `tagboat/prod/`. No two Environments share one.
 pub fn folder(environment: &str) -> String {
-    // An imported Environment has a slash in its name, and Git takes no part that ends in `.lock`. No name has a '_'.
+    // An imported Environment has a slash in its name, and Git takes no part that ends in `.lock`.
+    // No name has a '_'.
     let mut part = environment.replace('/', "_");
     if part.ends_with(".lock") {
         part.push('_');
@@ -48,19 +60,35 @@ mod tests {
         for (environment, group, expected) in [
             ("prod", None, "tagboat/prod/all"),
             ("prod", Some("default/web"), "tagboat/prod/default-web-"),
-            ("prod", Some("envs/prod/Web UI"), "tagboat/prod/envs-prod-web-ui-"),
+            (
+                "prod",
+                Some("envs/prod/Web UI"),
+                "tagboat/prod/envs-prod-web-ui-",
+            ),
             ("prod", Some("."), "tagboat/prod/group-"),
             ("flux-system/fleet", None, "tagboat/flux-system_fleet/all"),
             ("a.lock", None, "tagboat/a.lock_/all"),
         ] {
             let name = branch(environment, group);
-            let hash = name.strip_prefix(expected).unwrap_or_else(|| panic!("{name} does not begin with {expected}"));
+            let hash = name
+                .strip_prefix(expected)
+                .unwrap_or_else(|| panic!("{name} does not begin with {expected}"));
             assert_eq!(hash.len(), if group.is_some() { 8 } else { 0 }, "{name}");
             assert!(name.starts_with(&folder(environment)));
         }
-        let names: BTreeSet<String> = ["a b", "a-b", "a/b", "A/B", "a//b", "all", "", &"x".repeat(300), &"x".repeat(301)]
-            .map(|group| branch("dev", Some(group)))
-            .into();
+        let names: BTreeSet<String> = [
+            "a b",
+            "a-b",
+            "a/b",
+            "A/B",
+            "a//b",
+            "all",
+            "",
+            &"x".repeat(300),
+            &"x".repeat(301),
+        ]
+        .map(|group| branch("dev", Some(group)))
+        .into();
         assert_eq!(names.len(), 9, "{names:?}");
     }
 

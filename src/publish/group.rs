@@ -42,14 +42,14 @@ pub struct FileChange {
     pub after: Vec<u8>,
 }
 
-/// Divides the edits of an Environment for commits. The sets are in a fixed order and each builds on the ones before it,
-/// because two of them may edit one file.
+/// Divides the edits of an Environment for commits. The sets are in a fixed order and each builds
+/// on the ones before it, because two of them may edit one file.
 pub fn group(environment: &str, by: Group, files: &[FileEdits]) -> Vec<ChangeSet> {
     divide(environment, by, files, true)
 }
 
-/// Divides the edits of an Environment for requests: each set stands alone on what is there now, as if there were no
-/// other, because nobody knows which of them is merged, and when.
+/// Divides the edits of an Environment for requests: each set stands alone on what is there now, as
+/// if there were no other, because nobody knows which of them is merged, and when.
 pub fn group_apart(environment: &str, by: Group, files: &[FileEdits]) -> Vec<ChangeSet> {
     divide(environment, by, files, false)
 }
@@ -59,7 +59,12 @@ fn divide(environment: &str, by: Group, files: &[FileEdits], stacked: bool) -> V
     let key = |file: &FileEdits, change: &Change| match by {
         Group::All => None,
         Group::Policy => Some(change.policy.to_string()),
-        Group::Directory => Some(file.path.rsplit_once('/').map_or(".", |(directory, _)| directory).to_owned()),
+        Group::Directory => Some(
+            file.path
+                .rsplit_once('/')
+                .map_or(".", |(directory, _)| directory)
+                .to_owned(),
+        ),
     };
     for file in files {
         for (_, change) in &file.edits {
@@ -72,19 +77,46 @@ fn divide(environment: &str, by: Group, files: &[FileEdits], stacked: bool) -> V
             let mut changed = Vec::new();
             let mut own: Vec<(&str, &Change)> = Vec::new();
             for file in files {
-                let ours: Vec<&Change> = file.edits.iter().map(|(_, change)| change).filter(|change| key(file, change) == group).collect();
+                let ours: Vec<&Change> = file
+                    .edits
+                    .iter()
+                    .map(|(_, change)| change)
+                    .filter(|change| key(file, change) == group)
+                    .collect();
                 if ours.is_empty() {
                     continue;
                 }
                 own.extend(ours.into_iter().map(|change| (file.path.as_str(), change)));
-                // Edits are places in the original, so those of earlier sets are applied again together with ours.
-                let counts = |change: &Change| key(file, change) == group || (stacked && key(file, change) < group);
-                let edits: Vec<Edit> = file.edits.iter().filter(|(_, change)| counts(change)).map(|(edit, _)| edit.clone()).collect();
+                // Edits are places in the original, so those of earlier sets are applied again
+                // together with ours.
+                let counts = |change: &Change| {
+                    key(file, change) == group || (stacked && key(file, change) < group)
+                };
+                let edits: Vec<Edit> = file
+                    .edits
+                    .iter()
+                    .filter(|(_, change)| counts(change))
+                    .map(|(edit, _)| edit.clone())
+                    .collect();
                 let after = rewrite::apply(&file.source, &edits);
-                let before = if stacked { done.insert(&file.path, after.clone()) } else { None }.unwrap_or_else(|| file.source.clone());
-                changed.push(FileChange { path: file.path.clone(), before, after });
+                let before = if stacked {
+                    done.insert(&file.path, after.clone())
+                } else {
+                    None
+                }
+                .unwrap_or_else(|| file.source.clone());
+                changed.push(FileChange {
+                    path: file.path.clone(),
+                    before,
+                    after,
+                });
             }
-            ChangeSet { environment: environment.to_owned(), group, moves: moves(own.into_iter()), files: changed }
+            ChangeSet {
+                environment: environment.to_owned(),
+                group,
+                moves: moves(own.into_iter()),
+                files: changed,
+            }
         })
         .collect()
 }

@@ -1,12 +1,14 @@
-//! The life of a request: what is wanted, what its branch and the forge have → the next thing to do, with the reason.
+//! The life of a request: what is wanted, what its branch and the forge have → the next thing to
+//! do, with the reason.
 //!
 //! ```text
 //!            push ──▶ open ──▶ (tell, push again, …) ──▶ merge
 //!  wanted ───┘                        └──▶ close ──▶ delete the branch
 //! ```
 //!
-//! One decision is one step. Whatever was done of earlier steps, by this process, one that was killed, or a person, the
-//! next decision starts from what is there, so that nothing is lost and nothing done twice.
+//! One decision is one step. Whatever was done of earlier steps, by this process, one that was
+//! killed, or a person, the next decision starts from what is there, so that nothing is lost and
+//! nothing done twice.
 
 use super::{Marker, merging::HOLD};
 use crate::{
@@ -15,10 +17,12 @@ use crate::{
 };
 use jiff::{SignedDuration, Timestamp};
 
-/// The label by which people have a branch built anew on its target's head; taken off when it is done.
+/// The label by which people have a branch built anew on its target's head; taken off when it is
+/// done.
 pub const REBASE: &str = "tagboat/rebase";
 
-/// The label that tells a request closed by the bot from one closed by a person. It is set before closing.
+/// The label that tells a request closed by the bot from one closed by a person. It is set before
+/// closing.
 pub const SUPERSEDED: &str = "tagboat/superseded";
 
 /// The branch and the request of one group of changes, as they are now.
@@ -36,7 +40,8 @@ pub struct Situation<'a> {
     pub marker: Option<&'a Marker>,
     /// Whether it is time to make a text again that may have become better.
     pub retell: bool,
-    /// Whether it was opened a short while ago and lacks labels that it should have had from then on.
+    /// Whether it was opened a short while ago and lacks labels that it should have had from then
+    /// on.
     pub undressed: bool,
     /// Whether somebody else has an open request from the branch, too.
     pub shared: bool,
@@ -132,7 +137,8 @@ pub enum Action {
     Wait,
     /// Nothing until a person has done something; where there is a request, it says so.
     Stop,
-    /// The branch is made on the target's head: newly, or in place of exactly the head that is known.
+    /// The branch is made on the target's head: newly, or in place of exactly the head that is
+    /// known.
     Push,
     /// The request is opened.
     Open,
@@ -162,30 +168,52 @@ pub struct Decision {
 }
 
 impl Action {
-    /// Whether nothing is sent for it that changes anything (a comment that says why it stopped aside).
+    /// Whether nothing is sent for it that changes anything (a comment that says why it stopped
+    /// aside).
     pub fn is_quiet(self) -> bool {
-        matches!(self, Action::Nothing | Action::Wait | Action::Stop | Action::Settled)
+        matches!(
+            self,
+            Action::Nothing | Action::Wait | Action::Stop | Action::Settled
+        )
     }
 }
 
 fn because(action: Action, reason: impl Into<String>) -> Decision {
-    Decision { action, reason: reason.into(), until: None }
+    Decision {
+        action,
+        reason: reason.into(),
+        until: None,
+    }
 }
 
 /// Decides the next step.
 pub fn decide(situation: &Situation<'_>) -> Decision {
-    let Situation { wanted, target, branch, request, .. } = situation;
+    let Situation {
+        wanted,
+        target,
+        branch,
+        request,
+        ..
+    } = situation;
     if let Some(request) = request {
         if request.labels.iter().any(|label| label == HOLD) {
             return because(Action::Wait, format!("The label {HOLD} is on it."));
         }
         if request.base != *target {
             let base = plain(&request.base);
-            return because(Action::Stop, format!("It was pointed at {base}; point it at {} again, or close it.", plain(target)));
+            return because(
+                Action::Stop,
+                format!(
+                    "It was pointed at {base}; point it at {} again, or close it.",
+                    plain(target)
+                ),
+            );
         }
     }
     match wanted {
-        Wanted::Unknown { .. } if branch.is_none() && request.is_none() => because(Action::Nothing, ""),
+        Wanted::Unknown { .. } if branch.is_none() && request.is_none() => {
+            because(Action::Nothing, "")
+        }
         Wanted::Unknown { why } => because(Action::Wait, why),
         Wanted::Nothing { why } => unwanted(situation, why),
         Wanted::Change { content } => wanted_now(situation, content),
@@ -194,7 +222,14 @@ pub fn decide(situation: &Situation<'_>) -> Decision {
 
 /// What somebody's commit on the branch leads to.
 fn others(situation: &Situation<'_>) -> Option<Decision> {
-    let Commits::Others { commit, author, remade } = &situation.branch.as_ref()?.commits else { return None };
+    let Commits::Others {
+        commit,
+        author,
+        remade,
+    } = &situation.branch.as_ref()?.commits
+    else {
+        return None;
+    };
     let commit = &commit[..commit.len().min(10)];
     let reason = match remade {
         None => format!(
@@ -205,8 +240,9 @@ fn others(situation: &Situation<'_>) -> Option<Decision> {
             "Its branch has the commit {commit}, which {} has made anew from the bot's, as the rebase button of a forge does: {}.",
             plain(committer),
             match situation.request {
-                Some(_) =>
-                    format!("the label {REBASE} has tagboat make it once more, without what was changed in it; or merge or close by hand"),
+                Some(_) => format!(
+                    "the label {REBASE} has tagboat make it once more, without what was changed in it; or merge or close by hand"
+                ),
                 None => "tagboat makes it once more when the branch is deleted".to_owned(),
             }
         ),
@@ -223,53 +259,113 @@ fn unwanted(situation: &Situation<'_>, why: &str) -> Decision {
         (Some(_), None) if situation.shared => because(Action::Nothing, ""),
         // Whoever closed the request may open it again as long as the branch is there.
         (Some(_), None) if situation.ended == Some(Ended::Closed) => because(Action::Nothing, ""),
-        (Some(Branch { commits: Commits::Own, .. }), None) => because(Action::Delete, why),
-        (Some(Branch { commits: Commits::None, .. }), None) if situation.ended.is_some() => because(Action::Delete, why),
+        (
+            Some(Branch {
+                commits: Commits::Own,
+                ..
+            }),
+            None,
+        ) => because(Action::Delete, why),
+        (
+            Some(Branch {
+                commits: Commits::None,
+                ..
+            }),
+            None,
+        ) if situation.ended.is_some() => because(Action::Delete, why),
         (Some(_), None) => because(Action::Nothing, ""),
     }
 }
 
 fn wanted_now(situation: &Situation<'_>, content: &str) -> Decision {
-    let Situation { target, request, marker, .. } = situation;
+    let Situation {
+        target,
+        request,
+        marker,
+        ..
+    } = situation;
     let rebase = request.is_some_and(|request| request.labels.iter().any(|label| label == REBASE));
     if let Some(stop) = others(situation) {
-        // Whoever sets the label wants the bot's commit; one of somebody's own is never overwritten.
-        let remade = matches!(situation.branch, Some(Branch { commits: Commits::Others { remade: Some(_), .. }, .. }));
-        return if rebase && remade { because(Action::Push, format!("The label {REBASE} is on it.")) } else { stop };
+        // Whoever sets the label wants the bot's commit; one of somebody's own is never
+        // overwritten.
+        let remade = matches!(
+            situation.branch,
+            Some(Branch {
+                commits: Commits::Others {
+                    remade: Some(_),
+                    ..
+                },
+                ..
+            })
+        );
+        return if rebase && remade {
+            because(Action::Push, format!("The label {REBASE} is on it."))
+        } else {
+            stop
+        };
     }
-    let full = request.is_none().then(|| situation.room.full(situation.now)).flatten();
+    let full = request
+        .is_none()
+        .then(|| situation.room.full(situation.now))
+        .flatten();
     if let Some(wait) = full {
         return wait;
     }
     let target = plain(target);
-    let Some(branch) = &situation.branch else { return because(Action::Push, "Its branch is not there.") };
+    let Some(branch) = &situation.branch else {
+        return because(Action::Push, "Its branch is not there.");
+    };
     if branch.commits == Commits::None {
-        return because(Action::Push, format!("{target} has all that its branch has."));
+        return because(
+            Action::Push,
+            format!("{target} has all that its branch has."),
+        );
     }
     if !branch.same {
-        return because(Action::Push, format!("What is wanted has changed, or {target} has in a file that it edits."));
+        return because(
+            Action::Push,
+            format!("What is wanted has changed, or {target} has in a file that it edits."),
+        );
     }
-    let Some(request) = request else { return because(Action::Open, "Its branch is there.") };
+    let Some(request) = request else {
+        return because(Action::Open, "Its branch is there.");
+    };
     if rebase && !branch.fresh {
         return because(Action::Push, format!("The label {REBASE} is on it."));
     }
     match request.mergeable {
-        Mergeable::Behind if !branch.fresh => return because(Action::Push, format!("It must contain the newest commit of {target}.")),
-        Mergeable::Conflicts if !branch.fresh => return because(Action::Push, format!("It conflicts with {target}.")),
+        Mergeable::Behind if !branch.fresh => {
+            return because(
+                Action::Push,
+                format!("It must contain the newest commit of {target}."),
+            );
+        }
+        Mergeable::Conflicts if !branch.fresh => {
+            return because(Action::Push, format!("It conflicts with {target}."));
+        }
         _ => {}
     }
     if rebase {
-        return because(Action::Unlabel, format!("It is on the newest commit of {target}."));
+        return because(
+            Action::Unlabel,
+            format!("It is on the newest commit of {target}."),
+        );
     }
-    // Its closing was not ended, or a person has opened it again: with the label a person's close would hold nothing.
+    // Its closing was not ended, or a person has opened it again: with the label a person's close
+    // would hold nothing.
     if request.labels.iter().any(|label| label == SUPERSEDED) {
         return because(Action::Unlabel, "It is wanted again.");
     }
     match marker {
         None => return because(Action::Tell, "Its text has no marker that can be read."),
-        Some(marker) if marker.content != content => return because(Action::Tell, "What its text is made from has changed."),
+        Some(marker) if marker.content != content => {
+            return because(Action::Tell, "What its text is made from has changed.");
+        }
         Some(marker) if marker.again && situation.retell => {
-            return because(Action::Tell, "More may be known now than when it was written.");
+            return because(
+                Action::Tell,
+                "More may be known now than when it was written.",
+            );
         }
         Some(_) => {}
     }
@@ -279,7 +375,8 @@ fn wanted_now(situation: &Situation<'_>, content: &str) -> Decision {
     because(Action::Settled, "")
 }
 
-/// A sentence of the bot's as forges take it in a comment: no markup, nobody named in it is called, nothing is linked.
+/// A sentence of the bot's as forges take it in a comment: no markup, nobody named in it is called,
+/// nothing is linked.
 pub fn said(text: &str) -> String {
     let mut out = String::new();
     for c in plain(text).chars() {
@@ -288,7 +385,8 @@ pub fn said(text: &str) -> String {
             '>' => out.push_str("&gt;"),
             '&' => out.push_str("&amp;"),
             '\\' | '`' | '*' | '_' | '[' | ']' | '|' => out.extend(['\\', c]),
-            // Between the sign and the word a space of no width: `@ann`, `#1`, `!1`, `~label` are words then.
+            // Between the sign and the word a space of no width: `@ann`, `#1`, `!1`, `~label` are
+            // words then.
             '@' | '#' | '!' | '~' | '$' | '%' => out.extend([c, '\u{200b}']),
             c => out.push(c),
         }
@@ -300,17 +398,37 @@ impl Room {
     /// Why no further request may be opened now.
     fn full(&self, now: Timestamp) -> Option<Decision> {
         if let Some(most) = self.max_open.filter(|most| self.open >= *most as usize) {
-            return Some(because(Action::Wait, format!("{} requests are open, and request.maxOpen is {most}.", self.open)));
+            return Some(because(
+                Action::Wait,
+                format!(
+                    "{} requests are open, and request.maxOpen is {most}.",
+                    self.open
+                ),
+            ));
         }
         let hour = SignedDuration::from_hours(1);
-        let mut lately: Vec<Timestamp> = self.opened.iter().copied().filter(|at| now.duration_since(*at) < hour).collect();
+        let mut lately: Vec<Timestamp> = self
+            .opened
+            .iter()
+            .copied()
+            .filter(|at| now.duration_since(*at) < hour)
+            .collect();
         lately.sort();
-        let most = self.per_hour.filter(|most| lately.len() >= *most as usize)?;
+        let most = self
+            .per_hour
+            .filter(|most| lately.len() >= *most as usize)?;
         // When enough of them are an hour old.
         let freeing = (lately.len() - most as usize).min(lately.len().saturating_sub(1));
         let until = lately.get(freeing).and_then(|at| at.checked_add(hour).ok());
-        let reason = format!("{} requests were opened within an hour, and request.perHour is {most}.", lately.len());
-        Some(Decision { action: Action::Wait, reason, until })
+        let reason = format!(
+            "{} requests were opened within an hour, and request.perHour is {most}.",
+            lately.len()
+        );
+        Some(Decision {
+            action: Action::Wait,
+            reason,
+            until,
+        })
     }
 }
 

@@ -31,9 +31,11 @@ pub struct Marker {
     pub cut: usize,
     /// A hash of what the text was made from: it is written anew where this is another.
     pub content: String,
-    /// Whether the text may become better when it is made again, because something could not be asked.
+    /// Whether the text may become better when it is made again, because something could not be
+    /// asked.
     pub again: bool,
-    /// Whether the text says that a cluster refuses something: only of the text, which people can edit.
+    /// Whether the text says that a cluster refuses something: only of the text, which people can
+    /// edit.
     pub refused: bool,
 }
 
@@ -72,7 +74,12 @@ pub struct MarkerError(String);
 
 impl Marker {
     /// The marker of a request that moves these, whose text is made from `content`.
-    pub fn new(environment: &str, group: Option<&str>, moves: &[ImageMove], content: String) -> Self {
+    pub fn new(
+        environment: &str,
+        group: Option<&str>,
+        moves: &[ImageMove],
+        content: String,
+    ) -> Self {
         let proposed = |row: &ImageMove| Proposed {
             policy: row.policy.clone(),
             repository: row.repository.clone(),
@@ -92,16 +99,20 @@ impl Marker {
         }
     }
 
-    /// The marker as the first line of a request's text, of at most `most` characters: where there are too many moves, first
-    /// digests are left out beside which the tag says enough, then moves at the end. Nothing in it can end the comment early,
-    /// or means anything to a forge.
+    /// The marker as the first line of a request's text, of at most `most` characters: where there
+    /// are too many moves, first digests are left out beside which the tag says enough, then moves
+    /// at the end. Nothing in it can end the comment early, or means anything to a forge.
     pub fn write(&self, most: usize) -> String {
         let whole = self.text();
         if whole.chars().count() <= most {
             return whole;
         }
         let mut fitting = self.clone();
-        for row in fitting.moves.iter_mut().filter(|row| row.old.is_some() && row.old.as_deref() != Some(row.new.as_str())) {
+        for row in fitting
+            .moves
+            .iter_mut()
+            .filter(|row| row.old.is_some() && row.old.as_deref() != Some(row.new.as_str()))
+        {
             row.digest = None;
         }
         loop {
@@ -122,10 +133,14 @@ impl Marker {
         text.push_str(BEGIN);
         for c in json.chars() {
             match c {
-                '<' | '>' | '&' | '@' | '#' | '`' | '!' => text.push_str(&format!("\\u{:04x}", u32::from(c))),
+                '<' | '>' | '&' | '@' | '#' | '`' | '!' => {
+                    text.push_str(&format!("\\u{:04x}", u32::from(c)))
+                }
                 c if !c.is_ascii() || c.is_ascii_control() => {
                     let mut units = [0; 2];
-                    c.encode_utf16(&mut units).iter().for_each(|unit| text.push_str(&format!("\\u{unit:04x}")));
+                    c.encode_utf16(&mut units)
+                        .iter()
+                        .for_each(|unit| text.push_str(&format!("\\u{unit:04x}")));
                 }
                 c => text.push(c),
             }
@@ -139,10 +154,17 @@ impl Marker {
     /// # Errors
     /// If there is one that cannot be read.
     pub fn read(text: &str) -> Result<Option<Self>, MarkerError> {
-        let Some((_, rest)) = text.split_once(BEGIN) else { return Ok(None) };
-        let wrong = |why: String| MarkerError(why.chars().take(200).flat_map(char::escape_debug).collect());
-        let (json, _) = rest.split_once("-->").ok_or_else(|| wrong("it has no end".to_owned()))?;
-        serde_json::from_str(json.trim()).map(Some).map_err(|error| wrong(error.to_string()))
+        let Some((_, rest)) = text.split_once(BEGIN) else {
+            return Ok(None);
+        };
+        let wrong =
+            |why: String| MarkerError(why.chars().take(200).flat_map(char::escape_debug).collect());
+        let (json, _) = rest
+            .split_once("-->")
+            .ok_or_else(|| wrong("it has no end".to_owned()))?;
+        serde_json::from_str(json.trim())
+            .map(Some)
+            .map_err(|error| wrong(error.to_string()))
     }
 
     /// The marker of a request; none where it has none that can be read.
@@ -171,33 +193,57 @@ mod tests {
 
     #[test]
     fn a_text_without_a_marker_has_none_and_a_broken_one_says_why() {
-        assert_eq!(Marker::read("Nothing to see\r\n<!-- tagboat:others -->"), Ok(None));
+        assert_eq!(
+            Marker::read("Nothing to see\r\n<!-- tagboat:others -->"),
+            Ok(None)
+        );
         let good = Marker::new("prod", None, &[row(None)], "c".into()).write(10_000);
         for (text, why) in [
             ("<!-- tagboat:request {", "no end"),
             ("<!-- tagboat:request {} -->", "missing field"),
-            ("<!-- tagboat:request {\u{1b}[31m} -->", "key must be a string"),
+            (
+                "<!-- tagboat:request {\u{1b}[31m} -->",
+                "key must be a string",
+            ),
             (&good.replace("\"version\":2", "\"version\":3"), "version 3"),
             (&good.replace("\"apps/\"", "\"../\""), "name"),
-            (&good.replace("\"prefixes\":[", "\"prefixes\":[],\"others\":["), "prefix"),
+            (
+                &good.replace("\"prefixes\":[", "\"prefixes\":[],\"others\":["),
+                "prefix",
+            ),
             (&good.replace("qqqqqq", "not64!"), "digest"),
             (&good.replace("1.1.0", "1 1 0"), "tag"),
         ] {
             let error = Marker::read(text).unwrap_err().to_string();
-            assert!(error.to_lowercase().contains(why) && !error.contains('\u{1b}'), "{text}: {error}");
+            assert!(
+                error.to_lowercase().contains(why) && !error.contains('\u{1b}'),
+                "{text}: {error}"
+            );
         }
     }
 
     #[test]
     fn thousands_of_moves_are_cut_whole() {
-        let mut all = Marker::new("prod", Some("apps/web"), &vec![row(Some("1.0.0".into())); 3000], "c".into());
+        let mut all = Marker::new(
+            "prod",
+            Some("apps/web"),
+            &vec![row(Some("1.0.0".into())); 3000],
+            "c".into(),
+        );
         all.moves[0].old = Some("1.1.0".to_owned());
         let text = all.write(20_000);
         let read = Marker::read(&text).unwrap().unwrap();
-        assert!(text.len() <= 20_000 && read.moves.len() > 20, "{}", text.len());
+        assert!(
+            text.len() <= 20_000 && read.moves.len() > 20,
+            "{}",
+            text.len()
+        );
         assert_eq!(read.moves.len() + read.cut, 3000);
         // Where the tag stays, the digest is all that the request proposes.
-        assert_eq!(read.moves.iter().filter(|row| row.digest.is_some()).count(), 1);
+        assert_eq!(
+            read.moves.iter().filter(|row| row.digest.is_some()).count(),
+            1
+        );
     }
 
     #[test]
@@ -206,7 +252,10 @@ mod tests {
         let rows = |count: usize| {
             let row = |number: usize| ImageMove {
                 policy: format!("default/service-{number}").parse().unwrap(),
-                repository: Repository::new(&format!("registry.example.org/acme/platform/service-{number}")).unwrap(),
+                repository: Repository::new(&format!(
+                    "registry.example.org/acme/platform/service-{number}"
+                ))
+                .unwrap(),
                 digest: Some(Digest::new(format!("sha256:{number:064x}")).unwrap()),
                 ..row(Some("1.0.0-rc.1".into()))
             };
@@ -215,7 +264,10 @@ mod tests {
         for (count, digests) in [(250, true), (400, false)] {
             let all = Marker::new("prod", None, &rows(count), "c".into());
             let read = Marker::read(&all.write(32_768)).unwrap().unwrap();
-            assert_eq!((read.cut, read.moves.len(), read == all), (0, count, digests));
+            assert_eq!(
+                (read.cut, read.moves.len(), read == all),
+                (0, count, digests)
+            );
         }
     }
 
@@ -227,10 +279,20 @@ mod tests {
              \"content\":\"c\",\"again\":true}} -->",
             "a".repeat(64)
         );
-        let mut marker = Marker::new("prod", Some("apps"), &[row(Some("1.0.0".into()))], "c".into());
+        let mut marker = Marker::new(
+            "prod",
+            Some("apps"),
+            &[row(Some("1.0.0".into()))],
+            "c".into(),
+        );
         (marker.cut, marker.again) = (2, true);
         assert_eq!(Marker::read(&old), Ok(Some(marker)));
-        assert!(Marker::read(&old.replace("\"moves\"", "\"moved\"")).unwrap_err().to_string().contains("moves"));
+        assert!(
+            Marker::read(&old.replace("\"moves\"", "\"moved\""))
+                .unwrap_err()
+                .to_string()
+                .contains("moves")
+        );
     }
 
     proptest! {
@@ -253,9 +315,15 @@ mod tests {
     fn check(marker: &Marker, tail: &str) -> Result<(), TestCaseError> {
         let text = marker.write(1 << 20);
         prop_assert!(text.is_ascii() && !text.contains('\n'));
-        let inside = text.strip_prefix("<!--").and_then(|text| text.strip_suffix("-->")).unwrap();
+        let inside = text
+            .strip_prefix("<!--")
+            .and_then(|text| text.strip_suffix("-->"))
+            .unwrap();
         prop_assert!(!inside.contains(['<', '>', '@', '#']), "{}", inside);
-        prop_assert_eq!(Marker::read(&format!("before\r\n{text}\r\n{tail}")).unwrap(), Some(marker.clone()));
+        prop_assert_eq!(
+            Marker::read(&format!("before\r\n{text}\r\n{tail}")).unwrap(),
+            Some(marker.clone())
+        );
         Ok(())
     }
 }

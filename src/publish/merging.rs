@@ -1,5 +1,5 @@
-//! When a request merges by itself: only when every rule of `autoMerge` and of the repository holds, each of which is a
-//! sentence while it does not.
+//! When a request merges by itself: only when every rule of `autoMerge` and of the repository
+//! holds, each of which is a sentence while it does not.
 
 use super::{ImageMove, Outlook};
 use crate::{
@@ -14,11 +14,12 @@ use jiff::{SignedDuration, Timestamp};
 /// The label by which people stop everything that is done with a request, until they take it off.
 pub const HOLD: &str = "tagboat/hold";
 
-/// What the names of the bot's own statuses begin with. They never count as checks: it would wait for itself.
+/// What the names of the bot's own statuses begin with. They never count as checks: it would wait
+/// for itself.
 pub const OWN_STATUS: &str = "tagboat/";
 
-/// How long after its last check ended a request waits for others that may begin, where neither the base nor the Environment
-/// says which there are.
+/// How long after its last check ended a request waits for others that may begin, where neither the
+/// base nor the Environment says which there are.
 pub const SETTLING: SignedDuration = SignedDuration::from_mins(2);
 
 /// Names told in one sentence; of more only the number.
@@ -33,7 +34,8 @@ pub struct Asked<'a> {
     pub windows: &'a [Window],
     /// The images that the request moves.
     pub moves: &'a [ImageMove],
-    /// When each move's tag was first seen with its digest, in the order of `moves`; nothing where no scan has seen it.
+    /// When each move's tag was first seen with its digest, in the order of `moves`; nothing where
+    /// no scan has seen it.
     pub seen: &'a [Option<Timestamp>],
     /// The request as the forge last told it.
     pub request: &'a Request,
@@ -62,17 +64,17 @@ pub enum Merging {
     Waits {
         /// All of it, one whole sentence each; never empty.
         reasons: Vec<String>,
-        /// When the last of the times has come that it waits for; nothing if it waits for none, or for one that never
-        /// comes.
+        /// When the last of the times has come that it waits for; nothing if it waits for none, or
+        /// for one that never comes.
         until: Option<Timestamp>,
-        /// Whether nothing stands in the way but what the forge has to say (checks, approvals, whether it can be merged):
-        /// only then these are worth asking for.
+        /// Whether nothing stands in the way but what the forge has to say (checks, approvals,
+        /// whether it can be merged): only then these are worth asking for.
         ask: bool,
     },
 }
 
-/// Decides whether a request merges now. A pass asks first without checks and approvals, and again with them where `ask`
-/// says so.
+/// Decides whether a request merges now. A pass asks first without checks and approvals, and again
+/// with them where `ask` says so.
 pub fn decide(asked: &Asked<'_>) -> Merging {
     let mut waits = Waits::default();
     waits.for_people(asked);
@@ -86,7 +88,11 @@ pub fn decide(asked: &Asked<'_>) -> Merging {
     if waits.reasons.is_empty() {
         return Merging::Now;
     }
-    Merging::Waits { reasons: waits.reasons, until: waits.until.filter(|_| !waits.never), ask }
+    Merging::Waits {
+        reasons: waits.reasons,
+        until: waits.until.filter(|_| !waits.never),
+        ask,
+    }
 }
 
 /// What stands in the way, rule by rule.
@@ -120,7 +126,11 @@ impl Waits {
             self.say(format!("The label {HOLD} is on the request."));
         }
         if request.base != asked.target {
-            self.say(format!("It was pointed at {}, not at {}.", plain(&request.base), plain(asked.target)));
+            self.say(format!(
+                "It was pointed at {}, not at {}.",
+                plain(&request.base),
+                plain(asked.target)
+            ));
         }
         if !asked.own {
             self.say("Its branch has a commit by somebody else.");
@@ -130,14 +140,29 @@ impl Waits {
         }
         match asked.outlook {
             Outlook::Clear => {}
-            Outlook::Refused(why) => self.say(format!("A cluster refuses it in a dry run: {}", sentence(why))),
-            Outlook::Broken(why) => self.say(format!("What it does on clusters cannot be said: {}", sentence(why))),
-            Outlook::Unknown(why) => self.say(format!("What it does on clusters is not known yet: {}", sentence(why))),
+            Outlook::Refused(why) => self.say(format!(
+                "A cluster refuses it in a dry run: {}",
+                sentence(why)
+            )),
+            Outlook::Broken(why) => self.say(format!(
+                "What it does on clusters cannot be said: {}",
+                sentence(why)
+            )),
+            Outlook::Unknown(why) => self.say(format!(
+                "What it does on clusters is not known yet: {}",
+                sentence(why)
+            )),
         }
         match &request.mergeable {
-            Mergeable::Conflicts => self.say(format!("It conflicts with {}; it is built anew first.", plain(&request.base))),
+            Mergeable::Conflicts => self.say(format!(
+                "It conflicts with {}; it is built anew first.",
+                plain(&request.base)
+            )),
             Mergeable::Behind => {
-                self.say(format!("Its branch must contain the newest commit of {}; it is built anew first.", plain(&request.base)));
+                self.say(format!(
+                    "Its branch must contain the newest commit of {}; it is built anew first.",
+                    plain(&request.base)
+                ));
             }
             Mergeable::Yes | Mergeable::Unknown | Mergeable::Blocked(_) => {}
         }
@@ -147,29 +172,53 @@ impl Waits {
         if asked.moves.is_empty() {
             self.say("Which images it moves is not known.");
         }
-        let allowed: Vec<&str> = asked.auto_merge.bump.iter().map(|bump| word(*bump)).collect();
-        for row in asked.moves.iter().filter(|row| !asked.auto_merge.bump.contains(&row.bump)) {
+        let allowed: Vec<&str> = asked
+            .auto_merge
+            .bump
+            .iter()
+            .map(|bump| word(*bump))
+            .collect();
+        for row in asked
+            .moves
+            .iter()
+            .filter(|row| !asked.auto_merge.bump.contains(&row.bump))
+        {
             let (image, step, bump) = (plain(row.image()), plain(&row.step()), word(row.bump));
-            self.say(format!("{image} {step} is a step of kind {bump}; autoMerge.bump has {} only.", list(&allowed)));
+            self.say(format!(
+                "{image} {step} is a step of kind {bump}; autoMerge.bump has {} only.",
+                list(&allowed)
+            ));
         }
     }
 
     fn for_ages(&mut self, asked: &Asked<'_>) {
-        let Some(age) = asked.auto_merge.minimum_age else { return };
+        let Some(age) = asked.auto_merge.minimum_age else {
+            return;
+        };
         for (index, row) in asked.moves.iter().enumerate() {
             let what = format!("{} {}", plain(row.image()), row.new);
             let Some(since) = asked.seen.get(index).copied().flatten() else {
-                self.say(format!("{what} has not been seen by a scan yet, so that its age is not known."));
+                self.say(format!(
+                    "{what} has not been seen by a scan yet, so that its age is not known."
+                ));
                 continue;
             };
             match since.checked_add(age) {
                 Ok(free) if asked.now >= free => {}
                 Ok(free) => {
-                    self.say(format!("{what} was first seen {}; it is {} old at {}.", time(since), schedule::show(age), time(free)));
+                    self.say(format!(
+                        "{what} was first seen {}; it is {} old at {}.",
+                        time(since),
+                        schedule::show(age),
+                        time(free)
+                    ));
                     self.wait(free);
                 }
                 Err(_) => {
-                    self.say(format!("{what} never comes to an age of {}.", schedule::show(age)));
+                    self.say(format!(
+                        "{what} never comes to an age of {}.",
+                        schedule::show(age)
+                    ));
                     self.never = true;
                 }
             }
@@ -192,19 +241,30 @@ impl Waits {
 
     fn for_checks(&mut self, asked: &Asked<'_>, ask: bool) {
         let Some(checks) = asked.checks else {
-            // Nobody needs to read that something was not asked for because it would not have mattered.
+            // Nobody needs to read that something was not asked for because it would not have
+            // mattered.
             if ask {
                 self.say("Its checks have not been read yet.");
             }
             return;
         };
-        let checks = checks.clone().without(|check| check.name.starts_with(OWN_STATUS));
+        let checks = checks
+            .clone()
+            .without(|check| check.name.starts_with(OWN_STATUS));
         let named = |state: CheckState| -> Vec<String> {
-            checks.named.iter().filter(|check| check.state == state).map(|check| plain(&check.name)).collect()
+            checks
+                .named
+                .iter()
+                .filter(|check| check.state == state)
+                .map(|check| plain(&check.name))
+                .collect()
         };
         match checks.state {
             ChecksState::Passed | ChecksState::None => {}
-            ChecksState::Failed => self.say(format!("{} failed.", checks_named(&named(CheckState::Failed)))),
+            ChecksState::Failed => self.say(format!(
+                "{} failed.",
+                checks_named(&named(CheckState::Failed))
+            )),
             ChecksState::Pending => {
                 let pending = named(CheckState::Pending);
                 let have = if pending.len() == 1 { "has" } else { "have" };
@@ -223,30 +283,52 @@ impl Waits {
 
     /// The checks that must have passed by name; what failed or has not ended was told.
     fn for_named(&mut self, names: &[String], checks: &Checks) {
-        let of = |name: &str| checks.named.iter().filter(|check| check.name == name).map(|check| check.state).max();
-        let are =
-            |state: Option<CheckState>| -> Vec<String> { names.iter().filter(|name| of(name) == state).map(|name| plain(name)).collect() };
+        let of = |name: &str| {
+            checks
+                .named
+                .iter()
+                .filter(|check| check.name == name)
+                .map(|check| check.state)
+                .max()
+        };
+        let are = |state: Option<CheckState>| -> Vec<String> {
+            names
+                .iter()
+                .filter(|name| of(name) == state)
+                .map(|name| plain(name))
+                .collect()
+        };
         let (silent, skipped) = (are(None), are(Some(CheckState::Skipped)));
         if !silent.is_empty() {
             let have = if silent.len() == 1 { "has" } else { "have" };
-            self.say(format!("{} {have} said nothing yet.", checks_named(&silent)));
+            self.say(format!(
+                "{} {have} said nothing yet.",
+                checks_named(&silent)
+            ));
         }
         if !skipped.is_empty() {
             let were = if skipped.len() == 1 { "was" } else { "were" };
-            self.say(format!("{} {were} skipped, and must pass.", checks_named(&skipped)));
+            self.say(format!(
+                "{} {were} skipped, and must pass.",
+                checks_named(&skipped)
+            ));
         }
     }
 
-    /// Where nobody says which checks there are, others than those that passed may not have begun yet: a job that waits for
-    /// another, a service that was slower.
+    /// Where nobody says which checks there are, others than those that passed may not have begun
+    /// yet: a job that waits for another, a service that was slower.
     fn for_others(&mut self, asked: &Asked<'_>, checks: &Checks) {
         if checks.named.iter().any(|check| check.required) {
             return;
         }
         let base = plain(&asked.request.base);
         let told: Option<Vec<Timestamp>> = checks.named.iter().map(|check| check.at).collect();
-        let ended = told.and_then(|times| times.into_iter().max()).or(asked.request.updated);
-        let Some((ended, free)) = ended.and_then(|ended| Some((ended, ended.checked_add(SETTLING).ok()?))) else {
+        let ended = told
+            .and_then(|times| times.into_iter().max())
+            .or(asked.request.updated);
+        let Some((ended, free)) =
+            ended.and_then(|ended| Some((ended, ended.checked_add(SETTLING).ok()?)))
+        else {
             self.say("When its checks ended is not told; name them in autoMerge.requireChecks.");
             return;
         };
@@ -267,10 +349,16 @@ impl Waits {
             }
             return;
         };
-        let people = |logins: &[String]| -> Vec<String> { logins.iter().map(|login| plain(login)).collect() };
+        let people = |logins: &[String]| -> Vec<String> {
+            logins.iter().map(|login| plain(login)).collect()
+        };
         if !approvals.changes_requested.is_empty() {
             let people = people(&approvals.changes_requested);
-            self.say(format!("{} {} changes.", list(&people), if people.len() == 1 { "wants" } else { "want" }));
+            self.say(format!(
+                "{} {} changes.",
+                list(&people),
+                if people.len() == 1 { "wants" } else { "want" }
+            ));
         }
         if approvals.only_earlier() {
             let people = list(&people(&approvals.earlier));
@@ -281,20 +369,35 @@ impl Waits {
         }
         let required = approvals.required.unwrap_or(0) as usize;
         if approvals.by.len() < required {
-            let by = if approvals.by.is_empty() { String::new() } else { format!(", by {}", list(&people(&approvals.by))) };
+            let by = if approvals.by.is_empty() {
+                String::new()
+            } else {
+                format!(", by {}", list(&people(&approvals.by)))
+            };
             let earlier = match approvals.earlier.as_slice() {
                 [] => String::new(),
-                earlier => format!("; {} approved an earlier state of it", list(&people(earlier))),
+                earlier => format!(
+                    "; {} approved an earlier state of it",
+                    list(&people(earlier))
+                ),
             };
-            self.say(format!("It has {} of {required} approvals{by}{earlier}.", approvals.by.len()));
+            self.say(format!(
+                "It has {} of {required} approvals{by}{earlier}.",
+                approvals.by.len()
+            ));
         }
     }
 
-    /// What else the forge wants, if nothing else has been said: it speaks of the same things in other words.
+    /// What else the forge wants, if nothing else has been said: it speaks of the same things in
+    /// other words.
     fn for_forge(&mut self, asked: &Asked<'_>) {
         match &asked.request.mergeable {
-            Mergeable::Blocked(why) if self.reasons.is_empty() => self.say(format!("The forge does not merge it yet: {}.", plain(why))),
-            Mergeable::Unknown if self.reasons.is_empty() => self.say("The forge has not said yet whether it can be merged."),
+            Mergeable::Blocked(why) if self.reasons.is_empty() => {
+                self.say(format!("The forge does not merge it yet: {}.", plain(why)))
+            }
+            Mergeable::Unknown if self.reasons.is_empty() => {
+                self.say("The forge has not said yet whether it can be merged.")
+            }
             _ => {}
         }
     }
@@ -302,13 +405,21 @@ impl Waits {
 
 /// `The check a`, or `The checks a and b`.
 fn checks_named(names: &[String]) -> String {
-    format!("The check{} {}", if names.len() == 1 { "" } else { "s" }, list(names))
+    format!(
+        "The check{} {}",
+        if names.len() == 1 { "" } else { "s" },
+        list(names)
+    )
 }
 
 /// `a`, `a and b`, `a, b and c`; of more than [`NAMED`] the number of the others.
 pub(super) fn list<S: AsRef<str>>(words: &[S]) -> String {
     let rest = words.len().saturating_sub(NAMED);
-    let mut shown: Vec<String> = words.iter().take(NAMED).map(|word| word.as_ref().to_owned()).collect();
+    let mut shown: Vec<String> = words
+        .iter()
+        .take(NAMED)
+        .map(|word| word.as_ref().to_owned())
+        .collect();
     if rest > 0 {
         shown.push(format!("{rest} more"));
     }
@@ -334,7 +445,11 @@ fn word(bump: Bump) -> &'static str {
 fn sentence(why: &str) -> String {
     let why: String = plain(why).chars().take(300).collect();
     let why = why.trim_end();
-    if why.ends_with('.') { why.to_owned() } else { format!("{why}.") }
+    if why.ends_with('.') {
+        why.to_owned()
+    } else {
+        format!("{why}.")
+    }
 }
 
 /// A time for people; the zone is said, because it is hardly theirs.

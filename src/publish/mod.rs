@@ -1,6 +1,7 @@
-//! A change set → a commit or a request: what shares one (`group`), how it is told (`message`), what its reviewer reads
-//! (`body`) and is told of clusters (`preview`), when it merges by itself (`merging`), and what became of it on the clusters
-//! (`rollout`). What is done next with a request says `life`, by its `branch` and its hidden `marker`.
+//! A change set → a commit or a request: what shares one (`group`), how it is told (`message`),
+//! what its reviewer reads (`body`) and is told of clusters (`preview`), when it merges by itself
+//! (`merging`), and what became of it on the clusters (`rollout`). What is done next with a request
+//! says `life`, by its `branch` and its hidden `marker`.
 
 mod body;
 mod branch;
@@ -12,12 +13,17 @@ mod message;
 mod preview;
 pub mod rollout;
 
-pub use body::{Body, Clock, Facts, Labels, ReleaseNotes, Seen, Story, Told, body, markdown, merging_words};
+pub use body::{
+    Body, Clock, Facts, Labels, ReleaseNotes, Seen, Story, Told, body, markdown, merging_words,
+};
 pub use branch::{PREFIX, branch, folder};
 pub use group::{ChangeSet, FileChange, FileEdits, group, group_apart};
 pub use marker::{Marker, MarkerError, Proposed, Scope};
 pub use message::{Message, MessageError, TRAILER, subject};
-pub use preview::{ApplicationChange, ApplicationPreview, ObjectChange, ObjectPreview, Outlook, Preview, Trouble, Verdict};
+pub use preview::{
+    ApplicationChange, ApplicationPreview, ObjectChange, ObjectPreview, Outlook, Preview, Trouble,
+    Verdict,
+};
 
 use crate::{
     image::{Digest, Repository, Tag},
@@ -62,7 +68,10 @@ impl ImageMove {
 
     /// The step as people write it: `6.5.0 → 6.5.1`, or `latest@sha256:0f0f…` where the tag stays.
     pub fn step(&self) -> String {
-        let old = self.old.as_deref().map_or_else(|| "(none)".to_owned(), |old| old.escape_debug().to_string());
+        let old = self
+            .old
+            .as_deref()
+            .map_or_else(|| "(none)".to_owned(), |old| old.escape_debug().to_string());
         match (&self.digest, self.bump) {
             (Some(digest), Bump::Digest) => format!("{} → {}", self.new, digest.short()),
             _ => format!("{old} → {}", self.new),
@@ -70,12 +79,22 @@ impl ImageMove {
     }
 }
 
-/// What the edits of files say about images: one move for each policy and step, in the order of policies.
-pub(crate) fn moves<'c>(changes: impl Iterator<Item = (&'c str, &'c crate::rewrite::Change)>) -> Vec<ImageMove> {
+/// What the edits of files say about images: one move for each policy and step, in the order of
+/// policies.
+pub(crate) fn moves<'c>(
+    changes: impl Iterator<Item = (&'c str, &'c crate::rewrite::Change)>,
+) -> Vec<ImageMove> {
     let mut all: Vec<ImageMove> = Vec::new();
     for (file, change) in changes {
-        let place = FileLine { file: file.to_owned(), line: change.line };
-        let same = |known: &&mut ImageMove| known.policy == change.policy && known.old == change.old_tag && known.new == change.new_tag;
+        let place = FileLine {
+            file: file.to_owned(),
+            line: change.line,
+        };
+        let same = |known: &&mut ImageMove| {
+            known.policy == change.policy
+                && known.old == change.old_tag
+                && known.new == change.new_tag
+        };
         match all.iter_mut().find(same) {
             Some(known) => {
                 known.digest = known.digest.take().or_else(|| change.new_digest.clone());

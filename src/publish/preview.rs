@@ -1,5 +1,5 @@
-//! What a change does on clusters, in the words that its reviewer reads: made by the `preview` room, shown in requests and
-//! on terminals.
+//! What a change does on clusters, in the words that its reviewer reads: made by the `preview`
+//! room, shown in requests and on terminals.
 
 use crate::name::Name;
 use serde::Serialize;
@@ -10,7 +10,8 @@ use serde::Serialize;
 pub struct Preview {
     /// The Applications reached, by name.
     pub applications: Vec<ApplicationPreview>,
-    /// What is wrong with the change as a whole, or why it cannot be read: new mistakes in declarations, trouble with Git.
+    /// What is wrong with the change as a whole, or why it cannot be read: new mistakes in
+    /// declarations, trouble with Git.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub trouble: Vec<Trouble>,
 }
@@ -25,12 +26,14 @@ pub struct ApplicationPreview {
     pub cluster: String,
     /// What happens to the Application itself.
     pub change: ApplicationChange,
-    /// What else is to be known of it, a sentence each: which of its fields change, what becomes of its objects.
+    /// What else is to be known of it, a sentence each: which of its fields change, what becomes of
+    /// its objects.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub notes: Vec<String>,
     /// The objects that change, in the order of their rendering; those that go come last.
     pub objects: Vec<ObjectPreview>,
-    /// Why something of it is not known, in words for people: it cannot be rendered, or its cluster cannot be asked.
+    /// Why something of it is not known, in words for people: it cannot be rendered, or its cluster
+    /// cannot be asked.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub trouble: Vec<Trouble>,
 }
@@ -102,7 +105,8 @@ pub enum Verdict {
     },
     /// It was not asked.
     NotAsked {
-        /// Why not: no cluster is reachable from here, the kind is not served yet, or the object would go.
+        /// Why not: no cluster is reachable from here, the kind is not served yet, or the object
+        /// would go.
         why: String,
     },
 }
@@ -110,7 +114,8 @@ pub enum Verdict {
 /// What a preview means for a change that would merge by itself.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub enum Outlook {
-    /// Nothing speaks against it; or there is nobody who could say anything: no Application is reached, no cluster is named.
+    /// Nothing speaks against it; or there is nobody who could say anything: no Application is
+    /// reached, no cluster is named.
     #[default]
     Clear,
     /// A cluster would refuse something; in its words, with the object.
@@ -124,20 +129,35 @@ pub enum Outlook {
 impl Preview {
     /// What it means for a change that would merge by itself: what is surest comes first.
     pub fn outlook(&self) -> Outlook {
-        let objects = self.applications.iter().flat_map(|application| &application.objects);
+        let objects = self
+            .applications
+            .iter()
+            .flat_map(|application| &application.objects);
         let mut refused = objects.filter_map(|object| match &object.verdict {
             Verdict::Refused { why } => Some(format!("{}: {why}", object.object)),
             Verdict::Accepted { .. } | Verdict::NotAsked { .. } => None,
         });
-        let trouble = |passes: bool| self.troubles().find(|trouble| trouble.passes == passes).map(|trouble| trouble.message.clone());
+        let trouble = |passes: bool| {
+            self.troubles()
+                .find(|trouble| trouble.passes == passes)
+                .map(|trouble| trouble.message.clone())
+        };
         let refused = refused.next().map(Outlook::Refused);
-        refused.or_else(|| trouble(false).map(Outlook::Broken)).or_else(|| trouble(true).map(Outlook::Unknown)).unwrap_or_default()
+        refused
+            .or_else(|| trouble(false).map(Outlook::Broken))
+            .or_else(|| trouble(true).map(Outlook::Unknown))
+            .unwrap_or_default()
     }
 
     /// Whether a cluster would refuse something.
     pub fn is_refused(&self) -> bool {
-        let objects = self.applications.iter().flat_map(|application| &application.objects);
-        objects.into_iter().any(|object| matches!(object.verdict, Verdict::Refused { .. }))
+        let objects = self
+            .applications
+            .iter()
+            .flat_map(|application| &application.objects);
+        objects
+            .into_iter()
+            .any(|object| matches!(object.verdict, Verdict::Refused { .. }))
     }
 
     /// Whether asking again later can tell more.
@@ -151,6 +171,10 @@ impl Preview {
     }
 
     fn troubles(&self) -> impl Iterator<Item = &Trouble> {
-        self.trouble.iter().chain(self.applications.iter().flat_map(|application| &application.trouble))
+        self.trouble.iter().chain(
+            self.applications
+                .iter()
+                .flat_map(|application| &application.trouble),
+        )
     }
 }

@@ -1,7 +1,8 @@
-//! What became of a merged request on the clusters, in the words that are told back: commit statuses, and one comment.
+//! What became of a merged request on the clusters, in the words that are told back: commit
+//! statuses, and one comment.
 //!
-//! Who merged it makes no difference. Each cluster has one status of the Environment; the comment has a row for each
-//! Application, with the workload's own reason where one failed.
+//! Who merged it makes no difference. Each cluster has one status of the Environment; the comment
+//! has a row for each Application, with the workload's own reason where one failed.
 
 use super::body::code;
 use crate::{
@@ -19,8 +20,8 @@ pub const MARKER: &str = "rollout";
 /// What the names of the statuses begin with.
 pub const CONTEXT: &str = "tagboat/rollout/";
 
-/// How long ago a request may have been merged to be told of: longer ago, as after a long time without a daemon, it is old
-/// news.
+/// How long ago a request may have been merged to be told of: longer ago, as after a long time
+/// without a daemon, it is old news.
 pub const LATELY: Duration = Duration::from_secs(24 * 3600);
 
 /// Whether a merge lies within [`LATELY`].
@@ -28,7 +29,8 @@ pub fn is_recent(at: Timestamp, now: Timestamp) -> bool {
     Duration::try_from(now.duration_since(at)).map_or(true, |ago| ago <= LATELY)
 }
 
-/// Characters of a comment left for what is not a row: the forge's marker, and word of the rows left out.
+/// Characters of a comment left for what is not a row: the forge's marker, and word of the rows
+/// left out.
 const RESERVED: usize = 200;
 
 /// A request that was merged.
@@ -47,16 +49,26 @@ pub struct Merged {
 }
 
 impl Merged {
-    /// Of a request that ended; nothing if it was not merged, or the forge does not say when. Where the forge does not name
-    /// the commit that the merge made, the merge made none: the base was moved to the head.
+    /// Of a request that ended; nothing if it was not merged, or the forge does not say when. Where
+    /// the forge does not name the commit that the merge made, the merge made none: the base was
+    /// moved to the head.
     pub fn new(request: &Request, environment: &str, files: Vec<String>) -> Option<Self> {
-        let ended = request.ended.as_ref().filter(|_| request.state == State::Merged)?;
+        let ended = request
+            .ended
+            .as_ref()
+            .filter(|_| request.state == State::Merged)?;
         Some(Self {
-            commit: ended.commit.clone().unwrap_or_else(|| request.head_commit.clone()),
+            commit: ended
+                .commit
+                .clone()
+                .unwrap_or_else(|| request.head_commit.clone()),
             at: ended.at?,
             environment: environment.to_owned(),
             files,
-            request: Request { body: String::new(), ..request.clone() },
+            request: Request {
+                body: String::new(),
+                ..request.clone()
+            },
         })
     }
 }
@@ -116,7 +128,13 @@ enum Weight {
 impl Stage {
     /// Whether nothing follows.
     pub fn is_last(&self) -> bool {
-        matches!(self, Stage::RolledOut(_) | Stage::Unchanged | Stage::Superseded { .. } | Stage::GivenUp { .. })
+        matches!(
+            self,
+            Stage::RolledOut(_)
+                | Stage::Unchanged
+                | Stage::Superseded { .. }
+                | Stage::GivenUp { .. }
+        )
     }
 
     /// Whether it is on its way: neither well nor in trouble.
@@ -127,7 +145,9 @@ impl Stage {
     fn weight(&self) -> Weight {
         match self {
             Stage::RolledOut(_) | Stage::Unchanged | Stage::Superseded { .. } => Weight::Good,
-            Stage::Waiting(_) | Stage::Suspended | Stage::Applying | Stage::Progressing(_) => Weight::Open,
+            Stage::Waiting(_) | Stage::Suspended | Stage::Applying | Stage::Progressing(_) => {
+                Weight::Open
+            }
             Stage::NeedsYes(_) | Stage::Failed(_) | Stage::GivenUp { .. } => Weight::Bad,
         }
     }
@@ -143,8 +163,13 @@ impl Stage {
             Stage::Failed(why) => ("failed".to_owned(), why),
             Stage::RolledOut(took) => (format!("rolled out in {}", seconds(*took)), ""),
             Stage::Unchanged => ("has nothing to change".to_owned(), ""),
-            Stage::Superseded { by } => (format!("superseded by {} before it was rolled out", short(by)), ""),
-            Stage::GivenUp { after, last } => (format!("not rolled out within {}", seconds(*after)), last),
+            Stage::Superseded { by } => (
+                format!("superseded by {} before it was rolled out", short(by)),
+                "",
+            ),
+            Stage::GivenUp { after, last } => {
+                (format!("not rolled out within {}", seconds(*after)), last)
+            }
         }
     }
 }
@@ -174,34 +199,72 @@ pub fn statuses(merged: &Merged, reached: &[Reached]) -> Vec<Status> {
         .collect()
 }
 
-/// One line for the Applications of a cluster. While they are on their way it says little, so that it seldom changes.
+/// One line for the Applications of a cluster. While they are on their way it says little, so that
+/// it seldom changes.
 fn describe(reached: &[&Reached]) -> String {
-    let of = |weight: Weight| reached.iter().copied().filter(move |one| one.stage.weight() == weight);
+    let of = |weight: Weight| {
+        reached
+            .iter()
+            .copied()
+            .filter(move |one| one.stage.weight() == weight)
+    };
     if let Some(first) = of(Weight::Bad).next() {
         let (words, why) = first.stage.words();
         let count = of(Weight::Bad).count();
-        let others = if count > 1 { format!("{count} of {} in trouble; ", reached.len()) } else { String::new() };
-        let why = if why.trim().is_empty() { String::new() } else { format!(": {}", plain(why)) };
+        let others = if count > 1 {
+            format!("{count} of {} in trouble; ", reached.len())
+        } else {
+            String::new()
+        };
+        let why = if why.trim().is_empty() {
+            String::new()
+        } else {
+            format!(": {}", plain(why))
+        };
         return format!("{others}{} {words}{why}", first.application);
     }
     if of(Weight::Open).next().is_some() {
         return match reached {
             [one] if one.stage == Stage::Suspended => format!("{} is suspended", one.application),
-            _ => format!("{} of {} rolled out", of(Weight::Good).count(), reached.len()),
+            _ => format!(
+                "{} of {} rolled out",
+                of(Weight::Good).count(),
+                reached.len()
+            ),
         };
     }
     if let [one] = reached {
         return one.stage.words().0;
     }
-    let took = reached.iter().filter_map(|one| if let Stage::RolledOut(took) = one.stage { Some(took) } else { None });
-    let (count, longest) = took.fold((0, Duration::ZERO), |(count, longest), took| (count + 1, took.max(longest)));
+    let took = reached.iter().filter_map(|one| {
+        if let Stage::RolledOut(took) = one.stage {
+            Some(took)
+        } else {
+            None
+        }
+    });
+    let (count, longest) = took.fold((0, Duration::ZERO), |(count, longest), took| {
+        (count + 1, took.max(longest))
+    });
     let mut said = Vec::new();
     if count > 0 {
         said.push(format!("{count} rolled out in {}", seconds(longest)));
     }
     for (number, words) in [
-        (reached.iter().filter(|one| one.stage == Stage::Unchanged).count(), "with nothing to change"),
-        (reached.iter().filter(|one| matches!(one.stage, Stage::Superseded { .. })).count(), "superseded"),
+        (
+            reached
+                .iter()
+                .filter(|one| one.stage == Stage::Unchanged)
+                .count(),
+            "with nothing to change",
+        ),
+        (
+            reached
+                .iter()
+                .filter(|one| matches!(one.stage, Stage::Superseded { .. }))
+                .count(),
+            "superseded",
+        ),
     ] {
         if number > 0 {
             said.push(format!("{number} {words}"));
@@ -210,17 +273,28 @@ fn describe(reached: &[&Reached]) -> String {
     said.join(", ")
 }
 
-/// The text of the comment, as Markdown of at most `most` characters, cut by whole rows. `link` gives the address of a
-/// commit.
-pub fn comment(merged: &Merged, reached: &[Reached], most: usize, link: impl Fn(&str) -> String) -> String {
+/// The text of the comment, as Markdown of at most `most` characters, cut by whole rows. `link`
+/// gives the address of a commit.
+pub fn comment(
+    merged: &Merged,
+    reached: &[Reached],
+    most: usize,
+    link: impl Fn(&str) -> String,
+) -> String {
     let mut rows: Vec<&Reached> = reached.iter().collect();
     // What somebody should look at comes first, and is cut last.
     rows.sort_by(|one, other| {
         let by = |reached: &Reached| std::cmp::Reverse(reached.stage.weight());
-        by(one).cmp(&by(other)).then_with(|| (&one.application, &one.cluster).cmp(&(&other.application, &other.cluster)))
+        by(one).cmp(&by(other)).then_with(|| {
+            (&one.application, &one.cluster).cmp(&(&other.application, &other.cluster))
+        })
     });
     let commit = |id: &str| format!("[`{}`]({})", short(id), link(id));
-    let mut text = format!("**Rollout of {}**: {}\n\n", commit(&merged.commit), headline(reached));
+    let mut text = format!(
+        "**Rollout of {}**: {}\n\n",
+        commit(&merged.commit),
+        headline(reached)
+    );
     let mut left = most.saturating_sub(RESERVED + text.chars().count());
     for (index, one) in rows.iter().enumerate() {
         let row = row(one, commit);
@@ -236,9 +310,18 @@ pub fn comment(merged: &Merged, reached: &[Reached], most: usize, link: impl Fn(
 }
 
 fn headline(reached: &[Reached]) -> String {
-    let count = |weight: Weight| reached.iter().filter(|one| one.stage.weight() == weight).count();
+    let count = |weight: Weight| {
+        reached
+            .iter()
+            .filter(|one| one.stage.weight() == weight)
+            .count()
+    };
     let mut said = Vec::new();
-    for (number, words) in [(count(Weight::Bad), "in trouble"), (count(Weight::Open), "on the way"), (count(Weight::Good), "done")] {
+    for (number, words) in [
+        (count(Weight::Bad), "in trouble"),
+        (count(Weight::Open), "on the way"),
+        (count(Weight::Good), "done"),
+    ] {
         if number > 0 {
             said.push(format!("{number} {words}"));
         }
@@ -256,8 +339,16 @@ fn row(one: &Reached, commit: impl Fn(&str) -> String) -> String {
     if let Stage::Superseded { by } = &one.stage {
         words = format!("superseded by {} before it was rolled out", commit(by));
     }
-    let why = if why.trim().is_empty() { String::new() } else { format!(": {}", code(why, usize::MAX)) };
-    format!("- {sign} {} on {} {words}{why}\n", code(&one.application.to_string(), usize::MAX), code(&one.cluster, usize::MAX))
+    let why = if why.trim().is_empty() {
+        String::new()
+    } else {
+        format!(": {}", code(why, usize::MAX))
+    };
+    format!(
+        "- {sign} {} on {} {words}{why}\n",
+        code(&one.application.to_string(), usize::MAX),
+        code(&one.cluster, usize::MAX)
+    )
 }
 
 /// As people measure it: nothing takes less than a second.
@@ -294,7 +385,11 @@ mod tests {
             draft: false,
             opened: None,
             updated: None,
-            ended: Some(Ended { at: "2026-11-21T12:00:00Z".parse().ok(), by: None, commit: Some(COMMIT.to_owned()) }),
+            ended: Some(Ended {
+                at: "2026-11-21T12:00:00Z".parse().ok(),
+                by: None,
+                commit: Some(COMMIT.to_owned()),
+            }),
             mergeable: Mergeable::Unknown,
             id: String::new(),
         }
@@ -323,7 +418,10 @@ mod tests {
 
     #[test]
     fn only_what_was_merged_is_told() {
-        assert_eq!((merged().commit.as_str(), merged().request.body.as_str()), (COMMIT, ""));
+        assert_eq!(
+            (merged().commit.as_str(), merged().request.body.as_str()),
+            (COMMIT, "")
+        );
         let with = |change: fn(&mut Request)| {
             let mut request = request();
             change(&mut request);
@@ -331,50 +429,147 @@ mod tests {
         };
         assert_eq!(with(|request| request.state = State::Closed), None);
         assert_eq!(with(|request| request.ended = None), None);
-        assert_eq!(with(|request| request.ended.as_mut().unwrap().at = None), None);
+        assert_eq!(
+            with(|request| request.ended.as_mut().unwrap().at = None),
+            None
+        );
         // A merge that only moves the base makes no commit of its own.
-        assert_eq!(with(|request| request.ended.as_mut().unwrap().commit = None).unwrap().commit, NEWER);
+        assert_eq!(
+            with(|request| request.ended.as_mut().unwrap().commit = None)
+                .unwrap()
+                .commit,
+            NEWER
+        );
     }
 
     #[test]
     fn each_cluster_has_one_status() {
         use StatusState::{Failure, Pending, Success};
-        let failed = || Stage::Failed("Deployment web: ImagePullBackOff\nno\u{202e} such image".to_owned());
-        let superseded = || Stage::Superseded { by: NEWER.to_owned() };
-        let given_up = || Stage::GivenUp { after: Duration::from_secs(2100), last: "it is still at 1".to_owned() };
-        type Case = (Vec<(&'static str, &'static str, Stage)>, StatusState, &'static str);
+        let failed =
+            || Stage::Failed("Deployment web: ImagePullBackOff\nno\u{202e} such image".to_owned());
+        let superseded = || Stage::Superseded {
+            by: NEWER.to_owned(),
+        };
+        let given_up = || Stage::GivenUp {
+            after: Duration::from_secs(2100),
+            last: "it is still at 1".to_owned(),
+        };
+        type Case = (
+            Vec<(&'static str, &'static str, Stage)>,
+            StatusState,
+            &'static str,
+        );
         let cases: Vec<Case> = vec![
-            (vec![("a/web", "x", rolled_out(42))], Success, "rolled out in 42s"),
-            (vec![("a/web", "x", rolled_out(0))], Success, "rolled out in 1s"),
-            (vec![("a/web", "x", Stage::Unchanged)], Success, "has nothing to change"),
-            (vec![("a/web", "x", superseded())], Success, "superseded by fedcba9876 before it was rolled out"),
-            (vec![("a/web", "x", rolled_out(42)), ("a/api", "x", rolled_out(102))], Success, "2 rolled out in 1m42s"),
             (
-                vec![("a/web", "x", rolled_out(42)), ("a/api", "x", superseded()), ("a/db", "x", Stage::Unchanged)],
+                vec![("a/web", "x", rolled_out(42))],
+                Success,
+                "rolled out in 42s",
+            ),
+            (
+                vec![("a/web", "x", rolled_out(0))],
+                Success,
+                "rolled out in 1s",
+            ),
+            (
+                vec![("a/web", "x", Stage::Unchanged)],
+                Success,
+                "has nothing to change",
+            ),
+            (
+                vec![("a/web", "x", superseded())],
+                Success,
+                "superseded by fedcba9876 before it was rolled out",
+            ),
+            (
+                vec![
+                    ("a/web", "x", rolled_out(42)),
+                    ("a/api", "x", rolled_out(102)),
+                ],
+                Success,
+                "2 rolled out in 1m42s",
+            ),
+            (
+                vec![
+                    ("a/web", "x", rolled_out(42)),
+                    ("a/api", "x", superseded()),
+                    ("a/db", "x", Stage::Unchanged),
+                ],
                 Success,
                 "1 rolled out in 42s, 1 with nothing to change, 1 superseded",
             ),
-            (vec![("a/web", "x", Stage::Waiting("why".to_owned()))], Pending, "0 of 1 rolled out"),
-            (vec![("a/web", "x", Stage::Applying), ("a/api", "x", rolled_out(1))], Pending, "1 of 2 rolled out"),
-            (vec![("a/web", "x", Stage::Progressing("why".to_owned()))], Pending, "0 of 1 rolled out"),
-            (vec![("a/web", "x", Stage::Suspended)], Pending, "a/web is suspended"),
-            (vec![("a/web", "x", failed())], Failure, "a/web failed: Deployment web: ImagePullBackOff no\\u{202e} such image"),
-            (vec![("a/web", "x", Stage::NeedsYes("9 go".to_owned()))], Failure, "a/web needs a yes: 9 go"),
-            (vec![("a/web", "x", given_up())], Failure, "a/web not rolled out within 35m: it is still at 1"),
             (
-                vec![("a/web", "x", given_up()), ("a/api", "x", failed()), ("a/db", "x", Stage::Applying)],
+                vec![("a/web", "x", Stage::Waiting("why".to_owned()))],
+                Pending,
+                "0 of 1 rolled out",
+            ),
+            (
+                vec![
+                    ("a/web", "x", Stage::Applying),
+                    ("a/api", "x", rolled_out(1)),
+                ],
+                Pending,
+                "1 of 2 rolled out",
+            ),
+            (
+                vec![("a/web", "x", Stage::Progressing("why".to_owned()))],
+                Pending,
+                "0 of 1 rolled out",
+            ),
+            (
+                vec![("a/web", "x", Stage::Suspended)],
+                Pending,
+                "a/web is suspended",
+            ),
+            (
+                vec![("a/web", "x", failed())],
+                Failure,
+                "a/web failed: Deployment web: ImagePullBackOff no\\u{202e} such image",
+            ),
+            (
+                vec![("a/web", "x", Stage::NeedsYes("9 go".to_owned()))],
+                Failure,
+                "a/web needs a yes: 9 go",
+            ),
+            (
+                vec![("a/web", "x", given_up())],
+                Failure,
+                "a/web not rolled out within 35m: it is still at 1",
+            ),
+            (
+                vec![
+                    ("a/web", "x", given_up()),
+                    ("a/api", "x", failed()),
+                    ("a/db", "x", Stage::Applying),
+                ],
                 Failure,
                 "2 of 3 in trouble; a/api failed: Deployment web: ImagePullBackOff no\\u{202e} such image",
             ),
         ];
         for (rows, state, description) in cases {
             let url = Some(merged().request.url);
-            let expected = Status { context: "tagboat/rollout/prod@x".to_owned(), state, description: description.to_owned(), url };
+            let expected = Status {
+                context: "tagboat/rollout/prod@x".to_owned(),
+                state,
+                description: description.to_owned(),
+                url,
+            };
             assert_eq!(statuses(&merged(), &reached(&rows)), [expected], "{rows:?}");
         }
-        let two = statuses(&merged(), &reached(&[("a/web", "y", failed()), ("a/web", "x", rolled_out(1))]));
-        let shown: Vec<_> = two.iter().map(|status| (status.context.as_str(), status.state)).collect();
-        assert_eq!(shown, [("tagboat/rollout/prod@x", Success), ("tagboat/rollout/prod@y", Failure)]);
+        let two = statuses(
+            &merged(),
+            &reached(&[("a/web", "y", failed()), ("a/web", "x", rolled_out(1))]),
+        );
+        let shown: Vec<_> = two
+            .iter()
+            .map(|status| (status.context.as_str(), status.state))
+            .collect();
+        assert_eq!(
+            shown,
+            [
+                ("tagboat/rollout/prod@x", Success),
+                ("tagboat/rollout/prod@y", Failure)
+            ]
+        );
         assert_eq!(statuses(&merged(), &[]), []);
     }
 
@@ -411,8 +606,13 @@ mod tests {
 
     #[test]
     fn a_comment_is_cut_by_whole_rows_the_good_ones_first() {
-        let names: Vec<String> = (0..100).map(|number| format!("shop/a{number:02}")).collect();
-        let mut rows: Vec<(&str, &str, Stage)> = names.iter().map(|name| (name.as_str(), "east", rolled_out(5))).collect();
+        let names: Vec<String> = (0..100)
+            .map(|number| format!("shop/a{number:02}"))
+            .collect();
+        let mut rows: Vec<(&str, &str, Stage)> = names
+            .iter()
+            .map(|name| (name.as_str(), "east", rolled_out(5)))
+            .collect();
         rows[99].2 = Stage::Failed("broken".to_owned());
         let text = comment(&merged(), &reached(&rows), 1000, link);
         let lines: Vec<&str> = text.lines().collect();
@@ -420,11 +620,20 @@ mod tests {
         assert_eq!(lines[2], "- ❌ `shop/a99` on `east` failed: `broken`");
         let shown = lines.len() - 3;
         assert!(shown > 5, "{text}");
-        assert_eq!(*lines.last().unwrap(), format!("- and {} more", 100 - shown));
-        assert!(lines[3..lines.len() - 1].iter().all(|line| line.ends_with("rolled out in 5s")), "{text}");
+        assert_eq!(
+            *lines.last().unwrap(),
+            format!("- and {} more", 100 - shown)
+        );
+        assert!(
+            lines[3..lines.len() - 1]
+                .iter()
+                .all(|line| line.ends_with("rolled out in 5s")),
+            "{text}"
+        );
     }
 
-    /// Code spans are read as CommonMark reads them: a run of backticks opens, the next run of the same length closes.
+    /// Code spans are read as CommonMark reads them: a run of backticks opens, the next run of the
+    /// same length closes.
     fn outside_code(line: &str) -> String {
         let (mut out, mut rest) = (String::new(), line);
         while let Some(at) = rest.find('`') {
@@ -433,7 +642,9 @@ mod tests {
             let after = &rest[at + run..];
             let mut from = 0;
             let end = loop {
-                let Some(next) = after[from..].find('`').map(|next| next + from) else { break None };
+                let Some(next) = after[from..].find('`').map(|next| next + from) else {
+                    break None;
+                };
                 let length = after[next..].len() - after[next..].trim_start_matches('`').len();
                 if length == run {
                     break Some(next + length);

@@ -1,4 +1,5 @@
-//! What people and commands ask of a reconciler: how everything is, what clusters remember, and to try again.
+//! What people and commands ask of a reconciler: how everything is, what clusters remember, and to
+//! try again.
 
 use super::{Reconciler, Status};
 use crate::{
@@ -36,20 +37,31 @@ impl From<&Record> for Recorded {
     fn from(record: &Record) -> Self {
         let text = |of: &str| record.data.get(of).map(String::as_str).unwrap_or_default();
         let inventory = Inventory::parse(text(text::INVENTORY)).unwrap_or_default();
-        Self { inventory, history: History::parse(text(text::HISTORY)).unwrap_or_default() }
+        Self {
+            inventory,
+            history: History::parse(text(text::HISTORY)).unwrap_or_default(),
+        }
     }
 }
 
 impl Reconciler {
-    /// Whether the Applications of a repository at a revision are known on every cluster: those it declares, and those it no
-    /// longer does. Statuses say nothing of the others before that.
+    /// Whether the Applications of a repository at a revision are known on every cluster: those it
+    /// declares, and those it no longer does. Statuses say nothing of the others before that.
     pub fn has_taken(&self, repository: &str, revision: &str) -> bool {
-        self.hubs.keys().all(|cluster| self.shared.has_taken(cluster, repository, revision))
+        self.hubs
+            .keys()
+            .all(|cluster| self.shared.has_taken(cluster, repository, revision))
     }
 
     /// How everything is, by cluster and name.
     pub fn statuses(&self) -> Vec<Status> {
-        self.shared.statuses.lock().unwrap_or_else(PoisonError::into_inner).values().cloned().collect()
+        self.shared
+            .statuses
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .values()
+            .cloned()
+            .collect()
     }
 
     /// Asks something of an Application, on whichever clusters it is; whether there is one.
@@ -61,14 +73,21 @@ impl Reconciler {
             if *asked == Asked::Now && handle.again.ask() {
                 self.shared.unsettle(key);
             }
-            self.shared.asked.lock().unwrap_or_else(PoisonError::into_inner).entry(key.clone()).or_default().push(asked.clone());
+            self.shared
+                .asked
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .entry(key.clone())
+                .or_default()
+                .push(asked.clone());
             handle.inbox.notify_one();
         }
         any
     }
 
-    /// Waits until Applications have come to an end at a revision, all of them if none is named; gives whether they have
-    /// before the time was over. `tell` hears of turns, several at once where many turn.
+    /// Waits until Applications have come to an end at a revision, all of them if none is named;
+    /// gives whether they have before the time was over. `tell` hears of turns, several at once
+    /// where many turn.
     pub async fn settled(
         &self,
         repository: &str,
@@ -77,10 +96,14 @@ impl Reconciler {
         patience: Duration,
         mut tell: impl FnMut(&[Status]),
     ) -> bool {
-        /// A thousand Applications turn thousands of times within seconds; nobody reads faster than this.
+        /// A thousand Applications turn thousands of times within seconds; nobody reads faster than
+        /// this.
         const TOLD: Duration = Duration::from_millis(50);
         let mut turned = self.shared.turned.subscribe();
-        let ours = |status: &&Status| status.repository == repository && only.is_none_or(|only| only.contains(&status.application));
+        let ours = |status: &&Status| {
+            status.repository == repository
+                && only.is_none_or(|only| only.contains(&status.application))
+        };
         let end = tokio::time::Instant::now() + patience;
         let mut due = tokio::time::Instant::now();
         loop {
@@ -88,10 +111,17 @@ impl Reconciler {
             let now = tokio::time::Instant::now();
             let taken = self.has_taken(repository, revision);
             let (done, told) = {
-                let statuses = self.shared.statuses.lock().unwrap_or_else(PoisonError::into_inner);
-                let done =
-                    taken && statuses.values().filter(ours).all(|status| status.settled && status.revision.as_deref() == Some(revision));
-                let told = (done || now >= due).then(|| statuses.values().filter(ours).cloned().collect::<Vec<_>>());
+                let statuses = self
+                    .shared
+                    .statuses
+                    .lock()
+                    .unwrap_or_else(PoisonError::into_inner);
+                let done = taken
+                    && statuses.values().filter(ours).all(|status| {
+                        status.settled && status.revision.as_deref() == Some(revision)
+                    });
+                let told = (done || now >= due)
+                    .then(|| statuses.values().filter(ours).cloned().collect::<Vec<_>>());
                 (done, told)
             };
             let late = told.is_none();
@@ -120,11 +150,21 @@ impl Reconciler {
     ///
     /// # Errors
     /// If a cluster cannot be asked.
-    pub async fn recorded(&self, cluster: Option<&str>) -> Result<BTreeMap<(String, Name), Recorded>, ClusterError> {
+    pub async fn recorded(
+        &self,
+        cluster: Option<&str>,
+    ) -> Result<BTreeMap<(String, Name), Recorded>, ClusterError> {
         let mut all = BTreeMap::new();
-        for (name, hub) in self.hubs.iter().filter(|(name, _)| cluster.is_none_or(|wanted| wanted == *name)) {
+        for (name, hub) in self
+            .hubs
+            .iter()
+            .filter(|(name, _)| cluster.is_none_or(|wanted| wanted == *name))
+        {
             for record in hub.cluster.records().await? {
-                all.insert((name.clone(), record.application.clone()), Recorded::from(&record));
+                all.insert(
+                    (name.clone(), record.application.clone()),
+                    Recorded::from(&record),
+                );
             }
         }
         Ok(all)

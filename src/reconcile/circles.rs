@@ -5,11 +5,18 @@ use std::collections::BTreeMap;
 
 /// Applications that wait for themselves, with the circle in words.
 pub(super) fn circles(declared: &Declarations) -> BTreeMap<Name, String> {
-    let needs = |name: &Name| declared.applications.get(name).map(|application| application.depends_on.as_slice()).unwrap_or_default();
+    let needs = |name: &Name| {
+        declared
+            .applications
+            .get(name)
+            .map(|application| application.depends_on.as_slice())
+            .unwrap_or_default()
+    };
     let mut found = BTreeMap::new();
     for start in declared.applications.keys() {
         // The way back to the start, if there is one: each step remembers where it came from.
-        let (mut from, mut open): (BTreeMap<&Name, &Name>, Vec<&Name>) = (BTreeMap::new(), vec![start]);
+        let (mut from, mut open): (BTreeMap<&Name, &Name>, Vec<&Name>) =
+            (BTreeMap::new(), vec![start]);
         while let Some(name) = open.pop() {
             for needed in needs(name) {
                 if needed == start {
@@ -22,7 +29,10 @@ pub(super) fn circles(declared: &Declarations) -> BTreeMap<Name, String> {
                     if said.first() != Some(&start.to_string()) {
                         said.insert(0, start.to_string());
                     }
-                    found.insert(start.clone(), format!("dependsOn leads in a circle: {}", said.join(" -> ")));
+                    found.insert(
+                        start.clone(),
+                        format!("dependsOn leads in a circle: {}", said.join(" -> ")),
+                    );
                 } else if !from.contains_key(needed) {
                     from.insert(needed, name);
                     open.push(needed);

@@ -3,7 +3,8 @@
 use crate::name::Name;
 use std::collections::BTreeSet;
 
-/// One Application nearly always; a set for each of ten thousand objects would take more room than what is known of them.
+/// One Application nearly always; a set for each of ten thousand objects would take more room than
+/// what is known of them.
 #[derive(Debug)]
 pub(super) enum Claimants {
     One(Name),
@@ -20,7 +21,9 @@ impl Claimants {
     pub fn add(&mut self, name: &Name) {
         match self {
             Claimants::One(first) if first == name => {}
-            Claimants::One(first) => *self = Claimants::Several([first.clone(), name.clone()].into()),
+            Claimants::One(first) => {
+                *self = Claimants::Several([first.clone(), name.clone()].into())
+            }
             Claimants::Several(names) => drop(names.insert(name.clone())),
         }
     }
@@ -52,7 +55,12 @@ mod tests {
     #[test]
     fn those_that_want_an_object_come_and_go() {
         let [a, b, c]: [Name; 3] = ["x/a", "x/b", "x/c"].map(|name| name.parse().unwrap());
-        let names = |claimants: &Claimants| claimants.iter().map(ToString::to_string).collect::<Vec<_>>();
+        let names = |claimants: &Claimants| {
+            claimants
+                .iter()
+                .map(ToString::to_string)
+                .collect::<Vec<_>>()
+        };
         let mut claimants = Claimants::new(&b);
         claimants.add(&b);
         assert_eq!(names(&claimants), ["x/b"]);

@@ -1,5 +1,5 @@
-//! What Git says and what the cluster has, object by object, and who changed it: asked of the cluster now, with a dry run,
-//! so that defaults and webhooks make no difference.
+//! What Git says and what the cluster has, object by object, and who changed it: asked of the
+//! cluster now, with a dry run, so that defaults and webhooks make no difference.
 
 use super::{Served, seen, seen::Changed};
 use crate::{
@@ -65,7 +65,8 @@ pub struct Difference {
 /// Objects asked about at once; the cluster has its own bound beside that.
 const AT_ONCE: usize = 8;
 
-/// Compares an Application with its cluster; nothing is changed. `inventory` is what lies in the cluster of it.
+/// Compares an Application with its cluster; nothing is changed. `inventory` is what lies in the
+/// cluster of it.
 ///
 /// # Errors
 /// If the cluster cannot be asked at all; what is wrong with one object is told with it.
@@ -76,7 +77,11 @@ pub async fn differences(
     inventory: &Inventory,
 ) -> Result<Vec<Difference>, ClusterError> {
     let served = cluster.resources().await?;
-    let (wanted, refused) = plan::wanted(application, rendered.objects(), &Served(Arc::clone(&served)));
+    let (wanted, refused) = plan::wanted(
+        application,
+        rendered.objects(),
+        &Served(Arc::clone(&served)),
+    );
     let identity = Identity::of(&application.name, application.service_account.as_deref());
     let mut all: Vec<Difference> = refused
         .into_iter()
@@ -91,20 +96,54 @@ pub async fn differences(
             hint: None,
         })
         .collect();
-    let asked: Vec<BoxFuture<'_, Difference>> =
-        wanted.iter().map(|one| of_wanted(cluster, &identity, one, &wanted, application, inventory).boxed()).collect();
-    all.extend(stream::iter(asked).buffered(AT_ONCE).collect::<Vec<_>>().await);
+    let asked: Vec<BoxFuture<'_, Difference>> = wanted
+        .iter()
+        .map(|one| of_wanted(cluster, &identity, one, &wanted, application, inventory).boxed())
+        .collect();
+    all.extend(
+        stream::iter(asked)
+            .buffered(AT_ONCE)
+            .collect::<Vec<_>>()
+            .await,
+    );
     if application.prune {
         let keep: HashSet<&Key> = wanted.iter().map(|one| &one.key).collect();
-        let old = inventory.entries.iter().filter(|(key, _)| !keep.contains(key));
-        let old: Vec<BoxFuture<'_, Option<(Key, Live, Object)>>> =
-            old.map(|(key, entry)| of_old(cluster, key, &entry.version).boxed()).collect();
-        let old = stream::iter(old).buffered(AT_ONCE).collect::<Vec<_>>().await;
-        let old: HashMap<Key, (Live, Object)> = old.into_iter().flatten().map(|(key, live, object)| (key, (live, object))).collect();
+        let old = inventory
+            .entries
+            .iter()
+            .filter(|(key, _)| !keep.contains(key));
+        let old: Vec<BoxFuture<'_, Option<(Key, Live, Object)>>> = old
+            .map(|(key, entry)| of_old(cluster, key, &entry.version).boxed())
+            .collect();
+        let old = stream::iter(old)
+            .buffered(AT_ONCE)
+            .collect::<Vec<_>>()
+            .await;
+        let old: HashMap<Key, (Live, Object)> = old
+            .into_iter()
+            .flatten()
+            .map(|(key, live, object)| (key, (live, object)))
+            .collect();
         // By the rule that prunes; whether somebody must say yes first makes no difference here.
-        let owner = Owner { application: &application.name, prune: true, deleting: false, revision: "" };
-        let pruning = plan::prune(owner, &wanted, inventory, |key| old.get(key).map(|(live, _)| live), |_| false);
-        all.extend(pruning.delete.iter().filter_map(|prune| Some(of_gone(&prune.key, &old.get(&prune.key)?.1))));
+        let owner = Owner {
+            application: &application.name,
+            prune: true,
+            deleting: false,
+            revision: "",
+        };
+        let pruning = plan::prune(
+            owner,
+            &wanted,
+            inventory,
+            |key| old.get(key).map(|(live, _)| live),
+            |_| false,
+        );
+        all.extend(
+            pruning
+                .delete
+                .iter()
+                .filter_map(|prune| Some(of_gone(&prune.key, &old.get(&prune.key)?.1))),
+        );
     }
     Ok(all)
 }
@@ -131,10 +170,21 @@ async fn of_wanted(
     if one.settings.reconcile_disabled || one.settings.ssa == Ssa::Ignore {
         return difference;
     }
-    let noted = inventory.entries.get(&one.key).and_then(|entry| entry.applied.as_ref());
+    let noted = inventory
+        .entries
+        .get(&one.key)
+        .and_then(|entry| entry.applied.as_ref());
     match dry_run(cluster, identity, one, application, noted).await {
-        Ok(Tried { live: Some(live), .. }) if live.settings().reconcile_disabled => {}
-        Ok(Tried { live, manifest, applied, ignore, notes }) => {
+        Ok(Tried {
+            live: Some(live), ..
+        }) if live.settings().reconcile_disabled => {}
+        Ok(Tried {
+            live,
+            manifest,
+            applied,
+            ignore,
+            notes,
+        }) => {
             difference.notes = notes;
             difference.diff = unified(&one.key, SIDES, live.as_ref(), Some(&applied.live));
             difference.change = match (&live, difference.diff.is_empty()) {
@@ -143,18 +193,28 @@ async fn of_wanted(
                 (Some(_), true) => Change::None,
             };
             // Who else wrote is of interest where Git has not moved.
-            let same = inventory.entries.get(&one.key).and_then(|entry| entry.applied.as_ref());
+            let same = inventory
+                .entries
+                .get(&one.key)
+                .and_then(|entry| entry.applied.as_ref());
             if difference.change == Change::Change
-                && let Some(live) = live.filter(|_| same.is_none_or(|applied| applied.manifest == one.hash))
+                && let Some(live) =
+                    live.filter(|_| same.is_none_or(|applied| applied.manifest == one.hash))
             {
-                let atoms = same.map(|applied| applied.atoms.clone()).unwrap_or_default();
+                let atoms = same
+                    .map(|applied| applied.atoms.clone())
+                    .unwrap_or_default();
                 difference.changed_by = seen::changed_by(&manifest, &live, &ignore, &atoms);
             }
         }
         // What it needs comes with it: the server cannot say yet what it would make of it.
         Err(Refusal { error, .. }) if comes_first(&error, one, all) => {
             difference.change = Change::Create;
-            difference.diff = one.manifest.object().map(|manifest| unified(&one.key, SIDES, None, Some(&manifest))).unwrap_or_default();
+            difference.diff = one
+                .manifest
+                .object()
+                .map(|manifest| unified(&one.key, SIDES, None, Some(&manifest)))
+                .unwrap_or_default();
         }
         Err(Refusal { error, why }) => {
             difference.change = Change::Refused;
@@ -168,9 +228,11 @@ async fn of_wanted(
 /// Whether something is missing that the same Application brings.
 fn comes_first(error: &ClusterError, one: &Wanted, all: &[Wanted]) -> bool {
     match &*error.problem {
-        Problem::NamespaceMissing { namespace } => {
-            all.iter().any(|other| other.key.group.is_empty() && other.key.kind == "Namespace" && other.key.name == *namespace)
-        }
+        Problem::NamespaceMissing { namespace } => all.iter().any(|other| {
+            other.key.group.is_empty()
+                && other.key.kind == "Namespace"
+                && other.key.name == *namespace
+        }),
         Problem::UnknownKind { .. } => !one.known && !one.after.is_empty(),
         _ => false,
     }
@@ -178,7 +240,11 @@ fn comes_first(error: &ClusterError, one: &Wanted, all: &[Wanted]) -> bool {
 
 /// What is live of an object that is noted and no longer wanted; nothing if it is gone already.
 async fn of_old(cluster: &Cluster, key: &Key, version: &str) -> Option<(Key, Live, Object)> {
-    let gvk = Gvk { group: key.group.clone(), version: version.to_owned(), kind: key.kind.clone() };
+    let gvk = Gvk {
+        group: key.group.clone(),
+        version: version.to_owned(),
+        kind: key.kind.clone(),
+    };
     let resource = cluster.resource(&gvk).await.ok()?;
     let object = cluster.get(&Identity::Own, &resource, key).await.ok()??;
     Some((key.clone(), seen::look(&object, None).live, object))
@@ -218,31 +284,47 @@ pub struct Tried {
 pub struct Refusal {
     /// The server's refusal, or why it could not be asked.
     pub error: ClusterError,
-    /// The same in words that people may see: a server quotes what it refuses, and a Secret is masked in that.
+    /// The same in words that people may see: a server quotes what it refuses, and a Secret is
+    /// masked in that.
     pub why: String,
 }
 
 impl Refusal {
-    /// Where the live object is not at hand: policies quote what is there, too, so that a Secret is read, as whoever watches.
-    pub(super) async fn of(cluster: &Cluster, key: &Key, gvk: &Gvk, manifest: Option<&Object>, error: ClusterError) -> Self {
+    /// Where the live object is not at hand: policies quote what is there, too, so that a Secret is
+    /// read, as whoever watches.
+    pub(super) async fn of(
+        cluster: &Cluster,
+        key: &Key,
+        gvk: &Gvk,
+        manifest: Option<&Object>,
+        error: ClusterError,
+    ) -> Self {
         let live = async {
             let resource = cluster.resource(gvk).await?;
             cluster.get(&Identity::Own, &resource, key).await
         };
         let quotes = gvk.is("", "Secret") && error.kind() == Kind::Config;
-        let live = if quotes { live.await.ok().flatten() } else { None };
+        let live = if quotes {
+            live.await.ok().flatten()
+        } else {
+            None
+        };
         Self::new(error, live.as_ref(), manifest)
     }
 }
 
 impl Refusal {
     fn new(error: ClusterError, live: Option<&Object>, manifest: Option<&Object>) -> Self {
-        Self { why: plan::masked(&error.problem.to_string(), [live, manifest]), error }
+        Self {
+            why: plan::masked(&error.problem.to_string(), [live, manifest]),
+            error,
+        }
     }
 }
 
-/// Asks a cluster what it would make of an object, sent as it would be: as this identity, with fields that are left to others
-/// left out; `noted` is what the inventory says of it. Nothing is changed.
+/// Asks a cluster what it would make of an object, sent as it would be: as this identity, with
+/// fields that are left to others left out; `noted` is what the inventory says of it. Nothing is
+/// changed.
 ///
 /// # Errors
 /// The server's refusal, or why it could not be asked.
@@ -254,22 +336,58 @@ pub async fn dry_run(
     noted: Option<&plan::Applied>,
 ) -> Result<Tried, Refusal> {
     let manifest = one.manifest.object().map_err(|error| {
-        let problem = Box::new(Problem::Protocol { why: error.to_string() });
-        Refusal::new(ClusterError { cluster: cluster.name().to_owned(), subject: one.key.to_string(), problem }, None, None)
+        let problem = Box::new(Problem::Protocol {
+            why: error.to_string(),
+        });
+        Refusal::new(
+            ClusterError {
+                cluster: cluster.name().to_owned(),
+                subject: one.key.to_string(),
+                problem,
+            },
+            None,
+            None,
+        )
     })?;
     let refusal = |error| Refusal::new(error, None, Some(&manifest));
     let resource = cluster.resource(&one.gvk()).await.map_err(refusal)?;
     // Read as whoever watches: an account that may only apply needs no more.
-    let live = cluster.get(&Identity::Own, &resource, &one.key).await.map_err(refusal)?;
+    let live = cluster
+        .get(&Identity::Own, &resource, &one.key)
+        .await
+        .map_err(refusal)?;
     let ignore = seen::ignored(&application.ignore, &one.key);
-    let watched = seen::Watched { manifest: one.manifest.clone(), ignore: Arc::clone(&ignore), expected: None, atoms: Atoms::NONE };
-    let held = live.as_ref().map(|live| seen::look(live, Some(&watched)).held).unwrap_or_default();
+    let watched = seen::Watched {
+        manifest: one.manifest.clone(),
+        ignore: Arc::clone(&ignore),
+        expected: None,
+        atoms: Atoms::NONE,
+    };
+    let held = live
+        .as_ref()
+        .map(|live| seen::look(live, Some(&watched)).held)
+        .unwrap_or_default();
     let held = seen::still_held(held, &manifest, noted);
     let notes = held.iter().filter_map(seen::Held::note).collect();
     let sent = seen::sent(manifest.clone(), &held);
-    let applied = cluster.apply(identity, &sent, &Apply { dry_run: true, ..Apply::default() }).await;
+    let applied = cluster
+        .apply(
+            identity,
+            &sent,
+            &Apply {
+                dry_run: true,
+                ..Apply::default()
+            },
+        )
+        .await;
     let applied = applied.map_err(|error| Refusal::new(error, live.as_ref(), Some(&manifest)))?;
-    Ok(Tried { live, manifest, applied, ignore, notes })
+    Ok(Tried {
+        live,
+        manifest,
+        applied,
+        ignore,
+        notes,
+    })
 }
 
 /// What the two states of a diff with a cluster are called.
@@ -278,20 +396,40 @@ const SIDES: [&str; 2] = ["cluster", "git"];
 /// How long a diff may look for the shortest way to say it: beyond, it says more than it needs.
 const SEARCH: Duration = Duration::from_millis(500);
 
-/// Two states of an object as a unified diff of their YAML, with what their sides are called; empty if there is no difference.
-pub fn unified(key: &Key, sides: [&str; 2], before: Option<&Object>, after: Option<&Object>) -> String {
+/// Two states of an object as a unified diff of their YAML, with what their sides are called; empty
+/// if there is no difference.
+pub fn unified(
+    key: &Key,
+    sides: [&str; 2],
+    before: Option<&Object>,
+    after: Option<&Object>,
+) -> String {
     let (left, right) = plan::shown(before, after);
-    let text = |object: &Option<Object>| object.as_ref().map(|object| manifest::document(object.value())).unwrap_or_default();
+    let text = |object: &Option<Object>| {
+        object
+            .as_ref()
+            .map(|object| manifest::document(object.value()))
+            .unwrap_or_default()
+    };
     let (left, right) = (text(&left), text(&right));
     if left == right {
         return String::new();
     }
-    let name = |there: bool, side: &str| if there { format!("{side}/{key}") } else { "/dev/null".to_owned() };
+    let name = |there: bool, side: &str| {
+        if there {
+            format!("{side}/{key}")
+        } else {
+            "/dev/null".to_owned()
+        }
+    };
     TextDiff::configure()
         .timeout(SEARCH)
         .diff_lines(&left, &right)
         .unified_diff()
         .context_radius(3)
-        .header(&name(before.is_some(), sides[0]), &name(after.is_some(), sides[1]))
+        .header(
+            &name(before.is_some(), sides[0]),
+            &name(after.is_some(), sides[1]),
+        )
         .to_string()
 }

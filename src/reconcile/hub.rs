@@ -1,4 +1,5 @@
-//! What is known of one cluster: the live objects that carry our labels, who wants them, and what lies in the records.
+//! What is known of one cluster: the live objects that carry our labels, who wants them, and what
+//! lies in the records.
 //!
 //! Filled by watches alone. Whoever is concerned is woken; nobody asks twice.
 
@@ -50,7 +51,8 @@ pub(super) struct Hub {
     stop: CancellationToken,
 }
 
-/// What lay in the cluster when it was asked first. Each record is kept until its Application takes it.
+/// What lay in the cluster when it was asked first. Each record is kept until its Application takes
+/// it.
 struct Records {
     waiting: HashMap<Name, Record>,
     /// The repository that each of them names.
@@ -79,7 +81,8 @@ pub(super) struct State {
     read: HashMap<Name, String>,
     /// By repository.
     declared: HashMap<String, Declared>,
-    /// Applications that want what another one has, which may not want it any more once it has been read.
+    /// Applications that want what another one has, which may not want it any more once it has been
+    /// read.
     heirs: HashSet<Name>,
     /// Applications that a whole revision no longer declares.
     retired: HashSet<Name>,
@@ -102,9 +105,26 @@ pub(super) struct State {
 
 impl Hub {
     /// `concurrency` is how many requests the cluster takes at once.
-    pub fn new(cluster: Cluster, concurrency: usize, tasks: TaskTracker, stop: CancellationToken) -> Arc<Self> {
-        let (watches, records, turns) = (OnceCell::new(), tokio::sync::Mutex::default(), Turns::new(concurrency));
-        Arc::new(Self { cluster, state: Mutex::default(), watches, records, turns, tasks, stop })
+    pub fn new(
+        cluster: Cluster,
+        concurrency: usize,
+        tasks: TaskTracker,
+        stop: CancellationToken,
+    ) -> Arc<Self> {
+        let (watches, records, turns) = (
+            OnceCell::new(),
+            tokio::sync::Mutex::default(),
+            Turns::new(concurrency),
+        );
+        Arc::new(Self {
+            cluster,
+            state: Mutex::default(),
+            watches,
+            records,
+            turns,
+            tasks,
+            stop,
+        })
     }
 
     /// Waits until an Application may be at work.
@@ -117,17 +137,25 @@ impl Hub {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Takes what lies in the cluster of an Application; all of it is read once, and from then on its task has it.
+    /// Takes what lies in the cluster of an Application; all of it is read once, and from then on
+    /// its task has it.
     pub async fn take_record(&self, name: &Name) -> Result<Option<Record>, ClusterError> {
         self.records(|records| records.waiting.remove(name)).await
     }
 
-    /// The Applications whose records name a repository. Those of another one that is called the same are not ours to judge.
+    /// The Applications whose records name a repository. Those of another one that is called the
+    /// same are not ours to judge.
     pub async fn recorded(&self, repository: &Repository) -> Result<BTreeSet<Name>, ClusterError> {
         let (found, namesakes) = self
             .records(|records| {
-                let found = records.repositories.iter().filter(|(_, named)| *named == repository).map(|(name, _)| name.clone()).collect();
-                let other = |named: &&Repository| named.name == repository.name && *named != repository;
+                let found = records
+                    .repositories
+                    .iter()
+                    .filter(|(_, named)| *named == repository)
+                    .map(|(name, _)| name.clone())
+                    .collect();
+                let other =
+                    |named: &&Repository| named.name == repository.name && *named != repository;
                 let mut namesakes: BTreeMap<String, usize> = BTreeMap::new();
                 if records.told.insert(repository.name.clone()) {
                     for named in records.repositories.values().filter(other) {
@@ -156,20 +184,36 @@ impl Hub {
         {
             let mut state = self.state();
             for record in &read {
-                repositories.insert(record.application.clone(), Repository::from(&owners::inventory(record).unwrap_or_default()));
+                repositories.insert(
+                    record.application.clone(),
+                    Repository::from(&owners::inventory(record).unwrap_or_default()),
+                );
                 state.recorded(&record.application, Some(record));
             }
         }
-        let waiting = read.into_iter().map(|record| (record.application.clone(), record)).collect();
-        Ok(look(records.insert(Records { waiting, repositories, told: HashSet::new() })))
+        let waiting = read
+            .into_iter()
+            .map(|record| (record.application.clone(), record))
+            .collect();
+        Ok(look(records.insert(Records {
+            waiting,
+            repositories,
+            told: HashSet::new(),
+        })))
     }
 
     /// Reads one Application's record anew, after somebody else has written it.
     pub async fn reread(&self, name: &Name) -> Result<Option<Record>, ClusterError> {
-        Ok(self.cluster.records().await?.into_iter().find(|record| record.application == *name))
+        Ok(self
+            .cluster
+            .records()
+            .await?
+            .into_iter()
+            .find(|record| record.application == *name))
     }
 
-    /// Sees that kinds are watched, each in one version: the one asked for, or another that is served.
+    /// Sees that kinds are watched, each in one version: the one asked for, or another that is
+    /// served.
     pub async fn watch(self: &Arc<Self>, kinds: impl IntoIterator<Item = Gvk>, served: &Resources) {
         let (mut new, mut later) = (Vec::new(), Vec::new());
         {
@@ -222,15 +266,23 @@ impl Hub {
             cluster::Seen::Object(_, object) => self.observe(&object),
             cluster::Seen::Gone(_, key, uid) => {
                 let mut state = self.state();
-                if state.seen.get(&key).is_some_and(|seen| uid.is_empty() || seen.live.uid == uid) {
+                if state
+                    .seen
+                    .get(&key)
+                    .is_some_and(|seen| uid.is_empty() || seen.live.uid == uid)
+                {
                     state.gone(&key);
                 }
             }
             cluster::Seen::Listed(gvk, keys) => {
                 let mut state = self.state();
                 let there: HashSet<&Key> = keys.iter().collect();
-                let gone: Vec<Key> =
-                    state.seen.keys().filter(|key| gvk.is(&key.group, &key.kind) && !there.contains(key)).cloned().collect();
+                let gone: Vec<Key> = state
+                    .seen
+                    .keys()
+                    .filter(|key| gvk.is(&key.group, &key.kind) && !there.contains(key))
+                    .cloned()
+                    .collect();
                 for key in gone {
                     state.gone(&key);
                 }
@@ -248,11 +300,17 @@ impl Hub {
     pub fn observe(&self, object: &Object) {
         let key = self.state().same(object.key());
         loop {
-            let watched = self.state().watched.get(&key).map(|judged| judged.1.clone());
+            let watched = self
+                .state()
+                .watched
+                .get(&key)
+                .map(|judged| judged.1.clone());
             let seen = seen::look(object, watched.as_ref());
             let mut state = self.state();
             let same = match (&watched, state.watched.get(&key)) {
-                (Some(before), Some(judged)) => before.manifest.is(&judged.1.manifest) && before.expected == judged.1.expected,
+                (Some(before), Some(judged)) => {
+                    before.manifest.is(&judged.1.manifest) && before.expected == judged.1.expected
+                }
                 (None, None) => true,
                 _ => false,
             };
@@ -265,7 +323,10 @@ impl Hub {
                 return;
             }
             let news = old.is_none_or(|old| {
-                old.live != seen.live || old.health != seen.health || old.changed != seen.changed || old.held != seen.held
+                old.live != seen.live
+                    || old.health != seen.health
+                    || old.changed != seen.changed
+                    || old.held != seen.held
             });
             let before = old.and_then(|old| old.live.owner.clone());
             state.keep(&key, seen);
@@ -291,7 +352,11 @@ impl State {
         self.inboxes.remove(name);
         self.heirs.remove(name);
         self.read.remove(name);
-        for declared in self.declared.values_mut().filter(|declared| declared.names.contains(name)) {
+        for declared in self
+            .declared
+            .values_mut()
+            .filter(|declared| declared.names.contains(name))
+        {
             declared.unread.insert(name.clone());
         }
         self.owned.remove(name);
@@ -302,45 +367,86 @@ impl State {
         self.wake_all();
     }
 
-    /// What a revision of a repository declares for this cluster; `retired` are those it does not, though a record is here.
-    pub fn declare(&mut self, repository: &str, revision: &str, names: BTreeSet<Name>, retired: BTreeSet<Name>) {
+    /// What a revision of a repository declares for this cluster; `retired` are those it does not,
+    /// though a record is here.
+    pub fn declare(
+        &mut self,
+        repository: &str,
+        revision: &str,
+        names: BTreeSet<Name>,
+        retired: BTreeSet<Name>,
+    ) {
         self.retired.retain(|name| !names.contains(name));
         self.retired.extend(retired);
-        let unread = names.iter().filter(|name| self.read.get(*name).is_none_or(|at| at != revision)).cloned().collect();
-        self.declared.insert(repository.to_owned(), Declared { revision: revision.to_owned(), names, unread });
+        let unread = names
+            .iter()
+            .filter(|name| self.read.get(*name).is_none_or(|at| at != revision))
+            .cloned()
+            .collect();
+        self.declared.insert(
+            repository.to_owned(),
+            Declared {
+                revision: revision.to_owned(),
+                names,
+                unread,
+            },
+        );
         self.wake_all();
     }
 
     /// Whether this is the revision of a repository that was taken last.
     pub fn is_at(&self, repository: &str, revision: &str) -> bool {
-        self.declared.get(repository).is_some_and(|declared| declared.revision == revision)
+        self.declared
+            .get(repository)
+            .is_some_and(|declared| declared.revision == revision)
     }
 
-    /// Notes what an Application wants in a revision, and looks at what was seen of it before that was known.
-    pub fn claim(&mut self, name: &Name, revision: &str, wanted: &[Wanted], watched: impl Fn(&Wanted) -> Watched) {
+    /// Notes what an Application wants in a revision, and looks at what was seen of it before that
+    /// was known.
+    pub fn claim(
+        &mut self,
+        name: &Name,
+        revision: &str,
+        wanted: &[Wanted],
+        watched: impl Fn(&Wanted) -> Watched,
+    ) {
         self.unclaim(name);
         self.unsure.remove(name);
         for one in wanted {
-            self.claims.entry(one.key.clone()).or_insert_with(|| Claimants::new(name)).add(name);
+            self.claims
+                .entry(one.key.clone())
+                .or_insert_with(|| Claimants::new(name))
+                .add(name);
             let free = self.watched.get(&one.key).is_none_or(|judged| {
-                self.seen.get(&one.key).is_some_and(|seen| seen.live.owner.as_ref() == Some(name)) || judged.0 == *name
+                self.seen
+                    .get(&one.key)
+                    .is_some_and(|seen| seen.live.owner.as_ref() == Some(name))
+                    || judged.0 == *name
             });
             if free {
                 self.judge(name, &one.key, watched(one));
             }
         }
-        self.claimed.insert(name.clone(), wanted.iter().map(|one| one.key.clone()).collect());
+        self.claimed.insert(
+            name.clone(),
+            wanted.iter().map(|one| one.key.clone()).collect(),
+        );
         self.mark_read(name, revision);
     }
 
-    /// Notes that nothing more is to be learned of an Application in a revision; what it claims stays.
+    /// Notes that nothing more is to be learned of an Application in a revision; what it claims
+    /// stays.
     pub fn mark_read(&mut self, name: &Name, revision: &str) {
         let before = self.read.insert(name.clone(), revision.to_owned());
         if before.as_deref() == Some(revision) {
             return;
         }
         let mut complete = false;
-        for declared in self.declared.values_mut().filter(|declared| declared.names.contains(name)) {
+        for declared in self
+            .declared
+            .values_mut()
+            .filter(|declared| declared.names.contains(name))
+        {
             if declared.revision == revision {
                 complete |= declared.unread.remove(name) && declared.unread.is_empty();
             } else {
@@ -352,7 +458,10 @@ impl State {
         if complete {
             self.wake_all();
         } else {
-            heirs.iter().filter_map(|heir| self.inboxes.get(heir)).for_each(|inbox| inbox.notify_one());
+            heirs
+                .iter()
+                .filter_map(|heir| self.inboxes.get(heir))
+                .for_each(|inbox| inbox.notify_one());
         }
     }
 
@@ -363,7 +472,11 @@ impl State {
 
     fn unclaim(&mut self, name: &Name) {
         for key in self.claimed.remove(name).unwrap_or_default() {
-            if self.watched.get(&key).is_some_and(|judged| judged.0 == *name) {
+            if self
+                .watched
+                .get(&key)
+                .is_some_and(|judged| judged.0 == *name)
+            {
                 self.watched.remove(&key);
             }
             if let Some(names) = self.claims.get_mut(&key) {
@@ -378,17 +491,27 @@ impl State {
     /// Sets how a live object is judged, and judges what was kept of it.
     pub fn judge(&mut self, name: &Name, key: &Key, watched: Watched) {
         if let Some(seen) = self.seen.get_mut(key) {
-            let raw = seen.raw.take().and_then(|raw| serde_json::from_str(&raw).ok()).and_then(|value| Object::new(value).ok());
+            let raw = seen
+                .raw
+                .take()
+                .and_then(|raw| serde_json::from_str(&raw).ok())
+                .and_then(|value| Object::new(value).ok());
             if let Some(object) = raw {
                 **seen = seen::look(&object, Some(&watched));
             }
         }
-        self.watched.insert(key.clone(), Box::new((name.clone(), watched)));
+        self.watched
+            .insert(key.clone(), Box::new((name.clone(), watched)));
     }
 
     /// Takes in what was seen, with the name of its owner as it is kept already.
     fn keep(&mut self, key: &Key, mut seen: Seen) {
-        if let Some((owner, _)) = seen.live.owner.as_ref().and_then(|owner| self.inboxes.get_key_value(owner)) {
+        if let Some((owner, _)) = seen
+            .live
+            .owner
+            .as_ref()
+            .and_then(|owner| self.inboxes.get_key_value(owner))
+        {
             seen.live.owner = Some(owner.clone());
         }
         match self.seen.get_mut(key) {
@@ -397,7 +520,8 @@ impl State {
         }
     }
 
-    /// Of the Applications of a repository that have not been read at its revision: the first, and how many there are.
+    /// Of the Applications of a repository that have not been read at its revision: the first, and
+    /// how many there are.
     pub fn unread(&self, repository: &str) -> Option<(Name, usize)> {
         let unread = &self.declared.get(repository)?.unread;
         Some((unread.first()?.clone(), unread.len()))
@@ -418,7 +542,10 @@ impl State {
 
     /// Live objects whose labels name an Application.
     pub fn labelled<'s>(&'s self, name: &'s Name) -> impl Iterator<Item = (&'s Key, &'s Seen)> {
-        self.seen.iter().map(|(key, seen)| (key, &**seen)).filter(move |(_, seen)| seen.live.owner.as_ref() == Some(name))
+        self.seen
+            .iter()
+            .map(|(key, seen)| (key, &**seen))
+            .filter(move |(_, seen)| seen.live.owner.as_ref() == Some(name))
     }
 
     /// An object is no more.

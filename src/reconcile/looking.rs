@@ -1,4 +1,5 @@
-//! What is to be done with the objects of an Application, seen against what is live; and how soon again.
+//! What is to be done with the objects of an Application, seen against what is live; and how soon
+//! again.
 
 use super::{
     hub::{CONSULT, State as Cluster, Trouble},
@@ -39,20 +40,34 @@ pub(super) struct Failing {
 impl Failing {
     /// After one more failure.
     pub fn after(before: Option<&Self>, row: Row, error: &ClusterError, manifest: Hash) -> Self {
-        let times = before.filter(|before| before.manifest == manifest).map_or(0, |before| before.times).saturating_add(1);
+        let times = before
+            .filter(|before| before.manifest == manifest)
+            .map_or(0, |before| before.times)
+            .saturating_add(1);
         let wait = error.retry_after().unwrap_or_else(|| back_off(times));
-        Self { row, times, until: Instant::now() + wait, manifest, passing: error.kind() != crate::error::Kind::Config }
+        Self {
+            row,
+            times,
+            until: Instant::now() + wait,
+            manifest,
+            passing: error.kind() != crate::error::Kind::Config,
+        }
     }
 }
 
-/// How long a repair waits when the same field is changed again within [`AGAIN`]: two tools that fight over it would
-/// else fight for ever, and nobody would hear of it.
-const PACES: [Duration; 3] = [Duration::from_secs(10), Duration::from_secs(60), Duration::from_secs(600)];
+/// How long a repair waits when the same field is changed again within [`AGAIN`]: two tools that
+/// fight over it would else fight for ever, and nobody would hear of it.
+const PACES: [Duration; 3] = [
+    Duration::from_secs(10),
+    Duration::from_secs(60),
+    Duration::from_secs(600),
+];
 
 /// The time in which a change counts as the same quarrel.
 const AGAIN: Duration = Duration::from_secs(600);
 
-/// Fields of one object of which repairs are remembered; more than that are one quarrel about the object.
+/// Fields of one object of which repairs are remembered; more than that are one quarrel about the
+/// object.
 const FIELDS: usize = 8;
 
 /// The repairs of one object, by what was changed.
@@ -74,10 +89,14 @@ impl Repairs {
 }
 
 impl Pace {
-    /// When changed fields may be repaired: at once, but for those that have been changed again and again.
+    /// When changed fields may be repaired: at once, but for those that have been changed again and
+    /// again.
     pub fn due(before: Option<&Self>, fields: &[&str], now: Instant) -> Instant {
         let due = |field: &&str| {
-            let repairs = before?.0.get(before?.name(field, now)).filter(|repairs| repairs.go_on(now))?;
+            let repairs = before?
+                .0
+                .get(before?.name(field, now))
+                .filter(|repairs| repairs.go_on(now))?;
             Some(repairs.last + PACES[(repairs.times - 1).min(PACES.len() - 1)])
         };
         fields.iter().filter_map(due).max().unwrap_or(now)
@@ -85,24 +104,43 @@ impl Pace {
 
     /// Whether a field was changed before, in a quarrel that goes on.
     fn knows(&self, field: &str, now: Instant) -> bool {
-        self.0.get(self.name(field, now)).is_some_and(|repairs| repairs.go_on(now))
+        self.0
+            .get(self.name(field, now))
+            .is_some_and(|repairs| repairs.go_on(now))
     }
 
     /// Notes a repair.
     pub fn repaired(&mut self, fields: &[&str], now: Instant) {
         self.0.retain(|_, repairs| repairs.go_on(now));
-        let names: BTreeSet<String> = fields.iter().map(|field| self.name(field, now).to_owned()).collect();
+        let names: BTreeSet<String> = fields
+            .iter()
+            .map(|field| self.name(field, now).to_owned())
+            .collect();
         for name in names {
-            let repairs = self.0.entry(name).or_insert(Repairs { times: 0, last: now });
-            *repairs = Repairs { times: repairs.times + 1, last: now };
+            let repairs = self.0.entry(name).or_insert(Repairs {
+                times: 0,
+                last: now,
+            });
+            *repairs = Repairs {
+                times: repairs.times + 1,
+                last: now,
+            };
         }
     }
 
     /// Under which name the repairs of a field are noted: its own, as long as there are few.
     fn name<'f>(&self, field: &'f str, now: Instant) -> &'f str {
         let known = self.0.get(field).is_some_and(|repairs| repairs.go_on(now));
-        let others = self.0.iter().filter(|(name, repairs)| *name != WHOLE && repairs.go_on(now)).count();
-        if known || others < FIELDS { field } else { WHOLE }
+        let others = self
+            .0
+            .iter()
+            .filter(|(name, repairs)| *name != WHOLE && repairs.go_on(now))
+            .count();
+        if known || others < FIELDS {
+            field
+        } else {
+            WHOLE
+        }
     }
 }
 
@@ -133,7 +171,8 @@ pub(super) struct Look {
     pub wake: Option<Instant>,
     /// Whether something failed that may pass by itself.
     pub passing: bool,
-    /// Applications that nobody here looks after and that have what is wanted, by their labels; whether it is to be taken.
+    /// Applications that nobody here looks after and that have what is wanted, by their labels;
+    /// whether it is to be taken.
     pub strangers: BTreeMap<Name, bool>,
 }
 
@@ -152,16 +191,24 @@ impl Look {
         status.health = self.worst;
         status.problems = self.failures.iter().chain(&self.waits).cloned().collect();
         status.drifted.clone_from(&self.drifted);
-        status.unhealthy =
-            self.unhealthy.iter().map(|(key, health)| Row::of(key, format!("{}: {}", health.status, health.message))).collect();
+        status.unhealthy = self
+            .unhealthy
+            .iter()
+            .map(|(key, health)| Row::of(key, format!("{}: {}", health.status, health.message)))
+            .collect();
         status.notes.clone_from(&self.notes);
     }
 
     /// What would be done, for people.
     pub fn plan(&self, current: &Current, pruning: &Pruning) -> Vec<Planned> {
-        let applies =
-            self.todo.iter().map(|(index, why)| Planned { what: why.as_str().to_owned(), object: current.wanted[*index].key.to_string() });
-        let prunes = pruning.delete.iter().map(|prune| Planned { what: "delete".to_owned(), object: prune.key.to_string() });
+        let applies = self.todo.iter().map(|(index, why)| Planned {
+            what: why.as_str().to_owned(),
+            object: current.wanted[*index].key.to_string(),
+        });
+        let prunes = pruning.delete.iter().map(|prune| Planned {
+            what: "delete".to_owned(),
+            object: prune.key.to_string(),
+        });
         applies.chain(prunes).collect()
     }
 }
@@ -181,24 +228,35 @@ fn badness(status: health::Status) -> u8 {
 impl Runner {
     /// Whether what Applications want that a command has not named makes a difference here.
     pub(super) fn minds_others(&self, look: &Look) -> bool {
-        let deletes = |current: &Current| !self.pruning(current, &self.hub.state()).delete.is_empty();
-        self.shared.rest.is_named() && (!look.waits.is_empty() || self.shared.plans() && self.current.as_ref().is_some_and(deletes))
+        let deletes =
+            |current: &Current| !self.pruning(current, &self.hub.state()).delete.is_empty();
+        self.shared.rest.is_named()
+            && (!look.waits.is_empty()
+                || self.shared.plans() && self.current.as_ref().is_some_and(deletes))
     }
 
     /// Looks at everything that is wanted.
     pub(super) fn look(&self) -> Look {
         let mut look = Look::default();
-        let Some(current) = &self.current else { return look };
+        let Some(current) = &self.current else {
+            return look;
+        };
         let mut cluster = self.hub.state();
         let now = Instant::now();
         for refused in &current.refused {
             let place = refused.origin.as_ref().map(ToString::to_string);
-            look.failures.push(Row { place, ..Row::of(&refused.key, refused.why.clone()) });
+            look.failures.push(Row {
+                place,
+                ..Row::of(&refused.key, refused.why.clone())
+            });
         }
         for (index, one) in current.wanted.iter().enumerate() {
             if let Some(trouble) = self.unwatched(&one.key) {
                 let Row { message, hint, .. } = unwatched(&one.key.kind, trouble);
-                let row = Row { hint, ..Row::at(one, message) };
+                let row = Row {
+                    hint,
+                    ..Row::at(one, message)
+                };
                 if trouble.passing {
                     look.waits.push(row)
                 } else {
@@ -213,10 +271,16 @@ impl Runner {
                     if left == Left::InStep {
                         self.look_at_health(&cluster, &one.key, &mut look);
                         let held = cluster.seen(&one.key).map_or(&[][..], |seen| &seen.held);
-                        look.notes.extend(held.iter().filter_map(|held| Some(Row::of(&one.key, held.note()?))));
+                        look.notes.extend(
+                            held.iter()
+                                .filter_map(|held| Some(Row::of(&one.key, held.note()?))),
+                        );
                     }
                     if left == Left::Frozen {
-                        look.notes.push(Row::of(&one.key, "it is left alone: reconcile: disabled on the live object"));
+                        look.notes.push(Row::of(
+                            &one.key,
+                            "it is left alone: reconcile: disabled on the live object",
+                        ));
                     }
                 }
                 Action::Wait(why) => look.waits.push(Row::at(one, why)),
@@ -228,7 +292,10 @@ impl Runner {
                     look.failures.push(Row::at(one, why));
                 }
                 Action::Apply(why) => {
-                    if let Some(failing) = self.failing.get(&one.key).filter(|failing| failing.manifest == one.hash && failing.until > now)
+                    if let Some(failing) = self
+                        .failing
+                        .get(&one.key)
+                        .filter(|failing| failing.manifest == one.hash && failing.until > now)
                     {
                         look.failures.push(failing.row.clone());
                         look.at(failing.until);
@@ -273,11 +340,22 @@ impl Runner {
         (*owner != self.name && cluster.is_stranger(owner)).then(|| owner.clone())
     }
 
-    /// Notes that an object is taken from another Application; says so if that is not the first time.
+    /// Notes that an object is taken from another Application; says so if that is not the first
+    /// time.
     pub(super) fn taking(&mut self, index: usize) {
-        let Some(one) = self.current.as_ref().and_then(|current| current.wanted.get(index)) else { return };
+        let Some(one) = self
+            .current
+            .as_ref()
+            .and_then(|current| current.wanted.get(index))
+        else {
+            return;
+        };
         let (key, now) = (one.key.clone(), Instant::now());
-        let owner = self.hub.state().live(&key).and_then(|live| live.owner.clone());
+        let owner = self
+            .hub
+            .state()
+            .live(&key)
+            .and_then(|live| live.owner.clone());
         let pace = self.pace.entry(key.clone()).or_default();
         if pace.knows(OWNER, now) {
             warn!(application = %self.name, cluster = self.hub.cluster.name(), "{key}: {}", taken_again(owner.as_ref()));
@@ -288,13 +366,26 @@ impl Runner {
     /// Why nothing is known of an object, if its kind cannot be watched.
     pub(super) fn unwatched(&self, key: &Key) -> Option<&Trouble> {
         // All kinds can be watched, as a rule.
-        let trouble = || self.unlisted.get(&(key.group.clone(), key.kind.clone()))?.as_ref();
-        if self.unlisted.is_empty() { None } else { trouble() }
+        let trouble = || {
+            self.unlisted
+                .get(&(key.group.clone(), key.kind.clone()))?
+                .as_ref()
+        };
+        if self.unlisted.is_empty() {
+            None
+        } else {
+            trouble()
+        }
     }
 
     fn look_at_health(&self, cluster: &Cluster, key: &Key, look: &mut Look) {
-        let Some(health) = cluster.health(key) else { return };
-        if look.worst.is_none_or(|worst| badness(worst) < badness(health.status)) {
+        let Some(health) = cluster.health(key) else {
+            return;
+        };
+        if look
+            .worst
+            .is_none_or(|worst| badness(worst) < badness(health.status))
+        {
             look.worst = Some(health.status);
         }
         if health.status != health::Status::Current {
@@ -302,26 +393,61 @@ impl Runner {
         }
     }
 
-    /// A change that is not undone now: because that is not wanted, or because it is done again and again.
-    fn held_back(&self, cluster: &Cluster, one: &plan::Wanted, why: Why, now: Instant) -> Option<(Drifted, Option<Instant>)> {
+    /// A change that is not undone now: because that is not wanted, or because it is done again and
+    /// again.
+    fn held_back(
+        &self,
+        cluster: &Cluster,
+        one: &plan::Wanted,
+        why: Why,
+        now: Instant,
+    ) -> Option<(Drifted, Option<Instant>)> {
         let current = self.current.as_ref()?;
-        let fields = cluster.seen(&one.key).map(|seen| seen.changed.clone()).unwrap_or_default();
+        let fields = cluster
+            .seen(&one.key)
+            .map(|seen| seen.changed.clone())
+            .unwrap_or_default();
         let due = Pace::due(self.pace.get(&one.key), &quarrels(&fields, why), now);
         if current.terms.repair && due <= now {
             return None;
         }
         let waits = current.terms.repair.then_some(due);
-        let repaired_at = waits.and_then(|due| Timestamp::now().checked_add(due.saturating_duration_since(now)).ok());
-        Some((Drifted { object: one.key.to_string(), fields, deleted: why == Why::Deleted, repaired_at }, waits))
+        let repaired_at = waits.and_then(|due| {
+            Timestamp::now()
+                .checked_add(due.saturating_duration_since(now))
+                .ok()
+        });
+        Some((
+            Drifted {
+                object: one.key.to_string(),
+                fields,
+                deleted: why == Why::Deleted,
+                repaired_at,
+            },
+            waits,
+        ))
     }
 
     /// What was changed about an object that is to be repaired; notes that it is.
     pub(super) fn repairing(&mut self, index: usize, why: Why) -> Option<Drifted> {
         let key = self.current.as_ref()?.wanted.get(index)?.key.clone();
-        let fields = self.hub.state().seen(&key).map(|seen| seen.changed.clone()).unwrap_or_default();
+        let fields = self
+            .hub
+            .state()
+            .seen(&key)
+            .map(|seen| seen.changed.clone())
+            .unwrap_or_default();
         let object = key.to_string();
-        self.pace.entry(key).or_default().repaired(&quarrels(&fields, why), Instant::now());
-        Some(Drifted { object, fields, deleted: why == Why::Deleted, repaired_at: None })
+        self.pace
+            .entry(key)
+            .or_default()
+            .repaired(&quarrels(&fields, why), Instant::now());
+        Some(Drifted {
+            object,
+            fields,
+            deleted: why == Why::Deleted,
+            repaired_at: None,
+        })
     }
 }
 
@@ -332,9 +458,13 @@ const OWNER: &str = "/metadata/labels";
 fn taken_again(owner: Option<&Name>) -> String {
     match owner {
         Some(owner) => {
-            format!("Application {owner} takes it again and again, from another process as it seems; remove it from one of them")
+            format!(
+                "Application {owner} takes it again and again, from another process as it seems; remove it from one of them"
+            )
         }
-        None => "another Application takes it again and again; remove it from one of them".to_owned(),
+        None => {
+            "another Application takes it again and again; remove it from one of them".to_owned()
+        }
     }
 }
 
@@ -351,7 +481,8 @@ fn quarrels(fields: &[Changed], why: Why) -> Vec<&str> {
 mod tests {
     use super::*;
 
-    /// What somebody who changes fields sees: how many seconds each change stands before it is undone.
+    /// What somebody who changes fields sees: how many seconds each change stands before it is
+    /// undone.
     fn stands(changes: &[&[&str]]) -> Vec<u64> {
         let (mut pace, mut now) = (Pace::default(), Instant::now());
         let mut stood = Vec::new();
@@ -366,13 +497,30 @@ mod tests {
 
     #[test]
     fn each_field_has_its_own_quarrel_and_many_fields_are_one() {
-        assert_eq!(stands(&[&["/a"], &["/a"], &["/a"], &["/a"], &["/a"]]), [0, 10, 60, 600, 600]);
+        assert_eq!(
+            stands(&[&["/a"], &["/a"], &["/a"], &["/a"], &["/a"]]),
+            [0, 10, 60, 600, 600]
+        );
         // Turn by turn is no way around it.
-        assert_eq!(stands(&[&["/a"], &["/b"], &["/a"], &["/b"], &["/a"], &["/b"]])[..4], [0, 0, 10, 0]);
-        let turns: Vec<&[&str]> = (0..60).map(|turn| if turn % 2 == 0 { &["/a"][..] } else { &["/b"][..] }).collect();
+        assert_eq!(
+            stands(&[&["/a"], &["/b"], &["/a"], &["/b"], &["/a"], &["/b"]])[..4],
+            [0, 0, 10, 0]
+        );
+        let turns: Vec<&[&str]> = (0..60)
+            .map(|turn| {
+                if turn % 2 == 0 {
+                    &["/a"][..]
+                } else {
+                    &["/b"][..]
+                }
+            })
+            .collect();
         assert!(stands(&turns).iter().sum::<u64>() > 10_000);
         // What was changed together is undone together, when the slower quarrel is due.
-        assert_eq!(stands(&[&["/a"], &["/a"], &["/b", "/a"], &["/b"]]), [0, 10, 60, 10]);
+        assert_eq!(
+            stands(&[&["/a"], &["/a"], &["/b", "/a"], &["/b"]]),
+            [0, 10, 60, 10]
+        );
         // Nor is another field each time.
         let names: Vec<String> = (0..60).map(|number| format!("/{number}")).collect();
         let names: Vec<[&str; 1]> = names.iter().map(|name| [name.as_str()]).collect();

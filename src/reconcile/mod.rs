@@ -6,8 +6,9 @@
 //!                                hub (one a cluster) ◀──────────────────┘
 //! ```
 //!
-//! [`Reconciler::follow`] takes a revision; everything after that is a task that sleeps until something concerns it. It
-//! makes no difference who wrote the commit. Clusters share nothing, so that one that is down delays no other.
+//! [`Reconciler::follow`] takes a revision; everything after that is a task that sleeps until
+//! something concerns it. It makes no difference who wrote the commit. Clusters share nothing, so
+//! that one that is down delays no other.
 
 mod asked;
 mod circles;
@@ -81,7 +82,8 @@ pub struct Reconciler {
 }
 
 impl Reconciler {
-    /// Reads the ways into all clusters. Nothing is sent. One without a way stops no other: its Applications say so.
+    /// Reads the ways into all clusters. Nothing is sent. One without a way stops no other: its
+    /// Applications say so.
     ///
     /// # Errors
     /// If there is a way into none of them: what is wrong with the first kubeconfig.
@@ -101,7 +103,10 @@ impl Reconciler {
                     continue;
                 }
             };
-            hubs.insert(declared.name.clone(), Hub::new(cluster, declared.concurrency, tasks.clone(), stop.clone()));
+            hubs.insert(
+                declared.name.clone(),
+                Hub::new(cluster, declared.concurrency, tasks.clone(), stop.clone()),
+            );
             allowed.insert(declared.name.clone(), declared.repositories.clone());
         }
         if hubs.is_empty() && !closed.is_empty() {
@@ -111,15 +116,23 @@ impl Reconciler {
             warn!(cluster, hint = error.hint(), "{error}");
         }
         let closed = closed.into_iter().collect();
-        Ok(Self { shared: Arc::new(Shared::new(mode, stop, tasks)), hubs, closed, allowed, runners: Mutex::default() })
+        Ok(Self {
+            shared: Arc::new(Shared::new(mode, stop, tasks)),
+            hubs,
+            closed,
+            allowed,
+            runners: Mutex::default(),
+        })
     }
 
-    /// Says which repositories will be followed: before each of them has been read, what it may want is not deleted.
+    /// Says which repositories will be followed: before each of them has been read, what it may
+    /// want is not deleted.
     pub fn expect<'r>(&self, repositories: impl IntoIterator<Item = &'r str>) {
         for repository in repositories {
             for (cluster, hub) in &self.hubs {
-                let may =
-                    self.allowed.get(cluster).is_some_and(|allowed| allowed.is_empty() || allowed.iter().any(|name| name == repository));
+                let may = self.allowed.get(cluster).is_some_and(|allowed| {
+                    allowed.is_empty() || allowed.iter().any(|name| name == repository)
+                });
                 if may {
                     hub.state().expect(repository);
                 }
@@ -127,11 +140,12 @@ impl Reconciler {
         }
     }
 
-    /// Takes a revision of a repository: what it declares is brought about from now on. What cannot be, because there is no
-    /// such cluster or the repository may not deploy to it, is told in the statuses.
+    /// Takes a revision of a repository: what it declares is brought about from now on. What cannot
+    /// be, because there is no such cluster or the repository may not deploy to it, is told in the
+    /// statuses.
     ///
-    /// `only` names the Applications that are wanted, for commands; nothing else is touched then. One that is not declared is
-    /// taken for one that was.
+    /// `only` names the Applications that are wanted, for commands; nothing else is touched then.
+    /// One that is not declared is taken for one that was.
     pub fn follow(
         self: &Arc<Self>,
         repository: &Repository,
@@ -141,25 +155,45 @@ impl Reconciler {
         render: &Arc<Render>,
     ) {
         let circles = circles(declared);
-        let mut by_cluster: BTreeMap<&str, Vec<&Application>> = self.hubs.keys().map(|name| (name.as_str(), Vec::new())).collect();
+        let mut by_cluster: BTreeMap<&str, Vec<&Application>> = self
+            .hubs
+            .keys()
+            .map(|name| (name.as_str(), Vec::new()))
+            .collect();
         let mut refused = BTreeSet::new();
         for application in declared.applications.values() {
             let closed = self.closed.get(&application.cluster);
             let problem = match self.allowed.get(&application.cluster) {
                 _ if closed.is_some() => closed.map(ToString::to_string),
-                None => Some(format!("there is no cluster {:?} in tagboat.yaml{}", application.cluster, known(self.clusters()))),
+                None => Some(format!(
+                    "there is no cluster {:?} in tagboat.yaml{}",
+                    application.cluster,
+                    known(self.clusters())
+                )),
                 Some(allowed) if !allowed.is_empty() && !allowed.contains(&repository.name) => {
-                    Some(format!("repository {} may not deploy to cluster {}", repository.name, application.cluster))
+                    Some(format!(
+                        "repository {} may not deploy to cluster {}",
+                        repository.name, application.cluster
+                    ))
                 }
                 Some(_) => None,
             };
             match problem {
                 Some(problem) => {
-                    let mut status = Status::new(application.name.clone(), &repository.name, &application.cluster);
-                    (status.state, status.settled, status.revision) = (State::Failed, true, Some(revision.to_owned()));
+                    let mut status = Status::new(
+                        application.name.clone(),
+                        &repository.name,
+                        &application.cluster,
+                    );
+                    (status.state, status.settled, status.revision) =
+                        (State::Failed, true, Some(revision.to_owned()));
                     let hint = closed.and_then(|error| error.hint());
                     let place = Some(application.place.to_string());
-                    status.problems = vec![Row { place, hint, ..Row::whole(format!("{}: {problem}", application.place)) }];
+                    status.problems = vec![Row {
+                        place,
+                        hint,
+                        ..Row::whole(format!("{}: {problem}", application.place))
+                    }];
                     if !self.shared.tells(&status) {
                         let (cluster, hint) = (&status.cluster, &status.problems[0].hint);
                         warn!(application = %status.application, cluster, revision = runner::short(revision), hint, "{}", status.problems[0]);
@@ -167,70 +201,125 @@ impl Reconciler {
                     self.shared.publish(&status);
                     refused.insert((application.cluster.clone(), application.name.clone()));
                 }
-                None => by_cluster.entry(application.cluster.as_str()).or_default().push(application),
+                None => by_cluster
+                    .entry(application.cluster.as_str())
+                    .or_default()
+                    .push(application),
             }
         }
         self.forget(&repository.name, &refused);
         if let Some(only) = only {
-            let unnamed = by_cluster.iter().flat_map(|(cluster, applications)| applications.iter().map(move |one| (*cluster, *one)));
-            let unnamed = unnamed.filter(|(_, one)| !only.contains(&one.name)).map(|(cluster, one)| Unnamed {
-                application: one.clone(),
-                hub: Arc::clone(&self.hubs[cluster]),
-                revision: revision.to_owned(),
-                render: Arc::clone(render),
+            let unnamed = by_cluster.iter().flat_map(|(cluster, applications)| {
+                applications.iter().map(move |one| (*cluster, *one))
             });
+            let unnamed =
+                unnamed
+                    .filter(|(_, one)| !only.contains(&one.name))
+                    .map(|(cluster, one)| Unnamed {
+                        application: one.clone(),
+                        hub: Arc::clone(&self.hubs[cluster]),
+                        revision: revision.to_owned(),
+                        render: Arc::clone(render),
+                    });
             self.shared.rest.leave(&repository.name, unnamed);
         }
         for (cluster, applications) in by_cluster {
             let hub = &self.hubs[cluster];
-            let names: BTreeSet<Name> = applications.iter().map(|application| application.name.clone()).collect();
-            hub.state().declare(&repository.name, revision, names.clone(), BTreeSet::new());
-            let wanted = applications.into_iter().filter(|application| only.is_none_or(|only| only.contains(&application.name)));
+            let names: BTreeSet<Name> = applications
+                .iter()
+                .map(|application| application.name.clone())
+                .collect();
+            hub.state()
+                .declare(&repository.name, revision, names.clone(), BTreeSet::new());
+            let wanted = applications
+                .into_iter()
+                .filter(|application| only.is_none_or(|only| only.contains(&application.name)));
             for application in wanted {
                 if let Some(circle) = circles.get(&application.name) {
-                    let job = Job::Broken { revision: revision.to_owned(), row: Row::whole(circle.clone()) };
+                    let job = Job::Broken {
+                        revision: revision.to_owned(),
+                        row: Row::whole(circle.clone()),
+                    };
                     self.hand(hub, repository, &application.name, job);
                 } else if application.suspend {
-                    self.hand(hub, repository, &application.name, Job::Suspend { revision: revision.to_owned() });
+                    self.hand(
+                        hub,
+                        repository,
+                        &application.name,
+                        Job::Suspend {
+                            revision: revision.to_owned(),
+                        },
+                    );
                 } else {
-                    self.render(hub, repository, application.clone(), revision.to_owned(), Arc::clone(render));
+                    self.render(
+                        hub,
+                        repository,
+                        application.clone(),
+                        revision.to_owned(),
+                        Arc::clone(render),
+                    );
                 }
             }
-            let gone = |only: &BTreeSet<Name>| only.iter().any(|name| !declared.applications.contains_key(name));
+            let gone = |only: &BTreeSet<Name>| {
+                only.iter()
+                    .any(|name| !declared.applications.contains_key(name))
+            };
             match only {
-                _ if only.is_none_or(gone) => self.retire(cluster, repository, revision, names, !declared.has_errors(), only),
+                _ if only.is_none_or(gone) => self.retire(
+                    cluster,
+                    repository,
+                    revision,
+                    names,
+                    !declared.has_errors(),
+                    only,
+                ),
                 _ => self.shared.take(cluster, &repository.name, revision),
             }
         }
     }
 
-    /// Forgets what was said of a repository's Applications that have no task and are not `refused` now.
+    /// Forgets what was said of a repository's Applications that have no task and are not `refused`
+    /// now.
     fn forget(&self, repository: &str, refused: &BTreeSet<(String, Name)>) {
         let runners = self.runners.lock().unwrap_or_else(PoisonError::into_inner);
-        let ours = runners.iter().filter(|(_, handle)| handle.repository.name == repository && !handle.slot.is_closed());
+        let ours = runners
+            .iter()
+            .filter(|(_, handle)| handle.repository.name == repository && !handle.slot.is_closed());
         let kept: BTreeSet<(&str, &Name)> = ours.map(|(key, _)| (key.0.as_str(), &key.1)).collect();
         self.shared.forget(|status| {
             let place = (status.cluster.clone(), status.application.clone());
-            status.repository == repository && !refused.contains(&place) && !kept.contains(&(status.cluster.as_str(), &status.application))
+            status.repository == repository
+                && !refused.contains(&place)
+                && !kept.contains(&(status.cluster.as_str(), &status.application))
         });
     }
 
     /// The task of an Application, begun if there is none.
     fn runner(&self, hub: &Arc<Hub>, repository: &Repository, name: &Name) -> Handle {
-        let key = (hub.cluster.name().to_owned(), name.clone(), repository.name.clone());
+        let key = (
+            hub.cluster.name().to_owned(),
+            name.clone(),
+            repository.name.clone(),
+        );
         let mut runners = self.runners.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(handle) = runners.get(&key).filter(|handle| !handle.slot.is_closed()) {
             return handle.clone();
         }
         let handle = Handle::new(repository);
-        let runner = Runner::new(name.clone(), Arc::clone(hub), Arc::clone(&self.shared), handle.clone());
+        let runner = Runner::new(
+            name.clone(),
+            Arc::clone(hub),
+            Arc::clone(&self.shared),
+            handle.clone(),
+        );
         self.shared.publish(&runner.status);
         self.shared.tasks.spawn(runner.run());
         runners.insert(key, handle.clone());
         handle
     }
 
-    /// Gives a job that is not rendered to the task of an Application: to another one, where that has just come to its end.
+    /// Gives a job that is not rendered to the task of an Application: to another one, where that
+    /// has just come to its end.
     fn hand(&self, hub: &Arc<Hub>, repository: &Repository, name: &Name, job: Job) {
         let mut left = Some(job);
         while let Some(job) = left {
@@ -240,7 +329,8 @@ impl Reconciler {
         }
     }
 
-    /// Finds what the records of a cluster, or tasks, have of a repository that it no longer declares.
+    /// Finds what the records of a cluster, or tasks, have of a repository that it no longer
+    /// declares.
     fn retire(
         self: &Arc<Self>,
         cluster: &str,
@@ -264,7 +354,8 @@ impl Reconciler {
                         }
                         times += 1;
                         if times >= runner::ENOUGH {
-                            // Whoever waits for an end learns it from the Applications; what is still unknown is found later.
+                            // Whoever waits for an end learns it from the Applications; what is
+                            // still unknown is found later.
                             this.shared.take(hub.cluster.name(), &repository.name, &revision);
                         }
                         tokio::select! {
@@ -307,8 +398,12 @@ impl Reconciler {
     /// The Applications of a repository that have a task on a cluster.
     fn running(&self, cluster: &str, repository: &str) -> Vec<Name> {
         let runners = self.runners.lock().unwrap_or_else(PoisonError::into_inner);
-        let here = runners.iter().filter(|((at, _, of), _)| at == cluster && of == repository);
-        here.filter(|(_, handle)| !handle.slot.is_closed()).map(|((_, name, _), _)| name.clone()).collect()
+        let here = runners
+            .iter()
+            .filter(|((at, _, of), _)| at == cluster && of == repository);
+        here.filter(|(_, handle)| !handle.slot.is_closed())
+            .map(|((_, name, _), _)| name.clone())
+            .collect()
     }
 
     /// Waits until every task has come to a safe point, after the stop.
@@ -318,19 +413,31 @@ impl Reconciler {
     }
 }
 
-/// Why what a repository no longer declares is not deleted without a yes: most of it at once is more often a mistake (a
-/// folder that was moved, a branch that was emptied) than meant.
+/// Why what a repository no longer declares is not deleted without a yes: most of it at once is
+/// more often a mistake (a folder that was moved, a branch that was emptied) than meant.
 fn doubt(repository: &str, gone: usize, kept: usize) -> Option<String> {
     let all = gone + kept;
-    let counted = if all == 1 { "1 Application".to_owned() } else { format!("{all} Applications") };
+    let counted = if all == 1 {
+        "1 Application".to_owned()
+    } else {
+        format!("{all} Applications")
+    };
     match kept {
-        0 => Some(format!("repository {repository} declares none of the {counted} that it had on this cluster")),
-        _ if gone > kept => Some(format!("repository {repository} no longer declares {gone} of the {counted} that it had on this cluster")),
+        0 => Some(format!(
+            "repository {repository} declares none of the {counted} that it had on this cluster"
+        )),
+        _ if gone > kept => Some(format!(
+            "repository {repository} no longer declares {gone} of the {counted} that it had on this cluster"
+        )),
         _ => None,
     }
 }
 
 fn known<'n>(names: impl Iterator<Item = &'n String>) -> String {
     let names: Vec<&str> = names.map(String::as_str).collect();
-    if names.is_empty() { "; it names no clusters".to_owned() } else { format!("; known are {}", names.join(", ")) }
+    if names.is_empty() {
+        "; it names no clusters".to_owned()
+    } else {
+        format!("; known are {}", names.join(", "))
+    }
 }

@@ -19,8 +19,8 @@ use tokio::time::Instant;
 use tracing::warn;
 
 impl Runner {
-    /// Another repository has an Application of this name on this cluster. Nothing is done, and nothing of the other's is
-    /// touched, until it has given the name up.
+    /// Another repository has an Application of this name on this cluster. Nothing is done, and
+    /// nothing of the other's is touched, until it has given the name up.
     pub(super) fn turned_away(&mut self, taken: &Taken) -> Next {
         if matches!(self.job, Some(Job::Gone { .. })) {
             return Next::Ended;
@@ -59,13 +59,22 @@ impl Runner {
             Job::Suspend { revision } => {
                 self.current = None;
                 self.broken = None;
-                self.hub.state().hold(&self.name, &revision, self.inventory.entries.keys().cloned());
+                self.hub.state().hold(
+                    &self.name,
+                    &revision,
+                    self.inventory.entries.keys().cloned(),
+                );
                 self.status = Status {
                     rollout: self.history.0.first().cloned(),
-                    ..Status::new(self.name.clone(), &self.repository.name, self.hub.cluster.name())
+                    ..Status::new(
+                        self.name.clone(),
+                        &self.repository.name,
+                        self.hub.cluster.name(),
+                    )
                 };
                 self.status.objects = self.inventory.entries.len();
-                (self.status.revision, self.status.state, self.status.settled) = (Some(revision), State::Suspended, true);
+                (self.status.revision, self.status.state, self.status.settled) =
+                    (Some(revision), State::Suspended, true);
                 return Ok(());
             }
             Job::Same { revision } => {
@@ -86,13 +95,15 @@ impl Runner {
                 }
                 if self.inventory.deletion == DeletionPolicy::Orphan {
                     if self.status.state != State::Orphaned {
-                        let hint = "Declare it again, or delete its objects and its record by hand.";
+                        let hint =
+                            "Declare it again, or delete its objects and its record by hand.";
                         let objects = self.inventory.entries.len();
                         warn!(application = %self.name, cluster = self.hub.cluster.name(), revision = short(&revision), objects, hint, "nobody declares it any more; its objects stay");
                     }
                     self.current = None;
                     self.status.objects = self.inventory.entries.len();
-                    (self.status.revision, self.status.state, self.status.settled) = (Some(revision), State::Orphaned, true);
+                    (self.status.revision, self.status.state, self.status.settled) =
+                        (Some(revision), State::Orphaned, true);
                     self.status.problems = Vec::new();
                     return Ok(());
                 }
@@ -104,7 +115,9 @@ impl Runner {
                     (self.inventory.doubt, self.dirty) = (doubt, true);
                 }
                 self.hub.watch(self.kinds(), &served).await;
-                self.hub.state().claim(&self.name, &revision, &[], |one| watched(one, &[], None));
+                self.hub
+                    .state()
+                    .claim(&self.name, &revision, &[], |one| watched(one, &[], None));
                 self.current = Some(Current {
                     terms: Terms::recorded(&self.inventory),
                     revision,
@@ -135,44 +148,97 @@ impl Runner {
             Ok(served) => served,
             Err(error) => return Err((Job::Apply(read), error)),
         };
-        let Read { application, revision, rendered } = *read;
+        let Read {
+            application,
+            revision,
+            rendered,
+        } = *read;
         let notes = rendered.warnings.iter().map(Row::whole).collect();
         let source = Arc::clone(&rendered);
-        let (mut wanted, refused) = plan::wanted(&application, rendered.objects(), &Served(Arc::clone(&served)));
+        let (mut wanted, refused) = plan::wanted(
+            &application,
+            rendered.objects(),
+            &Served(Arc::clone(&served)),
+        );
         wanted.shrink_to_fit();
         {
             let state = self.hub.state();
-            wanted.iter_mut().for_each(|one| one.key = state.same_of(&self.name, one.key.clone()));
+            wanted
+                .iter_mut()
+                .for_each(|one| one.key = state.same_of(&self.name, one.key.clone()));
         }
         let rendered = plan::of_all(&wanted);
         self.broken = None;
-        let same = self.current.as_ref().is_some_and(|current| current.rendered == rendered && !current.deleting);
+        let same = self
+            .current
+            .as_ref()
+            .is_some_and(|current| current.rendered == rendered && !current.deleting);
         let terms = Terms::of(&application);
         let entries = &self.inventory.entries;
-        self.hub.state().claim(&self.name, &revision, &wanted, |one| watched(one, &terms.ignore, entries.get(&one.key)));
+        self.hub
+            .state()
+            .claim(&self.name, &revision, &wanted, |one| {
+                watched(one, &terms.ignore, entries.get(&one.key))
+            });
         let kinds: Vec<_> = wanted.iter().map(Wanted::gvk).chain(self.kinds()).collect();
         self.hub.watch(kinds, &served).await;
         let known: HashSet<&Key> = wanted.iter().map(|one| &one.key).collect();
         self.failing.retain(|key, _| known.contains(key));
         self.reasons.forget();
-        let settings = (application.deletion, application.prune, application.service_account.clone());
-        let terms_recorded = (self.inventory.deletion, self.inventory.prune, self.inventory.service_account.clone());
+        let settings = (
+            application.deletion,
+            application.prune,
+            application.service_account.clone(),
+        );
+        let terms_recorded = (
+            self.inventory.deletion,
+            self.inventory.prune,
+            self.inventory.service_account.clone(),
+        );
         let doubted = self.inventory.doubt.take().is_some();
-        if self.record.is_some() && (settings != terms_recorded || recorded != *self.repository || doubted) {
+        if self.record.is_some()
+            && (settings != terms_recorded || recorded != *self.repository || doubted)
+        {
             self.dirty = true;
         }
-        (self.inventory.deletion, self.inventory.prune, self.inventory.service_account) = settings;
-        let Repository { name, address, part } = (*self.repository).clone();
-        (self.inventory.repository, self.inventory.address, self.inventory.part) = (name, address, part);
+        (
+            self.inventory.deletion,
+            self.inventory.prune,
+            self.inventory.service_account,
+        ) = settings;
+        let Repository {
+            name,
+            address,
+            part,
+        } = (*self.repository).clone();
+        (
+            self.inventory.repository,
+            self.inventory.address,
+            self.inventory.part,
+        ) = (name, address, part);
         let (told, released) = match &self.current {
             // Another revision that says the same is no rollout.
             Some(current) if same => (current.told, current.released),
             _ => (None, false),
         };
         let deadline = Instant::now() + application.timeout;
-        let unplaced = wanted.iter().any(|one| !one.known).then(|| Box::new((application, source)));
-        self.current =
-            Some(Current { terms, revision, wanted, refused, notes, rendered, deadline, deleting: false, told, released, unplaced });
+        let unplaced = wanted
+            .iter()
+            .any(|one| !one.known)
+            .then(|| Box::new((application, source)));
+        self.current = Some(Current {
+            terms,
+            revision,
+            wanted,
+            refused,
+            notes,
+            rendered,
+            deadline,
+            deleting: false,
+            told,
+            released,
+            unplaced,
+        });
         Ok(())
     }
 
@@ -197,18 +263,26 @@ impl Runner {
         self.inventory
             .entries
             .iter()
-            .map(|(key, entry)| Gvk { group: key.group.clone(), version: entry.version.clone(), kind: key.kind.clone() })
+            .map(|(key, entry)| Gvk {
+                group: key.group.clone(),
+                version: entry.version.clone(),
+                kind: key.kind.clone(),
+            })
             .collect()
     }
 }
 
 /// How a wanted object is judged: against what the last apply of this very manifest answered.
 fn watched(one: &Wanted, rules: &[Ignore], entry: Option<&Entry>) -> Watched {
-    let applied = entry.and_then(|entry| entry.applied.as_ref()).filter(|applied| applied.manifest == one.hash);
+    let applied = entry
+        .and_then(|entry| entry.applied.as_ref())
+        .filter(|applied| applied.manifest == one.hash);
     Watched {
         manifest: one.manifest.clone(),
         ignore: seen::ignored(rules, &one.key),
         expected: applied.map(|applied| applied.live),
-        atoms: applied.map(|applied| applied.atoms.clone()).unwrap_or_default(),
+        atoms: applied
+            .map(|applied| applied.atoms.clone())
+            .unwrap_or_default(),
     }
 }

@@ -1,4 +1,5 @@
-//! What is remembered of an Application in its cluster: read once, written when something has come of a revision.
+//! What is remembered of an Application in its cluster: read once, written when something has come
+//! of a revision.
 
 use super::{
     Repository,
@@ -23,8 +24,16 @@ impl Runner {
             let damaged = match (&record.damaged, text(text::INVENTORY).map(Inventory::parse)) {
                 (None, Some(Ok(mut inventory))) => {
                     let mut state = self.hub.state();
-                    inventory.entries = inventory.entries.into_iter().map(|(key, entry)| (state.same_of(&self.name, key), entry)).collect();
-                    for applied in inventory.entries.values_mut().filter_map(|entry| entry.applied.as_mut()) {
+                    inventory.entries = inventory
+                        .entries
+                        .into_iter()
+                        .map(|(key, entry)| (state.same_of(&self.name, key), entry))
+                        .collect();
+                    for applied in inventory
+                        .entries
+                        .values_mut()
+                        .filter_map(|entry| entry.applied.as_mut())
+                    {
                         applied.atoms = state.atoms.shared(std::mem::take(&mut applied.atoms));
                     }
                     self.inventory = inventory;
@@ -55,15 +64,20 @@ impl Runner {
         Ok(())
     }
 
-    /// Takes into a lost inventory what carries our labels. Of kinds that cannot be watched nothing is seen: they are looked
-    /// at when they can.
+    /// Takes into a lost inventory what carries our labels. Of kinds that cannot be watched nothing
+    /// is seen: they are looked at when they can.
     pub(super) fn find_lost(&mut self) {
         if self.lost {
             self.lost = !self.unlisted.is_empty();
             let state = self.hub.state();
             for (key, seen) in state.labelled(&self.name) {
-                if let std::collections::btree_map::Entry::Vacant(place) = self.inventory.entries.entry(key.clone()) {
-                    place.insert(Entry { version: seen.version.clone(), applied: None });
+                if let std::collections::btree_map::Entry::Vacant(place) =
+                    self.inventory.entries.entry(key.clone())
+                {
+                    place.insert(Entry {
+                        version: seen.version.clone(),
+                        applied: None,
+                    });
                     self.inventory.found.insert(key.clone());
                     self.dirty = true;
                 }
@@ -71,18 +85,28 @@ impl Runner {
         }
     }
 
-    /// Whether the namespace of the record is among the objects, and on its way out: what is written there now would make it
-    /// anew.
+    /// Whether the namespace of the record is among the objects, and on its way out: what is
+    /// written there now would make it anew.
     fn loses_its_namespace(&self) -> bool {
         let key = Key::new("", "Namespace", None, self.name.namespace());
-        let goes = || self.deleting.contains(&key) || self.hub.state().live(&key).is_some_and(|live| live.terminating);
+        let goes = || {
+            self.deleting.contains(&key)
+                || self
+                    .hub
+                    .state()
+                    .live(&key)
+                    .is_some_and(|live| live.terminating)
+        };
         self.inventory.entries.contains_key(&key) && goes()
     }
 
-    /// Writes the record where it is behind. Gives whether nothing is left of an Application that is being deleted: then
-    /// there is nothing to write any more.
+    /// Writes the record where it is behind. Gives whether nothing is left of an Application that
+    /// is being deleted: then there is nothing to write any more.
     pub(super) async fn note_down(&mut self) -> Result<bool, ClusterError> {
-        let deleting = self.current.as_ref().is_some_and(|current| current.deleting);
+        let deleting = self
+            .current
+            .as_ref()
+            .is_some_and(|current| current.deleting);
         if deleting && self.inventory.entries.is_empty() {
             return Ok(true);
         }
@@ -97,10 +121,22 @@ impl Runner {
         /// How often somebody else's write is taken in.
         const TRIES: usize = 3;
         for attempt in 1.. {
-            let mut record = self.record.clone().unwrap_or_else(|| Record::new(self.name.clone(), Default::default()));
-            record.data.insert(text::INVENTORY.to_owned(), self.inventory.to_string());
-            record.data.insert(text::HISTORY.to_owned(), self.history.to_string());
-            match self.hub.cluster.save(&mut record, &self.repository.to_string()).await {
+            let mut record = self
+                .record
+                .clone()
+                .unwrap_or_else(|| Record::new(self.name.clone(), Default::default()));
+            record
+                .data
+                .insert(text::INVENTORY.to_owned(), self.inventory.to_string());
+            record
+                .data
+                .insert(text::HISTORY.to_owned(), self.history.to_string());
+            match self
+                .hub
+                .cluster
+                .save(&mut record, &self.repository.to_string())
+                .await
+            {
                 Ok(()) => {
                     record.data.clear();
                     self.record = Some(record);
@@ -109,14 +145,20 @@ impl Runner {
                     return Ok(());
                 }
                 Err(error) if error.kind() == Kind::Conflict && attempt < TRIES => {
-                    // What somebody else has noted is kept: of two inventories the union orphans nothing.
+                    // What somebody else has noted is kept: of two inventories the union orphans
+                    // nothing.
                     let found = self.hub.reread(&self.name).await?;
-                    let theirs = found.as_ref().and_then(|record| Inventory::parse(record.data.get(text::INVENTORY)?).ok());
+                    let theirs = found.as_ref().and_then(|record| {
+                        Inventory::parse(record.data.get(text::INVENTORY)?).ok()
+                    });
                     let theirs = theirs.unwrap_or_default();
                     let owner = Repository::from(&theirs);
                     if !self.repository.may_take_over(&owner) {
                         let why = self.rival(&owner).message;
-                        return Err(ClusterError { problem: Box::new(Problem::Refused { why }), ..error });
+                        return Err(ClusterError {
+                            problem: Box::new(Problem::Refused { why }),
+                            ..error
+                        });
                     }
                     self.record = found;
                     for (key, entry) in theirs.entries {
@@ -136,14 +178,19 @@ impl Runner {
 
     /// Notes what became of the revision, and tells it once.
     pub(super) fn outcome(&mut self, result: Outcome, message: String) {
-        let Some(current) = &mut self.current else { return };
+        let Some(current) = &mut self.current else {
+            return;
+        };
         if current.deleting {
             return;
         }
         let newest = self.history.0.first();
         let applied = newest.is_some_and(|newest| newest.result == Outcome::Applied);
         // A revision that changed nothing here is no news, unless the last word was another one.
-        if self.inventory.rendered == Some(current.rendered) && applied && result == Outcome::Applied {
+        if self.inventory.rendered == Some(current.rendered)
+            && applied
+            && result == Outcome::Applied
+        {
             current.told = Some(result);
             return;
         }
@@ -151,7 +198,12 @@ impl Runner {
         if current.told == Some(Outcome::Applied) && result != Outcome::Failed {
             return;
         }
-        let rollout = Rollout { revision: current.revision.clone(), result, since: Timestamp::now(), message };
+        let rollout = Rollout {
+            revision: current.revision.clone(),
+            result,
+            since: Timestamp::now(),
+            message,
+        };
         let before = self.history.clone();
         self.history.note(rollout);
         if self.history != before {
@@ -163,14 +215,31 @@ impl Runner {
         }
         if current.told != Some(result) {
             current.told = Some(result);
-            let message = self.history.0.first().map(|newest| newest.message.clone()).unwrap_or_default();
-            let (application, cluster, revision) = (&self.name, self.hub.cluster.name(), short(&current.revision));
+            let message = self
+                .history
+                .0
+                .first()
+                .map(|newest| newest.message.clone())
+                .unwrap_or_default();
+            let (application, cluster, revision) = (
+                &self.name,
+                self.hub.cluster.name(),
+                short(&current.revision),
+            );
             match result {
-                Outcome::Applied => info!(%application, cluster, revision, objects = current.wanted.len(), "in step"),
-                Outcome::Progressing => info!(%application, cluster, revision, "applied; waiting for health"),
+                Outcome::Applied => {
+                    info!(%application, cluster, revision, objects = current.wanted.len(), "in step")
+                }
+                Outcome::Progressing => {
+                    info!(%application, cluster, revision, "applied; waiting for health")
+                }
                 Outcome::Superseded => {}
-                Outcome::Failed => error!(%application, cluster, revision, "not applied: {message}"),
-                Outcome::Unhealthy => error!(%application, cluster, revision, "applied, but not healthy: {message}"),
+                Outcome::Failed => {
+                    error!(%application, cluster, revision, "not applied: {message}")
+                }
+                Outcome::Unhealthy => {
+                    error!(%application, cluster, revision, "applied, but not healthy: {message}")
+                }
             }
         }
         self.status.rollout = self.history.0.first().cloned();

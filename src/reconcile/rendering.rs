@@ -1,4 +1,5 @@
-//! From a declaration to its objects, on a thread of its own; and again, where what was in the way may have passed.
+//! From a declaration to its objects, on a thread of its own; and again, where what was in the way
+//! may have passed.
 
 use super::{
     Reconciler, Repository, Row,
@@ -30,24 +31,36 @@ pub struct Unrendered {
 impl From<Row> for Unrendered {
     /// A mistake in Git.
     fn from(row: Row) -> Self {
-        Self { row, passing: false }
+        Self {
+            row,
+            passing: false,
+        }
     }
 }
 
 /// Renders from a commit of a mirror.
 pub fn from_git(renderer: Arc<Renderer>, mirror: Arc<Mirror>, commit: ObjectId) -> Arc<Render> {
     Arc::new(move |application| {
-        renderer.render(&mirror, commit, &Source::from(application)).map_err(|error| {
-            let row = Row { hint: error.hint(), ..Row::whole(error.to_string()) };
-            Unrendered { row, passing: error.may_pass() }
-        })
+        renderer
+            .render(&mirror, commit, &Source::from(application))
+            .map_err(|error| {
+                let row = Row {
+                    hint: error.hint(),
+                    ..Row::whole(error.to_string())
+                };
+                Unrendered {
+                    row,
+                    passing: error.may_pass(),
+                }
+            })
     })
 }
 
 /// A rendering that failed, and can be tried again.
 #[derive(Debug, Default)]
 pub(super) struct Again {
-    /// Nothing if none has failed; else whether somebody asked for another try, which has not come to an end.
+    /// Nothing if none has failed; else whether somebody asked for another try, which has not come
+    /// to an end.
     failed: Mutex<Option<bool>>,
     woken: Notify,
 }
@@ -80,8 +93,9 @@ impl Again {
 }
 
 impl Reconciler {
-    /// Renders, and hands over what comes of it, unless a later revision has been read meanwhile. What cannot be rendered is
-    /// tried again: after a while where it may pass, and whenever somebody asks.
+    /// Renders, and hands over what comes of it, unless a later revision has been read meanwhile.
+    /// What cannot be rendered is tried again: after a while where it may pass, and whenever
+    /// somebody asks.
     pub(super) fn render(
         self: &Arc<Self>,
         hub: &Arc<Hub>,
@@ -97,22 +111,29 @@ impl Reconciler {
             let shared = &this.shared;
             let mut times = 0;
             loop {
-                let passing = match once(shared, &handle, turn, &application, &revision, &render).await {
-                    Ended::Done => return,
-                    Ended::Failed { passing } => passing,
-                    Ended::Late => {
-                        // The task has come to its end meanwhile, as it was to: this is for another one.
-                        if !hub.state().is_at(&repository.name, &revision) {
-                            return;
+                let passing =
+                    match once(shared, &handle, turn, &application, &revision, &render).await {
+                        Ended::Done => return,
+                        Ended::Failed { passing } => passing,
+                        Ended::Late => {
+                            // The task has come to its end meanwhile, as it was to: this is for
+                            // another one.
+                            if !hub.state().is_at(&repository.name, &revision) {
+                                return;
+                            }
+                            (handle, turn) = (this.runner(&hub, &repository, &application.name), 1);
+                            match handle.turn.compare_exchange(
+                                0,
+                                turn,
+                                Ordering::SeqCst,
+                                Ordering::SeqCst,
+                            ) {
+                                Ok(_) => continue,
+                                // It has been given something else already.
+                                Err(_) => return,
+                            }
                         }
-                        (handle, turn) = (this.runner(&hub, &repository, &application.name), 1);
-                        match handle.turn.compare_exchange(0, turn, Ordering::SeqCst, Ordering::SeqCst) {
-                            Ok(_) => continue,
-                            // It has been given something else already.
-                            Err(_) => return,
-                        }
-                    }
-                };
+                    };
                 times += 1;
                 let due = passing.then(|| Instant::now() + back_off(times));
                 while !handle.again.is_asked() && due.is_none_or(|due| Instant::now() < due) {
@@ -147,15 +168,27 @@ enum Ended {
 }
 
 /// One rendering.
-async fn once(shared: &Shared, handle: &Handle, turn: u64, application: &Application, revision: &str, render: &Arc<Render>) -> Ended {
-    let Ok(permit) = shared.renderings.acquire().await else { return Ended::Done };
+async fn once(
+    shared: &Shared,
+    handle: &Handle,
+    turn: u64,
+    application: &Application,
+    revision: &str,
+    render: &Arc<Render>,
+) -> Ended {
+    let Ok(permit) = shared.renderings.acquire().await else {
+        return Ended::Done;
+    };
     if handle.turn.load(Ordering::SeqCst) != turn || shared.stop.is_cancelled() {
         return Ended::Done;
     }
-    let (declared, render, revision) = (application.clone(), Arc::clone(render), revision.to_owned());
+    let (declared, render, revision) =
+        (application.clone(), Arc::clone(render), revision.to_owned());
     let rendered = tokio::task::spawn_blocking(move || render(&declared)).await;
     drop(permit);
-    let rendered = rendered.unwrap_or_else(|panic| Err(Row::whole(format!("rendering ended unasked: {panic}")).into()));
+    let rendered = rendered.unwrap_or_else(|panic| {
+        Err(Row::whole(format!("rendering ended unasked: {panic}")).into())
+    });
     let mut last = handle.last.lock().unwrap_or_else(PoisonError::into_inner);
     if handle.turn.load(Ordering::SeqCst) != turn {
         return Ended::Done;
@@ -165,7 +198,15 @@ async fn once(shared: &Shared, handle: &Handle, turn: u64, application: &Applica
             let now = Some((application.clone(), rendered.hash.clone()));
             match *last == now {
                 true => (Job::Same { revision }, now, None),
-                false => (Job::Apply(Box::new(Read { application: application.clone(), revision, rendered })), now, None),
+                false => (
+                    Job::Apply(Box::new(Read {
+                        application: application.clone(),
+                        revision,
+                        rendered,
+                    })),
+                    now,
+                    None,
+                ),
             }
         }
         Err(Unrendered { row, passing }) => (Job::Broken { revision, row }, None, Some(passing)),

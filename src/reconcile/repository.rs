@@ -1,7 +1,8 @@
 //! A config repository, as the records in clusters know it.
 //!
-//! A name alone is not enough: it is the last word of an address where none is written, and two repositories that are
-//! called "fleet" must not take each other's Applications for their own, of which one would then delete the other's.
+//! A name alone is not enough: it is the last word of an address where none is written, and two
+//! repositories that are called "fleet" must not take each other's Applications for their own, of
+//! which one would then delete the other's.
 
 use crate::{declare::process::ConfigRepository, plan::Inventory};
 use std::fmt;
@@ -20,20 +21,31 @@ pub struct Repository {
 impl From<&ConfigRepository> for Repository {
     fn from(config: &ConfigRepository) -> Self {
         let folder = config.policies.iter().map(|folder| format!(":{folder}"));
-        let part = std::iter::once(config.branch.clone()).chain(folder).collect();
-        Self { name: config.name.clone(), address: address(&config.url), part }
+        let part = std::iter::once(config.branch.clone())
+            .chain(folder)
+            .collect();
+        Self {
+            name: config.name.clone(),
+            address: address(&config.url),
+            part,
+        }
     }
 }
 
 impl From<&Inventory> for Repository {
     fn from(inventory: &Inventory) -> Self {
-        Self { name: inventory.repository.clone(), address: inventory.address.clone(), part: inventory.part.clone() }
+        Self {
+            name: inventory.repository.clone(),
+            address: inventory.address.clone(),
+            part: inventory.part.clone(),
+        }
     }
 }
 
 impl Repository {
-    /// Whether what `recorded` names may be taken over by an Application that this one declares under the same name: another
-    /// branch or folder of one repository is a move, another repository is somebody else.
+    /// Whether what `recorded` names may be taken over by an Application that this one declares
+    /// under the same name: another branch or folder of one repository is a move, another
+    /// repository is somebody else.
     pub(super) fn may_take_over(&self, recorded: &Self) -> bool {
         let fits = |ours: &str, recorded: &str| recorded.is_empty() || ours == recorded;
         fits(&self.name, &recorded.name) && fits(&self.address, &recorded.address)
@@ -43,7 +55,11 @@ impl Repository {
 impl fmt::Display for Repository {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}", self.name)?;
-        if self.address.is_empty() { Ok(()) } else { write!(f, " ({} {})", self.address, self.part) }
+        if self.address.is_empty() {
+            Ok(())
+        } else {
+            write!(f, " ({} {})", self.address, self.part)
+        }
     }
 }
 
@@ -54,7 +70,11 @@ fn address(url: &str) -> String {
         None => (url, ':'),
     };
     let (host, path) = rest.split_once(host_ends).unwrap_or((rest, ""));
-    let host = host.rsplit('@').next().unwrap_or_default().to_ascii_lowercase();
+    let host = host
+        .rsplit('@')
+        .next()
+        .unwrap_or_default()
+        .to_ascii_lowercase();
     let path = path.trim_matches('/');
     format!("{host}/{}", path.strip_suffix(".git").unwrap_or(path))
 }
@@ -66,13 +86,34 @@ mod tests {
     #[test]
     fn one_repository_has_one_address_whichever_way_leads_there() {
         for (url, wanted) in [
-            ("https://git.example.org/shop/fleet.git", "git.example.org/shop/fleet"),
-            ("https://Git.example.org/shop/fleet/", "git.example.org/shop/fleet"),
-            ("ssh://git@git.example.org/shop/fleet.git", "git.example.org/shop/fleet"),
-            ("git@git.example.org:shop/fleet.git", "git.example.org/shop/fleet"),
-            ("git@git.example.org:/shop/fleet", "git.example.org/shop/fleet"),
-            ("ssh://git@git.example.org:2222/shop/fleet", "git.example.org:2222/shop/fleet"),
-            ("https://git.example.org/Shop/fleet", "git.example.org/Shop/fleet"),
+            (
+                "https://git.example.org/shop/fleet.git",
+                "git.example.org/shop/fleet",
+            ),
+            (
+                "https://Git.example.org/shop/fleet/",
+                "git.example.org/shop/fleet",
+            ),
+            (
+                "ssh://git@git.example.org/shop/fleet.git",
+                "git.example.org/shop/fleet",
+            ),
+            (
+                "git@git.example.org:shop/fleet.git",
+                "git.example.org/shop/fleet",
+            ),
+            (
+                "git@git.example.org:/shop/fleet",
+                "git.example.org/shop/fleet",
+            ),
+            (
+                "ssh://git@git.example.org:2222/shop/fleet",
+                "git.example.org:2222/shop/fleet",
+            ),
+            (
+                "https://git.example.org/Shop/fleet",
+                "git.example.org/Shop/fleet",
+            ),
             ("http://127.0.0.1:3000/fleet.git", "127.0.0.1:3000/fleet"),
             ("file:///srv/fleet.git", "/srv/fleet"),
         ] {

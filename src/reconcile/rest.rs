@@ -1,7 +1,8 @@
 //! The Applications of a repository that a command has not named.
 //!
-//! Nothing of theirs is touched. What they want, and whether they were applied as Git says, is found out when that matters
-//! to those that are named, and not before: a repository may have thousands.
+//! Nothing of theirs is touched. What they want, and whether they were applied as Git says, is
+//! found out when that matters to those that are named, and not before: a repository may have
+//! thousands.
 
 use super::{Render, Served, hub::Hub, shared::Shared};
 use crate::{
@@ -60,7 +61,10 @@ impl Rest {
         known.named = true;
         known.all.retain(|(other, _), _| other != repository);
         for one in unnamed {
-            known.all.insert((repository.to_owned(), one.application.name.clone()), (Arc::new(one), None));
+            known.all.insert(
+                (repository.to_owned(), one.application.name.clone()),
+                (Arc::new(one), None),
+            );
         }
     }
 
@@ -86,11 +90,14 @@ impl Shared {
         })
     }
 
-    /// Has all Applications of a repository read that were left aside on a cluster. Gives one that cannot be, and why, once
-    /// nothing more is to come.
+    /// Has all Applications of a repository read that were left aside on a cluster. Gives one that
+    /// cannot be, and why, once nothing more is to come.
     pub fn read_aside(self: &Arc<Self>, repository: &str, cluster: &str) -> Option<(Name, String)> {
         let mut known = self.rest.lock();
-        let here = known.all.iter_mut().filter(|((of, _), (one, _))| of == repository && one.hub.cluster.name() == cluster);
+        let here = known
+            .all
+            .iter_mut()
+            .filter(|((of, _), (one, _))| of == repository && one.hub.cluster.name() == cluster);
         let (mut open, mut unread) = (false, None);
         for (key, (one, found)) in here {
             match found {
@@ -99,7 +106,9 @@ impl Shared {
                     self.look_at(key.clone(), Arc::clone(one));
                 }
                 Some(Found::Nothing) => open = true,
-                Some(Found::Unread(why)) => unread = unread.or_else(|| Some((key.1.clone(), why.clone()))),
+                Some(Found::Unread(why)) => {
+                    unread = unread.or_else(|| Some((key.1.clone(), why.clone())))
+                }
                 Some(_) => {}
             }
         }
@@ -109,7 +118,10 @@ impl Shared {
     /// Whether somebody looks at one of them on a cluster.
     pub fn is_looking_aside(&self, repository: &str, cluster: &str) -> bool {
         let known = self.rest.lock();
-        let mut here = known.all.iter().filter(|((of, _), (one, _))| of == repository && one.hub.cluster.name() == cluster);
+        let mut here = known
+            .all
+            .iter()
+            .filter(|((of, _), (one, _))| of == repository && one.hub.cluster.name() == cluster);
         here.any(|(_, (_, found))| *found == Some(Found::Nothing))
     }
 
@@ -130,28 +142,62 @@ impl Shared {
         });
     }
 
-    /// Notes what an Application wants, and finds out whether that was applied; else why it cannot be read.
+    /// Notes what an Application wants, and finds out whether that was applied; else why it cannot
+    /// be read.
     async fn read_one(&self, one: &Unnamed) -> Result<Found, String> {
-        let Unnamed { application, hub, revision, render } = one;
-        let recorded = hub.recorded_of(&application.name).await.map_err(|error| error.to_string())?;
+        let Unnamed {
+            application,
+            hub,
+            revision,
+            render,
+        } = one;
+        let recorded = hub
+            .recorded_of(&application.name)
+            .await
+            .map_err(|error| error.to_string())?;
         if application.suspend {
             // It keeps what it has.
-            let kept = recorded.into_iter().flat_map(|recorded| recorded.inventory.entries.into_keys());
+            let kept = recorded
+                .into_iter()
+                .flat_map(|recorded| recorded.inventory.entries.into_keys());
             hub.state().note(&application.name, revision, kept);
             return Ok(Found::Suspended);
         }
-        let permit = self.renderings.acquire().await.map_err(|error| error.to_string())?;
+        let permit = self
+            .renderings
+            .acquire()
+            .await
+            .map_err(|error| error.to_string())?;
         let (render, declared) = (Arc::clone(render), application.clone());
         let rendered = tokio::task::spawn_blocking(move || render(&declared)).await;
         drop(permit);
-        let rendered = rendered.map_err(|panic| format!("rendering ended unasked: {panic}"))?.map_err(|why| why.row.to_string())?;
-        let served = hub.cluster.resources().await.map_err(|error| error.to_string())?;
+        let rendered = rendered
+            .map_err(|panic| format!("rendering ended unasked: {panic}"))?
+            .map_err(|why| why.row.to_string())?;
+        let served = hub
+            .cluster
+            .resources()
+            .await
+            .map_err(|error| error.to_string())?;
         let (wanted, _) = plan::wanted(application, rendered.objects(), &Served(served));
         let now = Some(plan::of_all(&wanted));
-        hub.state().note(&application.name, revision, wanted.into_iter().map(|one| one.key));
+        hub.state().note(
+            &application.name,
+            revision,
+            wanted.into_iter().map(|one| one.key),
+        );
         let applied = recorded.is_some_and(|recorded| {
-            recorded.inventory.rendered == now && recorded.history.0.first().is_some_and(|newest| newest.result == Outcome::Applied)
+            recorded.inventory.rendered == now
+                && recorded
+                    .history
+                    .0
+                    .first()
+                    .is_some_and(|newest| newest.result == Outcome::Applied)
         });
-        Ok(if applied { Found::Applied } else { Found::Behind })
+        Ok(if applied {
+            Found::Applied
+        } else {
+            Found::Behind
+        })
     }
 }

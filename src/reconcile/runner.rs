@@ -1,5 +1,6 @@
-//! One Application on its cluster: a task that sleeps until something concerns it, looks at everything anew, and does
-//! what is to be done. It holds no worker while it waits, and nothing while nothing changes.
+//! One Application on its cluster: a task that sleeps until something concerns it, looks at
+//! everything anew, and does what is to be done. It holds no worker while it waits, and nothing
+//! while nothing changes.
 //!
 //! ```text
 //! job ─▶ read ─▶ listed? ─▶ dependencies? ─▶ look ─▶ send ─▶ prune ─▶ health ─▶ outcome ─▶ sleep
@@ -46,7 +47,10 @@ pub(super) enum Job {
     /// It rests.
     Suspend { revision: String },
     /// Nobody declares it any more; with why that is not believed without a yes.
-    Gone { revision: String, doubt: Option<String> },
+    Gone {
+        revision: String,
+        doubt: Option<String>,
+    },
 }
 
 impl Job {
@@ -54,15 +58,21 @@ impl Job {
     pub(super) fn revision(&self) -> &str {
         match self {
             Job::Apply(read) => &read.revision,
-            Job::Same { revision } | Job::Broken { revision, .. } | Job::Suspend { revision } | Job::Gone { revision, .. } => revision,
+            Job::Same { revision }
+            | Job::Broken { revision, .. }
+            | Job::Suspend { revision }
+            | Job::Gone { revision, .. } => revision,
         }
     }
 
-    /// The job that stands for both this one and one that nobody has taken up: what is the same as before is the same as
-    /// what is waiting.
+    /// The job that stands for both this one and one that nobody has taken up: what is the same as
+    /// before is the same as what is waiting.
     pub fn after(self, waiting: Option<Self>) -> Self {
         match (self, waiting) {
-            (Job::Same { revision }, Some(Job::Apply(waiting))) => Job::Apply(Box::new(Read { revision, ..*waiting })),
+            (Job::Same { revision }, Some(Job::Apply(waiting))) => Job::Apply(Box::new(Read {
+                revision,
+                ..*waiting
+            })),
             (job, _) => job,
         }
     }
@@ -133,17 +143,22 @@ pub(super) struct Runner {
 }
 
 /// Back-off after trouble: from one second, doubled each time, up to five minutes.
-pub(super) const BACK_OFF: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(300));
+pub(super) const BACK_OFF: (Duration, Duration) =
+    (Duration::from_secs(1), Duration::from_secs(300));
 
 pub(super) fn back_off(times: u32) -> Duration {
-    BACK_OFF.0.saturating_mul(1 << times.saturating_sub(1).min(9)).min(BACK_OFF.1)
+    BACK_OFF
+        .0
+        .saturating_mul(1 << times.saturating_sub(1).min(9))
+        .min(BACK_OFF.1)
 }
 
 /// How long a server may work on a request whose sender is gone: kube-apiserver gives each a minute
 /// (`--request-timeout`).
 pub(super) const ANSWERABLE: Duration = Duration::from_secs(75);
 
-/// How often in a row a cluster does not answer until that counts as an end for whoever waits for one.
+/// How often in a row a cluster does not answer until that counts as an end for whoever waits for
+/// one.
 pub(super) const ENOUGH: u32 = 3;
 
 /// How long a kind that is not served is waited for between two looks.
@@ -191,12 +206,14 @@ impl Runner {
                 turn = self.hub.turn() => turn,
             };
             if let Some(job) = self.handle.slot.take() {
-                // One that a cluster in trouble has not let us take up yet is not lost to the news that nothing changed.
+                // One that a cluster in trouble has not let us take up yet is not lost to the news
+                // that nothing changed.
                 self.job = Some(job.after(self.job.take()));
             }
             turned.mark_unchanged();
             let mut depends = false;
-            // Boxed: a task that sleeps keeps no room for what it does when awake, and there are thousands.
+            // Boxed: a task that sleeps keeps no room for what it does when awake, and there are
+            // thousands.
             let wake = match Box::pin(self.step(&turn)).await {
                 Ok(Next::Ended) => {
                     if self.seated {
@@ -245,8 +262,15 @@ impl Runner {
         if self.down == 1 {
             warn!(application = %self.name, hint = error.hint(), "{error}");
         }
-        self.status.state = if error.kind() == Kind::Remote { State::Waiting } else { State::Failed };
-        self.status.problems = vec![Row { hint: error.hint(), ..Row::whole(error.to_string()) }];
+        self.status.state = if error.kind() == Kind::Remote {
+            State::Waiting
+        } else {
+            State::Failed
+        };
+        self.status.problems = vec![Row {
+            hint: error.hint(),
+            ..Row::whole(error.to_string())
+        }];
         // Whoever waits for an end has one when the same has been seen a few times.
         self.status.settled = error.kind() != Kind::Remote || self.down >= ENOUGH;
         Instant::now() + wait
@@ -259,7 +283,9 @@ impl Runner {
                 None => self.seated = true,
                 Some(taken) => return Ok(self.turned_away(&taken)),
             }
-            self.hub.state().enlist(&self.name, Arc::clone(&self.handle.inbox));
+            self.hub
+                .state()
+                .enlist(&self.name, Arc::clone(&self.handle.inbox));
         }
         if !self.loaded {
             self.load().await?;
@@ -276,25 +302,48 @@ impl Runner {
         if self.status.state == State::Deleting && self.current.is_none() {
             return Ok(Next::Ended);
         }
-        let Some(current) = &mut self.current else { return Ok(Next::At(None)) };
+        let Some(current) = &mut self.current else {
+            return Ok(Next::At(None));
+        };
         if current.wanted.iter().any(|one| !one.known) {
             let served = self.hub.cluster.resources().await?;
-            let now_served = current.wanted.iter().any(|one| !one.known && served.find(&one.gvk()).is_some());
-            if let Some((application, rendered)) = current.unplaced.take_if(|_| now_served).map(|unplaced| *unplaced) {
-                // Now it is known whether their objects lie in namespaces, which makes others of them.
+            let now_served = current
+                .wanted
+                .iter()
+                .any(|one| !one.known && served.find(&one.gvk()).is_some());
+            if let Some((application, rendered)) = current
+                .unplaced
+                .take_if(|_| now_served)
+                .map(|unplaced| *unplaced)
+            {
+                // Now it is known whether their objects lie in namespaces, which makes others of
+                // them.
                 let revision = current.revision.clone();
-                if let Err((job, error)) = self.read(Job::Apply(Box::new(Read { application, revision, rendered }))).await {
+                if let Err((job, error)) = self
+                    .read(Job::Apply(Box::new(Read {
+                        application,
+                        revision,
+                        rendered,
+                    })))
+                    .await
+                {
                     self.job = Some(job);
                     return Err(error);
                 }
             }
         }
-        let Some(current) = &mut self.current else { return Ok(Next::At(None)) };
+        let Some(current) = &mut self.current else {
+            return Ok(Next::At(None));
+        };
         // What cannot be read at a newer revision is told of that one.
         if self.broken.is_none() {
             self.status.revision = Some(current.revision.clone());
         }
-        let kinds = current.wanted.iter().map(|one| &one.key).chain(self.inventory.entries.keys());
+        let kinds = current
+            .wanted
+            .iter()
+            .map(|one| &one.key)
+            .chain(self.inventory.entries.keys());
         let unlisted = self.hub.unlisted(kinds);
         // Of a kind that cannot be watched only the objects wait.
         if unlisted.values().any(Option::is_none) {
@@ -309,9 +358,15 @@ impl Runner {
         }
         self.unlisted = unlisted;
         self.find_lost();
-        let Some(current) = &mut self.current else { return Ok(Next::At(None)) };
+        let Some(current) = &mut self.current else {
+            return Ok(Next::At(None));
+        };
         if !current.released && !self.shared.plans() {
-            if let Some((rows, passes)) = self.shared.blocked(&self.repository.name, &current.terms.depends_on, &current.revision) {
+            if let Some((rows, passes)) = self.shared.blocked(
+                &self.repository.name,
+                &current.terms.depends_on,
+                &current.revision,
+            ) {
                 self.status.state = State::Waiting;
                 self.status.problems = rows;
                 self.status.settled = !passes;
@@ -363,7 +418,11 @@ impl Runner {
 
     /// Where it is declared to be.
     fn place(&self) -> Place {
-        (self.hub.cluster.name().to_owned(), self.name.clone(), self.repository.name.clone())
+        (
+            self.hub.cluster.name().to_owned(),
+            self.name.clone(),
+            self.repository.name.clone(),
+        )
     }
 
     /// What people asked for over the socket.
@@ -396,7 +455,12 @@ impl Runner {
         let Some(current) = &self.current else { return };
         let one = &current.wanted[index];
         let ignore = seen::ignored(&current.terms.ignore, &one.key);
-        let watched = Watched { manifest: one.manifest.clone(), ignore, expected, atoms };
+        let watched = Watched {
+            manifest: one.manifest.clone(),
+            ignore,
+            expected,
+            atoms,
+        };
         self.hub.state().judge(&self.name, &one.key, watched);
     }
 
@@ -414,7 +478,9 @@ impl Runner {
         self.status.planned = look.plan(current, &pruning);
         look.tell(&mut self.status);
         self.status.objects = current.wanted.len();
-        self.status.problems.extend(pruning.needs_yes.map(Row::whole));
+        self.status
+            .problems
+            .extend(pruning.needs_yes.map(Row::whole));
         self.status.problems.extend(self.broken.clone());
         self.status.notes.extend(current.notes.iter().cloned());
         let moves = look.todo.values().any(|why| !why.is_drift()) || !pruning.delete.is_empty();
@@ -433,13 +499,20 @@ impl Runner {
     /// When to look for kinds that are not served.
     pub(super) fn unknown_kinds(&self) -> Option<Instant> {
         let current = self.current.as_ref()?;
-        current.wanted.iter().any(|one| !one.known).then(|| Instant::now() + UNKNOWN)
+        current
+            .wanted
+            .iter()
+            .any(|one| !one.known)
+            .then(|| Instant::now() + UNKNOWN)
     }
 }
 
 /// A kind that cannot be watched, in words.
 pub(super) fn unwatched(kind: &str, trouble: &Trouble) -> Row {
-    Row { hint: trouble.hint.clone(), ..Row::whole(format!("{kind} cannot be watched: {}", trouble.message)) }
+    Row {
+        hint: trouble.hint.clone(),
+        ..Row::whole(format!("{kind} cannot be watched: {}", trouble.message))
+    }
 }
 
 /// What follows a step.

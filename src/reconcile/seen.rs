@@ -1,4 +1,5 @@
-//! What is kept of a live object: hashes, health, and which fields are left to others. The object itself is dropped.
+//! What is kept of a live object: hashes, health, and which fields are left to others. The object
+//! itself is dropped.
 
 use crate::{
     cluster::managed_fields,
@@ -23,8 +24,8 @@ pub(super) struct Seen {
     pub held: Vec<Held>,
     /// Leaves that differ from what was answered to the last apply, with who changed them.
     pub changed: Vec<Changed>,
-    /// The object itself, as long as it cannot be judged for good: until its manifest is known, and the answer to an apply
-    /// of it, which an event can overtake.
+    /// The object itself, as long as it cannot be judged for good: until its manifest is known, and
+    /// the answer to an apply of it, which an event can overtake.
     pub raw: Option<Box<str>>,
 }
 
@@ -32,8 +33,8 @@ pub(super) struct Seen {
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Held {
     pub path: Path,
-    /// What is sent in its place: the live value while the field is ours (leaving it out would delete it), nothing
-    /// while it is somebody else's.
+    /// What is sent in its place: the live value while the field is ours (leaving it out would
+    /// delete it), nothing while it is somebody else's.
     pub value: Option<Value>,
     /// Whoever scales, if it is for that that it is left to others.
     pub scaled: Option<Scaled>,
@@ -60,21 +61,32 @@ impl Held {
     /// That what Git says does not count, in words.
     pub fn note(&self) -> Option<String> {
         let Scaled { manager, git, .. } = self.scaled.as_ref().filter(|scaled| scaled.differs)?;
-        Some(format!("spec.replicas is left to {manager} (scale); Git says {git}"))
+        Some(format!(
+            "spec.replicas is left to {manager} (scale); Git says {git}"
+        ))
     }
 }
 
 /// The replicas that a manifest names.
 pub(super) fn replicas(manifest: &Object) -> Option<i32> {
-    manifest.pointer("/spec/replicas").and_then(Value::as_i64).and_then(|replicas| replicas.try_into().ok())
+    manifest
+        .pointer("/spec/replicas")
+        .and_then(Value::as_i64)
+        .and_then(|replicas| replicas.try_into().ok())
 }
 
-/// What is still left to others when a manifest is sent: a change of the replicas in Git wins over a person's scale. An
-/// autoscaler would be back at once.
-pub(super) fn still_held(held: Vec<Held>, manifest: &Object, applied: Option<&Applied>) -> Vec<Held> {
+/// What is still left to others when a manifest is sent: a change of the replicas in Git wins over
+/// a person's scale. An autoscaler would be back at once.
+pub(super) fn still_held(
+    held: Vec<Held>,
+    manifest: &Object,
+    applied: Option<&Applied>,
+) -> Vec<Held> {
     let before = applied.and_then(|applied| applied.replicas);
     let moved = before.is_some() && replicas(manifest).is_some_and(|now| Some(now) != before);
-    held.into_iter().filter(|held| !(moved && held.scaled.as_ref().is_some_and(Scaled::by_hand))).collect()
+    held.into_iter()
+        .filter(|held| !(moved && held.scaled.as_ref().is_some_and(Scaled::by_hand)))
+        .collect()
 }
 
 /// A leaf that somebody changed.
@@ -101,23 +113,37 @@ pub(super) struct Watched {
 /// The pointers of the rules that mean this object.
 pub(super) fn ignored(rules: &[Ignore], key: &Key) -> Arc<[String]> {
     let means = |rule: &&Ignore| {
-        let fits = |wanted: &Option<String>, value: &str| wanted.as_ref().is_none_or(|wanted| wanted == value);
+        let fits = |wanted: &Option<String>, value: &str| {
+            wanted.as_ref().is_none_or(|wanted| wanted == value)
+        };
         fits(&rule.group, &key.group)
             && fits(&rule.kind, &key.kind)
-            && fits(&rule.namespace, key.namespace.as_deref().unwrap_or_default())
+            && fits(
+                &rule.namespace,
+                key.namespace.as_deref().unwrap_or_default(),
+            )
             && fits(&rule.name, &key.name)
     };
     // Most objects have no rule: the empty list is the same for all of them.
     if !rules.iter().any(|rule| means(&rule)) {
         return Arc::default();
     }
-    rules.iter().filter(means).flat_map(|rule| rule.pointers.iter().cloned()).collect()
+    rules
+        .iter()
+        .filter(means)
+        .flat_map(|rule| rule.pointers.iter().cloned())
+        .collect()
 }
 
 /// Groups whose objects get their `caBundle` from others.
-const CA_GROUPS: [&str; 3] = ["admissionregistration.k8s.io", "apiregistration.k8s.io", "apiextensions.k8s.io"];
+const CA_GROUPS: [&str; 3] = [
+    "admissionregistration.k8s.io",
+    "apiregistration.k8s.io",
+    "apiextensions.k8s.io",
+];
 
-/// Whether a leaf is left to others: by rule; replicas that an autoscaler sets; certificates that are injected.
+/// Whether a leaf is left to others: by rule; replicas that an autoscaler sets; certificates that
+/// are injected.
 fn left_to_others(path: &Path, ignore: &[String], scaled: bool, gvk: &Gvk) -> bool {
     ignore.iter().any(|pointer| path.is_below(pointer))
         || (scaled && path.is_below("/spec/replicas"))
@@ -128,8 +154,13 @@ fn left_to_others(path: &Path, ignore: &[String], scaled: bool, gvk: &Gvk) -> bo
 pub(super) fn hash(manifest: &Object, live: &Object, ignore: &[String], atoms: &Atoms) -> Hash {
     let (scaled, gvk) = (managed_fields::scaled_by(live).is_some(), manifest.gvk());
     let atoms = atoms.not_reached_by(ignore);
-    let books = Books { atoms: &atoms, overwritten: &|path| is_overwritten(live, path) };
-    plan::of_live(manifest, live, books, &mut |path, _, _| left_to_others(path, ignore, scaled, &gvk))
+    let books = Books {
+        atoms: &atoms,
+        overwritten: &|path| is_overwritten(live, path),
+    };
+    plan::of_live(manifest, live, books, &mut |path, _, _| {
+        left_to_others(path, ignore, scaled, &gvk)
+    })
 }
 
 /// Looks at a live object, with its manifest if it is known.
@@ -139,25 +170,45 @@ pub(super) fn look(live: &Object, watched: Option<&Watched>) -> Seen {
     let judged = manifest.map(|(watched, manifest)| {
         let (scaled_by, gvk) = (managed_fields::scaled_by(live), manifest.gvk());
         let atoms = watched.atoms.not_reached_by(&watched.ignore);
-        let books = Books { atoms: &atoms, overwritten: &|path| is_overwritten(live, path) };
+        let books = Books {
+            atoms: &atoms,
+            overwritten: &|path| is_overwritten(live, path),
+        };
         let hash = plan::of_live(&manifest, live, books, &mut |path, wanted, there| {
             let theirs = left_to_others(path, &watched.ignore, scaled_by.is_some(), &gvk);
             if theirs {
                 let value = there.filter(|_| is_ours(live, path)).cloned();
-                let scaled = scaled_by.clone().filter(|_| !left_to_others(path, &watched.ignore, false, &gvk));
-                let scaled = scaled.map(|manager| Scaled { manager, git: wanted.clone(), differs: Some(wanted) != there });
-                held.push(Held { path: path.clone(), value, scaled });
+                let scaled = scaled_by
+                    .clone()
+                    .filter(|_| !left_to_others(path, &watched.ignore, false, &gvk));
+                let scaled = scaled.map(|manager| Scaled {
+                    manager,
+                    git: wanted.clone(),
+                    differs: Some(wanted) != there,
+                });
+                held.push(Held {
+                    path: path.clone(),
+                    value,
+                    scaled,
+                });
             } else if Some(wanted) != there {
                 other.push((path.clone(), there.is_some()));
             }
             theirs
         });
-        // Only now is it known whether somebody changed something: a server may write a value in its own way.
+        // Only now is it known whether somebody changed something: a server may write a value in
+        // its own way.
         let differs = watched.expected.is_some_and(|expected| expected != hash);
         other.retain(|(path, _)| differs && !is_ours(live, path));
         hash
     });
-    let changed = other.iter().map(|(path, there)| Changed { path: path.to_string(), manager: latest(live, path, *there) }).collect();
+    let changed = other
+        .iter()
+        .map(|(path, there)| Changed {
+            path: path.to_string(),
+            manager: latest(live, path, *there),
+        })
+        .collect();
     Seen {
         live: Live {
             uid: live.uid().unwrap_or_default().to_owned(),
@@ -168,11 +219,17 @@ pub(super) fn look(live: &Object, watched: Option<&Watched>) -> Seen {
             disabled: live.settings().reconcile_disabled,
         },
         version: live.gvk().version,
-        at: live.resource_version().and_then(|version| version.parse().ok()).unwrap_or_default(),
+        at: live
+            .resource_version()
+            .and_then(|version| version.parse().ok())
+            .unwrap_or_default(),
         health: health::of(live),
         held,
         changed,
-        raw: match watched.filter(|_| judged.is_some()).and_then(|watched| watched.expected) {
+        raw: match watched
+            .filter(|_| judged.is_some())
+            .and_then(|watched| watched.expected)
+        {
             Some(_) => None,
             None => Some(Value::Object(live.value().clone()).to_string().into()),
         },
@@ -180,13 +237,27 @@ pub(super) fn look(live: &Object, watched: Option<&Watched>) -> Seen {
 }
 
 /// What somebody else has written over a manifest's leaves.
-pub(super) fn changed_by(manifest: &Object, live: &Object, ignore: &[String], atoms: &Atoms) -> Vec<Changed> {
+pub(super) fn changed_by(
+    manifest: &Object,
+    live: &Object,
+    ignore: &[String],
+    atoms: &Atoms,
+) -> Vec<Changed> {
     let (mut changed, gvk) = (Vec::new(), manifest.gvk());
     let scaled = managed_fields::scaled_by(live).is_some();
-    let books = Books { atoms: &atoms.not_reached_by(ignore), overwritten: &|path| is_overwritten(live, path) };
+    let books = Books {
+        atoms: &atoms.not_reached_by(ignore),
+        overwritten: &|path| is_overwritten(live, path),
+    };
     plan::each(manifest, live, books, &mut |path, wanted, there| {
-        if Some(wanted) != there && !left_to_others(path, ignore, scaled, &gvk) && !is_ours(live, path) {
-            changed.push(Changed { path: path.to_string(), manager: latest(live, path, there.is_some()) });
+        if Some(wanted) != there
+            && !left_to_others(path, ignore, scaled, &gvk)
+            && !is_ours(live, path)
+        {
+            changed.push(Changed {
+                path: path.to_string(),
+                manager: latest(live, path, there.is_some()),
+            });
         }
     });
     changed
@@ -194,24 +265,34 @@ pub(super) fn changed_by(manifest: &Object, live: &Object, ignore: &[String], at
 
 /// Whether the field manager of our applies owns a leaf.
 fn is_ours(live: &Object, path: &Path) -> bool {
-    path.pointer_in(live).is_some_and(|pointer| managed_fields::managers_of(live, &pointer).iter().any(|manager| manager.name == MANAGER))
+    path.pointer_in(live).is_some_and(|pointer| {
+        managed_fields::managers_of(live, &pointer)
+            .iter()
+            .any(|manager| manager.name == MANAGER)
+    })
 }
 
 /// Whether somebody else has written the whole of a map.
 fn is_overwritten(live: &Object, path: &Path) -> bool {
-    path.pointer_in(live).is_some_and(|pointer| managed_fields::is_overwritten(live, &pointer, MANAGER))
+    path.pointer_in(live)
+        .is_some_and(|pointer| managed_fields::is_overwritten(live, &pointer, MANAGER))
 }
 
 /// Who changed a leaf: its owner; of a leaf that is gone, whoever wrote last.
 fn latest(live: &Object, path: &Path, there: bool) -> Option<String> {
-    let owner = || managed_fields::managers_of(live, &path.pointer_in(live)?).into_iter().next();
+    let owner = || {
+        managed_fields::managers_of(live, &path.pointer_in(live)?)
+            .into_iter()
+            .next()
+    };
     match there {
         true => owner().map(|manager| manager.name),
         false => managed_fields::last_writer(live).map(|manager| manager.name),
     }
 }
 
-/// The manifest as it is sent: leaves that are left to others have their live value, or are left out.
+/// The manifest as it is sent: leaves that are left to others have their live value, or are left
+/// out.
 pub(super) fn sent(manifest: Object, held: &[Held]) -> Object {
     if held.is_empty() {
         return manifest;
@@ -219,14 +300,29 @@ pub(super) fn sent(manifest: Object, held: &[Held]) -> Object {
     let gvk_and_name = manifest.clone();
     let mut value = manifest.into_value();
     // From the last to the first, so that places in lists stay what they are.
-    for Held { path, value: live, .. } in held.iter().rev() {
-        let Some(pointer) = path.pointer_in(&gvk_and_name) else { continue };
-        let Some((above, last)) = pointer.rsplit_once('/') else { continue };
+    for Held {
+        path, value: live, ..
+    } in held.iter().rev()
+    {
+        let Some(pointer) = path.pointer_in(&gvk_and_name) else {
+            continue;
+        };
+        let Some((above, last)) = pointer.rsplit_once('/') else {
+            continue;
+        };
         match (value.pointer_mut(above), live) {
-            (Some(Value::Object(fields)), Some(live)) => drop(fields.insert(last.replace("~1", "/").replace("~0", "~"), live.clone())),
-            (Some(Value::Object(fields)), None) => drop(fields.shift_remove(&last.replace("~1", "/").replace("~0", "~"))),
+            (Some(Value::Object(fields)), Some(live)) => {
+                drop(fields.insert(last.replace("~1", "/").replace("~0", "~"), live.clone()))
+            }
+            (Some(Value::Object(fields)), None) => {
+                drop(fields.shift_remove(&last.replace("~1", "/").replace("~0", "~")))
+            }
             (Some(Value::Array(elements)), live) => {
-                if let Some(index) = last.parse::<usize>().ok().filter(|index| *index < elements.len()) {
+                if let Some(index) = last
+                    .parse::<usize>()
+                    .ok()
+                    .filter(|index| *index < elements.len())
+                {
                     match live {
                         Some(live) => elements[index] = live.clone(),
                         None => drop(elements.remove(index)),

@@ -1,4 +1,5 @@
-//! Sending what is to be applied, in its order, as much at once as the cluster takes; and deleting what is to go.
+//! Sending what is to be applied, in its order, as much at once as the cluster takes; and deleting
+//! what is to go.
 
 use super::{
     difference::Refusal,
@@ -14,7 +15,10 @@ use crate::{
     error::Fault,
     health,
     object::{Gvk, Key, MANAGER, Object, Ssa},
-    plan::{self, After, Applied, Atoms, Claims as _, Entry, Outcome, Owner, Pruning, Rollout, Wanted, Why},
+    plan::{
+        self, After, Applied, Atoms, Claims as _, Entry, Outcome, Owner, Pruning, Rollout, Wanted,
+        Why,
+    },
 };
 use futures::{StreamExt as _, future::BoxFuture, stream::FuturesUnordered};
 use jiff::Timestamp;
@@ -48,9 +52,13 @@ pub(super) struct Pruned {
 }
 
 impl Runner {
-    /// Sends objects. A failure stops those that need the object and nobody else. What waits for the health of another
-    /// is left to the next look; a newer job stops what has not begun.
-    pub(super) async fn send(&mut self, todo: &BTreeMap<usize, Why>, turn: &Turn) -> Result<(), ClusterError> {
+    /// Sends objects. A failure stops those that need the object and nobody else. What waits for
+    /// the health of another is left to the next look; a newer job stops what has not begun.
+    pub(super) async fn send(
+        &mut self,
+        todo: &BTreeMap<usize, Why>,
+        turn: &Turn,
+    ) -> Result<(), ClusterError> {
         self.announce(todo).await?;
         let mut waiting: BTreeSet<usize> = todo.keys().copied().collect();
         let mut flying: FuturesUnordered<BoxFuture<'static, Answer>> = FuturesUnordered::new();
@@ -77,7 +85,9 @@ impl Runner {
                     flying.push(self.flight(index, turn.clone()));
                 }
             }
-            let Some((index, answer)) = flying.next().await else { break };
+            let Some((index, answer)) = flying.next().await else {
+                break;
+            };
             in_flight.remove(&index);
             if !self.answered(index, answer, todo[&index], repairs.get(&index)) {
                 failed.insert(index);
@@ -86,16 +96,25 @@ impl Runner {
         Ok(())
     }
 
-    /// Writes new objects into the inventory before the first of them is sent: whatever dies then, nothing is orphaned.
+    /// Writes new objects into the inventory before the first of them is sent: whatever dies then,
+    /// nothing is orphaned.
     async fn announce(&mut self, todo: &BTreeMap<usize, Why>) -> Result<(), ClusterError> {
-        let Some(current) = &self.current else { return Ok(()) };
+        let Some(current) = &self.current else {
+            return Ok(());
+        };
         let mut new = false;
         for index in todo.keys() {
             let one = &current.wanted[*index];
-            self.inventory.entries.entry(one.key.clone()).or_insert_with(|| {
-                new = true;
-                Entry { version: one.version.clone(), applied: None }
-            });
+            self.inventory
+                .entries
+                .entry(one.key.clone())
+                .or_insert_with(|| {
+                    new = true;
+                    Entry {
+                        version: one.version.clone(),
+                        applied: None,
+                    }
+                });
         }
         // Until the record is saved, whatever becomes of the first try.
         self.dirty |= new;
@@ -116,8 +135,15 @@ impl Runner {
     }
 
     /// Those that may be sent now, and those whose needs have failed (which are noted so).
-    fn startable(&mut self, waiting: &BTreeSet<usize>, in_flight: &BTreeSet<usize>, failed: &mut HashSet<usize>) -> Vec<usize> {
-        let Some(current) = &self.current else { return Vec::new() };
+    fn startable(
+        &mut self,
+        waiting: &BTreeSet<usize>,
+        in_flight: &BTreeSet<usize>,
+        failed: &mut HashSet<usize>,
+    ) -> Vec<usize> {
+        let Some(current) = &self.current else {
+            return Vec::new();
+        };
         let mut lost: Vec<(usize, usize)> = Vec::new();
         let mut open: Vec<usize> = Vec::new();
         {
@@ -127,12 +153,18 @@ impl Runner {
                 for after in &current.wanted[index].after {
                     let key = &current.wanted[after.index].key;
                     if failed.contains(&after.index)
-                        || self.failing.get(key).is_some_and(|failing| failing.manifest == current.wanted[after.index].hash)
+                        || self.failing.get(key).is_some_and(|failing| {
+                            failing.manifest == current.wanted[after.index].hash
+                        })
                     {
                         lost.push((index, after.index));
                     }
-                    let pending = waiting.contains(&after.index) || in_flight.contains(&after.index);
-                    free &= !pending && self.lacks(&cluster, &current.wanted[after.index], after.healthy).is_none();
+                    let pending =
+                        waiting.contains(&after.index) || in_flight.contains(&after.index);
+                    free &= !pending
+                        && self
+                            .lacks(&cluster, &current.wanted[after.index], after.healthy)
+                            .is_none();
                 }
                 if free {
                     open.push(index);
@@ -141,16 +173,33 @@ impl Runner {
         }
         for (index, needed) in &lost {
             let (one, needed) = (&current.wanted[*index], &current.wanted[*needed]);
-            let row = Row::at(one, format!("it waits for {}, which could not be applied", needed.key));
+            let row = Row::at(
+                one,
+                format!("it waits for {}, which could not be applied", needed.key),
+            );
             if let Some(cause) = self.failing.get(&needed.key) {
                 let (times, until, passing) = (cause.times, cause.until, cause.passing);
-                self.failing.insert(one.key.clone(), Failing { row, times, until, manifest: one.hash, passing });
+                self.failing.insert(
+                    one.key.clone(),
+                    Failing {
+                        row,
+                        times,
+                        until,
+                        manifest: one.hash,
+                        passing,
+                    },
+                );
             }
             failed.insert(*index);
         }
         let lost: BTreeSet<usize> = lost.into_iter().map(|(index, _)| index).collect();
-        // What has lower waves before it waits for their answers, unless they themselves wait for something else.
-        let lowest = open.iter().chain(in_flight).map(|index| current.wanted[*index].wave).min();
+        // What has lower waves before it waits for their answers, unless they themselves wait for
+        // something else.
+        let lowest = open
+            .iter()
+            .chain(in_flight)
+            .map(|index| current.wanted[*index].wave)
+            .min();
         open.retain(|index| Some(current.wanted[*index].wave) == lowest && !lost.contains(index));
         open.extend(lost);
         open
@@ -171,7 +220,9 @@ impl Runner {
 
     /// What objects wait for that are still to be sent.
     pub(super) fn held_up(&self, todo: &BTreeMap<usize, Why>) -> Vec<Row> {
-        let Some(current) = &self.current else { return Vec::new() };
+        let Some(current) = &self.current else {
+            return Vec::new();
+        };
         let cluster = self.hub.state();
         let row = |index: &usize| {
             let one = &current.wanted[*index];
@@ -180,70 +231,116 @@ impl Runner {
                 Some((&needed.key, self.lacks(&cluster, needed, after.healthy)?))
             };
             let (needed, lacks) = one.after.iter().find_map(missing)?;
-            Some(Row::at(one, format!("it waits for {needed}, which {lacks}")))
+            Some(Row::at(
+                one,
+                format!("it waits for {needed}, which {lacks}"),
+            ))
         };
         todo.keys().filter_map(row).collect()
     }
 
     /// The request for one object.
     fn flight(&self, index: usize, turn: Turn) -> BoxFuture<'static, Answer> {
-        let Some(current) = &self.current else { return Box::pin(std::future::pending()) };
+        let Some(current) = &self.current else {
+            return Box::pin(std::future::pending());
+        };
         let one = current.wanted[index].clone();
         let (hub, identity, name) = (Arc::clone(&self.hub), self.identity(), self.name.clone());
         let ignore = seen::ignored(&current.terms.ignore, &one.key);
-        let before = self.inventory.entries.get(&one.key).and_then(|entry| entry.applied.clone());
+        let before = self
+            .inventory
+            .entries
+            .get(&one.key)
+            .and_then(|entry| entry.applied.clone());
         let fresh = before.is_none();
         Box::pin(async move {
             let result = async {
                 let manifest = one.manifest.object().map_err(|error| ClusterError {
                     cluster: hub.cluster.name().to_owned(),
                     subject: one.key.to_string(),
-                    problem: Box::new(Problem::Protocol { why: error.to_string() }),
+                    problem: Box::new(Problem::Protocol {
+                        why: error.to_string(),
+                    }),
                 })?;
-                let known = hub.state().seen(&one.key).map(|seen| (seen.live.uid.clone(), seen.held.clone()));
+                let known = hub
+                    .state()
+                    .seen(&one.key)
+                    .map(|seen| (seen.live.uid.clone(), seen.held.clone()));
                 let (uid, held) = known.map_or((None, None), |(uid, held)| (Some(uid), Some(held)));
-                // An object that somebody else may have made: fields that are left to others must not be taken with
-                // the first apply.
+                // An object that somebody else may have made: fields that are left to others must
+                // not be taken with the first apply.
                 let strange = held.is_none() && fresh;
                 let looked = |object: &Object| {
                     let (manifest, ignore) = (one.manifest.clone(), Arc::clone(&ignore));
-                    let watched = seen::Watched { manifest, ignore, expected: None, atoms: Atoms::NONE };
+                    let watched = seen::Watched {
+                        manifest,
+                        ignore,
+                        expected: None,
+                        atoms: Atoms::NONE,
+                    };
                     seen::look(object, Some(&watched)).held
                 };
                 let live = async || {
                     let resource = hub.cluster.resource(&one.gvk()).await?;
                     hub.cluster.get(&identity, &resource, &one.key).await
                 };
-                let mut held = seen::still_held(held.unwrap_or_default(), &manifest, before.as_ref());
+                let mut held =
+                    seen::still_held(held.unwrap_or_default(), &manifest, before.as_ref());
                 if strange && !ignore.is_empty() {
                     held = live().await?.as_ref().map(looked).unwrap_or_default();
                 }
-                // Replicas that an autoscaler holds at another number are a conflict: most objects are new, and need not be
-                // asked for.
-                let scalable = strange && ignore.is_empty() && manifest.pointer("/spec/replicas").is_some();
+                // Replicas that an autoscaler holds at another number are a conflict: most objects
+                // are new, and need not be asked for.
+                let scalable =
+                    strange && ignore.is_empty() && manifest.pointer("/spec/replicas").is_some();
                 let sent = seen::sent(manifest.clone(), &held);
-                let how = Apply { force: !scalable, ..Apply::default() };
+                let how = Apply {
+                    force: !scalable,
+                    ..Apply::default()
+                };
                 let mut applied = hub.cluster.apply(&identity, &sent, &how).await;
-                if scalable && applied.as_ref().is_err_and(|error| matches!(*error.problem, Problem::Conflict { .. })) {
+                if scalable
+                    && applied
+                        .as_ref()
+                        .is_err_and(|error| matches!(*error.problem, Problem::Conflict { .. }))
+                {
                     let held = live().await?.as_ref().map(looked).unwrap_or_default();
-                    applied = hub.cluster.apply(&identity, &seen::sent(manifest.clone(), &held), &Apply::default()).await;
+                    applied = hub
+                        .cluster
+                        .apply(
+                            &identity,
+                            &seen::sent(manifest.clone(), &held),
+                            &Apply::default(),
+                        )
+                        .await;
                 }
                 let applied = match (applied, uid) {
-                    (Err(error), Some(uid)) if one.settings.force && matches!(*error.problem, Problem::Immutable { .. }) => {
+                    (Err(error), Some(uid))
+                        if one.settings.force
+                            && matches!(*error.problem, Problem::Immutable { .. }) =>
+                    {
                         // Until the old one is gone can take a minute.
                         turn.give_back();
-                        hub.cluster.recreate(&identity, &sent, &uid, &Apply::default(), PATIENCE).await?
+                        hub.cluster
+                            .recreate(&identity, &sent, &uid, &Apply::default(), PATIENCE)
+                            .await?
                     }
                     (applied, _) => applied?,
                 };
-                let atoms = hub.state().atoms.shared(managed_fields::atoms(&manifest, &applied.live, MANAGER));
+                let atoms = hub.state().atoms.shared(managed_fields::atoms(
+                    &manifest,
+                    &applied.live,
+                    MANAGER,
+                ));
                 let owner = plan::owner(&applied.live);
                 let noted = Applied {
                     uid: applied.live.uid().unwrap_or_default().to_owned(),
                     manifest: one.hash,
                     live: seen::hash(&manifest, &applied.live, &ignore, &atoms),
                     atoms,
-                    untouched: one.settings.ssa == Ssa::IfNotPresent && !applied.created && owner.as_ref() != Some(&name),
+                    untouched: one.settings.ssa == Ssa::IfNotPresent
+                        && !applied.created
+                        && owner.as_ref() != Some(&name),
                     replicas: seen::replicas(&manifest),
                 };
                 Ok((applied, noted))
@@ -252,7 +349,17 @@ impl Runner {
                 Ok(answer) => (index, Ok(answer)),
                 Err(error) => {
                     let manifest = one.manifest.object().ok();
-                    (index, Err(Refusal::of(&hub.cluster, &one.key, &one.gvk(), manifest.as_ref(), error).await))
+                    (
+                        index,
+                        Err(Refusal::of(
+                            &hub.cluster,
+                            &one.key,
+                            &one.gvk(),
+                            manifest.as_ref(),
+                            error,
+                        )
+                        .await),
+                    )
                 }
             }
         })
@@ -266,23 +373,39 @@ impl Runner {
         why: Why,
         repaired: Option<&Drifted>,
     ) -> bool {
-        let Some(current) = &self.current else { return false };
+        let Some(current) = &self.current else {
+            return false;
+        };
         let one = current.wanted[index].clone();
-        let (application, cluster, revision) = (self.name.clone(), self.hub.cluster.name().to_owned(), current.revision.clone());
+        let (application, cluster, revision) = (
+            self.name.clone(),
+            self.hub.cluster.name().to_owned(),
+            current.revision.clone(),
+        );
         match answer {
             Ok((applied, noted)) => {
                 self.failing.remove(&one.key);
                 let (hash, atoms, untouched) = (noted.live, noted.atoms.clone(), noted.untouched);
-                let new = Entry { version: one.version.clone(), applied: Some(noted) };
+                let new = Entry {
+                    version: one.version.clone(),
+                    applied: Some(noted),
+                };
                 let old = self.inventory.entries.insert(one.key.clone(), new.clone());
                 let found = self.inventory.found.remove(&one.key);
                 self.dirty |= found || old.as_ref() != Some(&new);
                 match repaired {
                     Some(drifted) => info!(%application, cluster, "repaired {drifted}"),
-                    None => info!(%application, cluster, revision = short(&revision), "{}: {}", why.as_str(), one.key),
+                    None => {
+                        info!(%application, cluster, revision = short(&revision), "{}: {}", why.as_str(), one.key)
+                    }
                 }
                 if !applied.forced.is_empty() && !why.is_drift() {
-                    let fields: Vec<String> = applied.forced.iter().take(5).map(ToString::to_string).collect();
+                    let fields: Vec<String> = applied
+                        .forced
+                        .iter()
+                        .take(5)
+                        .map(ToString::to_string)
+                        .collect();
                     info!(%application, cluster, "{}: took {}", one.key, fields.join(", "));
                 }
                 if !applied.took_over.is_empty() {
@@ -295,7 +418,10 @@ impl Runner {
                 true
             }
             Err(Refusal { error, why }) => {
-                let row = Row { hint: error.hint(), ..Row::at(&one, why) };
+                let row = Row {
+                    hint: error.hint(),
+                    ..Row::at(&one, why)
+                };
                 self.answerable = Instant::now() + ANSWERABLE;
                 let failing = Failing::after(self.failing.get(&one.key), row, &error, one.hash);
                 if failing.times == 1 {
@@ -309,28 +435,61 @@ impl Runner {
 
     /// What becomes of what is owned and no longer wanted.
     pub(super) fn pruning(&self, current: &Current, cluster: &Cluster) -> Pruning {
-        let owner = Owner { application: &self.name, prune: current.terms.prune, deleting: current.deleting, revision: &current.revision };
-        let elsewhere = |key: &Key| cluster.wanted_by(key).iter().any(|other| *other != self.name);
-        plan::prune(owner, &current.wanted, &self.inventory, |key| cluster.live(key), elsewhere)
+        let owner = Owner {
+            application: &self.name,
+            prune: current.terms.prune,
+            deleting: current.deleting,
+            revision: &current.revision,
+        };
+        let elsewhere = |key: &Key| {
+            cluster
+                .wanted_by(key)
+                .iter()
+                .any(|other| *other != self.name)
+        };
+        plan::prune(
+            owner,
+            &current.wanted,
+            &self.inventory,
+            |key| cluster.live(key),
+            elsewhere,
+        )
     }
 
     /// Deletes what is owned and no longer wanted, when that is sure.
     pub(super) async fn prune(&mut self, look: &Look) -> Result<Pruned, ClusterError> {
         let mut pruned = Pruned::default();
-        let Some(current) = &self.current else { return Ok(pruned) };
+        let Some(current) = &self.current else {
+            return Ok(pruned);
+        };
         let pruning = {
             let cluster = self.hub.state();
             self.pruning(current, &cluster)
         };
         // What comes after all is seen, and deleted then; what was deleted has come.
         let late = Instant::now() < self.answerable;
-        let (held, over) = pruning.unanswered.into_iter().partition::<Vec<_>, _>(|key| late && !self.deleting.contains(key));
+        let (held, over) = pruning
+            .unanswered
+            .into_iter()
+            .partition::<Vec<_>, _>(|key| late && !self.deleting.contains(key));
         pruned.wake = (!held.is_empty()).then_some(self.answerable);
-        pruned.notes.extend(held.iter().map(|key| Row::of(key, "its apply was not answered and may still come; it would be deleted")));
-        for (key, why) in pruning.drop.into_iter().chain(over.into_iter().map(|key| (key, None))) {
+        pruned.notes.extend(held.iter().map(|key| {
+            Row::of(
+                key,
+                "its apply was not answered and may still come; it would be deleted",
+            )
+        }));
+        for (key, why) in pruning
+            .drop
+            .into_iter()
+            .chain(over.into_iter().map(|key| (key, None)))
+        {
             // That it is not seen does not say that it is not there.
             if let Some(trouble) = self.unwatched(&key) {
-                let row = Row { object: Some(key.to_string()), ..unwatched(&key.kind, trouble) };
+                let row = Row {
+                    object: Some(key.to_string()),
+                    ..unwatched(&key.kind, trouble)
+                };
                 if trouble.passing {
                     pruned.waits.push(row)
                 } else {
@@ -349,13 +508,28 @@ impl Runner {
         }
         for key in &pruning.handed {
             let cluster = self.hub.state();
-            match cluster.wanted_by(key).into_iter().filter(|other| *other != self.name).find(|other| !cluster.is_here(other)) {
+            match cluster
+                .wanted_by(key)
+                .into_iter()
+                .filter(|other| *other != self.name)
+                .find(|other| !cluster.is_here(other))
+            {
                 // A command has not named it: nothing comes of waiting.
-                Some(other) => pruned.notes.push(Row::of(key, format!("{other} takes it over when it is applied"))),
-                None => pruned.waits.push(Row::of(key, "another Application takes it over")),
+                Some(other) => pruned.notes.push(Row::of(
+                    key,
+                    format!("{other} takes it over when it is applied"),
+                )),
+                None => pruned
+                    .waits
+                    .push(Row::of(key, "another Application takes it over")),
             }
         }
-        pruned.waits.extend(pruning.going.iter().map(|key| Row::of(key, "it is being deleted")));
+        pruned.waits.extend(
+            pruning
+                .going
+                .iter()
+                .map(|key| Row::of(key, "it is being deleted")),
+        );
         if pruning.delete.is_empty() {
             let objects = Some(self.inventory.entries.len());
             if look.all_applied() && pruned.waits.is_empty() && self.inventory.objects != objects {
@@ -364,12 +538,16 @@ impl Runner {
             return Ok(pruned);
         }
         if let Some(broken) = self.broken() {
-            pruned.waits.push(Row::whole(format!("nothing is deleted before this revision can be read: {broken}")));
+            pruned.waits.push(Row::whole(format!(
+                "nothing is deleted before this revision can be read: {broken}"
+            )));
             return Ok(pruned);
         }
         if !look.all_applied() {
             let what = old_objects(pruning.delete.len());
-            pruned.waits.push(Row::whole(format!("{what} deleted when everything else has been applied")));
+            pruned.waits.push(Row::whole(format!(
+                "{what} deleted when everything else has been applied"
+            )));
             return Ok(pruned);
         }
         let unread = self.hub.state().unread(&self.repository.name);
@@ -390,7 +568,11 @@ impl Runner {
             return Ok(pruned);
         }
         let confirmed = self.inventory.confirmed.as_ref() == Some(&current.revision);
-        let elsewhere = self.hub.state().unread_elsewhere(&self.repository.name).filter(|_| !confirmed);
+        let elsewhere = self
+            .hub
+            .state()
+            .unread_elsewhere(&self.repository.name)
+            .filter(|_| !confirmed);
         if let Some(unread) = elsewhere {
             pruned.waits.push(Row {
                 hint: Some(format!("If that is sure not to want it: tagboat sync {} --confirm-prune", self.name)),
@@ -410,18 +592,37 @@ impl Runner {
             if self.deleting.contains(&prune.key) {
                 continue;
             }
-            if let Some(failing) = self.failing.get(&prune.key).filter(|failing| failing.until > Instant::now()) {
+            if let Some(failing) = self
+                .failing
+                .get(&prune.key)
+                .filter(|failing| failing.until > Instant::now())
+            {
                 pruned.failures.push(failing.row.clone());
                 continue;
             }
-            let gvk = Gvk { group: prune.key.group.clone(), version: prune.version.clone(), kind: prune.key.kind.clone() };
+            let gvk = Gvk {
+                group: prune.key.group.clone(),
+                version: prune.version.clone(),
+                kind: prune.key.kind.clone(),
+            };
             let deleted = async {
                 let served = self.hub.cluster.resources().await?;
-                let resource = match served.find(&gvk).or_else(|| served.preferred(&gvk.group, &gvk.kind)) {
+                let resource = match served
+                    .find(&gvk)
+                    .or_else(|| served.preferred(&gvk.group, &gvk.kind))
+                {
                     Some(resource) => resource.clone(),
                     None => self.hub.cluster.resource(&gvk).await?,
                 };
-                self.hub.cluster.delete(&identity, &resource, &prune.key, &Delete::uid(prune.uid.as_str())).await
+                self.hub
+                    .cluster
+                    .delete(
+                        &identity,
+                        &resource,
+                        &prune.key,
+                        &Delete::uid(prune.uid.as_str()),
+                    )
+                    .await
             };
             match deleted.await {
                 Ok(deleted) => {
@@ -432,11 +633,20 @@ impl Runner {
                     self.deleting.insert(prune.key);
                 }
                 Err(error) => {
-                    let Refusal { error, why } = Refusal::of(&self.hub.cluster, &prune.key, &gvk, None, error).await;
-                    let row = Row { hint: error.hint(), ..Row::of(&prune.key, format!("it cannot be deleted: {why}")) };
+                    let Refusal { error, why } =
+                        Refusal::of(&self.hub.cluster, &prune.key, &gvk, None, error).await;
+                    let row = Row {
+                        hint: error.hint(),
+                        ..Row::of(&prune.key, format!("it cannot be deleted: {why}"))
+                    };
                     warn!(application = %self.name, cluster = self.hub.cluster.name(), hint = error.hint(), "{row}");
                     pruned.failures.push(row.clone());
-                    let failing = Failing::after(self.failing.get(&prune.key), row, &error, plan::of_all(&[]));
+                    let failing = Failing::after(
+                        self.failing.get(&prune.key),
+                        row,
+                        &error,
+                        plan::of_all(&[]),
+                    );
                     self.failing.insert(prune.key, failing);
                 }
             }
@@ -447,5 +657,9 @@ impl Runner {
 
 /// How many objects are to go, as the beginning of a sentence.
 fn old_objects(count: usize) -> String {
-    if count == 1 { "1 old object is".to_owned() } else { format!("{count} old objects are") }
+    if count == 1 {
+        "1 old object is".to_owned()
+    } else {
+        format!("{count} old objects are")
+    }
 }

@@ -56,16 +56,22 @@ impl Shared {
         }
     }
 
-    /// The Applications of a repository at a revision are known on a cluster, and each has a status.
+    /// The Applications of a repository at a revision are known on a cluster, and each has a
+    /// status.
     pub fn take(&self, cluster: &str, repository: &str, revision: &str) {
         let key = (cluster.to_owned(), repository.to_owned());
-        self.taken.lock().unwrap_or_else(PoisonError::into_inner).insert(key, revision.to_owned());
+        self.taken
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .insert(key, revision.to_owned());
         self.turned.send_modify(|count| *count += 1);
     }
 
     pub fn has_taken(&self, cluster: &str, repository: &str, revision: &str) -> bool {
         let taken = self.taken.lock().unwrap_or_else(PoisonError::into_inner);
-        taken.get(&(cluster.to_owned(), repository.to_owned())).is_some_and(|taken| taken == revision)
+        taken
+            .get(&(cluster.to_owned(), repository.to_owned()))
+            .is_some_and(|taken| taken == revision)
     }
 
     pub fn plans(&self) -> bool {
@@ -74,7 +80,11 @@ impl Shared {
 
     /// Tells a status to everybody.
     pub fn publish(&self, status: &Status) {
-        let key = (status.cluster.clone(), status.application.clone(), status.repository.clone());
+        let key = (
+            status.cluster.clone(),
+            status.application.clone(),
+            status.repository.clone(),
+        );
         let mut statuses = self.statuses.lock().unwrap_or_else(PoisonError::into_inner);
         if statuses.get(&key) == Some(status) {
             return;
@@ -87,7 +97,9 @@ impl Shared {
     /// What is said of an Application is old: somebody finds out anew.
     pub fn unsettle(&self, place: &Place) {
         let mut statuses = self.statuses.lock().unwrap_or_else(PoisonError::into_inner);
-        let Some(status) = statuses.get_mut(place) else { return };
+        let Some(status) = statuses.get_mut(place) else {
+            return;
+        };
         status.settled = false;
         drop(statuses);
         self.turned.send_modify(|count| *count += 1);
@@ -105,20 +117,30 @@ impl Shared {
     }
 
     pub fn remove(&self, place: &Place) {
-        self.statuses.lock().unwrap_or_else(PoisonError::into_inner).remove(place);
+        self.statuses
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .remove(place);
         self.turned.send_modify(|count| *count += 1);
     }
 
     /// Whether this is told already.
     pub fn tells(&self, status: &Status) -> bool {
         let statuses = self.statuses.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut same = statuses.values().filter(|told| told.application == status.application && told.cluster == status.cluster);
+        let mut same = statuses.values().filter(|told| {
+            told.application == status.application && told.cluster == status.cluster
+        });
         same.any(|told| told.repository == status.repository && told.problems == status.problems)
     }
 
-    /// Why an Application of a repository must wait for those it depends on, and whether that ends by itself; nothing if it
-    /// need not.
-    pub fn blocked(self: &Arc<Self>, repository: &str, depends_on: &[Name], revision: &str) -> Option<(Vec<Row>, bool)> {
+    /// Why an Application of a repository must wait for those it depends on, and whether that ends
+    /// by itself; nothing if it need not.
+    pub fn blocked(
+        self: &Arc<Self>,
+        repository: &str,
+        depends_on: &[Name],
+        revision: &str,
+    ) -> Option<(Vec<Row>, bool)> {
         if depends_on.is_empty() {
             return None;
         }
@@ -127,40 +149,65 @@ impl Shared {
             .iter()
             .filter_map(|needed| {
                 let statuses = self.statuses.lock().unwrap_or_else(PoisonError::into_inner);
-                let gone = |status: &Status| matches!(status.state, State::Orphaned | State::Deleting);
-                // Of namesakes the one of this repository is meant, and of one that has moved the place where it is declared.
-                let named = statuses.values().filter(|status| status.application == *needed);
-                if let Some(found) = named.max_by_key(|status| (status.repository == repository, !gone(status))) {
+                let gone =
+                    |status: &Status| matches!(status.state, State::Orphaned | State::Deleting);
+                // Of namesakes the one of this repository is meant, and of one that has moved the
+                // place where it is declared.
+                let named = statuses
+                    .values()
+                    .filter(|status| status.application == *needed);
+                if let Some(found) =
+                    named.max_by_key(|status| (status.repository == repository, !gone(status)))
+                {
                     // Another repository has revisions of its own.
-                    let is_read = found.repository != repository || found.revision.as_deref() == Some(revision);
+                    let is_read = found.repository != repository
+                        || found.revision.as_deref() == Some(revision);
                     return match found.is_ready() && is_read {
                         true => None,
-                        false if found.is_ready() => {
-                            Some(Row::whole(format!("waits for {needed}, which has not been read at this revision yet")))
-                        }
-                        false => Some(Row::whole(format!("waits for {needed}, which is {}", found.state))),
+                        false if found.is_ready() => Some(Row::whole(format!(
+                            "waits for {needed}, which has not been read at this revision yet"
+                        ))),
+                        false => Some(Row::whole(format!(
+                            "waits for {needed}, which is {}",
+                            found.state
+                        ))),
                     };
                 }
                 drop(statuses);
                 let why = match self.aside(repository, needed) {
                     Some(Found::Applied) => return None,
-                    Some(Found::Nothing) => return Some(Row::whole(format!("waits for {needed}, which is being read"))),
+                    Some(Found::Nothing) => {
+                        return Some(Row::whole(format!(
+                            "waits for {needed}, which is being read"
+                        )));
+                    }
                     Some(Found::Behind) => "has not been applied as Git says".to_owned(),
                     Some(Found::Suspended) => "is suspended".to_owned(),
                     Some(Found::Unread(why)) => format!("cannot be read: {why}"),
                     None if self.rest.is_named() => "this repository does not declare".to_owned(),
-                    None => return Some(Row::whole(format!("waits for {needed}, which is not declared"))),
+                    None => {
+                        return Some(Row::whole(format!(
+                            "waits for {needed}, which is not declared"
+                        )));
+                    }
                 };
                 passes = false;
                 let hint = format!("tagboat sync {needed} first; or tagboat sync --all");
-                Some(Row { hint: Some(hint), ..Row::whole(format!("waits for {needed}, which {why}")) })
+                Some(Row {
+                    hint: Some(hint),
+                    ..Row::whole(format!("waits for {needed}, which {why}"))
+                })
             })
             .collect();
         (!rows.is_empty()).then_some((rows, passes))
     }
 
     pub fn take_asked(&self, place: &Place) -> Vec<Asked> {
-        self.asked.lock().unwrap_or_else(PoisonError::into_inner).remove(place).unwrap_or_default()
+        self.asked
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .remove(place)
+            .unwrap_or_default()
     }
 }
 
@@ -172,9 +219,11 @@ pub(super) struct Handle {
     pub slot: Arc<Slot<Job>>,
     /// Wakes the task.
     pub inbox: Arc<Notify>,
-    /// Counts the revisions that were read: what an earlier one comes to late is not handed over any more.
+    /// Counts the revisions that were read: what an earlier one comes to late is not handed over
+    /// any more.
     pub turn: Arc<AtomicU64>,
-    /// What was read last: the declaration, and what stands for its objects. The same again is only another revision.
+    /// What was read last: the declaration, and what stands for its objects. The same again is only
+    /// another revision.
     pub last: Arc<Mutex<Option<(Application, String)>>>,
     /// What could not be rendered, and can be tried again.
     pub again: Arc<Again>,
@@ -192,7 +241,8 @@ impl Handle {
         }
     }
 
-    /// What comes of an earlier revision is not handed over from now on; gives the turn of this one.
+    /// What comes of an earlier revision is not handed over from now on; gives the turn of this
+    /// one.
     pub fn turns(&self) -> u64 {
         let _last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
         let turn = self.turn.fetch_add(1, Ordering::SeqCst) + 1;

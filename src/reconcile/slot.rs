@@ -18,7 +18,13 @@ struct Inside<T> {
 
 impl<T> Default for Slot<T> {
     fn default() -> Self {
-        Self { inside: Mutex::new(Inside { value: None, closed: false }), filled: Notify::new() }
+        Self {
+            inside: Mutex::new(Inside {
+                value: None,
+                closed: false,
+            }),
+            filled: Notify::new(),
+        }
     }
 }
 
@@ -27,12 +33,14 @@ impl<T> Slot<T> {
         self.inside.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Puts a value in, in place of one that nobody took; gives it back where nobody takes it any more.
+    /// Puts a value in, in place of one that nobody took; gives it back where nobody takes it any
+    /// more.
     pub fn put(&self, value: T) -> Result<(), T> {
         self.merge(value, |value, _| value)
     }
 
-    /// Puts in what is made of a value and the one that nobody took; gives it back where nobody takes it any more.
+    /// Puts in what is made of a value and the one that nobody took; gives it back where nobody
+    /// takes it any more.
     pub fn merge(&self, value: T, make: impl FnOnce(T, Option<T>) -> T) -> Result<(), T> {
         let mut inside = self.lock();
         if inside.closed {
@@ -82,7 +90,10 @@ mod tests {
     fn what_comes_before_the_end_is_taken_and_what_comes_after_is_given_back() {
         let slot = Slot::default();
         assert_eq!(slot.put(1), Ok(()));
-        assert!(!slot.close() && !slot.is_closed(), "somebody must take it first");
+        assert!(
+            !slot.close() && !slot.is_closed(),
+            "somebody must take it first"
+        );
         assert_eq!(slot.merge(2, |new, old| new + old.unwrap()), Ok(()));
         assert_eq!(slot.take(), Some(3));
         assert!(slot.close() && slot.is_closed());

@@ -63,7 +63,10 @@ impl State {
 
     /// Whether somebody should look at it.
     pub fn is_trouble(self) -> bool {
-        matches!(self, State::Drifted | State::Unhealthy | State::NeedsYes | State::Failed)
+        matches!(
+            self,
+            State::Drifted | State::Unhealthy | State::NeedsYes | State::Failed
+        )
     }
 }
 
@@ -92,17 +95,30 @@ pub struct Row {
 impl Row {
     /// About an object.
     pub fn of(object: impl fmt::Display, message: impl Into<String>) -> Self {
-        Self { object: Some(object.to_string()), place: None, message: message.into(), hint: None }
+        Self {
+            object: Some(object.to_string()),
+            place: None,
+            message: message.into(),
+            hint: None,
+        }
     }
 
     /// About one that is wanted, with its place in Git.
     pub(super) fn at(one: &Wanted, message: impl Into<String>) -> Self {
-        Self { place: one.manifest.origin.as_ref().map(ToString::to_string), ..Self::of(&one.key, message) }
+        Self {
+            place: one.manifest.origin.as_ref().map(ToString::to_string),
+            ..Self::of(&one.key, message)
+        }
     }
 
     /// About the Application.
     pub fn whole(message: impl Into<String>) -> Self {
-        Self { object: None, place: None, message: message.into(), hint: None }
+        Self {
+            object: None,
+            place: None,
+            message: message.into(),
+            hint: None,
+        }
     }
 }
 
@@ -143,14 +159,23 @@ impl fmt::Display for Drifted {
             .fields
             .iter()
             .take(5)
-            .map(|Changed { path, manager }| format!("{path} was changed by {}", manager.as_deref().unwrap_or("somebody")))
+            .map(|Changed { path, manager }| {
+                format!(
+                    "{path} was changed by {}",
+                    manager.as_deref().unwrap_or("somebody")
+                )
+            })
             .collect();
         match fields.as_slice() {
             [] => f.write_str("somebody changed it")?,
             fields => f.write_str(&fields.join(", "))?,
         }
         if let Some(at) = self.repaired_at {
-            write!(f, "; changed again and again: it is changed back at {}", at.strftime("%H:%M:%SZ"))?;
+            write!(
+                f,
+                "; changed again and again: it is changed back at {}",
+                at.strftime("%H:%M:%SZ")
+            )?;
         }
         Ok(())
     }
@@ -221,8 +246,8 @@ impl Status {
         }
     }
 
-    /// Whether those that depend on it may go on: it has been applied at its revision, and is healthy where that is
-    /// waited for.
+    /// Whether those that depend on it may go on: it has been applied at its revision, and is
+    /// healthy where that is waited for.
     pub fn is_ready(&self) -> bool {
         matches!(self.state, State::InStep | State::Drifted)
     }
@@ -230,6 +255,8 @@ impl Status {
     /// Why it is not in step, in a line.
     pub fn reason(&self) -> Option<String> {
         let first = |rows: &[Row]| rows.first().map(ToString::to_string);
-        first(&self.problems).or_else(|| self.drifted.first().map(ToString::to_string)).or_else(|| first(&self.unhealthy))
+        first(&self.problems)
+            .or_else(|| self.drifted.first().map(ToString::to_string))
+            .or_else(|| first(&self.unhealthy))
     }
 }

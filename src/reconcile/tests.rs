@@ -10,7 +10,14 @@ use std::time::Duration;
 /// One with the cluster `a`, which cannot be reached.
 async fn reconciler() -> Reconciler {
     let folder = tempfile::tempdir().unwrap();
-    Reconciler::open(&[reachable(folder.path())], Path::to_owned, Mode::Act, CancellationToken::new()).await.unwrap()
+    Reconciler::open(
+        &[reachable(folder.path())],
+        Path::to_owned,
+        Mode::Act,
+        CancellationToken::new(),
+    )
+    .await
+    .unwrap()
 }
 
 /// The cluster `a`, to which there is a way.
@@ -33,14 +40,22 @@ fn reachable(folder: &Path) -> process::Cluster {
 }
 
 fn repository() -> Repository {
-    Repository { name: "r".into(), address: "git.example.org/r".into(), part: "main".into() }
+    Repository {
+        name: "r".into(),
+        address: "git.example.org/r".into(),
+        part: "main".into(),
+    }
 }
 
 #[tokio::test]
 async fn a_task_that_sleeps_takes_little_room() {
     let reconciler = reconciler().await;
-    let runner =
-        Runner::new("a/b".parse().unwrap(), Arc::clone(&reconciler.hubs["a"]), Arc::clone(&reconciler.shared), Handle::new(&repository()));
+    let runner = Runner::new(
+        "a/b".parse().unwrap(),
+        Arc::clone(&reconciler.hubs["a"]),
+        Arc::clone(&reconciler.shared),
+        Handle::new(&repository()),
+    );
     let size = size_of_val(&runner.run());
     assert!(size < 4 << 10, "{size} bytes, thousands of times");
 }
@@ -48,10 +63,20 @@ async fn a_task_that_sleeps_takes_little_room() {
 #[tokio::test]
 async fn nothing_is_settled_before_its_revision_was_taken() {
     let reconciler = Arc::new(reconciler().await);
-    let settled = async |revision: &str| reconciler.settled("r", revision, None, Duration::from_millis(50), |_| {}).await;
+    let settled = async |revision: &str| {
+        reconciler
+            .settled("r", revision, None, Duration::from_millis(50), |_| {})
+            .await
+    };
     assert!(!settled("1").await, "nobody has said what there is");
     let render: Arc<Render> = Arc::new(|_| Err(Row::whole("no").into()));
-    reconciler.follow(&repository(), "1", &Declarations::default(), Some(&BTreeSet::new()), &render);
+    reconciler.follow(
+        &repository(),
+        "1",
+        &Declarations::default(),
+        Some(&BTreeSet::new()),
+        &render,
+    );
     assert!(settled("1").await, "there is nothing");
     assert!(!settled("2").await);
 }
@@ -71,38 +96,102 @@ fn declared(applications: &[(&str, &str)]) -> Declarations {
 
 fn problems(reconciler: &Reconciler) -> Vec<(String, String)> {
     let told = reconciler.statuses().into_iter();
-    told.flat_map(|status| status.problems.into_iter().map(move |row| (status.application.to_string(), row.to_string()))).collect()
+    told.flat_map(|status| {
+        status
+            .problems
+            .into_iter()
+            .map(move |row| (status.application.to_string(), row.to_string()))
+    })
+    .collect()
 }
 
 #[tokio::test]
 async fn a_cluster_without_a_way_into_it_stops_no_other() {
     let folder = tempfile::tempdir().unwrap();
     let there = reachable(folder.path());
-    let lost = process::Cluster { name: "lost".into(), kubeconfig: Some(folder.path().join("none")), ..there.clone() };
-    let open = async |clusters: &[process::Cluster]| Reconciler::open(clusters, Path::to_owned, Mode::Act, CancellationToken::new()).await;
-    assert!(open(std::slice::from_ref(&lost)).await.is_err(), "there is no other");
+    let lost = process::Cluster {
+        name: "lost".into(),
+        kubeconfig: Some(folder.path().join("none")),
+        ..there.clone()
+    };
+    let open = async |clusters: &[process::Cluster]| {
+        Reconciler::open(
+            clusters,
+            Path::to_owned,
+            Mode::Act,
+            CancellationToken::new(),
+        )
+        .await
+    };
+    assert!(
+        open(std::slice::from_ref(&lost)).await.is_err(),
+        "there is no other"
+    );
     let reconciler = Arc::new(open(&[lost, there]).await.unwrap());
     let render: Arc<Render> = Arc::new(|_| Err(Row::whole("no").into()));
-    reconciler.follow(&repository(), "1", &declared(&[("here", "a"), ("far", "lost"), ("astray", "b")]), None, &render);
+    reconciler.follow(
+        &repository(),
+        "1",
+        &declared(&[("here", "a"), ("far", "lost"), ("astray", "b")]),
+        None,
+        &render,
+    );
     let said = problems(&reconciler);
     assert_eq!(said.len(), 2, "{said:?}");
-    assert!(said[0].0 == "x/astray" && said[0].1.ends_with("there is no cluster \"b\" in tagboat.yaml; known are a, lost"), "{said:?}");
-    assert!(said[1].0 == "x/far" && said[1].1.starts_with("apps.yaml:") && said[1].1.contains("/none"), "{said:?}");
+    assert!(
+        said[0].0 == "x/astray"
+            && said[0]
+                .1
+                .ends_with("there is no cluster \"b\" in tagboat.yaml; known are a, lost"),
+        "{said:?}"
+    );
+    assert!(
+        said[1].0 == "x/far" && said[1].1.starts_with("apps.yaml:") && said[1].1.contains("/none"),
+        "{said:?}"
+    );
 }
 
 #[tokio::test]
 async fn what_was_said_of_a_revision_does_not_outlive_it() {
     let reconciler = Arc::new(reconciler().await);
     let render: Arc<Render> = Arc::new(|_| Err(Row::whole("no").into()));
-    let places = || reconciler.statuses().into_iter().map(|status| (status.application.to_string(), status.cluster)).collect::<Vec<_>>();
+    let places = || {
+        reconciler
+            .statuses()
+            .into_iter()
+            .map(|status| (status.application.to_string(), status.cluster))
+            .collect::<Vec<_>>()
+    };
     let pair = |name: &str, cluster: &str| (name.to_owned(), cluster.to_owned());
-    reconciler.follow(&repository(), "1", &declared(&[("one", "aa"), ("two", "bb")]), None, &render);
+    reconciler.follow(
+        &repository(),
+        "1",
+        &declared(&[("one", "aa"), ("two", "bb")]),
+        None,
+        &render,
+    );
     assert_eq!(places(), [pair("x/one", "aa"), pair("x/two", "bb")]);
     // Another repository's are its own.
-    let other = Repository { name: "other".into(), ..repository() };
+    let other = Repository {
+        name: "other".into(),
+        ..repository()
+    };
     reconciler.follow(&other, "1", &declared(&[("three", "cc")]), None, &render);
-    reconciler.follow(&repository(), "2", &declared(&[("one", "a"), ("two", "bb")]), None, &render);
-    assert_eq!(places(), [pair("x/one", "a"), pair("x/two", "bb"), pair("x/three", "cc")]);
+    reconciler.follow(
+        &repository(),
+        "2",
+        &declared(&[("one", "a"), ("two", "bb")]),
+        None,
+        &render,
+    );
+    assert_eq!(
+        places(),
+        [
+            pair("x/one", "a"),
+            pair("x/two", "bb"),
+            pair("x/three", "cc")
+        ]
+    );
 }
 
 #[tokio::test]
@@ -117,22 +206,42 @@ async fn a_dependency_is_judged_where_it_is_declared() {
     };
     let said = |revision: &str| {
         let blocked = shared.blocked("ours", &needed, revision);
-        blocked.map(|(rows, passes)| (rows.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "), passes))
+        blocked.map(|(rows, passes)| {
+            (
+                rows.iter()
+                    .map(ToString::to_string)
+                    .collect::<Vec<_>>()
+                    .join("; "),
+                passes,
+            )
+        })
     };
-    assert_eq!(said("2"), Some(("waits for mv/base, which is not declared".to_owned(), true)));
+    assert_eq!(
+        said("2"),
+        Some(("waits for mv/base, which is not declared".to_owned(), true))
+    );
     // It has moved; on either side of the alphabet.
     for (left, now) in [("alpha", "zeta"), ("zeta", "alpha")] {
         tell("ours", left, "2", State::Orphaned);
         tell("ours", now, "2", State::InStep);
         assert_eq!(said("2"), None, "from {left} to {now}");
-        assert_eq!(said("3"), Some(("waits for mv/base, which has not been read at this revision yet".to_owned(), true)));
+        assert_eq!(
+            said("3"),
+            Some((
+                "waits for mv/base, which has not been read at this revision yet".to_owned(),
+                true
+            ))
+        );
         shared.forget(|_| true);
     }
     // Another repository's revisions say nothing of ours.
     tell("theirs", "alpha", "9", State::InStep);
     assert_eq!(said("2"), None);
     tell("theirs", "alpha", "9", State::Failed);
-    assert_eq!(said("2"), Some(("waits for mv/base, which is failed".to_owned(), true)));
+    assert_eq!(
+        said("2"),
+        Some(("waits for mv/base, which is failed".to_owned(), true))
+    );
 }
 
 #[tokio::test]
@@ -150,14 +259,25 @@ async fn an_event_that_overtakes_the_answer_is_no_drift() {
     let wanted = object(serde_json::json!({"metadata": {"uid": null}}));
     // A controller writes its status at once, and the watch is faster than the answer to the apply.
     let answer = object(serde_json::json!({"metadata": {"resourceVersion": "5"}}));
-    let event = object(serde_json::json!({"metadata": {"resourceVersion": "6"}, "status": {"observedGeneration": 1}}));
+    let event = object(
+        serde_json::json!({"metadata": {"resourceVersion": "6"}, "status": {"observedGeneration": 1}}),
+    );
     let atoms = Atoms::new(vec!["/spec/selector".into()]);
     let expected = seen::hash(&wanted, &answer, &[], &atoms);
-    assert_ne!(expected, seen::hash(&wanted, &answer, &[], &Atoms::NONE), "what the answer teaches changes what is compared");
+    assert_ne!(
+        expected,
+        seen::hash(&wanted, &answer, &[], &Atoms::NONE),
+        "what the answer teaches changes what is compared"
+    );
     let key = wanted.key();
     let manifest = Manifest::new(wanted);
     let judge = |expected: Option<Hash>, atoms: &Atoms| {
-        let watched = seen::Watched { manifest: manifest.clone(), ignore: Arc::default(), expected, atoms: atoms.clone() };
+        let watched = seen::Watched {
+            manifest: manifest.clone(),
+            ignore: Arc::default(),
+            expected,
+            atoms: atoms.clone(),
+        };
         hub.state().judge(&name, &key, watched);
     };
     judge(None, &Atoms::NONE);
@@ -166,5 +286,8 @@ async fn an_event_that_overtakes_the_answer_is_no_drift() {
     hub.observe(&answer);
     let state = hub.state();
     let seen = state.seen(&key).unwrap();
-    assert_eq!((seen.live.hash, seen.at, seen.raw.is_none()), (Some(expected), 6, true));
+    assert_eq!(
+        (seen.live.hash, seen.at, seen.raw.is_none()),
+        (Some(expected), 6, true)
+    );
 }

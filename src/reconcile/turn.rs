@@ -1,7 +1,8 @@
 //! How many Applications are at work at once.
 //!
-//! One that is at work holds its objects as trees, ten times their text, several times: thousands that begin together would
-//! take hundreds of megabytes for what the server takes sixteen at a time.
+//! One that is at work holds its objects as trees, ten times their text, several times: thousands
+//! that begin together would take hundreds of megabytes for what the server takes sixteen at a
+//! time.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
@@ -10,15 +11,22 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 pub(super) struct Turns(Arc<Semaphore>);
 
 impl Turns {
-    /// For a cluster that takes so many requests at once: twice as many, so that it is not idle while some of them think.
+    /// For a cluster that takes so many requests at once: twice as many, so that it is not idle
+    /// while some of them think.
     pub fn new(concurrency: usize) -> Self {
-        Self(Arc::new(Semaphore::new(concurrency.saturating_mul(2).clamp(2, Semaphore::MAX_PERMITS))))
+        Self(Arc::new(Semaphore::new(
+            concurrency
+                .saturating_mul(2)
+                .clamp(2, Semaphore::MAX_PERMITS),
+        )))
     }
 
     /// Waits for one; whoever came first has it first.
     pub async fn wait(&self) -> Turn {
         // The semaphore is never closed; were it, nobody would have to wait.
-        Turn(Arc::new(Mutex::new(Arc::clone(&self.0).acquire_owned().await.ok())))
+        Turn(Arc::new(Mutex::new(
+            Arc::clone(&self.0).acquire_owned().await.ok(),
+        )))
     }
 }
 

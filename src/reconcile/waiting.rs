@@ -1,4 +1,5 @@
-//! What becomes of a revision: whether everything is there and well, and if not, why; and when to look again.
+//! What becomes of a revision: whether everything is there and well, and if not, why; and when to
+//! look again.
 
 use super::{
     looking::Look,
@@ -15,8 +16,14 @@ use std::{collections::HashMap, time::Duration};
 use tokio::time::Instant;
 use tracing::warn;
 
-/// How often pods are asked why a workload does not come up, while it is waited for: at first soon, then less often.
-const ASK: [Duration; 4] = [Duration::from_secs(2), Duration::from_secs(5), Duration::from_secs(15), Duration::from_secs(60)];
+/// How often pods are asked why a workload does not come up, while it is waited for: at first soon,
+/// then less often.
+const ASK: [Duration; 4] = [
+    Duration::from_secs(2),
+    Duration::from_secs(5),
+    Duration::from_secs(15),
+    Duration::from_secs(60),
+];
 
 /// Reasons shown for one workload.
 const SHOWN: usize = 3;
@@ -45,23 +52,39 @@ impl Runner {
     /// Says how things are, and when to look again by the clock.
     pub(super) async fn conclude(&mut self, look: &Look, pruned: Pruned) -> Option<Instant> {
         let mut wake = look.wake;
-        let mut at = |time: Instant| wake = Some(wake.map_or(time, |known: Instant| known.min(time)));
+        let mut at =
+            |time: Instant| wake = Some(wake.map_or(time, |known: Instant| known.min(time)));
         if pruned.needs_yes.is_none() {
             self.asked = None;
         }
         if !pruned.failures.is_empty() {
             self.deleting.clear();
-            self.failing.values().filter(|failing| failing.until > Instant::now()).for_each(|failing| at(failing.until));
+            self.failing
+                .values()
+                .filter(|failing| failing.until > Instant::now())
+                .for_each(|failing| at(failing.until));
         }
-        self.unknown_kinds().into_iter().chain(pruned.wake).for_each(&mut at);
+        self.unknown_kinds()
+            .into_iter()
+            .chain(pruned.wake)
+            .for_each(&mut at);
         let (told, deadline, waits_for_health, deleting) = match &self.current {
-            Some(current) => (current.told, current.deadline, current.terms.wait, current.deleting),
+            Some(current) => (
+                current.told,
+                current.deadline,
+                current.terms.wait,
+                current.deleting,
+            ),
             None => return wake,
         };
         // What is unwell is asked about while somebody waits for it, and once when it turns.
         let settling = told != Some(Outcome::Applied) && told != Some(Outcome::Unhealthy);
         let mut unhealthy = look.unhealthy.clone();
-        if settling || unhealthy.iter().any(|(_, health)| health.status == health::Status::Failed) {
+        if settling
+            || unhealthy
+                .iter()
+                .any(|(_, health)| health.status == health::Status::Failed)
+        {
             for (key, health) in &mut unhealthy {
                 if let Some(time) = self.ask_pods(key, health).await.filter(|_| settling) {
                     at(time);
@@ -71,12 +94,24 @@ impl Runner {
         look.tell(&mut self.status);
         let current = self.current.as_ref()?;
         self.status.objects = current.wanted.len();
-        self.status.unhealthy =
-            unhealthy.iter().map(|(key, health)| Row::of(key, format!("{}: {}", health.status, health.message))).collect();
+        self.status.unhealthy = unhealthy
+            .iter()
+            .map(|(key, health)| Row::of(key, format!("{}: {}", health.status, health.message)))
+            .collect();
         self.status.problems.extend(pruned.failures.iter().cloned());
-        self.status.notes = current.notes.iter().chain(&look.notes).cloned().chain(pruned.notes).collect();
+        self.status.notes = current
+            .notes
+            .iter()
+            .chain(&look.notes)
+            .cloned()
+            .chain(pruned.notes)
+            .collect();
         self.status.settled = true;
-        let failed = look.failures.first().or(pruned.failures.first()).map(ToString::to_string);
+        let failed = look
+            .failures
+            .first()
+            .or(pruned.failures.first())
+            .map(ToString::to_string);
         let late = Instant::now() >= deadline;
         let mut outcome = None;
         self.status.state = if deleting {
@@ -93,14 +128,21 @@ impl Runner {
         } else if let Some(message) = failed {
             outcome = Some((Outcome::Failed, message));
             // Something that may pass is tried a few times before that counts as an end.
-            self.status.settled = !look.passing || self.failing.values().all(|failing| failing.times >= 3 || !failing.passing);
+            self.status.settled = !look.passing
+                || self
+                    .failing
+                    .values()
+                    .all(|failing| failing.times >= 3 || !failing.passing);
             State::Failed
         } else if !look.waits.is_empty() || !look.todo.is_empty() {
             let held_up = self.held_up(&look.todo);
             self.status.problems.extend(held_up.iter().cloned());
             if late {
                 let first = look.waits.iter().chain(&held_up).next();
-                let message = first.map_or_else(|| "something is still to be applied".to_owned(), ToString::to_string);
+                let message = first.map_or_else(
+                    || "something is still to be applied".to_owned(),
+                    ToString::to_string,
+                );
                 outcome = Some((Outcome::Failed, message));
             } else {
                 at(deadline);
@@ -114,13 +156,22 @@ impl Runner {
         } else if !pruned.waits.is_empty() {
             self.status.settled = false;
             self.status.notes.extend(pruned.waits);
-            if settling { State::Progressing } else { State::InStep }
+            if settling {
+                State::Progressing
+            } else {
+                State::InStep
+            }
         } else if waits_for_health && settling && !unhealthy.is_empty() {
-            let broken = unhealthy.iter().find(|(_, health)| health.status == health::Status::Failed);
+            let broken = unhealthy
+                .iter()
+                .find(|(_, health)| health.status == health::Status::Failed);
             let (key, health) = broken.unwrap_or(&unhealthy[0]);
             if broken.is_some() || late {
                 let waited = if broken.is_none() { " in time" } else { "" };
-                outcome = Some((Outcome::Unhealthy, format!("{key} did not become healthy{waited}: {}", health.message)));
+                outcome = Some((
+                    Outcome::Unhealthy,
+                    format!("{key} did not become healthy{waited}: {}", health.message),
+                ));
                 State::Unhealthy
             } else {
                 at(deadline);
@@ -138,13 +189,28 @@ impl Runner {
             outcome = Some((Outcome::Applied, String::new()));
             State::InStep
         };
-        let kinds = self.current.iter().flat_map(|current| current.wanted.iter().map(|one| &one.key)).chain(self.inventory.entries.keys());
+        let kinds = self
+            .current
+            .iter()
+            .flat_map(|current| current.wanted.iter().map(|one| &one.key))
+            .chain(self.inventory.entries.keys());
         let (blind, next) = self.hub.blind(kinds);
         next.into_iter().for_each(&mut at);
         if !blind.is_empty() {
-            self.status.problems.extend(blind.iter().map(|((_, kind), trouble)| unwatched(kind, trouble)));
-            if matches!(self.status.state, State::InStep | State::Progressing | State::Drifted) {
-                self.status.state = if blind.values().all(|trouble| trouble.passing) { State::Waiting } else { State::Failed };
+            self.status.problems.extend(
+                blind
+                    .iter()
+                    .map(|((_, kind), trouble)| unwatched(kind, trouble)),
+            );
+            if matches!(
+                self.status.state,
+                State::InStep | State::Progressing | State::Drifted
+            ) {
+                self.status.state = if blind.values().all(|trouble| trouble.passing) {
+                    State::Waiting
+                } else {
+                    State::Failed
+                };
             }
         }
         if let Some(broken) = self.broken().cloned() {
@@ -168,17 +234,34 @@ impl Runner {
         self.status.problems.push(row);
     }
 
-    /// Adds what the pods of a workload say to its health; gives the time to ask again. Trouble with asking is no
-    /// trouble of the workload.
+    /// Adds what the pods of a workload say to its health; gives the time to ask again. Trouble
+    /// with asking is no trouble of the workload.
     async fn ask_pods(&mut self, key: &Key, health: &mut Health) -> Option<Instant> {
-        let one = self.current.as_ref()?.wanted.iter().find(|one| one.key == *key)?;
+        let one = self
+            .current
+            .as_ref()?
+            .wanted
+            .iter()
+            .find(|one| one.key == *key)?;
         let (namespace, selector) = health::selector(&one.manifest.object().ok()?)?;
         let now = Instant::now();
         let due = match self.reasons.known.get(key) {
             None => {
                 // A workload that has just been applied is on its way.
-                let next = now + if health.status == health::Status::Failed { Duration::ZERO } else { ASK[0] };
-                self.reasons.known.insert(key.clone(), Known { reasons: Vec::new(), asked: 0, next });
+                let next = now
+                    + if health.status == health::Status::Failed {
+                        Duration::ZERO
+                    } else {
+                        ASK[0]
+                    };
+                self.reasons.known.insert(
+                    key.clone(),
+                    Known {
+                        reasons: Vec::new(),
+                        asked: 0,
+                        next,
+                    },
+                );
                 next <= now
             }
             Some(known) => known.next <= now,
@@ -193,12 +276,20 @@ impl Runner {
             }
         }
         let known = self.reasons.known.get(key)?;
-        let mut said: Vec<String> = known.reasons.iter().take(SHOWN).map(ToString::to_string).collect();
+        let mut said: Vec<String> = known
+            .reasons
+            .iter()
+            .take(SHOWN)
+            .map(ToString::to_string)
+            .collect();
         if known.reasons.len() > SHOWN {
             said.push(format!("and {} more", known.reasons.len() - SHOWN));
         }
         if !said.is_empty() {
-            *health = Health::new(health.status, format!("{}; {}", health.message, said.join("; ")));
+            *health = Health::new(
+                health.status,
+                format!("{}; {}", health.message, said.join("; ")),
+            );
         }
         Some(known.next)
     }
@@ -207,7 +298,9 @@ impl Runner {
 /// What needs a yes, and how to say it.
 fn yes(name: &crate::name::Name, why: &str) -> Row {
     Row {
-        hint: Some(format!("If that is meant: tagboat sync {name} --confirm-prune")),
+        hint: Some(format!(
+            "If that is meant: tagboat sync {name} --confirm-prune"
+        )),
         ..Row::whole(format!("{why}: somebody must say yes first"))
     }
 }

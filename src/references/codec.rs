@@ -3,8 +3,8 @@
 use super::{Findings, Note, NoteKind, Part, Reference, Slot, Why};
 use crate::{image::Repository, name::Name, yaml::Style};
 
-/// The first byte of the encoding. It changes with the encoding and with what [`super::find`] finds, so that a cache
-/// filled by an older version counts as empty.
+/// The first byte of the encoding. It changes with the encoding and with what [`super::find`]
+/// finds, so that a cache filled by an older version counts as empty.
 pub const VERSION: u8 = 1;
 
 /// Bytes that are no findings of this version: look again.
@@ -24,19 +24,32 @@ impl Findings {
                 Why::Kustomize => 2,
                 Why::Helm => 3,
             });
-            if let Why::Marker { policy, line, column } = &reference.why {
+            if let Why::Marker {
+                policy,
+                line,
+                column,
+            } = &reference.why
+            {
                 text(&mut out, policy.namespace());
                 text(&mut out, policy.name());
                 number(&mut out, *line as usize);
                 number(&mut out, *column as usize);
             }
-            text(&mut out, reference.repository.as_ref().map_or("", Repository::as_str));
+            text(
+                &mut out,
+                reference.repository.as_ref().map_or("", Repository::as_str),
+            );
             text(&mut out, reference.registry.as_deref().unwrap_or_default());
             text(&mut out, &reference.locator);
             number(&mut out, reference.slots.len());
             for slot in &reference.slots {
                 out.extend([slot.part as u8, slot.style as u8, u8::from(slot.anchored)]);
-                for value in [slot.span.start, slot.span.len(), slot.line as usize, slot.column as usize] {
+                for value in [
+                    slot.span.start,
+                    slot.span.len(),
+                    slot.line as usize,
+                    slot.column as usize,
+                ] {
                     number(&mut out, value);
                 }
                 text(&mut out, &slot.value);
@@ -55,16 +68,24 @@ impl Findings {
     /// Reads [`Findings::encode`] back.
     ///
     /// # Errors
-    /// If the bytes are of another version, cut or damaged. Never panics, and never allocates more than the bytes
-    /// can hold.
+    /// If the bytes are of another version, cut or damaged. Never panics, and never allocates more
+    /// than the bytes can hold.
     pub fn decode(bytes: &[u8]) -> Result<Self, DecodeError> {
         let mut input = Input(bytes);
         if input.byte()? != VERSION {
             return Err(DecodeError);
         }
-        let references = (0..input.number()?).map(|_| input.reference()).collect::<Result<_, _>>()?;
-        let notes = (0..input.number()?).map(|_| input.note()).collect::<Result<_, _>>()?;
-        if input.0.is_empty() { Ok(Self { references, notes }) } else { Err(DecodeError) }
+        let references = (0..input.number()?)
+            .map(|_| input.reference())
+            .collect::<Result<_, _>>()?;
+        let notes = (0..input.number()?)
+            .map(|_| input.note())
+            .collect::<Result<_, _>>()?;
+        if input.0.is_empty() {
+            Ok(Self { references, notes })
+        } else {
+            Err(DecodeError)
+        }
     }
 }
 
@@ -118,7 +139,11 @@ impl Input<'_> {
             0 => {
                 let namespace = self.text()?.to_owned();
                 let policy = Name::new(&namespace, self.text()?).map_err(|_| DecodeError)?;
-                Why::Marker { policy, line: self.small()?, column: self.small()? }
+                Why::Marker {
+                    policy,
+                    line: self.small()?,
+                    column: self.small()?,
+                }
             }
             1 => Why::ImageField,
             2 => Why::Kustomize,
@@ -131,25 +156,68 @@ impl Input<'_> {
         };
         let registry = Some(self.text()?.to_owned()).filter(|text| !text.is_empty());
         let locator = self.text()?.to_owned();
-        let slots = (0..self.number()?).map(|_| self.slot()).collect::<Result<Vec<_>, _>>()?;
-        if slots.is_empty() { Err(DecodeError) } else { Ok(Reference { why, repository, registry, slots, locator }) }
+        let slots = (0..self.number()?)
+            .map(|_| self.slot())
+            .collect::<Result<Vec<_>, _>>()?;
+        if slots.is_empty() {
+            Err(DecodeError)
+        } else {
+            Ok(Reference {
+                why,
+                repository,
+                registry,
+                slots,
+                locator,
+            })
+        }
     }
 
     fn slot(&mut self) -> Result<Slot, DecodeError> {
-        let part = one_of(&[Part::Whole, Part::Tag, Part::Name, Part::Digest], self.byte()?)?;
-        let style = one_of(&[Style::Plain, Style::SingleQuoted, Style::DoubleQuoted, Style::Literal, Style::Folded], self.byte()?)?;
+        let part = one_of(
+            &[Part::Whole, Part::Tag, Part::Name, Part::Digest],
+            self.byte()?,
+        )?;
+        let style = one_of(
+            &[
+                Style::Plain,
+                Style::SingleQuoted,
+                Style::DoubleQuoted,
+                Style::Literal,
+                Style::Folded,
+            ],
+            self.byte()?,
+        )?;
         let anchored = self.byte()? != 0;
         let start = self.number()?;
         let end = start.checked_add(self.number()?).ok_or(DecodeError)?;
         let (line, column) = (self.small()?, self.small()?);
-        Ok(Slot { part, style, span: start..end, line, column, anchored, value: self.text()?.to_owned() })
+        Ok(Slot {
+            part,
+            style,
+            span: start..end,
+            line,
+            column,
+            anchored,
+            value: self.text()?.to_owned(),
+        })
     }
 
     fn note(&mut self) -> Result<Note, DecodeError> {
-        use NoteKind::{Alias, BadMarker, DoubledKey, Encrypted, LfsPointer, LostMarker, NotUtf8, Template, Unparsable};
-        let kinds = [NotUtf8, LfsPointer, Encrypted, Template, Unparsable, BadMarker, LostMarker, Alias, DoubledKey];
+        use NoteKind::{
+            Alias, BadMarker, DoubledKey, Encrypted, LfsPointer, LostMarker, NotUtf8, Template,
+            Unparsable,
+        };
+        let kinds = [
+            NotUtf8, LfsPointer, Encrypted, Template, Unparsable, BadMarker, LostMarker, Alias,
+            DoubledKey,
+        ];
         let kind = one_of(&kinds, self.byte()?)?;
-        Ok(Note { kind, line: self.small()?, column: self.small()?, message: self.text()?.to_owned() })
+        Ok(Note {
+            kind,
+            line: self.small()?,
+            column: self.small()?,
+            message: self.text()?.to_owned(),
+        })
     }
 }
 

@@ -1,6 +1,7 @@
 //! What a file is, judged by its path.
 
-/// What a file is, as far as its path tells. Part of the key under which [`super::find`]'s result is cached.
+/// What a file is, as far as its path tells. Part of the key under which [`super::find`]'s result
+/// is cached.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 #[repr(u8)]
 pub enum FileKind {
@@ -15,20 +16,29 @@ pub enum FileKind {
 }
 
 impl FileKind {
-    /// The kind of the file at `path` (with `/`, from the root of the repository). `has_chart` answers whether a
-    /// directory (without a trailing slash; empty for the root) has a `Chart.yaml`; it is asked only for directories
-    /// that hold a `templates` directory on the way to the file.
+    /// The kind of the file at `path` (with `/`, from the root of the repository). `has_chart`
+    /// answers whether a directory (without a trailing slash; empty for the root) has a
+    /// `Chart.yaml`; it is asked only for directories that hold a `templates` directory on the way
+    /// to the file.
     pub fn of(path: &str, has_chart: impl Fn(&str) -> bool) -> Self {
         let file = path.rsplit('/').next().unwrap_or(path);
         let extension = file.rsplit_once('.').map(|(_, extension)| extension);
-        let kustomization = matches!(file, "kustomization.yaml" | "kustomization.yml" | "Kustomization");
-        if !kustomization && !extension.is_some_and(|extension| matches!(extension, "yaml" | "yml" | "YAML" | "YML")) {
+        let kustomization = matches!(
+            file,
+            "kustomization.yaml" | "kustomization.yml" | "Kustomization"
+        );
+        if !kustomization
+            && !extension
+                .is_some_and(|extension| matches!(extension, "yaml" | "yml" | "YAML" | "YML"))
+        {
             return FileKind::NotYaml;
         }
-        let under_templates = path.match_indices("templates/").any(|(at, _)| match path[..at].strip_suffix('/') {
-            Some(parent) => has_chart(parent),
-            None => at == 0 && has_chart(""),
-        });
+        let under_templates =
+            path.match_indices("templates/")
+                .any(|(at, _)| match path[..at].strip_suffix('/') {
+                    Some(parent) => has_chart(parent),
+                    None => at == 0 && has_chart(""),
+                });
         match (under_templates, kustomization) {
             (true, _) => FileKind::ChartTemplate,
             (false, true) => FileKind::Kustomization,
@@ -50,7 +60,10 @@ mod tests {
             ("a/kustomization.yaml", FileKind::Kustomization),
             ("Kustomization", FileKind::Kustomization),
             ("charts/app/templates/x.yaml", FileKind::ChartTemplate),
-            ("charts/app/templates/deep/er/x.yaml", FileKind::ChartTemplate),
+            (
+                "charts/app/templates/deep/er/x.yaml",
+                FileKind::ChartTemplate,
+            ),
             ("templates/x.yaml", FileKind::ChartTemplate),
             ("charts/other/templates/x.yaml", FileKind::Yaml),
             ("charts/app/my-templates/x.yaml", FileKind::Yaml),

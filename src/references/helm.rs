@@ -2,18 +2,38 @@
 
 use super::{Part, Reference, Slot, Why, siblings::Siblings};
 
-/// The reference in a mapping of Helm values. A tag that is empty (the chart's own version counts then) is returned
-/// as it is, and left alone later with that reason.
-pub(super) fn reference(siblings: &Siblings<'_>, under_image: bool, locator: impl FnOnce() -> String) -> Option<Reference> {
+/// The reference in a mapping of Helm values. A tag that is empty (the chart's own version counts
+/// then) is returned as it is, and left alone later with that reason.
+pub(super) fn reference(
+    siblings: &Siblings<'_>,
+    under_image: bool,
+    locator: impl FnOnce() -> String,
+) -> Option<Reference> {
     siblings.repository?;
     let (repository, registry) = siblings.repository();
-    let scalar = |part, node: Option<crate::yaml::Node<'_>>| node.filter(|node| node.value().is_some()).map(|node| Slot::new(part, node));
+    let scalar = |part, node: Option<crate::yaml::Node<'_>>| {
+        node.filter(|node| node.value().is_some())
+            .map(|node| Slot::new(part, node))
+    };
     // A digest left empty is a place for one, not a pin.
-    let digest = siblings.digest.filter(|node| node.value().is_some_and(|value| !value.is_empty()));
-    let slots: Vec<Slot> =
-        [scalar(Part::Tag, siblings.tag_node(under_image)), scalar(Part::Digest, digest)].into_iter().flatten().collect();
+    let digest = siblings
+        .digest
+        .filter(|node| node.value().is_some_and(|value| !value.is_empty()));
+    let slots: Vec<Slot> = [
+        scalar(Part::Tag, siblings.tag_node(under_image)),
+        scalar(Part::Digest, digest),
+    ]
+    .into_iter()
+    .flatten()
+    .collect();
     if slots.is_empty() {
         return None;
     }
-    Some(Reference { why: Why::Helm, repository: Some(repository?), registry, slots, locator: locator() })
+    Some(Reference {
+        why: Why::Helm,
+        repository: Some(repository?),
+        registry,
+        slots,
+        locator: locator(),
+    })
 }

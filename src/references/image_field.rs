@@ -3,19 +3,31 @@
 use super::{Part, Reference, Slot, Why, siblings::Siblings};
 use crate::image::{ImageRef, Repository};
 
-/// The reference in the `image` of a mapping inside a Kubernetes object. What is no image reference counts still if
-/// it begins with a repository (`ghcr.io/a/b:${TAG}`), so that it is named among what is left alone.
-pub(super) fn reference(siblings: &Siblings<'_>, locator: impl FnOnce() -> String) -> Option<Reference> {
+/// The reference in the `image` of a mapping inside a Kubernetes object. What is no image reference
+/// counts still if it begins with a repository (`ghcr.io/a/b:${TAG}`), so that it is named among
+/// what is left alone.
+pub(super) fn reference(
+    siblings: &Siblings<'_>,
+    locator: impl FnOnce() -> String,
+) -> Option<Reference> {
     let node = siblings.image?;
     let value = node.value().filter(|value| !value.is_empty())?;
     let repository = match ImageRef::new(value) {
         Ok(image) => image.repository,
         Err(_) => {
             let after_host = value.rfind('/').map_or(0, |slash| slash + 1);
-            let end = value[after_host..].find([':', '@']).map_or(value.len(), |at| after_host + at);
+            let end = value[after_host..]
+                .find([':', '@'])
+                .map_or(value.len(), |at| after_host + at);
             Repository::new(&value[..end]).ok()?
         }
     };
     let slots = vec![Slot::new(Part::Whole, node)];
-    Some(Reference { why: Why::ImageField, repository: Some(repository), registry: None, slots, locator: format!("{}.image", locator()) })
+    Some(Reference {
+        why: Why::ImageField,
+        repository: Some(repository),
+        registry: None,
+        slots,
+        locator: format!("{}.image", locator()),
+    })
 }

@@ -1,7 +1,9 @@
-//! Markers in the form of Flux: `# {"$imagepolicy": "namespace:name"}`, or with `:tag`, `:name`, `:digest` behind.
+//! Markers in the form of Flux: `# {"$imagepolicy": "namespace:name"}`, or with `:tag`, `:name`,
+//! `:digest` behind.
 //!
-//! A marker belongs to the scalar on its line; on a line of its own, to the scalar on the very next line at the same
-//! indent. Where several values stand on the line (flow style), to the only one that fits what the marker asks for.
+//! A marker belongs to the scalar on its line; on a line of its own, to the scalar on the very next
+//! line at the same indent. Where several values stand on the line (flow style), to the only one
+//! that fits what the marker asks for.
 
 use super::{MARKER, Note, NoteKind, Part};
 use crate::{
@@ -20,46 +22,79 @@ pub(super) struct Marker {
     pub column: u32,
 }
 
-/// The markers of a file by the scalar they belong to, and notes for those that cannot be read or belong to nothing.
+/// The markers of a file by the scalar they belong to, and notes for those that cannot be read or
+/// belong to nothing.
 pub(super) fn attach(stream: &Stream<'_>) -> (HashMap<u32, Marker>, Vec<Note>) {
     let (mut markers, mut notes) = (HashMap::new(), vec![]);
     let source = stream.source();
     let (marked, strays) = mentions(stream);
     notes.extend(strays.into_iter().map(|byte| {
         let (line, column) = line_column(stream, byte);
-        lost(line, column, "the marker stands in a text, not in a comment")
+        lost(
+            line,
+            column,
+            "the marker stands in a text, not in a comment",
+        )
     }));
     if marked.is_empty() {
         return (markers, notes);
     }
     let lines = Lines::of(stream);
     // Markers behind a value first: they win over one on the line above.
-    let (own_line, behind): (Vec<Comment>, Vec<Comment>) = marked.into_iter().partition(|comment| {
-        let before = &source[..comment.span().start];
-        before[before.rfind('\n').map_or(0, |at| at + 1)..].trim_matches(['\u{feff}', ' ', '\t', '\r']).is_empty()
-    });
-    for (comment, own) in behind.into_iter().map(|comment| (comment, false)).chain(own_line.into_iter().map(|comment| (comment, true))) {
+    let (own_line, behind): (Vec<Comment>, Vec<Comment>) =
+        marked.into_iter().partition(|comment| {
+            let before = &source[..comment.span().start];
+            before[before.rfind('\n').map_or(0, |at| at + 1)..]
+                .trim_matches(['\u{feff}', ' ', '\t', '\r'])
+                .is_empty()
+        });
+    for (comment, own) in behind
+        .into_iter()
+        .map(|comment| (comment, false))
+        .chain(own_line.into_iter().map(|comment| (comment, true)))
+    {
         let (line, column) = (comment.line(), comment.column());
         let read = match read(stream.comment_text(&comment)) {
             Ok(Some(read)) => read,
             Ok(None) => continue,
             Err(message) => {
-                notes.push(Note { kind: NoteKind::BadMarker, line, column, message });
+                notes.push(Note {
+                    kind: NoteKind::BadMarker,
+                    line,
+                    column,
+                    message,
+                });
                 continue;
             }
         };
-        let found = if own { lines.below(source, &comment, read.1) } else { lines.behind(&comment, read.1) };
+        let found = if own {
+            lines.below(source, &comment, read.1)
+        } else {
+            lines.behind(&comment, read.1)
+        };
         match found {
             Err(why) => notes.push(lost(line, column, why)),
             Ok(node) if node.value().is_none() => notes.push(Note {
                 kind: NoteKind::Alias,
                 line,
                 column,
-                message: "the marker stands at an alias, which is never edited: mark the anchored value".to_owned(),
+                message:
+                    "the marker stands at an alias, which is never edited: mark the anchored value"
+                        .to_owned(),
             }),
-            Ok(node) if markers.contains_key(&node.id()) => notes.push(lost(line, column, "the value has another marker already")),
+            Ok(node) if markers.contains_key(&node.id()) => {
+                notes.push(lost(line, column, "the value has another marker already"))
+            }
             Ok(node) => {
-                markers.insert(node.id(), Marker { policy: read.0, part: read.1, line, column });
+                markers.insert(
+                    node.id(),
+                    Marker {
+                        policy: read.0,
+                        part: read.1,
+                        line,
+                        column,
+                    },
+                );
             }
         }
     }
@@ -67,7 +102,12 @@ pub(super) fn attach(stream: &Stream<'_>) -> (HashMap<u32, Marker>, Vec<Note>) {
 }
 
 fn lost(line: u32, column: u32, why: &str) -> Note {
-    Note { kind: NoteKind::LostMarker, line, column, message: format!("the marker belongs to nothing: {why}") }
+    Note {
+        kind: NoteKind::LostMarker,
+        line,
+        column,
+        message: format!("the marker belongs to nothing: {why}"),
+    }
 }
 
 /// The comments that mention the marker, and the bytes of mentions outside of comments.
@@ -76,7 +116,11 @@ fn mentions(stream: &Stream<'_>) -> (Vec<Comment>, Vec<usize>) {
     let comments = stream.comments();
     for at in memchr::memmem::find_iter(stream.source().as_bytes(), MARKER.as_bytes()) {
         let after = comments.partition_point(|comment| comment.span().start <= at);
-        match after.checked_sub(1).map(|index| comments[index]).filter(|comment| comment.span().end > at) {
+        match after
+            .checked_sub(1)
+            .map(|index| comments[index])
+            .filter(|comment| comment.span().end > at)
+        {
             Some(comment) if marked.last() == Some(&comment) => {}
             Some(comment) => marked.push(comment),
             None => strays.push(at),
@@ -85,34 +129,51 @@ fn mentions(stream: &Stream<'_>) -> (Vec<Comment>, Vec<usize>) {
     (marked, strays)
 }
 
-/// Line and column of a byte inside a text: of the scalar it lies in, since counting from the start of the file for
-/// each of many would be quadratic.
+/// Line and column of a byte inside a text: of the scalar it lies in, since counting from the start
+/// of the file for each of many would be quadratic.
 fn line_column(stream: &Stream<'_>, byte: usize) -> (u32, u32) {
     let (mut low, mut high) = (0, stream.nodes().len() as u32);
     while low < high {
         let middle = low + (high - low) / 2;
-        match stream.node(middle).is_some_and(|node| node.span().start <= byte) {
+        match stream
+            .node(middle)
+            .is_some_and(|node| node.span().start <= byte)
+        {
             true => low = middle + 1,
             false => high = middle,
         }
     }
-    low.checked_sub(1).and_then(|id| stream.node(id)).map_or((1, 1), |node| (node.line(), node.column()))
+    low.checked_sub(1)
+        .and_then(|id| stream.node(id))
+        .map_or((1, 1), |node| (node.line(), node.column()))
 }
 
 /// Reads a comment: `None` if it only talks about markers.
 fn read(comment: &str) -> Result<Option<(Name, Part)>, String> {
-    let Some(start) = comment.find('{') else { return Ok(None) };
-    let mut values = serde_json::Deserializer::from_str(&comment[start..]).into_iter::<serde_json::Value>();
+    let Some(start) = comment.find('{') else {
+        return Ok(None);
+    };
+    let mut values =
+        serde_json::Deserializer::from_str(&comment[start..]).into_iter::<serde_json::Value>();
     let value = match values.next() {
         Some(Ok(value)) => value,
-        _ => return Err("the marker is no JSON: write {\"$imagepolicy\": \"namespace:name\"}".to_owned()),
+        _ => {
+            return Err(
+                "the marker is no JSON: write {\"$imagepolicy\": \"namespace:name\"}".to_owned(),
+            );
+        }
     };
     if comment[start + values.byte_offset()..].contains(MARKER) {
         return Err("there are two markers in one comment".to_owned());
     }
-    let Some(text) = value.get(MARKER) else { return Ok(None) };
+    let Some(text) = value.get(MARKER) else {
+        return Ok(None);
+    };
     let Some(text) = text.as_str() else {
-        return Err("the marker's value is no text: write {\"$imagepolicy\": \"namespace:name\"}".to_owned());
+        return Err(
+            "the marker's value is no text: write {\"$imagepolicy\": \"namespace:name\"}"
+                .to_owned(),
+        );
     };
     let (name, part) = match text.match_indices(':').nth(1) {
         None => (text, Part::Whole),
@@ -121,7 +182,12 @@ fn read(comment: &str) -> Result<Option<(Name, Part)>, String> {
                 "tag" => Part::Tag,
                 "name" => Part::Name,
                 "digest" => Part::Digest,
-                other => return Err(format!("the marker's part {} is none of tag, name, digest", shown(other))),
+                other => {
+                    return Err(format!(
+                        "the marker's part {} is none of tag, name, digest",
+                        shown(other)
+                    ));
+                }
             };
             (&text[..at], part)
         }
@@ -150,25 +216,36 @@ impl<'t> Lines<'t> {
             collect(root, None, &mut values);
         }
         let by = |line: fn(Node<'t>) -> u32| {
-            let mut all: Vec<_> = values.iter().map(|&(key, node)| (line(node), key, node)).collect();
+            let mut all: Vec<_> = values
+                .iter()
+                .map(|&(key, node)| (line(node), key, node))
+                .collect();
             all.sort_by_key(|entry| (entry.0, entry.2.id()));
             all
         };
-        Self { behind: by(Node::tail_line), begins: by(Node::head_line) }
+        Self {
+            behind: by(Node::tail_line),
+            begins: by(Node::head_line),
+        }
     }
 
     fn behind(&self, comment: &Comment, part: Part) -> Result<Node<'t>, &'static str> {
         // A block scalar stands below the comment that is written behind its header.
         let all = on(&self.behind, comment.line());
         choose(
-            all.iter().filter(|entry| entry.2.span().end <= comment.span().start || entry.2.style().is_some_and(|style| style.is_block())),
+            all.iter().filter(|entry| {
+                entry.2.span().end <= comment.span().start
+                    || entry.2.style().is_some_and(|style| style.is_block())
+            }),
             part,
         )
         .ok_or("no value, or no single one that fits, stands on its line")
     }
 
     fn below(&self, source: &str, comment: &Comment, part: Part) -> Result<Node<'t>, &'static str> {
-        let next = source[comment.span().end..].split_once('\n').map_or("", |(_, rest)| rest);
+        let next = source[comment.span().end..]
+            .split_once('\n')
+            .map_or("", |(_, rest)| rest);
         let indent = next.len() - next.trim_start_matches(' ').len();
         if indent + 1 != comment.column() as usize {
             return Err("the very next line has another indent");
@@ -185,7 +262,10 @@ fn on<'a, 't>(entries: &'a [Entry<'t>], line: u32) -> &'a [Entry<'t>] {
 }
 
 /// The only value, or the only one that fits the part.
-fn choose<'a, 't: 'a>(entries: impl Iterator<Item = &'a Entry<'t>> + Clone, part: Part) -> Option<Node<'t>> {
+fn choose<'a, 't: 'a>(
+    entries: impl Iterator<Item = &'a Entry<'t>> + Clone,
+    part: Part,
+) -> Option<Node<'t>> {
     single(entries.clone()).or_else(|| single(entries.filter(|entry| fits(entry.1, entry.2, part))))
 }
 
@@ -198,7 +278,9 @@ fn fits(key: Option<&str>, node: Node<'_>, part: Part) -> bool {
     let value = node.value().unwrap_or_default();
     match (part, key) {
         (Part::Whole, Some("image")) => true,
-        (Part::Whole, _) => ImageRef::new(value).is_ok_and(|image| image.tag.is_some() || image.digest.is_some()),
+        (Part::Whole, _) => {
+            ImageRef::new(value).is_ok_and(|image| image.tag.is_some() || image.digest.is_some())
+        }
         (Part::Tag, Some(key)) => matches!(key, "tag" | "newTag" | "version"),
         (Part::Name, Some(key)) => matches!(key, "newName" | "repository"),
         (Part::Digest, Some("digest")) => true,
@@ -207,7 +289,11 @@ fn fits(key: Option<&str>, node: Node<'_>, part: Part) -> bool {
     }
 }
 
-fn collect<'t>(node: Node<'t>, key: Option<&'t str>, values: &mut Vec<(Option<&'t str>, Node<'t>)>) {
+fn collect<'t>(
+    node: Node<'t>,
+    key: Option<&'t str>,
+    values: &mut Vec<(Option<&'t str>, Node<'t>)>,
+) {
     for (name, value) in node.entries() {
         collect(value, name.value(), values);
     }

@@ -4,9 +4,10 @@
 //! bytes ─Needles─▶ worth parsing? ─yaml─▶ tree ─walk─▶ Findings { references, notes }
 //! ```
 //!
-//! [`find`] knows no policy: its result depends on the bytes and the [`FileKind`] alone, so it is cached by blob
-//! ([`Findings::encode`]). One file for each reason to find one: `marker`, `image_field`, `kustomize`, `helm`.
-//! What could have been a reference and is none becomes a [`Note`], so that nothing is ignored silently.
+//! [`find`] knows no policy: its result depends on the bytes and the [`FileKind`] alone, so it is
+//! cached by blob ([`Findings::encode`]). One file for each reason to find one: `marker`,
+//! `image_field`, `kustomize`, `helm`. What could have been a reference and is none becomes a
+//! [`Note`], so that nothing is ignored silently.
 
 mod codec;
 mod file_kind;
@@ -42,20 +43,23 @@ pub struct Findings {
     pub notes: Vec<Note>,
 }
 
-/// One place of a file where an image is named: one scalar (`image: repo:tag`) or a few that belong together
-/// (`repository` and `tag`).
+/// One place of a file where an image is named: one scalar (`image: repo:tag`) or a few that belong
+/// together (`repository` and `tag`).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Reference {
     /// Why it was found.
     pub why: Why,
-    /// The repository that stands there, as far as it can be read: of the scalar itself or of the key beside it.
+    /// The repository that stands there, as far as it can be read: of the scalar itself or of the
+    /// key beside it.
     pub repository: Option<Repository>,
-    /// The registry in a key of its own (`registry: docker.io`), which is then no part of the name's scalar.
+    /// The registry in a key of its own (`registry: docker.io`), which is then no part of the
+    /// name's scalar.
     pub registry: Option<String>,
     /// The scalars that a choice is written into; never empty.
     pub slots: Vec<Slot>,
-    /// The place in the structure, `Deployment/apps/podinfo:spec.template.spec.containers[name=app].image`: equal in
-    /// two versions of a file whatever lines were added above. Unique in a file.
+    /// The place in the structure,
+    /// `Deployment/apps/podinfo:spec.template.spec.containers[name=app].image`: equal in two
+    /// versions of a file whatever lines were added above. Unique in a file.
     pub locator: String,
 }
 
@@ -154,7 +158,15 @@ pub enum NoteKind {
 ///
 /// The result depends on `kind` and `source` alone. Time is linear in the length of `source`.
 pub fn find(kind: FileKind, source: &[u8]) -> Findings {
-    let whole = |kind, (line, column), message: String| Findings { references: vec![], notes: vec![Note { kind, line, column, message }] };
+    let whole = |kind, (line, column), message: String| Findings {
+        references: vec![],
+        notes: vec![Note {
+            kind,
+            line,
+            column,
+            message,
+        }],
+    };
     if kind == FileKind::NotYaml {
         return Findings::default();
     }
@@ -162,15 +174,27 @@ pub fn find(kind: FileKind, source: &[u8]) -> Findings {
         Ok(text) => text,
         Err(error) => {
             let good = std::str::from_utf8(&source[..error.valid_up_to()]).unwrap_or_default();
-            return whole(NoteKind::NotUtf8, yaml::line_column(good, good.len()), "the file is not UTF-8".to_owned());
+            return whole(
+                NoteKind::NotUtf8,
+                yaml::line_column(good, good.len()),
+                "the file is not UTF-8".to_owned(),
+            );
         }
     };
     if text.starts_with("version https://git-lfs.github.com/spec/") {
-        return whole(NoteKind::LfsPointer, (1, 1), "the file is a pointer to large-file storage".to_owned());
+        return whole(
+            NoteKind::LfsPointer,
+            (1, 1),
+            "the file is a pointer to large-file storage".to_owned(),
+        );
     }
     if kind == FileKind::ChartTemplate {
         let place = yaml::line_column(text, text.find(MARKER).unwrap_or(0));
-        return whole(NoteKind::Template, place, "a template of a chart is not edited: mark the chart's values instead".to_owned());
+        return whole(
+            NoteKind::Template,
+            place,
+            "a template of a chart is not edited: mark the chart's values instead".to_owned(),
+        );
     }
     let stream = match yaml::parse(text) {
         Ok(stream) => stream,
@@ -178,29 +202,47 @@ pub fn find(kind: FileKind, source: &[u8]) -> Findings {
             return whole(
                 NoteKind::Template,
                 (error.line, error.column),
-                format!("a template that is no YAML is not edited ({})", error.message),
+                format!(
+                    "a template that is no YAML is not edited ({})",
+                    error.message
+                ),
             );
         }
-        Err(error) => return whole(NoteKind::Unparsable, (error.line, error.column), error.message),
+        Err(error) => {
+            return whole(
+                NoteKind::Unparsable,
+                (error.line, error.column),
+                error.message,
+            );
+        }
     };
     if let Some(place) = encrypted(&stream) {
-        return whole(NoteKind::Encrypted, place, "the file is encrypted by SOPS".to_owned());
+        return whole(
+            NoteKind::Encrypted,
+            place,
+            "the file is encrypted by SOPS".to_owned(),
+        );
     }
     walk::walk(kind, &stream)
 }
 
-/// Where a file shows that SOPS has encrypted it: its own key at the top of a document, or a value in its form.
-/// Either is enough, since any edit breaks the file's signature.
+/// Where a file shows that SOPS has encrypted it: its own key at the top of a document, or a value
+/// in its form. Either is enough, since any edit breaks the file's signature.
 fn encrypted(stream: &yaml::Stream<'_>) -> Option<(u32, u32)> {
     let source = stream.source().as_bytes();
     if memchr::memmem::find(source, b"sops").is_some() {
-        let key = stream.documents().flatten().find_map(|root| root.entry("sops").filter(|(_, value)| value.is_mapping()));
+        let key = stream
+            .documents()
+            .flatten()
+            .find_map(|root| root.entry("sops").filter(|(_, value)| value.is_mapping()));
         if let Some((key, _)) = key {
             return Some((key.line(), key.column()));
         }
     }
     memchr::memmem::find(source, b"ENC[")?;
-    let node = stream.nodes().find(|node| node.value().is_some_and(|value| value.starts_with("ENC[")))?;
+    let node = stream
+        .nodes()
+        .find(|node| node.value().is_some_and(|value| value.starts_with("ENC[")))?;
     Some((node.line(), node.column()))
 }
 
@@ -212,14 +254,19 @@ impl Reference {
 
     /// Line and column of the first scalar.
     pub fn line_column(&self) -> (u32, u32) {
-        self.slots.first().map_or((1, 1), |slot| (slot.line, slot.column))
+        self.slots
+            .first()
+            .map_or((1, 1), |slot| (slot.line, slot.column))
     }
 
-    /// The tag that stands there now, read from the scalar of the tag or of the whole reference. It is the text of
-    /// the file: for the scalar of a tag it need not be a valid tag.
+    /// The tag that stands there now, read from the scalar of the tag or of the whole reference. It
+    /// is the text of the file: for the scalar of a tag it need not be a valid tag.
     pub fn tag(&self) -> Option<String> {
         if let Some(slot) = self.slot(Part::Tag) {
-            let tag = slot.value.split_once('@').map_or(slot.value.as_str(), |(tag, _)| tag);
+            let tag = slot
+                .value
+                .split_once('@')
+                .map_or(slot.value.as_str(), |(tag, _)| tag);
             return (!tag.is_empty()).then(|| tag.to_owned());
         }
         let image = ImageRef::new(&self.slot(Part::Whole)?.value).ok()?;

@@ -6,7 +6,8 @@ use crate::{
     yaml::{Kind, Node},
 };
 
-/// The values beside each other in one mapping, as far as they are scalars or aliases; the first of doubled keys.
+/// The values beside each other in one mapping, as far as they are scalars or aliases; the first of
+/// doubled keys.
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct Siblings<'t> {
     pub image: Option<Node<'t>>,
@@ -20,7 +21,8 @@ pub(super) struct Siblings<'t> {
     pub new_tag: Option<Node<'t>>,
     pub api_version: Option<Node<'t>>,
     pub kind: Option<Node<'t>>,
-    /// A key of these that is written a second time: which of the two counts differs from reader to reader.
+    /// A key of these that is written a second time: which of the two counts differs from reader to
+    /// reader.
     pub doubled: Option<Node<'t>>,
 }
 
@@ -61,7 +63,9 @@ impl<'t> Siblings<'t> {
     pub fn name_node(&self) -> Option<Node<'t>> {
         match self.is_kustomize() {
             true => self.new_name.or(self.name),
-            false => self.repository.or(self.image.filter(|_| self.tag.is_some() || self.digest.is_some())),
+            false => self.repository.or(self
+                .image
+                .filter(|_| self.tag.is_some() || self.digest.is_some())),
         }
     }
 
@@ -73,10 +77,15 @@ impl<'t> Siblings<'t> {
         }
     }
 
-    /// The repository that stands beside the tag, as far as it can be read, and the registry if it has a key of its own.
+    /// The repository that stands beside the tag, as far as it can be read, and the registry if it
+    /// has a key of its own.
     pub fn repository(&self) -> (Option<Repository>, Option<String>) {
         let name = self.name_node().and_then(value);
-        let registry = self.registry.filter(|_| self.repository.is_some()).and_then(value).filter(|registry| !registry.is_empty());
+        let registry = self
+            .registry
+            .filter(|_| self.repository.is_some())
+            .and_then(value)
+            .filter(|registry| !registry.is_empty());
         let repository = match (name, registry) {
             (Some(name), Some(registry)) => Repository::new(&format!("{registry}/{name}")).ok(),
             (Some(name), None) => Repository::new(name).ok(),

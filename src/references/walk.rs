@@ -1,7 +1,8 @@
 //! The walk over a file's trees, which asks each kind of reference at each mapping.
 
 use super::{
-    FileKind, Findings, Note, NoteKind, Part, Reference, Slot, Why, helm, image_field, kustomize, locator, marker, siblings::Siblings,
+    FileKind, Findings, Note, NoteKind, Part, Reference, Slot, Why, helm, image_field, kustomize,
+    locator, marker, siblings::Siblings,
 };
 use crate::{
     image::ImageRef,
@@ -12,7 +13,16 @@ use std::collections::{HashMap, HashSet};
 /// Finds everything in a parsed file.
 pub(super) fn walk(kind: FileKind, stream: &Stream<'_>) -> Findings {
     let (markers, notes) = marker::attach(stream);
-    let mut walk = Walk { kind, markers, found: Findings { references: vec![], notes }, path: locator::Path::default(), aliases: vec![] };
+    let mut walk = Walk {
+        kind,
+        markers,
+        found: Findings {
+            references: vec![],
+            notes,
+        },
+        path: locator::Path::default(),
+        aliases: vec![],
+    };
     for (index, root) in stream.documents().enumerate() {
         if let Some(root) = root {
             walk.path = locator::Path::at_root(index, root);
@@ -52,14 +62,23 @@ struct Walk<'t> {
 
 impl<'t> Walk<'t> {
     fn root(&mut self, root: Node<'t>) {
-        let top = Place { top: true, ..Place::default() };
+        let top = Place {
+            top: true,
+            ..Place::default()
+        };
         if root.is_mapping() {
             return self.mapping(root, top);
         }
         // A list at the top holds objects (or patches, or anything).
         for (index, item) in root.items().enumerate() {
             let step = self.path.enter_item(index, item);
-            self.node(item, Place { object: false, ..top });
+            self.node(
+                item,
+                Place {
+                    object: false,
+                    ..top
+                },
+            );
             self.path.back(step);
         }
         self.alone(root);
@@ -71,7 +90,13 @@ impl<'t> Walk<'t> {
         } else if node.is_sequence() {
             for (index, item) in node.items().enumerate() {
                 let step = self.path.enter_item(index, item);
-                self.node(item, Place { top: false, ..place });
+                self.node(
+                    item,
+                    Place {
+                        top: false,
+                        ..place
+                    },
+                );
                 self.path.back(step);
             }
         } else {
@@ -82,16 +107,31 @@ impl<'t> Walk<'t> {
     fn mapping(&mut self, mapping: Node<'t>, mut place: Place) {
         let siblings = Siblings::of(mapping);
         let is_object = siblings.api_version.is_some() && siblings.kind.is_some();
-        let group = siblings.api_version.and_then(Node::value).and_then(|version| version.split_once('/')).map_or("", |(group, _)| group);
-        let kustomization = place.top && (self.kind == FileKind::Kustomization || group == "kustomize.config.k8s.io");
+        let group = siblings
+            .api_version
+            .and_then(Node::value)
+            .and_then(|version| version.split_once('/'))
+            .map_or("", |(group, _)| group);
+        let kustomization = place.top
+            && (self.kind == FileKind::Kustomization || group == "kustomize.config.k8s.io");
         // The `image` of a policy says what to watch and runs nothing.
         let is_policy = matches!(group, "tagboat.dev" | "image.toolkit.fluxcd.io");
         if kustomization {
-            place = Place { kustomizes: true, ..Place::default() };
+            place = Place {
+                kustomizes: true,
+                ..Place::default()
+            };
         } else if is_object {
-            place = Place { object: !is_policy, under_image: place.under_image, ..Place::default() };
+            place = Place {
+                object: !is_policy,
+                under_image: place.under_image,
+                ..Place::default()
+            };
         } else if place.top {
-            place = Place { values: true, ..Place::default() };
+            place = Place {
+                values: true,
+                ..Place::default()
+            };
         }
         self.here(mapping, &siblings, place);
         for (key, value) in mapping.entries() {
@@ -99,11 +139,20 @@ impl<'t> Walk<'t> {
                 continue;
             }
             let name = key.value().unwrap_or_default();
-            let mut inner = Place { top: false, entry: false, spec: false, kustomizes: false, ..place };
-            inner.under_image =
-                name.len() >= 5 && name.is_char_boundary(name.len() - 5) && name[name.len() - 5..].eq_ignore_ascii_case("image");
+            let mut inner = Place {
+                top: false,
+                entry: false,
+                spec: false,
+                kustomizes: false,
+                ..place
+            };
+            inner.under_image = name.len() >= 5
+                && name.is_char_boundary(name.len() - 5)
+                && name[name.len() - 5..].eq_ignore_ascii_case("image");
             match name {
-                "metadata" | "data" | "stringData" | "binaryData" | "status" if is_object => inner.object = false,
+                "metadata" | "data" | "stringData" | "binaryData" | "status" if is_object => {
+                    inner.object = false
+                }
                 "spec" if is_object => (inner.spec, inner.kustomizes) = (true, true),
                 "values" if place.spec => inner.values = true,
                 "images" if place.kustomizes && value.is_sequence() => inner.entry = true,
@@ -119,26 +168,44 @@ impl<'t> Walk<'t> {
     fn here(&mut self, mapping: Node<'t>, siblings: &Siblings<'t>, place: Place) {
         let marked: Vec<(Node<'t>, Node<'t>)> = match self.markers.is_empty() {
             true => vec![],
-            false => mapping.entries().filter(|(_, value)| self.markers.contains_key(&value.id())).collect(),
+            false => mapping
+                .entries()
+                .filter(|(_, value)| self.markers.contains_key(&value.id()))
+                .collect(),
         };
         let is_entry = place.entry && (siblings.is_kustomize() || siblings.digest.is_some());
         let has_image = place.object && siblings.image.is_some();
         let has_helm = place.values && siblings.repository.is_some();
-        if let Some(note) = siblings.doubled_note().filter(|_| is_entry || has_image || has_helm || !marked.is_empty()) {
+        if let Some(note) = siblings
+            .doubled_note()
+            .filter(|_| is_entry || has_image || has_helm || !marked.is_empty())
+        {
             self.found.notes.push(note);
             return;
         }
-        let parts_marked = marked.iter().any(|(_, node)| siblings.part(*node, place.under_image).is_some());
+        let parts_marked = marked
+            .iter()
+            .any(|(_, node)| siblings.part(*node, place.under_image).is_some());
         let mut automatic = vec![];
         if (is_entry || place.entry && siblings.name.is_some()) && !parts_marked {
             automatic.extend(kustomize::reference(siblings, || self.path.locator()));
         } else if has_helm && !parts_marked {
-            automatic.extend(helm::reference(siblings, place.under_image, || self.path.locator()));
+            automatic.extend(helm::reference(siblings, place.under_image, || {
+                self.path.locator()
+            }));
         }
-        if has_image && !siblings.image.is_some_and(|node| self.markers.contains_key(&node.id())) {
+        if has_image
+            && !siblings
+                .image
+                .is_some_and(|node| self.markers.contains_key(&node.id()))
+        {
             automatic.extend(image_field::reference(siblings, || self.path.locator()));
         }
-        for alias in [siblings.image.filter(|_| has_image), siblings.new_tag.filter(|_| is_entry), siblings.tag.filter(|_| has_helm)] {
+        for alias in [
+            siblings.image.filter(|_| has_image),
+            siblings.new_tag.filter(|_| is_entry),
+            siblings.tag.filter(|_| has_helm),
+        ] {
             if let Some((alias, target)) = alias.and_then(|alias| Some((alias, alias.target()?))) {
                 self.aliases.push((alias, target.id()));
             }
@@ -147,19 +214,27 @@ impl<'t> Walk<'t> {
         self.marked(siblings, place.under_image, &marked);
     }
 
-    /// The marked scalars of one mapping. Those of one policy that are parts of one image make one reference, so that
-    /// tag, name and digest change together or not at all.
-    fn marked(&mut self, siblings: &Siblings<'t>, under_image: bool, marked: &[(Node<'t>, Node<'t>)]) {
+    /// The marked scalars of one mapping. Those of one policy that are parts of one image make one
+    /// reference, so that tag, name and digest change together or not at all.
+    fn marked(
+        &mut self,
+        siblings: &Siblings<'t>,
+        under_image: bool,
+        marked: &[(Node<'t>, Node<'t>)],
+    ) {
         if marked.is_empty() {
             return;
         }
         let (repository, registry) = siblings.repository();
         let first = self.found.references.len();
         for &(key, node) in marked {
-            let Some(marker) = self.markers.remove(&node.id()) else { continue };
+            let Some(marker) = self.markers.remove(&node.id()) else {
+                continue;
+            };
             let shared = siblings.part(node, under_image).is_some() && marker.part != Part::Whole;
             let slot = Slot::new(marker.part, node);
-            // At most three scalars of a mapping are parts of its image, so this looks at few references.
+            // At most three scalars of a mapping are parts of its image, so this looks at few
+            // references.
             let mut parts = self.found.references[first..].iter_mut().take(3);
             if let Some(reference) = parts.find(|reference| {
                 shared
@@ -174,13 +249,24 @@ impl<'t> Walk<'t> {
             let locator = self.path.locator();
             self.path.back(step);
             let (repository, registry) = match marker.part {
-                Part::Whole => (ImageRef::new(&slot.value).ok().map(|image| image.repository), None),
+                Part::Whole => (
+                    ImageRef::new(&slot.value)
+                        .ok()
+                        .map(|image| image.repository),
+                    None,
+                ),
                 _ => (repository.clone(), registry.clone()),
             };
-            let why = Why::Marker { policy: marker.policy, line: marker.line, column: marker.column };
+            let why = Why::Marker {
+                policy: marker.policy,
+                line: marker.line,
+                column: marker.column,
+            };
             let mut slots = vec![slot];
             // A digest beside a marked tag would pin the old image under the new tag.
-            let digest = siblings.digest.filter(|digest| !marked.iter().any(|(_, other)| other.id() == digest.id()));
+            let digest = siblings
+                .digest
+                .filter(|digest| !marked.iter().any(|(_, other)| other.id() == digest.id()));
             if marker.part == Part::Tag && shared {
                 slots.extend(
                     digest
@@ -188,28 +274,56 @@ impl<'t> Walk<'t> {
                         .map(|digest| Slot::new(Part::Digest, digest)),
                 );
             }
-            self.found.references.push(Reference { why, repository, registry, slots, locator });
+            self.found.references.push(Reference {
+                why,
+                repository,
+                registry,
+                slots,
+                locator,
+            });
         }
     }
 
     /// A marked scalar that stands in no mapping.
     fn alone(&mut self, node: Node<'t>) {
-        let Some(marker) = self.markers.remove(&node.id()) else { return };
+        let Some(marker) = self.markers.remove(&node.id()) else {
+            return;
+        };
         let slot = Slot::new(marker.part, node);
         let repository = match marker.part {
-            Part::Whole => ImageRef::new(&slot.value).ok().map(|image| image.repository),
+            Part::Whole => ImageRef::new(&slot.value)
+                .ok()
+                .map(|image| image.repository),
             _ => None,
         };
-        let why = Why::Marker { policy: marker.policy, line: marker.line, column: marker.column };
-        self.found.references.push(Reference { why, repository, registry: None, slots: vec![slot], locator: self.path.locator() });
+        let why = Why::Marker {
+            policy: marker.policy,
+            line: marker.line,
+            column: marker.column,
+        };
+        self.found.references.push(Reference {
+            why,
+            repository,
+            registry: None,
+            slots: vec![slot],
+            locator: self.path.locator(),
+        });
     }
 
     fn finish(mut self) -> Findings {
         if !self.aliases.is_empty() {
-            let edited: HashSet<usize> =
-                self.found.references.iter().flat_map(|reference| &reference.slots).map(|slot| slot.span.start).collect();
+            let edited: HashSet<usize> = self
+                .found
+                .references
+                .iter()
+                .flat_map(|reference| &reference.slots)
+                .map(|slot| slot.span.start)
+                .collect();
             for (alias, target) in std::mem::take(&mut self.aliases) {
-                let Some(target) = alias.target().filter(|node| node.id() == target && !edited.contains(&node.span().start)) else {
+                let Some(target) = alias
+                    .target()
+                    .filter(|node| node.id() == target && !edited.contains(&node.span().start))
+                else {
                     continue;
                 };
                 self.found.notes.push(Note {
@@ -226,8 +340,12 @@ impl<'t> Walk<'t> {
         for reference in &mut self.found.references {
             reference.slots.sort_by_key(|slot| slot.part);
         }
-        self.found.references.sort_by_key(|reference| reference.slots.iter().map(|slot| slot.span.start).min());
-        self.found.notes.sort_by_key(|note| (note.line, note.column));
+        self.found
+            .references
+            .sort_by_key(|reference| reference.slots.iter().map(|slot| slot.span.start).min());
+        self.found
+            .notes
+            .sort_by_key(|note| (note.line, note.column));
         locator::number(&mut self.found.references);
         self.found
     }

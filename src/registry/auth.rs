@@ -40,7 +40,11 @@ pub(super) struct Authorization {
 #[derive(Debug, Clone)]
 enum Wish {
     Basic,
-    Bearer { realm: Url, service: Option<String>, actions: String },
+    Bearer {
+        realm: Url,
+        service: Option<String>,
+        actions: String,
+    },
 }
 
 struct Token {
@@ -49,7 +53,8 @@ struct Token {
     renew: Instant,
 }
 
-/// A cell of its own for each scope: callers of one scope wait for one request, not for those of others.
+/// A cell of its own for each scope: callers of one scope wait for one request, not for those of
+/// others.
 type Cell = Arc<tokio::sync::Mutex<Option<Token>>>;
 
 /// The sign-in of one prefix: token per (host, scope, credential).
@@ -61,10 +66,15 @@ pub(super) struct SignIn {
 
 impl SignIn {
     pub(super) fn new(credentials: super::Credentials, timing: Timing) -> Self {
-        Self { keyring: Keyring::new(credentials, timing), wishes: Mutex::default(), tokens: Mutex::default() }
+        Self {
+            keyring: Keyring::new(credentials, timing),
+            wishes: Mutex::default(),
+            tokens: Mutex::default(),
+        }
     }
 
-    /// What can be sent with the first try: nothing to a host that never asked, except a configured token.
+    /// What can be sent with the first try: nothing to a host that never asked, except a configured
+    /// token.
     pub(super) async fn known(
         &self,
         sender: &Sender<'_>,
@@ -74,11 +84,19 @@ impl SignIn {
     ) -> Result<Option<Authorization>, Problem> {
         let wish = {
             let wishes = lock(&self.wishes);
-            let other = || wishes.iter().find(|((known, _), _)| known == host).map(|(_, wish)| wish);
+            let other = || {
+                wishes
+                    .iter()
+                    .find(|((known, _), _)| known == host)
+                    .map(|(_, wish)| wish)
+            };
             wishes.get(&(host.to_owned(), kind)).or_else(other).cloned()
         };
         match wish {
-            Some(wish) => self.fulfil(sender, host, repository, wish, false).await.map(Some),
+            Some(wish) => self
+                .fulfil(sender, host, repository, wish, false)
+                .await
+                .map(Some),
             None if self.keyring.is_anonymous() => Ok(None),
             None => {
                 let who = self.keyring.resolve(repository).await?;
@@ -101,16 +119,28 @@ impl SignIn {
     ) -> Result<Authorization, Problem> {
         let wish = match challenge {
             Challenge::Basic => Wish::Basic,
-            Challenge::Bearer { realm, service, scope } => {
-                Wish::Bearer { realm, service, actions: actions(scope.as_deref(), repository).unwrap_or("pull").to_owned() }
-            }
+            Challenge::Bearer {
+                realm,
+                service,
+                scope,
+            } => Wish::Bearer {
+                realm,
+                service,
+                actions: actions(scope.as_deref(), repository)
+                    .unwrap_or("pull")
+                    .to_owned(),
+            },
         };
         lock(&self.wishes).insert((host.to_owned(), kind), wish.clone());
         self.fulfil(sender, host, repository, wish, true).await
     }
 
     /// Whether the credentials are others than the refused ones when read again.
-    pub(super) async fn changed(&self, repository: &Repository, refused: &Resolved) -> Result<bool, Problem> {
+    pub(super) async fn changed(
+        &self,
+        repository: &Repository,
+        refused: &Resolved,
+    ) -> Result<bool, Problem> {
         self.keyring.changed(repository, refused).await
     }
 
@@ -135,24 +165,45 @@ impl SignIn {
             (_, Identity::Bearer(token)) => return bearer(token, who.clone(), true),
             (Wish::Basic, Identity::Basic { username, password }) => {
                 let header = basic(username, password)?;
-                return Ok(Authorization { header, who, fresh: true });
+                return Ok(Authorization {
+                    header,
+                    who,
+                    fresh: true,
+                });
             }
             (Wish::Basic, _) => {
-                return Err(Problem::Unauthorized { host: host.to_owned(), status: 401, credentials: who.origin, message: None });
+                return Err(Problem::Unauthorized {
+                    host: host.to_owned(),
+                    status: 401,
+                    credentials: who.origin,
+                    message: None,
+                });
             }
-            (Wish::Bearer { realm, service, actions }, _) => (realm, service, actions),
+            (
+                Wish::Bearer {
+                    realm,
+                    service,
+                    actions,
+                },
+                _,
+            ) => (realm, service, actions),
         };
         let scope = format!("repository:{}:{actions}", repository.path());
         let cell = self.cell(host, &scope);
         let mut token = cell.lock().await;
-        if let Some(kept) = token.as_ref().filter(|kept| !renew && kept.who == who && Instant::now() < kept.renew) {
+        if let Some(kept) = token
+            .as_ref()
+            .filter(|kept| !renew && kept.who == who && Instant::now() < kept.renew)
+        {
             return bearer(&kept.text, who, false);
         }
         *token = None;
         let (text, lifetime) = fetch(sender, &realm, service.as_deref(), &scope, &who).await?;
         let header = bearer(&text, who.clone(), true)?;
-        // A quarter of the lifetime, at most half a minute, covers the way of the request and a clock a little off.
-        let renew = Instant::now() + lifetime.saturating_sub((lifetime / 4).min(Duration::from_secs(30)));
+        // A quarter of the lifetime, at most half a minute, covers the way of the request and a
+        // clock a little off.
+        let renew =
+            Instant::now() + lifetime.saturating_sub((lifetime / 4).min(Duration::from_secs(30)));
         *token = Some(Token { text, who, renew });
         Ok(header)
     }
@@ -162,26 +213,42 @@ impl SignIn {
         if tokens.len() >= TOKENS {
             let now = Instant::now();
             // A locked cell is in use.
-            tokens.retain(|_, cell| cell.try_lock().map_or(true, |token| token.as_ref().is_some_and(|token| now < token.renew)));
+            tokens.retain(|_, cell| {
+                cell.try_lock().map_or(true, |token| {
+                    token.as_ref().is_some_and(|token| now < token.renew)
+                })
+            });
             if tokens.len() >= TOKENS {
                 tokens.clear();
             }
         }
-        tokens.entry((host.to_owned(), scope.to_owned())).or_default().clone()
+        tokens
+            .entry((host.to_owned(), scope.to_owned()))
+            .or_default()
+            .clone()
     }
 }
 
-/// The actions of a scope for this very repository, `repository:PATH:ACTIONS`: they hold for other repositories, too
-/// (one registry wants `pull` for tag lists, another `metadata_read`).
+/// The actions of a scope for this very repository, `repository:PATH:ACTIONS`: they hold for other
+/// repositories, too (one registry wants `pull` for tag lists, another `metadata_read`).
 fn actions<'a>(scope: Option<&'a str>, repository: &Repository) -> Option<&'a str> {
-    let actions = scope?.strip_prefix("repository:")?.strip_prefix(repository.path())?.strip_prefix(':')?;
+    let actions = scope?
+        .strip_prefix("repository:")?
+        .strip_prefix(repository.path())?
+        .strip_prefix(':')?;
     let plain = |b: u8| b.is_ascii_lowercase() || matches!(b, b'_' | b',' | b'*');
     (!actions.is_empty() && actions.len() <= 64 && actions.bytes().all(plain)).then_some(actions)
 }
 
 fn basic(username: &str, password: &Secret) -> Result<HeaderValue, Problem> {
     let pair = format!("{username}:{}", password.expose());
-    sensitive(&format!("Basic {}", base64::engine::general_purpose::STANDARD.encode(pair)), "the user name or password")
+    sensitive(
+        &format!(
+            "Basic {}",
+            base64::engine::general_purpose::STANDARD.encode(pair)
+        ),
+        "the user name or password",
+    )
 }
 
 fn bearer(token: &Secret, who: Resolved, fresh: bool) -> Result<Authorization, Problem> {
@@ -190,8 +257,10 @@ fn bearer(token: &Secret, who: Resolved, fresh: bool) -> Result<Authorization, P
 }
 
 fn sensitive(text: &str, origin: &str) -> Result<HeaderValue, Problem> {
-    let mut value = HeaderValue::from_str(text)
-        .map_err(|_| Problem::Credentials { origin: origin.to_owned(), why: "has characters that no header may have".to_owned() })?;
+    let mut value = HeaderValue::from_str(text).map_err(|_| Problem::Credentials {
+        origin: origin.to_owned(),
+        why: "has characters that no header may have".to_owned(),
+    })?;
     value.set_sensitive(true);
     Ok(value)
 }
@@ -203,8 +272,8 @@ struct TokenAnswer {
     expires_in: Option<f64>,
 }
 
-/// Asks the token service: GET with the password or nobody's name; POST with a refresh token, and with a password where
-/// the service knows no GET.
+/// Asks the token service: GET with the password or nobody's name; POST with a refresh token, and
+/// with a password where the service knows no GET.
 async fn fetch(
     sender: &Sender<'_>,
     realm: &Url,
@@ -213,25 +282,63 @@ async fn fetch(
     who: &Resolved,
 ) -> Result<(Secret, Duration), Problem> {
     let fields = [("service", service), ("scope", Some(scope))];
-    let fields: Vec<(&str, &str)> = fields.into_iter().filter_map(|(name, value)| Some((name, value?))).collect();
+    let fields: Vec<(&str, &str)> = fields
+        .into_iter()
+        .filter_map(|(name, value)| Some((name, value?)))
+        .collect();
     let host = super::http::host_of(realm);
     let get = || {
         let mut url = realm.clone();
         url.query_pairs_mut().extend_pairs(&fields);
-        Ask::get(url, "application/json", RequestKind::Token, "a token request", ANSWER)
+        Ask::get(
+            url,
+            "application/json",
+            RequestKind::Token,
+            "a token request",
+            ANSWER,
+        )
     };
     let post = |grant: &[(&str, &str)]| {
-        let form: Form =
-            [("client_id", "tagboat")].iter().chain(grant).chain(&fields).map(|&(a, b)| (a.to_owned(), b.to_owned())).collect();
-        Ask { form: Some(form), ..Ask::get(realm.clone(), "application/json", RequestKind::Token, "a token request", ANSWER) }
+        let form: Form = [("client_id", "tagboat")]
+            .iter()
+            .chain(grant)
+            .chain(&fields)
+            .map(|&(a, b)| (a.to_owned(), b.to_owned()))
+            .collect();
+        Ask {
+            form: Some(form),
+            ..Ask::get(
+                realm.clone(),
+                "application/json",
+                RequestKind::Token,
+                "a token request",
+                ANSWER,
+            )
+        }
     };
     let answer = match &who.identity {
-        Identity::Refresh(token) => sender.send(&post(&[("grant_type", "refresh_token"), ("refresh_token", token.expose())]), None).await?,
+        Identity::Refresh(token) => {
+            sender
+                .send(
+                    &post(&[
+                        ("grant_type", "refresh_token"),
+                        ("refresh_token", token.expose()),
+                    ]),
+                    None,
+                )
+                .await?
+        }
         Identity::Basic { username, password } => {
-            let answer = sender.send(&get(), Some(&basic(username, password)?)).await?;
+            let answer = sender
+                .send(&get(), Some(&basic(username, password)?))
+                .await?;
             match answer.status.as_u16() {
                 404 | 405 => {
-                    let grant = [("grant_type", "password"), ("username", username.as_str()), ("password", password.expose())];
+                    let grant = [
+                        ("grant_type", "password"),
+                        ("username", username.as_str()),
+                        ("password", password.expose()),
+                    ];
                     sender.send(&post(&grant), None).await?
                 }
                 _ => answer,
@@ -242,17 +349,38 @@ async fn fetch(
     match answer.status.as_u16() {
         200 => {}
         status @ (400 | 401 | 403) => {
-            return Err(Problem::Unauthorized { host, status, credentials: who.origin.clone(), message: answer.message() });
+            return Err(Problem::Unauthorized {
+                host,
+                status,
+                credentials: who.origin.clone(),
+                message: answer.message(),
+            });
         }
         _ => return Err(answer.unexpected("a token request")),
     }
-    let wrong = |why: &str| Problem::Content { host: host.clone(), what: "a token request", why: why.to_owned() };
+    let wrong = |why: &str| Problem::Content {
+        host: host.clone(),
+        what: "a token request",
+        why: why.to_owned(),
+    };
     // The reason of the JSON parser could quote a token.
-    let body: TokenAnswer = serde_json::from_slice(&answer.body)
-        .map_err(|_| wrong(if answer.is_html() { "HTML instead of a token" } else { "no JSON with a token" }))?;
-    let text = body.token.filter(|token| !token.is_empty()).or(body.access_token).filter(|token| !token.is_empty());
+    let body: TokenAnswer = serde_json::from_slice(&answer.body).map_err(|_| {
+        wrong(if answer.is_html() {
+            "HTML instead of a token"
+        } else {
+            "no JSON with a token"
+        })
+    })?;
+    let text = body
+        .token
+        .filter(|token| !token.is_empty())
+        .or(body.access_token)
+        .filter(|token| !token.is_empty());
     let text = text.ok_or_else(|| wrong("no token in it"))?;
-    let lifetime = body.expires_in.and_then(|seconds| Duration::try_from_secs_f64(seconds).ok()).filter(|lifetime| !lifetime.is_zero());
+    let lifetime = body
+        .expires_in
+        .and_then(|seconds| Duration::try_from_secs_f64(seconds).ok())
+        .filter(|lifetime| !lifetime.is_zero());
     Ok((Secret::new(text), lifetime.unwrap_or(LIFETIME).min(LONGEST)))
 }
 
@@ -265,7 +393,10 @@ mod tests {
         let repository = Repository::new("r.example/team/app").unwrap();
         for (scope, expected) in [
             (Some("repository:team/app:pull"), Some("pull")),
-            (Some("repository:team/app:metadata_read"), Some("metadata_read")),
+            (
+                Some("repository:team/app:metadata_read"),
+                Some("metadata_read"),
+            ),
             (Some("repository:team/app:pull,push"), Some("pull,push")),
             (Some("repository:team/other:pull"), None),
             (Some("repository:team/app:pull repository:x:push"), None),
@@ -280,7 +411,10 @@ mod tests {
     #[test]
     fn a_header_with_a_secret_does_not_print_it() {
         let header = basic("user", &Secret::new("hunter2")).unwrap();
-        assert!(!format!("{header:?}").contains("dXNlcjpodW50ZXIy"), "{header:?}");
+        assert!(
+            !format!("{header:?}").contains("dXNlcjpodW50ZXIy"),
+            "{header:?}"
+        );
         assert_eq!(header.to_str().unwrap(), "Basic dXNlcjpodW50ZXIy");
     }
 }

@@ -1,4 +1,5 @@
-//! `WWW-Authenticate`: how a registry asks for sign-in (RFC 9110 §11.6.1, distribution token specification).
+//! `WWW-Authenticate`: how a registry asks for sign-in (RFC 9110 §11.6.1, distribution token
+//! specification).
 
 use reqwest::Url;
 
@@ -25,7 +26,10 @@ impl Challenge {
     /// The best of the headers' challenges: Bearer before Basic.
     ///
     /// `plain` says that the registry speaks plain HTTP; only then may the token service.
-    pub(super) fn choose<'a>(headers: impl Iterator<Item = &'a str>, plain: bool) -> Result<Self, String> {
+    pub(super) fn choose<'a>(
+        headers: impl Iterator<Item = &'a str>,
+        plain: bool,
+    ) -> Result<Self, String> {
         let mut basic = false;
         let mut why = "no WWW-Authenticate header".to_owned();
         for header in headers {
@@ -46,7 +50,11 @@ impl Challenge {
                 }
             }
         }
-        if basic { Ok(Challenge::Basic) } else { Err(why) }
+        if basic {
+            Ok(Challenge::Basic)
+        } else {
+            Err(why)
+        }
     }
 }
 
@@ -64,12 +72,22 @@ fn bearer(parameters: Vec<(String, String)>, plain: bool) -> Result<Challenge, S
         }
     }
     let realm = realm.ok_or("a Bearer challenge without realm")?;
-    let realm = Url::parse(&realm).map_err(|_| format!("the realm {} is no URL", crate::image::shown(&realm)))?;
+    let realm = Url::parse(&realm)
+        .map_err(|_| format!("the realm {} is no URL", crate::image::shown(&realm)))?;
     match realm.scheme() {
         "https" => {}
         "http" if plain => {}
-        "http" => return Err("the token service speaks plain HTTP while the registry speaks TLS".to_owned()),
-        other => return Err(format!("the token service has scheme {}", crate::image::shown(other))),
+        "http" => {
+            return Err(
+                "the token service speaks plain HTTP while the registry speaks TLS".to_owned(),
+            );
+        }
+        other => {
+            return Err(format!(
+                "the token service has scheme {}",
+                crate::image::shown(other)
+            ));
+        }
     }
     if !realm.username().is_empty() || realm.password().is_some() {
         return Err("the token service's URL carries credentials".to_owned());
@@ -77,7 +95,11 @@ fn bearer(parameters: Vec<(String, String)>, plain: bool) -> Result<Challenge, S
     if realm.host_str().is_none() {
         return Err("the token service's URL has no host".to_owned());
     }
-    Ok(Challenge::Bearer { realm, service, scope })
+    Ok(Challenge::Bearer {
+        realm,
+        service,
+        scope,
+    })
 }
 
 /// Cuts a header into schemes with their parameters. What breaks the grammar ends the header.
@@ -93,7 +115,9 @@ fn split(header: &str) -> Vec<(String, Vec<(String, String)>)> {
         rest = rest[word.len()..].trim_start_matches([' ', '\t']);
         match rest.strip_prefix('=').zip(found.last_mut()) {
             Some((value, (_, parameters))) => {
-                let Some((value, after)) = parameter(value.trim_start_matches([' ', '\t'])) else { return found };
+                let Some((value, after)) = parameter(value.trim_start_matches([' ', '\t'])) else {
+                    return found;
+                };
                 parameters.push((word.to_owned(), value));
                 rest = after;
             }
@@ -142,11 +166,21 @@ mod tests {
         for (header, expected) in [
             (
                 r#"Bearer realm="https://auth.example.com/token",service="registry.example.com",scope="repository:library/nginx:pull""#,
-                bearer("https://auth.example.com/token", Some("registry.example.com"), Some("repository:library/nginx:pull")),
+                bearer(
+                    "https://auth.example.com/token",
+                    Some("registry.example.com"),
+                    Some("repository:library/nginx:pull"),
+                ),
             ),
-            (r#"bearer realm=https://a.example/t , scope="a,b \"c\"""#, bearer("https://a.example/t", None, Some("a,b \"c\""))),
+            (
+                r#"bearer realm=https://a.example/t , scope="a,b \"c\"""#,
+                bearer("https://a.example/t", None, Some("a,b \"c\"")),
+            ),
             (r#"Basic realm="Registry""#, Challenge::Basic),
-            (r#"Basic realm="x", Bearer realm="https://a.example/t""#, bearer("https://a.example/t", None, None)),
+            (
+                r#"Basic realm="x", Bearer realm="https://a.example/t""#,
+                bearer("https://a.example/t", None, None),
+            ),
             (r#"Negotiate, Basic realm="x""#, Challenge::Basic),
             ("Basic", Challenge::Basic),
         ] {
@@ -162,9 +196,15 @@ mod tests {
             ("Bearer", "without realm"),
             (r#"Bearer realm="http://a.example/t""#, "plain HTTP"),
             (r#"Bearer realm="file:///etc/passwd""#, "scheme \"file\""),
-            (r#"Bearer realm="https://u:p@a.example/t""#, "carries credentials"),
+            (
+                r#"Bearer realm="https://u:p@a.example/t""#,
+                "carries credentials",
+            ),
             (r#"Bearer realm="/token""#, "is no URL"),
-            (r#"Bearer realm="https://a.example/t",realm="https://b.example/t""#, "two values"),
+            (
+                r#"Bearer realm="https://a.example/t",realm="https://b.example/t""#,
+                "two values",
+            ),
             (r#"Bearer realm="https://a.example"#, "without realm"),
             ("Digest realm=x", "unknown scheme \"Digest\""),
             ("=x", "no WWW-Authenticate"),

@@ -1,4 +1,5 @@
-//! How registries are reached: what `tagboat.yaml` says, already checked and resolved by the caller.
+//! How registries are reached: what `tagboat.yaml` says, already checked and resolved by the
+//! caller.
 
 use crate::http::{Proxy, SecretSource};
 use std::{path::PathBuf, time::Duration};
@@ -6,7 +7,8 @@ use std::{path::PathBuf, time::Duration};
 /// How the registries below one prefix are reached.
 #[derive(Debug, Clone)]
 pub struct RegistryConfig {
-    /// `host[:port]` or `host[:port]/path` as in [`crate::image::Repository::as_str`]; the longest that fits wins.
+    /// `host[:port]` or `host[:port]/path` as in [`crate::image::Repository::as_str`]; the longest
+    /// that fits wins.
     pub prefix: String,
     /// Who signs in, and with what.
     pub credentials: Credentials,
@@ -20,14 +22,16 @@ pub struct RegistryConfig {
     pub requests_per_second: Option<u32>,
     /// Requests in flight to the host, at least 1. The smallest of all prefixes of one host counts.
     pub concurrency: usize,
-    /// Config repositories that may use these credentials; empty means all. Kept here, checked by the caller.
+    /// Config repositories that may use these credentials; empty means all. Kept here, checked by
+    /// the caller.
     pub allowed_repositories: Vec<String>,
     /// Trust `Last-Modified` of a manifest as the time of its push (DESIGN §3, minimumAge).
     pub push_time: bool,
 }
 
 impl RegistryConfig {
-    /// Anonymous, over TLS, eight requests in flight (what a browser opens to one host, rounded up).
+    /// Anonymous, over TLS, eight requests in flight (what a browser opens to one host, rounded
+    /// up).
     pub fn new(prefix: impl Into<String>) -> Self {
         Self {
             prefix: prefix.into(),
@@ -62,7 +66,8 @@ pub enum Credentials {
         /// The file.
         path: PathBuf,
     },
-    /// A docker credential helper: `ecr-login` runs `docker-credential-ecr-login`; with a `/` in it, it is the program's path.
+    /// A docker credential helper: `ecr-login` runs `docker-credential-ecr-login`; with a `/` in
+    /// it, it is the program's path.
     Helper {
         /// Short name or path.
         program: String,

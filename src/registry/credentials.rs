@@ -1,4 +1,5 @@
-//! Credentials at the moment they are needed: read from where they lie, kept for a while, read again when refused.
+//! Credentials at the moment they are needed: read from where they lie, kept for a while, read
+//! again when refused.
 
 use super::{
     Problem,
@@ -41,7 +42,8 @@ pub(super) struct Resolved {
 pub(super) struct Keyring {
     credentials: Credentials,
     timing: Timing,
-    /// What was read, by the name under which the source knows it; a fleet needs few names, not one a repository.
+    /// What was read, by the name under which the source knows it; a fleet needs few names, not one
+    /// a repository.
     kept: Mutex<HashMap<String, (Instant, Resolved)>>,
     /// One helper at a time: the second caller finds the first one's answer.
     turn: tokio::sync::Mutex<()>,
@@ -52,7 +54,12 @@ const NAMES: usize = 1024;
 
 impl Keyring {
     pub(super) fn new(credentials: Credentials, timing: Timing) -> Self {
-        Self { credentials, timing, kept: Mutex::default(), turn: tokio::sync::Mutex::default() }
+        Self {
+            credentials,
+            timing,
+            kept: Mutex::default(),
+            turn: tokio::sync::Mutex::default(),
+        }
     }
 
     /// Whether there may be anything to sign in with.
@@ -77,8 +84,15 @@ impl Keyring {
     }
 
     /// Reads the credentials again; whether they are others than `used`.
-    pub(super) async fn changed(&self, repository: &Repository, used: &Resolved) -> Result<bool, Problem> {
-        if matches!(self.credentials, Credentials::Anonymous | Credentials::Bearer(SecretSource::Value(_))) {
+    pub(super) async fn changed(
+        &self,
+        repository: &Repository,
+        used: &Resolved,
+    ) -> Result<bool, Problem> {
+        if matches!(
+            self.credentials,
+            Credentials::Anonymous | Credentials::Bearer(SecretSource::Value(_))
+        ) {
             return Ok(false);
         }
         lock(&self.kept).retain(|_, (_, resolved)| resolved != used);
@@ -91,43 +105,82 @@ impl Keyring {
         (since.elapsed() < self.timing.credentials).then(|| resolved.clone())
     }
 
-    /// The name under which the source knows the repository, and what a docker config says about it.
+    /// The name under which the source knows the repository, and what a docker config says about
+    /// it.
     async fn name(&self, repository: &Repository) -> Result<(String, Option<Found>), Problem> {
-        let Credentials::DockerConfig { path } = &self.credentials else { return Ok((repository.registry().to_owned(), None)) };
+        let Credentials::DockerConfig { path } = &self.credentials else {
+            return Ok((repository.registry().to_owned(), None));
+        };
         let origin = || format!("docker config {}", path.display());
         let text = read(path, origin).await?;
-        let found = docker::find(text.expose(), repository).map_err(|why| Problem::Credentials { origin: origin(), why })?;
+        let found =
+            docker::find(text.expose(), repository).map_err(|why| Problem::Credentials {
+                origin: origin(),
+                why,
+            })?;
         Ok(match found {
-            Some(Found::Inline { key, identity }) => (format!("auths {key}"), Some(Found::Inline { key, identity })),
-            Some(Found::Helper { key, helper }) => (format!("{helper} {key}"), Some(Found::Helper { key, helper })),
+            Some(Found::Inline { key, identity }) => (
+                format!("auths {key}"),
+                Some(Found::Inline { key, identity }),
+            ),
+            Some(Found::Helper { key, helper }) => (
+                format!("{helper} {key}"),
+                Some(Found::Helper { key, helper }),
+            ),
             None => (String::new(), None),
         })
     }
 
-    async fn read(&self, repository: &Repository, found: Option<Found>) -> Result<Resolved, Problem> {
+    async fn read(
+        &self,
+        repository: &Repository,
+        found: Option<Found>,
+    ) -> Result<Resolved, Problem> {
         Ok(match &self.credentials {
-            Credentials::Anonymous => Resolved { identity: Identity::Anonymous, origin: NOBODY.to_owned() },
+            Credentials::Anonymous => Resolved {
+                identity: Identity::Anonymous,
+                origin: NOBODY.to_owned(),
+            },
             Credentials::Basic { username, password } => {
                 let (password, place) = secret(password).await?;
-                Resolved { identity: Identity::Basic { username: username.clone(), password }, origin: format!("user {username:?}{place}") }
+                Resolved {
+                    identity: Identity::Basic {
+                        username: username.clone(),
+                        password,
+                    },
+                    origin: format!("user {username:?}{place}"),
+                }
             }
             Credentials::Bearer(token) => {
                 let (token, place) = secret(token).await?;
-                Resolved { identity: Identity::Bearer(token), origin: format!("the configured token{place}") }
+                Resolved {
+                    identity: Identity::Bearer(token),
+                    origin: format!("the configured token{place}"),
+                }
             }
             Credentials::Helper { program } => {
                 let server = docker::server(repository);
                 let identity = docker::ask_helper(program, &server, self.timing.helper).await?;
-                Resolved { identity, origin: format!("credential helper {program}") }
+                Resolved {
+                    identity,
+                    origin: format!("credential helper {program}"),
+                }
             }
             Credentials::DockerConfig { path } => match found {
-                None => Resolved { identity: Identity::Anonymous, origin: NOBODY.to_owned() },
-                Some(Found::Inline { key, identity }) => {
-                    Resolved { identity, origin: format!("docker config {} (auths {key:?})", path.display()) }
-                }
+                None => Resolved {
+                    identity: Identity::Anonymous,
+                    origin: NOBODY.to_owned(),
+                },
+                Some(Found::Inline { key, identity }) => Resolved {
+                    identity,
+                    origin: format!("docker config {} (auths {key:?})", path.display()),
+                },
                 Some(Found::Helper { key, helper }) => {
                     let identity = docker::ask_helper(&helper, &key, self.timing.helper).await?;
-                    Resolved { identity, origin: format!("docker config {} (helper {helper})", path.display()) }
+                    Resolved {
+                        identity,
+                        origin: format!("docker config {} (helper {helper})", path.display()),
+                    }
                 }
             },
         })
@@ -136,7 +189,10 @@ impl Keyring {
 
 /// The secret, and where it lies for people.
 async fn secret(source: &SecretSource) -> Result<(Secret, String), Problem> {
-    let text = source.text().await.map_err(|(origin, why)| Problem::Credentials { origin, why })?;
+    let text = source
+        .text()
+        .await
+        .map_err(|(origin, why)| Problem::Credentials { origin, why })?;
     let place = match source {
         SecretSource::Value(_) => String::new(),
         SecretSource::File(path) => format!(" (file {})", path.display()),
@@ -148,5 +204,8 @@ async fn read(path: &Path, origin: impl Fn() -> String) -> Result<Secret, Proble
     tokio::fs::read_to_string(path)
         .await
         .map(Secret::new)
-        .map_err(|error| Problem::Credentials { origin: origin(), why: error.to_string() })
+        .map_err(|error| Problem::Credentials {
+            origin: origin(),
+            why: error.to_string(),
+        })
 }

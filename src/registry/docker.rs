@@ -1,7 +1,7 @@
 //! Docker's `config.json` and its credential helpers.
 //!
-//! The docker_credential crate reads the same files but waits for a helper without bound and takes its whole output,
-//! so the small protocol is spoken here.
+//! The docker_credential crate reads the same files but waits for a helper without bound and takes
+//! its whole output, so the small protocol is spoken here.
 
 use super::{Problem, credentials::Identity};
 use crate::{
@@ -46,58 +46,102 @@ struct Auth {
 
 /// The key under which docker's tools keep a registry: its host, or Docker Hub's old URL.
 pub(super) fn server(repository: &Repository) -> String {
-    if repository.registry() == "docker.io" { HUB_KEY.to_owned() } else { repository.registry().to_owned() }
+    if repository.registry() == "docker.io" {
+        HUB_KEY.to_owned()
+    } else {
+        repository.registry().to_owned()
+    }
 }
 
-/// Looks `repository` up: `credHelpers`, then `auths` (the longest `host/path` first, as Kubernetes and podman write
-/// them), then `credsStore`.
+/// Looks `repository` up: `credHelpers`, then `auths` (the longest `host/path` first, as Kubernetes
+/// and podman write them), then `credsStore`.
 pub(super) fn find(text: &str, repository: &Repository) -> Result<Option<Found>, String> {
     // serde_json's own message would quote the secret it stumbled over.
-    let config: Config =
-        serde_json::from_str(text).map_err(|error| format!("is no docker config (line {}, column {})", error.line(), error.column()))?;
+    let config: Config = serde_json::from_str(text).map_err(|error| {
+        format!(
+            "is no docker config (line {}, column {})",
+            error.line(),
+            error.column()
+        )
+    })?;
     let hosts = match repository.registry() {
         "docker.io" => vec!["docker.io", "index.docker.io", "registry-1.docker.io"],
         host => vec![host],
     };
-    if let Some((key, helper)) = config.cred_helpers.iter().find(|(key, _)| hosts.contains(&bare(key))) {
-        return Ok(Some(Found::Helper { key: key.clone(), helper: helper.clone() }));
+    if let Some((key, helper)) = config
+        .cred_helpers
+        .iter()
+        .find(|(key, _)| hosts.contains(&bare(key)))
+    {
+        return Ok(Some(Found::Helper {
+            key: key.clone(),
+            helper: helper.clone(),
+        }));
     }
     let mut path = Some(repository.path());
     loop {
         let place = |host: &str| path.map_or(host.to_owned(), |path| format!("{host}/{path}"));
-        let entry = config.auths.iter().find(|(key, _)| hosts.iter().any(|host| bare(key) == place(host)));
+        let entry = config
+            .auths
+            .iter()
+            .find(|(key, _)| hosts.iter().any(|host| bare(key) == place(host)));
         if let Some((key, auth)) = entry
-            && let Some(identity) = inline(auth).map_err(|why| format!("auths {}: {why}", shown(key)))?
+            && let Some(identity) =
+                inline(auth).map_err(|why| format!("auths {}: {why}", shown(key)))?
         {
-            return Ok(Some(Found::Inline { key: key.clone(), identity }));
+            return Ok(Some(Found::Inline {
+                key: key.clone(),
+                identity,
+            }));
         }
         match path {
             None => break,
             Some(text) => path = text.rsplit_once('/').map(|(parent, _)| parent),
         }
     }
-    Ok(config.creds_store.filter(|helper| !helper.is_empty()).map(|helper| Found::Helper { key: server(repository), helper }))
+    Ok(config
+        .creds_store
+        .filter(|helper| !helper.is_empty())
+        .map(|helper| Found::Helper {
+            key: server(repository),
+            helper,
+        }))
 }
 
 /// A key without scheme and the version paths of docker's protocols.
 fn bare(key: &str) -> &str {
-    let key = key.strip_prefix("https://").or_else(|| key.strip_prefix("http://")).unwrap_or(key);
+    let key = key
+        .strip_prefix("https://")
+        .or_else(|| key.strip_prefix("http://"))
+        .unwrap_or(key);
     let key = key.trim_end_matches('/');
-    key.strip_suffix("/v1").or_else(|| key.strip_suffix("/v2")).unwrap_or(key)
+    key.strip_suffix("/v1")
+        .or_else(|| key.strip_suffix("/v2"))
+        .unwrap_or(key)
 }
 
 fn inline(auth: &Auth) -> Result<Option<Identity>, String> {
-    if let Some(token) = auth.identitytoken.as_deref().filter(|token| !token.is_empty()) {
+    if let Some(token) = auth
+        .identitytoken
+        .as_deref()
+        .filter(|token| !token.is_empty())
+    {
         return Ok(Some(Identity::Refresh(Secret::new(token))));
     }
     if let Some(encoded) = auth.auth.as_deref().filter(|text| !text.is_empty()) {
         let lenient = base64::engine::GeneralPurpose::new(
             &base64::alphabet::STANDARD,
-            base64::engine::GeneralPurposeConfig::new().with_decode_padding_mode(base64::engine::DecodePaddingMode::Indifferent),
+            base64::engine::GeneralPurposeConfig::new()
+                .with_decode_padding_mode(base64::engine::DecodePaddingMode::Indifferent),
         );
-        let decoded = lenient.decode(encoded.trim()).ok().and_then(|bytes| String::from_utf8(bytes).ok());
+        let decoded = lenient
+            .decode(encoded.trim())
+            .ok()
+            .and_then(|bytes| String::from_utf8(bytes).ok());
         let decoded = decoded.ok_or("`auth` is not base64 of text")?;
-        let (username, password) = decoded.split_once(':').ok_or("`auth` has no user:password in it")?;
+        let (username, password) = decoded
+            .split_once(':')
+            .ok_or("`auth` has no user:password in it")?;
         return Ok(Some(basic(username, password.trim_end_matches('\0'))));
     }
     match (&auth.username, &auth.password) {
@@ -110,7 +154,10 @@ fn inline(auth: &Auth) -> Result<Option<Identity>, String> {
 fn basic(username: &str, password: &str) -> Identity {
     match username {
         "<token>" => Identity::Refresh(Secret::new(password)),
-        _ => Identity::Basic { username: username.to_owned(), password: Secret::new(password) },
+        _ => Identity::Basic {
+            username: username.to_owned(),
+            password: Secret::new(password),
+        },
     }
 }
 
@@ -124,15 +171,22 @@ struct Answer {
 /// Runs `docker-credential-<name> get` and tells it the server.
 ///
 /// # Errors
-/// If it cannot be started, says no, says too much or nothing readable, or takes longer than `patience`; then it is
-/// killed.
-pub(super) async fn ask_helper(helper: &str, server: &str, patience: Duration) -> Result<Identity, Problem> {
+/// If it cannot be started, says no, says too much or nothing readable, or takes longer than
+/// `patience`; then it is killed.
+pub(super) async fn ask_helper(
+    helper: &str,
+    server: &str,
+    patience: Duration,
+) -> Result<Identity, Problem> {
     let program = match helper {
         path if path.contains('/') => path.to_owned(),
         name if name.starts_with("docker-credential-") => name.to_owned(),
         name => format!("docker-credential-{name}"),
     };
-    let trouble = |why: String| Problem::Credentials { origin: format!("credential helper {}", shown(&program)), why };
+    let trouble = |why: String| Problem::Credentials {
+        origin: format!("credential helper {}", shown(&program)),
+        why,
+    };
     let mut child = tokio::process::Command::new(&program)
         .arg("get")
         .stdin(Stdio::piped())
@@ -142,7 +196,9 @@ pub(super) async fn ask_helper(helper: &str, server: &str, patience: Duration) -
         .spawn()
         .map_err(|error| trouble(format!("cannot be started: {error}")))?;
     let pipes = (child.stdin.take(), child.stdout.take(), child.stderr.take());
-    let (Some(mut stdin), Some(stdout), Some(stderr)) = pipes else { return Err(trouble("has no pipes".to_owned())) };
+    let (Some(mut stdin), Some(stdout), Some(stderr)) = pipes else {
+        return Err(trouble("has no pipes".to_owned()));
+    };
     let talk = async {
         let say = async {
             // A helper that reads nothing closes the pipe; its answer counts, not the error here.
@@ -154,20 +210,32 @@ pub(super) async fn ask_helper(helper: &str, server: &str, patience: Duration) -
     };
     let (status, output, complaint) = tokio::time::timeout(patience, talk)
         .await
-        .map_err(|_| trouble(format!("gave no answer within {} ms and was stopped", patience.as_millis())))?
+        .map_err(|_| {
+            trouble(format!(
+                "gave no answer within {} ms and was stopped",
+                patience.as_millis()
+            ))
+        })?
         .map_err(|error| trouble(error.to_string()))?;
     if output.len() as u64 > HELPER_OUTPUT {
         return Err(trouble(format!("said more than {HELPER_OUTPUT} bytes")));
     }
     if !status.success() {
         // Helpers complain on their standard output; that is no secret when they fail.
-        let words = String::from_utf8_lossy(if output.is_empty() { &complaint } else { &output }).trim().to_owned();
+        let words = String::from_utf8_lossy(if output.is_empty() {
+            &complaint
+        } else {
+            &output
+        })
+        .trim()
+        .to_owned();
         if words.contains("credentials not found") {
             return Ok(Identity::Anonymous);
         }
         return Err(trouble(format!("failed ({status}): {}", shown(&words))));
     }
-    let answer: Answer = serde_json::from_slice(&output).map_err(|_| trouble("its answer is not the JSON of a credential".to_owned()))?;
+    let answer: Answer = serde_json::from_slice(&output)
+        .map_err(|_| trouble("its answer is not the JSON of a credential".to_owned()))?;
     Ok(basic(&answer.username, &answer.secret))
 }
 
@@ -185,8 +253,14 @@ mod tests {
         match find(text, &Repository::new(repository).unwrap()) {
             Ok(None) => "nobody".to_owned(),
             Ok(Some(Found::Helper { key, helper })) => format!("{helper}({key})"),
-            Ok(Some(Found::Inline { identity: Identity::Basic { username, password }, .. })) => format!("{username}:{}", password.expose()),
-            Ok(Some(Found::Inline { identity: Identity::Refresh(token), .. })) => format!("refresh:{}", token.expose()),
+            Ok(Some(Found::Inline {
+                identity: Identity::Basic { username, password },
+                ..
+            })) => format!("{username}:{}", password.expose()),
+            Ok(Some(Found::Inline {
+                identity: Identity::Refresh(token),
+                ..
+            })) => format!("refresh:{}", token.expose()),
             Ok(Some(Found::Inline { identity, .. })) => format!("{identity:?}"),
             Err(why) => format!("error: {why}"),
         }
@@ -197,22 +271,86 @@ mod tests {
         // "dTpwOnc=" is "u:p:w".
         for (config, repository, expected) in [
             ("{}", "ghcr.io/a/b", "nobody"),
-            (r#"{"auths":{"ghcr.io":{"auth":"dTpwOnc="}}}"#, "ghcr.io/a/b", "u:p:w"),
-            (r#"{"auths":{"ghcr.io":{"auth":"dTpwOnc"}}}"#, "ghcr.io/a/b", "u:p:w"),
-            (r#"{"auths":{"https://ghcr.io/v2/":{"auth":"dTpwOnc="}}}"#, "ghcr.io/a/b", "u:p:w"),
-            (r#"{"auths":{"https://index.docker.io/v1/":{"auth":"dTpwOnc="}}}"#, "nginx", "u:p:w"),
-            (r#"{"auths":{"docker.io":{"username":"x","password":"y"}}}"#, "nginx", "x:y"),
-            (r#"{"auths":{"q.io":{"auth":"dTpwOnc="},"q.io/team":{"username":"t","password":"p"}}}"#, "q.io/team/app", "t:p"),
-            (r#"{"auths":{"q.io":{"auth":"dTpwOnc="},"q.io/team":{"username":"t","password":"p"}}}"#, "q.io/teams/app", "u:p:w"),
-            (r#"{"auths":{"a.io":{"identitytoken":"idt","auth":"dTpwOnc="}}}"#, "a.io/x", "refresh:idt"),
-            (r#"{"auths":{"a.io":{"username":"<token>","password":"idt"}}}"#, "a.io/x", "refresh:idt"),
-            (r#"{"auths":{"a.io":{}},"credsStore":"desktop"}"#, "a.io/x", "desktop(a.io)"),
-            (r#"{"credsStore":"desktop"}"#, "nginx", "desktop(https://index.docker.io/v1/)"),
-            (r#"{"credHelpers":{"a.io":"ecr-login"},"credsStore":"desktop"}"#, "a.io/x", "ecr-login(a.io)"),
-            (r#"{"auths":{"b.io":{"auth":"dTpwOnc="}}}"#, "a.io/x", "nobody"),
-            (r#"{"auths":{"a.io":{"auth":"%%"}}}"#, "a.io/x", "error: auths \"a.io\": `auth` is not base64 of text"),
-            (r#"{"auths":{"a.io":{"auth":"dQ=="}}}"#, "a.io/x", "error: auths \"a.io\": `auth` has no user:password in it"),
-            (r#"{"auths": ["s3cret"]}"#, "a.io/x", "error: is no docker config (line 1, column 10)"),
+            (
+                r#"{"auths":{"ghcr.io":{"auth":"dTpwOnc="}}}"#,
+                "ghcr.io/a/b",
+                "u:p:w",
+            ),
+            (
+                r#"{"auths":{"ghcr.io":{"auth":"dTpwOnc"}}}"#,
+                "ghcr.io/a/b",
+                "u:p:w",
+            ),
+            (
+                r#"{"auths":{"https://ghcr.io/v2/":{"auth":"dTpwOnc="}}}"#,
+                "ghcr.io/a/b",
+                "u:p:w",
+            ),
+            (
+                r#"{"auths":{"https://index.docker.io/v1/":{"auth":"dTpwOnc="}}}"#,
+                "nginx",
+                "u:p:w",
+            ),
+            (
+                r#"{"auths":{"docker.io":{"username":"x","password":"y"}}}"#,
+                "nginx",
+                "x:y",
+            ),
+            (
+                r#"{"auths":{"q.io":{"auth":"dTpwOnc="},"q.io/team":{"username":"t","password":"p"}}}"#,
+                "q.io/team/app",
+                "t:p",
+            ),
+            (
+                r#"{"auths":{"q.io":{"auth":"dTpwOnc="},"q.io/team":{"username":"t","password":"p"}}}"#,
+                "q.io/teams/app",
+                "u:p:w",
+            ),
+            (
+                r#"{"auths":{"a.io":{"identitytoken":"idt","auth":"dTpwOnc="}}}"#,
+                "a.io/x",
+                "refresh:idt",
+            ),
+            (
+                r#"{"auths":{"a.io":{"username":"<token>","password":"idt"}}}"#,
+                "a.io/x",
+                "refresh:idt",
+            ),
+            (
+                r#"{"auths":{"a.io":{}},"credsStore":"desktop"}"#,
+                "a.io/x",
+                "desktop(a.io)",
+            ),
+            (
+                r#"{"credsStore":"desktop"}"#,
+                "nginx",
+                "desktop(https://index.docker.io/v1/)",
+            ),
+            (
+                r#"{"credHelpers":{"a.io":"ecr-login"},"credsStore":"desktop"}"#,
+                "a.io/x",
+                "ecr-login(a.io)",
+            ),
+            (
+                r#"{"auths":{"b.io":{"auth":"dTpwOnc="}}}"#,
+                "a.io/x",
+                "nobody",
+            ),
+            (
+                r#"{"auths":{"a.io":{"auth":"%%"}}}"#,
+                "a.io/x",
+                "error: auths \"a.io\": `auth` is not base64 of text",
+            ),
+            (
+                r#"{"auths":{"a.io":{"auth":"dQ=="}}}"#,
+                "a.io/x",
+                "error: auths \"a.io\": `auth` has no user:password in it",
+            ),
+            (
+                r#"{"auths": ["s3cret"]}"#,
+                "a.io/x",
+                "error: is no docker config (line 1, column 10)",
+            ),
         ] {
             assert_eq!(told(config, repository), expected, "{config}");
         }

@@ -26,7 +26,10 @@ pub enum Problem {
         what: &'static str,
     },
     /// 401 or 403, by the registry or its token service.
-    #[error("sign-in to {host} refused ({status}) with {credentials}{}", says(message))]
+    #[error(
+        "sign-in to {host} refused ({status}) with {credentials}{}",
+        says(message)
+    )]
     Unauthorized {
         /// Who refused.
         host: String,
@@ -148,12 +151,18 @@ pub enum Problem {
 
 /// `: "words of the registry"`, if it said any.
 fn says(message: &Option<String>) -> String {
-    message.as_deref().map(|text| format!(": {}", shown(text))).unwrap_or_default()
+    message
+        .as_deref()
+        .map(|text| format!(": {}", shown(text)))
+        .unwrap_or_default()
 }
 
 impl Problem {
     pub(super) fn about(self, subject: impl Into<String>) -> RegistryError {
-        RegistryError { subject: subject.into(), problem: self }
+        RegistryError {
+            subject: subject.into(),
+            problem: self,
+        }
     }
 
     /// Whether the same request, sent again at once, may do better.

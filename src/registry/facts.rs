@@ -21,7 +21,8 @@ const DEPTH: usize = 2;
 pub struct Head {
     /// The digest that the tag stands for now.
     pub digest: Digest,
-    /// When it was pushed by the registry's own word (`Last-Modified`); only where the configuration trusts that.
+    /// When it was pushed by the registry's own word (`Last-Modified`); only where the
+    /// configuration trusts that.
     pub pushed: Option<Timestamp>,
 }
 
@@ -32,15 +33,30 @@ pub struct Description {
     pub created: Option<Timestamp>,
     /// The platforms it runs on; empty where nothing says so.
     pub platforms: Vec<Platform>,
-    /// Source, revision and version by their annotation names (`org.opencontainers.image.…`), as far as they lay on
-    /// the way to the date and the platforms.
+    /// Source, revision and version by their annotation names (`org.opencontainers.image.…`), as
+    /// far as they lay on the way to the date and the platforms.
     pub labels: BTreeMap<String, String>,
 }
 
-pub(super) async fn head(session: &Session<'_>, tag: &Tag, trust_push_time: bool) -> Result<Head, Problem> {
+pub(super) async fn head(
+    session: &Session<'_>,
+    tag: &Tag,
+    trust_push_time: bool,
+) -> Result<Head, Problem> {
     let url = session.url(&format!("manifests/{tag}"));
-    let ask = Ask::get(url, manifest::ACCEPT, RequestKind::Head, "a manifest", LIMIT);
-    let answer = session.ask(&Ask { method: Method::HEAD, ..ask.clone() }).await?;
+    let ask = Ask::get(
+        url,
+        manifest::ACCEPT,
+        RequestKind::Head,
+        "a manifest",
+        LIMIT,
+    );
+    let answer = session
+        .ask(&Ask {
+            method: Method::HEAD,
+            ..ask.clone()
+        })
+        .await?;
     let pushed = |answer: &Answer| {
         let date = answer.header("last-modified").filter(|_| trust_push_time)?;
         Some(jiff::fmt::rfc2822::parse(date).ok()?.timestamp())
@@ -49,7 +65,10 @@ pub(super) async fn head(session: &Session<'_>, tag: &Tag, trust_push_time: bool
         200 => {
             check(&answer)?;
             if let Some(digest) = promised(&answer) {
-                return Ok(Head { digest, pushed: pushed(&answer) });
+                return Ok(Head {
+                    digest,
+                    pushed: pushed(&answer),
+                });
             }
         }
         404 => return Err(Problem::NotFound { what: "tag" }),
@@ -57,29 +76,53 @@ pub(super) async fn head(session: &Session<'_>, tag: &Tag, trust_push_time: bool
         405 | 501 => {}
         _ => return Err(answer.unexpected("a manifest")),
     }
-    let answer = session.ask(&Ask { kind: RequestKind::Manifest, ..ask }).await?;
+    let answer = session
+        .ask(&Ask {
+            kind: RequestKind::Manifest,
+            ..ask
+        })
+        .await?;
     match answer.status.as_u16() {
         200 => check(&answer)?,
         404 => return Err(Problem::NotFound { what: "tag" }),
         _ => return Err(answer.unexpected("a manifest")),
     }
     // Hashing a page of another kind would give a digest that nothing serves.
-    manifest::read(&answer.body).map_err(|why| Problem::Content { host: answer.host(), what: "a manifest", why })?;
+    manifest::read(&answer.body).map_err(|why| Problem::Content {
+        host: answer.host(),
+        what: "a manifest",
+        why,
+    })?;
     let promise = promised(&answer);
     let digest = digest_of(&answer.body, promise.as_ref());
     if let Some(expected) = promise.filter(|promise| *promise != digest) {
-        return Err(Problem::Digest { host: answer.host(), expected, found: digest });
+        return Err(Problem::Digest {
+            host: answer.host(),
+            expected,
+            found: digest,
+        });
     }
-    Ok(Head { digest, pushed: pushed(&answer) })
+    Ok(Head {
+        digest,
+        pushed: pushed(&answer),
+    })
 }
 
 fn promised(answer: &Answer) -> Option<Digest> {
-    answer.header("docker-content-digest").and_then(|text| Digest::new(text.trim()).ok())
+    answer
+        .header("docker-content-digest")
+        .and_then(|text| Digest::new(text.trim()).ok())
 }
 
 /// Refuses what is no manifest whose digest a cluster could pull.
 fn check(answer: &Answer) -> Result<(), Problem> {
-    let wrong = |why: String| Err(Problem::Content { host: answer.host(), what: "a manifest", why });
+    let wrong = |why: String| {
+        Err(Problem::Content {
+            host: answer.host(),
+            what: "a manifest",
+            why,
+        })
+    };
     if answer.is_html() {
         return wrong("HTML".to_owned());
     }
@@ -91,16 +134,25 @@ fn check(answer: &Answer) -> Result<(), Problem> {
     }
 }
 
-pub(super) async fn describe(session: &Session<'_>, digest: &Digest) -> Result<Description, Problem> {
+pub(super) async fn describe(
+    session: &Session<'_>,
+    digest: &Digest,
+) -> Result<Description, Problem> {
     let mut described = Description::default();
     let mut digest = digest.clone();
     for level in 0..=DEPTH {
         match fetch_manifest(session, &digest).await? {
-            Manifest::Image { created, labels, config } => {
+            Manifest::Image {
+                created,
+                labels,
+                config,
+            } => {
                 described.created = described.created.or(created);
                 merge(&mut described.labels, labels);
                 if described.created.is_none() || described.platforms.is_empty() {
-                    let config = manifest::read_config(&fetch(session, "blobs", &config, RequestKind::Blob, "a config").await?);
+                    let config = manifest::read_config(
+                        &fetch(session, "blobs", &config, RequestKind::Blob, "a config").await?,
+                    );
                     described.created = described.created.or(config.created);
                     merge(&mut described.labels, config.labels);
                     if level == 0 {
@@ -109,7 +161,11 @@ pub(super) async fn describe(session: &Session<'_>, digest: &Digest) -> Result<D
                 }
                 break;
             }
-            Manifest::Index { created, labels, children } => {
+            Manifest::Index {
+                created,
+                labels,
+                children,
+            } => {
                 described.created = described.created.or(created);
                 merge(&mut described.labels, labels);
                 for platform in children.iter().filter_map(|child| child.platform.as_ref()) {
@@ -117,8 +173,12 @@ pub(super) async fn describe(session: &Session<'_>, digest: &Digest) -> Result<D
                         described.platforms.push(platform.clone());
                     }
                 }
-                let next = children.iter().find(|child| !child.is_index).or(children.first());
-                match next.filter(|_| described.created.is_none() || described.platforms.is_empty()) {
+                let next = children
+                    .iter()
+                    .find(|child| !child.is_index)
+                    .or(children.first());
+                match next.filter(|_| described.created.is_none() || described.platforms.is_empty())
+                {
                     Some(child) => digest = child.digest.clone(),
                     None => break,
                 }
@@ -135,16 +195,39 @@ fn merge(labels: &mut BTreeMap<String, String>, further: BTreeMap<String, String
 }
 
 async fn fetch_manifest(session: &Session<'_>, digest: &Digest) -> Result<Manifest, Problem> {
-    let body = fetch(session, "manifests", digest, RequestKind::Manifest, "a manifest").await?;
+    let body = fetch(
+        session,
+        "manifests",
+        digest,
+        RequestKind::Manifest,
+        "a manifest",
+    )
+    .await?;
     let host = || super::http::host_of(&session.base);
-    manifest::read(&body).map_err(|why| Problem::Content { host: host(), what: "a manifest", why })
+    manifest::read(&body).map_err(|why| Problem::Content {
+        host: host(),
+        what: "a manifest",
+        why,
+    })
 }
 
 /// Content by its digest, which is verified.
-async fn fetch(session: &Session<'_>, place: &str, digest: &Digest, kind: RequestKind, what: &'static str) -> Result<Vec<u8>, Problem> {
+async fn fetch(
+    session: &Session<'_>,
+    place: &str,
+    digest: &Digest,
+    kind: RequestKind,
+    what: &'static str,
+) -> Result<Vec<u8>, Problem> {
     let url = session.url(&format!("{place}/{digest}"));
-    let accept = if kind == RequestKind::Manifest { manifest::ACCEPT } else { "*/*" };
-    let answer = session.ask(&Ask::get(url, accept, kind, what, LIMIT)).await?;
+    let accept = if kind == RequestKind::Manifest {
+        manifest::ACCEPT
+    } else {
+        "*/*"
+    };
+    let answer = session
+        .ask(&Ask::get(url, accept, kind, what, LIMIT))
+        .await?;
     match answer.status.as_u16() {
         200 => {}
         404 => return Err(Problem::NotFound { what: "manifest" }),
@@ -153,7 +236,15 @@ async fn fetch(session: &Session<'_>, place: &str, digest: &Digest, kind: Reques
     let found = digest_of(&answer.body, Some(digest));
     match found == *digest {
         true => Ok(answer.body),
-        false if answer.is_html() => Err(Problem::Content { host: answer.host(), what, why: "HTML".to_owned() }),
-        false => Err(Problem::Digest { host: answer.host(), expected: digest.clone(), found }),
+        false if answer.is_html() => Err(Problem::Content {
+            host: answer.host(),
+            what,
+            why: "HTML".to_owned(),
+        }),
+        false => Err(Problem::Digest {
+            host: answer.host(),
+            expected: digest.clone(),
+            found,
+        }),
     }
 }

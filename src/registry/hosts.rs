@@ -29,7 +29,10 @@ pub struct Stats {
 impl Stats {
     /// Requests of `kind` to all hosts.
     pub fn total(&self, kind: RequestKind) -> u64 {
-        self.requests.values().filter_map(|counts| counts.get(&kind)).sum()
+        self.requests
+            .values()
+            .filter_map(|counts| counts.get(&kind))
+            .sum()
     }
 
     /// All requests to all hosts.
@@ -53,14 +56,19 @@ impl Hosts {
         let mut limits: HashMap<String, Limits> = HashMap::new();
         for (host, config) in configs {
             let concurrency = config.concurrency.max(1);
-            let (rate, flight) = limits.entry(host).or_insert((config.requests_per_second, concurrency));
+            let (rate, flight) = limits
+                .entry(host)
+                .or_insert((config.requests_per_second, concurrency));
             *rate = match (*rate, config.requests_per_second) {
                 (Some(one), Some(other)) => Some(one.min(other)),
                 (one, other) => one.or(other),
             };
             *flight = concurrency.min(*flight);
         }
-        Self { limits, hosts: Mutex::default() }
+        Self {
+            limits,
+            hosts: Mutex::default(),
+        }
     }
 
     pub(super) fn get(&self, name: &str) -> Arc<Host> {
@@ -82,13 +90,21 @@ impl Hosts {
 
     pub(super) fn stats(&self) -> Stats {
         let hosts: Vec<Arc<Host>> = lock(&self.hosts).values().cloned().collect();
-        Stats { requests: hosts.iter().map(|host| (host.name.clone(), lock(&host.counts).clone())).collect() }
+        Stats {
+            requests: hosts
+                .iter()
+                .map(|host| (host.name.clone(), lock(&host.counts).clone()))
+                .collect(),
+        }
     }
 
     pub(super) fn parked(&self) -> BTreeMap<String, Duration> {
         let hosts: Vec<Arc<Host>> = lock(&self.hosts).values().cloned().collect();
         let now = Instant::now();
-        hosts.iter().filter_map(|host| Some((host.name.clone(), lock(&host.budget).parked(now)?))).collect()
+        hosts
+            .iter()
+            .filter_map(|host| Some((host.name.clone(), lock(&host.budget).parked(now)?)))
+            .collect()
     }
 }
 
@@ -106,8 +122,15 @@ impl Host {
     /// # Errors
     /// If the host wants to be left alone; that wait is the caller's.
     pub(super) async fn admit(&self) -> Result<Ticket<'_>, Problem> {
-        let permit = self.flight.acquire().await.map_err(|_| Problem::Setup("the registry room is closed".to_owned()))?;
-        let parked = |retry_after| Problem::Throttled { host: self.name.clone(), retry_after };
+        let permit = self
+            .flight
+            .acquire()
+            .await
+            .map_err(|_| Problem::Setup("the registry room is closed".to_owned()))?;
+        let parked = |retry_after| Problem::Throttled {
+            host: self.name.clone(),
+            retry_after,
+        };
         let admission = lock(&self.budget).admit(Instant::now());
         match admission {
             Admission::Parked(rest) => Err(parked(rest)),
@@ -119,12 +142,16 @@ impl Host {
                         return Err(parked(rest));
                     }
                 }
-                Ok(Ticket { host: self, _permit: permit })
+                Ok(Ticket {
+                    host: self,
+                    _permit: permit,
+                })
             }
         }
     }
 
-    /// The place in [`super::list::PAGES`] that the host is known to take; past its end while unknown.
+    /// The place in [`super::list::PAGES`] that the host is known to take; past its end while
+    /// unknown.
     pub(super) fn page(&self) -> Option<usize> {
         Some(self.page.load(Ordering::Relaxed)).filter(|place| *place < super::list::PAGES.len())
     }

@@ -1,5 +1,5 @@
-//! One request and its answer: within the host's budget, within bounds of time and size, repeated when the connection
-//! fails. Sign-in and redirects are [`super::session`]'s.
+//! One request and its answer: within the host's budget, within bounds of time and size, repeated
+//! when the connection fails. Sign-in and redirects are [`super::session`]'s.
 
 use super::{Problem, Timing, hosts::Hosts};
 use crate::http::{self, Bounds, Failure, jittered};
@@ -60,14 +60,30 @@ pub(super) struct Ask {
 }
 
 impl Ask {
-    pub(super) fn get(url: Url, accept: &'static str, kind: RequestKind, what: &'static str, limit: usize) -> Self {
-        Self { method: Method::GET, url, accept, etag: None, kind, what, limit, form: None }
+    pub(super) fn get(
+        url: Url,
+        accept: &'static str,
+        kind: RequestKind,
+        what: &'static str,
+        limit: usize,
+    ) -> Self {
+        Self {
+            method: Method::GET,
+            url,
+            accept,
+            etag: None,
+            kind,
+            what,
+            limit,
+            form: None,
+        }
     }
 }
 
 /// What an answer says of itself in the way of registries.
 pub(super) trait Words {
-    /// The first error's code and words, as the distribution specification and token services send them.
+    /// The first error's code and words, as the distribution specification and token services send
+    /// them.
     fn message(&self) -> Option<String>;
 
     /// The problem of a status that nothing is known to do about.
@@ -77,17 +93,31 @@ pub(super) trait Words {
 impl Words for Answer {
     fn message(&self) -> Option<String> {
         let value: serde_json::Value = serde_json::from_slice(&self.body).ok()?;
-        let first = value.get("errors").and_then(|errors| errors.get(0)).unwrap_or(&value);
-        let words: Vec<&str> =
-            ["code", "error", "message", "error_description", "details"].iter().filter_map(|key| first.get(key)?.as_str()).collect();
+        let first = value
+            .get("errors")
+            .and_then(|errors| errors.get(0))
+            .unwrap_or(&value);
+        let words: Vec<&str> = ["code", "error", "message", "error_description", "details"]
+            .iter()
+            .filter_map(|key| first.get(key)?.as_str())
+            .collect();
         (!words.is_empty()).then(|| words.join(": ").chars().take(300).collect())
     }
 
     fn unexpected(&self, what: &'static str) -> Problem {
         if self.is_html() {
-            return Problem::Content { host: self.host(), what, why: format!("HTML with status {}", self.status.as_u16()) };
+            return Problem::Content {
+                host: self.host(),
+                what,
+                why: format!("HTML with status {}", self.status.as_u16()),
+            };
         }
-        Problem::Status { host: self.host(), what, status: self.status.as_u16(), message: self.message() }
+        Problem::Status {
+            host: self.host(),
+            what,
+            status: self.status.as_u16(),
+            message: self.message(),
+        }
     }
 }
 
@@ -100,12 +130,22 @@ pub(super) struct Sender<'a> {
 }
 
 impl Sender<'_> {
-    /// Sends a request and reads its answer, again if the connection fails or the server answers 5xx.
+    /// Sends a request and reads its answer, again if the connection fails or the server answers
+    /// 5xx.
     ///
     /// # Errors
-    /// Any [`Problem`] but those of meaning: the caller judges the status, which is neither 429 nor 5xx.
-    pub(super) async fn send(&self, ask: &Ask, authorization: Option<&HeaderValue>) -> Result<Answer, Problem> {
-        let attempts = if ask.form.is_none() { self.timing.attempts.max(1) } else { 1 };
+    /// Any [`Problem`] but those of meaning: the caller judges the status, which is neither 429 nor
+    /// 5xx.
+    pub(super) async fn send(
+        &self,
+        ask: &Ask,
+        authorization: Option<&HeaderValue>,
+    ) -> Result<Answer, Problem> {
+        let attempts = if ask.form.is_none() {
+            self.timing.attempts.max(1)
+        } else {
+            1
+        };
         let mut attempt = 1;
         loop {
             let problem = match self.exchange(ask, authorization).await {
@@ -121,11 +161,18 @@ impl Sender<'_> {
         }
     }
 
-    async fn exchange(&self, ask: &Ask, authorization: Option<&HeaderValue>) -> Result<Answer, Problem> {
+    async fn exchange(
+        &self,
+        ask: &Ask,
+        authorization: Option<&HeaderValue>,
+    ) -> Result<Answer, Problem> {
         let name = host_of(&ask.url);
         let host = self.hosts.get(&name);
         let ticket = host.admit().await?;
-        let mut request = self.client.request(ask.method.clone(), ask.url.clone()).header(ACCEPT, ask.accept);
+        let mut request = self
+            .client
+            .request(ask.method.clone(), ask.url.clone())
+            .header(ACCEPT, ask.accept);
         if let Some(value) = authorization {
             request = request.header(AUTHORIZATION, value.clone());
         }
@@ -133,7 +180,11 @@ impl Sender<'_> {
             request = request.header(IF_NONE_MATCH, etag.clone());
         }
         if let Some(form) = &ask.form {
-            request = self.client.post(ask.url.clone()).header(ACCEPT, ask.accept).form(form);
+            request = self
+                .client
+                .post(ask.url.clone())
+                .header(ACCEPT, ask.accept)
+                .form(form);
         }
         ticket.count(ask.kind);
         let bounds = Bounds {
@@ -149,11 +200,24 @@ impl Sender<'_> {
         if status == StatusCode::UNAUTHORIZED {
             ticket.recount(ask.kind, RequestKind::Challenge);
         }
-        if let Some(retry_after) = ticket.answered(status, &headers).filter(|_| status == StatusCode::TOO_MANY_REQUESTS) {
-            return Err(Problem::Throttled { host: name, retry_after });
+        if let Some(retry_after) = ticket
+            .answered(status, &headers)
+            .filter(|_| status == StatusCode::TOO_MANY_REQUESTS)
+        {
+            return Err(Problem::Throttled {
+                host: name,
+                retry_after,
+            });
         }
-        let body = http::body(response, &ask.method, bounds).await.map_err(failed)?;
-        Ok(Answer { status, headers, body, url: ask.url.clone() })
+        let body = http::body(response, &ask.method, bounds)
+            .await
+            .map_err(failed)?;
+        Ok(Answer {
+            status,
+            headers,
+            body,
+            url: ask.url.clone(),
+        })
     }
 }
 
@@ -162,11 +226,21 @@ fn failed(host: &str, ask: &Ask, failure: Failure) -> Problem {
     match failure {
         Failure::Transport(why) => Problem::Transport { host, why },
         Failure::Timeout(what, after) => Problem::Timeout { host, what, after },
-        Failure::TooLarge => Problem::TooLarge { host, what: ask.what, limit: ask.limit },
+        Failure::TooLarge => Problem::TooLarge {
+            host,
+            what: ask.what,
+            limit: ask.limit,
+        },
     }
 }
 
 /// Whether a header names JSON or a manifest, or nothing.
 pub(super) fn media_type(headers: &HeaderMap) -> Option<&str> {
-    headers.get(CONTENT_TYPE)?.to_str().ok()?.split(';').next().map(str::trim)
+    headers
+        .get(CONTENT_TYPE)?
+        .to_str()
+        .ok()?
+        .split(';')
+        .next()
+        .map(str::trim)
 }

@@ -51,7 +51,10 @@ pub enum Tags {
 
 const WHAT: &str = "a tag list";
 
-pub(super) async fn list(session: &Session<'_>, previous: Option<&Validator>) -> Result<Tags, Problem> {
+pub(super) async fn list(
+    session: &Session<'_>,
+    previous: Option<&Validator>,
+) -> Result<Tags, Problem> {
     let host = session.sender.hosts.get(&host_of(&session.base));
     let (size, mut answer) = match first_page(session, &host, previous).await? {
         Some(page) => page,
@@ -60,29 +63,54 @@ pub(super) async fn list(session: &Session<'_>, previous: Option<&Validator>) ->
     let (mut tags, mut refused, mut bytes) = (TagList::new(), Refused::default(), 0);
     let mut asked = HashSet::from([answer.url.clone()]);
     let mut firsts: HashSet<String> = HashSet::new();
-    let validator = answer.header("etag").filter(|etag| (1..=1024).contains(&etag.len())).map(|etag| Validator(etag.to_owned()));
+    let validator = answer
+        .header("etag")
+        .filter(|etag| (1..=1024).contains(&etag.len()))
+        .map(|etag| Validator(etag.to_owned()));
     loop {
-        let endless = |why: String| Problem::Endless { host: answer.host(), why };
+        let endless = |why: String| Problem::Endless {
+            host: answer.host(),
+            why,
+        };
         bytes += answer.body.len();
         let before = tags.len();
-        let page = read_page(&answer.body, &mut tags, &mut refused).map_err(|error| unreadable(&answer, &error))?;
+        let page = read_page(&answer.body, &mut tags, &mut refused)
+            .map_err(|error| unreadable(&answer, &error))?;
         if tags.len() > MOST_TAGS || bytes > MOST_BYTES {
-            return Err(endless(format!("{} tags in {bytes} bytes so far", tags.len())));
+            return Err(endless(format!(
+                "{} tags in {bytes} bytes so far",
+                tags.len()
+            )));
         }
-        let named = answer.headers.get_all("link").iter().map(|value| value.to_str().unwrap_or("<"));
+        let named = answer
+            .headers
+            .get_all("link")
+            .iter()
+            .map(|value| value.to_str().unwrap_or("<"));
         let next = link::next(named, &answer.url).map_err(|why| match why {
-            LinkError::Elsewhere(to) => {
-                Problem::Redirect { host: answer.host(), what: "the next page of a tag list", to, why: "it leaves the registry" }
-            }
-            LinkError::Unreadable => {
-                Problem::Content { host: answer.host(), what: WHAT, why: "the link to the next page cannot be read".to_owned() }
-            }
+            LinkError::Elsewhere(to) => Problem::Redirect {
+                host: answer.host(),
+                what: "the next page of a tag list",
+                to,
+                why: "it leaves the registry",
+            },
+            LinkError::Unreadable => Problem::Content {
+                host: answer.host(),
+                what: WHAT,
+                why: "the link to the next page cannot be read".to_owned(),
+            },
         })?;
         let repeated = page.first.is_some_and(|first| !firsts.insert(first));
         let next = match next {
-            Some(next) if repeated => return Err(endless(format!("a page comes again before {}", crate::image::shown(next.as_str())))),
+            Some(next) if repeated => {
+                return Err(endless(format!(
+                    "a page comes again before {}",
+                    crate::image::shown(next.as_str())
+                )));
+            }
             Some(next) => next,
-            // A page as full as was asked for and no link: the registry may be one that forgets links.
+            // A page as full as was asked for and no link: the registry may be one that forgets
+            // links.
             None if Some(page.names) == size && tags.len() > before && !repeated => {
                 let last = tags.iter().last().unwrap_or_default().to_owned();
                 match after(session, size, &last, &tags).await? {
@@ -99,22 +127,44 @@ pub(super) async fn list(session: &Session<'_>, previous: Option<&Validator>) ->
         if !asked.insert(next.clone()) || asked.len() > MOST_PAGES {
             return Err(endless(format!("{} pages so far", asked.len())));
         }
-        let page = session.ask(&Ask::get(next, "application/json", RequestKind::Tags, WHAT, PAGE_BYTES)).await?;
+        let page = session
+            .ask(&Ask::get(
+                next,
+                "application/json",
+                RequestKind::Tags,
+                WHAT,
+                PAGE_BYTES,
+            ))
+            .await?;
         answer = match page.status.as_u16() {
             200 => page,
             _ => return Err(page.unexpected("the next page of a tag list")),
         };
     }
     tags.shrink();
-    Ok(Tags::Listed(Listing { tags, refused, validator: validator.filter(|_| asked.len() == 1) }))
+    Ok(Tags::Listed(Listing {
+        tags,
+        refused,
+        validator: validator.filter(|_| asked.len() == 1),
+    }))
 }
 
 /// The first page, in the largest size that the registry takes; none if nothing has changed.
-async fn first_page(session: &Session<'_>, host: &Host, previous: Option<&Validator>) -> Result<Option<(Option<usize>, Answer)>, Problem> {
+async fn first_page(
+    session: &Session<'_>,
+    host: &Host,
+    previous: Option<&Validator>,
+) -> Result<Option<(Option<usize>, Answer)>, Problem> {
     let etag = previous.and_then(|Validator(etag)| HeaderValue::from_str(etag).ok());
     let known = host.page();
     for (place, size) in PAGES.into_iter().enumerate().skip(known.unwrap_or(0)) {
-        let mut ask = Ask::get(sized(session, size, None), "application/json", RequestKind::Tags, WHAT, PAGE_BYTES);
+        let mut ask = Ask::get(
+            sized(session, size, None),
+            "application/json",
+            RequestKind::Tags,
+            WHAT,
+            PAGE_BYTES,
+        );
         ask.etag = etag.clone();
         let answer = session.ask(&ask).await?;
         match answer.status.as_u16() {
@@ -128,20 +178,41 @@ async fn first_page(session: &Session<'_>, host: &Host, previous: Option<&Valida
             _ => return Err(answer.unexpected(WHAT)),
         }
     }
-    Err(Problem::Content { host: host_of(&session.base), what: WHAT, why: "every page size is refused".to_owned() })
+    Err(Problem::Content {
+        host: host_of(&session.base),
+        what: WHAT,
+        why: "every page size is refused".to_owned(),
+    })
 }
 
-/// The page after `last`, asked for without a link; none if the registry does not page so (its list was whole).
-async fn after(session: &Session<'_>, size: Option<usize>, last: &str, have: &TagList) -> Result<Option<Answer>, Problem> {
+/// The page after `last`, asked for without a link; none if the registry does not page so (its list
+/// was whole).
+async fn after(
+    session: &Session<'_>,
+    size: Option<usize>,
+    last: &str,
+    have: &TagList,
+) -> Result<Option<Answer>, Problem> {
     let url = sized(session, size, Some(last));
-    let answer = session.ask(&Ask::get(url, "application/json", RequestKind::Tags, WHAT, PAGE_BYTES)).await?;
+    let answer = session
+        .ask(&Ask::get(
+            url,
+            "application/json",
+            RequestKind::Tags,
+            WHAT,
+            PAGE_BYTES,
+        ))
+        .await?;
     if answer.status.as_u16() != 200 {
         return Err(answer.unexpected("the next page of a tag list"));
     }
     let mut more = TagList::new();
-    read_page(&answer.body, &mut more, &mut Refused::default()).map_err(|error| unreadable(&answer, &error))?;
+    read_page(&answer.body, &mut more, &mut Refused::default())
+        .map_err(|error| unreadable(&answer, &error))?;
     let first = more.iter().next();
-    Ok(first.is_some_and(|first| !have.contains(first)).then_some(answer))
+    Ok(first
+        .is_some_and(|first| !have.contains(first))
+        .then_some(answer))
 }
 
 fn sized(session: &Session<'_>, size: Option<usize>, last: Option<&str>) -> Url {
@@ -166,7 +237,19 @@ fn unreadable(answer: &Answer, error: &serde_json::Error) -> Problem {
     let why = match error.classify() {
         _ if answer.is_html() => "HTML".to_owned(),
         serde_json::error::Category::Eof => "it ends early".to_owned(),
-        _ => format!("no tag list: {}", error.to_string().chars().take(200).collect::<String>().escape_debug()),
+        _ => format!(
+            "no tag list: {}",
+            error
+                .to_string()
+                .chars()
+                .take(200)
+                .collect::<String>()
+                .escape_debug()
+        ),
     };
-    Problem::Content { host: answer.host(), what: WHAT, why }
+    Problem::Content {
+        host: answer.host(),
+        what: WHAT,
+        why,
+    }
 }

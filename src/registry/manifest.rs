@@ -1,4 +1,5 @@
-//! The shapes of manifests, indexes and configs, as far as they are read, and the digest that must fit them.
+//! The shapes of manifests, indexes and configs, as far as they are read, and the digest that must
+//! fit them.
 
 use crate::image::{Digest, Platform};
 use jiff::Timestamp;
@@ -13,8 +14,16 @@ pub(super) const ACCEPT: &str = "application/vnd.oci.image.index.v1+json, applic
 /// A body that is one or the other.
 #[derive(Debug)]
 pub(super) enum Manifest {
-    Index { created: Option<Timestamp>, labels: Labels, children: Vec<Child> },
-    Image { created: Option<Timestamp>, labels: Labels, config: Digest },
+    Index {
+        created: Option<Timestamp>,
+        labels: Labels,
+        children: Vec<Child>,
+    },
+    Image {
+        created: Option<Timestamp>,
+        labels: Labels,
+        config: Digest,
+    },
 }
 
 /// Source, revision and version of an image, by their full annotation names.
@@ -37,7 +46,11 @@ pub(super) struct Config {
 }
 
 const CREATED: &str = "org.opencontainers.image.created";
-const KEPT: [&str; 3] = ["org.opencontainers.image.source", "org.opencontainers.image.revision", "org.opencontainers.image.version"];
+const KEPT: [&str; 3] = [
+    "org.opencontainers.image.source",
+    "org.opencontainers.image.revision",
+    "org.opencontainers.image.version",
+];
 /// More images than that has no index; the largest known have some fifty.
 const MOST_CHILDREN: usize = 1000;
 /// A URL or a revision; longer ones are left out.
@@ -83,7 +96,14 @@ impl RawPlatform {
         if self.os == "unknown" || self.architecture == "unknown" {
             return None;
         }
-        Platform::new(&self.os, &self.architecture, self.variant.as_deref().filter(|variant| !variant.is_empty())).ok()
+        Platform::new(
+            &self.os,
+            &self.architecture,
+            self.variant
+                .as_deref()
+                .filter(|variant| !variant.is_empty()),
+        )
+        .ok()
     }
 }
 
@@ -104,8 +124,8 @@ struct RawSettings {
 /// Reads the body of a manifest.
 ///
 /// # Errors
-/// If it is neither an index nor an image, or could be taken for both (a body that two readers understand differently,
-/// CVE-2021-41190), or has too many images.
+/// If it is neither an index nor an image, or could be taken for both (a body that two readers
+/// understand differently, CVE-2021-41190), or has too many images.
 pub(super) fn read(body: &[u8]) -> Result<Manifest, String> {
     let raw: Raw = serde_json::from_slice(body).map_err(|error| unreadable("manifest", &error))?;
     let annotations = raw.annotations.unwrap_or_default();
@@ -114,37 +134,72 @@ pub(super) fn read(body: &[u8]) -> Result<Manifest, String> {
     match (raw.manifests, raw.config) {
         (Some(_), Some(_)) => Err("both an index and an image".to_owned()),
         (None, None) => {
-            let kind = raw.media_type.map(|kind| format!(" ({})", crate::image::shown(&kind))).unwrap_or_default();
+            let kind = raw
+                .media_type
+                .map(|kind| format!(" ({})", crate::image::shown(&kind)))
+                .unwrap_or_default();
             Err(format!("neither an index nor an image{kind}"))
         }
-        (None, Some(config)) => Ok(Manifest::Image { created, labels, config: config.digest }),
-        (Some(children), None) if children.len() > MOST_CHILDREN => {
-            Err(format!("an index of {} images; at most {MOST_CHILDREN} are read", children.len()))
-        }
-        (Some(children), None) => Ok(Manifest::Index { created, labels, children: children.into_iter().filter_map(child).collect() }),
+        (None, Some(config)) => Ok(Manifest::Image {
+            created,
+            labels,
+            config: config.digest,
+        }),
+        (Some(children), None) if children.len() > MOST_CHILDREN => Err(format!(
+            "an index of {} images; at most {MOST_CHILDREN} are read",
+            children.len()
+        )),
+        (Some(children), None) => Ok(Manifest::Index {
+            created,
+            labels,
+            children: children.into_iter().filter_map(child).collect(),
+        }),
     }
 }
 
 fn child(raw: RawChild) -> Option<Child> {
-    let attestation = raw.annotations.is_some_and(|map| map.contains_key("vnd.docker.reference.type"));
-    let unknown = raw.platform.as_ref().is_some_and(|platform| platform.os == "unknown" && platform.architecture == "unknown");
+    let attestation = raw
+        .annotations
+        .is_some_and(|map| map.contains_key("vnd.docker.reference.type"));
+    let unknown = raw
+        .platform
+        .as_ref()
+        .is_some_and(|platform| platform.os == "unknown" && platform.architecture == "unknown");
     if attestation || unknown {
         return None;
     }
-    let is_index = raw.media_type.is_some_and(|kind| kind.contains("index") || kind.contains("manifest.list"));
-    Some(Child { digest: raw.digest, platform: raw.platform.as_ref().and_then(RawPlatform::read), is_index })
+    let is_index = raw
+        .media_type
+        .is_some_and(|kind| kind.contains("index") || kind.contains("manifest.list"));
+    Some(Child {
+        digest: raw.digest,
+        platform: raw.platform.as_ref().and_then(RawPlatform::read),
+        is_index,
+    })
 }
 
 /// Reads a config. One that is no image's (a chart's, an empty object) says nothing.
 pub(super) fn read_config(body: &[u8]) -> Config {
-    let Ok(raw) = serde_json::from_slice::<RawConfig>(body) else { return Config::default() };
-    let own = raw.config.and_then(|settings| settings.labels).unwrap_or_default();
-    Config { created: raw.created.as_deref().and_then(date), platform: raw.platform.read(), labels: labels(own) }
+    let Ok(raw) = serde_json::from_slice::<RawConfig>(body) else {
+        return Config::default();
+    };
+    let own = raw
+        .config
+        .and_then(|settings| settings.labels)
+        .unwrap_or_default();
+    Config {
+        created: raw.created.as_deref().and_then(date),
+        platform: raw.platform.read(),
+        labels: labels(own),
+    }
 }
 
 fn labels(mut map: BTreeMap<String, String>) -> Labels {
     let kept = KEPT.iter().filter_map(|name| map.remove_entry(*name));
-    kept.filter(|(_, text)| !text.is_empty() && text.len() <= LONGEST_LABEL && !text.chars().any(char::is_control)).collect()
+    kept.filter(|(_, text)| {
+        !text.is_empty() && text.len() <= LONGEST_LABEL && !text.chars().any(char::is_control)
+    })
+    .collect()
 }
 
 /// A date of RFC 3339. 1970 and 0001 are what reproducible builds and empty fields write: no date.
@@ -158,7 +213,11 @@ fn date(text: &str) -> Option<Timestamp> {
 fn unreadable(what: &str, error: &serde_json::Error) -> String {
     match error.classify() {
         serde_json::error::Category::Eof => format!("the {what} ends early"),
-        _ => format!("no {what} (line {}, column {})", error.line(), error.column()),
+        _ => format!(
+            "no {what} (line {}, column {})",
+            error.line(),
+            error.column()
+        ),
     }
 }
 
@@ -172,7 +231,11 @@ pub(super) fn digest_of(body: &[u8], like: Option<&Digest>) -> Digest {
 }
 
 fn hex(bytes: &[u8]) -> String {
-    bytes.iter().flat_map(|byte| [byte >> 4, byte & 15]).map(|digit| char::from_digit(u32::from(digit), 16).unwrap_or('0')).collect()
+    bytes
+        .iter()
+        .flat_map(|byte| [byte >> 4, byte & 15])
+        .map(|digit| char::from_digit(u32::from(digit), 16).unwrap_or('0'))
+        .collect()
 }
 
 #[cfg(test)]
@@ -183,7 +246,10 @@ mod tests {
     fn dates_that_are_none_count_as_none() {
         for (text, expected) in [
             ("2026-11-20T10:00:00Z", Some("2026-11-20T10:00:00Z")),
-            ("2026-11-20T10:00:00.123456789+02:00", Some("2026-11-20T08:00:00.123456789Z")),
+            (
+                "2026-11-20T10:00:00.123456789+02:00",
+                Some("2026-11-20T08:00:00.123456789Z"),
+            ),
             ("1970-01-01T00:00:00Z", None),
             ("1970-12-31T23:59:59Z", None),
             ("0001-01-01T00:00:00Z", None),
@@ -191,35 +257,56 @@ mod tests {
             ("yesterday", None),
             ("", None),
         ] {
-            assert_eq!(date(text).map(|date| date.to_string()).as_deref(), expected, "{text}");
+            assert_eq!(
+                date(text).map(|date| date.to_string()).as_deref(),
+                expected,
+                "{text}"
+            );
         }
     }
 
     #[test]
     fn digests_are_those_of_sha256sum_and_sha512sum() {
-        assert_eq!(digest_of(b"", None).as_str(), "sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855");
+        assert_eq!(
+            digest_of(b"", None).as_str(),
+            "sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"
+        );
         let like = Digest::new(format!("sha512:{}", "0".repeat(128))).unwrap();
-        assert!(digest_of(b"", Some(&like)).as_str().starts_with("sha512:cf83e1357eefb8bdf1542850d66d8007"));
+        assert!(
+            digest_of(b"", Some(&like))
+                .as_str()
+                .starts_with("sha512:cf83e1357eefb8bdf1542850d66d8007")
+        );
     }
 
     #[test]
     fn hostile_manifests_are_refused_with_a_reason() {
         let digest = digest_of(b"", None);
         let child = format!(r#"{{"digest":"{digest}"}}"#);
-        let many = format!(r#"{{"manifests":[{}]}}"#, vec![child.as_str(); 1001].join(","));
+        let many = format!(
+            r#"{{"manifests":[{}]}}"#,
+            vec![child.as_str(); 1001].join(",")
+        );
         let deep = format!(r#"{{"x":{}"#, "[".repeat(10_000));
         for (body, reason) in [
             ("", "ends early"),
             ("<html>", "no manifest (line 1"),
             ("{}", "neither an index nor an image"),
-            (r#"{"mediaType":"\u001b[31m","schemaVersion":1}"#, r#"neither an index nor an image ("\u{1b}[31m")"#),
+            (
+                r#"{"mediaType":"\u001b[31m","schemaVersion":1}"#,
+                r#"neither an index nor an image ("\u{1b}[31m")"#,
+            ),
             (&format!(r#"{{"manifests":[],"config":{child}}}"#), "both"),
             (r#"{"config":{"digest":"sha256:00"}}"#, "no manifest"),
             (&many, "1001 images"),
             (&deep, "ends early"),
         ] {
             let refused = read(body.as_bytes()).unwrap_err();
-            assert!(refused.contains(reason), "{}: {refused}", &body[..body.len().min(80)]);
+            assert!(
+                refused.contains(reason),
+                "{}: {refused}",
+                &body[..body.len().min(80)]
+            );
         }
     }
 
@@ -236,10 +323,38 @@ mod tests {
                 {"digest": digest, "mediaType": "application/vnd.oci.image.index.v1+json"},
             ],
         });
-        let Manifest::Index { labels, children, created } = read(body.to_string().as_bytes()).unwrap() else { panic!("an index") };
-        assert_eq!(labels.into_iter().collect::<Vec<_>>(), [("org.opencontainers.image.source".into(), "https://git.example/a".into())]);
-        let children: Vec<_> = children.iter().map(|child| (child.platform.as_ref().map(ToString::to_string), child.is_index)).collect();
-        assert_eq!(children, [(Some("linux/arm64/v8".into()), false), (None, false), (None, true)]);
+        let Manifest::Index {
+            labels,
+            children,
+            created,
+        } = read(body.to_string().as_bytes()).unwrap()
+        else {
+            panic!("an index")
+        };
+        assert_eq!(
+            labels.into_iter().collect::<Vec<_>>(),
+            [(
+                "org.opencontainers.image.source".into(),
+                "https://git.example/a".into()
+            )]
+        );
+        let children: Vec<_> = children
+            .iter()
+            .map(|child| {
+                (
+                    child.platform.as_ref().map(ToString::to_string),
+                    child.is_index,
+                )
+            })
+            .collect();
+        assert_eq!(
+            children,
+            [
+                (Some("linux/arm64/v8".into()), false),
+                (None, false),
+                (None, true)
+            ]
+        );
         assert_eq!(created, None);
     }
 
@@ -253,7 +368,10 @@ mod tests {
         assert!(config.created.is_some());
         for other in ["{}", "[]", "chart", r#"{"created":5}"#] {
             let config = read_config(other.as_bytes());
-            assert!(config.created.is_none() && config.platform.is_none() && config.labels.is_empty(), "{other}");
+            assert!(
+                config.created.is_none() && config.platform.is_none() && config.labels.is_empty(),
+                "{other}"
+            );
         }
     }
 }

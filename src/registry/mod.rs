@@ -1,7 +1,8 @@
 //! Repository → facts: tags, digests, dates, platforms.
 //!
-//! [`Registries`] is the one poller for all registries (DESIGN §3, "Registry manners"). It answers whole or not at all:
-//! a list that is cut, a throttled HEAD or content with another digest is an error, never a smaller fact.
+//! [`Registries`] is the one poller for all registries (DESIGN §3, "Registry manners"). It answers
+//! whole or not at all: a list that is cut, a throttled HEAD or content with another digest is an
+//! error, never a smaller fact.
 //!
 //! | file | what it knows |
 //! |---|---|
@@ -12,7 +13,8 @@
 //! | `auth`, `challenge`, `credentials`, `docker` | tokens; what hosts ask for; who we are; docker's files and helpers |
 //! | `http`, `hosts` | one request; what each host allows |
 //!
-//! Not here: pushing and mirrors. Caching is the `store` room's: this room remembers tokens and budgets only.
+//! Not here: pushing and mirrors. Caching is the `store` room's: this room remembers tokens and
+//! budgets only.
 
 mod auth;
 mod challenge;
@@ -53,7 +55,8 @@ const HUB_API: &str = "registry-1.docker.io";
 
 /// All registries. One value serves the whole process, so that budgets and tokens are shared.
 pub struct Registries {
-    /// The longest prefix first; at last the one with an empty prefix, for hosts that nobody configured.
+    /// The longest prefix first; at last the one with an empty prefix, for hosts that nobody
+    /// configured.
     entries: Vec<Entry>,
     hosts: Hosts,
     timing: Timing,
@@ -67,24 +70,37 @@ struct Entry {
 }
 
 impl Registries {
-    /// Takes what the process file says. Needs the process-wide TLS provider to be installed; nothing is sent and no
-    /// credential is read.
+    /// Takes what the process file says. Needs the process-wide TLS provider to be installed;
+    /// nothing is sent and no credential is read.
     ///
     /// # Errors
     /// If a prefix is none or comes twice, or a CA file or proxy cannot be used.
     pub fn new(configs: Vec<RegistryConfig>, timing: Timing) -> Result<Self, RegistryError> {
-        let hosts = Hosts::new(configs.iter().map(|config| (api_host(config.prefix.split('/').next().unwrap_or_default()), config)));
+        let hosts = Hosts::new(configs.iter().map(|config| {
+            (
+                api_host(config.prefix.split('/').next().unwrap_or_default()),
+                config,
+            )
+        }));
         let mut entries = Vec::with_capacity(configs.len() + 1);
         for mut config in configs {
             config.prefix = prefix(&config.prefix)?;
-            if entries.iter().any(|entry: &Entry| entry.config.prefix == config.prefix) {
-                return Err(Problem::Setup("is configured twice".to_owned()).about(format!("registry {}", config.prefix)));
+            if entries
+                .iter()
+                .any(|entry: &Entry| entry.config.prefix == config.prefix)
+            {
+                return Err(Problem::Setup("is configured twice".to_owned())
+                    .about(format!("registry {}", config.prefix)));
             }
             entries.push(Entry::new(config, timing)?);
         }
         entries.sort_by_key(|entry| std::cmp::Reverse(entry.config.prefix.len()));
         entries.push(Entry::new(RegistryConfig::new(""), timing)?);
-        Ok(Self { entries, hosts, timing })
+        Ok(Self {
+            entries,
+            hosts,
+            timing,
+        })
     }
 
     /// The configuration that holds for `repository`; its prefix is empty if none was given.
@@ -96,16 +112,27 @@ impl Registries {
     ///
     /// # Errors
     /// If the list is not whole and certain.
-    pub async fn list_tags(&self, repository: &Repository, previous: Option<&Validator>) -> Result<Tags, RegistryError> {
+    pub async fn list_tags(
+        &self,
+        repository: &Repository,
+        previous: Option<&Validator>,
+    ) -> Result<Tags, RegistryError> {
         let session = self.session(repository)?;
-        list::list(&session, previous).await.map_err(|problem| problem.about(repository.as_str()))
+        list::list(&session, previous)
+            .await
+            .map_err(|problem| problem.about(repository.as_str()))
     }
 
-    /// The digest that a tag stands for now: one HEAD where the registry tells it, else one GET more.
+    /// The digest that a tag stands for now: one HEAD where the registry tells it, else one GET
+    /// more.
     ///
     /// # Errors
     /// If there is no such tag, or its digest cannot be had or verified.
-    pub async fn digest(&self, repository: &Repository, tag: &Tag) -> Result<Digest, RegistryError> {
+    pub async fn digest(
+        &self,
+        repository: &Repository,
+        tag: &Tag,
+    ) -> Result<Digest, RegistryError> {
         Ok(self.head(repository, tag).await?.digest)
     }
 
@@ -116,16 +143,25 @@ impl Registries {
     pub async fn head(&self, repository: &Repository, tag: &Tag) -> Result<Head, RegistryError> {
         let session = self.session(repository)?;
         let push_time = self.config(repository).push_time;
-        facts::head(&session, tag, push_time).await.map_err(|problem| problem.about(format!("{repository}:{tag}")))
+        facts::head(&session, tag, push_time)
+            .await
+            .map_err(|problem| problem.about(format!("{repository}:{tag}")))
     }
 
-    /// Date, platforms and labels of a digest, from one to three requests. They never change: cache them for ever.
+    /// Date, platforms and labels of a digest, from one to three requests. They never change: cache
+    /// them for ever.
     ///
     /// # Errors
     /// If the content is not that of the digest or no manifest.
-    pub async fn describe(&self, repository: &Repository, digest: &Digest) -> Result<Description, RegistryError> {
+    pub async fn describe(
+        &self,
+        repository: &Repository,
+        digest: &Digest,
+    ) -> Result<Description, RegistryError> {
         let session = self.session(repository)?;
-        facts::describe(&session, digest).await.map_err(|problem| problem.about(format!("{repository}@{digest}")))
+        facts::describe(&session, digest)
+            .await
+            .map_err(|problem| problem.about(format!("{repository}@{digest}")))
     }
 
     /// How many requests were sent, by host and kind.
@@ -149,12 +185,27 @@ impl Registries {
 
     fn session<'a>(&'a self, repository: &'a Repository) -> Result<Session<'a>, RegistryError> {
         let entry = self.entry(repository);
-        let scheme = if entry.config.insecure { "http" } else { "https" };
+        let scheme = if entry.config.insecure {
+            "http"
+        } else {
+            "https"
+        };
         let base = format!("{scheme}://{}/", api_host(repository.registry()));
-        let base =
-            Url::parse(&base).map_err(|_| Problem::Setup("has a host that no URL can have".to_owned()).about(repository.as_str()))?;
-        let sender = Sender { client: &entry.client, hosts: &self.hosts, timing: &self.timing };
-        Ok(Session { sender, sign_in: &entry.sign_in, repository, base, insecure: entry.config.insecure })
+        let base = Url::parse(&base).map_err(|_| {
+            Problem::Setup("has a host that no URL can have".to_owned()).about(repository.as_str())
+        })?;
+        let sender = Sender {
+            client: &entry.client,
+            hosts: &self.hosts,
+            timing: &self.timing,
+        };
+        Ok(Session {
+            sender,
+            sign_in: &entry.sign_in,
+            repository,
+            base,
+            insecure: entry.config.insecure,
+        })
     }
 }
 
@@ -167,28 +218,45 @@ impl Entry {
             loopback: is_loopback(config.prefix.split('/').next().unwrap_or_default()),
             connect: timing.connect,
         };
-        let client = way.client().map_err(|why| Problem::Setup(why).about(format!("registry {}", config.prefix)))?;
+        let client = way
+            .client()
+            .map_err(|why| Problem::Setup(why).about(format!("registry {}", config.prefix)))?;
         let sign_in = SignIn::new(config.credentials.clone(), timing);
-        Ok(Self { config, client, sign_in })
+        Ok(Self {
+            config,
+            client,
+            sign_in,
+        })
     }
 }
 
 /// The host to connect to.
 fn api_host(host: &str) -> String {
-    if host == "docker.io" { HUB_API.to_owned() } else { host.to_ascii_lowercase() }
+    if host == "docker.io" {
+        HUB_API.to_owned()
+    } else {
+        host.to_ascii_lowercase()
+    }
 }
 
 /// Checks a prefix: a registry's host, or the first words of repositories of it.
 fn prefix(text: &str) -> Result<String, RegistryError> {
     let text = text.trim_end_matches('/');
-    let (host, path) = text.split_once('/').map_or((text, None), |(host, path)| (host, Some(path)));
-    let host_only = Repository::new(&format!("{host}/x/y")).ok().filter(|probe| probe.path() == "x/y");
+    let (host, path) = text
+        .split_once('/')
+        .map_or((text, None), |(host, path)| (host, Some(path)));
+    let host_only = Repository::new(&format!("{host}/x/y"))
+        .ok()
+        .filter(|probe| probe.path() == "x/y");
     let canonical = host_only.as_ref().map(Repository::registry);
-    let valid = canonical.filter(|canonical| path.is_none_or(|path| Repository::new(&format!("{canonical}/{path}/x")).is_ok()));
+    let valid = canonical.filter(|canonical| {
+        path.is_none_or(|path| Repository::new(&format!("{canonical}/{path}/x")).is_ok())
+    });
     match (valid, path) {
         (Some(host), Some(path)) => Ok(format!("{host}/{path}")),
         (Some(host), None) => Ok(host.to_owned()),
-        (None, _) => Err(Problem::Setup("is no host or host/path".to_owned()).about(format!("registry {}", crate::image::shown(text)))),
+        (None, _) => Err(Problem::Setup("is no host or host/path".to_owned())
+            .about(format!("registry {}", crate::image::shown(text)))),
     }
 }
 
@@ -198,12 +266,25 @@ mod tests {
 
     fn registries(prefixes: &[&str]) -> Result<Registries, RegistryError> {
         let _ = rustls::crypto::ring::default_provider().install_default();
-        Registries::new(prefixes.iter().map(|prefix| RegistryConfig::new(*prefix)).collect(), Timing::default())
+        Registries::new(
+            prefixes
+                .iter()
+                .map(|prefix| RegistryConfig::new(*prefix))
+                .collect(),
+            Timing::default(),
+        )
     }
 
     #[test]
     fn the_longest_prefix_at_a_slash_wins() {
-        let registries = registries(&["ghcr.io", "ghcr.io/team", "ghcr.io/team/app", "docker.io", "index.docker.io/library"]).unwrap();
+        let registries = registries(&[
+            "ghcr.io",
+            "ghcr.io/team",
+            "ghcr.io/team/app",
+            "docker.io",
+            "index.docker.io/library",
+        ])
+        .unwrap();
         for (repository, prefix) in [
             ("ghcr.io/other/app", "ghcr.io"),
             ("ghcr.io/team/web", "ghcr.io/team"),
@@ -214,13 +295,26 @@ mod tests {
             ("grafana/grafana", "docker.io"),
             ("quay.io/a/b", ""),
         ] {
-            assert_eq!(registries.config(&Repository::new(repository).unwrap()).prefix, prefix, "{repository}");
+            assert_eq!(
+                registries
+                    .config(&Repository::new(repository).unwrap())
+                    .prefix,
+                prefix,
+                "{repository}"
+            );
         }
     }
 
     #[test]
     fn prefixes_that_are_none_are_refused() {
-        for bad in [vec![""], vec!["ghcr.io/Team"], vec!["https://ghcr.io"], vec!["team"], vec!["a b.io"], vec!["ghcr.io", "ghcr.io/"]] {
+        for bad in [
+            vec![""],
+            vec!["ghcr.io/Team"],
+            vec!["https://ghcr.io"],
+            vec!["team"],
+            vec!["a b.io"],
+            vec!["ghcr.io", "ghcr.io/"],
+        ] {
             assert!(registries(&bad).is_err(), "{bad:?}");
         }
     }
@@ -230,6 +324,9 @@ mod tests {
         let registries = registries(&[]).unwrap();
         let nginx = Repository::new("nginx").unwrap();
         let url = registries.session(&nginx).unwrap().url("tags/list");
-        assert_eq!(url.as_str(), "https://registry-1.docker.io/v2/library/nginx/tags/list");
+        assert_eq!(
+            url.as_str(),
+            "https://registry-1.docker.io/v2/library/nginx/tags/list"
+        );
     }
 }

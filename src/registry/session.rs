@@ -1,4 +1,5 @@
-//! A request with sign-in and redirects: credentials go to the registry and its token service, and nowhere else.
+//! A request with sign-in and redirects: credentials go to the registry and its token service, and
+//! nowhere else.
 
 use super::{
     Problem, SignIn,
@@ -24,26 +25,38 @@ pub(super) struct Session<'a> {
 }
 
 impl Session<'_> {
-    /// The URL of something of the repository; `rest` is `tags/list`, `manifests/…` or `blobs/…`, whose parts are
-    /// checked words (tag, digest).
+    /// The URL of something of the repository; `rest` is `tags/list`, `manifests/…` or `blobs/…`,
+    /// whose parts are checked words (tag, digest).
     pub(super) fn url(&self, rest: &str) -> Url {
         let mut url = self.base.clone();
         url.set_path(&format!("/v2/{}/{rest}", self.repository.path()));
         url
     }
 
-    /// Sends a request, signed in if the registry wants it, and follows redirects: within the registry always,
-    /// elsewhere only for content that its digest verifies, and then without credentials.
+    /// Sends a request, signed in if the registry wants it, and follows redirects: within the
+    /// registry always, elsewhere only for content that its digest verifies, and then without
+    /// credentials.
     pub(super) async fn ask(&self, ask: &Ask) -> Result<Answer, Problem> {
         let mut ask = ask.clone();
         let mut elsewhere = false;
         for _ in 0..=HOPS {
-            let answer = if elsewhere { self.sender.send(&ask, None).await? } else { self.signed(&ask).await? };
+            let answer = if elsewhere {
+                self.sender.send(&ask, None).await?
+            } else {
+                self.signed(&ask).await?
+            };
             if !matches!(answer.status.as_u16(), 301 | 302 | 303 | 307 | 308) {
                 return Ok(answer);
             }
-            let target = answer.header("location").and_then(|place| ask.url.join(place).ok());
-            let refuse = |to: &str, why| Problem::Redirect { host: answer.host(), what: ask.what, to: to.to_owned(), why };
+            let target = answer
+                .header("location")
+                .and_then(|place| ask.url.join(place).ok());
+            let refuse = |to: &str, why| Problem::Redirect {
+                host: answer.host(),
+                what: ask.what,
+                to: to.to_owned(),
+                why,
+            };
             let target = target.ok_or_else(|| refuse("?", "the place cannot be read"))?;
             let to = host_of(&target);
             if target.origin() != self.base.origin() {
@@ -57,14 +70,25 @@ impl Session<'_> {
             }
             ask.url = target;
         }
-        Err(Problem::Redirect { host: host_of(&self.base), what: ask.what, to: host_of(&ask.url), why: "too many in a row" })
+        Err(Problem::Redirect {
+            host: host_of(&self.base),
+            what: ask.what,
+            to: host_of(&ask.url),
+            why: "too many in a row",
+        })
     }
 
     async fn signed(&self, ask: &Ask) -> Result<Answer, Problem> {
         let host = host_of(&self.base);
-        let mut authorization = self.sign_in.known(&self.sender, &host, self.repository, ask.kind).await?;
+        let mut authorization = self
+            .sign_in
+            .known(&self.sender, &host, self.repository, ask.kind)
+            .await?;
         for _ in 0..SIGN_INS {
-            let answer = self.sender.send(ask, authorization.as_ref().map(|known| &known.header)).await?;
+            let answer = self
+                .sender
+                .send(ask, authorization.as_ref().map(|known| &known.header))
+                .await?;
             match answer.status.as_u16() {
                 401 => {}
                 403 => return Err(self.refused(&answer).await),
@@ -75,12 +99,29 @@ impl Session<'_> {
             {
                 return Err(self.refused(&answer).await);
             }
-            let headers = answer.headers.get_all(WWW_AUTHENTICATE).iter().filter_map(|value| value.to_str().ok());
-            let challenge = Challenge::choose(headers, self.insecure).map_err(|why| Problem::Challenge { host: host.clone(), why })?;
-            authorization = Some(self.sign_in.answer(&self.sender, &host, self.repository, ask.kind, challenge).await?);
+            let headers = answer
+                .headers
+                .get_all(WWW_AUTHENTICATE)
+                .iter()
+                .filter_map(|value| value.to_str().ok());
+            let challenge =
+                Challenge::choose(headers, self.insecure).map_err(|why| Problem::Challenge {
+                    host: host.clone(),
+                    why,
+                })?;
+            authorization = Some(
+                self.sign_in
+                    .answer(&self.sender, &host, self.repository, ask.kind, challenge)
+                    .await?,
+            );
         }
         let credentials = self.sign_in.origin(self.repository).await;
-        Err(Problem::Unauthorized { host, status: 401, credentials, message: None })
+        Err(Problem::Unauthorized {
+            host,
+            status: 401,
+            credentials,
+            message: None,
+        })
     }
 
     async fn refused(&self, answer: &Answer) -> Problem {

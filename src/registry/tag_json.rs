@@ -1,5 +1,5 @@
-//! `{"name": …, "tags": […]}`, read in one go straight into a [`TagList`]: a list of 100,000 tags makes no 100,000
-//! strings.
+//! `{"name": …, "tags": […]}`, read in one go straight into a [`TagList`]: a list of 100,000 tags
+//! makes no 100,000 strings.
 
 use crate::image::{TagList, shown};
 use serde::de::{DeserializeSeed, Deserializer, Error, IgnoredAny, MapAccess, SeqAccess, Visitor};
@@ -29,12 +29,21 @@ pub struct Page {
 /// Reads one page; its tags are added to `tags`, names that are no tags to `refused`.
 ///
 /// # Errors
-/// If `json` is not one whole object with a `tags` list of strings (`null` counts as an empty list: that is how the
-/// distribution registry writes it). `tags` may then have some of the page.
-pub fn read_page(json: &[u8], tags: &mut TagList, refused: &mut Refused) -> Result<Page, serde_json::Error> {
+/// If `json` is not one whole object with a `tags` list of strings (`null` counts as an empty list:
+/// that is how the distribution registry writes it). `tags` may then have some of the page.
+pub fn read_page(
+    json: &[u8],
+    tags: &mut TagList,
+    refused: &mut Refused,
+) -> Result<Page, serde_json::Error> {
     let mut page = Page::default();
     let mut reader = serde_json::Deserializer::from_slice(json);
-    Object(Sink { tags, refused, page: &mut page }).deserialize(&mut reader)?;
+    Object(Sink {
+        tags,
+        refused,
+        page: &mut page,
+    })
+    .deserialize(&mut reader)?;
     reader.end()?;
     Ok(page)
 }
@@ -86,7 +95,11 @@ impl<'de> Visitor<'de> for Object<'_> {
                 map.next_value_seed(Names(&mut self.0))?;
             }
         }
-        if seen { Ok(()) } else { Err(A::Error::missing_field("tags")) }
+        if seen {
+            Ok(())
+        } else {
+            Err(A::Error::missing_field("tags"))
+        }
     }
 }
 
@@ -139,7 +152,8 @@ mod tests {
 
     fn read(json: &str) -> Result<(Vec<String>, Refused, Page), String> {
         let (mut tags, mut refused) = (TagList::new(), Refused::default());
-        let page = read_page(json.as_bytes(), &mut tags, &mut refused).map_err(|error| error.to_string())?;
+        let page = read_page(json.as_bytes(), &mut tags, &mut refused)
+            .map_err(|error| error.to_string())?;
         Ok((tags.iter().map(str::to_owned).collect(), refused, page))
     }
 
@@ -147,7 +161,10 @@ mod tests {
     fn lists_of_real_registries_are_read() {
         for (json, tags) in [
             (r#"{"name":"a","tags":["1","2"]}"#, vec!["1", "2"]),
-            (r#"{"tags":["1"],"manifest":{"sha256:00":{"tag":["1"]}},"child":[]}"#, vec!["1"]),
+            (
+                r#"{"tags":["1"],"manifest":{"sha256:00":{"tag":["1"]}},"child":[]}"#,
+                vec!["1"],
+            ),
             (r#"{"name":"a","tags":null}"#, vec![]),
             (r#" {"tags":[]} "#, vec![]),
             (r#"{"tags":["\u0031.2"]}"#, vec!["1.2"]),
@@ -158,10 +175,27 @@ mod tests {
 
     #[test]
     fn hostile_names_are_counted_and_escaped() {
-        let (tags, refused, page) = read(r#"{"tags":["a\nb","1","\u001b[31mred","","2"]}"#).unwrap();
+        let (tags, refused, page) =
+            read(r#"{"tags":["a\nb","1","\u001b[31mred","","2"]}"#).unwrap();
         assert_eq!(tags, ["1", "2"]);
-        assert_eq!(refused, Refused { names: vec![r#""a\nb""#.into(), r#""\u{1b}[31mred""#.into(), r#""""#.into()], count: 3 });
-        assert_eq!(page, Page { names: 5, first: Some("1".into()) });
+        assert_eq!(
+            refused,
+            Refused {
+                names: vec![
+                    r#""a\nb""#.into(),
+                    r#""\u{1b}[31mred""#.into(),
+                    r#""""#.into()
+                ],
+                count: 3
+            }
+        );
+        assert_eq!(
+            page,
+            Page {
+                names: 5,
+                first: Some("1".into())
+            }
+        );
         let many = format!(r#"{{"tags":[{}"x y"]}}"#, r#""x y","#.repeat(999));
         let (_, refused, _) = read(&many).unwrap();
         assert_eq!((refused.names.len(), refused.count), (20, 1000));

@@ -35,7 +35,11 @@ pub(super) fn hash_of(objects: &[Object]) -> String {
     for object in objects {
         hasher.add(&serde_json::to_vec(object.value()).unwrap_or_default());
     }
-    hasher.done().iter().map(|byte| format!("{byte:02x}")).collect()
+    hasher
+        .done()
+        .iter()
+        .map(|byte| format!("{byte:02x}"))
+        .collect()
 }
 
 type Outcome = Result<Arc<Rendered>, RenderError>;
@@ -44,7 +48,8 @@ type Outcome = Result<Arc<Rendered>, RenderError>;
 #[derive(Debug, Default)]
 pub(super) struct Cache {
     results: HashMap<Hash, Kept>,
-    /// By options: what was read the last time, and how. As many as there are Applications, and at most [`Cache::READS`].
+    /// By options: what was read the last time, and how. As many as there are Applications, and at
+    /// most [`Cache::READS`].
     reads: HashMap<Hash, (Arc<[String]>, Way)>,
     bytes: usize,
     clock: u64,
@@ -72,23 +77,44 @@ impl Cache {
         Some(kept.outcome.clone())
     }
 
-    pub fn put(&mut self, options: Hash, reads: (Arc<[String]>, Way), key: Hash, outcome: &Outcome) {
+    pub fn put(
+        &mut self,
+        options: Hash,
+        reads: (Arc<[String]>, Way),
+        key: Hash,
+        outcome: &Outcome,
+    ) {
         // What may go away by itself is not remembered.
-        if outcome.as_ref().is_err_and(|error| error.kind() != Kind::Config || error.may_pass()) {
+        if outcome
+            .as_ref()
+            .is_err_and(|error| error.kind() != Kind::Config || error.may_pass())
+        {
             return;
         }
         if self.reads.len() >= Self::READS {
             self.reads.clear();
         }
         self.reads.insert(options, reads);
-        let bytes = 1024 + outcome.as_ref().map_or(0, |rendered| rendered.manifests.iter().map(Manifest::bytes).sum());
+        let bytes = 1024
+            + outcome.as_ref().map_or(0, |rendered| {
+                rendered.manifests.iter().map(Manifest::bytes).sum()
+            });
         self.clock += 1;
-        if let Some(old) = self.results.insert(key, Kept { outcome: outcome.clone(), bytes, used: self.clock }) {
+        if let Some(old) = self.results.insert(
+            key,
+            Kept {
+                outcome: outcome.clone(),
+                bytes,
+                used: self.clock,
+            },
+        ) {
             self.bytes -= old.bytes;
         }
         self.bytes += bytes;
         while self.bytes > KEPT && self.results.len() > 1 {
-            let Some((&oldest, _)) = self.results.iter().min_by_key(|(_, kept)| kept.used) else { break };
+            let Some((&oldest, _)) = self.results.iter().min_by_key(|(_, kept)| kept.used) else {
+                break;
+            };
             if let Some(gone) = self.results.remove(&oldest) {
                 self.bytes -= gone.bytes;
             }

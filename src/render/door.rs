@@ -1,12 +1,13 @@
 //! The one door to other programs: kustomize and helm.
 //!
-//! A program gets a list of arguments (no shell), a cleared environment whose HOME lies in a temporary folder, nothing on
-//! standard input, and bounds: time, memory, and what it may print. It runs in a process group of its own, which is killed as
-//! a whole when time is over or it is done, so that nothing it started stays behind.
+//! A program gets a list of arguments (no shell), a cleared environment whose HOME lies in a
+//! temporary folder, nothing on standard input, and bounds: time, memory, and what it may print. It
+//! runs in a process group of its own, which is killed as a whole when time is over or it is done,
+//! so that nothing it started stays behind.
 //!
-//! Memory is bounded by RLIMIT_DATA, set on the child's pid right after it was started: it counts what a process can write
-//! to. RLIMIT_AS would count address space, of which every Go program reserves more than it ever uses. On systems without
-//! prlimit only GOMEMLIMIT bounds it.
+//! Memory is bounded by RLIMIT_DATA, set on the child's pid right after it was started: it counts
+//! what a process can write to. RLIMIT_AS would count address space, of which every Go program
+//! reserves more than it ever uses. On systems without prlimit only GOMEMLIMIT bounds it.
 
 use std::{
     ffi::OsString,
@@ -63,17 +64,31 @@ impl Call<'_> {
     /// Runs it, and gives what it printed.
     pub fn run(&self) -> Result<Vec<u8>, Ended> {
         let deadline = Instant::now() + self.timeout;
-        let mut child = self.command().spawn().map_err(|error| Ended::NotStarted(error.to_string()))?;
+        let mut child = self
+            .command()
+            .spawn()
+            .map_err(|error| Ended::NotStarted(error.to_string()))?;
         bound(child.id(), self.memory);
         let (sender, receiver) = mpsc::channel();
-        // A thread waits for each pipe, because either may be full while the other is read. They end with the pipes.
-        let out = child.stdout.take().map(|pipe| collect(pipe, Keep::First(PRINTED), false, sender.clone()));
-        let err = child.stderr.take().map(|pipe| collect(pipe, Keep::Ends(COMPLAINED), true, sender));
+        // A thread waits for each pipe, because either may be full while the other is read. They
+        // end with the pipes.
+        let out = child
+            .stdout
+            .take()
+            .map(|pipe| collect(pipe, Keep::First(PRINTED), false, sender.clone()));
+        let err = child
+            .stderr
+            .take()
+            .map(|pipe| collect(pipe, Keep::Ends(COMPLAINED), true, sender));
         let (mut printed, mut complained) = (Vec::new(), Vec::new());
         let mut wrong = None;
         for _ in [out, err].iter().flatten() {
             match receiver.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
-                Ok(Collected { complaint: true, bytes, .. }) => complained = bytes,
+                Ok(Collected {
+                    complaint: true,
+                    bytes,
+                    ..
+                }) => complained = bytes,
                 Ok(Collected { too_much: true, .. }) => {
                     wrong = Some(Ended::Output);
                     break;
@@ -91,9 +106,12 @@ impl Call<'_> {
             }
             std::thread::sleep(POLL);
         }
-        // As long as nobody has waited for the child, its id, which is that of the group, belongs to nobody else.
+        // As long as nobody has waited for the child, its id, which is that of the group, belongs
+        // to nobody else.
         kill_group(child.id());
-        let status = child.wait().map_err(|error| Ended::NotStarted(error.to_string()))?;
+        let status = child
+            .wait()
+            .map_err(|error| Ended::NotStarted(error.to_string()))?;
         match wrong {
             Some(wrong) => Err(wrong),
             None if status.success() => Ok(printed),
@@ -103,9 +121,20 @@ impl Call<'_> {
 
     fn command(&self) -> Command {
         let mut command = Command::new(self.binary);
-        command.args(&self.arguments).current_dir(self.folder).env_clear().process_group(0);
-        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
-        command.env("HOME", self.home).env("TMPDIR", self.home).env("LC_ALL", "C.UTF-8").env("KUBECONFIG", "/dev/null");
+        command
+            .args(&self.arguments)
+            .current_dir(self.folder)
+            .env_clear()
+            .process_group(0);
+        command
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped());
+        command
+            .env("HOME", self.home)
+            .env("TMPDIR", self.home)
+            .env("LC_ALL", "C.UTF-8")
+            .env("KUBECONFIG", "/dev/null");
         for (name, folder) in [
             ("XDG_CACHE_HOME", "cache"),
             ("XDG_CONFIG_HOME", "config"),
@@ -119,9 +148,17 @@ impl Call<'_> {
         // A garbage collector that knows the bound keeps well below it.
         command.env("GOMEMLIMIT", (self.memory / 10 * 9).to_string());
         if self.remote {
-            for name in
-                ["PATH", "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "http_proxy", "https_proxy", "no_proxy", "SSL_CERT_FILE", "SSL_CERT_DIR"]
-            {
+            for name in [
+                "PATH",
+                "HTTP_PROXY",
+                "HTTPS_PROXY",
+                "NO_PROXY",
+                "http_proxy",
+                "https_proxy",
+                "no_proxy",
+                "SSL_CERT_FILE",
+                "SSL_CERT_DIR",
+            ] {
                 command.envs(std::env::var_os(name).map(|value| (name, value)));
             }
         } else {
@@ -138,10 +175,14 @@ impl Call<'_> {
 /// Where a program is: as it is written, or on PATH if it is a name alone.
 pub(super) fn find(binary: &Path) -> Option<PathBuf> {
     if binary.components().count() > 1 {
-        return binary.is_file().then(|| std::path::absolute(binary).unwrap_or_else(|_| binary.to_owned()));
+        return binary
+            .is_file()
+            .then(|| std::path::absolute(binary).unwrap_or_else(|_| binary.to_owned()));
     }
     let path = std::env::var_os("PATH")?;
-    std::env::split_paths(&path).map(|folder| folder.join(binary)).find(|file| file.is_absolute() && file.is_file())
+    std::env::split_paths(&path)
+        .map(|folder| folder.join(binary))
+        .find(|file| file.is_absolute() && file.is_file())
 }
 
 struct Collected {
@@ -158,7 +199,12 @@ enum Keep {
     Ends(usize),
 }
 
-fn collect(mut pipe: impl Read + Send + 'static, keep: Keep, complaint: bool, done: mpsc::Sender<Collected>) {
+fn collect(
+    mut pipe: impl Read + Send + 'static,
+    keep: Keep,
+    complaint: bool,
+    done: mpsc::Sender<Collected>,
+) {
     std::thread::spawn(move || {
         let (mut bytes, mut too_much) = (Vec::new(), false);
         let mut buffer = vec![0; 64 << 10];
@@ -169,12 +215,18 @@ fn collect(mut pipe: impl Read + Send + 'static, keep: Keep, complaint: bool, do
                     too_much = true;
                     break;
                 }
-                Keep::Ends(most) if bytes.len() > 2 * most => drop(bytes.drain(most..bytes.len() - most)),
+                Keep::Ends(most) if bytes.len() > 2 * most => {
+                    drop(bytes.drain(most..bytes.len() - most))
+                }
                 _ => {}
             }
         }
         // Nobody listens any more when time was over.
-        let _ = done.send(Collected { complaint, bytes, too_much });
+        let _ = done.send(Collected {
+            complaint,
+            bytes,
+            too_much,
+        });
     });
 }
 
@@ -202,7 +254,10 @@ fn kill_group(id: u32) {
 #[cfg(any(target_os = "linux", target_os = "android"))]
 fn bound(id: u32, memory: u64) {
     use rustix::process::{Resource, Rlimit, prlimit};
-    let limit = |most: u64| Rlimit { current: Some(most), maximum: Some(most) };
+    let limit = |most: u64| Rlimit {
+        current: Some(most),
+        maximum: Some(most),
+    };
     // No pid would mean this process itself.
     if let Some(pid) = pid(id) {
         // It may have ended already.
@@ -214,17 +269,28 @@ fn bound(id: u32, memory: u64) {
 #[cfg(not(any(target_os = "linux", target_os = "android")))]
 fn bound(_: u32, _: u64) {}
 
-/// What a program's end means. A Go program that gets no memory ends with a report of all it was doing; only its first line
-/// is of use.
+/// What a program's end means. A Go program that gets no memory ends with a report of all it was
+/// doing; only its first line is of use.
 fn complaint(bytes: &[u8], killed: bool) -> Ended {
     let text = String::from_utf8_lossy(bytes);
-    // "fatal error: runtime: out of memory" in most cases; a thread or a page that is refused has words of its own.
+    // "fatal error: runtime: out of memory" in most cases; a thread or a page that is refused has
+    // words of its own.
     let head = text.find("\ngoroutine ").map(|end| &text[..end]);
-    let says = |words: &[&str]| head.is_some_and(|head| words.iter().any(|word| head.contains(word)));
-    if says(&["memory", "newosproc", "pthread_create", "failed to create new OS thread", "mmap", "errno=12"]) {
+    let says =
+        |words: &[&str]| head.is_some_and(|head| words.iter().any(|word| head.contains(word)));
+    if says(&[
+        "memory",
+        "newosproc",
+        "pthread_create",
+        "failed to create new OS thread",
+        "mmap",
+        "errno=12",
+    ]) {
         return Ended::Memory;
     }
-    let fatal = text.lines().find(|line| line.starts_with("fatal error: ") || line.starts_with("panic: "));
+    let fatal = text
+        .lines()
+        .find(|line| line.starts_with("fatal error: ") || line.starts_with("panic: "));
     match fatal {
         Some(line) => Ended::Failed(plain(line)),
         None if killed => Ended::Killed(plain(&text)),
@@ -234,12 +300,22 @@ fn complaint(bytes: &[u8], killed: bool) -> Ended {
 
 /// The end of a complaint as one harmless line of at most 2,000 characters.
 fn plain(text: &str) -> String {
-    let lines: Vec<&str> = text.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
+    let lines: Vec<&str> = text
+        .lines()
+        .map(str::trim)
+        .filter(|line| !line.is_empty())
+        .collect();
     let line = lines.join("; ");
     let skipped = line.chars().count().saturating_sub(2000);
-    let mut out = if skipped > 0 { "…".to_owned() } else { String::new() };
+    let mut out = if skipped > 0 {
+        "…".to_owned()
+    } else {
+        String::new()
+    };
     for c in line.chars().skip(skipped) {
-        if c.is_control() || matches!(c, '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}') {
+        if c.is_control()
+            || matches!(c, '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+        {
             out.extend(c.escape_default());
         } else {
             out.push(c);

@@ -92,13 +92,19 @@ pub enum RenderError {
 
 impl RenderError {
     pub(super) fn disk(path: &std::path::Path, error: &std::io::Error) -> Self {
-        Self::Disk { path: path.to_owned(), why: error.to_string() }
+        Self::Disk {
+            path: path.to_owned(),
+            why: error.to_string(),
+        }
     }
 
-    /// Whether another try may go well though Git stays as it is: the machine was busy or full, another host did not answer,
-    /// a program is missing that somebody may install.
+    /// Whether another try may go well though Git stays as it is: the machine was busy or full,
+    /// another host did not answer, a program is missing that somebody may install.
     pub fn may_pass(&self) -> bool {
-        let here = matches!(self, Self::NoProgram { .. } | Self::Failed { remote: true, .. });
+        let here = matches!(
+            self,
+            Self::NoProgram { .. } | Self::Failed { remote: true, .. }
+        );
         here || matches!(self.kind(), Kind::Remote | Kind::Conflict)
     }
 }
@@ -151,14 +157,43 @@ mod tests {
     #[test]
     fn what_lies_in_git_does_not_pass() {
         let (path, why) = (|| "apps/shop".to_owned(), || "why".to_owned());
-        let failed = |remote| RenderError::Failed { path: path(), program: "kustomize", why: why(), remote };
-        let stopped = |time| RenderError::Stopped { path: path(), program: "helm", why: why(), time };
-        let missing = RenderError::NoProgram { path: path(), program: "helm", binary: "helm".into(), why: why() };
-        for error in [missing, failed(true), stopped(true), RenderError::Disk { path: path().into(), why: why() }] {
+        let failed = |remote| RenderError::Failed {
+            path: path(),
+            program: "kustomize",
+            why: why(),
+            remote,
+        };
+        let stopped = |time| RenderError::Stopped {
+            path: path(),
+            program: "helm",
+            why: why(),
+            time,
+        };
+        let missing = RenderError::NoProgram {
+            path: path(),
+            program: "helm",
+            binary: "helm".into(),
+            why: why(),
+        };
+        for error in [
+            missing,
+            failed(true),
+            stopped(true),
+            RenderError::Disk {
+                path: path().into(),
+                why: why(),
+            },
+        ] {
             assert!(error.may_pass(), "{error}");
         }
         let both = RenderError::Both { path: path() };
-        for error in [RenderError::NoFolder { path: path() }, both, failed(false), stopped(false), RenderError::Manifests(Vec::new())] {
+        for error in [
+            RenderError::NoFolder { path: path() },
+            both,
+            failed(false),
+            stopped(false),
+            RenderError::Manifests(Vec::new()),
+        ] {
             assert!(!error.may_pass(), "{error}");
         }
     }

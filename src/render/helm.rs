@@ -17,7 +17,14 @@ pub(super) const CHART: &str = "Chart.yaml";
 /// # Errors
 /// [`RenderError::Failed`] where a file of values or a dependency is not there.
 pub(super) fn scan(tree: &Tree<'_>, source: &Source) -> Result<Reads, RenderError> {
-    let failed = |why: String| Err(RenderError::Failed { path: source.path.clone(), program: "helm", why, remote: false });
+    let failed = |why: String| {
+        Err(RenderError::Failed {
+            path: source.path.clone(),
+            program: "helm",
+            why,
+            remote: false,
+        })
+    };
     let mut reads = Reads::default();
     reads.paths.insert(source.path.clone());
     for file in source.helm.iter().flat_map(|helm| &helm.value_files) {
@@ -41,9 +48,15 @@ pub(super) fn scan(tree: &Tree<'_>, source: &Source) -> Result<Reads, RenderErro
 /// Dependencies that Chart.yaml names and `charts/` lacks. Nothing is fetched while rendering.
 fn missing(tree: &Tree<'_>, path: &str) -> Result<Vec<String>, RenderError> {
     let bytes = tree.read(&super::join(path, CHART))?.unwrap_or_default();
-    let Ok(text) = std::str::from_utf8(&bytes) else { return Ok(Vec::new()) };
-    let Ok(stream) = yaml::parse(text) else { return Ok(Vec::new()) };
-    let Some(dependencies) = stream.document(0).and_then(|root| root.get("dependencies")) else { return Ok(Vec::new()) };
+    let Ok(text) = std::str::from_utf8(&bytes) else {
+        return Ok(Vec::new());
+    };
+    let Ok(stream) = yaml::parse(text) else {
+        return Ok(Vec::new());
+    };
+    let Some(dependencies) = stream.document(0).and_then(|root| root.get("dependencies")) else {
+        return Ok(Vec::new());
+    };
     let charts = super::join(path, "charts");
     let vendored = match tree.kind(&charts)? {
         Some(Kind::Folder) => tree.list(&charts)?,
@@ -52,19 +65,44 @@ fn missing(tree: &Tree<'_>, path: &str) -> Result<Vec<String>, RenderError> {
     let is_there = |name: &str| {
         vendored.iter().any(|entry| {
             let inside = &entry.path[charts.len() + 1..];
-            inside.strip_prefix(name).is_some_and(|rest| rest.starts_with('/') || (rest.starts_with('-') && rest.ends_with(".tgz")))
+            inside.strip_prefix(name).is_some_and(|rest| {
+                rest.starts_with('/') || (rest.starts_with('-') && rest.ends_with(".tgz"))
+            })
         })
     };
-    let names = dependencies.items().filter_map(|dependency| dependency.get("name")?.value());
-    Ok(names.filter(|name| !is_there(name)).map(str::to_owned).collect())
+    let names = dependencies
+        .items()
+        .filter_map(|dependency| dependency.get("name")?.value());
+    Ok(names
+        .filter(|name| !is_there(name))
+        .map(str::to_owned)
+        .collect())
 }
 
-/// The arguments. `copy` is where the repository was copied to, `values` a file with the Application's own values.
+/// The arguments. `copy` is where the repository was copied to, `values` a file with the
+/// Application's own values.
 pub(super) fn arguments(source: &Source, copy: &Path, values: Option<&Path>) -> Vec<OsString> {
-    let release = source.helm.as_ref().and_then(|helm| helm.release_name.as_deref()).unwrap_or(&source.name);
-    let mut arguments: Vec<OsString> =
-        ["template", release, ".", "--include-crds", "--skip-tests", "--namespace", &source.namespace].map(OsString::from).into();
-    let files = source.helm.iter().flat_map(|helm| &helm.value_files).map(|file| copy.join(file));
+    let release = source
+        .helm
+        .as_ref()
+        .and_then(|helm| helm.release_name.as_deref())
+        .unwrap_or(&source.name);
+    let mut arguments: Vec<OsString> = [
+        "template",
+        release,
+        ".",
+        "--include-crds",
+        "--skip-tests",
+        "--namespace",
+        &source.namespace,
+    ]
+    .map(OsString::from)
+    .into();
+    let files = source
+        .helm
+        .iter()
+        .flat_map(|helm| &helm.value_files)
+        .map(|file| copy.join(file));
     for file in files.chain(values.map(Path::to_owned)) {
         arguments.push("--values".into());
         arguments.push(file.into());
@@ -74,12 +112,17 @@ pub(super) fn arguments(source: &Source, copy: &Path, values: Option<&Path>) -> 
 
 /// Takes hooks out: nothing runs them here. Each is named in a warning.
 pub(super) fn without_hooks(manifests: &mut Manifests, path: &str, warnings: &mut Vec<String>) {
-    manifests.objects.retain(|object| match object.annotation("helm.sh/hook") {
-        None => true,
-        Some(hook) => {
-            let hook: String = hook.chars().filter(|c| !c.is_control()).take(80).collect();
-            warnings.push(format!("{path}: {} is a hook ({hook}) and left out: hooks are not run", object.key()));
-            false
-        }
-    });
+    manifests
+        .objects
+        .retain(|object| match object.annotation("helm.sh/hook") {
+            None => true,
+            Some(hook) => {
+                let hook: String = hook.chars().filter(|c| !c.is_control()).take(80).collect();
+                warnings.push(format!(
+                    "{path}: {} is a hook ({hook}) and left out: hooks are not run",
+                    object.key()
+                ));
+                false
+            }
+        });
 }

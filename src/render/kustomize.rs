@@ -1,9 +1,10 @@
 //! kustomize: what a build reads, found before it runs, and the build itself.
 //!
-//! A build reads the folders of its kustomizations, as a whole, and the files that they name elsewhere. Every text of a
-//! kustomization that leads to something in the repository is followed, whatever the field is called, so that a field of a
-//! later version is not missed. Where plugins are configured (generators, transformers, validators), whose files name files
-//! in ways of their own, the whole repository counts as read.
+//! A build reads the folders of its kustomizations, as a whole, and the files that they name
+//! elsewhere. Every text of a kustomization that leads to something in the repository is followed,
+//! whatever the field is called, so that a field of a later version is not missed. Where plugins
+//! are configured (generators, transformers, validators), whose files name files in ways of their
+//! own, the whole repository counts as read.
 
 use super::{
     error::RenderError,
@@ -78,10 +79,21 @@ const MOST: (usize, usize) = (1_000_000, 300);
 /// Finds what a build of `folder` may read.
 ///
 /// # Errors
-/// [`RenderError::Outside`] where it would read from another host (unless `allow_remote`) or from outside the repository;
-/// also where nobody can say whether it would.
-pub(super) fn scan(tree: &Tree<'_>, folder: &str, allow_remote: bool) -> Result<Reads, RenderError> {
-    let mut scan = Scan { tree, allow_remote, reads: Reads::default(), plugins: BTreeSet::new(), whole: false, left: MOST.0 };
+/// [`RenderError::Outside`] where it would read from another host (unless `allow_remote`) or from
+/// outside the repository; also where nobody can say whether it would.
+pub(super) fn scan(
+    tree: &Tree<'_>,
+    folder: &str,
+    allow_remote: bool,
+) -> Result<Reads, RenderError> {
+    let mut scan = Scan {
+        tree,
+        allow_remote,
+        reads: Reads::default(),
+        plugins: BTreeSet::new(),
+        whole: false,
+        left: MOST.0,
+    };
     scan.folder(folder, false)?;
     if scan.whole {
         scan.reads.paths = BTreeSet::from([String::new()]);
@@ -114,7 +126,10 @@ struct Here<'h> {
 
 impl Here<'_> {
     fn origin(&self, node: Node<'_>) -> Origin {
-        Origin { file: self.file.into(), line: self.alias.unwrap_or(node.line()) as usize }
+        Origin {
+            file: self.file.into(),
+            line: self.alias.unwrap_or(node.line()) as usize,
+        }
     }
 }
 
@@ -135,11 +150,23 @@ impl Scan<'_> {
         let bytes = self.tree.read(file)?.unwrap_or_default();
         match std::str::from_utf8(&bytes) {
             Ok(text) => self.yaml(folder, file, plugin, text),
-            Err(_) => self.unsure(Origin { file: file.into(), line: 1 }, "it is not UTF-8 text"),
+            Err(_) => self.unsure(
+                Origin {
+                    file: file.into(),
+                    line: 1,
+                },
+                "it is not UTF-8 text",
+            ),
         }
     }
 
-    fn yaml(&mut self, folder: &str, file: &str, plugin: bool, text: &str) -> Result<(), RenderError> {
+    fn yaml(
+        &mut self,
+        folder: &str,
+        file: &str,
+        plugin: bool,
+        text: &str,
+    ) -> Result<(), RenderError> {
         // Older YAML, which kustomize reads, ends lines here, and so comments, too.
         let strange = |(at, c): (usize, char)| match c {
             '\u{85}' | '\u{2028}' | '\u{2029}' => Some(at),
@@ -148,14 +175,38 @@ impl Scan<'_> {
         };
         if let Some(at) = text.char_indices().find_map(strange) {
             let line = text[..at].matches('\n').count() + 1;
-            return self.unsure(Origin { file: file.into(), line }, "a character here may end the line");
+            return self.unsure(
+                Origin {
+                    file: file.into(),
+                    line,
+                },
+                "a character here may end the line",
+            );
         }
         let stream = match yaml::parse(text) {
             Ok(stream) => stream,
-            Err(error) => return self.unsure(Origin { file: file.into(), line: error.line as usize }, &error.message),
+            Err(error) => {
+                return self.unsure(
+                    Origin {
+                        file: file.into(),
+                        line: error.line as usize,
+                    },
+                    &error.message,
+                );
+            }
         };
         for root in stream.documents().flatten() {
-            self.node(Here { folder, file, plugin, alias: None, depth: 0 }, "", root)?;
+            self.node(
+                Here {
+                    folder,
+                    file,
+                    plugin,
+                    alias: None,
+                    depth: 0,
+                },
+                "",
+                root,
+            )?;
         }
         Ok(())
     }
@@ -163,21 +214,38 @@ impl Scan<'_> {
     /// Something that kustomize may read otherwise than we do: what it leads to is not known.
     fn unsure(&mut self, origin: Origin, why: &str) -> Result<(), RenderError> {
         if !self.allow_remote {
-            return Err(RenderError::Outside { origin, what: format!("{why}: so it cannot be said whether it reads from another host") });
+            return Err(RenderError::Outside {
+                origin,
+                what: format!("{why}: so it cannot be said whether it reads from another host"),
+            });
         }
         self.whole = true;
         Ok(())
     }
 
     /// `key` is the field in which the node stands, empty for one that leads nowhere.
-    fn node(&mut self, here: Here<'_>, key: &'static str, node: Node<'_>) -> Result<(), RenderError> {
+    fn node(
+        &mut self,
+        here: Here<'_>,
+        key: &'static str,
+        node: Node<'_>,
+    ) -> Result<(), RenderError> {
         self.left = self.left.saturating_sub(1);
         if self.left == 0 || here.depth > MOST.1 {
-            return self.unsure(here.origin(node), "aliases repeat too much here, or something that holds itself");
+            return self.unsure(
+                here.origin(node),
+                "aliases repeat too much here, or something that holds itself",
+            );
         }
         // What an alias repeats counts where the alias stands: the field says what a text means.
         let (here, node) = match node.target() {
-            Some(target) => (Here { alias: Some(here.alias.unwrap_or(node.line())), ..here }, target),
+            Some(target) => (
+                Here {
+                    alias: Some(here.alias.unwrap_or(node.line())),
+                    ..here
+                },
+                target,
+            ),
             None => (here, node),
         };
         if node.tag() == Some("!!binary") {
@@ -186,7 +254,10 @@ impl Scan<'_> {
         if let Some(text) = node.value() {
             return self.text(here, &here.origin(node), key, text);
         }
-        let below = Here { depth: here.depth + 1, ..here };
+        let below = Here {
+            depth: here.depth + 1,
+            ..here
+        };
         for item in node.items() {
             self.node(below, key, item)?;
         }
@@ -197,15 +268,26 @@ impl Scan<'_> {
             }
             let field = field(name.value().unwrap_or_default());
             if CHARTS.contains(&field) {
-                let what = "charts are not inflated by kustomize here; make an Application of the chart".to_owned();
-                return Err(RenderError::Outside { origin: here.origin(name), what });
+                let what =
+                    "charts are not inflated by kustomize here; make an Application of the chart"
+                        .to_owned();
+                return Err(RenderError::Outside {
+                    origin: here.origin(name),
+                    what,
+                });
             }
             self.node(below, field, value)?;
         }
         Ok(())
     }
 
-    fn text(&mut self, here: Here<'_>, origin: &Origin, key: &'static str, text: &str) -> Result<(), RenderError> {
+    fn text(
+        &mut self,
+        here: Here<'_>,
+        origin: &Origin,
+        key: &'static str,
+        text: &str,
+    ) -> Result<(), RenderError> {
         let plugin = PLUGINS.contains(&key);
         let base = plugin || BASES.contains(&key);
         let is_path = base || PATHS.contains(&key);
@@ -219,14 +301,24 @@ impl Scan<'_> {
             "files" | "envs" | "env" => text.split_once('=').map_or(text, |(_, path)| path),
             _ => text,
         };
-        let refuse = |what: String| Err(RenderError::Outside { origin: origin.clone(), what });
+        let refuse = |what: String| {
+            Err(RenderError::Outside {
+                origin: origin.clone(),
+                what,
+            })
+        };
         let elsewhere = is_path && is_address(path, base);
         // Patches, resources and plugins written in place are no paths.
         if !elsewhere && (!in_one_line || !base && path.starts_with('{')) {
-            return if plugin { self.in_place(here, text) } else { Ok(()) };
+            return if plugin {
+                self.in_place(here, text)
+            } else {
+                Ok(())
+            };
         }
         let resolved = match path.starts_with('/') {
-            // A field of an object may be called `path`, too, and hold a path of a web server or a JSON pointer.
+            // A field of an object may be called `path`, too, and hold a path of a web server or a
+            // JSON pointer.
             true if base => return refuse(format!("{path:?} leads out of the repository")),
             true => return Ok(()),
             false => super::resolve(here.folder, path),
@@ -240,7 +332,9 @@ impl Scan<'_> {
             if !self.allow_remote {
                 return refuse(match elsewhere || path.contains("://") {
                     true => format!("{path:?} would be read from another host"),
-                    false => format!("{path:?} is not in the repository, so it would be read from another host"),
+                    false => format!(
+                        "{path:?} is not in the repository, so it would be read from another host"
+                    ),
                 });
             }
             self.reads.remote = true;
@@ -251,7 +345,9 @@ impl Scan<'_> {
             (None, _) if is_path => return refuse(format!("{path:?} leads out of the repository")),
             (Some(resolved), Some(Kind::Folder)) if is_path => self.folder(&resolved, plugin)?,
             // What configures a plugin may name files in its turn.
-            (Some(resolved), Some(Kind::File)) if is_path && plugin => self.configuration(&resolved)?,
+            (Some(resolved), Some(Kind::File)) if is_path && plugin => {
+                self.configuration(&resolved)?
+            }
             (Some(_), None) if PLUGINS.contains(&key) => self.in_place(here, text)?,
             // Where it may come to lie, it counts, too; below the folder everything does.
             (Some(resolved), _) if path.contains("..") => drop(self.reads.paths.insert(resolved)),
@@ -263,22 +359,40 @@ impl Scan<'_> {
     /// A file that configures a plugin.
     fn configuration(&mut self, path: &str) -> Result<(), RenderError> {
         let folder = path.rsplit_once('/').map_or("", |(folder, _)| folder);
-        if self.plugins.insert(path.to_owned()) { self.file(folder, path, true) } else { Ok(()) }
+        if self.plugins.insert(path.to_owned()) {
+            self.file(folder, path, true)
+        } else {
+            Ok(())
+        }
     }
 
     /// A plugin written in place; what is no YAML is none.
     fn in_place(&mut self, here: Here<'_>, text: &str) -> Result<(), RenderError> {
-        let Ok(stream) = yaml::parse(text) else { return Ok(()) };
-        for root in stream.documents().flatten().filter(|root| root.is_mapping()) {
+        let Ok(stream) = yaml::parse(text) else {
+            return Ok(());
+        };
+        for root in stream
+            .documents()
+            .flatten()
+            .filter(|root| root.is_mapping())
+        {
             // Its lines are counted from its own first one: the place named is the file.
-            self.node(Here { plugin: true, depth: here.depth + 1, ..here }, "", root)?;
+            self.node(
+                Here {
+                    plugin: true,
+                    depth: here.depth + 1,
+                    ..here
+                },
+                "",
+                root,
+            )?;
         }
         Ok(())
     }
 }
 
-/// The field that a name stands for, if it leads somewhere; else nothing. kustomize takes names in any case, as Go does, to
-/// which a long s is an s and the sign of Kelvin a k.
+/// The field that a name stands for, if it leads somewhere; else nothing. kustomize takes names in
+/// any case, as Go does, to which a long s is an s and the sign of Kelvin a k.
 fn field(name: &str) -> &'static str {
     let plain = |c| match c {
         '\u{17f}' => 's',
@@ -286,28 +400,42 @@ fn field(name: &str) -> &'static str {
         c => c,
     };
     let plain: String = name.chars().map(plain).collect();
-    PATHS.iter().chain(&PLUGINS).chain(&CHARTS).find(|known| known.eq_ignore_ascii_case(&plain)).copied().unwrap_or_default()
+    PATHS
+        .iter()
+        .chain(&PLUGINS)
+        .chain(&CHARTS)
+        .find(|known| known.eq_ignore_ascii_case(&plain))
+        .copied()
+        .unwrap_or_default()
 }
 
-/// Whether kustomize takes a text for an address before it looks into the repository: by its scheme, and in lists of bases by
-/// a user before an @, or as GitHub's.
+/// Whether kustomize takes a text for an address before it looks into the repository: by its
+/// scheme, and in lists of bases by a user before an @, or as GitHub's.
 fn is_address(text: &str, base: bool) -> bool {
     let lower = text.to_ascii_lowercase();
     let lower = lower.strip_prefix("git::").unwrap_or(&lower);
     let starts = |all: &[&str]| all.iter().any(|start| lower.starts_with(start));
     let user = || {
         let (user, _) = lower.split_once('@')?;
-        (user.starts_with(|c: char| c.is_ascii_alphabetic()) && user.chars().all(|c| c.is_ascii_alphanumeric() || c == '-')).then_some(())
+        (user.starts_with(|c: char| c.is_ascii_alphabetic())
+            && user.chars().all(|c| c.is_ascii_alphanumeric() || c == '-'))
+        .then_some(())
     };
-    starts(&["http:", "https:"]) || base && (starts(&["ssh://", "file://", "github.com/", "github.com:"]) || user().is_some())
+    starts(&["http:", "https:"])
+        || base
+            && (starts(&["ssh://", "file://", "github.com/", "github.com:"]) || user().is_some())
 }
 
-/// Whether kustomize would take a text that is no path of the repository for an address. In lists of bases it takes nearly
-/// everything for one: `github.com/a/b//base?ref=v1`, `git@host:a/b`, `host:a/b`.
+/// Whether kustomize would take a text that is no path of the repository for an address. In lists
+/// of bases it takes nearly everything for one: `github.com/a/b//base?ref=v1`, `git@host:a/b`,
+/// `host:a/b`.
 fn is_remote(text: &str, base: bool) -> bool {
     let lower = text.to_ascii_lowercase();
-    let is_url =
-        ["http://", "https://", "ssh://", "git://", "file://", "git::", "gh:", "git@"].iter().any(|start| lower.starts_with(start));
+    let is_url = [
+        "http://", "https://", "ssh://", "git://", "file://", "git::", "gh:", "git@",
+    ]
+    .iter()
+    .any(|start| lower.starts_with(start));
     let host = text.split(['/', ':']).next().unwrap_or_default();
     is_url
         || lower.contains("://")
@@ -317,7 +445,10 @@ fn is_remote(text: &str, base: bool) -> bool {
                 || text.contains("//")
                 || text.contains("_git/")
                 || text.contains('@')))
-        || (base && host.len() < text.len() && host.trim_start_matches('.').contains('.') && !text.starts_with('.'))
+        || (base
+            && host.len() < text.len()
+            && host.trim_start_matches('.').contains('.')
+            && !text.starts_with('.'))
         || (base && lower.contains(".git/"))
         || (base && lower.ends_with(".git"))
 }

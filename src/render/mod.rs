@@ -1,11 +1,13 @@
 //! An Application's folder at a revision → objects.
 //!
-//! A folder with a kustomization is built by `kustomize`, one with a Chart.yaml rendered by `helm template`, in a copy of what
-//! they may read, behind one door (`door.rs`); any other folder is read as it is. Everything blocks.
+//! A folder with a kustomization is built by `kustomize`, one with a Chart.yaml rendered by `helm
+//! template`, in a copy of what they may read, behind one door (`door.rs`); any other folder is
+//! read as it is. Everything blocks.
 //!
-//! Results are kept by the options and the ids of every folder and file that the rendering may have read, so that another
-//! commit costs a few lookups in trees for each Application whose files are the same, and a change of a shared base reaches
-//! everything that reads it. Who renders is part of it: another kustomize or helm renders anew.
+//! Results are kept by the options and the ids of every folder and file that the rendering may have
+//! read, so that another commit costs a few lookups in trees for each Application whose files are
+//! the same, and a change of a shared base reaches everything that reads it. Who renders is part of
+//! it: another kustomize or helm renders anew.
 
 mod cache;
 mod door;
@@ -56,7 +58,10 @@ impl From<&Application> for Source {
             path: application.path.trim_end_matches('/').to_owned(),
             helm: application.helm.clone(),
             name: application.name.name().to_owned(),
-            namespace: application.target_namespace.clone().unwrap_or_else(|| application.name.namespace().to_owned()),
+            namespace: application
+                .target_namespace
+                .clone()
+                .unwrap_or_else(|| application.name.namespace().to_owned()),
         }
     }
 }
@@ -79,7 +84,10 @@ pub struct Rendered {
 impl Rendered {
     /// The objects.
     pub fn objects(&self) -> Vec<Object> {
-        self.manifests.iter().filter_map(|manifest| manifest.object().ok()).collect()
+        self.manifests
+            .iter()
+            .filter_map(|manifest| manifest.object().ok())
+            .collect()
     }
 }
 
@@ -138,7 +146,11 @@ enum Way {
 
 impl Way {
     fn program(self) -> &'static str {
-        if self == Way::Helm { "helm" } else { "kustomize" }
+        if self == Way::Helm {
+            "helm"
+        } else {
+            "kustomize"
+        }
     }
 }
 
@@ -158,7 +170,12 @@ impl Renderer {
     ///
     /// # Errors
     /// [`RenderError`]; those that lie in the files are remembered as results are.
-    pub fn render(&self, mirror: &Mirror, commit: ObjectId, source: &Source) -> Result<Arc<Rendered>, RenderError> {
+    pub fn render(
+        &self,
+        mirror: &Mirror,
+        commit: ObjectId,
+        source: &Source,
+    ) -> Result<Arc<Rendered>, RenderError> {
         self.render_at(mirror.at(commit)?, source)
     }
 
@@ -166,7 +183,11 @@ impl Renderer {
     ///
     /// # Errors
     /// As [`Renderer::render`].
-    pub fn render_at(&self, revision: Revision<'_>, source: &Source) -> Result<Arc<Rendered>, RenderError> {
+    pub fn render_at(
+        &self,
+        revision: Revision<'_>,
+        source: &Source,
+    ) -> Result<Arc<Rendered>, RenderError> {
         self.of(&Tree::Git(Box::new(revision)), source)
     }
 
@@ -174,7 +195,11 @@ impl Renderer {
     ///
     /// # Errors
     /// [`RenderError`]
-    pub fn render_folder(&self, root: &Path, source: &Source) -> Result<Arc<Rendered>, RenderError> {
+    pub fn render_folder(
+        &self,
+        root: &Path,
+        source: &Source,
+    ) -> Result<Arc<Rendered>, RenderError> {
         self.of(&Tree::Disk(root.to_owned()), source)
     }
 
@@ -185,11 +210,13 @@ impl Renderer {
 
     fn of(&self, tree: &Tree<'_>, source: &Source) -> Result<Arc<Rendered>, RenderError> {
         if tree.kind(&source.path)? != Some(Kind::Folder) {
-            return Err(RenderError::NoFolder { path: shown(&source.path) });
+            return Err(RenderError::NoFolder {
+                path: shown(&source.path),
+            });
         }
         let options = options(source);
-        // What was read the last time decides whether anything is different now: the kustomizations that name what is read
-        // are among it.
+        // What was read the last time decides whether anything is different now: the kustomizations
+        // that name what is read are among it.
         let known = self.lock().reads(options);
         if let Some((paths, way)) = known
             && let Some(key) = self.key(tree, options, &paths, way)?
@@ -211,13 +238,23 @@ impl Renderer {
 
     fn reads(&self, tree: &Tree<'_>, source: &Source, way: Way) -> Result<Reads, RenderError> {
         match way {
-            Way::Plain => Ok(Reads { paths: [source.path.clone()].into(), remote: false }),
+            Way::Plain => Ok(Reads {
+                paths: [source.path.clone()].into(),
+                remote: false,
+            }),
             Way::Kustomize => kustomize::scan(tree, &source.path, self.settings.allow_remote_bases),
             Way::Helm => helm::scan(tree, source),
         }
     }
 
-    fn fresh(&self, tree: &Tree<'_>, source: &Source, way: Way, paths: &[String], remote: bool) -> Result<Arc<Rendered>, RenderError> {
+    fn fresh(
+        &self,
+        tree: &Tree<'_>,
+        source: &Source,
+        way: Way,
+        paths: &[String],
+        remote: bool,
+    ) -> Result<Arc<Rendered>, RenderError> {
         let mut warnings = Vec::new();
         let (mut manifests, how) = match way {
             Way::Plain => (plain::read(tree, &source.path, &mut warnings)?, How::Plain),
@@ -249,12 +286,21 @@ impl Renderer {
         remote: bool,
         warnings: &mut Vec<String>,
     ) -> Result<(Manifests, How), RenderError> {
-        let identity = self.identity(way).map_err(|(binary, why)| no_program(source, way, binary, why))?;
-        fs::create_dir_all(&self.folder).map_err(|error| RenderError::disk(&self.folder, &error))?;
-        let temporary = tempfile::Builder::new().prefix("render-").tempdir_in(&self.folder);
+        let identity = self
+            .identity(way)
+            .map_err(|(binary, why)| no_program(source, way, binary, why))?;
+        fs::create_dir_all(&self.folder)
+            .map_err(|error| RenderError::disk(&self.folder, &error))?;
+        let temporary = tempfile::Builder::new()
+            .prefix("render-")
+            .tempdir_in(&self.folder);
         let temporary = temporary.map_err(|error| RenderError::disk(&self.folder, &error))?;
-        // The real path: kustomize compares real paths to see whether a base lies in the repository.
-        let root = temporary.path().canonicalize().map_err(|error| RenderError::disk(temporary.path(), &error))?;
+        // The real path: kustomize compares real paths to see whether a base lies in the
+        // repository.
+        let root = temporary
+            .path()
+            .canonicalize()
+            .map_err(|error| RenderError::disk(temporary.path(), &error))?;
         let (copy, home) = (root.join("copy"), root.join("home"));
         for folder in [&copy, &home] {
             fs::create_dir(folder).map_err(|error| RenderError::disk(folder, &error))?;
@@ -264,17 +310,26 @@ impl Renderer {
         let mut values = None;
         if let Some(helm) = source.helm.as_ref().filter(|helm| !helm.values.is_empty()) {
             let file = root.join("values.yaml");
-            fs::write(&file, crate::manifest::document(&helm.values)).map_err(|error| RenderError::disk(&file, &error))?;
+            fs::write(&file, crate::manifest::document(&helm.values))
+                .map_err(|error| RenderError::disk(&file, &error))?;
             values = Some(file);
         }
         let (arguments, names) = match way {
-            Way::Helm => (helm::arguments(source, &copy, values.as_deref()), join(&source.path, helm::CHART)),
-            _ => (vec!["build".into(), ".".into()], kustomize::file(tree, &source.path)?.unwrap_or_else(|| source.path.clone())),
+            Way::Helm => (
+                helm::arguments(source, &copy, values.as_deref()),
+                join(&source.path, helm::CHART),
+            ),
+            _ => (
+                vec!["build".into(), ".".into()],
+                kustomize::file(tree, &source.path)?.unwrap_or_else(|| source.path.clone()),
+            ),
         };
         let folder = copy.join(&source.path);
         let call = self.call(&identity, arguments, &folder, &home, remote);
         self.runs.fetch_add(1, Ordering::Relaxed);
-        let printed = call.run().map_err(|ended| self.ended(source, way, &identity, &root, remote, ended))?;
+        let printed = call
+            .run()
+            .map_err(|ended| self.ended(source, way, &identity, &root, remote, ended))?;
         let text = String::from_utf8(printed).map_err(|_| RenderError::Failed {
             path: shown(&source.path),
             program: way.program(),
@@ -282,7 +337,13 @@ impl Renderer {
             remote: false,
         })?;
         let mut manifests = Manifests::default();
-        manifests.read_printed(&Origin { file: names.as_str().into(), line: 0 }, &text);
+        manifests.read_printed(
+            &Origin {
+                file: names.as_str().into(),
+                line: 0,
+            },
+            &text,
+        );
         let how = match way {
             Way::Helm => How::Helm { version },
             _ => How::Kustomize { version },
@@ -298,67 +359,185 @@ impl Renderer {
         home: &'c Path,
         remote: bool,
     ) -> door::Call<'c> {
-        let Render { kustomize: _, helm: _, allow_remote_bases: _, timeout, memory } = self.settings;
-        door::Call { binary: &identity.file, arguments, folder, home, timeout, memory, remote }
+        let Render {
+            kustomize: _,
+            helm: _,
+            allow_remote_bases: _,
+            timeout,
+            memory,
+        } = self.settings;
+        door::Call {
+            binary: &identity.file,
+            arguments,
+            folder,
+            home,
+            timeout,
+            memory,
+            remote,
+        }
     }
 
-    fn ended(&self, source: &Source, way: Way, identity: &Identity, root: &Path, remote: bool, ended: door::Ended) -> RenderError {
+    fn ended(
+        &self,
+        source: &Source,
+        way: Way,
+        identity: &Identity,
+        root: &Path,
+        remote: bool,
+        ended: door::Ended,
+    ) -> RenderError {
         let (path, program) = (shown(&source.path), way.program());
         // The temporary folder says nothing to anybody.
         let plain = |why: String| {
             let copy = root.join("copy").display().to_string();
             let why = why.replace(&format!("{copy}/"), "").replace(&copy, ".");
-            if why.is_empty() { "it said nothing".to_owned() } else { why }
+            if why.is_empty() {
+                "it said nothing".to_owned()
+            } else {
+                why
+            }
         };
         match ended {
-            door::Ended::NotStarted(why) => no_program(source, way, identity.file.clone(), format!("cannot be started: {why}")),
-            door::Ended::Failed(why) => RenderError::Failed { path, program, why: plain(why), remote },
+            door::Ended::NotStarted(why) => no_program(
+                source,
+                way,
+                identity.file.clone(),
+                format!("cannot be started: {why}"),
+            ),
+            door::Ended::Failed(why) => RenderError::Failed {
+                path,
+                program,
+                why: plain(why),
+                remote,
+            },
             door::Ended::Time => RenderError::Stopped {
                 path,
                 program,
-                why: format!("it took longer than {} s", self.settings.timeout.as_secs_f32()),
+                why: format!(
+                    "it took longer than {} s",
+                    self.settings.timeout.as_secs_f32()
+                ),
                 time: true,
             },
-            door::Ended::Output => RenderError::Stopped { path, program, why: "it printed more than 64 MiB".to_owned(), time: false },
+            door::Ended::Output => RenderError::Stopped {
+                path,
+                program,
+                why: "it printed more than 64 MiB".to_owned(),
+                time: false,
+            },
             door::Ended::Memory => {
-                let why = format!("it needs more than the {} MiB of memory that it may take", self.settings.memory >> 20);
-                RenderError::Stopped { path, program, why, time: false }
+                let why = format!(
+                    "it needs more than the {} MiB of memory that it may take",
+                    self.settings.memory >> 20
+                );
+                RenderError::Stopped {
+                    path,
+                    program,
+                    why,
+                    time: false,
+                }
             }
             door::Ended::Killed(why) => {
-                let why = format!("it was killed, perhaps for memory (it may take {} MiB): {}", self.settings.memory >> 20, plain(why));
-                RenderError::Stopped { path, program, why, time: false }
+                let why = format!(
+                    "it was killed, perhaps for memory (it may take {} MiB): {}",
+                    self.settings.memory >> 20,
+                    plain(why)
+                );
+                RenderError::Stopped {
+                    path,
+                    program,
+                    why,
+                    time: false,
+                }
             }
         }
     }
 
     fn identity(&self, way: Way) -> Result<Identity, (PathBuf, String)> {
-        let binary = if way == Way::Helm { &self.settings.helm } else { &self.settings.kustomize };
+        let binary = if way == Way::Helm {
+            &self.settings.helm
+        } else {
+            &self.settings.kustomize
+        };
         let Some(file) = door::find(binary) else {
-            let why = if binary.components().count() > 1 { "is not there" } else { "is not on PATH" };
+            let why = if binary.components().count() > 1 {
+                "is not there"
+            } else {
+                "is not on PATH"
+            };
             return Err((binary.clone(), why.to_owned()));
         };
-        let data = fs::metadata(&file).map_err(|error| (file.clone(), format!("cannot be read: {error}")))?;
-        Ok(Identity { size: data.len(), modified: data.modified().ok(), file })
+        let data = fs::metadata(&file)
+            .map_err(|error| (file.clone(), format!("cannot be read: {error}")))?;
+        Ok(Identity {
+            size: data.len(),
+            modified: data.modified().ok(),
+            file,
+        })
     }
 
     /// What a program calls its version; asked once for each binary.
-    fn version(&self, identity: &Identity, way: Way, source: &Source, home: &Path) -> Result<String, RenderError> {
-        if let Some(known) = self.programs.lock().unwrap_or_else(PoisonError::into_inner).get(identity) {
+    fn version(
+        &self,
+        identity: &Identity,
+        way: Way,
+        source: &Source,
+        home: &Path,
+    ) -> Result<String, RenderError> {
+        if let Some(known) = self
+            .programs
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .get(identity)
+        {
             return Ok(known.to_string());
         }
-        let arguments: &[&str] = if way == Way::Helm { &["version", "--template", "{{.Version}}"] } else { &["version"] };
-        let call = self.call(identity, arguments.iter().map(Into::into).collect(), home, home, false);
-        let printed = call.run().map_err(|ended| self.ended(source, way, identity, home, false, ended))?;
+        let arguments: &[&str] = if way == Way::Helm {
+            &["version", "--template", "{{.Version}}"]
+        } else {
+            &["version"]
+        };
+        let call = self.call(
+            identity,
+            arguments.iter().map(Into::into).collect(),
+            home,
+            home,
+            false,
+        );
+        let printed = call
+            .run()
+            .map_err(|ended| self.ended(source, way, identity, home, false, ended))?;
         let text = String::from_utf8_lossy(&printed);
-        let version: String = text.lines().next().unwrap_or_default().trim().chars().filter(|c| !c.is_control()).take(60).collect();
-        let version = if version.is_empty() { "of unknown version".to_owned() } else { version };
-        self.programs.lock().unwrap_or_else(PoisonError::into_inner).insert(identity.clone(), version.as_str().into());
+        let version: String = text
+            .lines()
+            .next()
+            .unwrap_or_default()
+            .trim()
+            .chars()
+            .filter(|c| !c.is_control())
+            .take(60)
+            .collect();
+        let version = if version.is_empty() {
+            "of unknown version".to_owned()
+        } else {
+            version
+        };
+        self.programs
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .insert(identity.clone(), version.as_str().into());
         Ok(version)
     }
 
-    /// What stands for a result: options, the ids of all that is read, and the program. Nothing where there are no ids, or no
-    /// program.
-    fn key(&self, tree: &Tree<'_>, options: Hash, paths: &[String], way: Way) -> Result<Option<Hash>, RenderError> {
+    /// What stands for a result: options, the ids of all that is read, and the program. Nothing
+    /// where there are no ids, or no program.
+    fn key(
+        &self,
+        tree: &Tree<'_>,
+        options: Hash,
+        paths: &[String],
+        way: Way,
+    ) -> Result<Option<Hash>, RenderError> {
         if !tree.has_ids() {
             return Ok(None);
         }
@@ -369,7 +548,14 @@ impl Renderer {
             hasher.add(&tree.id(path)?.unwrap_or_default());
         }
         if way != Way::Plain {
-            let Ok(Identity { file, size, modified }) = self.identity(way) else { return Ok(None) };
+            let Ok(Identity {
+                file,
+                size,
+                modified,
+            }) = self.identity(way)
+            else {
+                return Ok(None);
+            };
             hasher.add(format!("{} {size} {modified:?}", file.display()).as_bytes());
         }
         Ok(Some(hasher.done()))
@@ -381,15 +567,24 @@ impl Renderer {
 }
 
 fn no_program(source: &Source, way: Way, binary: PathBuf, why: String) -> RenderError {
-    RenderError::NoProgram { path: shown(&source.path), program: way.program(), binary, why }
+    RenderError::NoProgram {
+        path: shown(&source.path),
+        program: way.program(),
+        binary,
+        why,
+    }
 }
 
-/// The folders and files that a rendering of `source` at a commit may read, from the root, none of them below another. No
-/// program is run. The empty path is the whole repository.
+/// The folders and files that a rendering of `source` at a commit may read, from the root, none of
+/// them below another. No program is run. The empty path is the whole repository.
 ///
 /// # Errors
 /// [`RenderError`], where the folder is none that can be rendered.
-pub fn reads(mirror: &Mirror, commit: ObjectId, source: &Source) -> Result<Vec<String>, RenderError> {
+pub fn reads(
+    mirror: &Mirror,
+    commit: ObjectId,
+    source: &Source,
+) -> Result<Vec<String>, RenderError> {
     reads_at(mirror.at(commit)?, source)
 }
 
@@ -409,7 +604,10 @@ pub fn reads_at(revision: Revision<'_>, source: &Source) -> Result<Vec<String>, 
 
 fn way(tree: &Tree<'_>, source: &Source) -> Result<Way, RenderError> {
     let path = || shown(&source.path);
-    match (kustomize::file(tree, &source.path)?, tree.is_file(&join(&source.path, helm::CHART))?) {
+    match (
+        kustomize::file(tree, &source.path)?,
+        tree.is_file(&join(&source.path, helm::CHART))?,
+    ) {
         (Some(_), true) => Err(RenderError::Both { path: path() }),
         (None, true) => Ok(Way::Helm),
         (_, false) if source.helm.is_some() => Err(RenderError::NoChart { path: path() }),
@@ -419,10 +617,22 @@ fn way(tree: &Tree<'_>, source: &Source) -> Result<Way, RenderError> {
 }
 
 fn options(source: &Source) -> Hash {
-    let Source { path, helm, name, namespace } = source;
+    let Source {
+        path,
+        helm,
+        name,
+        namespace,
+    } = source;
     let mut hasher = cache::Hasher::default();
-    [path, name, namespace].iter().for_each(|text| hasher.add(text.as_bytes()));
-    if let Some(Helm { release_name, value_files, values }) = helm {
+    [path, name, namespace]
+        .iter()
+        .for_each(|text| hasher.add(text.as_bytes()));
+    if let Some(Helm {
+        release_name,
+        value_files,
+        values,
+    }) = helm
+    {
         hasher.add(format!("{release_name:?} {value_files:?}").as_bytes());
         hasher.add(&serde_json::to_vec(values).unwrap_or_default());
     }
@@ -431,17 +641,37 @@ fn options(source: &Source) -> Hash {
 
 /// Paths without those that lie below others.
 fn outermost(paths: &BTreeSet<String>) -> Vec<String> {
-    let below = |path: &str, folder: &str| folder.is_empty() || path.strip_prefix(folder).is_some_and(|rest| rest.starts_with('/'));
-    paths.iter().filter(|path| !paths.iter().any(|other| other != *path && below(path, other))).cloned().collect()
+    let below = |path: &str, folder: &str| {
+        folder.is_empty()
+            || path
+                .strip_prefix(folder)
+                .is_some_and(|rest| rest.starts_with('/'))
+    };
+    paths
+        .iter()
+        .filter(|path| {
+            !paths
+                .iter()
+                .any(|other| other != *path && below(path, other))
+        })
+        .cloned()
+        .collect()
 }
 
 /// Copies what is read. Links and submodules are left behind: nothing in the copy leads out of it.
-fn copied(tree: &Tree<'_>, paths: &[String], copy: &Path, warnings: &mut Vec<String>) -> Result<(), RenderError> {
+fn copied(
+    tree: &Tree<'_>,
+    paths: &[String],
+    copy: &Path,
+    warnings: &mut Vec<String>,
+) -> Result<(), RenderError> {
     let write = |path: &str, bytes: Vec<u8>| {
         let path = RepoPath::new(path)?;
         let file = copy.join(path.as_str());
         let parent = file.parent().unwrap_or(copy);
-        fs::create_dir_all(parent).and_then(|()| fs::write(&file, bytes)).map_err(|error| RenderError::disk(&file, &error))
+        fs::create_dir_all(parent)
+            .and_then(|()| fs::write(&file, bytes))
+            .map_err(|error| RenderError::disk(&file, &error))
     };
     for path in paths {
         if tree.kind(path)? != Some(Kind::Folder) {
@@ -453,8 +683,12 @@ fn copied(tree: &Tree<'_>, paths: &[String], copy: &Path, warnings: &mut Vec<Str
         for entry in tree.list(path)? {
             match entry.kind {
                 Kind::File => write(&entry.path, tree.bytes(&entry)?)?,
-                Kind::Link => warnings.push(format!("{}: symbolic links are not followed", entry.path)),
-                Kind::Submodule => warnings.push(format!("{}: submodules are not read", entry.path)),
+                Kind::Link => {
+                    warnings.push(format!("{}: symbolic links are not followed", entry.path))
+                }
+                Kind::Submodule => {
+                    warnings.push(format!("{}: submodules are not read", entry.path))
+                }
                 Kind::Folder => {}
             }
         }
@@ -464,10 +698,18 @@ fn copied(tree: &Tree<'_>, paths: &[String], copy: &Path, warnings: &mut Vec<Str
 
 /// A path below a folder, either of which may be empty.
 fn join(folder: &str, name: &str) -> String {
-    if folder.is_empty() { name.to_owned() } else { format!("{folder}/{name}") }
+    if folder.is_empty() {
+        name.to_owned()
+    } else {
+        format!("{folder}/{name}")
+    }
 }
 
 /// A path as a message has it.
 fn shown(path: &str) -> String {
-    if path.is_empty() { ".".to_owned() } else { path.to_owned() }
+    if path.is_empty() {
+        ".".to_owned()
+    } else {
+        path.to_owned()
+    }
 }

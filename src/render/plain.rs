@@ -10,14 +10,22 @@ use crate::{
     object::Origin,
 };
 
-/// Reads the manifests below `path`. Names that begin with "." and what is below them are left out, as hidden files are
-/// everywhere; links and submodules lead out of the revision and are left out with a warning. A kustomization or a chart
-/// further down is a mistake: its files are no manifests of their own.
-pub(super) fn read(tree: &Tree<'_>, path: &str, warnings: &mut Vec<String>) -> Result<Manifests, RenderError> {
+/// Reads the manifests below `path`. Names that begin with "." and what is below them are left out,
+/// as hidden files are everywhere; links and submodules lead out of the revision and are left out
+/// with a warning. A kustomization or a chart further down is a mistake: its files are no manifests
+/// of their own.
+pub(super) fn read(
+    tree: &Tree<'_>,
+    path: &str,
+    warnings: &mut Vec<String>,
+) -> Result<Manifests, RenderError> {
     let mut manifests = Manifests::default();
     let entries = tree.list(path)?;
     let mut built = Vec::<&str>::new();
-    let mut files: Vec<&Entry> = entries.iter().filter(|entry| entry.kind == Kind::File && !is_hidden(&entry.path[path.len()..])).collect();
+    let mut files: Vec<&Entry> = entries
+        .iter()
+        .filter(|entry| entry.kind == Kind::File && !is_hidden(&entry.path[path.len()..]))
+        .collect();
     files.sort_by_key(|entry| entry.path.matches('/').count());
     for entry in files {
         let (folder, name) = entry.path.rsplit_once('/').unwrap_or(("", &entry.path));
@@ -28,9 +36,16 @@ pub(super) fn read(tree: &Tree<'_>, path: &str, warnings: &mut Vec<String>) -> R
         };
         // A chart has charts in it; the outermost is enough to say.
         if !built.iter().any(|outer| is_below(folder, outer)) {
-            let message =
-                format!("{what} below a folder of plain manifests is not given to {program}; make {folder} the path of an Application");
-            manifests.mistakes.push(Mistake { origin: Origin { file: entry.path.as_str().into(), line: 0 }, message });
+            let message = format!(
+                "{what} below a folder of plain manifests is not given to {program}; make {folder} the path of an Application"
+            );
+            manifests.mistakes.push(Mistake {
+                origin: Origin {
+                    file: entry.path.as_str().into(),
+                    line: 0,
+                },
+                message,
+            });
             built.push(folder);
         }
     }
@@ -39,7 +54,9 @@ pub(super) fn read(tree: &Tree<'_>, path: &str, warnings: &mut Vec<String>) -> R
         if is_hidden(inside) || built.iter().any(|folder| is_below(&entry.path, folder)) {
             continue;
         }
-        let is_manifest = [".yaml", ".yml", ".json"].iter().any(|ending| inside.ends_with(ending));
+        let is_manifest = [".yaml", ".yml", ".json"]
+            .iter()
+            .any(|ending| inside.ends_with(ending));
         match entry.kind {
             Kind::File if is_manifest => manifests.read(&entry.path, &tree.bytes(entry)?),
             Kind::Link => warnings.push(format!("{}: symbolic links are not followed", entry.path)),
@@ -56,5 +73,6 @@ fn is_hidden(inside: &str) -> bool {
 
 /// Whether a path is a folder or lies below it.
 fn is_below(path: &str, folder: &str) -> bool {
-    path.strip_prefix(folder).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+    path.strip_prefix(folder)
+        .is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
 }

@@ -47,7 +47,9 @@ impl Tree<'_> {
                         return Ok(None);
                     }
                     at.push(part);
-                    found = fs::symlink_metadata(&at).ok().and_then(|data| on_disk(&data));
+                    found = fs::symlink_metadata(&at)
+                        .ok()
+                        .and_then(|data| on_disk(&data));
                 }
                 found
             }
@@ -62,7 +64,9 @@ impl Tree<'_> {
     /// The id of what lies at a path, as bytes; nothing where there is nothing, or no ids.
     pub fn id(&self, path: &str) -> Result<Option<Vec<u8>>, RenderError> {
         Ok(match self {
-            Self::Git(revision) => revision.find(path)?.map(|entry| entry.id.as_slice().to_vec()),
+            Self::Git(revision) => revision
+                .find(path)?
+                .map(|entry| entry.id.as_slice().to_vec()),
             Self::Disk(_) => None,
         })
     }
@@ -77,7 +81,14 @@ impl Tree<'_> {
         match self {
             Self::Git(revision) => {
                 let entries = revision.list(path)?;
-                Ok(entries.into_iter().map(|entry| Entry { path: entry.path, kind: kind(entry.kind), id: Some(entry.id) }).collect())
+                Ok(entries
+                    .into_iter()
+                    .map(|entry| Entry {
+                        path: entry.path,
+                        kind: kind(entry.kind),
+                        id: Some(entry.id),
+                    })
+                    .collect())
             }
             Self::Disk(root) => {
                 let mut out = Vec::new();
@@ -105,7 +116,9 @@ impl Tree<'_> {
             Self::Git(revision) => Ok(revision.read(path)?.map(|file| file.bytes)),
             Self::Disk(root) => {
                 let path = root.join(path);
-                fs::read(&path).map(Some).map_err(|error| RenderError::disk(&path, &error))
+                fs::read(&path)
+                    .map(Some)
+                    .map_err(|error| RenderError::disk(&path, &error))
             }
         }
     }
@@ -135,15 +148,27 @@ fn below(root: &Path, path: &str, out: &mut Vec<Entry>) -> Result<(), RenderErro
     let entries = fs::read_dir(&folder).map_err(|error| RenderError::disk(&folder, &error))?;
     for entry in entries {
         let entry = entry.map_err(|error| RenderError::disk(&folder, &error))?;
-        let Ok(name) = entry.file_name().into_string() else { continue };
+        let Ok(name) = entry.file_name().into_string() else {
+            continue;
+        };
         if name == ".git" {
             continue;
         }
-        let data = entry.metadata().map_err(|error| RenderError::disk(&entry.path(), &error))?;
-        let path = if path.is_empty() { name } else { format!("{path}/{name}") };
+        let data = entry
+            .metadata()
+            .map_err(|error| RenderError::disk(&entry.path(), &error))?;
+        let path = if path.is_empty() {
+            name
+        } else {
+            format!("{path}/{name}")
+        };
         match on_disk(&data) {
             Some(Kind::Folder) => below(root, &path, out)?,
-            Some(kind) => out.push(Entry { path, kind, id: None }),
+            Some(kind) => out.push(Entry {
+                path,
+                kind,
+                id: None,
+            }),
             None => {}
         }
     }

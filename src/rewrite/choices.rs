@@ -18,14 +18,15 @@ pub struct Decision<'a> {
     pub tag: Tag,
     /// The digest that the tag has now; `None` while it is not known.
     pub digest: Option<Digest>,
-    /// When a digest is written. A policy that follows the digest of a tag passes [`DigestReflection::Always`].
+    /// When a digest is written. A policy that follows the digest of a tag passes
+    /// [`DigestReflection::Always`].
     pub digest_reflection: DigestReflection,
     /// Takes the digest away from references that are pinned.
     pub unpin: bool,
     /// Whether a lower version may replace a higher one.
     pub allow_downgrade: bool,
-    /// How the chosen tag stands to a present one (or to a present digest, where no tag is written) in the policy's
-    /// order. Never asked about the chosen tag itself.
+    /// How the chosen tag stands to a present one (or to a present digest, where no tag is written)
+    /// in the policy's order. Never asked about the chosen tag itself.
     pub compare: Box<dyn Fn(&str) -> Order + Send + Sync + 'a>,
 }
 
@@ -83,27 +84,49 @@ pub enum Matching<'c, 'a> {
 }
 
 impl<'a> Choices<'a> {
-    /// No choices yet; `automatic` says whether references without a marker count (`references: auto`).
+    /// No choices yet; `automatic` says whether references without a marker count (`references:
+    /// auto`).
     pub fn new(automatic: bool) -> Self {
-        Self { entries: vec![], by_name: HashMap::new(), by_repository: HashMap::new(), automatic }
+        Self {
+            entries: vec![],
+            by_name: HashMap::new(),
+            by_repository: HashMap::new(),
+            automatic,
+        }
     }
 
-    /// Adds a decision. One policy decides once: a second one of its name replaces what its marker finds.
+    /// Adds a decision. One policy decides once: a second one of its name replaces what its marker
+    /// finds.
     pub fn add(&mut self, decision: Decision<'a>) {
         let (policy, repository) = (decision.policy.clone(), decision.repository.clone());
         self.insert(policy, Some(repository), Entry::Decision(decision));
     }
 
-    /// Adds a policy without a choice, so that its references are left alone with `reason`. Without a repository it
-    /// takes no part in automatic references (a policy of another environment).
-    pub fn add_nothing(&mut self, policy: Name, repository: Option<Repository>, reason: impl Into<String>) {
-        self.insert(policy.clone(), repository, Entry::Nothing { policy, reason: reason.into() });
+    /// Adds a policy without a choice, so that its references are left alone with `reason`. Without
+    /// a repository it takes no part in automatic references (a policy of another environment).
+    pub fn add_nothing(
+        &mut self,
+        policy: Name,
+        repository: Option<Repository>,
+        reason: impl Into<String>,
+    ) {
+        self.insert(
+            policy.clone(),
+            repository,
+            Entry::Nothing {
+                policy,
+                reason: reason.into(),
+            },
+        );
     }
 
     fn insert(&mut self, policy: Name, repository: Option<Repository>, entry: Entry<'a>) {
         self.by_name.insert(policy, self.entries.len());
         if let Some(repository) = repository {
-            self.by_repository.entry(repository).or_default().push(self.entries.len());
+            self.by_repository
+                .entry(repository)
+                .or_default()
+                .push(self.entries.len());
         }
         self.entries.push(entry);
     }
@@ -121,12 +144,22 @@ impl<'a> Choices<'a> {
                 None => return Matching::UnknownPolicy(policy),
             },
             Why::ImageField | Why::Kustomize | Why::Helm => {
-                let all = reference.repository.as_ref().and_then(|repository| self.by_repository.get(repository));
+                let all = reference
+                    .repository
+                    .as_ref()
+                    .and_then(|repository| self.by_repository.get(repository));
                 match all.map(Vec::as_slice) {
                     None | Some([]) => return Matching::NoPolicy,
                     Some(_) if !self.automatic => return Matching::MarkersOnly,
                     Some(&[index]) => index,
-                    Some(several) => return Matching::Several(several.iter().map(|&index| self.entries[index].policy()).collect()),
+                    Some(several) => {
+                        return Matching::Several(
+                            several
+                                .iter()
+                                .map(|&index| self.entries[index].policy())
+                                .collect(),
+                        );
+                    }
                 }
             }
         };

@@ -5,8 +5,8 @@
 //!                      └── none, several, refused ──────────────────────────▶ LeftAlone, with the reason
 //! ```
 //!
-//! Edits are data: ranges of bytes and what replaces them, never overlapping, in the order of the text. A reference
-//! is edited whole or not at all, and rewriting the result gives no edit.
+//! Edits are data: ranges of bytes and what replaces them, never overlapping, in the order of the
+//! text. A reference is edited whole or not at all, and rewriting the result gives no edit.
 //!
 //! [`suspend`](suspend()) is the one edit of declarations.
 
@@ -99,34 +99,65 @@ pub struct LeftAlone {
     pub reference: usize,
 }
 
-/// Works out the edits that bring `references`, found in `source`, to `choices`. Pure; never fails: what cannot be
-/// edited is left alone with the reason.
+/// Works out the edits that bring `references`, found in `source`, to `choices`. Pure; never fails:
+/// what cannot be edited is left alone with the reason.
 pub fn rewrite(source: &[u8], references: &[Reference], choices: &Choices<'_>) -> Outcome {
     let mut outcome = Outcome::default();
     let mut taken: BTreeMap<usize, usize> = BTreeMap::new();
     let mut edits: Vec<(Edit, Change)> = vec![];
     for (index, reference) in references.iter().enumerate() {
         let (policy, result) = match choices.matching(reference) {
-            Matching::One(decision) => (Some(&decision.policy), one(source, reference, decision, index)),
-            Matching::Nothing { policy, reason } => (Some(policy), Err(Reason::NothingChosen(reason.to_owned()))),
-            Matching::Several(policies) => (None, Err(Reason::SeveralPolicies(policies.into_iter().cloned().collect()))),
+            Matching::One(decision) => (
+                Some(&decision.policy),
+                one(source, reference, decision, index),
+            ),
+            Matching::Nothing { policy, reason } => {
+                (Some(policy), Err(Reason::NothingChosen(reason.to_owned())))
+            }
+            Matching::Several(policies) => (
+                None,
+                Err(Reason::SeveralPolicies(
+                    policies.into_iter().cloned().collect(),
+                )),
+            ),
             Matching::UnknownPolicy(policy) => (Some(policy), Err(Reason::UnknownPolicy)),
             Matching::MarkersOnly => (None, Err(Reason::MarkersOnly)),
             Matching::NoPolicy => (None, Err(Reason::NoPolicy)),
         };
         let free = |edit: &Edit| {
-            taken.range(..edit.range.end.max(edit.range.start + 1)).next_back().is_none_or(|(_, end)| *end <= edit.range.start)
+            taken
+                .range(..edit.range.end.max(edit.range.start + 1))
+                .next_back()
+                .is_none_or(|(_, end)| *end <= edit.range.start)
         };
-        let result = result.and_then(|own| if own.iter().all(|(edit, _)| free(edit)) { Ok(own) } else { Err(Reason::Overlap) });
+        let result = result.and_then(|own| {
+            if own.iter().all(|(edit, _)| free(edit)) {
+                Ok(own)
+            } else {
+                Err(Reason::Overlap)
+            }
+        });
         match result {
             Ok(own) => {
-                taken.extend(own.iter().map(|(edit, _)| (edit.range.start, edit.range.end)));
+                taken.extend(
+                    own.iter()
+                        .map(|(edit, _)| (edit.range.start, edit.range.end)),
+                );
                 edits.extend(own);
             }
             Err(reason) => {
                 let (line, column) = reference.line_column();
-                let (repository, locator) = (reference.repository.clone(), reference.locator.clone());
-                outcome.left.push(LeftAlone { line, column, reason, policy: policy.cloned(), repository, locator, reference: index });
+                let (repository, locator) =
+                    (reference.repository.clone(), reference.locator.clone());
+                outcome.left.push(LeftAlone {
+                    line,
+                    column,
+                    reason,
+                    policy: policy.cloned(),
+                    repository,
+                    locator,
+                    reference: index,
+                });
             }
         }
     }
@@ -135,18 +166,28 @@ pub fn rewrite(source: &[u8], references: &[Reference], choices: &Choices<'_>) -
     outcome
 }
 
-/// Whether rewriting can come to an edit, judged by the references alone. Where it cannot, [`rewrite`] says the same
-/// without the bytes, so an unchanged world costs no reading of files.
+/// Whether rewriting can come to an edit, judged by the references alone. Where it cannot,
+/// [`rewrite`] says the same without the bytes, so an unchanged world costs no reading of files.
 pub fn may_edit(references: &[Reference], choices: &Choices<'_>) -> bool {
-    references.iter().any(|reference| match choices.matching(reference) {
-        // Only a reference inside other text needs the bytes to be judged, and says so.
-        Matching::One(decision) => matches!(values::new_values(&[], reference, decision), Ok(_) | Err(Reason::Unwritable)),
-        _ => false,
-    })
+    references
+        .iter()
+        .any(|reference| match choices.matching(reference) {
+            // Only a reference inside other text needs the bytes to be judged, and says so.
+            Matching::One(decision) => matches!(
+                values::new_values(&[], reference, decision),
+                Ok(_) | Err(Reason::Unwritable)
+            ),
+            _ => false,
+        })
 }
 
 /// The edits of one reference; at least one.
-fn one(source: &[u8], reference: &Reference, decision: &Decision<'_>, index: usize) -> Result<Vec<(Edit, Change)>, Reason> {
+fn one(
+    source: &[u8],
+    reference: &Reference,
+    decision: &Decision<'_>,
+    index: usize,
+) -> Result<Vec<(Edit, Change)>, Reason> {
     let new = values::new_values(source, reference, decision)?;
     let old_tag = new.old_tag;
     new.texts
@@ -174,7 +215,8 @@ fn one(source: &[u8], reference: &Reference, decision: &Decision<'_>, index: usi
         .collect()
 }
 
-/// The bytes after `edits`, which must be in the order of the text and must not overlap, as [`rewrite`] gives them.
+/// The bytes after `edits`, which must be in the order of the text and must not overlap, as
+/// [`rewrite`] gives them.
 pub fn apply(source: &[u8], edits: &[Edit]) -> Vec<u8> {
     let grown: usize = edits.iter().map(|edit| edit.text.len()).sum();
     let mut out = Vec::with_capacity(source.len() + grown);
@@ -191,7 +233,10 @@ pub fn apply(source: &[u8], edits: &[Edit]) -> Vec<u8> {
 impl Outcome {
     /// The policies whose choice cannot be written until its digest is known.
     pub fn needs_digest(&self) -> impl Iterator<Item = &Name> {
-        self.left.iter().filter(|left| left.reason == Reason::NeedsDigest).filter_map(|left| left.policy.as_ref())
+        self.left
+            .iter()
+            .filter(|left| left.reason == Reason::NeedsDigest)
+            .filter_map(|left| left.policy.as_ref())
     }
 }
 

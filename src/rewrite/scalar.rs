@@ -5,36 +5,49 @@ use crate::{references::Slot, yaml::Style};
 use regex::Regex;
 use std::sync::LazyLock;
 
-/// The edit that gives `slot` a new text; `None` if the bytes there are not the slot's, or it cannot be written.
+/// The edit that gives `slot` a new text; `None` if the bytes there are not the slot's, or it
+/// cannot be written.
 pub(super) fn edit(source: &[u8], slot: &Slot, text: &Text) -> Option<Edit> {
     let written = raw(source, slot)?;
     if let Some(inside) = &text.inside {
-        return Some(Edit { range: slot.span.start + inside.start..slot.span.start + inside.end, text: text.piece.clone() });
+        return Some(Edit {
+            range: slot.span.start + inside.start..slot.span.start + inside.end,
+            text: text.piece.clone(),
+        });
     }
     if slot.style.is_block() {
         // Only the text of the one line changes: header, indent and line break stay.
         let line = written.trim();
         let start = slot.span.start + (written.len() - written.trim_start().len());
-        return (line == slot.value.trim() && !line.is_empty())
-            .then(|| Edit { range: start..start + line.len(), text: text.value.clone() });
+        return (line == slot.value.trim() && !line.is_empty()).then(|| Edit {
+            range: start..start + line.len(),
+            text: text.value.clone(),
+        });
     }
-    Some(Edit { range: slot.span.clone(), text: quoted(&text.value, slot.style) })
+    Some(Edit {
+        range: slot.span.clone(),
+        text: quoted(&text.value, slot.style),
+    })
 }
 
-/// The bytes of the slot, if they are what the slot says: a reference of another file must not be written into this.
+/// The bytes of the slot, if they are what the slot says: a reference of another file must not be
+/// written into this.
 pub(super) fn raw<'s>(source: &'s [u8], slot: &Slot) -> Option<&'s str> {
     let written = std::str::from_utf8(source.get(slot.span.clone())?).ok()?;
-    let between = |quote: char| written.len() >= 2 && written.starts_with(quote) && written.ends_with(quote);
+    let between =
+        |quote: char| written.len() >= 2 && written.starts_with(quote) && written.ends_with(quote);
     match slot.style {
         // A value left out has no bytes to replace.
-        Style::Plain => (!written.is_empty() && (written == slot.value || written.contains('\n'))).then_some(written),
+        Style::Plain => (!written.is_empty() && (written == slot.value || written.contains('\n')))
+            .then_some(written),
         Style::SingleQuoted => between('\'').then_some(written),
         Style::DoubleQuoted => between('"').then_some(written),
         Style::Literal | Style::Folded => Some(written),
     }
 }
 
-/// `text` in a style. The texts written here are made of tags, digests and repositories, which need no escapes.
+/// `text` in a style. The texts written here are made of tags, digests and repositories, which need
+/// no escapes.
 fn quoted(text: &str, style: Style) -> String {
     match style {
         Style::SingleQuoted => format!("'{text}'"),
@@ -44,8 +57,8 @@ fn quoted(text: &str, style: Style) -> String {
     }
 }
 
-/// Numbers and dates as some reader of YAML 1.1, YAML 1.2 or Go takes them. Rather too much than too little: quotes
-/// around a text that needs none do no harm.
+/// Numbers and dates as some reader of YAML 1.1, YAML 1.2 or Go takes them. Rather too much than
+/// too little: quotes around a text that needs none do no harm.
 static NUMBERS: LazyLock<Option<Regex>> = LazyLock::new(|| {
     Regex::new(
         r"(?xi)^(?:
@@ -62,12 +75,19 @@ static NUMBERS: LazyLock<Option<Regex>> = LazyLock::new(|| {
 
 /// Whether `text`, written without quotes, would be read as something else than this text.
 pub(super) fn reads_otherwise(text: &str) -> bool {
-    let words = ["null", "~", "y", "n", "yes", "no", "on", "off", "true", "false", "<<", "="];
+    let words = [
+        "null", "~", "y", "n", "yes", "no", "on", "off", "true", "false", "<<", "=",
+    ];
     text.is_empty()
         || words.iter().any(|word| text.eq_ignore_ascii_case(word))
-        || NUMBERS.as_ref().is_none_or(|numbers| numbers.is_match(text))
+        || NUMBERS
+            .as_ref()
+            .is_none_or(|numbers| numbers.is_match(text))
         || text.starts_with(|first: char| !first.is_ascii_alphanumeric() && first != '_')
-        || !text.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-' | b'/' | b':' | b'@' | b'[' | b']'))
+        || !text.bytes().all(|byte| {
+            byte.is_ascii_alphanumeric()
+                || matches!(byte, b'.' | b'_' | b'-' | b'/' | b':' | b'@' | b'[' | b']')
+        })
         || text.contains(['[', ']'])
         || text.ends_with(':')
 }

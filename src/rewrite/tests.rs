@@ -7,9 +7,15 @@ static TWO: LazyLock<String> = LazyLock::new(|| format!("sha256:{}", "2".repeat(
 
 /// Orders by the last number; a text without one has no order.
 fn compare(present: &str, chosen: &str) -> Order {
-    let version = |text: &str| text.rsplit('.').next().and_then(|last| last.parse::<u64>().ok());
+    let version = |text: &str| {
+        text.rsplit('.')
+            .next()
+            .and_then(|last| last.parse::<u64>().ok())
+    };
     match (version(present), version(chosen)) {
-        (Some(present), Some(chosen)) if present == chosen => Order::Equal { listed: present != 7 },
+        (Some(present), Some(chosen)) if present == chosen => Order::Equal {
+            listed: present != 7,
+        },
         (Some(present), Some(chosen)) if present > chosen => Order::Lower,
         (Some(_), Some(_)) => Order::Newer,
         _ => Order::Unorderable,
@@ -34,18 +40,34 @@ fn rewritten(kind: FileKind, text: &str, choices: &Choices<'_>) -> (String, Vec<
     assert_eq!(found.notes, [], "{text}");
     let outcome = rewrite(text.as_bytes(), &found.references, choices);
     let without_bytes = rewrite(&[], &found.references, choices);
-    assert!(may_edit(&found.references, choices) || without_bytes == outcome, "the bytes made a difference: {text}");
-    assert!(outcome.edits.is_empty() || may_edit(&found.references, choices), "{text}");
+    assert!(
+        may_edit(&found.references, choices) || without_bytes == outcome,
+        "the bytes made a difference: {text}"
+    );
+    assert!(
+        outcome.edits.is_empty() || may_edit(&found.references, choices),
+        "{text}"
+    );
     let after = apply(text.as_bytes(), &outcome.edits);
     let again = find(kind, &after);
-    assert_eq!(rewrite(&after, &again.references, choices).edits, [], "not at rest: {}", String::from_utf8_lossy(&after));
-    (String::from_utf8(after).unwrap(), outcome.left.iter().map(|left| left.reason.code()).collect())
+    assert_eq!(
+        rewrite(&after, &again.references, choices).edits,
+        [],
+        "not at rest: {}",
+        String::from_utf8_lossy(&after)
+    );
+    (
+        String::from_utf8(after).unwrap(),
+        outcome.left.iter().map(|left| left.reason.code()).collect(),
+    )
 }
 
 #[track_caller]
 fn check(kind: FileKind, before: &str, after: &str, left: &[&str], decisions: Vec<Decision<'_>>) {
     let mut choices = Choices::new(true);
-    decisions.into_iter().for_each(|decision| choices.add(decision));
+    decisions
+        .into_iter()
+        .for_each(|decision| choices.add(decision));
     let (text, reasons) = rewritten(kind, before, &choices);
     assert_eq!((text.as_str(), &*reasons), (after, left));
 }
@@ -60,7 +82,13 @@ fn marked(before: &str, after: Result<&str, &str>, change: impl FnOnce(&mut Deci
         Ok(after) => (file(after), vec![]),
         Err(reason) => (file(before), vec![reason]),
     };
-    check(FileKind::Yaml, &file(before), &expected, &left, vec![decision]);
+    check(
+        FileKind::Yaml,
+        &file(before),
+        &expected,
+        &left,
+        vec![decision],
+    );
 }
 
 #[test]
@@ -80,8 +108,14 @@ fn a_whole_reference_keeps_its_spelling_and_style() {
         ("nginx", Err("foreign-repository")),
         ("'${IMAGE}'", Err("not-a-reference")),
         ("--image=ghcr.io/a/b:1.1", Ok("--image=ghcr.io/a/b:1.5")),
-        ("'it''s ghcr.io/a/b:1.1, é'", Ok("'it''s ghcr.io/a/b:1.5, é'")),
-        ("\"\\ta ghcr.io/a/b:1.1 \\u00e9\"", Ok("\"\\ta ghcr.io/a/b:1.5 \\u00e9\"")),
+        (
+            "'it''s ghcr.io/a/b:1.1, é'",
+            Ok("'it''s ghcr.io/a/b:1.5, é'"),
+        ),
+        (
+            "\"\\ta ghcr.io/a/b:1.1 \\u00e9\"",
+            Ok("\"\\ta ghcr.io/a/b:1.5 \\u00e9\""),
+        ),
         ("\"a ghcr.io\\x2fa/b:1.1\"", Err("unwritable")),
         ("'ghcr.io/a/b:1.1 ghcr.io/a/b:1.2'", Err("not-a-reference")),
         ("--image=ghcr.io/a/b", Err("not-a-reference")),
@@ -89,8 +123,12 @@ fn a_whole_reference_keeps_its_spelling_and_style() {
     ] {
         marked(before, after, |_| {});
     }
-    marked("ghcr.io/a/b:1.6", Ok("ghcr.io/a/b:1.5"), |decision| decision.allow_downgrade = true);
-    marked("ghcr.io/a/b:2.7", Ok("ghcr.io/a/b:1.7"), |decision| *decision = self::decision("1.7"));
+    marked("ghcr.io/a/b:1.6", Ok("ghcr.io/a/b:1.5"), |decision| {
+        decision.allow_downgrade = true
+    });
+    marked("ghcr.io/a/b:2.7", Ok("ghcr.io/a/b:1.7"), |decision| {
+        *decision = self::decision("1.7")
+    });
     let mut docker = decision("1.5");
     docker.repository = Repository::new("nginx").unwrap();
     check(
@@ -126,8 +164,13 @@ fn block_scalars_keep_header_indent_and_line_break() {
 fn digests_follow_the_tag() {
     use DigestReflection::{Always, IfNotPresent, Never};
     let (one, two) = (ONE.as_str(), TWO.as_str());
-    let image =
-        |tag: &str, digest: &str| if digest.is_empty() { format!("ghcr.io/a/b:{tag}") } else { format!("ghcr.io/a/b:{tag}@{digest}") };
+    let image = |tag: &str, digest: &str| {
+        if digest.is_empty() {
+            format!("ghcr.io/a/b:{tag}")
+        } else {
+            format!("ghcr.io/a/b:{tag}@{digest}")
+        }
+    };
     for (reflection, known, tag, digest, expected) in [
         (Never, true, "1.1", "", Ok(("1.5", ""))),
         (Never, true, "1.1", one, Ok(("1.5", two))),
@@ -145,16 +188,32 @@ fn digests_follow_the_tag() {
     ] {
         let before = image(tag, digest);
         let after = expected.map(|(tag, digest)| image(tag, digest));
-        marked(&before, after.as_deref().map_err(|reason| *reason), |decision| {
-            decision.digest_reflection = reflection;
-            decision.digest = known.then(|| Digest::new(two).unwrap());
-        });
+        marked(
+            &before,
+            after.as_deref().map_err(|reason| *reason),
+            |decision| {
+                decision.digest_reflection = reflection;
+                decision.digest = known.then(|| Digest::new(two).unwrap());
+            },
+        );
     }
-    for (tag, after) in [("1.1", Ok("ghcr.io/a/b:1.5")), ("1.5", Ok("ghcr.io/a/b:1.5")), ("1.9", Err("downgrade"))] {
+    for (tag, after) in [
+        ("1.1", Ok("ghcr.io/a/b:1.5")),
+        ("1.5", Ok("ghcr.io/a/b:1.5")),
+        ("1.9", Err("downgrade")),
+    ] {
         marked(&image(tag, one), after, |decision| decision.unpin = true);
     }
-    marked(&format!("ghcr.io/a/b@{two}"), Err("up-to-date"), |decision| decision.digest = Some(Digest::new(two).unwrap()));
-    marked(&format!("ghcr.io/a/b@{one}"), Ok(&image("1.5", two)), |decision| decision.digest = Some(Digest::new(two).unwrap()));
+    marked(
+        &format!("ghcr.io/a/b@{two}"),
+        Err("up-to-date"),
+        |decision| decision.digest = Some(Digest::new(two).unwrap()),
+    );
+    marked(
+        &format!("ghcr.io/a/b@{one}"),
+        Ok(&image("1.5", two)),
+        |decision| decision.digest = Some(Digest::new(two).unwrap()),
+    );
 }
 
 #[test]
@@ -170,7 +229,13 @@ fn kustomize_and_helm_change_together_and_gain_no_key() {
             "images:\n- name: app\n  newName: ghcr.io/a/b\n  newTag: {tag}\n  digest: {digest}\n- name: ghcr.io/a/b\n- {{name: ghcr.io/a/b, newTag: v1}}\n"
         )
     };
-    check(FileKind::Kustomization, &images("1.1", one), &images("\"1.10\"", two), &["no-tag", "unorderable"], vec![pinned()]);
+    check(
+        FileKind::Kustomization,
+        &images("1.1", one),
+        &images("\"1.10\"", two),
+        &["no-tag", "unorderable"],
+        vec![pinned()],
+    );
     check(
         FileKind::Kustomization,
         &images("1.1", one),
@@ -180,7 +245,13 @@ fn kustomize_and_helm_change_together_and_gain_no_key() {
     );
     let mut unpin = decision("1.10");
     unpin.unpin = true;
-    check(FileKind::Kustomization, &images("1.1", one), &images("1.1", one), &["pinned-by-key", "no-tag", "unorderable"], vec![unpin]);
+    check(
+        FileKind::Kustomization,
+        &images("1.1", one),
+        &images("1.1", one),
+        &["pinned-by-key", "no-tag", "unorderable"],
+        vec![unpin],
+    );
     let values = |tag: &str, other: &str| {
         format!(
             "image: {{registry: ghcr.io, repository: a/b, tag: {tag}}}\nside:\n  repository: ghcr.io/a/b\n  tag: ''\nglued: {{repository: ghcr.io/a/b, tag: '{other}'}}\n"
@@ -202,19 +273,64 @@ fn name_tag_and_digest_markers_write_their_part() {
             "images:\n- name: x\n  newName: {name} # {{\"$imagepolicy\": \"ns:n:name\"}}\n  newTag: {tag} # {{\"$imagepolicy\": \"ns:n:tag\"}}\n{extra}"
         )
     };
-    check(FileKind::Yaml, &entry("other/c", "9.9", ""), &entry("ghcr.io/a/b", "1.5.2", ""), &[], vec![decision("1.5.2")]);
-    check(FileKind::Yaml, &entry("GHCR.io/a/b", "'1.1'", ""), &entry("GHCR.io/a/b", "'1.2'", ""), &[], vec![decision("1.2")]);
+    check(
+        FileKind::Yaml,
+        &entry("other/c", "9.9", ""),
+        &entry("ghcr.io/a/b", "1.5.2", ""),
+        &[],
+        vec![decision("1.5.2")],
+    );
+    check(
+        FileKind::Yaml,
+        &entry("GHCR.io/a/b", "'1.1'", ""),
+        &entry("GHCR.io/a/b", "'1.2'", ""),
+        &[],
+        vec![decision("1.2")],
+    );
     let alone = "spec: {repository: other/c}\nimage:\n  repository: other/c\n  tag: 1.1 # {\"$imagepolicy\": \"ns:n:tag\"}\n";
-    check(FileKind::Yaml, alone, alone, &["foreign-repository"], vec![decision("1.5")]);
-    let registry =
-        |path: &str, host: &str| format!("image:\n  registry: {host}\n  repository: {path} # {{\"$imagepolicy\": \"ns:n:name\"}}\n");
-    check(FileKind::Yaml, &registry("x/y", "ghcr.io"), &registry("a/b", "ghcr.io"), &[], vec![decision("1.5")]);
-    check(FileKind::Yaml, &registry("x/y", "quay.io"), &registry("x/y", "quay.io"), &["foreign-registry"], vec![decision("1.5")]);
+    check(
+        FileKind::Yaml,
+        alone,
+        alone,
+        &["foreign-repository"],
+        vec![decision("1.5")],
+    );
+    let registry = |path: &str, host: &str| {
+        format!(
+            "image:\n  registry: {host}\n  repository: {path} # {{\"$imagepolicy\": \"ns:n:name\"}}\n"
+        )
+    };
+    check(
+        FileKind::Yaml,
+        &registry("x/y", "ghcr.io"),
+        &registry("a/b", "ghcr.io"),
+        &[],
+        vec![decision("1.5")],
+    );
+    check(
+        FileKind::Yaml,
+        &registry("x/y", "quay.io"),
+        &registry("x/y", "quay.io"),
+        &["foreign-registry"],
+        vec![decision("1.5")],
+    );
     let digest = |value: &str| format!("digest: {value} # {{\"$imagepolicy\": \"ns:n:digest\"}}\n");
     let mut known = decision("1.5");
     known.digest = Some(Digest::new(TWO.as_str()).unwrap());
-    check(FileKind::Yaml, &digest("''"), &digest(&format!("'{}'", *TWO)), &[], vec![known]);
-    check(FileKind::Yaml, &digest(&ONE), &digest(&ONE), &["needs-digest"], vec![decision("1.5")]);
+    check(
+        FileKind::Yaml,
+        &digest("''"),
+        &digest(&format!("'{}'", *TWO)),
+        &[],
+        vec![known],
+    );
+    check(
+        FileKind::Yaml,
+        &digest(&ONE),
+        &digest(&ONE),
+        &["needs-digest"],
+        vec![decision("1.5")],
+    );
     let tag = |value: &str| format!("t: {value} # {{\"$imagepolicy\": \"ns:n:tag\"}}\n");
     for (before, after, chosen) in [
         ("1.1", "\"1e3\"", "1e3"),
@@ -224,27 +340,82 @@ fn name_tag_and_digest_markers_write_their_part() {
         ("main", "\"yes\"", "yes"),
     ] {
         let chosen = decision(chosen);
-        check(FileKind::Yaml, &tag(before), &tag(after), &[], vec![Decision { compare: Box::new(|_| Order::Newer), ..chosen }]);
+        check(
+            FileKind::Yaml,
+            &tag(before),
+            &tag(after),
+            &[],
+            vec![Decision {
+                compare: Box::new(|_| Order::Newer),
+                ..chosen
+            }],
+        );
     }
 }
 
 #[test]
 fn automatic_references_need_exactly_one_policy() {
-    let pod =
-        |tag: &str| format!("apiVersion: v1\nkind: Pod\nspec: {{containers: [{{image: 'ghcr.io/a/b:{tag}'}}, {{image: redis:1}}]}}\n");
-    let other = || Decision { policy: "ns/m".parse().unwrap(), ..decision("1.4") };
-    check(FileKind::Yaml, &pod("1.1"), &pod("1.5"), &["no-policy"], vec![decision("1.5")]);
-    check(FileKind::Yaml, &pod("1.1"), &pod("1.1"), &["several-policies", "no-policy"], vec![decision("1.5"), other()]);
-    check(FileKind::Yaml, &pod("main"), &pod("main"), &["unorderable", "no-policy"], vec![decision("1.5")]);
+    let pod = |tag: &str| {
+        format!(
+            "apiVersion: v1\nkind: Pod\nspec: {{containers: [{{image: 'ghcr.io/a/b:{tag}'}}, {{image: redis:1}}]}}\n"
+        )
+    };
+    let other = || Decision {
+        policy: "ns/m".parse().unwrap(),
+        ..decision("1.4")
+    };
+    check(
+        FileKind::Yaml,
+        &pod("1.1"),
+        &pod("1.5"),
+        &["no-policy"],
+        vec![decision("1.5")],
+    );
+    check(
+        FileKind::Yaml,
+        &pod("1.1"),
+        &pod("1.1"),
+        &["several-policies", "no-policy"],
+        vec![decision("1.5"), other()],
+    );
+    check(
+        FileKind::Yaml,
+        &pod("main"),
+        &pod("main"),
+        &["unorderable", "no-policy"],
+        vec![decision("1.5")],
+    );
     let text = "apiVersion: v1\nkind: Pod\nspec: {image: ghcr.io/a/b:1.1} # {\"$imagepolicy\": \"ns:m\"}\n";
-    check(FileKind::Yaml, text, &text.replace("1.1", "1.4"), &[], vec![decision("1.5"), other()]);
-    check(FileKind::Yaml, text, text, &["unknown-policy"], vec![decision("1.5")]);
+    check(
+        FileKind::Yaml,
+        text,
+        &text.replace("1.1", "1.4"),
+        &[],
+        vec![decision("1.5"), other()],
+    );
+    check(
+        FileKind::Yaml,
+        text,
+        text,
+        &["unknown-policy"],
+        vec![decision("1.5")],
+    );
     let mut markers = Choices::new(false);
     markers.add(decision("1.5"));
-    assert_eq!(rewritten(FileKind::Yaml, &pod("1.1"), &markers), (pod("1.1"), vec!["markers-only", "no-policy"]));
+    assert_eq!(
+        rewritten(FileKind::Yaml, &pod("1.1"), &markers),
+        (pod("1.1"), vec!["markers-only", "no-policy"])
+    );
     let mut idle = Choices::new(true);
-    idle.add_nothing("ns/n".parse().unwrap(), Some(Repository::new("ghcr.io/a/b").unwrap()), "no tag matches");
-    assert_eq!(rewritten(FileKind::Yaml, &pod("1.1"), &idle).1, ["nothing-chosen", "no-policy"]);
+    idle.add_nothing(
+        "ns/n".parse().unwrap(),
+        Some(Repository::new("ghcr.io/a/b").unwrap()),
+        "no tag matches",
+    );
+    assert_eq!(
+        rewritten(FileKind::Yaml, &pod("1.1"), &idle).1,
+        ["nothing-chosen", "no-policy"]
+    );
 }
 
 #[test]
@@ -253,11 +424,22 @@ fn references_of_another_file_are_not_written_into_this_one() {
     let found = find(FileKind::Yaml, text.as_bytes());
     let mut choices = Choices::new(true);
     choices.add(decision("1.5"));
-    for other in ["", "y: ghcr.io/a/c:1.1 #", "\u{feff}x: ghcr.io/a/b:1.1 # {\"$imagepolicy\": \"ns:n\"}\n"] {
+    for other in [
+        "",
+        "y: ghcr.io/a/c:1.1 #",
+        "\u{feff}x: ghcr.io/a/b:1.1 # {\"$imagepolicy\": \"ns:n\"}\n",
+    ] {
         let outcome = rewrite(other.as_bytes(), &found.references, &choices);
-        assert_eq!((outcome.edits.len(), outcome.left[0].reason.code()), (0, "unwritable"), "{other}");
+        assert_eq!(
+            (outcome.edits.len(), outcome.left[0].reason.code()),
+            (0, "unwritable"),
+            "{other}"
+        );
     }
     let twice = [found.references[0].clone(), found.references[0].clone()];
     let outcome = rewrite(text.as_bytes(), &twice, &choices);
-    assert_eq!((outcome.edits.len(), outcome.left[0].reason.code()), (1, "overlap"));
+    assert_eq!(
+        (outcome.edits.len(), outcome.left[0].reason.code()),
+        (1, "overlap")
+    );
 }

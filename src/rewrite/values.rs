@@ -30,7 +30,12 @@ pub(super) struct Text {
 
 impl Text {
     fn whole(slot: usize, value: String) -> Self {
-        Self { slot, value, inside: None, piece: String::new() }
+        Self {
+            slot,
+            value,
+            inside: None,
+            piece: String::new(),
+        }
     }
 }
 
@@ -44,15 +49,28 @@ enum Pin {
     Set(Digest),
 }
 
-pub(super) fn new_values(source: &[u8], reference: &Reference, decision: &Decision<'_>) -> Result<NewValues, Reason> {
-    match reference.slots.iter().position(|slot| slot.part == Part::Whole) {
+pub(super) fn new_values(
+    source: &[u8],
+    reference: &Reference,
+    decision: &Decision<'_>,
+) -> Result<NewValues, Reason> {
+    match reference
+        .slots
+        .iter()
+        .position(|slot| slot.part == Part::Whole)
+    {
         Some(slot) => whole(source, reference, slot, decision),
         None => parts(reference, decision),
     }
 }
 
 /// A scalar that holds a reference, or holds other text with one reference in it.
-fn whole(source: &[u8], reference: &Reference, slot: usize, decision: &Decision<'_>) -> Result<NewValues, Reason> {
+fn whole(
+    source: &[u8],
+    reference: &Reference,
+    slot: usize,
+    decision: &Decision<'_>,
+) -> Result<NewValues, Reason> {
     let marker = reference.policy().is_some();
     let scalar = &reference.slots[slot];
     let value = scalar.value.trim();
@@ -60,10 +78,12 @@ fn whole(source: &[u8], reference: &Reference, slot: usize, decision: &Decision<
         Ok(image) => (image, None),
         Err(_) if !marker => return Err(Reason::NotAReference),
         Err(_) => {
-            let (_, image) = inside::only(&scalar.value, &decision.repository).ok_or(Reason::NotAReference)?;
+            let (_, image) =
+                inside::only(&scalar.value, &decision.repository).ok_or(Reason::NotAReference)?;
             // The same must stand in the bytes, where escapes or line folds could hide it.
             let written = scalar::raw(source, scalar).ok_or(Reason::Unwritable)?;
-            let (range, as_written) = inside::only(written, &decision.repository).ok_or(Reason::Unwritable)?;
+            let (range, as_written) =
+                inside::only(written, &decision.repository).ok_or(Reason::Unwritable)?;
             if as_written != image {
                 return Err(Reason::Unwritable);
             }
@@ -71,13 +91,21 @@ fn whole(source: &[u8], reference: &Reference, slot: usize, decision: &Decision<
         }
     };
     if image.repository != decision.repository {
-        return Err(Reason::Foreign { present: image.repository, policy: decision.repository.clone() });
+        return Err(Reason::Foreign {
+            present: image.repository,
+            policy: decision.repository.clone(),
+        });
     }
     if image.tag.is_none() && image.digest.is_none() && !marker {
         return Err(Reason::NoTag);
     }
     let tag = image.tag.as_ref().map(|tag| tag.as_str());
-    let changes = judge(tag, image.digest.as_ref().map(Digest::as_str), decision, marker)?;
+    let changes = judge(
+        tag,
+        image.digest.as_ref().map(Digest::as_str),
+        decision,
+        marker,
+    )?;
     let (old_tag, pinned) = (tag.map(str::to_owned), image.digest.is_some());
     let mut new = image.clone();
     if changes {
@@ -96,19 +124,45 @@ fn whole(source: &[u8], reference: &Reference, slot: usize, decision: &Decision<
         Some(_) => scalar.value.replacen(&image.to_string(), &piece, 1),
         None => piece.clone(),
     };
-    Ok(NewValues { texts: vec![Text { slot, value, inside, piece }], old_tag, digest: new.digest })
+    Ok(NewValues {
+        texts: vec![Text {
+            slot,
+            value,
+            inside,
+            piece,
+        }],
+        old_tag,
+        digest: new.digest,
+    })
 }
 
 /// Scalars that hold the tag, the name and the digest each.
 fn parts(reference: &Reference, decision: &Decision<'_>) -> Result<NewValues, Reason> {
     let marker = reference.policy().is_some();
-    let find = |part| reference.slots.iter().enumerate().find(|(_, slot)| slot.part == part);
-    let (name, tag, digest) = (find(Part::Name).filter(|_| marker), find(Part::Tag), find(Part::Digest));
+    let find = |part| {
+        reference
+            .slots
+            .iter()
+            .enumerate()
+            .find(|(_, slot)| slot.part == part)
+    };
+    let (name, tag, digest) = (
+        find(Part::Name).filter(|_| marker),
+        find(Part::Tag),
+        find(Part::Digest),
+    );
     let mut texts = vec![];
     let own = reference.repository.as_ref() == Some(&decision.repository);
     match (name, &reference.repository) {
-        (Some((slot, _)), _) if !own => texts.push(Text::whole(slot, spelled(reference, &decision.repository)?)),
-        (None, Some(present)) if !own => return Err(Reason::Foreign { present: present.clone(), policy: decision.repository.clone() }),
+        (Some((slot, _)), _) if !own => {
+            texts.push(Text::whole(slot, spelled(reference, &decision.repository)?))
+        }
+        (None, Some(present)) if !own => {
+            return Err(Reason::Foreign {
+                present: present.clone(),
+                policy: decision.repository.clone(),
+            });
+        }
         _ => {}
     }
     if tag.is_none() && digest.is_none() && name.is_none() {
@@ -121,16 +175,24 @@ fn parts(reference: &Reference, decision: &Decision<'_>) -> Result<NewValues, Re
     if tag.is_some() && old_tag.is_none() && !marker {
         return Err(Reason::EmptyTag);
     }
-    let present_digest = digest.map(|(_, slot)| slot.value.trim()).filter(|value| !value.is_empty());
+    let present_digest = digest
+        .map(|(_, slot)| slot.value.trim())
+        .filter(|value| !value.is_empty());
     // A version of another repository says nothing about this one's order.
     let changes = match texts.is_empty() {
-        true if tag.is_some() || digest.is_some() => judge(old_tag, glued.or(present_digest), decision, marker)?,
+        true if tag.is_some() || digest.is_some() => {
+            judge(old_tag, glued.or(present_digest), decision, marker)?
+        }
         true => false,
         false => old_tag != Some(decision.tag.as_str()) || present_digest.is_some(),
     };
     let mut written = None;
     if let Some((slot, present)) = tag {
-        let tag = if changes { decision.tag.as_str() } else { old_tag.unwrap_or_default() };
+        let tag = if changes {
+            decision.tag.as_str()
+        } else {
+            old_tag.unwrap_or_default()
+        };
         let pin = match glued {
             Some(_) => pin(true, false, changes, decision)?,
             None => Pin::Keep,
@@ -169,46 +231,77 @@ fn parts(reference: &Reference, decision: &Decision<'_>) -> Result<NewValues, Re
     if texts.is_empty() {
         return Err(Reason::UpToDate);
     }
-    Ok(NewValues { texts, old_tag: old_tag.map(str::to_owned), digest: written })
+    Ok(NewValues {
+        texts,
+        old_tag: old_tag.map(str::to_owned),
+        digest: written,
+    })
 }
 
 /// Tag and digest in the scalar of a tag.
 fn split(slot: &Slot) -> (Option<&str>, Option<&str>) {
     let value = slot.value.trim();
-    let (tag, digest) = value.split_once('@').map_or((value, None), |(tag, digest)| (tag, Some(digest)));
+    let (tag, digest) = value
+        .split_once('@')
+        .map_or((value, None), |(tag, digest)| (tag, Some(digest)));
     (Some(tag).filter(|tag| !tag.is_empty()), digest)
 }
 
-/// The policy's repository for the scalar of a name: without the registry where that has a key of its own.
+/// The policy's repository for the scalar of a name: without the registry where that has a key of
+/// its own.
 fn spelled(reference: &Reference, repository: &Repository) -> Result<String, Reason> {
-    let Some(registry) = &reference.registry else { return Ok(repository.as_str().to_owned()) };
+    let Some(registry) = &reference.registry else {
+        return Ok(repository.as_str().to_owned());
+    };
     // Judged by what the registry means beside some path: `index.docker.io` is `docker.io`.
     let means = Repository::new(&format!("{registry}/{}", repository.path()));
     match means.is_ok_and(|means| means == *repository) {
         true => Ok(repository.path().to_owned()),
-        false => Err(Reason::ForeignRegistry { present: registry.clone() }),
+        false => Err(Reason::ForeignRegistry {
+            present: registry.clone(),
+        }),
     }
 }
 
 /// Whether the tag is to change. Without a tag the present digest stands for the version.
-fn judge(tag: Option<&str>, digest: Option<&str>, decision: &Decision<'_>, marker: bool) -> Result<bool, Reason> {
+fn judge(
+    tag: Option<&str>,
+    digest: Option<&str>,
+    decision: &Decision<'_>,
+    marker: bool,
+) -> Result<bool, Reason> {
     let present = match (tag, digest) {
         (Some(tag), _) if tag == decision.tag.as_str() => return Ok(false),
-        (None, Some(digest)) if decision.digest.as_ref().is_some_and(|chosen| chosen.as_str() == digest) => return Ok(false),
+        (None, Some(digest))
+            if decision
+                .digest
+                .as_ref()
+                .is_some_and(|chosen| chosen.as_str() == digest) =>
+        {
+            return Ok(false);
+        }
         (Some(present), _) | (None, Some(present)) => present,
         (None, None) => return Ok(true),
     };
     match (decision.compare)(present) {
         Order::Newer | Order::Equal { listed: false } => Ok(true),
-        Order::Equal { listed: true } => Err(Reason::EqualVersion { present: present.to_owned() }),
+        Order::Equal { listed: true } => Err(Reason::EqualVersion {
+            present: present.to_owned(),
+        }),
         Order::Lower if decision.allow_downgrade => Ok(true),
-        Order::Lower => Err(Reason::Downgrade { present: present.to_owned(), chosen: decision.tag.to_string() }),
+        Order::Lower => Err(Reason::Downgrade {
+            present: present.to_owned(),
+            chosen: decision.tag.to_string(),
+        }),
         Order::Unorderable if marker => Ok(true),
-        Order::Unorderable => Err(Reason::Unorderable { present: present.to_owned() }),
+        Order::Unorderable => Err(Reason::Unorderable {
+            present: present.to_owned(),
+        }),
     }
 }
 
-/// What happens to the digest of a reference; `may_add` says whether the place can take one that it has not.
+/// What happens to the digest of a reference; `may_add` says whether the place can take one that it
+/// has not.
 fn pin(pinned: bool, may_add: bool, changes: bool, decision: &Decision<'_>) -> Result<Pin, Reason> {
     if decision.unpin {
         return Ok(Pin::Drop);

@@ -1,6 +1,7 @@
 //! A registry in this process: ferro-oci-server on a loopback port, in memory.
 //!
-//! Images are put straight into its stores; everything that reads speaks HTTP to it, as to any other.
+//! Images are put straight into its stores; everything that reads speaks HTTP to it, as to any
+//! other.
 
 use crate::image::{Digest, Platform, Repository, Tag};
 use axum::Router;
@@ -16,8 +17,12 @@ const MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
 const INDEX: &str = "application/vnd.oci.image.index.v1+json";
 const CONFIG: &str = "application/vnd.oci.image.config.v1+json";
 const LAYER: &str = "application/vnd.oci.image.layer.v1.tar+gzip";
-/// A tar archive of no files (1,024 zero bytes), compressed: the smallest layer that any client unpacks.
-const EMPTY_LAYER: [u8; 29] = [31, 139, 8, 0, 0, 0, 0, 0, 2, 3, 99, 96, 24, 5, 163, 96, 20, 140, 84, 0, 0, 46, 175, 181, 239, 0, 4, 0, 0];
+/// A tar archive of no files (1,024 zero bytes), compressed: the smallest layer that any client
+/// unpacks.
+const EMPTY_LAYER: [u8; 29] = [
+    31, 139, 8, 0, 0, 0, 0, 0, 2, 3, 99, 96, 24, 5, 163, 96, 20, 140, 84, 0, 0, 46, 175, 181, 239,
+    0, 4, 0, 0,
+];
 /// The digest of that archive before compression.
 const EMPTY_TAR: &str = "sha256:5f70bf18a086007016e948b04aed3b82103a36bea41755b6cddfaf10ace3c6ef";
 
@@ -59,7 +64,8 @@ impl crate::error::Fault for SandboxError {
     }
 }
 
-/// A running registry. [`SandboxRegistry::stop`] ends it after the requests it is at; dropping it ends it, too.
+/// A running registry. [`SandboxRegistry::stop`] ends it after the requests it is at; dropping it
+/// ends it, too.
 pub struct SandboxRegistry {
     address: SocketAddr,
     state: Arc<AppState>,
@@ -83,12 +89,21 @@ impl SandboxRegistry {
     pub async fn start_with(layer: impl FnOnce(Router) -> Router) -> Result<Self, SandboxError> {
         let listener = TcpListener::bind(("127.0.0.1", 0)).await?;
         let address = listener.local_addr()?;
-        let state = AppState::new(Arc::new(InMemoryBlobStore::new()), Arc::new(InMemoryRegistryMeta::new()));
+        let state = AppState::new(
+            Arc::new(InMemoryBlobStore::new()),
+            Arc::new(InMemoryRegistryMeta::new()),
+        );
         let stop = CancellationToken::new();
         let app = layer(router(state.clone()));
-        let serve = axum::serve(listener, app).with_graceful_shutdown(stop.clone().cancelled_owned());
+        let serve =
+            axum::serve(listener, app).with_graceful_shutdown(stop.clone().cancelled_owned());
         let server = tokio::spawn(async move { serve.await });
-        Ok(Self { address, state, stop, server: Some(server) })
+        Ok(Self {
+            address,
+            state,
+            stop,
+            server: Some(server),
+        })
     }
 
     /// `127.0.0.1:port`.
@@ -104,14 +119,23 @@ impl SandboxRegistry {
         Repository::new(&format!("{}/{path}", self.host()))
     }
 
-    /// Puts a tiny image (or an index of them) at `path:tag` and gives its digest. The same image twice is one digest.
+    /// Puts a tiny image (or an index of them) at `path:tag` and gives its digest. The same image
+    /// twice is one digest.
     ///
     /// # Errors
     /// If the server's store refuses.
-    pub async fn publish(&self, path: &str, tag: &Tag, image: &Image) -> Result<Digest, SandboxError> {
+    pub async fn publish(
+        &self,
+        path: &str,
+        tag: &Tag,
+        image: &Image,
+    ) -> Result<Digest, SandboxError> {
         let mut annotations = image.labels.clone();
         if let Some(created) = image.created {
-            annotations.insert("org.opencontainers.image.created".to_owned(), created.to_string());
+            annotations.insert(
+                "org.opencontainers.image.created".to_owned(),
+                created.to_string(),
+            );
         }
         let platforms = match image.platforms.as_slice() {
             [] => vec!["linux/amd64".to_owned()],
@@ -125,7 +149,8 @@ impl SandboxRegistry {
                 place["variant"] = json!(variant);
             }
             let mut config = place.clone();
-            config["config"] = json!({"Labels": image.labels, "Env": [format!("SALT={}", image.salt)]});
+            config["config"] =
+                json!({"Labels": image.labels, "Env": [format!("SALT={}", image.salt)]});
             config["rootfs"] = json!({"type": "layers", "diff_ids": [EMPTY_TAR]});
             if let Some(created) = image.created {
                 config["created"] = json!(created.to_string());
@@ -136,7 +161,11 @@ impl SandboxRegistry {
                 "layers": [self.blob(LAYER, EMPTY_LAYER.to_vec()).await?],
             });
             // The last manifest of a tag wins, so that one image needs no index.
-            let at = if platforms.len() == 1 { Some(tag) } else { None };
+            let at = if platforms.len() == 1 {
+                Some(tag)
+            } else {
+                None
+            };
             let mut child = self.manifest(path, at, MANIFEST, &manifest).await?;
             child["platform"] = place;
             children.push(child);
@@ -149,7 +178,10 @@ impl SandboxRegistry {
             }
         };
         let digest = descriptor["digest"].as_str().unwrap_or_default();
-        Digest::new(digest).map_err(|error| SandboxError::Store { subject: format!("{path}:{tag}"), why: error.to_string() })
+        Digest::new(digest).map_err(|error| SandboxError::Store {
+            subject: format!("{path}:{tag}"),
+            why: error.to_string(),
+        })
     }
 
     /// Ends the server after the requests it is at, and waits for that.
@@ -166,22 +198,40 @@ impl SandboxRegistry {
 
     async fn blob(&self, media_type: &str, bytes: Vec<u8>) -> Result<Value, SandboxError> {
         let digest = BlobDigest::sha256_of(&bytes);
-        let descriptor = json!({"mediaType": media_type, "digest": digest.to_string(), "size": bytes.len()});
+        let descriptor =
+            json!({"mediaType": media_type, "digest": digest.to_string(), "size": bytes.len()});
         let stored = self.state.blob_store.put(&digest, bytes.into()).await;
-        stored.map_err(|error| SandboxError::Store { subject: "blob".to_owned(), why: error.to_string() })?;
+        stored.map_err(|error| SandboxError::Store {
+            subject: "blob".to_owned(),
+            why: error.to_string(),
+        })?;
         Ok(descriptor)
     }
 
-    async fn manifest(&self, path: &str, tag: Option<&Tag>, media_type: &str, body: &Value) -> Result<Value, SandboxError> {
+    async fn manifest(
+        &self,
+        path: &str,
+        tag: Option<&Tag>,
+        media_type: &str,
+        body: &Value,
+    ) -> Result<Value, SandboxError> {
         let bytes = body.to_string().into_bytes();
         let digest = BlobDigest::sha256_of(&bytes);
-        let descriptor = json!({"mediaType": media_type, "digest": digest.to_string(), "size": bytes.len()});
+        let descriptor =
+            json!({"mediaType": media_type, "digest": digest.to_string(), "size": bytes.len()});
         let reference = match tag {
             Some(tag) => Reference::Tag(tag.to_string()),
             None => Reference::Digest(digest.clone()),
         };
-        let stored = self.state.registry.put_manifest(path, &reference, &digest, media_type, bytes.into()).await;
-        stored.map_err(|error| SandboxError::Store { subject: path.to_owned(), why: error.to_string() })?;
+        let stored = self
+            .state
+            .registry
+            .put_manifest(path, &reference, &digest, media_type, bytes.into())
+            .await;
+        stored.map_err(|error| SandboxError::Store {
+            subject: path.to_owned(),
+            why: error.to_string(),
+        })?;
         Ok(descriptor)
     }
 }

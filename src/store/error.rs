@@ -40,17 +40,26 @@ impl Fault for StoreError {
     fn kind(&self) -> Kind {
         match self {
             // Space and other processes come and go without a change of any declaration.
-            StoreError::InUse { .. } | StoreError::Full { .. } | StoreError::Io { .. } => Kind::Remote,
+            StoreError::InUse { .. } | StoreError::Full { .. } | StoreError::Io { .. } => {
+                Kind::Remote
+            }
             StoreError::Damaged { .. } => Kind::Bug,
         }
     }
 
     fn hint(&self) -> Option<String> {
         Some(match self {
-            StoreError::InUse { .. } => "A running tagboat holds it; give this one another `store`, or stop that one.".to_owned(),
+            StoreError::InUse { .. } => {
+                "A running tagboat holds it; give this one another `store`, or stop that one."
+                    .to_owned()
+            }
             StoreError::Full { .. } => "Free some space; the next pass writes again.".to_owned(),
-            StoreError::Io { .. } => "Check that the folder of `store` exists and can be written.".to_owned(),
-            StoreError::Damaged { .. } => "Restart tagboat: it moves the file aside and begins a new one.".to_owned(),
+            StoreError::Io { .. } => {
+                "Check that the folder of `store` exists and can be written.".to_owned()
+            }
+            StoreError::Damaged { .. } => {
+                "Restart tagboat: it moves the file aside and begins a new one.".to_owned()
+            }
         })
     }
 }

@@ -1,12 +1,13 @@
-//! The embedded database: what was learnt from registries and forges, so that a restart does not ask again.
+//! The embedded database: what was learnt from registries and forges, so that a restart does not
+//! ask again.
 //!
-//! All of it can be deleted (rule 1): then lists, dates and platforms are fetched again and first-seen clocks begin
-//! anew, so that things wait longer and never run ahead; so do changes that people may have refused at a forge, until it
-//! has been asked. A file that cannot be read is moved aside and begun anew; the
-//! caller is told ([`Opened`]) and says so.
+//! All of it can be deleted (rule 1): then lists, dates and platforms are fetched again and
+//! first-seen clocks begin anew, so that things wait longer and never run ahead; so do changes that
+//! people may have refused at a forge, until it has been asked. A file that cannot be read is moved
+//! aside and begun anew; the caller is told ([`Opened`]) and says so.
 //!
-//! Tags are read from here when a policy is judged and dropped afterwards, so that an idle daemon holds none in memory.
-//! The calls block, each for one small transaction.
+//! Tags are read from here when a policy is judged and dropped afterwards, so that an idle daemon
+//! holds none in memory. The calls block, each for one small transaction.
 
 mod error;
 mod open;

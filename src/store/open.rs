@@ -4,7 +4,9 @@ use super::{
     StoreError,
     tables::{META, create_all},
 };
-use redb::{Database, DatabaseError, Durability, ReadTransaction, ReadableDatabase, WriteTransaction};
+use redb::{
+    Database, DatabaseError, Durability, ReadTransaction, ReadableDatabase, WriteTransaction,
+};
 use std::{
     fs::{File, OpenOptions},
     io::{ErrorKind, Read},
@@ -14,13 +16,14 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// The form of the tables. Another one in the file: it is begun anew, since all of it can be fetched again.
+/// The form of the tables. Another one in the file: it is begun anew, since all of it can be
+/// fetched again.
 const VERSION: u64 = 1;
 /// Pages kept in memory. The daemon reads one list at a time; redb's own default is 1 GiB.
 const CACHE: usize = 8 * 1024 * 1024;
 
-/// Commits that may be lost are made lasting with the first one after this time: redb frees no page before, and a crash
-/// then costs no more than this much of them.
+/// Commits that may be lost are made lasting with the first one after this time: redb frees no page
+/// before, and a crash then costs no more than this much of them.
 const LAG: Duration = Duration::from_secs(60);
 
 /// What was found when the store was opened.
@@ -60,7 +63,8 @@ impl Store {
     /// Opens the file or makes it, readable by its owner only.
     ///
     /// # Errors
-    /// If another process has it open, or the file system refuses. A damaged file is none: see [`Opened`].
+    /// If another process has it open, or the file system refuses. A damaged file is none: see
+    /// [`Opened`].
     pub fn open(path: &Path) -> Result<(Self, Opened), StoreError> {
         Self::open_by(path, database)
     }
@@ -84,22 +88,49 @@ impl Store {
             }
             Err(error) => return Err(error),
         };
-        Ok((Self { path: path.to_owned(), database: RwLock::new(Some(database)), opener, lasted: Mutex::new(Instant::now()) }, opened))
+        Ok((
+            Self {
+                path: path.to_owned(),
+                database: RwLock::new(Some(database)),
+                opener,
+                lasted: Mutex::new(Instant::now()),
+            },
+            opened,
+        ))
     }
 
     /// Bytes of the file.
     pub fn size(&self) -> Result<u64, StoreError> {
-        self.path.metadata().map(|data| data.len()).map_err(|source| StoreError::Io { path: self.path.clone(), source })
+        self.path
+            .metadata()
+            .map(|data| data.len())
+            .map_err(|source| StoreError::Io {
+                path: self.path.clone(),
+                source,
+            })
     }
 
     /// Runs `work` on a snapshot.
-    pub(super) fn read<T>(&self, work: impl Fn(&ReadTransaction) -> Result<T, Trouble>) -> Result<T, StoreError> {
+    pub(super) fn read<T>(
+        &self,
+        work: impl Fn(&ReadTransaction) -> Result<T, Trouble>,
+    ) -> Result<T, StoreError> {
         self.with(|database| work(&database.begin_read().map_err(any)?))
     }
 
     /// Runs `work` and commits what it did, all or nothing; `lasting` waits for the disk.
-    pub(super) fn write<T>(&self, lasting: bool, work: impl Fn(&WriteTransaction) -> Result<T, Trouble>) -> Result<T, StoreError> {
-        let lasting = lasting || self.lasted.lock().unwrap_or_else(PoisonError::into_inner).elapsed() >= LAG;
+    pub(super) fn write<T>(
+        &self,
+        lasting: bool,
+        work: impl Fn(&WriteTransaction) -> Result<T, Trouble>,
+    ) -> Result<T, StoreError> {
+        let lasting = lasting
+            || self
+                .lasted
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .elapsed()
+                >= LAG;
         let result = self.with(|database| {
             let mut transaction = database.begin_write().map_err(any)?;
             if !lasting {
@@ -129,14 +160,24 @@ impl Store {
             None => self.with_reopened(work)?,
         };
         result.map_err(|trouble| {
-            // After a failed write redb refuses all further work of the handle; the file is as the last commit left it.
-            *self.database.write().unwrap_or_else(PoisonError::into_inner) = None;
+            // After a failed write redb refuses all further work of the handle; the file is as the
+            // last commit left it.
+            *self
+                .database
+                .write()
+                .unwrap_or_else(PoisonError::into_inner) = None;
             failure(&self.path, *trouble)
         })
     }
 
-    fn with_reopened<T>(&self, work: impl Fn(&Database) -> Result<T, Trouble>) -> Result<Result<T, Trouble>, StoreError> {
-        let mut place = self.database.write().unwrap_or_else(PoisonError::into_inner);
+    fn with_reopened<T>(
+        &self,
+        work: impl Fn(&Database) -> Result<T, Trouble>,
+    ) -> Result<Result<T, Trouble>, StoreError> {
+        let mut place = self
+            .database
+            .write()
+            .unwrap_or_else(PoisonError::into_inner);
         let database = match place.take() {
             Some(database) => database,
             None => (self.opener)(&self.path)?,
@@ -148,7 +189,11 @@ impl Store {
 
 /// redb checks what it reads, but some damage reaches its assertions.
 fn guarded<T>(work: impl FnOnce() -> Result<T, Trouble>) -> Result<T, Trouble> {
-    catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|_| Err(Box::new(redb::Error::Corrupted("an assertion failed".to_owned()))))
+    catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|_| {
+        Err(Box::new(redb::Error::Corrupted(
+            "an assertion failed".to_owned(),
+        )))
+    })
 }
 
 pub(super) fn any(error: impl Into<redb::Error>) -> Trouble {
@@ -159,21 +204,30 @@ fn database(path: &Path) -> Result<Database, StoreError> {
     let end = Instant::now() + LET_GO;
     loop {
         let file = private(path).map_err(|source| failure(path, redb::Error::Io(source)))?;
-        match prepared(path, || redb::Builder::new().set_cache_size(CACHE).create_file(file)) {
-            Err(StoreError::InUse { .. }) if Instant::now() < end => std::thread::sleep(LET_GO / 50),
+        match prepared(path, || {
+            redb::Builder::new().set_cache_size(CACHE).create_file(file)
+        }) {
+            Err(StoreError::InUse { .. }) if Instant::now() < end => {
+                std::thread::sleep(LET_GO / 50)
+            }
             opened => return opened,
         }
     }
 }
 
-/// A program that this process starts has all its files for a moment, also those just closed: the lock of the file is let go
-/// only then.
+/// A program that this process starts has all its files for a moment, also those just closed: the
+/// lock of the file is let go only then.
 const LET_GO: Duration = Duration::from_millis(500);
 
-fn prepared(path: &Path, open: impl FnOnce() -> Result<Database, DatabaseError>) -> Result<Database, StoreError> {
+fn prepared(
+    path: &Path,
+    open: impl FnOnce() -> Result<Database, DatabaseError>,
+) -> Result<Database, StoreError> {
     guarded(|| {
         let database = open().map_err(|error| match error {
-            DatabaseError::UpgradeRequired(_) | DatabaseError::RepairAborted => Box::new(redb::Error::Corrupted(error.to_string())),
+            DatabaseError::UpgradeRequired(_) | DatabaseError::RepairAborted => {
+                Box::new(redb::Error::Corrupted(error.to_string()))
+            }
             error => any(error),
         })?;
         prepare(&database)?;
@@ -187,14 +241,19 @@ fn prepare(database: &Database) -> Result<(), Trouble> {
     let version = {
         let transaction = database.begin_read().map_err(any)?;
         match transaction.open_table(META) {
-            Ok(table) => table.get("version").map_err(any)?.map(|version| version.value()),
+            Ok(table) => table
+                .get("version")
+                .map_err(any)?
+                .map(|version| version.value()),
             Err(redb::TableError::TableDoesNotExist(_)) => None,
             Err(error) => return Err(Box::new(redb::Error::Corrupted(error.to_string()))),
         }
     };
     match version {
         Some(VERSION) => Ok(()),
-        Some(other) => Err(Box::new(redb::Error::Corrupted(format!("version {other}, this tagboat writes {VERSION}")))),
+        Some(other) => Err(Box::new(redb::Error::Corrupted(format!(
+            "version {other}, this tagboat writes {VERSION}"
+        )))),
         None => {
             let transaction = database.begin_write().map_err(any)?;
             create_all(&transaction, VERSION)?;
@@ -206,7 +265,10 @@ fn prepare(database: &Database) -> Result<(), Trouble> {
 /// Whether a process died while it made the file: redb writes the magic number last.
 fn unborn(path: &Path) -> bool {
     let mut start = [1; 9];
-    File::open(path).and_then(|mut file| file.read_exact(&mut start)).is_ok() && start == [0; 9]
+    File::open(path)
+        .and_then(|mut file| file.read_exact(&mut start))
+        .is_ok()
+        && start == [0; 9]
 }
 
 fn private(path: &Path) -> std::io::Result<File> {
@@ -221,14 +283,35 @@ fn failure(path: &Path, trouble: redb::Error) -> StoreError {
     let path = path.to_owned();
     match trouble {
         redb::Error::DatabaseAlreadyOpen => StoreError::InUse { path },
-        redb::Error::Io(source) if matches!(source.kind(), ErrorKind::StorageFull | ErrorKind::QuotaExceeded) => StoreError::Full { path },
+        redb::Error::Io(source)
+            if matches!(
+                source.kind(),
+                ErrorKind::StorageFull | ErrorKind::QuotaExceeded
+            ) =>
+        {
+            StoreError::Full { path }
+        }
         // redb's word for a file that does not begin as its own do, or ends early.
-        redb::Error::Io(source) if matches!(source.kind(), ErrorKind::InvalidData | ErrorKind::UnexpectedEof) => {
-            StoreError::Damaged { path, why: source.to_string() }
+        redb::Error::Io(source)
+            if matches!(
+                source.kind(),
+                ErrorKind::InvalidData | ErrorKind::UnexpectedEof
+            ) =>
+        {
+            StoreError::Damaged {
+                path,
+                why: source.to_string(),
+            }
         }
         redb::Error::Io(source) => StoreError::Io { path, source },
-        redb::Error::PreviousIo => StoreError::Io { path, source: std::io::Error::other("an earlier write failed") },
-        other => StoreError::Damaged { path, why: other.to_string() },
+        redb::Error::PreviousIo => StoreError::Io {
+            path,
+            source: std::io::Error::other("an earlier write failed"),
+        },
+        other => StoreError::Damaged {
+            path,
+            why: other.to_string(),
+        },
     }
 }
 
@@ -249,7 +332,11 @@ mod tests {
 
     impl Disk {
         fn room(end: u64) -> io::Result<()> {
-            if end > DISK.load(Ordering::SeqCst) { Err(ErrorKind::StorageFull.into()) } else { Ok(()) }
+            if end > DISK.load(Ordering::SeqCst) {
+                Err(ErrorKind::StorageFull.into())
+            } else {
+                Ok(())
+            }
         }
     }
 
@@ -278,7 +365,9 @@ mod tests {
 
     fn small_disk(path: &Path) -> Result<Database, StoreError> {
         let file = private(path).map_err(|source| failure(path, redb::Error::Io(source)))?;
-        prepared(path, || redb::Builder::new().create_with_backend(Disk(FileBackend::new(file)?)))
+        prepared(path, || {
+            redb::Builder::new().create_with_backend(Disk(FileBackend::new(file)?))
+        })
     }
 
     #[test]
@@ -293,12 +382,21 @@ mod tests {
             let error = store.put("a", "big", &big).unwrap_err();
             assert!(matches!(error, StoreError::Full { .. }), "{error}");
         }
-        assert_eq!(store.get("a", "kept").unwrap().as_deref(), Some(&b"before"[..]));
+        assert_eq!(
+            store.get("a", "kept").unwrap().as_deref(),
+            Some(&b"before"[..])
+        );
         assert_eq!(store.get("a", "big").unwrap(), None);
         DISK.store(u64::MAX, Ordering::SeqCst);
         store.put("a", "big", &big).unwrap();
         drop(store);
         let (store, opened) = Store::open(&path).unwrap();
-        assert_eq!((opened, store.get("a", "big").unwrap().map(|bytes| bytes.len())), (Opened::Kept, Some(big.len())));
+        assert_eq!(
+            (
+                opened,
+                store.get("a", "big").unwrap().map(|bytes| bytes.len())
+            ),
+            (Opened::Kept, Some(big.len()))
+        );
     }
 }

@@ -14,8 +14,8 @@ use redb::{TableDefinition, WriteTransaction};
 pub(super) const META: TableDefinition<&str, u64> = TableDefinition::new("meta");
 /// Repository → its tags, a line each.
 const TAGS: TableDefinition<&str, &str> = TableDefinition::new("tags");
-/// Repository → time of the last listing (milliseconds) and its validator (empty: none); beside `TAGS`, so that an
-/// unchanged list is not written again.
+/// Repository → time of the last listing (milliseconds) and its validator (empty: none); beside
+/// `TAGS`, so that an unchanged list is not written again.
 const LISTED: TableDefinition<&str, (i64, &str)> = TableDefinition::new("listed");
 /// Repository and digest → [`Description`] as JSON.
 const FACTS: TableDefinition<(&str, &str), &[u8]> = TableDefinition::new("facts");
@@ -30,7 +30,11 @@ pub(super) fn create_all(transaction: &WriteTransaction, version: u64) -> Result
     transaction.open_table(FACTS).map_err(any)?;
     transaction.open_table(SEEN).map_err(any)?;
     transaction.open_table(AREA).map_err(any)?;
-    transaction.open_table(META).map_err(any)?.insert("version", version).map_err(any)?;
+    transaction
+        .open_table(META)
+        .map_err(any)?
+        .insert("version", version)
+        .map_err(any)?;
     Ok(())
 }
 
@@ -76,12 +80,19 @@ impl Store {
         self.read(|transaction| {
             let listed = transaction.open_table(LISTED).map_err(any)?;
             let tags = transaction.open_table(TAGS).map_err(any)?;
-            let (listed, lines) = (listed.get(repository.as_str()).map_err(any)?, tags.get(repository.as_str()).map_err(any)?);
-            Ok(listed.zip(lines).map(|(listed, lines)| KeptTags { tags: TagList::from_lines(lines.value()), state: state(listed.value()) }))
+            let (listed, lines) = (
+                listed.get(repository.as_str()).map_err(any)?,
+                tags.get(repository.as_str()).map_err(any)?,
+            );
+            Ok(listed.zip(lines).map(|(listed, lines)| KeptTags {
+                tags: TagList::from_lines(lines.value()),
+                state: state(listed.value()),
+            }))
         })
     }
 
-    /// Keeps a listing; whether its tags differ from those kept before. Equal tags are not written again.
+    /// Keeps a listing; whether its tags differ from those kept before. Equal tags are not written
+    /// again.
     pub fn put_tags(
         &self,
         repository: &Repository,
@@ -97,42 +108,78 @@ impl Store {
         let validator = validator.map_or("", |validator| &validator.0);
         self.write(!same, |transaction| {
             if !same {
-                transaction.open_table(TAGS).map_err(any)?.insert(repository.as_str(), tags.as_lines()).map_err(any)?;
+                transaction
+                    .open_table(TAGS)
+                    .map_err(any)?
+                    .insert(repository.as_str(), tags.as_lines())
+                    .map_err(any)?;
             }
             let row = (fetched.as_millisecond(), validator);
-            transaction.open_table(LISTED).map_err(any)?.insert(repository.as_str(), row).map_err(any)?;
+            transaction
+                .open_table(LISTED)
+                .map_err(any)?
+                .insert(repository.as_str(), row)
+                .map_err(any)?;
             Ok(())
         })?;
         Ok(!same)
     }
 
-    /// Notes that the kept list is still the registry's. Left to a later commit: losing it costs one listing.
-    pub fn touch_tags(&self, repository: &Repository, fetched: Timestamp) -> Result<(), StoreError> {
-        let Some(state) = self.tags_state(repository)? else { return Ok(()) };
-        let validator = state.validator.as_ref().map_or("", |validator| &validator.0);
+    /// Notes that the kept list is still the registry's. Left to a later commit: losing it costs
+    /// one listing.
+    pub fn touch_tags(
+        &self,
+        repository: &Repository,
+        fetched: Timestamp,
+    ) -> Result<(), StoreError> {
+        let Some(state) = self.tags_state(repository)? else {
+            return Ok(());
+        };
+        let validator = state
+            .validator
+            .as_ref()
+            .map_or("", |validator| &validator.0);
         self.write(false, |transaction| {
             let row = (fetched.as_millisecond(), validator);
-            transaction.open_table(LISTED).map_err(any)?.insert(repository.as_str(), row).map_err(any)?;
+            transaction
+                .open_table(LISTED)
+                .map_err(any)?
+                .insert(repository.as_str(), row)
+                .map_err(any)?;
             Ok(())
         })
     }
 
     /// What is known of a digest.
-    pub fn description(&self, repository: &Repository, digest: &Digest) -> Result<Option<Description>, StoreError> {
+    pub fn description(
+        &self,
+        repository: &Repository,
+        digest: &Digest,
+    ) -> Result<Option<Description>, StoreError> {
         self.read(|transaction| {
             let table = transaction.open_table(FACTS).map_err(any)?;
-            let row = table.get((repository.as_str(), digest.as_str())).map_err(any)?;
+            let row = table
+                .get((repository.as_str(), digest.as_str()))
+                .map_err(any)?;
             // A row that is not readable is as good as none: it is fetched again.
             Ok(row.and_then(|row| serde_json::from_slice(row.value()).ok()))
         })
     }
 
     /// Keeps what is known of a digest, for ever.
-    pub fn put_description(&self, repository: &Repository, digest: &Digest, description: &Description) -> Result<(), StoreError> {
-        let json = serde_json::to_vec(description).expect("a description has only text, dates and maps by text");
+    pub fn put_description(
+        &self,
+        repository: &Repository,
+        digest: &Digest,
+        description: &Description,
+    ) -> Result<(), StoreError> {
+        let json = serde_json::to_vec(description)
+            .expect("a description has only text, dates and maps by text");
         self.write(false, |transaction| {
             let mut table = transaction.open_table(FACTS).map_err(any)?;
-            table.insert((repository.as_str(), digest.as_str()), json.as_slice()).map_err(any)?;
+            table
+                .insert((repository.as_str(), digest.as_str()), json.as_slice())
+                .map_err(any)?;
             Ok(())
         })
     }
@@ -141,30 +188,53 @@ impl Store {
     pub fn seen(&self, repository: &Repository, tag: &Tag) -> Result<Option<Seen>, StoreError> {
         self.read(|transaction| {
             let table = transaction.open_table(SEEN).map_err(any)?;
-            let row = table.get((repository.as_str(), tag.as_str())).map_err(any)?;
+            let row = table
+                .get((repository.as_str(), tag.as_str()))
+                .map_err(any)?;
             Ok(row.and_then(|row| seen(row.value())))
         })
     }
 
-    /// Notes that tags have these digests at `now`, and gives each one's clock, in order. Nothing is written when all
-    /// are as before.
-    pub fn see(&self, repository: &Repository, tags: &[(Tag, Digest)], now: Timestamp) -> Result<Vec<Seen>, StoreError> {
+    /// Notes that tags have these digests at `now`, and gives each one's clock, in order. Nothing
+    /// is written when all are as before.
+    pub fn see(
+        &self,
+        repository: &Repository,
+        tags: &[(Tag, Digest)],
+        now: Timestamp,
+    ) -> Result<Vec<Seen>, StoreError> {
         let mut clocks = Vec::with_capacity(tags.len());
         for (tag, digest) in tags {
-            let kept = self.seen(repository, tag)?.filter(|seen| seen.digest == *digest);
+            let kept = self
+                .seen(repository, tag)?
+                .filter(|seen| seen.digest == *digest);
             clocks.push(kept);
         }
         if clocks.iter().any(Option::is_none) {
             self.write(true, |transaction| {
                 let mut table = transaction.open_table(SEEN).map_err(any)?;
-                for ((tag, digest), _) in tags.iter().zip(&clocks).filter(|(_, clock)| clock.is_none()) {
-                    table.insert((repository.as_str(), tag.as_str()), (digest.as_str(), now.as_millisecond())).map_err(any)?;
+                for ((tag, digest), _) in tags
+                    .iter()
+                    .zip(&clocks)
+                    .filter(|(_, clock)| clock.is_none())
+                {
+                    table
+                        .insert(
+                            (repository.as_str(), tag.as_str()),
+                            (digest.as_str(), now.as_millisecond()),
+                        )
+                        .map_err(any)?;
                 }
                 Ok(())
             })?;
         }
         let fresh = Timestamp::from_millisecond(now.as_millisecond()).unwrap_or(now);
-        let clock = |(clock, (_, digest)): (Option<Seen>, &(Tag, Digest))| clock.unwrap_or(Seen { digest: digest.clone(), since: fresh });
+        let clock = |(clock, (_, digest)): (Option<Seen>, &(Tag, Digest))| {
+            clock.unwrap_or(Seen {
+                digest: digest.clone(),
+                since: fresh,
+            })
+        };
         Ok(clocks.into_iter().zip(tags).map(clock).collect())
     }
 
@@ -180,7 +250,11 @@ impl Store {
     /// Keeps bytes of another room, on disk when this returns.
     pub fn put(&self, table: &str, key: &str, bytes: &[u8]) -> Result<(), StoreError> {
         self.write(true, |transaction| {
-            transaction.open_table(AREA).map_err(any)?.insert((table, key), bytes).map_err(any)?;
+            transaction
+                .open_table(AREA)
+                .map_err(any)?
+                .insert((table, key), bytes)
+                .map_err(any)?;
             Ok(())
         })
     }
@@ -220,5 +294,8 @@ fn state((fetched, validator): (i64, &str)) -> TagsState {
 }
 
 fn seen((digest, since): (&str, i64)) -> Option<Seen> {
-    Some(Seen { digest: Digest::new(digest).ok()?, since: Timestamp::from_millisecond(since).ok()? })
+    Some(Seen {
+        digest: Digest::new(digest).ok()?,
+        since: Timestamp::from_millisecond(since).ok()?,
+    })
 }

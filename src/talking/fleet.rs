@@ -36,17 +36,40 @@ pub struct Fleet {
 
 impl Fleet {
     /// Of a repository, by its name in the process file; `worlds` tells its revisions.
-    pub fn new(repository: &str, mirror: Arc<Mirror>, worlds: watch::Receiver<Option<World>>, reconciler: Arc<Reconciler>) -> Self {
-        Self { repository: repository.to_owned(), mirror, worlds, reconciler, relations: Mutex::default(), contained: Mutex::default() }
+    pub fn new(
+        repository: &str,
+        mirror: Arc<Mirror>,
+        worlds: watch::Receiver<Option<World>>,
+        reconciler: Arc<Reconciler>,
+    ) -> Self {
+        Self {
+            repository: repository.to_owned(),
+            mirror,
+            worlds,
+            reconciler,
+            relations: Mutex::default(),
+            contained: Mutex::default(),
+        }
     }
 
     fn application(&self, name: &Name) -> Option<Application> {
-        self.worlds.borrow().as_ref()?.declared.applications.get(name).cloned()
+        self.worlds
+            .borrow()
+            .as_ref()?
+            .declared
+            .applications
+            .get(name)
+            .cloned()
     }
 
     fn contains(&self, head: ObjectId, commit: ObjectId) -> Result<bool, GitError> {
         let key = (head.to_string(), commit.to_string());
-        if let Some(known) = self.contained.lock().unwrap_or_else(PoisonError::into_inner).get(&key) {
+        if let Some(known) = self
+            .contained
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .get(&key)
+        {
             return Ok(*known);
         }
         let contains = self.mirror.contains(head, commit)?;
@@ -55,9 +78,17 @@ impl Fleet {
     }
 
     /// Whether everything that an Application renders from is the same at two commits.
-    fn same(&self, application: &Application, one: ObjectId, other: ObjectId) -> Result<bool, GitError> {
+    fn same(
+        &self,
+        application: &Application,
+        one: ObjectId,
+        other: ObjectId,
+    ) -> Result<bool, GitError> {
         let source = Source::from(application);
-        let (reads, others) = (reads(&self.mirror, one, &source), reads(&self.mirror, other, &source));
+        let (reads, others) = (
+            reads(&self.mirror, one, &source),
+            reads(&self.mirror, other, &source),
+        );
         if reads != others {
             return Ok(false);
         }
@@ -65,7 +96,9 @@ impl Fleet {
         for path in &reads {
             let same = match path.as_str() {
                 "" => one.tree() == other.tree(),
-                path => one.find(path)?.map(|entry| entry.id) == other.find(path)?.map(|entry| entry.id),
+                path => {
+                    one.find(path)?.map(|entry| entry.id) == other.find(path)?.map(|entry| entry.id)
+                }
             };
             if !same {
                 return Ok(false);
@@ -78,7 +111,11 @@ impl Fleet {
 #[async_trait]
 impl Ground for Fleet {
     fn statuses(&self) -> Vec<Status> {
-        self.reconciler.statuses().into_iter().filter(|status| status.repository == self.repository).collect()
+        self.reconciler
+            .statuses()
+            .into_iter()
+            .filter(|status| status.repository == self.repository)
+            .collect()
     }
 
     fn turns(&self) -> watch::Receiver<u64> {
@@ -86,15 +123,27 @@ impl Ground for Fleet {
     }
 
     fn reached(&self, merged: &Merged) -> Result<Option<Vec<Target>>, GitError> {
-        let Some(World { commit: head, declared, .. }) = self.worlds.borrow().clone() else { return Ok(None) };
+        let Some(World {
+            commit: head,
+            declared,
+            ..
+        }) = self.worlds.borrow().clone()
+        else {
+            return Ok(None);
+        };
         // What is no commit id came from a forge, and never comes to the branch.
-        let Ok(commit) = merged.commit.parse::<ObjectId>() else { return Ok(None) };
+        let Ok(commit) = merged.commit.parse::<ObjectId>() else {
+            return Ok(None);
+        };
         if !self.contains(head, commit)? {
             return Ok(None);
         }
         let reached = declared.applications.values().filter(|application| {
             let reads = reads(&self.mirror, commit, &Source::from(*application));
-            merged.files.iter().any(|file| reads.iter().any(|path| is_below(file, path)))
+            merged
+                .files
+                .iter()
+                .any(|file| reads.iter().any(|path| is_below(file, path)))
         });
         let target = |application: &Application| Target {
             cluster: application.cluster.clone(),
@@ -104,12 +153,29 @@ impl Ground for Fleet {
         Ok(Some(reached.map(target).collect()))
     }
 
-    fn relation(&self, merged: &Merged, target: &Target, revision: &str) -> Result<Relation, GitError> {
-        let key = (merged.commit.clone(), revision.to_owned(), target.application.clone());
-        if let Some(known) = self.relations.lock().unwrap_or_else(PoisonError::into_inner).get(&key) {
+    fn relation(
+        &self,
+        merged: &Merged,
+        target: &Target,
+        revision: &str,
+    ) -> Result<Relation, GitError> {
+        let key = (
+            merged.commit.clone(),
+            revision.to_owned(),
+            target.application.clone(),
+        );
+        if let Some(known) = self
+            .relations
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .get(&key)
+        {
             return Ok(*known);
         }
-        let (Ok(commit), Ok(head)) = (merged.commit.parse::<ObjectId>(), revision.parse::<ObjectId>()) else {
+        let (Ok(commit), Ok(head)) = (
+            merged.commit.parse::<ObjectId>(),
+            revision.parse::<ObjectId>(),
+        ) else {
             return Ok(Relation::Before);
         };
         let relation = match self.application(&target.application) {
@@ -125,19 +191,27 @@ impl Ground for Fleet {
 
     async fn rollouts(&self, cluster: &str) -> Result<HashMap<Name, Vec<Rollout>>, ClusterError> {
         let recorded = self.reconciler.recorded(Some(cluster)).await?;
-        // A namesake of another repository is at revisions that are not in the mirror: they count as before.
-        Ok(recorded.into_iter().map(|((_, name), recorded)| (name, recorded.history.0)).collect())
+        // A namesake of another repository is at revisions that are not in the mirror: they count
+        // as before.
+        Ok(recorded
+            .into_iter()
+            .map(|((_, name), recorded)| (name, recorded.history.0))
+            .collect())
     }
 }
 
-/// What an Application renders from; its own folder where that cannot be said, as where it cannot be rendered.
+/// What an Application renders from; its own folder where that cannot be said, as where it cannot
+/// be rendered.
 fn reads(mirror: &Mirror, commit: ObjectId, source: &Source) -> Vec<String> {
     render::reads(mirror, commit, source).unwrap_or_else(|_| vec![source.path.clone()])
 }
 
 /// Whether a file is `path`, or lies below it; everything lies below the empty path.
 fn is_below(file: &str, path: &str) -> bool {
-    path.is_empty() || file.strip_prefix(path).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+    path.is_empty()
+        || file
+            .strip_prefix(path)
+            .is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
 }
 
 fn keep<K: std::hash::Hash + Eq, V>(kept: &Mutex<HashMap<K, V>>, key: K, value: V) {

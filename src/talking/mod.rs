@@ -1,13 +1,15 @@
-//! Talking back: what became of merged requests on the clusters, as commit statuses and in the requests themselves.
+//! Talking back: what became of merged requests on the clusters, as commit statuses and in the
+//! requests themselves.
 //!
 //! ```text
 //! merged requests ─▶ Applications reached ─▶ stage (pure) ─▶ words (publish::rollout) ─▶ forge
 //!                            ▲ turns of the reconciler
 //! ```
 //!
-//! A task that sleeps until a request was merged; from then on it looks whenever some Application has turned, and sends
-//! what is not said yet. It ends with a request when its result is there, or when its time is over. What it has said is
-//! found again after a restart by the comment: who finds it as it should be has nothing to send.
+//! A task that sleeps until a request was merged; from then on it looks whenever some Application
+//! has turned, and sends what is not said yet. It ends with a request when its result is there, or
+//! when its time is over. What it has said is found again after a restart by the comment: who finds
+//! it as it should be has nothing to send.
 
 mod fleet;
 mod stage;
@@ -16,7 +18,10 @@ mod teller;
 pub use fleet::Fleet;
 pub use stage::{Known, Relation, stage};
 
-use crate::{cluster::ClusterError, forge::Forge, git::GitError, name::Name, plan::Rollout, publish::rollout::Merged, reconcile::Status};
+use crate::{
+    cluster::ClusterError, forge::Forge, git::GitError, name::Name, plan::Rollout,
+    publish::rollout::Merged, reconcile::Status,
+};
 use async_trait::async_trait;
 use std::{collections::HashMap, sync::Arc, time::Duration};
 use teller::Teller;
@@ -26,12 +31,14 @@ use tokio_util::sync::CancellationToken;
 /// How long things may take.
 #[derive(Debug, Clone)]
 pub struct Timing {
-    /// After a turn, how long further turns are waited for: a thousand Applications turn within seconds.
+    /// After a turn, how long further turns are waited for: a thousand Applications turn within
+    /// seconds.
     pub gather: Duration,
-    /// The least time between two words about one request while it is on its way. Its result is told at once.
+    /// The least time between two words about one request while it is on its way. Its result is
+    /// told at once.
     pub pace: Duration,
-    /// How long what was merged before this task began may be unclear before anything is said: it was told before, as a
-    /// rule, and is only found again.
+    /// How long what was merged before this task began may be unclear before anything is said: it
+    /// was told before, as a rule, and is only found again.
     pub grace: Duration,
     /// After an Application's own timeout, how much longer its result is waited for.
     pub bound: Duration,
@@ -62,7 +69,8 @@ pub struct Target {
     pub timeout: Duration,
 }
 
-/// What the task knows the world by: a repository's mirror and the clusters. Everything but [`Ground::rollouts`] may block.
+/// What the task knows the world by: a repository's mirror and the clusters. Everything but
+/// [`Ground::rollouts`] may block.
 #[async_trait]
 pub trait Ground: Send + Sync + 'static {
     /// How the Applications of the repository are.
@@ -71,7 +79,8 @@ pub trait Ground: Send + Sync + 'static {
     /// Tells of each turn of some status.
     fn turns(&self) -> watch::Receiver<u64>;
 
-    /// The Applications that a request reaches; nothing while the commit that merged it has not been read.
+    /// The Applications that a request reaches; nothing while the commit that merged it has not
+    /// been read.
     ///
     /// # Errors
     /// If the mirror cannot be read.
@@ -81,7 +90,12 @@ pub trait Ground: Send + Sync + 'static {
     ///
     /// # Errors
     /// If the mirror cannot be read.
-    fn relation(&self, merged: &Merged, target: &Target, revision: &str) -> Result<Relation, GitError>;
+    fn relation(
+        &self,
+        merged: &Merged,
+        target: &Target,
+        revision: &str,
+    ) -> Result<Relation, GitError>;
 
     /// What became of the last revisions of all Applications on a cluster, the newest first.
     ///
@@ -90,9 +104,11 @@ pub trait Ground: Send + Sync + 'static {
     async fn rollouts(&self, cluster: &str) -> Result<HashMap<Name, Vec<Rollout>>, ClusterError>;
 }
 
-/// Tells of the merged requests of one repository until it is stopped. It may be dropped at any point.
+/// Tells of the merged requests of one repository until it is stopped. It may be dropped at any
+/// point.
 ///
-/// `merged` holds those of the last [`LATELY`](crate::publish::rollout::LATELY); what was told already may stay in it.
+/// `merged` holds those of the last [`LATELY`](crate::publish::rollout::LATELY); what was told
+/// already may stay in it.
 pub async fn talk(
     ground: Arc<dyn Ground>,
     forge: Arc<dyn Forge>,

@@ -1,5 +1,5 @@
-//! How far an Application has come with one merged commit, from what the reconciler says now and what the cluster has
-//! recorded.
+//! How far an Application has come with one merged commit, from what the reconciler says now and
+//! what the cluster has recorded.
 
 use crate::{
     plan::{Outcome, Rollout},
@@ -27,8 +27,8 @@ pub struct Known<'a> {
     pub merged: Timestamp,
     /// How the Application is; nothing while the reconciler does not know it.
     pub status: Option<&'a Status>,
-    /// What became of its last revisions, the newest first. Those before the newest may be missing; then it may seem
-    /// superseded where it was not.
+    /// What became of its last revisions, the newest first. Those before the newest may be missing;
+    /// then it may seem superseded where it was not.
     pub rollouts: &'a [Rollout],
 }
 
@@ -36,7 +36,10 @@ pub struct Known<'a> {
 ///
 /// # Errors
 /// If a revision cannot be compared.
-pub fn stage<E>(known: &Known<'_>, relation: impl Fn(&str) -> Result<Relation, E>) -> Result<Stage, E> {
+pub fn stage<E>(
+    known: &Known<'_>,
+    relation: impl Fn(&str) -> Result<Relation, E>,
+) -> Result<Stage, E> {
     let mut newer: Option<&Rollout> = None;
     let mut failed = None;
     for rollout in known.rollouts {
@@ -46,10 +49,20 @@ pub fn stage<E>(known: &Known<'_>, relation: impl Fn(&str) -> Result<Relation, E
             Relation::Other => newer = Some(rollout),
             Relation::Same => {
                 match (rollout.result, newer) {
-                    (Outcome::Applied, _) => return Ok(Stage::RolledOut(since(known.merged, rollout.since))),
-                    (Outcome::Failed | Outcome::Unhealthy, Some(_)) => return Ok(Stage::Failed(rollout.message.clone())),
-                    (_, Some(newer)) => return Ok(Stage::Superseded { by: newer.revision.clone() }),
-                    (Outcome::Failed | Outcome::Unhealthy, None) => failed = Some(rollout.message.clone()),
+                    (Outcome::Applied, _) => {
+                        return Ok(Stage::RolledOut(since(known.merged, rollout.since)));
+                    }
+                    (Outcome::Failed | Outcome::Unhealthy, Some(_)) => {
+                        return Ok(Stage::Failed(rollout.message.clone()));
+                    }
+                    (_, Some(newer)) => {
+                        return Ok(Stage::Superseded {
+                            by: newer.revision.clone(),
+                        });
+                    }
+                    (Outcome::Failed | Outcome::Unhealthy, None) => {
+                        failed = Some(rollout.message.clone())
+                    }
                     (Outcome::Progressing | Outcome::Superseded, None) => {}
                 }
                 break;
@@ -57,14 +70,24 @@ pub fn stage<E>(known: &Known<'_>, relation: impl Fn(&str) -> Result<Relation, E
         }
     }
     if let (Some(newer), None) = (newer, &failed) {
-        return Ok(Stage::Superseded { by: newer.revision.clone() });
+        return Ok(Stage::Superseded {
+            by: newer.revision.clone(),
+        });
     }
-    let Some((status, revision)) = known.status.and_then(|status| Some((status, status.revision.as_deref()?))) else {
+    let Some((status, revision)) = known
+        .status
+        .and_then(|status| Some((status, status.revision.as_deref()?)))
+    else {
         return Ok(failed.map_or_else(|| Stage::Waiting(String::new()), Stage::Failed));
     };
     Ok(match (relation(revision)?, failed) {
-        (Relation::Before, None) => Stage::Waiting(format!("it is still at {}", revision.get(..10).unwrap_or(revision))),
-        (Relation::Other, None) => Stage::Superseded { by: revision.to_owned() },
+        (Relation::Before, None) => Stage::Waiting(format!(
+            "it is still at {}",
+            revision.get(..10).unwrap_or(revision)
+        )),
+        (Relation::Other, None) => Stage::Superseded {
+            by: revision.to_owned(),
+        },
         (Relation::Before | Relation::Other, Some(why)) => Stage::Failed(why),
         (Relation::Same, failed) => live(status, failed),
     })
@@ -75,7 +98,9 @@ fn live(status: &Status, failed: Option<String>) -> Stage {
     let reason = || status.reason().unwrap_or_default();
     match status.state {
         // It has failed, and nothing newer is known.
-        State::Pending | State::Waiting if failed.is_some() => Stage::Failed(failed.unwrap_or_default()),
+        State::Pending | State::Waiting if failed.is_some() => {
+            Stage::Failed(failed.unwrap_or_default())
+        }
         State::Pending => Stage::Waiting(String::new()),
         State::Waiting | State::Behind => Stage::Waiting(reason()),
         State::Applying => Stage::Applying,
@@ -89,7 +114,9 @@ fn live(status: &Status, failed: Option<String>) -> Stage {
         State::Failed if !status.settled => Stage::Waiting(reason()),
         State::Failed => Stage::Failed(failed.unwrap_or_else(reason)),
         State::Suspended => Stage::Suspended,
-        State::Orphaned | State::Deleting => Stage::Waiting("it is not declared any more".to_owned()),
+        State::Orphaned | State::Deleting => {
+            Stage::Waiting("it is not declared any more".to_owned())
+        }
     }
 }
 
@@ -108,7 +135,9 @@ mod tests {
 
     fn at(seconds: i64) -> Timestamp {
         let merged: Timestamp = AT.parse().unwrap();
-        merged.checked_add(jiff::SignedDuration::from_secs(seconds)).unwrap()
+        merged
+            .checked_add(jiff::SignedDuration::from_secs(seconds))
+            .unwrap()
     }
 
     /// Revisions are called after what they are: `b1` before, `s1` the same, `o1` another.
@@ -121,13 +150,23 @@ mod tests {
     }
 
     fn rollout(revision: &str, result: Outcome, seconds: i64) -> Rollout {
-        let message = if matches!(result, Outcome::Failed | Outcome::Unhealthy) { format!("{revision} is broken") } else { String::new() };
-        Rollout { revision: revision.to_owned(), result, since: at(seconds), message }
+        let message = if matches!(result, Outcome::Failed | Outcome::Unhealthy) {
+            format!("{revision} is broken")
+        } else {
+            String::new()
+        };
+        Rollout {
+            revision: revision.to_owned(),
+            result,
+            since: at(seconds),
+            message,
+        }
     }
 
     fn status(revision: Option<&str>, state: State) -> Status {
         let mut status = Status::new("shop/web".parse().unwrap(), "fleet", "east");
-        (status.revision, status.state, status.settled) = (revision.map(str::to_owned), state, true);
+        (status.revision, status.state, status.settled) =
+            (revision.map(str::to_owned), state, true);
         if !matches!(state, State::InStep | State::Applying | State::Suspended) {
             status.problems = vec![Row::whole("the reason")];
         }
@@ -135,7 +174,15 @@ mod tests {
     }
 
     fn told(status: Option<&Status>, rollouts: &[Rollout]) -> Stage {
-        stage(&Known { merged: at(0), status, rollouts }, relation).unwrap()
+        stage(
+            &Known {
+                merged: at(0),
+                status,
+                rollouts,
+            },
+            relation,
+        )
+        .unwrap()
     }
 
     #[test]
@@ -143,10 +190,30 @@ mod tests {
         let why = || "the reason".to_owned();
         let cases: &[(Option<&str>, State, Stage)] = &[
             (None, State::Pending, Stage::Waiting(String::new())),
-            (Some("b123456789abc"), State::InStep, Stage::Waiting("it is still at b123456789".to_owned())),
-            (Some("b1"), State::Failed, Stage::Waiting("it is still at b1".to_owned())),
-            (Some("o1"), State::InStep, Stage::Superseded { by: "o1".to_owned() }),
-            (Some("o1"), State::Failed, Stage::Superseded { by: "o1".to_owned() }),
+            (
+                Some("b123456789abc"),
+                State::InStep,
+                Stage::Waiting("it is still at b123456789".to_owned()),
+            ),
+            (
+                Some("b1"),
+                State::Failed,
+                Stage::Waiting("it is still at b1".to_owned()),
+            ),
+            (
+                Some("o1"),
+                State::InStep,
+                Stage::Superseded {
+                    by: "o1".to_owned(),
+                },
+            ),
+            (
+                Some("o1"),
+                State::Failed,
+                Stage::Superseded {
+                    by: "o1".to_owned(),
+                },
+            ),
             (Some("s1"), State::Pending, Stage::Waiting(String::new())),
             (Some("s1"), State::Waiting, Stage::Waiting(why())),
             (Some("s1"), State::Applying, Stage::Applying),
@@ -157,19 +224,37 @@ mod tests {
             (Some("s1"), State::NeedsYes, Stage::NeedsYes(why())),
             (Some("s1"), State::Failed, Stage::Failed(why())),
             (Some("s1"), State::Suspended, Stage::Suspended),
-            (Some("s1"), State::Orphaned, Stage::Waiting("it is not declared any more".to_owned())),
+            (
+                Some("s1"),
+                State::Orphaned,
+                Stage::Waiting("it is not declared any more".to_owned()),
+            ),
         ];
         for (revision, state, expected) in cases {
             let status = status(*revision, *state);
             // What became of revisions before it says nothing about it.
-            for rollouts in [vec![], vec![rollout("b1", Outcome::Applied, -100)], vec![rollout("b1", Outcome::Failed, -100)]] {
-                assert_eq!(told(Some(&status), &rollouts), *expected, "{revision:?} {state:?}");
+            for rollouts in [
+                vec![],
+                vec![rollout("b1", Outcome::Applied, -100)],
+                vec![rollout("b1", Outcome::Failed, -100)],
+            ] {
+                assert_eq!(
+                    told(Some(&status), &rollouts),
+                    *expected,
+                    "{revision:?} {state:?}"
+                );
             }
         }
         assert_eq!(told(None, &[]), Stage::Waiting(String::new()));
         // What is tried again has not failed yet, and what is not settled may still turn.
-        for (state, expected) in [(State::Failed, Stage::Waiting(why())), (State::InStep, Stage::Applying)] {
-            let unsettled = Status { settled: false, ..status(Some("s1"), state) };
+        for (state, expected) in [
+            (State::Failed, Stage::Waiting(why())),
+            (State::InStep, Stage::Applying),
+        ] {
+            let unsettled = Status {
+                settled: false,
+                ..status(Some("s1"), state)
+            };
             assert_eq!(told(Some(&unsettled), &[]), expected);
         }
     }
@@ -178,42 +263,108 @@ mod tests {
     fn what_is_recorded_counts_for_good() {
         use Outcome::{Applied, Failed, Progressing, Superseded, Unhealthy};
         let took = |seconds| Stage::RolledOut(Duration::from_secs(seconds));
-        let by = |revision: &str| Stage::Superseded { by: revision.to_owned() };
+        let by = |revision: &str| Stage::Superseded {
+            by: revision.to_owned(),
+        };
         let broken = |revision: &str| Stage::Failed(format!("{revision} is broken"));
         let cases: Vec<(&str, Vec<Rollout>, State, Stage)> = vec![
-            ("at once", vec![rollout("s1", Applied, 42)], State::InStep, took(42)),
-            ("the forge's clock is ahead", vec![rollout("s1", Applied, -3)], State::InStep, took(0)),
-            ("unwell since", vec![rollout("s1", Applied, 42)], State::Unhealthy, took(42)),
-            ("after a failure", vec![rollout("s2", Applied, 90), rollout("s1", Failed, 5)], State::InStep, took(90)),
+            (
+                "at once",
+                vec![rollout("s1", Applied, 42)],
+                State::InStep,
+                took(42),
+            ),
+            (
+                "the forge's clock is ahead",
+                vec![rollout("s1", Applied, -3)],
+                State::InStep,
+                took(0),
+            ),
+            (
+                "unwell since",
+                vec![rollout("s1", Applied, 42)],
+                State::Unhealthy,
+                took(42),
+            ),
+            (
+                "after a failure",
+                vec![rollout("s2", Applied, 90), rollout("s1", Failed, 5)],
+                State::InStep,
+                took(90),
+            ),
             (
                 "before another one",
-                vec![rollout("o1", Failed, 99), rollout("s1", Applied, 42), rollout("b1", Applied, -9)],
+                vec![
+                    rollout("o1", Failed, 99),
+                    rollout("s1", Applied, 42),
+                    rollout("b1", Applied, -9),
+                ],
                 State::Failed,
                 took(42),
             ),
-            ("failed", vec![rollout("s1", Unhealthy, 42)], State::Unhealthy, broken("s1")),
-            ("failed, then another one", vec![rollout("o1", Applied, 99), rollout("s1", Failed, 42)], State::InStep, broken("s1")),
+            (
+                "failed",
+                vec![rollout("s1", Unhealthy, 42)],
+                State::Unhealthy,
+                broken("s1"),
+            ),
+            (
+                "failed, then another one",
+                vec![rollout("o1", Applied, 99), rollout("s1", Failed, 42)],
+                State::InStep,
+                broken("s1"),
+            ),
             (
                 "another one came first",
-                vec![rollout("o2", Applied, 9), rollout("o1", Failed, 8), rollout("b1", Applied, -9)],
+                vec![
+                    rollout("o2", Applied, 9),
+                    rollout("o1", Failed, 8),
+                    rollout("b1", Applied, -9),
+                ],
                 State::InStep,
                 by("o1"),
             ),
-            ("overtaken", vec![rollout("o1", Progressing, 9), rollout("s1", Superseded, 8)], State::Progressing, by("o1")),
-            ("not yet", vec![rollout("s1", Progressing, 9)], State::Progressing, Stage::Progressing("the reason".to_owned())),
+            (
+                "overtaken",
+                vec![rollout("o1", Progressing, 9), rollout("s1", Superseded, 8)],
+                State::Progressing,
+                by("o1"),
+            ),
+            (
+                "not yet",
+                vec![rollout("s1", Progressing, 9)],
+                State::Progressing,
+                Stage::Progressing("the reason".to_owned()),
+            ),
         ];
         for (what, rollouts, state, expected) in cases {
-            let status = Status { rollout: rollouts.first().cloned(), ..status(Some(&rollouts[0].revision), state) };
+            let status = Status {
+                rollout: rollouts.first().cloned(),
+                ..status(Some(&rollouts[0].revision), state)
+            };
             assert_eq!(told(Some(&status), &rollouts), expected, "{what}");
         }
         // A failure is one whatever the reconciler has not found out again after a restart.
-        for (revision, state) in
-            [(None, State::Pending), (Some("b1"), State::InStep), (Some("s1"), State::Pending), (Some("s1"), State::Waiting)]
-        {
+        for (revision, state) in [
+            (None, State::Pending),
+            (Some("b1"), State::InStep),
+            (Some("s1"), State::Pending),
+            (Some("s1"), State::Waiting),
+        ] {
             let status = Some(status(revision, state));
-            assert_eq!(told(status.as_ref(), &[rollout("s1", Failed, 5)]), broken("s1"), "{revision:?} {state}");
+            assert_eq!(
+                told(status.as_ref(), &[rollout("s1", Failed, 5)]),
+                broken("s1"),
+                "{revision:?} {state}"
+            );
         }
         assert_eq!(told(None, &[rollout("s1", Failed, 5)]), broken("s1"));
-        assert_eq!(told(Some(&status(Some("s1"), State::Applying)), &[rollout("s1", Failed, 5)]), Stage::Applying);
+        assert_eq!(
+            told(
+                Some(&status(Some("s1"), State::Applying)),
+                &[rollout("s1", Failed, 5)]
+            ),
+            Stage::Applying
+        );
     }
 }

@@ -84,9 +84,17 @@ struct Rest {
 
 impl Rest {
     fn begin(&mut self, error: &Trouble, backoff: Duration) {
-        let doubled = backoff.saturating_mul(1 << self.times.min(6)).min(backoff.saturating_mul(60));
+        let doubled = backoff
+            .saturating_mul(1 << self.times.min(6))
+            .min(backoff.saturating_mul(60));
         self.times = self.times.saturating_add(1);
-        self.until = Some(Instant::now() + error.fault().and_then(Fault::retry_after).unwrap_or(doubled));
+        self.until = Some(
+            Instant::now()
+                + error
+                    .fault()
+                    .and_then(Fault::retry_after)
+                    .unwrap_or(doubled),
+        );
     }
 }
 
@@ -122,7 +130,15 @@ struct Mute {
 
 impl Teller {
     pub fn new(ground: Arc<dyn Ground>, forge: Arc<dyn Forge>, timing: Timing) -> Self {
-        Self { ground, forge, timing, began: Timestamp::now(), talks: BTreeMap::new(), done: BTreeSet::new(), rest: Rest::default() }
+        Self {
+            ground,
+            forge,
+            timing,
+            began: Timestamp::now(),
+            talks: BTreeMap::new(),
+            done: BTreeSet::new(),
+            rest: Rest::default(),
+        }
     }
 
     /// Takes up what is new in the list, and forgets what is not in it any more.
@@ -167,7 +183,11 @@ impl Teller {
             wake.at(until);
             return wake;
         }
-        let statuses = self.ground.statuses().into_iter().map(|status| ((status.cluster.clone(), status.application.clone()), status));
+        let statuses = self
+            .ground
+            .statuses()
+            .into_iter()
+            .map(|status| ((status.cluster.clone(), status.application.clone()), status));
         let statuses: Arc<Statuses> = Arc::new(statuses.collect());
         // Each cluster is asked once a round, and only if somebody needs it.
         let mut recorded = Recorded::default();
@@ -185,10 +205,17 @@ impl Teller {
                 }
                 Err(error) => {
                     let of_forge = matches!(error, Trouble::Forge(_));
-                    let times = if of_forge { self.rest.times } else { talk.rest.times };
+                    let times = if of_forge {
+                        self.rest.times
+                    } else {
+                        talk.rest.times
+                    };
                     if times == 0 {
                         let hint = error.fault().and_then(Fault::hint);
-                        warn!(request = talk.merged.request.number, hint, "the rollout of a merged request cannot be told yet: {error}");
+                        warn!(
+                            request = talk.merged.request.number,
+                            hint, "the rollout of a merged request cannot be told yet: {error}"
+                        );
                     }
                     if of_forge {
                         // The others have the same forge before them.
@@ -197,7 +224,10 @@ impl Teller {
                         break;
                     }
                     if Instant::now() >= talk.end(&self.timing) {
-                        warn!(request = talk.merged.request.number, "its rollout is not told");
+                        warn!(
+                            request = talk.merged.request.number,
+                            "its rollout is not told"
+                        );
                         over.push(key.clone());
                         continue;
                     }
@@ -216,42 +246,67 @@ impl Teller {
     }
 
     /// Looks at one request, and sends what is not said yet; whether nothing more follows.
-    async fn tell(&mut self, talk: &mut Talk, statuses: &Arc<Statuses>, recorded: &mut Recorded, wake: &mut Wake) -> Result<bool, Trouble> {
+    async fn tell(
+        &mut self,
+        talk: &mut Talk,
+        statuses: &Arc<Statuses>,
+        recorded: &mut Recorded,
+        wake: &mut Wake,
+    ) -> Result<bool, Trouble> {
         let now = Instant::now();
         if talk.targets.is_none() {
             let (ground, merged) = (Arc::clone(&self.ground), Arc::clone(&talk.merged));
-            talk.targets = tokio::task::spawn_blocking(move || ground.reached(&merged)).await??.map(Arc::new);
+            talk.targets = tokio::task::spawn_blocking(move || ground.reached(&merged))
+                .await??
+                .map(Arc::new);
         }
         let end = talk.end(&self.timing);
         let Some(targets) = talk.targets.clone() else {
             if now >= end {
                 let (number, commit) = (talk.merged.request.number, &talk.merged.commit);
-                warn!(request = number, commit, "the commit that merged a request never came to the branch; its rollout is not told");
+                warn!(
+                    request = number,
+                    commit,
+                    "the commit that merged a request never came to the branch; its rollout is not told"
+                );
                 return Ok(true);
             }
             wake.at(end);
             return Ok(false);
         };
         if targets.is_empty() {
-            debug!(request = talk.merged.request.number, "it reaches no Application");
+            debug!(
+                request = talk.merged.request.number,
+                "it reaches no Application"
+            );
             return Ok(true);
         }
         let mut reached = self.stages(talk, &targets, statuses, recorded).await?;
         if now >= end {
-            for one in reached.iter_mut().filter(|one| one.stage.is_open() && one.stage != Stage::Suspended) {
+            for one in reached
+                .iter_mut()
+                .filter(|one| one.stage.is_open() && one.stage != Stage::Suspended)
+            {
                 let last = match &one.stage {
                     Stage::Waiting(why) | Stage::Progressing(why) => why.clone(),
                     _ => String::new(),
                 };
-                one.stage = Stage::GivenUp { after: end.duration_since(talk.heard), last };
+                one.stage = Stage::GivenUp {
+                    after: end.duration_since(talk.heard),
+                    last,
+                };
             }
         } else {
             wake.at(end);
         }
         let open = reached.iter().any(|one| one.stage.is_open());
         let over = now >= end || reached.iter().all(|one| one.stage.is_last());
-        // What was told by an earlier process is found again as soon as it is clear; until then it stays as it stands.
-        let (grace, pace) = (talk.heard + self.timing.grace, talk.told.map(|told| told + self.timing.pace));
+        // What was told by an earlier process is found again as soon as it is clear; until then it
+        // stays as it stands.
+        let (grace, pace) = (
+            talk.heard + self.timing.grace,
+            talk.told.map(|told| told + self.timing.pace),
+        );
         let quiet = match talk.told {
             None => (!talk.fresh).then_some(grace),
             Some(_) => pace,
@@ -275,15 +330,21 @@ impl Teller {
     ) -> Result<Vec<Reached>, Trouble> {
         // After a restart the clusters know what became of the revisions in between.
         if !talk.fresh && talk.told.is_none() {
-            for target in targets.iter().filter(|target| !talk.recorded.has(&target.cluster)).collect::<Vec<_>>() {
+            for target in targets
+                .iter()
+                .filter(|target| !talk.recorded.has(&target.cluster))
+                .collect::<Vec<_>>()
+            {
                 let known = recorded.ask(&*self.ground, &target.cluster).await?;
                 talk.recorded.clusters.insert(target.cluster.clone(), known);
             }
         }
         let mut stages = self.look(talk, targets, statuses).await?;
-        // Only the newest revision is at hand: whether another one has really come in between is asked before it is said.
+        // Only the newest revision is at hand: whether another one has really come in between is
+        // asked before it is said.
         let unsure = |(target, stage): (&Target, &Stage)| {
-            (matches!(stage, Stage::Superseded { .. }) && !talk.last.contains_key(target)).then(|| target.cluster.clone())
+            (matches!(stage, Stage::Superseded { .. }) && !talk.last.contains_key(target))
+                .then(|| target.cluster.clone())
         };
         let clusters: BTreeSet<String> = targets.iter().zip(&stages).filter_map(unsure).collect();
         if !clusters.is_empty() {
@@ -303,14 +364,27 @@ impl Teller {
                 (Stage::Applying | Stage::Waiting(_), Some(trouble)) => stage = trouble.clone(),
                 _ => drop(talk.trouble.remove(target)),
             }
-            reached.push(Reached { application: target.application.clone(), cluster: target.cluster.clone(), stage });
+            reached.push(Reached {
+                application: target.application.clone(),
+                cluster: target.cluster.clone(),
+                stage,
+            });
         }
         Ok(reached)
     }
 
-    async fn look(&self, talk: &Talk, targets: &Arc<Vec<Target>>, statuses: &Arc<Statuses>) -> Result<Vec<Stage>, Trouble> {
-        let (ground, merged, statuses, targets) =
-            (Arc::clone(&self.ground), Arc::clone(&talk.merged), Arc::clone(statuses), Arc::clone(targets));
+    async fn look(
+        &self,
+        talk: &Talk,
+        targets: &Arc<Vec<Target>>,
+        statuses: &Arc<Statuses>,
+    ) -> Result<Vec<Stage>, Trouble> {
+        let (ground, merged, statuses, targets) = (
+            Arc::clone(&self.ground),
+            Arc::clone(&talk.merged),
+            Arc::clone(statuses),
+            Arc::clone(targets),
+        );
         let (last, recorded) = (talk.last.clone(), talk.recorded.clone());
         let look = move || {
             let one = |target: &Target| {
@@ -319,25 +393,40 @@ impl Teller {
                 }
                 let status = statuses.get(&(target.cluster.clone(), target.application.clone()));
                 let rollouts = recorded.of(target, status);
-                stage(&Known { merged: merged.at, status, rollouts: &rollouts }, |revision| ground.relation(&merged, target, revision))
+                stage(
+                    &Known {
+                        merged: merged.at,
+                        status,
+                        rollouts: &rollouts,
+                    },
+                    |revision| ground.relation(&merged, target, revision),
+                )
             };
-            targets.iter().map(one).collect::<Result<Vec<Stage>, GitError>>()
+            targets
+                .iter()
+                .map(one)
+                .collect::<Result<Vec<Stage>, GitError>>()
         };
         Ok(tokio::task::spawn_blocking(look).await??)
     }
 
-    /// Sends what is not said yet: the statuses, then the comment, which seals them. The first time the comment goes first:
-    /// if it stands there already, an earlier process has said everything.
+    /// Sends what is not said yet: the statuses, then the comment, which seals them. The first time
+    /// the comment goes first: if it stands there already, an earlier process has said everything.
     async fn send(&self, talk: &mut Talk, reached: &[Reached]) -> Result<(), Trouble> {
         let merged = Arc::clone(&talk.merged);
         let number = merged.request.number;
         let statuses = rollout::statuses(&merged, reached);
-        let text = rollout::comment(&merged, reached, self.forge.limits().comment, |commit| self.forge.commit_url(commit));
+        let text = rollout::comment(&merged, reached, self.forge.limits().comment, |commit| {
+            self.forge.commit_url(commit)
+        });
         let mut said = false;
         if talk.text.is_none() && !talk.mute.comment {
             let commented = self.comment(talk, &text).await?;
             if commented == Some(Commented::Same) {
-                talk.statuses = statuses.iter().map(|status| (status.context.clone(), status.clone())).collect();
+                talk.statuses = statuses
+                    .iter()
+                    .map(|status| (status.context.clone(), status.clone()))
+                    .collect();
             }
             said |= commented.is_some_and(|commented| commented != Commented::Same);
         }
@@ -351,18 +440,29 @@ impl Teller {
                     said = true;
                 }
                 Err(error) if is_final(&error) => {
-                    warn!(request = number, hint = error.hint(), "rollouts are not told as commit statuses: {error}");
+                    warn!(
+                        request = number,
+                        hint = error.hint(),
+                        "rollouts are not told as commit statuses: {error}"
+                    );
                     talk.mute.statuses = true;
                 }
                 Err(error) => return Err(error.into()),
             }
         }
         if talk.text.as_ref() != Some(&text) && !talk.mute.comment {
-            said |= self.comment(talk, &text).await?.is_some_and(|commented| commented != Commented::Same);
+            said |= self
+                .comment(talk, &text)
+                .await?
+                .is_some_and(|commented| commented != Commented::Same);
         }
         talk.told = Some(Instant::now());
         if said {
-            info!(request = number, commit = merged.commit, "told how its rollout goes");
+            info!(
+                request = number,
+                commit = merged.commit,
+                "told how its rollout goes"
+            );
         }
         Ok(())
     }
@@ -375,7 +475,11 @@ impl Teller {
                 Ok(Some(commented))
             }
             Err(error) if is_final(&error) => {
-                warn!(request = talk.merged.request.number, hint = error.hint(), "rollouts are not told in the request: {error}");
+                warn!(
+                    request = talk.merged.request.number,
+                    hint = error.hint(),
+                    "rollouts are not told in the request: {error}"
+                );
                 talk.mute.comment = true;
                 Ok(None)
             }
@@ -387,16 +491,26 @@ impl Teller {
 impl Talk {
     /// When nobody looks any more.
     fn end(&self, timing: &Timing) -> Instant {
-        let longest = self.targets.iter().flat_map(|targets| targets.iter()).map(|target| target.timeout).max();
+        let longest = self
+            .targets
+            .iter()
+            .flat_map(|targets| targets.iter())
+            .map(|target| target.timeout)
+            .max();
         self.heard + longest.unwrap_or_default() + timing.bound
     }
 }
 
-/// Whether trying again does not help: the token may not, the thing is gone, or the forge does not want it.
+/// Whether trying again does not help: the token may not, the thing is gone, or the forge does not
+/// want it.
 fn is_final(error: &ForgeError) -> bool {
     matches!(
         error.problem,
-        Problem::Forbidden { .. } | Problem::NotFound { .. } | Problem::Refused { .. } | Problem::Unsupported(_) | Problem::Setup(_)
+        Problem::Forbidden { .. }
+            | Problem::NotFound { .. }
+            | Problem::Refused { .. }
+            | Problem::Unsupported(_)
+            | Problem::Setup(_)
     )
 }
 
@@ -416,21 +530,33 @@ impl Recorded {
     }
 
     /// What a cluster has recorded; it is asked once.
-    async fn ask(&mut self, ground: &dyn Ground, cluster: &str) -> Result<Arc<HashMap<Name, Vec<Rollout>>>, ClusterError> {
+    async fn ask(
+        &mut self,
+        ground: &dyn Ground,
+        cluster: &str,
+    ) -> Result<Arc<HashMap<Name, Vec<Rollout>>>, ClusterError> {
         if let Some(known) = self.clusters.get(cluster) {
             return Ok(Arc::clone(known));
         }
         let rollouts = Arc::new(ground.rollouts(cluster).await?);
-        self.clusters.insert(cluster.to_owned(), Arc::clone(&rollouts));
+        self.clusters
+            .insert(cluster.to_owned(), Arc::clone(&rollouts));
         Ok(rollouts)
     }
 
-    /// The rollouts of an Application, the newest first: the status has the newest before it is recorded.
+    /// The rollouts of an Application, the newest first: the status has the newest before it is
+    /// recorded.
     fn of(&self, target: &Target, status: Option<&Status>) -> Vec<Rollout> {
-        let recorded = self.clusters.get(&target.cluster).and_then(|rollouts| rollouts.get(&target.application));
+        let recorded = self
+            .clusters
+            .get(&target.cluster)
+            .and_then(|rollouts| rollouts.get(&target.application));
         let mut all = recorded.cloned().unwrap_or_default();
         if let Some(newest) = status.and_then(|status| status.rollout.as_ref()) {
-            match all.iter_mut().find(|rollout| rollout.revision == newest.revision) {
+            match all
+                .iter_mut()
+                .find(|rollout| rollout.revision == newest.revision)
+            {
                 Some(known) => known.clone_from(newest),
                 None => all.insert(0, newest.clone()),
             }

@@ -1,4 +1,5 @@
-//! Requests that merge by themselves: what the decision needs is asked for only where nothing else stands in the way.
+//! Requests that merge by themselves: what the decision needs is asked for only where nothing else
+//! stands in the way.
 
 use super::{
     Clock, FailureReport, Mode, RequestState, blocking,
@@ -47,7 +48,13 @@ type Waits = (Vec<String>, Option<Timestamp>, bool);
 
 impl Candidate<'_> {
     /// Goes through the rules; nothing is left to wait for where it gives nothing.
-    fn waits(&self, request: &forge::Request, seen: &[Option<Timestamp>], answers: Option<&Answers>, outlook: &Outlook) -> Option<Waits> {
+    fn waits(
+        &self,
+        request: &forge::Request,
+        seen: &[Option<Timestamp>],
+        answers: Option<&Answers>,
+        outlook: &Outlook,
+    ) -> Option<Waits> {
         let decided = merging::decide(&Asked {
             auto_merge: self.auto_merge,
             windows: &self.environment.windows,
@@ -64,7 +71,11 @@ impl Candidate<'_> {
         });
         match decided {
             Merging::Now => None,
-            Merging::Waits { reasons, until, ask } => Some((reasons, until, ask)),
+            Merging::Waits {
+                reasons,
+                until,
+                ask,
+            } => Some((reasons, until, ask)),
         }
     }
 }
@@ -75,21 +86,52 @@ pub(super) fn is(named: &str, commit: ObjectId) -> bool {
 }
 
 fn quiet(waits: Vec<String>, until: Option<Timestamp>) -> Stepped {
-    Stepped::Settled { waits, until, would_merge: false }
+    Stepped::Settled {
+        waits,
+        until,
+        would_merge: false,
+    }
 }
 
 impl<'w> Walk<'w> {
     /// A request that is as it should be merges, or says what it waits for.
-    pub(super) async fn settled(&mut self, item: &Item<'_>, set: &ChangeSet, request: forge::Request) -> Result<Stepped, GitError> {
-        let (Some((_, Some(auto_merge))), Some(environment)) = (Self::via(item), item.environment) else {
-            return Ok(quiet(vec!["It waits for people: autoMerge is not declared.".to_owned()], None));
+    pub(super) async fn settled(
+        &mut self,
+        item: &Item<'_>,
+        set: &ChangeSet,
+        request: forge::Request,
+    ) -> Result<Stepped, GitError> {
+        let (Some((_, Some(auto_merge))), Some(environment)) = (Self::via(item), item.environment)
+        else {
+            return Ok(quiet(
+                vec!["It waits for people: autoMerge is not declared.".to_owned()],
+                None,
+            ));
         };
-        let Some(Looked { head, parent: Some(parent), fresh, .. }) = self.looked.get(&item.branch).cloned() else {
+        let Some(Looked {
+            head,
+            parent: Some(parent),
+            fresh,
+            ..
+        }) = self.looked.get(&item.branch).cloned()
+        else {
             return Ok(quiet(Vec::new(), None));
         };
         let (target, clock): (&'w str, _) = (self.target, self.clock);
-        let one = Candidate { auto_merge, environment, set, target, head, parent, fresh, clock };
-        let seen = match self.seen(set, auto_merge.minimum_age.is_some(), false).await {
+        let one = Candidate {
+            auto_merge,
+            environment,
+            set,
+            target,
+            head,
+            parent,
+            fresh,
+            clock,
+        };
+        let seen = match self
+            .seen(set, auto_merge.minimum_age.is_some(), false)
+            .await
+        {
             Ok(seen) => seen,
             Err(failure) => return Ok(failure),
         };
@@ -111,7 +153,8 @@ impl<'w> Walk<'w> {
         }
     }
 
-    /// The forge is asked what only it knows, of the request as it is now; then registries and clusters once more.
+    /// The forge is asked what only it knows, of the request as it is now; then registries and
+    /// clusters once more.
     async fn ready(
         &mut self,
         item: &Item<'_>,
@@ -121,7 +164,8 @@ impl<'w> Walk<'w> {
     ) -> Result<Stepped, GitError> {
         let asked = async {
             let request = self.forge.get(listed.number).await?;
-            let (checks, approvals) = futures::try_join!(self.forge.checks(&request), self.forge.approvals(&request))?;
+            let (checks, approvals) =
+                futures::try_join!(self.forge.checks(&request), self.forge.approvals(&request))?;
             Ok::<_, forge::ForgeError>((request, Answers { checks, approvals }))
         };
         let (request, answers) = match asked.await {
@@ -131,7 +175,9 @@ impl<'w> Walk<'w> {
         if let Some(other) = self.otherwise(item, &request, one.fresh) {
             return Ok(other);
         }
-        if let Some((reasons, until, _)) = one.waits(&request, &seen, Some(&answers), &Outlook::Clear) {
+        if let Some((reasons, until, _)) =
+            one.waits(&request, &seen, Some(&answers), &Outlook::Clear)
+        {
             if answers.checks.state == forge::ChecksState::Failed {
                 self.stands_aside(request.number);
             }
@@ -150,18 +196,26 @@ impl<'w> Walk<'w> {
                 Ok(seen) => seen,
                 Err(failure) => return Ok(failure),
             };
-            if let Some((reasons, until, _)) = one.waits(&request, &seen, Some(&answers), &Outlook::Clear) {
+            if let Some((reasons, until, _)) =
+                one.waits(&request, &seen, Some(&answers), &Outlook::Clear)
+            {
                 return Ok(quiet(reasons, until));
             }
         }
-        if let Some((reasons, until)) = self.refused(&self.offer(&request, &answers.checks, &answers.approvals)) {
+        if let Some((reasons, until)) =
+            self.refused(&self.offer(&request, &answers.checks, &answers.approvals))
+        {
             return Ok(quiet(reasons, Some(until)));
         }
         let (outlook, stands) = match self.outlook(one) {
             Some(known) => known,
             None => {
                 let at = self.clock.now();
-                match self.updater.preview(one.set, self.world.commit, one.parent, one.head, at).await {
+                match self
+                    .updater
+                    .preview(one.set, self.world.commit, one.parent, one.head, at)
+                    .await
+                {
                     Some(preview) => (preview.outlook(), at.checked_add(REST).ok()),
                     None => Default::default(),
                 }
@@ -171,11 +225,17 @@ impl<'w> Walk<'w> {
             return self.retell(item, one.set, &request).await;
         }
         if outlook != Outlook::Clear {
-            let (reasons, ..) = one.waits(&request, &seen, Some(&answers), &outlook).unwrap_or_default();
+            let (reasons, ..) = one
+                .waits(&request, &seen, Some(&answers), &outlook)
+                .unwrap_or_default();
             return Ok(self.rests(&request, one, reasons, stands));
         }
         if self.mode == Mode::Plan {
-            return Ok(Stepped::Settled { waits: Vec::new(), until: None, would_merge: true });
+            return Ok(Stepped::Settled {
+                waits: Vec::new(),
+                until: None,
+                would_merge: true,
+            });
         }
         // The preview took its time, in which people can have said something.
         let request = match self.forge.get(request.number).await {
@@ -185,7 +245,8 @@ impl<'w> Walk<'w> {
         if let Some(other) = self.otherwise(item, &request, one.fresh) {
             return Ok(other);
         }
-        // And can have changed what is declared: paused an Environment, closed a window, refused a tag.
+        // And can have changed what is declared: paused an Environment, closed a window, refused a
+        // tag.
         let mirror = Arc::clone(&self.updater.mirror);
         match blocking(move || mirror.fetch()).await {
             Ok(head) if head.commit == self.world.commit => {}
@@ -203,26 +264,43 @@ impl<'w> Walk<'w> {
     }
 
     /// Notes what a request waits for until the end of this pass.
-    fn rests(&mut self, request: &forge::Request, one: &Candidate<'_>, reasons: Vec<String>, until: Option<Timestamp>) -> Stepped {
-        self.done.waiting.insert(request.number, (one.head, reasons.clone(), until));
+    fn rests(
+        &mut self,
+        request: &forge::Request,
+        one: &Candidate<'_>,
+        reasons: Vec<String>,
+        until: Option<Timestamp>,
+    ) -> Stepped {
+        self.done
+            .waiting
+            .insert(request.number, (one.head, reasons.clone(), until));
         quiet(reasons, until)
     }
 
     /// What a preview of this process has said of a change, as long as that stands.
     fn outlook(&self, one: &Candidate<'_>) -> Option<(Outlook, Option<Timestamp>)> {
         let known = self.updater.known();
-        known.outlooks.get(self.world.commit, one.head, self.clock.now()).map(|(outlook, until)| (outlook, Some(until)))
+        known
+            .outlooks
+            .get(self.world.commit, one.head, self.clock.now())
+            .map(|(outlook, until)| (outlook, Some(until)))
     }
 
     /// Whether the text says of clusters what is not so any more, and can be written anew.
     fn tells_otherwise(&self, request: &forge::Request, outlook: &Outlook) -> bool {
         let refused = matches!(outlook, Outlook::Refused(_));
-        self.mode == Mode::Write && Marker::of(request).is_some_and(|marker| marker.refused != refused)
+        self.mode == Mode::Write
+            && Marker::of(request).is_some_and(|marker| marker.refused != refused)
     }
 
-    /// Notes what the forge says of a request now; gives a step where that leads to another decision than what it said
-    /// before.
-    fn otherwise(&mut self, item: &Item<'_>, request: &forge::Request, fresh: bool) -> Option<Stepped> {
+    /// Notes what the forge says of a request now; gives a step where that leads to another
+    /// decision than what it said before.
+    fn otherwise(
+        &mut self,
+        item: &Item<'_>,
+        request: &forge::Request,
+        fresh: bool,
+    ) -> Option<Stepped> {
         self.change(request.number, |known| *known = request.clone());
         // Somebody has renamed the branch.
         if request.head != item.branch {
@@ -231,19 +309,33 @@ impl<'w> Walk<'w> {
         if request.base == self.target && request.mergeable == Mergeable::Behind && !fresh {
             return Some(self.behind(request));
         }
-        (request.base != self.target || (request.mergeable == Mergeable::Conflicts && !fresh)).then_some(Stepped::Again)
+        (request.base != self.target || (request.mergeable == Mergeable::Conflicts && !fresh))
+            .then_some(Stepped::Again)
     }
 
-    async fn merge(&mut self, item: &Item<'_>, set: &ChangeSet, request: &forge::Request, offer: Offer) -> Result<Stepped, GitError> {
+    async fn merge(
+        &mut self,
+        item: &Item<'_>,
+        set: &ChangeSet,
+        request: &forge::Request,
+        offer: Offer,
+    ) -> Result<Stepped, GitError> {
         let message = match self.message(set) {
             Ok(message) => message,
             Err(failure) => return Ok(failure),
         };
         if !self.done.merged.insert(request.number) {
-            let waits = vec!["It was merged by this pass, and the forge still calls it open.".to_owned()];
-            return Ok(Stepped::Settled { waits, until: None, would_merge: false });
+            let waits =
+                vec!["It was merged by this pass, and the forge still calls it open.".to_owned()];
+            return Ok(Stepped::Settled {
+                waits,
+                until: None,
+                would_merge: false,
+            });
         }
-        self.updater.publishing.store(true, std::sync::atomic::Ordering::SeqCst);
+        self.updater
+            .publishing
+            .store(true, std::sync::atomic::Ordering::SeqCst);
         let (title, text) = message.split_once('\n').unwrap_or((&message, ""));
         let merge = Merge {
             head: request.head_commit.clone(),
@@ -255,45 +347,93 @@ impl<'w> Walk<'w> {
         };
         match self.forge.merge(request.number, &merge).await {
             Ok(commit) => {
-                let ended = Some(forge::Ended { at: Some(self.now), by: None, commit });
-                let request = &forge::Request { state: forge::State::Merged, ended, ..request.clone() };
+                let ended = Some(forge::Ended {
+                    at: Some(self.now),
+                    by: None,
+                    commit,
+                });
+                let request = &forge::Request {
+                    state: forge::State::Merged,
+                    ended,
+                    ..request.clone()
+                };
                 let row = self.report(item, RequestState::Merged, Vec::new());
                 self.done.ended.push((item.name.clone(), row));
                 self.done.states.remove(&item.branch);
                 self.forget(request, Ended::Merged);
                 Ok(Stepped::Merged)
             }
-            Err(error) => Ok(self.not_merged(item, offer, &error.problem).unwrap_or_else(|| Self::failure(&error))),
+            Err(error) => Ok(self
+                .not_merged(item, offer, &error.problem)
+                .unwrap_or_else(|| Self::failure(&error))),
         }
     }
 
-    /// When each move's tag was first seen with its digest. Nothing is asked for where no rule goes by it. With `confirm`
-    /// every tag is looked up at its registry; else only those that were never seen.
-    async fn seen(&mut self, set: &ChangeSet, wanted: bool, confirm: bool) -> Result<Vec<Option<Timestamp>>, Stepped> {
+    /// When each move's tag was first seen with its digest. Nothing is asked for where no rule goes
+    /// by it. With `confirm` every tag is looked up at its registry; else only those that were
+    /// never seen.
+    async fn seen(
+        &mut self,
+        set: &ChangeSet,
+        wanted: bool,
+        confirm: bool,
+    ) -> Result<Vec<Option<Timestamp>>, Stepped> {
         let mut all = Vec::new();
         for row in &set.moves {
-            all.push(if wanted { self.since(row, confirm).await? } else { None });
+            all.push(if wanted {
+                self.since(row, confirm).await?
+            } else {
+                None
+            });
         }
         Ok(all)
     }
 
-    async fn since(&mut self, row: &ImageMove, confirm: bool) -> Result<Option<Timestamp>, Stepped> {
+    async fn since(
+        &mut self,
+        row: &ImageMove,
+        confirm: bool,
+    ) -> Result<Option<Timestamp>, Stepped> {
         let scanner = &self.updater.scanner;
-        let failed = |error: &crate::scan::ScanError| Stepped::Failed(Box::new(FailureReport::new(error).of(&row.repository)));
-        let Some(scan) = self.scans.get_mut(&row.repository) else { return Ok(None) };
-        let stored = scanner.store.seen(&row.repository, &row.new).map_err(|error| failed(&error.into()))?;
-        let fits = |digest: &crate::image::Digest| row.digest.as_ref().is_none_or(|wanted| wanted == digest);
+        let failed = |error: &crate::scan::ScanError| {
+            Stepped::Failed(Box::new(FailureReport::new(error).of(&row.repository)))
+        };
+        let Some(scan) = self.scans.get_mut(&row.repository) else {
+            return Ok(None);
+        };
+        let stored = scanner
+            .store
+            .seen(&row.repository, &row.new)
+            .map_err(|error| failed(&error.into()))?;
+        let fits = |digest: &crate::image::Digest| {
+            row.digest.as_ref().is_none_or(|wanted| wanted == digest)
+        };
         let details = scan.details.get(row.new.as_str());
         if !confirm || details.is_some_and(|details| details.fresh) {
-            let known = details.filter(|details| details.digest.as_ref().is_some_and(fits)).and_then(|details| details.since);
-            let known = known.or_else(|| stored.as_ref().filter(|seen| fits(&seen.digest)).map(|seen| seen.since));
+            let known = details
+                .filter(|details| details.digest.as_ref().is_some_and(fits))
+                .and_then(|details| details.since);
+            let known = known.or_else(|| {
+                stored
+                    .as_ref()
+                    .filter(|seen| fits(&seen.digest))
+                    .map(|seen| seen.since)
+            });
             if known.is_some() || stored.is_some() {
                 return Ok(known);
             }
         }
-        let needs = Needs { digests: vec![row.new.clone()], ..Needs::default() };
-        scanner.answer(scan, &needs, self.now).await.map_err(|error| failed(&error))?;
+        let needs = Needs {
+            digests: vec![row.new.clone()],
+            ..Needs::default()
+        };
+        scanner
+            .answer(scan, &needs, self.now)
+            .await
+            .map_err(|error| failed(&error))?;
         let details = scan.details.get(row.new.as_str());
-        Ok(details.filter(|details| details.digest.as_ref().is_some_and(fits)).and_then(|details| details.since))
+        Ok(details
+            .filter(|details| details.digest.as_ref().is_some_and(fits))
+            .and_then(|details| details.since))
     }
 }

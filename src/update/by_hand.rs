@@ -1,4 +1,5 @@
-//! What people change in Git by a command: which declaration they mean, and what can stand against it.
+//! What people change in Git by a command: which declaration they mean, and what can stand against
+//! it.
 
 use super::{Updater, blocking};
 use crate::{
@@ -19,7 +20,8 @@ pub(super) const ATTEMPTS: u32 = 10;
 pub struct Named {
     /// The kind.
     pub kind: NamedKind,
-    /// The name as the declarations have it: with its namespace, but for Environments that have none.
+    /// The name as the declarations have it: with its namespace, but for Environments that have
+    /// none.
     pub name: String,
 }
 
@@ -43,7 +45,10 @@ pub enum NamedError {
     #[error("write KIND/NAME, as application/dev/podinfo")]
     Form,
     /// No such kind.
-    #[error("{kind:?} is no kind: write imagepolicy, environment, application or imagerepository{}", perhaps(kind, name))]
+    #[error(
+        "{kind:?} is no kind: write imagepolicy, environment, application or imagerepository{}",
+        perhaps(kind, name)
+    )]
     Kind {
         /// The text before the first slash.
         kind: String,
@@ -117,7 +122,9 @@ pub enum ByHandError {
         repository: Name,
     },
     /// At the revision there is nothing to go back to.
-    #[error("at {revision} there is no folder {path}: going back to it would delete all of {application}")]
+    #[error(
+        "at {revision} there is no folder {path}: going back to it would delete all of {application}"
+    )]
     NoFolder {
         /// The Application.
         application: Name,
@@ -181,7 +188,11 @@ impl Fault for ByHandError {
 }
 
 fn meant(near: &[String]) -> String {
-    if near.is_empty() { String::new() } else { format!("; did you mean {}?", near.join(" or ")) }
+    if near.is_empty() {
+        String::new()
+    } else {
+        format!("; did you mean {}?", near.join(" or "))
+    }
 }
 
 impl Named {
@@ -189,10 +200,22 @@ impl Named {
     pub fn find(&self, declared: &Declarations) -> Option<(Place, bool)> {
         let name = || self.name.parse::<Name>().ok();
         match self.kind {
-            NamedKind::ImagePolicy => declared.policies.get(&name()?).map(|it| (it.place.clone(), it.suspend)),
-            NamedKind::Application => declared.applications.get(&name()?).map(|it| (it.place.clone(), it.suspend)),
-            NamedKind::ImageRepository => declared.repositories.get(&name()?).map(|it| (it.place.clone(), it.suspend)),
-            NamedKind::Environment => declared.environments.get(&self.name).map(|it| (it.place.clone(), it.suspend)),
+            NamedKind::ImagePolicy => declared
+                .policies
+                .get(&name()?)
+                .map(|it| (it.place.clone(), it.suspend)),
+            NamedKind::Application => declared
+                .applications
+                .get(&name()?)
+                .map(|it| (it.place.clone(), it.suspend)),
+            NamedKind::ImageRepository => declared
+                .repositories
+                .get(&name()?)
+                .map(|it| (it.place.clone(), it.suspend)),
+            NamedKind::Environment => declared
+                .environments
+                .get(&self.name)
+                .map(|it| (it.place.clone(), it.suspend)),
         }
     }
 
@@ -201,22 +224,36 @@ impl Named {
         let known: Vec<String> = match self.kind {
             NamedKind::ImagePolicy => declared.policies.keys().map(Name::to_string).collect(),
             NamedKind::Application => declared.applications.keys().map(Name::to_string).collect(),
-            NamedKind::ImageRepository => declared.repositories.keys().map(Name::to_string).collect(),
+            NamedKind::ImageRepository => {
+                declared.repositories.keys().map(Name::to_string).collect()
+            }
             NamedKind::Environment => declared.environments.keys().cloned().collect(),
         };
-        ByHandError::Unknown { what: self.to_string(), near: near(&self.name, &known), mistakes: declared.has_errors() }
+        ByHandError::Unknown {
+            what: self.to_string(),
+            near: near(&self.name, &known),
+            mistakes: declared.has_errors(),
+        }
     }
 }
 
 /// At most three: those of the same name elsewhere, else the one that is spelt most alike.
 fn near(name: &str, known: &[String]) -> Vec<String> {
     let last = |name: &str| name.rsplit('/').next().unwrap_or_default().to_owned();
-    let same: Vec<String> = known.iter().filter(|known| last(known) == last(name)).take(3).cloned().collect();
+    let same: Vec<String> = known
+        .iter()
+        .filter(|known| last(known) == last(name))
+        .take(3)
+        .cloned()
+        .collect();
     if !same.is_empty() {
         return same;
     }
     let known: Vec<&str> = known.iter().map(String::as_str).collect();
-    declare::nearest(name, &known).map(str::to_owned).into_iter().collect()
+    declare::nearest(name, &known)
+        .map(str::to_owned)
+        .into_iter()
+        .collect()
 }
 
 impl FromStr for Named {
@@ -226,12 +263,20 @@ impl FromStr for Named {
         let (kind, name) = text.split_once('/').ok_or(NamedError::Form)?;
         let kind = match kind.to_lowercase().as_str() {
             "imagepolicy" | "imagepolicies" | "policy" | "policies" => NamedKind::ImagePolicy,
-            "environment" | "environments" | "env" | "imageupdateautomation" | "imageupdateautomations" => NamedKind::Environment,
+            "environment"
+            | "environments"
+            | "env"
+            | "imageupdateautomation"
+            | "imageupdateautomations" => NamedKind::Environment,
             "application" | "applications" | "app" | "apps" => NamedKind::Application,
             "imagerepository" | "imagerepositories" => NamedKind::ImageRepository,
             other => {
-                let shown = |text: &str| text.chars().filter(|c| !c.is_control()).take(60).collect();
-                return Err(NamedError::Kind { kind: shown(other), name: shown(name) });
+                let shown =
+                    |text: &str| text.chars().filter(|c| !c.is_control()).take(60).collect();
+                return Err(NamedError::Kind {
+                    kind: shown(other),
+                    name: shown(name),
+                });
             }
         };
         // An Environment has no namespace, unless it is an automation of Flux.
@@ -268,7 +313,10 @@ pub(super) fn subject(before: &str, name: &str, after: &str) -> String {
     }
     // The end of a name tells more than its beginning.
     let skip = name.chars().count() - room.saturating_sub(1);
-    format!("{before}…{}{after}", name.chars().skip(skip).collect::<String>())
+    format!(
+        "{before}…{}{after}",
+        name.chars().skip(skip).collect::<String>()
+    )
 }
 
 impl Updater {
@@ -293,28 +341,61 @@ mod tests {
             ("policy/web", "ImagePolicy default/web"),
             ("env/dev", "Environment dev"),
             ("environment/flux-system/all", "Environment flux-system/all"),
-            ("ImageUpdateAutomation/flux-system:all", "Environment flux-system/all"),
+            (
+                "ImageUpdateAutomation/flux-system:all",
+                "Environment flux-system/all",
+            ),
             ("imagerepository/a/b", "ImageRepository a/b"),
         ] {
             assert_eq!(text.parse::<Named>().unwrap().to_string(), shown);
         }
-        for bad in ["", "app", "app/", "deployment/a", "app/a/b/c", "app/A", "env/a b", "/a"] {
+        for bad in [
+            "",
+            "app",
+            "app/",
+            "deployment/a",
+            "app/a/b/c",
+            "app/A",
+            "env/a b",
+            "/a",
+        ] {
             assert!(bad.parse::<Named>().is_err(), "{bad:?}");
         }
     }
 
     #[test]
     fn names_that_may_be_meant_are_few() {
-        let known: Vec<String> = ["dev/podinfo", "prod/podinfo", "dev/web", "x/podinfo", "y/podinfo"].map(str::to_owned).to_vec();
-        assert_eq!(near("default/podinfo", &known), ["dev/podinfo", "prod/podinfo", "x/podinfo"]);
+        let known: Vec<String> = [
+            "dev/podinfo",
+            "prod/podinfo",
+            "dev/web",
+            "x/podinfo",
+            "y/podinfo",
+        ]
+        .map(str::to_owned)
+        .to_vec();
+        assert_eq!(
+            near("default/podinfo", &known),
+            ["dev/podinfo", "prod/podinfo", "x/podinfo"]
+        );
         assert_eq!(near("dev/wep", &known), ["dev/web"]);
         assert_eq!(near("a/zzzzzz", &known), Vec::<String>::new());
     }
 
     #[test]
     fn subjects_fit_whatever_the_name() {
-        assert_eq!(subject("Roll back ", "dev/podinfo", " to 1a2b3c4d5e"), "Roll back dev/podinfo to 1a2b3c4d5e");
-        let long = subject("Roll back ", &format!("{}/{}", "n".repeat(63), "m".repeat(63)), " to 1a2b3c4d5e");
-        assert!(long.chars().count() == 72 && long.ends_with("m to 1a2b3c4d5e"), "{long}");
+        assert_eq!(
+            subject("Roll back ", "dev/podinfo", " to 1a2b3c4d5e"),
+            "Roll back dev/podinfo to 1a2b3c4d5e"
+        );
+        let long = subject(
+            "Roll back ",
+            &format!("{}/{}", "n".repeat(63), "m".repeat(63)),
+            " to 1a2b3c4d5e",
+        );
+        assert!(
+            long.chars().count() == 72 && long.ends_with("m to 1a2b3c4d5e"),
+            "{long}"
+        );
     }
 }

@@ -1,8 +1,9 @@
-//! What an Environment would change: its policies decide, its files are edited, and reverts hold back.
+//! What an Environment would change: its policies decide, its files are edited, and reverts hold
+//! back.
 
 use super::{
-    Decided, EnvironmentReport, FailureReport, Local, Pass, Prepared, Present, Report, Scans, State, Updater, Wanted, World, blocking,
-    decide::Edits, scanning::doubt,
+    Decided, EnvironmentReport, FailureReport, Local, Pass, Prepared, Present, Report, Scans,
+    State, Updater, Wanted, World, blocking, decide::Edits, scanning::doubt,
 };
 use crate::{
     declare::{Choice, References, Via},
@@ -21,9 +22,9 @@ use std::{
 };
 
 impl Updater {
-    /// Decides and edits, first as if nothing had ever been reverted and no tag had moved since its scan. Only where
-    /// something would change are digests confirmed again, and the history is read, and decided again under what it
-    /// holds back.
+    /// Decides and edits, first as if nothing had ever been reverted and no tag had moved since its
+    /// scan. Only where something would change are digests confirmed again, and the history is
+    /// read, and decided again under what it holds back.
     pub(super) async fn prepare(
         &self,
         world: &World,
@@ -34,15 +35,26 @@ impl Updater {
         let (scans, now) = (&mut pass.scans, pass.now);
         let environment = local.environment;
         let mut row = EnvironmentReport::new(&environment.name, State::UpToDate);
-        let person = environment.author.as_ref().and_then(|author| Person::new(&author.name, &author.email).ok());
+        let person = environment
+            .author
+            .as_ref()
+            .and_then(|author| Person::new(&author.name, &author.email).ok());
         if environment.suspend {
             row.state = State::Suspended;
-            return Ok(Prepared { report: row, sets: Vec::new(), person });
+            return Ok(Prepared {
+                report: row,
+                sets: Vec::new(),
+                person,
+            });
         }
         let nothing_held: BTreeMap<Name, Holds> = BTreeMap::new();
-        let (mut decided, mut edits) = self.decide(world, local, scans, &nothing_held, now, report).await?;
+        let (mut decided, mut edits) = self
+            .decide(world, local, scans, &nothing_held, now, report)
+            .await?;
         if !edits.files.is_empty() && doubt(local, scans) {
-            (decided, edits) = self.decide(world, local, scans, &nothing_held, now, report).await?;
+            (decided, edits) = self
+                .decide(world, local, scans, &nothing_held, now, report)
+                .await?;
         }
         let mut held = nothing_held;
         if !edits.files.is_empty() {
@@ -57,12 +69,21 @@ impl Updater {
             .iter()
             .map(|(name, present)| {
                 let scan = scans.get(&present.policy.image);
-                present.report(decided.get(*name), scan, held.get(*name).unwrap_or(&none), now)
+                present.report(
+                    decided.get(*name),
+                    scan,
+                    held.get(*name).unwrap_or(&none),
+                    now,
+                )
             })
             .collect();
         row.left = edits.left;
         let unasked = |image: &Repository| {
-            !scans.contains_key(image) || report.failures.iter().any(|failure| failure.repository.as_ref() == Some(image))
+            !scans.contains_key(image)
+                || report
+                    .failures
+                    .iter()
+                    .any(|failure| failure.repository.as_ref() == Some(image))
         };
         for (policy, present) in row.policies.iter_mut().zip(local.policies.values()) {
             policy.unknown |= !present.policy.suspend && unasked(&present.policy.image);
@@ -70,13 +91,21 @@ impl Updater {
         if row.policies.iter().any(|policy| policy.unknown) {
             row.state = State::Unknown;
         }
-        let divide = if matches!(environment.via, Via::Commit) { group } else { group_apart };
+        let divide = if matches!(environment.via, Via::Commit) {
+            group
+        } else {
+            group_apart
+        };
         let sets = divide(&environment.name, environment.group, &edits.files);
-        Ok(Prepared { report: row, sets, person })
+        Ok(Prepared {
+            report: row,
+            sets,
+            person,
+        })
     }
 
-    /// Every policy of an Environment decides, and the files are edited; digests that only the files ask for are
-    /// looked up on the way.
+    /// Every policy of an Environment decides, and the files are edited; digests that only the
+    /// files ask for are looked up on the way.
     async fn decide(
         &self,
         world: &World,
@@ -103,18 +132,36 @@ impl Updater {
             decided.insert((*name).clone(), decision);
         }
         let mut edits = self.edit(world, local, &decided, scans)?;
-        // A choice gets its digest once; what is still missing then is left alone, with that reason.
+        // A choice gets its digest once; what is still missing then is left alone, with that
+        // reason.
         for name in std::mem::take(&mut edits.needs_digest) {
-            let (Some(present), Some(Decided::Chosen(chosen))) = (local.policies.get(&name), decided.get_mut(&name)) else { continue };
-            let Some(scan) = scans.get_mut(&present.policy.image) else { continue };
-            let needs = Needs { digests: vec![chosen.tag.clone()], ..Needs::default() };
+            let (Some(present), Some(Decided::Chosen(chosen))) =
+                (local.policies.get(&name), decided.get_mut(&name))
+            else {
+                continue;
+            };
+            let Some(scan) = scans.get_mut(&present.policy.image) else {
+                continue;
+            };
+            let needs = Needs {
+                digests: vec![chosen.tag.clone()],
+                ..Needs::default()
+            };
             match self.scanner.answer(scan, &needs, now).await {
                 Ok(()) => {
-                    let digest = scan.details.get(chosen.tag.as_str()).and_then(|details| details.digest.clone());
+                    let digest = scan
+                        .details
+                        .get(chosen.tag.as_str())
+                        .and_then(|details| details.digest.clone());
                     let holds = held.get(&name).unwrap_or(&none);
-                    let hold = digest.as_ref().and_then(|digest| holds.holding(present.policy, digest.as_str()));
+                    let hold = digest
+                        .as_ref()
+                        .and_then(|digest| holds.holding(present.policy, digest.as_str()));
                     if let Some(hold) = hold {
-                        let nothing = Decided::nothing(format!("the digest of {} is held: {hold}", chosen.tag));
+                        let nothing = Decided::nothing(format!(
+                            "the digest of {} is held: {hold}",
+                            chosen.tag
+                        ));
                         decided.insert(name, nothing);
                     } else {
                         chosen.digest = digest;
@@ -127,8 +174,11 @@ impl Updater {
             }
             edits.needs_digest.clear();
         }
-        let edits =
-            if edits.left.iter().any(|left| left.code == "needs-digest") { self.edit(world, local, &decided, scans)? } else { edits };
+        let edits = if edits.left.iter().any(|left| left.code == "needs-digest") {
+            self.edit(world, local, &decided, scans)?
+        } else {
+            edits
+        };
         Ok((decided, edits))
     }
 
@@ -142,13 +192,25 @@ impl Updater {
         let revision = self.mirror.at(world.commit)?;
         local.edits(world, decided, scans, |file| match file.blob {
             Some(blob) => revision.blob(blob),
-            None => Ok(revision.read(&file.path)?.map(|found| found.bytes).unwrap_or_default()),
+            None => Ok(revision
+                .read(&file.path)?
+                .map(|found| found.bytes)
+                .unwrap_or_default()),
         })
     }
 
     /// What reverts hold back, for each policy of an Environment.
-    pub async fn holds(&self, world: &World, local: &Local<'_>, now: Timestamp) -> Result<BTreeMap<Name, Holds>, GitError> {
-        let (mirror, memory, commit) = (Arc::clone(&self.mirror), Arc::clone(&self.memory), world.commit);
+    pub async fn holds(
+        &self,
+        world: &World,
+        local: &Local<'_>,
+        now: Timestamp,
+    ) -> Result<BTreeMap<Name, Holds>, GitError> {
+        let (mirror, memory, commit) = (
+            Arc::clone(&self.mirror),
+            Arc::clone(&self.memory),
+            world.commit,
+        );
         let needles = Needles::new(world.declared.policies.values().map(|policy| &policy.image));
         let walked = blocking(move || {
             let mut memory = memory.lock().unwrap_or_else(PoisonError::into_inner);
@@ -166,9 +228,16 @@ impl Updater {
                 digests: matches!(policy.choice, Choice::Digest(_)),
                 contains: &contains,
             };
-            holds(policy, &self.moves(&local.environment.name, policy, &memory.1, &wanted))
+            holds(
+                policy,
+                &self.moves(&local.environment.name, policy, &memory.1, &wanted),
+            )
         };
-        Ok(local.policies.iter().map(|(name, present)| ((*name).clone(), of(present))).collect())
+        Ok(local
+            .policies
+            .iter()
+            .map(|(name, present)| ((*name).clone(), of(present)))
+            .collect())
     }
 }
 

@@ -21,8 +21,9 @@ use std::{
     sync::Arc,
 };
 
-/// Questions a policy may ask in one pass: twenty batches of dates, or as many tags without the wanted platforms.
-/// What is not answered by then goes on in the next pass, from what the store keeps.
+/// Questions a policy may ask in one pass: twenty batches of dates, or as many tags without the
+/// wanted platforms. What is not answered by then goes on in the next pass, from what the store
+/// keeps.
 const ROUNDS: usize = 20;
 
 /// What is said when there were more questions than a pass asks.
@@ -31,7 +32,8 @@ const COLLECTING: &str = "facts of many tags are still being collected; the next
 /// How many refused tags a report names for each policy.
 const REFUSED: usize = 5;
 
-/// The policies of an Environment that have references in its files, with the values that stand there.
+/// The policies of an Environment that have references in its files, with the values that stand
+/// there.
 pub struct Local<'w> {
     /// The Environment.
     pub environment: &'w Environment,
@@ -67,11 +69,26 @@ pub enum Decided {
 
 impl<'w> Local<'w> {
     /// Finds what belongs to an Environment. `excluded` files belong to several, so to none.
-    pub fn new(declared: &'w Declarations, files: &'w [Watched], environment: &'w Environment, excluded: &BTreeSet<String>) -> Self {
-        let files: Vec<&Watched> =
-            files.iter().filter(|file| file.regular && environment.paths.contains(&file.path) && !excluded.contains(&file.path)).collect();
+    pub fn new(
+        declared: &'w Declarations,
+        files: &'w [Watched],
+        environment: &'w Environment,
+        excluded: &BTreeSet<String>,
+    ) -> Self {
+        let files: Vec<&Watched> = files
+            .iter()
+            .filter(|file| {
+                file.regular
+                    && environment.paths.contains(&file.path)
+                    && !excluded.contains(&file.path)
+            })
+            .collect();
         let automatic = environment.references == References::Auto;
-        let selected: Vec<&ImagePolicy> = declared.policies.values().filter(|policy| environment.selects(policy)).collect();
+        let selected: Vec<&ImagePolicy> = declared
+            .policies
+            .values()
+            .filter(|policy| environment.selects(policy))
+            .collect();
         let mut by_repository: HashMap<&Repository, Vec<&ImagePolicy>> = HashMap::new();
         for policy in &selected {
             by_repository.entry(&policy.image).or_default().push(policy);
@@ -79,23 +96,37 @@ impl<'w> Local<'w> {
         let mut policies: BTreeMap<&Name, Present<'w>> = BTreeMap::new();
         for reference in files.iter().flat_map(|file| &file.findings.references) {
             let matching: Vec<&ImagePolicy> = match &reference.why {
-                Why::Marker { policy, .. } => selected.iter().filter(|known| known.name == *policy).copied().collect(),
-                _ if automatic => {
-                    reference.repository.as_ref().and_then(|repository| by_repository.get(repository)).cloned().unwrap_or_default()
-                }
+                Why::Marker { policy, .. } => selected
+                    .iter()
+                    .filter(|known| known.name == *policy)
+                    .copied()
+                    .collect(),
+                _ if automatic => reference
+                    .repository
+                    .as_ref()
+                    .and_then(|repository| by_repository.get(repository))
+                    .cloned()
+                    .unwrap_or_default(),
                 _ => Vec::new(),
             };
             for policy in matching {
-                let present = policies.entry(&policy.name).or_insert_with(|| Present::of(policy));
+                let present = policies
+                    .entry(&policy.name)
+                    .or_insert_with(|| Present::of(policy));
                 present.tags.extend(reference.tag());
                 present.digests.extend(digest(reference));
             }
         }
-        Self { environment, files, policies }
+        Self {
+            environment,
+            files,
+            policies,
+        }
     }
 
-    /// The edits of the Environment's files under these decisions, and what is left alone. The third: policies whose
-    /// choice cannot be written until its digest is known. `read` gives the bytes of a file.
+    /// The edits of the Environment's files under these decisions, and what is left alone. The
+    /// third: policies whose choice cannot be written until its digest is known. `read` gives the
+    /// bytes of a file.
     pub fn edits<E>(
         &self,
         world: &World,
@@ -107,31 +138,57 @@ impl<'w> Local<'w> {
         let mut edits = Edits::default();
         for file in &self.files {
             let references = &file.findings.references;
-            let bytes = if rewrite::may_edit(references, &choices) { read(file)? } else { Vec::new() };
+            let bytes = if rewrite::may_edit(references, &choices) {
+                read(file)?
+            } else {
+                Vec::new()
+            };
             let outcome = rewrite::rewrite(&bytes, references, &choices);
             edits.needs_digest.extend(outcome.needs_digest().cloned());
-            edits.left.extend(outcome.left.into_iter().filter(|left| left.reason != Reason::NoPolicy).map(|left| LeftReport {
-                file: file.path.clone(),
-                line: left.line,
-                column: left.column,
-                code: left.reason.code(),
-                reason: left.reason.to_string(),
-                policy: left.policy,
-            }));
+            edits.left.extend(
+                outcome
+                    .left
+                    .into_iter()
+                    .filter(|left| left.reason != Reason::NoPolicy)
+                    .map(|left| LeftReport {
+                        file: file.path.clone(),
+                        line: left.line,
+                        column: left.column,
+                        code: left.reason.code(),
+                        reason: left.reason.to_string(),
+                        policy: left.policy,
+                    }),
+            );
             if !outcome.edits.is_empty() {
                 let edited = outcome.edits.into_iter().zip(outcome.changes).collect();
-                edits.files.push(FileEdits { path: file.path.clone(), source: bytes, edits: edited });
+                edits.files.push(FileEdits {
+                    path: file.path.clone(),
+                    source: bytes,
+                    edits: edited,
+                });
             }
         }
         Ok(edits)
     }
 
-    fn choices<'c>(&'c self, world: &'c World, decided: &BTreeMap<Name, Decided>, scans: &HashMap<Repository, Scan>) -> Choices<'c> {
+    fn choices<'c>(
+        &'c self,
+        world: &'c World,
+        decided: &BTreeMap<Name, Decided>,
+        scans: &HashMap<Repository, Scan>,
+    ) -> Choices<'c> {
         let mut choices = Choices::new(self.environment.references == References::Auto);
         for policy in world.declared.policies.values() {
             let name = policy.name.clone();
             if !self.environment.selects(policy) {
-                choices.add_nothing(name, None, format!("the Environment {} does not select this policy", self.environment.name));
+                choices.add_nothing(
+                    name,
+                    None,
+                    format!(
+                        "the Environment {} does not select this policy",
+                        self.environment.name
+                    ),
+                );
                 continue;
             }
             let chosen = match decided.get(&policy.name) {
@@ -141,31 +198,59 @@ impl<'w> Local<'w> {
                     continue;
                 }
                 None => {
-                    choices.add_nothing(name, Some(policy.image.clone()), "the policy was not asked");
+                    choices.add_nothing(
+                        name,
+                        Some(policy.image.clone()),
+                        "the policy was not asked",
+                    );
                     continue;
                 }
             };
             let scan = scans.get(&policy.image);
             let tags = scan.map(|scan| Arc::clone(&scan.tags));
-            let mut decision = decision(policy, chosen, self.environment.allow_downgrade, move |present| {
-                tags.as_ref().is_some_and(|tags| tags.contains(present))
-            });
+            let mut decision = decision(
+                policy,
+                chosen,
+                self.environment.allow_downgrade,
+                move |present| tags.as_ref().is_some_and(|tags| tags.contains(present)),
+            );
             if matches!(policy.choice, Choice::Newest) {
                 let later = self.created_later(policy, chosen, scan);
                 let compare = decision.compare;
-                decision.compare = Box::new(move |present| if later.contains(present) { Order::Lower } else { compare(present) });
+                decision.compare = Box::new(move |present| {
+                    if later.contains(present) {
+                        Order::Lower
+                    } else {
+                        compare(present)
+                    }
+                });
             }
             choices.add(decision);
         }
         choices
     }
 
-    /// The present tags of a `newest` policy whose images were created after the chosen one: the policy's own order,
-    /// which the texts of tags do not show.
-    fn created_later(&self, policy: &ImagePolicy, chosen: &Chosen, scan: Option<&Scan>) -> BTreeSet<String> {
+    /// The present tags of a `newest` policy whose images were created after the chosen one: the
+    /// policy's own order, which the texts of tags do not show.
+    fn created_later(
+        &self,
+        policy: &ImagePolicy,
+        chosen: &Chosen,
+        scan: Option<&Scan>,
+    ) -> BTreeSet<String> {
         let created = |tag: &str| scan?.details.get(tag)?.created.flatten();
-        let (Some(present), Some(limit)) = (self.policies.get(&policy.name), created(chosen.tag.as_str())) else { return BTreeSet::new() };
-        present.tags.iter().filter(|tag| created(tag).is_some_and(|time| time > limit)).cloned().collect()
+        let (Some(present), Some(limit)) = (
+            self.policies.get(&policy.name),
+            created(chosen.tag.as_str()),
+        ) else {
+            return BTreeSet::new();
+        };
+        present
+            .tags
+            .iter()
+            .filter(|tag| created(tag).is_some_and(|time| time > limit))
+            .cloned()
+            .collect()
     }
 }
 
@@ -185,14 +270,23 @@ pub fn decision<'p>(
         digest_reflection: policy.reflect,
         unpin: false,
         allow_downgrade,
-        compare: Box::new(move |present| match policy::standing(policy, present, tag.as_str()) {
-            Standing::Newer => Order::Newer,
-            Standing::Equal => Order::Equal { listed: listed(present) },
-            Standing::Lower => Order::Lower,
-            // A digest alone stands for any tag of the repository; following one replaces it.
-            Standing::Unorderable if Digest::new(present).is_ok() && matches!(policy.choice, Choice::Digest(_)) => Order::Newer,
-            Standing::Unorderable => Order::Unorderable,
-        }),
+        compare: Box::new(
+            move |present| match policy::standing(policy, present, tag.as_str()) {
+                Standing::Newer => Order::Newer,
+                Standing::Equal => Order::Equal {
+                    listed: listed(present),
+                },
+                Standing::Lower => Order::Lower,
+                // A digest alone stands for any tag of the repository; following one replaces it.
+                Standing::Unorderable
+                    if Digest::new(present).is_ok()
+                        && matches!(policy.choice, Choice::Digest(_)) =>
+                {
+                    Order::Newer
+                }
+                Standing::Unorderable => Order::Unorderable,
+            },
+        ),
     }
 }
 
@@ -209,27 +303,47 @@ pub struct Edits {
 
 impl<'w> Present<'w> {
     fn of(policy: &'w ImagePolicy) -> Self {
-        Self { policy, tags: BTreeSet::new(), digests: BTreeSet::new() }
+        Self {
+            policy,
+            tags: BTreeSet::new(),
+            digests: BTreeSet::new(),
+        }
     }
 
-    /// The least value that the policy can order: clocks are kept for tags above it. For a digest policy the digest
-    /// that stands everywhere.
+    /// The least value that the policy can order: clocks are kept for tags above it. For a digest
+    /// policy the digest that stands everywhere.
     pub fn least(&self) -> Option<&str> {
         if matches!(self.policy.choice, Choice::Digest(_)) {
-            return self.digests.first().filter(|_| self.digests.len() == 1).map(String::as_str);
+            return self
+                .digests
+                .first()
+                .filter(|_| self.digests.len() == 1)
+                .map(String::as_str);
         }
         self.tags
             .iter()
             .filter(|tag| policy::orders(self.policy, tag))
             .map(String::as_str)
-            .reduce(|least, tag| if policy::standing(self.policy, least, tag) == Standing::Lower { tag } else { least })
+            .reduce(|least, tag| {
+                if policy::standing(self.policy, least, tag) == Standing::Lower {
+                    tag
+                } else {
+                    least
+                }
+            })
     }
 
     /// Asks the policy, answering what it needs.
     ///
     /// # Errors
     /// If the registry or the store cannot be asked: then nothing is decided.
-    pub async fn decide(&self, scanner: &Scanner, scan: &mut Scan, holds: &Holds, now: Timestamp) -> Result<Decided, ScanError> {
+    pub async fn decide(
+        &self,
+        scanner: &Scanner,
+        scan: &mut Scan,
+        holds: &Holds,
+        now: Timestamp,
+    ) -> Result<Decided, ScanError> {
         if self.policy.suspend {
             return Ok(Decided::nothing("the policy is suspended"));
         }
@@ -237,10 +351,23 @@ impl<'w> Present<'w> {
             scanner.recall(scan)?;
         }
         for _ in 0..ROUNDS {
-            let question = Question { policy: self.policy, present: self.least(), holds, now };
-            match policy::choose(&question, &Facts { tags: &scan.tags, details: &scan.details }) {
+            let question = Question {
+                policy: self.policy,
+                present: self.least(),
+                holds,
+                now,
+            };
+            match policy::choose(
+                &question,
+                &Facts {
+                    tags: &scan.tags,
+                    details: &scan.details,
+                },
+            ) {
                 Outcome::Chosen(chosen) => return Ok(Decided::Chosen(chosen)),
-                Outcome::Nothing { reason, free_at } => return Ok(Decided::Nothing { reason, free_at }),
+                Outcome::Nothing { reason, free_at } => {
+                    return Ok(Decided::Nothing { reason, free_at });
+                }
                 Outcome::Needs(needs) => scanner.answer(scan, &needs, now).await?,
             }
         }
@@ -248,7 +375,13 @@ impl<'w> Present<'w> {
     }
 
     /// The row of the report.
-    pub fn report(&self, decided: Option<&Decided>, scan: Option<&Scan>, holds: &Holds, now: Timestamp) -> PolicyReport {
+    pub fn report(
+        &self,
+        decided: Option<&Decided>,
+        scan: Option<&Scan>,
+        holds: &Holds,
+        now: Timestamp,
+    ) -> PolicyReport {
         let mut report = PolicyReport {
             name: self.policy.name.clone(),
             repository: self.policy.image.clone(),
@@ -258,25 +391,44 @@ impl<'w> Present<'w> {
             reason: None,
             refused: Vec::new(),
             free_at: None,
-            held: holds.iter().map(|hold| format!("{}: {hold}", hold.value)).collect(),
+            held: holds
+                .iter()
+                .map(|hold| format!("{}: {hold}", hold.value))
+                .collect(),
             young: Vec::new(),
             unknown: false,
             suspended: self.policy.suspend,
         };
         match decided {
-            Some(Decided::Chosen(chosen)) => (report.chosen, report.digest) = (Some(chosen.tag.clone()), chosen.digest.clone()),
+            Some(Decided::Chosen(chosen)) => {
+                (report.chosen, report.digest) = (Some(chosen.tag.clone()), chosen.digest.clone())
+            }
             Some(Decided::Nothing { reason, free_at }) => {
                 (report.reason, report.free_at) = (Some(reason.clone()), *free_at);
                 report.unknown = reason == COLLECTING;
             }
             None => {}
         }
-        let least = report.chosen.as_ref().map(|tag| tag.as_str()).or(self.least());
+        let least = report
+            .chosen
+            .as_ref()
+            .map(|tag| tag.as_str())
+            .or(self.least());
         if let (Some(scan), Some(least)) = (scan, least) {
-            let question = Question { policy: self.policy, present: self.least(), holds, now };
-            let facts = Facts { tags: &scan.tags, details: &scan.details };
+            let question = Question {
+                policy: self.policy,
+                present: self.least(),
+                holds,
+                now,
+            };
+            let facts = Facts {
+                tags: &scan.tags,
+                details: &scan.details,
+            };
             let above = policy::refused_above(&question, &facts, least, usize::MAX);
-            let young = above.iter().filter(|(_, refusal)| matches!(refusal, Refusal::TooYoung { .. }));
+            let young = above
+                .iter()
+                .filter(|(_, refusal)| matches!(refusal, Refusal::TooYoung { .. }));
             report.young = young.map(|(tag, _)| tag.clone()).collect();
             // What stands there may be chosen while something newer still waits.
             let waiting = above.iter().filter_map(|(_, refusal)| match refusal {
@@ -284,8 +436,14 @@ impl<'w> Present<'w> {
                 _ => None,
             });
             report.free_at = report.free_at.into_iter().chain(waiting).min();
-            report.refused =
-                above.iter().take(REFUSED).map(|(tag, refusal)| RefusedReport { tag: tag.clone(), reason: refusal.to_string() }).collect();
+            report.refused = above
+                .iter()
+                .take(REFUSED)
+                .map(|(tag, refusal)| RefusedReport {
+                    tag: tag.clone(),
+                    reason: refusal.to_string(),
+                })
+                .collect();
         }
         report
     }
@@ -294,7 +452,10 @@ impl<'w> Present<'w> {
 impl Decided {
     /// Nothing, for this reason.
     pub fn nothing(reason: impl Into<String>) -> Self {
-        Decided::Nothing { reason: reason.into(), free_at: None }
+        Decided::Nothing {
+            reason: reason.into(),
+            free_at: None,
+        }
     }
 }
 

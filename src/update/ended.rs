@@ -1,4 +1,5 @@
-//! Requests that ended: who ended them and how, what that says of a branch, and what people refused with it.
+//! Requests that ended: who ended them and how, what that says of a branch, and what people refused
+//! with it.
 
 use super::merged::Lately;
 use crate::{
@@ -13,9 +14,10 @@ use crate::{
 use jiff::{SignedDuration, Timestamp};
 use std::collections::BTreeMap;
 
-/// How long after its opening a request may be closed by the forge together with the branch of the one before it, and how
-/// long after the end of that one.
-const SWEPT: (SignedDuration, SignedDuration) = (SignedDuration::from_mins(1), SignedDuration::from_mins(5));
+/// How long after its opening a request may be closed by the forge together with the branch of the
+/// one before it, and how long after the end of that one.
+const SWEPT: (SignedDuration, SignedDuration) =
+    (SignedDuration::from_mins(1), SignedDuration::from_mins(5));
 
 /// A request that ended.
 #[derive(Debug, Clone)]
@@ -42,9 +44,29 @@ pub(super) struct EndedRequest {
 impl EndedRequest {
     /// A request that has just ended, as far as nobody has said more.
     fn new(request: &forge::Request, how: Ended, marker: Option<Marker>, now: Timestamp) -> Self {
-        let forge::Request { head, head_commit, base, opened, author, ended, .. } = request.clone();
+        let forge::Request {
+            head,
+            head_commit,
+            base,
+            opened,
+            author,
+            ended,
+            ..
+        } = request.clone();
         let commit = ended.and_then(|ended| ended.commit);
-        Self { head, head_commit, base, how, opened, at: now, by: None, author, commit, marker, foreign: false }
+        Self {
+            head,
+            head_commit,
+            base,
+            how,
+            opened,
+            at: now,
+            by: None,
+            author,
+            commit,
+            marker,
+            foreign: false,
+        }
     }
 }
 
@@ -65,12 +87,23 @@ pub(super) struct EndedRequests {
 
 impl EndedRequests {
     /// Those for a branch whose Environments no other updater declares.
-    pub(super) fn ours<'s>(&'s self, base: &'s str) -> impl Iterator<Item = (u64, &'s EndedRequest)> {
-        self.all.iter().filter(move |(_, ended)| !ended.foreign && ended.base == base).map(|(number, ended)| (*number, ended))
+    pub(super) fn ours<'s>(
+        &'s self,
+        base: &'s str,
+    ) -> impl Iterator<Item = (u64, &'s EndedRequest)> {
+        self.all
+            .iter()
+            .filter(move |(_, ended)| !ended.foreign && ended.base == base)
+            .map(|(number, ended)| (*number, ended))
     }
 
     /// Takes note of a request, if it has ended.
-    pub(super) fn take(&mut self, request: &forge::Request, warnings: &mut Vec<String>, now: Timestamp) {
+    pub(super) fn take(
+        &mut self,
+        request: &forge::Request,
+        warnings: &mut Vec<String>,
+        now: Timestamp,
+    ) {
         let superseded = request.labels.iter().any(|label| label == SUPERSEDED);
         let how = match request.state {
             forge::State::Open => return,
@@ -83,79 +116,166 @@ impl EndedRequests {
             Ok(marker) => marker,
             Err(error) => {
                 if how == Ended::Closed && known.is_none() {
-                    warnings
-                        .push(format!("request #{} ({}) was closed by hand, but {error}: it holds nothing", request.number, request.url));
+                    warnings.push(format!(
+                        "request #{} ({}) was closed by hand, but {error}: it holds nothing",
+                        request.number, request.url
+                    ));
                 }
                 None
             }
         };
         self.lately.take(request, marker.as_ref());
-        let by = known.filter(|known| known.how == how).and_then(|known| known.by.clone());
-        let at = request.ended.as_ref().and_then(|ended| ended.at).or(request.updated).unwrap_or(now);
-        self.all.insert(request.number, EndedRequest { at, by, ..EndedRequest::new(request, how, marker, now) });
+        let by = known
+            .filter(|known| known.how == how)
+            .and_then(|known| known.by.clone());
+        let at = request
+            .ended
+            .as_ref()
+            .and_then(|ended| ended.at)
+            .or(request.updated)
+            .unwrap_or(now);
+        self.all.insert(
+            request.number,
+            EndedRequest {
+                at,
+                by,
+                ..EndedRequest::new(request, how, marker, now)
+            },
+        );
     }
 
     /// Notes that a request has just ended.
     pub(super) fn end(&mut self, request: &forge::Request, how: Ended, now: Timestamp) {
         let marker = Marker::of(request);
         self.lately.take(request, marker.as_ref());
-        self.all.insert(request.number, EndedRequest::new(request, how, marker, now));
+        self.all
+            .insert(request.number, EndedRequest::new(request, how, marker, now));
     }
 
-    /// How the latest request of a branch ended. What the forge closed by itself is the bot's to clear away.
+    /// How the latest request of a branch ended. What the forge closed by itself is the bot's to
+    /// clear away.
     pub(super) fn last(&self, branch: &str, base: &str) -> Option<Ended> {
-        let (number, last) = self.ours(base).filter(|(_, ended)| ended.head == branch).last()?;
-        Some(if last.how == Ended::Closed && self.is_swept(number, last) { Ended::Superseded } else { last.how })
+        let (number, last) = self
+            .ours(base)
+            .filter(|(_, ended)| ended.head == branch)
+            .last()?;
+        Some(
+            if last.how == Ended::Closed && self.is_swept(number, last) {
+                Ended::Superseded
+            } else {
+                last.how
+            },
+        )
     }
 
-    /// Whether the forge closed a request by itself. Some end the requests of a deleted branch a moment later, in the name
-    /// of whoever deleted it, and by then the branch may be there anew with a request that has just been opened.
+    /// Whether the forge closed a request by itself. Some end the requests of a deleted branch a
+    /// moment later, in the name of whoever deleted it, and by then the branch may be there anew
+    /// with a request that has just been opened.
     fn is_swept(&self, number: u64, request: &EndedRequest) -> bool {
-        let by_bot = request.by.as_ref().is_some_and(|by| by.as_ref() == Some(&request.author));
-        let within = |since: Timestamp, most| request.at >= since && request.at.duration_since(since) <= most;
-        let mut before = self.all.range(..number).map(|(_, ended)| ended).filter(|ended| ended.head == request.head);
-        by_bot && request.opened.is_some_and(|opened| within(opened, SWEPT.0)) && before.any(|ended| within(ended.at, SWEPT.1))
+        let by_bot = request
+            .by
+            .as_ref()
+            .is_some_and(|by| by.as_ref() == Some(&request.author));
+        let within = |since: Timestamp, most| {
+            request.at >= since && request.at.duration_since(since) <= most
+        };
+        let mut before = self
+            .all
+            .range(..number)
+            .map(|(_, ended)| ended)
+            .filter(|ended| ended.head == request.head);
+        by_bot
+            && request.opened.is_some_and(|opened| within(opened, SWEPT.0))
+            && before.any(|ended| within(ended.at, SWEPT.1))
     }
 
     /// The requests that people closed.
     pub(super) fn closed(&self) -> impl Iterator<Item = (u64, &EndedRequest)> {
-        let closed = self.all.iter().filter(|(_, request)| request.how == Ended::Closed);
-        closed.filter(|(number, request)| !self.is_swept(**number, request)).map(|(number, request)| (*number, request))
+        let closed = self
+            .all
+            .iter()
+            .filter(|(_, request)| request.how == Ended::Closed);
+        closed
+            .filter(|(number, request)| !self.is_swept(**number, request))
+            .map(|(number, request)| (*number, request))
     }
 
-    /// Whether a commit is the merge of a request that proposed this move: a person may have squashed it under a message of
-    /// her own.
-    pub(super) fn proposed(&self, environment: &str, policy: &ImagePolicy, base: &str, step: &Move) -> bool {
+    /// Whether a commit is the merge of a request that proposed this move: a person may have
+    /// squashed it under a message of her own.
+    pub(super) fn proposed(
+        &self,
+        environment: &str,
+        policy: &ImagePolicy,
+        base: &str,
+        step: &Move,
+    ) -> bool {
         let merged = |request: &&EndedRequest| request.how == Ended::Merged && request.base == base;
         let of = |request: &&EndedRequest| request.commit.as_deref() == Some(step.commit.as_str());
-        let markers = self.all.values().filter(merged).filter(of).filter_map(|request| request.marker.as_ref());
-        markers.filter(|marker| marker.environment == environment).any(|marker| {
-            // What had no room in its text was in the request all the same.
-            let untold = marker.cut > 0 && !marker.moves.iter().any(|row| row.policy == policy.name);
-            untold || marker.moves.iter().any(|row| is_of(row, policy, step))
-        })
+        let markers = self
+            .all
+            .values()
+            .filter(merged)
+            .filter(of)
+            .filter_map(|request| request.marker.as_ref());
+        markers
+            .filter(|marker| marker.environment == environment)
+            .any(|marker| {
+                // What had no room in its text was in the request all the same.
+                let untold =
+                    marker.cut > 0 && !marker.moves.iter().any(|row| row.policy == policy.name);
+                untold || marker.moves.iter().any(|row| is_of(row, policy, step))
+            })
     }
 
     /// The latest of those that people closed of which nobody has said who.
     pub(super) fn unasked(&self, most: usize) -> Vec<u64> {
-        let unasked = |request: &EndedRequest| request.how == Ended::Closed && request.marker.is_some() && request.by.is_none();
-        self.all.iter().rev().filter(|(_, request)| unasked(request)).map(|(number, _)| *number).take(most).collect()
+        let unasked = |request: &EndedRequest| {
+            request.how == Ended::Closed && request.marker.is_some() && request.by.is_none()
+        };
+        self.all
+            .iter()
+            .rev()
+            .filter(|(_, request)| unasked(request))
+            .map(|(number, _)| *number)
+            .take(most)
+            .collect()
     }
 
     /// What people refused of a policy in an Environment, as moves back, oldest first.
     pub(super) fn refused(&self, environment: &str, policy: &ImagePolicy, base: &str) -> Vec<Move> {
         let mut moves = Vec::new();
-        for (number, request) in self.closed().filter(|(_, request)| request.base == base && !request.foreign) {
-            let Some(marker) = request.marker.as_ref().filter(|marker| marker.environment == environment) else { continue };
-            for row in marker.moves.iter().filter(|row| row.policy == policy.name && row.repository == policy.image) {
-                let by_digest = matches!(policy.choice, Choice::Digest(_)) || row.old.as_deref() == Some(row.new.as_str());
+        for (number, request) in self
+            .closed()
+            .filter(|(_, request)| request.base == base && !request.foreign)
+        {
+            let Some(marker) = request
+                .marker
+                .as_ref()
+                .filter(|marker| marker.environment == environment)
+            else {
+                continue;
+            };
+            for row in marker
+                .moves
+                .iter()
+                .filter(|row| row.policy == policy.name && row.repository == policy.image)
+            {
+                let by_digest = matches!(policy.choice, Choice::Digest(_))
+                    || row.old.as_deref() == Some(row.new.as_str());
                 let digest = row.digest.as_ref().filter(|_| by_digest);
                 moves.push(Move {
                     commit: String::new(),
-                    author: request.by.clone().flatten().unwrap_or_else(|| "somebody".to_owned()),
+                    author: request
+                        .by
+                        .clone()
+                        .flatten()
+                        .unwrap_or_else(|| "somebody".to_owned()),
                     time: request.at,
                     by_bot: false,
-                    old: digest.map_or_else(|| row.new.as_str().to_owned(), |digest| digest.as_str().to_owned()),
+                    old: digest.map_or_else(
+                        || row.new.as_str().to_owned(),
+                        |digest| digest.as_str().to_owned(),
+                    ),
                     new: row.old.clone().unwrap_or_default(),
                     tag: digest.map(|_| row.new.as_str().to_owned()),
                     request: Some(number),
@@ -173,7 +293,13 @@ fn is_of(row: &Proposed, policy: &ImagePolicy, step: &Move) -> bool {
     // A digest that moved stands beside the tag that it is of.
     let new = match &step.tag {
         None => row.new.as_str() == step.new,
-        Some(tag) => row.new.as_str() == tag && row.digest.as_ref().is_some_and(|digest| digest.as_str() == step.new),
+        Some(tag) => {
+            row.new.as_str() == tag
+                && row
+                    .digest
+                    .as_ref()
+                    .is_some_and(|digest| digest.as_str() == step.new)
+        }
     };
     ours && new
 }
@@ -228,8 +354,15 @@ mod tests {
                 marker: Some(marker.clone()),
                 foreign: false,
             };
-            let known = EndedRequests { all: BTreeMap::from([(1, ended)]), ..EndedRequests::default() };
-            assert_eq!(known.proposed("prod", policy, "main", &step(new, commit)), expected, "{marker:?} {new} {commit}");
+            let known = EndedRequests {
+                all: BTreeMap::from([(1, ended)]),
+                ..EndedRequests::default()
+            };
+            assert_eq!(
+                known.proposed("prod", policy, "main", &step(new, commit)),
+                expected,
+                "{marker:?} {new} {commit}"
+            );
             assert!(!known.proposed("dev", policy, "main", &step(new, commit)));
         }
     }

@@ -1,8 +1,10 @@
-//! What registry and forge tell of the images that a request moves: asked once for each step, and kept in the store.
+//! What registry and forge tell of the images that a request moves: asked once for each step, and
+//! kept in the store.
 //!
-//! Labels of images are hostile: they name addresses. Nothing is ever sent to such an address. Release notes are read
-//! through the config repository's own forge, and only if the label names a project on the same host; of any other source
-//! the text has the link alone. What cannot be found out is left out with a word; it never keeps a request from opening.
+//! Labels of images are hostile: they name addresses. Nothing is ever sent to such an address.
+//! Release notes are read through the config repository's own forge, and only if the label names a
+//! project on the same host; of any other source the text has the link alone. What cannot be found
+//! out is left out with a word; it never keeps a request from opening.
 
 use super::report::RefusedReport;
 use crate::{
@@ -24,8 +26,8 @@ use std::time::Duration;
 pub const PATIENCE: Duration = Duration::from_secs(10);
 /// Images asked about at once.
 const AT_ONCE: usize = 4;
-/// Images asked about for one text: with those of [`AT_ONCE`] in half a minute at worst. Others are told of with what is
-/// known, and asked about when the text is made again.
+/// Images asked about for one text: with those of [`AT_ONCE`] in half a minute at worst. Others are
+/// told of with what is known, and asked about when the text is made again.
 const MOST: usize = 12;
 /// Releases whose notes are taken.
 const RELEASES: usize = 10;
@@ -88,7 +90,10 @@ impl Gatherer<'_> {
     /// Finds out what can be told. Never fails: what is not known is left out.
     pub async fn gather(&self, asked: &[Asked<'_>]) -> Gathered {
         let kept: Vec<Option<Kept>> = asked.iter().map(|asked| self.kept(asked)).collect();
-        let due = |kept: &Option<Kept>| kept.as_ref().is_none_or(|kept| kept.again && self.now.duration_since(kept.at) >= REST);
+        let due = |kept: &Option<Kept>| {
+            kept.as_ref()
+                .is_none_or(|kept| kept.again && self.now.duration_since(kept.at) >= REST)
+        };
         let wanted: Vec<usize> = (0..asked.len()).filter(|at| due(&kept[*at])).collect();
         let found: Vec<(usize, Kept)> = stream::iter(wanted.into_iter().take(MOST))
             .map(|at| async move { (at, self.ask(&asked[at]).await) })
@@ -100,29 +105,54 @@ impl Gatherer<'_> {
             self.keep(&asked[at], &kept);
             all[at] = Some(kept);
         }
-        let may_tell_more = all.iter().any(|kept| kept.as_ref().is_none_or(|kept| kept.again));
-        let told = asked.iter().zip(all).map(|(asked, kept)| told(asked, kept.unwrap_or_else(|| self.unasked(asked)))).collect();
-        Gathered { told, may_tell_more }
+        let may_tell_more = all
+            .iter()
+            .any(|kept| kept.as_ref().is_none_or(|kept| kept.again));
+        let told = asked
+            .iter()
+            .zip(all)
+            .map(|(asked, kept)| told(asked, kept.unwrap_or_else(|| self.unasked(asked))))
+            .collect();
+        Gathered {
+            told,
+            may_tell_more,
+        }
     }
 
     /// What is known without asking anybody.
     fn unasked(&self, asked: &Asked<'_>) -> Kept {
         let digest = known_digest(asked);
         let (seen, by_registry) = self.seen(asked, digest.as_ref());
-        let missing = Some("Not asked about yet, because the request moves many images.".to_owned());
-        Kept { facts: Facts { digest, missing, ..Facts::default() }, seen, by_registry, at: self.now, again: true }
+        let missing =
+            Some("Not asked about yet, because the request moves many images.".to_owned());
+        Kept {
+            facts: Facts {
+                digest,
+                missing,
+                ..Facts::default()
+            },
+            seen,
+            by_registry,
+            at: self.now,
+            again: true,
+        }
     }
 
     /// Asks registry and forge, for as long as patience lasts.
     async fn ask(&self, asked: &Asked<'_>) -> Kept {
-        let mut kept = Kept { facts: Facts::default(), ..self.unasked(asked) };
+        let mut kept = Kept {
+            facts: Facts::default(),
+            ..self.unasked(asked)
+        };
         kept.again = false;
         match tokio::time::timeout(self.patience, self.find_out(asked, &mut kept)).await {
             Ok(Ok(())) => {}
             Ok(Err(missing)) => (kept.facts.missing, kept.again) = (Some(missing), true),
             Err(_) => {
                 let seconds = self.patience.as_secs();
-                kept.facts.missing = Some(format!("Registry or forge did not answer within {seconds} s; there may be more to tell."));
+                kept.facts.missing = Some(format!(
+                    "Registry or forge did not answer within {seconds} s; there may be more to tell."
+                ));
                 kept.again = true;
             }
         }
@@ -140,37 +170,73 @@ impl Gatherer<'_> {
     /// # Errors
     /// In words for people: what could not be found out.
     async fn find_out(&self, asked: &Asked<'_>, kept: &mut Kept) -> Result<(), String> {
-        let ImageMove { repository, old, new, bump, .. } = asked.image;
+        let ImageMove {
+            repository,
+            old,
+            new,
+            bump,
+            ..
+        } = asked.image;
         let facts = &mut kept.facts;
-        let labels = |error: ScanError| format!("The labels of the image could not be read: {error}.");
+        let labels =
+            |error: ScanError| format!("The labels of the image could not be read: {error}.");
         let digest = match known_digest(asked) {
             Some(digest) => digest,
             None => {
-                let Some(head) = self.head(repository, new).await.map_err(labels)? else { return Ok(()) };
-                // Where no rule goes by an age, nobody has looked at the tag before: its clock begins here.
+                let Some(head) = self.head(repository, new).await.map_err(labels)? else {
+                    return Ok(());
+                };
+                // Where no rule goes by an age, nobody has looked at the tag before: its clock
+                // begins here.
                 let seen = [(new.clone(), head.digest.clone())];
-                let since = self.scanner.store.see(repository, &seen, self.now).ok().and_then(|seen| Some(seen.first()?.since));
-                kept.by_registry = head.pushed.is_some_and(|pushed| since.is_none_or(|since| pushed < since));
+                let since = self
+                    .scanner
+                    .store
+                    .see(repository, &seen, self.now)
+                    .ok()
+                    .and_then(|seen| Some(seen.first()?.since));
+                kept.by_registry = head
+                    .pushed
+                    .is_some_and(|pushed| since.is_none_or(|since| pushed < since));
                 kept.seen = if kept.by_registry { head.pushed } else { since };
                 head.digest
             }
         };
         facts.digest = Some(digest.clone());
-        let Some(described) = self.scanner.describe(repository, &digest).await.map_err(labels)? else { return Ok(()) };
+        let Some(described) = self
+            .scanner
+            .describe(repository, &digest)
+            .await
+            .map_err(labels)?
+        else {
+            return Ok(());
+        };
         facts.new = read_labels(&described);
         (facts.created, facts.platforms) = (described.created, described.platforms);
         // Of a tag that stays nobody says any more what it stood for.
-        if let Some(old) = old.as_deref().filter(|_| *bump != Bump::Digest).and_then(|old| Tag::new(old).ok())
+        if let Some(old) = old
+            .as_deref()
+            .filter(|_| *bump != Bump::Digest)
+            .and_then(|old| Tag::new(old).ok())
             && let Some(head) = self.head(repository, &old).await.map_err(labels)?
-            && let Some(described) = self.scanner.describe(repository, &head.digest).await.map_err(labels)?
+            && let Some(described) = self
+                .scanner
+                .describe(repository, &head.digest)
+                .await
+                .map_err(labels)?
         {
             facts.old = read_labels(&described);
         }
         facts.compare = self.compare(&facts.old, &facts.new);
-        let Some((forge, project)) = self.project(&facts.new) else { return Ok(()) };
-        let Some((from, to)) = versions(asked.image, &facts.old, &facts.new) else { return Ok(()) };
+        let Some((forge, project)) = self.project(&facts.new) else {
+            return Ok(());
+        };
+        let Some((from, to)) = versions(asked.image, &facts.old, &facts.new) else {
+            return Ok(());
+        };
         let releases = forge.releases(&project, &from, &to).await;
-        let releases = releases.map_err(|error| format!("The release notes could not be read: {error}."))?;
+        let releases =
+            releases.map_err(|error| format!("The release notes could not be read: {error}."))?;
         facts.releases = releases.into_iter().take(RELEASES).map(release).collect();
         Ok(())
     }
@@ -179,31 +245,44 @@ impl Gatherer<'_> {
     async fn head(&self, repository: &Repository, tag: &Tag) -> Result<Option<Head>, ScanError> {
         match self.scanner.registries.head(repository, tag).await {
             Ok(head) => Ok(Some(head)),
-            Err(RegistryError { problem: Problem::NotFound { .. }, .. }) => Ok(None),
+            Err(RegistryError {
+                problem: Problem::NotFound { .. },
+                ..
+            }) => Ok(None),
             Err(error) => Err(error.into()),
         }
     }
 
-    /// Where people compare the two sources: if both are one project, on a forge whose pages are known.
+    /// Where people compare the two sources: if both are one project, on a forge whose pages are
+    /// known.
     fn compare(&self, old: &Labels, new: &Labels) -> Option<String> {
         let place = self.place(new.source.as_deref()?)?;
         if old.source.is_some() && self.place(old.source.as_deref()?) != Some(place.clone()) {
             return None;
         }
-        let commit = |text: &&str| (7..=64).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_hexdigit());
+        let commit = |text: &&str| {
+            (7..=64).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_hexdigit())
+        };
         let from = old.revision.as_deref().filter(commit)?;
         let to = new.revision.as_deref().filter(commit)?;
         (from != to).then(|| forge::compare_url(&place, from, to))
     }
 
-    /// The project at an address: on the config repository's forge, or on one that its host's name tells.
+    /// The project at an address: on the config repository's forge, or on one that its host's name
+    /// tells.
     fn place(&self, source: &str) -> Option<declare::Forge> {
-        let own = self.forge.and_then(|forge| Some(declare::Forge { project: forge.place().project_at(source)?, ..forge.place().clone() }));
+        let own = self.forge.and_then(|forge| {
+            Some(declare::Forge {
+                project: forge.place().project_at(source)?,
+                ..forge.place().clone()
+            })
+        });
         own.or_else(|| declare::Forge::of(source))
     }
 
-    /// The project on the config repository's forge, the only one that is asked: one of the same owner. A label could name
-    /// any project that the bot's token reads, and readers of the request may not.
+    /// The project on the config repository's forge, the only one that is asked: one of the same
+    /// owner. A label could name any project that the bot's token reads, and readers of the request
+    /// may not.
     fn project(&self, labels: &Labels) -> Option<(&dyn Forge, String)> {
         let forge = self.forge?;
         let project = forge.place().project_at(labels.source.as_deref()?)?;
@@ -213,10 +292,16 @@ impl Gatherer<'_> {
 
     /// Since when the tag was there with this digest, and whether the registry says so.
     fn seen(&self, asked: &Asked<'_>, digest: Option<&Digest>) -> (Option<Timestamp>, bool) {
-        let ImageMove { repository, new, .. } = asked.image;
+        let ImageMove {
+            repository, new, ..
+        } = asked.image;
         let kept = self.scanner.store.seen(repository, new).ok().flatten();
-        let kept = kept.filter(|seen| digest.is_none_or(|digest| seen.digest == *digest)).map(|seen| seen.since);
-        let counted = asked.scan.and_then(|scan| scan.details.get(new.as_str())?.since);
+        let kept = kept
+            .filter(|seen| digest.is_none_or(|digest| seen.digest == *digest))
+            .map(|seen| seen.since);
+        let counted = asked
+            .scan
+            .and_then(|scan| scan.details.get(new.as_str())?.since);
         match (counted, kept) {
             (Some(counted), Some(kept)) if counted < kept => (Some(counted), true),
             (_, kept) => (kept, false),
@@ -227,7 +312,8 @@ impl Gatherer<'_> {
     fn kept(&self, asked: &Asked<'_>) -> Option<Kept> {
         let bytes = self.scanner.store.get(TABLE, &key(asked.image)).ok()??;
         let kept: Kept = serde_json::from_slice(&bytes).ok()?;
-        let moved = known_digest(asked).is_some_and(|digest| kept.facts.digest.as_ref() != Some(&digest));
+        let moved =
+            known_digest(asked).is_some_and(|digest| kept.facts.digest.as_ref() != Some(&digest));
         (!moved).then_some(kept)
     }
 
@@ -248,22 +334,43 @@ impl Gatherer<'_> {
 
 fn key(image: &ImageMove) -> String {
     let digest = image.digest.as_ref().map_or("", |digest| digest.as_str());
-    format!("{} {} {digest} {}", image.repository, image.new, image.old.as_deref().unwrap_or_default())
+    format!(
+        "{} {} {digest} {}",
+        image.repository,
+        image.new,
+        image.old.as_deref().unwrap_or_default()
+    )
 }
 
 /// The digest that was written, or that the registry has confirmed in this pass.
 fn known_digest(asked: &Asked<'_>) -> Option<Digest> {
-    let confirmed = || asked.scan?.details.get(asked.image.new.as_str()).filter(|details| details.fresh)?.digest.clone();
+    let confirmed = || {
+        asked
+            .scan?
+            .details
+            .get(asked.image.new.as_str())
+            .filter(|details| details.fresh)?
+            .digest
+            .clone()
+    };
     asked.image.digest.clone().or_else(confirmed)
 }
 
 fn told(asked: &Asked<'_>, kept: Kept) -> Told {
-    let clock = if kept.by_registry { Clock::Registry } else { Clock::Tagboat };
+    let clock = if kept.by_registry {
+        Clock::Registry
+    } else {
+        Clock::Tagboat
+    };
     Told {
         image: asked.image.clone(),
         policy: asked.policy.map_or(String::new(), wants),
         seen: kept.seen.map(|at| Seen { at, clock }),
-        refused: asked.refused.iter().map(|refused| (refused.tag.clone(), refused.reason.clone())).collect(),
+        refused: asked
+            .refused
+            .iter()
+            .map(|refused| (refused.tag.clone(), refused.reason.clone()))
+            .collect(),
         facts: kept.facts,
     }
 }
@@ -292,22 +399,49 @@ pub fn wants(policy: &ImagePolicy) -> String {
 
 fn read_labels(description: &Description) -> Labels {
     let label = |name: &str| {
-        let text = description.labels.get(&format!("org.opencontainers.image.{name}"))?;
+        let text = description
+            .labels
+            .get(&format!("org.opencontainers.image.{name}"))?;
         let text: String = text.trim().chars().take(LABEL).collect();
         (!text.is_empty()).then_some(text)
     };
-    Labels { source: label("source"), revision: label("revision"), version: label("version") }
+    Labels {
+        source: label("source"),
+        revision: label("revision"),
+        version: label("version"),
+    }
 }
 
-/// The versions whose releases are asked for: those that the images call themselves, else their tags; none if they are one.
+/// The versions whose releases are asked for: those that the images call themselves, else their
+/// tags; none if they are one.
 fn versions(image: &ImageMove, old: &Labels, new: &Labels) -> Option<(String, String)> {
     let version = |text: &&str| Version::of_tag(text).is_ok();
-    let to = new.version.as_deref().filter(version).unwrap_or(image.new.as_str());
-    let from = old.version.as_deref().filter(version).or(image.old.as_deref())?;
+    let to = new
+        .version
+        .as_deref()
+        .filter(version)
+        .unwrap_or(image.new.as_str());
+    let from = old
+        .version
+        .as_deref()
+        .filter(version)
+        .or(image.old.as_deref())?;
     (from != to && Tag::new(from).is_ok()).then(|| (from.to_owned(), to.to_owned()))
 }
 
 fn release(release: forge::Release) -> ReleaseNotes {
-    let forge::Release { tag, name, notes, url, at } = release;
-    ReleaseNotes { tag, name, notes: notes.chars().take(NOTES).collect(), url, at }
+    let forge::Release {
+        tag,
+        name,
+        notes,
+        url,
+        at,
+    } = release;
+    ReleaseNotes {
+        tag,
+        name,
+        notes: notes.chars().take(NOTES).collect(),
+        url,
+        at,
+    }
 }

@@ -19,7 +19,8 @@ const MOST_COMMITS: usize = 10_000;
 /// What stands instead of a digest that was taken away.
 const UNPINNED: &str = "no digest";
 
-/// The most commits of a merged branch that are looked at; one that has more is nobody's proposal of an update.
+/// The most commits of a merged branch that are looked at; one that has more is nobody's proposal
+/// of an update.
 const MOST_MERGED: usize = 50;
 
 /// A reference that a commit moved, whatever policy it belongs to.
@@ -40,7 +41,13 @@ struct Moved {
 impl Moved {
     /// Whether both are moves of one reference.
     fn is_of(&self, other: &Self) -> bool {
-        (&self.path, &self.locator, &self.marker, &self.repository) == (&other.path, &other.locator, &other.marker, &other.repository)
+        (&self.path, &self.locator, &self.marker, &self.repository)
+            == (
+                &other.path,
+                &other.locator,
+                &other.marker,
+                &other.repository,
+            )
     }
 }
 
@@ -71,18 +78,35 @@ impl History {
     ///
     /// # Errors
     /// If an object of the mirror is missing.
-    pub fn walk(&mut self, mirror: &Mirror, head: ObjectId, needles: &Needles, now: Timestamp) -> Result<(), GitError> {
+    pub fn walk(
+        &mut self,
+        mirror: &Mirror,
+        head: ObjectId,
+        needles: &Needles,
+        now: Timestamp,
+    ) -> Result<(), GitError> {
         if self.fingerprint != needles.fingerprint() {
-            *self = Self { fingerprint: needles.fingerprint(), ..Self::default() };
+            *self = Self {
+                fingerprint: needles.fingerprint(),
+                ..Self::default()
+            };
         }
-        if self.walked.as_ref().is_some_and(|(walked, _)| *walked == head) {
+        if self
+            .walked
+            .as_ref()
+            .is_some_and(|(walked, _)| *walked == head)
+        {
             return Ok(());
         }
         let mut history = mirror.history(head, now.as_second() - SINCE, MOST_COMMITS);
         let mut commits = Vec::new();
         while let Some(commit) = history.next().transpose()? {
             if let Entry::Vacant(unknown) = self.moved.entry(commit.id) {
-                let changes = if commit.parent.is_some() { history.changes(&commit)? } else { Vec::new() };
+                let changes = if commit.parent.is_some() {
+                    history.changes(&commit)?
+                } else {
+                    Vec::new()
+                };
                 let mut found = moved(mirror, &commit, &changes, needles)?;
                 if !commit.update && !found.is_empty() {
                     own(mirror, &history, &commit, &mut found, needles)?;
@@ -99,19 +123,26 @@ impl History {
 
     /// The moves of a policy's references, oldest first.
     pub fn moves(&self, wanted: &Wanted<'_>) -> Vec<Move> {
-        let Some((_, commits)) = &self.walked else { return Vec::new() };
+        let Some((_, commits)) = &self.walked else {
+            return Vec::new();
+        };
         let mut moves = Vec::new();
         for commit in commits.iter().rev() {
             for moved in self.moved.get(&commit.id).into_iter().flatten() {
                 let ours = match &moved.marker {
                     Some(marker) => marker == wanted.policy,
-                    None => wanted.automatic && moved.repository.as_ref() == Some(wanted.repository),
+                    None => {
+                        wanted.automatic && moved.repository.as_ref() == Some(wanted.repository)
+                    }
                 };
                 let (values, tag) = match &moved.tag {
                     Some(_) if !wanted.digests => (&moved.tag, None),
                     _ => (&moved.digest, moved.beside.clone()),
                 };
-                let (true, Some((old, new))) = (ours && (wanted.contains)(&moved.path), values) else { continue };
+                let (true, Some((old, new))) = (ours && (wanted.contains)(&moved.path), values)
+                else {
+                    continue;
+                };
                 moves.push(Move {
                     commit: commit.id.to_string(),
                     author: commit.author.clone(),
@@ -128,11 +159,19 @@ impl History {
     }
 }
 
-fn moved(mirror: &Mirror, commit: &Commit, changes: &[Change], needles: &Needles) -> Result<Vec<Moved>, GitError> {
+fn moved(
+    mirror: &Mirror,
+    commit: &Commit,
+    changes: &[Change],
+    needles: &Needles,
+) -> Result<Vec<Moved>, GitError> {
     let mut all = Vec::new();
     for change in changes {
-        let (Some(old), Some(new)) = (change.old, change.new) else { continue };
-        // Whether a folder is a chart does not matter here: what is under its templates is never edited anyway.
+        let (Some(old), Some(new)) = (change.old, change.new) else {
+            continue;
+        };
+        // Whether a folder is a chart does not matter here: what is under its templates is never
+        // edited anyway.
         let kind = FileKind::of(&change.path, |_| false);
         if kind == FileKind::NotYaml {
             continue;
@@ -143,16 +182,26 @@ fn moved(mirror: &Mirror, commit: &Commit, changes: &[Change], needles: &Needles
             continue;
         }
         let after = references::find(kind, &new).references;
-        let after: HashMap<&str, &Reference> = after.iter().map(|reference| (reference.locator.as_str(), reference)).collect();
+        let after: HashMap<&str, &Reference> = after
+            .iter()
+            .map(|reference| (reference.locator.as_str(), reference))
+            .collect();
         for before in references::find(kind, &old).references {
-            let Some(after) = after.get(before.locator.as_str()) else { continue };
+            let Some(after) = after.get(before.locator.as_str()) else {
+                continue;
+            };
             if before.repository != after.repository {
                 continue;
             }
-            let pair = |old: Option<String>, new: Option<String>| old.zip(new).filter(|(old, new)| old != new);
+            let pair = |old: Option<String>, new: Option<String>| {
+                old.zip(new).filter(|(old, new)| old != new)
+            };
             // A digest that was taken away is left, too.
             let pinned = digest(after).or_else(|| digest(&before).map(|_| UNPINNED.to_owned()));
-            let (tag, digest) = (pair(before.tag(), after.tag()), pair(digest(&before), pinned));
+            let (tag, digest) = (
+                pair(before.tag(), after.tag()),
+                pair(digest(&before), pinned),
+            );
             if tag.is_some() || digest.is_some() {
                 let marker = match &after.why {
                     Why::Marker { policy, .. } => Some(policy.clone()),
@@ -174,10 +223,19 @@ fn moved(mirror: &Mirror, commit: &Commit, changes: &[Change], needles: &Needles
     Ok(all)
 }
 
-/// Of the moves of a person's merge, marks those that the bot had proposed: whose reference only the bot's commits moved on
-/// the merged branch, from what stood here to what stands here now. What else a merge brings is its author's.
-fn own(mirror: &Mirror, history: &git::History<'_>, merge: &Commit, moves: &mut [Moved], needles: &Needles) -> Result<(), GitError> {
-    let Some(brought) = history.brought(merge, MOST_MERGED)? else { return Ok(()) };
+/// Of the moves of a person's merge, marks those that the bot had proposed: whose reference only
+/// the bot's commits moved on the merged branch, from what stood here to what stands here now. What
+/// else a merge brings is its author's.
+fn own(
+    mirror: &Mirror,
+    history: &git::History<'_>,
+    merge: &Commit,
+    moves: &mut [Moved],
+    needles: &Needles,
+) -> Result<(), GitError> {
+    let Some(brought) = history.brought(merge, MOST_MERGED)? else {
+        return Ok(());
+    };
     // Newest first.
     let mut steps = Vec::new();
     for commit in brought.iter().filter(|commit| commit.parent.is_some()) {
@@ -188,10 +246,14 @@ fn own(mirror: &Mirror, history: &git::History<'_>, merge: &Commit, moves: &mut 
     for row in moves {
         let of: Vec<&Moved> = steps.iter().filter(|step| step.is_of(row)).collect();
         let net = |part: fn(&Moved) -> Option<&(String, String)>| {
-            let (new, old) = (of.iter().find_map(|step| part(step))?, of.iter().rev().find_map(|step| part(step))?);
+            let (new, old) = (
+                of.iter().find_map(|step| part(step))?,
+                of.iter().rev().find_map(|step| part(step))?,
+            );
             Some((old.0.clone(), new.1.clone())).filter(|(old, new)| old != new)
         };
-        let same = net(|step| step.tag.as_ref()) == row.tag && net(|step| step.digest.as_ref()) == row.digest;
+        let same = net(|step| step.tag.as_ref()) == row.tag
+            && net(|step| step.digest.as_ref()) == row.digest;
         row.by_bot = same && of.iter().all(|step| step.by_bot);
     }
     Ok(())
@@ -203,8 +265,13 @@ pub fn digest(reference: &Reference) -> Option<String> {
         return Some(slot.value.clone()).filter(|value| !value.is_empty());
     }
     if let Some(slot) = reference.slot(Part::Whole) {
-        return ImageRef::new(&slot.value).ok()?.digest.map(|digest| digest.as_str().to_owned());
+        return ImageRef::new(&slot.value)
+            .ok()?
+            .digest
+            .map(|digest| digest.as_str().to_owned());
     }
     let slot = reference.slot(Part::Tag)?;
-    slot.value.split_once('@').map(|(_, digest)| digest.to_owned())
+    slot.value
+        .split_once('@')
+        .map(|(_, digest)| digest.to_owned())
 }

@@ -1,6 +1,7 @@
-//! What people refused by closing requests, kept beside the forge's word: a forge that is down when a process begins
-//! changes nothing then. As long as neither the forge nor the store has said it, nothing is written that it could hold
-//! back: whether an Environment had requests before it wrote commits, only the forge knows.
+//! What people refused by closing requests, kept beside the forge's word: a forge that is down when
+//! a process begins changes nothing then. As long as neither the forge nor the store has said it,
+//! nothing is written that it could hold back: whether an Environment had requests before it wrote
+//! commits, only the forge knows.
 
 use super::{
     EnvironmentReport, Report, State, Updater,
@@ -36,8 +37,26 @@ fn key(place: &declare::Forge) -> String {
 impl EndedRequests {
     fn refused_all(&self) -> Vec<Refused> {
         let row = |(number, request): (u64, &EndedRequest)| {
-            let EndedRequest { head, base, opened, at, by, author, marker, .. } = request.clone();
-            Some(Refused { number, head, base, opened, at, by, author, marker: marker? })
+            let EndedRequest {
+                head,
+                base,
+                opened,
+                at,
+                by,
+                author,
+                marker,
+                ..
+            } = request.clone();
+            Some(Refused {
+                number,
+                head,
+                base,
+                opened,
+                at,
+                by,
+                author,
+                marker: marker?,
+            })
         };
         self.closed().filter_map(row).collect()
     }
@@ -51,14 +70,30 @@ impl Updater {
         if known.kept.is_some() {
             return;
         }
-        let bytes = self.scanner.store.get(TABLE, &key(forge.place())).unwrap_or_else(|error| {
-            report.warnings.push(error.to_string());
-            None
-        });
+        let bytes = self
+            .scanner
+            .store
+            .get(TABLE, &key(forge.place()))
+            .unwrap_or_else(|error| {
+                report.warnings.push(error.to_string());
+                None
+            });
         // What cannot be read is as good as nothing: the forge is asked in each pass.
-        let refused: Option<Vec<Refused>> = bytes.as_deref().and_then(|bytes| serde_json::from_slice(bytes).ok());
+        let refused: Option<Vec<Refused>> = bytes
+            .as_deref()
+            .and_then(|bytes| serde_json::from_slice(bytes).ok());
         known.learnt |= refused.is_some();
-        for Refused { number, head, base, opened, at, by, author, marker } in refused.into_iter().flatten() {
+        for Refused {
+            number,
+            head,
+            base,
+            opened,
+            at,
+            by,
+            author,
+            marker,
+        } in refused.into_iter().flatten()
+        {
             let request = EndedRequest {
                 head,
                 head_commit: String::new(),
@@ -91,9 +126,17 @@ impl Updater {
         }
     }
 
-    /// Whether changes must wait because people may have refused them, for all that is known. Says so.
-    pub(super) fn in_doubt(&self, sets: &[ChangeSet], row: &mut EnvironmentReport, report: &mut Report) -> bool {
-        let Some(forge) = self.forge.as_deref().filter(|_| !sets.is_empty()) else { return false };
+    /// Whether changes must wait because people may have refused them, for all that is known. Says
+    /// so.
+    pub(super) fn in_doubt(
+        &self,
+        sets: &[ChangeSet],
+        row: &mut EnvironmentReport,
+        report: &mut Report,
+    ) -> bool {
+        let Some(forge) = self.forge.as_deref().filter(|_| !sets.is_empty()) else {
+            return false;
+        };
         if self.known().ended.learnt {
             return false;
         }

@@ -19,7 +19,8 @@ pub(super) struct Known {
     pub(super) outlooks: Outlooks,
     /// The one of those that merge by themselves which others wait for, and since when.
     pub(super) front: Option<(u64, Timestamp)>,
-    /// Whose commits a branch has, by its head and that of its target; with the parent where it is one of the bot's.
+    /// Whose commits a branch has, by its head and that of its target; with the parent where it is
+    /// one of the bot's.
     pub(super) commits: HashMap<(ObjectId, ObjectId), (Commits, Option<ObjectId>)>,
 }
 

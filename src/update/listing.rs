@@ -1,7 +1,10 @@
-//! What the forge has: the open requests, listed once in a pass, and those that ended, of which only the news are asked
-//! for. Requests that people closed hold back what they proposed.
+//! What the forge has: the open requests, listed once in a pass, and those that ended, of which
+//! only the news are asked for. Requests that people closed hold back what they proposed.
 
-use super::{FailureReport, History, Pass, Report, Updater, Wanted, World, ended::EndedRequest, requesting::Requesting, whose::Whose};
+use super::{
+    FailureReport, History, Pass, Report, Updater, Wanted, World, ended::EndedRequest,
+    requesting::Requesting, whose::Whose,
+};
 use crate::{
     declare::ImagePolicy,
     forge::{self, Forge, ForgeError, Listed, Problem, Which},
@@ -15,17 +18,26 @@ use std::collections::{BTreeMap, HashSet};
 /// How far back requests that ended count, as reverts do (DESIGN, "Hold after revert").
 const SINCE: SignedDuration = SignedDuration::from_hours(180 * 24);
 
-/// What is asked for once more with the news: a forge of several machines may be a little behind itself.
+/// What is asked for once more with the news: a forge of several machines may be a little behind
+/// itself.
 const OVERLAP: SignedDuration = SignedDuration::from_mins(10);
 
 /// Requests that are asked in one pass who closed them; of the others it is said later.
 const MOST_ASKED: usize = 20;
 
 impl Updater {
-    /// Lists what the forge has, once in a pass: also where nothing is for review any more, what people refused holds. What
-    /// goes wrong is told in the report; then nothing is known of any request that is open.
-    pub(super) async fn list(&self, world: &World, pass: &mut Pass<'_>, report: &mut Report) -> Result<(), GitError> {
-        let Some(forge) = self.forge.as_deref() else { return Ok(()) };
+    /// Lists what the forge has, once in a pass: also where nothing is for review any more, what
+    /// people refused holds. What goes wrong is told in the report; then nothing is known of any
+    /// request that is open.
+    pub(super) async fn list(
+        &self,
+        world: &World,
+        pass: &mut Pass<'_>,
+        report: &mut Report,
+    ) -> Result<(), GitError> {
+        let Some(forge) = self.forge.as_deref() else {
+            return Ok(());
+        };
         if !matches!(pass.requesting, Requesting::Unasked) {
             // Which are whose may be otherwise in another world.
             return self.whose(world, &[]).map(drop);
@@ -43,22 +55,38 @@ impl Updater {
     /// Whose requests are, at a revision; noted of those that ended.
     pub(super) fn whose(&self, world: &World, open: &[forge::Request]) -> Result<Whose, GitError> {
         let mut known = self.known();
-        let whose = Whose::new(&self.mirror, world, self.config.policies.as_deref(), open, &known.ended)?;
+        let whose = Whose::new(
+            &self.mirror,
+            world,
+            self.config.policies.as_deref(),
+            open,
+            &known.ended,
+        )?;
         for ended in known.ended.all.values_mut() {
-            ended.foreign = ended.marker.as_ref().is_some_and(|marker| !whose.is_ours(marker));
+            ended.foreign = ended
+                .marker
+                .as_ref()
+                .is_some_and(|marker| !whose.is_ours(marker));
         }
         Ok(whose)
     }
 
     /// The open requests, and the news of those that ended, which are remembered.
-    async fn listed(&self, forge: &dyn Forge, report: &mut Report, now: Timestamp) -> Result<Vec<forge::Request>, ForgeError> {
+    async fn listed(
+        &self,
+        forge: &dyn Forge,
+        report: &mut Report,
+        now: Timestamp,
+    ) -> Result<Vec<forge::Request>, ForgeError> {
         self.recall(report);
         // In this order: what ends between the two questions is in both, and not in none.
         let mut open = forge.list(Which::Open, PREFIX).await?;
         self.learn(forge, report, now).await?;
         let mut known = self.known();
         let later = |request: &forge::Request, known: &BTreeMap<u64, EndedRequest>| {
-            known.get(&request.number).is_some_and(|ended| request.updated.is_none_or(|updated| ended.at > updated))
+            known
+                .get(&request.number)
+                .is_some_and(|ended| request.updated.is_none_or(|updated| ended.at > updated))
         };
         open.retain(|request| !later(request, &known.ended.all));
         for request in &open {
@@ -72,17 +100,31 @@ impl Updater {
     }
 
     /// Asks for the requests that ended since the last time.
-    async fn learn(&self, forge: &dyn Forge, report: &mut Report, now: Timestamp) -> Result<(), ForgeError> {
+    async fn learn(
+        &self,
+        forge: &dyn Forge,
+        report: &mut Report,
+        now: Timestamp,
+    ) -> Result<(), ForgeError> {
         let since = self.known().ended.since;
         let oldest = now.checked_sub(SINCE).unwrap_or(Timestamp::MIN);
-        let from = since.map_or(whole_day(oldest), |since| since.checked_sub(OVERLAP).unwrap_or(since));
-        let Listed { requests: news, latest, back_to } = forge.look(Which::EndedSince(from), PREFIX).await?;
+        let from = since.map_or(whole_day(oldest), |since| {
+            since.checked_sub(OVERLAP).unwrap_or(since)
+        });
+        let Listed {
+            requests: news,
+            latest,
+            back_to,
+        } = forge.look(Which::EndedSince(from), PREFIX).await?;
         let unasked: Vec<u64> = {
             let known = &mut self.known().ended;
             if since.is_none() {
-                // All of them: what is not among them is not there any more, or lies too far back to be read.
+                // All of them: what is not among them is not there any more, or lies too far back
+                // to be read.
                 let there: HashSet<u64> = news.iter().map(|request| request.number).collect();
-                known.all.retain(|number, ended| there.contains(number) || back_to.is_some_and(|back| ended.at < back));
+                known.all.retain(|number, ended| {
+                    there.contains(number) || back_to.is_some_and(|back| ended.at < back)
+                });
             }
             if let Some(back) = back_to {
                 report.warnings.push(unread(forge, back));
@@ -91,8 +133,9 @@ impl Updater {
             for request in &news {
                 known.take(request, &mut report.warnings, now);
             }
-            // Whatever the forge has shown, of anybody, need not be read again. What was brought from elsewhere may have a
-            // time that is still to come: it must not hide what happens until then.
+            // Whatever the forge has shown, of anybody, need not be read again. What was brought
+            // from elsewhere may have a time that is still to come: it must not hide what happens
+            // until then.
             known.since = latest.map(|latest| latest.min(now)).max(since);
             known.all.retain(|_, request| request.at >= oldest);
             known.unasked(MOST_ASKED)
@@ -102,13 +145,20 @@ impl Updater {
             let known = &mut self.known().ended.all;
             match found {
                 Ok(request) => {
-                    known.entry(number).and_modify(|known| known.by = Some(request.ended.and_then(|ended| ended.by)));
+                    known.entry(number).and_modify(|known| {
+                        known.by = Some(request.ended.and_then(|ended| ended.by))
+                    });
                 }
                 // Deleted meanwhile: nobody refuses anything with it any more.
-                Err(ForgeError { problem: Problem::NotFound { .. }, .. }) => drop(known.remove(&number)),
+                Err(ForgeError {
+                    problem: Problem::NotFound { .. },
+                    ..
+                }) => drop(known.remove(&number)),
                 // What it refuses holds without a name, too. The next pass asks again.
                 Err(error) => {
-                    report.warnings.push(format!("who closed request #{number} is not known: {error}"));
+                    report.warnings.push(format!(
+                        "who closed request #{number} is not known: {error}"
+                    ));
                     break;
                 }
             }
@@ -120,7 +170,11 @@ impl Updater {
     ///
     /// # Errors
     /// If an object of the mirror is missing.
-    pub(super) async fn learn_for_holds(&self, world: &World, report: &mut Report) -> Result<(), GitError> {
+    pub(super) async fn learn_for_holds(
+        &self,
+        world: &World,
+        report: &mut Report,
+    ) -> Result<(), GitError> {
         if let Some(forge) = self.forge.as_deref()
             && let Err(error) = self.listed(forge, report, Timestamp::now()).await
         {
@@ -129,8 +183,15 @@ impl Updater {
         self.whose(world, &[]).map(drop)
     }
 
-    /// The moves of a policy's references: those of commits, and what people refused, each at its time.
-    pub(super) fn moves(&self, environment: &str, policy: &ImagePolicy, history: &History, wanted: &Wanted<'_>) -> Vec<Move> {
+    /// The moves of a policy's references: those of commits, and what people refused, each at its
+    /// time.
+    pub(super) fn moves(
+        &self,
+        environment: &str,
+        policy: &ImagePolicy,
+        history: &History,
+        wanted: &Wanted<'_>,
+    ) -> Vec<Move> {
         let mut moves = history.moves(wanted);
         let base = self.mirror.remote().branch();
         let known = &self.known().ended;
@@ -138,14 +199,18 @@ impl Updater {
             row.by_bot = known.proposed(environment, policy, base, row);
         }
         for refused in known.refused(environment, policy, base) {
-            let at = moves.iter().position(|row| row.time > refused.time).unwrap_or(moves.len());
+            let at = moves
+                .iter()
+                .position(|row| row.time > refused.time)
+                .unwrap_or(moves.len());
             moves.insert(at, refused);
         }
         moves
     }
 }
 
-/// What is said where there are too many requests to read: once, as later only the news are asked for.
+/// What is said where there are too many requests to read: once, as later only the news are asked
+/// for.
 fn unread(forge: &dyn Forge, back: Timestamp) -> String {
     let place = forge.place();
     format!(

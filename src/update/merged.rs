@@ -1,4 +1,5 @@
-//! Requests that were merged lately, with the files that they changed: what is told of them afterwards begins here.
+//! Requests that were merged lately, with the files that they changed: what is told of them
+//! afterwards begins here.
 
 use super::{Updater, ended::EndedRequests};
 use crate::{
@@ -24,9 +25,14 @@ pub(super) struct Lately {
 impl Lately {
     /// Takes note of a request that was merged.
     pub(super) fn take(&mut self, request: &forge::Request, marker: Option<&Marker>) {
-        let (forge::State::Merged, Some(marker)) = (request.state, marker) else { return };
+        let (forge::State::Merged, Some(marker)) = (request.state, marker) else {
+            return;
+        };
         if !self.told.contains_key(&request.number) {
-            self.unread.insert(request.number, (request.clone(), marker.environment.clone()));
+            self.unread.insert(
+                request.number,
+                (request.clone(), marker.environment.clone()),
+            );
         }
     }
 
@@ -40,12 +46,17 @@ impl Lately {
         let recent = |at: Timestamp| rollout::is_recent(at, now);
         self.told.retain(|_, merged| recent(merged.at));
         let ended = |request: &forge::Request| request.ended.as_ref().and_then(|ended| ended.at);
-        self.unread.retain(|_, (request, _)| ended(request).is_some_and(recent));
+        self.unread
+            .retain(|_, (request, _)| ended(request).is_some_and(recent));
         let mut read = Vec::new();
         for (number, (request, environment)) in &self.unread {
-            let Some(mut merged) = Merged::new(request, environment, Vec::new()) else { continue };
+            let Some(mut merged) = Merged::new(request, environment, Vec::new()) else {
+                continue;
+            };
             // The forge may have been asked after the mirror: then the next pass reads it.
-            let Ok(commit) = merged.commit.parse::<ObjectId>() else { continue };
+            let Ok(commit) = merged.commit.parse::<ObjectId>() else {
+                continue;
+            };
             if mirror.contains(head, commit)? {
                 merged.files = changed(mirror, commit)?;
                 read.push((*number, merged));
@@ -60,7 +71,8 @@ impl Lately {
 }
 
 impl Updater {
-    /// Tells of the requests that were merged within the last day ([`Updater::merged`]), where that is news.
+    /// Tells of the requests that were merged within the last day ([`Updater::merged`]), where that
+    /// is news.
     ///
     /// # Errors
     /// If the mirror cannot be read.
@@ -83,6 +95,12 @@ impl Updater {
 /// The files that a commit changed against its first parent.
 pub(super) fn changed(mirror: &Mirror, commit: ObjectId) -> Result<Vec<String>, GitError> {
     let mut history = mirror.history(commit, i64::MIN, 1);
-    let Some(commit) = history.next().transpose()? else { return Ok(Vec::new()) };
-    Ok(history.changes(&commit)?.into_iter().map(|change| change.path).collect())
+    let Some(commit) = history.next().transpose()? else {
+        return Ok(Vec::new());
+    };
+    Ok(history
+        .changes(&commit)?
+        .into_iter()
+        .map(|change| change.path)
+        .collect())
 }

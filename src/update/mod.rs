@@ -6,9 +6,9 @@
 //!            └────────────────────────────────────────────────────────────────────┘
 //! ```
 //!
-//! [`Updater::pass`] is this picture, top to bottom. It is the same for `run`, `run --once` and `plan`; `plan` stops
-//! before the last step. What blocks (Git, files) runs on a thread of its own, and from drafting a commit to the
-//! answer of its push nothing can interrupt it.
+//! [`Updater::pass`] is this picture, top to bottom. It is the same for `run`, `run --once` and
+//! `plan`; `plan` stops before the last step. What blocks (Git, files) runs on a thread of its own,
+//! and from drafting a commit to the answer of its push nothing can interrupt it.
 
 mod automerge;
 mod by_hand;
@@ -44,8 +44,8 @@ pub use history::{History, Wanted};
 pub use previews::Previews;
 pub use releasing::Released;
 pub use report::{
-    CommitReport, EnvironmentReport, FailureReport, LeftReport, PolicyReport, RefusedReport, Report, RequestReport, RequestState, Requests,
-    State,
+    CommitReport, EnvironmentReport, FailureReport, LeftReport, PolicyReport, RefusedReport,
+    Report, RequestReport, RequestState, Requests, State,
 };
 pub use rolling_back::{HeldBack, Restored, RolledBack, Undone, Way};
 pub use suspending::Suspended;
@@ -81,8 +81,8 @@ use std::{
 /// Repositories scanned at once; each registry has its own bound beside that.
 const SCANS: usize = 16;
 
-/// How often a pass begins again because somebody else pushed first. A branch that moves ten times while one pass
-/// needs a second is left to the next pass.
+/// How often a pass begins again because somebody else pushed first. A branch that moves ten times
+/// while one pass needs a second is left to the next pass.
 const ATTEMPTS: u32 = 10;
 
 /// One config repository with all that a pass needs.
@@ -99,7 +99,8 @@ pub struct Updater {
     pub key: Option<Arc<SigningKey>>,
     /// Opens requests.
     pub forge: Option<Arc<dyn Forge>>,
-    /// Says what a change does on clusters, for the texts of requests; nobody until somebody is set.
+    /// Says what a change does on clusters, for the texts of requests; nobody until somebody is
+    /// set.
     pub previews: OnceLock<Arc<dyn Previews>>,
     /// Held by whoever works on the repository: a pass and a question never do at the same time.
     pub turn: Arc<tokio::sync::Mutex<()>>,
@@ -145,11 +146,12 @@ type Scans = HashMap<Repository, Scan>;
 /// What registries have confirmed of single tags since their repositories were listed.
 type Confirmed = HashMap<Repository, HashMap<String, Details>>;
 
-/// How many confirmed tags of a repository are kept between its scans: three policies' clocks. With more it is asked
-/// again, so that memory stays small.
+/// How many confirmed tags of a repository are kept between its scans: three policies' clocks. With
+/// more it is asked again, so that memory stays small.
 const MOST_CONFIRMED: usize = 64;
 
-/// What a pass keeps when it begins again on a newer commit: registries are asked once, and what was pushed is told.
+/// What a pass keeps when it begins again on a newer commit: registries are asked once, and what
+/// was pushed is told.
 struct Pass<'p> {
     mode: Mode,
     rescan: &'p Rescan,
@@ -169,8 +171,9 @@ struct Pass<'p> {
     done: Done,
 }
 
-/// Says what time it is by now, for what must not be done too late: registries, forges and clusters can take minutes. The
-/// time that goes by within a pass is taken from a clock that only goes forward.
+/// Says what time it is by now, for what must not be done too late: registries, forges and clusters
+/// can take minutes. The time that goes by within a pass is taken from a clock that only goes
+/// forward.
 #[derive(Debug, Clone, Copy)]
 struct Clock {
     at: Timestamp,
@@ -179,7 +182,10 @@ struct Clock {
 
 impl Clock {
     fn new(at: Timestamp) -> Self {
-        Self { at, since: Instant::now() }
+        Self {
+            at,
+            since: Instant::now(),
+        }
     }
 
     fn now(self) -> Timestamp {
@@ -197,7 +203,13 @@ struct Prepared {
 
 impl Updater {
     /// Puts an updater together. Nothing is sent.
-    pub fn new(config: ConfigRepository, mirror: Mirror, folder: PathBuf, scanner: Scanner, key: Option<SigningKey>) -> Self {
+    pub fn new(
+        config: ConfigRepository,
+        mirror: Mirror,
+        folder: PathBuf,
+        scanner: Scanner,
+        key: Option<SigningKey>,
+    ) -> Self {
         Self {
             config,
             mirror: Arc::new(mirror),
@@ -217,26 +229,45 @@ impl Updater {
         }
     }
 
-    /// The same with a forge that opens requests. The mirror must follow their branches, too ([`Mirror::with_branches`]).
+    /// The same with a forge that opens requests. The mirror must follow their branches, too
+    /// ([`Mirror::with_branches`]).
     #[must_use]
     pub fn with_forge(self, forge: Arc<dyn Forge>) -> Self {
-        Self { forge: Some(forge), ..self }
+        Self {
+            forge: Some(forge),
+            ..self
+        }
     }
 
-    /// Asks passes to end. Gives whether one is at a push or has done one: then it must be waited for, and ends before it
-    /// does more. Any other can be dropped where it is.
+    /// Asks passes to end. Gives whether one is at a push or has done one: then it must be waited
+    /// for, and ends before it does more. Any other can be dropped where it is.
     pub fn end(&self) -> bool {
         self.ending.store(true, Ordering::SeqCst);
         self.publishing.load(Ordering::SeqCst)
     }
 
-    /// One pass. Never fails as a whole: what went wrong stands in the report beside what went well.
+    /// One pass. Never fails as a whole: what went wrong stands in the report beside what went
+    /// well.
     pub async fn pass(&self, mode: Mode, rescan: &Rescan, now: Timestamp) -> Report {
-        let mut report = Report { repository: self.config.name.clone(), ..Report::default() };
+        let mut report = Report {
+            repository: self.config.name.clone(),
+            ..Report::default()
+        };
         let before = self.scanner.registries.stats();
         let (scans, failed, pushed, unsure) = Default::default();
         let (requesting, done) = (Requesting::Unasked, Done::default());
-        let mut pass = Pass { mode, rescan, now, clock: Clock::new(now), scans, failed, pushed, unsure, requesting, done };
+        let mut pass = Pass {
+            mode,
+            rescan,
+            now,
+            clock: Clock::new(now),
+            scans,
+            failed,
+            pushed,
+            unsure,
+            requesting,
+            done,
+        };
         let (mut conflicts, mut rebuilt) = (0, false);
         while !self.ending.load(Ordering::SeqCst) {
             let step = match self.world(&mut report).await {
@@ -245,7 +276,8 @@ impl Updater {
             };
             match step {
                 Ok(Step::Done) => break,
-                // Later sets build on this commit, so the world is read again; nothing is scanned again.
+                // Later sets build on this commit, so the world is read again; nothing is scanned
+                // again.
                 Ok(Step::Pushed) => conflicts = 0,
                 Ok(Step::Conflict) if conflicts < ATTEMPTS => {
                     conflicts += 1;
@@ -254,7 +286,10 @@ impl Updater {
                 Ok(Step::Conflict) => {
                     report.failures.push(FailureReport {
                         kind: Kind::Conflict,
-                        message: format!("{}: somebody else pushed first, {ATTEMPTS} times in a row", self.mirror.remote().shown()),
+                        message: format!(
+                            "{}: somebody else pushed first, {ATTEMPTS} times in a row",
+                            self.mirror.remote().shown()
+                        ),
                         hint: Some("The next pass tries again.".to_owned()),
                         repository: None,
                         retry_after: None,
@@ -265,7 +300,9 @@ impl Updater {
                 // The mirror is a cache.
                 Err(error @ GitError::Broken { .. }) if !rebuilt => {
                     rebuilt = true;
-                    report.warnings.push(format!("{error}; the mirror is cloned anew"));
+                    report
+                        .warnings
+                        .push(format!("{error}; the mirror is cloned anew"));
                     if let Err(error) = self.forget().await {
                         report.failures.push(FailureReport::new(&error));
                         break;
@@ -289,18 +326,35 @@ impl Updater {
         {
             report.warnings.push(error.to_string());
         }
-        let Pass { mut pushed, scans, done, .. } = pass;
-        *self.confirmed.lock().unwrap_or_else(PoisonError::into_inner) = scans.into_iter().filter_map(confirmed).collect();
+        let Pass {
+            mut pushed,
+            scans,
+            done,
+            ..
+        } = pass;
+        *self
+            .confirmed
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner) =
+            scans.into_iter().filter_map(confirmed).collect();
         // A pass that ended in trouble may not have come to the rows of what it had pushed.
         for name in pushed.keys() {
-            if !report.environments.iter().any(|environment| environment.name == *name) {
-                report.environments.push(EnvironmentReport::new(name, State::Committed));
+            if !report
+                .environments
+                .iter()
+                .any(|environment| environment.name == *name)
+            {
+                report
+                    .environments
+                    .push(EnvironmentReport::new(name, State::Committed));
             }
         }
         for (name, request) in done.ended {
             requesting::add(&mut report, &name, vec![request]);
         }
-        report.environments.sort_by(|left, right| left.name.cmp(&right.name));
+        report
+            .environments
+            .sort_by(|left, right| left.name.cmp(&right.name));
         for environment in &mut report.environments {
             if let Some(mut commits) = pushed.remove(&environment.name) {
                 commits.append(&mut environment.commits);
@@ -317,9 +371,14 @@ impl Updater {
         report
     }
 
-    /// One walk through the picture. Commits that were pushed are noted in `pass` at once, so that no later trouble
-    /// hides them.
-    async fn once(&self, world: &World, pass: &mut Pass<'_>, report: &mut Report) -> Result<Step, GitError> {
+    /// One walk through the picture. Commits that were pushed are noted in `pass` at once, so that
+    /// no later trouble hides them.
+    async fn once(
+        &self,
+        world: &World,
+        pass: &mut Pass<'_>,
+        report: &mut Report,
+    ) -> Result<Step, GitError> {
         report.revision = Some(world.commit.to_string());
         if let Some((commit, environment, row)) = pass.unsure.take()
             && self.mirror.contains(world.commit, commit)?
@@ -335,13 +394,28 @@ impl Updater {
         for local in &locals {
             all.push(self.prepare(world, local, pass, report).await?);
         }
-        let via_commit =
-            |prepared: &Prepared| world.declared.environments.get(&prepared.report.name).is_none_or(|known| known.via == Via::Commit);
+        let via_commit = |prepared: &Prepared| {
+            world
+                .declared
+                .environments
+                .get(&prepared.report.name)
+                .is_none_or(|known| known.via == Via::Commit)
+        };
         // Requests are made on the target as it is after the commits.
         let (committed, reviewed): (Vec<_>, Vec<_>) = all.into_iter().partition(via_commit);
-        for Prepared { report: mut environment, sets, person } in committed {
+        for Prepared {
+            report: mut environment,
+            sets,
+            person,
+        } in committed
+        {
             // Where nothing changes, nothing waits.
-            let shut = !sets.is_empty() && gate(world.declared.environments.get(&environment.name), pass.clock.now(), &mut environment);
+            let shut = !sets.is_empty()
+                && gate(
+                    world.declared.environments.get(&environment.name),
+                    pass.clock.now(),
+                    &mut environment,
+                );
             let blocked = shut || self.in_doubt(&sets, &mut environment, report);
             for set in sets {
                 let message = match Message::new(self.config.message.clone()).of(&set) {
@@ -352,7 +426,12 @@ impl Updater {
                         break;
                     }
                 };
-                let planned = CommitReport { id: None, message, images: set.moves.clone(), files: set.files.clone() };
+                let planned = CommitReport {
+                    id: None,
+                    message,
+                    images: set.moves.clone(),
+                    files: set.files.clone(),
+                };
                 if blocked || pass.mode == Mode::Plan {
                     if !blocked {
                         environment.state = State::Planned;
@@ -363,18 +442,32 @@ impl Updater {
                 let done = pass.pushed.get(&environment.name);
                 if done.is_some_and(|done| done.iter().any(|commit| commit.images == set.moves)) {
                     environment.state = State::Failed;
-                    report.failures.push(undone(self.mirror.remote().shown(), &planned));
+                    report
+                        .failures
+                        .push(undone(self.mirror.remote().shown(), &planned));
                     environment.commits.push(planned);
                     break;
                 }
-                match self.publish(&set, &planned.message, person.as_ref(), pass.now).await {
+                match self
+                    .publish(&set, &planned.message, person.as_ref(), pass.now)
+                    .await
+                {
                     Ok(Published::Done(commit)) => {
-                        let commit = CommitReport { id: Some(commit.to_string()), ..planned };
-                        pass.pushed.entry(environment.name.clone()).or_default().push(commit);
+                        let commit = CommitReport {
+                            id: Some(commit.to_string()),
+                            ..planned
+                        };
+                        pass.pushed
+                            .entry(environment.name.clone())
+                            .or_default()
+                            .push(commit);
                         return Ok(Step::Pushed);
                     }
                     Ok(Published::Unsure(commit)) => {
-                        let row = CommitReport { id: Some(commit.to_string()), ..planned };
+                        let row = CommitReport {
+                            id: Some(commit.to_string()),
+                            ..planned
+                        };
                         pass.unsure = Some((commit, environment.name.clone(), row));
                         return Ok(Step::Conflict);
                     }
@@ -423,12 +516,20 @@ impl Updater {
         let (world, warnings) = blocking(move || {
             let head = mirror.fetch()?;
             let mut memory = memory.lock().unwrap_or_else(PoisonError::into_inner);
-            read(&mirror, head.commit, policies.as_deref(), &folder, &mut memory.0)
+            read(
+                &mirror,
+                head.commit,
+                policies.as_deref(),
+                &folder,
+                &mut memory.0,
+            )
         })
         .await?;
         report.warnings.extend(warnings);
         self.revisions.send_if_modified(|known| {
-            let news = known.as_ref().is_none_or(|known| known.commit != world.commit);
+            let news = known
+                .as_ref()
+                .is_none_or(|known| known.commit != world.commit);
             if news {
                 *known = Some(world.clone());
             }
@@ -437,7 +538,8 @@ impl Updater {
         Ok(world)
     }
 
-    /// What another commit declares, for commands that look at one by its id. Nothing of it is remembered.
+    /// What another commit declares, for commands that look at one by its id. Nothing of it is
+    /// remembered.
     ///
     /// # Errors
     /// If an object of the mirror is missing.
@@ -448,7 +550,11 @@ impl Updater {
 
     /// What the revision of the last pass declares.
     pub fn declared(&self) -> Option<Arc<Declarations>> {
-        self.memory.lock().unwrap_or_else(PoisonError::into_inner).0.declared()
+        self.memory
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .0
+            .declared()
     }
 
     /// Reads the revision that the remote has now, for commands that only look.
@@ -459,8 +565,9 @@ impl Updater {
         self.world(report).await
     }
 
-    /// The same for those that show holds or lift them: what people refused at the forge is learnt, as in a pass. What goes
-    /// wrong there stands in the report; then there may be more holds than are known.
+    /// The same for those that show holds or lift them: what people refused at the forge is learnt,
+    /// as in a pass. What goes wrong there stands in the report; then there may be more holds than
+    /// are known.
     ///
     /// # Errors
     /// If the remote cannot be asked or the mirror is damaged.
@@ -492,9 +599,12 @@ async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) 
     }
 }
 
-/// A pause that grows with the attempts and differs between processes: up to 50 ms, 100 ms, …, half a second.
+/// A pause that grows with the attempts and differs between processes: up to 50 ms, 100 ms, …, half
+/// a second.
 fn jitter(attempt: u32) -> Duration {
     use std::hash::{BuildHasher, Hasher};
-    let random = std::collections::hash_map::RandomState::new().build_hasher().finish();
+    let random = std::collections::hash_map::RandomState::new()
+        .build_hasher()
+        .finish();
     Duration::from_millis(random % u64::from(50 * attempt.min(10)))
 }

@@ -12,7 +12,9 @@ use jiff::Timestamp;
 use std::sync::{Arc, atomic::Ordering};
 
 /// Makes a draft on a head.
-type Make = Box<dyn FnOnce(&Mirror, git::ObjectId, &git::Message<'_>) -> Result<Option<Draft>, GitError> + Send>;
+type Make = Box<
+    dyn FnOnce(&Mirror, git::ObjectId, &git::Message<'_>) -> Result<Option<Draft>, GitError> + Send,
+>;
 
 /// What became of a push.
 pub(super) enum Published {
@@ -32,7 +34,8 @@ impl Updater {
         person: Option<&Person>,
         now: Timestamp,
     ) -> Result<Published, GitError> {
-        self.publish_files(set.files.clone(), message, person, now).await
+        self.publish_files(set.files.clone(), message, person, now)
+            .await
     }
 
     /// Commits files on the head that was read, and pushes them.
@@ -46,7 +49,8 @@ impl Updater {
         self.push(message, person, now, edits(files)?).await
     }
 
-    /// Commits a change set on the head that was read, and pushes it to a branch of its own, which must be at `old`.
+    /// Commits a change set on the head that was read, and pushes it to a branch of its own, which
+    /// must be at `old`.
     pub(super) async fn publish_branch(
         &self,
         branch: &str,
@@ -56,17 +60,26 @@ impl Updater {
         person: Option<&Person>,
         now: Timestamp,
     ) -> Result<Published, GitError> {
-        self.push_to(Some((branch.to_owned(), old)), message, person, now, edits(set.files.clone())?).await
+        self.push_to(
+            Some((branch.to_owned(), old)),
+            message,
+            person,
+            now,
+            edits(set.files.clone())?,
+        )
+        .await
     }
 
-    /// Makes a commit on the head of the branch as it was seen last, and pushes it; where nothing is made, the head is
-    /// another one than was thought.
+    /// Makes a commit on the head of the branch as it was seen last, and pushes it; where nothing
+    /// is made, the head is another one than was thought.
     pub(super) async fn push(
         &self,
         message: &str,
         person: Option<&Person>,
         now: Timestamp,
-        make: impl FnOnce(&Mirror, git::ObjectId, &git::Message<'_>) -> Result<Option<Draft>, GitError> + Send + 'static,
+        make: impl FnOnce(&Mirror, git::ObjectId, &git::Message<'_>) -> Result<Option<Draft>, GitError>
+        + Send
+        + 'static,
     ) -> Result<Published, GitError> {
         self.push_to(None, message, person, now, make).await
     }
@@ -78,7 +91,9 @@ impl Updater {
         message: &str,
         person: Option<&Person>,
         now: Timestamp,
-        make: impl FnOnce(&Mirror, git::ObjectId, &git::Message<'_>) -> Result<Option<Draft>, GitError> + Send + 'static,
+        make: impl FnOnce(&Mirror, git::ObjectId, &git::Message<'_>) -> Result<Option<Draft>, GitError>
+        + Send
+        + 'static,
     ) -> Result<Published, GitError> {
         let mirror = Arc::clone(&self.mirror);
         let key = self.key.clone();
@@ -87,9 +102,19 @@ impl Updater {
         let message = message.to_owned();
         self.publishing.store(true, Ordering::SeqCst);
         blocking(move || {
-            let Some(head) = mirror.head() else { return Ok(Published::Conflict) };
-            let text = git::Message { author: &author, committer: &bot, seconds: now.as_second(), text: &message, key: key.as_deref() };
-            let Some(draft) = make(&mirror, head, &text)? else { return Ok(Published::Conflict) };
+            let Some(head) = mirror.head() else {
+                return Ok(Published::Conflict);
+            };
+            let text = git::Message {
+                author: &author,
+                committer: &bot,
+                seconds: now.as_second(),
+                text: &message,
+                key: key.as_deref(),
+            };
+            let Some(draft) = make(&mirror, head, &text)? else {
+                return Ok(Published::Conflict);
+            };
             let pushed = match &branch {
                 None => mirror.push(&draft),
                 Some((branch, old)) => mirror.push_branch(&draft, branch, *old),
@@ -99,7 +124,9 @@ impl Updater {
                 Err(GitError::Unanswered { .. }) => Ok(Published::Unsure(draft.commit)),
                 Err(error) => Err(error),
                 Ok(Pushed::Rejected(refusals)) => match refusals.into_iter().next() {
-                    Some(refusal) if refusal.kind != Kind::Conflict => Ok(Published::Refused(refusal)),
+                    Some(refusal) if refusal.kind != Kind::Conflict => {
+                        Ok(Published::Refused(refusal))
+                    }
                     _ => Ok(Published::Conflict),
                 },
             }
@@ -112,13 +139,22 @@ impl Updater {
 pub(super) fn edits(files: Vec<FileChange>) -> Result<Make, GitError> {
     let edits = files
         .iter()
-        .map(|file| Ok(git::Edit { path: RepoPath::new(&file.path)?, bytes: file.after.clone() }))
+        .map(|file| {
+            Ok(git::Edit {
+                path: RepoPath::new(&file.path)?,
+                bytes: file.after.clone(),
+            })
+        })
         .collect::<Result<Vec<_>, GitError>>()?;
     Ok(Box::new(move |mirror, head, text| {
-        // The head may be another one than the edits were made on; then their sources differ, or nothing is lost.
+        // The head may be another one than the edits were made on; then their sources differ, or
+        // nothing is lost.
         let revision = mirror.at(head)?;
         for file in &files {
-            if revision.read(&file.path)?.is_none_or(|found| found.bytes != file.before) {
+            if revision
+                .read(&file.path)?
+                .is_none_or(|found| found.bytes != file.before)
+            {
                 return Ok(None);
             }
         }
@@ -127,8 +163,14 @@ pub(super) fn edits(files: Vec<FileChange>) -> Result<Make, GitError> {
 }
 
 /// Whether commits must wait for a window.
-pub(super) fn gate(environment: Option<&Environment>, now: Timestamp, row: &mut EnvironmentReport) -> bool {
-    let Some(environment) = environment else { return true };
+pub(super) fn gate(
+    environment: Option<&Environment>,
+    now: Timestamp,
+    row: &mut EnvironmentReport,
+) -> bool {
+    let Some(environment) = environment else {
+        return true;
+    };
     if let Err(next) = schedule::open(&environment.windows, now) {
         (row.state, row.until) = (State::WindowClosed, next);
         return true;
@@ -136,13 +178,17 @@ pub(super) fn gate(environment: Option<&Environment>, now: Timestamp, row: &mut 
     false
 }
 
-/// The same change is wanted again right after it was pushed: somebody undoes it, and a pass does not fight.
+/// The same change is wanted again right after it was pushed: somebody undoes it, and a pass does
+/// not fight.
 pub(super) fn undone(remote: &str, commit: &CommitReport) -> FailureReport {
     let subject = commit.message.lines().next().unwrap_or_default();
     FailureReport {
         kind: Kind::Conflict,
         message: format!("git remote {remote}: \"{subject}\" was pushed and is gone again"),
-        hint: Some("Another program or a hook rewrites these files; let one of the two leave them alone.".to_owned()),
+        hint: Some(
+            "Another program or a hook rewrites these files; let one of the two leave them alone."
+                .to_owned(),
+        ),
         repository: None,
         retry_after: None,
         forge: false,

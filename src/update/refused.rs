@@ -1,5 +1,6 @@
-//! Requests that a base does not take as they are: branches that must contain its newest commit, and merges that the forge
-//! has refused, which are not asked for again until something is different.
+//! Requests that a base does not take as they are: branches that must contain its newest commit,
+//! and merges that the forge has refused, which are not asked for again until something is
+//! different.
 
 use super::{
     FailureReport, Mode,
@@ -31,14 +32,16 @@ pub(super) struct Offer {
 pub(super) struct Refusal {
     offer: Offer,
     reason: String,
-    /// When it is asked for again although nothing that can be seen is different: who may merge is not told.
+    /// When it is asked for again although nothing that can be seen is different: who may merge is
+    /// not told.
     until: Timestamp,
 }
 
 impl Walk<'_> {
-    /// Where the base wants the newest commit in a branch, requests that people merge are behind when they lack it, also
-    /// those that the forge has not looked at: but each is built anew for that once an hour only, since every time checks run
-    /// and approvals end. What merges by itself is, when nothing else is in its way ([`Walk::behind`]).
+    /// Where the base wants the newest commit in a branch, requests that people merge are behind
+    /// when they lack it, also those that the forge has not looked at: but each is built anew for
+    /// that once an hour only, since every time checks run and approvals end. What merges by itself
+    /// is, when nothing else is in its way ([`Walk::behind`]).
     pub(super) async fn mark_behind(&mut self, items: &[Item<'_>]) {
         // What the list says is known of some forges only; the rules here are the same for all.
         self.open
@@ -48,19 +51,32 @@ impl Walk<'_> {
         let (looked, target, now) = (&self.looked, self.target, self.now);
         let people = |request: &forge::Request| {
             let item = items.iter().find(|item| item.branch == request.head);
-            item.is_some_and(|item| item.set.is_some() && matches!(Self::via(item), Some((_, None))))
+            item.is_some_and(|item| {
+                item.set.is_some() && matches!(Self::via(item), Some((_, None)))
+            })
         };
         let stale = |request: &forge::Request| {
-            let stale = looked.get(&request.head).is_some_and(|looked| !looked.fresh && looked.commits == Commits::Own);
+            let stale = looked
+                .get(&request.head)
+                .is_some_and(|looked| !looked.fresh && looked.commits == Commits::Own);
             stale && request.base == target && request.mergeable != Mergeable::Conflicts
         };
         let rested: Vec<u64> = {
             let known = self.updater.known();
             let due = |request: &&forge::Request| {
-                known.notes.get(&request.number).and_then(|notes| notes.rebuilt).is_none_or(|at| now.duration_since(at) >= HOUR)
+                known
+                    .notes
+                    .get(&request.number)
+                    .and_then(|notes| notes.rebuilt)
+                    .is_none_or(|at| now.duration_since(at) >= HOUR)
                     && !self.done.pushes.contains_key(&request.head)
             };
-            self.open.iter().filter(|request| stale(request) && people(request)).filter(due).map(|request| request.number).collect()
+            self.open
+                .iter()
+                .filter(|request| stale(request) && people(request))
+                .filter(due)
+                .map(|request| request.number)
+                .collect()
         };
         if rested.is_empty() {
             return;
@@ -68,7 +84,11 @@ impl Walk<'_> {
         match self.forge.wants_newest(target).await {
             Ok(true) => {
                 let mut known = self.updater.known();
-                for request in self.open.iter_mut().filter(|request| rested.contains(&request.number)) {
+                for request in self
+                    .open
+                    .iter_mut()
+                    .filter(|request| rested.contains(&request.number))
+                {
                     request.mergeable = Mergeable::Behind;
                     if self.mode == Mode::Write {
                         known.note(request.number).rebuilt = Some(now);
@@ -80,8 +100,9 @@ impl Walk<'_> {
         }
     }
 
-    /// A request that would merge by itself lacks the newest commit of a base that wants it. One is built anew at a time, and
-    /// the others wait until it has merged: else each merge would have all of them built and checked again.
+    /// A request that would merge by itself lacks the newest commit of a base that wants it. One is
+    /// built anew at a time, and the others wait until it has merged: else each merge would have
+    /// all of them built and checked again.
     pub(super) fn behind(&mut self, request: &forge::Request) -> Stepped {
         let mut known = self.updater.known();
         let ahead = known.front.filter(|(number, at)| {
@@ -97,20 +118,34 @@ impl Walk<'_> {
                 Some((why, at.checked_add(HOUR).ok()))
             }
             // Whoever pushes there all the time is not raced.
-            None if self.done.pushes.contains_key(&request.head) => {
-                Some((format!("{target} has moved again; its branch is built anew later."), None))
-            }
+            None if self.done.pushes.contains_key(&request.head) => Some((
+                format!("{target} has moved again; its branch is built anew later."),
+                None,
+            )),
             None => None,
         };
-        if waits.is_none() && self.mode == Mode::Write && known.front.is_none_or(|(number, _)| number != request.number) {
+        if waits.is_none()
+            && self.mode == Mode::Write
+            && known
+                .front
+                .is_none_or(|(number, _)| number != request.number)
+        {
             known.front = Some((request.number, self.now));
         }
         drop(known);
-        let mergeable = if waits.is_none() { Mergeable::Behind } else { Mergeable::Unknown };
+        let mergeable = if waits.is_none() {
+            Mergeable::Behind
+        } else {
+            Mergeable::Unknown
+        };
         self.change(request.number, |known| known.mergeable = mergeable);
         match waits {
             None => Stepped::Again,
-            Some((why, until)) => Stepped::Settled { waits: vec![why], until, would_merge: false },
+            Some((why, until)) => Stepped::Settled {
+                waits: vec![why],
+                until,
+                would_merge: false,
+            },
         }
     }
 
@@ -121,7 +156,12 @@ impl Walk<'_> {
     }
 
     /// What is offered to the forge with a merge.
-    pub(super) fn offer(&self, request: &forge::Request, checks: &Checks, approvals: &Approvals) -> Offer {
+    pub(super) fn offer(
+        &self,
+        request: &forge::Request,
+        checks: &Checks,
+        approvals: &Approvals,
+    ) -> Offer {
         Offer {
             number: request.number,
             head: request.head_commit.clone(),
@@ -132,23 +172,36 @@ impl Walk<'_> {
         }
     }
 
-    /// Whether the forge has refused just this, with its reason, and when it is asked again all the same.
+    /// Whether the forge has refused just this, with its reason, and when it is asked again all the
+    /// same.
     pub(super) fn refused(&self, offer: &Offer) -> Option<(Vec<String>, Timestamp)> {
         let known = self.updater.known();
-        let refusal =
-            known.notes.get(&offer.number)?.refusal.as_ref().filter(|refusal| refusal.offer == *offer && self.now < refusal.until)?;
+        let refusal = known
+            .notes
+            .get(&offer.number)?
+            .refusal
+            .as_ref()
+            .filter(|refusal| refusal.offer == *offer && self.now < refusal.until)?;
         Some((vec![refusal.reason.clone()], refusal.until))
     }
 
     /// What a merge that the forge did not do leads to; nothing where that is a failure.
-    pub(super) fn not_merged(&mut self, item: &Item<'_>, offer: Offer, problem: &Problem) -> Option<Stepped> {
+    pub(super) fn not_merged(
+        &mut self,
+        item: &Item<'_>,
+        offer: Offer,
+        problem: &Problem,
+    ) -> Option<Stepped> {
         let number = offer.number;
         let reason = format!("The forge did not merge it: {problem}.");
         let until = match problem {
             // Somebody pushed in between, or the forge is still looking: the next pass sees.
             Problem::HeadChanged { .. } | Problem::NotYet { .. } => None,
             Problem::Behind { .. } => {
-                if self.looked.get(&item.branch).is_some_and(|looked| !looked.fresh)
+                if self
+                    .looked
+                    .get(&item.branch)
+                    .is_some_and(|looked| !looked.fresh)
                     && let Some(request) = self.request(item).cloned()
                 {
                     self.done.merged.remove(&number);
@@ -158,13 +211,21 @@ impl Walk<'_> {
             }
             Problem::NotMergeable { .. } => {
                 let until = self.now.checked_add(HOUR).unwrap_or(Timestamp::MAX);
-                let refusal = Refusal { offer, reason: reason.clone(), until };
+                let refusal = Refusal {
+                    offer,
+                    reason: reason.clone(),
+                    until,
+                };
                 self.updater.known().note(number).refusal = Some(refusal);
                 Some(until)
             }
             _ => return None,
         };
         self.done.merged.remove(&number);
-        Some(Stepped::Settled { waits: vec![reason], until, would_merge: false })
+        Some(Stepped::Settled {
+            waits: vec![reason],
+            until,
+            would_merge: false,
+        })
     }
 }

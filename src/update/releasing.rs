@@ -1,6 +1,8 @@
 //! `tagboat release`: a held version is written once, by hand.
 
-use super::{Decided, FailureReport, Local, Scans, Updater, World, decide::Edits, publishing::Published};
+use super::{
+    Decided, FailureReport, Local, Scans, Updater, World, decide::Edits, publishing::Published,
+};
 use crate::{
     declare::Group,
     git::GitError,
@@ -34,8 +36,8 @@ pub enum Released {
 }
 
 impl Updater {
-    /// Writes the held version of a policy once in an Environment, which lifts the hold. A policy that follows a digest
-    /// holds digests: then `chosen` has one.
+    /// Writes the held version of a policy once in an Environment, which lifts the hold. A policy
+    /// that follows a digest holds digests: then `chosen` has one.
     ///
     /// # Errors
     /// If the remote cannot be asked, or the push is refused.
@@ -47,8 +49,14 @@ impl Updater {
         mut chosen: Chosen,
         now: Timestamp,
     ) -> Result<Released, GitError> {
-        let Some(present) = local.policies.get(policy) else { return Ok(Released::Nothing) };
-        let version = chosen.digest.as_ref().map_or(chosen.tag.as_str(), |digest| digest.as_str()).to_owned();
+        let Some(present) = local.policies.get(policy) else {
+            return Ok(Released::Nothing);
+        };
+        let version = chosen
+            .digest
+            .as_ref()
+            .map_or(chosen.tag.as_str(), |digest| digest.as_str())
+            .to_owned();
         let mut scans = Scans::new();
         let scan = Scan {
             repository: present.policy.image.clone(),
@@ -65,18 +73,33 @@ impl Updater {
             if edits.needs_digest.is_empty() {
                 break;
             }
-            match self.scanner.registries.digest(&present.policy.image, &chosen.tag).await {
+            match self
+                .scanner
+                .registries
+                .digest(&present.policy.image, &chosen.tag)
+                .await
+            {
                 Ok(digest) => chosen.digest = Some(digest),
                 Err(error) => return Ok(Released::Unknown(FailureReport::new(&error))),
             }
         }
-        let Some(set) = group(&local.environment.name, Group::All, &edits.files).into_iter().next() else {
+        let Some(set) = group(&local.environment.name, Group::All, &edits.files)
+            .into_iter()
+            .next()
+        else {
             return Ok(Released::Nothing);
         };
         let message = Message::default().of(&set).unwrap_or_default();
-        let message = message.replacen('\n', &format!("\n\nReleased by hand: the hold of {version} is lifted.\n"), 1);
+        let message = message.replacen(
+            '\n',
+            &format!("\n\nReleased by hand: the hold of {version} is lifted.\n"),
+            1,
+        );
         match self.publish(&set, &message, None, now).await? {
-            Published::Done(commit) => Ok(Released::Done { commit: commit.to_string(), images: set.moves }),
+            Published::Done(commit) => Ok(Released::Done {
+                commit: commit.to_string(),
+                images: set.moves,
+            }),
             Published::Conflict | Published::Unsure(_) => Ok(Released::Conflict),
             Published::Refused(refusal) => Ok(Released::Unknown(FailureReport::new(&refusal))),
         }

@@ -60,7 +60,8 @@ pub struct EnvironmentReport {
     pub policies: Vec<PolicyReport>,
     /// The commits made, or those a pass would make.
     pub commits: Vec<CommitReport>,
-    /// Its requests: those that are open, and those that this pass opened, merged or closed, or would.
+    /// Its requests: those that are open, and those that this pass opened, merged or closed, or
+    /// would.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub requests: Vec<RequestReport>,
     /// References left alone, with the reason. Those without any policy are not listed.
@@ -83,7 +84,8 @@ pub enum State {
     WindowClosed,
     /// Changes are proposed in requests.
     Proposed,
-    /// Its requests, or what people refused by closing some, could not be looked at; nothing was changed.
+    /// Its requests, or what people refused by closing some, could not be looked at; nothing was
+    /// changed.
     Waiting,
     /// It is suspended.
     Suspended,
@@ -229,7 +231,13 @@ impl RequestState {
 
     /// Whether the pass changed something, or would.
     pub fn is_change(self) -> bool {
-        !matches!(self, RequestState::Open | RequestState::Waiting | RequestState::Stopped | RequestState::Failed)
+        !matches!(
+            self,
+            RequestState::Open
+                | RequestState::Waiting
+                | RequestState::Stopped
+                | RequestState::Failed
+        )
     }
 }
 
@@ -288,12 +296,18 @@ impl FailureReport {
 
     /// What a forge says.
     pub fn at_forge(fault: &impl Fault) -> Self {
-        Self { forge: true, ..Self::new(fault) }
+        Self {
+            forge: true,
+            ..Self::new(fault)
+        }
     }
 
     /// The same, of a repository of images.
     pub fn of(self, repository: &Repository) -> Self {
-        Self { repository: Some(repository.clone()), ..self }
+        Self {
+            repository: Some(repository.clone()),
+            ..self
+        }
     }
 }
 
@@ -301,7 +315,15 @@ impl EnvironmentReport {
     /// A row without anything in it yet.
     pub(super) fn new(name: &str, state: State) -> Self {
         let (until, policies, commits, requests, left) = Default::default();
-        Self { name: name.to_owned(), state, until, policies, commits, requests, left }
+        Self {
+            name: name.to_owned(),
+            state,
+            until,
+            policies,
+            commits,
+            requests,
+            left,
+        }
     }
 }
 
@@ -309,11 +331,17 @@ impl Report {
     /// Whether the pass changed something, or would.
     pub fn has_changes(&self) -> bool {
         let changes = |request: &RequestReport| request.state.is_change();
-        self.environments.iter().any(|environment| !environment.commits.is_empty() || environment.requests.iter().any(changes))
+        self.environments.iter().any(|environment| {
+            !environment.commits.is_empty() || environment.requests.iter().any(changes)
+        })
     }
 
     /// How many commits were pushed.
     pub fn pushed(&self) -> usize {
-        self.environments.iter().flat_map(|environment| &environment.commits).filter(|commit| commit.id.is_some()).count()
+        self.environments
+            .iter()
+            .flat_map(|environment| &environment.commits)
+            .filter(|commit| commit.id.is_some())
+            .count()
     }
 }

@@ -1,5 +1,5 @@
-//! Environments whose changes are for review: each change set has a branch and a request, which are brought a step further
-//! until they are as they should be.
+//! Environments whose changes are for review: each change set has a branch and a request, which are
+//! brought a step further until they are as they should be.
 //!
 //! ```text
 //! wanting (what is wanted of each branch) ─▶ publish::life (the next step) ─▶ stepping (done, or only said) ─▶ row
@@ -8,7 +8,8 @@
 //! ```
 
 use super::{
-    EnvironmentReport, Mode, Pass, Prepared, Report, RequestReport, RequestState, State, Step, Updater, World, blocking,
+    EnvironmentReport, Mode, Pass, Prepared, Report, RequestReport, RequestState, State, Step,
+    Updater, World, blocking,
     merged::changed,
     resting,
     stepping::{Stepped, Walk},
@@ -61,7 +62,8 @@ pub(super) struct Done {
     pub(super) made: BTreeSet<String>,
     /// Requests that were merged.
     pub(super) merged: BTreeSet<u64>,
-    /// What the forge said that a request waits for, with the head it was said of and when the wait ends by itself.
+    /// What the forge said that a request waits for, with the head it was said of and when the wait
+    /// ends by itself.
     pub(super) waiting: HashMap<u64, (ObjectId, Vec<String>, Option<Timestamp>)>,
 }
 
@@ -77,7 +79,8 @@ pub(super) struct Looked {
 }
 
 impl Updater {
-    /// Brings the requests of these Environments a step further; says whether the world must be read again.
+    /// Brings the requests of these Environments a step further; says whether the world must be
+    /// read again.
     pub(super) async fn review(
         &self,
         world: &World,
@@ -86,8 +89,16 @@ impl Updater {
         report: &mut Report,
     ) -> Result<Step, GitError> {
         let Some(forge) = self.forge.clone() else {
-            for Prepared { report: mut row, .. } in prepared {
-                if let Some(environment) = world.declared.environments.get(&row.name).filter(|_| row.state != State::Suspended) {
+            for Prepared {
+                report: mut row, ..
+            } in prepared
+            {
+                if let Some(environment) = world
+                    .declared
+                    .environments
+                    .get(&row.name)
+                    .filter(|_| row.state != State::Suspended)
+                {
                     row.state = State::Failed;
                     report.findings.push(Mistake {
                         place: environment.place.clone(),
@@ -107,7 +118,10 @@ impl Updater {
             requesting => {
                 let failed = matches!(requesting, Requesting::Failed);
                 pass.requesting = requesting;
-                for Prepared { report: mut row, .. } in prepared {
+                for Prepared {
+                    report: mut row, ..
+                } in prepared
+                {
                     if failed && row.state != State::Suspended {
                         row.state = State::Waiting;
                     }
@@ -120,11 +134,22 @@ impl Updater {
         let whose = self.whose(world, &open)?;
         let Sorted { ours: open, others } = whose.sort(open);
         let target = self.mirror.remote().branch().to_owned();
-        let ended: BTreeSet<String> = { self.known().ended.ours(&target).map(|(_, ended)| ended.head.clone()).collect() };
+        let ended: BTreeSet<String> = {
+            self.known()
+                .ended
+                .ours(&target)
+                .map(|(_, ended)| ended.head.clone())
+                .collect()
+        };
         let mut there = BTreeMap::new();
         for (branch, head) in &branches {
-            let known = ended.contains(branch) || open.iter().any(|request| request.head == *branch);
-            let files = if known || self.mirror.contains(world.commit, *head)? { None } else { Some(changed(&self.mirror, *head)?) };
+            let known =
+                ended.contains(branch) || open.iter().any(|request| request.head == *branch);
+            let files = if known || self.mirror.contains(world.commit, *head)? {
+                None
+            } else {
+                Some(changed(&self.mirror, *head)?)
+            };
             there.insert(branch.clone(), files);
         }
         let resting = self.resting(world, &branches, &open, pass.now)?;
@@ -180,16 +205,29 @@ impl Updater {
                 break;
             }
         }
-        let Walk { mut open, others, failures, warnings, .. } = walk;
+        let Walk {
+            mut open,
+            others,
+            failures,
+            warnings,
+            ..
+        } = walk;
         open.extend(others.into_iter().map(|others| others.request));
         for failure in failures {
             if !report.failures.contains(&failure) {
                 report.failures.push(failure);
             }
         }
-        report.warnings.extend(warnings.into_iter().filter(|warning| !report.warnings.contains(warning)).collect::<Vec<_>>());
+        report.warnings.extend(
+            warnings
+                .into_iter()
+                .filter(|warning| !report.warnings.contains(warning))
+                .collect::<Vec<_>>(),
+        );
         pass.requesting = Requesting::Listed(open);
-        report.environments.extend(prepared.into_iter().map(|prepared| prepared.report));
+        report
+            .environments
+            .extend(prepared.into_iter().map(|prepared| prepared.report));
         for (name, requests) in rows {
             add(report, &name, requests);
         }
@@ -205,14 +243,22 @@ impl Updater {
     ) -> Result<HashMap<String, Looked>, GitError> {
         let wanted: Vec<_> = items
             .iter()
-            .filter_map(|item| Some((item.branch.clone(), *branches.get(&item.branch)?, item.set.map(|set| set.files.clone()))))
+            .filter_map(|item| {
+                Some((
+                    item.branch.clone(),
+                    *branches.get(&item.branch)?,
+                    item.set.map(|set| set.files.clone()),
+                ))
+            })
             .collect();
         let (mirror, known) = (Arc::clone(&self.mirror), Arc::clone(&self.known));
         let bot = Person::new(&self.config.author.name, &self.config.author.email)?;
         blocking(move || {
             let mut known = known.lock().unwrap_or_else(PoisonError::into_inner);
             let heads: BTreeSet<ObjectId> = wanted.iter().map(|(_, head, _)| *head).collect();
-            known.commits.retain(|(head, of), _| *of == target && heads.contains(head));
+            known
+                .commits
+                .retain(|(head, of), _| *of == target && heads.contains(head));
             known.outlooks.retain(|head| heads.contains(&head));
             let mut looked = HashMap::new();
             for (branch, head, files) in wanted {
@@ -226,12 +272,24 @@ impl Updater {
                 };
                 let same = match (&files, parent) {
                     (Some(files), Some(parent)) => {
-                        let files: Vec<_> = files.iter().map(|file| (file.path.as_str(), &file.before[..], &file.after[..])).collect();
+                        let files: Vec<_> = files
+                            .iter()
+                            .map(|file| (file.path.as_str(), &file.before[..], &file.after[..]))
+                            .collect();
                         mirror.makes(parent, head, &files)?
                     }
                     _ => false,
                 };
-                looked.insert(branch, Looked { head, commits, parent, same, fresh: parent == Some(target) });
+                looked.insert(
+                    branch,
+                    Looked {
+                        head,
+                        commits,
+                        parent,
+                        same,
+                        fresh: parent == Some(target),
+                    },
+                );
             }
             Ok(looked)
         })
@@ -240,25 +298,56 @@ impl Updater {
 }
 
 /// Whose commits a branch has, and what its commit is made on where it is one of the bot's.
-fn whose(mirror: &Mirror, head: ObjectId, target: ObjectId, bot: &Person) -> Result<(Commits, Option<ObjectId>), GitError> {
-    let others = |commit: String, author: String| (Commits::Others { commit, author, remade: None }, None);
+fn whose(
+    mirror: &Mirror,
+    head: ObjectId,
+    target: ObjectId,
+    bot: &Person,
+) -> Result<(Commits, Option<ObjectId>), GitError> {
+    let others = |commit: String, author: String| {
+        (
+            Commits::Others {
+                commit,
+                author,
+                remade: None,
+            },
+            None,
+        )
+    };
     let Some(own) = mirror.beyond(head, target, MOST_COMMITS)? else {
         return Ok(others(head.to_string(), "several people".to_owned()));
     };
     let mut strange = own.iter().filter(|commit| !commit.is_by(bot));
     // One that somebody has written says more than one that somebody has only made anew.
-    Ok(match strange.clone().find(|commit| !commit.is_remade(bot)).or_else(|| strange.next()) {
-        Some(commit) if commit.is_remade(bot) => {
-            let (commit, author, remade) = (commit.id.to_string(), commit.author.clone(), Some(commit.committer.clone()));
-            (Commits::Others { commit, author, remade }, None)
-        }
-        Some(commit) => others(commit.id.to_string(), commit.author.clone()),
-        None => match own.as_slice() {
-            [] => (Commits::None, None),
-            [one] => (Commits::Own, one.parents.first().copied()),
-            _ => (Commits::Own, None),
+    Ok(
+        match strange
+            .clone()
+            .find(|commit| !commit.is_remade(bot))
+            .or_else(|| strange.next())
+        {
+            Some(commit) if commit.is_remade(bot) => {
+                let (commit, author, remade) = (
+                    commit.id.to_string(),
+                    commit.author.clone(),
+                    Some(commit.committer.clone()),
+                );
+                (
+                    Commits::Others {
+                        commit,
+                        author,
+                        remade,
+                    },
+                    None,
+                )
+            }
+            Some(commit) => others(commit.id.to_string(), commit.author.clone()),
+            None => match own.as_slice() {
+                [] => (Commits::None, None),
+                [one] => (Commits::Own, one.parents.first().copied()),
+                _ => (Commits::Own, None),
+            },
         },
-    })
+    )
 }
 
 /// Puts rows of requests into the report, beside what else is told of the Environment.
@@ -266,16 +355,34 @@ pub(super) fn add(report: &mut Report, name: &str, requests: Vec<RequestReport>)
     if requests.is_empty() {
         return;
     }
-    let at = report.environments.iter().position(|row| row.name == name).unwrap_or_else(|| {
-        report.environments.push(EnvironmentReport::new(name, State::UpToDate));
-        report.environments.len() - 1
-    });
+    let at = report
+        .environments
+        .iter()
+        .position(|row| row.name == name)
+        .unwrap_or_else(|| {
+            report
+                .environments
+                .push(EnvironmentReport::new(name, State::UpToDate));
+            report.environments.len() - 1
+        });
     let row = &mut report.environments[at];
     row.requests.extend(requests);
-    row.requests.sort_by(|one, other| (&one.branch, one.number).cmp(&(&other.branch, other.number)));
-    row.until = row.until.into_iter().chain(row.requests.iter().filter_map(|request| request.until)).min();
-    let any = |wanted: &[RequestState]| row.requests.iter().any(|request| wanted.contains(&request.state));
-    use RequestState::{Failed, Open, Opened, Stopped, Updated, Waiting, WouldClose, WouldMerge, WouldOpen, WouldUpdate};
+    row.requests
+        .sort_by(|one, other| (&one.branch, one.number).cmp(&(&other.branch, other.number)));
+    row.until = row
+        .until
+        .into_iter()
+        .chain(row.requests.iter().filter_map(|request| request.until))
+        .min();
+    let any = |wanted: &[RequestState]| {
+        row.requests
+            .iter()
+            .any(|request| wanted.contains(&request.state))
+    };
+    use RequestState::{
+        Failed, Open, Opened, Stopped, Updated, Waiting, WouldClose, WouldMerge, WouldOpen,
+        WouldUpdate,
+    };
     row.state = match row.state {
         State::Suspended | State::Committed | State::WindowClosed | State::Waiting => row.state,
         _ if any(&[Failed]) => State::Failed,
@@ -288,7 +395,10 @@ pub(super) fn add(report: &mut Report, name: &str, requests: Vec<RequestReport>)
 
 impl Walk<'_> {
     /// Steps of one branch and its request, until nothing is left to do for now.
-    async fn live(&mut self, item: &Item<'_>) -> Result<(Option<RequestReport>, Stepped), GitError> {
+    async fn live(
+        &mut self,
+        item: &Item<'_>,
+    ) -> Result<(Option<RequestReport>, Stepped), GitError> {
         let mut failed = None;
         for _ in 0..MOST_STEPS {
             // Read each time: the text may have been written by the step before.
@@ -304,8 +414,16 @@ impl Walk<'_> {
                     self.failures.push(*failure);
                     break;
                 }
-                Stepped::Settled { waits, until, would_merge } => {
-                    let state = if would_merge { Some(RequestState::WouldMerge) } else { self.done.states.get(&item.branch).copied() };
+                Stepped::Settled {
+                    waits,
+                    until,
+                    would_merge,
+                } => {
+                    let state = if would_merge {
+                        Some(RequestState::WouldMerge)
+                    } else {
+                        self.done.states.get(&item.branch).copied()
+                    };
                     let row = self.report(item, state.unwrap_or(RequestState::Open), waits);
                     return Ok((Some(RequestReport { until, ..row }), Stepped::Quiet));
                 }
@@ -313,7 +431,10 @@ impl Walk<'_> {
             }
         }
         let waits: Vec<String> = failed.into_iter().collect();
-        Ok((Some(self.report(item, RequestState::Failed, waits)), Stepped::Quiet))
+        Ok((
+            Some(self.report(item, RequestState::Failed, waits)),
+            Stepped::Quiet,
+        ))
     }
 
     /// What a pass would do, as far as its first step says it.
@@ -337,12 +458,21 @@ impl Walk<'_> {
             (Action::Wait, None) => RequestState::Waiting,
             (_, None) => RequestState::Open,
         };
-        let reason = Some(decision.reason.clone()).filter(|reason| !reason.is_empty() && decision.action.is_quiet());
-        Some(RequestReport { until: decision.until, ..self.report(item, state, reason.into_iter().collect()) })
+        let reason = Some(decision.reason.clone())
+            .filter(|reason| !reason.is_empty() && decision.action.is_quiet());
+        Some(RequestReport {
+            until: decision.until,
+            ..self.report(item, state, reason.into_iter().collect())
+        })
     }
 
     /// A row with what is known of a branch and its request.
-    pub(super) fn report(&self, item: &Item<'_>, state: RequestState, waits: Vec<String>) -> RequestReport {
+    pub(super) fn report(
+        &self,
+        item: &Item<'_>,
+        state: RequestState,
+        waits: Vec<String>,
+    ) -> RequestReport {
         let request = self.request(item);
         let proposed = || {
             let rows = item.marker.iter().flat_map(|marker| &marker.moves);
@@ -357,7 +487,9 @@ impl Walk<'_> {
             };
             rows.map(row).collect()
         };
-        let title = request.map(|request| request.title.clone()).or_else(|| item.set.map(subject));
+        let title = request
+            .map(|request| request.title.clone())
+            .or_else(|| item.set.map(subject));
         RequestReport {
             branch: item.branch.clone(),
             number: request.map(|request| request.number),
@@ -377,9 +509,17 @@ impl Walk<'_> {
     }
 
     /// Whether the Environment's requests merge by themselves.
-    pub(super) fn via<'i>(item: &Item<'i>) -> Option<(&'i crate::declare::Request, Option<&'i crate::declare::AutoMerge>)> {
+    pub(super) fn via<'i>(
+        item: &Item<'i>,
+    ) -> Option<(
+        &'i crate::declare::Request,
+        Option<&'i crate::declare::AutoMerge>,
+    )> {
         match &item.environment?.via {
-            Via::PullRequest { request, auto_merge } => Some((request, auto_merge.as_ref())),
+            Via::PullRequest {
+                request,
+                auto_merge,
+            } => Some((request, auto_merge.as_ref())),
             Via::Commit => None,
         }
     }

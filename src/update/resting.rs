@@ -1,5 +1,6 @@
-//! Branches that rest although something is wanted of them: their latest request was merged a moment ago, and Git has not
-//! shown it yet; or it was closed, and its text had no room for all that people refused with it.
+//! Branches that rest although something is wanted of them: their latest request was merged a
+//! moment ago, and Git has not shown it yet; or it was closed, and its text had no room for all
+//! that people refused with it.
 
 use super::{Updater, World, ended::EndedRequest, wanting::Item};
 use crate::{
@@ -11,7 +12,8 @@ use crate::{
 use jiff::{SignedDuration, Timestamp};
 use std::collections::BTreeMap;
 
-/// For how long a merge that Git does not show is waited for. After that somebody has taken it off the target again.
+/// For how long a merge that Git does not show is waited for. After that somebody has taken it off
+/// the target again.
 const SHOWN: SignedDuration = SignedDuration::from_mins(10);
 
 impl Updater {
@@ -26,15 +28,19 @@ impl Updater {
         let target = self.mirror.remote().branch();
         let known = &self.known().ended;
         // The later number counts.
-        let latest: BTreeMap<&str, (u64, &EndedRequest)> =
-            known.ours(target).map(|(number, ended)| (ended.head.as_str(), (number, ended))).collect();
+        let latest: BTreeMap<&str, (u64, &EndedRequest)> = known
+            .ours(target)
+            .map(|(number, ended)| (ended.head.as_str(), (number, ended)))
+            .collect();
         let mut resting = BTreeMap::new();
         for (branch, (number, ended)) in latest {
             if open.iter().any(|request| request.head == branch) {
                 continue;
             }
             let why = match known.last(branch, target) {
-                Some(Ended::Merged) => self.unseen(world, branches.get(branch), number, ended, now)?,
+                Some(Ended::Merged) => {
+                    self.unseen(world, branches.get(branch), number, ended, now)?
+                }
                 Some(Ended::Closed) => untold(number, ended),
                 _ => None,
             };
@@ -43,8 +49,8 @@ impl Updater {
         Ok(resting)
     }
 
-    /// Why a branch waits that was merged as it is. The forge is asked after Git: on what Git showed then, the same changes
-    /// are still wanted, and would be proposed a second time.
+    /// Why a branch waits that was merged as it is. The forge is asked after Git: on what Git
+    /// showed then, the same changes are still wanted, and would be proposed a second time.
     fn unseen(
         &self,
         world: &World,
@@ -54,15 +60,27 @@ impl Updater {
         now: Timestamp,
     ) -> Result<Option<String>, GitError> {
         let merged = head.is_some() && ended.head_commit.parse::<ObjectId>().ok().as_ref() == head;
-        let Some(commit) = ended.commit.as_ref().and_then(|commit| commit.parse::<ObjectId>().ok()) else { return Ok(None) };
-        if !merged || now.duration_since(ended.at).abs() >= SHOWN || self.mirror.contains(world.commit, commit)? {
+        let Some(commit) = ended
+            .commit
+            .as_ref()
+            .and_then(|commit| commit.parse::<ObjectId>().ok())
+        else {
+            return Ok(None);
+        };
+        if !merged
+            || now.duration_since(ended.at).abs() >= SHOWN
+            || self.mirror.contains(world.commit, commit)?
+        {
             return Ok(None);
         }
-        Ok(Some(format!("Request #{number} was merged a moment ago, and Git did not show it yet when it was asked.")))
+        Ok(Some(format!(
+            "Request #{number} was merged a moment ago, and Git did not show it yet when it was asked."
+        )))
     }
 }
 
-/// Why a group rests whose request was closed: what its text had no room for is refused, too, and nobody can say what it was.
+/// Why a group rests whose request was closed: what its text had no room for is refused, too, and
+/// nobody can say what it was.
 fn untold(number: u64, ended: &EndedRequest) -> Option<String> {
     let cut = ended.marker.as_ref()?.cut;
     let by = ended.by.clone().flatten();
@@ -81,8 +99,13 @@ pub(super) fn say(
     branches: &BTreeMap<String, ObjectId>,
     warnings: &mut Vec<String>,
 ) {
-    for item in items.iter().filter(|item| item.set.is_some() && !branches.contains_key(&item.branch)) {
-        let warning = resting.get(&item.branch).map(|why| format!("{} waits: {why}", item.name));
+    for item in items
+        .iter()
+        .filter(|item| item.set.is_some() && !branches.contains_key(&item.branch))
+    {
+        let warning = resting
+            .get(&item.branch)
+            .map(|why| format!("{} waits: {why}", item.name));
         if let Some(warning) = warning.filter(|warning| !warnings.contains(warning)) {
             warnings.push(warning);
         }

@@ -1,8 +1,10 @@
-//! `tagboat rollback`: the folder of an Application becomes what it was at an earlier commit, by a commit of its own.
+//! `tagboat rollback`: the folder of an Application becomes what it was at an earlier commit, by a
+//! commit of its own.
 //!
-//! The folder is put back whole, by its id, so that every byte, mode and link is the same. Only declarations below it stay as
-//! they are: what is deployed goes back, not what people have decided about deploying. The commit has no trailer of the bot,
-//! so what it lowers is held by the rule for reverts.
+//! The folder is put back whole, by its id, so that every byte, mode and link is the same. Only
+//! declarations below it stay as they are: what is deployed goes back, not what people have decided
+//! about deploying. The commit has no trailer of the bot, so what it lowers is held by the rule for
+//! reverts.
 
 use super::{
     Report, Updater, World, blocking,
@@ -50,7 +52,8 @@ pub struct RolledBack {
     pub kept: Vec<String>,
     /// The commits that are undone, newest first.
     pub undone: Vec<Undone>,
-    /// What else the Application reads that is not as it was then: folders and files outside of its own, which stay.
+    /// What else the Application reads that is not as it was then: folders and files outside of its
+    /// own, which stay.
     pub outside: Vec<String>,
     /// The versions that went down and are held from now on.
     pub held: Vec<HeldBack>,
@@ -130,18 +133,29 @@ impl Updater {
         blocking(move || mirror.revision(head, &text)).await
     }
 
-    /// Restores the folder of an Application to what it was at `to`, a commit of the branch's history; without one to the
-    /// state before the last commit that changed the folder. Files of declarations below it stay as they are.
+    /// Restores the folder of an Application to what it was at `to`, a commit of the branch's
+    /// history; without one to the state before the last commit that changed the folder. Files of
+    /// declarations below it stay as they are.
     ///
     /// # Errors
     /// [`ByHandError`]; then nothing was changed.
-    pub async fn roll_back(&self, application: &Name, to: Option<ObjectId>, now: Timestamp) -> Result<RolledBack, ByHandError> {
+    pub async fn roll_back(
+        &self,
+        application: &Name,
+        to: Option<ObjectId>,
+        now: Timestamp,
+    ) -> Result<RolledBack, ByHandError> {
         let done = self.roll_back_in_turn(application, to, now).await;
         self.publishing.store(false, Ordering::SeqCst);
         done
     }
 
-    async fn roll_back_in_turn(&self, name: &Name, mut to: Option<ObjectId>, now: Timestamp) -> Result<RolledBack, ByHandError> {
+    async fn roll_back_in_turn(
+        &self,
+        name: &Name,
+        mut to: Option<ObjectId>,
+        now: Timestamp,
+    ) -> Result<RolledBack, ByHandError> {
         let mut unsure: Option<(ObjectId, RolledBack)> = None;
         let mut seen: Option<Option<ObjectId>> = None;
         for attempt in 1..=ATTEMPTS {
@@ -152,45 +166,100 @@ impl Updater {
                 return Ok(self.with_holds(done, commit, now).await);
             }
             let Some(application) = world.declared.applications.get(name).cloned() else {
-                return Err(Named { kind: NamedKind::Application, name: name.to_string() }.unknown(&world.declared));
+                return Err(Named {
+                    kind: NamedKind::Application,
+                    name: name.to_string(),
+                }
+                .unknown(&world.declared));
             };
-            let Plan { head, target, present, grafts, outcome, message } = self.plan_rollback(&world, application, to).await?;
+            let Plan {
+                head,
+                target,
+                present,
+                grafts,
+                outcome,
+                message,
+            } = self.plan_rollback(&world, application, to).await?;
             if outcome.files.is_empty() {
                 return Ok(outcome);
             }
-            // What was asked for is what was seen first: another's later change of the same folder is not undone unseen.
+            // What was asked for is what was seen first: another's later change of the same folder
+            // is not undone unseen.
             if seen.is_some_and(|seen| seen != present) {
-                return Err(ByHandError::Changed { path: shown(&outcome.path) });
+                return Err(ByHandError::Changed {
+                    path: shown(&outcome.path),
+                });
             }
             (seen, to) = (Some(present), Some(target));
-            let make = move |mirror: &Mirror, now_head, text: &crate::git::Message<'_>| match now_head == head {
-                true => mirror.graft(head, &grafts, text),
-                false => Ok(None),
-            };
+            let make =
+                move |mirror: &Mirror, now_head, text: &crate::git::Message<'_>| match now_head
+                    == head
+                {
+                    true => mirror.graft(head, &grafts, text),
+                    false => Ok(None),
+                };
             match self.push(&message, None, now, make).await? {
                 Published::Done(commit) => {
-                    let done = RolledBack { commit: Some(commit.to_string()), ..outcome };
+                    let done = RolledBack {
+                        commit: Some(commit.to_string()),
+                        ..outcome
+                    };
                     return Ok(self.with_holds(done, commit, now).await);
                 }
-                Published::Unsure(commit) => unsure = Some((commit, RolledBack { commit: Some(commit.to_string()), ..outcome })),
+                Published::Unsure(commit) => {
+                    unsure = Some((
+                        commit,
+                        RolledBack {
+                            commit: Some(commit.to_string()),
+                            ..outcome
+                        },
+                    ))
+                }
                 Published::Conflict => {}
                 Published::Refused(refusal) => return Err(refusal.into()),
             }
             tokio::time::sleep(jitter(attempt)).await;
         }
-        Err(ByHandError::PushedFirst { remote: self.mirror.remote().shown().to_owned() })
+        Err(ByHandError::PushedFirst {
+            remote: self.mirror.remote().shown().to_owned(),
+        })
     }
 
-    async fn plan_rollback(&self, world: &World, application: Application, to: Option<ObjectId>) -> Result<Plan, ByHandError> {
-        let (mirror, head, policies) = (Arc::clone(&self.mirror), world.commit, self.config.policies.clone());
-        blocking(move || Looking { mirror: &mirror, head, policies: policies.as_deref(), application: &application }.plan(to)).await
+    async fn plan_rollback(
+        &self,
+        world: &World,
+        application: Application,
+        to: Option<ObjectId>,
+    ) -> Result<Plan, ByHandError> {
+        let (mirror, head, policies) = (
+            Arc::clone(&self.mirror),
+            world.commit,
+            self.config.policies.clone(),
+        );
+        blocking(move || {
+            Looking {
+                mirror: &mirror,
+                head,
+                policies: policies.as_deref(),
+                application: &application,
+            }
+            .plan(to)
+        })
+        .await
     }
 
     /// Adds what the commit holds, as the next pass will see it.
-    async fn with_holds(&self, mut done: RolledBack, commit: ObjectId, now: Timestamp) -> RolledBack {
+    async fn with_holds(
+        &self,
+        mut done: RolledBack,
+        commit: ObjectId,
+        now: Timestamp,
+    ) -> RolledBack {
         match self.held_by(&commit.to_string(), now).await {
             Ok(held) => done.held = held,
-            Err(error) => done.warnings.push(format!("what is held from now on could not be read: {error}; `tagboat holds` lists it")),
+            Err(error) => done.warnings.push(format!(
+                "what is held from now on could not be read: {error}; `tagboat holds` lists it"
+            )),
         }
         done
     }
@@ -201,12 +270,17 @@ impl Updater {
         let mut held = Vec::new();
         for local in &locals {
             for (policy, holds) in self.holds(&world, local, now).await? {
-                held.extend(holds.iter().filter(|hold| hold.commit == commit).map(|hold| HeldBack {
-                    environment: local.environment.name.clone(),
-                    policy: policy.clone(),
-                    version: hold.value.clone(),
-                    instead: hold.instead.clone(),
-                }));
+                held.extend(
+                    holds
+                        .iter()
+                        .filter(|hold| hold.commit == commit)
+                        .map(|hold| HeldBack {
+                            environment: local.environment.name.clone(),
+                            policy: policy.clone(),
+                            version: hold.value.clone(),
+                            instead: hold.instead.clone(),
+                        }),
+                );
             }
         }
         Ok(held)
@@ -223,24 +297,55 @@ struct Looking<'l> {
 
 impl Looking<'_> {
     fn plan(&self, to: Option<ObjectId>) -> Result<Plan, ByHandError> {
-        let Self { mirror, head, application, .. } = *self;
+        let Self {
+            mirror,
+            head,
+            application,
+            ..
+        } = *self;
         let path = application.path.as_str();
         let target = match to {
             Some(target) if mirror.contains(head, target)? => target,
             Some(target) => {
-                let why = format!("is not in the history of the branch {:?}", mirror.remote().branch());
-                return Err(GitError::Revision { revision: target.to_string(), why }.into());
+                let why = format!(
+                    "is not in the history of the branch {:?}",
+                    mirror.remote().branch()
+                );
+                return Err(GitError::Revision {
+                    revision: target.to_string(),
+                    why,
+                }
+                .into());
             }
             None => self.before_the_last_change()?,
         };
         let now = mirror.at(head)?;
-        let Some(then) = mirror.at(target)?.find(path)?.filter(|entry| entry.kind == EntryKind::Tree) else {
-            return Err(ByHandError::NoFolder { application: application.name.clone(), revision: short(target), path: shown(path) });
+        let Some(then) = mirror
+            .at(target)?
+            .find(path)?
+            .filter(|entry| entry.kind == EntryKind::Tree)
+        else {
+            return Err(ByHandError::NoFolder {
+                application: application.name.clone(),
+                revision: short(target),
+                path: shown(path),
+            });
         };
-        let (kept, files): (Vec<Different>, Vec<Different>) = self.split(mirror.differences(head, target, path)?, &now)?;
-        let mut grafts = vec![Graft { path: path.to_owned(), entry: Some((EntryKind::Tree, then.id)) }];
-        grafts.extend(kept.iter().map(|kept| Graft { path: kept.path.clone(), entry: kept.from }));
-        let undone = if files.is_empty() { Vec::new() } else { self.undone(target)? };
+        let (kept, files): (Vec<Different>, Vec<Different>) =
+            self.split(mirror.differences(head, target, path)?, &now)?;
+        let mut grafts = vec![Graft {
+            path: path.to_owned(),
+            entry: Some((EntryKind::Tree, then.id)),
+        }];
+        grafts.extend(kept.iter().map(|kept| Graft {
+            path: kept.path.clone(),
+            entry: kept.from,
+        }));
+        let undone = if files.is_empty() {
+            Vec::new()
+        } else {
+            self.undone(target)?
+        };
         let outcome = RolledBack {
             application: application.name.clone(),
             path: path.to_owned(),
@@ -251,7 +356,18 @@ impl Looking<'_> {
             kept: kept.into_iter().map(|kept| kept.path).collect(),
             undone: undone
                 .into_iter()
-                .map(|Commit { id, subject, author, .. }| Undone { commit: id.to_string(), subject, author })
+                .map(
+                    |Commit {
+                         id,
+                         subject,
+                         author,
+                         ..
+                     }| Undone {
+                        commit: id.to_string(),
+                        subject,
+                        author,
+                    },
+                )
                 .collect(),
             outside: self.outside(target)?,
             held: Vec::new(),
@@ -259,7 +375,14 @@ impl Looking<'_> {
             warnings: Vec::new(),
         };
         let message = message(&outcome);
-        Ok(Plan { head, target, present: now.find(path)?.map(|entry| entry.id), grafts, outcome, message })
+        Ok(Plan {
+            head,
+            target,
+            present: now.find(path)?.map(|entry| entry.id),
+            grafts,
+            outcome,
+            message,
+        })
     }
 
     /// The state before the newest commit of the branch that changed the folder.
@@ -274,7 +397,11 @@ impl Looking<'_> {
                 return Ok(parent);
             }
         }
-        Err(ByHandError::NothingBefore { application: self.application.name.clone(), path: shown(path), looked })
+        Err(ByHandError::NothingBefore {
+            application: self.application.name.clone(),
+            path: shown(path),
+            looked,
+        })
     }
 
     /// The commits since `target` that changed the folder, newest first.
@@ -292,22 +419,44 @@ impl Looking<'_> {
 
     /// Whether a commit changed the folder in more than declarations.
     fn changed(&self, commit: &Commit, parent: ObjectId) -> Result<bool, GitError> {
-        let differences = self.mirror.differences(parent, commit.id, &self.application.path)?;
-        Ok(!differences.is_empty() && !self.split(differences, &self.mirror.at(commit.id)?)?.1.is_empty())
+        let differences = self
+            .mirror
+            .differences(parent, commit.id, &self.application.path)?;
+        Ok(!differences.is_empty()
+            && !self
+                .split(differences, &self.mirror.at(commit.id)?)?
+                .1
+                .is_empty())
     }
 
     /// Which files declare something, on either side, and which do not.
-    fn split(&self, all: Vec<Different>, revision: &Revision<'_>) -> Result<(Vec<Different>, Vec<Different>), GitError> {
-        let inside = |path: &str| self.policies.is_none_or(|folder| path.strip_prefix(folder).is_some_and(|rest| rest.starts_with('/')));
+    fn split(
+        &self,
+        all: Vec<Different>,
+        revision: &Revision<'_>,
+    ) -> Result<(Vec<Different>, Vec<Different>), GitError> {
+        let inside = |path: &str| {
+            self.policies.is_none_or(|folder| {
+                path.strip_prefix(folder)
+                    .is_some_and(|rest| rest.starts_with('/'))
+            })
+        };
         let mut split = (Vec::new(), Vec::new());
         for file in all {
             let mut declares = false;
-            let may = inside(&file.path) && declare::ENDINGS.iter().any(|ending| file.path.ends_with(ending));
+            let may = inside(&file.path)
+                && declare::ENDINGS
+                    .iter()
+                    .any(|ending| file.path.ends_with(ending));
             for (kind, id) in [file.from, file.to].into_iter().flatten().filter(|_| may) {
                 let regular = matches!(kind, EntryKind::Blob | EntryKind::BlobExecutable);
                 declares |= regular && declare::declares(&file.path, &revision.blob(id)?);
             }
-            if declares { split.0.push(file) } else { split.1.push(file) }
+            if declares {
+                split.0.push(file)
+            } else {
+                split.1.push(file)
+            }
         }
         Ok(split)
     }
@@ -318,7 +467,11 @@ impl Looking<'_> {
         let source = render::Source::from(self.application);
         // Where nothing can be rendered, nothing is known to be read.
         let reads = |commit| render::reads(self.mirror, commit, &source).unwrap_or_default();
-        let reads: BTreeSet<String> = reads(self.head).into_iter().chain(reads(target)).filter(|path| !is_below(path, own)).collect();
+        let reads: BTreeSet<String> = reads(self.head)
+            .into_iter()
+            .chain(reads(target))
+            .filter(|path| !is_below(path, own))
+            .collect();
         let mut outside = Vec::new();
         for path in reads {
             let differences = self.mirror.differences(target, self.head, &path)?;
@@ -332,7 +485,10 @@ impl Looking<'_> {
 
 /// Whether a path is a folder or lies in it.
 fn is_below(path: &str, folder: &str) -> bool {
-    folder.is_empty() || path.strip_prefix(folder).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+    folder.is_empty()
+        || path
+            .strip_prefix(folder)
+            .is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
 }
 
 fn restored(file: Different) -> Restored {
@@ -341,7 +497,10 @@ fn restored(file: Different) -> Restored {
         (_, None) => Way::Deleted,
         _ => Way::Restored,
     };
-    Restored { path: file.path, way }
+    Restored {
+        path: file.path,
+        way,
+    }
 }
 
 fn short(commit: ObjectId) -> String {
@@ -350,24 +509,48 @@ fn short(commit: ObjectId) -> String {
 
 /// A folder as people read it.
 fn shown(path: &str) -> String {
-    if path.is_empty() { ".".to_owned() } else { path.to_owned() }
+    if path.is_empty() {
+        ".".to_owned()
+    } else {
+        path.to_owned()
+    }
 }
 
-/// The message: what goes back, from where to where, and what is undone. Its last paragraph can be no trailer.
+/// The message: what goes back, from where to where, and what is undone. Its last paragraph can be
+/// no trailer.
 fn message(outcome: &RolledBack) -> String {
-    let RolledBack { application, path, from, to, undone, .. } = outcome;
+    let RolledBack {
+        application,
+        path,
+        from,
+        to,
+        undone,
+        ..
+    } = outcome;
     let cut = &to[..to.len().min(10)];
-    let first = subject("Roll back ", &application.to_string(), &format!(" to {cut}"));
+    let first = subject(
+        "Roll back ",
+        &application.to_string(),
+        &format!(" to {cut}"),
+    );
     let rows: String = undone
         .iter()
         .take(MOST_NAMED)
-        .map(|Undone { commit, subject, .. }| format!("- {} {subject}\n", &commit[..commit.len().min(10)]))
+        .map(
+            |Undone {
+                 commit, subject, ..
+             }| format!("- {} {subject}\n", &commit[..commit.len().min(10)]),
+        )
         .collect();
     let more = match undone.len().saturating_sub(MOST_NAMED) {
         0 => String::new(),
         more => format!("- and {more} more\n"),
     };
-    let undone = if rows.is_empty() { String::new() } else { format!("Undone:\n{rows}{more}\n") };
+    let undone = if rows.is_empty() {
+        String::new()
+    } else {
+        format!("Undone:\n{rows}{more}\n")
+    };
     format!(
         "{first}\n\n{} is as it was at {to}.\nBefore this commit the branch was at {from}.\n\n{undone}By `tagboat rollback {application} --to {cut}`.\n",
         shown(path)
@@ -380,7 +563,11 @@ mod tests {
     use crate::{git::has_trailer, publish::TRAILER};
 
     fn outcome(undone: usize) -> RolledBack {
-        let one = |n: usize| Undone { commit: format!("{n:040x}"), subject: "Tagboat-Update: dev".to_owned(), author: "Ann".to_owned() };
+        let one = |n: usize| Undone {
+            commit: format!("{n:040x}"),
+            subject: "Tagboat-Update: dev".to_owned(),
+            author: "Ann".to_owned(),
+        };
         RolledBack {
             application: "dev/podinfo".parse().unwrap(),
             path: "envs/dev/podinfo".to_owned(),
@@ -417,7 +604,13 @@ mod tests {
 
     #[test]
     fn folders_hold_what_is_below_them() {
-        for (path, folder, below) in [("a", "a", true), ("a/b", "a", true), ("ab", "a", false), ("", "a", false), ("x", "", true)] {
+        for (path, folder, below) in [
+            ("a", "a", true),
+            ("a/b", "a", true),
+            ("ab", "a", false),
+            ("", "a", false),
+            ("x", "", true),
+        ] {
             assert_eq!(is_below(path, folder), below, "{path} {folder}");
         }
     }

@@ -1,5 +1,5 @@
-//! One step of a request, done at the Git server or the forge. Nothing of a step is lost if the process dies in it: what is
-//! there afterwards says what comes next.
+//! One step of a request, done at the Git server or the forge. Nothing of a step is lost if the
+//! process dies in it: what is there afterwards says what comes next.
 
 use super::{
     Clock, FailureReport, Mode, RequestState, Scans, Updater, World,
@@ -17,7 +17,10 @@ use crate::{
     git::{GitError, Pushed},
     publish::{
         ChangeSet, Marker, Message, PREFIX, folder,
-        life::{self, Action, Branch, Commits, Decision, Ended, REBASE, Room, SUPERSEDED, Situation, Wanted},
+        life::{
+            self, Action, Branch, Commits, Decision, Ended, REBASE, Room, SUPERSEDED, Situation,
+            Wanted,
+        },
         merging::HOLD,
     },
 };
@@ -27,11 +30,12 @@ use std::{
     sync::{Arc, atomic::Ordering},
 };
 
-/// How long a text that may become better is left as it is, how long after its opening a request's labels are missed, and
-/// how long a refused merge rests.
+/// How long a text that may become better is left as it is, how long after its opening a request's
+/// labels are missed, and how long a refused merge rests.
 pub(super) const HOUR: SignedDuration = SignedDuration::from_hours(1);
 
-/// How often a pass pushes one branch: once, and once more if somebody was faster. With more, somebody undoes it.
+/// How often a pass pushes one branch: once, and once more if somebody was faster. With more,
+/// somebody undoes it.
 const MOST_PUSHES: u32 = 3;
 
 /// What has become of a step.
@@ -84,22 +88,30 @@ pub(super) struct Walk<'w> {
 
 impl Walk<'_> {
     /// How a branch and its request are now.
-    pub(super) fn situation<'s>(&'s self, item: &Item<'_>, marker: Option<&'s Marker>) -> Situation<'s> {
+    pub(super) fn situation<'s>(
+        &'s self,
+        item: &Item<'_>,
+        marker: Option<&'s Marker>,
+    ) -> Situation<'s> {
         let request = self.request(item);
         let looked = self.looked.get(&item.branch);
         let known = self.updater.known();
         let wanted = match (&item.otherwise, item.set) {
             (Some(wanted), _) => wanted.clone(),
             // Without a branch there is no text yet.
-            (None, Some(set)) => {
-                Wanted::Change { content: looked.map_or_else(String::new, |looked| telling::content(set, looked.head, item.environment)) }
-            }
+            (None, Some(set)) => Wanted::Change {
+                content: looked.map_or_else(String::new, |looked| {
+                    telling::content(set, looked.head, item.environment)
+                }),
+            },
             (None, None) => Wanted::Nothing { why: String::new() },
         };
         let notes = request.and_then(|request| known.notes.get(&request.number));
         let labels = Self::via(item).map_or(&[][..], |(request, _)| &request.labels);
         let lacks = |request: &forge::Request| {
-            request.opened.is_some_and(|opened| self.now.duration_since(opened) < HOUR)
+            request
+                .opened
+                .is_some_and(|opened| self.now.duration_since(opened) < HOUR)
                 && !notes.is_some_and(|notes| notes.dressed)
                 && labels.iter().any(|label| !request.labels.contains(label))
         };
@@ -114,7 +126,9 @@ impl Walk<'_> {
             }),
             request,
             marker,
-            retell: notes.and_then(|notes| notes.tried).is_none_or(|tried| self.now.duration_since(tried) >= HOUR),
+            retell: notes
+                .and_then(|notes| notes.tried)
+                .is_none_or(|tried| self.now.duration_since(tried) >= HOUR),
             undressed: request.is_some_and(lacks),
             shared: self.is_shared(&item.branch),
             ended: known.ended.last(&item.branch, self.target),
@@ -124,22 +138,47 @@ impl Walk<'_> {
     }
 
     fn room(&self, item: &Item<'_>, ended: &EndedRequests) -> Room {
-        let Some((request, _)) = Self::via(item) else { return Room::default() };
+        let Some((request, _)) = Self::via(item) else {
+            return Room::default();
+        };
         let folder = folder(&item.name);
         let ours = |head: &str, base: &str| head.starts_with(&folder) && base == self.target;
-        let open = || self.open.iter().filter(|request| ours(&request.head, &request.base));
-        let ended = ended.ours(self.target).map(|(_, ended)| ended).filter(|ended| ended.head.starts_with(&folder));
-        let opened = open().filter_map(|request| request.opened).chain(ended.filter_map(|ended| ended.opened));
+        let open = || {
+            self.open
+                .iter()
+                .filter(|request| ours(&request.head, &request.base))
+        };
+        let ended = ended
+            .ours(self.target)
+            .map(|(_, ended)| ended)
+            .filter(|ended| ended.head.starts_with(&folder));
+        let opened = open()
+            .filter_map(|request| request.opened)
+            .chain(ended.filter_map(|ended| ended.opened));
         // Branches that this pass has just made have their requests still to come.
-        let opening =
-            |branch: &&String| **branch != item.branch && ours(branch, self.target) && !open().any(|known| known.head == **branch);
+        let opening = |branch: &&String| {
+            **branch != item.branch
+                && ours(branch, self.target)
+                && !open().any(|known| known.head == **branch)
+        };
         let opening = self.done.made.iter().filter(opening).count();
-        let opened = opened.chain(std::iter::repeat_n(self.now, opening)).collect();
-        Room { max_open: request.max_open, open: open().count() + opening, per_hour: request.per_hour, opened }
+        let opened = opened
+            .chain(std::iter::repeat_n(self.now, opening))
+            .collect();
+        Room {
+            max_open: request.max_open,
+            open: open().count() + opening,
+            per_hour: request.per_hour,
+            opened,
+        }
     }
 
     /// Does what was decided.
-    pub(super) async fn step(&mut self, item: &Item<'_>, decision: &Decision) -> Result<Stepped, GitError> {
+    pub(super) async fn step(
+        &mut self,
+        item: &Item<'_>,
+        decision: &Decision,
+    ) -> Result<Stepped, GitError> {
         if !decision.action.is_quiet() {
             self.updater.publishing.store(true, Ordering::SeqCst);
         }
@@ -158,7 +197,13 @@ impl Walk<'_> {
                 let row = self.report(item, RequestState::Closed, vec![decision.reason.clone()]);
                 let stepped = self.delete(item).await?;
                 // What is left of a request that this pass has ended was told with it.
-                if matches!(stepped, Stepped::Quiet) && !self.done.ended.iter().any(|(_, ended)| ended.branch == row.branch) {
+                if matches!(stepped, Stepped::Quiet)
+                    && !self
+                        .done
+                        .ended
+                        .iter()
+                        .any(|(_, ended)| ended.branch == row.branch)
+                {
                     self.done.ended.push((item.name.clone(), row));
                 }
                 Ok(stepped)
@@ -168,15 +213,35 @@ impl Walk<'_> {
         }
     }
 
-    async fn stop(&mut self, item: &Item<'_>, request: &forge::Request, decision: &Decision) -> Stepped {
-        let Some(Looked { commits: Commits::Others { commit, .. }, .. }) = self.looked.get(&item.branch) else { return Stepped::Quiet };
+    async fn stop(
+        &mut self,
+        item: &Item<'_>,
+        request: &forge::Request,
+        decision: &Decision,
+    ) -> Stepped {
+        let Some(Looked {
+            commits: Commits::Others { commit, .. },
+            ..
+        }) = self.looked.get(&item.branch)
+        else {
+            return Stepped::Quiet;
+        };
         if self.mode == Mode::Plan || request.base != self.target {
             return Stepped::Quiet;
         }
-        if self.updater.known().notes.get(&request.number).is_some_and(|notes| notes.told.as_ref() == Some(commit)) {
+        if self
+            .updater
+            .known()
+            .notes
+            .get(&request.number)
+            .is_some_and(|notes| notes.told.as_ref() == Some(commit))
+        {
             return Stepped::Quiet;
         }
-        let text = format!("{}\n\nUntil then tagboat leaves this request as it is.", life::said(&decision.reason));
+        let text = format!(
+            "{}\n\nUntil then tagboat leaves this request as it is.",
+            life::said(&decision.reason)
+        );
         match self.forge.comment(request, "others", &text).await {
             Ok(_) => {
                 self.updater.known().note(request.number).told = Some(commit.clone());
@@ -204,10 +269,17 @@ impl Walk<'_> {
             })));
         }
         let old = self.looked.get(&item.branch).map(|looked| looked.head);
-        match self.updater.publish_branch(&item.branch, old, set, &message, item.person, self.now).await {
+        match self
+            .updater
+            .publish_branch(&item.branch, old, set, &message, item.person, self.now)
+            .await
+        {
             Ok(Published::Done(_)) => {
                 if self.request(item).is_some() {
-                    self.done.states.entry(item.branch.clone()).or_insert(RequestState::Updated);
+                    self.done
+                        .states
+                        .entry(item.branch.clone())
+                        .or_insert(RequestState::Updated);
                 } else {
                     self.done.made.insert(item.branch.clone());
                 }
@@ -222,18 +294,44 @@ impl Walk<'_> {
     }
 
     async fn told(&self, item: &Item<'_>, set: &ChangeSet) -> Option<Told> {
-        let (Some(Looked { head, parent: Some(base), .. }), Some(row)) = (self.looked.get(&item.branch), item.row) else {
+        let (
+            Some(Looked {
+                head,
+                parent: Some(base),
+                ..
+            }),
+            Some(row),
+        ) = (self.looked.get(&item.branch), item.row)
+        else {
             return None;
         };
         let (head, base, now, at, forge) = (*head, *base, self.now, self.clock.now(), &*self.forge);
-        let telling = Telling { set, world: self.world, base, head, scans: self.scans, row, forge, now, at };
+        let telling = Telling {
+            set,
+            world: self.world,
+            base,
+            head,
+            scans: self.scans,
+            row,
+            forge,
+            now,
+            at,
+        };
         Some(self.updater.tell(&telling).await)
     }
 
     async fn open(&mut self, item: &Item<'_>, set: &ChangeSet) -> Result<Stepped, GitError> {
-        let Some(Told { title, body }) = self.told(item, set).await else { return Ok(Stepped::Quiet) };
+        let Some(Told { title, body }) = self.told(item, set).await else {
+            return Ok(Stepped::Quiet);
+        };
         let draft = Self::via(item).is_some_and(|(request, _)| request.draft);
-        let new = NewRequest { head: item.branch.clone(), base: self.target.to_owned(), title, body, draft };
+        let new = NewRequest {
+            head: item.branch.clone(),
+            base: self.target.to_owned(),
+            title,
+            body,
+            draft,
+        };
         match self.forge.open(&new).await {
             Ok(opened) => {
                 // Another updater of an Environment of this name may have been faster.
@@ -242,7 +340,9 @@ impl Walk<'_> {
                     return Ok(Stepped::Quiet);
                 }
                 self.updater.known().note(opened.request.number).tried = Some(self.now);
-                self.done.states.insert(item.branch.clone(), RequestState::Opened);
+                self.done
+                    .states
+                    .insert(item.branch.clone(), RequestState::Opened);
                 self.open.push(opened.request.clone());
                 Ok(self.dress(item, &opened.request).await)
             }
@@ -252,31 +352,57 @@ impl Walk<'_> {
 
     /// Labels and reviewers.
     async fn dress(&mut self, item: &Item<'_>, request: &forge::Request) -> Stepped {
-        let Some((declared, _)) = Self::via(item) else { return Stepped::Quiet };
-        let missing = declared.labels.iter().filter(|name| !request.labels.contains(name));
-        let labels: Vec<Label> = missing.map(|name| label(name, "Set on tagboat's requests")).collect();
+        let Some((declared, _)) = Self::via(item) else {
+            return Stepped::Quiet;
+        };
+        let missing = declared
+            .labels
+            .iter()
+            .filter(|name| !request.labels.contains(name));
+        let labels: Vec<Label> = missing
+            .map(|name| label(name, "Set on tagboat's requests"))
+            .collect();
         if let Err(error) = self.forge.label(request.number, &labels, &[]).await {
             return Self::failure(&error);
         }
-        let reviewers: Vec<Reviewer> = declared.reviewers.iter().map(|text| Reviewer::parse(text)).collect();
+        let reviewers: Vec<Reviewer> = declared
+            .reviewers
+            .iter()
+            .map(|text| Reviewer::parse(text))
+            .collect();
         if !reviewers.is_empty() {
             match self.forge.ask_reviews(request, &reviewers).await {
-                Ok(unasked) => self.warnings.extend(
-                    unasked
-                        .iter()
-                        .map(|one| format!("request #{}: {} could not be asked to review: {}", request.number, one.reviewer, one.why)),
-                ),
+                Ok(unasked) => self.warnings.extend(unasked.iter().map(|one| {
+                    format!(
+                        "request #{}: {} could not be asked to review: {}",
+                        request.number, one.reviewer, one.why
+                    )
+                })),
                 Err(error) => return Self::failure(&error),
             }
         }
         self.updater.known().note(request.number).dressed = true;
-        self.change(request.number, |request| request.labels.extend(labels.into_iter().map(|label| label.name)));
-        self.done.states.entry(item.branch.clone()).or_insert(RequestState::Updated);
+        self.change(request.number, |request| {
+            request
+                .labels
+                .extend(labels.into_iter().map(|label| label.name))
+        });
+        self.done
+            .states
+            .entry(item.branch.clone())
+            .or_insert(RequestState::Updated);
         Stepped::Again
     }
 
-    pub(super) async fn retell(&mut self, item: &Item<'_>, set: &ChangeSet, request: &forge::Request) -> Result<Stepped, GitError> {
-        let Some(Told { title, body }) = self.told(item, set).await else { return Ok(Stepped::Quiet) };
+    pub(super) async fn retell(
+        &mut self,
+        item: &Item<'_>,
+        set: &ChangeSet,
+        request: &forge::Request,
+    ) -> Result<Stepped, GitError> {
+        let Some(Told { title, body }) = self.told(item, set).await else {
+            return Ok(Stepped::Quiet);
+        };
         let change = forge::Change {
             title: Some(title.clone()).filter(|title| *title != request.title),
             body: Some(body.clone()).filter(|body| *body != request.body),
@@ -285,34 +411,55 @@ impl Walk<'_> {
             return Ok(Self::failure(&error));
         }
         self.updater.known().note(request.number).tried = Some(self.now);
-        self.change(request.number, |request| (request.title, request.body) = (title, body));
+        self.change(request.number, |request| {
+            (request.title, request.body) = (title, body)
+        });
         if change != forge::Change::default() {
-            self.done.states.entry(item.branch.clone()).or_insert(RequestState::Updated);
+            self.done
+                .states
+                .entry(item.branch.clone())
+                .or_insert(RequestState::Updated);
         }
         Ok(Stepped::Again)
     }
 
     async fn unlabel(&mut self, request: &forge::Request) -> Stepped {
         let off = |label: &str| [REBASE, SUPERSEDED].into_iter().find(|own| *own == label);
-        let labels: Vec<&str> = request.labels.iter().filter_map(|label| off(label)).collect();
+        let labels: Vec<&str> = request
+            .labels
+            .iter()
+            .filter_map(|label| off(label))
+            .collect();
         match self.forge.label(request.number, &[], &labels).await {
             Ok(()) => {
-                self.change(request.number, |request| request.labels.retain(|label| off(label).is_none()));
-                // Whoever asks for a new branch wants to know anew what it does, also where the branch stays.
+                self.change(request.number, |request| {
+                    request.labels.retain(|label| off(label).is_none())
+                });
+                // Whoever asks for a new branch wants to know anew what it does, also where the
+                // branch stays.
                 if let Some(looked) = self.looked.get(&request.head) {
                     let mut known = self.updater.known();
                     known.outlooks.forget(looked.head);
                     known.note(request.number).tried = None;
                 }
-                self.done.states.entry(request.head.clone()).or_insert(RequestState::Updated);
+                self.done
+                    .states
+                    .entry(request.head.clone())
+                    .or_insert(RequestState::Updated);
                 Stepped::Again
             }
             Err(error) => Self::failure(&error),
         }
     }
 
-    async fn close(&mut self, item: &Item<'_>, listed: forge::Request, decision: &Decision) -> Result<Stepped, GitError> {
-        // Much can have happened since it was listed, and what is closed cannot be taken back unseen.
+    async fn close(
+        &mut self,
+        item: &Item<'_>,
+        listed: forge::Request,
+        decision: &Decision,
+    ) -> Result<Stepped, GitError> {
+        // Much can have happened since it was listed, and what is closed cannot be taken back
+        // unseen.
         let request = match self.forge.get(listed.number).await {
             Ok(request) => request,
             Err(error) => return Ok(Self::failure(&error)),
@@ -326,7 +473,10 @@ impl Walk<'_> {
             return Ok(Stepped::Again);
         }
         // Somebody has pushed to the branch, or renamed it.
-        let moved = self.looked.get(&item.branch).is_some_and(|looked| !is(&request.head_commit, looked.head));
+        let moved = self
+            .looked
+            .get(&item.branch)
+            .is_some_and(|looked| !is(&request.head_commit, looked.head));
         if moved || request.head != item.branch {
             self.change(listed.number, |known| *known = request);
             return Ok(Stepped::Conflict);
@@ -348,27 +498,43 @@ impl Walk<'_> {
     async fn close_for(&self, request: &forge::Request, reason: &str) -> Result<(), ForgeError> {
         let text = format!("Closed by tagboat: {}", life::said(reason));
         let superseded = [label(SUPERSEDED, "Closed by tagboat itself")];
-        // A person's close holds what was proposed; the label, set before, tells that this one is none.
+        // A person's close holds what was proposed; the label, set before, tells that this one is
+        // none.
         self.forge.comment(request, "closed", &text).await?;
         self.forge.label(request.number, &superseded, &[]).await?;
         self.forge.close(request.number).await
     }
 
-    /// Two bots at the same moment can open two requests of one branch where the forge lets them. The first one stays.
+    /// Two bots at the same moment can open two requests of one branch where the forge lets them.
+    /// The first one stays.
     pub(super) async fn close_twins(&mut self, items: &[Item<'_>]) {
         let mut first: BTreeMap<&str, u64> = BTreeMap::new();
-        let ours = |request: &&forge::Request| request.base == self.target && request.head.starts_with(PREFIX);
+        let ours = |request: &&forge::Request| {
+            request.base == self.target && request.head.starts_with(PREFIX)
+        };
         for request in self.open.iter().filter(ours) {
             let number = first.entry(&request.head).or_insert(request.number);
             *number = request.number.min(*number);
         }
         // Those of a branch that is to be left alone are, too.
-        let quiet = |head: &str| !items.iter().any(|item| item.branch == head && !matches!(item.otherwise, Some(Wanted::Unknown { .. })));
-        let twin = |request: &&forge::Request| {
-            ours(request) && !quiet(&request.head) && first.get(request.head.as_str()).is_some_and(|number| *number < request.number)
+        let quiet = |head: &str| {
+            !items.iter().any(|item| {
+                item.branch == head && !matches!(item.otherwise, Some(Wanted::Unknown { .. }))
+            })
         };
-        let twins: Vec<(u64, u64)> =
-            self.open.iter().filter(twin).filter_map(|request| Some((request.number, *first.get(request.head.as_str())?))).collect();
+        let twin = |request: &&forge::Request| {
+            ours(request)
+                && !quiet(&request.head)
+                && first
+                    .get(request.head.as_str())
+                    .is_some_and(|number| *number < request.number)
+        };
+        let twins: Vec<(u64, u64)> = self
+            .open
+            .iter()
+            .filter(twin)
+            .filter_map(|request| Some((request.number, *first.get(request.head.as_str())?)))
+            .collect();
         for (number, first) in twins {
             if self.mode == Mode::Write {
                 self.updater.publishing.store(true, Ordering::SeqCst);
@@ -383,12 +549,20 @@ impl Walk<'_> {
     /// Closes a request if it still is the twin of another one, and nobody wants it to stay.
     async fn close_twin(&mut self, number: u64, first: u64) -> Result<(), ForgeError> {
         let request = self.forge.get(number).await?;
-        let branch = self.open.iter().find(|known| known.number == first).map(|known| known.head.as_str());
+        let branch = self
+            .open
+            .iter()
+            .find(|known| known.number == first)
+            .map(|known| known.head.as_str());
         let marked = Marker::of(&request).is_some();
         let held = request.labels.iter().any(|label| label == HOLD);
         let same = request.base == self.target && branch == Some(&request.head);
         if request.state == forge::State::Open && marked && same && !held {
-            self.close_for(&request, &format!("Request {first} is for the same branch.")).await?;
+            self.close_for(
+                &request,
+                &format!("Request {first} is for the same branch."),
+            )
+            .await?;
             self.forget(&request, Ended::Superseded);
         }
         Ok(())
@@ -396,7 +570,9 @@ impl Walk<'_> {
 
     /// Whether somebody else has an open request from a branch.
     pub(super) fn is_shared(&self, branch: &str) -> bool {
-        self.others.iter().any(|others| others.request.head == branch)
+        self.others
+            .iter()
+            .any(|others| others.request.head == branch)
     }
 
     /// Deletes a branch from where it is known to be, unless somebody else needs it.
@@ -404,7 +580,9 @@ impl Walk<'_> {
         if self.is_shared(&item.branch) {
             return Ok(Stepped::Quiet);
         }
-        let Some(looked) = self.looked.remove(&item.branch) else { return Ok(Stepped::Quiet) };
+        let Some(looked) = self.looked.remove(&item.branch) else {
+            return Ok(Stepped::Quiet);
+        };
         if matches!(looked.commits, Commits::Others { .. }) {
             return Ok(Stepped::Quiet);
         }
@@ -429,7 +607,11 @@ impl Walk<'_> {
 
     /// Notes what has become of an open request.
     pub(super) fn change(&mut self, number: u64, change: impl FnOnce(&mut forge::Request)) {
-        if let Some(request) = self.open.iter_mut().find(|request| request.number == number) {
+        if let Some(request) = self
+            .open
+            .iter_mut()
+            .find(|request| request.number == number)
+        {
             change(request);
         }
     }
@@ -448,5 +630,9 @@ impl Walk<'_> {
 
 /// A label of the bot's.
 fn label(name: &str, description: &str) -> Label {
-    Label { name: name.to_owned(), color: "0b7285".to_owned(), description: description.to_owned() }
+    Label {
+        name: name.to_owned(),
+        color: "0b7285".to_owned(),
+        description: description.to_owned(),
+    }
 }

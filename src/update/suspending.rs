@@ -27,17 +27,28 @@ pub struct Suspended {
 }
 
 impl Updater {
-    /// Writes that a declaration rests, or that it works again, as one commit that changes nothing else.
+    /// Writes that a declaration rests, or that it works again, as one commit that changes nothing
+    /// else.
     ///
     /// # Errors
     /// [`ByHandError`]; then nothing was changed.
-    pub async fn suspend(&self, named: &Named, rest: bool, now: Timestamp) -> Result<Suspended, ByHandError> {
+    pub async fn suspend(
+        &self,
+        named: &Named,
+        rest: bool,
+        now: Timestamp,
+    ) -> Result<Suspended, ByHandError> {
         let done = self.suspend_in_turn(named, rest, now).await;
         self.publishing.store(false, Ordering::SeqCst);
         done
     }
 
-    async fn suspend_in_turn(&self, named: &Named, rest: bool, now: Timestamp) -> Result<Suspended, ByHandError> {
+    async fn suspend_in_turn(
+        &self,
+        named: &Named,
+        rest: bool,
+        now: Timestamp,
+    ) -> Result<Suspended, ByHandError> {
         let mut unsure = None;
         for attempt in 1..=ATTEMPTS {
             let world = self.look(&mut Report::default()).await?;
@@ -46,44 +57,107 @@ impl Updater {
             {
                 return Ok(done);
             }
-            let Some((place, rests)) = named.find(&world.declared) else { return Err(named.unknown(&world.declared)) };
+            let Some((place, rests)) = named.find(&world.declared) else {
+                return Err(named.unknown(&world.declared));
+            };
             let repository = resting_repository(named, &world.declared);
-            let Some(file) = self.mirror.at(world.commit)?.read(&place.file)? else { continue };
+            let Some(file) = self.mirror.at(world.commit)?.read(&place.file)? else {
+                continue;
+            };
             let source = String::from_utf8_lossy(&file.bytes);
-            let (line, column) = (u32::try_from(place.line).unwrap_or(0), u32::try_from(place.column).unwrap_or(0));
-            let failed = |error| ByHandError::Suspend { file: place.file.clone(), error };
-            let Some(edit) = rewrite::suspend(&source, (line, column), rest).map_err(failed)? else {
+            let (line, column) = (
+                u32::try_from(place.line).unwrap_or(0),
+                u32::try_from(place.column).unwrap_or(0),
+            );
+            let failed = |error| ByHandError::Suspend {
+                file: place.file.clone(),
+                error,
+            };
+            let Some(edit) = rewrite::suspend(&source, (line, column), rest).map_err(failed)?
+            else {
                 return match repository.filter(|_| rests && !rest) {
                     Some(ImageRepository { place, name, .. }) => {
-                        Err(ByHandError::RepositoryRests { place: place.clone(), what: named.to_string(), repository: name.clone() })
+                        Err(ByHandError::RepositoryRests {
+                            place: place.clone(),
+                            what: named.to_string(),
+                            repository: name.clone(),
+                        })
                     }
-                    None => Ok(Suspended { place, commit: None, note: None }),
+                    None => Ok(Suspended {
+                        place,
+                        commit: None,
+                        note: None,
+                    }),
                 };
             };
             let after = rewrite::apply(&file.bytes, &[edit]);
-            let Some(proved) = self.is_proved(&world, named, &place, &after, rest || repository.is_some())? else { continue };
+            let Some(proved) =
+                self.is_proved(&world, named, &place, &after, rest || repository.is_some())?
+            else {
+                continue;
+            };
             if !proved {
-                return Err(ByHandError::NotProved { place, what: named.to_string() });
+                return Err(ByHandError::NotProved {
+                    place,
+                    what: named.to_string(),
+                });
             }
             let note = repository.filter(|_| !rest).map(|repository| {
-                format!("{named} still rests: its ImageRepository {} is suspended ({})", repository.name, repository.place)
+                format!(
+                    "{named} still rests: its ImageRepository {} is suspended ({})",
+                    repository.name, repository.place
+                )
             });
-            let done = Suspended { place: place.clone(), commit: None, note };
-            let change = FileChange { path: place.file, before: file.bytes, after };
-            match self.publish_files(vec![change], &message(named, rest), None, now).await? {
-                Published::Done(commit) => return Ok(Suspended { commit: Some(commit.to_string()), ..done }),
-                Published::Unsure(commit) => unsure = Some((commit, Suspended { commit: Some(commit.to_string()), ..done })),
+            let done = Suspended {
+                place: place.clone(),
+                commit: None,
+                note,
+            };
+            let change = FileChange {
+                path: place.file,
+                before: file.bytes,
+                after,
+            };
+            match self
+                .publish_files(vec![change], &message(named, rest), None, now)
+                .await?
+            {
+                Published::Done(commit) => {
+                    return Ok(Suspended {
+                        commit: Some(commit.to_string()),
+                        ..done
+                    });
+                }
+                Published::Unsure(commit) => {
+                    unsure = Some((
+                        commit,
+                        Suspended {
+                            commit: Some(commit.to_string()),
+                            ..done
+                        },
+                    ))
+                }
                 Published::Conflict => {}
                 Published::Refused(refusal) => return Err(refusal.into()),
             }
             tokio::time::sleep(jitter(attempt)).await;
         }
-        Err(ByHandError::PushedFirst { remote: self.mirror.remote().shown().to_owned() })
+        Err(ByHandError::PushedFirst {
+            remote: self.mirror.remote().shown().to_owned(),
+        })
     }
 
-    /// Reads every declaration again, with the edited file in its place: whether the same things are declared as before, and
-    /// this one says what was meant. Nothing where another revision has been read meanwhile.
-    fn is_proved(&self, world: &World, named: &Named, place: &Place, after: &[u8], rests: bool) -> Result<Option<bool>, GitError> {
+    /// Reads every declaration again, with the edited file in its place: whether the same things
+    /// are declared as before, and this one says what was meant. Nothing where another revision has
+    /// been read meanwhile.
+    fn is_proved(
+        &self,
+        world: &World,
+        named: &Named,
+        place: &Place,
+        after: &[u8],
+        rests: bool,
+    ) -> Result<Option<bool>, GitError> {
         let sources = {
             let memory = self.memory.lock().unwrap_or_else(PoisonError::into_inner);
             match memory.0.sources(world.commit) {
@@ -94,36 +168,79 @@ impl Updater {
         let revision = self.mirror.at(world.commit)?;
         let mut files = Vec::with_capacity(sources.len());
         for (path, blob) in &sources {
-            files.push((path.as_str(), if *path == place.file { after.to_vec() } else { revision.blob(*blob)? }));
+            files.push((
+                path.as_str(),
+                if *path == place.file {
+                    after.to_vec()
+                } else {
+                    revision.blob(*blob)?
+                },
+            ));
         }
         let branch = self.mirror.remote().branch();
-        let again = declare::read(files.iter().map(|(path, bytes)| (*path, bytes.as_slice())), Some(branch));
-        let same = names(&again) == names(&world.declared) && again.mistakes.len() == world.declared.mistakes.len();
-        Ok(Some(same && named.find(&again).is_some_and(|(_, now)| now == rests)))
+        let again = declare::read(
+            files.iter().map(|(path, bytes)| (*path, bytes.as_slice())),
+            Some(branch),
+        );
+        let same = names(&again) == names(&world.declared)
+            && again.mistakes.len() == world.declared.mistakes.len();
+        Ok(Some(
+            same && named.find(&again).is_some_and(|(_, now)| now == rests),
+        ))
     }
 }
 
 /// Everything that is declared, by name.
 fn names(declared: &Declarations) -> Vec<String> {
-    let policies = declared.policies.keys().map(|name| format!("policy {name}"));
-    let environments = declared.environments.keys().map(|name| format!("environment {name}"));
-    let applications = declared.applications.keys().map(|name| format!("application {name}"));
-    let repositories = declared.repositories.keys().map(|name| format!("repository {name}"));
-    policies.chain(environments).chain(applications).chain(repositories).collect()
+    let policies = declared
+        .policies
+        .keys()
+        .map(|name| format!("policy {name}"));
+    let environments = declared
+        .environments
+        .keys()
+        .map(|name| format!("environment {name}"));
+    let applications = declared
+        .applications
+        .keys()
+        .map(|name| format!("application {name}"));
+    let repositories = declared
+        .repositories
+        .keys()
+        .map(|name| format!("repository {name}"));
+    policies
+        .chain(environments)
+        .chain(applications)
+        .chain(repositories)
+        .collect()
 }
 
 /// The ImageRepository that makes a policy of Flux rest, whatever the policy says.
-fn resting_repository<'d>(named: &Named, declared: &'d Declarations) -> Option<&'d ImageRepository> {
-    let policy = declared.policies.get(&named.name.parse().ok()?).filter(|_| named.kind == NamedKind::ImagePolicy)?;
+fn resting_repository<'d>(
+    named: &Named,
+    declared: &'d Declarations,
+) -> Option<&'d ImageRepository> {
+    let policy = declared
+        .policies
+        .get(&named.name.parse().ok()?)
+        .filter(|_| named.kind == NamedKind::ImagePolicy)?;
     let repository = declared.repositories.get(policy.repository.as_ref()?)?;
     Some(repository).filter(|repository| repository.suspend)
 }
 
 fn message(named: &Named, rest: bool) -> String {
-    let (verb, command) = if rest { ("Suspend", "suspend") } else { ("Resume", "resume") };
+    let (verb, command) = if rest {
+        ("Suspend", "suspend")
+    } else {
+        ("Resume", "resume")
+    };
     let kind = named.kind.to_string();
     let first = subject(&format!("{verb} {kind} "), &named.name, "");
-    format!("{first}\n\nBy `tagboat {command} {}/{}`.\n", kind.to_lowercase(), named.name)
+    format!(
+        "{first}\n\nBy `tagboat {command} {}/{}`.\n",
+        kind.to_lowercase(),
+        named.name
+    )
 }
 
 #[cfg(test)]
@@ -135,7 +252,10 @@ mod tests {
     fn the_message_says_what_and_by_which_command() {
         let named = "app/dev/podinfo".parse().unwrap();
         let text = message(&named, true);
-        assert_eq!(text, "Suspend Application dev/podinfo\n\nBy `tagboat suspend application/dev/podinfo`.\n");
+        assert_eq!(
+            text,
+            "Suspend Application dev/podinfo\n\nBy `tagboat suspend application/dev/podinfo`.\n"
+        );
         assert!(!has_trailer(text.as_bytes(), TRAILER));
         assert!(message(&named, false).starts_with("Resume Application dev/podinfo\n"));
     }

@@ -13,7 +13,8 @@ use sha2::{Digest as _, Sha256};
 /// Of the form of the text; with another one texts are written anew.
 const FORM: u8 = 3;
 
-/// Of how many characters that a text may have one is the marker's: what it has no room for, the bot does not know again.
+/// Of how many characters that a text may have one is the marker's: what it has no room for, the
+/// bot does not know again.
 const MARKER_SHARE: usize = 2;
 
 /// What a text is made from.
@@ -47,9 +48,14 @@ pub(super) struct Told {
 }
 
 impl Telling<'_> {
-    /// A hash of what the text is made from: as long as it is the same, the text stays as it is, and people may edit it.
+    /// A hash of what the text is made from: as long as it is the same, the text stays as it is,
+    /// and people may edit it.
     pub(super) fn content(&self) -> String {
-        content(self.set, self.head, self.world.declared.environments.get(&self.set.environment))
+        content(
+            self.set,
+            self.head,
+            self.world.declared.environments.get(&self.set.environment),
+        )
     }
 }
 
@@ -59,29 +65,57 @@ fn merging(set: &ChangeSet, environment: Option<&Environment>) -> String {
         Via::PullRequest { auto_merge, .. } => auto_merge.as_ref(),
         Via::Commit => None,
     });
-    merging_words(auto_merge, environment.map_or(&[], |environment| &environment.windows), &set.moves)
+    merging_words(
+        auto_merge,
+        environment.map_or(&[], |environment| &environment.windows),
+        &set.moves,
+    )
 }
 
 /// See [`Telling::content`].
-pub(super) fn content(set: &ChangeSet, head: ObjectId, environment: Option<&Environment>) -> String {
+pub(super) fn content(
+    set: &ChangeSet,
+    head: ObjectId,
+    environment: Option<&Environment>,
+) -> String {
     let mut hash = Sha256::new();
     hash.update([FORM]);
     hash.update(head.as_bytes());
-    hash.update(serde_json::to_vec(&(&set.environment, &set.group, &set.moves)).unwrap_or_default());
+    hash.update(
+        serde_json::to_vec(&(&set.environment, &set.group, &set.moves)).unwrap_or_default(),
+    );
     hash.update(Sha256::digest(merging(set, environment)));
-    hash.update(Sha256::digest(environment.map_or("", |environment| &environment.place.file)));
+    hash.update(Sha256::digest(
+        environment.map_or("", |environment| &environment.place.file),
+    ));
     for file in &set.files {
         hash.update(Sha256::digest(&file.path));
         hash.update(Sha256::digest(&file.before));
         hash.update(Sha256::digest(&file.after));
     }
-    hash.finalize().iter().take(8).map(|byte| format!("{byte:02x}")).collect()
+    hash.finalize()
+        .iter()
+        .take(8)
+        .map(|byte| format!("{byte:02x}"))
+        .collect()
 }
 
 impl Updater {
-    /// Makes the title and the text of a request: what registry and forge tell is gathered, the change is previewed.
+    /// Makes the title and the text of a request: what registry and forge tell is gathered, the
+    /// change is previewed.
     pub(super) async fn tell(&self, telling: &Telling<'_>) -> Told {
-        let Telling { set, world, base, head, scans, row, forge, now, at, .. } = telling;
+        let Telling {
+            set,
+            world,
+            base,
+            head,
+            scans,
+            row,
+            forge,
+            now,
+            at,
+            ..
+        } = telling;
         let asked: Vec<Asked<'_>> = set
             .moves
             .iter()
@@ -89,18 +123,40 @@ impl Updater {
                 image,
                 policy: world.declared.policies.get(&image.policy),
                 scan: scans.get(&image.repository),
-                refused: row.policies.iter().find(|policy| policy.name == image.policy).map_or(&[], |policy| &policy.refused),
+                refused: row
+                    .policies
+                    .iter()
+                    .find(|policy| policy.name == image.policy)
+                    .map_or(&[], |policy| &policy.refused),
             })
             .collect();
-        let gatherer = Gatherer { scanner: &self.scanner, forge: Some(*forge), now: *now, patience: PATIENCE };
-        let (gathered, preview) = tokio::join!(gatherer.gather(&asked), self.preview(set, world.commit, *base, *head, *at));
-        let mut marker = Marker::new(&set.environment, set.group.as_deref(), &set.moves, telling.content());
+        let gatherer = Gatherer {
+            scanner: &self.scanner,
+            forge: Some(*forge),
+            now: *now,
+            patience: PATIENCE,
+        };
+        let (gathered, preview) = tokio::join!(
+            gatherer.gather(&asked),
+            self.preview(set, world.commit, *base, *head, *at)
+        );
+        let mut marker = Marker::new(
+            &set.environment,
+            set.group.as_deref(),
+            &set.moves,
+            telling.content(),
+        );
         marker.refused = preview.as_ref().is_some_and(Preview::is_refused);
         // What a cluster refuses today it may take tomorrow: a policy there is changed, too.
-        marker.again = gathered.may_tell_more || marker.refused || preview.as_ref().is_some_and(Preview::may_tell_more);
+        marker.again = gathered.may_tell_more
+            || marker.refused
+            || preview.as_ref().is_some_and(Preview::may_tell_more);
         let environment = world.declared.environments.get(&set.environment);
         let target = self.mirror.remote().branch();
-        marker.scope = environment.map(|known| Scope { file: known.place.file.clone(), target: target.to_owned() });
+        marker.scope = environment.map(|known| Scope {
+            file: known.place.file.clone(),
+            target: target.to_owned(),
+        });
         let limit = forge.limits().body;
         let hidden = marker.write(limit / MARKER_SHARE);
         let story = Story {
@@ -111,6 +167,9 @@ impl Updater {
             merging: &merging(set, environment),
             marker: &hidden,
         };
-        Told { title: subject(set), body: body(&story, limit).text }
+        Told {
+            title: subject(set),
+            body: body(&story, limit).text,
+        }
     }
 }

@@ -1,5 +1,5 @@
-//! What is wanted of each request's branch: of those that the Environments' change sets make, and of those that are there
-//! and that nothing makes any more.
+//! What is wanted of each request's branch: of those that the Environments' change sets make, and
+//! of those that are there and that nothing makes any more.
 
 use super::{EnvironmentReport, Prepared, World, whose::Others};
 use crate::{
@@ -40,7 +40,8 @@ pub(super) struct Sight<'a, 's> {
     pub(super) open: &'s [forge::Request],
     /// Those of others.
     pub(super) others: &'s [Others],
-    /// The branches that are there; of those that may be somebody else's with the files that they change.
+    /// The branches that are there; of those that may be somebody else's with the files that they
+    /// change.
     pub(super) branches: &'s BTreeMap<String, Option<Vec<String>>>,
     pub(super) findings: &'s [Mistake],
     /// Branches that rest, each with the reason.
@@ -52,42 +53,81 @@ pub(super) struct Sight<'a, 's> {
 impl Sight<'_, '_> {
     /// Why a branch is another updater's, if it has an open request.
     fn kept(&self, branch: &str) -> Option<String> {
-        self.others.iter().filter(|others| others.request.head == branch).find_map(Others::keeps)
+        self.others
+            .iter()
+            .filter(|others| others.request.head == branch)
+            .find_map(Others::keeps)
     }
 
     /// Why a branch without a request is none that this updater has made for an Environment.
     fn strange(&self, branch: &str, environment: &Environment) -> Option<String> {
         let files = self.branches.get(branch)?.as_deref()?;
-        let file = plain(files.iter().find(|file| !environment.paths.contains(file))?);
+        let file = plain(
+            files
+                .iter()
+                .find(|file| !environment.paths.contains(file))?,
+        );
         Some(format!(
             "The branch {branch} changes {file}, which is not of this Environment: delete the branch if nobody needs it, or give one of two Environments of the same name another."
         ))
     }
 }
 
-/// Every branch that something is wanted of, or that is there, in the order of Environments and branches.
+/// Every branch that something is wanted of, or that is there, in the order of Environments and
+/// branches.
 pub(super) fn items<'a>(sight: &Sight<'a, '_>, prepared: &'a [Prepared]) -> Vec<Item<'a>> {
     let mut items: BTreeMap<String, Item<'a>> = BTreeMap::new();
-    let markers: BTreeMap<&str, Marker> =
-        sight.open.iter().filter_map(|request| Some((request.head.as_str(), Marker::of(request)?))).collect();
-    for Prepared { report, sets, person } in prepared {
-        let Some(environment) = sight.world.declared.environments.get(&report.name) else { continue };
+    let markers: BTreeMap<&str, Marker> = sight
+        .open
+        .iter()
+        .filter_map(|request| Some((request.head.as_str(), Marker::of(request)?)))
+        .collect();
+    for Prepared {
+        report,
+        sets,
+        person,
+    } in prepared
+    {
+        let Some(environment) = sight.world.declared.environments.get(&report.name) else {
+            continue;
+        };
         for set in sets {
             let branch = branch(&report.name, set.group.as_deref());
             let marker = markers.get(branch.as_str()).cloned();
             let there = marker.is_some() || sight.branches.contains_key(&branch);
-            let doubt = || there.then(|| doubt(environment, report, Some(set), marker.as_ref())).flatten();
-            let taken = sight.kept(&branch).or_else(|| sight.strange(&branch, environment)).or_else(|| sight.resting.get(&branch).cloned());
+            let doubt = || {
+                there
+                    .then(|| doubt(environment, report, Some(set), marker.as_ref()))
+                    .flatten()
+            };
+            let taken = sight
+                .kept(&branch)
+                .or_else(|| sight.strange(&branch, environment))
+                .or_else(|| sight.resting.get(&branch).cloned());
             let otherwise = taken.or_else(doubt).map(|why| Wanted::Unknown { why });
             let (name, environment, row) = (report.name.clone(), Some(environment), Some(report));
-            let item = Item { branch: branch.clone(), name, environment, row, set: Some(set), person: person.as_ref(), otherwise, marker };
+            let item = Item {
+                branch: branch.clone(),
+                name,
+                environment,
+                row,
+                set: Some(set),
+                person: person.as_ref(),
+                otherwise,
+                marker,
+            };
             items.insert(branch, item);
         }
     }
     let heads = sight.open.iter().map(|request| &request.head);
     for branch in heads.chain(sight.branches.keys()) {
         if !items.contains_key(branch)
-            && let Some(item) = left_over(sight, prepared, branch, markers.get(branch.as_str()).cloned())
+            && let Some(item) = left_over(
+                sight,
+                prepared,
+                branch,
+                markers.get(branch.as_str()).cloned(),
+            )
         {
             items.insert(branch.clone(), item);
         }
@@ -96,16 +136,26 @@ pub(super) fn items<'a>(sight: &Sight<'a, '_>, prepared: &'a [Prepared]) -> Vec<
 }
 
 /// A branch that no change set makes; nothing if it is not this updater's, or some person's.
-fn left_over<'a>(sight: &Sight<'a, '_>, prepared: &'a [Prepared], branch: &str, marker: Option<Marker>) -> Option<Item<'a>> {
+fn left_over<'a>(
+    sight: &Sight<'a, '_>,
+    prepared: &'a [Prepared],
+    branch: &str,
+    marker: Option<Marker>,
+) -> Option<Item<'a>> {
     let declared = &sight.world.declared;
-    let environment = declared.environments.values().find(|environment| branch.starts_with(&folder(&environment.name)));
+    let environment = declared
+        .environments
+        .values()
+        .find(|environment| branch.starts_with(&folder(&environment.name)));
     let request = sight.open.iter().find(|request| request.head == branch);
-    let strange = || environment.is_some_and(|environment| sight.strange(branch, environment).is_some());
+    let strange =
+        || environment.is_some_and(|environment| sight.strange(branch, environment).is_some());
     if request.is_none() && (sight.kept(branch).is_some() || strange()) {
         return None;
     }
     let wanted = match (environment, request) {
-        // Another updater may follow another branch of the repository, and have Environments of its own.
+        // Another updater may follow another branch of the repository, and have Environments of its
+        // own.
         (None, Some(request)) if request.base != sight.target || marker.is_none() => return None,
         (None, None) if !sight.ended.contains(branch) => return None,
         (_, Some(_)) if marker.is_none() => {
@@ -131,8 +181,19 @@ fn left_over<'a>(sight: &Sight<'a, '_>, prepared: &'a [Prepared], branch: &str, 
     };
     let segment = || branch.split('/').nth(1).unwrap_or_default().to_owned();
     let name = environment.map(|environment| environment.name.clone());
-    let name = name.or_else(|| marker.as_ref().map(|marker| marker.environment.clone())).unwrap_or_else(segment);
-    Some(Item { branch: branch.to_owned(), name, environment, row: None, set: None, person: None, otherwise: Some(wanted), marker })
+    let name = name
+        .or_else(|| marker.as_ref().map(|marker| marker.environment.clone()))
+        .unwrap_or_else(segment);
+    Some(Item {
+        branch: branch.to_owned(),
+        name,
+        environment,
+        row: None,
+        set: None,
+        person: None,
+        otherwise: Some(wanted),
+        marker,
+    })
 }
 
 /// An error for which an Environment may have lost changes that are wanted.
@@ -143,31 +204,71 @@ fn broken(sight: &Sight<'_, '_>, environment: &Environment) -> Option<String> {
                 || finding.place.file == environment.place.file
                 || environment.paths.contains(&finding.place.file))
     };
-    sight.findings.iter().find(concerns).map(|error| format!("Mend this first: {}: {}", error.place, error.message))
+    sight
+        .findings
+        .iter()
+        .find(concerns)
+        .map(|error| format!("Mend this first: {}: {}", error.place, error.message))
 }
 
-/// Why what is wanted of a branch cannot be said, although there is something: facts that are missing, rests, and clocks
-/// that begin anew.
-fn doubt(environment: &Environment, row: &EnvironmentReport, set: Option<&ChangeSet>, marker: Option<&Marker>) -> Option<String> {
-    let mut concerned: BTreeSet<_> = set.into_iter().flat_map(|set| &set.moves).map(|row| &row.policy).collect();
-    concerned.extend(marker.into_iter().flat_map(|marker| &marker.moves).map(|row| &row.policy));
+/// Why what is wanted of a branch cannot be said, although there is something: facts that are
+/// missing, rests, and clocks that begin anew.
+fn doubt(
+    environment: &Environment,
+    row: &EnvironmentReport,
+    set: Option<&ChangeSet>,
+    marker: Option<&Marker>,
+) -> Option<String> {
+    let mut concerned: BTreeSet<_> = set
+        .into_iter()
+        .flat_map(|set| &set.moves)
+        .map(|row| &row.policy)
+        .collect();
+    concerned.extend(
+        marker
+            .into_iter()
+            .flat_map(|marker| &marker.moves)
+            .map(|row| &row.policy),
+    );
     // One group of a policy knows all that it needs to know when that policy does.
     let all = environment.group != Group::Policy || concerned.is_empty();
-    if let Some(unknown) = row.policies.iter().find(|policy| policy.unknown && (all || concerned.contains(&policy.name))) {
-        return Some(format!("What {} would choose is not known: {} could not be asked.", unknown.name, unknown.repository));
+    if let Some(unknown) = row
+        .policies
+        .iter()
+        .find(|policy| policy.unknown && (all || concerned.contains(&policy.name)))
+    {
+        return Some(format!(
+            "What {} would choose is not known: {} could not be asked.",
+            unknown.name, unknown.repository
+        ));
     }
     for proposed in marker.into_iter().flat_map(|marker| &marker.moves) {
-        let still = |set: &ChangeSet| set.moves.iter().any(|row| row.policy == proposed.policy && row.new == proposed.new);
+        let still = |set: &ChangeSet| {
+            set.moves
+                .iter()
+                .any(|row| row.policy == proposed.policy && row.new == proposed.new)
+        };
         if set.is_some_and(still) {
             continue;
         }
-        let Some(policy) = row.policies.iter().find(|policy| policy.name == proposed.policy) else { continue };
+        let Some(policy) = row
+            .policies
+            .iter()
+            .find(|policy| policy.name == proposed.policy)
+        else {
+            continue;
+        };
         if set.is_none() && policy.suspended {
             return Some(format!("The policy {} is suspended.", policy.name));
         }
         let digest = proposed.old.as_deref() == Some(proposed.new.as_str());
-        if policy.young.iter().any(|tag| tag == proposed.new.as_str()) || (digest && policy.free_at.is_some() && policy.chosen.is_none()) {
-            return Some(format!("{} {} waits for its age, which counts anew.", proposed.repository, proposed.new));
+        if policy.young.iter().any(|tag| tag == proposed.new.as_str())
+            || (digest && policy.free_at.is_some() && policy.chosen.is_none())
+        {
+            return Some(format!(
+                "{} {} waits for its age, which counts anew.",
+                proposed.repository, proposed.new
+            ));
         }
     }
     None
@@ -177,23 +278,47 @@ fn doubt(environment: &Environment, row: &EnvironmentReport, set: Option<&Change
 fn reasons(row: &EnvironmentReport, marker: Option<&Marker>) -> String {
     let reason = |proposed: &Proposed| {
         let image = proposed.repository.last_segment();
-        let Some(policy) = row.policies.iter().find(|policy| policy.name == proposed.policy) else {
+        let Some(policy) = row
+            .policies
+            .iter()
+            .find(|policy| policy.name == proposed.policy)
+        else {
             return format!("{} applies to nothing here any more.", proposed.policy);
         };
         let (only, new) = (policy.present.len() == 1, proposed.new.as_str());
-        if only && policy.present[0] == new && policy.chosen.as_ref().is_none_or(|chosen| chosen == &proposed.new) {
+        if only
+            && policy.present[0] == new
+            && policy
+                .chosen
+                .as_ref()
+                .is_none_or(|chosen| chosen == &proposed.new)
+        {
             return format!("{image} is {new} already.");
         }
         match (&policy.chosen, &policy.reason) {
-            (Some(chosen), _) if only && policy.present[0] == chosen.as_str() => match policy.held.first() {
-                Some(held) => format!("{image} stays {chosen}; held back is {held}."),
-                None => format!("{image} stays {chosen}."),
-            },
-            (Some(chosen), _) => format!("{} chooses {chosen} now, and nothing of it changes in this request.", proposed.policy),
+            (Some(chosen), _) if only && policy.present[0] == chosen.as_str() => {
+                match policy.held.first() {
+                    Some(held) => format!("{image} stays {chosen}; held back is {held}."),
+                    None => format!("{image} stays {chosen}."),
+                }
+            }
+            (Some(chosen), _) => format!(
+                "{} chooses {chosen} now, and nothing of it changes in this request.",
+                proposed.policy
+            ),
             (None, Some(reason)) => format!("{} chooses nothing: {reason}.", proposed.policy),
             (None, None) => format!("{} chooses nothing.", proposed.policy),
         }
     };
-    let told: Vec<String> = marker.into_iter().flat_map(|marker| &marker.moves).take(5).map(reason).collect();
-    if told.is_empty() { "Nothing is left of it to change.".to_owned() } else { told.join(" ") }
+    let told: Vec<String> = marker
+        .into_iter()
+        .flat_map(|marker| &marker.moves)
+        .take(5)
+        .map(reason)
+        .collect();
+    if told.is_empty() {
+        "Nothing is left of it to change.".to_owned()
+    } else {
+        told.join(" ")
+    }
 }

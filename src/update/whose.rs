@@ -1,11 +1,13 @@
-//! Whose the requests and branches of the forge are: several updaters may work on one branch of one repository, and people
-//! may use the bot's branches for requests of their own.
+//! Whose the requests and branches of the forge are: several updaters may work on one branch of one
+//! repository, and people may use the bot's branches for requests of their own.
 //!
-//! A request belongs to whoever declares its Environment, and its marker names the file ([`Scope`]). So two updaters with
-//! different `policies` folders leave each other's requests alone, and one whose folder was changed keeps all whose
-//! declarations it still reads. Where a declaration was moved out of the old folder into the new one, nobody can read it
-//! in its old place any more: then the request is taken over. As long as it is still there, somebody may be reading it, and
-//! two who both took the branch would take it from each other for ever: whoever comes second waits, and says why.
+//! A request belongs to whoever declares its Environment, and its marker names the file
+//! ([`Scope`]). So two updaters with different `policies` folders leave each other's requests
+//! alone, and one whose folder was changed keeps all whose declarations it still reads. Where a
+//! declaration was moved out of the old folder into the new one, nobody can read it in its old
+//! place any more: then the request is taken over. As long as it is still there, somebody may be
+//! reading it, and two who both took the branch would take it from each other for ever: whoever
+//! comes second waits, and says why.
 
 use super::{World, ended::EndedRequests};
 use crate::{
@@ -53,12 +55,29 @@ impl Whose {
         open: &[Request],
         ended: &EndedRequests,
     ) -> Result<Self, GitError> {
-        let (folder, target) = (folder.map(str::to_owned), mirror.remote().branch().to_owned());
-        let mut whose = Self { folder, target, moved: BTreeSet::new() };
-        let of = |marker: &Marker| Some((marker.environment.clone(), marker.scope.as_ref()?.file.clone()));
+        let (folder, target) = (
+            folder.map(str::to_owned),
+            mirror.remote().branch().to_owned(),
+        );
+        let mut whose = Self {
+            folder,
+            target,
+            moved: BTreeSet::new(),
+        };
+        let of = |marker: &Marker| {
+            Some((
+                marker.environment.clone(),
+                marker.scope.as_ref()?.file.clone(),
+            ))
+        };
         let open = open.iter().filter_map(|request| of(&Marker::of(request)?));
-        let ended = ended.all.values().filter_map(|ended| of(ended.marker.as_ref()?));
-        let outside = |(environment, file): &(String, String)| !whose.reads(file) && world.declared.environments.contains_key(environment);
+        let ended = ended
+            .all
+            .values()
+            .filter_map(|ended| of(ended.marker.as_ref()?));
+        let outside = |(environment, file): &(String, String)| {
+            !whose.reads(file) && world.declared.environments.contains_key(environment)
+        };
         let outside: BTreeSet<(String, String)> = open.chain(ended).filter(outside).collect();
         for (environment, file) in outside {
             if !declares(mirror, world.commit, &file, &environment)? {
@@ -69,29 +88,47 @@ impl Whose {
     }
 
     fn reads(&self, file: &str) -> bool {
-        self.folder.as_deref().is_none_or(|folder| file.strip_prefix(folder).is_some_and(|rest| rest.starts_with('/')))
+        self.folder.as_deref().is_none_or(|folder| {
+            file.strip_prefix(folder)
+                .is_some_and(|rest| rest.starts_with('/'))
+        })
     }
 
-    /// Whether the Environment of a marker is this updater's. Of older texts nobody can say it: they count as its own.
+    /// Whether the Environment of a marker is this updater's. Of older texts nobody can say it:
+    /// they count as its own.
     pub(super) fn is_ours(&self, marker: &Marker) -> bool {
-        let ours = |scope: &Scope| self.reads(&scope.file) || self.moved.contains(&(marker.environment.clone(), scope.file.clone()));
+        let ours = |scope: &Scope| {
+            self.reads(&scope.file)
+                || self
+                    .moved
+                    .contains(&(marker.environment.clone(), scope.file.clone()))
+        };
         marker.scope.as_ref().is_none_or(ours)
     }
 
-    /// Sorts the open requests. One for another base is this updater's only if a person has pointed it there: then it was
-    /// made for this target, and its branch has none that is for it.
+    /// Sorts the open requests. One for another base is this updater's only if a person has pointed
+    /// it there: then it was made for this target, and its branch has none that is for it.
     pub(super) fn sort(&self, open: Vec<Request>) -> Sorted {
-        let right: HashSet<String> =
-            open.iter().filter(|request| request.base == self.target).map(|request| request.head.clone()).collect();
+        let right: HashSet<String> = open
+            .iter()
+            .filter(|request| request.base == self.target)
+            .map(|request| request.head.clone())
+            .collect();
         let mut sorted = Sorted::default();
         for request in open {
             let marker = Marker::of(&request);
             let elsewhere = request.base != self.target;
             let theirs = |marker: &&Marker| {
-                let other = marker.scope.as_ref().is_some_and(|scope| scope.target != self.target);
+                let other = marker
+                    .scope
+                    .as_ref()
+                    .is_some_and(|scope| scope.target != self.target);
                 !self.is_ours(marker) || (elsewhere && other)
             };
-            let scope = marker.as_ref().filter(theirs).and_then(|marker| marker.scope.clone());
+            let scope = marker
+                .as_ref()
+                .filter(theirs)
+                .and_then(|marker| marker.scope.clone());
             let a_persons = elsewhere && (marker.is_none() || right.contains(&request.head));
             if scope.is_some() || a_persons {
                 sorted.others.push(Others { request, scope });
@@ -117,8 +154,18 @@ impl Others {
 }
 
 /// Whether a file declares an Environment at a commit; also if that cannot be said.
-fn declares(mirror: &Mirror, commit: ObjectId, file: &str, environment: &str) -> Result<bool, GitError> {
-    let Some(found) = mirror.at(commit)?.read(file)? else { return Ok(false) };
-    let declared = declare::read([(file, found.bytes.as_slice())], Some(mirror.remote().branch()));
+fn declares(
+    mirror: &Mirror,
+    commit: ObjectId,
+    file: &str,
+    environment: &str,
+) -> Result<bool, GitError> {
+    let Some(found) = mirror.at(commit)?.read(file)? else {
+        return Ok(false);
+    };
+    let declared = declare::read(
+        [(file, found.bytes.as_slice())],
+        Some(mirror.remote().branch()),
+    );
     Ok(declared.environments.contains_key(environment) || declared.has_errors())
 }

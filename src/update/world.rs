@@ -1,7 +1,9 @@
-//! What a revision of the config repository says: declarations, and the references of every file that may matter.
+//! What a revision of the config repository says: declarations, and the references of every file
+//! that may matter.
 //!
-//! Two indexes in a row, because what is watched follows from what is declared: the first knows which files declare
-//! something (and where charts are), the second the references of files that mention a watched repository.
+//! Two indexes in a row, because what is watched follows from what is declared: the first knows
+//! which files declare something (and where charts are), the second the references of files that
+//! mention a watched repository.
 
 use crate::{
     declare::{self, Declarations},
@@ -70,8 +72,15 @@ impl Extract for Declaring<'_> {
         if path == "Chart.yaml" || path.ends_with("/Chart.yaml") {
             return Some(CHART);
         }
-        let inside = self.folder.is_none_or(|folder| path.strip_prefix(folder).is_some_and(|rest| rest.starts_with('/')));
-        (inside && [".yaml", ".yml", ".json"].iter().any(|ending| path.ends_with(ending))).then_some(DECLARES)
+        let inside = self.folder.is_none_or(|folder| {
+            path.strip_prefix(folder)
+                .is_some_and(|rest| rest.starts_with('/'))
+        });
+        (inside
+            && [".yaml", ".yml", ".json"]
+                .iter()
+                .any(|ending| path.ends_with(ending)))
+        .then_some(DECLARES)
     }
 
     fn fingerprint(&self) -> [u8; 16] {
@@ -112,7 +121,11 @@ impl Extract for Watching {
             return Vec::new();
         }
         let findings = references::find(kind_of(class), bytes);
-        if findings.references.is_empty() && findings.notes.is_empty() { Vec::new() } else { findings.encode() }
+        if findings.references.is_empty() && findings.notes.is_empty() {
+            Vec::new()
+        } else {
+            findings.encode()
+        }
     }
 }
 
@@ -123,18 +136,24 @@ fn shorten(hash: [u8; 32]) -> [u8; 16] {
 }
 
 fn kind_of(class: u8) -> FileKind {
-    [FileKind::Yaml, FileKind::Kustomization, FileKind::ChartTemplate]
-        .into_iter()
-        .find(|kind| *kind as u8 == class)
-        .unwrap_or(FileKind::NotYaml)
+    [
+        FileKind::Yaml,
+        FileKind::Kustomization,
+        FileKind::ChartTemplate,
+    ]
+    .into_iter()
+    .find(|kind| *kind as u8 == class)
+    .unwrap_or(FileKind::NotYaml)
 }
 
-/// Reads a revision, from what is remembered as far as it goes. `store` is the folder of the index files. Besides the
-/// revision: what is worth a warning (an index that was damaged, or cannot be saved).
+/// Reads a revision, from what is remembered as far as it goes. `store` is the folder of the index
+/// files. Besides the revision: what is worth a warning (an index that was damaged, or cannot be
+/// saved).
 ///
 /// # Errors
-/// If an object of the mirror, or the folder of declarations, is missing: that a folder is empty and that its name is wrong
-/// must not look the same, since what nobody declares any more may be deleted. What is remembered stays as it is then.
+/// If an object of the mirror, or the folder of declarations, is missing: that a folder is empty
+/// and that its name is wrong must not look the same, since what nobody declares any more may be
+/// deleted. What is remembered stays as it is then.
 pub fn read(
     mirror: &Mirror,
     commit: ObjectId,
@@ -148,43 +167,105 @@ pub fn read(
     there(mirror, commit, policies)?;
     let mut warnings = Vec::new();
     let declaring = Declaring { folder: policies };
-    let (first, _) = index(mirror, commit, &store.join("declared.index"), &declaring, memory.declaring.take(), &mut warnings)?;
+    let (first, _) = index(
+        mirror,
+        commit,
+        &store.join("declared.index"),
+        &declaring,
+        memory.declaring.take(),
+        &mut warnings,
+    )?;
     let declares = first.records().filter(|record| record.class == DECLARES);
-    let sources: Vec<_> = declares.map(|record| (record.path.to_owned(), record.blob)).collect();
+    let sources: Vec<_> = declares
+        .map(|record| (record.path.to_owned(), record.blob))
+        .collect();
     let (declared, known) = match memory.last.take() {
         Some(last) if memory.sources == sources => (last.declared, Some(last.files)),
-        last => (Arc::new(declarations(&mirror.at(commit)?, &sources, Some(mirror.remote().branch()))?), last.map(|last| last.files)),
+        last => (
+            Arc::new(declarations(
+                &mirror.at(commit)?,
+                &sources,
+                Some(mirror.remote().branch()),
+            )?),
+            last.map(|last| last.files),
+        ),
     };
     let charts = first
         .records()
         .filter(|record| record.class == CHART)
-        .map(|record| record.path.strip_suffix("Chart.yaml").unwrap_or_default().trim_end_matches('/').to_owned());
-    let watched: BTreeSet<&Repository> = declared.policies.values().map(|policy| &policy.image).collect();
-    let watching = Watching { needles: Needles::new(watched), charts: charts.collect() };
-    let (second, how) = index(mirror, commit, &store.join("references.index"), &watching, memory.watching.take(), &mut warnings)?;
+        .map(|record| {
+            record
+                .path
+                .strip_suffix("Chart.yaml")
+                .unwrap_or_default()
+                .trim_end_matches('/')
+                .to_owned()
+        });
+    let watched: BTreeSet<&Repository> = declared
+        .policies
+        .values()
+        .map(|policy| &policy.image)
+        .collect();
+    let watching = Watching {
+        needles: Needles::new(watched),
+        charts: charts.collect(),
+    };
+    let (second, how) = index(
+        mirror,
+        commit,
+        &store.join("references.index"),
+        &watching,
+        memory.watching.take(),
+        &mut warnings,
+    )?;
     // In an index built anew a blob may be of another class, in which other references count.
-    let known = known.filter(|_| !matches!(how, How::Built(..))).map(Arc::unwrap_or_clone).unwrap_or_default();
+    let known = known
+        .filter(|_| !matches!(how, How::Built(..)))
+        .map(Arc::unwrap_or_clone)
+        .unwrap_or_default();
     let files = files(&second, known, &mut warnings);
-    let world = World { commit, declared, files: Arc::new(files) };
-    *memory = Memory { declaring: Some(first), watching: Some(second), sources, last: Some(world.clone()) };
+    let world = World {
+        commit,
+        declared,
+        files: Arc::new(files),
+    };
+    *memory = Memory {
+        declaring: Some(first),
+        watching: Some(second),
+        sources,
+        last: Some(world.clone()),
+    };
     Ok((world, warnings))
 }
 
-/// The files of an index. What is `known` of a path with the same content is not decoded again: both are in the order of
-/// paths, so that this is one merge.
+/// The files of an index. What is `known` of a path with the same content is not decoded again:
+/// both are in the order of paths, so that this is one merge.
 fn files(index: &Index, known: Vec<Watched>, warnings: &mut Vec<String>) -> Vec<Watched> {
     let mut known = known.into_iter().peekable();
     let mut files = Vec::with_capacity(index.len());
     for record in index.records() {
-        while known.next_if(|file| file.path.as_str() < record.path).is_some() {}
+        while known
+            .next_if(|file| file.path.as_str() < record.path)
+            .is_some()
+        {}
         let regular = matches!(record.kind, EntryKind::Blob | EntryKind::BlobExecutable);
-        if let Some(file) = known.next_if(|file| file.path == record.path && file.blob == Some(record.blob)) {
+        if let Some(file) =
+            known.next_if(|file| file.path == record.path && file.blob == Some(record.blob))
+        {
             files.push(Watched { regular, ..file });
             continue;
         }
         match Findings::decode(record.bytes) {
-            Ok(findings) => files.push(Watched { path: record.path.to_owned(), blob: Some(record.blob), regular, findings }),
-            Err(_) => warnings.push(format!("{}: the remembered references cannot be read; they are looked for again", record.path)),
+            Ok(findings) => files.push(Watched {
+                path: record.path.to_owned(),
+                blob: Some(record.blob),
+                regular,
+                findings,
+            }),
+            Err(_) => warnings.push(format!(
+                "{}: the remembered references cannot be read; they are looked for again",
+                record.path
+            )),
         }
     }
     files
@@ -205,45 +286,86 @@ fn index(
     if let How::Built(_, Some(why)) = &indexed.how {
         warnings.push(format!("the index is built anew: {why}"));
     }
-    warnings.extend(indexed.unsaved.map(|why| format!("the index cannot be saved, the next start begins further back: {why}")));
+    warnings.extend(indexed.unsaved.map(|why| {
+        format!("the index cannot be saved, the next start begins further back: {why}")
+    }));
     Ok((indexed.index, indexed.how))
 }
 
-/// What a commit declares, read without an index. `branch` is the one the process file names, if there is one.
+/// What a commit declares, read without an index. `branch` is the one the process file names, if
+/// there is one.
 ///
 /// # Errors
 /// If an object is missing.
-pub fn declared_in(revision: &Revision<'_>, policies: Option<&str>, branch: Option<&str>) -> Result<Declarations, GitError> {
+pub fn declared_in(
+    revision: &Revision<'_>,
+    policies: Option<&str>,
+    branch: Option<&str>,
+) -> Result<Declarations, GitError> {
     let declaring = Declaring { folder: policies };
     let entries = revision.list("")?;
     let regular = |kind| matches!(kind, EntryKind::Blob | EntryKind::BlobExecutable);
-    let sources = entries.into_iter().filter(|entry| regular(entry.kind) && declaring.class(&entry.path) == Some(DECLARES));
-    declarations(revision, &sources.map(|entry| (entry.path, entry.id)).collect::<Vec<_>>(), branch)
+    let sources = entries
+        .into_iter()
+        .filter(|entry| regular(entry.kind) && declaring.class(&entry.path) == Some(DECLARES));
+    declarations(
+        revision,
+        &sources
+            .map(|entry| (entry.path, entry.id))
+            .collect::<Vec<_>>(),
+        branch,
+    )
 }
 
-pub(super) fn declared_at(mirror: &Mirror, commit: ObjectId, policies: Option<&str>) -> Result<Declarations, GitError> {
+pub(super) fn declared_at(
+    mirror: &Mirror,
+    commit: ObjectId,
+    policies: Option<&str>,
+) -> Result<Declarations, GitError> {
     there(mirror, commit, policies)?;
-    declared_in(&mirror.at(commit)?, policies, Some(mirror.remote().branch()))
+    declared_in(
+        &mirror.at(commit)?,
+        policies,
+        Some(mirror.remote().branch()),
+    )
 }
 
 /// Sees that the folder of declarations is in a commit.
 fn there(mirror: &Mirror, commit: ObjectId, policies: Option<&str>) -> Result<(), GitError> {
-    let Some(folder) = policies else { return Ok(()) };
+    let Some(folder) = policies else {
+        return Ok(());
+    };
     match mirror.at(commit)?.find(folder)? {
         Some(entry) if entry.kind == EntryKind::Tree => Ok(()),
-        _ => Err(GitError::NoFolder { remote: mirror.remote().shown().to_owned(), commit: commit.to_string(), folder: folder.to_owned() }),
+        _ => Err(GitError::NoFolder {
+            remote: mirror.remote().shown().to_owned(),
+            commit: commit.to_string(),
+            folder: folder.to_owned(),
+        }),
     }
 }
 
-fn declarations(revision: &Revision<'_>, sources: &[(String, ObjectId)], branch: Option<&str>) -> Result<Declarations, GitError> {
-    let files = sources.iter().map(|(path, blob)| Ok((path.as_str(), revision.blob(*blob)?)));
+fn declarations(
+    revision: &Revision<'_>,
+    sources: &[(String, ObjectId)],
+    branch: Option<&str>,
+) -> Result<Declarations, GitError> {
+    let files = sources
+        .iter()
+        .map(|(path, blob)| Ok((path.as_str(), revision.blob(*blob)?)));
     let files = files.collect::<Result<Vec<_>, GitError>>()?;
-    Ok(declare::read(files.iter().map(|(path, bytes)| (*path, bytes.as_slice())), branch))
+    Ok(declare::read(
+        files.iter().map(|(path, bytes)| (*path, bytes.as_slice())),
+        branch,
+    ))
 }
 
 impl Memory {
     /// The files that declare something at `commit`, if that is what was read last.
     pub(super) fn sources(&self, commit: ObjectId) -> Option<&[(String, ObjectId)]> {
-        self.last.as_ref().filter(|last| last.commit == commit).map(|_| self.sources.as_slice())
+        self.last
+            .as_ref()
+            .filter(|last| last.commit == commit)
+            .map(|_| self.sources.as_slice())
     }
 }

@@ -1,7 +1,9 @@
-//! Versions in tags, and the ranges that choose among them, as Masterminds/semver (and so Flux and Helm) reads both.
+//! Versions in tags, and the ranges that choose among them, as Masterminds/semver (and so Flux and
+//! Helm) reads both.
 //!
-//! A tag is a version if it has three numeric parts; a leading `v` and leading zeros are allowed (`2025.02.03`).
-//! Reading a tag allocates nothing, because a choice looks at every tag of a repository.
+//! A tag is a version if it has three numeric parts; a leading `v` and leading zeros are allowed
+//! (`2025.02.03`). Reading a tag allocates nothing, because a choice looks at every tag of a
+//! repository.
 
 mod range;
 
@@ -19,7 +21,9 @@ pub struct Version<'a> {
 }
 
 /// How far apart two versions are: what `autoMerge.bump` and the texts for reviewers speak of.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize)]
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize,
+)]
 #[serde(rename_all = "lowercase")]
 pub enum Bump {
     /// The first number differs.
@@ -47,11 +51,14 @@ impl<'a> Version<'a> {
 
     /// The order of precedence of the semver specification; build metadata does not count.
     pub fn precedence(&self, other: &Version<'_>) -> Ordering {
-        self.numbers.cmp(&other.numbers).then_with(|| compare_pre(self.pre, other.pre))
+        self.numbers
+            .cmp(&other.numbers)
+            .then_with(|| compare_pre(self.pre, other.pre))
     }
 }
 
-/// The numbers and the unchecked pre-release of a tag: the cheap half of reading, enough to skip most tags.
+/// The numbers and the unchecked pre-release of a tag: the cheap half of reading, enough to skip
+/// most tags.
 pub(crate) fn split(tag: &str) -> Result<([u64; 3], &str), &'static str> {
     let bytes = tag.as_bytes();
     let mut at = usize::from(bytes.first() == Some(&b'v'));
@@ -64,7 +71,11 @@ pub(crate) fn split(tag: &str) -> Result<([u64; 3], &str), &'static str> {
             at += 1;
         }
         let start = at;
-        while let Some(digit) = bytes.get(at).map(|byte| byte.wrapping_sub(b'0')).filter(|digit| *digit < 10) {
+        while let Some(digit) = bytes
+            .get(at)
+            .map(|byte| byte.wrapping_sub(b'0'))
+            .filter(|digit| *digit < 10)
+        {
             // Eighteen digits always fit; only longer numbers need the check.
             *number = if at - start < 18 {
                 *number * 10 + u64::from(digit)
@@ -95,10 +106,13 @@ pub(crate) fn check_pre(pre: &str) -> Result<(), &'static str> {
     if pre.is_empty() {
         return Ok(());
     }
-    semver::Prerelease::new(pre).map(drop).map_err(|_| "has a pre-release that semver forbids")
+    semver::Prerelease::new(pre)
+        .map(drop)
+        .map_err(|_| "has a pre-release that semver forbids")
 }
 
-/// Precedence of pre-releases: none is greatest, numbers below words, numbers by value, words bytewise, shorter first.
+/// Precedence of pre-releases: none is greatest, numbers below words, numbers by value, words
+/// bytewise, shorter first.
 fn compare_pre(left: &str, right: &str) -> Ordering {
     match (left.is_empty(), right.is_empty()) {
         (true, true) => return Ordering::Equal,
@@ -134,7 +148,9 @@ pub fn bump(old: Option<&str>, new: &str) -> Bump {
     if old == new {
         return Bump::Digest;
     }
-    let (Ok(old), Ok(new)) = (Version::of_tag(old), Version::of_tag(new)) else { return Bump::Other };
+    let (Ok(old), Ok(new)) = (Version::of_tag(old), Version::of_tag(new)) else {
+        return Bump::Other;
+    };
     match (0..3).find(|&part| old.numbers[part] != new.numbers[part]) {
         Some(0) => Bump::Major,
         Some(1) => Bump::Minor,

@@ -1,9 +1,10 @@
-//! Version ranges in the language of [Masterminds/semver](https://github.com/Masterminds/semver) v3, which existing
-//! Flux and Helm files are written in.
+//! Version ranges in the language of [Masterminds/semver](https://github.com/Masterminds/semver)
+//! v3, which existing Flux and Helm files are written in.
 //!
-//! AND by space or comma, OR by `||`, hyphen ranges, `x X *`, `~ ~> ^ = != > < >= <= => =<`, partial versions. The
-//! meaning of a partial version depends on its operator: `1.2` is `~1.2`, `>1.2` is `>=1.3`, `<=1.2` is `<1.3`. A
-//! pre-release matches only if a comparator of the same OR group carries one.
+//! AND by space or comma, OR by `||`, hyphen ranges, `x X *`, `~ ~> ^ = != > < >= <= => =<`,
+//! partial versions. The meaning of a partial version depends on its operator: `1.2` is `~1.2`,
+//! `>1.2` is `>=1.3`, `<=1.2` is `<1.3`. A pre-release matches only if a comparator of the same OR
+//! group carries one.
 
 use super::{Version, check_pre};
 use regex::Regex;
@@ -21,7 +22,9 @@ pub struct Range {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum RangeError {
     /// Nothing is written.
-    #[error("the range is empty; write \"*\" for every release or \">=0.0.0-0\" for pre-releases, too")]
+    #[error(
+        "the range is empty; write \"*\" for every release or \">=0.0.0-0\" for pre-releases, too"
+    )]
     Empty,
     /// A part between commas, spaces or `||` is no comparator.
     #[error("{0:?} is no comparator of a version range (such as \">=1.2.0\", \"~1.2\", \"1.x\")")]
@@ -43,7 +46,8 @@ struct Comparator {
     operator: Operator,
     numbers: [u64; 3],
     pre: String,
-    /// The first part that is missing or a wildcard: 0 for `*`, 1 for `1`, 2 for `1.2`, 3 for a full version.
+    /// The first part that is missing or a wildcard: 0 for `*`, 1 for `1`, 2 for `1.2`, 3 for a
+    /// full version.
     given: usize,
 }
 
@@ -62,11 +66,18 @@ enum Operator {
 const NUMBER: &str = r"v?([0-9]+|[xX*])(\.(?:[0-9]+|[xX*]))?(\.(?:[0-9]+|[xX*]))?(?:-([0-9A-Za-z.-]+))?(?:\+[0-9A-Za-z.-]+)?";
 
 static COMPARATOR: LazyLock<Regex> = LazyLock::new(|| {
-    Regex::new(&format!(r"^\s*(=|!=|>=|=>|<=|=<|>|<|~>|~|\^)?\s*{NUMBER}(?:\s*,\s*|\s+|$)")).expect("the pattern is constant")
+    Regex::new(&format!(
+        r"^\s*(=|!=|>=|=>|<=|=<|>|<|~>|~|\^)?\s*{NUMBER}(?:\s*,\s*|\s+|$)"
+    ))
+    .expect("the pattern is constant")
 });
 
-static HYPHEN: LazyLock<Regex> =
-    LazyLock::new(|| Regex::new(&format!(r"(?:^|[\s,])({NUMBER})\s+-\s+({NUMBER})(?:$|[\s,])")).expect("the pattern is constant"));
+static HYPHEN: LazyLock<Regex> = LazyLock::new(|| {
+    Regex::new(&format!(
+        r"(?:^|[\s,])({NUMBER})\s+-\s+({NUMBER})(?:$|[\s,])"
+    ))
+    .expect("the pattern is constant")
+});
 
 impl Range {
     /// Reads and checks a range.
@@ -74,11 +85,18 @@ impl Range {
         if text.trim().is_empty() {
             return Err(RangeError::Empty);
         }
-        let groups = text.split("||").map(Group::new).collect::<Result<Vec<_>, _>>()?;
+        let groups = text
+            .split("||")
+            .map(Group::new)
+            .collect::<Result<Vec<_>, _>>()?;
         if !groups.iter().any(Group::satisfiable) {
             return Err(RangeError::Unsatisfiable(text.to_owned()));
         }
-        Ok(Self { text: text.to_owned(), pre: groups.iter().any(|group| group.pre), groups })
+        Ok(Self {
+            text: text.to_owned(),
+            pre: groups.iter().any(|group| group.pre),
+            groups,
+        })
     }
 
     /// Whether `version` is in the range.
@@ -95,7 +113,9 @@ impl Range {
 impl Group {
     fn new(text: &str) -> Result<Self, RangeError> {
         let bad = |text: &str| RangeError::Comparator(text.trim().chars().take(100).collect());
-        let hyphens = HYPHEN.replace_all(text, |found: &regex::Captures<'_>| format!(" >={}, <={} ", &found[1], &found[6]));
+        let hyphens = HYPHEN.replace_all(text, |found: &regex::Captures<'_>| {
+            format!(" >={}, <={} ", &found[1], &found[6])
+        });
         let mut rest: &str = hyphens.trim();
         if rest.is_empty() {
             return Err(bad(text));
@@ -106,14 +126,24 @@ impl Group {
             comparators.push(Comparator::new(&found).ok_or_else(|| bad(rest))?);
             rest = &rest[found[0].len()..];
         }
-        Ok(Self { pre: comparators.iter().any(|comparator| !comparator.pre.is_empty()), comparators })
+        Ok(Self {
+            pre: comparators
+                .iter()
+                .any(|comparator| !comparator.pre.is_empty()),
+            comparators,
+        })
     }
 
     fn contains(&self, version: &Version<'_>) -> bool {
-        (self.pre || version.pre.is_empty()) && self.comparators.iter().all(|comparator| comparator.holds(version))
+        (self.pre || version.pre.is_empty())
+            && self
+                .comparators
+                .iter()
+                .all(|comparator| comparator.holds(version))
     }
 
-    /// The least version of an intersection of bounds is a bound or the next one after it, so trying those decides.
+    /// The least version of an intersection of bounds is a bound or the next one after it, so
+    /// trying those decides.
     fn satisfiable(&self) -> bool {
         self.comparators
             .iter()
@@ -138,7 +168,12 @@ impl Comparator {
         let mut numbers = [0; 3];
         let mut given = 0;
         for (part, number) in numbers.iter_mut().enumerate() {
-            let Some(text) = found.get(part + 2).map(|text| text.as_str().trim_start_matches('.')) else { break };
+            let Some(text) = found
+                .get(part + 2)
+                .map(|text| text.as_str().trim_start_matches('.'))
+            else {
+                break;
+            };
             if matches!(text, "x" | "X" | "*") {
                 break;
             }
@@ -147,12 +182,21 @@ impl Comparator {
         }
         let pre = found.get(5).map_or("", |pre| pre.as_str()).to_owned();
         check_pre(&pre).ok()?;
-        Some(Self { operator, numbers, pre, given })
+        Some(Self {
+            operator,
+            numbers,
+            pre,
+            given,
+        })
     }
 
     fn neighbours(&self) -> Vec<([u64; 3], String)> {
         let [major, minor, patch] = self.numbers;
-        let after_pre = if self.pre.is_empty() { "0".to_owned() } else { format!("{}.0", self.pre) };
+        let after_pre = if self.pre.is_empty() {
+            "0".to_owned()
+        } else {
+            format!("{}.0", self.pre)
+        };
         vec![
             (self.numbers, self.pre.clone()),
             (self.numbers, after_pre),
@@ -165,18 +209,24 @@ impl Comparator {
         ]
     }
 
-    /// Whether `version` satisfies this comparator; whether pre-releases take part is decided by the group.
+    /// Whether `version` satisfies this comparator; whether pre-releases take part is decided by
+    /// the group.
     fn holds(&self, version: &Version<'_>) -> bool {
         let [major, minor, patch] = self.numbers;
         let [v_major, v_minor, _] = version.numbers;
-        let order = version.precedence(&Version { numbers: self.numbers, pre: &self.pre });
+        let order = version.precedence(&Version {
+            numbers: self.numbers,
+            pre: &self.pre,
+        });
         let partial = self.given < 3;
         match self.operator {
             Operator::GreaterEqual => order != Ordering::Less,
             Operator::Less => order == Ordering::Less,
             Operator::Equal if !partial => order == Ordering::Equal,
             Operator::NotEqual if !partial => order != Ordering::Equal,
-            Operator::NotEqual => self.given == 0 || version.numbers[..self.given] != self.numbers[..self.given],
+            Operator::NotEqual => {
+                self.given == 0 || version.numbers[..self.given] != self.numbers[..self.given]
+            }
             Operator::Greater => match self.given {
                 1 => v_major > major,
                 2 => (v_major, v_minor) > (major, minor),
@@ -268,14 +318,22 @@ mod tests {
             ("<1.0.0 || >=2.0.0", "0.9.0 2.0.0", "1.5.0"),
             (">=1.0.0-0", "1.0.0 1.2.0-rc.1", "0.9.0"),
             (">=1.0.0-0 <2.0.0", "1.2.0-rc.1 2.0.0-rc.1", "2.0.0"),
-            ("~1.2.3-beta.2", "1.2.3-beta.2 1.2.3-rc 1.2.4", "1.2.3-beta.1 1.3.0"),
+            (
+                "~1.2.3-beta.2",
+                "1.2.3-beta.2 1.2.3-rc 1.2.4",
+                "1.2.3-beta.1 1.3.0",
+            ),
             ("^1.0.0-rc || <0.5.0", "1.0.0-rc 0.4.0", "0.4.0-rc"),
             (">=2025.01.01", "2025.02.03", "2024.12.31"),
         ] {
             let parsed = Range::new(range).unwrap_or_else(|error| panic!("{range}: {error}"));
             for (tags, expected) in [(inside, true), (outside, false)] {
                 for tag in tags.split(' ') {
-                    assert_eq!(parsed.contains(&Version::of_tag(tag).unwrap()), expected, "{tag} in {range:?}");
+                    assert_eq!(
+                        parsed.contains(&Version::of_tag(tag).unwrap()),
+                        expected,
+                        "{tag} in {range:?}"
+                    );
                 }
             }
         }
@@ -298,17 +356,28 @@ mod tests {
             "99999999999999999999.0.0",
             ">=1.0.0-a..b",
         ] {
-            assert!(!matches!(Range::new(bad), Ok(_) | Err(RangeError::Unsatisfiable(_))), "{bad:?}");
+            assert!(
+                !matches!(Range::new(bad), Ok(_) | Err(RangeError::Unsatisfiable(_))),
+                "{bad:?}"
+            );
         }
         for nothing in [">2.0.0 <1.0.0", "1.2.3 1.2.4", "<0.0.0", ">=1.0.0 !=1"] {
             let range = Range::new(nothing);
             if nothing == ">=1.0.0 !=1" {
                 assert!(range.is_ok());
             } else {
-                assert!(matches!(range, Err(RangeError::Unsatisfiable(_))), "{nothing:?} {range:?}");
+                assert!(
+                    matches!(range, Err(RangeError::Unsatisfiable(_))),
+                    "{nothing:?} {range:?}"
+                );
             }
         }
-        for some in [">1.0.0 <1.0.2 !=1.0.1-a", ">1.0.0-a <1.0.0", ">=1.0.0 !=1.0.0 <1.0.2", "<0.0.1"] {
+        for some in [
+            ">1.0.0 <1.0.2 !=1.0.1-a",
+            ">1.0.0-a <1.0.0",
+            ">=1.0.0 !=1.0.0 <1.0.2",
+            "<0.0.1",
+        ] {
             assert!(Range::new(some).is_ok(), "{some:?}");
         }
     }

@@ -1,11 +1,14 @@
-//! YAML with the place of everything: each scalar, key and comment of a text knows its byte range, line and column.
+//! YAML with the place of everything: each scalar, key and comment of a text knows its byte range,
+//! line and column.
 //!
-//! A [`Stream`] is one arena of 32-byte nodes in reading order over the borrowed text; nothing is allocated for a
-//! node, since parsing is what a pass spends most of its time on. It says nothing about types (`1.10` is the text
-//! `1.10`), and it keeps what loaders throw away: duplicate keys, comments, styles, anchors.
+//! A [`Stream`] is one arena of 32-byte nodes in reading order over the borrowed text; nothing is
+//! allocated for a node, since parsing is what a pass spends most of its time on. It says nothing
+//! about types (`1.10` is the text `1.10`), and it keeps what loaders throw away: duplicate keys,
+//! comments, styles, anchors.
 //!
-//! The parser's own spans have quirks that are straightened here: a value left out has an empty span and the empty
-//! text, and a block scalar's span covers its lines of content, neither the header nor the indent that follows.
+//! The parser's own spans have quirks that are straightened here: a value left out has an empty
+//! span and the empty text, and a block scalar's span covers its lines of content, neither the
+//! header nor the indent that follows.
 
 mod node;
 mod pointer;
@@ -83,20 +86,39 @@ impl From<ScanError> for YamlError {
         let at = error.marker();
         // Some messages quote the text, which may come from anybody.
         let info = error.info();
-        let message = info.chars().flat_map(|c| if c.is_control() { c.escape_default().collect() } else { vec![c] }).collect();
-        Self { line: small(at.line()), column: small(at.col() + 1), message }
+        let message = info
+            .chars()
+            .flat_map(|c| {
+                if c.is_control() {
+                    c.escape_default().collect()
+                } else {
+                    vec![c]
+                }
+            })
+            .collect();
+        Self {
+            line: small(at.line()),
+            column: small(at.col() + 1),
+            message,
+        }
     }
 }
 
 /// Reads all documents of `source`.
 ///
 /// # Errors
-/// At the first place that is no YAML; also if collections nest deeper than 255, or the text is longer than 2 GiB.
+/// At the first place that is no YAML; also if collections nest deeper than 255, or the text is
+/// longer than 2 GiB.
 pub fn parse(source: &str) -> Result<Stream<'_>, YamlError> {
     if source.len() > i32::MAX as usize {
-        return Err(YamlError { line: 1, column: 1, message: "the file is longer than 2 GiB".to_owned() });
+        return Err(YamlError {
+            line: 1,
+            column: 1,
+            message: "the file is longer than 2 GiB".to_owned(),
+        });
     }
-    // A long licence or changelog at the head of a file is ordinary; its length bounds what is buffered.
+    // A long licence or changelog at the head of a file is ordinary; its length bounds what is
+    // buffered.
     let options = granit_parser::options! { max_buffered_comment_events: usize::MAX };
     let mut stream = Stream {
         source,
@@ -115,24 +137,44 @@ pub fn parse(source: &str) -> Result<Stream<'_>, YamlError> {
                 stream.push_scalar(&value, style, anchor, &span);
                 if let Some(tag) = tag {
                     let full = tag.to_string();
-                    let tag = full.strip_prefix("tag:yaml.org,2002:").map_or_else(|| full.clone(), |name| format!("!!{name}"));
-                    stream.tags.push((small(stream.nodes.len()) - 1, tag.into()));
+                    let tag = full
+                        .strip_prefix("tag:yaml.org,2002:")
+                        .map_or_else(|| full.clone(), |name| format!("!!{name}"));
+                    stream
+                        .tags
+                        .push((small(stream.nodes.len()) - 1, tag.into()));
                 }
             }
             Event::Alias(anchor) => {
                 stream.push(Kind::Alias, 0, &span);
-                let target = stream.anchors.binary_search_by_key(&anchor, |entry| entry.0).ok().map(|found| stream.anchors[found].1);
+                let target = stream
+                    .anchors
+                    .binary_search_by_key(&anchor, |entry| entry.0)
+                    .ok()
+                    .map(|found| stream.anchors[found].1);
                 if let Some(node) = stream.nodes.last_mut() {
                     node.text = target.unwrap_or(NONE);
                 }
             }
             Event::MappingStart(style, anchor, _) => {
                 open.push(small(stream.nodes.len()));
-                stream.push(Kind::Mapping { flow: style == StructureStyle::Flow }, anchor, &span);
+                stream.push(
+                    Kind::Mapping {
+                        flow: style == StructureStyle::Flow,
+                    },
+                    anchor,
+                    &span,
+                );
             }
             Event::SequenceStart(style, anchor, _) => {
                 open.push(small(stream.nodes.len()));
-                stream.push(Kind::Sequence { flow: style == StructureStyle::Flow }, anchor, &span);
+                stream.push(
+                    Kind::Sequence {
+                        flow: style == StructureStyle::Flow,
+                    },
+                    anchor,
+                    &span,
+                );
             }
             Event::MappingEnd | Event::SequenceEnd => {
                 let next = small(stream.nodes.len());
@@ -143,13 +185,22 @@ pub fn parse(source: &str) -> Result<Stream<'_>, YamlError> {
             }
             Event::DocumentStart(..) => stream.roots.push(small(stream.nodes.len())),
             Event::DocumentEnd => {
-                if let Some(root) = stream.roots.last_mut().filter(|root| **root as usize >= stream.nodes.len()) {
+                if let Some(root) = stream
+                    .roots
+                    .last_mut()
+                    .filter(|root| **root as usize >= stream.nodes.len())
+                {
                     *root = NONE;
                 }
             }
             Event::Comment(..) => {
                 let (start, end) = bytes(&span);
-                stream.comments.push(Comment { start, end, line: small(span.start.line()), column: small(span.start.col() + 1) });
+                stream.comments.push(Comment {
+                    start,
+                    end,
+                    line: small(span.start.line()),
+                    column: small(span.start.col() + 1),
+                });
             }
             _ => {}
         }
@@ -165,22 +216,34 @@ impl<'s> Stream<'s> {
 
     /// The root of each document, in order; `None` for a document without content.
     pub fn documents(&self) -> impl ExactSizeIterator<Item = Option<Node<'_>>> {
-        self.roots.iter().map(|&root| (root != NONE).then_some(Node { stream: self, at: root }))
+        self.roots.iter().map(|&root| {
+            (root != NONE).then_some(Node {
+                stream: self,
+                at: root,
+            })
+        })
     }
 
     /// The root of the document at `index`, from 0.
     pub fn document(&self, index: usize) -> Option<Node<'_>> {
-        self.roots.get(index).filter(|root| **root != NONE).map(|&at| Node { stream: self, at })
+        self.roots
+            .get(index)
+            .filter(|root| **root != NONE)
+            .map(|&at| Node { stream: self, at })
     }
 
-    /// All nodes of all documents in reading order: a mapping, then its first key, then that key's value, and so on.
+    /// All nodes of all documents in reading order: a mapping, then its first key, then that key's
+    /// value, and so on.
     pub fn nodes(&self) -> impl ExactSizeIterator<Item = Node<'_>> {
         (0..small(self.nodes.len())).map(|at| Node { stream: self, at })
     }
 
     /// The node whose [`Node::id`] is `id`.
     pub fn node(&self, id: u32) -> Option<Node<'_>> {
-        ((id as usize) < self.nodes.len()).then_some(Node { stream: self, at: id })
+        ((id as usize) < self.nodes.len()).then_some(Node {
+            stream: self,
+            at: id,
+        })
     }
 
     /// All comments in the order of the text.
@@ -202,7 +265,18 @@ impl<'s> Stream<'s> {
         let (start, end) = bytes(span);
         let next = small(self.nodes.len()) + 1;
         let (line, column) = (small(span.start.line()), small(span.start.col() + 1));
-        self.nodes.push(Raw { start, end, text: start, length: 0, next, line, column, kind, anchored: anchor != 0, cooked: false });
+        self.nodes.push(Raw {
+            start,
+            end,
+            text: start,
+            length: 0,
+            next,
+            line,
+            column,
+            kind,
+            anchored: anchor != 0,
+            cooked: false,
+        });
         if anchor != 0 {
             self.anchors.push((anchor, next - 1));
         }
@@ -217,14 +291,22 @@ impl<'s> Stream<'s> {
             _ => Style::Plain,
         };
         self.push(Kind::Scalar(style), anchor, span);
-        let Some(node) = self.nodes.last_mut() else { return };
+        let Some(node) = self.nodes.last_mut() else {
+            return;
+        };
         if node.start == node.end && style == Style::Plain {
             return;
         }
         let written = &self.source[node.start as usize..node.end as usize];
         if style.is_block() {
             // The parser's span of a block scalar runs on into the indent of what follows.
-            node.end = node.start + small(written.rfind('\n').map_or(written.len(), |at| at + 1).max(written.trim_end_matches(' ').len()));
+            node.end = node.start
+                + small(
+                    written
+                        .rfind('\n')
+                        .map_or(written.len(), |at| at + 1)
+                        .max(written.trim_end_matches(' ').len()),
+                );
         }
         let inner = if style.is_quoted() { 1 } else { 0 };
         if written.get(inner..written.len().saturating_sub(inner)) == Some(value) {
@@ -244,7 +326,10 @@ pub fn line_column(source: &str, byte: usize) -> (u32, u32) {
     }
     let before = &source[..byte];
     let start = before.rfind('\n').map_or(0, |at| at + 1);
-    (small(memchr::memchr_iter(b'\n', before.as_bytes()).count() + 1), small(before[start..].chars().count() + 1))
+    (
+        small(memchr::memchr_iter(b'\n', before.as_bytes()).count() + 1),
+        small(before[start..].chars().count() + 1),
+    )
 }
 
 fn bytes(span: &Span) -> (u32, u32) {

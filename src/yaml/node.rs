@@ -57,7 +57,8 @@ impl Style {
 pub(super) struct Raw {
     pub start: u32,
     pub end: u32,
-    /// Where the value lies: a byte of the source, or an index into the cooked values; of an alias its target.
+    /// Where the value lies: a byte of the source, or an index into the cooked values; of an alias
+    /// its target.
     pub text: u32,
     pub length: u32,
     /// The node after this one and everything in it.
@@ -86,7 +87,8 @@ impl<'t> Node<'t> {
         self.raw().kind
     }
 
-    /// Its bytes in the text: with quotes, without anchor, tag and block header. Empty for a value left out.
+    /// Its bytes in the text: with quotes, without anchor, tag and block header. Empty for a value
+    /// left out.
     pub fn span(self) -> Range<usize> {
         let raw = self.raw();
         raw.start as usize..raw.end as usize
@@ -120,15 +122,20 @@ impl<'t> Node<'t> {
         let raw = self.raw();
         match raw.kind {
             Kind::Scalar(_) if raw.cooked => Some(&self.stream.cooked[raw.text as usize]),
-            Kind::Scalar(_) => Some(&self.stream.source[raw.text as usize..(raw.text + raw.length) as usize]),
+            Kind::Scalar(_) => {
+                Some(&self.stream.source[raw.text as usize..(raw.text + raw.length) as usize])
+            }
             _ => None,
         }
     }
 
-    /// The tag of a scalar, if one is written: "!!str" for `!!str 1`, as the standard ones are shortened.
+    /// The tag of a scalar, if one is written: "!!str" for `!!str 1`, as the standard ones are
+    /// shortened.
     pub fn tag(self) -> Option<&'t str> {
         let tags = &self.stream.tags;
-        tags.binary_search_by_key(&self.at, |entry| entry.0).ok().map(|found| &*tags[found].1)
+        tags.binary_search_by_key(&self.at, |entry| entry.0)
+            .ok()
+            .map(|found| &*tags[found].1)
     }
 
     /// The bytes of the text, as they are written.
@@ -144,25 +151,40 @@ impl<'t> Node<'t> {
     /// The node that an alias stands for; `None` for anything else.
     pub fn target(self) -> Option<Node<'t>> {
         let raw = self.raw();
-        (raw.kind == Kind::Alias && raw.text != NONE).then_some(Node { at: raw.text, ..self })
+        (raw.kind == Kind::Alias && raw.text != NONE).then_some(Node {
+            at: raw.text,
+            ..self
+        })
     }
 
-    /// The line that people see it begin on: of a block scalar that of its `|` or `>`, else the line of its first byte.
+    /// The line that people see it begin on: of a block scalar that of its `|` or `>`, else the
+    /// line of its first byte.
     pub fn head_line(self) -> u32 {
         let raw = self.raw();
         if !self.style().is_some_and(Style::is_block) {
             return raw.line;
         }
         let before = &self.stream.source.as_bytes()[..raw.start as usize];
-        let blank = before.iter().rev().take_while(|byte| byte.is_ascii_whitespace()).count();
-        raw.line - memchr::memchr_iter(b'\n', &before[before.len() - blank..]).count().min(raw.line as usize - 1) as u32
+        let blank = before
+            .iter()
+            .rev()
+            .take_while(|byte| byte.is_ascii_whitespace())
+            .count();
+        raw.line
+            - memchr::memchr_iter(b'\n', &before[before.len() - blank..])
+                .count()
+                .min(raw.line as usize - 1) as u32
     }
 
-    /// The line of its last byte; of a block scalar [`Node::head_line`], where its comment can stand.
+    /// The line of its last byte; of a block scalar [`Node::head_line`], where its comment can
+    /// stand.
     pub fn tail_line(self) -> u32 {
         match self.style() {
             Some(style) if style.is_block() => self.head_line(),
-            _ => self.raw().line + memchr::memchr_iter(b'\n', self.written().as_bytes()).count() as u32,
+            _ => {
+                self.raw().line
+                    + memchr::memchr_iter(b'\n', self.written().as_bytes()).count() as u32
+            }
         }
     }
 
@@ -181,7 +203,8 @@ impl<'t> Node<'t> {
         self.children(self.is_sequence())
     }
 
-    /// The keys and values of a mapping in the order of the text, doubled keys included; nothing for anything else.
+    /// The keys and values of a mapping in the order of the text, doubled keys included; nothing
+    /// for anything else.
     pub fn entries(self) -> impl Iterator<Item = (Node<'t>, Node<'t>)> {
         let mut children = self.children(self.is_mapping());
         std::iter::from_fn(move || Some((children.next()?, children.next()?)))
@@ -198,10 +221,17 @@ impl<'t> Node<'t> {
     }
 
     fn children(self, any: bool) -> impl Iterator<Item = Node<'t>> + use<'t> {
-        let (mut at, end) = if any { (self.at + 1, self.raw().next) } else { (0, 0) };
+        let (mut at, end) = if any {
+            (self.at + 1, self.raw().next)
+        } else {
+            (0, 0)
+        };
         std::iter::from_fn(move || {
             (at < end).then(|| {
-                let child = Node { stream: self.stream, at };
+                let child = Node {
+                    stream: self.stream,
+                    at,
+                };
                 at = child.raw().next;
                 child
             })
@@ -212,6 +242,13 @@ impl<'t> Node<'t> {
 impl fmt::Debug for Node<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let raw = self.raw();
-        write!(f, "{:?} at {}:{} {:?}", raw.kind, raw.line, raw.column, self.written())
+        write!(
+            f,
+            "{:?} at {}:{} {:?}",
+            raw.kind,
+            raw.line,
+            raw.column,
+            self.written()
+        )
     }
 }

@@ -23,7 +23,8 @@ pub struct Found<'t> {
 }
 
 impl Found<'_> {
-    /// Line and column to show: of the key where there is one (a missing or empty value has no place of its own).
+    /// Line and column to show: of the key where there is one (a missing or empty value has no
+    /// place of its own).
     pub fn line_column(&self) -> (u32, u32) {
         let at = self.key.unwrap_or(self.value);
         (at.line(), at.column())
@@ -33,14 +34,30 @@ impl Found<'_> {
 impl<'t> Node<'t> {
     /// Follows `path` from this node as far as it goes.
     pub fn walk<'p>(self, path: impl IntoIterator<Item = Step<'p>>) -> Found<'t> {
-        let mut found = Found { value: self, key: None, exact: true };
+        let mut found = Found {
+            value: self,
+            key: None,
+            exact: true,
+        };
         for step in path {
             let next = match step {
-                Step::Key(name) => found.value.entry(name).map(|(key, value)| (Some(key), value)),
+                Step::Key(name) => found
+                    .value
+                    .entry(name)
+                    .map(|(key, value)| (Some(key), value)),
                 Step::Index(index) => found.value.items().nth(index).map(|value| (None, value)),
             };
-            let Some((key, value)) = next else { return Found { exact: false, ..found } };
-            found = Found { value, key, exact: true };
+            let Some((key, value)) = next else {
+                return Found {
+                    exact: false,
+                    ..found
+                };
+            };
+            found = Found {
+                value,
+                key,
+                exact: true,
+            };
         }
         found
     }
@@ -50,10 +67,14 @@ impl<'t> Node<'t> {
         Some(self.walk(path.iter().copied())).filter(|found| found.exact)
     }
 
-    /// Follows a JSON pointer (RFC 6901, `/spec/policy/semver/range`) as far as it goes. A number steps into a
-    /// sequence by index and into a mapping by key.
+    /// Follows a JSON pointer (RFC 6901, `/spec/policy/semver/range`) as far as it goes. A number
+    /// steps into a sequence by index and into a mapping by key.
     pub fn pointer(self, pointer: &str) -> Found<'t> {
-        let mut found = Found { value: self, key: None, exact: true };
+        let mut found = Found {
+            value: self,
+            key: None,
+            exact: true,
+        };
         for token in pointer.split('/').skip(1) {
             let token = token.replace("~1", "/").replace("~0", "~");
             let step = match token.parse::<usize>() {
@@ -62,7 +83,10 @@ impl<'t> Node<'t> {
             };
             let next = found.value.walk([step]);
             if !next.exact {
-                return Found { exact: false, ..found };
+                return Found {
+                    exact: false,
+                    ..found
+                };
             }
             found = next;
         }
@@ -71,7 +95,8 @@ impl<'t> Node<'t> {
 }
 
 impl Stream<'_> {
-    /// Follows a JSON pointer in the document at `index`; `None` if that document does not exist or has no content.
+    /// Follows a JSON pointer in the document at `index`; `None` if that document does not exist or
+    /// has no content.
     pub fn locate(&self, index: usize, pointer: &str) -> Option<Found<'_>> {
         self.document(index).map(|root| root.pointer(pointer))
     }

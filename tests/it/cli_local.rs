@@ -7,12 +7,20 @@ use std::fs;
 #[test]
 fn every_case_says_what_it_should() {
     let mut seen = 0;
-    let mut folders: Vec<_> = fs::read_dir(cases()).unwrap().map(|entry| entry.unwrap().path()).collect();
+    let mut folders: Vec<_> = fs::read_dir(cases())
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .collect();
     folders.sort();
     for folder in folders {
-        let Ok(commands) = fs::read_to_string(folder.join("commands")) else { continue };
+        let Ok(commands) = fs::read_to_string(folder.join("commands")) else {
+            continue;
+        };
         let mut case = Case::new(folder.file_name().unwrap().to_str().unwrap());
-        for line in commands.lines().filter(|line| !line.is_empty() && !line.starts_with('#')) {
+        for line in commands
+            .lines()
+            .filter(|line| !line.is_empty() && !line.starts_with('#'))
+        {
             case.run(line);
         }
         case.finish();
@@ -31,7 +39,11 @@ fn links_lead_nowhere() {
     fs::write(outside.path().join("real.yaml"), MARKED).unwrap();
     case.file("repo/own.yaml", MARKED);
     std::os::unix::fs::symlink(outside.path(), case.work().join("repo/folder")).unwrap();
-    std::os::unix::fs::symlink(outside.path().join("real.yaml"), case.work().join("repo/link.yaml")).unwrap();
+    std::os::unix::fs::symlink(
+        outside.path().join("real.yaml"),
+        case.work().join("repo/link.yaml"),
+    )
+    .unwrap();
     std::os::unix::fs::symlink("repo", case.work().join("way")).unwrap();
     case.run("check repo");
     case.run("init repo");
@@ -39,8 +51,14 @@ fn links_lead_nowhere() {
     // The folder itself may be reached by a link.
     case.run("set way ns:n=ghcr.io/a/b:1.3.0");
     case.run("check way");
-    assert_eq!(fs::read_to_string(outside.path().join("real.yaml")).unwrap(), MARKED);
-    assert_eq!(fs::read_to_string(case.work().join("repo/own.yaml")).unwrap(), MARKED.replace("1.1.0", "1.3.0"));
+    assert_eq!(
+        fs::read_to_string(outside.path().join("real.yaml")).unwrap(),
+        MARKED
+    );
+    assert_eq!(
+        fs::read_to_string(case.work().join("repo/own.yaml")).unwrap(),
+        MARKED.replace("1.1.0", "1.3.0")
+    );
     assert!(case.work().join("repo/link.yaml").is_symlink());
     case.finish();
 }
@@ -55,7 +73,10 @@ fn a_file_that_cannot_be_written_does_not_stop_the_others() {
     case.run("set . ns:n=ghcr.io/a/b:1.2.0");
     case.run("set . ns:n=ghcr.io/a/b:1.2.0 -o json");
     let after = tree(&case.work());
-    assert_eq!(String::from_utf8_lossy(&after["own.yaml"]), MARKED.replace("1.1.0", "1.2.0"));
+    assert_eq!(
+        String::from_utf8_lossy(&after["own.yaml"]),
+        MARKED.replace("1.1.0", "1.2.0")
+    );
     assert_eq!(String::from_utf8_lossy(&after[&long]), MARKED);
     assert_eq!(after.len(), 2, "nothing is left beside them");
     case.finish();
@@ -73,9 +94,16 @@ fn a_repository_is_checked_as_a_whole_and_reported_on_in_part() {
         "apiVersion: tagboat.dev/v1alpha1\nkind: Environment\nmetadata: {name: dev}\nspec: {paths: ['envs/dev/**'], update: {via: commit}}\n",
     );
     case.file("repo/envs/dev/a.yaml", MARKED);
-    case.file("repo/envs/dev/b.yaml", "x: 1 # {\"$imagepolicy\": \"ns:nn\"}\n");
+    case.file(
+        "repo/envs/dev/b.yaml",
+        "x: 1 # {\"$imagepolicy\": \"ns:nn\"}\n",
+    );
     assert_eq!(case.run("check repo/policies").exit, 0);
-    assert_eq!(case.run("check repo/envs/dev/a.yaml repo/policies/n.yaml").exit, 0);
+    assert_eq!(
+        case.run("check repo/envs/dev/a.yaml repo/policies/n.yaml")
+            .exit,
+        0
+    );
     assert_eq!(case.run("check repo/envs").exit, 1);
     assert_eq!(case.run("check repo -o json").exit, 1);
     case.finish();
@@ -90,9 +118,15 @@ fn twenty_megabytes_are_read() {
     case.file("policies/n.yaml", POLICY);
     let mut case = case;
     assert_eq!(case.run("set . ns:n=ghcr.io/a/b:1.2.0").exit, 0);
-    assert!(fs::read_to_string(case.work().join("large.yaml")).unwrap() == text.replace("1.1.0", "1.2.0"));
+    assert!(
+        fs::read_to_string(case.work().join("large.yaml")).unwrap()
+            == text.replace("1.1.0", "1.2.0")
+    );
     // Larger than any declaration: said, and the others are read all the same.
-    case.file("large-policy.yaml", format!("{text}# tagboat.dev/\n# {}\n", "x".repeat(1 << 20)));
+    case.file(
+        "large-policy.yaml",
+        format!("{text}# tagboat.dev/\n# {}\n", "x".repeat(1 << 20)),
+    );
     case.run("check");
     case.finish();
 }
@@ -102,14 +136,36 @@ fn twenty_megabytes_are_read() {
 fn drafts_have_no_mistakes() {
     for (number, files) in [
         vec![("a.yaml", "nginx:1.25.3")],
-        vec![("envs/dev/a.yaml", "ghcr.io/a/b:1.2.3"), ("envs/prod/a.yaml", "ghcr.io/a/b:1.2.0"), ("base/x.yaml", "redis:7")],
+        vec![
+            ("envs/dev/a.yaml", "ghcr.io/a/b:1.2.3"),
+            ("envs/prod/a.yaml", "ghcr.io/a/b:1.2.0"),
+            ("base/x.yaml", "redis:7"),
+        ],
         vec![
             ("apps/x/overlays/on/a.yaml", "ghcr.io/a/null:latest"),
-            ("apps/y/overlays/on/a.yaml", "ghcr.io/b/null:main-0a1b2c3-1700000000"),
+            (
+                "apps/y/overlays/on/a.yaml",
+                "ghcr.io/b/null:main-0a1b2c3-1700000000",
+            ),
         ],
-        vec![("clusters/Eu [West]/a.yaml", "localhost:5000/team/a__b:1.2.3-rc.1"), ("clusters/it's/a.yaml", "quay.io/1/2:3456")],
-        vec![("policies/web.yaml", "ghcr.io/a/web:RELEASE.2024-01-01T00-00-00Z"), ("x.yaml", "ghcr.io/c/web:sha-0a1b2c3")],
-        vec![("x.yaml", "[::1]:5000/app:1.0.0"), ("environments/prod/y.yaml", "nginx:1.27-alpine")],
+        vec![
+            (
+                "clusters/Eu [West]/a.yaml",
+                "localhost:5000/team/a__b:1.2.3-rc.1",
+            ),
+            ("clusters/it's/a.yaml", "quay.io/1/2:3456"),
+        ],
+        vec![
+            (
+                "policies/web.yaml",
+                "ghcr.io/a/web:RELEASE.2024-01-01T00-00-00Z",
+            ),
+            ("x.yaml", "ghcr.io/c/web:sha-0a1b2c3"),
+        ],
+        vec![
+            ("x.yaml", "[::1]:5000/app:1.0.0"),
+            ("environments/prod/y.yaml", "nginx:1.27-alpine"),
+        ],
     ]
     .into_iter()
     .enumerate()
@@ -123,15 +179,33 @@ fn drafts_have_no_mistakes() {
         }
         let drafted = case.run("init");
         let written = case.run("init --write -o json");
-        assert_eq!((drafted.exit, written.exit), (0, 0), "{number}: {}{}", drafted.err, written.err);
+        assert_eq!(
+            (drafted.exit, written.exit),
+            (0, 0),
+            "{number}: {}{}",
+            drafted.err,
+            written.err
+        );
         let answer: Value = serde_json::from_str(&written.out).unwrap();
-        assert!(answer["files"].as_array().unwrap().len() >= 3, "{number}: {answer:#}");
+        assert!(
+            answer["files"].as_array().unwrap().len() >= 3,
+            "{number}: {answer:#}"
+        );
         let checked = case.run("check");
         // A policy file of the repository may be in the way of a draft, which is said.
         if number == 4 {
-            assert!(written.out.contains("\"state\": \"exists\""), "{}", written.out);
+            assert!(
+                written.out.contains("\"state\": \"exists\""),
+                "{}",
+                written.out
+            );
         } else {
-            assert_eq!((checked.exit, checked.out.as_str()), (0, ""), "{number}: {}", drafted.out);
+            assert_eq!(
+                (checked.exit, checked.out.as_str()),
+                (0, ""),
+                "{number}: {}",
+                drafted.out
+            );
         }
     }
 }
@@ -141,12 +215,23 @@ fn every_shell_and_kind_is_answered() {
     let mut case = Case::new("no-case-of-this-name");
     for shell in ["bash", "zsh", "fish", "elvish", "powershell"] {
         let said = case.run(&format!("completions {shell}"));
-        assert!(said.exit == 0 && said.out.contains("tagboat") && said.out.contains("unpin"), "{shell}: {}", said.err);
+        assert!(
+            said.exit == 0 && said.out.contains("tagboat") && said.out.contains("unpin"),
+            "{shell}: {}",
+            said.err
+        );
     }
     let mut titles = Vec::new();
-    for kind in ["", "ImagePolicy", "Environment", "Application", "tagboat.yaml"] {
+    for kind in [
+        "",
+        "ImagePolicy",
+        "Environment",
+        "Application",
+        "tagboat.yaml",
+    ] {
         let said = case.run(&format!("schema {kind}"));
-        let schema: Value = serde_json::from_str(&said.out).unwrap_or_else(|error| panic!("{kind}: {error}: {}", said.err));
+        let schema: Value = serde_json::from_str(&said.out)
+            .unwrap_or_else(|error| panic!("{kind}: {error}: {}", said.err));
         assert!(schema["$schema"].is_string(), "{kind}");
         titles.push(said.out);
     }
@@ -159,7 +244,10 @@ fn hostile_names_stay_harmless() {
     let mut case = Case::new("hostile_names");
     let pod = "kind: Pod\napiVersion: v1\nspec:\n  containers: [{image: ghcr.io/a/b:1.1.0}]\n";
     case.file("envs/de\nv: '#\u{1b}[31m/a\r.yaml", pod);
-    case.file("envs/prod/x\u{1b}]0;title\u{7}.yaml", format!("{pod}  y: 1 # {{\"$imagepolicy\": \"a b\"}}\n"));
+    case.file(
+        "envs/prod/x\u{1b}]0;title\u{7}.yaml",
+        format!("{pod}  y: 1 # {{\"$imagepolicy\": \"a b\"}}\n"),
+    );
     case.run("init");
     case.run("init --write");
     case.run("check");

@@ -1,8 +1,10 @@
-//! The program as somebody would start it, cut off from everything else: a cleared environment, a HOME of its own, and
-//! all it says kept in a transcript that is compared with `tests/cases/cli/<case>/transcript.txt`.
+//! The program as somebody would start it, cut off from everything else: a cleared environment, a
+//! HOME of its own, and all it says kept in a transcript that is compared with
+//! `tests/cases/cli/<case>/transcript.txt`.
 //!
-//! A case is a folder: `original` is what the program finds in its working folder, `expected` what must be there at the
-//! end (none: the same as before). A file `commands` has a command a line; cases without it are driven from Rust.
+//! A case is a folder: `original` is what the program finds in its working folder, `expected` what
+//! must be there at the end (none: the same as before). A file `commands` has a command a line;
+//! cases without it are driven from Rust.
 
 use std::{
     collections::BTreeMap,
@@ -32,7 +34,8 @@ impl Case {
     /// Sets up the case of this name.
     pub fn new(name: &str) -> Self {
         let folder = cases().join(name);
-        // The real path: where the temporary folder is reached by a link, the program shows what lies behind it.
+        // The real path: where the temporary folder is reached by a link, the program shows what
+        // lies behind it.
         let temporary = tempfile::tempdir().unwrap();
         let root = temporary.path().canonicalize().unwrap();
         let case = Self {
@@ -68,13 +71,15 @@ impl Case {
         fs::write(target, bytes).unwrap();
     }
 
-    /// Shows `text` (a port, a path) as `as_` in the transcript, and reads `as_` in commands as `text`.
+    /// Shows `text` (a port, a path) as `as_` in the transcript, and reads `as_` in commands as
+    /// `text`.
     #[cfg(feature = "demo")]
     pub fn replace(&mut self, text: &str, as_: &str) {
         self.replaced.push((text.to_owned(), as_.to_owned()));
     }
 
-    /// Runs `tagboat` with these words; `'…'` keeps a word together, and `< FILE` at the end is its standard input.
+    /// Runs `tagboat` with these words; `'…'` keeps a word together, and `< FILE` at the end is its
+    /// standard input.
     pub fn run(&mut self, line: &str) -> Said {
         let (command, input) = match line.split_once(" < ") {
             Some((command, file)) => (command, fs::read(self.work().join(file)).unwrap()),
@@ -82,7 +87,9 @@ impl Case {
         };
         let mut words = words(command);
         for (text, as_) in &self.replaced {
-            words.iter_mut().for_each(|word| *word = word.replace(as_, text));
+            words
+                .iter_mut()
+                .for_each(|word| *word = word.replace(as_, text));
         }
         let output = assert_cmd::Command::from_std(crate::servers::environment::tagboat())
             .env("HOME", self.home())
@@ -98,22 +105,42 @@ impl Case {
             for (from, to) in &self.replaced {
                 text = text.replace(from, to);
             }
-            assert!(!text.contains('\u{1b}'), "an escape sequence reached the output of {line}: {text:?}");
+            assert!(
+                !text.contains('\u{1b}'),
+                "an escape sequence reached the output of {line}: {text:?}"
+            );
             text
         };
-        let exit = output.status.code().unwrap_or_else(|| panic!("{line}: killed: {}", String::from_utf8_lossy(&output.stderr)));
-        let said = Said { exit, out: shown(&output.stdout), err: shown(&output.stderr) };
-        self.transcript.push_str(&format!("$ tagboat {line}\n{}", said.out));
+        let exit = output.status.code().unwrap_or_else(|| {
+            panic!(
+                "{line}: killed: {}",
+                String::from_utf8_lossy(&output.stderr)
+            )
+        });
+        let said = Said {
+            exit,
+            out: shown(&output.stdout),
+            err: shown(&output.stderr),
+        };
+        self.transcript
+            .push_str(&format!("$ tagboat {line}\n{}", said.out));
         if !said.err.is_empty() {
-            self.transcript.push_str(&format!("--- beside it\n{}", said.err));
+            self.transcript
+                .push_str(&format!("--- beside it\n{}", said.err));
         }
-        self.transcript.push_str(&format!("--- exit {}\n\n", said.exit));
+        self.transcript
+            .push_str(&format!("--- exit {}\n\n", said.exit));
         said
     }
 
     /// Compares the transcript, and the working folder with `expected`.
     pub fn finish(self) {
-        let name = self.folder.file_name().unwrap().to_string_lossy().into_owned();
+        let name = self
+            .folder
+            .file_name()
+            .unwrap()
+            .to_string_lossy()
+            .into_owned();
         let transcript = self.folder.join("transcript.txt");
         let (before, after) = (tree(&self.folder.join("original")), tree(&self.work()));
         let expected = self.folder.join("expected");
@@ -139,10 +166,22 @@ impl Case {
             similar::TextDiff::from_lines(&golden, &self.transcript).unified_diff()
         );
         if self.folder.join("commands").exists() {
-            let expected = if expected.exists() { tree(&expected) } else { before };
-            assert_eq!(after.keys().collect::<Vec<_>>(), expected.keys().collect::<Vec<_>>(), "{name}: files");
+            let expected = if expected.exists() {
+                tree(&expected)
+            } else {
+                before
+            };
+            assert_eq!(
+                after.keys().collect::<Vec<_>>(),
+                expected.keys().collect::<Vec<_>>(),
+                "{name}: files"
+            );
             for (path, bytes) in &expected {
-                assert!(after[path] == *bytes, "{name}: {path} is\n{}", String::from_utf8_lossy(&after[path]));
+                assert!(
+                    after[path] == *bytes,
+                    "{name}: {path} is\n{}",
+                    String::from_utf8_lossy(&after[path])
+                );
             }
         }
     }
@@ -170,7 +209,8 @@ fn words(line: &str) -> Vec<String> {
     words
 }
 
-/// Every file below a folder, by its path from there; empty for a folder that is not there. Links are not followed.
+/// Every file below a folder, by its path from there; empty for a folder that is not there. Links
+/// are not followed.
 pub fn tree(root: &Path) -> BTreeMap<String, Vec<u8>> {
     let mut files = BTreeMap::new();
     let mut folders = vec![root.to_owned()];
@@ -181,7 +221,14 @@ pub fn tree(root: &Path) -> BTreeMap<String, Vec<u8>> {
             if kind.is_dir() {
                 folders.push(path);
             } else if kind.is_file() {
-                files.insert(path.strip_prefix(root).unwrap().to_str().unwrap().to_owned(), fs::read(&path).unwrap());
+                files.insert(
+                    path.strip_prefix(root)
+                        .unwrap()
+                        .to_str()
+                        .unwrap()
+                        .to_owned(),
+                    fs::read(&path).unwrap(),
+                );
             }
         }
     }

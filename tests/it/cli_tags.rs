@@ -11,19 +11,36 @@ use tagboat::{
 async fn tags_are_listed_with_what_the_registry_says_of_them() {
     let registry = SandboxRegistry::start().await.unwrap();
     let created: Timestamp = "2026-03-04T05:06:07Z".parse().unwrap();
-    for (number, tag) in ["latest", "1.9.0", "1.10.0", "1.10.0-rc.1"].into_iter().enumerate() {
-        let platforms: &[&str] = if number == 0 { &[] } else { &["linux/amd64", "linux/arm/v7"] };
+    for (number, tag) in ["latest", "1.9.0", "1.10.0", "1.10.0-rc.1"]
+        .into_iter()
+        .enumerate()
+    {
+        let platforms: &[&str] = if number == 0 {
+            &[]
+        } else {
+            &["linux/amd64", "linux/arm/v7"]
+        };
         let image = Image {
             created: (number < 3).then_some(created),
-            platforms: platforms.iter().map(|platform| platform.parse().unwrap()).collect(),
+            platforms: platforms
+                .iter()
+                .map(|platform| platform.parse().unwrap())
+                .collect(),
             salt: tag.to_owned(),
             ..Image::default()
         };
-        registry.publish("team/app", &Tag::new(tag).unwrap(), &image).await.unwrap();
+        registry
+            .publish("team/app", &Tag::new(tag).unwrap(), &image)
+            .await
+            .unwrap();
     }
     let host = registry.host();
     // A port that was free a moment ago, where nobody listens.
-    let nobody = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string();
+    let nobody = std::net::TcpListener::bind("127.0.0.1:0")
+        .unwrap()
+        .local_addr()
+        .unwrap()
+        .to_string();
     tokio::task::spawn_blocking(move || {
         let mut case = Case::new("tags");
         case.replace(&host, "[REGISTRY]");

@@ -1,4 +1,5 @@
-//! The cluster room against answers that no real API server gives. What a real one does is proved in `cluster_real`.
+//! The cluster room against answers that no real API server gives. What a real one does is proved
+//! in `cluster_real`.
 
 use super::support::cluster::kubeconfig;
 use serde_json::json;
@@ -17,7 +18,13 @@ use wiremock::{
 const OWN: Identity = Identity::Own;
 
 async fn open(server: &str, cluster: &serde_json::Value) -> (Cluster, tempfile::TempDir) {
-    open_as(server, cluster, &json!({"token": "s3cr3t"}), tempfile::tempdir().unwrap()).await
+    open_as(
+        server,
+        cluster,
+        &json!({"token": "s3cr3t"}),
+        tempfile::tempdir().unwrap(),
+    )
+    .await
 }
 
 async fn open_as(
@@ -33,33 +40,67 @@ async fn open_as(
     let config = kubeconfig(&named, user);
     std::fs::write(&file, config.to_string()).unwrap();
     let declared = process::Cluster::new("test", Some("kubeconfig".into()));
-    (Cluster::open(&declared, |path: &Path| folder.path().join(path)).await.unwrap(), folder)
+    (
+        Cluster::open(&declared, |path: &Path| folder.path().join(path))
+            .await
+            .unwrap(),
+        folder,
+    )
 }
 
 fn maps() -> Resource {
-    Resource { gvk: Gvk::new("v1", "ConfigMap"), plural: "configmaps".to_owned(), namespaced: true, verbs: Default::default() }
+    Resource {
+        gvk: Gvk::new("v1", "ConfigMap"),
+        plural: "configmaps".to_owned(),
+        namespaced: true,
+        verbs: Default::default(),
+    }
 }
 
 #[tokio::test]
 async fn answers_that_make_no_sense_are_named_and_nothing_is_taken_from_them() {
     for (answer, says) in [
-        (ResponseTemplate::new(200).set_body_string("<html>sign in</html>"), "no such JSON"),
-        (ResponseTemplate::new(200).set_body_string(""), "no such JSON"),
-        (ResponseTemplate::new(200).set_body_json(json!({"kind": "ConfigMap"})), "it has no apiVersion"),
-        (ResponseTemplate::new(302).insert_header("location", "http://127.0.0.1:1/"), "status 302"),
-        (ResponseTemplate::new(418).set_body_string("tea\u{1b}[31m"), "status 418: tea[31m"),
-        (ResponseTemplate::new(401).set_body_string("<html>no</html>"), "does not accept the credentials of user u"),
+        (
+            ResponseTemplate::new(200).set_body_string("<html>sign in</html>"),
+            "no such JSON",
+        ),
+        (
+            ResponseTemplate::new(200).set_body_string(""),
+            "no such JSON",
+        ),
+        (
+            ResponseTemplate::new(200).set_body_json(json!({"kind": "ConfigMap"})),
+            "it has no apiVersion",
+        ),
+        (
+            ResponseTemplate::new(302).insert_header("location", "http://127.0.0.1:1/"),
+            "status 302",
+        ),
+        (
+            ResponseTemplate::new(418).set_body_string("tea\u{1b}[31m"),
+            "status 418: tea[31m",
+        ),
+        (
+            ResponseTemplate::new(401).set_body_string("<html>no</html>"),
+            "does not accept the credentials of user u",
+        ),
     ] {
         let server = MockServer::start().await;
         Mock::given(any()).respond_with(answer).mount(&server).await;
         let (cluster, _folder) = open(&server.uri(), &json!({})).await;
-        let error = cluster.get(&OWN, &maps(), &maps().key(Some("shop"), "one")).await.unwrap_err();
+        let error = cluster
+            .get(&OWN, &maps(), &maps().key(Some("shop"), "one"))
+            .await
+            .unwrap_err();
         assert!(error.to_string().contains(says), "{error}");
         assert!(!format!("{error} {error:?} {cluster:?}").contains("s3cr3t"));
         assert_ne!(error.kind(), Kind::Bug);
         // A list of them is no empty list.
         assert!(cluster.list(&OWN, &maps(), None, None).await.is_err());
-        assert!(cluster.records().await.is_err(), "nothing is known, not: there is nothing");
+        assert!(
+            cluster.records().await.is_err(),
+            "nothing is known, not: there is nothing"
+        );
         assert!(cluster.resources().await.is_err());
     }
 }
@@ -75,18 +116,27 @@ async fn pages_that_expire_are_read_once_more_from_the_start() {
             let times = asked.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
             match query.contains("continue=next") {
                 false => ResponseTemplate::new(200).set_body_json(page("first", "next")),
-                true if times == 1 => {
-                    ResponseTemplate::new(410).set_body_json(json!({"kind": "Status", "code": 410, "message": "expired"}))
-                }
+                true if times == 1 => ResponseTemplate::new(410)
+                    .set_body_json(json!({"kind": "Status", "code": 410, "message": "expired"})),
                 true => ResponseTemplate::new(200).set_body_json(page("second", "")),
             }
         })
         .mount(&server)
         .await;
     let (cluster, _folder) = open(&server.uri(), &json!({})).await;
-    let found = cluster.list(&OWN, &maps(), None, Some("a=b")).await.unwrap();
-    assert_eq!(found.iter().map(|object| object.name()).collect::<Vec<_>>(), ["first", "second"]);
-    assert_eq!(found[0].gvk(), Gvk::new("v1", "ConfigMap"), "items carry no kind of their own");
+    let found = cluster
+        .list(&OWN, &maps(), None, Some("a=b"))
+        .await
+        .unwrap();
+    assert_eq!(
+        found.iter().map(|object| object.name()).collect::<Vec<_>>(),
+        ["first", "second"]
+    );
+    assert_eq!(
+        found[0].gvk(),
+        Gvk::new("v1", "ConfigMap"),
+        "items carry no kind of their own"
+    );
 }
 
 #[tokio::test]
@@ -94,7 +144,11 @@ async fn the_path_of_a_server_behind_a_gateway_is_kept_and_the_token_is_sent() {
     let server = MockServer::start().await;
     Mock::given(path("/k8s/clusters/one/version"))
         .and(wiremock::matchers::header("authorization", "Bearer s3cr3t"))
-        .respond_with(ResponseTemplate::new(200).set_body_json(json!({"major": "1", "minor": "33+", "gitVersion": "v1.33.1-gke.1"})))
+        .respond_with(
+            ResponseTemplate::new(200).set_body_json(
+                json!({"major": "1", "minor": "33+", "gitVersion": "v1.33.1-gke.1"}),
+            ),
+        )
         .mount(&server)
         .await;
     let (cluster, _folder) = open(&format!("{}/k8s/clusters/one", server.uri()), &json!({})).await;
@@ -104,24 +158,44 @@ async fn the_path_of_a_server_behind_a_gateway_is_kept_and_the_token_is_sent() {
 #[tokio::test]
 async fn a_cluster_stays_the_one_it_was_whatever_becomes_of_its_kubeconfig() {
     let [ours, other] = [MockServer::start().await, MockServer::start().await];
-    let answer = || ResponseTemplate::new(200).set_body_json(json!({"major": "1", "minor": "33", "gitVersion": "v1.33.1"}));
+    let answer = || {
+        ResponseTemplate::new(200)
+            .set_body_json(json!({"major": "1", "minor": "33", "gitVersion": "v1.33.1"}))
+    };
     Mock::given(any()).respond_with(answer()).mount(&ours).await;
-    Mock::given(any()).respond_with(answer()).mount(&other).await;
+    Mock::given(any())
+        .respond_with(answer())
+        .mount(&other)
+        .await;
     let (cluster, folder) = open(&ours.uri(), &json!({})).await;
     let file = folder.path().join("kubeconfig");
     let written = std::fs::read_to_string(&file).unwrap();
     let mut config: serde_json::Value = serde_json::from_str(&written).unwrap();
     // `kubectl config use-context` of somebody who shares the file.
-    config["clusters"].as_array_mut().unwrap().push(json!({"name": "o", "cluster": {"server": other.uri()}}));
-    config["contexts"].as_array_mut().unwrap().push(json!({"name": "other", "context": {"cluster": "o", "user": "u"}}));
+    config["clusters"]
+        .as_array_mut()
+        .unwrap()
+        .push(json!({"name": "o", "cluster": {"server": other.uri()}}));
+    config["contexts"]
+        .as_array_mut()
+        .unwrap()
+        .push(json!({"name": "other", "context": {"cluster": "o", "user": "u"}}));
     config["current-context"] = "other".into();
     std::fs::write(&file, config.to_string()).unwrap();
     cluster.version().await.unwrap();
     // The same context with another server: it may be another cluster.
     let (cluster, folder) = open(&ours.uri(), &json!({})).await;
-    std::fs::write(folder.path().join("kubeconfig"), written.replace(&ours.uri(), &other.uri())).unwrap();
+    std::fs::write(
+        folder.path().join("kubeconfig"),
+        written.replace(&ours.uri(), &other.uri()),
+    )
+    .unwrap();
     let error = cluster.version().await.unwrap_err();
-    assert!(error.to_string().contains(&other.uri()) && error.to_string().contains("start tagboat anew"), "{error}");
+    assert!(
+        error.to_string().contains(&other.uri())
+            && error.to_string().contains("start tagboat anew"),
+        "{error}"
+    );
     assert_eq!(other.received_requests().await.unwrap().len(), 0);
 }
 
@@ -142,7 +216,9 @@ async fn tunnel() -> (String, tokio::sync::mpsc::Receiver<String>) {
             send.send(head).await.unwrap();
             let mut server = tokio::net::TcpStream::connect(target).await.unwrap();
             stream.write_all(b"HTTP/1.1 200 OK\r\n\r\n").await.unwrap();
-            tokio::spawn(async move { tokio::io::copy_bidirectional(&mut stream, &mut server).await });
+            tokio::spawn(
+                async move { tokio::io::copy_bidirectional(&mut stream, &mut server).await },
+            );
         }
     });
     (address, asked)
@@ -151,23 +227,43 @@ async fn tunnel() -> (String, tokio::sync::mpsc::Receiver<String>) {
 #[tokio::test]
 async fn the_proxy_of_a_kubeconfig_is_used_with_its_password() {
     let server = MockServer::start().await;
-    let answer = ResponseTemplate::new(200).set_body_json(json!({"major": "1", "minor": "33", "gitVersion": "v1.33.1"}));
-    Mock::given(path("/version")).respond_with(answer).mount(&server).await;
+    let answer = ResponseTemplate::new(200)
+        .set_body_json(json!({"major": "1", "minor": "33", "gitVersion": "v1.33.1"}));
+    Mock::given(path("/version"))
+        .respond_with(answer)
+        .mount(&server)
+        .await;
     let (address, mut asked) = tunnel().await;
-    let (cluster, _folder) = open(&server.uri(), &json!({"proxy-url": format!("http://me:p%40ss@{address}")})).await;
+    let (cluster, _folder) = open(
+        &server.uri(),
+        &json!({"proxy-url": format!("http://me:p%40ss@{address}")}),
+    )
+    .await;
     assert_eq!(cluster.version().await.unwrap().text, "v1.33.1");
     let head = asked.recv().await.unwrap().to_lowercase();
-    assert!(head.starts_with(&format!("connect {} ", server.address())), "{head}");
+    assert!(
+        head.starts_with(&format!("connect {} ", server.address())),
+        "{head}"
+    );
     // "me:p@ss"
-    assert!(head.contains("proxy-authorization: basic bwu6cebzcw=="), "{head}");
+    assert!(
+        head.contains("proxy-authorization: basic bwu6cebzcw=="),
+        "{head}"
+    );
 
     let (cluster, _folder) = open(&server.uri(), &json!({"proxy-url": "ftp://127.0.0.1:1"})).await;
     let error = cluster.version().await.unwrap_err();
-    assert!(matches!(&*error.problem, Problem::Kubeconfig { why, .. } if why.contains("ftp") || why.contains("proxy")), "{error}");
+    assert!(
+        matches!(&*error.problem, Problem::Kubeconfig { why, .. } if why.contains("ftp") || why.contains("proxy")),
+        "{error}"
+    );
 }
 
-/// An API server that wants a certificate of its clients: knows nothing but its version, and tells who asked.
-async fn with_client_certificates(accepted: &[&rcgen::Certificate]) -> (String, String, tokio::sync::mpsc::Receiver<Vec<u8>>) {
+/// An API server that wants a certificate of its clients: knows nothing but its version, and tells
+/// who asked.
+async fn with_client_certificates(
+    accepted: &[&rcgen::Certificate],
+) -> (String, String, tokio::sync::mpsc::Receiver<Vec<u8>>) {
     use rustls::pki_types::{CertificateDer, PrivateKeyDer};
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
     let _ = rustls::crypto::ring::default_provider().install_default();
@@ -177,7 +273,11 @@ async fn with_client_certificates(accepted: &[&rcgen::Certificate]) -> (String, 
         roots.add(certificate.der().clone()).unwrap();
     }
     let config = rustls::ServerConfig::builder()
-        .with_client_cert_verifier(rustls::server::WebPkiClientVerifier::builder(roots.into()).build().unwrap())
+        .with_client_cert_verifier(
+            rustls::server::WebPkiClientVerifier::builder(roots.into())
+                .build()
+                .unwrap(),
+        )
         .with_single_cert(
             vec![CertificateDer::from(made.cert.der().to_vec())],
             PrivateKeyDer::try_from(made.signing_key.serialize_der()).unwrap(),
@@ -189,7 +289,9 @@ async fn with_client_certificates(accepted: &[&rcgen::Certificate]) -> (String, 
     let (send, asked) = tokio::sync::mpsc::channel(100);
     tokio::spawn(async move {
         while let Ok((stream, _)) = listener.accept().await {
-            let Ok(mut stream) = acceptor.accept(stream).await else { continue };
+            let Ok(mut stream) = acceptor.accept(stream).await else {
+                continue;
+            };
             let peer = stream.get_ref().1.peer_certificates().unwrap()[0].to_vec();
             let mut head = Vec::new();
             while !head.ends_with(b"\r\n\r\n") {
@@ -197,7 +299,10 @@ async fn with_client_certificates(accepted: &[&rcgen::Certificate]) -> (String, 
             }
             send.send(peer).await.unwrap();
             let body = r#"{"kind":"ConfigMap","apiVersion":"v1","metadata":{"name":"one"}}"#;
-            let answer = format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\nconnection: close\r\n\r\n{body}", body.len());
+            let answer = format!(
+                "HTTP/1.1 200 OK\r\ncontent-length: {}\r\nconnection: close\r\n\r\n{body}",
+                body.len()
+            );
             stream.write_all(answer.as_bytes()).await.unwrap();
             let _ = stream.shutdown().await;
         }
@@ -209,12 +314,15 @@ async fn with_client_certificates(accepted: &[&rcgen::Certificate]) -> (String, 
 async fn a_certificate_of_a_credential_program_is_renewed_before_it_expires() {
     use base64::{Engine, engine::general_purpose::STANDARD};
     use std::os::unix::fs::PermissionsExt;
-    let made = ["first", "second"].map(|name| rcgen::generate_simple_self_signed(vec![format!("{name}.example")]).unwrap());
+    let made = ["first", "second"]
+        .map(|name| rcgen::generate_simple_self_signed(vec![format!("{name}.example")]).unwrap());
     let (server, ca, mut asked) = with_client_certificates(&[&made[0].cert, &made[1].cert]).await;
     let folder = tempfile::tempdir().unwrap();
     let given = folder.path().join("credential");
     let give = |certificate: &rcgen::CertifiedKey<rcgen::KeyPair>, life: i64| {
-        let expires = jiff::Timestamp::now().checked_add(jiff::SignedDuration::from_secs(life)).unwrap();
+        let expires = jiff::Timestamp::now()
+            .checked_add(jiff::SignedDuration::from_secs(life))
+            .unwrap();
         let status = json!({
             "expirationTimestamp": expires.to_string(),
             "clientCertificateData": certificate.cert.pem(), "clientKeyData": certificate.signing_key.serialize_pem(),
@@ -224,12 +332,26 @@ async fn a_certificate_of_a_credential_program_is_renewed_before_it_expires() {
     };
     give(&made[0], 5);
     let program = folder.path().join("program.sh");
-    std::fs::write(&program, format!("#!/bin/sh\nexec cat {}\n", given.display())).unwrap();
+    std::fs::write(
+        &program,
+        format!("#!/bin/sh\nexec cat {}\n", given.display()),
+    )
+    .unwrap();
     std::fs::set_permissions(&program, std::fs::Permissions::from_mode(0o755)).unwrap();
     let user = json!({"exec": {"apiVersion": "client.authentication.k8s.io/v1", "command": "./program.sh"}});
-    let (cluster, _folder) = open_as(&server, &json!({"certificate-authority-data": STANDARD.encode(ca)}), &user, folder).await;
+    let (cluster, _folder) = open_as(
+        &server,
+        &json!({"certificate-authority-data": STANDARD.encode(ca)}),
+        &user,
+        folder,
+    )
+    .await;
     let mut ask = async || {
-        cluster.get(&OWN, &maps(), &maps().key(Some("shop"), "one")).await.unwrap().unwrap();
+        cluster
+            .get(&OWN, &maps(), &maps().key(Some("shop"), "one"))
+            .await
+            .unwrap()
+            .unwrap();
         asked.recv().await.unwrap()
     };
     assert_eq!(ask().await, made[0].cert.der().to_vec());

@@ -23,10 +23,23 @@ fn every_mistake_is_said_with_its_place() {
             let declared = declare::read([(name.as_str(), bytes.as_slice())], Some("main"));
             let mut text = listed(&declared.mistakes);
             for policy in declared.policies.values() {
-                writeln!(text, "policy {} {} {}", policy.name, policy.image, policy.choice.kind()).unwrap();
+                writeln!(
+                    text,
+                    "policy {} {} {}",
+                    policy.name,
+                    policy.image,
+                    policy.choice.kind()
+                )
+                .unwrap();
             }
             for environment in declared.environments.values() {
-                writeln!(text, "environment {} {:?}", environment.name, environment.paths.patterns()).unwrap();
+                writeln!(
+                    text,
+                    "environment {} {:?}",
+                    environment.name,
+                    environment.paths.patterns()
+                )
+                .unwrap();
             }
             for application in declared.applications.values() {
                 writeln!(text, "application {}", application.name).unwrap();
@@ -38,12 +51,18 @@ fn every_mistake_is_said_with_its_place() {
             fs::write(&expected_at, &found).unwrap();
         }
         let expected = fs::read_to_string(&expected_at).unwrap_or_default();
-        assert_eq!(found, expected, "{name}: set UPDATE_EXPECTED=1 to take the new text after reading it");
+        assert_eq!(
+            found, expected,
+            "{name}: set UPDATE_EXPECTED=1 to take the new text after reading it"
+        );
         cases += 1;
     }
     assert!(cases >= 4, "only {cases} cases in {}", folder.display());
 }
 
 fn listed(mistakes: &[declare::Mistake]) -> String {
-    mistakes.iter().map(|mistake| format!("{mistake}\n")).collect()
+    mistakes
+        .iter()
+        .map(|mistake| format!("{mistake}\n"))
+        .collect()
 }

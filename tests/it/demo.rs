@@ -16,14 +16,27 @@ const BOUND: Duration = Duration::from_secs(60);
 /// The demo with nothing in its environment but a folder for temporary files.
 fn demo(temporary: &Path, arguments: &[&str]) -> Command {
     let mut command = crate::servers::environment::tagboat();
-    command.arg("demo").args(arguments).env("TMPDIR", temporary).env("PATH", temporary).current_dir(temporary);
-    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    command
+        .arg("demo")
+        .args(arguments)
+        .env("TMPDIR", temporary)
+        .env("PATH", temporary)
+        .current_dir(temporary);
+    command
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped());
     command
 }
 
-/// Checks that a story was told to its end. What went wrong comes first: of a long message only the head may be shown.
+/// Checks that a story was told to its end. What went wrong comes first: of a long message only the
+/// head may be shown.
 pub fn told_to_the_end(code: Option<i32>, complaints: &str, text: &str) {
-    assert!(code == Some(0) && complaints.is_empty(), "exit code {code:?}: {complaints}\nafter\n{}", ending(text));
+    assert!(
+        code == Some(0) && complaints.is_empty(),
+        "exit code {code:?}: {complaints}\nafter\n{}",
+        ending(text)
+    );
 }
 
 /// The end of a story.
@@ -40,7 +53,10 @@ fn is_empty(folder: &Path) -> bool {
 fn the_whole_story_happens_as_told() {
     let temporary = tempfile::tempdir().unwrap();
     let output = demo(temporary.path(), &[]).output().unwrap();
-    let (text, complaints) = (String::from_utf8(output.stdout).unwrap(), String::from_utf8(output.stderr).unwrap());
+    let (text, complaints) = (
+        String::from_utf8(output.stdout).unwrap(),
+        String::from_utf8(output.stderr).unwrap(),
+    );
     told_to_the_end(output.status.code(), &complaints, &text);
     for line in [
         "$ tagboat plan",
@@ -71,11 +87,21 @@ fn the_whole_story_happens_as_told() {
         "✓ 9 updates and 1 rollback by tagboat, 4 commits of Ada, none lost",
         "Everything happened as told",
     ] {
-        assert!(text.lines().any(|told| told.starts_with(line)), "{line:?} is missing before\n{}", ending(&text));
+        assert!(
+            text.lines().any(|told| told.starts_with(line)),
+            "{line:?} is missing before\n{}",
+            ending(&text)
+        );
     }
-    let long: Vec<&str> = text.lines().filter(|line| line.chars().count() > 100).collect();
+    let long: Vec<&str> = text
+        .lines()
+        .filter(|line| line.chars().count() > 100)
+        .collect();
     assert!(long.is_empty(), "too wide: {long:#?}");
-    assert!(!text.contains('\x1b') && !text.contains('✗'), "colour only on a terminal");
+    assert!(
+        !text.contains('\x1b') && !text.contains('✗'),
+        "colour only on a terminal"
+    );
     assert!(is_empty(temporary.path()), "something is left");
 }
 
@@ -87,13 +113,23 @@ fn as_json_it_is_one_value_with_every_step() {
     let told: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
     let steps = told["steps"].as_array().unwrap();
     assert_eq!((steps.len(), &told["kept"]), (22, &serde_json::Value::Null));
-    assert!(steps.iter().enumerate().all(|(index, step)| step["step"] == index + 1 && step["failed"].is_null()));
+    assert!(
+        steps
+            .iter()
+            .enumerate()
+            .all(|(index, step)| step["step"] == index + 1 && step["failed"].is_null())
+    );
     let commits = |step: &serde_json::Value| {
         step["report"]["environments"]
             .as_array()
             .into_iter()
             .flatten()
-            .flat_map(|environment| environment["commits"].as_array().cloned().unwrap_or_default())
+            .flat_map(|environment| {
+                environment["commits"]
+                    .as_array()
+                    .cloned()
+                    .unwrap_or_default()
+            })
             .filter(|commit| commit["id"].is_string())
             .count()
     };
@@ -105,9 +141,24 @@ fn as_json_it_is_one_value_with_every_step() {
 fn a_proxy_of_the_environment_does_not_come_between() {
     let temporary = tempfile::tempdir().unwrap();
     // Port 1 of this machine: whoever uses this proxy gets nowhere.
-    let proxies = ["http_proxy", "HTTP_PROXY", "https_proxy", "HTTPS_PROXY", "all_proxy", "ALL_PROXY"];
-    let output = demo(temporary.path(), &[]).envs(proxies.map(|name| (name, "http://127.0.0.1:1"))).output().unwrap();
-    assert_eq!(output.status.code(), Some(0), "{}", String::from_utf8_lossy(&output.stderr));
+    let proxies = [
+        "http_proxy",
+        "HTTP_PROXY",
+        "https_proxy",
+        "HTTPS_PROXY",
+        "all_proxy",
+        "ALL_PROXY",
+    ];
+    let output = demo(temporary.path(), &[])
+        .envs(proxies.map(|name| (name, "http://127.0.0.1:1")))
+        .output()
+        .unwrap();
+    assert_eq!(
+        output.status.code(),
+        Some(0),
+        "{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
 }
 
 #[test]
@@ -125,47 +176,97 @@ fn kept_it_answers_until_it_is_interrupted() {
     let mut child = Running::start(&mut demo(temporary.path(), &["--keep"]));
     let (send, lines) = mpsc::channel();
     let out = BufReader::new(child.stdout.take().unwrap());
-    let reader = std::thread::spawn(move || out.lines().map_while(Result::ok).for_each(|line| drop(send.send(line))));
+    let reader = std::thread::spawn(move || {
+        out.lines()
+            .map_while(Result::ok)
+            .for_each(|line| drop(send.send(line)))
+    });
     let mut text = Vec::new();
-    while !text.last().is_some_and(|line: &String| line.starts_with("Ctrl-C ends")) {
-        text.push(lines.recv_timeout(BOUND).unwrap_or_else(|_| panic!("no guide in {text:#?}")));
+    while !text
+        .last()
+        .is_some_and(|line: &String| line.starts_with("Ctrl-C ends"))
+    {
+        text.push(
+            lines
+                .recv_timeout(BOUND)
+                .unwrap_or_else(|_| panic!("no guide in {text:#?}")),
+        );
     }
     let command = |start: &str| {
-        let guide = text.iter().skip_while(|line| !line.starts_with("The servers keep running"));
-        let found = guide.filter_map(|line| line.split_once(start)).map(|(_, rest)| rest).next();
-        found.unwrap_or_else(|| panic!("no {start:?} in {text:#?}")).to_owned()
+        let guide = text
+            .iter()
+            .skip_while(|line| !line.starts_with("The servers keep running"));
+        let found = guide
+            .filter_map(|line| line.split_once(start))
+            .map(|(_, rest)| rest)
+            .next();
+        found
+            .unwrap_or_else(|| panic!("no {start:?} in {text:#?}"))
+            .to_owned()
     };
     let _ = rustls::crypto::ring::default_provider().install_default();
-    let client = reqwest::blocking::Client::builder().no_proxy().timeout(BOUND).build().unwrap();
+    let client = reqwest::blocking::Client::builder()
+        .no_proxy()
+        .timeout(BOUND)
+        .build()
+        .unwrap();
     let get = |url: &str| {
         let answer = client.get(url).send().unwrap();
         assert!(answer.status().is_success(), "{url}: {}", answer.status());
         answer.text().unwrap()
     };
-    assert!(get(&format!("{}/info/refs?service=git-upload-pack", command("git clone "))).contains("refs/heads/main"));
+    assert!(
+        get(&format!(
+            "{}/info/refs?service=git-upload-pack",
+            command("git clone ")
+        ))
+        .contains("refs/heads/main")
+    );
     assert!(get(&command("curl ")).contains("1.5.2"));
 
-    // What the guide says, in another process: the plan has the tag that was published last, the pass writes it.
+    // What the guide says, in another process: the plan has the tag that was published last, the
+    // pass writes it.
     let other = |arguments: &str| {
-        let output = crate::servers::environment::tagboat().args(arguments.split(' ')).output().unwrap();
-        assert_eq!(output.status.code(), Some(0), "{}", String::from_utf8_lossy(&output.stderr));
+        let output = crate::servers::environment::tagboat()
+            .args(arguments.split(' '))
+            .output()
+            .unwrap();
+        assert_eq!(
+            output.status.code(),
+            Some(0),
+            "{}",
+            String::from_utf8_lossy(&output.stderr)
+        );
         String::from_utf8(output.stdout).unwrap()
     };
-    let (plan, once) = (format!("plan {}", command("tagboat plan ")), format!("run --once {}", command("tagboat run --once ")));
+    let (plan, once) = (
+        format!("plan {}", command("tagboat plan ")),
+        format!("run --once {}", command("tagboat run --once ")),
+    );
     let planned = other(&plan);
-    assert!(planned.contains("web 1.5.1 → 1.5.2") && planned.contains("podinfo 6.7.2 → 6.7.3"), "{planned}");
+    assert!(
+        planned.contains("web 1.5.1 → 1.5.2") && planned.contains("podinfo 6.7.2 → 6.7.3"),
+        "{planned}"
+    );
     let kubectl = command("kubectl --server ");
     let (server, rest) = kubectl.split_once(' ').unwrap();
     assert_eq!(rest, "get deploy -n dev");
     let deployment = format!("{server}/apis/apps/v1/namespaces/dev/deployments/podinfo");
     assert!(get(&deployment).contains("shop/podinfo:6.7.2\""));
     assert!(other(&once).contains("dev: committed"));
-    assert!(get(&deployment).contains("shop/podinfo:6.7.3\""), "the pass deploys what it has written");
+    assert!(
+        get(&deployment).contains("shop/podinfo:6.7.3\""),
+        "the pass deploys what it has written"
+    );
     assert!(other(&plan).contains("nothing to change"));
 
-    // The daemon of the guide logs without colours where nobody looks, and ends when it is asked to.
+    // The daemon of the guide logs without colours where nobody looks, and ends when it is asked
+    // to.
     let mut daemon = crate::servers::environment::tagboat();
-    let daemon = daemon.args(once.replace("--once ", "").split(' ')).stdin(Stdio::null()).stderr(Stdio::piped());
+    let daemon = daemon
+        .args(once.replace("--once ", "").split(' '))
+        .stdin(Stdio::null())
+        .stderr(Stdio::piped());
     let mut daemon = Running::start(daemon);
     let mut log = BufReader::new(daemon.stderr.take().unwrap());
     let mut line = String::new();
@@ -194,14 +295,26 @@ fn a_cluster_that_does_not_answer_is_refused_before_anything_happens() {
     let refused = |arguments: &[&str]| {
         let output = demo(temporary.path(), arguments).output().unwrap();
         assert!(output.stdout.is_empty() && is_empty(temporary.path()));
-        (output.status.code(), String::from_utf8(output.stderr).unwrap())
+        (
+            output.status.code(),
+            String::from_utf8(output.stderr).unwrap(),
+        )
     };
     let (code, text) = refused(&["--kubeconfig", file]);
-    assert!(code == Some(3) && text.contains("127.0.0.1:1"), "{code:?} {text}");
+    assert!(
+        code == Some(3) && text.contains("127.0.0.1:1"),
+        "{code:?} {text}"
+    );
     let (code, text) = refused(&["--kubeconfig", file, "--context", "b"]);
-    assert!(code == Some(2) && text.contains("no context \"b\"; it has a"), "{code:?} {text}");
+    assert!(
+        code == Some(2) && text.contains("no context \"b\"; it has a"),
+        "{code:?} {text}"
+    );
     let (code, text) = refused(&["--context", "b"]);
-    assert!(code == Some(2) && text.contains("--kubeconfig"), "{code:?} {text}");
+    assert!(
+        code == Some(2) && text.contains("--kubeconfig"),
+        "{code:?} {text}"
+    );
 }
 
 #[test]
@@ -209,7 +322,8 @@ fn interrupted_in_the_middle_it_leaves_nothing_behind() {
     let temporary = tempfile::tempdir().unwrap();
     let mut child = Running::start(&mut demo(temporary.path(), &[]));
     let mut out = child.stdout.take().unwrap();
-    // The first line is printed before the servers start, so this is the middle or, on a machine in a hurry, the end.
+    // The first line is printed before the servers start, so this is the middle or, on a machine in
+    // a hurry, the end.
     out.read_exact(&mut [0]).unwrap();
     child.signal("INT");
     let drained = std::thread::spawn(move || out.read_to_end(&mut Vec::new()).unwrap());

@@ -1,5 +1,5 @@
-//! What people copy: `policies/` is declared without a mistake and accepted by the schema that editors read, and
-//! `deploy/` is what it says it is.
+//! What people copy: `policies/` is declared without a mistake and accepted by the schema that
+//! editors read, and `deploy/` is what it says it is.
 
 use std::{
     fs,
@@ -34,18 +34,52 @@ fn documents(text: &str) -> Vec<serde_json::Value> {
 #[test]
 fn the_examples_are_declared_without_a_mistake() {
     let files = policies();
-    let declared = declare::read(files.iter().map(|(name, text)| (name.as_str(), text.as_bytes())), None);
+    let declared = declare::read(
+        files
+            .iter()
+            .map(|(name, text)| (name.as_str(), text.as_bytes())),
+        None,
+    );
     assert_eq!(declared.mistakes, []);
-    let mut kinds: Vec<&str> = declared.policies.values().map(|policy| policy.choice.kind()).collect();
+    let mut kinds: Vec<&str> = declared
+        .policies
+        .values()
+        .map(|policy| policy.choice.kind())
+        .collect();
     kinds.sort_unstable();
     assert_eq!(kinds, ["digest", "newest", "numerical", "semver", "semver"]);
-    assert!(declared.policies.values().any(|policy| policy.minimum_age.is_some() && policy.platforms.len() == 2));
-    assert!(declared.policies.values().any(|policy| matches!(policy.choice, Choice::Newest)));
-    assert_eq!(declared.environments.keys().collect::<Vec<_>>(), ["dev", "prod"]);
-    assert!(declared.environments.values().all(|environment| matches!(environment.via, Via::Commit)), "what passes do today");
+    assert!(
+        declared
+            .policies
+            .values()
+            .any(|policy| policy.minimum_age.is_some() && policy.platforms.len() == 2)
+    );
+    assert!(
+        declared
+            .policies
+            .values()
+            .any(|policy| matches!(policy.choice, Choice::Newest))
+    );
+    assert_eq!(
+        declared.environments.keys().collect::<Vec<_>>(),
+        ["dev", "prod"]
+    );
+    assert!(
+        declared
+            .environments
+            .values()
+            .all(|environment| matches!(environment.via, Via::Commit)),
+        "what passes do today"
+    );
     assert_eq!(declared.applications.len(), 1);
     for (environment, some) in &declared.environments {
-        assert!(declared.policies.values().any(|policy| some.selects(policy)), "{environment} selects none of the examples");
+        assert!(
+            declared
+                .policies
+                .values()
+                .any(|policy| some.selects(policy)),
+            "{environment} selects none of the examples"
+        );
     }
 }
 
@@ -53,18 +87,35 @@ fn the_examples_are_declared_without_a_mistake() {
 fn editors_find_the_schema_and_it_is_of_this_program() {
     let committed: serde_json::Value = serde_json::from_str(&read("policies/schema.json")).unwrap();
     let same = committed == declare::schema(Kind::All);
-    assert!(same, "policies/schema.json is old: write it with `cargo run -- schema > policies/schema.json`");
+    assert!(
+        same,
+        "policies/schema.json is old: write it with `cargo run -- schema > policies/schema.json`"
+    );
     let schema = jsonschema::validator_for(&committed).unwrap();
     for (name, text) in policies() {
         let mut lines = text.lines();
-        let file = lines.next().and_then(|line| line.strip_prefix("# yaml-language-server: $schema="));
-        assert!(file.is_some_and(|file| folder("policies").join(file).is_file()), "{name} names its schema in the first line");
-        assert!(lines.next().is_some_and(|line| line.starts_with("# ")), "{name} says what it does");
+        let file = lines
+            .next()
+            .and_then(|line| line.strip_prefix("# yaml-language-server: $schema="));
+        assert!(
+            file.is_some_and(|file| folder("policies").join(file).is_file()),
+            "{name} names its schema in the first line"
+        );
+        assert!(
+            lines.next().is_some_and(|line| line.starts_with("# ")),
+            "{name} says what it does"
+        );
         for mut document in documents(&text) {
-            let errors: Vec<String> = schema.iter_errors(&document).map(|error| error.to_string()).collect();
+            let errors: Vec<String> = schema
+                .iter_errors(&document)
+                .map(|error| error.to_string())
+                .collect();
             assert!(errors.is_empty(), "{name}: {errors:?}");
             document["spec"]["imege"] = "misspelt".into();
-            assert!(!schema.is_valid(&document), "{name}: the schema takes any field");
+            assert!(
+                !schema.is_valid(&document),
+                "{name}: the schema takes any field"
+            );
         }
     }
 }
@@ -72,27 +123,81 @@ fn editors_find_the_schema_and_it_is_of_this_program() {
 #[test]
 fn the_manifest_runs_one_bot_with_the_rights_it_says() {
     let all = documents(&read("deploy/kubernetes.yaml"));
-    let of = |kind: &str| all.iter().find(|object| object["kind"] == kind).unwrap_or_else(|| panic!("no {kind}"));
-    let bound: Vec<&serde_json::Value> = all.iter().filter(|object| object["kind"].as_str().unwrap().contains("Role")).collect();
-    assert_eq!(bound.len(), 1, "what it applies, it must be allowed to, and that is said in one place");
-    assert_eq!(bound[0]["subjects"][0]["name"], of("ServiceAccount")["metadata"]["name"]);
-    assert!(!all.iter().any(|object| object["kind"] == "Secret"), "no secret in a file");
-    let (process, warnings) = declare::process::read("tagboat.yaml", of("ConfigMap")["data"]["tagboat.yaml"].as_str().unwrap()).unwrap();
-    assert_eq!((process.repositories.len(), process.clusters.len(), warnings.len()), (1, 1, 0));
+    let of = |kind: &str| {
+        all.iter()
+            .find(|object| object["kind"] == kind)
+            .unwrap_or_else(|| panic!("no {kind}"))
+    };
+    let bound: Vec<&serde_json::Value> = all
+        .iter()
+        .filter(|object| object["kind"].as_str().unwrap().contains("Role"))
+        .collect();
+    assert_eq!(
+        bound.len(),
+        1,
+        "what it applies, it must be allowed to, and that is said in one place"
+    );
+    assert_eq!(
+        bound[0]["subjects"][0]["name"],
+        of("ServiceAccount")["metadata"]["name"]
+    );
+    assert!(
+        !all.iter().any(|object| object["kind"] == "Secret"),
+        "no secret in a file"
+    );
+    let (process, warnings) = declare::process::read(
+        "tagboat.yaml",
+        of("ConfigMap")["data"]["tagboat.yaml"].as_str().unwrap(),
+    )
+    .unwrap();
+    assert_eq!(
+        (
+            process.repositories.len(),
+            process.clusters.len(),
+            warnings.len()
+        ),
+        (1, 1, 0)
+    );
 
     let deployment = &of("Deployment")["spec"];
-    assert_eq!((&deployment["replicas"], &deployment["strategy"]["type"]), (&1.into(), &"Recreate".into()));
+    assert_eq!(
+        (&deployment["replicas"], &deployment["strategy"]["type"]),
+        (&1.into(), &"Recreate".into())
+    );
     let pod = &deployment["template"]["spec"];
-    assert_eq!((&pod["automountServiceAccountToken"], &pod["securityContext"]["runAsNonRoot"]), (&true.into(), &true.into()));
+    assert_eq!(
+        (
+            &pod["automountServiceAccountToken"],
+            &pod["securityContext"]["runAsNonRoot"]
+        ),
+        (&true.into(), &true.into())
+    );
     let container = &pod["containers"][0];
     assert_eq!(container["securityContext"]["readOnlyRootFilesystem"], true);
     let mounted = |path: &Path| {
-        container["volumeMounts"].as_array().unwrap().iter().any(|mount| path.starts_with(mount["mountPath"].as_str().unwrap()))
+        container["volumeMounts"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .any(|mount| path.starts_with(mount["mountPath"].as_str().unwrap()))
     };
-    assert!(mounted(process.store.as_deref().unwrap()), "a read-only root file system needs a volume for the store");
-    assert!(mounted(Path::new("/etc/tagboat/tagboat.yaml")) && mounted(Path::new("/etc/tagboat/secrets/git-token")));
+    assert!(
+        mounted(process.store.as_deref().unwrap()),
+        "a read-only root file system needs a volume for the store"
+    );
+    assert!(
+        mounted(Path::new("/etc/tagboat/tagboat.yaml"))
+            && mounted(Path::new("/etc/tagboat/secrets/git-token"))
+    );
     for mount in container["volumeMounts"].as_array().unwrap() {
-        assert!(pod["volumes"].as_array().unwrap().iter().any(|volume| volume["name"] == mount["name"]), "{mount}");
+        assert!(
+            pod["volumes"]
+                .as_array()
+                .unwrap()
+                .iter()
+                .any(|volume| volume["name"] == mount["name"]),
+            "{mount}"
+        );
     }
 }
 
@@ -101,22 +206,52 @@ fn the_container_has_no_demo_and_no_root() {
     let text = read("deploy/Containerfile");
     let last = text.rsplit("\nFROM ").next().unwrap();
     assert!(text.contains("cargo build --release --locked --no-default-features"));
-    assert!(last.contains("\nUSER 65532:65532\n") && last.contains("ca-certificates openssh-client"));
+    assert!(
+        last.contains("\nUSER 65532:65532\n") && last.contains("ca-certificates openssh-client")
+    );
     let manifest = read("Cargo.toml");
-    let wanted = format!("docker.io/library/rust:{}-", manifest.split("rust-version = \"").nth(1).unwrap().split('"').next().unwrap());
-    assert!(text.contains(&wanted), "the base image is of the package's Rust version: {wanted}");
-    for copied in text.lines().filter_map(|line| line.strip_prefix("COPY ")).filter(|line| !line.starts_with("--from")) {
+    let wanted = format!(
+        "docker.io/library/rust:{}-",
+        manifest
+            .split("rust-version = \"")
+            .nth(1)
+            .unwrap()
+            .split('"')
+            .next()
+            .unwrap()
+    );
+    assert!(
+        text.contains(&wanted),
+        "the base image is of the package's Rust version: {wanted}"
+    );
+    for copied in text
+        .lines()
+        .filter_map(|line| line.strip_prefix("COPY "))
+        .filter(|line| !line.starts_with("--from"))
+    {
         let sources: Vec<&str> = copied.split(' ').collect();
-        assert!(sources[..sources.len() - 1].iter().all(|source| folder(source).exists()), "{copied}");
+        assert!(
+            sources[..sources.len() - 1]
+                .iter()
+                .all(|source| folder(source).exists()),
+            "{copied}"
+        );
     }
 }
 
 /// The calls of `tagboat` in a file: its words behind the name.
 fn calls(text: &str) -> Vec<Vec<String>> {
-    let words = |line: &str| line.split_whitespace().map(|word| word.trim_matches('"').to_owned()).collect();
+    let words = |line: &str| {
+        line.split_whitespace()
+            .map(|word| word.trim_matches('"').to_owned())
+            .collect()
+    };
     text.lines()
         .filter(|line| !line.trim_start().starts_with('#'))
-        .filter_map(|line| line.split_once("tagboat ").filter(|(before, _)| before.is_empty() || before.ends_with([' ', '/'])))
+        .filter_map(|line| {
+            line.split_once("tagboat ")
+                .filter(|(before, _)| before.is_empty() || before.ends_with([' ', '/']))
+        })
         .map(|(_, rest)| words(rest))
         .collect()
 }
@@ -125,7 +260,14 @@ fn calls(text: &str) -> Vec<Vec<String>> {
 fn the_ci_job_and_the_unit_call_what_exists() {
     let ci = read("deploy/ci.yaml");
     let jobs = documents(&ci).remove(0);
-    assert!(jobs["jobs"].as_object().unwrap().len() == 2 && jobs["jobs"].as_object().unwrap().values().all(|job| job["steps"].is_array()));
+    assert!(
+        jobs["jobs"].as_object().unwrap().len() == 2
+            && jobs["jobs"]
+                .as_object()
+                .unwrap()
+                .values()
+                .all(|job| job["steps"].is_array())
+    );
     let unit = read("deploy/tagboat.service");
     for section in ["[Unit]", "[Service]", "[Install]"] {
         assert!(unit.lines().any(|line| line == section), "{section}");
@@ -135,10 +277,17 @@ fn the_ci_job_and_the_unit_call_what_exists() {
     assert_eq!(commands, ["set", "plan", "run"]);
     for words in calls {
         // Every flag of the example is one of the command.
-        let help = crate::servers::environment::tagboat().args([&words[0], "--help"]).output().unwrap();
+        let help = crate::servers::environment::tagboat()
+            .args([&words[0], "--help"])
+            .output()
+            .unwrap();
         let help = String::from_utf8(help.stdout).unwrap();
         for flag in words.iter().filter(|word| word.starts_with('-')) {
-            assert!(help.contains(flag.as_str()), "tagboat {} has no {flag}", words[0]);
+            assert!(
+                help.contains(flag.as_str()),
+                "tagboat {} has no {flag}",
+                words[0]
+            );
         }
     }
 }

@@ -1,4 +1,5 @@
-//! One comment that is kept up to date, on the wire of each forge: also after the bot's account has become another one.
+//! One comment that is kept up to date, on the wire of each forge: also after the bot's account has
+//! become another one.
 
 use super::support::{
     forge::{HEAD, asked, forge, json},
@@ -38,7 +39,8 @@ fn request() -> Request {
     }
 }
 
-/// A forge with comments, signed in as `now`: it changes the comments of `now` only, and says who that is if `tells`.
+/// A forge with comments, signed in as `now`: it changes the comments of `now` only, and says who
+/// that is if `tells`.
 async fn start(kind: ForgeKind, tells: bool, comments: &[(&str, &str)]) -> Wire {
     let user = move |name: &str| match kind {
         ForgeKind::Gitlab => json!({"id": 1, "username": name}),
@@ -48,25 +50,47 @@ async fn start(kind: ForgeKind, tells: bool, comments: &[(&str, &str)]) -> Wire 
         ForgeKind::Gitlab => json!({"id": id, "body": body, "author": user(name), "system": false}),
         _ => json!({"id": id, "body": body, "user": user(name)}),
     };
-    let first = comments.iter().zip(1..).map(|((name, text), id)| entry(id, name, &format!("<!-- tagboat:rollout -->\n{text}")));
-    let (comments, next): (Mutex<Vec<Value>>, _) = (Mutex::new(first.collect()), AtomicU64::new(100));
+    let first = comments
+        .iter()
+        .zip(1..)
+        .map(|((name, text), id)| entry(id, name, &format!("<!-- tagboat:rollout -->\n{text}")));
+    let (comments, next): (Mutex<Vec<Value>>, _) =
+        (Mutex::new(first.collect()), AtomicU64::new(100));
     Wire::start(move |seen, _| -> Reply {
         let mut comments = comments.lock().unwrap();
         let body = || serde_json::from_str::<Value>(&seen.body).unwrap()["body"].clone();
         match (seen.method.as_str(), seen.path()) {
-            ("POST", "/graphql") if tells => json(200, &json!({"data": {"viewer": {"login": "now"}}})),
+            ("POST", "/graphql") if tells => {
+                json(200, &json!({"data": {"viewer": {"login": "now"}}}))
+            }
             ("GET", "/user") if tells => json(200, &user("now")),
-            (_, "/graphql" | "/user") => json(403, &json!({"message": "Resource not accessible by integration"})),
-            ("GET", path) if path.ends_with("/pulls") || path.ends_with("/merge_requests") => json(200, &json!([])),
+            (_, "/graphql" | "/user") => json(
+                403,
+                &json!({"message": "Resource not accessible by integration"}),
+            ),
+            ("GET", path) if path.ends_with("/pulls") || path.ends_with("/merge_requests") => {
+                json(200, &json!([]))
+            }
             ("GET", _) => json(200, &json!(*comments)),
             ("POST", _) => {
-                comments.push(entry(next.fetch_add(1, Ordering::Relaxed), "now", body().as_str().unwrap()));
+                comments.push(entry(
+                    next.fetch_add(1, Ordering::Relaxed),
+                    "now",
+                    body().as_str().unwrap(),
+                ));
                 json(201, comments.last().unwrap())
             }
             (_, path) => {
                 let id: u64 = path.rsplit('/').next().unwrap().parse().unwrap();
-                let found = comments.iter_mut().find(|comment| comment["id"] == id).unwrap();
-                let author = if kind == ForgeKind::Gitlab { &found["author"]["username"] } else { &found["user"]["login"] };
+                let found = comments
+                    .iter_mut()
+                    .find(|comment| comment["id"] == id)
+                    .unwrap();
+                let author = if kind == ForgeKind::Gitlab {
+                    &found["author"]["username"]
+                } else {
+                    &found["user"]["login"]
+                };
                 if author != "now" {
                     return json(403, &json!({"message": "403 Forbidden"}));
                 }
@@ -88,11 +112,23 @@ async fn another_account_goes_on_with_its_own_comment() {
                 let wire = start(kind, tells, before).await;
                 let shown = format!("{kind} {tells} {before:?}");
                 let forge = forge(&wire, kind, "", "acme/fleet");
-                for (text, done) in [("one", Made), ("one", Same), ("two", Changed), ("three", Changed)] {
+                for (text, done) in [
+                    ("one", Made),
+                    ("one", Same),
+                    ("two", Changed),
+                    ("three", Changed),
+                ] {
                     forge.list(Which::Open, "").await.unwrap();
-                    assert_eq!(forge.comment(&request(), "rollout", text).await.unwrap(), done, "{shown}: {text}");
+                    assert_eq!(
+                        forge.comment(&request(), "rollout", text).await.unwrap(),
+                        done,
+                        "{shown}: {text}"
+                    );
                 }
-                let made = asked(&wire).iter().filter(|line| line.starts_with("POST") && !line.contains("graphql")).count();
+                let made = asked(&wire)
+                    .iter()
+                    .filter(|line| line.starts_with("POST") && !line.contains("graphql"))
+                    .count();
                 assert_eq!(made, 1, "{shown}");
             }
         }
@@ -102,11 +138,19 @@ async fn another_account_goes_on_with_its_own_comment() {
 #[tokio::test]
 async fn another_process_finds_it_again_where_the_forge_says_whose_it_is() {
     for kind in KINDS {
-        for before in [&[("now", "old")][..], &[("mallory", "x"), ("now", "old")], &[("before", "old"), ("now", "old")]] {
+        for before in [
+            &[("now", "old")][..],
+            &[("mallory", "x"), ("now", "old")],
+            &[("before", "old"), ("now", "old")],
+        ] {
             let wire = start(kind, true, before).await;
             let shown = format!("{kind} {before:?}");
             let forge = forge(&wire, kind, "", "acme/fleet");
-            assert_eq!(forge.comment(&request(), "rollout", "new").await.unwrap(), Commented::Changed, "{shown}");
+            assert_eq!(
+                forge.comment(&request(), "rollout", "new").await.unwrap(),
+                Commented::Changed,
+                "{shown}"
+            );
         }
     }
 }
@@ -116,8 +160,20 @@ async fn nobody_is_asked_who_signs_in_where_the_author_has_said_it() {
     for kind in KINDS {
         let wire = start(kind, true, &[("mallory", "x"), ("now", "old")]).await;
         let forge = forge(&wire, kind, "", "acme/fleet");
-        let own = Request { author: "now".into(), ..request() };
-        assert_eq!(forge.comment(&own, "rollout", "new").await.unwrap(), Commented::Changed, "{kind}");
-        assert!(asked(&wire).iter().all(|line| !line.contains("graphql") && !line.contains("/user")), "{kind}");
+        let own = Request {
+            author: "now".into(),
+            ..request()
+        };
+        assert_eq!(
+            forge.comment(&own, "rollout", "new").await.unwrap(),
+            Commented::Changed,
+            "{kind}"
+        );
+        assert!(
+            asked(&wire)
+                .iter()
+                .all(|line| !line.contains("graphql") && !line.contains("/user")),
+            "{kind}"
+        );
     }
 }

@@ -1,4 +1,5 @@
-//! GitHub on the wire: each request as its REST description of 2022-11-28 has it, answers as it documents them.
+//! GitHub on the wire: each request as its REST description of 2022-11-28 has it, answers as it
+//! documents them.
 
 use super::support::{
     forge::{HEAD, TOKEN, asked, connect, forge, json, merge, new},
@@ -13,8 +14,8 @@ use tagboat::{
     declare::{ForgeKind, MergeMethod},
     error::{Fault, Kind},
     forge::{
-        Change, CheckState, ChecksState, Commented, Credentials, Forge, Label, Merge, Mergeable, Problem, Reviewer, State, Status,
-        StatusState, Which,
+        Change, CheckState, ChecksState, Commented, Credentials, Forge, Label, Merge, Mergeable,
+        Problem, Reviewer, State, Status, StatusState, Which,
     },
     secret::Secret,
 };
@@ -61,22 +62,79 @@ async fn every_call_is_as_published() {
     .await;
     let forge = github(&wire);
     let request = forge.open(&new("tagboat/dev")).await.unwrap().request;
-    assert_eq!((request.number, request.author.as_str(), request.mergeable.clone()), (7, "tagboat[bot]", Mergeable::Yes));
+    assert_eq!(
+        (
+            request.number,
+            request.author.as_str(),
+            request.mergeable.clone()
+        ),
+        (7, "tagboat[bot]", Mergeable::Yes)
+    );
     forge.find("tagboat/dev").await.unwrap().unwrap();
     forge.list(Which::Open, "tagboat/").await.unwrap();
-    forge.update(&request, &Change { title: Some("t".into()), body: None }).await.unwrap();
+    forge
+        .update(
+            &request,
+            &Change {
+                title: Some("t".into()),
+                body: None,
+            },
+        )
+        .await
+        .unwrap();
     forge.update(&request, &Change::default()).await.unwrap();
-    forge.label(7, &[Label { name: "tagboat/hold".into(), color: "0b7285".into(), description: "d".into() }], &["images"]).await.unwrap();
-    forge.ask_reviews(&request, &[Reviewer::parse("ann"), Reviewer::parse("team/platform"), Reviewer::parse("other/team")]).await.unwrap();
-    assert_eq!(forge.comment(&request, "rollout", "done").await.unwrap(), Commented::Made);
-    let wish = Merge { title: "t".into(), message: "m".into(), ..merge() };
+    forge
+        .label(
+            7,
+            &[Label {
+                name: "tagboat/hold".into(),
+                color: "0b7285".into(),
+                description: "d".into(),
+            }],
+            &["images"],
+        )
+        .await
+        .unwrap();
+    forge
+        .ask_reviews(
+            &request,
+            &[
+                Reviewer::parse("ann"),
+                Reviewer::parse("team/platform"),
+                Reviewer::parse("other/team"),
+            ],
+        )
+        .await
+        .unwrap();
+    assert_eq!(
+        forge.comment(&request, "rollout", "done").await.unwrap(),
+        Commented::Made
+    );
+    let wish = Merge {
+        title: "t".into(),
+        message: "m".into(),
+        ..merge()
+    };
     assert_eq!(forge.merge(7, &wish).await.unwrap().as_deref(), Some("abc"));
-    forge.merge_when_ready(&request, &Merge { method: Some(MergeMethod::Rebase), ..merge() }).await.unwrap();
+    forge
+        .merge_when_ready(
+            &request,
+            &Merge {
+                method: Some(MergeMethod::Rebase),
+                ..merge()
+            },
+        )
+        .await
+        .unwrap();
     forge.close(7).await.unwrap();
     assert!(forge.delete_branch("tagboat/dev").await.unwrap());
     assert!(!forge.delete_branch("tagboat/gone").await.unwrap());
-    let status =
-        Status { context: "tagboat/dev".into(), state: StatusState::Failure, description: "x".repeat(200), url: Some("https://x".into()) };
+    let status = Status {
+        context: "tagboat/dev".into(),
+        state: StatusState::Failure,
+        description: "x".repeat(200),
+        url: Some("https://x".into()),
+    };
     forge.set_status(HEAD, &status).await.unwrap();
     let cut = format!("{}…", "x".repeat(139));
     let mutation = "mutation($input: EnablePullRequestAutoMergeInput!) { enablePullRequestAutoMerge(input: $input) { clientMutationId } }";
@@ -87,18 +145,35 @@ async fn every_call_is_as_published() {
                 "POST {PULLS} {}",
                 json!({"title": "dev: web 1 → 2", "head": "tagboat/dev", "base": "main", "body": "text", "draft": false, "maintainer_can_modify": false})
             ),
-            format!("GET {PULLS}?state=all&head=acme%3Atagboat%2Fdev&sort=created&direction=desc&per_page=100"),
+            format!(
+                "GET {PULLS}?state=all&head=acme%3Atagboat%2Fdev&sort=created&direction=desc&per_page=100"
+            ),
             format!("GET {PULLS}?state=open&sort=created&direction=desc&per_page=100"),
             format!("PATCH {PULLS}/7 {}", json!({"title": "t"})),
             "GET /repos/acme/fleet/labels/tagboat%2Fhold".to_owned(),
-            format!("POST /repos/acme/fleet/labels {}", json!({"name": "tagboat/hold", "color": "0b7285", "description": "d"})),
-            format!("POST /repos/acme/fleet/issues/7/labels {}", json!({"labels": ["tagboat/hold"]})),
+            format!(
+                "POST /repos/acme/fleet/labels {}",
+                json!({"name": "tagboat/hold", "color": "0b7285", "description": "d"})
+            ),
+            format!(
+                "POST /repos/acme/fleet/issues/7/labels {}",
+                json!({"labels": ["tagboat/hold"]})
+            ),
             "DELETE /repos/acme/fleet/issues/7/labels/images".to_owned(),
-            format!("POST {PULLS}/7/requested_reviewers {}", json!({"reviewers": ["ann"], "team_reviewers": ["platform"]})),
+            format!(
+                "POST {PULLS}/7/requested_reviewers {}",
+                json!({"reviewers": ["ann"], "team_reviewers": ["platform"]})
+            ),
             "GET /repos/acme/fleet/issues/7/comments?per_page=100".to_owned(),
-            format!("POST /repos/acme/fleet/issues/7/comments {}", json!({"body": "<!-- tagboat:rollout -->\ndone"})),
+            format!(
+                "POST /repos/acme/fleet/issues/7/comments {}",
+                json!({"body": "<!-- tagboat:rollout -->\ndone"})
+            ),
             "GET /repos/acme/fleet".to_owned(),
-            format!("PUT {PULLS}/7/merge {}", json!({"sha": HEAD, "merge_method": "squash", "commit_title": "t", "commit_message": "m"})),
+            format!(
+                "PUT {PULLS}/7/merge {}",
+                json!({"sha": HEAD, "merge_method": "squash", "commit_title": "t", "commit_message": "m"})
+            ),
             format!(
                 "POST /graphql {}",
                 json!({"query": mutation, "variables": {"input": {"pullRequestId": "PR_7", "mergeMethod": "REBASE", "expectedHeadOid": HEAD}}})
@@ -114,10 +189,16 @@ async fn every_call_is_as_published() {
     );
     for seen in wire.seen() {
         assert_eq!(seen.header("authorization"), format!("Bearer {TOKEN}"));
-        assert_eq!((seen.header("accept"), seen.header("x-github-api-version")), ("application/vnd.github+json", "2022-11-28"));
+        assert_eq!(
+            (seen.header("accept"), seen.header("x-github-api-version")),
+            ("application/vnd.github+json", "2022-11-28")
+        );
         assert!(seen.header("user-agent").starts_with("tagboat/"));
     }
-    assert_eq!(forge.compare_url("a", "b"), format!("http://{}/acme/fleet/compare/a...b", wire.host));
+    assert_eq!(
+        forge.compare_url("a", "b"),
+        format!("http://{}/acme/fleet/compare/a...b", wire.host)
+    );
 }
 
 #[tokio::test]
@@ -146,15 +227,42 @@ async fn pages_are_followed_and_asked_for_conditionally() {
     let forge = github(&wire);
     for _ in 0..3 {
         let listed = forge.list(Which::Open, "tagboat/").await.unwrap();
-        assert_eq!(listed.iter().map(|request| request.number).collect::<Vec<_>>(), [1, 2]);
+        assert_eq!(
+            listed
+                .iter()
+                .map(|request| request.number)
+                .collect::<Vec<_>>(),
+            [1, 2]
+        );
     }
-    let conditions: Vec<String> = wire.seen().iter().map(|seen| seen.header("if-none-match").to_owned()).collect();
-    assert_eq!(conditions, ["", "", "W/\"page-1\"", "W/\"page-2\"", "W/\"page-1\"", "W/\"page-2\""]);
+    let conditions: Vec<String> = wire
+        .seen()
+        .iter()
+        .map(|seen| seen.header("if-none-match").to_owned())
+        .collect();
+    assert_eq!(
+        conditions,
+        [
+            "",
+            "",
+            "W/\"page-1\"",
+            "W/\"page-2\"",
+            "W/\"page-1\"",
+            "W/\"page-2\""
+        ]
+    );
 }
 
 #[tokio::test]
 async fn refusals_name_the_forge_the_right_and_never_the_token() {
-    type Case = (u16, Vec<(&'static str, String)>, Value, fn(&Problem) -> bool, Option<u64>, &'static str);
+    type Case = (
+        u16,
+        Vec<(&'static str, String)>,
+        Value,
+        fn(&Problem) -> bool,
+        Option<u64>,
+        &'static str,
+    );
     let soon = jiff::Timestamp::now().as_second() + 120;
     let none = Vec::new;
     let cases: Vec<Case> = vec![
@@ -176,7 +284,10 @@ async fn refusals_name_the_forge_the_right_and_never_the_token() {
         ),
         (
             403,
-            vec![("x-ratelimit-remaining", "0".into()), ("x-ratelimit-reset", soon.to_string())],
+            vec![
+                ("x-ratelimit-remaining", "0".into()),
+                ("x-ratelimit-reset", soon.to_string()),
+            ],
             json!({"message": "API rate limit exceeded"}),
             |p| matches!(p, Problem::Throttled { .. }),
             Some(120),
@@ -198,8 +309,22 @@ async fn refusals_name_the_forge_the_right_and_never_the_token() {
             Some(60),
             "next try",
         ),
-        (429, vec![("retry-after", "7".into())], json!({}), |p| matches!(p, Problem::Throttled { .. }), Some(7), "next try"),
-        (404, none(), json!({"message": "Not Found"}), |p| matches!(p, Problem::NotFound { .. }), None, "hidden from this token"),
+        (
+            429,
+            vec![("retry-after", "7".into())],
+            json!({}),
+            |p| matches!(p, Problem::Throttled { .. }),
+            Some(7),
+            "next try",
+        ),
+        (
+            404,
+            none(),
+            json!({"message": "Not Found"}),
+            |p| matches!(p, Problem::NotFound { .. }),
+            None,
+            "hidden from this token",
+        ),
         (
             422,
             none(),
@@ -210,7 +335,10 @@ async fn refusals_name_the_forge_the_right_and_never_the_token() {
         ),
         (
             301,
-            vec![("location", "https://api.github.com/repositories/1/pulls".into())],
+            vec![(
+                "location",
+                "https://api.github.com/repositories/1/pulls".into(),
+            )],
             json!({}),
             |p| matches!(p, Problem::Redirect { .. }),
             None,
@@ -219,40 +347,80 @@ async fn refusals_name_the_forge_the_right_and_never_the_token() {
     ];
     for (status, headers, body, is, wait, words) in cases {
         let shown = format!("{status} {body}");
-        let wire = fixed(move |_| headers.iter().fold(json(status, &body), |reply, (name, value)| reply.with(name, value))).await;
+        let wire = fixed(move |_| {
+            headers
+                .iter()
+                .fold(json(status, &body), |reply, (name, value)| {
+                    reply.with(name, value)
+                })
+        })
+        .await;
         let forge = github(&wire);
         let error = forge.open(&new("x")).await.unwrap_err();
         let text = format!("{error} {}", error.hint().unwrap_or_default());
-        assert!(is(&error.problem) && text.contains(words) && text.contains("acme/fleet: cannot open a request"), "{shown}: {text}");
-        assert!(!text.contains(TOKEN) && !format!("{error:?}{forge:?}").contains(TOKEN), "{text}");
+        assert!(
+            is(&error.problem)
+                && text.contains(words)
+                && text.contains("acme/fleet: cannot open a request"),
+            "{shown}: {text}"
+        );
+        assert!(
+            !text.contains(TOKEN) && !format!("{error:?}{forge:?}").contains(TOKEN),
+            "{text}"
+        );
         assert_eq!(error.kind(), Kind::Remote);
         let said = error.retry_after().map(|wait| wait.as_secs());
         assert!(
-            said.zip(wait).is_none_or(|(said, wait)| said.abs_diff(wait) <= 2) && said.is_some() == wait.is_some(),
+            said.zip(wait)
+                .is_none_or(|(said, wait)| said.abs_diff(wait) <= 2)
+                && said.is_some() == wait.is_some(),
             "{shown}: {said:?}"
         );
         let before = wire.seen().len();
         let again = forge.list(Which::Open, "").await;
-        assert_eq!(wire.seen().len() == before, wait.is_some(), "{shown}: nothing is sent while it waits: {again:?}");
+        assert_eq!(
+            wire.seen().len() == before,
+            wait.is_some(),
+            "{shown}: nothing is sent while it waits: {again:?}"
+        );
     }
 }
 
 #[tokio::test]
 async fn broken_answers_are_errors_that_name_the_endpoint() {
     let cases: Vec<(Reply, &str)> = vec![
-        (reply(200, r#"[{"number": 1"#), "GET /repos/acme/fleet/pulls with something else"),
+        (
+            reply(200, r#"[{"number": 1"#),
+            "GET /repos/acme/fleet/pulls with something else",
+        ),
         (json(200, &json!({"message": "hi"})), "no such JSON"),
         (json(200, &json!([{"number": -1}])), "no such JSON"),
-        (reply(200, "<html>sign in</html>").with("Content-Type", "text/html"), "HTML"),
-        (reply(502, "<html>bad gateway</html>").with("Content-Type", "text/html"), "HTML with status 502"),
-        (json(200, &json!([])).with("Link", r#"<https://evil.example/p>; rel="next""#), "redirected to \"evil.example\""),
-        (reply(200, vec![b' '; 1000]).with("Content-Length", 1u64 << 40), "more than"),
+        (
+            reply(200, "<html>sign in</html>").with("Content-Type", "text/html"),
+            "HTML",
+        ),
+        (
+            reply(502, "<html>bad gateway</html>").with("Content-Type", "text/html"),
+            "HTML with status 502",
+        ),
+        (
+            json(200, &json!([])).with("Link", r#"<https://evil.example/p>; rel="next""#),
+            "redirected to \"evil.example\"",
+        ),
+        (
+            reply(200, vec![b' '; 1000]).with("Content-Length", 1u64 << 40),
+            "more than",
+        ),
     ];
     for (answer, words) in cases {
         let shown = format!("{answer:?}");
         let wire = fixed(move |_| answer.clone()).await;
         let error = github(&wire).list(Which::Open, "").await.unwrap_err();
-        assert!(error.to_string().contains(words), "{error}: {}", &shown[..shown.len().min(200)]);
+        assert!(
+            error.to_string().contains(words),
+            "{error}: {}",
+            &shown[..shown.len().min(200)]
+        );
     }
 }
 
@@ -272,33 +440,102 @@ async fn what_was_lost_is_looked_up_and_sent_once() {
         .await;
         let opened = github(&wire).open(&new("tagboat/dev")).await.unwrap();
         assert!(opened.found && opened.request.number == 7);
-        assert_eq!(wire.seen().iter().filter(|seen| seen.method == "POST").count(), 1);
+        assert_eq!(
+            wire.seen()
+                .iter()
+                .filter(|seen| seen.method == "POST")
+                .count(),
+            1
+        );
     }
     // It is not there: then the first error counts.
-    let wire = fixed(|seen| if seen.method == "POST" { reply(500, "{}") } else { json(200, &json!([])) }).await;
+    let wire = fixed(|seen| {
+        if seen.method == "POST" {
+            reply(500, "{}")
+        } else {
+            json(200, &json!([]))
+        }
+    })
+    .await;
     let error = github(&wire).open(&new("tagboat/dev")).await.unwrap_err();
-    assert!(matches!(error.problem, Problem::Status { status: 500, .. }), "{error}");
+    assert!(
+        matches!(error.problem, Problem::Status { status: 500, .. }),
+        "{error}"
+    );
     // Reads are sent again.
-    let wire = Wire::start(|_, before| if before < 2 { reply(503, "{}") } else { json(200, &json!([])) }).await;
-    assert!(github(&wire).list(Which::Open, "").await.unwrap().is_empty());
+    let wire = Wire::start(|_, before| {
+        if before < 2 {
+            reply(503, "{}")
+        } else {
+            json(200, &json!([]))
+        }
+    })
+    .await;
+    assert!(
+        github(&wire)
+            .list(Which::Open, "")
+            .await
+            .unwrap()
+            .is_empty()
+    );
     assert_eq!(wire.seen().len(), 3);
 }
 
 #[tokio::test]
 async fn merges_that_fail_say_why_and_lost_ones_are_found() {
-    type Case = (u16, Value, &'static str, &'static str, fn(&Result<Option<String>, Problem>) -> bool);
+    type Case = (
+        u16,
+        Value,
+        &'static str,
+        &'static str,
+        fn(&Result<Option<String>, Problem>) -> bool,
+    );
     let cases: Vec<Case> = vec![
-        (405, json!({"message": "Pull Request is not mergeable"}), "open", HEAD, |r| matches!(r, Err(Problem::NotMergeable { .. }))),
-        (409, json!({"message": "Head branch was modified. Review and try the merge again."}), "open", "other", |r| {
-            matches!(r, Err(Problem::HeadChanged { .. }))
+        (
+            405,
+            json!({"message": "Pull Request is not mergeable"}),
+            "open",
+            HEAD,
+            |r| matches!(r, Err(Problem::NotMergeable { .. })),
+        ),
+        (
+            409,
+            json!({"message": "Head branch was modified. Review and try the merge again."}),
+            "open",
+            "other",
+            |r| matches!(r, Err(Problem::HeadChanged { .. })),
+        ),
+        (
+            405,
+            json!({"message": "Base branch was modified. Review and try the merge again."}),
+            "open",
+            HEAD,
+            |r| matches!(r, Err(Problem::NotYet { .. })),
+        ),
+        (
+            405,
+            json!({"message": "Pull Request is not mergeable"}),
+            "open",
+            "other",
+            |r| matches!(r, Err(Problem::HeadChanged { .. })),
+        ),
+        (
+            502,
+            json!({}),
+            "closed",
+            HEAD,
+            |r| matches!(r, Ok(Some(commit)) if commit == "e5bd3914e2e596debea16f433f57875b5b90bcd6"),
+        ),
+        (502, json!({}), "closed", "other", |r| {
+            matches!(r, Err(Problem::Status { status: 502, .. }))
         }),
-        (405, json!({"message": "Base branch was modified. Review and try the merge again."}), "open", HEAD, |r| {
-            matches!(r, Err(Problem::NotYet { .. }))
-        }),
-        (405, json!({"message": "Pull Request is not mergeable"}), "open", "other", |r| matches!(r, Err(Problem::HeadChanged { .. }))),
-        (502, json!({}), "closed", HEAD, |r| matches!(r, Ok(Some(commit)) if commit == "e5bd3914e2e596debea16f433f57875b5b90bcd6")),
-        (502, json!({}), "closed", "other", |r| matches!(r, Err(Problem::Status { status: 502, .. }))),
-        (403, json!({"message": "Resource not accessible"}), "closed", HEAD, |r| matches!(r, Err(Problem::Forbidden { .. }))),
+        (
+            403,
+            json!({"message": "Resource not accessible"}),
+            "closed",
+            HEAD,
+            |r| matches!(r, Err(Problem::Forbidden { .. })),
+        ),
     ];
     for (status, body, state, head, is) in cases {
         let shown = format!("{status} {body} {state} {head}");
@@ -308,12 +545,32 @@ async fn merges_that_fail_say_why_and_lost_ones_are_found() {
             if state == "closed" {
                 now["merged_at"] = json!("2026-11-20T12:00:00Z");
             }
-            if seen.method == "PUT" { json(status, &body) } else { json(200, &now) }
+            if seen.method == "PUT" {
+                json(status, &body)
+            } else {
+                json(200, &now)
+            }
         })
         .await;
-        let merged = github(&wire).merge(7, &Merge { method: Some(MergeMethod::Merge), ..merge() }).await.map_err(|error| error.problem);
+        let merged = github(&wire)
+            .merge(
+                7,
+                &Merge {
+                    method: Some(MergeMethod::Merge),
+                    ..merge()
+                },
+            )
+            .await
+            .map_err(|error| error.problem);
         assert!(is(&merged), "{shown}: {merged:?}");
-        assert_eq!(wire.seen().iter().filter(|seen| seen.method == "PUT").count(), 1, "{shown}");
+        assert_eq!(
+            wire.seen()
+                .iter()
+                .filter(|seen| seen.method == "PUT")
+                .count(),
+            1,
+            "{shown}"
+        );
     }
 }
 
@@ -352,7 +609,11 @@ async fn checks_and_reviews_are_those_of_the_head() {
     let forge = github(&wire);
     let request = forge.get(7).await.unwrap();
     let checks = forge.checks(&request).await.unwrap();
-    let shown: Vec<_> = checks.named.iter().map(|check| (check.name.as_str(), check.state, check.required)).collect();
+    let shown: Vec<_> = checks
+        .named
+        .iter()
+        .map(|check| (check.name.as_str(), check.state, check.required))
+        .collect();
     assert_eq!(
         shown,
         [
@@ -364,8 +625,18 @@ async fn checks_and_reviews_are_those_of_the_head() {
         ]
     );
     assert_eq!(checks.state, ChecksState::Failed);
-    let ended: Vec<_> = checks.named.iter().filter_map(|check| Some((check.name.as_str(), check.at?.to_string()))).collect();
-    assert_eq!(ended, [("build", "2026-11-20T10:01:00Z".to_owned()), ("legacy", "2026-11-20T10:02:00Z".to_owned())]);
+    let ended: Vec<_> = checks
+        .named
+        .iter()
+        .filter_map(|check| Some((check.name.as_str(), check.at?.to_string())))
+        .collect();
+    assert_eq!(
+        ended,
+        [
+            ("build", "2026-11-20T10:01:00Z".to_owned()),
+            ("legacy", "2026-11-20T10:02:00Z".to_owned())
+        ]
+    );
     let mut targets = wire.targets()[1..].to_vec();
     targets.sort();
     assert_eq!(
@@ -378,7 +649,10 @@ async fn checks_and_reviews_are_those_of_the_head() {
         ]
     );
     let approvals = forge.approvals(&request).await.unwrap();
-    assert_eq!((approvals.by.as_slice(), approvals.required), (["ann".to_owned()].as_slice(), Some(2)));
+    assert_eq!(
+        (approvals.by.as_slice(), approvals.required),
+        (["ann".to_owned()].as_slice(), Some(2))
+    );
     assert_eq!(approvals.changes_requested, ["dan"]);
     assert_eq!(approvals.earlier, ["bob", "kim"]);
 }
@@ -391,11 +665,19 @@ async fn a_ruleset_says_whether_branches_must_have_the_newest_commit() {
         (json(200, &rule(json!(false))), false),
         (json(200, &json!([])), false),
         // Rules are not of this plan.
-        (json(403, &json!({"message": "Upgrade to GitHub Pro or make this repository public to enable this feature."})), false),
+        (
+            json(
+                403,
+                &json!({"message": "Upgrade to GitHub Pro or make this repository public to enable this feature."}),
+            ),
+            false,
+        ),
     ] {
         let rules = std::sync::Mutex::new(Some(rules));
         let wire = fixed(move |seen| match seen.path() {
-            "/repos/acme/fleet/branches/main" => json(200, &json!({"name": "main", "protected": true})),
+            "/repos/acme/fleet/branches/main" => {
+                json(200, &json!({"name": "main", "protected": true}))
+            }
             // Asked once in a pass.
             _ => rules.lock().unwrap().take().unwrap(),
         })
@@ -419,13 +701,26 @@ async fn an_app_signs_in_with_its_key_and_renews_its_token() {
             _ => json(200, &json!([])),
         })
         .await;
-        let credentials = Credentials::App { id: 12345, installation: None, private_key: Secret::new(pem).into() };
-        let forge = connect(&wire, ForgeKind::Github, "/api/v3", "acme/fleet", credentials);
+        let credentials = Credentials::App {
+            id: 12345,
+            installation: None,
+            private_key: Secret::new(pem).into(),
+        };
+        let forge = connect(
+            &wire,
+            ForgeKind::Github,
+            "/api/v3",
+            "acme/fleet",
+            credentials,
+        );
         for _ in 0..3 {
             forge.list(Which::Open, "").await.unwrap();
         }
         let seen = wire.seen();
-        let bought: Vec<&Seen> = seen.iter().filter(|seen| seen.path().ends_with("/access_tokens")).collect();
+        let bought: Vec<&Seen> = seen
+            .iter()
+            .filter(|seen| seen.path().ends_with("/access_tokens"))
+            .collect();
         assert_eq!(bought.len(), renewals, "a token of {life} s");
         assert_eq!(bought[0].body, r#"{"repositories":["fleet"]}"#);
         assert!(
@@ -434,12 +729,30 @@ async fn an_app_signs_in_with_its_key_and_renews_its_token() {
                 .all(|seen| seen.header("authorization") == "Bearer ghs_installation")
         );
         // The JWT is signed by the key, young, and of the App.
-        let jwt = bought[0].header("authorization").strip_prefix("Bearer ").unwrap();
+        let jwt = bought[0]
+            .header("authorization")
+            .strip_prefix("Bearer ")
+            .unwrap();
         let (signed, sign) = jwt.rsplit_once('.').unwrap();
-        let key = rsa::KeyPair::from_der(PrivatePkcs1KeyDer::from_pem_slice(pem.as_bytes()).unwrap().secret_pkcs1_der()).unwrap();
-        let public = signature::UnparsedPublicKey::new(&signature::RSA_PKCS1_2048_8192_SHA256, key.public().as_ref());
-        public.verify(signed.as_bytes(), &BASE64.decode(sign).unwrap()).unwrap();
-        let part = |at: usize| serde_json::from_slice::<Value>(&BASE64.decode(signed.split('.').nth(at).unwrap()).unwrap()).unwrap();
+        let key = rsa::KeyPair::from_der(
+            PrivatePkcs1KeyDer::from_pem_slice(pem.as_bytes())
+                .unwrap()
+                .secret_pkcs1_der(),
+        )
+        .unwrap();
+        let public = signature::UnparsedPublicKey::new(
+            &signature::RSA_PKCS1_2048_8192_SHA256,
+            key.public().as_ref(),
+        );
+        public
+            .verify(signed.as_bytes(), &BASE64.decode(sign).unwrap())
+            .unwrap();
+        let part = |at: usize| {
+            serde_json::from_slice::<Value>(
+                &BASE64.decode(signed.split('.').nth(at).unwrap()).unwrap(),
+            )
+            .unwrap()
+        };
         assert_eq!(part(0), json!({"alg": "RS256", "typ": "JWT"}));
         let claims = part(1);
         assert_eq!(claims["iss"], "12345");
@@ -451,19 +764,45 @@ async fn an_app_signs_in_with_its_key_and_renews_its_token() {
 #[tokio::test]
 async fn a_refused_installation_token_is_renewed_once() {
     let wire = fixed(|seen| match seen.path() {
-        path if path.ends_with("/access_tokens") => json(201, &json!({"token": "ghs_x", "expires_at": "2099-01-01T00:00:00Z"})),
+        path if path.ends_with("/access_tokens") => json(
+            201,
+            &json!({"token": "ghs_x", "expires_at": "2099-01-01T00:00:00Z"}),
+        ),
         _ => json(401, &json!({"message": "Bad credentials"})),
     })
     .await;
     let pem = include_str!("../cases/forge/app.pem");
-    let credentials = Credentials::App { id: 1, installation: Some(5), private_key: Secret::new(pem).into() };
-    let error = connect(&wire, ForgeKind::Github, "", "acme/fleet", credentials).list(Which::Open, "").await.unwrap_err();
+    let credentials = Credentials::App {
+        id: 1,
+        installation: Some(5),
+        private_key: Secret::new(pem).into(),
+    };
+    let error = connect(&wire, ForgeKind::Github, "", "acme/fleet", credentials)
+        .list(Which::Open, "")
+        .await
+        .unwrap_err();
     assert!(matches!(error.problem, Problem::Unauthorized { .. }));
-    assert_eq!(asked(&wire).iter().filter(|line| line.contains("access_tokens")).count(), 2);
+    assert_eq!(
+        asked(&wire)
+            .iter()
+            .filter(|line| line.contains("access_tokens"))
+            .count(),
+        2
+    );
     // A key that is none is named as such, without its text.
-    let credentials = Credentials::App { id: 1, installation: Some(5), private_key: Secret::new("not a key").into() };
-    let error = connect(&wire, ForgeKind::Github, "", "acme/fleet", credentials).list(Which::Open, "").await.unwrap_err();
-    assert!(error.to_string().contains("private key") && !error.to_string().contains("not a key"), "{error}");
+    let credentials = Credentials::App {
+        id: 1,
+        installation: Some(5),
+        private_key: Secret::new("not a key").into(),
+    };
+    let error = connect(&wire, ForgeKind::Github, "", "acme/fleet", credentials)
+        .list(Which::Open, "")
+        .await
+        .unwrap_err();
+    assert!(
+        error.to_string().contains("private key") && !error.to_string().contains("not a key"),
+        "{error}"
+    );
 }
 
 #[tokio::test]
@@ -473,19 +812,39 @@ async fn auto_merge_says_what_is_in_its_way() {
             json!({"errors": [{"type": "UNPROCESSABLE", "message": "Pull request Auto merge is not allowed for this repository"}]}),
             "Allow auto-merge",
         ),
-        (json!({"errors": [{"type": "FORBIDDEN", "message": "Resource not accessible by integration"}]}), "may not do that"),
-        (json!({"errors": [{"type": "RATE_LIMITED", "message": "API rate limit exceeded"}]}), "next try"),
+        (
+            json!({"errors": [{"type": "FORBIDDEN", "message": "Resource not accessible by integration"}]}),
+            "may not do that",
+        ),
+        (
+            json!({"errors": [{"type": "RATE_LIMITED", "message": "API rate limit exceeded"}]}),
+            "next try",
+        ),
         (
             json!({"errors": [{"type": "UNPROCESSABLE", "message": "Head SHA does not match expectedHeadOid"}]}),
             "not the commit that was verified",
         ),
     ] {
-        let wire =
-            fixed(move |seen| if seen.path() == "/graphql" { json(200, &answer) } else { json(200, &pull(7, "tagboat/dev", "open")) })
-                .await;
+        let wire = fixed(move |seen| {
+            if seen.path() == "/graphql" {
+                json(200, &answer)
+            } else {
+                json(200, &pull(7, "tagboat/dev", "open"))
+            }
+        })
+        .await;
         let forge = github(&wire);
         let request = forge.get(7).await.unwrap();
-        let error = forge.merge_when_ready(&request, &Merge { method: Some(MergeMethod::Merge), ..merge() }).await.unwrap_err();
+        let error = forge
+            .merge_when_ready(
+                &request,
+                &Merge {
+                    method: Some(MergeMethod::Merge),
+                    ..merge()
+                },
+            )
+            .await
+            .unwrap_err();
         assert!(error.to_string().contains(is), "{error}");
     }
     // Nothing to wait for: it is merged at once, on the same head.
@@ -500,8 +859,22 @@ async fn auto_merge_says_what_is_in_its_way() {
     let forge = github(&wire);
     let request = forge.get(7).await.unwrap();
     assert_eq!(request.state, State::Open);
-    forge.merge_when_ready(&request, &Merge { method: Some(MergeMethod::Merge), ..merge() }).await.unwrap();
-    assert!(asked(&wire).last().unwrap().contains(&format!(r#""sha":"{HEAD}""#)));
+    forge
+        .merge_when_ready(
+            &request,
+            &Merge {
+                method: Some(MergeMethod::Merge),
+                ..merge()
+            },
+        )
+        .await
+        .unwrap();
+    assert!(
+        asked(&wire)
+            .last()
+            .unwrap()
+            .contains(&format!(r#""sha":"{HEAD}""#))
+    );
 }
 
 #[tokio::test]
@@ -519,12 +892,25 @@ async fn the_process_file_names_the_forge_and_where_its_secret_lies() {
     assert!(connect.forge(&process.repositories[1]).unwrap().is_none());
     let forge = connect.forge(&process.repositories[0]).unwrap().unwrap();
     let error = forge.list(Which::Open, "").await.unwrap_err();
-    assert!(error.to_string().contains("no credentials from file"), "{error}");
+    assert!(
+        error.to_string().contains("no credentials from file"),
+        "{error}"
+    );
     // The file is read for each call, so that a new token is taken up.
     for token in ["one", "two"] {
         std::fs::write(folder.path().join("token"), format!("{token}\n")).unwrap();
         assert_eq!(forge.list(Which::Open, "").await.unwrap().len(), 1);
     }
-    let seen: Vec<String> = wire.seen().iter().map(|seen| format!("{} {}", seen.path(), seen.header("authorization"))).collect();
-    assert_eq!(seen, ["/api/v3/repos/acme/fleet/pulls Bearer one", "/api/v3/repos/acme/fleet/pulls Bearer two"]);
+    let seen: Vec<String> = wire
+        .seen()
+        .iter()
+        .map(|seen| format!("{} {}", seen.path(), seen.header("authorization")))
+        .collect();
+    assert_eq!(
+        seen,
+        [
+            "/api/v3/repos/acme/fleet/pulls Bearer one",
+            "/api/v3/repos/acme/fleet/pulls Bearer two"
+        ]
+    );
 }

@@ -1,4 +1,5 @@
-//! GitHub on the wire: whose word about a request counts, how many approvals its base wants, and what asking costs.
+//! GitHub on the wire: whose word about a request counts, how many approvals its base wants, and
+//! what asking costs.
 
 use super::{
     forge_github::pull,
@@ -27,19 +28,45 @@ fn review(login: &str, state: &str, commit: &str, association: &str) -> Value {
 #[tokio::test]
 async fn an_approval_of_an_earlier_head_is_none_under_classic_protection() {
     let count = |count: Value| json!({"data": {"repository": {"ref": {"refUpdateRule": {"requiredApprovingReviewCount": count}}}}});
-    let unknown = json!({"errors": [{"message": "Field 'refUpdateRule' doesn't exist on type 'Ref'"}]});
-    // What GraphQL answers, whether the branch is protected, what the rules want; the number needed, whether it suffices.
+    let unknown =
+        json!({"errors": [{"message": "Field 'refUpdateRule' doesn't exist on type 'Ref'"}]});
+    // What GraphQL answers, whether the branch is protected, what the rules want; the number
+    // needed, whether it suffices.
     let cases = [
         (json(200, &count(json!(1))), true, 0, Some(1), false),
         (json(200, &count(json!(2))), true, 1, Some(2), false),
         (json(200, &count(json!(1))), true, 3, Some(3), false),
         (json(200, &count(Value::Null)), true, 0, Some(0), true),
-        (json(200, &json!({"data": {"repository": {"ref": {"refUpdateRule": null}}}})), true, 0, Some(0), true),
+        (
+            json(
+                200,
+                &json!({"data": {"repository": {"ref": {"refUpdateRule": null}}}}),
+            ),
+            true,
+            0,
+            Some(0),
+            true,
+        ),
         // It does not say it: then somebody must approve what is there now.
         (json(200, &unknown), true, 0, None, false),
         (json(200, &unknown), true, 1, Some(1), false),
-        (json(403, &json!({"message": "Resource not accessible by integration"})), true, 0, None, false),
-        (json(200, &json!({"data": {"repository": null}})), true, 0, None, false),
+        (
+            json(
+                403,
+                &json!({"message": "Resource not accessible by integration"}),
+            ),
+            true,
+            0,
+            None,
+            false,
+        ),
+        (
+            json(200, &json!({"data": {"repository": null}})),
+            true,
+            0,
+            None,
+            false,
+        ),
         // Nobody needs to ask where there is no protection.
         (reply(500, "{}"), false, 0, Some(0), true),
         (reply(500, "{}"), false, 1, Some(1), false),
@@ -60,16 +87,33 @@ async fn an_approval_of_an_earlier_head_is_none_under_classic_protection() {
         let request = forge.get(7).await.unwrap();
         for _ in 0..2 {
             let approvals = forge.approvals(&request).await.unwrap();
-            assert_eq!((approvals.required, approvals.earlier.as_slice()), (required, ["ann".to_owned()].as_slice()), "{shown}");
+            assert_eq!(
+                (approvals.required, approvals.earlier.as_slice()),
+                (required, ["ann".to_owned()].as_slice()),
+                "{shown}"
+            );
             assert_eq!(approvals.suffice(), suffice, "{shown}");
         }
         // Once in a pass, of this branch.
-        let questions: Vec<Seen> = wire.seen().into_iter().filter(|seen| seen.path() == "/graphql").collect();
+        let questions: Vec<Seen> = wire
+            .seen()
+            .into_iter()
+            .filter(|seen| seen.path() == "/graphql")
+            .collect();
         assert_eq!(questions.len(), usize::from(protected), "{shown}");
         for seen in questions {
             let body: Value = serde_json::from_str(&seen.body).unwrap();
-            assert_eq!(body["variables"], json!({"owner": "acme", "name": "fleet", "ref": "refs/heads/main"}));
-            assert!(body["query"].as_str().unwrap().contains("{ refUpdateRule { requiredApprovingReviewCount } }"), "{body}");
+            assert_eq!(
+                body["variables"],
+                json!({"owner": "acme", "name": "fleet", "ref": "refs/heads/main"})
+            );
+            assert!(
+                body["query"]
+                    .as_str()
+                    .unwrap()
+                    .contains("{ refUpdateRule { requiredApprovingReviewCount } }"),
+                "{body}"
+            );
         }
     }
 }
@@ -84,44 +128,87 @@ async fn approvals_that_nobody_could_count_are_an_error() {
     })
     .await;
     let request = forge.get(7).await.unwrap();
-    assert!(forge.approvals(&request).await.unwrap_err().to_string().contains("502"));
+    assert!(
+        forge
+            .approvals(&request)
+            .await
+            .unwrap_err()
+            .to_string()
+            .contains("502")
+    );
 }
 
 #[tokio::test]
 async fn who_hides_that_he_belongs_is_asked_for() {
-    let told = |word: &str| json(200, &json!({"permission": word, "role_name": word, "user": {"login": "ann"}}));
-    // The association, what GitHub says of his rights; whether his approval counts, and his objection.
+    let told = |word: &str| {
+        json(
+            200,
+            &json!({"permission": word, "role_name": word, "user": {"login": "ann"}}),
+        )
+    };
+    // The association, what GitHub says of his rights; whether his approval counts, and his
+    // objection.
     let cases = [
         ("CONTRIBUTOR", told("write"), true, true),
         ("NONE", told("admin"), true, true),
         ("NONE", told("read"), false, false),
         ("FIRST_TIME_CONTRIBUTOR", told("none"), false, false),
-        ("NONE", json(404, &json!({"message": "ann is not a user"})), false, false),
+        (
+            "NONE",
+            json(404, &json!({"message": "ann is not a user"})),
+            false,
+            false,
+        ),
         // Nobody tells: what he objects to is not merged, and what he approves is not approved.
-        ("NONE", json(403, &json!({"message": "Resource not accessible by integration"})), false, true),
+        (
+            "NONE",
+            json(
+                403,
+                &json!({"message": "Resource not accessible by integration"}),
+            ),
+            false,
+            true,
+        ),
         ("MEMBER", reply(500, "{}"), true, true),
     ];
     for (association, permission, approves, objects) in cases {
         for (state, counts) in [("APPROVED", approves), ("CHANGES_REQUESTED", objects)] {
-            let (shown, permission) = (format!("{association} {state} {permission:?}"), permission.clone());
+            let (shown, permission) = (
+                format!("{association} {state} {permission:?}"),
+                permission.clone(),
+            );
             let (wire, forge) = github(move |seen| match seen.path() {
                 "/repos/acme/fleet/collaborators/ann/permission" => permission.clone(),
-                "/repos/acme/fleet/branches/main" => json(200, &json!({"name": "main", "protected": false})),
-                "/repos/acme/fleet/rules/branches/main" => json(200, &json!([])),
-                path if path.ends_with("/reviews") => {
-                    json(200, &json!([review("bob", "COMMENTED", HEAD, "NONE"), review("ann", state, HEAD, association)]))
+                "/repos/acme/fleet/branches/main" => {
+                    json(200, &json!({"name": "main", "protected": false}))
                 }
+                "/repos/acme/fleet/rules/branches/main" => json(200, &json!([])),
+                path if path.ends_with("/reviews") => json(
+                    200,
+                    &json!([
+                        review("bob", "COMMENTED", HEAD, "NONE"),
+                        review("ann", state, HEAD, association)
+                    ]),
+                ),
                 _ => json(200, &pull(7, "tagboat/dev", "open")),
             })
             .await;
             let request = forge.get(7).await.unwrap();
             for _ in 0..2 {
                 let approvals = forge.approvals(&request).await.unwrap();
-                let heard = if state == "APPROVED" { approvals.by } else { approvals.changes_requested };
+                let heard = if state == "APPROVED" {
+                    approvals.by
+                } else {
+                    approvals.changes_requested
+                };
                 assert_eq!(heard, ["ann"].repeat(usize::from(counts)), "{shown}");
             }
             // Once in a pass, and only where it is not known.
-            let questions = wire.targets().iter().filter(|target| target.contains("/collaborators/")).count();
+            let questions = wire
+                .targets()
+                .iter()
+                .filter(|target| target.contains("/collaborators/"))
+                .count();
             assert_eq!(questions, usize::from(association != "MEMBER"), "{shown}");
         }
     }
@@ -131,11 +218,28 @@ async fn who_hides_that_he_belongs_is_asked_for() {
 async fn a_crowd_of_strangers_costs_a_bounded_number_of_questions() {
     let (wire, forge) = github(|seen| match seen.path() {
         path if path.ends_with("/permission") => json(200, &json!({"permission": "read"})),
-        "/repos/acme/fleet/branches/main" => json(200, &json!({"name": "main", "protected": false})),
+        "/repos/acme/fleet/branches/main" => {
+            json(200, &json!({"name": "main", "protected": false}))
+        }
         "/repos/acme/fleet/rules/branches/main" => json(200, &json!([])),
         path if path.ends_with("/reviews") => {
-            let state = |number: usize| if number == 90 { "CHANGES_REQUESTED" } else { "APPROVED" };
-            let all: Vec<Value> = (0..100).map(|number| review(&format!("stranger-{number:02}"), state(number), HEAD, "NONE")).collect();
+            let state = |number: usize| {
+                if number == 90 {
+                    "CHANGES_REQUESTED"
+                } else {
+                    "APPROVED"
+                }
+            };
+            let all: Vec<Value> = (0..100)
+                .map(|number| {
+                    review(
+                        &format!("stranger-{number:02}"),
+                        state(number),
+                        HEAD,
+                        "NONE",
+                    )
+                })
+                .collect();
             json(200, &json!(all))
         }
         _ => json(200, &pull(7, "tagboat/dev", "open")),
@@ -143,8 +247,17 @@ async fn a_crowd_of_strangers_costs_a_bounded_number_of_questions() {
     .await;
     let request = forge.get(7).await.unwrap();
     let approvals = forge.approvals(&request).await.unwrap();
-    assert_eq!((approvals.by.len(), approvals.changes_requested.as_slice()), (0, ["stranger-90".to_owned()].as_slice()));
-    assert_eq!(wire.targets().iter().filter(|target| target.contains("/collaborators/")).count(), 30);
+    assert_eq!(
+        (approvals.by.len(), approvals.changes_requested.as_slice()),
+        (0, ["stranger-90".to_owned()].as_slice())
+    );
+    assert_eq!(
+        wire.targets()
+            .iter()
+            .filter(|target| target.contains("/collaborators/"))
+            .count(),
+        30
+    );
 }
 
 #[tokio::test]
@@ -156,7 +269,11 @@ async fn one_request_is_asked_for_conditionally() {
             now["mergeable_state"] = json!("blocked");
         }
         let etag = format!("W/{}", now["mergeable_state"]);
-        if seen.header("if-none-match") == etag { reply(304, "").with("ETag", etag) } else { json(200, &now).with("ETag", etag) }
+        if seen.header("if-none-match") == etag {
+            reply(304, "").with("ETag", etag)
+        } else {
+            json(200, &now).with("ETag", etag)
+        }
     })
     .await;
     let forge = forge(&wire, ForgeKind::Github, "", "acme/fleet");
@@ -165,7 +282,29 @@ async fn one_request_is_asked_for_conditionally() {
         states.push(forge.get(7).await.unwrap().mergeable);
     }
     let blocked = Mergeable::Blocked("blocked: a required check or review is missing".to_owned());
-    assert_eq!(states, [Mergeable::Yes, Mergeable::Yes, Mergeable::Yes, blocked.clone(), blocked]);
-    let conditions: Vec<String> = wire.seen().iter().map(|seen| seen.header("if-none-match").to_owned()).collect();
-    assert_eq!(conditions, ["", "W/\"clean\"", "W/\"clean\"", "W/\"clean\"", "W/\"blocked\""]);
+    assert_eq!(
+        states,
+        [
+            Mergeable::Yes,
+            Mergeable::Yes,
+            Mergeable::Yes,
+            blocked.clone(),
+            blocked
+        ]
+    );
+    let conditions: Vec<String> = wire
+        .seen()
+        .iter()
+        .map(|seen| seen.header("if-none-match").to_owned())
+        .collect();
+    assert_eq!(
+        conditions,
+        [
+            "",
+            "W/\"clean\"",
+            "W/\"clean\"",
+            "W/\"clean\"",
+            "W/\"blocked\""
+        ]
+    );
 }

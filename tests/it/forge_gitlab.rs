@@ -10,8 +10,8 @@ use tagboat::{
     declare::{ForgeKind, MergeMethod},
     error::{Fault, Kind},
     forge::{
-        Change, CheckState, ChecksState, Commented, Forge, Label, Merge, Mergeable, NewRequest, Problem, Reviewer, State, Status,
-        StatusState, Which,
+        Change, CheckState, ChecksState, Commented, Forge, Label, Merge, Mergeable, NewRequest,
+        Problem, Reviewer, State, Status, StatusState, Which,
     },
 };
 
@@ -77,27 +77,108 @@ async fn every_call_is_as_published() {
     })
     .await;
     let forge = gitlab(&wire);
-    let opened = forge.open(&NewRequest { draft: true, ..new("tagboat/dev") }).await.unwrap().request;
-    assert_eq!((opened.number, opened.author.as_str(), opened.mergeable.clone()), (7, "tagboat", Mergeable::Yes));
+    let opened = forge
+        .open(&NewRequest {
+            draft: true,
+            ..new("tagboat/dev")
+        })
+        .await
+        .unwrap()
+        .request;
+    assert_eq!(
+        (
+            opened.number,
+            opened.author.as_str(),
+            opened.mergeable.clone()
+        ),
+        (7, "tagboat", Mergeable::Yes)
+    );
     forge.find("tagboat/dev").await.unwrap().unwrap();
     forge.list(Which::Open, "tagboat/").await.unwrap();
     let since = "2026-11-19T00:00:00Z".parse().unwrap();
-    assert!(forge.list(Which::EndedSince(since), "tagboat/").await.unwrap().is_empty(), "it is open");
-    forge.update(&opened, &Change { title: Some("t".into()), body: Some("b".into()) }).await.unwrap();
-    forge.label(7, &[Label { name: "tagboat/hold".into(), color: "0b7285".into(), description: "d".into() }], &["images"]).await.unwrap();
-    let unasked =
-        forge.ask_reviews(&opened, &[Reviewer::parse("ann"), Reviewer::parse("nobody"), Reviewer::parse("team/platform")]).await.unwrap();
-    assert_eq!(unasked.iter().map(|unasked| unasked.reviewer.to_string()).collect::<Vec<_>>(), ["nobody"]);
-    assert_eq!(forge.comment(&opened, "rollout", "done").await.unwrap(), Commented::Changed);
-    let wish = Merge { title: "t".into(), message: "m".into(), delete_branch: true, ..merge() };
+    assert!(
+        forge
+            .list(Which::EndedSince(since), "tagboat/")
+            .await
+            .unwrap()
+            .is_empty(),
+        "it is open"
+    );
+    forge
+        .update(
+            &opened,
+            &Change {
+                title: Some("t".into()),
+                body: Some("b".into()),
+            },
+        )
+        .await
+        .unwrap();
+    forge
+        .label(
+            7,
+            &[Label {
+                name: "tagboat/hold".into(),
+                color: "0b7285".into(),
+                description: "d".into(),
+            }],
+            &["images"],
+        )
+        .await
+        .unwrap();
+    let unasked = forge
+        .ask_reviews(
+            &opened,
+            &[
+                Reviewer::parse("ann"),
+                Reviewer::parse("nobody"),
+                Reviewer::parse("team/platform"),
+            ],
+        )
+        .await
+        .unwrap();
+    assert_eq!(
+        unasked
+            .iter()
+            .map(|unasked| unasked.reviewer.to_string())
+            .collect::<Vec<_>>(),
+        ["nobody"]
+    );
+    assert_eq!(
+        forge.comment(&opened, "rollout", "done").await.unwrap(),
+        Commented::Changed
+    );
+    let wish = Merge {
+        title: "t".into(),
+        message: "m".into(),
+        delete_branch: true,
+        ..merge()
+    };
     assert_eq!(forge.merge(7, &wish).await.unwrap().as_deref(), Some("abc"));
-    forge.merge_when_ready(&opened, &Merge { method: Some(MergeMethod::Rebase), ..merge() }).await.unwrap();
+    forge
+        .merge_when_ready(
+            &opened,
+            &Merge {
+                method: Some(MergeMethod::Rebase),
+                ..merge()
+            },
+        )
+        .await
+        .unwrap();
     forge.cancel_merge(&opened).await.unwrap();
     forge.close(7).await.unwrap();
     assert!(forge.delete_branch("tagboat/dev").await.unwrap());
     assert!(!forge.delete_branch("tagboat/gone").await.unwrap());
     forge
-        .set_status(HEAD, &Status { context: "tagboat/dev".into(), state: StatusState::Failure, description: "d".into(), url: None })
+        .set_status(
+            HEAD,
+            &Status {
+                context: "tagboat/dev".into(),
+                state: StatusState::Failure,
+                description: "d".into(),
+                url: None,
+            },
+        )
         .await
         .unwrap();
     let list = "sort=desc&per_page=100";
@@ -108,20 +189,43 @@ async fn every_call_is_as_published() {
                 "POST {PROJECT}/merge_requests {}",
                 json!({"source_branch": "tagboat/dev", "target_branch": "main", "title": "Draft: dev: web 1 → 2", "description": "text"})
             ),
-            format!("GET {PROJECT}/merge_requests?source_branch=tagboat%2Fdev&state=all&scope=all&order_by=created_at&{list}"),
-            format!("GET {PROJECT}/merge_requests?state=opened&order_by=created_at&scope=all&{list}"),
-            format!("GET {PROJECT}/merge_requests?state=all&order_by=updated_at&updated_after=2026-11-19T00%3A00%3A00Z&scope=all&{list}"),
-            format!("PUT {PROJECT}/merge_requests/7 {}", json!({"title": "t", "description": "b"})),
+            format!(
+                "GET {PROJECT}/merge_requests?source_branch=tagboat%2Fdev&state=all&scope=all&order_by=created_at&{list}"
+            ),
+            format!(
+                "GET {PROJECT}/merge_requests?state=opened&order_by=created_at&scope=all&{list}"
+            ),
+            format!(
+                "GET {PROJECT}/merge_requests?state=all&order_by=updated_at&updated_after=2026-11-19T00%3A00%3A00Z&scope=all&{list}"
+            ),
+            format!(
+                "PUT {PROJECT}/merge_requests/7 {}",
+                json!({"title": "t", "description": "b"})
+            ),
             format!("GET {PROJECT}/labels/tagboat%2Fhold"),
-            format!("POST {PROJECT}/labels {}", json!({"name": "tagboat/hold", "color": "#0b7285", "description": "d"})),
-            format!("PUT {PROJECT}/merge_requests/7 {}", json!({"add_labels": "tagboat/hold", "remove_labels": "images"})),
+            format!(
+                "POST {PROJECT}/labels {}",
+                json!({"name": "tagboat/hold", "color": "#0b7285", "description": "d"})
+            ),
+            format!(
+                "PUT {PROJECT}/merge_requests/7 {}",
+                json!({"add_labels": "tagboat/hold", "remove_labels": "images"})
+            ),
             "GET /api/v4/users?username=ann".to_owned(),
             "GET /api/v4/users?username=nobody".to_owned(),
             "GET /api/v4/groups/group%2Fplatform/members?per_page=100".to_owned(),
             format!("GET {PROJECT}/merge_requests/7"),
-            format!("PUT {PROJECT}/merge_requests/7 {}", json!({"reviewer_ids": [6, 8, 9]})),
-            format!("GET {PROJECT}/merge_requests/7/notes?sort=asc&order_by=created_at&per_page=100"),
-            format!("PUT {PROJECT}/merge_requests/7/notes/2 {}", json!({"body": "<!-- tagboat:rollout -->\ndone"})),
+            format!(
+                "PUT {PROJECT}/merge_requests/7 {}",
+                json!({"reviewer_ids": [6, 8, 9]})
+            ),
+            format!(
+                "GET {PROJECT}/merge_requests/7/notes?sort=asc&order_by=created_at&per_page=100"
+            ),
+            format!(
+                "PUT {PROJECT}/merge_requests/7/notes/2 {}",
+                json!({"body": "<!-- tagboat:rollout -->\ndone"})
+            ),
             format!(
                 "PUT {PROJECT}/merge_requests/7/merge {}",
                 json!({"sha": HEAD, "should_remove_source_branch": true, "merge_commit_message": "t\n\nm", "squash_commit_message": "t\n\nm"})
@@ -132,20 +236,35 @@ async fn every_call_is_as_published() {
                 json!({"sha": HEAD, "should_remove_source_branch": false, "squash": false, "auto_merge": true, "merge_when_pipeline_succeeds": true})
             ),
             format!("POST {PROJECT}/merge_requests/7/cancel_merge_when_pipeline_succeeds"),
-            format!("PUT {PROJECT}/merge_requests/7 {}", json!({"state_event": "close"})),
+            format!(
+                "PUT {PROJECT}/merge_requests/7 {}",
+                json!({"state_event": "close"})
+            ),
             format!("DELETE {PROJECT}/repository/branches/tagboat%2Fdev"),
             format!("DELETE {PROJECT}/repository/branches/tagboat%2Fgone"),
-            format!("POST {PROJECT}/statuses/{HEAD} {}", json!({"state": "failed", "name": "tagboat/dev", "description": "d"})),
+            format!(
+                "POST {PROJECT}/statuses/{HEAD} {}",
+                json!({"state": "failed", "name": "tagboat/dev", "description": "d"})
+            ),
         ]
     );
-    assert!(wire.seen().iter().all(|seen| seen.header("private-token") == TOKEN && seen.header("authorization").is_empty()));
-    assert_eq!(forge.compare_url("a", "b"), format!("http://{}/group/sub/fleet/-/compare/a...b", wire.host));
+    assert!(wire.seen().iter().all(
+        |seen| seen.header("private-token") == TOKEN && seen.header("authorization").is_empty()
+    ));
+    assert_eq!(
+        forge.compare_url("a", "b"),
+        format!("http://{}/group/sub/fleet/-/compare/a...b", wire.host)
+    );
 }
 
 #[tokio::test]
 async fn pages_go_on_as_the_server_counts_them() {
     let wire = fixed(|seen| {
-        let page = if seen.target.contains("&page=2") { 2 } else { 1 };
+        let page = if seen.target.contains("&page=2") {
+            2
+        } else {
+            1
+        };
         let etag = format!("W/\"{page}\"");
         if seen.header("if-none-match") == etag {
             return reply(304, "").with("ETag", etag);
@@ -153,25 +272,51 @@ async fn pages_go_on_as_the_server_counts_them() {
         let mut fork = request(page * 10, "tagboat/dev", "opened");
         fork["source_project_id"] = json!(77);
         let next = if page == 1 { "2" } else { "" };
-        json(200, &json!([request(page, "tagboat/dev", "opened"), fork])).with("X-Next-Page", next).with("ETag", etag)
+        json(200, &json!([request(page, "tagboat/dev", "opened"), fork]))
+            .with("X-Next-Page", next)
+            .with("ETag", etag)
     })
     .await;
     let forge = gitlab(&wire);
     for _ in 0..2 {
         let listed = forge.list(Which::Open, "tagboat/").await.unwrap();
-        assert_eq!(listed.iter().map(|request| request.number).collect::<Vec<_>>(), [1, 2]);
+        assert_eq!(
+            listed
+                .iter()
+                .map(|request| request.number)
+                .collect::<Vec<_>>(),
+            [1, 2]
+        );
     }
-    let conditions: Vec<String> = wire.seen().iter().map(|seen| seen.header("if-none-match").to_owned()).collect();
+    let conditions: Vec<String> = wire
+        .seen()
+        .iter()
+        .map(|seen| seen.header("if-none-match").to_owned())
+        .collect();
     assert_eq!(conditions, ["", "", "W/\"1\"", "W/\"2\""]);
 }
 
 #[tokio::test]
 async fn refusals_name_the_right_and_never_the_token() {
-    type Case = (u16, Vec<(&'static str, String)>, Value, fn(&Problem) -> bool, Option<u64>, &'static str);
+    type Case = (
+        u16,
+        Vec<(&'static str, String)>,
+        Value,
+        fn(&Problem) -> bool,
+        Option<u64>,
+        &'static str,
+    );
     let soon = jiff::Timestamp::now().as_second() + 90;
     let none = Vec::new;
     let cases: Vec<Case> = vec![
-        (401, none(), json!({"message": "401 Unauthorized"}), |p| matches!(p, Problem::Unauthorized { .. }), None, "scope api"),
+        (
+            401,
+            none(),
+            json!({"message": "401 Unauthorized"}),
+            |p| matches!(p, Problem::Unauthorized { .. }),
+            None,
+            "scope api",
+        ),
         (
             403,
             none(),
@@ -180,7 +325,14 @@ async fn refusals_name_the_right_and_never_the_token() {
             None,
             "with ***",
         ),
-        (404, none(), json!({"message": "404 Project Not Found"}), |p| matches!(p, Problem::NotFound { .. }), None, "Project Not Found"),
+        (
+            404,
+            none(),
+            json!({"message": "404 Project Not Found"}),
+            |p| matches!(p, Problem::NotFound { .. }),
+            None,
+            "Project Not Found",
+        ),
         (
             422,
             none(),
@@ -191,13 +343,23 @@ async fn refusals_name_the_right_and_never_the_token() {
         ),
         (
             429,
-            vec![("ratelimit-reset", soon.to_string()), ("ratelimit-remaining", "0".into())],
+            vec![
+                ("ratelimit-reset", soon.to_string()),
+                ("ratelimit-remaining", "0".into()),
+            ],
             json!({}),
             |p| matches!(p, Problem::Throttled { .. }),
             Some(90),
             "next try",
         ),
-        (429, vec![("retry-after", "8".into())], json!({}), |p| matches!(p, Problem::Throttled { .. }), Some(8), "next try"),
+        (
+            429,
+            vec![("retry-after", "8".into())],
+            json!({}),
+            |p| matches!(p, Problem::Throttled { .. }),
+            Some(8),
+            "next try",
+        ),
         (
             400,
             none(),
@@ -209,22 +371,45 @@ async fn refusals_name_the_right_and_never_the_token() {
     ];
     for (status, headers, body, is, wait, words) in cases {
         let shown = format!("{status} {body}");
-        let wire = fixed(move |_| headers.iter().fold(json(status, &body), |reply, (name, value)| reply.with(name, value))).await;
+        let wire = fixed(move |_| {
+            headers
+                .iter()
+                .fold(json(status, &body), |reply, (name, value)| {
+                    reply.with(name, value)
+                })
+        })
+        .await;
         let error = gitlab(&wire).open(&new("x")).await.unwrap_err();
         let text = format!("{error} {}", error.hint().unwrap_or_default());
-        assert!(is(&error.problem) && text.contains(words) && text.contains("group/sub/fleet: cannot open a request"), "{shown}: {text}");
-        assert!(!text.contains(TOKEN) && !format!("{error:?}").contains(TOKEN), "{text}");
+        assert!(
+            is(&error.problem)
+                && text.contains(words)
+                && text.contains("group/sub/fleet: cannot open a request"),
+            "{shown}: {text}"
+        );
+        assert!(
+            !text.contains(TOKEN) && !format!("{error:?}").contains(TOKEN),
+            "{text}"
+        );
         assert_eq!(error.kind(), Kind::Remote);
         let said = error.retry_after().map(|wait| wait.as_secs());
         assert!(
-            said.zip(wait).is_none_or(|(said, wait)| said.abs_diff(wait) <= 2) && said.is_some() == wait.is_some(),
+            said.zip(wait)
+                .is_none_or(|(said, wait)| said.abs_diff(wait) <= 2)
+                && said.is_some() == wait.is_some(),
             "{shown}: {said:?}"
         );
     }
     for (answer, words) in [
         (reply(200, "[{"), "no such JSON"),
-        (reply(200, "<!DOCTYPE html>").with("Content-Type", "text/html"), "HTML"),
-        (reply(500, r#"{"message":"500 Internal Server Error"}"#), "answered 500"),
+        (
+            reply(200, "<!DOCTYPE html>").with("Content-Type", "text/html"),
+            "HTML",
+        ),
+        (
+            reply(500, r#"{"message":"500 Internal Server Error"}"#),
+            "answered 500",
+        ),
     ] {
         let wire = fixed(move |_| answer.clone()).await;
         let error = gitlab(&wire).list(Which::Open, "").await.unwrap_err();
@@ -249,38 +434,120 @@ async fn what_was_lost_or_there_already_is_found() {
 
 #[tokio::test]
 async fn merges_are_of_the_verified_head_and_the_projects_way() {
-    type Case = (u16, Value, &'static str, &'static str, fn(&Result<Option<String>, Problem>) -> bool);
+    type Case = (
+        u16,
+        Value,
+        &'static str,
+        &'static str,
+        fn(&Result<Option<String>, Problem>) -> bool,
+    );
     let cases: Vec<Case> = vec![
-        (401, json!({"message": "401 Unauthorized"}), "opened", HEAD, |r| matches!(r, Err(Problem::Forbidden { .. }))),
-        (405, json!({"message": "405 Method Not Allowed"}), "opened", HEAD, |r| matches!(r, Err(Problem::NotMergeable { .. }))),
-        (409, json!({"message": "SHA does not match HEAD of source branch: x"}), "opened", "other", |r| {
-            matches!(r, Err(Problem::HeadChanged { .. }))
-        }),
-        (422, json!({"message": "Branch cannot be merged"}), "opened", HEAD, |r| matches!(r, Err(Problem::NotMergeable { .. }))),
-        (502, json!({}), "merged", HEAD, |r| matches!(r, Ok(Some(commit)) if commit == HEAD)),
-        (405, json!({"message": "405 Method Not Allowed"}), "merged", "other", |r| matches!(r, Err(Problem::NotMergeable { .. }))),
+        (
+            401,
+            json!({"message": "401 Unauthorized"}),
+            "opened",
+            HEAD,
+            |r| matches!(r, Err(Problem::Forbidden { .. })),
+        ),
+        (
+            405,
+            json!({"message": "405 Method Not Allowed"}),
+            "opened",
+            HEAD,
+            |r| matches!(r, Err(Problem::NotMergeable { .. })),
+        ),
+        (
+            409,
+            json!({"message": "SHA does not match HEAD of source branch: x"}),
+            "opened",
+            "other",
+            |r| matches!(r, Err(Problem::HeadChanged { .. })),
+        ),
+        (
+            422,
+            json!({"message": "Branch cannot be merged"}),
+            "opened",
+            HEAD,
+            |r| matches!(r, Err(Problem::NotMergeable { .. })),
+        ),
+        (
+            502,
+            json!({}),
+            "merged",
+            HEAD,
+            |r| matches!(r, Ok(Some(commit)) if commit == HEAD),
+        ),
+        (
+            405,
+            json!({"message": "405 Method Not Allowed"}),
+            "merged",
+            "other",
+            |r| matches!(r, Err(Problem::NotMergeable { .. })),
+        ),
     ];
     for (status, body, state, head, is) in cases {
         let shown = format!("{status} {body} {state}");
         let wire = fixed(move |seen| {
             let mut now = request(7, "tagboat/dev", state);
             now["sha"] = json!(head);
-            if seen.method == "PUT" { json(status, &body) } else { json(200, &now) }
+            if seen.method == "PUT" {
+                json(status, &body)
+            } else {
+                json(200, &now)
+            }
         })
         .await;
-        let merged = gitlab(&wire).merge(7, &merge()).await.map_err(|error| error.problem);
+        let merged = gitlab(&wire)
+            .merge(7, &merge())
+            .await
+            .map_err(|error| error.problem);
         assert!(is(&merged), "{shown}: {merged:?}");
-        assert_eq!(wire.seen().iter().filter(|seen| seen.method == "PUT").count(), 1, "{shown}");
+        assert_eq!(
+            wire.seen()
+                .iter()
+                .filter(|seen| seen.method == "PUT")
+                .count(),
+            1,
+            "{shown}"
+        );
     }
     for (method, settings, words) in [
-        (MergeMethod::Squash, json!({"merge_method": "merge", "squash_option": "never"}), "never squashes"),
-        (MergeMethod::Merge, json!({"merge_method": "ff", "squash_option": "default_on"}), "fast-forward only"),
-        (MergeMethod::Rebase, json!({"merge_method": "merge", "squash_option": "default_on"}), "merge commits"),
-        (MergeMethod::Merge, json!({"merge_method": "merge", "squash_option": "always"}), "always squashes"),
+        (
+            MergeMethod::Squash,
+            json!({"merge_method": "merge", "squash_option": "never"}),
+            "never squashes",
+        ),
+        (
+            MergeMethod::Merge,
+            json!({"merge_method": "ff", "squash_option": "default_on"}),
+            "fast-forward only",
+        ),
+        (
+            MergeMethod::Rebase,
+            json!({"merge_method": "merge", "squash_option": "default_on"}),
+            "merge commits",
+        ),
+        (
+            MergeMethod::Merge,
+            json!({"merge_method": "merge", "squash_option": "always"}),
+            "always squashes",
+        ),
     ] {
         let wire = fixed(move |_| json(200, &settings)).await;
-        let error = gitlab(&wire).merge(7, &Merge { method: Some(method), ..merge() }).await.unwrap_err();
-        assert!(error.to_string().contains(words) && error.kind() == Kind::Config, "{error}");
+        let error = gitlab(&wire)
+            .merge(
+                7,
+                &Merge {
+                    method: Some(method),
+                    ..merge()
+                },
+            )
+            .await
+            .unwrap_err();
+        assert!(
+            error.to_string().contains(words) && error.kind() == Kind::Config,
+            "{error}"
+        );
         assert!(wire.seen().iter().all(|seen| seen.method == "GET"));
     }
 }
@@ -290,20 +557,52 @@ async fn pipelines_count_for_the_head_they_ran_on() {
     let pipeline = |sha: &str, at: &str, status: &str| json!({"id": 1, "sha": sha, "ref": at, "status": status, "web_url": "https://p"});
     let of_merge = "refs/merge-requests/7/merge";
     for (pipeline, parents, status, expected) in [
-        (pipeline(HEAD, "tagboat/dev", "success"), json!([]), "mergeable", ChecksState::Passed),
-        (pipeline(HEAD, "tagboat/dev", "failed"), json!([]), "ci_must_pass", ChecksState::Failed),
-        (pipeline(HEAD, "tagboat/dev", "skipped"), json!([]), "mergeable", ChecksState::None),
-        (pipeline("merged", of_merge, "success"), json!(["base", HEAD]), "mergeable", ChecksState::Passed),
+        (
+            pipeline(HEAD, "tagboat/dev", "success"),
+            json!([]),
+            "mergeable",
+            ChecksState::Passed,
+        ),
+        (
+            pipeline(HEAD, "tagboat/dev", "failed"),
+            json!([]),
+            "ci_must_pass",
+            ChecksState::Failed,
+        ),
+        (
+            pipeline(HEAD, "tagboat/dev", "skipped"),
+            json!([]),
+            "mergeable",
+            ChecksState::None,
+        ),
+        (
+            pipeline("merged", of_merge, "success"),
+            json!(["base", HEAD]),
+            "mergeable",
+            ChecksState::Passed,
+        ),
         // It ran before the last push.
-        (pipeline("merged", of_merge, "success"), json!(["base", "before"]), "ci_must_pass", ChecksState::Pending),
-        (pipeline("before", "tagboat/dev", "success"), json!([]), "mergeable", ChecksState::None),
+        (
+            pipeline("merged", of_merge, "success"),
+            json!(["base", "before"]),
+            "ci_must_pass",
+            ChecksState::Pending,
+        ),
+        (
+            pipeline("before", "tagboat/dev", "success"),
+            json!([]),
+            "mergeable",
+            ChecksState::None,
+        ),
         (Value::Null, json!([]), "ci_must_pass", ChecksState::Pending),
         (Value::Null, json!([]), "mergeable", ChecksState::None),
     ] {
         let shown = format!("{pipeline} {status}");
         let wire = fixed(move |seen| match seen.path() {
             path if path.ends_with("/statuses") => json(200, &json!([])),
-            path if path.contains("/repository/commits/") => json(200, &json!({"id": "merged", "parent_ids": parents})),
+            path if path.contains("/repository/commits/") => {
+                json(200, &json!({"id": "merged", "parent_ids": parents}))
+            }
             _ => {
                 let mut now = request(7, "tagboat/dev", "opened");
                 now["head_pipeline"] = pipeline.clone();
@@ -317,10 +616,19 @@ async fn pipelines_count_for_the_head_they_ran_on() {
         assert_eq!(forge.checks(&now).await.unwrap().state, expected, "{shown}");
     }
     // A project that merges after green pipelines only says which check there is.
-    let pipelines = [(json!(null), ChecksState::Pending), (pipeline(HEAD, "tagboat/dev", "success"), ChecksState::Passed)];
+    let pipelines = [
+        (json!(null), ChecksState::Pending),
+        (
+            pipeline(HEAD, "tagboat/dev", "success"),
+            ChecksState::Passed,
+        ),
+    ];
     for (pipeline, expected) in pipelines {
         let wire = fixed(move |seen| match seen.path() {
-            PROJECT => json(200, &json!({"id": 3, "only_allow_merge_if_pipeline_succeeds": true})),
+            PROJECT => json(
+                200,
+                &json!({"id": 3, "only_allow_merge_if_pipeline_succeeds": true}),
+            ),
             path if path.ends_with("/statuses") => json(200, &json!([])),
             _ => {
                 let mut now = request(7, "tagboat/dev", "opened");
@@ -331,7 +639,13 @@ async fn pipelines_count_for_the_head_they_ran_on() {
         .await;
         let forge = gitlab(&wire);
         let checks = forge.checks(&forge.get(7).await.unwrap()).await.unwrap();
-        assert_eq!((checks.state, checks.named.iter().all(|check| check.required)), (expected, true));
+        assert_eq!(
+            (
+                checks.state,
+                checks.named.iter().all(|check| check.required)
+            ),
+            (expected, true)
+        );
     }
     let wire = fixed(|seen| match seen.path() {
         path if path.ends_with("/statuses") => json(200, &json!([
@@ -347,27 +661,68 @@ async fn pipelines_count_for_the_head_they_ran_on() {
     let forge = gitlab(&wire);
     let now = forge.get(7).await.unwrap();
     let checks = forge.checks(&now).await.unwrap();
-    let shown: Vec<_> = checks.named.iter().map(|check| (check.name.as_str(), check.state)).collect();
+    let shown: Vec<_> = checks
+        .named
+        .iter()
+        .map(|check| (check.name.as_str(), check.state))
+        .collect();
     assert_eq!(
         shown,
-        [("build", CheckState::Passed), ("deploy", CheckState::Skipped), ("e2e", CheckState::Pending), ("lint", CheckState::Skipped)]
+        [
+            ("build", CheckState::Passed),
+            ("deploy", CheckState::Skipped),
+            ("e2e", CheckState::Pending),
+            ("lint", CheckState::Skipped)
+        ]
     );
-    assert_eq!(checks.named[0].at.unwrap().to_string(), "2026-11-20T10:01:00Z");
+    assert_eq!(
+        checks.named[0].at.unwrap().to_string(),
+        "2026-11-20T10:01:00Z"
+    );
     let approvals = forge.approvals(&now).await.unwrap();
-    assert_eq!((approvals.by.as_slice(), approvals.required), (["ann".to_owned()].as_slice(), Some(2)));
-    assert_eq!((approvals.changes_requested.as_slice(), approvals.suffice()), (["dan".to_owned()].as_slice(), false));
+    assert_eq!(
+        (approvals.by.as_slice(), approvals.required),
+        (["ann".to_owned()].as_slice(), Some(2))
+    );
+    assert_eq!(
+        (approvals.changes_requested.as_slice(), approvals.suffice()),
+        (["dan".to_owned()].as_slice(), false)
+    );
     // What was verified is not what is there now.
-    let error = forge.checks(&tagboat::forge::Request { head_commit: "before".into(), ..now }).await.unwrap_err();
-    assert!(matches!(error.problem, Problem::HeadChanged { .. }), "{error}");
+    let error = forge
+        .checks(&tagboat::forge::Request {
+            head_commit: "before".into(),
+            ..now
+        })
+        .await
+        .unwrap_err();
+    assert!(
+        matches!(error.problem, Problem::HeadChanged { .. }),
+        "{error}"
+    );
 }
 
 #[tokio::test]
 async fn the_projects_way_to_merge_says_whether_branches_must_have_the_newest_commit() {
     for (method, expected) in [("merge", false), ("rebase_merge", true), ("ff", true)] {
-        let wire = fixed(move |_| json(200, &json!({"id": 3, "merge_method": method, "squash_option": "default_off"}))).await;
+        let wire = fixed(move |_| {
+            json(
+                200,
+                &json!({"id": 3, "merge_method": method, "squash_option": "default_off"}),
+            )
+        })
+        .await;
         let forge = gitlab(&wire);
-        assert_eq!(forge.wants_newest("main").await.unwrap(), expected, "{method}");
-        assert_eq!(forge.wants_newest("main").await.unwrap(), expected, "{method}");
+        assert_eq!(
+            forge.wants_newest("main").await.unwrap(),
+            expected,
+            "{method}"
+        );
+        assert_eq!(
+            forge.wants_newest("main").await.unwrap(),
+            expected,
+            "{method}"
+        );
         assert_eq!(wire.targets(), [PROJECT], "asked once in a pass");
     }
 }
@@ -383,29 +738,56 @@ fn version(id: u64, head: &str, time: &str) -> Value {
 #[tokio::test]
 async fn an_approval_of_what_was_there_before_does_not_count() {
     let approved = |by: &str, time: Option<&str>| match time {
-        Some(time) => json!({"user": user(6, by), "approved_at": format!("2026-11-20T{time}:00.000Z")}),
+        Some(time) => {
+            json!({"user": user(6, by), "approved_at": format!("2026-11-20T{time}:00.000Z")})
+        }
         // GitLab before 18.
         None => json!({"user": user(6, by)}),
     };
     let note = |by: &str, body: &str, time: &str, system: bool| json!({"id": 1, "body": body, "author": user(6, by), "system": system, "created_at": format!("2026-11-20T{time}:00.000Z")});
     let words = "approved this merge request";
-    let (head, both) = (version(2, HEAD, "10:00"), vec![version(2, HEAD, "10:00"), version(1, "before", "09:00")]);
+    let (head, both) = (
+        version(2, HEAD, "10:00"),
+        vec![version(2, HEAD, "10:00"), version(1, "before", "09:00")],
+    );
     let cases = [
-        ("after the push", vec![approved("ann", Some("11:00"))], both.clone(), vec![], vec!["ann"], vec![]),
-        ("before the push", vec![approved("ann", Some("09:30"))], both.clone(), vec![], vec![], vec!["ann"]),
+        (
+            "after the push",
+            vec![approved("ann", Some("11:00"))],
+            both.clone(),
+            vec![],
+            vec!["ann"],
+            vec![],
+        ),
+        (
+            "before the push",
+            vec![approved("ann", Some("09:30"))],
+            both.clone(),
+            vec![],
+            vec![],
+            vec!["ann"],
+        ),
         (
             "one of each",
-            vec![approved("ann", Some("09:30")), approved("bob", Some("10:30"))],
+            vec![
+                approved("ann", Some("09:30")),
+                approved("bob", Some("10:30")),
+            ],
             both.clone(),
             vec![],
             vec!["bob"],
             vec!["ann"],
         ),
-        // A push to the base makes another version of the same head; the approval between the two is of that head.
+        // A push to the base makes another version of the same head; the approval between the two
+        // is of that head.
         (
             "the same head",
             vec![approved("ann", Some("10:30"))],
-            vec![version(3, HEAD, "11:00"), head.clone(), version(1, "before", "09:00")],
+            vec![
+                version(3, HEAD, "11:00"),
+                head.clone(),
+                version(1, "before", "09:00"),
+            ],
             vec![],
             vec!["ann"],
             vec![],
@@ -414,28 +796,66 @@ async fn an_approval_of_what_was_there_before_does_not_count() {
         (
             "pushed back",
             vec![approved("ann", Some("10:30"))],
-            vec![version(3, HEAD, "11:00"), version(2, "other", "10:20"), version(1, HEAD, "09:00")],
+            vec![
+                version(3, HEAD, "11:00"),
+                version(2, "other", "10:20"),
+                version(1, HEAD, "09:00"),
+            ],
             vec![],
             vec![],
             vec!["ann"],
         ),
         // GitLab has not looked at the push yet.
-        ("no version of the head", vec![approved("ann", Some("11:00"))], vec![version(1, "before", "09:00")], vec![], vec![], vec!["ann"]),
-        ("no time, no note", vec![approved("ann", None)], both.clone(), vec![], vec![], vec!["ann"]),
-        ("a note after", vec![approved("ann", None)], both.clone(), vec![note("ann", words, "10:30", true)], vec!["ann"], vec![]),
+        (
+            "no version of the head",
+            vec![approved("ann", Some("11:00"))],
+            vec![version(1, "before", "09:00")],
+            vec![],
+            vec![],
+            vec!["ann"],
+        ),
+        (
+            "no time, no note",
+            vec![approved("ann", None)],
+            both.clone(),
+            vec![],
+            vec![],
+            vec!["ann"],
+        ),
+        (
+            "a note after",
+            vec![approved("ann", None)],
+            both.clone(),
+            vec![note("ann", words, "10:30", true)],
+            vec!["ann"],
+            vec![],
+        ),
         (
             "a note before, and one of somebody else",
             vec![approved("ann", None)],
             both.clone(),
-            vec![note("bob", words, "10:30", true), note("ann", words, "09:30", true)],
+            vec![
+                note("bob", words, "10:30", true),
+                note("ann", words, "09:30", true),
+            ],
             vec![],
             vec!["ann"],
         ),
-        ("a comment", vec![approved("ann", None)], both, vec![note("ann", words, "10:30", false)], vec![], vec!["ann"]),
+        (
+            "a comment",
+            vec![approved("ann", None)],
+            both,
+            vec![note("ann", words, "10:30", false)],
+            vec![],
+            vec!["ann"],
+        ),
     ];
     for (what, approvals, versions, notes, by, earlier) in cases {
         let wire = fixed(move |seen| match seen.path() {
-            path if path.ends_with("/approvals") => json(200, &json!({"approvals_required": 1, "approved_by": approvals})),
+            path if path.ends_with("/approvals") => json(
+                200,
+                &json!({"approvals_required": 1, "approved_by": approvals}),
+            ),
             path if path.ends_with("/versions") => json(200, &json!(versions)),
             path if path.ends_with("/notes") => json(200, &json!(notes)),
             path if path.ends_with("/reviewers") => json(200, &json!([])),
@@ -445,12 +865,19 @@ async fn an_approval_of_what_was_there_before_does_not_count() {
         let forge = gitlab(&wire);
         let now = forge.get(7).await.unwrap();
         let approvals = forge.approvals(&now).await.unwrap();
-        assert_eq!((approvals.by.clone(), approvals.earlier.clone()), (owned(&by), owned(&earlier)), "{what}");
+        assert_eq!(
+            (approvals.by.clone(), approvals.earlier.clone()),
+            (owned(&by), owned(&earlier)),
+            "{what}"
+        );
         assert_eq!(approvals.suffice(), !by.is_empty(), "{what}");
     }
     // Where nobody need approve nothing more is asked.
     let wire = fixed(|seen| match seen.path() {
-        path if path.ends_with("/approvals") => json(200, &json!({"approved": true, "approved_by": [{"user": user(6, "ann")}]})),
+        path if path.ends_with("/approvals") => json(
+            200,
+            &json!({"approved": true, "approved_by": [{"user": user(6, "ann")}]}),
+        ),
         path if path.ends_with("/reviewers") => json(404, &json!({"message": "404 Not Found"})),
         _ => json(200, &request(7, "tagboat/dev", "opened")),
     })
@@ -477,26 +904,62 @@ async fn the_end_of_a_request_is_told_with_its_doer() {
         json(200, &json!([merged, closed]))
     })
     .await;
-    let ended = gitlab(&wire).list(Which::EndedSince("2026-11-19T00:00:00Z".parse().unwrap()), "tagboat/").await.unwrap();
+    let ended = gitlab(&wire)
+        .list(
+            Which::EndedSince("2026-11-19T00:00:00Z".parse().unwrap()),
+            "tagboat/",
+        )
+        .await
+        .unwrap();
     let shown: Vec<_> = ended
         .iter()
-        .map(|request| (request.state, request.ended.clone().unwrap().by.unwrap(), request.ended.clone().unwrap().commit))
+        .map(|request| {
+            (
+                request.state,
+                request.ended.clone().unwrap().by.unwrap(),
+                request.ended.clone().unwrap().commit,
+            )
+        })
         .collect();
-    assert_eq!(shown, [(State::Merged, "ann".to_owned(), Some("squashed".to_owned())), (State::Closed, "dan".to_owned(), None)]);
+    assert_eq!(
+        shown,
+        [
+            (State::Merged, "ann".to_owned(), Some("squashed".to_owned())),
+            (State::Closed, "dan".to_owned(), None)
+        ]
+    );
 }
 
 #[tokio::test]
 async fn releases_of_another_project_are_read_by_its_path() {
     let wire = fixed(|seen| match seen.path() {
         "/api/v4/projects/other%2Fapp/releases" => json(200, &json!([])),
-        _ => json(200, &json!([{"name": "v1.1.0", "message": ""}, {"name": "v1.0.0"}])),
+        _ => json(
+            200,
+            &json!([{"name": "v1.1.0", "message": ""}, {"name": "v1.0.0"}]),
+        ),
     })
     .await;
-    let found = gitlab(&wire).releases("other/app", "1.0.0", "1.1.0").await.unwrap();
-    assert_eq!(found.iter().map(|release| release.tag.as_str()).collect::<Vec<_>>(), ["v1.1.0"]);
-    assert_eq!(found[0].url, format!("http://{}/other/app/-/tags/v1.1.0", wire.host));
+    let found = gitlab(&wire)
+        .releases("other/app", "1.0.0", "1.1.0")
+        .await
+        .unwrap();
+    assert_eq!(
+        found
+            .iter()
+            .map(|release| release.tag.as_str())
+            .collect::<Vec<_>>(),
+        ["v1.1.0"]
+    );
+    assert_eq!(
+        found[0].url,
+        format!("http://{}/other/app/-/tags/v1.1.0", wire.host)
+    );
     assert_eq!(
         wire.targets(),
-        ["/api/v4/projects/other%2Fapp/releases?per_page=100", "/api/v4/projects/other%2Fapp/repository/tags?per_page=100"]
+        [
+            "/api/v4/projects/other%2Fapp/releases?per_page=100",
+            "/api/v4/projects/other%2Fapp/repository/tags?per_page=100"
+        ]
     );
 }

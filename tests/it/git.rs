@@ -4,12 +4,18 @@ use super::git_support::{ANN, NOW, Sandbox, bot, draft, edit, mirror, text};
 use std::fs;
 use tagboat::{
     error::{Fault, Kind},
-    git::{Access, Change, Credentials, EntryKind, GitError, Message, Mirror, Pushed, Remote, Update},
+    git::{
+        Access, Change, Credentials, EntryKind, GitError, Message, Mirror, Pushed, Remote, Update,
+    },
     sandbox::git::BareRepository,
     secret::Secret,
 };
 
-const FILES: &[(&str, &str)] = &[("apps/db.yaml", "db: 1\n"), ("apps/web/web.yaml", "web: 1\n"), ("readme", "hello\n")];
+const FILES: &[(&str, &str)] = &[
+    ("apps/db.yaml", "db: 1\n"),
+    ("apps/web/web.yaml", "web: 1\n"),
+    ("readme", "hello\n"),
+];
 
 #[test]
 fn a_fetch_says_whether_the_branch_has_moved() {
@@ -23,16 +29,29 @@ fn a_fetch_says_whether_the_branch_has_moved() {
     let second = mirror.fetch().unwrap();
     assert_eq!((second.commit, second.changed), (commit, true));
     assert_eq!(text(&mirror, first.commit, "readme").unwrap(), "hello\n");
-    assert_eq!(text(&mirror, second.commit, "readme").unwrap(), "hello again\n");
+    assert_eq!(
+        text(&mirror, second.commit, "readme").unwrap(),
+        "hello again\n"
+    );
     assert!(mirror.contains(second.commit, first.commit).unwrap());
     assert!(!mirror.contains(first.commit, second.commit).unwrap());
 
     let revision = mirror.at(second.commit).unwrap();
-    let paths = |below| revision.list(below).unwrap().into_iter().map(|entry| entry.path).collect::<Vec<_>>();
+    let paths = |below| {
+        revision
+            .list(below)
+            .unwrap()
+            .into_iter()
+            .map(|entry| entry.path)
+            .collect::<Vec<_>>()
+    };
     assert_eq!(paths(""), ["apps/db.yaml", "apps/web/web.yaml", "readme"]);
     assert_eq!(paths("apps/web"), ["apps/web/web.yaml"]);
     assert_eq!(paths("nothing"), Vec::<String>::new());
-    assert_eq!(revision.find("apps").unwrap().unwrap().kind, EntryKind::Tree);
+    assert_eq!(
+        revision.find("apps").unwrap().unwrap().kind,
+        EntryKind::Tree
+    );
     assert_eq!(revision.find("readme/below").unwrap(), None);
 }
 
@@ -44,7 +63,11 @@ fn a_branch_pushed_by_force_is_followed() {
     let gone = sandbox.person(&[("readme", "gone\n")], "gone");
     assert_eq!(mirror.fetch().unwrap().commit, gone);
     let reference = "refs/heads/main".to_owned();
-    let back = Update { reference, old: Some(gone), new: Some(first.commit) };
+    let back = Update {
+        reference,
+        old: Some(gone),
+        new: Some(first.commit),
+    };
     assert_eq!(mirror.push_references(None, &[back]).unwrap(), Pushed::Done);
     let other = sandbox.person(&[("readme", "other\n")], "other");
     let head = mirror.fetch().unwrap();
@@ -65,10 +88,18 @@ fn a_long_life_of_fetches_is_no_trouble() {
     }
     assert!(!mirror.compact().unwrap());
     for n in 0..300 {
-        fs::write(mirror.dir().join(format!("objects/pack/pack-{n:040x}.pack")), "").unwrap();
+        fs::write(
+            mirror
+                .dir()
+                .join(format!("objects/pack/pack-{n:040x}.pack")),
+            "",
+        )
+        .unwrap();
     }
     assert!(mirror.compact().unwrap());
-    let packs = fs::read_dir(mirror.dir().join("objects/pack")).unwrap().count();
+    let packs = fs::read_dir(mirror.dir().join("objects/pack"))
+        .unwrap()
+        .count();
     assert!(packs <= 4, "{packs} files of packs after cloning anew");
     let head = mirror.head().unwrap();
     assert_eq!(text(&mirror, head, "readme").unwrap(), "39\n");
@@ -79,7 +110,11 @@ fn a_push_changes_what_was_edited_and_nothing_else() {
     let sandbox = Sandbox::new(FILES);
     let mirror = sandbox.mirror("m");
     let head = mirror.fetch().unwrap();
-    let edits = [edit("apps/web/web.yaml", "web: 2\n"), edit("new/folder/x", "x\n"), edit("readme", "hello\n")];
+    let edits = [
+        edit("apps/web/web.yaml", "web: 2\n"),
+        edit("new/folder/x", "x\n"),
+        edit("readme", "hello\n"),
+    ];
     let made = draft(&mirror, head, &edits, "dev: web 2\n\nTagboat-Update: dev\n").unwrap();
     assert_eq!(mirror.push(&made).unwrap(), Pushed::Done);
     let after = mirror.fetch().unwrap();
@@ -89,12 +124,39 @@ fn a_push_changes_what_was_edited_and_nothing_else() {
 
     let mut history = mirror.history(after.commit, 0, 10);
     let newest = history.next().unwrap().unwrap();
-    assert_eq!((newest.author.as_str(), newest.subject.as_str(), newest.update, newest.seconds), ("Bot", "dev: web 2", true, NOW + 120));
+    assert_eq!(
+        (
+            newest.author.as_str(),
+            newest.subject.as_str(),
+            newest.update,
+            newest.seconds
+        ),
+        ("Bot", "dev: web 2", true, NOW + 120)
+    );
     let changes = history.changes(&newest).unwrap();
-    assert_eq!(changes.iter().map(|c| c.path.as_str()).collect::<Vec<_>>(), ["apps/web/web.yaml", "new/folder/x"]);
-    assert!(matches!(changes[0], Change { old: Some(_), new: Some(_), .. }) && changes[1].old.is_none());
+    assert_eq!(
+        changes.iter().map(|c| c.path.as_str()).collect::<Vec<_>>(),
+        ["apps/web/web.yaml", "new/folder/x"]
+    );
+    assert!(
+        matches!(
+            changes[0],
+            Change {
+                old: Some(_),
+                new: Some(_),
+                ..
+            }
+        ) && changes[1].old.is_none()
+    );
     let first = history.next().unwrap().unwrap();
-    assert_eq!((first.update, first.parent, history.changes(&first).unwrap().len()), (false, None, 3));
+    assert_eq!(
+        (
+            first.update,
+            first.parent,
+            history.changes(&first).unwrap().len()
+        ),
+        (false, None, 3)
+    );
     assert!(history.next().is_none());
 
     // The same again is nothing to commit.
@@ -106,10 +168,23 @@ fn history_ends_where_it_is_told_to() {
     let sandbox = Sandbox::new(FILES);
     let mirror = sandbox.mirror("m");
     for n in 0..12 {
-        sandbox.repository.commit(&[("readme", &n.to_string())], ANN, NOW + n * 100, &format!("c{n}")).unwrap();
+        sandbox
+            .repository
+            .commit(
+                &[("readme", &n.to_string())],
+                ANN,
+                NOW + n * 100,
+                &format!("c{n}"),
+            )
+            .unwrap();
     }
     let head = mirror.fetch().unwrap().commit;
-    let subjects = |since, limit| mirror.history(head, since, limit).map(|c| c.unwrap().subject).collect::<Vec<_>>();
+    let subjects = |since, limit| {
+        mirror
+            .history(head, since, limit)
+            .map(|c| c.unwrap().subject)
+            .collect::<Vec<_>>()
+    };
     assert_eq!(subjects(NOW + 1000, 100), ["c11", "c10"]);
     assert_eq!(subjects(0, 3), ["c11", "c10", "c9"]);
     assert_eq!(subjects(0, 100).len(), 13);
@@ -120,19 +195,37 @@ fn what_is_no_ordinary_file_is_not_written() {
     let sandbox = Sandbox::new(FILES);
     let repo = gix::open(sandbox.repository.dir()).unwrap();
     let head = sandbox.repository.head().unwrap().unwrap();
-    let mut editor = repo.edit_tree(repo.find_commit(head).unwrap().tree_id().unwrap()).unwrap();
-    for (path, kind, bytes) in [("link", EntryKind::Link, "readme"), ("run", EntryKind::BlobExecutable, "#!/bin/sh\n")] {
-        editor.upsert(path, kind, repo.write_blob(bytes).unwrap()).unwrap();
+    let mut editor = repo
+        .edit_tree(repo.find_commit(head).unwrap().tree_id().unwrap())
+        .unwrap();
+    for (path, kind, bytes) in [
+        ("link", EntryKind::Link, "readme"),
+        ("run", EntryKind::BlobExecutable, "#!/bin/sh\n"),
+    ] {
+        editor
+            .upsert(path, kind, repo.write_blob(bytes).unwrap())
+            .unwrap();
     }
     editor.upsert("module", EntryKind::Commit, head).unwrap();
     let tree = editor.write().unwrap();
-    let who = gix::actor::SignatureRef { name: "Ann".into(), email: "a@b.c".into(), time: "1790000000 +0200" };
-    repo.commit_as(who, who, "refs/heads/main", "odd", tree, [head]).unwrap();
+    let who = gix::actor::SignatureRef {
+        name: "Ann".into(),
+        email: "a@b.c".into(),
+        time: "1790000000 +0200",
+    };
+    repo.commit_as(who, who, "refs/heads/main", "odd", tree, [head])
+        .unwrap();
 
     let mirror = sandbox.mirror("m");
     let head = mirror.fetch().unwrap();
     let bot = bot();
-    let message = Message { author: &bot, committer: &bot, seconds: NOW, text: "x", key: None };
+    let message = Message {
+        author: &bot,
+        committer: &bot,
+        seconds: NOW,
+        text: "x",
+        key: None,
+    };
     for (edits, why) in [
         (vec![edit("link", "x")], "symbolic link"),
         (vec![edit("link/below", "x")], "no folder"),
@@ -143,18 +236,41 @@ fn what_is_no_ordinary_file_is_not_written() {
         (vec![edit("a", "x"), edit("a/b", "y")], "below a file"),
     ] {
         let error = mirror.draft(head.commit, &edits, &message).unwrap_err();
-        assert!(error.to_string().contains(why) && error.kind() == Kind::Config, "{error}");
+        assert!(
+            error.to_string().contains(why) && error.kind() == Kind::Config,
+            "{error}"
+        );
     }
     for text in ["", "  \n", "a\0b"] {
-        assert!(mirror.draft(head.commit, &[edit("a", "x")], &Message { text, ..message.clone() }).is_err());
+        assert!(
+            mirror
+                .draft(
+                    head.commit,
+                    &[edit("a", "x")],
+                    &Message {
+                        text,
+                        ..message.clone()
+                    }
+                )
+                .is_err()
+        );
     }
     let made = draft(&mirror, head, &[edit("run", "#!/bin/bash\n")], "run").unwrap();
     assert_eq!(mirror.push(&made).unwrap(), Pushed::Done);
     let revision_head = mirror.fetch().unwrap().commit;
     let revision = mirror.at(revision_head).unwrap();
-    assert_eq!(revision.find("run").unwrap().unwrap().kind, EntryKind::BlobExecutable);
-    assert_eq!(revision.find("link").unwrap().unwrap().kind, EntryKind::Link);
-    assert_eq!(revision.find("module").unwrap().unwrap().kind, EntryKind::Commit);
+    assert_eq!(
+        revision.find("run").unwrap().unwrap().kind,
+        EntryKind::BlobExecutable
+    );
+    assert_eq!(
+        revision.find("link").unwrap().unwrap().kind,
+        EntryKind::Link
+    );
+    assert_eq!(
+        revision.find("module").unwrap().unwrap().kind,
+        EntryKind::Commit
+    );
     assert_eq!(revision.read("module").unwrap(), None);
 }
 
@@ -164,20 +280,51 @@ fn references_are_created_moved_and_deleted_only_from_where_they_were() {
     let mirror = sandbox.mirror("m");
     let head = mirror.fetch().unwrap();
     let made = draft(&mirror, head, &[edit("readme", "branch\n")], "branch").unwrap();
-    let update = |name: &str, old, new| Update { reference: format!("refs/heads/{name}"), old, new };
-    let create = [update("bot/a", None, Some(made.commit)), update("bot/b", None, Some(made.commit))];
-    assert_eq!(mirror.push_references(Some(&made), &create).unwrap(), Pushed::Done);
-    let Pushed::Rejected(again) = mirror.push_references(Some(&made), &create).unwrap() else { panic!("created twice") };
+    let update = |name: &str, old, new| Update {
+        reference: format!("refs/heads/{name}"),
+        old,
+        new,
+    };
+    let create = [
+        update("bot/a", None, Some(made.commit)),
+        update("bot/b", None, Some(made.commit)),
+    ];
+    assert_eq!(
+        mirror.push_references(Some(&made), &create).unwrap(),
+        Pushed::Done
+    );
+    let Pushed::Rejected(again) = mirror.push_references(Some(&made), &create).unwrap() else {
+        panic!("created twice")
+    };
     assert_eq!((again.len(), again[0].kind), (2, Kind::Conflict));
     // All or none: the first of these could go through.
-    let mixed = [update("bot/a", Some(made.commit), None), update("bot/b", Some(head.commit), None)];
-    assert!(matches!(mirror.push_references(None, &mixed).unwrap(), Pushed::Rejected(_)));
-    let delete = [update("bot/a", Some(made.commit), None), update("bot/b", Some(made.commit), None)];
+    let mixed = [
+        update("bot/a", Some(made.commit), None),
+        update("bot/b", Some(head.commit), None),
+    ];
+    assert!(matches!(
+        mirror.push_references(None, &mixed).unwrap(),
+        Pushed::Rejected(_)
+    ));
+    let delete = [
+        update("bot/a", Some(made.commit), None),
+        update("bot/b", Some(made.commit), None),
+    ];
     assert_eq!(mirror.push_references(None, &delete).unwrap(), Pushed::Done);
-    let head = Update { reference: "refs/heads/main".into(), old: Some(head.commit), new: None };
-    let Pushed::Rejected(refused) = mirror.push_references(None, &[head]).unwrap() else { panic!("the branch was deleted") };
+    let head = Update {
+        reference: "refs/heads/main".into(),
+        old: Some(head.commit),
+        new: None,
+    };
+    let Pushed::Rejected(refused) = mirror.push_references(None, &[head]).unwrap() else {
+        panic!("the branch was deleted")
+    };
     assert_eq!(refused[0].kind, Kind::Config);
-    assert!(refused[0].to_string().contains("prohibited") && refused[0].hint().is_some(), "{}", refused[0]);
+    assert!(
+        refused[0].to_string().contains("prohibited") && refused[0].hint().is_some(),
+        "{}",
+        refused[0]
+    );
 }
 
 #[test]
@@ -192,10 +339,18 @@ fn two_bots_and_a_person_lose_nothing() {
                     let mut tries = 0;
                     loop {
                         let head = mirror.fetch().unwrap();
-                        let made = draft(&mirror, head, &[edit(&format!("{name}/{n}"), "x\n")], &format!("{name} {n}")).unwrap();
+                        let made = draft(
+                            &mirror,
+                            head,
+                            &[edit(&format!("{name}/{n}"), "x\n")],
+                            &format!("{name} {n}"),
+                        )
+                        .unwrap();
                         match mirror.push(&made).unwrap() {
                             Pushed::Done => break,
-                            Pushed::Rejected(refusals) => assert_eq!(refusals[0].kind, Kind::Conflict, "{}", refusals[0]),
+                            Pushed::Rejected(refusals) => {
+                                assert_eq!(refusals[0].kind, Kind::Conflict, "{}", refusals[0])
+                            }
                         }
                         tries += 1;
                         assert!(tries < 200, "never got through");
@@ -211,12 +366,22 @@ fn two_bots_and_a_person_lose_nothing() {
     });
     let mirror = sandbox.mirror("judge");
     let head = mirror.fetch().unwrap().commit;
-    let mut subjects: Vec<_> = mirror.history(head, 0, 1000).map(|commit| commit.unwrap().subject).collect();
-    assert_eq!(subjects.len(), 3 * EACH + 1, "one commit each, and the first");
+    let mut subjects: Vec<_> = mirror
+        .history(head, 0, 1000)
+        .map(|commit| commit.unwrap().subject)
+        .collect();
+    assert_eq!(
+        subjects.len(),
+        3 * EACH + 1,
+        "one commit each, and the first"
+    );
     subjects.sort();
     subjects.dedup();
     assert_eq!(subjects.len(), 3 * EACH + 1);
-    assert_eq!(mirror.at(head).unwrap().list("").unwrap().len(), FILES.len() + 3 * EACH);
+    assert_eq!(
+        mirror.at(head).unwrap().list("").unwrap().len(),
+        FILES.len() + 3 * EACH
+    );
 }
 
 #[test]
@@ -225,7 +390,9 @@ fn a_bot_killed_before_the_push_does_the_same_again() {
     let first = {
         let mirror = sandbox.mirror("m");
         let head = mirror.fetch().unwrap();
-        draft(&mirror, head, &[edit("readme", "x\n")], "x").unwrap().commit
+        draft(&mirror, head, &[edit("readme", "x\n")], "x")
+            .unwrap()
+            .commit
     };
     let mirror = sandbox.mirror("m");
     assert_eq!(mirror.rebuilt(), None);
@@ -242,7 +409,9 @@ fn a_broken_mirror_is_cloned_anew_and_says_so() {
     let dir = sandbox.dir.path().join("m");
     type Break = fn(&std::path::Path);
     let breaks: [(&str, Break); 5] = [
-        ("objects are gone", |dir| fs::remove_dir_all(dir.join("objects/pack")).unwrap()),
+        ("objects are gone", |dir| {
+            fs::remove_dir_all(dir.join("objects/pack")).unwrap()
+        }),
         ("a pack is cut off", |dir| {
             for file in fs::read_dir(dir.join("objects/pack")).unwrap().flatten() {
                 let path = file.path();
@@ -250,12 +419,16 @@ fn a_broken_mirror_is_cloned_anew_and_says_so() {
                 fs::write(&path, b"PACK").unwrap();
             }
         }),
-        ("the config is nonsense", |dir| fs::write(dir.join("config"), "[[[").unwrap()),
+        ("the config is nonsense", |dir| {
+            fs::write(dir.join("config"), "[[[").unwrap()
+        }),
         ("there is a file instead", |dir| {
             fs::remove_dir_all(dir).unwrap();
             fs::write(dir, "x").unwrap();
         }),
-        ("HEAD is gone", |dir| fs::remove_file(dir.join("HEAD")).unwrap()),
+        ("HEAD is gone", |dir| {
+            fs::remove_file(dir.join("HEAD")).unwrap()
+        }),
     ];
     let head = sandbox.mirror("m").fetch().unwrap().commit;
     for (what, damage) in breaks {
@@ -295,15 +468,34 @@ fn a_mirror_belongs_to_one_process() {
 fn an_account_is_asked_for_and_never_shown() {
     let password = Secret::new("s3cret");
     let sandbox = Sandbox::with_account(FILES, Some(("bot", &password)));
-    let basic = |secret: &str| Credentials::Basic { username: "bot".into(), secret: Secret::new(secret) };
-    let with = |name: &str, credentials| {
-        mirror(&sandbox.dir.path().join(name), &sandbox.server.url(), Access { credentials, ..Access::default() })
+    let basic = |secret: &str| Credentials::Basic {
+        username: "bot".into(),
+        secret: Secret::new(secret),
     };
-    for (name, credentials, why) in [("none", Credentials::None, "none are given"), ("wrong", basic("wr0ng"), "not accepted")] {
+    let with = |name: &str, credentials| {
+        mirror(
+            &sandbox.dir.path().join(name),
+            &sandbox.server.url(),
+            Access {
+                credentials,
+                ..Access::default()
+            },
+        )
+    };
+    for (name, credentials, why) in [
+        ("none", Credentials::None, "none are given"),
+        ("wrong", basic("wr0ng"), "not accepted"),
+    ] {
         let error = with(name, credentials).fetch().unwrap_err();
         let all = format!("{error} {error:?} {:?}", error.hint());
-        assert!(matches!(error, GitError::Denied { .. }) && all.contains(why), "{all}");
-        assert!(!all.contains("wr0ng") && all.contains(&sandbox.server.url()), "{all}");
+        assert!(
+            matches!(error, GitError::Denied { .. }) && all.contains(why),
+            "{all}"
+        );
+        assert!(
+            !all.contains("wr0ng") && all.contains(&sandbox.server.url()),
+            "{all}"
+        );
     }
     let mirror = with("right", basic("s3cret"));
     let head = mirror.fetch().unwrap();
@@ -320,10 +512,19 @@ fn an_account_is_asked_for_and_never_shown() {
 fn a_missing_branch_is_named() {
     let sandbox = Sandbox::new(FILES);
     let remote = Remote::new(&sandbox.server.url(), "release", Access::default()).unwrap();
-    let error = Mirror::open(&sandbox.dir.path().join("m"), remote).unwrap().fetch().unwrap_err();
-    assert!(matches!(&error, GitError::NoBranch { branch, .. } if branch == "release"), "{error}");
+    let error = Mirror::open(&sandbox.dir.path().join("m"), remote)
+        .unwrap()
+        .fetch()
+        .unwrap_err();
+    assert!(
+        matches!(&error, GitError::NoBranch { branch, .. } if branch == "release"),
+        "{error}"
+    );
     assert_eq!(error.kind(), Kind::Config);
-    assert!(BareRepository::create(sandbox.repository.dir(), FILES, ANN, NOW, "again").is_err(), "a folder that is not empty");
+    assert!(
+        BareRepository::create(sandbox.repository.dir(), FILES, ANN, NOW, "again").is_err(),
+        "a folder that is not empty"
+    );
 }
 
 #[test]

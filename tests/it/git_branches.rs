@@ -1,5 +1,6 @@
-//! Branches beside the one that is followed: fetched with it, told apart by whose commits they hold, moved by
-//! compare-and-swap only. Against the sandbox server here, and against git itself in `git_real`.
+//! Branches beside the one that is followed: fetched with it, told apart by whose commits they
+//! hold, moved by compare-and-swap only. Against the sandbox server here, and against git itself in
+//! `git_real`.
 
 use super::git_support::{NOW, Sandbox, bot, draft, edit, mirror, text};
 use std::path::Path;
@@ -10,9 +11,25 @@ use tagboat::{
 
 const UPDATE: &str = "dev: web 2\n\nTagboat-Update: dev\n";
 
-fn on(mirror: &Mirror, parent: ObjectId, who: &Person, seconds: i64, content: &str, message: &str) -> Draft {
-    let message = Message { author: who, committer: who, seconds, text: message, key: None };
-    mirror.draft(parent, &[edit("web.yaml", content)], &message).unwrap().unwrap()
+fn on(
+    mirror: &Mirror,
+    parent: ObjectId,
+    who: &Person,
+    seconds: i64,
+    content: &str,
+    message: &str,
+) -> Draft {
+    let message = Message {
+        author: who,
+        committer: who,
+        seconds,
+        text: message,
+        key: None,
+    };
+    mirror
+        .draft(parent, &[edit("web.yaml", content)], &message)
+        .unwrap()
+        .unwrap()
 }
 
 fn names(mirror: &Mirror) -> Vec<String> {
@@ -21,7 +38,8 @@ fn names(mirror: &Mirror) -> Vec<String> {
 
 /// The whole life of a branch on any server with `web.yaml` on `main`; two clones of it, in `dir`.
 pub fn life(dir: &Path, url: &str) {
-    let open = |name: &str| mirror(&dir.join(name), url, Access::default()).with_branches("tagboat/");
+    let open =
+        |name: &str| mirror(&dir.join(name), url, Access::default()).with_branches("tagboat/");
     let (ours, anns) = (open("ours"), open("anns"));
     let ann = Person::new("Ann", "ann@example.org").unwrap();
     let head = ours.fetch().unwrap();
@@ -31,38 +49,110 @@ pub fn life(dir: &Path, url: &str) {
 
     // New: only where nothing is.
     let made = draft(&ours, head, &[edit("web.yaml", "web: 2\n")], UPDATE).unwrap();
-    assert_eq!(ours.push_branch(&made, "tagboat/dev/all", None).unwrap(), Pushed::Done);
-    assert_eq!(anns.push_branch(&on(&anns, head.commit, &ann, NOW, "web: 9\n", "mine"), "other/branch", None).unwrap(), Pushed::Done);
-    assert_eq!(names(&ours), Vec::<String>::new(), "what was pushed is seen by a fetch");
-    assert_eq!(ours.fetch().unwrap(), Head { commit: head.commit, changed: false });
+    assert_eq!(
+        ours.push_branch(&made, "tagboat/dev/all", None).unwrap(),
+        Pushed::Done
+    );
+    assert_eq!(
+        anns.push_branch(
+            &on(&anns, head.commit, &ann, NOW, "web: 9\n", "mine"),
+            "other/branch",
+            None
+        )
+        .unwrap(),
+        Pushed::Done
+    );
+    assert_eq!(
+        names(&ours),
+        Vec::<String>::new(),
+        "what was pushed is seen by a fetch"
+    );
+    assert_eq!(
+        ours.fetch().unwrap(),
+        Head {
+            commit: head.commit,
+            changed: false
+        }
+    );
     assert_eq!(ours.branches().unwrap()["tagboat/dev/all"], made.commit);
     assert_eq!(text(&ours, made.commit, "web.yaml").unwrap(), "web: 2\n");
-    let Pushed::Rejected(refusals) = ours.push_branch(&made, "tagboat/dev/all", None).unwrap() else { panic!("it is there") };
+    let Pushed::Rejected(refusals) = ours.push_branch(&made, "tagboat/dev/all", None).unwrap()
+    else {
+        panic!("it is there")
+    };
     assert_eq!(refusals[0].kind, Kind::Conflict);
     let own = ours.beyond(made.commit, head.commit, 50).unwrap().unwrap();
-    assert_eq!((own.len(), own[0].id, own[0].parents.as_slice()), (1, made.commit, &[head.commit][..]));
+    assert_eq!(
+        (own.len(), own[0].id, own[0].parents.as_slice()),
+        (1, made.commit, &[head.commit][..])
+    );
     assert!(own[0].is_by(&bot()) && !own[0].is_by(&ann));
 
     // Ann commits on it: that is seen, and what was known of the branch replaces nothing.
     anns.fetch().unwrap();
-    let hers = on(&anns, made.commit, &ann, NOW + 300, "web: 3\n", "by hand\n\nTagboat-Update: dev\n");
-    assert_eq!(anns.push_branch(&hers, "tagboat/dev/all", Some(made.commit)).unwrap(), Pushed::Done);
+    let hers = on(
+        &anns,
+        made.commit,
+        &ann,
+        NOW + 300,
+        "web: 3\n",
+        "by hand\n\nTagboat-Update: dev\n",
+    );
+    assert_eq!(
+        anns.push_branch(&hers, "tagboat/dev/all", Some(made.commit))
+            .unwrap(),
+        Pushed::Done
+    );
     let second = draft(&ours, head, &[edit("web.yaml", "web: 4\n")], UPDATE).unwrap();
-    let Pushed::Rejected(refusals) = ours.push_branch(&second, "tagboat/dev/all", Some(made.commit)).unwrap() else { panic!("it moved") };
+    let Pushed::Rejected(refusals) = ours
+        .push_branch(&second, "tagboat/dev/all", Some(made.commit))
+        .unwrap()
+    else {
+        panic!("it moved")
+    };
     assert_eq!(refusals[0].kind, Kind::Conflict);
-    assert!(matches!(ours.delete_branch("tagboat/dev/all", made.commit).unwrap(), Pushed::Rejected(_)));
+    assert!(matches!(
+        ours.delete_branch("tagboat/dev/all", made.commit).unwrap(),
+        Pushed::Rejected(_)
+    ));
     ours.fetch().unwrap();
     let own = ours.beyond(hers.commit, head.commit, 50).unwrap().unwrap();
-    assert_eq!(own.iter().map(|own| own.id).collect::<Vec<_>>(), [hers.commit, made.commit]);
-    assert_eq!((own[0].author.as_str(), own[0].subject.as_str(), own[0].is_by(&bot())), ("Ann", "by hand", false));
-    assert_eq!(ours.beyond(hers.commit, head.commit, 1).unwrap(), None, "more than were asked for");
-    assert_eq!(ours.beyond(head.commit, hers.commit, 50).unwrap(), Some(Vec::new()), "the target has it");
+    assert_eq!(
+        own.iter().map(|own| own.id).collect::<Vec<_>>(),
+        [hers.commit, made.commit]
+    );
+    assert_eq!(
+        (
+            own[0].author.as_str(),
+            own[0].subject.as_str(),
+            own[0].is_by(&bot())
+        ),
+        ("Ann", "by hand", false)
+    );
+    assert_eq!(
+        ours.beyond(hers.commit, head.commit, 1).unwrap(),
+        None,
+        "more than were asked for"
+    );
+    assert_eq!(
+        ours.beyond(head.commit, hers.commit, 50).unwrap(),
+        Some(Vec::new()),
+        "the target has it"
+    );
 
     // Replaced and deleted from where it is.
-    assert_eq!(ours.push_branch(&second, "tagboat/dev/all", Some(hers.commit)).unwrap(), Pushed::Done);
+    assert_eq!(
+        ours.push_branch(&second, "tagboat/dev/all", Some(hers.commit))
+            .unwrap(),
+        Pushed::Done
+    );
     ours.fetch().unwrap();
     assert_eq!(ours.branches().unwrap()["tagboat/dev/all"], second.commit);
-    assert_eq!(ours.delete_branch("tagboat/dev/all", second.commit).unwrap(), Pushed::Done);
+    assert_eq!(
+        ours.delete_branch("tagboat/dev/all", second.commit)
+            .unwrap(),
+        Pushed::Done
+    );
     ours.fetch().unwrap();
     assert_eq!(names(&ours), Vec::<String>::new());
     // What was a folder of branches becomes a branch, and back.
@@ -78,12 +168,29 @@ pub fn life(dir: &Path, url: &str) {
     // The target goes on, whatever clocks say; the branch is still one commit beyond it.
     let mut target = head.commit;
     for n in 0..12 {
-        let seconds = if n % 3 == 0 { NOW - 100_000 } else { NOW + 1000 + n };
-        let more = on(&ours, target, &ann, seconds, &format!("web: 1 # {n}\n"), "more");
+        let seconds = if n % 3 == 0 {
+            NOW - 100_000
+        } else {
+            NOW + 1000 + n
+        };
+        let more = on(
+            &ours,
+            target,
+            &ann,
+            seconds,
+            &format!("web: 1 # {n}\n"),
+            "more",
+        );
         assert_eq!(ours.push(&more).unwrap(), Pushed::Done);
         target = ours.fetch().unwrap().commit;
     }
-    assert_eq!(ours.beyond(second.commit, target, 50).unwrap().unwrap().len(), 1);
+    assert_eq!(
+        ours.beyond(second.commit, target, 50)
+            .unwrap()
+            .unwrap()
+            .len(),
+        1
+    );
     assert_eq!(ours.beyond(head.commit, target, 50).unwrap().unwrap(), []);
     // Another process, and one that is not asked to, see what they should.
     drop(ours);

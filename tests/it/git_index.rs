@@ -27,19 +27,46 @@ impl Extract for Lines {
     fn extract(&self, class: u8, bytes: &[u8]) -> Vec<u8> {
         assert_eq!(class, 1);
         self.read.fetch_add(1, Ordering::Relaxed);
-        bytes.split_inclusive(|b| *b == b'\n').filter(|line| line.starts_with(b"image:")).flatten().copied().collect()
+        bytes
+            .split_inclusive(|b| *b == b'\n')
+            .filter(|line| line.starts_with(b"image:"))
+            .flatten()
+            .copied()
+            .collect()
     }
 }
 
 fn flat(index: &Index) -> Vec<(String, String)> {
-    index.records().map(|r| (r.path.to_owned(), String::from_utf8(r.bytes.to_vec()).unwrap())).collect()
+    index
+        .records()
+        .map(|r| {
+            (
+                r.path.to_owned(),
+                String::from_utf8(r.bytes.to_vec()).unwrap(),
+            )
+        })
+        .collect()
 }
 
 #[test]
 fn an_unchanged_blob_is_never_read_again() {
-    let files: Vec<(String, String)> = (0..300).map(|n| (format!("a/{:02}/{n:03}.yaml", n % 20), format!("image: x:{n}\n"))).collect();
-    let mut seed: Vec<(&str, &str)> = files.iter().map(|(path, text)| (path.as_str(), text.as_str())).collect();
-    seed.extend([("b.yaml", "nothing\n"), ("readme", "image: no\n"), ("a.yaml", "image: y\n")]);
+    let files: Vec<(String, String)> = (0..300)
+        .map(|n| {
+            (
+                format!("a/{:02}/{n:03}.yaml", n % 20),
+                format!("image: x:{n}\n"),
+            )
+        })
+        .collect();
+    let mut seed: Vec<(&str, &str)> = files
+        .iter()
+        .map(|(path, text)| (path.as_str(), text.as_str()))
+        .collect();
+    seed.extend([
+        ("b.yaml", "nothing\n"),
+        ("readme", "image: no\n"),
+        ("a.yaml", "image: y\n"),
+    ]);
     let sandbox = Sandbox::new(&seed);
     let mirror = sandbox.mirror("m");
     let file = sandbox.dir.path().join("index");
@@ -48,41 +75,86 @@ fn an_unchanged_blob_is_never_read_again() {
 
     let head = mirror.fetch().unwrap();
     let built = open(head.commit);
-    assert_eq!((built.how, built.unsaved, built.index.len()), (How::Built(302, None), None, 301));
+    assert_eq!(
+        (built.how, built.unsaved, built.index.len()),
+        (How::Built(302, None), None, 301)
+    );
     assert_eq!(lines.read.swap(0, Ordering::Relaxed), 302);
-    let paths: Vec<_> = flat(&built.index).into_iter().map(|(path, _)| path).collect();
+    let paths: Vec<_> = flat(&built.index)
+        .into_iter()
+        .map(|(path, _)| path)
+        .collect();
     assert!(paths.is_sorted());
 
     let same = open(head.commit);
     assert_eq!((same.how, &same.index), (How::Same, &built.index));
     assert_eq!(lines.read.load(Ordering::Relaxed), 0);
 
-    sandbox.person(&[("a/00/000.yaml", "image: x:1000\n"), ("new/z.yaml", "image: z\n"), ("readme", "image: other\n")], "more");
+    sandbox.person(
+        &[
+            ("a/00/000.yaml", "image: x:1000\n"),
+            ("new/z.yaml", "image: z\n"),
+            ("readme", "image: other\n"),
+        ],
+        "more",
+    );
     let updated = open(mirror.fetch().unwrap().commit);
-    assert_eq!((updated.how, lines.read.swap(0, Ordering::Relaxed)), (How::Updated(2), 2));
+    assert_eq!(
+        (updated.how, lines.read.swap(0, Ordering::Relaxed)),
+        (How::Updated(2), 2)
+    );
     assert_eq!(updated.index.len(), 302);
     // Back again: one record changes, one goes away.
     let back = open(head.commit);
     assert_eq!((back.how, &back.index), (How::Updated(1), &built.index));
 
-    let other = Lines { version: 1, ..Lines::default() };
-    assert!(matches!(Index::open(&mirror, head.commit, &file, &other).unwrap().how, How::Built(302, None)));
+    let other = Lines {
+        version: 1,
+        ..Lines::default()
+    };
+    assert!(matches!(
+        Index::open(&mirror, head.commit, &file, &other)
+            .unwrap()
+            .how,
+        How::Built(302, None)
+    ));
 }
 
 #[test]
 fn a_moved_folder_is_not_read() {
-    let files: Vec<(String, String)> = (0..40).map(|n| (format!("old/{n}.yaml"), format!("image: x:{n}\n"))).collect();
-    let seed: Vec<(&str, &str)> = files.iter().map(|(path, text)| (path.as_str(), text.as_str())).collect();
+    let files: Vec<(String, String)> = (0..40)
+        .map(|n| (format!("old/{n}.yaml"), format!("image: x:{n}\n")))
+        .collect();
+    let seed: Vec<(&str, &str)> = files
+        .iter()
+        .map(|(path, text)| (path.as_str(), text.as_str()))
+        .collect();
     let sandbox = Sandbox::new(&seed);
     let mirror = sandbox.mirror("m");
     let file = sandbox.dir.path().join("index");
     let lines = Lines::default();
     Index::open(&mirror, mirror.fetch().unwrap().commit, &file, &lines).unwrap();
     lines.read.store(0, Ordering::Relaxed);
-    let copies: Vec<(String, &str)> = seed.iter().map(|(path, text)| (path.replace("old", "new"), *text)).collect();
-    sandbox.person(&copies.iter().map(|(path, text)| (path.as_str(), *text)).collect::<Vec<_>>(), "copy");
+    let copies: Vec<(String, &str)> = seed
+        .iter()
+        .map(|(path, text)| (path.replace("old", "new"), *text))
+        .collect();
+    sandbox.person(
+        &copies
+            .iter()
+            .map(|(path, text)| (path.as_str(), *text))
+            .collect::<Vec<_>>(),
+        "copy",
+    );
     let updated = Index::open(&mirror, mirror.fetch().unwrap().commit, &file, &lines).unwrap();
-    assert_eq!((updated.how, updated.index.len(), lines.read.load(Ordering::Relaxed)), (How::Updated(0), 80, 0));
+    assert_eq!(
+        (
+            updated.how,
+            updated.index.len(),
+            lines.read.load(Ordering::Relaxed)
+        ),
+        (How::Updated(0), 80, 0)
+    );
 }
 
 #[test]
@@ -99,9 +171,16 @@ fn a_damaged_file_is_rebuilt_and_said() {
     }] {
         fs::write(&file, damage).unwrap();
         let opened = Index::open(&mirror, head, &file, &lines).unwrap();
-        assert!(matches!(&opened.how, How::Built(1, Some(why)) if why.contains("index")), "{:?}", opened.how);
+        assert!(
+            matches!(&opened.how, How::Built(1, Some(why)) if why.contains("index")),
+            "{:?}",
+            opened.how
+        );
         assert_eq!(opened.index, good);
-        assert!(matches!(Index::open(&mirror, head, &file, &lines).unwrap().how, How::Same));
+        assert!(matches!(
+            Index::open(&mirror, head, &file, &lines).unwrap().how,
+            How::Same
+        ));
     }
     // Where it cannot be saved, it is still there.
     let nowhere = sandbox.dir.path().join("missing/index");
@@ -111,7 +190,8 @@ fn a_damaged_file_is_rebuilt_and_said() {
 
 proptest! {
     #![proptest_config(ProptestConfig { cases: 12, ..ProptestConfig::default() })]
-    /// Brought up to date over any steps, an index is the one that is built at once; files replace folders and the other way.
+    /// Brought up to date over any steps, an index is the one that is built at once; files replace
+    /// folders and the other way.
     #[test]
     fn updating_gives_what_building_gives(steps in prop::collection::vec(prop::collection::vec((0..8usize, 0..4u8), 1..6), 1..5)) {
         let names = ["a.yaml", "a/b.yaml", "a/b/c.yaml", "a-b.yaml", "a0.yaml", "z/z/z.yaml", "z.yaml", "a/b.c/d.yaml"];

@@ -1,39 +1,93 @@
-//! The git room against Debian's git and OpenSSH, and the sandbox server against Debian's git: judged by git itself.
+//! The git room against Debian's git and OpenSSH, and the sandbox server against Debian's git:
+//! judged by git itself.
 
 use super::git_support::{NOW, Sandbox, bot, draft, edit, mirror, provider, text};
 use crate::servers::git::{HttpBackend, Program, Sshd, command, git, seed};
 use std::{os::unix::fs::PermissionsExt, path::Path, process::Command};
 use tagboat::{
     error::{Fault, Kind},
-    git::{Access, Checkout, Credentials, GitError, Graft, Message, Mirror, ObjectId, Pushed, SigningKey, Ssh, Update},
+    git::{
+        Access, Checkout, Credentials, GitError, Graft, Message, Mirror, ObjectId, Pushed,
+        SigningKey, Ssh, Update,
+    },
     secret::Secret,
 };
 
-const FILES: &[(&str, &str)] = &[("apps/web.yaml", "image: web:1\n"), ("apps/db.yaml", "image: db:1\n"), ("README", "hello\n")];
+const FILES: &[(&str, &str)] = &[
+    ("apps/web.yaml", "image: web:1\n"),
+    ("apps/db.yaml", "image: db:1\n"),
+    ("README", "hello\n"),
+];
 
 /// Fetch, edit, push, fetch; then git looks at it.
 fn once_around(mirror: &Mirror, bare: &Path) {
     let head = mirror.fetch().unwrap();
     assert!(head.changed);
     assert!(!mirror.fetch().unwrap().changed);
-    let made = draft(mirror, head, &[edit("apps/web.yaml", "image: web:2\n")], "dev: web 2\n\nTagboat-Update: dev\n").unwrap();
+    let made = draft(
+        mirror,
+        head,
+        &[edit("apps/web.yaml", "image: web:2\n")],
+        "dev: web 2\n\nTagboat-Update: dev\n",
+    )
+    .unwrap();
     assert_eq!(mirror.push(&made).unwrap(), Pushed::Done);
     git(bare, &["fsck", "--strict"]).ok();
-    let log = git(bare, &["log", "-1", "--format=%H|%an|%ct|%(trailers:key=Tagboat-Update,valueonly)", "main"]).text();
+    let log = git(
+        bare,
+        &[
+            "log",
+            "-1",
+            "--format=%H|%an|%ct|%(trailers:key=Tagboat-Update,valueonly)",
+            "main",
+        ],
+    )
+    .text();
     assert_eq!(log, format!("{}|Bot|{}|dev", made.commit, NOW + 120));
-    assert_eq!(git(bare, &["diff", "--numstat", "main~1", "main"]).text(), "1\t1\tapps/web.yaml");
+    assert_eq!(
+        git(bare, &["diff", "--numstat", "main~1", "main"]).text(),
+        "1\t1\tapps/web.yaml"
+    );
     let after = mirror.fetch().unwrap();
     assert_eq!((after.commit, after.changed), (made.commit, true));
-    assert_eq!(text(mirror, after.commit, "apps/web.yaml").unwrap(), "image: web:2\n");
+    assert_eq!(
+        text(mirror, after.commit, "apps/web.yaml").unwrap(),
+        "image: web:2\n"
+    );
     // Stale now.
-    let Pushed::Rejected(refusals) = mirror.push(&made).unwrap() else { panic!("a stale push went through") };
+    let Pushed::Rejected(refusals) = mirror.push(&made).unwrap() else {
+        panic!("a stale push went through")
+    };
     assert_eq!(refusals[0].kind, Kind::Conflict);
     // Other references, created and deleted, two at a time.
-    let update = |name: &str, old, new| Update { reference: format!("refs/heads/bot/{name}"), old, new };
+    let update = |name: &str, old, new| Update {
+        reference: format!("refs/heads/bot/{name}"),
+        old,
+        new,
+    };
     let (id, none) = (Some(after.commit), None);
-    assert_eq!(mirror.push_references(None, &[update("a", none, id), update("b", none, id)]).unwrap(), Pushed::Done);
-    assert_eq!(git(bare, &["for-each-ref", "--format=%(refname)", "refs/heads/bot"]).text().lines().count(), 2);
-    assert_eq!(mirror.push_references(None, &[update("a", id, none), update("b", id, none)]).unwrap(), Pushed::Done);
+    assert_eq!(
+        mirror
+            .push_references(None, &[update("a", none, id), update("b", none, id)])
+            .unwrap(),
+        Pushed::Done
+    );
+    assert_eq!(
+        git(
+            bare,
+            &["for-each-ref", "--format=%(refname)", "refs/heads/bot"]
+        )
+        .text()
+        .lines()
+        .count(),
+        2
+    );
+    assert_eq!(
+        mirror
+            .push_references(None, &[update("a", id, none), update("b", id, none)])
+            .unwrap(),
+        Pushed::Done
+    );
     assert_eq!(git(bare, &["for-each-ref", "refs/heads/bot"]).text(), "");
 }
 
@@ -42,8 +96,21 @@ fn once_around(mirror: &Mirror, bare: &Path) {
 fn over_file() {
     let dir = tempfile::tempdir().unwrap();
     let bare = seed(dir.path(), FILES);
-    once_around(&mirror(&dir.path().join("m"), &format!("file://{}", bare.display()), Access::default()), &bare);
-    let error = mirror(&dir.path().join("n"), "/nowhere/at/all.git", Access::default()).fetch().unwrap_err();
+    once_around(
+        &mirror(
+            &dir.path().join("m"),
+            &format!("file://{}", bare.display()),
+            Access::default(),
+        ),
+        &bare,
+    );
+    let error = mirror(
+        &dir.path().join("n"),
+        "/nowhere/at/all.git",
+        Access::default(),
+    )
+    .fetch()
+    .unwrap_err();
     assert!(error.to_string().contains("/nowhere/at/all.git"), "{error}");
 }
 
@@ -53,11 +120,17 @@ fn a_branch_beside_the_followed_one() {
     provider();
     let dir = tempfile::tempdir().unwrap();
     let bare = seed(dir.path(), &[("web.yaml", "web: 1\n")]);
-    super::git_branches::life(&dir.path().join("over-http"), &HttpBackend::start(dir.path(), None).url("fleet.git"));
+    super::git_branches::life(
+        &dir.path().join("over-http"),
+        &HttpBackend::start(dir.path(), None).url("fleet.git"),
+    );
     git(&bare, &["fsck", "--strict"]).ok();
     let other = tempfile::tempdir().unwrap();
     let bare = seed(other.path(), &[("web.yaml", "web: 1\n")]);
-    super::git_branches::life(&other.path().join("over-file"), &format!("file://{}", bare.display()));
+    super::git_branches::life(
+        &other.path().join("over-file"),
+        &format!("file://{}", bare.display()),
+    );
     git(&bare, &["fsck", "--strict"]).ok();
 }
 
@@ -87,40 +160,94 @@ fn revisions_are_found_by_name_and_compared_with_where_they_began() {
     let named = |text: &str| mirror.named(text).map(|id| id.to_string());
     assert_eq!(named("main").unwrap(), id("main"));
     assert_eq!(named("team/new").unwrap(), id("team/new"));
-    assert_eq!(named("v1").unwrap(), id("team/new~1"), "an annotated tag stands for its commit");
-    assert_eq!(named(&id("unseen")).unwrap(), id("unseen"), "an id that no fetch has brought");
+    assert_eq!(
+        named("v1").unwrap(),
+        id("team/new~1"),
+        "an annotated tag stands for its commit"
+    );
+    assert_eq!(
+        named(&id("unseen")).unwrap(),
+        id("unseen"),
+        "an id that no fetch has brought"
+    );
     assert_eq!(named(&id("team/new")[..8]).unwrap(), id("team/new"));
-    assert_eq!(mirror.before(mirror.named("team/new").unwrap(), main).unwrap().to_string(), id("main~1"));
+    assert_eq!(
+        mirror
+            .before(mirror.named("team/new").unwrap(), main)
+            .unwrap()
+            .to_string(),
+        id("main~1")
+    );
     assert_eq!(mirror.before(main, main).unwrap().to_string(), id("main~1"));
     // Moved, then gone: what was asked for before is no answer.
     git(&work, &["push", "-q", "-f", "origin", "main:team/new"]).ok();
     assert_eq!(named("team/new").unwrap(), id("main"));
     git(&work, &["push", "-q", "origin", ":team/new"]).ok();
-    for wrong in ["team/new", "team", "no such", "-x", "HEAD", "main~1", "", "f00d", &"0".repeat(40)] {
+    for wrong in [
+        "team/new",
+        "team",
+        "no such",
+        "-x",
+        "HEAD",
+        "main~1",
+        "",
+        "f00d",
+        &"0".repeat(40),
+    ] {
         let error = mirror.named(wrong).unwrap_err();
-        assert!(matches!(error, GitError::Revision { .. }) && error.kind() == Kind::Config, "{wrong}: {error:?}");
+        assert!(
+            matches!(error, GitError::Revision { .. }) && error.kind() == Kind::Config,
+            "{wrong}: {error:?}"
+        );
     }
     assert_eq!(mirror.head(), Some(main), "the branch stays where it was");
 
     // Working copies: with a default branch, shallow, and one that shares the objects of another.
     let clone = |name: &str, arguments: &[&str]| {
-        git(dir.path(), &[&["clone", "-q"], arguments, &[&url, name]].concat()).ok();
+        git(
+            dir.path(),
+            &[&["clone", "-q"], arguments, &[&url, name]].concat(),
+        )
+        .ok();
         Checkout::open(&dir.path().join(name).join("apps")).unwrap()
     };
     let whole = clone("whole", &["-b", "unseen"]);
     let head = whole.head().unwrap();
-    assert_eq!((head.to_string(), whole.before(head).unwrap().to_string()), (id("unseen"), id("main~1")));
+    assert_eq!(
+        (head.to_string(), whole.before(head).unwrap().to_string()),
+        (id("unseen"), id("main~1"))
+    );
     assert_eq!(whole.named("v1").unwrap().to_string(), id("v1"));
     assert_eq!(whole.named("HEAD~1").unwrap().to_string(), id("unseen~1"));
-    assert!(matches!(whole.named("HEAD:README"), Err(GitError::Revision { .. })));
+    assert!(matches!(
+        whole.named("HEAD:README"),
+        Err(GitError::Revision { .. })
+    ));
     let shallow = clone("shallow", &["--depth", "1"]);
     let error = shallow.before(shallow.head().unwrap()).unwrap_err();
-    assert!(error.to_string().contains("shallow") && error.hint().unwrap().contains("--unshallow"), "{error}");
-    git(&dir.path().join("whole"), &["worktree", "add", "-q", "../linked", "v1"]).ok();
+    assert!(
+        error.to_string().contains("shallow") && error.hint().unwrap().contains("--unshallow"),
+        "{error}"
+    );
+    git(
+        &dir.path().join("whole"),
+        &["worktree", "add", "-q", "../linked", "v1"],
+    )
+    .ok();
     let linked = Checkout::open(&dir.path().join("linked")).unwrap();
     assert_eq!(linked.head().unwrap().to_string(), id("v1"));
-    assert!(linked.at(linked.head().unwrap()).unwrap().read("README").unwrap().is_some());
-    assert!(matches!(Checkout::open(&dir.path().join("nowhere")), Err(GitError::Checkout { .. })));
+    assert!(
+        linked
+            .at(linked.head().unwrap())
+            .unwrap()
+            .read("README")
+            .unwrap()
+            .is_some()
+    );
+    assert!(matches!(
+        Checkout::open(&dir.path().join("nowhere")),
+        Err(GitError::Checkout { .. })
+    ));
 }
 
 #[test]
@@ -130,13 +257,34 @@ fn over_http_with_an_account() {
     let dir = tempfile::tempdir().unwrap();
     let bare = seed(dir.path(), FILES);
     let backend = HttpBackend::start(dir.path(), Some("x-access-token:s3cret"));
-    let with =
-        |name: &str, credentials| mirror(&dir.path().join(name), &backend.url("fleet.git"), Access { credentials, ..Access::default() });
-    let wrong = with("wrong", Credentials::Token(Secret::new("wr0ng"))).fetch().unwrap_err();
-    assert!(matches!(wrong, GitError::Denied { .. }) && !format!("{wrong:?}").contains("wr0ng"), "{wrong}");
-    once_around(&with("right", Credentials::Token(Secret::new("s3cret"))), &bare);
-    let missing = Access { credentials: Credentials::Token(Secret::new("s3cret")), ..Access::default() };
-    let error = mirror(&dir.path().join("none"), &backend.url("none.git"), missing).fetch().unwrap_err();
+    let with = |name: &str, credentials| {
+        mirror(
+            &dir.path().join(name),
+            &backend.url("fleet.git"),
+            Access {
+                credentials,
+                ..Access::default()
+            },
+        )
+    };
+    let wrong = with("wrong", Credentials::Token(Secret::new("wr0ng")))
+        .fetch()
+        .unwrap_err();
+    assert!(
+        matches!(wrong, GitError::Denied { .. }) && !format!("{wrong:?}").contains("wr0ng"),
+        "{wrong}"
+    );
+    once_around(
+        &with("right", Credentials::Token(Secret::new("s3cret"))),
+        &bare,
+    );
+    let missing = Access {
+        credentials: Credentials::Token(Secret::new("s3cret")),
+        ..Access::default()
+    };
+    let error = mirror(&dir.path().join("none"), &backend.url("none.git"), missing)
+        .fetch()
+        .unwrap_err();
     assert!(error.to_string().contains("404"), "{error}");
 }
 
@@ -148,14 +296,46 @@ fn over_ssh_to_known_hosts_only() {
     let sshd = Sshd::start(dir.path());
     let user = Command::new("id").arg("-un").output().unwrap().text();
     let url = format!("ssh://{user}@127.0.0.1:{}{}", sshd.port, bare.display());
-    let ssh = Ssh { program: None, identity: Some(sshd.identity.clone()), known_hosts: Some(sshd.known_hosts.clone()) };
-    let with = |name: &str, ssh| mirror(&dir.path().join(name), &url, Access { ssh, ..Access::default() });
+    let ssh = Ssh {
+        program: None,
+        identity: Some(sshd.identity.clone()),
+        known_hosts: Some(sshd.known_hosts.clone()),
+    };
+    let with = |name: &str, ssh| {
+        mirror(
+            &dir.path().join(name),
+            &url,
+            Access {
+                ssh,
+                ..Access::default()
+            },
+        )
+    };
     once_around(&with("m", ssh.clone()), &bare);
     let empty = dir.path().join("empty");
     std::fs::write(&empty, "").unwrap();
-    let error = with("unknown", Ssh { known_hosts: Some(empty), ..ssh.clone() }).fetch().unwrap_err();
-    assert!(error.to_string().contains("127.0.0.1") && error.kind() == Kind::Remote, "{error}");
-    let error = with("stranger", Ssh { identity: Some(dir.path().join("host")), ..ssh }).fetch().unwrap_err();
+    let error = with(
+        "unknown",
+        Ssh {
+            known_hosts: Some(empty),
+            ..ssh.clone()
+        },
+    )
+    .fetch()
+    .unwrap_err();
+    assert!(
+        error.to_string().contains("127.0.0.1") && error.kind() == Kind::Remote,
+        "{error}"
+    );
+    let error = with(
+        "stranger",
+        Ssh {
+            identity: Some(dir.path().join("host")),
+            ..ssh
+        },
+    )
+    .fetch()
+    .unwrap_err();
     assert!(matches!(error, GitError::Denied { .. }), "{error}");
 }
 
@@ -166,17 +346,30 @@ fn a_hook_that_declines_is_nobodys_race() {
     let dir = tempfile::tempdir().unwrap();
     let bare = seed(dir.path(), FILES);
     let hook = bare.join("hooks/pre-receive");
-    std::fs::write(&hook, "#!/bin/sh\nprintf 'no bots\\033[31m here\\n' >&2\nexit 1\n").unwrap();
+    std::fs::write(
+        &hook,
+        "#!/bin/sh\nprintf 'no bots\\033[31m here\\n' >&2\nexit 1\n",
+    )
+    .unwrap();
     std::fs::set_permissions(&hook, std::fs::Permissions::from_mode(0o755)).unwrap();
     git(&bare, &["config", "http.receivepack", "true"]).ok();
     let backend = HttpBackend::start(dir.path(), None);
-    let mirror = mirror(&dir.path().join("m"), &backend.url("fleet.git"), Access::default());
+    let mirror = mirror(
+        &dir.path().join("m"),
+        &backend.url("fleet.git"),
+        Access::default(),
+    );
     let head = mirror.fetch().unwrap();
     let made = draft(&mirror, head, &[edit("README", "x\n")], "x").unwrap();
-    let Pushed::Rejected(refusals) = mirror.push(&made).unwrap() else { panic!("the hook was not asked") };
+    let Pushed::Rejected(refusals) = mirror.push(&made).unwrap() else {
+        panic!("the hook was not asked")
+    };
     let text = refusals[0].to_string();
     assert_eq!(refusals[0].kind, Kind::Config, "{text}");
-    assert!(text.contains("no bots") && text.contains("hook declined") && !text.contains('\u{1b}'), "{text:?}");
+    assert!(
+        text.contains("no bots") && text.contains("hook declined") && !text.contains('\u{1b}'),
+        "{text:?}"
+    );
 }
 
 /// A folder goes back as git itself would bring it back: modes, links, odd names and all.
@@ -188,7 +381,16 @@ fn a_folder_put_back_is_what_git_restores() {
     provider();
     git(&bare, &["config", "http.receivepack", "true"]).ok();
     let work = dir.path().join("person");
-    git(dir.path(), &["clone", "-q", bare.to_str().unwrap(), work.to_str().unwrap()]).ok();
+    git(
+        dir.path(),
+        &[
+            "clone",
+            "-q",
+            bare.to_str().unwrap(),
+            work.to_str().unwrap(),
+        ],
+    )
+    .ok();
     let commit = |message: &str| {
         git(&work, &["add", "-A"]).ok();
         git(&work, &["commit", "-qm", message]).ok();
@@ -197,13 +399,25 @@ fn a_folder_put_back_is_what_git_restores() {
     };
     let odd = <std::ffi::OsStr as std::os::unix::ffi::OsStrExt>::from_bytes(b"apps/\xff odd");
     std::fs::create_dir_all(work.join("apps/deep/er")).unwrap();
-    for file in [Path::new("apps/run.sh"), Path::new("apps/deep/er/x"), Path::new(odd)] {
+    for file in [
+        Path::new("apps/run.sh"),
+        Path::new("apps/deep/er/x"),
+        Path::new(odd),
+    ] {
         std::fs::write(work.join(file), "#!/bin/sh\n").unwrap();
     }
-    std::fs::set_permissions(work.join("apps/run.sh"), std::fs::Permissions::from_mode(0o755)).unwrap();
+    std::fs::set_permissions(
+        work.join("apps/run.sh"),
+        std::fs::Permissions::from_mode(0o755),
+    )
+    .unwrap();
     std::os::unix::fs::symlink("web.yaml", work.join("apps/link")).unwrap();
     let then = commit("then");
-    std::fs::set_permissions(work.join("apps/run.sh"), std::fs::Permissions::from_mode(0o644)).unwrap();
+    std::fs::set_permissions(
+        work.join("apps/run.sh"),
+        std::fs::Permissions::from_mode(0o644),
+    )
+    .unwrap();
     std::fs::remove_file(work.join(odd)).unwrap();
     std::fs::remove_file(work.join("apps/link")).unwrap();
     std::fs::remove_dir_all(work.join("apps/deep")).unwrap();
@@ -211,43 +425,104 @@ fn a_folder_put_back_is_what_git_restores() {
     std::fs::write(work.join("README"), "changed\n").unwrap();
     let now = commit("now");
     let backend = HttpBackend::start(dir.path(), None);
-    for url in [format!("file://{}", bare.display()), backend.url("fleet.git")] {
+    for url in [
+        format!("file://{}", bare.display()),
+        backend.url("fleet.git"),
+    ] {
         git(&bare, &["update-ref", "refs/heads/main", &now]).ok();
-        let mirror = mirror(&dir.path().join(format!("m{}", url.len())), &url, Access::default());
+        let mirror = mirror(
+            &dir.path().join(format!("m{}", url.len())),
+            &url,
+            Access::default(),
+        );
         let head = mirror.fetch().unwrap().commit;
         assert_eq!(mirror.revision(head, &then[..8]).unwrap().to_string(), then);
         let target: ObjectId = then.parse().unwrap();
         assert_eq!(
-            mirror.since(head, target, 10).unwrap().iter().map(|commit| commit.id.to_string()).collect::<Vec<_>>(),
+            mirror
+                .since(head, target, 10)
+                .unwrap()
+                .iter()
+                .map(|commit| commit.id.to_string())
+                .collect::<Vec<_>>(),
             std::slice::from_ref(&now)
         );
         // The name that is no UTF-8 is not listed, but put back.
         assert_eq!(mirror.differences(head, target, "apps").unwrap().len(), 4);
         let apps = mirror.at(target).unwrap().find("apps").unwrap().unwrap();
         let bot = bot();
-        let message = Message { author: &bot, committer: &bot, seconds: NOW, text: "back", key: None };
-        let graft = Graft { path: "apps".to_owned(), entry: Some((apps.kind, apps.id)) };
-        let made = mirror.graft(head, std::slice::from_ref(&graft), &message).unwrap().unwrap();
+        let message = Message {
+            author: &bot,
+            committer: &bot,
+            seconds: NOW,
+            text: "back",
+            key: None,
+        };
+        let graft = Graft {
+            path: "apps".to_owned(),
+            entry: Some((apps.kind, apps.id)),
+        };
+        let made = mirror
+            .graft(head, std::slice::from_ref(&graft), &message)
+            .unwrap()
+            .unwrap();
         assert_eq!(mirror.push(&made).unwrap(), Pushed::Done);
         git(&bare, &["fsck", "--strict"]).ok();
-        assert_eq!(git(&bare, &["diff", "--name-only", &then, "main", "--", "apps"]).text(), "", "as it was then");
-        assert_eq!(git(&bare, &["diff", "--name-only", &now, "main", "--", ".", ":!apps"]).text(), "", "nothing else");
+        assert_eq!(
+            git(&bare, &["diff", "--name-only", &then, "main", "--", "apps"]).text(),
+            "",
+            "as it was then"
+        );
+        assert_eq!(
+            git(
+                &bare,
+                &["diff", "--name-only", &now, "main", "--", ".", ":!apps"]
+            )
+            .text(),
+            "",
+            "nothing else"
+        );
         assert_eq!(git(&bare, &["show", "main:README"]).text(), "changed");
         let after = mirror.fetch().unwrap().commit;
-        assert!(mirror.graft(after, &[graft], &message).unwrap().is_none(), "once more is nothing");
+        assert!(
+            mirror.graft(after, &[graft], &message).unwrap().is_none(),
+            "once more is nothing"
+        );
         // A folder whose last file goes is gone.
-        let nothing = Graft { path: "apps/deep/er/x".to_owned(), entry: None };
+        let nothing = Graft {
+            path: "apps/deep/er/x".to_owned(),
+            entry: None,
+        };
         let made = mirror.graft(after, &[nothing], &message).unwrap().unwrap();
         assert_eq!(mirror.push(&made).unwrap(), Pushed::Done);
         git(&bare, &["fsck", "--strict"]).ok();
         assert_eq!(git(&bare, &["ls-tree", "main", "apps/deep"]).text(), "");
     }
     for bad in ["../x", ".git/x", "a//b"] {
-        let mirror = mirror(&dir.path().join("n"), &format!("file://{}", bare.display()), Access::default());
+        let mirror = mirror(
+            &dir.path().join("n"),
+            &format!("file://{}", bare.display()),
+            Access::default(),
+        );
         let head = mirror.fetch().unwrap().commit;
         let bot = bot();
-        let message = Message { author: &bot, committer: &bot, seconds: NOW, text: "back", key: None };
-        let error = mirror.graft(head, &[Graft { path: bad.to_owned(), entry: None }], &message).unwrap_err();
+        let message = Message {
+            author: &bot,
+            committer: &bot,
+            seconds: NOW,
+            text: "back",
+            key: None,
+        };
+        let error = mirror
+            .graft(
+                head,
+                &[Graft {
+                    path: bad.to_owned(),
+                    entry: None,
+                }],
+                &message,
+            )
+            .unwrap_err();
         assert!(matches!(error, GitError::Path { .. }), "{error}");
     }
 }
@@ -257,40 +532,100 @@ fn a_folder_put_back_is_what_git_restores() {
 fn signatures_satisfy_git() {
     let dir = tempfile::tempdir().unwrap();
     let bare = seed(dir.path(), FILES);
-    let mirror = mirror(&dir.path().join("m"), &format!("file://{}", bare.display()), Access::default());
+    let mirror = mirror(
+        &dir.path().join("m"),
+        &format!("file://{}", bare.display()),
+        Access::default(),
+    );
     let bot = bot();
-    for (n, (kind, passphrase)) in
-        [(&["ed25519"][..], ""), (&["ed25519"], "open sesame"), (&["ecdsa", "-b", "256"], ""), (&["ecdsa", "-b", "384"], "p")]
-            .into_iter()
-            .enumerate()
+    for (n, (kind, passphrase)) in [
+        (&["ed25519"][..], ""),
+        (&["ed25519"], "open sesame"),
+        (&["ecdsa", "-b", "256"], ""),
+        (&["ecdsa", "-b", "384"], "p"),
+    ]
+    .into_iter()
+    .enumerate()
     {
         let file = dir.path().join(format!("key{n}"));
-        let made = Command::new("ssh-keygen").args(["-q", "-N", passphrase, "-f"]).arg(&file).arg("-t").args(kind).output().unwrap();
+        let made = Command::new("ssh-keygen")
+            .args(["-q", "-N", passphrase, "-f"])
+            .arg(&file)
+            .arg("-t")
+            .args(kind)
+            .output()
+            .unwrap();
         made.ok();
         let pem = Secret::new(std::fs::read_to_string(&file).unwrap());
         let secret = Secret::new(passphrase);
         let key = SigningKey::parse(&pem, Some(&secret)).unwrap();
         if !passphrase.is_empty() {
-            assert!(SigningKey::parse(&pem, None).is_err() && SigningKey::parse(&pem, Some(&Secret::new("wrong"))).is_err());
+            assert!(
+                SigningKey::parse(&pem, None).is_err()
+                    && SigningKey::parse(&pem, Some(&Secret::new("wrong"))).is_err()
+            );
         }
         assert!(!format!("{key:?}").contains("PRIVATE"));
         let head = mirror.fetch().unwrap().commit;
-        let message = Message { author: &bot, committer: &bot, seconds: NOW, text: "signed", key: Some(&key) };
-        let made = mirror.draft(head, &[edit("README", &format!("{n}\n"))], &message).unwrap().unwrap();
+        let message = Message {
+            author: &bot,
+            committer: &bot,
+            seconds: NOW,
+            text: "signed",
+            key: Some(&key),
+        };
+        let made = mirror
+            .draft(head, &[edit("README", &format!("{n}\n"))], &message)
+            .unwrap()
+            .unwrap();
         assert_eq!(mirror.push(&made).unwrap(), Pushed::Done);
         let signers = dir.path().join("signers");
         std::fs::write(&signers, format!("bot@example.org {}\n", key.public())).unwrap();
         let config = format!("gpg.ssh.allowedSignersFile={}", signers.display());
-        git(&bare, &["-c", &config, "-c", "gpg.format=ssh", "verify-commit", "main"]).ok();
+        git(
+            &bare,
+            &[
+                "-c",
+                &config,
+                "-c",
+                "gpg.format=ssh",
+                "verify-commit",
+                "main",
+            ],
+        )
+        .ok();
         std::fs::write(&signers, "other@example.org ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA\n")
             .unwrap();
-        assert!(!git(&bare, &["-c", &config, "-c", "gpg.format=ssh", "verify-commit", "main"]).status.success());
+        assert!(
+            !git(
+                &bare,
+                &[
+                    "-c",
+                    &config,
+                    "-c",
+                    "gpg.format=ssh",
+                    "verify-commit",
+                    "main"
+                ]
+            )
+            .status
+            .success()
+        );
         git(&bare, &["fsck", "--strict"]).ok();
     }
     let file = dir.path().join("rsa");
-    Command::new("ssh-keygen").args(["-q", "-t", "rsa", "-N", "", "-f"]).arg(&file).output().unwrap().ok();
-    let error = SigningKey::parse(&Secret::new(std::fs::read_to_string(&file).unwrap()), None).unwrap_err();
-    assert!(error.to_string().contains("RSA") && error.kind() == Kind::Config, "{error}");
+    Command::new("ssh-keygen")
+        .args(["-q", "-t", "rsa", "-N", "", "-f"])
+        .arg(&file)
+        .output()
+        .unwrap()
+        .ok();
+    let error =
+        SigningKey::parse(&Secret::new(std::fs::read_to_string(&file).unwrap()), None).unwrap_err();
+    assert!(
+        error.to_string().contains("RSA") && error.kind() == Kind::Config,
+        "{error}"
+    );
 }
 
 #[test]
@@ -304,16 +639,28 @@ fn two_bots_and_a_person_with_git_lose_nothing() {
     const EACH: usize = 6;
     std::thread::scope(|scope| {
         for name in ["one", "two"] {
-            let mirror = mirror(&dir.path().join(name), &backend.url("fleet.git"), Access::default());
+            let mirror = mirror(
+                &dir.path().join(name),
+                &backend.url("fleet.git"),
+                Access::default(),
+            );
             scope.spawn(move || {
                 for n in 0..EACH {
                     for tries in 0.. {
                         assert!(tries < 200, "never got through");
                         let head = mirror.fetch().unwrap();
-                        let made = draft(&mirror, head, &[edit(&format!("{name}/{n}"), "x\n")], &format!("{name} {n}")).unwrap();
+                        let made = draft(
+                            &mirror,
+                            head,
+                            &[edit(&format!("{name}/{n}"), "x\n")],
+                            &format!("{name} {n}"),
+                        )
+                        .unwrap();
                         match mirror.push(&made).unwrap() {
                             Pushed::Done => break,
-                            Pushed::Rejected(refusals) => assert_eq!(refusals[0].kind, Kind::Conflict, "{}", refusals[0]),
+                            Pushed::Rejected(refusals) => {
+                                assert_eq!(refusals[0].kind, Kind::Conflict, "{}", refusals[0])
+                            }
                         }
                     }
                 }
@@ -327,7 +674,10 @@ fn two_bots_and_a_person_with_git_lose_nothing() {
                 git(&work, &["commit", "-q", "-m", &format!("ann {n}")]).ok();
                 for tries in 0.. {
                     assert!(tries < 200, "never got through");
-                    if git(&work, &["push", "-q", "origin", "main"]).status.success() {
+                    if git(&work, &["push", "-q", "origin", "main"])
+                        .status
+                        .success()
+                    {
                         break;
                     }
                     git(&work, &["pull", "-q", "--rebase", "origin", "main"]).ok();
@@ -349,36 +699,85 @@ fn the_sandbox_serves_git_itself() {
     for version in ["0", "1", "2"] {
         let sandbox = Sandbox::with_account(FILES, Some(("ann", &password)));
         let dir = sandbox.dir.path();
-        let url = sandbox.server.url().replace("http://", "http://ann:s3cret@");
+        let url = sandbox
+            .server
+            .url()
+            .replace("http://", "http://ann:s3cret@");
         let protocol = format!("protocol.version={version}");
-        let git = |dir: &Path, arguments: &[&str]| command(dir).arg("-c").arg(&protocol).args(arguments).output().unwrap();
-        assert!(!git(dir, &["ls-remote", &sandbox.server.url()]).status.success(), "without the account");
+        let git = |dir: &Path, arguments: &[&str]| {
+            command(dir)
+                .arg("-c")
+                .arg(&protocol)
+                .args(arguments)
+                .output()
+                .unwrap()
+        };
+        assert!(
+            !git(dir, &["ls-remote", &sandbox.server.url()])
+                .status
+                .success(),
+            "without the account"
+        );
         git(dir, &["clone", "-q", &url, "clone"]).ok();
         let clone = dir.join("clone");
-        assert_eq!(std::fs::read_to_string(clone.join("apps/web.yaml")).unwrap(), "image: web:1\n");
+        assert_eq!(
+            std::fs::read_to_string(clone.join("apps/web.yaml")).unwrap(),
+            "image: web:1\n"
+        );
         assert_eq!(git(&clone, &["branch", "--show-current"]).text(), "main");
 
         // Enough history that git compresses what it asks, and asks more than once.
         for n in 0..60 {
-            git(&clone, &["commit", "-q", "--allow-empty", "-m", &format!("empty {n}")]).ok();
+            git(
+                &clone,
+                &["commit", "-q", "--allow-empty", "-m", &format!("empty {n}")],
+            )
+            .ok();
         }
         std::fs::write(clone.join("big"), "some line\n".repeat(200_000)).unwrap();
         git(&clone, &["add", "-A"]).ok();
         git(&clone, &["commit", "-q", "-m", "big"]).ok();
-        git(&clone, &["push", "-q", "origin", "main", "main:refs/heads/other"]).ok();
+        git(
+            &clone,
+            &["push", "-q", "origin", "main", "main:refs/heads/other"],
+        )
+        .ok();
         git(dir, &["--git-dir", "fleet.git", "fsck", "--strict"]).ok();
 
         let by_person = sandbox.person(&[("apps/web.yaml", "image: web:3\n")], "person");
         git(&clone, &["fetch", "-q", "--prune"]).ok();
-        assert_eq!(git(&clone, &["rev-parse", "origin/main"]).text(), by_person.to_string());
+        assert_eq!(
+            git(&clone, &["rev-parse", "origin/main"]).text(),
+            by_person.to_string()
+        );
         git(&clone, &["fsck", "--strict"]).ok();
         // Diverged: git is told so; forced with the right lease it goes through.
         git(&clone, &["commit", "-q", "--allow-empty", "-m", "diverged"]).ok();
-        assert!(!git(&clone, &["push", "-q", "origin", "main"]).status.success());
+        assert!(
+            !git(&clone, &["push", "-q", "origin", "main"])
+                .status
+                .success()
+        );
         git(&clone, &["rebase", "-q", "origin/main"]).ok();
-        git(&clone, &["push", "-q", "--atomic", "origin", "main", ":other"]).ok();
-        assert_eq!(git(&clone, &["ls-remote", "origin"]).text().lines().count(), 2, "HEAD and main");
-        assert_eq!(sandbox.repository.head().unwrap().unwrap().to_string(), git(&clone, &["rev-parse", "main"]).text());
-        assert!(!git(dir, &["clone", "-q", "--depth", "1", &url, "shallow"]).status.success(), "no shallow clone is promised");
+        git(
+            &clone,
+            &["push", "-q", "--atomic", "origin", "main", ":other"],
+        )
+        .ok();
+        assert_eq!(
+            git(&clone, &["ls-remote", "origin"]).text().lines().count(),
+            2,
+            "HEAD and main"
+        );
+        assert_eq!(
+            sandbox.repository.head().unwrap().unwrap().to_string(),
+            git(&clone, &["rev-parse", "main"]).text()
+        );
+        assert!(
+            !git(dir, &["clone", "-q", "--depth", "1", &url, "shallow"])
+                .status
+                .success(),
+            "no shallow clone is promised"
+        );
     }
 }

@@ -28,18 +28,33 @@ impl Sandbox {
     pub fn with_account(files: &[(&str, &str)], account: Option<(&str, &Secret)>) -> Self {
         provider();
         let dir = tempfile::tempdir().unwrap();
-        let repository = BareRepository::create(&dir.path().join("fleet.git"), files, ANN, NOW, "first").unwrap();
+        let repository =
+            BareRepository::create(&dir.path().join("fleet.git"), files, ANN, NOW, "first")
+                .unwrap();
         let runtime = runtime();
-        let server = runtime.block_on(GitServer::start(repository.clone(), account)).unwrap();
-        Self { dir, repository, server, runtime }
+        let server = runtime
+            .block_on(GitServer::start(repository.clone(), account))
+            .unwrap();
+        Self {
+            dir,
+            repository,
+            server,
+            runtime,
+        }
     }
 
     pub fn mirror(&self, name: &str) -> Mirror {
-        mirror(&self.dir.path().join(name), &self.server.url(), Access::default())
+        mirror(
+            &self.dir.path().join(name),
+            &self.server.url(),
+            Access::default(),
+        )
     }
 
     pub fn person(&self, files: &[(&str, &str)], message: &str) -> ObjectId {
-        self.repository.commit(files, ANN, NOW + 60, message).unwrap()
+        self.repository
+            .commit(files, ANN, NOW + 60, message)
+            .unwrap()
     }
 }
 
@@ -49,7 +64,11 @@ pub fn provider() {
 }
 
 pub fn runtime() -> tokio::runtime::Runtime {
-    tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap()
+    tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()
+        .unwrap()
 }
 
 pub fn mirror(dir: &Path, url: &str, access: Access) -> Mirror {
@@ -57,7 +76,10 @@ pub fn mirror(dir: &Path, url: &str, access: Access) -> Mirror {
 }
 
 pub fn edit(path: &str, bytes: &str) -> Edit {
-    Edit { path: RepoPath::new(path).unwrap(), bytes: bytes.into() }
+    Edit {
+        path: RepoPath::new(path).unwrap(),
+        bytes: bytes.into(),
+    }
 }
 
 pub fn bot() -> Person {
@@ -67,7 +89,13 @@ pub fn bot() -> Person {
 /// A draft of the bot on `head`.
 pub fn draft(mirror: &Mirror, head: Head, edits: &[Edit], text: &str) -> Option<Draft> {
     let bot = bot();
-    let message = Message { author: &bot, committer: &bot, seconds: NOW + 120, text, key: None };
+    let message = Message {
+        author: &bot,
+        committer: &bot,
+        seconds: NOW + 120,
+        text,
+        key: None,
+    };
     mirror.draft(head.commit, edits, &message).unwrap()
 }
 

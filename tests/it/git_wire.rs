@@ -38,17 +38,45 @@ fn nonsense_is_an_error_that_names_the_remote() {
     provider();
     let runtime = runtime();
     let dir = tempfile::tempdir().unwrap();
-    let advertisement = [(header::CONTENT_TYPE, "application/x-git-upload-pack-advertisement")];
-    let html = (StatusCode::OK, [(header::CONTENT_TYPE, "text/html")], "<html>sign in</html>").into_response();
+    let advertisement = [(
+        header::CONTENT_TYPE,
+        "application/x-git-upload-pack-advertisement",
+    )];
+    let html = (
+        StatusCode::OK,
+        [(header::CONTENT_TYPE, "text/html")],
+        "<html>sign in</html>",
+    )
+        .into_response();
     let mut answers: Vec<(&str, Response, &str)> = vec![
         ("html", html, "not Git's"),
         ("404", StatusCode::NOT_FOUND.into_response(), "404"),
         ("403", StatusCode::FORBIDDEN.into_response(), "403"),
-        ("500", StatusCode::INTERNAL_SERVER_ERROR.into_response(), "500"),
-        ("empty", (advertisement.clone(), "").into_response(), "cannot fetch"),
-        ("cut", (advertisement.clone(), "001e# service=git-upl").into_response(), "cannot fetch"),
-        ("garbage", (advertisement.clone(), "zzzz\u{1b}[31m").into_response(), "cannot fetch"),
-        ("error", (advertisement, "0011ERR no \u{1b}[3m").into_response(), "cannot fetch"),
+        (
+            "500",
+            StatusCode::INTERNAL_SERVER_ERROR.into_response(),
+            "500",
+        ),
+        (
+            "empty",
+            (advertisement.clone(), "").into_response(),
+            "cannot fetch",
+        ),
+        (
+            "cut",
+            (advertisement.clone(), "001e# service=git-upl").into_response(),
+            "cannot fetch",
+        ),
+        (
+            "garbage",
+            (advertisement.clone(), "zzzz\u{1b}[31m").into_response(),
+            "cannot fetch",
+        ),
+        (
+            "error",
+            (advertisement, "0011ERR no \u{1b}[3m").into_response(),
+            "cannot fetch",
+        ),
     ];
     for (name, answer, expected) in answers.drain(..) {
         let answer = Arc::new(Mutex::new(Some(answer)));
@@ -56,9 +84,18 @@ fn nonsense_is_an_error_that_names_the_remote() {
             let answer = answer.lock().unwrap().take();
             async move { answer.unwrap_or_else(|| StatusCode::GONE.into_response()) }
         });
-        let error = mirror(&dir.path().join(name), &format!("{url}/fleet.git"), Access::default()).fetch().unwrap_err();
+        let error = mirror(
+            &dir.path().join(name),
+            &format!("{url}/fleet.git"),
+            Access::default(),
+        )
+        .fetch()
+        .unwrap_err();
         let text = error.to_string();
-        assert!(text.contains(expected) && text.contains(&url), "{name}: {text}");
+        assert!(
+            text.contains(expected) && text.contains(&url),
+            "{name}: {text}"
+        );
         assert!(!text.contains('\u{1b}'), "{name}: {text:?}");
         assert_eq!(error.kind(), Kind::Remote, "{name}");
     }
@@ -70,11 +107,20 @@ fn a_server_that_says_nothing_is_given_up() {
     let runtime = runtime();
     let dir = tempfile::tempdir().unwrap();
     let url = serve(&runtime, |_| async { std::future::pending().await });
-    let access = Access { timeout: Timeout(Duration::from_millis(300)), ..Access::default() };
+    let access = Access {
+        timeout: Timeout(Duration::from_millis(300)),
+        ..Access::default()
+    };
     let begun = std::time::Instant::now();
-    let error = mirror(&dir.path().join("m"), &url, access).fetch().unwrap_err();
+    let error = mirror(&dir.path().join("m"), &url, access)
+        .fetch()
+        .unwrap_err();
     assert!(matches!(error, GitError::Wire { .. }), "{error}");
-    assert!(begun.elapsed() < Duration::from_secs(20), "{:?}", begun.elapsed());
+    assert!(
+        begun.elapsed() < Duration::from_secs(20),
+        "{:?}",
+        begun.elapsed()
+    );
 }
 
 #[test]
@@ -94,13 +140,26 @@ fn credentials_do_not_follow_a_redirect_to_another_host() {
         let to = format!("{target}{}", request.uri());
         async move { (StatusCode::FOUND, [(header::LOCATION, to)]).into_response() }
     });
-    let credentials = Credentials::Basic { username: "bot".into(), secret };
-    let access = Access { credentials, ..Access::default() };
-    let mirror = mirror(&elsewhere.dir.path().join("m"), &format!("{front}/fleet.git"), access);
+    let credentials = Credentials::Basic {
+        username: "bot".into(),
+        secret,
+    };
+    let access = Access {
+        credentials,
+        ..Access::default()
+    };
+    let mirror = mirror(
+        &elsewhere.dir.path().join("m"),
+        &format!("{front}/fleet.git"),
+        access,
+    );
     mirror.fetch().unwrap();
     let seen = seen.lock().unwrap();
     assert!(seen.len() >= 2, "the redirect was not followed");
-    assert!(seen.iter().all(|headers| !headers.contains_key(header::AUTHORIZATION)));
+    assert!(
+        seen.iter()
+            .all(|headers| !headers.contains_key(header::AUTHORIZATION))
+    );
 }
 
 #[test]
@@ -111,17 +170,28 @@ fn a_push_whose_answer_is_lost_is_found_by_fetching() {
         let cut = request.uri().path().ends_with("/git-receive-pack");
         forward(base.clone(), request, cut)
     });
-    let mirror = mirror(&sandbox.dir.path().join("m"), &format!("{url}/fleet.git"), Access::default());
+    let mirror = mirror(
+        &sandbox.dir.path().join("m"),
+        &format!("{url}/fleet.git"),
+        Access::default(),
+    );
     let head = mirror.fetch().unwrap();
     let made = draft(&mirror, head, &[edit("a", "y")], "y").unwrap();
     let error = mirror.push(&made).unwrap_err();
-    assert!(matches!(error, GitError::Unanswered { .. }) && error.kind() == Kind::Conflict, "{error}");
+    assert!(
+        matches!(error, GitError::Unanswered { .. }) && error.kind() == Kind::Conflict,
+        "{error}"
+    );
     let after = mirror.fetch().unwrap();
     assert!(mirror.contains(after.commit, made.commit).unwrap());
-    assert!(matches!(mirror.push(&made).unwrap(), Pushed::Rejected(_)), "never twice");
+    assert!(
+        matches!(mirror.push(&made).unwrap(), Pushed::Rejected(_)),
+        "never twice"
+    );
 }
 
-/// TLS in front of an address, with a certificate of a CA of its own; gives the port and the CA as PEM.
+/// TLS in front of an address, with a certificate of a CA of its own; gives the port and the CA as
+/// PEM.
 fn terminate(runtime: &tokio::runtime::Runtime, to: String) -> (u16, String) {
     let ca_key = rcgen::KeyPair::generate().unwrap();
     let mut params = rcgen::CertificateParams::new(Vec::new()).unwrap();
@@ -129,18 +199,28 @@ fn terminate(runtime: &tokio::runtime::Runtime, to: String) -> (u16, String) {
     let pem = params.self_signed(&ca_key).unwrap().pem();
     let issuer = rcgen::Issuer::new(params, ca_key);
     let key = rcgen::KeyPair::generate().unwrap();
-    let certificate = rcgen::CertificateParams::new(vec!["localhost".to_owned()]).unwrap().signed_by(&key, &issuer).unwrap();
+    let certificate = rcgen::CertificateParams::new(vec!["localhost".to_owned()])
+        .unwrap()
+        .signed_by(&key, &issuer)
+        .unwrap();
     let key = rustls::pki_types::PrivateKeyDer::try_from(key.serialize_der()).unwrap();
-    let config = rustls::ServerConfig::builder().with_no_client_auth().with_single_cert(vec![certificate.der().clone()], key).unwrap();
+    let config = rustls::ServerConfig::builder()
+        .with_no_client_auth()
+        .with_single_cert(vec![certificate.der().clone()], key)
+        .unwrap();
     let acceptor = tokio_rustls::TlsAcceptor::from(Arc::new(config));
-    let listener = runtime.block_on(tokio::net::TcpListener::bind("127.0.0.1:0")).unwrap();
+    let listener = runtime
+        .block_on(tokio::net::TcpListener::bind("127.0.0.1:0"))
+        .unwrap();
     let port = listener.local_addr().unwrap().port();
     runtime.spawn(async move {
         while let Ok((stream, _)) = listener.accept().await {
             let (acceptor, to) = (acceptor.clone(), to.clone());
             tokio::spawn(async move {
                 // A client that does not trust us hangs up here.
-                let Ok(mut client) = acceptor.accept(stream).await else { return };
+                let Ok(mut client) = acceptor.accept(stream).await else {
+                    return;
+                };
                 let mut server = tokio::net::TcpStream::connect(to).await.unwrap();
                 let _ = tokio::io::copy_bidirectional(&mut client, &mut server).await;
             });
@@ -153,7 +233,11 @@ fn terminate(runtime: &tokio::runtime::Runtime, to: String) -> (u16, String) {
 fn a_certificate_is_trusted_by_its_ca_only() {
     let password = Secret::new("s3cret");
     let sandbox = Sandbox::with_account(&[("a", "x")], Some(("bot", &password)));
-    let address = sandbox.server.url()["http://".len()..].split('/').next().unwrap().to_owned();
+    let address = sandbox.server.url()["http://".len()..]
+        .split('/')
+        .next()
+        .unwrap()
+        .to_owned();
     let (port, pem) = terminate(&sandbox.runtime, address);
     let file = |name: &str, text: &str| {
         let path = sandbox.dir.path().join(name);
@@ -161,9 +245,16 @@ fn a_certificate_is_trusted_by_its_ca_only() {
         path
     };
     let url = format!("https://localhost:{port}/fleet.git");
-    let credentials = Credentials::Basic { username: "bot".into(), secret: password };
+    let credentials = Credentials::Basic {
+        username: "bot".into(),
+        secret: password,
+    };
     let with = |name: &str, ca_file| {
-        let access = Access { ca_file, credentials: credentials.clone(), ..Access::default() };
+        let access = Access {
+            ca_file,
+            credentials: credentials.clone(),
+            ..Access::default()
+        };
         mirror(&sandbox.dir.path().join(name), &url, access)
     };
     let trusting = with("trusting", Some(file("ca.pem", &pem)));
@@ -172,11 +263,21 @@ fn a_certificate_is_trusted_by_its_ca_only() {
     assert_eq!(trusting.push(&made).unwrap(), Pushed::Done);
 
     let error = with("wary", None).fetch().unwrap_err();
-    assert!(matches!(error, GitError::Wire { .. }) && error.to_string().to_lowercase().contains("certificate"), "{error}");
-    for (name, path) in [("empty", file("empty.pem", "")), ("missing", "/nowhere/ca.pem".into())] {
+    assert!(
+        matches!(error, GitError::Wire { .. })
+            && error.to_string().to_lowercase().contains("certificate"),
+        "{error}"
+    );
+    for (name, path) in [
+        ("empty", file("empty.pem", "")),
+        ("missing", "/nowhere/ca.pem".into()),
+    ] {
         let error = with(name, Some(path.clone())).fetch().unwrap_err();
         assert_eq!(error.kind(), Kind::Config, "{error}");
-        assert!(error.to_string().contains(path.to_str().unwrap()), "{error}");
+        assert!(
+            error.to_string().contains(path.to_str().unwrap()),
+            "{error}"
+        );
     }
 }
 
@@ -187,11 +288,29 @@ fn a_proxy_is_used_where_one_is_named() {
     let proxy = serve(&sandbox.runtime, move |mut request: Request| {
         // A proxy is asked for whole URLs.
         assert_eq!(request.uri().host(), Some("git.invalid"));
-        *request.uri_mut() = request.uri().path_and_query().unwrap().as_str().parse().unwrap();
+        *request.uri_mut() = request
+            .uri()
+            .path_and_query()
+            .unwrap()
+            .as_str()
+            .parse()
+            .unwrap();
         forward(base.clone(), request, false)
     });
-    let access = Access { proxy: Some(proxy), ..Access::default() };
-    assert!(mirror(&sandbox.dir.path().join("m"), "http://git.invalid/fleet.git", access).fetch().unwrap().changed);
+    let access = Access {
+        proxy: Some(proxy),
+        ..Access::default()
+    };
+    assert!(
+        mirror(
+            &sandbox.dir.path().join("m"),
+            "http://git.invalid/fleet.git",
+            access
+        )
+        .fetch()
+        .unwrap()
+        .changed
+    );
 }
 
 /// Hands a request on; with `cut` only the first bytes of the answer come back.
@@ -199,15 +318,24 @@ async fn forward(base: String, request: Request, cut: bool) -> Response {
     let (parts, body) = request.into_parts();
     let body: Bytes = axum::body::to_bytes(body, 1 << 24).await.unwrap();
     let client = reqwest::Client::builder().no_proxy().build().unwrap();
-    let mut forwarded = client.request(parts.method, format!("{base}{}", parts.uri)).body(body);
+    let mut forwarded = client
+        .request(parts.method, format!("{base}{}", parts.uri))
+        .body(body);
     for name in ["content-type", "git-protocol", "content-encoding"] {
         if let Some(value) = parts.headers.get(name) {
             forwarded = forwarded.header(name, value);
         }
     }
     let answer = forwarded.send().await.unwrap();
-    let (status, kind) = (answer.status(), answer.headers()[header::CONTENT_TYPE].clone());
+    let (status, kind) = (
+        answer.status(),
+        answer.headers()[header::CONTENT_TYPE].clone(),
+    );
     let bytes = answer.bytes().await.unwrap();
-    let bytes = if cut { bytes.slice(..bytes.len().min(20)) } else { bytes };
+    let bytes = if cut {
+        bytes.slice(..bytes.len().min(20))
+    } else {
+        bytes
+    };
     (status, [(header::CONTENT_TYPE, kind)], Body::from(bytes)).into_response()
 }

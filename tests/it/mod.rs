@@ -1,4 +1,5 @@
-//! One module a room; `support` has what they share. What needs the sandbox's servers is built with the feature `demo`.
+//! One module a room; `support` has what they share. What needs the sandbox's servers is built with
+//! the feature `demo`.
 
 mod body;
 mod cli_local;

@@ -1,11 +1,16 @@
 //! Registries that page, throttle, cut, stall, redirect and lie.
 
-use crate::it::support::wire::{Manner, Reply, Seen, Wire, config, registries_with, reply, tags, timing};
+use crate::it::support::wire::{
+    Manner, Reply, Seen, Wire, config, registries_with, reply, tags, timing,
+};
 use std::time::{Duration, Instant};
 use tagboat::{
     error::Fault,
     image::{Digest, Repository, Tag},
-    registry::{Credentials, Listing, Problem, Registries, RegistryError, RequestKind, Tags, Timing, Validator},
+    registry::{
+        Credentials, Listing, Problem, Registries, RegistryError, RequestKind, Tags, Timing,
+        Validator,
+    },
 };
 
 async fn list(wire: &Wire) -> Result<Listing, RegistryError> {
@@ -24,21 +29,37 @@ fn names(listing: &Listing) -> Vec<&str> {
 }
 
 fn query<'a>(seen: &'a Seen, name: &str) -> Option<&'a str> {
-    seen.target.split_once('?')?.1.split('&').find_map(|pair| pair.strip_prefix(name)?.strip_prefix('='))
+    seen.target
+        .split_once('?')?
+        .1
+        .split('&')
+        .find_map(|pair| pair.strip_prefix(name)?.strip_prefix('='))
 }
 
 #[tokio::test]
 async fn pages_are_followed_to_the_last() {
     let wire = Wire::start(|seen, _| match query(seen, "last") {
-        None => tags(["1", "2"]).with("Link", r#"</v2/team/app/tags/list?n=2&last=2>; rel="next""#).with("ETag", "\"page-1\""),
+        None => tags(["1", "2"])
+            .with("Link", r#"</v2/team/app/tags/list?n=2&last=2>; rel="next""#)
+            .with("ETag", "\"page-1\""),
         Some("2") => tags(["3", "4"]).with("Link", r#"<?n=2&last=4>; rel=next"#),
         Some(_) => tags(["5"]),
     })
     .await;
     let listing = list(&wire).await.unwrap();
     assert_eq!(names(&listing), ["1", "2", "3", "4", "5"]);
-    assert_eq!(listing.validator, None, "an ETag of the first page says nothing about the others");
-    assert_eq!(wire.targets(), ["/v2/team/app/tags/list?n=1000", "/v2/team/app/tags/list?n=2&last=2", "/v2/team/app/tags/list?n=2&last=4"]);
+    assert_eq!(
+        listing.validator, None,
+        "an ETag of the first page says nothing about the others"
+    );
+    assert_eq!(
+        wire.targets(),
+        [
+            "/v2/team/app/tags/list?n=1000",
+            "/v2/team/app/tags/list?n=2&last=2",
+            "/v2/team/app/tags/list?n=2&last=4"
+        ]
+    );
 }
 
 #[tokio::test]
@@ -53,7 +74,14 @@ async fn a_refused_page_size_is_made_smaller_and_remembered() {
         assert_eq!(names(&list_with(&wire, &registries).await.unwrap()), ["1"]);
     }
     let list = "/v2/team/app/tags/list";
-    assert_eq!(wire.targets(), [format!("{list}?n=1000"), format!("{list}?n=100"), format!("{list}?n=100")]);
+    assert_eq!(
+        wire.targets(),
+        [
+            format!("{list}?n=1000"),
+            format!("{list}?n=100"),
+            format!("{list}?n=100")
+        ]
+    );
 }
 
 #[tokio::test]
@@ -62,11 +90,18 @@ async fn a_full_page_without_a_link_is_asked_to_go_on() {
     let (whole, paged) = (all.clone(), all.clone());
     let forgets_links = Wire::start(move |seen, _| match query(seen, "last") {
         None => tags(paged[..1000].iter().map(String::as_str)),
-        Some(last) => tags(paged.iter().map(String::as_str).filter(|tag| *tag > last).take(1000)),
+        Some(last) => tags(
+            paged
+                .iter()
+                .map(String::as_str)
+                .filter(|tag| *tag > last)
+                .take(1000),
+        ),
     })
     .await;
     assert_eq!(names(&list(&forgets_links).await.unwrap()), all);
-    let knows_no_pages = Wire::start(move |_, _| tags(whole[..1000].iter().map(String::as_str))).await;
+    let knows_no_pages =
+        Wire::start(move |_, _| tags(whole[..1000].iter().map(String::as_str))).await;
     assert_eq!(names(&list(&knows_no_pages).await.unwrap()), all[..1000]);
     assert_eq!(knows_no_pages.seen().len(), 2);
 }
@@ -81,60 +116,153 @@ async fn a_validator_makes_the_listing_conditional() {
     let registries = wire.registries(Credentials::Anonymous);
     let listing = list_with(&wire, &registries).await.unwrap();
     assert_eq!(listing.validator, Some(Validator("\"v1\"".into())));
-    let again = registries.list_tags(&wire.repository(), listing.validator.as_ref()).await.unwrap();
+    let again = registries
+        .list_tags(&wire.repository(), listing.validator.as_ref())
+        .await
+        .unwrap();
     assert_eq!(again, Tags::NotModified);
-    assert_eq!((wire.seen().len(), registries.stats().total(RequestKind::Tags)), (2, 2));
+    assert_eq!(
+        (
+            wire.seen().len(),
+            registries.stats().total(RequestKind::Tags)
+        ),
+        (2, 2)
+    );
 }
 
-/// Every answer that is not a whole list is an error that names the repository and says what was wrong.
+/// Every answer that is not a whole list is an error that names the repository and says what was
+/// wrong.
 #[tokio::test]
 async fn what_is_no_whole_list_is_an_error() {
-    let html = || reply(200, "<!doctype html><title>Sign in</title>").with("Content-Type", "text/html");
+    let html =
+        || reply(200, "<!doctype html><title>Sign in</title>").with("Content-Type", "text/html");
     let next = |to: &str| tags(["1"]).with("Link", format!("<{to}>; rel=\"next\""));
     let on_page_two = |second: Reply| {
-        move |seen: &Seen| if seen.target.contains("last") { second.clone() } else { tags(["1"]).with("Link", "<?last=1>; rel=next") }
+        move |seen: &Seen| {
+            if seen.target.contains("last") {
+                second.clone()
+            } else {
+                tags(["1"]).with("Link", "<?last=1>; rel=next")
+            }
+        }
     };
     type Handler = Box<dyn Fn(&Seen) -> Reply + Send + Sync>;
     let always = |reply: Reply| -> Handler { Box::new(move |_| reply.clone()) };
     let cases: Vec<(&str, Handler, &str)> = vec![
         ("html", always(html()), "HTML"),
-        ("html with 404", always(Reply::with(reply(404, "<html>"), "Content-Type", "text/html")), "HTML with status 404"),
-        ("not found", always(reply(404, r#"{"errors":[{"code":"NAME_UNKNOWN"}]}"#)), "no such repository"),
-        ("denied", always(reply(403, r#"{"errors":[{"code":"DENIED","message":"no \u001b[31m"}]}"#)), r#"DENIED: no \u{1b}[31m"#),
-        ("cut text", always(reply(200, r#"{"tags":["1","#)), "ends early"),
-        ("other json", always(reply(200, r#"{"hello":1}"#)), "missing field `tags`"),
+        (
+            "html with 404",
+            always(Reply::with(
+                reply(404, "<html>"),
+                "Content-Type",
+                "text/html",
+            )),
+            "HTML with status 404",
+        ),
+        (
+            "not found",
+            always(reply(404, r#"{"errors":[{"code":"NAME_UNKNOWN"}]}"#)),
+            "no such repository",
+        ),
+        (
+            "denied",
+            always(reply(
+                403,
+                r#"{"errors":[{"code":"DENIED","message":"no \u001b[31m"}]}"#,
+            )),
+            r#"DENIED: no \u{1b}[31m"#,
+        ),
+        (
+            "cut text",
+            always(reply(200, r#"{"tags":["1","#)),
+            "ends early",
+        ),
+        (
+            "other json",
+            always(reply(200, r#"{"hello":1}"#)),
+            "missing field `tags`",
+        ),
         ("no content", always(reply(204, "")), "answered 204"),
         ("unasked 304", always(reply(304, "")), "answered 304"),
         ("server error", always(reply(500, "")), "answered 500"),
-        ("cut body", always(tags(["1", "2"]).manner(Manner::Cut(12))), "cannot reach"),
+        (
+            "cut body",
+            always(tags(["1", "2"]).manner(Manner::Cut(12))),
+            "cannot reach",
+        ),
         ("page two html", Box::new(on_page_two(html())), "HTML"),
-        ("page two gone", Box::new(on_page_two(reply(404, "{}"))), "answered 404 to the next page"),
-        ("page two cut", Box::new(on_page_two(tags(["2"]).manner(Manner::Cut(5)))), "cannot reach"),
-        ("link to another host", always(next("http://192.0.2.1/v2/x")), "it leaves the registry"),
-        ("link that is none", always(next("http://[")), "cannot be read"),
-        ("redirect to another host", always(reply(307, "").with("Location", "http://192.0.2.1/x")), "comes from its own host"),
-        ("redirect to nowhere", always(reply(302, "")), "the place cannot be read"),
-        ("redirect in a circle", Box::new(|seen| reply(302, "").with("Location", &seen.target)), "too many in a row"),
-        ("said to be huge", always(reply(200, "{").with("Content-Length", "99999999999")), "more than 33554432 bytes"),
+        (
+            "page two gone",
+            Box::new(on_page_two(reply(404, "{}"))),
+            "answered 404 to the next page",
+        ),
+        (
+            "page two cut",
+            Box::new(on_page_two(tags(["2"]).manner(Manner::Cut(5)))),
+            "cannot reach",
+        ),
+        (
+            "link to another host",
+            always(next("http://192.0.2.1/v2/x")),
+            "it leaves the registry",
+        ),
+        (
+            "link that is none",
+            always(next("http://[")),
+            "cannot be read",
+        ),
+        (
+            "redirect to another host",
+            always(reply(307, "").with("Location", "http://192.0.2.1/x")),
+            "comes from its own host",
+        ),
+        (
+            "redirect to nowhere",
+            always(reply(302, "")),
+            "the place cannot be read",
+        ),
+        (
+            "redirect in a circle",
+            Box::new(|seen| reply(302, "").with("Location", &seen.target)),
+            "too many in a row",
+        ),
+        (
+            "said to be huge",
+            always(reply(200, "{").with("Content-Length", "99999999999")),
+            "more than 33554432 bytes",
+        ),
     ];
     for (name, handler, expected) in cases {
         let wire = Wire::start(move |seen, _| handler(seen)).await;
         let error = list(&wire).await.unwrap_err();
         let text = error.to_string();
         assert!(text.contains(expected), "{name}: {text}");
-        assert!(text.starts_with(wire.repository().as_str()), "{name}: {text}");
+        assert!(
+            text.starts_with(wire.repository().as_str()),
+            "{name}: {text}"
+        );
         assert!(!text.contains('\u{1b}'), "{name}: {text:?}");
-        assert!(wire.seen().len() <= 6, "{name}: {} requests", wire.seen().len());
+        assert!(
+            wire.seen().len() <= 6,
+            "{name}: {} requests",
+            wire.seen().len()
+        );
     }
 }
 
 #[tokio::test]
 async fn endless_pages_end() {
-    let repeating = Wire::start(|seen, n| tags(["1", "2"]).with("Link", format!("<{}?page={n}>; rel=next", seen.path()))).await;
+    let repeating = Wire::start(|seen, n| {
+        tags(["1", "2"]).with("Link", format!("<{}?page={n}>; rel=next", seen.path()))
+    })
+    .await;
     let error = list(&repeating).await.unwrap_err();
     assert!(matches!(error.problem, Problem::Endless { .. }), "{error}");
     assert_eq!(repeating.seen().len(), 2);
-    let circling = Wire::start(|_, n| tags([n.to_string().as_str()]).with("Link", format!("<?last={}>; rel=next", n % 3))).await;
+    let circling = Wire::start(|_, n| {
+        tags([n.to_string().as_str()]).with("Link", format!("<?last={}>; rel=next", n % 3))
+    })
+    .await;
     let error = list(&circling).await.unwrap_err();
     assert!(matches!(error.problem, Problem::Endless { .. }), "{error}");
     assert!(circling.seen().len() < 10);
@@ -142,10 +270,14 @@ async fn endless_pages_end() {
 
 #[tokio::test]
 async fn hostile_names_do_not_lose_the_others() {
-    let wire = Wire::start(|_, _| tags(["1.0", "a\nb", "x: y", "#", "\u{1b}[2J", "\"", "1.1"])).await;
+    let wire =
+        Wire::start(|_, _| tags(["1.0", "a\nb", "x: y", "#", "\u{1b}[2J", "\"", "1.1"])).await;
     let listing = list(&wire).await.unwrap();
     assert_eq!(names(&listing), ["1.0", "1.1"]);
-    assert_eq!((listing.refused.count, listing.refused.names[3].as_str()), (5, r#""\u{1b}[2J""#));
+    assert_eq!(
+        (listing.refused.count, listing.refused.names[3].as_str()),
+        (5, r#""\u{1b}[2J""#)
+    );
 }
 
 #[tokio::test]
@@ -156,19 +288,38 @@ async fn a_throttled_host_is_left_alone() {
     let first = registries.head(&wire.repository(), &tag).await.unwrap_err();
     assert_eq!(first.retry_after(), Some(Duration::from_secs(120)));
     let second = list_with(&wire, &registries).await.unwrap_err();
-    assert!(matches!(second.problem, Problem::Throttled { .. }), "{second}");
+    assert!(
+        matches!(second.problem, Problem::Throttled { .. }),
+        "{second}"
+    );
     assert!(second.retry_after().unwrap() > Duration::from_secs(60));
-    assert_eq!(wire.seen().len(), 1, "a throttled HEAD becomes no GET, and nothing is sent while parked");
+    assert_eq!(
+        wire.seen().len(),
+        1,
+        "a throttled HEAD becomes no GET, and nothing is sent while parked"
+    );
     assert!(registries.parked().keys().eq([&wire.host]));
 }
 
 #[tokio::test]
 async fn the_last_request_of_a_budget_parks_the_host() {
-    let wire = Wire::start(|_, _| tags(["1"]).with("RateLimit-Remaining", "0;w=60").with("RateLimit-Limit", "2;w=60")).await;
+    let wire = Wire::start(|_, _| {
+        tags(["1"])
+            .with("RateLimit-Remaining", "0;w=60")
+            .with("RateLimit-Limit", "2;w=60")
+    })
+    .await;
     let registries = wire.registries(Credentials::Anonymous);
-    assert_eq!(names(&list_with(&wire, &registries).await.unwrap()), ["1"], "the answer itself is good");
+    assert_eq!(
+        names(&list_with(&wire, &registries).await.unwrap()),
+        ["1"],
+        "the answer itself is good"
+    );
     let error = list_with(&wire, &registries).await.unwrap_err();
-    assert!(error.retry_after().unwrap() <= Duration::from_secs(30), "{error}");
+    assert!(
+        error.retry_after().unwrap() <= Duration::from_secs(30),
+        "{error}"
+    );
     assert_eq!(wire.seen().len(), 1);
 }
 
@@ -198,7 +349,10 @@ async fn slow_and_dying_connections_end_in_time() {
     for (manner, expected) in [
         (Manner::Silent, "no headers within 300 ms"),
         (Manner::Stall, "no more of the body within 300 ms"),
-        (Manner::Drip(Duration::from_millis(100)), "no whole body within 900 ms"),
+        (
+            Manner::Drip(Duration::from_millis(100)),
+            "no whole body within 900 ms",
+        ),
     ] {
         let wire = Wire::start(move |_, _| tags(["1", "2", "3"]).manner(manner)).await;
         let registries = registries_with(vec![config(&wire.host, Credentials::Anonymous)], short);
@@ -208,9 +362,17 @@ async fn slow_and_dying_connections_end_in_time() {
         assert!(begun.elapsed() < Duration::from_secs(10), "{manner:?}");
     }
     let gone = Repository::new("127.0.0.1:1/team/app").unwrap();
-    let registries = registries_with(vec![config("127.0.0.1:1", Credentials::Anonymous)], timing());
+    let registries = registries_with(
+        vec![config("127.0.0.1:1", Credentials::Anonymous)],
+        timing(),
+    );
     let error = registries.list_tags(&gone, None).await.unwrap_err();
-    assert!(error.to_string().starts_with("127.0.0.1:1/team/app: cannot reach 127.0.0.1:1: "), "{error}");
+    assert!(
+        error
+            .to_string()
+            .starts_with("127.0.0.1:1/team/app: cannot reach 127.0.0.1:1: "),
+        "{error}"
+    );
 }
 
 #[tokio::test]
@@ -236,20 +398,27 @@ async fn requests_in_flight_are_bounded() {
     config.concurrency = 2;
     let registries = registries_with(vec![config], timing());
     let repository = wire.repository();
-    let all = futures::future::join_all((0..8).map(|_| registries.list_tags(&repository, None))).await;
+    let all =
+        futures::future::join_all((0..8).map(|_| registries.list_tags(&repository, None))).await;
     assert!(all.iter().all(Result::is_ok));
     assert_eq!(most.load(Ordering::SeqCst), 2);
 }
 
 fn manifest() -> (String, Digest) {
-    let body = format!(r#"{{"schemaVersion":2,"config":{{"digest":"sha256:{}"}}}}"#, "0".repeat(64));
+    let body = format!(
+        r#"{{"schemaVersion":2,"config":{{"digest":"sha256:{}"}}}}"#,
+        "0".repeat(64)
+    );
     let digest = sha256(body.as_bytes());
     (body, digest)
 }
 
 fn sha256(bytes: &[u8]) -> Digest {
     use sha2::Digest as _;
-    let hex: String = sha2::Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect();
+    let hex: String = sha2::Sha256::digest(bytes)
+        .iter()
+        .map(|byte| format!("{byte:02x}"))
+        .collect();
     Digest::new(format!("sha256:{hex}")).unwrap()
 }
 
@@ -262,25 +431,51 @@ async fn a_digest_is_taken_from_head_or_hashed_from_get() {
         ("by HEAD", Some(&digest), None, Ok(&digest), 1),
         ("by GET", None, None, Ok(&digest), 2),
         ("by GET that promises", None, Some(&digest), Ok(&digest), 2),
-        ("by GET that lies", None, Some(&wrong), Err("has digest sha256:"), 2),
+        (
+            "by GET that lies",
+            None,
+            Some(&wrong),
+            Err("has digest sha256:"),
+            2,
+        ),
     ] {
         let (body, says_head, says_get) = (body.clone(), says_head.cloned(), says_get.cloned());
         let wire = Wire::start(move |seen, _| {
-            let says = if seen.method == "HEAD" { &says_head } else { &says_get };
+            let says = if seen.method == "HEAD" {
+                &says_head
+            } else {
+                &says_get
+            };
             let reply = whole(seen, &body);
-            says.as_ref().map_or(reply.clone(), |digest| reply.with("Docker-Content-Digest", digest))
+            says.as_ref().map_or(reply.clone(), |digest| {
+                reply.with("Docker-Content-Digest", digest)
+            })
         })
         .await;
         let registries = wire.registries(Credentials::Anonymous);
-        let found = registries.digest(&wire.repository(), &Tag::new("1").unwrap()).await.map_err(|error| error.to_string());
+        let found = registries
+            .digest(&wire.repository(), &Tag::new("1").unwrap())
+            .await
+            .map_err(|error| error.to_string());
         match expected {
             Ok(digest) => assert_eq!(found.as_ref(), Ok(digest), "{name}"),
-            Err(part) => assert!(found.as_ref().unwrap_err().contains(part), "{name}: {found:?}"),
+            Err(part) => assert!(
+                found.as_ref().unwrap_err().contains(part),
+                "{name}: {found:?}"
+            ),
         }
         let seen = wire.seen();
         assert_eq!(seen.len(), requests, "{name}");
-        for kind in ["oci.image.index", "oci.image.manifest", "docker.distribution.manifest.list", "docker.distribution.manifest.v2"] {
-            assert!(seen.iter().all(|seen| seen.header("accept").contains(kind)), "{name}: {kind}");
+        for kind in [
+            "oci.image.index",
+            "oci.image.manifest",
+            "docker.distribution.manifest.list",
+            "docker.distribution.manifest.v2",
+        ] {
+            assert!(
+                seen.iter().all(|seen| seen.header("accept").contains(kind)),
+                "{name}: {kind}"
+            );
         }
     }
 }
@@ -289,16 +484,32 @@ async fn a_digest_is_taken_from_head_or_hashed_from_get() {
 async fn what_gives_no_digest_is_an_error() {
     for (reply_with, expected) in [
         (reply(404, ""), "no such tag"),
-        (reply(200, "<html>").with("Content-Type", "text/html"), "HTML"),
-        (reply(200, "{}").with("Docker-Content-Digest", "sha256:short"), "neither an index nor an image"),
         (
-            reply(200, "{}").with("Content-Type", "application/vnd.docker.distribution.manifest.v1+prettyjws"),
+            reply(200, "<html>").with("Content-Type", "text/html"),
+            "HTML",
+        ),
+        (
+            reply(200, "{}").with("Docker-Content-Digest", "sha256:short"),
+            "neither an index nor an image",
+        ),
+        (
+            reply(200, "{}").with(
+                "Content-Type",
+                "application/vnd.docker.distribution.manifest.v1+prettyjws",
+            ),
             "which no cluster pulls any more",
         ),
-        (reply(400, r#"{"errors":[{"code":"UNSUPPORTED"}]}"#), "answered 400"),
+        (
+            reply(400, r#"{"errors":[{"code":"UNSUPPORTED"}]}"#),
+            "answered 400",
+        ),
     ] {
         let wire = Wire::start(move |_, _| reply_with.clone()).await;
-        let error = wire.registries(Credentials::Anonymous).digest(&wire.repository(), &Tag::new("1").unwrap()).await.unwrap_err();
+        let error = wire
+            .registries(Credentials::Anonymous)
+            .digest(&wire.repository(), &Tag::new("1").unwrap())
+            .await
+            .unwrap_err();
         assert!(error.to_string().contains(expected), "{error}");
         assert!(error.subject.ends_with("/team/app:1"), "{error}");
     }
@@ -308,13 +519,21 @@ async fn what_gives_no_digest_is_an_error() {
 async fn push_time_is_believed_only_where_configured() {
     let (_, digest) = manifest();
     let wire = Wire::start(move |_, _| {
-        reply(200, "").with("Docker-Content-Digest", &digest).with("Last-Modified", "Fri, 20 Nov 2026 10:00:00 GMT")
+        reply(200, "")
+            .with("Docker-Content-Digest", &digest)
+            .with("Last-Modified", "Fri, 20 Nov 2026 10:00:00 GMT")
     })
     .await;
-    for (trust, expected) in [(true, Some("2026-11-20T10:00:00Z".parse().unwrap())), (false, None)] {
+    for (trust, expected) in [
+        (true, Some("2026-11-20T10:00:00Z".parse().unwrap())),
+        (false, None),
+    ] {
         let mut config = config(&wire.host, Credentials::Anonymous);
         config.push_time = trust;
-        let head = registries_with(vec![config], timing()).head(&wire.repository(), &Tag::new("1").unwrap()).await.unwrap();
+        let head = registries_with(vec![config], timing())
+            .head(&wire.repository(), &Tag::new("1").unwrap())
+            .await
+            .unwrap();
         assert_eq!(head.pushed, expected);
     }
 }
@@ -325,12 +544,24 @@ async fn content_with_another_digest_or_without_end_is_refused() {
     let deep = format!("{{\"x\":{}", "[".repeat(200_000));
     let huge = "x".repeat(4 * 1024 * 1024 + 1);
     for (body, digest, expected) in [
-        (body, Digest::new(format!("sha256:{}", "1".repeat(64))).unwrap(), "has digest sha256:"),
+        (
+            body,
+            Digest::new(format!("sha256:{}", "1".repeat(64))).unwrap(),
+            "has digest sha256:",
+        ),
         (deep.clone(), sha256(deep.as_bytes()), "ends early"),
-        (huge.clone(), sha256(huge.as_bytes()), "more than 4194304 bytes"),
+        (
+            huge.clone(),
+            sha256(huge.as_bytes()),
+            "more than 4194304 bytes",
+        ),
     ] {
         let wire = Wire::start(move |_, _| reply(200, body.clone())).await;
-        let error = wire.registries(Credentials::Anonymous).describe(&wire.repository(), &digest).await.unwrap_err();
+        let error = wire
+            .registries(Credentials::Anonymous)
+            .describe(&wire.repository(), &digest)
+            .await
+            .unwrap_err();
         assert!(error.to_string().contains(expected), "{error}");
     }
     assert_eq!(digest.short().len(), 19);

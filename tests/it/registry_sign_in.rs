@@ -1,6 +1,9 @@
-//! Sign-in: tokens of both flows, Basic, docker configs, helpers; and where credentials must not go.
+//! Sign-in: tokens of both flows, Basic, docker configs, helpers; and where credentials must not
+//! go.
 
-use crate::it::support::wire::{Reply, Seen, Wire, config, registries, registries_with, reply, tags, timing};
+use crate::it::support::wire::{
+    Reply, Seen, Wire, config, registries, registries_with, reply, tags, timing,
+};
 use base64::Engine;
 use std::{
     path::{Path, PathBuf},
@@ -17,14 +20,21 @@ use tagboat::{
 };
 
 fn user() -> Credentials {
-    Credentials::Basic { username: "robot".into(), password: Secret::new("hunter2").into() }
+    Credentials::Basic {
+        username: "robot".into(),
+        password: Secret::new("hunter2").into(),
+    }
 }
 
 fn basic(pair: &str) -> String {
-    format!("Basic {}", base64::engine::general_purpose::STANDARD.encode(pair))
+    format!(
+        "Basic {}",
+        base64::engine::general_purpose::STANDARD.encode(pair)
+    )
 }
 
-/// A registry and its token service on one port: tokens are `token-1`, `token-2`, …, and only the last is taken.
+/// A registry and its token service on one port: tokens are `token-1`, `token-2`, …, and only the
+/// last is taken.
 async fn token_registry(answer: impl Fn(&Seen, usize) -> Reply + Send + Sync + 'static) -> Wire {
     let issued = Arc::new(AtomicUsize::new(0));
     Wire::start(move |seen, _| {
@@ -45,7 +55,10 @@ async fn token_registry(answer: impl Fn(&Seen, usize) -> Reply + Send + Sync + '
 }
 
 fn token(n: usize, seconds: u32) -> Reply {
-    reply(200, format!(r#"{{"token":"token-{n}","expires_in":{seconds}}}"#))
+    reply(
+        200,
+        format!(r#"{{"token":"token-{n}","expires_in":{seconds}}}"#),
+    )
 }
 
 #[tokio::test]
@@ -53,7 +66,10 @@ async fn anonymous_tokens_are_got_once_a_scope() {
     let wire = token_registry(|_, n| token(n, 300)).await;
     let registries = wire.registries(Credentials::Anonymous);
     for _ in 0..3 {
-        registries.list_tags(&wire.repository(), None).await.unwrap();
+        registries
+            .list_tags(&wire.repository(), None)
+            .await
+            .unwrap();
     }
     assert_eq!(
         wire.targets()[..3],
@@ -64,13 +80,24 @@ async fn anonymous_tokens_are_got_once_a_scope() {
         ]
     );
     let stats = registries.stats();
-    let counts = [RequestKind::Challenge, RequestKind::Token, RequestKind::Tags].map(|kind| stats.total(kind));
+    let counts = [
+        RequestKind::Challenge,
+        RequestKind::Token,
+        RequestKind::Tags,
+    ]
+    .map(|kind| stats.total(kind));
     assert_eq!((counts, stats.all()), ([1, 1, 3], 5));
-    assert!(!wire.seen()[1].headers.contains_key("authorization"), "nobody has no password");
+    assert!(
+        !wire.seen()[1].headers.contains_key("authorization"),
+        "nobody has no password"
+    );
     // The next repository of the host is not challenged again: its token is got first.
     let other = tagboat::image::Repository::new(&format!("{}/team/other", wire.host)).unwrap();
     registries.list_tags(&other, None).await.unwrap();
-    assert_eq!(wire.targets()[5], "/token?service=the+registry&scope=repository%3Ateam%2Fother%3Ametadata_read");
+    assert_eq!(
+        wire.targets()[5],
+        "/token?service=the+registry&scope=repository%3Ateam%2Fother%3Ametadata_read"
+    );
     assert_eq!(registries.stats().total(RequestKind::Challenge), 1);
 }
 
@@ -78,20 +105,37 @@ async fn anonymous_tokens_are_got_once_a_scope() {
 async fn a_token_is_renewed_before_it_expires_and_when_it_is_refused() {
     let wire = token_registry(|_, n| token(n, 1)).await;
     let registries = wire.registries(user());
-    registries.list_tags(&wire.repository(), None).await.unwrap();
+    registries
+        .list_tags(&wire.repository(), None)
+        .await
+        .unwrap();
     let got = Instant::now();
     // Three quarters of its second is the time to renew it.
     tokio::time::sleep(Duration::from_millis(800)).await;
-    registries.list_tags(&wire.repository(), None).await.unwrap();
+    registries
+        .list_tags(&wire.repository(), None)
+        .await
+        .unwrap();
     assert!(got.elapsed() >= Duration::from_millis(800));
-    assert_eq!((registries.stats().total(RequestKind::Token), registries.stats().total(RequestKind::Challenge)), (2, 1));
-    assert_eq!(wire.seen()[1].header("authorization"), basic("robot:hunter2"));
+    assert_eq!(
+        (
+            registries.stats().total(RequestKind::Token),
+            registries.stats().total(RequestKind::Challenge)
+        ),
+        (2, 1)
+    );
+    assert_eq!(
+        wire.seen()[1].header("authorization"),
+        basic("robot:hunter2")
+    );
 
     let revoking = token_registry(|_, n| token(n, 3600)).await;
     let (one, other) = (revoking.registries(user()), revoking.registries(user()));
     one.list_tags(&revoking.repository(), None).await.unwrap();
     other.list_tags(&revoking.repository(), None).await.unwrap();
-    one.list_tags(&revoking.repository(), None).await.expect("the token of `one` was replaced by that of `other`");
+    one.list_tags(&revoking.repository(), None)
+        .await
+        .expect("the token of `one` was replaced by that of `other`");
     assert_eq!(one.stats().total(RequestKind::Token), 2);
 }
 
@@ -101,7 +145,8 @@ async fn one_token_serves_all_that_wait_for_it() {
     let registries = wire.registries(user());
     let repository = wire.repository();
     registries.list_tags(&repository, None).await.unwrap();
-    let all = futures::future::join_all((0..10).map(|_| registries.list_tags(&repository, None))).await;
+    let all =
+        futures::future::join_all((0..10).map(|_| registries.list_tags(&repository, None))).await;
     assert!(all.iter().all(Result::is_ok));
     assert_eq!(registries.stats().total(RequestKind::Token), 1);
 }
@@ -109,7 +154,11 @@ async fn one_token_serves_all_that_wait_for_it() {
 #[tokio::test]
 async fn refresh_tokens_and_services_without_get_use_post() {
     let wire = token_registry(|seen, n| match seen.method.as_str() {
-        "POST" if seen.body.contains("grant_type=refresh_token&refresh_token=s%26cret") => {
+        "POST"
+            if seen
+                .body
+                .contains("grant_type=refresh_token&refresh_token=s%26cret") =>
+        {
             reply(200, format!(r#"{{"access_token":"token-{n}"}}"#))
         }
         _ => reply(400, r#"{"error":"invalid_grant"}"#),
@@ -117,60 +166,141 @@ async fn refresh_tokens_and_services_without_get_use_post() {
     .await;
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("config.json");
-    std::fs::write(&path, serde_json::json!({"auths": {&wire.host: {"identitytoken": "s&cret"}}}).to_string()).unwrap();
-    wire.registries(Credentials::DockerConfig { path }).list_tags(&wire.repository(), None).await.unwrap();
+    std::fs::write(
+        &path,
+        serde_json::json!({"auths": {&wire.host: {"identitytoken": "s&cret"}}}).to_string(),
+    )
+    .unwrap();
+    wire.registries(Credentials::DockerConfig { path })
+        .list_tags(&wire.repository(), None)
+        .await
+        .unwrap();
     let body = &wire.seen()[1].body;
-    assert!(body.contains("client_id=tagboat") && body.contains("scope=repository%3Ateam%2Fapp%3Ametadata_read"), "{body}");
+    assert!(
+        body.contains("client_id=tagboat")
+            && body.contains("scope=repository%3Ateam%2Fapp%3Ametadata_read"),
+        "{body}"
+    );
 
     // `n` counts the refused GET, too.
     let no_get = token_registry(|seen, n| match seen.method.as_str() {
-        "POST" if seen.body.contains("grant_type=password&username=robot&password=hunter2") => token(n, 60),
+        "POST"
+            if seen
+                .body
+                .contains("grant_type=password&username=robot&password=hunter2") =>
+        {
+            token(n, 60)
+        }
         _ => reply(405, ""),
     })
     .await;
-    no_get.registries(user()).list_tags(&no_get.repository(), None).await.unwrap();
+    no_get
+        .registries(user())
+        .list_tags(&no_get.repository(), None)
+        .await
+        .unwrap();
 }
 
 #[tokio::test]
 async fn a_refusal_names_where_the_credentials_came_from_and_not_them() {
     for (name, answer, expected) in [
-        ("token service", reply(401, r#"{"details":"incorrect password"}"#), r#"with user "robot": "incorrect password""#),
+        (
+            "token service",
+            reply(401, r#"{"details":"incorrect password"}"#),
+            r#"with user "robot": "incorrect password""#,
+        ),
         ("no token", reply(200, r#"{"token":""}"#), "no token in it"),
-        ("html", reply(200, "<html>hunter2"), "HTML instead of a token"),
+        (
+            "html",
+            reply(200, "<html>hunter2"),
+            "HTML instead of a token",
+        ),
         ("not json", reply(200, "hunter2"), "no JSON with a token"),
-        ("header injection", reply(200, "{\"token\":\"a\\r\\nX: y\"}"), "characters that no header may have"),
-        ("elsewhere", reply(302, "").with("Location", "http://192.0.2.1/"), "answered 302 to a token request"),
-        ("useless token", reply(200, r#"{"token":"wrong"}"#), r#"(401) with user "robot": "UNAUTHORIZED""#),
-        ("huge", reply(200, vec![b'x'; 300_000]), "more than 262144 bytes"),
+        (
+            "header injection",
+            reply(200, "{\"token\":\"a\\r\\nX: y\"}"),
+            "characters that no header may have",
+        ),
+        (
+            "elsewhere",
+            reply(302, "").with("Location", "http://192.0.2.1/"),
+            "answered 302 to a token request",
+        ),
+        (
+            "useless token",
+            reply(200, r#"{"token":"wrong"}"#),
+            r#"(401) with user "robot": "UNAUTHORIZED""#,
+        ),
+        (
+            "huge",
+            reply(200, vec![b'x'; 300_000]),
+            "more than 262144 bytes",
+        ),
     ] {
         let wire = token_registry(move |_, _| answer.clone()).await;
-        let error = wire.registries(user()).list_tags(&wire.repository(), None).await.unwrap_err();
+        let error = wire
+            .registries(user())
+            .list_tags(&wire.repository(), None)
+            .await
+            .unwrap_err();
         let text = format!("{error} {error:?}");
         assert!(error.to_string().contains(expected), "{name}: {error}");
-        assert!(!text.contains("hunter2") && !text.contains("aHVudGVyMg"), "{name}: {text}");
+        assert!(
+            !text.contains("hunter2") && !text.contains("aHVudGVyMg"),
+            "{name}: {text}"
+        );
         assert!(wire.seen().len() <= 4, "{name}: {:?}", wire.targets());
     }
 }
 
 #[tokio::test]
 async fn basic_is_sent_after_a_challenge_and_then_at_once() {
-    let wire = Wire::start(|seen, _| match seen.header("authorization") == basic("robot:hunter2") {
-        true => tags(["1"]),
-        false => reply(401, "").with("WWW-Authenticate", "Basic realm=\"x\""),
-    })
-    .await;
+    let wire =
+        Wire::start(
+            |seen, _| match seen.header("authorization") == basic("robot:hunter2") {
+                true => tags(["1"]),
+                false => reply(401, "").with("WWW-Authenticate", "Basic realm=\"x\""),
+            },
+        )
+        .await;
     let registries = wire.registries(user());
     for _ in 0..2 {
-        registries.list_tags(&wire.repository(), None).await.unwrap();
+        registries
+            .list_tags(&wire.repository(), None)
+            .await
+            .unwrap();
     }
     assert_eq!(wire.seen().len(), 3);
-    let error = wire.registries(Credentials::Anonymous).list_tags(&wire.repository(), None).await.unwrap_err();
-    assert!(error.to_string().contains("refused (401) with no credentials"), "{error}");
-    let wrong = Credentials::Basic { username: "robot".into(), password: Secret::new("wrong").into() };
+    let error = wire
+        .registries(Credentials::Anonymous)
+        .list_tags(&wire.repository(), None)
+        .await
+        .unwrap_err();
+    assert!(
+        error
+            .to_string()
+            .contains("refused (401) with no credentials"),
+        "{error}"
+    );
+    let wrong = Credentials::Basic {
+        username: "robot".into(),
+        password: Secret::new("wrong").into(),
+    };
     let before = wire.seen().len();
-    let error = wire.registries(wrong).list_tags(&wire.repository(), None).await.unwrap_err();
-    assert!(error.to_string().contains(r#"with user "robot""#), "{error}");
-    assert_eq!(wire.seen().len() - before, 2, "a wrong password is not tried again and again");
+    let error = wire
+        .registries(wrong)
+        .list_tags(&wire.repository(), None)
+        .await
+        .unwrap_err();
+    assert!(
+        error.to_string().contains(r#"with user "robot""#),
+        "{error}"
+    );
+    assert_eq!(
+        wire.seen().len() - before,
+        2,
+        "a wrong password is not tried again and again"
+    );
 }
 
 #[tokio::test]
@@ -180,43 +310,89 @@ async fn a_rotated_secret_is_read_again_when_the_old_one_is_refused() {
     std::fs::write(&path, "old\n").unwrap();
     let good = Arc::new(std::sync::Mutex::new("old"));
     let taken = good.clone();
-    let wire = Wire::start(move |seen, _| match seen.header("authorization") == format!("Bearer {}", taken.lock().unwrap()) {
-        true => tags(["1"]),
-        false => reply(401, "").with("WWW-Authenticate", "Bearer realm=\"http://192.0.2.1/never\""),
+    let wire = Wire::start(move |seen, _| {
+        match seen.header("authorization") == format!("Bearer {}", taken.lock().unwrap()) {
+            true => tags(["1"]),
+            false => reply(401, "").with(
+                "WWW-Authenticate",
+                "Bearer realm=\"http://192.0.2.1/never\"",
+            ),
+        }
     })
     .await;
-    let registries = wire.registries(Credentials::Bearer(tagboat::registry::SecretSource::File(path.clone())));
-    registries.list_tags(&wire.repository(), None).await.unwrap();
+    let registries = wire.registries(Credentials::Bearer(tagboat::registry::SecretSource::File(
+        path.clone(),
+    )));
+    registries
+        .list_tags(&wire.repository(), None)
+        .await
+        .unwrap();
     *good.lock().unwrap() = "new";
     std::fs::write(&path, "new\n").unwrap();
-    registries.list_tags(&wire.repository(), None).await.unwrap();
+    registries
+        .list_tags(&wire.repository(), None)
+        .await
+        .unwrap();
     std::fs::write(&path, "\n").unwrap();
     *good.lock().unwrap() = "newer";
-    let error = registries.list_tags(&wire.repository(), None).await.unwrap_err();
+    let error = registries
+        .list_tags(&wire.repository(), None)
+        .await
+        .unwrap_err();
     assert!(error.to_string().contains("it is empty"), "{error}");
 }
 
 #[tokio::test]
 async fn credentials_follow_no_redirect_to_another_host() {
-    let body = format!(r#"{{"schemaVersion":2,"config":{{"digest":"{}"}}}}"#, sha256(b"{}"));
+    let body = format!(
+        r#"{{"schemaVersion":2,"config":{{"digest":"{}"}}}}"#,
+        sha256(b"{}")
+    );
     let digest = sha256(body.as_bytes());
-    let storage =
-        Wire::start(move |seen, _| reply(200, if seen.path().starts_with("/blob") { "{}".to_owned() } else { body.clone() })).await;
+    let storage = Wire::start(move |seen, _| {
+        reply(
+            200,
+            if seen.path().starts_with("/blob") {
+                "{}".to_owned()
+            } else {
+                body.clone()
+            },
+        )
+    })
+    .await;
     let to = storage.host.clone();
     let wire = Wire::start(move |seen, _| {
         if seen.header("authorization") != basic("robot:hunter2") {
             return reply(401, "").with("WWW-Authenticate", "Basic realm=\"x\"");
         }
-        let place = if seen.path().contains("/blobs/") { "blob" } else { "manifest" };
+        let place = if seen.path().contains("/blobs/") {
+            "blob"
+        } else {
+            "manifest"
+        };
         reply(307, "").with("Location", format!("http://{to}/{place}?signature=x"))
     })
     .await;
     let registries = wire.registries(user());
-    let description = registries.describe(&wire.repository(), &digest).await.unwrap();
+    let description = registries
+        .describe(&wire.repository(), &digest)
+        .await
+        .unwrap();
     assert!(description.platforms.is_empty());
-    assert_eq!(storage.targets(), ["/manifest?signature=x", "/blob?signature=x"]);
-    assert!(storage.seen().iter().all(|seen| !seen.headers.contains_key("authorization")));
-    let error = registries.list_tags(&wire.repository(), None).await.unwrap_err();
+    assert_eq!(
+        storage.targets(),
+        ["/manifest?signature=x", "/blob?signature=x"]
+    );
+    assert!(
+        storage
+            .seen()
+            .iter()
+            .all(|seen| !seen.headers.contains_key("authorization"))
+    );
+    let error = registries
+        .list_tags(&wire.repository(), None)
+        .await
+        .unwrap_err();
     assert!(matches!(error.problem, Problem::Redirect { .. }), "{error}");
     assert_eq!(storage.seen().len(), 2);
 }
@@ -225,16 +401,25 @@ async fn credentials_follow_no_redirect_to_another_host() {
 async fn a_head_may_be_redirected_too() {
     let digest = sha256(b"{}");
     let answer = digest.clone();
-    let storage = Wire::start(move |_, _| reply(200, "").with("Docker-Content-Digest", &answer)).await;
+    let storage =
+        Wire::start(move |_, _| reply(200, "").with("Docker-Content-Digest", &answer)).await;
     let to = storage.host.clone();
-    let wire = Wire::start(move |_, _| reply(302, "").with("Location", format!("http://{to}/m"))).await;
-    let found = wire.registries(user()).digest(&wire.repository(), &Tag::new("1").unwrap()).await.unwrap();
+    let wire =
+        Wire::start(move |_, _| reply(302, "").with("Location", format!("http://{to}/m"))).await;
+    let found = wire
+        .registries(user())
+        .digest(&wire.repository(), &Tag::new("1").unwrap())
+        .await
+        .unwrap();
     assert_eq!((found, storage.seen()[0].method.as_str()), (digest, "HEAD"));
 }
 
 fn sha256(bytes: &[u8]) -> Digest {
     use sha2::Digest as _;
-    let hex: String = sha2::Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect();
+    let hex: String = sha2::Sha256::digest(bytes)
+        .iter()
+        .map(|byte| format!("{byte:02x}"))
+        .collect();
     Digest::new(format!("sha256:{hex}")).unwrap()
 }
 
@@ -249,11 +434,14 @@ fn helper(folder: &Path, script: &str) -> PathBuf {
 
 #[tokio::test]
 async fn a_helper_is_asked_for_the_host_and_once() {
-    let wire = Wire::start(|seen, _| match seen.header("authorization") == basic("robot:hunter2") {
-        true => tags(["1"]),
-        false => reply(401, "").with("WWW-Authenticate", "Basic realm=\"x\""),
-    })
-    .await;
+    let wire =
+        Wire::start(
+            |seen, _| match seen.header("authorization") == basic("robot:hunter2") {
+                true => tags(["1"]),
+                false => reply(401, "").with("WWW-Authenticate", "Basic realm=\"x\""),
+            },
+        )
+        .await;
     let folder = tempfile::tempdir().unwrap();
     let asked = folder.path().join("asked");
     let script = format!(
@@ -262,40 +450,89 @@ async fn a_helper_is_asked_for_the_host_and_once() {
     );
     let program = helper(folder.path(), &script).display().to_string();
     let config_file = folder.path().join("config.json");
-    std::fs::write(&config_file, serde_json::json!({"credHelpers": {&wire.host: program.clone()}}).to_string()).unwrap();
-    for credentials in [Credentials::Helper { program }, Credentials::DockerConfig { path: config_file }] {
+    std::fs::write(
+        &config_file,
+        serde_json::json!({"credHelpers": {&wire.host: program.clone()}}).to_string(),
+    )
+    .unwrap();
+    for credentials in [
+        Credentials::Helper { program },
+        Credentials::DockerConfig { path: config_file },
+    ] {
         let _ = std::fs::remove_file(&asked);
         let registries = wire.registries(credentials);
         for _ in 0..3 {
-            registries.list_tags(&wire.repository(), None).await.unwrap();
+            registries
+                .list_tags(&wire.repository(), None)
+                .await
+                .unwrap();
         }
-        assert_eq!(std::fs::read_to_string(&asked).unwrap(), format!("{}\n", wire.host));
+        assert_eq!(
+            std::fs::read_to_string(&asked).unwrap(),
+            format!("{}\n", wire.host)
+        );
     }
 }
 
 #[tokio::test]
 async fn a_helper_that_fails_hangs_or_floods_is_named() {
-    let wire = Wire::start(|_, _| reply(401, "").with("WWW-Authenticate", "Basic realm=\"x\"")).await;
-    let short = Timing { helper: Duration::from_secs(2), ..timing() };
+    let wire =
+        Wire::start(|_, _| reply(401, "").with("WWW-Authenticate", "Basic realm=\"x\"")).await;
+    let short = Timing {
+        helper: Duration::from_secs(2),
+        ..timing()
+    };
     for (script, expected) in [
-        ("exec sleep 60", "gave no answer within 2000 ms and was stopped"),
-        ("echo 'no way'; exit 1", r#"failed (exit status: 1): "no way""#),
-        ("echo 'hunter2 is not JSON'", "its answer is not the JSON of a credential"),
-        ("exec head -c 200000 /dev/zero", "said more than 65536 bytes"),
-        ("echo 'credentials not found in native keychain'; exit 1", "refused (401) with credential helper"),
+        (
+            "exec sleep 60",
+            "gave no answer within 2000 ms and was stopped",
+        ),
+        (
+            "echo 'no way'; exit 1",
+            r#"failed (exit status: 1): "no way""#,
+        ),
+        (
+            "echo 'hunter2 is not JSON'",
+            "its answer is not the JSON of a credential",
+        ),
+        (
+            "exec head -c 200000 /dev/zero",
+            "said more than 65536 bytes",
+        ),
+        (
+            "echo 'credentials not found in native keychain'; exit 1",
+            "refused (401) with credential helper",
+        ),
     ] {
         let folder = tempfile::tempdir().unwrap();
         let program = helper(folder.path(), script).display().to_string();
-        let registries = registries_with(vec![config(&wire.host, Credentials::Helper { program })], short);
+        let registries = registries_with(
+            vec![config(&wire.host, Credentials::Helper { program })],
+            short,
+        );
         let begun = Instant::now();
-        let error = registries.list_tags(&wire.repository(), None).await.unwrap_err();
+        let error = registries
+            .list_tags(&wire.repository(), None)
+            .await
+            .unwrap_err();
         assert!(error.to_string().contains(expected), "{error}");
         assert!(!error.to_string().contains("hunter2"), "{error}");
         assert!(begun.elapsed() < Duration::from_secs(20), "{script}");
     }
-    let nowhere = Credentials::Helper { program: "no-such-helper-anywhere".into() };
-    let error = wire.registries(nowhere).list_tags(&wire.repository(), None).await.unwrap_err();
-    assert!(error.to_string().contains(r#"credential helper "docker-credential-no-such-helper-anywhere": cannot be started"#), "{error}");
+    let nowhere = Credentials::Helper {
+        program: "no-such-helper-anywhere".into(),
+    };
+    let error = wire
+        .registries(nowhere)
+        .list_tags(&wire.repository(), None)
+        .await
+        .unwrap_err();
+    assert!(
+        error.to_string().contains(
+            r#"credential helper "docker-credential-no-such-helper-anywhere": cannot be started"#
+        ),
+        "{error}"
+    );
 }
 
 #[tokio::test]
@@ -303,10 +540,18 @@ async fn hostile_challenges_are_not_followed() {
     for (challenge, expected) in [
         ("Bearer realm=\"ftp://127.0.0.1/\"", "scheme \"ftp\""),
         ("Negotiate", "unknown scheme"),
-        ("Bearer realm=\"http://u:p@127.0.0.1/\"", "carries credentials"),
+        (
+            "Bearer realm=\"http://u:p@127.0.0.1/\"",
+            "carries credentials",
+        ),
     ] {
-        let wire = Wire::start(move |_, _| reply(401, "").with("WWW-Authenticate", challenge)).await;
-        let error = wire.registries(user()).list_tags(&wire.repository(), None).await.unwrap_err();
+        let wire =
+            Wire::start(move |_, _| reply(401, "").with("WWW-Authenticate", challenge)).await;
+        let error = wire
+            .registries(user())
+            .list_tags(&wire.repository(), None)
+            .await
+            .unwrap_err();
         assert!(error.to_string().contains(expected), "{error}");
         assert_eq!(wire.seen().len(), 1);
     }
@@ -316,14 +561,28 @@ async fn hostile_challenges_are_not_followed() {
 async fn the_longest_prefix_decides_who_signs_in() {
     let wire = Wire::start(|seen, _| match seen.header("authorization") {
         "" => reply(401, "").with("WWW-Authenticate", "Basic realm=\"x\""),
-        who => tags([if who == basic("team:x") { "team" } else { "host" }]),
+        who => tags([if who == basic("team:x") {
+            "team"
+        } else {
+            "host"
+        }]),
     })
     .await;
-    let as_user = |name: &str| Credentials::Basic { username: name.into(), password: Secret::new("x").into() };
-    let registries = registries(vec![config(&wire.host, as_user("host")), config(&format!("{}/team", wire.host), as_user("team"))]);
+    let as_user = |name: &str| Credentials::Basic {
+        username: name.into(),
+        password: Secret::new("x").into(),
+    };
+    let registries = registries(vec![
+        config(&wire.host, as_user("host")),
+        config(&format!("{}/team", wire.host), as_user("team")),
+    ]);
     for (path, expected) in [("team/app", "team"), ("teams/app", "host")] {
         let repository = tagboat::image::Repository::new(&format!("{}/{path}", wire.host)).unwrap();
-        let tagboat::registry::Tags::Listed(listing) = registries.list_tags(&repository, None).await.unwrap() else { panic!("a list") };
+        let tagboat::registry::Tags::Listed(listing) =
+            registries.list_tags(&repository, None).await.unwrap()
+        else {
+            panic!("a list")
+        };
         assert_eq!(listing.tags.iter().collect::<Vec<_>>(), [expected]);
     }
 }

@@ -1,4 +1,5 @@
-//! Folders of manifests: each folder under `cases/render` beside what it must give, objects or mistakes, word for word.
+//! Folders of manifests: each folder under `cases/render` beside what it must give, objects or
+//! mistakes, word for word.
 
 use super::render_support::{settings, source};
 use std::{fs, path::Path};
@@ -17,19 +18,33 @@ fn every_folder_gives_what_it_should() {
         let case = entry.unwrap().path();
         let name = case.file_name().unwrap().to_string_lossy().into_owned();
         // Which folder of the case is rendered stands behind the dash.
-        let path = name.split_once('@').map_or(String::new(), |(_, path)| path.replace('+', "/"));
+        let path = name
+            .split_once('@')
+            .map_or(String::new(), |(_, path)| path.replace('+', "/"));
         let found = match renderer.render_folder(&case.join("original"), &source(&path)) {
             Ok(rendered) => {
-                let warnings = rendered.warnings.iter().map(|warning| format!("# warning: {warning}\n"));
-                let left_out = rendered.left_out.iter().map(|(origin, key)| format!("# left out: {key} at {origin}\n"));
+                let warnings = rendered
+                    .warnings
+                    .iter()
+                    .map(|warning| format!("# warning: {warning}\n"));
+                let left_out = rendered
+                    .left_out
+                    .iter()
+                    .map(|(origin, key)| format!("# left out: {key} at {origin}\n"));
                 let head: String = warnings.chain(left_out).collect();
-                let objects = rendered
-                    .objects()
-                    .into_iter()
-                    .map(|object| format!("# {}\n{}", object.origin.as_ref().unwrap(), manifest::documents([object.value()])));
+                let objects = rendered.objects().into_iter().map(|object| {
+                    format!(
+                        "# {}\n{}",
+                        object.origin.as_ref().unwrap(),
+                        manifest::documents([object.value()])
+                    )
+                });
                 format!("{head}{}", objects.collect::<String>())
             }
-            Err(RenderError::Manifests(mistakes)) => mistakes.iter().map(|mistake| format!("{mistake}\n")).collect(),
+            Err(RenderError::Manifests(mistakes)) => mistakes
+                .iter()
+                .map(|mistake| format!("{mistake}\n"))
+                .collect(),
             Err(error) => format!("{error}\n"),
         };
         let expected_at = case.join("expected.txt");
@@ -37,7 +52,10 @@ fn every_folder_gives_what_it_should() {
             fs::write(&expected_at, &found).unwrap();
         }
         let expected = fs::read_to_string(&expected_at).unwrap_or_default();
-        assert_eq!(found, expected, "{name}: set UPDATE_EXPECTED=1 to take the new text after reading it");
+        assert_eq!(
+            found, expected,
+            "{name}: set UPDATE_EXPECTED=1 to take the new text after reading it"
+        );
         seen += 1;
     }
     assert!(seen >= 8, "only {seen} cases in {}", cases.display());

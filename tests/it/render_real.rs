@@ -9,8 +9,17 @@ use tagboat::{
 };
 
 fn programs() -> Render {
-    let program = |name: &str| PathBuf::from(std::env::var_os(name).unwrap_or_else(|| panic!("{name} is not set: run tests/run render")));
-    Render { kustomize: program("TAGBOAT_TEST_KUSTOMIZE"), helm: program("TAGBOAT_TEST_HELM"), ..settings() }
+    let program = |name: &str| {
+        PathBuf::from(
+            std::env::var_os(name)
+                .unwrap_or_else(|| panic!("{name} is not set: run tests/run render")),
+        )
+    };
+    Render {
+        kustomize: program("TAGBOAT_TEST_KUSTOMIZE"),
+        helm: program("TAGBOAT_TEST_HELM"),
+        ..settings()
+    }
 }
 
 fn text(rendered: &Rendered) -> String {
@@ -18,7 +27,10 @@ fn text(rendered: &Rendered) -> String {
 }
 
 fn fails(world: &World, path: &str) -> RenderError {
-    world.renderer(&programs()).render_folder(&world.root(), &source(path)).unwrap_err()
+    world
+        .renderer(&programs())
+        .render_folder(&world.root(), &source(path))
+        .unwrap_err()
 }
 
 const DEPLOYMENT: &str = "apiVersion: apps/v1\nkind: Deployment\nmetadata: {name: web}\nspec:\n  template:\n    spec:\n      containers: [{name: app, image: shop/web, args: [\"yes\", \"0644\"]}]\n";
@@ -29,8 +41,14 @@ fn kustomize_builds_an_overlay_on_a_base_elsewhere() {
     let world = World::new(&[
         ("base/kustomization.yaml", "resources: [web.yaml]\n"),
         ("base/web.yaml", DEPLOYMENT),
-        ("parts/quota/kustomization.yaml", "apiVersion: kustomize.config.k8s.io/v1alpha1\nkind: Component\nresources: [quota.yaml]\n"),
-        ("parts/quota/quota.yaml", "apiVersion: v1\nkind: ResourceQuota\nmetadata: {name: all}\nspec: {hard: {pods: \"10\"}}\n"),
+        (
+            "parts/quota/kustomization.yaml",
+            "apiVersion: kustomize.config.k8s.io/v1alpha1\nkind: Component\nresources: [quota.yaml]\n",
+        ),
+        (
+            "parts/quota/quota.yaml",
+            "apiVersion: v1\nkind: ResourceQuota\nmetadata: {name: all}\nspec: {hard: {pods: \"10\"}}\n",
+        ),
         (
             "envs/dev/kustomization.yml",
             "namespace: dev\nresources: [../../base]\ncomponents: [../../parts/quota]\nimages: [{name: shop/web, newTag: 1.2.3}]\n\
@@ -38,14 +56,22 @@ fn kustomize_builds_an_overlay_on_a_base_elsewhere() {
         ),
         ("envs/dev/motd.txt", "hello\nthere\n"),
     ]);
-    let rendered = world.renderer(&programs()).render_folder(&world.root(), &source("envs/dev")).unwrap();
+    let rendered = world
+        .renderer(&programs())
+        .render_folder(&world.root(), &source("envs/dev"))
+        .unwrap();
     let expected = "---\napiVersion: v1\nkind: ResourceQuota\nmetadata:\n  name: all\n  namespace: dev\nspec:\n  hard:\n    pods: \"10\"\n\
         ---\napiVersion: v1\ndata:\n  motd: |\n    hello\n    there\nkind: ConfigMap\nmetadata:\n  name: settings\n  namespace: dev\n\
         ---\napiVersion: apps/v1\nkind: Deployment\nmetadata:\n  name: web\n  namespace: dev\nspec:\n  template:\n    spec:\n      containers:\n      - args:\n        - \"yes\"\n        - \"0644\"\n        image: shop/web:1.2.3\n        name: app\n";
     assert_eq!(text(&rendered), expected);
-    let How::Kustomize { version } = &rendered.how else { panic!("{:?}", rendered.how) };
+    let How::Kustomize { version } = &rendered.how else {
+        panic!("{:?}", rendered.how)
+    };
     assert!(version.starts_with("v5."), "{version}");
-    assert_eq!(rendered.objects()[0].origin.as_ref().unwrap().to_string(), "envs/dev/kustomization.yml");
+    assert_eq!(
+        rendered.objects()[0].origin.as_ref().unwrap().to_string(),
+        "envs/dev/kustomization.yml"
+    );
     assert_eq!(world.left(), 0);
 }
 
@@ -55,7 +81,10 @@ fn kustomize_says_what_is_wrong_and_reads_nothing_outside() {
     let world = World::new(&[
         ("missing/kustomization.yaml", "resources: [none.yaml]\n"),
         ("field/kustomization.yaml", "resorces: []\n"),
-        ("patch/kustomization.yaml", "resources: [a.yaml]\npatches: [{path: link.yaml}]\n"),
+        (
+            "patch/kustomization.yaml",
+            "resources: [a.yaml]\npatches: [{path: link.yaml}]\n",
+        ),
         ("patch/a.yaml", DEPLOYMENT),
         ("exec/kustomization.yaml", "generators: [plugin.yaml]\n"),
         (
@@ -65,14 +94,24 @@ fn kustomize_says_what_is_wrong_and_reads_nothing_outside() {
         ("exec/run.sh", "#!/bin/sh\necho ran\n"),
     ]);
     std::os::unix::fs::symlink("/etc/hostname", world.root().join("patch/link.yaml")).unwrap();
-    for (path, says) in [("missing", "none.yaml"), ("field", "resorces"), ("patch", "link.yaml"), ("exec", "exec")] {
+    for (path, says) in [
+        ("missing", "none.yaml"),
+        ("field", "resorces"),
+        ("patch", "link.yaml"),
+        ("exec", "exec"),
+    ] {
         let error = fails(&world, path);
         let said = error.to_string();
         assert!(
-            matches!(error, RenderError::Failed { .. }) && said.starts_with(&format!("{path}: kustomize failed: ")) && said.contains(says),
+            matches!(error, RenderError::Failed { .. })
+                && said.starts_with(&format!("{path}: kustomize failed: "))
+                && said.contains(says),
             "{said}"
         );
-        assert!(!said.contains("/copies/"), "a temporary folder is shown: {said}");
+        assert!(
+            !said.contains("/copies/"),
+            "a temporary folder is shown: {said}"
+        );
     }
 }
 
@@ -92,11 +131,16 @@ fn kustomize_is_not_led_to_another_host_by_how_an_address_is_written() {
         format!("# a note\u{85}resources: [{address:?}]\n"),
         format!("# a note\rresources: [{address:?}]\n"),
         format!("resources: [\"{address}?{}\"]\n", "a".repeat(2000)),
-        format!("transformers: [\"{{apiVersion: builtin, kind: PatchTransformer, metadata: {{name: t}}, path: '{address}'}}\"]\n"),
+        format!(
+            "transformers: [\"{{apiVersion: builtin, kind: PatchTransformer, metadata: {{name: t}}, path: '{address}'}}\"]\n"
+        ),
     ] {
         let world = World::new(&[("x/kustomization.yaml", text.as_str())]);
         let error = fails(&world, "x");
-        assert!(matches!(error, RenderError::Outside { .. }), "{text}: {error}");
+        assert!(
+            matches!(error, RenderError::Outside { .. }),
+            "{text}: {error}"
+        );
         assert!(server.accept().is_err(), "asked for by {text}");
     }
 }
@@ -105,16 +149,28 @@ const TEMPLATES: &str = "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: {{ .R
 
 fn chart() -> World {
     World::new(&[
-        ("charts/web/Chart.yaml", "apiVersion: v2\nname: web\nversion: 1.0.0\ndependencies: [{name: inner, version: 1.x.x}]\n"),
-        ("charts/web/values.yaml", "who: nobody\ncount: 1\n\"on\": \"no\"\n"),
+        (
+            "charts/web/Chart.yaml",
+            "apiVersion: v2\nname: web\nversion: 1.0.0\ndependencies: [{name: inner, version: 1.x.x}]\n",
+        ),
+        (
+            "charts/web/values.yaml",
+            "who: nobody\ncount: 1\n\"on\": \"no\"\n",
+        ),
         ("charts/web/templates/all.yaml", TEMPLATES),
         ("charts/web/templates/NOTES.txt", "words\n"),
         (
             "charts/web/crds/widgets.yaml",
             "apiVersion: apiextensions.k8s.io/v1\nkind: CustomResourceDefinition\nmetadata: {name: widgets.example.org}\n",
         ),
-        ("charts/web/charts/inner/Chart.yaml", "apiVersion: v2\nname: inner\nversion: 1.0.0\n"),
-        ("charts/web/charts/inner/templates/sa.yaml", "apiVersion: v1\nkind: ServiceAccount\nmetadata: {name: inner}\n"),
+        (
+            "charts/web/charts/inner/Chart.yaml",
+            "apiVersion: v2\nname: inner\nversion: 1.0.0\n",
+        ),
+        (
+            "charts/web/charts/inner/templates/sa.yaml",
+            "apiVersion: v1\nkind: ServiceAccount\nmetadata: {name: inner}\n",
+        ),
         ("values/dev.yaml", "who: dev\ncount: 2\n"),
     ])
 }
@@ -125,23 +181,61 @@ fn released(values: &serde_json::Value) -> Source {
         value_files: vec!["values/dev.yaml".to_owned()],
         values: values.as_object().unwrap().clone(),
     };
-    Source { helm: Some(helm), ..source("charts/web") }
+    Source {
+        helm: Some(helm),
+        ..source("charts/web")
+    }
 }
 
 #[test]
 #[ignore = "needs helm: run tests/run render"]
 fn helm_renders_a_chart_with_its_values_in_their_order() {
     let world = chart();
-    let rendered = world.renderer(&programs()).render_folder(&world.root(), &released(&serde_json::json!({"count": "0644"}))).unwrap();
-    let mut keys: Vec<String> = rendered.objects().iter().map(|object| object.key().to_string()).collect();
+    let rendered = world
+        .renderer(&programs())
+        .render_folder(
+            &world.root(),
+            &released(&serde_json::json!({"count": "0644"})),
+        )
+        .unwrap();
+    let mut keys: Vec<String> = rendered
+        .objects()
+        .iter()
+        .map(|object| object.key().to_string())
+        .collect();
     keys.sort();
-    assert_eq!(keys, ["ConfigMap shop/shop-web", "CustomResourceDefinition widgets.example.org", "ServiceAccount inner"]);
-    let map = rendered.objects().into_iter().find(|object| object.gvk().kind == "ConfigMap").unwrap();
-    assert_eq!(map.value()["data"], serde_json::json!({"who": "dev", "count": "0644", "true": "no"}), "as kubectl reads a bare on:");
-    assert_eq!(rendered.warnings, ["charts/web: Job migrate is a hook (pre-install,pre-upgrade) and left out: hooks are not run"]);
-    let How::Helm { version } = &rendered.how else { panic!("{:?}", rendered.how) };
+    assert_eq!(
+        keys,
+        [
+            "ConfigMap shop/shop-web",
+            "CustomResourceDefinition widgets.example.org",
+            "ServiceAccount inner"
+        ]
+    );
+    let map = rendered
+        .objects()
+        .into_iter()
+        .find(|object| object.gvk().kind == "ConfigMap")
+        .unwrap();
+    assert_eq!(
+        map.value()["data"],
+        serde_json::json!({"who": "dev", "count": "0644", "true": "no"}),
+        "as kubectl reads a bare on:"
+    );
+    assert_eq!(
+        rendered.warnings,
+        [
+            "charts/web: Job migrate is a hook (pre-install,pre-upgrade) and left out: hooks are not run"
+        ]
+    );
+    let How::Helm { version } = &rendered.how else {
+        panic!("{:?}", rendered.how)
+    };
     assert!(version.starts_with("v4."), "{version}");
-    assert_eq!(map.origin.as_ref().unwrap().to_string(), "charts/web/Chart.yaml");
+    assert_eq!(
+        map.origin.as_ref().unwrap().to_string(),
+        "charts/web/Chart.yaml"
+    );
     assert_eq!(world.left(), 0);
 }
 
@@ -149,14 +243,35 @@ fn helm_renders_a_chart_with_its_values_in_their_order() {
 #[ignore = "needs helm: run tests/run render"]
 fn helm_says_what_is_wrong() {
     let world = chart();
-    world.file("charts/web/templates/bad.yaml", "a: {{ required \"who is it?\" .Values.nothing }}\n");
-    let error = world.renderer(&programs()).render_folder(&world.root(), &released(&serde_json::json!({}))).unwrap_err();
-    assert!(matches!(error, RenderError::Failed { program: "helm", .. }) && error.to_string().contains("who is it?"), "{error}");
+    world.file(
+        "charts/web/templates/bad.yaml",
+        "a: {{ required \"who is it?\" .Values.nothing }}\n",
+    );
+    let error = world
+        .renderer(&programs())
+        .render_folder(&world.root(), &released(&serde_json::json!({})))
+        .unwrap_err();
+    assert!(
+        matches!(
+            error,
+            RenderError::Failed {
+                program: "helm",
+                ..
+            }
+        ) && error.to_string().contains("who is it?"),
+        "{error}"
+    );
     // A template cannot reach the cluster, nor another host.
     world.file("charts/web/templates/bad.yaml", "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: x}\ndata: {found: {{ lookup \"v1\" \"Secret\" \"a\" \"b\" | toJson | quote }}}\n");
-    let rendered = world.renderer(&programs()).render_folder(&world.root(), &released(&serde_json::json!({}))).unwrap();
+    let rendered = world
+        .renderer(&programs())
+        .render_folder(&world.root(), &released(&serde_json::json!({})))
+        .unwrap();
     assert!(
-        rendered.objects().iter().any(|object| object.value().get("data").is_some_and(|data| data.get("found") == Some(&"{}".into()))),
+        rendered.objects().iter().any(|object| object
+            .value()
+            .get("data")
+            .is_some_and(|data| data.get("found") == Some(&"{}".into()))),
         "{}",
         text(&rendered)
     );
@@ -170,7 +285,16 @@ fn memory_is_bounded() {
         "charts/web/templates/huge.yaml",
         "{{- $text := \"0123456789abcdef\" }}{{- range until 26 }}{{- $text = print $text $text }}{{- end }}\na: {{ len $text }}\n",
     );
-    let settings = Render { memory: 128 << 20, ..programs() };
-    let error = world.renderer(&settings).render_folder(&world.root(), &released(&serde_json::json!({}))).unwrap_err();
-    assert_eq!(error.to_string(), "charts/web: helm was stopped: it needs more than the 128 MiB of memory that it may take");
+    let settings = Render {
+        memory: 128 << 20,
+        ..programs()
+    };
+    let error = world
+        .renderer(&settings)
+        .render_folder(&world.root(), &released(&serde_json::json!({})))
+        .unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        "charts/web: helm was stopped: it needs more than the 128 MiB of memory that it may take"
+    );
 }

@@ -18,7 +18,9 @@ pub struct World {
 
 impl World {
     pub fn new(files: &[(&str, &str)]) -> Self {
-        let world = Self { temporary: tempfile::tempdir().unwrap() };
+        let world = Self {
+            temporary: tempfile::tempdir().unwrap(),
+        };
         files.iter().for_each(|(path, text)| world.file(path, text));
         world
     }
@@ -60,10 +62,20 @@ pub fn script(folder: &Path, name: &str, text: &str) -> PathBuf {
 }
 
 pub fn source(path: &str) -> Source {
-    Source { path: path.to_owned(), helm: None, name: "web".to_owned(), namespace: "shop".to_owned() }
+    Source {
+        path: path.to_owned(),
+        helm: None,
+        name: "web".to_owned(),
+        namespace: "shop".to_owned(),
+    }
 }
 
 /// Programs that are not there, and a time that is short enough for a test to wait for its end.
 pub fn settings() -> Render {
-    Render { kustomize: "/nowhere/kustomize".into(), helm: "/nowhere/helm".into(), timeout: Duration::from_secs(20), ..Render::default() }
+    Render {
+        kustomize: "/nowhere/kustomize".into(),
+        helm: "/nowhere/helm".into(),
+        timeout: Duration::from_secs(20),
+        ..Render::default()
+    }
 }

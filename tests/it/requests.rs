@@ -1,5 +1,5 @@
-//! Requests in passes against the sandbox's forge: what needs no real one to be seen. The life of a request is proved on a
-//! real Gitea, in `forge_real`.
+//! Requests in passes against the sandbox's forge: what needs no real one to be seen. The life of a
+//! request is proved on a real Gitea, in `forge_real`.
 
 use super::update_support::{Fleet, Setup, deployment, env, environment, hours, now, semver};
 use gix::refs::{
@@ -17,7 +17,10 @@ use std::{
 use tagboat::{
     cli::context::Engine,
     git::ObjectId,
-    publish::{ApplicationChange, ApplicationPreview, ObjectChange, ObjectPreview, Preview, Trouble, Verdict},
+    publish::{
+        ApplicationChange, ApplicationPreview, ObjectChange, ObjectPreview, Preview, Trouble,
+        Verdict,
+    },
     sandbox::forge::SandboxForge,
     secret::Secret,
     update::{Mode, Previews, Report, RequestState, State},
@@ -36,7 +39,11 @@ impl Reviewed {
     pub fn new(update: &str) -> Self {
         let declared = Self::declared(update);
         let images = deployment(&["web:1.0.0"]);
-        Self::of(&[("p.yaml", &declared), (FILE, &images), ("envs/dev/a.yaml", &images)])
+        Self::of(&[
+            ("p.yaml", &declared),
+            (FILE, &images),
+            ("envs/dev/a.yaml", &images),
+        ])
     }
 
     /// These files, and `team/web` in two versions.
@@ -44,13 +51,29 @@ impl Reviewed {
         let fleet = Fleet::new(files);
         fleet.publish("team/web", &["1.0.0", "1.1.0"]);
         let token = Secret::new("t0ken");
-        let forge = fleet.runtime.block_on(SandboxForge::start(fleet.repository.clone(), "acme/fleet", &token)).unwrap();
+        let forge = fleet
+            .runtime
+            .block_on(SandboxForge::start(
+                fleet.repository.clone(),
+                "acme/fleet",
+                &token,
+            ))
+            .unwrap();
         std::fs::write(fleet.dir.path().join("token"), token.expose()).unwrap();
         let url = forge.clone_url();
         let api = url.replace("/acme/fleet.git", "/api/v1");
         let lines = format!("    token: {{file: token}}\n    forge: {{kind: gitea, url: {api}}}\n");
-        fleet.configure(&url, &Setup { repository: lines.leak(), ..Setup::default() });
-        Self { fleet, forge: Arc::new(forge) }
+        fleet.configure(
+            &url,
+            &Setup {
+                repository: lines.leak(),
+                ..Setup::default()
+            },
+        );
+        Self {
+            fleet,
+            forge: Arc::new(forge),
+        }
     }
 
     fn declared(update: &str) -> String {
@@ -59,8 +82,12 @@ impl Reviewed {
 
     /// A process that reads its declarations in this folder, with a store of its own.
     pub fn engine_in(&self, policies: &str) -> Engine {
-        let (text, name) = (std::fs::read_to_string(self.fleet.config()).unwrap(), policies.replace('/', "-"));
-        let text = text.replace("store: store", &format!("store: store-{name}")) + &format!("    policies: {policies}\n");
+        let (text, name) = (
+            std::fs::read_to_string(self.fleet.config()).unwrap(),
+            policies.replace('/', "-"),
+        );
+        let text = text.replace("store: store", &format!("store: store-{name}"))
+            + &format!("    policies: {policies}\n");
         let config = self.fleet.dir.path().join(format!("{name}.yaml"));
         std::fs::write(&config, text).unwrap();
         self.fleet.engine_of(&config)
@@ -70,7 +97,10 @@ impl Reviewed {
     pub fn pass_of(&self, engine: &Engine, mode: Mode, at: Timestamp) -> Report {
         self.forge.set_clock(Some(at));
         let report = self.fleet.pass_of(engine, mode, at);
-        assert!(report.failures.is_empty() && report.findings.is_empty(), "{report:#?}");
+        assert!(
+            report.failures.is_empty() && report.findings.is_empty(),
+            "{report:#?}"
+        );
         report
     }
 
@@ -86,13 +116,26 @@ impl Reviewed {
             expected: PreviousValue::Any,
             new: Target::Object(commit.parse::<ObjectId>().unwrap()),
         };
-        let edit = RefEdit { change, name: format!("refs/heads/{name}").try_into().unwrap(), deref: false };
-        let who = gix::actor::SignatureRef { name: "Ann".into(), email: "ann@example.org".into(), time: "0 +0000" };
+        let edit = RefEdit {
+            change,
+            name: format!("refs/heads/{name}").try_into().unwrap(),
+            deref: false,
+        };
+        let who = gix::actor::SignatureRef {
+            name: "Ann".into(),
+            email: "ann@example.org".into(),
+            time: "0 +0000",
+        };
         repo.edit_references_as([edit], Some(who)).unwrap();
     }
 
     pub fn open(&self) -> Vec<u64> {
-        self.forge.requests().iter().filter(|request| request.open).map(|request| request.number).collect()
+        self.forge
+            .requests()
+            .iter()
+            .filter(|request| request.open)
+            .map(|request| request.number)
+            .collect()
     }
 }
 
@@ -102,7 +145,11 @@ pub fn reviewed(name: &str, update: &str) -> String {
 }
 
 pub fn states(report: &Report) -> Vec<RequestState> {
-    environment(report, "prod").requests.iter().map(|row| row.state).collect()
+    environment(report, "prod")
+        .requests
+        .iter()
+        .map(|row| row.state)
+        .collect()
 }
 
 #[test]
@@ -110,12 +157,27 @@ fn commits_and_requests_live_side_by_side() {
     let reviewed = Reviewed::new("");
     let engine = reviewed.fleet.engine();
     let planned = reviewed.pass_of(&engine, Mode::Plan, now());
-    assert_eq!((environment(&planned, "dev").state, environment(&planned, "prod").state), (State::Planned, State::Planned));
+    assert_eq!(
+        (
+            environment(&planned, "dev").state,
+            environment(&planned, "prod").state
+        ),
+        (State::Planned, State::Planned)
+    );
     assert!(planned.has_changes() && reviewed.open().is_empty() && reviewed.fleet.log().len() == 1);
 
     let report = reviewed.pass_of(&engine, Mode::Write, now());
-    assert_eq!((environment(&report, "dev").state, environment(&report, "prod").state), (State::Committed, State::Proposed));
-    assert_eq!((states(&report), reviewed.open()), (vec![RequestState::Opened], vec![1]));
+    assert_eq!(
+        (
+            environment(&report, "dev").state,
+            environment(&report, "prod").state
+        ),
+        (State::Committed, State::Proposed)
+    );
+    assert_eq!(
+        (states(&report), reviewed.open()),
+        (vec![RequestState::Opened], vec![1])
+    );
     // Only dev was committed, and the request is made on that commit.
     assert_eq!(reviewed.fleet.subjects()[1..], ["dev: web 1.0.0 → 1.1.0"]);
     assert_eq!(reviewed.fleet.text(FILE), deployment(&["web:1.0.0"]));
@@ -123,21 +185,39 @@ fn commits_and_requests_live_side_by_side() {
     let id = |name: &str| repo.rev_parse_single(name).unwrap().detach();
     assert_eq!(id("refs/heads/tagboat/prod/all^"), id("main"));
     // No rule goes by the tag's age; the reviewer sees it all the same.
-    assert!(reviewed.body().contains("2026-11-20 12:00 UTC (tagboat)"), "{}", reviewed.body());
+    assert!(
+        reviewed.body().contains("2026-11-20 12:00 UTC (tagboat)"),
+        "{}",
+        reviewed.body()
+    );
 
     let before = reviewed.forge.requests();
     let again = reviewed.pass_of(&engine, Mode::Write, hours(1));
     assert_eq!(states(&again), [RequestState::Open]);
     assert!(!again.has_changes(), "{again:#?}");
     drop(engine);
-    assert_eq!((states(&reviewed.pass(hours(2))), reviewed.forge.requests()), (vec![RequestState::Open], before));
+    assert_eq!(
+        (states(&reviewed.pass(hours(2))), reviewed.forge.requests()),
+        (vec![RequestState::Open], before)
+    );
 
     // A person merges it by the button, and leaves the branch: it is cleared away.
     reviewed.forge.merge(1, ("Ann", "ann@example.org")).unwrap();
     let report = reviewed.pass(hours(3));
-    assert_eq!((states(&report), reviewed.open()), (vec![RequestState::Closed], vec![]), "{report:#?}");
+    assert_eq!(
+        (states(&report), reviewed.open()),
+        (vec![RequestState::Closed], vec![]),
+        "{report:#?}"
+    );
     assert_eq!(reviewed.fleet.text(FILE), deployment(&["web:1.1.0"]));
-    assert!(reviewed.fleet.repo().try_find_reference("refs/heads/tagboat/prod/all").unwrap().is_none());
+    assert!(
+        reviewed
+            .fleet
+            .repo()
+            .try_find_reference("refs/heads/tagboat/prod/all")
+            .unwrap()
+            .is_none()
+    );
     assert!(states(&reviewed.pass(hours(4))).is_empty());
 }
 
@@ -147,42 +227,83 @@ fn a_closed_request_holds_and_commands_say_so() {
     reviewed.pass(now());
     reviewed.forge.close(1, "ann").unwrap();
     let report = reviewed.pass(hours(1));
-    assert!(states(&report).is_empty() && reviewed.open().is_empty(), "{report:#?}");
+    assert!(
+        states(&report).is_empty() && reviewed.open().is_empty(),
+        "{report:#?}"
+    );
     let output = reviewed.fleet.tagboat(&["holds"]).assert().success();
     let text = String::from_utf8_lossy(&output.get_output().stdout).into_owned();
-    assert!(text.contains("prod default/web: versions up to 1.1.0 — ann closed request #1 (1.1.0) on 2026-11-20"), "{text}");
+    assert!(
+        text.contains(
+            "prod default/web: versions up to 1.1.0 — ann closed request #1 (1.1.0) on 2026-11-20"
+        ),
+        "{text}"
+    );
     // Released by hand, it is written once.
-    reviewed.fleet.tagboat(&["release", "prod", "default/web"]).assert().success();
+    reviewed
+        .fleet
+        .tagboat(&["release", "prod", "default/web"])
+        .assert()
+        .success();
     assert_eq!(reviewed.fleet.text(FILE), deployment(&["web:1.1.0"]));
     let output = reviewed.fleet.tagboat(&["holds"]).assert().success();
-    assert_eq!(String::from_utf8_lossy(&output.get_output().stdout), "nothing is held\n");
+    assert_eq!(
+        String::from_utf8_lossy(&output.get_output().stdout),
+        "nothing is held\n"
+    );
 }
 
 #[test]
 fn a_merge_waits_for_its_window_and_the_age_of_its_tags() {
     // Noon of a Friday; the window is at two at night, and a day must have gone by.
-    let reviewed =
-        Reviewed::new("autoMerge: {bump: [minor], minimumAge: 24h, requireChecks: false}, windows: [{cron: '0 2 * * *', duration: 1h}]");
+    let reviewed = Reviewed::new(
+        "autoMerge: {bump: [minor], minimumAge: 24h, requireChecks: false}, windows: [{cron: '0 2 * * *', duration: 1h}]",
+    );
     let report = reviewed.pass(now());
     let row = &environment(&report, "prod").requests[0];
-    assert_eq!((row.state, row.waits.len()), (RequestState::Opened, 2), "{row:#?}");
-    assert!(row.waits[0].contains("was first seen 2026-11-20 12:00:00 UTC"), "{row:#?}");
-    assert!(row.waits[1].starts_with("No window is open before 2026-11-21 02:00"), "{row:#?}");
-    assert_eq!(environment(&report, "prod").until, Some(hours(24)), "when a daemon looks again");
+    assert_eq!(
+        (row.state, row.waits.len()),
+        (RequestState::Opened, 2),
+        "{row:#?}"
+    );
+    assert!(
+        row.waits[0].contains("was first seen 2026-11-20 12:00:00 UTC"),
+        "{row:#?}"
+    );
+    assert!(
+        row.waits[1].starts_with("No window is open before 2026-11-21 02:00"),
+        "{row:#?}"
+    );
+    assert_eq!(
+        environment(&report, "prod").until,
+        Some(hours(24)),
+        "when a daemon looks again"
+    );
     // In the window and too young; old enough and no window; both.
     assert_eq!(states(&reviewed.pass(hours(14))), [RequestState::Open]);
-    assert_eq!(environment(&reviewed.pass(hours(24)), "prod").until, Some(hours(38)));
+    assert_eq!(
+        environment(&reviewed.pass(hours(24)), "prod").until,
+        Some(hours(38))
+    );
     let report = reviewed.pass(hours(38));
-    assert_eq!((states(&report), reviewed.open()), (vec![RequestState::Merged], vec![]), "{report:#?}");
+    assert_eq!(
+        (states(&report), reviewed.open()),
+        (vec![RequestState::Merged], vec![]),
+        "{report:#?}"
+    );
     assert_eq!(reviewed.fleet.text(FILE), deployment(&["web:1.1.0"]));
     assert!(states(&reviewed.pass(hours(39))).is_empty());
 }
 
 #[test]
 fn a_tag_that_moves_before_the_merge_begins_its_age_anew() {
-    let reviewed = Reviewed::new("autoMerge: {bump: [minor], minimumAge: 24h, requireChecks: false}");
+    let reviewed =
+        Reviewed::new("autoMerge: {bump: [minor], minimumAge: 24h, requireChecks: false}");
     reviewed.pass(now());
-    let moved = tagboat::sandbox::registry::Image { salt: "moved".into(), ..Default::default() };
+    let moved = tagboat::sandbox::registry::Image {
+        salt: "moved".into(),
+        ..Default::default()
+    };
     reviewed.fleet.image("team/web", "1.1.0", &moved);
     let report = reviewed.pass(hours(25));
     assert_eq!(states(&report), [RequestState::Open], "{report:#?}");
@@ -192,12 +313,21 @@ fn a_tag_that_moves_before_the_merge_begins_its_age_anew() {
 
 #[test]
 fn a_lost_store_closes_and_merges_nothing() {
-    let reviewed = Reviewed::new("autoMerge: {bump: [minor], minimumAge: 24h, requireChecks: false}");
+    let reviewed =
+        Reviewed::new("autoMerge: {bump: [minor], minimumAge: 24h, requireChecks: false}");
     reviewed.pass(now());
     std::fs::remove_dir_all(reviewed.fleet.dir.path().join("store")).unwrap();
     let report = reviewed.pass(hours(48));
-    assert_eq!((states(&report), reviewed.open()), (vec![RequestState::Open], vec![1]), "{report:#?}");
-    assert_eq!(environment(&report, "prod").until, Some(hours(72)), "it waits longer, and is never further ahead");
+    assert_eq!(
+        (states(&report), reviewed.open()),
+        (vec![RequestState::Open], vec![1]),
+        "{report:#?}"
+    );
+    assert_eq!(
+        environment(&report, "prod").until,
+        Some(hours(72)),
+        "it waits longer, and is never further ahead"
+    );
 }
 
 /// Merges at once, when nothing speaks against it.
@@ -227,7 +357,10 @@ impl Previews for Told {
 
 impl Told {
     fn new(says: Preview) -> Arc<Self> {
-        Arc::new(Self { says: Mutex::new(says), ..Self::default() })
+        Arc::new(Self {
+            says: Mutex::new(says),
+            ..Self::default()
+        })
     }
 
     fn say(&self, preview: Preview) {
@@ -241,23 +374,56 @@ impl Told {
 
 /// A preview of one object to which its cluster says this.
 fn verdict(verdict: Verdict, trouble: Vec<Trouble>) -> Preview {
-    let object = ObjectPreview { object: "Deployment shop/web".into(), change: ObjectChange::Change, diff: "-a\n+b".into(), verdict };
+    let object = ObjectPreview {
+        object: "Deployment shop/web".into(),
+        change: ObjectChange::Change,
+        diff: "-a\n+b".into(),
+        verdict,
+    };
     let (name, cluster) = ("shop/web".parse().unwrap(), "test".to_owned());
     let (change, notes) = (ApplicationChange::Files, Vec::new());
-    let application = ApplicationPreview { name, cluster, change, notes, objects: vec![object], trouble };
-    Preview { applications: vec![application], trouble: Vec::new() }
+    let application = ApplicationPreview {
+        name,
+        cluster,
+        change,
+        notes,
+        objects: vec![object],
+        trouble,
+    };
+    Preview {
+        applications: vec![application],
+        trouble: Vec::new(),
+    }
 }
 
 fn accepted() -> Preview {
-    verdict(Verdict::Accepted { warnings: Vec::new() }, Vec::new())
+    verdict(
+        Verdict::Accepted {
+            warnings: Vec::new(),
+        },
+        Vec::new(),
+    )
 }
 
 fn refused() -> Preview {
-    verdict(Verdict::Refused { why: "no minor steps on Fridays".into() }, Vec::new())
+    verdict(
+        Verdict::Refused {
+            why: "no minor steps on Fridays".into(),
+        },
+        Vec::new(),
+    )
 }
 
 fn troubled(message: &str, passes: bool) -> Preview {
-    verdict(Verdict::NotAsked { why: message.into() }, vec![Trouble { message: message.into(), passes }])
+    verdict(
+        Verdict::NotAsked {
+            why: message.into(),
+        },
+        vec![Trouble {
+            message: message.into(),
+            passes,
+        }],
+    )
 }
 
 impl Reviewed {
@@ -282,33 +448,55 @@ impl Reviewed {
 #[test]
 fn a_merge_goes_by_what_clusters_say_now() {
     for (says, why) in [
-        (refused(), "A cluster refuses it in a dry run: Deployment shop/web: no minor steps on Fridays."),
-        (troubled("helm ended with 1", false), "What it does on clusters cannot be said: helm ended with 1."),
-        (troubled("cluster test cannot be asked", true), "What it does on clusters is not known yet: cluster test cannot be asked."),
+        (
+            refused(),
+            "A cluster refuses it in a dry run: Deployment shop/web: no minor steps on Fridays.",
+        ),
+        (
+            troubled("helm ended with 1", false),
+            "What it does on clusters cannot be said: helm ended with 1.",
+        ),
+        (
+            troubled("cluster test cannot be asked", true),
+            "What it does on clusters is not known yet: cluster test cannot be asked.",
+        ),
     ] {
         let reviewed = Reviewed::new(AT_ONCE);
         let told = Told::new(says);
         let engine = reviewed.engine(&told);
         let minutes = |minutes: i64| now() + jiff::SignedDuration::from_mins(minutes);
-        assert_eq!(reviewed.waits(&engine, Mode::Write, minutes(0)), (RequestState::Opened, why.to_owned()));
+        assert_eq!(
+            reviewed.waits(&engine, Mode::Write, minutes(0)),
+            (RequestState::Opened, why.to_owned())
+        );
         // What stood in the way is not asked for each minute.
         assert_eq!(told.asked(), 1);
-        assert_eq!(reviewed.waits(&engine, Mode::Write, minutes(1)), (RequestState::Open, why.to_owned()));
+        assert_eq!(
+            reviewed.waits(&engine, Mode::Write, minutes(1)),
+            (RequestState::Open, why.to_owned())
+        );
         assert_eq!(told.asked(), 0);
         // A text that people have made good counts for nothing, nor does another process's.
         let body = reviewed.body();
-        let edited = body.replace(",\"refused\":true", "").replace(",\"again\":true", "");
+        let edited = body
+            .replace(",\"refused\":true", "")
+            .replace(",\"again\":true", "");
         reviewed.forge.rewrite(1, &edited).unwrap();
         drop(engine);
         let engine = reviewed.engine(&told);
         assert_eq!(reviewed.waits(&engine, Mode::Plan, minutes(2)).1, why);
         assert_eq!(reviewed.waits(&engine, Mode::Write, minutes(2)).1, why);
         assert!(told.asked() > 0);
-        // The policy of the cluster was changed: it merges, and its text says no more what is not so.
+        // The policy of the cluster was changed: it merges, and its text says no more what is not
+        // so.
         told.say(accepted());
         let report = reviewed.pass_of(&engine, Mode::Write, minutes(13));
         assert_eq!(states(&report), [RequestState::Merged], "{report:#?}");
-        assert!(!reviewed.body().contains("would be refused"), "{}", reviewed.body());
+        assert!(
+            !reviewed.body().contains("would be refused"),
+            "{}",
+            reviewed.body()
+        );
     }
 }
 
@@ -317,15 +505,27 @@ fn what_a_cluster_took_yesterday_it_is_asked_again() {
     let reviewed = Reviewed::new("autoMerge: {bump: [minor]}");
     let told = Told::new(accepted());
     let engine = reviewed.engine(&told);
-    assert!(reviewed.waits(&engine, Mode::Write, now()).1.contains("No check has said anything"));
+    assert!(
+        reviewed
+            .waits(&engine, Mode::Write, now())
+            .1
+            .contains("No check has said anything")
+    );
     assert_eq!(told.asked(), 1);
     assert!(!reviewed.body().contains("would be refused"));
     // Its check turns green a day later, when a new policy forbids it.
     told.say(refused());
     reviewed.forge.check(1, "ci/build", "success").unwrap();
     let (state, waits) = reviewed.waits(&engine, Mode::Write, hours(24));
-    assert!(waits.contains("A cluster refuses it in a dry run"), "{state:?} {waits}");
-    assert!(reviewed.body().contains("**1 object would be refused.**"), "{}", reviewed.body());
+    assert!(
+        waits.contains("A cluster refuses it in a dry run"),
+        "{state:?} {waits}"
+    );
+    assert!(
+        reviewed.body().contains("**1 object would be refused.**"),
+        "{}",
+        reviewed.body()
+    );
     // The label asks at once, and so is the text made anew.
     told.say(accepted());
     reviewed.forge.label(1, "tagboat/rebase").unwrap();
@@ -338,13 +538,27 @@ fn what_a_cluster_took_yesterday_it_is_asked_again() {
 fn what_people_do_while_a_preview_is_made_counts() {
     type Act = fn(&SandboxForge);
     let cases: [(Act, RequestState, &str); 3] = [
-        (|forge| forge.retarget(1, "stable").unwrap(), RequestState::Stopped, "It was pointed at stable"),
-        (|forge| forge.label(1, "tagboat/hold").unwrap(), RequestState::Open, "The label tagboat/hold is on the request."),
-        (|forge| forge.close(1, "ann").unwrap(), RequestState::Open, "The request is not open any more."),
+        (
+            |forge| forge.retarget(1, "stable").unwrap(),
+            RequestState::Stopped,
+            "It was pointed at stable",
+        ),
+        (
+            |forge| forge.label(1, "tagboat/hold").unwrap(),
+            RequestState::Open,
+            "The label tagboat/hold is on the request.",
+        ),
+        (
+            |forge| forge.close(1, "ann").unwrap(),
+            RequestState::Open,
+            "The request is not open any more.",
+        ),
     ];
     for (act, state, why) in cases {
         // The preview of the text has grown old when the window opens.
-        let reviewed = Reviewed::new(&format!("{AT_ONCE}, windows: [{{cron: '0 13 * * *', duration: 1h}}]"));
+        let reviewed = Reviewed::new(&format!(
+            "{AT_ONCE}, windows: [{{cron: '0 13 * * *', duration: 1h}}]"
+        ));
         let told = Told::new(accepted());
         let engine = reviewed.engine(&told);
         let forge = Arc::clone(&reviewed.forge);
@@ -354,25 +568,44 @@ fn what_people_do_while_a_preview_is_made_counts() {
                 act(&forge);
             }
         }));
-        assert!(reviewed.waits(&engine, Mode::Write, now()).1.contains("No window is open"));
+        assert!(
+            reviewed
+                .waits(&engine, Mode::Write, now())
+                .1
+                .contains("No window is open")
+        );
         let (found, waits) = reviewed.waits(&engine, Mode::Write, hours(1));
         assert!(found == state && waits.contains(why), "{found:?} {waits}");
-        assert_eq!(reviewed.fleet.text(FILE), deployment(&["web:1.0.0"]), "{why}");
+        assert_eq!(
+            reviewed.fleet.text(FILE),
+            deployment(&["web:1.0.0"]),
+            "{why}"
+        );
     }
 }
 
 #[test]
 fn a_window_that_closes_while_a_preview_is_made_is_closed() {
-    let reviewed = Reviewed::new(&format!("{AT_ONCE}, windows: [{{cron: '0 12 * * *', duration: 1h}}]"));
+    let reviewed = Reviewed::new(&format!(
+        "{AT_ONCE}, windows: [{{cron: '0 12 * * *', duration: 1h}}]"
+    ));
     let told = Told::new(accepted());
     let engine = reviewed.engine(&told);
-    *told.meanwhile.lock().unwrap() = Some(Box::new(|| std::thread::sleep(Duration::from_millis(600))));
+    *told.meanwhile.lock().unwrap() =
+        Some(Box::new(|| std::thread::sleep(Duration::from_millis(600))));
     // Half a second before its end.
     let late = hours(1) - jiff::SignedDuration::from_millis(500);
     let (state, waits) = reviewed.waits(&engine, Mode::Write, late);
-    assert!(state == RequestState::Opened && waits.contains("No window is open before 2026-11-21 12:00"), "{state:?} {waits}");
+    assert!(
+        state == RequestState::Opened
+            && waits.contains("No window is open before 2026-11-21 12:00"),
+        "{state:?} {waits}"
+    );
     *told.meanwhile.lock().unwrap() = None;
-    assert_eq!(states(&reviewed.pass_of(&engine, Mode::Write, hours(24))), [RequestState::Merged]);
+    assert_eq!(
+        states(&reviewed.pass_of(&engine, Mode::Write, hours(24))),
+        [RequestState::Merged]
+    );
 }
 
 #[test]
@@ -382,42 +615,89 @@ fn a_preview_is_of_what_the_merge_makes_of_the_target_as_it_is() {
     let engine = reviewed.engine(&told);
     reviewed.waits(&engine, Mode::Write, now());
     let first = told.of.lock().unwrap().unwrap();
-    // The branch stays as it is: nothing of what it edits is changed. But there is more on the target now.
-    reviewed.fleet.person(&[("apps/more.yaml", "more\n")], "more");
-    let main = reviewed.fleet.repo().rev_parse_single("main").unwrap().detach();
+    // The branch stays as it is: nothing of what it edits is changed. But there is more on the
+    // target now.
+    reviewed
+        .fleet
+        .person(&[("apps/more.yaml", "more\n")], "more");
+    let main = reviewed
+        .fleet
+        .repo()
+        .rev_parse_single("main")
+        .unwrap()
+        .detach();
     reviewed.forge.check(1, "ci/build", "success").unwrap();
     told.say(refused());
     let minutes = |minutes: i64| now() + jiff::SignedDuration::from_mins(minutes);
     let (_, waits) = reviewed.waits(&engine, Mode::Write, minutes(5));
-    assert!(waits.contains("A cluster refuses it in a dry run"), "{waits}");
+    assert!(
+        waits.contains("A cluster refuses it in a dry run"),
+        "{waits}"
+    );
     let (base, head) = told.of.lock().unwrap().unwrap();
     assert!(base == main && head != first.1, "{base} {head}");
     let mirror = &engine.updaters[0].mirror;
-    let read = |path: &str| mirror.at(head).unwrap().read(path).unwrap().map(|found| String::from_utf8(found.bytes).unwrap());
+    let read = |path: &str| {
+        mirror
+            .at(head)
+            .unwrap()
+            .read(path)
+            .unwrap()
+            .map(|found| String::from_utf8(found.bytes).unwrap())
+    };
     let new = deployment(&["web:1.1.0"]).replace("{host}", &reviewed.fleet.registry.host());
-    assert_eq!((read("apps/more.yaml").as_deref(), read(FILE)), (Some("more\n"), Some(new)));
-    assert!(reviewed.body().contains("**1 object would be refused.**"), "{}", reviewed.body());
+    assert_eq!(
+        (read("apps/more.yaml").as_deref(), read(FILE)),
+        (Some("more\n"), Some(new))
+    );
+    assert!(
+        reviewed.body().contains("**1 object would be refused.**"),
+        "{}",
+        reviewed.body()
+    );
     // It stands for a while, and the text is not written again and again.
     told.asked();
     let before = reviewed.forge.requests();
     reviewed.waits(&engine, Mode::Write, minutes(6));
-    assert_eq!((told.asked(), reviewed.forge.requests() == before), (0, true));
+    assert_eq!(
+        (told.asked(), reviewed.forge.requests() == before),
+        (0, true)
+    );
     told.say(accepted());
-    assert_eq!(states(&reviewed.pass_of(&engine, Mode::Write, minutes(20))), [RequestState::Merged]);
+    assert_eq!(
+        states(&reviewed.pass_of(&engine, Mode::Write, minutes(20))),
+        [RequestState::Merged]
+    );
 }
 
 #[test]
 fn what_is_declared_while_a_preview_is_made_counts() {
-    let reviewed = Reviewed::new(&format!("{AT_ONCE}, windows: [{{cron: '0 13 * * *', duration: 1h}}]"));
+    let reviewed = Reviewed::new(&format!(
+        "{AT_ONCE}, windows: [{{cron: '0 13 * * *', duration: 1h}}]"
+    ));
     let told = Told::new(accepted());
     let engine = reviewed.engine(&told);
     reviewed.waits(&engine, Mode::Write, now());
-    let freeze = Reviewed::declared("autoMerge: {bump: [patch]}").replace("{host}", &reviewed.fleet.registry.host());
+    let freeze = Reviewed::declared("autoMerge: {bump: [patch]}")
+        .replace("{host}", &reviewed.fleet.registry.host());
     let repository = reviewed.fleet.repository.clone();
     *told.meanwhile.lock().unwrap() = Some(Box::new(move || {
-        repository.commit(&[("p.yaml", &freeze)], ("Ann", "ann@example.org"), hours(1).as_second(), "freeze").unwrap();
+        repository
+            .commit(
+                &[("p.yaml", &freeze)],
+                ("Ann", "ann@example.org"),
+                hours(1).as_second(),
+                "freeze",
+            )
+            .unwrap();
     }));
     let (state, waits) = reviewed.waits(&engine, Mode::Write, hours(1));
-    assert!(waits.contains("is a step of kind minor; autoMerge.bump has patch only"), "{state:?} {waits}");
-    assert_eq!((reviewed.open(), reviewed.fleet.text(FILE)), (vec![1], deployment(&["web:1.0.0"])));
+    assert!(
+        waits.contains("is a step of kind minor; autoMerge.bump has patch only"),
+        "{state:?} {waits}"
+    );
+    assert_eq!(
+        (reviewed.open(), reviewed.fleet.text(FILE)),
+        (vec![1], deployment(&["web:1.0.0"]))
+    );
 }

@@ -1,5 +1,5 @@
-//! Requests that ended while nobody looked: merged in this moment, closed and then deleted, or with more images than their
-//! text could tell of; and branches that a forge's button made anew.
+//! Requests that ended while nobody looked: merged in this moment, closed and then deleted, or with
+//! more images than their text could tell of; and branches that a forge's button made anew.
 
 use super::{
     requests::{FILE, Reviewed, states},
@@ -27,7 +27,9 @@ impl Reviewed {
     /// A request whose text had no room for its one image, after a pass.
     fn opened_with_more_than_it_tells(&self) {
         self.pass(now());
-        let mut marker = Marker::read(&self.forge.requests()[0].body).unwrap().unwrap();
+        let mut marker = Marker::read(&self.forge.requests()[0].body)
+            .unwrap()
+            .unwrap();
         (marker.cut, marker.moves) = (1, Vec::new());
         self.forge.rewrite(1, &marker.write(10_000)).unwrap();
     }
@@ -40,17 +42,30 @@ fn a_merge_that_git_has_not_shown_yet_is_waited_for() {
     // A person merges it after the fetch and before the forge is asked.
     let before = world.commit("main");
     world.forge.set_clock(Some(seconds(10)));
-    let merged: ObjectId = world.forge.merge(1, ("Ann", "ann@example.org")).unwrap().parse().unwrap();
+    let merged: ObjectId = world
+        .forge
+        .merge(1, ("Ann", "ann@example.org"))
+        .unwrap()
+        .parse()
+        .unwrap();
     world.fleet.set_main(before);
     for mode in [Mode::Plan, Mode::Write] {
         let report = world.pass_of(&world.fleet.engine(), mode, seconds(20));
-        assert_eq!((states(&report), world.open()), (vec![RequestState::Waiting], vec![]), "{report:#?}");
+        assert_eq!(
+            (states(&report), world.open()),
+            (vec![RequestState::Waiting], vec![]),
+            "{report:#?}"
+        );
         let waits = environment(&report, "prod").requests[0].waits.join(" ");
         assert!(waits.contains("Request #1 was merged"), "{waits}");
     }
     world.fleet.set_main(merged);
     let report = world.pass(seconds(30));
-    assert_eq!((states(&report), world.forge.requests().len()), (vec![RequestState::Closed], 1), "{report:#?}");
+    assert_eq!(
+        (states(&report), world.forge.requests().len()),
+        (vec![RequestState::Closed], 1),
+        "{report:#?}"
+    );
     assert_eq!(world.fleet.text(FILE), deployment(&["web:1.1.0"]));
 }
 
@@ -63,7 +78,10 @@ fn a_merge_that_was_taken_off_its_target_is_not_waited_for_long() {
     world.forge.merge(1, ("Ann", "ann@example.org")).unwrap();
     world.fleet.set_main(before);
     assert_eq!(states(&world.pass(seconds(20))), [RequestState::Waiting]);
-    assert_eq!((states(&world.pass(hours(1))), world.open()), (vec![RequestState::Opened], vec![2]));
+    assert_eq!(
+        (states(&world.pass(hours(1))), world.open()),
+        (vec![RequestState::Opened], vec![2])
+    );
 }
 
 #[test]
@@ -78,14 +96,28 @@ fn a_closed_request_that_cannot_be_read_stops_nothing() {
         for at in [20, 30] {
             let report = world.pass_of(&engine, Mode::Write, seconds(at));
             let row = policy(&report, "prod", "default/web");
-            assert_eq!((row.held.len(), report.warnings.len(), world.open().len()), (held, held, 1 - held), "{status}: {report:#?}");
-            assert!(report.warnings.iter().all(|warning| warning.contains("request #1")), "{:?}", report.warnings);
+            assert_eq!(
+                (row.held.len(), report.warnings.len(), world.open().len()),
+                (held, held, 1 - held),
+                "{status}: {report:#?}"
+            );
+            assert!(
+                report
+                    .warnings
+                    .iter()
+                    .all(|warning| warning.contains("request #1")),
+                "{:?}",
+                report.warnings
+            );
         }
         // It is asked again.
         world.forge.withhold(1, None).unwrap();
         let report = world.pass_of(&engine, Mode::Write, seconds(40));
         let row = policy(&report, "prod", "default/web");
-        assert!(report.warnings.is_empty() && row.held.iter().all(|held| held.contains("ann closed")), "{report:#?}");
+        assert!(
+            report.warnings.is_empty() && row.held.iter().all(|held| held.contains("ann closed")),
+            "{report:#?}"
+        );
     }
 }
 
@@ -97,11 +129,21 @@ fn a_closed_request_with_more_images_than_it_tells_holds_all_of_its_group() {
     for round in 1..3 {
         let report = world.pass(hours(round));
         let row = &environment(&report, "prod").requests[0];
-        assert_eq!((row.state, world.open()), (RequestState::Waiting, vec![]), "{report:#?}");
-        assert!(row.waits[0].contains("Request #1, which ann closed") && row.waits[0].contains("group"), "{row:#?}");
+        assert_eq!(
+            (row.state, world.open()),
+            (RequestState::Waiting, vec![]),
+            "{report:#?}"
+        );
+        assert!(
+            row.waits[0].contains("Request #1, which ann closed") && row.waits[0].contains("group"),
+            "{row:#?}"
+        );
     }
     // Another group is another request, of images of which it is known who wants them.
-    let declared = world.fleet.text("p.yaml").replace("via: pullRequest", "via: pullRequest, group: policy");
+    let declared = world
+        .fleet
+        .text("p.yaml")
+        .replace("via: pullRequest", "via: pullRequest, group: policy");
     world.fleet.person(&[("p.yaml", &declared)], "groups");
     world.pass(hours(3));
     assert_eq!(world.open(), [2]);
@@ -116,9 +158,15 @@ fn what_a_person_opens_again_or_merges_is_not_held_whole() {
     world.forge.reopen(1).unwrap();
     world.pass(hours(2));
     world.forge.merge(1, ("Ann", "ann@example.org")).unwrap();
-    assert_eq!(environment(&world.pass(hours(3)), "prod").state, State::UpToDate);
+    assert_eq!(
+        environment(&world.pass(hours(3)), "prod").state,
+        State::UpToDate
+    );
     world.fleet.publish("team/web", &["1.2.0"]);
-    assert_eq!((states(&world.pass(hours(4))), world.open()), (vec![RequestState::Opened], vec![2]));
+    assert_eq!(
+        (states(&world.pass(hours(4))), world.open()),
+        (vec![RequestState::Opened], vec![2])
+    );
 }
 
 #[test]
@@ -127,20 +175,38 @@ fn what_a_button_made_anew_is_the_bots_again_by_its_label() {
     world.pass(now());
     // The button "rebase" keeps the author and writes a committer of its own.
     let repo = world.fleet.repo();
-    let mut commit = repo.find_commit(world.commit(BRANCH)).unwrap().decode().unwrap().to_owned().unwrap();
+    let mut commit = repo
+        .find_commit(world.commit(BRANCH))
+        .unwrap()
+        .decode()
+        .unwrap()
+        .to_owned()
+        .unwrap();
     (commit.committer.name, commit.committer.email) = ("Ann".into(), "ann@example.org".into());
     let anew = repo.write_object(&commit).unwrap();
     world.set_branch(BRANCH, &anew.to_string());
     for at in [1, 2] {
         let report = world.pass(hours(at));
         let row = &environment(&report, "prod").requests[0];
-        assert_eq!((row.state, world.commit(BRANCH)), (RequestState::Stopped, anew.detach()), "{report:#?}");
-        assert!(row.waits[0].contains("Ann has made anew") && row.waits[0].contains("tagboat/rebase"), "{row:#?}");
+        assert_eq!(
+            (row.state, world.commit(BRANCH)),
+            (RequestState::Stopped, anew.detach()),
+            "{report:#?}"
+        );
+        assert!(
+            row.waits[0].contains("Ann has made anew") && row.waits[0].contains("tagboat/rebase"),
+            "{row:#?}"
+        );
     }
     world.forge.label(1, "tagboat/rebase").unwrap();
     assert_eq!(states(&world.pass(hours(3))), [RequestState::Updated]);
     assert_eq!(states(&world.pass(hours(4))), [RequestState::Open]);
-    let made = world.commit(BRANCH).attach(&repo).object().unwrap().into_commit();
+    let made = world
+        .commit(BRANCH)
+        .attach(&repo)
+        .object()
+        .unwrap()
+        .into_commit();
     assert_eq!(made.committer().unwrap().name, made.author().unwrap().name);
 
     // A commit of her own on top is never overwritten, whatever the label says.
@@ -154,6 +220,13 @@ fn what_a_button_made_anew_is_the_bots_again_by_its_label() {
     world.forge.label(1, "tagboat/rebase").unwrap();
     let report = world.pass(hours(5));
     let row = &environment(&report, "prod").requests[0];
-    assert_eq!((row.state, world.commit(BRANCH)), (RequestState::Stopped, own.detach()), "{report:#?}");
-    assert!(row.waits[0].contains("by Ann, which is not the bot's"), "{row:#?}");
+    assert_eq!(
+        (row.state, world.commit(BRANCH)),
+        (RequestState::Stopped, own.detach()),
+        "{report:#?}"
+    );
+    assert!(
+        row.waits[0].contains("by Ann, which is not the bot's"),
+        "{row:#?}"
+    );
 }

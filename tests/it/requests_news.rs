@@ -1,5 +1,6 @@
-//! What passes ask of the requests that ended, on each forge's wire: once all of half a year, then only the news, at an
-//! address that stays the same as long as there are none, so that the forge can say that nothing has changed.
+//! What passes ask of the requests that ended, on each forge's wire: once all of half a year, then
+//! only the news, at an address that stays the same as long as there are none, so that the forge
+//! can say that nothing has changed.
 
 use super::{
     forge_github, forge_gitlab,
@@ -30,7 +31,11 @@ fn entry(kind: ForgeKind, number: u64, updated: &str) -> Value {
         ForgeKind::Gitea => {
             let mut entry = forge_github::pull(number, "feature", "closed");
             entry["merged"] = json!(false);
-            (entry["head"]["repo_id"], entry["base"]["repo_id"], entry["head"]["label"]) = (json!(1), json!(1), json!("feature"));
+            (
+                entry["head"]["repo_id"],
+                entry["base"]["repo_id"],
+                entry["head"]["label"],
+            ) = (json!(1), json!(1), json!("feature"));
             entry
         }
     };
@@ -42,17 +47,22 @@ fn entry(kind: ForgeKind, number: u64, updated: &str) -> Value {
 
 fn parameter(seen: &Seen, name: &str) -> Option<String> {
     let query = seen.target.split_once('?')?.1;
-    let value = query.split('&').find_map(|pair| pair.strip_prefix(name)?.strip_prefix('='))?;
+    let value = query
+        .split('&')
+        .find_map(|pair| pair.strip_prefix(name)?.strip_prefix('='))?;
     Some(value.replace("%3A", ":"))
 }
 
 /// A forge with these, a page each.
 async fn forge(kind: ForgeKind, stamps: Stamps) -> Wire {
     Wire::start(move |seen, _| {
-        let open = parameter(seen, "state").is_some_and(|state| ["open", "opened"].contains(&state.as_str()));
-        let after: Option<Timestamp> = parameter(seen, "updated_after").map(|after| after.parse().unwrap());
+        let open = parameter(seen, "state")
+            .is_some_and(|state| ["open", "opened"].contains(&state.as_str()));
+        let after: Option<Timestamp> =
+            parameter(seen, "updated_after").map(|after| after.parse().unwrap());
         let mut stamps = stamps.lock().unwrap().clone();
-        stamps.retain(|stamp| after.is_none_or(|after| stamp.parse::<Timestamp>().unwrap() > after));
+        stamps
+            .retain(|stamp| after.is_none_or(|after| stamp.parse::<Timestamp>().unwrap() > after));
         let page: usize = parameter(seen, "page").map_or(1, |page| page.parse().unwrap());
         let body = match stamps.get(page - 1) {
             Some(stamp) if !open => json!([entry(kind, page as u64, stamp)]),
@@ -64,19 +74,37 @@ async fn forge(kind: ForgeKind, stamps: Stamps) -> Wire {
         }
         let next = (!open && page < stamps.len()).then_some(page + 1);
         let total = if open { 0 } else { stamps.len() };
-        let answer = json(200, &body).with("ETag", etag).with("X-Total-Count", total);
-        let link = next.map(|next| format!("<http://{}{}?state=closed&page={next}>; rel=\"next\"", seen.header("host"), seen.path()));
+        let answer = json(200, &body)
+            .with("ETag", etag)
+            .with("X-Total-Count", total);
+        let link = next.map(|next| {
+            format!(
+                "<http://{}{}?state=closed&page={next}>; rel=\"next\"",
+                seen.header("host"),
+                seen.path()
+            )
+        });
         match kind {
-            ForgeKind::Gitlab => answer.with("X-Next-Page", next.map_or(String::new(), |next| next.to_string())),
-            ForgeKind::Github => link.into_iter().fold(answer, |answer, link| answer.with("Link", link)),
+            ForgeKind::Gitlab => answer.with(
+                "X-Next-Page",
+                next.map_or(String::new(), |next| next.to_string()),
+            ),
+            ForgeKind::Github => link
+                .into_iter()
+                .fold(answer, |answer, link| answer.with("Link", link)),
             ForgeKind::Gitea => answer,
         }
     })
     .await
 }
 
-/// What passes at these times ask for requests that ended, and whether the forge said that nothing had changed.
-fn asked(kind: ForgeKind, stamps: &[&'static str], passes: &[(Timestamp, &[&'static str])]) -> Vec<Vec<(Seen, bool)>> {
+/// What passes at these times ask for requests that ended, and whether the forge said that nothing
+/// had changed.
+fn asked(
+    kind: ForgeKind,
+    stamps: &[&'static str],
+    passes: &[(Timestamp, &[&'static str])],
+) -> Vec<Vec<(Seen, bool)>> {
     let row = |(asked, warnings): Warned| {
         assert!(warnings.is_empty(), "{warnings:?}");
         asked
@@ -88,25 +116,59 @@ fn asked(kind: ForgeKind, stamps: &[&'static str], passes: &[(Timestamp, &[&'sta
 type Warned = (Vec<(Seen, bool)>, Vec<String>);
 
 /// The same with the warnings of each pass.
-fn warned(kind: ForgeKind, stamps: &[&'static str], passes: &[(Timestamp, &[&'static str])]) -> Vec<Warned> {
+fn warned(
+    kind: ForgeKind,
+    stamps: &[&'static str],
+    passes: &[(Timestamp, &[&'static str])],
+) -> Vec<Warned> {
     let declared = semver("web", "1.x", "") + &reviewed("prod", "");
     let fleet = Fleet::new(&[("p.yaml", &declared), (FILE, &deployment(&["web:1.0.0"]))]);
     fleet.publish("team/web", &["1.0.0"]);
     let stamps: Stamps = Arc::new(Mutex::new(stamps.to_vec()));
     let wire = fleet.runtime.block_on(forge(kind, Arc::clone(&stamps)));
-    let git = fleet.runtime.block_on(GitServer::start_at(fleet.repository.clone(), "acme/fleet.git".into(), None, |app| app)).unwrap();
+    let git = fleet
+        .runtime
+        .block_on(GitServer::start_at(
+            fleet.repository.clone(),
+            "acme/fleet.git".into(),
+            None,
+            |app| app,
+        ))
+        .unwrap();
     std::fs::write(fleet.dir.path().join("token"), "t0ken").unwrap();
-    let lines = format!("    forge: {{kind: {}, url: http://{}, token: {{file: token}}}}\n", kind.as_str(), wire.host);
-    fleet.configure(&git.url(), &Setup { repository: lines.leak(), ..Setup::default() });
+    let lines = format!(
+        "    forge: {{kind: {}, url: http://{}, token: {{file: token}}}}\n",
+        kind.as_str(),
+        wire.host
+    );
+    fleet.configure(
+        &git.url(),
+        &Setup {
+            repository: lines.leak(),
+            ..Setup::default()
+        },
+    );
     let engine = fleet.engine();
     let pass = |(at, news): &(Timestamp, &[&'static str])| {
         stamps.lock().unwrap().splice(0..0, news.iter().copied());
         let before = wire.seen().len();
-        let report = fleet.runtime.block_on(engine.updaters[0].pass(Mode::Write, &Rescan::All, *at));
+        let report =
+            fleet
+                .runtime
+                .block_on(engine.updaters[0].pass(Mode::Write, &Rescan::All, *at));
         assert!(report.failures.is_empty(), "{report:#?}");
         let open = |seen: &Seen| seen.target.contains("state=open");
-        let listed = wire.seen().split_off(before).into_iter().filter(|seen| !open(seen));
-        (listed.map(|seen| (seen.clone(), !seen.header("if-none-match").is_empty())).collect(), report.warnings)
+        let listed = wire
+            .seen()
+            .split_off(before)
+            .into_iter()
+            .filter(|seen| !open(seen));
+        (
+            listed
+                .map(|seen| (seen.clone(), !seen.header("if-none-match").is_empty()))
+                .collect(),
+            report.warnings,
+        )
     };
     passes.iter().map(pass).collect()
 }
@@ -116,22 +178,56 @@ const NONE: &[&str] = &[];
 #[test]
 fn the_half_year_is_read_once_and_then_the_news() {
     // Hours, days and weeks ago, and one that is too old.
-    let stamps = ["2026-11-20T11:00:00Z", "2026-11-17T10:00:00Z", "2026-10-20T10:00:00Z", "2026-03-01T10:00:00Z"];
+    let stamps = [
+        "2026-11-20T11:00:00Z",
+        "2026-11-17T10:00:00Z",
+        "2026-10-20T10:00:00Z",
+        "2026-03-01T10:00:00Z",
+    ];
     for kind in [ForgeKind::Github, ForgeKind::Gitlab, ForgeKind::Gitea] {
-        let passes = [(now(), NONE), (hours(1), NONE), (hours(2), NONE), (hours(30), &["2026-11-21T10:00:00Z"][..]), (hours(60), NONE)];
+        let passes = [
+            (now(), NONE),
+            (hours(1), NONE),
+            (hours(2), NONE),
+            (hours(30), &["2026-11-21T10:00:00Z"][..]),
+            (hours(60), NONE),
+        ];
         let asked = asked(kind, &stamps, &passes);
         let pages: Vec<usize> = asked.iter().map(Vec::len).collect();
         // Pages are read until one ends before what is wanted; GitLab is told what is wanted.
-        let expected = if kind == ForgeKind::Gitlab { [3, 1, 1, 2, 1] } else { [4, 2, 2, 3, 2] };
-        assert_eq!(pages, expected, "{kind}: {:?}", asked.iter().flatten().map(|(seen, _)| &seen.target).collect::<Vec<_>>());
+        let expected = if kind == ForgeKind::Gitlab {
+            [3, 1, 1, 2, 1]
+        } else {
+            [4, 2, 2, 3, 2]
+        };
+        assert_eq!(
+            pages,
+            expected,
+            "{kind}: {:?}",
+            asked
+                .iter()
+                .flatten()
+                .map(|(seen, _)| &seen.target)
+                .collect::<Vec<_>>()
+        );
         let target = |pass: usize| asked[pass][0].0.target.clone();
         assert_eq!(target(1), target(2), "{kind}");
-        assert!(asked[2].iter().all(|(_, conditional)| *conditional), "{kind}: unconditional: {:?}", asked[2]);
+        assert!(
+            asked[2].iter().all(|(_, conditional)| *conditional),
+            "{kind}: unconditional: {:?}",
+            asked[2]
+        );
         if kind == ForgeKind::Gitlab {
             let since = |pass: usize| parameter(&asked[pass][0].0, "updated_after").unwrap();
             assert_eq!(
                 (0..5).map(since).collect::<Vec<_>>(),
-                ["2026-05-24T00:00:00Z", "2026-11-20T10:50:00Z", "2026-11-20T10:50:00Z", "2026-11-20T10:50:00Z", "2026-11-21T09:50:00Z"]
+                [
+                    "2026-05-24T00:00:00Z",
+                    "2026-11-20T10:50:00Z",
+                    "2026-11-20T10:50:00Z",
+                    "2026-11-20T10:50:00Z",
+                    "2026-11-21T09:50:00Z"
+                ]
             );
         }
     }
@@ -140,17 +236,35 @@ fn the_half_year_is_read_once_and_then_the_news() {
 #[test]
 fn where_there_is_nothing_the_address_stays_for_a_day() {
     for kind in [ForgeKind::Github, ForgeKind::Gitlab, ForgeKind::Gitea] {
-        let asked = asked(kind, &[], &[(now(), NONE), (hours(1), NONE), (hours(11), NONE)]);
-        let targets: Vec<&str> = asked.iter().flatten().map(|(seen, _)| seen.target.as_str()).collect();
-        assert!(targets.len() == 3 && targets[0] == targets[1] && targets[1] == targets[2], "{kind}: {targets:?}");
+        let asked = asked(
+            kind,
+            &[],
+            &[(now(), NONE), (hours(1), NONE), (hours(11), NONE)],
+        );
+        let targets: Vec<&str> = asked
+            .iter()
+            .flatten()
+            .map(|(seen, _)| seen.target.as_str())
+            .collect();
+        assert!(
+            targets.len() == 3 && targets[0] == targets[1] && targets[1] == targets[2],
+            "{kind}: {targets:?}"
+        );
         assert!(asked[1][0].1 && asked[2][0].1, "{kind}");
     }
 }
 
 #[test]
 fn a_time_that_is_still_to_come_hides_nothing() {
-    let asked = asked(ForgeKind::Gitlab, &["2027-01-01T00:00:00Z"], &[(now(), NONE), (hours(1), NONE)]);
-    assert_eq!(parameter(&asked[1][0].0, "updated_after").unwrap(), "2026-11-20T11:50:00Z");
+    let asked = asked(
+        ForgeKind::Gitlab,
+        &["2027-01-01T00:00:00Z"],
+        &[(now(), NONE), (hours(1), NONE)],
+    );
+    assert_eq!(
+        parameter(&asked[1][0].0, "updated_after").unwrap(),
+        "2026-11-20T11:50:00Z"
+    );
 }
 
 #[test]
@@ -163,7 +277,14 @@ fn of_more_than_can_be_read_the_latest_are() {
         let [(first, said), (second, silent)] = warned(kind, &stamps, &passes).try_into().unwrap();
         assert_eq!(first.len(), 200, "{kind}");
         let words = "hold nothing that tagboat does not know yet";
-        assert!(said.len() == 1 && said[0].contains("2026-11-20 08:40 UTC") && said[0].contains(words), "{kind}: {said:?}");
-        assert!((1..20).contains(&second.len()) && silent.is_empty(), "{kind}: {} {silent:?}", second.len());
+        assert!(
+            said.len() == 1 && said[0].contains("2026-11-20 08:40 UTC") && said[0].contains(words),
+            "{kind}: {said:?}"
+        );
+        assert!(
+            (1..20).contains(&second.len()) && silent.is_empty(),
+            "{kind}: {} {silent:?}",
+            second.len()
+        );
     }
 }

@@ -1,5 +1,5 @@
-//! What people refused by closing a request holds, whatever the Environment has become since, and whether the forge can be
-//! asked or not.
+//! What people refused by closing a request holds, whatever the Environment has become since, and
+//! whether the forge can be asked or not.
 
 use super::{
     requests::{FILE, Reviewed, states},
@@ -14,19 +14,30 @@ fn declared(update: &str) -> String {
     semver("web", "1.x", "") + &env("dev", "") + &env("prod", update)
 }
 
-/// A request that Ann closed, whose branch is gone, in an Environment that writes commits now; `dev` has written 1.1.0.
+/// A request that Ann closed, whose branch is gone, in an Environment that writes commits now;
+/// `dev` has written 1.1.0.
 fn refused() -> Reviewed {
     let world = Reviewed::new("");
     assert_eq!(states(&world.pass(now())), [RequestState::Opened]);
     world.forge.close(1, "ann").unwrap();
-    world.fleet.repository.delete_branch("tagboat/prod/all").unwrap();
-    world.fleet.person(&[("p.yaml", &declared(""))], "commits from now on");
+    world
+        .fleet
+        .repository
+        .delete_branch("tagboat/prod/all")
+        .unwrap();
+    world
+        .fleet
+        .person(&[("p.yaml", &declared(""))], "commits from now on");
     world
 }
 
 /// The forge answers nobody, or the bot again; Git asks for nothing.
 fn down(world: &Reviewed, down: bool) {
-    std::fs::write(world.fleet.dir.path().join("token"), if down { "wrong" } else { "t0ken" }).unwrap();
+    std::fs::write(
+        world.fleet.dir.path().join("token"),
+        if down { "wrong" } else { "t0ken" },
+    )
+    .unwrap();
 }
 
 fn lose_store(world: &Reviewed) {
@@ -42,15 +53,25 @@ fn an_environment_that_writes_commits_now_keeps_its_holds() {
     let world = refused();
     lose_store(&world);
     let report = world.pass(hours(1));
-    assert_eq!((environment(&report, "prod").state, held(&report).len()), (State::UpToDate, 1), "{report:#?}");
+    assert_eq!(
+        (environment(&report, "prod").state, held(&report).len()),
+        (State::UpToDate, 1),
+        "{report:#?}"
+    );
     assert_eq!(world.fleet.text(FILE), deployment(&["web:1.0.0"]));
     for arguments in [&["holds"][..], &["explain", "default/web"]] {
         let output = world.fleet.tagboat(arguments).assert().success();
         let text = String::from_utf8_lossy(&output.get_output().stdout).into_owned();
-        assert!(text.contains("ann closed request #1 (1.1.0) on 2026-11-20"), "{text}");
+        assert!(
+            text.contains("ann closed request #1 (1.1.0) on 2026-11-20"),
+            "{text}"
+        );
     }
     world.fleet.publish("team/web", &["1.2.0"]);
-    assert_eq!(environment(&world.pass(hours(2)), "prod").state, State::Committed);
+    assert_eq!(
+        environment(&world.pass(hours(2)), "prod").state,
+        State::Committed
+    );
 }
 
 #[test]
@@ -59,11 +80,31 @@ fn a_forge_that_is_down_after_a_restart_changes_nothing() {
     assert_eq!(held(&world.pass(hours(1))).len(), 1);
     down(&world, true);
     world.fleet.publish("team/db", &["1.0.0", "1.1.0"]);
-    world.fleet.person(&[("db.yaml", &semver("db", "1.x", "")), ("envs/dev/b.yaml", &deployment(&["db:1.0.0"]))], "more");
+    world.fleet.person(
+        &[
+            ("db.yaml", &semver("db", "1.x", "")),
+            ("envs/dev/b.yaml", &deployment(&["db:1.0.0"])),
+        ],
+        "more",
+    );
     let report = world.fleet.pass(hours(2));
-    assert!(report.failures.iter().all(|failure| failure.forge) && report.warnings.is_empty(), "{report:#?}");
-    assert_eq!((report.failures.len(), environment(&report, "prod").state, held(&report).len()), (1, State::UpToDate, 1));
-    assert_eq!(environment(&report, "dev").state, State::Committed, "nothing else waits");
+    assert!(
+        report.failures.iter().all(|failure| failure.forge) && report.warnings.is_empty(),
+        "{report:#?}"
+    );
+    assert_eq!(
+        (
+            report.failures.len(),
+            environment(&report, "prod").state,
+            held(&report).len()
+        ),
+        (1, State::UpToDate, 1)
+    );
+    assert_eq!(
+        environment(&report, "dev").state,
+        State::Committed,
+        "nothing else waits"
+    );
     let output = world.fleet.tagboat(&["holds"]).assert().code(4);
     let text = String::from_utf8_lossy(&output.get_output().stdout).into_owned();
     assert!(text.contains("ann closed request #1"), "{text}");
@@ -72,28 +113,46 @@ fn a_forge_that_is_down_after_a_restart_changes_nothing() {
 #[test]
 fn what_was_never_learnt_lets_nothing_be_written_that_it_could_hold() {
     let world = refused();
-    world.fleet.person(&[("envs/dev/a.yaml", &deployment(&["web:1.1.0"]))], "by hand");
+    world.fleet.person(
+        &[("envs/dev/a.yaml", &deployment(&["web:1.1.0"]))],
+        "by hand",
+    );
     lose_store(&world);
     down(&world, true);
-    let output = world.fleet.tagboat(&["explain", "default/web"]).assert().code(4);
+    let output = world
+        .fleet
+        .tagboat(&["explain", "default/web"])
+        .assert()
+        .code(4);
     let text = String::from_utf8_lossy(&output.get_output().stderr).into_owned();
     assert!(text.contains("error"), "{text}");
     let engine = world.fleet.engine();
     for mode in [Mode::Plan, Mode::Write] {
         let report = world.fleet.pass_of(&engine, mode, hours(1));
         assert_eq!(
-            (environment(&report, "prod").state, environment(&report, "dev").state),
+            (
+                environment(&report, "prod").state,
+                environment(&report, "dev").state
+            ),
             (State::Waiting, State::UpToDate),
             "{report:#?}"
         );
-        assert!(report.warnings.len() == 1 && report.warnings[0].contains("prod waits"), "{:?}", report.warnings);
+        assert!(
+            report.warnings.len() == 1 && report.warnings[0].contains("prod waits"),
+            "{:?}",
+            report.warnings
+        );
     }
     assert_eq!(world.fleet.text(FILE), deployment(&["web:1.0.0"]));
     // The forge comes back, to the same process; then it may go away again.
     down(&world, false);
     for at in [2, 3] {
         let report = world.fleet.pass_of(&engine, Mode::Write, hours(at));
-        assert_eq!((environment(&report, "prod").state, held(&report).len()), (State::UpToDate, 1), "{report:#?}");
+        assert_eq!(
+            (environment(&report, "prod").state, held(&report).len()),
+            (State::UpToDate, 1),
+            "{report:#?}"
+        );
         down(&world, true);
     }
 }
@@ -108,8 +167,13 @@ fn what_is_opened_again_is_not_refused_any_more() {
     assert_eq!(states(&world.pass(hours(2))), [RequestState::Open]);
     // It is not remembered either.
     down(&world, true);
-    world.fleet.person(&[("p.yaml", &declared(""))], "commits from now on");
-    assert_eq!(environment(&world.fleet.pass(hours(3)), "prod").state, State::Committed);
+    world
+        .fleet
+        .person(&[("p.yaml", &declared(""))], "commits from now on");
+    assert_eq!(
+        environment(&world.fleet.pass(hours(3)), "prod").state,
+        State::Committed
+    );
 }
 
 #[test]
@@ -121,22 +185,37 @@ fn what_the_forge_closes_with_a_branch_is_not_refused() {
     world.pass(seconds(10));
     world.fleet.publish("team/web", &["1.2.0"]);
     assert_eq!(states(&world.pass(seconds(20))), [RequestState::Opened]);
-    // The branch of the first was deleted, and only now the forge ends what it finds under its name, as the bot.
+    // The branch of the first was deleted, and only now the forge ends what it finds under its
+    // name, as the bot.
     world.forge.set_clock(Some(seconds(22)));
     world.forge.close(2, BOT).unwrap();
-    // Written by hand meanwhile, nothing is left of it, and its branch goes; else it is opened again.
+    // Written by hand meanwhile, nothing is left of it, and its branch goes; else it is opened
+    // again.
     let text = world.fleet.text(FILE);
     let before = world.fleet.person(&[], "before");
-    world.fleet.person(&[(FILE, &deployment(&["web:1.2.0"]))], "by hand");
+    world
+        .fleet
+        .person(&[(FILE, &deployment(&["web:1.2.0"]))], "by hand");
     assert_eq!(states(&world.pass(seconds(25))), [RequestState::Closed]);
-    assert_eq!(world.fleet.repository.branch("tagboat/prod/all").unwrap(), None);
+    assert_eq!(
+        world.fleet.repository.branch("tagboat/prod/all").unwrap(),
+        None
+    );
     world.fleet.set_main(before);
     assert_eq!(world.fleet.text(FILE), text);
     let report = world.pass(seconds(30));
-    assert_eq!((held(&report), states(&report), world.open()), (vec![], vec![RequestState::Opened], vec![3]), "{report:#?}");
+    assert_eq!(
+        (held(&report), states(&report), world.open()),
+        (vec![], vec![RequestState::Opened], vec![3]),
+        "{report:#?}"
+    );
     // Later, whoever shares the bot's account means it.
     world.forge.set_clock(Some(hours(1)));
     world.forge.close(3, BOT).unwrap();
     let report = world.pass(hours(1));
-    assert_eq!((held(&report).len(), world.open()), (1, vec![]), "{report:#?}");
+    assert_eq!(
+        (held(&report).len(), world.open()),
+        (1, vec![]),
+        "{report:#?}"
+    );
 }

@@ -1,4 +1,5 @@
-//! Several updaters on one branch of one repository, each with declarations of its own: no one touches what is another's.
+//! Several updaters on one branch of one repository, each with declarations of its own: no one
+//! touches what is another's.
 
 use super::{
     requests::{FILE, Reviewed, reviewed, states},
@@ -23,7 +24,12 @@ fn namesakes(update: &str) -> Reviewed {
     let images = deployment(&["web:1.0.0"]);
     let prod = semver("web", "1.x", "") + &reviewed("prod", update);
     let other = prod.replace("envs/prod/**", "other/**");
-    Reviewed::of(&[("a/p.yaml", &prod), ("b/p.yaml", &other), (FILE, &images), ("other/a.yaml", &images)])
+    Reviewed::of(&[
+        ("a/p.yaml", &prod),
+        ("b/p.yaml", &other),
+        (FILE, &images),
+        ("other/a.yaml", &images),
+    ])
 }
 
 fn row<'r>(report: &'r Report, name: &str) -> &'r RequestReport {
@@ -33,21 +39,39 @@ fn row<'r>(report: &'r Report, name: &str) -> &'r RequestReport {
 }
 
 fn branch(reviewed: &Reviewed, name: &str) -> Option<String> {
-    reviewed.fleet.repository.branch(name).unwrap().map(|id| id.to_string())
+    reviewed
+        .fleet
+        .repository
+        .branch(name)
+        .unwrap()
+        .map(|id| id.to_string())
 }
 
 #[test]
 fn requests_of_another_folder_are_left_alone() {
     let reviewed = two();
     let (a, b) = (reviewed.engine_in("a"), reviewed.engine_in("b"));
-    assert_eq!(row(&reviewed.pass_of(&a, Mode::Write, now()), "first").state, RequestState::Opened);
+    assert_eq!(
+        row(&reviewed.pass_of(&a, Mode::Write, now()), "first").state,
+        RequestState::Opened
+    );
     let report = reviewed.pass_of(&b, Mode::Write, now());
     assert_eq!(row(&report, "second").state, RequestState::Opened);
-    assert_eq!((report.environments.len(), reviewed.open()), (1, vec![1, 2]), "{report:#?}");
+    assert_eq!(
+        (report.environments.len(), reviewed.open()),
+        (1, vec![1, 2]),
+        "{report:#?}"
+    );
     let before = reviewed.forge.requests();
     for hour in 1..3 {
-        assert_eq!(row(&reviewed.pass_of(&a, Mode::Write, hours(hour)), "first").state, RequestState::Open);
-        assert_eq!(row(&reviewed.pass_of(&b, Mode::Write, hours(hour)), "second").state, RequestState::Open);
+        assert_eq!(
+            row(&reviewed.pass_of(&a, Mode::Write, hours(hour)), "first").state,
+            RequestState::Open
+        );
+        assert_eq!(
+            row(&reviewed.pass_of(&b, Mode::Write, hours(hour)), "second").state,
+            RequestState::Open
+        );
     }
     assert_eq!(reviewed.forge.requests(), before);
     // What a person closes leaves its branch, which only its own updater may clear away.
@@ -55,21 +79,36 @@ fn requests_of_another_folder_are_left_alone() {
     assert!(!reviewed.pass_of(&b, Mode::Write, hours(3)).has_changes());
     assert!(branch(&reviewed, "tagboat/first/all").is_some());
     // Its own updater still closes what is not wanted any more.
-    reviewed.fleet.person(&[("b/p.yaml", &semver("web", "1.x", ""))], "away");
+    reviewed
+        .fleet
+        .person(&[("b/p.yaml", &semver("web", "1.x", ""))], "away");
     let report = reviewed.fleet.pass_of(&b, Mode::Write, hours(4));
-    assert_eq!(row(&report, "second").waits, ["Its Environment is not declared any more."]);
-    assert_eq!((reviewed.open(), branch(&reviewed, "tagboat/second/all")), (vec![], None));
+    assert_eq!(
+        row(&report, "second").waits,
+        ["Its Environment is not declared any more."]
+    );
+    assert_eq!(
+        (reviewed.open(), branch(&reviewed, "tagboat/second/all")),
+        (vec![], None)
+    );
 }
 
 #[test]
 fn a_merge_is_told_of_by_its_own_updater() {
     let reviewed = two();
     let engines = [reviewed.engine_in("a"), reviewed.engine_in("b")];
-    engines.iter().for_each(|engine| drop(reviewed.pass_of(engine, Mode::Write, now())));
+    engines
+        .iter()
+        .for_each(|engine| drop(reviewed.pass_of(engine, Mode::Write, now())));
     reviewed.forge.merge(1, ("Ann", "ann@example.org")).unwrap();
     let told = engines.each_ref().map(|engine| {
         reviewed.pass_of(engine, Mode::Write, hours(1));
-        engine.updaters[0].merged.borrow().iter().map(|merged| merged.request.number).collect::<Vec<_>>()
+        engine.updaters[0]
+            .merged
+            .borrow()
+            .iter()
+            .map(|merged| merged.request.number)
+            .collect::<Vec<_>>()
     });
     assert_eq!(told, [vec![1], vec![]]);
 }
@@ -78,26 +117,66 @@ fn a_merge_is_told_of_by_its_own_updater() {
 fn namesakes_wait_for_each_other_and_do_not_fight() {
     let reviewed = namesakes("request: {maxOpen: 1, perHour: 1}");
     let (a, b) = (reviewed.engine_in("a"), reviewed.engine_in("b"));
-    assert_eq!(states(&reviewed.pass_of(&a, Mode::Write, now())), [RequestState::Opened]);
-    let before = (reviewed.forge.requests(), branch(&reviewed, "tagboat/prod/all"));
+    assert_eq!(
+        states(&reviewed.pass_of(&a, Mode::Write, now())),
+        [RequestState::Opened]
+    );
+    let before = (
+        reviewed.forge.requests(),
+        branch(&reviewed, "tagboat/prod/all"),
+    );
     for _ in 0..2 {
         let report = reviewed.pass_of(&b, Mode::Write, now());
         let row = row(&report, "prod");
-        assert_eq!((row.state, row.waits.len()), (RequestState::Waiting, 1), "{row:#?}");
-        assert!(row.waits[0].contains("request #1") && row.waits[0].contains("a/p.yaml"), "{:?}", row.waits);
-        assert_eq!(states(&reviewed.pass_of(&a, Mode::Write, now())), [RequestState::Open]);
+        assert_eq!(
+            (row.state, row.waits.len()),
+            (RequestState::Waiting, 1),
+            "{row:#?}"
+        );
+        assert!(
+            row.waits[0].contains("request #1") && row.waits[0].contains("a/p.yaml"),
+            "{:?}",
+            row.waits
+        );
+        assert_eq!(
+            states(&reviewed.pass_of(&a, Mode::Write, now())),
+            [RequestState::Open]
+        );
     }
-    assert_eq!((reviewed.forge.requests(), branch(&reviewed, "tagboat/prod/all")), before);
-    // What a person refuses of the one is not refused of the other, and neither counts for the other's limits: it waits
-    // for the branch only, which whoever closed the request may still want.
+    assert_eq!(
+        (
+            reviewed.forge.requests(),
+            branch(&reviewed, "tagboat/prod/all")
+        ),
+        before
+    );
+    // What a person refuses of the one is not refused of the other, and neither counts for the
+    // other's limits: it waits for the branch only, which whoever closed the request may still
+    // want.
     reviewed.forge.close(1, "ann").unwrap();
     let report = reviewed.pass_of(&b, Mode::Write, now());
-    assert!(policy(&report, "prod", "default/web").held.is_empty(), "{report:#?}");
+    assert!(
+        policy(&report, "prod", "default/web").held.is_empty(),
+        "{report:#?}"
+    );
     let waits = &row(&report, "prod").waits;
-    assert!(waits[0].contains("tagboat/prod/all") && waits[0].contains(FILE), "{waits:?}");
+    assert!(
+        waits[0].contains("tagboat/prod/all") && waits[0].contains(FILE),
+        "{waits:?}"
+    );
     assert_eq!(branch(&reviewed, "tagboat/prod/all"), before.1);
-    reviewed.fleet.repository.delete_branch("tagboat/prod/all").unwrap();
-    assert_eq!((states(&reviewed.pass_of(&b, Mode::Write, now())), reviewed.open()), (vec![RequestState::Opened], vec![2]));
+    reviewed
+        .fleet
+        .repository
+        .delete_branch("tagboat/prod/all")
+        .unwrap();
+    assert_eq!(
+        (
+            states(&reviewed.pass_of(&b, Mode::Write, now())),
+            reviewed.open()
+        ),
+        (vec![RequestState::Opened], vec![2])
+    );
     let report = reviewed.pass_of(&a, Mode::Write, now());
     assert_eq!(policy(&report, "prod", "default/web").held.len(), 1);
     assert_eq!(reviewed.open(), [2]);
@@ -115,103 +194,214 @@ fn a_branch_that_another_has_just_made_is_left_alone() {
     reviewed.forge.close(1, "ann").unwrap();
     reviewed.fleet.repository.delete_branch(&theirs).unwrap();
     let engine = reviewed.engine_in("b");
-    assert_eq!(row(&reviewed.pass_of(&engine, Mode::Write, now()), "prod").state, RequestState::Opened);
+    assert_eq!(
+        row(&reviewed.pass_of(&engine, Mode::Write, now()), "prod").state,
+        RequestState::Opened
+    );
     let (_, ours) = made(1);
-    // As if each had been killed between a branch and its request, and wanted something else afterwards.
+    // As if each had been killed between a branch and its request, and wanted something else
+    // afterwards.
     reviewed.set_branch("tagboat/prod/default-theirs-00000000", &commit);
     reviewed.set_branch("tagboat/prod/default-ours-00000000", &ours);
     reviewed.pass_of(&engine, Mode::Write, now());
-    assert_eq!(branch(&reviewed, "tagboat/prod/default-theirs-00000000"), Some(commit));
-    assert_eq!(branch(&reviewed, "tagboat/prod/default-ours-00000000"), None);
+    assert_eq!(
+        branch(&reviewed, "tagboat/prod/default-theirs-00000000"),
+        Some(commit)
+    );
+    assert_eq!(
+        branch(&reviewed, "tagboat/prod/default-ours-00000000"),
+        None
+    );
 }
 
 #[test]
 fn a_folder_that_is_another_now_keeps_its_requests() {
     let declared = semver("web", "1.x", "") + &reviewed("prod", "");
     let reviewed = Reviewed::of(&[("a/p.yaml", &declared), (FILE, &deployment(&["web:1.0.0"]))]);
-    assert_eq!(states(&reviewed.pass_of(&reviewed.engine_in("a"), Mode::Write, now())), [RequestState::Opened]);
+    assert_eq!(
+        states(&reviewed.pass_of(&reviewed.engine_in("a"), Mode::Write, now())),
+        [RequestState::Opened]
+    );
     // Wider: the same declaration is read.
-    assert_eq!((states(&reviewed.pass(hours(1))), reviewed.open()), (vec![RequestState::Open], vec![1]));
+    assert_eq!(
+        (states(&reviewed.pass(hours(1))), reviewed.open()),
+        (vec![RequestState::Open], vec![1])
+    );
     // Moved: nobody can read it where it was.
-    let moved = |from: &str, to: &str| reviewed.fleet.person(&[(from, "# moved\n"), (to, &declared)], "moved");
+    let moved = |from: &str, to: &str| {
+        reviewed
+            .fleet
+            .person(&[(from, "# moved\n"), (to, &declared)], "moved")
+    };
     moved("a/p.yaml", "c/p.yaml");
     let engine = reviewed.engine_in("c");
-    assert_eq!(states(&reviewed.pass_of(&engine, Mode::Write, hours(1))), [RequestState::Updated]);
-    assert_eq!(states(&reviewed.pass_of(&engine, Mode::Write, hours(2))), [RequestState::Open]);
+    assert_eq!(
+        states(&reviewed.pass_of(&engine, Mode::Write, hours(1))),
+        [RequestState::Updated]
+    );
+    assert_eq!(
+        states(&reviewed.pass_of(&engine, Mode::Write, hours(2))),
+        [RequestState::Open]
+    );
     assert_eq!(reviewed.open(), [1]);
     assert!(reviewed.forge.requests()[0].body.contains("c/p.yaml"));
     // And what people refuse of it is refused wherever it is declared.
     reviewed.forge.close(1, "ann").unwrap();
     moved("c/p.yaml", "d/p.yaml");
     let report = reviewed.pass_of(&reviewed.engine_in("d"), Mode::Write, hours(3));
-    assert_eq!(policy(&report, "prod", "default/web").held.len(), 1, "{report:#?}");
-    assert_eq!((environment(&report, "prod").state, reviewed.open()), (State::UpToDate, vec![]));
+    assert_eq!(
+        policy(&report, "prod", "default/web").held.len(),
+        1,
+        "{report:#?}"
+    );
+    assert_eq!(
+        (environment(&report, "prod").state, reviewed.open()),
+        (State::UpToDate, vec![])
+    );
 }
 
 #[test]
 fn a_persons_request_for_another_base_keeps_the_branch_and_is_left_alone() {
     let reviewed = Reviewed::new("request: {maxOpen: 1, perHour: 2}");
-    let main = reviewed.fleet.repository.head().unwrap().unwrap().to_string();
+    let main = reviewed
+        .fleet
+        .repository
+        .head()
+        .unwrap()
+        .unwrap()
+        .to_string();
     reviewed.set_branch("staging", &main);
     reviewed.pass(now());
     // Hers is the later one, and comes first in lists.
-    assert_eq!(reviewed.forge.open("ann", "tagboat/prod/all", "staging", "try it on staging").unwrap(), 2);
+    assert_eq!(
+        reviewed
+            .forge
+            .open("ann", "tagboat/prod/all", "staging", "try it on staging")
+            .unwrap(),
+        2
+    );
     let hers = || reviewed.forge.requests().remove(1);
     let before = hers();
     assert_eq!(row(&reviewed.pass(now()), "prod").number, Some(1));
     // A newer tag: the bot's request is told anew, hers follows the branch and is not touched.
     reviewed.fleet.publish("team/web", &["1.2.0"]);
     let report = reviewed.pass(hours(1));
-    assert_eq!((row(&report, "prod").number, row(&report, "prod").state), (Some(1), RequestState::Updated), "{report:#?}");
-    assert_eq!(reviewed.forge.requests()[0].title, "prod: web 1.0.0 → 1.2.0");
+    assert_eq!(
+        (row(&report, "prod").number, row(&report, "prod").state),
+        (Some(1), RequestState::Updated),
+        "{report:#?}"
+    );
+    assert_eq!(
+        reviewed.forge.requests()[0].title,
+        "prod: web 1.0.0 → 1.2.0"
+    );
     // A close of the bot's: the branch stays as long as hers is open, and it is said once.
-    reviewed.fleet.person(&[(FILE, &deployment(&["web:1.2.0"]))], "by hand");
-    assert_eq!(row(&reviewed.pass(hours(2)), "prod").state, RequestState::Closed);
+    reviewed
+        .fleet
+        .person(&[(FILE, &deployment(&["web:1.2.0"]))], "by hand");
+    assert_eq!(
+        row(&reviewed.pass(hours(2)), "prod").state,
+        RequestState::Closed
+    );
     assert!(!reviewed.pass(hours(3)).has_changes());
     assert_eq!((hers(), reviewed.open()), (before.clone(), vec![2]));
     assert!(branch(&reviewed, "tagboat/prod/all").is_some());
     // Wanted again, the bot's own is opened beside hers.
     reviewed.fleet.publish("team/web", &["1.3.0"]);
-    assert_eq!((row(&reviewed.pass(hours(4)), "prod").state, reviewed.open()), (RequestState::Opened, vec![2, 3]));
+    assert_eq!(
+        (row(&reviewed.pass(hours(4)), "prod").state, reviewed.open()),
+        (RequestState::Opened, vec![2, 3])
+    );
     assert_eq!(hers(), before);
-    // Hers closed holds nothing; the bot's merged, the branch goes when hers does not need it any more.
+    // Hers closed holds nothing; the bot's merged, the branch goes when hers does not need it any
+    // more.
     reviewed.forge.merge(3, ("Ann", "ann@example.org")).unwrap();
     assert!(!reviewed.pass(hours(5)).has_changes());
     assert!(branch(&reviewed, "tagboat/prod/all").is_some());
     reviewed.forge.close(2, "ann").unwrap();
-    assert_eq!(row(&reviewed.pass(hours(6)), "prod").state, RequestState::Closed);
+    assert_eq!(
+        row(&reviewed.pass(hours(6)), "prod").state,
+        RequestState::Closed
+    );
     assert_eq!(branch(&reviewed, "tagboat/prod/all"), None);
 }
 
 #[test]
 fn an_automatic_merge_keeps_a_branch_that_a_person_uses() {
-    let reviewed = Reviewed::new("autoMerge: {bump: [minor], requireChecks: false}, windows: [{cron: '0 14 * * *', duration: 1h}]");
-    reviewed.set_branch("staging", &reviewed.fleet.repository.head().unwrap().unwrap().to_string());
+    let reviewed = Reviewed::new(
+        "autoMerge: {bump: [minor], requireChecks: false}, windows: [{cron: '0 14 * * *', duration: 1h}]",
+    );
+    reviewed.set_branch(
+        "staging",
+        &reviewed
+            .fleet
+            .repository
+            .head()
+            .unwrap()
+            .unwrap()
+            .to_string(),
+    );
     reviewed.pass(now());
-    reviewed.forge.open("ann", "tagboat/prod/all", "staging", "try it on staging").unwrap();
+    reviewed
+        .forge
+        .open("ann", "tagboat/prod/all", "staging", "try it on staging")
+        .unwrap();
     assert_eq!(states(&reviewed.pass(hours(2))), [RequestState::Merged]);
-    assert_eq!((reviewed.fleet.text(FILE), reviewed.open()), (deployment(&["web:1.1.0"]), vec![2]));
+    assert_eq!(
+        (reviewed.fleet.text(FILE), reviewed.open()),
+        (deployment(&["web:1.1.0"]), vec![2])
+    );
     assert!(branch(&reviewed, "tagboat/prod/all").is_some());
 }
 
 #[test]
 fn a_request_that_was_pointed_elsewhere_stops() {
     let reviewed = Reviewed::new("");
-    reviewed.set_branch("staging", &reviewed.fleet.repository.head().unwrap().unwrap().to_string());
+    reviewed.set_branch(
+        "staging",
+        &reviewed
+            .fleet
+            .repository
+            .head()
+            .unwrap()
+            .unwrap()
+            .to_string(),
+    );
     reviewed.pass(now());
     reviewed.forge.retarget(1, "staging").unwrap();
     let report = reviewed.pass(hours(1));
-    assert_eq!((row(&report, "prod").number, row(&report, "prod").state), (Some(1), RequestState::Stopped));
-    assert_eq!(row(&report, "prod").waits, ["It was pointed at staging; point it at main again, or close it."]);
-    // An updater of the other branch, with the same declarations, does not take it for its own either: it waits.
+    assert_eq!(
+        (row(&report, "prod").number, row(&report, "prod").state),
+        (Some(1), RequestState::Stopped)
+    );
+    assert_eq!(
+        row(&report, "prod").waits,
+        ["It was pointed at staging; point it at main again, or close it."]
+    );
+    // An updater of the other branch, with the same declarations, does not take it for its own
+    // either: it waits.
     let text = std::fs::read_to_string(reviewed.fleet.config()).unwrap();
     let config = reviewed.fleet.dir.path().join("staging.yaml");
-    std::fs::write(&config, text.replace("store: store", "store: other") + "    branch: staging\n").unwrap();
+    std::fs::write(
+        &config,
+        text.replace("store: store", "store: other") + "    branch: staging\n",
+    )
+    .unwrap();
     let engine = reviewed.fleet.engine_of(&config);
     reviewed.forge.retarget(1, "main").unwrap();
     let before = reviewed.forge.requests();
     let report = reviewed.fleet.pass_of(&engine, Mode::Write, hours(2));
-    assert_eq!(row(&report, "prod").state, RequestState::Waiting, "{report:#?}");
-    assert!(row(&report, "prod").waits[0].contains("request #1 for main"), "{report:#?}");
-    assert_eq!((reviewed.forge.requests(), reviewed.open()), (before, vec![1]));
+    assert_eq!(
+        row(&report, "prod").state,
+        RequestState::Waiting,
+        "{report:#?}"
+    );
+    assert!(
+        row(&report, "prod").waits[0].contains("request #1 for main"),
+        "{report:#?}"
+    );
+    assert_eq!(
+        (reviewed.forge.requests(), reviewed.open()),
+        (before, vec![1])
+    );
 }

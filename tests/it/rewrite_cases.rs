@@ -1,6 +1,7 @@
 //! Golden directories: `tests/cases/rewrite/<case>/original` becomes `expected`, compared as trees.
 //!
-//! `case.yaml` says what is chosen, and lists the references left alone and the notes as `file:line:column word`.
+//! `case.yaml` says what is chosen, and lists the references left alone and the notes as
+//! `file:line:column word`.
 
 use serde::Deserialize;
 use std::{
@@ -39,7 +40,12 @@ struct Choice {
 
 /// Numbers between dots, compared as numbers; anything else has no order.
 fn compare(present: &str, chosen: &str) -> Order {
-    let version = |text: &str| text.trim_start_matches('v').split('.').map(|part| part.parse::<u64>().ok()).collect::<Option<Vec<_>>>();
+    let version = |text: &str| {
+        text.trim_start_matches('v')
+            .split('.')
+            .map(|part| part.parse::<u64>().ok())
+            .collect::<Option<Vec<_>>>()
+    };
     match (version(present), version(chosen)) {
         (Some(present), Some(chosen)) => match chosen.cmp(&present) {
             std::cmp::Ordering::Greater => Order::Newer,
@@ -82,7 +88,10 @@ fn tree(root: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
             if path.is_dir() {
                 folders.push(path);
             } else {
-                files.insert(path.strip_prefix(root).unwrap().to_owned(), fs::read(&path).unwrap());
+                files.insert(
+                    path.strip_prefix(root).unwrap().to_owned(),
+                    fs::read(&path).unwrap(),
+                );
             }
         }
     }
@@ -92,7 +101,8 @@ fn tree(root: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
 fn check(case: &Path) {
     let name = case.file_name().unwrap().to_string_lossy();
     let described: Case =
-        serde_saphyr::from_str(&fs::read_to_string(case.join("case.yaml")).unwrap()).unwrap_or_else(|error| panic!("{name}: {error}"));
+        serde_saphyr::from_str(&fs::read_to_string(case.join("case.yaml")).unwrap())
+            .unwrap_or_else(|error| panic!("{name}: {error}"));
     let work = tempfile::tempdir().unwrap();
     for (path, bytes) in tree(&case.join("original")) {
         let target = work.path().join(path);
@@ -100,25 +110,59 @@ fn check(case: &Path) {
         fs::write(target, bytes).unwrap();
     }
     let mut choices = Choices::new(!described.markers_only);
-    described.choices.iter().for_each(|choice| choices.add(choice.decision()));
-    let changes = |report: &folder::Report| report.files.iter().flat_map(|file| file.outcome.changes.clone()).collect::<Vec<_>>();
-    let everything = folder::Options { write: false, parse_all: true, ..folder::Options::default() };
+    described
+        .choices
+        .iter()
+        .for_each(|choice| choices.add(choice.decision()));
+    let changes = |report: &folder::Report| {
+        report
+            .files
+            .iter()
+            .flat_map(|file| file.outcome.changes.clone())
+            .collect::<Vec<_>>()
+    };
+    let everything = folder::Options {
+        write: false,
+        parse_all: true,
+        ..folder::Options::default()
+    };
     let everything = folder::rewrite(work.path(), &choices, everything).unwrap();
     let report = folder::rewrite(work.path(), &choices, folder::Options::default()).unwrap();
     assert!(report.errors.is_empty(), "{name}: {:?}", report.errors);
-    assert_eq!(changes(&report), changes(&everything), "{name}: the search before the parse loses something");
+    assert_eq!(
+        changes(&report),
+        changes(&everything),
+        "{name}: the search before the parse loses something"
+    );
 
     let (found, expected) = (tree(work.path()), tree(&case.join("expected")));
-    assert_eq!(found.keys().collect::<Vec<_>>(), expected.keys().collect::<Vec<_>>(), "{name}");
+    assert_eq!(
+        found.keys().collect::<Vec<_>>(),
+        expected.keys().collect::<Vec<_>>(),
+        "{name}"
+    );
     for (path, bytes) in &expected {
-        assert_eq!(String::from_utf8_lossy(&found[path]), String::from_utf8_lossy(bytes), "{name}/{}", path.display());
+        assert_eq!(
+            String::from_utf8_lossy(&found[path]),
+            String::from_utf8_lossy(bytes),
+            "{name}/{}",
+            path.display()
+        );
         assert_eq!(&found[path], bytes, "{name}/{}", path.display());
     }
     let left: Vec<String> = report
         .files
         .iter()
         .flat_map(|file| {
-            file.outcome.left.iter().map(move |left| format!("{}:{}:{} {}", file.path, left.line, left.column, left.reason.code()))
+            file.outcome.left.iter().map(move |left| {
+                format!(
+                    "{}:{}:{} {}",
+                    file.path,
+                    left.line,
+                    left.column,
+                    left.reason.code()
+                )
+            })
         })
         .collect();
     assert_eq!(left, described.left, "{name}: left alone");
@@ -127,20 +171,32 @@ fn check(case: &Path) {
         .iter()
         .flat_map(|file| {
             file.notes.iter().map(move |note| {
-                format!("{}:{}:{} {}", file.path, note.line, note.column, serde_json::to_value(note.kind).unwrap().as_str().unwrap())
+                format!(
+                    "{}:{}:{} {}",
+                    file.path,
+                    note.line,
+                    note.column,
+                    serde_json::to_value(note.kind).unwrap().as_str().unwrap()
+                )
             })
         })
         .collect();
     assert_eq!(notes, described.notes, "{name}: notes");
 
     let again = folder::rewrite(work.path(), &choices, folder::Options::default()).unwrap();
-    assert!(again.files.iter().all(|file| file.outcome.edits.is_empty()), "{name}: a second pass edits");
+    assert!(
+        again.files.iter().all(|file| file.outcome.edits.is_empty()),
+        "{name}: a second pass edits"
+    );
 }
 
 #[test]
 fn every_case_ends_as_expected() {
     let cases = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/cases/rewrite");
-    let mut names: Vec<_> = fs::read_dir(cases).unwrap().map(|entry| entry.unwrap().path()).collect();
+    let mut names: Vec<_> = fs::read_dir(cases)
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .collect();
     names.sort();
     assert!(names.len() >= 6, "the cases are gone");
     names.iter().for_each(|case| check(case));
@@ -158,8 +214,16 @@ fn links_are_not_followed_and_permissions_are_kept() {
     fs::write(inside.path().join("zz.yaml"), &long).unwrap();
     fs::create_dir(inside.path().join(".git")).unwrap();
     fs::write(inside.path().join(".git/own.yaml"), text).unwrap();
-    fs::set_permissions(inside.path().join("own.yaml"), fs::Permissions::from_mode(0o640)).unwrap();
-    std::os::unix::fs::symlink(outside.path().join("real.yaml"), inside.path().join("link.yaml")).unwrap();
+    fs::set_permissions(
+        inside.path().join("own.yaml"),
+        fs::Permissions::from_mode(0o640),
+    )
+    .unwrap();
+    std::os::unix::fs::symlink(
+        outside.path().join("real.yaml"),
+        inside.path().join("link.yaml"),
+    )
+    .unwrap();
     std::os::unix::fs::symlink(outside.path(), inside.path().join("folder")).unwrap();
     let mut choices = Choices::new(true);
     let choice = Choice {
@@ -170,18 +234,61 @@ fn links_are_not_followed_and_permissions_are_kept() {
         allow_downgrade: false,
     };
     choices.add(choice.decision());
-    let dry =
-        folder::rewrite(inside.path(), &choices, folder::Options { write: false, keep_bytes: true, ..folder::Options::default() }).unwrap();
-    assert_eq!(fs::read_to_string(inside.path().join("own.yaml")).unwrap(), text);
-    assert_eq!(dry.files[0].bytes, Some((text.into(), text.replace("1.1", "1.5").into())));
+    let dry = folder::rewrite(
+        inside.path(),
+        &choices,
+        folder::Options {
+            write: false,
+            keep_bytes: true,
+            ..folder::Options::default()
+        },
+    )
+    .unwrap();
+    assert_eq!(
+        fs::read_to_string(inside.path().join("own.yaml")).unwrap(),
+        text
+    );
+    assert_eq!(
+        dry.files[0].bytes,
+        Some((text.into(), text.replace("1.1", "1.5").into()))
+    );
     let report = folder::rewrite(inside.path(), &choices, folder::Options::default()).unwrap();
-    assert_eq!(report.files.iter().map(|file| file.path.as_str()).collect::<Vec<_>>(), ["own.yaml", "zz.yaml"]);
-    assert_eq!(fs::read_to_string(inside.path().join("zz.yaml")).unwrap(), long.replace("1.1", "1.5"));
+    assert_eq!(
+        report
+            .files
+            .iter()
+            .map(|file| file.path.as_str())
+            .collect::<Vec<_>>(),
+        ["own.yaml", "zz.yaml"]
+    );
+    assert_eq!(
+        fs::read_to_string(inside.path().join("zz.yaml")).unwrap(),
+        long.replace("1.1", "1.5")
+    );
     assert!(report.files.iter().all(|file| file.bytes.is_none()));
-    assert_eq!(fs::read_to_string(outside.path().join("real.yaml")).unwrap(), text);
-    assert_eq!(fs::read_to_string(inside.path().join(".git/own.yaml")).unwrap(), text);
+    assert_eq!(
+        fs::read_to_string(outside.path().join("real.yaml")).unwrap(),
+        text
+    );
+    assert_eq!(
+        fs::read_to_string(inside.path().join(".git/own.yaml")).unwrap(),
+        text
+    );
     let own = inside.path().join("own.yaml");
-    assert_eq!(fs::read_to_string(&own).unwrap(), text.replace("1.1", "1.5"));
-    assert_eq!(fs::metadata(&own).unwrap().permissions().mode() & 0o777, 0o640);
-    assert!(folder::rewrite(&inside.path().join("none"), &choices, folder::Options::default()).is_err());
+    assert_eq!(
+        fs::read_to_string(&own).unwrap(),
+        text.replace("1.1", "1.5")
+    );
+    assert_eq!(
+        fs::metadata(&own).unwrap().permissions().mode() & 0o777,
+        0o640
+    );
+    assert!(
+        folder::rewrite(
+            &inside.path().join("none"),
+            &choices,
+            folder::Options::default()
+        )
+        .is_err()
+    );
 }

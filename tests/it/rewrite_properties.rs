@@ -1,5 +1,5 @@
-//! Random documents, with comments in every style, before and after an edit: the intended scalars differ and nothing
-//! else, neither in the tree nor in the bytes, and a second rewrite is at rest.
+//! Random documents, with comments in every style, before and after an edit: the intended scalars
+//! differ and nothing else, neither in the tree nor in the bytes, and a second rewrite is at rest.
 
 use proptest::prelude::*;
 use tagboat::{
@@ -43,10 +43,31 @@ struct Decoration {
 }
 
 fn decoration() -> impl Strategy<Value = Decoration> {
-    let above = prop::option::weighted(0.3, prop::sample::select(vec!["# above", "#", "# é: 'x' \"y\"", "", "# ghcr.io/t/app:1.77.1"]));
-    let behind =
-        prop::option::weighted(0.3, prop::sample::select(vec!["# behind", "#tight", "# {not: a, marker}", "# 日本", "#  wide   "]));
-    (above, behind, any::<bool>()).prop_map(|(above, behind, wide)| Decoration { above, behind, wide })
+    let above = prop::option::weighted(
+        0.3,
+        prop::sample::select(vec![
+            "# above",
+            "#",
+            "# é: 'x' \"y\"",
+            "",
+            "# ghcr.io/t/app:1.77.1",
+        ]),
+    );
+    let behind = prop::option::weighted(
+        0.3,
+        prop::sample::select(vec![
+            "# behind",
+            "#tight",
+            "# {not: a, marker}",
+            "# 日本",
+            "#  wide   ",
+        ]),
+    );
+    (above, behind, any::<bool>()).prop_map(|(above, behind, wide)| Decoration {
+        above,
+        behind,
+        wide,
+    })
 }
 
 fn piece() -> impl Strategy<Value = Piece> {
@@ -85,26 +106,59 @@ fn marker(part: &str) -> String {
 }
 
 /// Writes `children` at `indent`; `head` makes the start of each line: a key, or a dash.
-fn write(children: &[(Decoration, Piece)], indent: usize, head: &dyn Fn(usize) -> String, out: &mut String) {
+fn write(
+    children: &[(Decoration, Piece)],
+    indent: usize,
+    head: &dyn Fn(usize) -> String,
+    out: &mut String,
+) {
     let pad = " ".repeat(indent);
     for (index, (around, piece)) in children.iter().enumerate() {
         if let Some(above) = around.above {
-            out.push_str(&format!("{}{above}\n", if above.is_empty() { "" } else { &pad }));
+            out.push_str(&format!(
+                "{}{above}\n",
+                if above.is_empty() { "" } else { &pad }
+            ));
         }
         let head = head(index);
         let gap = if around.wide { "   " } else { " " };
-        let behind = around.behind.map(|comment| format!("{gap}{comment}")).unwrap_or_default();
+        let behind = around
+            .behind
+            .map(|comment| format!("{gap}{comment}"))
+            .unwrap_or_default();
         match piece {
             Piece::Plain(text) => out.push_str(&format!("{pad}{head}{gap}{text}{behind}\n")),
-            Piece::Marked { text, part, above: true } => out.push_str(&format!("{pad}{}\n{pad}{head}{gap}{text}{behind}\n", marker(part))),
-            Piece::Marked { text, part, above: false } => out.push_str(&format!("{pad}{head}{gap}{text}{gap}{}\n", marker(part))),
-            Piece::Block { header, marked: true } => {
-                out.push_str(&format!("{pad}{head}{gap}{header} {}\n{pad}  ghcr.io/t/app:1.77.0\n", marker("")));
+            Piece::Marked {
+                text,
+                part,
+                above: true,
+            } => out.push_str(&format!(
+                "{pad}{}\n{pad}{head}{gap}{text}{behind}\n",
+                marker(part)
+            )),
+            Piece::Marked {
+                text,
+                part,
+                above: false,
+            } => out.push_str(&format!("{pad}{head}{gap}{text}{gap}{}\n", marker(part))),
+            Piece::Block {
+                header,
+                marked: true,
+            } => {
+                out.push_str(&format!(
+                    "{pad}{head}{gap}{header} {}\n{pad}  ghcr.io/t/app:1.77.0\n",
+                    marker("")
+                ));
             }
-            Piece::Block { header, marked: false } => {
-                out.push_str(&format!("{pad}{head}{gap}{header}\n{pad}  # no comment\n{pad}  ghcr.io/t/app:1.0.0\n"))
+            Piece::Block {
+                header,
+                marked: false,
+            } => out.push_str(&format!(
+                "{pad}{head}{gap}{header}\n{pad}  # no comment\n{pad}  ghcr.io/t/app:1.0.0\n"
+            )),
+            Piece::Flow(text) => {
+                out.push_str(&format!("{pad}{head}{gap}{text}{gap}{}\n", marker("")))
             }
-            Piece::Flow(text) => out.push_str(&format!("{pad}{head}{gap}{text}{gap}{}\n", marker(""))),
             Piece::Map(inner) => {
                 out.push_str(&format!("{pad}{head}{behind}\n"));
                 write(inner, indent + 2, &|index| format!("k{index}:"), out);
@@ -118,21 +172,28 @@ fn write(children: &[(Decoration, Piece)], indent: usize, head: &dyn Fn(usize) -
 }
 
 fn document() -> impl Strategy<Value = String> {
-    let documents = prop::collection::vec(prop::collection::vec((decoration(), piece()), 1..6), 1..4);
-    (documents, any::<bool>(), any::<bool>(), any::<bool>()).prop_map(|(documents, crlf, bom, end)| {
-        let mut text = String::new();
-        for (index, document) in documents.iter().enumerate() {
-            if index > 0 {
-                text.push_str("--- # next\n");
+    let documents =
+        prop::collection::vec(prop::collection::vec((decoration(), piece()), 1..6), 1..4);
+    (documents, any::<bool>(), any::<bool>(), any::<bool>()).prop_map(
+        |(documents, crlf, bom, end)| {
+            let mut text = String::new();
+            for (index, document) in documents.iter().enumerate() {
+                if index > 0 {
+                    text.push_str("--- # next\n");
+                }
+                write(document, 0, &|index| format!("key {index}:"), &mut text);
             }
-            write(document, 0, &|index| format!("key {index}:"), &mut text);
-        }
-        if !end {
-            text.pop();
-        }
-        let text = if crlf { text.replace('\n', "\r\n") } else { text };
-        if bom { format!("\u{feff}{text}") } else { text }
-    })
+            if !end {
+                text.pop();
+            }
+            let text = if crlf {
+                text.replace('\n', "\r\n")
+            } else {
+                text
+            };
+            if bom { format!("\u{feff}{text}") } else { text }
+        },
+    )
 }
 
 fn rewritten(text: &[u8], tag: &str) -> (Findings, Outcome, Vec<u8>) {
@@ -174,7 +235,8 @@ proptest! {
             old = edit.range.end;
         }
         prop_assert_eq!(&text[old..], &after[new..]);
-        // And by a way that knows no edits: where no quotes are needed the whole text is predictable.
+        // And by a way that knows no edits: where no quotes are needed the whole text is
+        // predictable.
         if tag == "v2.0.0" {
             prop_assert_eq!(&after, &text.replace("1.77.0", tag));
         }

@@ -1,12 +1,13 @@
-//! The forge of the sandbox answers as a real Gitea does: one walk through a request's life, on both.
+//! The forge of the sandbox answers as a real Gitea does: one walk through a request's life, on
+//! both.
 
 use std::sync::Arc;
 use tagboat::{
     declare::{self, ForgeCredentials, ForgeKind, MergeMethod},
     error::Fault as _,
     forge::{
-        self, Change, Config, Credentials, Forge, Label, Merge, Mergeable, NewRequest, Proxy, Request, Reviewer, State, Status,
-        StatusState, Timing, Which,
+        self, Change, Config, Credentials, Forge, Label, Merge, Mergeable, NewRequest, Proxy,
+        Request, Reviewer, State, Status, StatusState, Timing, Which,
     },
     git::{Access, Message, Mirror, Person, Remote, Update},
     sandbox::{forge::SandboxForge, git::BareRepository},
@@ -16,14 +17,31 @@ use tagboat::{
 use super::git_support::{ANN, NOW, edit, provider};
 
 fn label(name: &str) -> Label {
-    Label { name: name.to_owned(), color: "0b7285".to_owned(), description: String::new() }
+    Label {
+        name: name.to_owned(),
+        color: "0b7285".to_owned(),
+        description: String::new(),
+    }
 }
 
 /// What a walk tells of a request: everything but what differs between two servers.
 fn told(request: &Request) -> String {
-    let Request { number, state, head, base, title, body, labels, draft, ended, .. } = request;
+    let Request {
+        number,
+        state,
+        head,
+        base,
+        title,
+        body,
+        labels,
+        draft,
+        ended,
+        ..
+    } = request;
     let commit = ended.as_ref().map(|ended| ended.commit.is_some());
-    format!("#{number} {state:?} {head} → {base} {title:?} {body:?} {labels:?} draft {draft} merged {commit:?}")
+    format!(
+        "#{number} {state:?} {head} → {base} {title:?} {body:?} {labels:?} draft {draft} merged {commit:?}"
+    )
 }
 
 async fn looked_at(forge: &dyn Forge, number: u64) -> Request {
@@ -55,24 +73,72 @@ pub async fn walk(forge: &dyn Forge, push: impl Fn(&str)) -> Vec<String> {
     let again = forge.open(&new("tagboat/dev/all")).await.unwrap();
     log.push(format!("found {}: {}", again.found, told(&again.request)));
     let request = again.request;
-    let change = Change { title: Some("moved".to_owned()), body: Some("More.".to_owned()) };
+    let change = Change {
+        title: Some("moved".to_owned()),
+        body: Some("More.".to_owned()),
+    };
     forge.update(&request, &change).await.unwrap();
-    forge.label(request.number, &[label("images"), label("tagboat/hold")], &[]).await.unwrap();
-    forge.label(request.number, &[], &["tagboat/hold", "never"]).await.unwrap();
+    forge
+        .label(
+            request.number,
+            &[label("images"), label("tagboat/hold")],
+            &[],
+        )
+        .await
+        .unwrap();
+    forge
+        .label(request.number, &[], &["tagboat/hold", "never"])
+        .await
+        .unwrap();
     for text in ["one", "one", "two"] {
-        log.push(format!("comment {text}: {:?}", forge.comment(&request, "others", text).await.unwrap()));
+        log.push(format!(
+            "comment {text}: {:?}",
+            forge.comment(&request, "others", text).await.unwrap()
+        ));
     }
-    log.push(format!("unasked {:?}", forge.ask_reviews(&request, &[Reviewer::User(request.author.clone())]).await.unwrap()));
+    log.push(format!(
+        "unasked {:?}",
+        forge
+            .ask_reviews(&request, &[Reviewer::User(request.author.clone())])
+            .await
+            .unwrap()
+    ));
     let listed = forge.list(Which::Open, "tagboat/").await.unwrap();
-    log.extend(listed.iter().map(|request| format!("listed {}", told(request))));
-    log.push(format!("checks {:?}", forge.checks(&request).await.unwrap().state));
-    let status = |state| Status { context: "ci".to_owned(), state, description: "said".to_owned(), url: None };
-    for state in [StatusState::Pending, StatusState::Failure, StatusState::Success] {
-        forge.set_status(&request.head_commit, &status(state)).await.unwrap();
-        log.push(format!("checks {:?}", forge.checks(&request).await.unwrap().state));
+    log.extend(
+        listed
+            .iter()
+            .map(|request| format!("listed {}", told(request))),
+    );
+    log.push(format!(
+        "checks {:?}",
+        forge.checks(&request).await.unwrap().state
+    ));
+    let status = |state| Status {
+        context: "ci".to_owned(),
+        state,
+        description: "said".to_owned(),
+        url: None,
+    };
+    for state in [
+        StatusState::Pending,
+        StatusState::Failure,
+        StatusState::Success,
+    ] {
+        forge
+            .set_status(&request.head_commit, &status(state))
+            .await
+            .unwrap();
+        log.push(format!(
+            "checks {:?}",
+            forge.checks(&request).await.unwrap().state
+        ));
     }
     let approvals = forge.approvals(&request).await.unwrap();
-    log.push(format!("approvals {:?}, suffice {}", approvals.by, approvals.suffice()));
+    log.push(format!(
+        "approvals {:?}, suffice {}",
+        approvals.by,
+        approvals.suffice()
+    ));
     let request = looked_at(forge, request.number).await;
     let merge = |head: &str| Merge {
         head: head.to_owned(),
@@ -81,13 +147,22 @@ pub async fn walk(forge: &dyn Forge, push: impl Fn(&str)) -> Vec<String> {
         message: String::new(),
         delete_branch: false,
     };
-    let error = forge.merge(request.number, &merge(&"1".repeat(40))).await.unwrap_err();
+    let error = forge
+        .merge(request.number, &merge(&"1".repeat(40)))
+        .await
+        .unwrap_err();
     log.push(format!("merge of another head: {:?}", error.kind()));
-    let commit = forge.merge(request.number, &merge(&request.head_commit)).await.unwrap();
+    let commit = forge
+        .merge(request.number, &merge(&request.head_commit))
+        .await
+        .unwrap();
     log.push(format!("merged {}", commit.is_some()));
     log.push(told(&forge.get(request.number).await.unwrap()));
     for _ in 0..2 {
-        log.push(format!("branch deleted {}", forge.delete_branch("tagboat/dev/all").await.unwrap()));
+        log.push(format!(
+            "branch deleted {}",
+            forge.delete_branch("tagboat/dev/all").await.unwrap()
+        ));
     }
     push("tagboat/prod/all");
     let opened = forge.open(&new("tagboat/prod/all")).await.unwrap().request;
@@ -98,10 +173,27 @@ pub async fn walk(forge: &dyn Forge, push: impl Fn(&str)) -> Vec<String> {
         told(&found),
         forge.get(found.number).await.unwrap().ended.unwrap().by == Some(found.author)
     ));
-    let mut ended = forge.list(Which::EndedSince("2020-01-01T00:00:00Z".parse().unwrap()), "tagboat/").await.unwrap();
+    let mut ended = forge
+        .list(
+            Which::EndedSince("2020-01-01T00:00:00Z".parse().unwrap()),
+            "tagboat/",
+        )
+        .await
+        .unwrap();
     ended.sort_by_key(|request| request.number);
-    log.extend(ended.iter().map(|request| format!("ended {:?} {}", request.state, request.head)));
-    log.push(format!("releases {}", forge.releases(&forge.place().project, "1.0.0", "1.1.0").await.unwrap().len()));
+    log.extend(
+        ended
+            .iter()
+            .map(|request| format!("ended {:?} {}", request.state, request.head)),
+    );
+    log.push(format!(
+        "releases {}",
+        forge
+            .releases(&forge.place().project, "1.0.0", "1.1.0")
+            .await
+            .unwrap()
+            .len()
+    ));
     assert_eq!(forge.get(found.number).await.unwrap().state, State::Closed);
     log
 }
@@ -144,23 +236,56 @@ fn connect(server: &SandboxForge, token: &str) -> Arc<dyn Forge> {
         credentials: ForgeCredentials::Anonymous,
     };
     let credentials = Credentials::Token(Secret::new(token).into());
-    forge::connect(&Config { forge: place, credentials, ca_file: None, proxy: Proxy::System, timing: Timing::default() }).unwrap()
+    forge::connect(&Config {
+        forge: place,
+        credentials,
+        ca_file: None,
+        proxy: Proxy::System,
+        timing: Timing::default(),
+    })
+    .unwrap()
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_sandbox_answers_as_a_real_one() {
     provider();
     let dir = tempfile::tempdir().unwrap();
-    let repository = BareRepository::create(&dir.path().join("fleet.git"), &[("a", "1\n")], ANN, NOW, "first").unwrap();
-    let server = SandboxForge::start(repository.clone(), "shop/fleet", &Secret::new("s3cret")).await.unwrap();
-    let mirror = Mirror::open(&dir.path().join("mirror"), Remote::new(&server.clone_url(), "main", Access::default()).unwrap()).unwrap();
+    let repository = BareRepository::create(
+        &dir.path().join("fleet.git"),
+        &[("a", "1\n")],
+        ANN,
+        NOW,
+        "first",
+    )
+    .unwrap();
+    let server = SandboxForge::start(repository.clone(), "shop/fleet", &Secret::new("s3cret"))
+        .await
+        .unwrap();
+    let mirror = Mirror::open(
+        &dir.path().join("mirror"),
+        Remote::new(&server.clone_url(), "main", Access::default()).unwrap(),
+    )
+    .unwrap();
     let push = |branch: &str| {
         tokio::task::block_in_place(|| {
             let head = mirror.fetch().unwrap().commit;
             let ann = Person::new(ANN.0, ANN.1).unwrap();
-            let message = Message { author: &ann, committer: &ann, seconds: NOW + 60, text: branch, key: None };
-            let draft = mirror.draft(head, &[edit(&branch.replace('/', "-"), "new\n")], &message).unwrap().unwrap();
-            let update = Update { reference: format!("refs/heads/{branch}"), old: None, new: Some(draft.commit) };
+            let message = Message {
+                author: &ann,
+                committer: &ann,
+                seconds: NOW + 60,
+                text: branch,
+                key: None,
+            };
+            let draft = mirror
+                .draft(head, &[edit(&branch.replace('/', "-"), "new\n")], &message)
+                .unwrap()
+                .unwrap();
+            let update = Update {
+                reference: format!("refs/heads/{branch}"),
+                old: None,
+                new: Some(draft.commit),
+            };
             mirror.push_references(Some(&draft), &[update]).unwrap();
         });
     };
@@ -181,16 +306,46 @@ async fn the_sandbox_answers_as_a_real_one() {
         .unwrap()
         .request;
     server.check(opened.number, "ci", "success").unwrap();
-    assert_eq!(forge.checks(&opened).await.unwrap().state, forge::ChecksState::Passed);
+    assert_eq!(
+        forge.checks(&opened).await.unwrap().state,
+        forge::ChecksState::Passed
+    );
     server.close(opened.number, "ann").unwrap();
-    assert_eq!(forge.get(opened.number).await.unwrap().ended.unwrap().by.as_deref(), Some("ann"));
-    let error = connect(&server, "wrong").get(opened.number).await.unwrap_err();
-    assert!(matches!(error.problem, forge::Problem::Unauthorized { .. }), "{error}");
+    assert_eq!(
+        forge
+            .get(opened.number)
+            .await
+            .unwrap()
+            .ended
+            .unwrap()
+            .by
+            .as_deref(),
+        Some("ann")
+    );
+    let error = connect(&server, "wrong")
+        .get(opened.number)
+        .await
+        .unwrap_err();
+    assert!(
+        matches!(error.problem, forge::Problem::Unauthorized { .. }),
+        "{error}"
+    );
     // Both sides change a file: nothing is merged.
     push("tagboat/both/all");
-    repository.commit(&[("tagboat-both-all", "other\n")], ANN, NOW + 120, "theirs").unwrap();
-    let new = NewRequest { head: "tagboat/both/all".into(), base: "main".into(), title: "both".into(), body: String::new(), draft: false };
+    repository
+        .commit(&[("tagboat-both-all", "other\n")], ANN, NOW + 120, "theirs")
+        .unwrap();
+    let new = NewRequest {
+        head: "tagboat/both/all".into(),
+        base: "main".into(),
+        title: "both".into(),
+        body: String::new(),
+        draft: false,
+    };
     let opened = forge.open(&new).await.unwrap().request;
     assert!(server.merge(opened.number, ANN).is_err());
-    assert_ne!(forge.get(opened.number).await.unwrap().mergeable, Mergeable::Yes);
+    assert_ne!(
+        forge.get(opened.number).await.unwrap().mergeable,
+        Mergeable::Yes
+    );
 }

@@ -3,7 +3,10 @@
 use futures::{StreamExt, TryStreamExt};
 use kube::{
     Api, Client, Config,
-    api::{ApiResource, DeleteParams, DynamicObject, ListParams, Patch, PatchParams, WatchEvent, WatchParams},
+    api::{
+        ApiResource, DeleteParams, DynamicObject, ListParams, Patch, PatchParams, WatchEvent,
+        WatchParams,
+    },
     config::{KubeConfigOptions, Kubeconfig},
     core::GroupVersionKind,
     discovery::Discovery,
@@ -19,7 +22,12 @@ use tagboat::{
 async fn client(sandbox: &SandboxCluster) -> Client {
     let _ = rustls::crypto::ring::default_provider().install_default();
     let config = Kubeconfig::from_yaml(&sandbox.kubeconfig()).unwrap();
-    Client::try_from(Config::from_custom_kubeconfig(config, &KubeConfigOptions::default()).await.unwrap()).unwrap()
+    Client::try_from(
+        Config::from_custom_kubeconfig(config, &KubeConfigOptions::default())
+            .await
+            .unwrap(),
+    )
+    .unwrap()
 }
 
 fn api(client: &Client, group: &str, kind: &str) -> Api<DynamicObject> {
@@ -28,7 +36,8 @@ fn api(client: &Client, group: &str, kind: &str) -> Api<DynamicObject> {
 }
 
 async fn apply(api: &Api<DynamicObject>, name: &str, body: &Value) -> kube::Result<DynamicObject> {
-    api.patch(name, &PatchParams::apply("test"), &Patch::Apply(body)).await
+    api.patch(name, &PatchParams::apply("test"), &Patch::Apply(body))
+        .await
 }
 
 fn config(name: &str, value: &str) -> Value {
@@ -58,23 +67,49 @@ async fn until(api: &Api<DynamicObject>, name: &str, done: impl Fn(&DynamicObjec
         }
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
-    panic!("{name} does not become what it should: {:?}", api.get(name).await);
+    panic!(
+        "{name} does not become what it should: {:?}",
+        api.get(name).await
+    );
 }
 
 #[tokio::test]
 async fn a_deployment_becomes_ready_or_says_why_not() {
-    let settings = Settings { ready_after: jiff::SignedDuration::from_millis(20), missing_tag: "broken".to_owned() };
-    let sandbox = SandboxCluster::start(Options { settings, token: None }).await.unwrap();
+    let settings = Settings {
+        ready_after: jiff::SignedDuration::from_millis(20),
+        missing_tag: "broken".to_owned(),
+    };
+    let sandbox = SandboxCluster::start(Options {
+        settings,
+        token: None,
+    })
+    .await
+    .unwrap();
     let client = client(&sandbox).await;
     let (deployments, pods) = (api(&client, "apps", "Deployment"), api(&client, "", "Pod"));
     apply(&deployments, "web", &web("1")).await.unwrap();
-    until(&deployments, "web", |web| web.data["status"]["readyReplicas"] == 1).await;
+    until(&deployments, "web", |web| {
+        web.data["status"]["readyReplicas"] == 1
+    })
+    .await;
     apply(&deployments, "web", &web("2-broken")).await.unwrap();
-    until(&deployments, "web", |web| web.data["status"]["replicas"] == 2).await;
+    until(&deployments, "web", |web| {
+        web.data["status"]["replicas"] == 2
+    })
+    .await;
     for _ in 0..500 {
-        let list = pods.list(&ListParams::default().labels("app=web")).await.unwrap();
-        let reasons = list.items.iter().map(|pod| &pod.data["status"]["containerStatuses"][0]["state"]["waiting"]["reason"]);
-        if reasons.into_iter().any(|reason| reason == "ImagePullBackOff") {
+        let list = pods
+            .list(&ListParams::default().labels("app=web"))
+            .await
+            .unwrap();
+        let reasons = list
+            .items
+            .iter()
+            .map(|pod| &pod.data["status"]["containerStatuses"][0]["state"]["waiting"]["reason"]);
+        if reasons
+            .into_iter()
+            .any(|reason| reason == "ImagePullBackOff")
+        {
             return;
         }
         tokio::time::sleep(Duration::from_millis(20)).await;
@@ -88,7 +123,11 @@ async fn discovery_finds_custom_resources() {
     let client = client(&sandbox).await;
     let definitions: Api<DynamicObject> = Api::all_with(
         client.clone(),
-        &ApiResource::from_gvk(&GroupVersionKind::gvk("apiextensions.k8s.io", "v1", "CustomResourceDefinition")),
+        &ApiResource::from_gvk(&GroupVersionKind::gvk(
+            "apiextensions.k8s.io",
+            "v1",
+            "CustomResourceDefinition",
+        )),
     );
     let definition = json!({
         "apiVersion": "apiextensions.k8s.io/v1", "kind": "CustomResourceDefinition", "metadata": {"name": "gadgets.example.org"},
@@ -97,17 +136,37 @@ async fn discovery_finds_custom_resources() {
             "versions": [{"name": "v1", "served": true, "storage": true, "subresources": {"status": {}}}],
         },
     });
-    apply(&definitions, "gadgets.example.org", &definition).await.unwrap();
-    until(&definitions, "gadgets.example.org", |crd| crd.data["status"]["conditions"][1]["type"] == "Established").await;
+    apply(&definitions, "gadgets.example.org", &definition)
+        .await
+        .unwrap();
+    until(&definitions, "gadgets.example.org", |crd| {
+        crd.data["status"]["conditions"][1]["type"] == "Established"
+    })
+    .await;
     let kind = GroupVersionKind::gvk("example.org", "v1", "Gadget");
     // Both forms of discovery say the same.
-    for found in [Discovery::new(client.clone()).run().await.unwrap(), Discovery::new(client.clone()).run_aggregated().await.unwrap()] {
+    for found in [
+        Discovery::new(client.clone()).run().await.unwrap(),
+        Discovery::new(client.clone())
+            .run_aggregated()
+            .await
+            .unwrap(),
+    ] {
         let (resource, capabilities) = found.resolve_gvk(&kind).unwrap();
-        assert_eq!((resource.plural.as_str(), capabilities.subresources.len()), ("gadgets", 1));
-        assert!(found.resolve_gvk(&GroupVersionKind::gvk("apps", "v1", "Deployment")).is_some());
+        assert_eq!(
+            (resource.plural.as_str(), capabilities.subresources.len()),
+            ("gadgets", 1)
+        );
+        assert!(
+            found
+                .resolve_gvk(&GroupVersionKind::gvk("apps", "v1", "Deployment"))
+                .is_some()
+        );
     }
     let gadget = json!({"apiVersion": "example.org/v1", "kind": "Gadget", "metadata": {"name": "g"}, "spec": {"size": 1}});
-    let made = apply(&api(&client, "example.org", "Gadget"), "g", &gadget).await.unwrap();
+    let made = apply(&api(&client, "example.org", "Gadget"), "g", &gadget)
+        .await
+        .unwrap();
     assert_eq!(made.data["spec"]["size"], 1);
 }
 
@@ -121,12 +180,23 @@ async fn a_watch_sees_what_its_selector_means() {
     let params = WatchParams::default().labels("value=b");
     let mut events = maps.watch(&params, &version).await.unwrap().boxed();
     for value in ["b", "b2", "b"] {
-        maps.patch("one", &PatchParams::apply("test").force(), &Patch::Apply(config("one", value))).await.unwrap();
+        maps.patch(
+            "one",
+            &PatchParams::apply("test").force(),
+            &Patch::Apply(config("one", value)),
+        )
+        .await
+        .unwrap();
     }
     maps.delete("one", &DeleteParams::default()).await.unwrap();
     let mut seen = Vec::new();
     while seen.len() < 4 {
-        match tokio::time::timeout(Duration::from_secs(10), events.try_next()).await.unwrap().unwrap().unwrap() {
+        match tokio::time::timeout(Duration::from_secs(10), events.try_next())
+            .await
+            .unwrap()
+            .unwrap()
+            .unwrap()
+        {
             WatchEvent::Added(_) => seen.push("added"),
             WatchEvent::Modified(_) => seen.push("modified"),
             WatchEvent::Deleted(_) => seen.push("deleted"),
@@ -142,14 +212,35 @@ async fn the_watcher_starts_either_way() {
     let sandbox = SandboxCluster::start(Options::default()).await.unwrap();
     let maps = api(&client(&sandbox).await, "", "ConfigMap");
     apply(&maps, "one", &config("one", "a")).await.unwrap();
-    for way in [watcher::Config::default(), watcher::Config::default().streaming_lists()] {
+    for way in [
+        watcher::Config::default(),
+        watcher::Config::default().streaming_lists(),
+    ] {
         let mut objects = watcher(maps.clone(), way).applied_objects().boxed();
-        let next = tokio::time::timeout(Duration::from_secs(10), objects.try_next()).await.unwrap().unwrap();
+        let next = tokio::time::timeout(Duration::from_secs(10), objects.try_next())
+            .await
+            .unwrap()
+            .unwrap();
         assert_eq!(next.unwrap().metadata.name.as_deref(), Some("one"));
-        maps.patch("one", &PatchParams::default(), &Patch::Merge(json!({"data": {"more": "1"}}))).await.unwrap();
-        let next = tokio::time::timeout(Duration::from_secs(10), objects.try_next()).await.unwrap().unwrap();
+        maps.patch(
+            "one",
+            &PatchParams::default(),
+            &Patch::Merge(json!({"data": {"more": "1"}})),
+        )
+        .await
+        .unwrap();
+        let next = tokio::time::timeout(Duration::from_secs(10), objects.try_next())
+            .await
+            .unwrap()
+            .unwrap();
         assert_eq!(next.unwrap().data["data"]["more"], "1");
-        maps.patch("one", &PatchParams::default(), &Patch::Merge(json!({"data": {"more": null}}))).await.unwrap();
+        maps.patch(
+            "one",
+            &PatchParams::default(),
+            &Patch::Merge(json!({"data": {"more": null}})),
+        )
+        .await
+        .unwrap();
     }
 }
 
@@ -161,10 +252,17 @@ async fn a_watch_from_long_ago_is_too_old() {
         let body = json!({"data": {"n": number.to_string()}});
         match number {
             0 => drop(apply(&maps, "one", &config("one", "a")).await.unwrap()),
-            _ => drop(maps.patch("one", &PatchParams::default(), &Patch::Merge(body)).await.unwrap()),
+            _ => drop(
+                maps.patch("one", &PatchParams::default(), &Patch::Merge(body))
+                    .await
+                    .unwrap(),
+            ),
         }
     }
-    let Err(kube::Error::Api(status)) = maps.watch(&WatchParams::default(), "3").await.map(|_| ()) else { panic!("it began") };
+    let Err(kube::Error::Api(status)) = maps.watch(&WatchParams::default(), "3").await.map(|_| ())
+    else {
+        panic!("it began")
+    };
     assert_eq!((status.code, status.reason.as_str()), (410, "Expired"));
 }
 
@@ -172,11 +270,28 @@ async fn a_watch_from_long_ago_is_too_old() {
 async fn a_token_is_asked_for_and_never_shown() {
     let _ = rustls::crypto::ring::default_provider().install_default();
     let token = Secret::new("hunter2".to_owned());
-    let sandbox = SandboxCluster::start(Options { settings: Settings::default(), token: Some(token) }).await.unwrap();
+    let sandbox = SandboxCluster::start(Options {
+        settings: Settings::default(),
+        token: Some(token),
+    })
+    .await
+    .unwrap();
     assert!(!format!("{sandbox:?}").contains("hunter2"));
-    let answer = reqwest::Client::builder().no_proxy().build().unwrap().get(format!("{}/version", sandbox.url())).send().await.unwrap();
+    let answer = reqwest::Client::builder()
+        .no_proxy()
+        .build()
+        .unwrap()
+        .get(format!("{}/version", sandbox.url()))
+        .send()
+        .await
+        .unwrap();
     assert_eq!(answer.status(), 401);
-    assert!(api(&client(&sandbox).await, "", "ConfigMap").list(&ListParams::default()).await.is_ok());
+    assert!(
+        api(&client(&sandbox).await, "", "ConfigMap")
+            .list(&ListParams::default())
+            .await
+            .is_ok()
+    );
 }
 
 #[tokio::test]
@@ -191,16 +306,52 @@ async fn hostile_requests_get_an_answer() {
         ("GET", "/", "application/json", "", 404),
         ("GET", "//api//v1//", "application/json", "", 200),
         ("GET", "/api/v1/widgets", "application/json", "", 404),
-        ("GET", "/api/v1/namespaces/default/configmaps/a/b/c", "application/json", "", 404),
-        ("GET", "/api/v1/configmaps?labelSelector=a%20b", "application/json", "", 400),
-        ("GET", "/api/v1/configmaps?watch=1&resourceVersion=x", "application/json", "", 400),
+        (
+            "GET",
+            "/api/v1/namespaces/default/configmaps/a/b/c",
+            "application/json",
+            "",
+            404,
+        ),
+        (
+            "GET",
+            "/api/v1/configmaps?labelSelector=a%20b",
+            "application/json",
+            "",
+            400,
+        ),
+        (
+            "GET",
+            "/api/v1/configmaps?watch=1&resourceVersion=x",
+            "application/json",
+            "",
+            400,
+        ),
         ("POST", maps, "application/json", "[]", 400),
         ("POST", maps, "application/json", "null", 400),
         ("POST", maps, "application/json", "{", 400),
         ("POST", maps, "application/json", "{\"metadata\": 1}", 400),
-        ("POST", maps, "application/json", "{\"metadata\": {\"name\": \"../x\"}}", 422),
-        ("POST", maps, "application/json", "{\"metadata\": {\"name\": [\"x\"]}}", 422),
-        ("POST", maps, "application/json", "{\"metadata\": {\"name\": \"x\", \"ownerReferences\": [1]}}", 400),
+        (
+            "POST",
+            maps,
+            "application/json",
+            "{\"metadata\": {\"name\": \"../x\"}}",
+            422,
+        ),
+        (
+            "POST",
+            maps,
+            "application/json",
+            "{\"metadata\": {\"name\": [\"x\"]}}",
+            422,
+        ),
+        (
+            "POST",
+            maps,
+            "application/json",
+            "{\"metadata\": {\"name\": \"x\", \"ownerReferences\": [1]}}",
+            400,
+        ),
         (
             "POST",
             deployments,
@@ -208,20 +359,63 @@ async fn hostile_requests_get_an_answer() {
             "{\"metadata\": {\"name\": \"x\"}, \"spec\": {\"template\": {\"metadata\": {\"labels\": 1}}}}",
             400,
         ),
-        ("POST", deployments, "application/json", "{\"metadata\": {\"name\": \"x\"}, \"spec\": {\"replicas\": \"many\"}}", 422),
-        ("POST", maps, "application/vnd.kubernetes.protobuf", "k8s", 415),
+        (
+            "POST",
+            deployments,
+            "application/json",
+            "{\"metadata\": {\"name\": \"x\"}, \"spec\": {\"replicas\": \"many\"}}",
+            422,
+        ),
+        (
+            "POST",
+            maps,
+            "application/vnd.kubernetes.protobuf",
+            "k8s",
+            415,
+        ),
         ("POST", maps, "application/json", deep.as_str(), 400),
-        ("POST", "/api/v1/namespaces/absent/configmaps", "application/json", "{\"metadata\": {\"name\": \"x\"}}", 404),
-        ("PATCH", "/api/v1/namespaces/default/configmaps/x?fieldManager=a", "application/apply-patch+yaml", "- a", 400),
-        ("PATCH", "/api/v1/namespaces/default/configmaps/x", "application/merge-patch+json", "{}", 404),
-        ("PATCH", "/api/v1/namespaces/default/configmaps/x", "text/plain", "{}", 415),
+        (
+            "POST",
+            "/api/v1/namespaces/absent/configmaps",
+            "application/json",
+            "{\"metadata\": {\"name\": \"x\"}}",
+            404,
+        ),
+        (
+            "PATCH",
+            "/api/v1/namespaces/default/configmaps/x?fieldManager=a",
+            "application/apply-patch+yaml",
+            "- a",
+            400,
+        ),
+        (
+            "PATCH",
+            "/api/v1/namespaces/default/configmaps/x",
+            "application/merge-patch+json",
+            "{}",
+            404,
+        ),
+        (
+            "PATCH",
+            "/api/v1/namespaces/default/configmaps/x",
+            "text/plain",
+            "{}",
+            415,
+        ),
         ("PUT", maps, "application/json", "{}", 405),
     ] {
         let method: reqwest::Method = method.parse().unwrap();
-        let request = client.request(method.clone(), format!("{}{path}", sandbox.url())).header("content-type", kind);
+        let request = client
+            .request(method.clone(), format!("{}{path}", sandbox.url()))
+            .header("content-type", kind);
         let answer = request.body(body.to_owned()).send().await.unwrap();
         let status = answer.status().as_u16();
         let shown: String = body.chars().take(40).collect();
-        assert_eq!(status, expected, "{method} {path} {shown}: {}", answer.text().await.unwrap());
+        assert_eq!(
+            status,
+            expected,
+            "{method} {path} {shown}: {}",
+            answer.text().await.unwrap()
+        );
     }
 }

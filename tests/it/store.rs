@@ -34,14 +34,30 @@ fn everything_kept_is_there_after_a_restart() {
     let description = Description {
         created: Some(at("10:00:00")),
         platforms: vec!["linux/arm64".parse().unwrap()],
-        labels: [("org.opencontainers.image.version".to_owned(), "1".to_owned())].into(),
+        labels: [(
+            "org.opencontainers.image.version".to_owned(),
+            "1".to_owned(),
+        )]
+        .into(),
     };
     {
         let (store, opened) = Store::open(&path).unwrap();
         assert_eq!(opened, Opened::New);
-        assert!(store.put_tags(&app(), &tags, Some(&validator), at("10:00:00")).unwrap());
-        store.put_description(&app(), &digest('a'), &description).unwrap();
-        store.see(&app(), &[(Tag::new("1.0").unwrap(), digest('a'))], at("10:00:00")).unwrap();
+        assert!(
+            store
+                .put_tags(&app(), &tags, Some(&validator), at("10:00:00"))
+                .unwrap()
+        );
+        store
+            .put_description(&app(), &digest('a'), &description)
+            .unwrap();
+        store
+            .see(
+                &app(),
+                &[(Tag::new("1.0").unwrap(), digest('a'))],
+                at("10:00:00"),
+            )
+            .unwrap();
         store.put("index", "key", b"bytes").unwrap();
         store.put("index", "other", b"").unwrap();
         store.put("index2", "x", b"").unwrap();
@@ -52,15 +68,37 @@ fn everything_kept_is_there_after_a_restart() {
     let (store, opened) = Store::open(&path).unwrap();
     assert_eq!(opened, Opened::Kept);
     let kept = store.tags(&app()).unwrap().unwrap();
-    assert_eq!((kept.tags, kept.state.validator, kept.state.fetched), (tags, Some(validator), at("11:00:00")));
-    assert_eq!(store.description(&app(), &digest('a')).unwrap(), Some(description));
+    assert_eq!(
+        (kept.tags, kept.state.validator, kept.state.fetched),
+        (tags, Some(validator), at("11:00:00"))
+    );
+    assert_eq!(
+        store.description(&app(), &digest('a')).unwrap(),
+        Some(description)
+    );
     assert_eq!(store.description(&app(), &digest('b')).unwrap(), None);
-    assert_eq!(store.seen(&app(), &Tag::new("1.0").unwrap()).unwrap().unwrap().since, at("10:00:00"));
-    assert_eq!(store.get("index", "key").unwrap().as_deref(), Some(&b"bytes"[..]));
+    assert_eq!(
+        store
+            .seen(&app(), &Tag::new("1.0").unwrap())
+            .unwrap()
+            .unwrap()
+            .since,
+        at("10:00:00")
+    );
+    assert_eq!(
+        store.get("index", "key").unwrap().as_deref(),
+        Some(&b"bytes"[..])
+    );
     assert_eq!(store.keys("index").unwrap(), ["key", "other"]);
     assert!(store.remove("index", "key").unwrap() && !store.remove("index", "key").unwrap());
     let nobody = Repository::new("ghcr.io/team/none").unwrap();
-    assert_eq!((store.tags(&nobody).unwrap(), store.tags_state(&nobody).unwrap()), (None, None));
+    assert_eq!(
+        (
+            store.tags(&nobody).unwrap(),
+            store.tags_state(&nobody).unwrap()
+        ),
+        (None, None)
+    );
 }
 
 #[test]
@@ -70,7 +108,10 @@ fn an_equal_list_is_not_written_again() {
     let tags: TagList = ["1.0"].into_iter().collect();
     assert!(store.put_tags(&app(), &tags, None, at("10:00:00")).unwrap());
     assert!(!store.put_tags(&app(), &tags, None, at("10:05:00")).unwrap());
-    assert_eq!(store.tags_state(&app()).unwrap().unwrap().fetched, at("10:05:00"));
+    assert_eq!(
+        store.tags_state(&app()).unwrap().unwrap().fetched,
+        at("10:05:00")
+    );
     let more: TagList = ["1.0", "1.1"].into_iter().collect();
     assert!(store.put_tags(&app(), &more, None, at("10:10:00")).unwrap());
 }
@@ -81,8 +122,16 @@ fn a_changed_digest_restarts_the_clock() {
     let (store, _) = Store::open(&path).unwrap();
     let (one, two) = (Tag::new("1").unwrap(), Tag::new("2").unwrap());
     let see = |letters: [char; 2], time| {
-        let tags = [(one.clone(), digest(letters[0])), (two.clone(), digest(letters[1]))];
-        store.see(&app(), &tags, at(time)).unwrap().into_iter().map(|seen| seen.since).collect::<Vec<_>>()
+        let tags = [
+            (one.clone(), digest(letters[0])),
+            (two.clone(), digest(letters[1])),
+        ];
+        store
+            .see(&app(), &tags, at(time))
+            .unwrap()
+            .into_iter()
+            .map(|seen| seen.since)
+            .collect::<Vec<_>>()
     };
     for (letters, time, clocks) in [
         (['a', 'a'], "10:00:00", ["10:00:00", "10:00:00"]),
@@ -99,7 +148,9 @@ fn a_changed_digest_restarts_the_clock() {
 
 #[test]
 fn a_damaged_file_is_moved_aside_and_said() {
-    let noise: Vec<u8> = (0..100_000u32).map(|n| (n.wrapping_mul(2_654_435_761) >> 13) as u8).collect();
+    let noise: Vec<u8> = (0..100_000u32)
+        .map(|n| (n.wrapping_mul(2_654_435_761) >> 13) as u8)
+        .collect();
     type Damage = Box<dyn Fn(Vec<u8>) -> Vec<u8>>;
     let cases: Vec<(&str, Damage)> = vec![
         ("text", Box::new(|_| b"this is no database".to_vec())),
@@ -121,7 +172,9 @@ fn a_damaged_file_is_moved_aside_and_said() {
         let damaged = damage(std::fs::read(&path).unwrap());
         std::fs::write(&path, &damaged).unwrap();
         let (store, opened) = Store::open(&path).unwrap();
-        let Opened::Rebuilt { moved_to, why } = opened else { panic!("{name}: {opened:?}") };
+        let Opened::Rebuilt { moved_to, why } = opened else {
+            panic!("{name}: {opened:?}")
+        };
         assert_eq!(std::fs::read(&moved_to).unwrap(), damaged, "{name}");
         assert!(!why.is_empty(), "{name}");
         store.put("a", "b", b"again").unwrap();
@@ -130,7 +183,8 @@ fn a_damaged_file_is_moved_aside_and_said() {
     }
 }
 
-/// What a kill leaves while the file is being made: nothing was ever kept in it, so there is nothing to say.
+/// What a kill leaves while the file is being made: nothing was ever kept in it, so there is
+/// nothing to say.
 #[test]
 fn a_file_that_was_never_finished_is_begun_anew() {
     let (_folder, path) = folder();
@@ -148,11 +202,18 @@ fn a_file_of_another_version_is_begun_anew() {
     let meta: redb::TableDefinition<&str, u64> = redb::TableDefinition::new("meta");
     let database = redb::Database::create(&path).unwrap();
     let transaction = database.begin_write().unwrap();
-    transaction.open_table(meta).unwrap().insert("version", 999).unwrap();
+    transaction
+        .open_table(meta)
+        .unwrap()
+        .insert("version", 999)
+        .unwrap();
     transaction.commit().unwrap();
     drop(database);
     let (_, opened) = Store::open(&path).unwrap();
-    assert!(matches!(&opened, Opened::Rebuilt { why, .. } if why.contains("version 999")), "{opened:?}");
+    assert!(
+        matches!(&opened, Opened::Rebuilt { why, .. } if why.contains("version 999")),
+        "{opened:?}"
+    );
 }
 
 #[test]
@@ -177,7 +238,10 @@ fn a_folder_that_is_missing_is_named() {
     let (folder, _) = folder();
     let path = folder.path().join("none/store.redb");
     let error = Store::open(&path).unwrap_err();
-    assert!(error.to_string().starts_with(&path.display().to_string()), "{error}");
+    assert!(
+        error.to_string().starts_with(&path.display().to_string()),
+        "{error}"
+    );
     assert!(matches!(error, StoreError::Io { .. }));
 }
 
@@ -195,7 +259,11 @@ fn a_process_that_dies_leaves_what_was_lasting() {
     assert_eq!(opened, Opened::Kept);
     let kept = after.tags(&app()).unwrap().unwrap();
     assert_eq!(kept.tags, tags);
-    assert!([at("10:00:00"), at("11:00:00")].contains(&kept.state.fetched), "{:?}", kept.state);
+    assert!(
+        [at("10:00:00"), at("11:00:00")].contains(&kept.state.fetched),
+        "{:?}",
+        kept.state
+    );
 }
 
 #[test]

@@ -1,5 +1,5 @@
-//! `spec.suspend` in every style that people write declarations in: the edit touches one entry and no other byte, and
-//! taking it back gives the file as it was.
+//! `spec.suspend` in every style that people write declarations in: the edit touches one entry and
+//! no other byte, and taking it back gives the file as it was.
 
 use tagboat::{
     declare::{self, Declarations, Place},
@@ -8,36 +8,70 @@ use tagboat::{
 
 /// A declared thing: where, and whether it rests.
 fn declared(declared: &Declarations) -> Vec<(String, Place, bool)> {
-    let policies = declared.policies.values().map(|it| (format!("policy {}", it.name), it.place.clone(), it.suspend));
-    let environments = declared.environments.values().map(|it| (format!("environment {}", it.name), it.place.clone(), it.suspend));
-    let applications = declared.applications.values().map(|it| (format!("application {}", it.name), it.place.clone(), it.suspend));
-    let repositories = declared.repositories.values().map(|it| (format!("repository {}", it.name), it.place.clone(), it.suspend));
-    policies.chain(environments).chain(applications).chain(repositories).collect()
+    let policies = declared
+        .policies
+        .values()
+        .map(|it| (format!("policy {}", it.name), it.place.clone(), it.suspend));
+    let environments = declared.environments.values().map(|it| {
+        (
+            format!("environment {}", it.name),
+            it.place.clone(),
+            it.suspend,
+        )
+    });
+    let applications = declared.applications.values().map(|it| {
+        (
+            format!("application {}", it.name),
+            it.place.clone(),
+            it.suspend,
+        )
+    });
+    let repositories = declared.repositories.values().map(|it| {
+        (
+            format!("repository {}", it.name),
+            it.place.clone(),
+            it.suspend,
+        )
+    });
+    policies
+        .chain(environments)
+        .chain(applications)
+        .chain(repositories)
+        .collect()
 }
 
 fn read(source: &str) -> Vec<(String, Place, bool)> {
-    declared(&declare::read([("x.yaml", source.as_bytes())], Some("main")))
+    declared(&declare::read(
+        [("x.yaml", source.as_bytes())],
+        Some("main"),
+    ))
 }
 
 fn edited(source: &str, what: &str, rest: bool) -> Option<String> {
     let all = read(source);
-    let (_, place, _) = all.iter().find(|(name, ..)| name == what).unwrap_or_else(|| panic!("no {what} in {source}: {all:?}"));
-    let edit =
-        rewrite::suspend(source, (place.line as u32, place.column as u32), rest).unwrap_or_else(|error| panic!("{error}: {source}"))?;
+    let (_, place, _) = all
+        .iter()
+        .find(|(name, ..)| name == what)
+        .unwrap_or_else(|| panic!("no {what} in {source}: {all:?}"));
+    let edit = rewrite::suspend(source, (place.line as u32, place.column as u32), rest)
+        .unwrap_or_else(|error| panic!("{error}: {source}"))?;
     let after = String::from_utf8(rewrite::apply(source.as_bytes(), &[edit])).unwrap();
     for ((before, _, was), (name, _, is)) in read(source).into_iter().zip(read(&after)) {
         assert_eq!(before, name, "{after}");
         // A policy rests with its repository.
         let follows = what.starts_with("repository") && name.starts_with("policy");
-        assert!(follows || is == if name == what { rest } else { was }, "{name}: {after}");
+        assert!(
+            follows || is == if name == what { rest } else { was },
+            "{name}: {after}"
+        );
     }
     assert_eq!(read(source).len(), read(&after).len(), "{after}");
     Some(after)
 }
 
-const APP: &str = "apiVersion: tagboat.dev/v1alpha1\nkind: Application\nmetadata: {name: a, namespace: dev}\n";
-const ENV: &str =
-    "apiVersion: tagboat.dev/v1alpha1\nkind: Environment\nmetadata:\n  name: dev\nspec:\n  paths: ['a/**']\n  update: {via: commit}\n";
+const APP: &str =
+    "apiVersion: tagboat.dev/v1alpha1\nkind: Application\nmetadata: {name: a, namespace: dev}\n";
+const ENV: &str = "apiVersion: tagboat.dev/v1alpha1\nkind: Environment\nmetadata:\n  name: dev\nspec:\n  paths: ['a/**']\n  update: {via: commit}\n";
 const OTHER: &str = "apiVersion: tagboat.dev/v1alpha1\nkind: Application\nmetadata: {name: b, namespace: dev}\nspec:\n  environment: dev\n  path: b\n  cluster: c\n";
 const FLUX: &str = "apiVersion: image.toolkit.fluxcd.io/v1\n";
 
@@ -117,15 +151,31 @@ fn resting_and_working_again_are_one_entry_in_the_style_that_stands_there() {
 fn an_entry_of_a_person_changes_its_value_alone() {
     let spec = "environment: dev\n  path: a\n  cluster: c";
     for (before, rest, after) in [
-        (format!("{APP}spec:\n  suspend: false\n  {spec}\n"), true, format!("{APP}spec:\n  suspend: true\n  {spec}\n")),
-        (format!("{APP}spec:\n  {spec}\n  suspend: true\n"), false, format!("{APP}spec:\n  {spec}\n  suspend: false\n")),
+        (
+            format!("{APP}spec:\n  suspend: false\n  {spec}\n"),
+            true,
+            format!("{APP}spec:\n  suspend: true\n  {spec}\n"),
+        ),
+        (
+            format!("{APP}spec:\n  {spec}\n  suspend: true\n"),
+            false,
+            format!("{APP}spec:\n  {spec}\n  suspend: false\n"),
+        ),
         (
             format!("{APP}spec:\n  suspend: true # until the move\n  {spec}\n"),
             false,
             format!("{APP}spec:\n  suspend: false # until the move\n  {spec}\n"),
         ),
-        (format!("{APP}spec:\n  \"suspend\":   true\n  {spec}\n"), false, format!("{APP}spec:\n  \"suspend\":   false\n  {spec}\n")),
-        (format!("{APP}spec:\n  suspend:\n    true\n  {spec}\n"), false, format!("{APP}spec:\n  suspend:\n    false\n  {spec}\n")),
+        (
+            format!("{APP}spec:\n  \"suspend\":   true\n  {spec}\n"),
+            false,
+            format!("{APP}spec:\n  \"suspend\":   false\n  {spec}\n"),
+        ),
+        (
+            format!("{APP}spec:\n  suspend:\n    true\n  {spec}\n"),
+            false,
+            format!("{APP}spec:\n  suspend:\n    false\n  {spec}\n"),
+        ),
         (
             format!("{APP}spec: {{environment: dev, path: a, suspend: true, cluster: c}}\n"),
             false,
@@ -136,15 +186,27 @@ fn an_entry_of_a_person_changes_its_value_alone() {
             true,
             format!("{APP}spec: {{environment: dev, path: a, suspend : true, cluster: c}}\n"),
         ),
-        (format!("{APP}spec:\r\n  {spec}\r\n  suspend: false"), true, format!("{APP}spec:\r\n  {spec}\r\n  suspend: true")),
+        (
+            format!("{APP}spec:\r\n  {spec}\r\n  suspend: false"),
+            true,
+            format!("{APP}spec:\r\n  {spec}\r\n  suspend: true"),
+        ),
         // The comment between belongs to what follows it.
         (
-            format!("{APP}spec:\n  # about suspend\n  suspend: true\n  # about the rest\n  {spec}\n"),
+            format!(
+                "{APP}spec:\n  # about suspend\n  suspend: true\n  # about the rest\n  {spec}\n"
+            ),
             false,
-            format!("{APP}spec:\n  # about suspend\n  suspend: false\n  # about the rest\n  {spec}\n"),
+            format!(
+                "{APP}spec:\n  # about suspend\n  suspend: false\n  # about the rest\n  {spec}\n"
+            ),
         ),
     ] {
-        assert_eq!(edited(&before, "application dev/a", rest).as_deref(), Some(after.as_str()), "{before}");
+        assert_eq!(
+            edited(&before, "application dev/a", rest).as_deref(),
+            Some(after.as_str()),
+            "{before}"
+        );
         assert_eq!(edited(&after, "application dev/a", rest), None, "{after}");
     }
 }
@@ -154,15 +216,30 @@ fn what_no_edit_can_be_sure_of_is_refused() {
     for source in [
         format!("{APP}? spec\n: environment: dev\n  path: a\n  cluster: c\n"),
         format!("{APP}spec: {{&e environment: dev, path: a, cluster: c}}\n"),
-        format!("{APP}spec:\n  suspend: &s false\n  wait: *s\n  environment: dev\n  path: a\n  cluster: c\n"),
+        format!(
+            "{APP}spec:\n  suspend: &s false\n  wait: *s\n  environment: dev\n  path: a\n  cluster: c\n"
+        ),
     ] {
-        let at = source.lines().position(|line| line.contains("name: a")).unwrap() as u32 + 1;
+        let at = source
+            .lines()
+            .position(|line| line.contains("name: a"))
+            .unwrap() as u32
+            + 1;
         let error = rewrite::suspend(&source, (at, 12), true).unwrap_err();
-        assert!(matches!(error, SuspendError::Unwritable { .. }), "{error}: {source}");
+        assert!(
+            matches!(error, SuspendError::Unwritable { .. }),
+            "{error}: {source}"
+        );
     }
     let nowhere = rewrite::suspend(APP, (1, 1), true).unwrap_err();
-    assert!(matches!(nowhere, SuspendError::NoDeclaration { .. }), "{nowhere}");
-    assert!(matches!(rewrite::suspend("a: [", (1, 1), true).unwrap_err(), SuspendError::Yaml(_)));
+    assert!(
+        matches!(nowhere, SuspendError::NoDeclaration { .. }),
+        "{nowhere}"
+    );
+    assert!(matches!(
+        rewrite::suspend("a: [", (1, 1), true).unwrap_err(),
+        SuspendError::Yaml(_)
+    ));
 }
 
 /// The examples that people copy, and the files of Flux's guide.
@@ -175,13 +252,20 @@ fn every_example_rests_and_comes_back_byte_for_byte() {
         .map(|entry| entry.unwrap().path())
         .chain([root.join("tests/cases/declare/flux.yaml")])
     {
-        let Ok(source) = std::fs::read_to_string(&file) else { continue };
+        let Ok(source) = std::fs::read_to_string(&file) else {
+            continue;
+        };
         for (what, _, rests) in read(&source) {
             if rests {
                 continue;
             }
             let after = edited(&source, &what, true).unwrap();
-            assert_eq!(edited(&after, &what, false).as_deref(), Some(source.as_str()), "{}: {what}", file.display());
+            assert_eq!(
+                edited(&after, &what, false).as_deref(),
+                Some(source.as_str()),
+                "{}: {what}",
+                file.display()
+            );
             seen += 1;
         }
     }
@@ -196,7 +280,14 @@ mod properties {
 
     /// Pieces of declarations behind a head, in any order: well-formed or not.
     fn pieces() -> impl Strategy<Value = String> {
-        let head = prop::sample::select(vec!["", "# c\n", "\u{feff}", "---\n", "kind: x\n---\n", "a: [1]\r\n"]);
+        let head = prop::sample::select(vec![
+            "",
+            "# c\n",
+            "\u{feff}",
+            "---\n",
+            "kind: x\n---\n",
+            "a: [1]\r\n",
+        ]);
         let spec = prop::sample::select(vec![
             "spec:\n",
             "spec: # c\n",
@@ -245,17 +336,34 @@ mod properties {
             "metadata:\n  name: b\n",
             "kind: Application\n",
         ]);
-        (head, any::<bool>(), spec, prop::collection::vec(piece, 0..6)).prop_map(|(head, before, spec, pieces)| {
-            let (name, spec) = ("metadata: {name: a}\n", format!("{spec}{}", pieces.concat()));
-            if before { format!("{head}{name}{spec}") } else { format!("{head}{spec}\n{name}") }
-        })
+        (
+            head,
+            any::<bool>(),
+            spec,
+            prop::collection::vec(piece, 0..6),
+        )
+            .prop_map(|(head, before, spec, pieces)| {
+                let (name, spec) = (
+                    "metadata: {name: a}\n",
+                    format!("{spec}{}", pieces.concat()),
+                );
+                if before {
+                    format!("{head}{name}{spec}")
+                } else {
+                    format!("{head}{spec}\n{name}")
+                }
+            })
     }
 
     /// Where the first declaration is named.
     fn named(source: &str) -> Option<(u32, u32)> {
         let stream = yaml::parse(source).ok()?;
         let path = [yaml::Step::Key("metadata"), yaml::Step::Key("name")];
-        stream.documents().flatten().find_map(|root| root.find(&path)).map(|found| found.line_column())
+        stream
+            .documents()
+            .flatten()
+            .find_map(|root| root.find(&path))
+            .map(|found| found.line_column())
     }
 
     static EDITED: AtomicUsize = AtomicUsize::new(0);
@@ -263,7 +371,8 @@ mod properties {
     proptest! {
         #![proptest_config(ProptestConfig { cases: 12_000, ..ProptestConfig::default() })]
 
-        /// Whatever stands there: no panic, an edit has an effect, and what was added goes again without a trace.
+        /// Whatever stands there: no panic, an edit has an effect, and what was added goes again
+        /// without a trace.
         fn what_is_edited_can_be_taken_back(source in pieces(), rest: bool) {
             let Some(Ok(Some(edit))) = named(&source).map(|name| rewrite::suspend(&source, name, rest)) else { return Ok(()) };
             EDITED.fetch_add(1, Ordering::Relaxed);
@@ -284,6 +393,9 @@ mod properties {
     fn edits_can_be_taken_back() {
         what_is_edited_can_be_taken_back();
         let edited = EDITED.load(Ordering::Relaxed);
-        assert!(edited > 400, "only {edited} of the texts could be edited: they prove nothing");
+        assert!(
+            edited > 400,
+            "only {edited} of the texts could be edited: they prove nothing"
+        );
     }
 }

@@ -1,5 +1,5 @@
-//! Talking back, against a forge and clusters that do as a test says. The forges themselves are in `forge_github`,
-//! `forge_gitlab` and `forge_real`.
+//! Talking back, against a forge and clusters that do as a test says. The forges themselves are in
+//! `forge_github`, `forge_gitlab` and `forge_real`.
 
 use super::support::stage::{Stage, rollout, timing, until};
 use async_trait::async_trait;
@@ -12,8 +12,9 @@ use std::{
 use tagboat::{
     declare::{self, ForgeCredentials, ForgeKind},
     forge::{
-        Approvals, Change, Checks, Commented, Ended, Forge, ForgeError, Label, Limits, Listed, Merge, Mergeable, NewRequest, Opened,
-        Operation, Problem, Release, Request, Reviewer, State as RequestState, Status as CommitStatus, Unasked, Which,
+        Approvals, Change, Checks, Commented, Ended, Forge, ForgeError, Label, Limits, Listed,
+        Merge, Mergeable, NewRequest, Opened, Operation, Problem, Release, Request, Reviewer,
+        State as RequestState, Status as CommitStatus, Unasked, Which,
     },
     plan::Outcome,
     publish::rollout::Merged,
@@ -45,7 +46,13 @@ impl Told {
             project: "acme/fleet".to_owned(),
             credentials: ForgeCredentials::Anonymous,
         };
-        Arc::new(Self { place, calls: Mutex::default(), comments: Mutex::default(), same: Mutex::default(), failing: Mutex::default() })
+        Arc::new(Self {
+            place,
+            calls: Mutex::default(),
+            comments: Mutex::default(),
+            same: Mutex::default(),
+            failing: Mutex::default(),
+        })
     }
 
     fn fail(&self, operation: Operation, problem: Problem) {
@@ -59,8 +66,17 @@ impl Told {
         }
         let (_, problem) = failing.pop_front().unwrap();
         let (host, repository) = ("forge.example.org".to_owned(), "acme/fleet".to_owned());
-        self.calls.lock().unwrap().push(format!("{operation}: fails"));
-        Err(ForgeError { forge: ForgeKind::Gitea, host, repository, operation, problem })
+        self.calls
+            .lock()
+            .unwrap()
+            .push(format!("{operation}: fails"));
+        Err(ForgeError {
+            forge: ForgeKind::Gitea,
+            host,
+            repository,
+            operation,
+            problem,
+        })
     }
 
     fn calls(&self) -> Vec<String> {
@@ -74,7 +90,12 @@ impl Forge for Told {
         &self.place
     }
     fn limits(&self) -> Limits {
-        Limits { title: 255, body: 60_000, comment: 60_000, status: 140 }
+        Limits {
+            title: 255,
+            body: 60_000,
+            comment: 60_000,
+            status: 140,
+        }
     }
     fn calls(&self) -> BTreeMap<Operation, u64> {
         BTreeMap::new()
@@ -106,17 +127,37 @@ impl Forge for Told {
     async fn ask_reviews(&self, _: &Request, _: &[Reviewer]) -> Result<Vec<Unasked>, ForgeError> {
         unreachable!("nobody is asked")
     }
-    async fn comment(&self, request: &Request, marker: &str, text: &str) -> Result<Commented, ForgeError> {
+    async fn comment(
+        &self,
+        request: &Request,
+        marker: &str,
+        text: &str,
+    ) -> Result<Commented, ForgeError> {
         assert_eq!(marker, "rollout");
         self.trouble(Operation::Comment)?;
-        let before = self.comments.lock().unwrap().insert(request.number, text.to_owned());
+        let before = self
+            .comments
+            .lock()
+            .unwrap()
+            .insert(request.number, text.to_owned());
         if before.as_deref() == Some(text) {
             *self.same.lock().unwrap() += 1;
             return Ok(Commented::Same);
         }
-        let rows: Vec<&str> = text.lines().skip(2).map(|row| row.trim_start_matches("- ")).collect();
-        self.calls.lock().unwrap().push(format!("#{}: {}", request.number, rows.join(" / ")));
-        Ok(if before.is_some() { Commented::Changed } else { Commented::Made })
+        let rows: Vec<&str> = text
+            .lines()
+            .skip(2)
+            .map(|row| row.trim_start_matches("- "))
+            .collect();
+        self.calls
+            .lock()
+            .unwrap()
+            .push(format!("#{}: {}", request.number, rows.join(" / ")));
+        Ok(if before.is_some() {
+            Commented::Changed
+        } else {
+            Commented::Made
+        })
     }
     async fn wants_newest(&self, _: &str) -> Result<bool, ForgeError> {
         unreachable!("nothing is merged")
@@ -147,7 +188,10 @@ impl Forge for Told {
     }
     async fn set_status(&self, commit: &str, status: &CommitStatus) -> Result<(), ForgeError> {
         self.trouble(Operation::Status)?;
-        self.calls.lock().unwrap().push(format!("{commit} {} {:?}: {}", status.context, status.state, status.description));
+        self.calls.lock().unwrap().push(format!(
+            "{commit} {} {:?}: {}",
+            status.context, status.state, status.description
+        ));
         Ok(())
     }
     async fn releases(&self, _: &str, _: &str, _: &str) -> Result<Vec<Release>, ForgeError> {
@@ -170,12 +214,22 @@ impl World {
         let stop = CancellationToken::new();
         let (ground, told): (Arc<dyn Ground>, Arc<dyn Forge>) = (stage.clone(), forge.clone());
         let task = tokio::spawn(talk(ground, told, merged.subscribe(), timing, stop.clone()));
-        Self { stage: stage.clone(), forge: forge.clone(), merged, stop, task }
+        Self {
+            stage: stage.clone(),
+            forge: forge.clone(),
+            merged,
+            stop,
+            task,
+        }
     }
 
     /// A task with nothing behind it, and the time of a merge that it sees happen.
     fn fresh() -> (Self, Timestamp) {
-        let world = Self::start(&Stage::new(Duration::from_secs(300)), &Told::new(), timing());
+        let world = Self::start(
+            &Stage::new(Duration::from_secs(300)),
+            &Told::new(),
+            timing(),
+        );
         (world, Timestamp::now() + SignedDuration::from_secs(2))
     }
 
@@ -197,14 +251,18 @@ impl World {
         let before = looks();
         self.stage.turned.send_modify(|count| *count += 1);
         until("a look", || looks() > before).await;
-        // The look that was seen may have begun before the turn; the next one has not, and follows the sending of the first.
+        // The look that was seen may have begun before the turn; the next one has not, and follows
+        // the sending of the first.
         self.stage.turned.send_modify(|count| *count += 1);
         until("another look", || looks() > before + 1).await;
     }
 
     async fn end(self) {
         self.stop.cancel();
-        tokio::time::timeout(Duration::from_secs(10), self.task).await.unwrap().unwrap();
+        tokio::time::timeout(Duration::from_secs(10), self.task)
+            .await
+            .unwrap()
+            .unwrap();
     }
 }
 
@@ -224,11 +282,20 @@ fn merged(number: u64, commit: &str, at: Timestamp, reaches: &[&str]) -> Merged 
         draft: false,
         opened: None,
         updated: None,
-        ended: Some(Ended { at: Some(at), by: Some("ann".to_owned()), commit: Some(commit.to_owned()) }),
+        ended: Some(Ended {
+            at: Some(at),
+            by: Some("ann".to_owned()),
+            commit: Some(commit.to_owned()),
+        }),
         mergeable: Mergeable::Unknown,
         id: String::new(),
     };
-    Merged::new(&request, "prod", reaches.iter().map(|name| (*name).to_owned()).collect()).unwrap()
+    Merged::new(
+        &request,
+        "prod",
+        reaches.iter().map(|name| (*name).to_owned()).collect(),
+    )
+    .unwrap()
 }
 
 fn seconds(seconds: i64) -> SignedDuration {
@@ -241,23 +308,41 @@ async fn a_merge_is_told_from_its_first_step_to_its_result_and_no_further() {
     let stage = &world.stage;
     stage.turn("shop/web", "b1", State::InStep, |_| {});
     world.merge(&[merged(7, "s1", at, &["shop/web"])]);
-    let first = ["#7: ⏳ `shop/web` on `east` waits: `it is still at b1`", "s1 tagboat/rollout/prod@east Pending: 0 of 1 rolled out"];
+    let first = [
+        "#7: ⏳ `shop/web` on `east` waits: `it is still at b1`",
+        "s1 tagboat/rollout/prod@east Pending: 0 of 1 rolled out",
+    ];
     assert_eq!(world.calls(0, 2).await, first);
     world.looked().await;
     assert_eq!(world.calls(0, 2).await, first, "nothing has changed");
     // The status says the same while it is on its way.
     stage.turn("shop/web", "s1", State::Applying, |_| {});
-    assert_eq!(world.calls(2, 3).await, ["#7: ⏳ `shop/web` on `east` is being applied"]);
+    assert_eq!(
+        world.calls(2, 3).await,
+        ["#7: ⏳ `shop/web` on `east` is being applied"]
+    );
     stage.turn("shop/web", "s1", State::InStep, |status| {
         status.rollout = Some(rollout("s1", Outcome::Applied, at + seconds(42), ""));
     });
-    let last = ["s1 tagboat/rollout/prod@east Success: rolled out in 42s", "#7: ✅ `shop/web` on `east` rolled out in 42s"];
+    let last = [
+        "s1 tagboat/rollout/prod@east Success: rolled out in 42s",
+        "#7: ✅ `shop/web` on `east` rolled out in 42s",
+    ];
     assert_eq!(world.calls(3, 5).await, last);
-    // Whatever happens later is not about this request. The next one shows that everything before it was looked at.
-    stage.turn("shop/web", "o1", State::Failed, |status| status.problems = vec![Row::whole("broken")]);
+    // Whatever happens later is not about this request. The next one shows that everything before
+    // it was looked at.
+    stage.turn("shop/web", "o1", State::Failed, |status| {
+        status.problems = vec![Row::whole("broken")]
+    });
     stage.turn("shop/api", "s1", State::InStep, |_| {});
-    world.merge(&[merged(7, "s1", at, &["shop/web"]), merged(8, "s2", at, &["shop/api"])]);
-    let next = ["#8: ✅ `shop/api` on `east` has nothing to change", "s2 tagboat/rollout/prod@east Success: has nothing to change"];
+    world.merge(&[
+        merged(7, "s1", at, &["shop/web"]),
+        merged(8, "s2", at, &["shop/api"]),
+    ]);
+    let next = [
+        "#8: ✅ `shop/api` on `east` has nothing to change",
+        "s2 tagboat/rollout/prod@east Success: has nothing to change",
+    ];
     assert_eq!(world.calls(5, 7).await, next);
     world.end().await;
 }
@@ -266,11 +351,15 @@ async fn a_merge_is_told_from_its_first_step_to_its_result_and_no_further() {
 async fn a_failure_names_its_reason_and_is_taken_back_only_by_a_result() {
     let (world, at) = World::fresh();
     let why = "Deployment shop/web: pod web-1, container web: ImagePullBackOff: no such image";
-    let failed = |status: &mut Status| status.rollout = Some(rollout("s1", Outcome::Unhealthy, at + seconds(9), why));
+    let failed = |status: &mut Status| {
+        status.rollout = Some(rollout("s1", Outcome::Unhealthy, at + seconds(9), why))
+    };
     world.stage.turn("shop/web", "s1", State::Unhealthy, failed);
     world.merge(&[merged(7, "s1", at, &["shop/web"])]);
-    let told =
-        [format!("#7: ❌ `shop/web` on `east` failed: `{why}`"), format!("s1 tagboat/rollout/prod@east Failure: shop/web failed: {why}")];
+    let told = [
+        format!("#7: ❌ `shop/web` on `east` failed: `{why}`"),
+        format!("s1 tagboat/rollout/prod@east Failure: shop/web failed: {why}"),
+    ];
     assert_eq!(world.calls(0, 2).await, told);
     // It is tried again: that is no news.
     world.stage.turn("shop/web", "s1", State::Applying, failed);
@@ -279,7 +368,10 @@ async fn a_failure_names_its_reason_and_is_taken_back_only_by_a_result() {
     world.stage.turn("shop/web", "s1", State::InStep, |status| {
         status.rollout = Some(rollout("s1", Outcome::Applied, at + seconds(600), ""));
     });
-    let well = ["s1 tagboat/rollout/prod@east Success: rolled out in 10m", "#7: ✅ `shop/web` on `east` rolled out in 10m"];
+    let well = [
+        "s1 tagboat/rollout/prod@east Success: rolled out in 10m",
+        "#7: ✅ `shop/web` on `east` rolled out in 10m",
+    ];
     assert_eq!(world.calls(2, 4).await, well);
     world.end().await;
 }
@@ -291,11 +383,24 @@ async fn after_a_restart_nothing_is_sent_twice() {
     let at = at - seconds(600);
     let list = [merged(7, "s1", at, &["shop/api", "shop/web"])];
     let result = rollout("s1", Outcome::Applied, at + seconds(42), "");
-    let failure = rollout("s1", Outcome::Failed, at + seconds(42), "Service shop/api: refused");
-    world.stage.record("shop/web", std::slice::from_ref(&result));
-    world.stage.record("shop/api", std::slice::from_ref(&failure));
-    world.stage.turn("shop/web", "s1", State::InStep, |status| status.rollout = Some(result.clone()));
-    world.stage.turn("shop/api", "s1", State::Failed, |status| status.rollout = Some(failure));
+    let failure = rollout(
+        "s1",
+        Outcome::Failed,
+        at + seconds(42),
+        "Service shop/api: refused",
+    );
+    world
+        .stage
+        .record("shop/web", std::slice::from_ref(&result));
+    world
+        .stage
+        .record("shop/api", std::slice::from_ref(&failure));
+    world.stage.turn("shop/web", "s1", State::InStep, |status| {
+        status.rollout = Some(result.clone())
+    });
+    world.stage.turn("shop/api", "s1", State::Failed, |status| {
+        status.rollout = Some(failure)
+    });
     world.merge(&list);
     let told = [
         "#7: ❌ `shop/api` on `east` failed: `Service shop/api: refused` / ✅ `shop/web` on `east` rolled out in 42s",
@@ -312,11 +417,15 @@ async fn after_a_restart_nothing_is_sent_twice() {
     until("the comment is found", || *forge.same.lock().unwrap() == 1).await;
     let later = rollout("o1", Outcome::Applied, at + seconds(300), "");
     stage.record("shop/web", &[later.clone(), result]);
-    stage.turn("shop/web", "o1", State::InStep, |status| status.rollout = Some(later));
+    stage.turn("shop/web", "o1", State::InStep, |status| {
+        status.rollout = Some(later)
+    });
     world.looked().await;
     assert_eq!(world.calls(0, 2).await, told);
     // What it can tell anew goes on from there.
-    stage.turn("shop/api", "s1", State::InStep, |status| status.rollout = Some(rollout("s1", Outcome::Applied, at + seconds(599), "")));
+    stage.turn("shop/api", "s1", State::InStep, |status| {
+        status.rollout = Some(rollout("s1", Outcome::Applied, at + seconds(599), ""))
+    });
     let well = [
         "s1 tagboat/rollout/prod@east Success: 2 rolled out in 9m59s",
         "#7: ✅ `shop/api` on `east` rolled out in 9m59s / ✅ `shop/web` on `east` rolled out in 42s",
@@ -336,9 +445,17 @@ async fn what_was_merged_while_nobody_looked_is_told_within_a_day() {
         rollout("b1", Outcome::Applied, days, ""),
     ];
     world.stage.record("shop/web", &rollouts);
-    world.stage.turn("shop/web", "o1", State::Failed, |status| status.rollout = Some(rollouts[0].clone()));
-    world.merge(&[merged(5, "s0", days, &["shop/web"]), merged(7, "s1", hours, &["shop/web"])]);
-    let told = ["#7: ✅ `shop/web` on `east` rolled out in 7s", "s1 tagboat/rollout/prod@east Success: rolled out in 7s"];
+    world.stage.turn("shop/web", "o1", State::Failed, |status| {
+        status.rollout = Some(rollouts[0].clone())
+    });
+    world.merge(&[
+        merged(5, "s0", days, &["shop/web"]),
+        merged(7, "s1", hours, &["shop/web"]),
+    ]);
+    let told = [
+        "#7: ✅ `shop/web` on `east` rolled out in 7s",
+        "s1 tagboat/rollout/prod@east Success: rolled out in 7s",
+    ];
     assert_eq!(world.calls(0, 2).await, told);
     assert_eq!(world.stage.asked(), 1);
     world.end().await;
@@ -347,17 +464,26 @@ async fn what_was_merged_while_nobody_looked_is_told_within_a_day() {
 #[tokio::test]
 async fn what_is_unclear_after_a_start_waits_before_it_is_told() {
     let (world, now) = World::fresh();
-    world.stage.turn("shop/web", "s1", State::Waiting, |status| {
-        status.problems = vec![Row::whole("waiting for the first list of Deployment")];
-    });
+    world
+        .stage
+        .turn("shop/web", "s1", State::Waiting, |status| {
+            status.problems = vec![Row::whole("waiting for the first list of Deployment")];
+        });
     world.merge(&[merged(7, "s1", now - seconds(60), &["shop/web"])]);
     until("a look", || world.stage.asked() == 1).await;
     world.looked().await;
     assert_eq!(world.calls(0, 0).await, Vec::<String>::new());
     world.stage.turn("shop/web", "s1", State::InStep, |_| {});
-    let told = ["#7: ✅ `shop/web` on `east` has nothing to change", "s1 tagboat/rollout/prod@east Success: has nothing to change"];
+    let told = [
+        "#7: ✅ `shop/web` on `east` has nothing to change",
+        "s1 tagboat/rollout/prod@east Success: has nothing to change",
+    ];
     assert_eq!(world.calls(0, 2).await, told);
-    assert_eq!(world.stage.asked(), 1, "the cluster was asked once, not at each look");
+    assert_eq!(
+        world.stage.asked(),
+        1,
+        "the cluster was asked once, not at each look"
+    );
     world.end().await;
 }
 
@@ -365,8 +491,18 @@ async fn what_is_unclear_after_a_start_waits_before_it_is_told() {
 async fn a_newer_revision_that_came_first_is_named() {
     let (world, at) = World::fresh();
     let newest = rollout("o123456789abcdef", Outcome::Applied, at + seconds(9), "");
-    world.stage.record("shop/web", &[newest.clone(), rollout("s1", Outcome::Superseded, at + seconds(4), "")]);
-    world.stage.turn("shop/web", "o123456789abcdef", State::InStep, |status| status.rollout = Some(newest));
+    world.stage.record(
+        "shop/web",
+        &[
+            newest.clone(),
+            rollout("s1", Outcome::Superseded, at + seconds(4), ""),
+        ],
+    );
+    world
+        .stage
+        .turn("shop/web", "o123456789abcdef", State::InStep, |status| {
+            status.rollout = Some(newest)
+        });
     world.merge(&[merged(7, "s1", at, &["shop/web"])]);
     let told = [
         "#7: ✅ `shop/web` on `east` superseded by \
@@ -381,49 +517,96 @@ async fn a_newer_revision_that_came_first_is_named() {
 #[tokio::test]
 async fn what_comes_to_no_result_is_given_up() {
     let stage = Stage::new(Duration::from_millis(1500));
-    let world = World::start(&stage, &Told::new(), Timing { bound: Duration::from_millis(500), ..timing() });
+    let world = World::start(
+        &stage,
+        &Told::new(),
+        Timing {
+            bound: Duration::from_millis(500),
+            ..timing()
+        },
+    );
     let at = Timestamp::now() + seconds(2);
-    let waits = |status: &mut Status| status.problems = vec![Row::whole("waits for shop/db, which is failed")];
+    let waits = |status: &mut Status| {
+        status.problems = vec![Row::whole("waits for shop/db, which is failed")]
+    };
     stage.turn("shop/web", "s1", State::Waiting, waits);
     stage.turn("shop/api", "s1", State::InStep, |_| {});
     // Of a commit that never comes to the branch nothing is told.
-    world.merge(&[merged(6, "unknown", at, &["shop/web"]), merged(7, "s1", at, &["shop/web"])]);
+    world.merge(&[
+        merged(6, "unknown", at, &["shop/web"]),
+        merged(7, "s1", at, &["shop/web"]),
+    ]);
     let last = "#7: ❌ `shop/web` on `east` not rolled out within 2s: `waits for shop/db, which is failed`";
-    until("the end is told", || world.forge.calls().last().is_some_and(|call| call == last)).await;
+    until("the end is told", || {
+        world.forge.calls().last().is_some_and(|call| call == last)
+    })
+    .await;
     assert_eq!(
         world.calls(2, 4).await[0],
         "s1 tagboat/rollout/prod@east Failure: shop/web not rolled out within 2s: waits for shop/db, which is failed"
     );
     stage.turn("shop/web", "s1", State::InStep, |_| {});
-    world.merge(&[merged(7, "s1", at, &["shop/web"]), merged(8, "s2", at, &["shop/api"])]);
+    world.merge(&[
+        merged(7, "s1", at, &["shop/web"]),
+        merged(8, "s2", at, &["shop/api"]),
+    ]);
     assert!(world.calls(4, 6).await[0].starts_with("#8: "));
     world.end().await;
 }
 
 #[tokio::test]
 async fn on_the_way_words_are_few() {
-    let world = World::start(&Stage::new(Duration::from_secs(300)), &Told::new(), Timing { pace: Duration::from_secs(3600), ..timing() });
+    let world = World::start(
+        &Stage::new(Duration::from_secs(300)),
+        &Told::new(),
+        Timing {
+            pace: Duration::from_secs(3600),
+            ..timing()
+        },
+    );
     let at = Timestamp::now() + seconds(2);
     world.stage.turn("shop/web", "s1", State::Applying, |_| {});
     world.merge(&[merged(7, "s1", at, &["shop/web"])]);
     world.calls(0, 2).await;
     for number in 0..5 {
-        world.stage.turn("shop/web", "s1", State::Progressing, |status| status.unhealthy = vec![Row::whole(format!("{number} of 5"))]);
+        world
+            .stage
+            .turn("shop/web", "s1", State::Progressing, |status| {
+                status.unhealthy = vec![Row::whole(format!("{number} of 5"))]
+            });
         world.looked().await;
     }
     world.calls(0, 2).await;
     // A result is told at once.
-    world.stage.turn("shop/web", "s1", State::NeedsYes, |status| status.problems = vec![Row::whole("11 objects would go")]);
-    assert_eq!(world.calls(2, 4).await[1], "#7: ❌ `shop/web` on `east` needs a yes: `11 objects would go`");
+    world
+        .stage
+        .turn("shop/web", "s1", State::NeedsYes, |status| {
+            status.problems = vec![Row::whole("11 objects would go")]
+        });
+    assert_eq!(
+        world.calls(2, 4).await[1],
+        "#7: ❌ `shop/web` on `east` needs a yes: `11 objects would go`"
+    );
     world.end().await;
 }
 
 #[tokio::test]
 async fn a_forge_in_trouble_is_tried_again_and_a_token_without_rights_is_not() {
     let (world, at) = World::fresh();
-    world.forge.fail(Operation::Comment, Problem::Transport("connection refused".to_owned()));
-    world.forge.fail(Operation::Comment, Problem::Throttled { retry_after: Duration::from_millis(30) });
-    world.forge.fail(Operation::Status, Problem::Transport("connection reset".to_owned()));
+    world.forge.fail(
+        Operation::Comment,
+        Problem::Transport("connection refused".to_owned()),
+    );
+    world.forge.fail(
+        Operation::Comment,
+        Problem::Throttled {
+            retry_after: Duration::from_millis(30),
+        },
+    );
+    world.forge.fail(
+        Operation::Status,
+        Problem::Transport("connection reset".to_owned()),
+    );
     world.stage.turn("shop/web", "s1", State::Applying, |_| {});
     world.merge(&[merged(7, "s1", at, &["shop/web"])]);
     let told = [
@@ -435,14 +618,30 @@ async fn a_forge_in_trouble_is_tried_again_and_a_token_without_rights_is_not() {
     ];
     assert_eq!(world.calls(0, 5).await, told);
     // Without the right to set statuses the comment is kept all the same, and the other way round.
-    world.forge.fail(Operation::Status, Problem::Forbidden { message: None });
+    world
+        .forge
+        .fail(Operation::Status, Problem::Forbidden { message: None });
     world.stage.turn("shop/web", "s1", State::InStep, |status| {
         status.rollout = Some(rollout("s1", Outcome::Applied, at + seconds(5), ""));
     });
-    assert_eq!(world.calls(5, 7).await, ["set a commit status: fails", "#7: ✅ `shop/web` on `east` rolled out in 5s"]);
-    world.forge.fail(Operation::Comment, Problem::NotFound { message: None });
+    assert_eq!(
+        world.calls(5, 7).await,
+        [
+            "set a commit status: fails",
+            "#7: ✅ `shop/web` on `east` rolled out in 5s"
+        ]
+    );
+    world
+        .forge
+        .fail(Operation::Comment, Problem::NotFound { message: None });
     world.merge(&[merged(8, "s2", at, &["shop/web"])]);
-    assert_eq!(world.calls(7, 9).await, ["comment on a request: fails", "s2 tagboat/rollout/prod@east Success: rolled out in 5s"]);
+    assert_eq!(
+        world.calls(7, 9).await,
+        [
+            "comment on a request: fails",
+            "s2 tagboat/rollout/prod@east Success: rolled out in 5s"
+        ]
+    );
     world.end().await;
 }
 
@@ -451,9 +650,15 @@ async fn a_cluster_that_cannot_be_asked_is_asked_again_and_delays_no_other_reque
     let (world, now) = World::fresh();
     // What happened to a request merged before the start is asked of the cluster first.
     *world.stage.down.lock().unwrap() = 2;
-    world.stage.record("shop/web", &[rollout("s1", Outcome::Applied, now - seconds(300), "")]);
+    world.stage.record(
+        "shop/web",
+        &[rollout("s1", Outcome::Applied, now - seconds(300), "")],
+    );
     world.stage.turn("shop/api", "s1", State::InStep, |_| {});
-    world.merge(&[merged(7, "s1", now - seconds(600), &["shop/web"]), merged(8, "s2", now, &["shop/api"])]);
+    world.merge(&[
+        merged(7, "s1", now - seconds(600), &["shop/web"]),
+        merged(8, "s2", now, &["shop/api"]),
+    ]);
     let told = [
         "#8: ✅ `shop/api` on `east` has nothing to change",
         "s2 tagboat/rollout/prod@east Success: has nothing to change",

@@ -1,4 +1,5 @@
-//! What a merged request reaches, and how revisions relate to it, in a mirror of a served repository.
+//! What a merged request reaches, and how revisions relate to it, in a mirror of a served
+//! repository.
 
 use super::git_support::Sandbox;
 use std::{path::Path, sync::Arc};
@@ -14,7 +15,8 @@ use tagboat::{
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
-/// One is built from a base, the other stands for itself. No cluster is known, so that nothing is applied.
+/// One is built from a base, the other stands for itself. No cluster is known, so that nothing is
+/// applied.
 const APPLICATIONS: &str = r#"
 apiVersion: tagboat.dev/v1alpha1
 kind: Environment
@@ -63,14 +65,30 @@ impl Served {
         let open = Reconciler::open(&[], Path::to_path_buf, Mode::Act, CancellationToken::new());
         let reconciler = Arc::new(sandbox.runtime.block_on(open).unwrap());
         let worlds = watch::Sender::new(None);
-        let fleet = Fleet::new("fleet", Arc::clone(&mirror), worlds.subscribe(), Arc::clone(&reconciler));
-        Self { sandbox, mirror, declared: Arc::new(declared), worlds, reconciler, fleet }
+        let fleet = Fleet::new(
+            "fleet",
+            Arc::clone(&mirror),
+            worlds.subscribe(),
+            Arc::clone(&reconciler),
+        );
+        Self {
+            sandbox,
+            mirror,
+            declared: Arc::new(declared),
+            worlds,
+            reconciler,
+            fleet,
+        }
     }
 
     /// Brings the mirror and what is known of it to the served head.
     fn read(&self) -> ObjectId {
         let commit = self.mirror.fetch().unwrap().commit;
-        self.worlds.send_replace(Some(World { commit, declared: Arc::clone(&self.declared), files: Arc::default() }));
+        self.worlds.send_replace(Some(World {
+            commit,
+            declared: Arc::clone(&self.declared),
+            files: Arc::default(),
+        }));
         commit
     }
 
@@ -80,7 +98,17 @@ impl Served {
 
     fn reached(&self, merged: &Merged) -> Option<Vec<String>> {
         let reached = self.fleet.reached(merged).unwrap()?;
-        Some(reached.iter().map(|target| format!("{} on {} within {:?}", target.application, target.cluster, target.timeout)).collect())
+        Some(
+            reached
+                .iter()
+                .map(|target| {
+                    format!(
+                        "{} on {} within {:?}",
+                        target.application, target.cluster, target.timeout
+                    )
+                })
+                .collect(),
+        )
     }
 }
 
@@ -99,30 +127,66 @@ fn merged(commit: &str, files: &[&str]) -> Merged {
         draft: false,
         opened: None,
         updated: None,
-        ended: Some(Ended { at: "2026-11-21T12:00:00Z".parse().ok(), by: None, commit: Some(commit.to_owned()) }),
+        ended: Some(Ended {
+            at: "2026-11-21T12:00:00Z".parse().ok(),
+            by: None,
+            commit: Some(commit.to_owned()),
+        }),
         mergeable: Mergeable::Unknown,
         id: String::new(),
     };
-    Merged::new(&request, "dev", files.iter().map(|file| (*file).to_owned()).collect()).unwrap()
+    Merged::new(
+        &request,
+        "dev",
+        files.iter().map(|file| (*file).to_owned()).collect(),
+    )
+    .unwrap()
 }
 
 #[test]
 fn a_request_reaches_what_renders_from_its_files() {
     let served = Served::new();
-    let commit = served.push(&[("base/web.yaml", "image: web:2\n")]).to_string();
+    let commit = served
+        .push(&[("base/web.yaml", "image: web:2\n")])
+        .to_string();
     let of = |files: &[&str]| served.reached(&merged(&commit, files));
     assert_eq!(of(&["base/web.yaml"]), None, "nothing has been read");
     served.read();
-    assert_eq!(of(&["base/web.yaml"]).unwrap(), ["shop/dev on east within 420s"]);
-    assert_eq!(of(&["envs/prod/web.yaml"]).unwrap(), ["shop/prod on west within 300s"]);
-    assert_eq!(of(&["envs/prod/web.yaml", "envs/dev/kustomization.yaml"]).unwrap().len(), 2);
-    for other in ["envs/prod-2/web.yaml", "envs/prod", "README.md", "", "../envs/prod/web.yaml"] {
-        let expected: &[&str] = if other == "envs/prod" { &["shop/prod on west within 300s"] } else { &[] };
+    assert_eq!(
+        of(&["base/web.yaml"]).unwrap(),
+        ["shop/dev on east within 420s"]
+    );
+    assert_eq!(
+        of(&["envs/prod/web.yaml"]).unwrap(),
+        ["shop/prod on west within 300s"]
+    );
+    assert_eq!(
+        of(&["envs/prod/web.yaml", "envs/dev/kustomization.yaml"])
+            .unwrap()
+            .len(),
+        2
+    );
+    for other in [
+        "envs/prod-2/web.yaml",
+        "envs/prod",
+        "README.md",
+        "",
+        "../envs/prod/web.yaml",
+    ] {
+        let expected: &[&str] = if other == "envs/prod" {
+            &["shop/prod on west within 300s"]
+        } else {
+            &[]
+        };
         assert_eq!(of(&[other]).unwrap(), expected, "{other}");
     }
     // What is on no branch, or no commit at all, is waited for.
     for commit in ["0123456789abcdef0123456789abcdef01234567", "../../x", ""] {
-        assert_eq!(served.reached(&merged(commit, &["base/web.yaml"])), None, "{commit}");
+        assert_eq!(
+            served.reached(&merged(commit, &["base/web.yaml"])),
+            None,
+            "{commit}"
+        );
     }
 }
 
@@ -131,13 +195,31 @@ fn a_revision_is_before_the_same_or_another_one() {
     let served = Served::new();
     let before = served.read();
     let commit = served.push(&[("base/web.yaml", "image: web:2\n")]);
-    let elsewhere = served.push(&[("envs/prod/web.yaml", "image: web:2\n"), ("README.md", "x\n")]);
+    let elsewhere = served.push(&[
+        ("envs/prod/web.yaml", "image: web:2\n"),
+        ("README.md", "x\n"),
+    ]);
     let again = served.push(&[("base/web.yaml", "image: web:3\n")]);
     let back = served.push(&[("base/web.yaml", "image: web:2\n")]);
-    let more = served.push(&[("envs/dev/kustomization.yaml", "resources: [../../base, ../../extra.yaml]\n"), ("extra.yaml", "a: 1\n")]);
+    let more = served.push(&[
+        (
+            "envs/dev/kustomization.yaml",
+            "resources: [../../base, ../../extra.yaml]\n",
+        ),
+        ("extra.yaml", "a: 1\n"),
+    ]);
     served.read();
-    let target = |name: &str| Target { cluster: "east".to_owned(), application: name.parse().unwrap(), timeout: Default::default() };
-    let relation = |name: &str, revision: &str| served.fleet.relation(&merged(&commit.to_string(), &[]), &target(name), revision).unwrap();
+    let target = |name: &str| Target {
+        cluster: "east".to_owned(),
+        application: name.parse().unwrap(),
+        timeout: Default::default(),
+    };
+    let relation = |name: &str, revision: &str| {
+        served
+            .fleet
+            .relation(&merged(&commit.to_string(), &[]), &target(name), revision)
+            .unwrap()
+    };
     // Twice: what is remembered is the same.
     for _ in 0..2 {
         for (name, revision, expected) in [
@@ -152,7 +234,11 @@ fn a_revision_is_before_the_same_or_another_one() {
             ("shop/gone", commit, Relation::Same),
             ("shop/gone", elsewhere, Relation::Other),
         ] {
-            assert_eq!(relation(name, &revision.to_string()), expected, "{name} {revision}");
+            assert_eq!(
+                relation(name, &revision.to_string()),
+                expected,
+                "{name} {revision}"
+            );
         }
         for nowhere in ["0123456789abcdef0123456789abcdef01234567", "main", ""] {
             assert_eq!(relation("shop/dev", nowhere), Relation::Before, "{nowhere}");
@@ -161,7 +247,11 @@ fn a_revision_is_before_the_same_or_another_one() {
 }
 
 fn named(name: &str) -> Repository {
-    Repository { name: name.to_owned(), address: format!("git.example.org/{name}"), part: "main".to_owned() }
+    Repository {
+        name: name.to_owned(),
+        address: format!("git.example.org/{name}"),
+        part: "main".to_owned(),
+    }
 }
 
 #[test]
@@ -170,15 +260,39 @@ fn only_the_repositorys_own_applications_are_seen() {
     let commit = served.read();
     let _context = served.sandbox.runtime.enter();
     let turns = served.fleet.turns();
-    let render: Arc<Render> = Arc::new(|_| Err(reconcile::Row::whole("nothing is rendered here").into()));
-    let other = declare::read([("apps.yaml", APPLICATIONS.replace("namespace: shop", "namespace: theirs").as_bytes())], None);
-    served.reconciler.follow(&named("other"), &commit.to_string(), &other, None, &render);
+    let render: Arc<Render> =
+        Arc::new(|_| Err(reconcile::Row::whole("nothing is rendered here").into()));
+    let other = declare::read(
+        [(
+            "apps.yaml",
+            APPLICATIONS
+                .replace("namespace: shop", "namespace: theirs")
+                .as_bytes(),
+        )],
+        None,
+    );
+    served
+        .reconciler
+        .follow(&named("other"), &commit.to_string(), &other, None, &render);
     assert!(served.fleet.statuses().is_empty());
-    served.reconciler.follow(&named("fleet"), &commit.to_string(), &served.declared, None, &render);
+    served.reconciler.follow(
+        &named("fleet"),
+        &commit.to_string(),
+        &served.declared,
+        None,
+        &render,
+    );
     let statuses = served.fleet.statuses();
-    let names: Vec<String> = statuses.iter().map(|status| format!("{} {}", status.application, status.state)).collect();
+    let names: Vec<String> = statuses
+        .iter()
+        .map(|status| format!("{} {}", status.application, status.state))
+        .collect();
     assert_eq!(names, ["shop/dev failed", "shop/prod failed"]);
     assert!(turns.has_changed().unwrap());
-    let rollouts = served.sandbox.runtime.block_on(served.fleet.rollouts("east")).unwrap();
+    let rollouts = served
+        .sandbox
+        .runtime
+        .block_on(served.fleet.rollouts("east"))
+        .unwrap();
     assert!(rollouts.is_empty());
 }

@@ -14,7 +14,11 @@ use tagboat::update::{Mode, State};
 
 const FILE: &str = "envs/dev/a.yaml";
 const PASSWORD: &str = "korrekt-pferd-7!";
-const EVERY_SECOND: Setup = Setup { registry: "", repository: "    interval: 1s\n", account: None };
+const EVERY_SECOND: Setup = Setup {
+    registry: "",
+    repository: "    interval: 1s\n",
+    account: None,
+};
 
 /// A running daemon; it is killed with the value.
 struct Daemon {
@@ -27,9 +31,15 @@ impl Daemon {
         let log = fleet.dir.path().join("log");
         let mut command = fleet.tagboat_std(&["run", "--log-format", "json", "--log", level]);
         command.env("PASSWORD", PASSWORD);
-        let child = Running::start(command.stdout(std::process::Stdio::null()).stderr(std::fs::File::create(&log).unwrap()));
+        let child = Running::start(
+            command
+                .stdout(std::process::Stdio::null())
+                .stderr(std::fs::File::create(&log).unwrap()),
+        );
         let daemon = Self { child, log };
-        wait("the daemon", || daemon.text().contains("runs").then_some(()));
+        wait("the daemon", || {
+            daemon.text().contains("runs").then_some(())
+        });
         daemon
     }
 
@@ -40,7 +50,11 @@ impl Daemon {
     /// Every line of the log; each must be JSON.
     fn lines(&self) -> Vec<serde_json::Value> {
         let text = self.text();
-        text.lines().map(|line| serde_json::from_str(line).unwrap_or_else(|error| panic!("{error}: {line}"))).collect()
+        text.lines()
+            .map(|line| {
+                serde_json::from_str(line).unwrap_or_else(|error| panic!("{error}: {line}"))
+            })
+            .collect()
     }
 
     fn terminate(&self) {
@@ -57,14 +71,22 @@ fn declared(interval: &str) -> String {
 }
 
 fn fleet(interval: &str, setup: &Setup) -> Fleet {
-    let fleet = Fleet::with(&[("p.yaml", &declared(interval)), (FILE, &deployment(&["web:1.0.0", "db:1.0.0"]))], setup);
+    let fleet = Fleet::with(
+        &[
+            ("p.yaml", &declared(interval)),
+            (FILE, &deployment(&["web:1.0.0", "db:1.0.0"])),
+        ],
+        setup,
+    );
     fleet.publish("team/web", &["1.0.0", "1.1.0"]);
     fleet.publish("team/db", &["1.0.0", "1.1.0"]);
     fleet
 }
 
 fn until(fleet: &Fleet, images: &[&str]) {
-    wait(&format!("{images:?}"), || (fleet.text(FILE) == deployment(images)).then_some(()));
+    wait(&format!("{images:?}"), || {
+        (fleet.text(FILE) == deployment(images)).then_some(())
+    });
 }
 
 #[test]
@@ -87,11 +109,27 @@ fn new_tags_and_new_policies_arrive_and_nothing_else_happens() {
     daemon.terminate();
     assert!(daemon.ended().success());
     let lines = daemon.lines();
-    let said = |word: &str| lines.iter().any(|line| line["message"].as_str().is_some_and(|message| message.contains(word)));
-    for word in ["dev: web 1.0.0 → 1.1.0", "dev: web 1.1.0 → 1.2.0", "dev: db 1.0.0 → 1.1.0", "SIGTERM", "stopped"] {
+    let said = |word: &str| {
+        lines.iter().any(|line| {
+            line["message"]
+                .as_str()
+                .is_some_and(|message| message.contains(word))
+        })
+    };
+    for word in [
+        "dev: web 1.0.0 → 1.1.0",
+        "dev: web 1.1.0 → 1.2.0",
+        "dev: db 1.0.0 → 1.1.0",
+        "SIGTERM",
+        "stopped",
+    ] {
         assert!(said(word), "{word}: {lines:#?}");
     }
-    assert!(lines.iter().all(|line| line["level"].is_string() && line["timestamp"].is_string()));
+    assert!(
+        lines
+            .iter()
+            .all(|line| line["level"].is_string() && line["timestamp"].is_string())
+    );
     assert!(!fleet.dir.path().join("store/tagboat.sock").exists());
 }
 
@@ -100,7 +138,11 @@ fn a_running_daemon_answers_as_the_commands_do_without_one() {
     let fleet = fleet("1h", &EVERY_SECOND);
     let daemon = Daemon::start(&fleet, "info");
     until(&fleet, &["web:1.1.0", "db:1.0.0"]);
-    fleet.person_at(Timestamp::now(), &[(FILE, &deployment(&["web:1.0.0", "db:1.0.0"]))], "back");
+    fleet.person_at(
+        Timestamp::now(),
+        &[(FILE, &deployment(&["web:1.0.0", "db:1.0.0"]))],
+        "back",
+    );
     let questions: [&[&str]; 7] = [
         &["plan"],
         &["plan", "-o", "json"],
@@ -118,15 +160,37 @@ fn a_running_daemon_answers_as_the_commands_do_without_one() {
             value[0]["requests"].take();
             output.stdout = value.to_string().into_bytes();
         }
-        (output.status.code(), String::from_utf8(output.stdout).unwrap(), String::from_utf8(output.stderr).unwrap())
+        (
+            output.status.code(),
+            String::from_utf8(output.stdout).unwrap(),
+            String::from_utf8(output.stderr).unwrap(),
+        )
     };
     let running: Vec<_> = questions.iter().map(|question| ask(question)).collect();
     // The store is the daemon's: who did not ask it would be refused.
-    assert_eq!(fleet.tagboat(&["run", "--once"]).assert().get_output().status.code(), Some(3), "{}", daemon.text());
+    assert_eq!(
+        fleet
+            .tagboat(&["run", "--once"])
+            .assert()
+            .get_output()
+            .status
+            .code(),
+        Some(3),
+        "{}",
+        daemon.text()
+    );
     drop(daemon);
     for (question, running) in questions.iter().zip(running) {
         assert_eq!(running, ask(question), "{question:?}");
-        assert!(running.0 == Some(if question.contains(&"default/nothing") { 2 } else { 0 }), "{question:?}: {running:?}");
+        assert!(
+            running.0
+                == Some(if question.contains(&"default/nothing") {
+                    2
+                } else {
+                    0
+                }),
+            "{question:?}: {running:?}"
+        );
     }
     assert!(ask(&["holds"]).1.contains("1.1.0"));
 }
@@ -139,13 +203,26 @@ fn sigterm_during_a_push_ends_after_it() {
         let mut daemon = Daemon::start(&fleet, "info");
         came.recv_timeout(Duration::from_secs(30)).unwrap();
         daemon.terminate();
-        wait("the signal", || daemon.text().contains("SIGTERM").then_some(()));
-        assert!(daemon.child.try_wait().unwrap().is_none(), "it waits for the answer");
+        wait("the signal", || {
+            daemon.text().contains("SIGTERM").then_some(())
+        });
+        assert!(
+            daemon.child.try_wait().unwrap().is_none(),
+            "it waits for the answer"
+        );
         drop(release);
         assert!(daemon.ended().success());
         assert_eq!(fleet.subjects()[1..], ["dev: web 1.0.0 → 1.1.0"]);
-        assert!(daemon.text().contains("dev: web 1.0.0 → 1.1.0"), "what was pushed is told: {}", daemon.text());
-        assert!(daemon.text().trim_end().ends_with("stopped\"}"), "{}", daemon.text());
+        assert!(
+            daemon.text().contains("dev: web 1.0.0 → 1.1.0"),
+            "what was pushed is told: {}",
+            daemon.text()
+        );
+        assert!(
+            daemon.text().trim_end().ends_with("stopped\"}"),
+            "{}",
+            daemon.text()
+        );
     }
 }
 
@@ -166,22 +243,47 @@ fn sigterm_while_a_registry_is_silent_does_not_wait_for_it() {
 fn a_scan_that_failed_is_made_again_when_the_registry_says() {
     let fleet = fleet("1h", &EVERY_SECOND);
     // Another process has scanned two hours ago; since then there is a new tag.
-    let before = Timestamp::now().checked_sub(jiff::SignedDuration::from_hours(2)).unwrap();
-    assert_eq!(fleet.pass_of(&fleet.engine(), Mode::Write, before).environments[0].state, State::Committed);
+    let before = Timestamp::now()
+        .checked_sub(jiff::SignedDuration::from_hours(2))
+        .unwrap();
+    assert_eq!(
+        fleet
+            .pass_of(&fleet.engine(), Mode::Write, before)
+            .environments[0]
+            .state,
+        State::Committed
+    );
     fleet.publish("team/web", &["1.2.0"]);
     fleet.images.take();
-    fleet.images.once("/tags/list", reply(429, &[("retry-after", "2")], ""));
+    fleet
+        .images
+        .once("/tags/list", reply(429, &[("retry-after", "2")], ""));
     let started = Instant::now();
     let daemon = Daemon::start(&fleet, "info");
     until(&fleet, &["web:1.2.0", "db:1.0.0"]);
-    assert!(started.elapsed() >= Duration::from_secs(2), "not before the time it named");
-    assert_eq!(fleet.images.take().iter().filter(|line| line.contains("/team/web/tags/list")).count(), 2, "{}", daemon.text());
+    assert!(
+        started.elapsed() >= Duration::from_secs(2),
+        "not before the time it named"
+    );
+    assert_eq!(
+        fleet
+            .images
+            .take()
+            .iter()
+            .filter(|line| line.contains("/team/web/tags/list"))
+            .count(),
+        2,
+        "{}",
+        daemon.text()
+    );
 }
 
 #[test]
 fn a_scan_that_git_prevented_is_made_later() {
     let fleet = fleet("1h", &EVERY_SECOND);
-    let before = Timestamp::now().checked_sub(jiff::SignedDuration::from_hours(2)).unwrap();
+    let before = Timestamp::now()
+        .checked_sub(jiff::SignedDuration::from_hours(2))
+        .unwrap();
     fleet.pass_of(&fleet.engine(), Mode::Write, before);
     fleet.publish("team/web", &["1.2.0"]);
     // The first pass finds the scan due, the second would make it.
@@ -189,7 +291,11 @@ fn a_scan_that_git_prevented_is_made_later() {
     fleet.git.rule(move |line| {
         let fetch = line.contains("GET /fleet.git/info/refs?service=git-upload-pack");
         let second = fetch && fetches.fetch_add(1, std::sync::atomic::Ordering::SeqCst) == 1;
-        if second { super::update_support::Act::Die } else { super::update_support::Act::Pass }
+        if second {
+            super::update_support::Act::Die
+        } else {
+            super::update_support::Act::Pass
+        }
     });
     let _daemon = Daemon::start(&fleet, "info");
     until(&fleet, &["web:1.2.0", "db:1.0.0"]);
@@ -198,25 +304,49 @@ fn a_scan_that_git_prevented_is_made_later() {
 #[test]
 fn a_registry_in_trouble_does_not_slow_the_others_down() {
     let fleet = fleet("1s", &EVERY_SECOND);
-    fleet.person(&[("q.yaml", &semver("db", "1.x", "  interval: 1s\n"))], "db");
-    fleet.images.rule(|line| if line.contains("/team/db/") { reply(404, &[], "") } else { super::update_support::Act::Pass });
+    fleet.person(
+        &[("q.yaml", &semver("db", "1.x", "  interval: 1s\n"))],
+        "db",
+    );
+    fleet.images.rule(|line| {
+        if line.contains("/team/db/") {
+            reply(404, &[], "")
+        } else {
+            super::update_support::Act::Pass
+        }
+    });
     let daemon = Daemon::start(&fleet, "info");
     until(&fleet, &["web:1.1.0", "db:1.0.0"]);
     fleet.publish("team/web", &["1.2.0"]);
     let started = Instant::now();
     until(&fleet, &["web:1.2.0", "db:1.0.0"]);
-    assert!(started.elapsed() < Duration::from_secs(8), "the back-off is of the one in trouble alone");
-    let asked = fleet.images.take().iter().filter(|line| line.contains("/team/db/tags/list")).count();
+    assert!(
+        started.elapsed() < Duration::from_secs(8),
+        "the back-off is of the one in trouble alone"
+    );
+    let asked = fleet
+        .images
+        .take()
+        .iter()
+        .filter(|line| line.contains("/team/db/tags/list"))
+        .count();
     assert!(asked <= 2, "{asked}: {}", daemon.text());
 }
 
 /// Waits until the pass that has just pushed is told, and two whole ones came after it.
 fn polled(fleet: &Fleet, daemon: &Daemon) {
-    wait("a commit in the log", || daemon.text().contains("\"commit\"").then_some(()));
+    wait("a commit in the log", || {
+        daemon.text().contains("\"commit\"").then_some(())
+    });
     fleet.git.take();
     let mut polls = 0;
     wait("polls", || {
-        polls += fleet.git.take().iter().filter(|line| line.contains("POST /fleet.git/git-upload-pack")).count();
+        polls += fleet
+            .git
+            .take()
+            .iter()
+            .filter(|line| line.contains("POST /fleet.git/git-upload-pack"))
+            .count();
         (polls >= 3).then_some(())
     });
 }
@@ -226,15 +356,31 @@ fn a_poll_of_git_asks_no_registry() {
     let declared = "apiVersion: tagboat.dev/v1alpha1\nkind: ImagePolicy\nmetadata: {name: web}\nspec:\n  image: {host}/team/web\n  interval: 1h\n  policy: {digest: {tag: stable}}\n---\n".to_owned()
         + &semver("db", "1.x", "  interval: 1h\n  minimumAge: 24h\n")
         + &env("dev", "");
-    let fleet = Fleet::with(&[("p.yaml", &declared), (FILE, &deployment(&["web:stable", "db:1.0.0"]))], &EVERY_SECOND);
+    let fleet = Fleet::with(
+        &[
+            ("p.yaml", &declared),
+            (FILE, &deployment(&["web:stable", "db:1.0.0"])),
+        ],
+        &EVERY_SECOND,
+    );
     fleet.publish("team/web", &["stable"]);
     fleet.publish("team/db", &["1.0.0", "1.1.0", "1.2.0"]);
     let daemon = Daemon::start(&fleet, "info");
-    wait("the pin", || fleet.text(FILE).contains("web:stable@sha256:").then_some(()));
+    wait("the pin", || {
+        fleet
+            .text(FILE)
+            .contains("web:stable@sha256:")
+            .then_some(())
+    });
     polled(&fleet, &daemon);
     fleet.images.take();
     polled(&fleet, &daemon);
-    assert_eq!(fleet.images.take(), Vec::<String>::new(), "{}", daemon.text());
+    assert_eq!(
+        fleet.images.take(),
+        Vec::<String>::new(),
+        "{}",
+        daemon.text()
+    );
 }
 
 #[test]
@@ -253,9 +399,21 @@ fn a_log_in_a_file_has_no_colour() {
     let fleet = fleet("1h", &EVERY_SECOND);
     let log = fleet.dir.path().join("text");
     let mut command = fleet.tagboat_std(&["run"]);
-    let child = Running::start(command.stdout(std::process::Stdio::null()).stderr(std::fs::File::create(&log).unwrap()));
-    let _daemon = Daemon { child, log: log.clone() };
-    wait("a commit", || std::fs::read_to_string(&log).unwrap().contains("dev: web 1.0.0 → 1.1.0").then_some(()));
+    let child = Running::start(
+        command
+            .stdout(std::process::Stdio::null())
+            .stderr(std::fs::File::create(&log).unwrap()),
+    );
+    let _daemon = Daemon {
+        child,
+        log: log.clone(),
+    };
+    wait("a commit", || {
+        std::fs::read_to_string(&log)
+            .unwrap()
+            .contains("dev: web 1.0.0 → 1.1.0")
+            .then_some(())
+    });
     assert!(!std::fs::read_to_string(&log).unwrap().contains('\u{1b}'));
 }
 
@@ -274,15 +432,31 @@ fn no_secret_is_in_any_output() {
             command.env("PASSWORD", password);
         }
         let output = command.assert().get_output().clone();
-        outputs.push([output.stdout, output.stderr].map(|bytes| String::from_utf8(bytes).unwrap()).concat());
+        outputs.push(
+            [output.stdout, output.stderr]
+                .map(|bytes| String::from_utf8(bytes).unwrap())
+                .concat(),
+        );
         output.status.code()
     };
-    assert_eq!(run(&fleet, &["plan"], None), Some(2), "a missing variable is named");
-    assert_eq!(run(&fleet, &["plan", "-o", "json"], Some(PASSWORD)), Some(0));
-    assert_eq!(run(&fleet, &["plan"], Some(&format!("{PASSWORD}x"))), Some(3));
+    assert_eq!(
+        run(&fleet, &["plan"], None),
+        Some(2),
+        "a missing variable is named"
+    );
+    assert_eq!(
+        run(&fleet, &["plan", "-o", "json"], Some(PASSWORD)),
+        Some(0)
+    );
+    assert_eq!(
+        run(&fleet, &["plan"], Some(&format!("{PASSWORD}x"))),
+        Some(3)
+    );
     let mut daemon = Daemon::start(&fleet, "trace");
     until(&fleet, &["web:1.1.0", "db:1.0.0"]);
-    fleet.images.rule(|_| reply(401, &[("www-authenticate", "Basic realm=\"x\"")], ""));
+    fleet
+        .images
+        .rule(|_| reply(401, &[("www-authenticate", "Basic realm=\"x\"")], ""));
     run(&fleet, &["plan"], Some(PASSWORD));
     fleet.images.open();
     run(&fleet, &["explain", "default/web"], Some(PASSWORD));
@@ -292,17 +466,25 @@ fn no_secret_is_in_any_output() {
     run(&fleet, &["run", "--once"], Some(PASSWORD));
     assert!(outputs[0].contains("PASSWORD"), "{outputs:#?}");
     outputs.push(daemon.text());
-    let encoded = base64::Engine::encode(&base64::engine::general_purpose::STANDARD, format!("bot:{PASSWORD}"));
+    let encoded = base64::Engine::encode(
+        &base64::engine::general_purpose::STANDARD,
+        format!("bot:{PASSWORD}"),
+    );
     let mut folders = vec![fleet.dir.path().to_owned()];
     while let Some(folder) = folders.pop() {
         for entry in std::fs::read_dir(folder).unwrap().flatten() {
             match entry.file_type().unwrap().is_dir() {
                 true => folders.push(entry.path()),
-                false => outputs.push(String::from_utf8_lossy(&std::fs::read(entry.path()).unwrap()).into_owned()),
+                false => outputs.push(
+                    String::from_utf8_lossy(&std::fs::read(entry.path()).unwrap()).into_owned(),
+                ),
             }
         }
     }
     for output in &outputs {
-        assert!(!output.contains(PASSWORD) && !output.contains(&encoded), "{output}");
+        assert!(
+            !output.contains(PASSWORD) && !output.contains(&encoded),
+            "{output}"
+        );
     }
 }

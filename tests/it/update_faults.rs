@@ -1,6 +1,9 @@
-//! Servers in trouble, caches that are damaged, a full disk: clear words, nothing lost, and what can be done is done.
+//! Servers in trouble, caches that are damaged, a full disk: clear words, nothing lost, and what
+//! can be done is done.
 
-use super::update_support::{Act, Fleet, Gate, Setup, counted, deployment, env, environment, hours, now, reply, semver};
+use super::update_support::{
+    Act, Fleet, Gate, Setup, counted, deployment, env, environment, hours, now, reply, semver,
+};
 use std::{os::unix::process::ExitStatusExt, path::PathBuf, process::Stdio};
 use tagboat::{
     error::Kind,
@@ -15,8 +18,15 @@ fn fleet() -> Fleet {
 }
 
 fn fleet_with(setup: &Setup) -> Fleet {
-    let declared = semver("web", "1.x", "") + &semver("db", "1.x", "") + &env("dev", "group: policy");
-    let fleet = Fleet::with(&[("p.yaml", &declared), (FILE, &deployment(&["web:1.0.0", "db:1.0.0"]))], setup);
+    let declared =
+        semver("web", "1.x", "") + &semver("db", "1.x", "") + &env("dev", "group: policy");
+    let fleet = Fleet::with(
+        &[
+            ("p.yaml", &declared),
+            (FILE, &deployment(&["web:1.0.0", "db:1.0.0"])),
+        ],
+        setup,
+    );
     fleet.publish("team/web", &["1.0.0", "1.1.0"]);
     fleet.publish("team/db", &["1.0.0", "1.1.0"]);
     fleet
@@ -24,15 +34,35 @@ fn fleet_with(setup: &Setup) -> Fleet {
 
 /// Every request for `team/db` is treated so.
 fn spoil(gate: &Gate, act: impl Fn() -> Act + Send + Sync + 'static) {
-    gate.rule(move |line| if line.contains("/team/db/") { act() } else { Act::Pass });
+    gate.rule(move |line| {
+        if line.contains("/team/db/") {
+            act()
+        } else {
+            Act::Pass
+        }
+    });
 }
 
 #[test]
 fn a_repository_in_trouble_keeps_only_its_own_policies_back() {
     type Made = fn() -> Act;
     let troubles: [(&str, Made, usize); 7] = [
-        ("HTML", || reply(200, &[("content-type", "text/html")], "<html>please sign in</html>"), 1),
-        ("no JSON", || reply(200, &[("content-type", "application/json")], "<html>"), 1),
+        (
+            "HTML",
+            || {
+                reply(
+                    200,
+                    &[("content-type", "text/html")],
+                    "<html>please sign in</html>",
+                )
+            },
+            1,
+        ),
+        (
+            "no JSON",
+            || reply(200, &[("content-type", "application/json")], "<html>"),
+            1,
+        ),
         ("401 without a way", || reply(401, &[], ""), 1),
         ("403", || reply(403, &[], "{}"), 1),
         ("404", || reply(404, &[], "{}"), 1),
@@ -43,16 +73,35 @@ fn a_repository_in_trouble_keeps_only_its_own_policies_back() {
         let fleet = fleet();
         spoil(&fleet.images, act);
         let report = fleet.pass(now());
-        assert_eq!(fleet.text(FILE), deployment(&["web:1.1.0", "db:1.0.0"]), "{name}: {report:#?}");
+        assert_eq!(
+            fleet.text(FILE),
+            deployment(&["web:1.1.0", "db:1.0.0"]),
+            "{name}: {report:#?}"
+        );
         assert_eq!(report.failures.len(), 1, "{name}: {report:#?}");
         let failure = &report.failures[0];
-        assert!(failure.message.contains("team/db") && failure.kind == Kind::Remote, "{name}: {failure:?}");
-        let asked = fleet.images.take().iter().filter(|line| line.contains("/team/db/tags")).count();
-        assert!(asked <= requests, "{name}: a registry in trouble is not asked again in one pass: {asked} times");
+        assert!(
+            failure.message.contains("team/db") && failure.kind == Kind::Remote,
+            "{name}: {failure:?}"
+        );
+        let asked = fleet
+            .images
+            .take()
+            .iter()
+            .filter(|line| line.contains("/team/db/tags"))
+            .count();
+        assert!(
+            asked <= requests,
+            "{name}: a registry in trouble is not asked again in one pass: {asked} times"
+        );
         // When it is well again, the rest follows.
         fleet.images.open();
         let report = fleet.good_pass(hours(1));
-        assert_eq!(fleet.text(FILE), deployment(&["web:1.1.0", "db:1.1.0"]), "{name}: {report:#?}");
+        assert_eq!(
+            fleet.text(FILE),
+            deployment(&["web:1.1.0", "db:1.1.0"]),
+            "{name}: {report:#?}"
+        );
     }
 }
 
@@ -62,11 +111,28 @@ fn nothing_is_up_to_date_that_could_not_be_asked() {
     fleet.good_pass(now());
     spoil(&fleet.images, || reply(503, &[], ""));
     let report = fleet.pass(hours(1));
-    assert_eq!(environment(&report, "dev").state, State::Unknown, "{report:#?}");
-    let output = fleet.tagboat(&["plan"]).assert().code(4).get_output().stdout.clone();
-    assert!(String::from_utf8(output).unwrap().contains("dev: unknown: not every repository could be asked"));
+    assert_eq!(
+        environment(&report, "dev").state,
+        State::Unknown,
+        "{report:#?}"
+    );
+    let output = fleet
+        .tagboat(&["plan"])
+        .assert()
+        .code(4)
+        .get_output()
+        .stdout
+        .clone();
+    assert!(
+        String::from_utf8(output)
+            .unwrap()
+            .contains("dev: unknown: not every repository could be asked")
+    );
     fleet.images.open();
-    assert_eq!(environment(&fleet.good_pass(hours(2)), "dev").state, State::UpToDate);
+    assert_eq!(
+        environment(&fleet.good_pass(hours(2)), "dev").state,
+        State::UpToDate
+    );
 }
 
 #[test]
@@ -75,8 +141,20 @@ fn a_throttled_registry_says_when_to_come_back() {
     spoil(&fleet.images, || reply(429, &[("retry-after", "120")], ""));
     let report = fleet.pass(now());
     let failure = &report.failures[0];
-    assert!(failure.kind == Kind::Remote && failure.retry_after.is_some_and(|seconds| (110..=120).contains(&seconds)), "{failure:?}");
-    assert!(failure.repository.as_ref().is_some_and(|repository| repository.to_string().contains("team/")), "{failure:?}");
+    assert!(
+        failure.kind == Kind::Remote
+            && failure
+                .retry_after
+                .is_some_and(|seconds| (110..=120).contains(&seconds)),
+        "{failure:?}"
+    );
+    assert!(
+        failure
+            .repository
+            .as_ref()
+            .is_some_and(|repository| repository.to_string().contains("team/")),
+        "{failure:?}"
+    );
 }
 
 #[test]
@@ -92,11 +170,19 @@ fn exit_codes_tell_some_from_all() {
     assert!(run(4).contains("team/db"));
     assert_eq!(fleet.text(FILE), deployment(&["web:1.1.0", "db:1.0.0"]));
     fleet.images.open();
-    fleet.git.rule(|_| reply(502, &[], "<html>bad gateway</html>"));
+    fleet
+        .git
+        .rule(|_| reply(502, &[], "<html>bad gateway</html>"));
     assert!(run(3).contains("502"));
     fleet.git.rule(|_| Act::Die);
     run(3);
-    fleet.git.rule(|line| if line.contains("POST") { Act::Die } else { Act::Pass });
+    fleet.git.rule(|line| {
+        if line.contains("POST") {
+            Act::Die
+        } else {
+            Act::Pass
+        }
+    });
     run(3);
     fleet.git.open();
     run(0);
@@ -111,23 +197,52 @@ fn one_registry_down_leaves_the_others_at_work() {
     let host = other.host();
     fleet.runtime.block_on(other.stop()).unwrap();
     let text = std::fs::read_to_string(fleet.config()).unwrap();
-    std::fs::write(fleet.config(), text.replacen("registries:\n", &format!("registries:\n  - prefix: {host}\n    insecure: true\n"), 1))
-        .unwrap();
+    std::fs::write(
+        fleet.config(),
+        text.replacen(
+            "registries:\n",
+            &format!("registries:\n  - prefix: {host}\n    insecure: true\n"),
+            1,
+        ),
+    )
+    .unwrap();
     let policy = semver("gone", "1.x", "").replace("{host}", &host);
-    let file = deployment(&["web:1.0.0"]).replace("web", "gone").replace("{host}", &host);
-    fleet.person(&[("gone.yaml", &policy), ("envs/dev/gone.yaml", &file)], "gone");
+    let file = deployment(&["web:1.0.0"])
+        .replace("web", "gone")
+        .replace("{host}", &host);
+    fleet.person(
+        &[("gone.yaml", &policy), ("envs/dev/gone.yaml", &file)],
+        "gone",
+    );
     let assert = fleet.tagboat(&["run", "--once"]).assert().code(4);
     let said = String::from_utf8(assert.get_output().stderr.clone()).unwrap();
-    assert!(said.contains(&format!("{host}/team/gone")) && said.contains("cannot reach"), "{said}");
+    assert!(
+        said.contains(&format!("{host}/team/gone")) && said.contains("cannot reach"),
+        "{said}"
+    );
     assert_eq!(fleet.text(FILE), deployment(&["web:1.1.0", "db:1.1.0"]));
 }
 
 #[test]
 fn a_push_that_a_server_forbids_is_an_error_with_the_reason() {
     let fleet = fleet();
-    fleet.git.rule(|line| if line.contains("receive-pack") { reply(403, &[], "no") } else { Act::Pass });
+    fleet.git.rule(|line| {
+        if line.contains("receive-pack") {
+            reply(403, &[], "no")
+        } else {
+            Act::Pass
+        }
+    });
     let report = fleet.pass(now());
-    assert_eq!((environment(&report, "dev").state, report.failures.len(), report.pushed()), (State::Failed, 1, 0), "{report:#?}");
+    assert_eq!(
+        (
+            environment(&report, "dev").state,
+            report.failures.len(),
+            report.pushed()
+        ),
+        (State::Failed, 1, 0),
+        "{report:#?}"
+    );
     assert_eq!(environment(&report, "dev").commits.len(), 1);
     fleet.git.open();
     assert_eq!(fleet.good_pass(now()).pushed(), 2);
@@ -138,12 +253,18 @@ fn what_was_pushed_is_told_whatever_comes_after() {
     let fleet = fleet();
     let pushes = std::sync::atomic::AtomicUsize::new(0);
     fleet.git.rule(move |line| {
-        let pushed =
-            pushes.fetch_add(usize::from(line.starts_with("POST /fleet.git/git-receive-pack")), std::sync::atomic::Ordering::SeqCst);
+        let pushed = pushes.fetch_add(
+            usize::from(line.starts_with("POST /fleet.git/git-receive-pack")),
+            std::sync::atomic::Ordering::SeqCst,
+        );
         if pushed > 0 { Act::Die } else { Act::Pass }
     });
     let report = fleet.pass(now());
-    assert_eq!((report.pushed(), report.failures.len(), fleet.log().len()), (1, 1, 2), "{report:#?}");
+    assert_eq!(
+        (report.pushed(), report.failures.len(), fleet.log().len()),
+        (1, 1, 2),
+        "{report:#?}"
+    );
     assert_eq!(environment(&report, "dev").state, State::Committed);
 }
 
@@ -168,7 +289,10 @@ fn spoilt(fleet: &Fleet, what: &str, end: &str, spoil: impl Fn(Vec<u8>) -> Vec<u
     for file in stored(fleet, end) {
         let bytes = std::fs::read(&file).unwrap();
         let mut permissions = std::fs::metadata(&file).unwrap().permissions();
-        #[allow(clippy::permissions_set_readonly_false, reason = "a file of a temporary folder")]
+        #[allow(
+            clippy::permissions_set_readonly_false,
+            reason = "a file of a temporary folder"
+        )]
         permissions.set_readonly(false);
         std::fs::set_permissions(&file, permissions).unwrap();
         std::fs::write(&file, spoil(bytes)).unwrap();
@@ -176,7 +300,16 @@ fn spoilt(fleet: &Fleet, what: &str, end: &str, spoil: impl Fn(Vec<u8>) -> Vec<u
     let assert = fleet.tagboat(&["run", "--once"]).assert().code(0);
     let said = String::from_utf8(assert.get_output().stderr.clone()).unwrap();
     assert!(said.contains(says), "{what}: {said}");
-    assert_eq!(fleet.tagboat(&["run", "--once"]).assert().code(0).get_output().stderr, b"", "{what}: once is enough");
+    assert_eq!(
+        fleet
+            .tagboat(&["run", "--once"])
+            .assert()
+            .code(0)
+            .get_output()
+            .stderr,
+        b"",
+        "{what}: once is enough"
+    );
 }
 
 #[test]
@@ -191,15 +324,40 @@ fn damaged_caches_are_made_anew_and_that_is_said() {
         bytes
     };
     let mut commits = 3;
-    for (name, way) in
-        [("garbage", &garbage as &dyn Fn(Vec<u8>) -> Vec<u8>), ("cut", &cut), ("empty", &|_| Vec::new()), ("flipped", &flipped)]
-    {
-        spoilt(&fleet, &format!("store, {name}"), "store.redb", way, if name == "empty" { "" } else { "the store was damaged" });
-        spoilt(&fleet, &format!("index, {name}"), ".index", way, "the index is built anew");
+    for (name, way) in [
+        ("garbage", &garbage as &dyn Fn(Vec<u8>) -> Vec<u8>),
+        ("cut", &cut),
+        ("empty", &|_| Vec::new()),
+        ("flipped", &flipped),
+    ] {
+        spoilt(
+            &fleet,
+            &format!("store, {name}"),
+            "store.redb",
+            way,
+            if name == "empty" {
+                ""
+            } else {
+                "the store was damaged"
+            },
+        );
+        spoilt(
+            &fleet,
+            &format!("index, {name}"),
+            ".index",
+            way,
+            "the index is built anew",
+        );
         for end in [".pack", ".idx"] {
             // A new commit makes the pass read what the mirror has.
             fleet.person(&[("README", &format!("{name} {end}\n"))], "more");
-            spoilt(&fleet, &format!("mirror{end}, {name}"), end, way, "cloned anew");
+            spoilt(
+                &fleet,
+                &format!("mirror{end}, {name}"),
+                end,
+                way,
+                "cloned anew",
+            );
             commits += 1;
         }
     }
@@ -209,7 +367,14 @@ fn damaged_caches_are_made_anew_and_that_is_said() {
 
 #[test]
 fn a_full_disk_is_an_error_and_nothing_is_lost() {
-    let big: String = (0..40_000).map(|n| format!("# line {n} of a file that does not fit {}\n", n * 7919 % 65_537)).collect();
+    let big: String = (0..40_000)
+        .map(|n| {
+            format!(
+                "# line {n} of a file that does not fit {}\n",
+                n * 7919 % 65_537
+            )
+        })
+        .collect();
     for blocks in [0, 1, 8, 64, 512, 1024] {
         let fleet = fleet();
         fleet.person(&[("notes.yaml", &big)], "big");
@@ -231,11 +396,18 @@ fn a_full_disk_is_an_error_and_nothing_is_lost() {
         assert_eq!(output.status.signal(), None, "{blocks} blocks: {said}");
         assert!(!said.contains("panicked"), "{blocks} blocks: {said}");
         if !output.status.success() {
-            assert!(said.contains("File too large") || said.contains("os error 27"), "{blocks} blocks: {said}");
+            assert!(
+                said.contains("File too large") || said.contains("os error 27"),
+                "{blocks} blocks: {said}"
+            );
         }
         let report: Report = fleet.pass(now());
         assert!(report.failures.is_empty(), "{blocks} blocks: {report:#?}");
-        assert_eq!(fleet.text(FILE), deployment(&["web:1.1.0", "db:1.1.0"]), "{blocks} blocks");
+        assert_eq!(
+            fleet.text(FILE),
+            deployment(&["web:1.1.0", "db:1.1.0"]),
+            "{blocks} blocks"
+        );
         assert_eq!(fleet.log().len(), 4, "{blocks} blocks: {said}");
     }
 }
@@ -243,20 +415,48 @@ fn a_full_disk_is_an_error_and_nothing_is_lost() {
 #[test]
 fn hostile_tags_break_neither_files_nor_terminals() {
     let fleet = fleet();
-    let hostile = ["1.9.0\nx: y", "1.9.1'\"", "1.9.2: x", "1.9.3 # y", "1.9.4\u{1b}[31m", "", "1.9.5\u{202e}", "../1.9.6", "1.1.0"];
+    let hostile = [
+        "1.9.0\nx: y",
+        "1.9.1'\"",
+        "1.9.2: x",
+        "1.9.3 # y",
+        "1.9.4\u{1b}[31m",
+        "",
+        "1.9.5\u{202e}",
+        "../1.9.6",
+        "1.1.0",
+    ];
     let body = serde_json::json!({"name": "team/db", "tags": hostile}).to_string();
-    spoil(&fleet.images, move || reply(200, &[("content-type", "application/json")], &body));
+    spoil(&fleet.images, move || {
+        reply(200, &[("content-type", "application/json")], &body)
+    });
     let assert = fleet.tagboat(&["run", "--once"]).assert().code(0);
     let output = assert.get_output();
     assert_eq!(fleet.text(FILE), deployment(&["web:1.1.0", "db:1.1.0"]));
-    assert!(String::from_utf8_lossy(&output.stderr).contains("the registry lists 8 names that no tag can have"), "{output:?}");
-    for command in [&["plan"][..], &["explain", "default/db"], &["plan", "-o", "json"]] {
+    assert!(
+        String::from_utf8_lossy(&output.stderr)
+            .contains("the registry lists 8 names that no tag can have"),
+        "{output:?}"
+    );
+    for command in [
+        &["plan"][..],
+        &["explain", "default/db"],
+        &["plan", "-o", "json"],
+    ] {
         let output = fleet.tagboat(command).assert().code(0).get_output().clone();
         for text in [&output.stdout, &output.stderr] {
-            assert!(!text.contains(&0x1b) && !String::from_utf8_lossy(text).contains('\u{202e}'), "{command:?}: {output:?}");
+            assert!(
+                !text.contains(&0x1b) && !String::from_utf8_lossy(text).contains('\u{202e}'),
+                "{command:?}: {output:?}"
+            );
         }
     }
-    assert!(fleet.log().iter().all(|commit| !commit.message.contains('\u{1b}')));
+    assert!(
+        fleet
+            .log()
+            .iter()
+            .all(|commit| !commit.message.contains('\u{1b}'))
+    );
 }
 
 #[test]
@@ -265,32 +465,75 @@ fn files_that_are_no_yaml_hurt_only_themselves() {
     let fleet = Fleet::new(&[
         ("p.yaml", &(semver("web", "1.x", "") + &env("dev", ""))),
         ("envs/dev/good.yaml", &deployment(&["web:1.0.0"])),
-        ("envs/dev/broken.yaml", "image: {host}/team/web:1.0.0\n  bad: [\n"),
-        ("envs/dev/crlf.yaml", "a: 1\r\nimage: {host}/team/web:1.0.0 # x\r\nb: 2\r\n"),
-        ("envs/dev/crlf-marked.yaml", &format!("a: 1\r\nimage: {{host}}/team/web:1.0.0 {marker}\r\nb: 2\r\n")),
-        ("envs/dev/bom.yaml", &format!("\u{feff}image: {{host}}/team/web:1.0.0 {marker}\n")),
-        ("envs/dev/tabs.yaml", &format!("a:\n\timage: {{host}}/team/web:1.0.0 {marker}\n")),
+        (
+            "envs/dev/broken.yaml",
+            "image: {host}/team/web:1.0.0\n  bad: [\n",
+        ),
+        (
+            "envs/dev/crlf.yaml",
+            "a: 1\r\nimage: {host}/team/web:1.0.0 # x\r\nb: 2\r\n",
+        ),
+        (
+            "envs/dev/crlf-marked.yaml",
+            &format!("a: 1\r\nimage: {{host}}/team/web:1.0.0 {marker}\r\nb: 2\r\n"),
+        ),
+        (
+            "envs/dev/bom.yaml",
+            &format!("\u{feff}image: {{host}}/team/web:1.0.0 {marker}\n"),
+        ),
+        (
+            "envs/dev/tabs.yaml",
+            &format!("a:\n\timage: {{host}}/team/web:1.0.0 {marker}\n"),
+        ),
     ]);
     fleet.publish("team/web", &["1.0.0", "1.1.0"]);
     fleet.raw(&[
-        ("envs/dev/latin.yaml", b"# caf\xe9\nimage: team/web:1.0.0\n", false),
+        (
+            "envs/dev/latin.yaml",
+            b"# caf\xe9\nimage: team/web:1.0.0\n",
+            false,
+        ),
         ("envs/dev/link.yaml", b"../../../../etc/passwd", true),
     ]);
     fleet.raw(&[("envs/dev/inside.yaml", b"good.yaml", true)]);
     let report = fleet.pass(now());
     assert!(report.failures.is_empty(), "{report:#?}");
-    assert_eq!(fleet.text("envs/dev/good.yaml"), deployment(&["web:1.1.0"]), "{report:#?}");
-    assert_eq!(fleet.text("envs/dev/crlf-marked.yaml"), format!("a: 1\r\nimage: {{host}}/team/web:1.1.0 {marker}\r\nb: 2\r\n"));
-    assert_eq!(fleet.text("envs/dev/bom.yaml"), format!("\u{feff}image: {{host}}/team/web:1.1.0 {marker}\n"));
-    assert_eq!(fleet.text("envs/dev/broken.yaml"), "image: {host}/team/web:1.0.0\n  bad: [\n");
-    for (file, word) in [("envs/dev/broken.yaml", ""), ("envs/dev/tabs.yaml", ""), ("envs/dev/latin.yaml", "UTF-8")] {
-        let said = report.findings.iter().any(|finding| finding.place.file == file && finding.message.contains(word));
+    assert_eq!(
+        fleet.text("envs/dev/good.yaml"),
+        deployment(&["web:1.1.0"]),
+        "{report:#?}"
+    );
+    assert_eq!(
+        fleet.text("envs/dev/crlf-marked.yaml"),
+        format!("a: 1\r\nimage: {{host}}/team/web:1.1.0 {marker}\r\nb: 2\r\n")
+    );
+    assert_eq!(
+        fleet.text("envs/dev/bom.yaml"),
+        format!("\u{feff}image: {{host}}/team/web:1.1.0 {marker}\n")
+    );
+    assert_eq!(
+        fleet.text("envs/dev/broken.yaml"),
+        "image: {host}/team/web:1.0.0\n  bad: [\n"
+    );
+    for (file, word) in [
+        ("envs/dev/broken.yaml", ""),
+        ("envs/dev/tabs.yaml", ""),
+        ("envs/dev/latin.yaml", "UTF-8"),
+    ] {
+        let said = report
+            .findings
+            .iter()
+            .any(|finding| finding.place.file == file && finding.message.contains(word));
         assert!(said, "{file} is not reported: {report:#?}");
     }
     assert_eq!(fleet.file("envs/dev/link.yaml"), b"../../../../etc/passwd");
     assert_eq!(fleet.file("envs/dev/inside.yaml"), b"good.yaml");
     let assert = fleet.tagboat(&["plan"]).assert();
-    assert_eq!(assert.get_output().status.code(), Some(4), "a broken file is bad input, the rest is done");
+    assert_eq!(
+        assert.get_output().status.code(),
+        Some(4),
+        "a broken file is bad input, the rest is done"
+    );
 }
 
 #[test]
@@ -304,9 +547,19 @@ fn declarations_that_do_not_parse_leave_the_others_at_work() {
         "mistakes",
     );
     let report = fleet.pass(now());
-    assert_eq!(fleet.text(FILE), deployment(&["web:1.1.0", "db:1.1.0"]), "{report:#?}");
+    assert_eq!(
+        fleet.text(FILE),
+        deployment(&["web:1.1.0", "db:1.1.0"]),
+        "{report:#?}"
+    );
     for file in ["q.yaml", "r.yaml"] {
-        assert!(report.findings.iter().any(|finding| finding.place.file == file), "{file}: {report:#?}");
+        assert!(
+            report
+                .findings
+                .iter()
+                .any(|finding| finding.place.file == file),
+            "{file}: {report:#?}"
+        );
     }
     fleet.tagboat(&["run", "--once"]).assert().code(4);
 }
@@ -323,10 +576,22 @@ fn huge_files_are_read_and_edited() {
         big.push_str("# a comment that makes the file long, and says nothing about any image\n");
     }
     let fleet = fleet();
-    fleet.person(&[("envs/dev/documents.yaml", &documents), ("envs/dev/big.yaml", &big)], "huge");
+    fleet.person(
+        &[
+            ("envs/dev/documents.yaml", &documents),
+            ("envs/dev/big.yaml", &big),
+        ],
+        "huge",
+    );
     let report = fleet.good_pass(now());
-    assert!(fleet.text("envs/dev/documents.yaml") == documents.replace("web:1.0.0", "web:1.1.0"), "{report:#?}");
-    assert!(fleet.text("envs/dev/big.yaml") == big.replace("web:1.0.0", "web:1.1.0"), "{report:#?}");
+    assert!(
+        fleet.text("envs/dev/documents.yaml") == documents.replace("web:1.0.0", "web:1.1.0"),
+        "{report:#?}"
+    );
+    assert!(
+        fleet.text("envs/dev/big.yaml") == big.replace("web:1.0.0", "web:1.1.0"),
+        "{report:#?}"
+    );
 }
 
 #[test]
@@ -337,10 +602,17 @@ fn a_pass_costs_a_listing_for_each_repository_and_a_head_for_each_digest() {
         + &env("dev", "")
         + &env("prod", "");
     let marked = "a: {host}/team/web:1.0.0 # {\"$imagepolicy\": \"default:again\"}\n";
-    let fleet = Fleet::new(&[("p.yaml", &declared), ("envs/dev/a.yaml", marked), ("envs/prod/a.yaml", &deployment(&["db:1.0.0"]))]);
+    let fleet = Fleet::new(&[
+        ("p.yaml", &declared),
+        ("envs/dev/a.yaml", marked),
+        ("envs/prod/a.yaml", &deployment(&["db:1.0.0"])),
+    ]);
     fleet.person(
         &[
-            ("envs/dev/b.yaml", "a: {host}/team/web:1.0.0 # {\"$imagepolicy\": \"default:web\"}\n"),
+            (
+                "envs/dev/b.yaml",
+                "a: {host}/team/web:1.0.0 # {\"$imagepolicy\": \"default:web\"}\n",
+            ),
             ("envs/dev/c.yaml", &deployment(&["db:1.0.0"])),
         ],
         "b",
@@ -353,8 +625,24 @@ fn a_pass_costs_a_listing_for_each_repository_and_a_head_for_each_digest() {
     fleet.images.take();
     fleet.git.take();
     let report = fleet.good_pass(hours(1));
-    assert_eq!((report.pushed(), report.requests.listings, report.requests.heads, report.requests.registry), (0, 2, 1, 3), "{report:#?}");
-    let asked = [("GET /v2/team/web/tags/list", 1), ("GET /v2/team/db/tags/list", 1), ("HEAD /v2/team/db/manifests/1.1.0", 1)];
-    assert_eq!(counted(&fleet.images.take()), asked.map(|(line, count)| (line.to_owned(), count)).into());
+    assert_eq!(
+        (
+            report.pushed(),
+            report.requests.listings,
+            report.requests.heads,
+            report.requests.registry
+        ),
+        (0, 2, 1, 3),
+        "{report:#?}"
+    );
+    let asked = [
+        ("GET /v2/team/web/tags/list", 1),
+        ("GET /v2/team/db/tags/list", 1),
+        ("HEAD /v2/team/db/manifests/1.1.0", 1),
+    ];
+    assert_eq!(
+        counted(&fleet.images.take()),
+        asked.map(|(line, count)| (line.to_owned(), count)).into()
+    );
     assert_eq!(fleet.git.take().len(), 2, "the greeting and one ls-refs");
 }

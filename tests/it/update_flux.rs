@@ -78,12 +78,26 @@ spec:
         "clusters/my-cluster/helm.yaml",
         "apiVersion: helm.toolkit.fluxcd.io/v2\nkind: HelmRelease\nmetadata: {name: podinfo, namespace: default}\nspec:\n  values:\n    image:\n      repository: {host}/stefanprodan/podinfo # {\"$imagepolicy\": \"flux-system:podinfo:name\"}\n      tag: 5.0.0 # {\"$imagepolicy\": \"flux-system:podinfo:tag\"}\n",
     ),
-    ("clusters/other/left.yaml", "image: {host}/stefanprodan/podinfo:5.0.0 # {\"$imagepolicy\": \"flux-system:podinfo\"}\n"),
+    (
+        "clusters/other/left.yaml",
+        "image: {host}/stefanprodan/podinfo:5.0.0 # {\"$imagepolicy\": \"flux-system:podinfo\"}\n",
+    ),
 ];
 
 fn fleet() -> Fleet {
     let fleet = Fleet::new(FILES);
-    fleet.publish("stefanprodan/podinfo", &["5.0.0", "5.0.1", "5.0.3", "5.1.0", "6.0.0", "5.0.4-rc.1", "latest"]);
+    fleet.publish(
+        "stefanprodan/podinfo",
+        &[
+            "5.0.0",
+            "5.0.1",
+            "5.0.3",
+            "5.1.0",
+            "6.0.0",
+            "5.0.4-rc.1",
+            "latest",
+        ],
+    );
     fleet
 }
 
@@ -95,7 +109,8 @@ fn the_guide_is_updated_with_nothing_changed_in_it() {
     assert!(out.contains("flux-system/flux-system: committed"), "{out}");
     for (path, text) in FILES {
         let expected = if path.starts_with("clusters/my-cluster/") {
-            text.replace("podinfo:5.0.0", "podinfo:5.0.3").replace("tag: 5.0.0", "tag: 5.0.3")
+            text.replace("podinfo:5.0.0", "podinfo:5.0.3")
+                .replace("tag: 5.0.0", "tag: 5.0.3")
         } else {
             (*text).to_owned()
         };
@@ -103,8 +118,20 @@ fn the_guide_is_updated_with_nothing_changed_in_it() {
     }
     let log = fleet.log();
     assert_eq!(log.len(), 2, "{log:#?}");
-    assert_eq!((log[1].author.as_str(), log[1].subject.as_str()), ("fluxcdbot", "flux-system/flux-system: podinfo 5.0.0 → 5.0.3"));
-    assert!(log[1].message.ends_with("\nTagboat-Update: flux-system/flux-system\n"), "{}", log[1].message);
+    assert_eq!(
+        (log[1].author.as_str(), log[1].subject.as_str()),
+        (
+            "fluxcdbot",
+            "flux-system/flux-system: podinfo 5.0.0 → 5.0.3"
+        )
+    );
+    assert!(
+        log[1]
+            .message
+            .ends_with("\nTagboat-Update: flux-system/flux-system\n"),
+        "{}",
+        log[1].message
+    );
 }
 
 #[test]
@@ -113,19 +140,44 @@ fn an_up_to_date_repository_costs_a_listing_and_one_ls_refs() {
     fleet.tagboat(&["run", "--once"]).assert().code(0);
     fleet.images.take();
     fleet.git.take();
-    for command in [&["plan", "-o", "json"][..], &["run", "--once", "-o", "json"]] {
+    for command in [
+        &["plan", "-o", "json"][..],
+        &["run", "--once", "-o", "json"],
+    ] {
         let assert = fleet.tagboat(command).assert().code(0);
         let reports: Value = serde_json::from_slice(&assert.get_output().stdout).unwrap();
-        assert_eq!(reports[0]["environments"][0]["state"], "up-to-date", "{reports:#}");
-        assert_eq!(reports[0]["environments"][0]["commits"], Value::Array(Vec::new()));
-        assert_eq!(reports[0]["requests"], serde_json::json!({"listings": 1, "heads": 0, "registry": 1, "lsRefs": 1}));
-        assert_eq!(counted(&fleet.images.take()), [("GET /v2/stefanprodan/podinfo/tags/list".to_owned(), 1)].into());
-        let git = [("GET /fleet.git/info/refs".to_owned(), 1), ("POST /fleet.git/git-upload-pack".to_owned(), 1)];
-        assert_eq!(counted(&fleet.git.take()), git.into(), "the greeting and one ls-refs");
+        assert_eq!(
+            reports[0]["environments"][0]["state"], "up-to-date",
+            "{reports:#}"
+        );
+        assert_eq!(
+            reports[0]["environments"][0]["commits"],
+            Value::Array(Vec::new())
+        );
+        assert_eq!(
+            reports[0]["requests"],
+            serde_json::json!({"listings": 1, "heads": 0, "registry": 1, "lsRefs": 1})
+        );
+        assert_eq!(
+            counted(&fleet.images.take()),
+            [("GET /v2/stefanprodan/podinfo/tags/list".to_owned(), 1)].into()
+        );
+        let git = [
+            ("GET /fleet.git/info/refs".to_owned(), 1),
+            ("POST /fleet.git/git-upload-pack".to_owned(), 1),
+        ];
+        assert_eq!(
+            counted(&fleet.git.take()),
+            git.into(),
+            "the greeting and one ls-refs"
+        );
     }
     let assert = fleet.tagboat(&["plan", "--check"]).assert().code(0);
     let out = String::from_utf8(assert.get_output().stdout.clone()).unwrap();
-    assert!(out.contains("up to date") && out.ends_with("nothing to change\n"), "{out}");
+    assert!(
+        out.contains("up to date") && out.ends_with("nothing to change\n"),
+        "{out}"
+    );
     assert_eq!(fleet.log().len(), 2);
 }
 
@@ -133,9 +185,22 @@ fn an_up_to_date_repository_costs_a_listing_and_one_ls_refs() {
 fn a_plan_shows_the_diff_and_writes_nothing() {
     let fleet = fleet();
     let assert = fleet.tagboat(&["plan", "--check"]).assert().code(1);
-    let out = String::from_utf8(assert.get_output().stdout.clone()).unwrap().replace(&fleet.registry.host(), "{host}");
-    assert!(out.contains("would commit") && out.contains("-      tag: 5.0.0 # {") && out.contains("+      tag: 5.0.3 # {"), "{out}");
+    let out = String::from_utf8(assert.get_output().stdout.clone())
+        .unwrap()
+        .replace(&fleet.registry.host(), "{host}");
+    assert!(
+        out.contains("would commit")
+            && out.contains("-      tag: 5.0.0 # {")
+            && out.contains("+      tag: 5.0.3 # {"),
+        "{out}"
+    );
     assert!(out.contains("not 6.0.0: it"), "the reasons: {out}");
     assert_eq!(fleet.log().len(), 1);
-    assert!(fleet.git.take().iter().all(|line| !line.contains("receive-pack")));
+    assert!(
+        fleet
+            .git
+            .take()
+            .iter()
+            .all(|line| !line.contains("receive-pack"))
+    );
 }

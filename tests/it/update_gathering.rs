@@ -1,4 +1,5 @@
-//! What is gathered for reviewers: from the labels of images and the config repository's own forge, once.
+//! What is gathered for reviewers: from the labels of images and the config repository's own forge,
+//! once.
 
 use crate::it::support::{
     forge::{asked, forge, json},
@@ -43,20 +44,54 @@ impl World {
         let image = |digit: &str, version: &str| Image {
             created: Some("2026-11-17T20:00:00Z".parse().unwrap()),
             labels: BTreeMap::from([
-                ("org.opencontainers.image.source".to_owned(), source.to_owned()),
-                ("org.opencontainers.image.revision".to_owned(), digit.repeat(40)),
-                ("org.opencontainers.image.version".to_owned(), version.to_owned()),
+                (
+                    "org.opencontainers.image.source".to_owned(),
+                    source.to_owned(),
+                ),
+                (
+                    "org.opencontainers.image.revision".to_owned(),
+                    digit.repeat(40),
+                ),
+                (
+                    "org.opencontainers.image.version".to_owned(),
+                    version.to_owned(),
+                ),
             ]),
             ..Image::default()
         };
-        registry.publish("acme/web", &Tag::new("1.0.0").unwrap(), &image("1", "1.0.0")).await.unwrap();
-        let new = registry.publish("acme/web", &Tag::new("1.1.0").unwrap(), &image("2", "1.1.0")).await.unwrap();
+        registry
+            .publish(
+                "acme/web",
+                &Tag::new("1.0.0").unwrap(),
+                &image("1", "1.0.0"),
+            )
+            .await
+            .unwrap();
+        let new = registry
+            .publish(
+                "acme/web",
+                &Tag::new("1.1.0").unwrap(),
+                &image("2", "1.1.0"),
+            )
+            .await
+            .unwrap();
         let folder = tempfile::tempdir().unwrap();
         let (store, _) = Store::open(&folder.path().join("store")).unwrap();
-        let scanner =
-            Scanner { registries: Arc::new(registries(vec![config(&registry.host(), Credentials::Anonymous)])), store: Arc::new(store) };
+        let scanner = Scanner {
+            registries: Arc::new(registries(vec![config(
+                &registry.host(),
+                Credentials::Anonymous,
+            )])),
+            store: Arc::new(store),
+        };
         let repository = registry.repository("acme/web").unwrap();
-        Self { registry, scanner, repository, new, _folder: folder }
+        Self {
+            registry,
+            scanner,
+            repository,
+            new,
+            _folder: folder,
+        }
     }
 
     fn image(&self) -> ImageMove {
@@ -67,7 +102,10 @@ impl World {
             new: Tag::new("1.1.0").unwrap(),
             digest: None,
             bump: version::bump(Some("1.0.0"), "1.1.0"),
-            places: vec![FileLine { file: "app.yaml".to_owned(), line: 1 }],
+            places: vec![FileLine {
+                file: "app.yaml".to_owned(),
+                line: 1,
+            }],
         }
     }
 
@@ -75,11 +113,31 @@ impl World {
         self.gather_within(forge, now, PATIENCE).await
     }
 
-    async fn gather_within(&self, forge: Option<&dyn Forge>, now: Timestamp, patience: Duration) -> Gathered {
-        let refused = [RefusedReport { tag: "2.0.0".to_owned(), reason: "is outside the range".to_owned() }];
+    async fn gather_within(
+        &self,
+        forge: Option<&dyn Forge>,
+        now: Timestamp,
+        patience: Duration,
+    ) -> Gathered {
+        let refused = [RefusedReport {
+            tag: "2.0.0".to_owned(),
+            reason: "is outside the range".to_owned(),
+        }];
         let image = self.image();
-        let asked = [Asked { image: &image, policy: None, scan: None, refused: &refused }];
-        Gatherer { scanner: &self.scanner, forge, now, patience }.gather(&asked).await
+        let asked = [Asked {
+            image: &image,
+            policy: None,
+            scan: None,
+            refused: &refused,
+        }];
+        Gatherer {
+            scanner: &self.scanner,
+            forge,
+            now,
+            patience,
+        }
+        .gather(&asked)
+        .await
     }
 
     fn asked_of_registry(&self) -> u64 {
@@ -104,7 +162,15 @@ async fn labels_compare_link_and_notes_are_gathered_once() {
     })
     .await;
     let world = World::new(&format!("http://{}/acme/web", wire.host)).await;
-    world.scanner.store.see(&world.repository, &[(Tag::new("1.1.0").unwrap(), world.new.clone())], now()).unwrap();
+    world
+        .scanner
+        .store
+        .see(
+            &world.repository,
+            &[(Tag::new("1.1.0").unwrap(), world.new.clone())],
+            now(),
+        )
+        .unwrap();
     let forge = forge(&wire, ForgeKind::Github, "", "acme/fleet");
     let gathered = world.gather(Some(&*forge), now()).await;
     assert!(!gathered.may_tell_more);
@@ -112,15 +178,39 @@ async fn labels_compare_link_and_notes_are_gathered_once() {
     assert_eq!(told.facts.digest.as_ref(), Some(&world.new));
     assert_eq!(told.facts.missing, None);
     assert_eq!(told.facts.new.version.as_deref(), Some("1.1.0"));
-    assert_eq!(told.facts.compare.unwrap(), format!("http://{}/acme/web/compare/{}...{}", wire.host, "1".repeat(40), "2".repeat(40)));
-    assert_eq!(told.facts.releases.iter().map(|release| release.notes.as_str()).collect::<Vec<_>>(), ["- fixed"]);
+    assert_eq!(
+        told.facts.compare.unwrap(),
+        format!(
+            "http://{}/acme/web/compare/{}...{}",
+            wire.host,
+            "1".repeat(40),
+            "2".repeat(40)
+        )
+    );
+    assert_eq!(
+        told.facts
+            .releases
+            .iter()
+            .map(|release| release.notes.as_str())
+            .collect::<Vec<_>>(),
+        ["- fixed"]
+    );
     assert_eq!(told.seen.unwrap().at, now());
-    assert_eq!(told.refused, [("2.0.0".to_owned(), "is outside the range".to_owned())]);
+    assert_eq!(
+        told.refused,
+        [("2.0.0".to_owned(), "is outside the range".to_owned())]
+    );
 
     let (of_forge, of_registry) = (asked(&wire).len(), world.asked_of_registry());
     assert_eq!(world.scanner.registries.stats().total(RequestKind::Head), 2);
-    let again = one(world.gather(Some(&*forge), now() + SignedDuration::from_hours(1_000)).await);
-    assert_eq!((asked(&wire).len(), world.asked_of_registry()), (of_forge, of_registry), "the next pass asks nothing");
+    let again = one(world
+        .gather(Some(&*forge), now() + SignedDuration::from_hours(1_000))
+        .await);
+    assert_eq!(
+        (asked(&wire).len(), world.asked_of_registry()),
+        (of_forge, of_registry),
+        "the next pass asks nothing"
+    );
     assert_eq!(again.facts.releases.len(), 1);
     world.registry.stop().await.unwrap();
 }
@@ -142,17 +232,28 @@ async fn only_the_own_forge_is_asked_whatever_labels_say() {
         let gathered = world.gather(Some(&*forge), now()).await;
         assert!(!gathered.may_tell_more);
         let told = one(gathered);
-        assert_eq!((told.facts.new.source.as_ref(), told.facts.releases.len()), (Some(&source), 0));
+        assert_eq!(
+            (told.facts.new.source.as_ref(), told.facts.releases.len()),
+            (Some(&source), 0)
+        );
         world.registry.stop().await.unwrap();
     }
-    assert_eq!(asked(&own), [""; 0], "another project's notes are not asked for here");
+    assert_eq!(
+        asked(&own),
+        [""; 0],
+        "another project's notes are not asked for here"
+    );
     assert_eq!(asked(&other), [""; 0], "a label leads nowhere");
 }
 
 #[tokio::test]
 async fn what_fails_is_said_and_asked_again_after_an_hour() {
     let wire = Wire::start(|_, before| match before {
-        0 => reply(403, r#"{"message": "Resource not accessible by @integration"}"#).with("Content-Type", "application/json"),
+        0 => reply(
+            403,
+            r#"{"message": "Resource not accessible by @integration"}"#,
+        )
+        .with("Content-Type", "application/json"),
         _ => json(200, &releases("1.1.0")),
     })
     .await;
@@ -161,11 +262,20 @@ async fn what_fails_is_said_and_asked_again_after_an_hour() {
     let gathered = world.gather(Some(&*forge), now()).await;
     assert!(gathered.may_tell_more);
     let told = one(gathered);
-    assert!(told.facts.missing.unwrap().starts_with("The release notes could not be read: "));
+    assert!(
+        told.facts
+            .missing
+            .unwrap()
+            .starts_with("The release notes could not be read: ")
+    );
     assert!(told.facts.compare.is_some(), "what came before stays");
-    let soon = world.gather(Some(&*forge), now() + SignedDuration::from_mins(59)).await;
+    let soon = world
+        .gather(Some(&*forge), now() + SignedDuration::from_mins(59))
+        .await;
     assert!(soon.may_tell_more && asked(&wire).len() == 1);
-    let later = world.gather(Some(&*forge), now() + SignedDuration::from_mins(60)).await;
+    let later = world
+        .gather(Some(&*forge), now() + SignedDuration::from_mins(60))
+        .await;
     assert!(!later.may_tell_more);
     assert_eq!(one(later).facts.releases.len(), 1);
     world.registry.stop().await.unwrap();
@@ -177,10 +287,20 @@ async fn a_forge_that_does_not_answer_keeps_nobody_waiting_for_long() {
     let world = World::new(&format!("http://{}/acme/web", wire.host)).await;
     let forge = forge(&wire, ForgeKind::Github, "", "acme/fleet");
     let started = Instant::now();
-    let gathered = world.gather_within(Some(&*forge), now(), Duration::from_secs(3)).await;
-    assert!(started.elapsed() < Duration::from_secs(30), "{:?}", started.elapsed());
+    let gathered = world
+        .gather_within(Some(&*forge), now(), Duration::from_secs(3))
+        .await;
+    assert!(
+        started.elapsed() < Duration::from_secs(30),
+        "{:?}",
+        started.elapsed()
+    );
     assert!(gathered.may_tell_more);
     let told = one(gathered);
-    assert!(told.facts.missing.is_some() && told.facts.digest.is_some() && told.facts.new.source.is_some());
+    assert!(
+        told.facts.missing.is_some()
+            && told.facts.digest.is_some()
+            && told.facts.new.source.is_some()
+    );
     world.registry.stop().await.unwrap();
 }

@@ -10,7 +10,13 @@ use tagboat::{
 const FILE: &str = "envs/dev/a.yaml";
 
 fn fleet(declared: &str, image: &str) -> Fleet {
-    Fleet::new(&[("p.yaml", &(declared.to_owned() + &env("dev", "") + &env("prod", ""))), (FILE, &deployment(&[image]))])
+    Fleet::new(&[
+        (
+            "p.yaml",
+            &(declared.to_owned() + &env("dev", "") + &env("prod", "")),
+        ),
+        (FILE, &deployment(&[image])),
+    ])
 }
 
 fn state(report: &Report) -> State {
@@ -27,7 +33,11 @@ fn reverted_at(time: Timestamp) -> Fleet {
     let fleet = fleet(&semver("web", "1.x", ""), "web:1.0.0");
     fleet.publish("team/web", &["1.0.0", "1.1.0"]);
     assert_eq!(state(&fleet.pass(now())), State::Committed);
-    fleet.person_at(time, &[(FILE, &deployment(&["web:1.0.0"]))], "Revert \"dev: web 1.0.0 → 1.1.0\"");
+    fleet.person_at(
+        time,
+        &[(FILE, &deployment(&["web:1.0.0"]))],
+        "Revert \"dev: web 1.0.0 → 1.1.0\"",
+    );
     fleet
 }
 
@@ -38,18 +48,34 @@ fn a_version_that_was_taken_back_is_held_until_something_newer_comes() {
         let report = fleet.pass(hours(n));
         assert_eq!(state(&report), State::UpToDate);
         let row = policy(&report, "dev", "default/web");
-        assert!(row.held.len() == 1 && row.held[0].starts_with("1.1.0: Ann went back from 1.1.0 to 1.0.0 in "), "{row:#?}");
-        assert!(row.refused.iter().any(|refused| refused.tag == "1.1.0" && refused.reason.contains("Ann")), "{row:#?}");
+        assert!(
+            row.held.len() == 1
+                && row.held[0].starts_with("1.1.0: Ann went back from 1.1.0 to 1.0.0 in "),
+            "{row:#?}"
+        );
+        assert!(
+            row.refused
+                .iter()
+                .any(|refused| refused.tag == "1.1.0" && refused.reason.contains("Ann")),
+            "{row:#?}"
+        );
     }
     // Something between is not enough, something beyond is.
     fleet.publish("team/web", &["1.0.5"]);
-    assert_eq!(state(&fleet.pass(hours(3))), State::UpToDate, "versions up to the held one are held");
+    assert_eq!(
+        state(&fleet.pass(hours(3))),
+        State::UpToDate,
+        "versions up to the held one are held"
+    );
     fleet.publish("team/web", &["1.1.1"]);
     assert_eq!(state(&fleet.pass(hours(4))), State::Committed);
     assert_eq!(fleet.text(FILE), deployment(&["web:1.1.1"]));
     fleet.publish("team/web", &["1.2.0"]);
     let report = fleet.pass(hours(5));
-    assert!(state(&report) == State::Committed && policy(&report, "dev", "default/web").held.is_empty(), "{report:#?}");
+    assert!(
+        state(&report) == State::Committed && policy(&report, "dev", "default/web").held.is_empty(),
+        "{report:#?}"
+    );
 }
 
 #[test]
@@ -57,7 +83,10 @@ fn a_merge_of_a_revert_holds_like_the_revert() {
     let fleet = fleet(&semver("web", "1.x", ""), "web:1.0.0");
     fleet.publish("team/web", &["1.0.0", "1.1.0"]);
     fleet.good_pass_but_findings(now());
-    fleet.merge(&[(FILE, &deployment(&["web:1.0.0"]))], "Merge branch 'back'");
+    fleet.merge(
+        &[(FILE, &deployment(&["web:1.0.0"]))],
+        "Merge branch 'back'",
+    );
     assert_eq!(state(&fleet.pass(hours(1))), State::UpToDate);
     assert_eq!(fleet.text(FILE), deployment(&["web:1.0.0"]));
 }
@@ -68,7 +97,10 @@ fn a_lowering_by_the_bot_itself_holds_nothing() {
     fleet.publish("team/web", &["1.0.0", "1.1.0"]);
     fleet.good_pass_but_findings(now());
     // As `allowDowngrade` would have written it.
-    fleet.person(&[(FILE, &deployment(&["web:1.0.0"]))], "dev: web 1.1.0 → 1.0.0\n\nTagboat-Update: dev");
+    fleet.person(
+        &[(FILE, &deployment(&["web:1.0.0"]))],
+        "dev: web 1.1.0 → 1.0.0\n\nTagboat-Update: dev",
+    );
     assert_eq!(state(&fleet.pass(hours(1))), State::Committed);
     assert_eq!(fleet.text(FILE), deployment(&["web:1.1.0"]));
 }
@@ -78,7 +110,10 @@ fn a_hold_is_of_one_environment() {
     let fleet = reverted();
     fleet.person(&[("envs/prod/a.yaml", &deployment(&["web:1.0.0"]))], "prod");
     let report = fleet.pass(hours(1));
-    assert_eq!((state(&report), environment(&report, "prod").state), (State::UpToDate, State::Committed));
+    assert_eq!(
+        (state(&report), environment(&report, "prod").state),
+        (State::UpToDate, State::Committed)
+    );
 }
 
 #[test]
@@ -87,7 +122,13 @@ fn a_person_who_brings_it_back_lifts_the_hold() {
     fleet.person(&[(FILE, &deployment(&["web:1.1.0"]))], "again");
     fleet.person(&[(FILE, &deployment(&["web:1.1.0", "db:1"]))], "more");
     let report = fleet.pass(hours(1));
-    assert_eq!((state(&report), policy(&report, "dev", "default/web").held.len()), (State::UpToDate, 0));
+    assert_eq!(
+        (
+            state(&report),
+            policy(&report, "dev", "default/web").held.len()
+        ),
+        (State::UpToDate, 0)
+    );
 }
 
 #[test]
@@ -98,17 +139,39 @@ fn release_writes_the_held_version_once() {
         String::from_utf8(assert.get_output().stdout.clone()).unwrap()
     };
     let holds = out(&["holds"], 0);
-    assert!(holds.contains("default/web") && holds.contains("1.1.0") && holds.contains("Ann"), "{holds}");
+    assert!(
+        holds.contains("default/web") && holds.contains("1.1.0") && holds.contains("Ann"),
+        "{holds}"
+    );
     let explained = out(&["explain", "default:web"], 0);
-    assert!(explained.contains("held      1.1.0: Ann went back"), "{explained}");
-    fleet.tagboat(&["release", "prod", "default/web"]).assert().code(2);
-    fleet.tagboat(&["release", "nowhere", "default/web"]).assert().code(2);
+    assert!(
+        explained.contains("held      1.1.0: Ann went back"),
+        "{explained}"
+    );
+    fleet
+        .tagboat(&["release", "prod", "default/web"])
+        .assert()
+        .code(2);
+    fleet
+        .tagboat(&["release", "nowhere", "default/web"])
+        .assert()
+        .code(2);
     let released = out(&["release", "dev", "default/web"], 0);
-    assert!(released.starts_with("dev: default/web is back at 1.1.0 in "), "{released}");
+    assert!(
+        released.starts_with("dev: default/web is back at 1.1.0 in "),
+        "{released}"
+    );
     assert_eq!(fleet.text(FILE), deployment(&["web:1.1.0"]));
     let last = fleet.log().pop().unwrap();
-    assert!(last.message.contains("the hold of 1.1.0 is lifted") && last.message.contains("\nTagboat-Update: dev\n"), "{last:?}");
-    assert_eq!(out(&["release", "dev", "default/web"], 0), "default/web holds nothing in dev\n");
+    assert!(
+        last.message.contains("the hold of 1.1.0 is lifted")
+            && last.message.contains("\nTagboat-Update: dev\n"),
+        "{last:?}"
+    );
+    assert_eq!(
+        out(&["release", "dev", "default/web"], 0),
+        "default/web holds nothing in dev\n"
+    );
     assert_eq!(fleet.log().len(), 4);
     fleet.tagboat(&["run", "--once"]).assert().code(0);
     assert_eq!(fleet.log().len(), 4);
@@ -119,7 +182,10 @@ fn release_keeps_off_files_of_two_environments() {
     let fleet = reverted_at(Timestamp::now());
     let other = env("x", "").replace("envs/x/**", "envs/dev/*");
     fleet.person_at(Timestamp::now(), &[("x.yaml", &other)], "overlap");
-    fleet.tagboat(&["release", "dev", "default/web"]).assert().code(2);
+    fleet
+        .tagboat(&["release", "dev", "default/web"])
+        .assert()
+        .code(2);
     assert_eq!(fleet.text(FILE), deployment(&["web:1.0.0"]));
 }
 
@@ -140,7 +206,15 @@ fn one(choice: &str, extra: &str) -> String {
 fn newest_holds_the_exact_value() {
     let fleet = fleet(&one("newest: {}", ""), "web:a");
     let at = |tag: &str, date: &str| {
-        fleet.image("team/web", tag, &Image { created: Some(date.parse().unwrap()), salt: tag.into(), ..Image::default() });
+        fleet.image(
+            "team/web",
+            tag,
+            &Image {
+                created: Some(date.parse().unwrap()),
+                salt: tag.into(),
+                ..Image::default()
+            },
+        );
     };
     at("a", "2026-01-01T00:00:00Z");
     at("b", "2026-02-01T00:00:00Z");
@@ -158,14 +232,29 @@ fn newest_holds_the_exact_value() {
 fn newest_waits_for_its_age_beside_the_present_one() {
     let fleet = fleet(&one("newest: {}", "  minimumAge: 72h\n"), "web:b");
     let at = |tag: &str, date: &str| {
-        fleet.image("team/web", tag, &Image { created: Some(date.parse().unwrap()), salt: tag.into(), ..Image::default() });
+        fleet.image(
+            "team/web",
+            tag,
+            &Image {
+                created: Some(date.parse().unwrap()),
+                salt: tag.into(),
+                ..Image::default()
+            },
+        );
     };
     at("a", "2026-01-01T00:00:00Z");
     at("b", "2026-02-01T00:00:00Z");
     at("c", "2026-03-01T00:00:00Z");
     let report = fleet.pass(now());
-    assert_eq!((state(&report), fleet.text(FILE)), (State::UpToDate, deployment(&["web:b"])), "{report:#?}");
-    assert_eq!(policy(&report, "dev", "default/web").free_at, Some(hours(72)));
+    assert_eq!(
+        (state(&report), fleet.text(FILE)),
+        (State::UpToDate, deployment(&["web:b"])),
+        "{report:#?}"
+    );
+    assert_eq!(
+        policy(&report, "dev", "default/web").free_at,
+        Some(hours(72))
+    );
     assert_eq!(state(&fleet.pass(hours(71))), State::UpToDate);
     assert_eq!(state(&fleet.pass(hours(72))), State::Committed);
     assert_eq!(fleet.text(FILE), deployment(&["web:c"]));
@@ -176,7 +265,15 @@ fn newest_never_goes_back_to_an_older_image() {
     // The person's own choice is too young for the policy, which would choose the one before it.
     let fleet = fleet(&one("newest: {}", "  minimumAge: 72h\n"), "web:a");
     let at = |tag: &str, date: &str| {
-        fleet.image("team/web", tag, &Image { created: Some(date.parse().unwrap()), salt: tag.into(), ..Image::default() });
+        fleet.image(
+            "team/web",
+            tag,
+            &Image {
+                created: Some(date.parse().unwrap()),
+                salt: tag.into(),
+                ..Image::default()
+            },
+        );
     };
     at("a", "2026-01-01T00:00:00Z");
     at("b", "2026-02-01T00:00:00Z");
@@ -184,7 +281,11 @@ fn newest_never_goes_back_to_an_older_image() {
     at("c", "2026-03-01T00:00:00Z");
     fleet.person(&[(FILE, &deployment(&["web:c"]))], "take c at once");
     let report = fleet.pass(hours(80));
-    assert_eq!((state(&report), fleet.text(FILE)), (State::UpToDate, deployment(&["web:c"])), "{report:#?}");
+    assert_eq!(
+        (state(&report), fleet.text(FILE)),
+        (State::UpToDate, deployment(&["web:c"])),
+        "{report:#?}"
+    );
     assert_eq!(report.environments[0].left[0].code, "downgrade");
     assert_eq!(state(&fleet.pass(hours(160))), State::UpToDate);
     at("d", "2026-04-01T00:00:00Z");
@@ -196,22 +297,57 @@ fn newest_never_goes_back_to_an_older_image() {
 #[test]
 fn a_held_digest_is_released() {
     let fleet = fleet(&one("digest: {tag: stable}", ""), "web:stable");
-    let publish = |salt: &str| fleet.image("team/web", "stable", &Image { salt: salt.into(), ..Image::default() });
+    let publish = |salt: &str| {
+        fleet.image(
+            "team/web",
+            "stable",
+            &Image {
+                salt: salt.into(),
+                ..Image::default()
+            },
+        )
+    };
     let first = publish("1");
     fleet.good_pass_but_findings(now());
     let second = publish("2");
     fleet.good_pass_but_findings(hours(1));
-    fleet.person_at(Timestamp::now(), &[(FILE, &deployment(&[&format!("web:stable@{first}")]))], "back");
-    let output = fleet.tagboat(&["release", "dev", "default/web"]).assert().code(0).get_output().stdout.clone();
+    fleet.person_at(
+        Timestamp::now(),
+        &[(FILE, &deployment(&[&format!("web:stable@{first}")]))],
+        "back",
+    );
+    let output = fleet
+        .tagboat(&["release", "dev", "default/web"])
+        .assert()
+        .code(0)
+        .get_output()
+        .stdout
+        .clone();
     assert!(String::from_utf8(output).unwrap().contains(second.as_str()));
-    assert_eq!(fleet.text(FILE), deployment(&[&format!("web:stable@{second}")]));
-    fleet.tagboat(&["release", "dev", "default/web"]).assert().code(0).stdout("default/web holds nothing in dev\n");
+    assert_eq!(
+        fleet.text(FILE),
+        deployment(&[&format!("web:stable@{second}")])
+    );
+    fleet
+        .tagboat(&["release", "dev", "default/web"])
+        .assert()
+        .code(0)
+        .stdout("default/web holds nothing in dev\n");
 }
 
 #[test]
 fn a_digest_policy_holds_the_exact_digest() {
     let fleet = fleet(&one("digest: {tag: stable}", ""), "web:stable");
-    let publish = |salt: &str| fleet.image("team/web", "stable", &Image { salt: salt.into(), ..Image::default() });
+    let publish = |salt: &str| {
+        fleet.image(
+            "team/web",
+            "stable",
+            &Image {
+                salt: salt.into(),
+                ..Image::default()
+            },
+        )
+    };
     let first = publish("1");
     fleet.good_pass_but_findings(now());
     publish("2");
@@ -222,65 +358,136 @@ fn a_digest_policy_holds_the_exact_digest() {
     assert_eq!(fleet.text(FILE), back);
     let third = publish("3");
     assert_eq!(state(&fleet.pass(hours(3))), State::Committed);
-    assert_eq!(fleet.text(FILE), deployment(&[&format!("web:stable@{third}")]));
+    assert_eq!(
+        fleet.text(FILE),
+        deployment(&[&format!("web:stable@{third}")])
+    );
 }
 
 #[test]
 fn a_digest_policy_waits_for_its_age() {
-    let fleet = fleet(&one("digest: {tag: stable}", "  minimumAge: 24h\n"), "web:stable");
-    let publish = |salt: &str| fleet.image("team/web", "stable", &Image { salt: salt.into(), ..Image::default() });
+    let fleet = fleet(
+        &one("digest: {tag: stable}", "  minimumAge: 24h\n"),
+        "web:stable",
+    );
+    let publish = |salt: &str| {
+        fleet.image(
+            "team/web",
+            "stable",
+            &Image {
+                salt: salt.into(),
+                ..Image::default()
+            },
+        )
+    };
     let first = publish("1");
     let report = fleet.pass(now());
-    assert_eq!((state(&report), policy(&report, "dev", "default/web").free_at), (State::UpToDate, Some(hours(24))), "{report:#?}");
+    assert_eq!(
+        (
+            state(&report),
+            policy(&report, "dev", "default/web").free_at
+        ),
+        (State::UpToDate, Some(hours(24))),
+        "{report:#?}"
+    );
     assert_eq!(state(&fleet.pass(hours(24))), State::Committed);
     let pinned = deployment(&[&format!("web:stable@{first}")]);
     let second = publish("2");
     assert_eq!(state(&fleet.pass(hours(30))), State::UpToDate);
     assert_eq!(fleet.text(FILE), pinned);
     assert_eq!(state(&fleet.pass(hours(54))), State::Committed);
-    assert_eq!(fleet.text(FILE), deployment(&[&format!("web:stable@{second}")]));
+    assert_eq!(
+        fleet.text(FILE),
+        deployment(&[&format!("web:stable@{second}")])
+    );
 }
 
-/// A tag that is pushed again moves the digest alone, so reverting that is a revert, too: by going back or by unpinning.
+/// A tag that is pushed again moves the digest alone, so reverting that is a revert, too: by going
+/// back or by unpinning.
 #[test]
 fn a_digest_beside_a_tag_is_held_when_its_move_is_reverted() {
     let back = |first: &str| format!("web:1.0.0@{first}");
     let unpinned = |_: &str| "web:1.0.0".to_owned();
     let ways: [&dyn Fn(&str) -> String; 2] = [&back, &unpinned];
     for (way, instead) in ways.iter().enumerate() {
-        let fleet = fleet(&one("semver: {range: '*'}", "  digestReflectionPolicy: Always\n"), "web:1.0.0");
-        let publish = |tag: &str, salt: &str| fleet.image("team/web", tag, &Image { salt: salt.into(), ..Image::default() });
+        let fleet = fleet(
+            &one("semver: {range: '*'}", "  digestReflectionPolicy: Always\n"),
+            "web:1.0.0",
+        );
+        let publish = |tag: &str, salt: &str| {
+            fleet.image(
+                "team/web",
+                tag,
+                &Image {
+                    salt: salt.into(),
+                    ..Image::default()
+                },
+            )
+        };
         let first = publish("1.0.0", "1");
         fleet.good_pass_but_findings(now());
         let second = publish("1.0.0", "2");
         fleet.good_pass_but_findings(hours(1));
-        assert_eq!(fleet.text(FILE), deployment(&[&format!("web:1.0.0@{second}")]));
+        assert_eq!(
+            fleet.text(FILE),
+            deployment(&[&format!("web:1.0.0@{second}")])
+        );
         let reverted = deployment(&[&instead(first.as_str())]);
         fleet.person_at(hours(2), &[(FILE, &reverted)], "back");
         let report = fleet.good_pass_but_findings(hours(3));
-        assert_eq!((report.pushed(), fleet.text(FILE)), (0, reverted), "way {way}: {report:#?}");
+        assert_eq!(
+            (report.pushed(), fleet.text(FILE)),
+            (0, reverted),
+            "way {way}: {report:#?}"
+        );
         // Another push of the tag, or a newer one, is something new.
         let third = publish("1.0.0", "3");
         fleet.good_pass_but_findings(hours(4));
-        assert_eq!(fleet.text(FILE), deployment(&[&format!("web:1.0.0@{third}")]), "way {way}");
+        assert_eq!(
+            fleet.text(FILE),
+            deployment(&[&format!("web:1.0.0@{third}")]),
+            "way {way}"
+        );
     }
 }
 
 /// A pinned digest moves from the first to the second image; gives both.
 fn pinned() -> (Fleet, [String; 2]) {
     let fleet = fleet(&one("digest: {tag: stable}", ""), "web:stable");
-    let publish = |salt: &str| fleet.image("team/web", "stable", &Image { salt: salt.into(), ..Image::default() });
+    let publish = |salt: &str| {
+        fleet.image(
+            "team/web",
+            "stable",
+            &Image {
+                salt: salt.into(),
+                ..Image::default()
+            },
+        )
+    };
     let first = publish("1");
     fleet.good_pass_but_findings(now());
     let second = publish("2");
-    (fleet, [first, second].map(|digest| deployment(&[&format!("web:stable@{digest}")])))
+    (
+        fleet,
+        [first, second].map(|digest| deployment(&[&format!("web:stable@{digest}")])),
+    )
 }
 
 /// What holds after the tag has gone back to the first image, and whether the bot followed it.
 fn goes_back(fleet: &Fleet, time: i64) -> (Vec<String>, bool) {
-    let first = fleet.image("team/web", "stable", &Image { salt: "1".into(), ..Image::default() });
+    let first = fleet.image(
+        "team/web",
+        "stable",
+        &Image {
+            salt: "1".into(),
+            ..Image::default()
+        },
+    );
     let report = fleet.pass(hours(time));
-    (policy(&report, "dev", "default/web").held.clone(), fleet.text(FILE) == deployment(&[&format!("web:stable@{first}")]))
+    (
+        policy(&report, "dev", "default/web").held.clone(),
+        fleet.text(FILE) == deployment(&[&format!("web:stable@{first}")]),
+    )
 }
 
 const UPDATE: &str = "dev: web\n\nTagboat-Update: dev";
@@ -293,26 +500,53 @@ fn a_person_who_merges_what_the_bot_proposed_takes_nothing_back() {
     // In two steps of the bot's.
     let (fleet, [_, second]) = pinned();
     let between = deployment(&[&format!("web:stable@sha256:{}", "0".repeat(64))]);
-    fleet.merge_commits(&[(&between, UPDATE), (&second, UPDATE)], &second, "Merge request #1");
+    fleet.merge_commits(
+        &[(&between, UPDATE), (&second, UPDATE)],
+        &second,
+        "Merge request #1",
+    );
     assert_eq!(goes_back(&fleet, 2), (vec![], true));
 }
 
 #[test]
 fn a_merge_of_what_a_person_chose_takes_back_what_was_there() {
     let other = deployment(&[&format!("web:stable@sha256:{}", "0".repeat(64))]);
-    type Case<'c> = (&'c str, &'c dyn Fn(&str) -> (Vec<(String, &'static str)>, String));
+    type Case<'c> = (
+        &'c str,
+        &'c dyn Fn(&str) -> (Vec<(String, &'static str)>, String),
+    );
     let cases: &[Case<'_>] = &[
-        ("her own branch", &|second| (vec![(second.to_owned(), "mine")], second.to_owned())),
-        ("on top of the bot's commit", &|second| (vec![(second.to_owned(), UPDATE), (other.clone(), "mine")], other.clone())),
-        ("below the bot's commit", &|second| (vec![(other.clone(), "mine"), (second.to_owned(), UPDATE)], second.to_owned())),
-        ("written while merging", &|second| (vec![(second.to_owned(), UPDATE)], other.clone())),
+        ("her own branch", &|second| {
+            (vec![(second.to_owned(), "mine")], second.to_owned())
+        }),
+        ("on top of the bot's commit", &|second| {
+            (
+                vec![(second.to_owned(), UPDATE), (other.clone(), "mine")],
+                other.clone(),
+            )
+        }),
+        ("below the bot's commit", &|second| {
+            (
+                vec![(other.clone(), "mine"), (second.to_owned(), UPDATE)],
+                second.to_owned(),
+            )
+        }),
+        ("written while merging", &|second| {
+            (vec![(second.to_owned(), UPDATE)], other.clone())
+        }),
     ];
     for (what, case) in cases {
         let (fleet, [_, second]) = pinned();
         let (commits, merged) = case(&second);
-        let commits: Vec<(&str, &str)> = commits.iter().map(|(text, message)| (text.as_str(), *message)).collect();
+        let commits: Vec<(&str, &str)> = commits
+            .iter()
+            .map(|(text, message)| (text.as_str(), *message))
+            .collect();
         fleet.merge_commits(&commits, &merged, "Merge branch 'x'");
         let (held, followed) = goes_back(&fleet, 2);
-        assert!(held.len() == 1 && held[0].contains("Ann went back from sha256:") && !followed, "{what}: {held:#?}");
+        assert!(
+            held.len() == 1 && held[0].contains("Ann went back from sha256:") && !followed,
+            "{what}: {held:#?}"
+        );
     }
 }

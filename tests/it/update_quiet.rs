@@ -12,7 +12,10 @@ spec: {image: '{host}/team/db', policy: {digest: {tag: latest}}}
 ";
 
 fn nothing_due() -> Rescan {
-    Rescan::Only { due: HashSet::new(), resting: HashSet::new() }
+    Rescan::Only {
+        due: HashSet::new(),
+        resting: HashSet::new(),
+    }
 }
 
 /// A policy of every kind that asks for more than tags, and files that are up to date.
@@ -20,17 +23,47 @@ fn nothing_due() -> Rescan {
 fn between_scans_a_pass_asks_only_where_the_branch_is() {
     let policies = semver("web", "*", "  minimumAge: 1h\n") + DB + &env("dev", "");
     let files = deployment(&["web:1.0.0", "db:latest"]);
-    let fleet = Fleet::with(&[("policies/policies.yaml", &policies), ("envs/dev/app.yaml", &files)], &Setup::default());
+    let fleet = Fleet::with(
+        &[
+            ("policies/policies.yaml", &policies),
+            ("envs/dev/app.yaml", &files),
+        ],
+        &Setup::default(),
+    );
     fleet.publish("team/web", &["1.0.0", "1.1.0"]);
     fleet.publish("team/db", &["latest"]);
     let engine = fleet.engine();
-    let pass = |rescan: &Rescan, now| fleet.runtime.block_on(engine.updaters[0].pass(Mode::Write, rescan, now));
+    let pass = |rescan: &Rescan, now| {
+        fleet
+            .runtime
+            .block_on(engine.updaters[0].pass(Mode::Write, rescan, now))
+    };
     let first = pass(&Rescan::All, now());
-    assert_eq!((first.requests.listings, first.requests.heads), (2, 2), "{first:#?}");
+    assert_eq!(
+        (first.requests.listings, first.requests.heads),
+        (2, 2),
+        "{first:#?}"
+    );
     let between = pass(&nothing_due(), hours(0));
-    assert_eq!(between.requests, Requests { ls_refs: 1, ..Requests::default() }, "{between:#?}");
-    // What was confirmed by the last scan is old enough later; before it is written, it is confirmed once more.
+    assert_eq!(
+        between.requests,
+        Requests {
+            ls_refs: 1,
+            ..Requests::default()
+        },
+        "{between:#?}"
+    );
+    // What was confirmed by the last scan is old enough later; before it is written, it is
+    // confirmed once more.
     let later = pass(&nothing_due(), hours(2));
-    assert_eq!((later.pushed(), later.requests.listings, later.requests.heads), (1, 0, 2), "{later:#?}");
+    assert_eq!(
+        (
+            later.pushed(),
+            later.requests.listings,
+            later.requests.heads
+        ),
+        (1, 0, 2),
+        "{later:#?}"
+    );
     assert!(fleet.text("envs/dev/app.yaml").contains("team/web:1.1.0"));
 }

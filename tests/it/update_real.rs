@@ -1,4 +1,5 @@
-//! The whole pass against Debian's docker-registry, git and OpenSSH; git itself judges what was written.
+//! The whole pass against Debian's docker-registry, git and OpenSSH; git itself judges what was
+//! written.
 
 use super::{git_support::runtime, registry_real::Pusher, support::process::Running};
 use crate::servers::{
@@ -47,14 +48,33 @@ struct Real {
 
 impl Real {
     fn start(options: Options) -> Self {
-        let (dir, registry, runtime) = (tempfile::tempdir().unwrap(), DockerRegistry::start(options), runtime());
+        let (dir, registry, runtime) = (
+            tempfile::tempdir().unwrap(),
+            DockerRegistry::start(options),
+            runtime(),
+        );
         let text = |text: &str| text.replace("HOST", &registry.host);
-        let bare = seed(dir.path(), &[("p.yaml", &text(DECLARED)), ("envs/dev/a.yaml", &text(FILE)), ("README", "hello\n")]);
+        let bare = seed(
+            dir.path(),
+            &[
+                ("p.yaml", &text(DECLARED)),
+                ("envs/dev/a.yaml", &text(FILE)),
+                ("README", "hello\n"),
+            ],
+        );
         git(&bare, &["config", "http.receivepack", "true"]).ok();
-        let key =
-            Command::new("ssh-keygen").args(["-q", "-t", "ed25519", "-N", "", "-f"]).arg(dir.path().join("signing")).output().unwrap();
+        let key = Command::new("ssh-keygen")
+            .args(["-q", "-t", "ed25519", "-N", "", "-f"])
+            .arg(dir.path().join("signing"))
+            .output()
+            .unwrap();
         key.ok();
-        let real = Self { dir, registry, runtime, bare };
+        let real = Self {
+            dir,
+            registry,
+            runtime,
+            bare,
+        };
         for tag in ["web:1.0.0", "web:1.1.0", "web:2.0.0", "db:stable"] {
             real.push(tag, "2026-01-01T00:00:00Z");
         }
@@ -64,7 +84,10 @@ impl Real {
     fn push(&self, name: &str, created: &str) -> String {
         self.runtime.block_on(async {
             let pusher = Pusher::new(&self.registry).await;
-            pusher.image(&format!("team/{name}"), ("linux", "amd64"), created).await.to_string()
+            pusher
+                .image(&format!("team/{name}"), ("linux", "amd64"), created)
+                .await
+                .to_string()
         })
     }
 
@@ -76,7 +99,10 @@ impl Real {
             false => "    insecure: true\n".to_owned(),
         };
         let credentials = match sign_in {
-            true => format!("    credentials: {{basic: {{username: {}, password: {{env: REGISTRY_PASSWORD}}}}}}\n", USER.0),
+            true => format!(
+                "    credentials: {{basic: {{username: {}, password: {{env: REGISTRY_PASSWORD}}}}}}\n",
+                USER.0
+            ),
             false => String::new(),
         };
         let text = format!(
@@ -90,9 +116,17 @@ impl Real {
 
     fn command(&self, config: &Path, arguments: &[&str]) -> Command {
         let mut command = crate::servers::environment::tagboat();
-        command.env("PATH", std::env::var_os("PATH").unwrap()).env("HOME", self.dir.path());
-        command.env("REGISTRY_PASSWORD", USER.1).env("GIT_PASSWORD", GIT_PASSWORD);
-        command.args(arguments).arg("--config").arg(config).stdin(Stdio::null());
+        command
+            .env("PATH", std::env::var_os("PATH").unwrap())
+            .env("HOME", self.dir.path());
+        command
+            .env("REGISTRY_PASSWORD", USER.1)
+            .env("GIT_PASSWORD", GIT_PASSWORD);
+        command
+            .args(arguments)
+            .arg("--config")
+            .arg(config)
+            .stdin(Stdio::null());
         command
     }
 
@@ -116,13 +150,27 @@ impl Real {
         let first = self.push("db:stable", "2026-01-01T00:00:00Z");
         self.run(config, &["run", "--once"]).ok();
         assert_eq!(self.text(), expected("1.1.0", &first));
-        assert_eq!(git(&self.bare, &["diff", "--numstat", "main~1", "main"]).text(), "2\t2\tenvs/dev/a.yaml");
+        assert_eq!(
+            git(&self.bare, &["diff", "--numstat", "main~1", "main"]).text(),
+            "2\t2\tenvs/dev/a.yaml"
+        );
         self.judged(2);
         let plan = self.run(config, &["plan", "-o", "json"]);
         let reports: serde_json::Value = serde_json::from_slice(&plan.stdout).unwrap();
-        assert_eq!(reports[0]["environments"][0]["state"], "up-to-date", "{reports:#}");
+        assert_eq!(
+            reports[0]["environments"][0]["state"], "up-to-date",
+            "{reports:#}"
+        );
         let requests = &reports[0]["requests"];
-        assert_eq!((&requests["listings"], &requests["heads"], &requests["lsRefs"]), (&2.into(), &1.into(), &1.into()), "{reports:#}");
+        assert_eq!(
+            (
+                &requests["listings"],
+                &requests["heads"],
+                &requests["lsRefs"]
+            ),
+            (&2.into(), &1.into(), &1.into()),
+            "{reports:#}"
+        );
         let second = self.push("db:stable", "2026-02-01T00:00:00Z");
         assert_ne!(first, second);
         self.push("web:1.2.0", "2026-02-01T00:00:00Z");
@@ -130,23 +178,52 @@ impl Real {
         assert_eq!(self.text(), expected("1.2.0", &second));
         self.run(config, &["run", "--once"]).ok();
         self.judged(3);
-        for output in [self.run(config, &["plan"]), self.run(config, &["explain", "default/web"])] {
+        for output in [
+            self.run(config, &["plan"]),
+            self.run(config, &["explain", "default/web"]),
+        ] {
             let said = [output.stdout, output.stderr].concat();
             let said = String::from_utf8_lossy(&said);
-            assert!(!said.contains(USER.1) && !said.contains(GIT_PASSWORD), "{said}");
+            assert!(
+                !said.contains(USER.1) && !said.contains(GIT_PASSWORD),
+                "{said}"
+            );
         }
     }
 
     /// Git's own opinion: so many commits, all objects whole, the last signed by the bot.
     fn judged(&self, commits: usize) {
         git(&self.bare, &["fsck", "--strict"]).ok();
-        assert_eq!(git(&self.bare, &["rev-list", "--count", "main"]).text(), commits.to_string());
+        assert_eq!(
+            git(&self.bare, &["rev-list", "--count", "main"]).text(),
+            commits.to_string()
+        );
         let public = std::fs::read_to_string(self.dir.path().join("signing.pub")).unwrap();
         let signers = self.dir.path().join("signers");
         std::fs::write(&signers, format!("bot@example.org {public}")).unwrap();
         let config = format!("gpg.ssh.allowedSignersFile={}", signers.display());
-        git(&self.bare, &["-c", &config, "-c", "gpg.format=ssh", "verify-commit", "main"]).ok();
-        let log = git(&self.bare, &["log", "-1", "--format=%an <%ae>|%cn|%(trailers:key=Tagboat-Update,valueonly)", "main"]).text();
+        git(
+            &self.bare,
+            &[
+                "-c",
+                &config,
+                "-c",
+                "gpg.format=ssh",
+                "verify-commit",
+                "main",
+            ],
+        )
+        .ok();
+        let log = git(
+            &self.bare,
+            &[
+                "log",
+                "-1",
+                "--format=%an <%ae>|%cn|%(trailers:key=Tagboat-Update,valueonly)",
+                "main",
+            ],
+        )
+        .text();
         assert_eq!(log, "Bot <bot@example.org>|Bot|dev");
     }
 }
@@ -162,35 +239,72 @@ fn a_plain_registry_and_a_file_repository() {
 #[test]
 #[ignore = "needs docker-registry and git: run tests/run update"]
 fn a_registry_with_tls_and_git_over_http_with_an_account() {
-    let real = Real::start(Options { tls: true, sign_in: false });
+    let real = Real::start(Options {
+        tls: true,
+        sign_in: false,
+    });
     let backend = HttpBackend::start(real.dir.path(), Some(&format!("bot:{GIT_PASSWORD}")));
     let access = "    basic: {username: bot, password: {env: GIT_PASSWORD}}\n";
     let config = real.configure("store", &backend.url("fleet.git"), access);
-    // Without the CA, or with a wrong password, nothing happens, and the exit code says whose trouble it is.
+    // Without the CA, or with a wrong password, nothing happens, and the exit code says whose
+    // trouble it is.
     let text = std::fs::read_to_string(&config).unwrap();
     let other = real.dir.path().join("other.yaml");
-    std::fs::write(&other, text.replace("store: store", "store: other").replace("    caFile", "    # caFile")).unwrap();
+    std::fs::write(
+        &other,
+        text.replace("store: store", "store: other")
+            .replace("    caFile", "    # caFile"),
+    )
+    .unwrap();
     let output = real.run(&other, &["run", "--once"]);
     assert_eq!(output.status.code(), Some(3), "{output:?}");
-    assert!(String::from_utf8_lossy(&output.stderr).contains("certificate"), "{output:?}");
-    let output = real.command(&config, &["run", "--once"]).env("GIT_PASSWORD", "wr0ng").output().unwrap();
+    assert!(
+        String::from_utf8_lossy(&output.stderr).contains("certificate"),
+        "{output:?}"
+    );
+    let output = real
+        .command(&config, &["run", "--once"])
+        .env("GIT_PASSWORD", "wr0ng")
+        .output()
+        .unwrap();
     assert_eq!(output.status.code(), Some(3), "{output:?}");
-    assert!(!String::from_utf8_lossy(&output.stderr).contains("wr0ng"), "{output:?}");
+    assert!(
+        !String::from_utf8_lossy(&output.stderr).contains("wr0ng"),
+        "{output:?}"
+    );
     real.once_around(&config);
 }
 
 #[test]
 #[ignore = "needs docker-registry, git and openssh-server: run tests/run update"]
 fn a_registry_with_an_account_and_git_over_ssh() {
-    let real = Real::start(Options { tls: false, sign_in: true });
+    let real = Real::start(Options {
+        tls: false,
+        sign_in: true,
+    });
     let sshd = Sshd::start(real.dir.path());
     let user = Command::new("id").arg("-un").output().unwrap().text();
-    let url = format!("ssh://{user}@127.0.0.1:{}{}", sshd.port, real.bare.display());
-    let access = format!("    ssh: {{identity: {}, knownHosts: {}}}\n", sshd.identity.display(), sshd.known_hosts.display());
+    let url = format!(
+        "ssh://{user}@127.0.0.1:{}{}",
+        sshd.port,
+        real.bare.display()
+    );
+    let access = format!(
+        "    ssh: {{identity: {}, knownHosts: {}}}\n",
+        sshd.identity.display(),
+        sshd.known_hosts.display()
+    );
     let config = real.configure("store", &url, &access);
-    let output = real.command(&config, &["run", "--once"]).env("REGISTRY_PASSWORD", "wr0ng").output().unwrap();
+    let output = real
+        .command(&config, &["run", "--once"])
+        .env("REGISTRY_PASSWORD", "wr0ng")
+        .output()
+        .unwrap();
     assert_eq!(output.status.code(), Some(3), "{output:?}");
-    assert!(!String::from_utf8_lossy(&output.stderr).contains("wr0ng"), "{output:?}");
+    assert!(
+        !String::from_utf8_lossy(&output.stderr).contains("wr0ng"),
+        "{output:?}"
+    );
     real.once_around(&config);
 }
 
@@ -199,13 +313,23 @@ fn a_registry_with_an_account_and_git_over_ssh() {
 fn a_server_that_declines_says_why_and_keeps_nothing() {
     let real = Real::start(Options::default());
     let hook = real.bare.join("hooks/pre-receive");
-    std::fs::write(&hook, "#!/bin/sh\necho 'bots open requests here' >&2\nexit 1\n").unwrap();
+    std::fs::write(
+        &hook,
+        "#!/bin/sh\necho 'bots open requests here' >&2\nexit 1\n",
+    )
+    .unwrap();
     std::fs::set_permissions(&hook, std::fs::Permissions::from_mode(0o755)).unwrap();
     let backend = HttpBackend::start(real.dir.path(), None);
     let config = real.configure("store", &backend.url("fleet.git"), "");
     let output = real.run(&config, &["run", "--once"]);
-    assert!(String::from_utf8_lossy(&output.stderr).contains("bots open requests here"), "{output:?}");
-    assert_eq!(git(&real.bare, &["rev-list", "--count", "main"]).text(), "1");
+    assert!(
+        String::from_utf8_lossy(&output.stderr).contains("bots open requests here"),
+        "{output:?}"
+    );
+    assert_eq!(
+        git(&real.bare, &["rev-list", "--count", "main"]).text(),
+        "1"
+    );
     std::fs::remove_file(hook).unwrap();
     real.run(&config, &["run", "--once"]).ok();
     real.judged(2);
@@ -217,7 +341,8 @@ fn two_bots_and_a_person_with_git_lose_nothing() {
     const EACH: usize = 5;
     let real = Real::start(Options::default());
     let backend = HttpBackend::start(real.dir.path(), None);
-    let configs = ["one", "two"].map(|name| real.configure(name, &backend.url("fleet.git"), "    interval: 1s\n"));
+    let configs = ["one", "two"]
+        .map(|name| real.configure(name, &backend.url("fleet.git"), "    interval: 1s\n"));
     let work = real.dir.path().join("work");
     let commit_and_push = |path: &str, text: &str| {
         std::fs::write(work.join(path), text).unwrap();
@@ -225,19 +350,28 @@ fn two_bots_and_a_person_with_git_lose_nothing() {
         git(&work, &["commit", "-q", "-m", &format!("ann {path}")]).ok();
         for tries in 0.. {
             assert!(tries < 50, "never got through");
-            if git(&work, &["push", "-q", "origin", "main"]).status.success() {
+            if git(&work, &["push", "-q", "origin", "main"])
+                .status
+                .success()
+            {
                 return;
             }
             git(&work, &["pull", "-q", "--rebase", "origin", "main"]).ok();
         }
     };
-    let fast = DECLARED.replace("HOST", &real.registry.host).replace("spec:\n  image", "spec:\n  interval: 1s\n  image");
+    let fast = DECLARED
+        .replace("HOST", &real.registry.host)
+        .replace("spec:\n  image", "spec:\n  interval: 1s\n  image");
     commit_and_push("p.yaml", &fast);
     let mut bots: Vec<_> = configs
         .iter()
         .map(|config| {
             let log = std::fs::File::create(config.with_extension("log")).unwrap();
-            Running::start(real.command(config, &["run"]).stderr(log).stdout(Stdio::null()))
+            Running::start(
+                real.command(config, &["run"])
+                    .stderr(log)
+                    .stdout(Stdio::null()),
+            )
         })
         .collect();
     let deadline = Instant::now() + Duration::from_secs(60);
@@ -257,10 +391,20 @@ fn two_bots_and_a_person_with_git_lose_nothing() {
         assert!(bot.ended().success());
     }
     git(&real.bare, &["fsck", "--strict"]).ok();
-    assert_eq!(git(&real.bare, &["rev-list", "--merges", "--count", "main"]).text(), "0");
+    assert_eq!(
+        git(&real.bare, &["rev-list", "--merges", "--count", "main"]).text(),
+        "0"
+    );
     let subjects = git(&real.bare, &["log", "--reverse", "--format=%s", "main"]).text();
-    let ann = subjects.lines().filter(|subject| subject.starts_with("ann ")).count();
+    let ann = subjects
+        .lines()
+        .filter(|subject| subject.starts_with("ann "))
+        .count();
     assert_eq!(ann, 3 * EACH + 1, "{subjects}");
     let unique: std::collections::BTreeSet<_> = subjects.lines().collect();
-    assert_eq!(unique.len(), subjects.lines().count(), "nothing twice: {subjects}");
+    assert_eq!(
+        unique.len(),
+        subjects.lines().count(),
+        "nothing twice: {subjects}"
+    );
 }

@@ -1,4 +1,5 @@
-//! `tagboat rollback`: a folder goes back byte for byte, by one commit that the update pass respects.
+//! `tagboat rollback`: a folder goes back byte for byte, by one commit that the update pass
+//! respects.
 
 use super::{
     support::process::Running,
@@ -22,7 +23,11 @@ fn app(path: &str) -> String {
 
 fn fleet() -> Fleet {
     let declared = semver("web", "1.x", "") + &env("dev", "") + &app("envs/dev/web");
-    let fleet = Fleet::new(&[("p.yaml", &declared), (FILE, &deployment(&["web:1.0.0"])), ("envs/dev/other/b.yaml", "kind: X\n")]);
+    let fleet = Fleet::new(&[
+        ("p.yaml", &declared),
+        (FILE, &deployment(&["web:1.0.0"])),
+        ("envs/dev/other/b.yaml", "kind: X\n"),
+    ]);
     fleet.publish("team/web", &["1.0.0", "1.1.0"]);
     fleet
 }
@@ -35,19 +40,35 @@ fn roll_back(fleet: &Fleet, to: Option<&str>) -> Result<RolledBack, ByHandError>
             Some(text) => Some(updater.revision(text).await?),
             None => None,
         };
-        updater.roll_back(&"dev/web".parse().unwrap(), to, now()).await
+        updater
+            .roll_back(&"dev/web".parse().unwrap(), to, now())
+            .await
     })
 }
 
 fn said(fleet: &Fleet, arguments: &[&str], exit: Exit) -> (String, String) {
-    let output = fleet.tagboat(arguments).assert().code(exit as i32).get_output().clone();
-    (String::from_utf8(output.stdout).unwrap(), String::from_utf8(output.stderr).unwrap())
+    let output = fleet
+        .tagboat(arguments)
+        .assert()
+        .code(exit as i32)
+        .get_output()
+        .clone();
+    (
+        String::from_utf8(output.stdout).unwrap(),
+        String::from_utf8(output.stderr).unwrap(),
+    )
 }
 
 /// Everything of a commit: path, mode, object.
 fn listed(fleet: &Fleet, revision: &str, below: &str) -> Vec<(String, EntryKind, ObjectId)> {
     let repo = fleet.repo();
-    let tree = repo.rev_parse_single(revision).unwrap().object().unwrap().peel_to_tree().unwrap();
+    let tree = repo
+        .rev_parse_single(revision)
+        .unwrap()
+        .object()
+        .unwrap()
+        .peel_to_tree()
+        .unwrap();
     let mut recorder = gix::traverse::tree::Recorder::default();
     tree.traverse().breadthfirst(&mut recorder).unwrap();
     let mut all: Vec<_> = recorder
@@ -68,19 +89,34 @@ fn raw(fleet: &Fleet, entries: &[(&str, EntryKind, &[u8])], gone: &[&str]) {
     let tree = repo.find_commit(main).unwrap().tree_id().unwrap().detach();
     let mut editor = repo.edit_tree(tree).unwrap();
     for (path, kind, bytes) in entries {
-        let id = if *kind == EntryKind::Commit { main } else { repo.write_blob(bytes).unwrap().detach() };
+        let id = if *kind == EntryKind::Commit {
+            main
+        } else {
+            repo.write_blob(bytes).unwrap().detach()
+        };
         editor.upsert(*path, *kind, id).unwrap();
     }
     for path in gone {
         editor.remove(*path).unwrap();
     }
-    let mut commit = repo.find_commit(main).unwrap().decode().unwrap().to_owned().unwrap();
-    (commit.tree, commit.parents, commit.message) = (editor.write().unwrap().detach(), [main].into_iter().collect(), "raw\n".into());
+    let mut commit = repo
+        .find_commit(main)
+        .unwrap()
+        .decode()
+        .unwrap()
+        .to_owned()
+        .unwrap();
+    (commit.tree, commit.parents, commit.message) = (
+        editor.write().unwrap().detach(),
+        [main].into_iter().collect(),
+        "raw\n".into(),
+    );
     let commit = repo.write_object(commit).unwrap().detach();
     fleet.set_main(commit);
 }
 
-/// The whole way: the bot updates, somebody rolls back, the bot keeps off until something newer comes.
+/// The whole way: the bot updates, somebody rolls back, the bot keeps off until something newer
+/// comes.
 #[test]
 fn a_rollback_is_respected_until_something_newer_comes() {
     let fleet = fleet();
@@ -96,26 +132,57 @@ fn a_rollback_is_respected_until_something_newer_comes() {
     );
     assert_eq!((out, err), (expected, String::new()));
     assert_eq!(fleet.text(FILE), deployment(&["web:1.0.0"]));
-    assert_eq!(commit.subject, format!("Roll back dev/web to {}", &first[..10]));
-    assert!(commit.message.contains(&format!("- {} dev: web 1.0.0 → 1.1.0\n", &updated[..10])), "{}", commit.message);
-    assert_eq!(listed(&fleet, "main", ""), listed(&fleet, &first, ""), "nothing else is different");
+    assert_eq!(
+        commit.subject,
+        format!("Roll back dev/web to {}", &first[..10])
+    );
+    assert!(
+        commit
+            .message
+            .contains(&format!("- {} dev: web 1.0.0 → 1.1.0\n", &updated[..10])),
+        "{}",
+        commit.message
+    );
+    assert_eq!(
+        listed(&fleet, "main", ""),
+        listed(&fleet, &first, ""),
+        "nothing else is different"
+    );
     // The commands go by the machine's clock, the passes after it, too.
     let later = |n: i64| Timestamp::now() + jiff::SignedDuration::from_hours(n);
     for n in 1..3 {
         let report = fleet.good_pass(later(n));
-        assert_eq!((report.pushed(), report.environments[0].state), (0, State::UpToDate));
-        assert!(policy(&report, "dev", "default/web").held[0].starts_with("1.1.0: tagboat went back from 1.1.0 to 1.0.0"), "{report:#?}");
+        assert_eq!(
+            (report.pushed(), report.environments[0].state),
+            (0, State::UpToDate)
+        );
+        assert!(
+            policy(&report, "dev", "default/web").held[0]
+                .starts_with("1.1.0: tagboat went back from 1.1.0 to 1.0.0"),
+            "{report:#?}"
+        );
     }
     let (holds, _) = said(&fleet, &["holds"], Exit::Done);
-    assert!(holds.starts_with("dev default/web: versions up to 1.1.0 — ") && holds.contains(&commit.id[..10]), "{holds}");
+    assert!(
+        holds.starts_with("dev default/web: versions up to 1.1.0 — ")
+            && holds.contains(&commit.id[..10]),
+        "{holds}"
+    );
     fleet.publish("team/web", &["1.0.5"]);
-    assert_eq!(fleet.good_pass(later(3)).pushed(), 0, "what lies between stays held");
+    assert_eq!(
+        fleet.good_pass(later(3)).pushed(),
+        0,
+        "what lies between stays held"
+    );
     fleet.publish("team/web", &["1.2.0"]);
     assert_eq!(fleet.good_pass(later(4)).pushed(), 1);
     assert_eq!(fleet.text(FILE), deployment(&["web:1.2.0"]));
     // And that can be rolled back, too; the second time undoes the first.
     let done = roll_back(&fleet, None).unwrap();
-    assert_eq!((fleet.text(FILE), done.to.as_str()), (deployment(&["web:1.0.0"]), commit.id.as_str()));
+    assert_eq!(
+        (fleet.text(FILE), done.to.as_str()),
+        (deployment(&["web:1.0.0"]), commit.id.as_str())
+    );
     roll_back(&fleet, None).unwrap();
     assert_eq!(fleet.text(FILE), deployment(&["web:1.2.0"]));
 }
@@ -149,14 +216,23 @@ fn a_folder_goes_back_byte_for_byte() {
         ],
         &["envs/dev/web/link", "envs/dev/web/deep", "envs/dev/web/sub"],
     );
-    let outside: Vec<_> = listed(&fleet, "main", "").into_iter().filter(|(path, ..)| !path.starts_with("envs/dev/web/")).collect();
+    let outside: Vec<_> = listed(&fleet, "main", "")
+        .into_iter()
+        .filter(|(path, ..)| !path.starts_with("envs/dev/web/"))
+        .collect();
     fleet.person(&[("README", "x")], "something else");
     let done = roll_back(&fleet, Some(&target[..7])).unwrap();
     assert_eq!(listed(&fleet, "main", "envs/dev/web/"), before);
-    let now: Vec<_> =
-        listed(&fleet, "main", "").into_iter().filter(|(path, ..)| !path.starts_with("envs/dev/web/") && path != "README").collect();
+    let now: Vec<_> = listed(&fleet, "main", "")
+        .into_iter()
+        .filter(|(path, ..)| !path.starts_with("envs/dev/web/") && path != "README")
+        .collect();
     assert_eq!(now, outside);
-    let ways: Vec<(&str, Way)> = done.files.iter().map(|file| (file.path.trim_start_matches("envs/dev/web/"), file.way)).collect();
+    let ways: Vec<(&str, Way)> = done
+        .files
+        .iter()
+        .map(|file| (file.path.trim_start_matches("envs/dev/web/"), file.way))
+        .collect();
     assert_eq!(
         ways,
         [
@@ -169,13 +245,20 @@ fn a_folder_goes_back_byte_for_byte() {
             ("turns/into", Way::Deleted),
         ]
     );
-    assert_eq!((done.to.as_str(), done.undone.len(), done.held.len()), (target.as_str(), 1, 0));
+    assert_eq!(
+        (done.to.as_str(), done.undone.len(), done.held.len()),
+        (target.as_str(), 1, 0)
+    );
     // Once more changes nothing.
     let again = roll_back(&fleet, Some(&target)).unwrap();
-    assert_eq!((again.commit, again.files.len(), fleet.log().len()), (None, 0, 5));
+    assert_eq!(
+        (again.commit, again.files.len(), fleet.log().len()),
+        (None, 0, 5)
+    );
 }
 
-/// Declarations below the folder say how things are deployed; going back with them would undo a person's decisions.
+/// Declarations below the folder say how things are deployed; going back with them would undo a
+/// person's decisions.
 #[test]
 fn declarations_below_the_folder_stay() {
     let own = "envs/dev/web/app.yaml";
@@ -189,14 +272,30 @@ fn declarations_below_the_folder_stay() {
     fleet.person(&[(FILE, &deployment(&["web:1.1.0"]))], "up");
     raw(&fleet, &[], &["envs/dev/web/gone.yaml"]);
     let changed = app("envs/dev/web").replace("cluster: c", "cluster: other");
-    fleet.person(&[(own, &changed), ("envs/dev/web/new.yaml", &env("new", ""))], "declarations");
+    fleet.person(
+        &[(own, &changed), ("envs/dev/web/new.yaml", &env("new", ""))],
+        "declarations",
+    );
     // The newest commits changed declarations alone: they are not what goes back.
     let done = roll_back(&fleet, None).unwrap();
     assert_eq!((done.to.as_str(), done.files.len()), (first.as_str(), 1));
-    assert_eq!(done.kept, [own, "envs/dev/web/gone.yaml", "envs/dev/web/new.yaml"]);
-    assert_eq!((fleet.text(FILE), fleet.text(own)), (deployment(&["web:1.0.0"]), changed));
-    let names: Vec<String> = listed(&fleet, "main", "envs/dev/web/").into_iter().map(|(path, ..)| path).collect();
-    assert_eq!(names, [FILE, own, "envs/dev/web/new.yaml"], "no declaration comes back, none goes");
+    assert_eq!(
+        done.kept,
+        [own, "envs/dev/web/gone.yaml", "envs/dev/web/new.yaml"]
+    );
+    assert_eq!(
+        (fleet.text(FILE), fleet.text(own)),
+        (deployment(&["web:1.0.0"]), changed)
+    );
+    let names: Vec<String> = listed(&fleet, "main", "envs/dev/web/")
+        .into_iter()
+        .map(|(path, ..)| path)
+        .collect();
+    assert_eq!(
+        names,
+        [FILE, own, "envs/dev/web/new.yaml"],
+        "no declaration comes back, none goes"
+    );
     let again = roll_back(&fleet, Some(&first)).unwrap();
     assert_eq!((again.commit, again.kept.len()), (None, 3));
 }
@@ -205,22 +304,46 @@ fn declarations_below_the_folder_stay() {
 fn a_shared_base_is_named_and_stays() {
     let fleet = Fleet::new(&[
         ("p.yaml", &(env("dev", "") + &app("envs/dev/web"))),
-        ("envs/dev/web/kustomization.yaml", "resources: [../../../base]\n"),
+        (
+            "envs/dev/web/kustomization.yaml",
+            "resources: [../../../base]\n",
+        ),
         ("base/kustomization.yaml", "resources: [a.yaml]\n"),
         ("base/a.yaml", "kind: A\n"),
     ]);
     let first = fleet.log()[0].id.clone();
     fleet.person(&[("base/a.yaml", "kind: B\n")], "base");
-    let (out, err) = said(&fleet, &["rollback", "dev/web", "--to", &first[..8]], Exit::Done);
-    assert_eq!(out, format!("dev/web: nothing differs in envs/dev/web between {} and now; nothing was committed\n", &first[..10]));
+    let (out, err) = said(
+        &fleet,
+        &["rollback", "dev/web", "--to", &first[..8]],
+        Exit::Done,
+    );
+    assert_eq!(
+        out,
+        format!(
+            "dev/web: nothing differs in envs/dev/web between {} and now; nothing was committed\n",
+            &first[..10]
+        )
+    );
     assert!(err.contains("dev/web reads base, too"), "{err}");
     assert_eq!(fleet.log().len(), 2);
     let (_, err) = said(&fleet, &["rollback", "dev/web"], Exit::BadInput);
-    assert!(err.contains("no commit of the branch has changed envs/dev/web"), "{err}");
-    let (out, _) = said(&fleet, &["rollback", "dev/web", "--to", &first, "-o", "json"], Exit::Done);
+    assert!(
+        err.contains("no commit of the branch has changed envs/dev/web"),
+        "{err}"
+    );
+    let (out, _) = said(
+        &fleet,
+        &["rollback", "dev/web", "--to", &first, "-o", "json"],
+        Exit::Done,
+    );
     let value: serde_json::Value = serde_json::from_str(&out).unwrap();
     assert_eq!(
-        (value["outside"][0].as_str(), value["commit"].is_null(), value["repository"].as_str()),
+        (
+            value["outside"][0].as_str(),
+            value["commit"].is_null(),
+            value["repository"].as_str()
+        ),
         (Some("base"), true, Some("fleet"))
     );
 }
@@ -228,7 +351,8 @@ fn a_shared_base_is_named_and_stays() {
 #[test]
 fn only_commits_of_the_branch_are_gone_back_to() {
     let fleet = fleet();
-    // A commit that is in the repository of nobody, one of another branch, and one of before the folder.
+    // A commit that is in the repository of nobody, one of another branch, and one of before the
+    // folder.
     let before = fleet.log()[0].id.clone();
     raw(&fleet, &[], &["envs/dev/web"]);
     let without = fleet.log()[1].id.clone();
@@ -237,21 +361,32 @@ fn only_commits_of_the_branch_are_gone_back_to() {
         ("zzzz", "is no commit id"),
         ("abc", "is no commit id"),
         ("HEAD~1", "is no commit id"),
-        ("0000000000000000000000000000000000000000", "begins no commit of the branch \"main\""),
+        (
+            "0000000000000000000000000000000000000000",
+            "begins no commit of the branch \"main\"",
+        ),
         (without.as_str(), "there is no folder envs/dev/web"),
     ] {
         let (_, err) = said(&fleet, &["rollback", "dev/web", "--to", to], Exit::BadInput);
         assert!(err.contains(says), "{to}: {err}");
     }
     let (_, err) = said(&fleet, &["rollback", "dev/wep"], Exit::BadInput);
-    assert!(err.contains("there is no Application dev/wep; did you mean dev/web?"), "{err}");
+    assert!(
+        err.contains("there is no Application dev/wep; did you mean dev/web?"),
+        "{err}"
+    );
     assert_eq!(fleet.log().len(), 3, "nothing was committed");
     // What the mirror knew and the branch has no more is no state of it.
     let lost: ObjectId = fleet.log()[2].id.parse().unwrap();
     fleet.set_main(before.parse().unwrap());
     fleet.person(&[(FILE, &deployment(&["web:1.0.5"]))], "another way");
     let error = roll_back(&fleet, Some(&lost.to_string())).unwrap_err();
-    assert!(error.to_string().contains("is not in the history of the branch"), "{error}");
+    assert!(
+        error
+            .to_string()
+            .contains("is not in the history of the branch"),
+        "{error}"
+    );
     assert_eq!(roll_back(&fleet, Some(&before[..6])).unwrap().to, before);
 }
 
@@ -265,30 +400,75 @@ fn a_merge_goes_back_as_one_step() {
     let side = fleet.repo().rev_parse_single("main^2").unwrap().to_string();
     fleet.person(&[(FILE, &deployment(&["web:1.1.0", "db:1"]))], "more");
     let done = roll_back(&fleet, Some(&side)).unwrap();
-    assert_eq!((fleet.text(FILE), done.undone.len()), (deployment(&["web:1.1.0"]), 2));
+    assert_eq!(
+        (fleet.text(FILE), done.undone.len()),
+        (deployment(&["web:1.1.0"]), 2)
+    );
     let done = roll_back(&fleet, Some(&first)).unwrap();
     assert_eq!(fleet.text(FILE), deployment(&["web:1.0.0"]));
-    assert!(done.undone.iter().any(|undone| undone.commit == merge), "{done:#?}");
-    assert_eq!(done.held.iter().map(|held| (held.environment.as_str(), held.version.as_str())).collect::<Vec<_>>(), [("dev", "1.1.0")]);
+    assert!(
+        done.undone.iter().any(|undone| undone.commit == merge),
+        "{done:#?}"
+    );
+    assert_eq!(
+        done.held
+            .iter()
+            .map(|held| (held.environment.as_str(), held.version.as_str()))
+            .collect::<Vec<_>>(),
+        [("dev", "1.1.0")]
+    );
 }
 
-/// The folder of an Application may be the whole repository, and declarations a folder of their own.
+/// The folder of an Application may be the whole repository, and declarations a folder of their
+/// own.
 #[test]
 fn the_whole_repository_goes_back_but_for_its_declarations() {
-    let setup = Setup { repository: "    policies: policies\n", ..Setup::default() };
+    let setup = Setup {
+        repository: "    policies: policies\n",
+        ..Setup::default()
+    };
     let declared = semver("web", "1.x", "") + &env("dev", "") + &app(".");
     // Outside of the folder of declarations nothing declares.
     let example = env("example", "");
-    let fleet = Fleet::with(&[("policies/p.yaml", &declared), (FILE, &deployment(&["web:1.0.0"])), ("docs/x.yaml", &example)], &setup);
+    let fleet = Fleet::with(
+        &[
+            ("policies/p.yaml", &declared),
+            (FILE, &deployment(&["web:1.0.0"])),
+            ("docs/x.yaml", &example),
+        ],
+        &setup,
+    );
     let first = fleet.log()[0].id.clone();
     let wider = declared.replace("1.x", ">=1.0");
-    fleet.person(&[("policies/p.yaml", &wider), (FILE, &deployment(&["web:1.1.0"])), ("docs/x.yaml", "x: 1\n"), ("new", "n")], "all");
+    fleet.person(
+        &[
+            ("policies/p.yaml", &wider),
+            (FILE, &deployment(&["web:1.1.0"])),
+            ("docs/x.yaml", "x: 1\n"),
+            ("new", "n"),
+        ],
+        "all",
+    );
     let done = roll_back(&fleet, None).unwrap();
-    assert_eq!((done.to.as_str(), done.kept.as_slice()), (first.as_str(), ["policies/p.yaml".to_owned()].as_slice()));
+    assert_eq!(
+        (done.to.as_str(), done.kept.as_slice()),
+        (first.as_str(), ["policies/p.yaml".to_owned()].as_slice())
+    );
     let paths: Vec<&str> = done.files.iter().map(|file| file.path.as_str()).collect();
     assert_eq!(paths, ["docs/x.yaml", FILE, "new"]);
-    assert_eq!((fleet.text("policies/p.yaml"), fleet.text(FILE), fleet.text("docs/x.yaml")), (wider, deployment(&["web:1.0.0"]), example));
-    assert!(!listed(&fleet, "main", "").iter().any(|(path, ..)| path == "new"));
+    assert_eq!(
+        (
+            fleet.text("policies/p.yaml"),
+            fleet.text(FILE),
+            fleet.text("docs/x.yaml")
+        ),
+        (wider, deployment(&["web:1.0.0"]), example)
+    );
+    assert!(
+        !listed(&fleet, "main", "")
+            .iter()
+            .any(|(path, ..)| path == "new")
+    );
     assert_eq!(done.held.len(), 1);
 }
 
@@ -297,7 +477,16 @@ fn the_whole_repository_goes_back_but_for_its_declarations() {
 fn digits_that_begin_several_commits_are_refused() {
     let fleet = fleet();
     let repo = fleet.repo();
-    let mut commit = repo.rev_parse_single("main").unwrap().object().unwrap().into_commit().decode().unwrap().to_owned().unwrap();
+    let mut commit = repo
+        .rev_parse_single("main")
+        .unwrap()
+        .object()
+        .unwrap()
+        .into_commit()
+        .decode()
+        .unwrap()
+        .to_owned()
+        .unwrap();
     let mut parent = repo.rev_parse_single("main").unwrap().detach();
     let mut seen = std::collections::HashMap::from([(parent.to_string()[..4].to_owned(), parent)]);
     // Among 65,536 beginnings two of some hundreds are the same; two of 65,537 always.
@@ -311,8 +500,15 @@ fn digits_that_begin_several_commits_are_refused() {
     fleet.set_main(parent);
     let error = roll_back(&fleet, Some(&one.to_string()[..4])).unwrap_err();
     let both = [one, other].map(|id| id.to_string()[..12].to_owned());
-    assert!(error.to_string().contains("begins several commits") && both.iter().all(|id| error.to_string().contains(id)), "{error}");
-    assert_eq!(roll_back(&fleet, Some(&one.to_string())).unwrap().to, one.to_string());
+    assert!(
+        error.to_string().contains("begins several commits")
+            && both.iter().all(|id| error.to_string().contains(id)),
+        "{error}"
+    );
+    assert_eq!(
+        roll_back(&fleet, Some(&one.to_string())).unwrap().to,
+        one.to_string()
+    );
 }
 
 #[test]
@@ -323,11 +519,24 @@ fn a_push_elsewhere_in_between_is_built_on() {
     fleet.git.once(
         "POST /fleet.git/git-receive-pack",
         Act::Before(Box::new(move || {
-            repository.commit(&[("envs/dev/other/b.yaml", "kind: Z\n")], super::git_support::ANN, 1, "in between").unwrap();
+            repository
+                .commit(
+                    &[("envs/dev/other/b.yaml", "kind: Z\n")],
+                    super::git_support::ANN,
+                    1,
+                    "in between",
+                )
+                .unwrap();
         })),
     );
     let done = roll_back(&fleet, None).unwrap();
-    assert_eq!((fleet.text(FILE), fleet.text("envs/dev/other/b.yaml").as_str()), (deployment(&["web:1.0.0"]), "kind: Z\n"));
+    assert_eq!(
+        (
+            fleet.text(FILE),
+            fleet.text("envs/dev/other/b.yaml").as_str()
+        ),
+        (deployment(&["web:1.0.0"]), "kind: Z\n")
+    );
     assert_eq!((done.held.len(), fleet.log().len()), (1, 4));
 }
 
@@ -339,7 +548,14 @@ fn a_push_to_the_same_folder_in_between_is_not_undone_unseen() {
     fleet.git.once(
         "POST /fleet.git/git-receive-pack",
         Act::Before(Box::new(move || {
-            repository.commit(&[(FILE, theirs.as_str())], super::git_support::ANN, 1, "in between").unwrap();
+            repository
+                .commit(
+                    &[(FILE, theirs.as_str())],
+                    super::git_support::ANN,
+                    1,
+                    "in between",
+                )
+                .unwrap();
         })),
     );
     let error = roll_back(&fleet, None).unwrap_err();
@@ -352,15 +568,26 @@ fn a_push_to_the_same_folder_in_between_is_not_undone_unseen() {
 fn a_push_whose_answer_is_lost_is_not_made_again() {
     let fleet = fleet();
     fleet.good_pass(now());
-    fleet.git.once("POST /fleet.git/git-receive-pack", Act::LoseAnswer);
+    fleet
+        .git
+        .once("POST /fleet.git/git-receive-pack", Act::LoseAnswer);
     let done = roll_back(&fleet, None).unwrap();
-    assert_eq!((fleet.log().len(), done.commit), (3, Some(fleet.log()[2].id.clone())));
-    assert_eq!((fleet.text(FILE), done.held.len()), (deployment(&["web:1.0.0"]), 1));
+    assert_eq!(
+        (fleet.log().len(), done.commit),
+        (3, Some(fleet.log()[2].id.clone()))
+    );
+    assert_eq!(
+        (fleet.text(FILE), done.held.len()),
+        (deployment(&["web:1.0.0"]), 1)
+    );
     // One that never arrived is made again.
     fleet.person(&[(FILE, &deployment(&["web:1.1.0"]))], "up");
     fleet.git.once("POST /fleet.git/git-receive-pack", Act::Die);
     roll_back(&fleet, None).unwrap();
-    assert_eq!((fleet.log().len(), fleet.text(FILE)), (5, deployment(&["web:1.0.0"])));
+    assert_eq!(
+        (fleet.log().len(), fleet.text(FILE)),
+        (5, deployment(&["web:1.0.0"]))
+    );
 }
 
 /// Through the socket of a daemon as without one.
@@ -369,18 +596,41 @@ fn a_running_daemon_writes_the_same() {
     let fleet = fleet();
     fleet.good_pass(now());
     let mut command = fleet.tagboat_std(&["run", "--log", "error"]);
-    let child = Running::start(command.stdout(std::process::Stdio::null()).stderr(std::process::Stdio::null()));
+    let child = Running::start(
+        command
+            .stdout(std::process::Stdio::null())
+            .stderr(std::process::Stdio::null()),
+    );
     let socket = fleet.dir.path().join("store/tagboat.sock");
-    super::update_support::wait("the socket", || std::os::unix::net::UnixStream::connect(&socket).ok());
+    super::update_support::wait("the socket", || {
+        std::os::unix::net::UnixStream::connect(&socket).ok()
+    });
     let (out, _) = said(&fleet, &["rollback", "dev/web"], Exit::Done);
-    assert!(out.starts_with("dev/web is back at ") && out.contains("held from now on: dev default/web: versions up to 1.1.0"), "{out}");
+    assert!(
+        out.starts_with("dev/web is back at ")
+            && out.contains("held from now on: dev default/web: versions up to 1.1.0"),
+        "{out}"
+    );
     let (out, _) = said(&fleet, &["suspend", "app/dev/web"], Exit::Done);
-    assert!(out.starts_with("Application dev/web is suspended by "), "{out}");
+    assert!(
+        out.starts_with("Application dev/web is suspended by "),
+        "{out}"
+    );
     let (_, err) = said(&fleet, &["suspend", "app/dev/wep"], Exit::BadInput);
     assert!(err.contains("did you mean dev/web?"), "{err}");
-    assert_eq!(said(&fleet, &["suspend", "app/dev/web"], Exit::Done).0, "Application dev/web is suspended already (p.yaml:17:12)\n");
-    let (out, err) = said(&fleet, &["rollback", "dev/web", "--to", &fleet.log()[1].id], Exit::Done);
-    assert!(out.starts_with("dev/web is back at ") && err.contains("is suspended: nothing is applied"), "{out}{err}");
+    assert_eq!(
+        said(&fleet, &["suspend", "app/dev/web"], Exit::Done).0,
+        "Application dev/web is suspended already (p.yaml:17:12)\n"
+    );
+    let (out, err) = said(
+        &fleet,
+        &["rollback", "dev/web", "--to", &fleet.log()[1].id],
+        Exit::Done,
+    );
+    assert!(
+        out.starts_with("dev/web is back at ") && err.contains("is suspended: nothing is applied"),
+        "{out}{err}"
+    );
     drop(child);
     assert_eq!(fleet.text(FILE), deployment(&["web:1.1.0"]));
     assert!(fleet.pass(hours(1)).failures.is_empty());

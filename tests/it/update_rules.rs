@@ -1,6 +1,8 @@
 //! What the declarations say, done by whole passes over a registry and a Git server.
 
-use super::update_support::{Fleet, Setup, deployment, env, environment, hours, now, policy, semver};
+use super::update_support::{
+    Fleet, Setup, deployment, env, environment, hours, now, policy, semver,
+};
 use tagboat::{
     sandbox::registry::Image,
     update::{Mode, State},
@@ -29,7 +31,11 @@ impl Case<'_> {
     fn run(&self) {
         let name = self.name;
         let mut files: Vec<(&str, &str)> = vec![("policies/policies.yaml", &self.declared)];
-        files.extend(self.files.iter().map(|(path, before, _)| (*path, before.as_str())));
+        files.extend(
+            self.files
+                .iter()
+                .map(|(path, before, _)| (*path, before.as_str())),
+        );
         let fleet = Fleet::with(&files, &self.setup);
         fleet.publish("team/web", TAGS);
         fleet.publish("team/db", TAGS);
@@ -40,14 +46,22 @@ impl Case<'_> {
         }
         assert_eq!(fleet.subjects()[1..], *self.subjects, "{name}: {text}");
         for (environment, state) in self.states {
-            assert_eq!(self::environment(&report, environment).state, *state, "{name}: {text}");
+            assert_eq!(
+                self::environment(&report, environment).state,
+                *state,
+                "{name}: {text}"
+            );
         }
         for word in self.says {
             assert!(text.contains(word), "{name}: no {word:?} in {text}");
         }
         // Rule 3: the second pass changes nothing.
         let again = fleet.pass(now());
-        assert_eq!((again.pushed(), fleet.subjects().len()), (0, self.subjects.len() + 1), "{name}, again: {again:#?}");
+        assert_eq!(
+            (again.pushed(), fleet.subjects().len()),
+            (0, self.subjects.len() + 1),
+            "{name}, again: {again:#?}"
+        );
     }
 }
 
@@ -70,14 +84,33 @@ fn left<'a>(path: &'a str, images: &[&str]) -> (&'a str, String, String) {
 fn groups_share_commits() {
     let files = |other: &[&str], other_after: &[&str]| {
         vec![
-            file("envs/dev/a/app.yaml", &["web:1.0.0", "db:1.0.0", "web:1.0.1"], &["web:1.1.0", "db:1.1.0", "web:1.1.0"]),
+            file(
+                "envs/dev/a/app.yaml",
+                &["web:1.0.0", "db:1.0.0", "web:1.0.1"],
+                &["web:1.1.0", "db:1.1.0", "web:1.1.0"],
+            ),
             file("envs/dev/b/app.yaml", other, other_after),
         ]
     };
     for (group, subjects) in [
-        ("all", &["dev: db 1.0.0 → 1.1.0, web 1.0.0 → 1.1.0, web 1.0.1 → 1.1.0"][..]),
-        ("policy", &["dev: db 1.0.0 → 1.1.0", "dev: web 1.0.0 → 1.1.0, web 1.0.1 → 1.1.0"]),
-        ("directory", &["dev: db 1.0.0 → 1.1.0, web 1.0.0 → 1.1.0, web 1.0.1 → 1.1.0", "dev: db 1.0.0 → 1.1.0"]),
+        (
+            "all",
+            &["dev: db 1.0.0 → 1.1.0, web 1.0.0 → 1.1.0, web 1.0.1 → 1.1.0"][..],
+        ),
+        (
+            "policy",
+            &[
+                "dev: db 1.0.0 → 1.1.0",
+                "dev: web 1.0.0 → 1.1.0, web 1.0.1 → 1.1.0",
+            ],
+        ),
+        (
+            "directory",
+            &[
+                "dev: db 1.0.0 → 1.1.0, web 1.0.0 → 1.1.0, web 1.0.1 → 1.1.0",
+                "dev: db 1.0.0 → 1.1.0",
+            ],
+        ),
     ] {
         Case {
             name: group,
@@ -94,7 +127,10 @@ fn groups_share_commits() {
 #[test]
 fn commits_of_a_group_hold_their_own_lines_only() {
     let declared = both("1.x") + &env("dev", "group: policy");
-    let fleet = Fleet::new(&[("p.yaml", &declared), ("envs/dev/a.yaml", &deployment(&["web:1.0.0", "db:1.0.0"]))]);
+    let fleet = Fleet::new(&[
+        ("p.yaml", &declared),
+        ("envs/dev/a.yaml", &deployment(&["web:1.0.0", "db:1.0.0"])),
+    ]);
     fleet.publish("team/web", TAGS);
     fleet.publish("team/db", TAGS);
     let report = fleet.good_pass(now());
@@ -102,11 +138,29 @@ fn commits_of_a_group_hold_their_own_lines_only() {
     assert_eq!(commits.len(), 2, "{report:#?}");
     let texts = |commit: usize| {
         let file = &commits[commit].files[0];
-        [&file.before, &file.after].map(|bytes| String::from_utf8_lossy(bytes).replace(&fleet.registry.host(), "{host}"))
+        [&file.before, &file.after]
+            .map(|bytes| String::from_utf8_lossy(bytes).replace(&fleet.registry.host(), "{host}"))
     };
-    assert_eq!(texts(0), [deployment(&["web:1.0.0", "db:1.0.0"]), deployment(&["web:1.0.0", "db:1.1.0"])]);
-    assert_eq!(texts(1), [deployment(&["web:1.0.0", "db:1.1.0"]), deployment(&["web:1.1.0", "db:1.1.0"])]);
-    assert!(commits.iter().all(|commit| fleet.log().iter().any(|logged| Some(&logged.id) == commit.id.as_ref())));
+    assert_eq!(
+        texts(0),
+        [
+            deployment(&["web:1.0.0", "db:1.0.0"]),
+            deployment(&["web:1.0.0", "db:1.1.0"])
+        ]
+    );
+    assert_eq!(
+        texts(1),
+        [
+            deployment(&["web:1.0.0", "db:1.1.0"]),
+            deployment(&["web:1.1.0", "db:1.1.0"])
+        ]
+    );
+    assert!(commits.iter().all(|commit| {
+        fleet
+            .log()
+            .iter()
+            .any(|logged| Some(&logged.id) == commit.id.as_ref())
+    }));
 }
 
 #[test]
@@ -150,8 +204,14 @@ fn what_is_not_to_be_edited_is_left_with_the_reason() {
         },
         Case {
             name: "a suspended Environment beside another",
-            declared: web("").replace("  paths: ['envs/dev/**']\n", "  paths: ['envs/dev/**']\n  suspend: true\n") + &env("prod", ""),
-            files: vec![left("envs/dev/a.yaml", &["web:1.0.0"]), file("envs/prod/a.yaml", &["web:1.0.0"], &["web:1.1.0"])],
+            declared: web("").replace(
+                "  paths: ['envs/dev/**']\n",
+                "  paths: ['envs/dev/**']\n  suspend: true\n",
+            ) + &env("prod", ""),
+            files: vec![
+                left("envs/dev/a.yaml", &["web:1.0.0"]),
+                file("envs/prod/a.yaml", &["web:1.0.0"], &["web:1.1.0"]),
+            ],
             subjects: &["prod: web 1.0.0 → 1.1.0"],
             states: &[("dev", State::Suspended), ("prod", State::Committed)],
             ..Case::default()
@@ -159,7 +219,10 @@ fn what_is_not_to_be_edited_is_left_with_the_reason() {
         Case {
             name: "a file of two Environments, and one of one",
             declared: web("") + &env("x", "").replace("envs/x/**", "envs/**"),
-            files: vec![left("envs/dev/a.yaml", &["web:1.0.0"]), file("envs/x/a.yaml", &["web:1.0.0"], &["web:1.1.0"])],
+            files: vec![
+                left("envs/dev/a.yaml", &["web:1.0.0"]),
+                file("envs/x/a.yaml", &["web:1.0.0"], &["web:1.1.0"]),
+            ],
             subjects: &["x: web 1.0.0 → 1.1.0"],
             says: &["Environments dev and x both claim envs/dev/a.yaml"],
             ..Case::default()
@@ -175,9 +238,15 @@ fn what_is_not_to_be_edited_is_left_with_the_reason() {
         Case {
             name: "a policy that is not selected",
             declared: selecting("team: web"),
-            files: vec![file("envs/dev/a.yaml", &["web:1.0.0", "db:1.0.0"], &["web:1.1.0", "db:1.0.0"])],
+            files: vec![file(
+                "envs/dev/a.yaml",
+                &["web:1.0.0", "db:1.0.0"],
+                &["web:1.1.0", "db:1.0.0"],
+            )],
             subjects: &["dev: web 1.0.0 → 1.1.0"],
-            says: &["ImagePolicy default/db has nothing to update: envs/dev/a.yaml refers to it, but Environment dev does not select it"],
+            says: &[
+                "ImagePolicy default/db has nothing to update: envs/dev/a.yaml refers to it, but Environment dev does not select it",
+            ],
             ..Case::default()
         },
         Case {
@@ -192,7 +261,9 @@ fn what_is_not_to_be_edited_is_left_with_the_reason() {
             declared: web("").replace("via: commit", "via: pullRequest"),
             files: vec![left("envs/dev/a.yaml", &["web:1.0.0"])],
             states: &[("dev", State::Failed)],
-            says: &["Environment dev: update.via: pullRequest needs a forge: write `forge` with its token"],
+            says: &[
+                "Environment dev: update.via: pullRequest needs a forge: write `forge` with its token",
+            ],
             ..Case::default()
         },
         Case {
@@ -200,7 +271,11 @@ fn what_is_not_to_be_edited_is_left_with_the_reason() {
             declared: web(""),
             files: vec![left("envs/dev/a.yaml", &["web:1.0.0"])],
             says: &["does not list the repository \\\"fleet\\\""],
-            setup: Setup { registry: "    repositories: [other]\n", repository: OTHER, ..Setup::default() },
+            setup: Setup {
+                registry: "    repositories: [other]\n",
+                repository: OTHER,
+                ..Setup::default()
+            },
             ..Case::default()
         },
         Case {
@@ -208,7 +283,11 @@ fn what_is_not_to_be_edited_is_left_with_the_reason() {
             declared: web(""),
             files: vec![file("envs/dev/a.yaml", &["web:1.0.0"], &["web:1.1.0"])],
             subjects: &["dev: web 1.0.0 → 1.1.0"],
-            setup: Setup { registry: "    repositories: [other, fleet]\n", repository: OTHER, ..Setup::default() },
+            setup: Setup {
+                registry: "    repositories: [other, fleet]\n",
+                repository: OTHER,
+                ..Setup::default()
+            },
             ..Case::default()
         },
         Case {
@@ -238,79 +317,188 @@ fn what_is_not_to_be_edited_is_left_with_the_reason() {
 #[test]
 fn a_window_gates_commits_and_says_until_when() {
     // Noon of a Friday; the window is from two to three at night in Berlin.
-    let declared = semver("web", "1.x", "") + &env("dev", "windows: [{cron: '0 2 * * *', duration: 1h, timeZone: Europe/Berlin}]");
-    let fleet = Fleet::new(&[("p.yaml", &declared), ("envs/dev/a.yaml", &deployment(&["web:1.0.0"]))]);
+    let declared = semver("web", "1.x", "")
+        + &env(
+            "dev",
+            "windows: [{cron: '0 2 * * *', duration: 1h, timeZone: Europe/Berlin}]",
+        );
+    let fleet = Fleet::new(&[
+        ("p.yaml", &declared),
+        ("envs/dev/a.yaml", &deployment(&["web:1.0.0"])),
+    ]);
     fleet.publish("team/web", TAGS);
     let report = fleet.good_pass(now());
     let row = environment(&report, "dev");
-    assert_eq!((row.state, row.until), (State::WindowClosed, Some("2026-11-21T01:00:00Z".parse().unwrap())));
-    assert_eq!((row.commits.len(), row.commits[0].id.as_deref()), (1, None), "what waits is shown");
+    assert_eq!(
+        (row.state, row.until),
+        (
+            State::WindowClosed,
+            Some("2026-11-21T01:00:00Z".parse().unwrap())
+        )
+    );
+    assert_eq!(
+        (row.commits.len(), row.commits[0].id.as_deref()),
+        (1, None),
+        "what waits is shown"
+    );
     assert_eq!(fleet.log().len(), 1);
     // The very end is closed, the very beginning open.
-    assert_eq!(environment(&fleet.good_pass(hours(14)), "dev").state, State::WindowClosed);
-    assert_eq!(environment(&fleet.good_pass(hours(13)), "dev").state, State::Committed);
+    assert_eq!(
+        environment(&fleet.good_pass(hours(14)), "dev").state,
+        State::WindowClosed
+    );
+    assert_eq!(
+        environment(&fleet.good_pass(hours(13)), "dev").state,
+        State::Committed
+    );
     assert_eq!(fleet.text("envs/dev/a.yaml"), deployment(&["web:1.1.0"]));
     // Without a change nothing waits.
-    assert_eq!(environment(&fleet.good_pass(hours(14)), "dev").state, State::UpToDate);
+    assert_eq!(
+        environment(&fleet.good_pass(hours(14)), "dev").state,
+        State::UpToDate
+    );
 }
 
 #[test]
 fn a_tag_waits_for_its_age_by_our_own_clock() {
     let declared = semver("web", "1.x", "  minimumAge: 72h\n") + &env("dev", "");
-    let fleet = Fleet::new(&[("p.yaml", &declared), ("envs/dev/a.yaml", &deployment(&["web:1.0.0"]))]);
+    let fleet = Fleet::new(&[
+        ("p.yaml", &declared),
+        ("envs/dev/a.yaml", &deployment(&["web:1.0.0"])),
+    ]);
     fleet.publish("team/web", TAGS);
     let report = fleet.good_pass(now());
     let row = policy(&report, "dev", "default/web");
     let chosen = row.chosen.as_ref().map(|tag| tag.as_str());
-    assert_eq!((chosen, row.free_at), (Some("1.0.0"), Some(hours(72))), "tags of the first scan wait, too: {row:#?}");
-    assert_eq!(report.requests.heads, 2, "the tags above the present one are watched: {report:#?}");
+    assert_eq!(
+        (chosen, row.free_at),
+        (Some("1.0.0"), Some(hours(72))),
+        "tags of the first scan wait, too: {row:#?}"
+    );
+    assert_eq!(
+        report.requests.heads, 2,
+        "the tags above the present one are watched: {report:#?}"
+    );
     // A publisher's date of long ago counts for nothing; a later tag has its own clock.
-    let old = Image { created: Some("2020-01-01T00:00:00Z".parse().unwrap()), salt: "old".into(), ..Image::default() };
+    let old = Image {
+        created: Some("2020-01-01T00:00:00Z".parse().unwrap()),
+        salt: "old".into(),
+        ..Image::default()
+    };
     fleet.image("team/web", "1.2.0", &old);
-    assert_eq!(policy(&fleet.good_pass(hours(24)), "dev", "default/web").free_at, Some(hours(72)));
+    assert_eq!(
+        policy(&fleet.good_pass(hours(24)), "dev", "default/web").free_at,
+        Some(hours(72))
+    );
     // A changed digest restarts the clock of its tag alone.
-    fleet.image("team/web", "1.1.0", &Image { salt: "rebuilt".into(), ..Image::default() });
-    assert_eq!(policy(&fleet.good_pass(hours(48)), "dev", "default/web").free_at, Some(hours(72)));
-    let just_before = hours(72).checked_sub(jiff::SignedDuration::from_secs(1)).unwrap();
-    assert_eq!(environment(&fleet.good_pass(just_before), "dev").state, State::UpToDate);
+    fleet.image(
+        "team/web",
+        "1.1.0",
+        &Image {
+            salt: "rebuilt".into(),
+            ..Image::default()
+        },
+    );
+    assert_eq!(
+        policy(&fleet.good_pass(hours(48)), "dev", "default/web").free_at,
+        Some(hours(72))
+    );
+    let just_before = hours(72)
+        .checked_sub(jiff::SignedDuration::from_secs(1))
+        .unwrap();
+    assert_eq!(
+        environment(&fleet.good_pass(just_before), "dev").state,
+        State::UpToDate
+    );
     let report = fleet.good_pass(hours(72));
-    assert_eq!(fleet.subjects()[1..], ["dev: web 1.0.0 → 1.0.1"], "{report:#?}");
+    assert_eq!(
+        fleet.subjects()[1..],
+        ["dev: web 1.0.0 → 1.0.1"],
+        "{report:#?}"
+    );
     fleet.good_pass(hours(96));
     assert_eq!(fleet.subjects()[2..], ["dev: web 1.0.1 → 1.2.0"]);
     fleet.good_pass(hours(400));
-    assert_eq!(fleet.text("envs/dev/a.yaml"), deployment(&["web:1.2.0"]), "nothing goes back to 1.1.0");
+    assert_eq!(
+        fleet.text("envs/dev/a.yaml"),
+        deployment(&["web:1.2.0"]),
+        "nothing goes back to 1.1.0"
+    );
 }
 
 #[test]
 fn without_the_store_a_tag_waits_longer_never_less() {
     let declared = semver("web", "1.x", "  minimumAge: 72h\n") + &env("dev", "");
-    let fleet = Fleet::new(&[("p.yaml", &declared), ("envs/dev/a.yaml", &deployment(&["web:1.0.0"]))]);
+    let fleet = Fleet::new(&[
+        ("p.yaml", &declared),
+        ("envs/dev/a.yaml", &deployment(&["web:1.0.0"])),
+    ]);
     fleet.publish("team/web", TAGS);
     fleet.good_pass(now());
     std::fs::remove_dir_all(fleet.dir.path().join("store")).unwrap();
-    assert_eq!(policy(&fleet.good_pass(hours(71)), "dev", "default/web").free_at, Some(hours(143)));
-    assert_eq!(environment(&fleet.good_pass(hours(142)), "dev").state, State::UpToDate);
-    assert_eq!(environment(&fleet.good_pass(hours(143)), "dev").state, State::Committed);
+    assert_eq!(
+        policy(&fleet.good_pass(hours(71)), "dev", "default/web").free_at,
+        Some(hours(143))
+    );
+    assert_eq!(
+        environment(&fleet.good_pass(hours(142)), "dev").state,
+        State::UpToDate
+    );
+    assert_eq!(
+        environment(&fleet.good_pass(hours(143)), "dev").state,
+        State::Committed
+    );
     // And with a clock that was set back, nothing is free before its time.
     std::fs::remove_dir_all(fleet.dir.path().join("store")).unwrap();
     fleet.publish("team/web", &["1.3.0"]);
     fleet.good_pass(hours(200));
-    assert_eq!(environment(&fleet.good_pass(hours(100)), "dev").state, State::UpToDate);
-    assert_eq!(environment(&fleet.good_pass(hours(271)), "dev").state, State::UpToDate);
+    assert_eq!(
+        environment(&fleet.good_pass(hours(100)), "dev").state,
+        State::UpToDate
+    );
+    assert_eq!(
+        environment(&fleet.good_pass(hours(271)), "dev").state,
+        State::UpToDate
+    );
 }
 
 #[test]
 fn platforms_that_are_missing_keep_a_tag_away() {
-    let declared = semver("web", "1.x", "  platforms: [linux/amd64, linux/arm64]\n") + &env("dev", "");
-    let fleet = Fleet::new(&[("p.yaml", &declared), ("envs/dev/a.yaml", &deployment(&["web:1.0.0"]))]);
-    let two = ["linux/amd64", "linux/arm64"].map(|text| text.parse().unwrap()).to_vec();
-    for (tag, platforms) in [("1.0.0", two.clone()), ("1.0.1", two), ("1.1.0", Vec::new())] {
-        fleet.image("team/web", tag, &Image { platforms, salt: tag.into(), ..Image::default() });
+    let declared =
+        semver("web", "1.x", "  platforms: [linux/amd64, linux/arm64]\n") + &env("dev", "");
+    let fleet = Fleet::new(&[
+        ("p.yaml", &declared),
+        ("envs/dev/a.yaml", &deployment(&["web:1.0.0"])),
+    ]);
+    let two = ["linux/amd64", "linux/arm64"]
+        .map(|text| text.parse().unwrap())
+        .to_vec();
+    for (tag, platforms) in [
+        ("1.0.0", two.clone()),
+        ("1.0.1", two),
+        ("1.1.0", Vec::new()),
+    ] {
+        fleet.image(
+            "team/web",
+            tag,
+            &Image {
+                platforms,
+                salt: tag.into(),
+                ..Image::default()
+            },
+        );
     }
     let report = fleet.good_pass(now());
-    assert_eq!(fleet.subjects()[1..], ["dev: web 1.0.0 → 1.0.1"], "{report:#?}");
+    assert_eq!(
+        fleet.subjects()[1..],
+        ["dev: web 1.0.0 → 1.0.1"],
+        "{report:#?}"
+    );
     let refused = &policy(&report, "dev", "default/web").refused[0];
-    assert!(refused.tag == "1.1.0" && refused.reason.contains("linux/arm64"), "{refused:?}");
+    assert!(
+        refused.tag == "1.1.0" && refused.reason.contains("linux/arm64"),
+        "{refused:?}"
+    );
     // What a digest is does not change: the second pass confirms digests, and reads no manifest.
     let report = fleet.good_pass(hours(1));
     assert!(
@@ -333,21 +521,43 @@ fn one(name: &str, choice: &str, extra: &str) -> String {
 #[test]
 fn newest_goes_by_the_creation_date() {
     let declared = one("web", "newest: {}", "") + &env("dev", "");
-    let fleet = Fleet::new(&[("p.yaml", &declared), ("envs/dev/a.yaml", &deployment(&["web:zebra"]))]);
+    let fleet = Fleet::new(&[
+        ("p.yaml", &declared),
+        ("envs/dev/a.yaml", &deployment(&["web:zebra"])),
+    ]);
     let at = |tag: &str, date: &str| {
-        fleet.image("team/web", tag, &Image { created: Some(date.parse().unwrap()), salt: tag.into(), ..Image::default() });
+        fleet.image(
+            "team/web",
+            tag,
+            &Image {
+                created: Some(date.parse().unwrap()),
+                salt: tag.into(),
+                ..Image::default()
+            },
+        );
     };
     at("zebra", "2026-01-01T00:00:00Z");
     at("apple", "2026-03-01T00:00:00Z");
     at("mango", "2026-02-01T00:00:00Z");
     at("none", "1970-01-01T00:00:00Z");
     let report = fleet.good_pass(now());
-    assert_eq!(fleet.subjects()[1..], ["dev: web zebra → apple"], "{report:#?}");
+    assert_eq!(
+        fleet.subjects()[1..],
+        ["dev: web zebra → apple"],
+        "{report:#?}"
+    );
     // Dates are asked for once; then a pass costs the listing.
     fleet.images.take();
     let report = fleet.good_pass(hours(1));
     assert_eq!(report.pushed(), 0);
-    assert!(fleet.images.take().iter().all(|line| !line.starts_with("GET /v2/team/web/blobs")), "{report:#?}");
+    assert!(
+        fleet
+            .images
+            .take()
+            .iter()
+            .all(|line| !line.starts_with("GET /v2/team/web/blobs")),
+        "{report:#?}"
+    );
     at("berry", "2026-04-01T00:00:00Z");
     fleet.good_pass(hours(2));
     assert_eq!(fleet.subjects()[2..], ["dev: web apple → berry"]);
@@ -356,17 +566,42 @@ fn newest_goes_by_the_creation_date() {
 #[test]
 fn a_digest_policy_pins_and_follows_with_one_head() {
     let declared = one("web", "digest: {tag: stable}", "") + &env("dev", "");
-    let fleet = Fleet::new(&[("p.yaml", &declared), ("envs/dev/a.yaml", &deployment(&["web:stable", "db:1"]))]);
+    let fleet = Fleet::new(&[
+        ("p.yaml", &declared),
+        ("envs/dev/a.yaml", &deployment(&["web:stable", "db:1"])),
+    ]);
     let first = fleet.image("team/web", "stable", &Image::default());
     let report = fleet.good_pass(now());
-    assert_eq!(fleet.text("envs/dev/a.yaml"), deployment(&[&format!("web:stable@{first}"), "db:1"]), "{report:#?}");
+    assert_eq!(
+        fleet.text("envs/dev/a.yaml"),
+        deployment(&[&format!("web:stable@{first}"), "db:1"]),
+        "{report:#?}"
+    );
     fleet.images.take();
     let report = fleet.good_pass(hours(1));
-    assert_eq!((report.requests.listings, report.requests.heads, report.requests.registry, report.requests.ls_refs), (1, 1, 2, 1));
+    assert_eq!(
+        (
+            report.requests.listings,
+            report.requests.heads,
+            report.requests.registry,
+            report.requests.ls_refs
+        ),
+        (1, 1, 2, 1)
+    );
     assert_eq!(fleet.images.take().len(), 2);
-    let second = fleet.image("team/web", "stable", &Image { salt: "2".into(), ..Image::default() });
+    let second = fleet.image(
+        "team/web",
+        "stable",
+        &Image {
+            salt: "2".into(),
+            ..Image::default()
+        },
+    );
     fleet.good_pass(hours(2));
-    assert_eq!(fleet.text("envs/dev/a.yaml"), deployment(&[&format!("web:stable@{second}"), "db:1"]));
+    assert_eq!(
+        fleet.text("envs/dev/a.yaml"),
+        deployment(&[&format!("web:stable@{second}"), "db:1"])
+    );
     let subject = |digest: &tagboat::image::Digest| format!("dev: web stable → {}", digest.short());
     assert_eq!(fleet.subjects()[1..], [subject(&first), subject(&second)]);
 }
@@ -374,9 +609,25 @@ fn a_digest_policy_pins_and_follows_with_one_head() {
 #[test]
 fn digests_are_reflected_as_the_policy_says() {
     let fleet_of = |reflect: &str, image: &str| {
-        let declared = semver("web", "1.x", &format!("  digestReflectionPolicy: {reflect}\n")) + &env("dev", "");
-        let fleet = Fleet::new(&[("p.yaml", &declared), ("envs/dev/a.yaml", &deployment(&[image]))]);
-        let digest = |tag: &str| fleet.image("team/web", tag, &Image { salt: tag.into(), ..Image::default() });
+        let declared = semver(
+            "web",
+            "1.x",
+            &format!("  digestReflectionPolicy: {reflect}\n"),
+        ) + &env("dev", "");
+        let fleet = Fleet::new(&[
+            ("p.yaml", &declared),
+            ("envs/dev/a.yaml", &deployment(&[image])),
+        ]);
+        let digest = |tag: &str| {
+            fleet.image(
+                "team/web",
+                tag,
+                &Image {
+                    salt: tag.into(),
+                    ..Image::default()
+                },
+            )
+        };
         let digests = [digest("1.0.0"), digest("1.1.0")];
         (fleet, digests)
     };
@@ -391,25 +642,65 @@ fn digests_are_reflected_as_the_policy_says() {
     ] {
         let (fleet, [_, new]) = fleet_of(reflect, &before);
         let report = fleet.good_pass(now());
-        let expected = if pinned { format!("web:1.1.0@{new}") } else { "web:1.1.0".to_owned() };
-        assert_eq!(fleet.text("envs/dev/a.yaml"), deployment(&[&expected]), "{reflect} {before}: {report:#?}");
+        let expected = if pinned {
+            format!("web:1.1.0@{new}")
+        } else {
+            "web:1.1.0".to_owned()
+        };
+        assert_eq!(
+            fleet.text("envs/dev/a.yaml"),
+            deployment(&[&expected]),
+            "{reflect} {before}: {report:#?}"
+        );
         assert_eq!(fleet.good_pass(hours(1)).pushed(), 0, "{reflect} {before}");
         // The tag moves: only who says Always follows.
-        let moved = fleet.image("team/web", "1.1.0", &Image { salt: "moved".into(), ..Image::default() });
+        let moved = fleet.image(
+            "team/web",
+            "1.1.0",
+            &Image {
+                salt: "moved".into(),
+                ..Image::default()
+            },
+        );
         fleet.good_pass(hours(2));
-        let expected = if reflect == "Always" { format!("web:1.1.0@{moved}") } else { expected };
-        assert_eq!(fleet.text("envs/dev/a.yaml"), deployment(&[&expected]), "{reflect} {before}, moved");
+        let expected = if reflect == "Always" {
+            format!("web:1.1.0@{moved}")
+        } else {
+            expected
+        };
+        assert_eq!(
+            fleet.text("envs/dev/a.yaml"),
+            deployment(&[&expected]),
+            "{reflect} {before}, moved"
+        );
     }
 }
 
 #[test]
 fn a_plan_commits_nothing_whatever_is_due() {
     let declared = both("1.x") + &env("dev", "group: policy");
-    let fleet = Fleet::new(&[("p.yaml", &declared), ("envs/dev/a.yaml", &deployment(&["web:1.0.0", "db:1.0.0"]))]);
+    let fleet = Fleet::new(&[
+        ("p.yaml", &declared),
+        ("envs/dev/a.yaml", &deployment(&["web:1.0.0", "db:1.0.0"])),
+    ]);
     fleet.publish("team/web", TAGS);
     fleet.publish("team/db", TAGS);
     let report = fleet.pass_of(&fleet.engine(), Mode::Plan, now());
     let row = environment(&report, "dev");
-    assert_eq!((row.state, row.commits.len(), report.pushed(), fleet.log().len()), (State::Planned, 2, 0, 1));
-    assert!(fleet.git.take().iter().all(|line| !line.contains("receive-pack")));
+    assert_eq!(
+        (
+            row.state,
+            row.commits.len(),
+            report.pushed(),
+            fleet.log().len()
+        ),
+        (State::Planned, 2, 0, 1)
+    );
+    assert!(
+        fleet
+            .git
+            .take()
+            .iter()
+            .all(|line| !line.contains("receive-pack"))
+    );
 }

@@ -1,5 +1,6 @@
-//! A fleet for tests of the update pass: a registry, a Git server, a config repository, `tagboat.yaml` and a store, all in
-//! a temporary folder. Every request of either server goes through a gate, which writes it down and can spoil it.
+//! A fleet for tests of the update pass: a registry, a Git server, a config repository,
+//! `tagboat.yaml` and a store, all in a temporary folder. Every request of either server goes
+//! through a gate, which writes it down and can spoil it.
 
 use super::git_support::{ANN, provider, runtime};
 use axum::{
@@ -184,15 +185,39 @@ impl Fleet {
         let runtime = runtime();
         let dir = tempfile::tempdir().unwrap();
         let (images, git) = (Gate::default(), Gate::default());
-        let registry = runtime.block_on(SandboxRegistry::start_with(|app| images.layer(app))).unwrap();
-        let files: Vec<(&str, String)> = files.iter().map(|(path, text)| (*path, text.replace("{host}", &registry.host()))).collect();
-        let files: Vec<(&str, &str)> = files.iter().map(|(path, text)| (*path, text.as_str())).collect();
+        let registry = runtime
+            .block_on(SandboxRegistry::start_with(|app| images.layer(app)))
+            .unwrap();
+        let files: Vec<(&str, String)> = files
+            .iter()
+            .map(|(path, text)| (*path, text.replace("{host}", &registry.host())))
+            .collect();
+        let files: Vec<(&str, &str)> = files
+            .iter()
+            .map(|(path, text)| (*path, text.as_str()))
+            .collect();
         let seconds = now().as_second() - 3600;
-        let repository = BareRepository::create(&dir.path().join("fleet.git"), &files, ANN, seconds, "first").unwrap();
-        let password = setup.account.map(|(user, password)| (user, Secret::new(password)));
+        let repository =
+            BareRepository::create(&dir.path().join("fleet.git"), &files, ANN, seconds, "first")
+                .unwrap();
+        let password = setup
+            .account
+            .map(|(user, password)| (user, Secret::new(password)));
         let account = password.as_ref().map(|(user, password)| (*user, password));
-        let server = runtime.block_on(GitServer::start_with(repository.clone(), account, |app| git.layer(app))).unwrap();
-        let fleet = Self { runtime, dir, registry, images, repository, server, git };
+        let server = runtime
+            .block_on(GitServer::start_with(repository.clone(), account, |app| {
+                git.layer(app)
+            }))
+            .unwrap();
+        let fleet = Self {
+            runtime,
+            dir,
+            registry,
+            images,
+            repository,
+            server,
+            git,
+        };
         fleet.configure(&fleet.server.url(), setup);
         fleet
     }
@@ -215,12 +240,21 @@ impl Fleet {
     /// Publishes tags of a repository; each tag an image of its own.
     pub fn publish(&self, path: &str, tags: &[&str]) {
         for tag in tags {
-            self.image(path, tag, &Image { salt: (*tag).to_owned(), ..Image::default() });
+            self.image(
+                path,
+                tag,
+                &Image {
+                    salt: (*tag).to_owned(),
+                    ..Image::default()
+                },
+            );
         }
     }
 
     pub fn image(&self, path: &str, tag: &str, image: &Image) -> Digest {
-        self.runtime.block_on(self.registry.publish(path, &Tag::new(tag).unwrap(), image)).unwrap()
+        self.runtime
+            .block_on(self.registry.publish(path, &Tag::new(tag).unwrap(), image))
+            .unwrap()
     }
 
     /// A process: registries, store and mirror, as `tagboat run` opens them.
@@ -230,14 +264,18 @@ impl Fleet {
 
     /// A process with another process file.
     pub fn engine_of(&self, config: &Path) -> Engine {
-        Context::read(&ProcessOptions { config: config.to_owned(), repository: None })
-            .and_then(|context| context.open())
-            .unwrap_or_else(|failure| panic!("{:#}", failure.error))
+        Context::read(&ProcessOptions {
+            config: config.to_owned(),
+            repository: None,
+        })
+        .and_then(|context| context.open())
+        .unwrap_or_else(|failure| panic!("{:#}", failure.error))
     }
 
     /// One pass of a process.
     pub fn pass_of(&self, engine: &Engine, mode: Mode, now: Timestamp) -> Report {
-        self.runtime.block_on(engine.updaters[0].pass(mode, &Rescan::All, now))
+        self.runtime
+            .block_on(engine.updaters[0].pass(mode, &Rescan::All, now))
     }
 
     /// One writing pass of a process of its own.
@@ -248,7 +286,10 @@ impl Fleet {
     /// A writing pass that must find nothing to complain of.
     pub fn good_pass(&self, now: Timestamp) -> Report {
         let report = self.pass(now);
-        assert!(report.failures.is_empty() && report.findings.is_empty() && report.warnings.is_empty(), "{report:#?}");
+        assert!(
+            report.failures.is_empty() && report.findings.is_empty() && report.warnings.is_empty(),
+            "{report:#?}"
+        );
         report
     }
 
@@ -259,22 +300,46 @@ impl Fleet {
 
     /// The same at another time; commands of the binary go by the machine's clock.
     pub fn person_at(&self, now: Timestamp, files: &[(&str, &str)], message: &str) -> ObjectId {
-        let files: Vec<(&str, String)> = files.iter().map(|(path, text)| (*path, text.replace("{host}", &self.registry.host()))).collect();
-        let files: Vec<(&str, &str)> = files.iter().map(|(path, text)| (*path, text.as_str())).collect();
-        self.repository.commit(&files, ANN, now.as_second(), message).unwrap()
+        let files: Vec<(&str, String)> = files
+            .iter()
+            .map(|(path, text)| (*path, text.replace("{host}", &self.registry.host())))
+            .collect();
+        let files: Vec<(&str, &str)> = files
+            .iter()
+            .map(|(path, text)| (*path, text.as_str()))
+            .collect();
+        self.repository
+            .commit(&files, ANN, now.as_second(), message)
+            .unwrap()
     }
 
     /// Bytes and symbolic links (`true`), as somebody's commit.
     pub fn raw(&self, files: &[(&str, &[u8], bool)]) {
         let repo = self.repo();
         let main = repo.rev_parse_single("main").unwrap().detach();
-        let mut commit = repo.find_commit(main).unwrap().decode().unwrap().to_owned().unwrap();
+        let mut commit = repo
+            .find_commit(main)
+            .unwrap()
+            .decode()
+            .unwrap()
+            .to_owned()
+            .unwrap();
         let mut editor = repo.edit_tree(commit.tree).unwrap();
         for (path, bytes, link) in files {
-            let kind = if *link { EntryKind::Link } else { EntryKind::Blob };
-            editor.upsert(*path, kind, repo.write_blob(bytes).unwrap()).unwrap();
+            let kind = if *link {
+                EntryKind::Link
+            } else {
+                EntryKind::Blob
+            };
+            editor
+                .upsert(*path, kind, repo.write_blob(bytes).unwrap())
+                .unwrap();
         }
-        (commit.tree, commit.parents, commit.message) = (editor.write().unwrap().detach(), [main].into_iter().collect(), "raw\n".into());
+        (commit.tree, commit.parents, commit.message) = (
+            editor.write().unwrap().detach(),
+            [main].into_iter().collect(),
+            "raw\n".into(),
+        );
         let commit = repo.write_object(commit).unwrap().detach();
         self.set_main(commit);
     }
@@ -282,16 +347,31 @@ impl Fleet {
     /// Moves the branch, wherever it is.
     pub fn set_main(&self, commit: ObjectId) {
         let repo = self.repo();
-        let who = gix::actor::SignatureRef { name: "Ann".into(), email: "ann@example.org".into(), time: "0 +0000" };
-        let change = Change::Update { log: LogChange::default(), expected: PreviousValue::Any, new: gix::refs::Target::Object(commit) };
-        let edit = RefEdit { change, name: "refs/heads/main".try_into().unwrap(), deref: false };
+        let who = gix::actor::SignatureRef {
+            name: "Ann".into(),
+            email: "ann@example.org".into(),
+            time: "0 +0000",
+        };
+        let change = Change::Update {
+            log: LogChange::default(),
+            expected: PreviousValue::Any,
+            new: gix::refs::Target::Object(commit),
+        };
+        let edit = RefEdit {
+            change,
+            name: "refs/heads/main".try_into().unwrap(),
+            deref: false,
+        };
         repo.edit_references_as([edit], Some(who)).unwrap();
     }
 
     /// A pass without trouble at remotes; that an Environment has no files yet is no matter.
     pub fn good_pass_but_findings(&self, now: Timestamp) -> Report {
         let report = self.pass(now);
-        assert!(report.failures.is_empty() && report.warnings.is_empty(), "{report:#?}");
+        assert!(
+            report.failures.is_empty() && report.warnings.is_empty(),
+            "{report:#?}"
+        );
         report
     }
 
@@ -300,21 +380,38 @@ impl Fleet {
         let main = self.repo().rev_parse_single("main").unwrap().detach();
         let side = self.person(files, "on a branch");
         let repo = self.repo();
-        let mut merge = repo.find_commit(side).unwrap().decode().unwrap().to_owned().unwrap();
+        let mut merge = repo
+            .find_commit(side)
+            .unwrap()
+            .decode()
+            .unwrap()
+            .to_owned()
+            .unwrap();
         merge.parents = [main, side].into_iter().collect();
         merge.message = format!("{message}\n").into();
         let merge = repo.write_object(merge).unwrap().detach();
         self.set_main(merge);
     }
 
-    /// A person merges a branch with commits of this text of `envs/dev/a.yaml`, each with its message; the merge has its own.
+    /// A person merges a branch with commits of this text of `envs/dev/a.yaml`, each with its
+    /// message; the merge has its own.
     pub fn merge_commits(&self, commits: &[(&str, &str)], merged: &str, message: &str) {
         let file = "envs/dev/a.yaml";
         let main = self.repo().rev_parse_single("main").unwrap().detach();
-        let side = commits.iter().map(|(text, message)| self.person(&[(file, text)], message)).last().unwrap();
+        let side = commits
+            .iter()
+            .map(|(text, message)| self.person(&[(file, text)], message))
+            .last()
+            .unwrap();
         let made = self.person(&[(file, merged)], "what the merge has");
         let repo = self.repo();
-        let mut merge = repo.find_commit(made).unwrap().decode().unwrap().to_owned().unwrap();
+        let mut merge = repo
+            .find_commit(made)
+            .unwrap()
+            .decode()
+            .unwrap()
+            .to_owned()
+            .unwrap();
         merge.parents = [main, side].into_iter().collect();
         merge.message = format!("{message}\n").into();
         let merge = repo.write_object(merge).unwrap().detach();
@@ -322,19 +419,27 @@ impl Fleet {
     }
 
     pub fn repo(&self) -> gix::Repository {
-        gix::open_opts(self.repository.dir(), gix::open::Options::isolated().open_path_as_is(true)).unwrap()
+        gix::open_opts(
+            self.repository.dir(),
+            gix::open::Options::isolated().open_path_as_is(true),
+        )
+        .unwrap()
     }
 
     /// A file of `main`.
     pub fn file(&self, path: &str) -> Vec<u8> {
         let repo = self.repo();
-        let id = repo.rev_parse_single(format!("main:{path}").as_str()).unwrap();
+        let id = repo
+            .rev_parse_single(format!("main:{path}").as_str())
+            .unwrap();
         id.object().unwrap().data.clone()
     }
 
     /// A file of `main`, with the registry as `{host}`.
     pub fn text(&self, path: &str) -> String {
-        String::from_utf8(self.file(path)).unwrap().replace(&self.registry.host(), "{host}")
+        String::from_utf8(self.file(path))
+            .unwrap()
+            .replace(&self.registry.host(), "{host}")
     }
 
     /// The history of `main`, oldest first.
@@ -362,7 +467,10 @@ impl Fleet {
     }
 
     pub fn subjects(&self) -> Vec<String> {
-        self.log().into_iter().map(|commit| commit.subject).collect()
+        self.log()
+            .into_iter()
+            .map(|commit| commit.subject)
+            .collect()
     }
 
     /// The binary with nothing of this machine's environment.
@@ -373,8 +481,13 @@ impl Fleet {
     /// The same as a command that can be spawned.
     pub fn tagboat_std(&self, arguments: &[&str]) -> std::process::Command {
         let mut command = crate::servers::environment::tagboat();
-        command.env("HOME", self.dir.path()).env("TAGBOAT_CONFIG", self.config()).args(arguments);
-        command.current_dir(self.dir.path()).stdin(std::process::Stdio::null());
+        command
+            .env("HOME", self.dir.path())
+            .env("TAGBOAT_CONFIG", self.config())
+            .args(arguments);
+        command
+            .current_dir(self.dir.path())
+            .stdin(std::process::Stdio::null());
         if let Some(path) = std::env::var_os("PATH") {
             command.env("PATH", path);
         }
@@ -384,24 +497,43 @@ impl Fleet {
 
 /// An Environment of a report.
 pub fn environment<'r>(report: &'r Report, name: &str) -> &'r EnvironmentReport {
-    report.environments.iter().find(|environment| environment.name == name).unwrap_or_else(|| panic!("no {name}: {report:#?}"))
+    report
+        .environments
+        .iter()
+        .find(|environment| environment.name == name)
+        .unwrap_or_else(|| panic!("no {name}: {report:#?}"))
 }
 
 /// A policy of an Environment of a report.
 pub fn policy<'r>(report: &'r Report, environment: &str, policy: &str) -> &'r PolicyReport {
     let row = self::environment(report, environment);
-    row.policies.iter().find(|row| row.name.to_string() == policy).unwrap_or_else(|| panic!("no {policy}: {row:#?}"))
+    row.policies
+        .iter()
+        .find(|row| row.name.to_string() == policy)
+        .unwrap_or_else(|| panic!("no {policy}: {row:#?}"))
 }
 
-/// Makes requests whose line holds `word` wait: tells that the first has come, and lets all go when the sender is dropped.
-pub fn hold(gate: &Gate, word: &'static str, before: bool) -> (mpsc::Receiver<()>, mpsc::Sender<()>) {
+/// Makes requests whose line holds `word` wait: tells that the first has come, and lets all go when
+/// the sender is dropped.
+pub fn hold(
+    gate: &Gate,
+    word: &'static str,
+    before: bool,
+) -> (mpsc::Receiver<()>, mpsc::Sender<()>) {
     let (come, came) = mpsc::channel();
     let (release, released) = mpsc::channel::<()>();
     let work = Box::new(move || {
         let _ = come.send(());
         let _ = released.recv_timeout(Duration::from_secs(30));
     });
-    gate.once(word, if before { Act::Before(work) } else { Act::After(work) });
+    gate.once(
+        word,
+        if before {
+            Act::Before(work)
+        } else {
+            Act::After(work)
+        },
+    );
     (came, release)
 }
 
@@ -421,7 +553,9 @@ pub fn wait<T>(what: &str, mut condition: impl FnMut() -> Option<T>) -> T {
 pub fn counted(seen: &[String]) -> BTreeMap<String, usize> {
     let mut counts = BTreeMap::new();
     for line in seen {
-        *counts.entry(line.split('?').next().unwrap().to_owned()).or_default() += 1;
+        *counts
+            .entry(line.split('?').next().unwrap().to_owned())
+            .or_default() += 1;
     }
     counts
 }
@@ -445,7 +579,12 @@ pub fn env(name: &str, update: &str) -> String {
 pub fn deployment(images: &[&str]) -> String {
     let containers: String = images
         .iter()
-        .map(|image| format!("        - name: {}\n          image: {{host}}/team/{image}\n", image.split(':').next().unwrap()))
+        .map(|image| {
+            format!(
+                "        - name: {}\n          image: {{host}}/team/{image}\n",
+                image.split(':').next().unwrap()
+            )
+        })
         .collect();
     format!(
         "apiVersion: apps/v1\nkind: Deployment\nmetadata: {{name: app}}\nspec:\n  template:\n    spec:\n      containers:\n{containers}"

@@ -10,15 +10,26 @@ const FILE: &str = "envs/dev/a.yaml";
 const APP: &str = "# Who: team web\napiVersion: tagboat.dev/v1alpha1\nkind: Application\nmetadata: {name: web, namespace: dev} # é\nspec:\n  # where\n  environment: dev\n  path: envs/dev\n  cluster: c\n";
 
 fn fleet() -> Fleet {
-    let fleet =
-        Fleet::new(&[("p.yaml", &(semver("web", "1.x", "") + &env("dev", ""))), ("app.yaml", APP), (FILE, &deployment(&["web:1.0.0"]))]);
+    let fleet = Fleet::new(&[
+        ("p.yaml", &(semver("web", "1.x", "") + &env("dev", ""))),
+        ("app.yaml", APP),
+        (FILE, &deployment(&["web:1.0.0"])),
+    ]);
     fleet.publish("team/web", &["1.0.0", "1.1.0"]);
     fleet
 }
 
 fn said(fleet: &Fleet, arguments: &[&str], exit: Exit) -> (String, String) {
-    let output = fleet.tagboat(arguments).assert().code(exit as i32).get_output().clone();
-    (String::from_utf8(output.stdout).unwrap(), String::from_utf8(output.stderr).unwrap())
+    let output = fleet
+        .tagboat(arguments)
+        .assert()
+        .code(exit as i32)
+        .get_output()
+        .clone();
+    (
+        String::from_utf8(output.stdout).unwrap(),
+        String::from_utf8(output.stderr).unwrap(),
+    )
 }
 
 #[test]
@@ -26,21 +37,49 @@ fn what_rests_is_written_once_and_taken_back_byte_for_byte() {
     let fleet = fleet();
     let (out, _) = said(&fleet, &["suspend", "app/dev/web"], Exit::Done);
     let commit = fleet.log().pop().unwrap();
-    assert_eq!(out, format!("Application dev/web is suspended by {} (app.yaml:4:12)\n", &commit.id[..10]));
-    assert_eq!(fleet.text("app.yaml"), APP.replace("spec:\n", "spec:\n  suspend: true\n"));
-    assert_eq!(commit.message, "Suspend Application dev/web\n\nBy `tagboat suspend application/dev/web`.\n");
+    assert_eq!(
+        out,
+        format!(
+            "Application dev/web is suspended by {} (app.yaml:4:12)\n",
+            &commit.id[..10]
+        )
+    );
+    assert_eq!(
+        fleet.text("app.yaml"),
+        APP.replace("spec:\n", "spec:\n  suspend: true\n")
+    );
+    assert_eq!(
+        commit.message,
+        "Suspend Application dev/web\n\nBy `tagboat suspend application/dev/web`.\n"
+    );
     assert_eq!(commit.author, "tagboat", "as configured");
     assert_eq!(
         said(&fleet, &["suspend", "application/dev/web"], Exit::Done).0,
         "Application dev/web is suspended already (app.yaml:4:12)\n"
     );
     assert_eq!(fleet.log().len(), 2, "nothing is committed twice");
-    let (out, _) = said(&fleet, &["resume", "application/dev:web", "-o", "json"], Exit::Done);
+    let (out, _) = said(
+        &fleet,
+        &["resume", "application/dev:web", "-o", "json"],
+        Exit::Done,
+    );
     let value: serde_json::Value = serde_json::from_str(&out).unwrap();
-    assert_eq!((value["kind"].as_str(), value["suspend"].as_bool()), (Some("Application"), Some(false)));
+    assert_eq!(
+        (value["kind"].as_str(), value["suspend"].as_bool()),
+        (Some("Application"), Some(false))
+    );
     assert_eq!(value["commit"].as_str(), Some(fleet.log()[2].id.as_str()));
-    assert_eq!((fleet.text("app.yaml").as_str(), fleet.subjects()[2].as_str()), (APP, "Resume Application dev/web"));
-    assert_eq!(said(&fleet, &["resume", "application/dev/web"], Exit::Done).0, "Application dev/web is not suspended (app.yaml:4:12)\n");
+    assert_eq!(
+        (
+            fleet.text("app.yaml").as_str(),
+            fleet.subjects()[2].as_str()
+        ),
+        (APP, "Resume Application dev/web")
+    );
+    assert_eq!(
+        said(&fleet, &["resume", "application/dev/web"], Exit::Done).0,
+        "Application dev/web is not suspended (app.yaml:4:12)\n"
+    );
     assert_eq!(fleet.log().len(), 3);
 }
 
@@ -51,8 +90,14 @@ fn a_policy_and_an_environment_that_rest_change_nothing() {
         let before = fleet.text("p.yaml");
         said(&fleet, &["suspend", what], Exit::Done);
         let report = fleet.pass(now());
-        assert!(report.failures.is_empty() && report.pushed() == 0, "{report:#?}");
-        assert_eq!(report.environments[0].state == State::Suspended, what.starts_with("env"));
+        assert!(
+            report.failures.is_empty() && report.pushed() == 0,
+            "{report:#?}"
+        );
+        assert_eq!(
+            report.environments[0].state == State::Suspended,
+            what.starts_with("env")
+        );
         assert_eq!(fleet.text(FILE), deployment(&["web:1.0.0"]));
         said(&fleet, &["resume", what], Exit::Done);
         assert_eq!(fleet.text("p.yaml"), before);
@@ -65,20 +110,38 @@ fn a_policy_and_an_environment_that_rest_change_nothing() {
 fn an_unknown_name_is_answered_with_those_that_look_like_it() {
     let fleet = fleet();
     for (what, said_so) in [
-        ("app/web", "there is no Application default/web; did you mean dev/web?"),
-        ("app/dev/wep", "there is no Application dev/wep; did you mean dev/web?"),
+        (
+            "app/web",
+            "there is no Application default/web; did you mean dev/web?",
+        ),
+        (
+            "app/dev/wep",
+            "there is no Application dev/wep; did you mean dev/web?",
+        ),
         ("env/prod", "there is no Environment prod\n"),
-        ("policy/dev/web", "there is no ImagePolicy dev/web; did you mean default/web?"),
+        (
+            "policy/dev/web",
+            "there is no ImagePolicy dev/web; did you mean default/web?",
+        ),
     ] {
         let (_, err) = said(&fleet, &["suspend", what], Exit::BadInput);
         assert!(err.contains(said_so), "{err}");
     }
     for bad in ["web", "deployment/web", "app/", "app/A"] {
         let (_, err) = said(&fleet, &["suspend", bad], Exit::BadInput);
-        assert!(err.contains("KIND/NAME") && !err.contains("panicked"), "{err}");
+        assert!(
+            err.contains("KIND/NAME") && !err.contains("panicked"),
+            "{err}"
+        );
     }
     assert_eq!(fleet.log().len(), 1);
-    fleet.person(&[("bad.yaml", "apiVersion: tagboat.dev/v1alpha1\nkind: Application\nmetadata: {name: x}\nspec: {}\n")], "bad");
+    fleet.person(
+        &[(
+            "bad.yaml",
+            "apiVersion: tagboat.dev/v1alpha1\nkind: Application\nmetadata: {name: x}\nspec: {}\n",
+        )],
+        "bad",
+    );
     let (_, err) = said(&fleet, &["suspend", "app/x"], Exit::BadInput);
     assert!(err.contains("tagboat check"), "{err}");
 }
@@ -93,34 +156,74 @@ fn a_push_in_between_loses_nothing() {
     fleet.git.once(
         "POST /fleet.git/git-receive-pack",
         Act::Before(Box::new(move || {
-            repository.commit(&[("app.yaml", theirs.as_str()), ("other.txt", "x")], super::git_support::ANN, 1, "in between").unwrap();
+            repository
+                .commit(
+                    &[("app.yaml", theirs.as_str()), ("other.txt", "x")],
+                    super::git_support::ANN,
+                    1,
+                    "in between",
+                )
+                .unwrap();
         })),
     );
     let engine = fleet.engine();
-    let done = fleet.runtime.block_on(engine.updaters[0].suspend(&"app/dev/web".parse().unwrap(), true, now())).unwrap();
+    let done = fleet
+        .runtime
+        .block_on(engine.updaters[0].suspend(&"app/dev/web".parse().unwrap(), true, now()))
+        .unwrap();
     assert_eq!(done.commit.as_ref(), Some(&fleet.log().pop().unwrap().id));
-    assert_eq!(fleet.text("app.yaml"), changed.replace("spec:\n", "spec:\n  suspend: true\n"));
-    assert_eq!(fleet.subjects(), ["first", "in between", "Suspend Application dev/web"]);
+    assert_eq!(
+        fleet.text("app.yaml"),
+        changed.replace("spec:\n", "spec:\n  suspend: true\n")
+    );
+    assert_eq!(
+        fleet.subjects(),
+        ["first", "in between", "Suspend Application dev/web"]
+    );
     assert!(!engine.updaters[0].end(), "no push is under way any more");
 }
 
 #[test]
 fn a_push_whose_answer_is_lost_is_told_as_what_it_was() {
     let fleet = fleet();
-    fleet.git.once("POST /fleet.git/git-receive-pack", Act::LoseAnswer);
+    fleet
+        .git
+        .once("POST /fleet.git/git-receive-pack", Act::LoseAnswer);
     let engine = fleet.engine();
-    let done = fleet.runtime.block_on(engine.updaters[0].suspend(&"app/dev/web".parse().unwrap(), true, now())).unwrap();
-    assert_eq!(done.commit, Some(fleet.log().pop().unwrap().id), "not \"suspended already\"");
+    let done = fleet
+        .runtime
+        .block_on(engine.updaters[0].suspend(&"app/dev/web".parse().unwrap(), true, now()))
+        .unwrap();
+    assert_eq!(
+        done.commit,
+        Some(fleet.log().pop().unwrap().id),
+        "not \"suspended already\""
+    );
     assert_eq!(fleet.log().len(), 2);
 }
 
 #[test]
 fn a_branch_that_takes_no_push_says_so() {
-    let fleet = Fleet::with(&[("app.yaml", &(APP.to_owned() + "---\n" + &env("dev", "")))], &Setup::default());
-    fleet.git.rule(|line| if line.contains("receive-pack") { super::update_support::reply(403, &[], "no") } else { Act::Pass });
+    let fleet = Fleet::with(
+        &[("app.yaml", &(APP.to_owned() + "---\n" + &env("dev", "")))],
+        &Setup::default(),
+    );
+    fleet.git.rule(|line| {
+        if line.contains("receive-pack") {
+            super::update_support::reply(403, &[], "no")
+        } else {
+            Act::Pass
+        }
+    });
     let engine = fleet.engine();
-    let error = fleet.runtime.block_on(engine.updaters[0].suspend(&"app/dev/web".parse().unwrap(), true, now())).unwrap_err();
-    assert!(matches!(error, ByHandError::Git(_)) && error.to_string().contains("push"), "{error}");
+    let error = fleet
+        .runtime
+        .block_on(engine.updaters[0].suspend(&"app/dev/web".parse().unwrap(), true, now()))
+        .unwrap_err();
+    assert!(
+        matches!(error, ByHandError::Git(_)) && error.to_string().contains("push"),
+        "{error}"
+    );
     assert_eq!(fleet.log().len(), 1);
 }
 
@@ -129,18 +232,43 @@ const FLUX: &str = "apiVersion: image.toolkit.fluxcd.io/v1\nkind: ImageRepositor
 #[test]
 fn declarations_of_flux_rest_by_their_own_field() {
     let fleet = Fleet::new(&[("clusters/dev/flux.yaml", FLUX)]);
-    let (_, err) = said(&fleet, &["resume", "policy/flux-system/web"], Exit::BadInput);
-    assert!(err.contains("clusters/dev/flux.yaml:4:3") && err.contains("tagboat resume imagerepository/flux-system/web"), "{err}");
+    let (_, err) = said(
+        &fleet,
+        &["resume", "policy/flux-system/web"],
+        Exit::BadInput,
+    );
+    assert!(
+        err.contains("clusters/dev/flux.yaml:4:3")
+            && err.contains("tagboat resume imagerepository/flux-system/web"),
+        "{err}"
+    );
     // The policy rests with its repository; resting by itself is something else.
     said(&fleet, &["suspend", "policy/flux-system/web"], Exit::Done);
     let (_, err) = said(&fleet, &["resume", "policy/flux-system/web"], Exit::Done);
-    assert!(err.contains("note: ImagePolicy flux-system/web still rests"), "{err}");
+    assert!(
+        err.contains("note: ImagePolicy flux-system/web still rests"),
+        "{err}"
+    );
     assert_eq!(fleet.text("clusters/dev/flux.yaml"), FLUX);
     // A person wrote this one: its place stays.
-    said(&fleet, &["resume", "imagerepository/flux-system/web"], Exit::Done);
+    said(
+        &fleet,
+        &["resume", "imagerepository/flux-system/web"],
+        Exit::Done,
+    );
     let resumed = FLUX.replace("suspend: true", "suspend: false");
     assert_eq!(fleet.text("clusters/dev/flux.yaml"), resumed);
-    said(&fleet, &["suspend", "imageupdateautomation/flux-system/all"], Exit::Done);
-    assert_eq!(fleet.text("clusters/dev/flux.yaml"), resumed.replace("spec:\n  update", "spec:\n  suspend: true\n  update"));
-    assert_eq!(fleet.subjects().pop().unwrap(), "Suspend Environment flux-system/all");
+    said(
+        &fleet,
+        &["suspend", "imageupdateautomation/flux-system/all"],
+        Exit::Done,
+    );
+    assert_eq!(
+        fleet.text("clusters/dev/flux.yaml"),
+        resumed.replace("spec:\n  update", "spec:\n  suspend: true\n  update")
+    );
+    assert_eq!(
+        fleet.subjects().pop().unwrap(),
+        "Suspend Environment flux-system/all"
+    );
 }

@@ -23,11 +23,16 @@ fn read(mirror: &Mirror, commit: ObjectId, folder: &std::path::Path, memory: &mu
     world
 }
 
-/// Each revision and each way between two of them: forth is an addition or an edit, back is a deletion or an edit.
+/// Each revision and each way between two of them: forth is an addition or an edit, back is a
+/// deletion or an edit.
 #[test]
 fn every_way_between_revisions_ends_at_the_same_world() {
     let (web, db) = (policy("web", "team/web"), policy("db", "team/db"));
-    let sandbox = Sandbox::new(&[("policies/web.yaml", &web), ("a.yaml", &pod("team/web:1")), ("z/templates/db.yaml", &pod("team/db:1"))]);
+    let sandbox = Sandbox::new(&[
+        ("policies/web.yaml", &web),
+        ("a.yaml", &pod("team/web:1")),
+        ("z/templates/db.yaml", &pod("team/db:1")),
+    ]);
     let mirror = sandbox.mirror("m");
     let mut commits = vec![mirror.fetch().unwrap().commit];
     let edits: [&[(&str, &str)]; 7] = [
@@ -37,7 +42,10 @@ fn every_way_between_revisions_ends_at_the_same_world() {
         &[("b/c.yaml", "kind: Pod\n")],
         &[("z/Chart.yaml", "name: z\n")],
         &[("policies/web.yaml", &policy("web", "other/site"))],
-        &[("a.yaml/a.yaml", &pod("other/site:1")), ("a-b.yaml", &pod("other/site:1"))],
+        &[
+            ("a.yaml/a.yaml", &pod("other/site:1")),
+            ("a-b.yaml", &pod("other/site:1")),
+        ],
     ];
     for edit in edits {
         sandbox.person(edit, "next");
@@ -50,8 +58,23 @@ fn every_way_between_revisions_ends_at_the_same_world() {
             read(&mirror, *commit, folder.path(), &mut Memory::default())
         })
         .collect();
-    let counts: Vec<_> = fresh.iter().map(|world| (world.declared.policies.len(), world.files.len())).collect();
-    assert_eq!(counts, [(1, 1), (1, 1), (2, 2), (2, 3), (2, 2), (2, 2), (2, 1), (2, 3)]);
+    let counts: Vec<_> = fresh
+        .iter()
+        .map(|world| (world.declared.policies.len(), world.files.len()))
+        .collect();
+    assert_eq!(
+        counts,
+        [
+            (1, 1),
+            (1, 1),
+            (2, 2),
+            (2, 3),
+            (2, 2),
+            (2, 2),
+            (2, 1),
+            (2, 3)
+        ]
+    );
 
     let folder = tempfile::tempdir().unwrap();
     let mut memory = Memory::default();
@@ -62,7 +85,11 @@ fn every_way_between_revisions_ends_at_the_same_world() {
                 let world = read(&mirror, commits[at], folder.path(), &mut memory);
                 assert_eq!(world.commit, commits[at]);
                 assert_eq!(world.files, fresh[at].files, "{from} {to}");
-                assert_eq!(format!("{:?}", world.declared), format!("{:?}", fresh[at].declared), "{from} {to}");
+                assert_eq!(
+                    format!("{:?}", world.declared),
+                    format!("{:?}", fresh[at].declared),
+                    "{from} {to}"
+                );
                 // Half of the worlds are still held while the next is read.
                 held = (to % 2 == 0).then_some(world);
             }
@@ -71,7 +98,8 @@ fn every_way_between_revisions_ends_at_the_same_world() {
     drop(held);
 }
 
-/// That nothing is declared and that the folder's name is wrong must not look the same: what nobody declares may be deleted.
+/// That nothing is declared and that the folder's name is wrong must not look the same: what nobody
+/// declares may be deleted.
 #[test]
 fn a_folder_of_declarations_that_is_not_there_is_a_mistake() {
     let web = policy("web", "team/web");
@@ -79,16 +107,40 @@ fn a_folder_of_declarations_that_is_not_there_is_a_mistake() {
     let mirror = sandbox.mirror("m");
     let (commit, folder) = (mirror.fetch().unwrap().commit, tempfile::tempdir().unwrap());
     let mut memory = Memory::default();
-    let read = |commit, policies, memory: &mut Memory| update::read(&mirror, commit, Some(policies), folder.path(), memory);
+    let read = |commit, policies, memory: &mut Memory| {
+        update::read(&mirror, commit, Some(policies), folder.path(), memory)
+    };
     let declared = |memory: &Memory| memory.declared().map(|declared| declared.policies.len());
-    assert_eq!(read(commit, "policies", &mut memory).unwrap().0.declared.policies.len(), 1);
+    assert_eq!(
+        read(commit, "policies", &mut memory)
+            .unwrap()
+            .0
+            .declared
+            .policies
+            .len(),
+        1
+    );
     sandbox.person(&[("x.yaml", "a: 1\n")], "next");
     let next = mirror.fetch().unwrap().commit;
     for wrong in ["policy", "policies/web", "plain"] {
         let error = read(next, wrong, &mut memory).unwrap_err();
         assert_eq!(error.kind(), Kind::Config);
-        assert!(error.to_string().contains(&format!("has no folder {wrong:?}")) && error.hint().is_some(), "{error}");
+        assert!(
+            error
+                .to_string()
+                .contains(&format!("has no folder {wrong:?}"))
+                && error.hint().is_some(),
+            "{error}"
+        );
         assert_eq!(declared(&memory), Some(1), "what was declared before stays");
     }
-    assert_eq!(read(next, "policies", &mut memory).unwrap().0.declared.policies.len(), 1);
+    assert_eq!(
+        read(next, "policies", &mut memory)
+            .unwrap()
+            .0
+            .declared
+            .policies
+            .len(),
+        1
+    );
 }

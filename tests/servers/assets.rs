@@ -1,4 +1,5 @@
-//! `etcd` and `kube-apiserver` as somebody else built them: the folder that `KUBEBUILDER_ASSETS` names.
+//! `etcd` and `kube-apiserver` as somebody else built them: the folder that `KUBEBUILDER_ASSETS`
+//! names.
 
 use super::kube::{Kube, USERS, wait_until};
 use serde_json::{Value, json};
@@ -11,7 +12,8 @@ use std::{
 /// The key that signs the tokens of ServiceAccounts, in the server's folder.
 pub const ACCOUNT_KEY: &str = "service-account.key";
 
-/// Starts both and waits until the server is ready. Without controllers nobody makes ServiceAccounts.
+/// Starts both and waits until the server is ready. Without controllers nobody makes
+/// ServiceAccounts.
 pub fn start(programs: &Path, folder: tempfile::TempDir, controllers: bool) -> Kube {
     let path = |name: &str| folder.path().join(name).display().to_string();
     let (store, peer, port) = (free_port(), free_port(), free_port());
@@ -41,7 +43,9 @@ pub fn start(programs: &Path, folder: tempfile::TempDir, controllers: bool) -> K
             format!("--initial-cluster=default=http://127.0.0.1:{peer}"),
         ],
     );
-    wait_until("etcd listens", || TcpStream::connect(("127.0.0.1", store)).is_ok());
+    wait_until("etcd listens", || {
+        TcpStream::connect(("127.0.0.1", store)).is_ok()
+    });
     let mut flags = vec![
         format!("--etcd-servers=http://127.0.0.1:{store}"),
         "--bind-address=127.0.0.1".to_owned(),
@@ -70,10 +74,14 @@ pub fn start(programs: &Path, folder: tempfile::TempDir, controllers: bool) -> K
         "token": "token-of-admin",
         "tokens": tokens,
     });
-    wait_until("the server has a certificate", || std::fs::metadata(path("apiserver.crt")).is_ok_and(|file| file.len() > 0));
+    wait_until("the server has a certificate", || {
+        std::fs::metadata(path("apiserver.crt")).is_ok_and(|file| file.len() > 0)
+    });
     std::fs::write(path("kubeconfig"), kubeconfig(&answer).to_string()).unwrap();
     let kube = Kube::running(&answer, vec![server, etcd], folder);
-    wait_until("the server is ready", || kube.kubectl(&["get", "--raw", "/readyz"]).status.success());
+    wait_until("the server is ready", || {
+        kube.kubectl(&["get", "--raw", "/readyz"]).status.success()
+    });
     kube
 }
 
@@ -88,15 +96,30 @@ fn kubeconfig(answer: &Value) -> Value {
     })
 }
 
-/// Runs a program that, with its folder, goes when our end of its standard input closes: also when this process is killed.
+/// Runs a program that, with its folder, goes when our end of its standard input closes: also when
+/// this process is killed.
 fn run(programs: &Path, name: &str, folder: &Path, flags: &[String]) -> Child {
-    let script = r#"folder=$1; shift; "$@" </dev/null & cat >/dev/null; kill -9 $!; rm -rf "$folder""#;
+    let script =
+        r#"folder=$1; shift; "$@" </dev/null & cat >/dev/null; kill -9 $!; rm -rf "$folder""#;
     let mut command = Command::new("sh");
-    command.args(["-c", script, "sh"]).arg(folder).arg(programs.join(name)).args(flags);
-    command.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap()
+    command
+        .args(["-c", script, "sh"])
+        .arg(folder)
+        .arg(programs.join(name))
+        .args(flags);
+    command
+        .stdin(Stdio::piped())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap()
 }
 
 /// A port that was free a moment ago: these programs do not say which one they chose.
 fn free_port() -> u16 {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
+    TcpListener::bind("127.0.0.1:0")
+        .unwrap()
+        .local_addr()
+        .unwrap()
+        .port()
 }

@@ -41,11 +41,18 @@ impl DockerRegistry {
         );
         if options.tls {
             certificates(folder.path());
-            config += &format!("  tls: {{certificate: '{}', key: '{}'}}\n", path("server.pem").display(), path("server.key").display());
+            config += &format!(
+                "  tls: {{certificate: '{}', key: '{}'}}\n",
+                path("server.pem").display(),
+                path("server.key").display()
+            );
         }
         if options.sign_in {
             std::fs::write(path("htpasswd"), HTPASSWD).unwrap();
-            config += &format!("auth:\n  htpasswd: {{realm: test, path: '{}'}}\n", path("htpasswd").display());
+            config += &format!(
+                "auth:\n  htpasswd: {{realm: test, path: '{}'}}\n",
+                path("htpasswd").display()
+            );
         }
         std::fs::write(path("config.yml"), config).unwrap();
         let mut child = Command::new("docker-registry")
@@ -67,8 +74,15 @@ impl DockerRegistry {
                 }
             }
         });
-        let host = listening.recv_timeout(Duration::from_secs(20)).expect("docker-registry says where it listens");
-        Self { host, options, child, folder }
+        let host = listening
+            .recv_timeout(Duration::from_secs(20))
+            .expect("docker-registry says where it listens");
+        Self {
+            host,
+            options,
+            child,
+            folder,
+        }
     }
 
     /// The CA's certificate.
@@ -85,17 +99,32 @@ impl Drop for DockerRegistry {
 }
 
 fn certificates(folder: &Path) {
-    use rcgen::{BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, KeyUsagePurpose};
+    use rcgen::{
+        BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer,
+        KeyPair, KeyUsagePurpose,
+    };
     let mut ca = CertificateParams::new(Vec::new()).unwrap();
     ca.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-    ca.distinguished_name.push(DnType::CommonName, "test authority");
-    ca.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::DigitalSignature];
+    ca.distinguished_name
+        .push(DnType::CommonName, "test authority");
+    ca.key_usages = vec![
+        KeyUsagePurpose::KeyCertSign,
+        KeyUsagePurpose::DigitalSignature,
+    ];
     let ca_key = KeyPair::generate().unwrap();
-    std::fs::write(folder.join("ca.pem"), ca.self_signed(&ca_key).unwrap().pem()).unwrap();
+    std::fs::write(
+        folder.join("ca.pem"),
+        ca.self_signed(&ca_key).unwrap().pem(),
+    )
+    .unwrap();
     let issuer = Issuer::new(ca, ca_key);
     let mut server = CertificateParams::new(vec!["127.0.0.1".to_owned()]).unwrap();
     server.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
     let key = KeyPair::generate().unwrap();
-    std::fs::write(folder.join("server.pem"), server.signed_by(&key, &issuer).unwrap().pem()).unwrap();
+    std::fs::write(
+        folder.join("server.pem"),
+        server.signed_by(&key, &issuer).unwrap().pem(),
+    )
+    .unwrap();
     std::fs::write(folder.join("server.key"), key.serialize_pem()).unwrap();
 }

@@ -23,19 +23,32 @@ pub trait Program {
 
 impl Program for Output {
     fn text(&self) -> String {
-        assert!(self.status.success(), "{}{}", String::from_utf8_lossy(&self.stdout), String::from_utf8_lossy(&self.stderr));
+        assert!(
+            self.status.success(),
+            "{}{}",
+            String::from_utf8_lossy(&self.stdout),
+            String::from_utf8_lossy(&self.stderr)
+        );
         String::from_utf8_lossy(&self.stdout).trim().to_owned()
     }
 }
 
-/// Returns `git` without any configuration but what stands here. Its commits carry the time of the machine's clock, as
-/// people's do: holds reach back a limited time, so a fixed date would expire.
+/// Returns `git` without any configuration but what stands here. Its commits carry the time of the
+/// machine's clock, as people's do: holds reach back a limited time, so a fixed date would expire.
 pub fn command(dir: &Path) -> Command {
     let mut command = Command::new("git");
-    environment::clear(&mut command).current_dir(dir).env("PATH", std::env::var_os("PATH").unwrap()).env("HOME", dir);
-    command.env("GIT_CONFIG_NOSYSTEM", "1").env("GIT_CONFIG_GLOBAL", "/dev/null").env("GIT_TERMINAL_PROMPT", "0");
+    environment::clear(&mut command)
+        .current_dir(dir)
+        .env("PATH", std::env::var_os("PATH").unwrap())
+        .env("HOME", dir);
+    command
+        .env("GIT_CONFIG_NOSYSTEM", "1")
+        .env("GIT_CONFIG_GLOBAL", "/dev/null")
+        .env("GIT_TERMINAL_PROMPT", "0");
     for (role, name) in [("AUTHOR", "Ann"), ("COMMITTER", "Ann")] {
-        command.env(format!("GIT_{role}_NAME"), name).env(format!("GIT_{role}_EMAIL"), "ann@example.org");
+        command
+            .env(format!("GIT_{role}_NAME"), name)
+            .env(format!("GIT_{role}_EMAIL"), "ann@example.org");
     }
     command
 }
@@ -72,14 +85,36 @@ pub struct HttpBackend {
 impl HttpBackend {
     /// Serves every repository below `root`; with an account (`name:password`) only to that.
     pub fn start(root: &Path, account: Option<&str>) -> Self {
-        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
-        let authorization = account.map(|both| format!("Basic {}", base64::engine::general_purpose::STANDARD.encode(both)));
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(2)
+            .enable_all()
+            .build()
+            .unwrap();
+        let authorization = account.map(|both| {
+            format!(
+                "Basic {}",
+                base64::engine::general_purpose::STANDARD.encode(both)
+            )
+        });
         let backend = std::sync::Arc::new((root.to_owned(), authorization));
-        let listener = runtime.block_on(tokio::net::TcpListener::bind("127.0.0.1:0")).unwrap();
+        let listener = runtime
+            .block_on(tokio::net::TcpListener::bind("127.0.0.1:0"))
+            .unwrap();
         let address = listener.local_addr().unwrap();
-        let router = axum::Router::new().fallback(backend_answer).with_state(backend);
-        runtime.spawn(async move { axum::serve(listener, router.layer(axum::extract::DefaultBodyLimit::max(1 << 28))).await });
-        Self { address, _runtime: runtime }
+        let router = axum::Router::new()
+            .fallback(backend_answer)
+            .with_state(backend);
+        runtime.spawn(async move {
+            axum::serve(
+                listener,
+                router.layer(axum::extract::DefaultBodyLimit::max(1 << 28)),
+            )
+            .await
+        });
+        Self {
+            address,
+            _runtime: runtime,
+        }
     }
 
     pub fn url(&self, name: &str) -> String {
@@ -97,22 +132,48 @@ async fn backend_answer(
     body: axum::body::Bytes,
 ) -> axum::response::Response {
     let (root, authorization) = &*backend;
-    let header = |name: &str| headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default().to_owned();
-    if authorization.as_ref().is_some_and(|wanted| *wanted != header("authorization")) {
+    let header = |name: &str| {
+        headers
+            .get(name)
+            .and_then(|value| value.to_str().ok())
+            .unwrap_or_default()
+            .to_owned()
+    };
+    if authorization
+        .as_ref()
+        .is_some_and(|wanted| *wanted != header("authorization"))
+    {
         let realm = [("www-authenticate", "Basic realm=\"git\"")];
         return (axum::http::StatusCode::UNAUTHORIZED, realm).into_response();
     }
     let mut command = command(root);
-    command.arg("http-backend").env("GIT_PROJECT_ROOT", root).env("GIT_HTTP_EXPORT_ALL", "1").env("REMOTE_USER", "bot");
-    command.env("PATH_INFO", uri.path()).env("QUERY_STRING", uri.query().unwrap_or_default()).env("REQUEST_METHOD", method.as_str());
-    command.env("CONTENT_TYPE", header("content-type")).env("CONTENT_LENGTH", body.len().to_string());
-    for (name, variable) in [("git-protocol", "GIT_PROTOCOL"), ("content-encoding", "HTTP_CONTENT_ENCODING")] {
+    command
+        .arg("http-backend")
+        .env("GIT_PROJECT_ROOT", root)
+        .env("GIT_HTTP_EXPORT_ALL", "1")
+        .env("REMOTE_USER", "bot");
+    command
+        .env("PATH_INFO", uri.path())
+        .env("QUERY_STRING", uri.query().unwrap_or_default())
+        .env("REQUEST_METHOD", method.as_str());
+    command
+        .env("CONTENT_TYPE", header("content-type"))
+        .env("CONTENT_LENGTH", body.len().to_string());
+    for (name, variable) in [
+        ("git-protocol", "GIT_PROTOCOL"),
+        ("content-encoding", "HTTP_CONTENT_ENCODING"),
+    ] {
         if headers.contains_key(name) {
             command.env(variable, header(name));
         }
     }
-    let output = tokio::task::spawn_blocking(move || run(command, &body)).await.unwrap();
-    let end = output.windows(4).position(|bytes| bytes == b"\r\n\r\n").expect("a CGI answer");
+    let output = tokio::task::spawn_blocking(move || run(command, &body))
+        .await
+        .unwrap();
+    let end = output
+        .windows(4)
+        .position(|bytes| bytes == b"\r\n\r\n")
+        .expect("a CGI answer");
     let mut response = axum::response::Response::builder();
     for line in String::from_utf8_lossy(&output[..end]).lines() {
         let (name, value) = line.split_once(": ").expect("a CGI header");
@@ -126,7 +187,12 @@ async fn backend_answer(
 
 /// Runs a program with `input`, giving its standard output.
 fn run(mut command: Command, input: &[u8]) -> Vec<u8> {
-    let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
+    let mut child = command
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
     let mut stdin = child.stdin.take().unwrap();
     let input = input.to_vec();
     // It may answer before it has read everything, and then it reads no more.
@@ -136,7 +202,8 @@ fn run(mut command: Command, input: &[u8]) -> Vec<u8> {
     output.stdout
 }
 
-/// An OpenSSH server of its own: host key, user key and known hosts in a folder, on a loopback port.
+/// An OpenSSH server of its own: host key, user key and known hosts in a folder, on a loopback
+/// port.
 pub struct Sshd {
     child: Child,
     pub port: u16,
@@ -149,11 +216,18 @@ impl Sshd {
         let file = |name: &str| dir.join(name);
         for name in ["host", "user"] {
             let path = file(name);
-            let made = Command::new("ssh-keygen").args(["-q", "-t", "ed25519", "-N", "", "-f"]).arg(&path).output();
+            let made = Command::new("ssh-keygen")
+                .args(["-q", "-t", "ed25519", "-N", "", "-f"])
+                .arg(&path)
+                .output();
             made.expect("ssh-keygen runs").ok();
         }
         std::fs::copy(file("user.pub"), file("authorized_keys")).unwrap();
-        let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let port = std::net::TcpListener::bind("127.0.0.1:0")
+            .unwrap()
+            .local_addr()
+            .unwrap()
+            .port();
         let host = std::fs::read_to_string(file("host.pub")).unwrap();
         std::fs::write(file("known_hosts"), format!("[127.0.0.1]:{port} {host}")).unwrap();
         let config = format!(
@@ -168,15 +242,26 @@ impl Sshd {
             let _ = std::fs::create_dir("/run/sshd");
         }
         let log = std::fs::File::create(file("sshd.log")).unwrap();
-        let child =
-            Command::new("/usr/sbin/sshd").arg("-D").arg("-e").arg("-f").arg(file("sshd_config")).stderr(log).spawn().expect("sshd runs");
+        let child = Command::new("/usr/sbin/sshd")
+            .arg("-D")
+            .arg("-e")
+            .arg("-f")
+            .arg(file("sshd_config"))
+            .stderr(log)
+            .spawn()
+            .expect("sshd runs");
         let deadline = Instant::now() + Duration::from_secs(20);
         while std::net::TcpStream::connect(("127.0.0.1", port)).is_err() {
             let log = std::fs::read_to_string(file("sshd.log")).unwrap_or_default();
             assert!(Instant::now() < deadline, "sshd does not answer: {log}");
             std::thread::sleep(Duration::from_millis(20));
         }
-        Self { child, port, identity: file("user"), known_hosts: file("known_hosts") }
+        Self {
+            child,
+            port,
+            identity: file("user"),
+            known_hosts: file("known_hosts"),
+        }
     }
 }
 

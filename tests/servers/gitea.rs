@@ -1,8 +1,8 @@
 //! A real Gitea: SQLite, a loopback port, a temporary folder.
 //!
-//! It is the program of `tests/servers/gitea`, built by `tests/run forge`, which names it in `TAGBOAT_TEST_GITEA`, and the
-//! folder of its templates and texts in `TAGBOAT_TEST_GITEA_ROOT`. Tests share one ([`Gitea::shared`]) and make users and
-//! repositories of their own in it.
+//! It is the program of `tests/servers/gitea`, built by `tests/run forge`, which names it in
+//! `TAGBOAT_TEST_GITEA`, and the folder of its templates and texts in `TAGBOAT_TEST_GITEA_ROOT`.
+//! Tests share one ([`Gitea::shared`]) and make users and repositories of their own in it.
 
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
@@ -34,12 +34,21 @@ pub struct Gitea {
 impl Gitea {
     /// Starts one and waits until it answers.
     pub fn start() -> Self {
-        let folder = tempfile::Builder::new().prefix("tagboat-gitea-").tempdir().unwrap();
-        let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let folder = tempfile::Builder::new()
+            .prefix("tagboat-gitea-")
+            .tempdir()
+            .unwrap();
+        let port = std::net::TcpListener::bind("127.0.0.1:0")
+            .unwrap()
+            .local_addr()
+            .unwrap()
+            .port();
         let url = format!("http://127.0.0.1:{port}");
-        let root = std::env::var_os("TAGBOAT_TEST_GITEA_ROOT").expect("TAGBOAT_TEST_GITEA_ROOT is not set: run tests/run forge");
+        let root = std::env::var_os("TAGBOAT_TEST_GITEA_ROOT")
+            .expect("TAGBOAT_TEST_GITEA_ROOT is not set: run tests/run forge");
         let at = folder.path().display();
-        let user = String::from_utf8(Command::new("id").arg("-un").output().unwrap().stdout).unwrap();
+        let user =
+            String::from_utf8(Command::new("id").arg("-un").output().unwrap().stdout).unwrap();
         let settings = format!(
             "APP_NAME = test\nRUN_MODE = prod\nRUN_USER = {user}\nWORK_PATH = {at}\nI_AM_BEING_UNSAFE_RUNNING_AS_ROOT = true\n\
              [server]\nHTTP_ADDR = 127.0.0.1\nHTTP_PORT = {port}\nROOT_URL = {url}/\nSTATIC_ROOT_PATH = {}\nOFFLINE_MODE = true\n\
@@ -51,9 +60,18 @@ impl Gitea {
             Path::new(&root).display(),
         );
         std::fs::write(folder.path().join("app.ini"), settings).unwrap();
-        let run = |arguments: &[&str]| -> Output { command(folder.path()).args(arguments).output().expect("gitea runs") };
+        let run = |arguments: &[&str]| -> Output {
+            command(folder.path())
+                .args(arguments)
+                .output()
+                .expect("gitea runs")
+        };
         let migrated = run(&["migrate"]);
-        assert!(migrated.status.success(), "{}", String::from_utf8_lossy(&migrated.stdout));
+        assert!(
+            migrated.status.success(),
+            "{}",
+            String::from_utf8_lossy(&migrated.stdout)
+        );
         let made = run(&[
             "admin",
             "user",
@@ -73,14 +91,36 @@ impl Gitea {
             "all",
         ]);
         let said = String::from_utf8_lossy(&made.stdout).into_owned();
-        let word = said.split_whitespace().rfind(|word| word.len() == 40 && word.bytes().all(|byte| byte.is_ascii_hexdigit()));
-        let token = word.unwrap_or_else(|| panic!("no token: {said}")).to_owned();
-        let child = command(folder.path()).arg("web").stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("gitea runs");
-        let mut gitea = Self { url, token, child, folder };
+        let word = said
+            .split_whitespace()
+            .rfind(|word| word.len() == 40 && word.bytes().all(|byte| byte.is_ascii_hexdigit()));
+        let token = word
+            .unwrap_or_else(|| panic!("no token: {said}"))
+            .to_owned();
+        let child = command(folder.path())
+            .arg("web")
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .expect("gitea runs");
+        let mut gitea = Self {
+            url,
+            token,
+            child,
+            folder,
+        };
         let deadline = Instant::now() + Duration::from_secs(60);
         while std::net::TcpStream::connect(("127.0.0.1", port)).is_err() {
-            assert!(gitea.child.try_wait().unwrap().is_none(), "gitea ended: {}", gitea.log());
-            assert!(Instant::now() < deadline, "gitea does not answer: {}", gitea.log());
+            assert!(
+                gitea.child.try_wait().unwrap().is_none(),
+                "gitea ended: {}",
+                gitea.log()
+            );
+            assert!(
+                Instant::now() < deadline,
+                "gitea does not answer: {}",
+                gitea.log()
+            );
             std::thread::sleep(Duration::from_millis(20));
         }
         gitea
@@ -91,11 +131,19 @@ impl Gitea {
         static SHARED: OnceLock<Gitea> = OnceLock::new();
         SHARED.get_or_init(|| {
             let gitea = Gitea::start();
-            // A shared value is never dropped: this shell ends the server when our end of its input closes.
+            // A shared value is never dropped: this shell ends the server when our end of its input
+            // closes.
             let script = r#"cat >/dev/null; kill "$1"; rm -rf "$2""#;
             let mut watch = Command::new("sh");
-            watch.args(["-c", script, "sh", &gitea.child.id().to_string()]).arg(gitea.folder.path());
-            let child = watch.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+            watch
+                .args(["-c", script, "sh", &gitea.child.id().to_string()])
+                .arg(gitea.folder.path());
+            let child = watch
+                .stdin(Stdio::piped())
+                .stdout(Stdio::null())
+                .stderr(Stdio::null())
+                .spawn()
+                .unwrap();
             std::mem::forget(child);
             gitea
         })
@@ -106,20 +154,33 @@ impl Gitea {
     }
 
     /// One request with a token: its status and body.
-    pub async fn call(&self, token: &str, method: Method, path: &str, body: Option<Value>) -> (StatusCode, Value) {
+    pub async fn call(
+        &self,
+        token: &str,
+        method: Method,
+        path: &str,
+        body: Option<Value>,
+    ) -> (StatusCode, Value) {
         let _ = rustls::crypto::ring::default_provider().install_default();
         let client = reqwest::Client::builder().no_proxy().build().unwrap();
-        let mut request = client.request(method, format!("{}/api/v1/{path}", self.url)).header("authorization", format!("token {token}"));
+        let mut request = client
+            .request(method, format!("{}/api/v1/{path}", self.url))
+            .header("authorization", format!("token {token}"));
         if let Some(body) = body {
             request = request.json(&body);
         }
         let answer = request.send().await.unwrap();
-        (answer.status(), serde_json::from_slice(&answer.bytes().await.unwrap()).unwrap_or_default())
+        (
+            answer.status(),
+            serde_json::from_slice(&answer.bytes().await.unwrap()).unwrap_or_default(),
+        )
     }
 
     /// One request as the administrator, which must succeed.
     pub async fn admin(&self, method: Method, path: &str, body: Value) -> Value {
-        let (status, answer) = self.call(&self.token, method, path, (!body.is_null()).then_some(body)).await;
+        let (status, answer) = self
+            .call(&self.token, method, path, (!body.is_null()).then_some(body))
+            .await;
         assert!(status.is_success(), "{path}: {status} {answer}");
         answer
     }
@@ -138,23 +199,43 @@ impl Gitea {
         static NUMBER: AtomicUsize = AtomicUsize::new(0);
         let client = reqwest::Client::builder().no_proxy().build().unwrap();
         let name = format!("t{}", NUMBER.fetch_add(1, Ordering::Relaxed));
-        let request = client.post(format!("{}/api/v1/users/{user}/tokens", self.url)).basic_auth(user, Some(PASSWORD));
-        let answer = request.json(&json!({"name": name, "scopes": scopes})).send().await.unwrap();
+        let request = client
+            .post(format!("{}/api/v1/users/{user}/tokens", self.url))
+            .basic_auth(user, Some(PASSWORD));
+        let answer = request
+            .json(&json!({"name": name, "scopes": scopes}))
+            .send()
+            .await
+            .unwrap();
         let answer: Value = answer.error_for_status().unwrap().json().await.unwrap();
         answer["sha1"].as_str().unwrap().to_owned()
     }
 
     /// The address of a repository for git, with a token in it: a loopback server of a test.
     pub fn remote(&self, project: &str, user: &str, token: &str) -> String {
-        format!("{}/{project}.git", self.url.replace("http://", &format!("http://{user}:{token}@")))
+        format!(
+            "{}/{project}.git",
+            self.url
+                .replace("http://", &format!("http://{user}:{token}@"))
+        )
     }
 }
 
 fn command(folder: &Path) -> Command {
-    let program: PathBuf = std::env::var_os("TAGBOAT_TEST_GITEA").expect("TAGBOAT_TEST_GITEA is not set: run tests/run forge").into();
+    let program: PathBuf = std::env::var_os("TAGBOAT_TEST_GITEA")
+        .expect("TAGBOAT_TEST_GITEA is not set: run tests/run forge")
+        .into();
     let mut command = Command::new(program);
-    command.current_dir(folder).env_clear().env("PATH", std::env::var_os("PATH").unwrap()).env("HOME", folder);
-    command.env("GIT_CONFIG_NOSYSTEM", "1").stdin(Stdio::null()).arg("--config").arg(folder.join("app.ini"));
+    command
+        .current_dir(folder)
+        .env_clear()
+        .env("PATH", std::env::var_os("PATH").unwrap())
+        .env("HOME", folder);
+    command
+        .env("GIT_CONFIG_NOSYSTEM", "1")
+        .stdin(Stdio::null())
+        .arg("--config")
+        .arg(folder.join("app.ini"));
     command
 }
 

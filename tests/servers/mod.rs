@@ -1,4 +1,5 @@
-//! Real servers as child processes: each on a loopback port, in a temporary folder, ended with its value.
+//! Real servers as child processes: each on a loopback port, in a temporary folder, ended with its
+//! value.
 
 pub mod assets;
 pub mod docker_registry;

@@ -1,7 +1,9 @@
-//! Faults on the way to a real Kubernetes server: a loopback proxy that forwards, delays, cuts and answers by itself.
+//! Faults on the way to a real Kubernetes server: a loopback proxy that forwards, delays, cuts and
+//! answers by itself.
 //!
-//! It speaks HTTP/1.1 so that a connection carries one request and can be cut for that one. The real server behind it
-//! does everything else: what reaches it is real, what a test asks for is not.
+//! It speaks HTTP/1.1 so that a connection carries one request and can be cut for that one. The
+//! real server behind it does everything else: what reaches it is real, what a test asks for is
+//! not.
 
 use super::kube::Kube;
 use futures::{Stream, StreamExt, TryStreamExt, future::Either, stream};
@@ -42,7 +44,9 @@ pub struct Seen {
 impl Seen {
     /// Whether it asks for a watch.
     pub fn is_watch(&self) -> bool {
-        self.query.split('&').any(|pair| matches!(pair, "watch=true" | "watch=1"))
+        self.query
+            .split('&')
+            .any(|pair| matches!(pair, "watch=true" | "watch=1"))
     }
 
     /// The body as JSON; null if it is none.
@@ -60,7 +64,8 @@ pub enum Fault {
     Cut,
     /// The server does it; the connection is closed before its answer.
     CutAnswer,
-    /// The connection is closed; the server does it after this time, whatever has become of the client.
+    /// The connection is closed; the server does it after this time, whatever has become of the
+    /// client.
     Late(Duration),
     /// The server does it; the connection is closed after so many bytes of the answer's body.
     CutAfter(usize),
@@ -156,13 +161,24 @@ impl Proxy {
         }
         let url = format!("{}://{address}", if tls { "https" } else { "http" });
         let task = tokio::spawn(accept(listener, acceptor, state.clone()));
-        Self { url, ca, state, task, _folder: folder }
+        Self {
+            url,
+            ca,
+            state,
+            task,
+            _folder: folder,
+        }
     }
 
-    /// The next `times` requests with this method (empty: any) whose path and query contain `part` meet the fault. Rules
-    /// are tried in the order in which they were made.
+    /// The next `times` requests with this method (empty: any) whose path and query contain `part`
+    /// meet the fault. Rules are tried in the order in which they were made.
     pub fn fault(&self, method: &'static str, part: &str, times: usize, fault: Fault) {
-        self.state.rules.lock().unwrap().push(Rule { method, part: part.to_owned(), left: times, fault });
+        self.state.rules.lock().unwrap().push(Rule {
+            method,
+            part: part.to_owned(),
+            left: times,
+            fault,
+        });
     }
 
     /// No fault any more.
@@ -252,10 +268,18 @@ async fn connection(stream: TcpStream, tls: Option<TlsAcceptor>, state: Arc<Stat
     }
 }
 
-/// Forwards one request, or does what a rule says. An error closes the connection without an answer.
-async fn answer(state: Arc<State>, request: Request<Incoming>) -> Result<Response<Body>, std::io::Error> {
+/// Forwards one request, or does what a rule says. An error closes the connection without an
+/// answer.
+async fn answer(
+    state: Arc<State>,
+    request: Request<Incoming>,
+) -> Result<Response<Body>, std::io::Error> {
     let (head, body) = request.into_parts();
-    let body = body.collect().await.map_err(std::io::Error::other)?.to_bytes();
+    let body = body
+        .collect()
+        .await
+        .map_err(std::io::Error::other)?
+        .to_bytes();
     let seen = Seen {
         method: head.method.to_string(),
         path: head.uri.path().to_owned(),
@@ -269,11 +293,20 @@ async fn answer(state: Arc<State>, request: Request<Incoming>) -> Result<Respons
         Some(Fault::Delay(time)) => tokio::time::sleep(*time).await,
         Some(Fault::Cut) => return Err(cut()),
         Some(Fault::Hang) => std::future::pending().await,
-        Some(Fault::Answer { status, retry_after }) => return Ok(own(*status, *retry_after)),
+        Some(Fault::Answer {
+            status,
+            retry_after,
+        }) => return Ok(own(*status, *retry_after)),
         Some(Fault::WatchExpired) => return Ok(Response::new(text(expired()))),
         Some(Fault::Late(_) | Fault::CutAnswer | Fault::CutAfter(_)) | None => {}
     }
-    let target = format!("{}{}", state.upstream, head.uri.path_and_query().map_or("/", |target| target.as_str()));
+    let target = format!(
+        "{}{}",
+        state.upstream,
+        head.uri
+            .path_and_query()
+            .map_or("/", |target| target.as_str())
+    );
     let mut headers = head.headers;
     for hop in [HOST, CONNECTION, CONTENT_LENGTH, TRANSFER_ENCODING] {
         headers.remove(hop);
@@ -283,7 +316,11 @@ async fn answer(state: Arc<State>, request: Request<Incoming>) -> Result<Respons
     }
     // Watches are told of orders from before the server's answer on: none is lost.
     let orders = state.orders.subscribe();
-    let request = state.client.request(head.method, target).headers(headers).body(body);
+    let request = state
+        .client
+        .request(head.method, target)
+        .headers(headers)
+        .body(body);
     if let Some(Fault::Late(time)) = fault {
         tokio::spawn(async move {
             tokio::time::sleep(time).await;
@@ -294,7 +331,9 @@ async fn answer(state: Arc<State>, request: Request<Incoming>) -> Result<Respons
     let reply = match request.send().await {
         Ok(reply) => reply,
         Err(error) => {
-            let unreachable = Response::builder().status(502).body(text(Bytes::from(format!("proxy: {error:?}"))));
+            let unreachable = Response::builder()
+                .status(502)
+                .body(text(Bytes::from(format!("proxy: {error:?}"))));
             return Ok(unreachable.unwrap());
         }
     };
@@ -303,7 +342,13 @@ async fn answer(state: Arc<State>, request: Request<Incoming>) -> Result<Respons
     }
     let mut response = Response::builder().status(reply.status());
     for (name, value) in reply.headers() {
-        if ![CONNECTION, TRANSFER_ENCODING, HeaderName::from_static("keep-alive")].contains(name) {
+        if ![
+            CONNECTION,
+            TRANSFER_ENCODING,
+            HeaderName::from_static("keep-alive"),
+        ]
+        .contains(name)
+        {
             response = response.header(name, value);
         }
     }
@@ -313,7 +358,11 @@ async fn answer(state: Arc<State>, request: Request<Incoming>) -> Result<Respons
         _ if is_watch => Either::Right(Either::Left(until_ordered(bytes, orders))),
         _ => Either::Right(Either::Right(bytes)),
     };
-    Ok(response.body(BodyExt::boxed_unsync(StreamBody::new(bytes.map_ok(Frame::data)))).unwrap())
+    Ok(response
+        .body(BodyExt::boxed_unsync(StreamBody::new(
+            bytes.map_ok(Frame::data),
+        )))
+        .unwrap())
 }
 
 impl State {
@@ -321,8 +370,11 @@ impl State {
     fn meets(&self, seen: &Seen) -> Option<Fault> {
         let target = format!("{}?{}", seen.path, seen.query);
         let mut rules = self.rules.lock().unwrap();
-        let matching =
-            |rule: &&mut Rule| rule.left > 0 && (rule.method.is_empty() || rule.method == seen.method) && target.contains(&rule.part);
+        let matching = |rule: &&mut Rule| {
+            rule.left > 0
+                && (rule.method.is_empty() || rule.method == seen.method)
+                && target.contains(&rule.part)
+        };
         let rule = rules.iter_mut().find(matching)?;
         rule.left -= 1;
         Some(rule.fault.clone())
@@ -334,7 +386,10 @@ fn cut() -> std::io::Error {
 }
 
 /// The bytes until so many of them, then an error.
-fn cut_after(bytes: impl Stream<Item = std::io::Result<Bytes>>, most: usize) -> impl Stream<Item = std::io::Result<Bytes>> {
+fn cut_after(
+    bytes: impl Stream<Item = std::io::Result<Bytes>>,
+    most: usize,
+) -> impl Stream<Item = std::io::Result<Bytes>> {
     bytes
         .scan(Some(most), move |left, chunk| {
             let next = left.map(|room| match chunk {
@@ -392,11 +447,23 @@ fn own(status: u16, retry_after: Option<u64>) -> Response<Body> {
     let (reason, message) = match status {
         401 => ("Unauthorized", "Unauthorized"),
         403 => ("Forbidden", "forbidden by the test"),
-        409 => ("Conflict", "the object has been modified; please apply your changes to the latest version and try again"),
+        409 => (
+            "Conflict",
+            "the object has been modified; please apply your changes to the latest version and try again",
+        ),
         410 => ("Expired", "too old resource version"),
-        429 => ("TooManyRequests", "The server has received too many requests and has asked us to try again later"),
-        503 => ("ServiceUnavailable", "the server is currently unable to handle the request"),
-        504 => ("Timeout", "the server was unable to return a response in the time allotted"),
+        429 => (
+            "TooManyRequests",
+            "The server has received too many requests and has asked us to try again later",
+        ),
+        503 => (
+            "ServiceUnavailable",
+            "the server is currently unable to handle the request",
+        ),
+        504 => (
+            "Timeout",
+            "the server was unable to return a response in the time allotted",
+        ),
         _ => ("InternalError", "Internal error occurred: said by the test"),
     };
     let mut details = json!({});
@@ -407,7 +474,9 @@ fn own(status: u16, retry_after: Option<u64>) -> Response<Body> {
         "kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Failure",
         "message": message, "reason": reason, "details": details, "code": status,
     });
-    let mut response = Response::builder().status(status).header("content-type", "application/json");
+    let mut response = Response::builder()
+        .status(status)
+        .header("content-type", "application/json");
     if let Some(seconds) = retry_after {
         response = response.header("retry-after", seconds);
     }

@@ -1,5 +1,5 @@
-//! The second half of the story: from Git to the cluster, back, and on. The clock is the real one here, so that times can be
-//! measured.
+//! The second half of the story: from Git to the cluster, back, and on. The clock is the real one
+//! here, so that times can be measured.
 
 use super::{
     fleet,
@@ -62,16 +62,34 @@ pub async fn tell(
     log: &Log,
     teller: &mut Teller<'_>,
 ) -> Result<(), End> {
-    let reconciler = stage.context()?.reconciler(reconcile::Mode::Act, &ground.stop).await?;
-    let reconciler = reconciler.ok_or_else(|| Failure::input("the demo's tagboat.yaml names a cluster"))?;
+    let reconciler = stage
+        .context()?
+        .reconciler(reconcile::Mode::Act, &ground.stop)
+        .await?;
+    let reconciler =
+        reconciler.ok_or_else(|| Failure::input("the demo's tagboat.yaml names a cluster"))?;
     ground.works_with(&reconciler);
     // As in the daemon.
-    let following = daemon::follow(Arc::clone(updater), Arc::clone(&reconciler), Arc::clone(&engine.renderer), ground.stop.clone());
+    let following = daemon::follow(
+        Arc::clone(updater),
+        Arc::clone(&reconciler),
+        Arc::clone(&engine.renderer),
+        ground.stop.clone(),
+    );
     let following = tokio::spawn(following);
     let context = stage.context()?;
-    context.preview_with(updater, &engine.renderer, Some(&reconciler)).await;
+    context
+        .preview_with(updater, &engine.renderer, Some(&reconciler))
+        .await;
     let talking = tokio::spawn(daemon::talk(updater, &reconciler, ground.stop.clone()));
-    let act = Act { stage, ground, updater, reconciler, log, color: teller.has_color() };
+    let act = Act {
+        stage,
+        ground,
+        updater,
+        reconciler,
+        log,
+        color: teller.has_color(),
+    };
     act.begin(teller).await?;
     act.deploy(teller).await?;
     act.drift(teller).await?;
@@ -88,8 +106,17 @@ impl Act<'_> {
     async fn begin(&self, teller: &mut Teller<'_>) -> Result<(), End> {
         let Self { stage, ground, .. } = self;
         stage.publish("shop/podinfo", FIRST).await?;
-        let files = fleet::podinfo(&stage.registry(), ground.name, &ground.namespace, FIRST, ground.replicas());
-        let changes: Vec<(&str, &str)> = files.iter().map(|(path, text)| (*path, text.as_str())).collect();
+        let files = fleet::podinfo(
+            &stage.registry(),
+            ground.name,
+            &ground.namespace,
+            FIRST,
+            ground.replicas(),
+        );
+        let changes: Vec<(&str, &str)> = files
+            .iter()
+            .map(|(path, text)| (*path, text.as_str()))
+            .collect();
         let id = stage.commit(&changes, "podinfo: deploy it to dev", Timestamp::now())?;
         let brought = self.bring().await?;
         let mut step = Step::new("A cluster, and an application", Timestamp::now());
@@ -106,46 +133,79 @@ impl Act<'_> {
                 .say("which was made for this and is deleted at the end.")
                 .say("Your nodes cannot pull from the demo's registry: podinfo has 0 replicas, so no pod is made."),
         };
-        step =
-            step.say(format!("Ada commits a Deployment and a Service, {}, and", fleet::PODINFO)).say(format!("in {}:", fleet::APPLICATION));
+        step = step
+            .say(format!(
+                "Ada commits a Deployment and a Service, {}, and",
+                fleet::PODINFO
+            ))
+            .say(format!("in {}:", fleet::APPLICATION));
         for line in files[0].1.lines() {
             step = step.say(format!("    {line}"));
         }
         let image = self.image(FIRST);
         let live = ground.deployment().await?;
-        let made = live.as_ref().is_some_and(|live| ground::image(live) == image && self.is_ready(live));
-        let ready = brought.ready.map_or(String::new(), |ready| format!(", {} after tagboat looked", ms(ready)));
+        let made = live
+            .as_ref()
+            .is_some_and(|live| ground::image(live) == image && self.is_ready(live));
+        let ready = brought.ready.map_or(String::new(), |ready| {
+            format!(", {} after tagboat looked", ms(ready))
+        });
         self.tell(
             teller,
             step.run("tagboat run")
                 .print(self.log.lines("create"))
-                .check(stage.head()? == id && brought.ready.is_some() && made, format!("podinfo {FIRST} is {}{ready}", self.ready_word())),
+                .check(
+                    stage.head()? == id && brought.ready.is_some() && made,
+                    format!("podinfo {FIRST} is {}{ready}", self.ready_word()),
+                ),
         )
     }
 
     /// A new tag, all the way.
     async fn deploy(&self, teller: &mut Teller<'_>) -> Result<(), End> {
-        let Self { stage, ground, updater, .. } = self;
+        let Self {
+            stage,
+            ground,
+            updater,
+            ..
+        } = self;
         stage.publish("shop/podinfo", SECOND).await?;
         let brought = self.bring().await?;
         let live = ground.deployment().await?;
-        let step = Step::new("A new tag, from the registry to a ready Deployment", Timestamp::now())
-            .say(format!("CI pushes podinfo {SECOND}. Measured from the moment that tagboat looks:"))
-            .pass(&brought.report, &["dev"])
-            .print(brought.timeline(self.ready_word()))
-            .check(commits(&brought.report, "dev").len() == 1, "")
-            .check(
-                stage::file(updater, fleet::PODINFO)?.contains(&format!("podinfo:{SECOND}\n"))
-                    && live.is_some_and(|live| ground::image(&live) == self.image(SECOND) && self.is_ready(&live))
-                    && brought.ready.is_some(),
-                format!("the cluster has what Git says: podinfo {SECOND}, {}", self.ready_word()),
-            );
+        let step = Step::new(
+            "A new tag, from the registry to a ready Deployment",
+            Timestamp::now(),
+        )
+        .say(format!(
+            "CI pushes podinfo {SECOND}. Measured from the moment that tagboat looks:"
+        ))
+        .pass(&brought.report, &["dev"])
+        .print(brought.timeline(self.ready_word()))
+        .check(commits(&brought.report, "dev").len() == 1, "")
+        .check(
+            stage::file(updater, fleet::PODINFO)?.contains(&format!("podinfo:{SECOND}\n"))
+                && live.is_some_and(|live| {
+                    ground::image(&live) == self.image(SECOND) && self.is_ready(&live)
+                })
+                && brought.ready.is_some(),
+            format!(
+                "the cluster has what Git says: podinfo {SECOND}, {}",
+                self.ready_word()
+            ),
+        );
         self.tell(teller, step)?;
         let statuses = self.reconciler.statuses();
         self.tell(
             teller,
-            Step::look("How is it?", "tagboat status", self.page(|page| status::show(&statuses, page)))
-                .check(statuses.len() == 1 && statuses.iter().all(|status| status.state == State::InStep), ""),
+            Step::look(
+                "How is it?",
+                "tagboat status",
+                self.page(|page| status::show(&statuses, page)),
+            )
+            .check(
+                statuses.len() == 1 && statuses.iter().all(|status| status.state == State::InStep),
+                "",
+            ),
         )
     }
 
@@ -155,52 +215,89 @@ impl Act<'_> {
         let (hand_made, said) = (self.image("debug"), self.image(SECOND));
         let begun = Instant::now();
         let edited = ground.edit(&hand_made).await?;
-        let back = ground.until(begun, PATIENCE, |live| ground::image(live) == said).await?;
+        let back = ground
+            .until(begun, PATIENCE, |live| ground::image(live) == said)
+            .await?;
         // The reconciler says so after it has the answer.
         while log.lines("repaired").is_empty() && begun.elapsed() < PATIENCE {
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
         let told = log.lines("repaired");
         let known = told.iter().any(|line| line.contains("kubectl-edit"));
-        let took = back.map_or_else(|| "in time".to_owned(), |took| format!("{} after the edit was sent", ms(took)));
+        let took = back.map_or_else(
+            || "in time".to_owned(),
+            |took| format!("{} after the edit was sent", ms(took)),
+        );
         let settled = self.settled().await?;
         self.tell(
             teller,
             Step::new("Somebody changes the cluster by hand", Timestamp::now())
-                .say(format!("Past Git, somebody sets the image to {hand_made}. The demo sends what"))
-                .say(format!("`kubectl edit deployment podinfo -n {}` would send; the daemon logs:", ground.namespace))
+                .say(format!(
+                    "Past Git, somebody sets the image to {hand_made}. The demo sends what"
+                ))
+                .say(format!(
+                    "`kubectl edit deployment podinfo -n {}` would send; the daemon logs:",
+                    ground.namespace
+                ))
                 .print(told)
                 .check(ground::image(&edited) == hand_made, "")
-                .check(back.is_some() && known, format!("it was put back {took}; the log says who had changed it"))
+                .check(
+                    back.is_some() && known,
+                    format!("it was put back {took}; the log says who had changed it"),
+                )
                 .check(settled, ""),
         )
     }
 
     /// Back to the tag before, where it stays until a newer one comes.
     async fn back_and_on(&self, teller: &mut Teller<'_>) -> Result<(), End> {
-        let Self { stage, ground, updater, .. } = self;
+        let Self {
+            stage,
+            ground,
+            updater,
+            ..
+        } = self;
         let name = Name::new(&ground.namespace, ground::DEPLOYMENT).map_err(stage::broken)?;
         let (before, begun) = (stage.head()?, Instant::now());
         let done = updater.roll_back(&name, None, Timestamp::now()).await?;
         let settled = self.settled().await?;
         let took = begun.elapsed();
         let live = ground.deployment().await?;
-        let back = live.as_ref().is_some_and(|live| ground::image(live) == self.image(FIRST) && self.is_ready(live));
+        let back = live
+            .as_ref()
+            .is_some_and(|live| ground::image(live) == self.image(FIRST) && self.is_ready(live));
         let pushed = done.commit.as_ref() == Some(&stage.head()?) && done.from == before;
         self.tell(
             teller,
             Step::new("Roll back", Timestamp::now())
-                .say(format!("Say that {SECOND} was a mistake. Git goes back, and the cluster follows it:"))
+                .say(format!(
+                    "Say that {SECOND} was a mistake. Git goes back, and the cluster follows it:"
+                ))
                 .run(format!("tagboat rollback {name}"))
                 .print(self.page(|page| rollback::show(&done, page)))
                 .check(done.warnings.is_empty() && done.held.len() == 1, "")
-                .check(stage::file(updater, fleet::PODINFO)?.contains(&format!("podinfo:{FIRST}\n")) && pushed, "Git says so by a commit")
-                .check(settled && back, format!("podinfo {FIRST} is {} in the cluster, after {}", self.ready_word(), ms(took))),
+                .check(
+                    stage::file(updater, fleet::PODINFO)?.contains(&format!("podinfo:{FIRST}\n"))
+                        && pushed,
+                    "Git says so by a commit",
+                )
+                .check(
+                    settled && back,
+                    format!(
+                        "podinfo {FIRST} is {} in the cluster, after {}",
+                        self.ready_word(),
+                        ms(took)
+                    ),
+                ),
         )?;
 
         let (head, before) = (stage.head()?, self.writes());
         let brought = self.bring().await?;
-        let offered = stage.tags(updater, "shop/podinfo").await?.iter().any(|tag| tag == SECOND);
+        let offered = stage
+            .tags(updater, "shop/podinfo")
+            .await?
+            .iter()
+            .any(|tag| tag == SECOND);
         let same = live.is_some() && ground.deployment().await? == live;
         self.tell(
             teller,
@@ -217,17 +314,25 @@ impl Act<'_> {
         stage.publish("shop/podinfo", THIRD).await?;
         let brought = self.bring().await?;
         let live = ground.deployment().await?;
-        let deployed = live.is_some_and(|live| ground::image(&live) == self.image(THIRD) && self.is_ready(&live));
+        let deployed = live
+            .is_some_and(|live| ground::image(&live) == self.image(THIRD) && self.is_ready(&live));
         self.tell(
             teller,
             Step::new("A newer tag passes the hold", Timestamp::now())
                 .say(format!("CI pushes podinfo {THIRD}."))
                 .pass(&brought.report, &["dev"])
                 .print(brought.timeline(self.ready_word()))
-                .check(environment(&brought.report, "dev").is_some_and(|dev| chosen(dev, "dev/podinfo") == Some(THIRD)), "")
+                .check(
+                    environment(&brought.report, "dev")
+                        .is_some_and(|dev| chosen(dev, "dev/podinfo") == Some(THIRD)),
+                    "",
+                )
                 .check(
                     deployed && brought.ready.is_some(),
-                    format!("podinfo {THIRD} is {}; {SECOND} has not come back", self.ready_word()),
+                    format!(
+                        "podinfo {THIRD} is {}; {SECOND} has not come back",
+                        self.ready_word()
+                    ),
                 ),
         )
     }
@@ -243,7 +348,9 @@ impl Act<'_> {
 
     /// Writes sent to the cluster by the reconciler.
     fn writes(&self) -> u64 {
-        self.reconciler.cluster(self.ground.name).map_or(0, |cluster| cluster.stats().writes())
+        self.reconciler
+            .cluster(self.ground.name)
+            .map_or(0, |cluster| cluster.stats().writes())
     }
 
     /// Looks at Git and the registry once, and waits until the cluster is as Git says.
@@ -255,21 +362,44 @@ impl Act<'_> {
         let mut applied = None;
         let done = |status: &Status| matches!(status.state, State::Progressing | State::InStep);
         let tell = |statuses: &[Status]| {
-            let here = statuses.iter().all(|status| status.revision.as_deref() == Some(revision.as_str()) && done(status));
+            let here = statuses.iter().all(|status| {
+                status.revision.as_deref() == Some(revision.as_str()) && done(status)
+            });
             if here && !statuses.is_empty() {
                 applied.get_or_insert_with(|| begun.elapsed());
             }
         };
-        let settled = self.reconciler.settled(&self.updater.config.name, &revision, None, PATIENCE, tell).await;
-        let settled = settled && self.reconciler.statuses().iter().all(|status| status.state == State::InStep);
-        Ok(Brought { report, pushed, applied, ready: settled.then(|| begun.elapsed()) })
+        let settled = self
+            .reconciler
+            .settled(&self.updater.config.name, &revision, None, PATIENCE, tell)
+            .await;
+        let settled = settled
+            && self
+                .reconciler
+                .statuses()
+                .iter()
+                .all(|status| status.state == State::InStep);
+        Ok(Brought {
+            report,
+            pushed,
+            applied,
+            ready: settled.then(|| begun.elapsed()),
+        })
     }
 
     /// Whether everything comes to rest in step.
     async fn settled(&self) -> Result<bool, Failure> {
         let revision = self.stage.head()?;
-        let settled = self.reconciler.settled(&self.updater.config.name, &revision, None, PATIENCE, |_| {}).await;
-        Ok(settled && self.reconciler.statuses().iter().all(|status| status.state == State::InStep))
+        let settled = self
+            .reconciler
+            .settled(&self.updater.config.name, &revision, None, PATIENCE, |_| {})
+            .await;
+        Ok(settled
+            && self
+                .reconciler
+                .statuses()
+                .iter()
+                .all(|status| status.state == State::InStep))
     }
 
     pub fn image(&self, tag: &str) -> String {
@@ -278,12 +408,21 @@ impl Act<'_> {
 
     /// Whether as many pods are ready as Git says.
     pub fn is_ready(&self, live: &Object) -> bool {
-        let count = |pointer: &str| live.pointer(pointer).and_then(|count| count.as_i64()).unwrap_or_default();
-        count("/status/readyReplicas") == self.ground.replicas() && count("/spec/replicas") == self.ground.replicas()
+        let count = |pointer: &str| {
+            live.pointer(pointer)
+                .and_then(|count| count.as_i64())
+                .unwrap_or_default()
+        };
+        count("/status/readyReplicas") == self.ground.replicas()
+            && count("/spec/replicas") == self.ground.replicas()
     }
 
     pub fn ready_word(&self) -> &'static str {
-        if self.ground.is_real() { "rolled out" } else { "ready" }
+        if self.ground.is_real() {
+            "rolled out"
+        } else {
+            "ready"
+        }
     }
 
     /// What a command prints.
@@ -298,8 +437,14 @@ impl Act<'_> {
 impl Brought {
     /// When what was done, a line each.
     fn timeline(&self, ready: &str) -> Vec<String> {
-        let rows = [(Some(self.pushed), "committed and pushed"), (self.applied, "applied"), (self.ready, ready)];
-        rows.into_iter().filter_map(|(took, what)| Some(format!("{:>10}  {what}", ms(took?)))).collect()
+        let rows = [
+            (Some(self.pushed), "committed and pushed"),
+            (self.applied, "applied"),
+            (self.ready, ready),
+        ];
+        rows.into_iter()
+            .filter_map(|(took, what)| Some(format!("{:>10}  {what}", ms(took?))))
+            .collect()
     }
 }
 

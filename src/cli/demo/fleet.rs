@@ -1,4 +1,5 @@
-//! What the demo's config repository holds on its first day: declarations, and manifests as people write them.
+//! What the demo's config repository holds on its first day: declarations, and manifests as people
+//! write them.
 
 /// Files of the first commit, each with its path.
 pub type Files = Vec<(&'static str, String)>;
@@ -14,7 +15,12 @@ pub const PROD_WEB: &str = "envs/prod/web.yaml";
 
 /// The files, with `host` as the registry and the tags of the first day.
 pub fn files(host: &str, web: &str, worker: &str) -> Files {
-    vec![(POLICIES, policies(host)), (DEV_WEB, dev_web(host, web)), (DEV_WORKER, dev_worker(host, worker)), (PROD_WEB, prod_web(host, web))]
+    vec![
+        (POLICIES, policies(host)),
+        (DEV_WEB, dev_web(host, web)),
+        (DEV_WORKER, dev_worker(host, worker)),
+        (PROD_WEB, prod_web(host, web)),
+    ]
 }
 
 /// The declarations of podinfo.
@@ -75,7 +81,10 @@ spec:
   wait: true
 "#
     );
-    vec![(STAGE, declarations), (STAGED, deployment("podinfo-stage", host, tag, replicas))]
+    vec![
+        (STAGE, declarations),
+        (STAGED, deployment("podinfo-stage", host, tag, replicas)),
+    ]
 }
 
 fn deployment(name: &str, host: &str, tag: &str, replicas: i64) -> String {

@@ -1,5 +1,5 @@
-//! The cluster of the story: the one of the sandbox, or with `--kubeconfig` a real one. Everything happens in one
-//! namespace, which on a real cluster is the demo's own and goes with it.
+//! The cluster of the story: the one of the sandbox, or with `--kubeconfig` a real one. Everything
+//! happens in one namespace, which on a real cluster is the demo's own and goes with it.
 
 use super::stage::broken;
 use crate::{
@@ -43,7 +43,8 @@ pub const DEPLOYMENT: &str = "podinfo";
 /// Where a real cluster is.
 #[derive(Debug, Clone, Default, clap::Args)]
 pub struct Real {
-    /// Deploy to this cluster instead of the sandbox's, in a new namespace that is deleted at the end
+    /// Deploy to this cluster instead of the sandbox's, in a new namespace that is deleted at the
+    /// end
     #[arg(long, value_name = "FILE")]
     pub kubeconfig: Option<PathBuf>,
 
@@ -75,32 +76,61 @@ impl Ground {
         let (name, namespace, kubeconfig, sandbox) = match &real.kubeconfig {
             None => {
                 let ready_after = SignedDuration::try_from(READY_AFTER).unwrap_or_default();
-                let settings = Settings { ready_after, ..Settings::default() };
-                let sandbox = SandboxCluster::start(Options { settings, ..Options::default() }).await.map_err(broken)?;
+                let settings = Settings {
+                    ready_after,
+                    ..Settings::default()
+                };
+                let sandbox = SandboxCluster::start(Options {
+                    settings,
+                    ..Options::default()
+                })
+                .await
+                .map_err(broken)?;
                 let file = folder.join("kubeconfig");
                 fs::write(&file, sandbox.kubeconfig()).map_err(broken)?;
                 ("sandbox", NAMESPACE.to_owned(), file, Some(sandbox))
             }
             Some(file) => {
                 // The hasher's seed is random: enough for a name that nobody else has.
-                let random = std::collections::hash_map::RandomState::new().build_hasher().finish();
+                let random = std::collections::hash_map::RandomState::new()
+                    .build_hasher()
+                    .finish();
                 let namespace = format!("tagboat-demo-{:08x}", random & 0xffff_ffff);
                 // The process file stands in another folder.
-                ("yours", namespace, std::path::absolute(file).map_err(broken)?, None)
+                (
+                    "yours",
+                    namespace,
+                    std::path::absolute(file).map_err(broken)?,
+                    None,
+                )
             }
         };
-        let declared =
-            process::Cluster { context: real.context.clone(), take_over: Vec::new(), ..process::Cluster::new(name, Some(kubeconfig)) };
+        let declared = process::Cluster {
+            context: real.context.clone(),
+            take_over: Vec::new(),
+            ..process::Cluster::new(name, Some(kubeconfig))
+        };
         let cluster = Cluster::open(&declared, Path::to_path_buf).await?;
         match timeout(REACH, cluster.version()).await {
             Ok(version) => version?,
             Err(_) => {
                 let server = crate::cli::safe(cluster.server());
-                let failure = broken(format_args!("{server} does not answer within {} s", REACH.as_secs()));
+                let failure = broken(format_args!(
+                    "{server} does not answer within {} s",
+                    REACH.as_secs()
+                ));
                 return Err(failure.hint("`kubectl version` with the same kubeconfig says more."));
             }
         };
-        Ok(Self { name, namespace, stop: CancellationToken::new(), declared, cluster, sandbox, reconciler: OnceLock::new() })
+        Ok(Self {
+            name,
+            namespace,
+            stop: CancellationToken::new(),
+            declared,
+            cluster,
+            sandbox,
+            reconciler: OnceLock::new(),
+        })
     }
 
     /// Makes the namespace. Not to be dropped half way: what was made must be known.
@@ -108,9 +138,16 @@ impl Ground {
     /// # Errors
     /// If it may not be made, or is somebody's already.
     pub async fn claim(&self) -> Result<(), Failure> {
-        match self.cluster.ensure_namespace(&Identity::Own, &self.namespace).await? {
+        match self
+            .cluster
+            .ensure_namespace(&Identity::Own, &self.namespace)
+            .await?
+        {
             true => Ok(()),
-            false => Err(broken(format_args!("there is a namespace {} already", self.namespace))),
+            false => Err(broken(format_args!(
+                "there is a namespace {} already",
+                self.namespace
+            ))),
         }
     }
 
@@ -131,9 +168,20 @@ impl Ground {
     pub fn kubectl(&self) -> String {
         match (&self.sandbox, &self.declared) {
             (Some(sandbox), _) => format!("kubectl --server {}", sandbox.url()),
-            (None, process::Cluster { kubeconfig, context, .. }) => {
-                let file = kubeconfig.as_deref().map_or(String::new(), |file| shell(&file.display().to_string()));
-                let context = context.as_deref().map_or(String::new(), |context| format!(" --context {}", shell(context)));
+            (
+                None,
+                process::Cluster {
+                    kubeconfig,
+                    context,
+                    ..
+                },
+            ) => {
+                let file = kubeconfig
+                    .as_deref()
+                    .map_or(String::new(), |file| shell(&file.display().to_string()));
+                let context = context.as_deref().map_or(String::new(), |context| {
+                    format!(" --context {}", shell(context))
+                });
                 format!("kubectl --kubeconfig {file}{context}")
             }
         }
@@ -146,7 +194,12 @@ impl Ground {
 
     /// What `tagboat.yaml` says of it.
     pub fn declaration(&self) -> String {
-        let process::Cluster { name, kubeconfig, context, .. } = &self.declared;
+        let process::Cluster {
+            name,
+            kubeconfig,
+            context,
+            ..
+        } = &self.declared;
         // JSON is YAML, whatever the path holds.
         let mut said = json!({"name": name, "kubeconfig": kubeconfig});
         if let Some(context) = context {
@@ -168,14 +221,29 @@ impl Ground {
     /// A Deployment by its name, if it is there.
     pub async fn named(&self, name: &str) -> Result<Option<Object>, Failure> {
         let kind = self.kind("apps/v1", "Deployment").await?;
-        Ok(self.cluster.get(&Identity::Own, &kind, &kind.key(Some(&self.namespace), name)).await?)
+        Ok(self
+            .cluster
+            .get(
+                &Identity::Own,
+                &kind,
+                &kind.key(Some(&self.namespace), name),
+            )
+            .await?)
     }
 
     /// Changes the image of the Deployment as `kubectl edit` does.
     pub async fn edit(&self, image: &str) -> Result<Object, Failure> {
         let kind = self.kind("apps/v1", "Deployment").await?;
         let patch = json!({"spec": {"template": {"spec": {"containers": [{"name": DEPLOYMENT, "image": image}]}}}});
-        Ok(self.cluster.edit(&kind, &kind.key(Some(&self.namespace), DEPLOYMENT), "kubectl-edit", &patch).await?)
+        Ok(self
+            .cluster
+            .edit(
+                &kind,
+                &kind.key(Some(&self.namespace), DEPLOYMENT),
+                "kubectl-edit",
+                &patch,
+            )
+            .await?)
     }
 
     async fn kind(&self, api_version: &str, kind: &str) -> Result<Resource, Failure> {
@@ -200,10 +268,22 @@ impl Ground {
             return Ok(());
         }
         let _progress = screen.progress(&format!("deleting namespace {}", self.namespace));
-        let advice = format!("Delete it by hand: {} delete namespace {}", self.kubectl(), self.namespace);
+        let advice = format!(
+            "Delete it by hand: {} delete namespace {}",
+            self.kubectl(),
+            self.namespace
+        );
         let going = timeout(GOING, self.delete_namespace()).await;
-        let late = || broken(format_args!("namespace {} is not gone after {} s", self.namespace, GOING.as_secs()));
-        going.unwrap_or_else(|_| Err(late())).map_err(|failure| failure.hint(advice))
+        let late = || {
+            broken(format_args!(
+                "namespace {} is not gone after {} s",
+                self.namespace,
+                GOING.as_secs()
+            ))
+        };
+        going
+            .unwrap_or_else(|_| Err(late()))
+            .map_err(|failure| failure.hint(advice))
     }
 
     async fn delete_namespace(&self) -> Result<(), Failure> {
@@ -217,7 +297,10 @@ impl Ground {
                     // Ours is gone, and this is somebody else's.
                     return Ok(());
                 }
-                let deleted = self.cluster.delete(&Identity::Own, &kind, &key, &Delete::uid(uid.clone())).await?;
+                let deleted = self
+                    .cluster
+                    .delete(&Identity::Own, &kind, &key, &Delete::uid(uid.clone()))
+                    .await?;
                 if deleted == Deleted::WasGone {
                     return Ok(());
                 }
@@ -228,8 +311,14 @@ impl Ground {
         Ok(())
     }
 
-    /// Waits until the Deployment is as wanted; gives it with the time that it took, or nothing if it does not come to that.
-    pub async fn until(&self, begun: Instant, patience: Duration, done: impl Fn(&Object) -> bool) -> Result<Option<Duration>, Failure> {
+    /// Waits until the Deployment is as wanted; gives it with the time that it took, or nothing if
+    /// it does not come to that.
+    pub async fn until(
+        &self,
+        begun: Instant,
+        patience: Duration,
+        done: impl Fn(&Object) -> bool,
+    ) -> Result<Option<Duration>, Failure> {
         loop {
             if self.deployment().await?.as_ref().is_some_and(&done) {
                 return Ok(Some(begun.elapsed()));
@@ -244,11 +333,18 @@ impl Ground {
 
 /// The image of a Deployment's one container.
 pub fn image(deployment: &Object) -> &str {
-    deployment.pointer("/spec/template/spec/containers/0/image").and_then(|image| image.as_str()).unwrap_or_default()
+    deployment
+        .pointer("/spec/template/spec/containers/0/image")
+        .and_then(|image| image.as_str())
+        .unwrap_or_default()
 }
 
 /// Text as one word of a shell.
 fn shell(text: &str) -> String {
     let plain = |c: char| c.is_ascii_alphanumeric() || "/._-:@=+".contains(c);
-    if !text.is_empty() && text.chars().all(plain) { text.to_owned() } else { format!("'{}'", text.replace('\'', r"'\''")) }
+    if !text.is_empty() && text.chars().all(plain) {
+        text.to_owned()
+    } else {
+        format!("'{}'", text.replace('\'', r"'\''"))
+    }
 }

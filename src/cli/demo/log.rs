@@ -1,4 +1,5 @@
-//! What the reconciler logs while the story is played, as `tagboat run` would print it to standard error.
+//! What the reconciler logs while the story is played, as `tagboat run` would print it to standard
+//! error.
 
 use std::{
     io,
@@ -16,9 +17,15 @@ impl Log {
     /// Collects from now on what this process logs. A process does so once.
     pub fn begin() -> Self {
         let log = Self::default();
-        let format = tracing_subscriber::fmt().with_writer(log.clone()).with_ansi(false).with_target(false).without_time();
+        let format = tracing_subscriber::fmt()
+            .with_writer(log.clone())
+            .with_ansi(false)
+            .with_target(false)
+            .without_time();
         // A second one in a process would go without lines, which its reader then tells.
-        let _ = format.with_env_filter(EnvFilter::new("tagboat=info")).try_init();
+        let _ = format
+            .with_env_filter(EnvFilter::new("tagboat=info"))
+            .try_init();
         log
     }
 
@@ -27,13 +34,24 @@ impl Log {
         let bytes = self.bytes.lock().unwrap_or_else(PoisonError::into_inner);
         let bytes = String::from_utf8_lossy(&bytes);
         let lines = bytes.lines().filter(|line| line.contains(text));
-        lines.map(|line| line.split(" application=").next().unwrap_or(line).trim().to_owned()).collect()
+        lines
+            .map(|line| {
+                line.split(" application=")
+                    .next()
+                    .unwrap_or(line)
+                    .trim()
+                    .to_owned()
+            })
+            .collect()
     }
 }
 
 impl io::Write for Log {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.bytes.lock().unwrap_or_else(PoisonError::into_inner).extend_from_slice(bytes);
+        self.bytes
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .extend_from_slice(bytes);
         Ok(bytes.len())
     }
 

@@ -1,7 +1,9 @@
-//! `tagboat demo`: the whole way from a registry through Git to a cluster, with nothing installed. Feature `demo`.
+//! `tagboat demo`: the whole way from a registry through Git to a cluster, with nothing installed.
+//! Feature `demo`.
 //!
-//! [`story`] is what happens up to Git, [`deploy`] what happens from there, [`review`] what people see before; [`stage`] and [`ground`] are where, [`teller`] is
-//! how it is printed, [`log`] what the reconciler said, and [`fleet`] are the files.
+//! [`story`] is what happens up to Git, [`deploy`] what happens from there, [`review`] what people
+//! see before; [`stage`] and [`ground`] are where, [`teller`] is how it is printed, [`log`] what
+//! the reconciler said, and [`fleet`] are the files.
 
 mod deploy;
 mod fleet;
@@ -28,12 +30,13 @@ const GRACE: Duration = Duration::from_secs(5);
 
 /// Show the whole way from a registry through Git to a cluster; needs nothing
 ///
-/// Starts a registry, a Git server and a small Kubernetes API in this process, keeps a fleet in them up to date and deploys
-/// it, with the same code as `tagboat run`. Nothing outside a temporary folder is touched, and the folder is deleted at the
-/// end. Every step checks what it tells; one that does not happen as told ends the demo with exit code 4.
+/// Starts a registry, a Git server and a small Kubernetes API in this process, keeps a fleet in
+/// them up to date and deploys it, with the same code as `tagboat run`. Nothing outside a temporary
+/// folder is touched, and the folder is deleted at the end. Every step checks what it tells; one
+/// that does not happen as told ends the demo with exit code 4.
 ///
-/// With --kubeconfig it deploys to a real cluster, in a namespace that is made for it and deleted at the end. Nothing is
-/// pulled there: the Deployment has no replicas.
+/// With --kubeconfig it deploys to a real cluster, in a namespace that is made for it and deleted
+/// at the end. Nothing is pulled there: the Deployment has no replicas.
 #[derive(Debug, clap::Args)]
 pub struct Arguments {
     /// Keep the servers running at the end, and say how to look at them, until Ctrl-C
@@ -48,17 +51,36 @@ pub struct Arguments {
 pub fn run(arguments: &Arguments, screen: &mut Screen) -> Result<Exit, Failure> {
     let runtime = context::runtime()?;
     // Before there is anything that a signal could leave behind.
-    let signals = runtime.block_on(async { Ok((signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?)) });
-    let (interrupt, terminate) = signals.map_err(|error: std::io::Error| Failure::input(format!("signals: {error}")))?;
+    let signals = runtime.block_on(async {
+        Ok((
+            signal(SignalKind::interrupt())?,
+            signal(SignalKind::terminate())?,
+        ))
+    });
+    let (interrupt, terminate) =
+        signals.map_err(|error: std::io::Error| Failure::input(format!("signals: {error}")))?;
     let folder = tempfile::Builder::new()
         .prefix("tagboat-demo-")
         .tempdir()
-        .map_err(|error| Failure::input(format!("no temporary folder: {error}")).hint("Set TMPDIR to a folder that can be written."))?;
-    let result = runtime.block_on(visit(arguments, folder.path(), &mut Signals { interrupt, terminate }, screen));
+        .map_err(|error| {
+            Failure::input(format!("no temporary folder: {error}"))
+                .hint("Set TMPDIR to a folder that can be written.")
+        })?;
+    let result = runtime.block_on(visit(
+        arguments,
+        folder.path(),
+        &mut Signals {
+            interrupt,
+            terminate,
+        },
+        screen,
+    ));
     // Whatever still works there has ended before the folder goes.
     runtime.shutdown_timeout(GRACE);
     let kept = folder.path().display().to_string();
-    folder.close().map_err(|error| Failure::input(format!("the folder {kept} is left: {error}")))?;
+    folder
+        .close()
+        .map_err(|error| Failure::input(format!("the folder {kept} is left: {error}")))?;
     result
 }
 
@@ -78,11 +100,20 @@ impl Signals {
 }
 
 fn interrupted() -> Failure {
-    Failure { exit: Exit::Partly, error: anyhow::anyhow!("interrupted; nothing is left behind"), hint: None }
+    Failure {
+        exit: Exit::Partly,
+        error: anyhow::anyhow!("interrupted; nothing is left behind"),
+        hint: None,
+    }
 }
 
 /// Finds the cluster, plays, and leaves the cluster as it was, however the play ends.
-async fn visit(arguments: &Arguments, folder: &Path, signals: &mut Signals, screen: &mut Screen) -> Result<Exit, Failure> {
+async fn visit(
+    arguments: &Arguments,
+    folder: &Path,
+    signals: &mut Signals,
+    screen: &mut Screen,
+) -> Result<Exit, Failure> {
     let ground = tokio::select! {
         biased;
         () = signals.any() => return Err(interrupted()),
@@ -101,7 +132,13 @@ async fn visit(arguments: &Arguments, folder: &Path, signals: &mut Signals, scre
     }
 }
 
-async fn play(keep: bool, folder: &Path, ground: &Ground, signals: &mut Signals, screen: &mut Screen) -> Result<Exit, Failure> {
+async fn play(
+    keep: bool,
+    folder: &Path,
+    ground: &Ground,
+    signals: &mut Signals,
+    screen: &mut Screen,
+) -> Result<Exit, Failure> {
     let mut teller = Teller::new(screen);
     let told = tokio::select! {
         biased;
@@ -140,10 +177,19 @@ async fn play(keep: bool, folder: &Path, ground: &Ground, signals: &mut Signals,
 }
 
 /// The story between its first and its last line.
-async fn tell(keep: bool, folder: &Path, ground: &Ground, teller: &mut Teller<'_>) -> Result<Stage, End> {
+async fn tell(
+    keep: bool,
+    folder: &Path,
+    ground: &Ground,
+    teller: &mut Teller<'_>,
+) -> Result<Stage, End> {
     let begun = std::time::Instant::now();
     let log = Log::begin();
-    let all = if ground.is_real() { "Everything but your cluster" } else { "Everything" };
+    let all = if ground.is_real() {
+        "Everything but your cluster"
+    } else {
+        "Everything"
+    };
     teller.say(&format!(
         "tagboat demo: a small shop, from its registry through Git to a cluster.\n\
          {all} runs in this process and a temporary folder; the passes are those of `tagboat run`.\n\
@@ -151,7 +197,10 @@ async fn tell(keep: bool, folder: &Path, ground: &Ground, teller: &mut Teller<'_
          waits. Times are UTC.\n",
     ))?;
     let stage = story::tell(folder, Timestamp::now(), ground, &log, teller).await?;
-    teller.say(&format!("\nEverything happened as told, in {:.1} s.\n", begun.elapsed().as_secs_f64()))?;
+    teller.say(&format!(
+        "\nEverything happened as told, in {:.1} s.\n",
+        begun.elapsed().as_secs_f64()
+    ))?;
     let mut more = Vec::new();
     if !keep {
         more.push("  tagboat demo --keep                 the same, and the servers stay for you to play with");
@@ -169,7 +218,9 @@ fn guide(stage: &Stage, ground: &Ground, screen: &Screen) -> String {
     let registry = format!("http://{}/v2/shop/web", stage.registry());
     let config = stage.config().display();
     // As it was typed: the program need not be in the path.
-    let tagboat = std::env::args().next().unwrap_or_else(|| "tagboat".to_owned());
+    let tagboat = std::env::args()
+        .next()
+        .unwrap_or_else(|| "tagboat".to_owned());
     let command = |text: String| screen.paint(Color::Cyan, format_args!("  {text}\n"));
     [
         format!("\nThe servers keep running; web 1.5.2 and podinfo {} have just been published. In another terminal:\n", deploy::NEXT),

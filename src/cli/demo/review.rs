@@ -21,30 +21,55 @@ use tokio::time::Instant;
 const STAGED: &str = "podinfo-stage";
 
 impl Act<'_> {
-    /// A request: opened with all that its reviewer wants to know, merged when its check is green, and told what became
-    /// of it.
+    /// A request: opened with all that its reviewer wants to know, merged when its check is green,
+    /// and told what became of it.
     pub async fn review(&self, teller: &mut Teller<'_>) -> Result<(), End> {
-        let Self { stage, ground, updater, .. } = self;
-        let files = fleet::stage(&stage.registry(), ground.name, &ground.namespace, SECOND, ground.replicas());
-        let changes: Vec<(&str, &str)> = files.iter().map(|(path, text)| (*path, text.as_str())).collect();
+        let Self {
+            stage,
+            ground,
+            updater,
+            ..
+        } = self;
+        let files = fleet::stage(
+            &stage.registry(),
+            ground.name,
+            &ground.namespace,
+            SECOND,
+            ground.replicas(),
+        );
+        let changes: Vec<(&str, &str)> = files
+            .iter()
+            .map(|(path, text)| (*path, text.as_str()))
+            .collect();
         let head = stage.commit(&changes, "podinfo: a stage, by review", Timestamp::now())?;
         let brought = self.bring().await?;
         let opened = stage.forge().requests();
-        let mut step = Step::new("A stage that is reviewed", Timestamp::now())
-            .say(format!("Ada commits a second Deployment, {STAGED} at {SECOND}, and its Environment:"));
+        let mut step = Step::new("A stage that is reviewed", Timestamp::now()).say(format!(
+            "Ada commits a second Deployment, {STAGED} at {SECOND}, and its Environment:"
+        ));
         for line in files[0].1.split("---\n").nth(1).unwrap_or_default().lines() {
             step = step.say(format!("    {line}"));
         }
-        step = step.pass(&brought.report, &["stage"]).print(opened.first().map_or_else(Vec::new, page));
+        step = step
+            .pass(&brought.report, &["stage"])
+            .print(opened.first().map_or_else(Vec::new, page));
         let told = |request: &Seen| {
             let diff = format!("+        image: {}\n", self.image(THIRD));
-            request.open && request.title == format!("stage: podinfo {SECOND} → {THIRD}") && request.body.contains(&diff)
+            request.open
+                && request.title == format!("stage: podinfo {SECOND} → {THIRD}")
+                && request.body.contains(&diff)
         };
         self.tell(
             teller,
-            step.check(state(&brought.report) == Some(RequestState::Opened) && opened.len() == 1, "a request is open")
-                .check(opened.iter().all(told), "it shows what changes on the cluster, and what the cluster says to it")
-                .check(stage.head()? == head, "main is as Ada left it"),
+            step.check(
+                state(&brought.report) == Some(RequestState::Opened) && opened.len() == 1,
+                "a request is open",
+            )
+            .check(
+                opened.iter().all(told),
+                "it shows what changes on the cluster, and what the cluster says to it",
+            )
+            .check(stage.head()? == head, "main is as Ada left it"),
         )?;
 
         let again = self.bring().await?;
@@ -54,15 +79,24 @@ impl Act<'_> {
             Step::new("Nothing is merged without a check", Timestamp::now())
                 .pass(&again.report, &["stage"])
                 .check(waits.contains("check"), "it says what it waits for")
-                .check(stage.head()? == head && stage.forge().requests() == opened, "nothing has changed, neither in Git nor at the forge"),
+                .check(
+                    stage.head()? == head && stage.forge().requests() == opened,
+                    "nothing has changed, neither in Git nor at the forge",
+                ),
         )?;
 
-        let Some(request) = opened.first() else { return Ok(()) };
-        stage.forge().check(request.number, "ci", "success").map_err(stage::broken)?;
+        let Some(request) = opened.first() else {
+            return Ok(());
+        };
+        stage
+            .forge()
+            .check(request.number, "ci", "success")
+            .map_err(stage::broken)?;
         let begun = Instant::now();
         let brought = self.bring().await?;
         let live = ground.named(STAGED).await?;
-        let deployed = live.is_some_and(|live| image(&live) == self.image(THIRD) && self.is_ready(&live));
+        let deployed =
+            live.is_some_and(|live| image(&live) == self.image(THIRD) && self.is_ready(&live));
         let comment = self.comment(request.number, begun).await?;
         let ended = stage.forge().requests().iter().all(|request| !request.open);
         let took = begun.elapsed();
@@ -89,7 +123,10 @@ impl Act<'_> {
     async fn comment(&self, number: u64, begun: Instant) -> Result<Option<String>, Failure> {
         while begun.elapsed() < PATIENCE {
             let requests = self.stage.forge().requests();
-            let said = requests.iter().filter(|request| request.number == number).flat_map(|request| &request.comments);
+            let said = requests
+                .iter()
+                .filter(|request| request.number == number)
+                .flat_map(|request| &request.comments);
             if let Some(text) = said.into_iter().find(|text| text.contains("rolled out")) {
                 return Ok(Some(unmarked(text)));
             }
@@ -101,19 +138,37 @@ impl Act<'_> {
 
 /// The state of the stage's request in a report.
 fn state(report: &Report) -> Option<RequestState> {
-    environment(report, "stage")?.requests.first().map(|request| request.state)
+    environment(report, "stage")?
+        .requests
+        .first()
+        .map(|request| request.state)
 }
 
 /// What it waits for.
 fn waits(report: &Report) -> String {
-    environment(report, "stage").map_or(String::new(), |stage| stage.requests.iter().flat_map(|request| request.waits.clone()).collect())
+    environment(report, "stage").map_or(String::new(), |stage| {
+        stage
+            .requests
+            .iter()
+            .flat_map(|request| request.waits.clone())
+            .collect()
+    })
 }
 
 /// A request as its page shows it, in a frame.
 fn page(request: &Seen) -> Vec<String> {
-    let labels = if request.labels.is_empty() { String::new() } else { format!("  [{}]", request.labels.join(", ")) };
+    let labels = if request.labels.is_empty() {
+        String::new()
+    } else {
+        format!("  [{}]", request.labels.join(", "))
+    };
     let mut lines = vec![format!("┌ #{} {}{labels}", request.number, request.title)];
-    lines.extend(unmarked(&request.body).trim().lines().map(|line| format!("│ {line}").trim_end().to_owned()));
+    lines.extend(
+        unmarked(&request.body)
+            .trim()
+            .lines()
+            .map(|line| format!("│ {line}").trim_end().to_owned()),
+    );
     lines.push("└".to_owned());
     lines
 }

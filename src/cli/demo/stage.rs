@@ -1,5 +1,5 @@
-//! Where the story is played: a registry and a Git server in this process, and tagboat as a user sets it up, in one
-//! temporary folder.
+//! Where the story is played: a registry and a Git server in this process, and tagboat as a user
+//! sets it up, in one temporary folder.
 
 use super::fleet;
 use crate::{
@@ -37,12 +37,16 @@ pub struct Stage {
 
 /// Something of the demo cannot be set up on this machine.
 pub fn broken(error: impl Display) -> Failure {
-    Failure { exit: crate::cli::Exit::Remote, error: anyhow::anyhow!("the demo cannot play: {error}"), hint: None }
+    Failure {
+        exit: crate::cli::Exit::Remote,
+        error: anyhow::anyhow!("the demo cannot play: {error}"),
+        hint: None,
+    }
 }
 
 impl Stage {
-    /// Starts the servers, makes the repository of the first day and writes `tagboat.yaml`, all in `folder`; `clusters` is what
-    /// it says of them.
+    /// Starts the servers, makes the repository of the first day and writes `tagboat.yaml`, all in
+    /// `folder`; `clusters` is what it says of them.
     pub async fn start(
         folder: &Path,
         clusters: &str,
@@ -52,11 +56,23 @@ impl Stage {
     ) -> Result<Self, Failure> {
         let registry = SandboxRegistry::start().await?;
         let files = fleet::files(&registry.host(), web, worker);
-        let first: Vec<(&str, &str)> = files.iter().map(|(path, text)| (*path, text.as_str())).collect();
+        let first: Vec<(&str, &str)> = files
+            .iter()
+            .map(|(path, text)| (*path, text.as_str()))
+            .collect();
         let dir = folder.join("fleet.git");
-        let repository = BareRepository::create(&dir, &first, PERSON, now.as_second(), "The shop, on its first day").map_err(broken)?;
+        let repository = BareRepository::create(
+            &dir,
+            &first,
+            PERSON,
+            now.as_second(),
+            "The shop, on its first day",
+        )
+        .map_err(broken)?;
         let token = Secret::new("demo");
-        let forge = SandboxForge::start(repository.clone(), "shop/fleet", &token).await.map_err(broken)?;
+        let forge = SandboxForge::start(repository.clone(), "shop/fleet", &token)
+            .await
+            .map_err(broken)?;
         fs::write(folder.join("token"), token.expose()).map_err(broken)?;
         let config = folder.join("tagboat.yaml");
         let process = format!(
@@ -65,7 +81,12 @@ impl Stage {
             registry.host()
         );
         fs::write(&config, process).map_err(broken)?;
-        let stage = Self { registry, forge, repository, config };
+        let stage = Self {
+            registry,
+            forge,
+            repository,
+            config,
+        };
         for (path, tag) in images {
             stage.publish(path, tag).await?;
         }
@@ -79,25 +100,48 @@ impl Stage {
 
     /// Reads `tagboat.yaml`.
     pub fn context(&self) -> Result<Context, Failure> {
-        Context::read(&ProcessOptions { config: self.config.clone(), repository: None })
+        Context::read(&ProcessOptions {
+            config: self.config.clone(),
+            repository: None,
+        })
     }
 
     /// Pushes an image for two platforms, as a CI job does.
     pub async fn publish(&self, path: &str, tag: &str) -> Result<(), Failure> {
-        let platforms = ["amd64", "arm64"].iter().map(|architecture| Platform::new("linux", architecture, None)).collect::<Result<_, _>>();
-        let image = Image { platforms: platforms?, salt: format!("{path}:{tag}"), ..Image::default() };
+        let platforms = ["amd64", "arm64"]
+            .iter()
+            .map(|architecture| Platform::new("linux", architecture, None))
+            .collect::<Result<_, _>>();
+        let image = Image {
+            platforms: platforms?,
+            salt: format!("{path}:{tag}"),
+            ..Image::default()
+        };
         self.registry.publish(path, &Tag::new(tag)?, &image).await?;
         Ok(())
     }
 
     /// Commits whole files as a person does.
-    pub fn commit(&self, files: &[(&str, &str)], message: &str, now: Timestamp) -> Result<String, Failure> {
-        self.repository.commit(files, PERSON, now.as_second(), message).map(|id| id.to_string()).map_err(broken)
+    pub fn commit(
+        &self,
+        files: &[(&str, &str)],
+        message: &str,
+        now: Timestamp,
+    ) -> Result<String, Failure> {
+        self.repository
+            .commit(files, PERSON, now.as_second(), message)
+            .map(|id| id.to_string())
+            .map_err(broken)
     }
 
     /// The commit that the server's branch is at.
     pub fn head(&self) -> Result<String, Failure> {
-        Ok(self.repository.head().map_err(broken)?.map(|id| id.to_string()).unwrap_or_default())
+        Ok(self
+            .repository
+            .head()
+            .map_err(broken)?
+            .map(|id| id.to_string())
+            .unwrap_or_default())
     }
 
     /// The address of the registry: `127.0.0.1:port`.
@@ -123,7 +167,12 @@ impl Stage {
     /// The tags that the registry lists.
     pub async fn tags(&self, updater: &Updater, path: &str) -> Result<Vec<String>, Failure> {
         let repository = self.registry.repository(path)?;
-        match updater.scanner.registries.list_tags(&repository, None).await? {
+        match updater
+            .scanner
+            .registries
+            .list_tags(&repository, None)
+            .await?
+        {
             Tags::Listed(listing) => Ok(listing.tags.iter().map(str::to_owned).collect()),
             Tags::NotModified => Ok(Vec::new()),
         }
@@ -137,7 +186,14 @@ pub async fn pass(updater: &Updater, mode: Mode, now: Timestamp) -> Report {
 
 /// A file of the newest commit that the mirror has.
 pub fn file(updater: &Updater, path: &str) -> Result<String, Failure> {
-    let head = updater.mirror.head().ok_or_else(|| broken("the mirror is empty"))?;
-    let file = updater.mirror.at(head)?.read(path)?.ok_or_else(|| broken(format_args!("{path} is gone")))?;
+    let head = updater
+        .mirror
+        .head()
+        .ok_or_else(|| broken("the mirror is empty"))?;
+    let file = updater
+        .mirror
+        .at(head)?
+        .read(path)?
+        .ok_or_else(|| broken(format_args!("{path} is gone")))?;
     String::from_utf8(file.bytes).map_err(broken)
 }

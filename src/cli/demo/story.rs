@@ -1,7 +1,7 @@
 //! The story, step by step. Each step runs the real pass and checks what it tells.
 //!
-//! The clock of the story begins four days ago, so that waiting for a day takes no time here, and everything that is
-//! written (commits, first-seen times) lies in the past when it ends.
+//! The clock of the story begins four days ago, so that waiting for a day takes no time here, and
+//! everything that is written (commits, first-seen times) lies in the past when it ends.
 
 use super::{
     deploy, fleet,
@@ -29,21 +29,47 @@ struct Clock {
 impl Clock {
     fn new(now: Timestamp) -> Self {
         let day = SignedDuration::from_hours(24);
-        let today = now.to_zoned(TimeZone::UTC).start_of_day().map_or(now, |start| start.timestamp());
-        Self { midnight: today.checked_sub(day * 4).unwrap_or(today) }
+        let today = now
+            .to_zoned(TimeZone::UTC)
+            .start_of_day()
+            .map_or(now, |start| start.timestamp());
+        Self {
+            midnight: today.checked_sub(day * 4).unwrap_or(today),
+        }
     }
 
     /// A time of day on day 1 to 4.
     fn at(&self, day: i64, hour: i64, minute: i64) -> Timestamp {
-        self.midnight.checked_add(SignedDuration::from_mins(((day - 1) * 24 + hour) * 60 + minute)).unwrap_or(self.midnight)
+        self.midnight
+            .checked_add(SignedDuration::from_mins(
+                ((day - 1) * 24 + hour) * 60 + minute,
+            ))
+            .unwrap_or(self.midnight)
     }
 }
 
 /// Tells everything, and leaves the servers as the story ends.
-pub async fn tell(folder: &Path, now: Timestamp, ground: &Ground, log: &Log, teller: &mut Teller<'_>) -> Result<Stage, End> {
+pub async fn tell(
+    folder: &Path,
+    now: Timestamp,
+    ground: &Ground,
+    log: &Log,
+    teller: &mut Teller<'_>,
+) -> Result<Stage, End> {
     let clock = Clock::new(now);
-    let images = [("shop/web", WEB), ("shop/web", "1.4.1"), ("shop/worker", WORKER)];
-    let stage = Stage::start(folder, &ground.declaration(), &images, (WEB, WORKER), clock.at(1, 9, 30)).await?;
+    let images = [
+        ("shop/web", WEB),
+        ("shop/web", "1.4.1"),
+        ("shop/worker", WORKER),
+    ];
+    let stage = Stage::start(
+        folder,
+        &ground.declaration(),
+        &images,
+        (WEB, WORKER),
+        clock.at(1, 9, 30),
+    )
+    .await?;
     let engine = stage.open()?;
     let [updater] = engine.updaters.as_slice() else {
         return Err(Failure::input("the demo's tagboat.yaml names one repository").into());
@@ -59,15 +85,32 @@ pub async fn tell(folder: &Path, now: Timestamp, ground: &Ground, log: &Log, tel
 }
 
 /// Registry and repository, a plan, a pass, a pass with nothing to do, and newer tags.
-async fn first_day(stage: &Stage, updater: &Updater, clock: &Clock, teller: &mut Teller<'_>) -> Result<(), End> {
+async fn first_day(
+    stage: &Stage,
+    updater: &Updater,
+    clock: &Clock,
+    teller: &mut Teller<'_>,
+) -> Result<(), End> {
     let now = clock.at(1, 9, 30);
     let mut step = Step::new("A registry and a Git repository", now)
         .say(format!("Registry {}, in this process:", stage.registry()))
-        .say(format!("  shop/web     {}", stage.tags(updater, "shop/web").await?.join("  ")))
-        .say(format!("  shop/worker  {}", stage.tags(updater, "shop/worker").await?.join("  ")))
-        .say(format!("Repository {}, in this process:", stage.clone_url()))
+        .say(format!(
+            "  shop/web     {}",
+            stage.tags(updater, "shop/web").await?.join("  ")
+        ))
+        .say(format!(
+            "  shop/worker  {}",
+            stage.tags(updater, "shop/worker").await?.join("  ")
+        ))
+        .say(format!(
+            "Repository {}, in this process:",
+            stage.clone_url()
+        ))
         .say("  envs/dev/web.yaml  envs/dev/worker/values.yaml  envs/prod/web.yaml")
-        .say(format!("  and {}, which says what is wanted where:", fleet::POLICIES));
+        .say(format!(
+            "  and {}, which says what is wanted where:",
+            fleet::POLICIES
+        ));
     for line in fleet::files(&stage.registry(), WEB, WORKER)[0].1.lines() {
         step = step.say(format!("    {line}"));
     }
@@ -80,7 +123,12 @@ async fn first_day(stage: &Stage, updater: &Updater, clock: &Clock, teller: &mut
     teller.tell(
         Step::new("What would a pass change?", now)
             .plan(&plan)
-            .check(dev.is_some_and(|dev| dev.state == State::Planned && chosen(dev, "dev/web") == Some("1.4.1")), "dev would get 1.4.1")
+            .check(
+                dev.is_some_and(|dev| {
+                    dev.state == State::Planned && chosen(dev, "dev/web") == Some("1.4.1")
+                }),
+                "dev would get 1.4.1",
+            )
             .refused(prod, "prod/web", "1.4.1", "must be seen for 24h")
             .check(stage.head()? == head, "nothing was written anywhere"),
     )?;
@@ -92,14 +140,25 @@ async fn first_day(stage: &Stage, updater: &Updater, clock: &Clock, teller: &mut
     teller.tell(
         Step::new("One pass", now)
             .pass(&report, &["dev"])
-            .check(!id.is_empty() && stage.head()? == id, "the commit was pushed")
-            .check(before.replace(WEB, "1.4.1") == after && before != after, "not a byte but the tag has changed"),
+            .check(
+                !id.is_empty() && stage.head()? == id,
+                "the commit was pushed",
+            )
+            .check(
+                before.replace(WEB, "1.4.1") == after && before != after,
+                "not a byte but the tag has changed",
+            ),
     )?;
 
     let report = pass(updater, Mode::Write, clock.at(1, 10, 5)).await;
-    let requests =
-        format!("it asked for {} tag lists, {} digest and 1 branch, and wrote nothing", report.requests.listings, report.requests.heads);
-    let idle = !report.has_changes() && report.requests.ls_refs == 1 && report.requests.listings == 2 && report.requests.heads == 1;
+    let requests = format!(
+        "it asked for {} tag lists, {} digest and 1 branch, and wrote nothing",
+        report.requests.listings, report.requests.heads
+    );
+    let idle = !report.has_changes()
+        && report.requests.ls_refs == 1
+        && report.requests.listings == 2
+        && report.requests.heads == 1;
     teller.tell(
         Step::new("Another pass has nothing to do", clock.at(1, 10, 5))
             .pass(&report, &["dev", "prod"])
@@ -138,14 +197,23 @@ async fn first_day(stage: &Stage, updater: &Updater, clock: &Clock, teller: &mut
 }
 
 /// Prod: an age, and a window.
-async fn patience(stage: &Stage, updater: &Updater, clock: &Clock, teller: &mut Teller<'_>) -> Result<(), End> {
+async fn patience(
+    stage: &Stage,
+    updater: &Updater,
+    clock: &Clock,
+    teller: &mut Teller<'_>,
+) -> Result<(), End> {
     let now = clock.at(2, 10, 30);
     let report = pass(updater, Mode::Write, now).await;
     let prod = environment(&report, "prod");
     teller.tell(
         Step::new("A day later: prod takes what is old enough", now)
             .pass(&report, &["prod"])
-            .check(stage::file(updater, fleet::PROD_WEB)?.contains("web:1.4.1 #") && commits(&report, "prod").len() == 1, "prod has 1.4.1")
+            .check(
+                stage::file(updater, fleet::PROD_WEB)?.contains("web:1.4.1 #")
+                    && commits(&report, "prod").len() == 1,
+                "prod has 1.4.1",
+            )
             .refused(prod, "prod/web", "1.5.0", "must be seen for 24h"),
     )?;
 
@@ -157,8 +225,9 @@ async fn patience(stage: &Stage, updater: &Updater, clock: &Clock, teller: &mut 
             .say("1.5.0 is old enough by now, but prod is changed between 9 and 17 o'clock only.")
             .pass(&report, &["prod"])
             .check(
-                prod.is_some_and(|prod| prod.state == State::WindowClosed && prod.until == Some(clock.at(3, 9, 0)))
-                    && stage.head()? == head,
+                prod.is_some_and(|prod| {
+                    prod.state == State::WindowClosed && prod.until == Some(clock.at(3, 9, 0))
+                }) && stage.head()? == head,
                 "prod waits until 09:00",
             ),
     )?;
@@ -168,15 +237,28 @@ async fn patience(stage: &Stage, updater: &Updater, clock: &Clock, teller: &mut 
     teller.tell(
         Step::new("The window opens", now)
             .pass(&report, &["prod"])
-            .check(stage::file(updater, fleet::PROD_WEB)?.contains("web:1.5.0 #") && commits(&report, "prod").len() == 1, "prod has 1.5.0"),
+            .check(
+                stage::file(updater, fleet::PROD_WEB)?.contains("web:1.5.0 #")
+                    && commits(&report, "prod").len() == 1,
+                "prod has 1.5.0",
+            ),
     )?;
     Ok(())
 }
 
 /// A person takes a version back, and something newer comes.
-async fn revert(stage: &Stage, updater: &Updater, clock: &Clock, teller: &mut Teller<'_>) -> Result<(), End> {
+async fn revert(
+    stage: &Stage,
+    updater: &Updater,
+    clock: &Clock,
+    teller: &mut Teller<'_>,
+) -> Result<(), End> {
     let good = stage::file(updater, fleet::PROD_WEB)?.replace("web:1.5.0 #", "web:1.4.1 #");
-    let reverted = stage.commit(&[(fleet::PROD_WEB, &good)], "prod: back to web 1.4.1, the checkout fails", clock.at(3, 11, 0))?;
+    let reverted = stage.commit(
+        &[(fleet::PROD_WEB, &good)],
+        "prod: back to web 1.4.1, the checkout fails",
+        clock.at(3, 11, 0),
+    )?;
     let now = clock.at(3, 11, 5);
     let report = pass(updater, Mode::Write, now).await;
     let prod = environment(&report, "prod");
@@ -195,16 +277,24 @@ async fn revert(stage: &Stage, updater: &Updater, clock: &Clock, teller: &mut Te
     teller.tell(
         Step::new("The fix 1.5.1 is published", now)
             .pass(&report, &["dev"])
-            .check(dev.is_some_and(|dev| chosen(dev, "dev/web") == Some("1.5.1")), "dev has it at once")
+            .check(
+                dev.is_some_and(|dev| chosen(dev, "dev/web") == Some("1.5.1")),
+                "dev has it at once",
+            )
             .refused(prod, "prod/web", "1.5.1", "must be seen for 24h"),
     )?;
 
     let now = clock.at(4, 12, 0);
     let report = pass(updater, Mode::Write, now).await;
-    teller.tell(Step::new("A newer version passes the hold", now).pass(&report, &["prod"]).check(
-        stage::file(updater, fleet::PROD_WEB)?.contains("web:1.5.1 #") && commits(&report, "prod").len() == 1,
-        "prod has 1.5.1; 1.5.0 has never come back",
-    ))?;
+    teller.tell(
+        Step::new("A newer version passes the hold", now)
+            .pass(&report, &["prod"])
+            .check(
+                stage::file(updater, fleet::PROD_WEB)?.contains("web:1.5.1 #")
+                    && commits(&report, "prod").len() == 1,
+                "prod has 1.5.1; 1.5.0 has never come back",
+            ),
+    )?;
     Ok(())
 }
 
@@ -220,22 +310,35 @@ fn history(stage: &Stage, updater: &Updater, teller: &mut Teller<'_>) -> Result<
                 _ => &mut rollbacks,
             };
             *count += 1;
-            lines.push(format!("{} {}: {}", commit.id.to_hex_with_len(7), commit.author, commit.subject));
+            lines.push(format!(
+                "{} {}: {}",
+                commit.id.to_hex_with_len(7),
+                commit.author,
+                commit.subject
+            ));
         }
     }
     let truth = updater.mirror.head().map(|id| id.to_string()) == Some(stage.head()?);
     let step = Step::look("What Git remembers", "git log --format='%h %an: %s'", lines);
-    let said = format!("{updates} updates and {rollbacks} rollback by tagboat, {people} commits of Ada, none lost");
+    let said = format!(
+        "{updates} updates and {rollbacks} rollback by tagboat, {people} commits of Ada, none lost"
+    );
     teller.tell(step.check(truth && people == 4 && updates == 9 && rollbacks == 1, said))
 }
 
 /// What a report says of an Environment.
 pub fn environment<'r>(report: &'r Report, name: &str) -> Option<&'r EnvironmentReport> {
-    report.environments.iter().find(|environment| environment.name == name)
+    report
+        .environments
+        .iter()
+        .find(|environment| environment.name == name)
 }
 
 fn policy<'r>(environment: &'r EnvironmentReport, name: &str) -> Option<&'r PolicyReport> {
-    environment.policies.iter().find(|policy| policy.name.to_string() == name)
+    environment
+        .policies
+        .iter()
+        .find(|policy| policy.name.to_string() == name)
 }
 
 /// The tag that a policy chose in an Environment.
@@ -245,5 +348,11 @@ pub fn chosen<'r>(environment: &'r EnvironmentReport, name: &str) -> Option<&'r 
 
 /// The commits that a pass pushed to an Environment.
 pub fn commits(report: &Report, name: &str) -> Vec<String> {
-    environment(report, name).map_or(Vec::new(), |environment| environment.commits.iter().filter_map(|commit| commit.id.clone()).collect())
+    environment(report, name).map_or(Vec::new(), |environment| {
+        environment
+            .commits
+            .iter()
+            .filter_map(|commit| commit.id.clone())
+            .collect()
+    })
 }

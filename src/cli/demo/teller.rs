@@ -1,4 +1,5 @@
-//! How a step of the story is told: a heading, the command a user would type, its answer, and what was checked.
+//! How a step of the story is told: a heading, the command a user would type, its answer, and what
+//! was checked.
 
 use crate::{
     cli::{Exit, Failure, Screen, screen::Color, show},
@@ -7,7 +8,8 @@ use crate::{
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
-/// Columns of a line: fits the terminals that people open by default, with room for a margin of a document.
+/// Columns of a line: fits the terminals that people open by default, with room for a margin of a
+/// document.
 const WIDTH: usize = 92;
 
 /// Why the story is not told to its end.
@@ -43,12 +45,21 @@ pub struct Step {
 impl Step {
     /// A step at a moment of the story.
     pub fn new(title: &'static str, time: Timestamp) -> Self {
-        Self { title, time: Some(time), ..Self::default() }
+        Self {
+            title,
+            time: Some(time),
+            ..Self::default()
+        }
     }
 
     /// A step at no moment of its own: a command, and the lines that it prints.
     pub fn look(title: &'static str, command: impl Into<String>, printed: Vec<String>) -> Self {
-        Self { title, command: Some(command.into()), printed, ..Self::default() }
+        Self {
+            title,
+            command: Some(command.into()),
+            printed,
+            ..Self::default()
+        }
     }
 
     /// Adds a line of text.
@@ -59,7 +70,10 @@ impl Step {
 
     /// The command that a user would type.
     pub fn run(self, command: impl Into<String>) -> Self {
-        Self { command: Some(command.into()), ..self }
+        Self {
+            command: Some(command.into()),
+            ..self
+        }
     }
 
     /// Adds lines that a command prints.
@@ -70,33 +84,65 @@ impl Step {
 
     /// What `tagboat plan` answered.
     pub fn plan(self, report: &Report) -> Self {
-        let step = Self { command: Some("tagboat plan".to_owned()), diff: true, ..self };
+        let step = Self {
+            command: Some("tagboat plan".to_owned()),
+            diff: true,
+            ..self
+        };
         step.report(report, &["dev", "prod"])
     }
 
-    /// What `tagboat run --once` answered; only these Environments are shown. With commits, their diffs.
+    /// What `tagboat run --once` answered; only these Environments are shown. With commits, their
+    /// diffs.
     pub fn pass(self, report: &Report, environments: &[&str]) -> Self {
-        let step = Self { command: Some("tagboat run --once".to_owned()), ..self };
+        let step = Self {
+            command: Some("tagboat run --once".to_owned()),
+            ..self
+        };
         step.report(report, environments)
     }
 
     fn report(mut self, report: &Report, environments: &[&str]) -> Self {
         let mut report = report.clone();
-        self = self.check(report.failures.is_empty() && report.findings.is_empty() && report.warnings.is_empty(), "");
-        report.environments.retain(|environment| environments.contains(&environment.name.as_str()));
+        self = self.check(
+            report.failures.is_empty() && report.findings.is_empty() && report.warnings.is_empty(),
+            "",
+        );
+        report
+            .environments
+            .retain(|environment| environments.contains(&environment.name.as_str()));
         self.report = Some(report);
         self
     }
 
     /// Checks that a tag was refused with a reason that has these words, and tells the reason.
-    pub fn refused(mut self, environment: Option<&EnvironmentReport>, policy: &str, tag: &str, words: &str) -> Self {
+    pub fn refused(
+        mut self,
+        environment: Option<&EnvironmentReport>,
+        policy: &str,
+        tag: &str,
+        words: &str,
+    ) -> Self {
         let policies = environment.map_or(&[][..], |environment| &environment.policies);
-        let rows = policies.iter().filter(|row| row.name.to_string() == policy).flat_map(|row| &row.refused);
-        let reason = rows.filter(|row| row.tag == tag).map(|row| row.reason.clone()).next();
+        let rows = policies
+            .iter()
+            .filter(|row| row.name.to_string() == policy)
+            .flat_map(|row| &row.refused);
+        let reason = rows
+            .filter(|row| row.tag == tag)
+            .map(|row| row.reason.clone())
+            .next();
         let place = environment.map_or("", |environment| environment.name.as_str());
         match reason {
-            Some(reason) if reason.contains(words) => self = self.check(true, format!("{place} does not get {tag}: it {reason}")),
-            other => self = self.check(false, format!("{place} refuses {tag} because it {words} (the reason is {other:?})")),
+            Some(reason) if reason.contains(words) => {
+                self = self.check(true, format!("{place} does not get {tag}: it {reason}"))
+            }
+            other => {
+                self = self.check(
+                    false,
+                    format!("{place} refuses {tag} because it {words} (the reason is {other:?})"),
+                )
+            }
         }
         self
     }
@@ -105,7 +151,11 @@ impl Step {
     pub fn check(mut self, is_true: bool, what: impl Into<String>) -> Self {
         let what = what.into();
         if !is_true {
-            let what = if what.is_empty() { "nothing goes wrong at the servers or in the files".to_owned() } else { what };
+            let what = if what.is_empty() {
+                "nothing goes wrong at the servers or in the files".to_owned()
+            } else {
+                what
+            };
             self.untrue.get_or_insert(what);
         } else if !what.is_empty() {
             self.checked.push(what);
@@ -131,7 +181,10 @@ pub struct Teller<'s> {
 impl<'s> Teller<'s> {
     /// Tells on `screen`.
     pub fn new(screen: &'s mut Screen) -> Self {
-        Self { screen, steps: Vec::new() }
+        Self {
+            screen,
+            steps: Vec::new(),
+        }
     }
 
     /// Whether it is told in colour.
@@ -141,7 +194,11 @@ impl<'s> Teller<'s> {
 
     /// Text between the steps; JSON has none of it.
     pub fn say(&mut self, text: &str) -> Result<(), End> {
-        if self.screen.is_json() || self.screen.offer(text) { Ok(()) } else { Err(End::Closed) }
+        if self.screen.is_json() || self.screen.offer(text) {
+            Ok(())
+        } else {
+            Err(End::Closed)
+        }
     }
 
     /// Tells a step.
@@ -152,17 +209,38 @@ impl<'s> Teller<'s> {
         let number = self.steps.len() + 1;
         let text = self.render(number, &step);
         let said = self.say(&text);
-        let Step { title, time, text, command, report, diff: _, printed, checked, untrue, instead } = step;
+        let Step {
+            title,
+            time,
+            text,
+            command,
+            report,
+            diff: _,
+            printed,
+            checked,
+            untrue,
+            instead,
+        } = step;
         self.steps.push(json!({
             "step": number, "title": title, "time": time, "text": text, "command": command, "report": report, "printed": printed,
             "checked": checked, "failed": untrue,
         }));
         if let Some(untrue) = untrue {
-            let seen = if instead.is_empty() { String::new() } else { format!("; seen was:\n{}", instead.join("\n")) };
-            let error = anyhow::anyhow!("step {number} ({title}) did not happen as told; untrue is: {untrue}{seen}");
+            let seen = if instead.is_empty() {
+                String::new()
+            } else {
+                format!("; seen was:\n{}", instead.join("\n"))
+            };
+            let error = anyhow::anyhow!(
+                "step {number} ({title}) did not happen as told; untrue is: {untrue}{seen}"
+            );
             let hint =
                 Some("This is a defect of tagboat, or something on this machine came between the demo and its own servers.".to_owned());
-            return Err(End::Failed(Failure { exit: Exit::Partly, error, hint }));
+            return Err(End::Failed(Failure {
+                exit: Exit::Partly,
+                error,
+                hint,
+            }));
         }
         said
     }
@@ -175,11 +253,22 @@ impl<'s> Teller<'s> {
     fn render(&self, number: usize, step: &Step) -> String {
         let (output, color) = self.screen.form();
         let mut page = Screen::collecting(output, color, None);
-        let time = step.time.map_or(String::new(), |time| time.strftime("%a %e %b, %H:%M").to_string());
+        let time = step.time.map_or(String::new(), |time| {
+            time.strftime("%a %e %b, %H:%M").to_string()
+        });
         let heading = format!("{number}. {}", step.title);
-        let gap = WIDTH.saturating_sub(heading.chars().count() + time.len()).max(2);
-        let time = if time.is_empty() { time } else { " ".repeat(gap) + &page.paint(Color::Dim, time) };
-        page.line(format_args!("\n{}{time}", page.paint(Color::Bold, &heading)));
+        let gap = WIDTH
+            .saturating_sub(heading.chars().count() + time.len())
+            .max(2);
+        let time = if time.is_empty() {
+            time
+        } else {
+            " ".repeat(gap) + &page.paint(Color::Dim, time)
+        };
+        page.line(format_args!(
+            "\n{}{time}",
+            page.paint(Color::Bold, &heading)
+        ));
         for line in &step.text {
             page.line(line);
         }
@@ -188,10 +277,17 @@ impl<'s> Teller<'s> {
         }
         if let Some(report) = &step.report {
             show::report(report, step.diff, &mut page);
-            let pushed = report.environments.iter().flat_map(|environment| &environment.commits).filter(|commit| commit.id.is_some());
+            let pushed = report
+                .environments
+                .iter()
+                .flat_map(|environment| &environment.commits)
+                .filter(|commit| commit.id.is_some());
             for commit in pushed.filter(|_| !step.diff) {
                 let id = commit.id.as_deref().unwrap_or_default();
-                page.line(page.paint(Color::Cyan, format_args!("$ git show {}", &id[..id.len().min(7)])));
+                page.line(page.paint(
+                    Color::Cyan,
+                    format_args!("$ git show {}", &id[..id.len().min(7)]),
+                ));
                 for line in commit.message.trim_end().lines() {
                     page.line(format_args!("    {line}").to_string().trim_end());
                 }
@@ -210,11 +306,15 @@ impl<'s> Teller<'s> {
             page.line(format_args!("{} {untrue}", page.paint(Color::Red, "✗")));
         }
         let kept = page.into_kept();
-        (kept.out + &kept.err).lines().map(|line| wrapped(line) + "\n").collect()
+        (kept.out + &kept.err)
+            .lines()
+            .map(|line| wrapped(line) + "\n")
+            .collect()
     }
 }
 
-/// A line of more than [`WIDTH`] columns, broken at its blanks; what follows is indented. Colours take no columns.
+/// A line of more than [`WIDTH`] columns, broken at its blanks; what follows is indented. Colours
+/// take no columns.
 fn wrapped(line: &str) -> String {
     let indent = line.len() - line.trim_start().len() + 4;
     let (mut out, mut column, mut colored) = (String::new(), 0, false);
@@ -246,13 +346,31 @@ mod tests {
 
     #[test]
     fn long_lines_break_at_blanks_and_colours_take_no_columns() {
-        let words = ["  word".to_owned()].into_iter().chain((0..40).map(|n| format!("w{n}"))).collect::<Vec<_>>().join(" ");
+        let words = ["  word".to_owned()]
+            .into_iter()
+            .chain((0..40).map(|n| format!("w{n}")))
+            .collect::<Vec<_>>()
+            .join(" ");
         let lines: Vec<String> = wrapped(&words).lines().map(str::to_owned).collect();
-        assert!(lines.len() == 2 && lines.iter().all(|line| line.chars().count() <= WIDTH), "{lines:?}");
+        assert!(
+            lines.len() == 2 && lines.iter().all(|line| line.chars().count() <= WIDTH),
+            "{lines:?}"
+        );
         assert!(lines[1].starts_with("      w"), "{lines:?}");
-        assert_eq!(lines.iter().map(|line| line.trim()).collect::<Vec<_>>().join(" "), words.trim());
+        assert_eq!(
+            lines
+                .iter()
+                .map(|line| line.trim())
+                .collect::<Vec<_>>()
+                .join(" "),
+            words.trim()
+        );
         let colored = format!("\x1b[32m{}\x1b[0m", "x ".repeat(WIDTH / 2 - 1));
         assert_eq!(wrapped(&colored), colored);
-        assert_eq!(wrapped(&"y".repeat(200)), "y".repeat(200), "a word is not broken");
+        assert_eq!(
+            wrapped(&"y".repeat(200)),
+            "y".repeat(200),
+            "a word is not broken"
+        );
     }
 }

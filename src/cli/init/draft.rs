@@ -6,7 +6,10 @@ use std::fmt::Write;
 
 /// The policy of one image. `notes` are said in comments.
 pub(super) fn policy(name: &Name, image: &Repository, way: &Way, notes: &[String]) -> String {
-    let mut text = format!("# Drafted by tagboat init from {}: {}.\n", way.from, way.takes);
+    let mut text = format!(
+        "# Drafted by tagboat init from {}: {}.\n",
+        way.from, way.takes
+    );
     for note in notes {
         text.push_str(&format!("# {note}\n"));
     }
@@ -21,8 +24,14 @@ pub(super) fn policy(name: &Name, image: &Repository, way: &Way, notes: &[String
         scalar(image.as_str())
     );
     if let Some((pattern, extract)) = &way.filter {
-        let extract = extract.as_ref().map_or(String::new(), |extract| format!(", extract: '{extract}'"));
-        let _ = writeln!(text, "  filterTags: {{pattern: '{}'{extract}}}", pattern.replace('\'', "''"));
+        let extract = extract
+            .as_ref()
+            .map_or(String::new(), |extract| format!(", extract: '{extract}'"));
+        let _ = writeln!(
+            text,
+            "  filterTags: {{pattern: '{}'{extract}}}",
+            pattern.replace('\'', "''")
+        );
     }
     let _ = writeln!(text, "  policy: {{{}}}", way.policy);
     text.push_str("  # minimumAge: 72h      # wait until a tag has been there for so long\n");
@@ -39,7 +48,11 @@ pub(super) fn environments(places: &[Place]) -> String {
         if index > 0 {
             text.push_str("---\n");
         }
-        let paths: Vec<String> = place.paths.iter().map(|path| format!("'{}'", path.replace('\'', "''"))).collect();
+        let paths: Vec<String> = place
+            .paths
+            .iter()
+            .map(|path| format!("'{}'", path.replace('\'', "''")))
+            .collect();
         let _ = write!(
             text,
             "apiVersion: tagboat.dev/v1alpha1\nkind: Environment\nmetadata: {{name: {}}}\nspec:\n  paths: [{}]\n  update:\n",
@@ -55,9 +68,14 @@ pub(super) fn environments(places: &[Place]) -> String {
     text
 }
 
-/// The process file, with places to fill in. `folder`: whether all declarations lie under `policies/`.
+/// The process file, with places to fill in. `folder`: whether all declarations lie under
+/// `policies/`.
 pub(super) fn process(folder: bool) -> String {
-    let policies = if folder { "    policies: policies\n" } else { "" };
+    let policies = if folder {
+        "    policies: policies\n"
+    } else {
+        ""
+    };
     format!(
         "# Drafted by tagboat init: how to reach things. Then: tagboat plan, tagboat run --once, tagboat run.\n\
          repositories:\n\
@@ -74,7 +92,18 @@ pub(super) fn process(folder: bool) -> String {
 /// A plain scalar where that is a string for every reader of YAML, else a quoted one.
 fn scalar(text: &str) -> String {
     let plain = text.starts_with(|c: char| c.is_ascii_lowercase())
-        && text.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || matches!(b, b'-' | b'.' | b'/' | b':' | b'_'))
-        && !matches!(text, "null" | "true" | "false" | "yes" | "no" | "on" | "off" | "y" | "n");
-    if plain { text.to_owned() } else { format!("'{}'", text.replace('\'', "''")) }
+        && text.bytes().all(|b| {
+            b.is_ascii_lowercase()
+                || b.is_ascii_digit()
+                || matches!(b, b'-' | b'.' | b'/' | b':' | b'_')
+        })
+        && !matches!(
+            text,
+            "null" | "true" | "false" | "yes" | "no" | "on" | "off" | "y" | "n"
+        );
+    if plain {
+        text.to_owned()
+    } else {
+        format!("'{}'", text.replace('\'', "''"))
+    }
 }

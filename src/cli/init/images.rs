@@ -24,9 +24,15 @@ pub(super) struct Image {
 /// Every image, by its repository.
 pub(super) fn find(survey: &Survey) -> BTreeMap<Repository, Image> {
     let mut images: BTreeMap<Repository, Image> = BTreeMap::new();
-    for file in survey.files.iter().filter(|file| !file.path.ends_with(FLUX_OWN)) {
+    for file in survey
+        .files
+        .iter()
+        .filter(|file| !file.path.ends_with(FLUX_OWN))
+    {
         for reference in &file.findings.references {
-            let Some(repository) = &reference.repository else { continue };
+            let Some(repository) = &reference.repository else {
+                continue;
+            };
             let image = images.entry(repository.clone()).or_default();
             *image.files.entry(file.path.clone()).or_default() += 1;
             match reference.tag() {
@@ -36,7 +42,12 @@ pub(super) fn find(survey: &Survey) -> BTreeMap<Repository, Image> {
                 _ if reference.slot(Part::Name).is_some() => {}
                 _ => image.untagged += 1,
             }
-            image.markers.extend(reference.policy().filter(|name| !survey.declared.policies.contains_key(name)).cloned());
+            image.markers.extend(
+                reference
+                    .policy()
+                    .filter(|name| !survey.declared.policies.contains_key(name))
+                    .cloned(),
+            );
         }
     }
     for policy in survey.declared.policies.values() {
@@ -47,16 +58,28 @@ pub(super) fn find(survey: &Survey) -> BTreeMap<Repository, Image> {
     images
 }
 
-/// A name for the policy of a repository that no other has: its last word, with more words before it where that is
-/// taken.
+/// A name for the policy of a repository that no other has: its last word, with more words before
+/// it where that is taken.
 pub(super) fn name(repository: &Repository, taken: &BTreeSet<Name>) -> Name {
     let label = |text: &str| -> String {
-        let word: String = text.chars().map(|c| if c.is_ascii_alphanumeric() { c.to_ascii_lowercase() } else { '-' }).collect();
+        let word: String = text
+            .chars()
+            .map(|c| {
+                if c.is_ascii_alphanumeric() {
+                    c.to_ascii_lowercase()
+                } else {
+                    '-'
+                }
+            })
+            .collect();
         word.trim_matches('-').chars().take(200).collect()
     };
     let words: Vec<&str> = repository.path().split('/').collect();
     let longer = (1..=words.len()).map(|count| label(&words[words.len() - count..].join("-")));
     let numbered = (2..).map(|number| format!("{}-{number}", label(repository.last_segment())));
-    let free = longer.chain(numbered).filter_map(|word| Name::new("default", &word).ok()).find(|name| !taken.contains(name));
+    let free = longer
+        .chain(numbered)
+        .filter_map(|word| Name::new("default", &word).ok())
+        .find(|name| !taken.contains(name));
     free.expect("one of endlessly many numbers is free, since a repository's words make a name")
 }

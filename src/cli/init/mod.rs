@@ -23,9 +23,10 @@ use way::Way;
 
 /// Draft policies and Environments for a config repository, from the images in its files
 ///
-/// Lists the images, guesses from their tags how the next one is chosen, and takes folders such as envs/* or clusters/*
-/// for environments. Prints the drafts; with --write they become files: policies/*.yaml and tagboat.yaml. No file that
-/// exists is overwritten, and nothing is sent anywhere.
+/// Lists the images, guesses from their tags how the next one is chosen, and takes folders such as
+/// envs/* or clusters/* for environments. Prints the drafts; with --write they become files:
+/// policies/*.yaml and tagboat.yaml. No file that exists is overwritten, and nothing is sent
+/// anywhere.
 #[derive(Debug, clap::Args)]
 pub struct Arguments {
     /// The folder of the repository
@@ -63,7 +64,10 @@ enum State {
 /// Runs the command.
 pub fn run(arguments: &Arguments, screen: &mut Screen) -> Result<Exit, Failure> {
     if arguments.dir.is_file() {
-        return Err(Failure::input(format!("{}: this is a file; name a folder", arguments.dir.display())));
+        return Err(Failure::input(format!(
+            "{}: this is a file; name a folder",
+            arguments.dir.display()
+        )));
     }
     let survey = survey::survey(&arguments.dir)?;
     let images = images::find(&survey);
@@ -75,16 +79,31 @@ pub fn run(arguments: &Arguments, screen: &mut Screen) -> Result<Exit, Failure> 
         file.state = match path.symlink_metadata() {
             Ok(_) => State::Exists,
             Err(_) if !arguments.write => State::Drafted,
-            Err(_) => write(&path, &file.text).map_or_else(|error| State::Failed(error.to_string()), |()| State::Written),
+            Err(_) => write(&path, &file.text).map_or_else(
+                |error| State::Failed(error.to_string()),
+                |()| State::Written,
+            ),
         };
     }
     if screen.is_json() {
         print_json(&images, &drafts, &places, &files, screen);
     } else {
-        print(arguments, &survey, (&images, &drafts, &places), &files, screen);
+        print(
+            arguments,
+            &survey,
+            (&images, &drafts, &places),
+            &files,
+            screen,
+        );
     }
-    let failed = files.iter().any(|file| matches!(file.state, State::Failed(_)));
-    Ok(if failed || !survey.errors.is_empty() { Exit::Partly } else { Exit::Done })
+    let failed = files
+        .iter()
+        .any(|file| matches!(file.state, State::Failed(_)));
+    Ok(if failed || !survey.errors.is_empty() {
+        Exit::Partly
+    } else {
+        Exit::Done
+    })
 }
 
 /// A new file with its folder; one that exists is an error, even if it came in between.
@@ -95,27 +114,47 @@ fn write(path: &Path, text: &str) -> io::Result<()> {
     io::Write::write_all(&mut fs::File::create_new(path)?, text.as_bytes())
 }
 
-/// A policy for each image that has a tag and no policy, and for each marker that names a policy nobody declares.
+/// A policy for each image that has a tag and no policy, and for each marker that names a policy
+/// nobody declares.
 fn drafts(survey: &Survey, images: &BTreeMap<Repository, Image>) -> Vec<Draft> {
     let mut taken: BTreeSet<Name> = survey.declared.policies.keys().cloned().collect();
-    taken.extend(images.values().flat_map(|image| image.markers.iter().cloned()));
+    taken.extend(
+        images
+            .values()
+            .flat_map(|image| image.markers.iter().cloned()),
+    );
     let mut drafts: Vec<Draft> = Vec::new();
     for (repository, image) in images {
-        let Some(way) = way::guess(&image.tags) else { continue };
+        let Some(way) = way::guess(&image.tags) else {
+            continue;
+        };
         let mut names: Vec<Name> = image.markers.iter().cloned().collect();
         if names.is_empty() && image.declared.is_empty() {
             names.push(images::name(repository, &taken));
         }
-        let others: Vec<&str> = image.tags.iter().map(String::as_str).filter(|tag| *tag != way.from).collect();
+        let others: Vec<&str> = image
+            .tags
+            .iter()
+            .map(String::as_str)
+            .filter(|tag| *tag != way.from)
+            .collect();
         let mut notes = Vec::new();
         if !others.is_empty() {
-            notes.push(format!("The files also have {}: look whether one policy can be for all of them.", some(&others)));
+            notes.push(format!(
+                "The files also have {}: look whether one policy can be for all of them.",
+                some(&others)
+            ));
         }
         for name in names {
             // A marker may name one policy beside two images; the first one it is.
             if drafts.iter().all(|draft| draft.name != name) {
                 taken.insert(name.clone());
-                drafts.push(Draft { name, image: repository.clone(), way: way.clone(), notes: notes.clone() });
+                drafts.push(Draft {
+                    name,
+                    image: repository.clone(),
+                    way: way.clone(),
+                    notes: notes.clone(),
+                });
             }
         }
     }
@@ -135,10 +174,17 @@ fn places(survey: &Survey, images: &BTreeMap<Repository, Image>, drafts: &[Draft
     if !survey.declared.environments.is_empty() {
         return Vec::new();
     }
-    let with_policy =
-        images.iter().filter(|(repository, image)| !image.declared.is_empty() || drafts.iter().any(|draft| draft.image == **repository));
-    let files: BTreeSet<&str> = with_policy.flat_map(|(_, image)| image.files.keys().map(String::as_str)).collect();
-    if files.is_empty() { Vec::new() } else { places::find(files) }
+    let with_policy = images.iter().filter(|(repository, image)| {
+        !image.declared.is_empty() || drafts.iter().any(|draft| draft.image == **repository)
+    });
+    let files: BTreeSet<&str> = with_policy
+        .flat_map(|(_, image)| image.files.keys().map(String::as_str))
+        .collect();
+    if files.is_empty() {
+        Vec::new()
+    } else {
+        places::find(files)
+    }
 }
 
 fn files(survey: &Survey, drafts: &[Draft], places: &[Place]) -> Vec<File> {
@@ -151,27 +197,51 @@ fn files(survey: &Survey, drafts: &[Draft], places: &[Place]) -> Vec<File> {
             used.insert(stem.clone());
         }
         let text = draft::policy(&draft.name, &draft.image, &draft.way, &draft.notes);
-        files.push(File { path: format!("policies/{stem}.yaml"), text, state: State::Drafted });
+        files.push(File {
+            path: format!("policies/{stem}.yaml"),
+            text,
+            state: State::Drafted,
+        });
     }
     if !places.is_empty() {
-        files.push(File { path: "policies/environments.yaml".to_owned(), text: draft::environments(places), state: State::Drafted });
+        files.push(File {
+            path: "policies/environments.yaml".to_owned(),
+            text: draft::environments(places),
+            state: State::Drafted,
+        });
     }
     if survey.process.is_empty() && (!files.is_empty() || !survey.declared.policies.is_empty()) {
         let declared = &survey.declared;
-        let mut places = declared.policies.values().map(|policy| &policy.place).chain(declared.environments.values().map(|one| &one.place));
+        let mut places = declared
+            .policies
+            .values()
+            .map(|policy| &policy.place)
+            .chain(declared.environments.values().map(|one| &one.place));
         let folder = places.all(|place| place.file.starts_with("policies/"));
-        files.push(File { path: PROCESS_FILE.to_owned(), text: draft::process(folder), state: State::Drafted });
+        files.push(File {
+            path: PROCESS_FILE.to_owned(),
+            text: draft::process(folder),
+            state: State::Drafted,
+        });
     }
     files
 }
 
 /// The policies of an image, or why it has none.
 fn outcome(repository: &Repository, image: &Image, drafts: &[Draft]) -> String {
-    let drafted: Vec<String> = drafts.iter().filter(|draft| draft.image == *repository).map(|draft| draft.name.to_string()).collect();
+    let drafted: Vec<String> = drafts
+        .iter()
+        .filter(|draft| draft.image == *repository)
+        .map(|draft| draft.name.to_string())
+        .collect();
     let declared: Vec<String> = image.declared.iter().map(Name::to_string).collect();
     match (drafted.is_empty(), declared.is_empty()) {
         (false, true) => format!("drafted {}", drafted.join(", ")),
-        (false, false) => format!("declared {}, drafted {}", declared.join(", "), drafted.join(", ")),
+        (false, false) => format!(
+            "declared {}, drafted {}",
+            declared.join(", "),
+            drafted.join(", ")
+        ),
         (true, false) => format!("declared {}", declared.join(", ")),
         (true, true) if image.tags.is_empty() => "no policy: no tag stands there".to_owned(),
         (true, true) => "no policy: its marker is beside another image, too".to_owned(),
@@ -188,20 +258,47 @@ fn print(
     // Without --write everything on standard output together is YAML, the list as comments.
     let lead = if arguments.write { "" } else { "# " };
     if images.is_empty() {
-        screen.note(format_args!("no images found in {} ({} read)", arguments.dir.display(), counted(survey.parsed, "file")));
+        screen.note(format_args!(
+            "no images found in {} ({} read)",
+            arguments.dir.display(),
+            counted(survey.parsed, "file")
+        ));
     }
     for (repository, image) in images {
         let tags: Vec<&str> = image.tags.iter().map(String::as_str).collect();
-        let tags = if tags.is_empty() { String::new() } else { format!(": {}", some(&tags)) };
-        screen.line(format_args!("{lead}{}{tags}", screen.paint(Color::Bold, repository)));
-        screen.line(format_args!("{lead}  in {}; {}", shown_files(image), outcome(repository, image, drafts)));
+        let tags = if tags.is_empty() {
+            String::new()
+        } else {
+            format!(": {}", some(&tags))
+        };
+        screen.line(format_args!(
+            "{lead}{}{tags}",
+            screen.paint(Color::Bold, repository)
+        ));
+        screen.line(format_args!(
+            "{lead}  in {}; {}",
+            shown_files(image),
+            outcome(repository, image, drafts)
+        ));
     }
     for place in places {
-        screen.line(format_args!("{lead}Environment {}: {}", screen.paint(Color::Bold, &place.name), place.paths.join(" ")));
+        screen.line(format_args!(
+            "{lead}Environment {}: {}",
+            screen.paint(Color::Bold, &place.name),
+            place.paths.join(" ")
+        ));
     }
     if !survey.declared.environments.is_empty() {
-        let names: Vec<&str> = survey.declared.environments.keys().map(String::as_str).collect();
-        screen.line(format_args!("{lead}Environments are declared already: {}", names.join(", ")));
+        let names: Vec<&str> = survey
+            .declared
+            .environments
+            .keys()
+            .map(String::as_str)
+            .collect();
+        screen.line(format_args!(
+            "{lead}Environments are declared already: {}",
+            names.join(", ")
+        ));
     }
     for file in files {
         match &file.state {
@@ -210,17 +307,32 @@ fn print(
                 screen.line(screen.paint(Color::Cyan, format_args!("# {}", file.path)));
                 screen.print(&file.text);
             }
-            State::Written => screen.line(format_args!("{} {}", screen.paint(Color::Green, "wrote"), file.path)),
-            State::Exists => screen.note(format_args!("note: {} exists and stays as it is", file.path)),
-            State::Failed(why) => screen.note(format_args!("error: cannot write {}: {why}", file.path)),
+            State::Written => screen.line(format_args!(
+                "{} {}",
+                screen.paint(Color::Green, "wrote"),
+                file.path
+            )),
+            State::Exists => screen.note(format_args!(
+                "note: {} exists and stays as it is",
+                file.path
+            )),
+            State::Failed(why) => {
+                screen.note(format_args!("error: cannot write {}: {why}", file.path))
+            }
         }
     }
     for error in &survey.errors {
         screen.note(format_args!("error: {}", safe(&error.to_string())));
     }
-    let drafted = files.iter().filter(|file| file.state == State::Drafted).count();
+    let drafted = files
+        .iter()
+        .filter(|file| file.state == State::Drafted)
+        .count();
     if drafted > 0 {
-        screen.note(format_args!("{} drafted; write with --write, then read and commit", counted(drafted, "file")));
+        screen.note(format_args!(
+            "{} drafted; write with --write, then read and commit",
+            counted(drafted, "file")
+        ));
     } else if files.iter().any(|file| file.state == State::Written) {
         screen.note("read the drafts, set the URL in tagboat.yaml, then run: tagboat check");
     } else if !images.is_empty() && files.is_empty() {
@@ -233,7 +345,13 @@ fn shown_files(image: &Image) -> String {
     safe(&some(&files))
 }
 
-fn print_json(images: &BTreeMap<Repository, Image>, drafts: &[Draft], places: &[Place], files: &[File], screen: &mut Screen) {
+fn print_json(
+    images: &BTreeMap<Repository, Image>,
+    drafts: &[Draft],
+    places: &[Place],
+    files: &[File],
+    screen: &mut Screen,
+) {
     let images = images.iter().map(|(repository, image)| {
         let drafted = drafts.iter().filter(|draft| draft.image == *repository);
         json!({
@@ -241,7 +359,9 @@ fn print_json(images: &BTreeMap<Repository, Image>, drafts: &[Draft], places: &[
             "declared": image.declared, "drafted": drafted.map(|draft| draft.name.to_string()).collect::<Vec<_>>(),
         })
     });
-    let places = places.iter().map(|Place { name, paths }| json!({"name": name, "paths": paths}));
+    let places = places
+        .iter()
+        .map(|Place { name, paths }| json!({"name": name, "paths": paths}));
     let files = files.iter().map(|File { path, text, state }| {
         let (word, error) = match state {
             State::Drafted => ("drafted", None),

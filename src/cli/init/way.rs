@@ -17,11 +17,16 @@ pub(super) struct Way {
     pub takes: String,
 }
 
-/// Words that make a version a pre-release; any other word after a version names a variant of the image.
-const PRE_RELEASES: [&str; 11] = ["alpha", "beta", "rc", "pre", "preview", "dev", "snapshot", "next", "canary", "nightly", "m"];
+/// Words that make a version a pre-release; any other word after a version names a variant of the
+/// image.
+const PRE_RELEASES: [&str; 11] = [
+    "alpha", "beta", "rc", "pre", "preview", "dev", "snapshot", "next", "canary", "nightly", "m",
+];
 
-static PARTIAL: LazyLock<Regex> = LazyLock::new(|| regex(r"^v?([0-9]+)\.([0-9]+)(-[A-Za-z][A-Za-z0-9_.-]*)?$"));
-static NUMBERED: LazyLock<Regex> = LazyLock::new(|| regex(r"^((?:[A-Za-z][A-Za-z0-9]*[-_.])+)?([0-9]+)$"));
+static PARTIAL: LazyLock<Regex> =
+    LazyLock::new(|| regex(r"^v?([0-9]+)\.([0-9]+)(-[A-Za-z][A-Za-z0-9_.-]*)?$"));
+static NUMBERED: LazyLock<Regex> =
+    LazyLock::new(|| regex(r"^((?:[A-Za-z][A-Za-z0-9]*[-_.])+)?([0-9]+)$"));
 static COMMIT: LazyLock<Regex> = LazyLock::new(|| regex(r"^((?:[a-z]+-)?)([0-9a-f]{7,40})$"));
 static DATE: LazyLock<Regex> = LazyLock::new(|| regex(r"(?:19|20)[0-9]{2}-[0-9]{2}-[0-9]{2}"));
 static DIGITS: LazyLock<Regex> = LazyLock::new(|| regex("[0-9]+"));
@@ -30,32 +35,50 @@ fn regex(pattern: &str) -> Regex {
     Regex::new(pattern).expect("the pattern is a constant that a test compiles")
 }
 
-/// Guesses. Where tags of several kinds stand in the files, the kind that says most about order wins.
+/// Guesses. Where tags of several kinds stand in the files, the kind that says most about order
+/// wins.
 pub(super) fn guess(tags: &BTreeSet<String>) -> Option<Way> {
-    let versions = tags.iter().filter_map(|tag| Some((tag, Version::of_tag(tag).ok()?)));
+    let versions = tags
+        .iter()
+        .filter_map(|tag| Some((tag, Version::of_tag(tag).ok()?)));
     if let Some((tag, version)) = versions.max_by(|(_, left), (_, right)| left.precedence(right)) {
         return Some(semver(tag, &version));
     }
     let first = |read: fn(&str) -> Option<Way>| tags.iter().rev().find_map(|tag| read(tag));
-    [partial, built, dated, numbered, commit, moving].into_iter().find_map(first)
+    [partial, built, dated, numbered, commit, moving]
+        .into_iter()
+        .find_map(first)
 }
 
 /// `1.2.3`, `v1.2.3`, `1.2.3-rc.1`, `1.2.3-alpine3.20`.
 fn semver(tag: &str, version: &Version<'_>) -> Way {
-    let word: String = version.pre.chars().take_while(char::is_ascii_alphabetic).collect();
-    let pre_release = !version.pre.is_empty() && (word.is_empty() || PRE_RELEASES.contains(&word.to_ascii_lowercase().as_str()));
+    let word: String = version
+        .pre
+        .chars()
+        .take_while(char::is_ascii_alphabetic)
+        .collect();
+    let pre_release = !version.pre.is_empty()
+        && (word.is_empty() || PRE_RELEASES.contains(&word.to_ascii_lowercase().as_str()));
     let variant = if pre_release { "" } else { version.pre };
     let (range, next) = range(version.numbers, if pre_release { version.pre } else { "" });
     let filter = (!variant.is_empty()).then(|| {
         let suffix = any_number(variant);
-        (format!(r"^v?(?P<version>[0-9]+\.[0-9]+\.[0-9]+)-{suffix}$"), Some("$version".to_owned()))
+        (
+            format!(r"^v?(?P<version>[0-9]+\.[0-9]+\.[0-9]+)-{suffix}$"),
+            Some("$version".to_owned()),
+        )
     });
     let takes = match (pre_release, variant.is_empty()) {
         (true, _) => format!("takes releases and pre-releases below {next}"),
         (false, true) => format!("takes releases below {next}"),
         (false, false) => format!("takes releases of this variant below {next}"),
     };
-    Way { filter, policy: format!("semver: {{range: '{range}'}}"), from: tag.to_owned(), takes }
+    Way {
+        filter,
+        policy: format!("semver: {{range: '{range}'}}"),
+        from: tag.to_owned(),
+        takes,
+    }
 }
 
 /// `1.2`, `1.2-alpine`: tags with two numbers, to which a third is added for the comparison.
@@ -63,22 +86,36 @@ fn partial(tag: &str) -> Option<Way> {
     let found = PARTIAL.captures(tag)?;
     let number = |group: usize| found.get(group)?.as_str().parse::<u64>().ok();
     let (range, next) = range([number(1)?, number(2)?, 0], "");
-    let suffix = found.get(3).map_or(String::new(), |suffix| any_number(suffix.as_str()));
-    let filter = Some((format!(r"^v?(?P<version>[0-9]+\.[0-9]+){suffix}$"), Some("${version}.0".to_owned())));
+    let suffix = found
+        .get(3)
+        .map_or(String::new(), |suffix| any_number(suffix.as_str()));
+    let filter = Some((
+        format!(r"^v?(?P<version>[0-9]+\.[0-9]+){suffix}$"),
+        Some("${version}.0".to_owned()),
+    ));
     let takes = format!("takes tags of two numbers below {next}");
-    Some(Way { filter, policy: format!("semver: {{range: '{range}'}}"), from: tag.to_owned(), takes })
+    Some(Way {
+        filter,
+        policy: format!("semver: {{range: '{range}'}}"),
+        from: tag.to_owned(),
+        takes,
+    })
 }
 
 /// `main-1a2b3c4-1700000000`, `20241101-1a2b3c4`: a word of eight or more digits counts up.
 fn built(tag: &str) -> Option<Way> {
     let words: Vec<&str> = tag.split_inclusive(['-', '_', '.']).collect();
     let bare = |word: &str| word.trim_end_matches(['-', '_', '.']).len();
-    let is_time = |word: &&str| bare(word) >= 8 && word[..bare(word)].bytes().all(|b| b.is_ascii_digit());
+    let is_time =
+        |word: &&str| bare(word) >= 8 && word[..bare(word)].bytes().all(|b| b.is_ascii_digit());
     let time = words.iter().rposition(is_time)?;
     let mut pattern = String::from("^");
     for (index, word) in words.iter().enumerate() {
         let (text, separator) = word.split_at(bare(word));
-        let hex = text.len() >= 7 && text.bytes().all(|b| b.is_ascii_digit() || matches!(b, b'a'..=b'f'));
+        let hex = text.len() >= 7
+            && text
+                .bytes()
+                .all(|b| b.is_ascii_digit() || matches!(b, b'a'..=b'f'));
         match () {
             () if index == time => pattern.push_str("(?P<time>[0-9]+)"),
             () if hex => pattern.push_str("[0-9a-f]+"),
@@ -98,7 +135,11 @@ fn built(tag: &str) -> Option<Way> {
 /// `RELEASE.2024-11-01T10-20-30Z`: dates that sort by their bytes.
 fn dated(tag: &str) -> Option<Way> {
     DATE.find(tag)?;
-    let pattern = DIGITS.replace_all(&escaped(tag), |digits: &regex::Captures<'_>| format!("[0-9]{{{}}}", digits[0].len())).into_owned();
+    let pattern = DIGITS
+        .replace_all(&escaped(tag), |digits: &regex::Captures<'_>| {
+            format!("[0-9]{{{}}}", digits[0].len())
+        })
+        .into_owned();
     Some(Way {
         filter: Some((format!("^{pattern}$"), None)),
         policy: "alphabetical: {order: asc}".to_owned(),
@@ -107,7 +148,8 @@ fn dated(tag: &str) -> Option<Way> {
     })
 }
 
-/// `build-42`, `1234`: a number that counts up. Of one or two digits alone it is a version that moves (`postgres:16`).
+/// `build-42`, `1234`: a number that counts up. Of one or two digits alone it is a version that
+/// moves (`postgres:16`).
 fn numbered(tag: &str) -> Option<Way> {
     let found = NUMBERED.captures(tag)?;
     let prefix = found.get(1).map_or("", |prefix| prefix.as_str());
@@ -115,7 +157,10 @@ fn numbered(tag: &str) -> Option<Way> {
         return None;
     }
     Some(Way {
-        filter: Some((format!("^{}(?P<number>[0-9]+)$", escaped(prefix)), Some("$number".to_owned()))),
+        filter: Some((
+            format!("^{}(?P<number>[0-9]+)$", escaped(prefix)),
+            Some("$number".to_owned()),
+        )),
         policy: "numerical: {order: asc}".to_owned(),
         from: tag.to_owned(),
         takes: "takes the highest number".to_owned(),
@@ -124,7 +169,9 @@ fn numbered(tag: &str) -> Option<Way> {
 
 /// `1a2b3c4`, `sha-1a2b3c4`: commits, which have no order; the date of the image has.
 fn commit(tag: &str) -> Option<Way> {
-    let found = COMMIT.captures(tag).filter(|found| found[2].bytes().any(|b| b.is_ascii_digit()))?;
+    let found = COMMIT
+        .captures(tag)
+        .filter(|found| found[2].bytes().any(|b| b.is_ascii_digit()))?;
     Some(Way {
         filter: Some((format!("^{}[0-9a-f]{{7,40}}$", escaped(&found[1])), None)),
         policy: "newest: {}".to_owned(),
@@ -146,14 +193,16 @@ fn moving(tag: &str) -> Option<Way> {
 /// From this version up to the next major one, and that one.
 fn range([major, minor, patch]: [u64; 3], pre: &str) -> (String, String) {
     let next = format!("{}.0.0", major.saturating_add(1));
-    // With a pre-release in it a range takes pre-releases; `-0` keeps out those of the next major version.
+    // With a pre-release in it a range takes pre-releases; `-0` keeps out those of the next major
+    // version.
     match pre {
         "" => (format!(">={major}.{minor}.{patch} <{next}"), next),
         pre => (format!(">={major}.{minor}.{patch}-{pre} <{next}-0"), next),
     }
 }
 
-/// A pattern for this text. A hyphen means something in a class of characters only, so it stays readable.
+/// A pattern for this text. A hyphen means something in a class of characters only, so it stays
+/// readable.
 fn escaped(text: &str) -> String {
     regex::escape(text).replace("\\-", "-")
 }
@@ -176,34 +225,109 @@ mod tests {
     #[test]
     fn a_guess_chooses_its_own_tag_and_the_next_of_its_form() {
         for (tag, policy, next, not) in [
-            ("6.1.0", "semver: {range: '>=6.1.0 <7.0.0'}", "6.2.0", "7.0.0"),
-            ("v0.3.1", "semver: {range: '>=0.3.1 <1.0.0'}", "v0.4.0", "v1.0.0"),
-            ("1.2.0-rc.1", "semver: {range: '>=1.2.0-rc.1 <2.0.0-0'}", "1.2.0", "2.0.0-alpha"),
-            ("1.25.3-alpine3.18", "semver: {range: '>=1.25.3 <2.0.0'}", "1.27.0-alpine3.20", "1.27.0"),
-            ("7.4", "semver: {range: '>=7.4.0 <8.0.0'}", "7.10", "7.10-alpine"),
-            ("16.2-bookworm", "semver: {range: '>=16.2.0 <17.0.0'}", "16.3-bookworm", "16.4"),
-            ("main-1a2b3c4-1700000000", "numerical: {order: asc}", "main-ffffff0-1700000001", "dev-1a2b3c4-1800000000"),
-            ("20241101-1a2b3c4", "numerical: {order: asc}", "20241102-0000000", "latest"),
-            ("RELEASE.2024-11-01T10-20-30Z", "alphabetical: {order: asc}", "RELEASE.2024-12-01T10-20-30Z", "RELEASE.x"),
+            (
+                "6.1.0",
+                "semver: {range: '>=6.1.0 <7.0.0'}",
+                "6.2.0",
+                "7.0.0",
+            ),
+            (
+                "v0.3.1",
+                "semver: {range: '>=0.3.1 <1.0.0'}",
+                "v0.4.0",
+                "v1.0.0",
+            ),
+            (
+                "1.2.0-rc.1",
+                "semver: {range: '>=1.2.0-rc.1 <2.0.0-0'}",
+                "1.2.0",
+                "2.0.0-alpha",
+            ),
+            (
+                "1.25.3-alpine3.18",
+                "semver: {range: '>=1.25.3 <2.0.0'}",
+                "1.27.0-alpine3.20",
+                "1.27.0",
+            ),
+            (
+                "7.4",
+                "semver: {range: '>=7.4.0 <8.0.0'}",
+                "7.10",
+                "7.10-alpine",
+            ),
+            (
+                "16.2-bookworm",
+                "semver: {range: '>=16.2.0 <17.0.0'}",
+                "16.3-bookworm",
+                "16.4",
+            ),
+            (
+                "main-1a2b3c4-1700000000",
+                "numerical: {order: asc}",
+                "main-ffffff0-1700000001",
+                "dev-1a2b3c4-1800000000",
+            ),
+            (
+                "20241101-1a2b3c4",
+                "numerical: {order: asc}",
+                "20241102-0000000",
+                "latest",
+            ),
+            (
+                "RELEASE.2024-11-01T10-20-30Z",
+                "alphabetical: {order: asc}",
+                "RELEASE.2024-12-01T10-20-30Z",
+                "RELEASE.x",
+            ),
             ("build-42", "numerical: {order: asc}", "build-100", "x-200"),
             ("1234", "numerical: {order: asc}", "1300", "latest"),
         ] {
             let way = guess(&BTreeSet::from([tag.to_owned()])).unwrap();
             assert_eq!(way.policy, policy, "{tag}");
-            let text = super::super::draft::policy(&"apps/x".parse().unwrap(), &"x.io/x".parse().unwrap(), &way, &[]);
+            let text = super::super::draft::policy(
+                &"apps/x".parse().unwrap(),
+                &"x.io/x".parse().unwrap(),
+                &way,
+                &[],
+            );
             let declared = declare::read([("x.yaml", text.as_bytes())], None);
-            assert!(declared.mistakes.is_empty(), "{tag}: {:?}\n{text}", declared.mistakes);
+            assert!(
+                declared.mistakes.is_empty(),
+                "{tag}: {:?}\n{text}",
+                declared.mistakes
+            );
             let policy = &declared.policies[&"apps/x".parse().unwrap()];
             assert!(orders(policy, tag), "{tag}\n{text}");
             let tags: TagList = [tag, not].into_iter().collect();
-            let details = HashMap::from([(tag.to_owned(), Details { fresh: true, ..Details::default() })]);
-            let question = Question { policy, present: None, holds: &Holds::default(), now: jiff::Timestamp::UNIX_EPOCH };
-            let chosen = |tags: &TagList| match choose(&question, &Facts { tags, details: &details }) {
+            let details = HashMap::from([(
+                tag.to_owned(),
+                Details {
+                    fresh: true,
+                    ..Details::default()
+                },
+            )]);
+            let question = Question {
+                policy,
+                present: None,
+                holds: &Holds::default(),
+                now: jiff::Timestamp::UNIX_EPOCH,
+            };
+            let chosen = |tags: &TagList| match choose(
+                &question,
+                &Facts {
+                    tags,
+                    details: &details,
+                },
+            ) {
                 Outcome::Chosen(chosen) => chosen.tag.to_string(),
                 other => panic!("{tag}: {other:?}\n{text}"),
             };
             assert_eq!(chosen(&tags), tag, "{text}");
-            assert_eq!(chosen(&[tag, not, next].into_iter().collect()), next, "{text}");
+            assert_eq!(
+                chosen(&[tag, not, next].into_iter().collect()),
+                next,
+                "{text}"
+            );
         }
     }
 
@@ -216,7 +340,11 @@ mod tests {
             ("16", "digest: {tag: '16'}"),
             ("defaced", "digest: {tag: 'defaced'}"),
         ] {
-            assert_eq!(guess(&BTreeSet::from([tag.to_owned()])).unwrap().policy, policy, "{tag}");
+            assert_eq!(
+                guess(&BTreeSet::from([tag.to_owned()])).unwrap().policy,
+                policy,
+                "{tag}"
+            );
         }
         let mixed = ["latest", "1.2.0", "1.10.0", "main-1a2b3c4-1700000000"].map(str::to_owned);
         assert_eq!(guess(&BTreeSet::from(mixed)).unwrap().from, "1.10.0");

@@ -28,20 +28,33 @@ pub(super) struct Answer<'a> {
 impl Answer<'_> {
     /// Every scalar that changes.
     pub fn changes(&self) -> impl Iterator<Item = (&FileReport, &Change)> {
-        self.report.files.iter().flat_map(|file| file.outcome.changes.iter().map(move |change| (file, change)))
+        self.report.files.iter().flat_map(|file| {
+            file.outcome
+                .changes
+                .iter()
+                .map(move |change| (file, change))
+        })
     }
 
     fn left(&self) -> impl Iterator<Item = (&FileReport, &LeftAlone)> {
-        self.report.files.iter().flat_map(|file| file.outcome.left.iter().map(move |left| (file, left)))
+        self.report
+            .files
+            .iter()
+            .flat_map(|file| file.outcome.left.iter().map(move |left| (file, left)))
     }
 
-    /// What is wrong in the files of `-f`; what they say of Environments has no bearing here, so warnings rest.
+    /// What is wrong in the files of `-f`; what they say of Environments has no bearing here, so
+    /// warnings rest.
     fn mistakes(&self) -> impl Iterator<Item = &Mistake> {
-        let all = self.declared.into_iter().flat_map(|declared| &declared.mistakes);
+        let all = self
+            .declared
+            .into_iter()
+            .flat_map(|declared| &declared.mistakes);
         all.filter(|mistake| mistake.severity == Severity::Error)
     }
 
-    /// The reason as this command means it: that a marker names another policy is no mistake where only some are given.
+    /// The reason as this command means it: that a marker names another policy is no mistake where
+    /// only some are given.
     fn reason(&self, left: &LeftAlone) -> (&'static str, String) {
         let not_given = match (&left.reason, self.declared) {
             (Reason::UnknownPolicy, None) => true,
@@ -90,7 +103,8 @@ impl Answer<'_> {
         })
     }
 
-    /// For people: what changes, or the `diff`; then what does not and why. `dry`: nothing was written.
+    /// For people: what changes, or the `diff`; then what does not and why. `dry`: nothing was
+    /// written.
     pub fn print(&self, diff: bool, dry: bool, screen: &mut Screen) {
         if diff {
             for file in &self.report.files {
@@ -100,25 +114,43 @@ impl Answer<'_> {
             }
         } else {
             for (file, change) in self.changes() {
-                let place = screen.paint(Color::Cyan, format_args!("{}:{}:{}", safe(&file.path), change.line, change.column));
+                let place = screen.paint(
+                    Color::Cyan,
+                    format_args!("{}:{}:{}", safe(&file.path), change.line, change.column),
+                );
                 let new = screen.paint(Color::Green, &change.new);
-                screen.line(format_args!("{place}: {} → {new} ({})", safe(&change.old), change.policy));
+                screen.line(format_args!(
+                    "{place}: {} → {new} ({})",
+                    safe(&change.old),
+                    change.policy
+                ));
             }
         }
         // What nobody asked for, and what is well.
-        let quiet = |code: &str| matches!(code, "no-policy" | "no-choice" | "markers-only" | "up-to-date");
+        let quiet = |code: &str| {
+            matches!(
+                code,
+                "no-policy" | "no-choice" | "markers-only" | "up-to-date"
+            )
+        };
         let mut pinned = false;
         for (file, left) in self.left() {
             let (code, reason) = self.reason(left);
             if !quiet(code) {
                 pinned |= left.reason == Reason::NeedsDigest;
-                let place = screen.paint(Color::Cyan, format_args!("{}:{}:{}", safe(&file.path), left.line, left.column));
+                let place = screen.paint(
+                    Color::Cyan,
+                    format_args!("{}:{}:{}", safe(&file.path), left.line, left.column),
+                );
                 screen.note(format_args!("left alone: {place}: {reason}"));
             }
         }
         for file in &self.report.files {
             for note in &file.notes {
-                let place = screen.paint(Color::Cyan, format_args!("{}:{}:{}", safe(&file.path), note.line, note.column));
+                let place = screen.paint(
+                    Color::Cyan,
+                    format_args!("{}:{}:{}", safe(&file.path), note.line, note.column),
+                );
                 screen.note(format_args!("note: {place}: {}", message_of(note)));
             }
         }
@@ -126,31 +158,49 @@ impl Answer<'_> {
             screen.note(safe(&mistake.to_string()));
         }
         for error in &self.report.errors {
-            screen.note(format_args!("{} {}", screen.paint(Color::Red, "error:"), safe(&error.to_string())));
+            screen.note(format_args!(
+                "{} {}",
+                screen.paint(Color::Red, "error:"),
+                safe(&error.to_string())
+            ));
         }
         for (name, image) in self.wanted {
             let concerns = |file: &&FileReport| {
                 let outcome = &file.outcome;
                 outcome.changes.iter().any(|change| change.policy == *name)
-                    || outcome
-                        .left
-                        .iter()
-                        .any(|left| left.policy.as_ref() == Some(name) || left.repository.as_ref() == Some(&image.repository))
+                    || outcome.left.iter().any(|left| {
+                        left.policy.as_ref() == Some(name)
+                            || left.repository.as_ref() == Some(&image.repository)
+                    })
             };
             if !self.report.files.iter().any(|file| concerns(&file)) {
-                screen.note(format_args!("note: no reference to {} and no marker for {name} was found", image.repository));
+                screen.note(format_args!(
+                    "note: no reference to {} and no marker for {name} was found",
+                    image.repository
+                ));
             }
         }
         if pinned {
-            screen.note("hint: give the digest, as IMAGE:TAG@DIGEST, or take digests away with --unpin");
+            screen.note(
+                "hint: give the digest, as IMAGE:TAG@DIGEST, or take digests away with --unpin",
+            );
         }
-        let files = self.report.files.iter().filter(|file| !file.outcome.changes.is_empty()).count();
+        let files = self
+            .report
+            .files
+            .iter()
+            .filter(|file| !file.outcome.changes.is_empty())
+            .count();
         let values = self.changes().count();
         if values == 0 {
             screen.note("nothing to change");
         } else {
             let verb = if dry { "would change" } else { "changed" };
-            screen.note(format_args!("{verb} {} in {}", counted(values, "value"), counted(files, "file")));
+            screen.note(format_args!(
+                "{verb} {} in {}",
+                counted(values, "value"),
+                counted(files, "file")
+            ));
         }
     }
 }

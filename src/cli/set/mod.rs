@@ -19,20 +19,22 @@ use std::{collections::BTreeMap, path::PathBuf};
 
 /// Write given tags into the files of a folder
 ///
-/// For a CI job that has just built an image: no registry, no Git, no declarations needed. References are found by
-/// their repository and by markers, and rewritten in place; everything else stays as it is, byte for byte. What is
-/// left alone is listed with the reason.
+/// For a CI job that has just built an image: no registry, no Git, no declarations needed.
+/// References are found by their repository and by markers, and rewritten in place; everything else
+/// stays as it is, byte for byte. What is left alone is listed with the reason.
 #[derive(Debug, clap::Args)]
 #[command(after_long_help = EXAMPLES)]
 pub struct Arguments {
     /// The folder
     dir: PathBuf,
 
-    /// What to write: policy, image and tag; with a digest it is written, too (with -f as the policy says)
+    /// What to write: policy, image and tag; with a digest it is written, too (with -f as the
+    /// policy says)
     #[arg(value_name = "NS:NAME=IMAGE:TAG[@DIGEST]", required = true)]
     choices: Vec<String>,
 
-    /// Files or folders that declare the policies, also those of Flux: then their order and digestReflectionPolicy count
+    /// Files or folders that declare the policies, also those of Flux: then their order and
+    /// digestReflectionPolicy count
     #[arg(short = 'f', long = "file", value_name = "PATH")]
     files: Vec<PathBuf>,
 
@@ -74,13 +76,25 @@ enum References {
 pub fn run(arguments: &Arguments, screen: &mut Screen) -> Result<Exit, Failure> {
     let wanted = read_choices(&arguments.choices)?;
     if arguments.dir.is_file() {
-        return Err(Failure::input(format!("{}: this is a file; name the folder it lies in", arguments.dir.display())));
+        return Err(Failure::input(format!(
+            "{}: this is a file; name the folder it lies in",
+            arguments.dir.display()
+        )));
     }
     let declared = declared(arguments)?;
     let choices = choices(arguments, &wanted, declared.as_ref())?;
-    let options = Options { write: !arguments.diff && !arguments.check, keep_bytes: arguments.diff, ..Options::default() };
+    let options = Options {
+        write: !arguments.diff && !arguments.check,
+        keep_bytes: arguments.diff,
+        ..Options::default()
+    };
     let report = folder::rewrite(&arguments.dir, &choices, options)?;
-    let answer = Answer { dir: &arguments.dir, wanted: &wanted, declared: declared.as_ref(), report: &report };
+    let answer = Answer {
+        dir: &arguments.dir,
+        wanted: &wanted,
+        declared: declared.as_ref(),
+        report: &report,
+    };
     if screen.is_json() {
         screen.json(&answer.json());
     } else {
@@ -88,7 +102,8 @@ pub fn run(arguments: &Arguments, screen: &mut Screen) -> Result<Exit, Failure> 
     }
     // Such a file mentions what was to be written, and nobody can say what stands in it.
     let unread = |note: &Note| matches!(note.kind, NoteKind::Unparsable | NoteKind::NotUtf8);
-    let partly = !report.errors.is_empty() || report.files.iter().flat_map(|file| &file.notes).any(unread);
+    let partly =
+        !report.errors.is_empty() || report.files.iter().flat_map(|file| &file.notes).any(unread);
     Ok(if partly {
         Exit::Partly
     } else if arguments.check && answer.changes().next().is_some() {
@@ -117,12 +132,17 @@ fn read_choices(texts: &[String]) -> Result<BTreeMap<Name, ImageRef>, Failure> {
     if wrong.is_empty() {
         return Ok(choices);
     }
-    Err(Failure::input(wrong.join("\n")).hint("Write a choice as NS:NAME=IMAGE:TAG or NS:NAME=IMAGE:TAG@DIGEST."))
+    Err(Failure::input(wrong.join("\n"))
+        .hint("Write a choice as NS:NAME=IMAGE:TAG or NS:NAME=IMAGE:TAG@DIGEST."))
 }
 
 fn read_choice(text: &str) -> Result<(Name, ImageRef), String> {
-    let Some((name, image)) = text.split_once('=') else { return Err("there is no '='".to_owned()) };
-    let name: Name = name.parse().map_err(|error: crate::name::NameError| error.to_string())?;
+    let Some((name, image)) = text.split_once('=') else {
+        return Err("there is no '='".to_owned());
+    };
+    let name: Name = name
+        .parse()
+        .map_err(|error: crate::name::NameError| error.to_string())?;
     let image = ImageRef::new(image).map_err(|error| error.to_string())?;
     if image.tag.is_none() {
         return Err("there is no tag".to_owned());
@@ -139,7 +159,12 @@ fn declared(arguments: &Arguments) -> Result<Option<Declarations>, Failure> {
     for path in &arguments.files {
         files.extend(survey::declaring(path)?);
     }
-    Ok(Some(declare::read(files.iter().map(|(path, bytes)| (path.as_str(), bytes.as_slice())), None)))
+    Ok(Some(declare::read(
+        files
+            .iter()
+            .map(|(path, bytes)| (path.as_str(), bytes.as_slice())),
+        None,
+    )))
 }
 
 fn choices<'a>(
@@ -150,24 +175,40 @@ fn choices<'a>(
     let mut choices = Choices::new(arguments.references == References::Auto);
     let mut wrong = Vec::new();
     for (name, image) in wanted {
-        let Some(tag) = image.tag.clone() else { continue };
+        let Some(tag) = image.tag.clone() else {
+            continue;
+        };
         let decision = match declared {
             None => Decision {
                 policy: name.clone(),
                 repository: image.repository.clone(),
                 tag,
                 digest: image.digest.clone(),
-                // A digest that is given is part of the order; without one only pinned references ask for it.
-                digest_reflection: if image.digest.is_some() { DigestReflection::Always } else { DigestReflection::Never },
+                // A digest that is given is part of the order; without one only pinned references
+                // ask for it.
+                digest_reflection: if image.digest.is_some() {
+                    DigestReflection::Always
+                } else {
+                    DigestReflection::Never
+                },
                 unpin: arguments.unpin,
                 allow_downgrade: true,
                 compare: Box::new(|_| Order::Newer),
             },
             Some(declared) => match chosen_by(name, image, declared) {
-                // Whether a registry still lists an equal version is not known here, and the choice is an order.
+                // Whether a registry still lists an equal version is not known here, and the choice
+                // is an order.
                 Ok(policy) => Decision {
                     unpin: arguments.unpin,
-                    ..crate::update::decision(policy, &Chosen { tag, digest: image.digest.clone() }, false, |_| false)
+                    ..crate::update::decision(
+                        policy,
+                        &Chosen {
+                            tag,
+                            digest: image.digest.clone(),
+                        },
+                        false,
+                        |_| false,
+                    )
                 },
                 Err(why) => {
                     wrong.push(why);
@@ -179,12 +220,27 @@ fn choices<'a>(
     }
     if !wrong.is_empty() {
         // Why a policy is missing is often that it could not be read.
-        let missing = |declared: &&Declarations| wanted.keys().any(|name| !declared.policies.contains_key(name));
-        let mistakes = declared.into_iter().filter(missing).flat_map(|declared| &declared.mistakes);
-        wrong.extend(mistakes.filter(|mistake| mistake.severity == Severity::Error).map(ToString::to_string));
+        let missing = |declared: &&Declarations| {
+            wanted
+                .keys()
+                .any(|name| !declared.policies.contains_key(name))
+        };
+        let mistakes = declared
+            .into_iter()
+            .filter(missing)
+            .flat_map(|declared| &declared.mistakes);
+        wrong.extend(
+            mistakes
+                .filter(|mistake| mistake.severity == Severity::Error)
+                .map(ToString::to_string),
+        );
         return Err(Failure::input(wrong.join("\n")));
     }
-    for policy in declared.into_iter().flat_map(|declared| declared.policies.values()).filter(|policy| !wanted.contains_key(&policy.name)) {
+    for policy in declared
+        .into_iter()
+        .flat_map(|declared| declared.policies.values())
+        .filter(|policy| !wanted.contains_key(&policy.name))
+    {
         choices.add_nothing(policy.name.clone(), Some(policy.image.clone()), NO_CHOICE);
     }
     Ok(choices)
@@ -193,22 +249,44 @@ fn choices<'a>(
 const NO_CHOICE: &str = "no choice is given for it";
 
 /// The policy that a choice is of, if it can be.
-fn chosen_by<'d>(name: &Name, image: &ImageRef, declared: &'d Declarations) -> Result<&'d ImagePolicy, String> {
+fn chosen_by<'d>(
+    name: &Name,
+    image: &ImageRef,
+    declared: &'d Declarations,
+) -> Result<&'d ImagePolicy, String> {
     let Some(policy) = declared.policies.get(name) else {
         let known: Vec<String> = declared.policies.keys().map(Name::to_string).collect();
-        let known = if known.is_empty() { "none is declared there".to_owned() } else { format!("known are {}", known.join(", ")) };
+        let known = if known.is_empty() {
+            "none is declared there".to_owned()
+        } else {
+            format!("known are {}", known.join(", "))
+        };
         return Err(format!("there is no usable ImagePolicy {name}; {known}"));
     };
-    let tag = image.tag.as_ref().map(|tag| tag.as_str()).unwrap_or_default();
+    let tag = image
+        .tag
+        .as_ref()
+        .map(|tag| tag.as_str())
+        .unwrap_or_default();
     if policy.image != image.repository {
-        return Err(format!("{name} is for {}, not for {} ({})", policy.image, image.repository, policy.place));
+        return Err(format!(
+            "{name} is for {}, not for {} ({})",
+            policy.image, image.repository, policy.place
+        ));
     }
     match &policy.choice {
-        Choice::Digest(followed) if followed.as_str() != tag => {
-            Err(format!("{name} follows the tag {followed}, so {tag} cannot be its choice ({})", policy.place))
-        }
-        Choice::Semver(_) | Choice::Numerical(_) | Choice::Alphabetical(_) if !policy::orders(policy, tag) => {
-            Err(format!("{name} is a {} policy that cannot order the tag {tag} ({})", policy.choice.kind(), policy.place))
+        Choice::Digest(followed) if followed.as_str() != tag => Err(format!(
+            "{name} follows the tag {followed}, so {tag} cannot be its choice ({})",
+            policy.place
+        )),
+        Choice::Semver(_) | Choice::Numerical(_) | Choice::Alphabetical(_)
+            if !policy::orders(policy, tag) =>
+        {
+            Err(format!(
+                "{name} is a {} policy that cannot order the tag {tag} ({})",
+                policy.choice.kind(),
+                policy.place
+            ))
         }
         _ => Ok(policy),
     }

@@ -17,9 +17,14 @@ use serde_json::Value;
 use std::sync::Arc;
 
 impl Api {
-    /// Reads all pages of a list, or those up to the first that ends before `until`; `keep` turns what is wanted into
-    /// what is remembered, and `name` names what it does. A page that came with an ETag is asked for conditionally.
-    pub(in crate::forge) async fn pages<T, U>(&self, list: &List<'_>, keep: impl Fn(T) -> Entry<U>) -> Result<Vec<U>, ForgeError>
+    /// Reads all pages of a list, or those up to the first that ends before `until`; `keep` turns
+    /// what is wanted into what is remembered, and `name` names what it does. A page that came with
+    /// an ETag is asked for conditionally.
+    pub(in crate::forge) async fn pages<T, U>(
+        &self,
+        list: &List<'_>,
+        keep: impl Fn(T) -> Entry<U>,
+    ) -> Result<Vec<U>, ForgeError>
     where
         T: DeserializeOwned,
         U: Clone + Send + Sync + 'static,
@@ -28,7 +33,11 @@ impl Api {
     }
 
     /// The same with the times of its entries, wanted or not.
-    pub(in crate::forge) async fn dated<T, U>(&self, list: &List<'_>, keep: impl Fn(T) -> Entry<U>) -> Result<Dated<U>, ForgeError>
+    pub(in crate::forge) async fn dated<T, U>(
+        &self,
+        list: &List<'_>,
+        keep: impl Fn(T) -> Entry<U>,
+    ) -> Result<Dated<U>, ForgeError>
     where
         T: DeserializeOwned,
         U: Clone + Send + Sync + 'static,
@@ -41,29 +50,52 @@ impl Api {
             latest = latest.max(page.latest);
             seen += page.count;
             pages += 1;
-            let early = list.until.is_some_and(|until| page.oldest.is_some_and(|oldest| oldest < until));
+            let early = list
+                .until
+                .is_some_and(|until| page.oldest.is_some_and(|oldest| oldest < until));
             match &page.next {
-                Some(next) if !early && pages < list.most.unwrap_or(MOST_PAGES) => url = next.clone(),
+                Some(next) if !early && pages < list.most.unwrap_or(MOST_PAGES) => {
+                    url = next.clone()
+                }
                 Some(_) if !early && list.most.is_none() => {
                     let endpoint = format!("GET {}", list.first.path());
-                    return Err(self.error(list.operation, Problem::Endless { endpoint, pages: MOST_PAGES }));
+                    return Err(self.error(
+                        list.operation,
+                        Problem::Endless {
+                            endpoint,
+                            pages: MOST_PAGES,
+                        },
+                    ));
                 }
                 next => {
                     let back_to = next.as_ref().filter(|_| !early).and(page.oldest.or(latest));
-                    return Ok(Dated { found, latest, back_to });
+                    return Ok(Dated {
+                        found,
+                        latest,
+                        back_to,
+                    });
                 }
             }
         }
     }
 
-    async fn page<T, U>(&self, list: &List<'_>, url: Url, seen: usize, keep: impl Fn(T) -> Entry<U>) -> Result<Arc<Page<U>>, ForgeError>
+    async fn page<T, U>(
+        &self,
+        list: &List<'_>,
+        url: Url,
+        seen: usize,
+        keep: impl Fn(T) -> Entry<U>,
+    ) -> Result<Arc<Page<U>>, ForgeError>
     where
         T: DeserializeOwned,
         U: Clone + Send + Sync + 'static,
     {
         let key = format!("{} {url}", list.name);
         let known = lock(&self.cache).get::<Page<U>>(&key);
-        let call = Call { etag: known.as_ref().map(|(etag, _)| etag.clone()), ..Call::get(list.operation, url.clone()) };
+        let call = Call {
+            etag: known.as_ref().map(|(etag, _)| etag.clone()),
+            ..Call::get(list.operation, url.clone())
+        };
         let answer = self.send(&call).await?;
         if let (304, Some((_, page))) = (answer.status.as_u16(), known) {
             return Ok(page);
@@ -74,18 +106,32 @@ impl Api {
                 let mut whole: Value = self.read(&call, &answer)?;
                 let inner = whole.get_mut(field).map(Value::take).unwrap_or(Value::Null);
                 serde_json::from_value(inner).map_err(|error| {
-                    self.error(list.operation, Problem::Content { endpoint: call.endpoint(), why: format!("no such {field}: {error}") })
+                    self.error(
+                        list.operation,
+                        Problem::Content {
+                            endpoint: call.endpoint(),
+                            why: format!("no such {field}: {error}"),
+                        },
+                    )
                 })?
             }
         };
-        let mut page = Page { count: entries.len(), items: Vec::new(), oldest: None, latest: None, next: None };
+        let mut page = Page {
+            count: entries.len(),
+            items: Vec::new(),
+            oldest: None,
+            latest: None,
+            next: None,
+        };
         for entry in entries {
             let Entry { stamp, kept } = keep(entry);
             page.oldest = stamp.or(page.oldest);
             page.latest = page.latest.max(stamp);
             page.items.extend(kept);
         }
-        page.next = self.next(&answer, seen + page.count, page.count).map_err(|problem| self.error(list.operation, problem))?;
+        page.next = self
+            .next(&answer, seen + page.count, page.count)
+            .map_err(|problem| self.error(list.operation, problem))?;
         let page = Arc::new(page);
         match answer.headers.get(ETAG) {
             Some(etag) => lock(&self.cache).put(key, etag.clone(), page.clone(), answer.body.len()),
@@ -94,26 +140,53 @@ impl Api {
         Ok(page)
     }
 
-    /// The next page. Gitea builds its links from the address that it believes to have, so its count is used instead.
+    /// The next page. Gitea builds its links from the address that it believes to have, so its
+    /// count is used instead.
     fn next(&self, answer: &Answer, seen: usize, count: usize) -> Result<Option<Url>, Problem> {
         let numbered = |page: &str| {
             let mut url = answer.url.clone();
-            let others: Vec<(String, String)> = url.query_pairs().into_owned().filter(|(name, _)| name != "page").collect();
-            url.query_pairs_mut().clear().extend_pairs(others).append_pair("page", page);
+            let others: Vec<(String, String)> = url
+                .query_pairs()
+                .into_owned()
+                .filter(|(name, _)| name != "page")
+                .collect();
+            url.query_pairs_mut()
+                .clear()
+                .extend_pairs(others)
+                .append_pair("page", page);
             url
         };
-        let present = || answer.url.query_pairs().find(|(name, _)| name == "page").and_then(|(_, page)| page.parse::<u64>().ok());
+        let present = || {
+            answer
+                .url
+                .query_pairs()
+                .find(|(name, _)| name == "page")
+                .and_then(|(_, page)| page.parse::<u64>().ok())
+        };
         match self.kind {
             ForgeKind::Gitea => {
-                let total: usize = answer.header("x-total-count").and_then(|total| total.parse().ok()).unwrap_or(0);
-                Ok((count > 0 && seen < total).then(|| numbered(&(present().unwrap_or(1) + 1).to_string())))
+                let total: usize = answer
+                    .header("x-total-count")
+                    .and_then(|total| total.parse().ok())
+                    .unwrap_or(0);
+                Ok((count > 0 && seen < total)
+                    .then(|| numbered(&(present().unwrap_or(1) + 1).to_string())))
             }
             ForgeKind::Gitlab if answer.headers.contains_key("x-next-page") => {
                 let page = answer.header("x-next-page").unwrap_or_default().trim();
-                Ok(page.bytes().all(|byte| byte.is_ascii_digit()).then_some(page).filter(|page| !page.is_empty()).map(numbered))
+                Ok(page
+                    .bytes()
+                    .all(|byte| byte.is_ascii_digit())
+                    .then_some(page)
+                    .filter(|page| !page.is_empty())
+                    .map(numbered))
             }
             _ => {
-                let links = answer.headers.get_all("link").iter().filter_map(|value| value.to_str().ok());
+                let links = answer
+                    .headers
+                    .get_all("link")
+                    .iter()
+                    .filter_map(|value| value.to_str().ok());
                 link::next(links, &answer.url).map_err(|why| match why {
                     LinkError::Elsewhere(to) => Problem::Redirect { to },
                     LinkError::Unreadable => Problem::Content {
@@ -127,7 +200,8 @@ impl Api {
 }
 
 impl Which {
-    /// Of requests that ended what lies too far back is done without; those that are open must be known whole.
+    /// Of requests that ended what lies too far back is done without; those that are open must be
+    /// known whole.
     pub(in crate::forge) fn most_pages(self) -> Option<usize> {
         matches!(self, Which::EndedSince(_)).then_some(MOST_PAGES)
     }
@@ -149,7 +223,14 @@ pub(in crate::forge) struct List<'a> {
 
 impl<'a> List<'a> {
     pub(in crate::forge) fn all(operation: Operation, first: Url, name: &'a str) -> Self {
-        Self { operation, first, name, inside: None, until: None, most: None }
+        Self {
+            operation,
+            first,
+            name,
+            inside: None,
+            until: None,
+            most: None,
+        }
     }
 }
 

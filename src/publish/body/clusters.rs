@@ -4,7 +4,9 @@ use super::{
     parts::{Part, Piece, Rank, Row, count},
     text::{code, fence, html, prose},
 };
-use crate::publish::preview::{ApplicationChange, ApplicationPreview, ObjectChange, ObjectPreview, Preview, Verdict};
+use crate::publish::preview::{
+    ApplicationChange, ApplicationPreview, ObjectChange, ObjectPreview, Preview, Verdict,
+};
 use std::collections::HashMap;
 
 /// Characters of one sentence of a server.
@@ -19,41 +21,88 @@ const DIFF: usize = 16_000;
 /// What clusters would refuse, if they would refuse anything.
 pub(super) fn refused(preview: &Preview) -> Option<Piece> {
     let row = |application: &ApplicationPreview, object: &ObjectPreview| {
-        let Verdict::Refused { why } = &object.verdict else { return None };
-        let (object, name) = (code(&object.object, NAME), code(&application.name.to_string(), NAME));
+        let Verdict::Refused { why } = &object.verdict else {
+            return None;
+        };
+        let (object, name) = (
+            code(&object.object, NAME),
+            code(&application.name.to_string(), NAME),
+        );
         let why = quoted(&prose(why, WORDS));
-        Some(Row::new(format!("- {object} of {name} on cluster {}:\n  {why}", code(&application.cluster, NAME))))
+        Some(Row::new(format!(
+            "- {object} of {name} on cluster {}:\n  {why}",
+            code(&application.cluster, NAME)
+        )))
     };
-    let rows: Vec<Row> = objects(preview).filter_map(|(application, object)| row(application, object)).collect();
+    let rows: Vec<Row> = objects(preview)
+        .filter_map(|(application, object)| row(application, object))
+        .collect();
     if rows.is_empty() {
         return None;
     }
-    let title =
-        format!("**{} would be refused.** The clusters' answers to a dry run of this change:", count(rows.len(), ("object", "objects")));
+    let title = format!(
+        "**{} would be refused.** The clusters' answers to a dry run of this change:",
+        count(rows.len(), ("object", "objects"))
+    );
     let (called, lacks) = (("refused object", "refused objects"), ("", ""));
-    Some(Piece::Part(Part { rank: Rank::Refused, title, head: String::new(), rows, tail: "", between: "\n", called, lacks }))
+    Some(Piece::Part(Part {
+        rank: Rank::Refused,
+        title,
+        head: String::new(),
+        rows,
+        tail: "",
+        between: "\n",
+        called,
+        lacks,
+    }))
 }
 
 fn quoted(words: &str) -> String {
-    if words.is_empty() { "> (no reason given)".to_owned() } else { format!("> {words}") }
+    if words.is_empty() {
+        "> (no reason given)".to_owned()
+    } else {
+        format!("> {words}")
+    }
 }
 
 fn objects(preview: &Preview) -> impl Iterator<Item = (&ApplicationPreview, &ObjectPreview)> {
-    preview.applications.iter().flat_map(|application| application.objects.iter().map(move |object| (application, object)))
+    preview.applications.iter().flat_map(|application| {
+        application
+            .objects
+            .iter()
+            .map(move |object| (application, object))
+    })
 }
 
 /// Each Application with the objects that change: their diffs, and the answers of the dry run.
 pub(super) fn changes(preview: &Preview) -> Piece {
-    let mut rows: Vec<Row> =
-        preview.trouble.iter().map(|trouble| Row::new(format!("- Not known: {}", prose(&trouble.message, WORDS)))).collect();
+    let mut rows: Vec<Row> = preview
+        .trouble
+        .iter()
+        .map(|trouble| Row::new(format!("- Not known: {}", prose(&trouble.message, WORDS))))
+        .collect();
     let mut shown: HashMap<(&str, &str), &ApplicationPreview> = HashMap::new();
     for application in &preview.applications {
-        let mut own: Vec<Row> =
-            application.trouble.iter().map(|trouble| Row::new(format!("- Not known: {}", prose(&trouble.message, WORDS)))).collect();
-        own.extend(application.notes.iter().map(|note| Row::new(format!("- {}", prose(note, WORDS)))));
+        let mut own: Vec<Row> = application
+            .trouble
+            .iter()
+            .map(|trouble| Row::new(format!("- Not known: {}", prose(&trouble.message, WORDS))))
+            .collect();
+        own.extend(
+            application
+                .notes
+                .iter()
+                .map(|note| Row::new(format!("- {}", prose(note, WORDS)))),
+        );
         for object in &application.objects {
-            let first = *shown.entry((&object.object, &object.diff)).or_insert(application);
-            own.push(if std::ptr::eq(first, application) { row(object) } else { again(object, first) });
+            let first = *shown
+                .entry((&object.object, &object.diff))
+                .or_insert(application);
+            own.push(if std::ptr::eq(first, application) {
+                row(object)
+            } else {
+                again(object, first)
+            });
         }
         if own.is_empty() {
             own.push(Row::new("- Nothing changes.".to_owned()));
@@ -64,44 +113,93 @@ pub(super) fn changes(preview: &Preview) -> Piece {
             ApplicationChange::Files => "",
             ApplicationChange::Gone => ", declared no more",
         };
-        let (name, cluster) = (code(&application.name.to_string(), NAME), code(&application.cluster, NAME));
+        let (name, cluster) = (
+            code(&application.name.to_string(), NAME),
+            code(&application.cluster, NAME),
+        );
         let heading = format!("**{name}** on cluster {cluster}{change}\n\n");
-        rows.extend(own.into_iter().enumerate().map(|(at, row)| if at == 0 { row.below(&heading) } else { row }));
+        rows.extend(
+            own.into_iter()
+                .enumerate()
+                .map(|(at, row)| if at == 0 { row.below(&heading) } else { row }),
+        );
     }
     let mut title = "### Preview".to_owned();
     if rows.is_empty() {
         title.push_str("\n\nNo Application reads what changes here, so no cluster is touched.");
     }
     let (called, lacks) = (("object", "objects"), ("diff", "diffs"));
-    Piece::Part(Part { rank: Rank::Objects, title, head: String::new(), rows, tail: "", between: "\n\n", called, lacks })
+    Piece::Part(Part {
+        rank: Rank::Objects,
+        title,
+        head: String::new(),
+        rows,
+        tail: "",
+        between: "\n\n",
+        called,
+        lacks,
+    })
 }
 
 /// An object with its diff, folded; without it where the text is cut.
 fn row(object: &ObjectPreview) -> Row {
     let change = change(object.change);
     let (verdict, further) = match &object.verdict {
-        Verdict::Accepted { warnings } if warnings.is_empty() => ("accepted".to_owned(), Vec::new()),
-        Verdict::Accepted { warnings } => (format!("accepted with {}", count(warnings.len(), ("warning", "warnings"))), warnings.clone()),
+        Verdict::Accepted { warnings } if warnings.is_empty() => {
+            ("accepted".to_owned(), Vec::new())
+        }
+        Verdict::Accepted { warnings } => (
+            format!(
+                "accepted with {}",
+                count(warnings.len(), ("warning", "warnings"))
+            ),
+            warnings.clone(),
+        ),
         Verdict::Refused { .. } => ("refused".to_owned(), Vec::new()),
         Verdict::NotAsked { why } => ("no dry run".to_owned(), vec![why.clone()]),
     };
-    let further: Vec<String> = further.iter().map(|words| prose(words, WORDS)).filter(|words| !words.is_empty()).collect();
-    let told = if further.is_empty() { String::new() } else { format!(" ({})", further.join("; ")) };
+    let further: Vec<String> = further
+        .iter()
+        .map(|words| prose(words, WORDS))
+        .filter(|words| !words.is_empty())
+        .collect();
+    let told = if further.is_empty() {
+        String::new()
+    } else {
+        format!(" ({})", further.join("; "))
+    };
     let short = format!("- {} {change}: {verdict}{told}", code(&object.object, NAME));
     if object.diff.trim().is_empty() {
         return Row::new(short);
     }
-    let strong = if matches!(object.verdict, Verdict::Refused { .. }) { format!("<b>{verdict}</b>") } else { verdict };
+    let strong = if matches!(object.verdict, Verdict::Refused { .. }) {
+        format!("<b>{verdict}</b>")
+    } else {
+        verdict
+    };
     let list: String = further.iter().map(|words| format!("- {words}\n")).collect();
     let gap = if list.is_empty() { "" } else { "\n" };
-    let summary = format!("<summary>{} {change}: {strong}</summary>", html(&object.object, NAME));
-    Row::with_short(format!("<details>{summary}\n\n{list}{gap}{}\n\n</details>", diff(&object.diff)), short)
+    let summary = format!(
+        "<summary>{} {change}: {strong}</summary>",
+        html(&object.object, NAME)
+    );
+    Row::with_short(
+        format!(
+            "<details>{summary}\n\n{list}{gap}{}\n\n</details>",
+            diff(&object.diff)
+        ),
+        short,
+    )
 }
 
 /// An object whose diff is shown already: fleets have many clusters.
 fn again(object: &ObjectPreview, first: &ApplicationPreview) -> Row {
     let Row { text, short } = row(object);
-    let as_there = format!(", the same diff as in {} on {}", code(&first.name.to_string(), NAME), code(&first.cluster, NAME));
+    let as_there = format!(
+        ", the same diff as in {} on {}",
+        code(&first.name.to_string(), NAME),
+        code(&first.cluster, NAME)
+    );
     Row::new(short.unwrap_or(text) + &as_there)
 }
 
@@ -125,6 +223,9 @@ fn diff(text: &str) -> String {
     let block = fence("diff", &lines.join("\n"));
     match all - lines.len() {
         0 => block,
-        left => format!("{block}\n\n*{} of this diff left out.*", count(left, ("further line", "further lines"))),
+        left => format!(
+            "{block}\n\n*{} of this diff left out.*",
+            count(left, ("further line", "further lines"))
+        ),
     }
 }

@@ -7,8 +7,17 @@ use crate::{
 };
 
 /// How a request is merged, for [`super::Story::merging`]: by a person, or by itself, and when.
-pub fn merging_words(auto_merge: Option<&AutoMerge>, windows: &[Window], moves: &[ImageMove]) -> String {
-    let Some(AutoMerge { bump, minimum_age, require_checks }) = auto_merge else {
+pub fn merging_words(
+    auto_merge: Option<&AutoMerge>,
+    windows: &[Window],
+    moves: &[ImageMove],
+) -> String {
+    let Some(AutoMerge {
+        bump,
+        minimum_age,
+        require_checks,
+    }) = auto_merge
+    else {
         return "It waits for a person to merge it.".to_owned();
     };
     if let Some(other) = moves.iter().find(|row| !bump.contains(&row.bump)) {
@@ -16,13 +25,19 @@ pub fn merging_words(auto_merge: Option<&AutoMerge>, windows: &[Window], moves: 
         return format!(
             "It waits for a person: a step of kind {} does not merge by itself here ({} does).",
             other.bump,
-            if allowed.is_empty() { "none".to_owned() } else { allowed.join(", ") }
+            if allowed.is_empty() {
+                "none".to_owned()
+            } else {
+                allowed.join(", ")
+            }
         );
     }
     let mut conditions = vec![match require_checks {
         RequireChecks::No => "no check fails or is pending".to_owned(),
         RequireChecks::Any => "its checks have passed".to_owned(),
-        RequireChecks::Named(names) if names.len() == 1 => format!("its check {} has passed", list(names)),
+        RequireChecks::Named(names) if names.len() == 1 => {
+            format!("its check {} has passed", list(names))
+        }
         RequireChecks::Named(names) => format!("its checks {} have passed", list(names)),
     }];
     if let Some(age) = minimum_age {
@@ -32,7 +47,11 @@ pub fn merging_words(auto_merge: Option<&AutoMerge>, windows: &[Window], moves: 
         conditions.push("a window of the Environment is open".to_owned());
     }
     let last = conditions.pop().unwrap_or_default();
-    let all = if conditions.is_empty() { last } else { format!("{} and {last}", conditions.join(", ")) };
+    let all = if conditions.is_empty() {
+        last
+    } else {
+        format!("{} and {last}", conditions.join(", "))
+    };
     format!(
         "It merges by itself when {all}. A dry run that is refused, a preview that cannot be made, or somebody else's commit stops that."
     )
@@ -61,7 +80,10 @@ mod tests {
             require_checks: RequireChecks::Any,
         };
         let words = |auto: Option<&AutoMerge>, bump| merging_words(auto, &[], &[row(bump)]);
-        assert_eq!(words(None, Bump::Patch), "It waits for a person to merge it.");
+        assert_eq!(
+            words(None, Bump::Patch),
+            "It waits for a person to merge it."
+        );
         assert_eq!(
             words(Some(&rules(&[Bump::Patch, Bump::Digest])), Bump::Patch),
             "It merges by itself when its checks have passed and every tag was seen for 24h. A dry run that is refused, a \
@@ -69,12 +91,20 @@ mod tests {
         );
         let named = |names: &[&str]| AutoMerge {
             minimum_age: None,
-            require_checks: RequireChecks::Named(names.iter().map(|name| (*name).to_owned()).collect()),
+            require_checks: RequireChecks::Named(
+                names.iter().map(|name| (*name).to_owned()).collect(),
+            ),
             ..rules(&[Bump::Patch])
         };
         let end = "A dry run that is refused, a preview that cannot be made, or somebody else's commit stops that.";
-        for (names, expected) in [(&["build"][..], "its check build has passed"), (&["a", "b", "c"], "its checks a, b and c have passed")] {
-            assert_eq!(words(Some(&named(names)), Bump::Patch), format!("It merges by itself when {expected}. {end}"));
+        for (names, expected) in [
+            (&["build"][..], "its check build has passed"),
+            (&["a", "b", "c"], "its checks a, b and c have passed"),
+        ] {
+            assert_eq!(
+                words(Some(&named(names)), Bump::Patch),
+                format!("It merges by itself when {expected}. {end}")
+            );
         }
         assert_eq!(
             words(Some(&rules(&[Bump::Patch])), Bump::Major),

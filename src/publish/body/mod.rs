@@ -1,8 +1,10 @@
-//! What the reviewer of a request reads: a change set and what is known of it → Markdown, within what the forge takes.
+//! What the reviewer of a request reads: a change set and what is known of it → Markdown, within
+//! what the forge takes.
 //!
-//! The text is a function of its [`Story`]: it has absolute dates only, so that the same facts make the same text. It is
-//! read alike by GitHub, GitLab and Gitea: tables, fences, `details`. Everything in it that somebody outside wrote goes
-//! through `text` or `notes`; what does not fit is left out by `parts`, in whole rows, and that is said.
+//! The text is a function of its [`Story`]: it has absolute dates only, so that the same facts make
+//! the same text. It is read alike by GitHub, GitLab and Gitea: tables, fences, `details`.
+//! Everything in it that somebody outside wrote goes through `text` or `notes`; what does not fit
+//! is left out by `parts`, in whole rows, and that is said.
 
 mod clusters;
 mod merging;
@@ -37,7 +39,8 @@ pub struct Story<'a> {
     pub preview: Option<&'a Preview>,
     /// How it is merged, in a sentence: `It waits for a person to merge it.`
     pub merging: &'a str,
-    /// The line by which tagboat knows the request again: an HTML comment. It stands first and is never cut.
+    /// The line by which tagboat knows the request again: an HTML comment. It stands first and is
+    /// never cut.
     pub marker: &'a str,
 }
 
@@ -146,7 +149,8 @@ const FILES: usize = 5;
 /// Platforms of an image that are named.
 const PLATFORMS: usize = 4;
 
-/// The text of a request, of at most `limit` characters. Only a marker that is longer than `limit` makes it longer.
+/// The text of a request, of at most `limit` characters. Only a marker that is longer than `limit`
+/// makes it longer.
 pub fn body(story: &Story<'_>, limit: usize) -> Body {
     let mut pieces = vec![Piece::Fixed(first(story))];
     pieces.extend(story.preview.and_then(clusters::refused));
@@ -170,13 +174,29 @@ pub fn markdown(preview: &Preview, limit: usize) -> Body {
 }
 
 fn first(story: &Story<'_>) -> String {
-    let group = story.group.map_or(String::new(), |group| format!(" ({})", code(group, NAME)));
-    let what = if story.moves.len() == 1 { "this image" } else { "these images" };
-    format!("Moves {what} in {}{group}. {}", code(story.environment, NAME), prose(story.merging, WORDS)).trim_end().to_owned()
+    let group = story
+        .group
+        .map_or(String::new(), |group| format!(" ({})", code(group, NAME)));
+    let what = if story.moves.len() == 1 {
+        "this image"
+    } else {
+        "these images"
+    };
+    format!(
+        "Moves {what} in {}{group}. {}",
+        code(story.environment, NAME),
+        prose(story.merging, WORDS)
+    )
+    .trim_end()
+    .to_owned()
 }
 
 fn last(story: &Story<'_>) -> String {
-    let these = if story.moves.len() == 1 { "this version" } else { "these versions" };
+    let these = if story.moves.len() == 1 {
+        "this version"
+    } else {
+        "these versions"
+    };
     format!(
         "---\n\nClosing this without a merge keeps {these} back until something newer comes. \
          The label `tagboat/hold` lets it rest; `tagboat/rebase` makes it anew. \
@@ -190,37 +210,71 @@ type Column = (&'static str, fn(&Told) -> String);
 /// The table of images. Columns in which nothing is known are left out.
 fn table(moves: &[Told]) -> Piece {
     let columns: [Column; 7] = [
-        ("Image", |told| cell_code(told.image.repository.as_str(), NAME)),
+        ("Image", |told| {
+            cell_code(told.image.repository.as_str(), NAME)
+        }),
         ("Change", step),
         ("Bump", |told| told.image.bump.to_string()),
         ("Policy", policy),
-        ("First seen", |told| told.seen.as_ref().map_or(String::new(), seen)),
-        ("Digest", |told| digest(told).map_or(String::new(), |digest| cell_code(digest.short(), NAME))),
+        ("First seen", |told| {
+            told.seen.as_ref().map_or(String::new(), seen)
+        }),
+        ("Digest", |told| {
+            digest(told).map_or(String::new(), |digest| cell_code(digest.short(), NAME))
+        }),
         ("Platforms", |told| platforms(&told.facts.platforms)),
     ];
-    let cells: Vec<[String; 7]> = moves.iter().map(|told| columns.map(|(_, cell)| cell(told))).collect();
-    let wanted: Vec<usize> = (0..columns.len()).filter(|at| cells.iter().any(|row| !row[*at].is_empty())).collect();
+    let cells: Vec<[String; 7]> = moves
+        .iter()
+        .map(|told| columns.map(|(_, cell)| cell(told)))
+        .collect();
+    let wanted: Vec<usize> = (0..columns.len())
+        .filter(|at| cells.iter().any(|row| !row[*at].is_empty()))
+        .collect();
     let row = |cells: &[&str]| format!("| {} |", cells.join(" | "));
     let head: Vec<&str> = wanted.iter().map(|at| columns[*at].0).collect();
     let rule = vec!["---"; wanted.len()];
-    let rows = cells.iter().map(|cells| Row::new(row(&wanted.iter().map(|at| cells[*at].as_str()).collect::<Vec<_>>()))).collect();
+    let rows = cells
+        .iter()
+        .map(|cells| {
+            Row::new(row(&wanted
+                .iter()
+                .map(|at| cells[*at].as_str())
+                .collect::<Vec<_>>()))
+        })
+        .collect();
     let head = format!("{}\n{}\n", row(&head), row(&rule));
     let (called, lacks) = (("image", "images"), ("", ""));
-    Piece::Part(Part { rank: Rank::Moves, title: String::new(), head, rows, tail: "", between: "\n", called, lacks })
+    Piece::Part(Part {
+        rank: Rank::Moves,
+        title: String::new(),
+        head,
+        rows,
+        tail: "",
+        between: "\n",
+        called,
+        lacks,
+    })
 }
 
 fn step(told: &Told) -> String {
     let ImageMove { old, new, bump, .. } = &told.image;
     let new = cell_code(new.as_str(), NAME);
     match (digest(told), old) {
-        (Some(digest), _) if *bump == Bump::Digest => format!("{new} → {}", cell_code(digest.short(), NAME)),
+        (Some(digest), _) if *bump == Bump::Digest => {
+            format!("{new} → {}", cell_code(digest.short(), NAME))
+        }
         (_, Some(old)) if !old.is_empty() => format!("{} → {new}", cell_code(old, NAME)),
         _ => format!("(none) → {new}"),
     }
 }
 
 fn policy(told: &Told) -> String {
-    format!("{}: {}", cell_code(&told.image.policy.to_string(), NAME), cell_code(&told.policy, NAME))
+    format!(
+        "{}: {}",
+        cell_code(&told.image.policy.to_string(), NAME),
+        cell_code(&told.policy, NAME)
+    )
 }
 
 fn seen(seen: &Seen) -> String {
@@ -237,27 +291,63 @@ fn digest(told: &Told) -> Option<&Digest> {
 }
 
 fn platforms(all: &[Platform]) -> String {
-    let names: Vec<String> = all.iter().take(PLATFORMS).map(Platform::to_string).collect();
+    let names: Vec<String> = all
+        .iter()
+        .take(PLATFORMS)
+        .map(Platform::to_string)
+        .collect();
     let more = all.len().saturating_sub(PLATFORMS);
-    let more = if more == 0 { String::new() } else { format!(" and {more} more") };
+    let more = if more == 0 {
+        String::new()
+    } else {
+        format!(" and {more} more")
+    };
     format!("{}{more}", names.join(", "))
 }
 
 /// Where the images come from, by their own labels.
 fn sources(moves: &[Told]) -> Option<Piece> {
     let row = |told: &Told| {
-        let Facts { created, old, new, compare, missing, .. } = &told.facts;
+        let Facts {
+            created,
+            old,
+            new,
+            compare,
+            missing,
+            ..
+        } = &told.facts;
         let mut words = Vec::new();
         if let Some(source) = &new.source {
             words.push(linked(source));
         }
         if let Some(url) = compare.as_deref().and_then(linkable) {
-            let short = |revision: &Option<String>| code(&revision.as_deref().unwrap_or("?").chars().take(10).collect::<String>(), NAME);
-            words.push(link(&format!("compare {} with {}", short(&old.revision), short(&new.revision)), &url));
+            let short = |revision: &Option<String>| {
+                code(
+                    &revision
+                        .as_deref()
+                        .unwrap_or("?")
+                        .chars()
+                        .take(10)
+                        .collect::<String>(),
+                    NAME,
+                )
+            };
+            words.push(link(
+                &format!(
+                    "compare {} with {}",
+                    short(&old.revision),
+                    short(&new.revision)
+                ),
+                &url,
+            ));
         } else if let Some(revision) = &new.revision {
             words.push(format!("commit {}", code(revision, 64)));
         }
-        if let Some(version) = new.version.as_deref().filter(|version| !same_version(version, told.image.new.as_str())) {
+        if let Some(version) = new
+            .version
+            .as_deref()
+            .filter(|version| !same_version(version, told.image.new.as_str()))
+        {
             words.push(format!("calls itself {}", code(version, 80)));
         }
         if let Some(created) = created {
@@ -268,13 +358,24 @@ fn sources(moves: &[Told]) -> Option<Piece> {
             text.push_str(if text.is_empty() { "" } else { ". " });
             text.push_str(&prose(missing, WORDS));
         }
-        (!text.is_empty()).then(|| Row::new(format!("- {}: {text}", code(told.image.image(), NAME))))
+        (!text.is_empty())
+            .then(|| Row::new(format!("- {}: {text}", code(told.image.image(), NAME))))
     };
     let rows: Vec<Row> = moves.iter().filter_map(row).collect();
     let title = "### Source\n\nFrom the images' own labels:".to_owned();
     let (called, lacks) = (("image", "images"), ("", ""));
-    (!rows.is_empty())
-        .then(|| Piece::Part(Part { rank: Rank::Links, title, head: String::new(), rows, tail: "", between: "\n", called, lacks }))
+    (!rows.is_empty()).then(|| {
+        Piece::Part(Part {
+            rank: Rank::Links,
+            title,
+            head: String::new(),
+            rows,
+            tail: "",
+            between: "\n",
+            called,
+            lacks,
+        })
+    })
 }
 
 /// An address shown as what it is, and linked where that does no harm.
@@ -293,16 +394,32 @@ fn same_version(label: &str, tag: &str) -> bool {
 fn releases(moves: &[Told]) -> Option<Piece> {
     let mut shared: Vec<(&[ReleaseNotes], Vec<&str>)> = Vec::new();
     for told in moves.iter().filter(|told| !told.facts.releases.is_empty()) {
-        match shared.iter_mut().find(|(known, _)| *known == told.facts.releases.as_slice()) {
+        match shared
+            .iter_mut()
+            .find(|(known, _)| *known == told.facts.releases.as_slice())
+        {
             Some((_, images)) => images.push(told.image.image()),
             None => shared.push((&told.facts.releases, vec![told.image.image()])),
         }
     }
-    let rows: Vec<Row> = shared.into_iter().map(|(releases, images)| notes_of(releases, &images.join(", "))).collect();
+    let rows: Vec<Row> = shared
+        .into_iter()
+        .map(|(releases, images)| notes_of(releases, &images.join(", ")))
+        .collect();
     let title = "### Release notes".to_owned();
     let (called, lacks) = (("source", "sources"), ("text", "texts"));
-    (!rows.is_empty())
-        .then(|| Piece::Part(Part { rank: Rank::Notes, title, head: String::new(), rows, tail: "", between: "\n\n", called, lacks }))
+    (!rows.is_empty()).then(|| {
+        Piece::Part(Part {
+            rank: Rank::Notes,
+            title,
+            head: String::new(),
+            rows,
+            tail: "",
+            between: "\n\n",
+            called,
+            lacks,
+        })
+    })
 }
 
 /// The releases of one source, folded: their notes, as long as there is room.
@@ -313,37 +430,82 @@ fn notes_of(releases: &[ReleaseNotes], images: &str) -> Row {
         let title = title(release);
         let notes::Notes { text, cut } = notes::notes(&release.notes, NOTES.min(room));
         room = room.saturating_sub(text.chars().count());
-        let text = if text.is_empty() { String::new() } else { format!("\n>\n{text}") };
-        let rest = if cut { "\n>\n> *The rest of these notes is left out.*" } else { "" };
+        let text = if text.is_empty() {
+            String::new()
+        } else {
+            format!("\n>\n{text}")
+        };
+        let rest = if cut {
+            "\n>\n> *The rest of these notes is left out.*"
+        } else {
+            ""
+        };
         told.push(format!("> {title}{text}{rest}"));
     }
     let all = count(releases.len(), ("release", "releases"));
     let summary = format!("<summary>{}: {all}</summary>", html(images, NAME));
     let whole = format!("<details>{summary}\n\n{}\n\n</details>", told.join("\n\n"));
-    let latest = releases.first().map_or(String::new(), |latest| format!(", latest {}", title(latest)));
+    let latest = releases.first().map_or(String::new(), |latest| {
+        format!(", latest {}", title(latest))
+    });
     Row::with_short(whole, format!("- {}: {all}{latest}", prose(images, NAME)))
 }
 
 fn title(release: &ReleaseNotes) -> String {
-    let name = if line(&release.name, NAME).is_empty() { &release.tag } else { &release.name };
+    let name = if line(&release.name, NAME).is_empty() {
+        &release.tag
+    } else {
+        &release.name
+    };
     let title = match linkable(&release.url) {
         Some(url) => link(&prose_in_link(name, NAME), &url),
         None => prose_in_link(name, NAME),
     };
-    format!("{title}{}", release.at.map_or(String::new(), |at| format!(", {}", at.strftime("%Y-%m-%d"))))
+    format!(
+        "{title}{}",
+        release
+            .at
+            .map_or(String::new(), |at| format!(", {}", at.strftime("%Y-%m-%d")))
+    )
 }
 
 /// Why nothing newer was chosen.
 fn newer(moves: &[Told]) -> Option<Piece> {
     let row = |(image, (tag, reason)): (&str, &(String, String))| {
-        let name = if moves.len() == 1 { String::new() } else { format!("{} ", code(image, NAME)) };
-        Row::new(format!("- {name}{} {}", code(tag, NAME), prose(reason, WORDS)).trim_end().to_owned())
+        let name = if moves.len() == 1 {
+            String::new()
+        } else {
+            format!("{} ", code(image, NAME))
+        };
+        Row::new(
+            format!("- {name}{} {}", code(tag, NAME), prose(reason, WORDS))
+                .trim_end()
+                .to_owned(),
+        )
     };
-    let rows: Vec<Row> = moves.iter().flat_map(|told| told.refused.iter().map(|refused| (told.image.image(), refused))).map(row).collect();
+    let rows: Vec<Row> = moves
+        .iter()
+        .flat_map(|told| {
+            told.refused
+                .iter()
+                .map(|refused| (told.image.image(), refused))
+        })
+        .map(row)
+        .collect();
     let title = "### Newer tags that were refused".to_owned();
     let (called, lacks) = (("tag", "tags"), ("", ""));
-    (!rows.is_empty())
-        .then(|| Piece::Part(Part { rank: Rank::Newer, title, head: String::new(), rows, tail: "", between: "\n", called, lacks }))
+    (!rows.is_empty()).then(|| {
+        Piece::Part(Part {
+            rank: Rank::Newer,
+            title,
+            head: String::new(),
+            rows,
+            tail: "",
+            between: "\n",
+            called,
+            lacks,
+        })
+    })
 }
 
 /// The files and lines that change.
@@ -356,16 +518,27 @@ fn files(moves: &[Told]) -> Option<Piece> {
         }
     }
     let all: usize = lines.values().map(Vec::len).sum();
-    let summary = format!("{}, {}", count(lines.len(), ("file", "files")), count(all, ("line", "lines")));
+    let summary = format!(
+        "{}, {}",
+        count(lines.len(), ("file", "files")),
+        count(all, ("line", "lines"))
+    );
     let (head, tail) = match lines.len() {
         0..=FILES => (String::new(), ""),
-        _ => (format!("<details><summary>{summary}</summary>\n\n"), "\n\n</details>"),
+        _ => (
+            format!("<details><summary>{summary}</summary>\n\n"),
+            "\n\n</details>",
+        ),
     };
     let row = |(file, mut lines): (&str, Vec<u32>)| {
         lines.sort_unstable();
         let word = if lines.len() == 1 { "line" } else { "lines" };
         let lines: Vec<String> = lines.iter().map(u32::to_string).collect();
-        Row::new(format!("- {}: {word} {}", code(file, NAME), lines.join(", ")))
+        Row::new(format!(
+            "- {}: {word} {}",
+            code(file, NAME),
+            lines.join(", ")
+        ))
     };
     let rows: Vec<Row> = lines.into_iter().map(row).collect();
     let (called, lacks) = (("file", "files"), ("", ""));
@@ -373,5 +546,14 @@ fn files(moves: &[Told]) -> Option<Piece> {
     if rows.is_empty() {
         return None;
     }
-    Some(Piece::Part(Part { rank: Rank::Files, title, head, rows, tail, between: "\n", called, lacks }))
+    Some(Piece::Part(Part {
+        rank: Rank::Files,
+        title,
+        head,
+        rows,
+        tail,
+        between: "\n",
+        called,
+        lacks,
+    }))
 }

@@ -1,7 +1,7 @@
 //! Release notes: Markdown of strangers, read and written anew in a safe subset, as a quotation.
 //!
-//! Kept are paragraphs, lists, quotations, code, tables (a line a row), headings (as bold lines) and links. Dropped are
-//! emphasis, pictures, HTML and comments; the text between tags stays.
+//! Kept are paragraphs, lists, quotations, code, tables (a line a row), headings (as bold lines)
+//! and links. Dropped are emphasis, pictures, HTML and comments; the text between tags stays.
 
 use super::text::{Address, address, code, fence, link, prose, prose_in_link, short};
 use pulldown_cmark::{BlockQuoteKind, Event, Options, Parser, Tag, TagEnd};
@@ -41,13 +41,25 @@ pub(super) fn notes(markdown: &str, most: usize) -> Notes {
         }
         text.push_str(&piece);
     }
-    let quoted: Vec<String> = text.trim_matches('\n').lines().map(|line| format!("> {line}").trim_end().to_owned()).collect();
-    Notes { text: if text.trim().is_empty() { String::new() } else { quoted.join("\n") }, cut }
+    let quoted: Vec<String> = text
+        .trim_matches('\n')
+        .lines()
+        .map(|line| format!("> {line}").trim_end().to_owned())
+        .collect();
+    Notes {
+        text: if text.trim().is_empty() {
+            String::new()
+        } else {
+            quoted.join("\n")
+        },
+        cut,
+    }
 }
 
 /// What lines stand in.
 struct Container {
-    /// What its first line begins with: `> `, `- `, `1. `, or nothing for what lies deeper than is shown.
+    /// What its first line begins with: `> `, `- `, `1. `, or nothing for what lies deeper than is
+    /// shown.
     mark: String,
     /// What its further lines begin with.
     rest: String,
@@ -57,11 +69,19 @@ struct Container {
 
 impl Container {
     fn quote() -> Self {
-        Self { mark: "> ".to_owned(), rest: "> ".to_owned(), written: false }
+        Self {
+            mark: "> ".to_owned(),
+            rest: "> ".to_owned(),
+            written: false,
+        }
     }
 
     fn item(mark: String) -> Self {
-        Self { rest: " ".repeat(mark.len()), mark, written: false }
+        Self {
+            rest: " ".repeat(mark.len()),
+            mark,
+            written: false,
+        }
     }
 
     fn is_item(&self) -> bool {
@@ -109,7 +129,9 @@ impl Writer {
                 self.line.push_str(&code(&text, PARAGRAPH));
             }
             Event::SoftBreak | Event::HardBreak => self.pending.push(' '),
-            Event::InlineHtml(tag) if tag.to_ascii_lowercase().starts_with("<br") => self.pending.push(' '),
+            Event::InlineHtml(tag) if tag.to_ascii_lowercase().starts_with("<br") => {
+                self.pending.push(' ')
+            }
             Event::Rule => self.flush(),
             Event::InlineHtml(_)
             | Event::InlineMath(_)
@@ -192,7 +214,11 @@ impl Writer {
                 self.cells.push(cell.trim().to_owned());
             }
             TagEnd::TableHead | TagEnd::TableRow => {
-                let cells: Vec<String> = self.cells.drain(..).filter(|cell| !cell.is_empty()).collect();
+                let cells: Vec<String> = self
+                    .cells
+                    .drain(..)
+                    .filter(|cell| !cell.is_empty())
+                    .collect();
                 self.line = cells.join(" · ");
                 self.flush();
             }
@@ -205,19 +231,29 @@ impl Writer {
 
     fn enter(&mut self, container: Container) {
         let deep = self.containers.len() >= DEPTH;
-        let flat = || Container { mark: String::new(), rest: String::new(), written: true };
+        let flat = || Container {
+            mark: String::new(),
+            rest: String::new(),
+            written: true,
+        };
         self.containers.push(if deep { flat() } else { container });
     }
 
     fn end_link(&mut self) {
         self.settle();
-        let Some((target, from)) = self.link.take() else { return };
+        let Some((target, from)) = self.link.take() else {
+            return;
+        };
         let words = self.line.split_off(from.min(self.line.len()));
         let words = words.trim();
         match address(&target) {
-            Address::Link(url) if words.is_empty() => self.line.push_str(&link(&prose_in_link(&short(&target), PARAGRAPH), &url)),
+            Address::Link(url) if words.is_empty() => self
+                .line
+                .push_str(&link(&prose_in_link(&short(&target), PARAGRAPH), &url)),
             Address::Link(url) => self.line.push_str(&link(words, &url)),
-            Address::Reference if words.is_empty() => self.line.push_str(&code(&short(&target), PARAGRAPH)),
+            Address::Reference if words.is_empty() => {
+                self.line.push_str(&code(&short(&target), PARAGRAPH))
+            }
             Address::Reference | Address::None => self.line.push_str(words),
         }
     }
@@ -225,7 +261,11 @@ impl Writer {
     /// Makes the text at the end of the line safe. Its outer spaces stay, as one.
     fn settle(&mut self) {
         let text = std::mem::take(&mut self.pending);
-        let words = if self.link.is_some() { prose_in_link(&text, PARAGRAPH) } else { prose(&text, PARAGRAPH) };
+        let words = if self.link.is_some() {
+            prose_in_link(&text, PARAGRAPH)
+        } else {
+            prose(&text, PARAGRAPH)
+        };
         let space = |edge: Option<char>| edge.is_some_and(char::is_whitespace);
         if space(text.chars().next()) && !self.line.is_empty() && !self.line.ends_with(' ') {
             self.line.push(' ');
@@ -258,16 +298,29 @@ impl Writer {
         if line.is_empty() {
             return;
         }
-        if heading { self.block(&format!("**{line}**")) } else { self.block(line) }
+        if heading {
+            self.block(&format!("**{line}**"))
+        } else {
+            self.block(line)
+        }
     }
 
     /// Writes lines into the containers, after a blank line; items follow each other without one.
     fn block(&mut self, text: &str) {
-        let opens = self.containers.iter().any(|container| container.is_item() && !container.written);
-        let within = self.containers.iter().any(|container| container.is_item() && container.written);
+        let opens = self
+            .containers
+            .iter()
+            .any(|container| container.is_item() && !container.written);
+        let within = self
+            .containers
+            .iter()
+            .any(|container| container.is_item() && container.written);
         let begun = !(self.pieces.is_empty() && self.piece.is_empty());
         if begun && (!opens || self.fresh && !within) {
-            let written = self.containers.iter().take_while(|container| container.written);
+            let written = self
+                .containers
+                .iter()
+                .take_while(|container| container.written);
             let prefix: String = written.map(|container| container.rest.as_str()).collect();
             self.piece.push_str(prefix.trim_end());
             self.piece.push('\n');
@@ -275,7 +328,11 @@ impl Writer {
         self.fresh = false;
         for line in text.lines() {
             for container in &mut self.containers {
-                self.piece.push_str(if container.written { &container.rest } else { &container.mark });
+                self.piece.push_str(if container.written {
+                    &container.rest
+                } else {
+                    &container.mark
+                });
                 container.written = true;
             }
             self.piece.push_str(line);
@@ -312,10 +369,25 @@ fn without_tags(html: &str) -> String {
     while let Some(at) = rest.find('<') {
         text.push_str(&rest[..at]);
         text.push(' ');
-        let end = if rest[at..].starts_with("<!--") { "-->" } else { ">" };
-        rest = rest[at..].find(end).map_or("", |found| &rest[at + found + end.len()..]);
+        let end = if rest[at..].starts_with("<!--") {
+            "-->"
+        } else {
+            ">"
+        };
+        rest = rest[at..]
+            .find(end)
+            .map_or("", |found| &rest[at + found + end.len()..]);
     }
     text.push_str(rest);
-    let names = [("&nbsp;", " "), ("&lt;", "<"), ("&gt;", ">"), ("&quot;", "\""), ("&#39;", "'"), ("&amp;", "&")];
-    names.iter().fold(text, |text, (name, character)| text.replace(name, character))
+    let names = [
+        ("&nbsp;", " "),
+        ("&lt;", "<"),
+        ("&gt;", ">"),
+        ("&quot;", "\""),
+        ("&#39;", "'"),
+        ("&amp;", "&"),
+    ];
+    names.iter().fold(text, |text, (name, character)| {
+        text.replace(name, character)
+    })
 }

@@ -1,4 +1,5 @@
-//! A text made of rows and parts that fits a limit: what is least important goes first, in whole rows, and each cut is said.
+//! A text made of rows and parts that fits a limit: what is least important goes first, in whole
+//! rows, and each cut is said.
 
 /// How important rows are, least first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -60,12 +61,18 @@ impl Row {
 
     /// A row with a shorter form.
     pub fn with_short(text: String, short: String) -> Self {
-        Self { text, short: Some(short) }
+        Self {
+            text,
+            short: Some(short),
+        }
     }
 
     /// The same below a heading, which goes with it.
     pub fn below(self, heading: &str) -> Self {
-        Self { text: format!("{heading}{}", self.text), short: self.short.map(|short| format!("{heading}{short}")) }
+        Self {
+            text: format!("{heading}{}", self.text),
+            short: self.short.map(|short| format!("{heading}{short}")),
+        }
     }
 }
 
@@ -117,7 +124,12 @@ impl Cut {
             Piece::Fixed(text) => return text.clone(),
             Piece::Part(part) => part,
         };
-        let shown: Vec<&str> = part.rows.iter().zip(&self.forms).filter_map(|(row, form)| shown(row, *form)).collect();
+        let shown: Vec<&str> = part
+            .rows
+            .iter()
+            .zip(&self.forms)
+            .filter_map(|(row, form)| shown(row, *form))
+            .collect();
         let number = |form| self.forms.iter().filter(|known| **known == form).count();
         let (shortened, gone) = (number(Form::Short), number(Form::Gone));
         let mut pieces = Vec::new();
@@ -125,7 +137,12 @@ impl Cut {
             pieces.push(part.title.clone());
         }
         if !shown.is_empty() {
-            pieces.push(format!("{}{}{}", part.head, shown.join(part.between), part.tail));
+            pieces.push(format!(
+                "{}{}{}",
+                part.head,
+                shown.join(part.between),
+                part.tail
+            ));
         }
         let mut left_out = Vec::new();
         if shortened > 0 {
@@ -133,10 +150,20 @@ impl Cut {
         }
         if gone > 0 {
             let more = if shown.is_empty() { "" } else { "more " };
-            left_out.push(format!("{gone} {more}{}", if gone == 1 { part.called.0 } else { part.called.1 }));
+            left_out.push(format!(
+                "{gone} {more}{}",
+                if gone == 1 {
+                    part.called.0
+                } else {
+                    part.called.1
+                }
+            ));
         }
         if !left_out.is_empty() {
-            pieces.push(format!("*Left out, because the text would be too long: {}.*", left_out.join(", ")));
+            pieces.push(format!(
+                "*Left out, because the text would be too long: {}.*",
+                left_out.join(", ")
+            ));
         }
         pieces.join(GAP)
     }
@@ -161,29 +188,51 @@ fn length(text: &str) -> usize {
     text.chars().count()
 }
 
-/// Puts pieces together within `limit` characters; whether something had to go. `first` stands at the top in any case: only
-/// a limit that is too small for it alone is not kept.
+/// Puts pieces together within `limit` characters; whether something had to go. `first` stands at
+/// the top in any case: only a limit that is too small for it alone is not kept.
 pub(super) fn fit(pieces: Vec<Piece>, first: &str, limit: usize) -> (String, bool) {
     let rows = |piece: &Piece| match piece {
         Piece::Fixed(_) => 0,
         Piece::Part(part) => part.rows.len(),
     };
-    let mut all: Vec<Cut> = pieces.into_iter().map(|piece| Cut { forms: vec![Form::Whole; rows(&piece)], piece }).collect();
+    let mut all: Vec<Cut> = pieces
+        .into_iter()
+        .map(|piece| Cut {
+            forms: vec![Form::Whole; rows(&piece)],
+            piece,
+        })
+        .collect();
     let mut lengths: Vec<usize> = all.iter().map(|cut| length(&cut.text())).collect();
-    let top = if first.is_empty() { 0 } else { length(first) + GAP.len() };
+    let top = if first.is_empty() {
+        0
+    } else {
+        length(first) + GAP.len()
+    };
     // A gap after each is one too many.
-    let total = |lengths: &[usize]| (lengths.iter().sum::<usize>() + GAP.len() * lengths.len()).saturating_sub(GAP.len()) + top;
+    let total = |lengths: &[usize]| {
+        (lengths.iter().sum::<usize>() + GAP.len() * lengths.len()).saturating_sub(GAP.len()) + top
+    };
     let mut cut = false;
     for (rank, form) in CUTS {
-        for at in (0..all.len()).rev().filter(|at| all[*at].rank() == Some(*rank)).collect::<Vec<_>>() {
+        for at in (0..all.len())
+            .rev()
+            .filter(|at| all[*at].rank() == Some(*rank))
+            .collect::<Vec<_>>()
+        {
             while total(&lengths) > limit && shrink(&mut all[at], *form, total(&lengths) - limit) {
                 cut = true;
                 lengths[at] = length(&all[at].text());
             }
         }
     }
-    let mut texts: Vec<String> = all.iter().map(Cut::text).filter(|text| !text.is_empty()).collect();
-    while !texts.is_empty() && total(&texts.iter().map(|text| length(text)).collect::<Vec<_>>()) > limit {
+    let mut texts: Vec<String> = all
+        .iter()
+        .map(Cut::text)
+        .filter(|text| !text.is_empty())
+        .collect();
+    while !texts.is_empty()
+        && total(&texts.iter().map(|text| length(text)).collect::<Vec<_>>()) > limit
+    {
         texts.pop();
         cut = true;
     }
@@ -193,9 +242,16 @@ pub(super) fn fit(pieces: Vec<Piece>, first: &str, limit: usize) -> (String, boo
     (texts.join(GAP), cut)
 }
 
-/// Cuts rows from the end until about so many characters are saved; whether there was something to cut.
+/// Cuts rows from the end until about so many characters are saved; whether there was something to
+/// cut.
 fn shrink(cut: &mut Cut, form: Form, excess: usize) -> bool {
-    let Cut { piece: Piece::Part(part), forms } = cut else { return false };
+    let Cut {
+        piece: Piece::Part(part),
+        forms,
+    } = cut
+    else {
+        return false;
+    };
     let (mut saved, mut done) = (0, false);
     for (row, known) in part.rows.iter().zip(forms.iter_mut()).rev() {
         let fits = *known < form && (form == Form::Gone || row.short.is_some());
@@ -233,14 +289,26 @@ mod tests {
     #[test]
     fn what_is_least_important_goes_first_and_is_said() {
         let long = "x".repeat(90);
-        let pieces = || vec![part(Rank::Moves, &[&long]), part(Rank::Notes, &[&long, &long]), part(Rank::Files, &[&long])];
+        let pieces = || {
+            vec![
+                part(Rank::Moves, &[&long]),
+                part(Rank::Notes, &[&long, &long]),
+                part(Rank::Files, &[&long]),
+            ]
+        };
         let (whole, cut) = fit(pieces(), "<!-- m -->", 10_000);
         assert!(!cut && !whole.contains("Left out"));
         let (text, cut) = fit(pieces(), "<!-- m -->", whole.len() - 1);
-        assert!(cut && text.contains("1 more row.") && text.matches(&long).count() == 3, "{text}");
+        assert!(
+            cut && text.contains("1 more row.") && text.matches(&long).count() == 3,
+            "{text}"
+        );
         for limit in (10..whole.len()).rev() {
             let (text, _) = fit(pieces(), "<!-- m -->", limit);
-            assert!(length(&text) <= limit && text.starts_with("<!-- m -->"), "{limit}: {text}");
+            assert!(
+                length(&text) <= limit && text.starts_with("<!-- m -->"),
+                "{limit}: {text}"
+            );
         }
     }
 }

@@ -1,14 +1,15 @@
 //! Text from outside made safe for a request's text.
 //!
-//! Whoever publishes an image, a release or a chart writes into requests that other people read. What they write must not
-//! ping anybody, close or link issues, load pictures, hide text, run GitLab's quick actions (a line that begins with `/`)
-//! or leave its place. Forges look for references in the text that Markdown has made, so escaping does not stop them, and
-//! GitLab looks for `closes #1` and quick actions in the raw text, code included. Hence:
+//! Whoever publishes an image, a release or a chart writes into requests that other people read.
+//! What they write must not ping anybody, close or link issues, load pictures, hide text, run
+//! GitLab's quick actions (a line that begins with `/`) or leave its place. Forges look for
+//! references in the text that Markdown has made, so escaping does not stop them, and GitLab looks
+//! for `closes #1` and quick actions in the raw text, code included. Hence:
 //!
-//! - a word in which anything could be found (`@ann`, `#12`, `!12`, `GH-12`, `~bug`, a commit, an address that is no
-//!   link) becomes code, which no forge looks into;
-//! - addresses become links if they are `http` or `https` and name no issue, request or commit of a forge, since those are
-//!   told of each mention;
+//! - a word in which anything could be found (`@ann`, `#12`, `!12`, `GH-12`, `~bug`, a commit, an
+//!   address that is no link) becomes code, which no forge looks into;
+//! - addresses become links if they are `http` or `https` and name no issue, request or commit of a
+//!   forge, since those are told of each mention;
 //! - everything else that Markdown or HTML would read is escaped; what nobody sees is dropped.
 
 use url::Url;
@@ -20,7 +21,8 @@ const SHOWN: usize = 80;
 /// Longest line of a block of code.
 const LINE: usize = 500;
 
-/// Characters that are not seen: controls, those that turn or join text, fillers, tags and further variation selectors.
+/// Characters that are not seen: controls, those that turn or join text, fillers, tags and further
+/// variation selectors.
 fn hidden(c: char) -> bool {
     c.is_control()
         || matches!(c,
@@ -64,7 +66,11 @@ pub(super) fn prose_in_link(text: &str, most: usize) -> String {
 }
 
 fn words(line: &str, links: bool) -> String {
-    let all: Vec<String> = line.split(' ').enumerate().map(|(at, word)| self::word(word, links, at == 0)).collect();
+    let all: Vec<String> = line
+        .split(' ')
+        .enumerate()
+        .map(|(at, word)| self::word(word, links, at == 0))
+        .collect();
     all.join(" ")
 }
 
@@ -72,7 +78,9 @@ fn words(line: &str, links: bool) -> String {
 fn word(word: &str, links: bool, first: bool) -> String {
     let inner = word.trim_start_matches(['(', '[', '{', '"', '\'', '<', '“', '‘', '«']);
     let before = &word[..word.len() - inner.len()];
-    let core = inner.trim_end_matches([')', ']', '}', '"', '\'', '>', '.', ',', ';', ':', '?', '!', '%', '…', '”', '’', '»']);
+    let core = inner.trim_end_matches([
+        ')', ']', '}', '"', '\'', '>', '.', ',', ';', ':', '?', '!', '%', '…', '”', '’', '»',
+    ]);
     let after = &inner[core.len()..];
     let core = match address(core) {
         Address::Link(url) if links => link(&code_or_plain(&short(core)), &url),
@@ -80,32 +88,50 @@ fn word(word: &str, links: bool, first: bool) -> String {
         Address::None => code_or_plain(core),
     };
     let rest = core + &escape(after);
-    if first && before.is_empty() { at_start(&rest) } else { escape(before) + &rest }
+    if first && before.is_empty() {
+        at_start(&rest)
+    } else {
+        escape(before) + &rest
+    }
 }
 
 /// Whether a forge could find something in a word, now or in its next version.
 fn suspicious(word: &str) -> bool {
     let upper_reference = |part: &str| {
         let reference = |(at, _): (usize, char)| {
-            let name = part[..at].rsplit(|c: char| !c.is_ascii_alphanumeric() && c != '_').next().unwrap_or_default();
+            let name = part[..at]
+                .rsplit(|c: char| !c.is_ascii_alphanumeric() && c != '_')
+                .next()
+                .unwrap_or_default();
             let number = part[at + 1..].starts_with(|c: char| c.is_ascii_digit());
             let capital = name.contains(|c: char| c.is_ascii_uppercase());
             number && (capital || name.to_ascii_lowercase().ends_with("gh"))
         };
-        part.char_indices().filter(|(_, c)| *c == '-').any(reference)
+        part.char_indices()
+            .filter(|(_, c)| *c == '-')
+            .any(reference)
     };
     let commit = |part: &str| part.len() >= 7 && part.bytes().all(|byte| byte.is_ascii_hexdigit());
-    let time = |word: &str| word.bytes().all(|byte| byte.is_ascii_digit() || byte == b':');
+    let time = |word: &str| {
+        word.bytes()
+            .all(|byte| byte.is_ascii_digit() || byte == b':')
+    };
     word.contains(['@', '#', '$', '~', '^', '%', '!', '`', '\\'])
         || (word.contains(':') && !time(word))
         || word.to_ascii_lowercase().contains("www.")
-        || word.char_indices().any(|(at, c)| c == '&' && word[at + 1..].starts_with(|c: char| c.is_ascii_digit()))
+        || word
+            .char_indices()
+            .any(|(at, c)| c == '&' && word[at + 1..].starts_with(|c: char| c.is_ascii_digit()))
         || word.split(|c: char| !c.is_ascii_alphanumeric()).any(commit)
         || upper_reference(word)
 }
 
 fn code_or_plain(word: &str) -> String {
-    if suspicious(word) { code(word, usize::MAX) } else { escape(word) }
+    if suspicious(word) {
+        code(word, usize::MAX)
+    } else {
+        escape(word)
+    }
 }
 
 /// Escapes what Markdown and HTML read.
@@ -124,7 +150,8 @@ fn escape(text: &str) -> String {
     safe
 }
 
-/// A first word that Markdown would read as the start of a list, a line or a heading, or GitLab as a quick action.
+/// A first word that Markdown would read as the start of a list, a line or a heading, or GitLab as
+/// a quick action.
 fn at_start(word: &str) -> String {
     let digits = word.trim_start_matches(|c: char| c.is_ascii_digit());
     match word.chars().next() {
@@ -153,7 +180,11 @@ fn span(text: &str) -> String {
     let text = unmarked(text);
     let ticks = "`".repeat(longest_run(&text) + 1);
     // A space on both sides belongs to the marks; one is needed beside a tick.
-    let pad = if text.starts_with(['`', ' ']) || text.ends_with(['`', ' ']) { " " } else { "" };
+    let pad = if text.starts_with(['`', ' ']) || text.ends_with(['`', ' ']) {
+        " "
+    } else {
+        ""
+    };
     format!("{ticks}{pad}{text}{pad}{ticks}")
 }
 
@@ -162,8 +193,8 @@ fn longest_run(text: &str) -> usize {
     text.split(|c| c != '`').map(str::len).max().unwrap_or(0)
 }
 
-/// Code is shown as it is, but two things are read even there: the marker by which tagboat knows its own requests, and by
-/// GitLab, the words that close issues. A blank keeps them apart.
+/// Code is shown as it is, but two things are read even there: the marker by which tagboat knows
+/// its own requests, and by GitLab, the words that close issues. A blank keeps them apart.
 fn unmarked(text: &str) -> String {
     let text = text.replace("<!--", "<! --").replace("-->", "-- >");
     let mut safe = String::with_capacity(text.len());
@@ -190,10 +221,15 @@ fn unmarked(text: &str) -> String {
 
 /// Whether a text ends with a word that closes issues.
 fn closes(text: &str) -> bool {
-    let word = text.rsplit(|c: char| !c.is_ascii_alphabetic()).next().unwrap_or_default().to_ascii_lowercase();
-    ["clos", "fix", "resolv", "implement"]
-        .iter()
-        .any(|stem| word.strip_prefix(stem).is_some_and(|end| matches!(end, "" | "e" | "es" | "ed" | "ing" | "s")))
+    let word = text
+        .rsplit(|c: char| !c.is_ascii_alphabetic())
+        .next()
+        .unwrap_or_default()
+        .to_ascii_lowercase();
+    ["clos", "fix", "resolv", "implement"].iter().any(|stem| {
+        word.strip_prefix(stem)
+            .is_some_and(|end| matches!(end, "" | "e" | "es" | "ed" | "ing" | "s"))
+    })
 }
 
 /// A block of code; the fence is longer than any in it. No line begins with `/`.
@@ -205,7 +241,11 @@ pub(super) fn fence(language: &str, text: &str) -> String {
 }
 
 fn code_line(text: &str) -> String {
-    let mut clean: String = text.chars().filter(|c| *c == '\t' || !hidden(*c)).take(LINE + 1).collect();
+    let mut clean: String = text
+        .chars()
+        .filter(|c| *c == '\t' || !hidden(*c))
+        .take(LINE + 1)
+        .collect();
     if let Some((at, _)) = clean.char_indices().nth(LINE) {
         clean.truncate(at);
         clean.push('…');
@@ -218,12 +258,21 @@ fn code_line(text: &str) -> String {
 
 /// Text inside HTML, for summaries, where Markdown is not read.
 pub(super) fn html(text: &str, most: usize) -> String {
-    let escape = |text: &str| text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;");
+    let escape = |text: &str| {
+        text.replace('&', "&amp;")
+            .replace('<', "&lt;")
+            .replace('>', "&gt;")
+            .replace('"', "&quot;")
+    };
     let word = |word: &str| match suspicious(word) {
         true => format!("<code>{}</code>", escape(word)),
         false => escape(word),
     };
-    line(text, most).split(' ').map(word).collect::<Vec<_>>().join(" ")
+    line(text, most)
+        .split(' ')
+        .map(word)
+        .collect::<Vec<_>>()
+        .join(" ")
 }
 
 /// A link; the words are safe already.
@@ -232,7 +281,8 @@ pub(super) fn link(words: &str, url: &Url) -> String {
     for c in url.as_str().chars() {
         match c {
             '&' => address.push_str("&amp;"),
-            '(' | ')' | '<' | '>' | '[' | ']' | '\\' | '`' | '|' | '*' | '_' | '"' | '\'' | '!' | '{' | '}' | '^' | '~' | '$' | '@' => {
+            '(' | ')' | '<' | '>' | '[' | ']' | '\\' | '`' | '|' | '*' | '_' | '"' | '\'' | '!'
+            | '{' | '}' | '^' | '~' | '$' | '@' => {
                 address.push_str(&format!("%{:02X}", u32::from(c)));
             }
             c => address.push(c),
@@ -246,13 +296,15 @@ pub(super) fn link(words: &str, url: &Url) -> String {
 pub(super) enum Address {
     /// To be a link.
     Link(Url),
-    /// To be shown: a forge tells whatever it names of each link, or it is too long or names a user and password.
+    /// To be shown: a forge tells whatever it names of each link, or it is too long or names a user
+    /// and password.
     Reference,
     /// It is none.
     None,
 }
 
-/// Parts of a path whose links forges tell to what they name: issues, requests, commits and what else is discussed.
+/// Parts of a path whose links forges tell to what they name: issues, requests, commits and what
+/// else is discussed.
 const TOLD: &[&str] = &[
     "issues",
     "pull",
@@ -274,18 +326,28 @@ const TOLD: &[&str] = &[
 
 /// Looks at an address as it stands in a text or a link.
 pub(super) fn address(text: &str) -> Address {
-    let scheme = text.split_once("://").map(|(scheme, _)| scheme.to_ascii_lowercase());
+    let scheme = text
+        .split_once("://")
+        .map(|(scheme, _)| scheme.to_ascii_lowercase());
     if !matches!(scheme.as_deref(), Some("http" | "https")) {
         return Address::None;
     }
     if text.len() > ADDRESS || text.contains(|c: char| hidden(c) || c.is_whitespace()) {
         return Address::Reference;
     }
-    let Ok(url) = Url::parse(text) else { return Address::Reference };
-    let Some(host) = url.host_str().filter(|host| !host.is_empty()) else { return Address::Reference };
+    let Ok(url) = Url::parse(text) else {
+        return Address::Reference;
+    };
+    let Some(host) = url.host_str().filter(|host| !host.is_empty()) else {
+        return Address::Reference;
+    };
     let plain = url.username().is_empty() && url.password().is_none() && !host.contains('%');
     let decoded = decoded(url.as_str()).to_ascii_lowercase();
-    if plain && !decoded.split(['/', '\\', '?', '#', '&', '=']).any(|part| TOLD.contains(&part.trim())) {
+    if plain
+        && !decoded
+            .split(['/', '\\', '?', '#', '&', '='])
+            .any(|part| TOLD.contains(&part.trim()))
+    {
         Address::Link(url)
     } else {
         Address::Reference
@@ -300,7 +362,10 @@ fn decoded(address: &str) -> String {
         let mut out = Vec::with_capacity(bytes.len());
         let mut at = 0;
         while at < bytes.len() {
-            let hex = bytes.get(at + 1..at + 3).filter(|_| bytes[at] == b'%').and_then(|hex| std::str::from_utf8(hex).ok());
+            let hex = bytes
+                .get(at + 1..at + 3)
+                .filter(|_| bytes[at] == b'%')
+                .and_then(|hex| std::str::from_utf8(hex).ok());
             match hex.and_then(|hex| u8::from_str_radix(hex, 16).ok()) {
                 Some(byte) => {
                     out.push(byte);
@@ -319,7 +384,10 @@ fn decoded(address: &str) -> String {
 
 /// An address as people read it: without its scheme; of an issue or request only what it is called.
 pub(super) fn short(text: &str) -> String {
-    let bare = text.split_once("://").map_or(text, |(_, rest)| rest).trim_end_matches('/');
+    let bare = text
+        .split_once("://")
+        .map_or(text, |(_, rest)| rest)
+        .trim_end_matches('/');
     let parts: Vec<&str> = bare.split('/').filter(|part| *part != "-").collect();
     if let [_, owner @ .., name, kind, number] = parts.as_slice()
         && !owner.is_empty()

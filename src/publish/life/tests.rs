@@ -48,15 +48,25 @@ struct Model {
 impl Model {
     fn settled() -> Self {
         Self {
-            wanted: Wanted::Change { content: "one".into() },
-            branch: Some(Branch { head: HEAD.into(), commits: Commits::Own, same: true, fresh: true }),
+            wanted: Wanted::Change {
+                content: "one".into(),
+            },
+            branch: Some(Branch {
+                head: HEAD.into(),
+                commits: Commits::Own,
+                same: true,
+                fresh: true,
+            }),
             request: Some(request()),
             marker: Some(Marker::new("prod", None, &[], "one".into())),
             retell: false,
             undressed: false,
             shared: false,
             ended: None,
-            room: Room { open: 1, ..Room::default() },
+            room: Room {
+                open: 1,
+                ..Room::default()
+            },
         }
     }
 
@@ -86,9 +96,16 @@ impl Model {
     fn apply(&mut self, action: Action) {
         match action {
             Action::Push => {
-                self.branch = Some(Branch { head: "b".repeat(40), commits: Commits::Own, same: true, fresh: true });
+                self.branch = Some(Branch {
+                    head: "b".repeat(40),
+                    commits: Commits::Own,
+                    same: true,
+                    fresh: true,
+                });
                 // What a forge says of the old head says nothing of the new one.
-                self.request.iter_mut().for_each(|request| request.mergeable = Mergeable::Unknown);
+                self.request
+                    .iter_mut()
+                    .for_each(|request| request.mergeable = Mergeable::Unknown);
             }
             Action::Open => {
                 self.request = Some(request());
@@ -102,7 +119,11 @@ impl Model {
             }
             Action::Dress => self.undressed = false,
             Action::Unlabel => {
-                self.request.iter_mut().for_each(|request| request.labels.retain(|label| label != REBASE && label != SUPERSEDED));
+                self.request.iter_mut().for_each(|request| {
+                    request
+                        .labels
+                        .retain(|label| label != REBASE && label != SUPERSEDED)
+                });
             }
             Action::Close => {
                 (self.request, self.ended) = (None, Some(Ended::Superseded));
@@ -123,35 +144,55 @@ fn with_branch(change: impl FnOnce(&mut Branch)) -> Model {
 }
 
 fn unwanted(change: impl FnOnce(&mut Model)) -> Model {
-    let mut model = Model::but(|model| model.wanted = Wanted::Nothing { why: "main has it already.".into() });
+    let mut model = Model::but(|model| {
+        model.wanted = Wanted::Nothing {
+            why: "main has it already.".into(),
+        }
+    });
     change(&mut model);
     model
 }
 
 fn unknown(change: impl FnOnce(&mut Model)) -> Model {
-    let mut model = Model::but(|model| model.wanted = Wanted::Unknown { why: "The registry could not be asked.".into() });
+    let mut model = Model::but(|model| {
+        model.wanted = Wanted::Unknown {
+            why: "The registry could not be asked.".into(),
+        }
+    });
     change(&mut model);
     model
 }
 
 fn by_ann() -> Commits {
-    Commits::Others { commit: HEAD.into(), author: "Ann <script>\u{202e}".into(), remade: None }
+    Commits::Others {
+        commit: HEAD.into(),
+        author: "Ann <script>\u{202e}".into(),
+        remade: None,
+    }
 }
 
 /// As a forge's button leaves it.
 fn remade() -> Commits {
-    Commits::Others { commit: HEAD.into(), author: "tagboat".into(), remade: Some("Ann".into()) }
+    Commits::Others {
+        commit: HEAD.into(),
+        author: "tagboat".into(),
+        remade: Some("Ann".into()),
+    }
 }
 
 fn ago(minutes: i64) -> Timestamp {
-    now().checked_sub(SignedDuration::from_mins(minutes)).unwrap()
+    now()
+        .checked_sub(SignedDuration::from_mins(minutes))
+        .unwrap()
 }
 
 #[test]
 fn every_situation_has_its_step() {
     use Action::{Close, Delete, Dress, Nothing, Open, Push, Settled, Stop, Tell, Unlabel, Wait};
     let new = |change: fn(&mut Model)| {
-        let mut model = Model::but(|model| (model.branch, model.request, model.marker, model.room.open) = (None, None, None, 0));
+        let mut model = Model::but(|model| {
+            (model.branch, model.request, model.marker, model.room.open) = (None, None, None, 0)
+        });
         change(&mut model);
         model
     };
@@ -159,7 +200,12 @@ fn every_situation_has_its_step() {
         ("as it should be", Model::settled(), Settled, ""),
         // Opening.
         ("nothing there", new(|_| {}), Push, "not there"),
-        ("pushed, not opened", Model::but(|m| (m.request, m.marker) = (None, None)), Open, "branch is there"),
+        (
+            "pushed, not opened",
+            Model::but(|m| (m.request, m.marker) = (None, None)),
+            Open,
+            "branch is there",
+        ),
         (
             "pushed, then wanted otherwise",
             Model::but(|m| {
@@ -180,31 +226,80 @@ fn every_situation_has_its_step() {
         ),
         (
             "too many open",
-            new(|m| m.room = Room { max_open: Some(2), open: 2, ..Room::default() }),
+            new(|m| {
+                m.room = Room {
+                    max_open: Some(2),
+                    open: 2,
+                    ..Room::default()
+                }
+            }),
             Wait,
             "2 requests are open, and request.maxOpen is 2",
         ),
-        ("room for one", new(|m| m.room = Room { max_open: Some(2), open: 1, ..Room::default() }), Push, "not there"),
-        ("none may be open", new(|m| m.room.max_open = Some(0)), Wait, "maxOpen is 0"),
+        (
+            "room for one",
+            new(|m| {
+                m.room = Room {
+                    max_open: Some(2),
+                    open: 1,
+                    ..Room::default()
+                }
+            }),
+            Push,
+            "not there",
+        ),
+        (
+            "none may be open",
+            new(|m| m.room.max_open = Some(0)),
+            Wait,
+            "maxOpen is 0",
+        ),
         (
             "too many this hour",
-            new(|m| m.room = Room { per_hour: Some(1), opened: vec![ago(10)], ..Room::default() }),
+            new(|m| {
+                m.room = Room {
+                    per_hour: Some(1),
+                    opened: vec![ago(10)],
+                    ..Room::default()
+                }
+            }),
             Wait,
             "perHour is 1",
         ),
-        ("too many last hour", new(|m| m.room = Room { per_hour: Some(1), opened: vec![ago(60)], ..Room::default() }), Push, "not there"),
+        (
+            "too many last hour",
+            new(|m| {
+                m.room = Room {
+                    per_hour: Some(1),
+                    opened: vec![ago(60)],
+                    ..Room::default()
+                }
+            }),
+            Push,
+            "not there",
+        ),
         (
             "pushed, then no room",
             Model::but(|m| {
                 m.request = None;
-                m.room = Room { max_open: Some(1), open: 1, ..Room::default() };
+                m.room = Room {
+                    max_open: Some(1),
+                    open: 1,
+                    ..Room::default()
+                };
             }),
             Wait,
             "maxOpen",
         ),
         (
             "no room for others says nothing of itself",
-            Model::but(|m| m.room = Room { max_open: Some(1), open: 3, ..Room::default() }),
+            Model::but(|m| {
+                m.room = Room {
+                    max_open: Some(1),
+                    open: 3,
+                    ..Room::default()
+                }
+            }),
             Settled,
             "",
         ),
@@ -215,8 +310,18 @@ fn every_situation_has_its_step() {
             Push,
             "What is wanted has changed, or main has in a file that it edits",
         ),
-        ("the target moved elsewhere", with_branch(|b| b.fresh = false), Settled, ""),
-        ("the branch was deleted by hand", Model::but(|m| m.branch = None), Push, "not there"),
+        (
+            "the target moved elsewhere",
+            with_branch(|b| b.fresh = false),
+            Settled,
+            "",
+        ),
+        (
+            "the branch was deleted by hand",
+            Model::but(|m| m.branch = None),
+            Push,
+            "not there",
+        ),
         (
             "protection wants the newest",
             Model::but(|m| {
@@ -251,7 +356,12 @@ fn every_situation_has_its_step() {
             "tagboat/rebase",
         ),
         ("rebased", with_label(REBASE), Unlabel, "newest commit"),
-        ("rebased by a button", with_branch(|b| b.commits = remade()), Stop, "Ann has made anew from the bot's"),
+        (
+            "rebased by a button",
+            with_branch(|b| b.commits = remade()),
+            Stop,
+            "Ann has made anew from the bot's",
+        ),
         (
             "rebased by a button, and asked to",
             Model::but(|m| {
@@ -288,10 +398,29 @@ fn every_situation_has_its_step() {
             Stop,
             "is not the bot's",
         ),
-        ("wanted again", with_label(SUPERSEDED), Unlabel, "wanted again"),
+        (
+            "wanted again",
+            with_label(SUPERSEDED),
+            Unlabel,
+            "wanted again",
+        ),
         // The text.
-        ("another text", Model::but(|m| m.wanted = Wanted::Change { content: "two".into() }), Tell, "has changed"),
-        ("its marker is gone", Model::but(|m| m.marker = None), Tell, "no marker"),
+        (
+            "another text",
+            Model::but(|m| {
+                m.wanted = Wanted::Change {
+                    content: "two".into(),
+                }
+            }),
+            Tell,
+            "has changed",
+        ),
+        (
+            "its marker is gone",
+            Model::but(|m| m.marker = None),
+            Tell,
+            "no marker",
+        ),
         (
             "more may be known",
             Model::but(|m| {
@@ -301,9 +430,19 @@ fn every_situation_has_its_step() {
             Tell,
             "More may be known",
         ),
-        ("more may be known, asked lately", Model::but(|m| m.marker.as_mut().unwrap().again = true), Settled, ""),
+        (
+            "more may be known, asked lately",
+            Model::but(|m| m.marker.as_mut().unwrap().again = true),
+            Settled,
+            "",
+        ),
         ("all is known", Model::but(|m| m.retell = true), Settled, ""),
-        ("killed before its labels", Model::but(|m| m.undressed = true), Dress, "labels"),
+        (
+            "killed before its labels",
+            Model::but(|m| m.undressed = true),
+            Dress,
+            "labels",
+        ),
         // People.
         ("held", with_label(HOLD), Wait, "tagboat/hold"),
         (
@@ -330,9 +469,24 @@ fn every_situation_has_its_step() {
             Stop,
             "pointed at release; point it at main",
         ),
-        ("pointed elsewhere, unwanted", unwanted(|m| m.request.as_mut().unwrap().base = "release".into()), Stop, "release"),
-        ("somebody's commit", with_branch(|b| b.commits = by_ann()), Stop, "6dcb09b5b5 by Ann <script>"),
-        ("somebody's commit, changed", with_branch(|b| (b.commits, b.same) = (by_ann(), false)), Stop, "not the bot's"),
+        (
+            "pointed elsewhere, unwanted",
+            unwanted(|m| m.request.as_mut().unwrap().base = "release".into()),
+            Stop,
+            "release",
+        ),
+        (
+            "somebody's commit",
+            with_branch(|b| b.commits = by_ann()),
+            Stop,
+            "6dcb09b5b5 by Ann <script>",
+        ),
+        (
+            "somebody's commit, changed",
+            with_branch(|b| (b.commits, b.same) = (by_ann(), false)),
+            Stop,
+            "not the bot's",
+        ),
         (
             "somebody's commit, no request",
             Model::but(|m| {
@@ -342,7 +496,12 @@ fn every_situation_has_its_step() {
             Stop,
             "not the bot's",
         ),
-        ("somebody's commit, unwanted", unwanted(|m| m.branch.as_mut().unwrap().commits = by_ann()), Stop, "not the bot's"),
+        (
+            "somebody's commit, unwanted",
+            unwanted(|m| m.branch.as_mut().unwrap().commits = by_ann()),
+            Stop,
+            "not the bot's",
+        ),
         (
             "somebody's branch, unwanted",
             unwanted(|m| {
@@ -353,9 +512,24 @@ fn every_situation_has_its_step() {
             "",
         ),
         // The end.
-        ("no longer needed", unwanted(|_| {}), Close, "main has it already."),
-        ("no longer needed, its branch is gone", unwanted(|m| m.branch = None), Close, "main has it already."),
-        ("left behind by a close", unwanted(|m| (m.request, m.ended) = (None, Some(Ended::Superseded))), Delete, "main has it"),
+        (
+            "no longer needed",
+            unwanted(|_| {}),
+            Close,
+            "main has it already.",
+        ),
+        (
+            "no longer needed, its branch is gone",
+            unwanted(|m| m.branch = None),
+            Close,
+            "main has it already.",
+        ),
+        (
+            "left behind by a close",
+            unwanted(|m| (m.request, m.ended) = (None, Some(Ended::Superseded))),
+            Delete,
+            "main has it",
+        ),
         (
             "left behind by a merge",
             unwanted(|m| {
@@ -366,9 +540,24 @@ fn every_situation_has_its_step() {
             Delete,
             "main has it",
         ),
-        ("pushed and never opened", unwanted(|m| m.request = None), Delete, "main has it"),
-        ("of use to somebody else", unwanted(|m| (m.request, m.shared) = (None, true)), Nothing, ""),
-        ("closed by a person, who may open it again", unwanted(|m| (m.request, m.ended) = (None, Some(Ended::Closed))), Nothing, ""),
+        (
+            "pushed and never opened",
+            unwanted(|m| m.request = None),
+            Delete,
+            "main has it",
+        ),
+        (
+            "of use to somebody else",
+            unwanted(|m| (m.request, m.shared) = (None, true)),
+            Nothing,
+            "",
+        ),
+        (
+            "closed by a person, who may open it again",
+            unwanted(|m| (m.request, m.ended) = (None, Some(Ended::Closed))),
+            Nothing,
+            "",
+        ),
         (
             "a person's branch without a commit",
             unwanted(|m| {
@@ -378,33 +567,84 @@ fn every_situation_has_its_step() {
             Nothing,
             "",
         ),
-        ("nothing wanted, nothing there", unwanted(|m| (m.request, m.branch) = (None, None)), Nothing, ""),
+        (
+            "nothing wanted, nothing there",
+            unwanted(|m| (m.request, m.branch) = (None, None)),
+            Nothing,
+            "",
+        ),
         // Not known.
         ("facts are missing", unknown(|_| {}), Wait, "registry"),
-        ("facts are missing, and it differs", unknown(|m| m.branch.as_mut().unwrap().same = false), Wait, "registry"),
-        ("facts are missing, pushed only", unknown(|m| m.request = None), Wait, "registry"),
-        ("facts are missing, nothing there", unknown(|m| (m.request, m.branch) = (None, None)), Nothing, ""),
+        (
+            "facts are missing, and it differs",
+            unknown(|m| m.branch.as_mut().unwrap().same = false),
+            Wait,
+            "registry",
+        ),
+        (
+            "facts are missing, pushed only",
+            unknown(|m| m.request = None),
+            Wait,
+            "registry",
+        ),
+        (
+            "facts are missing, nothing there",
+            unknown(|m| (m.request, m.branch) = (None, None)),
+            Nothing,
+            "",
+        ),
     ];
     for (name, model, action, words) in table {
         let decision = model.decide();
         assert_eq!(decision.action, action, "{name}: {}", decision.reason);
-        assert!(decision.reason.contains(words) && decision.reason.is_empty() == words.is_empty(), "{name}: {}", decision.reason);
-        assert!(!decision.reason.chars().any(|c| c.is_control() || c == '\u{202e}'), "{name}: {}", decision.reason);
+        assert!(
+            decision.reason.contains(words) && decision.reason.is_empty() == words.is_empty(),
+            "{name}: {}",
+            decision.reason
+        );
+        assert!(
+            !decision
+                .reason
+                .chars()
+                .any(|c| c.is_control() || c == '\u{202e}'),
+            "{name}: {}",
+            decision.reason
+        );
     }
 }
 
 #[test]
 fn the_hour_is_over_when_enough_of_them_are_older() {
-    let room = Room { per_hour: Some(2), opened: vec![ago(5), ago(50), ago(20), ago(70)], ..Room::default() };
+    let room = Room {
+        per_hour: Some(2),
+        opened: vec![ago(5), ago(50), ago(20), ago(70)],
+        ..Room::default()
+    };
     let wait = room.full(now()).unwrap();
-    assert_eq!(wait.until, Some(now().checked_add(SignedDuration::from_mins(40)).unwrap()), "the one of 50 and the one of 20 minutes ago");
+    assert_eq!(
+        wait.until,
+        Some(now().checked_add(SignedDuration::from_mins(40)).unwrap()),
+        "the one of 50 and the one of 20 minutes ago"
+    );
     assert_eq!(room.full(wait.until.unwrap()), None);
-    assert_eq!(Room { per_hour: Some(0), ..Room::default() }.full(now()).unwrap().until, None);
+    assert_eq!(
+        Room {
+            per_hour: Some(0),
+            ..Room::default()
+        }
+        .full(now())
+        .unwrap()
+        .until,
+        None
+    );
 }
 
 #[test]
 fn a_comment_calls_nobody_and_has_no_markup() {
-    assert_eq!(said("@ann closes #1 <b>\n`x`"), "@\u{200b}ann closes #\u{200b}1 &lt;b&gt; \\`x\\`");
+    assert_eq!(
+        said("@ann closes #1 <b>\n`x`"),
+        "@\u{200b}ann closes #\u{200b}1 &lt;b&gt; \\`x\\`"
+    );
     assert_eq!(said("web is 1.2.0 already."), "web is 1.2.0 already.");
 }
 
@@ -416,36 +656,71 @@ fn any_model() -> impl Strategy<Value = Model> {
     ];
     let commits = prop_oneof![Just(Commits::None), Just(Commits::Own), Just(by_ann())];
     let branch =
-        (commits, any::<bool>(), any::<bool>()).prop_map(|(commits, same, fresh)| Branch { head: HEAD.into(), commits, same, fresh });
-    let mergeable = prop_oneof![Just(Mergeable::Yes), Just(Mergeable::Behind), Just(Mergeable::Conflicts)];
+        (commits, any::<bool>(), any::<bool>()).prop_map(|(commits, same, fresh)| Branch {
+            head: HEAD.into(),
+            commits,
+            same,
+            fresh,
+        });
+    let mergeable = prop_oneof![
+        Just(Mergeable::Yes),
+        Just(Mergeable::Behind),
+        Just(Mergeable::Conflicts)
+    ];
     let labels = proptest::sample::subsequence(vec![REBASE, SUPERSEDED, "images"], 0..3);
-    let request = (mergeable, labels, proptest::bool::weighted(0.1), proptest::bool::weighted(0.1)).prop_map(
-        |(mergeable, labels, hold, elsewhere)| {
+    let request = (
+        mergeable,
+        labels,
+        proptest::bool::weighted(0.1),
+        proptest::bool::weighted(0.1),
+    )
+        .prop_map(|(mergeable, labels, hold, elsewhere)| {
             let mut labels: Vec<String> = labels.into_iter().map(str::to_owned).collect();
             labels.extend(hold.then(|| HOLD.to_owned()));
-            forge::Request { mergeable, labels, base: if elsewhere { "release" } else { "main" }.into(), ..request() }
-        },
-    );
+            forge::Request {
+                mergeable,
+                labels,
+                base: if elsewhere { "release" } else { "main" }.into(),
+                ..request()
+            }
+        });
     let marker = (any::<bool>(), any::<bool>()).prop_map(|(same, again)| {
         let mut marker = Marker::new("prod", None, &[], if same { "one" } else { "two" }.into());
         marker.again = again;
         marker
     });
-    let ended = of(proptest::sample::select(vec![Ended::Merged, Ended::Superseded, Ended::Closed]));
-    let room = (of(0u32..3), 0usize..3).prop_map(|(max_open, open)| Room { max_open, open, ..Room::default() });
-    (wanted, of(branch), of(request), of(marker), any::<(bool, bool, bool)>(), ended, room).prop_map(
-        |(wanted, branch, request, marker, (retell, undressed, shared), ended, room)| Model {
-            wanted,
-            branch,
-            request,
-            marker,
-            retell,
-            undressed,
-            shared,
-            ended,
-            room,
-        },
+    let ended = of(proptest::sample::select(vec![
+        Ended::Merged,
+        Ended::Superseded,
+        Ended::Closed,
+    ]));
+    let room = (of(0u32..3), 0usize..3).prop_map(|(max_open, open)| Room {
+        max_open,
+        open,
+        ..Room::default()
+    });
+    (
+        wanted,
+        of(branch),
+        of(request),
+        of(marker),
+        any::<(bool, bool, bool)>(),
+        ended,
+        room,
     )
+        .prop_map(
+            |(wanted, branch, request, marker, (retell, undressed, shared), ended, room)| Model {
+                wanted,
+                branch,
+                request,
+                marker,
+                retell,
+                undressed,
+                shared,
+                ended,
+                room,
+            },
+        )
 }
 
 proptest! {

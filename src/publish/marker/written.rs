@@ -1,5 +1,5 @@
-//! The form in which a marker is written: a text on GitHub has little room, and what of many moves does not fit is not
-//! known again.
+//! The form in which a marker is written: a text on GitHub has little room, and what of many moves
+//! does not fit is not known again.
 
 use super::{Marker, Proposed, Scope};
 use crate::image::Digest;
@@ -57,14 +57,44 @@ fn is_false(word: &bool) -> bool {
 
 impl From<Marker> for Written {
     fn from(marker: Marker) -> Self {
-        let Marker { environment, group, moves, scope, cut, content, again, refused } = marker;
+        let Marker {
+            environment,
+            group,
+            moves,
+            scope,
+            cut,
+            content,
+            again,
+            refused,
+        } = marker;
         let mut prefixes = Vec::new();
         let row = |row: Proposed| {
-            let (policy, repository) = (divide(row.policy.to_string(), &mut prefixes), divide(row.repository.to_string(), &mut prefixes));
-            (policy, repository, row.old, row.new.as_str().to_owned(), row.digest.as_ref().map(shorten))
+            let (policy, repository) = (
+                divide(row.policy.to_string(), &mut prefixes),
+                divide(row.repository.to_string(), &mut prefixes),
+            );
+            (
+                policy,
+                repository,
+                row.old,
+                row.new.as_str().to_owned(),
+                row.digest.as_ref().map(shorten),
+            )
         };
         let rows = Some(moves.into_iter().map(row).collect());
-        Self { version: VERSION, environment, group, moves: None, prefixes, rows, scope, cut, content, again, refused }
+        Self {
+            version: VERSION,
+            environment,
+            group,
+            moves: None,
+            prefixes,
+            rows,
+            scope,
+            cut,
+            content,
+            again,
+            refused,
+        }
     }
 }
 
@@ -72,19 +102,56 @@ impl TryFrom<Written> for Marker {
     type Error = String;
 
     fn try_from(written: Written) -> Result<Self, String> {
-        let Written { version, environment, group, moves, prefixes, rows, scope, cut, content, again, refused } = written;
+        let Written {
+            version,
+            environment,
+            group,
+            moves,
+            prefixes,
+            rows,
+            scope,
+            cut,
+            content,
+            again,
+            refused,
+        } = written;
         let moves = match version {
             1 => moves.ok_or("missing field `moves`")?,
-            VERSION => rows.ok_or("missing field `rows`")?.into_iter().map(|row| proposed(row, &prefixes)).collect::<Result<_, _>>()?,
-            version => return Err(format!("it is of version {version}, and this tagboat reads up to version {VERSION}")),
+            VERSION => rows
+                .ok_or("missing field `rows`")?
+                .into_iter()
+                .map(|row| proposed(row, &prefixes))
+                .collect::<Result<_, _>>()?,
+            version => {
+                return Err(format!(
+                    "it is of version {version}, and this tagboat reads up to version {VERSION}"
+                ));
+            }
         };
-        Ok(Self { environment, group, moves, scope, cut, content, again, refused })
+        Ok(Self {
+            environment,
+            group,
+            moves,
+            scope,
+            cut,
+            content,
+            again,
+            refused,
+        })
     }
 }
 
 fn proposed(row: Row, prefixes: &[String]) -> Result<Proposed, String> {
     let (policy, repository, old, new, digest) = row;
-    let joined = |(at, rest): Parts| Ok::<_, String>(prefixes.get(at).ok_or("it names a prefix that it does not have")?.clone() + &rest);
+    let joined = |(at, rest): Parts| {
+        Ok::<_, String>(
+            prefixes
+                .get(at)
+                .ok_or("it names a prefix that it does not have")?
+                .clone()
+                + &rest,
+        )
+    };
     // The same checks as where each has its name: serde's.
     Ok(Proposed {
         policy: read(joined(policy)?)?,
@@ -102,10 +169,13 @@ fn read<T: serde::de::DeserializeOwned>(text: String) -> Result<T, String> {
 /// Parts a name behind its last slash; takes note of a new prefix.
 fn divide(mut name: String, prefixes: &mut Vec<String>) -> Parts {
     let rest = name.split_off(name.rfind('/').map_or(0, |slash| slash + 1));
-    let at = prefixes.iter().position(|prefix| *prefix == name).unwrap_or_else(|| {
-        prefixes.push(name);
-        prefixes.len() - 1
-    });
+    let at = prefixes
+        .iter()
+        .position(|prefix| *prefix == name)
+        .unwrap_or_else(|| {
+            prefixes.push(name);
+            prefixes.len() - 1
+        });
     (at, rest)
 }
 
@@ -113,16 +183,24 @@ fn divide(mut name: String, prefixes: &mut Vec<String>) -> Parts {
 fn shorten(digest: &Digest) -> String {
     let bytes = digest.as_str().strip_prefix(SHA256).and_then(|hex| {
         let byte = |at| u8::from_str_radix(hex.get(at..at + 2)?, 16).ok();
-        (0..hex.len()).step_by(2).map(byte).collect::<Option<Vec<u8>>>()
+        (0..hex.len())
+            .step_by(2)
+            .map(byte)
+            .collect::<Option<Vec<u8>>>()
     });
-    bytes.map_or_else(|| digest.as_str().to_owned(), |bytes| STANDARD_NO_PAD.encode(bytes))
+    bytes.map_or_else(
+        || digest.as_str().to_owned(),
+        |bytes| STANDARD_NO_PAD.encode(bytes),
+    )
 }
 
 fn lengthen(text: &str) -> Result<Digest, String> {
     if text.contains(':') {
         return Digest::new(text).map_err(|error| error.to_string());
     }
-    let bytes = STANDARD_NO_PAD.decode(text).map_err(|error| format!("a digest is not base64: {error}"))?;
+    let bytes = STANDARD_NO_PAD
+        .decode(text)
+        .map_err(|error| format!("a digest is not base64: {error}"))?;
     let hex: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
     Digest::new(format!("{SHA256}{hex}")).map_err(|error| error.to_string())
 }

@@ -29,12 +29,21 @@ fn row(image: &str, old: &str, new: &str) -> ImageMove {
         new: crate::image::Tag::new(new).unwrap(),
         digest: None,
         bump: version::bump(Some(old), new),
-        places: vec![FileLine { file: "envs/dev/app.yaml".to_owned(), line: 12 }],
+        places: vec![FileLine {
+            file: "envs/dev/app.yaml".to_owned(),
+            line: 12,
+        }],
     }
 }
 
 fn check(name: &str, state: CheckState) -> Check {
-    Check { name: name.to_owned(), state, required: false, url: None, at: Some(at("2026-11-21T11:00:00Z")) }
+    Check {
+        name: name.to_owned(),
+        state,
+        required: false,
+        url: None,
+        at: Some(at("2026-11-21T11:00:00Z")),
+    }
 }
 
 /// Everything that a decision borrows; as it is, every rule holds.
@@ -75,7 +84,11 @@ impl World {
             id: String::new(),
         };
         Self {
-            auto_merge: AutoMerge { bump: vec![Bump::Patch, Bump::Digest], minimum_age: None, require_checks: RequireChecks::Any },
+            auto_merge: AutoMerge {
+                bump: vec![Bump::Patch, Bump::Digest],
+                minimum_age: None,
+                require_checks: RequireChecks::Any,
+            },
             windows: Vec::new(),
             moves: vec![row("web", "1.0.0", "1.0.1")],
             seen: vec![Some(at("2026-11-21T10:00:00Z"))],
@@ -120,11 +133,17 @@ impl World {
 
     /// Names the checks that must pass.
     fn name(&mut self, names: &[&str]) {
-        self.auto_merge.require_checks = RequireChecks::Named(names.iter().map(|name| (*name).to_owned()).collect());
+        self.auto_merge.require_checks =
+            RequireChecks::Named(names.iter().map(|name| (*name).to_owned()).collect());
     }
 
     fn checks(&mut self, checks: &[(&str, CheckState)]) {
-        self.checks = Some(Checks::of(checks.iter().map(|(name, state)| check(name, *state)).collect()));
+        self.checks = Some(Checks::of(
+            checks
+                .iter()
+                .map(|(name, state)| check(name, *state))
+                .collect(),
+        ));
     }
 }
 
@@ -136,7 +155,11 @@ fn window(cron: &str, open: &str) -> Window {
 fn waits(world: &World) -> (Vec<String>, Option<String>, bool) {
     match world.decide() {
         Merging::Now => (Vec::new(), None, false),
-        Merging::Waits { reasons, until, ask } => (reasons, until.map(|at| at.to_string()), ask),
+        Merging::Waits {
+            reasons,
+            until,
+            ask,
+        } => (reasons, until.map(|at| at.to_string()), ask),
     }
 }
 
@@ -144,12 +167,42 @@ fn waits(world: &World) -> (Vec<String>, Option<String>, bool) {
 fn every_rule_is_a_sentence_while_it_does_not_hold() {
     type Case = (fn(&mut World), &'static str, Option<&'static str>, bool);
     let cases: &[Case] = &[
-        (|w| w.request.state = State::Closed, "The request is not open any more.", None, false),
-        (|w| w.request.draft = true, "The request is a draft.", None, false),
-        (|w| w.request.labels.push(HOLD.to_owned()), "The label tagboat/hold is on the request.", None, false),
-        (|w| w.own = false, "Its branch has a commit by somebody else.", None, false),
-        (|w| w.current = false, "Its branch does not have what is wanted now; it is built anew first.", None, false),
-        (|w| w.target = "stable", "It was pointed at main, not at stable.", None, false),
+        (
+            |w| w.request.state = State::Closed,
+            "The request is not open any more.",
+            None,
+            false,
+        ),
+        (
+            |w| w.request.draft = true,
+            "The request is a draft.",
+            None,
+            false,
+        ),
+        (
+            |w| w.request.labels.push(HOLD.to_owned()),
+            "The label tagboat/hold is on the request.",
+            None,
+            false,
+        ),
+        (
+            |w| w.own = false,
+            "Its branch has a commit by somebody else.",
+            None,
+            false,
+        ),
+        (
+            |w| w.current = false,
+            "Its branch does not have what is wanted now; it is built anew first.",
+            None,
+            false,
+        ),
+        (
+            |w| w.target = "stable",
+            "It was pointed at main, not at stable.",
+            None,
+            false,
+        ),
         (
             |w| w.outlook = Outlook::Refused("Deployment shop/web: no tag\nlatest here".to_owned()),
             "A cluster refuses it in a dry run: Deployment shop/web: no tag latest here.",
@@ -168,14 +221,24 @@ fn every_rule_is_a_sentence_while_it_does_not_hold() {
             None,
             false,
         ),
-        (|w| w.request.mergeable = Mergeable::Conflicts, "It conflicts with main; it is built anew first.", None, false),
+        (
+            |w| w.request.mergeable = Mergeable::Conflicts,
+            "It conflicts with main; it is built anew first.",
+            None,
+            false,
+        ),
         (
             |w| w.request.mergeable = Mergeable::Behind,
             "Its branch must contain the newest commit of main; it is built anew first.",
             None,
             false,
         ),
-        (|w| w.moves.clear(), "Which images it moves is not known.", None, false),
+        (
+            |w| w.moves.clear(),
+            "Which images it moves is not known.",
+            None,
+            false,
+        ),
         (
             |w| w.moves = vec![row("web", "1.0.0", "2.0.0")],
             "web 1.0.0 → 2.0.0 is a step of kind major; autoMerge.bump has patch and digest only.",
@@ -201,7 +264,10 @@ fn every_rule_is_a_sentence_while_it_does_not_hold() {
             false,
         ),
         (
-            |w| (w.auto_merge.minimum_age, w.seen) = (Some(duration("1h").unwrap()), vec![Some(Timestamp::MAX)]),
+            |w| {
+                (w.auto_merge.minimum_age, w.seen) =
+                    (Some(duration("1h").unwrap()), vec![Some(Timestamp::MAX)])
+            },
             "web 1.0.1 never comes to an age of 1h.",
             None,
             false,
@@ -212,8 +278,18 @@ fn every_rule_is_a_sentence_while_it_does_not_hold() {
             Some("2026-11-23T09:00:00Z"),
             false,
         ),
-        (|w| w.checks = None, "Its checks have not been read yet.", None, true),
-        (|w| w.checks(&[]), "No check has said anything about it; autoMerge.requireChecks: false merges without.", None, true),
+        (
+            |w| w.checks = None,
+            "Its checks have not been read yet.",
+            None,
+            true,
+        ),
+        (
+            |w| w.checks(&[]),
+            "No check has said anything about it; autoMerge.requireChecks: false merges without.",
+            None,
+            true,
+        ),
         (
             |w| w.checks(&[("ci/build", CheckState::Skipped)]),
             "No check has said anything about it; autoMerge.requireChecks: false merges without.",
@@ -227,11 +303,18 @@ fn every_rule_is_a_sentence_while_it_does_not_hold() {
             None,
             true,
         ),
-        (|w| w.checks(&[("a", CheckState::Passed), ("b", CheckState::Pending)]), "The check b has not ended.", None, true),
+        (
+            |w| w.checks(&[("a", CheckState::Passed), ("b", CheckState::Pending)]),
+            "The check b has not ended.",
+            None,
+            true,
+        ),
         (
             |w| {
                 w.auto_merge.require_checks = RequireChecks::No;
-                w.checks(&["a", "b", "c", "d", "e", "f", "g"].map(|name| (name, CheckState::Pending)));
+                w.checks(
+                    &["a", "b", "c", "d", "e", "f", "g"].map(|name| (name, CheckState::Pending)),
+                );
             },
             "The checks a, b, c, d, e and 2 more have not ended.",
             None,
@@ -240,16 +323,27 @@ fn every_rule_is_a_sentence_while_it_does_not_hold() {
         (
             |w| {
                 w.auto_merge.require_checks = RequireChecks::No;
-                w.checks(&[("lint\u{202e}\n", CheckState::Failed), ("a", CheckState::Pending)]);
+                w.checks(&[
+                    ("lint\u{202e}\n", CheckState::Failed),
+                    ("a", CheckState::Pending),
+                ]);
             },
             "The check lint\\u{202e} failed.",
             None,
             true,
         ),
         // Another one may begin, where nobody says which there are.
-        (|w| w.ended("2026-11-21T11:59:00Z"), SETTLING_WORDS, Some("2026-11-21T12:01:00Z"), true),
         (
-            |w| (w.checks.as_mut().unwrap().named[0].at, w.request.updated) = (None, Some(at("2026-11-21T11:59:00Z"))),
+            |w| w.ended("2026-11-21T11:59:00Z"),
+            SETTLING_WORDS,
+            Some("2026-11-21T12:01:00Z"),
+            true,
+        ),
+        (
+            |w| {
+                (w.checks.as_mut().unwrap().named[0].at, w.request.updated) =
+                    (None, Some(at("2026-11-21T11:59:00Z")))
+            },
             SETTLING_WORDS,
             Some("2026-11-21T12:01:00Z"),
             true,
@@ -270,8 +364,18 @@ fn every_rule_is_a_sentence_while_it_does_not_hold() {
             Some("2026-11-21T12:01:00Z"),
             true,
         ),
-        (|w| w.name(&["ci/build", "e2e"]), "The check e2e has said nothing yet.", None, true),
-        (|w| w.name(&["tagboat/rollout/dev", "e2e"]), "The checks tagboat/rollout/dev and e2e have said nothing yet.", None, true),
+        (
+            |w| w.name(&["ci/build", "e2e"]),
+            "The check e2e has said nothing yet.",
+            None,
+            true,
+        ),
+        (
+            |w| w.name(&["tagboat/rollout/dev", "e2e"]),
+            "The checks tagboat/rollout/dev and e2e have said nothing yet.",
+            None,
+            true,
+        ),
         (
             |w| {
                 w.name(&["a", "b"]);
@@ -290,31 +394,58 @@ fn every_rule_is_a_sentence_while_it_does_not_hold() {
             None,
             true,
         ),
-        (|w| w.approvals = None, "Its approvals have not been read yet.", None, true),
         (
-            |w| w.approvals.as_mut().unwrap().changes_requested = vec!["ann".to_owned(), "bob".to_owned()],
+            |w| w.approvals = None,
+            "Its approvals have not been read yet.",
+            None,
+            true,
+        ),
+        (
+            |w| {
+                w.approvals.as_mut().unwrap().changes_requested =
+                    vec!["ann".to_owned(), "bob".to_owned()]
+            },
             "ann and bob want changes.",
             None,
             true,
         ),
-        (|w| w.approvals.as_mut().unwrap().required = Some(1), "It has 0 of 1 approvals.", None, true),
         (
-            |w| (w.approvals) = Some(Approvals { by: vec!["ann".to_owned()], required: Some(2), ..Approvals::default() }),
+            |w| w.approvals.as_mut().unwrap().required = Some(1),
+            "It has 0 of 1 approvals.",
+            None,
+            true,
+        ),
+        (
+            |w| {
+                (w.approvals) = Some(Approvals {
+                    by: vec!["ann".to_owned()],
+                    required: Some(2),
+                    ..Approvals::default()
+                })
+            },
             "It has 1 of 2 approvals, by ann.",
             None,
             true,
         ),
         (
             |w| {
-                w.approvals =
-                    Some(Approvals { earlier: vec!["ann".to_owned(), "bob".to_owned()], required: Some(1), ..Approvals::default() })
+                w.approvals = Some(Approvals {
+                    earlier: vec!["ann".to_owned(), "bob".to_owned()],
+                    required: Some(1),
+                    ..Approvals::default()
+                })
             },
             "It has 0 of 1 approvals; ann and bob approved an earlier state of it.",
             None,
             true,
         ),
         (
-            |w| w.approvals = Some(Approvals { earlier: vec!["ann".to_owned()], ..Approvals::default() }),
+            |w| {
+                w.approvals = Some(Approvals {
+                    earlier: vec!["ann".to_owned()],
+                    ..Approvals::default()
+                })
+            },
             "ann approved an earlier state of it; how many approvals main needs is not told.",
             None,
             true,
@@ -325,7 +456,12 @@ fn every_rule_is_a_sentence_while_it_does_not_hold() {
             None,
             true,
         ),
-        (|w| w.request.mergeable = Mergeable::Unknown, "The forge has not said yet whether it can be merged.", None, true),
+        (
+            |w| w.request.mergeable = Mergeable::Unknown,
+            "The forge has not said yet whether it can be merged.",
+            None,
+            true,
+        ),
     ];
     assert_eq!(World::good().decide(), Merging::Now);
     for (change, reason, until, ask) in cases {
@@ -338,12 +474,18 @@ fn every_rule_is_a_sentence_while_it_does_not_hold() {
 fn what_the_rules_allow_is_merged() {
     let cases: &[fn(&mut World)] = &[
         |w| w.checks(&[("a", CheckState::Passed), ("b", CheckState::Skipped)]),
-        |w| w.checks(&[("a", CheckState::Passed), ("tagboat/rollout/dev", CheckState::Failed)]),
+        |w| {
+            w.checks(&[
+                ("a", CheckState::Passed),
+                ("tagboat/rollout/dev", CheckState::Failed),
+            ])
+        },
         |w| {
             w.auto_merge.require_checks = RequireChecks::No;
             w.checks(&[]);
         },
-        // Two minutes after its last check; at once where it is known which there are, or where none need be.
+        // Two minutes after its last check; at once where it is known which there are, or where
+        // none need be.
         |w| w.ended("2026-11-21T11:58:00Z"),
         |w| {
             w.ended("2026-11-21T12:00:00Z");
@@ -359,7 +501,13 @@ fn what_the_rules_allow_is_merged() {
         },
         |w| w.auto_merge.minimum_age = Some(duration("2h").unwrap()),
         |w| w.windows = vec![window("0 9 * * 1-5", "8h"), window("0 12 * * 6", "1h")],
-        |w| w.approvals = Some(Approvals { by: vec!["ann".to_owned()], required: Some(1), ..Approvals::default() }),
+        |w| {
+            w.approvals = Some(Approvals {
+                by: vec!["ann".to_owned()],
+                required: Some(1),
+                ..Approvals::default()
+            })
+        },
         |w| w.request.labels = vec!["tagboat/rebase".to_owned(), "hold".to_owned()],
         // An age is asked for only where a minimum is written.
         |w| w.seen.clear(),
@@ -375,7 +523,10 @@ fn reasons_stand_together_and_the_last_time_counts() {
         w.auto_merge.minimum_age = Some(duration("72h").unwrap());
         w.windows = vec![window("0 9 * * 1-5", "8h")];
         w.moves = vec![row("api", "1.0.0", "1.0.1"), row("web", "1.0.0", "1.1.0")];
-        w.seen = vec![Some(at("2026-11-21T10:00:00Z")), Some(at("2026-11-01T10:00:00Z"))];
+        w.seen = vec![
+            Some(at("2026-11-21T10:00:00Z")),
+            Some(at("2026-11-01T10:00:00Z")),
+        ];
         w.checks = None;
         w.request.mergeable = Mergeable::Blocked("a check is missing".to_owned());
     });
@@ -388,7 +539,10 @@ fn reasons_stand_together_and_the_last_time_counts() {
             "No window is open before 2026-11-23 09:00:00 UTC.",
         ]
     );
-    assert_eq!((until.as_deref(), ask), (Some("2026-11-24T10:00:00Z"), false));
+    assert_eq!(
+        (until.as_deref(), ask),
+        (Some("2026-11-24T10:00:00Z"), false)
+    );
     // A time that never comes leaves nothing to wake up for.
     let never = World::with(|w| {
         w.auto_merge.minimum_age = Some(duration("72h").unwrap());

@@ -10,7 +10,8 @@ use std::{collections::BTreeMap, time::Duration};
 use tokio::time::Instant;
 use tracing::{info, warn};
 
-/// How long a watch may be in trouble until that is told where its objects are known already: API servers are restarted.
+/// How long a watch may be in trouble until that is told where its objects are known already: API
+/// servers are restarted.
 pub const BLIND: Duration = Duration::from_secs(30);
 
 /// The state of a watch.
@@ -27,7 +28,10 @@ pub(super) struct Watching {
 impl Watching {
     /// One that has just begun.
     pub(super) fn new(unserved: bool) -> Self {
-        Self { unserved, ..Self::default() }
+        Self {
+            unserved,
+            ..Self::default()
+        }
     }
 }
 
@@ -51,25 +55,44 @@ impl Hub {
         let mut missing = Unlisted::new();
         for key in kinds {
             let kind = (key.group.clone(), key.kind.clone());
-            if let Some(watching) = state.kinds.get(&kind).filter(|watching| !watching.listed && !watching.unserved) {
+            if let Some(watching) = state
+                .kinds
+                .get(&kind)
+                .filter(|watching| !watching.listed && !watching.unserved)
+            {
                 missing.insert(kind, watching.trouble.clone());
             }
         }
         missing
     }
 
-    /// Kinds of which nothing new is seen any more, though what there was is known: what is told of their objects is of before.
-    /// And when that will be so of those whose trouble has just begun.
-    pub fn blind<'k>(&self, kinds: impl Iterator<Item = &'k Key>) -> (BTreeMap<GroupKind, Trouble>, Option<Instant>) {
+    /// Kinds of which nothing new is seen any more, though what there was is known: what is told of
+    /// their objects is of before. And when that will be so of those whose trouble has just begun.
+    pub fn blind<'k>(
+        &self,
+        kinds: impl Iterator<Item = &'k Key>,
+    ) -> (BTreeMap<GroupKind, Trouble>, Option<Instant>) {
         let mut state = self.state();
         let (mut blind, mut next) = (BTreeMap::new(), None);
-        if state.kinds.values().all(|watching| watching.trouble.is_none()) {
+        if state
+            .kinds
+            .values()
+            .all(|watching| watching.trouble.is_none())
+        {
             return (blind, next);
         }
         for key in kinds {
             let kind = (key.group.clone(), key.kind.clone());
-            let Some(watching) = state.kinds.get_mut(&kind).filter(|watching| watching.listed) else { continue };
-            let Some(trouble) = &watching.trouble else { continue };
+            let Some(watching) = state
+                .kinds
+                .get_mut(&kind)
+                .filter(|watching| watching.listed)
+            else {
+                continue;
+            };
+            let Some(trouble) = &watching.trouble else {
+                continue;
+            };
             let due = trouble.since + BLIND;
             if due > Instant::now() {
                 next = Some(next.map_or(due, |known: Instant| known.min(due)));
@@ -77,7 +100,13 @@ impl Hub {
             }
             if !std::mem::replace(&mut watching.told, true) {
                 let (cluster, hint) = (self.cluster.name(), &trouble.hint);
-                warn!(cluster, hint, "{} cannot be watched any more, what changes is not seen: {}", key.kind, trouble.message);
+                warn!(
+                    cluster,
+                    hint,
+                    "{} cannot be watched any more, what changes is not seen: {}",
+                    key.kind,
+                    trouble.message
+                );
             }
             blind.insert(kind, trouble.clone());
         }
@@ -90,7 +119,12 @@ impl Hub {
         let watching = state.watching(gvk);
         watching.unserved = matches!(*error.problem, Problem::UnknownKind { down: false, .. });
         let passing = error.kind() != Kind::Config;
-        watching.trouble = Some(Trouble { message: error.problem.to_string(), hint: error.hint(), passing, since: Instant::now() });
+        watching.trouble = Some(Trouble {
+            message: error.problem.to_string(),
+            hint: error.hint(),
+            passing,
+            since: Instant::now(),
+        });
         state.wake_all();
     }
 

@@ -22,13 +22,29 @@ use std::collections::HashMap;
 const ADDRESS: &str = "tagboat@localhost";
 
 pub(super) fn router(shared: Shared, project: &str, token: &Secret) -> Router {
-    let wanted = [format!("token {}", token.expose()), format!("Bearer {}", token.expose())];
+    let wanted = [
+        format!("token {}", token.expose()),
+        format!("Bearer {}", token.expose()),
+    ];
     let check = middleware::from_fn(move |request: Request, next: Next| {
-        let known = request.headers().get(header::AUTHORIZATION).is_some_and(|sent| wanted.iter().any(|one| sent == one.as_str()));
-        async move { if known { next.run(request).await } else { refused(&Refusal(401, "sign in".to_owned())) } }
+        let known = request
+            .headers()
+            .get(header::AUTHORIZATION)
+            .is_some_and(|sent| wanted.iter().any(|one| sent == one.as_str()));
+        async move {
+            if known {
+                next.run(request).await
+            } else {
+                refused(&Refusal(401, "sign in".to_owned()))
+            }
+        }
     });
     let below = format!("/api/v1/repos/{project}");
-    Router::new().route(&below, any(answer)).route(&format!("{below}/{{*rest}}"), any(answer)).route_layer(check).with_state(shared)
+    Router::new()
+        .route(&below, any(answer))
+        .route(&format!("{below}/{{*rest}}"), any(answer))
+        .route_layer(check)
+        .with_state(shared)
 }
 
 async fn answer(
@@ -54,18 +70,37 @@ async fn answer(
 }
 
 fn refused(Refusal(status, why): &Refusal) -> Response {
-    (StatusCode::from_u16(*status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR), Json(json!({"message": why}))).into_response()
+    (
+        StatusCode::from_u16(*status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR),
+        Json(json!({"message": why})),
+    )
+        .into_response()
 }
 
-fn route(book: &mut Book, method: &Method, segments: &[&str], query: &HashMap<String, String>, body: &Value) -> Result<Response, Refusal> {
+fn route(
+    book: &mut Book,
+    method: &Method,
+    segments: &[&str],
+    query: &HashMap<String, String>,
+    body: &Value,
+) -> Result<Response, Refusal> {
     let text = |field: &str| body[field].as_str().unwrap_or_default();
-    let number = |text: &str| text.parse::<u64>().map_err(|_| Refusal(404, format!("{text:?} is no number")));
+    let number = |text: &str| {
+        text.parse::<u64>()
+            .map_err(|_| Refusal(404, format!("{text:?} is no number")))
+    };
     let none = || list(Vec::new(), query);
     Ok(match (method.as_str(), segments) {
         ("GET", [""]) => found(json!({"default_merge_style": "merge"})),
         ("GET", ["pulls"]) => {
             let open = query.get("state").is_none_or(|state| state != "closed");
-            list(book.listed(open).into_iter().map(|number| book.shape(number)).collect::<Result<_, _>>()?, query)
+            list(
+                book.listed(open)
+                    .into_iter()
+                    .map(|number| book.shape(number))
+                    .collect::<Result<_, _>>()?,
+                query,
+            )
         }
         ("POST", ["pulls"]) => {
             let number = book.open(BOT, text("head"), text("base"), text("title"), text("body"))?;
@@ -95,10 +130,24 @@ fn route(book: &mut Book, method: &Method, segments: &[&str], query: &HashMap<St
         }
         ("POST", ["pulls", number_text, "merge"]) => {
             let number = number(number_text)?;
-            let message = format!("{}\n\n{}", text("MergeTitleField"), text("MergeMessageField"));
-            let message = if message.trim().is_empty() { format!("Merge request #{number}") } else { message };
+            let message = format!(
+                "{}\n\n{}",
+                text("MergeTitleField"),
+                text("MergeMessageField")
+            );
+            let message = if message.trim().is_empty() {
+                format!("Merge request #{number}")
+            } else {
+                message
+            };
             let branch = book.pull(number)?.head.clone();
-            book.merge(number, body["head_commit_id"].as_str(), text("Do") == "squash", (BOT, ADDRESS), message.trim())?;
+            book.merge(
+                number,
+                body["head_commit_id"].as_str(),
+                text("Do") == "squash",
+                (BOT, ADDRESS),
+                message.trim(),
+            )?;
             if body["delete_branch_after_merge"] == true {
                 book.repository.delete_branch(&branch)?;
             }
@@ -106,10 +155,17 @@ fn route(book: &mut Book, method: &Method, segments: &[&str], query: &HashMap<St
         }
         ("GET", ["pulls", _, "reviews"]) | ("GET", ["releases" | "tags"]) => none(),
         ("POST", ["pulls", _, "requested_reviewers"]) => made(json!([])),
-        ("GET", ["issues", number_text, "timeline"]) => list(book.timeline(number(number_text)?)?, query),
+        ("GET", ["issues", number_text, "timeline"]) => {
+            list(book.timeline(number(number_text)?)?, query)
+        }
         ("POST", ["issues", number_text, "labels"]) => {
             let number = number(number_text)?;
-            let labels: Vec<u64> = body["labels"].as_array().into_iter().flatten().filter_map(Value::as_u64).collect();
+            let labels: Vec<u64> = body["labels"]
+                .as_array()
+                .into_iter()
+                .flatten()
+                .filter_map(Value::as_u64)
+                .collect();
             book.pull(number)?.labels.extend(labels);
             book.touch(number);
             found(json!([]))
@@ -120,7 +176,13 @@ fn route(book: &mut Book, method: &Method, segments: &[&str], query: &HashMap<St
             book.touch(pull);
             StatusCode::NO_CONTENT.into_response()
         }
-        ("GET", ["labels"]) => list(book.labels.keys().filter_map(|id| book.label(*id)).collect(), query),
+        ("GET", ["labels"]) => list(
+            book.labels
+                .keys()
+                .filter_map(|id| book.label(*id))
+                .collect(),
+            query,
+        ),
         ("POST", ["labels"]) => {
             let id = book.next();
             book.labels.insert(id, text("name").to_owned());
@@ -128,33 +190,63 @@ fn route(book: &mut Book, method: &Method, segments: &[&str], query: &HashMap<St
         }
         ("GET", ["issues", number_text, "comments"]) => {
             let number = number(number_text)?;
-            found(Value::Array(book.comments.iter().filter(|comment| comment.request == number).map(shape).collect()))
+            found(Value::Array(
+                book.comments
+                    .iter()
+                    .filter(|comment| comment.request == number)
+                    .map(shape)
+                    .collect(),
+            ))
         }
         ("POST", ["issues", number_text, "comments"]) => {
             let (request, id) = (number(number_text)?, book.next());
             book.pull(request)?;
-            book.comments.push(Comment { id, request, author: BOT.to_owned(), body: text("body").to_owned() });
+            book.comments.push(Comment {
+                id,
+                request,
+                author: BOT.to_owned(),
+                body: text("body").to_owned(),
+            });
             book.touch(request);
             made(json!({"id": id}))
         }
         ("PATCH", ["issues", "comments", id]) => {
             let id = number(id)?;
             let missing = || Refusal(404, format!("there is no comment {id}"));
-            let comment = book.comments.iter_mut().find(|comment| comment.id == id).ok_or_else(missing)?;
+            let comment = book
+                .comments
+                .iter_mut()
+                .find(|comment| comment.id == id)
+                .ok_or_else(missing)?;
             text("body").clone_into(&mut comment.body);
             found(shape(comment))
         }
         ("GET", ["statuses", commit]) => list(book.statuses(commit), query),
         ("POST", ["statuses", commit]) => {
-            book.set_status(commit, text("context"), text("state"), text("description"), text("target_url"));
+            book.set_status(
+                commit,
+                text("context"),
+                text("state"),
+                text("description"),
+                text("target_url"),
+            );
             made(json!({}))
         }
         ("GET", ["branches", rest @ ..]) => match book.repository.branch(&rest.join("/"))? {
             Some(id) => found(json!({"name": rest.join("/"), "commit": {"id": id.to_string()}})),
             None => return Err(Refusal(404, "there is no such branch".to_owned())),
         },
-        ("DELETE", ["branches", rest @ ..]) if book.repository.delete_branch(&rest.join("/"))? => StatusCode::NO_CONTENT.into_response(),
-        _ => return Err(Refusal(404, "the sandbox's forge does not answer this".to_owned())),
+        ("DELETE", ["branches", rest @ ..])
+            if book.repository.delete_branch(&rest.join("/"))? =>
+        {
+            StatusCode::NO_CONTENT.into_response()
+        }
+        _ => {
+            return Err(Refusal(
+                404,
+                "the sandbox's forge does not answer this".to_owned(),
+            ));
+        }
     })
 }
 
@@ -172,10 +264,23 @@ fn made(value: Value) -> Response {
 
 /// One page, with the count of all that Gitea sends beside it.
 fn list(all: Vec<Value>, query: &HashMap<String, String>) -> Response {
-    let number = |name: &str, or: usize| query.get(name).and_then(|text| text.parse().ok()).filter(|number| *number > 0).unwrap_or(or);
+    let number = |name: &str, or: usize| {
+        query
+            .get(name)
+            .and_then(|text| text.parse().ok())
+            .filter(|number| *number > 0)
+            .unwrap_or(or)
+    };
     let (page, limit) = (number("page", 1), number("limit", 30).min(50));
     let mut headers = HeaderMap::new();
-    headers.insert(HeaderName::from_static("x-total-count"), HeaderValue::from(all.len()));
-    let rows: Vec<Value> = all.into_iter().skip((page - 1).saturating_mul(limit)).take(limit).collect();
+    headers.insert(
+        HeaderName::from_static("x-total-count"),
+        HeaderValue::from(all.len()),
+    );
+    let rows: Vec<Value> = all
+        .into_iter()
+        .skip((page - 1).saturating_mul(limit))
+        .take(limit)
+        .collect();
     (headers, Json(rows)).into_response()
 }

@@ -75,7 +75,17 @@ pub(super) struct Book {
 impl Book {
     pub fn new(repository: BareRepository, page: String) -> Self {
         let (clock, pulls, labels, comments, withheld, statuses, last) = Default::default();
-        Self { repository, page, clock, pulls, labels, comments, withheld, statuses, last }
+        Self {
+            repository,
+            page,
+            clock,
+            pulls,
+            labels,
+            comments,
+            withheld,
+            statuses,
+            last,
+        }
     }
 
     pub fn now(&self) -> Timestamp {
@@ -87,14 +97,28 @@ impl Book {
         self.last
     }
 
-    pub fn open(&mut self, author: &str, head: &str, base: &str, title: &str, body: &str) -> Result<u64, Refusal> {
+    pub fn open(
+        &mut self,
+        author: &str,
+        head: &str,
+        base: &str,
+        title: &str,
+        body: &str,
+    ) -> Result<u64, Refusal> {
         for branch in [head, base] {
             if self.repository.branch(branch)?.is_none() {
                 return Err(Refusal(404, format!("there is no branch {branch}")));
             }
         }
-        if self.pulls.values().any(|pull| pull.ended.is_none() && pull.head == head && pull.base == base) {
-            return Err(Refusal(409, "pull request already exists for these targets".to_owned()));
+        if self
+            .pulls
+            .values()
+            .any(|pull| pull.ended.is_none() && pull.head == head && pull.base == base)
+        {
+            return Err(Refusal(
+                409,
+                "pull request already exists for these targets".to_owned(),
+            ));
         }
         let number = self.pulls.len() as u64 + 1;
         let (opened, text) = (self.now(), str::to_owned);
@@ -116,11 +140,15 @@ impl Book {
     }
 
     pub fn pull(&mut self, number: u64) -> Result<&mut Pull, Refusal> {
-        self.pulls.get_mut(&number).ok_or_else(|| Refusal(404, format!("there is no request {number}")))
+        self.pulls
+            .get_mut(&number)
+            .ok_or_else(|| Refusal(404, format!("there is no request {number}")))
     }
 
     pub fn is_open(&self, number: u64) -> bool {
-        self.pulls.get(&number).is_some_and(|pull| pull.ended.is_none())
+        self.pulls
+            .get(&number)
+            .is_some_and(|pull| pull.ended.is_none())
     }
 
     /// Says that a request changed.
@@ -137,7 +165,11 @@ impl Book {
 
     pub fn reopen(&mut self, number: u64) -> Result<(), Refusal> {
         let pull = self.pull(number)?;
-        if pull.ended.as_ref().is_some_and(|ended| ended.merge.is_some()) {
+        if pull
+            .ended
+            .as_ref()
+            .is_some_and(|ended| ended.merge.is_some())
+        {
             return Err(Refusal(412, "it is merged".to_owned()));
         }
         pull.ended = None;
@@ -151,24 +183,45 @@ impl Book {
         let at = self.now();
         let pull = self.pull(number)?;
         if pull.ended.is_none() {
-            (pull.ended, pull.last, pull.updated) = (Some(Ended { at, by: by.to_owned(), merge }), last, at);
+            (pull.ended, pull.last, pull.updated) = (
+                Some(Ended {
+                    at,
+                    by: by.to_owned(),
+                    merge,
+                }),
+                last,
+                at,
+            );
         }
         Ok(())
     }
 
     /// Merges a request whose head is still `head`; a person's button passes what the branch is at.
-    pub fn merge(&mut self, number: u64, head: Option<&str>, squash: bool, who: (&str, &str), message: &str) -> Result<String, Refusal> {
+    pub fn merge(
+        &mut self,
+        number: u64,
+        head: Option<&str>,
+        squash: bool,
+        who: (&str, &str),
+        message: &str,
+    ) -> Result<String, Refusal> {
         let seconds = self.now().as_second();
         let branch = self.pull(number)?.head.clone();
         if !self.is_open(number) {
             return Err(Refusal(405, "the request has ended".to_owned()));
         }
-        let there = self.repository.branch(&branch)?.ok_or_else(|| Refusal(404, format!("there is no branch {branch}")))?;
+        let there = self
+            .repository
+            .branch(&branch)?
+            .ok_or_else(|| Refusal(404, format!("there is no branch {branch}")))?;
         let present = there.to_string();
         if head.is_some_and(|head| !head.is_empty() && head != present) {
             return Err(Refusal(409, "head out of date".to_owned()));
         }
-        match self.repository.merge(&branch, there, squash, who, seconds, message)? {
+        match self
+            .repository
+            .merge(&branch, there, squash, who, seconds, message)?
+        {
             Merged::Done(commit) => {
                 self.end(number, who.0, Some(commit.to_string()))?;
                 Ok(commit.to_string())
@@ -178,41 +231,85 @@ impl Book {
         }
     }
 
-    pub fn set_status(&mut self, commit: &str, context: &str, state: &str, description: &str, url: &str) {
+    pub fn set_status(
+        &mut self,
+        commit: &str,
+        context: &str,
+        state: &str,
+        description: &str,
+        url: &str,
+    ) {
         let (id, at, text) = (self.next(), self.now(), str::to_owned);
-        let status = Status { id, context: text(context), state: text(state), description: text(description), url: text(url), at };
-        self.statuses.entry(commit.to_owned()).or_default().push(status);
+        let status = Status {
+            id,
+            context: text(context),
+            state: text(state),
+            description: text(description),
+            url: text(url),
+            at,
+        };
+        self.statuses
+            .entry(commit.to_owned())
+            .or_default()
+            .push(status);
     }
 
     pub fn statuses(&self, commit: &str) -> Vec<Value> {
         let shape = |status: &Status| {
-            let Status { id, context, state, description, url, at } = status;
+            let Status {
+                id,
+                context,
+                state,
+                description,
+                url,
+                at,
+            } = status;
             json!({"id": id, "context": context, "status": state, "description": description, "target_url": url, "updated_at": at})
         };
-        self.statuses.get(commit).into_iter().flatten().map(shape).collect()
+        self.statuses
+            .get(commit)
+            .into_iter()
+            .flatten()
+            .map(shape)
+            .collect()
     }
 
     /// Whether a request belongs to the list of those open, or of those that ended.
     pub fn listed(&self, open: bool) -> Vec<u64> {
-        let mut found: Vec<&Pull> = self.pulls.values().filter(|pull| pull.ended.is_none() == open).collect();
+        let mut found: Vec<&Pull> = self
+            .pulls
+            .values()
+            .filter(|pull| pull.ended.is_none() == open)
+            .collect();
         found.sort_by_key(|pull| std::cmp::Reverse((pull.updated, pull.number)));
         found.into_iter().map(|pull| pull.number).collect()
     }
 
     /// A request as Gitea tells it.
     pub fn shape(&self, number: u64) -> Result<Value, Refusal> {
-        let pull = self.pulls.get(&number).ok_or_else(|| Refusal(404, format!("there is no request {number}")))?;
+        let pull = self
+            .pulls
+            .get(&number)
+            .ok_or_else(|| Refusal(404, format!("there is no request {number}")))?;
         let branch = self.repository.branch(&pull.head)?;
         let head = match (&pull.ended, branch) {
             (None, Some(id)) => id.to_string(),
             _ => pull.last.clone().unwrap_or_default(),
         };
-        let base = self.repository.branch(&pull.base)?.map(|id| id.to_string()).unwrap_or_default();
+        let base = self
+            .repository
+            .branch(&pull.base)?
+            .map(|id| id.to_string())
+            .unwrap_or_default();
         let mergeable = match (&pull.ended, branch) {
             (None, Some(id)) => self.repository.is_mergeable(id)?,
             _ => false,
         };
-        let labels: Vec<Value> = pull.labels.iter().filter_map(|id| self.label(*id)).collect();
+        let labels: Vec<Value> = pull
+            .labels
+            .iter()
+            .filter_map(|id| self.label(*id))
+            .collect();
         let ended = pull.ended.as_ref();
         let merged = ended.filter(|ended| ended.merge.is_some());
         Ok(json!({
@@ -240,10 +337,15 @@ impl Book {
     /// The events of a request: who closed it.
     pub fn timeline(&mut self, number: u64) -> Result<Vec<Value>, Refusal> {
         let ended = self.pull(number)?.ended.clone();
-        Ok(ended.map(|ended| json!({"type": "close", "user": {"login": ended.by}})).into_iter().collect())
+        Ok(ended
+            .map(|ended| json!({"type": "close", "user": {"login": ended.by}}))
+            .into_iter()
+            .collect())
     }
 
     pub fn label(&self, id: u64) -> Option<Value> {
-        self.labels.get(&id).map(|name| json!({"id": id, "name": name}))
+        self.labels
+            .get(&id)
+            .map(|name| json!({"id": id, "name": name}))
     }
 }

@@ -1,5 +1,5 @@
-//! A forge in this process: a Git server with requests for review beside it, which speaks as much of Gitea's API as tagboat
-//! asks of one, on a loopback port and in memory.
+//! A forge in this process: a Git server with requests for review beside it, which speaks as much
+//! of Gitea's API as tagboat asks of one, on a loopback port and in memory.
 //!
 //! It serves the demo. It proves nothing about forges: the forge room is proved on a real Gitea.
 
@@ -45,16 +45,28 @@ pub struct Seen {
 }
 
 impl SandboxForge {
-    /// Serves `repository` as `project` (`owner/name`). Whoever asks the API must bring `token`; Git asks for nothing.
+    /// Serves `repository` as `project` (`owner/name`). Whoever asks the API must bring `token`;
+    /// Git asks for nothing.
     ///
     /// # Errors
     /// If no port can be had.
-    pub async fn start(repository: BareRepository, project: &str, token: &Secret) -> std::io::Result<Self> {
+    pub async fn start(
+        repository: BareRepository,
+        project: &str,
+        token: &Secret,
+    ) -> std::io::Result<Self> {
         let shared: Shared = Arc::new(Mutex::new(Book::new(repository.clone(), String::new())));
         let api = answer::router(Arc::clone(&shared), project, token);
-        let server = GitServer::start_at(repository, format!("{project}.git"), None, |git| api.fallback_service(git)).await?;
+        let server = GitServer::start_at(repository, format!("{project}.git"), None, |git| {
+            api.fallback_service(git)
+        })
+        .await?;
         lock(&shared).page = format!("http://{}/{project}", server.address());
-        Ok(Self { server, shared, project: project.to_owned() })
+        Ok(Self {
+            server,
+            shared,
+            project: project.to_owned(),
+        })
     }
 
     /// Where to clone from.
@@ -80,8 +92,17 @@ impl SandboxForge {
             head: pull.head.clone(),
             title: pull.title.clone(),
             body: pull.body.clone(),
-            labels: pull.labels.iter().filter_map(|id| book.labels.get(id).cloned()).collect(),
-            comments: book.comments.iter().filter(|comment| comment.request == pull.number).map(|comment| comment.body.clone()).collect(),
+            labels: pull
+                .labels
+                .iter()
+                .filter_map(|id| book.labels.get(id).cloned())
+                .collect(),
+            comments: book
+                .comments
+                .iter()
+                .filter(|comment| comment.request == pull.number)
+                .map(|comment| comment.body.clone())
+                .collect(),
             open: book.is_open(pull.number),
         };
         book.pulls.values().map(seen).collect()
@@ -91,8 +112,16 @@ impl SandboxForge {
     ///
     /// # Errors
     /// If a branch is not there, or has an open request for this base.
-    pub fn open(&self, who: &str, head: &str, base: &str, title: &str) -> Result<u64, SandboxError> {
-        lock(&self.shared).open(who, head, base, title, "").map_err(failed)
+    pub fn open(
+        &self,
+        who: &str,
+        head: &str,
+        base: &str,
+        title: &str,
+    ) -> Result<u64, SandboxError> {
+        lock(&self.shared)
+            .open(who, head, base, title, "")
+            .map_err(failed)
     }
 
     /// A person merges a request by its button; gives the commit.
@@ -102,7 +131,14 @@ impl SandboxForge {
     pub fn merge(&self, number: u64, who: (&str, &str)) -> Result<String, SandboxError> {
         let mut book = lock(&self.shared);
         let title = book.pull(number).map_err(failed)?.title.clone();
-        book.merge(number, None, false, who, &format!("Merge request #{number}: {title}")).map_err(failed)
+        book.merge(
+            number,
+            None,
+            false,
+            who,
+            &format!("Merge request #{number}: {title}"),
+        )
+        .map_err(failed)
     }
 
     /// A person closes a request.
@@ -113,7 +149,8 @@ impl SandboxForge {
         lock(&self.shared).close(number, who).map_err(failed)
     }
 
-    /// A request cannot be read any more, with this status of HTTP, or can again; lists still show it.
+    /// A request cannot be read any more, with this status of HTTP, or can again; lists still show
+    /// it.
     ///
     /// # Errors
     /// If there is none of this number.
@@ -161,7 +198,11 @@ impl SandboxForge {
     /// If there is no request of this number.
     pub fn label(&self, number: u64, name: &str) -> Result<(), SandboxError> {
         let mut book = lock(&self.shared);
-        let known = book.labels.iter().find(|(_, known)| *known == name).map(|(id, _)| *id);
+        let known = book
+            .labels
+            .iter()
+            .find(|(_, known)| *known == name)
+            .map(|(id, _)| *id);
         let id = known.unwrap_or_else(|| book.next());
         book.labels.insert(id, name.to_owned());
         book.pull(number).map_err(failed)?.labels.insert(id);
@@ -176,7 +217,10 @@ impl SandboxForge {
     pub fn check(&self, number: u64, name: &str, state: &str) -> Result<(), SandboxError> {
         let mut book = lock(&self.shared);
         let branch = book.pull(number).map_err(failed)?.head.clone();
-        let commit = book.repository.branch(&branch)?.ok_or_else(|| SandboxError::new("the branch is gone"))?;
+        let commit = book
+            .repository
+            .branch(&branch)?
+            .ok_or_else(|| SandboxError::new("the branch is gone"))?;
         book.set_status(&commit.to_string(), name, state, "", "");
         book.touch(number);
         Ok(())

@@ -19,7 +19,8 @@ pub enum Merged {
 type Files = BTreeMap<String, (EntryKind, ObjectId)>;
 
 impl BareRepository {
-    /// Merges a branch that is at `head`, as one commit on `main` (`squash`) or with a merge commit.
+    /// Merges a branch that is at `head`, as one commit on `main` (`squash`) or with a merge
+    /// commit.
     ///
     /// # Errors
     /// If the repository cannot be read or written.
@@ -39,10 +40,15 @@ impl BareRepository {
             return Ok(Merged::Moved(found));
         }
         let main = branch(&repo, "main")?.ok_or_else(|| SandboxError::new("there is no main"))?;
-        let Some(tree) = merged_tree(&repo, main, head)? else { return Ok(Merged::Conflict) };
+        let Some(tree) = merged_tree(&repo, main, head)? else {
+            return Ok(Merged::Conflict);
+        };
         let parents = if squash { vec![main] } else { vec![main, head] };
         let id = write_commit(&repo, tree, parents, who, seconds, message)?;
-        self.change(&writing, &[("refs/heads/main".to_owned(), Some(main), Some(id))])?;
+        self.change(
+            &writing,
+            &[("refs/heads/main".to_owned(), Some(main), Some(id))],
+        )?;
         Ok(Merged::Done(id))
     }
 
@@ -52,27 +58,53 @@ impl BareRepository {
     /// If the repository cannot be read.
     pub fn is_mergeable(&self, head: ObjectId) -> Result<bool, SandboxError> {
         let repo = self.open()?;
-        let Some(main) = branch(&repo, "main")? else { return Ok(false) };
+        let Some(main) = branch(&repo, "main")? else {
+            return Ok(false);
+        };
         Ok(merged_tree(&repo, main, head)?.is_some())
     }
 }
 
 /// The tree of `main` with what `head` changed; nothing where both changed a file.
-fn merged_tree(repo: &gix::Repository, main: ObjectId, head: ObjectId) -> Result<Option<ObjectId>, SandboxError> {
-    let Some(base) = repo.merge_base(main, head).map_err(SandboxError::new)? else { return Ok(None) };
-    let (before, ours, theirs) = (files(repo, base.detach())?, files(repo, main)?, files(repo, head)?);
+fn merged_tree(
+    repo: &gix::Repository,
+    main: ObjectId,
+    head: ObjectId,
+) -> Result<Option<ObjectId>, SandboxError> {
+    let Some(base) = repo.merge_base(main, head).map_err(SandboxError::new)? else {
+        return Ok(None);
+    };
+    let (before, ours, theirs) = (
+        files(repo, base.detach())?,
+        files(repo, main)?,
+        files(repo, head)?,
+    );
     let paths: BTreeSet<&String> = before.keys().chain(theirs.keys()).collect();
-    let changed: Vec<&String> = paths.into_iter().filter(|path| before.get(*path) != theirs.get(*path)).collect();
-    let both = |path: &&&String| ours.get(**path) != before.get(**path) && ours.get(**path) != theirs.get(**path);
+    let changed: Vec<&String> = paths
+        .into_iter()
+        .filter(|path| before.get(*path) != theirs.get(*path))
+        .collect();
+    let both = |path: &&&String| {
+        ours.get(**path) != before.get(**path) && ours.get(**path) != theirs.get(**path)
+    };
     if changed.iter().any(|path| both(&path)) {
         return Ok(None);
     }
-    let tree = repo.find_commit(main).and_then(|commit| Ok(commit.tree_id()?.detach())).map_err(SandboxError::new)?;
+    let tree = repo
+        .find_commit(main)
+        .and_then(|commit| Ok(commit.tree_id()?.detach()))
+        .map_err(SandboxError::new)?;
     let mut editor = repo.edit_tree(tree).map_err(SandboxError::new)?;
     for path in changed {
         match theirs.get(path) {
-            Some((kind, id)) => editor.upsert(path.as_str(), *kind, *id).map(drop).map_err(SandboxError::new)?,
-            None => editor.remove(path.as_str()).map(drop).map_err(SandboxError::new)?,
+            Some((kind, id)) => editor
+                .upsert(path.as_str(), *kind, *id)
+                .map(drop)
+                .map_err(SandboxError::new)?,
+            None => editor
+                .remove(path.as_str())
+                .map(drop)
+                .map_err(SandboxError::new)?,
         }
     }
     Ok(Some(editor.write().map_err(SandboxError::new)?.detach()))
@@ -80,11 +112,19 @@ fn merged_tree(repo: &gix::Repository, main: ObjectId, head: ObjectId) -> Result
 
 /// The files of a commit.
 fn files(repo: &gix::Repository, commit: ObjectId) -> Result<Files, SandboxError> {
-    let tree = repo.find_commit(commit).and_then(|commit| Ok(commit.tree_id()?.detach())).map_err(SandboxError::new)?;
+    let tree = repo
+        .find_commit(commit)
+        .and_then(|commit| Ok(commit.tree_id()?.detach()))
+        .map_err(SandboxError::new)?;
     let (mut found, mut folders) = (Files::new(), vec![(String::new(), tree)]);
     while let Some((folder, id)) = folders.pop() {
         let mut buffer = Vec::new();
-        for entry in &repo.objects.find_tree(&id, &mut buffer).map_err(SandboxError::new)?.entries {
+        for entry in &repo
+            .objects
+            .find_tree(&id, &mut buffer)
+            .map_err(SandboxError::new)?
+            .entries
+        {
             let path = format!("{folder}{}", entry.filename);
             match entry.mode.kind() {
                 EntryKind::Tree => folders.push((format!("{path}/"), entry.oid.to_owned())),

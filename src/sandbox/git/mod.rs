@@ -1,7 +1,8 @@
 //! A smart-HTTP Git server over one bare repository on disk, without any Git program.
 //!
-//! It speaks protocol versions 0, 1 and 2 for fetching and 0 for pushing: enough for `git clone`, `git fetch`, `git push` and
-//! for tagboat. It does not make shallow or partial clones, and it is for loopback only: everything is held in memory.
+//! It speaks protocol versions 0, 1 and 2 for fetching and 0 for pushing: enough for `git clone`,
+//! `git fetch`, `git push` and for tagboat. It does not make shallow or partial clones, and it is
+//! for loopback only: everything is held in memory.
 
 mod merge;
 mod receive;
@@ -22,7 +23,8 @@ use axum::{
 use base64::Engine;
 use std::{io::Read, net::SocketAddr, sync::Arc};
 
-/// Bytes of a request, unpacked: far beyond what a demo pushes, far within the memory of any machine.
+/// Bytes of a request, unpacked: far beyond what a demo pushes, far within the memory of any
+/// machine.
 const BODY: usize = 64 << 20;
 
 /// A running server; it stops when dropped.
@@ -43,12 +45,15 @@ struct Served {
 }
 
 impl GitServer {
-    /// Serves `repository` on a loopback port of the system's choice, under its folder's name. With an account (name and
-    /// password) every request must carry it.
+    /// Serves `repository` on a loopback port of the system's choice, under its folder's name. With
+    /// an account (name and password) every request must carry it.
     ///
     /// # Errors
     /// If no port can be had.
-    pub async fn start(repository: BareRepository, account: Option<(&str, &Secret)>) -> std::io::Result<Self> {
+    pub async fn start(
+        repository: BareRepository,
+        account: Option<(&str, &Secret)>,
+    ) -> std::io::Result<Self> {
         Self::start_with(repository, account, |app| app).await
     }
 
@@ -61,7 +66,12 @@ impl GitServer {
         account: Option<(&str, &Secret)>,
         layer: impl FnOnce(axum::Router) -> axum::Router,
     ) -> std::io::Result<Self> {
-        let path = repository.dir().file_name().unwrap_or_default().to_string_lossy().into_owned();
+        let path = repository
+            .dir()
+            .file_name()
+            .unwrap_or_default()
+            .to_string_lossy()
+            .into_owned();
         Self::start_at(repository, path, account, layer).await
     }
 
@@ -79,15 +89,31 @@ impl GitServer {
         let address = listener.local_addr()?;
         let authorization = account.map(|(user, password)| {
             let both = format!("{user}:{}", password.expose());
-            format!("Basic {}", base64::engine::general_purpose::STANDARD.encode(both))
+            format!(
+                "Basic {}",
+                base64::engine::general_purpose::STANDARD.encode(both)
+            )
         });
-        let served = Arc::new(Served { repository, path: path.clone(), authorization });
-        let router = layer(axum::Router::new().fallback(answer).layer(DefaultBodyLimit::max(BODY)).with_state(served));
+        let served = Arc::new(Served {
+            repository,
+            path: path.clone(),
+            authorization,
+        });
+        let router = layer(
+            axum::Router::new()
+                .fallback(answer)
+                .layer(DefaultBodyLimit::max(BODY))
+                .with_state(served),
+        );
         let task = tokio::spawn(async move {
             // It ends with the task: nothing is left to be told.
             let _ = axum::serve(listener, router).await;
         });
-        Ok(Self { address, path, task })
+        Ok(Self {
+            address,
+            path,
+            task,
+        })
     }
 
     /// Where it listens.
@@ -107,52 +133,98 @@ impl Drop for GitServer {
     }
 }
 
-async fn answer(State(served): State<Arc<Served>>, method: Method, uri: Uri, headers: HeaderMap, body: Bytes) -> Response {
+async fn answer(
+    State(served): State<Arc<Served>>,
+    method: Method,
+    uri: Uri,
+    headers: HeaderMap,
+    body: Bytes,
+) -> Response {
     if let Some(wanted) = &served.authorization
-        && headers.get(header::AUTHORIZATION).is_none_or(|sent| sent.as_bytes() != wanted.as_bytes())
+        && headers
+            .get(header::AUTHORIZATION)
+            .is_none_or(|sent| sent.as_bytes() != wanted.as_bytes())
     {
         let realm = [(header::WWW_AUTHENTICATE, "Basic realm=\"tagboat sandbox\"")];
         return (StatusCode::UNAUTHORIZED, realm, "sign in\n").into_response();
     }
     // gix works in this thread's time: it belongs on a thread that may block.
-    match tokio::task::spawn_blocking(move || route(&served, &method, &uri, &headers, &body)).await {
+    match tokio::task::spawn_blocking(move || route(&served, &method, &uri, &headers, &body)).await
+    {
         Ok(Ok(response)) => response,
         Ok(Err(error)) => (StatusCode::INTERNAL_SERVER_ERROR, format!("{error}\n")).into_response(),
         Err(_) => StatusCode::INTERNAL_SERVER_ERROR.into_response(),
     }
 }
 
-fn route(served: &Served, method: &Method, uri: &Uri, headers: &HeaderMap, body: &[u8]) -> Result<Response, SandboxError> {
+fn route(
+    served: &Served,
+    method: &Method,
+    uri: &Uri,
+    headers: &HeaderMap,
+    body: &[u8],
+) -> Result<Response, SandboxError> {
     let repository = &served.repository;
     let missing = || Ok((StatusCode::NOT_FOUND, "no such repository\n").into_response());
-    let Some(path) = uri.path().strip_prefix('/').and_then(|path| path.strip_prefix(served.path.as_str())) else { return missing() };
-    let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default().to_owned();
-    let version = text("git-protocol").split(':').find_map(|part| part.strip_prefix("version=")?.parse().ok()).unwrap_or(0u8);
+    let Some(path) = uri
+        .path()
+        .strip_prefix('/')
+        .and_then(|path| path.strip_prefix(served.path.as_str()))
+    else {
+        return missing();
+    };
+    let text = |name: &str| {
+        headers
+            .get(name)
+            .and_then(|value| value.to_str().ok())
+            .unwrap_or_default()
+            .to_owned()
+    };
+    let version = text("git-protocol")
+        .split(':')
+        .find_map(|part| part.strip_prefix("version=")?.parse().ok())
+        .unwrap_or(0u8);
     let unpacked = match text("content-encoding").as_str() {
         "gzip" | "x-gzip" => Some(gunzip(body)?),
         _ => None,
     };
     let body = unpacked.as_deref().unwrap_or(body);
     let (kind, bytes) = match (method, path, uri.query()) {
-        (&Method::GET, "/info/refs", Some("service=git-upload-pack")) => {
-            ("upload-pack-advertisement", upload::advertise(&repository.open()?, version)?)
+        (&Method::GET, "/info/refs", Some("service=git-upload-pack")) => (
+            "upload-pack-advertisement",
+            upload::advertise(&repository.open()?, version)?,
+        ),
+        (&Method::GET, "/info/refs", Some("service=git-receive-pack")) => (
+            "receive-pack-advertisement",
+            receive::advertise(&repository.open()?)?,
+        ),
+        (&Method::POST, "/git-upload-pack", _) if version == 2 => (
+            "upload-pack-result",
+            upload::answer_v2(&repository.open()?, body)?,
+        ),
+        (&Method::POST, "/git-upload-pack", _) => (
+            "upload-pack-result",
+            upload::answer_v0(&repository.open()?, body)?,
+        ),
+        (&Method::POST, "/git-receive-pack", _) => {
+            ("receive-pack-result", receive::answer(repository, body)?)
         }
-        (&Method::GET, "/info/refs", Some("service=git-receive-pack")) => {
-            ("receive-pack-advertisement", receive::advertise(&repository.open()?)?)
-        }
-        (&Method::POST, "/git-upload-pack", _) if version == 2 => ("upload-pack-result", upload::answer_v2(&repository.open()?, body)?),
-        (&Method::POST, "/git-upload-pack", _) => ("upload-pack-result", upload::answer_v0(&repository.open()?, body)?),
-        (&Method::POST, "/git-receive-pack", _) => ("receive-pack-result", receive::answer(repository, body)?),
         _ => return missing(),
     };
-    let headers = [(header::CONTENT_TYPE, format!("application/x-git-{kind}")), (header::CACHE_CONTROL, "no-cache".to_owned())];
+    let headers = [
+        (header::CONTENT_TYPE, format!("application/x-git-{kind}")),
+        (header::CACHE_CONTROL, "no-cache".to_owned()),
+    ];
     Ok((headers, Body::from(bytes)).into_response())
 }
 
 /// Git compresses what it asks where that is long.
 fn gunzip(body: &[u8]) -> Result<Vec<u8>, SandboxError> {
     let mut out = Vec::new();
-    flate2::read::GzDecoder::new(body).take(BODY as u64 + 1).read_to_end(&mut out).map_err(SandboxError::new)?;
+    flate2::read::GzDecoder::new(body)
+        .take(BODY as u64 + 1)
+        .read_to_end(&mut out)
+        .map_err(SandboxError::new)?;
     if out.len() > BODY {
         return Err(SandboxError::new("the request is too long"));
     }

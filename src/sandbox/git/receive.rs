@@ -15,7 +15,9 @@ pub(super) fn advertise(repo: &gix::Repository) -> Result<Vec<u8>, SandboxError>
     let mut out = Vec::new();
     wire::text(&mut out, "# service=git-receive-pack");
     wire::flush(&mut out);
-    let abilities = format!("report-status delete-refs side-band-64k atomic ofs-delta object-format=sha1 {AGENT}");
+    let abilities = format!(
+        "report-status delete-refs side-band-64k atomic ofs-delta object-format=sha1 {AGENT}"
+    );
     advertise_references(&mut out, references(repo)?.into_iter(), &abilities);
     Ok(out)
 }
@@ -24,7 +26,10 @@ pub(super) fn advertise(repo: &gix::Repository) -> Result<Vec<u8>, SandboxError>
 type Command = (String, Option<ObjectId>, Option<ObjectId>);
 
 /// Takes the pack in, then moves the references, each only if it is where the pusher saw it.
-pub(super) fn answer(repository: &BareRepository, mut body: &[u8]) -> Result<Vec<u8>, SandboxError> {
+pub(super) fn answer(
+    repository: &BareRepository,
+    mut body: &[u8],
+) -> Result<Vec<u8>, SandboxError> {
     let (mut commands, mut abilities) = (Vec::<Command>::new(), String::new());
     while let Some(Line::Data(line)) = wire::next(&mut body)? {
         let line = String::from_utf8_lossy(line).into_owned();
@@ -40,14 +45,39 @@ pub(super) fn answer(repository: &BareRepository, mut body: &[u8]) -> Result<Vec
     let writing = repository.lock();
     let unpacked = take_in(repository, body);
     let mut report = Vec::new();
-    wire::text(&mut report, &format!("unpack {}", unpacked.as_ref().map_or_else(ToString::to_string, |()| "ok".into())));
+    wire::text(
+        &mut report,
+        &format!(
+            "unpack {}",
+            unpacked
+                .as_ref()
+                .map_or_else(ToString::to_string, |()| "ok".into())
+        ),
+    );
     let checked: Vec<Result<(), String>> = commands
         .iter()
-        .map(|command| unpacked.clone().map_err(|_| "unpacker error".to_owned()).and_then(|()| check(repository, command)))
+        .map(|command| {
+            unpacked
+                .clone()
+                .map_err(|_| "unpacker error".to_owned())
+                .and_then(|()| check(repository, command))
+        })
         .collect();
     let results: Vec<Result<(), String>> = if asked("atomic") {
-        let all = checked.iter().all(Result::is_ok) && repository.change(&writing, &commands).is_ok();
-        checked.into_iter().map(|one| one.and_then(|()| if all { Ok(()) } else { Err("atomic transaction failed".into()) })).collect()
+        let all =
+            checked.iter().all(Result::is_ok) && repository.change(&writing, &commands).is_ok();
+        checked
+            .into_iter()
+            .map(|one| {
+                one.and_then(|()| {
+                    if all {
+                        Ok(())
+                    } else {
+                        Err("atomic transaction failed".into())
+                    }
+                })
+            })
+            .collect()
     } else {
         let one = |(checked, command): (Result<(), String>, &Command)| {
             checked.and_then(|()| {
@@ -80,7 +110,8 @@ fn command(line: &str) -> Result<Command, SandboxError> {
     let wrong = || SandboxError::new("a command is malformed");
     let mut words = line.splitn(3, ' ');
     let mut id = || -> Result<Option<ObjectId>, SandboxError> {
-        let id = ObjectId::from_hex(words.next().unwrap_or_default().as_bytes()).map_err(|_| wrong())?;
+        let id =
+            ObjectId::from_hex(words.next().unwrap_or_default().as_bytes()).map_err(|_| wrong())?;
         Ok((!id.is_null()).then_some(id))
     };
     let (old, new) = (id()?, id()?);
@@ -88,7 +119,8 @@ fn command(line: &str) -> Result<Command, SandboxError> {
     Ok((name.to_owned(), old, new))
 }
 
-/// Indexes the pack into the object store: every object is unpacked and hashed, and a pack that does not add up leaves nothing.
+/// Indexes the pack into the object store: every object is unpacked and hashed, and a pack that
+/// does not add up leaves nothing.
 fn take_in(repository: &BareRepository, pack: &[u8]) -> Result<(), SandboxError> {
     // "PACK", version, count: an empty pack brings nothing.
     if pack.is_empty() || (pack.starts_with(b"PACK") && pack.get(8..12) == Some(&[0; 4])) {
@@ -102,7 +134,12 @@ fn take_in(repository: &BareRepository, pack: &[u8]) -> Result<(), SandboxError>
         &AtomicBool::new(false),
         Some(repo.objects),
         gix::hash::Kind::Sha1,
-        Options { thread_limit: Some(1), iteration_mode: Mode::Verify, alloc_limit_bytes: Some(64 << 20), ..Default::default() },
+        Options {
+            thread_limit: Some(1),
+            iteration_mode: Mode::Verify,
+            alloc_limit_bytes: Some(64 << 20),
+            ..Default::default()
+        },
     )
     .map_err(|error| SandboxError::new(crate::git::plain(&error.to_string())))?;
     if let Some(keep) = outcome.keep_path {
@@ -118,16 +155,28 @@ fn check(repository: &BareRepository, (name, old, new): &Command) -> Result<(), 
     if !name.starts_with("refs/") || gix::validate::reference::name(name.as_str().into()).is_err() {
         return Err("funny refname".into());
     }
-    let present = repo.try_find_reference(name.as_str()).ok().flatten().and_then(|reference| Some(reference.try_id()?.detach()));
+    let present = repo
+        .try_find_reference(name.as_str())
+        .ok()
+        .flatten()
+        .and_then(|reference| Some(reference.try_id()?.detach()));
     if present != *old {
         return Err("failed to update ref".into());
     }
     match new {
-        None if head(&repo).is_some_and(|(head, _)| head == *name) => Err("deletion of the current branch prohibited".into()),
+        None if head(&repo).is_some_and(|(head, _)| head == *name) => {
+            Err("deletion of the current branch prohibited".into())
+        }
         None => Ok(()),
         Some(new) => {
-            let known: Vec<ObjectId> = references(&repo).unwrap_or_default().into_iter().map(|(_, id)| id).collect();
-            reachable(&repo, &[*new], &known).map(drop).map_err(|_| "missing necessary objects".into())
+            let known: Vec<ObjectId> = references(&repo)
+                .unwrap_or_default()
+                .into_iter()
+                .map(|(_, id)| id)
+                .collect();
+            reachable(&repo, &[*new], &known)
+                .map(drop)
+                .map_err(|_| "missing necessary objects".into())
         }
     }
 }

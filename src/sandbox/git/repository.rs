@@ -38,10 +38,23 @@ impl BareRepository {
     ///
     /// # Errors
     /// If the folder is not empty or cannot be written.
-    pub fn create(dir: &Path, files: &[(&str, &str)], who: (&str, &str), seconds: i64, message: &str) -> Result<Self, SandboxError> {
-        let options = gix::create::Options { destination_must_be_empty: Some(true), ..Default::default() };
-        gix::ThreadSafeRepository::init_opts(dir, gix::create::Kind::Bare, options, isolated()).map_err(SandboxError::new)?;
-        let repository = Self { dir: dir.to_owned(), writing: Arc::default() };
+    pub fn create(
+        dir: &Path,
+        files: &[(&str, &str)],
+        who: (&str, &str),
+        seconds: i64,
+        message: &str,
+    ) -> Result<Self, SandboxError> {
+        let options = gix::create::Options {
+            destination_must_be_empty: Some(true),
+            ..Default::default()
+        };
+        gix::ThreadSafeRepository::init_opts(dir, gix::create::Kind::Bare, options, isolated())
+            .map_err(SandboxError::new)?;
+        let repository = Self {
+            dir: dir.to_owned(),
+            writing: Arc::default(),
+        };
         repository.commit(files, who, seconds, message)?;
         Ok(repository)
     }
@@ -61,18 +74,33 @@ impl BareRepository {
         let repo = self.open()?;
         let parent = self.main(&repo)?;
         let tree = match parent {
-            Some(parent) => repo.find_commit(parent).and_then(|commit| Ok(commit.tree_id()?.detach())).map_err(SandboxError::new)?,
+            Some(parent) => repo
+                .find_commit(parent)
+                .and_then(|commit| Ok(commit.tree_id()?.detach()))
+                .map_err(SandboxError::new)?,
             None => ObjectId::empty_tree(gix::hash::Kind::Sha1),
         };
         let mut editor = repo.edit_tree(tree).map_err(SandboxError::new)?;
         for (path, text) in files {
             let path = crate::git::RepoPath::new(path).map_err(SandboxError::new)?;
             let blob = repo.write_blob(text).map_err(SandboxError::new)?;
-            editor.upsert(path.as_str(), gix::objs::tree::EntryKind::Blob, blob).map_err(SandboxError::new)?;
+            editor
+                .upsert(path.as_str(), gix::objs::tree::EntryKind::Blob, blob)
+                .map_err(SandboxError::new)?;
         }
         let tree = editor.write().map_err(SandboxError::new)?.detach();
-        let id = write_commit(&repo, tree, parent.into_iter().collect(), (name, email), seconds, message)?;
-        self.change(&writing, &[("refs/heads/main".to_owned(), parent, Some(id))])?;
+        let id = write_commit(
+            &repo,
+            tree,
+            parent.into_iter().collect(),
+            (name, email),
+            seconds,
+            message,
+        )?;
+        self.change(
+            &writing,
+            &[("refs/heads/main".to_owned(), parent, Some(id))],
+        )?;
         Ok(id)
     }
 
@@ -98,7 +126,9 @@ impl BareRepository {
     /// If the repository cannot be written.
     pub fn delete_branch(&self, name: &str) -> Result<bool, SandboxError> {
         let writing = self.lock();
-        let Some(id) = self.branch(name)? else { return Ok(false) };
+        let Some(id) = self.branch(name)? else {
+            return Ok(false);
+        };
         self.change(&writing, &[(format!("refs/heads/{name}"), Some(id), None)])?;
         Ok(true)
     }
@@ -131,17 +161,33 @@ impl BareRepository {
             };
             let change = match new {
                 Some(new) => Change::Update {
-                    log: LogChange { mode: RefLog::AndReference, force_create_reflog: false, message: "sandbox".into() },
+                    log: LogChange {
+                        mode: RefLog::AndReference,
+                        force_create_reflog: false,
+                        message: "sandbox".into(),
+                    },
                     expected,
                     new: Target::Object(*new),
                 },
-                None => Change::Delete { expected, log: RefLog::AndReference },
+                None => Change::Delete {
+                    expected,
+                    log: RefLog::AndReference,
+                },
             };
             let name = name.as_str().try_into().map_err(SandboxError::new)?;
-            edits.push(RefEdit { change, name, deref: false });
+            edits.push(RefEdit {
+                change,
+                name,
+                deref: false,
+            });
         }
-        let who = gix::actor::SignatureRef { name: "sandbox".into(), email: "sandbox@localhost".into(), time: "0 +0000" };
-        repo.edit_references_as(edits, Some(who)).map_err(SandboxError::new)?;
+        let who = gix::actor::SignatureRef {
+            name: "sandbox".into(),
+            email: "sandbox@localhost".into(),
+            time: "0 +0000",
+        };
+        repo.edit_references_as(edits, Some(who))
+            .map_err(SandboxError::new)?;
         Ok(())
     }
 
@@ -152,7 +198,9 @@ impl BareRepository {
 
 /// The commit of a branch.
 pub(super) fn branch(repo: &gix::Repository, name: &str) -> Result<Option<ObjectId>, SandboxError> {
-    let found = repo.try_find_reference(format!("refs/heads/{name}").as_str()).map_err(SandboxError::new)?;
+    let found = repo
+        .try_find_reference(format!("refs/heads/{name}").as_str())
+        .map_err(SandboxError::new)?;
     Ok(found.and_then(|reference| Some(reference.try_id()?.detach())))
 }
 
@@ -166,7 +214,11 @@ pub(super) fn write_commit(
     message: &str,
 ) -> Result<ObjectId, SandboxError> {
     let time = gix::date::Time { seconds, offset: 0 };
-    let who = gix::actor::Signature { name: name.into(), email: email.into(), time };
+    let who = gix::actor::Signature {
+        name: name.into(),
+        email: email.into(),
+        time,
+    };
     let commit = gix::objs::Commit {
         tree,
         parents: parents.into_iter().collect(),
@@ -176,11 +228,16 @@ pub(super) fn write_commit(
         message: format!("{}\n", message.trim_end()).into(),
         extra_headers: Vec::new(),
     };
-    Ok(repo.write_object(commit).map_err(SandboxError::new)?.detach())
+    Ok(repo
+        .write_object(commit)
+        .map_err(SandboxError::new)?
+        .detach())
 }
 
 fn isolated() -> gix::open::Options {
-    gix::open::Options::isolated().open_path_as_is(true).object_store_slots(gix::odb::store::init::Slots::Given(4096))
+    gix::open::Options::isolated()
+        .open_path_as_is(true)
+        .object_store_slots(gix::odb::store::init::Slots::Given(4096))
 }
 
 /// References and what they point to, in the order of their names.
@@ -205,19 +262,33 @@ pub(super) fn head(repo: &gix::Repository) -> Option<(String, ObjectId)> {
 }
 
 /// Every object that `tips` reach and `known` do not, commits first. An error if one is missing.
-pub(super) fn reachable(repo: &gix::Repository, tips: &[ObjectId], known: &[ObjectId]) -> Result<Vec<ObjectId>, SandboxError> {
+pub(super) fn reachable(
+    repo: &gix::Repository,
+    tips: &[ObjectId],
+    known: &[ObjectId],
+) -> Result<Vec<ObjectId>, SandboxError> {
     let mut seen = HashSet::new();
     let mut ignored = Vec::new();
     for commit in known {
         // Only the trees at the border: what lies deeper is sent once more at worst.
-        let tree = repo.find_commit(*commit).and_then(|commit| Ok(commit.tree_id()?.detach())).map_err(SandboxError::new)?;
+        let tree = repo
+            .find_commit(*commit)
+            .and_then(|commit| Ok(commit.tree_id()?.detach()))
+            .map_err(SandboxError::new)?;
         below(repo, tree, &mut seen, &mut ignored)?;
     }
     let (mut commits, mut rest) = (Vec::new(), Vec::new());
-    let walk = repo.rev_walk(tips.iter().copied()).with_hidden(known.iter().copied()).all().map_err(SandboxError::new)?;
+    let walk = repo
+        .rev_walk(tips.iter().copied())
+        .with_hidden(known.iter().copied())
+        .all()
+        .map_err(SandboxError::new)?;
     for info in walk {
         let id = info.map_err(SandboxError::new)?.id;
-        let tree = repo.find_commit(id).and_then(|commit| Ok(commit.tree_id()?.detach())).map_err(SandboxError::new)?;
+        let tree = repo
+            .find_commit(id)
+            .and_then(|commit| Ok(commit.tree_id()?.detach()))
+            .map_err(SandboxError::new)?;
         commits.push(id);
         below(repo, tree, &mut seen, &mut rest)?;
     }
@@ -225,7 +296,12 @@ pub(super) fn reachable(repo: &gix::Repository, tips: &[ObjectId], known: &[Obje
     Ok(commits)
 }
 
-fn below(repo: &gix::Repository, tree: ObjectId, seen: &mut HashSet<ObjectId>, out: &mut Vec<ObjectId>) -> Result<(), SandboxError> {
+fn below(
+    repo: &gix::Repository,
+    tree: ObjectId,
+    seen: &mut HashSet<ObjectId>,
+    out: &mut Vec<ObjectId>,
+) -> Result<(), SandboxError> {
     let mut trees = vec![tree];
     while let Some(id) = trees.pop() {
         if !seen.insert(id) {
@@ -233,12 +309,20 @@ fn below(repo: &gix::Repository, tree: ObjectId, seen: &mut HashSet<ObjectId>, o
         }
         out.push(id);
         let mut buffer = Vec::new();
-        for entry in &repo.objects.find_tree(&id, &mut buffer).map_err(SandboxError::new)?.entries {
+        for entry in &repo
+            .objects
+            .find_tree(&id, &mut buffer)
+            .map_err(SandboxError::new)?
+            .entries
+        {
             if entry.mode.is_tree() {
                 trees.push(entry.oid.to_owned());
             } else if !entry.mode.is_commit() && seen.insert(entry.oid.to_owned()) {
                 if !repo.has_object(entry.oid) {
-                    return Err(SandboxError::new(format!("object {} is missing", entry.oid)));
+                    return Err(SandboxError::new(format!(
+                        "object {} is missing",
+                        entry.oid
+                    )));
                 }
                 out.push(entry.oid.to_owned());
             }

@@ -13,7 +13,13 @@ pub(super) fn advertise(repo: &gix::Repository, version: u8) -> Result<Vec<u8>, 
     wire::text(&mut out, "# service=git-upload-pack");
     wire::flush(&mut out);
     if version == 2 {
-        for line in ["version 2", AGENT, "ls-refs=unborn", "fetch", "object-format=sha1"] {
+        for line in [
+            "version 2",
+            AGENT,
+            "ls-refs=unborn",
+            "fetch",
+            "object-format=sha1",
+        ] {
             wire::text(&mut out, line);
         }
         wire::flush(&mut out);
@@ -27,21 +33,38 @@ pub(super) fn advertise(repo: &gix::Repository, version: u8) -> Result<Vec<u8>, 
     if let Some((name, _)) = &head {
         abilities.push_str(&format!(" symref=HEAD:{name}"));
     }
-    let lines = head.map(|(_, id)| ("HEAD".to_owned(), id)).into_iter().chain(references(repo)?);
+    let lines = head
+        .map(|(_, id)| ("HEAD".to_owned(), id))
+        .into_iter()
+        .chain(references(repo)?);
     advertise_references(&mut out, lines, &abilities);
     Ok(out)
 }
 
 /// References as versions 0 and 1 list them, abilities behind the first.
-pub(super) fn advertise_references(out: &mut Vec<u8>, references: impl Iterator<Item = (String, ObjectId)>, abilities: &str) {
+pub(super) fn advertise_references(
+    out: &mut Vec<u8>,
+    references: impl Iterator<Item = (String, ObjectId)>,
+    abilities: &str,
+) {
     let mut first = true;
     for (name, id) in references {
-        let abilities = if first { format!("\0{abilities}") } else { String::new() };
+        let abilities = if first {
+            format!("\0{abilities}")
+        } else {
+            String::new()
+        };
         wire::text(out, &format!("{id} {name}{abilities}"));
         first = false;
     }
     if first {
-        wire::text(out, &format!("{} capabilities^{{}}\0{abilities}", gix::hash::Kind::Sha1.null()));
+        wire::text(
+            out,
+            &format!(
+                "{} capabilities^{{}}\0{abilities}",
+                gix::hash::Kind::Sha1.null()
+            ),
+        );
     }
     wire::flush(out);
 }
@@ -62,7 +85,8 @@ impl Asked {
         let line = String::from_utf8_lossy(line);
         let mut words = line.split([' ', '\0']);
         let id = |text: Option<&str>| {
-            ObjectId::from_hex(text.unwrap_or_default().as_bytes()).map_err(|_| SandboxError::new("an object id is malformed"))
+            ObjectId::from_hex(text.unwrap_or_default().as_bytes())
+                .map_err(|_| SandboxError::new("an object id is malformed"))
         };
         match words.next() {
             Some("want") => {
@@ -81,7 +105,9 @@ impl Asked {
             }
             Some("done") => self.done = true,
             Some("shallow" | "deepen" | "deepen-since" | "deepen-not" | "filter") => {
-                return Err(SandboxError::new("shallow and partial clones are not served"));
+                return Err(SandboxError::new(
+                    "shallow and partial clones are not served",
+                ));
             }
             _ => {}
         }
@@ -89,7 +115,8 @@ impl Asked {
     }
 }
 
-/// The answer to a request of version 0 or 1. Without `multi_ack` the first common commit is acknowledged, once.
+/// The answer to a request of version 0 or 1. Without `multi_ack` the first common commit is
+/// acknowledged, once.
 pub(super) fn answer_v0(repo: &gix::Repository, mut body: &[u8]) -> Result<Vec<u8>, SandboxError> {
     let (mut asked, mut out) = (Asked::default(), Vec::new());
     while let Some(line) = wire::next(&mut body)? {
@@ -134,19 +161,34 @@ pub(super) fn answer_v2(repo: &gix::Repository, mut body: &[u8]) -> Result<Vec<u
         Some(b"fetch") => fetch(repo, &arguments),
         // An empty request ends a conversation.
         None => Ok(Vec::new()),
-        Some(other) => Ok(refusal(&SandboxError::new(format!("unknown command {}", other.escape_ascii())))),
+        Some(other) => Ok(refusal(&SandboxError::new(format!(
+            "unknown command {}",
+            other.escape_ascii()
+        )))),
     }
 }
 
 fn list(repo: &gix::Repository, arguments: &[&[u8]]) -> Result<Vec<u8>, SandboxError> {
-    let prefixes: Vec<&[u8]> = arguments.iter().filter_map(|line| line.strip_prefix(b"ref-prefix ")).collect();
-    let wanted = |name: &str| prefixes.is_empty() || prefixes.iter().any(|prefix| name.as_bytes().starts_with(prefix));
+    let prefixes: Vec<&[u8]> = arguments
+        .iter()
+        .filter_map(|line| line.strip_prefix(b"ref-prefix "))
+        .collect();
+    let wanted = |name: &str| {
+        prefixes.is_empty()
+            || prefixes
+                .iter()
+                .any(|prefix| name.as_bytes().starts_with(prefix))
+    };
     let symrefs = arguments.contains(&b"symrefs".as_slice());
     let mut out = Vec::new();
     if wanted("HEAD")
         && let Some((name, id)) = head(repo)
     {
-        let target = if symrefs { format!(" symref-target:{name}") } else { String::new() };
+        let target = if symrefs {
+            format!(" symref-target:{name}")
+        } else {
+            String::new()
+        };
         wire::text(&mut out, &format!("{id} HEAD{target}"));
     }
     for (name, id) in references(repo)? {
@@ -188,7 +230,11 @@ fn pack(repo: &gix::Repository, asked: &Asked) -> Result<Vec<u8>, SandboxError> 
     let mut objects = Vec::new();
     for id in reachable(repo, &asked.wants, &asked.common)? {
         let mut data = Vec::new();
-        let kind = repo.objects.find(&id, &mut data).map_err(SandboxError::new)?.kind;
+        let kind = repo
+            .objects
+            .find(&id, &mut data)
+            .map_err(SandboxError::new)?
+            .kind;
         objects.push((id, kind, data));
     }
     crate::git::pack(&objects).map_err(SandboxError::new)

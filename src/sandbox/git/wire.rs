@@ -20,12 +20,17 @@ pub(super) fn next<'a>(input: &mut &'a [u8]) -> Result<Option<Line<'a>>, Sandbox
     }
     let wrong = || SandboxError::new("a packet line is cut off or malformed");
     let (length, rest) = input.split_at_checked(4).ok_or_else(wrong)?;
-    let length = std::str::from_utf8(length).ok().and_then(|hex| usize::from_str_radix(hex, 16).ok()).ok_or_else(wrong)?;
+    let length = std::str::from_utf8(length)
+        .ok()
+        .and_then(|hex| usize::from_str_radix(hex, 16).ok())
+        .ok_or_else(wrong)?;
     let (line, rest) = match length {
         0 => (Line::Flush, rest),
         1 => (Line::Delimiter, rest),
         _ => {
-            let (data, rest) = rest.split_at_checked(length.checked_sub(4).ok_or_else(wrong)?).ok_or_else(wrong)?;
+            let (data, rest) = rest
+                .split_at_checked(length.checked_sub(4).ok_or_else(wrong)?)
+                .ok_or_else(wrong)?;
             (Line::Data(data.strip_suffix(b"\n").unwrap_or(data)), rest)
         }
     };

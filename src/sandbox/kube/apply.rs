@@ -1,8 +1,10 @@
-//! Server-side apply and the ownership of fields: what `metadata.managedFields` says after a write. Pure.
+//! Server-side apply and the ownership of fields: what `metadata.managedFields` says after a write.
+//! Pure.
 //!
-//! It follows the rules of Kubernetes' structured merge and diff: an applier owns what it applies; a field that another one
-//! owns with another value is a conflict unless forced; what an applier no longer applies, and nobody else owns, goes; any
-//! other write owns what it changes and takes it from everybody.
+//! It follows the rules of Kubernetes' structured merge and diff: an applier owns what it applies;
+//! a field that another one owns with another value is a conflict unless forced; what an applier no
+//! longer applies, and nobody else owns, goes; any other write owns what it changes and takes it
+//! from everybody.
 
 use super::{
     fields::{self, Fields},
@@ -37,13 +39,18 @@ struct Entry {
 
 impl Entry {
     fn is(&self, writer: &Writer<'_>, operation: &str) -> bool {
-        self.manager == writer.manager && self.operation == operation && self.subresource == writer.subresource
+        self.manager == writer.manager
+            && self.operation == operation
+            && self.subresource == writer.subresource
     }
 }
 
 fn entries(object: &Value) -> Vec<Entry> {
     let text = |entry: &Value, name: &str| entry[name].as_str().unwrap_or_default().to_owned();
-    let list = object["metadata"]["managedFields"].as_array().map(Vec::as_slice).unwrap_or_default();
+    let list = object["metadata"]["managedFields"]
+        .as_array()
+        .map(Vec::as_slice)
+        .unwrap_or_default();
     list.iter()
         .map(|entry| Entry {
             manager: text(entry, "manager"),
@@ -71,14 +78,26 @@ fn write_entries(object: &mut Value, entries: &[Entry]) {
         }
         json
     };
-    object["metadata"]["managedFields"] = entries.iter().filter(|entry| !entry.fields.is_empty()).map(write).collect();
+    object["metadata"]["managedFields"] = entries
+        .iter()
+        .filter(|entry| !entry.fields.is_empty())
+        .map(write)
+        .collect();
 }
 
-/// Applies: gives the object as it becomes, with its owners. `live` is absent where the object is new.
+/// Applies: gives the object as it becomes, with its owners. `live` is absent where the object is
+/// new.
 ///
 /// # Errors
-/// [`Refusal::Conflicts`] if others own what is applied with another value, unless `force` takes it from them.
-pub fn apply(live: Option<&Value>, applied: &Value, writer: Writer<'_>, force: bool, schema: Schema) -> Result<Value, Refusal> {
+/// [`Refusal::Conflicts`] if others own what is applied with another value, unless `force` takes it
+/// from them.
+pub fn apply(
+    live: Option<&Value>,
+    applied: &Value,
+    writer: Writer<'_>,
+    force: bool,
+    schema: Schema,
+) -> Result<Value, Refusal> {
     let mut applied = applied.clone();
     if let Some(metadata) = applied["metadata"].as_object_mut() {
         metadata.shift_remove("managedFields");
@@ -90,7 +109,10 @@ pub fn apply(live: Option<&Value>, applied: &Value, writer: Writer<'_>, force: b
     let changed = fields::compare(live.unwrap_or(&empty), &merged, schema).changed;
 
     let mut causes = Vec::new();
-    for other in owners.iter_mut().filter(|entry| !entry.is(&writer, "Apply")) {
+    for other in owners
+        .iter_mut()
+        .filter(|entry| !entry.is(&writer, "Apply"))
+    {
         let both = other.fields.intersection(&changed).intersection(&wanted);
         if force {
             other.fields.subtract(&both);
@@ -106,9 +128,16 @@ pub fn apply(live: Option<&Value>, applied: &Value, writer: Writer<'_>, force: b
         return Err(Refusal::Conflicts(causes));
     }
 
-    let last = owners.iter().find(|entry| entry.is(&writer, "Apply")).map(|entry| entry.fields.clone()).unwrap_or_default();
+    let last = owners
+        .iter()
+        .find(|entry| entry.is(&writer, "Apply"))
+        .map(|entry| entry.fields.clone())
+        .unwrap_or_default();
     let mut others = Fields::default();
-    owners.iter().filter(|entry| !entry.is(&writer, "Apply")).for_each(|entry| others.union(&entry.fields));
+    owners
+        .iter()
+        .filter(|entry| !entry.is(&writer, "Apply"))
+        .for_each(|entry| others.union(&entry.fields));
     let mut dropped = last;
     dropped.subtract(&wanted);
     dropped.subtract(&others);
@@ -129,12 +158,16 @@ pub fn apply(live: Option<&Value>, applied: &Value, writer: Writer<'_>, force: b
     Ok(merged)
 }
 
-/// Records a write that is no apply: `new` gets the owners, `old` is absent where the object is new.
+/// Records a write that is no apply: `new` gets the owners, `old` is absent where the object is
+/// new.
 pub fn own(old: Option<&Value>, new: &mut Value, writer: Writer<'_>, schema: Schema) {
     let empty = json!({});
     let difference = fields::compare(old.unwrap_or(&empty), new, schema);
     let mut owners = old.map(entries).unwrap_or_default();
-    for other in owners.iter_mut().filter(|entry| !entry.is(&writer, "Update")) {
+    for other in owners
+        .iter_mut()
+        .filter(|entry| !entry.is(&writer, "Update"))
+    {
         other.fields.subtract(&difference.changed);
     }
     for entry in &mut owners {

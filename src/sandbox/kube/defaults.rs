@@ -1,5 +1,5 @@
-//! What the API server adds to an object that does not say it, and what it refuses to have changed: of workloads and
-//! services, so much as people see. Pure.
+//! What the API server adds to an object that does not say it, and what it refuses to have changed:
+//! of workloads and services, so much as people see. Pure.
 
 use super::{
     kinds::Kind,
@@ -17,9 +17,19 @@ pub fn add(kind: &Kind, object: &mut Value) {
             default(object, "/spec", "replicas", json!(1));
             default(object, "/spec", "revisionHistoryLimit", json!(10));
             default(object, "/spec", "progressDeadlineSeconds", json!(600));
-            default(object, "/spec", "strategy", json!({"type": "RollingUpdate"}));
+            default(
+                object,
+                "/spec",
+                "strategy",
+                json!({"type": "RollingUpdate"}),
+            );
             if object["spec"]["strategy"]["type"] == "RollingUpdate" {
-                default(object, "/spec/strategy", "rollingUpdate", json!({"maxUnavailable": "25%", "maxSurge": "25%"}));
+                default(
+                    object,
+                    "/spec/strategy",
+                    "rollingUpdate",
+                    json!({"maxUnavailable": "25%", "maxSurge": "25%"}),
+                );
             }
         }
         "ReplicaSet" | "StatefulSet" => default(object, "/spec", "replicas", json!(1)),
@@ -27,7 +37,11 @@ pub fn add(kind: &Kind, object: &mut Value) {
             default(object, "/spec", "type", json!("ClusterIP"));
             default(object, "/spec", "sessionAffinity", json!("None"));
             default(object, "/spec", "internalTrafficPolicy", json!("Cluster"));
-            for port in object.get_mut("spec").into_iter().flat_map(|spec| elements(spec, "ports")) {
+            for port in object
+                .get_mut("spec")
+                .into_iter()
+                .flat_map(|spec| elements(spec, "ports"))
+            {
                 default(port, "", "protocol", json!("TCP"));
                 let target = port["port"].clone();
                 default(port, "", "targetPort", target);
@@ -36,7 +50,12 @@ pub fn add(kind: &Kind, object: &mut Value) {
         "Namespace" => {
             let name = object["metadata"]["name"].clone();
             default(object, "/metadata", "labels", json!({}));
-            default(object, "/metadata/labels", "kubernetes.io/metadata.name", name);
+            default(
+                object,
+                "/metadata/labels",
+                "kubernetes.io/metadata.name",
+                name,
+            );
             default(object, "", "spec", json!({"finalizers": ["kubernetes"]}));
             default(object, "", "status", json!({"phase": "Active"}));
         }
@@ -48,11 +67,22 @@ pub fn add(kind: &Kind, object: &mut Value) {
         "Pod" => default(object, "", "status", json!({"phase": "Pending"})),
         _ => {}
     }
-    let pod = if kind.kind == "Pod" { "/spec" } else { "/spec/template/spec" };
+    let pod = if kind.kind == "Pod" {
+        "/spec"
+    } else {
+        "/spec/template/spec"
+    };
     if kind.builtin
         && let Some(spec) = object.pointer_mut(pod).filter(|spec| spec.is_object())
     {
-        pod_spec(spec, if kind.kind == "Job" { "Never" } else { "Always" });
+        pod_spec(
+            spec,
+            if kind.kind == "Job" {
+                "Never"
+            } else {
+                "Always"
+            },
+        );
     }
 }
 
@@ -69,7 +99,11 @@ fn pod_spec(spec: &mut Value, restart: &str) {
     for list in ["containers", "initContainers"] {
         for container in elements(spec, list) {
             let image = container["image"].as_str().unwrap_or_default();
-            let tag = image.rsplit('/').next().and_then(|last| last.split_once(':')).map(|(_, tag)| tag);
+            let tag = image
+                .rsplit('/')
+                .next()
+                .and_then(|last| last.split_once(':'))
+                .map(|(_, tag)| tag);
             let always = !image.contains('@') && matches!(tag, None | Some("latest"));
             let pull = json!(if always { "Always" } else { "IfNotPresent" });
             for (name, value) in [
@@ -90,7 +124,12 @@ fn pod_spec(spec: &mut Value, restart: &str) {
 /// `stringData` of a Secret is for writing only.
 fn bytes_of_strings(secret: &mut Value) {
     use base64::Engine;
-    let Some(Value::Object(strings)) = secret.as_object_mut().and_then(|secret| secret.shift_remove("stringData")) else { return };
+    let Some(Value::Object(strings)) = secret
+        .as_object_mut()
+        .and_then(|secret| secret.shift_remove("stringData"))
+    else {
+        return;
+    };
     for (name, value) in strings {
         let text = value.as_str().unwrap_or_default();
         secret["data"][name] = json!(base64::engine::general_purpose::STANDARD.encode(text));
@@ -99,7 +138,11 @@ fn bytes_of_strings(secret: &mut Value) {
 
 /// The elements of a list, if there is one.
 fn elements<'a>(object: &'a mut Value, list: &str) -> impl Iterator<Item = &'a mut Value> {
-    object.get_mut(list).and_then(Value::as_array_mut).into_iter().flatten()
+    object
+        .get_mut(list)
+        .and_then(Value::as_array_mut)
+        .into_iter()
+        .flatten()
 }
 
 fn default(object: &mut Value, pointer: &str, name: &str, value: Value) {
@@ -111,7 +154,13 @@ fn default(object: &mut Value, pointer: &str, name: &str, value: Value) {
 }
 
 /// Maps on the way to what the server reads and writes; below a `*` each element is one, too.
-const MAPS: &[&str] = &["", "/metadata", "/metadata/labels", "/metadata/annotations", "/metadata/ownerReferences/*"];
+const MAPS: &[&str] = &[
+    "",
+    "/metadata",
+    "/metadata/labels",
+    "/metadata/annotations",
+    "/metadata/ownerReferences/*",
+];
 /// The same in built-in kinds.
 const BUILTIN_MAPS: &[&str] = &[
     "/spec",
@@ -142,16 +191,27 @@ const BUILTIN_MAPS: &[&str] = &[
 /// [`Refusal::BadRequest`] with the first wrong place.
 pub fn check_shape(kind: &Kind, object: &Value) -> Result<(), Refusal> {
     let is_map = |value: &Value| value.is_object() || value.is_null();
-    for pointer in MAPS.iter().chain(if kind.builtin { BUILTIN_MAPS } else { &[] }) {
+    for pointer in MAPS
+        .iter()
+        .chain(if kind.builtin { BUILTIN_MAPS } else { &[] })
+    {
         let (place, fine) = match pointer.strip_suffix("/*") {
             Some(list) => {
-                let fine = |value: &Value| value.is_null() || value.as_array().is_some_and(|all| all.iter().all(Value::is_object));
+                let fine = |value: &Value| {
+                    value.is_null()
+                        || value
+                            .as_array()
+                            .is_some_and(|all| all.iter().all(Value::is_object))
+                };
                 (list, object.pointer(list).is_none_or(fine))
             }
             None => (*pointer, object.pointer(pointer).is_none_or(is_map)),
         };
         if !fine || object.is_null() {
-            return Err(Refusal::BadRequest(format!("the object has the wrong shape at {:?}", place.replace('/', "."))));
+            return Err(Refusal::BadRequest(format!(
+                "the object has the wrong shape at {:?}",
+                place.replace('/', ".")
+            )));
         }
     }
     Ok(())
@@ -169,20 +229,32 @@ pub fn drop_nulls(value: &mut Value) {
     }
 }
 
-/// Refuses what the API server would: a name that is none, a workload without what it selects, a change of what cannot change.
+/// Refuses what the API server would: a name that is none, a workload without what it selects, a
+/// change of what cannot change.
 ///
 /// # Errors
 /// [`Refusal::Invalid`] with each field.
 pub fn check(kind: &Kind, old: Option<&Value>, new: &Value) -> Result<(), Refusal> {
     let mut causes = Vec::new();
     let mut wrong = |field: &str, message: String| {
-        let reason = if message == REQUIRED { "FieldValueRequired" } else { "FieldValueInvalid" };
-        causes.push(Cause { reason, message, field: field.to_owned() });
+        let reason = if message == REQUIRED {
+            "FieldValueRequired"
+        } else {
+            "FieldValueInvalid"
+        };
+        causes.push(Cause {
+            reason,
+            message,
+            field: field.to_owned(),
+        });
     };
     let name = new["metadata"]["name"].as_str().unwrap_or_default();
     let is_part = |part: &str| {
         let inner = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-' || c == ':';
-        !part.is_empty() && part.chars().all(inner) && !part.starts_with('-') && !part.ends_with('-')
+        !part.is_empty()
+            && part.chars().all(inner)
+            && !part.starts_with('-')
+            && !part.ends_with('-')
     };
     if name.len() > 253 || !name.split('.').all(is_part) {
         wrong(
@@ -192,15 +264,33 @@ pub fn check(kind: &Kind, old: Option<&Value>, new: &Value) -> Result<(), Refusa
             ),
         );
     }
-    if matches!((kind.group.as_str(), kind.kind.as_str()), ("apps", "Deployment" | "ReplicaSet" | "StatefulSet" | "DaemonSet")) {
-        let selected = new["spec"]["selector"]["matchLabels"].as_object().cloned().unwrap_or_default();
+    if matches!(
+        (kind.group.as_str(), kind.kind.as_str()),
+        (
+            "apps",
+            "Deployment" | "ReplicaSet" | "StatefulSet" | "DaemonSet"
+        )
+    ) {
+        let selected = new["spec"]["selector"]["matchLabels"]
+            .as_object()
+            .cloned()
+            .unwrap_or_default();
         let labels = &new["spec"]["template"]["metadata"]["labels"];
         if new["spec"]["selector"].is_null() {
             wrong("spec.selector", REQUIRED.to_owned());
-        } else if selected.iter().any(|(name, value)| labels.get(name) != Some(value)) {
-            wrong("spec.template.metadata.labels", format!("Invalid value: {labels}: `selector` does not match template `labels`"));
+        } else if selected
+            .iter()
+            .any(|(name, value)| labels.get(name) != Some(value))
+        {
+            wrong(
+                "spec.template.metadata.labels",
+                format!("Invalid value: {labels}: `selector` does not match template `labels`"),
+            );
         }
-        if new["spec"]["template"]["spec"]["containers"].as_array().is_none_or(Vec::is_empty) {
+        if new["spec"]["template"]["spec"]["containers"]
+            .as_array()
+            .is_none_or(Vec::is_empty)
+        {
             wrong("spec.template.spec.containers", REQUIRED.to_owned());
         }
     }
@@ -216,13 +306,24 @@ pub fn check(kind: &Kind, old: Option<&Value>, new: &Value) -> Result<(), Refusa
             let value = new.pointer(pointer);
             if old.pointer(pointer).is_some() && old.pointer(pointer) != value {
                 let value = value.unwrap_or(&Value::Null);
-                wrong(&pointer[1..].replace('/', "."), format!("Invalid value: {value}: field is immutable"));
+                wrong(
+                    &pointer[1..].replace('/', "."),
+                    format!("Invalid value: {value}: field is immutable"),
+                );
             }
         }
-        let sealed = matches!(kind.kind.as_str(), "ConfigMap" | "Secret") && old["immutable"] == true;
+        let sealed =
+            matches!(kind.kind.as_str(), "ConfigMap" | "Secret") && old["immutable"] == true;
         if sealed && (old["data"] != new["data"] || new["immutable"] != true) {
-            wrong("data", "Forbidden: field is immutable when `immutable` is set".to_owned());
+            wrong(
+                "data",
+                "Forbidden: field is immutable when `immutable` is set".to_owned(),
+            );
         }
     }
-    if causes.is_empty() { Ok(()) } else { Err(Refusal::Invalid(causes)) }
+    if causes.is_empty() {
+        Ok(())
+    } else {
+        Err(Refusal::Invalid(causes))
+    }
 }

@@ -1,5 +1,5 @@
-//! What the server says about itself: its version, its groups and kinds in both forms, and as much of OpenAPI as kubectl asks
-//! for before it writes. Pure.
+//! What the server says about itself: its version, its groups and kinds in both forms, and as much
+//! of OpenAPI as kubectl asks for before it writes. Pure.
 
 use super::kinds::Kind;
 use serde_json::{Value, json};
@@ -19,10 +19,13 @@ pub fn version() -> Value {
 fn groups(kinds: &[Kind]) -> Vec<(String, Vec<String>)> {
     let mut groups: Vec<(String, Vec<String>)> = Vec::new();
     for kind in kinds {
-        let at = groups.iter().position(|(group, _)| *group == kind.group).unwrap_or_else(|| {
-            groups.push((kind.group.clone(), Vec::new()));
-            groups.len() - 1
-        });
+        let at = groups
+            .iter()
+            .position(|(group, _)| *group == kind.group)
+            .unwrap_or_else(|| {
+                groups.push((kind.group.clone(), Vec::new()));
+                groups.len() - 1
+            });
         if !groups[at].1.contains(&kind.version) {
             groups[at].1.push(kind.version.clone());
         }
@@ -37,7 +40,9 @@ pub fn core_versions() -> Value {
 
 /// `/apis`.
 pub fn group_list(kinds: &[Kind]) -> Value {
-    let named = groups(kinds).into_iter().filter(|(group, _)| !group.is_empty());
+    let named = groups(kinds)
+        .into_iter()
+        .filter(|(group, _)| !group.is_empty());
     json!({"kind": "APIGroupList", "apiVersion": "v1", "groups": named.map(|(group, versions)| one_group(&group, &versions)).collect::<Vec<_>>()})
 }
 
@@ -52,21 +57,38 @@ fn one_group(group: &str, versions: &[String]) -> Value {
 
 /// `/apis/GROUP`, if there is such a group.
 pub fn group(kinds: &[Kind], name: &str) -> Option<Value> {
-    let (group, versions) = groups(kinds).into_iter().find(|(group, _)| group == name && !group.is_empty())?;
+    let (group, versions) = groups(kinds)
+        .into_iter()
+        .find(|(group, _)| group == name && !group.is_empty())?;
     Some(one_group(&group, &versions))
 }
 
-const VERBS: [&str; 8] = ["create", "delete", "deletecollection", "get", "list", "patch", "update", "watch"];
+const VERBS: [&str; 8] = [
+    "create",
+    "delete",
+    "deletecollection",
+    "get",
+    "list",
+    "patch",
+    "update",
+    "watch",
+];
 const PART_VERBS: [&str; 3] = ["get", "patch", "update"];
 
 /// The parts of a kind: name, and the group, version and kind of what is read there.
 fn parts(kind: &Kind) -> Vec<(&'static str, Value)> {
     let mut parts = Vec::new();
     if kind.status {
-        parts.push(("status", json!({"group": kind.group, "version": kind.version, "kind": kind.kind})));
+        parts.push((
+            "status",
+            json!({"group": kind.group, "version": kind.version, "kind": kind.kind}),
+        ));
     }
     if kind.scale {
-        parts.push(("scale", json!({"group": "autoscaling", "version": "v1", "kind": "Scale"})));
+        parts.push((
+            "scale",
+            json!({"group": "autoscaling", "version": "v1", "kind": "Scale"}),
+        ));
     }
     parts
 }
@@ -74,7 +96,10 @@ fn parts(kind: &Kind) -> Vec<(&'static str, Value)> {
 /// `/api/v1` or `/apis/GROUP/VERSION`, if there is such a version.
 pub fn resource_list(kinds: &[Kind], group: &str, version: &str) -> Option<Value> {
     let mut resources = Vec::new();
-    for kind in kinds.iter().filter(|kind| kind.group == group && kind.version == version) {
+    for kind in kinds
+        .iter()
+        .filter(|kind| kind.group == group && kind.version == version)
+    {
         resources.push(json!({
             "name": kind.plural, "singularName": kind.singular, "namespaced": kind.namespaced, "kind": kind.kind,
             "verbs": VERBS, "shortNames": kind.short, "categories": categories(kind),
@@ -86,15 +111,33 @@ pub fn resource_list(kinds: &[Kind], group: &str, version: &str) -> Option<Value
             }));
         }
     }
-    let api_version = if group.is_empty() { version.to_owned() } else { format!("{group}/{version}") };
+    let api_version = if group.is_empty() {
+        version.to_owned()
+    } else {
+        format!("{group}/{version}")
+    };
     (!resources.is_empty())
         .then(|| json!({"kind": "APIResourceList", "apiVersion": "v1", "groupVersion": api_version, "resources": resources}))
 }
 
 /// What `kubectl get all` means.
 fn categories(kind: &Kind) -> &'static [&'static str] {
-    let all = ["Pod", "Service", "Deployment", "ReplicaSet", "StatefulSet", "DaemonSet", "Job", "CronJob", "HorizontalPodAutoscaler"];
-    if kind.builtin && all.contains(&kind.kind.as_str()) { &["all"] } else { &[] }
+    let all = [
+        "Pod",
+        "Service",
+        "Deployment",
+        "ReplicaSet",
+        "StatefulSet",
+        "DaemonSet",
+        "Job",
+        "CronJob",
+        "HorizontalPodAutoscaler",
+    ];
+    if kind.builtin && all.contains(&kind.kind.as_str()) {
+        &["all"]
+    } else {
+        &[]
+    }
 }
 
 /// The aggregated form of `/api` (core) or `/apis`: everything in one answer.
@@ -114,14 +157,21 @@ pub fn aggregated(kinds: &[Kind], core: bool) -> Value {
     };
     let item = |(group, versions): (String, Vec<String>)| {
         let version = |version: &String| {
-            let of = kinds.iter().filter(|kind| kind.group == group && kind.version == *version);
+            let of = kinds
+                .iter()
+                .filter(|kind| kind.group == group && kind.version == *version);
             json!({"version": version, "freshness": "Current", "resources": of.map(resource).collect::<Vec<_>>()})
         };
-        let metadata =
-            if group.is_empty() { json!({"creationTimestamp": null}) } else { json!({"name": group, "creationTimestamp": null}) };
+        let metadata = if group.is_empty() {
+            json!({"creationTimestamp": null})
+        } else {
+            json!({"name": group, "creationTimestamp": null})
+        };
         json!({"metadata": metadata, "versions": versions.iter().map(version).collect::<Vec<_>>()})
     };
-    let wanted = groups(kinds).into_iter().filter(|(group, _)| group.is_empty() == core);
+    let wanted = groups(kinds)
+        .into_iter()
+        .filter(|(group, _)| group.is_empty() == core);
     json!({
         "kind": "APIGroupDiscoveryList", "apiVersion": "apidiscovery.k8s.io/v2", "metadata": {},
         "items": wanted.map(item).collect::<Vec<_>>(),
@@ -133,8 +183,15 @@ pub fn openapi(kinds: &[Kind]) -> Value {
     let mut paths = serde_json::Map::new();
     for (group, versions) in groups(kinds) {
         for version in versions {
-            let path = if group.is_empty() { format!("api/{version}") } else { format!("apis/{group}/{version}") };
-            paths.insert(path.clone(), json!({"serverRelativeURL": format!("/openapi/v3/{path}")}));
+            let path = if group.is_empty() {
+                format!("api/{version}")
+            } else {
+                format!("apis/{group}/{version}")
+            };
+            paths.insert(
+                path.clone(),
+                json!({"serverRelativeURL": format!("/openapi/v3/{path}")}),
+            );
         }
     }
     json!({"paths": paths})
@@ -143,16 +200,31 @@ pub fn openapi(kinds: &[Kind]) -> Value {
 /// One document: that each kind can be patched, and that the server validates; no schemas.
 pub fn openapi_document(kinds: &[Kind], group: &str, version: &str) -> Value {
     let mut paths = serde_json::Map::new();
-    for kind in kinds.iter().filter(|kind| kind.group == group && kind.version == version) {
-        let root = if group.is_empty() { format!("/api/{version}") } else { format!("/apis/{group}/{version}") };
-        let namespace = if kind.namespaced { "/namespaces/{namespace}" } else { "" };
-        let parameter = |name: &str| json!({"name": name, "in": "query", "schema": {"type": "string"}});
+    for kind in kinds
+        .iter()
+        .filter(|kind| kind.group == group && kind.version == version)
+    {
+        let root = if group.is_empty() {
+            format!("/api/{version}")
+        } else {
+            format!("/apis/{group}/{version}")
+        };
+        let namespace = if kind.namespaced {
+            "/namespaces/{namespace}"
+        } else {
+            ""
+        };
+        let parameter =
+            |name: &str| json!({"name": name, "in": "query", "schema": {"type": "string"}});
         let operation = json!({
             "parameters": [parameter("dryRun"), parameter("fieldManager"), parameter("fieldValidation"), parameter("force")],
             "responses": {"200": {"description": "OK"}},
             "x-kubernetes-group-version-kind": {"group": group, "version": version, "kind": kind.kind},
         });
-        paths.insert(format!("{root}{namespace}/{}/{{name}}", kind.plural), json!({"patch": operation}));
+        paths.insert(
+            format!("{root}{namespace}/{}/{{name}}", kind.plural),
+            json!({"patch": operation}),
+        );
     }
     json!({"openapi": "3.0.0", "info": {"title": "tagboat sandbox", "version": VERSION}, "paths": paths, "components": {"schemas": {}}})
 }

@@ -1,4 +1,5 @@
-//! Sets of fields, as `metadata.managedFields` holds them (`fieldsV1`), and what merges and compares objects by them. Pure.
+//! Sets of fields, as `metadata.managedFields` holds them (`fieldsV1`), and what merges and
+//! compares objects by them. Pure.
 
 use super::schema::{List, Schema, key};
 use serde_json::{Map, Value, json};
@@ -25,8 +26,17 @@ pub struct Fields {
 }
 
 /// Fields that the server alone writes: nobody owns them.
-const NOBODYS: &[&str] =
-    &["name", "namespace", "uid", "creationTimestamp", "generation", "resourceVersion", "selfLink", "managedFields", "generateName"];
+const NOBODYS: &[&str] = &[
+    "name",
+    "namespace",
+    "uid",
+    "creationTimestamp",
+    "generation",
+    "resourceVersion",
+    "selfLink",
+    "managedFields",
+    "generateName",
+];
 
 impl Fields {
     /// The fields that an object says something about.
@@ -42,7 +52,10 @@ impl Fields {
             Value::Object(map) if !map.is_empty() && !schema.is_atomic_map(path) => {
                 for (name, value) in map {
                     path.push(name);
-                    self.below.entry(Step::Field(name.clone())).or_default().add(value, schema, path);
+                    self.below
+                        .entry(Step::Field(name.clone()))
+                        .or_default()
+                        .add(value, schema, path);
                     path.pop();
                 }
             }
@@ -68,7 +81,9 @@ impl Fields {
         self.below.remove(&Step::Field("kind".to_owned()));
         let metadata = Step::Field("metadata".to_owned());
         if let Some(below) = self.below.get_mut(&metadata) {
-            below.below.retain(|step, _| !matches!(step, Step::Field(name) if NOBODYS.contains(&name.as_str())));
+            below.below.retain(
+                |step, _| !matches!(step, Step::Field(name) if NOBODYS.contains(&name.as_str())),
+            );
             below.owned = false;
             if below.is_empty() {
                 self.below.remove(&metadata);
@@ -104,9 +119,17 @@ impl Fields {
 
     /// What belongs to both.
     pub fn intersection(&self, other: &Self) -> Self {
-        let mut both = Self { owned: self.owned && other.owned, below: BTreeMap::new() };
+        let mut both = Self {
+            owned: self.owned && other.owned,
+            below: BTreeMap::new(),
+        };
         for (step, fields) in &self.below {
-            if let Some(below) = other.below.get(step).map(|other| fields.intersection(other)).filter(|below| !below.is_empty()) {
+            if let Some(below) = other
+                .below
+                .get(step)
+                .map(|other| fields.intersection(other))
+                .filter(|below| !below.is_empty())
+            {
                 both.below.insert(step.clone(), below);
             }
         }
@@ -132,8 +155,13 @@ impl Fields {
 
     /// From `fieldsV1`; what it does not understand it leaves out.
     pub fn from_json(value: &Value) -> Self {
-        let Some(map) = value.as_object() else { return Self::default() };
-        let mut fields = Self { owned: map.is_empty() || map.contains_key("."), below: BTreeMap::new() };
+        let Some(map) = value.as_object() else {
+            return Self::default();
+        };
+        let mut fields = Self {
+            owned: map.is_empty() || map.contains_key("."),
+            below: BTreeMap::new(),
+        };
         for (name, value) in map {
             let step = match name.split_once(':') {
                 Some(("f", name)) => Step::Field(name.to_owned()),
@@ -162,7 +190,10 @@ impl Fields {
                 Step::Field(name) => format!(".{name}"),
                 Step::Key(key) => {
                     let key: Map<String, Value> = serde_json::from_str(key).unwrap_or_default();
-                    let pairs: Vec<String> = key.iter().map(|(name, value)| format!("{name}={value}")).collect();
+                    let pairs: Vec<String> = key
+                        .iter()
+                        .map(|(name, value)| format!("{name}={value}"))
+                        .collect();
                     format!("[{}]", pairs.join(","))
                 }
                 Step::Value(value) => format!("[={value}]"),
@@ -172,14 +203,17 @@ impl Fields {
     }
 }
 
-/// The elements of a list that has keys or is a set, each with its step; none if it is atomic or an element has no key.
+/// The elements of a list that has keys or is a set, each with its step; none if it is atomic or an
+/// element has no key.
 fn elements(list: &[Value], kind: List) -> Option<Vec<(Step, &Value)>> {
     let step = |element: &Value| match kind {
         List::Atomic => None,
         List::Set => Some(Step::Value(element.to_string())),
         List::Keyed(fields) => key(fields, element).map(|key| Step::Key(key.to_string())),
     };
-    list.iter().map(|element| Some((step(element)?, element))).collect()
+    list.iter()
+        .map(|element| Some((step(element)?, element)))
+        .collect()
 }
 
 /// What differs between two objects.
@@ -194,13 +228,27 @@ pub struct Difference {
 /// Compares two objects.
 pub fn compare(old: &Value, new: &Value, schema: Schema) -> Difference {
     let mut difference = Difference::default();
-    compare_at(old, new, schema, &mut Vec::new(), &mut difference.changed, &mut difference.removed);
+    compare_at(
+        old,
+        new,
+        schema,
+        &mut Vec::new(),
+        &mut difference.changed,
+        &mut difference.removed,
+    );
     difference.changed.strip();
     difference.removed.strip();
     difference
 }
 
-fn compare_at<'a>(old: &'a Value, new: &'a Value, schema: Schema, path: &mut Vec<&'a str>, changed: &mut Fields, removed: &mut Fields) {
+fn compare_at<'a>(
+    old: &'a Value,
+    new: &'a Value,
+    schema: Schema,
+    path: &mut Vec<&'a str>,
+    changed: &mut Fields,
+    removed: &mut Fields,
+) {
     match (old, new) {
         (Value::Object(before), Value::Object(after)) if !schema.is_atomic_map(path) => {
             for (name, old) in before {
@@ -213,19 +261,30 @@ fn compare_at<'a>(old: &'a Value, new: &'a Value, schema: Schema, path: &mut Vec
                         keep(changed, Step::Field(name.clone()), more);
                         keep(removed, Step::Field(name.clone()), less);
                     }
-                    None => whole(removed.below.entry(Step::Field(name.clone())).or_default(), old, schema, path),
+                    None => whole(
+                        removed.below.entry(Step::Field(name.clone())).or_default(),
+                        old,
+                        schema,
+                        path,
+                    ),
                 }
                 path.pop();
             }
             for (name, new) in after.iter().filter(|(name, _)| !before.contains_key(*name)) {
                 path.push(name);
-                whole(changed.below.entry(Step::Field(name.clone())).or_default(), new, schema, path);
+                whole(
+                    changed.below.entry(Step::Field(name.clone())).or_default(),
+                    new,
+                    schema,
+                    path,
+                );
                 path.pop();
             }
         }
         (Value::Array(before), Value::Array(after)) => {
             let kind = schema.list(path);
-            let (Some(before), Some(after)) = (elements(before, kind), elements(after, kind)) else {
+            let (Some(before), Some(after)) = (elements(before, kind), elements(after, kind))
+            else {
                 changed.owned = old != new;
                 return;
             };
@@ -245,7 +304,10 @@ fn compare_at<'a>(old: &'a Value, new: &'a Value, schema: Schema, path: &mut Vec
                     }
                 }
             }
-            for (step, new) in after.iter().filter(|(step, _)| !before.iter().any(|(other, _)| other == step)) {
+            for (step, new) in after
+                .iter()
+                .filter(|(step, _)| !before.iter().any(|(other, _)| other == step))
+            {
                 let fresh = changed.below.entry(step.clone()).or_default();
                 whole(fresh, new, schema, path);
                 fresh.owned = true;
@@ -273,18 +335,26 @@ fn keep(fields: &mut Fields, step: Step, below: Fields) {
     }
 }
 
-/// Puts what was applied over the live object: maps field by field, keyed lists element by element, the rest whole.
+/// Puts what was applied over the live object: maps field by field, keyed lists element by element,
+/// the rest whole.
 pub fn merge(live: &Value, applied: &Value, schema: Schema) -> Value {
     merge_at(live, applied, schema, &mut Vec::new())
 }
 
-fn merge_at<'a>(live: &'a Value, applied: &'a Value, schema: Schema, path: &mut Vec<&'a str>) -> Value {
+fn merge_at<'a>(
+    live: &'a Value,
+    applied: &'a Value,
+    schema: Schema,
+    path: &mut Vec<&'a str>,
+) -> Value {
     match (live, applied) {
         (Value::Object(old), Value::Object(new)) if !schema.is_atomic_map(path) => {
             let mut merged = old.clone();
             for (name, value) in new {
                 path.push(name);
-                let value = old.get(name).map_or_else(|| value.clone(), |old| merge_at(old, value, schema, path));
+                let value = old
+                    .get(name)
+                    .map_or_else(|| value.clone(), |old| merge_at(old, value, schema, path));
                 path.pop();
                 merged.insert(name.clone(), value);
             }
@@ -292,7 +362,9 @@ fn merge_at<'a>(live: &'a Value, applied: &'a Value, schema: Schema, path: &mut 
         }
         (Value::Array(old), Value::Array(new)) => {
             let kind = schema.list(path);
-            let (Some(old), Some(new)) = (elements(old, kind), elements(new, kind)) else { return applied.clone() };
+            let (Some(old), Some(new)) = (elements(old, kind), elements(new, kind)) else {
+                return applied.clone();
+            };
             let is_new = |step: &Step| new.iter().any(|(other, _)| other == step);
             // The applied order; what only the live object has stays before the same neighbour.
             let (mut merged, mut next) = (Vec::new(), 0);
@@ -304,7 +376,12 @@ fn merge_at<'a>(live: &'a Value, applied: &'a Value, schema: Schema, path: &mut 
                 match old.iter().position(|(other, _)| other == step) {
                     Some(at) => {
                         if at >= next {
-                            merged.extend(old[next..at].iter().filter(|(step, _)| !is_new(step)).map(|(_, element)| Value::clone(element)));
+                            merged.extend(
+                                old[next..at]
+                                    .iter()
+                                    .filter(|(step, _)| !is_new(step))
+                                    .map(|(_, element)| Value::clone(element)),
+                            );
                             next = at + 1;
                         }
                         merged.push(merge_at(old[at].1, element, schema, path));
@@ -312,7 +389,12 @@ fn merge_at<'a>(live: &'a Value, applied: &'a Value, schema: Schema, path: &mut 
                     None => merged.push(Value::clone(element)),
                 }
             }
-            merged.extend(old[next..].iter().filter(|(step, _)| !is_new(step)).map(|(_, element)| Value::clone(element)));
+            merged.extend(
+                old[next..]
+                    .iter()
+                    .filter(|(step, _)| !is_new(step))
+                    .map(|(_, element)| Value::clone(element)),
+            );
             Value::Array(merged)
         }
         _ => applied.clone(),
@@ -329,7 +411,9 @@ fn remove_at(value: &mut Value, fields: &Fields, schema: Schema, path: &mut Vec<
         Value::Object(map) => {
             for (step, below) in &fields.below {
                 let Step::Field(name) = step else { continue };
-                let Some(inner) = map.get_mut(name) else { continue };
+                let Some(inner) = map.get_mut(name) else {
+                    continue;
+                };
                 if below.below.is_empty() {
                     map.shift_remove(name);
                     continue;
@@ -337,17 +421,25 @@ fn remove_at(value: &mut Value, fields: &Fields, schema: Schema, path: &mut Vec<
                 path.push(name.clone());
                 remove_at(inner, below, schema, path);
                 path.pop();
-                if matches!(inner, Value::Object(map) if map.is_empty()) || matches!(inner, Value::Array(list) if list.is_empty()) {
+                if matches!(inner, Value::Object(map) if map.is_empty())
+                    || matches!(inner, Value::Array(list) if list.is_empty())
+                {
                     map.shift_remove(name);
                 }
             }
         }
         Value::Array(list) => {
             let kind = schema.list(&path.iter().map(String::as_str).collect::<Vec<_>>());
-            let Some(steps) = elements(list, kind).map(|all| all.into_iter().map(|(step, _)| step).collect::<Vec<_>>()) else { return };
+            let Some(steps) = elements(list, kind)
+                .map(|all| all.into_iter().map(|(step, _)| step).collect::<Vec<_>>())
+            else {
+                return;
+            };
             let mut steps = steps.into_iter();
             list.retain_mut(|element| {
-                let Some(below) = steps.next().and_then(|step| fields.below.get(&step)) else { return true };
+                let Some(below) = steps.next().and_then(|step| fields.below.get(&step)) else {
+                    return true;
+                };
                 if below.owned {
                     return false;
                 }

@@ -1,4 +1,5 @@
-//! The kinds that the sandbox serves: a table of the built-in ones, and those that CustomResourceDefinitions declare.
+//! The kinds that the sandbox serves: a table of the built-in ones, and those that
+//! CustomResourceDefinitions declare.
 
 use super::store::Store;
 use serde_json::Value;
@@ -31,18 +32,32 @@ pub struct Kind {
 impl Kind {
     /// `apps/v1`, or `v1` in the core group.
     pub fn api_version(&self) -> String {
-        if self.group.is_empty() { self.version.clone() } else { format!("{}/{}", self.group, self.version) }
+        if self.group.is_empty() {
+            self.version.clone()
+        } else {
+            format!("{}/{}", self.group, self.version)
+        }
     }
 
     /// Whether its objects count the changes of what is wanted (`metadata.generation`).
     pub fn counts_generations(&self) -> bool {
-        const COUNTED: &[&str] = &["apps", "batch", "networking.k8s.io", "policy", "apiextensions.k8s.io"];
+        const COUNTED: &[&str] = &[
+            "apps",
+            "batch",
+            "networking.k8s.io",
+            "policy",
+            "apiextensions.k8s.io",
+        ];
         !self.builtin || COUNTED.contains(&self.group.as_str()) || self.kind == "Pod"
     }
 
     /// `deployments.apps`, as messages name it.
     pub fn resource(&self) -> String {
-        if self.group.is_empty() { self.plural.clone() } else { format!("{}.{}", self.plural, self.group) }
+        if self.group.is_empty() {
+            self.plural.clone()
+        } else {
+            format!("{}.{}", self.plural, self.group)
+        }
     }
 }
 
@@ -56,7 +71,14 @@ const BUILTIN: &[(&str, &str, &str, &str, &str, &str)] = &[
     ("", "v1", "Service", "services", "svc", "ns"),
     ("", "v1", "Pod", "pods", "po", "ns"),
     ("", "v1", "Event", "events", "ev", "n"),
-    ("", "v1", "PersistentVolumeClaim", "persistentvolumeclaims", "pvc", "ns"),
+    (
+        "",
+        "v1",
+        "PersistentVolumeClaim",
+        "persistentvolumeclaims",
+        "pvc",
+        "ns",
+    ),
     ("", "v1", "PersistentVolume", "persistentvolumes", "pv", "s"),
     ("", "v1", "LimitRange", "limitranges", "limits", "n"),
     ("", "v1", "ResourceQuota", "resourcequotas", "quota", "ns"),
@@ -66,18 +88,75 @@ const BUILTIN: &[(&str, &str, &str, &str, &str, &str)] = &[
     ("apps", "v1", "DaemonSet", "daemonsets", "ds", "ns"),
     ("batch", "v1", "Job", "jobs", "", "ns"),
     ("batch", "v1", "CronJob", "cronjobs", "cj", "ns"),
-    ("networking.k8s.io", "v1", "Ingress", "ingresses", "ing", "ns"),
-    ("networking.k8s.io", "v1", "NetworkPolicy", "networkpolicies", "netpol", "n"),
+    (
+        "networking.k8s.io",
+        "v1",
+        "Ingress",
+        "ingresses",
+        "ing",
+        "ns",
+    ),
+    (
+        "networking.k8s.io",
+        "v1",
+        "NetworkPolicy",
+        "networkpolicies",
+        "netpol",
+        "n",
+    ),
     ("rbac.authorization.k8s.io", "v1", "Role", "roles", "", "n"),
-    ("rbac.authorization.k8s.io", "v1", "RoleBinding", "rolebindings", "", "n"),
-    ("rbac.authorization.k8s.io", "v1", "ClusterRole", "clusterroles", "", ""),
-    ("rbac.authorization.k8s.io", "v1", "ClusterRoleBinding", "clusterrolebindings", "", ""),
-    ("autoscaling", "v2", "HorizontalPodAutoscaler", "horizontalpodautoscalers", "hpa", "ns"),
-    ("policy", "v1", "PodDisruptionBudget", "poddisruptionbudgets", "pdb", "ns"),
-    ("apiextensions.k8s.io", "v1", "CustomResourceDefinition", "customresourcedefinitions", "crd", "s"),
+    (
+        "rbac.authorization.k8s.io",
+        "v1",
+        "RoleBinding",
+        "rolebindings",
+        "",
+        "n",
+    ),
+    (
+        "rbac.authorization.k8s.io",
+        "v1",
+        "ClusterRole",
+        "clusterroles",
+        "",
+        "",
+    ),
+    (
+        "rbac.authorization.k8s.io",
+        "v1",
+        "ClusterRoleBinding",
+        "clusterrolebindings",
+        "",
+        "",
+    ),
+    (
+        "autoscaling",
+        "v2",
+        "HorizontalPodAutoscaler",
+        "horizontalpodautoscalers",
+        "hpa",
+        "ns",
+    ),
+    (
+        "policy",
+        "v1",
+        "PodDisruptionBudget",
+        "poddisruptionbudgets",
+        "pdb",
+        "ns",
+    ),
+    (
+        "apiextensions.k8s.io",
+        "v1",
+        "CustomResourceDefinition",
+        "customresourcedefinitions",
+        "crd",
+        "s",
+    ),
 ];
 
-/// All kinds, the built-in ones first; a CustomResourceDefinition counts from the moment it is there.
+/// All kinds, the built-in ones first; a CustomResourceDefinition counts from the moment it is
+/// there.
 pub fn kinds(store: &Store) -> Vec<Kind> {
     let mut all: Vec<Kind> = BUILTIN
         .iter()
@@ -104,15 +183,26 @@ pub fn kinds(store: &Store) -> Vec<Kind> {
 fn declared(definition: &Value) -> Vec<Kind> {
     let spec = &definition["spec"];
     let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
-    let versions = spec["versions"].as_array().map(Vec::as_slice).unwrap_or_default();
+    let versions = spec["versions"]
+        .as_array()
+        .map(Vec::as_slice)
+        .unwrap_or_default();
     let served = versions.iter().filter(|version| version["served"] == true);
     let kind = |version: &Value| Kind {
         group: text(&spec["group"]),
         version: text(&version["name"]),
         kind: text(&spec["names"]["kind"]),
         plural: text(&spec["names"]["plural"]),
-        singular: spec["names"]["singular"].as_str().map_or_else(|| text(&spec["names"]["kind"]).to_lowercase(), str::to_owned),
-        short: spec["names"]["shortNames"].as_array().into_iter().flatten().map(text).collect(),
+        singular: spec["names"]["singular"].as_str().map_or_else(
+            || text(&spec["names"]["kind"]).to_lowercase(),
+            str::to_owned,
+        ),
+        short: spec["names"]["shortNames"]
+            .as_array()
+            .into_iter()
+            .flatten()
+            .map(text)
+            .collect(),
         namespaced: spec["scope"] == "Namespaced",
         status: version["subresources"]["status"].is_object(),
         scale: version["subresources"]["scale"].is_object(),

@@ -1,6 +1,7 @@
-//! As much of a Kubernetes API as the demo needs, in this process and on loopback: discovery, objects of the usual kinds
-//! and of CustomResourceDefinitions, watches, server-side apply, and workloads that become ready by themselves.
-//! `kubectl --server` can look at it. It proves nothing about the real thing; what both must do alike is compared by a test.
+//! As much of a Kubernetes API as the demo needs, in this process and on loopback: discovery,
+//! objects of the usual kinds and of CustomResourceDefinitions, watches, server-side apply, and
+//! workloads that become ready by themselves. `kubectl --server` can look at it. It proves nothing
+//! about the real thing; what both must do alike is compared by a test.
 //!
 //! ```text
 //! http ── discovery, table          what goes over the wire
@@ -10,7 +11,8 @@
 //! store ◀── controller              the objects, and what happens to them by itself (pure)
 //! ```
 //!
-//! Absent: users and rights, admission, validation by schema, conversion between versions, protobuf, logs and exec.
+//! Absent: users and rights, admission, validation by schema, conversion between versions,
+//! protobuf, logs and exec.
 
 mod apply;
 mod controller;
@@ -69,7 +71,8 @@ struct Cluster {
 }
 
 impl SandboxCluster {
-    /// Starts one on a free loopback port, with the namespaces `default` and `kube-system` and one node.
+    /// Starts one on a free loopback port, with the namespaces `default` and `kube-system` and one
+    /// node.
     ///
     /// # Errors
     /// If no port can be had.
@@ -81,11 +84,21 @@ impl SandboxCluster {
     ///
     /// # Errors
     /// If no port can be had.
-    pub async fn start_with(options: Options, layer: impl FnOnce(axum::Router) -> axum::Router) -> std::io::Result<Self> {
+    pub async fn start_with(
+        options: Options,
+        layer: impl FnOnce(axum::Router) -> axum::Router,
+    ) -> std::io::Result<Self> {
         let listener = tokio::net::TcpListener::bind(("127.0.0.1", 0)).await?;
         let address = listener.local_addr()?;
-        let authorization = options.token.as_ref().map(|token| format!("Bearer {}", token.expose()));
-        let cluster = Arc::new(Cluster { store: Mutex::default(), revision: watch::channel(0).0, authorization });
+        let authorization = options
+            .token
+            .as_ref()
+            .map(|token| format!("Bearer {}", token.expose()));
+        let cluster = Arc::new(Cluster {
+            store: Mutex::default(),
+            revision: watch::channel(0).0,
+            authorization,
+        });
         cluster.with(seed);
         let router = layer(http::router(cluster.clone()));
         let server = tokio::spawn(async move {
@@ -93,7 +106,11 @@ impl SandboxCluster {
             let _ = axum::serve(listener, router).await;
         });
         let controllers = tokio::spawn(control(cluster, options.settings));
-        Ok(Self { address, token: options.token, tasks: vec![server, controllers] })
+        Ok(Self {
+            address,
+            token: options.token,
+            tasks: vec![server, controllers],
+        })
     }
 
     /// `http://127.0.0.1:port`.
@@ -129,11 +146,13 @@ impl Drop for SandboxCluster {
 impl Cluster {
     /// Works on the store, and tells those who wait if it changed.
     fn with<T>(&self, work: impl FnOnce(&mut Store) -> T) -> T {
-        // A panic while it was held is a bug of one request; the objects are whole, since each is replaced at once.
+        // A panic while it was held is a bug of one request; the objects are whole, since each is
+        // replaced at once.
         let mut store = self.store.lock().unwrap_or_else(PoisonError::into_inner);
         let done = work(&mut store);
         let revision = store.revision();
-        self.revision.send_if_modified(|last| std::mem::replace(last, revision) != revision);
+        self.revision
+            .send_if_modified(|last| std::mem::replace(last, revision) != revision);
         done
     }
 }
@@ -141,17 +160,23 @@ impl Cluster {
 /// What every cluster has.
 fn seed(store: &mut Store) {
     let time = Timestamp::now().strftime("%Y-%m-%dT%H:%M:%SZ").to_string();
-    let id =
-        |plural: &str, name: &str| Id { group: String::new(), plural: plural.to_owned(), namespace: String::new(), name: name.to_owned() };
+    let id = |plural: &str, name: &str| Id {
+        group: String::new(),
+        plural: plural.to_owned(),
+        namespace: String::new(),
+        name: name.to_owned(),
+    };
     let metadata = |name: &str| json!({"name": name, "uid": write::hex(name)[..32], "creationTimestamp": time});
     for name in ["default", "kube-system"] {
-        let mut namespace: Value = json!({"apiVersion": "v1", "kind": "Namespace", "metadata": metadata(name)});
+        let mut namespace: Value =
+            json!({"apiVersion": "v1", "kind": "Namespace", "metadata": metadata(name)});
         namespace["metadata"]["labels"]["kubernetes.io/metadata.name"] = json!(name);
         namespace["spec"]["finalizers"] = json!(["kubernetes"]);
         namespace["status"]["phase"] = json!("Active");
         store.put(id("namespaces", name), namespace);
     }
-    let mut node = json!({"apiVersion": "v1", "kind": "Node", "metadata": metadata("sandbox"), "spec": {}});
+    let mut node =
+        json!({"apiVersion": "v1", "kind": "Node", "metadata": metadata("sandbox"), "spec": {}});
     node["status"]["conditions"] = json!([{"type": "Ready", "status": "True", "reason": "KubeletReady", "lastTransitionTime": time}]);
     node["status"]["nodeInfo"]["kubeletVersion"] = json!(discovery::VERSION);
     store.put(id("nodes", "sandbox"), node);
@@ -162,7 +187,8 @@ async fn control(cluster: Arc<Cluster>, settings: Settings) {
     let mut changes = cluster.revision.subscribe();
     loop {
         let now = Timestamp::now();
-        // Before the look, not after it: what changes meanwhile is looked at again. Its own changes are, too, and come to an end.
+        // Before the look, not after it: what changes meanwhile is looked at again. Its own changes
+        // are, too, and come to an end.
         changes.mark_unchanged();
         let next = cluster.with(|store| controller::look(store, &settings, now));
         let wait = next.map(|next| next.duration_since(now).unsigned_abs());

@@ -1,10 +1,12 @@
-//! The strategic merge patch of Kubernetes, in its simple form. JSON patch and merge patch come from the json-patch crate. Pure.
+//! The strategic merge patch of Kubernetes, in its simple form. JSON patch and merge patch come
+//! from the json-patch crate. Pure.
 
 use super::schema::{List, Schema};
 use serde_json::{Map, Value};
 
-/// Merges a patch: maps field by field, null removes, keyed lists by their first key; the directives `$patch` (`replace`,
-/// `delete`) and `$deleteFromPrimitiveList/…` are followed, those about order are not needed.
+/// Merges a patch: maps field by field, null removes, keyed lists by their first key; the
+/// directives `$patch` (`replace`, `delete`) and `$deleteFromPrimitiveList/…` are followed, those
+/// about order are not needed.
 pub fn strategic(live: &mut Value, patch: &Value, schema: Schema) {
     strategic_at(live, patch, schema, &mut Vec::new());
 }
@@ -14,8 +16,14 @@ fn strategic_at<'a>(live: &mut Value, patch: &'a Value, schema: Schema, path: &m
         *live = patch.clone();
         return;
     };
-    if patch.get("$patch").is_some_and(|directive| directive == "replace") {
-        let rest = patch.iter().filter(|(name, _)| *name != "$patch").map(|(name, value)| (name.clone(), value.clone()));
+    if patch
+        .get("$patch")
+        .is_some_and(|directive| directive == "replace")
+    {
+        let rest = patch
+            .iter()
+            .filter(|(name, _)| *name != "$patch")
+            .map(|(name, value)| (name.clone(), value.clone()));
         *live = Value::Object(rest.collect());
         return;
     }
@@ -38,11 +46,26 @@ fn strategic_at<'a>(live: &mut Value, patch: &'a Value, schema: Schema, path: &m
             Value::Null => {
                 map.shift_remove(name);
             }
-            Value::Object(inner) if inner.get("$patch").is_some_and(|directive| directive == "delete") => {
+            Value::Object(inner)
+                if inner
+                    .get("$patch")
+                    .is_some_and(|directive| directive == "delete") =>
+            {
                 map.shift_remove(name);
             }
-            Value::Object(_) => strategic_at(map.entry(name.clone()).or_insert(Value::Null), value, schema, path),
-            Value::Array(elements) => list(map.entry(name.clone()).or_insert_with(|| Value::Array(Vec::new())), elements, schema, path),
+            Value::Object(_) => strategic_at(
+                map.entry(name.clone()).or_insert(Value::Null),
+                value,
+                schema,
+                path,
+            ),
+            Value::Array(elements) => list(
+                map.entry(name.clone())
+                    .or_insert_with(|| Value::Array(Vec::new())),
+                elements,
+                schema,
+                path,
+            ),
             scalar => {
                 map.insert(name.clone(), scalar.clone());
             }
@@ -59,7 +82,11 @@ fn list<'a>(live: &mut Value, patch: &'a [Value], schema: Schema, path: &mut Vec
     let key = match schema.list(path) {
         List::Keyed([key, ..]) => *key,
         List::Set => {
-            let fresh: Vec<Value> = patch.iter().filter(|one| !elements.contains(one)).cloned().collect();
+            let fresh: Vec<Value> = patch
+                .iter()
+                .filter(|one| !elements.contains(one))
+                .cloned()
+                .collect();
             elements.extend(fresh);
             return;
         }
@@ -69,7 +96,11 @@ fn list<'a>(live: &mut Value, patch: &'a [Value], schema: Schema, path: &mut Vec
         }
     };
     if patch.iter().any(|element| element["$patch"] == "replace") {
-        *elements = patch.iter().filter(|element| element["$patch"] != "replace").cloned().collect();
+        *elements = patch
+            .iter()
+            .filter(|element| element["$patch"] != "replace")
+            .cloned()
+            .collect();
         return;
     }
     // New elements come first, in the order of the patch.

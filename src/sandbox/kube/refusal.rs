@@ -69,11 +69,25 @@ impl Refusal {
             Refusal::BadRequest(why) => ("BadRequest", why.clone()),
             Refusal::Unauthorized => ("Unauthorized", "Unauthorized".to_owned()),
             Refusal::NotFound => ("NotFound", format!("{resource} \"{name}\" not found")),
-            Refusal::NoNamespace(namespace) => ("NotFound", format!("namespaces \"{namespace}\" not found")),
-            Refusal::NoSuchPath => ("NotFound", "the server could not find the requested resource".to_owned()),
-            Refusal::MethodNotAllowed => ("MethodNotAllowed", "the server does not allow this method on the requested resource".to_owned()),
-            Refusal::AlreadyExists => ("AlreadyExists", format!("{resource} \"{name}\" already exists")),
-            Refusal::Conflict(why) => ("Conflict", format!("Operation cannot be fulfilled on {resource} \"{name}\": {why}")),
+            Refusal::NoNamespace(namespace) => {
+                ("NotFound", format!("namespaces \"{namespace}\" not found"))
+            }
+            Refusal::NoSuchPath => (
+                "NotFound",
+                "the server could not find the requested resource".to_owned(),
+            ),
+            Refusal::MethodNotAllowed => (
+                "MethodNotAllowed",
+                "the server does not allow this method on the requested resource".to_owned(),
+            ),
+            Refusal::AlreadyExists => (
+                "AlreadyExists",
+                format!("{resource} \"{name}\" already exists"),
+            ),
+            Refusal::Conflict(why) => (
+                "Conflict",
+                format!("Operation cannot be fulfilled on {resource} \"{name}\": {why}"),
+            ),
             Refusal::Conflicts(causes) => ("Conflict", conflicts(causes)),
             Refusal::Terminating(namespace) => (
                 "Forbidden",
@@ -82,12 +96,25 @@ impl Refusal {
                 ),
             ),
             Refusal::Expired(why) => ("Expired", why.clone()),
-            Refusal::MediaType(kind) => {
-                ("UnsupportedMediaType", format!("the sandbox does not read bodies of the type {kind} for this kind of object"))
-            }
+            Refusal::MediaType(kind) => (
+                "UnsupportedMediaType",
+                format!(
+                    "the sandbox does not read bodies of the type {kind} for this kind of object"
+                ),
+            ),
             Refusal::Invalid(causes) => {
-                let all: Vec<String> = causes.iter().map(|cause| format!("{}: {}", cause.field, cause.message)).collect();
-                ("Invalid", format!("{} \"{name}\" is invalid: {}", kind.map(|kind| kind.kind.clone()).unwrap_or_default(), all.join(", ")))
+                let all: Vec<String> = causes
+                    .iter()
+                    .map(|cause| format!("{}: {}", cause.field, cause.message))
+                    .collect();
+                (
+                    "Invalid",
+                    format!(
+                        "{} \"{name}\" is invalid: {}",
+                        kind.map(|kind| kind.kind.clone()).unwrap_or_default(),
+                        all.join(", ")
+                    ),
+                )
             }
         };
         let mut details = json!({});
@@ -111,13 +138,25 @@ impl Refusal {
 /// The API server's own wording: the managers in order, each with its fields.
 fn conflicts(causes: &[Cause]) -> String {
     if let [one] = causes {
-        return format!("Apply failed with 1 conflict: {}: {}", one.message, one.field);
+        return format!(
+            "Apply failed with 1 conflict: {}: {}",
+            one.message, one.field
+        );
     }
     let mut lines = Vec::new();
     let managers: BTreeSet<&str> = causes.iter().map(|cause| cause.message.as_str()).collect();
     for manager in managers {
         lines.push(format!("{}:", manager.replacen("conflict", "conflicts", 1)));
-        lines.extend(causes.iter().filter(|cause| cause.message == manager).map(|cause| format!("- {}", cause.field)));
+        lines.extend(
+            causes
+                .iter()
+                .filter(|cause| cause.message == manager)
+                .map(|cause| format!("- {}", cause.field)),
+        );
     }
-    format!("Apply failed with {} conflicts: {}", causes.len(), lines.join("\n"))
+    format!(
+        "Apply failed with {} conflicts: {}",
+        causes.len(),
+        lines.join("\n")
+    )
 }

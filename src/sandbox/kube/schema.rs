@@ -1,6 +1,6 @@
-//! What the sandbox knows of the shape of built-in kinds: which lists have keys, and which maps are one value. It is said by
-//! the names on the way, since those are used the same in all built-in kinds (`x-kubernetes-list-map-keys` and
-//! `x-kubernetes-map-type` in their OpenAPI documents).
+//! What the sandbox knows of the shape of built-in kinds: which lists have keys, and which maps are
+//! one value. It is said by the names on the way, since those are used the same in all built-in
+//! kinds (`x-kubernetes-list-map-keys` and `x-kubernetes-map-type` in their OpenAPI documents).
 
 use serde_json::{Value, json};
 
@@ -31,16 +31,30 @@ impl Schema {
             _ if !self.builtin => return List::Atomic,
             _ => {}
         }
-        let (Some(name), parent) = (path.last(), path.len().checked_sub(2).map_or("", |at| path[at])) else { return List::Atomic };
+        let (Some(name), parent) = (
+            path.last(),
+            path.len().checked_sub(2).map_or("", |at| path[at]),
+        ) else {
+            return List::Atomic;
+        };
         match *name {
-            "containers" | "initContainers" | "ephemeralContainers" | "env" | "volumes" | "imagePullSecrets" | "resourceClaims" => {
-                List::Keyed(&["name"])
-            }
+            "containers"
+            | "initContainers"
+            | "ephemeralContainers"
+            | "env"
+            | "volumes"
+            | "imagePullSecrets"
+            | "resourceClaims" => List::Keyed(&["name"]),
             "volumeMounts" => List::Keyed(&["mountPath"]),
             "volumeDevices" => List::Keyed(&["devicePath"]),
             "hostAliases" => List::Keyed(&["ip"]),
             "topologySpreadConstraints" => List::Keyed(&["topologyKey", "whenUnsatisfiable"]),
-            "ports" if matches!(parent, "containers" | "initContainers" | "ephemeralContainers") => {
+            "ports"
+                if matches!(
+                    parent,
+                    "containers" | "initContainers" | "ephemeralContainers"
+                ) =>
+            {
                 List::Keyed(&["containerPort", "protocol"])
             }
             "ports" if path.len() == 2 && parent == "spec" => List::Keyed(&["port", "protocol"]),
@@ -68,7 +82,8 @@ impl Schema {
     }
 }
 
-/// The key of an element of a keyed list, with the default of a protocol. Without one of the fields it has none.
+/// The key of an element of a keyed list, with the default of a protocol. Without one of the fields
+/// it has none.
 pub fn key(fields: &[&str], element: &Value) -> Option<Value> {
     let mut key = serde_json::Map::new();
     // In the order of names, as the API server writes it.

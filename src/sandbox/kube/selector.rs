@@ -32,13 +32,23 @@ impl Selector {
     pub fn parse(labels: &str, fields: &str) -> Result<Self, Refusal> {
         let mut terms = Vec::new();
         for text in split(labels) {
-            terms.push(label(text).ok_or_else(|| Refusal::BadRequest(format!("unable to parse requirement: {text}")))?);
+            terms.push(label(text).ok_or_else(|| {
+                Refusal::BadRequest(format!("unable to parse requirement: {text}"))
+            })?);
         }
         for text in split(fields) {
-            let (path, value, equal) = comparison(text).ok_or_else(|| Refusal::BadRequest(format!("invalid selector: {text}")))?;
+            let (path, value, equal) = comparison(text)
+                .ok_or_else(|| Refusal::BadRequest(format!("invalid selector: {text}")))?;
             let path = path.split('.').map(str::to_owned).collect();
             let values = vec![value.to_owned()];
-            terms.push(Term { path, test: if equal { Test::In(values) } else { Test::NotIn(values) } });
+            terms.push(Term {
+                path,
+                test: if equal {
+                    Test::In(values)
+                } else {
+                    Test::NotIn(values)
+                },
+            });
         }
         Ok(Self { terms })
     }
@@ -50,11 +60,19 @@ impl Selector {
             for part in &term.path {
                 value = value.and_then(|value| value.get(part));
             }
-            let text = value.map(|value| value.as_str().map_or_else(|| value.to_string(), str::to_owned));
-            let is_label =
-                term.path.first().is_some_and(|part| part == "metadata") && term.path.get(1).is_some_and(|part| part == "labels");
+            let text = value.map(|value| {
+                value
+                    .as_str()
+                    .map_or_else(|| value.to_string(), str::to_owned)
+            });
+            let is_label = term.path.first().is_some_and(|part| part == "metadata")
+                && term.path.get(1).is_some_and(|part| part == "labels");
             // A field that is not there is empty; a label that is not there is none.
-            let text = if is_label { text } else { Some(text.unwrap_or_default()) };
+            let text = if is_label {
+                text
+            } else {
+                Some(text.unwrap_or_default())
+            };
             match (&term.test, text) {
                 (Test::In(values), Some(text)) => values.contains(&text),
                 (Test::NotIn(values), Some(text)) => !values.contains(&text),
@@ -82,7 +100,11 @@ fn split(text: &str) -> Vec<&str> {
         }
     }
     parts.push(&text[from..]);
-    parts.into_iter().map(str::trim).filter(|part| !part.is_empty()).collect()
+    parts
+        .into_iter()
+        .map(str::trim)
+        .filter(|part| !part.is_empty())
+        .collect()
 }
 
 fn comparison(text: &str) -> Option<(&str, &str, bool)> {
@@ -94,10 +116,20 @@ fn comparison(text: &str) -> Option<(&str, &str, bool)> {
 }
 
 fn label(text: &str) -> Option<Term> {
-    let term = |name: &str, test| Term { path: vec!["metadata".to_owned(), "labels".to_owned(), name.trim().to_owned()], test };
+    let term = |name: &str, test| Term {
+        path: vec![
+            "metadata".to_owned(),
+            "labels".to_owned(),
+            name.trim().to_owned(),
+        ],
+        test,
+    };
     if let Some(list) = text.strip_suffix(')') {
         let (head, values) = list.split_once('(')?;
-        let values = values.split(',').map(|value| value.trim().to_owned()).collect();
+        let values = values
+            .split(',')
+            .map(|value| value.trim().to_owned())
+            .collect();
         let (name, word) = head.trim().rsplit_once(char::is_whitespace)?;
         return match word {
             "in" => Some(term(name, Test::In(values))),
@@ -107,8 +139,17 @@ fn label(text: &str) -> Option<Term> {
     }
     if let Some((name, value, equal)) = comparison(text) {
         let values = vec![value.to_owned()];
-        return Some(term(name, if equal { Test::In(values) } else { Test::NotIn(values) }));
+        return Some(term(
+            name,
+            if equal {
+                Test::In(values)
+            } else {
+                Test::NotIn(values)
+            },
+        ));
     }
-    let (name, test) = text.strip_prefix('!').map_or((text, Test::Exists), |name| (name, Test::Absent));
+    let (name, test) = text
+        .strip_prefix('!')
+        .map_or((text, Test::Exists), |name| (name, Test::Absent));
     (!name.contains(char::is_whitespace)).then(|| term(name, test))
 }

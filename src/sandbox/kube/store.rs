@@ -1,4 +1,5 @@
-//! The objects, and what happened to them: one counter of revisions, as etcd has it. No clock, no network.
+//! The objects, and what happened to them: one counter of revisions, as etcd has it. No clock, no
+//! network.
 
 use serde_json::{Value, json};
 use std::{
@@ -6,7 +7,8 @@ use std::{
     sync::Arc,
 };
 
-/// Changes that are kept for watches; a watch from before them is told that it is too old. A demo makes a few hundred.
+/// Changes that are kept for watches; a watch from before them is told that it is too old. A demo
+/// makes a few hundred.
 const KEPT: usize = 1_000;
 
 /// Where an object lies. Versions of a group share their objects.
@@ -55,7 +57,12 @@ impl Store {
     }
 
     /// The objects of a kind, in all namespaces or one, by namespace and name.
-    pub fn list(&self, group: &str, plural: &str, namespace: Option<&str>) -> impl Iterator<Item = &Arc<Value>> {
+    pub fn list(
+        &self,
+        group: &str,
+        plural: &str,
+        namespace: Option<&str>,
+    ) -> impl Iterator<Item = &Arc<Value>> {
         let from = Id {
             group: group.to_owned(),
             plural: plural.to_owned(),
@@ -67,7 +74,9 @@ impl Store {
         self.objects
             .range(from..)
             .take_while(move |(id, _)| {
-                id.group == group && id.plural == plural && namespace.as_ref().is_none_or(|one| id.namespace == *one)
+                id.group == group
+                    && id.plural == plural
+                    && namespace.as_ref().is_none_or(|one| id.namespace == *one)
             })
             .map(|(_, object)| object)
     }
@@ -83,7 +92,12 @@ impl Store {
         object["metadata"]["resourceVersion"] = json!(self.revision.to_string());
         let new = Arc::new(object);
         let old = self.objects.insert(id.clone(), new.clone());
-        self.record(Change { id, old, new: new.clone(), deleted: false });
+        self.record(Change {
+            id,
+            old,
+            new: new.clone(),
+            deleted: false,
+        });
         new
     }
 
@@ -94,7 +108,12 @@ impl Store {
         let mut last = Value::clone(&old);
         last["metadata"]["resourceVersion"] = json!(self.revision.to_string());
         let new = Arc::new(last);
-        self.record(Change { id: id.clone(), old: Some(old), new: new.clone(), deleted: true });
+        self.record(Change {
+            id: id.clone(),
+            old: Some(old),
+            new: new.clone(),
+            deleted: true,
+        });
         Some(new)
     }
 

@@ -25,44 +25,117 @@ fn columns(kind: &Kind) -> &'static [&'static str] {
 }
 
 fn cells(kind: &Kind, object: &Value) -> Vec<Value> {
-    let number = |pointer: &str| json!(object.pointer(pointer).and_then(Value::as_i64).unwrap_or(0));
-    let text = |pointer: &str| json!(object.pointer(pointer).and_then(Value::as_str).unwrap_or("<none>"));
+    let number =
+        |pointer: &str| json!(object.pointer(pointer).and_then(Value::as_i64).unwrap_or(0));
+    let text = |pointer: &str| {
+        json!(
+            object
+                .pointer(pointer)
+                .and_then(Value::as_str)
+                .unwrap_or("<none>")
+        )
+    };
     let size = |field: &str| json!(object[field].as_object().map_or(0, serde_json::Map::len));
-    let ready = |wanted: &str| json!(format!("{}/{}", number("/status/readyReplicas"), number(wanted)));
+    let ready = |wanted: &str| {
+        json!(format!(
+            "{}/{}",
+            number("/status/readyReplicas"),
+            number(wanted)
+        ))
+    };
     match columns(kind) {
         [] => Vec::new(),
         _ => match kind.kind.as_str() {
             "Pod" => pod(object),
-            "Deployment" => vec![ready("/spec/replicas"), number("/status/updatedReplicas"), number("/status/availableReplicas")],
-            "ReplicaSet" => vec![number("/spec/replicas"), number("/status/replicas"), number("/status/readyReplicas")],
+            "Deployment" => vec![
+                ready("/spec/replicas"),
+                number("/status/updatedReplicas"),
+                number("/status/availableReplicas"),
+            ],
+            "ReplicaSet" => vec![
+                number("/spec/replicas"),
+                number("/status/replicas"),
+                number("/status/readyReplicas"),
+            ],
             "StatefulSet" => vec![ready("/spec/replicas")],
-            "DaemonSet" => ["desiredNumberScheduled", "currentNumberScheduled", "numberReady", "updatedNumberScheduled", "numberAvailable"]
-                .map(|field| number(&format!("/status/{field}")))
-                .to_vec(),
+            "DaemonSet" => [
+                "desiredNumberScheduled",
+                "currentNumberScheduled",
+                "numberReady",
+                "updatedNumberScheduled",
+                "numberAvailable",
+            ]
+            .map(|field| number(&format!("/status/{field}")))
+            .to_vec(),
             "Job" => {
                 let done = object["status"]["completionTime"].is_string();
-                vec![json!(if done { "Complete" } else { "Running" }), json!(format!("{}/1", number("/status/succeeded")))]
+                vec![
+                    json!(if done { "Complete" } else { "Running" }),
+                    json!(format!("{}/1", number("/status/succeeded"))),
+                ]
             }
-            "CronJob" => vec![text("/spec/schedule"), json!(if object["spec"]["suspend"] == true { "True" } else { "False" })],
+            "CronJob" => vec![
+                text("/spec/schedule"),
+                json!(if object["spec"]["suspend"] == true {
+                    "True"
+                } else {
+                    "False"
+                }),
+            ],
             "Service" => {
-                let port = |port: &Value| format!("{}/{}", port["port"], port["protocol"].as_str().unwrap_or("TCP"));
-                let ports: Vec<String> = object["spec"]["ports"].as_array().into_iter().flatten().map(port).collect();
-                vec![text("/spec/type"), text("/spec/clusterIP"), json!("<none>"), json!(ports.join(","))]
+                let port = |port: &Value| {
+                    format!(
+                        "{}/{}",
+                        port["port"],
+                        port["protocol"].as_str().unwrap_or("TCP")
+                    )
+                };
+                let ports: Vec<String> = object["spec"]["ports"]
+                    .as_array()
+                    .into_iter()
+                    .flatten()
+                    .map(port)
+                    .collect();
+                vec![
+                    text("/spec/type"),
+                    text("/spec/clusterIP"),
+                    json!("<none>"),
+                    json!(ports.join(",")),
+                ]
             }
             "ConfigMap" => vec![size("data")],
             "Secret" => vec![text("/type"), size("data")],
             "Namespace" | "PersistentVolumeClaim" => vec![text("/status/phase")],
             "Node" => vec![json!("Ready")],
             "Ingress" => {
-                let hosts: Vec<&str> =
-                    object["spec"]["rules"].as_array().into_iter().flatten().filter_map(|rule| rule["host"].as_str()).collect();
-                vec![text("/spec/ingressClassName"), json!(if hosts.is_empty() { "*".to_owned() } else { hosts.join(",") })]
+                let hosts: Vec<&str> = object["spec"]["rules"]
+                    .as_array()
+                    .into_iter()
+                    .flatten()
+                    .filter_map(|rule| rule["host"].as_str())
+                    .collect();
+                vec![
+                    text("/spec/ingressClassName"),
+                    json!(if hosts.is_empty() {
+                        "*".to_owned()
+                    } else {
+                        hosts.join(",")
+                    }),
+                ]
             }
             "Event" => {
                 let of = &object["involvedObject"];
-                let about =
-                    format!("{}/{}", of["kind"].as_str().unwrap_or_default().to_lowercase(), of["name"].as_str().unwrap_or_default());
-                vec![text("/type"), text("/reason"), json!(about), text("/message")]
+                let about = format!(
+                    "{}/{}",
+                    of["kind"].as_str().unwrap_or_default().to_lowercase(),
+                    of["name"].as_str().unwrap_or_default()
+                );
+                vec![
+                    text("/type"),
+                    text("/reason"),
+                    json!(about),
+                    text("/message"),
+                ]
             }
             _ => Vec::new(),
         },
@@ -70,16 +143,28 @@ fn cells(kind: &Kind, object: &Value) -> Vec<Value> {
 }
 
 fn pod(object: &Value) -> Vec<Value> {
-    let statuses = object["status"]["containerStatuses"].as_array().map(Vec::as_slice).unwrap_or_default();
-    let waiting = statuses.iter().find_map(|container| container["state"]["waiting"]["reason"].as_str());
+    let statuses = object["status"]["containerStatuses"]
+        .as_array()
+        .map(Vec::as_slice)
+        .unwrap_or_default();
+    let waiting = statuses
+        .iter()
+        .find_map(|container| container["state"]["waiting"]["reason"].as_str());
     let phase = object["status"]["phase"].as_str().unwrap_or("Pending");
-    let status = match (object["metadata"]["deletionTimestamp"].is_null(), waiting, phase) {
+    let status = match (
+        object["metadata"]["deletionTimestamp"].is_null(),
+        waiting,
+        phase,
+    ) {
         (false, ..) => "Terminating",
         (_, Some(reason), _) => reason,
         (_, _, "Succeeded") => "Completed",
         (_, _, phase) => phase,
     };
-    let ready = statuses.iter().filter(|container| container["ready"] == true).count();
+    let ready = statuses
+        .iter()
+        .filter(|container| container["ready"] == true)
+        .count();
     let all = object["spec"]["containers"].as_array().map_or(0, Vec::len);
     vec![json!(format!("{ready}/{all}")), json!(status), json!(0)]
 }
@@ -96,7 +181,13 @@ pub enum Include {
 }
 
 /// A table of objects.
-pub fn table(kind: &Kind, objects: &[&Value], revision: u64, include: Include, now: Timestamp) -> Value {
+pub fn table(
+    kind: &Kind,
+    objects: &[&Value],
+    revision: u64,
+    include: Include,
+    now: Timestamp,
+) -> Value {
     let column = |name: &str, kind: &str, priority: u8| json!({"name": name, "type": kind, "format": if name == "Name" { "name" } else { "" }, "description": "", "priority": priority});
     let mut definitions = vec![column("Name", "string", 0)];
     definitions.extend(columns(kind).iter().map(|name| column(name, "string", 0)));
@@ -104,8 +195,13 @@ pub fn table(kind: &Kind, objects: &[&Value], revision: u64, include: Include, n
     let row = |object: &&Value| {
         let mut all = vec![object["metadata"]["name"].clone()];
         all.extend(cells(kind, object));
-        let made = object["metadata"]["creationTimestamp"].as_str().and_then(|time| time.parse::<Timestamp>().ok());
-        all.push(json!(made.map_or_else(|| "<unknown>".to_owned(), |made| age(now.duration_since(made).as_secs()))));
+        let made = object["metadata"]["creationTimestamp"]
+            .as_str()
+            .and_then(|time| time.parse::<Timestamp>().ok());
+        all.push(json!(made.map_or_else(
+            || "<unknown>".to_owned(),
+            |made| age(now.duration_since(made).as_secs())
+        )));
         let mut row = json!({"cells": all});
         match include {
             Include::Nothing => {}

@@ -1,4 +1,5 @@
-//! Tests of the pure parts. That applies come out as on the real server is compared in `tests/it/cluster_real`.
+//! Tests of the pure parts. That applies come out as on the real server is compared in
+//! `tests/it/cluster_real`.
 
 use super::{
     controller::{Settings, look},
@@ -19,26 +20,77 @@ const BUILTIN: Schema = Schema { builtin: true };
 const START: &str = "2026-01-01T00:00:00Z";
 
 fn kind(store: &Store, name: &str) -> Kind {
-    kinds(store).into_iter().find(|kind| kind.kind == name).unwrap()
+    kinds(store)
+        .into_iter()
+        .find(|kind| kind.kind == name)
+        .unwrap()
 }
 
 /// Writes as somebody.
-fn apply(store: &mut Store, of: &str, namespace: &str, manager: &str, force: bool, body: Value) -> Result<(bool, Value), Refusal> {
+fn apply(
+    store: &mut Store,
+    of: &str,
+    namespace: &str,
+    manager: &str,
+    force: bool,
+    body: Value,
+) -> Result<(bool, Value), Refusal> {
     let kind = kind(store, of);
     let name = body["metadata"]["name"].as_str().unwrap().to_owned();
-    let write = Write { kind: &kind, namespace, name: &name, part: Part::Main, manager, dry_run: false, time: START };
-    write.patch(store, Patch::Apply(body, force)).map(|(created, object)| (created, Value::clone(&object)))
+    let write = Write {
+        kind: &kind,
+        namespace,
+        name: &name,
+        part: Part::Main,
+        manager,
+        dry_run: false,
+        time: START,
+    };
+    write
+        .patch(store, Patch::Apply(body, force))
+        .map(|(created, object)| (created, Value::clone(&object)))
 }
 
-fn delete(store: &mut Store, of: &str, namespace: &str, name: &str, propagation: Option<&str>) -> bool {
+fn delete(
+    store: &mut Store,
+    of: &str,
+    namespace: &str,
+    name: &str,
+    propagation: Option<&str>,
+) -> bool {
     let kind = kind(store, of);
-    let write = Write { kind: &kind, namespace, name, part: Part::Main, manager: "t", dry_run: false, time: START };
-    write.delete(store, &Deletion { propagation: propagation.map(str::to_owned), ..Deletion::default() }).unwrap().1
+    let write = Write {
+        kind: &kind,
+        namespace,
+        name,
+        part: Part::Main,
+        manager: "t",
+        dry_run: false,
+        time: START,
+    };
+    write
+        .delete(
+            store,
+            &Deletion {
+                propagation: propagation.map(str::to_owned),
+                ..Deletion::default()
+            },
+        )
+        .unwrap()
+        .1
 }
 
 fn world() -> Store {
     let mut store = Store::default();
-    apply(&mut store, "Namespace", "", "t", false, json!({"metadata": {"name": "default"}})).unwrap();
+    apply(
+        &mut store,
+        "Namespace",
+        "",
+        "t",
+        false,
+        json!({"metadata": {"name": "default"}}),
+    )
+    .unwrap();
     store
 }
 
@@ -54,7 +106,12 @@ fn web(image: &str, replicas: u64) -> Value {
 }
 
 fn id(group: &str, plural: &str, name: &str) -> Id {
-    Id { group: group.to_owned(), plural: plural.to_owned(), namespace: "default".to_owned(), name: name.to_owned() }
+    Id {
+        group: group.to_owned(),
+        plural: plural.to_owned(),
+        namespace: "default".to_owned(),
+        name: name.to_owned(),
+    }
 }
 
 fn at(seconds: i64) -> Timestamp {
@@ -63,30 +120,91 @@ fn at(seconds: i64) -> Timestamp {
 
 fn pods(store: &Store) -> Vec<(String, String)> {
     let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
-    store.list("", "pods", None).map(|pod| (text(&pod["spec"]["containers"][0]["image"]), text(&pod["status"]["phase"]))).collect()
+    store
+        .list("", "pods", None)
+        .map(|pod| {
+            (
+                text(&pod["spec"]["containers"][0]["image"]),
+                text(&pod["status"]["phase"]),
+            )
+        })
+        .collect()
 }
 
 #[test]
 fn a_conflict_names_the_other_and_the_fields() {
     let mut store = world();
-    apply(&mut store, "Deployment", "default", "a", false, web("x:1", 1)).unwrap();
-    let refusal = apply(&mut store, "Deployment", "default", "b", false, web("x:2", 2)).unwrap_err();
-    let Refusal::Conflicts(causes) = &refusal else { panic!("{refusal:?}") };
+    apply(
+        &mut store,
+        "Deployment",
+        "default",
+        "a",
+        false,
+        web("x:1", 1),
+    )
+    .unwrap();
+    let refusal = apply(
+        &mut store,
+        "Deployment",
+        "default",
+        "b",
+        false,
+        web("x:2", 2),
+    )
+    .unwrap_err();
+    let Refusal::Conflicts(causes) = &refusal else {
+        panic!("{refusal:?}")
+    };
     let mut fields: Vec<&str> = causes.iter().map(|cause| cause.field.as_str()).collect();
     fields.sort_unstable();
-    assert_eq!(fields, [".spec.replicas", ".spec.template.spec.containers[name=\"main\"].image"]);
+    assert_eq!(
+        fields,
+        [
+            ".spec.replicas",
+            ".spec.template.spec.containers[name=\"main\"].image"
+        ]
+    );
     assert_eq!(causes[0].message, "conflict with \"a\"");
     // Nothing was written, and the same values are shared.
-    assert_eq!(store.get(&id("apps", "deployments", "web")).unwrap()["spec"]["replicas"], 1);
-    assert!(apply(&mut store, "Deployment", "default", "b", false, web("x:1", 1)).is_ok());
+    assert_eq!(
+        store.get(&id("apps", "deployments", "web")).unwrap()["spec"]["replicas"],
+        1
+    );
+    assert!(
+        apply(
+            &mut store,
+            "Deployment",
+            "default",
+            "b",
+            false,
+            web("x:1", 1)
+        )
+        .is_ok()
+    );
 }
 
 #[test]
 fn an_apply_that_changes_nothing_writes_nothing() {
     let mut store = world();
-    apply(&mut store, "Deployment", "default", "a", false, web("x:1", 1)).unwrap();
+    apply(
+        &mut store,
+        "Deployment",
+        "default",
+        "a",
+        false,
+        web("x:1", 1),
+    )
+    .unwrap();
     let before = store.revision();
-    let (created, object) = apply(&mut store, "Deployment", "default", "a", true, web("x:1", 1)).unwrap();
+    let (created, object) = apply(
+        &mut store,
+        "Deployment",
+        "default",
+        "a",
+        true,
+        web("x:1", 1),
+    )
+    .unwrap();
     assert_eq!((created, store.revision()), (false, before));
     assert_eq!(object["metadata"]["generation"], 1);
 }
@@ -95,9 +213,19 @@ fn an_apply_that_changes_nothing_writes_nothing() {
 fn a_dry_run_writes_nothing() {
     let mut store = world();
     let kind = kind(&store, "Deployment");
-    let write = Write { kind: &kind, namespace: "default", name: "web", part: Part::Main, manager: "a", dry_run: true, time: START };
+    let write = Write {
+        kind: &kind,
+        namespace: "default",
+        name: "web",
+        part: Part::Main,
+        manager: "a",
+        dry_run: true,
+        time: START,
+    };
     let before = store.revision();
-    let (created, object) = write.patch(&mut store, Patch::Apply(web("x:1", 1), false)).unwrap();
+    let (created, object) = write
+        .patch(&mut store, Patch::Apply(web("x:1", 1), false))
+        .unwrap();
     assert!(created && object["spec"]["strategy"]["type"] == "RollingUpdate");
     assert_eq!(store.revision(), before);
 }
@@ -107,11 +235,22 @@ fn strategic_patches_find_elements_by_their_key() {
     let mut live = json!({"spec": {"containers": [{"name": "a", "image": "1"}, {"name": "b", "image": "1"}], "x": 1}});
     let patch = json!({"spec": {"containers": [{"name": "b", "image": "2"}, {"name": "a", "$patch": "delete"}, {"name": "c"}], "x": null}});
     strategic(&mut live, &patch, BUILTIN);
-    assert_eq!(live, json!({"spec": {"containers": [{"name": "c"}, {"name": "b", "image": "2"}]}}));
-    strategic(&mut live, &json!({"spec": {"$patch": "replace", "y": 2}}), BUILTIN);
+    assert_eq!(
+        live,
+        json!({"spec": {"containers": [{"name": "c"}, {"name": "b", "image": "2"}]}})
+    );
+    strategic(
+        &mut live,
+        &json!({"spec": {"$patch": "replace", "y": 2}}),
+        BUILTIN,
+    );
     assert_eq!(live, json!({"spec": {"y": 2}}));
     let mut live = json!({"metadata": {"finalizers": ["a", "b"]}});
-    strategic(&mut live, &json!({"metadata": {"$deleteFromPrimitiveList/finalizers": ["a"], "finalizers": ["c"]}}), BUILTIN);
+    strategic(
+        &mut live,
+        &json!({"metadata": {"$deleteFromPrimitiveList/finalizers": ["a"], "finalizers": ["c"]}}),
+        BUILTIN,
+    );
     assert_eq!(live, json!({"metadata": {"finalizers": ["b", "c"]}}));
 }
 
@@ -147,7 +286,10 @@ fn selectors_mean_what_kubectl_means() {
 fn a_store_remembers_so_many_changes() {
     let mut store = Store::default();
     for number in 0..1_050 {
-        store.put(id("", "configmaps", "one"), json!({"metadata": {}, "data": {"n": number}}));
+        store.put(
+            id("", "configmaps", "one"),
+            json!({"metadata": {}, "data": {"n": number}}),
+        );
     }
     assert!(store.changes_after(40).is_none());
     assert_eq!(store.changes_after(50).unwrap().count(), 1_000);
@@ -157,16 +299,33 @@ fn a_store_remembers_so_many_changes() {
 
 #[test]
 fn a_deployment_becomes_ready_when_its_time_has_come() {
-    let settings = Settings { ready_after: SignedDuration::from_secs(2), missing_tag: "broken".to_owned() };
+    let settings = Settings {
+        ready_after: SignedDuration::from_secs(2),
+        missing_tag: "broken".to_owned(),
+    };
     let mut store = world();
-    apply(&mut store, "Deployment", "default", "a", false, web("x:1", 2)).unwrap();
+    apply(
+        &mut store,
+        "Deployment",
+        "default",
+        "a",
+        false,
+        web("x:1", 2),
+    )
+    .unwrap();
     let next = look(&mut store, &settings, at(0));
-    assert_eq!(pods(&store), vec![("x:1".to_owned(), "Pending".to_owned()); 2]);
+    assert_eq!(
+        pods(&store),
+        vec![("x:1".to_owned(), "Pending".to_owned()); 2]
+    );
     assert_eq!(next, Some(at(2)));
     look(&mut store, &settings, at(2));
     let deployment = id("apps", "deployments", "web");
     let status = store.get(&deployment).unwrap()["status"].clone();
-    assert_eq!((&status["readyReplicas"], &status["observedGeneration"]), (&json!(2), &json!(1)));
+    assert_eq!(
+        (&status["readyReplicas"], &status["observedGeneration"]),
+        (&json!(2), &json!(1))
+    );
     assert_eq!(status["conditions"][1]["reason"], "NewReplicaSetAvailable");
     // Rest is rest: nothing is written and nothing is due.
     let before = store.revision();
@@ -174,37 +333,85 @@ fn a_deployment_becomes_ready_when_its_time_has_come() {
     assert_eq!(store.revision(), before);
 
     // An image that is missing: the old pods stay, and the rollout is said to hang.
-    apply(&mut store, "Deployment", "default", "a", false, web("x:broken-2", 2)).unwrap();
+    apply(
+        &mut store,
+        "Deployment",
+        "default",
+        "a",
+        false,
+        web("x:broken-2", 2),
+    )
+    .unwrap();
     look(&mut store, &settings, at(10));
     look(&mut store, &settings, at(12));
-    let running = pods(&store).into_iter().filter(|(image, phase)| image == "x:1" && phase == "Running").count();
+    let running = pods(&store)
+        .into_iter()
+        .filter(|(image, phase)| image == "x:1" && phase == "Running")
+        .count();
     assert_eq!(running, 2, "{:?}", pods(&store));
-    assert!(store.list("", "events", None).any(|event| event["reason"] == "Failed"));
+    assert!(
+        store
+            .list("", "events", None)
+            .any(|event| event["reason"] == "Failed")
+    );
     let next = look(&mut store, &settings, at(13)).unwrap();
     assert_eq!(next, at(610));
     look(&mut store, &settings, next);
     let conditions = store.get(&deployment).unwrap()["status"]["conditions"].clone();
     assert_eq!(conditions[1]["reason"], "ProgressDeadlineExceeded");
 
-    apply(&mut store, "Deployment", "default", "a", false, web("x:3", 1)).unwrap();
+    apply(
+        &mut store,
+        "Deployment",
+        "default",
+        "a",
+        false,
+        web("x:3", 1),
+    )
+    .unwrap();
     look(&mut store, &settings, at(700));
     look(&mut store, &settings, at(702));
     assert_eq!(pods(&store), [("x:3".to_owned(), "Running".to_owned())]);
     assert!(delete(&mut store, "Deployment", "default", "web", None));
     look(&mut store, &settings, at(703));
-    assert_eq!((pods(&store).len(), store.list("apps", "replicasets", None).count()), (0, 0));
+    assert_eq!(
+        (
+            pods(&store).len(),
+            store.list("apps", "replicasets", None).count()
+        ),
+        (0, 0)
+    );
 }
 
 #[test]
 fn what_is_owned_goes_with_its_owner_as_asked() {
-    for (propagation, survives) in [(None, false), (Some("Foreground"), false), (Some("Orphan"), true)] {
+    for (propagation, survives) in [
+        (None, false),
+        (Some("Foreground"), false),
+        (Some("Orphan"), true),
+    ] {
         let mut store = world();
-        apply(&mut store, "Deployment", "default", "a", false, web("x:1", 1)).unwrap();
+        apply(
+            &mut store,
+            "Deployment",
+            "default",
+            "a",
+            false,
+            web("x:1", 1),
+        )
+        .unwrap();
         look(&mut store, &Settings::default(), at(0));
         delete(&mut store, "Deployment", "default", "web", propagation);
         look(&mut store, &Settings::default(), at(1));
-        assert!(store.get(&id("apps", "deployments", "web")).is_none(), "{propagation:?}");
-        assert_eq!(store.list("apps", "replicasets", None).count() == 1, survives, "{propagation:?}");
+        assert!(
+            store.get(&id("apps", "deployments", "web")).is_none(),
+            "{propagation:?}"
+        );
+        assert_eq!(
+            store.list("apps", "replicasets", None).count() == 1,
+            survives,
+            "{propagation:?}"
+        );
     }
 }
 
@@ -215,10 +422,26 @@ fn a_namespace_is_emptied_before_it_goes() {
     apply(&mut store, "ConfigMap", "default", "a", false, held).unwrap();
     assert!(!delete(&mut store, "Namespace", "", "default", None));
     look(&mut store, &Settings::default(), at(0));
-    let refusal = apply(&mut store, "ConfigMap", "default", "a", false, json!({"metadata": {"name": "new"}})).unwrap_err();
+    let refusal = apply(
+        &mut store,
+        "ConfigMap",
+        "default",
+        "a",
+        false,
+        json!({"metadata": {"name": "new"}}),
+    )
+    .unwrap_err();
     assert_eq!(refusal.code(), 403);
     assert_eq!(store.list("", "namespaces", None).count(), 1);
-    apply(&mut store, "ConfigMap", "default", "a", false, json!({"metadata": {"name": "held"}})).unwrap();
+    apply(
+        &mut store,
+        "ConfigMap",
+        "default",
+        "a",
+        false,
+        json!({"metadata": {"name": "held"}}),
+    )
+    .unwrap();
     look(&mut store, &Settings::default(), at(1));
     assert_eq!(store.all().count(), 0);
 }
@@ -227,28 +450,61 @@ fn a_namespace_is_emptied_before_it_goes() {
 fn every_workload_gets_its_pods() {
     let mut store = world();
     let template = json!({"metadata": {"labels": {"app": "w"}}, "spec": {"containers": [{"name": "main", "image": "x:1"}]}});
-    let spec = json!({"selector": {"matchLabels": {"app": "w"}}, "template": template, "replicas": 2});
+    let spec =
+        json!({"selector": {"matchLabels": {"app": "w"}}, "template": template, "replicas": 2});
     for kind in ["StatefulSet", "DaemonSet"] {
-        apply(&mut store, kind, "default", "a", false, json!({"metadata": {"name": kind.to_lowercase()}, "spec": spec})).unwrap();
+        apply(
+            &mut store,
+            kind,
+            "default",
+            "a",
+            false,
+            json!({"metadata": {"name": kind.to_lowercase()}, "spec": spec}),
+        )
+        .unwrap();
     }
-    apply(&mut store, "Job", "default", "a", false, json!({"metadata": {"name": "job"}, "spec": {"template": template}})).unwrap();
-    let settings = Settings { ready_after: SignedDuration::from_secs(1), ..Settings::default() };
+    apply(
+        &mut store,
+        "Job",
+        "default",
+        "a",
+        false,
+        json!({"metadata": {"name": "job"}, "spec": {"template": template}}),
+    )
+    .unwrap();
+    let settings = Settings {
+        ready_after: SignedDuration::from_secs(1),
+        ..Settings::default()
+    };
     for second in 0..6 {
         look(&mut store, &settings, at(second));
     }
-    let status = |plural: &str, group: &str, name: &str| store.get(&id(group, plural, name)).unwrap()["status"].clone();
-    assert_eq!(status("statefulsets", "apps", "statefulset")["readyReplicas"], 2);
+    let status = |plural: &str, group: &str, name: &str| {
+        store.get(&id(group, plural, name)).unwrap()["status"].clone()
+    };
+    assert_eq!(
+        status("statefulsets", "apps", "statefulset")["readyReplicas"],
+        2
+    );
     assert_eq!(status("daemonsets", "apps", "daemonset")["numberReady"], 1);
     assert_eq!(status("jobs", "batch", "job")["succeeded"], 1);
 }
 
 fn value() -> impl Strategy<Value = Value> {
-    let leaf = prop_oneof![any::<bool>().prop_map(Value::from), (0..3i64).prop_map(Value::from), "[ab]".prop_map(Value::from)];
-    let containers = prop::collection::btree_map("[abc]", "[xy]", 0..3)
-        .prop_map(|all| all.into_iter().map(|(name, image)| json!({"name": name, "image": image})).collect::<Vec<_>>());
+    let leaf = prop_oneof![
+        any::<bool>().prop_map(Value::from),
+        (0..3i64).prop_map(Value::from),
+        "[ab]".prop_map(Value::from)
+    ];
+    let containers = prop::collection::btree_map("[abc]", "[xy]", 0..3).prop_map(|all| {
+        all.into_iter()
+            .map(|(name, image)| json!({"name": name, "image": image}))
+            .collect::<Vec<_>>()
+    });
     let map = leaf.prop_recursive(3, 12, 4, |inner| {
         prop_oneof![
-            prop::collection::btree_map("[pqr]", inner.clone(), 1..4).prop_map(|map| map.into_iter().collect::<Value>()),
+            prop::collection::btree_map("[pqr]", inner.clone(), 1..4)
+                .prop_map(|map| map.into_iter().collect::<Value>()),
             prop::collection::vec(inner, 1..3).prop_map(Value::from),
         ]
     });

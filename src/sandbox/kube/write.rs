@@ -1,5 +1,5 @@
-//! The writes: create, update, patch, apply, delete, each over one object of the store. No clock and no network: the time is
-//! an argument.
+//! The writes: create, update, patch, apply, delete, each over one object of the store. No clock
+//! and no network: the time is an argument.
 
 use super::{
     apply::{self, Writer},
@@ -91,11 +91,18 @@ impl Write<'_> {
     }
 
     fn schema(&self) -> Schema {
-        Schema { builtin: self.kind.builtin }
+        Schema {
+            builtin: self.kind.builtin,
+        }
     }
 
     fn writer<'b>(&'b self, api_version: &'b str) -> Writer<'b> {
-        Writer { manager: self.manager, api_version, subresource: self.part.name(), time: self.time }
+        Writer {
+            manager: self.manager,
+            api_version,
+            subresource: self.part.name(),
+            time: self.time,
+        }
     }
 
     /// Creates an object. Its name is in the body, or made there from `generateName`.
@@ -106,16 +113,31 @@ impl Write<'_> {
         if body["metadata"]["name"].is_null()
             && let Some(prefix) = body["metadata"]["generateName"].as_str()
         {
-            body["metadata"]["name"] = json!(format!("{prefix}{}", &hex(&format!("{prefix}{}", store.revision()))[..5]));
+            body["metadata"]["name"] = json!(format!(
+                "{prefix}{}",
+                &hex(&format!("{prefix}{}", store.revision()))[..5]
+            ));
         }
-        let name = body["metadata"]["name"].as_str().unwrap_or_default().to_owned();
-        let write = Write { name: &name, ..*self };
+        let name = body["metadata"]["name"]
+            .as_str()
+            .unwrap_or_default()
+            .to_owned();
+        let write = Write {
+            name: &name,
+            ..*self
+        };
         if store.get(&write.id()).is_some() {
             return Err(Refusal::AlreadyExists);
         }
         write.identify(&mut body)?;
         if let Some(metadata) = body["metadata"].as_object_mut() {
-            for field in ["resourceVersion", "uid", "generation", "managedFields", "deletionTimestamp"] {
+            for field in [
+                "resourceVersion",
+                "uid",
+                "generation",
+                "managedFields",
+                "deletionTimestamp",
+            ] {
                 metadata.shift_remove(field);
             }
         }
@@ -132,12 +154,17 @@ impl Write<'_> {
     /// If it is not there, or changed meanwhile, or not as it should be.
     pub fn update(&self, store: &mut Store, mut body: Value) -> Result<Arc<Value>, Refusal> {
         let old = store.get(&self.id()).cloned().ok_or(Refusal::NotFound)?;
-        if let Some(revision) = body["metadata"]["resourceVersion"].as_str().filter(|revision| !revision.is_empty())
+        if let Some(revision) = body["metadata"]["resourceVersion"]
+            .as_str()
+            .filter(|revision| !revision.is_empty())
             && old["metadata"]["resourceVersion"] != *revision
         {
             return Err(stale());
         }
-        if body["metadata"]["uid"].as_str().is_some_and(|uid| old["metadata"]["uid"] != *uid) {
+        if body["metadata"]["uid"]
+            .as_str()
+            .is_some_and(|uid| old["metadata"]["uid"] != *uid)
+        {
             return Err(other_uid(&body["metadata"]["uid"], &old));
         }
         if self.part == Part::Scale {
@@ -157,11 +184,23 @@ impl Write<'_> {
         let old = store.get(&self.id()).cloned();
         if let Patch::Apply(mut applied, force) = body {
             defaults::drop_nulls(&mut applied);
-            if applied["metadata"].get("managedFields").is_some_and(|list| list.as_array().is_none_or(|list| !list.is_empty())) {
-                return Err(Refusal::BadRequest("metadata.managedFields must be nil".to_owned()));
+            if applied["metadata"]
+                .get("managedFields")
+                .is_some_and(|list| list.as_array().is_none_or(|list| !list.is_empty()))
+            {
+                return Err(Refusal::BadRequest(
+                    "metadata.managedFields must be nil".to_owned(),
+                ));
             }
-            let revision = applied["metadata"]["resourceVersion"].as_str().unwrap_or_default().to_owned();
-            if !revision.is_empty() && old.as_ref().is_some_and(|old| old["metadata"]["resourceVersion"] != *revision) {
+            let revision = applied["metadata"]["resourceVersion"]
+                .as_str()
+                .unwrap_or_default()
+                .to_owned();
+            if !revision.is_empty()
+                && old
+                    .as_ref()
+                    .is_some_and(|old| old["metadata"]["resourceVersion"] != *revision)
+            {
                 return Err(stale());
             }
             self.identify(&mut applied)?;
@@ -169,15 +208,23 @@ impl Write<'_> {
                 self.drop_status(&mut applied);
             }
             let version = self.kind.api_version();
-            let merged = apply::apply(old.as_deref(), &applied, self.writer(&version), force, self.schema())?;
+            let merged = apply::apply(
+                old.as_deref(),
+                &applied,
+                self.writer(&version),
+                force,
+                self.schema(),
+            )?;
             let stored = self.store(store, old.as_ref(), merged)?;
             return Ok((old.is_none(), stored));
         }
         let old = old.ok_or(Refusal::NotFound)?;
-        // A patch of the scale is one of the object that has it: both have their replicas in the same place.
+        // A patch of the scale is one of the object that has it: both have their replicas in the
+        // same place.
         let mut new = Value::clone(&old);
         match body {
-            Patch::Json(patch) => json_patch::patch(&mut new, &patch).map_err(|error| Refusal::BadRequest(error.to_string()))?,
+            Patch::Json(patch) => json_patch::patch(&mut new, &patch)
+                .map_err(|error| Refusal::BadRequest(error.to_string()))?,
             Patch::Merge(patch) => json_patch::merge(&mut new, &patch),
             Patch::Strategic(patch) => patch::strategic(&mut new, &patch, self.schema()),
             Patch::Apply(..) => {}
@@ -194,14 +241,20 @@ impl Write<'_> {
             new["spec"]["replicas"] = replicas;
         }
         self.identify(&mut new)?;
-        self.put_over(store, &old, new).map(|stored| (false, stored))
+        self.put_over(store, &old, new)
+            .map(|stored| (false, stored))
     }
 
-    /// Deletes an object, or marks it where finalizers hold it. Gives it as it was last, and whether it is gone.
+    /// Deletes an object, or marks it where finalizers hold it. Gives it as it was last, and
+    /// whether it is gone.
     ///
     /// # Errors
     /// If it is not there, or another one than meant.
-    pub fn delete(&self, store: &mut Store, options: &Deletion) -> Result<(Arc<Value>, bool), Refusal> {
+    pub fn delete(
+        &self,
+        store: &mut Store,
+        options: &Deletion,
+    ) -> Result<(Arc<Value>, bool), Refusal> {
         let id = self.id();
         let old = store.get(&id).cloned().ok_or(Refusal::NotFound)?;
         if let Some(uid) = &options.uid
@@ -209,8 +262,14 @@ impl Write<'_> {
         {
             return Err(other_uid(&json!(uid), &old));
         }
-        if options.revision.as_ref().is_some_and(|revision| old["metadata"]["resourceVersion"] != **revision) {
-            return Err(Refusal::Conflict("Precondition failed: the object has been modified".to_owned()));
+        if options
+            .revision
+            .as_ref()
+            .is_some_and(|revision| old["metadata"]["resourceVersion"] != **revision)
+        {
+            return Err(Refusal::Conflict(
+                "Precondition failed: the object has been modified".to_owned(),
+            ));
         }
         if self.dry_run {
             return Ok((old, true));
@@ -221,7 +280,10 @@ impl Write<'_> {
             Some("Orphan") => add_finalizer(&mut new, "orphan"),
             _ => {}
         }
-        let held = new["metadata"]["finalizers"].as_array().is_some_and(|list| !list.is_empty()) || is_namespace(self.kind);
+        let held = new["metadata"]["finalizers"]
+            .as_array()
+            .is_some_and(|list| !list.is_empty())
+            || is_namespace(self.kind);
         if !held {
             return Ok((store.remove(&id).unwrap_or(old), true));
         }
@@ -238,10 +300,15 @@ impl Write<'_> {
     /// The object's kind, name and namespace are those of the path.
     fn identify(&self, body: &mut Value) -> Result<(), Refusal> {
         defaults::check_shape(self.kind, body)?;
-        for (field, wanted) in [("apiVersion", self.kind.api_version()), ("kind", self.kind.kind.clone())] {
+        for (field, wanted) in [
+            ("apiVersion", self.kind.api_version()),
+            ("kind", self.kind.kind.clone()),
+        ] {
             let said = body[field].as_str().unwrap_or_default();
             if !said.is_empty() && said != wanted && self.part != Part::Scale {
-                return Err(Refusal::BadRequest(format!("{field} of the body is {said}, that of the request {wanted}")));
+                return Err(Refusal::BadRequest(format!(
+                    "{field} of the body is {said}, that of the request {wanted}"
+                )));
             }
             body[field] = json!(wanted);
         }
@@ -268,12 +335,20 @@ impl Write<'_> {
     }
 
     /// Stores a write that is no apply.
-    fn put_over(&self, store: &mut Store, old: &Arc<Value>, body: Value) -> Result<Arc<Value>, Refusal> {
+    fn put_over(
+        &self,
+        store: &mut Store,
+        old: &Arc<Value>,
+        body: Value,
+    ) -> Result<Arc<Value>, Refusal> {
         let mut new = body;
         if self.kind.status {
             // Each path writes its own part only.
-            let (keep, of) =
-                if self.part == Part::Status { (new["status"].clone(), Value::clone(old)) } else { (old["status"].clone(), new) };
+            let (keep, of) = if self.part == Part::Status {
+                (new["status"].clone(), Value::clone(old))
+            } else {
+                (old["status"].clone(), new)
+            };
             new = of;
             new["status"] = keep;
             defaults::drop_nulls(&mut new);
@@ -284,13 +359,24 @@ impl Write<'_> {
         self.store(store, Some(old), new)
     }
 
-    /// The last step of every write: what the server itself says about an object, and whether anything changed at all.
-    fn store(&self, store: &mut Store, old: Option<&Arc<Value>>, mut new: Value) -> Result<Arc<Value>, Refusal> {
+    /// The last step of every write: what the server itself says about an object, and whether
+    /// anything changed at all.
+    fn store(
+        &self,
+        store: &mut Store,
+        old: Option<&Arc<Value>>,
+        mut new: Value,
+    ) -> Result<Arc<Value>, Refusal> {
         let id = self.id();
         defaults::add(self.kind, &mut new);
         self.stamp(store, old, &mut new);
         defaults::check(self.kind, old.map(|old| &**old), &new)?;
-        let namespace = Id { group: String::new(), plural: "namespaces".to_owned(), namespace: String::new(), name: id.namespace.clone() };
+        let namespace = Id {
+            group: String::new(),
+            plural: "namespaces".to_owned(),
+            namespace: String::new(),
+            name: id.namespace.clone(),
+        };
         if self.kind.namespaced && old.is_none() {
             let Some(home) = store.get(&namespace) else {
                 return Err(Refusal::NoNamespace(id.namespace));
@@ -306,34 +392,66 @@ impl Write<'_> {
             });
         }
         let ends = !new["metadata"]["deletionTimestamp"].is_null()
-            && new["metadata"]["finalizers"].as_array().is_none_or(Vec::is_empty)
+            && new["metadata"]["finalizers"]
+                .as_array()
+                .is_none_or(Vec::is_empty)
             && !is_namespace(self.kind);
         let stored = store.put(id.clone(), new);
-        Ok(if ends { store.remove(&id).unwrap_or(stored) } else { stored })
+        Ok(if ends {
+            store.remove(&id).unwrap_or(stored)
+        } else {
+            stored
+        })
     }
 
     fn stamp(&self, store: &Store, old: Option<&Arc<Value>>, new: &mut Value) {
         let Some(old) = old else {
-            let uid = hex(&format!("{}/{}/{}/{}", self.kind.resource(), self.namespace, self.name, store.revision()));
-            new["metadata"]["uid"] = json!(format!("{}-{}-4{}-8{}-{}", &uid[..8], &uid[8..12], &uid[13..16], &uid[17..20], &uid[20..32]));
+            let uid = hex(&format!(
+                "{}/{}/{}/{}",
+                self.kind.resource(),
+                self.namespace,
+                self.name,
+                store.revision()
+            ));
+            new["metadata"]["uid"] = json!(format!(
+                "{}-{}-4{}-8{}-{}",
+                &uid[..8],
+                &uid[8..12],
+                &uid[13..16],
+                &uid[17..20],
+                &uid[20..32]
+            ));
             new["metadata"]["creationTimestamp"] = json!(self.time);
             if self.kind.counts_generations() {
                 new["metadata"]["generation"] = json!(1);
             }
-            if self.kind.kind == "Service" && new["spec"]["clusterIP"].is_null() && new["spec"]["type"] != "ExternalName" {
+            if self.kind.kind == "Service"
+                && new["spec"]["clusterIP"].is_null()
+                && new["spec"]["type"] != "ExternalName"
+            {
                 let number = store.list("", "services", None).count() + 1;
-                new["spec"]["clusterIP"] = json!(format!("10.0.{}.{}", number / 250, number % 250 + 1));
+                new["spec"]["clusterIP"] =
+                    json!(format!("10.0.{}.{}", number / 250, number % 250 + 1));
                 new["spec"]["clusterIPs"] = json!([new["spec"]["clusterIP"]]);
                 new["spec"]["ipFamilies"] = json!(["IPv4"]);
                 new["spec"]["ipFamilyPolicy"] = json!("SingleStack");
             }
             return;
         };
-        for field in ["uid", "creationTimestamp", "generation", "deletionTimestamp", "deletionGracePeriodSeconds", "resourceVersion"] {
+        for field in [
+            "uid",
+            "creationTimestamp",
+            "generation",
+            "deletionTimestamp",
+            "deletionGracePeriodSeconds",
+            "resourceVersion",
+        ] {
             match old["metadata"].get(field) {
                 Some(value) => new["metadata"][field] = value.clone(),
                 None => {
-                    new["metadata"].as_object_mut().and_then(|metadata| metadata.shift_remove(field));
+                    new["metadata"]
+                        .as_object_mut()
+                        .and_then(|metadata| metadata.shift_remove(field));
                 }
             }
         }
@@ -348,12 +466,15 @@ impl Write<'_> {
             && self.kind.counts_generations()
             && (spec(old) != spec(new) || !self.kind.builtin && other_than_status(old, new))
         {
-            new["metadata"]["generation"] = json!(old["metadata"]["generation"].as_u64().unwrap_or_default() + 1);
+            new["metadata"]["generation"] =
+                json!(old["metadata"]["generation"].as_u64().unwrap_or_default() + 1);
         }
         // The time of a write that changed nothing else is no change.
         let unowned = |object: &Value| {
             let mut object = object.clone();
-            object["metadata"].as_object_mut().and_then(|metadata| metadata.shift_remove("managedFields"));
+            object["metadata"]
+                .as_object_mut()
+                .and_then(|metadata| metadata.shift_remove("managedFields"));
             object
         };
         if unowned(old) == unowned(new) && fields_of(old) == fields_of(new) {
@@ -372,7 +493,12 @@ fn other_than_status(old: &Value, new: &Value) -> bool {
 }
 
 fn fields_of(object: &Value) -> Vec<&Value> {
-    object["metadata"]["managedFields"].as_array().into_iter().flatten().map(|entry| &entry["fieldsV1"]).collect()
+    object["metadata"]["managedFields"]
+        .as_array()
+        .into_iter()
+        .flatten()
+        .map(|entry| &entry["fieldsV1"])
+        .collect()
 }
 
 fn is_namespace(kind: &Kind) -> bool {
@@ -393,11 +519,19 @@ fn stale() -> Refusal {
 }
 
 fn other_uid(wanted: &Value, old: &Value) -> Refusal {
-    let (wanted, found) = (wanted.as_str().unwrap_or_default(), old["metadata"]["uid"].as_str().unwrap_or_default());
-    Refusal::Conflict(format!("Precondition failed: UID in precondition: {wanted}, UID in object meta: {found}"))
+    let (wanted, found) = (
+        wanted.as_str().unwrap_or_default(),
+        old["metadata"]["uid"].as_str().unwrap_or_default(),
+    );
+    Refusal::Conflict(format!(
+        "Precondition failed: UID in precondition: {wanted}, UID in object meta: {found}"
+    ))
 }
 
 /// A hash in letters and digits, for names and uids that need not be secret.
 pub fn hex(text: &str) -> String {
-    Sha256::digest(text.as_bytes()).iter().map(|byte| format!("{byte:02x}")).collect()
+    Sha256::digest(text.as_bytes())
+        .iter()
+        .map(|byte| format!("{byte:02x}"))
+        .collect()
 }

@@ -1,5 +1,5 @@
-//! Any bytes as a file: finding and rewriting must not panic, must edit inside the file only, and must be at rest
-//! after one rewrite.
+//! Any bytes as a file: finding and rewriting must not panic, must edit inside the file only, and
+//! must be at rest after one rewrite.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;

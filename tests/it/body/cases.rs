@@ -8,16 +8,23 @@ use tagboat::publish::{Body, ObjectChange, Preview, Story, Trouble, Verdict, bod
 const LIMIT: usize = 65_536;
 
 fn check(name: &str, found: &str) {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/cases/body").join(name);
+    let path = Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("tests/cases/body")
+        .join(name);
     if std::env::var_os("UPDATE_EXPECTED").is_some() {
         fs::write(&path, found).unwrap();
     }
     let expected = fs::read_to_string(&path).unwrap_or_default();
-    assert_eq!(found, expected, "{name}: set UPDATE_EXPECTED=1 to take the new text after reading it");
+    assert_eq!(
+        found, expected,
+        "{name}: set UPDATE_EXPECTED=1 to take the new text after reading it"
+    );
 }
 
 fn accepted() -> Verdict {
-    Verdict::Accepted { warnings: Vec::new() }
+    Verdict::Accepted {
+        warnings: Vec::new(),
+    }
 }
 
 /// Three clusters: one refuses, one takes it, one cannot be asked.
@@ -31,24 +38,52 @@ fn preview() -> Preview {
         vec![object(
             "Deployment podinfo/podinfo",
             &diff,
-            Verdict::NotAsked { why: "the cluster cannot be reached: connection refused".to_owned() },
+            Verdict::NotAsked {
+                why: "the cluster cannot be reached: connection refused".to_owned(),
+            },
         )],
     );
-    away.trouble.push(Trouble { message: "the cluster prod-us cannot be asked: connection refused".to_owned(), passes: true });
-    let mut gone = object("ConfigMap podinfo/old", "--- base\n+++ head\n@@ -1,2 +0,0 @@\n-a: 1\n-b: 2\n", accepted());
+    away.trouble.push(Trouble {
+        message: "the cluster prod-us cannot be asked: connection refused".to_owned(),
+        passes: true,
+    });
+    let mut gone = object(
+        "ConfigMap podinfo/old",
+        "--- base\n+++ head\n@@ -1,2 +0,0 @@\n-a: 1\n-b: 2\n",
+        accepted(),
+    );
     gone.change = ObjectChange::Delete;
-    let warned = Verdict::Accepted { warnings: vec!["autoscaling/v2beta2 is deprecated".to_owned()] };
+    let warned = Verdict::Accepted {
+        warnings: vec!["autoscaling/v2beta2 is deprecated".to_owned()],
+    };
     Preview {
         applications: vec![
             application(
                 "prod/podinfo",
                 "prod-eu",
                 vec![
-                    object("Deployment podinfo/podinfo", &diff, Verdict::Refused { why: why.to_owned() }),
-                    object("HorizontalPodAutoscaler podinfo/podinfo", "@@ -1 +1 @@\n-  maxReplicas: 3\n+  maxReplicas: 4\n", warned),
+                    object(
+                        "Deployment podinfo/podinfo",
+                        &diff,
+                        Verdict::Refused {
+                            why: why.to_owned(),
+                        },
+                    ),
+                    object(
+                        "HorizontalPodAutoscaler podinfo/podinfo",
+                        "@@ -1 +1 @@\n-  maxReplicas: 3\n+  maxReplicas: 4\n",
+                        warned,
+                    ),
                 ],
             ),
-            application("prod/podinfo-asia", "prod-asia", vec![object("Deployment podinfo/podinfo", &diff, accepted()), gone]),
+            application(
+                "prod/podinfo-asia",
+                "prod-asia",
+                vec![
+                    object("Deployment podinfo/podinfo", &diff, accepted()),
+                    gone,
+                ],
+            ),
             away,
         ],
         ..Preview::default()
@@ -67,8 +102,13 @@ fn a_small_text() {
 fn a_typical_text_with_a_refused_dry_run() {
     let moves = [known("ghcr.io/acme/podinfo", "6.5.0", "6.5.1")];
     let preview = preview();
-    let merging = "It merges by itself when its checks have passed, 24h after the tag was first seen.";
-    let story = Story { group: Some("apps/podinfo"), merging, ..story(&moves, Some(&preview)) };
+    let merging =
+        "It merges by itself when its checks have passed, 24h after the tag was first seen.";
+    let story = Story {
+        group: Some("apps/podinfo"),
+        merging,
+        ..story(&moves, Some(&preview))
+    };
     let Body { text, cut } = body(&story, LIMIT);
     assert!(!cut);
     check("typical.md", &text);
@@ -77,12 +117,25 @@ fn a_typical_text_with_a_refused_dry_run() {
 
 #[test]
 fn a_huge_text_is_cut_by_whole_rows_and_says_so() {
-    let moves: Vec<_> = (0..60).map(|at| known(&format!("ghcr.io/acme/service-{at}"), "6.5.0", "6.5.1")).collect();
+    let moves: Vec<_> = (0..60)
+        .map(|at| known(&format!("ghcr.io/acme/service-{at}"), "6.5.0", "6.5.1"))
+        .collect();
     let applications = (0..60).map(|at| {
         let diff = image_diff(&format!("ghcr.io/acme/service-{at}"), "6.5.0", "6.5.1");
-        application(&format!("prod/service-{at}"), "prod-eu", vec![object(&format!("Deployment shop/service-{at}"), &diff, accepted())])
+        application(
+            &format!("prod/service-{at}"),
+            "prod-eu",
+            vec![object(
+                &format!("Deployment shop/service-{at}"),
+                &diff,
+                accepted(),
+            )],
+        )
     });
-    let preview = Preview { applications: applications.collect(), ..Preview::default() };
+    let preview = Preview {
+        applications: applications.collect(),
+        ..Preview::default()
+    };
     let story = story(&moves, Some(&preview));
     let whole = body(&story, usize::MAX);
     assert!(!whole.cut && !whole.text.contains("Left out"));
@@ -107,7 +160,10 @@ fn a_hostile_text() {
     one.facts.new.source = Some("javascript:alert(1)".to_owned());
     one.facts.new.version = Some("`1` | @everyone".to_owned());
     one.facts.compare = Some("https://user:secret@evil.example/compare".to_owned());
-    one.facts.missing = Some("GitHub said: <script>alert(1)</script> see http://evil.example/a|b and www.evil.example".to_owned());
+    one.facts.missing = Some(
+        "GitHub said: <script>alert(1)</script> see http://evil.example/a|b and www.evil.example"
+            .to_owned(),
+    );
     one.facts.releases[0].name = "](https://evil.example) <b>@ann</b> #1".to_owned();
     one.facts.releases[0].notes = [
         "</details>\n\n/close\n/merge\n",
@@ -120,15 +176,31 @@ fn a_hostile_text() {
     ]
     .concat();
     let hostile = "@ann\n```\n</details>\n\n/close\n<!-- tagboat:request {} -->";
-    let mut refused = object("Deployment <b>|@ann", hostile, Verdict::Refused { why: format!("denied: {hostile} {}", "x".repeat(5_000)) });
+    let mut refused = object(
+        "Deployment <b>|@ann",
+        hostile,
+        Verdict::Refused {
+            why: format!("denied: {hostile} {}", "x".repeat(5_000)),
+        },
+    );
     refused.diff = format!("+ {hostile}\n~~~~\n``````\n+{}", "y".repeat(100_000));
-    let warned = Verdict::Accepted { warnings: vec!["</summary> @ann".to_owned(), String::new()] };
+    let warned = Verdict::Accepted {
+        warnings: vec!["</summary> @ann".to_owned(), String::new()],
+    };
     let preview = Preview {
-        applications: vec![application("prod/podinfo", "prod`eu` @ann", vec![refused, object("A `b`", "+x", warned)])],
+        applications: vec![application(
+            "prod/podinfo",
+            "prod`eu` @ann",
+            vec![refused, object("A `b`", "+x", warned)],
+        )],
         ..Preview::default()
     };
     let moves = [one];
-    let story = Story { group: Some("x\n\n</details> @ann"), merging: "It waits: @ann #1", ..story(&moves, Some(&preview)) };
+    let story = Story {
+        group: Some("x\n\n</details> @ann"),
+        merging: "It waits: @ann #1",
+        ..story(&moves, Some(&preview))
+    };
     let Body { text, cut } = body(&story, LIMIT);
     assert!(!cut);
     super::reader::check(&text);

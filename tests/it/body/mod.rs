@@ -1,4 +1,5 @@
-//! What reviewers read: stories, the texts they become, and that no text from outside leaves its place.
+//! What reviewers read: stories, the texts they become, and that no text from outside leaves its
+//! place.
 
 mod cases;
 mod properties;
@@ -8,8 +9,8 @@ use jiff::Timestamp;
 use tagboat::{
     image::{Digest, Platform, Repository, Tag},
     publish::{
-        ApplicationChange, ApplicationPreview, Clock, Facts, FileLine, ImageMove, Labels, ObjectChange, ObjectPreview, Preview,
-        ReleaseNotes, Seen, Story, Told, Verdict,
+        ApplicationChange, ApplicationPreview, Clock, Facts, FileLine, ImageMove, Labels,
+        ObjectChange, ObjectPreview, Preview, ReleaseNotes, Seen, Story, Told, Verdict,
     },
     version,
 };
@@ -24,10 +25,15 @@ fn time(text: &str) -> Timestamp {
 /// An image that moves, about which nothing is known.
 fn told(repository: &str, old: &str, new: &str) -> Told {
     let repository = Repository::new(repository).unwrap();
-    let places = vec![FileLine { file: format!("envs/prod/{}.yaml", repository.last_segment()), line: 12 }];
+    let places = vec![FileLine {
+        file: format!("envs/prod/{}.yaml", repository.last_segment()),
+        line: 12,
+    }];
     Told {
         image: ImageMove {
-            policy: format!("apps/{}", repository.last_segment()).parse().unwrap(),
+            policy: format!("apps/{}", repository.last_segment())
+                .parse()
+                .unwrap(),
             repository,
             old: Some(old.to_owned()),
             new: Tag::new(new).unwrap(),
@@ -52,18 +58,28 @@ fn known(repository: &str, old: &str, new: &str) -> Told {
         revision: Some(digit.repeat(40)),
         version: Some(version.to_owned()),
     };
-    told.seen = Some(Seen { at: time("2026-11-18T09:12:44Z"), clock: Clock::Tagboat });
+    told.seen = Some(Seen {
+        at: time("2026-11-18T09:12:44Z"),
+        clock: Clock::Tagboat,
+    });
     told.refused = vec![
         ("7.0.0".to_owned(), "is outside the range \">=6.0.0 <7.0.0\"".to_owned()),
         ("6.6.0".to_owned(), "was first seen 2026-11-21 08:00 UTC and must be seen for 72h: free at 2026-11-24 08:00 UTC".to_owned()),
     ];
     told.facts = Facts {
         digest: Some(Digest::new(format!("sha256:{}", "0f".repeat(32))).unwrap()),
-        platforms: vec!["linux/amd64".parse::<Platform>().unwrap(), "linux/arm64".parse().unwrap()],
+        platforms: vec![
+            "linux/amd64".parse::<Platform>().unwrap(),
+            "linux/arm64".parse().unwrap(),
+        ],
         created: Some(time("2026-11-17T20:01:02Z")),
         old: labels(old, "1"),
         new: labels(new, "2"),
-        compare: Some(format!("{source}/compare/{}...{}", "1".repeat(40), "2".repeat(40))),
+        compare: Some(format!(
+            "{source}/compare/{}...{}",
+            "1".repeat(40),
+            "2".repeat(40)
+        )),
         releases: vec![ReleaseNotes {
             tag: new.to_owned(),
             name: format!("v{new}"),
@@ -81,7 +97,12 @@ fn known(repository: &str, old: &str, new: &str) -> Told {
 }
 
 fn object(object: &str, diff: &str, verdict: Verdict) -> ObjectPreview {
-    ObjectPreview { object: object.to_owned(), change: ObjectChange::Change, diff: diff.to_owned(), verdict }
+    ObjectPreview {
+        object: object.to_owned(),
+        change: ObjectChange::Change,
+        diff: diff.to_owned(),
+        verdict,
+    }
 }
 
 fn application(name: &str, cluster: &str, objects: Vec<ObjectPreview>) -> ApplicationPreview {
@@ -104,5 +125,12 @@ fn image_diff(repository: &str, old: &str, new: &str) -> String {
 }
 
 fn story<'a>(moves: &'a [Told], preview: Option<&'a Preview>) -> Story<'a> {
-    Story { environment: "prod", group: None, moves, preview, merging: "It waits for a person to merge it.", marker: MARKER }
+    Story {
+        environment: "prod",
+        group: None,
+        moves,
+        preview,
+        merging: "It waits for a person to merge it.",
+        marker: MARKER,
+    }
 }

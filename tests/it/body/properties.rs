@@ -1,4 +1,5 @@
-//! Whatever stands in texts from outside, the reviewer's text has the shape it has with harmless ones.
+//! Whatever stands in texts from outside, the reviewer's text has the shape it has with harmless
+//! ones.
 
 use super::{application, known, object, reader, story};
 use proptest::prelude::*;
@@ -144,10 +145,19 @@ fn preview(texts: &[String]) -> Preview {
     let text = |at: usize| format!("x{}", texts[at % texts.len()]);
     let objects = vec![
         object(&text(0), &text(1), Verdict::Refused { why: text(2) }),
-        object(&text(3), &text(4), Verdict::Accepted { warnings: vec![text(5)] }),
+        object(
+            &text(3),
+            &text(4),
+            Verdict::Accepted {
+                warnings: vec![text(5)],
+            },
+        ),
         object(&text(6), &text(7), Verdict::NotAsked { why: text(8) }),
     ];
-    Preview { applications: vec![application("prod/podinfo", &text(9), objects)], ..Preview::default() }
+    Preview {
+        applications: vec![application("prod/podinfo", &text(9), objects)],
+        ..Preview::default()
+    }
 }
 
 proptest! {

@@ -15,8 +15,10 @@ static REFERENCE: LazyLock<Regex> = LazyLock::new(|| {
 });
 
 /// Issues and requests, whose forge is told of each link.
-static TOLD: LazyLock<Regex> =
-    LazyLock::new(|| Regex::new(r"(?i)/(issues|pull|pulls|merge_requests|discussions|commits?|work_items)(/|$)").unwrap());
+static TOLD: LazyLock<Regex> = LazyLock::new(|| {
+    Regex::new(r"(?i)/(issues|pull|pulls|merge_requests|discussions|commits?|work_items)(/|$)")
+        .unwrap()
+});
 
 /// The words that close issues, in raw text.
 static CLOSES: LazyLock<Regex> = LazyLock::new(|| {
@@ -42,18 +44,37 @@ pub struct Seen {
 
 /// Checks all that holds of any text; gives what is in it.
 pub fn check(text: &str) -> Seen {
-    let body = text.strip_prefix(MARKER).unwrap_or_else(|| panic!("the marker does not stand first: {text}"));
-    assert!(!body.contains("<!--") && !body.contains("-->"), "a comment: {text}");
-    assert!(!body.lines().any(|line| line.starts_with('/')), "a quick action: {text}");
-    assert!(!body.chars().any(|c| c.is_control() && c != '\n' && c != '\t'), "a control character: {text:?}");
-    assert!(!body.contains(['\u{202e}', '\u{200b}', '\u{2066}', '\u{feff}', '\u{e0041}']), "a character nobody sees: {text:?}");
+    let body = text
+        .strip_prefix(MARKER)
+        .unwrap_or_else(|| panic!("the marker does not stand first: {text}"));
+    assert!(
+        !body.contains("<!--") && !body.contains("-->"),
+        "a comment: {text}"
+    );
+    assert!(
+        !body.lines().any(|line| line.starts_with('/')),
+        "a quick action: {text}"
+    );
+    assert!(
+        !body
+            .chars()
+            .any(|c| c.is_control() && c != '\n' && c != '\t'),
+        "a control character: {text:?}"
+    );
+    assert!(
+        !body.contains(['\u{202e}', '\u{200b}', '\u{2066}', '\u{feff}', '\u{e0041}']),
+        "a character nobody sees: {text:?}"
+    );
     if let Some(found) = CLOSES.find(body) {
         panic!("{:?} closes an issue: {text}", found.as_str());
     }
     let mut seen = Seen::default();
     let (mut prose, mut code, mut open) = (String::new(), false, 0);
     let inline_code = Regex::new("<code>[^<]*</code>").unwrap();
-    for event in Parser::new_ext(text, Options::ENABLE_TABLES | Options::ENABLE_STRIKETHROUGH | Options::ENABLE_FOOTNOTES) {
+    for event in Parser::new_ext(
+        text,
+        Options::ENABLE_TABLES | Options::ENABLE_STRIKETHROUGH | Options::ENABLE_FOOTNOTES,
+    ) {
         match event {
             Event::Text(text) if !code => prose.push_str(&text),
             Event::Code(_) => prose.push('\u{fffc}'),
@@ -64,20 +85,40 @@ pub fn check(text: &str) -> Seen {
                 }
                 open += html.matches("<details>").count();
                 seen.details += html.matches("<details>").count();
-                assert!(open >= html.matches("</details>").count(), "a folding ends that did not begin: {text}");
+                assert!(
+                    open >= html.matches("</details>").count(),
+                    "a folding ends that did not begin: {text}"
+                );
                 open -= html.matches("</details>").count();
-                let rest = ["details", "summary", "code", "b"]
-                    .iter()
-                    .fold(html.to_owned(), |html, tag| html.replace(&format!("<{tag}>"), "").replace(&format!("</{tag}>"), ""));
-                assert!(!rest.contains(['<', '>']), "HTML of somebody else: {html:?} in {text}");
+                let rest = ["details", "summary", "code", "b"].iter().fold(
+                    html.to_owned(),
+                    |html, tag| {
+                        html.replace(&format!("<{tag}>"), "")
+                            .replace(&format!("</{tag}>"), "")
+                    },
+                );
+                assert!(
+                    !rest.contains(['<', '>']),
+                    "HTML of somebody else: {html:?} in {text}"
+                );
                 let outside_code = inline_code.replace_all(html, "");
-                assert!(!outside_code.contains('@') && !outside_code.contains('#'), "a mention in a summary: {html:?}");
-                assert_eq!(html.matches("<summary>").count(), html.matches("</summary>").count(), "{html:?}");
+                assert!(
+                    !outside_code.contains('@') && !outside_code.contains('#'),
+                    "a mention in a summary: {html:?}"
+                );
+                assert_eq!(
+                    html.matches("<summary>").count(),
+                    html.matches("</summary>").count(),
+                    "{html:?}"
+                );
             }
             Event::Start(Tag::Link { dest_url, .. }) => {
                 seen.links += 1;
                 let safe = dest_url.starts_with("https://") || dest_url.starts_with("http://");
-                assert!(safe && !TOLD.is_match(&dest_url) && !dest_url.contains('@'), "the link {dest_url} in {text}");
+                assert!(
+                    safe && !TOLD.is_match(&dest_url) && !dest_url.contains('@'),
+                    "the link {dest_url} in {text}"
+                );
             }
             Event::Start(Tag::Image { dest_url, .. }) => panic!("a picture {dest_url} in {text}"),
             Event::Start(Tag::CodeBlock(_)) => (code, seen.blocks) = (true, seen.blocks + 1),
@@ -86,8 +127,12 @@ pub fn check(text: &str) -> Seen {
             Event::Start(Tag::Table(_)) => seen.tables.push(0),
             Event::Start(Tag::TableRow | Tag::TableHead) => *seen.tables.last_mut().unwrap() += 1,
             Event::Start(Tag::TableCell) => seen.cells += 1,
-            Event::End(TagEnd::Paragraph | TagEnd::Heading(_) | TagEnd::Item | TagEnd::TableCell) => look(&mut prose, text),
-            Event::FootnoteReference(_) | Event::Start(Tag::FootnoteDefinition(_)) => panic!("a footnote in {text}"),
+            Event::End(
+                TagEnd::Paragraph | TagEnd::Heading(_) | TagEnd::Item | TagEnd::TableCell,
+            ) => look(&mut prose, text),
+            Event::FootnoteReference(_) | Event::Start(Tag::FootnoteDefinition(_)) => {
+                panic!("a footnote in {text}")
+            }
             Event::SoftBreak | Event::HardBreak => prose.push('\n'),
             _ => {}
         }

@@ -1,4 +1,5 @@
-//! One object sent: created, changed, left; conflicts named; fields taken over; what the server refuses.
+//! One object sent: created, changed, left; conflicts named; fields taken over; what the server
+//! refuses.
 
 use super::support::*;
 use crate::servers::kube::Kube;
@@ -16,11 +17,17 @@ use tagboat::{
 const OWN: Identity = Identity::Own;
 
 fn forced(manager: &str, field: &str) -> FieldConflict {
-    FieldConflict { manager: manager.to_owned(), field: field.to_owned() }
+    FieldConflict {
+        manager: manager.to_owned(),
+        field: field.to_owned(),
+    }
 }
 
 fn owners(live: &Object, pointer: &str) -> Vec<String> {
-    managers_of(live, pointer).into_iter().map(|manager| manager.name).collect()
+    managers_of(live, pointer)
+        .into_iter()
+        .map(|manager| manager.name)
+        .collect()
 }
 
 #[tokio::test]
@@ -28,23 +35,60 @@ fn owners(live: &Object, pointer: &str) -> Vec<String> {
 async fn an_object_is_created_changed_and_left_alone() {
     let (_, cluster, namespace) = shared("apply").await;
     let first = config_map(&namespace, "one", json!({"a": "1", "b": "2"}));
-    let dry = cluster.apply(&OWN, &first, &Apply { dry_run: true, ..Apply::default() }).await.unwrap();
+    let dry = cluster
+        .apply(
+            &OWN,
+            &first,
+            &Apply {
+                dry_run: true,
+                ..Apply::default()
+            },
+        )
+        .await
+        .unwrap();
     assert!(dry.created && dry.live.pointer("/data/a").is_some());
-    let made = cluster.apply(&OWN, &first, &Apply::default()).await.unwrap();
+    let made = cluster
+        .apply(&OWN, &first, &Apply::default())
+        .await
+        .unwrap();
     assert!(made.created && made.changed, "a dry run leaves nothing");
 
     let before = cluster.stats();
     let previous = made.live.resource_version().map(str::to_owned);
-    let same = cluster.apply(&OWN, &first, &Apply { previous: previous.clone(), ..Apply::default() }).await.unwrap();
+    let same = cluster
+        .apply(
+            &OWN,
+            &first,
+            &Apply {
+                previous: previous.clone(),
+                ..Apply::default()
+            },
+        )
+        .await
+        .unwrap();
     assert!(!same.created && !same.changed && same.took_over.is_empty());
-    assert_eq!(cluster.stats().without_watches() - before.without_watches(), 1, "one request for an object that is ours");
+    assert_eq!(
+        cluster.stats().without_watches() - before.without_watches(),
+        1,
+        "one request for an object that is ours"
+    );
 
     // What a manifest brings from a server is not sent, what it no longer names goes.
     let mut second = config_map(&namespace, "one", json!({"a": "3"})).into_value();
     second["metadata"]["resourceVersion"] = "1".into();
     second["metadata"]["managedFields"] = json!([]);
     second["metadata"]["uid"] = "00000000-0000-0000-0000-000000000000".into();
-    let changed = cluster.apply(&OWN, &object(second), &Apply { previous, ..Apply::default() }).await.unwrap();
+    let changed = cluster
+        .apply(
+            &OWN,
+            &object(second),
+            &Apply {
+                previous,
+                ..Apply::default()
+            },
+        )
+        .await
+        .unwrap();
     assert!(changed.changed && !changed.created);
     assert_eq!(changed.live.value()["data"], json!({"a": "3"}));
     assert_eq!(owners(&changed.live, "/data/a"), ["tagboat"]);
@@ -55,10 +99,26 @@ async fn an_object_is_created_changed_and_left_alone() {
 async fn without_a_version_the_servers_clock_says_that_nothing_changed() {
     let (_, cluster, namespace) = shared("apply").await;
     let manifest = config_map(&namespace, "one", json!({"a": "1"}));
-    cluster.apply(&OWN, &manifest, &Apply::default()).await.unwrap();
-    until("seconds passed on the server's clock", async || !cluster.apply(&OWN, &manifest, &Apply::default()).await.unwrap().changed).await;
+    cluster
+        .apply(&OWN, &manifest, &Apply::default())
+        .await
+        .unwrap();
+    until("seconds passed on the server's clock", async || {
+        !cluster
+            .apply(&OWN, &manifest, &Apply::default())
+            .await
+            .unwrap()
+            .changed
+    })
+    .await;
     let other = config_map(&namespace, "one", json!({"a": "2"}));
-    assert!(cluster.apply(&OWN, &other, &Apply::default()).await.unwrap().changed);
+    assert!(
+        cluster
+            .apply(&OWN, &other, &Apply::default())
+            .await
+            .unwrap()
+            .changed
+    );
 }
 
 #[tokio::test]
@@ -66,21 +126,54 @@ async fn without_a_version_the_servers_clock_says_that_nothing_changed() {
 async fn fields_of_others_are_forced_and_named() {
     let (kube, cluster, namespace) = shared("apply").await;
     let manifest = config_map(&namespace, "one", json!({"a": "1", "b": "1"}));
-    cluster.apply(&OWN, &manifest, &Apply::default()).await.unwrap();
+    cluster
+        .apply(&OWN, &manifest, &Apply::default())
+        .await
+        .unwrap();
     let path = format!("/api/v1/namespaces/{namespace}/configmaps/one");
     let theirs = json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "one"}, "data": {"a": "2", "c": "3"}});
     written_by(kube, "operator", &path, &theirs).await;
 
-    let polite = cluster.apply(&OWN, &manifest, &Apply { force: false, ..Apply::default() }).await;
-    assert!(matches!(problem(polite), Problem::Conflict { fields, .. } if fields == [forced("operator", ".data.a")]));
-    let dry = cluster.apply(&OWN, &manifest, &Apply { dry_run: true, ..Apply::default() }).await.unwrap();
+    let polite = cluster
+        .apply(
+            &OWN,
+            &manifest,
+            &Apply {
+                force: false,
+                ..Apply::default()
+            },
+        )
+        .await;
+    assert!(
+        matches!(problem(polite), Problem::Conflict { fields, .. } if fields == [forced("operator", ".data.a")])
+    );
+    let dry = cluster
+        .apply(
+            &OWN,
+            &manifest,
+            &Apply {
+                dry_run: true,
+                ..Apply::default()
+            },
+        )
+        .await
+        .unwrap();
     assert_eq!(dry.forced, [forced("operator", ".data.a")]);
-    let applied = cluster.apply(&OWN, &manifest, &Apply::default()).await.unwrap();
+    let applied = cluster
+        .apply(&OWN, &manifest, &Apply::default())
+        .await
+        .unwrap();
     assert_eq!(applied.forced, [forced("operator", ".data.a")]);
     // Who is no former tool keeps what the manifest does not name.
-    assert_eq!(applied.live.value()["data"], json!({"a": "1", "b": "1", "c": "3"}));
     assert_eq!(
-        (owners(&applied.live, "/data/a"), owners(&applied.live, "/data/c")),
+        applied.live.value()["data"],
+        json!({"a": "1", "b": "1", "c": "3"})
+    );
+    assert_eq!(
+        (
+            owners(&applied.live, "/data/a"),
+            owners(&applied.live, "/data/c")
+        ),
         (vec!["tagboat".to_owned()], vec!["operator".to_owned()])
     );
     assert!(applied.took_over.is_empty());
@@ -95,7 +188,11 @@ fn kubectl(kube: &Kube, arguments: &[&str], manifest: &Object) -> String {
     let mut all = arguments.to_vec();
     all.extend(["-f", path.to_str().unwrap()]);
     let output = kube.kubectl(&all);
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    assert!(
+        output.status.success(),
+        "{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
     String::from_utf8_lossy(&output.stdout).into_owned()
 }
 
@@ -106,7 +203,8 @@ async fn what_kubectl_applied_is_taken_over() {
     let mut old = deployment(&namespace, "web").into_value();
     old["metadata"]["labels"] = json!({"old": "label", "both": "1"});
     old["spec"]["minReadySeconds"] = json!(7);
-    old["spec"]["template"]["spec"]["containers"][0]["env"] = json!([{"name": "OLD", "value": "1"}]);
+    old["spec"]["template"]["spec"]["containers"][0]["env"] =
+        json!([{"name": "OLD", "value": "1"}]);
     kubectl(kube, &["apply"], &object(old));
     // A replica count set through the scale subresource, and an edit by hand.
     let scaled = kube.kubectl(&["-n", &namespace, "scale", "deployment/web", "--replicas=2"]);
@@ -116,26 +214,85 @@ async fn what_kubectl_applied_is_taken_over() {
     manifest["spec"].as_object_mut().unwrap().remove("replicas");
     let manifest = object(manifest);
 
-    let dry = cluster.apply(&OWN, &manifest, &Apply { dry_run: true, ..Apply::default() }).await.unwrap();
+    let dry = cluster
+        .apply(
+            &OWN,
+            &manifest,
+            &Apply {
+                dry_run: true,
+                ..Apply::default()
+            },
+        )
+        .await
+        .unwrap();
     assert_eq!(dry.took_over, ["kubectl-client-side-apply"]);
-    let kept = cluster.apply(&OWN, &manifest, &Apply { take_over: false, ..Apply::default() }).await.unwrap();
-    assert_eq!(kept.live.pointer("/spec/minReadySeconds"), Some(&json!(7)), "without take-over their fields stay");
+    let kept = cluster
+        .apply(
+            &OWN,
+            &manifest,
+            &Apply {
+                take_over: false,
+                ..Apply::default()
+            },
+        )
+        .await
+        .unwrap();
+    assert_eq!(
+        kept.live.pointer("/spec/minReadySeconds"),
+        Some(&json!(7)),
+        "without take-over their fields stay"
+    );
 
-    let applied = cluster.apply(&OWN, &manifest, &Apply::default()).await.unwrap();
-    assert_eq!((applied.took_over.as_slice(), applied.changed), (["kubectl-client-side-apply".to_owned()].as_slice(), true));
-    assert_eq!(applied.live.pointer("/metadata/labels"), Some(&json!({"both": "1"})));
-    assert_eq!(applied.live.pointer("/spec/minReadySeconds"), None, "what the manifest does not name is gone");
-    assert_eq!(applied.live.pointer("/spec/template/spec/containers/0/env"), None);
-    assert_eq!(applied.live.annotation("kubectl.kubernetes.io/last-applied-configuration"), None);
-    assert_eq!(owners(&applied.live, "/spec/template/spec/containers/0/image"), ["tagboat"]);
+    let applied = cluster
+        .apply(&OWN, &manifest, &Apply::default())
+        .await
+        .unwrap();
+    assert_eq!(
+        (applied.took_over.as_slice(), applied.changed),
+        (["kubectl-client-side-apply".to_owned()].as_slice(), true)
+    );
+    assert_eq!(
+        applied.live.pointer("/metadata/labels"),
+        Some(&json!({"both": "1"}))
+    );
+    assert_eq!(
+        applied.live.pointer("/spec/minReadySeconds"),
+        None,
+        "what the manifest does not name is gone"
+    );
+    assert_eq!(
+        applied.live.pointer("/spec/template/spec/containers/0/env"),
+        None
+    );
+    assert_eq!(
+        applied
+            .live
+            .annotation("kubectl.kubernetes.io/last-applied-configuration"),
+        None
+    );
+    assert_eq!(
+        owners(&applied.live, "/spec/template/spec/containers/0/image"),
+        ["tagboat"]
+    );
     // Entries of subresources stay: the scale, and the status that a controller writes.
     assert_eq!(applied.live.pointer("/spec/replicas"), Some(&json!(2)));
-    assert!(scaled_by(&applied.live).is_some(), "{:#?}", applied.live.pointer("/metadata/managedFields"));
+    assert!(
+        scaled_by(&applied.live).is_some(),
+        "{:#?}",
+        applied.live.pointer("/metadata/managedFields")
+    );
 
     let before = cluster.stats().without_watches();
-    let again = cluster.apply(&OWN, &manifest, &Apply::default()).await.unwrap();
+    let again = cluster
+        .apply(&OWN, &manifest, &Apply::default())
+        .await
+        .unwrap();
     assert!(again.took_over.is_empty());
-    assert_eq!(cluster.stats().without_watches() - before, 1, "once taken over, an apply is one request again");
+    assert_eq!(
+        cluster.stats().without_watches() - before,
+        1,
+        "once taken over, an apply is one request again"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -147,10 +304,26 @@ async fn appliers_are_taken_over_too_and_merge_leaves_them() {
     written_by(kube, "kustomize-controller", &path, &theirs).await;
     let mut merged = config_map(&namespace, "one", json!({"a": "1"})).into_value();
     merged["metadata"]["annotations"] = json!({"tagboat.dev/ssa": "Merge"});
-    let applied = cluster.apply(&OWN, &object(merged), &Apply::default()).await.unwrap();
-    assert_eq!((applied.live.value()["data"].clone(), applied.took_over), (json!({"a": "1", "old": "2"}), vec![]));
-    let applied = cluster.apply(&OWN, &config_map(&namespace, "one", json!({"a": "1"})), &Apply::default()).await.unwrap();
-    assert_eq!((applied.live.value()["data"].clone(), applied.took_over), (json!({"a": "1"}), vec!["kustomize-controller".to_owned()]));
+    let applied = cluster
+        .apply(&OWN, &object(merged), &Apply::default())
+        .await
+        .unwrap();
+    assert_eq!(
+        (applied.live.value()["data"].clone(), applied.took_over),
+        (json!({"a": "1", "old": "2"}), vec![])
+    );
+    let applied = cluster
+        .apply(
+            &OWN,
+            &config_map(&namespace, "one", json!({"a": "1"})),
+            &Apply::default(),
+        )
+        .await
+        .unwrap();
+    assert_eq!(
+        (applied.live.value()["data"].clone(), applied.took_over),
+        (json!({"a": "1"}), vec!["kustomize-controller".to_owned()])
+    );
 }
 
 #[tokio::test]
@@ -159,15 +332,32 @@ async fn if_not_present_creates_and_then_leaves() {
     let (_, cluster, namespace) = shared("apply").await;
     let once = |data: Value| {
         let mut value = config_map(&namespace, "one", data).into_value();
-        value["metadata"]["annotations"] = json!({"kustomize.toolkit.fluxcd.io/ssa": "IfNotPresent"});
+        value["metadata"]["annotations"] =
+            json!({"kustomize.toolkit.fluxcd.io/ssa": "IfNotPresent"});
         object(value)
     };
-    assert!(cluster.apply(&OWN, &once(json!({"a": "1"})), &Apply::default()).await.unwrap().created);
-    let left = cluster.apply(&OWN, &once(json!({"a": "2"})), &Apply::default()).await.unwrap();
+    assert!(
+        cluster
+            .apply(&OWN, &once(json!({"a": "1"})), &Apply::default())
+            .await
+            .unwrap()
+            .created
+    );
+    let left = cluster
+        .apply(&OWN, &once(json!({"a": "2"})), &Apply::default())
+        .await
+        .unwrap();
     assert!(!left.created && !left.changed);
     assert_eq!(left.live.value()["data"], json!({"a": "1"}));
     // Applied after all, what was created is ours.
-    let applied = cluster.apply(&OWN, &config_map(&namespace, "one", json!({"b": "1"})), &Apply::default()).await.unwrap();
+    let applied = cluster
+        .apply(
+            &OWN,
+            &config_map(&namespace, "one", json!({"b": "1"})),
+            &Apply::default(),
+        )
+        .await
+        .unwrap();
     assert_eq!(applied.live.value()["data"], json!({"b": "1"}));
 }
 
@@ -181,13 +371,20 @@ async fn the_server_says_what_is_wrong() {
     bad["spec"]["template"]["spec"]["containers"][0]["ports"] = json!([{"containerPort": 99999}]);
     let error = apply(&object(bad.clone())).await.unwrap_err();
     assert_eq!(error.kind(), Kind::Config);
-    assert!(error.to_string().starts_with(&format!("cluster test: Deployment {namespace}/bad: ")), "{error}");
+    assert!(
+        error
+            .to_string()
+            .starts_with(&format!("cluster test: Deployment {namespace}/bad: ")),
+        "{error}"
+    );
     assert!(
         matches!(&*error.problem, Problem::Invalid { causes, .. } if causes[0].contains("containers[0].ports[0].containerPort")),
         "{error:?}"
     );
     bad["spec"]["replicaz"] = json!(1);
-    assert!(matches!(problem(apply(&object(bad)).await), Problem::Invalid { message, .. } if message.contains("replicaz")));
+    assert!(
+        matches!(problem(apply(&object(bad)).await), Problem::Invalid { message, .. } if message.contains("replicaz"))
+    );
 
     let mut moved = deployment(&namespace, "web");
     apply(&moved).await.unwrap();
@@ -198,12 +395,22 @@ async fn the_server_says_what_is_wrong() {
         })
         .unwrap();
     let error = apply(&moved).await.unwrap_err();
-    assert!(matches!(&*error.problem, Problem::Immutable { message } if message.contains("spec.selector")), "{error:?}");
+    assert!(
+        matches!(&*error.problem, Problem::Immutable { message } if message.contains("spec.selector")),
+        "{error:?}"
+    );
     assert!(error.hint().unwrap().contains("force: enabled"));
 
     let missing = apply(&config_map("no-such-namespace", "one", json!({}))).await;
-    assert!(matches!(problem(missing), Problem::NamespaceMissing { namespace } if namespace == "no-such-namespace"));
-    let large = apply(&config_map(&namespace, "large", json!({"a": "x".repeat(4 << 20)}))).await;
+    assert!(
+        matches!(problem(missing), Problem::NamespaceMissing { namespace } if namespace == "no-such-namespace")
+    );
+    let large = apply(&config_map(
+        &namespace,
+        "large",
+        json!({"a": "x".repeat(4 << 20)}),
+    ))
+    .await;
     assert!(matches!(problem(large), Problem::TooLarge { .. }));
     let unknown =
         apply(&object(json!({"apiVersion": "apps/v9", "kind": "Deployment", "metadata": {"name": "a", "namespace": namespace}}))).await;
@@ -213,17 +420,36 @@ async fn the_server_says_what_is_wrong() {
     for name in ["../secrets/x", "..", "a/b", "a%2fb"] {
         let mut hostile = config_map(&namespace, "x", json!({})).into_value();
         hostile["metadata"]["name"] = name.into();
-        assert!(matches!(problem(apply(&object(hostile)).await), Problem::Address { .. }), "{name}");
+        assert!(
+            matches!(
+                problem(apply(&object(hostile)).await),
+                Problem::Address { .. }
+            ),
+            "{name}"
+        );
     }
-    let secret =
-        json!({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "s", "namespace": namespace}, "stringData": {"pin": 271828}});
+    let secret = json!({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "s", "namespace": namespace}, "stringData": {"pin": 271828}});
     let error = apply(&object(secret)).await.unwrap_err();
-    assert!(matches!(*error.problem, Problem::Invalid { .. }) && error.to_string().contains("stringData.pin"), "{error}");
-    assert!(!format!("{error:?}").contains("271828"), "what is in a Secret is not repeated");
+    assert!(
+        matches!(*error.problem, Problem::Invalid { .. })
+            && error.to_string().contains("stringData.pin"),
+        "{error}"
+    );
+    assert!(
+        !format!("{error:?}").contains("271828"),
+        "what is in a Secret is not repeated"
+    );
     let warned = apply(&object(json!({"apiVersion": "v1", "kind": "Endpoints", "metadata": {"name": "old", "namespace": namespace}})))
         .await
         .unwrap();
-    assert!(warned.warnings.iter().any(|warning| warning.contains("deprecated")), "{:?}", warned.warnings);
+    assert!(
+        warned
+            .warnings
+            .iter()
+            .any(|warning| warning.contains("deprecated")),
+        "{:?}",
+        warned.warnings
+    );
 }
 
 #[tokio::test]
@@ -233,14 +459,49 @@ async fn only_the_object_with_the_uid_is_deleted() {
     let manifest = config_map(&namespace, "one", json!({}));
     let resource = cluster.resource(&manifest.gvk()).await.unwrap();
     let key = manifest.key();
-    let first = cluster.apply(&OWN, &manifest, &Apply::default()).await.unwrap().live;
-    let dry = Delete { dry_run: true, ..Delete::uid(first.uid().unwrap()) };
-    assert_eq!(cluster.delete(&OWN, &resource, &key, &dry).await.unwrap(), Deleted::Deleted);
-    assert_eq!(cluster.delete(&OWN, &resource, &key, &Delete::uid("another")).await.unwrap(), Deleted::NotOurs);
+    let first = cluster
+        .apply(&OWN, &manifest, &Apply::default())
+        .await
+        .unwrap()
+        .live;
+    let dry = Delete {
+        dry_run: true,
+        ..Delete::uid(first.uid().unwrap())
+    };
+    assert_eq!(
+        cluster.delete(&OWN, &resource, &key, &dry).await.unwrap(),
+        Deleted::Deleted
+    );
+    assert_eq!(
+        cluster
+            .delete(&OWN, &resource, &key, &Delete::uid("another"))
+            .await
+            .unwrap(),
+        Deleted::NotOurs
+    );
     assert!(cluster.get(&OWN, &resource, &key).await.unwrap().is_some());
-    assert!(matches!(problem(cluster.delete(&OWN, &resource, &key, &Delete::uid("")).await), Problem::Refused { .. }));
-    assert_eq!(cluster.delete(&OWN, &resource, &key, &Delete::uid(first.uid().unwrap())).await.unwrap(), Deleted::Deleted);
-    assert_eq!(cluster.delete(&OWN, &resource, &key, &Delete::uid(first.uid().unwrap())).await.unwrap(), Deleted::WasGone);
+    assert!(matches!(
+        problem(
+            cluster
+                .delete(&OWN, &resource, &key, &Delete::uid(""))
+                .await
+        ),
+        Problem::Refused { .. }
+    ));
+    assert_eq!(
+        cluster
+            .delete(&OWN, &resource, &key, &Delete::uid(first.uid().unwrap()))
+            .await
+            .unwrap(),
+        Deleted::Deleted
+    );
+    assert_eq!(
+        cluster
+            .delete(&OWN, &resource, &key, &Delete::uid(first.uid().unwrap()))
+            .await
+            .unwrap(),
+        Deleted::WasGone
+    );
     assert_eq!(cluster.get(&OWN, &resource, &key).await.unwrap(), None);
 }
 
@@ -250,29 +511,66 @@ async fn what_cannot_be_changed_is_created_anew_but_never_what_holds_other_thing
     let (_, cluster, namespace) = shared("apply").await;
     let second = Duration::from_secs(1);
     let mut web = deployment(&namespace, "web");
-    let old = cluster.apply(&OWN, &web, &Apply::default()).await.unwrap().live;
+    let old = cluster
+        .apply(&OWN, &web, &Apply::default())
+        .await
+        .unwrap()
+        .live;
     web.edit(|value| {
         value["spec"]["selector"]["matchLabels"]["app"] = "new".into();
         value["spec"]["template"]["metadata"]["labels"]["app"] = "new".into();
     })
     .unwrap();
-    let made = cluster.recreate(&OWN, &web, old.uid().unwrap(), &Apply::default(), 30 * second).await.unwrap();
+    let made = cluster
+        .recreate(
+            &OWN,
+            &web,
+            old.uid().unwrap(),
+            &Apply::default(),
+            30 * second,
+        )
+        .await
+        .unwrap();
     assert!(made.created && made.live.uid() != old.uid());
-    let taken = cluster.recreate(&OWN, &web, old.uid().unwrap(), &Apply::default(), second).await;
-    assert!(matches!(problem(taken), Problem::Conflict { .. }), "another UID is somebody else's");
+    let taken = cluster
+        .recreate(&OWN, &web, old.uid().unwrap(), &Apply::default(), second)
+        .await;
+    assert!(
+        matches!(problem(taken), Problem::Conflict { .. }),
+        "another UID is somebody else's"
+    );
 
     let mut held = config_map(&namespace, "held", json!({})).into_value();
     held["metadata"]["finalizers"] = json!(["test.tagboat.dev/hold"]);
     let held = object(held);
-    let live = cluster.apply(&OWN, &held, &Apply::default()).await.unwrap().live;
-    let stuck = cluster.recreate(&OWN, &held, live.uid().unwrap(), &Apply::default(), second).await;
-    assert!(matches!(problem(stuck), Problem::Stuck { finalizers } if finalizers == ["test.tagboat.dev/hold"]));
+    let live = cluster
+        .apply(&OWN, &held, &Apply::default())
+        .await
+        .unwrap()
+        .live;
+    let stuck = cluster
+        .recreate(&OWN, &held, live.uid().unwrap(), &Apply::default(), second)
+        .await;
+    assert!(
+        matches!(problem(stuck), Problem::Stuck { finalizers } if finalizers == ["test.tagboat.dev/hold"])
+    );
     // Let go of while it is waited for.
     let (how, free) = (Apply::default(), config_map(&namespace, "held", json!({})));
     let waiting = cluster.recreate(&OWN, &held, live.uid().unwrap(), &how, 30 * second);
     let (made, _) = futures::join!(waiting, async {
-        let resource = cluster.resource(&Gvk::new("v1", "ConfigMap")).await.unwrap();
-        until("it is on its way out", async || cluster.get(&OWN, &resource, &free.key()).await.unwrap().unwrap().is_terminating()).await;
+        let resource = cluster
+            .resource(&Gvk::new("v1", "ConfigMap"))
+            .await
+            .unwrap();
+        until("it is on its way out", async || {
+            cluster
+                .get(&OWN, &resource, &free.key())
+                .await
+                .unwrap()
+                .unwrap()
+                .is_terminating()
+        })
+        .await;
         cluster.apply(&OWN, &free, &Apply::default()).await.unwrap()
     });
     assert!(made.unwrap().live.uid() != live.uid());
@@ -281,11 +579,23 @@ async fn what_cannot_be_changed_is_created_anew_but_never_what_holds_other_thing
         ("v1", "Namespace", namespace.as_str()),
         ("v1", "PersistentVolumeClaim", "a"),
         ("v1", "PersistentVolume", "a"),
-        ("apiextensions.k8s.io/v1", "CustomResourceDefinition", "a.b.c"),
+        (
+            "apiextensions.k8s.io/v1",
+            "CustomResourceDefinition",
+            "a.b.c",
+        ),
     ] {
-        let holder = object(json!({"apiVersion": api_version, "kind": kind, "metadata": {"name": name}}));
+        let holder =
+            object(json!({"apiVersion": api_version, "kind": kind, "metadata": {"name": name}}));
         let before = cluster.stats();
-        assert!(matches!(problem(cluster.recreate(&OWN, &holder, "u", &Apply::default(), second).await), Problem::Refused { .. }));
+        assert!(matches!(
+            problem(
+                cluster
+                    .recreate(&OWN, &holder, "u", &Apply::default(), second)
+                    .await
+            ),
+            Problem::Refused { .. }
+        ));
         assert_eq!(cluster.stats(), before, "nothing was sent");
     }
 }
@@ -301,34 +611,73 @@ async fn namespaces_are_made_once_and_an_ending_one_is_named() {
     // A finalizer keeps what is in it, and so the namespace itself.
     let mut held = config_map(&fresh, "held", json!({})).into_value();
     held["metadata"]["finalizers"] = json!(["test.tagboat.dev/hold"]);
-    cluster.apply(&OWN, &object(held), &Apply::default()).await.unwrap();
-    let resource = cluster.resource(&Gvk::new("v1", "Namespace")).await.unwrap();
+    cluster
+        .apply(&OWN, &object(held), &Apply::default())
+        .await
+        .unwrap();
+    let resource = cluster
+        .resource(&Gvk::new("v1", "Namespace"))
+        .await
+        .unwrap();
     let key = resource.key(None, &fresh);
     let live = cluster.get(&OWN, &resource, &key).await.unwrap().unwrap();
-    cluster.delete(&OWN, &resource, &key, &Delete::uid(live.uid().unwrap())).await.unwrap();
-    let late = cluster.apply(&OWN, &config_map(&fresh, "late", json!({})), &Apply::default()).await;
-    assert!(matches!(problem(late), Problem::NamespaceTerminating { namespace } if namespace == fresh));
-    cluster.apply(&OWN, &config_map(&fresh, "held", json!({})), &Apply::default()).await.unwrap();
+    cluster
+        .delete(&OWN, &resource, &key, &Delete::uid(live.uid().unwrap()))
+        .await
+        .unwrap();
+    let late = cluster
+        .apply(
+            &OWN,
+            &config_map(&fresh, "late", json!({})),
+            &Apply::default(),
+        )
+        .await;
+    assert!(
+        matches!(problem(late), Problem::NamespaceTerminating { namespace } if namespace == fresh)
+    );
+    cluster
+        .apply(
+            &OWN,
+            &config_map(&fresh, "held", json!({})),
+            &Apply::default(),
+        )
+        .await
+        .unwrap();
 }
 
-/// The figure of the room: objects applied a second, with the budget of 16 requests in flight. Printed, not judged.
+/// The figure of the room: objects applied a second, with the budget of 16 requests in flight.
+/// Printed, not judged.
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs kube-apiserver: run tests/run cluster"]
 async fn applies_a_second() {
     let kube = bare();
     let cluster = open(&kube.kubeconfig).await;
     let namespace = kube.namespace("speed").await;
-    let objects: Vec<Object> = (0..2000).map(|number| config_map(&namespace, &format!("map-{number}"), json!({"a": "1"}))).collect();
+    let objects: Vec<Object> = (0..2000)
+        .map(|number| config_map(&namespace, &format!("map-{number}"), json!({"a": "1"})))
+        .collect();
     cluster.resources().await.unwrap();
     for round in ["created", "applied again"] {
         let begun = std::time::Instant::now();
         let applied = futures::future::join_all(objects.iter().map(|object| {
             let (cluster, object) = (cluster.clone(), object.clone());
-            tokio::spawn(async move { cluster.apply(&OWN, &object, &Apply::default()).await.unwrap().created })
+            tokio::spawn(async move {
+                cluster
+                    .apply(&OWN, &object, &Apply::default())
+                    .await
+                    .unwrap()
+                    .created
+            })
         }))
         .await;
-        let created = applied.into_iter().filter(|created| *created.as_ref().unwrap()).count();
+        let created = applied
+            .into_iter()
+            .filter(|created| *created.as_ref().unwrap())
+            .count();
         assert_eq!(created, if round == "created" { objects.len() } else { 0 });
-        eprintln!("{round}: {:.0} applies a second", objects.len() as f64 / begun.elapsed().as_secs_f64());
+        eprintln!(
+            "{round}: {:.0} applies a second",
+            objects.len() as f64 / begun.elapsed().as_secs_f64()
+        );
     }
 }

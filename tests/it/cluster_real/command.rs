@@ -26,11 +26,20 @@ pub(super) fn fleet(prefix: &str) -> (Fleet, &'static Kube, String) {
     let namespace = runtime.block_on(kube.namespace(prefix));
     let declared = declared(&namespace);
     let fleet = Fleet::with(
-        &[("policies/all.yaml", declared.as_str()), ("envs/dev/web/all.yaml", WEB)],
-        &Setup { repository: "    interval: 1s\n", ..Setup::default() },
+        &[
+            ("policies/all.yaml", declared.as_str()),
+            ("envs/dev/web/all.yaml", WEB),
+        ],
+        &Setup {
+            repository: "    interval: 1s\n",
+            ..Setup::default()
+        },
     );
     let mut text = std::fs::read_to_string(fleet.config()).unwrap();
-    text.push_str(&format!("clusters:\n  - {{name: test, kubeconfig: {}}}\n", kube.kubeconfig.display()));
+    text.push_str(&format!(
+        "clusters:\n  - {{name: test, kubeconfig: {}}}\n",
+        kube.kubeconfig.display()
+    ));
     std::fs::write(fleet.config(), text).unwrap();
     fleet.publish("team/app", &["1.0.0", "1.1.0"]);
     (fleet, kube, namespace)
@@ -38,14 +47,29 @@ pub(super) fn fleet(prefix: &str) -> (Fleet, &'static Kube, String) {
 
 pub(super) fn said(fleet: &Fleet, arguments: &[&str], code: i32) -> String {
     let output = fleet.tagboat(arguments).output().unwrap();
-    let text = format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    let text = format!(
+        "{}{}",
+        String::from_utf8_lossy(&output.stdout),
+        String::from_utf8_lossy(&output.stderr)
+    );
     assert_eq!(output.status.code(), Some(code), "{arguments:?}: {text}");
-    assert!(!text.contains("korrekt") && !text.contains("a29ycmVrdC"), "a secret is shown: {text}");
+    assert!(
+        !text.contains("korrekt") && !text.contains("a29ycmVrdC"),
+        "a secret is shown: {text}"
+    );
     text
 }
 
 fn image(kube: &Kube, namespace: &str) -> String {
-    let output = kube.kubectl(&["-n", namespace, "get", "deployment", "web", "-o", "jsonpath={.spec.template.spec.containers[0].image}"]);
+    let output = kube.kubectl(&[
+        "-n",
+        namespace,
+        "get",
+        "deployment",
+        "web",
+        "-o",
+        "jsonpath={.spec.template.spec.containers[0].image}",
+    ]);
     String::from_utf8_lossy(&output.stdout).into_owned()
 }
 
@@ -55,33 +79,64 @@ fn one_pass_goes_from_the_registry_to_a_ready_deployment() {
     let (fleet, kube, namespace) = fleet("command");
     let application = format!("{namespace}/web");
     let text = said(&fleet, &["status"], 0);
-    assert!(text.contains("behind") && text.contains("would create Deployment"), "{text}");
+    assert!(
+        text.contains("behind") && text.contains("would create Deployment"),
+        "{text}"
+    );
     let text = said(&fleet, &["diff", &application], 1);
-    assert!(text.contains("would be created (envs/dev/web/all.yaml:1)") && text.contains("+      - name: web"), "{text}");
+    assert!(
+        text.contains("would be created (envs/dev/web/all.yaml:1)")
+            && text.contains("+      - name: web"),
+        "{text}"
+    );
     let text = said(&fleet, &["sync", &application, "--dry-run"], 0);
     assert!(text.contains("would create Secret"), "{text}");
     assert_eq!(image(kube, &namespace), "", "nothing was done so far");
 
     let text = said(&fleet, &["run", "--once"], 0);
-    assert!(text.contains("app 1.0.0 → 1.1.0") && text.contains("in step"), "{text}");
+    assert!(
+        text.contains("app 1.0.0 → 1.1.0") && text.contains("in step"),
+        "{text}"
+    );
     assert!(image(kube, &namespace).ends_with("/team/app:1.1.0"));
     assert!(said(&fleet, &["diff", "--all"], 0).contains("as Git says"));
     let all: Value = serde_json::from_str(&said(&fleet, &["status", "-o", "json"], 0)).unwrap();
-    assert_eq!((&all[0]["state"], &all[0]["health"], &all[0]["objects"]), (&"inStep".into(), &"Current".into(), &2.into()));
+    assert_eq!(
+        (&all[0]["state"], &all[0]["health"], &all[0]["objects"]),
+        (&"inStep".into(), &"Current".into(), &2.into())
+    );
     let text = said(&fleet, &["history", &application], 0);
-    assert!(text.contains("applied") && text.contains("app 1.0.0 → 1.1.0"), "{text}");
+    assert!(
+        text.contains("applied") && text.contains("app 1.0.0 → 1.1.0"),
+        "{text}"
+    );
 
     // A hand-made change, seen by whom and put back.
-    assert!(kube.kubectl(&["-n", &namespace, "set", "image", "deployment/web", "web=example.org/web:9"]).status.success());
+    assert!(
+        kube.kubectl(&[
+            "-n",
+            &namespace,
+            "set",
+            "image",
+            "deployment/web",
+            "web=example.org/web:9"
+        ])
+        .status
+        .success()
+    );
     let text = said(&fleet, &["diff", &application], 1);
     assert!(
-        text.contains("containers[name=web]/image was changed by kubectl-set") && text.contains("-        image: example.org/web:9"),
+        text.contains("containers[name=web]/image was changed by kubectl-set")
+            && text.contains("-        image: example.org/web:9"),
         "{text}"
     );
     said(&fleet, &["sync", &application, "--wait"], 0);
     assert!(image(kube, &namespace).ends_with("/team/app:1.1.0"));
     let text = said(&fleet, &["sync", "no/such"], 2);
-    assert!(text.contains("there is no Application no/such: known are"), "{text}");
+    assert!(
+        text.contains("there is no Application no/such: known are"),
+        "{text}"
+    );
 }
 
 #[test]
@@ -89,21 +144,53 @@ fn one_pass_goes_from_the_registry_to_a_ready_deployment() {
 fn the_daemon_applies_what_people_and_the_bot_commit_and_answers_for_it() {
     let (fleet, kube, namespace) = fleet("daemon");
     let log = fleet.dir.path().join("log");
-    let mut daemon = Running::start(fleet.tagboat_std(&["run"]).stderr(std::fs::File::create(&log).unwrap()));
+    let mut daemon = Running::start(
+        fleet
+            .tagboat_std(&["run"])
+            .stderr(std::fs::File::create(&log).unwrap()),
+    );
     let text = || std::fs::read_to_string(&log).unwrap();
-    wait("the bot's commit in the cluster", || image(kube, &namespace).ends_with("/team/app:1.1.0").then_some(()));
-    wait("in step", || said_any(&fleet, &["status"]).contains("in step").then_some(()));
+    wait("the bot's commit in the cluster", || {
+        image(kube, &namespace)
+            .ends_with("/team/app:1.1.0")
+            .then_some(())
+    });
+    wait("in step", || {
+        said_any(&fleet, &["status"])
+            .contains("in step")
+            .then_some(())
+    });
     // A person's commit is applied without being asked for.
-    fleet.person(&[("envs/dev/web/config.yaml", "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: more}\ndata: {a: '1'}\n")], "more");
-    wait("the person's commit", || kube.kubectl(&["-n", &namespace, "get", "configmap", "more"]).status.success().then_some(()));
-    assert!(kube.kubectl(&["-n", &namespace, "delete", "configmap", "more"]).status.success());
-    wait("the repair", || text().contains("repaired ConfigMap").then_some(()));
+    fleet.person(
+        &[(
+            "envs/dev/web/config.yaml",
+            "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: more}\ndata: {a: '1'}\n",
+        )],
+        "more",
+    );
+    wait("the person's commit", || {
+        kube.kubectl(&["-n", &namespace, "get", "configmap", "more"])
+            .status
+            .success()
+            .then_some(())
+    });
+    assert!(
+        kube.kubectl(&["-n", &namespace, "delete", "configmap", "more"])
+            .status
+            .success()
+    );
+    wait("the repair", || {
+        text().contains("repaired ConfigMap").then_some(())
+    });
     assert!(text().contains("somebody deleted it"));
     // While it runs, it answers.
     said(&fleet, &["sync", &format!("{namespace}/web"), "--wait"], 0);
     assert!(said(&fleet, &["diff", "--all"], 0).contains("as Git says"));
     assert!(said(&fleet, &["history", &format!("{namespace}/web")], 0).contains("more"));
-    assert!(said(&fleet, &["sync", "--all", "--revision", &"0".repeat(40)], 2).contains("a daemon runs"));
+    assert!(
+        said(&fleet, &["sync", "--all", "--revision", &"0".repeat(40)], 2)
+            .contains("a daemon runs")
+    );
     daemon.signal("TERM");
     assert!(daemon.ended().success(), "{}", text());
     assert!(text().ends_with("stopped\n"), "{}", text());
@@ -119,23 +206,40 @@ fn the_last_application_of_a_repository_is_deleted_after_a_yes() {
     let (fleet, kube, namespace) = fleet("vanished");
     let application = format!("{namespace}/web");
     let with = declared(&namespace).replace("wait: true", "deletionPolicy: Delete");
-    let without = with.split("apiVersion: tagboat.dev/v1alpha1\nkind: Application").next().unwrap().to_owned();
+    let without = with
+        .split("apiVersion: tagboat.dev/v1alpha1\nkind: Application")
+        .next()
+        .unwrap()
+        .to_owned();
     fleet.person(&[("policies/all.yaml", &with)], "delete");
     said(&fleet, &["sync", &application], 0);
     fleet.person(&[("policies/all.yaml", &without)], "gone");
     let text = said(&fleet, &["sync", "--all"], 1);
     assert!(text.contains("declares none of the 1 Application that it had on this cluster, and 2 objects would be deleted"), "{text}");
-    assert!(text.contains(&format!("tagboat sync {application} --confirm-prune")), "{text}");
+    assert!(
+        text.contains(&format!("tagboat sync {application} --confirm-prune")),
+        "{text}"
+    );
     assert!(image(kube, &namespace).ends_with("/team/app:1.0.0"));
     // Nobody declares it: only for the yes it is known.
     said(&fleet, &["sync", &application], 2);
-    assert!(said(&fleet, &["sync", "no/such", "--confirm-prune"], 2).contains("there is no Application no/such"));
+    assert!(
+        said(&fleet, &["sync", "no/such", "--confirm-prune"], 2)
+            .contains("there is no Application no/such")
+    );
     let text = said(&fleet, &["sync", &application, "--confirm-prune"], 0);
-    assert!(text.contains(&format!("{application} is deleted, with its objects")), "{text}");
+    assert!(
+        text.contains(&format!("{application} is deleted, with its objects")),
+        "{text}"
+    );
     assert_eq!(image(kube, &namespace), "");
     // A record that is none is not one that was never written.
     let history = ["history", application.as_str()];
     assert!(said(&fleet, &history, 2).contains("it was never applied"));
-    assert!(kube.kubectl(&["-n", &namespace, "create", "configmap", "tagboat-web"]).status.success());
+    assert!(
+        kube.kubectl(&["-n", &namespace, "create", "configmap", "tagboat-web"])
+            .status
+            .success()
+    );
     assert!(said(&fleet, &history, 2).contains("has no readable record: cluster test: ConfigMap"));
 }

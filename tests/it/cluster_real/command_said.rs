@@ -1,4 +1,5 @@
-//! What the program says, and to whom: in the daemon's log, and where one of several clusters is not there.
+//! What the program says, and to whom: in the daemon's log, and where one of several clusters is
+//! not there.
 
 use super::command::{fleet, said};
 use crate::it::{
@@ -18,7 +19,11 @@ const MAP: &str = "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: said}\n";
 /// A second cluster, whose kubeconfig is not there.
 fn with_a_lost_cluster(fleet: &Fleet) {
     let text = std::fs::read_to_string(fleet.config()).unwrap();
-    std::fs::write(fleet.config(), format!("{text}  - {{name: lost, kubeconfig: nowhere.config}}\n")).unwrap();
+    std::fs::write(
+        fleet.config(),
+        format!("{text}  - {{name: lost, kubeconfig: nowhere.config}}\n"),
+    )
+    .unwrap();
 }
 
 #[test]
@@ -27,13 +32,23 @@ fn a_cluster_without_a_kubeconfig_is_said_by_its_applications_alone() {
     let (fleet, _, namespace) = fleet("lost");
     with_a_lost_cluster(&fleet);
     let more = application(&namespace, "far", "lost");
-    fleet.person(&[("policies/far.yaml", &more), ("envs/dev/far/all.yaml", MAP)], "far");
+    fleet.person(
+        &[("policies/far.yaml", &more), ("envs/dev/far/all.yaml", MAP)],
+        "far",
+    );
     let text = said(&fleet, &["sync", "--all", "--wait"], 4);
-    assert!(text.contains("in step") && text.contains("nowhere.config"), "{text}");
+    assert!(
+        text.contains("in step") && text.contains("nowhere.config"),
+        "{text}"
+    );
     let text = said(&fleet, &["diff", &format!("{namespace}/far")], 2);
     assert!(text.contains("nowhere.config"), "{text}");
     let text = said(&fleet, &["history", &format!("{namespace}/far")], 2);
-    assert!(text.contains("no cluster that could be asked has a record") && text.contains("nowhere.config"), "{text}");
+    assert!(
+        text.contains("no cluster that could be asked has a record")
+            && text.contains("nowhere.config"),
+        "{text}"
+    );
     assert!(said(&fleet, &["history", &format!("{namespace}/web")], 0).contains("applied"));
 }
 
@@ -46,10 +61,22 @@ fn a_revision_can_be_named_by_its_first_digits_and_nothing_else() {
     let application = format!("{namespace}/web");
     for wrong in ["HEAD", "main", "abc"] {
         let text = said(&fleet, &["sync", &application, "--revision", wrong], 2);
-        assert!(text.contains("--revision takes the id of a commit, or its first digits (at least four)"), "{text}");
+        assert!(
+            text.contains(
+                "--revision takes the id of a commit, or its first digits (at least four)"
+            ),
+            "{text}"
+        );
     }
-    let text = said(&fleet, &["sync", &application, "--revision", &first[..8], "--dry-run"], 0);
-    assert!(text.contains("would create Deployment") && !text.contains("ConfigMap"), "{text}");
+    let text = said(
+        &fleet,
+        &["sync", &application, "--revision", &first[..8], "--dry-run"],
+        0,
+    );
+    assert!(
+        text.contains("would create Deployment") && !text.contains("ConfigMap"),
+        "{text}"
+    );
 }
 
 #[test]
@@ -57,46 +84,109 @@ fn a_revision_can_be_named_by_its_first_digits_and_nothing_else() {
 fn the_daemon_says_once_what_it_cannot_follow_and_nothing_of_people_who_leave() {
     let (fleet, _, namespace) = fleet("says");
     let log = fleet.dir.path().join("log");
-    let mut daemon = Running::start(fleet.tagboat_std(&["run"]).stderr(std::fs::File::create(&log).unwrap()));
+    let mut daemon = Running::start(
+        fleet
+            .tagboat_std(&["run"])
+            .stderr(std::fs::File::create(&log).unwrap()),
+    );
     let text = || std::fs::read_to_string(&log).unwrap();
-    let warnings = |of: &str| text().lines().filter(|line| line.contains("WARN") && line.contains(of)).count();
+    let warnings = |of: &str| {
+        text()
+            .lines()
+            .filter(|line| line.contains("WARN") && line.contains(of))
+            .count()
+    };
     wait("in step", || text().contains("in step").then_some(()));
     // A cluster that is misspelt.
-    fleet.person(&[("policies/astray.yaml", &application(&namespace, "astray", "testt")), ("envs/dev/astray/all.yaml", MAP)], "astray");
-    wait("the misspelt cluster", || text().contains("there is no cluster \"testt\" in tagboat.yaml; known are test").then_some(()));
+    fleet.person(
+        &[
+            (
+                "policies/astray.yaml",
+                &application(&namespace, "astray", "testt"),
+            ),
+            ("envs/dev/astray/all.yaml", MAP),
+        ],
+        "astray",
+    );
+    wait("the misspelt cluster", || {
+        text()
+            .contains("there is no cluster \"testt\" in tagboat.yaml; known are test")
+            .then_some(())
+    });
     // A folder that cannot be rendered.
-    fleet.person(&[("envs/dev/web/broken.yaml", "apiVersion: v1\nkind: {\n")], "broken");
-    wait("the folder that cannot be rendered", || text().contains("broken.yaml").then_some(()));
+    fleet.person(
+        &[("envs/dev/web/broken.yaml", "apiVersion: v1\nkind: {\n")],
+        "broken",
+    );
+    wait("the folder that cannot be rendered", || {
+        text().contains("broken.yaml").then_some(())
+    });
     said(&fleet, &["sync", "--all"], 4);
     fleet.person(&[("README.md", "words\n")], "words");
     said(&fleet, &["sync", "--all"], 4);
-    assert_eq!(warnings(&format!("application={namespace}/astray")), 1, "{}", text());
-    assert_eq!(warnings(&format!("application={namespace}/web")), 1, "{}", text());
+    assert_eq!(
+        warnings(&format!("application={namespace}/astray")),
+        1,
+        "{}",
+        text()
+    );
+    assert_eq!(
+        warnings(&format!("application={namespace}/web")),
+        1,
+        "{}",
+        text()
+    );
     // Corrected: nothing stays of the misspelt one, and nobody waits for it.
     fleet.person(
         &[
-            ("policies/astray.yaml", &application(&namespace, "astray", "test")),
-            ("envs/dev/web/broken.yaml", "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: mended}\n"),
+            (
+                "policies/astray.yaml",
+                &application(&namespace, "astray", "test"),
+            ),
+            (
+                "envs/dev/web/broken.yaml",
+                "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: mended}\n",
+            ),
         ],
         "corrected",
     );
     let shown = said(&fleet, &["sync", "--all", "--wait"], 0);
-    assert!(!shown.contains("testt") && shown.matches("in step").count() == 2, "{shown}");
+    assert!(
+        !shown.contains("testt") && shown.matches("in step").count() == 2,
+        "{shown}"
+    );
     // What somebody must say yes to, however often that is looked at.
     let pruning = application(&namespace, "astray", "test").replace("path:", "prune: true, path:");
-    fleet.person(&[("policies/astray.yaml", &pruning), ("envs/dev/astray/all.yaml", "# nothing\n")], "nothing");
+    fleet.person(
+        &[
+            ("policies/astray.yaml", &pruning),
+            ("envs/dev/astray/all.yaml", "# nothing\n"),
+        ],
+        "nothing",
+    );
     let asked = || warnings("1 object would be deleted: somebody must say yes first");
     wait("the prune that needs a yes", || (asked() > 0).then_some(()));
     said(&fleet, &["sync", "--all"], 1);
     assert_eq!(asked(), 1, "{}", text());
     // Declared no more.
     fleet.person(&[("policies/astray.yaml", "# nothing\n")], "gone");
-    wait("the one that is gone", || (warnings("nobody declares it any more; its objects stay") == 1).then_some(()));
-    let is_socket = |path: &std::path::PathBuf| path.extension().is_some_and(|extension| extension == "sock");
-    let socket = wait("the socket", || walk(fleet.dir.path()).into_iter().find(is_socket));
+    wait("the one that is gone", || {
+        (warnings("nobody declares it any more; its objects stay") == 1).then_some(())
+    });
+    let is_socket = |path: &std::path::PathBuf| {
+        path.extension()
+            .is_some_and(|extension| extension == "sock")
+    };
+    let socket = wait("the socket", || {
+        walk(fleet.dir.path()).into_iter().find(is_socket)
+    });
     drop(UnixStream::connect(&socket).unwrap());
     said(&fleet, &["status"], 0);
-    assert!(!text().contains("a question over the local socket"), "{}", text());
+    assert!(
+        !text().contains("a question over the local socket"),
+        "{}",
+        text()
+    );
     daemon.signal("TERM");
     assert!(daemon.ended().success(), "{}", text());
 }
@@ -120,15 +210,34 @@ fn a_diff_names_what_a_sync_would_delete_and_nothing_else() {
     let all: Vec<String> = ["goes", "kept", "anew"].map(map).into();
     fleet.person(&[("envs/dev/web/maps.yaml", &all.join("---\n"))], "maps");
     said(&fleet, &["sync", "--all", "--wait"], 0);
-    let kubectl = |arguments: &[&str]| assert!(kube.kubectl(&[&["-n", &namespace], arguments].concat()).status.success(), "{arguments:?}");
-    kubectl(&["annotate", "configmap", "kept", "tagboat.dev/prune=disabled"]);
+    let kubectl = |arguments: &[&str]| {
+        assert!(
+            kube.kubectl(&[&["-n", &namespace], arguments].concat())
+                .status
+                .success(),
+            "{arguments:?}"
+        )
+    };
+    kubectl(&[
+        "annotate",
+        "configmap",
+        "kept",
+        "tagboat.dev/prune=disabled",
+    ]);
     kubectl(&["delete", "configmap", "anew"]);
     kubectl(&["create", "configmap", "anew"]);
     fleet.person(&[("envs/dev/web/maps.yaml", "# none\n")], "no maps");
     let text = said(&fleet, &["diff", "--all"], 1);
-    assert!(text.contains("/goes would be deleted") && text.matches("would be deleted").count() == 1, "{text}");
+    assert!(
+        text.contains("/goes would be deleted") && text.matches("would be deleted").count() == 1,
+        "{text}"
+    );
     said(&fleet, &["sync", "--all", "--wait"], 0);
-    let there = |name: &str| kube.kubectl(&["-n", &namespace, "get", "configmap", name]).status.success();
+    let there = |name: &str| {
+        kube.kubectl(&["-n", &namespace, "get", "configmap", name])
+            .status
+            .success()
+    };
     wait("what goes", || (!there("goes")).then_some(()));
     assert!(there("kept") && there("anew"));
 }

@@ -1,4 +1,5 @@
-//! `tagboat demo --kubeconfig` on the real server: the story happens there as told, and its namespace goes with it.
+//! `tagboat demo --kubeconfig` on the real server: the story happens there as told, and its
+//! namespace goes with it.
 
 use crate::{
     it::{
@@ -16,19 +17,39 @@ use std::{
 
 fn demo(kubeconfig: &Path, temporary: &Path) -> Command {
     let mut command = crate::servers::environment::tagboat();
-    command.arg("demo").arg("--kubeconfig").arg(kubeconfig).env("TMPDIR", temporary).current_dir(temporary);
-    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    command
+        .arg("demo")
+        .arg("--kubeconfig")
+        .arg(kubeconfig)
+        .env("TMPDIR", temporary)
+        .current_dir(temporary);
+    command
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped());
     command
 }
 
 /// The namespace that the demo says it plays in.
 fn namespace(text: &str) -> String {
-    let at = text.find("tagboat-demo-").unwrap_or_else(|| panic!("no namespace in {}", ending(text)));
-    text[at..].split(|c: char| !c.is_ascii_alphanumeric() && c != '-').next().unwrap().to_owned()
+    let at = text
+        .find("tagboat-demo-")
+        .unwrap_or_else(|| panic!("no namespace in {}", ending(text)));
+    text[at..]
+        .split(|c: char| !c.is_ascii_alphanumeric() && c != '-')
+        .next()
+        .unwrap()
+        .to_owned()
 }
 
 async fn is_gone(kube: &Kube, namespace: &str) -> bool {
-    kube.call(Method::GET, &format!("/api/v1/namespaces/{namespace}"), None).await.0 == 404
+    kube.call(
+        Method::GET,
+        &format!("/api/v1/namespaces/{namespace}"),
+        None,
+    )
+    .await
+    .0 == 404
 }
 
 #[tokio::test]
@@ -37,8 +58,13 @@ async fn the_demo_plays_on_a_real_cluster_and_leaves_nothing_behind() {
     let kube = Kube::shared();
     let temporary = tempfile::tempdir().unwrap();
     let mut command = demo(&kube.kubeconfig, temporary.path());
-    let output = tokio::task::spawn_blocking(move || command.output().unwrap()).await.unwrap();
-    let (text, complaints) = (String::from_utf8(output.stdout).unwrap(), String::from_utf8(output.stderr).unwrap());
+    let output = tokio::task::spawn_blocking(move || command.output().unwrap())
+        .await
+        .unwrap();
+    let (text, complaints) = (
+        String::from_utf8(output.stdout).unwrap(),
+        String::from_utf8(output.stderr).unwrap(),
+    );
     told_to_the_end(output.status.code(), &complaints, &text);
     let namespace = namespace(&text);
     let application = format!("{namespace}/podinfo");
@@ -49,10 +75,19 @@ async fn the_demo_plays_on_a_real_cluster_and_leaves_nothing_behind() {
         "✓ nothing was written, neither to Git nor to the cluster".to_owned(),
         "✓ podinfo 6.7.2 is rolled out; 6.7.1 has not come back".to_owned(),
     ] {
-        assert!(text.lines().any(|told| told.starts_with(&line)), "{line:?} is missing before\n{}", ending(&text));
+        assert!(
+            text.lines().any(|told| told.starts_with(&line)),
+            "{line:?} is missing before\n{}",
+            ending(&text)
+        );
     }
     assert!(is_gone(kube, &namespace).await, "{namespace} is left");
-    assert!(std::fs::read_dir(temporary.path()).unwrap().next().is_none());
+    assert!(
+        std::fs::read_dir(temporary.path())
+            .unwrap()
+            .next()
+            .is_none()
+    );
 }
 
 #[tokio::test]
@@ -66,7 +101,11 @@ async fn interrupted_the_demo_deletes_its_namespace() {
         let mut out = BufReader::new(child.stdout.take().unwrap());
         let mut text = String::new();
         while !text.contains("tagboat-demo-") {
-            assert!(out.read_line(&mut text).unwrap() > 0, "no namespace in {}", ending(&text));
+            assert!(
+                out.read_line(&mut text).unwrap() > 0,
+                "no namespace in {}",
+                ending(&text)
+            );
         }
         child.signal("INT");
         out.read_to_string(&mut text).unwrap();
@@ -76,5 +115,10 @@ async fn interrupted_the_demo_deletes_its_namespace() {
     .unwrap();
     assert_eq!(code, Some(4), "{}", ending(&text));
     assert!(is_gone(kube, &namespace(&text)).await);
-    assert!(std::fs::read_dir(temporary.path()).unwrap().next().is_none());
+    assert!(
+        std::fs::read_dir(temporary.path())
+            .unwrap()
+            .next()
+            .is_none()
+    );
 }

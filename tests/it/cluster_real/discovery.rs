@@ -1,4 +1,5 @@
-//! What a cluster serves: asked once, asked again when a kind shows up, and never lost because one group is down.
+//! What a cluster serves: asked once, asked again when a kind shows up, and never lost because one
+//! group is down.
 
 use super::support::*;
 use crate::servers::{
@@ -19,13 +20,37 @@ const OWN: Identity = Identity::Own;
 async fn kinds_are_asked_for_once() {
     let kube = bare();
     let cluster = open(&kube.kubeconfig).await;
-    assert_eq!(cluster.stats().without_watches(), 0, "opening sends nothing");
+    assert_eq!(
+        cluster.stats().without_watches(),
+        0,
+        "opening sends nothing"
+    );
     let resources = cluster.resources().await.unwrap();
     let deployment = resources.find(&Gvk::new("apps/v1", "Deployment")).unwrap();
-    assert!(deployment.namespaced && deployment.can("patch") && deployment.dotted() == "deployments.apps");
-    assert!(!resources.find(&Gvk::new("v1", "Namespace")).unwrap().namespaced);
-    assert_eq!(resources.preferred("autoscaling", "HorizontalPodAutoscaler").unwrap().gvk.version, "v2");
-    assert_eq!(cluster.stats().0["discovery"], 2, "one answer for the core group, one for all others");
+    assert!(
+        deployment.namespaced
+            && deployment.can("patch")
+            && deployment.dotted() == "deployments.apps"
+    );
+    assert!(
+        !resources
+            .find(&Gvk::new("v1", "Namespace"))
+            .unwrap()
+            .namespaced
+    );
+    assert_eq!(
+        resources
+            .preferred("autoscaling", "HorizontalPodAutoscaler")
+            .unwrap()
+            .gvk
+            .version,
+        "v2"
+    );
+    assert_eq!(
+        cluster.stats().0["discovery"],
+        2,
+        "one answer for the core group, one for all others"
+    );
     for _ in 0..3 {
         cluster.resource(&Gvk::new("v1", "Pod")).await.unwrap();
         cluster.resources().await.unwrap();
@@ -33,7 +58,10 @@ async fn kinds_are_asked_for_once() {
     assert_eq!(cluster.stats().0["discovery"], 2);
     let version = cluster.version().await.unwrap();
     let (_, said) = kube.call(Method::GET, "/version", None).await;
-    assert_eq!((json!(version.text), json!(version.minor.to_string())), (said["gitVersion"].clone(), said["minor"].clone()));
+    assert_eq!(
+        (json!(version.text), json!(version.minor.to_string())),
+        (said["gitVersion"].clone(), said["minor"].clone())
+    );
 }
 
 #[tokio::test]
@@ -45,11 +73,20 @@ async fn an_unknown_kind_is_asked_for_within_bounds_and_found_when_it_appears() 
     let boat = boat(group);
     cluster.resources().await.unwrap();
     for _ in 0..20 {
-        assert!(matches!(problem(cluster.resource(&boat).await), Problem::UnknownKind { .. }));
+        assert!(matches!(
+            problem(cluster.resource(&boat).await),
+            Problem::UnknownKind { .. }
+        ));
     }
     assert!(cluster.stats().0["discovery"] <= 6, "{:?}", cluster.stats());
-    cluster.apply(&OWN, &definition(group), &Apply::default()).await.unwrap();
-    until("the kind is served", async || cluster.refresh().await.unwrap().find(&boat).is_some()).await;
+    cluster
+        .apply(&OWN, &definition(group), &Apply::default())
+        .await
+        .unwrap();
+    until("the kind is served", async || {
+        cluster.refresh().await.unwrap().find(&boat).is_some()
+    })
+    .await;
     let namespace = kube.namespace("boats").await;
     let titanic = object(
         json!({"apiVersion": format!("{group}/v1"), "kind": "Boat", "metadata": {"name": "a", "namespace": namespace}, "spec": {"masts": 9}}),
@@ -69,16 +106,39 @@ async fn a_group_that_is_down_takes_no_other_with_it() {
         "spec": {"group": "down.test.tagboat.dev", "version": "v1", "groupPriorityMinimum": 100, "versionPriority": 100,
             "insecureSkipTLSVerify": true, "service": {"namespace": "default", "name": "nobody"}},
     });
-    cluster.apply(&OWN, &object(service), &Apply::default()).await.unwrap();
+    cluster
+        .apply(&OWN, &object(service), &Apply::default())
+        .await
+        .unwrap();
     until("the group is known to be down", async || {
-        cluster.refresh().await.unwrap().unavailable().any(|group| group == "down.test.tagboat.dev/v1")
+        cluster
+            .refresh()
+            .await
+            .unwrap()
+            .unavailable()
+            .any(|group| group == "down.test.tagboat.dev/v1")
     })
     .await;
     let resources = cluster.resources().await.unwrap();
-    assert!(resources.find(&Gvk::new("apps/v1", "Deployment")).is_some() && resources.find(&Gvk::new("v1", "Pod")).is_some());
-    let error = problem(cluster.resource(&Gvk::new("down.test.tagboat.dev/v1", "Thing")).await);
-    assert!(matches!(&error, Problem::UnknownKind { why: Some(why), down: true, .. } if why.contains("does not answer")), "{error:?}");
-    kube.call(Method::DELETE, "/apis/apiregistration.k8s.io/v1/apiservices/v1.down.test.tagboat.dev", None).await;
+    assert!(
+        resources.find(&Gvk::new("apps/v1", "Deployment")).is_some()
+            && resources.find(&Gvk::new("v1", "Pod")).is_some()
+    );
+    let error = problem(
+        cluster
+            .resource(&Gvk::new("down.test.tagboat.dev/v1", "Thing"))
+            .await,
+    );
+    assert!(
+        matches!(&error, Problem::UnknownKind { why: Some(why), down: true, .. } if why.contains("does not answer")),
+        "{error:?}"
+    );
+    kube.call(
+        Method::DELETE,
+        "/apis/apiregistration.k8s.io/v1/apiservices/v1.down.test.tagboat.dev",
+        None,
+    )
+    .await;
 }
 
 #[tokio::test]
@@ -90,19 +150,46 @@ async fn servers_without_aggregated_discovery_are_asked_group_by_group() {
     proxy.drop_header("accept");
     let old = open(&kube.kubeconfig_for("admin", &proxy.url, None)).await;
     let new = open(&kube.kubeconfig).await;
-    let (old_resources, new_resources) = (old.resources().await.unwrap(), new.resources().await.unwrap());
+    let (old_resources, new_resources) = (
+        old.resources().await.unwrap(),
+        new.resources().await.unwrap(),
+    );
     assert!(old.stats().0["discovery"] > 10);
-    for resource in new_resources.iter().filter(|resource| !resource.gvk.group.contains("test.tagboat.dev")) {
-        let plain = old_resources.find(&resource.gvk).unwrap_or_else(|| panic!("{} is missing", resource.gvk));
-        assert_eq!((&plain.plural, plain.namespaced, &plain.verbs), (&resource.plural, resource.namespaced, &resource.verbs));
-        let preferred =
-            |resources: &tagboat::cluster::Resources| resources.preferred(&resource.gvk.group, &resource.gvk.kind).unwrap().gvk.clone();
+    for resource in new_resources
+        .iter()
+        .filter(|resource| !resource.gvk.group.contains("test.tagboat.dev"))
+    {
+        let plain = old_resources
+            .find(&resource.gvk)
+            .unwrap_or_else(|| panic!("{} is missing", resource.gvk));
+        assert_eq!(
+            (&plain.plural, plain.namespaced, &plain.verbs),
+            (&resource.plural, resource.namespaced, &resource.verbs)
+        );
+        let preferred = |resources: &tagboat::cluster::Resources| {
+            resources
+                .preferred(&resource.gvk.group, &resource.gvk.kind)
+                .unwrap()
+                .gvk
+                .clone()
+        };
         assert_eq!(preferred(&old_resources), preferred(&new_resources));
     }
     // One group that fails is named, the others stay.
-    proxy.fault("GET", "/apis/batch/v1", 100, Fault::Answer { status: 503, retry_after: None });
+    proxy.fault(
+        "GET",
+        "/apis/batch/v1",
+        100,
+        Fault::Answer {
+            status: 503,
+            retry_after: None,
+        },
+    );
     let resources = old.refresh().await.unwrap();
     assert_eq!(resources.unavailable().collect::<Vec<_>>(), ["batch/v1"]);
     assert!(resources.find(&Gvk::new("apps/v1", "Deployment")).is_some());
-    assert!(resources.find(&Gvk::new("batch/v1", "Job")).is_some(), "what was known of it is kept");
+    assert!(
+        resources.find(&Gvk::new("batch/v1", "Job")).is_some(),
+        "what was known of it is kept"
+    );
 }

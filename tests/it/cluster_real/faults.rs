@@ -1,4 +1,5 @@
-//! What goes wrong between us and a cluster, and in it: tried again where that helps, named where it does not.
+//! What goes wrong between us and a cluster, and in it: tried again where that helps, named where
+//! it does not.
 
 use super::support::*;
 use crate::servers::{
@@ -28,15 +29,36 @@ async fn behind_proxy(kube: &Kube) -> (Proxy, Cluster, String) {
 }
 
 fn answer(status: u16) -> Fault {
-    Fault::Answer { status, retry_after: None }
+    Fault::Answer {
+        status,
+        retry_after: None,
+    }
 }
 
 #[tokio::test]
 #[ignore = "needs kube-apiserver: run tests/run cluster"]
 async fn what_passes_quickly_is_tried_again() {
     let (proxy, cluster, namespace) = behind_proxy(bare()).await;
-    let apply = async |name: &str| cluster.apply(&OWN, &config_map(&namespace, name, json!({"a": "1"})), &Apply::default()).await;
-    for (number, fault) in [answer(500), answer(502), answer(503), answer(504), Fault::Cut, Fault::CutAfter(20)].into_iter().enumerate() {
+    let apply = async |name: &str| {
+        cluster
+            .apply(
+                &OWN,
+                &config_map(&namespace, name, json!({"a": "1"})),
+                &Apply::default(),
+            )
+            .await
+    };
+    for (number, fault) in [
+        answer(500),
+        answer(502),
+        answer(503),
+        answer(504),
+        Fault::Cut,
+        Fault::CutAfter(20),
+    ]
+    .into_iter()
+    .enumerate()
+    {
         proxy.forget();
         proxy.fault("PATCH", MAPS, 2, fault.clone());
         let applied = apply(&format!("map-{number}")).await.unwrap();
@@ -50,7 +72,15 @@ async fn what_passes_quickly_is_tried_again() {
     let live = apply("deleted").await.unwrap().live;
     let resource = cluster.resource(&live.gvk()).await.unwrap();
     proxy.fault("DELETE", MAPS, 1, Fault::CutAnswer);
-    let deleted = cluster.delete(&OWN, &resource, &live.key(), &tagboat::cluster::Delete::uid(live.uid().unwrap())).await.unwrap();
+    let deleted = cluster
+        .delete(
+            &OWN,
+            &resource,
+            &live.key(),
+            &tagboat::cluster::Delete::uid(live.uid().unwrap()),
+        )
+        .await
+        .unwrap();
     assert_eq!(deleted, tagboat::cluster::Deleted::WasGone);
     // A race for the object names no field.
     proxy.fault("PATCH", MAPS, 2, answer(409));
@@ -58,11 +88,16 @@ async fn what_passes_quickly_is_tried_again() {
     // Not for ever.
     proxy.forget();
     proxy.fault("PATCH", MAPS, 4, answer(409));
-    assert!(matches!(*apply("raced").await.unwrap_err().problem, Problem::Conflict { fields, .. } if fields.is_empty()));
+    assert!(
+        matches!(*apply("raced").await.unwrap_err().problem, Problem::Conflict { fields, .. } if fields.is_empty())
+    );
     proxy.forget();
     proxy.fault("PATCH", MAPS, 100, answer(503));
     let error = apply("never").await.unwrap_err();
-    assert!(matches!(*error.problem, Problem::Server { status: 503, .. }) && error.kind() == Kind::Remote);
+    assert!(
+        matches!(*error.problem, Problem::Server { status: 503, .. })
+            && error.kind() == Kind::Remote
+    );
     assert_eq!(proxy.seen().len(), 4);
 }
 
@@ -71,14 +106,36 @@ async fn what_passes_quickly_is_tried_again() {
 async fn a_server_that_wants_to_be_left_alone_is() {
     let (proxy, cluster, namespace) = behind_proxy(bare()).await;
     let map = config_map(&namespace, "one", json!({}));
-    proxy.fault("PATCH", MAPS, 1, Fault::Answer { status: 429, retry_after: Some(1) });
+    proxy.fault(
+        "PATCH",
+        MAPS,
+        1,
+        Fault::Answer {
+            status: 429,
+            retry_after: Some(1),
+        },
+    );
     let begun = Instant::now();
     cluster.apply(&OWN, &map, &Apply::default()).await.unwrap();
     assert!(begun.elapsed() >= Duration::from_secs(1));
     proxy.forget();
-    proxy.fault("PATCH", MAPS, 1, Fault::Answer { status: 429, retry_after: Some(3600) });
-    let error = cluster.apply(&OWN, &map, &Apply::default()).await.unwrap_err();
-    assert_eq!((error.kind(), error.retry_after(), proxy.seen().len()), (Kind::Remote, Some(Duration::from_secs(3600)), 1));
+    proxy.fault(
+        "PATCH",
+        MAPS,
+        1,
+        Fault::Answer {
+            status: 429,
+            retry_after: Some(3600),
+        },
+    );
+    let error = cluster
+        .apply(&OWN, &map, &Apply::default())
+        .await
+        .unwrap_err();
+    assert_eq!(
+        (error.kind(), error.retry_after(), proxy.seen().len()),
+        (Kind::Remote, Some(Duration::from_secs(3600)), 1)
+    );
 }
 
 #[tokio::test]
@@ -92,17 +149,33 @@ async fn a_conflict_while_fields_are_taken_over_is_looked_at_anew() {
     // The second PATCH is the one that hands fields over.
     proxy.fault("PATCH", MAPS, 1, Fault::Delay(Duration::ZERO));
     proxy.fault("PATCH", MAPS, 1, answer(409));
-    let applied = cluster.apply(&OWN, &config_map(&namespace, "one", json!({"a": "1"})), &Apply::default()).await.unwrap();
+    let applied = cluster
+        .apply(
+            &OWN,
+            &config_map(&namespace, "one", json!({"a": "1"})),
+            &Apply::default(),
+        )
+        .await
+        .unwrap();
     assert_eq!(applied.live.value()["data"], json!({"a": "1"}));
     assert_eq!(applied.took_over, ["helm-controller"]);
-    let methods: Vec<String> = proxy.seen().iter().map(|seen| seen.method.clone()).collect();
-    assert_eq!(methods, ["PATCH", "PATCH", "GET", "PATCH", "PATCH"], "{methods:?}");
+    let methods: Vec<String> = proxy
+        .seen()
+        .iter()
+        .map(|seen| seen.method.clone())
+        .collect();
+    assert_eq!(
+        methods,
+        ["PATCH", "PATCH", "GET", "PATCH", "PATCH"],
+        "{methods:?}"
+    );
 }
 
 #[tokio::test]
 #[ignore = "needs kube-apiserver: run tests/run cluster"]
 async fn a_hand_over_meant_for_another_version_is_refused_by_the_server() {
-    // What the room relies on: the test of the patch fails on the real server when the object changed in between.
+    // What the room relies on: the test of the patch fails on the real server when the object
+    // changed in between.
     let kube = bare();
     let (proxy, cluster, namespace) = behind_proxy(kube).await;
     let path = format!("/api/v1/namespaces/{namespace}/configmaps/one");
@@ -113,11 +186,22 @@ async fn a_hand_over_meant_for_another_version_is_refused_by_the_server() {
     let map = config_map(&namespace, "one", json!({"a": "1"}));
     let how = Apply::default();
     let (applied, ()) = futures::join!(cluster.apply(&OWN, &map, &how), async {
-        until("the hand-over is on its way", async || proxy.seen().len() == 2).await;
+        until("the hand-over is on its way", async || {
+            proxy.seen().len() == 2
+        })
+        .await;
         written_by(kube, "helm-controller", &path, &theirs("2")).await;
     });
     assert_eq!(applied.unwrap().live.value()["data"], json!({"a": "1"}));
-    assert_eq!(proxy.seen().iter().filter(|seen| seen.method == "GET").count(), 1, "it was looked at anew");
+    assert_eq!(
+        proxy
+            .seen()
+            .iter()
+            .filter(|seen| seen.method == "GET")
+            .count(),
+        1,
+        "it was looked at anew"
+    );
 }
 
 #[tokio::test]
@@ -130,28 +214,62 @@ async fn a_cluster_that_vanishes_is_named_and_delays_no_other() {
     proxy.fault("", "", 1000, Fault::Hang);
     let waiting: Vec<_> = (0..40)
         .map(|number| {
-            let (down, map) = (down.clone(), config_map(&namespace, &format!("down-{number}"), json!({})));
+            let (down, map) = (
+                down.clone(),
+                config_map(&namespace, &format!("down-{number}"), json!({})),
+            );
             tokio::spawn(async move { down.apply(&OWN, &map, &Apply::default()).await.map(drop) })
         })
         .collect();
     until("its budget is used up", async || proxy.seen().len() == 16).await;
     for number in 0..20 {
-        up.apply(&OWN, &config_map(&namespace, &format!("up-{number}"), json!({})), &Apply::default()).await.unwrap();
+        up.apply(
+            &OWN,
+            &config_map(&namespace, &format!("up-{number}"), json!({})),
+            &Apply::default(),
+        )
+        .await
+        .unwrap();
     }
-    assert_eq!(proxy.seen().len(), 16, "never more in flight than the budget allows");
+    assert_eq!(
+        proxy.seen().len(),
+        16,
+        "never more in flight than the budget allows"
+    );
     waiting.iter().for_each(tokio::task::JoinHandle::abort);
     proxy.vanish();
-    let error = down.apply(&OWN, &config_map(&namespace, "late", json!({})), &Apply::default()).await.unwrap_err();
+    let error = down
+        .apply(
+            &OWN,
+            &config_map(&namespace, "late", json!({})),
+            &Apply::default(),
+        )
+        .await
+        .unwrap_err();
     assert!(matches!(*error.problem, Problem::Unreachable { .. }) && error.kind() == Kind::Remote);
-    assert!(error.to_string().starts_with(&format!("cluster test: ConfigMap {namespace}/late: cannot reach {}", proxy.url)), "{error}");
+    assert!(
+        error.to_string().starts_with(&format!(
+            "cluster test: ConfigMap {namespace}/late: cannot reach {}",
+            proxy.url
+        )),
+        "{error}"
+    );
     proxy.heal();
-    down.apply(&OWN, &config_map(&namespace, "late", json!({})), &Apply::default()).await.unwrap();
+    down.apply(
+        &OWN,
+        &config_map(&namespace, "late", json!({})),
+        &Apply::default(),
+    )
+    .await
+    .unwrap();
 }
 
 #[tokio::test]
 #[ignore = "needs kube-apiserver: run tests/run cluster"]
 async fn a_killed_server_is_unreachable() {
-    let mut kube = tokio::task::spawn_blocking(|| Kube::start(Options::default())).await.unwrap();
+    let mut kube = tokio::task::spawn_blocking(|| Kube::start(Options::default()))
+        .await
+        .unwrap();
     let cluster = open(&kube.kubeconfig).await;
     let namespace = kube.namespace("faults").await;
     let map = config_map(&namespace, "one", json!({}));
@@ -162,8 +280,14 @@ async fn a_killed_server_is_unreachable() {
     })
     .await
     .unwrap();
-    let error = cluster.apply(&OWN, &map, &Apply::default()).await.unwrap_err();
-    assert!(matches!(*error.problem, Problem::Unreachable { .. }), "{error}");
+    let error = cluster
+        .apply(&OWN, &map, &Apply::default())
+        .await
+        .unwrap_err();
+    assert!(
+        matches!(*error.problem, Problem::Unreachable { .. }),
+        "{error}"
+    );
     drop(kube);
 }
 
@@ -175,18 +299,35 @@ async fn requests_keep_the_pace_that_is_declared() {
     slow.requests_per_second = Some(10);
     let cluster = open_as(&slow).await.unwrap();
     cluster.resources().await.unwrap();
-    let resource = cluster.resource(&Gvk::new("v1", "Namespace")).await.unwrap();
+    let resource = cluster
+        .resource(&Gvk::new("v1", "Namespace"))
+        .await
+        .unwrap();
     let begun = Instant::now();
     let key = resource.key(None, "default");
-    let asked = futures::future::join_all((0..10).map(|_| cluster.get(&OWN, &resource, &key))).await;
+    let asked =
+        futures::future::join_all((0..10).map(|_| cluster.get(&OWN, &resource, &key))).await;
     assert!(asked.into_iter().all(|found| found.unwrap().is_some()));
-    assert!(begun.elapsed() >= Duration::from_millis(850), "{:?}", begun.elapsed());
+    assert!(
+        begun.elapsed() >= Duration::from_millis(850),
+        "{:?}",
+        begun.elapsed()
+    );
 }
 
 /// Applies until the server has taken notice of a new admission rule.
 async fn refused(cluster: &Cluster, namespace: &str) -> tagboat::cluster::ClusterError {
     for _ in 0..600 {
-        match cluster.apply(&OWN, &config_map(namespace, "refused", json!({"a": "1"})), &Apply { dry_run: true, ..Apply::default() }).await
+        match cluster
+            .apply(
+                &OWN,
+                &config_map(namespace, "refused", json!({"a": "1"})),
+                &Apply {
+                    dry_run: true,
+                    ..Apply::default()
+                },
+            )
+            .await
         {
             Err(error) => return error,
             Ok(_) => tokio::time::sleep(Duration::from_millis(50)).await,
@@ -211,8 +352,13 @@ async fn admission_is_told_from_roles_and_a_webhook_that_is_down_from_both() {
     let binding = json!({"metadata": {"name": format!("b-{namespace}")}, "spec": {
         "policyName": format!("p-{namespace}"), "validationActions": ["Deny"], "matchResources": {"namespaceSelector": chosen},
     }});
-    for (plural, body) in [("validatingadmissionpolicies", policy), ("validatingadmissionpolicybindings", binding)] {
-        let (status, said) = kube.call(Method::POST, &format!("{api}/{plural}"), Some(&body)).await;
+    for (plural, body) in [
+        ("validatingadmissionpolicies", policy),
+        ("validatingadmissionpolicybindings", binding),
+    ] {
+        let (status, said) = kube
+            .call(Method::POST, &format!("{api}/{plural}"), Some(&body))
+            .await;
         assert_eq!(status, 201, "{said}");
     }
     let error = refused(&cluster, &namespace).await;
@@ -229,16 +375,37 @@ async fn admission_is_told_from_roles_and_a_webhook_that_is_down_from_both() {
         "namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": namespace}},
         "rules": [{"apiGroups": [""], "apiVersions": ["v1"], "operations": ["*"], "resources": ["configmaps"]}],
     }]});
-    let (status, said) = kube.call(Method::POST, &format!("{api}/validatingwebhookconfigurations"), Some(&hook)).await;
+    let (status, said) = kube
+        .call(
+            Method::POST,
+            &format!("{api}/validatingwebhookconfigurations"),
+            Some(&hook),
+        )
+        .await;
     assert_eq!(status, 201, "{said}");
     let error = refused(&cluster, &namespace).await;
-    assert!(matches!(&*error.problem, Problem::Webhook { name, .. } if name == "down.test.tagboat.dev"), "{error:?}");
+    assert!(
+        matches!(&*error.problem, Problem::Webhook { name, .. } if name == "down.test.tagboat.dev"),
+        "{error:?}"
+    );
     assert_eq!(error.kind(), Kind::Remote);
 
     let namespace = kube.namespace("faults").await;
     let strict = json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": namespace, "labels": {"pod-security.kubernetes.io/enforce": "restricted"}}});
-    written_by(kube, "test", &format!("/api/v1/namespaces/{namespace}"), &strict).await;
+    written_by(
+        kube,
+        "test",
+        &format!("/api/v1/namespaces/{namespace}"),
+        &strict,
+    )
+    .await;
     let pod = json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "a", "namespace": namespace}, "spec": {"containers": [{"name": "a", "image": "a"}]}});
-    let error = cluster.apply(&OWN, &object(pod), &Apply::default()).await.unwrap_err();
-    assert!(matches!(&*error.problem, Problem::Denied { by, .. } if by == "pod security"), "{error:?}");
+    let error = cluster
+        .apply(&OWN, &object(pod), &Apply::default())
+        .await
+        .unwrap_err();
+    assert!(
+        matches!(&*error.problem, Problem::Denied { by, .. } if by == "pod security"),
+        "{error:?}"
+    );
 }

@@ -1,4 +1,5 @@
-//! A reconciler over the real server, with manifests from memory in place of Git: what the tests of pass B share.
+//! A reconciler over the real server, with manifests from memory in place of Git: what the tests of
+//! pass B share.
 
 use crate::servers::kube::Kube;
 use reqwest::Method;
@@ -58,17 +59,53 @@ impl Fleet {
     /// One of another repository in the same namespace, in the same process.
     pub fn beside(&self, repository: Repository) -> Self {
         let (manifests, declared, revision, mistaken, rendering) = Default::default();
-        let (kube, reconciler, namespace) = (self.kube, Arc::clone(&self.reconciler), self.namespace.clone());
+        let (kube, reconciler, namespace) = (
+            self.kube,
+            Arc::clone(&self.reconciler),
+            self.namespace.clone(),
+        );
         let (stop, kubeconfig) = (CancellationToken::new(), self.kubeconfig.clone());
-        Self { kube, reconciler, namespace, manifests, declared, mistaken, rendering, revision, stop, kubeconfig, repository }
+        Self {
+            kube,
+            reconciler,
+            namespace,
+            manifests,
+            declared,
+            mistaken,
+            rendering,
+            revision,
+            stop,
+            kubeconfig,
+            repository,
+        }
     }
 
     /// One in this namespace, through this kubeconfig.
-    pub async fn open(kube: &'static Kube, namespace: String, kubeconfig: PathBuf, mode: Mode) -> Self {
-        let (stop, repository) = (CancellationToken::new(), repository(&namespace, "git.example.org"));
+    pub async fn open(
+        kube: &'static Kube,
+        namespace: String,
+        kubeconfig: PathBuf,
+        mode: Mode,
+    ) -> Self {
+        let (stop, repository) = (
+            CancellationToken::new(),
+            repository(&namespace, "git.example.org"),
+        );
         let reconciler = reconciler(&kubeconfig, mode, &stop).await;
         let (manifests, declared, revision, mistaken, rendering) = Default::default();
-        Self { kube, reconciler, namespace, manifests, declared, mistaken, rendering, revision, stop, kubeconfig, repository }
+        Self {
+            kube,
+            reconciler,
+            namespace,
+            manifests,
+            declared,
+            mistaken,
+            rendering,
+            revision,
+            stop,
+            kubeconfig,
+            repository,
+        }
     }
 
     /// Ends the process, as it were, at the next safe point of wherever it is.
@@ -102,10 +139,13 @@ impl Fleet {
         self.declared.lock().unwrap().remove(name);
     }
 
-    /// What an Application's folder holds. Nothing (`null`) is a mistake in it; a text is what is in the way of rendering it,
-    /// which may pass.
+    /// What an Application's folder holds. Nothing (`null`) is a mistake in it; a text is what is
+    /// in the way of rendering it, which may pass.
     pub fn manifests(&self, name: &str, objects: Vec<Value>) {
-        self.manifests.lock().unwrap().insert(name.to_owned(), objects);
+        self.manifests
+            .lock()
+            .unwrap()
+            .insert(name.to_owned(), objects);
     }
 
     /// A new commit: everything that is declared is to be brought about. Gives the revision.
@@ -115,13 +155,23 @@ impl Fleet {
         revision
     }
 
-    /// A commit, and a process that brings about what some Applications alone say there, as a command does that names them.
+    /// A commit, and a process that brings about what some Applications alone say there, as a
+    /// command does that names them.
     pub async fn named(&mut self, names: &[&str]) -> BTreeMap<String, Status> {
         self.restart().await;
         let revision = self.next();
         let only = names.iter().map(|name| self.name(name)).collect();
         self.follow_some(&revision, Some(&only));
-        let done = self.reconciler.settled(&self.repository.name, &revision, Some(&only), PATIENCE, |_| {}).await;
+        let done = self
+            .reconciler
+            .settled(
+                &self.repository.name,
+                &revision,
+                Some(&only),
+                PATIENCE,
+                |_| {},
+            )
+            .await;
         assert!(done, "not settled: {:#?}", self.statuses());
         self.statuses()
     }
@@ -149,29 +199,68 @@ impl Fleet {
             text.push_str("---\napiVersion: tagboat.dev/v1alpha1\nkind: Application\nmetadata: {name: wrong}\nspec: {}\n");
         }
         let declared = declare::read([("apps.yaml", text.as_bytes())], None);
-        assert_eq!(declared.has_errors(), *self.mistaken.lock().unwrap(), "{:?}", declared.mistakes);
+        assert_eq!(
+            declared.has_errors(),
+            *self.mistaken.lock().unwrap(),
+            "{:?}",
+            declared.mistakes
+        );
         let (manifests, rendering) = (Arc::clone(&self.manifests), Arc::clone(&self.rendering));
         let render = move |application: &Application| {
             drop(rendering.blocking_lock());
-            let values = manifests.lock().unwrap().get(&application.path).cloned().unwrap_or_default();
-            let hash = format!("{:?}", Sha256::digest(Value::from(values.clone()).to_string()));
+            let values = manifests
+                .lock()
+                .unwrap()
+                .get(&application.path)
+                .cloned()
+                .unwrap_or_default();
+            let hash = format!(
+                "{:?}",
+                Sha256::digest(Value::from(values.clone()).to_string())
+            );
             if values.iter().any(|value| value.is_null()) {
-                return Err(Row::whole(format!("{}/broken.yaml:1: not YAML", application.path)).into());
+                return Err(
+                    Row::whole(format!("{}/broken.yaml:1: not YAML", application.path)).into(),
+                );
             }
             if let Some(why) = values.iter().find_map(Value::as_str) {
-                return Err(Unrendered { row: Row::whole(format!("{}: {why}", application.path)), passing: true });
+                return Err(Unrendered {
+                    row: Row::whole(format!("{}: {why}", application.path)),
+                    passing: true,
+                });
             }
-            let origin = |line| Origin { file: format!("{}/all.yaml", application.path).into(), line };
-            let objects = values.into_iter().enumerate().map(|(line, value)| Object::new(value).unwrap().at(origin(line + 1)));
+            let origin = |line| Origin {
+                file: format!("{}/all.yaml", application.path).into(),
+                line,
+            };
+            let objects = values
+                .into_iter()
+                .enumerate()
+                .map(|(line, value)| Object::new(value).unwrap().at(origin(line + 1)));
             let manifests = objects.map(Manifest::new).collect();
-            Ok(Arc::new(Rendered { manifests, how: How::Plain, warnings: Vec::new(), left_out: Vec::new(), hash }))
+            Ok(Arc::new(Rendered {
+                manifests,
+                how: How::Plain,
+                warnings: Vec::new(),
+                left_out: Vec::new(),
+                hash,
+            }))
         };
-        self.reconciler.follow(&self.repository, revision, &declared, only, &(Arc::new(render) as Arc<Render>));
+        self.reconciler.follow(
+            &self.repository,
+            revision,
+            &declared,
+            only,
+            &(Arc::new(render) as Arc<Render>),
+        );
     }
 
     /// Waits until everything has come to an end at a revision; gives how it is, by name.
     pub async fn settled(&self, revision: &str) -> BTreeMap<String, Status> {
-        let done = self.reconciler.settled(&self.repository.name, revision, None, PATIENCE, |_| {}).await;
+        let done = self
+            .reconciler
+            .settled(&self.repository.name, revision, None, PATIENCE, |_| {})
+            .await;
         assert!(done, "not settled: {:#?}", self.statuses());
         self.statuses()
     }
@@ -183,9 +272,13 @@ impl Fleet {
     }
 
     pub fn statuses(&self) -> BTreeMap<String, Status> {
-        let here = |status: &Status| status.application.namespace() == self.namespace && status.repository == self.repository.name;
+        let here = |status: &Status| {
+            status.application.namespace() == self.namespace
+                && status.repository == self.repository.name
+        };
         let ours = self.reconciler.statuses().into_iter().filter(here);
-        ours.map(|status| (status.application.name().to_owned(), status)).collect()
+        ours.map(|status| (status.application.name().to_owned(), status))
+            .collect()
     }
 
     /// Waits until an Application is as it should be.
@@ -209,7 +302,10 @@ impl Fleet {
 
     /// A live object by its plural ("configmaps", "apps/deployments"), in the fleet's namespace.
     pub async fn live(&self, plural: &str, name: &str) -> Option<Value> {
-        let (status, value) = self.kube.call(Method::GET, &self.path(plural, name), None).await;
+        let (status, value) = self
+            .kube
+            .call(Method::GET, &self.path(plural, name), None)
+            .await;
         match status.as_u16() {
             200 => Some(value),
             404 => None,
@@ -220,7 +316,10 @@ impl Fleet {
     pub fn path(&self, plural: &str, name: &str) -> String {
         match plural.split_once('/') {
             None => format!("/api/v1/namespaces/{}/{plural}/{name}", self.namespace),
-            Some((group, plural)) => format!("/apis/{group}/v1/namespaces/{}/{plural}/{name}", self.namespace),
+            Some((group, plural)) => format!(
+                "/apis/{group}/v1/namespaces/{}/{plural}/{name}",
+                self.namespace
+            ),
         }
     }
 
@@ -229,17 +328,29 @@ impl Fleet {
         let mut all = vec!["-n", self.namespace.as_str()];
         all.extend(arguments);
         let output = self.kube.kubectl(&all);
-        assert!(output.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
+        assert!(
+            output.status.success(),
+            "{arguments:?}: {}",
+            String::from_utf8_lossy(&output.stderr)
+        );
         String::from_utf8_lossy(&output.stdout).into_owned()
     }
 
     /// Waits until a ConfigMap is gone.
     pub async fn gone(&self, name: &str) {
-        super::smoke::eventually(self.kube, &self.path("configmaps", name), |live| live["reason"] == "NotFound").await;
+        super::smoke::eventually(self.kube, &self.path("configmaps", name), |live| {
+            live["reason"] == "NotFound"
+        })
+        .await;
     }
 
     /// Waits until a live object is as it should be, and gives it.
-    pub async fn live_until(&self, plural: &str, name: &str, done: impl Fn(&Value) -> bool) -> Value {
+    pub async fn live_until(
+        &self,
+        plural: &str,
+        name: &str,
+        done: impl Fn(&Value) -> bool,
+    ) -> Value {
         super::smoke::eventually(self.kube, &self.path(plural, name), done).await
     }
 }
@@ -252,12 +363,24 @@ impl Drop for Fleet {
 
 /// The repository of a fleet, on a host.
 pub(super) fn repository(name: &str, host: &str) -> Repository {
-    Repository { name: format!("fleet-{name}"), address: format!("{host}/shop/fleet"), part: "main".to_owned() }
+    Repository {
+        name: format!("fleet-{name}"),
+        address: format!("{host}/shop/fleet"),
+        part: "main".to_owned(),
+    }
 }
 
-async fn reconciler(kubeconfig: &std::path::Path, mode: Mode, stop: &CancellationToken) -> Arc<Reconciler> {
+async fn reconciler(
+    kubeconfig: &std::path::Path,
+    mode: Mode,
+    stop: &CancellationToken,
+) -> Arc<Reconciler> {
     let cluster = super::support::declared(kubeconfig);
-    Arc::new(Reconciler::open(&[cluster], |path| path.to_owned(), mode, stop.clone()).await.unwrap())
+    Arc::new(
+        Reconciler::open(&[cluster], |path| path.to_owned(), mode, stop.clone())
+            .await
+            .unwrap(),
+    )
 }
 
 /// A ConfigMap with one value.
@@ -267,7 +390,10 @@ pub(super) fn config(name: &str, value: &str) -> Value {
 
 /// The states by name.
 pub(super) fn states(statuses: &BTreeMap<String, Status>) -> Vec<(&str, State)> {
-    statuses.iter().map(|(name, status)| (name.as_str(), status.state)).collect()
+    statuses
+        .iter()
+        .map(|(name, status)| (name.as_str(), status.state))
+        .collect()
 }
 
 /// What is wrong, as text.

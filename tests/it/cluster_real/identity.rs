@@ -1,4 +1,5 @@
-//! Who we are: kubeconfigs, tokens that change, credential programs, impersonation; and what happens when that does not hold.
+//! Who we are: kubeconfigs, tokens that change, credential programs, impersonation; and what
+//! happens when that does not hold.
 
 use super::support::*;
 use crate::{it::support::cluster, servers::kube::Kube};
@@ -24,8 +25,19 @@ async fn grant(kube: &Kube, namespace: &str, subject: Value, verbs: &[&str]) {
     }
 }
 
-async fn map(cluster: &Cluster, identity: &Identity, namespace: &str, name: &str) -> Result<(), Problem> {
-    let applied = cluster.apply(identity, &config_map(namespace, name, json!({"a": "1"})), &Apply::default()).await;
+async fn map(
+    cluster: &Cluster,
+    identity: &Identity,
+    namespace: &str,
+    name: &str,
+) -> Result<(), Problem> {
+    let applied = cluster
+        .apply(
+            identity,
+            &config_map(namespace, name, json!({"a": "1"})),
+            &Apply::default(),
+        )
+        .await;
     applied.map(drop).map_err(|error| *error.problem)
 }
 
@@ -35,23 +47,65 @@ async fn what_may_not_be_done_is_named() {
     let kube = bare();
     let namespace = kube.namespace("identity").await;
     let stranger = open(&kube.kubeconfig_for("stranger", &kube.server, Some(&kube.ca))).await;
-    let error = stranger.apply(&OWN, &config_map(&namespace, "one", json!({})), &Apply::default()).await.unwrap_err();
+    let error = stranger
+        .apply(
+            &OWN,
+            &config_map(&namespace, "one", json!({})),
+            &Apply::default(),
+        )
+        .await
+        .unwrap_err();
     assert_eq!(error.kind(), Kind::Config);
     match &*error.problem {
-        Problem::Forbidden { verb, resource, namespace: place, who, .. } => {
+        Problem::Forbidden {
+            verb,
+            resource,
+            namespace: place,
+            who,
+            ..
+        } => {
             assert_eq!(
-                (verb.as_str(), resource.as_str(), place.as_deref(), who.as_str()),
-                ("patch", "configmaps", Some(namespace.as_str()), "user stranger")
+                (
+                    verb.as_str(),
+                    resource.as_str(),
+                    place.as_deref(),
+                    who.as_str()
+                ),
+                (
+                    "patch",
+                    "configmaps",
+                    Some(namespace.as_str()),
+                    "user stranger"
+                )
             );
         }
         other => panic!("{other:?}"),
     }
     let message = error.to_string();
-    assert!(message.contains(&format!("user stranger may not patch configmaps in namespace {namespace}")), "{message}");
-    assert!(error.hint().unwrap().contains("grant user stranger the verb patch on configmaps"));
+    assert!(
+        message.contains(&format!(
+            "user stranger may not patch configmaps in namespace {namespace}"
+        )),
+        "{message}"
+    );
+    assert!(
+        error
+            .hint()
+            .unwrap()
+            .contains("grant user stranger the verb patch on configmaps")
+    );
     assert!(!message.contains(&kube.tokens["stranger"]));
-    grant(kube, &namespace, json!({"kind": "User", "name": "stranger"}), &["get", "patch", "create"]).await;
-    until("the grant is known", async || map(&stranger, &OWN, &namespace, "one").await.is_ok()).await;
+    grant(
+        kube,
+        &namespace,
+        json!({"kind": "User", "name": "stranger"}),
+        &["get", "patch", "create"],
+    )
+    .await;
+    until("the grant is known", async || {
+        map(&stranger, &OWN, &namespace, "one").await.is_ok()
+    })
+    .await;
 }
 
 #[tokio::test]
@@ -60,31 +114,58 @@ async fn an_account_is_impersonated_and_only_where_it_is_asked_for() {
     let kube = bare();
     let namespace = kube.namespace("identity").await;
     let cluster = open(&kube.kubeconfig).await;
-    let account = Identity::ServiceAccount { namespace: namespace.clone(), name: "deployer".to_owned() };
-    match map(&cluster, &account, &namespace, "one").await.unwrap_err() {
+    let account = Identity::ServiceAccount {
+        namespace: namespace.clone(),
+        name: "deployer".to_owned(),
+    };
+    match map(&cluster, &account, &namespace, "one")
+        .await
+        .unwrap_err()
+    {
         Problem::Forbidden { who, message, .. } => {
             assert_eq!(who, format!("ServiceAccount {namespace}/deployer"));
-            assert!(message.contains(&format!("system:serviceaccount:{namespace}:deployer")), "{message}");
+            assert!(
+                message.contains(&format!("system:serviceaccount:{namespace}:deployer")),
+                "{message}"
+            );
         }
         other => panic!("{other:?}"),
     }
     // Rights come through the groups of a service account, too.
     let group = json!({"kind": "Group", "apiGroup": "rbac.authorization.k8s.io", "name": format!("system:serviceaccounts:{namespace}")});
     grant(kube, &namespace, group, &["get", "patch", "create"]).await;
-    until("the grant is known", async || map(&cluster, &account, &namespace, "one").await.is_ok()).await;
+    until("the grant is known", async || {
+        map(&cluster, &account, &namespace, "one").await.is_ok()
+    })
+    .await;
     assert!(map(&cluster, &account, "default", "one").await.is_err());
-    map(&cluster, &OWN, "default", "identity-one").await.unwrap();
+    map(&cluster, &OWN, "default", "identity-one")
+        .await
+        .unwrap();
     // Who may not impersonate is told so.
     let stranger = open(&kube.kubeconfig_for("stranger", &kube.server, Some(&kube.ca))).await;
-    assert!(matches!(map(&stranger, &account, &namespace, "one").await.unwrap_err(),
-        Problem::Forbidden { verb, resource, .. } if verb == "impersonate" && resource == "serviceaccounts"));
-    let hostile = Identity::ServiceAccount { namespace: "a\r\nimpersonate-group: system:masters".to_owned(), name: "b".to_owned() };
-    assert!(matches!(map(&cluster, &hostile, &namespace, "one").await.unwrap_err(), Problem::Address { .. }));
+    assert!(
+        matches!(map(&stranger, &account, &namespace, "one").await.unwrap_err(),
+        Problem::Forbidden { verb, resource, .. } if verb == "impersonate" && resource == "serviceaccounts")
+    );
+    let hostile = Identity::ServiceAccount {
+        namespace: "a\r\nimpersonate-group: system:masters".to_owned(),
+        name: "b".to_owned(),
+    };
+    assert!(matches!(
+        map(&cluster, &hostile, &namespace, "one")
+            .await
+            .unwrap_err(),
+        Problem::Address { .. }
+    ));
 }
 
 /// A kubeconfig whose user is this.
 fn kubeconfig(kube: &Kube, name: &str, user: &Value) -> PathBuf {
-    let config = cluster::kubeconfig(&json!({"server": kube.server, "certificate-authority": kube.ca}), user);
+    let config = cluster::kubeconfig(
+        &json!({"server": kube.server, "certificate-authority": kube.ca}),
+        user,
+    );
     file(kube, name, &config.to_string())
 }
 
@@ -93,12 +174,24 @@ fn kubeconfig(kube: &Kube, name: &str, user: &Value) -> PathBuf {
 async fn a_kubeconfig_that_acts_as_somebody_is_obeyed_and_not_mixed_with_an_account() {
     let kube = bare();
     let namespace = kube.namespace("identity").await;
-    let path = kubeconfig(kube, "as", &json!({"token": kube.token, "as": "pretender", "as-groups": ["system:masters"]}));
+    let path = kubeconfig(
+        kube,
+        "as",
+        &json!({"token": kube.token, "as": "pretender", "as-groups": ["system:masters"]}),
+    );
     let cluster = open(&path).await;
     map(&cluster, &OWN, &namespace, "one").await.unwrap();
-    let account = Identity::ServiceAccount { namespace: namespace.clone(), name: "nobody".to_owned() };
+    let account = Identity::ServiceAccount {
+        namespace: namespace.clone(),
+        name: "nobody".to_owned(),
+    };
     assert!(
-        matches!(map(&cluster, &account, &namespace, "two").await.unwrap_err(), Problem::Forbidden { .. }),
+        matches!(
+            map(&cluster, &account, &namespace, "two")
+                .await
+                .unwrap_err(),
+            Problem::Forbidden { .. }
+        ),
         "no group of ours is sent for it"
     );
 }
@@ -110,11 +203,24 @@ async fn expired_credentials_are_named_and_a_replaced_file_is_read() {
     let namespace = kube.namespace("identity").await;
     let path = kubeconfig(kube, "replaced", &json!({"token": "expired-token"}));
     let cluster = open(&path).await;
-    let error = cluster.apply(&OWN, &config_map(&namespace, "one", json!({})), &Apply::default()).await.unwrap_err();
-    assert!(matches!(&*error.problem, Problem::Unauthorized { who, .. } if who == "user u"), "{error:?}");
+    let error = cluster
+        .apply(
+            &OWN,
+            &config_map(&namespace, "one", json!({})),
+            &Apply::default(),
+        )
+        .await
+        .unwrap_err();
+    assert!(
+        matches!(&*error.problem, Problem::Unauthorized { who, .. } if who == "user u"),
+        "{error:?}"
+    );
     assert!(!format!("{error} {error:?} {cluster:?}").contains("expired-token"));
     kubeconfig(kube, "replaced", &json!({"token": kube.token}));
-    until("the new file is read", async || map(&cluster, &OWN, &namespace, "one").await.is_ok()).await;
+    until("the new file is read", async || {
+        map(&cluster, &OWN, &namespace, "one").await.is_ok()
+    })
+    .await;
 }
 
 #[tokio::test]
@@ -123,16 +229,32 @@ async fn a_token_file_is_read_again_when_its_token_is_refused() {
     let kube = bare();
     let namespace = kube.namespace("identity").await;
     let token = file(kube, "token", &format!("{}\n", kube.token));
-    let cluster = open(&kubeconfig(kube, "token-file", &json!({"tokenFile": token}))).await;
+    let cluster = open(&kubeconfig(
+        kube,
+        "token-file",
+        &json!({"tokenFile": token}),
+    ))
+    .await;
     map(&cluster, &OWN, &namespace, "one").await.unwrap();
     // Removed: the token at hand is used on.
     std::fs::remove_file(&token).unwrap();
     map(&cluster, &OWN, &namespace, "one").await.unwrap();
     file(kube, "other-token", "old");
-    let cluster = open(&kubeconfig(kube, "other-token-file", &json!({"tokenFile": kube.folder().join("other-token")}))).await;
-    assert!(matches!(map(&cluster, &OWN, &namespace, "one").await.unwrap_err(), Problem::Unauthorized { .. }));
+    let cluster = open(&kubeconfig(
+        kube,
+        "other-token-file",
+        &json!({"tokenFile": kube.folder().join("other-token")}),
+    ))
+    .await;
+    assert!(matches!(
+        map(&cluster, &OWN, &namespace, "one").await.unwrap_err(),
+        Problem::Unauthorized { .. }
+    ));
     file(kube, "other-token", &kube.token);
-    until("the new token is used", async || map(&cluster, &OWN, &namespace, "one").await.is_ok()).await;
+    until("the new token is used", async || {
+        map(&cluster, &OWN, &namespace, "one").await.is_ok()
+    })
+    .await;
 }
 
 /// A program that gives the token in a file beside it, for `life` seconds, and writes a line a run.
@@ -155,7 +277,8 @@ printf '{{"apiVersion":"client.authentication.k8s.io/v1","kind":"ExecCredential"
 }
 
 fn runs(kube: &Kube, name: &str) -> usize {
-    std::fs::read_to_string(kube.folder().join(format!("{name}.runs"))).map_or(0, |text| text.lines().count())
+    std::fs::read_to_string(kube.folder().join(format!("{name}.runs")))
+        .map_or(0, |text| text.lines().count())
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -183,7 +306,8 @@ async fn a_credential_program_is_run_once_and_again_before_its_token_expires() {
     })
     .await;
     assert!(
-        begun.elapsed().as_secs() >= 4 && runs(kube, "short") as u64 <= 2 + begun.elapsed().as_secs() / 2,
+        begun.elapsed().as_secs() >= 4
+            && runs(kube, "short") as u64 <= 2 + begun.elapsed().as_secs() / 2,
         "{} runs",
         runs(kube, "short")
     );
@@ -197,24 +321,57 @@ async fn a_credential_program_that_fails_is_named_without_its_output() {
     file(kube, "failing.token", &kube.token);
     file(kube, "failing.fails", "");
     let cluster = open(&kubeconfig(kube, "failing", &plugin(kube, "failing", 3600))).await;
-    let error = cluster.apply(&OWN, &config_map(&namespace, "one", json!({})), &Apply::default()).await.unwrap_err();
-    assert!(matches!(&*error.problem, Problem::Credentials { why, .. } if why.contains("cannot sign in") && why.contains('3')), "{error}");
+    let error = cluster
+        .apply(
+            &OWN,
+            &config_map(&namespace, "one", json!({})),
+            &Apply::default(),
+        )
+        .await
+        .unwrap_err();
+    assert!(
+        matches!(&*error.problem, Problem::Credentials { why, .. } if why.contains("cannot sign in") && why.contains('3')),
+        "{error}"
+    );
     // Who asks at once is not made to wait for another failure.
     let runs_before = runs(kube, "failing");
-    assert!(matches!(map(&cluster, &OWN, &namespace, "one").await.unwrap_err(), Problem::Credentials { .. }));
+    assert!(matches!(
+        map(&cluster, &OWN, &namespace, "one").await.unwrap_err(),
+        Problem::Credentials { .. }
+    ));
     assert_eq!(runs(kube, "failing"), runs_before);
     std::fs::remove_file(kube.folder().join("failing.fails")).unwrap();
-    until("the program is run again", async || map(&cluster, &OWN, &namespace, "one").await.is_ok()).await;
+    until("the program is run again", async || {
+        map(&cluster, &OWN, &namespace, "one").await.is_ok()
+    })
+    .await;
     // A token that is refused before its time is asked for anew.
     file(kube, "stale.token", "refused");
     let cluster = open(&kubeconfig(kube, "stale", &plugin(kube, "stale", 3600))).await;
-    assert!(matches!(map(&cluster, &OWN, &namespace, "one").await.unwrap_err(), Problem::Unauthorized { .. }));
+    assert!(matches!(
+        map(&cluster, &OWN, &namespace, "one").await.unwrap_err(),
+        Problem::Unauthorized { .. }
+    ));
     file(kube, "stale.token", &kube.token);
-    until("the program is run again", async || map(&cluster, &OWN, &namespace, "one").await.is_ok()).await;
+    until("the program is run again", async || {
+        map(&cluster, &OWN, &namespace, "one").await.is_ok()
+    })
+    .await;
     file(kube, "chatty.token", "secret\"]}} what is this");
     let cluster = open(&kubeconfig(kube, "chatty", &plugin(kube, "chatty", 3600))).await;
-    let error = cluster.get(&OWN, &cluster_map(), &config_map(&namespace, "one", json!({})).key()).await.unwrap_err();
-    assert!(matches!(&*error.problem, Problem::Credentials { .. }) && !error.to_string().contains("secret"), "{error}");
+    let error = cluster
+        .get(
+            &OWN,
+            &cluster_map(),
+            &config_map(&namespace, "one", json!({})).key(),
+        )
+        .await
+        .unwrap_err();
+    assert!(
+        matches!(&*error.problem, Problem::Credentials { .. })
+            && !error.to_string().contains("secret"),
+        "{error}"
+    );
 }
 
 fn cluster_map() -> tagboat::cluster::Resource {
@@ -235,25 +392,61 @@ async fn kubeconfigs_that_lead_nowhere_are_named() {
         declared.context = context.map(str::to_owned);
         let error = open_as(&declared).await.unwrap_err();
         assert_eq!(error.kind(), Kind::Config, "{error}");
-        let Problem::Kubeconfig { file, why } = *error.problem else { panic!("{error}") };
+        let Problem::Kubeconfig { file, why } = *error.problem else {
+            panic!("{error}")
+        };
         assert_eq!(file, path.display().to_string());
         why
     };
-    assert!(why(Path::new("/nowhere/config"), None).await.contains("cannot be read"));
+    assert!(
+        why(Path::new("/nowhere/config"), None)
+            .await
+            .contains("cannot be read")
+    );
     let bad = file(kube, "bad", "apiVersion: v1\nusers: {token: s3cr3t}\n");
     let message = why(&bad, None).await;
-    assert!(message.contains("is no kubeconfig") && message.contains("line 2") && !message.contains("s3cr3t"), "{message}");
-    assert!(why(&file(kube, "empty", ""), None).await.contains("no contexts"));
-    assert!(why(&kube.kubeconfig, Some("prod")).await.contains("it has no context \"prod\"; it has test"));
+    assert!(
+        message.contains("is no kubeconfig")
+            && message.contains("line 2")
+            && !message.contains("s3cr3t"),
+        "{message}"
+    );
+    assert!(
+        why(&file(kube, "empty", ""), None)
+            .await
+            .contains("no contexts")
+    );
+    assert!(
+        why(&kube.kubeconfig, Some("prod"))
+            .await
+            .contains("it has no context \"prod\"; it has test")
+    );
     let no_server = json!({"clusters": [{"name": "c", "cluster": {"server": "nonsense"}}], "contexts": [{"name": "x", "context": {"cluster": "c"}}], "current-context": "x"});
-    assert!(why(&file(kube, "no-server", &no_server.to_string()), None).await.contains("nonsense"));
+    assert!(
+        why(&file(kube, "no-server", &no_server.to_string()), None)
+            .await
+            .contains("nonsense")
+    );
     // One that points to nobody: read well, unreachable.
     let nobody = kube.kubeconfig_for("admin", "https://127.0.0.1:1", None);
     let error = open(&nobody).await.resources().await.unwrap_err();
-    assert!(error.kind() == Kind::Remote && error.to_string().contains("cannot reach https://127.0.0.1:1"), "{error}");
+    assert!(
+        error.kind() == Kind::Remote
+            && error
+                .to_string()
+                .contains("cannot reach https://127.0.0.1:1"),
+        "{error}"
+    );
     // One with another authority: the certificate is refused.
     let other = rcgen::generate_simple_self_signed(vec!["x".to_owned()]).unwrap();
     let other = file(kube, "other.crt", &other.cert.pem());
-    let error = open(&kube.kubeconfig_for("admin", &kube.server, Some(&other))).await.resources().await.unwrap_err();
-    assert!(error.to_string().to_lowercase().contains("certificate"), "{error}");
+    let error = open(&kube.kubeconfig_for("admin", &kube.server, Some(&other)))
+        .await
+        .resources()
+        .await
+        .unwrap_err();
+    assert!(
+        error.to_string().to_lowercase().contains("certificate"),
+        "{error}"
+    );
 }

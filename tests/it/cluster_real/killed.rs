@@ -1,4 +1,5 @@
-//! The program, killed again and again while it applies: the next process finds its way, and nothing is lost or orphaned.
+//! The program, killed again and again while it applies: the next process finds its way, and
+//! nothing is lost or orphaned.
 
 use crate::{
     it::{
@@ -29,52 +30,101 @@ struct Shop {
 impl Shop {
     fn new() -> Self {
         let kube = Kube::shared();
-        let namespace = tokio::runtime::Runtime::new().unwrap().block_on(kube.namespace("killed"));
+        let namespace = tokio::runtime::Runtime::new()
+            .unwrap()
+            .block_on(kube.namespace("killed"));
         let declared = format!(
             "{}apiVersion: tagboat.dev/v1alpha1\nkind: Application\nmetadata: {{name: shop, namespace: {namespace}}}\nspec: {{environment: dev, path: envs/dev/shop, cluster: test, targetNamespace: {namespace}, prune: true}}\n",
             env("dev", "")
         );
         let fleet = Fleet::with(
-            &[("policies/all.yaml", declared.as_str()), ("envs/dev/shop/all.yaml", &config_maps(&names(0), 0))],
-            &Setup { repository: "    interval: 1s\n", ..Setup::default() },
+            &[
+                ("policies/all.yaml", declared.as_str()),
+                ("envs/dev/shop/all.yaml", &config_maps(&names(0), 0)),
+            ],
+            &Setup {
+                repository: "    interval: 1s\n",
+                ..Setup::default()
+            },
         );
         let mut config = std::fs::read_to_string(fleet.config()).unwrap();
-        config.push_str(&format!("clusters:\n  - {{name: test, kubeconfig: {}}}\n", kube.kubeconfig.display()));
+        config.push_str(&format!(
+            "clusters:\n  - {{name: test, kubeconfig: {}}}\n",
+            kube.kubeconfig.display()
+        ));
         std::fs::write(fleet.config(), config).unwrap();
-        Self { fleet, kube, namespace }
+        Self {
+            fleet,
+            kube,
+            namespace,
+        }
     }
 
     fn commit(&self, names: &BTreeSet<String>, value: usize) {
-        self.fleet.person(&[("envs/dev/shop/all.yaml", &config_maps(names, value))], "another shop");
+        self.fleet.person(
+            &[("envs/dev/shop/all.yaml", &config_maps(names, value))],
+            "another shop",
+        );
     }
 
     fn run(&self) -> Daemon {
         let log = self.fleet.dir.path().join("log");
-        let process = Running::start(self.fleet.tagboat_std(&["run"]).stderr(File::create(&log).unwrap()));
+        let process = Running::start(
+            self.fleet
+                .tagboat_std(&["run"])
+                .stderr(File::create(&log).unwrap()),
+        );
         Daemon { process, log }
     }
 
     fn get(&self, arguments: &[&str]) -> String {
-        let output = self.kube.kubectl(&[&["-n", &self.namespace, "get"], arguments].concat());
-        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        let output = self
+            .kube
+            .kubectl(&[&["-n", &self.namespace, "get"], arguments].concat());
+        assert!(
+            output.status.success(),
+            "{}",
+            String::from_utf8_lossy(&output.stderr)
+        );
         String::from_utf8(output.stdout).unwrap()
     }
 
     /// The objects that carry the Application's label.
     fn live(&self) -> BTreeSet<String> {
         let names = self.get(&["configmaps", "-l", "tagboat.dev/name=shop", "-o", "name"]);
-        names.lines().filter_map(|line| line.strip_prefix("configmap/")).map(str::to_owned).collect()
+        names
+            .lines()
+            .filter_map(|line| line.strip_prefix("configmap/"))
+            .map(str::to_owned)
+            .collect()
     }
 
     /// What the record has; nothing before there is one.
     fn inventory(&self) -> Inventory {
-        let path = format!("jsonpath={{.data['{}']}}", text::INVENTORY.replace('.', "\\."));
-        let found = self.get(&["configmap", "tagboat-shop", "--ignore-not-found", "-o", &path]);
-        if found.is_empty() { Inventory::default() } else { Inventory::parse(&found).unwrap() }
+        let path = format!(
+            "jsonpath={{.data['{}']}}",
+            text::INVENTORY.replace('.', "\\.")
+        );
+        let found = self.get(&[
+            "configmap",
+            "tagboat-shop",
+            "--ignore-not-found",
+            "-o",
+            &path,
+        ]);
+        if found.is_empty() {
+            Inventory::default()
+        } else {
+            Inventory::parse(&found).unwrap()
+        }
     }
 
     fn owned(&self) -> BTreeSet<String> {
-        self.inventory().entries.into_keys().map(|key| key.name.clone()).collect()
+        self.inventory()
+            .entries
+            .into_keys()
+            .map(|key| key.name.clone())
+            .collect()
     }
 }
 
@@ -92,7 +142,11 @@ impl Daemon {
     /// Waits until it has had the answers to so many applies, or a time is over.
     fn until_answers(&mut self, count: usize, most: Duration) {
         let end = Instant::now() + most;
-        let sent = |line: &str| ["create: ", "change: ", "apply again: "].iter().any(|word| line.contains(word));
+        let sent = |line: &str| {
+            ["create: ", "change: ", "apply again: "]
+                .iter()
+                .any(|word| line.contains(word))
+        };
         while self.log().lines().filter(|line| sent(line)).count() < count && Instant::now() < end {
             assert!(self.process.try_wait().unwrap().is_none(), "{}", self.log());
             std::thread::sleep(Duration::from_millis(1));
@@ -102,7 +156,10 @@ impl Daemon {
 
 impl Drop for Daemon {
     /// What it logged is shown where a test fails.
-    #[allow(clippy::print_stderr, reason = "the only place for it when a test fails")]
+    #[allow(
+        clippy::print_stderr,
+        reason = "the only place for it when a test fails"
+    )]
     fn drop(&mut self) {
         if std::thread::panicking() {
             eprintln!("{}", self.log());
@@ -113,11 +170,17 @@ impl Drop for Daemon {
 /// What the commit of a round has.
 fn names(round: usize) -> BTreeSet<String> {
     let always = (0..ALWAYS).map(|number| format!("c{number:03}"));
-    always.chain((0..PASSING).map(|number| format!("r{round:02}-{number:02}"))).collect()
+    always
+        .chain((0..PASSING).map(|number| format!("r{round:02}-{number:02}")))
+        .collect()
 }
 
 fn config_maps(names: &BTreeSet<String>, value: usize) -> String {
-    let one = |name: &String| format!("apiVersion: v1\nkind: ConfigMap\nmetadata: {{name: {name}}}\ndata: {{value: '{value}'}}\n");
+    let one = |name: &String| {
+        format!(
+            "apiVersion: v1\nkind: ConfigMap\nmetadata: {{name: {name}}}\ndata: {{value: '{value}'}}\n"
+        )
+    };
     names.iter().map(one).collect::<Vec<_>>().join("---\n")
 }
 
@@ -127,7 +190,8 @@ fn killed_again_and_again_while_it_applies_nothing_is_lost_or_orphaned() {
     let shop = Shop::new();
     let mut in_the_middle = 0;
     for round in 1..=KILLS {
-        // Before the record, between record and objects, among the objects, while it deletes, and where chance has it.
+        // Before the record, between record and objects, among the objects, while it deletes, and
+        // where chance has it.
         let answers = [0, 1, 7, 30, 80, ALWAYS + PASSING][round % 6];
         let chance = Duration::from_millis((round * 89 % 60) as u64);
         let wanted = names(round);
@@ -139,13 +203,22 @@ fn killed_again_and_again_while_it_applies_nothing_is_lost_or_orphaned() {
         let live = shop.live();
         let owned = shop.owned();
         let orphans: Vec<&String> = live.difference(&owned).collect();
-        assert!(orphans.is_empty(), "round {round}: these are there, and nobody would ever delete them: {orphans:?}");
+        assert!(
+            orphans.is_empty(),
+            "round {round}: these are there, and nobody would ever delete them: {orphans:?}"
+        );
         let path = "jsonpath={range .items[*]}{.data.value} {end}";
         let values = shop.get(&["configmaps", "-l", "tagboat.dev/name=shop", "-o", path]);
-        let new = values.split_whitespace().filter(|value| *value == round.to_string()).count();
+        let new = values
+            .split_whitespace()
+            .filter(|value| *value == round.to_string())
+            .count();
         in_the_middle += usize::from(new > 0 && new < wanted.len());
     }
-    assert!(in_the_middle >= 3, "only {in_the_middle} processes died in the middle of their applies");
+    assert!(
+        in_the_middle >= 3,
+        "only {in_the_middle} processes died in the middle of their applies"
+    );
     // One that lives: all is there and owned, and nothing else is.
     let last = names(99);
     shop.commit(&last, 99);
@@ -153,30 +226,62 @@ fn killed_again_and_again_while_it_applies_nothing_is_lost_or_orphaned() {
     let is = |wanted: &BTreeSet<String>| {
         let path = "jsonpath={range .items[*]}{.metadata.name}={.data.value} {end}";
         let live = shop.get(&["configmaps", "-l", "tagboat.dev/name=shop", "-o", path]);
-        live.split_whitespace().map(str::to_owned).collect::<BTreeSet<_>>() == wanted.iter().map(|name| format!("{name}=99")).collect()
+        live.split_whitespace()
+            .map(str::to_owned)
+            .collect::<BTreeSet<_>>()
+            == wanted.iter().map(|name| format!("{name}=99")).collect()
     };
-    // Where no process lived to note how many objects there were, the old ones of many rounds are not deleted without a yes.
+    // Where no process lived to note how many objects there were, the old ones of many rounds are
+    // not deleted without a yes.
     let name = format!("{}/shop", shop.namespace);
-    let say_yes = || shop.fleet.tagboat_std(&["sync", &name, "--confirm-prune"]).stdout(Stdio::null()).stderr(Stdio::null()).status();
+    let say_yes = || {
+        shop.fleet
+            .tagboat_std(&["sync", &name, "--confirm-prune"])
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .status()
+    };
     wait("everything as Git says", || {
         let done = is(&last);
-        done.then_some(()).or_else(|| say_yes().map(|_| None).unwrap())
+        done.then_some(())
+            .or_else(|| say_yes().map(|_| None).unwrap())
     });
-    // Until the last answers are in the record; what was announced and never came is kept for a while.
+    // Until the last answers are in the record; what was announced and never came is kept for a
+    // while.
     let complete = |wanted: &BTreeSet<String>| {
-        let (answered, other): (Vec<_>, Vec<_>) = shop.inventory().entries.into_iter().partition(|(_, entry)| entry.applied.is_some());
+        let (answered, other): (Vec<_>, Vec<_>) = shop
+            .inventory()
+            .entries
+            .into_iter()
+            .partition(|(_, entry)| entry.applied.is_some());
         let live = shop.live();
-        let answered: BTreeSet<String> = answered.into_iter().map(|(key, _)| key.name.clone()).collect();
+        let answered: BTreeSet<String> = answered
+            .into_iter()
+            .map(|(key, _)| key.name.clone())
+            .collect();
         answered == *wanted && other.iter().all(|(key, _)| !live.contains(&key.name))
     };
     wait("all is owned", || complete(&last).then_some(()));
     // The next commit lacks some: those are deleted, and no others.
     let deleted = || running.log().matches("deleted ConfigMap").count();
     let before = deleted();
-    let fewer: BTreeSet<String> = last.iter().filter(|name| !name.ends_with('7')).cloned().collect();
+    let fewer: BTreeSet<String> = last
+        .iter()
+        .filter(|name| !name.ends_with('7'))
+        .cloned()
+        .collect();
     shop.commit(&fewer, 99);
     wait("those are gone", || is(&fewer).then_some(()));
-    wait("all that is left is owned", || complete(&fewer).then_some(()));
-    wait("it says so", || (deleted() - before >= last.len() - fewer.len()).then_some(()));
-    assert_eq!(deleted() - before, last.len() - fewer.len(), "{}", running.log());
+    wait("all that is left is owned", || {
+        complete(&fewer).then_some(())
+    });
+    wait("it says so", || {
+        (deleted() - before >= last.len() - fewer.len()).then_some(())
+    });
+    assert_eq!(
+        deleted() - before,
+        last.len() - fewer.len(),
+        "{}",
+        running.log()
+    );
 }

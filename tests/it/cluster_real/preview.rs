@@ -24,8 +24,7 @@ use tagboat::{
     update::Previews,
 };
 
-const ENV: &str =
-    "apiVersion: tagboat.dev/v1alpha1\nkind: Environment\nmetadata: {name: dev}\nspec: {paths: ['**'], update: {via: commit}}\n---\n";
+const ENV: &str = "apiVersion: tagboat.dev/v1alpha1\nkind: Environment\nmetadata: {name: dev}\nspec: {paths: ['**'], update: {via: commit}}\n---\n";
 
 fn application(name: &str, cluster: &str, namespace: &str, spec: &str) -> String {
     format!(
@@ -34,7 +33,9 @@ fn application(name: &str, cluster: &str, namespace: &str, spec: &str) -> String
 }
 
 fn config(name: &str, value: &str) -> String {
-    format!("apiVersion: v1\nkind: ConfigMap\nmetadata: {{name: {name}}}\ndata: {{value: '{value}'}}\n---\n")
+    format!(
+        "apiVersion: v1\nkind: ConfigMap\nmetadata: {{name: {name}}}\ndata: {{value: '{value}'}}\n---\n"
+    )
 }
 
 fn deployment(name: &str, replicas: u32) -> String {
@@ -46,11 +47,19 @@ fn deployment(name: &str, replicas: u32) -> String {
 /// A server with controllers that only these tests share: policies of theirs are nobody else's.
 fn kube() -> &'static Kube {
     static KUBE: std::sync::OnceLock<Kube> = std::sync::OnceLock::new();
-    KUBE.get_or_init(|| Kube::start(Options { controllers: true, kubelet: false }))
+    KUBE.get_or_init(|| {
+        Kube::start(Options {
+            controllers: true,
+            kubelet: false,
+        })
+    })
 }
 
 fn named(name: &str, kubeconfig: &Path) -> process::Cluster {
-    process::Cluster { name: name.to_owned(), ..declared(kubeconfig) }
+    process::Cluster {
+        name: name.to_owned(),
+        ..declared(kubeconfig)
+    }
 }
 
 /// A repository and who previews it.
@@ -65,14 +74,24 @@ impl World {
         let sandbox = Sandbox::new(files);
         let mirror = Arc::new(sandbox.mirror("mirror"));
         mirror.fetch().unwrap();
-        let clusters = sandbox.runtime.block_on(Clusters::open(clusters, "fleet", Path::to_path_buf));
+        let clusters =
+            sandbox
+                .runtime
+                .block_on(Clusters::open(clusters, "fleet", Path::to_path_buf));
         let previewer = Previewer {
             files: Files::Mirror(Arc::clone(&mirror)),
             policies: None,
-            renderer: Arc::new(Renderer::new(&settings(), &sandbox.dir.path().join("copies"))),
+            renderer: Arc::new(Renderer::new(
+                &settings(),
+                &sandbox.dir.path().join("copies"),
+            )),
             clusters,
         };
-        Self { sandbox, mirror, previewer }
+        Self {
+            sandbox,
+            mirror,
+            previewer,
+        }
     }
 
     /// What a commit of these files does.
@@ -80,7 +99,9 @@ impl World {
         let base = self.mirror.head().unwrap();
         self.sandbox.person(files, "change");
         let head = self.mirror.fetch().unwrap().commit;
-        self.sandbox.runtime.block_on(self.previewer.preview(base, head))
+        self.sandbox
+            .runtime
+            .block_on(self.previewer.preview(base, head))
     }
 
     fn run<T>(&self, work: impl Future<Output = T>) -> T {
@@ -89,8 +110,13 @@ impl World {
 }
 
 fn verdict<'p>(application: &'p ApplicationPreview, object: &str) -> &'p Verdict {
-    let found = application.objects.iter().find(|one| one.object.ends_with(object));
-    &found.unwrap_or_else(|| panic!("no {object}: {application:#?}")).verdict
+    let found = application
+        .objects
+        .iter()
+        .find(|one| one.object.ends_with(object));
+    &found
+        .unwrap_or_else(|| panic!("no {object}: {application:#?}"))
+        .verdict
 }
 
 fn refused<'p>(application: &'p ApplicationPreview, object: &str) -> &'p str {
@@ -123,10 +149,17 @@ async fn state(kube: &Kube, namespace: &str) -> Vec<(String, String)> {
         "/apis/apps/v1/namespaces/NS/deployments",
         "/api/v1/namespaces/NS/events",
     ] {
-        let (status, list) = kube.call(Method::GET, &path.replace("NS", namespace), None).await;
+        let (status, list) = kube
+            .call(Method::GET, &path.replace("NS", namespace), None)
+            .await;
         assert_eq!(status, 200, "{list}");
         for item in list["items"].as_array().unwrap() {
-            let text = |field: &str| item["metadata"][field].as_str().unwrap_or_default().to_owned();
+            let text = |field: &str| {
+                item["metadata"][field]
+                    .as_str()
+                    .unwrap_or_default()
+                    .to_owned()
+            };
             all.push((format!("{path} {}", text("name")), text("resourceVersion")));
         }
     }
@@ -139,21 +172,33 @@ async fn post(kube: &Kube, path: &str, body: &Value) {
     assert!(status.is_success(), "{answer}");
 }
 
-/// Forbids more than five replicas, and says the value of a Secret's annotation as badly written policies do.
+/// Forbids more than five replicas, and says the value of a Secret's annotation as badly written
+/// policies do.
 pub(super) async fn policies(kube: &Kube, namespace: &str) {
     let group = "/apis/admissionregistration.k8s.io/v1";
     let rules = |group: &str, resource: &str| json!({"resourceRules": [{"apiGroups": [group], "apiVersions": ["*"], "operations": ["CREATE", "UPDATE"], "resources": [resource]}]});
     let replicas = json!({"expression": "object.spec.replicas <= 5", "messageExpression": "'at most five replicas, not ' + string(object.spec.replicas)"});
     let secret = json!({"expression": "!('forbidden' in object.metadata.labels)", "messageExpression": "'not with ' + object.data.password + ', it begins with ' + object.data.password.substring(0, 8) + (oldObject == null ? '' : ', it was ' + oldObject.data.password)"});
-    for (name, rules, validation) in [("replicas", rules("apps", "deployments"), replicas), ("secrets", rules("", "secrets"), secret)] {
+    for (name, rules, validation) in [
+        ("replicas", rules("apps", "deployments"), replicas),
+        ("secrets", rules("", "secrets"), secret),
+    ] {
         let name = format!("{name}-{namespace}");
-        let policy =
-            json!({"metadata": {"name": name}, "spec": {"failurePolicy": "Fail", "matchConstraints": rules, "validations": [validation]}});
-        post(kube, &format!("{group}/validatingadmissionpolicies"), &policy).await;
+        let policy = json!({"metadata": {"name": name}, "spec": {"failurePolicy": "Fail", "matchConstraints": rules, "validations": [validation]}});
+        post(
+            kube,
+            &format!("{group}/validatingadmissionpolicies"),
+            &policy,
+        )
+        .await;
         let here = json!({"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": namespace}}});
-        let binding =
-            json!({"metadata": {"name": name}, "spec": {"policyName": name, "validationActions": ["Deny"], "matchResources": here}});
-        post(kube, &format!("{group}/validatingadmissionpolicybindings"), &binding).await;
+        let binding = json!({"metadata": {"name": name}, "spec": {"policyName": name, "validationActions": ["Deny"], "matchResources": here}});
+        post(
+            kube,
+            &format!("{group}/validatingadmissionpolicybindings"),
+            &binding,
+        )
+        .await;
     }
 }
 
@@ -163,8 +208,16 @@ fn a_dry_run_says_what_would_happen_and_leaves_nothing_behind() {
     let kube = kube();
     let world = World::new(&[("all.yaml", ENV)], &[named("test", &kube.kubeconfig)]);
     let namespace = world.run(kube.namespace("preview"));
-    let declared = format!("{ENV}{}", application("web", "test", &namespace, ", prune: true"));
-    let old = format!("{}{}{}", config("kept", "1"), config("changed", "1"), config("gone", "1"));
+    let declared = format!(
+        "{ENV}{}",
+        application("web", "test", &namespace, ", prune: true")
+    );
+    let old = format!(
+        "{}{}{}",
+        config("kept", "1"),
+        config("changed", "1"),
+        config("gone", "1")
+    );
     world.change(&[("all.yaml", &declared), ("apps/web/all.yaml", &old)]);
     // What the cluster has is what was applied at the base.
     world.run(async {
@@ -186,24 +239,65 @@ fn a_dry_run_says_what_would_happen_and_leaves_nothing_behind() {
         "{}{}{}{}",
         config("kept", "1"),
         config("changed", "2"),
-        deployment("web", 2).replace("spec: {containers", "spec: {nodeSelector: {beta.kubernetes.io/os: linux}, containers"),
+        deployment("web", 2).replace(
+            "spec: {containers",
+            "spec: {nodeSelector: {beta.kubernetes.io/os: linux}, containers"
+        ),
         "apiVersion: v1\nkind: Service\nmetadata: {name: web}\nspec: {prots: [], ports: [{port: 80}]}\n---\napiVersion: v1\nkind: Service\nmetadata: {name: bad}\nspec: {ports: [{port: 99999}]}\n---\napiVersion: example.org/v1\nkind: Boat\nmetadata: {name: b}\n"
     );
     let preview = world.change(&[("apps/web/all.yaml", &new)]);
-    let [web] = preview.applications.as_slice() else { panic!("{preview:#?}") };
+    let [web] = preview.applications.as_slice() else {
+        panic!("{preview:#?}")
+    };
     assert!(web.trouble.is_empty(), "{web:#?}");
-    let seen: Vec<(&str, ObjectChange)> = web.objects.iter().map(|one| (one.object.split('/').next_back().unwrap(), one.change)).collect();
+    let seen: Vec<(&str, ObjectChange)> = web
+        .objects
+        .iter()
+        .map(|one| (one.object.split('/').next_back().unwrap(), one.change))
+        .collect();
     use ObjectChange::{Change, Create, Delete};
-    assert_eq!(seen, [("changed", Change), ("web", Create), ("web", Create), ("bad", Create), ("b", Create), ("gone", Delete)]);
+    assert_eq!(
+        seen,
+        [
+            ("changed", Change),
+            ("web", Create),
+            ("web", Create),
+            ("bad", Create),
+            ("b", Create),
+            ("gone", Delete)
+        ]
+    );
     assert_eq!(accepted(web, "/changed"), Vec::<String>::new());
-    let Verdict::Accepted { warnings } = &web.objects[1].verdict else { panic!("{web:#?}") };
-    assert!(warnings.iter().any(|warning| warning.contains("beta.kubernetes.io/os]: deprecated")), "{warnings:?}");
-    let Verdict::Refused { why } = &web.objects[2].verdict else { panic!("{web:#?}") };
-    assert!(why.contains(".spec.prots: field not declared in schema"), "{why}");
-    assert!(refused(web, "/bad").contains("spec.ports[0].port"), "{web:#?}");
-    assert!(not_asked(web, "/b").contains("the cluster has no kind example.org/v1/Boat"), "{web:#?}");
+    let Verdict::Accepted { warnings } = &web.objects[1].verdict else {
+        panic!("{web:#?}")
+    };
+    assert!(
+        warnings
+            .iter()
+            .any(|warning| warning.contains("beta.kubernetes.io/os]: deprecated")),
+        "{warnings:?}"
+    );
+    let Verdict::Refused { why } = &web.objects[2].verdict else {
+        panic!("{web:#?}")
+    };
+    assert!(
+        why.contains(".spec.prots: field not declared in schema"),
+        "{why}"
+    );
+    assert!(
+        refused(web, "/bad").contains("spec.ports[0].port"),
+        "{web:#?}"
+    );
+    assert!(
+        not_asked(web, "/b").contains("the cluster has no kind example.org/v1/Boat"),
+        "{web:#?}"
+    );
     assert_eq!(not_asked(web, "/gone"), "it would be deleted");
-    assert_eq!(world.run(state(kube, &namespace)), before, "a preview changed something");
+    assert_eq!(
+        world.run(state(kube, &namespace)),
+        before,
+        "a preview changed something"
+    );
 }
 
 #[test]
@@ -214,7 +308,11 @@ fn a_policys_refusal_is_shown_in_its_words_and_never_with_a_secret() {
     let namespace = world.run(kube.namespace("preview"));
     // One is there already, with yet another value.
     let old = json!({"metadata": {"name": "s"}, "stringData": {"password": "vorher-geheim"}});
-    world.run(post(kube, &format!("/api/v1/namespaces/{namespace}/secrets"), &old));
+    world.run(post(
+        kube,
+        &format!("/api/v1/namespaces/{namespace}/secrets"),
+        &old,
+    ));
     world.run(policies(kube, &namespace));
     let declared = format!("{ENV}{}", application("web", "test", &namespace, ""));
     let secret = |value: &str| {
@@ -222,7 +320,10 @@ fn a_policys_refusal_is_shown_in_its_words_and_never_with_a_secret() {
             "apiVersion: v1\nkind: Secret\nmetadata: {{name: s, labels: {{forbidden: 'yes'}}}}\nstringData: {{password: {value}}}\n---\n"
         )
     };
-    world.change(&[("all.yaml", &declared), ("apps/web/all.yaml", &config("one", "1"))]);
+    world.change(&[
+        ("all.yaml", &declared),
+        ("apps/web/all.yaml", &config("one", "1")),
+    ]);
     let mut replicas = 6;
     let mut first = None;
     // A policy counts some moments after it was made.
@@ -235,15 +336,33 @@ fn a_policys_refusal_is_shown_in_its_words_and_never_with_a_secret() {
         !secrets.is_success() && !deployments.is_success()
     }));
     for password in ["korrekt-pferd-7", "batterie-klammer"] {
-        let preview =
-            world.change(&[("apps/web/all.yaml", &format!("{}{}{}", config("one", "2"), deployment("web", replicas), secret(password)))]);
-        let [web] = preview.applications.as_slice() else { panic!("{preview:#?}") };
+        let preview = world.change(&[(
+            "apps/web/all.yaml",
+            &format!(
+                "{}{}{}",
+                config("one", "2"),
+                deployment("web", replicas),
+                secret(password)
+            ),
+        )]);
+        let [web] = preview.applications.as_slice() else {
+            panic!("{preview:#?}")
+        };
         let why = refused(web, "/web");
-        assert!(why.contains(&format!("at most five replicas, not {replicas}")) && why.contains("refused by admission policy"), "{why}");
+        assert!(
+            why.contains(&format!("at most five replicas, not {replicas}"))
+                && why.contains("refused by admission policy"),
+            "{why}"
+        );
         let why = refused(web, "/s");
-        assert!(why.contains("not with ***, it begins with ***, it was ***"), "{why}");
+        assert!(
+            why.contains("not with ***, it begins with ***, it was ***"),
+            "{why}"
+        );
         let text = format!("{preview:?}");
-        for word in ["korrekt", "batterie", "vorher", "a29ycmVr", "YmF0dGVy", "dm9yaGVy"] {
+        for word in [
+            "korrekt", "batterie", "vorher", "a29ycmVr", "YmF0dGVy", "dm9yaGVy",
+        ] {
             assert!(!text.contains(word), "{text}");
         }
         assert!(preview.is_refused() && !preview.may_tell_more());
@@ -254,7 +373,10 @@ fn a_policys_refusal_is_shown_in_its_words_and_never_with_a_secret() {
 }
 
 fn accepted_or_none(application: &ApplicationPreview) -> bool {
-    application.objects.iter().any(|one| one.object.ends_with("/one") && matches!(one.verdict, Verdict::Accepted { .. }))
+    application
+        .objects
+        .iter()
+        .any(|one| one.object.ends_with("/one") && matches!(one.verdict, Verdict::Accepted { .. }))
 }
 
 #[test]
@@ -264,28 +386,63 @@ fn an_account_that_may_not_is_named_and_what_comes_with_the_change_is_not_asked(
     let world = World::new(&[("all.yaml", ENV)], &[named("test", &kube.kubeconfig)]);
     let namespace = world.run(kube.namespace("preview"));
     let declared = |spec: &str| format!("{ENV}{}", application("web", "test", &namespace, spec));
-    world.change(&[("all.yaml", &declared("")), ("apps/web/all.yaml", &config("one", "1"))]);
+    world.change(&[
+        ("all.yaml", &declared("")),
+        ("apps/web/all.yaml", &config("one", "1")),
+    ]);
     // Nothing of the objects changes but as whom they are sent.
     let preview = world.change(&[("all.yaml", &declared(", serviceAccountName: deployer"))]);
-    let [web] = preview.applications.as_slice() else { panic!("{preview:#?}") };
+    let [web] = preview.applications.as_slice() else {
+        panic!("{preview:#?}")
+    };
     let why = refused(web, "/one");
-    assert!(why.contains(&format!("ServiceAccount {namespace}/deployer may not patch configmaps in namespace {namespace}")), "{why}");
+    assert!(
+        why.contains(&format!(
+            "ServiceAccount {namespace}/deployer may not patch configmaps in namespace {namespace}"
+        )),
+        "{why}"
+    );
     let boats = "boats.preview.example.org";
     let definition = format!(
         "apiVersion: apiextensions.k8s.io/v1\nkind: CustomResourceDefinition\nmetadata: {{name: {boats}}}\nspec: {{group: preview.example.org, scope: Namespaced, names: {{plural: boats, singular: boat, kind: Boat}}, versions: [{{name: v1, served: true, storage: true, schema: {{openAPIV3Schema: {{type: object}}}}}}]}}\n---\napiVersion: preview.example.org/v1\nkind: Boat\nmetadata: {{name: first}}\n---\n"
     );
-    let new = format!("apiVersion: v1\nkind: Namespace\nmetadata: {{name: {namespace}-new}}\n---\n");
-    let inside = config("inside", "1").replace("{name: inside}", &format!("{{name: inside, namespace: {namespace}-new}}"));
-    let lost = config("lost", "1").replace("{name: lost}", &format!("{{name: lost, namespace: {namespace}-none}}"));
+    let new =
+        format!("apiVersion: v1\nkind: Namespace\nmetadata: {{name: {namespace}-new}}\n---\n");
+    let inside = config("inside", "1").replace(
+        "{name: inside}",
+        &format!("{{name: inside, namespace: {namespace}-new}}"),
+    );
+    let lost = config("lost", "1").replace(
+        "{name: lost}",
+        &format!("{{name: lost, namespace: {namespace}-none}}"),
+    );
     let files = format!("{}{definition}{new}{inside}{lost}", config("one", "1"));
     let preview = world.change(&[("all.yaml", &declared("")), ("apps/web/all.yaml", &files)]);
-    let [web] = preview.applications.as_slice() else { panic!("{preview:#?}") };
-    assert_eq!(not_asked(web, "/first"), "its kind comes with the same change: the cluster does not serve it yet");
-    assert_eq!(not_asked(web, "/inside"), format!("namespace {namespace}-new comes with the same change, and is not there yet"));
-    assert_eq!(refused(web, "/lost"), format!("namespace {namespace}-none does not exist"));
-    assert!(accepted(web, boats).is_empty() && accepted(web, &format!("Namespace {namespace}-new")).is_empty());
+    let [web] = preview.applications.as_slice() else {
+        panic!("{preview:#?}")
+    };
+    assert_eq!(
+        not_asked(web, "/first"),
+        "its kind comes with the same change: the cluster does not serve it yet"
+    );
+    assert_eq!(
+        not_asked(web, "/inside"),
+        format!("namespace {namespace}-new comes with the same change, and is not there yet")
+    );
+    assert_eq!(
+        refused(web, "/lost"),
+        format!("namespace {namespace}-none does not exist")
+    );
+    assert!(
+        accepted(web, boats).is_empty()
+            && accepted(web, &format!("Namespace {namespace}-new")).is_empty()
+    );
     // It was said only.
-    let (status, _) = world.run(kube.call(Method::GET, &format!("/apis/apiextensions.k8s.io/v1/customresourcedefinitions/{boats}"), None));
+    let (status, _) = world.run(kube.call(
+        Method::GET,
+        &format!("/apis/apiextensions.k8s.io/v1/customresourcedefinitions/{boats}"),
+        None,
+    ));
     assert_eq!(status, 404);
 }
 
@@ -293,39 +450,99 @@ fn an_account_that_may_not_is_named_and_what_comes_with_the_change_is_not_asked(
 #[ignore = "needs kube-apiserver: run tests/run cluster"]
 fn a_cluster_that_is_down_or_closed_is_said_and_the_others_are_asked() {
     let kube = kube();
-    // A port that nobody listens on, one that takes connections and says nothing, a file that is not there.
-    let nobody = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    // A port that nobody listens on, one that takes connections and says nothing, a file that is
+    // not there.
+    let nobody = std::net::TcpListener::bind("127.0.0.1:0")
+        .unwrap()
+        .local_addr()
+        .unwrap();
     let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-    let at = |address: std::net::SocketAddr| kube.kubeconfig_for("admin", &format!("http://{address}"), None);
+    let at = |address: std::net::SocketAddr| {
+        kube.kubeconfig_for("admin", &format!("http://{address}"), None)
+    };
     let clusters = [
         named("test", &kube.kubeconfig),
         named("down", &at(nobody)),
         named("silent", &at(silent.local_addr().unwrap())),
         named("lost", Path::new("/nowhere/kubeconfig")),
-        process::Cluster { repositories: vec!["other".to_owned()], ..named("closed", &kube.kubeconfig) },
-        named("stranger", &kube.kubeconfig_for("stranger", &kube.server, Some(&kube.ca))),
+        process::Cluster {
+            repositories: vec!["other".to_owned()],
+            ..named("closed", &kube.kubeconfig)
+        },
+        named(
+            "stranger",
+            &kube.kubeconfig_for("stranger", &kube.server, Some(&kube.ca)),
+        ),
     ];
     let world = World::new(&[("all.yaml", ENV)], &clusters);
     let namespace = world.run(kube.namespace("preview"));
-    let all = ["test", "down", "silent", "lost", "closed", "stranger", "unknown"];
-    let declared: String = all.iter().map(|name| application(name, name, &namespace, "")).collect();
+    let all = [
+        "test", "down", "silent", "lost", "closed", "stranger", "unknown",
+    ];
+    let declared: String = all
+        .iter()
+        .map(|name| application(name, name, &namespace, ""))
+        .collect();
     let mut files = vec![("all.yaml".to_owned(), format!("{ENV}{declared}"))];
-    files.extend(all.iter().map(|name| (format!("apps/{name}/all.yaml"), format!("{}{}", config("one", "1"), config("two", "1")))));
-    let files: Vec<(&str, &str)> = files.iter().map(|(path, text)| (path.as_str(), text.as_str())).collect();
+    files.extend(all.iter().map(|name| {
+        (
+            format!("apps/{name}/all.yaml"),
+            format!("{}{}", config("one", "1"), config("two", "1")),
+        )
+    }));
+    let files: Vec<(&str, &str)> = files
+        .iter()
+        .map(|(path, text)| (path.as_str(), text.as_str()))
+        .collect();
     let begun = std::time::Instant::now();
     let preview = world.change(&files);
-    assert!(begun.elapsed() < Duration::from_secs(30), "{:?}", begun.elapsed());
-    let of = |name: &str| preview.applications.iter().find(|one| one.name.name() == name).unwrap();
+    assert!(
+        begun.elapsed() < Duration::from_secs(30),
+        "{:?}",
+        begun.elapsed()
+    );
+    let of = |name: &str| {
+        preview
+            .applications
+            .iter()
+            .find(|one| one.name.name() == name)
+            .unwrap()
+    };
     assert!(accepted(of("test"), "/one").is_empty() && accepted(of("test"), "/two").is_empty());
-    for (name, says) in [("down", "cannot reach"), ("silent", "no answer within 10 s"), ("lost", "/nowhere/kubeconfig")] {
+    for (name, says) in [
+        ("down", "cannot reach"),
+        ("silent", "no answer within 10 s"),
+        ("lost", "/nowhere/kubeconfig"),
+    ] {
         let one = of(name);
-        assert!(not_asked(one, "/one").starts_with(&format!("cluster {name} cannot be asked: ")), "{one:#?}");
-        assert!(not_asked(one, "/two").contains(says) && one.trouble.len() == 1 && one.trouble[0].passes, "{one:#?}");
-        assert!(one.objects[0].diff.contains("+  value: \"1\""), "what is rendered is shown: {one:#?}");
+        assert!(
+            not_asked(one, "/one").starts_with(&format!("cluster {name} cannot be asked: ")),
+            "{one:#?}"
+        );
+        assert!(
+            not_asked(one, "/two").contains(says)
+                && one.trouble.len() == 1
+                && one.trouble[0].passes,
+            "{one:#?}"
+        );
+        assert!(
+            one.objects[0].diff.contains("+  value: \"1\""),
+            "what is rendered is shown: {one:#?}"
+        );
     }
-    assert_eq!(not_asked(of("closed"), "/one"), "repository fleet may not deploy to cluster closed");
-    assert!(not_asked(of("unknown"), "/one").starts_with("there is no cluster \"unknown\" in tagboat.yaml; known are closed, down"));
-    assert!(refused(of("stranger"), "/one").contains("user stranger may not"), "{:#?}", of("stranger"));
+    assert_eq!(
+        not_asked(of("closed"), "/one"),
+        "repository fleet may not deploy to cluster closed"
+    );
+    assert!(
+        not_asked(of("unknown"), "/one")
+            .starts_with("there is no cluster \"unknown\" in tagboat.yaml; known are closed, down")
+    );
+    assert!(
+        refused(of("stranger"), "/one").contains("user stranger may not"),
+        "{:#?}",
+        of("stranger")
+    );
     assert!(preview.may_tell_more() && preview.is_refused() && !preview.is_broken());
 }
 
@@ -336,37 +553,87 @@ fn the_command_asks_the_cluster_and_a_running_daemon_answers_it() {
     let runtime = tokio::runtime::Runtime::new().unwrap();
     let namespace = runtime.block_on(kube.namespace("preview"));
     runtime.block_on(policies(kube, &namespace));
-    let declared = format!("{ENV}{}", application("web", "test", &namespace, ", suspend: false"));
+    let declared = format!(
+        "{ENV}{}",
+        application("web", "test", &namespace, ", suspend: false")
+    );
     let fleet = Fleet::with(
-        &[("all.yaml", declared.as_str()), ("apps/web/all.yaml", &deployment("web", 1))],
-        &Setup { repository: "    interval: 1h\n", ..Setup::default() },
+        &[
+            ("all.yaml", declared.as_str()),
+            ("apps/web/all.yaml", &deployment("web", 1)),
+        ],
+        &Setup {
+            repository: "    interval: 1h\n",
+            ..Setup::default()
+        },
     );
     let mut text = std::fs::read_to_string(fleet.config()).unwrap();
-    text.push_str(&format!("clusters:\n  - {{name: test, kubeconfig: {}}}\n", kube.kubeconfig.display()));
+    text.push_str(&format!(
+        "clusters:\n  - {{name: test, kubeconfig: {}}}\n",
+        kube.kubeconfig.display()
+    ));
     std::fs::write(fleet.config(), text).unwrap();
     let said = |arguments: &[&str]| {
         let output = fleet.tagboat(arguments).output().unwrap();
-        (output.status.code(), format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr)))
+        (
+            output.status.code(),
+            format!(
+                "{}{}",
+                String::from_utf8_lossy(&output.stdout),
+                String::from_utf8_lossy(&output.stderr)
+            ),
+        )
     };
     fleet.person(&[("apps/web/all.yaml", &deployment("web", 2))], "two");
     let (code, text) = said(&["preview"]);
-    assert!(code == Some(0) && text.contains(&format!("Deployment {namespace}/web changes; the cluster takes it\n")), "{code:?} {text}");
+    assert!(
+        code == Some(0)
+            && text.contains(&format!(
+                "Deployment {namespace}/web changes; the cluster takes it\n"
+            )),
+        "{code:?} {text}"
+    );
     fleet.person(&[("apps/web/all.yaml", &deployment("web", 9))], "nine");
-    let (code, text) = crate::it::update_support::wait("the policy", || Some(said(&["preview"])).filter(|(code, _)| *code == Some(1)));
-    assert!(text.contains("; refused by admission policy") && text.contains("at most five replicas, not 9"), "{code:?} {text}");
+    let (code, text) = crate::it::update_support::wait("the policy", || {
+        Some(said(&["preview"])).filter(|(code, _)| *code == Some(1))
+    });
+    assert!(
+        text.contains("; refused by admission policy")
+            && text.contains("at most five replicas, not 9"),
+        "{code:?} {text}"
+    );
     let (code, text) = said(&["preview", "--no-cluster"]);
-    assert!(code == Some(0) && text.contains("not asked: no cluster is asked (--no-cluster)"), "{code:?} {text}");
+    assert!(
+        code == Some(0) && text.contains("not asked: no cluster is asked (--no-cluster)"),
+        "{code:?} {text}"
+    );
     fleet.person(&[("apps/web/all.yaml", &deployment("web", 1))], "one");
-    let mut daemon = Running::start(fleet.tagboat_std(&["run"]).stderr(std::process::Stdio::null()));
+    let mut daemon = Running::start(
+        fleet
+            .tagboat_std(&["run"])
+            .stderr(std::process::Stdio::null()),
+    );
     let socket = fleet.dir.path().join("store/tagboat.sock");
     crate::it::update_support::wait("the daemon", || socket.exists().then_some(()));
     let before = runtime.block_on(kube.metrics());
     let (code, text) = said(&["preview", "--base", "main", "-o", "json"]);
     assert_eq!(code, Some(0), "{text}");
-    assert_eq!(serde_json::from_str::<Value>(&text).unwrap()["applications"], json!([]));
+    assert_eq!(
+        serde_json::from_str::<Value>(&text).unwrap()["applications"],
+        json!([])
+    );
     let (code, text) = said(&["preview"]);
-    assert!(code == Some(0) && text.contains("the cluster takes it"), "{code:?} {text}");
-    assert!(runtime.block_on(kube.metrics()).since(&before).of("APPLY", "deployments") > 0);
+    assert!(
+        code == Some(0) && text.contains("the cluster takes it"),
+        "{code:?} {text}"
+    );
+    assert!(
+        runtime
+            .block_on(kube.metrics())
+            .since(&before)
+            .of("APPLY", "deployments")
+            > 0
+    );
     daemon.signal("TERM");
     daemon.ended();
 }

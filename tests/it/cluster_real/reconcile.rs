@@ -28,10 +28,28 @@ async fn what_git_says_is_applied_once_and_then_nothing_is_sent() {
         ],
     );
     let statuses = fleet.applied().await;
-    assert_eq!(states(&statuses), [("shop", State::InStep)], "{statuses:#?}");
-    assert_eq!(fleet.live("configmaps", "a").await.unwrap()["data"]["value"], "1");
-    assert_eq!(fleet.live("apps/deployments", "web").await.unwrap()["status"]["readyReplicas"], 1);
-    assert_eq!(statuses["shop"].rollout.as_ref().unwrap().result.to_string(), "applied");
+    assert_eq!(
+        states(&statuses),
+        [("shop", State::InStep)],
+        "{statuses:#?}"
+    );
+    assert_eq!(
+        fleet.live("configmaps", "a").await.unwrap()["data"]["value"],
+        "1"
+    );
+    assert_eq!(
+        fleet.live("apps/deployments", "web").await.unwrap()["status"]["readyReplicas"],
+        1
+    );
+    assert_eq!(
+        statuses["shop"]
+            .rollout
+            .as_ref()
+            .unwrap()
+            .result
+            .to_string(),
+        "applied"
+    );
 
     // The same again, at another revision: not one request.
     let before = fleet.stats();
@@ -52,7 +70,10 @@ async fn what_git_says_is_applied_once_and_then_nothing_is_sent() {
     fleet.applied().await;
     let since = fleet.stats().since(&before);
     assert_eq!((since.of("apply"), since.writes()), (1, 2), "{since:?}");
-    assert_eq!(fleet.live("configmaps", "a").await.unwrap()["data"]["value"], "2");
+    assert_eq!(
+        fleet.live("configmaps", "a").await.unwrap()["data"]["value"],
+        "2"
+    );
 
     // Another process, which knows nothing but the cluster: nothing is written.
     fleet.restart().await;
@@ -68,23 +89,49 @@ async fn what_somebody_changes_is_changed_back_at_once() {
     fleet.application("shop", "");
     fleet.manifests("shop", vec![web("example.org/web:1"), config("a", "1")]);
     fleet.applied().await;
-    fleet.kubectl(&["patch", "configmap", "a", "-p", r#"{"data":{"value":"hand-made","more":"theirs"}}"#]);
-    let live = fleet.live_until("configmaps", "a", |live| live["data"]["value"] == "1").await;
-    assert_eq!(live["data"]["more"], "theirs", "what Git does not name is theirs");
+    fleet.kubectl(&[
+        "patch",
+        "configmap",
+        "a",
+        "-p",
+        r#"{"data":{"value":"hand-made","more":"theirs"}}"#,
+    ]);
+    let live = fleet
+        .live_until("configmaps", "a", |live| live["data"]["value"] == "1")
+        .await;
+    assert_eq!(
+        live["data"]["more"], "theirs",
+        "what Git does not name is theirs"
+    );
     let uid = live["metadata"]["uid"].clone();
     fleet.kubectl(&["delete", "configmap", "a"]);
-    fleet.live_until("configmaps", "a", |live| live["metadata"]["uid"].is_string() && live["metadata"]["uid"] != uid).await;
+    fleet
+        .live_until("configmaps", "a", |live| {
+            live["metadata"]["uid"].is_string() && live["metadata"]["uid"] != uid
+        })
+        .await;
     // The same field again and again: the second change back waits, and says who it is.
     fleet.kubectl(&["set", "image", "deployment/web", "web=example.org/web:9"]);
     fleet
-        .live_until("apps/deployments", "web", |live| live["spec"]["template"]["spec"]["containers"][0]["image"] == "example.org/web:1")
+        .live_until("apps/deployments", "web", |live| {
+            live["spec"]["template"]["spec"]["containers"][0]["image"] == "example.org/web:1"
+        })
         .await;
     fleet.kubectl(&["set", "image", "deployment/web", "web=example.org/web:9"]);
-    fleet.until("the quarrel is told", |statuses| statuses["shop"].state == State::Drifted).await;
+    fleet
+        .until("the quarrel is told", |statuses| {
+            statuses["shop"].state == State::Drifted
+        })
+        .await;
     let drifted = fleet.statuses()["shop"].drifted[0].to_string();
     let path = "Deployment drift".to_owned();
     assert!(drifted.starts_with(&path), "{drifted}");
-    assert!(drifted.contains("containers[name=web]/image was changed by kubectl-set; changed again and again"), "{drifted}");
+    assert!(
+        drifted.contains(
+            "containers[name=web]/image was changed by kubectl-set; changed again and again"
+        ),
+        "{drifted}"
+    );
 }
 
 #[tokio::test]
@@ -95,14 +142,32 @@ async fn drift_is_only_told_where_that_is_declared() {
     fleet.manifests("shop", vec![config("a", "1")]);
     fleet.applied().await;
     let before = fleet.stats();
-    fleet.kubectl(&["patch", "configmap", "a", "--field-manager=somebody", "-p", r#"{"data":{"value":"2"}}"#]);
-    fleet.until("drift is told", |statuses| statuses["shop"].state == State::Drifted).await;
-    assert!(fleet.statuses()["shop"].drifted[0].to_string().ends_with("/data/value was changed by somebody"));
+    fleet.kubectl(&[
+        "patch",
+        "configmap",
+        "a",
+        "--field-manager=somebody",
+        "-p",
+        r#"{"data":{"value":"2"}}"#,
+    ]);
+    fleet
+        .until("drift is told", |statuses| {
+            statuses["shop"].state == State::Drifted
+        })
+        .await;
+    assert!(
+        fleet.statuses()["shop"].drifted[0]
+            .to_string()
+            .ends_with("/data/value was changed by somebody")
+    );
     assert_eq!(fleet.stats().since(&before).writes(), 0);
     // What Git says now is applied all the same.
     fleet.manifests("shop", vec![config("a", "3")]);
     assert_eq!(states(&fleet.applied().await), [("shop", State::InStep)]);
-    assert_eq!(fleet.live("configmaps", "a").await.unwrap()["data"]["value"], "3");
+    assert_eq!(
+        fleet.live("configmaps", "a").await.unwrap()["data"]["value"],
+        "3"
+    );
 }
 
 #[tokio::test]
@@ -115,20 +180,47 @@ async fn one_bad_object_does_not_stop_the_others() {
     let elsewhere = json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "b", "namespace": "is-not-there"}});
     fleet.manifests(
         "shop",
-        vec![wrong, elsewhere, config("a", "1"), json!({"apiVersion": "acme.io/v1", "kind": "Thing", "metadata": {"name": "t"}})],
+        vec![
+            wrong,
+            elsewhere,
+            config("a", "1"),
+            json!({"apiVersion": "acme.io/v1", "kind": "Thing", "metadata": {"name": "t"}}),
+        ],
     );
     let revision = fleet.commit();
-    fleet.until("the failures are told", |statuses| statuses["shop"].problems.len() == 3 && statuses["shop"].state == State::Failed).await;
-    assert_eq!(fleet.live("configmaps", "a").await.unwrap()["data"]["value"], "1");
+    fleet
+        .until("the failures are told", |statuses| {
+            statuses["shop"].problems.len() == 3 && statuses["shop"].state == State::Failed
+        })
+        .await;
+    assert_eq!(
+        fleet.live("configmaps", "a").await.unwrap()["data"]["value"],
+        "1"
+    );
     let said = problems(&fleet.statuses()["shop"]);
-    assert!(said.iter().any(|row| row.contains("(shop/all.yaml:1)") && row.contains("replicas")), "{said:#?}");
-    assert!(said.iter().any(|row| row.contains("namespace is-not-there does not exist")), "{said:#?}");
-    assert!(said.iter().any(|row| row.contains("the cluster does not serve acme.io/v1/Thing (yet)")), "{said:#?}");
+    assert!(
+        said.iter()
+            .any(|row| row.contains("(shop/all.yaml:1)") && row.contains("replicas")),
+        "{said:#?}"
+    );
+    assert!(
+        said.iter()
+            .any(|row| row.contains("namespace is-not-there does not exist")),
+        "{said:#?}"
+    );
+    assert!(
+        said.iter()
+            .any(|row| row.contains("the cluster does not serve acme.io/v1/Thing (yet)")),
+        "{said:#?}"
+    );
     // Mended in Git: nothing of the trouble stays.
     fleet.manifests("shop", vec![web("example.org/web:1"), config("a", "1")]);
     let next = fleet.commit();
     assert_ne!(revision, next);
-    assert_eq!(states(&fleet.settled(&next).await), [("shop", State::InStep)]);
+    assert_eq!(
+        states(&fleet.settled(&next).await),
+        [("shop", State::InStep)]
+    );
 }
 
 #[tokio::test]
@@ -140,8 +232,16 @@ async fn a_workload_that_fails_says_why() {
     let statuses = fleet.applied().await;
     let status = &statuses["shop"];
     assert_eq!(status.state, State::Unhealthy, "{status:#?}");
-    assert!(status.unhealthy[0].message.contains("container web: ImagePullBackOff"), "{status:#?}");
-    assert_eq!(status.rollout.as_ref().unwrap().result.to_string(), "unhealthy");
+    assert!(
+        status.unhealthy[0]
+            .message
+            .contains("container web: ImagePullBackOff"),
+        "{status:#?}"
+    );
+    assert_eq!(
+        status.rollout.as_ref().unwrap().result.to_string(),
+        "unhealthy"
+    );
     // A newer revision heals it.
     fleet.manifests("shop", vec![web("example.org/web:2")]);
     assert_eq!(states(&fleet.applied().await), [("shop", State::InStep)]);
@@ -164,17 +264,47 @@ async fn a_kind_and_its_objects_come_in_one_go_and_a_kind_that_comes_later_is_wa
     fleet.manifests("both", vec![thing("Boat"), crd("boats", "Boat")]);
     fleet.application("early", "");
     fleet.manifests("early", vec![thing("Oar"), config("early", "1")]);
-    fleet.application("depends", ", dependsOn: [NS/both]".replace("NS", &fleet.namespace).as_str());
+    fleet.application(
+        "depends",
+        ", dependsOn: [NS/both]"
+            .replace("NS", &fleet.namespace)
+            .as_str(),
+    );
     fleet.manifests("depends", vec![config("late", "1")]);
     fleet.commit();
-    fleet.until("both are there", |statuses| statuses["both"].state == State::InStep && statuses["depends"].state == State::InStep).await;
-    fleet.until("the early one waits", |statuses| statuses["early"].state == State::Waiting).await;
+    fleet
+        .until("both are there", |statuses| {
+            statuses["both"].state == State::InStep && statuses["depends"].state == State::InStep
+        })
+        .await;
+    fleet
+        .until("the early one waits", |statuses| {
+            statuses["early"].state == State::Waiting
+        })
+        .await;
     assert!(fleet.live("configmaps", "early").await.is_some());
     // Somebody else brings the kind.
-    let (status, answer) =
-        fleet.kube.call(Method::POST, "/apis/apiextensions.k8s.io/v1/customresourcedefinitions", Some(&crd("oars", "Oar"))).await;
+    let (status, answer) = fleet
+        .kube
+        .call(
+            Method::POST,
+            "/apis/apiextensions.k8s.io/v1/customresourcedefinitions",
+            Some(&crd("oars", "Oar")),
+        )
+        .await;
     assert_eq!(status, 201, "{answer}");
-    fleet.until("the early one goes on", |statuses| statuses["early"].state == State::InStep).await;
-    let (status, _) = fleet.kube.call(Method::GET, &format!("/apis/{group}/v1/namespaces/{}/oars/one", fleet.namespace), None).await;
+    fleet
+        .until("the early one goes on", |statuses| {
+            statuses["early"].state == State::InStep
+        })
+        .await;
+    let (status, _) = fleet
+        .kube
+        .call(
+            Method::GET,
+            &format!("/apis/{group}/v1/namespaces/{}/oars/one", fleet.namespace),
+            None,
+        )
+        .await;
     assert_eq!(status, 200);
 }

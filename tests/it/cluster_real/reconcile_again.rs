@@ -18,20 +18,36 @@ async fn a_circle_that_is_taken_back_leaves_nothing_behind() {
     fleet.application("second", &needs("first"));
     fleet.manifests("first", vec![config("a", "1"), config("old", "1")]);
     fleet.manifests("second", vec![config("b", "1")]);
-    assert_eq!(states(&fleet.applied().await), [("first", State::InStep), ("second", State::InStep)]);
+    assert_eq!(
+        states(&fleet.applied().await),
+        [("first", State::InStep), ("second", State::InStep)]
+    );
     fleet.application("first", &needs("second"));
     let statuses = fleet.applied().await;
-    assert_eq!(states(&statuses), [("first", State::Failed), ("second", State::Failed)]);
-    assert!(problems(&statuses["first"])[0].contains("leads in a circle"), "{statuses:#?}");
+    assert_eq!(
+        states(&statuses),
+        [("first", State::Failed), ("second", State::Failed)]
+    );
+    assert!(
+        problems(&statuses["first"])[0].contains("leads in a circle"),
+        "{statuses:#?}"
+    );
     // As before, byte for byte; nothing is sent for it.
     fleet.application("first", ", prune: true");
     let before = fleet.stats();
     let statuses = fleet.applied().await;
-    assert_eq!(states(&statuses), [("first", State::InStep), ("second", State::InStep)], "{statuses:#?}");
+    assert_eq!(
+        states(&statuses),
+        [("first", State::InStep), ("second", State::InStep)],
+        "{statuses:#?}"
+    );
     assert_eq!(fleet.stats().since(&before).of("apply"), 0);
     // And what the next revision takes away is deleted again.
     fleet.manifests("first", vec![config("a", "1")]);
-    assert_eq!(states(&fleet.applied().await), [("first", State::InStep), ("second", State::InStep)]);
+    assert_eq!(
+        states(&fleet.applied().await),
+        [("first", State::InStep), ("second", State::InStep)]
+    );
     fleet.gone("old").await;
 }
 
@@ -46,11 +62,21 @@ async fn a_rendering_that_failed_in_passing_is_tried_again() {
     let revision = fleet.commit();
     let statuses = fleet.settled(&revision).await;
     assert_eq!(states(&statuses), [("shop", State::Failed)]);
-    assert_eq!(problems(&statuses["shop"]), ["shop: No space left on device"]);
+    assert_eq!(
+        problems(&statuses["shop"]),
+        ["shop: No space left on device"]
+    );
     // It passes, and nobody commits anything.
     fleet.manifests("shop", vec![config("a", "2")]);
-    fleet.until("it is rendered again", |statuses| statuses["shop"].state == State::InStep).await;
-    assert_eq!(fleet.live("configmaps", "a").await.unwrap()["data"]["value"], "2");
+    fleet
+        .until("it is rendered again", |statuses| {
+            statuses["shop"].state == State::InStep
+        })
+        .await;
+    assert_eq!(
+        fleet.live("configmaps", "a").await.unwrap()["data"]["value"],
+        "2"
+    );
     fleet.gone("old").await;
     assert!(problems(&fleet.statuses()["shop"]).is_empty());
 }
@@ -62,17 +88,29 @@ async fn who_asks_for_it_has_what_could_not_be_rendered_tried_again_at_once() {
     fleet.application("shop", "");
     fleet.manifests("shop", vec![Value::Null]);
     let revision = fleet.commit();
-    assert_eq!(states(&fleet.settled(&revision).await), [("shop", State::Failed)]);
+    assert_eq!(
+        states(&fleet.settled(&revision).await),
+        [("shop", State::Failed)]
+    );
     // Whoever asks waits for the answer, and is told the same as before where nothing has changed.
     let held = fleet.rendering.lock().await;
     assert!(fleet.reconciler.ask(&fleet.name("shop"), &Asked::Now));
-    assert!(!fleet.statuses()["shop"].settled, "what is said of it is old");
+    assert!(
+        !fleet.statuses()["shop"].settled,
+        "what is said of it is old"
+    );
     drop(held);
     let statuses = fleet.settled(&revision).await;
-    assert_eq!(problems(&statuses["shop"]), ["shop/broken.yaml:1: not YAML"]);
+    assert_eq!(
+        problems(&statuses["shop"]),
+        ["shop/broken.yaml:1: not YAML"]
+    );
     fleet.manifests("shop", vec![config("a", "1")]);
     assert!(fleet.reconciler.ask(&fleet.name("shop"), &Asked::Now));
-    assert_eq!(states(&fleet.settled(&revision).await), [("shop", State::InStep)]);
+    assert_eq!(
+        states(&fleet.settled(&revision).await),
+        [("shop", State::InStep)]
+    );
     assert!(fleet.live("configmaps", "a").await.is_some());
 }
 
@@ -108,23 +146,39 @@ async fn a_version_that_a_known_kind_gets_later_is_noticed_and_watched_when_the_
     fleet.application("shop", "");
     fleet.manifests("shop", vec![boat(&group, "v1beta1", 1)]);
     fleet.commit();
-    fleet.until("it is applied", |statuses| statuses["shop"].state == State::InStep).await;
+    fleet
+        .until("it is applied", |statuses| {
+            statuses["shop"].state == State::InStep
+        })
+        .await;
     // Git is ahead of the cluster, which somebody else brings up.
     fleet.manifests("shop", vec![boat(&group, "v1", 2)]);
     let revision = fleet.commit();
     fleet
-        .until("it waits", |statuses| statuses["shop"].revision.as_ref() == Some(&revision) && statuses["shop"].state == State::Waiting)
+        .until("it waits", |statuses| {
+            statuses["shop"].revision.as_ref() == Some(&revision)
+                && statuses["shop"].state == State::Waiting
+        })
         .await;
     define(&fleet, &group, &[("v1beta1", true), ("v1", true)]).await;
-    fleet.until("it goes on", |statuses| statuses["shop"].state == State::InStep).await;
+    fleet
+        .until("it goes on", |statuses| {
+            statuses["shop"].state == State::InStep
+        })
+        .await;
     let path = format!("/apis/{group}/v1/namespaces/{}/boats/one", fleet.namespace);
     let (status, live) = fleet.kube.call(Method::GET, &path, None).await;
     assert_eq!((status.as_u16(), &live["spec"]["size"]), (200, &json!(2)));
     // The version that is watched goes; what is changed by hand is seen all the same.
     define(&fleet, &group, &[("v1beta1", false), ("v1", true)]).await;
-    super::smoke::eventually(fleet.kube, &format!("/apis/{group}/v1beta1/namespaces/{}/boats/one", fleet.namespace), |live| {
-        live["kind"] != "Boat"
-    })
+    super::smoke::eventually(
+        fleet.kube,
+        &format!(
+            "/apis/{group}/v1beta1/namespaces/{}/boats/one",
+            fleet.namespace
+        ),
+        |live| live["kind"] != "Boat",
+    )
     .await;
     super::support::written_by(fleet.kube, "somebody", &path, &boat(&group, "v1", 9)).await;
     super::smoke::eventually(fleet.kube, &path, |live| live["spec"]["size"] == 2).await;
@@ -138,14 +192,29 @@ async fn a_kind_that_comes_in_another_version_first_is_still_waited_for() {
     fleet.application("shop", "");
     fleet.manifests("shop", vec![boat(&group, "v1", 1)]);
     fleet.commit();
-    fleet.until("it waits", |statuses| statuses["shop"].state == State::Waiting).await;
+    fleet
+        .until("it waits", |statuses| {
+            statuses["shop"].state == State::Waiting
+        })
+        .await;
     define(&fleet, &group, &[("v1beta1", true)]).await;
     // What is there of it is watched in the version that there is.
     let cluster = fleet.reconciler.cluster("test").unwrap();
-    let older = async || cluster.resources().await.unwrap().preferred(&group, "Boat").is_some();
+    let older = async || {
+        cluster
+            .resources()
+            .await
+            .unwrap()
+            .preferred(&group, "Boat")
+            .is_some()
+    };
     super::support::until("the older version is known", older).await;
     define(&fleet, &group, &[("v1beta1", true), ("v1", true)]).await;
-    fleet.until("it goes on", |statuses| statuses["shop"].state == State::InStep).await;
+    fleet
+        .until("it goes on", |statuses| {
+            statuses["shop"].state == State::InStep
+        })
+        .await;
 }
 
 #[tokio::test]
@@ -160,16 +229,38 @@ async fn what_is_declared_again_while_its_last_object_goes_is_applied_anew() {
     fleet.applied().await;
     fleet.undeclare("shop");
     fleet.commit();
-    fleet.live_until("configmaps", "a", |live| live["metadata"]["deletionTimestamp"].is_string()).await;
-    // Declared again; before that has been rendered, the object is gone, and its task has nothing left to do.
+    fleet
+        .live_until("configmaps", "a", |live| {
+            live["metadata"]["deletionTimestamp"].is_string()
+        })
+        .await;
+    // Declared again; before that has been rendered, the object is gone, and its task has nothing
+    // left to do.
     let rendering = fleet.rendering.lock().await;
     fleet.application("shop", ", deletionPolicy: Delete");
     let revision = fleet.commit();
-    fleet.kubectl(&["patch", "configmap", "a", "--type=merge", "-p", r#"{"metadata":{"finalizers":null}}"#]);
+    fleet.kubectl(&[
+        "patch",
+        "configmap",
+        "a",
+        "--type=merge",
+        "-p",
+        r#"{"metadata":{"finalizers":null}}"#,
+    ]);
     fleet.gone("tagboat-shop").await;
-    fleet.until("its task is over", |statuses| !statuses.contains_key("shop")).await;
+    fleet
+        .until("its task is over", |statuses| {
+            !statuses.contains_key("shop")
+        })
+        .await;
     drop(rendering);
-    fleet.until("it is there again", |statuses| statuses.get("shop").is_some_and(|status| status.state == State::InStep)).await;
+    fleet
+        .until("it is there again", |statuses| {
+            statuses
+                .get("shop")
+                .is_some_and(|status| status.state == State::InStep)
+        })
+        .await;
     assert_eq!(fleet.statuses()["shop"].revision.as_ref(), Some(&revision));
     assert!(fleet.live("configmaps", "a").await.is_some());
 }
@@ -186,16 +277,37 @@ async fn what_lies_in_a_group_that_is_down_from_the_start_is_not_forgotten() {
     // A process begins that cannot learn what the group has; Git lets go of what lies in it.
     fleet.end().await;
     proxy.drop_header("accept");
-    proxy.fault("GET", "/apis/batch/v1", usize::MAX, Fault::Answer { status: 503, retry_after: None });
+    proxy.fault(
+        "GET",
+        "/apis/batch/v1",
+        usize::MAX,
+        Fault::Answer {
+            status: 503,
+            retry_after: None,
+        },
+    );
     fleet.restart().await;
     fleet.manifests("shop", vec![config("a", "2")]);
     fleet.commit();
-    let said = |status: &Status| status.notes.iter().any(|row| row.to_string().contains("CronJob cannot be watched"));
-    fleet.until("it says so", |statuses| said(&statuses["shop"])).await;
-    fleet.live_until("configmaps", "a", |live| live["data"]["value"] == "2").await;
-    let record = fleet.live("configmaps", "tagboat-shop").await.unwrap()["data"]["inventory.json"].to_string();
+    let said = |status: &Status| {
+        status
+            .notes
+            .iter()
+            .any(|row| row.to_string().contains("CronJob cannot be watched"))
+    };
+    fleet
+        .until("it says so", |statuses| said(&statuses["shop"]))
+        .await;
+    fleet
+        .live_until("configmaps", "a", |live| live["data"]["value"] == "2")
+        .await;
+    let record = fleet.live("configmaps", "tagboat-shop").await.unwrap()["data"]["inventory.json"]
+        .to_string();
     assert!(record.contains("CronJob"), "{record}");
     // Once the group answers, what is left of it is found and deleted.
     proxy.heal();
-    super::smoke::eventually(fleet.kube, &fleet.path("batch/cronjobs", "old"), |live| live["reason"] == "NotFound").await;
+    super::smoke::eventually(fleet.kube, &fleet.path("batch/cronjobs", "old"), |live| {
+        live["reason"] == "NotFound"
+    })
+    .await;
 }

@@ -1,4 +1,5 @@
-//! What the server takes as one value is Git's with all that is in it; of what it takes as many, others may have theirs.
+//! What the server takes as one value is Git's with all that is in it; of what it takes as many,
+//! others may have theirs.
 
 use super::fleet::{Fleet, states};
 use crate::servers::kube::Kube;
@@ -33,7 +34,9 @@ fn guarded() -> Vec<Value> {
 async fn undone(fleet: &Fleet, plural: &str, patch: Value, place: &str, git: Value) {
     let kind = plural.rsplit('/').next().unwrap();
     fleet.kubectl(&["patch", kind, "a", "--type=json", "-p", &patch.to_string()]);
-    fleet.live_until(plural, "a", |live| live.pointer(place) == Some(&git)).await;
+    fleet
+        .live_until(plural, "a", |live| live.pointer(place) == Some(&git))
+        .await;
 }
 
 #[tokio::test]
@@ -48,23 +51,72 @@ async fn what_is_added_to_a_single_value_is_taken_away_again() {
     let args = "/spec/template/spec/containers/0/args";
     let rule = json!({"apiGroups": ["*"], "resources": ["*"], "verbs": ["*"]});
     let git = &guarded()[0]["rules"];
-    undone(&fleet, ROLES, json!([{"op": "add", "path": "/rules/-", "value": rule}]), "/rules", git.clone()).await;
-    let subject = json!({"kind": "User", "name": "mallory", "apiGroup": "rbac.authorization.k8s.io"});
+    undone(
+        &fleet,
+        ROLES,
+        json!([{"op": "add", "path": "/rules/-", "value": rule}]),
+        "/rules",
+        git.clone(),
+    )
+    .await;
+    let subject =
+        json!({"kind": "User", "name": "mallory", "apiGroup": "rbac.authorization.k8s.io"});
     let patch = json!([{"op": "add", "path": "/subjects/-", "value": subject}]);
-    undone(&fleet, BINDINGS, patch, "/subjects", guarded()[1]["subjects"].clone()).await;
-    undone(&fleet, POLICIES, json!([{"op": "add", "path": "/spec/ingress/-", "value": {}}]), "/spec/ingress", ingress).await;
-    let patch = json!([{"op": "add", "path": "/spec/podSelector/matchLabels", "value": {"app": "none"}}]);
+    undone(
+        &fleet,
+        BINDINGS,
+        patch,
+        "/subjects",
+        guarded()[1]["subjects"].clone(),
+    )
+    .await;
+    undone(
+        &fleet,
+        POLICIES,
+        json!([{"op": "add", "path": "/spec/ingress/-", "value": {}}]),
+        "/spec/ingress",
+        ingress,
+    )
+    .await;
+    let patch =
+        json!([{"op": "add", "path": "/spec/podSelector/matchLabels", "value": {"app": "none"}}]);
     undone(&fleet, POLICIES, patch, "/spec/podSelector", json!({})).await;
     let patch = json!([{"op": "add", "path": "/spec/selector/more", "value": "1"}]);
-    undone(&fleet, "services", patch, "/spec/selector", json!({"app": "a"})).await;
-    undone(&fleet, "apps/deployments", json!([{"op": "add", "path": format!("{args}/-"), "value": "two"}]), args, json!(["one"])).await;
+    undone(
+        &fleet,
+        "services",
+        patch,
+        "/spec/selector",
+        json!({"app": "a"}),
+    )
+    .await;
+    undone(
+        &fleet,
+        "apps/deployments",
+        json!([{"op": "add", "path": format!("{args}/-"), "value": "two"}]),
+        args,
+        json!(["one"]),
+    )
+    .await;
 
     // A new process knows from the record what is one value, and writes nothing to learn it.
     fleet.restart().await;
     assert_eq!(states(&fleet.applied().await), [("shop", State::InStep)]);
     assert_eq!(fleet.stats().writes(), 0, "{:?}", fleet.stats());
-    undone(&fleet, ROLES, json!([{"op": "add", "path": "/rules/-", "value": rule}]), "/rules", git.clone()).await;
-    assert_eq!(fleet.stats().of("apply"), 2, "sent, and sent again with force: {:?}", fleet.stats());
+    undone(
+        &fleet,
+        ROLES,
+        json!([{"op": "add", "path": "/rules/-", "value": rule}]),
+        "/rules",
+        git.clone(),
+    )
+    .await;
+    assert_eq!(
+        fleet.stats().of("apply"),
+        2,
+        "sent, and sent again with force: {:?}",
+        fleet.stats()
+    );
 }
 
 #[tokio::test]
@@ -82,19 +134,63 @@ async fn what_is_added_to_many_values_stays_and_nothing_is_sent_for_it() {
     fleet.kubectl(&["patch", "deployment", "a", "-p", &side.to_string()]);
     fleet.kubectl(&["annotate", "deployment", "a", "theirs=1"]);
     fleet.kubectl(&["label", "service", "a", "theirs=1"]);
-    fleet.kubectl(&["patch", "service", "a", "-p", r#"{"spec":{"ports":[{"name":"first","port":80},{"name":"more","port":81}]}}"#]);
-    // A change of what Git names comes after them in the same watch, and is the only one that is answered.
-    fleet.kubectl(&["patch", "service", "a", "-p", r#"{"spec":{"selector":{"app":"b"}}}"#]);
-    fleet.live_until("services", "a", |live| live["spec"]["selector"] == json!({"app": "a"})).await;
+    fleet.kubectl(&[
+        "patch",
+        "service",
+        "a",
+        "-p",
+        r#"{"spec":{"ports":[{"name":"first","port":80},{"name":"more","port":81}]}}"#,
+    ]);
+    // A change of what Git names comes after them in the same watch, and is the only one that is
+    // answered.
+    fleet.kubectl(&[
+        "patch",
+        "service",
+        "a",
+        "-p",
+        r#"{"spec":{"selector":{"app":"b"}}}"#,
+    ]);
+    fleet
+        .live_until("services", "a", |live| {
+            live["spec"]["selector"] == json!({"app": "a"})
+        })
+        .await;
     fleet.kubectl(&["set", "image", "deployment/a", "a=example.org/web:9"]);
-    let containers = |live: &Value| live["spec"]["template"]["spec"]["containers"].as_array().unwrap().clone();
-    let ours = |live: &Value| containers(live).into_iter().find(|container| container["name"] == "a").unwrap();
-    let live = fleet.live_until("apps/deployments", "a", |live| ours(live)["image"] == "example.org/web:1").await;
-    assert_eq!(fleet.stats().since(&before).of("apply"), 4, "two changes, each sent and sent again with force");
+    let containers = |live: &Value| {
+        live["spec"]["template"]["spec"]["containers"]
+            .as_array()
+            .unwrap()
+            .clone()
+    };
+    let ours = |live: &Value| {
+        containers(live)
+            .into_iter()
+            .find(|container| container["name"] == "a")
+            .unwrap()
+    };
+    let live = fleet
+        .live_until("apps/deployments", "a", |live| {
+            ours(live)["image"] == "example.org/web:1"
+        })
+        .await;
+    assert_eq!(
+        fleet.stats().since(&before).of("apply"),
+        4,
+        "two changes, each sent and sent again with force"
+    );
     assert_eq!(containers(&live).len(), 2);
     assert_eq!(ours(&live)["env"][0]["name"], "X");
     assert_eq!(ours(&live)["ports"].as_array().unwrap().len(), 2);
-    assert_eq!(live["spec"]["template"]["spec"]["securityContext"], json!({"runAsUser": 7}));
+    assert_eq!(
+        live["spec"]["template"]["spec"]["securityContext"],
+        json!({"runAsUser": 7})
+    );
     assert_eq!(live["metadata"]["annotations"]["theirs"], "1");
-    assert_eq!(fleet.live("services", "a").await.unwrap()["spec"]["ports"].as_array().unwrap().len(), 2);
+    assert_eq!(
+        fleet.live("services", "a").await.unwrap()["spec"]["ports"]
+            .as_array()
+            .unwrap()
+            .len(),
+        2
+    );
 }

@@ -15,7 +15,10 @@ pub(super) async fn behind(prefix: &str) -> (Fleet, Proxy) {
     let proxy = Proxy::start(kube).await;
     let kubeconfig = kube.kubeconfig_for("admin", &proxy.url, proxy.ca.as_deref());
     let namespace = kube.namespace(prefix).await;
-    (Fleet::open(kube, namespace, kubeconfig, Mode::Act).await, proxy)
+    (
+        Fleet::open(kube, namespace, kubeconfig, Mode::Act).await,
+        proxy,
+    )
 }
 
 #[tokio::test]
@@ -23,21 +26,53 @@ pub(super) async fn behind(prefix: &str) -> (Fleet, Proxy) {
 async fn trouble_on_the_way_passes_and_everything_is_applied() {
     let (fleet, proxy) = behind("faults").await;
     fleet.application("shop", "");
-    fleet.manifests("shop", (0..20).map(|number| config(&format!("c{number}"), "1")).collect());
+    fleet.manifests(
+        "shop",
+        (0..20)
+            .map(|number| config(&format!("c{number}"), "1"))
+            .collect(),
+    );
     for (method, fault) in [
-        ("PATCH", Fault::Answer { status: 500, retry_after: None }),
-        ("PATCH", Fault::Answer { status: 429, retry_after: Some(1) }),
+        (
+            "PATCH",
+            Fault::Answer {
+                status: 500,
+                retry_after: None,
+            },
+        ),
+        (
+            "PATCH",
+            Fault::Answer {
+                status: 429,
+                retry_after: Some(1),
+            },
+        ),
         ("PATCH", Fault::Cut),
         ("PATCH", Fault::CutAnswer),
-        ("PATCH", Fault::Answer { status: 409, retry_after: None }),
+        (
+            "PATCH",
+            Fault::Answer {
+                status: 409,
+                retry_after: None,
+            },
+        ),
         ("POST", Fault::CutAnswer),
     ] {
         proxy.fault(method, "configmaps", 2, fault);
     }
     fleet.commit();
-    fleet.until("all is applied", |statuses| statuses["shop"].state == State::InStep).await;
+    fleet
+        .until("all is applied", |statuses| {
+            statuses["shop"].state == State::InStep
+        })
+        .await;
     for number in 0..20 {
-        assert!(fleet.live("configmaps", &format!("c{number}")).await.is_some());
+        assert!(
+            fleet
+                .live("configmaps", &format!("c{number}"))
+                .await
+                .is_some()
+        );
     }
 }
 
@@ -46,17 +81,36 @@ async fn trouble_on_the_way_passes_and_everything_is_applied() {
 async fn a_cluster_that_vanishes_in_the_middle_is_said_and_comes_back() {
     let (fleet, proxy) = behind("vanish").await;
     fleet.application("shop", "");
-    fleet.manifests("shop", (0..60).map(|number| config(&format!("c{number}"), "1")).collect());
+    fleet.manifests(
+        "shop",
+        (0..60)
+            .map(|number| config(&format!("c{number}"), "1"))
+            .collect(),
+    );
     proxy.fault("PATCH", "c59", 1, Fault::Hang);
     let mut turns = fleet.reconciler.turns();
     fleet.commit();
     // Some are there, then nothing answers any more.
     turns.mark_unchanged();
-    fleet.until("it is applying", |statuses| statuses["shop"].state == State::Applying).await;
+    fleet
+        .until("it is applying", |statuses| {
+            statuses["shop"].state == State::Applying
+        })
+        .await;
     proxy.vanish();
-    fleet.until("it says so", |statuses| problems(&statuses["shop"]).iter().any(|row| row.contains("cannot reach"))).await;
+    fleet
+        .until("it says so", |statuses| {
+            problems(&statuses["shop"])
+                .iter()
+                .any(|row| row.contains("cannot reach"))
+        })
+        .await;
     proxy.heal();
-    fleet.until("it goes on", |statuses| statuses["shop"].state == State::InStep).await;
+    fleet
+        .until("it goes on", |statuses| {
+            statuses["shop"].state == State::InStep
+        })
+        .await;
     assert!(fleet.live("configmaps", "c59").await.is_some());
 }
 
@@ -72,16 +126,34 @@ async fn what_is_changed_while_the_watches_are_cut_is_found_and_changed_back() {
     fleet.kubectl(&["patch", "configmap", "a", "-p", r#"{"data":{"value":"2"}}"#]);
     fleet.kubectl(&["delete", "configmap", "b"]);
     proxy.heal();
-    fleet.live_until("configmaps", "a", |live| live["data"]["value"] == "1").await;
-    fleet.live_until("configmaps", "b", |live| live["data"]["value"] == "1").await;
+    fleet
+        .live_until("configmaps", "a", |live| live["data"]["value"] == "1")
+        .await;
+    fleet
+        .live_until("configmaps", "b", |live| live["data"]["value"] == "1")
+        .await;
     // A version that is no longer kept: everything is listed anew, and nothing is sent for it.
-    fleet.until("all is well", |statuses| statuses["shop"].state == State::InStep).await;
+    fleet
+        .until("all is well", |statuses| {
+            statuses["shop"].state == State::InStep
+        })
+        .await;
     let before = fleet.stats();
     proxy.expire_watches();
     proxy.cut_watches();
-    fleet.kubectl(&["patch", "configmap", "a", "-p", r#"{"data":{"other":"theirs"}}"#]);
+    fleet.kubectl(&[
+        "patch",
+        "configmap",
+        "a",
+        "-p",
+        r#"{"data":{"other":"theirs"}}"#,
+    ]);
     fleet.kubectl(&["delete", "configmap", "b"]);
-    fleet.live_until("configmaps", "b", |live| live["metadata"]["uid"].is_string()).await;
+    fleet
+        .live_until("configmaps", "b", |live| {
+            live["metadata"]["uid"].is_string()
+        })
+        .await;
     assert_eq!(fleet.stats().since(&before).of("apply"), 1);
 }
 
@@ -94,14 +166,32 @@ async fn a_commit_that_comes_while_the_cluster_is_away_is_not_lost_to_the_next()
     // Away before anything of it is known, so that the change cannot even be taken up.
     proxy.vanish();
     fleet.commit();
-    fleet.until("it says so", |statuses| problems(&statuses["shop"]).iter().any(|row| row.contains("cannot reach"))).await;
+    fleet
+        .until("it says so", |statuses| {
+            problems(&statuses["shop"])
+                .iter()
+                .any(|row| row.contains("cannot reach"))
+        })
+        .await;
     // What changes nothing here must not stand for the change before it.
     let revision = fleet.commit();
-    fleet.until("it has tried again", |statuses| statuses["shop"].settled).await;
+    fleet
+        .until("it has tried again", |statuses| statuses["shop"].settled)
+        .await;
     proxy.heal();
-    fleet.until("it is in step", |statuses| statuses["shop"].revision.as_ref() == Some(&revision)).await;
-    assert_eq!(states(&fleet.settled(&revision).await), [("shop", State::InStep)]);
-    assert_eq!(fleet.live("configmaps", "a").await.unwrap()["data"]["value"], "1");
+    fleet
+        .until("it is in step", |statuses| {
+            statuses["shop"].revision.as_ref() == Some(&revision)
+        })
+        .await;
+    assert_eq!(
+        states(&fleet.settled(&revision).await),
+        [("shop", State::InStep)]
+    );
+    assert_eq!(
+        fleet.live("configmaps", "a").await.unwrap()["data"]["value"],
+        "1"
+    );
 }
 
 #[tokio::test]
@@ -110,22 +200,51 @@ async fn an_apply_that_comes_after_its_process_is_dead_leaves_no_orphan() {
     let (mut fleet, proxy) = behind("orphan").await;
     fleet.application("shop", ", prune: true");
     fleet.manifests("shop", vec![config("a", "1"), config("late", "1")]);
-    proxy.fault("PATCH", "/configmaps/late", 1, Fault::Late(Duration::from_secs(5)));
+    proxy.fault(
+        "PATCH",
+        "/configmaps/late",
+        1,
+        Fault::Late(Duration::from_secs(5)),
+    );
     proxy.fault("PATCH", "/configmaps/late", usize::MAX, Fault::Cut);
     fleet.commit();
-    fleet.until("the apply is lost", |statuses| problems(&statuses["shop"]).iter().any(|row| row.contains("late"))).await;
+    fleet
+        .until("the apply is lost", |statuses| {
+            problems(&statuses["shop"])
+                .iter()
+                .any(|row| row.contains("late"))
+        })
+        .await;
     fleet.restart().await;
     // The next process sees no such object, and Git does not have it any more.
     fleet.manifests("shop", vec![config("a", "1")]);
     let before = fleet.stats();
     let statuses = fleet.applied().await;
     assert_eq!(states(&statuses), [("shop", State::InStep)]);
-    assert!(fleet.live("configmaps", "late").await.is_none(), "too slow a machine: it has come before it was looked for");
-    assert!(statuses["shop"].notes.iter().any(|note| note.message.contains("may still come")), "{statuses:#?}");
-    super::support::until("it came and was deleted", async || fleet.stats().since(&before).of("delete") == 1).await;
+    assert!(
+        fleet.live("configmaps", "late").await.is_none(),
+        "too slow a machine: it has come before it was looked for"
+    );
+    assert!(
+        statuses["shop"]
+            .notes
+            .iter()
+            .any(|note| note.message.contains("may still come")),
+        "{statuses:#?}"
+    );
+    super::support::until("it came and was deleted", async || {
+        fleet.stats().since(&before).of("delete") == 1
+    })
+    .await;
     fleet.gone("late").await;
-    let record = || async { fleet.live("configmaps", "tagboat-shop").await.unwrap()["data"]["inventory.json"].to_string() };
-    super::support::until("nothing is left of it", async || !record().await.contains("late")).await;
+    let record = || async {
+        fleet.live("configmaps", "tagboat-shop").await.unwrap()["data"]["inventory.json"]
+            .to_string()
+    };
+    super::support::until("nothing is left of it", async || {
+        !record().await.contains("late")
+    })
+    .await;
 }
 
 #[tokio::test]
@@ -148,10 +267,16 @@ async fn what_a_refusal_quotes_of_a_secret_is_masked() {
     }
     let statuses = fleet.statuses();
     let said = problems(&statuses["shop"]).join("\n");
-    assert!(said.contains("not with") && said.contains("it was"), "{said}");
+    assert!(
+        said.contains("not with") && said.contains("it was"),
+        "{said}"
+    );
     let record = fleet.kubectl(&["get", "configmap", "tagboat-shop", "-o", "yaml"]);
     for text in [said, record] {
-        assert!(!text.contains("geheimwo") && !text.contains("Z2VoZWltd2"), "{text}");
+        assert!(
+            !text.contains("geheimwo") && !text.contains("Z2VoZWltd2"),
+            "{text}"
+        );
     }
 }
 
@@ -163,12 +288,31 @@ async fn what_is_not_seen_any_more_is_not_called_in_step() {
     fleet.manifests("shop", vec![config("a", "1")]);
     assert_eq!(states(&fleet.applied().await), [("shop", State::InStep)]);
     proxy.vanish();
-    fleet.until("it is told", |statuses| statuses["shop"].state == State::Waiting).await;
+    fleet
+        .until("it is told", |statuses| {
+            statuses["shop"].state == State::Waiting
+        })
+        .await;
     let said = problems(&fleet.statuses()["shop"]);
-    assert!(said.len() == 1 && said[0].starts_with("ConfigMap cannot be watched: cannot reach"), "{said:?}");
+    assert!(
+        said.len() == 1 && said[0].starts_with("ConfigMap cannot be watched: cannot reach"),
+        "{said:?}"
+    );
     // Meanwhile somebody changes what is there.
-    fleet.kubectl(&["patch", "configmap", "a", "-p", r#"{"data":{"value":"by hand"}}"#]);
+    fleet.kubectl(&[
+        "patch",
+        "configmap",
+        "a",
+        "-p",
+        r#"{"data":{"value":"by hand"}}"#,
+    ]);
     proxy.heal();
-    fleet.live_until("configmaps", "a", |live| live["data"]["value"] == "1").await;
-    fleet.until("it is in step again", |statuses| statuses["shop"].state == State::InStep && statuses["shop"].problems.is_empty()).await;
+    fleet
+        .live_until("configmaps", "a", |live| live["data"]["value"] == "1")
+        .await;
+    fleet
+        .until("it is in step again", |statuses| {
+            statuses["shop"].state == State::InStep && statuses["shop"].problems.is_empty()
+        })
+        .await;
 }

@@ -1,4 +1,5 @@
-//! What is left alone: by annotations, because somebody else has it, because it cannot be watched; and how that is told.
+//! What is left alone: by annotations, because somebody else has it, because it cannot be watched;
+//! and how that is told.
 
 use super::fleet::{Fleet, config, problems, states};
 use crate::servers::kube::Kube;
@@ -7,7 +8,11 @@ use serde_json::{Value, json};
 use tagboat::reconcile::{Mode, State};
 
 fn notes(fleet: &Fleet) -> Vec<String> {
-    fleet.statuses()["shop"].notes.iter().map(ToString::to_string).collect()
+    fleet.statuses()["shop"]
+        .notes
+        .iter()
+        .map(ToString::to_string)
+        .collect()
 }
 
 #[tokio::test]
@@ -17,21 +22,60 @@ async fn a_live_object_that_says_so_is_left_alone_and_not_deleted() {
     fleet.application("shop", ", prune: true");
     fleet.manifests("shop", vec![config("a", "1"), config("b", "1")]);
     fleet.applied().await;
-    fleet.kubectl(&["annotate", "configmap", "a", "kustomize.toolkit.fluxcd.io/reconcile=disabled"]);
-    fleet.until("it is told", |statuses| !statuses["shop"].notes.is_empty()).await;
-    assert!(notes(&fleet)[0].contains("/a: it is left alone: reconcile: disabled on the live object"), "{:?}", notes(&fleet));
+    fleet.kubectl(&[
+        "annotate",
+        "configmap",
+        "a",
+        "kustomize.toolkit.fluxcd.io/reconcile=disabled",
+    ]);
+    fleet
+        .until("it is told", |statuses| !statuses["shop"].notes.is_empty())
+        .await;
+    assert!(
+        notes(&fleet)[0].contains("/a: it is left alone: reconcile: disabled on the live object"),
+        "{:?}",
+        notes(&fleet)
+    );
     // Neither a change in the cluster nor one in Git moves it.
-    fleet.kubectl(&["patch", "configmap", "a", "-p", r#"{"data":{"value":"by hand"}}"#]);
+    fleet.kubectl(&[
+        "patch",
+        "configmap",
+        "a",
+        "-p",
+        r#"{"data":{"value":"by hand"}}"#,
+    ]);
     fleet.manifests("shop", vec![config("a", "2"), config("b", "2")]);
     assert_eq!(states(&fleet.applied().await), [("shop", State::InStep)]);
-    assert_eq!(fleet.live("configmaps", "b").await.unwrap()["data"]["value"], "2");
-    assert_eq!(fleet.live("configmaps", "a").await.unwrap()["data"]["value"], "by hand");
+    assert_eq!(
+        fleet.live("configmaps", "b").await.unwrap()["data"]["value"],
+        "2"
+    );
+    assert_eq!(
+        fleet.live("configmaps", "a").await.unwrap()["data"]["value"],
+        "by hand"
+    );
     // Free again, Git counts.
-    fleet.kubectl(&["annotate", "configmap", "a", "kustomize.toolkit.fluxcd.io/reconcile-"]);
-    fleet.live_until("configmaps", "a", |live| live["data"]["value"] == "2").await;
+    fleet.kubectl(&[
+        "annotate",
+        "configmap",
+        "a",
+        "kustomize.toolkit.fluxcd.io/reconcile-",
+    ]);
+    fleet
+        .live_until("configmaps", "a", |live| live["data"]["value"] == "2")
+        .await;
     // Gone from Git, it stays.
-    fleet.kubectl(&["annotate", "configmap", "a", "tagboat.dev/reconcile=disabled"]);
-    fleet.until("it is told again", |statuses| !statuses["shop"].notes.is_empty()).await;
+    fleet.kubectl(&[
+        "annotate",
+        "configmap",
+        "a",
+        "tagboat.dev/reconcile=disabled",
+    ]);
+    fleet
+        .until("it is told again", |statuses| {
+            !statuses["shop"].notes.is_empty()
+        })
+        .await;
     fleet.manifests("shop", vec![config("b", "3")]);
     assert_eq!(states(&fleet.applied().await), [("shop", State::InStep)]);
     assert!(fleet.live("configmaps", "a").await.is_some());
@@ -41,7 +85,12 @@ async fn a_live_object_that_says_so_is_left_alone_and_not_deleted() {
 #[ignore = "needs kube-apiserver: run tests/run cluster"]
 async fn an_object_that_was_there_already_is_left_to_whoever_made_it() {
     let mut fleet = Fleet::start(Kube::shared(), "present").await;
-    fleet.kubectl(&["create", "configmap", "theirs", "--from-literal=value=theirs"]);
+    fleet.kubectl(&[
+        "create",
+        "configmap",
+        "theirs",
+        "--from-literal=value=theirs",
+    ]);
     fleet.application("shop", ", prune: true");
     let once = |name: &str| {
         let mut object = config(name, "1");
@@ -51,22 +100,40 @@ async fn an_object_that_was_there_already_is_left_to_whoever_made_it() {
     fleet.manifests("shop", vec![once("theirs"), once("ours")]);
     assert_eq!(states(&fleet.applied().await), [("shop", State::InStep)]);
     // Nobody has deleted what no watch shows; who only looks says so, too.
-    let looking = Fleet::open(fleet.kube, fleet.namespace.clone(), fleet.kube.kubeconfig.clone(), Mode::Plan).await;
+    let looking = Fleet::open(
+        fleet.kube,
+        fleet.namespace.clone(),
+        fleet.kube.kubeconfig.clone(),
+        Mode::Plan,
+    )
+    .await;
     looking.application("shop", ", prune: true");
     looking.manifests("shop", vec![once("theirs"), once("ours")]);
     let statuses = looking.applied().await;
-    assert_eq!(states(&statuses), [("shop", State::InStep)], "{:?}", statuses["shop"].planned);
+    assert_eq!(
+        states(&statuses),
+        [("shop", State::InStep)],
+        "{:?}",
+        statuses["shop"].planned
+    );
     fleet.restart().await;
     assert_eq!(states(&fleet.applied().await), [("shop", State::InStep)]);
     assert_eq!(fleet.stats().writes(), 0, "{:?}", fleet.stats());
     // What we made is made again.
     let uid = fleet.live("configmaps", "ours").await.unwrap()["metadata"]["uid"].clone();
     fleet.kubectl(&["delete", "configmap", "ours"]);
-    fleet.live_until("configmaps", "ours", |live| live["metadata"]["uid"].is_string() && live["metadata"]["uid"] != uid).await;
+    fleet
+        .live_until("configmaps", "ours", |live| {
+            live["metadata"]["uid"].is_string() && live["metadata"]["uid"] != uid
+        })
+        .await;
     // Git wants it itself now: it is taken, and then ours.
     fleet.manifests("shop", vec![config("theirs", "2"), once("ours")]);
     assert_eq!(states(&fleet.applied().await), [("shop", State::InStep)]);
-    assert_eq!(fleet.live("configmaps", "theirs").await.unwrap()["data"]["value"], "2");
+    assert_eq!(
+        fleet.live("configmaps", "theirs").await.unwrap()["data"]["value"],
+        "2"
+    );
 }
 
 #[tokio::test]
@@ -78,31 +145,55 @@ async fn a_kind_of_the_whole_cluster_that_comes_later_is_kept_without_a_namespac
     let issuer = json!({"apiVersion": format!("{group}/v1"), "kind": "Issuer", "metadata": {"name": "one"}, "spec": {"size": 1}});
     fleet.manifests("shop", vec![issuer, config("a", "1")]);
     fleet.commit();
-    fleet.until("it waits", |statuses| statuses["shop"].state == State::Waiting).await;
+    fleet
+        .until("it waits", |statuses| {
+            statuses["shop"].state == State::Waiting
+        })
+        .await;
     let definition = json!({
         "apiVersion": "apiextensions.k8s.io/v1", "kind": "CustomResourceDefinition", "metadata": {"name": format!("issuers.{group}")},
         "spec": {"group": group, "scope": "Cluster", "names": {"plural": "issuers", "kind": "Issuer"},
             "versions": [{"name": "v1", "served": true, "storage": true, "schema": {"openAPIV3Schema": {"type": "object", "x-kubernetes-preserve-unknown-fields": true}}}]},
     });
-    let (status, answer) =
-        fleet.kube.call(Method::POST, "/apis/apiextensions.k8s.io/v1/customresourcedefinitions", Some(&definition)).await;
+    let (status, answer) = fleet
+        .kube
+        .call(
+            Method::POST,
+            "/apis/apiextensions.k8s.io/v1/customresourcedefinitions",
+            Some(&definition),
+        )
+        .await;
     assert_eq!(status, 201, "{answer}");
-    fleet.until("it is applied", |statuses| statuses["shop"].state == State::InStep).await;
-    // What its watch shows is the same object: nothing is created again, and a change is changed back.
+    fleet
+        .until("it is applied", |statuses| {
+            statuses["shop"].state == State::InStep
+        })
+        .await;
+    // What its watch shows is the same object: nothing is created again, and a change is changed
+    // back.
     let path = format!("/apis/{group}/v1/issuers/one");
     let before = fleet.stats();
     let patch = json!({"apiVersion": format!("{group}/v1"), "kind": "Issuer", "metadata": {"name": "one"}, "spec": {"size": 2}});
     super::support::written_by(fleet.kube, "somebody", &path, &patch).await;
     super::smoke::eventually(fleet.kube, &path, |live| live["spec"]["size"] == 1).await;
     assert_eq!(states(&fleet.applied().await), [("shop", State::InStep)]);
-    assert_eq!(fleet.stats().since(&before).of("apply"), 2, "sent, and sent again with force");
+    assert_eq!(
+        fleet.stats().since(&before).of("apply"),
+        2,
+        "sent, and sent again with force"
+    );
 }
 
-/// Lets a user do things with kinds of the core group and of the roles' in a namespace, and look at everything in the
-/// whole cluster but what is named.
+/// Lets a user do things with kinds of the core group and of the roles' in a namespace, and look at
+/// everything in the whole cluster but what is named.
 async fn grant(fleet: &Fleet, user: &str, not: &str) {
-    let every = ["get", "list", "watch", "patch", "create", "update", "delete", "escalate", "bind"];
-    let watched: Vec<&str> = ["configmaps", "secrets", "services", "namespaces"].into_iter().filter(|plural| *plural != not).collect();
+    let every = [
+        "get", "list", "watch", "patch", "create", "update", "delete", "escalate", "bind",
+    ];
+    let watched: Vec<&str> = ["configmaps", "secrets", "services", "namespaces"]
+        .into_iter()
+        .filter(|plural| *plural != not)
+        .collect();
     let rules = json!([
         {"apiGroups": [""], "resources": watched, "verbs": every},
         {"apiGroups": [""], "resources": [not], "verbs": ["get", "patch", "create"]},
@@ -111,9 +202,13 @@ async fn grant(fleet: &Fleet, user: &str, not: &str) {
     let roles = "/apis/rbac.authorization.k8s.io/v1/clusterroles";
     let binding = json!({"metadata": {"name": name}, "subjects": [{"kind": "User", "name": user}],
         "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": name}});
-    for (path, body) in
-        [(roles, json!({"metadata": {"name": name}, "rules": rules})), (&format!("{roles}bindings").replace("rolesb", "roleb"), binding)]
-    {
+    for (path, body) in [
+        (roles, json!({"metadata": {"name": name}, "rules": rules})),
+        (
+            &format!("{roles}bindings").replace("rolesb", "roleb"),
+            binding,
+        ),
+    ] {
         let (status, answer) = fleet.kube.call(Method::POST, path, Some(&body)).await;
         assert_eq!(status, 201, "{answer}");
     }
@@ -129,21 +224,45 @@ async fn a_kind_that_may_not_be_watched_stops_its_objects_alone() {
     grant(&fleet, "deployer", "services").await;
     fleet.application("shop", ", prune: true");
     let service = json!({"apiVersion": "v1", "kind": "Service", "metadata": {"name": "a"}, "spec": {"ports": [{"port": 80}]}});
-    fleet.manifests("shop", vec![service.clone(), config("a", "1"), config("b", "1")]);
+    fleet.manifests(
+        "shop",
+        vec![service.clone(), config("a", "1"), config("b", "1")],
+    );
     let revision = fleet.commit();
     let statuses = fleet.settled(&revision).await;
     assert_eq!(states(&statuses), [("shop", State::Failed)]);
     let problem = &statuses["shop"].problems[0];
     let said = problem.to_string();
-    assert!(said.starts_with(&format!("Service {}/a (shop/all.yaml:1): Service cannot be watched", fleet.namespace)), "{said}");
-    assert!(said.contains("user deployer may not watch services"), "{said}");
-    assert!(problem.hint.as_ref().unwrap().contains("grant user deployer the verb watch on services"), "{problem:?}");
+    assert!(
+        said.starts_with(&format!(
+            "Service {}/a (shop/all.yaml:1): Service cannot be watched",
+            fleet.namespace
+        )),
+        "{said}"
+    );
+    assert!(
+        said.contains("user deployer may not watch services"),
+        "{said}"
+    );
+    assert!(
+        problem
+            .hint
+            .as_ref()
+            .unwrap()
+            .contains("grant user deployer the verb watch on services"),
+        "{problem:?}"
+    );
     assert_eq!(problems(&statuses["shop"]).len(), 1);
-    assert_eq!(fleet.live("configmaps", "a").await.unwrap()["data"]["value"], "1");
+    assert_eq!(
+        fleet.live("configmaps", "a").await.unwrap()["data"]["value"],
+        "1"
+    );
     assert!(fleet.live("services", "a").await.is_none());
     // Others are kept all the while; nothing is deleted while something cannot be seen.
     fleet.kubectl(&["patch", "configmap", "a", "-p", r#"{"data":{"value":"2"}}"#]);
-    fleet.live_until("configmaps", "a", |live| live["data"]["value"] == "1").await;
+    fleet
+        .live_until("configmaps", "a", |live| live["data"]["value"] == "1")
+        .await;
     fleet.manifests("shop", vec![service, config("a", "1")]);
     fleet.applied().await;
     assert!(fleet.live("configmaps", "b").await.is_some());
@@ -163,27 +282,53 @@ async fn replicas_that_a_person_set_are_told_and_yield_to_a_change_in_git() {
     fleet.manifests("shop", vec![web(1, "example.org/web:1")]);
     fleet.applied().await;
     fleet.kubectl(&["scale", "deployment/web", "--replicas=3"]);
-    fleet.until("it is told", |statuses| !statuses["shop"].notes.is_empty()).await;
-    assert!(notes(&fleet)[0].ends_with("/web: spec.replicas is left to kubectl (scale); Git says 1"), "{:?}", notes(&fleet));
+    fleet
+        .until("it is told", |statuses| !statuses["shop"].notes.is_empty())
+        .await;
+    assert!(
+        notes(&fleet)[0].ends_with("/web: spec.replicas is left to kubectl (scale); Git says 1"),
+        "{:?}",
+        notes(&fleet)
+    );
     // Another change in Git leaves them alone; a change of theirs counts, after a restart, too.
     fleet.manifests("shop", vec![web(1, "example.org/web:2")]);
     fleet.applied().await;
-    assert_eq!(replicas(&fleet.live("apps/deployments", "web").await.unwrap()), 3);
+    assert_eq!(
+        replicas(&fleet.live("apps/deployments", "web").await.unwrap()),
+        3
+    );
     fleet.restart().await;
     fleet.manifests("shop", vec![web(5, "example.org/web:2")]);
     assert_eq!(states(&fleet.applied().await), [("shop", State::InStep)]);
-    assert_eq!(replicas(&fleet.live("apps/deployments", "web").await.unwrap()), 5);
+    assert_eq!(
+        replicas(&fleet.live("apps/deployments", "web").await.unwrap()),
+        5
+    );
     assert_eq!(notes(&fleet), [""; 0]);
     // What a program scales stays its own.
     let scale = json!({"apiVersion": "autoscaling/v1", "kind": "Scale", "metadata": {"name": "web", "namespace": fleet.namespace}, "spec": {"replicas": 4}});
-    let path = format!("{}/scale?fieldManager=autoscaler", fleet.path("apps/deployments", "web"));
+    let path = format!(
+        "{}/scale?fieldManager=autoscaler",
+        fleet.path("apps/deployments", "web")
+    );
     let (status, answer) = fleet.kube.call(Method::PUT, &path, Some(&scale)).await;
     assert_eq!(status, 200, "{answer}");
-    fleet.until("it is told, too", |statuses| !statuses["shop"].notes.is_empty()).await;
+    fleet
+        .until("it is told, too", |statuses| {
+            !statuses["shop"].notes.is_empty()
+        })
+        .await;
     fleet.manifests("shop", vec![web(6, "example.org/web:2")]);
     assert_eq!(states(&fleet.applied().await), [("shop", State::InStep)]);
-    assert_eq!(replicas(&fleet.live("apps/deployments", "web").await.unwrap()), 4);
-    assert!(notes(&fleet)[0].ends_with("/web: spec.replicas is left to autoscaler (scale); Git says 6"), "{:?}", notes(&fleet));
+    assert_eq!(
+        replicas(&fleet.live("apps/deployments", "web").await.unwrap()),
+        4
+    );
+    assert!(
+        notes(&fleet)[0].ends_with("/web: spec.replicas is left to autoscaler (scale); Git says 6"),
+        "{:?}",
+        notes(&fleet)
+    );
 }
 
 #[tokio::test]
@@ -198,9 +343,19 @@ async fn a_secret_that_is_no_base64_is_a_mistake_in_git() {
     let statuses = fleet.applied().await;
     assert_eq!(states(&statuses), [("shop", State::Failed)]);
     let problem = &statuses["shop"].problems[0];
-    assert!(problem.hint.as_ref().is_some_and(|hint| hint.contains("stringData")), "{problem:?}");
+    assert!(
+        problem
+            .hint
+            .as_ref()
+            .is_some_and(|hint| hint.contains("stringData")),
+        "{problem:?}"
+    );
     assert!(!problem.to_string().contains("hunter2"), "{problem}");
-    assert_eq!(fleet.stats().of("apply"), 1, "it is not sent again and again");
+    assert_eq!(
+        fleet.stats().of("apply"),
+        1,
+        "it is not sent again and again"
+    );
 }
 
 #[tokio::test]
@@ -208,33 +363,56 @@ async fn a_secret_that_is_no_base64_is_a_mistake_in_git() {
 async fn the_rules_of_an_aggregated_role_are_its_controllers() {
     let mut fleet = Fleet::start(Kube::shared(), "aggregated").await;
     fleet.application("shop", "");
-    let (part, whole) = (format!("{}-part", fleet.namespace), format!("{}-whole", fleet.namespace));
+    let (part, whole) = (
+        format!("{}-part", fleet.namespace),
+        format!("{}-whole", fleet.namespace),
+    );
     let role = |name: &str, more: Value| {
         let mut role = json!({"apiVersion": "rbac.authorization.k8s.io/v1", "kind": "ClusterRole", "metadata": {"name": name, "labels": {&part: "yes"}}});
-        role.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        role.as_object_mut()
+            .unwrap()
+            .extend(more.as_object().unwrap().clone());
         role
     };
     let rules = json!([{"apiGroups": [""], "resources": ["pods"], "verbs": ["get"]}]);
     let selector = json!({"clusterRoleSelectors": [{"matchLabels": {&part: "yes"}, "matchExpressions": [{"key": "whole", "operator": "DoesNotExist"}]}]});
     let mut aggregated = role(&whole, json!({"aggregationRule": selector, "rules": []}));
     aggregated["metadata"]["labels"] = json!({"whole": "yes"});
-    let with = |value: &str| vec![role(&part, json!({"rules": rules})), aggregated.clone(), config("a", value)];
+    let with = |value: &str| {
+        vec![
+            role(&part, json!({"rules": rules})),
+            aggregated.clone(),
+            config("a", value),
+        ]
+    };
     fleet.manifests("shop", with("1"));
     assert_eq!(states(&fleet.applied().await), [("shop", State::InStep)]);
     let path = format!("/apis/rbac.authorization.k8s.io/v1/clusterroles/{whole}");
     let filled = |live: &Value| live["rules"] == rules;
     let settled = super::smoke::eventually(fleet.kube, &path, filled).await;
     for again in 1..3 {
-        // What comes after it in the cluster is seen after it: had that been drift, it would have been repaired.
-        fleet.kubectl(&["patch", "configmap", "a", "-p", r#"{"data":{"value":"by hand"}}"#]);
+        // What comes after it in the cluster is seen after it: had that been drift, it would have
+        // been repaired.
+        fleet.kubectl(&[
+            "patch",
+            "configmap",
+            "a",
+            "-p",
+            r#"{"data":{"value":"by hand"}}"#,
+        ]);
         let said = again.to_string();
-        fleet.live_until("configmaps", "a", |live| live["data"]["value"] == said).await;
+        fleet
+            .live_until("configmaps", "a", |live| live["data"]["value"] == said)
+            .await;
         // Neither a new commit nor a new process begins a quarrel.
         fleet.restart().await;
         fleet.manifests("shop", with(&(again + 1).to_string()));
         assert_eq!(states(&fleet.applied().await), [("shop", State::InStep)]);
         let (_, live) = fleet.kube.call(Method::GET, &path, None).await;
-        assert_eq!(live["metadata"]["resourceVersion"], settled["metadata"]["resourceVersion"], "{live:#}");
+        assert_eq!(
+            live["metadata"]["resourceVersion"], settled["metadata"]["resourceVersion"],
+            "{live:#}"
+        );
     }
 }
 
@@ -244,9 +422,19 @@ async fn what_needs_an_object_that_is_left_to_others_does_not_wait_for_it() {
     let fleet = Fleet::start(Kube::shared(), "needs").await;
     fleet.application("shop", ", timeout: 3s");
     let own = |kind: &str, name: &str, annotation: &str, value: &str| json!({"apiVersion": "v1", "kind": kind, "metadata": {"name": name, "annotations": {annotation: value}}});
-    let namespace = own("Namespace", &fleet.namespace, "kustomize.toolkit.fluxcd.io/ssa", "Ignore");
+    let namespace = own(
+        "Namespace",
+        &fleet.namespace,
+        "kustomize.toolkit.fluxcd.io/ssa",
+        "Ignore",
+    );
     fleet.kubectl(&["create", "serviceaccount", "theirs"]);
-    let present = own("ServiceAccount", "theirs", "tagboat.dev/ssa", "IfNotPresent");
+    let present = own(
+        "ServiceAccount",
+        "theirs",
+        "tagboat.dev/ssa",
+        "IfNotPresent",
+    );
     let needing = |name: &str, needs: &str| {
         let mut object = config(name, "1");
         object["metadata"]["annotations"] = json!({"tagboat.dev/depends-on": format!("/{needs}")});
@@ -271,7 +459,8 @@ async fn what_needs_an_object_that_is_left_to_others_does_not_wait_for_it() {
     let web = json!({"apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": "web"}, "spec": {"selector": {"matchLabels": {"app": "web"}},
         "template": {"metadata": {"labels": {"app": "web"}}, "spec": {"containers": [{"name": "web", "image": "example.org/web:missing"}]}}}});
     let mut after = needing("after", "");
-    after["metadata"]["annotations"]["tagboat.dev/depends-on"] = format!("apps/{}", on("Deployment", "web")).into();
+    after["metadata"]["annotations"]["tagboat.dev/depends-on"] =
+        format!("apps/{}", on("Deployment", "web")).into();
     fleet.manifests("shop", vec![web, after]);
     assert_eq!(states(&fleet.applied().await), [("shop", State::Waiting)]);
     let said = problems(&fleet.statuses()["shop"]).join("\n");

@@ -1,4 +1,5 @@
-//! Some Applications of a repository, named by a command: the others are not touched, and what they want counts.
+//! Some Applications of a repository, named by a command: the others are not touched, and what they
+//! want counts.
 
 use super::fleet::{Fleet, config, problems, states};
 use crate::servers::kube::Kube;
@@ -16,9 +17,17 @@ async fn a_yes_that_comes_before_the_record_was_read_counts() {
     fleet.manifests("shop", vec![]);
     let revision = fleet.commit();
     // One thread: the task has not begun.
-    assert!(fleet.reconciler.ask(&fleet.name("shop"), &Asked::ConfirmPrune(revision.clone())));
+    assert!(
+        fleet
+            .reconciler
+            .ask(&fleet.name("shop"), &Asked::ConfirmPrune(revision.clone()))
+    );
     let statuses = fleet.settled(&revision).await;
-    assert_eq!(states(&statuses), [("shop", State::InStep)], "{statuses:#?}");
+    assert_eq!(
+        states(&statuses),
+        [("shop", State::InStep)],
+        "{statuses:#?}"
+    );
     fleet.gone("a").await;
     fleet.gone("b").await;
 }
@@ -36,17 +45,44 @@ async fn one_alone_deletes_what_no_other_wants() {
     fleet.manifests("shop", vec![config("a", "1")]);
     fleet.manifests("other", vec![config("x", "2"), config("b", "1")]);
     let statuses = fleet.named(&["shop"]).await;
-    assert_eq!(states(&statuses), [("shop", State::InStep)], "{statuses:#?}");
+    assert_eq!(
+        states(&statuses),
+        [("shop", State::InStep)],
+        "{statuses:#?}"
+    );
     fleet.gone("c").await;
-    let notes: Vec<String> = statuses["shop"].notes.iter().map(ToString::to_string).collect();
-    assert!(notes.iter().any(|note| note.contains("/b: ") && note.contains("/other takes it over when it is applied")), "{notes:?}");
+    let notes: Vec<String> = statuses["shop"]
+        .notes
+        .iter()
+        .map(ToString::to_string)
+        .collect();
+    assert!(
+        notes.iter().any(|note| note.contains("/b: ")
+            && note.contains("/other takes it over when it is applied")),
+        "{notes:?}"
+    );
     assert!(fleet.live("configmaps", "b").await.is_some());
-    assert_eq!(fleet.live("configmaps", "x").await.unwrap()["data"]["value"], "1", "nobody named it");
+    assert_eq!(
+        fleet.live("configmaps", "x").await.unwrap()["data"]["value"],
+        "1",
+        "nobody named it"
+    );
     // The other one takes it, alone in its turn.
     let statuses = fleet.named(&["other"]).await;
-    assert_eq!(states(&statuses), [("other", State::InStep)], "{statuses:#?}");
+    assert_eq!(
+        states(&statuses),
+        [("other", State::InStep)],
+        "{statuses:#?}"
+    );
     let labels = fleet.live("configmaps", "b").await.unwrap()["metadata"]["labels"].clone();
-    assert!(labels.as_object().unwrap().values().any(|value| value == "other"), "{labels}");
+    assert!(
+        labels
+            .as_object()
+            .unwrap()
+            .values()
+            .any(|value| value == "other"),
+        "{labels}"
+    );
 }
 
 #[tokio::test]
@@ -61,13 +97,24 @@ async fn another_that_cannot_be_read_keeps_one_from_deleting_and_that_is_said() 
     fleet.manifests("shop", vec![config("a", "1")]);
     fleet.manifests("other", vec![json!(null)]);
     let statuses = fleet.named(&["shop"]).await;
-    assert_eq!(states(&statuses), [("shop", State::InStep)], "{statuses:#?}");
-    let notes: Vec<String> = statuses["shop"].notes.iter().map(ToString::to_string).collect();
+    assert_eq!(
+        states(&statuses),
+        [("shop", State::InStep)],
+        "{statuses:#?}"
+    );
+    let notes: Vec<String> = statuses["shop"]
+        .notes
+        .iter()
+        .map(ToString::to_string)
+        .collect();
     let wanted = format!(
         "1 old object is not deleted now: {}/other may want something of it and cannot be read: other/broken.yaml",
         fleet.namespace
     );
-    assert!(notes.iter().any(|note| note.starts_with(&wanted)), "{notes:?}");
+    assert!(
+        notes.iter().any(|note| note.starts_with(&wanted)),
+        "{notes:?}"
+    );
     assert!(fleet.live("configmaps", "b").await.is_some());
 }
 
@@ -82,19 +129,46 @@ async fn one_alone_takes_the_word_of_a_record_for_what_it_depends_on() {
     fleet.manifests("shop", vec![config("a", "1")]);
     // Nothing was applied: that is said at once.
     let statuses = fleet.named(&["shop"]).await;
-    assert_eq!(states(&statuses), [("shop", State::Waiting)], "{statuses:#?}");
+    assert_eq!(
+        states(&statuses),
+        [("shop", State::Waiting)],
+        "{statuses:#?}"
+    );
     let said = problems(&statuses["shop"]);
-    assert_eq!(said, [format!("waits for {}/base, which has not been applied as Git says", fleet.namespace)]);
-    let hint = format!("tagboat sync {}/base first; or tagboat sync --all", fleet.namespace);
-    assert_eq!(statuses["shop"].problems[0].hint.as_deref(), Some(hint.as_str()));
+    assert_eq!(
+        said,
+        [format!(
+            "waits for {}/base, which has not been applied as Git says",
+            fleet.namespace
+        )]
+    );
+    let hint = format!(
+        "tagboat sync {}/base first; or tagboat sync --all",
+        fleet.namespace
+    );
+    assert_eq!(
+        statuses["shop"].problems[0].hint.as_deref(),
+        Some(hint.as_str())
+    );
     assert!(fleet.live("configmaps", "a").await.is_none());
     fleet.named(&["base"]).await;
     let statuses = fleet.named(&["shop"]).await;
-    assert_eq!(states(&statuses), [("shop", State::InStep)], "{statuses:#?}");
+    assert_eq!(
+        states(&statuses),
+        [("shop", State::InStep)],
+        "{statuses:#?}"
+    );
     // What it depends on moves in Git.
     fleet.manifests("base", vec![config("base", "2")]);
     fleet.manifests("shop", vec![config("a", "2")]);
-    assert_eq!(states(&fleet.named(&["shop"]).await), [("shop", State::Waiting)]);
+    assert_eq!(
+        states(&fleet.named(&["shop"]).await),
+        [("shop", State::Waiting)]
+    );
     let statuses = fleet.named(&["shop", "base"]).await;
-    assert_eq!(states(&statuses), [("base", State::InStep), ("shop", State::InStep)], "{statuses:#?}");
+    assert_eq!(
+        states(&statuses),
+        [("base", State::InStep), ("shop", State::InStep)],
+        "{statuses:#?}"
+    );
 }

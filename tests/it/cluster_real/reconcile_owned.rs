@@ -1,4 +1,5 @@
-//! What is owned: pruned when it is sure, handed over, kept, and never orphaned, whenever the process dies.
+//! What is owned: pruned when it is sure, handed over, kept, and never orphaned, whenever the
+//! process dies.
 
 use super::fleet::{Fleet, config, problems, repository, states};
 use crate::servers::kube::Kube;
@@ -10,7 +11,9 @@ use tagboat::{
 };
 
 fn configs(count: usize) -> Vec<serde_json::Value> {
-    (0..count).map(|number| config(&format!("c{number:02}"), "1")).collect()
+    (0..count)
+        .map(|number| config(&format!("c{number:02}"), "1"))
+        .collect()
 }
 
 #[tokio::test]
@@ -28,14 +31,34 @@ async fn what_git_does_not_have_any_more_is_deleted_and_much_of_it_only_after_a_
     let revision = fleet.commit();
     let statuses = fleet.settled(&revision).await;
     assert_eq!(states(&statuses), [("shop", State::NeedsYes)]);
-    assert!(problems(&statuses["shop"])[0].starts_with("11 objects of 12 would be deleted"), "{:?}", problems(&statuses["shop"]));
+    assert!(
+        problems(&statuses["shop"])[0].starts_with("11 objects of 12 would be deleted"),
+        "{:?}",
+        problems(&statuses["shop"])
+    );
     assert!(fleet.live("configmaps", "c11").await.is_some());
     // A yes for another revision is none.
-    assert!(fleet.reconciler.ask(&fleet.name("shop"), &Asked::ConfirmPrune("another".into())));
-    fleet.until("it is taken in", |statuses| statuses["shop"].state == State::NeedsYes && statuses["shop"].settled).await;
+    assert!(
+        fleet
+            .reconciler
+            .ask(&fleet.name("shop"), &Asked::ConfirmPrune("another".into()))
+    );
+    fleet
+        .until("it is taken in", |statuses| {
+            statuses["shop"].state == State::NeedsYes && statuses["shop"].settled
+        })
+        .await;
     assert!(fleet.live("configmaps", "c11").await.is_some());
-    assert!(fleet.reconciler.ask(&fleet.name("shop"), &Asked::ConfirmPrune(revision.clone())));
-    fleet.until("all that is to go has gone", |statuses| statuses["shop"].state == State::InStep).await;
+    assert!(
+        fleet
+            .reconciler
+            .ask(&fleet.name("shop"), &Asked::ConfirmPrune(revision.clone()))
+    );
+    fleet
+        .until("all that is to go has gone", |statuses| {
+            statuses["shop"].state == State::InStep
+        })
+        .await;
     for number in 1..12 {
         fleet.gone(&format!("c{number:02}")).await;
     }
@@ -57,7 +80,10 @@ async fn nothing_is_deleted_while_something_cannot_be_applied_or_read() {
     fleet.commit();
     fleet
         .until("the prune waits", |statuses| {
-            statuses["shop"].notes.iter().any(|note| note.message.contains("has been read, which may want something of it"))
+            statuses["shop"].notes.iter().any(|note| {
+                note.message
+                    .contains("has been read, which may want something of it")
+            })
         })
         .await;
     assert_eq!(fleet.statuses()["other"].state, State::Failed);
@@ -68,10 +94,17 @@ async fn nothing_is_deleted_while_something_cannot_be_applied_or_read() {
     fleet.manifests("other", vec![config("other", "2")]);
     fleet.manifests("shop", vec![config("c00", "1"), wrong]);
     fleet.commit();
-    fleet.until("it fails", |statuses| statuses["shop"].state == State::Failed && statuses["other"].state == State::InStep).await;
+    fleet
+        .until("it fails", |statuses| {
+            statuses["shop"].state == State::Failed && statuses["other"].state == State::InStep
+        })
+        .await;
     assert!(fleet.live("configmaps", "c02").await.is_some());
     fleet.manifests("shop", configs(2));
-    assert_eq!(states(&fleet.applied().await), [("other", State::InStep), ("shop", State::InStep)]);
+    assert_eq!(
+        states(&fleet.applied().await),
+        [("other", State::InStep), ("shop", State::InStep)]
+    );
     fleet.gone("c02").await;
 }
 
@@ -89,19 +122,38 @@ async fn an_object_moves_from_one_application_to_another_without_being_deleted()
     fleet.manifests("from", vec![config("stays", "1")]);
     fleet.manifests("to", vec![config("own", "1"), config("moves", "2")]);
     let statuses = fleet.applied().await;
-    assert_eq!(states(&statuses), [("from", State::InStep), ("to", State::InStep)], "{statuses:#?}");
+    assert_eq!(
+        states(&statuses),
+        [("from", State::InStep), ("to", State::InStep)],
+        "{statuses:#?}"
+    );
     let live = fleet.live("configmaps", "moves").await.unwrap();
     assert_eq!(
-        (&live["metadata"]["uid"], &live["data"]["value"], &live["metadata"]["labels"]["tagboat.dev/name"]),
+        (
+            &live["metadata"]["uid"],
+            &live["data"]["value"],
+            &live["metadata"]["labels"]["tagboat.dev/name"]
+        ),
         (&uid, &json!("2"), &json!("to"))
     );
     // Both want it: the owner keeps it, and both are named.
     fleet.manifests("from", vec![config("stays", "1"), config("moves", "3")]);
     fleet.commit();
-    fleet.until("the quarrel is told", |statuses| statuses["from"].state == State::Failed).await;
+    fleet
+        .until("the quarrel is told", |statuses| {
+            statuses["from"].state == State::Failed
+        })
+        .await;
     let said = problems(&fleet.statuses()["from"]);
-    assert!(said[0].contains("it belongs to Application") && said[0].contains("/to, which wants it, too"), "{said:?}");
-    assert_eq!(fleet.live("configmaps", "moves").await.unwrap()["data"]["value"], "2");
+    assert!(
+        said[0].contains("it belongs to Application")
+            && said[0].contains("/to, which wants it, too"),
+        "{said:?}"
+    );
+    assert_eq!(
+        fleet.live("configmaps", "moves").await.unwrap()["data"]["value"],
+        "2"
+    );
 }
 
 #[tokio::test]
@@ -118,24 +170,44 @@ async fn an_application_that_is_gone_does_what_its_recorded_policy_says() {
     // A declaration that cannot be read could be one of them.
     *fleet.mistaken.lock().unwrap() = true;
     fleet.commit();
-    fleet.until("both are reported", |statuses| statuses.values().all(|status| status.state == State::Failed)).await;
+    fleet
+        .until("both are reported", |statuses| {
+            statuses
+                .values()
+                .all(|status| status.state == State::Failed)
+        })
+        .await;
     assert!(fleet.live("configmaps", "delete").await.is_some());
     // A new process knows the policy from the record alone.
     *fleet.mistaken.lock().unwrap() = false;
     fleet.restart().await;
     let revision = fleet.commit();
     fleet
-        .until("all there was is asked about", |statuses| statuses.get("delete").is_some_and(|status| status.state == State::NeedsYes))
+        .until("all there was is asked about", |statuses| {
+            statuses
+                .get("delete")
+                .is_some_and(|status| status.state == State::NeedsYes)
+        })
         .await;
-    assert!(fleet.reconciler.ask(&fleet.name("delete"), &Asked::ConfirmPrune(revision)));
+    assert!(
+        fleet
+            .reconciler
+            .ask(&fleet.name("delete"), &Asked::ConfirmPrune(revision))
+    );
     fleet
         .until("one is deleted, one stays", |statuses| {
-            !statuses.contains_key("delete") && statuses.get("orphan").is_some_and(|status| status.state == State::Orphaned)
+            !statuses.contains_key("delete")
+                && statuses
+                    .get("orphan")
+                    .is_some_and(|status| status.state == State::Orphaned)
         })
         .await;
     assert!(fleet.live("configmaps", "delete").await.is_none());
     assert!(fleet.live("configmaps", "orphan").await.is_some());
-    assert!(fleet.live("configmaps", "tagboat-delete").await.is_none(), "the record goes with it");
+    assert!(
+        fleet.live("configmaps", "tagboat-delete").await.is_none(),
+        "the record goes with it"
+    );
 }
 
 #[tokio::test]
@@ -147,16 +219,35 @@ async fn a_process_that_ends_at_any_step_orphans_nothing() {
         fleet.manifests("shop", configs(40 + round % 2));
         let mut turns = fleet.reconciler.turns();
         fleet.commit();
-        // Ends a little later each time: before the record, between record and objects, among the objects.
+        // Ends a little later each time: before the record, between record and objects, among the
+        // objects.
         for _ in 0..round {
-            let _ = tokio::time::timeout(std::time::Duration::from_millis(30), turns.changed()).await;
+            let _ =
+                tokio::time::timeout(std::time::Duration::from_millis(30), turns.changed()).await;
         }
         fleet.restart().await;
-        let listed = fleet.kubectl(&["get", "configmaps", "-l", "tagboat.dev/name=shop", "-o", "name"]);
+        let listed = fleet.kubectl(&[
+            "get",
+            "configmaps",
+            "-l",
+            "tagboat.dev/name=shop",
+            "-o",
+            "name",
+        ]);
         let record = fleet.live("configmaps", "tagboat-shop").await;
-        let owned = record.map(|record| Inventory::parse(record["data"][text::INVENTORY].as_str().unwrap()).unwrap()).unwrap_or_default();
-        for live in listed.lines().filter_map(|line| line.strip_prefix("configmap/")) {
-            assert!(owned.entries.keys().any(|key| key.name == live), "{live} is there, and nobody would ever delete it");
+        let owned = record
+            .map(|record| {
+                Inventory::parse(record["data"][text::INVENTORY].as_str().unwrap()).unwrap()
+            })
+            .unwrap_or_default();
+        for live in listed
+            .lines()
+            .filter_map(|line| line.strip_prefix("configmap/"))
+        {
+            assert!(
+                owned.entries.keys().any(|key| key.name == live),
+                "{live} is there, and nobody would ever delete it"
+            );
         }
     }
     fleet.manifests("shop", configs(40));
@@ -168,7 +259,10 @@ async fn a_process_that_ends_at_any_step_orphans_nothing() {
 #[ignore = "needs kube-apiserver: run tests/run cluster"]
 async fn fields_that_are_left_to_others_stay_theirs() {
     let fleet = Fleet::start(Kube::shared(), "ignore").await;
-    fleet.application("shop", ", ignore: [{kind: ConfigMap, jsonPointers: [/data/theirs]}]");
+    fleet.application(
+        "shop",
+        ", ignore: [{kind: ConfigMap, jsonPointers: [/data/theirs]}]",
+    );
     let with = |ours: &str, theirs: &str| json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "a"}, "data": {"ours": ours, "theirs": theirs}});
     let web = |image: &str| {
         json!({"apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": "web"}, "spec": {"replicas": 2,
@@ -176,25 +270,47 @@ async fn fields_that_are_left_to_others_stay_theirs() {
     };
     fleet.manifests("shop", vec![with("1", "1"), web("example.org/web:1")]);
     fleet.applied().await;
-    assert_eq!(fleet.live("configmaps", "a").await.unwrap()["data"]["theirs"], "1");
+    assert_eq!(
+        fleet.live("configmaps", "a").await.unwrap()["data"]["theirs"],
+        "1"
+    );
     // While nobody has written it, another value in Git changes nothing and deletes nothing.
     fleet.manifests("shop", vec![with("2", "2"), web("example.org/web:1")]);
     fleet.applied().await;
     let live = fleet.live("configmaps", "a").await.unwrap();
-    assert_eq!((&live["data"]["ours"], &live["data"]["theirs"]), (&json!("2"), &json!("1")));
-    fleet.kubectl(&["patch", "configmap", "a", "-p", r#"{"data":{"theirs":"mine"}}"#]);
+    assert_eq!(
+        (&live["data"]["ours"], &live["data"]["theirs"]),
+        (&json!("2"), &json!("1"))
+    );
+    fleet.kubectl(&[
+        "patch",
+        "configmap",
+        "a",
+        "-p",
+        r#"{"data":{"theirs":"mine"}}"#,
+    ]);
     // Both make fields theirs, which is no drift: nothing is sent.
     let before = fleet.stats();
     fleet.kubectl(&["scale", "deployment/web", "--replicas=5"]);
-    fleet.live_until("apps/deployments", "web", |live| live["spec"]["replicas"] == 5 && live["status"]["readyReplicas"] == 5).await;
+    fleet
+        .live_until("apps/deployments", "web", |live| {
+            live["spec"]["replicas"] == 5 && live["status"]["readyReplicas"] == 5
+        })
+        .await;
     assert_eq!(fleet.stats().since(&before).writes(), 0);
     fleet.manifests("shop", vec![with("3", "3"), web("example.org/web:2")]);
     assert_eq!(states(&fleet.applied().await), [("shop", State::InStep)]);
     let live = fleet.live("configmaps", "a").await.unwrap();
-    assert_eq!((&live["data"]["ours"], &live["data"]["theirs"]), (&json!("3"), &json!("mine")));
+    assert_eq!(
+        (&live["data"]["ours"], &live["data"]["theirs"]),
+        (&json!("3"), &json!("mine"))
+    );
     let live = fleet.live("apps/deployments", "web").await.unwrap();
     assert_eq!(
-        (&live["spec"]["replicas"], &live["spec"]["template"]["spec"]["containers"][0]["image"]),
+        (
+            &live["spec"]["replicas"],
+            &live["spec"]["template"]["spec"]["containers"][0]["image"]
+        ),
         (&json!(5), &json!("example.org/web:2"))
     );
 }
@@ -225,13 +341,23 @@ async fn two_repositories_cannot_have_one_application() {
     fleet.application("shop", "");
     fleet.manifests("shop", vec![config("a", "1")]);
     fleet.applied().await;
-    let other = Fleet::open_as(kube, fleet.namespace.clone(), repository("other", "git.example.org")).await;
+    let other = Fleet::open_as(
+        kube,
+        fleet.namespace.clone(),
+        repository("other", "git.example.org"),
+    )
+    .await;
     other.application("shop", "");
     other.manifests("shop", vec![config("a", "2")]);
     let statuses = other.applied().await;
     assert_eq!(statuses["shop"].state, State::Failed);
-    assert!(problems(&statuses["shop"])[0].contains("has an Application of this name on this cluster"), "{statuses:#?}");
-    let (_, live) = kube.call(Method::GET, &fleet.path("configmaps", "a"), None).await;
+    assert!(
+        problems(&statuses["shop"])[0].contains("has an Application of this name on this cluster"),
+        "{statuses:#?}"
+    );
+    let (_, live) = kube
+        .call(Method::GET, &fleet.path("configmaps", "a"), None)
+        .await;
     assert_eq!(live["data"]["value"], "1");
 }
 
@@ -245,8 +371,12 @@ async fn a_repository_that_is_called_the_same_is_another_one() {
     fleet.applied().await;
     let ours = repository(&fleet.namespace, "git.example.org");
     let elsewhere = repository(&fleet.namespace, "git.example.com");
-    let branch = Repository { part: "next".to_owned(), ..ours.clone() };
-    // Neither repository, nor another branch of ours, declares the shop; it is not theirs to delete.
+    let branch = Repository {
+        part: "next".to_owned(),
+        ..ours.clone()
+    };
+    // Neither repository, nor another branch of ours, declares the shop; it is not theirs to
+    // delete.
     for other in [&elsewhere, &branch] {
         let other = Fleet::open_as(kube, fleet.namespace.clone(), other.clone()).await;
         other.application("own", ", deletionPolicy: Delete");
@@ -254,21 +384,44 @@ async fn a_repository_that_is_called_the_same_is_another_one() {
         assert_eq!(states(&other.applied().await), [("own", State::InStep)]);
         other.undeclare("own");
         let revision = other.commit();
-        other.until("all it had is asked about", |statuses| statuses["own"].state == State::NeedsYes).await;
-        assert!(other.reconciler.ask(&other.name("own"), &Asked::ConfirmPrune(revision)));
-        other.until("it is deleted", |statuses| statuses.is_empty()).await;
-        assert!(other.live("configmaps", "own").await.is_none(), "its own is deleted");
+        other
+            .until("all it had is asked about", |statuses| {
+                statuses["own"].state == State::NeedsYes
+            })
+            .await;
+        assert!(
+            other
+                .reconciler
+                .ask(&other.name("own"), &Asked::ConfirmPrune(revision))
+        );
+        other
+            .until("it is deleted", |statuses| statuses.is_empty())
+            .await;
+        assert!(
+            other.live("configmaps", "own").await.is_none(),
+            "its own is deleted"
+        );
     }
-    assert_eq!(fleet.live("configmaps", "a").await.unwrap()["data"]["value"], "1");
-    // One that declares it, too, is refused; a move within the repository is none, once the process of before has ended.
+    assert_eq!(
+        fleet.live("configmaps", "a").await.unwrap()["data"]["value"],
+        "1"
+    );
+    // One that declares it, too, is refused; a move within the repository is none, once the process
+    // of before has ended.
     fleet.end().await;
-    for (other, state, value) in [(elsewhere, State::Failed, "1"), (branch, State::InStep, "2")] {
+    for (other, state, value) in [
+        (elsewhere, State::Failed, "1"),
+        (branch, State::InStep, "2"),
+    ] {
         let other = Fleet::open_as(kube, fleet.namespace.clone(), other).await;
         other.application("shop", "");
         other.manifests("shop", vec![config("a", "2")]);
         let statuses = other.applied().await;
         assert_eq!(states(&statuses), [("shop", state)], "{statuses:#?}");
-        assert_eq!(fleet.live("configmaps", "a").await.unwrap()["data"]["value"], value);
+        assert_eq!(
+            fleet.live("configmaps", "a").await.unwrap()["data"]["value"],
+            value
+        );
     }
 }
 
@@ -278,14 +431,31 @@ async fn an_application_takes_its_own_namespace_along_and_does_not_make_it_anew(
     let kube = Kube::shared();
     let fleet = Fleet::start(kube, "along").await;
     fleet.application("shop", ", deletionPolicy: Delete");
-    let own = json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": fleet.namespace}});
+    let own =
+        json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": fleet.namespace}});
     fleet.manifests("shop", vec![own, config("a", "1")]);
     assert_eq!(states(&fleet.applied().await), [("shop", State::InStep)]);
     fleet.undeclare("shop");
     let revision = fleet.commit();
-    fleet.until("it is asked about", |statuses| statuses["shop"].state == State::NeedsYes).await;
-    assert!(fleet.reconciler.ask(&fleet.name("shop"), &Asked::ConfirmPrune(revision)));
-    fleet.until("it is deleted", |statuses| statuses.is_empty()).await;
-    let (status, answer) = kube.call(Method::GET, &format!("/api/v1/namespaces/{}", fleet.namespace), None).await;
+    fleet
+        .until("it is asked about", |statuses| {
+            statuses["shop"].state == State::NeedsYes
+        })
+        .await;
+    assert!(
+        fleet
+            .reconciler
+            .ask(&fleet.name("shop"), &Asked::ConfirmPrune(revision))
+    );
+    fleet
+        .until("it is deleted", |statuses| statuses.is_empty())
+        .await;
+    let (status, answer) = kube
+        .call(
+            Method::GET,
+            &format!("/api/v1/namespaces/{}", fleet.namespace),
+            None,
+        )
+        .await;
     assert_eq!(status, 404, "{answer:#}");
 }

@@ -1,5 +1,5 @@
-//! What must not be deleted or taken: what belongs to another repository, another process or one that rests, what nobody is
-//! sure of, and much at once.
+//! What must not be deleted or taken: what belongs to another repository, another process or one
+//! that rests, what nobody is sure of, and much at once.
 
 use super::fleet::{Fleet, config, problems, repository, states};
 use crate::servers::{
@@ -14,7 +14,10 @@ use tagboat::{
 
 /// The inventory in an Application's record.
 async fn inventory(fleet: &Fleet, name: &str) -> Inventory {
-    let record = fleet.live("configmaps", &format!("tagboat-{name}")).await.unwrap();
+    let record = fleet
+        .live("configmaps", &format!("tagboat-{name}"))
+        .await
+        .unwrap();
     Inventory::parse(record["data"][text::INVENTORY].as_str().unwrap()).unwrap()
 }
 
@@ -22,7 +25,10 @@ async fn inventory(fleet: &Fleet, name: &str) -> Inventory {
 #[ignore = "needs kube-apiserver: run tests/run cluster"]
 async fn one_process_keeps_the_applications_of_two_repositories_apart() {
     let fleet = Fleet::start(Kube::shared(), "rivals").await;
-    let other = fleet.beside(repository(&format!("rival-{}", fleet.namespace), "git.example.org"));
+    let other = fleet.beside(repository(
+        &format!("rival-{}", fleet.namespace),
+        "git.example.org",
+    ));
     for name in ["c", "d", "e"] {
         fleet.application(name, ", prune: true, deletionPolicy: Delete");
         fleet.manifests(name, vec![config(name, "1")]);
@@ -32,25 +38,48 @@ async fn one_process_keeps_the_applications_of_two_repositories_apart() {
     other.manifests("c", vec![config("theirs", "1")]);
     let statuses = other.applied().await;
     assert_eq!(states(&statuses), [("c", State::Failed)]);
-    assert!(problems(&statuses["c"])[0].contains("has an Application of this name on this cluster"), "{statuses:#?}");
+    assert!(
+        problems(&statuses["c"])[0].contains("has an Application of this name on this cluster"),
+        "{statuses:#?}"
+    );
     assert!(other.live("configmaps", "theirs").await.is_none());
     // Neither minds what the other does.
     fleet.manifests("c", vec![config("c", "2")]);
-    assert_eq!(states(&fleet.applied().await), [("c", State::InStep), ("d", State::InStep), ("e", State::InStep)]);
+    assert_eq!(
+        states(&fleet.applied().await),
+        [
+            ("c", State::InStep),
+            ("d", State::InStep),
+            ("e", State::InStep)
+        ]
+    );
     other.manifests("c", vec![config("theirs", "2")]);
     assert_eq!(states(&other.applied().await), [("c", State::Failed)]);
     other.undeclare("c");
     assert_eq!(states(&other.applied().await), []);
-    assert_eq!(fleet.live("configmaps", "c").await.unwrap()["data"]["value"], "2");
+    assert_eq!(
+        fleet.live("configmaps", "c").await.unwrap()["data"]["value"],
+        "2"
+    );
     // As soon as the name is free the other one has it.
     other.application("c", "");
     assert_eq!(states(&other.applied().await), [("c", State::Failed)]);
     fleet.undeclare("c");
     fleet.commit();
-    other.until("it has the name", |statuses| statuses["c"].state == State::InStep).await;
+    other
+        .until("it has the name", |statuses| {
+            statuses["c"].state == State::InStep
+        })
+        .await;
     assert!(fleet.live("configmaps", "c").await.is_none());
-    assert_eq!(other.live("configmaps", "theirs").await.unwrap()["data"]["value"], "2");
-    assert_eq!(inventory(&other, "c").await.repository, other.repository.name);
+    assert_eq!(
+        other.live("configmaps", "theirs").await.unwrap()["data"]["value"],
+        "2"
+    );
+    assert_eq!(
+        inventory(&other, "c").await.repository,
+        other.repository.name
+    );
 }
 
 #[tokio::test]
@@ -64,7 +93,10 @@ async fn most_of_a_repository_is_deleted_only_after_a_yes() {
     fleet.applied().await;
     // One of three is deleted as its policy says.
     fleet.undeclare("b");
-    assert_eq!(states(&fleet.applied().await), [("a", State::InStep), ("c", State::InStep)]);
+    assert_eq!(
+        states(&fleet.applied().await),
+        [("a", State::InStep), ("c", State::InStep)]
+    );
     fleet.gone("b").await;
     // All of them are another matter, whenever the process dies.
     fleet.undeclare("a");
@@ -73,17 +105,36 @@ async fn most_of_a_repository_is_deleted_only_after_a_yes() {
     for _ in 0..2 {
         fleet
             .until("both want a yes", |statuses| {
-                statuses.len() == 2 && statuses.values().all(|status| status.state == State::NeedsYes && status.settled)
+                statuses.len() == 2
+                    && statuses
+                        .values()
+                        .all(|status| status.state == State::NeedsYes && status.settled)
             })
             .await;
         let said = problems(&fleet.statuses()["a"]);
-        assert!(said[0].contains("none of the 2 Applications that it had"), "{said:?}");
+        assert!(
+            said[0].contains("none of the 2 Applications that it had"),
+            "{said:?}"
+        );
         fleet.restart().await;
         fleet.follow(&revision);
     }
-    fleet.until("both want a yes", |statuses| statuses.len() == 2 && statuses.values().all(|status| status.state == State::NeedsYes)).await;
-    assert!(fleet.reconciler.ask(&fleet.name("a"), &Asked::ConfirmPrune(revision.clone())));
-    fleet.until("it is deleted", |statuses| !statuses.contains_key("a")).await;
+    fleet
+        .until("both want a yes", |statuses| {
+            statuses.len() == 2
+                && statuses
+                    .values()
+                    .all(|status| status.state == State::NeedsYes)
+        })
+        .await;
+    assert!(
+        fleet
+            .reconciler
+            .ask(&fleet.name("a"), &Asked::ConfirmPrune(revision.clone()))
+    );
+    fleet
+        .until("it is deleted", |statuses| !statuses.contains_key("a"))
+        .await;
     // The yes was for one of them.
     fleet.gone("a").await;
     let revision = fleet.commit();
@@ -100,14 +151,24 @@ async fn most_of_a_repository_is_deleted_only_after_a_yes() {
 async fn what_was_just_created_makes_no_prune_small() {
     let fleet = Fleet::start(Kube::shared(), "renamed").await;
     fleet.application("shop", ", prune: true");
-    let named = |prefix: &str| (0..12).map(|number| config(&format!("{prefix}{number:02}"), "1")).collect::<Vec<_>>();
+    let named = |prefix: &str| {
+        (0..12)
+            .map(|number| config(&format!("{prefix}{number:02}"), "1"))
+            .collect::<Vec<_>>()
+    };
     fleet.manifests("shop", named("c"));
     fleet.applied().await;
     fleet.manifests("shop", named("d"));
     let statuses = fleet.applied().await;
     assert_eq!(states(&statuses), [("shop", State::NeedsYes)]);
-    assert!(problems(&statuses["shop"])[0].starts_with("12 objects of 12 would be deleted"), "{statuses:#?}");
-    assert!(fleet.live("configmaps", "c00").await.is_some() && fleet.live("configmaps", "d00").await.is_some());
+    assert!(
+        problems(&statuses["shop"])[0].starts_with("12 objects of 12 would be deleted"),
+        "{statuses:#?}"
+    );
+    assert!(
+        fleet.live("configmaps", "c00").await.is_some()
+            && fleet.live("configmaps", "d00").await.is_some()
+    );
 }
 
 #[tokio::test]
@@ -120,12 +181,27 @@ async fn nothing_is_sent_that_its_record_does_not_name() {
     fleet.application("shop", "");
     fleet.manifests("shop", vec![config("a", "1")]);
     fleet.applied().await;
-    proxy.fault("PUT", "tagboat-shop", 1000, Fault::Answer { status: 500, retry_after: None });
+    proxy.fault(
+        "PUT",
+        "tagboat-shop",
+        1000,
+        Fault::Answer {
+            status: 500,
+            retry_after: None,
+        },
+    );
     fleet.manifests("shop", vec![config("a", "1"), config("b", "1")]);
     fleet.commit();
     // Again and again, not only the first time.
-    fleet.until("the record cannot be saved", |statuses| statuses["shop"].state == State::Waiting && statuses["shop"].settled).await;
-    assert!(fleet.live("configmaps", "b").await.is_none(), "it is there, and no record names it");
+    fleet
+        .until("the record cannot be saved", |statuses| {
+            statuses["shop"].state == State::Waiting && statuses["shop"].settled
+        })
+        .await;
+    assert!(
+        fleet.live("configmaps", "b").await.is_none(),
+        "it is there, and no record names it"
+    );
 }
 
 #[tokio::test]
@@ -136,25 +212,62 @@ async fn what_only_its_labels_name_is_listed_before_it_is_deleted() {
     fleet.manifests("shop", vec![config("a", "1"), config("b", "1")]);
     fleet.applied().await;
     let namespace = format!("tagboat.dev/namespace={}", fleet.namespace);
-    fleet.kubectl(&["create", "configmap", "stranger", "--from-literal=value=theirs"]);
-    fleet.kubectl(&["label", "configmap", "stranger", &namespace, "tagboat.dev/name=shop"]);
-    fleet.kubectl(&["patch", "configmap", "tagboat-shop", "-p", r#"{"data":{"inventory.json":"damaged"}}"#]);
+    fleet.kubectl(&[
+        "create",
+        "configmap",
+        "stranger",
+        "--from-literal=value=theirs",
+    ]);
+    fleet.kubectl(&[
+        "label",
+        "configmap",
+        "stranger",
+        &namespace,
+        "tagboat.dev/name=shop",
+    ]);
+    fleet.kubectl(&[
+        "patch",
+        "configmap",
+        "tagboat-shop",
+        "-p",
+        r#"{"data":{"inventory.json":"damaged"}}"#,
+    ]);
     fleet.restart().await;
     fleet.manifests("shop", vec![config("a", "2")]);
     let revision = fleet.commit();
     let statuses = fleet.settled(&revision).await;
     assert_eq!(states(&statuses), [("shop", State::NeedsYes)]);
     let said = problems(&statuses["shop"]);
-    assert!(said[0].contains("/b") && said[0].contains("/stranger") && !said[0].contains("/a,"), "{said:?}");
-    assert_eq!(fleet.live("configmaps", "a").await.unwrap()["data"]["value"], "2", "what Git has is applied");
+    assert!(
+        said[0].contains("/b") && said[0].contains("/stranger") && !said[0].contains("/a,"),
+        "{said:?}"
+    );
+    assert_eq!(
+        fleet.live("configmaps", "a").await.unwrap()["data"]["value"],
+        "2",
+        "what Git has is applied"
+    );
     // Nor does the next process forget how they were found.
     fleet.restart().await;
     fleet.follow(&revision);
-    assert_eq!(states(&fleet.settled(&revision).await), [("shop", State::NeedsYes)]);
+    assert_eq!(
+        states(&fleet.settled(&revision).await),
+        [("shop", State::NeedsYes)]
+    );
     // Without the labels it is nobody's.
     fleet.kubectl(&["label", "configmap", "stranger", "tagboat.dev/name-"]);
-    fleet.until("it is listed no more", |statuses| !problems(&statuses["shop"]).iter().any(|said| said.contains("/stranger"))).await;
-    assert!(fleet.reconciler.ask(&fleet.name("shop"), &Asked::ConfirmPrune(revision)));
+    fleet
+        .until("it is listed no more", |statuses| {
+            !problems(&statuses["shop"])
+                .iter()
+                .any(|said| said.contains("/stranger"))
+        })
+        .await;
+    assert!(
+        fleet
+            .reconciler
+            .ask(&fleet.name("shop"), &Asked::ConfirmPrune(revision))
+    );
     fleet.gone("b").await;
     assert!(fleet.live("configmaps", "stranger").await.is_some());
 }
@@ -175,35 +288,88 @@ async fn a_manifest_cannot_take_a_record_away() {
         metadata.insert("name".into(), json!("copy"));
         copy
     };
-    fleet.manifests("shop", vec![config("shop", "1"), config("tagboat-shop", "1"), config("tagboat-web", "1"), exported]);
+    fleet.manifests(
+        "shop",
+        vec![
+            config("shop", "1"),
+            config("tagboat-shop", "1"),
+            config("tagboat-web", "1"),
+            exported,
+        ],
+    );
     let statuses = fleet.applied().await;
-    assert_eq!(states(&statuses), [("shop", State::Failed), ("web", State::InStep)]);
+    assert_eq!(
+        states(&statuses),
+        [("shop", State::Failed), ("web", State::InStep)]
+    );
     let said = problems(&statuses["shop"]);
     for name in ["tagboat-shop", "tagboat-web", "copy"] {
-        assert!(said.iter().any(|said| said.contains(name) && said.contains("record")), "{name}: {said:?}");
+        assert!(
+            said.iter()
+                .any(|said| said.contains(name) && said.contains("record")),
+            "{name}: {said:?}"
+        );
     }
     assert!(fleet.live("configmaps", "copy").await.is_none());
-    assert_eq!((inventory(&fleet, "shop").await.entries.len(), inventory(&fleet, "web").await.entries.len()), (1, 1));
+    assert_eq!(
+        (
+            inventory(&fleet, "shop").await.entries.len(),
+            inventory(&fleet, "web").await.entries.len()
+        ),
+        (1, 1)
+    );
     fleet.manifests("shop", vec![config("shop", "1")]);
-    assert_eq!(states(&fleet.applied().await), [("shop", State::InStep), ("web", State::InStep)]);
+    assert_eq!(
+        states(&fleet.applied().await),
+        [("shop", State::InStep), ("web", State::InStep)]
+    );
     // Somebody else has put something in its place: what to do is said, and nothing is sent.
     fleet.kubectl(&["delete", "configmap", "tagboat-shop"]);
-    fleet.kubectl(&["create", "configmap", "tagboat-shop", "--from-literal=value=1"]);
+    fleet.kubectl(&[
+        "create",
+        "configmap",
+        "tagboat-shop",
+        "--from-literal=value=1",
+    ]);
     fleet.restart().await;
     fleet.manifests("shop", vec![config("shop", "2")]);
     fleet.commit();
-    fleet.until("it says so", |statuses| statuses["shop"].state == State::Failed && statuses["shop"].settled).await;
+    fleet
+        .until("it says so", |statuses| {
+            statuses["shop"].state == State::Failed && statuses["shop"].settled
+        })
+        .await;
     let status = fleet.statuses().remove("shop").unwrap();
-    assert!(status.problems[0].message.contains("is not what tagboat wrote"), "{status:#?}");
-    assert!(status.problems[0].hint.as_ref().unwrap().contains("delete configmap tagboat-shop"), "{status:#?}");
-    assert_eq!(fleet.live("configmaps", "shop").await.unwrap()["data"]["value"], "1");
+    assert!(
+        status.problems[0]
+            .message
+            .contains("is not what tagboat wrote"),
+        "{status:#?}"
+    );
+    assert!(
+        status.problems[0]
+            .hint
+            .as_ref()
+            .unwrap()
+            .contains("delete configmap tagboat-shop"),
+        "{status:#?}"
+    );
+    assert_eq!(
+        fleet.live("configmaps", "shop").await.unwrap()["data"]["value"],
+        "1"
+    );
 }
 
 #[tokio::test]
 #[ignore = "needs kube-apiserver: run tests/run cluster"]
 async fn two_processes_do_not_take_an_object_from_each_other() {
     let fleet = Fleet::start(Kube::shared(), "quarrel").await;
-    let other = Fleet::open_as(fleet.kube, fleet.namespace.clone(), repository("quarrel", "git.example.org")).await;
+    let other = Fleet::open_as(
+        fleet.kube,
+        fleet.namespace.clone(),
+        repository("quarrel", "git.example.org"),
+    )
+    .await;
     other.application("two", "");
     other.manifests("two", vec![config("own", "1")]);
     // The other process knows the records from a time before the first one had anything.
@@ -211,21 +377,36 @@ async fn two_processes_do_not_take_an_object_from_each_other() {
     fleet.application("one", "");
     fleet.manifests("one", vec![config("shared", "1")]);
     fleet.applied().await;
-    let version = |live: Option<Value>| live.unwrap()["metadata"]["resourceVersion"].as_str().unwrap().to_owned();
+    let version = |live: Option<Value>| {
+        live.unwrap()["metadata"]["resourceVersion"]
+            .as_str()
+            .unwrap()
+            .to_owned()
+    };
     let before = version(fleet.live("configmaps", "shared").await);
     other.manifests("two", vec![config("own", "1"), config("shared", "2")]);
     let statuses = other.applied().await;
     assert_eq!(states(&statuses), [("two", State::Failed)], "{statuses:#?}");
     let said = problems(&statuses["two"]);
     assert!(said[0].contains("/one, which wants it, too"), "{said:?}");
-    assert_eq!(version(fleet.live("configmaps", "shared").await), before, "nobody has touched it");
+    assert_eq!(
+        version(fleet.live("configmaps", "shared").await),
+        before,
+        "nobody has touched it"
+    );
     assert_eq!(states(&fleet.applied().await), [("one", State::InStep)]);
     // Once the first one lets go of it, it is free.
     fleet.manifests("one", vec![]);
     fleet.applied().await;
     assert_eq!(states(&other.applied().await), [("two", State::InStep)]);
     let live = other.live("configmaps", "shared").await.unwrap();
-    assert_eq!((&live["data"]["value"], &live["metadata"]["labels"]["tagboat.dev/name"]), (&json!("2"), &json!("two")));
+    assert_eq!(
+        (
+            &live["data"]["value"],
+            &live["metadata"]["labels"]["tagboat.dev/name"]
+        ),
+        (&json!("2"), &json!("two"))
+    );
 }
 
 #[tokio::test]
@@ -241,17 +422,32 @@ async fn what_a_suspended_application_has_stays_its_own() {
     fleet.application("takes", "");
     fleet.manifests("takes", vec![config("shared", "2")]);
     let statuses = fleet.applied().await;
-    assert_eq!(states(&statuses), [("rests", State::Suspended), ("takes", State::Failed)]);
-    assert!(problems(&statuses["takes"])[0].contains("/rests, which wants it, too"), "{statuses:#?}");
-    assert_eq!(fleet.live("configmaps", "shared").await.unwrap()["data"]["value"], "1");
+    assert_eq!(
+        states(&statuses),
+        [("rests", State::Suspended), ("takes", State::Failed)]
+    );
+    assert!(
+        problems(&statuses["takes"])[0].contains("/rests, which wants it, too"),
+        "{statuses:#?}"
+    );
+    assert_eq!(
+        fleet.live("configmaps", "shared").await.unwrap()["data"]["value"],
+        "1"
+    );
 }
 
 #[tokio::test]
 #[ignore = "needs kube-apiserver: run tests/run cluster"]
 async fn a_prune_waits_for_every_repository_of_its_process() {
     let fleet = Fleet::start(Kube::shared(), "waits").await;
-    let other = fleet.beside(repository(&format!("late-{}", fleet.namespace), "git.example.org"));
-    fleet.reconciler.expect([fleet.repository.name.as_str(), other.repository.name.as_str()]);
+    let other = fleet.beside(repository(
+        &format!("late-{}", fleet.namespace),
+        "git.example.org",
+    ));
+    fleet.reconciler.expect([
+        fleet.repository.name.as_str(),
+        other.repository.name.as_str(),
+    ]);
     fleet.application("shop", ", prune: true");
     fleet.manifests("shop", vec![config("a", "1"), config("moves", "1")]);
     fleet.applied().await;
@@ -260,27 +456,46 @@ async fn a_prune_waits_for_every_repository_of_its_process() {
     let noted = |wanted: &str| {
         let wanted = wanted.to_owned();
         move |statuses: &std::collections::BTreeMap<String, tagboat::reconcile::Status>| {
-            statuses["shop"]
-                .notes
-                .iter()
-                .any(|note| note.message.contains(&wanted) && note.hint.as_ref().unwrap().contains("--confirm-prune"))
+            statuses["shop"].notes.iter().any(|note| {
+                note.message.contains(&wanted)
+                    && note.hint.as_ref().unwrap().contains("--confirm-prune")
+            })
         }
     };
-    fleet.until("it waits", noted(&format!("until repository {} has been read", other.repository.name))).await;
+    fleet
+        .until(
+            "it waits",
+            noted(&format!(
+                "until repository {} has been read",
+                other.repository.name
+            )),
+        )
+        .await;
     let uid = fleet.live("configmaps", "moves").await.unwrap()["metadata"]["uid"].clone();
     // The other one wants what is to go: it is handed over, not deleted.
     other.application("gets", "");
     other.manifests("gets", vec![config("moves", "2")]);
     assert_eq!(states(&other.applied().await), [("gets", State::InStep)]);
-    fleet.until("nothing is left to delete", |statuses| statuses["shop"].state == State::InStep && statuses["shop"].settled).await;
+    fleet
+        .until("nothing is left to delete", |statuses| {
+            statuses["shop"].state == State::InStep && statuses["shop"].settled
+        })
+        .await;
     let live = fleet.live("configmaps", "moves").await.unwrap();
-    assert_eq!((&live["metadata"]["uid"], &live["data"]["value"]), (&uid, &json!("2")));
+    assert_eq!(
+        (&live["metadata"]["uid"], &live["data"]["value"]),
+        (&uid, &json!("2"))
+    );
     // One that cannot be read keeps nobody from deleting what was its own.
     fleet.manifests("shop", vec![config("a", "1"), config("b", "1")]);
     fleet.applied().await;
     other.manifests("gets", vec![json!(null)]);
     other.commit();
-    other.until("it cannot be read", |statuses| statuses["gets"].state == State::Failed).await;
+    other
+        .until("it cannot be read", |statuses| {
+            statuses["gets"].state == State::Failed
+        })
+        .await;
     fleet.manifests("shop", vec![config("a", "1")]);
     assert_eq!(states(&fleet.applied().await), [("shop", State::InStep)]);
     fleet.gone("b").await;
@@ -290,8 +505,12 @@ async fn a_prune_waits_for_every_repository_of_its_process() {
 #[ignore = "needs kube-apiserver: run tests/run cluster"]
 async fn a_process_does_not_write_over_the_record_of_another_repository() {
     let fleet = Fleet::start(Kube::shared(), "first").await;
-    let other =
-        Fleet::open_as(fleet.kube, fleet.namespace.clone(), repository(&format!("second-{}", fleet.namespace), "git.example.org")).await;
+    let other = Fleet::open_as(
+        fleet.kube,
+        fleet.namespace.clone(),
+        repository(&format!("second-{}", fleet.namespace), "git.example.org"),
+    )
+    .await;
     // It knows the records from a time before there was any.
     other.application("own", "");
     other.manifests("own", vec![config("own", "1")]);
@@ -302,8 +521,21 @@ async fn a_process_does_not_write_over_the_record_of_another_repository() {
     other.application("shop", ", prune: true");
     other.manifests("shop", vec![config("b", "1")]);
     other.commit();
-    other.until("it is told", |statuses| statuses["shop"].state == State::Failed && statuses["shop"].settled).await;
-    assert!(problems(&other.statuses()["shop"])[0].contains("has an Application of this name on this cluster"));
-    assert_eq!(inventory(&fleet, "shop").await.repository, fleet.repository.name);
-    assert!(fleet.live("configmaps", "a").await.is_some() && fleet.live("configmaps", "b").await.is_none());
+    other
+        .until("it is told", |statuses| {
+            statuses["shop"].state == State::Failed && statuses["shop"].settled
+        })
+        .await;
+    assert!(
+        problems(&other.statuses()["shop"])[0]
+            .contains("has an Application of this name on this cluster")
+    );
+    assert_eq!(
+        inventory(&fleet, "shop").await.repository,
+        fleet.repository.name
+    );
+    assert!(
+        fleet.live("configmaps", "a").await.is_some()
+            && fleet.live("configmaps", "b").await.is_none()
+    );
 }

@@ -12,7 +12,10 @@ use tagboat::{
 };
 
 fn record(namespace: &str, name: &str, text: &str) -> Record {
-    Record::new(Name::new(namespace, name).unwrap(), BTreeMap::from([("inventory.json".to_owned(), text.to_owned())]))
+    Record::new(
+        Name::new(namespace, name).unwrap(),
+        BTreeMap::from([("inventory.json".to_owned(), text.to_owned())]),
+    )
 }
 
 async fn read(cluster: &Cluster, namespace: &str) -> Vec<Record> {
@@ -37,17 +40,38 @@ async fn a_record_is_kept_beside_its_application() {
     cluster.save(&mut web, "us").await.unwrap();
     let mut other = record(&namespace, "other", "");
     cluster.save(&mut other, "us").await.unwrap();
-    assert_eq!(read(&cluster, &namespace).await, [other.clone(), web.clone()]);
-    let (_, map) = kube.call(Method::GET, &format!("/api/v1/namespaces/{namespace}/configmaps/tagboat-web"), None).await;
-    assert_eq!(map["data"]["inventory.json"], "[\"ä\"]", "plain for kubectl");
+    assert_eq!(
+        read(&cluster, &namespace).await,
+        [other.clone(), web.clone()]
+    );
+    let (_, map) = kube
+        .call(
+            Method::GET,
+            &format!("/api/v1/namespaces/{namespace}/configmaps/tagboat-web"),
+            None,
+        )
+        .await;
+    assert_eq!(
+        map["data"]["inventory.json"], "[\"ä\"]",
+        "plain for kubectl"
+    );
 
-    web.data.insert("inventory.json".to_owned(), "[1]".to_owned());
+    web.data
+        .insert("inventory.json".to_owned(), "[1]".to_owned());
     let before = cluster.stats().without_watches();
     cluster.save(&mut web, "us").await.unwrap();
-    assert_eq!(cluster.stats().without_watches() - before, 1, "a save is one request");
+    assert_eq!(
+        cluster.stats().without_watches() - before,
+        1,
+        "a save is one request"
+    );
     let before = cluster.stats().without_watches();
     assert_eq!(read(&cluster, &namespace).await[1], web);
-    assert_eq!(cluster.stats().without_watches() - before, 1, "all records are one request");
+    assert_eq!(
+        cluster.stats().without_watches() - before,
+        1,
+        "all records are one request"
+    );
     cluster.remove(&web).await.unwrap();
     cluster.remove(&web).await.unwrap();
     assert_eq!(read(&cluster, &namespace).await, [other]);
@@ -61,13 +85,21 @@ async fn two_holders_meet_and_the_other_is_named() {
     let namespace = kube.namespace("records").await;
     let mut ours = record(&namespace, "web", "1");
     let mut theirs = ours.clone();
-    cluster.save(&mut theirs, "tagboat on ship-2").await.unwrap();
+    cluster
+        .save(&mut theirs, "tagboat on ship-2")
+        .await
+        .unwrap();
     let error = cluster.save(&mut ours, "us").await.unwrap_err();
     assert_eq!(error.kind(), Kind::Conflict);
     assert!(error.to_string().contains("tagboat on ship-2"), "{error}");
     let mut ours = read(&cluster, &namespace).await.remove(0);
-    theirs.data.insert("history.json".to_owned(), "[]".to_owned());
-    cluster.save(&mut theirs, "tagboat on ship-2").await.unwrap();
+    theirs
+        .data
+        .insert("history.json".to_owned(), "[]".to_owned());
+    cluster
+        .save(&mut theirs, "tagboat on ship-2")
+        .await
+        .unwrap();
     assert!(
         matches!(*cluster.save(&mut ours, "us").await.unwrap_err().problem, Problem::Conflict { message, .. } if message.contains("ship-2"))
     );
@@ -86,7 +118,8 @@ async fn a_save_whose_answer_is_lost_is_no_fight_with_oneself() {
     let namespace = kube.namespace("records").await;
     let mut web = record(&namespace, "web", "1");
     for (method, text) in [("POST", "1"), ("PUT", "2")] {
-        web.data.insert("inventory.json".to_owned(), text.to_owned());
+        web.data
+            .insert("inventory.json".to_owned(), text.to_owned());
         proxy.fault(method, "/configmaps", 1, Fault::CutAnswer);
         cluster.save(&mut web, "us").await.unwrap();
         assert_eq!(read(&cluster, &namespace).await, [web.clone()]);
@@ -99,26 +132,55 @@ async fn a_large_record_is_split_and_grows_together_again() {
     let kube = bare();
     let cluster = open(&kube.kubeconfig).await;
     let namespace = kube.namespace("records").await;
-    let path = format!("/api/v1/namespaces/{namespace}/configmaps?labelSelector=tagboat.dev/record");
-    let maps = async || kube.call(Method::GET, &path, None).await.1["items"].as_array().unwrap().len();
+    let path =
+        format!("/api/v1/namespaces/{namespace}/configmaps?labelSelector=tagboat.dev/record");
+    let maps = async || {
+        kube.call(Method::GET, &path, None).await.1["items"]
+            .as_array()
+            .unwrap()
+            .len()
+    };
     let mut web = record(&namespace, "web", &large("a"));
     cluster.save(&mut web, "us").await.unwrap();
     assert_eq!(maps().await, 3, "a head and two parts");
     let mut read_back = read(&cluster, &namespace).await.remove(0);
     assert_eq!((&read_back, read_back.damaged.as_ref()), (&web, None));
-    read_back.data.insert("inventory.json".to_owned(), large("b"));
+    read_back
+        .data
+        .insert("inventory.json".to_owned(), large("b"));
     cluster.save(&mut read_back, "us").await.unwrap();
-    assert_eq!((maps().await, read(&cluster, &namespace).await), (3, vec![read_back.clone()]));
+    assert_eq!(
+        (maps().await, read(&cluster, &namespace).await),
+        (3, vec![read_back.clone()])
+    );
     // A part that somebody removed.
     let listed = kube.call(Method::GET, &path, None).await.1;
-    let part =
-        listed["items"].as_array().unwrap().iter().map(|map| map["metadata"]["name"].as_str().unwrap()).find(|name| name.ends_with(".2"));
-    let part = format!("/api/v1/namespaces/{namespace}/configmaps/{}", part.unwrap());
+    let part = listed["items"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|map| map["metadata"]["name"].as_str().unwrap())
+        .find(|name| name.ends_with(".2"));
+    let part = format!(
+        "/api/v1/namespaces/{namespace}/configmaps/{}",
+        part.unwrap()
+    );
     assert_eq!(kube.call(Method::DELETE, &part, None).await.0, 200);
-    assert!(read(&cluster, &namespace).await[0].damaged.as_ref().unwrap().contains("is missing"));
-    read_back.data.insert("inventory.json".to_owned(), "small".to_owned());
+    assert!(
+        read(&cluster, &namespace).await[0]
+            .damaged
+            .as_ref()
+            .unwrap()
+            .contains("is missing")
+    );
+    read_back
+        .data
+        .insert("inventory.json".to_owned(), "small".to_owned());
     cluster.save(&mut read_back, "us").await.unwrap();
-    assert_eq!((maps().await, read(&cluster, &namespace).await), (1, vec![read_back]));
+    assert_eq!(
+        (maps().await, read(&cluster, &namespace).await),
+        (1, vec![read_back])
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -135,26 +197,53 @@ async fn a_save_that_dies_at_any_request_leaves_a_whole_record() {
         let mut before = record(&namespace, &format!("web-{alive}"), &old);
         cluster.save(&mut before, "us").await.unwrap();
         let mut changed = before.clone();
-        changed.data.insert("inventory.json".to_owned(), new.clone());
+        changed
+            .data
+            .insert("inventory.json".to_owned(), new.clone());
         // So many requests come through, then this process is dead to the server.
         proxy.heal();
-        proxy.fault("", "/configmaps", alive, Fault::Delay(std::time::Duration::ZERO));
-        proxy.fault("", "", usize::MAX, Fault::Answer { status: 403, retry_after: None });
+        proxy.fault(
+            "",
+            "/configmaps",
+            alive,
+            Fault::Delay(std::time::Duration::ZERO),
+        );
+        proxy.fault(
+            "",
+            "",
+            usize::MAX,
+            Fault::Answer {
+                status: 403,
+                retry_after: None,
+            },
+        );
         let saved = dying.save(&mut changed, "us").await;
         let mut found = read(&cluster, &namespace).await;
         found.retain(|record| record.application == before.application);
         assert_eq!(found.len(), 1);
         let mut found = found.remove(0);
         assert_eq!(found.damaged, None, "after {alive} requests");
-        assert!(found.data["inventory.json"] == old || (found.data["inventory.json"] == new && saved.is_ok()), "after {alive} requests");
+        assert!(
+            found.data["inventory.json"] == old
+                || (found.data["inventory.json"] == new && saved.is_ok()),
+            "after {alive} requests"
+        );
         finished |= saved.is_ok() && found.leftovers.is_empty();
         // The next save leaves nothing behind.
-        found.data.insert("inventory.json".to_owned(), "[]".to_owned());
+        found
+            .data
+            .insert("inventory.json".to_owned(), "[]".to_owned());
         cluster.save(&mut found, "us").await.unwrap();
-        let path = format!("/api/v1/namespaces/{namespace}/configmaps?labelSelector=tagboat.dev/record");
-        let maps: Vec<Value> = kube.call(Method::GET, &path, None).await.1["items"].as_array().unwrap().clone();
-        let ours =
-            maps.iter().filter(|map| map["metadata"]["annotations"]["tagboat.dev/application"] == json!(found.application.to_string()));
+        let path =
+            format!("/api/v1/namespaces/{namespace}/configmaps?labelSelector=tagboat.dev/record");
+        let maps: Vec<Value> = kube.call(Method::GET, &path, None).await.1["items"]
+            .as_array()
+            .unwrap()
+            .clone();
+        let ours = maps.iter().filter(|map| {
+            map["metadata"]["annotations"]["tagboat.dev/application"]
+                == json!(found.application.to_string())
+        });
         assert_eq!(ours.count(), 1, "after {alive} requests");
         cluster.remove(&found).await.unwrap();
         if finished {

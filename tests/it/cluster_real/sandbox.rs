@@ -1,6 +1,10 @@
-//! The sandbox's API server against the real one: the same requests get the same answers, as far as a reconciler can tell.
+//! The sandbox's API server against the real one: the same requests get the same answers, as far as
+//! a reconciler can tell.
 
-#![allow(clippy::needless_pass_by_value, reason = "a table of steps reads better without ampersands")]
+#![allow(
+    clippy::needless_pass_by_value,
+    reason = "a table of steps reads better without ampersands"
+)]
 
 use crate::servers::kube::Kube;
 use reqwest::Method;
@@ -14,7 +18,8 @@ const MERGE: &str = "application/merge-patch+json";
 const STRATEGIC: &str = "application/strategic-merge-patch+json";
 const PATCH: &str = "application/json-patch+json";
 
-/// One request: who, how, which path below the namespace (`cm/web` → `/api/v1/namespaces/N/configmaps/web`), body.
+/// One request: who, how, which path below the namespace (`cm/web` →
+/// `/api/v1/namespaces/N/configmaps/web`), body.
 struct Step {
     name: &'static str,
     method: Method,
@@ -34,10 +39,24 @@ fn step(
     kind: &'static str,
     body: Value,
 ) -> Step {
-    Step { name, method, manager, query, path: path.to_owned(), kind, body }
+    Step {
+        name,
+        method,
+        manager,
+        query,
+        path: path.to_owned(),
+        kind,
+        body,
+    }
 }
 
-fn apply(name: &'static str, manager: &'static str, query: &'static str, path: &str, body: Value) -> Step {
+fn apply(
+    name: &'static str,
+    manager: &'static str,
+    query: &'static str,
+    path: &str,
+    body: Value,
+) -> Step {
     step(name, Method::PATCH, manager, query, path, APPLY, body)
 }
 
@@ -52,9 +71,24 @@ struct Side<'a> {
 impl Side<'_> {
     /// What a step leads to.
     async fn take(&self, step: &Step) -> Value {
-        let url = format!("{}{}?fieldManager={}{}", self.server, step.path.replace("NAMESPACE", &self.namespace), step.manager, step.query);
-        let request = self.client.request(step.method.clone(), url).bearer_auth(self.token).header("accept", JSON);
-        let answer = request.header("content-type", step.kind).body(step.body.to_string()).send().await.unwrap();
+        let url = format!(
+            "{}{}?fieldManager={}{}",
+            self.server,
+            step.path.replace("NAMESPACE", &self.namespace),
+            step.manager,
+            step.query
+        );
+        let request = self
+            .client
+            .request(step.method.clone(), url)
+            .bearer_auth(self.token)
+            .header("accept", JSON);
+        let answer = request
+            .header("content-type", step.kind)
+            .body(step.body.to_string())
+            .send()
+            .await
+            .unwrap();
         let status = answer.status().as_u16();
         seen(status, &answer.json().await.unwrap())
     }
@@ -68,8 +102,12 @@ fn seen(status: u16, answer: &Value) -> Value {
             causes.push(format!("{} {}", cause["reason"], cause["field"]));
         }
         causes.sort();
-        // Messages of other refusals go into more detail on the real server; those of conflicts are read by people.
-        let message = answer["message"].as_str().filter(|_| !causes.is_empty() && status == 409).unwrap_or_default();
+        // Messages of other refusals go into more detail on the real server; those of conflicts are
+        // read by people.
+        let message = answer["message"]
+            .as_str()
+            .filter(|_| !causes.is_empty() && status == 409)
+            .unwrap_or_default();
         return json!({"status": status, "reason": answer["reason"], "causes": causes, "message": message});
     }
     let mut object = answer.clone();
@@ -82,15 +120,29 @@ fn seen(status: u16, answer: &Value) -> Value {
         }
     }
     let mut owners = BTreeMap::new();
-    for entry in answer["metadata"]["managedFields"].as_array().into_iter().flatten() {
+    for entry in answer["metadata"]["managedFields"]
+        .as_array()
+        .into_iter()
+        .flatten()
+    {
         let manager = entry["manager"].as_str().unwrap();
         if manager.len() == 1 {
-            let key = format!("{manager} {} {}", entry["operation"].as_str().unwrap(), entry["subresource"].as_str().unwrap_or_default());
+            let key = format!(
+                "{manager} {} {}",
+                entry["operation"].as_str().unwrap(),
+                entry["subresource"].as_str().unwrap_or_default()
+            );
             owners.insert(key, entry["fieldsV1"].clone());
         }
     }
     let none = |value: &Value| value.as_object().is_none_or(serde_json::Map::is_empty);
-    let metadata = |field: &str| if none(&object["metadata"][field]) { Value::Null } else { object["metadata"][field].clone() };
+    let metadata = |field: &str| {
+        if none(&object["metadata"][field]) {
+            Value::Null
+        } else {
+            object["metadata"][field].clone()
+        }
+    };
     json!({
         "status": status, "spec": object["spec"], "data": object["data"], "labels": metadata("labels"),
         "annotations": metadata("annotations"), "finalizers": object["metadata"]["finalizers"],
@@ -102,15 +154,29 @@ async fn same(steps: Vec<Step>) {
     let kube = Kube::shared();
     let sandbox = SandboxCluster::start(Options::default()).await.unwrap();
     let url = sandbox.url();
-    let real = Side { client: kube.http(), server: &kube.server, token: &kube.token, namespace: kube.namespace("same").await };
-    let ours =
-        Side { client: reqwest::Client::builder().no_proxy().build().unwrap(), server: &url, token: "", namespace: "default".to_owned() };
+    let real = Side {
+        client: kube.http(),
+        server: &kube.server,
+        token: &kube.token,
+        namespace: kube.namespace("same").await,
+    };
+    let ours = Side {
+        client: reqwest::Client::builder().no_proxy().build().unwrap(),
+        server: &url,
+        token: "",
+        namespace: "default".to_owned(),
+    };
     let mut wrong = String::new();
     for step in steps {
         let (theirs, own) = (real.take(&step).await, ours.take(&step).await);
         if theirs != own {
-            let diff = similar::TextDiff::from_lines(lines(&theirs), lines(&own)).unified_diff().to_string();
-            wrong += &format!("{} {} ({}): - real, + sandbox\n{diff}\n", step.method, step.path, step.name);
+            let diff = similar::TextDiff::from_lines(lines(&theirs), lines(&own))
+                .unified_diff()
+                .to_string();
+            wrong += &format!(
+                "{} {} ({}): - real, + sandbox\n{diff}\n",
+                step.method, step.path, step.name
+            );
         }
     }
     assert!(wrong.is_empty(), "{wrong}");
@@ -120,9 +186,12 @@ async fn same(steps: Vec<Step>) {
 fn lines(value: &Value) -> String {
     fn sorted(value: &Value) -> Value {
         match value {
-            Value::Object(map) => {
-                map.iter().collect::<BTreeMap<_, _>>().into_iter().map(|(name, value)| (name.clone(), sorted(value))).collect()
-            }
+            Value::Object(map) => map
+                .iter()
+                .collect::<BTreeMap<_, _>>()
+                .into_iter()
+                .map(|(name, value)| (name.clone(), sorted(value)))
+                .collect(),
             Value::Array(list) => list.iter().map(sorted).collect(),
             scalar => scalar.clone(),
         }
@@ -137,25 +206,89 @@ fn config(data: Value) -> Value {
 #[tokio::test]
 #[ignore = "needs kube-apiserver: run tests/run cluster"]
 async fn config_maps_are_applied_alike() {
-    let (list, one) = ("/api/v1/namespaces/NAMESPACE/configmaps", "/api/v1/namespaces/NAMESPACE/configmaps/one");
-    let labelled =
-        json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "one", "labels": {"app": "web"}}, "data": {"a": "1"}});
+    let (list, one) = (
+        "/api/v1/namespaces/NAMESPACE/configmaps",
+        "/api/v1/namespaces/NAMESPACE/configmaps/one",
+    );
+    let labelled = json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "one", "labels": {"app": "web"}}, "data": {"a": "1"}});
     let mut held = config(json!({"a": "1"}));
     held["metadata"]["finalizers"] = json!(["example.org/hold"]);
     same(vec![
-        apply("dry run of a new one", "a", "&dryRun=All", one, config(json!({"a": "1"}))),
-        step("which is not there", Method::GET, "a", "", one, JSON, Value::Null),
+        apply(
+            "dry run of a new one",
+            "a",
+            "&dryRun=All",
+            one,
+            config(json!({"a": "1"})),
+        ),
+        step(
+            "which is not there",
+            Method::GET,
+            "a",
+            "",
+            one,
+            JSON,
+            Value::Null,
+        ),
         apply("create", "a", "", one, config(json!({"a": "1", "b": "2"}))),
-        apply("the same again", "a", "", one, config(json!({"a": "1", "b": "2"}))),
+        apply(
+            "the same again",
+            "a",
+            "",
+            one,
+            config(json!({"a": "1", "b": "2"})),
+        ),
         apply("change", "a", "", one, config(json!({"a": "2", "b": "2"}))),
-        apply("another's own field", "b", "", one, config(json!({"c": "3"}))),
-        apply("another's same value is shared", "b", "", one, config(json!({"c": "3", "b": "2"}))),
-        apply("a conflict", "b", "", one, config(json!({"c": "3", "b": "9"}))),
-        apply("a conflict, dry", "b", "&dryRun=All", one, config(json!({"a": "9", "b": "9"}))),
-        apply("forced", "b", "&force=true", one, config(json!({"c": "3", "b": "9"}))),
-        apply("the loser drops it", "a", "&force=true", one, config(json!({"a": "2"}))),
+        apply(
+            "another's own field",
+            "b",
+            "",
+            one,
+            config(json!({"c": "3"})),
+        ),
+        apply(
+            "another's same value is shared",
+            "b",
+            "",
+            one,
+            config(json!({"c": "3", "b": "2"})),
+        ),
+        apply(
+            "a conflict",
+            "b",
+            "",
+            one,
+            config(json!({"c": "3", "b": "9"})),
+        ),
+        apply(
+            "a conflict, dry",
+            "b",
+            "&dryRun=All",
+            one,
+            config(json!({"a": "9", "b": "9"})),
+        ),
+        apply(
+            "forced",
+            "b",
+            "&force=true",
+            one,
+            config(json!({"c": "3", "b": "9"})),
+        ),
+        apply(
+            "the loser drops it",
+            "a",
+            "&force=true",
+            one,
+            config(json!({"a": "2"})),
+        ),
         apply("a field goes", "b", "", one, config(json!({"b": "9"}))),
-        apply("all fields of one go", "b", "", one, json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "one"}})),
+        apply(
+            "all fields of one go",
+            "b",
+            "",
+            one,
+            json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "one"}}),
+        ),
         apply("labels", "a", "", one, labelled),
         step(
             "an edit takes",
@@ -167,29 +300,92 @@ async fn config_maps_are_applied_alike() {
             json!({"data": {"a": "edited", "d": "4"}, "metadata": {"labels": {"app": null}}}),
         ),
         apply("and conflicts", "a", "", one, config(json!({"a": "1"}))),
-        apply("until forced", "a", "&force=true", one, config(json!({"a": "1"}))),
-        step("a replacement", Method::PUT, "c", "", one, JSON, config(json!({"z": "1"}))),
+        apply(
+            "until forced",
+            "a",
+            "&force=true",
+            one,
+            config(json!({"a": "1"})),
+        ),
+        step(
+            "a replacement",
+            Method::PUT,
+            "c",
+            "",
+            one,
+            JSON,
+            config(json!({"z": "1"})),
+        ),
         step("a stale one", Method::PUT, "c", "", one, JSON, {
             let mut stale = config(json!({"z": "2"}));
             stale["metadata"]["resourceVersion"] = json!("1");
             stale
         }),
-        step("json patch", Method::PATCH, "d", "", one, PATCH, json!([{"op": "add", "path": "/data/y", "value": "1"}])),
-        step("there already", Method::POST, "d", "", list, JSON, config(json!({}))),
-        apply("another name", "a", "", one, json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "two"}})),
+        step(
+            "json patch",
+            Method::PATCH,
+            "d",
+            "",
+            one,
+            PATCH,
+            json!([{"op": "add", "path": "/data/y", "value": "1"}]),
+        ),
+        step(
+            "there already",
+            Method::POST,
+            "d",
+            "",
+            list,
+            JSON,
+            config(json!({})),
+        ),
+        apply(
+            "another name",
+            "a",
+            "",
+            one,
+            json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "two"}}),
+        ),
         apply("held", "a", "&force=true", one, held),
-        step("delete another", Method::DELETE, "a", "", one, JSON, json!({"preconditions": {"uid": "1234"}})),
+        step(
+            "delete another",
+            Method::DELETE,
+            "a",
+            "",
+            one,
+            JSON,
+            json!({"preconditions": {"uid": "1234"}}),
+        ),
         step("delete", Method::DELETE, "a", "", one, JSON, Value::Null),
-        step("released", Method::PATCH, "c", "", one, MERGE, json!({"metadata": {"finalizers": null}})),
+        step(
+            "released",
+            Method::PATCH,
+            "c",
+            "",
+            one,
+            MERGE,
+            json!({"metadata": {"finalizers": null}}),
+        ),
         step("gone", Method::GET, "a", "", one, JSON, Value::Null),
-        step("delete what is gone", Method::DELETE, "a", "", one, JSON, Value::Null),
+        step(
+            "delete what is gone",
+            Method::DELETE,
+            "a",
+            "",
+            one,
+            JSON,
+            Value::Null,
+        ),
     ])
     .await;
 }
 
 fn deployment(containers: Value, more: Value) -> Value {
     let mut object = super::smoke::deployment("", "web", "");
-    object["metadata"].as_object_mut().unwrap().shift_remove("namespace");
+    object["metadata"]
+        .as_object_mut()
+        .unwrap()
+        .shift_remove("namespace");
     object["spec"]["template"]["spec"]["containers"] = containers;
     for (name, value) in more.as_object().unwrap() {
         object["spec"][name] = value.clone();
@@ -200,9 +396,11 @@ fn deployment(containers: Value, more: Value) -> Value {
 #[tokio::test]
 #[ignore = "needs kube-apiserver: run tests/run cluster"]
 async fn deployments_are_applied_alike() {
-    let (web, scale) = ("/apis/apps/v1/namespaces/NAMESPACE/deployments/web", "/apis/apps/v1/namespaces/NAMESPACE/deployments/web/scale");
-    let main =
-        |image: &str| json!({"name": "main", "image": image, "ports": [{"containerPort": 80}], "env": [{"name": "A", "value": "1"}]});
+    let (web, scale) = (
+        "/apis/apps/v1/namespaces/NAMESPACE/deployments/web",
+        "/apis/apps/v1/namespaces/NAMESPACE/deployments/web/scale",
+    );
+    let main = |image: &str| json!({"name": "main", "image": image, "ports": [{"containerPort": 80}], "env": [{"name": "A", "value": "1"}]});
     let side = json!({"name": "side", "image": "example.org/side"});
     let zero = json!({"replicas": 0});
     let mut selector = deployment(json!([main("example.org/web:2")]), zero.clone());
@@ -259,9 +457,18 @@ async fn services_and_custom_resources_are_applied_alike() {
         },
     });
     let kube = Kube::shared();
-    let (status, answer) = kube.call(Method::PATCH, &format!("{crd}?fieldManager=a&force=true"), Some(&definition)).await;
+    let (status, answer) = kube
+        .call(
+            Method::PATCH,
+            &format!("{crd}?fieldManager=a&force=true"),
+            Some(&definition),
+        )
+        .await;
     assert!(status.is_success(), "{answer}");
-    super::smoke::eventually(kube, "/apis/same.example.org/v1", |list| list["kind"] == "APIResourceList").await;
+    super::smoke::eventually(kube, "/apis/same.example.org/v1", |list| {
+        list["kind"] == "APIResourceList"
+    })
+    .await;
     let gadget = "/apis/same.example.org/v1/namespaces/NAMESPACE/gadgets/g";
     let of = |spec: Value| json!({"apiVersion": "same.example.org/v1", "kind": "Gadget", "metadata": {"name": "g"}, "spec": spec});
     same(vec![
@@ -280,17 +487,69 @@ async fn services_and_custom_resources_are_applied_alike() {
     .await;
     let sandbox = SandboxCluster::start(Options::default()).await.unwrap();
     let url = sandbox.url();
-    let ours =
-        Side { client: reqwest::Client::builder().no_proxy().build().unwrap(), server: &url, token: "", namespace: "default".to_owned() };
-    assert_eq!(ours.take(&apply("", "a", "", crd, definition)).await["status"], 201);
-    let real = Side { client: kube.http(), server: &kube.server, token: &kube.token, namespace: kube.namespace("same").await };
+    let ours = Side {
+        client: reqwest::Client::builder().no_proxy().build().unwrap(),
+        server: &url,
+        token: "",
+        namespace: "default".to_owned(),
+    };
+    assert_eq!(
+        ours.take(&apply("", "a", "", crd, definition)).await["status"],
+        201
+    );
+    let real = Side {
+        client: kube.http(),
+        server: &kube.server,
+        token: &kube.token,
+        namespace: kube.namespace("same").await,
+    };
     for step in [
-        apply("a custom resource", "a", "", gadget, of(json!({"list": [1, 2], "map": {"a": 1, "b": 2}}))),
-        apply("its lists are whole", "b", "", gadget, of(json!({"list": [1, 2, 3]}))),
-        apply("its maps are not", "b", "", gadget, of(json!({"map": {"d": 3}}))),
-        apply("a field goes", "a", "", gadget, of(json!({"map": {"b": 2}}))),
-        step("strategic merge is not for it", Method::PATCH, "c", "", gadget, STRATEGIC, of(json!({}))),
-        step("merge is", Method::PATCH, "c", "", gadget, MERGE, json!({"spec": {"map": {"b": null}}})),
+        apply(
+            "a custom resource",
+            "a",
+            "",
+            gadget,
+            of(json!({"list": [1, 2], "map": {"a": 1, "b": 2}})),
+        ),
+        apply(
+            "its lists are whole",
+            "b",
+            "",
+            gadget,
+            of(json!({"list": [1, 2, 3]})),
+        ),
+        apply(
+            "its maps are not",
+            "b",
+            "",
+            gadget,
+            of(json!({"map": {"d": 3}})),
+        ),
+        apply(
+            "a field goes",
+            "a",
+            "",
+            gadget,
+            of(json!({"map": {"b": 2}})),
+        ),
+        step(
+            "strategic merge is not for it",
+            Method::PATCH,
+            "c",
+            "",
+            gadget,
+            STRATEGIC,
+            of(json!({})),
+        ),
+        step(
+            "merge is",
+            Method::PATCH,
+            "c",
+            "",
+            gadget,
+            MERGE,
+            json!({"spec": {"map": {"b": null}}}),
+        ),
     ] {
         let (theirs, own) = (real.take(&step).await, ours.take(&step).await);
         assert_eq!(theirs, own, "{}", step.name);
@@ -298,7 +557,12 @@ async fn services_and_custom_resources_are_applied_alike() {
 }
 
 /// Runs kubectl against a sandbox; gives what it printed.
-fn kubectl(sandbox: &SandboxCluster, folder: &std::path::Path, arguments: &[&str], input: &str) -> String {
+fn kubectl(
+    sandbox: &SandboxCluster,
+    folder: &std::path::Path,
+    arguments: &[&str],
+    input: &str,
+) -> String {
     use std::{
         io::Write,
         process::{Command, Stdio},
@@ -310,13 +574,29 @@ fn kubectl(sandbox: &SandboxCluster, folder: &std::path::Path, arguments: &[&str
         .env_clear()
         .env("HOME", folder)
         .env("PATH", std::env::var_os("PATH").unwrap());
-    let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
-    child.stdin.take().unwrap().write_all(input.as_bytes()).unwrap();
+    let mut child = command
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    child
+        .stdin
+        .take()
+        .unwrap()
+        .write_all(input.as_bytes())
+        .unwrap();
     let output = child.wait_with_output().unwrap();
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
     // `diff` answers 1 when there is a difference.
-    let well = output.status.success() || (arguments[0] == "diff" && output.status.code() == Some(1));
-    assert!(well, "kubectl {arguments:?}: {}{}", text(&output.stdout), text(&output.stderr));
+    let well =
+        output.status.success() || (arguments[0] == "diff" && output.status.code() == Some(1));
+    assert!(
+        well,
+        "kubectl {arguments:?}: {}{}",
+        text(&output.stdout),
+        text(&output.stderr)
+    );
     text(&output.stdout)
 }
 
@@ -326,40 +606,137 @@ async fn kubectl_finds_its_way_in_the_sandbox() {
     let folder = tempfile::tempdir().unwrap();
     let sandbox = SandboxCluster::start(Options::default()).await.unwrap();
     let run = |arguments: &[&str], input: &str| kubectl(&sandbox, folder.path(), arguments, input);
-    let web = |image: &str| deployment(json!([{"name": "main", "image": image}]), json!({})).to_string();
+    let web =
+        |image: &str| deployment(json!([{"name": "main", "image": image}]), json!({})).to_string();
 
     let namespace = r#"{"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "shop"}}"#;
-    assert_eq!(run(&["create", "-f", "-"], namespace), "namespace/shop created\n");
     assert_eq!(
-        run(&["apply", "--server-side", "-n", "shop", "-f", "-"], &web("example.org/web:1")),
+        run(&["create", "-f", "-"], namespace),
+        "namespace/shop created\n"
+    );
+    assert_eq!(
+        run(
+            &["apply", "--server-side", "-n", "shop", "-f", "-"],
+            &web("example.org/web:1")
+        ),
         "deployment.apps/web serverside-applied\n"
     );
-    run(&["rollout", "status", "-n", "shop", "deployment/web", "--timeout=30s"], "");
+    run(
+        &[
+            "rollout",
+            "status",
+            "-n",
+            "shop",
+            "deployment/web",
+            "--timeout=30s",
+        ],
+        "",
+    );
     let list = run(&["get", "deploy,po", "-A"], "");
-    assert!(list.contains("1/1") && list.contains("Running") && list.starts_with("NAMESPACE"), "{list}");
-    let diff = run(&["diff", "--server-side", "-n", "shop", "-f", "-"], &web("example.org/web:2"));
+    assert!(
+        list.contains("1/1") && list.contains("Running") && list.starts_with("NAMESPACE"),
+        "{list}"
+    );
+    let diff = run(
+        &["diff", "--server-side", "-n", "shop", "-f", "-"],
+        &web("example.org/web:2"),
+    );
     assert!(diff.contains("image: example.org/web:2"), "{diff}");
 
-    run(&["scale", "-n", "shop", "deployment/web", "--replicas=2"], "");
-    run(&["set", "image", "-n", "shop", "deployment/web", "main=example.org/web:broken"], "");
+    run(
+        &["scale", "-n", "shop", "deployment/web", "--replicas=2"],
+        "",
+    );
+    run(
+        &[
+            "set",
+            "image",
+            "-n",
+            "shop",
+            "deployment/web",
+            "main=example.org/web:broken",
+        ],
+        "",
+    );
     let waits = |what: &str, arguments: &[&str], wanted: &str| {
         crate::servers::kube::wait_until(what, || run(arguments, "").contains(wanted));
     };
-    waits("the image is missing", &["get", "pods", "-n", "shop"], "ImagePullBackOff");
-    waits("an event says so", &["get", "events", "-n", "shop"], "Failed to pull image");
-    assert!(run(&["describe", "deployment", "web", "-n", "shop"], "").contains("example.org/web:broken"));
+    waits(
+        "the image is missing",
+        &["get", "pods", "-n", "shop"],
+        "ImagePullBackOff",
+    );
+    waits(
+        "an event says so",
+        &["get", "events", "-n", "shop"],
+        "Failed to pull image",
+    );
+    assert!(
+        run(&["describe", "deployment", "web", "-n", "shop"], "")
+            .contains("example.org/web:broken")
+    );
     run(&["rollout", "undo", "-n", "shop", "deployment/web"], "");
-    run(&["rollout", "status", "-n", "shop", "deployment/web", "--timeout=30s"], "");
-    assert!(run(&["get", "deployment", "web", "-n", "shop", "-o", "yaml", "--show-managed-fields"], "").contains("manager: kubectl"));
+    run(
+        &[
+            "rollout",
+            "status",
+            "-n",
+            "shop",
+            "deployment/web",
+            "--timeout=30s",
+        ],
+        "",
+    );
+    assert!(
+        run(
+            &[
+                "get",
+                "deployment",
+                "web",
+                "-n",
+                "shop",
+                "-o",
+                "yaml",
+                "--show-managed-fields"
+            ],
+            ""
+        )
+        .contains("manager: kubectl")
+    );
 
-    assert_eq!(run(&["apply", "-n", "shop", "-f", "-"], &config(json!({"a": "1"})).to_string()), "configmap/one created\n");
-    assert_eq!(run(&["apply", "-n", "shop", "-f", "-"], &config(json!({"b": "1"})).to_string()), "configmap/one configured\n");
-    assert_eq!(run(&["get", "cm", "one", "-n", "shop", "-o", "jsonpath={.data}"], ""), r#"{"b":"1"}"#);
+    assert_eq!(
+        run(
+            &["apply", "-n", "shop", "-f", "-"],
+            &config(json!({"a": "1"})).to_string()
+        ),
+        "configmap/one created\n"
+    );
+    assert_eq!(
+        run(
+            &["apply", "-n", "shop", "-f", "-"],
+            &config(json!({"b": "1"})).to_string()
+        ),
+        "configmap/one configured\n"
+    );
+    assert_eq!(
+        run(
+            &["get", "cm", "one", "-n", "shop", "-o", "jsonpath={.data}"],
+            ""
+        ),
+        r#"{"b":"1"}"#
+    );
     run(&["label", "cm", "one", "-n", "shop", "app=web"], "");
-    assert_eq!(run(&["get", "cm", "-A", "-l", "app in (web)", "-o", "name"], ""), "configmap/one\n");
+    assert_eq!(
+        run(&["get", "cm", "-A", "-l", "app in (web)", "-o", "name"], ""),
+        "configmap/one\n"
+    );
 
     run(&["delete", "deployment", "web", "-n", "shop"], "");
-    waits("its pods go with it", &["get", "rs,po", "-n", "shop", "-o", "jsonpath={.items}"], "[]");
+    waits(
+        "its pods go with it",
+        &["get", "rs,po", "-n", "shop", "-o", "jsonpath={.items}"],
+        "[]",
+    );
     run(&["delete", "namespace", "shop"], "");
     assert!(!run(&["get", "cm", "-A"], "").contains("shop"));
 }

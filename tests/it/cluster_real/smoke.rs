@@ -30,7 +30,10 @@ pub(super) async fn eventually(kube: &Kube, path: &str, done: impl Fn(&Value) ->
         }
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
-    panic!("{path} does not become what it should: {:#}", kube.call(Method::GET, path, None).await.1);
+    panic!(
+        "{path} does not become what it should: {:#}",
+        kube.call(Method::GET, path, None).await.1
+    );
 }
 
 #[tokio::test]
@@ -40,10 +43,25 @@ async fn a_deployment_becomes_ready() {
     let namespace = kube.namespace("smoke").await;
     let path = format!("/apis/apps/v1/namespaces/{namespace}/deployments");
     let before = kube.metrics().await;
-    let (status, answer) = kube.call(Method::POST, &path, Some(&deployment(&namespace, "web", "example.org/web:1"))).await;
+    let (status, answer) = kube
+        .call(
+            Method::POST,
+            &path,
+            Some(&deployment(&namespace, "web", "example.org/web:1")),
+        )
+        .await;
     assert_eq!(status, 201, "{answer}");
-    eventually(kube, &format!("{path}/web"), |web| web["status"]["readyReplicas"] == 1).await;
-    assert!(kube.metrics().await.since(&before).of("POST", "deployments") >= 1);
+    eventually(kube, &format!("{path}/web"), |web| {
+        web["status"]["readyReplicas"] == 1
+    })
+    .await;
+    assert!(
+        kube.metrics()
+            .await
+            .since(&before)
+            .of("POST", "deployments")
+            >= 1
+    );
 }
 
 #[tokio::test]
@@ -51,14 +69,25 @@ async fn a_deployment_becomes_ready() {
 async fn pods_fail_as_their_image_says() {
     let kube = Kube::shared();
     let namespace = kube.namespace("smoke").await;
-    for (tag, reason) in [("missing", "ImagePullBackOff"), ("crash", "CrashLoopBackOff"), ("unschedulable", "Unschedulable")] {
+    for (tag, reason) in [
+        ("missing", "ImagePullBackOff"),
+        ("crash", "CrashLoopBackOff"),
+        ("unschedulable", "Unschedulable"),
+    ] {
         let body = deployment(&namespace, tag, &format!("example.org/web:{tag}"));
-        let (status, answer) = kube.call(Method::POST, &format!("/apis/apps/v1/namespaces/{namespace}/deployments"), Some(&body)).await;
+        let (status, answer) = kube
+            .call(
+                Method::POST,
+                &format!("/apis/apps/v1/namespaces/{namespace}/deployments"),
+                Some(&body),
+            )
+            .await;
         assert_eq!(status, 201, "{answer}");
         let pods = format!("/api/v1/namespaces/{namespace}/pods?labelSelector=app%3D{tag}");
         eventually(kube, &pods, |pods| {
             let status = &pods["items"][0]["status"];
-            status["containerStatuses"][0]["state"]["waiting"]["reason"] == reason || status["conditions"][0]["reason"] == reason
+            status["containerStatuses"][0]["state"]["waiting"]["reason"] == reason
+                || status["conditions"][0]["reason"] == reason
         })
         .await;
     }
@@ -70,8 +99,19 @@ async fn a_stranger_may_do_nothing() {
     let kube = Kube::shared();
     let client = kube.http();
     let path = "/api/v1/namespaces/default/configmaps";
-    let (status, answer) = call(&client, &kube.server, &kube.tokens["stranger"], Method::GET, path, None).await;
-    assert_eq!((status.as_u16(), &answer["reason"]), (403, &json!("Forbidden")));
+    let (status, answer) = call(
+        &client,
+        &kube.server,
+        &kube.tokens["stranger"],
+        Method::GET,
+        path,
+        None,
+    )
+    .await;
+    assert_eq!(
+        (status.as_u16(), &answer["reason"]),
+        (403, &json!("Forbidden"))
+    );
     let (status, _) = call(&client, &kube.server, "nobody's", Method::GET, path, None).await;
     assert_eq!(status, 401);
 }

@@ -32,7 +32,11 @@ pub async fn open(kubeconfig: &Path) -> Cluster {
 /// The shared server as its administrator, and a namespace of one's own.
 pub async fn shared(prefix: &str) -> (&'static Kube, Cluster, String) {
     let kube = Kube::shared();
-    (kube, open(&kube.kubeconfig).await, kube.namespace(prefix).await)
+    (
+        kube,
+        open(&kube.kubeconfig).await,
+        kube.namespace(prefix).await,
+    )
 }
 
 /// A server without controllers that tests of kinds and rights share.
@@ -88,7 +92,13 @@ pub fn boat(group: &str) -> Gvk {
 
 /// Writes as somebody else, by server-side apply with force.
 pub async fn written_by(kube: &Kube, manager: &str, path: &str, body: &Value) -> Value {
-    let (status, answer) = kube.call(Method::PATCH, &format!("{path}?fieldManager={manager}&force=true"), Some(body)).await;
+    let (status, answer) = kube
+        .call(
+            Method::PATCH,
+            &format!("{path}?fieldManager={manager}&force=true"),
+            Some(body),
+        )
+        .await;
     assert!(status.is_success(), "{answer}");
     answer
 }

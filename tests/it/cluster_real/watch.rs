@@ -1,4 +1,5 @@
-//! Watches: everything is seen once, nothing is lost while cut off, nothing is asked while nothing happens.
+//! Watches: everything is seen once, nothing is lost while cut off, nothing is asked while nothing
+//! happens.
 
 use super::support::*;
 use crate::servers::{
@@ -35,11 +36,17 @@ struct Watched {
 impl Watched {
     fn start(cluster: &Cluster, kinds: &[Gvk]) -> Self {
         let (sink, events) = mpsc::channel(4);
-        Self { watches: Watches::start(cluster.clone(), kinds.to_vec(), "tagboat.dev/name", sink), events }
+        Self {
+            watches: Watches::start(cluster.clone(), kinds.to_vec(), "tagboat.dev/name", sink),
+            events,
+        }
     }
 
     async fn next(&mut self) -> Seen {
-        tokio::time::timeout(Duration::from_secs(30), self.events.recv()).await.expect("an event within 30 s").unwrap()
+        tokio::time::timeout(Duration::from_secs(30), self.events.recv())
+            .await
+            .expect("an event within 30 s")
+            .unwrap()
     }
 
     /// The events until one of them is this.
@@ -59,7 +66,9 @@ impl Watched {
 
     /// All names of a list.
     async fn listed(&mut self) -> BTreeSet<String> {
-        let seen = self.until("a list", |seen| matches!(seen, Seen::Listed(..))).await;
+        let seen = self
+            .until("a list", |seen| matches!(seen, Seen::Listed(..)))
+            .await;
         match seen.last() {
             Some(Seen::Listed(_, keys)) => keys.iter().map(|key| key.name.clone()).collect(),
             _ => unreachable!("until gives what was asked for last"),
@@ -76,16 +85,30 @@ fn is_gone(name: &str) -> impl Fn(&Seen) -> bool {
 }
 
 async fn apply(cluster: &Cluster, object: &Object) {
-    cluster.apply(&OWN, object, &Apply::default()).await.unwrap();
+    cluster
+        .apply(&OWN, object, &Apply::default())
+        .await
+        .unwrap();
 }
 
 async fn delete(kube: &Kube, namespace: &str, name: &str) {
-    assert_eq!(kube.call(Method::DELETE, &format!("/api/v1/namespaces/{namespace}/configmaps/{name}"), None).await.0, 200);
+    assert_eq!(
+        kube.call(
+            Method::DELETE,
+            &format!("/api/v1/namespaces/{namespace}/configmaps/{name}"),
+            None
+        )
+        .await
+        .0,
+        200
+    );
 }
 
 /// A server and a proxy of one's own: other tests' objects and counts would disturb.
 async fn alone() -> (Kube, Proxy, Cluster, Cluster, String) {
-    let kube = tokio::task::spawn_blocking(|| Kube::start(Options::default())).await.unwrap();
+    let kube = tokio::task::spawn_blocking(|| Kube::start(Options::default()))
+        .await
+        .unwrap();
     let proxy = Proxy::start(&kube).await;
     let watched = open(&kube.kubeconfig_for("admin", &proxy.url, None)).await;
     let direct = open(&kube.kubeconfig).await;
@@ -98,19 +121,38 @@ async fn alone() -> (Kube, Proxy, Cluster, Cluster, String) {
 async fn what_is_there_and_what_changes_is_seen_and_nothing_is_asked_again() {
     let (kube, proxy, cluster, direct, namespace) = alone().await;
     for number in 0..20 {
-        apply(&direct, &owned(&namespace, &format!("map-{number}"), json!({"a": "1"}))).await;
+        apply(
+            &direct,
+            &owned(&namespace, &format!("map-{number}"), json!({"a": "1"})),
+        )
+        .await;
     }
-    apply(&direct, &config_map(&namespace, "not-ours", json!({"a": "1"}))).await;
+    apply(
+        &direct,
+        &config_map(&namespace, "not-ours", json!({"a": "1"})),
+    )
+    .await;
     let deployments = Gvk::new("apps/v1", "Deployment");
     let mut watched = Watched::start(&cluster, &[maps()]);
-    let first = watched.until("the list", |seen| matches!(seen, Seen::Listed(..))).await;
-    let objects = first.iter().filter(|seen| matches!(seen, Seen::Object(..))).count();
+    let first = watched
+        .until("the list", |seen| matches!(seen, Seen::Listed(..)))
+        .await;
+    let objects = first
+        .iter()
+        .filter(|seen| matches!(seen, Seen::Object(..)))
+        .count();
     assert_eq!(objects, 20);
     assert!(matches!(&first[20], Seen::Listed(gvk, keys) if keys.len() == 20 && *gvk == maps()));
-    assert_eq!(cluster.stats().0["list"], 0, "the list comes with the watch");
+    assert_eq!(
+        cluster.stats().0["list"],
+        0,
+        "the list comes with the watch"
+    );
 
     watched.watches.ensure([maps(), deployments.clone()]);
-    assert!(matches!(watched.next().await, Seen::Listed(gvk, keys) if gvk == deployments && keys.is_empty()));
+    assert!(
+        matches!(watched.next().await, Seen::Listed(gvk, keys) if gvk == deployments && keys.is_empty())
+    );
     assert_eq!(watched.watches.kinds(), [maps(), deployments]);
 
     let before = cluster.stats();
@@ -119,13 +161,35 @@ async fn what_is_there_and_what_changes_is_seen_and_nothing_is_asked_again() {
     apply(&direct, &owned(&namespace, "fresh", json!({"a": "1"}))).await;
     delete(&kube, &namespace, "map-4").await;
     apply(&direct, &config_map(&namespace, "map-5", json!({"a": "1"}))).await;
-    let seen = watched.until("what lost its label is gone", is_gone("map-5")).await;
-    assert!(is_object("map-3", "2")(&seen[0]) && is_object("fresh", "1")(&seen[1]) && is_gone("map-4")(&seen[2]), "{seen:#?}");
-    let object = seen.iter().find_map(|seen| if let Seen::Object(_, object) = seen { Some(object) } else { None }).unwrap();
-    assert!(object.pointer("/metadata/managedFields").is_some(), "whole objects: drift names its manager from them");
+    let seen = watched
+        .until("what lost its label is gone", is_gone("map-5"))
+        .await;
+    assert!(
+        is_object("map-3", "2")(&seen[0])
+            && is_object("fresh", "1")(&seen[1])
+            && is_gone("map-4")(&seen[2]),
+        "{seen:#?}"
+    );
+    let object = seen
+        .iter()
+        .find_map(|seen| {
+            if let Seen::Object(_, object) = seen {
+                Some(object)
+            } else {
+                None
+            }
+        })
+        .unwrap();
+    assert!(
+        object.pointer("/metadata/managedFields").is_some(),
+        "whole objects: drift names its manager from them"
+    );
     assert_eq!(cluster.stats(), before, "nothing was asked");
     let since = kube.metrics().await.since(&counted);
-    assert!(since.of("LIST", "configmaps") == 0 && since.of("WATCH", "configmaps") == 0, "{since:?}");
+    assert!(
+        since.of("LIST", "configmaps") == 0 && since.of("WATCH", "configmaps") == 0,
+        "{since:?}"
+    );
 
     // Dropped, the watches end.
     drop(watched);
@@ -142,29 +206,56 @@ async fn a_cut_watch_goes_on_where_it_was() {
         apply(&direct, &owned(&namespace, name, json!({"a": "1"}))).await;
     }
     let mut watched = Watched::start(&cluster, &[maps()]);
-    assert_eq!(watched.listed().await, BTreeSet::from(["stays".to_owned(), "goes".to_owned()]));
+    assert_eq!(
+        watched.listed().await,
+        BTreeSet::from(["stays".to_owned(), "goes".to_owned()])
+    );
     // Away, and much happens.
     proxy.vanish();
     apply(&direct, &owned(&namespace, "stays", json!({"a": "2"}))).await;
     delete(&kube, &namespace, "goes").await;
     apply(&direct, &owned(&namespace, "comes", json!({"a": "1"}))).await;
-    let seen = watched.until("the trouble", |seen| matches!(seen, Seen::Trouble(..))).await;
+    let seen = watched
+        .until("the trouble", |seen| matches!(seen, Seen::Trouble(..)))
+        .await;
     assert!(
         matches!(&seen[..], [Seen::Trouble(gvk, error)] if *gvk == maps() && matches!(*error.problem, Problem::Unreachable { .. })),
         "{seen:#?}"
     );
     proxy.heal();
-    let seen = watched.until("all that happened", is_object("comes", "1")).await;
-    assert!(seen.iter().any(is_gone("goes")) && seen.iter().any(is_object("stays", "2")), "{seen:#?}");
-    assert_eq!(seen.iter().filter(|seen| matches!(seen, Seen::Recovered(_))).count(), 1);
-    assert!(!seen.iter().any(|seen| matches!(seen, Seen::Listed(..))), "it goes on from the last version: no list");
+    let seen = watched
+        .until("all that happened", is_object("comes", "1"))
+        .await;
+    assert!(
+        seen.iter().any(is_gone("goes")) && seen.iter().any(is_object("stays", "2")),
+        "{seen:#?}"
+    );
+    assert_eq!(
+        seen.iter()
+            .filter(|seen| matches!(seen, Seen::Recovered(_)))
+            .count(),
+        1
+    );
+    assert!(
+        !seen.iter().any(|seen| matches!(seen, Seen::Listed(..))),
+        "it goes on from the last version: no list"
+    );
 
     // Cut in the middle of events, again and again: none is lost, none is told as trouble.
     for round in 0..5 {
         proxy.cut_watches();
-        apply(&direct, &owned(&namespace, "stays", json!({"a": format!("round-{round}")}))).await;
-        let seen = watched.until("the change", is_object("stays", &format!("round-{round}"))).await;
-        assert!(!seen.iter().any(|seen| matches!(seen, Seen::Trouble(..))), "{seen:#?}");
+        apply(
+            &direct,
+            &owned(&namespace, "stays", json!({"a": format!("round-{round}")})),
+        )
+        .await;
+        let seen = watched
+            .until("the change", is_object("stays", &format!("round-{round}")))
+            .await;
+        assert!(
+            !seen.iter().any(|seen| matches!(seen, Seen::Trouble(..))),
+            "{seen:#?}"
+        );
     }
 }
 
@@ -178,12 +269,30 @@ async fn a_version_that_is_no_longer_kept_means_a_new_list() {
     let mut watched = Watched::start(&cluster, &[maps()]);
     assert_eq!(watched.listed().await.len(), 2);
     // In the stream.
-    proxy.fault("GET", "configmaps", 3, Fault::Answer { status: 503, retry_after: None });
+    proxy.fault(
+        "GET",
+        "configmaps",
+        3,
+        Fault::Answer {
+            status: 503,
+            retry_after: None,
+        },
+    );
     proxy.expire_watches();
     delete(&kube, &namespace, "goes").await;
-    assert_eq!(watched.listed().await, BTreeSet::from(["stays".to_owned()]), "the deletion was missed, the list tells it");
+    assert_eq!(
+        watched.listed().await,
+        BTreeSet::from(["stays".to_owned()]),
+        "the deletion was missed, the list tells it"
+    );
     // As an answer, and at once after the beginning.
-    for fault in [Fault::Answer { status: 410, retry_after: None }, Fault::WatchExpired] {
+    for fault in [
+        Fault::Answer {
+            status: 410,
+            retry_after: None,
+        },
+        Fault::WatchExpired,
+    ] {
         proxy.fault("GET", "configmaps", 1, fault);
         proxy.cut_watches();
         assert_eq!(watched.listed().await, BTreeSet::from(["stays".to_owned()]));
@@ -196,10 +305,20 @@ async fn a_version_that_is_no_longer_kept_means_a_new_list() {
 #[ignore = "needs kube-apiserver: run tests/run cluster"]
 async fn a_server_that_sends_no_lists_with_watches_is_listed_page_by_page() {
     let (_kube, proxy, cluster, direct, namespace) = alone().await;
-    let objects: Vec<Object> = (0..620).map(|number| owned(&namespace, &format!("map-{number}"), json!({"a": "1"}))).collect();
+    let objects: Vec<Object> = (0..620)
+        .map(|number| owned(&namespace, &format!("map-{number}"), json!({"a": "1"})))
+        .collect();
     futures::future::join_all(objects.iter().map(|object| apply(&direct, object))).await;
     // What such a server says is 422.
-    proxy.fault("GET", "sendInitialEvents", 9, Fault::Answer { status: 422, retry_after: None });
+    proxy.fault(
+        "GET",
+        "sendInitialEvents",
+        9,
+        Fault::Answer {
+            status: 422,
+            retry_after: None,
+        },
+    );
     let mut watched = Watched::start(&cluster, &[maps()]);
     assert_eq!(watched.listed().await.len(), 620);
     assert_eq!(cluster.stats().0["list"], 2);
@@ -217,27 +336,52 @@ async fn a_kind_is_watched_once_it_is_served() {
     let (kube, proxy, cluster, direct, namespace) = alone().await;
     let group = "watch.test.tagboat.dev";
     let mut watched = Watched::start(&cluster, &[boat(group)]);
-    let seen = watched.until("the trouble", |seen| matches!(seen, Seen::Trouble(..))).await;
-    assert!(matches!(&seen[0], Seen::Trouble(gvk, error) if *gvk == boat(group) && matches!(*error.problem, Problem::UnknownKind { .. })));
-    until("definitions are watched", async || proxy.seen().iter().filter(|seen| seen.is_watch()).count() == 2).await;
+    let seen = watched
+        .until("the trouble", |seen| matches!(seen, Seen::Trouble(..)))
+        .await;
+    assert!(
+        matches!(&seen[0], Seen::Trouble(gvk, error) if *gvk == boat(group) && matches!(*error.problem, Problem::UnknownKind { .. }))
+    );
+    until("definitions are watched", async || {
+        proxy.seen().iter().filter(|seen| seen.is_watch()).count() == 2
+    })
+    .await;
     proxy.forget();
     // Made by somebody else: only the watch of definitions can tell.
     apply(&direct, &definition(group)).await;
-    let seen = watched.until("the list", |seen| matches!(seen, Seen::Listed(..))).await;
-    assert!(matches!(&seen[..], [Seen::Recovered(_), Seen::Listed(_, keys)] if keys.is_empty()), "{seen:#?}");
+    let seen = watched
+        .until("the list", |seen| matches!(seen, Seen::Listed(..)))
+        .await;
+    assert!(
+        matches!(&seen[..], [Seen::Recovered(_), Seen::Listed(_, keys)] if keys.is_empty()),
+        "{seen:#?}"
+    );
     let one = json!({"apiVersion": format!("{group}/v1"), "kind": "Boat", "metadata": {"name": "one", "namespace": namespace, "labels": {"tagboat.dev/name": "x"}}});
-    until("the kind is served to others", async || direct.refresh().await.unwrap().find(&boat(group)).is_some()).await;
+    until("the kind is served to others", async || {
+        direct.refresh().await.unwrap().find(&boat(group)).is_some()
+    })
+    .await;
     apply(&direct, &object(one)).await;
-    watched.until("the object", |seen| matches!(seen, Seen::Object(_, object) if object.name() == "one")).await;
+    watched
+        .until(
+            "the object",
+            |seen| matches!(seen, Seen::Object(_, object) if object.name() == "one"),
+        )
+        .await;
     // Gone again, and back.
     let path = format!("/apis/apiextensions.k8s.io/v1/customresourcedefinitions/boats.{group}");
     assert_eq!(kube.call(Method::DELETE, &path, None).await.0, 200);
     watched
         .until("the trouble", |seen| matches!(seen, Seen::Trouble(_, error) if matches!(*error.problem, Problem::UnknownKind { .. })))
         .await;
-    until("the definition is gone", async || kube.call(Method::GET, &path, None).await.0 == 404).await;
+    until("the definition is gone", async || {
+        kube.call(Method::GET, &path, None).await.0 == 404
+    })
+    .await;
     apply(&direct, &definition(group)).await;
-    watched.until("the kind is back", |seen| matches!(seen, Seen::Listed(..))).await;
+    watched
+        .until("the kind is back", |seen| matches!(seen, Seen::Listed(..)))
+        .await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -256,13 +400,25 @@ async fn a_kind_that_may_not_be_watched_is_told_once() {
         }
         other => panic!("{other:?}"),
     }
-    until("it was tried again", async || stranger.stats().0["watch"] >= 3).await;
+    until("it was tried again", async || {
+        stranger.stats().0["watch"] >= 3
+    })
+    .await;
     assert!(watched.events.try_recv().is_err(), "told once");
     let role = json!({"metadata": {"name": "watch-maps"}, "rules": [{"apiGroups": [""], "resources": ["configmaps"], "verbs": ["list", "watch"]}]});
     let binding = json!({"metadata": {"name": "watch-maps"}, "subjects": [{"kind": "User", "name": "reader"}],
         "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": "watch-maps"}});
     for (plural, body) in [("clusterroles", role), ("clusterrolebindings", binding)] {
-        assert_eq!(kube.call(Method::POST, &format!("/apis/rbac.authorization.k8s.io/v1/{plural}"), Some(&body)).await.0, 201);
+        assert_eq!(
+            kube.call(
+                Method::POST,
+                &format!("/apis/rbac.authorization.k8s.io/v1/{plural}"),
+                Some(&body)
+            )
+            .await
+            .0,
+            201
+        );
     }
     assert!(matches!(watched.next().await, Seen::Recovered(_)));
 }
@@ -271,7 +427,15 @@ async fn a_kind_that_may_not_be_watched_is_told_once() {
 #[ignore = "needs kube-apiserver: run tests/run cluster"]
 async fn a_receiver_that_does_not_listen_holds_the_watch_back() {
     let (_kube, _proxy, cluster, direct, namespace) = alone().await;
-    let objects: Vec<Object> = (0..300).map(|number| owned(&namespace, &format!("map-{number}"), json!({"a": "x".repeat(4000)}))).collect();
+    let objects: Vec<Object> = (0..300)
+        .map(|number| {
+            owned(
+                &namespace,
+                &format!("map-{number}"),
+                json!({"a": "x".repeat(4000)}),
+            )
+        })
+        .collect();
     futures::future::join_all(objects.iter().map(|object| apply(&direct, object))).await;
     let mut watched = Watched::start(&cluster, &[maps()]);
     until("the channel is full", async || watched.events.len() == 4).await;

@@ -21,30 +21,47 @@ impl Fleet {
 
     fn protect_main(&self, more: &Value) {
         let mut body = json!({"rule_name": "main", "enable_push": true});
-        body.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        body.as_object_mut()
+            .unwrap()
+            .extend(more.as_object().unwrap().clone());
         self.admin(Method::POST, "branch_protections", body);
     }
 
-    /// Waits until Gitea knows that a request's branch is behind: it counts some time after the push.
+    /// Waits until Gitea knows that a request's branch is behind: it counts some time after the
+    /// push.
     fn counted_behind(&self, number: u64) {
-        let body = json!({"Do": "merge", "head_commit_id": "0000000000000000000000000000000000000000"});
+        let body =
+            json!({"Do": "merge", "head_commit_id": "0000000000000000000000000000000000000000"});
         let path = format!("repos/{}/pulls/{number}/merge", self.world.project);
         wait("Gitea counts the commits behind", || {
-            let ask = self.world.gitea.call(&self.world.ann_token, Method::POST, &path, Some(body.clone()));
+            let ask = self.world.gitea.call(
+                &self.world.ann_token,
+                Method::POST,
+                &path,
+                Some(body.clone()),
+            );
             let (status, answer) = self.runtime.block_on(ask);
-            (status.as_u16() == 405 && answer["message"].as_str().unwrap().contains("behind")).then_some(())
+            (status.as_u16() == 405 && answer["message"].as_str().unwrap().contains("behind"))
+                .then_some(())
         });
     }
 
     /// What the commit of the bot's branch is made on.
     fn base_of_branch(&self) -> String {
         git(&self.world.clone, &["fetch", "-q", "--prune", "origin"]).ok();
-        git(&self.world.clone, &["rev-parse", &format!("origin/{BRANCH}^")]).text()
+        git(
+            &self.world.clone,
+            &["rev-parse", &format!("origin/{BRANCH}^")],
+        )
+        .text()
     }
 
     /// The merges that were asked for since the last look.
     fn merges(&self) -> usize {
-        self.changing().iter().filter(|line| line.starts_with("POST ") && line.contains("/merge")).count()
+        self.changing()
+            .iter()
+            .filter(|line| line.starts_with("POST ") && line.contains("/merge"))
+            .count()
     }
 }
 
@@ -56,20 +73,31 @@ fn a_merge_refused_as_behind_builds_the_branch_anew() {
     let number = fleet.only().number.unwrap();
     fleet.settled(number);
     fleet.check(number, StatusState::Success);
-    // In a file that the request does not touch. The bot may write, and not read what protects the branch.
+    // In a file that the request does not touch. The bot may write, and not read what protects the
+    // branch.
     let main = fleet.person(&[("README", "more\n")]);
     fleet.counted_behind(number);
     fleet.gate.take();
     // Gitea may still be looking at what was pushed; then nothing is asked.
-    let until = |state: RequestState| wait("Gitea has looked", || (fleet.only().state == state).then_some(()));
+    let until = |state: RequestState| {
+        wait("Gitea has looked", || {
+            (fleet.only().state == state).then_some(())
+        })
+    };
     until(RequestState::Updated);
     assert!(fleet.merges() > 0, "the refusal has told it");
     assert_eq!(fleet.base_of_branch(), main);
     fleet.settled(number);
-    assert_eq!(seen(&fleet.quiet_pass()[0]).2, "The check ci/test has not ended.");
+    assert_eq!(
+        seen(&fleet.quiet_pass()[0]).2,
+        "The check ci/test has not ended."
+    );
     fleet.check(number, StatusState::Success);
     until(RequestState::Merged);
-    assert_eq!(fleet.text("main", FILE), deployment(&["web:1.1.0", "db:1.0.0"]));
+    assert_eq!(
+        fleet.text("main", FILE),
+        deployment(&["web:1.1.0", "db:1.0.0"])
+    );
 }
 
 #[test]
@@ -77,7 +105,11 @@ fn a_merge_refused_as_behind_builds_the_branch_anew() {
 fn a_base_that_says_so_has_all_branches_built_anew() {
     let fleet = Fleet::new("");
     let admin = json!({"permission": "admin"});
-    fleet.admin(Method::PUT, &format!("collaborators/{}", fleet.world.bot), admin);
+    fleet.admin(
+        Method::PUT,
+        &format!("collaborators/{}", fleet.world.bot),
+        admin,
+    );
     let number = fleet.only().number.unwrap();
     let first = fleet.head(BRANCH);
     // Nobody wants it: the branch stays on the commit that it was made on.
@@ -89,27 +121,51 @@ fn a_base_that_says_so_has_all_branches_built_anew() {
     let main = fleet.person(&[("README", "and more\n")]);
     fleet.gate.take();
     let row = fleet.only();
-    assert_eq!((row.number, row.state), (Some(number), RequestState::Updated), "{row:#?}");
+    assert_eq!(
+        (row.number, row.state),
+        (Some(number), RequestState::Updated),
+        "{row:#?}"
+    );
     assert_eq!((fleet.merges(), fleet.base_of_branch()), (0, main));
     fleet.settled(number);
     fleet.gate.take();
     let engine = fleet.engine("store");
     let pass = |later: i64| {
-        let now = Timestamp::now().checked_add(SignedDuration::from_mins(later)).unwrap();
-        let report = fleet.runtime.block_on(engine.updaters[0].pass(Mode::Write, &Rescan::All, now));
+        let now = Timestamp::now()
+            .checked_add(SignedDuration::from_mins(later))
+            .unwrap();
+        let report =
+            fleet
+                .runtime
+                .block_on(engine.updaters[0].pass(Mode::Write, &Rescan::All, now));
         assert!(report.failures.is_empty(), "{report:#?}");
         seen(&rows(&report)[0]).1
     };
     assert_eq!(pass(0), RequestState::Open);
     let asked = fleet.gate.take();
-    assert!(!asked.iter().any(|line| line.contains("/branches/") || line.contains("protections")), "nothing is behind: {asked:#?}");
+    assert!(
+        !asked
+            .iter()
+            .any(|line| line.contains("/branches/") || line.contains("protections")),
+        "nothing is behind: {asked:#?}"
+    );
     // Each time its checks run and its approvals end: not with every commit of a busy base.
     let moved = fleet.person(&[("README", "and more\nand more\n")]);
-    assert_eq!((pass(0), fleet.base_of_branch()), (RequestState::Updated, moved.clone()), "the first of this process");
+    assert_eq!(
+        (pass(0), fleet.base_of_branch()),
+        (RequestState::Updated, moved.clone()),
+        "the first of this process"
+    );
     fleet.person(&[("README", "and\n")]);
-    assert_eq!((pass(1), fleet.base_of_branch()), (RequestState::Open, moved));
+    assert_eq!(
+        (pass(1), fleet.base_of_branch()),
+        (RequestState::Open, moved)
+    );
     let last = fleet.person(&[("README", "at last\n")]);
-    assert_eq!((pass(62), fleet.base_of_branch()), (RequestState::Updated, last));
+    assert_eq!(
+        (pass(62), fleet.base_of_branch()),
+        (RequestState::Updated, last)
+    );
 }
 
 #[test]
@@ -117,7 +173,11 @@ fn a_base_that_says_so_has_all_branches_built_anew() {
 fn on_such_a_base_one_after_the_other_is_built_anew_and_merged() {
     let fleet = Fleet::new("group: policy, autoMerge: {bump: [minor], requireChecks: [ci/test]}");
     let admin = json!({"permission": "admin"});
-    fleet.admin(Method::PUT, &format!("collaborators/{}", fleet.world.bot), admin);
+    fleet.admin(
+        Method::PUT,
+        &format!("collaborators/{}", fleet.world.bot),
+        admin,
+    );
     fleet.protect_main(&json!({"block_on_outdated_branch": true}));
     fleet.publish("db", &["1.1.0"]);
     let engine = fleet.engine("store");
@@ -131,30 +191,60 @@ fn on_such_a_base_one_after_the_other_is_built_anew_and_merged() {
     let main = fleet.person(&[("README", "more\n")]);
     let looked = |number: u64| drop(fleet.runtime.block_on(fleet.world.looked_at(number)));
     numbers.iter().for_each(|number| looked(*number));
-    numbers.iter().for_each(|number| fleet.check(*number, StatusState::Success));
+    numbers
+        .iter()
+        .for_each(|number| fleet.check(*number, StatusState::Success));
     let parents = || {
         git(&fleet.world.clone, &["fetch", "-q", "--prune", "origin"]).ok();
-        let branches = git(&fleet.world.clone, &["for-each-ref", "--format=%(refname)", "refs/remotes/origin/tagboat"]).text();
-        branches.lines().map(|branch| git(&fleet.world.clone, &["rev-parse", &format!("{branch}^")]).text()).collect::<Vec<_>>()
+        let branches = git(
+            &fleet.world.clone,
+            &[
+                "for-each-ref",
+                "--format=%(refname)",
+                "refs/remotes/origin/tagboat",
+            ],
+        )
+        .text();
+        branches
+            .lines()
+            .map(|branch| git(&fleet.world.clone, &["rev-parse", &format!("{branch}^")]).text())
+            .collect::<Vec<_>>()
     };
     // Both are ready and both are behind: one is built anew, and the other one waits for it.
     let states = wait("one is built anew", || {
         let rows = pass();
-        rows.iter().any(|row| row.state == RequestState::Updated).then_some(rows)
+        rows.iter()
+            .any(|row| row.state == RequestState::Updated)
+            .then_some(rows)
     });
-    let front = states.iter().find(|row| row.state == RequestState::Updated).and_then(|row| row.number).unwrap();
+    let front = states
+        .iter()
+        .find(|row| row.state == RequestState::Updated)
+        .and_then(|row| row.number)
+        .unwrap();
     looked(front);
     for _ in 0..2 {
         let rows = pass();
         let other = rows.iter().find(|row| row.number != Some(front)).unwrap();
-        assert!(other.waits.join(" ").contains(&format!("waits for request {front}")), "{rows:#?}");
-        assert_eq!(parents().iter().filter(|parent| **parent == main).count(), 1);
+        assert!(
+            other
+                .waits
+                .join(" ")
+                .contains(&format!("waits for request {front}")),
+            "{rows:#?}"
+        );
+        assert_eq!(
+            parents().iter().filter(|parent| **parent == main).count(),
+            1
+        );
     }
     fleet.check(front, StatusState::Success);
     let other = numbers.into_iter().find(|number| *number != front).unwrap();
     wait("it merges, and the other one is next", || {
         let rows = pass();
-        rows.iter().any(|row| row.number == Some(other) && row.state == RequestState::Updated).then_some(())
+        rows.iter()
+            .any(|row| row.number == Some(other) && row.state == RequestState::Updated)
+            .then_some(())
     });
     looked(other);
     fleet.check(other, StatusState::Success);
@@ -162,39 +252,58 @@ fn on_such_a_base_one_after_the_other_is_built_anew_and_merged() {
         pass();
         fleet.open().is_empty().then_some(())
     });
-    assert_eq!(fleet.text("main", FILE), deployment(&["web:1.1.0", "db:1.1.0"]));
+    assert_eq!(
+        fleet.text("main", FILE),
+        deployment(&["web:1.1.0", "db:1.1.0"])
+    );
 }
 
 #[test]
 #[ignore = "needs Gitea: run tests/run forge"]
 fn a_refused_merge_is_asked_for_again_when_something_has_changed() {
     let fleet = Fleet::new("autoMerge: {bump: [minor], requireChecks: false}");
-    fleet.protect_main(&json!({"enable_merge_whitelist": true, "merge_whitelist_usernames": [fleet.world.ann]}));
+    fleet.protect_main(
+        &json!({"enable_merge_whitelist": true, "merge_whitelist_usernames": [fleet.world.ann]}),
+    );
     let number = fleet.only().number.unwrap();
     fleet.settled(number);
     let engine = fleet.engine("store");
     let pass = |engine: &Engine, mode: Mode, later: SignedDuration| {
         fleet.gate.take();
         let now = Timestamp::now().checked_add(later).unwrap();
-        let report = fleet.runtime.block_on(engine.updaters[0].pass(mode, &Rescan::All, now));
+        let report = fleet
+            .runtime
+            .block_on(engine.updaters[0].pass(mode, &Rescan::All, now));
         assert!(report.failures.is_empty(), "{report:#?}");
         let row = rows(&report).remove(0);
         (fleet.merges(), row)
     };
     let now = SignedDuration::ZERO;
-    let said = "The forge did not merge it: it cannot be merged now: \"User not allowed to merge PR\".";
+    let said =
+        "The forge did not merge it: it cannot be merged now: \"User not allowed to merge PR\".";
     // Gitea looks at what was pushed, more than once, during which it has no answer.
-    wait("it is refused", || (seen(&pass(&engine, Mode::Write, now).1).2 == said).then_some(()));
+    wait("it is refused", || {
+        (seen(&pass(&engine, Mode::Write, now).1).2 == said).then_some(())
+    });
     let row = wait("it is told again", || {
         let (asked, row) = pass(&engine, Mode::Write, now);
         assert_eq!((asked, row.state), (0, RequestState::Open), "{row:#?}");
         (seen(&row).2 == said).then_some(row)
     });
-    assert!(row.until.is_some_and(|until| until > Timestamp::now()), "a daemon asks again by itself: {row:#?}");
+    assert!(
+        row.until.is_some_and(|until| until > Timestamp::now()),
+        "a daemon asks again by itself: {row:#?}"
+    );
     let (asked, row) = pass(&engine, Mode::Plan, now);
-    assert_eq!((asked, row.state), (0, RequestState::Open), "nothing would be merged");
+    assert_eq!(
+        (asked, row.state),
+        (0, RequestState::Open),
+        "nothing would be merged"
+    );
     let again = |what: &str, later: SignedDuration| {
-        wait(what, || (pass(&engine, Mode::Write, later).0 > 0).then_some(()));
+        wait(what, || {
+            (pass(&engine, Mode::Write, later).0 > 0).then_some(())
+        });
         assert_eq!(pass(&engine, Mode::Write, later).0, 0, "{what}");
     };
     fleet.check(number, StatusState::Success);
@@ -203,6 +312,16 @@ fn a_refused_merge_is_asked_for_again_when_something_has_changed() {
     again("the base moves", now);
     again("it has rested", SignedDuration::from_mins(61));
     // What was in the way is taken away; nothing tells it.
-    fleet.admin(Method::PATCH, "branch_protections/main", json!({"enable_merge_whitelist": false}));
-    wait("it merges", || (pass(&engine, Mode::Write, SignedDuration::from_mins(123)).1.state == RequestState::Merged).then_some(()));
+    fleet.admin(
+        Method::PATCH,
+        "branch_protections/main",
+        json!({"enable_merge_whitelist": false}),
+    );
+    wait("it merges", || {
+        (pass(&engine, Mode::Write, SignedDuration::from_mins(123))
+            .1
+            .state
+            == RequestState::Merged)
+            .then_some(())
+    });
 }

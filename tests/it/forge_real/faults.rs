@@ -23,35 +23,63 @@ fn killed_between_branch_and_request_it_opens_one() {
     for (opening, after) in [(false, false), (false, true), (true, false), (true, true)] {
         let fleet = Fleet::new("request: {labels: [images]}");
         let project = &fleet.world.project;
-        let line = if opening { format!("POST /api/v1/repos/{project}/pulls") } else { format!("POST /{project}.git/git-receive-pack") };
+        let line = if opening {
+            format!("POST /api/v1/repos/{project}/pulls")
+        } else {
+            format!("POST /{project}.git/git-receive-pack")
+        };
         killed_at(&fleet, line, after);
-        // What was on its way arrives or not, as it would with a network between: either way there is one request.
+        // What was on its way arrives or not, as it would with a network between: either way there
+        // is one request.
         let row = fleet.only();
-        assert!(matches!(row.state, RequestState::Opened | RequestState::Updated | RequestState::Open), "{row:#?}");
+        assert!(
+            matches!(
+                row.state,
+                RequestState::Opened | RequestState::Updated | RequestState::Open
+            ),
+            "{row:#?}"
+        );
         assert_eq!(fleet.open(), [row.number.unwrap()]);
-        assert_eq!(fleet.get(row.number.unwrap()).labels, ["images"], "and it has its labels");
+        assert_eq!(
+            fleet.get(row.number.unwrap()).labels,
+            ["images"],
+            "and it has its labels"
+        );
         fleet.quiet_pass();
     }
 }
 
-/// The program, killed (SIGKILL) at its first request to the forge or Git that begins so; `after` it, or before.
+/// The program, killed (SIGKILL) at its first request to the forge or Git that begins so; `after`
+/// it, or before.
 fn killed_at(fleet: &Fleet, begins: String, after: bool) {
     let (come, came) = std::sync::mpsc::channel();
     let (kept, gone) = std::sync::mpsc::channel::<()>();
     let stop = std::sync::Mutex::new(Some((come, gone)));
     let what = begins.clone();
-    fleet.gate.rule(move |asked| match stop.lock().unwrap().take_if(|_| asked.starts_with(&begins)) {
-        Some((come, gone)) => {
-            let work = Box::new(move || {
-                let _ = come.send(());
-                let _ = gone.recv_timeout(Duration::from_secs(30));
-            });
-            if after { Act::After(work) } else { Act::Before(work) }
+    fleet.gate.rule(move |asked| {
+        match stop.lock().unwrap().take_if(|_| asked.starts_with(&begins)) {
+            Some((come, gone)) => {
+                let work = Box::new(move || {
+                    let _ = come.send(());
+                    let _ = gone.recv_timeout(Duration::from_secs(30));
+                });
+                if after {
+                    Act::After(work)
+                } else {
+                    Act::Before(work)
+                }
+            }
+            None => Act::Pass,
         }
-        None => Act::Pass,
     });
-    let process = Running::start(fleet.tagboat(&["run", "--once"]).stdout(Stdio::null()).stderr(Stdio::null()));
-    came.recv_timeout(Duration::from_secs(60)).unwrap_or_else(|error| panic!("{what}: {error}"));
+    let process = Running::start(
+        fleet
+            .tagboat(&["run", "--once"])
+            .stdout(Stdio::null())
+            .stderr(Stdio::null()),
+    );
+    came.recv_timeout(Duration::from_secs(60))
+        .unwrap_or_else(|error| panic!("{what}: {error}"));
     drop(process);
     drop(kept);
     fleet.gate.open();
@@ -63,10 +91,16 @@ fn killed_inside_a_close_the_next_process_ends_it() {
     let fleet = Fleet::new("request: {labels: [images]}");
     let project = format!("/api/v1/repos/{}", fleet.world.project);
     let both = |tag: &str| deployment(&[&format!("web:{tag}"), "db:1.0.0"]);
-    let cases = ["POST issues/comments", "POST issues/labels", "PATCH pulls", "POST git-receive-pack"];
+    let cases = [
+        "POST issues/comments",
+        "POST issues/labels",
+        "PATCH pulls",
+        "POST git-receive-pack",
+    ];
     let mut minor = 1;
     for (case, after) in cases.iter().flat_map(|case| [(case, false), (case, true)]) {
-        // Gitea may still have the deletion of the branch to work off, and then ends the new request with it.
+        // Gitea may still have the deletion of the branch to work off, and then ends the new
+        // request with it.
         let number = wait("a request that stays", || {
             let number = fleet.only().number.unwrap();
             (fleet.settled(number).state == State::Open).then_some(number)
@@ -83,9 +117,20 @@ fn killed_inside_a_close_the_next_process_ends_it() {
         killed_at(&fleet, line, after);
         fleet.good_pass();
         let request = fleet.get(number);
-        assert_eq!((request.state, request.labels.contains(&SUPERSEDED.to_owned())), (State::Closed, true), "{case} {after}");
+        assert_eq!(
+            (
+                request.state,
+                request.labels.contains(&SUPERSEDED.to_owned())
+            ),
+            (State::Closed, true),
+            "{case} {after}"
+        );
         let said = format!("<!-- tagboat:closed -->\nClosed by tagboat: web is {wanted} already.");
-        assert_eq!((fleet.comments(number), fleet.head(BRANCH), fleet.open()), (vec![said], None, vec![]), "{case} {after}");
+        assert_eq!(
+            (fleet.comments(number), fleet.head(BRANCH), fleet.open()),
+            (vec![said], None, vec![]),
+            "{case} {after}"
+        );
         assert!(fleet.quiet_pass().is_empty());
         // It holds nothing.
         minor += 1;
@@ -95,8 +140,18 @@ fn killed_inside_a_close_the_next_process_ends_it() {
     let number = fleet.only().number.unwrap();
     fleet.settled(number);
     fleet.person(&[(FILE, &both(&format!("1.{minor}.0")))]);
-    killed_at(&fleet, format!("POST {project}/issues/{number}/labels"), true);
-    assert_eq!((fleet.open(), fleet.get(number).labels.contains(&SUPERSEDED.to_owned())), (vec![number], true));
+    killed_at(
+        &fleet,
+        format!("POST {project}/issues/{number}/labels"),
+        true,
+    );
+    assert_eq!(
+        (
+            fleet.open(),
+            fleet.get(number).labels.contains(&SUPERSEDED.to_owned())
+        ),
+        (vec![number], true)
+    );
     fleet.publish("web", &[&format!("1.{}.0", minor + 1)]);
     assert_eq!(seen(&fleet.only()).1, RequestState::Updated);
     assert_eq!(fleet.get(number).labels, ["images"]);
@@ -110,22 +165,54 @@ fn killed_inside_a_close_the_next_process_ends_it() {
 fn a_lost_answer_and_a_forge_that_is_down_open_one_request() {
     let fleet = Fleet::new("");
     // The forge is down; Git is not. Nothing is pushed, and commits elsewhere go on.
-    fleet.gate.rule(|line| if line.contains("/api/v1/") { reply(503, &[], "") } else { Act::Pass });
+    fleet.gate.rule(|line| {
+        if line.contains("/api/v1/") {
+            reply(503, &[], "")
+        } else {
+            Act::Pass
+        }
+    });
     let report = fleet.pass();
-    assert_eq!((fleet.head(BRANCH), rows(&report).len()), (None, 0), "{report:#?}");
-    assert_eq!(report.environments[0].state, tagboat::update::State::Waiting);
-    assert!(report.failures.iter().all(|failure| failure.forge) && report.failures[0].message.contains("503"), "{report:#?}");
+    assert_eq!(
+        (fleet.head(BRANCH), rows(&report).len()),
+        (None, 0),
+        "{report:#?}"
+    );
+    assert_eq!(
+        report.environments[0].state,
+        tagboat::update::State::Waiting
+    );
+    assert!(
+        report.failures.iter().all(|failure| failure.forge)
+            && report.failures[0].message.contains("503"),
+        "{report:#?}"
+    );
     // It dies after the branch was pushed.
     let opening = format!("POST /api/v1/repos/{}/pulls", fleet.world.project);
     let line = opening.clone();
-    fleet.gate.rule(move |asked| if asked == line { Act::Die } else { Act::Pass });
+    fleet
+        .gate
+        .rule(move |asked| if asked == line { Act::Die } else { Act::Pass });
     let report = fleet.pass();
-    assert_eq!((fleet.open().len(), rows(&report)[0].state), (0, RequestState::Failed), "{report:#?}");
+    assert_eq!(
+        (fleet.open().len(), rows(&report)[0].state),
+        (0, RequestState::Failed),
+        "{report:#?}"
+    );
     let pushed = fleet.head(BRANCH).expect("the branch waits");
     // The request is opened, and nobody hears of it.
-    fleet.gate.rule(move |asked| if asked == opening { Act::LoseAnswer } else { Act::Pass });
+    fleet.gate.rule(move |asked| {
+        if asked == opening {
+            Act::LoseAnswer
+        } else {
+            Act::Pass
+        }
+    });
     let row = fleet.only();
-    assert_eq!((row.state, fleet.open().len(), fleet.head(BRANCH)), (RequestState::Opened, 1, Some(pushed)));
+    assert_eq!(
+        (row.state, fleet.open().len(), fleet.head(BRANCH)),
+        (RequestState::Opened, 1, Some(pushed))
+    );
     fleet.gate.open();
     fleet.quiet_pass();
 }
@@ -137,68 +224,141 @@ fn a_branch_deleted_by_hand_and_one_that_is_protected() {
     let number = fleet.only().number.unwrap();
     fleet.push(&["--delete", BRANCH]);
     // Gitea closes a request whose branch somebody deletes, a moment later: that is a no.
-    let closed = fleet.world.until(number, "Gitea closes it", |request| request.state == State::Closed);
+    let closed = fleet.world.until(number, "Gitea closes it", |request| {
+        request.state == State::Closed
+    });
     fleet.runtime.block_on(closed);
     assert!(fleet.quiet_pass().is_empty());
     let protect = json!({"rule_name": "tagboat/**", "enable_push": false});
-    fleet.runtime.block_on(fleet.world.admin(Method::POST, "branch_protections", protect));
+    fleet.runtime.block_on(
+        fleet
+            .world
+            .admin(Method::POST, "branch_protections", protect),
+    );
     fleet.publish("web", &["1.2.0"]);
     let report = fleet.pass();
-    assert!(!report.failures.is_empty() && report.failures[0].forge, "{report:#?}");
-    assert!(report.failures[0].message.contains(&format!("refs/heads/{BRANCH}")), "{report:#?}");
-    assert!(rows(&report).iter().any(|row| row.state == RequestState::Failed), "{report:#?}");
+    assert!(
+        !report.failures.is_empty() && report.failures[0].forge,
+        "{report:#?}"
+    );
+    assert!(
+        report.failures[0]
+            .message
+            .contains(&format!("refs/heads/{BRANCH}")),
+        "{report:#?}"
+    );
+    assert!(
+        rows(&report)
+            .iter()
+            .any(|row| row.state == RequestState::Failed),
+        "{report:#?}"
+    );
 }
 
 #[test]
 #[ignore = "needs Gitea: run tests/run forge"]
 fn what_people_do_between_listing_and_acting_counts() {
-    let fleet = Arc::new(Fleet::new("autoMerge: {bump: [minor], requireChecks: [ci/test]}"));
+    let fleet = Arc::new(Fleet::new(
+        "autoMerge: {bump: [minor], requireChecks: [ci/test]}",
+    ));
     let number = fleet.only().number.unwrap();
     fleet.settled(number);
     // Ann pushes just before the merge: her commit is not merged.
     fleet.check(number, StatusState::Success);
     let clone = fleet.world.clone.clone();
     let meddle = move || {
-        git(&clone, &["fetch", "-q", "origin"]).status.success().then_some(()).unwrap();
-        git(&clone, &["checkout", "-q", "-B", "theirs", &format!("origin/{BRANCH}")]);
+        git(&clone, &["fetch", "-q", "origin"])
+            .status
+            .success()
+            .then_some(())
+            .unwrap();
+        git(
+            &clone,
+            &[
+                "checkout",
+                "-q",
+                "-B",
+                "theirs",
+                &format!("origin/{BRANCH}"),
+            ],
+        );
         std::fs::write(clone.join("hers"), "hers\n").unwrap();
         git(&clone, &["add", "-A"]);
         git(&clone, &["commit", "-q", "-m", "hers"]);
-        assert!(git(&clone, &["push", "-q", "origin", &format!("HEAD:refs/heads/{BRANCH}")]).status.success());
+        assert!(
+            git(
+                &clone,
+                &["push", "-q", "origin", &format!("HEAD:refs/heads/{BRANCH}")]
+            )
+            .status
+            .success()
+        );
     };
     fleet.gate.once("/merge", Act::Before(Box::new(meddle)));
     let report = fleet.pass();
     fleet.gate.open();
     assert_eq!(fleet.get(number).state, State::Open, "{report:#?}");
-    assert_eq!(fleet.text("main", FILE), deployment(&["web:1.0.0", "db:1.0.0"]));
+    assert_eq!(
+        fleet.text("main", FILE),
+        deployment(&["web:1.0.0", "db:1.0.0"])
+    );
     assert_eq!(seen(&fleet.good_pass()[0]).1, RequestState::Stopped);
     // Taken off; then it is not needed any more, and somebody merges it before it is closed.
-    let built = git(&fleet.world.clone, &["rev-parse", &format!("origin/{BRANCH}")]);
+    let built = git(
+        &fleet.world.clone,
+        &["rev-parse", &format!("origin/{BRANCH}")],
+    );
     let built = String::from_utf8_lossy(&built.stdout).trim().to_owned();
     let first = git(&fleet.world.clone, &["rev-parse", &format!("{built}^")]);
     let first = String::from_utf8_lossy(&first.stdout).trim().to_owned();
-    let own = if fleet.message(BRANCH).contains("hers") { first } else { built };
+    let own = if fleet.message(BRANCH).contains("hers") {
+        first
+    } else {
+        built
+    };
     fleet.push(&["--force", &format!("{own}:refs/heads/{BRANCH}")]);
     fleet.settled(number);
     fleet.person(&[("policies/p.yaml", "# nothing\n")]);
-    let (token, path) = (fleet.world.ann_token.clone(), format!("repos/{}/pulls/{number}/merge", fleet.world.project));
+    let (token, path) = (
+        fleet.world.ann_token.clone(),
+        format!("repos/{}/pulls/{number}/merge", fleet.world.project),
+    );
     let gitea = fleet.world.gitea;
     let handle = fleet.runtime.handle().clone();
     // Gitea looks for conflicts first, for a moment.
     let merge = move || {
         wait("Ann's merge", || {
-            let (status, answer) = handle.block_on(gitea.call(&token, Method::POST, &path, Some(json!({"Do": "merge"}))));
+            let (status, answer) = handle.block_on(gitea.call(
+                &token,
+                Method::POST,
+                &path,
+                Some(json!({"Do": "merge"})),
+            ));
             assert!(status.is_success() || status == 405, "{status} {answer}");
             status.is_success().then_some(())
         });
     };
-    let word: &'static str = Box::leak(format!("GET /api/v1/repos/{}/pulls/{number}", fleet.world.project).into_boxed_str());
+    let word: &'static str = Box::leak(
+        format!("GET /api/v1/repos/{}/pulls/{number}", fleet.world.project).into_boxed_str(),
+    );
     fleet.gate.once(word, Act::Before(Box::new(merge)));
     let report = fleet.pass();
     fleet.gate.open();
     let request = fleet.get(number);
-    assert_eq!((request.state, request.labels.contains(&"tagboat/superseded".to_owned())), (State::Merged, false), "{report:#?}");
-    assert_eq!(fleet.comments(number).len(), 1, "only of her commit: {:?}", fleet.comments(number));
+    assert_eq!(
+        (
+            request.state,
+            request.labels.contains(&"tagboat/superseded".to_owned())
+        ),
+        (State::Merged, false),
+        "{report:#?}"
+    );
+    assert_eq!(
+        fleet.comments(number).len(),
+        1,
+        "only of her commit: {:?}",
+        fleet.comments(number)
+    );
 }
 
 #[test]
@@ -210,17 +370,39 @@ fn what_is_pushed_just_before_a_close_keeps_the_request() {
     let clone = fleet.world.clone.clone();
     let meddle = move || {
         assert!(git(&clone, &["fetch", "-q", "origin"]).status.success());
-        git(&clone, &["checkout", "-q", "-B", "theirs", &format!("origin/{BRANCH}")]);
+        git(
+            &clone,
+            &[
+                "checkout",
+                "-q",
+                "-B",
+                "theirs",
+                &format!("origin/{BRANCH}"),
+            ],
+        );
         std::fs::write(clone.join("hers"), "hers\n").unwrap();
         git(&clone, &["add", "-A"]);
         git(&clone, &["commit", "-q", "-m", "hers"]);
-        assert!(git(&clone, &["push", "-q", "origin", &format!("HEAD:refs/heads/{BRANCH}")]).status.success());
+        assert!(
+            git(
+                &clone,
+                &["push", "-q", "origin", &format!("HEAD:refs/heads/{BRANCH}")]
+            )
+            .status
+            .success()
+        );
     };
-    let word: &'static str = Box::leak(format!("GET /api/v1/repos/{}/pulls/{number}", fleet.world.project).into_boxed_str());
+    let word: &'static str = Box::leak(
+        format!("GET /api/v1/repos/{}/pulls/{number}", fleet.world.project).into_boxed_str(),
+    );
     fleet.gate.once(word, Act::Before(Box::new(meddle)));
     let report = fleet.pass();
     fleet.gate.open();
-    assert_eq!((fleet.get(number).state, seen(&rows(&report)[0]).1), (State::Open, RequestState::Stopped), "{report:#?}");
+    assert_eq!(
+        (fleet.get(number).state, seen(&rows(&report)[0]).1),
+        (State::Open, RequestState::Stopped),
+        "{report:#?}"
+    );
     assert!(fleet.message(BRANCH).contains("hers"));
 }
 
@@ -230,7 +412,10 @@ fn two_bots_open_one_request() {
     let fleet = Fleet::new("");
     let engines = [fleet.engine("store"), fleet.engine("other")];
     std::thread::scope(|scope| {
-        let passes: Vec<_> = engines.iter().map(|engine| scope.spawn(|| fleet.pass_of(engine, Mode::Write))).collect();
+        let passes: Vec<_> = engines
+            .iter()
+            .map(|engine| scope.spawn(|| fleet.pass_of(engine, Mode::Write)))
+            .collect();
         for pass in passes {
             let report = pass.join().unwrap();
             assert!(report.failures.is_empty(), "{report:#?}");
@@ -259,6 +444,10 @@ fn two_bots_open_one_request() {
     fleet.push(&["origin/main:refs/heads/release"]);
     fleet.ann(number, json!({"base": "release"}));
     let report = fleet.pass_of(&engines[0], Mode::Write);
-    assert_eq!(seen(&rows(&report)[0]).1, RequestState::Stopped, "{report:#?}");
+    assert_eq!(
+        seen(&rows(&report)[0]).1,
+        RequestState::Stopped,
+        "{report:#?}"
+    );
     assert_eq!((fleet.changing(), fleet.open()), (vec![], vec![number]));
 }

@@ -1,5 +1,5 @@
-//! A fleet on a real Gitea: the bot's processes reach its API and its Git through a gate, which writes down every request
-//! and can spoil it. The registry is the sandbox's.
+//! A fleet on a real Gitea: the bot's processes reach its API and its Git through a gate, which
+//! writes down every request and can spoil it. The registry is the sandbox's.
 
 use super::world::World;
 use crate::{
@@ -59,23 +59,42 @@ impl Fleet {
     pub fn new(update: &str) -> Self {
         let fleet = Self::bare("");
         let declared = semver("web", "1.x", "") + &semver("db", "1.x", "") + &prod(update);
-        fleet.person(&[("policies/p.yaml", &declared), (FILE, &deployment(&["web:1.0.0", "db:1.0.0"])), ("README", "hello\n")]);
+        fleet.person(&[
+            ("policies/p.yaml", &declared),
+            (FILE, &deployment(&["web:1.0.0", "db:1.0.0"])),
+            ("README", "hello\n"),
+        ]);
         fleet.publish("web", &["1.0.0", "1.1.0"]);
         fleet.publish("db", &["1.0.0"]);
         fleet
     }
 
-    /// Without declarations, files and images; `more` follows what `tagboat.yaml` says of the only repository.
+    /// Without declarations, files and images; `more` follows what `tagboat.yaml` says of the only
+    /// repository.
     pub fn bare(more: &str) -> Self {
         provider();
         let runtime = Arc::new(runtime());
         let world = runtime.block_on(World::new());
         let (gate, images) = (Gate::default(), Gate::default());
-        let registry = runtime.block_on(SandboxRegistry::start_with(|app| images.layer(app))).unwrap();
+        let registry = runtime
+            .block_on(SandboxRegistry::start_with(|app| images.layer(app)))
+            .unwrap();
         let address = runtime.block_on(forward(&world.gitea.url, &gate));
         let dir = tempfile::tempdir().unwrap();
-        let fleet = Self { runtime, world, registry, gate, images, dir };
-        let token = fleet.runtime.block_on(fleet.world.gitea.token(&fleet.world.bot, &super::world::SCOPES));
+        let fleet = Self {
+            runtime,
+            world,
+            registry,
+            gate,
+            images,
+            dir,
+        };
+        let token = fleet.runtime.block_on(
+            fleet
+                .world
+                .gitea
+                .token(&fleet.world.bot, &super::world::SCOPES),
+        );
         std::fs::write(fleet.dir.path().join("token"), token).unwrap();
         let text = format!(
             "store: STORE\nregistries:\n  - prefix: {}\n    insecure: true\nrepositories:\n  - name: fleet\n    url: {address}/{}.git\n    token: {{file: token}}\n    forge: {{kind: gitea, url: {address}/api/v1}}\n{more}",
@@ -91,7 +110,10 @@ impl Fleet {
     /// The program as people start it, with nothing of this machine's environment.
     pub fn tagboat(&self, arguments: &[&str]) -> Command {
         let mut command = crate::servers::environment::tagboat();
-        command.env("HOME", self.dir.path()).env("TAGBOAT_CONFIG", self.config("store")).args(arguments);
+        command
+            .env("HOME", self.dir.path())
+            .env("TAGBOAT_CONFIG", self.config("store"))
+            .args(arguments);
         command.current_dir(self.dir.path()).stdin(Stdio::null());
         command
     }
@@ -102,20 +124,33 @@ impl Fleet {
 
     pub fn publish(&self, image: &str, tags: &[&str]) {
         for tag in tags {
-            let salted = Image { salt: (*tag).to_owned(), ..Image::default() };
-            self.runtime.block_on(self.registry.publish(&format!("team/{image}"), &Tag::new(*tag).unwrap(), &salted)).unwrap();
+            let salted = Image {
+                salt: (*tag).to_owned(),
+                ..Image::default()
+            };
+            self.runtime
+                .block_on(self.registry.publish(
+                    &format!("team/{image}"),
+                    &Tag::new(*tag).unwrap(),
+                    &salted,
+                ))
+                .unwrap();
         }
     }
 
     /// A process of its own.
     pub fn engine(&self, store: &str) -> Engine {
-        Context::read(&ProcessOptions { config: self.config(store), repository: None })
-            .and_then(|context| context.open())
-            .unwrap_or_else(|failure| panic!("{:#}", failure.error))
+        Context::read(&ProcessOptions {
+            config: self.config(store),
+            repository: None,
+        })
+        .and_then(|context| context.open())
+        .unwrap_or_else(|failure| panic!("{:#}", failure.error))
     }
 
     pub fn pass_of(&self, engine: &Engine, mode: Mode) -> Report {
-        self.runtime.block_on(engine.updaters[0].pass(mode, &Rescan::All, Timestamp::now()))
+        self.runtime
+            .block_on(engine.updaters[0].pass(mode, &Rescan::All, Timestamp::now()))
     }
 
     /// One writing pass of a process of its own.
@@ -126,7 +161,10 @@ impl Fleet {
     /// A pass that has nothing to complain of; gives the rows of requests.
     pub fn good_pass(&self) -> Vec<RequestReport> {
         let report = self.pass();
-        assert!(report.failures.is_empty() && report.findings.is_empty() && report.warnings.is_empty(), "{report:#?}");
+        assert!(
+            report.failures.is_empty() && report.findings.is_empty() && report.warnings.is_empty(),
+            "{report:#?}"
+        );
         rows(&report)
     }
 
@@ -140,7 +178,8 @@ impl Fleet {
     /// What changed something of all that was sent since the last look.
     pub fn changing(&self) -> Vec<String> {
         let seen = self.gate.take();
-        let changes = |line: &&String| !line.starts_with("GET ") && !line.contains("git-upload-pack");
+        let changes =
+            |line: &&String| !line.starts_with("GET ") && !line.contains("git-upload-pack");
         seen.iter().filter(changes).cloned().collect()
     }
 
@@ -172,9 +211,23 @@ impl Fleet {
     pub fn meddle_on(&self, branch: &str, files: &[(&str, &str)]) -> String {
         let clone = &self.world.clone;
         git(clone, &["fetch", "-q", "origin"]).ok();
-        git(clone, &["checkout", "-q", "-B", "theirs", &format!("origin/{branch}")]).ok();
+        git(
+            clone,
+            &[
+                "checkout",
+                "-q",
+                "-B",
+                "theirs",
+                &format!("origin/{branch}"),
+            ],
+        )
+        .ok();
         self.commit(files);
-        git(clone, &["push", "-q", "origin", &format!("HEAD:refs/heads/{branch}")]).ok();
+        git(
+            clone,
+            &["push", "-q", "origin", &format!("HEAD:refs/heads/{branch}")],
+        )
+        .ok();
         git(clone, &["rev-parse", "HEAD"]).text()
     }
 
@@ -187,7 +240,13 @@ impl Fleet {
         }
         git(clone, &["add", "-A"]).ok();
         // Not at the bot's time, so that no two commits are the same.
-        assert!(command(clone).args(["commit", "-q", "-m", "by hand"]).status().unwrap().success());
+        assert!(
+            command(clone)
+                .args(["commit", "-q", "-m", "by hand"])
+                .status()
+                .unwrap()
+                .success()
+        );
     }
 
     /// What a person does to the bot's branch with `git push`.
@@ -199,7 +258,11 @@ impl Fleet {
 
     /// The commit of a branch; none if it is not there.
     pub fn head(&self, branch: &str) -> Option<String> {
-        let line = git(&self.world.clone, &["ls-remote", "origin", &format!("refs/heads/{branch}")]).text();
+        let line = git(
+            &self.world.clone,
+            &["ls-remote", "origin", &format!("refs/heads/{branch}")],
+        )
+        .text();
         line.split_whitespace().next().map(str::to_owned)
     }
 
@@ -214,7 +277,11 @@ impl Fleet {
     /// The message of a branch's latest commit.
     pub fn message(&self, branch: &str) -> String {
         git(&self.world.clone, &["fetch", "-q", "--prune", "origin"]).ok();
-        git(&self.world.clone, &["log", "-1", "--format=%B", &format!("origin/{branch}")]).text()
+        git(
+            &self.world.clone,
+            &["log", "-1", "--format=%B", &format!("origin/{branch}")],
+        )
+        .text()
     }
 
     pub fn get(&self, number: u64) -> Request {
@@ -223,13 +290,23 @@ impl Fleet {
 
     /// The bot's requests that are open.
     pub fn open(&self) -> Vec<u64> {
-        let list = self.runtime.block_on(self.world.forge.list(tagboat::forge::Which::Open, "tagboat/")).unwrap();
+        let list = self
+            .runtime
+            .block_on(
+                self.world
+                    .forge
+                    .list(tagboat::forge::Which::Open, "tagboat/"),
+            )
+            .unwrap();
         list.iter().map(|request| request.number).collect()
     }
 
     /// Ann changes a request.
     pub fn ann(&self, number: u64, change: Value) {
-        self.runtime.block_on(self.world.ann(Method::PATCH, &format!("pulls/{number}"), change));
+        self.runtime.block_on(
+            self.world
+                .ann(Method::PATCH, &format!("pulls/{number}"), change),
+        );
     }
 
     pub fn close(&self, number: u64) {
@@ -238,19 +315,34 @@ impl Fleet {
 
     /// Ann puts a label on a request.
     pub fn label(&self, number: u64, name: &str) {
-        let label = Label { name: name.to_owned(), color: "123456".to_owned(), description: String::new() };
-        self.runtime.block_on(self.world.forge.label(number, &[label], &[])).unwrap();
+        let label = Label {
+            name: name.to_owned(),
+            color: "123456".to_owned(),
+            description: String::new(),
+        };
+        self.runtime
+            .block_on(self.world.forge.label(number, &[label], &[]))
+            .unwrap();
     }
 
     pub fn unlabel(&self, number: u64, name: &str) {
-        self.runtime.block_on(self.world.forge.label(number, &[], &[name])).unwrap();
+        self.runtime
+            .block_on(self.world.forge.label(number, &[], &[name]))
+            .unwrap();
     }
 
     /// A check says so of the request's head.
     pub fn check(&self, number: u64, state: StatusState) {
         let head = self.get(number).head_commit;
-        let status = Status { context: "ci/test".to_owned(), state, description: "by a test".to_owned(), url: None };
-        self.runtime.block_on(self.world.forge.set_status(&head, &status)).unwrap();
+        let status = Status {
+            context: "ci/test".to_owned(),
+            state,
+            description: "by a test".to_owned(),
+            url: None,
+        };
+        self.runtime
+            .block_on(self.world.forge.set_status(&head, &status))
+            .unwrap();
     }
 
     /// The texts of a request's comments.
@@ -261,22 +353,37 @@ impl Fleet {
             &format!("repos/{}/issues/{number}/comments", self.world.project),
             None,
         ));
-        answer.1.as_array().unwrap().iter().map(|comment| comment["body"].as_str().unwrap().to_owned()).collect()
+        answer
+            .1
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|comment| comment["body"].as_str().unwrap().to_owned())
+            .collect()
     }
 
     /// Waits until Gitea has seen what was pushed, and knows whether it can be merged.
     pub fn settled(&self, number: u64) -> Request {
         let head = self.head(BRANCH).unwrap();
         let wanted = |request: &Request| {
-            request.state != State::Open || (request.head_commit == head && request.mergeable == tagboat::forge::Mergeable::Yes)
+            request.state != State::Open
+                || (request.head_commit == head
+                    && request.mergeable == tagboat::forge::Mergeable::Yes)
         };
-        self.runtime.block_on(self.world.until(number, "Gitea has looked at the branch", wanted))
+        self.runtime.block_on(
+            self.world
+                .until(number, "Gitea has looked at the branch", wanted),
+        )
     }
 }
 
 /// The requests of a report.
 pub fn rows(report: &Report) -> Vec<RequestReport> {
-    report.environments.iter().flat_map(|row: &EnvironmentReport| row.requests.clone()).collect()
+    report
+        .environments
+        .iter()
+        .flat_map(|row: &EnvironmentReport| row.requests.clone())
+        .collect()
 }
 
 /// What a row says at a glance.
@@ -286,7 +393,10 @@ pub fn seen(row: &RequestReport) -> (Option<u64>, RequestState, String) {
 
 /// Serves, behind the gate, what lies at `to`.
 async fn forward(to: &str, gate: &Gate) -> String {
-    let (client, to) = (reqwest::Client::builder().no_proxy().build().unwrap(), to.to_owned());
+    let (client, to) = (
+        reqwest::Client::builder().no_proxy().build().unwrap(),
+        to.to_owned(),
+    );
     let pass = move |asked: Asked| {
         let (client, to) = (client.clone(), to.clone());
         async move {
@@ -296,15 +406,24 @@ async fn forward(to: &str, gate: &Gate) -> String {
             headers.remove("content-length");
             headers.remove("transfer-encoding");
             let body = to_bytes(body, 64 << 20).await.unwrap();
-            let sent = client.request(parts.method, format!("{to}{}", parts.uri)).headers(headers).body(body).send().await;
-            let Ok(answer) = sent else { return Response::builder().status(502).body(Body::empty()).unwrap() };
+            let sent = client
+                .request(parts.method, format!("{to}{}", parts.uri))
+                .headers(headers)
+                .body(body)
+                .send()
+                .await;
+            let Ok(answer) = sent else {
+                return Response::builder().status(502).body(Body::empty()).unwrap();
+            };
             let mut response = Response::builder().status(answer.status());
             for (name, value) in answer.headers() {
                 if !["transfer-encoding", "content-length", "connection"].contains(&name.as_str()) {
                     response = response.header(name, value);
                 }
             }
-            response.body(Body::from(answer.bytes().await.unwrap_or_default())).unwrap()
+            response
+                .body(Body::from(answer.bytes().await.unwrap_or_default()))
+                .unwrap()
         }
     };
     let app = gate.layer(Router::new().fallback(pass));

@@ -24,41 +24,82 @@ fn from_the_first_tag_to_the_end() {
     // Planned, nothing is sent that changes anything.
     let engine = fleet.engine("store");
     let planned = super::fleet::rows(&fleet.pass_of(&engine, Mode::Plan));
-    assert_eq!((planned.len(), seen(&planned[0]).1, planned[0].files.len()), (1, RequestState::WouldOpen, 1));
-    assert_eq!((fleet.changing(), fleet.head(BRANCH), fleet.open()), (vec![], None, vec![]));
+    assert_eq!(
+        (planned.len(), seen(&planned[0]).1, planned[0].files.len()),
+        (1, RequestState::WouldOpen, 1)
+    );
+    assert_eq!(
+        (fleet.changing(), fleet.head(BRANCH), fleet.open()),
+        (vec![], None, vec![])
+    );
     drop(engine);
 
     let row = fleet.only();
     let number = row.number.unwrap();
-    assert_eq!((row.state, row.title.as_str()), (RequestState::Opened, "prod: web 1.0.0 → 1.1.0"));
+    assert_eq!(
+        (row.state, row.title.as_str()),
+        (RequestState::Opened, "prod: web 1.0.0 → 1.1.0")
+    );
     let request = fleet.settled(number);
     assert_eq!(
-        (request.title.as_str(), request.base.as_str(), request.author.as_str()),
+        (
+            request.title.as_str(),
+            request.base.as_str(),
+            request.author.as_str()
+        ),
         (row.title.as_str(), "main", fleet.world.bot.as_str())
     );
     assert_eq!(request.labels, ["bot", "images"]);
     let marker = Marker::read(&request.body).unwrap().unwrap();
-    assert_eq!((marker.environment.as_str(), marker.moves.len(), marker.moves[0].new.as_str()), ("prod", 1, "1.1.0"));
+    assert_eq!(
+        (
+            marker.environment.as_str(),
+            marker.moves.len(),
+            marker.moves[0].new.as_str()
+        ),
+        ("prod", 1, "1.1.0")
+    );
     assert_eq!(fleet.text(BRANCH, FILE), file(&["web:1.1.0", "db:1.0.0"]));
-    assert!(fleet.message(BRANCH).ends_with("Tagboat-Update: prod"), "{}", fleet.message(BRANCH));
+    assert!(
+        fleet.message(BRANCH).ends_with("Tagboat-Update: prod"),
+        "{}",
+        fleet.message(BRANCH)
+    );
     let first = fleet.head(BRANCH).unwrap();
     assert_eq!(fleet.quiet_pass()[0].number, Some(number));
 
     // A person's words in the text stay as long as what it was made from.
-    fleet.ann(number, json!({"title": "Ann's words", "body": format!("Mine.\n\n{}", request.body)}));
+    fleet.ann(
+        number,
+        json!({"title": "Ann's words", "body": format!("Mine.\n\n{}", request.body)}),
+    );
     fleet.quiet_pass();
     // The target moves elsewhere.
     fleet.person(&[("README", "hello again\n")]);
     fleet.quiet_pass();
-    assert_eq!((fleet.head(BRANCH).as_ref(), fleet.get(number).title.as_str()), (Some(&first), "Ann's words"));
+    assert_eq!(
+        (
+            fleet.head(BRANCH).as_ref(),
+            fleet.get(number).title.as_str()
+        ),
+        (Some(&first), "Ann's words")
+    );
 
     // A newer tag: the same request, its text anew.
     fleet.publish("web", &["1.2.0"]);
     let row = fleet.only();
-    assert_eq!((row.number, row.state), (Some(number), RequestState::Updated));
+    assert_eq!(
+        (row.number, row.state),
+        (Some(number), RequestState::Updated)
+    );
     let request = fleet.settled(number);
     assert_eq!(request.title, "prod: web 1.0.0 → 1.2.0");
-    assert_eq!(Marker::read(&request.body).unwrap().unwrap().moves[0].new.as_str(), "1.2.0");
+    assert_eq!(
+        Marker::read(&request.body).unwrap().unwrap().moves[0]
+            .new
+            .as_str(),
+        "1.2.0"
+    );
     assert_eq!(fleet.text(BRANCH, FILE), file(&["web:1.2.0", "db:1.0.0"]));
     let second = fleet.head(BRANCH).unwrap();
     assert_ne!(first, second);
@@ -68,10 +109,19 @@ fn from_the_first_tag_to_the_end() {
     let commented = format!("# by ann\n{}", file(&["web:1.0.0", "db:1.0.0"]));
     let main = fleet.person(&[(FILE, &commented)]);
     let row = fleet.only();
-    assert_eq!((row.number, row.state), (Some(number), RequestState::Updated));
-    assert_eq!(fleet.text(BRANCH, FILE), commented.replace("web:1.0.0", "web:1.2.0"));
+    assert_eq!(
+        (row.number, row.state),
+        (Some(number), RequestState::Updated)
+    );
+    assert_eq!(
+        fleet.text(BRANCH, FILE),
+        commented.replace("web:1.0.0", "web:1.2.0")
+    );
     assert_eq!(fleet.get(number).base, "main");
-    let parent = crate::servers::git::git(&fleet.world.clone, &["rev-parse", &format!("origin/{BRANCH}^")]);
+    let parent = crate::servers::git::git(
+        &fleet.world.clone,
+        &["rev-parse", &format!("origin/{BRANCH}^")],
+    );
     assert_eq!(String::from_utf8_lossy(&parent.stdout).trim(), main);
     fleet.quiet_pass();
 
@@ -80,26 +130,48 @@ fn from_the_first_tag_to_the_end() {
     let row = fleet.only();
     assert_eq!(
         (row.number, row.state, row.waits.as_slice()),
-        (Some(number), RequestState::Closed, &["web is 1.2.0 already.".to_owned()][..])
+        (
+            Some(number),
+            RequestState::Closed,
+            &["web is 1.2.0 already.".to_owned()][..]
+        )
     );
     let request = fleet.get(number);
-    assert_eq!((request.state, request.labels.contains(&"tagboat/superseded".to_owned())), (State::Closed, true));
-    assert_eq!(fleet.comments(number), ["<!-- tagboat:closed -->\nClosed by tagboat: web is 1.2.0 already."]);
+    assert_eq!(
+        (
+            request.state,
+            request.labels.contains(&"tagboat/superseded".to_owned())
+        ),
+        (State::Closed, true)
+    );
+    assert_eq!(
+        fleet.comments(number),
+        ["<!-- tagboat:closed -->\nClosed by tagboat: web is 1.2.0 already."]
+    );
     assert_eq!(fleet.head(BRANCH), None);
     assert!(fleet.quiet_pass().is_empty());
     // Its own closing holds nothing.
     fleet.person(&[(FILE, &file(&["web:1.1.0", "db:1.0.0"]))]);
     fleet.publish("web", &["1.3.0"]);
     let row = fleet.only();
-    assert_eq!((row.state, row.title.as_str()), (RequestState::Opened, "prod: web 1.1.0 → 1.3.0"));
+    assert_eq!(
+        (row.state, row.title.as_str()),
+        (RequestState::Opened, "prod: web 1.1.0 → 1.3.0")
+    );
     assert_ne!(row.number, Some(number));
     // The Environment is taken away.
-    fleet.person(&[("policies/p.yaml", &(semver("web", "1.x", "") + &semver("db", "1.x", "")))]);
+    fleet.person(&[(
+        "policies/p.yaml",
+        &(semver("web", "1.x", "") + &semver("db", "1.x", "")),
+    )]);
     let report = fleet.pass();
     let rows = super::fleet::rows(&report);
     assert_eq!(
         (rows[0].state, rows[0].waits.as_slice()),
-        (RequestState::Closed, &["Its Environment is not declared any more.".to_owned()][..]),
+        (
+            RequestState::Closed,
+            &["Its Environment is not declared any more.".to_owned()][..]
+        ),
         "{report:#?}"
     );
     assert_eq!((fleet.open(), fleet.head(BRANCH)), (vec![], None));
@@ -113,56 +185,125 @@ fn a_draft_asks_its_reviewers_once_and_is_merged_as_declared() {
     let update = prod(&format!(
         "request: {{labels: [images], draft: true, {reviewers}, mergeMethod: squash}}, autoMerge: {{bump: [minor], requireChecks: false}}"
     ));
-    fleet.person(&[("policies/p.yaml", &(semver("web", "1.x", "") + &update)), (FILE, &file(&["web:1.0.0"]))]);
+    fleet.person(&[
+        ("policies/p.yaml", &(semver("web", "1.x", "") + &update)),
+        (FILE, &file(&["web:1.0.0"])),
+    ]);
     fleet.publish("web", &["1.0.0", "1.1.0"]);
     let report = fleet.pass();
     assert!(report.failures.is_empty(), "{report:#?}");
     let row = super::fleet::rows(&report).remove(0);
     let number = row.number.unwrap();
     // Who cannot be asked is told of, once; the others are asked.
-    assert!(report.warnings.len() == 1 && report.warnings[0].contains("nobody-here could not be asked"), "{report:#?}");
-    let shown = fleet.runtime.block_on(fleet.world.ann(Method::GET, &format!("pulls/{number}"), json!(null)));
-    assert_eq!((&shown["draft"], &shown["requested_reviewers"][0]["login"]), (&json!(true), &json!(fleet.world.ann)), "{shown}");
+    assert!(
+        report.warnings.len() == 1 && report.warnings[0].contains("nobody-here could not be asked"),
+        "{report:#?}"
+    );
+    let shown = fleet.runtime.block_on(fleet.world.ann(
+        Method::GET,
+        &format!("pulls/{number}"),
+        json!(null),
+    ));
+    assert_eq!(
+        (&shown["draft"], &shown["requested_reviewers"][0]["login"]),
+        (&json!(true), &json!(fleet.world.ann)),
+        "{shown}"
+    );
     let row = fleet.quiet_pass().remove(0);
-    assert_eq!((row.state, row.waits.as_slice()), (RequestState::Open, &["The request is a draft.".to_owned()][..]));
+    assert_eq!(
+        (row.state, row.waits.as_slice()),
+        (
+            RequestState::Open,
+            &["The request is a draft.".to_owned()][..]
+        )
+    );
     // Ann has looked, and takes the mark away: it merges as one commit.
-    let title = shown["title"].as_str().unwrap().trim_start_matches("WIP: ").to_owned();
+    let title = shown["title"]
+        .as_str()
+        .unwrap()
+        .trim_start_matches("WIP: ")
+        .to_owned();
     fleet.ann(number, json!({"title": title}));
     fleet.settled(number);
     let row = fleet.only();
-    assert_eq!((row.number, row.state), (Some(number), RequestState::Merged), "{row:#?}");
+    assert_eq!(
+        (row.number, row.state),
+        (Some(number), RequestState::Merged),
+        "{row:#?}"
+    );
     assert_eq!(fleet.text("main", FILE), file(&["web:1.1.0"]));
-    let parents = crate::servers::git::git(&fleet.world.clone, &["rev-list", "--parents", "-n1", "origin/main"]);
-    assert_eq!(String::from_utf8_lossy(&parents.stdout).split_whitespace().count(), 2, "one commit with one parent");
-    assert!(fleet.message("main").ends_with("Tagboat-Update: prod"), "{}", fleet.message("main"));
+    let parents = crate::servers::git::git(
+        &fleet.world.clone,
+        &["rev-list", "--parents", "-n1", "origin/main"],
+    );
+    assert_eq!(
+        String::from_utf8_lossy(&parents.stdout)
+            .split_whitespace()
+            .count(),
+        2,
+        "one commit with one parent"
+    );
+    assert!(
+        fleet.message("main").ends_with("Tagboat-Update: prod"),
+        "{}",
+        fleet.message("main")
+    );
 }
 
 #[test]
 #[ignore = "needs Gitea: run tests/run forge"]
 fn a_persons_commit_is_never_overwritten() {
-    let fleet = Fleet::new("autoMerge: {bump: [minor, patch], requireChecks: false}, windows: [{cron: '0 0 1 1 *', duration: 1m}]");
+    let fleet = Fleet::new(
+        "autoMerge: {bump: [minor, patch], requireChecks: false}, windows: [{cron: '0 0 1 1 *', duration: 1m}]",
+    );
     let number = fleet.only().number.unwrap();
     let built = fleet.head(BRANCH).unwrap();
     let hers = fleet.meddle(&[("envs/prod/note.txt", "by ann\n")]);
     let row = fleet.only();
-    assert_eq!((row.number, row.state), (Some(number), RequestState::Stopped));
-    assert!(row.waits[0].contains(&format!("the commit {} by Ann", &hers[..10])), "{:?}", row.waits);
+    assert_eq!(
+        (row.number, row.state),
+        (Some(number), RequestState::Stopped)
+    );
+    assert!(
+        row.waits[0].contains(&format!("the commit {} by Ann", &hers[..10])),
+        "{:?}",
+        row.waits
+    );
     let said = fleet.comments(number);
-    assert!(said.len() == 1 && said[0].contains(&hers[..10]) && said[0].contains("leaves this request as it is"), "{said:?}");
-    // Neither a newer tag, a change of the file, the end of the wish, nor a new process moves it; and it is said once.
+    assert!(
+        said.len() == 1
+            && said[0].contains(&hers[..10])
+            && said[0].contains("leaves this request as it is"),
+        "{said:?}"
+    );
+    // Neither a newer tag, a change of the file, the end of the wish, nor a new process moves it;
+    // and it is said once.
     fleet.publish("web", &["1.2.0"]);
     fleet.quiet_pass();
-    fleet.person(&[(FILE, &format!("# more\n{}", file(&["web:1.0.0", "db:1.0.0"])))]);
+    fleet.person(&[(
+        FILE,
+        &format!("# more\n{}", file(&["web:1.0.0", "db:1.0.0"])),
+    )]);
     fleet.quiet_pass();
     fleet.person(&[(FILE, &file(&["web:1.2.0", "db:1.0.0"]))]);
     assert_eq!(seen(&fleet.quiet_pass()[0]).1, RequestState::Stopped);
-    assert_eq!((fleet.head(BRANCH).as_ref(), fleet.comments(number).len()), (Some(&hers), 1));
+    assert_eq!(
+        (fleet.head(BRANCH).as_ref(), fleet.comments(number).len()),
+        (Some(&hers), 1)
+    );
     assert_eq!(fleet.get(number).state, State::Open);
     // Taken off again, the bot goes on.
     fleet.publish("web", &["1.3.0"]);
     fleet.push(&["--force", &format!("{built}:refs/heads/{BRANCH}")]);
     let row = fleet.only();
-    assert_eq!((row.number, row.state, row.title.as_str()), (Some(number), RequestState::Updated, "prod: web 1.2.0 → 1.3.0"));
+    assert_eq!(
+        (row.number, row.state, row.title.as_str()),
+        (
+            Some(number),
+            RequestState::Updated,
+            "prod: web 1.2.0 → 1.3.0"
+        )
+    );
     assert_eq!(fleet.text(BRANCH, FILE), file(&["web:1.3.0", "db:1.0.0"]));
 }
 
@@ -173,24 +314,48 @@ fn what_a_person_closes_is_held() {
     let number = fleet.only().number.unwrap();
     fleet.close(number);
     let report = fleet.pass();
-    assert!(super::fleet::rows(&report).is_empty() && report.failures.is_empty(), "{report:#?}");
-    let web = report.environments[0].policies.iter().find(|policy| policy.name.to_string() == "default/web").unwrap();
-    let held = format!("1.1.0: {} closed request #{number} (1.1.0) on ", fleet.world.ann);
-    assert!(web.held.len() == 1 && web.held[0].starts_with(&held), "{:?}", web.held);
+    assert!(
+        super::fleet::rows(&report).is_empty() && report.failures.is_empty(),
+        "{report:#?}"
+    );
+    let web = report.environments[0]
+        .policies
+        .iter()
+        .find(|policy| policy.name.to_string() == "default/web")
+        .unwrap();
+    let held = format!(
+        "1.1.0: {} closed request #{number} (1.1.0) on ",
+        fleet.world.ann
+    );
+    assert!(
+        web.held.len() == 1 && web.held[0].starts_with(&held),
+        "{:?}",
+        web.held
+    );
     assert!(fleet.quiet_pass().is_empty());
-    assert!(fleet.head(BRANCH).is_some(), "who closed it may open it again");
+    assert!(
+        fleet.head(BRANCH).is_some(),
+        "who closed it may open it again"
+    );
     // Opened again, it is what it was.
     fleet.ann(number, json!({"state": "open"}));
     assert_eq!(
         seen(&fleet.quiet_pass()[0]),
-        (Some(number), RequestState::Open, "It waits for people: autoMerge is not declared.".to_owned())
+        (
+            Some(number),
+            RequestState::Open,
+            "It waits for people: autoMerge is not declared.".to_owned()
+        )
     );
     fleet.close(number);
     assert!(fleet.quiet_pass().is_empty());
     // Something newer comes back in a new request.
     fleet.publish("web", &["1.2.0"]);
     let row = fleet.only();
-    assert_eq!((row.state, row.title.as_str()), (RequestState::Opened, "prod: web 1.0.0 → 1.2.0"));
+    assert_eq!(
+        (row.state, row.title.as_str()),
+        (RequestState::Opened, "prod: web 1.0.0 → 1.2.0")
+    );
     assert_ne!(row.number, Some(number));
     fleet.quiet_pass();
     // Closed, too; then somebody writes it, which lifts the hold of what was closed.
@@ -207,16 +372,32 @@ fn people_hold_and_rebase_by_labels_and_limits_hold() {
     let fleet = Fleet::new("group: policy, request: {maxOpen: 1, perHour: 2}");
     fleet.publish("db", &["1.1.0"]);
     let rows = fleet.good_pass();
-    assert_eq!(rows.iter().map(|row| row.state).collect::<Vec<_>>(), [RequestState::Opened, RequestState::Waiting]);
-    assert_eq!(rows[1].waits, ["1 requests are open, and request.maxOpen is 1."]);
+    assert_eq!(
+        rows.iter().map(|row| row.state).collect::<Vec<_>>(),
+        [RequestState::Opened, RequestState::Waiting]
+    );
+    assert_eq!(
+        rows[1].waits,
+        ["1 requests are open, and request.maxOpen is 1."]
+    );
     let (number, db) = (rows[0].number.unwrap(), rows[0].branch.clone());
-    assert!(rows[0].title.contains("db") && fleet.head(&rows[1].branch).is_none(), "{rows:#?}");
+    assert!(
+        rows[0].title.contains("db") && fleet.head(&rows[1].branch).is_none(),
+        "{rows:#?}"
+    );
     fleet.quiet_pass();
     // Held, nothing happens to it.
     let built = fleet.head(&db).unwrap();
     fleet.label(number, "tagboat/hold");
     fleet.publish("db", &["1.2.0"]);
-    assert_eq!(seen(&fleet.quiet_pass()[0]), (Some(number), RequestState::Waiting, "The label tagboat/hold is on it.".to_owned()));
+    assert_eq!(
+        seen(&fleet.quiet_pass()[0]),
+        (
+            Some(number),
+            RequestState::Waiting,
+            "The label tagboat/hold is on it.".to_owned()
+        )
+    );
     assert_eq!(fleet.head(&db).as_ref(), Some(&built));
     fleet.unlabel(number, "tagboat/hold");
     assert_eq!(seen(&fleet.good_pass()[0]).1, RequestState::Updated);
@@ -225,29 +406,47 @@ fn people_hold_and_rebase_by_labels_and_limits_hold() {
     fleet.label(number, "tagboat/rebase");
     assert_eq!(seen(&fleet.good_pass()[0]).1, RequestState::Updated);
     fleet.text(&db, FILE);
-    let parent = crate::servers::git::git(&fleet.world.clone, &["rev-parse", &format!("origin/{db}^")]);
+    let parent =
+        crate::servers::git::git(&fleet.world.clone, &["rev-parse", &format!("origin/{db}^")]);
     assert_eq!(String::from_utf8_lossy(&parent.stdout).trim(), main);
-    assert!(!fleet.get(number).labels.contains(&"tagboat/rebase".to_owned()));
+    assert!(
+        !fleet
+            .get(number)
+            .labels
+            .contains(&"tagboat/rebase".to_owned())
+    );
     fleet.quiet_pass();
     // One goes, another may come; then two were opened within the hour.
     fleet.close(number);
     let rows = fleet.good_pass();
-    assert_eq!((rows.len(), rows[0].state), (1, RequestState::Opened), "{rows:#?}");
+    assert_eq!(
+        (rows.len(), rows[0].state),
+        (1, RequestState::Opened),
+        "{rows:#?}"
+    );
     fleet.close(rows[0].number.unwrap());
     fleet.publish("web", &["1.5.0"]);
     let rows = fleet.quiet_pass();
-    assert_eq!(rows[0].waits, ["2 requests were opened within an hour, and request.perHour is 2."]);
+    assert_eq!(
+        rows[0].waits,
+        ["2 requests were opened within an hour, and request.perHour is 2."]
+    );
     assert!(rows[0].until.is_some());
 }
 
 #[test]
 #[ignore = "needs Gitea: run tests/run forge"]
 fn it_merges_itself_when_its_check_turns_green() {
-    let fleet = Fleet::new("autoMerge: {bump: [minor], requireChecks: true}, request: {mergeMethod: squash}");
+    let fleet = Fleet::new(
+        "autoMerge: {bump: [minor], requireChecks: true}, request: {mergeMethod: squash}",
+    );
     let number = fleet.only().number.unwrap();
     fleet.settled(number);
     let waits = |fleet: &Fleet| seen(&fleet.quiet_pass()[0]).2;
-    assert_eq!(waits(&fleet), "No check has said anything about it; autoMerge.requireChecks: false merges without.");
+    assert_eq!(
+        waits(&fleet),
+        "No check has said anything about it; autoMerge.requireChecks: false merges without."
+    );
     fleet.check(number, StatusState::Pending);
     assert_eq!(waits(&fleet), "The check ci/test has not ended.");
     fleet.check(number, StatusState::Failure);
@@ -255,33 +454,57 @@ fn it_merges_itself_when_its_check_turns_green() {
     fleet.check(number, StatusState::Success);
     // Nobody says which checks there are: another one may begin.
     let row = fleet.quiet_pass().remove(0);
-    assert!(row.waits.join(" ").starts_with("Its checks ended at ") && row.until.is_some(), "{row:#?}");
+    assert!(
+        row.waits.join(" ").starts_with("Its checks ended at ") && row.until.is_some(),
+        "{row:#?}"
+    );
     let engine = fleet.engine("store");
     let later = Timestamp::now().checked_add(SETTLING).unwrap();
-    let pass = |mode| super::fleet::rows(&fleet.runtime.block_on(engine.updaters[0].pass(mode, &Rescan::All, later))).remove(0);
-    wait("Gitea has looked at the branch again", || (pass(Mode::Plan).state == RequestState::WouldMerge).then_some(()));
+    let pass = |mode| {
+        super::fleet::rows(&fleet.runtime.block_on(engine.updaters[0].pass(
+            mode,
+            &Rescan::All,
+            later,
+        )))
+        .remove(0)
+    };
+    wait("Gitea has looked at the branch again", || {
+        (pass(Mode::Plan).state == RequestState::WouldMerge).then_some(())
+    });
     let row = pass(Mode::Write);
-    assert_eq!((row.number, row.state), (Some(number), RequestState::Merged));
+    assert_eq!(
+        (row.number, row.state),
+        (Some(number), RequestState::Merged)
+    );
     drop(engine);
     assert_eq!(fleet.get(number).state, State::Merged);
     assert_eq!(fleet.text("main", FILE), file(&["web:1.1.0", "db:1.0.0"]));
     let message = fleet.message("main");
-    assert!(message.starts_with("prod: web 1.0.0 → 1.1.0") && message.contains("\nTagboat-Update: prod"), "{message}");
+    assert!(
+        message.starts_with("prod: web 1.0.0 → 1.1.0")
+            && message.contains("\nTagboat-Update: prod"),
+        "{message}"
+    );
     assert_eq!(fleet.head(BRANCH), None);
     assert!(fleet.quiet_pass().is_empty());
     // A step that may not merge by itself waits for people.
     fleet.publish("web", &["1.1.1"]);
-    // Gitea may still have the deletion of the branch to work off, and then ends the new request with it.
+    // Gitea may still have the deletion of the branch to work off, and then ends the new request
+    // with it.
     wait("a request that stays", || {
         let row = fleet.only();
         fleet.check(row.number.unwrap(), StatusState::Success);
-        (row.waits == ["web 1.1.0 → 1.1.1 is a step of kind patch; autoMerge.bump has minor only."]).then_some(())
+        (row.waits == ["web 1.1.0 → 1.1.1 is a step of kind patch; autoMerge.bump has minor only."])
+            .then_some(())
     });
     // Reverted by hand: it stays away.
     fleet.person(&[(FILE, &file(&["web:1.0.0", "db:1.0.0"]))]);
     let rows = fleet.good_pass();
     assert_eq!(rows.len(), 1, "{rows:#?}");
-    assert!(rows[0].title.contains("1.1.1"), "1.1.0 was taken back, 1.1.1 is newer: {rows:#?}");
+    assert!(
+        rows[0].title.contains("1.1.1"),
+        "1.1.0 was taken back, 1.1.1 is newer: {rows:#?}"
+    );
 }
 
 #[test]
@@ -289,14 +512,24 @@ fn it_merges_itself_when_its_check_turns_green() {
 fn groups_stand_alone_and_one_merge_builds_the_other_anew() {
     let fleet = Fleet::new("group: policy, autoMerge: {bump: [minor], requireChecks: false}");
     fleet.publish("db", &["1.1.0"]);
-    // Both are opened, and merge as soon as Gitea has looked at them; each is made again after the other.
+    // Both are opened, and merge as soon as Gitea has looked at them; each is made again after the
+    // other.
     wait("both are merged", || {
         fleet.good_pass();
         (fleet.text("main", FILE) == file(&["web:1.1.0", "db:1.1.0"])).then_some(())
     });
-    let log = crate::servers::git::git(&fleet.world.clone, &["log", "--first-parent", "--format=%s", "origin/main"]);
+    let log = crate::servers::git::git(
+        &fleet.world.clone,
+        &["log", "--first-parent", "--format=%s", "origin/main"],
+    );
     let log = String::from_utf8_lossy(&log.stdout).into_owned();
-    assert_eq!(log.lines().filter(|line| line.starts_with("prod: ")).count(), 2, "{log}");
+    assert_eq!(
+        log.lines()
+            .filter(|line| line.starts_with("prod: "))
+            .count(),
+        2,
+        "{log}"
+    );
     assert!(fleet.quiet_pass().is_empty());
     assert_eq!(fleet.open(), [0; 0]);
 }
@@ -310,26 +543,51 @@ fn missing_facts_close_nothing() {
     let declare = |text: &str| fleet.person(&[("policies/p.yaml", text)]);
     // The registry does not answer.
     fleet.publish("web", &["1.2.0"]);
-    fleet.images.rule(|line| if line.contains("/team/web/") { reply(403, &[], "") } else { Act::Pass });
+    fleet.images.rule(|line| {
+        if line.contains("/team/web/") {
+            reply(403, &[], "")
+        } else {
+            Act::Pass
+        }
+    });
     fleet.gate.take();
     let report = fleet.pass();
-    assert_eq!((fleet.changing(), fleet.open()), (vec![], vec![number]), "{report:#?}");
+    assert_eq!(
+        (fleet.changing(), fleet.open()),
+        (vec![], vec![number]),
+        "{report:#?}"
+    );
     let row = &super::fleet::rows(&report)[0];
-    assert!(row.state == RequestState::Waiting && row.waits[0].contains("could not be asked"), "{row:#?}");
+    assert!(
+        row.state == RequestState::Waiting && row.waits[0].contains("could not be asked"),
+        "{row:#?}"
+    );
     fleet.images.open();
     // Suspended, or with an error beside it.
     for text in [
         whole.replace("  update:", "  suspend: true\n  update:"),
         whole.replace("kind: Environment", "kind: Environment\nwrong: yes"),
-        whole.replace("image: {host}/team/web\n", "image: {host}/team/web\n  suspend: true\n"),
+        whole.replace(
+            "image: {host}/team/web\n",
+            "image: {host}/team/web\n  suspend: true\n",
+        ),
         // Its clock begins now.
         whole.replace("range: '1.x'}}\n", "range: '1.x'}}\n  minimumAge: 72h\n"),
     ] {
         declare(&text);
         fleet.gate.take();
         let report = fleet.pass();
-        assert_eq!((fleet.changing(), fleet.open()), (vec![], vec![number]), "{text}\n{report:#?}");
-        assert!(super::fleet::rows(&report).iter().all(|row| row.state == RequestState::Waiting), "{text}\n{report:#?}");
+        assert_eq!(
+            (fleet.changing(), fleet.open()),
+            (vec![], vec![number]),
+            "{text}\n{report:#?}"
+        );
+        assert!(
+            super::fleet::rows(&report)
+                .iter()
+                .all(|row| row.state == RequestState::Waiting),
+            "{text}\n{report:#?}"
+        );
     }
     declare(&whole);
     assert_eq!(seen(&fleet.only()).1, RequestState::Updated);
@@ -338,7 +596,12 @@ fn missing_facts_close_nothing() {
     declare(&whole.replace("via: pullRequest", "via: commit"));
     let report = fleet.pass();
     assert_eq!((fleet.open(), report.pushed()), (vec![], 1), "{report:#?}");
-    assert!(fleet.get(number).labels.contains(&"tagboat/superseded".to_owned()));
+    assert!(
+        fleet
+            .get(number)
+            .labels
+            .contains(&"tagboat/superseded".to_owned())
+    );
 }
 
 #[test]
@@ -347,24 +610,50 @@ fn the_forge_is_asked_once_in_a_pass_what_a_request_waits_for() {
     let fleet = Fleet::new("group: policy");
     fleet.publish("db", &["1.1.0"]);
     // In two files: a merge of one leaves the other's branch as it is.
-    fleet.person(&[(FILE, &file(&["web:1.0.0"])), ("envs/prod/db.yaml", &file(&["db:1.0.0"]))]);
+    fleet.person(&[
+        (FILE, &file(&["web:1.0.0"])),
+        ("envs/prod/db.yaml", &file(&["db:1.0.0"])),
+    ]);
     let before = fleet.good_pass();
     let wait = "It waits for a person to merge it.";
     let numbers: Vec<u64> = before.iter().filter_map(|row| row.number).collect();
-    assert!(numbers.len() == 2 && numbers.iter().all(|number| fleet.get(*number).body.contains(wait)), "{before:#?}");
+    assert!(
+        numbers.len() == 2
+            && numbers
+                .iter()
+                .all(|number| fleet.get(*number).body.contains(wait)),
+        "{before:#?}"
+    );
     // Declared to merge by themselves, their texts say so, and nothing else of them changes.
     let heads: Vec<_> = before.iter().map(|row| fleet.head(&row.branch)).collect();
-    let declared =
-        semver("web", "1.x", "") + &semver("db", "1.x", "") + &prod("group: policy, autoMerge: {bump: [minor], requireChecks: [ci/test]}");
+    let declared = semver("web", "1.x", "")
+        + &semver("db", "1.x", "")
+        + &prod("group: policy, autoMerge: {bump: [minor], requireChecks: [ci/test]}");
     fleet.person(&[("policies/p.yaml", &declared)]);
     let rows = fleet.good_pass();
-    assert!(rows.iter().all(|row| row.state == RequestState::Updated), "{rows:#?}");
-    assert_eq!(rows.iter().map(|row| fleet.head(&row.branch)).collect::<Vec<_>>(), heads);
-    let texts: Vec<String> = numbers.iter().map(|number| fleet.get(*number).body).collect();
-    assert!(texts.iter().all(|text| !text.contains(wait) && text.contains("its check ci/test has passed")), "{texts:#?}");
+    assert!(
+        rows.iter().all(|row| row.state == RequestState::Updated),
+        "{rows:#?}"
+    );
+    assert_eq!(
+        rows.iter()
+            .map(|row| fleet.head(&row.branch))
+            .collect::<Vec<_>>(),
+        heads
+    );
+    let texts: Vec<String> = numbers
+        .iter()
+        .map(|number| fleet.get(*number).body)
+        .collect();
+    assert!(
+        texts
+            .iter()
+            .all(|text| !text.contains(wait) && text.contains("its check ci/test has passed")),
+        "{texts:#?}"
+    );
     fleet.quiet_pass();
-    // The second one merges as soon as Gitea has looked at it, after which all are looked at again: what the first waits
-    // for is known.
+    // The second one merges as soon as Gitea has looked at it, after which all are looked at again:
+    // what the first waits for is known.
     fleet.check(numbers[1], StatusState::Success);
     let (states, asked) = crate::it::update_support::wait("it merges", || {
         fleet.gate.take();
@@ -373,7 +662,11 @@ fn the_forge_is_asked_once_in_a_pass_what_a_request_waits_for() {
     });
     assert_eq!(states, [RequestState::Open, RequestState::Merged]);
     let first = format!("/statuses/{}", heads[0].as_ref().unwrap());
-    assert_eq!(asked.iter().filter(|line| line.contains(&first)).count(), 1, "{asked:#?}");
+    assert_eq!(
+        asked.iter().filter(|line| line.contains(&first)).count(),
+        1,
+        "{asked:#?}"
+    );
 }
 
 #[test]
@@ -382,19 +675,41 @@ fn what_a_person_merges_takes_nothing_back_whatever_its_message_says() {
     for way in ["merge", "squash", "rebase"] {
         let fleet = Fleet::bare("");
         let stable = |salt: &str| {
-            let image = Image { salt: salt.to_owned(), ..Image::default() };
-            fleet.runtime.block_on(fleet.registry.publish("team/web", &Tag::new("stable").unwrap(), &image)).unwrap()
+            let image = Image {
+                salt: salt.to_owned(),
+                ..Image::default()
+            };
+            fleet
+                .runtime
+                .block_on(
+                    fleet
+                        .registry
+                        .publish("team/web", &Tag::new("stable").unwrap(), &image),
+                )
+                .unwrap()
         };
         let pinned = |digest: &str| file(&[&format!("web:stable@{digest}")]);
-        let (first, declared) = (stable("1"), semver("web", "", "").replace("semver: {range: ''}", "digest: {tag: stable}") + &prod(""));
-        fleet.person(&[("policies/p.yaml", &declared), (FILE, &pinned(first.as_str()))]);
+        let (first, declared) = (
+            stable("1"),
+            semver("web", "", "").replace("semver: {range: ''}", "digest: {tag: stable}")
+                + &prod(""),
+        );
+        fleet.person(&[
+            ("policies/p.yaml", &declared),
+            (FILE, &pinned(first.as_str())),
+        ]);
         let second = stable("2");
         let number = fleet.only().number.unwrap();
         fleet.settled(number);
         let body = json!({"Do": way, "MergeTitleField": "I take it", "MergeMessageField": "in my own words"});
         let path = format!("repos/{}/pulls/{number}/merge", fleet.world.project);
         wait("Ann merges it", || {
-            let ask = fleet.world.gitea.call(&fleet.world.ann_token, Method::POST, &path, Some(body.clone()));
+            let ask = fleet.world.gitea.call(
+                &fleet.world.ann_token,
+                Method::POST,
+                &path,
+                Some(body.clone()),
+            );
             fleet.runtime.block_on(ask).0.is_success().then_some(())
         });
         assert_eq!(fleet.text("main", FILE), pinned(second.as_str()), "{way}");

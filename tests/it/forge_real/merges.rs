@@ -11,7 +11,12 @@ use tagboat::{
 };
 
 fn green(context: &str) -> Status {
-    Status { context: context.to_owned(), state: StatusState::Success, description: "good".to_owned(), url: None }
+    Status {
+        context: context.to_owned(),
+        state: StatusState::Success,
+        description: "good".to_owned(),
+        url: None,
+    }
 }
 
 #[tokio::test]
@@ -21,17 +26,45 @@ async fn another_persons_commit_is_not_merged_with_the_bots() {
     let request = world.request("tagboat/prod").await;
     let pushed = world.push("tagboat/prod", "by-ann");
     assert_ne!(pushed, request.head_commit);
-    let seen = world.until(request.number, "the push is seen", |request| request.head_commit == pushed).await;
+    let seen = world
+        .until(request.number, "the push is seen", |request| {
+            request.head_commit == pushed
+        })
+        .await;
     world.looked_at(seen.number).await;
-    let error = world.forge.merge(request.number, &merge(&request.head_commit)).await.unwrap_err();
-    assert!(matches!(error.problem, Problem::HeadChanged { .. }), "{error}");
+    let error = world
+        .forge
+        .merge(request.number, &merge(&request.head_commit))
+        .await
+        .unwrap_err();
+    assert!(
+        matches!(error.problem, Problem::HeadChanged { .. }),
+        "{error}"
+    );
     assert_eq!(error.kind(), Kind::Conflict);
-    let error = world.forge.merge_when_ready(&request, &merge(&request.head_commit)).await.unwrap_err();
-    assert!(matches!(error.problem, Problem::HeadChanged { .. }), "{error}");
-    assert_eq!(world.forge.get(request.number).await.unwrap().state, State::Open);
-    let commit = world.forge.merge(request.number, &merge(&pushed)).await.unwrap();
+    let error = world
+        .forge
+        .merge_when_ready(&request, &merge(&request.head_commit))
+        .await
+        .unwrap_err();
+    assert!(
+        matches!(error.problem, Problem::HeadChanged { .. }),
+        "{error}"
+    );
+    assert_eq!(
+        world.forge.get(request.number).await.unwrap().state,
+        State::Open
+    );
+    let commit = world
+        .forge
+        .merge(request.number, &merge(&pushed))
+        .await
+        .unwrap();
     assert!(commit.is_some());
-    assert_eq!(world.forge.get(request.number).await.unwrap().state, State::Merged);
+    assert_eq!(
+        world.forge.get(request.number).await.unwrap().state,
+        State::Merged
+    );
 }
 
 #[tokio::test]
@@ -52,29 +85,80 @@ async fn every_method_makes_its_history() {
             delete_branch: true,
             ..merge(&request.head_commit)
         };
-        let commit = world.forge.merge(request.number, &wish).await.unwrap().unwrap();
+        let commit = world
+            .forge
+            .merge(request.number, &wish)
+            .await
+            .unwrap()
+            .unwrap();
         git(&world.clone, &["fetch", "-q", "--prune", "origin"]).ok();
-        assert_eq!(git(&world.clone, &["rev-parse", "origin/main"]).text(), commit, "{branch}");
+        assert_eq!(
+            git(&world.clone, &["rev-parse", "origin/main"]).text(),
+            commit,
+            "{branch}"
+        );
         let line = git(&world.clone, &["rev-list", "--parents", "-n1", &commit]).text();
-        assert_eq!(line.split_whitespace().count() - 1, parents, "{branch}: {line}");
-        assert_eq!(line.split_whitespace().nth(1), Some(before.as_str()), "{branch}");
+        assert_eq!(
+            line.split_whitespace().count() - 1,
+            parents,
+            "{branch}: {line}"
+        );
+        assert_eq!(
+            line.split_whitespace().nth(1),
+            Some(before.as_str()),
+            "{branch}"
+        );
         let text = git(&world.clone, &["log", "-1", "--format=%B", &commit]).text();
-        assert_eq!(text.starts_with(&format!("title of {branch}\n\nand text")), method != Some(MergeMethod::Rebase), "{text}");
+        assert_eq!(
+            text.starts_with(&format!("title of {branch}\n\nand text")),
+            method != Some(MergeMethod::Rebase),
+            "{text}"
+        );
         assert!(
-            !git(&world.clone, &["rev-parse", "-q", "--verify", &format!("refs/remotes/origin/{branch}")]).status.success(),
+            !git(
+                &world.clone,
+                &[
+                    "rev-parse",
+                    "-q",
+                    "--verify",
+                    &format!("refs/remotes/origin/{branch}")
+                ]
+            )
+            .status
+            .success(),
             "{branch}"
         );
         before = commit;
     }
     // The repository's own way, where none is declared; and one that it does not allow.
-    world.admin(Method::PATCH, "", json!({"default_merge_style": "squash", "allow_rebase": false})).await;
+    world
+        .admin(
+            Method::PATCH,
+            "",
+            json!({"default_merge_style": "squash", "allow_rebase": false}),
+        )
+        .await;
     let request = world.request("tagboat/own").await;
-    let wish = Merge { method: Some(MergeMethod::Rebase), ..merge(&request.head_commit) };
+    let wish = Merge {
+        method: Some(MergeMethod::Rebase),
+        ..merge(&request.head_commit)
+    };
     let error = world.forge.merge(request.number, &wish).await.unwrap_err();
-    assert!(matches!(error.problem, Problem::NotMergeable { .. }), "{error}");
-    let commit = world.forge.merge(request.number, &merge(&request.head_commit)).await.unwrap().unwrap();
+    assert!(
+        matches!(error.problem, Problem::NotMergeable { .. }),
+        "{error}"
+    );
+    let commit = world
+        .forge
+        .merge(request.number, &merge(&request.head_commit))
+        .await
+        .unwrap()
+        .unwrap();
     git(&world.clone, &["fetch", "-q", "origin"]).ok();
-    assert_eq!(git(&world.clone, &["rev-parse", &format!("{commit}^")]).text(), before);
+    assert_eq!(
+        git(&world.clone, &["rev-parse", &format!("{commit}^")]).text(),
+        before
+    );
     assert_ne!(commit, request.head_commit);
 }
 
@@ -83,16 +167,37 @@ async fn every_method_makes_its_history() {
 async fn conflicts_are_not_merged() {
     let world = World::new().await;
     let one = world.request("tagboat/one").await;
-    git(&world.clone, &["checkout", "-q", "-b", "tagboat/two", "origin/main"]).ok();
+    git(
+        &world.clone,
+        &["checkout", "-q", "-b", "tagboat/two", "origin/main"],
+    )
+    .ok();
     std::fs::write(world.clone.join("tagboat-one"), "otherwise\n").unwrap();
     git(&world.clone, &["add", "-A"]).ok();
     git(&world.clone, &["commit", "-q", "-m", "two"]).ok();
     git(&world.clone, &["push", "-q", "origin", "tagboat/two"]).ok();
-    let two = world.forge.open(&super::world::new("tagboat/two")).await.unwrap().request;
+    let two = world
+        .forge
+        .open(&super::world::new("tagboat/two"))
+        .await
+        .unwrap()
+        .request;
     world.looked_at(two.number).await;
-    world.forge.merge(one.number, &merge(&one.head_commit)).await.unwrap();
-    let seen = world.until(two.number, "the conflict is seen", |request| request.mergeable != tagboat::forge::Mergeable::Yes).await;
-    let error = world.forge.merge(two.number, &merge(&seen.head_commit)).await.unwrap_err();
+    world
+        .forge
+        .merge(one.number, &merge(&one.head_commit))
+        .await
+        .unwrap();
+    let seen = world
+        .until(two.number, "the conflict is seen", |request| {
+            request.mergeable != tagboat::forge::Mergeable::Yes
+        })
+        .await;
+    let error = world
+        .forge
+        .merge(two.number, &merge(&seen.head_commit))
+        .await
+        .unwrap_err();
     // Gitea says the same of a conflict and of what it is still looking at.
     assert!(matches!(error.problem, Problem::NotYet { .. }), "{error}");
 }
@@ -103,26 +208,71 @@ async fn the_forge_merges_by_itself_when_the_check_turns_green() {
     let world = World::new().await;
     world.protect(0, &["ci/test"]).await;
     let request = world.request("tagboat/auto").await;
-    let error = world.forge.merge(request.number, &merge(&request.head_commit)).await.unwrap_err();
-    assert!(matches!(error.problem, Problem::NotMergeable { .. }), "{error}");
-    let wish = Merge { delete_branch: true, ..merge(&request.head_commit) };
+    let error = world
+        .forge
+        .merge(request.number, &merge(&request.head_commit))
+        .await
+        .unwrap_err();
+    assert!(
+        matches!(error.problem, Problem::NotMergeable { .. }),
+        "{error}"
+    );
+    let wish = Merge {
+        delete_branch: true,
+        ..merge(&request.head_commit)
+    };
     world.forge.merge_when_ready(&request, &wish).await.unwrap();
     world.forge.merge_when_ready(&request, &wish).await.unwrap();
-    assert_eq!(world.forge.get(request.number).await.unwrap().state, State::Open);
-    world.forge.set_status(&request.head_commit, &green("ci/test")).await.unwrap();
-    let merged = world.until(request.number, "Gitea merges it", |request| request.state == State::Merged).await;
+    assert_eq!(
+        world.forge.get(request.number).await.unwrap().state,
+        State::Open
+    );
+    world
+        .forge
+        .set_status(&request.head_commit, &green("ci/test"))
+        .await
+        .unwrap();
+    let merged = world
+        .until(request.number, "Gitea merges it", |request| {
+            request.state == State::Merged
+        })
+        .await;
     assert!(merged.ended.unwrap().commit.is_some());
 
     // Taken back, it stays.
     let request = world.request("tagboat/back").await;
-    world.forge.merge_when_ready(&request, &merge(&request.head_commit)).await.unwrap();
+    world
+        .forge
+        .merge_when_ready(&request, &merge(&request.head_commit))
+        .await
+        .unwrap();
     world.forge.cancel_merge(&request).await.unwrap();
     world.forge.cancel_merge(&request).await.unwrap();
-    world.forge.set_status(&request.head_commit, &green("ci/test")).await.unwrap();
-    // What Gitea would do it does when the status comes; a request after it, ready at once, shows that it is through.
+    world
+        .forge
+        .set_status(&request.head_commit, &green("ci/test"))
+        .await
+        .unwrap();
+    // What Gitea would do it does when the status comes; a request after it, ready at once, shows
+    // that it is through.
     let other = world.request("tagboat/after").await;
-    world.forge.merge_when_ready(&other, &merge(&other.head_commit)).await.unwrap();
-    world.forge.set_status(&other.head_commit, &green("ci/test")).await.unwrap();
-    world.until(other.number, "Gitea merges the other", |request| request.state == State::Merged).await;
-    assert_eq!(world.forge.get(request.number).await.unwrap().state, State::Open);
+    world
+        .forge
+        .merge_when_ready(&other, &merge(&other.head_commit))
+        .await
+        .unwrap();
+    world
+        .forge
+        .set_status(&other.head_commit, &green("ci/test"))
+        .await
+        .unwrap();
+    world
+        .until(other.number, "Gitea merges the other", |request| {
+            request.state == State::Merged
+        })
+        .await;
+    assert_eq!(
+        world.forge.get(request.number).await.unwrap().state,
+        State::Open
+    );
 }

@@ -1,5 +1,6 @@
-//! Against a real Gitea. All modules of the part `forge` live in this folder: `tests/run forge` runs the tests whose names
-//! contain `forge_real::`, so a new one needs only its line here. [`whole`] needs a Kubernetes API server beside it.
+//! Against a real Gitea. All modules of the part `forge` live in this folder: `tests/run forge`
+//! runs the tests whose names contain `forge_real::`, so a new one needs only its line here.
+//! [`whole`] needs a Kubernetes API server beside it.
 
 mod behind;
 mod checks;

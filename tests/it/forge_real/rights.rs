@@ -1,4 +1,5 @@
-//! Tokens that may not do a thing: the error names what was done and what is missing, and not the token.
+//! Tokens that may not do a thing: the error names what was done and what is missing, and not the
+//! token.
 
 use super::world::{World, forge_of, merge, new};
 use reqwest::Method;
@@ -13,7 +14,10 @@ fn failed<T: std::fmt::Debug>(result: Result<T, ForgeError>, token: &str) -> (St
     let error = result.unwrap_err();
     assert_eq!(error.kind(), Kind::Remote);
     let text = format!("{error} {}", error.hint().unwrap_or_default());
-    assert!(!text.contains(token) && !format!("{error:?}").contains(token), "{text}");
+    assert!(
+        !text.contains(token) && !format!("{error:?}").contains(token),
+        "{text}"
+    );
     (text, error.problem)
 }
 
@@ -23,24 +27,72 @@ async fn a_token_that_lacks_a_right_is_told_which() {
     let world = World::new().await;
     let request = world.request("tagboat/mine").await;
     let gone = "0123456789012345678901234567890123456789";
-    let (text, problem) = failed(forge_of(world.gitea, &world.project, gone).list(Which::Open, "").await, gone);
+    let (text, problem) = failed(
+        forge_of(world.gitea, &world.project, gone)
+            .list(Which::Open, "")
+            .await,
+        gone,
+    );
     assert!(matches!(problem, Problem::Unauthorized { .. }), "{text}");
-    assert!(text.contains("list requests") && text.contains("read:repository") && text.contains(&world.project), "{text}");
+    assert!(
+        text.contains("list requests")
+            && text.contains("read:repository")
+            && text.contains(&world.project),
+        "{text}"
+    );
 
     // May read, and nothing else.
     let token = world.gitea.token(&world.bot, &["read:repository"]).await;
     let reader = forge_of(world.gitea, &world.project, &token);
     assert_eq!(reader.list(Which::Open, "tagboat/").await.unwrap().len(), 1);
     world.push("tagboat/other", "other");
-    let status = Status { context: "c".into(), state: StatusState::Success, description: String::new(), url: None };
+    let status = Status {
+        context: "c".into(),
+        state: StatusState::Success,
+        description: String::new(),
+        url: None,
+    };
     for (result, word, needs) in [
-        (reader.open(&new("tagboat/other")).await.map(drop), "open a request", "write:repository"),
-        (reader.close(request.number).await, "change a request", "write:repository"),
-        (reader.comment(&request, "m", "text").await.map(drop), "comment on a request", "write:issue"),
-        (reader.label(request.number, &[super::world::label("l")], &[]).await, "label a request", "write:issue"),
-        (reader.set_status(&request.head_commit, &status).await, "set a commit status", "write:repository"),
-        (reader.merge(request.number, &merge(&request.head_commit)).await.map(drop), "merge a request", "write:repository"),
-        (reader.delete_branch("tagboat/other").await.map(drop), "delete a branch", "write:repository"),
+        (
+            reader.open(&new("tagboat/other")).await.map(drop),
+            "open a request",
+            "write:repository",
+        ),
+        (
+            reader.close(request.number).await,
+            "change a request",
+            "write:repository",
+        ),
+        (
+            reader.comment(&request, "m", "text").await.map(drop),
+            "comment on a request",
+            "write:issue",
+        ),
+        (
+            reader
+                .label(request.number, &[super::world::label("l")], &[])
+                .await,
+            "label a request",
+            "write:issue",
+        ),
+        (
+            reader.set_status(&request.head_commit, &status).await,
+            "set a commit status",
+            "write:repository",
+        ),
+        (
+            reader
+                .merge(request.number, &merge(&request.head_commit))
+                .await
+                .map(drop),
+            "merge a request",
+            "write:repository",
+        ),
+        (
+            reader.delete_branch("tagboat/other").await.map(drop),
+            "delete a branch",
+            "write:repository",
+        ),
     ] {
         let (text, problem) = failed(result, &token);
         assert!(matches!(problem, Problem::Forbidden { .. }), "{text}");
@@ -51,13 +103,18 @@ async fn a_token_that_lacks_a_right_is_told_which() {
     let guest = world.gitea.user("guest").await;
     let token = world.gitea.token(&guest, &super::world::SCOPES).await;
     let guest = forge_of(world.gitea, &world.project, &token);
-    let error = guest.merge(request.number, &merge(&request.head_commit)).await.unwrap_err();
+    let error = guest
+        .merge(request.number, &merge(&request.head_commit))
+        .await
+        .unwrap_err();
     assert!(error.to_string().contains("not allowed"), "{error}");
     let (text, _) = failed(guest.close(request.number).await, &token);
     assert!(text.contains("change a request"), "{text}");
 
     // To others a private repository is none.
-    world.admin(Method::PATCH, "", json!({"private": true})).await;
+    world
+        .admin(Method::PATCH, "", json!({"private": true}))
+        .await;
     let (text, problem) = failed(guest.list(Which::Open, "").await, &token);
     assert!(matches!(problem, Problem::NotFound { .. }), "{text}");
     assert!(text.contains("hidden from this token"), "{text}");

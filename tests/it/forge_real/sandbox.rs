@@ -7,6 +7,9 @@ use crate::it::sandbox_forge::{WALK, walk};
 #[ignore = "needs Gitea: run tests/run forge"]
 async fn a_real_one_answers_as_the_sandbox() {
     let world = World::new().await;
-    let log = walk(&*world.forge, |branch| drop(world.push(branch, &branch.replace('/', "-")))).await;
+    let log = walk(&*world.forge, |branch| {
+        drop(world.push(branch, &branch.replace('/', "-")))
+    })
+    .await;
     assert_eq!(log, WALK);
 }

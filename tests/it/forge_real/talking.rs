@@ -27,7 +27,13 @@ impl Talker {
     fn start(stage: &Arc<Stage>, forge: &Arc<dyn Forge>) -> Self {
         let (merged, stop) = (watch::Sender::new(Arc::from([])), CancellationToken::new());
         let ground: Arc<dyn Ground> = stage.clone();
-        let task = tokio::spawn(talk(ground, Arc::clone(forge), merged.subscribe(), timing(), stop.clone()));
+        let task = tokio::spawn(talk(
+            ground,
+            Arc::clone(forge),
+            merged.subscribe(),
+            timing(),
+            stop.clone(),
+        ));
         Self { task, stop, merged }
     }
 
@@ -39,29 +45,62 @@ impl Talker {
 
 /// Context, state and line of each status ever set on a commit, the first first.
 pub async fn statuses(world: &World, commit: &str) -> Vec<String> {
-    let answer = world.admin(Method::GET, &format!("commits/{commit}/statuses?limit=50"), Value::Null).await;
+    let answer = world
+        .admin(
+            Method::GET,
+            &format!("commits/{commit}/statuses?limit=50"),
+            Value::Null,
+        )
+        .await;
     let mut all: Vec<&Value> = answer.as_array().unwrap().iter().collect();
     all.sort_by_key(|status| status["id"].as_u64());
     let line = |status: &Value| {
         let text = |name: &str| status[name].as_str().unwrap_or_default().to_owned();
-        format!("{} {}: {}", text("context"), text("status"), text("description"))
+        format!(
+            "{} {}: {}",
+            text("context"),
+            text("status"),
+            text("description")
+        )
     };
     all.into_iter().map(line).collect()
 }
 
 /// Text and last change of each comment.
 async fn comments(world: &World, number: u64) -> Vec<(String, String)> {
-    let answer = world.admin(Method::GET, &format!("issues/{number}/comments"), Value::Null).await;
+    let answer = world
+        .admin(
+            Method::GET,
+            &format!("issues/{number}/comments"),
+            Value::Null,
+        )
+        .await;
     let text = |comment: &Value, name: &str| comment[name].as_str().unwrap_or_default().to_owned();
-    answer.as_array().unwrap().iter().map(|comment| (text(comment, "body"), text(comment, "updated_at"))).collect()
+    answer
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|comment| (text(comment, "body"), text(comment, "updated_at")))
+        .collect()
 }
 
 /// A comment as Gitea shows it.
 async fn page(world: &World, text: &str) -> String {
     let client = reqwest::Client::builder().no_proxy().build().unwrap();
     let body = json!({"Text": text, "Mode": "comment", "Context": world.project});
-    let request = client.post(format!("{}/api/v1/markdown", world.gitea.url)).bearer_auth(&world.ann_token).json(&body);
-    request.send().await.unwrap().error_for_status().unwrap().text().await.unwrap()
+    let request = client
+        .post(format!("{}/api/v1/markdown", world.gitea.url))
+        .bearer_auth(&world.ann_token)
+        .json(&body);
+    request
+        .send()
+        .await
+        .unwrap()
+        .error_for_status()
+        .unwrap()
+        .text()
+        .await
+        .unwrap()
 }
 
 #[tokio::test]
@@ -71,33 +110,65 @@ async fn a_rollout_is_told_beside_the_commit_and_in_the_request() {
     let request = world.request("tagboat/prod/all").await;
     // Merged by a person.
     let body = json!({"Do": "squash", "head_commit_id": request.head_commit});
-    world.ann(Method::POST, &format!("pulls/{}/merge", request.number), body).await;
+    world
+        .ann(
+            Method::POST,
+            &format!("pulls/{}/merge", request.number),
+            body,
+        )
+        .await;
     let ended = world.forge.get(request.number).await.unwrap();
-    let merged = Merged::new(&ended, "prod", vec!["shop/web".to_owned(), "shop/api".to_owned()]).unwrap();
+    let merged = Merged::new(
+        &ended,
+        "prod",
+        vec!["shop/web".to_owned(), "shop/api".to_owned()],
+    )
+    .unwrap();
     assert_ne!(merged.commit, request.head_commit);
 
     let stage = Stage::new(Duration::from_secs(300));
     let first = Talker::start(&stage, &world.forge);
-    // Gitea's clock shows whole seconds: it may seem to have been merged before the task began, and is told nevertheless,
-    // when it is clear how it goes.
+    // Gitea's clock shows whole seconds: it may seem to have been merged before the task began, and
+    // is told nevertheless, when it is clear how it goes.
     let why = "Deployment shop/api: pod api-1, container api: ImagePullBackOff: no `api:9`, says @ann <b>#1</b>";
-    let failure = rollout("s1", Outcome::Unhealthy, merged.at + SignedDuration::from_secs(9), why);
+    let failure = rollout(
+        "s1",
+        Outcome::Unhealthy,
+        merged.at + SignedDuration::from_secs(9),
+        why,
+    );
     stage.record("shop/api", std::slice::from_ref(&failure));
-    stage.turn("shop/api", "s1", State::Unhealthy, |status| status.rollout = Some(failure));
+    stage.turn("shop/api", "s1", State::Unhealthy, |status| {
+        status.rollout = Some(failure)
+    });
     stage.turn("shop/web", "s1", State::InStep, |_| {});
     first.merged.send_replace(Arc::from([merged.clone()]));
     let failing = format!("tagboat/rollout/prod@east failure: shop/api failed: {why}");
-    let shown = async || (statuses(&world, &merged.commit).await, comments(&world, merged.request.number).await);
+    let shown = async || {
+        (
+            statuses(&world, &merged.commit).await,
+            comments(&world, merged.request.number).await,
+        )
+    };
     wait(&world, &merged, 1).await;
     let (told, said) = shown().await;
     assert_eq!(told, [failing]);
-    let commit = format!("[`{}`]({})", &merged.commit[..10], world.forge.commit_url(&merged.commit));
+    let commit = format!(
+        "[`{}`]({})",
+        &merged.commit[..10],
+        world.forge.commit_url(&merged.commit)
+    );
     let text = format!(
         "<!-- tagboat:rollout -->\n**Rollout of {commit}**: 1 in trouble, 1 done\n\n\
          - ❌ `shop/api` on `east` failed: ``{why}``\n\
          - ✅ `shop/web` on `east` has nothing to change"
     );
-    assert_eq!(said.iter().map(|(text, _)| text.trim_end()).collect::<Vec<_>>(), [text]);
+    assert_eq!(
+        said.iter()
+            .map(|(text, _)| text.trim_end())
+            .collect::<Vec<_>>(),
+        [text]
+    );
     // Nobody is named, nothing is linked: the forge's own rendering shows the words as code.
     let page = page(&world, &said[0].0).await;
     assert!(page.contains("@ann &lt;b&gt;#1&lt;/b&gt;</code>"), "{page}");
@@ -106,16 +177,36 @@ async fn a_rollout_is_told_beside_the_commit_and_in_the_request() {
 
     // The next process finds everything said.
     let second = Talker::start(&stage, &world.forge);
-    let asked = world.forge.calls().get(&Operation::Comment).copied().unwrap_or_default();
+    let asked = world
+        .forge
+        .calls()
+        .get(&Operation::Comment)
+        .copied()
+        .unwrap_or_default();
     second.merged.send_replace(Arc::from([merged.clone()]));
-    until("the comment is read", || world.forge.calls()[&Operation::Comment] > asked).await;
+    until("the comment is read", || {
+        world.forge.calls()[&Operation::Comment] > asked
+    })
+    .await;
     stage.turn("shop/api", "s1", State::InStep, |status| {
-        status.rollout = Some(rollout("s1", Outcome::Applied, merged.at + SignedDuration::from_secs(600), ""));
+        status.rollout = Some(rollout(
+            "s1",
+            Outcome::Applied,
+            merged.at + SignedDuration::from_secs(600),
+            "",
+        ));
     });
     wait(&world, &merged, 2).await;
     until_said(&world, &merged, "rolled out in 10m").await;
     let (now, then) = shown().await;
-    assert_eq!(now, [told[0].clone(), "tagboat/rollout/prod@east success: 1 rolled out in 10m, 1 with nothing to change".to_owned()]);
+    assert_eq!(
+        now,
+        [
+            told[0].clone(),
+            "tagboat/rollout/prod@east success: 1 rolled out in 10m, 1 with nothing to change"
+                .to_owned()
+        ]
+    );
     assert_eq!(then.len(), 1, "one comment, kept up to date: {then:?}");
     second.end().await;
 
@@ -123,8 +214,19 @@ async fn a_rollout_is_told_beside_the_commit_and_in_the_request() {
     let third = Talker::start(&stage, &world.forge);
     let asked = world.forge.calls()[&Operation::Comment];
     third.merged.send_replace(Arc::from([merged.clone()]));
-    stage.record("shop/api", &[rollout("s1", Outcome::Applied, merged.at + SignedDuration::from_secs(600), "")]);
-    until("the comment is read", || world.forge.calls()[&Operation::Comment] > asked).await;
+    stage.record(
+        "shop/api",
+        &[rollout(
+            "s1",
+            Outcome::Applied,
+            merged.at + SignedDuration::from_secs(600),
+            "",
+        )],
+    );
+    until("the comment is read", || {
+        world.forge.calls()[&Operation::Comment] > asked
+    })
+    .await;
     third.end().await;
     assert_eq!(shown().await, (now, then));
     // What the forge says of its own checks does not count for a later merge.
@@ -132,7 +234,10 @@ async fn a_rollout_is_told_beside_the_commit_and_in_the_request() {
     beside.head_commit.clone_from(&merged.commit);
     let checks = world.forge.checks(&beside).await.unwrap();
     let own = |name: &str| name.starts_with(tagboat::publish::merging::OWN_STATUS);
-    assert!(!checks.named.is_empty() && checks.named.iter().all(|check| own(&check.name)), "{checks:?}");
+    assert!(
+        !checks.named.is_empty() && checks.named.iter().all(|check| own(&check.name)),
+        "{checks:?}"
+    );
 }
 
 /// Waits until a commit has that many statuses.
@@ -143,13 +248,20 @@ async fn wait(world: &World, merged: &Merged, count: usize) {
         }
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
-    panic!("not within 30 s: {count} statuses: {:?}", statuses(world, &merged.commit).await);
+    panic!(
+        "not within 30 s: {count} statuses: {:?}",
+        statuses(world, &merged.commit).await
+    );
 }
 
 /// Waits until the comment says something.
 async fn until_said(world: &World, merged: &Merged, words: &str) {
     for _ in 0..600 {
-        if comments(world, merged.request.number).await.iter().any(|(text, _)| text.contains(words)) {
+        if comments(world, merged.request.number)
+            .await
+            .iter()
+            .any(|(text, _)| text.contains(words))
+        {
             return;
         }
         tokio::time::sleep(Duration::from_millis(50)).await;

@@ -1,6 +1,6 @@
-//! The whole way of requests, driven only by files, pushes and what people do on the forge: `tagboat run` between a
-//! registry, a real Gitea and a real Kubernetes API server. Environment `dev` merges by itself when its check is green,
-//! `prod` waits for people.
+//! The whole way of requests, driven only by files, pushes and what people do on the forge:
+//! `tagboat run` between a registry, a real Gitea and a real Kubernetes API server. Environment
+//! `dev` merges by itself when its check is green, `prod` waits for people.
 
 use super::{fleet::Fleet, talking::statuses};
 use crate::{
@@ -20,7 +20,10 @@ use tagboat::forge::{Request, State, StatusState, Which};
 
 const WEB: &str = "apiVersion: apps/v1\nkind: Deployment\nmetadata: {name: web}\nspec:\n  replicas: 1\n  selector: {matchLabels: {app: web}}\n  template:\n    metadata: {labels: {app: web}}\n    spec:\n      containers:\n        - name: web\n          image: {host}/team/web:1.0.0\n";
 /// The file of an Environment.
-const FILES: [(&str, &str); 2] = [("dev", "envs/dev/web/all.yaml"), ("prod", "envs/prod/web/all.yaml")];
+const FILES: [(&str, &str); 2] = [
+    ("dev", "envs/dev/web/all.yaml"),
+    ("prod", "envs/prod/web/all.yaml"),
+];
 /// Many passes, each of which waits for Gitea, on a machine with other work.
 const PATIENCE: Duration = Duration::from_secs(120);
 
@@ -35,13 +38,19 @@ struct Stage {
 }
 
 impl Stage {
-    /// The program runs, both Environments are in step at 1.0.0, and prod's namespace refuses 1.0.1.
+    /// The program runs, both Environments are in step at 1.0.0, and prod's namespace refuses
+    /// 1.0.1.
     fn new() -> Self {
         let kube = Kube::shared();
-        let cluster = format!("    interval: 1s\nclusters:\n  - {{name: test, kubeconfig: {}}}\n", kube.kubeconfig.display());
+        let cluster = format!(
+            "    interval: 1s\nclusters:\n  - {{name: test, kubeconfig: {}}}\n",
+            kube.kubeconfig.display()
+        );
         let fleet = Fleet::bare(&cluster);
         fleet.publish("web", &["1.0.0"]);
-        let (dev, prod) = fleet.runtime.block_on(async { (kube.namespace("dev").await, kube.namespace("prod").await) });
+        let (dev, prod) = fleet
+            .runtime
+            .block_on(async { (kube.namespace("dev").await, kube.namespace("prod").await) });
         let environment = |name: &str, update: &str, namespace: &str| {
             format!(
                 "apiVersion: tagboat.dev/v1alpha1\nkind: Environment\nmetadata: {{name: {name}}}\nspec: {{paths: ['envs/{name}/**'], update: {{via: pullRequest{update}}}}}\n---\n\
@@ -49,37 +58,75 @@ impl Stage {
             )
         };
         let merging = ", request: {mergeMethod: squash, labels: [images]}, autoMerge: {bump: [patch], requireChecks: [ci/test]}";
-        let declared = semver("web", "1.x", "  interval: 1s\n") + &environment("dev", merging, &dev) + &environment("prod", "", &prod);
-        fleet.person(&[("policies/all.yaml", &declared), (FILES[0].1, WEB), (FILES[1].1, WEB)]);
+        let declared = semver("web", "1.x", "  interval: 1s\n")
+            + &environment("dev", merging, &dev)
+            + &environment("prod", "", &prod);
+        fleet.person(&[
+            ("policies/all.yaml", &declared),
+            (FILES[0].1, WEB),
+            (FILES[1].1, WEB),
+        ]);
         let log = fleet.dir.path().join("log");
-        let daemon = Running::start(fleet.tagboat(&["run"]).stderr(std::fs::File::create(&log).unwrap()));
-        let stage = Self { fleet, kube, dev, prod, daemon, log };
+        let daemon = Running::start(
+            fleet
+                .tagboat(&["run"])
+                .stderr(std::fs::File::create(&log).unwrap()),
+        );
+        let stage = Self {
+            fleet,
+            kube,
+            dev,
+            prod,
+            daemon,
+            log,
+        };
         stage.refuse();
-        stage.until("both are rolled out", || (stage.image(&stage.dev) == "1.0.0" && stage.image(&stage.prod) == "1.0.0").then_some(()));
+        stage.until("both are rolled out", || {
+            (stage.image(&stage.dev) == "1.0.0" && stage.image(&stage.prod) == "1.0.0")
+                .then_some(())
+        });
         stage
     }
 
     /// Lets prod's namespace refuse one version.
     fn refuse(&self) {
         let group = "/apis/admissionregistration.k8s.io/v1";
-        let rules =
-            json!([{"apiGroups": ["apps"], "apiVersions": ["*"], "operations": ["CREATE", "UPDATE"], "resources": ["deployments"]}]);
-        let expression = "!object.spec.template.spec.containers.exists(c, c.image.endsWith(':1.0.1'))";
+        let rules = json!([{"apiGroups": ["apps"], "apiVersions": ["*"], "operations": ["CREATE", "UPDATE"], "resources": ["deployments"]}]);
+        let expression =
+            "!object.spec.template.spec.containers.exists(c, c.image.endsWith(':1.0.1'))";
         let spec = json!({
             "failurePolicy": "Fail",
             "matchConstraints": {"resourceRules": rules},
             "validations": [{"expression": expression, "message": "prod takes no 1.0.1"}],
         });
         let here = json!({"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": self.prod}}});
-        let binding = json!({"policyName": self.prod, "validationActions": ["Deny"], "matchResources": here});
-        for (kind, spec) in [("validatingadmissionpolicies", spec), ("validatingadmissionpolicybindings", binding)] {
+        let binding =
+            json!({"policyName": self.prod, "validationActions": ["Deny"], "matchResources": here});
+        for (kind, spec) in [
+            ("validatingadmissionpolicies", spec),
+            ("validatingadmissionpolicybindings", binding),
+        ] {
             let body = json!({"metadata": {"name": self.prod}, "spec": spec});
-            let (status, answer) = self.fleet.runtime.block_on(self.kube.call(Method::POST, &format!("{group}/{kind}"), Some(&body)));
+            let (status, answer) = self.fleet.runtime.block_on(self.kube.call(
+                Method::POST,
+                &format!("{group}/{kind}"),
+                Some(&body),
+            ));
             assert!(status.is_success(), "{answer}");
         }
-        let probe = ["-n", &self.prod, "create", "deployment", "probe", "--image=example.org/web:1.0.1", "--dry-run=server"];
+        let probe = [
+            "-n",
+            &self.prod,
+            "create",
+            "deployment",
+            "probe",
+            "--image=example.org/web:1.0.1",
+            "--dry-run=server",
+        ];
         self.until("the policy is at work", || {
-            String::from_utf8_lossy(&self.kube.kubectl(&probe).stderr).contains("prod takes no 1.0.1").then_some(())
+            String::from_utf8_lossy(&self.kube.kubectl(&probe).stderr)
+                .contains("prod takes no 1.0.1")
+                .then_some(())
         });
     }
 
@@ -90,7 +137,12 @@ impl Stage {
             if let Some(value) = done() {
                 return value;
             }
-            assert!(Instant::now() < end, "not within {PATIENCE:?}: {what}\n{}\n{}", self.said(&["requests"]), self.log());
+            assert!(
+                Instant::now() < end,
+                "not within {PATIENCE:?}: {what}\n{}\n{}",
+                self.said(&["requests"]),
+                self.log()
+            );
             std::thread::sleep(Duration::from_millis(100));
         }
     }
@@ -102,16 +154,30 @@ impl Stage {
     /// What a command says, which the running program answers.
     fn said(&self, arguments: &[&str]) -> String {
         let output = self.fleet.tagboat(arguments).output().unwrap();
-        format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr))
+        format!(
+            "{}{}",
+            String::from_utf8_lossy(&output.stdout),
+            String::from_utf8_lossy(&output.stderr)
+        )
     }
 
     /// The rows of `tagboat requests` for an Environment.
     fn rows(&self, environment: &str) -> Vec<Value> {
-        let output = self.fleet.tagboat(&["requests", "-o", "json"]).output().unwrap();
+        let output = self
+            .fleet
+            .tagboat(&["requests", "-o", "json"])
+            .output()
+            .unwrap();
         let shown = String::from_utf8_lossy(&output.stdout);
-        let rows: Vec<Value> =
-            serde_json::from_str(&shown).unwrap_or_else(|error| panic!("{error}: {shown}{}", String::from_utf8_lossy(&output.stderr)));
-        rows.into_iter().filter(|row| row["environment"] == environment).collect()
+        let rows: Vec<Value> = serde_json::from_str(&shown).unwrap_or_else(|error| {
+            panic!(
+                "{error}: {shown}{}",
+                String::from_utf8_lossy(&output.stderr)
+            )
+        });
+        rows.into_iter()
+            .filter(|row| row["environment"] == environment)
+            .collect()
     }
 
     /// Waits until the only request of an Environment has this state and waits for this.
@@ -127,41 +193,65 @@ impl Stage {
     /// The open request with this title.
     fn request(&self, title: &str) -> Request {
         self.until(title, || {
-            let open = self.fleet.runtime.block_on(self.fleet.world.forge.list(Which::Open, "tagboat/")).unwrap();
+            let open = self
+                .fleet
+                .runtime
+                .block_on(self.fleet.world.forge.list(Which::Open, "tagboat/"))
+                .unwrap();
             open.into_iter().find(|request| request.title == title)
         })
     }
 
     fn merged(&self, number: u64) -> Request {
-        self.until("it is merged", || Some(self.fleet.get(number)).filter(|request| request.state == State::Merged))
+        self.until("it is merged", || {
+            Some(self.fleet.get(number)).filter(|request| request.state == State::Merged)
+        })
     }
 
     /// The tag that runs in a namespace, once it is ready.
     fn image(&self, namespace: &str) -> String {
         let path = "jsonpath={.status.readyReplicas} {.spec.template.spec.containers[0].image}";
-        let output = self.kube.kubectl(&["-n", namespace, "get", "deployment", "web", "-o", path]);
+        let output = self
+            .kube
+            .kubectl(&["-n", namespace, "get", "deployment", "web", "-o", path]);
         let shown = String::from_utf8_lossy(&output.stdout).into_owned();
         let ready = shown.strip_prefix("1 ").unwrap_or_default();
         ready.rsplit(':').next().unwrap_or_default().to_owned()
     }
 
     fn runs(&self, namespace: &str, tag: &str) {
-        self.until(&format!("{tag} runs in {namespace}"), || (self.image(namespace) == tag).then_some(()));
+        self.until(&format!("{tag} runs in {namespace}"), || {
+            (self.image(namespace) == tag).then_some(())
+        });
     }
 
-    /// What became of a merged request on the cluster is said beside its commit, and in the request.
+    /// What became of a merged request on the cluster is said beside its commit, and in the
+    /// request.
     fn told(&self, request: &Request, environment: &str, namespace: &str) {
-        let commit = request.ended.as_ref().and_then(|ended| ended.commit.clone()).unwrap();
+        let commit = request
+            .ended
+            .as_ref()
+            .and_then(|ended| ended.commit.clone())
+            .unwrap();
         let wanted = format!("tagboat/rollout/{environment}@test success: rolled out in ");
         self.until(&wanted, || {
-            let all = self.fleet.runtime.block_on(statuses(&self.fleet.world, &commit));
-            all.last().is_some_and(|last| last.starts_with(&wanted)).then_some(())
+            let all = self
+                .fleet
+                .runtime
+                .block_on(statuses(&self.fleet.world, &commit));
+            all.last()
+                .is_some_and(|last| last.starts_with(&wanted))
+                .then_some(())
         });
         self.until("the comment", || {
             let comments = self.fleet.comments(request.number);
             let row = format!("- ✅ `{namespace}/web` on `test` rolled out in ");
-            let own: Vec<&String> = comments.iter().filter(|text| text.contains("<!-- tagboat:rollout -->")).collect();
-            (own.len() == 1 && own[0].contains(&row) && own[0].contains(&commit[..10])).then_some(())
+            let own: Vec<&String> = comments
+                .iter()
+                .filter(|text| text.contains("<!-- tagboat:rollout -->"))
+                .collect();
+            (own.len() == 1 && own[0].contains(&row) && own[0].contains(&commit[..10]))
+                .then_some(())
         });
     }
 
@@ -171,7 +261,16 @@ impl Stage {
             let plan = self.said(&["plan"]);
             (plan.contains(held) && self.rows(environment).is_empty()).then_some(())
         });
-        let open = self.fleet.runtime.block_on(self.fleet.world.forge.list(Which::Open, &format!("tagboat/{environment}/"))).unwrap();
+        let open = self
+            .fleet
+            .runtime
+            .block_on(
+                self.fleet
+                    .world
+                    .forge
+                    .list(Which::Open, &format!("tagboat/{environment}/")),
+            )
+            .unwrap();
         assert!(open.is_empty(), "{open:#?}");
     }
 }
@@ -187,11 +286,22 @@ fn dev_merges_itself_prod_waits_and_people_have_the_last_word() {
     let dev = stage.request("dev: web 1.0.0 → 1.0.1");
     let prod = stage.request("prod: web 1.0.0 → 1.0.1");
     stage.waits("dev", dev.number, "open", no_check);
-    stage.waits("prod", prod.number, "open", "It waits for people: autoMerge is not declared.");
+    stage.waits(
+        "prod",
+        prod.number,
+        "open",
+        "It waits for people: autoMerge is not declared.",
+    );
     let text = stage.said(&["requests"]);
     for line in [
-        format!("open #{} dev: web 1.0.0 → 1.0.1\n      {}\n      {no_check}", dev.number, dev.url),
-        format!("open #{} prod: web 1.0.0 → 1.0.1\n      {}\n      It waits for people", prod.number, prod.url),
+        format!(
+            "open #{} dev: web 1.0.0 → 1.0.1\n      {}\n      {no_check}",
+            dev.number, dev.url
+        ),
+        format!(
+            "open #{} prod: web 1.0.0 → 1.0.1\n      {}\n      It waits for people",
+            prod.number, prod.url
+        ),
     ] {
         assert!(text.contains(&line), "{line}\n{text}");
     }
@@ -199,10 +309,15 @@ fn dev_merges_itself_prod_waits_and_people_have_the_last_word() {
     // Its reviewer sees what would change, and that the cluster would refuse it.
     let body = prod.body.replace(&stage.fleet.registry.host(), "{host}");
     let diff = |sign: char, tag: &str| {
-        body.lines().any(|line| line.starts_with(sign) && line.ends_with(&format!("image: {{host}}/team/web:{tag}")))
+        body.lines().any(|line| {
+            line.starts_with(sign) && line.ends_with(&format!("image: {{host}}/team/web:{tag}"))
+        })
     };
     assert!(diff('-', "1.0.0") && diff('+', "1.0.1"), "{body}");
-    assert!(body.contains("**1 object would be refused.**") && body.contains("prod takes no 1.0.1"), "{body}");
+    assert!(
+        body.contains("**1 object would be refused.**") && body.contains("prod takes no 1.0.1"),
+        "{body}"
+    );
     assert!(!dev.body.contains("would be refused"), "{}", dev.body);
 
     // Dev's check turns green: it merges itself, is rolled out, and that is said.
@@ -213,22 +328,46 @@ fn dev_merges_itself_prod_waits_and_people_have_the_last_word() {
     stage.told(&dev, "dev", &stage.dev);
     assert_eq!(stage.fleet.head("tagboat/dev/all"), None);
     assert!(stage.rows("dev").is_empty());
-    assert_eq!((stage.fleet.get(prod.number).state, stage.image(&stage.prod).as_str()), (State::Open, "1.0.0"));
+    assert_eq!(
+        (
+            stage.fleet.get(prod.number).state,
+            stage.image(&stage.prod).as_str()
+        ),
+        (State::Open, "1.0.0")
+    );
 
     // A person closes prod's: that version stays away.
     stage.fleet.close(prod.number);
-    stage.stays_away("prod", &format!("holds 1.0.1: {} closed request #{} (1.0.1) on ", stage.fleet.world.ann, prod.number));
+    stage.stays_away(
+        "prod",
+        &format!(
+            "holds 1.0.1: {} closed request #{} (1.0.1) on ",
+            stage.fleet.world.ann, prod.number
+        ),
+    );
 
     // A newer one comes back, and the cluster takes it. A person merges it.
     stage.fleet.publish("web", &["1.0.2"]);
     let again = stage.request("prod: web 1.0.0 → 1.0.2");
     assert_ne!(again.number, prod.number);
-    assert!(again.body.contains("accepted") && !again.body.contains("would be refused"), "{}", again.body);
+    assert!(
+        again.body.contains("accepted") && !again.body.contains("would be refused"),
+        "{}",
+        again.body
+    );
     let dev = stage.request("dev: web 1.0.1 → 1.0.2");
-    let merge = format!("repos/{}/pulls/{}/merge", stage.fleet.world.project, again.number);
+    let merge = format!(
+        "repos/{}/pulls/{}/merge",
+        stage.fleet.world.project, again.number
+    );
     stage.until("Gitea has looked at it", || {
         let world = &stage.fleet.world;
-        let call = world.gitea.call(&world.ann_token, Method::POST, &merge, Some(json!({"Do": "merge"})));
+        let call = world.gitea.call(
+            &world.ann_token,
+            Method::POST,
+            &merge,
+            Some(json!({"Do": "merge"})),
+        );
         let (status, answer) = stage.fleet.runtime.block_on(call);
         assert!(status.is_success() || status == 405, "{status} {answer}");
         status.is_success().then_some(())
@@ -245,34 +384,71 @@ fn dev_merges_itself_prod_waits_and_people_have_the_last_word() {
     stage.runs(&stage.prod, "1.0.0");
     stage.stays_away("prod", "holds 1.0.2: ");
 
-    // A newer one comes back. On dev's branch a person commits: it is hers now, whatever its check says.
+    // A newer one comes back. On dev's branch a person commits: it is hers now, whatever its check
+    // says.
     stage.fleet.publish("web", &["1.0.3"]);
     let dev = stage.request("dev: web 1.0.2 → 1.0.3");
     let prod = stage.request("prod: web 1.0.0 → 1.0.3");
-    let hers = stage.fleet.meddle_on("tagboat/dev/all", &[("envs/dev/web/note.txt", "by ann\n")]);
-    stage.until("Gitea has seen it", || (stage.fleet.get(dev.number).head_commit == hers).then_some(()));
+    let hers = stage
+        .fleet
+        .meddle_on("tagboat/dev/all", &[("envs/dev/web/note.txt", "by ann\n")]);
+    stage.until("Gitea has seen it", || {
+        (stage.fleet.get(dev.number).head_commit == hers).then_some(())
+    });
     stage.fleet.check(dev.number, StatusState::Success);
-    let why = format!("Its branch has the commit {} by Ann, which is not the bot's", &hers[..10]);
+    let why = format!(
+        "Its branch has the commit {} by Ann, which is not the bot's",
+        &hers[..10]
+    );
     stage.waits("dev", dev.number, "stopped", &why);
     let text = stage.said(&["requests"]);
-    assert!(text.contains(&format!("stopped #{} dev: web 1.0.2 → 1.0.3\n      {}\n      {why}", dev.number, dev.url)), "{text}");
-    let said = |number: u64| stage.fleet.comments(number).iter().filter(|text| text.contains(&hers[..10])).count();
-    stage.until("it is said in the request", || (said(dev.number) == 1).then_some(()));
+    assert!(
+        text.contains(&format!(
+            "stopped #{} dev: web 1.0.2 → 1.0.3\n      {}\n      {why}",
+            dev.number, dev.url
+        )),
+        "{text}"
+    );
+    let said = |number: u64| {
+        stage
+            .fleet
+            .comments(number)
+            .iter()
+            .filter(|text| text.contains(&hers[..10]))
+            .count()
+    };
+    stage.until("it is said in the request", || {
+        (said(dev.number) == 1).then_some(())
+    });
     // Nor does a newer tag move it, which prod's request takes up in place.
     stage.fleet.publish("web", &["1.0.4"]);
     assert_eq!(stage.request("prod: web 1.0.0 → 1.0.4").number, prod.number);
     stage.waits("dev", dev.number, "stopped", &why);
     assert_eq!(stage.fleet.head("tagboat/dev/all"), Some(hers.clone()));
     let dev = stage.fleet.get(dev.number);
-    assert_eq!((dev.state, dev.title.as_str(), said(dev.number)), (State::Open, "dev: web 1.0.2 → 1.0.3", 1));
+    assert_eq!(
+        (dev.state, dev.title.as_str(), said(dev.number)),
+        (State::Open, "dev: web 1.0.2 → 1.0.3", 1)
+    );
     assert_eq!(stage.image(&stage.dev), "1.0.2");
 
     // All that the bot put on main came by the requests.
     let clone = &stage.fleet.world.clone;
     git(clone, &["fetch", "-q", "origin"]).ok();
-    let log = git(clone, &["log", "--first-parent", "--format=%cn %s", "origin/main"]).text();
-    assert!(!log.lines().any(|line| line.starts_with("tagboat prod:")), "{log}");
+    let log = git(
+        clone,
+        &["log", "--first-parent", "--format=%cn %s", "origin/main"],
+    )
+    .text();
+    assert!(
+        !log.lines().any(|line| line.starts_with("tagboat prod:")),
+        "{log}"
+    );
     stage.daemon.signal("TERM");
     stage.daemon.ended();
-    assert!(stage.log().ends_with("stopped\n") && !stage.log().contains(" ERROR "), "{}", stage.log());
+    assert!(
+        stage.log().ends_with("stopped\n") && !stage.log().contains(" ERROR "),
+        "{}",
+        stage.log()
+    );
 }

@@ -38,13 +38,25 @@ impl World {
         let gitea = tokio::task::spawn_blocking(Gitea::shared).await.unwrap();
         let (bot, ann) = (gitea.user("bot").await, gitea.user("ann").await);
         let org = format!("org-{bot}");
-        gitea.admin(Method::POST, "orgs", json!({"username": org})).await;
         gitea
-            .admin(Method::POST, &format!("orgs/{org}/repos"), json!({"name": "fleet", "auto_init": true, "default_branch": "main"}))
+            .admin(Method::POST, "orgs", json!({"username": org}))
+            .await;
+        gitea
+            .admin(
+                Method::POST,
+                &format!("orgs/{org}/repos"),
+                json!({"name": "fleet", "auto_init": true, "default_branch": "main"}),
+            )
             .await;
         let project = format!("{org}/fleet");
         for user in [&bot, &ann] {
-            gitea.admin(Method::PUT, &format!("repos/{project}/collaborators/{user}"), json!({"permission": "write"})).await;
+            gitea
+                .admin(
+                    Method::PUT,
+                    &format!("repos/{project}/collaborators/{user}"),
+                    json!({"permission": "write"}),
+                )
+                .await;
         }
         let token = gitea.token(&bot, &SCOPES).await;
         let ann_token = gitea.token(&ann, &["all"]).await;
@@ -52,26 +64,61 @@ impl World {
         let remote = gitea.remote(&project, &ann, &ann_token);
         git(folder.path(), &["clone", "-q", &remote, "clone"]).ok();
         let clone = folder.path().join("clone");
-        Self { gitea, forge: forge_of(gitea, &project, &token), org, project, bot, ann, ann_token, clone, _folder: folder }
+        Self {
+            gitea,
+            forge: forge_of(gitea, &project, &token),
+            org,
+            project,
+            bot,
+            ann,
+            ann_token,
+            clone,
+            _folder: folder,
+        }
     }
 
     /// The administrator's request about the repository.
     pub async fn admin(&self, method: Method, path: &str, body: Value) -> Value {
-        self.gitea.admin(method, &format!("repos/{}/{path}", self.project), body).await
+        self.gitea
+            .admin(method, &format!("repos/{}/{path}", self.project), body)
+            .await
     }
 
     /// Ann's request about the repository, which must succeed.
     pub async fn ann(&self, method: Method, path: &str, body: Value) -> Value {
-        let (status, answer) = self.gitea.call(&self.ann_token, method, &format!("repos/{}/{path}", self.project), Some(body)).await;
+        let (status, answer) = self
+            .gitea
+            .call(
+                &self.ann_token,
+                method,
+                &format!("repos/{}/{path}", self.project),
+                Some(body),
+            )
+            .await;
         assert!(status.is_success(), "{path}: {status} {answer}");
         answer
     }
 
-    /// Pushes a commit with one file to a branch, which begins at main if it is new; gives the commit.
+    /// Pushes a commit with one file to a branch, which begins at main if it is new; gives the
+    /// commit.
     pub fn push(&self, branch: &str, file: &str) -> String {
-        let there = git(&self.clone, &["rev-parse", "-q", "--verify", &format!("refs/heads/{branch}")]).status.success();
+        let there = git(
+            &self.clone,
+            &[
+                "rev-parse",
+                "-q",
+                "--verify",
+                &format!("refs/heads/{branch}"),
+            ],
+        )
+        .status
+        .success();
         git(&self.clone, &["fetch", "-q", "origin", "main"]).ok();
-        let checkout = if there { vec!["checkout", "-q", branch] } else { vec!["checkout", "-q", "-b", branch, "FETCH_HEAD"] };
+        let checkout = if there {
+            vec!["checkout", "-q", branch]
+        } else {
+            vec!["checkout", "-q", "-b", branch, "FETCH_HEAD"]
+        };
         git(&self.clone, &checkout).ok();
         std::fs::write(self.clone.join(file), format!("{branch} {file}\n")).unwrap();
         git(&self.clone, &["add", "-A"]).ok();
@@ -89,11 +136,19 @@ impl World {
 
     /// Waits until Gitea knows whether a request conflicts.
     pub async fn looked_at(&self, number: u64) -> Request {
-        self.until(number, "Gitea looked at it", |request| request.mergeable == forge::Mergeable::Yes).await
+        self.until(number, "Gitea looked at it", |request| {
+            request.mergeable == forge::Mergeable::Yes
+        })
+        .await
     }
 
     /// Waits until a request is as wanted.
-    pub async fn until(&self, number: u64, what: &str, wanted: impl Fn(&Request) -> bool) -> Request {
+    pub async fn until(
+        &self,
+        number: u64,
+        what: &str,
+        wanted: impl Fn(&Request) -> bool,
+    ) -> Request {
         let end = Instant::now() + Duration::from_secs(30);
         loop {
             let request = self.forge.get(number).await.unwrap();
@@ -128,7 +183,14 @@ pub fn forge_of(gitea: &Gitea, project: &str, token: &str) -> Arc<dyn Forge> {
         credentials: ForgeCredentials::Anonymous,
     };
     let credentials = Credentials::Token(Secret::new(token).into());
-    forge::connect(&Config { forge, credentials, ca_file: None, proxy: Proxy::System, timing: Timing::default() }).unwrap()
+    forge::connect(&Config {
+        forge,
+        credentials,
+        ca_file: None,
+        proxy: Proxy::System,
+        timing: Timing::default(),
+    })
+    .unwrap()
 }
 
 pub fn new(branch: &str) -> NewRequest {
@@ -142,9 +204,19 @@ pub fn new(branch: &str) -> NewRequest {
 }
 
 pub fn label(name: &str) -> Label {
-    Label { name: name.to_owned(), color: "0b7285".to_owned(), description: "set by tagboat".to_owned() }
+    Label {
+        name: name.to_owned(),
+        color: "0b7285".to_owned(),
+        description: "set by tagboat".to_owned(),
+    }
 }
 
 pub fn merge(head: &str) -> Merge {
-    Merge { head: head.to_owned(), method: None, title: String::new(), message: String::new(), delete_branch: false }
+    Merge {
+        head: head.to_owned(),
+        method: None,
+        title: String::new(),
+        message: String::new(),
+        delete_branch: false,
+    }
 }

@@ -14,10 +14,22 @@ pub const HEAD: &str = "6dcb09b5b57875f334f61aebed695e2e4193db5e";
 
 /// The forge at a server, below `path`, with a token.
 pub fn forge(wire: &Wire, kind: ForgeKind, path: &str, project: &str) -> Arc<dyn Forge> {
-    connect(wire, kind, path, project, Credentials::Token(Secret::new(TOKEN).into()))
+    connect(
+        wire,
+        kind,
+        path,
+        project,
+        Credentials::Token(Secret::new(TOKEN).into()),
+    )
 }
 
-pub fn connect(wire: &Wire, kind: ForgeKind, path: &str, project: &str, credentials: Credentials) -> Arc<dyn Forge> {
+pub fn connect(
+    wire: &Wire,
+    kind: ForgeKind,
+    path: &str,
+    project: &str,
+    credentials: Credentials,
+) -> Arc<dyn Forge> {
     let _ = rustls::crypto::ring::default_provider().install_default();
     let place = declare::Forge {
         kind,
@@ -26,15 +38,31 @@ pub fn connect(wire: &Wire, kind: ForgeKind, path: &str, project: &str, credenti
         project: project.to_owned(),
         credentials: ForgeCredentials::Anonymous,
     };
-    let timing = Timing { backoff: Duration::from_millis(1), headers: Duration::from_secs(10), ..Timing::default() };
-    forge::connect(&Config { forge: place, credentials, ca_file: None, proxy: Proxy::Direct, timing }).unwrap()
+    let timing = Timing {
+        backoff: Duration::from_millis(1),
+        headers: Duration::from_secs(10),
+        ..Timing::default()
+    };
+    forge::connect(&Config {
+        forge: place,
+        credentials,
+        ca_file: None,
+        proxy: Proxy::Direct,
+        timing,
+    })
+    .unwrap()
 }
 
 /// `METHOD target` of each request, with its body as JSON where it had one.
 pub fn asked(wire: &Wire) -> Vec<String> {
     let line = |seen: Seen| match seen.body.as_str() {
         "" => format!("{} {}", seen.method, seen.target),
-        body => format!("{} {} {}", seen.method, seen.target, serde_json::from_str::<Value>(body).unwrap()),
+        body => format!(
+            "{} {} {}",
+            seen.method,
+            seen.target,
+            serde_json::from_str::<Value>(body).unwrap()
+        ),
     };
     wire.seen().into_iter().map(line).collect()
 }
@@ -44,9 +72,21 @@ pub fn json(status: u16, body: &Value) -> Reply {
 }
 
 pub fn new(head: &str) -> NewRequest {
-    NewRequest { head: head.into(), base: "main".into(), title: "dev: web 1 → 2".into(), body: "text".into(), draft: false }
+    NewRequest {
+        head: head.into(),
+        base: "main".into(),
+        title: "dev: web 1 → 2".into(),
+        body: "text".into(),
+        draft: false,
+    }
 }
 
 pub fn merge() -> Merge {
-    Merge { head: HEAD.into(), method: None, title: String::new(), message: String::new(), delete_branch: false }
+    Merge {
+        head: HEAD.into(),
+        method: None,
+        title: String::new(),
+        message: String::new(),
+        delete_branch: false,
+    }
 }

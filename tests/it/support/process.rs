@@ -19,7 +19,13 @@ impl Running {
 
     /// Sends a signal by its name: "TERM", "INT".
     pub fn signal(&self, name: &str) {
-        assert!(Command::new("/bin/kill").args([&format!("-{name}"), &self.id().to_string()]).status().unwrap().success());
+        assert!(
+            Command::new("/bin/kill")
+                .args([&format!("-{name}"), &self.id().to_string()])
+                .status()
+                .unwrap()
+                .success()
+        );
     }
 
     /// Waits for its end, with a bound.

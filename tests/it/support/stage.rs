@@ -18,8 +18,8 @@ use tagboat::{
 };
 use tokio::sync::watch;
 
-/// Clusters whose Applications are as a test says. Revisions are called after what they are: `b1` before the merge, `s1`
-/// the same, `o1` another one.
+/// Clusters whose Applications are as a test says. Revisions are called after what they are: `b1`
+/// before the merge, `s1` the same, `o1` another one.
 pub struct Stage {
     pub statuses: Mutex<BTreeMap<(String, Name), Status>>,
     pub turned: watch::Sender<u64>,
@@ -44,17 +44,29 @@ impl Stage {
     }
 
     /// Says how an Application of the cluster `east` is.
-    pub fn turn(&self, application: &str, revision: &str, state: State, change: impl FnOnce(&mut Status)) {
+    pub fn turn(
+        &self,
+        application: &str,
+        revision: &str,
+        state: State,
+        change: impl FnOnce(&mut Status),
+    ) {
         let name: Name = application.parse().unwrap();
         let mut status = Status::new(name.clone(), "fleet", "east");
         (status.revision, status.state, status.settled) = (Some(revision.to_owned()), state, true);
         change(&mut status);
-        self.statuses.lock().unwrap().insert(("east".to_owned(), name), status);
+        self.statuses
+            .lock()
+            .unwrap()
+            .insert(("east".to_owned(), name), status);
         self.turned.send_modify(|count| *count += 1);
     }
 
     pub fn record(&self, application: &str, rollouts: &[Rollout]) {
-        self.rollouts.lock().unwrap().insert(("east".to_owned(), application.parse().unwrap()), rollouts.to_vec());
+        self.rollouts.lock().unwrap().insert(
+            ("east".to_owned(), application.parse().unwrap()),
+            rollouts.to_vec(),
+        );
     }
 
     pub fn asked(&self) -> usize {
@@ -76,7 +88,11 @@ impl Ground for Stage {
         if merged.commit == "unknown" {
             return Ok(None);
         }
-        let target = |file: &String| Target { cluster: "east".to_owned(), application: file.parse().unwrap(), timeout: self.timeout };
+        let target = |file: &String| Target {
+            cluster: "east".to_owned(),
+            application: file.parse().unwrap(),
+            timeout: self.timeout,
+        };
         Ok(Some(merged.files.iter().map(target).collect()))
     }
     fn relation(&self, _: &Merged, _: &Target, revision: &str) -> Result<Relation, GitError> {
@@ -91,11 +107,22 @@ impl Ground for Stage {
         let mut down = self.down.lock().unwrap();
         if *down > 0 {
             *down -= 1;
-            let problem = cluster::Problem::Unreachable { server: "east.example.org".to_owned(), why: "connection refused".to_owned() };
-            return Err(ClusterError { cluster: cluster.to_owned(), subject: String::new(), problem: Box::new(problem) });
+            let problem = cluster::Problem::Unreachable {
+                server: "east.example.org".to_owned(),
+                why: "connection refused".to_owned(),
+            };
+            return Err(ClusterError {
+                cluster: cluster.to_owned(),
+                subject: String::new(),
+                problem: Box::new(problem),
+            });
         }
         let all = self.rollouts.lock().unwrap();
-        Ok(all.iter().filter(|((at, _), _)| at == cluster).map(|((_, name), rollouts)| (name.clone(), rollouts.clone())).collect())
+        Ok(all
+            .iter()
+            .filter(|((at, _), _)| at == cluster)
+            .map(|((_, name), rollouts)| (name.clone(), rollouts.clone()))
+            .collect())
     }
 }
 
@@ -119,5 +146,10 @@ pub async fn until(what: &str, done: impl Fn() -> bool) {
 }
 
 pub fn rollout(revision: &str, result: Outcome, since: Timestamp, message: &str) -> Rollout {
-    Rollout { revision: revision.to_owned(), result, since, message: message.to_owned() }
+    Rollout {
+        revision: revision.to_owned(),
+        result,
+        since,
+        message: message.to_owned(),
+    }
 }

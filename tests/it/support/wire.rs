@@ -1,4 +1,5 @@
-//! A server of HTTP/1.1 whose every byte and pause a test decides: what a real registry cannot be made to do.
+//! A server of HTTP/1.1 whose every byte and pause a test decides: what a real registry cannot be
+//! made to do.
 
 use std::{
     collections::BTreeMap,
@@ -61,13 +62,22 @@ pub struct Reply {
 }
 
 pub fn reply(status: u16, body: impl Into<Vec<u8>>) -> Reply {
-    Reply { status, headers: Vec::new(), body: body.into(), manner: Manner::Whole }
+    Reply {
+        status,
+        headers: Vec::new(),
+        body: body.into(),
+        manner: Manner::Whole,
+    }
 }
 
 /// A tag list of one page.
 pub fn tags<'a>(tags: impl IntoIterator<Item = &'a str>) -> Reply {
     let tags: Vec<&str> = tags.into_iter().collect();
-    reply(200, serde_json::json!({"name": "team/app", "tags": tags}).to_string()).with("Content-Type", "application/json")
+    reply(
+        200,
+        serde_json::json!({"name": "team/app", "tags": tags}).to_string(),
+    )
+    .with("Content-Type", "application/json")
 }
 
 impl Reply {
@@ -92,7 +102,8 @@ pub struct Wire {
 }
 
 impl Wire {
-    /// Answers every request with what `handler` says; it is told the request and how many came before.
+    /// Answers every request with what `handler` says; it is told the request and how many came
+    /// before.
     pub async fn start(handler: impl Fn(&Seen, usize) -> Reply + Send + Sync + 'static) -> Self {
         let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
         let host = listener.local_addr().unwrap().to_string();
@@ -135,7 +146,12 @@ impl Drop for Wire {
 
 /// Plain HTTP, no proxy of the machine.
 pub fn config(prefix: &str, credentials: Credentials) -> RegistryConfig {
-    RegistryConfig { credentials, insecure: true, proxy: Proxy::Direct, ..RegistryConfig::new(prefix) }
+    RegistryConfig {
+        credentials,
+        insecure: true,
+        proxy: Proxy::Direct,
+        ..RegistryConfig::new(prefix)
+    }
 }
 
 /// Bounds short enough for a test, long enough for a busy machine.
@@ -159,8 +175,14 @@ pub fn registries_with(configs: Vec<RegistryConfig>, timing: Timing) -> Registri
     Registries::new(configs, timing).unwrap()
 }
 
-async fn serve(mut stream: TcpStream, handler: &Handler, record: &Mutex<Vec<Seen>>) -> std::io::Result<()> {
-    let Some(seen) = read(&mut stream).await? else { return Ok(()) };
+async fn serve(
+    mut stream: TcpStream,
+    handler: &Handler,
+    record: &Mutex<Vec<Seen>>,
+) -> std::io::Result<()> {
+    let Some(seen) = read(&mut stream).await? else {
+        return Ok(());
+    };
     let head_only = seen.method == "HEAD";
     let before = {
         let mut record = record.lock().unwrap();
@@ -177,7 +199,12 @@ async fn serve(mut stream: TcpStream, handler: &Handler, record: &Mutex<Vec<Seen
     for (name, value) in &reply.headers {
         head += &format!("{name}: {value}\r\n");
     }
-    if !reply.headers.iter().any(|(name, _)| name.eq_ignore_ascii_case("content-length")) && reply.status != 304 {
+    if !reply
+        .headers
+        .iter()
+        .any(|(name, _)| name.eq_ignore_ascii_case("content-length"))
+        && reply.status != 304
+    {
         head += &format!("Content-Length: {}\r\n", reply.body.len());
     }
     stream.write_all(format!("{head}\r\n").as_bytes()).await?;
@@ -186,7 +213,11 @@ async fn serve(mut stream: TcpStream, handler: &Handler, record: &Mutex<Vec<Seen
     }
     match reply.manner {
         Manner::Whole | Manner::Silent => stream.write_all(&reply.body).await?,
-        Manner::Cut(at) => stream.write_all(&reply.body[..at.min(reply.body.len())]).await?,
+        Manner::Cut(at) => {
+            stream
+                .write_all(&reply.body[..at.min(reply.body.len())])
+                .await?
+        }
         Manner::Drip(pause) => {
             for byte in &reply.body {
                 stream.write_all(&[*byte]).await?;
@@ -212,16 +243,33 @@ async fn read(stream: &mut TcpStream) -> std::io::Result<Option<Seen>> {
     };
     let head = String::from_utf8_lossy(&text[..end]).into_owned();
     let mut lines = head.lines();
-    let mut words = lines.next().unwrap_or_default().split(' ').map(str::to_owned);
-    let (method, target) = (words.next().unwrap_or_default(), words.next().unwrap_or_default());
-    let headers: BTreeMap<String, String> =
-        lines.filter_map(|line| line.split_once(':')).map(|(name, value)| (name.to_ascii_lowercase(), value.trim().to_owned())).collect();
-    let length: usize = headers.get("content-length").and_then(|length| length.parse().ok()).unwrap_or(0);
+    let mut words = lines
+        .next()
+        .unwrap_or_default()
+        .split(' ')
+        .map(str::to_owned);
+    let (method, target) = (
+        words.next().unwrap_or_default(),
+        words.next().unwrap_or_default(),
+    );
+    let headers: BTreeMap<String, String> = lines
+        .filter_map(|line| line.split_once(':'))
+        .map(|(name, value)| (name.to_ascii_lowercase(), value.trim().to_owned()))
+        .collect();
+    let length: usize = headers
+        .get("content-length")
+        .and_then(|length| length.parse().ok())
+        .unwrap_or(0);
     while text.len() < end + 4 + length {
         if stream.read_buf(&mut text).await? == 0 {
             break;
         }
     }
     let body = String::from_utf8_lossy(&text[end + 4..]).into_owned();
-    Ok(Some(Seen { method, target, headers, body }))
+    Ok(Some(Seen {
+        method,
+        target,
+        headers,
+        body,
+    }))
 }

@@ -6,31 +6,48 @@ use super::*;
 fn enough(w: &World, checks: &[Check]) -> bool {
     let mut counting = checks.iter().filter(|c| !c.name.starts_with("tagboat/"));
     let passed = |name: Option<&str>| {
-        checks.iter().any(|c| !c.name.starts_with("tagboat/") && c.state == CheckState::Passed && name.is_none_or(|name| name == c.name))
+        checks.iter().any(|c| {
+            !c.name.starts_with("tagboat/")
+                && c.state == CheckState::Passed
+                && name.is_none_or(|name| name == c.name)
+        })
     };
     match &w.auto_merge.require_checks {
         RequireChecks::No => true,
         RequireChecks::Named(names) => names.iter().all(|name| passed(Some(name))),
         RequireChecks::Any if !passed(None) => false,
         RequireChecks::Any => {
-            counting.clone().any(|c| c.required) || counting.all(|c| c.at.is_some_and(|at| w.now.as_second() - at.as_second() >= 120))
+            counting.clone().any(|c| c.required)
+                || counting.all(|c| {
+                    c.at.is_some_and(|at| w.now.as_second() - at.as_second() >= 120)
+                })
         }
     }
 }
 
 /// The rules once more, as the declaration and the plan say them, without a word of the code above.
 fn allowed(w: &World) -> bool {
-    let no_bad_check = |c: &Check| c.name.starts_with("tagboat/") || matches!(c.state, CheckState::Passed | CheckState::Skipped);
-    let checks = w.checks.as_ref().is_some_and(|checks| checks.named.iter().all(no_bad_check) && enough(w, &checks.named));
+    let no_bad_check = |c: &Check| {
+        c.name.starts_with("tagboat/")
+            || matches!(c.state, CheckState::Passed | CheckState::Skipped)
+    };
+    let checks = w
+        .checks
+        .as_ref()
+        .is_some_and(|checks| checks.named.iter().all(no_bad_check) && enough(w, &checks.named));
     let approvals = w.approvals.as_ref().is_some_and(Approvals::suffice);
     let old_enough = w.auto_merge.minimum_age.is_none_or(|age| {
         w.seen.len() >= w.moves.len()
-            && w.seen
-                .iter()
-                .take(w.moves.len())
-                .all(|seen| seen.is_some_and(|seen| w.now.as_second() - seen.as_second() >= i64::try_from(age.as_secs()).unwrap()))
+            && w.seen.iter().take(w.moves.len()).all(|seen| {
+                seen.is_some_and(|seen| {
+                    w.now.as_second() - seen.as_second() >= i64::try_from(age.as_secs()).unwrap()
+                })
+            })
     });
-    let bumps = !w.moves.is_empty() && w.moves.iter().all(|row| w.auto_merge.bump.contains(&row.bump));
+    let bumps = !w.moves.is_empty()
+        && w.moves
+            .iter()
+            .all(|row| w.auto_merge.bump.contains(&row.bump));
     let open = w.windows.is_empty() || w.windows.iter().any(|window| window.is_open(w.now));
     let quiet = !w.request.draft && !w.request.labels.iter().any(|label| label == "tagboat/hold");
     let forge = w.request.state == State::Open && w.request.mergeable == Mergeable::Yes;
@@ -48,7 +65,10 @@ fn allowed(w: &World) -> bool {
 }
 
 /// Mostly the first.
-fn mostly<T: Clone + std::fmt::Debug + 'static>(usual: T, others: Vec<T>) -> impl Strategy<Value = T> {
+fn mostly<T: Clone + std::fmt::Debug + 'static>(
+    usual: T,
+    others: Vec<T>,
+) -> impl Strategy<Value = T> {
     prop_oneof![6 => Just(usual), 1 => proptest::sample::select(others)]
 }
 

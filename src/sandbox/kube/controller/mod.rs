@@ -1,5 +1,6 @@
-//! What controllers do in a real cluster: workloads get their pods, pods become ready after a while, owned objects go with
-//! their owners, namespaces are emptied. Pure: it takes the store and the time, and says when to come again.
+//! What controllers do in a real cluster: workloads get their pods, pods become ready after a
+//! while, owned objects go with their owners, namespaces are emptied. Pure: it takes the store and
+//! the time, and says when to come again.
 
 mod pods;
 mod workloads;
@@ -23,7 +24,10 @@ pub struct Settings {
 
 impl Default for Settings {
     fn default() -> Self {
-        Self { ready_after: SignedDuration::from_millis(800), missing_tag: "broken".to_owned() }
+        Self {
+            ready_after: SignedDuration::from_millis(800),
+            missing_tag: "broken".to_owned(),
+        }
     }
 }
 
@@ -36,12 +40,18 @@ struct Look<'a> {
     next: Option<Timestamp>,
 }
 
-/// Rounds of one look: a Deployment's ReplicaSet, its pods and their counts back take six; the rest is a fence.
+/// Rounds of one look: a Deployment's ReplicaSet, its pods and their counts back take six; the rest
+/// is a fence.
 const ROUNDS: usize = 30;
 
 /// Does what is to be done, and says when to look again if nothing is written before.
 pub fn look(store: &mut Store, settings: &Settings, now: Timestamp) -> Option<Timestamp> {
-    let mut look = Look { store, settings, now, next: None };
+    let mut look = Look {
+        store,
+        settings,
+        now,
+        next: None,
+    };
     for _ in 0..ROUNDS {
         let before = look.store.revision();
         look.next = None;
@@ -64,8 +74,12 @@ impl Look<'_> {
         for namespace in self.all("", "namespaces") {
             let name = text(&namespace, "/metadata/name").to_owned();
             if namespace["metadata"]["deletionTimestamp"].is_null() {
-                let id =
-                    Id { group: String::new(), plural: "serviceaccounts".to_owned(), namespace: name.clone(), name: "default".to_owned() };
+                let id = Id {
+                    group: String::new(),
+                    plural: "serviceaccounts".to_owned(),
+                    namespace: name.clone(),
+                    name: "default".to_owned(),
+                };
                 if self.store.get(&id).is_none() {
                     self.make(
                         id,
@@ -74,7 +88,13 @@ impl Look<'_> {
                 }
                 continue;
             }
-            let inside: Vec<Id> = self.store.all().map(|(id, _)| id).filter(|id| id.namespace == name).cloned().collect();
+            let inside: Vec<Id> = self
+                .store
+                .all()
+                .map(|(id, _)| id)
+                .filter(|id| id.namespace == name)
+                .cloned()
+                .collect();
             if inside.is_empty() {
                 self.store.remove(&id_of("", "namespaces", &namespace));
             }
@@ -85,16 +105,46 @@ impl Look<'_> {
     /// Established as soon as they are there; their objects go with them.
     fn definitions(&mut self) {
         for definition in self.all("apiextensions.k8s.io", "customresourcedefinitions") {
-            self.change(&id_of("apiextensions.k8s.io", "customresourcedefinitions", &definition), |definition, now| {
-                definition["status"]["acceptedNames"] = definition["spec"]["names"].clone();
-                definition["status"]["storedVersions"] = json!([definition["spec"]["versions"][0]["name"]]);
-                condition(definition, "NamesAccepted", "True", "NoConflicts", "no conflicts found", now);
-                condition(definition, "Established", "True", "InitialNamesAccepted", "the initial names have been accepted", now);
-            });
+            self.change(
+                &id_of(
+                    "apiextensions.k8s.io",
+                    "customresourcedefinitions",
+                    &definition,
+                ),
+                |definition, now| {
+                    definition["status"]["acceptedNames"] = definition["spec"]["names"].clone();
+                    definition["status"]["storedVersions"] =
+                        json!([definition["spec"]["versions"][0]["name"]]);
+                    condition(
+                        definition,
+                        "NamesAccepted",
+                        "True",
+                        "NoConflicts",
+                        "no conflicts found",
+                        now,
+                    );
+                    condition(
+                        definition,
+                        "Established",
+                        "True",
+                        "InitialNamesAccepted",
+                        "the initial names have been accepted",
+                        now,
+                    );
+                },
+            );
         }
-        let served: BTreeSet<(String, String)> = kinds(self.store).into_iter().map(|Kind { group, plural, .. }| (group, plural)).collect();
-        let lost: Vec<Id> =
-            self.store.all().map(|(id, _)| id).filter(|id| !served.contains(&(id.group.clone(), id.plural.clone()))).cloned().collect();
+        let served: BTreeSet<(String, String)> = kinds(self.store)
+            .into_iter()
+            .map(|Kind { group, plural, .. }| (group, plural))
+            .collect();
+        let lost: Vec<Id> = self
+            .store
+            .all()
+            .map(|(id, _)| id)
+            .filter(|id| !served.contains(&(id.group.clone(), id.plural.clone())))
+            .cloned()
+            .collect();
         for id in lost {
             self.store.remove(&id);
         }
@@ -102,14 +152,25 @@ impl Look<'_> {
 
     /// Garbage collection by owner references.
     fn collect(&mut self) {
-        let uid = |object: &Value| object["metadata"]["uid"].as_str().unwrap_or_default().to_owned();
+        let uid = |object: &Value| {
+            object["metadata"]["uid"]
+                .as_str()
+                .unwrap_or_default()
+                .to_owned()
+        };
         let living: BTreeSet<String> = self.store.all().map(|(_, object)| uid(object)).collect();
         let orphans: Vec<Id> = self
             .store
             .all()
             .filter(|(_, object)| {
-                let owners = object["metadata"]["ownerReferences"].as_array().map(Vec::as_slice).unwrap_or_default();
-                !owners.is_empty() && owners.iter().all(|owner| !living.contains(owner["uid"].as_str().unwrap_or_default()))
+                let owners = object["metadata"]["ownerReferences"]
+                    .as_array()
+                    .map(Vec::as_slice)
+                    .unwrap_or_default();
+                !owners.is_empty()
+                    && owners
+                        .iter()
+                        .all(|owner| !living.contains(owner["uid"].as_str().unwrap_or_default()))
             })
             .map(|(id, _)| id.clone())
             .collect();
@@ -119,10 +180,24 @@ impl Look<'_> {
             .store
             .all()
             .filter(|(_, object)| !object["metadata"]["deletionTimestamp"].is_null())
-            .map(|(id, object)| (id.clone(), uid(object), object["metadata"]["finalizers"].as_array().cloned().unwrap_or_default()))
+            .map(|(id, object)| {
+                (
+                    id.clone(),
+                    uid(object),
+                    object["metadata"]["finalizers"]
+                        .as_array()
+                        .cloned()
+                        .unwrap_or_default(),
+                )
+            })
             .collect();
         for (id, uid, finalizers) in ending {
-            let owned: Vec<Id> = self.store.all().filter(|(_, object)| owned_by(object, &uid)).map(|(id, _)| id.clone()).collect();
+            let owned: Vec<Id> = self
+                .store
+                .all()
+                .filter(|(_, object)| owned_by(object, &uid))
+                .map(|(id, _)| id.clone())
+                .collect();
             if finalizers.contains(&json!("orphan")) {
                 for id in &owned {
                     self.change(id, |object, _| {
@@ -149,29 +224,45 @@ impl Look<'_> {
                 list.retain(|name| name != finalizer);
             }
         });
-        if self.store.get(id).is_some_and(|object| object["metadata"]["finalizers"].as_array().is_none_or(Vec::is_empty)) {
+        if self.store.get(id).is_some_and(|object| {
+            object["metadata"]["finalizers"]
+                .as_array()
+                .is_none_or(Vec::is_empty)
+        }) {
             self.store.remove(id);
         }
     }
 
     /// Deletes an object, or marks it where finalizers hold it.
     fn end(&mut self, id: &Id) {
-        let Some(object) = self.store.get(id) else { return };
-        if object["metadata"]["finalizers"].as_array().is_none_or(Vec::is_empty) {
+        let Some(object) = self.store.get(id) else {
+            return;
+        };
+        if object["metadata"]["finalizers"]
+            .as_array()
+            .is_none_or(Vec::is_empty)
+        {
             self.store.remove(id);
         } else if object["metadata"]["deletionTimestamp"].is_null() {
             let time = seconds(self.now);
-            self.change(id, |object, _| object["metadata"]["deletionTimestamp"] = json!(time));
+            self.change(id, |object, _| {
+                object["metadata"]["deletionTimestamp"] = json!(time)
+            });
         }
     }
 
     fn all(&self, group: &str, plural: &str) -> Vec<Value> {
-        self.store.list(group, plural, None).map(|object| Value::clone(object)).collect()
+        self.store
+            .list(group, plural, None)
+            .map(|object| Value::clone(object))
+            .collect()
     }
 
     /// Changes an object; what is as it was is not written.
     fn change(&mut self, id: &Id, change: impl FnOnce(&mut Value, Timestamp)) {
-        let Some(old) = self.store.get(id).cloned() else { return };
+        let Some(old) = self.store.get(id).cloned() else {
+            return;
+        };
         let mut new = Value::clone(&old);
         change(&mut new, self.now);
         if new != *old {
@@ -181,8 +272,21 @@ impl Look<'_> {
 
     /// Makes an object of a controller's own.
     fn make(&mut self, id: Id, mut object: Value) {
-        let uid = super::write::hex(&format!("{}/{}/{}/{}", id.plural, id.namespace, id.name, self.store.revision()));
-        object["metadata"]["uid"] = json!(format!("{}-{}-4{}-8{}-{}", &uid[..8], &uid[8..12], &uid[13..16], &uid[17..20], &uid[20..32]));
+        let uid = super::write::hex(&format!(
+            "{}/{}/{}/{}",
+            id.plural,
+            id.namespace,
+            id.name,
+            self.store.revision()
+        ));
+        object["metadata"]["uid"] = json!(format!(
+            "{}-{}-4{}-8{}-{}",
+            &uid[..8],
+            &uid[8..12],
+            &uid[13..16],
+            &uid[17..20],
+            &uid[20..32]
+        ));
         object["metadata"]["creationTimestamp"] = json!(seconds(self.now));
         if object.get("spec").is_some() {
             object["metadata"]["generation"] = json!(1);
@@ -198,7 +302,10 @@ impl Look<'_> {
 
 /// Text at a pointer; empty if there is none.
 fn text<'a>(object: &'a Value, pointer: &str) -> &'a str {
-    object.pointer(pointer).and_then(Value::as_str).unwrap_or_default()
+    object
+        .pointer(pointer)
+        .and_then(Value::as_str)
+        .unwrap_or_default()
 }
 
 fn id_of(group: &str, plural: &str, object: &Value) -> Id {
@@ -211,7 +318,11 @@ fn id_of(group: &str, plural: &str, object: &Value) -> Id {
 }
 
 fn owned_by(object: &Value, uid: &str) -> bool {
-    object["metadata"]["ownerReferences"].as_array().into_iter().flatten().any(|owner| owner["uid"] == *uid)
+    object["metadata"]["ownerReferences"]
+        .as_array()
+        .into_iter()
+        .flatten()
+        .any(|owner| owner["uid"] == *uid)
 }
 
 /// RFC 3339 in seconds, as objects carry it.
@@ -220,11 +331,20 @@ fn seconds(time: Timestamp) -> String {
 }
 
 /// Sets a condition; its times move with its status and reason only.
-fn condition(object: &mut Value, kind: &str, status: &str, reason: &str, message: &str, now: Timestamp) {
+fn condition(
+    object: &mut Value,
+    kind: &str,
+    status: &str,
+    reason: &str,
+    message: &str,
+    now: Timestamp,
+) {
     if !object["status"]["conditions"].is_array() {
         object["status"]["conditions"] = json!([]);
     }
-    let Some(list) = object["status"]["conditions"].as_array_mut() else { return };
+    let Some(list) = object["status"]["conditions"].as_array_mut() else {
+        return;
+    };
     let mut new = json!({"type": kind, "status": status});
     for (field, text) in [("reason", reason), ("message", message)] {
         if !text.is_empty() {
@@ -234,8 +354,11 @@ fn condition(object: &mut Value, kind: &str, status: &str, reason: &str, message
     let old = list.iter().position(|condition| condition["type"] == kind);
     let same = |field: &str| old.filter(|at| list[*at][field] == new[field]);
     let time = json!(seconds(now));
-    let moved = same("status").map_or_else(|| time.clone(), |at| list[at]["lastTransitionTime"].clone());
-    let updated = same("status").and(same("reason")).map_or(time, |at| list[at]["lastUpdateTime"].clone());
+    let moved =
+        same("status").map_or_else(|| time.clone(), |at| list[at]["lastTransitionTime"].clone());
+    let updated = same("status")
+        .and(same("reason"))
+        .map_or(time, |at| list[at]["lastUpdateTime"].clone());
     new["lastTransitionTime"] = moved;
     new["lastUpdateTime"] = updated;
     match old {

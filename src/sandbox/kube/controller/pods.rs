@@ -16,7 +16,10 @@ impl Look<'_> {
                 continue;
             }
             let now = self.now;
-            let seen: Timestamp = pod["metadata"]["annotations"][SEEN].as_str().and_then(|time| time.parse().ok()).unwrap_or(now);
+            let seen: Timestamp = pod["metadata"]["annotations"][SEEN]
+                .as_str()
+                .and_then(|time| time.parse().ok())
+                .unwrap_or(now);
             let due = seen + self.settings.ready_after;
             let missing = missing_image(&pod, &self.settings.missing_tag);
             if due > now {
@@ -52,8 +55,17 @@ impl Look<'_> {
     /// The event that `kubectl describe` shows.
     fn tell(&mut self, pod: &Value, image: &str) {
         let namespace = text(pod, "/metadata/namespace").to_owned();
-        let name = format!("{}.{}", text(pod, "/metadata/name"), &text(pod, "/metadata/uid").replace('-', "")[..12]);
-        let id = Id { group: String::new(), plural: "events".to_owned(), namespace: namespace.clone(), name: name.clone() };
+        let name = format!(
+            "{}.{}",
+            text(pod, "/metadata/name"),
+            &text(pod, "/metadata/uid").replace('-', "")[..12]
+        );
+        let id = Id {
+            group: String::new(),
+            plural: "events".to_owned(),
+            namespace: namespace.clone(),
+            name: name.clone(),
+        };
         if self.store.get(&id).is_some() {
             return;
         }
@@ -80,21 +92,33 @@ impl Look<'_> {
 
 /// The first image whose tag has the word for those that are not there.
 fn missing_image(pod: &Value, word: &str) -> Option<String> {
-    let images = pod["spec"]["containers"].as_array().into_iter().flatten().filter_map(|container| container["image"].as_str());
+    let images = pod["spec"]["containers"]
+        .as_array()
+        .into_iter()
+        .flatten()
+        .filter_map(|container| container["image"].as_str());
     let mut tagged = images.filter(|image| {
         let last = image.rsplit('/').next().unwrap_or_default();
-        last.split_once(':').is_some_and(|(_, tag)| !word.is_empty() && tag.contains(word))
+        last.split_once(':')
+            .is_some_and(|(_, tag)| !word.is_empty() && tag.contains(word))
     });
     tagged.next().map(str::to_owned)
 }
 
 /// Writes the status of a pod: starting, ready (a Job's is done), or without its image.
 fn report(pod: &mut Value, due: bool, missing: Option<&str>, now: Timestamp) {
-    let owner = pod["metadata"]["ownerReferences"][0]["kind"].as_str().unwrap_or_default();
+    let owner = pod["metadata"]["ownerReferences"][0]["kind"]
+        .as_str()
+        .unwrap_or_default();
     let done = due && missing.is_none() && owner == "Job";
     let ready = due && missing.is_none() && !done;
-    let started = pod["status"]["startTime"].as_str().map_or_else(|| seconds(now), str::to_owned);
-    let containers = pod["spec"]["containers"].as_array().cloned().unwrap_or_default();
+    let started = pod["status"]["startTime"]
+        .as_str()
+        .map_or_else(|| seconds(now), str::to_owned);
+    let containers = pod["spec"]["containers"]
+        .as_array()
+        .cloned()
+        .unwrap_or_default();
     let status = |container: &Value| {
         let image = text(container, "/image");
         let state = if done {
@@ -102,7 +126,8 @@ fn report(pod: &mut Value, due: bool, missing: Option<&str>, now: Timestamp) {
         } else if ready {
             json!({"running": {"startedAt": started}})
         } else if due && missing == Some(image) {
-            let message = format!("Back-off pulling image \"{image}\": ErrImagePull: {image}: not found");
+            let message =
+                format!("Back-off pulling image \"{image}\": ErrImagePull: {image}: not found");
             json!({"waiting": {"reason": "ImagePullBackOff", "message": message}})
         } else {
             json!({"waiting": {"reason": "ContainerCreating"}})
@@ -128,11 +153,18 @@ fn report(pod: &mut Value, due: bool, missing: Option<&str>, now: Timestamp) {
     }
     super::condition(pod, "PodScheduled", "True", "", "", now);
     super::condition(pod, "Initialized", "True", "", "", now);
-    let names: Vec<&str> = containers.iter().map(|container| text(container, "/name")).collect();
+    let names: Vec<&str> = containers
+        .iter()
+        .map(|container| text(container, "/name"))
+        .collect();
     let (state, reason, message) = match (ready, done) {
         (true, _) => ("True", "", String::new()),
         (_, true) => ("False", "PodCompleted", String::new()),
-        _ => ("False", "ContainersNotReady", format!("containers with unready status: [{}]", names.join(" "))),
+        _ => (
+            "False",
+            "ContainersNotReady",
+            format!("containers with unready status: [{}]", names.join(" ")),
+        ),
     };
     super::condition(pod, "ContainersReady", state, reason, &message, now);
     super::condition(pod, "Ready", state, reason, &message, now);

@@ -33,10 +33,14 @@ impl Look<'_> {
         }
     }
 
-    /// A ReplicaSet for its template; those of older templates shrink as the new one's pods become ready.
+    /// A ReplicaSet for its template; those of older templates shrink as the new one's pods become
+    /// ready.
     fn deployment(&mut self, deployment: &Value) {
-        let (namespace, name, uid) =
-            (text(deployment, "/metadata/namespace"), text(deployment, "/metadata/name"), text(deployment, "/metadata/uid"));
+        let (namespace, name, uid) = (
+            text(deployment, "/metadata/namespace"),
+            text(deployment, "/metadata/name"),
+            text(deployment, "/metadata/uid"),
+        );
         let wanted = number(deployment, "/spec/replicas");
         let template = &deployment["spec"]["template"];
         let hash = &hex(&template.to_string())[..10];
@@ -47,11 +51,24 @@ impl Look<'_> {
             name: format!("{name}-{hash}"),
         };
         let owned = |look: &Self| -> Vec<Value> {
-            look.store.list("apps", "replicasets", Some(namespace)).filter(|set| owned_by(set, uid)).map(|set| Value::clone(set)).collect()
+            look.store
+                .list("apps", "replicasets", Some(namespace))
+                .filter(|set| owned_by(set, uid))
+                .map(|set| Value::clone(set))
+                .collect()
         };
-        let revision =
-            |set: &Value| set["metadata"]["annotations"][REVISION].as_str().and_then(|text| text.parse::<u64>().ok()).unwrap_or(0);
-        let last = owned(self).iter().filter(|set| set["metadata"]["name"] != id.name).map(revision).max().unwrap_or(0);
+        let revision = |set: &Value| {
+            set["metadata"]["annotations"][REVISION]
+                .as_str()
+                .and_then(|text| text.parse::<u64>().ok())
+                .unwrap_or(0)
+        };
+        let last = owned(self)
+            .iter()
+            .filter(|set| set["metadata"]["name"] != id.name)
+            .map(revision)
+            .max()
+            .unwrap_or(0);
         if self.store.get(&id).is_none() && deployment["spec"]["paused"] != true {
             let mut template = template.clone();
             template["metadata"]["labels"][HASH] = json!(hash);
@@ -67,10 +84,16 @@ impl Look<'_> {
             set["metadata"]["ownerReferences"] = owner(deployment, "apps/v1", "Deployment");
             self.make(id.clone(), set);
         }
-        let ready = self.store.get(&id).map_or(0, |set| number(set, "/status/readyReplicas"));
+        let ready = self
+            .store
+            .get(&id)
+            .map_or(0, |set| number(set, "/status/readyReplicas"));
         let recreate = deployment["spec"]["strategy"]["type"] == "Recreate";
         let mut others = 0;
-        for set in owned(self).iter().filter(|set| set["metadata"]["name"] != id.name) {
+        for set in owned(self)
+            .iter()
+            .filter(|set| set["metadata"]["name"] != id.name)
+        {
             let most = if recreate { 0 } else { (wanted - ready).max(0) };
             others += number(set, "/status/replicas");
             self.change(&id_of("apps", "replicasets", set), |set, _| {
@@ -86,56 +109,104 @@ impl Look<'_> {
         let sets = owned(self);
         let sum = |field: &str| sets.iter().map(|set| number(set, field)).sum::<i64>();
         let (total, available) = (sum("/status/replicas"), sum("/status/availableReplicas"));
-        let (updated, number_of) = self.store.get(&id).map_or((0, 0), |set| (number(set, "/status/replicas"), revision(set)));
+        let (updated, number_of) = self.store.get(&id).map_or((0, 0), |set| {
+            (number(set, "/status/replicas"), revision(set))
+        });
         let complete = updated == wanted && total == wanted && available == wanted;
         let rounded_down = wanted / 4;
-        let deadline = SignedDuration::from_secs(number(deployment, "/spec/progressDeadlineSeconds"));
+        let deadline =
+            SignedDuration::from_secs(number(deployment, "/spec/progressDeadlineSeconds"));
         let mut due = None;
-        self.change(&id_of("apps", "deployments", deployment), |deployment, now| {
-            if !deployment["metadata"]["annotations"].is_object() {
-                deployment["metadata"]["annotations"] = json!({});
-            }
-            deployment["metadata"]["annotations"][REVISION] = json!(number_of.to_string());
-            count(
-                deployment,
-                &[
-                    ("replicas", total),
-                    ("updatedReplicas", updated),
-                    ("readyReplicas", available),
-                    ("availableReplicas", available),
-                    ("unavailableReplicas", (wanted.max(total) - available).max(0)),
-                ],
-            );
-            match available >= wanted - rounded_down {
-                true => {
-                    condition(deployment, "Available", "True", "MinimumReplicasAvailable", "Deployment has minimum availability.", now);
+        self.change(
+            &id_of("apps", "deployments", deployment),
+            |deployment, now| {
+                if !deployment["metadata"]["annotations"].is_object() {
+                    deployment["metadata"]["annotations"] = json!({});
                 }
-                false => {
-                    let message = "Deployment does not have minimum availability.";
-                    condition(deployment, "Available", "False", "MinimumReplicasUnavailable", message, now);
-                }
-            }
-            let set = format!("ReplicaSet \"{}\"", id.name);
-            let progress = deployment["status"]["conditions"].as_array().into_iter().flatten().find(|one| one["type"] == "Progressing");
-            let since = progress.filter(|one| one["message"].as_str().is_some_and(|text| text.starts_with(&set)));
-            let gave_up = since.is_some_and(|one| one["status"] == "False");
-            let end = since.and_then(|one| one["lastUpdateTime"].as_str()?.parse().ok()).unwrap_or(now) + deadline;
-            if complete {
-                condition(deployment, "Progressing", "True", "NewReplicaSetAvailable", &format!("{set} has successfully progressed."), now);
-            } else if gave_up || end <= now {
-                condition(
+                deployment["metadata"]["annotations"][REVISION] = json!(number_of.to_string());
+                count(
                     deployment,
-                    "Progressing",
-                    "False",
-                    "ProgressDeadlineExceeded",
-                    &format!("{set} has timed out progressing."),
-                    now,
+                    &[
+                        ("replicas", total),
+                        ("updatedReplicas", updated),
+                        ("readyReplicas", available),
+                        ("availableReplicas", available),
+                        (
+                            "unavailableReplicas",
+                            (wanted.max(total) - available).max(0),
+                        ),
+                    ],
                 );
-            } else {
-                condition(deployment, "Progressing", "True", "ReplicaSetUpdated", &format!("{set} is progressing."), now);
-                due = Some(end);
-            }
-        });
+                match available >= wanted - rounded_down {
+                    true => {
+                        condition(
+                            deployment,
+                            "Available",
+                            "True",
+                            "MinimumReplicasAvailable",
+                            "Deployment has minimum availability.",
+                            now,
+                        );
+                    }
+                    false => {
+                        let message = "Deployment does not have minimum availability.";
+                        condition(
+                            deployment,
+                            "Available",
+                            "False",
+                            "MinimumReplicasUnavailable",
+                            message,
+                            now,
+                        );
+                    }
+                }
+                let set = format!("ReplicaSet \"{}\"", id.name);
+                let progress = deployment["status"]["conditions"]
+                    .as_array()
+                    .into_iter()
+                    .flatten()
+                    .find(|one| one["type"] == "Progressing");
+                let since = progress.filter(|one| {
+                    one["message"]
+                        .as_str()
+                        .is_some_and(|text| text.starts_with(&set))
+                });
+                let gave_up = since.is_some_and(|one| one["status"] == "False");
+                let end = since
+                    .and_then(|one| one["lastUpdateTime"].as_str()?.parse().ok())
+                    .unwrap_or(now)
+                    + deadline;
+                if complete {
+                    condition(
+                        deployment,
+                        "Progressing",
+                        "True",
+                        "NewReplicaSetAvailable",
+                        &format!("{set} has successfully progressed."),
+                        now,
+                    );
+                } else if gave_up || end <= now {
+                    condition(
+                        deployment,
+                        "Progressing",
+                        "False",
+                        "ProgressDeadlineExceeded",
+                        &format!("{set} has timed out progressing."),
+                        now,
+                    );
+                } else {
+                    condition(
+                        deployment,
+                        "Progressing",
+                        "True",
+                        "ReplicaSetUpdated",
+                        &format!("{set} is progressing."),
+                        now,
+                    );
+                    due = Some(end);
+                }
+            },
+        );
         if let Some(due) = due {
             self.again(due);
         }
@@ -145,43 +216,81 @@ impl Look<'_> {
         let pods = self.pods_of(set);
         let wanted = number(set, "/spec/replicas").min(MOST);
         for number in 0..(wanted - pods.len() as i64).max(0) {
-            let suffix = hex(&format!("{}/{}/{number}", text(set, "/metadata/uid"), self.store.revision()));
-            self.pod(set, "apps/v1", "ReplicaSet", format!("{}-{}", text(set, "/metadata/name"), &suffix[..5]), &[]);
+            let suffix = hex(&format!(
+                "{}/{}/{number}",
+                text(set, "/metadata/uid"),
+                self.store.revision()
+            ));
+            self.pod(
+                set,
+                "apps/v1",
+                "ReplicaSet",
+                format!("{}-{}", text(set, "/metadata/name"), &suffix[..5]),
+                &[],
+            );
         }
         // Those that are not ready go first.
         let mut surplus = pods.clone();
         surplus.sort_by_key(is_ready);
-        for pod in surplus.iter().take((pods.len() as i64 - wanted).max(0) as usize) {
+        for pod in surplus
+            .iter()
+            .take((pods.len() as i64 - wanted).max(0) as usize)
+        {
             self.end(&id_of("", "pods", pod));
         }
         let pods = self.pods_of(set);
         let ready = pods.iter().filter(|pod| is_ready(pod)).count() as i64;
         self.change(&id_of("apps", "replicasets", set), |set, _| {
             let total = pods.len() as i64;
-            count(set, &[("fullyLabeledReplicas", total), ("readyReplicas", ready), ("availableReplicas", ready)]);
+            count(
+                set,
+                &[
+                    ("fullyLabeledReplicas", total),
+                    ("readyReplicas", ready),
+                    ("availableReplicas", ready),
+                ],
+            );
             set["status"]["replicas"] = json!(total);
         });
     }
 
     fn stateful_set(&mut self, set: &Value) {
-        let (namespace, name) = (text(set, "/metadata/namespace"), text(set, "/metadata/name"));
+        let (namespace, name) = (
+            text(set, "/metadata/namespace"),
+            text(set, "/metadata/name"),
+        );
         let wanted = number(set, "/spec/replicas").min(MOST);
-        let revision = format!("{name}-{}", &hex(&set["spec"]["template"].to_string())[..10]);
+        let revision = format!(
+            "{name}-{}",
+            &hex(&set["spec"]["template"].to_string())[..10]
+        );
         let label = "controller-revision-hash";
         let pods = self.pods_of(set);
-        let stale = pods.iter().rev().find(|pod| pod["metadata"]["labels"][label] != revision);
+        let stale = pods
+            .iter()
+            .rev()
+            .find(|pod| pod["metadata"]["labels"][label] != revision);
         if let Some(stale) = stale.filter(|stale| pods.iter().all(is_ready) || !is_ready(stale)) {
             self.end(&id_of("", "pods", stale));
         }
         for ordinal in 0..wanted {
             let pod = format!("{name}-{ordinal}");
-            let id = Id { group: String::new(), plural: "pods".to_owned(), namespace: namespace.to_owned(), name: pod.clone() };
+            let id = Id {
+                group: String::new(),
+                plural: "pods".to_owned(),
+                namespace: namespace.to_owned(),
+                name: pod.clone(),
+            };
             match self.store.get(&id) {
                 Some(found) if is_ready(found) => continue,
                 Some(_) => break,
                 None => {}
             }
-            for claim in set["spec"]["volumeClaimTemplates"].as_array().into_iter().flatten() {
+            for claim in set["spec"]["volumeClaimTemplates"]
+                .as_array()
+                .into_iter()
+                .flatten()
+            {
                 let name = format!("{}-{pod}", text(claim, "/metadata/name"));
                 let id = Id {
                     group: String::new(),
@@ -202,18 +311,30 @@ impl Look<'_> {
             break;
         }
         for pod in &pods {
-            let ordinal = text(pod, "/metadata/name").rsplit('-').next().and_then(|text| text.parse::<i64>().ok()).unwrap_or(0);
+            let ordinal = text(pod, "/metadata/name")
+                .rsplit('-')
+                .next()
+                .and_then(|text| text.parse::<i64>().ok())
+                .unwrap_or(0);
             if ordinal >= wanted {
                 self.end(&id_of("", "pods", pod));
             }
         }
         let pods = self.pods_of(set);
         let ready = pods.iter().filter(|pod| is_ready(pod)).count() as i64;
-        let updated = pods.iter().filter(|pod| pod["metadata"]["labels"][label] == revision).count() as i64;
+        let updated = pods
+            .iter()
+            .filter(|pod| pod["metadata"]["labels"][label] == revision)
+            .count() as i64;
         self.change(&id_of("apps", "statefulsets", set), |set, _| {
             count(
                 set,
-                &[("readyReplicas", ready), ("availableReplicas", ready), ("updatedReplicas", updated), ("currentReplicas", updated)],
+                &[
+                    ("readyReplicas", ready),
+                    ("availableReplicas", ready),
+                    ("updatedReplicas", updated),
+                    ("currentReplicas", updated),
+                ],
             );
             set["status"]["replicas"] = json!(pods.len());
             set["status"]["updateRevision"] = json!(revision);
@@ -228,18 +349,37 @@ impl Look<'_> {
         let revision = hex(&set["spec"]["template"].to_string())[..10].to_owned();
         let label = "controller-revision-hash";
         let pods = self.pods_of(set);
-        for pod in pods.iter().filter(|pod| pod["metadata"]["labels"][label] != revision) {
+        for pod in pods
+            .iter()
+            .filter(|pod| pod["metadata"]["labels"][label] != revision)
+        {
             self.end(&id_of("", "pods", pod));
         }
         if self.pods_of(set).is_empty() {
-            self.pod(set, "apps/v1", "DaemonSet", format!("{}-{}", text(set, "/metadata/name"), &revision[..5]), &[(label, &revision)]);
+            self.pod(
+                set,
+                "apps/v1",
+                "DaemonSet",
+                format!("{}-{}", text(set, "/metadata/name"), &revision[..5]),
+                &[(label, &revision)],
+            );
         }
         let ready = self.pods_of(set).iter().filter(|pod| is_ready(pod)).count();
         self.change(&id_of("apps", "daemonsets", set), |set, _| {
-            count(set, &[("numberAvailable", ready as i64), ("numberUnavailable", 1 - ready as i64), ("updatedNumberScheduled", 1)]);
-            for (field, value) in
-                [("desiredNumberScheduled", 1), ("currentNumberScheduled", 1), ("numberMisscheduled", 0), ("numberReady", ready)]
-            {
+            count(
+                set,
+                &[
+                    ("numberAvailable", ready as i64),
+                    ("numberUnavailable", 1 - ready as i64),
+                    ("updatedNumberScheduled", 1),
+                ],
+            );
+            for (field, value) in [
+                ("desiredNumberScheduled", 1),
+                ("currentNumberScheduled", 1),
+                ("numberMisscheduled", 0),
+                ("numberReady", ready),
+            ] {
                 set["status"][field] = json!(value);
             }
         });
@@ -252,8 +392,18 @@ impl Look<'_> {
         }
         let pods = self.pods_of(job);
         if pods.is_empty() && job["spec"]["suspend"] != true {
-            let name = format!("{}-{}", text(job, "/metadata/name"), &hex(text(job, "/metadata/uid"))[..5]);
-            self.pod(job, "batch/v1", "Job", name, &[("job-name", text(job, "/metadata/name"))]);
+            let name = format!(
+                "{}-{}",
+                text(job, "/metadata/name"),
+                &hex(text(job, "/metadata/uid"))[..5]
+            );
+            self.pod(
+                job,
+                "batch/v1",
+                "Job",
+                name,
+                &[("job-name", text(job, "/metadata/name"))],
+            );
         }
         let done = pods.iter().any(|pod| pod["status"]["phase"] == "Succeeded");
         self.change(&id_of("batch", "jobs", job), |job, now| {
@@ -273,27 +423,51 @@ impl Look<'_> {
 
     fn pods_of(&self, workload: &Value) -> Vec<Value> {
         let uid = text(workload, "/metadata/uid");
-        let pods = self.store.list("", "pods", Some(text(workload, "/metadata/namespace")));
-        pods.filter(|pod| owned_by(pod, uid)).map(|pod| Value::clone(pod)).collect()
+        let pods = self
+            .store
+            .list("", "pods", Some(text(workload, "/metadata/namespace")));
+        pods.filter(|pod| owned_by(pod, uid))
+            .map(|pod| Value::clone(pod))
+            .collect()
     }
 
     /// Makes a pod from a workload's template.
-    fn pod(&mut self, workload: &Value, api_version: &str, kind: &str, name: String, labels: &[(&str, &str)]) {
+    fn pod(
+        &mut self,
+        workload: &Value,
+        api_version: &str,
+        kind: &str,
+        name: String,
+        labels: &[(&str, &str)],
+    ) {
         let namespace = text(workload, "/metadata/namespace");
         let template = &workload["spec"]["template"];
-        let mut metadata = template["metadata"].as_object().cloned().unwrap_or_else(Map::new);
+        let mut metadata = template["metadata"]
+            .as_object()
+            .cloned()
+            .unwrap_or_else(Map::new);
         metadata.insert("name".to_owned(), json!(name));
         metadata.insert("namespace".to_owned(), json!(namespace));
-        metadata.insert("ownerReferences".to_owned(), owner(workload, api_version, kind));
-        let mut pod =
-            json!({"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": template["spec"], "status": {"phase": "Pending"}});
+        metadata.insert(
+            "ownerReferences".to_owned(),
+            owner(workload, api_version, kind),
+        );
+        let mut pod = json!({"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": template["spec"], "status": {"phase": "Pending"}});
         for (label, value) in labels {
             if !pod["metadata"]["labels"].is_object() {
                 pod["metadata"]["labels"] = json!({});
             }
             pod["metadata"]["labels"][*label] = json!(value);
         }
-        self.make(Id { group: String::new(), plural: "pods".to_owned(), namespace: namespace.to_owned(), name }, pod);
+        self.make(
+            Id {
+                group: String::new(),
+                plural: "pods".to_owned(),
+                namespace: namespace.to_owned(),
+                name,
+            },
+            pod,
+        );
     }
 }
 
@@ -303,7 +477,10 @@ fn number(object: &Value, pointer: &str) -> i64 {
 
 fn is_ready(pod: &Value) -> bool {
     let conditions = pod["status"]["conditions"].as_array();
-    conditions.into_iter().flatten().any(|condition| condition["type"] == "Ready" && condition["status"] == "True")
+    conditions
+        .into_iter()
+        .flatten()
+        .any(|condition| condition["type"] == "Ready" && condition["status"] == "True")
 }
 
 fn owner(object: &Value, api_version: &str, kind: &str) -> Value {
@@ -313,7 +490,8 @@ fn owner(object: &Value, api_version: &str, kind: &str) -> Value {
     }])
 }
 
-/// Writes counts into a status, which leaves out those of nothing; and that this generation was seen.
+/// Writes counts into a status, which leaves out those of nothing; and that this generation was
+/// seen.
 fn count(object: &mut Value, counts: &[(&str, i64)]) {
     if !object["status"].is_object() {
         object["status"] = json!({});

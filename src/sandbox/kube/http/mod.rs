@@ -30,10 +30,19 @@ const AGGREGATED: &str = "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGrou
 
 /// All paths.
 pub fn router(cluster: Arc<Cluster>) -> Router {
-    Router::new().fallback(answer).layer(DefaultBodyLimit::max(BODY)).with_state(cluster)
+    Router::new()
+        .fallback(answer)
+        .layer(DefaultBodyLimit::max(BODY))
+        .with_state(cluster)
 }
 
-async fn answer(State(cluster): State<Arc<Cluster>>, method: Method, uri: Uri, headers: HeaderMap, body: Bytes) -> Response {
+async fn answer(
+    State(cluster): State<Arc<Cluster>>,
+    method: Method,
+    uri: Uri,
+    headers: HeaderMap,
+    body: Bytes,
+) -> Response {
     if let Some(wanted) = &cluster.authorization
         && request::text(&headers, header::AUTHORIZATION.as_str()) != *wanted
     {
@@ -45,14 +54,29 @@ async fn answer(State(cluster): State<Arc<Cluster>>, method: Method, uri: Uri, h
     {
         return response;
     }
-    let Some(place) = Place::parse(uri.path()) else { return refused(&Refusal::NoSuchPath, None, "") };
-    let Some(kind) = place.kind(&kinds) else { return refused(&Refusal::NoSuchPath, None, "") };
+    let Some(place) = Place::parse(uri.path()) else {
+        return refused(&Refusal::NoSuchPath, None, "");
+    };
+    let Some(kind) = place.kind(&kinds) else {
+        return refused(&Refusal::NoSuchPath, None, "");
+    };
     let name = place.name.clone().unwrap_or_default();
-    let asked = Asked { cluster, kind, place, query: Query::parse(&uri), headers, body };
+    let asked = Asked {
+        cluster,
+        kind,
+        place,
+        query: Query::parse(&uri),
+        headers,
+        body,
+    };
     let kind = asked.kind.clone();
     match asked.answer(&method) {
         Ok(response) => response,
-        Err((refusal, named)) => refused(&refusal, Some(&kind), if named.is_empty() { &name } else { &named }),
+        Err((refusal, named)) => refused(
+            &refusal,
+            Some(&kind),
+            if named.is_empty() { &name } else { &named },
+        ),
     }
 }
 
@@ -64,8 +88,17 @@ fn refused(refusal: &Refusal, kind: Option<&Kind>, name: &str) -> Response {
 /// What the server says about itself.
 fn about(kinds: &[Kind], path: &str, headers: &HeaderMap) -> Option<Response> {
     let parts: Vec<&str> = path.split('/').filter(|part| !part.is_empty()).collect();
-    let aggregated = || request::text(headers, header::ACCEPT.as_str()).contains("as=APIGroupDiscoveryList");
-    let whole = |core| Some(([(header::CONTENT_TYPE, AGGREGATED)], discovery::aggregated(kinds, core).to_string()).into_response());
+    let aggregated =
+        || request::text(headers, header::ACCEPT.as_str()).contains("as=APIGroupDiscoveryList");
+    let whole = |core| {
+        Some(
+            (
+                [(header::CONTENT_TYPE, AGGREGATED)],
+                discovery::aggregated(kinds, core).to_string(),
+            )
+                .into_response(),
+        )
+    };
     let found = match parts.as_slice() {
         ["version"] => discovery::version(),
         ["healthz" | "readyz" | "livez"] => return Some("ok".into_response()),
@@ -78,7 +111,9 @@ fn about(kinds: &[Kind], path: &str, headers: &HeaderMap) -> Option<Response> {
         ["apis", group, version] => discovery::resource_list(kinds, group, version)?,
         ["openapi", "v3"] => discovery::openapi(kinds),
         ["openapi", "v3", "api", version] => discovery::openapi_document(kinds, "", version),
-        ["openapi", "v3", "apis", group, version] => discovery::openapi_document(kinds, group, version),
+        ["openapi", "v3", "apis", group, version] => {
+            discovery::openapi_document(kinds, group, version)
+        }
         _ => return None,
     };
     Some(Json(found).into_response())
@@ -103,7 +138,14 @@ impl Asked {
         match (method, &self.place.name) {
             (&Method::GET, name) if self.query.is("watch") => {
                 let place = (self.place.namespace.clone(), name.clone());
-                watch::watch(&self.cluster, self.kind.clone(), place, &self.query, Form::of(&self.headers)).map_err(unnamed)
+                watch::watch(
+                    &self.cluster,
+                    self.kind.clone(),
+                    place,
+                    &self.query,
+                    Form::of(&self.headers),
+                )
+                .map_err(unnamed)
             }
             (&Method::GET, Some(_)) => self.get().map_err(unnamed),
             (&Method::GET, None) => self.list().map_err(unnamed),
@@ -126,7 +168,12 @@ impl Asked {
     }
 
     /// Does a write with the store held.
-    fn write<T>(&self, name: &str, dry_run: bool, work: impl FnOnce(&mut Store, &Write<'_>) -> T) -> T {
+    fn write<T>(
+        &self,
+        name: &str,
+        dry_run: bool,
+        work: impl FnOnce(&mut Store, &Write<'_>) -> T,
+    ) -> T {
         let manager = request::manager(&self.query, &self.headers);
         let time = Timestamp::now().strftime("%Y-%m-%dT%H:%M:%SZ").to_string();
         let write = Write {
@@ -152,10 +199,22 @@ impl Asked {
         if self.place.part != Part::Scale {
             return object;
         }
-        let labels = object["spec"]["selector"]["matchLabels"].as_object().cloned().unwrap_or_default();
-        let selector: Vec<String> = labels.iter().map(|(name, value)| format!("{name}={}", value.as_str().unwrap_or_default())).collect();
-        let metadata = ["name", "namespace", "uid", "resourceVersion", "creationTimestamp"]
-            .map(|name| (name.to_owned(), object["metadata"][name].clone()));
+        let labels = object["spec"]["selector"]["matchLabels"]
+            .as_object()
+            .cloned()
+            .unwrap_or_default();
+        let selector: Vec<String> = labels
+            .iter()
+            .map(|(name, value)| format!("{name}={}", value.as_str().unwrap_or_default()))
+            .collect();
+        let metadata = [
+            "name",
+            "namespace",
+            "uid",
+            "resourceVersion",
+            "creationTimestamp",
+        ]
+        .map(|name| (name.to_owned(), object["metadata"][name].clone()));
         json!({
             "kind": "Scale", "apiVersion": "autoscaling/v1", "metadata": metadata.into_iter().collect::<serde_json::Map<_, _>>(),
             "spec": {"replicas": object["spec"]["replicas"]},
@@ -165,13 +224,25 @@ impl Asked {
 
     fn get(&self) -> Result<Response, Refusal> {
         let id = self.id(self.place.name.as_deref().unwrap_or_default());
-        let object = self.cluster.with(|store| store.get(&id).cloned()).ok_or(Refusal::NotFound)?;
+        let object = self
+            .cluster
+            .with(|store| store.get(&id).cloned())
+            .ok_or(Refusal::NotFound)?;
         let shown = self.shown(&object);
-        let revision = shown["metadata"]["resourceVersion"].as_str().and_then(|text| text.parse().ok()).unwrap_or(0);
+        let revision = shown["metadata"]["resourceVersion"]
+            .as_str()
+            .and_then(|text| text.parse().ok())
+            .unwrap_or(0);
         Ok(Json(match Form::of(&self.headers) {
             Form::Whole => shown,
             Form::Metadata => table::metadata(&shown),
-            Form::Table => table::table(&self.kind, &[&shown], revision, self.query.include(), Timestamp::now()),
+            Form::Table => table::table(
+                &self.kind,
+                &[&shown],
+                revision,
+                self.query.include(),
+                Timestamp::now(),
+            ),
         })
         .into_response())
     }
@@ -180,8 +251,17 @@ impl Asked {
     fn selected(&self) -> Result<(Vec<Arc<Value>>, u64), Refusal> {
         let selector = self.query.selector()?;
         Ok(self.cluster.with(|store| {
-            let list = store.list(&self.kind.group, &self.kind.plural, self.place.namespace.as_deref());
-            (list.filter(|object| selector.matches(object)).cloned().collect(), store.revision())
+            let list = store.list(
+                &self.kind.group,
+                &self.kind.plural,
+                self.place.namespace.as_deref(),
+            );
+            (
+                list.filter(|object| selector.matches(object))
+                    .cloned()
+                    .collect(),
+                store.revision(),
+            )
         }))
     }
 
@@ -210,12 +290,21 @@ impl Asked {
     }
 
     fn create(&self) -> Outcome {
-        let body = request::body(&self.headers, &self.body).map_err(|refusal| (refusal, String::new()))?;
-        let name = body["metadata"]["name"].as_str().unwrap_or_default().to_owned();
+        let body =
+            request::body(&self.headers, &self.body).map_err(|refusal| (refusal, String::new()))?;
+        let name = body["metadata"]["name"]
+            .as_str()
+            .unwrap_or_default()
+            .to_owned();
         if self.kind.namespaced && self.place.namespace.is_none() {
-            return Err((Refusal::BadRequest("an object of this kind needs a namespace".to_owned()), name));
+            return Err((
+                Refusal::BadRequest("an object of this kind needs a namespace".to_owned()),
+                name,
+            ));
         }
-        let made = self.write("", self.dry_run(), |store, write| write.create(store, body)).map_err(|refusal| (refusal, name))?;
+        let made = self
+            .write("", self.dry_run(), |store, write| write.create(store, body))
+            .map_err(|refusal| (refusal, name))?;
         Ok((StatusCode::CREATED, Json(self.shown(&made))).into_response())
     }
 
@@ -225,17 +314,30 @@ impl Asked {
 
     fn update(&self) -> Result<Response, Refusal> {
         let body = request::body(&self.headers, &self.body)?;
-        let stored = self.write(self.name(), self.dry_run(), |store, write| write.update(store, body))?;
+        let stored = self.write(self.name(), self.dry_run(), |store, write| {
+            write.update(store, body)
+        })?;
         Ok(Json(self.shown(&stored)).into_response())
     }
 
     fn patch(&self) -> Result<Response, Refusal> {
         let patch = request::patch(&self.headers, &self.query, &self.body)?;
         if matches!(patch, Patch::Strategic(_)) && !self.kind.builtin {
-            return Err(Refusal::MediaType(request::text(&self.headers, header::CONTENT_TYPE.as_str())));
+            return Err(Refusal::MediaType(request::text(
+                &self.headers,
+                header::CONTENT_TYPE.as_str(),
+            )));
         }
-        let cause = |reason, field: &str, message: &str| Cause { reason, field: field.to_owned(), message: message.to_owned() };
-        match (&patch, self.query.get("fieldManager"), self.query.get("force")) {
+        let cause = |reason, field: &str, message: &str| Cause {
+            reason,
+            field: field.to_owned(),
+            message: message.to_owned(),
+        };
+        match (
+            &patch,
+            self.query.get("fieldManager"),
+            self.query.get("force"),
+        ) {
             (Patch::Apply(..), "", _) => {
                 return Err(Refusal::Invalid(vec![cause(
                     "FieldValueRequired",
@@ -252,14 +354,22 @@ impl Asked {
                 )]));
             }
         }
-        let (created, stored) = self.write(self.name(), self.dry_run(), |store, write| write.patch(store, patch))?;
-        let code = if created { StatusCode::CREATED } else { StatusCode::OK };
+        let (created, stored) = self.write(self.name(), self.dry_run(), |store, write| {
+            write.patch(store, patch)
+        })?;
+        let code = if created {
+            StatusCode::CREATED
+        } else {
+            StatusCode::OK
+        };
         Ok((code, Json(self.shown(&stored))).into_response())
     }
 
     fn delete(&self) -> Result<Response, Refusal> {
         let (options, dry_run) = request::deletion(&self.headers, &self.query, &self.body)?;
-        let (last, gone) = self.write(self.name(), dry_run, |store, write| write.delete(store, &options))?;
+        let (last, gone) = self.write(self.name(), dry_run, |store, write| {
+            write.delete(store, &options)
+        })?;
         if !gone {
             return Ok(Json(self.shown(&last)).into_response());
         }
@@ -273,7 +383,13 @@ impl Asked {
         for object in &objects {
             let name = object["metadata"]["name"].as_str().unwrap_or_default();
             let namespace = object["metadata"]["namespace"].as_str().unwrap_or_default();
-            match self.write(name, dry_run, |store, write| Write { namespace, ..*write }.delete(store, &options)) {
+            match self.write(name, dry_run, |store, write| {
+                Write {
+                    namespace,
+                    ..*write
+                }
+                .delete(store, &options)
+            }) {
                 // Somebody else was faster.
                 Ok(_) | Err(Refusal::NotFound) => {}
                 Err(refusal) => return Err(refusal),

@@ -55,10 +55,16 @@ impl Place {
             _ => None,
         };
         match rest {
-            ["namespaces", name, text @ ("status" | "finalize")] => of(None, "namespaces", Some(name), part(text)?),
+            ["namespaces", name, text @ ("status" | "finalize")] => {
+                of(None, "namespaces", Some(name), part(text)?)
+            }
             ["namespaces", namespace, plural] => of(Some(namespace), plural, None, Part::Main),
-            ["namespaces", namespace, plural, name] => of(Some(namespace), plural, Some(name), Part::Main),
-            ["namespaces", namespace, plural, name, text] => of(Some(namespace), plural, Some(name), part(text)?),
+            ["namespaces", namespace, plural, name] => {
+                of(Some(namespace), plural, Some(name), Part::Main)
+            }
+            ["namespaces", namespace, plural, name, text] => {
+                of(Some(namespace), plural, Some(name), part(text)?)
+            }
             [plural] => of(None, plural, None, Part::Main),
             [plural, name] => of(None, plural, Some(name), Part::Main),
             [plural, name, text] => of(None, plural, Some(name), part(text)?),
@@ -68,7 +74,9 @@ impl Place {
 
     /// The kind that lies there.
     pub fn kind(&self, kinds: &[Kind]) -> Option<Kind> {
-        let same = |kind: &&Kind| kind.group == self.group && kind.version == self.version && kind.plural == self.plural;
+        let same = |kind: &&Kind| {
+            kind.group == self.group && kind.version == self.version && kind.plural == self.plural
+        };
         let kind = kinds.iter().find(same)?;
         let has_part = match self.part {
             Part::Main => true,
@@ -87,7 +95,9 @@ pub struct Query(BTreeMap<String, String>);
 impl Query {
     /// Reads it; what is no query is an empty one.
     pub fn parse(uri: &Uri) -> Self {
-        axum::extract::Query::try_from_uri(uri).map(|axum::extract::Query(pairs)| Self(pairs)).unwrap_or_default()
+        axum::extract::Query::try_from_uri(uri)
+            .map(|axum::extract::Query(pairs)| Self(pairs))
+            .unwrap_or_default()
     }
 
     /// A value; empty if there is none.
@@ -150,13 +160,22 @@ impl Form {
 
 /// A header as text; empty if there is none.
 pub fn text(headers: &HeaderMap, name: &str) -> String {
-    headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default().to_owned()
+    headers
+        .get(name)
+        .and_then(|value| value.to_str().ok())
+        .unwrap_or_default()
+        .to_owned()
 }
 
 /// The field manager: said, else the program's name.
 pub fn manager(query: &Query, headers: &HeaderMap) -> String {
     match query.get("fieldManager") {
-        "" => text(headers, header::USER_AGENT.as_str()).split('/').next().filter(|name| !name.is_empty()).unwrap_or("unknown").to_owned(),
+        "" => text(headers, header::USER_AGENT.as_str())
+            .split('/')
+            .next()
+            .filter(|name| !name.is_empty())
+            .unwrap_or("unknown")
+            .to_owned(),
         said => said.to_owned(),
     }
 }
@@ -186,12 +205,16 @@ pub fn patch(headers: &HeaderMap, query: &Query, bytes: &[u8]) -> Result<Patch, 
     let kind = text(headers, header::CONTENT_TYPE.as_str());
     match kind.split(';').next().unwrap_or_default().trim() {
         "application/json-patch+json" => {
-            let read = serde_json::from_slice(bytes).map_err(|error| Refusal::BadRequest(format!("error decoding the patch: {error}")))?;
+            let read = serde_json::from_slice(bytes).map_err(|error| {
+                Refusal::BadRequest(format!("error decoding the patch: {error}"))
+            })?;
             Ok(Patch::Json(read))
         }
         "application/merge-patch+json" => Ok(Patch::Merge(body(headers, bytes)?)),
         "application/strategic-merge-patch+json" => Ok(Patch::Strategic(body(headers, bytes)?)),
-        "application/apply-patch+yaml" => Ok(Patch::Apply(body(headers, bytes)?, query.is("force"))),
+        "application/apply-patch+yaml" => {
+            Ok(Patch::Apply(body(headers, bytes)?, query.is("force")))
+        }
         other => Err(Refusal::MediaType(other.to_owned())),
     }
 }
@@ -200,10 +223,25 @@ pub fn patch(headers: &HeaderMap, query: &Query, bytes: &[u8]) -> Result<Patch, 
 ///
 /// # Errors
 /// If the body does not parse.
-pub fn deletion(headers: &HeaderMap, query: &Query, bytes: &[u8]) -> Result<(Deletion, bool), Refusal> {
-    let options = if bytes.is_empty() { Value::Null } else { body(headers, bytes)? };
-    let said = |pointer: &str| options.pointer(pointer).and_then(Value::as_str).map(str::to_owned);
-    let queried = Some(query.get("propagationPolicy")).filter(|text| !text.is_empty()).map(str::to_owned);
+pub fn deletion(
+    headers: &HeaderMap,
+    query: &Query,
+    bytes: &[u8],
+) -> Result<(Deletion, bool), Refusal> {
+    let options = if bytes.is_empty() {
+        Value::Null
+    } else {
+        body(headers, bytes)?
+    };
+    let said = |pointer: &str| {
+        options
+            .pointer(pointer)
+            .and_then(Value::as_str)
+            .map(str::to_owned)
+    };
+    let queried = Some(query.get("propagationPolicy"))
+        .filter(|text| !text.is_empty())
+        .map(str::to_owned);
     let orphan = (options["orphanDependents"] == true).then(|| "Orphan".to_owned());
     let dry_run = query.get("dryRun") == "All" || options["dryRun"] == serde_json::json!(["All"]);
     let deletion = Deletion {

@@ -25,7 +25,8 @@ use std::{
 
 /// Between two bookmarks; a real server sends one a minute.
 const BOOKMARK: Duration = Duration::from_secs(30);
-/// The longest a watch lasts without being asked for less; a real server ends it after half an hour to an hour.
+/// The longest a watch lasts without being asked for less; a real server ends it after half an hour
+/// to an hour.
 const LONGEST: u64 = 3600;
 
 /// One watch.
@@ -60,7 +61,11 @@ pub fn watch(
     let changes = cluster.revision.subscribe();
     let from = query.get("resourceVersion");
     let initial = query.get("sendInitialEvents");
-    let seconds = query.get("timeoutSeconds").parse().unwrap_or(LONGEST).min(LONGEST);
+    let seconds = query
+        .get("timeoutSeconds")
+        .parse()
+        .unwrap_or(LONGEST)
+        .min(LONGEST);
     let mut watch = Watch {
         kind,
         namespace,
@@ -79,8 +84,17 @@ pub fn watch(
     let starts_with_all = initial == "true" || (initial.is_empty() && matches!(from, "" | "0"));
     if starts_with_all {
         let (objects, revision) = cluster.with(|store| {
-            let list = store.list(&watch.kind.group, &watch.kind.plural, watch.namespace.as_deref());
-            (list.filter(|object| watch.wants(object)).cloned().collect::<Vec<_>>(), store.revision())
+            let list = store.list(
+                &watch.kind.group,
+                &watch.kind.plural,
+                watch.namespace.as_deref(),
+            );
+            (
+                list.filter(|object| watch.wants(object))
+                    .cloned()
+                    .collect::<Vec<_>>(),
+                store.revision(),
+            )
         });
         watch.seen = revision;
         for object in objects {
@@ -95,20 +109,32 @@ pub fn watch(
     } else {
         watch.seen = match from {
             "" | "0" => cluster.with(|store| store.revision()),
-            text => text.parse().map_err(|_| Refusal::BadRequest(format!("invalid resource version: {text}")))?,
+            text => text
+                .parse()
+                .map_err(|_| Refusal::BadRequest(format!("invalid resource version: {text}")))?,
         };
         watch.gather()?;
     }
     let lines = stream::unfold(watch, |mut watch| async {
         let event = watch.next().await?;
-        Some((Ok::<_, std::convert::Infallible>(Bytes::from(format!("{event}\n"))), watch))
+        Some((
+            Ok::<_, std::convert::Infallible>(Bytes::from(format!("{event}\n"))),
+            watch,
+        ))
     });
-    Ok(([("content-type", "application/json")], Body::from_stream(lines)).into_response())
+    Ok((
+        [("content-type", "application/json")],
+        Body::from_stream(lines),
+    )
+        .into_response())
 }
 
 impl Watch {
     fn wants(&self, object: &Value) -> bool {
-        self.name.as_ref().is_none_or(|name| object["metadata"]["name"] == **name) && self.selector.matches(object)
+        self.name
+            .as_ref()
+            .is_none_or(|name| object["metadata"]["name"] == **name)
+            && self.selector.matches(object)
     }
 
     /// The next event; none when the watch is over.
@@ -150,10 +176,21 @@ impl Watch {
         let cluster = self.cluster.clone();
         let (events, revision) = cluster.with(|store| {
             let revision = store.revision();
-            let too_old = || Refusal::Expired(format!("too old resource version: {} ({revision})", self.seen));
+            let too_old = || {
+                Refusal::Expired(format!(
+                    "too old resource version: {} ({revision})",
+                    self.seen
+                ))
+            };
             let changes = store.changes_after(self.seen).ok_or_else(too_old)?;
-            let of_kind = changes.filter(|change| change.id.group == self.kind.group && change.id.plural == self.kind.plural);
-            let here = of_kind.filter(|change| self.namespace.as_ref().is_none_or(|namespace| change.id.namespace == *namespace));
+            let of_kind = changes.filter(|change| {
+                change.id.group == self.kind.group && change.id.plural == self.kind.plural
+            });
+            let here = of_kind.filter(|change| {
+                self.namespace
+                    .as_ref()
+                    .is_none_or(|namespace| change.id.namespace == *namespace)
+            });
             let events: Vec<Value> = here
                 .filter_map(|change| {
                     // To a watch an object is there while its selector means it.
@@ -180,7 +217,13 @@ impl Watch {
         let shown = match self.form {
             Form::Whole => object,
             Form::Metadata => table::metadata(&object),
-            Form::Table => table::table(&self.kind, &[&object], self.seen, self.include, Timestamp::now()),
+            Form::Table => table::table(
+                &self.kind,
+                &[&object],
+                self.seen,
+                self.include,
+                Timestamp::now(),
+            ),
         };
         json!({"type": kind, "object": shown})
     }
