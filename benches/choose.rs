@@ -6,9 +6,9 @@
 use jiff::Timestamp;
 use std::{collections::HashMap, hint::black_box, time::Instant};
 use tagboat::{
-    declare,
-    image::TagList,
-    policy::{self, Facts, Holds, Outcome, Question},
+    core::image::TagList,
+    images::policy::{Holds, PolicyInput, PolicyOutcome, RegistryFacts},
+    spec,
 };
 
 /// Tags as a much-built image has them: versions with variants of base images, in the order of a
@@ -61,19 +61,19 @@ fn main() {
             let file = format!(
                 "apiVersion: tagboat.dev/v1alpha1\nkind: ImagePolicy\nmetadata: {{name: p}}\nspec: {{image: example.com/app, {spec}}}\n"
             );
-            let declared = declare::read([("p.yaml", file.as_bytes())], None);
+            let declared = spec::read([("p.yaml", file.as_bytes())], None);
             let policy = declared
                 .policies
                 .values()
                 .next()
                 .expect("the policy is good");
-            let question = Question {
+            let question = PolicyInput {
                 policy,
                 present: None,
                 holds: &Holds::default(),
                 now: Timestamp::now(),
             };
-            let facts = Facts {
+            let facts = RegistryFacts {
                 tags: &tags,
                 details: &HashMap::new(),
             };
@@ -81,11 +81,13 @@ fn main() {
             let mut chosen = None;
             for _ in 0..51 {
                 let start = Instant::now();
-                chosen = Some(black_box(policy::choose(&question, &facts)));
+                chosen = Some(black_box(tagboat::images::policy::choose(
+                    &question, &facts,
+                )));
                 times.push(start.elapsed().as_secs_f64() * 1e3);
             }
             times.sort_by(f64::total_cmp);
-            let Some(Outcome::Chosen(chosen)) = chosen else {
+            let Some(PolicyOutcome::Chosen(chosen)) = chosen else {
                 panic!("{name}: nothing was chosen")
             };
             println!(

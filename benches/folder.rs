@@ -7,9 +7,9 @@ mod generate;
 
 use std::{path::Path, process::Command, time::Instant};
 use tagboat::{
-    folder,
-    image::{Repository, Tag},
-    rewrite::{Choices, Decision, DigestReflection, Order},
+    core::image::{ImageRepository, Tag},
+    images::rewrite::{Choices, DigestReflection, RewriteDecision, UpdateDirection},
+    service::set,
 };
 
 const RUNS: usize = 9;
@@ -104,23 +104,23 @@ fn run(root: &Path, mode: &str, tag: &str) -> anyhow::Result<(f64, u64)> {
 fn measured(root: &Path, mode: &str, tag: &str) -> anyhow::Result<()> {
     let mut choices = Choices::new(mode == "all");
     for app in 0..2_000 {
-        choices.add(Decision {
+        choices.add(RewriteDecision {
             policy: format!("flux-system/app-{app}").parse()?,
-            repository: Repository::new(&format!("ghcr.io/example/app-{app}"))?,
+            repository: ImageRepository::new(&format!("ghcr.io/example/app-{app}"))?,
             tag: Tag::new(tag)?,
             digest: None,
             digest_reflection: DigestReflection::Never,
             unpin: false,
             allow_downgrade: true,
-            compare: Box::new(|_| Order::Newer),
+            compare: Box::new(|_| UpdateDirection::Newer),
         });
     }
     if mode != "idle" {
-        let options = folder::Options {
+        let options = set::SetOptions {
             parse_all: mode == "all",
-            ..folder::Options::default()
+            ..set::SetOptions::default()
         };
-        let report = folder::rewrite(root, &choices, options)?;
+        let report = set::rewrite(root, &choices, options)?;
         let changes: usize = report
             .files
             .iter()

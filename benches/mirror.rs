@@ -24,9 +24,12 @@ use std::{
     time::Instant,
 };
 use tagboat::{
-    git::{Access, Edit, Extract, How, Index, Message, Mirror, ObjectId, Person, Remote, RepoPath},
+    io::git::{
+        CommitMeta, Extractor, FileEdit, Index, IndexOrigin, Mirror, ObjectId, Person, Remote,
+        RemoteAccess, RepoPath,
+    },
     sandbox::git::BareRepository,
-    update::{self, Memory},
+    update::{self, SnapshotCache},
 };
 
 const WHO: (&str, &str) = ("Ann", "ann@example.org");
@@ -45,7 +48,7 @@ impl Lines {
     }
 }
 
-impl Extract for Lines {
+impl Extractor for Lines {
     fn class(&self, path: &str) -> Option<u8> {
         (path.starts_with("clusters/") && path.ends_with(".yaml")).then_some(0)
     }
@@ -80,28 +83,28 @@ fn open(dir: &Path) -> Mirror {
     let remote = Remote::new(
         &format!("file://{}", dir.join("fleet.git").display()),
         "main",
-        Access::default(),
+        RemoteAccess::default(),
     )
     .unwrap();
     Mirror::open(&dir.join("mirror"), remote).unwrap()
 }
 
-fn edits(files: &[(String, String)], count: usize) -> Vec<Edit> {
+fn edits(files: &[(String, String)], count: usize) -> Vec<FileEdit> {
     let marked = files
         .iter()
         .filter(|(_, text)| text.contains("$imagepolicy"))
         .take(count);
     marked
-        .map(|(path, text)| Edit {
+        .map(|(path, text)| FileEdit {
             path: RepoPath::new(path).unwrap(),
             bytes: text.replace(":6.", ":7.").into_bytes(),
         })
         .collect()
 }
 
-fn commit(mirror: &Mirror, head: ObjectId, edits: &[Edit]) -> usize {
+fn commit(mirror: &Mirror, head: ObjectId, edits: &[FileEdit]) -> usize {
     let bot = Person::new("Bot", "bot@example.org").unwrap();
-    let message = Message {
+    let message = CommitMeta {
         author: &bot,
         committer: &bot,
         seconds: 1_790_000_000,
@@ -125,19 +128,19 @@ fn child(arguments: &[String]) {
             Index::open(&mirror, head, &dir.join("index"), &lines)
                 .unwrap()
                 .how,
-            How::Same
+            IndexOrigin::Same
         ),
         "changed" => assert_eq!(
             Index::open(&mirror, head, &dir.join("index"), &lines)
                 .unwrap()
                 .how,
-            How::Updated(1)
+            IndexOrigin::Updated(1)
         ),
         "cold" => assert!(matches!(
             Index::open(&mirror, head, &dir.join("index"), &lines)
                 .unwrap()
                 .how,
-            How::Built(10_000, _)
+            IndexOrigin::Built(10_000, _)
         )),
         "pass" => {
             let index = Index::open(&mirror, head, &dir.join("index"), &lines)
@@ -145,12 +148,12 @@ fn child(arguments: &[String]) {
                 .index;
             took = Some(begun.elapsed());
             let revision = mirror.at(head).unwrap();
-            let edited: Vec<Edit> = index
+            let edited: Vec<FileEdit> = index
                 .records()
                 .map(|record| {
                     let bytes = revision.blob(record.blob).unwrap();
                     let text = String::from_utf8(bytes).unwrap().replace(":6.", ":7.");
-                    Edit {
+                    FileEdit {
                         path: RepoPath::new(record.path).unwrap(),
                         bytes: text.into_bytes(),
                     }
@@ -165,7 +168,7 @@ fn child(arguments: &[String]) {
                 commit,
                 folder_of(&arguments[3]),
                 &dir,
-                &mut Memory::default(),
+                &mut SnapshotCache::default(),
             );
         }
         other => panic!("{other}"),
@@ -180,7 +183,7 @@ fn references(
     commit: ObjectId,
     policies: Option<&str>,
     dir: &Path,
-    memory: &mut Memory,
+    memory: &mut SnapshotCache,
 ) {
     let (world, warnings) =
         update::read(mirror, commit, policies, &dir.join("world"), memory).unwrap();
@@ -381,7 +384,7 @@ fn worlds(dir: &Path, base: ObjectId) {
     }
     let hex = head.to_string();
     forget();
-    let mut memory = Memory::default();
+    let mut memory = SnapshotCache::default();
     references(&open(dir), head, None, dir, &mut memory);
     row(
         "references, nothing changed, fresh",
@@ -401,7 +404,7 @@ fn worlds(dir: &Path, base: ObjectId) {
 /// Rows to the references with one file changed: forth and back between two commits.
 fn changes(dir: &Path, old: ObjectId, new: ObjectId) {
     let files = ["declared.index", "references.index"].map(|file| dir.join("world").join(file));
-    references(&open(dir), old, None, dir, &mut Memory::default());
+    references(&open(dir), old, None, dir, &mut SnapshotCache::default());
     let before = files.each_ref().map(|file| std::fs::read(file).unwrap());
     let restore = || {
         files
@@ -412,7 +415,7 @@ fn changes(dir: &Path, old: ObjectId, new: ObjectId) {
     let changed = fresh(dir, &["world", &new.to_string(), "anywhere"], restore);
     row("references, one file changed, fresh", changed.0, 3.0, 1.0);
     let mirror = open(dir);
-    let mut memory = Memory::default();
+    let mut memory = SnapshotCache::default();
     references(&mirror, old, None, dir, &mut memory);
     let mut turn = old;
     let changed = median((0..RUNS * 20).map(|_| {

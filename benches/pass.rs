@@ -31,13 +31,13 @@ use std::{
     time::{Duration, Instant},
 };
 use tagboat::{
-    cli::context::{Context, Engine, ProcessOptions},
-    image::{Repository, Tag},
+    core::image::{ImageRepository, Tag},
     sandbox::{
         git::BareRepository,
-        registry::{Image, SandboxRegistry},
+        registry::{SandboxImage, SandboxRegistry},
     },
-    update::{self, Mode, Rescan, State},
+    service::engine::{Engine, ProcessContext, ProcessOptions},
+    update::{self, EnvironmentState, PassMode, Rescan},
 };
 
 const WHO: (&str, &str) = ("Ann", "ann@example.org");
@@ -86,7 +86,7 @@ fn engine(dir: &Path) -> Engine {
         config: dir.join("tagboat.yaml"),
         repository: None,
     };
-    Context::read(&options)
+    ProcessContext::read(&options)
         .and_then(|context| context.open())
         .unwrap_or_else(|failure| panic!("{:#}", failure.error))
 }
@@ -126,7 +126,11 @@ fn passes(runtime: &tokio::runtime::Runtime, dir: &Path) {
     let publish = |image: usize, tag: &str| {
         let tag = Tag::new(tag).unwrap();
         runtime
-            .block_on(registry.publish(&format!("team/app-{image}"), &tag, &Image::default()))
+            .block_on(registry.publish(
+                &format!("team/app-{image}"),
+                &tag,
+                &SandboxImage::default(),
+            ))
             .unwrap();
     };
     for image in 0..IMAGES {
@@ -139,7 +143,7 @@ fn passes(runtime: &tokio::runtime::Runtime, dir: &Path) {
 
     // The references of a revision, by the extractor that passes use.
     let head = updater.mirror.fetch().unwrap().commit;
-    let read = |commit, memory: &mut update::Memory| {
+    let read = |commit, memory: &mut update::SnapshotCache| {
         let (world, _) = update::read(
             &updater.mirror,
             commit,
@@ -157,7 +161,7 @@ fn passes(runtime: &tokio::runtime::Runtime, dir: &Path) {
     };
     let cold = (0..9).map(|_| {
         forget();
-        let mut memory = update::Memory::default();
+        let mut memory = update::SnapshotCache::default();
         timed(|| read(head, &mut memory))
     });
     // Every file of the fleet mentions a watched word, so this is the row in which everything is
@@ -169,7 +173,7 @@ fn passes(runtime: &tokio::runtime::Runtime, dir: &Path) {
         75.0,
     );
     let same = (0..RUNS).map(|_| {
-        let mut memory = update::Memory::default();
+        let mut memory = update::SnapshotCache::default();
         timed(|| read(head, &mut memory))
     });
     row(
@@ -178,7 +182,7 @@ fn passes(runtime: &tokio::runtime::Runtime, dir: &Path) {
         2.0,
         0.6,
     );
-    let mut memory = update::Memory::default();
+    let mut memory = update::SnapshotCache::default();
     read(head, &mut memory);
     let running = (0..RUNS)
         .map(|_| timed(|| read(head, &mut memory)))
@@ -216,7 +220,7 @@ fn passes(runtime: &tokio::runtime::Runtime, dir: &Path) {
     );
 
     // From a tag to the pushed commit: 40 references of the image are rewritten.
-    let first = runtime.block_on(updater.pass(Mode::Write, &Rescan::All, Timestamp::now()));
+    let first = runtime.block_on(updater.pass(PassMode::Write, &Rescan::All, Timestamp::now()));
     let said = (
         &first.failures,
         first
@@ -227,7 +231,7 @@ fn passes(runtime: &tokio::runtime::Runtime, dir: &Path) {
         first.findings.first(),
     );
     assert_eq!((first.pushed(), first.failures.len()), (1, 0), "{said:#?}");
-    let image = Repository::new(&format!("{}/team/app-0", registry.host())).unwrap();
+    let image = ImageRepository::new(&format!("{}/team/app-0", registry.host())).unwrap();
     let mut times = Vec::new();
     for run in 0..RUNS {
         publish(0, &format!("7.{run}.0"));
@@ -236,10 +240,10 @@ fn passes(runtime: &tokio::runtime::Runtime, dir: &Path) {
             resting: HashSet::new(),
         };
         let begun = Instant::now();
-        let report = runtime.block_on(updater.pass(Mode::Write, &rescan, Timestamp::now()));
+        let report = runtime.block_on(updater.pass(PassMode::Write, &rescan, Timestamp::now()));
         times.push(begun.elapsed().as_secs_f64() * 1e3);
         assert!(
-            report.pushed() == 1 && report.environments[0].state == State::Committed,
+            report.pushed() == 1 && report.environments[0].state == EnvironmentState::Committed,
             "{:#?}",
             report.failures
         );
@@ -260,7 +264,7 @@ fn passes(runtime: &tokio::runtime::Runtime, dir: &Path) {
     let quiet = (0..RUNS).map(|_| {
         timed(|| {
             let report =
-                runtime.block_on(updater.pass(Mode::Write, &Rescan::All, Timestamp::now()));
+                runtime.block_on(updater.pass(PassMode::Write, &Rescan::All, Timestamp::now()));
             assert_eq!(
                 (
                     report.pushed(),
@@ -283,7 +287,7 @@ fn passes(runtime: &tokio::runtime::Runtime, dir: &Path) {
     let between = (0..RUNS).map(|_| {
         timed(|| {
             let report =
-                runtime.block_on(updater.pass(Mode::Write, &nothing_due, Timestamp::now()));
+                runtime.block_on(updater.pass(PassMode::Write, &nothing_due, Timestamp::now()));
             assert_eq!((report.pushed(), report.requests.registry), (0, 0));
         })
     });

@@ -39,12 +39,14 @@ use std::{
     time::{Duration, Instant},
 };
 use tagboat::{
-    cluster::Stats,
-    declare::{self, Application, Declarations, process},
-    name::Name,
-    object::{Manifest, Object, Origin},
-    reconcile::{Mode, Reconciler, Render, Repository, State},
-    render::{How, Rendered},
+    core::name::Name,
+    io::{
+        cluster::RequestStats,
+        render::{RenderMethod, Rendered},
+    },
+    objects::object::{CompactObject, Object, ObjectOrigin},
+    reconcile::{ApplicationState, ReconcileMode, Reconciler, RenderFn, RepositoryId},
+    spec::{self, Application, Declarations, settings},
 };
 use tokio_util::sync::CancellationToken;
 
@@ -194,7 +196,7 @@ async fn rows(kube: &Kube, steady: Duration) {
     println!(
         "    requests for each of {}: {}",
         one.len(),
-        by_verb(&Stats(
+        by_verb(&RequestStats(
             sent.0
                 .iter()
                 .map(|(verb, n)| (*verb, n / one.len() as u64))
@@ -485,15 +487,19 @@ struct Fleet {
 
 impl Fleet {
     async fn open(kubeconfig: &Path) -> Self {
-        let cluster = process::Cluster {
+        let cluster = settings::ClusterSettings {
             concurrency: AT_ONCE,
-            ..process::Cluster::new("test", Some(kubeconfig.to_owned()))
+            ..settings::ClusterSettings::new("test", Some(kubeconfig.to_owned()))
         };
         let stop = CancellationToken::new();
-        let reconciler =
-            Reconciler::open(&[cluster], |path| path.to_owned(), Mode::Act, stop.clone())
-                .await
-                .unwrap();
+        let reconciler = Reconciler::open(
+            &[cluster],
+            |path| path.to_owned(),
+            ReconcileMode::Act,
+            stop.clone(),
+        )
+        .await
+        .unwrap();
         Self {
             reconciler: Arc::new(reconciler),
             stop,
@@ -522,7 +528,7 @@ impl Fleet {
                 .unwrap()
                 .get(&number)
                 .map_or_else(|| "first".to_owned(), Clone::clone);
-            let origin = |line| Origin {
+            let origin = |line| ObjectOrigin {
                 file: format!("{}/all.yaml", application.path).into(),
                 line,
             };
@@ -530,16 +536,16 @@ impl Fleet {
             let objects =
                 objects.map(|(line, value)| Object::new(value).unwrap().at(origin(line + 1)));
             let hash = format!("{number} {value}");
-            let manifests = objects.map(Manifest::new).collect();
+            let manifests = objects.map(CompactObject::new).collect();
             Ok(Arc::new(Rendered {
                 manifests,
-                how: How::Plain,
+                how: RenderMethod::Plain,
                 warnings: Vec::new(),
                 left_out: Vec::new(),
                 hash,
             }))
         };
-        let repository = Repository {
+        let repository = RepositoryId {
             name: REPOSITORY.to_owned(),
             address: "git.example.org/fleet".to_owned(),
             part: "main".to_owned(),
@@ -549,7 +555,7 @@ impl Fleet {
             &revision,
             declared,
             None,
-            &(Arc::new(render) as Arc<Render>),
+            &(Arc::new(render) as Arc<RenderFn>),
         );
         revision
     }
@@ -565,7 +571,7 @@ impl Fleet {
             self.reconciler
                 .statuses()
                 .iter()
-                .find(|status| status.state != State::InStep)
+                .find(|status| status.state != ApplicationState::Synced)
         );
     }
 
@@ -579,10 +585,10 @@ impl Fleet {
         self.reconciler
             .statuses()
             .iter()
-            .all(|status| status.state == State::InStep)
+            .all(|status| status.state == ApplicationState::Synced)
     }
 
-    fn stats(&self) -> Stats {
+    fn stats(&self) -> RequestStats {
         self.reconciler.cluster("test").unwrap().stats()
     }
 
@@ -602,7 +608,7 @@ fn name(number: usize) -> Name {
 
 fn declared(applications: usize) -> Declarations {
     let text = declarations("bench", applications);
-    let declared = declare::read([("apps.yaml", text.as_bytes())], None);
+    let declared = spec::read([("apps.yaml", text.as_bytes())], None);
     assert!(
         !declared.has_errors() && declared.applications.len() == applications,
         "{:?}",
@@ -664,7 +670,7 @@ fn objects(prefix: &str, number: usize, value: &str) -> Vec<Value> {
     ]
 }
 
-fn by_verb(stats: &Stats) -> String {
+fn by_verb(stats: &RequestStats) -> String {
     let counts: Vec<String> = stats
         .0
         .iter()

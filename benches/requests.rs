@@ -29,11 +29,11 @@ use std::{
     time::Instant,
 };
 use tagboat::{
-    cli::context::{Context, Engine, ProcessOptions},
-    forge::Operation,
-    image::Tag,
-    sandbox::registry::{Image, SandboxRegistry},
-    update::{Mode, Report, RequestState, Rescan},
+    core::image::Tag,
+    io::forge::ForgeOperation,
+    sandbox::registry::{SandboxImage, SandboxRegistry},
+    service::engine::{Engine, ProcessContext, ProcessOptions},
+    update::{PassMode, PassReport, RequestState, Rescan},
 };
 
 /// Requests of one Environment.
@@ -41,7 +41,7 @@ const REQUESTS: usize = 100;
 /// Requests on one of Gitea's pages, as it is unless its administrator says otherwise.
 const PAGE: usize = 50;
 
-type Calls = BTreeMap<Operation, u64>;
+type Calls = BTreeMap<ForgeOperation, u64>;
 
 fn main() {
     let _ = rustls::crypto::ring::default_provider().install_default();
@@ -163,9 +163,9 @@ impl<'r> World<'r> {
     /// A tag of every image.
     fn publish(&self, tag: &str) {
         for number in 0..REQUESTS {
-            let image = Image {
+            let image = SandboxImage {
                 salt: tag.to_owned(),
-                ..Image::default()
+                ..SandboxImage::default()
             };
             self.runtime
                 .block_on(self.registry.publish(
@@ -214,19 +214,19 @@ impl<'r> World<'r> {
             config: self.dir.join("tagboat.yaml"),
             repository: None,
         };
-        Context::read(&options)
+        ProcessContext::read(&options)
             .and_then(|context| context.open())
             .unwrap_or_else(|failure| panic!("{:#}", failure.error))
     }
 
     /// A pass: its report, what it asked of the forge, and its seconds.
-    fn pass(&self, engine: &Engine) -> (Report, Calls, f64) {
+    fn pass(&self, engine: &Engine) -> (PassReport, Calls, f64) {
         let updater = &engine.updaters[0];
         let forge = updater.forge.as_ref().unwrap();
         let (before, begun) = (forge.calls(), Instant::now());
         let report =
             self.runtime
-                .block_on(updater.pass(Mode::Write, &Rescan::All, Timestamp::now()));
+                .block_on(updater.pass(PassMode::Write, &Rescan::All, Timestamp::now()));
         let seconds = begun.elapsed().as_secs_f64();
         assert!(
             report.failures.is_empty() && report.findings.is_empty(),
@@ -242,7 +242,7 @@ impl<'r> World<'r> {
         (report, calls, seconds)
     }
 
-    fn row(&self, what: &str, engine: &Engine) -> Report {
+    fn row(&self, what: &str, engine: &Engine) -> PassReport {
         let (report, calls, seconds) = self.pass(engine);
         print(what, seconds, &calls);
         report
@@ -257,12 +257,16 @@ impl<'r> World<'r> {
         print(what, seconds, &calls);
         assert_eq!(count(&report, RequestState::Open), open);
         let pages = u64::try_from(open.div_ceil(PAGE) + 1).unwrap();
-        assert_eq!(calls, Calls::from([(Operation::List, pages)]), "{what}");
+        assert_eq!(
+            calls,
+            Calls::from([(ForgeOperation::List, pages)]),
+            "{what}"
+        );
         assert!(before == head(), "{what}: something was pushed");
     }
 }
 
-fn count(report: &Report, state: RequestState) -> usize {
+fn count(report: &PassReport, state: RequestState) -> usize {
     report
         .environments
         .iter()

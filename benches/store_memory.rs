@@ -6,8 +6,8 @@
 
 use std::time::Instant;
 use tagboat::{
-    image::{Repository, TagList},
-    store::Store,
+    core::image::{ImageRepository, TagList},
+    io::store::Store,
 };
 
 const REPOSITORIES: usize = 1000;
@@ -24,8 +24,8 @@ fn resident() -> f64 {
     pages * 4096.0 / 1048576.0
 }
 
-fn repository(n: usize) -> Repository {
-    Repository::new(&format!("registry.example/team/app-{n}")).expect("a name")
+fn repository(n: usize) -> ImageRepository {
+    ImageRepository::new(&format!("registry.example/team/app-{n}")).expect("a name")
 }
 
 fn main() {

@@ -5,8 +5,8 @@
 
 use std::{hint::black_box, time::Instant};
 use tagboat::{
-    image::TagList,
-    registry::{Refused, read_page},
+    core::image::TagList,
+    io::registry::{InvalidNames, read_page},
 };
 
 /// Tags as a popular image has them: versions with suffixes.
@@ -42,7 +42,7 @@ fn main() {
         let json = page(count);
         let mut times: Vec<f64> = (0..501)
             .map(|_| {
-                let (mut tags, mut refused) = (TagList::new(), Refused::default());
+                let (mut tags, mut refused) = (TagList::new(), InvalidNames::default());
                 let begun = Instant::now();
                 read_page(black_box(&json), &mut tags, &mut refused).expect("the page is a list");
                 let time = begun.elapsed().as_secs_f64() * 1e6;

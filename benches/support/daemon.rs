@@ -114,7 +114,7 @@ impl Ground {
         let statuses: Vec<Value> = serde_json::from_slice(&output.stdout).unwrap();
         let in_step = statuses
             .iter()
-            .filter(|status| status["state"] == "inStep")
+            .filter(|status| status["state"] == "synced")
             .count();
         Taken {
             resident,

@@ -3,15 +3,18 @@
 
 use super::{
     Failure,
-    ask::{self, Desk},
+    client::{self, Service},
     screen::{Color, Screen},
 };
 use crate::{
-    declare::{Application, Declarations},
-    git::ObjectId,
-    name::Name,
-    reconcile::{self, Mode, Reconciler, Render, Repository, Row, State, Status},
-    update::{Report, Updater},
+    core::name::Name,
+    io::git::ObjectId,
+    reconcile::{
+        self, ApplicationState, ApplicationStatus, Message, ReconcileMode, Reconciler, RenderFn,
+        RepositoryId,
+    },
+    spec::{Application, Declarations},
+    update::{ImageUpdater, PassReport},
 };
 use std::{collections::BTreeSet, sync::Arc, time::Duration};
 use tokio_util::sync::CancellationToken;
@@ -22,7 +25,7 @@ const SPARE: Duration = Duration::from_secs(60);
 /// Which Applications a command is about.
 #[derive(Debug, clap::Args)]
 #[group(required = true, multiple = false)]
-pub struct Meant {
+pub struct ApplicationSelector {
     /// The Applications, as ns/name
     #[arg(value_name = "APPLICATION")]
     pub applications: Vec<Name>,
@@ -33,15 +36,15 @@ pub struct Meant {
 }
 
 /// The Applications of one repository that are meant.
-pub(super) struct Scope {
-    pub updater: Arc<Updater>,
+pub(super) struct RepositoryApplications {
+    pub updater: Arc<ImageUpdater>,
     pub commit: ObjectId,
     pub declared: Arc<Declarations>,
     /// Those that are meant; none means all.
     pub only: Option<BTreeSet<Name>>,
 }
 
-impl Scope {
+impl RepositoryApplications {
     /// The Applications that are meant.
     pub fn applications(&self) -> Vec<&Application> {
         self.declared
@@ -56,8 +59,8 @@ impl Scope {
     }
 
     /// The repository, as clusters know it.
-    pub fn repository(&self) -> Repository {
-        Repository::from(&self.updater.config)
+    pub fn repository(&self) -> RepositoryId {
+        RepositoryId::from(&self.updater.config)
     }
 
     pub fn revision(&self) -> String {
@@ -65,7 +68,7 @@ impl Scope {
     }
 
     /// Renders from this revision.
-    pub fn render(&self, desk: &Desk) -> Arc<Render> {
+    pub fn render(&self, desk: &Service) -> Arc<RenderFn> {
         reconcile::from_git(
             Arc::clone(&desk.renderer),
             Arc::clone(&self.updater.mirror),
@@ -87,10 +90,10 @@ impl Scope {
 /// Reads the revision of each repository and finds the Applications that are meant, all of them if
 /// none is named.
 pub(super) async fn find(
-    desk: &Desk,
+    desk: &Service,
     wanted: &[Name],
     screen: &mut Screen,
-) -> Result<Vec<Scope>, Failure> {
+) -> Result<Vec<RepositoryApplications>, Failure> {
     let (mut scopes, missing) = look_for(desk, wanted, screen).await?;
     if let Some(name) = missing.first() {
         return Err(unknown(name, &scopes));
@@ -100,7 +103,7 @@ pub(super) async fn find(
 }
 
 /// An Application that nobody declares.
-pub(super) fn unknown(name: &Name, scopes: &[Scope]) -> Failure {
+pub(super) fn unknown(name: &Name, scopes: &[RepositoryApplications]) -> Failure {
     let known: Vec<String> = scopes
         .iter()
         .flat_map(|scope| scope.declared.applications.keys().map(ToString::to_string))
@@ -114,17 +117,17 @@ pub(super) fn unknown(name: &Name, scopes: &[Scope]) -> Failure {
 
 /// The same, with those that no repository declares.
 pub(super) async fn look_for(
-    desk: &Desk,
+    desk: &Service,
     wanted: &[Name],
     screen: &mut Screen,
-) -> Result<(Vec<Scope>, Vec<Name>), Failure> {
+) -> Result<(Vec<RepositoryApplications>, Vec<Name>), Failure> {
     let mut scopes = Vec::new();
     for updater in &desk.updaters {
         let world = {
             let _turn = updater.turn.lock().await;
-            updater.look(&mut Report::default()).await?
+            updater.look(&mut PassReport::default()).await?
         };
-        ask::mind_errors(&world.declared, screen);
+        client::mind_errors(&world.declared, screen);
         let only: Option<BTreeSet<Name>> = (!wanted.is_empty()).then(|| {
             wanted
                 .iter()
@@ -132,7 +135,7 @@ pub(super) async fn look_for(
                 .cloned()
                 .collect()
         });
-        scopes.push(Scope {
+        scopes.push(RepositoryApplications {
             updater: Arc::clone(updater),
             commit: world.commit,
             declared: world.declared,
@@ -153,14 +156,14 @@ pub(super) async fn look_for(
 }
 
 /// The clusters of a process file, for one command.
-pub(super) struct Clusters {
+pub(super) struct CommandClusters {
     pub reconciler: Arc<Reconciler>,
     stop: CancellationToken,
 }
 
-impl Clusters {
+impl CommandClusters {
     /// Opens them; nothing is sent yet.
-    pub async fn open(desk: &Desk, mode: Mode) -> Result<Self, Failure> {
+    pub async fn open(desk: &Service, mode: ReconcileMode) -> Result<Self, Failure> {
         let stop = CancellationToken::new();
         let reconciler = desk
             .context
@@ -192,8 +195,11 @@ const WIDTH: usize = 110;
 
 /// How far many Applications are: a line for all, and below it each one that is not done, with the
 /// objects that it waits for.
-pub(super) fn progress(statuses: &[Status], done: impl Fn(&Status) -> bool) -> String {
-    let busy: Vec<&Status> = statuses.iter().filter(|status| !done(status)).collect();
+pub(super) fn progress(
+    statuses: &[ApplicationStatus],
+    done: impl Fn(&ApplicationStatus) -> bool,
+) -> String {
+    let busy: Vec<&ApplicationStatus> = statuses.iter().filter(|status| !done(status)).collect();
     let mut lines = vec![format!(
         "{} of {} done",
         statuses.len() - busy.len(),
@@ -227,18 +233,22 @@ pub(super) fn progress(statuses: &[Status], done: impl Fn(&Status) -> bool) -> S
 }
 
 /// The colour of a state.
-pub(super) fn color(state: State) -> Color {
+pub(super) fn color(state: ApplicationState) -> Color {
     match state {
-        State::InStep => Color::Green,
-        State::Failed | State::Unhealthy | State::NeedsYes => Color::Red,
-        State::Suspended | State::Orphaned | State::Pending => Color::Dim,
+        ApplicationState::Synced => Color::Green,
+        ApplicationState::Failed
+        | ApplicationState::Degraded
+        | ApplicationState::ConfirmationRequired => Color::Red,
+        ApplicationState::Suspended | ApplicationState::Orphaned | ApplicationState::Pending => {
+            Color::Dim
+        }
         _ => Color::Cyan,
     }
 }
 
 /// Prints what there is to say about an Application beside its state, a line each.
-pub(super) fn rows(status: &Status, screen: &mut Screen) {
-    let row = |row: &Row, color: Color, screen: &mut Screen| {
+pub(super) fn rows(status: &ApplicationStatus, screen: &mut Screen) {
+    let row = |row: &Message, color: Color, screen: &mut Screen| {
         screen.line(format_args!(
             "    {}",
             screen.paint(color, super::safe(&row.to_string()))
@@ -321,17 +331,17 @@ mod tests {
 
     #[test]
     fn progress_names_the_objects_that_are_waited_for() {
-        let status = |name: &str, settled: bool, unhealthy: &[&str]| Status {
+        let status = |name: &str, settled: bool, unhealthy: &[&str]| ApplicationStatus {
             revision: Some("0".repeat(40)),
             state: if settled {
-                State::InStep
+                ApplicationState::Synced
             } else {
-                State::Progressing
+                ApplicationState::Progressing
             },
             objects: 4,
             unhealthy: unhealthy
                 .iter()
-                .map(|message| Row {
+                .map(|message| Message {
                     object: Some("Deployment dev/web".into()),
                     place: None,
                     message: (*message).into(),
@@ -339,7 +349,7 @@ mod tests {
                 })
                 .collect(),
             settled,
-            ..Status::new(name.parse().unwrap(), "fleet", "test")
+            ..ApplicationStatus::new(name.parse().unwrap(), "fleet", "test")
         };
         let statuses = [
             status("dev/api", true, &[]),
@@ -348,7 +358,7 @@ mod tests {
                 false,
                 &["InProgress: 1 of 3 are updated", "Failed: \u{1b}[2J"],
             ),
-            Status {
+            ApplicationStatus {
                 objects: 0,
                 ..status("dev/job", false, &[])
             },
@@ -358,7 +368,7 @@ mod tests {
             "1 of 3 done\n  dev/web on test: progressing, 2 of 4 objects healthy\n    Deployment dev/web: InProgress: 1 of 3 are updated\n    \
              Deployment dev/web: Failed: \\u{1b}[2J\n  dev/job on test: progressing"
         );
-        let many: Vec<Status> = (0..100)
+        let many: Vec<ApplicationStatus> = (0..100)
             .map(|n| status(&format!("dev/a{n}"), false, &["x".repeat(500).as_str(); 9]))
             .collect();
         let text = progress(&many, |status| status.settled);

@@ -2,9 +2,9 @@
 
 use super::{Exit, Failure, Screen, counted, safe, screen::Color};
 use crate::{
-    declare::{Mistake, Place, Severity, process},
-    findings,
-    survey::{self, Survey},
+    images::lint,
+    service::survey::{self, Survey},
+    spec::{Diagnostic, Severity, SourcePlace, settings},
 };
 use std::{
     collections::BTreeMap,
@@ -48,8 +48,8 @@ pub fn run(arguments: &Arguments, screen: &mut Screen) -> Result<Exit, Failure> 
             }
         }
         unread += survey.errors.len();
-        found.extend(survey.errors.iter().map(|error| Mistake {
-            place: Place::file(&shown(
+        found.extend(survey.errors.iter().map(|error| Diagnostic {
+            place: SourcePlace::file(&shown(
                 &here,
                 &fs::canonicalize(&error.path).unwrap_or_else(|_| error.path.clone()),
             )),
@@ -81,16 +81,16 @@ pub fn run(arguments: &Arguments, screen: &mut Screen) -> Result<Exit, Failure> 
 }
 
 /// Everything that is wrong in a folder, paths counted from there.
-pub(super) fn mistakes(survey: &Survey) -> Vec<Mistake> {
-    let (_, mut all) = findings::find(&survey.declared, &survey.files);
+pub(super) fn mistakes(survey: &Survey) -> Vec<Diagnostic> {
+    let (_, mut all) = lint::find(&survey.declared, &survey.files);
     for (file, bytes) in &survey.process {
         match std::str::from_utf8(bytes) {
             Ok(source) => all.extend(
-                process::read(file, source)
+                settings::read(file, source)
                     .map_or_else(|mistakes| mistakes, |(_, warnings)| warnings),
             ),
-            Err(_) => all.push(Mistake {
-                place: Place::file(file),
+            Err(_) => all.push(Diagnostic {
+                place: SourcePlace::file(file),
                 severity: Severity::Error,
                 message: "the file is not UTF-8".to_owned(),
             }),
@@ -132,7 +132,7 @@ fn shown(here: &Path, place: &Path) -> String {
     }
 }
 
-fn print(found: &[Mistake], read: &str, screen: &mut Screen) {
+fn print(found: &[Diagnostic], read: &str, screen: &mut Screen) {
     for mistake in found {
         let color = if mistake.severity == Severity::Error {
             Color::Red

@@ -2,16 +2,15 @@
 
 use super::{
     Exit, Failure, Screen,
-    applications::{self, Meant},
-    ask::{self, Desk, Query},
-    context::ProcessOptions,
+    applications::{self, ApplicationSelector},
+    client::{self, Query, Service},
     screen::Color,
     show,
 };
+use crate::service::engine::ProcessOptions;
 use crate::{
-    error::Fault as _,
-    name::Name,
-    reconcile::{self, Change, Difference, Mode},
+    core::{error::Classify as _, name::Name},
+    reconcile::{self, ChangeKind, ObjectDiff, ReconcileMode},
 };
 use serde_json::json;
 
@@ -26,12 +25,12 @@ pub struct Arguments {
     process: ProcessOptions,
 
     #[command(flatten)]
-    meant: Meant,
+    meant: ApplicationSelector,
 }
 
 /// Runs the command.
 pub fn run(arguments: &Arguments, screen: &mut Screen) -> Result<Exit, Failure> {
-    ask::run(
+    client::run(
         &arguments.process,
         &Query::Diff {
             applications: arguments.meant.applications.clone(),
@@ -41,11 +40,11 @@ pub fn run(arguments: &Arguments, screen: &mut Screen) -> Result<Exit, Failure> 
 }
 
 /// Answers.
-pub async fn answer(desk: &Desk, wanted: &[Name], screen: &mut Screen) -> Result<Exit, Failure> {
+pub async fn answer(desk: &Service, wanted: &[Name], screen: &mut Screen) -> Result<Exit, Failure> {
     let scopes = applications::find(desk, wanted, screen).await?;
     let own = match &desk.reconciler {
         Some(_) => None,
-        None => Some(applications::Clusters::open(desk, Mode::Plan).await?),
+        None => Some(applications::CommandClusters::open(desk, ReconcileMode::Plan).await?),
     };
     let Some(reconciler) = own
         .as_ref()
@@ -95,13 +94,13 @@ pub async fn answer(desk: &Desk, wanted: &[Name], screen: &mut Screen) -> Result
                 )
                 .await?)
             };
-            let compared: Result<Vec<Difference>, Failure> = compared.await;
+            let compared: Result<Vec<ObjectDiff>, Failure> = compared.await;
             drop(progress);
             match compared {
                 Ok(differences) => {
                     if differences
                         .iter()
-                        .any(|difference| difference.change != Change::None)
+                        .any(|difference| difference.change != ChangeKind::None)
                     {
                         exit = exit.max(Exit::Findings);
                     }
@@ -134,7 +133,7 @@ pub async fn answer(desk: &Desk, wanted: &[Name], screen: &mut Screen) -> Result
     for (application, cluster, differences) in &answers {
         let different = differences
             .iter()
-            .filter(|difference| difference.change != Change::None)
+            .filter(|difference| difference.change != ChangeKind::None)
             .count();
         let said = match different {
             0 => "as Git says".to_owned(),
@@ -150,7 +149,7 @@ pub async fn answer(desk: &Desk, wanted: &[Name], screen: &mut Screen) -> Result
         ));
         for difference in differences
             .iter()
-            .filter(|difference| difference.change != Change::None)
+            .filter(|difference| difference.change != ChangeKind::None)
         {
             object(difference, screen);
         }
@@ -167,13 +166,13 @@ pub async fn answer(desk: &Desk, wanted: &[Name], screen: &mut Screen) -> Result
     Ok(exit)
 }
 
-fn object(difference: &Difference, screen: &mut Screen) {
+fn object(difference: &ObjectDiff, screen: &mut Screen) {
     let what = match difference.change {
-        Change::Create => "would be created",
-        Change::Change => "would be changed",
-        Change::Delete => "would be deleted",
-        Change::Refused => "cannot be applied",
-        Change::None => return,
+        ChangeKind::Create => "would be created",
+        ChangeKind::Change => "would be changed",
+        ChangeKind::Delete => "would be deleted",
+        ChangeKind::Refused => "cannot be applied",
+        ChangeKind::None => return,
     };
     let place = difference
         .place

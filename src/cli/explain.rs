@@ -2,16 +2,18 @@
 
 use super::{
     Exit, Failure, Screen,
-    ask::{self, Query},
-    context::ProcessOptions,
+    client::{self, Query},
     screen::Color,
     show,
 };
+use crate::service::engine::ProcessOptions;
 use crate::{
-    findings,
-    name::Name,
-    policy::{self, Facts, Holds, Outcome, Question},
-    update::{Decided, Report, Updater},
+    core::name::Name,
+    images::{
+        lint,
+        policy::{self, Holds, PolicyInput, PolicyOutcome, RegistryFacts},
+    },
+    update::{ImageUpdater, PassReport, PolicyDecision},
 };
 use jiff::Timestamp;
 use serde_json::{Value, json};
@@ -30,7 +32,7 @@ pub struct Arguments {
 
 /// Runs the command.
 pub fn run(arguments: &Arguments, screen: &mut Screen) -> Result<Exit, Failure> {
-    ask::run(
+    client::run(
         &arguments.process,
         &Query::Explain {
             policy: arguments.policy.clone(),
@@ -41,7 +43,7 @@ pub fn run(arguments: &Arguments, screen: &mut Screen) -> Result<Exit, Failure> 
 
 /// Answers, for each Environment in which the policy has references.
 pub async fn answer(
-    updaters: &[Arc<Updater>],
+    updaters: &[Arc<ImageUpdater>],
     name: &Name,
     screen: &mut Screen,
 ) -> Result<Exit, Failure> {
@@ -50,17 +52,17 @@ pub async fn answer(
     let mut known = BTreeSet::new();
     let mut declared = false;
     for updater in updaters {
-        let mut report = Report::default();
+        let mut report = PassReport::default();
         let world = updater.look_for_holds(&mut report).await?;
-        exit = ask::mind_failures(&report, screen).unwrap_or(exit);
-        ask::mind_errors(&world.declared, screen);
+        exit = client::mind_failures(&report, screen).unwrap_or(exit);
+        client::mind_errors(&world.declared, screen);
         known.extend(world.declared.policies.keys().map(Name::to_string));
         let Some(policy) = world.declared.policies.get(name) else {
             continue;
         };
         declared = true;
         let mut scan = updater.scanner.scan(&policy.image, now).await?;
-        let (locals, _) = findings::find(&world.declared, &world.files);
+        let (locals, _) = lint::find(&world.declared, &world.files);
         for local in locals
             .iter()
             .filter(|local| local.policies.contains_key(name))
@@ -75,7 +77,7 @@ pub async fn answer(
                 .decide(&updater.scanner, &mut scan, &holds, now)
                 .await?;
             let least = present.report(None, None, &holds, now).present;
-            let question = Question {
+            let question = PolicyInput {
                 policy,
                 present: present.least(),
                 holds: &holds,
@@ -83,7 +85,7 @@ pub async fn answer(
             };
             let (outcome, refused) = policy::explain(
                 &question,
-                &Facts {
+                &RegistryFacts {
                     tags: &scan.tags,
                     details: &scan.details,
                 },
@@ -124,18 +126,18 @@ pub async fn answer(
 
 #[allow(clippy::too_many_arguments, reason = "the columns of one answer")]
 fn one(
-    updater: &Updater,
+    updater: &ImageUpdater,
     environment: &str,
     name: &Name,
     present: &[String],
-    decided: &Decided,
-    outcome: &Outcome,
+    decided: &PolicyDecision,
+    outcome: &PolicyOutcome,
     refused: &[(String, policy::Refusal)],
     holds: &Holds,
 ) -> Value {
     let (chosen, reason, free_at) = match (decided, outcome) {
-        (Decided::Chosen(chosen), _) => (json!(chosen.tag), Value::Null, None),
-        (Decided::Nothing { reason, free_at }, _) => (Value::Null, json!(reason), *free_at),
+        (PolicyDecision::Chosen(chosen), _) => (json!(chosen.tag), Value::Null, None),
+        (PolicyDecision::Nothing { reason, free_at }, _) => (Value::Null, json!(reason), *free_at),
     };
     json!({
         "repository": updater.config.name,

@@ -2,12 +2,12 @@
 
 use super::{
     Failure, Screen,
-    applications::{self, Scope},
-    ask::Desk,
+    applications::{self, RepositoryApplications},
+    client::Service,
 };
 use crate::{
-    name::Name,
-    reconcile::{Asked, Reconciler, State, Status},
+    core::name::Name,
+    reconcile::{ApplicationRequest, ApplicationState, ApplicationStatus, Reconciler},
 };
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -26,12 +26,12 @@ const PATIENCE: Duration = Duration::from_secs(120);
 /// If there is nothing of an Application in any cluster.
 pub(super) async fn confirm(
     reconciler: &Arc<Reconciler>,
-    desk: &Desk,
+    desk: &Service,
     own: bool,
-    scopes: &[Scope],
+    scopes: &[RepositoryApplications],
     gone: &[Name],
     screen: &mut Screen,
-) -> Result<Vec<Status>, Failure> {
+) -> Result<Vec<ApplicationStatus>, Failure> {
     if gone.is_empty() {
         return Ok(Vec::new());
     }
@@ -54,25 +54,29 @@ pub(super) async fn confirm(
         let taken = scopes
             .iter()
             .all(|scope| reconciler.has_taken(&scope.updater.config.name, &scope.revision()));
-        let statuses: Vec<Status> = reconciler
+        let statuses: Vec<ApplicationStatus> = reconciler
             .statuses()
             .into_iter()
             .filter(|status| only.contains(&status.application))
             .collect();
         for status in &statuses {
             let confirmed = said.entry(status.application.clone()).or_default();
-            if status.state == State::NeedsYes && *confirmed != status.revision {
+            if status.state == ApplicationState::ConfirmationRequired
+                && *confirmed != status.revision
+            {
                 confirmed.clone_from(&status.revision);
                 reconciler.ask(
                     &status.application,
-                    &Asked::ConfirmPrune(status.revision.clone().unwrap_or_default()),
+                    &ApplicationRequest::ConfirmPrune(status.revision.clone().unwrap_or_default()),
                 );
             }
         }
         if let Some(name) = gone.iter().find(|name| taken && !said.contains_key(*name)) {
             return Err(applications::unknown(name, scopes));
         }
-        let waits = |status: &Status| !status.settled || status.state == State::NeedsYes;
+        let waits = |status: &ApplicationStatus| {
+            !status.settled || status.state == ApplicationState::ConfirmationRequired
+        };
         if taken && !statuses.iter().any(waits) {
             for name in gone
                 .iter()

@@ -1,8 +1,8 @@
 //! `tagboat health`.
 
 use super::{Exit, Failure, Screen, safe, screen::Color};
-use crate::{
-    health::{self, Health, Status},
+use crate::objects::{
+    health::{self, Health, HealthStatus},
     manifest::Manifests,
     object::Object,
 };
@@ -88,7 +88,7 @@ pub fn run(arguments: &Arguments, screen: &mut Screen) -> Result<Exit, Failure> 
     }
     let failed = judged
         .iter()
-        .any(|(_, health)| health.status == Status::Failed);
+        .any(|(_, health)| health.status == HealthStatus::Failed);
     Ok(if failed { Exit::Findings } else { Exit::Done })
 }
 
@@ -103,12 +103,12 @@ fn as_json(object: &Object, Health { status, message }: &Health) -> Value {
     })
 }
 
-fn color(status: Status) -> Color {
+fn color(status: HealthStatus) -> Color {
     match status {
-        Status::Current => Color::Green,
-        Status::Failed => Color::Red,
-        Status::InProgress | Status::Terminating => Color::Cyan,
-        Status::NotFound | Status::Unknown => Color::Dim,
+        HealthStatus::Current => Color::Green,
+        HealthStatus::Failed => Color::Red,
+        HealthStatus::InProgress | HealthStatus::Terminating => Color::Cyan,
+        HealthStatus::NotFound | HealthStatus::Unknown => Color::Dim,
     }
 }
 

@@ -2,17 +2,16 @@
 
 use super::{
     Exit, Failure, Screen, applications,
-    ask::{self, Desk, Query},
-    context::ProcessOptions,
+    client::{self, Query, Service},
     screen::Color,
     show,
 };
+use crate::service::engine::ProcessOptions;
 use crate::{
-    error::Fault as _,
-    git::Mirror,
-    name::Name,
-    plan::{Outcome, Rollout},
-    reconcile::Mode,
+    core::{error::Classify as _, name::Name},
+    io::git::Mirror,
+    objects::plan::{Rollout, RolloutOutcome},
+    reconcile::ReconcileMode,
 };
 use serde_json::json;
 
@@ -31,7 +30,7 @@ pub struct Arguments {
 
 /// Runs the command.
 pub fn run(arguments: &Arguments, screen: &mut Screen) -> Result<Exit, Failure> {
-    ask::run(
+    client::run(
         &arguments.process,
         &Query::History {
             application: arguments.application.clone(),
@@ -41,10 +40,14 @@ pub fn run(arguments: &Arguments, screen: &mut Screen) -> Result<Exit, Failure> 
 }
 
 /// Answers.
-pub async fn answer(desk: &Desk, application: &Name, screen: &mut Screen) -> Result<Exit, Failure> {
+pub async fn answer(
+    desk: &Service,
+    application: &Name,
+    screen: &mut Screen,
+) -> Result<Exit, Failure> {
     let own = match &desk.reconciler {
         Some(_) => None,
-        None => Some(applications::Clusters::open(desk, Mode::Plan).await?),
+        None => Some(applications::CommandClusters::open(desk, ReconcileMode::Plan).await?),
     };
     let Some(reconciler) = own
         .as_ref()
@@ -120,9 +123,9 @@ pub async fn answer(desk: &Desk, application: &Name, screen: &mut Screen) -> Res
 
 fn cells(rollout: &Rollout, mirror: Option<&Mirror>) -> Vec<(String, Option<Color>)> {
     let color = match rollout.result {
-        Outcome::Applied => Color::Green,
-        Outcome::Failed | Outcome::Unhealthy => Color::Red,
-        Outcome::Progressing | Outcome::Superseded => Color::Dim,
+        RolloutOutcome::Applied => Color::Green,
+        RolloutOutcome::Failed | RolloutOutcome::Degraded => Color::Red,
+        RolloutOutcome::Progressing | RolloutOutcome::Superseded => Color::Dim,
     };
     // A commit that the mirror does not have any more has no subject.
     let subject = mirror

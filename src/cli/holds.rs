@@ -2,12 +2,12 @@
 
 use super::{
     Exit, Failure, Screen,
-    ask::{self, Query},
-    context::ProcessOptions,
+    client::{self, Query},
 };
+use crate::service::engine::ProcessOptions;
 use crate::{
-    findings,
-    update::{Report, Updater},
+    images::lint,
+    update::{ImageUpdater, PassReport},
 };
 use jiff::Timestamp;
 use serde_json::json;
@@ -22,19 +22,19 @@ pub struct Arguments {
 
 /// Runs the command.
 pub fn run(arguments: &Arguments, screen: &mut Screen) -> Result<Exit, Failure> {
-    ask::run(&arguments.process, &Query::Holds, screen)
+    client::run(&arguments.process, &Query::Holds, screen)
 }
 
 /// Answers.
-pub async fn answer(updaters: &[Arc<Updater>], screen: &mut Screen) -> Result<Exit, Failure> {
+pub async fn answer(updaters: &[Arc<ImageUpdater>], screen: &mut Screen) -> Result<Exit, Failure> {
     let (mut rows, mut exit) = (Vec::new(), Exit::Done);
     for updater in updaters {
-        let mut report = Report::default();
+        let mut report = PassReport::default();
         let world = updater.look_for_holds(&mut report).await?;
         // Without the forge's word there may be more holds than are shown.
-        exit = ask::mind_failures(&report, screen).unwrap_or(exit);
-        ask::mind_errors(&world.declared, screen);
-        let (locals, _) = findings::find(&world.declared, &world.files);
+        exit = client::mind_failures(&report, screen).unwrap_or(exit);
+        client::mind_errors(&world.declared, screen);
+        let (locals, _) = lint::find(&world.declared, &world.files);
         for local in &locals {
             let environment = local.environment;
             for (policy, holds) in updater.holds(&world, local, Timestamp::now()).await? {

@@ -2,10 +2,9 @@
 //! subcommand.
 
 mod applications;
-pub mod ask;
+pub mod client;
 mod check;
 mod completions;
-pub mod context;
 #[cfg(feature = "demo")]
 mod demo;
 mod diff;

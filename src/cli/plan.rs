@@ -2,11 +2,11 @@
 
 use super::{
     Exit, Failure, Screen,
-    ask::{self, Query},
-    context::ProcessOptions,
+    client::{self, Query},
     show,
 };
-use crate::update::{Mode, Report, Rescan, Updater};
+use crate::service::engine::ProcessOptions;
+use crate::update::{ImageUpdater, PassMode, PassReport, Rescan};
 use jiff::Timestamp;
 use std::sync::Arc;
 
@@ -25,7 +25,7 @@ pub struct Arguments {
 
 /// Runs the command.
 pub fn run(arguments: &Arguments, screen: &mut Screen) -> Result<Exit, Failure> {
-    ask::run(
+    client::run(
         &arguments.process,
         &Query::Plan {
             check: arguments.check,
@@ -36,11 +36,11 @@ pub fn run(arguments: &Arguments, screen: &mut Screen) -> Result<Exit, Failure> 
 
 /// Answers.
 pub async fn answer(
-    updaters: &[Arc<Updater>],
+    updaters: &[Arc<ImageUpdater>],
     check: bool,
     screen: &mut Screen,
 ) -> Result<Exit, Failure> {
-    let mut reports: Vec<Report> = Vec::new();
+    let mut reports: Vec<PassReport> = Vec::new();
     for updater in updaters {
         let _progress = screen.progress(&format!(
             "reading {} and its registries",
@@ -48,7 +48,7 @@ pub async fn answer(
         ));
         reports.push(
             updater
-                .pass(Mode::Plan, &Rescan::All, Timestamp::now())
+                .pass(PassMode::Plan, &Rescan::All, Timestamp::now())
                 .await,
         );
     }
@@ -66,7 +66,7 @@ pub async fn answer(
         }
     }
     match show::exit(&reports) {
-        Exit::Done if check && reports.iter().any(Report::has_changes) => Ok(Exit::Findings),
+        Exit::Done if check && reports.iter().any(PassReport::has_changes) => Ok(Exit::Findings),
         exit => Ok(exit),
     }
 }

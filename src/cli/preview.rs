@@ -2,23 +2,26 @@
 
 use super::{
     Exit, Failure, Screen,
-    ask::{self, Desk, Query},
-    context::{self, Context, ProcessOptions},
+    client::{self, Query, Service},
     counted,
     render::Programs,
     safe,
     screen::Color,
     show,
 };
+use crate::service::engine::{self, ProcessContext, ProcessOptions};
 use crate::{
-    git::{Checkout, GitError, Mirror, ObjectId},
-    name::Name,
-    preview::{Clusters, Files, Previewer},
-    publish::{
-        self, ApplicationChange, ApplicationPreview, ObjectChange, ObjectPreview, Preview, Verdict,
+    core::name::Name,
+    io::{
+        git::{Checkout, GitError, Mirror, ObjectId},
+        render::Renderer,
     },
-    render::Renderer,
-    update::Report,
+    preview::{PreviewClusters, Previewer, RevisionFiles},
+    review::{
+        self, ApplicationChange, ApplicationPreview, DryRunVerdict, ObjectChange, ObjectPreview,
+        Preview,
+    },
+    update::PassReport,
 };
 use serde::{Deserialize, Serialize};
 use serde_json::json;
@@ -120,9 +123,9 @@ pub fn run(arguments: &Arguments, screen: &mut Screen) -> Result<Exit, Failure> 
         markdown: *markdown,
     };
     match folder {
-        None => ask::run(process, &Query::Preview(between), screen),
+        None => client::run(process, &Query::Preview(between), screen),
         Some(folder) => {
-            context::runtime()?.block_on(checkout(folder, process, programs, &between, screen))
+            engine::runtime()?.block_on(checkout(folder, process, programs, &between, screen))
         }
     }
 }
@@ -130,7 +133,11 @@ pub fn run(arguments: &Arguments, screen: &mut Screen) -> Result<Exit, Failure> 
 const NOT_TO_BE_ASKED: &str = "no cluster is asked (--no-cluster)";
 
 /// Answers from the mirror of a repository.
-pub async fn answer(desk: &Desk, between: &Between, screen: &mut Screen) -> Result<Exit, Failure> {
+pub async fn answer(
+    desk: &Service,
+    between: &Between,
+    screen: &mut Screen,
+) -> Result<Exit, Failure> {
     let [updater] = desk.updaters.as_slice() else {
         let names: Vec<&str> = desk
             .updaters
@@ -146,7 +153,7 @@ pub async fn answer(desk: &Desk, between: &Between, screen: &mut Screen) -> Resu
     let progress = screen.progress("reading Git");
     let (base, head) = {
         let _turn = updater.turn.lock().await;
-        let branch = updater.look(&mut Report::default()).await?.commit;
+        let branch = updater.look(&mut PassReport::default()).await?.commit;
         let (mirror, between) = (Arc::clone(&updater.mirror), between.clone());
         blocking(move || in_mirror(&mirror, branch, &between)).await??
     };
@@ -155,7 +162,7 @@ pub async fn answer(desk: &Desk, between: &Between, screen: &mut Screen) -> Resu
         .previewer(updater, &desk.renderer, desk.reconciler.as_deref())
         .await;
     if !between.clusters {
-        previewer.clusters = Clusters::none(NOT_TO_BE_ASKED);
+        previewer.clusters = PreviewClusters::none(NOT_TO_BE_ASKED);
     }
     progress.say("rendering, and asking clusters");
     let preview = preview(&previewer, base, head, between).await;
@@ -198,7 +205,7 @@ async fn checkout(
         || process.config != Path::new("tagboat.yaml")
         || process.repository.is_some();
     let context = if known {
-        Some(Context::read(process)?)
+        Some(ProcessContext::read(process)?)
     } else {
         None
     };
@@ -206,13 +213,13 @@ async fn checkout(
         .map_err(|error| Failure::input(format!("no temporary folder can be made: {error}")))?;
     let settings = context
         .as_ref()
-        .map_or_else(|| programs.settings(), Context::render);
+        .map_or_else(|| programs.settings(), ProcessContext::render);
     let (clusters, policies) = match &context {
         None if between.clusters => (
-            Clusters::none("there is no tagboat.yaml that names clusters"),
+            PreviewClusters::none("there is no tagboat.yaml that names clusters"),
             None,
         ),
-        None => (Clusters::none(NOT_TO_BE_ASKED), None),
+        None => (PreviewClusters::none(NOT_TO_BE_ASKED), None),
         Some(context) => {
             let mut all = context.repositories();
             let (Some(repository), None) = (all.next(), all.next()) else {
@@ -221,21 +228,21 @@ async fn checkout(
             };
             let clusters = match between.clusters {
                 true => {
-                    Clusters::open(
+                    PreviewClusters::open(
                         &context.process.clusters,
                         &repository.name,
                         |path: &Path| context.connect.path(path),
                     )
                     .await
                 }
-                false => Clusters::none(NOT_TO_BE_ASKED),
+                false => PreviewClusters::none(NOT_TO_BE_ASKED),
             };
             (clusters, repository.policies.clone())
         }
     };
     let renderer = Arc::new(Renderer::new(&settings, temporary.path()));
     let previewer = Previewer {
-        files: Files::Checkout(checkout),
+        files: RevisionFiles::Checkout(checkout),
         policies,
         renderer,
         clusters,
@@ -316,7 +323,7 @@ fn tell(
         value["head"] = head.to_string().into();
         screen.json(&value);
     } else if markdown {
-        screen.line(publish::markdown(preview, MOST_MARKDOWN).text);
+        screen.line(review::markdown(preview, MOST_MARKDOWN).text);
     } else {
         let between = format!(
             "{} → {}",
@@ -396,8 +403,8 @@ fn object(object: &ObjectPreview, screen: &mut Screen) {
         ObjectChange::Delete => "goes",
     };
     let verdict = match &object.verdict {
-        Verdict::Accepted { .. } => screen.paint(Color::Green, "the cluster takes it"),
-        Verdict::Refused { why } => {
+        DryRunVerdict::Accepted { .. } => screen.paint(Color::Green, "the cluster takes it"),
+        DryRunVerdict::Refused { why } => {
             // A policy's refusal says so itself.
             let word = if why.starts_with("refused ") {
                 ""
@@ -406,18 +413,22 @@ fn object(object: &ObjectPreview, screen: &mut Screen) {
             };
             screen.paint(Color::Red, format!("{word}{}", safe(why)))
         }
-        Verdict::NotAsked { why } => screen.paint(Color::Dim, format!("not asked: {}", safe(why))),
+        DryRunVerdict::NotAsked { why } => {
+            screen.paint(Color::Dim, format!("not asked: {}", safe(why)))
+        }
     };
     // What becomes of it is said in place of what was not asked.
     let verdict = match (&object.change, &object.verdict) {
-        (ObjectChange::Delete, Verdict::NotAsked { why }) => screen.paint(Color::Cyan, safe(why)),
+        (ObjectChange::Delete, DryRunVerdict::NotAsked { why }) => {
+            screen.paint(Color::Cyan, safe(why))
+        }
         _ => verdict,
     };
     screen.line(format_args!(
         "{} {what}; {verdict}",
         screen.paint(Color::Bold, safe(&object.object))
     ));
-    if let Verdict::Accepted { warnings } = &object.verdict {
+    if let DryRunVerdict::Accepted { warnings } = &object.verdict {
         for warning in warnings {
             screen.line(format_args!(
                 "  {} {}",

@@ -2,16 +2,20 @@
 
 use super::{
     Exit, Failure, Screen,
-    ask::{self, Query},
-    context::ProcessOptions,
+    client::{self, Query},
 };
+use crate::service::engine::ProcessOptions;
 use crate::{
-    declare::Choice,
-    findings,
-    image::{Digest, Tag},
-    name::Name,
-    policy::{Chosen, Hold},
-    update::{Released, Report, Updater},
+    core::{
+        image::{Digest, Tag},
+        name::Name,
+    },
+    images::{
+        lint,
+        policy::{Chosen, Hold},
+    },
+    spec::PolicyKind,
+    update::{ImageUpdater, PassReport, ReleaseOutcome},
 };
 use jiff::Timestamp;
 use serde_json::json;
@@ -40,7 +44,7 @@ pub fn run(arguments: &Arguments, screen: &mut Screen) -> Result<Exit, Failure> 
         environment: arguments.environment.clone(),
         policy: arguments.policy.clone(),
     };
-    ask::run(&arguments.process, &query, screen)
+    client::run(&arguments.process, &query, screen)
 }
 
 /// How often a release begins again when somebody else pushes first.
@@ -48,7 +52,7 @@ const ATTEMPTS: usize = 5;
 
 /// Answers.
 pub async fn answer(
-    updaters: &[Arc<Updater>],
+    updaters: &[Arc<ImageUpdater>],
     environment: &str,
     policy: &Name,
     screen: &mut Screen,
@@ -57,11 +61,11 @@ pub async fn answer(
     for _ in 0..ATTEMPTS {
         let mut conflict = false;
         for updater in updaters {
-            let mut report = Report::default();
+            let mut report = PassReport::default();
             let world = updater.look_for_holds(&mut report).await?;
-            let partly = ask::mind_failures(&report, screen);
-            ask::mind_errors(&world.declared, screen);
-            let (locals, _) = findings::find(&world.declared, &world.files);
+            let partly = client::mind_failures(&report, screen);
+            client::mind_errors(&world.declared, screen);
+            let (locals, _) = lint::find(&world.declared, &world.files);
             let Some(local) = locals
                 .into_iter()
                 .find(|local| local.environment.name == environment)
@@ -80,12 +84,12 @@ pub async fn answer(
                 .unwrap_or_default();
             // Writing the greatest held version lifts every hold below it, too.
             let greatest = holds.iter().cloned().reduce(|greatest, hold| {
-                let standing = crate::policy::standing(
+                let standing = crate::images::policy::standing(
                     &world.declared.policies[policy],
                     &greatest.value,
                     &hold.value,
                 );
-                if standing == crate::policy::Standing::Newer {
+                if standing == crate::images::policy::Comparison::Newer {
                     hold
                 } else {
                     greatest
@@ -101,7 +105,7 @@ pub async fn answer(
                 return Ok(partly.unwrap_or(Exit::Done));
             };
             let followed = match &world.declared.policies[policy].choice {
-                Choice::Digest(tag) => Some(tag.clone()),
+                PolicyKind::Digest(tag) => Some(tag.clone()),
                 _ => beside.map(Tag::new).transpose()?,
             };
             let chosen = match (Digest::new(version.as_str()), followed) {
@@ -115,7 +119,7 @@ pub async fn answer(
                 },
             };
             match updater.release(&world, &local, policy, chosen, now).await? {
-                Released::Done { commit, images } => {
+                ReleaseOutcome::Done { commit, images } => {
                     if screen.is_json() {
                         screen.json(
                             &json!({"environment": environment, "policy": policy, "version": version, "commit": commit, "images": images}),
@@ -128,19 +132,19 @@ pub async fn answer(
                     }
                     return Ok(Exit::Done);
                 }
-                Released::Nothing => {
+                ReleaseOutcome::Nothing => {
                     return Err(Failure::input(format!(
                         "no reference of {policy} in {environment} can be edited; see `tagboat plan`"
                     )));
                 }
-                Released::Unknown(failure) => {
+                ReleaseOutcome::Unknown(failure) => {
                     return Err(Failure {
                         exit: Exit::Remote,
                         error: anyhow::anyhow!(failure.message),
                         hint: failure.hint,
                     });
                 }
-                Released::Conflict => conflict = true,
+                ReleaseOutcome::Conflict => conflict = true,
             }
         }
         if !conflict {

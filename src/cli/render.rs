@@ -2,10 +2,10 @@
 
 use super::{Exit, Failure, Screen, counted, safe};
 use crate::{
-    declare::{Helm, process::Render},
-    error::Fault as _,
-    manifest,
-    render::{How, RenderError, Renderer, Source},
+    core::error::Classify as _,
+    io::render::{RenderError, RenderMethod, RenderSource, Renderer},
+    objects::manifest,
+    spec::{Helm, settings::RenderSettings},
 };
 use std::{
     fs,
@@ -80,12 +80,12 @@ pub struct Programs {
 
 impl Programs {
     /// As a process file would say it.
-    pub fn settings(&self) -> Render {
-        Render {
+    pub fn settings(&self) -> RenderSettings {
+        RenderSettings {
             kustomize: self.kustomize.clone(),
             helm: self.helm.clone(),
             allow_remote_bases: self.allow_remote_bases,
-            ..Render::default()
+            ..RenderSettings::default()
         }
     }
 }
@@ -123,7 +123,7 @@ pub fn run(arguments: &Arguments, screen: &mut Screen) -> Result<Exit, Failure> 
     for warning in &rendered.warnings {
         screen.note(safe(&format!("warning: {warning}")));
     }
-    if rendered.how != How::Plain {
+    if rendered.how != RenderMethod::Plain {
         screen.note(format_args!("note: rendered by {}", rendered.how));
     }
     if screen.is_json() {
@@ -143,7 +143,7 @@ pub fn run(arguments: &Arguments, screen: &mut Screen) -> Result<Exit, Failure> 
 }
 
 /// The root, and what lies below it.
-fn source(arguments: &Arguments) -> Result<(PathBuf, Source), Failure> {
+fn source(arguments: &Arguments) -> Result<(PathBuf, RenderSource), Failure> {
     let folder = real(&arguments.folder)?;
     if !folder.is_dir() {
         return Err(Failure::input(format!(
@@ -192,7 +192,7 @@ fn source(arguments: &Arguments) -> Result<(PathBuf, Source), Failure> {
     });
     Ok((
         root,
-        Source {
+        RenderSource {
             path,
             helm,
             name,

@@ -2,12 +2,12 @@
 
 use super::{
     Exit, Failure, Screen,
-    ask::{self, Query},
-    context::ProcessOptions,
+    client::{self, Query},
     screen::Color,
     show,
 };
-use crate::update::{Mode, Report, Rescan, Updater};
+use crate::service::engine::ProcessOptions;
+use crate::update::{ImageUpdater, PassMode, PassReport, Rescan};
 use jiff::Timestamp;
 use serde_json::json;
 use std::sync::Arc;
@@ -24,12 +24,12 @@ pub struct Arguments {
 
 /// Runs the command.
 pub fn run(arguments: &Arguments, screen: &mut Screen) -> Result<Exit, Failure> {
-    ask::run(&arguments.process, &Query::Requests, screen)
+    client::run(&arguments.process, &Query::Requests, screen)
 }
 
 /// Answers.
-pub async fn answer(updaters: &[Arc<Updater>], screen: &mut Screen) -> Result<Exit, Failure> {
-    let mut reports: Vec<Report> = Vec::new();
+pub async fn answer(updaters: &[Arc<ImageUpdater>], screen: &mut Screen) -> Result<Exit, Failure> {
+    let mut reports: Vec<PassReport> = Vec::new();
     for updater in updaters.iter().filter(|updater| updater.forge.is_some()) {
         let _progress = screen.progress(&format!(
             "reading {}, its forge and its registries",
@@ -37,7 +37,7 @@ pub async fn answer(updaters: &[Arc<Updater>], screen: &mut Screen) -> Result<Ex
         ));
         reports.push(
             updater
-                .pass(Mode::Plan, &Rescan::All, Timestamp::now())
+                .pass(PassMode::Plan, &Rescan::All, Timestamp::now())
                 .await,
         );
     }

@@ -2,15 +2,17 @@
 
 use super::{
     Exit, Failure, Screen,
-    ask::{self, Query},
-    context::ProcessOptions,
+    client::{self, Query},
     counted, safe,
     screen::Color,
     suspend::declaring,
 };
+use crate::service::engine::ProcessOptions;
 use crate::{
-    name::Name,
-    update::{HeldBack, Named, NamedKind, RolledBack, Updater, Way},
+    core::name::Name,
+    update::{
+        DeclarationKind, DeclarationRef, FileChangeKind, HeldVersion, ImageUpdater, RollbackOutcome,
+    },
 };
 use jiff::Timestamp;
 use serde_json::{Value, json};
@@ -51,18 +53,18 @@ pub fn run(arguments: &Arguments, screen: &mut Screen) -> Result<Exit, Failure> 
         application: arguments.application.clone(),
         to: arguments.to.clone(),
     };
-    ask::run(&arguments.process, &query, screen)
+    client::run(&arguments.process, &query, screen)
 }
 
 /// Answers.
 pub async fn answer(
-    updaters: &[Arc<Updater>],
+    updaters: &[Arc<ImageUpdater>],
     application: &Name,
     to: Option<&str>,
     screen: &mut Screen,
 ) -> Result<Exit, Failure> {
-    let named = Named {
-        kind: NamedKind::Application,
+    let named = DeclarationRef {
+        kind: DeclarationKind::Application,
         name: application.to_string(),
     };
     let updater = declaring(updaters, &named).await?;
@@ -85,8 +87,8 @@ pub async fn answer(
 }
 
 /// Prints what became of a rollback.
-pub(super) fn show(done: &RolledBack, screen: &mut Screen) {
-    let RolledBack {
+pub(super) fn show(done: &RollbackOutcome, screen: &mut Screen) {
+    let RollbackOutcome {
         application,
         path,
         commit,
@@ -122,9 +124,9 @@ pub(super) fn show(done: &RolledBack, screen: &mut Screen) {
     }
     for file in files {
         let (word, color) = match file.way {
-            Way::Restored => ("restored", Color::Cyan),
-            Way::Added => ("added   ", Color::Green),
-            Way::Deleted => ("deleted ", Color::Red),
+            FileChangeKind::Restored => ("restored", Color::Cyan),
+            FileChangeKind::Added => ("added   ", Color::Green),
+            FileChangeKind::Deleted => ("deleted ", Color::Red),
         };
         let word = screen.paint(color, word);
         screen.line(format_args!("  {word}  {}", safe(&file.path)));
@@ -143,7 +145,7 @@ pub(super) fn show(done: &RolledBack, screen: &mut Screen) {
             commit.author
         )));
     }
-    for HeldBack {
+    for HeldVersion {
         environment,
         policy,
         version,

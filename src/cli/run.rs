@@ -2,14 +2,14 @@
 
 use super::{
     Exit, Failure, Screen,
-    ask::Desk,
-    context::{self, Context, ProcessOptions},
+    client::Service,
     show, status,
     sync::{self, Sync, Until},
 };
+use crate::service::engine::{self, ProcessContext, ProcessOptions};
 use crate::{
     daemon,
-    update::{Mode, Report, Rescan},
+    update::{PassMode, PassReport, Rescan},
 };
 use clap::ValueEnum;
 use jiff::Timestamp;
@@ -55,12 +55,12 @@ enum LogFormat {
 
 /// Runs the command.
 pub fn run(arguments: &Arguments, screen: &mut Screen) -> Result<Exit, Failure> {
-    let context = Arc::new(Context::read(&arguments.process)?);
+    let context = Arc::new(ProcessContext::read(&arguments.process)?);
     if !arguments.once {
         log_to_stderr(arguments)?;
     }
     let engine = context.open()?;
-    let runtime = context::runtime()?;
+    let runtime = engine::runtime()?;
     if !arguments.once {
         // Dropping the runtime afterwards waits for a push that is under way: a pass is never
         // dropped between commit and push.
@@ -69,16 +69,16 @@ pub fn run(arguments: &Arguments, screen: &mut Screen) -> Result<Exit, Failure> 
     for warning in &engine.warnings {
         screen.note(format_args!("warning: {warning}"));
     }
-    let desk = Desk::new(&context, &engine, None);
+    let desk = Service::new(&context, &engine, None);
     let (reports, applied) = runtime.block_on(async {
-        let mut reports: Vec<Report> = Vec::new();
+        let mut reports: Vec<PassReport> = Vec::new();
         for updater in &engine.updaters {
             let _progress = screen.progress(&format!("updating {}", updater.config.name));
             let _turn = updater.turn.lock().await;
             context.preview_with(updater, &engine.renderer, None).await;
             reports.push(
                 updater
-                    .pass(Mode::Write, &Rescan::All, Timestamp::now())
+                    .pass(PassMode::Write, &Rescan::All, Timestamp::now())
                     .await,
             );
         }

@@ -1,7 +1,7 @@
 //! `tagboat schema`.
 
 use super::{Exit, Failure, Screen};
-use crate::declare::{self, Kind};
+use crate::spec::{self, SchemaKind};
 use clap::ValueEnum;
 
 /// Print the JSON schema of a kind, for editors
@@ -11,12 +11,12 @@ use clap::ValueEnum;
 #[derive(Debug, clap::Args)]
 pub struct Arguments {
     /// The kind
-    #[arg(value_enum, default_value_t = What::All)]
-    kind: What,
+    #[arg(value_enum, default_value_t = SchemaTarget::All)]
+    kind: SchemaTarget,
 }
 
 #[derive(Debug, Clone, Copy, ValueEnum)]
-enum What {
+enum SchemaTarget {
     /// Every kind of a config repository
     All,
     /// ImagePolicy
@@ -36,12 +36,12 @@ enum What {
 /// Runs the command.
 pub fn run(arguments: &Arguments, screen: &mut Screen) -> Result<Exit, Failure> {
     let kind = match arguments.kind {
-        What::All => Kind::All,
-        What::ImagePolicy => Kind::ImagePolicy,
-        What::Environment => Kind::Environment,
-        What::Application => Kind::Application,
-        What::Process => Kind::Process,
+        SchemaTarget::All => SchemaKind::All,
+        SchemaTarget::ImagePolicy => SchemaKind::ImagePolicy,
+        SchemaTarget::Environment => SchemaKind::Environment,
+        SchemaTarget::Application => SchemaKind::Application,
+        SchemaTarget::Process => SchemaKind::Process,
     };
-    screen.json(&declare::schema(kind));
+    screen.json(&spec::schema(kind));
     Ok(Exit::Done)
 }

@@ -2,7 +2,7 @@
 //! standard error.
 
 use super::{Exit, Output};
-use crate::error::{Fault, Kind};
+use crate::core::error::{Classify, ErrorKind};
 use indicatif::ProgressBar;
 use serde_json::{Value, json};
 use std::{
@@ -19,12 +19,12 @@ pub struct Screen {
     color: bool,
     /// Where a daemon collects the answer for a command that asked it, and tells it of the
     /// progress.
-    kept: Option<(Kept, Option<UnboundedSender<String>>)>,
+    kept: Option<(CapturedOutput, Option<UnboundedSender<String>>)>,
 }
 
 /// An answer that was collected instead of printed.
 #[derive(Debug, Default, serde::Serialize, serde::Deserialize)]
-pub struct Kept {
+pub struct CapturedOutput {
     /// For standard output.
     pub out: String,
     /// For standard error.
@@ -59,12 +59,12 @@ impl Failure {
     }
 }
 
-impl<F: Fault> From<F> for Failure {
+impl<F: Classify> From<F> for Failure {
     fn from(fault: F) -> Self {
         let exit = match fault.kind() {
-            Kind::Config => Exit::BadInput,
-            Kind::Remote | Kind::Conflict => Exit::Remote,
-            Kind::Bug => Exit::Partly,
+            ErrorKind::Config => Exit::BadInput,
+            ErrorKind::Remote | ErrorKind::Conflict => Exit::Remote,
+            ErrorKind::Bug => Exit::Partly,
         };
         Self {
             exit,
@@ -135,12 +135,12 @@ impl Screen {
         Self {
             output,
             color,
-            kept: Some((Kept::default(), tell)),
+            kept: Some((CapturedOutput::default(), tell)),
         }
     }
 
     /// What was collected.
-    pub fn into_kept(self) -> Kept {
+    pub fn into_kept(self) -> CapturedOutput {
         self.kept.map(|(kept, _)| kept).unwrap_or_default()
     }
 

@@ -2,10 +2,9 @@
 
 use super::{Exit, Failure, Screen, screen::Color};
 use crate::{
-    declare::{self, Choice, ImagePolicy, Severity},
-    image::TagList,
-    name::Name,
-    policy::{self, Facts, Holds, Outcome, Question},
+    core::{image::TagList, name::Name},
+    images::policy::{self, Holds, PolicyInput, PolicyOutcome, RegistryFacts},
+    spec::{self, ImagePolicy, PolicyKind, Severity},
 };
 use jiff::Timestamp;
 use serde_json::{Value, json};
@@ -45,7 +44,7 @@ pub fn run(arguments: &Arguments, screen: &mut Screen) -> Result<Exit, Failure> 
         screen
             .note("note: platforms are not judged here; a scan does, from what the registry says");
     }
-    if matches!(policy.choice, Choice::Newest) {
+    if matches!(policy.choice, PolicyKind::Newest) {
         return Err(Failure::input(format!(
             "{}: a newest policy goes by creation dates, which tags alone do not have",
             policy.name
@@ -54,18 +53,18 @@ pub fn run(arguments: &Arguments, screen: &mut Screen) -> Result<Exit, Failure> 
     }
     let (tags, hostile) = read_tags(&arguments.tags)?;
     let mut details = HashMap::new();
-    if let Choice::Digest(tag) = &policy.choice {
+    if let PolicyKind::Digest(tag) = &policy.choice {
         // Which digest it is at present only the registry knows; here the tag itself is the answer.
-        policy.reflect = declare::DigestReflection::Never;
+        policy.reflect = spec::DigestReflection::Never;
         details.insert(
             tag.as_str().to_owned(),
-            policy::Details {
+            policy::TagFacts {
                 fresh: true,
-                ..policy::Details::default()
+                ..policy::TagFacts::default()
             },
         );
     }
-    let question = Question {
+    let question = PolicyInput {
         policy: &policy,
         present: None,
         holds: &Holds::default(),
@@ -73,7 +72,7 @@ pub fn run(arguments: &Arguments, screen: &mut Screen) -> Result<Exit, Failure> 
     };
     let (outcome, refused) = policy::explain(
         &question,
-        &Facts {
+        &RegistryFacts {
             tags: &tags,
             details: &details,
         },
@@ -84,9 +83,9 @@ pub fn run(arguments: &Arguments, screen: &mut Screen) -> Result<Exit, Failure> 
         .collect();
     refused.extend(hostile);
     let (selected, reason) = match outcome {
-        Outcome::Chosen(chosen) => (Some(chosen), None),
-        Outcome::Nothing { reason, .. } => (None, Some(reason)),
-        Outcome::Needs(needs) => {
+        PolicyOutcome::Chosen(chosen) => (Some(chosen), None),
+        PolicyOutcome::Nothing { reason, .. } => (None, Some(reason)),
+        PolicyOutcome::Needs(needs) => {
             return Err(Failure::input(format!(
                 "{}: facts of the registry are missing: {needs:?}",
                 policy.name
@@ -141,8 +140,7 @@ fn find(arguments: &Arguments, screen: &mut Screen) -> Result<ImagePolicy, Failu
             )
         })
         .collect();
-    let declared =
-        declare::read_policies(named.iter().map(|(path, bytes)| (path.as_str(), *bytes)));
+    let declared = spec::read_policies(named.iter().map(|(path, bytes)| (path.as_str(), *bytes)));
     let mut wrong = false;
     for mistake in &declared.mistakes {
         screen.note(mistake);

@@ -2,17 +2,18 @@
 
 use super::{Exit, Screen, screen::Color};
 use crate::{
-    declare::Severity,
-    error::Kind,
+    core::error::ErrorKind,
+    spec::Severity,
     update::{
-        CommitReport, EnvironmentReport, PolicyReport, Report, RequestReport, RequestState, State,
+        CommitReport, EnvironmentReport, EnvironmentState, PassReport, PolicyReport, RequestReport,
+        RequestState,
     },
 };
 use jiff::Timestamp;
 use similar::TextDiff;
 
 /// How a set of passes ended.
-pub fn exit(reports: &[Report]) -> Exit {
+pub fn exit(reports: &[PassReport]) -> Exit {
     let failures: Vec<_> = reports.iter().flat_map(|report| &report.failures).collect();
     let wrong = reports
         .iter()
@@ -22,7 +23,9 @@ pub fn exit(reports: &[Report]) -> Exit {
         report.environments.iter().any(|environment| {
             matches!(
                 environment.state,
-                State::Committed | State::Planned | State::Proposed
+                EnvironmentState::Committed
+                    | EnvironmentState::Planned
+                    | EnvironmentState::Proposed
             ) || environment
                 .policies
                 .iter()
@@ -33,7 +36,11 @@ pub fn exit(reports: &[Report]) -> Exit {
         (true, _) if !wrong => Exit::Done,
         (_, true) => Exit::Partly,
         (true, false) => Exit::BadInput,
-        (false, false) if failures.iter().all(|failure| failure.kind == Kind::Config) => {
+        (false, false)
+            if failures
+                .iter()
+                .all(|failure| failure.kind == ErrorKind::Config) =>
+        {
             Exit::BadInput
         }
         (false, false) => Exit::Remote,
@@ -41,7 +48,7 @@ pub fn exit(reports: &[Report]) -> Exit {
 }
 
 /// Prints a report. With `diff`, commits come with their changes, and policies with their reasons.
-pub fn report(report: &Report, diff: bool, screen: &mut Screen) {
+pub fn report(report: &PassReport, diff: bool, screen: &mut Screen) {
     let revision = report
         .revision
         .as_deref()
@@ -88,7 +95,7 @@ pub fn report(report: &Report, diff: bool, screen: &mut Screen) {
 }
 
 /// Prints what went wrong at remotes.
-pub fn failures(report: &Report, screen: &mut Screen) {
+pub fn failures(report: &PassReport, screen: &mut Screen) {
     for failure in &report.failures {
         screen.note(format_args!(
             "{} {}",
@@ -107,17 +114,21 @@ fn environment(environment: &EnvironmentReport, diff: bool, screen: &mut Screen)
         format!(", next opening {}", shown(time))
     });
     let state = match environment.state {
-        State::UpToDate if environment.policies.is_empty() => "nothing to update".to_owned(),
-        State::UpToDate => "up to date".to_owned(),
-        State::Unknown => "unknown: not every repository could be asked".to_owned(),
-        State::Committed => "committed".to_owned(),
-        State::Planned if environment.commits.is_empty() => "would change requests".to_owned(),
-        State::Planned => "would commit".to_owned(),
-        State::WindowClosed => format!("waits: no window is open{until}"),
-        State::Proposed => "in review".to_owned(),
-        State::Waiting => "waits: its requests could not be looked at".to_owned(),
-        State::Suspended => "suspended".to_owned(),
-        State::Failed => "failed".to_owned(),
+        EnvironmentState::UpToDate if environment.policies.is_empty() => {
+            "nothing to update".to_owned()
+        }
+        EnvironmentState::UpToDate => "up to date".to_owned(),
+        EnvironmentState::Unknown => "unknown: not every repository could be asked".to_owned(),
+        EnvironmentState::Committed => "committed".to_owned(),
+        EnvironmentState::Planned if environment.commits.is_empty() => {
+            "would change requests".to_owned()
+        }
+        EnvironmentState::Planned => "would commit".to_owned(),
+        EnvironmentState::WindowClosed => format!("waits: no window is open{until}"),
+        EnvironmentState::Proposed => "in review".to_owned(),
+        EnvironmentState::Waiting => "waits: its requests could not be looked at".to_owned(),
+        EnvironmentState::Suspended => "suspended".to_owned(),
+        EnvironmentState::Failed => "failed".to_owned(),
     };
     screen.line(format_args!("  {name}: {state}"));
     for commit in &environment.commits {

@@ -2,13 +2,13 @@
 
 use super::{
     Exit, Failure, Screen, applications,
-    ask::{self, Desk, Query},
-    context::ProcessOptions,
+    client::{self, Query, Service},
     screen::Color,
 };
+use crate::service::engine::ProcessOptions;
 use crate::{
-    name::Name,
-    reconcile::{Mode, State, Status},
+    core::name::Name,
+    reconcile::{ApplicationState, ApplicationStatus, ReconcileMode},
 };
 
 /// Show each Application on its cluster: revision, in step or not, healthy or why not
@@ -27,7 +27,7 @@ pub struct Arguments {
 
 /// Runs the command.
 pub fn run(arguments: &Arguments, screen: &mut Screen) -> Result<Exit, Failure> {
-    ask::run(
+    client::run(
         &arguments.process,
         &Query::Status {
             applications: arguments.applications.clone(),
@@ -37,7 +37,7 @@ pub fn run(arguments: &Arguments, screen: &mut Screen) -> Result<Exit, Failure> 
 }
 
 /// Answers.
-pub async fn answer(desk: &Desk, wanted: &[Name], screen: &mut Screen) -> Result<Exit, Failure> {
+pub async fn answer(desk: &Service, wanted: &[Name], screen: &mut Screen) -> Result<Exit, Failure> {
     let mut statuses = match &desk.reconciler {
         Some(reconciler) => {
             let known: Vec<&str> = desk
@@ -53,7 +53,9 @@ pub async fn answer(desk: &Desk, wanted: &[Name], screen: &mut Screen) -> Result
         }
         None => look(desk, wanted, screen).await?,
     };
-    statuses.retain(|status: &Status| wanted.is_empty() || wanted.contains(&status.application));
+    statuses.retain(|status: &ApplicationStatus| {
+        wanted.is_empty() || wanted.contains(&status.application)
+    });
     if let Some(name) = wanted
         .iter()
         .find(|name| !statuses.iter().any(|status| status.application == **name))
@@ -69,9 +71,13 @@ pub async fn answer(desk: &Desk, wanted: &[Name], screen: &mut Screen) -> Result
 }
 
 /// Asks the clusters now.
-async fn look(desk: &Desk, wanted: &[Name], screen: &mut Screen) -> Result<Vec<Status>, Failure> {
+async fn look(
+    desk: &Service,
+    wanted: &[Name],
+    screen: &mut Screen,
+) -> Result<Vec<ApplicationStatus>, Failure> {
     let scopes = applications::find(desk, wanted, screen).await?;
-    let clusters = applications::Clusters::open(desk, Mode::Plan).await?;
+    let clusters = applications::CommandClusters::open(desk, ReconcileMode::Plan).await?;
     let progress = screen.progress("asking clusters");
     for scope in &scopes {
         clusters.reconciler.follow(
@@ -83,7 +89,7 @@ async fn look(desk: &Desk, wanted: &[Name], screen: &mut Screen) -> Result<Vec<S
         );
     }
     for scope in &scopes {
-        let tell = |statuses: &[Status]| {
+        let tell = |statuses: &[ApplicationStatus]| {
             progress.say(applications::progress(statuses, |status| status.settled))
         };
         clusters
@@ -104,7 +110,7 @@ async fn look(desk: &Desk, wanted: &[Name], screen: &mut Screen) -> Result<Vec<S
 }
 
 /// Prints statuses.
-pub(super) fn show(statuses: &[Status], screen: &mut Screen) {
+pub(super) fn show(statuses: &[ApplicationStatus], screen: &mut Screen) {
     if screen.is_json() {
         screen.json(&statuses);
         return;
@@ -113,7 +119,7 @@ pub(super) fn show(statuses: &[Status], screen: &mut Screen) {
         screen.line("no Application is declared");
         return;
     }
-    let cells = |status: &Status| {
+    let cells = |status: &ApplicationStatus| {
         let revision = status
             .revision
             .as_deref()
@@ -153,7 +159,7 @@ pub(super) fn show(statuses: &[Status], screen: &mut Screen) {
     for (line, status) in lines.zip(statuses) {
         screen.line(line);
         applications::rows(status, screen);
-        if status.state == State::Behind || !status.planned.is_empty() {
+        if status.state == ApplicationState::OutOfSync || !status.planned.is_empty() {
             for planned in &status.planned {
                 screen.line(format_args!(
                     "    would {} {}",

@@ -2,10 +2,10 @@
 
 use super::{
     Exit, Failure, Screen,
-    ask::{self, Query},
-    context::ProcessOptions,
+    client::{self, Query},
 };
-use crate::update::{Named, Report, Suspended, Updater};
+use crate::service::engine::ProcessOptions;
+use crate::update::{DeclarationRef, ImageUpdater, PassReport, SuspendOutcome};
 use jiff::Timestamp;
 use serde_json::json;
 use std::sync::Arc;
@@ -37,7 +37,7 @@ pub struct Suspend {
     /// What shall rest: imagepolicy/NS/NAME, environment/NAME or application/NS/NAME; short:
     /// policy, env, app
     #[arg(value_name = "KIND/NAME")]
-    what: Named,
+    what: DeclarationRef,
 }
 
 /// Let a declaration that rests work again, by a commit
@@ -53,12 +53,12 @@ pub struct Resume {
     /// What shall work again: imagepolicy/NS/NAME, environment/NAME or application/NS/NAME; short:
     /// policy, env, app
     #[arg(value_name = "KIND/NAME")]
-    what: Named,
+    what: DeclarationRef,
 }
 
 /// Runs `suspend`.
 pub fn suspend(arguments: &Suspend, screen: &mut Screen) -> Result<Exit, Failure> {
-    ask::run(
+    client::run(
         &arguments.process,
         &Query::Suspend {
             what: arguments.what.clone(),
@@ -70,7 +70,7 @@ pub fn suspend(arguments: &Suspend, screen: &mut Screen) -> Result<Exit, Failure
 
 /// Runs `resume`.
 pub fn resume(arguments: &Resume, screen: &mut Screen) -> Result<Exit, Failure> {
-    ask::run(
+    client::run(
         &arguments.process,
         &Query::Suspend {
             what: arguments.what.clone(),
@@ -82,13 +82,13 @@ pub fn resume(arguments: &Resume, screen: &mut Screen) -> Result<Exit, Failure> 
 
 /// Answers.
 pub async fn answer(
-    updaters: &[Arc<Updater>],
-    what: &Named,
+    updaters: &[Arc<ImageUpdater>],
+    what: &DeclarationRef,
     rest: bool,
     screen: &mut Screen,
 ) -> Result<Exit, Failure> {
     let updater = declaring(updaters, what).await?;
-    let Suspended {
+    let SuspendOutcome {
         place,
         commit,
         note,
@@ -121,12 +121,12 @@ pub async fn answer(
 
 /// The one repository that declares it.
 pub(super) async fn declaring<'u>(
-    updaters: &'u [Arc<Updater>],
-    what: &Named,
-) -> Result<&'u Arc<Updater>, Failure> {
-    let (mut found, mut unknown): (Vec<&Arc<Updater>>, Option<Failure>) = (Vec::new(), None);
+    updaters: &'u [Arc<ImageUpdater>],
+    what: &DeclarationRef,
+) -> Result<&'u Arc<ImageUpdater>, Failure> {
+    let (mut found, mut unknown): (Vec<&Arc<ImageUpdater>>, Option<Failure>) = (Vec::new(), None);
     for updater in updaters {
-        let world = updater.look(&mut Report::default()).await?;
+        let world = updater.look(&mut PassReport::default()).await?;
         if what.find(&world.declared).is_some() {
             found.push(updater);
         } else if unknown

@@ -2,16 +2,18 @@
 
 use super::{
     Exit, Failure, Screen,
-    applications::{self, Clusters, Meant, Scope},
-    ask::{self, Desk, Query},
-    context::ProcessOptions,
+    applications::{self, ApplicationSelector, CommandClusters, RepositoryApplications},
+    client::{self, Query, Service},
     gone, status,
 };
+use crate::service::engine::ProcessOptions;
 use crate::{
-    declare::Application,
-    health,
-    name::Name,
-    reconcile::{Asked, Mode, Reconciler, Row, State, Status},
+    core::name::Name,
+    objects::health,
+    reconcile::{
+        ApplicationRequest, ApplicationState, ApplicationStatus, Message, ReconcileMode, Reconciler,
+    },
+    spec::Application,
 };
 use serde::{Deserialize, Serialize};
 use std::{collections::BTreeSet, sync::Arc};
@@ -30,7 +32,7 @@ pub struct Arguments {
     process: ProcessOptions,
 
     #[command(flatten)]
-    meant: Meant,
+    meant: ApplicationSelector,
 
     /// Wait until every object is healthy, whatever the Applications declare
     #[arg(long, conflicts_with = "dry_run")]
@@ -95,11 +97,11 @@ pub fn run(arguments: &Arguments, screen: &mut Screen) -> Result<Exit, Failure> 
         dry_run: *dry_run,
         confirm_prune: *confirm_prune,
     };
-    ask::run(process, &Query::Sync(sync), screen)
+    client::run(process, &Query::Sync(sync), screen)
 }
 
 /// Answers.
-pub async fn answer(desk: &Desk, sync: &Sync, screen: &mut Screen) -> Result<Exit, Failure> {
+pub async fn answer(desk: &Service, sync: &Sync, screen: &mut Screen) -> Result<Exit, Failure> {
     let (statuses, exit) = bring(desk, sync, screen).await?;
     status::show(&statuses, screen);
     Ok(exit)
@@ -107,10 +109,10 @@ pub async fn answer(desk: &Desk, sync: &Sync, screen: &mut Screen) -> Result<Exi
 
 /// Brings Applications to what Git says; gives how they are then.
 pub(super) async fn bring(
-    desk: &Desk,
+    desk: &Service,
     sync: &Sync,
     screen: &mut Screen,
-) -> Result<(Vec<Status>, Exit), Failure> {
+) -> Result<(Vec<ApplicationStatus>, Exit), Failure> {
     let (mut scopes, gone) = applications::look_for(desk, &sync.applications, screen).await?;
     if let Some(name) = gone.first().filter(|_| !sync.confirm_prune) {
         return Err(applications::unknown(name, &scopes));
@@ -126,7 +128,17 @@ pub(super) async fn bring(
     }
     let own = match &desk.reconciler {
         Some(_) if !sync.dry_run => None,
-        _ => Some(Clusters::open(desk, if sync.dry_run { Mode::Plan } else { Mode::Act }).await?),
+        _ => Some(
+            CommandClusters::open(
+                desk,
+                if sync.dry_run {
+                    ReconcileMode::Plan
+                } else {
+                    ReconcileMode::Act
+                },
+            )
+            .await?,
+        ),
     };
     let reconciler = match (&own, &desk.reconciler) {
         (Some(own), _) => Arc::clone(&own.reconciler),
@@ -156,14 +168,17 @@ pub(super) async fn bring(
             );
         }
         for application in scope.applications() {
-            reconciler.ask(&application.name, &Asked::Now);
+            reconciler.ask(&application.name, &ApplicationRequest::Now);
             if sync.confirm_prune {
-                reconciler.ask(&application.name, &Asked::ConfirmPrune(scope.revision()));
+                reconciler.ask(
+                    &application.name,
+                    &ApplicationRequest::ConfirmPrune(scope.revision()),
+                );
             }
         }
     }
     for scope in &scopes {
-        let tell = |statuses: &[Status], done: &dyn Fn(&Status) -> bool| {
+        let tell = |statuses: &[ApplicationStatus], done: &dyn Fn(&ApplicationStatus) -> bool| {
             progress.say(applications::progress(statuses, done))
         };
         let found = wait_for(&reconciler, scope, sync.until, tell).await;
@@ -177,14 +192,19 @@ pub(super) async fn bring(
     let done = |state| {
         matches!(
             state,
-            State::InStep | State::Suspended | State::Orphaned | State::Progressing
+            ApplicationState::Synced
+                | ApplicationState::Suspended
+                | ApplicationState::Orphaned
+                | ApplicationState::Progressing
         )
     };
     let exit = if sync.dry_run {
-        if statuses
-            .iter()
-            .any(|status| matches!(status.state, State::Failed | State::Pending))
-        {
+        if statuses.iter().any(|status| {
+            matches!(
+                status.state,
+                ApplicationState::Failed | ApplicationState::Pending
+            )
+        }) {
             Exit::Partly
         } else {
             Exit::Done
@@ -196,7 +216,7 @@ pub(super) async fn bring(
         Exit::Done
     } else if statuses
         .iter()
-        .all(|status| done(status.state) || status.state == State::NeedsYes)
+        .all(|status| done(status.state) || status.state == ApplicationState::ConfirmationRequired)
     {
         Exit::Findings
     } else {
@@ -206,7 +226,10 @@ pub(super) async fn bring(
 }
 
 /// The same Applications at another commit.
-async fn at(scope: &Scope, revision: &str) -> Result<Scope, Failure> {
+async fn at(
+    scope: &RepositoryApplications,
+    revision: &str,
+) -> Result<RepositoryApplications, Failure> {
     let name = &scope.updater.config.name;
     let unknown = |why: &dyn std::fmt::Display| {
         Failure::input(format!(
@@ -243,7 +266,7 @@ async fn at(scope: &Scope, revision: &str) -> Result<Scope, Failure> {
             "repository {name} declares none of these Applications at {revision}"
         )));
     }
-    Ok(Scope {
+    Ok(RepositoryApplications {
         updater: Arc::clone(&scope.updater),
         commit,
         declared,
@@ -252,40 +275,44 @@ async fn at(scope: &Scope, revision: &str) -> Result<Scope, Failure> {
 }
 
 /// Applications of which nothing has been heard, though they were waited for: that is no outcome.
-fn missing(applications: &[&Application], repository: &str, found: &[Status]) -> Vec<Status> {
+fn missing(
+    applications: &[&Application],
+    repository: &str,
+    found: &[ApplicationStatus],
+) -> Vec<ApplicationStatus> {
     let silent = applications
         .iter()
         .filter(|one| !found.iter().any(|status| status.application == one.name));
     silent
-        .map(|one| Status {
-            problems: vec![Row::whole("nothing has been heard of it in time")],
-            ..Status::new(one.name.clone(), repository, &one.cluster)
+        .map(|one| ApplicationStatus {
+            problems: vec![Message::whole("nothing has been heard of it in time")],
+            ..ApplicationStatus::new(one.name.clone(), repository, &one.cluster)
         })
         .collect()
 }
 
 /// Whether everything is well.
-fn healthy(status: &Status) -> bool {
+fn healthy(status: &ApplicationStatus) -> bool {
     status
         .health
-        .is_none_or(|health| health == health::Status::Current)
+        .is_none_or(|health| health == health::HealthStatus::Current)
 }
 
 /// Waits until the Applications have come to an end, with `wait` to a healthy one; gives how they
 /// are then.
 async fn wait_for(
     reconciler: &Arc<Reconciler>,
-    scope: &Scope,
+    scope: &RepositoryApplications,
     until: Until,
-    tell: impl Fn(&[Status], &dyn Fn(&Status) -> bool),
-) -> Vec<Status> {
+    tell: impl Fn(&[ApplicationStatus], &dyn Fn(&ApplicationStatus) -> bool),
+) -> Vec<ApplicationStatus> {
     let revision = scope.revision();
     let names: BTreeSet<&Name> = scope
         .applications()
         .into_iter()
         .map(|application| &application.name)
         .collect();
-    let ours = |status: &Status| {
+    let ours = |status: &ApplicationStatus| {
         status.repository == scope.updater.config.name
             && (names.contains(&status.application) || scope.only.is_none())
     };
@@ -293,13 +320,14 @@ async fn wait_for(
     let mut turned = reconciler.turns();
     loop {
         turned.mark_unchanged();
-        let statuses: Vec<Status> = reconciler.statuses().into_iter().filter(ours).collect();
-        let done = |status: &Status| {
+        let statuses: Vec<ApplicationStatus> =
+            reconciler.statuses().into_iter().filter(ours).collect();
+        let done = |status: &ApplicationStatus| {
             let here = status.revision.as_deref() == Some(revision.as_str());
             let ended = match until {
                 Until::Healthy => status.settled && (healthy(status) || status.state.is_trouble()),
                 Until::Declared => status.settled,
-                Until::Sent => status.settled || status.state == State::Progressing,
+                Until::Sent => status.settled || status.state == ApplicationState::Progressing,
             };
             here && ended
         };
@@ -327,11 +355,14 @@ mod tests {
     #[test]
     fn an_application_without_a_status_is_not_done() {
         let text = "apiVersion: tagboat.dev/v1alpha1\nkind: Environment\nmetadata: {name: dev}\nspec: {paths: ['**'], update: {via: commit}}\n---\napiVersion: tagboat.dev/v1alpha1\nkind: Application\nmetadata: {name: shop, namespace: x}\nspec: {environment: dev, path: shop, cluster: a}\n";
-        let declared = crate::declare::read([("apps.yaml", text.as_bytes())], None);
+        let declared = crate::spec::read([("apps.yaml", text.as_bytes())], None);
         let applications: Vec<&Application> = declared.applications.values().collect();
         assert_eq!(applications.len(), 1, "{:?}", declared.mistakes);
         let silent = missing(&applications, "r", &[]);
-        assert_eq!((silent.len(), silent[0].state), (1, State::Pending));
+        assert_eq!(
+            (silent.len(), silent[0].state),
+            (1, ApplicationState::Pending)
+        );
         assert_eq!(
             silent[0].problems[0].to_string(),
             "nothing has been heard of it in time"

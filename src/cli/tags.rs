@@ -1,16 +1,16 @@
 //! `tagboat tags`.
 
-use super::{
-    Exit, Failure, Screen,
-    context::{self, Context, ProcessOptions},
-    screen::Color,
-    show,
-};
+use super::{Exit, Failure, Screen, screen::Color, show};
+use crate::service::engine::{self, ProcessContext, ProcessOptions};
 use crate::{
-    image::{Digest, ImageRef, Platform, Repository, Tag},
-    registry::{Description, Registries, RegistryConfig, RegistryError, Tags, Timing},
-    survey::PROCESS_FILE,
-    version::Version,
+    core::{
+        image::{Digest, ImageRef, ImageRepository, Platform, Tag},
+        version::Version,
+    },
+    io::registry::{
+        ImageDescription, Registries, RegistryConfig, RegistryError, RegistryTimeouts, Tags,
+    },
+    service::survey::PROCESS_FILE,
 };
 use futures::{StreamExt, stream};
 use serde_json::{Value, json};
@@ -48,9 +48,9 @@ pub struct Arguments {
 const AT_ONCE: usize = 8;
 
 /// A tag and what the registry says of it.
-struct Row {
+struct TagRow {
     tag: Tag,
-    answer: Result<(Digest, Description), RegistryError>,
+    answer: Result<(Digest, ImageDescription), RegistryError>,
 }
 
 /// Runs the command.
@@ -62,12 +62,12 @@ pub fn run(arguments: &Arguments, screen: &mut Screen) -> Result<Exit, Failure> 
         )));
     }
     let registries = registries(arguments, &image.repository, screen)?;
-    context::runtime()?.block_on(answer(arguments, &image, &registries, screen))
+    engine::runtime()?.block_on(answer(arguments, &image, &registries, screen))
 }
 
 fn registries(
     arguments: &Arguments,
-    repository: &Repository,
+    repository: &ImageRepository,
     screen: &mut Screen,
 ) -> Result<Registries, Failure> {
     let config = arguments.config.clone().or_else(|| {
@@ -77,7 +77,7 @@ fn registries(
     });
     match config.filter(|_| !arguments.insecure) {
         Some(config) => {
-            let context = Context::read(&ProcessOptions {
+            let context = ProcessContext::read(&ProcessOptions {
                 config,
                 repository: None,
             })?;
@@ -89,7 +89,7 @@ fn registries(
         None => {
             let mut config = RegistryConfig::new(repository.registry());
             config.insecure = arguments.insecure;
-            Ok(Registries::new(vec![config], Timing::default())?)
+            Ok(Registries::new(vec![config], RegistryTimeouts::default())?)
         }
     }
 }
@@ -116,13 +116,13 @@ async fn answer(
     if !arguments.all {
         tags.truncate(arguments.limit);
     }
-    let rows: Vec<Row> = stream::iter(tags)
+    let rows: Vec<TagRow> = stream::iter(tags)
         .map(|tag| row(registries, repository, tag))
         .buffered(AT_ONCE)
         .collect()
         .await;
     let failed = rows.iter().filter(|row| row.answer.is_err()).count();
-    if let Some(Row {
+    if let Some(TagRow {
         answer: Err(error), ..
     }) = rows.first()
         && failed == rows.len()
@@ -130,7 +130,7 @@ async fn answer(
         return Err(error.clone().into());
     }
     if screen.is_json() {
-        let tags: Vec<Value> = rows.iter().map(Row::json).collect();
+        let tags: Vec<Value> = rows.iter().map(TagRow::json).collect();
         screen.json(
             &json!({"repository": repository, "total": total, "hostile": hostile, "tags": tags}),
         );
@@ -146,14 +146,14 @@ async fn answer(
     Ok(if failed > 0 { Exit::Partly } else { Exit::Done })
 }
 
-async fn row(registries: &Registries, repository: &Repository, tag: Tag) -> Row {
+async fn row(registries: &Registries, repository: &ImageRepository, tag: Tag) -> TagRow {
     let answer = async {
         let digest = registries.digest(repository, &tag).await?;
         let description = registries.describe(repository, &digest).await?;
         Ok((digest, description))
     };
     let answer = answer.await;
-    Row { tag, answer }
+    TagRow { tag, answer }
 }
 
 /// Versions by precedence, the highest first; then what is no version, backwards by its bytes.
@@ -166,12 +166,12 @@ fn newest_first(left: &str, right: &str) -> std::cmp::Ordering {
     }
 }
 
-impl Row {
+impl TagRow {
     fn json(&self) -> Value {
         match &self.answer {
             Ok((
                 digest,
-                Description {
+                ImageDescription {
                     created,
                     platforms,
                     labels,
@@ -188,7 +188,7 @@ impl Row {
     }
 }
 
-fn print(rows: &[Row], total: usize, screen: &mut Screen) {
+fn print(rows: &[TagRow], total: usize, screen: &mut Screen) {
     if rows.is_empty() && total == 0 {
         screen.note("the repository has no tags");
         return;

@@ -2,19 +2,21 @@
 //! would be sent.
 
 use super::{
-    Clusters, Doors,
-    compare::{Compared, Question},
-    reach::Reached,
+    ClusterPermits, PreviewClusters,
+    compare::{ComparedApplication, ObjectQuestion},
+    reach::ReachedApplication,
     text,
 };
 use crate::{
-    cluster::{Cluster, Identity, Problem, Resources},
-    declare::Application,
-    error::Fault as _,
-    object::Ssa,
-    plan::{self, Wanted},
-    publish::{ObjectChange, Trouble, Verdict},
-    reconcile::{self, Refusal, Tried},
+    core::error::Classify as _,
+    io::cluster::{ClusterClient, ClusterProblem, RequestIdentity, Resources},
+    objects::{
+        object::ApplyMode,
+        plan::{self, DesiredObject},
+    },
+    reconcile::{self, ApplyRefusal, DryRunResult},
+    review::{DryRunVerdict, ObjectChange, PreviewTrouble},
+    spec::Application,
 };
 use futures::{FutureExt as _, StreamExt as _, future::BoxFuture, future::join_all, stream};
 use std::{
@@ -32,20 +34,20 @@ const PATIENCE: Duration = Duration::from_secs(20);
 
 /// A cluster that can be asked, or why not.
 #[derive(Debug)]
-pub(super) enum Door {
+pub(super) enum ClusterPermit {
     Open {
-        cluster: Cluster,
+        cluster: ClusterClient,
         served: Arc<Resources>,
     },
     Closed {
         why: String,
-        trouble: Option<Trouble>,
+        trouble: Option<PreviewTrouble>,
     },
 }
 
-impl Door {
+impl ClusterPermit {
     /// For a cluster that nobody has looked for.
-    pub const UNKNOWN: Door = Door::Closed {
+    pub const UNKNOWN: ClusterPermit = ClusterPermit::Closed {
         why: String::new(),
         trouble: None,
     };
@@ -53,16 +55,16 @@ impl Door {
 
 /// What was said about one Application.
 #[derive(Debug, Default)]
-pub(super) struct Answers {
+pub(super) struct ApplicationAnswers {
     /// In the order of its objects; nothing for one that need not be shown.
-    pub verdicts: Vec<Option<Verdict>>,
-    pub trouble: Vec<Trouble>,
+    pub verdicts: Vec<Option<DryRunVerdict>>,
+    pub trouble: Vec<PreviewTrouble>,
 }
 
 /// What comes with the change on one cluster, and what is known of it meanwhile.
-struct Talk<'a> {
+struct ClusterPreview<'a> {
     name: &'a str,
-    cluster: &'a Cluster,
+    cluster: &'a ClusterClient,
     namespaces: BTreeSet<&'a str>,
     kinds: HashSet<&'a (String, String)>,
     until: Instant,
@@ -71,27 +73,27 @@ struct Talk<'a> {
     /// Whether it has said anything.
     answered: OnceLock<()>,
     /// Where it is noted that a cluster says nothing.
-    clusters: &'a Clusters,
+    clusters: &'a PreviewClusters,
 }
 
 /// An answer: of which Application, of which of its objects.
-type Answer = (usize, usize, Option<Verdict>, Option<Trouble>);
+type DryRunAnswer = (usize, usize, Option<DryRunVerdict>, Option<PreviewTrouble>);
 
 /// Asks about everything that differs; the clusters at the same time.
 pub(super) async fn ask(
-    reached: &[Reached],
-    compared: &[Compared],
-    doors: &Doors,
-    clusters: &Clusters,
-) -> Vec<Answers> {
-    let mut answers: Vec<Answers> = reached
+    reached: &[ReachedApplication],
+    compared: &[ComparedApplication],
+    doors: &ClusterPermits,
+    clusters: &PreviewClusters,
+) -> Vec<ApplicationAnswers> {
+    let mut answers: Vec<ApplicationAnswers> = reached
         .iter()
         .zip(compared)
         .map(|(one, compared)| unasked(compared, doors.get(&one.cluster)))
         .collect();
-    let mut asked: Vec<BoxFuture<'_, Vec<Answer>>> = Vec::new();
+    let mut asked: Vec<BoxFuture<'_, Vec<DryRunAnswer>>> = Vec::new();
     for (name, door) in doors {
-        if let Door::Open { cluster, .. } = door {
+        if let ClusterPermit::Open { cluster, .. } = door {
             asked.push(of_cluster(name, cluster, reached, compared, clusters).boxed());
         }
     }
@@ -104,12 +106,12 @@ pub(super) async fn ask(
 }
 
 /// What is known without asking.
-fn unasked(compared: &Compared, door: Option<&Door>) -> Answers {
-    let mut answers = Answers::default();
+fn unasked(compared: &ComparedApplication, door: Option<&ClusterPermit>) -> ApplicationAnswers {
+    let mut answers = ApplicationAnswers::default();
     for object in &compared.objects {
         answers.verdicts.push(match (&object.question, door) {
-            (Question::Known(verdict), _) => Some(verdict.clone()),
-            (Question::Ask(_), Some(Door::Closed { why, trouble })) => {
+            (ObjectQuestion::Known(verdict), _) => Some(verdict.clone()),
+            (ObjectQuestion::Ask(_), Some(ClusterPermit::Closed { why, trouble })) => {
                 answers.trouble.extend(trouble.clone());
                 Some(not(why))
             }
@@ -120,7 +122,11 @@ fn unasked(compared: &Compared, door: Option<&Door>) -> Answers {
 }
 
 /// What goes from one Application and comes to another is not deleted.
-fn hand_over(reached: &[Reached], compared: &[Compared], answers: &mut [Answers]) {
+fn hand_over(
+    reached: &[ReachedApplication],
+    compared: &[ComparedApplication],
+    answers: &mut [ApplicationAnswers],
+) {
     for (index, one) in reached.iter().enumerate() {
         for (place, object) in compared[index]
             .objects
@@ -146,11 +152,11 @@ fn hand_over(reached: &[Reached], compared: &[Compared], answers: &mut [Answers]
 /// All questions to one cluster.
 async fn of_cluster(
     name: &str,
-    cluster: &Cluster,
-    reached: &[Reached],
-    compared: &[Compared],
-    clusters: &Clusters,
-) -> Vec<Answer> {
+    cluster: &ClusterClient,
+    reached: &[ReachedApplication],
+    compared: &[ComparedApplication],
+    clusters: &PreviewClusters,
+) -> Vec<DryRunAnswer> {
     let here = || {
         reached
             .iter()
@@ -158,7 +164,7 @@ async fn of_cluster(
             .enumerate()
             .filter(|(_, (one, _))| one.cluster == name)
     };
-    let talk = Talk {
+    let talk = ClusterPreview {
         name,
         cluster,
         namespaces: here()
@@ -173,22 +179,22 @@ async fn of_cluster(
         answered: OnceLock::new(),
         clusters,
     };
-    let mut questions: Vec<BoxFuture<'_, Answer>> = Vec::new();
+    let mut questions: Vec<BoxFuture<'_, DryRunAnswer>> = Vec::new();
     for (index, (one, compared)) in here() {
         let Some(application) = &one.after else {
             continue;
         };
         for (place, object) in compared.objects.iter().enumerate() {
             let (wanted, always) = match &object.question {
-                Question::Ask(wanted) => (wanted, true),
-                Question::Check(wanted) => (wanted, false),
-                Question::Known(_) => continue,
+                ObjectQuestion::Ask(wanted) => (wanted, true),
+                ObjectQuestion::Check(wanted) => (wanted, false),
+                ObjectQuestion::Known(_) => continue,
             };
             let talk = &talk;
             questions.push(
                 async move {
                     let (verdict, trouble) = talk.about(application, wanted).await;
-                    let shown = always || matches!(verdict, Verdict::Refused { .. });
+                    let shown = always || matches!(verdict, DryRunVerdict::Refused { .. });
                     (index, place, shown.then_some(verdict), trouble)
                 }
                 .boxed(),
@@ -198,16 +204,20 @@ async fn of_cluster(
     stream::iter(questions).buffered(AT_ONCE).collect().await
 }
 
-impl Talk<'_> {
+impl ClusterPreview<'_> {
     /// What the cluster says to one object.
-    async fn about(&self, application: &Application, one: &Wanted) -> (Verdict, Option<Trouble>) {
+    async fn about(
+        &self,
+        application: &Application,
+        one: &DesiredObject,
+    ) -> (DryRunVerdict, Option<PreviewTrouble>) {
         if application.suspend {
             return (
                 not("the Application is suspended: nothing is applied"),
                 None,
             );
         }
-        if one.settings.reconcile_disabled || one.settings.ssa == Ssa::Ignore {
+        if one.settings.reconcile_disabled || one.settings.ssa == ApplyMode::Ignore {
             return (not("its annotations say that it is not applied"), None);
         }
         if !one.known
@@ -223,7 +233,8 @@ impl Talk<'_> {
         if let Some(why) = self.down.get() {
             return (not(why), None);
         }
-        let identity = Identity::of(&application.name, application.service_account.as_deref());
+        let identity =
+            RequestIdentity::of(&application.name, application.service_account.as_deref());
         let asked = reconcile::dry_run(self.cluster, &identity, one, application, None);
         let asked = tokio::time::timeout_at(self.until, asked).await;
         if matches!(&asked, Ok(Ok(_))) || matches!(&asked, Ok(Err(refusal)) if !is_silence(refusal))
@@ -243,7 +254,7 @@ impl Talk<'_> {
                 )
             }
             Ok(Ok(tried)) => (
-                Verdict::Accepted {
+                DryRunVerdict::Accepted {
                     warnings: warnings(application, one, tried),
                 },
                 None,
@@ -266,12 +277,12 @@ impl Talk<'_> {
     }
 
     /// The cluster cannot be asked any more.
-    fn lost(&self, why: &str) -> (Verdict, Option<Trouble>) {
+    fn lost(&self, why: &str) -> (DryRunVerdict, Option<PreviewTrouble>) {
         let why = text::line(why);
         let _ = self.down.set(why.clone());
         (
             not(&why),
-            Some(Trouble {
+            Some(PreviewTrouble {
                 message: why,
                 passes: true,
             }),
@@ -280,11 +291,15 @@ impl Talk<'_> {
 
     /// What an error says about the object: refused as it would be in truth, or not to be known
     /// now.
-    fn refusal(&self, one: &Wanted, refusal: &Refusal) -> (Verdict, Option<Trouble>) {
-        let Refusal { error, why } = refusal;
+    fn refusal(
+        &self,
+        one: &DesiredObject,
+        refusal: &ApplyRefusal,
+    ) -> (DryRunVerdict, Option<PreviewTrouble>) {
+        let ApplyRefusal { error, why } = refusal;
         let why = text::line(why);
         match &*error.problem {
-            Problem::NamespaceMissing { namespace }
+            ClusterProblem::NamespaceMissing { namespace }
                 if self.namespaces.contains(namespace.as_str()) =>
             {
                 (
@@ -295,8 +310,8 @@ impl Talk<'_> {
                     None,
                 )
             }
-            Problem::UnknownKind { .. } => (not(&why), None),
-            Problem::Immutable { .. } if one.settings.force => (
+            ClusterProblem::UnknownKind { .. } => (not(&why), None),
+            ClusterProblem::Immutable { .. } if one.settings.force => (
                 not(
                     "a field that cannot be changed differs: it would be deleted and created anew (force: enabled)",
                 ),
@@ -304,23 +319,25 @@ impl Talk<'_> {
             ),
             // A webhook that has effects of its own is not called in a dry run, and the server
             // refuses to guess.
-            Problem::Invalid { message, .. } if message.contains("does not support dry run") => {
+            ClusterProblem::Invalid { message, .. }
+                if message.contains("does not support dry run") =>
+            {
                 (not(&why), None)
             }
-            Problem::Forbidden { .. }
-            | Problem::Invalid { .. }
-            | Problem::Immutable { .. }
-            | Problem::Denied { .. }
-            | Problem::TooLarge { .. }
-            | Problem::Address { .. }
-            | Problem::Refused { .. }
-            | Problem::NamespaceMissing { .. }
-            | Problem::NamespaceTerminating { .. } => (Verdict::Refused { why }, None),
-            Problem::Kubeconfig { .. }
-            | Problem::Credentials { .. }
-            | Problem::Unreachable { .. }
-            | Problem::Unauthorized { .. }
-            | Problem::Throttled { .. } => {
+            ClusterProblem::Forbidden { .. }
+            | ClusterProblem::Invalid { .. }
+            | ClusterProblem::Immutable { .. }
+            | ClusterProblem::Denied { .. }
+            | ClusterProblem::TooLarge { .. }
+            | ClusterProblem::Address { .. }
+            | ClusterProblem::Refused { .. }
+            | ClusterProblem::NamespaceMissing { .. }
+            | ClusterProblem::NamespaceTerminating { .. } => (DryRunVerdict::Refused { why }, None),
+            ClusterProblem::Kubeconfig { .. }
+            | ClusterProblem::Credentials { .. }
+            | ClusterProblem::Unreachable { .. }
+            | ClusterProblem::Unauthorized { .. }
+            | ClusterProblem::Throttled { .. } => {
                 let hint = error
                     .hint()
                     .map_or(String::new(), |hint| format!(" ({hint})"));
@@ -335,18 +352,18 @@ impl Talk<'_> {
                 lost
             }
             // Somebody writes it at this moment, or the server has trouble of its own.
-            Problem::Conflict { .. }
-            | Problem::NotFound
-            | Problem::Webhook { .. }
-            | Problem::Server { .. }
-            | Problem::Replaced { .. }
-            | Problem::Gone
-            | Problem::Protocol { .. }
-            | Problem::Stuck { .. } => {
+            ClusterProblem::Conflict { .. }
+            | ClusterProblem::NotFound
+            | ClusterProblem::Webhook { .. }
+            | ClusterProblem::Server { .. }
+            | ClusterProblem::Replaced { .. }
+            | ClusterProblem::Gone
+            | ClusterProblem::Protocol { .. }
+            | ClusterProblem::Stuck { .. } => {
                 let message = text::line(&format!("{}: {why}", one.key));
                 (
                     not(&why),
-                    Some(Trouble {
+                    Some(PreviewTrouble {
                         message,
                         passes: true,
                     }),
@@ -357,13 +374,13 @@ impl Talk<'_> {
 }
 
 /// Whether an error says that nobody answered.
-fn is_silence(refusal: &Refusal) -> bool {
-    matches!(*refusal.error.problem, Problem::Unreachable { .. })
+fn is_silence(refusal: &ApplyRefusal) -> bool {
+    matches!(*refusal.error.problem, ClusterProblem::Unreachable { .. })
 }
 
 /// What the server warns of, and who has the object now.
-fn warnings(application: &Application, one: &Wanted, tried: Tried) -> Vec<String> {
-    let Tried {
+fn warnings(application: &Application, one: &DesiredObject, tried: DryRunResult) -> Vec<String> {
+    let DryRunResult {
         live,
         manifest,
         applied,
@@ -376,7 +393,7 @@ fn warnings(application: &Application, one: &Wanted, tried: Tried) -> Vec<String
         (Some(_), Some(owner)) if owner != application.name => {
             warnings.push(format!("it belongs to Application {owner} now, and is taken over only when that one does not want it any more"));
         }
-        (Some(live), _) if one.settings.ssa == Ssa::IfNotPresent => {
+        (Some(live), _) if one.settings.ssa == ApplyMode::IfNotPresent => {
             warnings.push(format!(
                 "{} is there and stays as it is (ssa: IfNotPresent)",
                 text::line(live.name())
@@ -390,8 +407,8 @@ fn warnings(application: &Application, one: &Wanted, tried: Tried) -> Vec<String
 /// Warnings of one object that are kept.
 const WARNINGS: usize = 20;
 
-fn not(why: &str) -> Verdict {
-    Verdict::NotAsked {
+fn not(why: &str) -> DryRunVerdict {
+    DryRunVerdict::NotAsked {
         why: why.to_owned(),
     }
 }

@@ -1,12 +1,12 @@
 //! The clusters that previews may ask, and opening them: one that cannot be asked says why.
 
-use super::{Doors, asking::Door, text};
+use super::{ClusterPermits, asking::ClusterPermit, text};
 use crate::{
-    cluster::{Cluster, ClusterError, Problem},
-    declare::process,
-    error::Fault as _,
-    publish::Trouble,
+    core::error::Classify as _,
+    io::cluster::{ClusterClient, ClusterError, ClusterProblem},
     reconcile::Reconciler,
+    review::PreviewTrouble,
+    spec::settings,
 };
 use futures::{
     FutureExt as _,
@@ -28,24 +28,24 @@ const REST: Duration = Duration::from_secs(60);
 
 /// The clusters of a process file, as one config repository may use them. Cheap to clone.
 #[derive(Debug, Clone)]
-pub struct Clusters {
-    inner: Arc<Inner>,
+pub struct PreviewClusters {
+    inner: Arc<ClustersInner>,
 }
 
 #[derive(Debug, Default)]
-struct Inner {
+struct ClustersInner {
     repository: String,
-    known: BTreeMap<String, Known>,
+    known: BTreeMap<String, ClusterFacts>,
     /// Why no cluster is asked at all.
     none: Option<String>,
-    silent: Mutex<Silent>,
+    silent: Mutex<UnreachableCluster>,
 }
 
 /// Clusters that did not answer lately: since when each is known for it, with the words.
 #[derive(Debug, Default)]
-struct Silent(BTreeMap<String, (Instant, String)>);
+struct UnreachableCluster(BTreeMap<String, (Instant, String)>);
 
-impl Silent {
+impl UnreachableCluster {
     fn note(&mut self, name: &str, why: &str, now: Instant) {
         self.0.insert(name.to_owned(), (now, why.to_owned()));
     }
@@ -57,19 +57,19 @@ impl Silent {
 }
 
 #[derive(Debug)]
-struct Known {
+struct ClusterFacts {
     /// The way in, or why there is none.
-    cluster: Result<Cluster, ClusterError>,
+    cluster: Result<ClusterClient, ClusterError>,
     /// The repositories that may deploy to it; all if none is named.
     repositories: Vec<String>,
 }
 
-impl Clusters {
+impl PreviewClusters {
     /// No cluster is asked, for this reason.
     pub fn none(why: impl Into<String>) -> Self {
-        Self::made(Inner {
+        Self::made(ClustersInner {
             none: Some(why.into()),
-            ..Inner::default()
+            ..ClustersInner::default()
         })
     }
 
@@ -77,16 +77,16 @@ impl Clusters {
     /// of `tagboat.yaml` is. A kubeconfig that cannot be used is told by the previews that would
     /// need it.
     pub async fn open(
-        declared: &[process::Cluster],
+        declared: &[settings::ClusterSettings],
         repository: &str,
         resolve: impl Fn(&Path) -> PathBuf,
     ) -> Self {
         let mut known = BTreeMap::new();
         for one in declared {
-            let cluster = Cluster::open(one, &resolve).await;
+            let cluster = ClusterClient::open(one, &resolve).await;
             known.insert(
                 one.name.clone(),
-                Known {
+                ClusterFacts {
                     cluster,
                     repositories: one.repositories.clone(),
                 },
@@ -98,7 +98,7 @@ impl Clusters {
     /// The clusters that a reconciler has open, for `repository`: connections and budgets are
     /// shared.
     pub fn shared(
-        declared: &[process::Cluster],
+        declared: &[settings::ClusterSettings],
         repository: &str,
         reconciler: &Reconciler,
     ) -> Self {
@@ -106,7 +106,7 @@ impl Clusters {
             let cluster = Ok(reconciler.cluster(&one.name)?.clone());
             Some((
                 one.name.clone(),
-                Known {
+                ClusterFacts {
                     cluster,
                     repositories: one.repositories.clone(),
                 },
@@ -115,19 +115,19 @@ impl Clusters {
         Self::of(repository, known.collect())
     }
 
-    fn of(repository: &str, known: BTreeMap<String, Known>) -> Self {
+    fn of(repository: &str, known: BTreeMap<String, ClusterFacts>) -> Self {
         let none = known
             .is_empty()
             .then(|| "tagboat.yaml names no clusters".to_owned());
-        Self::made(Inner {
+        Self::made(ClustersInner {
             repository: repository.to_owned(),
             known,
             none,
-            ..Inner::default()
+            ..ClustersInner::default()
         })
     }
 
-    fn made(inner: Inner) -> Self {
+    fn made(inner: ClustersInner) -> Self {
         Self {
             inner: Arc::new(inner),
         }
@@ -143,37 +143,37 @@ impl Clusters {
     }
 
     /// Asks each of these clusters what it serves, all at once.
-    pub(super) async fn doors(&self, names: &BTreeSet<&str>) -> Doors {
-        let mut all: Vec<BoxFuture<'_, (String, Door)>> = Vec::new();
+    pub(super) async fn doors(&self, names: &BTreeSet<&str>) -> ClusterPermits {
+        let mut all: Vec<BoxFuture<'_, (String, ClusterPermit)>> = Vec::new();
         for name in names {
             all.push(async move { ((*name).to_owned(), self.door(name).await) }.boxed());
         }
         join_all(all).await.into_iter().collect()
     }
 
-    async fn door(&self, name: &str) -> Door {
-        let Inner {
+    async fn door(&self, name: &str) -> ClusterPermit {
+        let ClustersInner {
             repository,
             known,
             none,
             silent,
         } = &*self.inner;
         if let Some(why) = none {
-            return Door::closed(why.clone());
+            return ClusterPermit::closed(why.clone());
         }
-        let Some(Known {
+        let Some(ClusterFacts {
             cluster,
             repositories,
         }) = known.get(name)
         else {
             let known: Vec<&str> = known.keys().map(String::as_str).collect();
-            return Door::closed(text::line(&format!(
+            return ClusterPermit::closed(text::line(&format!(
                 "there is no cluster {name:?} in tagboat.yaml; known are {}",
                 known.join(", ")
             )));
         };
         if !repositories.is_empty() && !repositories.contains(repository) {
-            return Door::closed(format!(
+            return ClusterPermit::closed(format!(
                 "repository {repository} may not deploy to cluster {name}"
             ));
         }
@@ -182,7 +182,7 @@ impl Clusters {
             .unwrap_or_else(PoisonError::into_inner)
             .of(name, Instant::now())
         {
-            return Door::troubled(why);
+            return ClusterPermit::troubled(why);
         }
         let failed = |error: &ClusterError| {
             let hint = error
@@ -192,17 +192,17 @@ impl Clusters {
                 "cluster {name} cannot be asked: {}{hint}",
                 error.problem
             ));
-            if matches!(*error.problem, Problem::Unreachable { .. }) {
+            if matches!(*error.problem, ClusterProblem::Unreachable { .. }) {
                 self.note_silent(name, &why);
             }
-            Door::troubled(why)
+            ClusterPermit::troubled(why)
         };
         let cluster = match cluster {
             Ok(cluster) => cluster,
             Err(error) => return failed(error),
         };
         match tokio::time::timeout(DISCOVERY, cluster.resources()).await {
-            Ok(Ok(served)) => Door::Open {
+            Ok(Ok(served)) => ClusterPermit::Open {
                 cluster: cluster.clone(),
                 served,
             },
@@ -213,20 +213,20 @@ impl Clusters {
                     DISCOVERY.as_secs()
                 );
                 self.note_silent(name, &why);
-                Door::troubled(why)
+                ClusterPermit::troubled(why)
             }
         }
     }
 }
 
-impl Door {
+impl ClusterPermit {
     fn closed(why: String) -> Self {
-        Door::Closed { why, trouble: None }
+        ClusterPermit::Closed { why, trouble: None }
     }
 
     fn troubled(why: String) -> Self {
-        Door::Closed {
-            trouble: Some(Trouble {
+        ClusterPermit::Closed {
+            trouble: Some(PreviewTrouble {
                 message: why.clone(),
                 passes: true,
             }),
@@ -241,7 +241,7 @@ mod tests {
 
     #[test]
     fn a_silent_cluster_is_let_be_for_a_minute() {
-        let (mut silent, start) = (Silent::default(), Instant::now());
+        let (mut silent, start) = (UnreachableCluster::default(), Instant::now());
         silent.note("a", "no answer", start);
         for (name, seconds, expected) in [
             ("a", 0, true),

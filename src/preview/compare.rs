@@ -1,15 +1,17 @@
 //! Two renderings of an Application → the objects that differ, each with its diff; which of them a
 //! cluster is to be asked about.
 
-use super::{Side, asking::Door, reach::Reached, text};
+use super::{PreviewSide, asking::ClusterPermit, reach::ReachedApplication, text};
 use crate::{
-    declare::DeletionPolicy,
-    error::{Fault as _, Kind},
-    object::{Gvk, Key, Object},
-    plan::{self, Kinds, OWNER, Refused, Wanted},
-    publish::{ApplicationChange, ObjectChange, ObjectPreview, Trouble, Verdict},
-    reconcile::{self, Served},
-    render::{RenderError, Rendered},
+    core::error::{Classify as _, ErrorKind},
+    io::render::{RenderError, Rendered},
+    objects::{
+        object::{Gvk, Object, ObjectKey},
+        plan::{self, DesiredObject, KindScopes, OWNER, RefusedObject},
+    },
+    reconcile::{self, ClusterKinds},
+    review::{ApplicationChange, DryRunVerdict, ObjectChange, ObjectPreview, PreviewTrouble},
+    spec::DeletionPolicy,
 };
 use serde_json::Value;
 use std::{
@@ -25,41 +27,41 @@ const LARGEST: usize = 4 << 20;
 
 /// What is to be known of an object before it is shown.
 #[derive(Debug)]
-pub(super) enum Question {
+pub(super) enum ObjectQuestion {
     /// The cluster is asked about this one.
-    Ask(Box<Wanted>),
+    Ask(Box<DesiredObject>),
     /// The same, and it is shown only if it is refused: nothing of it changes but as whom it is
     /// sent.
-    Check(Box<Wanted>),
+    Check(Box<DesiredObject>),
     /// It is known.
-    Known(Verdict),
+    Known(DryRunVerdict),
 }
 
 /// An object that differs.
 #[derive(Debug)]
-pub(super) struct Differing {
-    pub key: Key,
+pub(super) struct DifferingObject {
+    pub key: ObjectKey,
     pub preview: ObjectPreview,
-    pub question: Question,
+    pub question: ObjectQuestion,
 }
 
 /// What was found.
 #[derive(Debug, Default)]
-pub(super) struct Compared {
-    pub objects: Vec<Differing>,
+pub(super) struct ComparedApplication {
+    pub objects: Vec<DifferingObject>,
     pub notes: Vec<String>,
-    pub trouble: Vec<Trouble>,
+    pub trouble: Vec<PreviewTrouble>,
     /// Namespaces that come with this revision.
     pub namespaces: BTreeSet<String>,
     /// Kinds that come with this revision, by group and kind.
     pub kinds: HashSet<(String, String)>,
     /// Everything that is wanted in the end.
-    pub keys: HashSet<Key>,
+    pub keys: HashSet<ObjectKey>,
 }
 
-impl Compared {
-    fn add(&mut self, key: &Key, preview: ObjectPreview, question: Question) {
-        self.objects.push(Differing {
+impl ComparedApplication {
+    fn add(&mut self, key: &ObjectKey, preview: ObjectPreview, question: ObjectQuestion) {
+        self.objects.push(DifferingObject {
             key: key.clone(),
             preview,
             question,
@@ -69,22 +71,27 @@ impl Compared {
 
 /// One side, put in its places.
 #[derive(Default)]
-struct Placed {
-    wanted: Vec<Wanted>,
-    refused: Vec<Refused>,
+struct PlacedObject {
+    wanted: Vec<DesiredObject>,
+    refused: Vec<RefusedObject>,
 }
 
-impl Placed {
-    fn find(&self) -> HashMap<&Key, &Wanted> {
+impl PlacedObject {
+    fn find(&self) -> HashMap<&ObjectKey, &DesiredObject> {
         self.wanted.iter().map(|one| (&one.key, one)).collect()
     }
 }
 
-pub(super) fn compare(one: &Reached, before: Side, after: Side, door: &Door) -> Compared {
-    let mut out = Compared::default();
-    let kinds: Box<dyn Kinds> = match door {
-        Door::Open { served, .. } => Box::new(Served(Arc::clone(served))),
-        Door::Closed { .. } => Box::new(Usual),
+pub(super) fn compare(
+    one: &ReachedApplication,
+    before: PreviewSide,
+    after: PreviewSide,
+    door: &ClusterPermit,
+) -> ComparedApplication {
+    let mut out = ComparedApplication::default();
+    let kinds: Box<dyn KindScopes> = match door {
+        ClusterPermit::Open { served, .. } => Box::new(ClusterKinds(Arc::clone(served))),
+        ClusterPermit::Closed { .. } => Box::new(BuiltinScopes),
     };
     let rendered = match after {
         Some(Err(error)) => {
@@ -94,26 +101,26 @@ pub(super) fn compare(one: &Reached, before: Side, after: Side, door: &Door) -> 
         Some(Ok(rendered)) => Some(rendered),
         None => None,
     };
-    let place = |application: Option<&crate::declare::Application>, rendered: Option<&Rendered>| {
+    let place = |application: Option<&crate::spec::Application>, rendered: Option<&Rendered>| {
         let Some((application, rendered)) = application.zip(rendered) else {
-            return Placed::default();
+            return PlacedObject::default();
         };
         let (wanted, refused) = plan::wanted(application, rendered.objects(), &*kinds);
-        Placed { wanted, refused }
+        PlacedObject { wanted, refused }
     };
     let head = place(one.after.as_ref(), rendered.as_deref());
     let base = match before {
         Some(Err(error)) if one.after.is_some() => {
             // What was there before is not known, so that all of it counts as new.
             out.notes.push(format!("what it was before cannot be rendered, so that every object is shown as new: {error}"));
-            Placed::default()
+            PlacedObject::default()
         }
         Some(Err(error)) => {
             out.trouble.push(cannot(&error, "what it was before: "));
             return out;
         }
         Some(Ok(rendered)) => place(one.before.as_ref(), Some(&rendered)),
-        None => Placed::default(),
+        None => PlacedObject::default(),
     };
     out.notes.extend(
         rendered
@@ -135,7 +142,7 @@ pub(super) fn compare(one: &Reached, before: Side, after: Side, door: &Door) -> 
                     out.add(
                         &wanted.key,
                         preview,
-                        Question::Check(Box::new(wanted.clone())),
+                        ObjectQuestion::Check(Box::new(wanted.clone())),
                     );
                 }
             }
@@ -149,7 +156,7 @@ pub(super) fn compare(one: &Reached, before: Side, after: Side, door: &Door) -> 
                 out.add(
                     &wanted.key,
                     preview(&wanted.key, change, diff),
-                    Question::Ask(Box::new(wanted.clone())),
+                    ObjectQuestion::Ask(Box::new(wanted.clone())),
                 );
             }
         }
@@ -173,14 +180,14 @@ pub(super) fn compare(one: &Reached, before: Side, after: Side, door: &Door) -> 
             .as_ref()
             .map_or(String::new(), |origin| format!("{origin}: "));
         let why = text::line(&format!("{place}{}", refused.why));
-        let question = Question::Known(Verdict::Refused { why });
+        let question = ObjectQuestion::Known(DryRunVerdict::Refused { why });
         out.add(
             &refused.key,
             preview(&refused.key, change, String::new()),
             question,
         );
     }
-    let keep: HashSet<&Key> = head
+    let keep: HashSet<&ObjectKey> = head
         .wanted
         .iter()
         .map(|one| &one.key)
@@ -205,7 +212,7 @@ pub(super) fn compare(one: &Reached, before: Side, after: Side, door: &Door) -> 
             (false, false) => "it stays in the cluster: prune is not set",
         };
         let diff = diff(&old.key, Some(old), None);
-        let question = Question::Known(Verdict::NotAsked {
+        let question = ObjectQuestion::Known(DryRunVerdict::NotAsked {
             why: why.to_owned(),
         });
         out.add(
@@ -219,7 +226,7 @@ pub(super) fn compare(one: &Reached, before: Side, after: Side, door: &Door) -> 
 }
 
 /// Notes what others of this revision may rely on.
-fn brings(out: &mut Compared, head: &Placed, one: &Reached) {
+fn brings(out: &mut ComparedApplication, head: &PlacedObject, one: &ReachedApplication) {
     for wanted in &head.wanted {
         if wanted.key.group.is_empty() && wanted.key.kind == "Namespace" {
             out.namespaces.insert(wanted.key.name.clone());
@@ -238,28 +245,28 @@ fn brings(out: &mut Compared, head: &Placed, one: &Reached) {
     }
 }
 
-fn cannot(error: &RenderError, what: &str) -> Trouble {
+fn cannot(error: &RenderError, what: &str) -> PreviewTrouble {
     let hint = error
         .hint()
         .map_or(String::new(), |hint| format!(" ({hint})"));
     let here = matches!(error, RenderError::NoProgram { .. });
-    Trouble {
+    PreviewTrouble {
         message: text::line(&format!("{what}it cannot be rendered: {error}{hint}")),
-        passes: here || error.kind() != Kind::Config,
+        passes: here || error.kind() != ErrorKind::Config,
     }
 }
 
 /// An object as it is shown, its verdict yet to come.
-fn preview(key: &Key, change: ObjectChange, diff: String) -> ObjectPreview {
+fn preview(key: &ObjectKey, change: ObjectChange, diff: String) -> ObjectPreview {
     ObjectPreview {
         object: text::line(&key.to_string()),
         change,
         diff,
-        verdict: Verdict::NotAsked { why: String::new() },
+        verdict: DryRunVerdict::NotAsked { why: String::new() },
     }
 }
 
-fn diff(key: &Key, before: Option<&Wanted>, after: Option<&Wanted>) -> String {
+fn diff(key: &ObjectKey, before: Option<&DesiredObject>, after: Option<&DesiredObject>) -> String {
     let bytes: usize = [before, after]
         .into_iter()
         .flatten()
@@ -268,14 +275,14 @@ fn diff(key: &Key, before: Option<&Wanted>, after: Option<&Wanted>) -> String {
     if bytes > LARGEST {
         return format!("\\ {} MiB are too much to compare\n", bytes >> 20);
     }
-    let plain = |one: Option<&Wanted>| {
+    let plain = |one: Option<&DesiredObject>| {
         one.and_then(|one| one.manifest.object().ok())
             .map(unlabelled)
     };
     let (before, after) = (plain(before), plain(after));
     // Names come from people, and stand in the head of the diff.
     let line = |text: &str| text::line(text);
-    let key = Key::new(
+    let key = ObjectKey::new(
         line(&key.group),
         line(&key.kind),
         key.namespace.as_deref().map(line),
@@ -310,7 +317,7 @@ fn unlabelled(mut object: Object) -> Object {
 }
 
 /// The built-in kinds, for where no cluster says what it serves.
-struct Usual;
+struct BuiltinScopes;
 
 /// Built-in kinds that lie in no namespace, of the core group and of others.
 const WIDE: [&str; 30] = [
@@ -346,7 +353,7 @@ const WIDE: [&str; 30] = [
     "StorageVersion",
 ];
 
-impl Kinds for Usual {
+impl KindScopes for BuiltinScopes {
     fn namespaced(&self, gvk: &Gvk) -> Option<bool> {
         let built_in = !gvk.group.contains('.') || gvk.group.ends_with(".k8s.io");
         built_in.then(|| !WIDE.contains(&gvk.kind.as_str()))

@@ -16,21 +16,25 @@ mod compare;
 mod reach;
 mod text;
 
-pub use clusters::Clusters;
+pub use clusters::PreviewClusters;
 
 use crate::{
-    declare::{Application, Declarations},
-    error::{Fault as _, Kind},
-    git::{Checkout, GitError, Mirror, ObjectId, Revision},
-    name::Name,
-    publish::{ApplicationPreview, Preview, Trouble, Verdict},
-    render::{RenderError, Rendered, Renderer, Source},
+    core::{
+        error::{Classify as _, ErrorKind},
+        name::Name,
+    },
+    io::{
+        git::{Checkout, GitError, Mirror, ObjectId, Revision},
+        render::{RenderError, RenderSource, Rendered, Renderer},
+    },
+    review::{ApplicationPreview, DryRunVerdict, Preview, PreviewTrouble},
+    spec::{Application, Declarations},
     update::{self, Previews},
 };
-use asking::Door;
-use compare::Compared;
+use asking::ClusterPermit;
+use compare::ComparedApplication;
 use futures::{FutureExt as _, StreamExt as _, future::BoxFuture, stream};
-use reach::Reached;
+use reach::ReachedApplication;
 use std::{
     collections::{BTreeMap, BTreeSet},
     sync::Arc,
@@ -41,30 +45,30 @@ const RENDERINGS: usize = 2;
 
 /// Where the commits are.
 #[derive(Debug, Clone)]
-pub enum Files {
+pub enum RevisionFiles {
     /// In the mirror of a config repository.
     Mirror(Arc<Mirror>),
     /// In a working copy.
     Checkout(Arc<Checkout>),
 }
 
-impl Files {
+impl RevisionFiles {
     /// Opens a commit for reading.
     ///
     /// # Errors
     /// [`GitError::Broken`] if it is not there.
     fn at(&self, commit: ObjectId) -> Result<Revision<'_>, GitError> {
         match self {
-            Files::Mirror(mirror) => mirror.at(commit),
-            Files::Checkout(checkout) => checkout.at(commit),
+            RevisionFiles::Mirror(mirror) => mirror.at(commit),
+            RevisionFiles::Checkout(checkout) => checkout.at(commit),
         }
     }
 
     /// The branch that the process file names, if there is one.
     fn branch(&self) -> Option<&str> {
         match self {
-            Files::Mirror(mirror) => Some(mirror.remote().branch()),
-            Files::Checkout(_) => None,
+            RevisionFiles::Mirror(mirror) => Some(mirror.remote().branch()),
+            RevisionFiles::Checkout(_) => None,
         }
     }
 }
@@ -73,13 +77,13 @@ impl Files {
 #[derive(Debug, Clone)]
 pub struct Previewer {
     /// Its commits.
-    pub files: Files,
+    pub files: RevisionFiles,
     /// Where declarations are looked for; everywhere if none is written.
     pub policies: Option<String>,
     /// Renders, and remembers.
     pub renderer: Arc<Renderer>,
     /// The clusters that can be asked.
-    pub clusters: Clusters,
+    pub clusters: PreviewClusters,
 }
 
 #[async_trait::async_trait]
@@ -90,7 +94,7 @@ impl Previews for Previewer {
 }
 
 /// What is rendered on one side; nothing where the Application is not declared.
-type Side = Option<Result<Arc<Rendered>, RenderError>>;
+type PreviewSide = Option<Result<Arc<Rendered>, RenderError>>;
 
 impl Previewer {
     /// What becomes different from `base` to `head`, of all Applications or only of some.
@@ -114,8 +118,8 @@ impl Previewer {
         let (reached, trouble) = match found {
             Ok(Ok(found)) => found,
             Ok(Err(error)) => {
-                let trouble = Trouble {
-                    passes: error.kind() != Kind::Config,
+                let trouble = PreviewTrouble {
+                    passes: error.kind() != ErrorKind::Config,
                     message: text::line(&error.to_string()),
                 };
                 return Preview {
@@ -135,7 +139,7 @@ impl Previewer {
             self.render_all(base, head, &reached),
             self.clusters.doors(&names)
         );
-        let compared: Vec<Compared> = reached
+        let compared: Vec<ComparedApplication> = reached
             .iter()
             .zip(rendered)
             .map(|(one, (before, after))| {
@@ -143,12 +147,14 @@ impl Previewer {
                     one,
                     before,
                     after,
-                    doors.get(one.cluster.as_str()).unwrap_or(&Door::UNKNOWN),
+                    doors
+                        .get(one.cluster.as_str())
+                        .unwrap_or(&ClusterPermit::UNKNOWN),
                 )
             })
             .collect();
         let answers = asking::ask(&reached, &compared, &doors, &self.clusters).await;
-        let mut room = text::Room::default();
+        let mut room = text::TextBudget::default();
         let applications: Vec<ApplicationPreview> = reached
             .into_iter()
             .zip(compared)
@@ -178,9 +184,9 @@ impl Previewer {
         &self,
         base: ObjectId,
         head: ObjectId,
-        reached: &[Reached],
-    ) -> Vec<(Side, Side)> {
-        let mut all: Vec<BoxFuture<'_, (Side, Side)>> = Vec::new();
+        reached: &[ReachedApplication],
+    ) -> Vec<(PreviewSide, PreviewSide)> {
+        let mut all: Vec<BoxFuture<'_, (PreviewSide, PreviewSide)>> = Vec::new();
         for one in reached {
             let both = async {
                 let before = self.side(base, one.before.as_ref()).await;
@@ -191,8 +197,8 @@ impl Previewer {
         stream::iter(all).buffered(RENDERINGS).collect().await
     }
 
-    async fn side(&self, commit: ObjectId, application: Option<&Application>) -> Side {
-        let source = Source::from(application?);
+    async fn side(&self, commit: ObjectId, application: Option<&Application>) -> PreviewSide {
+        let source = RenderSource::from(application?);
         let (files, renderer, path) = (
             self.files.clone(),
             Arc::clone(&self.renderer),
@@ -210,19 +216,19 @@ impl Previewer {
 
 /// One Application with what was asked.
 fn assemble(
-    one: Reached,
-    compared: Compared,
-    answers: asking::Answers,
-    room: &mut text::Room,
+    one: ReachedApplication,
+    compared: ComparedApplication,
+    answers: asking::ApplicationAnswers,
+    room: &mut text::TextBudget,
 ) -> ApplicationPreview {
-    let Reached {
+    let ReachedApplication {
         name,
         cluster,
         change,
         mut notes,
         ..
     } = one;
-    let Compared {
+    let ComparedApplication {
         objects,
         notes: more,
         mut trouble,
@@ -234,7 +240,7 @@ fn assemble(
     let mut left = 0usize;
     for (mut object, verdict) in objects.into_iter().zip(answers.verdicts) {
         let Some(verdict) = verdict else { continue };
-        if shown.len() >= text::OBJECTS && !matches!(verdict, Verdict::Refused { .. }) {
+        if shown.len() >= text::OBJECTS && !matches!(verdict, DryRunVerdict::Refused { .. }) {
             left += 1;
             continue;
         }
@@ -261,14 +267,14 @@ fn assemble(
 /// Runs what blocks on a thread of its own; if it ends unasked, that is trouble like any other.
 async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> T + Send + 'static,
-) -> Result<T, Trouble> {
+) -> Result<T, PreviewTrouble> {
     tokio::task::spawn_blocking(work)
         .await
-        .map_err(|error| Trouble {
+        .map_err(|error| PreviewTrouble {
             message: format!("it ended unasked: {}", text::line(&error.to_string())),
             passes: false,
         })
 }
 
 /// The doors by the names of their clusters.
-type Doors = BTreeMap<String, Door>;
+type ClusterPermits = BTreeMap<String, ClusterPermit>;

@@ -1,13 +1,15 @@
 //! Which Applications a change reaches: those whose declaration differs, or a file that their
 //! rendering reads.
 
-use super::{Files, text};
+use super::{RevisionFiles, text};
 use crate::{
-    declare::{Application, Declarations, DeletionPolicy, Severity},
-    git::{GitError, ObjectId, Revision},
-    name::Name,
-    publish::{ApplicationChange, Trouble},
-    render::{self, Source},
+    core::name::Name,
+    io::{
+        git::{GitError, ObjectId, Revision},
+        render::{self, RenderSource},
+    },
+    review::{ApplicationChange, PreviewTrouble},
+    spec::{Application, Declarations, DeletionPolicy, Severity},
     update,
 };
 use std::collections::{BTreeMap, BTreeSet};
@@ -17,7 +19,7 @@ const MISTAKES: usize = 20;
 
 /// An Application on one cluster, before and after. At least one of them is there.
 #[derive(Debug)]
-pub(super) struct Reached {
+pub(super) struct ReachedApplication {
     pub name: Name,
     pub cluster: String,
     pub before: Option<Application>,
@@ -28,12 +30,12 @@ pub(super) struct Reached {
 
 /// Looks at both revisions; also gives what is newly wrong with declarations.
 pub(super) fn find(
-    files: &Files,
+    files: &RevisionFiles,
     base: ObjectId,
     head: ObjectId,
     policies: Option<&str>,
     only: Option<&BTreeSet<Name>>,
-) -> Result<(Vec<Reached>, Vec<Trouble>), GitError> {
+) -> Result<(Vec<ReachedApplication>, Vec<PreviewTrouble>), GitError> {
     let (old, new) = (files.at(base)?, files.at(head)?);
     if old.tree() == new.tree() {
         return Ok(Default::default());
@@ -96,7 +98,7 @@ pub(super) fn find(
         if after.as_ref().is_some_and(|after| after.suspend) {
             notes.push("it is suspended: nothing is applied until it is resumed".to_owned());
         }
-        reached.push(Reached {
+        reached.push(ReachedApplication {
             name,
             cluster,
             before,
@@ -168,13 +170,13 @@ fn changed(before: &Application, after: &Application) -> Vec<&'static str> {
 
 /// Whether everything that either side's rendering may read is the same on both.
 fn same_files(
-    files: &Files,
+    files: &RevisionFiles,
     before: (&Revision<'_>, &Application),
     after: (&Revision<'_>, &Application),
 ) -> Result<bool, GitError> {
     let mut paths = BTreeSet::new();
     for (revision, application) in [before, after] {
-        let source = Source::from(application);
+        let source = RenderSource::from(application);
         // What cannot be read says so when it is rendered; until then its own folder is what it
         // reads.
         paths.extend(render::reads_at(files.at(revision.commit())?, &source).unwrap_or_default());
@@ -193,7 +195,7 @@ fn same_files(
 
 /// Mistakes in declarations that were not there before. A mistake that only moved to another line
 /// is none.
-fn mistakes(before: &Declarations, after: &Declarations) -> Vec<Trouble> {
+fn mistakes(before: &Declarations, after: &Declarations) -> Vec<PreviewTrouble> {
     let known: BTreeSet<(&str, &str)> = before
         .mistakes
         .iter()
@@ -207,11 +209,11 @@ fn mistakes(before: &Declarations, after: &Declarations) -> Vec<Trouble> {
                 && !known.contains(&(mistake.place.file.as_str(), mistake.message.as_str()))
         })
         .collect();
-    let trouble = |message: String| Trouble {
+    let trouble = |message: String| PreviewTrouble {
         message,
         passes: false,
     };
-    let mut all: Vec<Trouble> = new
+    let mut all: Vec<PreviewTrouble> = new
         .iter()
         .take(MISTAKES)
         .map(|mistake| trouble(text::line(&mistake.to_string())))

@@ -67,15 +67,15 @@ fn cut(text: &str, room: usize) -> String {
 }
 
 /// How much may still be shown.
-pub(super) struct Room(usize);
+pub(super) struct TextBudget(usize);
 
-impl Default for Room {
+impl Default for TextBudget {
     fn default() -> Self {
         Self(ALL)
     }
 }
 
-impl Room {
+impl TextBudget {
     /// As much of a diff as there is room for.
     pub fn cut(&mut self, diff: &str) -> String {
         let diff = cut(diff, self.0);
@@ -113,7 +113,7 @@ mod tests {
             "{}",
             short.len()
         );
-        let mut room = Room::default();
+        let mut room = TextBudget::default();
         let all: usize = (0..100).map(|_| room.cut(&short).len()).sum();
         assert!(all <= ALL + 100 * 100, "{all}");
     }

@@ -10,49 +10,38 @@
 //! something concerns it. It makes no difference who wrote the commit. Clusters share nothing, so
 //! that one that is down delays no other.
 
-mod asked;
-mod circles;
-mod claimants;
-mod difference;
-mod hub;
-mod looking;
-mod reading;
-mod recording;
-mod rendering;
+mod queries;
+mod dependency_cycles;
+mod diff;
+mod cluster_state;
+mod render_queue;
 mod repository;
-mod rest;
-mod runner;
-mod seen;
-mod sending;
-mod served;
-mod shared;
-mod slot;
+mod unselected;
+mod application;
+mod context;
+mod mailbox;
 mod status;
-mod terms;
 #[cfg(test)]
 mod tests;
-mod turn;
-mod waiting;
+mod permits;
 
-pub use asked::{Asked, Recorded};
-pub use difference::{Change, Difference, Refusal, Tried, differences, dry_run, unified};
-pub use rendering::{Render, Unrendered, from_git};
-pub use repository::Repository;
-pub use seen::Changed;
-pub use served::Served;
-pub use status::{Drifted, Planned, Row, State, Status};
+pub use cluster_state::api_resources::ClusterKinds;
+pub use cluster_state::observed::ForeignChange;
+pub use diff::{ApplyRefusal, ChangeKind, DryRunResult, ObjectDiff, differences, dry_run, unified};
+pub use queries::{ApplicationRequest, RecordedApplication};
+pub use render_queue::{RenderFailure, RenderFn, from_git};
+pub use repository::RepositoryId;
+pub use status::{ApplicationState, ApplicationStatus, DriftedObject, Message, PlannedAction};
 
 use crate::{
-    cluster::{Cluster, ClusterError},
-    declare::{Application, Declarations, process},
-    error::Fault as _,
-    name::Name,
+    core::{error::Classify as _, name::Name},
+    io::cluster::{ClusterClient, ClusterError},
+    spec::{Application, Declarations, settings},
 };
-use circles::circles;
-use hub::Hub;
-use rest::Unnamed;
-use runner::{Job, Runner};
-use shared::{Handle, Place, Shared};
+use application::{AppReconciler, Work};
+use cluster_state::ClusterHandle;
+use context::{ApplicationHandle, ApplicationPlace, ReconcileContext};
+use dependency_cycles::circles;
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
     path::{Path, PathBuf},
@@ -60,10 +49,11 @@ use std::{
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tracing::warn;
+use unselected::UnnamedApplication;
 
 /// What the reconciler may do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Mode {
+pub enum ReconcileMode {
     /// Apply.
     Act,
     /// Say what would be done.
@@ -72,13 +62,13 @@ pub enum Mode {
 
 /// All clusters, and the Applications on them.
 pub struct Reconciler {
-    shared: Arc<Shared>,
-    hubs: BTreeMap<String, Arc<Hub>>,
+    shared: Arc<ReconcileContext>,
+    hubs: BTreeMap<String, Arc<ClusterHandle>>,
     /// Clusters that there is no way into, and why.
     closed: BTreeMap<String, ClusterError>,
     /// The repositories that may deploy to each cluster; all if none is named.
     allowed: BTreeMap<String, Vec<String>>,
-    runners: Mutex<HashMap<Place, Handle>>,
+    runners: Mutex<HashMap<ApplicationPlace, ApplicationHandle>>,
 }
 
 impl Reconciler {
@@ -88,15 +78,15 @@ impl Reconciler {
     /// # Errors
     /// If there is a way into none of them: what is wrong with the first kubeconfig.
     pub async fn open(
-        clusters: &[process::Cluster],
+        clusters: &[settings::ClusterSettings],
         resolve: impl Fn(&Path) -> PathBuf,
-        mode: Mode,
+        mode: ReconcileMode,
         stop: CancellationToken,
     ) -> Result<Self, ClusterError> {
         let tasks = TaskTracker::new();
         let (mut hubs, mut closed, mut allowed) = (BTreeMap::new(), Vec::new(), BTreeMap::new());
         for declared in clusters {
-            let cluster = match Cluster::open(declared, &resolve).await {
+            let cluster = match ClusterClient::open(declared, &resolve).await {
                 Ok(cluster) => cluster,
                 Err(error) => {
                     closed.push((declared.name.clone(), error));
@@ -105,7 +95,7 @@ impl Reconciler {
             };
             hubs.insert(
                 declared.name.clone(),
-                Hub::new(cluster, declared.concurrency, tasks.clone(), stop.clone()),
+                ClusterHandle::new(cluster, declared.concurrency, tasks.clone(), stop.clone()),
             );
             allowed.insert(declared.name.clone(), declared.repositories.clone());
         }
@@ -117,7 +107,7 @@ impl Reconciler {
         }
         let closed = closed.into_iter().collect();
         Ok(Self {
-            shared: Arc::new(Shared::new(mode, stop, tasks)),
+            shared: Arc::new(ReconcileContext::new(mode, stop, tasks)),
             hubs,
             closed,
             allowed,
@@ -148,11 +138,11 @@ impl Reconciler {
     /// One that is not declared is taken for one that was.
     pub fn follow(
         self: &Arc<Self>,
-        repository: &Repository,
+        repository: &RepositoryId,
         revision: &str,
         declared: &Declarations,
         only: Option<&BTreeSet<Name>>,
-        render: &Arc<Render>,
+        render: &Arc<RenderFn>,
     ) {
         let circles = circles(declared);
         let mut by_cluster: BTreeMap<&str, Vec<&Application>> = self
@@ -180,23 +170,23 @@ impl Reconciler {
             };
             match problem {
                 Some(problem) => {
-                    let mut status = Status::new(
+                    let mut status = ApplicationStatus::new(
                         application.name.clone(),
                         &repository.name,
                         &application.cluster,
                     );
                     (status.state, status.settled, status.revision) =
-                        (State::Failed, true, Some(revision.to_owned()));
+                        (ApplicationState::Failed, true, Some(revision.to_owned()));
                     let hint = closed.and_then(|error| error.hint());
                     let place = Some(application.place.to_string());
-                    status.problems = vec![Row {
+                    status.problems = vec![Message {
                         place,
                         hint,
-                        ..Row::whole(format!("{}: {problem}", application.place))
+                        ..Message::whole(format!("{}: {problem}", application.place))
                     }];
                     if !self.shared.tells(&status) {
                         let (cluster, hint) = (&status.cluster, &status.problems[0].hint);
-                        warn!(application = %status.application, cluster, revision = runner::short(revision), hint, "{}", status.problems[0]);
+                        warn!(application = %status.application, cluster, revision = application::short(revision), hint, "{}", status.problems[0]);
                     }
                     self.shared.publish(&status);
                     refused.insert((application.cluster.clone(), application.name.clone()));
@@ -215,7 +205,7 @@ impl Reconciler {
             let unnamed =
                 unnamed
                     .filter(|(_, one)| !only.contains(&one.name))
-                    .map(|(cluster, one)| Unnamed {
+                    .map(|(cluster, one)| UnnamedApplication {
                         application: one.clone(),
                         hub: Arc::clone(&self.hubs[cluster]),
                         revision: revision.to_owned(),
@@ -236,9 +226,9 @@ impl Reconciler {
                 .filter(|application| only.is_none_or(|only| only.contains(&application.name)));
             for application in wanted {
                 if let Some(circle) = circles.get(&application.name) {
-                    let job = Job::Broken {
+                    let job = Work::Broken {
                         revision: revision.to_owned(),
-                        row: Row::whole(circle.clone()),
+                        row: Message::whole(circle.clone()),
                     };
                     self.hand(hub, repository, &application.name, job);
                 } else if application.suspend {
@@ -246,7 +236,7 @@ impl Reconciler {
                         hub,
                         repository,
                         &application.name,
-                        Job::Suspend {
+                        Work::Suspend {
                             revision: revision.to_owned(),
                         },
                     );
@@ -295,7 +285,12 @@ impl Reconciler {
     }
 
     /// The task of an Application, begun if there is none.
-    fn runner(&self, hub: &Arc<Hub>, repository: &Repository, name: &Name) -> Handle {
+    fn runner(
+        &self,
+        hub: &Arc<ClusterHandle>,
+        repository: &RepositoryId,
+        name: &Name,
+    ) -> ApplicationHandle {
         let key = (
             hub.cluster.name().to_owned(),
             name.clone(),
@@ -305,8 +300,8 @@ impl Reconciler {
         if let Some(handle) = runners.get(&key).filter(|handle| !handle.slot.is_closed()) {
             return handle.clone();
         }
-        let handle = Handle::new(repository);
-        let runner = Runner::new(
+        let handle = ApplicationHandle::new(repository);
+        let runner = AppReconciler::new(
             name.clone(),
             Arc::clone(hub),
             Arc::clone(&self.shared),
@@ -320,7 +315,7 @@ impl Reconciler {
 
     /// Gives a job that is not rendered to the task of an Application: to another one, where that
     /// has just come to its end.
-    fn hand(&self, hub: &Arc<Hub>, repository: &Repository, name: &Name, job: Job) {
+    fn hand(&self, hub: &Arc<ClusterHandle>, repository: &RepositoryId, name: &Name, job: Work) {
         let mut left = Some(job);
         while let Some(job) = left {
             let handle = self.runner(hub, repository, name);
@@ -334,7 +329,7 @@ impl Reconciler {
     fn retire(
         self: &Arc<Self>,
         cluster: &str,
-        repository: &Repository,
+        repository: &RepositoryId,
         revision: &str,
         names: BTreeSet<Name>,
         complete: bool,
@@ -353,14 +348,14 @@ impl Reconciler {
                             warn!(cluster = hub.cluster.name(), hint = error.hint(), "{error}");
                         }
                         times += 1;
-                        if times >= runner::ENOUGH {
+                        if times >= application::ENOUGH {
                             // Whoever waits for an end learns it from the Applications; what is
                             // still unknown is found later.
                             this.shared.take(hub.cluster.name(), &repository.name, &revision);
                         }
                         tokio::select! {
                             () = this.shared.stop.cancelled() => return,
-                            () = tokio::time::sleep(runner::back_off(times)) => {}
+                            () = tokio::time::sleep(application::back_off(times)) => {}
                         }
                     }
                 }
@@ -380,12 +375,12 @@ impl Reconciler {
             hub.state().declare(&repository.name, &revision, names, retired);
             for name in gone {
                 let job = match complete {
-                    true => Job::Gone { revision: revision.clone(), doubt: doubt.clone() },
-                    false => Job::Broken {
+                    true => Work::Gone { revision: revision.clone(), doubt: doubt.clone() },
+                    false => Work::Broken {
                         revision: revision.clone(),
-                        row: Row {
+                        row: Message {
                             hint: Some("`tagboat check` names the declarations that cannot be read.".to_owned()),
-                            ..Row::whole("it is not declared, or its declaration cannot be read; what it has applied stays")
+                            ..Message::whole("it is not declared, or its declaration cannot be read; what it has applied stays")
                         },
                     },
                 };

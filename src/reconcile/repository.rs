@@ -4,12 +4,12 @@
 //! repositories that are called "fleet" must not take each other's Applications for their own, of
 //! which one would then delete the other's.
 
-use crate::{declare::process::ConfigRepository, plan::Inventory};
+use crate::{objects::plan::Inventory, spec::settings::ConfigRepository};
 use std::fmt;
 
 /// A config repository.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Repository {
+pub struct RepositoryId {
     /// The name in texts, one a process.
     pub name: String,
     /// Where it lies: host and path. No user, password or scheme.
@@ -18,7 +18,7 @@ pub struct Repository {
     pub part: String,
 }
 
-impl From<&ConfigRepository> for Repository {
+impl From<&ConfigRepository> for RepositoryId {
     fn from(config: &ConfigRepository) -> Self {
         let folder = config.policies.iter().map(|folder| format!(":{folder}"));
         let part = std::iter::once(config.branch.clone())
@@ -32,7 +32,7 @@ impl From<&ConfigRepository> for Repository {
     }
 }
 
-impl From<&Inventory> for Repository {
+impl From<&Inventory> for RepositoryId {
     fn from(inventory: &Inventory) -> Self {
         Self {
             name: inventory.repository.clone(),
@@ -42,7 +42,7 @@ impl From<&Inventory> for Repository {
     }
 }
 
-impl Repository {
+impl RepositoryId {
     /// Whether what `recorded` names may be taken over by an Application that this one declares
     /// under the same name: another branch or folder of one repository is a move, another
     /// repository is somebody else.
@@ -52,7 +52,7 @@ impl Repository {
     }
 }
 
-impl fmt::Display for Repository {
+impl fmt::Display for RepositoryId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}", self.name)?;
         if self.address.is_empty() {

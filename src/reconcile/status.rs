@@ -1,10 +1,12 @@
 //! How an Application is, in words that `tagboat status`, logs and JSON share.
 
-use super::seen::Changed;
+use super::cluster_state::observed::ForeignChange;
 use crate::{
-    health,
-    name::Name,
-    plan::{Rollout, Wanted},
+    core::name::Name,
+    objects::{
+        health,
+        plan::{DesiredObject, Rollout},
+    },
 };
 use serde::{Deserialize, Serialize};
 use std::fmt;
@@ -12,7 +14,7 @@ use std::fmt;
 /// How an Application is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub enum State {
+pub enum ApplicationState {
     /// Nothing is known yet.
     Pending,
     /// It waits for another Application, a kind, or a cluster that cannot be reached.
@@ -22,15 +24,15 @@ pub enum State {
     /// Everything was applied, and some of it is not healthy yet.
     Progressing,
     /// The cluster has what Git says.
-    InStep,
+    Synced,
     /// Git says something that has not been applied (where nothing is applied, only looked at).
-    Behind,
+    OutOfSync,
     /// Somebody has changed something, which is reported and stays.
     Drifted,
     /// Everything was applied, and it did not become healthy in time.
-    Unhealthy,
+    Degraded,
     /// Something would be deleted, and somebody must say yes first.
-    NeedsYes,
+    ConfirmationRequired,
     /// Something cannot be rendered or applied.
     Failed,
     /// It rests.
@@ -41,23 +43,23 @@ pub enum State {
     Deleting,
 }
 
-impl State {
+impl ApplicationState {
     /// For people.
     pub fn as_str(self) -> &'static str {
         match self {
-            State::Pending => "pending",
-            State::Waiting => "waiting",
-            State::Applying => "applying",
-            State::Progressing => "progressing",
-            State::InStep => "in step",
-            State::Behind => "behind",
-            State::Drifted => "drifted",
-            State::Unhealthy => "unhealthy",
-            State::NeedsYes => "needs a yes",
-            State::Failed => "failed",
-            State::Suspended => "suspended",
-            State::Orphaned => "orphaned",
-            State::Deleting => "deleting",
+            ApplicationState::Pending => "pending",
+            ApplicationState::Waiting => "waiting",
+            ApplicationState::Applying => "applying",
+            ApplicationState::Progressing => "progressing",
+            ApplicationState::Synced => "synced",
+            ApplicationState::OutOfSync => "outOfSync",
+            ApplicationState::Drifted => "drifted",
+            ApplicationState::Degraded => "degraded",
+            ApplicationState::ConfirmationRequired => "confirmationRequired",
+            ApplicationState::Failed => "failed",
+            ApplicationState::Suspended => "suspended",
+            ApplicationState::Orphaned => "orphaned",
+            ApplicationState::Deleting => "deleting",
         }
     }
 
@@ -65,12 +67,15 @@ impl State {
     pub fn is_trouble(self) -> bool {
         matches!(
             self,
-            State::Drifted | State::Unhealthy | State::NeedsYes | State::Failed
+            ApplicationState::Drifted
+                | ApplicationState::Degraded
+                | ApplicationState::ConfirmationRequired
+                | ApplicationState::Failed
         )
     }
 }
 
-impl fmt::Display for State {
+impl fmt::Display for ApplicationState {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.pad(self.as_str())
     }
@@ -78,7 +83,7 @@ impl fmt::Display for State {
 
 /// Something about one object, or about the Application where no object is named.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Row {
+pub struct Message {
     /// The object.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub object: Option<String>,
@@ -92,7 +97,7 @@ pub struct Row {
     pub hint: Option<String>,
 }
 
-impl Row {
+impl Message {
     /// About an object.
     pub fn of(object: impl fmt::Display, message: impl Into<String>) -> Self {
         Self {
@@ -104,7 +109,7 @@ impl Row {
     }
 
     /// About one that is wanted, with its place in Git.
-    pub(super) fn at(one: &Wanted, message: impl Into<String>) -> Self {
+    pub(super) fn at(one: &DesiredObject, message: impl Into<String>) -> Self {
         Self {
             place: one.manifest.origin.as_ref().map(ToString::to_string),
             ..Self::of(&one.key, message)
@@ -122,7 +127,7 @@ impl Row {
     }
 }
 
-impl fmt::Display for Row {
+impl fmt::Display for Message {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if let Some(object) = &self.object {
             write!(f, "{object}")?;
@@ -137,11 +142,11 @@ impl fmt::Display for Row {
 
 /// An object that somebody changed.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Drifted {
+pub struct DriftedObject {
     /// The object.
     pub object: String,
     /// What was changed, and by whom; empty if it was deleted.
-    pub fields: Vec<Changed>,
+    pub fields: Vec<ForeignChange>,
     /// Whether it is gone.
     pub deleted: bool,
     /// When it is changed back, if that waits.
@@ -149,7 +154,7 @@ pub struct Drifted {
     pub repaired_at: Option<jiff::Timestamp>,
 }
 
-impl fmt::Display for Drifted {
+impl fmt::Display for DriftedObject {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}: ", self.object)?;
         if self.deleted {
@@ -159,7 +164,7 @@ impl fmt::Display for Drifted {
             .fields
             .iter()
             .take(5)
-            .map(|Changed { path, manager }| {
+            .map(|ForeignChange { path, manager }| {
                 format!(
                     "{path} was changed by {}",
                     manager.as_deref().unwrap_or("somebody")
@@ -183,7 +188,7 @@ impl fmt::Display for Drifted {
 
 /// Something that would be done.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Planned {
+pub struct PlannedAction {
     /// What: create, change, repair, delete and so on.
     pub what: String,
     /// To which object.
@@ -193,7 +198,7 @@ pub struct Planned {
 /// An Application on its cluster.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub struct Status {
+pub struct ApplicationStatus {
     /// Which.
     pub application: Name,
     /// The repository it is declared in.
@@ -203,29 +208,29 @@ pub struct Status {
     /// The revision it was read at.
     pub revision: Option<String>,
     /// How it is.
-    pub state: State,
+    pub state: ApplicationState,
     /// How many objects it has.
     pub objects: usize,
     /// The worst health of them; nothing if it has none or nothing is known.
-    pub health: Option<health::Status>,
+    pub health: Option<health::HealthStatus>,
     /// What keeps it from being in step.
-    pub problems: Vec<Row>,
+    pub problems: Vec<Message>,
     /// Objects that are not healthy, and why.
-    pub unhealthy: Vec<Row>,
+    pub unhealthy: Vec<Message>,
     /// What somebody changed.
-    pub drifted: Vec<Drifted>,
+    pub drifted: Vec<DriftedObject>,
     /// What is worth knowing and wrong with nobody.
-    pub notes: Vec<Row>,
+    pub notes: Vec<Message>,
     /// What would be done, where nothing may be.
     #[serde(skip_serializing_if = "Vec::is_empty", default)]
-    pub planned: Vec<Planned>,
+    pub planned: Vec<PlannedAction>,
     /// What became of its newest revision.
     pub rollout: Option<Rollout>,
     /// Whether nothing more happens before something changes.
     pub settled: bool,
 }
 
-impl Status {
+impl ApplicationStatus {
     /// Nothing is known yet.
     pub fn new(application: Name, repository: &str, cluster: &str) -> Self {
         Self {
@@ -233,7 +238,7 @@ impl Status {
             repository: repository.to_owned(),
             cluster: cluster.to_owned(),
             revision: None,
-            state: State::Pending,
+            state: ApplicationState::Pending,
             objects: 0,
             health: None,
             problems: Vec::new(),
@@ -249,12 +254,15 @@ impl Status {
     /// Whether those that depend on it may go on: it has been applied at its revision, and is
     /// healthy where that is waited for.
     pub fn is_ready(&self) -> bool {
-        matches!(self.state, State::InStep | State::Drifted)
+        matches!(
+            self.state,
+            ApplicationState::Synced | ApplicationState::Drifted
+        )
     }
 
     /// Why it is not in step, in a line.
     pub fn reason(&self) -> Option<String> {
-        let first = |rows: &[Row]| rows.first().map(ToString::to_string);
+        let first = |rows: &[Message]| rows.first().map(ToString::to_string);
         first(&self.problems)
             .or_else(|| self.drifted.first().map(ToString::to_string))
             .or_else(|| first(&self.unhealthy))

@@ -1,9 +1,9 @@
 //! What a sleeping Application costs, and what is said before anything is known.
 
-use super::*;
-use crate::{
-    object::{Manifest, Object},
-    plan::{Atoms, Hash},
+use super::{cluster_state::observed, *};
+use crate::objects::{
+    object::{CompactObject, Object},
+    plan::{KindAtomicFields, ValueHash},
 };
 use std::time::Duration;
 
@@ -13,7 +13,7 @@ async fn reconciler() -> Reconciler {
     Reconciler::open(
         &[reachable(folder.path())],
         Path::to_owned,
-        Mode::Act,
+        ReconcileMode::Act,
         CancellationToken::new(),
     )
     .await
@@ -21,14 +21,14 @@ async fn reconciler() -> Reconciler {
 }
 
 /// The cluster `a`, to which there is a way.
-fn reachable(folder: &Path) -> process::Cluster {
+fn reachable(folder: &Path) -> settings::ClusterSettings {
     let kubeconfig = folder.join("config");
     std::fs::write(
         &kubeconfig,
         "apiVersion: v1\nkind: Config\ncurrent-context: a\nclusters: [{name: a, cluster: {server: 'http://127.0.0.1:1'}}]\nusers: [{name: a, user: {}}]\ncontexts: [{name: a, context: {cluster: a, user: a}}]\n",
     )
     .unwrap();
-    process::Cluster {
+    settings::ClusterSettings {
         name: "a".into(),
         kubeconfig: Some(kubeconfig),
         context: None,
@@ -39,8 +39,8 @@ fn reachable(folder: &Path) -> process::Cluster {
     }
 }
 
-fn repository() -> Repository {
-    Repository {
+fn repository() -> RepositoryId {
+    RepositoryId {
         name: "r".into(),
         address: "git.example.org/r".into(),
         part: "main".into(),
@@ -50,11 +50,11 @@ fn repository() -> Repository {
 #[tokio::test]
 async fn a_task_that_sleeps_takes_little_room() {
     let reconciler = reconciler().await;
-    let runner = Runner::new(
+    let runner = AppReconciler::new(
         "a/b".parse().unwrap(),
         Arc::clone(&reconciler.hubs["a"]),
         Arc::clone(&reconciler.shared),
-        Handle::new(&repository()),
+        ApplicationHandle::new(&repository()),
     );
     let size = size_of_val(&runner.run());
     assert!(size < 4 << 10, "{size} bytes, thousands of times");
@@ -69,7 +69,7 @@ async fn nothing_is_settled_before_its_revision_was_taken() {
             .await
     };
     assert!(!settled("1").await, "nobody has said what there is");
-    let render: Arc<Render> = Arc::new(|_| Err(Row::whole("no").into()));
+    let render: Arc<RenderFn> = Arc::new(|_| Err(Message::whole("no").into()));
     reconciler.follow(
         &repository(),
         "1",
@@ -89,7 +89,7 @@ fn declared(applications: &[(&str, &str)]) -> Declarations {
     for (name, cluster) in applications {
         text.push_str(&format!("---\napiVersion: tagboat.dev/v1alpha1\nkind: Application\nmetadata: {{name: {name}, namespace: x}}\nspec: {{environment: dev, path: {name}, cluster: {cluster}}}\n"));
     }
-    let declared = crate::declare::read([("apps.yaml", text.as_bytes())], None);
+    let declared = crate::spec::read([("apps.yaml", text.as_bytes())], None);
     assert!(!declared.has_errors(), "{:?}", declared.mistakes);
     declared
 }
@@ -109,16 +109,16 @@ fn problems(reconciler: &Reconciler) -> Vec<(String, String)> {
 async fn a_cluster_without_a_way_into_it_stops_no_other() {
     let folder = tempfile::tempdir().unwrap();
     let there = reachable(folder.path());
-    let lost = process::Cluster {
+    let lost = settings::ClusterSettings {
         name: "lost".into(),
         kubeconfig: Some(folder.path().join("none")),
         ..there.clone()
     };
-    let open = async |clusters: &[process::Cluster]| {
+    let open = async |clusters: &[settings::ClusterSettings]| {
         Reconciler::open(
             clusters,
             Path::to_owned,
-            Mode::Act,
+            ReconcileMode::Act,
             CancellationToken::new(),
         )
         .await
@@ -128,7 +128,7 @@ async fn a_cluster_without_a_way_into_it_stops_no_other() {
         "there is no other"
     );
     let reconciler = Arc::new(open(&[lost, there]).await.unwrap());
-    let render: Arc<Render> = Arc::new(|_| Err(Row::whole("no").into()));
+    let render: Arc<RenderFn> = Arc::new(|_| Err(Message::whole("no").into()));
     reconciler.follow(
         &repository(),
         "1",
@@ -154,7 +154,7 @@ async fn a_cluster_without_a_way_into_it_stops_no_other() {
 #[tokio::test]
 async fn what_was_said_of_a_revision_does_not_outlive_it() {
     let reconciler = Arc::new(reconciler().await);
-    let render: Arc<Render> = Arc::new(|_| Err(Row::whole("no").into()));
+    let render: Arc<RenderFn> = Arc::new(|_| Err(Message::whole("no").into()));
     let places = || {
         reconciler
             .statuses()
@@ -172,7 +172,7 @@ async fn what_was_said_of_a_revision_does_not_outlive_it() {
     );
     assert_eq!(places(), [pair("x/one", "aa"), pair("x/two", "bb")]);
     // Another repository's are its own.
-    let other = Repository {
+    let other = RepositoryId {
         name: "other".into(),
         ..repository()
     };
@@ -199,8 +199,8 @@ async fn a_dependency_is_judged_where_it_is_declared() {
     let reconciler = reconciler().await;
     let shared = &reconciler.shared;
     let needed: Vec<Name> = vec!["mv/base".parse().unwrap()];
-    let tell = |repository: &str, cluster: &str, revision: &str, state: State| {
-        let mut status = Status::new(needed[0].clone(), repository, cluster);
+    let tell = |repository: &str, cluster: &str, revision: &str, state: ApplicationState| {
+        let mut status = ApplicationStatus::new(needed[0].clone(), repository, cluster);
         (status.revision, status.state) = (Some(revision.to_owned()), state);
         shared.publish(&status);
     };
@@ -222,8 +222,8 @@ async fn a_dependency_is_judged_where_it_is_declared() {
     );
     // It has moved; on either side of the alphabet.
     for (left, now) in [("alpha", "zeta"), ("zeta", "alpha")] {
-        tell("ours", left, "2", State::Orphaned);
-        tell("ours", now, "2", State::InStep);
+        tell("ours", left, "2", ApplicationState::Orphaned);
+        tell("ours", now, "2", ApplicationState::Synced);
         assert_eq!(said("2"), None, "from {left} to {now}");
         assert_eq!(
             said("3"),
@@ -235,9 +235,9 @@ async fn a_dependency_is_judged_where_it_is_declared() {
         shared.forget(|_| true);
     }
     // Another repository's revisions say nothing of ours.
-    tell("theirs", "alpha", "9", State::InStep);
+    tell("theirs", "alpha", "9", ApplicationState::Synced);
     assert_eq!(said("2"), None);
-    tell("theirs", "alpha", "9", State::Failed);
+    tell("theirs", "alpha", "9", ApplicationState::Failed);
     assert_eq!(
         said("2"),
         Some(("waits for mv/base, which is failed".to_owned(), true))
@@ -262,17 +262,17 @@ async fn an_event_that_overtakes_the_answer_is_no_drift() {
     let event = object(
         serde_json::json!({"metadata": {"resourceVersion": "6"}, "status": {"observedGeneration": 1}}),
     );
-    let atoms = Atoms::new(vec!["/spec/selector".into()]);
-    let expected = seen::hash(&wanted, &answer, &[], &atoms);
+    let atoms = KindAtomicFields::new(vec!["/spec/selector".into()]);
+    let expected = observed::hash(&wanted, &answer, &[], &atoms);
     assert_ne!(
         expected,
-        seen::hash(&wanted, &answer, &[], &Atoms::NONE),
+        observed::hash(&wanted, &answer, &[], &KindAtomicFields::NONE),
         "what the answer teaches changes what is compared"
     );
     let key = wanted.key();
-    let manifest = Manifest::new(wanted);
-    let judge = |expected: Option<Hash>, atoms: &Atoms| {
-        let watched = seen::Watched {
+    let manifest = CompactObject::new(wanted);
+    let judge = |expected: Option<ValueHash>, atoms: &KindAtomicFields| {
+        let watched = observed::WatchedManifest {
             manifest: manifest.clone(),
             ignore: Arc::default(),
             expected,
@@ -280,7 +280,7 @@ async fn an_event_that_overtakes_the_answer_is_no_drift() {
         };
         hub.state().judge(&name, &key, watched);
     };
-    judge(None, &Atoms::NONE);
+    judge(None, &KindAtomicFields::NONE);
     hub.observe(&event);
     judge(Some(expected), &atoms);
     hub.observe(&answer);

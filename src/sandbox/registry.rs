@@ -3,7 +3,7 @@
 //! Images are put straight into its stores; everything that reads speaks HTTP to it, as to any
 //! other.
 
-use crate::image::{Digest, Platform, Repository, Tag};
+use crate::core::image::{Digest, ImageRepository, Platform, Tag};
 use axum::Router;
 use ferro_blob_store::{Digest as BlobDigest, InMemoryBlobStore};
 use ferro_oci_server::{AppState, InMemoryRegistryMeta, Reference, router};
@@ -28,7 +28,7 @@ const EMPTY_TAR: &str = "sha256:5f70bf18a086007016e948b04aed3b82103a36bea41755b6
 
 /// What an image of the sandbox says about itself.
 #[derive(Debug, Clone, Default)]
-pub struct Image {
+pub struct SandboxImage {
     /// Its date, as annotation and in its config.
     pub created: Option<Timestamp>,
     /// With more than one, an index is pushed; with none, an image for `linux/amd64`.
@@ -41,7 +41,7 @@ pub struct Image {
 
 /// The sandbox's registry cannot do what it is asked for.
 #[derive(Debug, thiserror::Error)]
-pub enum SandboxError {
+pub enum SandboxRegistryError {
     /// No loopback port.
     #[error("sandbox registry: no loopback port: {0}")]
     Listen(#[from] std::io::Error),
@@ -55,11 +55,11 @@ pub enum SandboxError {
     },
 }
 
-impl crate::error::Fault for SandboxError {
-    fn kind(&self) -> crate::error::Kind {
+impl crate::core::error::Classify for SandboxRegistryError {
+    fn kind(&self) -> crate::core::error::ErrorKind {
         match self {
-            SandboxError::Listen(_) => crate::error::Kind::Remote,
-            SandboxError::Store { .. } => crate::error::Kind::Bug,
+            SandboxRegistryError::Listen(_) => crate::core::error::ErrorKind::Remote,
+            SandboxRegistryError::Store { .. } => crate::core::error::ErrorKind::Bug,
         }
     }
 }
@@ -78,7 +78,7 @@ impl SandboxRegistry {
     ///
     /// # Errors
     /// If there is none.
-    pub async fn start() -> Result<Self, SandboxError> {
+    pub async fn start() -> Result<Self, SandboxRegistryError> {
         Self::start_with(|app| app).await
     }
 
@@ -86,7 +86,9 @@ impl SandboxRegistry {
     ///
     /// # Errors
     /// If there is no loopback port.
-    pub async fn start_with(layer: impl FnOnce(Router) -> Router) -> Result<Self, SandboxError> {
+    pub async fn start_with(
+        layer: impl FnOnce(Router) -> Router,
+    ) -> Result<Self, SandboxRegistryError> {
         let listener = TcpListener::bind(("127.0.0.1", 0)).await?;
         let address = listener.local_addr()?;
         let state = AppState::new(
@@ -115,8 +117,11 @@ impl SandboxRegistry {
     ///
     /// # Errors
     /// If `path` is none of a repository.
-    pub fn repository(&self, path: &str) -> Result<Repository, crate::image::ImageError> {
-        Repository::new(&format!("{}/{path}", self.host()))
+    pub fn repository(
+        &self,
+        path: &str,
+    ) -> Result<ImageRepository, crate::core::image::ImageError> {
+        ImageRepository::new(&format!("{}/{path}", self.host()))
     }
 
     /// Puts a tiny image (or an index of them) at `path:tag` and gives its digest. The same image
@@ -128,8 +133,8 @@ impl SandboxRegistry {
         &self,
         path: &str,
         tag: &Tag,
-        image: &Image,
-    ) -> Result<Digest, SandboxError> {
+        image: &SandboxImage,
+    ) -> Result<Digest, SandboxRegistryError> {
         let mut annotations = image.labels.clone();
         if let Some(created) = image.created {
             annotations.insert(
@@ -178,7 +183,7 @@ impl SandboxRegistry {
             }
         };
         let digest = descriptor["digest"].as_str().unwrap_or_default();
-        Digest::new(digest).map_err(|error| SandboxError::Store {
+        Digest::new(digest).map_err(|error| SandboxRegistryError::Store {
             subject: format!("{path}:{tag}"),
             why: error.to_string(),
         })
@@ -188,7 +193,7 @@ impl SandboxRegistry {
     ///
     /// # Errors
     /// If it ended badly before.
-    pub async fn stop(mut self) -> Result<(), SandboxError> {
+    pub async fn stop(mut self) -> Result<(), SandboxRegistryError> {
         self.stop.cancel();
         match self.server.take() {
             Some(server) => Ok(server.await.map_err(std::io::Error::other)??),
@@ -196,12 +201,12 @@ impl SandboxRegistry {
         }
     }
 
-    async fn blob(&self, media_type: &str, bytes: Vec<u8>) -> Result<Value, SandboxError> {
+    async fn blob(&self, media_type: &str, bytes: Vec<u8>) -> Result<Value, SandboxRegistryError> {
         let digest = BlobDigest::sha256_of(&bytes);
         let descriptor =
             json!({"mediaType": media_type, "digest": digest.to_string(), "size": bytes.len()});
         let stored = self.state.blob_store.put(&digest, bytes.into()).await;
-        stored.map_err(|error| SandboxError::Store {
+        stored.map_err(|error| SandboxRegistryError::Store {
             subject: "blob".to_owned(),
             why: error.to_string(),
         })?;
@@ -214,7 +219,7 @@ impl SandboxRegistry {
         tag: Option<&Tag>,
         media_type: &str,
         body: &Value,
-    ) -> Result<Value, SandboxError> {
+    ) -> Result<Value, SandboxRegistryError> {
         let bytes = body.to_string().into_bytes();
         let digest = BlobDigest::sha256_of(&bytes);
         let descriptor =
@@ -228,7 +233,7 @@ impl SandboxRegistry {
             .registry
             .put_manifest(path, &reference, &digest, media_type, bytes.into())
             .await;
-        stored.map_err(|error| SandboxError::Store {
+        stored.map_err(|error| SandboxRegistryError::Store {
             subject: path.to_owned(),
             why: error.to_string(),
         })?;

@@ -1,11 +1,15 @@
 //! Which references the commits of a branch have moved: what holds after a revert are read from.
 
 use crate::{
-    git::{self, Change, Commit, GitError, Mirror, ObjectId},
-    image::{ImageRef, Repository},
-    name::Name,
-    policy::Move,
-    references::{self, FileKind, Needles, Part, Reference, Why},
+    core::{
+        image::{ImageRef, ImageRepository},
+        name::Name,
+    },
+    images::{
+        policy::HeldMove,
+        references::{self, FileKind, Needles, Reference, ReferenceOrigin, ReferencePart},
+    },
+    io::git::{self, FileDelta, GitError, HistoryCommit, Mirror, ObjectId},
 };
 use jiff::Timestamp;
 use std::collections::{HashMap, HashSet, hash_map::Entry};
@@ -25,11 +29,11 @@ const MOST_MERGED: usize = 50;
 
 /// A reference that a commit moved, whatever policy it belongs to.
 #[derive(Debug, Clone, PartialEq, Eq)]
-struct Moved {
+struct ReferenceMove {
     path: String,
     locator: String,
     marker: Option<Name>,
-    repository: Option<Repository>,
+    repository: Option<ImageRepository>,
     tag: Option<(String, String)>,
     digest: Option<(String, String)>,
     /// The tag beside the digest.
@@ -38,7 +42,7 @@ struct Moved {
     by_bot: bool,
 }
 
-impl Moved {
+impl ReferenceMove {
     /// Whether both are moves of one reference.
     fn is_of(&self, other: &Self) -> bool {
         (&self.path, &self.locator, &self.marker, &self.repository)
@@ -53,18 +57,18 @@ impl Moved {
 
 /// What is known of commits: they never change.
 #[derive(Debug, Default)]
-pub struct History {
+pub struct HoldHistory {
     fingerprint: [u8; 32],
-    moved: HashMap<ObjectId, Vec<Moved>>,
-    walked: Option<(ObjectId, Vec<Commit>)>,
+    moved: HashMap<ObjectId, Vec<ReferenceMove>>,
+    walked: Option<(ObjectId, Vec<HistoryCommit>)>,
 }
 
 /// What moves are wanted of: the references of a policy in the files of an Environment.
-pub struct Wanted<'a> {
+pub struct MoveFilter<'a> {
     /// The policy.
     pub policy: &'a Name,
     /// Its repository.
-    pub repository: &'a Repository,
+    pub repository: &'a ImageRepository,
     /// Whether references without a marker count.
     pub automatic: bool,
     /// Whether digests alone count. Else a digest counts where its tag has not moved.
@@ -73,7 +77,7 @@ pub struct Wanted<'a> {
     pub contains: &'a dyn Fn(&str) -> bool,
 }
 
-impl History {
+impl HoldHistory {
     /// Looks at the history of `head`; what was looked at before is not read again.
     ///
     /// # Errors
@@ -122,7 +126,7 @@ impl History {
     }
 
     /// The moves of a policy's references, oldest first.
-    pub fn moves(&self, wanted: &Wanted<'_>) -> Vec<Move> {
+    pub fn moves(&self, wanted: &MoveFilter<'_>) -> Vec<HeldMove> {
         let Some((_, commits)) = &self.walked else {
             return Vec::new();
         };
@@ -143,7 +147,7 @@ impl History {
                 else {
                     continue;
                 };
-                moves.push(Move {
+                moves.push(HeldMove {
                     commit: commit.id.to_string(),
                     author: commit.author.clone(),
                     time: Timestamp::from_second(commit.seconds).unwrap_or(Timestamp::UNIX_EPOCH),
@@ -161,10 +165,10 @@ impl History {
 
 fn moved(
     mirror: &Mirror,
-    commit: &Commit,
-    changes: &[Change],
+    commit: &HistoryCommit,
+    changes: &[FileDelta],
     needles: &Needles,
-) -> Result<Vec<Moved>, GitError> {
+) -> Result<Vec<ReferenceMove>, GitError> {
     let mut all = Vec::new();
     for change in changes {
         let (Some(old), Some(new)) = (change.old, change.new) else {
@@ -204,10 +208,10 @@ fn moved(
             );
             if tag.is_some() || digest.is_some() {
                 let marker = match &after.why {
-                    Why::Marker { policy, .. } => Some(policy.clone()),
+                    ReferenceOrigin::Marker { policy, .. } => Some(policy.clone()),
                     _ => None,
                 };
-                all.push(Moved {
+                all.push(ReferenceMove {
                     path: change.path.clone(),
                     locator: after.locator.clone(),
                     marker,
@@ -228,9 +232,9 @@ fn moved(
 /// else a merge brings is its author's.
 fn own(
     mirror: &Mirror,
-    history: &git::History<'_>,
-    merge: &Commit,
-    moves: &mut [Moved],
+    history: &git::FirstParents<'_>,
+    merge: &HistoryCommit,
+    moves: &mut [ReferenceMove],
     needles: &Needles,
 ) -> Result<(), GitError> {
     let Some(brought) = history.brought(merge, MOST_MERGED)? else {
@@ -244,8 +248,8 @@ fn own(
         steps.extend(moved(mirror, commit, &changes, needles)?);
     }
     for row in moves {
-        let of: Vec<&Moved> = steps.iter().filter(|step| step.is_of(row)).collect();
-        let net = |part: fn(&Moved) -> Option<&(String, String)>| {
+        let of: Vec<&ReferenceMove> = steps.iter().filter(|step| step.is_of(row)).collect();
+        let net = |part: fn(&ReferenceMove) -> Option<&(String, String)>| {
             let (new, old) = (
                 of.iter().find_map(|step| part(step))?,
                 of.iter().rev().find_map(|step| part(step))?,
@@ -261,16 +265,16 @@ fn own(
 
 /// The digest that stands in a reference.
 pub fn digest(reference: &Reference) -> Option<String> {
-    if let Some(slot) = reference.slot(Part::Digest) {
+    if let Some(slot) = reference.slot(ReferencePart::Digest) {
         return Some(slot.value.clone()).filter(|value| !value.is_empty());
     }
-    if let Some(slot) = reference.slot(Part::Whole) {
+    if let Some(slot) = reference.slot(ReferencePart::Whole) {
         return ImageRef::new(&slot.value)
             .ok()?
             .digest
             .map(|digest| digest.as_str().to_owned());
     }
-    let slot = reference.slot(Part::Tag)?;
+    let slot = reference.slot(ReferencePart::Tag)?;
     slot.value
         .split_once('@')
         .map(|(_, digest)| digest.to_owned())

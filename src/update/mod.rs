@@ -6,68 +6,53 @@
 //!            └────────────────────────────────────────────────────────────────────┘
 //! ```
 //!
-//! [`Updater::pass`] is this picture, top to bottom. It is the same for `run`, `run --once` and
+//! [`ImageUpdater::pass`] is this picture, top to bottom. It is the same for `run`, `run --once` and
 //! `plan`; `plan` stops before the last step. What blocks (Git, files) runs on a thread of its own,
 //! and from drafting a commit to the answer of its push nothing can interrupt it.
 
-mod automerge;
-mod by_hand;
-mod choosing;
-mod decide;
-mod ended;
-mod gathering;
-mod history;
-mod kept;
-mod known;
-mod listing;
-mod merged;
+mod commands;
+mod plan;
+pub(crate) mod history;
 mod previews;
-mod publishing;
-mod refused;
-mod releasing;
-mod report;
-mod requesting;
-mod resting;
-mod rolling_back;
-mod scanning;
-mod stepping;
-mod suspending;
-mod telling;
-mod wanting;
-mod whose;
-mod world;
+mod commit;
+pub(crate) mod report;
+mod requests;
+mod scan;
+pub(crate) mod snapshot;
 
-pub use by_hand::{ByHandError, Named, NamedError, NamedKind};
-pub use decide::{Decided, Local, Present, concerns, decision};
-pub use gathering::{Asked, Gathered, Gatherer, PATIENCE, wants};
-pub use history::{History, Wanted};
-pub use previews::Previews;
-pub use releasing::Released;
-pub use report::{
-    CommitReport, EnvironmentReport, FailureReport, LeftReport, PolicyReport, RefusedReport,
-    Report, RequestReport, RequestState, Requests, State,
+pub use crate::images::scope::{EnvironmentScope, PolicyDecision, PolicyUsage, concerns, decision};
+pub use commands::release::ReleaseOutcome;
+pub use commands::rollback::{
+    FileChangeKind, HeldVersion, RestoredFile, RollbackOutcome, UndoneMove,
 };
-pub use rolling_back::{HeldBack, Restored, RolledBack, Undone, Way};
-pub use suspending::Suspended;
-pub use world::{Memory, Watched, World, declared_in, read};
+pub use commands::suspend::SuspendOutcome;
+pub use commands::{CommandError, DeclarationKind, DeclarationRef, DeclarationRefError};
+pub use history::{HoldHistory, MoveFilter};
+pub use previews::Previews;
+pub use report::{
+    CommitReport, EnvironmentReport, EnvironmentState, FailureReport, LeftReport, PassReport,
+    PolicyReport, RefusedReport, RequestReport, RequestState, RequestTotals,
+};
+pub use requests::facts::{FactsGatherer, FactsQuery, GatheredFacts, PATIENCE, wants};
+pub use snapshot::{ReferencedFile, RepoSnapshot, SnapshotCache, declared_in, read};
 
 use crate::{
-    declare::{Declarations, Via, process::ConfigRepository},
-    error::Kind,
-    findings,
-    forge::Forge,
-    git::{self, GitError, Mirror, Person, SigningKey},
-    image::Repository,
-    policy::Details,
-    publish::{ChangeSet, Message, rollout::Merged},
-    registry::RequestKind,
-    scan::{Scan, Scanner},
+    core::{error::ErrorKind, image::ImageRepository},
+    images::{lint, policy::TagFacts},
+    io::{
+        facts::{RepositoryScan, Scanner},
+        forge::Forge,
+        git::{self, CommitSigner, GitError, Mirror, Person},
+        registry::RequestKind,
+    },
+    review::{ChangeSet, CommitMessage, rollout::MergedRequest},
+    spec::{Declarations, WriteMode, settings::ConfigRepository},
 };
+use commit::{PublishOutcome, gate, undone};
 use jiff::{SignedDuration, Timestamp};
-use known::Known;
-use publishing::{Published, gate, undone};
-use requesting::{Done, Requesting};
-use scanning::confirmed;
+use requests::cache::RequestCache;
+use requests::{RequestsDone, RequestsPhase};
+use scan::confirmed;
 use std::{
     collections::{BTreeMap, HashMap, HashSet},
     path::PathBuf,
@@ -86,7 +71,7 @@ const SCANS: usize = 16;
 const ATTEMPTS: u32 = 10;
 
 /// One config repository with all that a pass needs.
-pub struct Updater {
+pub struct ImageUpdater {
     /// What the process file says of it.
     pub config: ConfigRepository,
     /// The mirror.
@@ -96,7 +81,7 @@ pub struct Updater {
     /// Registries and store.
     pub scanner: Scanner,
     /// Signs commits.
-    pub key: Option<Arc<SigningKey>>,
+    pub key: Option<Arc<CommitSigner>>,
     /// Opens requests.
     pub forge: Option<Arc<dyn Forge>>,
     /// Says what a change does on clusters, for the texts of requests; nobody until somebody is
@@ -105,12 +90,12 @@ pub struct Updater {
     /// Held by whoever works on the repository: a pass and a question never do at the same time.
     pub turn: Arc<tokio::sync::Mutex<()>>,
     /// Every revision that was read, as soon as it was.
-    pub revisions: tokio::sync::watch::Sender<Option<World>>,
+    pub revisions: tokio::sync::watch::Sender<Option<RepoSnapshot>>,
     /// The requests merged within the last day whose commits the mirror has.
-    pub merged: tokio::sync::watch::Sender<Arc<[Merged]>>,
-    memory: Arc<Mutex<(Memory, History)>>,
+    pub merged: tokio::sync::watch::Sender<Arc<[MergedRequest]>>,
+    memory: Arc<Mutex<(SnapshotCache, HoldHistory)>>,
     confirmed: Mutex<Confirmed>,
-    known: Arc<Mutex<Known>>,
+    known: Arc<Mutex<RequestCache>>,
     /// Whether the pass under way pushes or has pushed something, which its report has yet to tell.
     publishing: AtomicBool,
     /// Whether a pass shall end at its next safe point.
@@ -119,7 +104,7 @@ pub struct Updater {
 
 /// What a pass is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Mode {
+pub enum PassMode {
     /// Commit and push.
     Write,
     /// Say what would be done.
@@ -134,17 +119,17 @@ pub enum Rescan {
     /// These, and those never listed.
     Only {
         /// These.
-        due: HashSet<Repository>,
+        due: HashSet<ImageRepository>,
         /// In trouble: not even if they were never listed.
-        resting: HashSet<Repository>,
+        resting: HashSet<ImageRepository>,
     },
 }
 
 /// What one pass knows of repositories; repositories that could not be scanned are missing.
-type Scans = HashMap<Repository, Scan>;
+pub(crate) type Scans = HashMap<ImageRepository, RepositoryScan>;
 
 /// What registries have confirmed of single tags since their repositories were listed.
-type Confirmed = HashMap<Repository, HashMap<String, Details>>;
+pub(crate) type Confirmed = HashMap<ImageRepository, HashMap<String, TagFacts>>;
 
 /// How many confirmed tags of a repository are kept between its scans: three policies' clocks. With
 /// more it is asked again, so that memory stays small.
@@ -152,35 +137,35 @@ const MOST_CONFIRMED: usize = 64;
 
 /// What a pass keeps when it begins again on a newer commit: registries are asked once, and what
 /// was pushed is told.
-struct Pass<'p> {
-    mode: Mode,
+pub(crate) struct PassState<'p> {
+    mode: PassMode,
     rescan: &'p Rescan,
     /// When it began; what it says of ages is said of this moment.
     now: Timestamp,
-    clock: Clock,
+    clock: PassClock,
     scans: Scans,
     /// Repositories that could not be scanned.
-    failed: HashSet<Repository>,
+    failed: HashSet<ImageRepository>,
     /// Commits that were pushed, by Environment.
     pushed: BTreeMap<String, Vec<CommitReport>>,
     /// A push whose answer was lost, with its Environment: the next fetch shows what became of it.
     unsure: Option<(git::ObjectId, String, CommitReport)>,
     /// The forge's requests.
-    requesting: Requesting,
+    requesting: RequestsPhase,
     /// What was done with requests.
-    done: Done,
+    done: RequestsDone,
 }
 
 /// Says what time it is by now, for what must not be done too late: registries, forges and clusters
 /// can take minutes. The time that goes by within a pass is taken from a clock that only goes
 /// forward.
 #[derive(Debug, Clone, Copy)]
-struct Clock {
+struct PassClock {
     at: Timestamp,
     since: Instant,
 }
 
-impl Clock {
+impl PassClock {
     fn new(at: Timestamp) -> Self {
         Self {
             at,
@@ -195,20 +180,20 @@ impl Clock {
 }
 
 /// The changes of one Environment, before anything is published.
-struct Prepared {
+pub(crate) struct PreparedEnvironment {
     report: EnvironmentReport,
     sets: Vec<ChangeSet>,
     person: Option<Person>,
 }
 
-impl Updater {
+impl ImageUpdater {
     /// Puts an updater together. Nothing is sent.
     pub fn new(
         config: ConfigRepository,
         mirror: Mirror,
         folder: PathBuf,
         scanner: Scanner,
-        key: Option<SigningKey>,
+        key: Option<CommitSigner>,
     ) -> Self {
         Self {
             config,
@@ -248,19 +233,19 @@ impl Updater {
 
     /// One pass. Never fails as a whole: what went wrong stands in the report beside what went
     /// well.
-    pub async fn pass(&self, mode: Mode, rescan: &Rescan, now: Timestamp) -> Report {
-        let mut report = Report {
+    pub async fn pass(&self, mode: PassMode, rescan: &Rescan, now: Timestamp) -> PassReport {
+        let mut report = PassReport {
             repository: self.config.name.clone(),
-            ..Report::default()
+            ..PassReport::default()
         };
         let before = self.scanner.registries.stats();
         let (scans, failed, pushed, unsure) = Default::default();
-        let (requesting, done) = (Requesting::Unasked, Done::default());
-        let mut pass = Pass {
+        let (requesting, done) = (RequestsPhase::Unasked, RequestsDone::default());
+        let mut pass = PassState {
             mode,
             rescan,
             now,
-            clock: Clock::new(now),
+            clock: PassClock::new(now),
             scans,
             failed,
             pushed,
@@ -275,17 +260,17 @@ impl Updater {
                 Err(error) => Err(error),
             };
             match step {
-                Ok(Step::Done) => break,
+                Ok(PassStep::Done) => break,
                 // Later sets build on this commit, so the world is read again; nothing is scanned
                 // again.
-                Ok(Step::Pushed) => conflicts = 0,
-                Ok(Step::Conflict) if conflicts < ATTEMPTS => {
+                Ok(PassStep::Pushed) => conflicts = 0,
+                Ok(PassStep::Conflict) if conflicts < ATTEMPTS => {
                     conflicts += 1;
                     tokio::time::sleep(jitter(conflicts)).await;
                 }
-                Ok(Step::Conflict) => {
+                Ok(PassStep::Conflict) => {
                     report.failures.push(FailureReport {
-                        kind: Kind::Conflict,
+                        kind: ErrorKind::Conflict,
                         message: format!(
                             "{}: somebody else pushed first, {ATTEMPTS} times in a row",
                             self.mirror.remote().shown()
@@ -326,7 +311,7 @@ impl Updater {
         {
             report.warnings.push(error.to_string());
         }
-        let Pass {
+        let PassState {
             mut pushed,
             scans,
             done,
@@ -346,11 +331,11 @@ impl Updater {
             {
                 report
                     .environments
-                    .push(EnvironmentReport::new(name, State::Committed));
+                    .push(EnvironmentReport::new(name, EnvironmentState::Committed));
             }
         }
         for (name, request) in done.ended {
-            requesting::add(&mut report, &name, vec![request]);
+            requests::add(&mut report, &name, vec![request]);
         }
         report
             .environments
@@ -359,8 +344,11 @@ impl Updater {
             if let Some(mut commits) = pushed.remove(&environment.name) {
                 commits.append(&mut environment.commits);
                 environment.commits = commits;
-                if matches!(environment.state, State::UpToDate | State::Unknown) {
-                    environment.state = State::Committed;
+                if matches!(
+                    environment.state,
+                    EnvironmentState::UpToDate | EnvironmentState::Unknown
+                ) {
+                    environment.state = EnvironmentState::Committed;
                 }
             }
         }
@@ -375,10 +363,10 @@ impl Updater {
     /// no later trouble hides them.
     async fn once(
         &self,
-        world: &World,
-        pass: &mut Pass<'_>,
-        report: &mut Report,
-    ) -> Result<Step, GitError> {
+        world: &RepoSnapshot,
+        pass: &mut PassState<'_>,
+        report: &mut PassReport,
+    ) -> Result<PassStep, GitError> {
         report.revision = Some(world.commit.to_string());
         if let Some((commit, environment, row)) = pass.unsure.take()
             && self.mirror.contains(world.commit, commit)?
@@ -386,7 +374,7 @@ impl Updater {
             pass.pushed.entry(environment).or_default().push(row);
         }
         report.environments.clear();
-        let (locals, found) = findings::find(&world.declared, &world.files);
+        let (locals, found) = lint::find(&world.declared, &world.files);
         report.findings = found;
         self.list(world, pass, report).await?;
         self.scan(&locals, pass, report).await;
@@ -394,16 +382,16 @@ impl Updater {
         for local in &locals {
             all.push(self.prepare(world, local, pass, report).await?);
         }
-        let via_commit = |prepared: &Prepared| {
+        let via_commit = |prepared: &PreparedEnvironment| {
             world
                 .declared
                 .environments
                 .get(&prepared.report.name)
-                .is_none_or(|known| known.via == Via::Commit)
+                .is_none_or(|known| known.via == WriteMode::Commit)
         };
         // Requests are made on the target as it is after the commits.
         let (committed, reviewed): (Vec<_>, Vec<_>) = all.into_iter().partition(via_commit);
-        for Prepared {
+        for PreparedEnvironment {
             report: mut environment,
             sets,
             person,
@@ -418,10 +406,10 @@ impl Updater {
                 );
             let blocked = shut || self.in_doubt(&sets, &mut environment, report);
             for set in sets {
-                let message = match Message::new(self.config.message.clone()).of(&set) {
+                let message = match CommitMessage::new(self.config.message.clone()).of(&set) {
                     Ok(message) => message,
                     Err(error) => {
-                        environment.state = State::Failed;
+                        environment.state = EnvironmentState::Failed;
                         report.failures.push(FailureReport::new(&error));
                         break;
                     }
@@ -432,16 +420,16 @@ impl Updater {
                     images: set.moves.clone(),
                     files: set.files.clone(),
                 };
-                if blocked || pass.mode == Mode::Plan {
+                if blocked || pass.mode == PassMode::Plan {
                     if !blocked {
-                        environment.state = State::Planned;
+                        environment.state = EnvironmentState::Planned;
                     }
                     environment.commits.push(planned);
                     continue;
                 }
                 let done = pass.pushed.get(&environment.name);
                 if done.is_some_and(|done| done.iter().any(|commit| commit.images == set.moves)) {
-                    environment.state = State::Failed;
+                    environment.state = EnvironmentState::Failed;
                     report
                         .failures
                         .push(undone(self.mirror.remote().shown(), &planned));
@@ -452,7 +440,7 @@ impl Updater {
                     .publish(&set, &planned.message, person.as_ref(), pass.now)
                     .await
                 {
-                    Ok(Published::Done(commit)) => {
+                    Ok(PublishOutcome::Done(commit)) => {
                         let commit = CommitReport {
                             id: Some(commit.to_string()),
                             ..planned
@@ -461,26 +449,26 @@ impl Updater {
                             .entry(environment.name.clone())
                             .or_default()
                             .push(commit);
-                        return Ok(Step::Pushed);
+                        return Ok(PassStep::Pushed);
                     }
-                    Ok(Published::Unsure(commit)) => {
+                    Ok(PublishOutcome::Unsure(commit)) => {
                         let row = CommitReport {
                             id: Some(commit.to_string()),
                             ..planned
                         };
                         pass.unsure = Some((commit, environment.name.clone(), row));
-                        return Ok(Step::Conflict);
+                        return Ok(PassStep::Conflict);
                     }
-                    Ok(Published::Conflict) => return Ok(Step::Conflict),
-                    Ok(Published::Refused(refusal)) => {
-                        environment.state = State::Failed;
+                    Ok(PublishOutcome::Conflict) => return Ok(PassStep::Conflict),
+                    Ok(PublishOutcome::Refused(refusal)) => {
+                        environment.state = EnvironmentState::Failed;
                         report.failures.push(FailureReport::new(&refusal));
                         environment.commits.push(planned);
                         break;
                     }
                     Err(error @ GitError::Broken { .. }) => return Err(error),
                     Err(error) => {
-                        environment.state = State::Failed;
+                        environment.state = EnvironmentState::Failed;
                         report.failures.push(FailureReport::new(&error));
                         environment.commits.push(planned);
                         break;
@@ -509,7 +497,7 @@ impl Updater {
     }
 
     /// Fetches, and reads the revision.
-    async fn world(&self, report: &mut Report) -> Result<World, GitError> {
+    async fn world(&self, report: &mut PassReport) -> Result<RepoSnapshot, GitError> {
         report.requests.ls_refs += 1;
         let (mirror, memory) = (Arc::clone(&self.mirror), Arc::clone(&self.memory));
         let (policies, folder) = (self.config.policies.clone(), self.folder.clone());
@@ -545,7 +533,7 @@ impl Updater {
     /// If an object of the mirror is missing.
     pub async fn declared_at(&self, commit: git::ObjectId) -> Result<Declarations, GitError> {
         let (mirror, policies) = (Arc::clone(&self.mirror), self.config.policies.clone());
-        blocking(move || world::declared_at(&mirror, commit, policies.as_deref())).await
+        blocking(move || snapshot::declared_at(&mirror, commit, policies.as_deref())).await
     }
 
     /// What the revision of the last pass declares.
@@ -561,7 +549,7 @@ impl Updater {
     ///
     /// # Errors
     /// If the remote cannot be asked or the mirror is damaged.
-    pub async fn look(&self, report: &mut Report) -> Result<World, GitError> {
+    pub async fn look(&self, report: &mut PassReport) -> Result<RepoSnapshot, GitError> {
         self.world(report).await
     }
 
@@ -571,7 +559,7 @@ impl Updater {
     ///
     /// # Errors
     /// If the remote cannot be asked or the mirror is damaged.
-    pub async fn look_for_holds(&self, report: &mut Report) -> Result<World, GitError> {
+    pub async fn look_for_holds(&self, report: &mut PassReport) -> Result<RepoSnapshot, GitError> {
         let world = self.world(report).await?;
         self.learn_for_holds(&world, report).await?;
         Ok(world)
@@ -579,7 +567,7 @@ impl Updater {
 }
 
 /// How one walk ended.
-enum Step {
+pub(crate) enum PassStep {
     /// Nothing is left to do.
     Done,
     /// A commit was pushed; there may be more to do.

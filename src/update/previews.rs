@@ -4,11 +4,11 @@
 //! A text may be hours old, and people can edit it: what merges by itself goes by previews of this
 //! process alone.
 
-use super::{Updater, blocking, publishing::edits};
+use super::{ImageUpdater, blocking, commit::edits};
 use crate::{
-    git::{GitError, Message, ObjectId, Person},
-    health::plain,
-    publish::{ChangeSet, Outlook, Preview, Trouble},
+    io::git::{CommitMeta, GitError, ObjectId, Person},
+    objects::health::plain,
+    review::{ChangeSet, Preview, PreviewSummary, PreviewTrouble},
 };
 use jiff::{SignedDuration, Timestamp};
 use std::{collections::HashMap, sync::Arc};
@@ -30,18 +30,18 @@ pub trait Previews: Send + Sync {
 
 /// What previews of this process have said, by the target and the head of the branch.
 #[derive(Debug, Default)]
-pub(super) struct Outlooks(HashMap<(ObjectId, ObjectId), (Timestamp, Outlook)>);
+pub(crate) struct PreviewSummaries(HashMap<(ObjectId, ObjectId), (Timestamp, PreviewSummary)>);
 
-impl Outlooks {
+impl PreviewSummaries {
     /// What was said, and until when that stands.
     pub(super) fn get(
         &self,
         target: ObjectId,
         head: ObjectId,
         now: Timestamp,
-    ) -> Option<(Outlook, Timestamp)> {
+    ) -> Option<(PreviewSummary, Timestamp)> {
         let (at, outlook) = self.0.get(&(target, head))?;
-        let rest = if *outlook == Outlook::Clear {
+        let rest = if *outlook == PreviewSummary::Clear {
             FRESH
         } else {
             REST
@@ -61,7 +61,7 @@ impl Outlooks {
     }
 }
 
-impl Updater {
+impl ImageUpdater {
     /// A preview of what the merge of a branch would make of the target, on which the branch may
     /// have been made a while ago (`parent`); nothing where there is nobody to make one.
     pub(super) async fn preview(
@@ -82,7 +82,7 @@ impl Updater {
             Ok(merged) => previews.preview(target, merged).await,
             Err(error) => Preview {
                 applications: Vec::new(),
-                trouble: vec![Trouble {
+                trouble: vec![PreviewTrouble {
                     message: plain(&error.to_string()),
                     passes: true,
                 }],
@@ -106,7 +106,7 @@ impl Updater {
         let (mirror, make) = (Arc::clone(&self.mirror), edits(set.files.clone())?);
         let bot = Person::new(&self.config.author.name, &self.config.author.email)?;
         blocking(move || {
-            let text = Message {
+            let text = CommitMeta {
                 author: &bot,
                 committer: &bot,
                 seconds: 0,

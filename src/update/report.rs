@@ -1,11 +1,13 @@
 //! What became of a pass: one value that feeds the text, the JSON, the log and the status.
 
 use crate::{
-    declare::Mistake,
-    error::{Fault, Kind},
-    image::{Digest, Repository, Tag},
-    name::Name,
-    publish::{FileChange, ImageMove},
+    core::{
+        error::{Classify, ErrorKind},
+        image::{Digest, ImageRepository, Tag},
+        name::Name,
+    },
+    review::{FileChange, ImageMove},
+    spec::Diagnostic,
 };
 use jiff::Timestamp;
 use serde::Serialize;
@@ -14,7 +16,7 @@ use std::time::Duration;
 /// What became of a pass over one config repository.
 #[derive(Debug, Clone, Default, Serialize)]
 #[serde(rename_all = "camelCase")]
-pub struct Report {
+pub struct PassReport {
     /// The config repository, by name.
     pub repository: String,
     /// The revision that was read last.
@@ -22,19 +24,19 @@ pub struct Report {
     /// The Environments, by name.
     pub environments: Vec<EnvironmentReport>,
     /// What is wrong in declarations and files.
-    pub findings: Vec<Mistake>,
+    pub findings: Vec<Diagnostic>,
     /// What went wrong at remotes.
     pub failures: Vec<FailureReport>,
     /// What is worth knowing beside that.
     pub warnings: Vec<String>,
     /// Requests that were sent.
-    pub requests: Requests,
+    pub requests: RequestTotals,
 }
 
 /// Requests that a pass has sent.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
-pub struct Requests {
+pub struct RequestTotals {
     /// Tag listings (the first page of each).
     pub listings: u64,
     /// Digests asked for.
@@ -52,7 +54,7 @@ pub struct EnvironmentReport {
     /// Its name.
     pub name: String,
     /// What became of it.
-    pub state: State,
+    pub state: EnvironmentState,
     /// Where the state ends by itself: when.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub until: Option<Timestamp>,
@@ -71,7 +73,7 @@ pub struct EnvironmentReport {
 /// What became of an Environment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
-pub enum State {
+pub enum EnvironmentState {
     /// Nothing to change.
     UpToDate,
     /// Nothing was changed, but not every registry could be asked: there may be something newer.
@@ -100,7 +102,7 @@ pub struct PolicyReport {
     /// Its name.
     pub name: Name,
     /// Its repository.
-    pub repository: Repository,
+    pub repository: ImageRepository,
     /// The tags that the files had, each once.
     pub present: Vec<String>,
     /// The tag chosen.
@@ -264,7 +266,7 @@ pub struct LeftReport {
 #[serde(rename_all = "camelCase")]
 pub struct FailureReport {
     /// Whose fault it is.
-    pub kind: Kind,
+    pub kind: ErrorKind,
     /// What went wrong.
     pub message: String,
     /// What to do about it.
@@ -272,7 +274,7 @@ pub struct FailureReport {
     pub hint: Option<String>,
     /// The repository of images that could not be read; none for the config repository.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub repository: Option<Repository>,
+    pub repository: Option<ImageRepository>,
     /// When trying again can help, in seconds from then.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub retry_after: Option<u64>,
@@ -283,7 +285,7 @@ pub struct FailureReport {
 
 impl FailureReport {
     /// What a fault says.
-    pub fn new(fault: &impl Fault) -> Self {
+    pub fn new(fault: &impl Classify) -> Self {
         Self {
             kind: fault.kind(),
             message: fault.to_string(),
@@ -295,7 +297,7 @@ impl FailureReport {
     }
 
     /// What a forge says.
-    pub fn at_forge(fault: &impl Fault) -> Self {
+    pub fn at_forge(fault: &impl Classify) -> Self {
         Self {
             forge: true,
             ..Self::new(fault)
@@ -303,7 +305,7 @@ impl FailureReport {
     }
 
     /// The same, of a repository of images.
-    pub fn of(self, repository: &Repository) -> Self {
+    pub fn of(self, repository: &ImageRepository) -> Self {
         Self {
             repository: Some(repository.clone()),
             ..self
@@ -313,7 +315,7 @@ impl FailureReport {
 
 impl EnvironmentReport {
     /// A row without anything in it yet.
-    pub(super) fn new(name: &str, state: State) -> Self {
+    pub(super) fn new(name: &str, state: EnvironmentState) -> Self {
         let (until, policies, commits, requests, left) = Default::default();
         Self {
             name: name.to_owned(),
@@ -327,7 +329,7 @@ impl EnvironmentReport {
     }
 }
 
-impl Report {
+impl PassReport {
     /// Whether the pass changed something, or would.
     pub fn has_changes(&self) -> bool {
         let changes = |request: &RequestReport| request.state.is_change();

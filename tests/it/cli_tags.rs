@@ -3,8 +3,8 @@
 use super::cli_support::Case;
 use jiff::Timestamp;
 use tagboat::{
-    image::Tag,
-    sandbox::registry::{Image, SandboxRegistry},
+    core::image::Tag,
+    sandbox::registry::{SandboxImage, SandboxRegistry},
 };
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -20,14 +20,14 @@ async fn tags_are_listed_with_what_the_registry_says_of_them() {
         } else {
             &["linux/amd64", "linux/arm/v7"]
         };
-        let image = Image {
+        let image = SandboxImage {
             created: (number < 3).then_some(created),
             platforms: platforms
                 .iter()
                 .map(|platform| platform.parse().unwrap())
                 .collect(),
             salt: tag.to_owned(),
-            ..Image::default()
+            ..SandboxImage::default()
         };
         registry
             .publish("team/app", &Tag::new(tag).unwrap(), &image)

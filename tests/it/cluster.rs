@@ -5,19 +5,19 @@ use super::support::cluster::kubeconfig;
 use serde_json::json;
 use std::path::Path;
 use tagboat::{
-    cluster::{Cluster, Identity, Problem, Resource},
-    declare::process,
-    error::{Fault, Kind},
-    object::Gvk,
+    core::error::{Classify, ErrorKind},
+    io::cluster::{ClusterClient, ClusterProblem, RequestIdentity, Resource},
+    objects::object::Gvk,
+    spec::settings,
 };
 use wiremock::{
     Mock, MockServer, Request, ResponseTemplate,
     matchers::{any, path},
 };
 
-const OWN: Identity = Identity::Own;
+const OWN: RequestIdentity = RequestIdentity::Own;
 
-async fn open(server: &str, cluster: &serde_json::Value) -> (Cluster, tempfile::TempDir) {
+async fn open(server: &str, cluster: &serde_json::Value) -> (ClusterClient, tempfile::TempDir) {
     open_as(
         server,
         cluster,
@@ -32,16 +32,16 @@ async fn open_as(
     cluster: &serde_json::Value,
     user: &serde_json::Value,
     folder: tempfile::TempDir,
-) -> (Cluster, tempfile::TempDir) {
+) -> (ClusterClient, tempfile::TempDir) {
     let _ = rustls::crypto::ring::default_provider().install_default();
     let file = folder.path().join("kubeconfig");
     let mut named = cluster.clone();
     named["server"] = server.into();
     let config = kubeconfig(&named, user);
     std::fs::write(&file, config.to_string()).unwrap();
-    let declared = process::Cluster::new("test", Some("kubeconfig".into()));
+    let declared = settings::ClusterSettings::new("test", Some("kubeconfig".into()));
     (
-        Cluster::open(&declared, |path: &Path| folder.path().join(path))
+        ClusterClient::open(&declared, |path: &Path| folder.path().join(path))
             .await
             .unwrap(),
         folder,
@@ -94,7 +94,7 @@ async fn answers_that_make_no_sense_are_named_and_nothing_is_taken_from_them() {
             .unwrap_err();
         assert!(error.to_string().contains(says), "{error}");
         assert!(!format!("{error} {error:?} {cluster:?}").contains("s3cr3t"));
-        assert_ne!(error.kind(), Kind::Bug);
+        assert_ne!(error.kind(), ErrorKind::Bug);
         // A list of them is no empty list.
         assert!(cluster.list(&OWN, &maps(), None, None).await.is_err());
         assert!(
@@ -254,7 +254,7 @@ async fn the_proxy_of_a_kubeconfig_is_used_with_its_password() {
     let (cluster, _folder) = open(&server.uri(), &json!({"proxy-url": "ftp://127.0.0.1:1"})).await;
     let error = cluster.version().await.unwrap_err();
     assert!(
-        matches!(&*error.problem, Problem::Kubeconfig { why, .. } if why.contains("ftp") || why.contains("proxy")),
+        matches!(&*error.problem, ClusterProblem::Kubeconfig { why, .. } if why.contains("ftp") || why.contains("proxy")),
         "{error}"
     );
 }

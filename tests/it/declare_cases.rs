@@ -1,7 +1,7 @@
 //! Declarations: each file under `cases/declare` beside the findings it must give, word for word.
 
 use std::{fmt::Write, fs, path::Path};
-use tagboat::declare;
+use tagboat::spec;
 
 #[test]
 fn every_mistake_is_said_with_its_place() {
@@ -15,12 +15,12 @@ fn every_mistake_is_said_with_its_place() {
         let name = path.file_name().unwrap().to_str().unwrap().to_owned();
         let bytes = fs::read(&path).unwrap();
         let found = if name.starts_with("process") {
-            match declare::process::read(&name, std::str::from_utf8(&bytes).unwrap()) {
+            match spec::settings::read(&name, std::str::from_utf8(&bytes).unwrap()) {
                 Ok((_, warnings)) => format!("good\n{}", listed(&warnings)),
                 Err(mistakes) => listed(&mistakes),
             }
         } else {
-            let declared = declare::read([(name.as_str(), bytes.as_slice())], Some("main"));
+            let declared = spec::read([(name.as_str(), bytes.as_slice())], Some("main"));
             let mut text = listed(&declared.mistakes);
             for policy in declared.policies.values() {
                 writeln!(
@@ -60,7 +60,7 @@ fn every_mistake_is_said_with_its_place() {
     assert!(cases >= 4, "only {cases} cases in {}", folder.display());
 }
 
-fn listed(mistakes: &[declare::Mistake]) -> String {
+fn listed(mistakes: &[spec::Diagnostic]) -> String {
     mistakes
         .iter()
         .map(|mistake| format!("{mistake}\n"))

@@ -5,7 +5,7 @@ use std::{
     fs,
     path::{Path, PathBuf},
 };
-use tagboat::declare::{self, Choice, Kind, Via};
+use tagboat::spec::{self, PolicyKind, SchemaKind, WriteMode};
 
 fn folder(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join(name)
@@ -34,7 +34,7 @@ fn documents(text: &str) -> Vec<serde_json::Value> {
 #[test]
 fn the_examples_are_declared_without_a_mistake() {
     let files = policies();
-    let declared = declare::read(
+    let declared = spec::read(
         files
             .iter()
             .map(|(name, text)| (name.as_str(), text.as_bytes())),
@@ -58,7 +58,7 @@ fn the_examples_are_declared_without_a_mistake() {
         declared
             .policies
             .values()
-            .any(|policy| matches!(policy.choice, Choice::Newest))
+            .any(|policy| matches!(policy.choice, PolicyKind::Newest))
     );
     assert_eq!(
         declared.environments.keys().collect::<Vec<_>>(),
@@ -68,7 +68,7 @@ fn the_examples_are_declared_without_a_mistake() {
         declared
             .environments
             .values()
-            .all(|environment| matches!(environment.via, Via::Commit)),
+            .all(|environment| matches!(environment.via, WriteMode::Commit)),
         "what passes do today"
     );
     assert_eq!(declared.applications.len(), 1);
@@ -86,7 +86,7 @@ fn the_examples_are_declared_without_a_mistake() {
 #[test]
 fn editors_find_the_schema_and_it_is_of_this_program() {
     let committed: serde_json::Value = serde_json::from_str(&read("policies/schema.json")).unwrap();
-    let same = committed == declare::schema(Kind::All);
+    let same = committed == spec::schema(SchemaKind::All);
     assert!(
         same,
         "policies/schema.json is old: write it with `cargo run -- schema > policies/schema.json`"
@@ -145,7 +145,7 @@ fn the_manifest_runs_one_bot_with_the_rights_it_says() {
         !all.iter().any(|object| object["kind"] == "Secret"),
         "no secret in a file"
     );
-    let (process, warnings) = declare::process::read(
+    let (process, warnings) = spec::settings::read(
         "tagboat.yaml",
         of("ConfigMap")["data"]["tagboat.yaml"].as_str().unwrap(),
     )

@@ -11,18 +11,18 @@ use std::sync::{
     atomic::{AtomicU64, Ordering},
 };
 use tagboat::{
-    declare::ForgeKind,
-    forge::{Commented, Mergeable, Request, State, Which},
+    io::forge::{CommentOutcome, Mergeable, PullRequest, RequestFilter, RequestStatus},
+    spec::ForgeKind,
 };
 
 const KINDS: [ForgeKind; 3] = [ForgeKind::Github, ForgeKind::Gitlab, ForgeKind::Gitea];
 
 /// A request that the account of before opened.
-fn request() -> Request {
-    Request {
+fn request() -> PullRequest {
+    PullRequest {
         number: 7,
         url: String::new(),
-        state: State::Open,
+        state: RequestStatus::Open,
         head: "tagboat/dev".into(),
         head_commit: HEAD.into(),
         base: "main".into(),
@@ -104,7 +104,7 @@ async fn start(kind: ForgeKind, tells: bool, comments: &[(&str, &str)]) -> Wire 
 
 #[tokio::test]
 async fn another_account_goes_on_with_its_own_comment() {
-    use Commented::{Changed, Made, Same};
+    use CommentOutcome::{Changed, Made, Same};
     for kind in KINDS {
         for tells in [false, true] {
             // Nothing was said before; a stranger who writes the marker is nobody.
@@ -118,7 +118,7 @@ async fn another_account_goes_on_with_its_own_comment() {
                     ("two", Changed),
                     ("three", Changed),
                 ] {
-                    forge.list(Which::Open, "").await.unwrap();
+                    forge.list(RequestFilter::Open, "").await.unwrap();
                     assert_eq!(
                         forge.comment(&request(), "rollout", text).await.unwrap(),
                         done,
@@ -148,7 +148,7 @@ async fn another_process_finds_it_again_where_the_forge_says_whose_it_is() {
             let forge = forge(&wire, kind, "", "acme/fleet");
             assert_eq!(
                 forge.comment(&request(), "rollout", "new").await.unwrap(),
-                Commented::Changed,
+                CommentOutcome::Changed,
                 "{shown}"
             );
         }
@@ -160,13 +160,13 @@ async fn nobody_is_asked_who_signs_in_where_the_author_has_said_it() {
     for kind in KINDS {
         let wire = start(kind, true, &[("mallory", "x"), ("now", "old")]).await;
         let forge = forge(&wire, kind, "", "acme/fleet");
-        let own = Request {
+        let own = PullRequest {
             author: "now".into(),
             ..request()
         };
         assert_eq!(
             forge.comment(&own, "rollout", "new").await.unwrap(),
-            Commented::Changed,
+            CommentOutcome::Changed,
             "{kind}"
         );
         assert!(

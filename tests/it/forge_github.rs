@@ -11,13 +11,16 @@ use rustls::pki_types::{PrivatePkcs1KeyDer, pem::PemObject};
 use serde_json::{Value, json};
 use std::{sync::Arc, time::Duration};
 use tagboat::{
-    declare::{ForgeKind, MergeMethod},
-    error::{Fault, Kind},
-    forge::{
-        Change, CheckState, ChecksState, Commented, Credentials, Forge, Label, Merge, Mergeable,
-        Problem, Reviewer, State, Status, StatusState, Which,
+    core::{
+        error::{Classify, ErrorKind},
+        secret::Secret,
     },
-    secret::Secret,
+    io::forge::{
+        CheckState, ChecksState, CommentOutcome, CommitStatus, Forge, ForgeLogin, ForgeProblem,
+        MergeCommand, Mergeable, RequestFilter, RequestLabel, RequestPatch, RequestStatus,
+        RequestedReviewer, StatusState,
+    },
+    spec::{ForgeKind, MergeMethod},
 };
 
 const PULLS: &str = "/repos/acme/fleet/pulls";
@@ -71,22 +74,25 @@ async fn every_call_is_as_published() {
         (7, "tagboat[bot]", Mergeable::Yes)
     );
     forge.find("tagboat/dev").await.unwrap().unwrap();
-    forge.list(Which::Open, "tagboat/").await.unwrap();
+    forge.list(RequestFilter::Open, "tagboat/").await.unwrap();
     forge
         .update(
             &request,
-            &Change {
+            &RequestPatch {
                 title: Some("t".into()),
                 body: None,
             },
         )
         .await
         .unwrap();
-    forge.update(&request, &Change::default()).await.unwrap();
+    forge
+        .update(&request, &RequestPatch::default())
+        .await
+        .unwrap();
     forge
         .label(
             7,
-            &[Label {
+            &[RequestLabel {
                 name: "tagboat/hold".into(),
                 color: "0b7285".into(),
                 description: "d".into(),
@@ -99,18 +105,18 @@ async fn every_call_is_as_published() {
         .ask_reviews(
             &request,
             &[
-                Reviewer::parse("ann"),
-                Reviewer::parse("team/platform"),
-                Reviewer::parse("other/team"),
+                RequestedReviewer::parse("ann"),
+                RequestedReviewer::parse("team/platform"),
+                RequestedReviewer::parse("other/team"),
             ],
         )
         .await
         .unwrap();
     assert_eq!(
         forge.comment(&request, "rollout", "done").await.unwrap(),
-        Commented::Made
+        CommentOutcome::Made
     );
-    let wish = Merge {
+    let wish = MergeCommand {
         title: "t".into(),
         message: "m".into(),
         ..merge()
@@ -119,7 +125,7 @@ async fn every_call_is_as_published() {
     forge
         .merge_when_ready(
             &request,
-            &Merge {
+            &MergeCommand {
                 method: Some(MergeMethod::Rebase),
                 ..merge()
             },
@@ -129,7 +135,7 @@ async fn every_call_is_as_published() {
     forge.close(7).await.unwrap();
     assert!(forge.delete_branch("tagboat/dev").await.unwrap());
     assert!(!forge.delete_branch("tagboat/gone").await.unwrap());
-    let status = Status {
+    let status = CommitStatus {
         context: "tagboat/dev".into(),
         state: StatusState::Failure,
         description: "x".repeat(200),
@@ -226,7 +232,7 @@ async fn pages_are_followed_and_asked_for_conditionally() {
     .await;
     let forge = github(&wire);
     for _ in 0..3 {
-        let listed = forge.list(Which::Open, "tagboat/").await.unwrap();
+        let listed = forge.list(RequestFilter::Open, "tagboat/").await.unwrap();
         assert_eq!(
             listed
                 .iter()
@@ -259,7 +265,7 @@ async fn refusals_name_the_forge_the_right_and_never_the_token() {
         u16,
         Vec<(&'static str, String)>,
         Value,
-        fn(&Problem) -> bool,
+        fn(&ForgeProblem) -> bool,
         Option<u64>,
         &'static str,
     );
@@ -270,7 +276,7 @@ async fn refusals_name_the_forge_the_right_and_never_the_token() {
             401,
             none(),
             json!({"message": "Bad credentials"}),
-            |p| matches!(p, Problem::Unauthorized { .. }),
+            |p| matches!(p, ForgeProblem::Unauthorized { .. }),
             None,
             "Pull requests: read and write",
         ),
@@ -278,7 +284,7 @@ async fn refusals_name_the_forge_the_right_and_never_the_token() {
             403,
             none(),
             json!({"message": format!("Resource not accessible by {TOKEN}")}),
-            |p| matches!(p, Problem::Forbidden { .. }),
+            |p| matches!(p, ForgeProblem::Forbidden { .. }),
             None,
             "by ***",
         ),
@@ -289,7 +295,7 @@ async fn refusals_name_the_forge_the_right_and_never_the_token() {
                 ("x-ratelimit-reset", soon.to_string()),
             ],
             json!({"message": "API rate limit exceeded"}),
-            |p| matches!(p, Problem::Throttled { .. }),
+            |p| matches!(p, ForgeProblem::Throttled { .. }),
             Some(120),
             "next try",
         ),
@@ -297,7 +303,7 @@ async fn refusals_name_the_forge_the_right_and_never_the_token() {
             403,
             vec![("retry-after", "30".into())],
             json!({"message": "You have exceeded a secondary rate limit."}),
-            |p| matches!(p, Problem::Throttled { .. }),
+            |p| matches!(p, ForgeProblem::Throttled { .. }),
             Some(30),
             "next try",
         ),
@@ -305,7 +311,7 @@ async fn refusals_name_the_forge_the_right_and_never_the_token() {
             403,
             none(),
             json!({"message": "You have exceeded a secondary rate limit. Please wait"}),
-            |p| matches!(p, Problem::Throttled { .. }),
+            |p| matches!(p, ForgeProblem::Throttled { .. }),
             Some(60),
             "next try",
         ),
@@ -313,7 +319,7 @@ async fn refusals_name_the_forge_the_right_and_never_the_token() {
             429,
             vec![("retry-after", "7".into())],
             json!({}),
-            |p| matches!(p, Problem::Throttled { .. }),
+            |p| matches!(p, ForgeProblem::Throttled { .. }),
             Some(7),
             "next try",
         ),
@@ -321,7 +327,7 @@ async fn refusals_name_the_forge_the_right_and_never_the_token() {
             404,
             none(),
             json!({"message": "Not Found"}),
-            |p| matches!(p, Problem::NotFound { .. }),
+            |p| matches!(p, ForgeProblem::NotFound { .. }),
             None,
             "hidden from this token",
         ),
@@ -329,7 +335,7 @@ async fn refusals_name_the_forge_the_right_and_never_the_token() {
             422,
             none(),
             json!({"message": "Validation Failed", "errors": [{"resource": "PullRequest", "code": "custom", "message": "No commits between main and x"}]}),
-            |p| matches!(p, Problem::Refused { status: 422, .. }),
+            |p| matches!(p, ForgeProblem::Refused { status: 422, .. }),
             None,
             "No commits between",
         ),
@@ -340,7 +346,7 @@ async fn refusals_name_the_forge_the_right_and_never_the_token() {
                 "https://api.github.com/repositories/1/pulls".into(),
             )],
             json!({}),
-            |p| matches!(p, Problem::Redirect { .. }),
+            |p| matches!(p, ForgeProblem::Redirect { .. }),
             None,
             "new address",
         ),
@@ -368,7 +374,7 @@ async fn refusals_name_the_forge_the_right_and_never_the_token() {
             !text.contains(TOKEN) && !format!("{error:?}{forge:?}").contains(TOKEN),
             "{text}"
         );
-        assert_eq!(error.kind(), Kind::Remote);
+        assert_eq!(error.kind(), ErrorKind::Remote);
         let said = error.retry_after().map(|wait| wait.as_secs());
         assert!(
             said.zip(wait)
@@ -377,7 +383,7 @@ async fn refusals_name_the_forge_the_right_and_never_the_token() {
             "{shown}: {said:?}"
         );
         let before = wire.seen().len();
-        let again = forge.list(Which::Open, "").await;
+        let again = forge.list(RequestFilter::Open, "").await;
         assert_eq!(
             wire.seen().len() == before,
             wait.is_some(),
@@ -415,7 +421,10 @@ async fn broken_answers_are_errors_that_name_the_endpoint() {
     for (answer, words) in cases {
         let shown = format!("{answer:?}");
         let wire = fixed(move |_| answer.clone()).await;
-        let error = github(&wire).list(Which::Open, "").await.unwrap_err();
+        let error = github(&wire)
+            .list(RequestFilter::Open, "")
+            .await
+            .unwrap_err();
         assert!(
             error.to_string().contains(words),
             "{error}: {}",
@@ -459,7 +468,7 @@ async fn what_was_lost_is_looked_up_and_sent_once() {
     .await;
     let error = github(&wire).open(&new("tagboat/dev")).await.unwrap_err();
     assert!(
-        matches!(error.problem, Problem::Status { status: 500, .. }),
+        matches!(error.problem, ForgeProblem::Status { status: 500, .. }),
         "{error}"
     );
     // Reads are sent again.
@@ -473,7 +482,7 @@ async fn what_was_lost_is_looked_up_and_sent_once() {
     .await;
     assert!(
         github(&wire)
-            .list(Which::Open, "")
+            .list(RequestFilter::Open, "")
             .await
             .unwrap()
             .is_empty()
@@ -488,7 +497,7 @@ async fn merges_that_fail_say_why_and_lost_ones_are_found() {
         Value,
         &'static str,
         &'static str,
-        fn(&Result<Option<String>, Problem>) -> bool,
+        fn(&Result<Option<String>, ForgeProblem>) -> bool,
     );
     let cases: Vec<Case> = vec![
         (
@@ -496,28 +505,28 @@ async fn merges_that_fail_say_why_and_lost_ones_are_found() {
             json!({"message": "Pull Request is not mergeable"}),
             "open",
             HEAD,
-            |r| matches!(r, Err(Problem::NotMergeable { .. })),
+            |r| matches!(r, Err(ForgeProblem::NotMergeable { .. })),
         ),
         (
             409,
             json!({"message": "Head branch was modified. Review and try the merge again."}),
             "open",
             "other",
-            |r| matches!(r, Err(Problem::HeadChanged { .. })),
+            |r| matches!(r, Err(ForgeProblem::HeadChanged { .. })),
         ),
         (
             405,
             json!({"message": "Base branch was modified. Review and try the merge again."}),
             "open",
             HEAD,
-            |r| matches!(r, Err(Problem::NotYet { .. })),
+            |r| matches!(r, Err(ForgeProblem::NotYet { .. })),
         ),
         (
             405,
             json!({"message": "Pull Request is not mergeable"}),
             "open",
             "other",
-            |r| matches!(r, Err(Problem::HeadChanged { .. })),
+            |r| matches!(r, Err(ForgeProblem::HeadChanged { .. })),
         ),
         (
             502,
@@ -527,14 +536,14 @@ async fn merges_that_fail_say_why_and_lost_ones_are_found() {
             |r| matches!(r, Ok(Some(commit)) if commit == "e5bd3914e2e596debea16f433f57875b5b90bcd6"),
         ),
         (502, json!({}), "closed", "other", |r| {
-            matches!(r, Err(Problem::Status { status: 502, .. }))
+            matches!(r, Err(ForgeProblem::Status { status: 502, .. }))
         }),
         (
             403,
             json!({"message": "Resource not accessible"}),
             "closed",
             HEAD,
-            |r| matches!(r, Err(Problem::Forbidden { .. })),
+            |r| matches!(r, Err(ForgeProblem::Forbidden { .. })),
         ),
     ];
     for (status, body, state, head, is) in cases {
@@ -555,7 +564,7 @@ async fn merges_that_fail_say_why_and_lost_ones_are_found() {
         let merged = github(&wire)
             .merge(
                 7,
-                &Merge {
+                &MergeCommand {
                     method: Some(MergeMethod::Merge),
                     ..merge()
                 },
@@ -701,7 +710,7 @@ async fn an_app_signs_in_with_its_key_and_renews_its_token() {
             _ => json(200, &json!([])),
         })
         .await;
-        let credentials = Credentials::App {
+        let credentials = ForgeLogin::App {
             id: 12345,
             installation: None,
             private_key: Secret::new(pem).into(),
@@ -714,7 +723,7 @@ async fn an_app_signs_in_with_its_key_and_renews_its_token() {
             credentials,
         );
         for _ in 0..3 {
-            forge.list(Which::Open, "").await.unwrap();
+            forge.list(RequestFilter::Open, "").await.unwrap();
         }
         let seen = wire.seen();
         let bought: Vec<&Seen> = seen
@@ -772,16 +781,16 @@ async fn a_refused_installation_token_is_renewed_once() {
     })
     .await;
     let pem = include_str!("../cases/forge/app.pem");
-    let credentials = Credentials::App {
+    let credentials = ForgeLogin::App {
         id: 1,
         installation: Some(5),
         private_key: Secret::new(pem).into(),
     };
     let error = connect(&wire, ForgeKind::Github, "", "acme/fleet", credentials)
-        .list(Which::Open, "")
+        .list(RequestFilter::Open, "")
         .await
         .unwrap_err();
-    assert!(matches!(error.problem, Problem::Unauthorized { .. }));
+    assert!(matches!(error.problem, ForgeProblem::Unauthorized { .. }));
     assert_eq!(
         asked(&wire)
             .iter()
@@ -790,13 +799,13 @@ async fn a_refused_installation_token_is_renewed_once() {
         2
     );
     // A key that is none is named as such, without its text.
-    let credentials = Credentials::App {
+    let credentials = ForgeLogin::App {
         id: 1,
         installation: Some(5),
         private_key: Secret::new("not a key").into(),
     };
     let error = connect(&wire, ForgeKind::Github, "", "acme/fleet", credentials)
-        .list(Which::Open, "")
+        .list(RequestFilter::Open, "")
         .await
         .unwrap_err();
     assert!(
@@ -838,7 +847,7 @@ async fn auto_merge_says_what_is_in_its_way() {
         let error = forge
             .merge_when_ready(
                 &request,
-                &Merge {
+                &MergeCommand {
                     method: Some(MergeMethod::Merge),
                     ..merge()
                 },
@@ -858,11 +867,11 @@ async fn auto_merge_says_what_is_in_its_way() {
     .await;
     let forge = github(&wire);
     let request = forge.get(7).await.unwrap();
-    assert_eq!(request.state, State::Open);
+    assert_eq!(request.state, RequestStatus::Open);
     forge
         .merge_when_ready(
             &request,
-            &Merge {
+            &MergeCommand {
                 method: Some(MergeMethod::Merge),
                 ..merge()
             },
@@ -885,13 +894,13 @@ async fn the_process_file_names_the_forge_and_where_its_secret_lies() {
         "repositories:\n  - url: http://{}/acme/fleet.git\n    forge: {{kind: github, token: {{file: token}}}}\n  - url: https://x.example/a/b\n",
         wire.host
     );
-    let (process, mistakes) = tagboat::declare::process::read("tagboat.yaml", &file).unwrap();
+    let (process, mistakes) = tagboat::spec::settings::read("tagboat.yaml", &file).unwrap();
     assert_eq!(mistakes, []);
     let _ = rustls::crypto::ring::default_provider().install_default();
-    let connect = tagboat::connect::Connect::new(&folder.path().join("tagboat.yaml"));
+    let connect = tagboat::io::connect::Connect::new(&folder.path().join("tagboat.yaml"));
     assert!(connect.forge(&process.repositories[1]).unwrap().is_none());
     let forge = connect.forge(&process.repositories[0]).unwrap().unwrap();
-    let error = forge.list(Which::Open, "").await.unwrap_err();
+    let error = forge.list(RequestFilter::Open, "").await.unwrap_err();
     assert!(
         error.to_string().contains("no credentials from file"),
         "{error}"
@@ -899,7 +908,7 @@ async fn the_process_file_names_the_forge_and_where_its_secret_lies() {
     // The file is read for each call, so that a new token is taken up.
     for token in ["one", "two"] {
         std::fs::write(folder.path().join("token"), format!("{token}\n")).unwrap();
-        assert_eq!(forge.list(Which::Open, "").await.unwrap().len(), 1);
+        assert_eq!(forge.list(RequestFilter::Open, "").await.unwrap().len(), 1);
     }
     let seen: Vec<String> = wire
         .seen()

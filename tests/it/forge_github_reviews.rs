@@ -11,8 +11,8 @@ use super::{
 use serde_json::{Value, json};
 use std::sync::Arc;
 use tagboat::{
-    declare::ForgeKind,
-    forge::{Forge, Mergeable},
+    io::forge::{Forge, Mergeable},
+    spec::ForgeKind,
 };
 
 async fn github(answer: impl Fn(&Seen) -> Reply + Send + Sync + 'static) -> (Wire, Arc<dyn Forge>) {

@@ -7,12 +7,13 @@ use super::support::{
 use serde_json::{Value, json};
 use std::sync::Arc;
 use tagboat::{
-    declare::{ForgeKind, MergeMethod},
-    error::{Fault, Kind},
-    forge::{
-        Change, CheckState, ChecksState, Commented, Forge, Label, Merge, Mergeable, NewRequest,
-        Problem, Reviewer, State, Status, StatusState, Which,
+    core::error::{Classify, ErrorKind},
+    io::forge::{
+        CheckState, ChecksState, CommentOutcome, CommitStatus, Forge, ForgeProblem, MergeCommand,
+        Mergeable, NewRequest, RequestFilter, RequestLabel, RequestPatch, RequestStatus,
+        RequestedReviewer, StatusState,
     },
+    spec::{ForgeKind, MergeMethod},
 };
 
 /// The project `group/sub/fleet`, as one segment.
@@ -94,11 +95,11 @@ async fn every_call_is_as_published() {
         (7, "tagboat", Mergeable::Yes)
     );
     forge.find("tagboat/dev").await.unwrap().unwrap();
-    forge.list(Which::Open, "tagboat/").await.unwrap();
+    forge.list(RequestFilter::Open, "tagboat/").await.unwrap();
     let since = "2026-11-19T00:00:00Z".parse().unwrap();
     assert!(
         forge
-            .list(Which::EndedSince(since), "tagboat/")
+            .list(RequestFilter::EndedSince(since), "tagboat/")
             .await
             .unwrap()
             .is_empty(),
@@ -107,7 +108,7 @@ async fn every_call_is_as_published() {
     forge
         .update(
             &opened,
-            &Change {
+            &RequestPatch {
                 title: Some("t".into()),
                 body: Some("b".into()),
             },
@@ -117,7 +118,7 @@ async fn every_call_is_as_published() {
     forge
         .label(
             7,
-            &[Label {
+            &[RequestLabel {
                 name: "tagboat/hold".into(),
                 color: "0b7285".into(),
                 description: "d".into(),
@@ -130,9 +131,9 @@ async fn every_call_is_as_published() {
         .ask_reviews(
             &opened,
             &[
-                Reviewer::parse("ann"),
-                Reviewer::parse("nobody"),
-                Reviewer::parse("team/platform"),
+                RequestedReviewer::parse("ann"),
+                RequestedReviewer::parse("nobody"),
+                RequestedReviewer::parse("team/platform"),
             ],
         )
         .await
@@ -146,9 +147,9 @@ async fn every_call_is_as_published() {
     );
     assert_eq!(
         forge.comment(&opened, "rollout", "done").await.unwrap(),
-        Commented::Changed
+        CommentOutcome::Changed
     );
-    let wish = Merge {
+    let wish = MergeCommand {
         title: "t".into(),
         message: "m".into(),
         delete_branch: true,
@@ -158,7 +159,7 @@ async fn every_call_is_as_published() {
     forge
         .merge_when_ready(
             &opened,
-            &Merge {
+            &MergeCommand {
                 method: Some(MergeMethod::Rebase),
                 ..merge()
             },
@@ -172,7 +173,7 @@ async fn every_call_is_as_published() {
     forge
         .set_status(
             HEAD,
-            &Status {
+            &CommitStatus {
                 context: "tagboat/dev".into(),
                 state: StatusState::Failure,
                 description: "d".into(),
@@ -279,7 +280,7 @@ async fn pages_go_on_as_the_server_counts_them() {
     .await;
     let forge = gitlab(&wire);
     for _ in 0..2 {
-        let listed = forge.list(Which::Open, "tagboat/").await.unwrap();
+        let listed = forge.list(RequestFilter::Open, "tagboat/").await.unwrap();
         assert_eq!(
             listed
                 .iter()
@@ -302,7 +303,7 @@ async fn refusals_name_the_right_and_never_the_token() {
         u16,
         Vec<(&'static str, String)>,
         Value,
-        fn(&Problem) -> bool,
+        fn(&ForgeProblem) -> bool,
         Option<u64>,
         &'static str,
     );
@@ -313,7 +314,7 @@ async fn refusals_name_the_right_and_never_the_token() {
             401,
             none(),
             json!({"message": "401 Unauthorized"}),
-            |p| matches!(p, Problem::Unauthorized { .. }),
+            |p| matches!(p, ForgeProblem::Unauthorized { .. }),
             None,
             "scope api",
         ),
@@ -321,7 +322,7 @@ async fn refusals_name_the_right_and_never_the_token() {
             403,
             none(),
             json!({"error": "insufficient_scope", "error_description": format!("not with {TOKEN}"), "scope": "api"}),
-            |p| matches!(p, Problem::Forbidden { .. }),
+            |p| matches!(p, ForgeProblem::Forbidden { .. }),
             None,
             "with ***",
         ),
@@ -329,7 +330,7 @@ async fn refusals_name_the_right_and_never_the_token() {
             404,
             none(),
             json!({"message": "404 Project Not Found"}),
-            |p| matches!(p, Problem::NotFound { .. }),
+            |p| matches!(p, ForgeProblem::NotFound { .. }),
             None,
             "Project Not Found",
         ),
@@ -337,7 +338,7 @@ async fn refusals_name_the_right_and_never_the_token() {
             422,
             none(),
             json!({"message": {"base": ["cannot be created"]}}),
-            |p| matches!(p, Problem::Refused { status: 422, .. }),
+            |p| matches!(p, ForgeProblem::Refused { status: 422, .. }),
             None,
             "cannot be created",
         ),
@@ -348,7 +349,7 @@ async fn refusals_name_the_right_and_never_the_token() {
                 ("ratelimit-remaining", "0".into()),
             ],
             json!({}),
-            |p| matches!(p, Problem::Throttled { .. }),
+            |p| matches!(p, ForgeProblem::Throttled { .. }),
             Some(90),
             "next try",
         ),
@@ -356,7 +357,7 @@ async fn refusals_name_the_right_and_never_the_token() {
             429,
             vec![("retry-after", "8".into())],
             json!({}),
-            |p| matches!(p, Problem::Throttled { .. }),
+            |p| matches!(p, ForgeProblem::Throttled { .. }),
             Some(8),
             "next try",
         ),
@@ -364,7 +365,7 @@ async fn refusals_name_the_right_and_never_the_token() {
             400,
             none(),
             json!({"message": ["title is too long (maximum is 255 characters)"]}),
-            |p| matches!(p, Problem::Refused { status: 400, .. }),
+            |p| matches!(p, ForgeProblem::Refused { status: 400, .. }),
             None,
             "title is too long",
         ),
@@ -391,7 +392,7 @@ async fn refusals_name_the_right_and_never_the_token() {
             !text.contains(TOKEN) && !format!("{error:?}").contains(TOKEN),
             "{text}"
         );
-        assert_eq!(error.kind(), Kind::Remote);
+        assert_eq!(error.kind(), ErrorKind::Remote);
         let said = error.retry_after().map(|wait| wait.as_secs());
         assert!(
             said.zip(wait)
@@ -412,7 +413,10 @@ async fn refusals_name_the_right_and_never_the_token() {
         ),
     ] {
         let wire = fixed(move |_| answer.clone()).await;
-        let error = gitlab(&wire).list(Which::Open, "").await.unwrap_err();
+        let error = gitlab(&wire)
+            .list(RequestFilter::Open, "")
+            .await
+            .unwrap_err();
         assert!(error.to_string().contains(words), "{error}");
     }
 }
@@ -439,7 +443,7 @@ async fn merges_are_of_the_verified_head_and_the_projects_way() {
         Value,
         &'static str,
         &'static str,
-        fn(&Result<Option<String>, Problem>) -> bool,
+        fn(&Result<Option<String>, ForgeProblem>) -> bool,
     );
     let cases: Vec<Case> = vec![
         (
@@ -447,28 +451,28 @@ async fn merges_are_of_the_verified_head_and_the_projects_way() {
             json!({"message": "401 Unauthorized"}),
             "opened",
             HEAD,
-            |r| matches!(r, Err(Problem::Forbidden { .. })),
+            |r| matches!(r, Err(ForgeProblem::Forbidden { .. })),
         ),
         (
             405,
             json!({"message": "405 Method Not Allowed"}),
             "opened",
             HEAD,
-            |r| matches!(r, Err(Problem::NotMergeable { .. })),
+            |r| matches!(r, Err(ForgeProblem::NotMergeable { .. })),
         ),
         (
             409,
             json!({"message": "SHA does not match HEAD of source branch: x"}),
             "opened",
             "other",
-            |r| matches!(r, Err(Problem::HeadChanged { .. })),
+            |r| matches!(r, Err(ForgeProblem::HeadChanged { .. })),
         ),
         (
             422,
             json!({"message": "Branch cannot be merged"}),
             "opened",
             HEAD,
-            |r| matches!(r, Err(Problem::NotMergeable { .. })),
+            |r| matches!(r, Err(ForgeProblem::NotMergeable { .. })),
         ),
         (
             502,
@@ -482,7 +486,7 @@ async fn merges_are_of_the_verified_head_and_the_projects_way() {
             json!({"message": "405 Method Not Allowed"}),
             "merged",
             "other",
-            |r| matches!(r, Err(Problem::NotMergeable { .. })),
+            |r| matches!(r, Err(ForgeProblem::NotMergeable { .. })),
         ),
     ];
     for (status, body, state, head, is) in cases {
@@ -537,7 +541,7 @@ async fn merges_are_of_the_verified_head_and_the_projects_way() {
         let error = gitlab(&wire)
             .merge(
                 7,
-                &Merge {
+                &MergeCommand {
                     method: Some(method),
                     ..merge()
                 },
@@ -545,7 +549,7 @@ async fn merges_are_of_the_verified_head_and_the_projects_way() {
             .await
             .unwrap_err();
         assert!(
-            error.to_string().contains(words) && error.kind() == Kind::Config,
+            error.to_string().contains(words) && error.kind() == ErrorKind::Config,
             "{error}"
         );
         assert!(wire.seen().iter().all(|seen| seen.method == "GET"));
@@ -690,14 +694,14 @@ async fn pipelines_count_for_the_head_they_ran_on() {
     );
     // What was verified is not what is there now.
     let error = forge
-        .checks(&tagboat::forge::Request {
+        .checks(&tagboat::io::forge::PullRequest {
             head_commit: "before".into(),
             ..now
         })
         .await
         .unwrap_err();
     assert!(
-        matches!(error.problem, Problem::HeadChanged { .. }),
+        matches!(error.problem, ForgeProblem::HeadChanged { .. }),
         "{error}"
     );
 }
@@ -906,7 +910,7 @@ async fn the_end_of_a_request_is_told_with_its_doer() {
     .await;
     let ended = gitlab(&wire)
         .list(
-            Which::EndedSince("2026-11-19T00:00:00Z".parse().unwrap()),
+            RequestFilter::EndedSince("2026-11-19T00:00:00Z".parse().unwrap()),
             "tagboat/",
         )
         .await
@@ -924,8 +928,12 @@ async fn the_end_of_a_request_is_told_with_its_doer() {
     assert_eq!(
         shown,
         [
-            (State::Merged, "ann".to_owned(), Some("squashed".to_owned())),
-            (State::Closed, "dan".to_owned(), None)
+            (
+                RequestStatus::Merged,
+                "ann".to_owned(),
+                Some("squashed".to_owned())
+            ),
+            (RequestStatus::Closed, "dan".to_owned(), None)
         ]
     );
 }

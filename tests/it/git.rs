@@ -3,12 +3,15 @@
 use super::git_support::{ANN, NOW, Sandbox, bot, draft, edit, mirror, text};
 use std::fs;
 use tagboat::{
-    error::{Fault, Kind},
-    git::{
-        Access, Change, Credentials, EntryKind, GitError, Message, Mirror, Pushed, Remote, Update,
+    core::{
+        error::{Classify, ErrorKind},
+        secret::Secret,
+    },
+    io::git::{
+        CommitMeta, EntryKind, FileDelta, GitError, Mirror, PushOutcome, RefUpdate, Remote,
+        RemoteAccess, RemoteCredentials,
     },
     sandbox::git::BareRepository,
-    secret::Secret,
 };
 
 const FILES: &[(&str, &str)] = &[
@@ -63,12 +66,15 @@ fn a_branch_pushed_by_force_is_followed() {
     let gone = sandbox.person(&[("readme", "gone\n")], "gone");
     assert_eq!(mirror.fetch().unwrap().commit, gone);
     let reference = "refs/heads/main".to_owned();
-    let back = Update {
+    let back = RefUpdate {
         reference,
         old: Some(gone),
         new: Some(first.commit),
     };
-    assert_eq!(mirror.push_references(None, &[back]).unwrap(), Pushed::Done);
+    assert_eq!(
+        mirror.push_references(None, &[back]).unwrap(),
+        PushOutcome::Done
+    );
     let other = sandbox.person(&[("readme", "other\n")], "other");
     let head = mirror.fetch().unwrap();
     assert_eq!((head.commit, head.changed), (other, true));
@@ -116,7 +122,7 @@ fn a_push_changes_what_was_edited_and_nothing_else() {
         edit("readme", "hello\n"),
     ];
     let made = draft(&mirror, head, &edits, "dev: web 2\n\nTagboat-Update: dev\n").unwrap();
-    assert_eq!(mirror.push(&made).unwrap(), Pushed::Done);
+    assert_eq!(mirror.push(&made).unwrap(), PushOutcome::Done);
     let after = mirror.fetch().unwrap();
     assert_eq!(after.commit, made.commit);
     assert_eq!(sandbox.repository.head().unwrap(), Some(made.commit));
@@ -141,7 +147,7 @@ fn a_push_changes_what_was_edited_and_nothing_else() {
     assert!(
         matches!(
             changes[0],
-            Change {
+            FileDelta {
                 old: Some(_),
                 new: Some(_),
                 ..
@@ -219,7 +225,7 @@ fn what_is_no_ordinary_file_is_not_written() {
     let mirror = sandbox.mirror("m");
     let head = mirror.fetch().unwrap();
     let bot = bot();
-    let message = Message {
+    let message = CommitMeta {
         author: &bot,
         committer: &bot,
         seconds: NOW,
@@ -237,7 +243,7 @@ fn what_is_no_ordinary_file_is_not_written() {
     ] {
         let error = mirror.draft(head.commit, &edits, &message).unwrap_err();
         assert!(
-            error.to_string().contains(why) && error.kind() == Kind::Config,
+            error.to_string().contains(why) && error.kind() == ErrorKind::Config,
             "{error}"
         );
     }
@@ -247,7 +253,7 @@ fn what_is_no_ordinary_file_is_not_written() {
                 .draft(
                     head.commit,
                     &[edit("a", "x")],
-                    &Message {
+                    &CommitMeta {
                         text,
                         ..message.clone()
                     }
@@ -256,7 +262,7 @@ fn what_is_no_ordinary_file_is_not_written() {
         );
     }
     let made = draft(&mirror, head, &[edit("run", "#!/bin/bash\n")], "run").unwrap();
-    assert_eq!(mirror.push(&made).unwrap(), Pushed::Done);
+    assert_eq!(mirror.push(&made).unwrap(), PushOutcome::Done);
     let revision_head = mirror.fetch().unwrap().commit;
     let revision = mirror.at(revision_head).unwrap();
     assert_eq!(
@@ -280,7 +286,7 @@ fn references_are_created_moved_and_deleted_only_from_where_they_were() {
     let mirror = sandbox.mirror("m");
     let head = mirror.fetch().unwrap();
     let made = draft(&mirror, head, &[edit("readme", "branch\n")], "branch").unwrap();
-    let update = |name: &str, old, new| Update {
+    let update = |name: &str, old, new| RefUpdate {
         reference: format!("refs/heads/{name}"),
         old,
         new,
@@ -291,12 +297,12 @@ fn references_are_created_moved_and_deleted_only_from_where_they_were() {
     ];
     assert_eq!(
         mirror.push_references(Some(&made), &create).unwrap(),
-        Pushed::Done
+        PushOutcome::Done
     );
-    let Pushed::Rejected(again) = mirror.push_references(Some(&made), &create).unwrap() else {
+    let PushOutcome::Rejected(again) = mirror.push_references(Some(&made), &create).unwrap() else {
         panic!("created twice")
     };
-    assert_eq!((again.len(), again[0].kind), (2, Kind::Conflict));
+    assert_eq!((again.len(), again[0].kind), (2, ErrorKind::Conflict));
     // All or none: the first of these could go through.
     let mixed = [
         update("bot/a", Some(made.commit), None),
@@ -304,22 +310,25 @@ fn references_are_created_moved_and_deleted_only_from_where_they_were() {
     ];
     assert!(matches!(
         mirror.push_references(None, &mixed).unwrap(),
-        Pushed::Rejected(_)
+        PushOutcome::Rejected(_)
     ));
     let delete = [
         update("bot/a", Some(made.commit), None),
         update("bot/b", Some(made.commit), None),
     ];
-    assert_eq!(mirror.push_references(None, &delete).unwrap(), Pushed::Done);
-    let head = Update {
+    assert_eq!(
+        mirror.push_references(None, &delete).unwrap(),
+        PushOutcome::Done
+    );
+    let head = RefUpdate {
         reference: "refs/heads/main".into(),
         old: Some(head.commit),
         new: None,
     };
-    let Pushed::Rejected(refused) = mirror.push_references(None, &[head]).unwrap() else {
+    let PushOutcome::Rejected(refused) = mirror.push_references(None, &[head]).unwrap() else {
         panic!("the branch was deleted")
     };
-    assert_eq!(refused[0].kind, Kind::Config);
+    assert_eq!(refused[0].kind, ErrorKind::Config);
     assert!(
         refused[0].to_string().contains("prohibited") && refused[0].hint().is_some(),
         "{}",
@@ -347,9 +356,9 @@ fn two_bots_and_a_person_lose_nothing() {
                         )
                         .unwrap();
                         match mirror.push(&made).unwrap() {
-                            Pushed::Done => break,
-                            Pushed::Rejected(refusals) => {
-                                assert_eq!(refusals[0].kind, Kind::Conflict, "{}", refusals[0])
+                            PushOutcome::Done => break,
+                            PushOutcome::Rejected(refusals) => {
+                                assert_eq!(refusals[0].kind, ErrorKind::Conflict, "{}", refusals[0])
                             }
                         }
                         tries += 1;
@@ -400,7 +409,7 @@ fn a_bot_killed_before_the_push_does_the_same_again() {
     assert!(!head.changed);
     let made = draft(&mirror, head, &[edit("readme", "x\n")], "x").unwrap();
     assert_eq!(made.commit, first, "a function of its input");
-    assert_eq!(mirror.push(&made).unwrap(), Pushed::Done);
+    assert_eq!(mirror.push(&made).unwrap(), PushOutcome::Done);
 }
 
 #[test]
@@ -450,7 +459,7 @@ fn a_broken_mirror_is_cloned_anew_and_says_so() {
 fn a_mirror_belongs_to_one_process() {
     let sandbox = Sandbox::new(FILES);
     let mirror = sandbox.mirror("m");
-    let remote = || Remote::new(&sandbox.server.url(), "main", Access::default()).unwrap();
+    let remote = || Remote::new(&sandbox.server.url(), "main", RemoteAccess::default()).unwrap();
     let error = Mirror::open(mirror.dir(), remote()).unwrap_err();
     assert!(matches!(error, GitError::InUse { .. }), "{error}");
     // A program that is being started has the lock for a moment longer.
@@ -468,7 +477,7 @@ fn a_mirror_belongs_to_one_process() {
 fn an_account_is_asked_for_and_never_shown() {
     let password = Secret::new("s3cret");
     let sandbox = Sandbox::with_account(FILES, Some(("bot", &password)));
-    let basic = |secret: &str| Credentials::Basic {
+    let basic = |secret: &str| RemoteCredentials::Basic {
         username: "bot".into(),
         secret: Secret::new(secret),
     };
@@ -476,14 +485,14 @@ fn an_account_is_asked_for_and_never_shown() {
         mirror(
             &sandbox.dir.path().join(name),
             &sandbox.server.url(),
-            Access {
+            RemoteAccess {
                 credentials,
-                ..Access::default()
+                ..RemoteAccess::default()
             },
         )
     };
     for (name, credentials, why) in [
-        ("none", Credentials::None, "none are given"),
+        ("none", RemoteCredentials::None, "none are given"),
         ("wrong", basic("wr0ng"), "not accepted"),
     ] {
         let error = with(name, credentials).fetch().unwrap_err();
@@ -500,7 +509,7 @@ fn an_account_is_asked_for_and_never_shown() {
     let mirror = with("right", basic("s3cret"));
     let head = mirror.fetch().unwrap();
     let made = draft(&mirror, head, &[edit("readme", "x\n")], "x").unwrap();
-    assert_eq!(mirror.push(&made).unwrap(), Pushed::Done);
+    assert_eq!(mirror.push(&made).unwrap(), PushOutcome::Done);
     assert!(!format!("{mirror:?}").contains("s3cret"));
     for file in ["config", "HEAD", "packed-refs"] {
         let text = fs::read_to_string(mirror.dir().join(file)).unwrap_or_default();
@@ -511,7 +520,7 @@ fn an_account_is_asked_for_and_never_shown() {
 #[test]
 fn a_missing_branch_is_named() {
     let sandbox = Sandbox::new(FILES);
-    let remote = Remote::new(&sandbox.server.url(), "release", Access::default()).unwrap();
+    let remote = Remote::new(&sandbox.server.url(), "release", RemoteAccess::default()).unwrap();
     let error = Mirror::open(&sandbox.dir.path().join("m"), remote)
         .unwrap()
         .fetch()
@@ -520,7 +529,7 @@ fn a_missing_branch_is_named() {
         matches!(&error, GitError::NoBranch { branch, .. } if branch == "release"),
         "{error}"
     );
-    assert_eq!(error.kind(), Kind::Config);
+    assert_eq!(error.kind(), ErrorKind::Config);
     assert!(
         BareRepository::create(sandbox.repository.dir(), FILES, ANN, NOW, "again").is_err(),
         "a folder that is not empty"

@@ -5,8 +5,10 @@
 use super::git_support::{NOW, Sandbox, bot, draft, edit, mirror, text};
 use std::path::Path;
 use tagboat::{
-    error::Kind,
-    git::{Access, Draft, Head, Message, Mirror, ObjectId, Person, Pushed},
+    core::error::ErrorKind,
+    io::git::{
+        BranchHead, CommitDraft, CommitMeta, Mirror, ObjectId, Person, PushOutcome, RemoteAccess,
+    },
 };
 
 const UPDATE: &str = "dev: web 2\n\nTagboat-Update: dev\n";
@@ -18,8 +20,8 @@ fn on(
     seconds: i64,
     content: &str,
     message: &str,
-) -> Draft {
-    let message = Message {
+) -> CommitDraft {
+    let message = CommitMeta {
         author: who,
         committer: who,
         seconds,
@@ -38,8 +40,9 @@ fn names(mirror: &Mirror) -> Vec<String> {
 
 /// The whole life of a branch on any server with `web.yaml` on `main`; two clones of it, in `dir`.
 pub fn life(dir: &Path, url: &str) {
-    let open =
-        |name: &str| mirror(&dir.join(name), url, Access::default()).with_branches("tagboat/");
+    let open = |name: &str| {
+        mirror(&dir.join(name), url, RemoteAccess::default()).with_branches("tagboat/")
+    };
     let (ours, anns) = (open("ours"), open("anns"));
     let ann = Person::new("Ann", "ann@example.org").unwrap();
     let head = ours.fetch().unwrap();
@@ -51,7 +54,7 @@ pub fn life(dir: &Path, url: &str) {
     let made = draft(&ours, head, &[edit("web.yaml", "web: 2\n")], UPDATE).unwrap();
     assert_eq!(
         ours.push_branch(&made, "tagboat/dev/all", None).unwrap(),
-        Pushed::Done
+        PushOutcome::Done
     );
     assert_eq!(
         anns.push_branch(
@@ -60,7 +63,7 @@ pub fn life(dir: &Path, url: &str) {
             None
         )
         .unwrap(),
-        Pushed::Done
+        PushOutcome::Done
     );
     assert_eq!(
         names(&ours),
@@ -69,18 +72,18 @@ pub fn life(dir: &Path, url: &str) {
     );
     assert_eq!(
         ours.fetch().unwrap(),
-        Head {
+        BranchHead {
             commit: head.commit,
             changed: false
         }
     );
     assert_eq!(ours.branches().unwrap()["tagboat/dev/all"], made.commit);
     assert_eq!(text(&ours, made.commit, "web.yaml").unwrap(), "web: 2\n");
-    let Pushed::Rejected(refusals) = ours.push_branch(&made, "tagboat/dev/all", None).unwrap()
+    let PushOutcome::Rejected(refusals) = ours.push_branch(&made, "tagboat/dev/all", None).unwrap()
     else {
         panic!("it is there")
     };
-    assert_eq!(refusals[0].kind, Kind::Conflict);
+    assert_eq!(refusals[0].kind, ErrorKind::Conflict);
     let own = ours.beyond(made.commit, head.commit, 50).unwrap().unwrap();
     assert_eq!(
         (own.len(), own[0].id, own[0].parents.as_slice()),
@@ -101,19 +104,19 @@ pub fn life(dir: &Path, url: &str) {
     assert_eq!(
         anns.push_branch(&hers, "tagboat/dev/all", Some(made.commit))
             .unwrap(),
-        Pushed::Done
+        PushOutcome::Done
     );
     let second = draft(&ours, head, &[edit("web.yaml", "web: 4\n")], UPDATE).unwrap();
-    let Pushed::Rejected(refusals) = ours
+    let PushOutcome::Rejected(refusals) = ours
         .push_branch(&second, "tagboat/dev/all", Some(made.commit))
         .unwrap()
     else {
         panic!("it moved")
     };
-    assert_eq!(refusals[0].kind, Kind::Conflict);
+    assert_eq!(refusals[0].kind, ErrorKind::Conflict);
     assert!(matches!(
         ours.delete_branch("tagboat/dev/all", made.commit).unwrap(),
-        Pushed::Rejected(_)
+        PushOutcome::Rejected(_)
     ));
     ours.fetch().unwrap();
     let own = ours.beyond(hers.commit, head.commit, 50).unwrap().unwrap();
@@ -144,23 +147,26 @@ pub fn life(dir: &Path, url: &str) {
     assert_eq!(
         ours.push_branch(&second, "tagboat/dev/all", Some(hers.commit))
             .unwrap(),
-        Pushed::Done
+        PushOutcome::Done
     );
     ours.fetch().unwrap();
     assert_eq!(ours.branches().unwrap()["tagboat/dev/all"], second.commit);
     assert_eq!(
         ours.delete_branch("tagboat/dev/all", second.commit)
             .unwrap(),
-        Pushed::Done
+        PushOutcome::Done
     );
     ours.fetch().unwrap();
     assert_eq!(names(&ours), Vec::<String>::new());
     // What was a folder of branches becomes a branch, and back.
     for name in ["tagboat/dev", "tagboat/dev/all", "tagboat/dev"] {
         for (gone, id) in ours.branches().unwrap() {
-            assert_eq!(anns.delete_branch(&gone, id).unwrap(), Pushed::Done);
+            assert_eq!(anns.delete_branch(&gone, id).unwrap(), PushOutcome::Done);
         }
-        assert_eq!(anns.push_branch(&second, name, None).unwrap(), Pushed::Done);
+        assert_eq!(
+            anns.push_branch(&second, name, None).unwrap(),
+            PushOutcome::Done
+        );
         ours.fetch().unwrap();
         assert_eq!(names(&ours), [name]);
     }
@@ -181,7 +187,7 @@ pub fn life(dir: &Path, url: &str) {
             &format!("web: 1 # {n}\n"),
             "more",
         );
-        assert_eq!(ours.push(&more).unwrap(), Pushed::Done);
+        assert_eq!(ours.push(&more).unwrap(), PushOutcome::Done);
         target = ours.fetch().unwrap().commit;
     }
     assert_eq!(
@@ -195,7 +201,7 @@ pub fn life(dir: &Path, url: &str) {
     // Another process, and one that is not asked to, see what they should.
     drop(ours);
     assert_eq!(names(&open("ours")), ["tagboat/dev"]);
-    let plain = mirror(&dir.join("plain"), url, Access::default());
+    let plain = mirror(&dir.join("plain"), url, RemoteAccess::default());
     plain.fetch().unwrap();
     assert_eq!(names(&plain), Vec::<String>::new());
 }

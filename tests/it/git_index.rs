@@ -6,7 +6,7 @@ use std::{
     fs,
     sync::atomic::{AtomicUsize, Ordering},
 };
-use tagboat::git::{Extract, How, Index, Pushed};
+use tagboat::io::git::{Extractor, Index, IndexOrigin, PushOutcome};
 
 /// Lines with `image:` of YAML files, counting what it reads.
 #[derive(Default)]
@@ -15,7 +15,7 @@ struct Lines {
     version: u8,
 }
 
-impl Extract for Lines {
+impl Extractor for Lines {
     fn class(&self, path: &str) -> Option<u8> {
         path.ends_with(".yaml").then_some(1)
     }
@@ -77,7 +77,7 @@ fn an_unchanged_blob_is_never_read_again() {
     let built = open(head.commit);
     assert_eq!(
         (built.how, built.unsaved, built.index.len()),
-        (How::Built(302, None), None, 301)
+        (IndexOrigin::Built(302, None), None, 301)
     );
     assert_eq!(lines.read.swap(0, Ordering::Relaxed), 302);
     let paths: Vec<_> = flat(&built.index)
@@ -87,7 +87,7 @@ fn an_unchanged_blob_is_never_read_again() {
     assert!(paths.is_sorted());
 
     let same = open(head.commit);
-    assert_eq!((same.how, &same.index), (How::Same, &built.index));
+    assert_eq!((same.how, &same.index), (IndexOrigin::Same, &built.index));
     assert_eq!(lines.read.load(Ordering::Relaxed), 0);
 
     sandbox.person(
@@ -101,12 +101,15 @@ fn an_unchanged_blob_is_never_read_again() {
     let updated = open(mirror.fetch().unwrap().commit);
     assert_eq!(
         (updated.how, lines.read.swap(0, Ordering::Relaxed)),
-        (How::Updated(2), 2)
+        (IndexOrigin::Updated(2), 2)
     );
     assert_eq!(updated.index.len(), 302);
     // Back again: one record changes, one goes away.
     let back = open(head.commit);
-    assert_eq!((back.how, &back.index), (How::Updated(1), &built.index));
+    assert_eq!(
+        (back.how, &back.index),
+        (IndexOrigin::Updated(1), &built.index)
+    );
 
     let other = Lines {
         version: 1,
@@ -116,7 +119,7 @@ fn an_unchanged_blob_is_never_read_again() {
         Index::open(&mirror, head.commit, &file, &other)
             .unwrap()
             .how,
-        How::Built(302, None)
+        IndexOrigin::Built(302, None)
     ));
 }
 
@@ -153,7 +156,7 @@ fn a_moved_folder_is_not_read() {
             updated.index.len(),
             lines.read.load(Ordering::Relaxed)
         ),
-        (How::Updated(0), 80, 0)
+        (IndexOrigin::Updated(0), 80, 0)
     );
 }
 
@@ -172,14 +175,14 @@ fn a_damaged_file_is_rebuilt_and_said() {
         fs::write(&file, damage).unwrap();
         let opened = Index::open(&mirror, head, &file, &lines).unwrap();
         assert!(
-            matches!(&opened.how, How::Built(1, Some(why)) if why.contains("index")),
+            matches!(&opened.how, IndexOrigin::Built(1, Some(why)) if why.contains("index")),
             "{:?}",
             opened.how
         );
         assert_eq!(opened.index, good);
         assert!(matches!(
             Index::open(&mirror, head, &file, &lines).unwrap().how,
-            How::Same
+            IndexOrigin::Same
         ));
     }
     // Where it cannot be saved, it is still there.
@@ -207,7 +210,7 @@ proptest! {
             }
             let edits: Vec<_> = edits.iter().map(|(path, text)| edit(path, text)).collect();
             if let Some(made) = draft(&mirror, head, &edits, "step") {
-                prop_assert_eq!(mirror.push(&made).unwrap(), Pushed::Done);
+                prop_assert_eq!(mirror.push(&made).unwrap(), PushOutcome::Done);
             }
             let head = mirror.fetch().unwrap().commit;
             let updated = Index::open(&mirror, head, &file("index"), &lines).unwrap().index;

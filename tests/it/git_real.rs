@@ -5,12 +5,14 @@ use super::git_support::{NOW, Sandbox, bot, draft, edit, mirror, provider, text}
 use crate::servers::git::{HttpBackend, Program, Sshd, command, git, seed};
 use std::{os::unix::fs::PermissionsExt, path::Path, process::Command};
 use tagboat::{
-    error::{Fault, Kind},
-    git::{
-        Access, Checkout, Credentials, GitError, Graft, Message, Mirror, ObjectId, Pushed,
-        SigningKey, Ssh, Update,
+    core::{
+        error::{Classify, ErrorKind},
+        secret::Secret,
     },
-    secret::Secret,
+    io::git::{
+        Checkout, CommitMeta, CommitSigner, GitError, Mirror, ObjectId, PushOutcome, RefUpdate,
+        RemoteAccess, RemoteCredentials, SshCommand, TreeRestore,
+    },
 };
 
 const FILES: &[(&str, &str)] = &[
@@ -31,7 +33,7 @@ fn once_around(mirror: &Mirror, bare: &Path) {
         "dev: web 2\n\nTagboat-Update: dev\n",
     )
     .unwrap();
-    assert_eq!(mirror.push(&made).unwrap(), Pushed::Done);
+    assert_eq!(mirror.push(&made).unwrap(), PushOutcome::Done);
     git(bare, &["fsck", "--strict"]).ok();
     let log = git(
         bare,
@@ -55,12 +57,12 @@ fn once_around(mirror: &Mirror, bare: &Path) {
         "image: web:2\n"
     );
     // Stale now.
-    let Pushed::Rejected(refusals) = mirror.push(&made).unwrap() else {
+    let PushOutcome::Rejected(refusals) = mirror.push(&made).unwrap() else {
         panic!("a stale push went through")
     };
-    assert_eq!(refusals[0].kind, Kind::Conflict);
+    assert_eq!(refusals[0].kind, ErrorKind::Conflict);
     // Other references, created and deleted, two at a time.
-    let update = |name: &str, old, new| Update {
+    let update = |name: &str, old, new| RefUpdate {
         reference: format!("refs/heads/bot/{name}"),
         old,
         new,
@@ -70,7 +72,7 @@ fn once_around(mirror: &Mirror, bare: &Path) {
         mirror
             .push_references(None, &[update("a", none, id), update("b", none, id)])
             .unwrap(),
-        Pushed::Done
+        PushOutcome::Done
     );
     assert_eq!(
         git(
@@ -86,7 +88,7 @@ fn once_around(mirror: &Mirror, bare: &Path) {
         mirror
             .push_references(None, &[update("a", id, none), update("b", id, none)])
             .unwrap(),
-        Pushed::Done
+        PushOutcome::Done
     );
     assert_eq!(git(bare, &["for-each-ref", "refs/heads/bot"]).text(), "");
 }
@@ -100,14 +102,14 @@ fn over_file() {
         &mirror(
             &dir.path().join("m"),
             &format!("file://{}", bare.display()),
-            Access::default(),
+            RemoteAccess::default(),
         ),
         &bare,
     );
     let error = mirror(
         &dir.path().join("n"),
         "/nowhere/at/all.git",
-        Access::default(),
+        RemoteAccess::default(),
     )
     .fetch()
     .unwrap_err();
@@ -155,7 +157,7 @@ fn revisions_are_found_by_name_and_compared_with_where_they_began() {
     git(&work, &["push", "-q", "origin", "main"]).ok();
 
     let url = format!("file://{}", bare.display());
-    let mirror = mirror(&dir.path().join("m"), &url, Access::default());
+    let mirror = mirror(&dir.path().join("m"), &url, RemoteAccess::default());
     let main = mirror.fetch().unwrap().commit;
     let named = |text: &str| mirror.named(text).map(|id| id.to_string());
     assert_eq!(named("main").unwrap(), id("main"));
@@ -196,7 +198,7 @@ fn revisions_are_found_by_name_and_compared_with_where_they_began() {
     ] {
         let error = mirror.named(wrong).unwrap_err();
         assert!(
-            matches!(error, GitError::Revision { .. }) && error.kind() == Kind::Config,
+            matches!(error, GitError::Revision { .. }) && error.kind() == ErrorKind::Config,
             "{wrong}: {error:?}"
         );
     }
@@ -261,13 +263,13 @@ fn over_http_with_an_account() {
         mirror(
             &dir.path().join(name),
             &backend.url("fleet.git"),
-            Access {
+            RemoteAccess {
                 credentials,
-                ..Access::default()
+                ..RemoteAccess::default()
             },
         )
     };
-    let wrong = with("wrong", Credentials::Token(Secret::new("wr0ng")))
+    let wrong = with("wrong", RemoteCredentials::Token(Secret::new("wr0ng")))
         .fetch()
         .unwrap_err();
     assert!(
@@ -275,12 +277,12 @@ fn over_http_with_an_account() {
         "{wrong}"
     );
     once_around(
-        &with("right", Credentials::Token(Secret::new("s3cret"))),
+        &with("right", RemoteCredentials::Token(Secret::new("s3cret"))),
         &bare,
     );
-    let missing = Access {
-        credentials: Credentials::Token(Secret::new("s3cret")),
-        ..Access::default()
+    let missing = RemoteAccess {
+        credentials: RemoteCredentials::Token(Secret::new("s3cret")),
+        ..RemoteAccess::default()
     };
     let error = mirror(&dir.path().join("none"), &backend.url("none.git"), missing)
         .fetch()
@@ -296,7 +298,7 @@ fn over_ssh_to_known_hosts_only() {
     let sshd = Sshd::start(dir.path());
     let user = Command::new("id").arg("-un").output().unwrap().text();
     let url = format!("ssh://{user}@127.0.0.1:{}{}", sshd.port, bare.display());
-    let ssh = Ssh {
+    let ssh = SshCommand {
         program: None,
         identity: Some(sshd.identity.clone()),
         known_hosts: Some(sshd.known_hosts.clone()),
@@ -305,9 +307,9 @@ fn over_ssh_to_known_hosts_only() {
         mirror(
             &dir.path().join(name),
             &url,
-            Access {
+            RemoteAccess {
                 ssh,
-                ..Access::default()
+                ..RemoteAccess::default()
             },
         )
     };
@@ -316,7 +318,7 @@ fn over_ssh_to_known_hosts_only() {
     std::fs::write(&empty, "").unwrap();
     let error = with(
         "unknown",
-        Ssh {
+        SshCommand {
             known_hosts: Some(empty),
             ..ssh.clone()
         },
@@ -324,12 +326,12 @@ fn over_ssh_to_known_hosts_only() {
     .fetch()
     .unwrap_err();
     assert!(
-        error.to_string().contains("127.0.0.1") && error.kind() == Kind::Remote,
+        error.to_string().contains("127.0.0.1") && error.kind() == ErrorKind::Remote,
         "{error}"
     );
     let error = with(
         "stranger",
-        Ssh {
+        SshCommand {
             identity: Some(dir.path().join("host")),
             ..ssh
         },
@@ -357,15 +359,15 @@ fn a_hook_that_declines_is_nobodys_race() {
     let mirror = mirror(
         &dir.path().join("m"),
         &backend.url("fleet.git"),
-        Access::default(),
+        RemoteAccess::default(),
     );
     let head = mirror.fetch().unwrap();
     let made = draft(&mirror, head, &[edit("README", "x\n")], "x").unwrap();
-    let Pushed::Rejected(refusals) = mirror.push(&made).unwrap() else {
+    let PushOutcome::Rejected(refusals) = mirror.push(&made).unwrap() else {
         panic!("the hook was not asked")
     };
     let text = refusals[0].to_string();
-    assert_eq!(refusals[0].kind, Kind::Config, "{text}");
+    assert_eq!(refusals[0].kind, ErrorKind::Config, "{text}");
     assert!(
         text.contains("no bots") && text.contains("hook declined") && !text.contains('\u{1b}'),
         "{text:?}"
@@ -433,7 +435,7 @@ fn a_folder_put_back_is_what_git_restores() {
         let mirror = mirror(
             &dir.path().join(format!("m{}", url.len())),
             &url,
-            Access::default(),
+            RemoteAccess::default(),
         );
         let head = mirror.fetch().unwrap().commit;
         assert_eq!(mirror.revision(head, &then[..8]).unwrap().to_string(), then);
@@ -451,14 +453,14 @@ fn a_folder_put_back_is_what_git_restores() {
         assert_eq!(mirror.differences(head, target, "apps").unwrap().len(), 4);
         let apps = mirror.at(target).unwrap().find("apps").unwrap().unwrap();
         let bot = bot();
-        let message = Message {
+        let message = CommitMeta {
             author: &bot,
             committer: &bot,
             seconds: NOW,
             text: "back",
             key: None,
         };
-        let graft = Graft {
+        let graft = TreeRestore {
             path: "apps".to_owned(),
             entry: Some((apps.kind, apps.id)),
         };
@@ -466,7 +468,7 @@ fn a_folder_put_back_is_what_git_restores() {
             .graft(head, std::slice::from_ref(&graft), &message)
             .unwrap()
             .unwrap();
-        assert_eq!(mirror.push(&made).unwrap(), Pushed::Done);
+        assert_eq!(mirror.push(&made).unwrap(), PushOutcome::Done);
         git(&bare, &["fsck", "--strict"]).ok();
         assert_eq!(
             git(&bare, &["diff", "--name-only", &then, "main", "--", "apps"]).text(),
@@ -489,12 +491,12 @@ fn a_folder_put_back_is_what_git_restores() {
             "once more is nothing"
         );
         // A folder whose last file goes is gone.
-        let nothing = Graft {
+        let nothing = TreeRestore {
             path: "apps/deep/er/x".to_owned(),
             entry: None,
         };
         let made = mirror.graft(after, &[nothing], &message).unwrap().unwrap();
-        assert_eq!(mirror.push(&made).unwrap(), Pushed::Done);
+        assert_eq!(mirror.push(&made).unwrap(), PushOutcome::Done);
         git(&bare, &["fsck", "--strict"]).ok();
         assert_eq!(git(&bare, &["ls-tree", "main", "apps/deep"]).text(), "");
     }
@@ -502,11 +504,11 @@ fn a_folder_put_back_is_what_git_restores() {
         let mirror = mirror(
             &dir.path().join("n"),
             &format!("file://{}", bare.display()),
-            Access::default(),
+            RemoteAccess::default(),
         );
         let head = mirror.fetch().unwrap().commit;
         let bot = bot();
-        let message = Message {
+        let message = CommitMeta {
             author: &bot,
             committer: &bot,
             seconds: NOW,
@@ -516,7 +518,7 @@ fn a_folder_put_back_is_what_git_restores() {
         let error = mirror
             .graft(
                 head,
-                &[Graft {
+                &[TreeRestore {
                     path: bad.to_owned(),
                     entry: None,
                 }],
@@ -535,7 +537,7 @@ fn signatures_satisfy_git() {
     let mirror = mirror(
         &dir.path().join("m"),
         &format!("file://{}", bare.display()),
-        Access::default(),
+        RemoteAccess::default(),
     );
     let bot = bot();
     for (n, (kind, passphrase)) in [
@@ -558,16 +560,16 @@ fn signatures_satisfy_git() {
         made.ok();
         let pem = Secret::new(std::fs::read_to_string(&file).unwrap());
         let secret = Secret::new(passphrase);
-        let key = SigningKey::parse(&pem, Some(&secret)).unwrap();
+        let key = CommitSigner::parse(&pem, Some(&secret)).unwrap();
         if !passphrase.is_empty() {
             assert!(
-                SigningKey::parse(&pem, None).is_err()
-                    && SigningKey::parse(&pem, Some(&Secret::new("wrong"))).is_err()
+                CommitSigner::parse(&pem, None).is_err()
+                    && CommitSigner::parse(&pem, Some(&Secret::new("wrong"))).is_err()
             );
         }
         assert!(!format!("{key:?}").contains("PRIVATE"));
         let head = mirror.fetch().unwrap().commit;
-        let message = Message {
+        let message = CommitMeta {
             author: &bot,
             committer: &bot,
             seconds: NOW,
@@ -578,7 +580,7 @@ fn signatures_satisfy_git() {
             .draft(head, &[edit("README", &format!("{n}\n"))], &message)
             .unwrap()
             .unwrap();
-        assert_eq!(mirror.push(&made).unwrap(), Pushed::Done);
+        assert_eq!(mirror.push(&made).unwrap(), PushOutcome::Done);
         let signers = dir.path().join("signers");
         std::fs::write(&signers, format!("bot@example.org {}\n", key.public())).unwrap();
         let config = format!("gpg.ssh.allowedSignersFile={}", signers.display());
@@ -620,10 +622,10 @@ fn signatures_satisfy_git() {
         .output()
         .unwrap()
         .ok();
-    let error =
-        SigningKey::parse(&Secret::new(std::fs::read_to_string(&file).unwrap()), None).unwrap_err();
+    let error = CommitSigner::parse(&Secret::new(std::fs::read_to_string(&file).unwrap()), None)
+        .unwrap_err();
     assert!(
-        error.to_string().contains("RSA") && error.kind() == Kind::Config,
+        error.to_string().contains("RSA") && error.kind() == ErrorKind::Config,
         "{error}"
     );
 }
@@ -642,7 +644,7 @@ fn two_bots_and_a_person_with_git_lose_nothing() {
             let mirror = mirror(
                 &dir.path().join(name),
                 &backend.url("fleet.git"),
-                Access::default(),
+                RemoteAccess::default(),
             );
             scope.spawn(move || {
                 for n in 0..EACH {
@@ -657,9 +659,9 @@ fn two_bots_and_a_person_with_git_lose_nothing() {
                         )
                         .unwrap();
                         match mirror.push(&made).unwrap() {
-                            Pushed::Done => break,
-                            Pushed::Rejected(refusals) => {
-                                assert_eq!(refusals[0].kind, Kind::Conflict, "{}", refusals[0])
+                            PushOutcome::Done => break,
+                            PushOutcome::Rejected(refusals) => {
+                                assert_eq!(refusals[0].kind, ErrorKind::Conflict, "{}", refusals[0])
                             }
                         }
                     }

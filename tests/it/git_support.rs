@@ -2,9 +2,12 @@
 
 use std::path::Path;
 use tagboat::{
-    git::{Access, Draft, Edit, Head, Message, Mirror, ObjectId, Person, Remote, RepoPath},
+    core::secret::Secret,
+    io::git::{
+        BranchHead, CommitDraft, CommitMeta, FileEdit, Mirror, ObjectId, Person, Remote,
+        RemoteAccess, RepoPath,
+    },
     sandbox::git::{BareRepository, GitServer},
-    secret::Secret,
 };
 
 /// A served repository in a temporary folder.
@@ -47,7 +50,7 @@ impl Sandbox {
         mirror(
             &self.dir.path().join(name),
             &self.server.url(),
-            Access::default(),
+            RemoteAccess::default(),
         )
     }
 
@@ -71,12 +74,12 @@ pub fn runtime() -> tokio::runtime::Runtime {
         .unwrap()
 }
 
-pub fn mirror(dir: &Path, url: &str, access: Access) -> Mirror {
+pub fn mirror(dir: &Path, url: &str, access: RemoteAccess) -> Mirror {
     Mirror::open(dir, Remote::new(url, "main", access).unwrap()).unwrap()
 }
 
-pub fn edit(path: &str, bytes: &str) -> Edit {
-    Edit {
+pub fn edit(path: &str, bytes: &str) -> FileEdit {
+    FileEdit {
         path: RepoPath::new(path).unwrap(),
         bytes: bytes.into(),
     }
@@ -87,9 +90,14 @@ pub fn bot() -> Person {
 }
 
 /// A draft of the bot on `head`.
-pub fn draft(mirror: &Mirror, head: Head, edits: &[Edit], text: &str) -> Option<Draft> {
+pub fn draft(
+    mirror: &Mirror,
+    head: BranchHead,
+    edits: &[FileEdit],
+    text: &str,
+) -> Option<CommitDraft> {
     let bot = bot();
-    let message = Message {
+    let message = CommitMeta {
         author: &bot,
         committer: &bot,
         seconds: NOW + 120,

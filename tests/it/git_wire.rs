@@ -14,9 +14,11 @@ use std::{
     time::Duration,
 };
 use tagboat::{
-    error::{Fault, Kind},
-    git::{Access, Credentials, GitError, Pushed, Timeout},
-    secret::Secret,
+    core::{
+        error::{Classify, ErrorKind},
+        secret::Secret,
+    },
+    io::git::{GitError, GitTimeout, PushOutcome, RemoteAccess, RemoteCredentials},
 };
 
 /// Serves `answer` for every request; gives the address.
@@ -87,7 +89,7 @@ fn nonsense_is_an_error_that_names_the_remote() {
         let error = mirror(
             &dir.path().join(name),
             &format!("{url}/fleet.git"),
-            Access::default(),
+            RemoteAccess::default(),
         )
         .fetch()
         .unwrap_err();
@@ -97,7 +99,7 @@ fn nonsense_is_an_error_that_names_the_remote() {
             "{name}: {text}"
         );
         assert!(!text.contains('\u{1b}'), "{name}: {text:?}");
-        assert_eq!(error.kind(), Kind::Remote, "{name}");
+        assert_eq!(error.kind(), ErrorKind::Remote, "{name}");
     }
 }
 
@@ -107,9 +109,9 @@ fn a_server_that_says_nothing_is_given_up() {
     let runtime = runtime();
     let dir = tempfile::tempdir().unwrap();
     let url = serve(&runtime, |_| async { std::future::pending().await });
-    let access = Access {
-        timeout: Timeout(Duration::from_millis(300)),
-        ..Access::default()
+    let access = RemoteAccess {
+        timeout: GitTimeout(Duration::from_millis(300)),
+        ..RemoteAccess::default()
     };
     let begun = std::time::Instant::now();
     let error = mirror(&dir.path().join("m"), &url, access)
@@ -140,13 +142,13 @@ fn credentials_do_not_follow_a_redirect_to_another_host() {
         let to = format!("{target}{}", request.uri());
         async move { (StatusCode::FOUND, [(header::LOCATION, to)]).into_response() }
     });
-    let credentials = Credentials::Basic {
+    let credentials = RemoteCredentials::Basic {
         username: "bot".into(),
         secret,
     };
-    let access = Access {
+    let access = RemoteAccess {
         credentials,
-        ..Access::default()
+        ..RemoteAccess::default()
     };
     let mirror = mirror(
         &elsewhere.dir.path().join("m"),
@@ -173,19 +175,19 @@ fn a_push_whose_answer_is_lost_is_found_by_fetching() {
     let mirror = mirror(
         &sandbox.dir.path().join("m"),
         &format!("{url}/fleet.git"),
-        Access::default(),
+        RemoteAccess::default(),
     );
     let head = mirror.fetch().unwrap();
     let made = draft(&mirror, head, &[edit("a", "y")], "y").unwrap();
     let error = mirror.push(&made).unwrap_err();
     assert!(
-        matches!(error, GitError::Unanswered { .. }) && error.kind() == Kind::Conflict,
+        matches!(error, GitError::Unanswered { .. }) && error.kind() == ErrorKind::Conflict,
         "{error}"
     );
     let after = mirror.fetch().unwrap();
     assert!(mirror.contains(after.commit, made.commit).unwrap());
     assert!(
-        matches!(mirror.push(&made).unwrap(), Pushed::Rejected(_)),
+        matches!(mirror.push(&made).unwrap(), PushOutcome::Rejected(_)),
         "never twice"
     );
 }
@@ -245,22 +247,22 @@ fn a_certificate_is_trusted_by_its_ca_only() {
         path
     };
     let url = format!("https://localhost:{port}/fleet.git");
-    let credentials = Credentials::Basic {
+    let credentials = RemoteCredentials::Basic {
         username: "bot".into(),
         secret: password,
     };
     let with = |name: &str, ca_file| {
-        let access = Access {
+        let access = RemoteAccess {
             ca_file,
             credentials: credentials.clone(),
-            ..Access::default()
+            ..RemoteAccess::default()
         };
         mirror(&sandbox.dir.path().join(name), &url, access)
     };
     let trusting = with("trusting", Some(file("ca.pem", &pem)));
     let head = trusting.fetch().unwrap();
     let made = draft(&trusting, head, &[edit("a", "y")], "y").unwrap();
-    assert_eq!(trusting.push(&made).unwrap(), Pushed::Done);
+    assert_eq!(trusting.push(&made).unwrap(), PushOutcome::Done);
 
     let error = with("wary", None).fetch().unwrap_err();
     assert!(
@@ -273,7 +275,7 @@ fn a_certificate_is_trusted_by_its_ca_only() {
         ("missing", "/nowhere/ca.pem".into()),
     ] {
         let error = with(name, Some(path.clone())).fetch().unwrap_err();
-        assert_eq!(error.kind(), Kind::Config, "{error}");
+        assert_eq!(error.kind(), ErrorKind::Config, "{error}");
         assert!(
             error.to_string().contains(path.to_str().unwrap()),
             "{error}"
@@ -297,9 +299,9 @@ fn a_proxy_is_used_where_one_is_named() {
             .unwrap();
         forward(base.clone(), request, false)
     });
-    let access = Access {
+    let access = RemoteAccess {
         proxy: Some(proxy),
-        ..Access::default()
+        ..RemoteAccess::default()
     };
     assert!(
         mirror(

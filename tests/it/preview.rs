@@ -17,12 +17,14 @@ use std::{
     },
 };
 use tagboat::{
-    declare::process::{self, Render},
-    git::{Mirror, ObjectId},
-    preview::{Clusters, Files, Previewer},
-    publish::{ApplicationChange, ApplicationPreview, ObjectChange, Preview, Verdict},
-    render::Renderer,
+    io::{
+        git::{Mirror, ObjectId},
+        render::Renderer,
+    },
+    preview::{PreviewClusters, Previewer, RevisionFiles},
+    review::{ApplicationChange, ApplicationPreview, DryRunVerdict, ObjectChange, Preview},
     sandbox::git::BareRepository,
+    spec::settings::{self, RenderSettings},
     update::Previews,
 };
 
@@ -58,15 +60,15 @@ impl World {
             "kustomize",
             "[ \"$1\" = version ] && echo v0.0.0-test && exit\nfor file in $(sed -n 's,^resources: \\[\\(.*\\)\\],\\1,p' kustomization.yaml); do\n  for one in $file/*.yaml; do [ $one = $file/kustomization.yaml ] || { echo ---; cat $one; }; done\ndone",
         );
-        let render = Render {
+        let render = RenderSettings {
             kustomize,
             ..settings()
         };
         let previewer = Previewer {
-            files: Files::Mirror(Arc::clone(&mirror)),
+            files: RevisionFiles::Mirror(Arc::clone(&mirror)),
             policies: None,
             renderer: Arc::new(Renderer::new(&render, &sandbox.dir.path().join("copies"))),
-            clusters: Clusters::none("nobody is asked"),
+            clusters: PreviewClusters::none("nobody is asked"),
         };
         Self {
             sandbox,
@@ -109,7 +111,7 @@ fn objects(application: &ApplicationPreview) -> Vec<(&str, ObjectChange)> {
 
 fn not_asked(application: &ApplicationPreview, index: usize) -> &str {
     match &application.objects[index].verdict {
-        Verdict::NotAsked { why } => why,
+        DryRunVerdict::NotAsked { why } => why,
         other => panic!("{other:?}"),
     }
 }
@@ -201,14 +203,12 @@ fn a_cluster_that_did_not_answer_is_not_asked_by_the_next_preview() {
     );
     let dir = world.sandbox.dir.path().to_owned();
     std::fs::write(dir.join("kubeconfig"), kubeconfig.to_string()).unwrap();
-    let cluster = process::Cluster::new("prod", Some("kubeconfig".into()));
-    world.previewer.clusters =
-        world
-            .sandbox
-            .runtime
-            .block_on(Clusters::open(&[cluster], "fleet", |path: &Path| {
-                dir.join(path)
-            }));
+    let cluster = settings::ClusterSettings::new("prod", Some("kubeconfig".into()));
+    world.previewer.clusters = world.sandbox.runtime.block_on(PreviewClusters::open(
+        &[cluster],
+        "fleet",
+        |path: &Path| dir.join(path),
+    ));
     let mut said = BTreeSet::new();
     let mut asked = Vec::new();
     for value in ["2", "3"] {
@@ -501,7 +501,7 @@ fn what_cannot_be_read_is_said_and_hides_nothing_else() {
         "all.yaml",
         &declared.replace("path: apps/b", "paht: apps/b"),
     )]);
-    let said = |trouble: &tagboat::publish::Trouble| {
+    let said = |trouble: &tagboat::review::PreviewTrouble| {
         trouble.message.contains("all.yaml:14:26") && trouble.message.contains("paht")
     };
     assert!(
@@ -548,7 +548,7 @@ fn what_would_never_be_sent_is_refused_without_a_cluster() {
     let good = config("a", "1").replace("{name: a}", "{name: a, namespace: shop}");
     let world = World::new(&[("all.yaml", &declared), ("apps/a/all.yaml", &good)]);
     let preview = world.change(&[("apps/a/all.yaml", &format!("{good}{}", config("b", "1")))]);
-    let Verdict::Refused { why } = &preview.applications[0].objects[0].verdict else {
+    let DryRunVerdict::Refused { why } = &preview.applications[0].objects[0].verdict else {
         panic!("{preview:#?}")
     };
     assert!(

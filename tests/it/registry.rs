@@ -3,9 +3,9 @@
 use crate::it::support::wire::{config, registries};
 use std::collections::BTreeMap;
 use tagboat::{
-    image::Tag,
-    registry::{Credentials, Registries, RequestKind, Tags},
-    sandbox::registry::{Image, SandboxRegistry},
+    core::image::Tag,
+    io::registry::{Registries, RegistryLogin, RequestKind, Tags},
+    sandbox::registry::{SandboxImage, SandboxRegistry},
 };
 
 fn tag(text: &str) -> Tag {
@@ -13,7 +13,7 @@ fn tag(text: &str) -> Tag {
 }
 
 fn poller(sandbox: &SandboxRegistry) -> Registries {
-    registries(vec![config(&sandbox.host(), Credentials::Anonymous)])
+    registries(vec![config(&sandbox.host(), RegistryLogin::Anonymous)])
 }
 
 #[tokio::test]
@@ -21,15 +21,15 @@ async fn what_is_published_is_listed_with_digest_date_and_platforms() {
     let sandbox = SandboxRegistry::start().await.unwrap();
     let registries = poller(&sandbox);
     let repository = sandbox.repository("team/app").unwrap();
-    let single = Image {
+    let single = SandboxImage {
         created: Some("2026-11-01T00:00:00Z".parse().unwrap()),
-        ..Image::default()
+        ..SandboxImage::default()
     };
     let source = (
         "org.opencontainers.image.source".to_owned(),
         "https://git.example/app".to_owned(),
     );
-    let index = Image {
+    let index = SandboxImage {
         created: None,
         platforms: vec![
             "linux/amd64".parse().unwrap(),
@@ -98,7 +98,7 @@ async fn what_is_published_is_listed_with_digest_date_and_platforms() {
 #[tokio::test]
 async fn publishing_is_reproducible_and_salt_makes_a_rebuild() {
     let sandbox = SandboxRegistry::start().await.unwrap();
-    let image = Image::default();
+    let image = SandboxImage::default();
     let first = sandbox.publish("a", &tag("1"), &image).await.unwrap();
     assert_eq!(
         sandbox.publish("a", &tag("2"), &image).await.unwrap(),
@@ -108,7 +108,7 @@ async fn publishing_is_reproducible_and_salt_makes_a_rebuild() {
         .publish(
             "a",
             &tag("1"),
-            &Image {
+            &SandboxImage {
                 salt: "again".into(),
                 ..image
             },
@@ -130,7 +130,7 @@ async fn more_tags_than_a_page_are_listed_whole() {
     let sandbox = SandboxRegistry::start().await.unwrap();
     for n in 0..2001 {
         sandbox
-            .publish("many", &tag(&format!("{n:05}")), &Image::default())
+            .publish("many", &tag(&format!("{n:05}")), &SandboxImage::default())
             .await
             .unwrap();
     }
@@ -150,7 +150,7 @@ async fn a_stopped_registry_is_gone() {
     let sandbox = SandboxRegistry::start().await.unwrap();
     let (registries, repository) = (poller(&sandbox), sandbox.repository("a").unwrap());
     sandbox
-        .publish("a", &tag("1"), &Image::default())
+        .publish("a", &tag("1"), &SandboxImage::default())
         .await
         .unwrap();
     registries.list_tags(&repository, None).await.unwrap();

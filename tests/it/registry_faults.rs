@@ -5,16 +5,18 @@ use crate::it::support::wire::{
 };
 use std::time::{Duration, Instant};
 use tagboat::{
-    error::Fault,
-    image::{Digest, Repository, Tag},
-    registry::{
-        Credentials, Listing, Problem, Registries, RegistryError, RequestKind, Tags, Timing,
-        Validator,
+    core::{
+        error::Classify,
+        image::{Digest, ImageRepository, Tag},
+    },
+    io::registry::{
+        Listing, Registries, RegistryError, RegistryLogin, RegistryProblem, RegistryTimeouts,
+        RequestKind, Tags, Validator,
     },
 };
 
 async fn list(wire: &Wire) -> Result<Listing, RegistryError> {
-    list_with(wire, &wire.registries(Credentials::Anonymous)).await
+    list_with(wire, &wire.registries(RegistryLogin::Anonymous)).await
 }
 
 async fn list_with(wire: &Wire, registries: &Registries) -> Result<Listing, RegistryError> {
@@ -69,7 +71,7 @@ async fn a_refused_page_size_is_made_smaller_and_remembered() {
         _ => tags(["1"]),
     })
     .await;
-    let registries = wire.registries(Credentials::Anonymous);
+    let registries = wire.registries(RegistryLogin::Anonymous);
     for _ in 0..2 {
         assert_eq!(names(&list_with(&wire, &registries).await.unwrap()), ["1"]);
     }
@@ -113,7 +115,7 @@ async fn a_validator_makes_the_listing_conditional() {
         _ => tags(["1"]).with("ETag", "\"v1\""),
     })
     .await;
-    let registries = wire.registries(Credentials::Anonymous);
+    let registries = wire.registries(RegistryLogin::Anonymous);
     let listing = list_with(&wire, &registries).await.unwrap();
     assert_eq!(listing.validator, Some(Validator("\"v1\"".into())));
     let again = registries
@@ -257,14 +259,20 @@ async fn endless_pages_end() {
     })
     .await;
     let error = list(&repeating).await.unwrap_err();
-    assert!(matches!(error.problem, Problem::Endless { .. }), "{error}");
+    assert!(
+        matches!(error.problem, RegistryProblem::Endless { .. }),
+        "{error}"
+    );
     assert_eq!(repeating.seen().len(), 2);
     let circling = Wire::start(|_, n| {
         tags([n.to_string().as_str()]).with("Link", format!("<?last={}>; rel=next", n % 3))
     })
     .await;
     let error = list(&circling).await.unwrap_err();
-    assert!(matches!(error.problem, Problem::Endless { .. }), "{error}");
+    assert!(
+        matches!(error.problem, RegistryProblem::Endless { .. }),
+        "{error}"
+    );
     assert!(circling.seen().len() < 10);
 }
 
@@ -283,13 +291,13 @@ async fn hostile_names_do_not_lose_the_others() {
 #[tokio::test]
 async fn a_throttled_host_is_left_alone() {
     let wire = Wire::start(|_, _| reply(429, "").with("Retry-After", "120")).await;
-    let registries = wire.registries(Credentials::Anonymous);
+    let registries = wire.registries(RegistryLogin::Anonymous);
     let tag = Tag::new("1").unwrap();
     let first = registries.head(&wire.repository(), &tag).await.unwrap_err();
     assert_eq!(first.retry_after(), Some(Duration::from_secs(120)));
     let second = list_with(&wire, &registries).await.unwrap_err();
     assert!(
-        matches!(second.problem, Problem::Throttled { .. }),
+        matches!(second.problem, RegistryProblem::Throttled { .. }),
         "{second}"
     );
     assert!(second.retry_after().unwrap() > Duration::from_secs(60));
@@ -309,7 +317,7 @@ async fn the_last_request_of_a_budget_parks_the_host() {
             .with("RateLimit-Limit", "2;w=60")
     })
     .await;
-    let registries = wire.registries(Credentials::Anonymous);
+    let registries = wire.registries(RegistryLogin::Anonymous);
     assert_eq!(
         names(&list_with(&wire, &registries).await.unwrap()),
         ["1"],
@@ -339,7 +347,7 @@ async fn passing_trouble_is_tried_again_a_bounded_number_of_times() {
 
 #[tokio::test]
 async fn slow_and_dying_connections_end_in_time() {
-    let short = Timing {
+    let short = RegistryTimeouts {
         headers: Duration::from_millis(300),
         idle: Duration::from_millis(300),
         body: Duration::from_millis(900),
@@ -355,15 +363,15 @@ async fn slow_and_dying_connections_end_in_time() {
         ),
     ] {
         let wire = Wire::start(move |_, _| tags(["1", "2", "3"]).manner(manner)).await;
-        let registries = registries_with(vec![config(&wire.host, Credentials::Anonymous)], short);
+        let registries = registries_with(vec![config(&wire.host, RegistryLogin::Anonymous)], short);
         let begun = Instant::now();
         let error = list_with(&wire, &registries).await.unwrap_err();
         assert!(error.to_string().contains(expected), "{error}");
         assert!(begun.elapsed() < Duration::from_secs(10), "{manner:?}");
     }
-    let gone = Repository::new("127.0.0.1:1/team/app").unwrap();
+    let gone = ImageRepository::new("127.0.0.1:1/team/app").unwrap();
     let registries = registries_with(
-        vec![config("127.0.0.1:1", Credentials::Anonymous)],
+        vec![config("127.0.0.1:1", RegistryLogin::Anonymous)],
         timing(),
     );
     let error = registries.list_tags(&gone, None).await.unwrap_err();
@@ -394,7 +402,7 @@ async fn requests_in_flight_are_bounded() {
         tags(["1"]).manner(Manner::Drip(Duration::from_millis(2)))
     })
     .await;
-    let mut config = config(&wire.host, Credentials::Anonymous);
+    let mut config = config(&wire.host, RegistryLogin::Anonymous);
     config.concurrency = 2;
     let registries = registries_with(vec![config], timing());
     let repository = wire.repository();
@@ -452,7 +460,7 @@ async fn a_digest_is_taken_from_head_or_hashed_from_get() {
             })
         })
         .await;
-        let registries = wire.registries(Credentials::Anonymous);
+        let registries = wire.registries(RegistryLogin::Anonymous);
         let found = registries
             .digest(&wire.repository(), &Tag::new("1").unwrap())
             .await
@@ -506,7 +514,7 @@ async fn what_gives_no_digest_is_an_error() {
     ] {
         let wire = Wire::start(move |_, _| reply_with.clone()).await;
         let error = wire
-            .registries(Credentials::Anonymous)
+            .registries(RegistryLogin::Anonymous)
             .digest(&wire.repository(), &Tag::new("1").unwrap())
             .await
             .unwrap_err();
@@ -528,7 +536,7 @@ async fn push_time_is_believed_only_where_configured() {
         (true, Some("2026-11-20T10:00:00Z".parse().unwrap())),
         (false, None),
     ] {
-        let mut config = config(&wire.host, Credentials::Anonymous);
+        let mut config = config(&wire.host, RegistryLogin::Anonymous);
         config.push_time = trust;
         let head = registries_with(vec![config], timing())
             .head(&wire.repository(), &Tag::new("1").unwrap())
@@ -558,7 +566,7 @@ async fn content_with_another_digest_or_without_end_is_refused() {
     ] {
         let wire = Wire::start(move |_, _| reply(200, body.clone())).await;
         let error = wire
-            .registries(Credentials::Anonymous)
+            .registries(RegistryLogin::Anonymous)
             .describe(&wire.repository(), &digest)
             .await
             .unwrap_err();

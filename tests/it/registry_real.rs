@@ -12,10 +12,14 @@ use oci_client::{
 use serde_json::json;
 use std::path::PathBuf;
 use tagboat::{
-    error::Fault,
-    image::{Digest, Repository, Tag},
-    registry::{Credentials, Problem, Proxy, Registries, RegistryConfig, RequestKind, Tags},
-    secret::Secret,
+    core::{
+        error::Classify,
+        image::{Digest, ImageRepository, Tag},
+        secret::Secret,
+    },
+    io::registry::{
+        Proxy, Registries, RegistryConfig, RegistryLogin, RegistryProblem, RequestKind, Tags,
+    },
 };
 
 const MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
@@ -106,7 +110,7 @@ impl Pusher {
     }
 }
 
-fn poller(registry: &DockerRegistry, credentials: Credentials) -> Registries {
+fn poller(registry: &DockerRegistry, credentials: RegistryLogin) -> Registries {
     let ca_file: Option<PathBuf> = registry.options.tls.then(|| registry.ca_file());
     registries(vec![RegistryConfig {
         insecure: !registry.options.tls,
@@ -115,15 +119,15 @@ fn poller(registry: &DockerRegistry, credentials: Credentials) -> Registries {
     }])
 }
 
-fn signed_in() -> Credentials {
-    Credentials::Basic {
+fn signed_in() -> RegistryLogin {
+    RegistryLogin::Basic {
         username: USER.0.into(),
         password: Secret::new(USER.1).into(),
     }
 }
 
-fn repository(registry: &DockerRegistry, path: &str) -> Repository {
-    Repository::new(&format!("{}/{path}", registry.host)).unwrap()
+fn repository(registry: &DockerRegistry, path: &str) -> ImageRepository {
+    ImageRepository::new(&format!("{}/{path}", registry.host)).unwrap()
 }
 
 fn tag(text: &str) -> Tag {
@@ -131,7 +135,7 @@ fn tag(text: &str) -> Tag {
 }
 
 /// Sorted: this registry lists in the order of its file system.
-async fn names(registries: &Registries, repository: &Repository) -> Vec<String> {
+async fn names(registries: &Registries, repository: &ImageRepository) -> Vec<String> {
     let Tags::Listed(listing) = registries.list_tags(repository, None).await.unwrap() else {
         panic!("nothing was asked conditionally")
     };
@@ -179,7 +183,7 @@ async fn images_and_indexes_are_listed_with_digest_date_and_platforms() {
         let credentials = if options.sign_in {
             signed_in()
         } else {
-            Credentials::Anonymous
+            RegistryLogin::Anonymous
         };
         let registries = poller(&registry, credentials);
         let app = repository(&registry, "team/app");
@@ -222,12 +226,15 @@ async fn images_and_indexes_are_listed_with_digest_date_and_platforms() {
             u64::from(options.sign_in)
         );
         let missing = registries.digest(&app, &tag("none")).await.unwrap_err();
-        assert_eq!(missing.problem, Problem::NotFound { what: "tag" });
+        assert_eq!(missing.problem, RegistryProblem::NotFound { what: "tag" });
         let missing = registries
             .list_tags(&repository(&registry, "team/none"), None)
             .await
             .unwrap_err();
-        assert_eq!(missing.problem, Problem::NotFound { what: "repository" });
+        assert_eq!(
+            missing.problem,
+            RegistryProblem::NotFound { what: "repository" }
+        );
     }
 }
 
@@ -258,7 +265,7 @@ async fn more_tags_than_a_page_are_listed_whole() {
     let expected: Vec<String> = (0..=1000).map(|n| format!("{n:04}")).collect();
     assert_eq!(
         names(
-            &poller(&registry, Credentials::Anonymous),
+            &poller(&registry, RegistryLogin::Anonymous),
             &repository(&registry, "many")
         )
         .await,
@@ -278,12 +285,12 @@ async fn a_refused_sign_in_says_whose() {
         .image("app:1", ("linux", "amd64"), "2026-11-01T10:00:00Z")
         .await;
     let app = repository(&registry, "app");
-    let wrong = Credentials::Basic {
+    let wrong = RegistryLogin::Basic {
         username: "robot".into(),
         password: Secret::new("hunter2").into(),
     };
     for (credentials, expected) in [
-        (Credentials::Anonymous, "with no credentials"),
+        (RegistryLogin::Anonymous, "with no credentials"),
         (wrong, r#"with user "robot""#),
     ] {
         let error = poller(&registry, credentials)
@@ -299,7 +306,11 @@ async fn a_refused_sign_in_says_whose() {
     let auth = json!({"auths": {format!("https://{}/v2/", registry.host): {"auth": "cm9ib3Q6Y29ycmVjdCBob3JzZQ=="}}});
     std::fs::write(&path, auth.to_string()).unwrap();
     assert_eq!(
-        names(&poller(&registry, Credentials::DockerConfig { path }), &app).await,
+        names(
+            &poller(&registry, RegistryLogin::DockerConfig { path }),
+            &app
+        )
+        .await,
         ["1"]
     );
 }
@@ -325,7 +336,7 @@ async fn a_certificate_of_an_unknown_authority_is_refused() {
             && error.hint().is_some_and(|hint| hint.contains("caFile")),
         "{error}"
     );
-    let plain = registries(vec![config(&registry.host, Credentials::Anonymous)])
+    let plain = registries(vec![config(&registry.host, RegistryLogin::Anonymous)])
         .list_tags(&app, None)
         .await
         .unwrap_err();

@@ -14,13 +14,15 @@ use std::{
     time::{Duration, Instant},
 };
 use tagboat::{
-    image::{Digest, Tag},
-    registry::{Credentials, Problem, RequestKind, Timing},
-    secret::Secret,
+    core::{
+        image::{Digest, Tag},
+        secret::Secret,
+    },
+    io::registry::{RegistryLogin, RegistryProblem, RegistryTimeouts, RequestKind},
 };
 
-fn user() -> Credentials {
-    Credentials::Basic {
+fn user() -> RegistryLogin {
+    RegistryLogin::Basic {
         username: "robot".into(),
         password: Secret::new("hunter2").into(),
     }
@@ -64,7 +66,7 @@ fn token(n: usize, seconds: u32) -> Reply {
 #[tokio::test]
 async fn anonymous_tokens_are_got_once_a_scope() {
     let wire = token_registry(|_, n| token(n, 300)).await;
-    let registries = wire.registries(Credentials::Anonymous);
+    let registries = wire.registries(RegistryLogin::Anonymous);
     for _ in 0..3 {
         registries
             .list_tags(&wire.repository(), None)
@@ -92,7 +94,8 @@ async fn anonymous_tokens_are_got_once_a_scope() {
         "nobody has no password"
     );
     // The next repository of the host is not challenged again: its token is got first.
-    let other = tagboat::image::Repository::new(&format!("{}/team/other", wire.host)).unwrap();
+    let other =
+        tagboat::core::image::ImageRepository::new(&format!("{}/team/other", wire.host)).unwrap();
     registries.list_tags(&other, None).await.unwrap();
     assert_eq!(
         wire.targets()[5],
@@ -171,7 +174,7 @@ async fn refresh_tokens_and_services_without_get_use_post() {
         serde_json::json!({"auths": {&wire.host: {"identitytoken": "s&cret"}}}).to_string(),
     )
     .unwrap();
-    wire.registries(Credentials::DockerConfig { path })
+    wire.registries(RegistryLogin::DockerConfig { path })
         .list_tags(&wire.repository(), None)
         .await
         .unwrap();
@@ -272,7 +275,7 @@ async fn basic_is_sent_after_a_challenge_and_then_at_once() {
     }
     assert_eq!(wire.seen().len(), 3);
     let error = wire
-        .registries(Credentials::Anonymous)
+        .registries(RegistryLogin::Anonymous)
         .list_tags(&wire.repository(), None)
         .await
         .unwrap_err();
@@ -282,7 +285,7 @@ async fn basic_is_sent_after_a_challenge_and_then_at_once() {
             .contains("refused (401) with no credentials"),
         "{error}"
     );
-    let wrong = Credentials::Basic {
+    let wrong = RegistryLogin::Basic {
         username: "robot".into(),
         password: Secret::new("wrong").into(),
     };
@@ -320,9 +323,9 @@ async fn a_rotated_secret_is_read_again_when_the_old_one_is_refused() {
         }
     })
     .await;
-    let registries = wire.registries(Credentials::Bearer(tagboat::registry::SecretSource::File(
-        path.clone(),
-    )));
+    let registries = wire.registries(RegistryLogin::Bearer(
+        tagboat::io::registry::SecretLocation::File(path.clone()),
+    ));
     registries
         .list_tags(&wire.repository(), None)
         .await
@@ -393,7 +396,10 @@ async fn credentials_follow_no_redirect_to_another_host() {
         .list_tags(&wire.repository(), None)
         .await
         .unwrap_err();
-    assert!(matches!(error.problem, Problem::Redirect { .. }), "{error}");
+    assert!(
+        matches!(error.problem, RegistryProblem::Redirect { .. }),
+        "{error}"
+    );
     assert_eq!(storage.seen().len(), 2);
 }
 
@@ -456,8 +462,8 @@ async fn a_helper_is_asked_for_the_host_and_once() {
     )
     .unwrap();
     for credentials in [
-        Credentials::Helper { program },
-        Credentials::DockerConfig { path: config_file },
+        RegistryLogin::Helper { program },
+        RegistryLogin::DockerConfig { path: config_file },
     ] {
         let _ = std::fs::remove_file(&asked);
         let registries = wire.registries(credentials);
@@ -478,7 +484,7 @@ async fn a_helper_is_asked_for_the_host_and_once() {
 async fn a_helper_that_fails_hangs_or_floods_is_named() {
     let wire =
         Wire::start(|_, _| reply(401, "").with("WWW-Authenticate", "Basic realm=\"x\"")).await;
-    let short = Timing {
+    let short = RegistryTimeouts {
         helper: Duration::from_secs(2),
         ..timing()
     };
@@ -507,7 +513,7 @@ async fn a_helper_that_fails_hangs_or_floods_is_named() {
         let folder = tempfile::tempdir().unwrap();
         let program = helper(folder.path(), script).display().to_string();
         let registries = registries_with(
-            vec![config(&wire.host, Credentials::Helper { program })],
+            vec![config(&wire.host, RegistryLogin::Helper { program })],
             short,
         );
         let begun = Instant::now();
@@ -519,7 +525,7 @@ async fn a_helper_that_fails_hangs_or_floods_is_named() {
         assert!(!error.to_string().contains("hunter2"), "{error}");
         assert!(begun.elapsed() < Duration::from_secs(20), "{script}");
     }
-    let nowhere = Credentials::Helper {
+    let nowhere = RegistryLogin::Helper {
         program: "no-such-helper-anywhere".into(),
     };
     let error = wire
@@ -568,7 +574,7 @@ async fn the_longest_prefix_decides_who_signs_in() {
         }]),
     })
     .await;
-    let as_user = |name: &str| Credentials::Basic {
+    let as_user = |name: &str| RegistryLogin::Basic {
         username: name.into(),
         password: Secret::new("x").into(),
     };
@@ -577,8 +583,9 @@ async fn the_longest_prefix_decides_who_signs_in() {
         config(&format!("{}/team", wire.host), as_user("team")),
     ]);
     for (path, expected) in [("team/app", "team"), ("teams/app", "host")] {
-        let repository = tagboat::image::Repository::new(&format!("{}/{path}", wire.host)).unwrap();
-        let tagboat::registry::Tags::Listed(listing) =
+        let repository =
+            tagboat::core::image::ImageRepository::new(&format!("{}/{path}", wire.host)).unwrap();
+        let tagboat::io::registry::Tags::Listed(listing) =
             registries.list_tags(&repository, None).await.unwrap()
         else {
             panic!("a list")

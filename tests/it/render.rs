@@ -11,27 +11,29 @@ use std::{
     time::{Duration, Instant},
 };
 use tagboat::{
-    declare::{Helm, process::Render},
-    error::{Fault, Kind},
-    git::{Mirror, ObjectId},
-    render::{How, RenderError, Rendered, Renderer},
+    core::error::{Classify, ErrorKind},
+    io::{
+        git::{Mirror, ObjectId},
+        render::{RenderError, RenderMethod, Rendered, Renderer},
+    },
+    spec::{Helm, settings::RenderSettings},
 };
 
 const KUSTOMIZATION: (&str, &str) = ("x/kustomization.yaml", "resources: [a.yaml]\n");
 
 /// Answers for its version, then does as it is told.
-fn standing_in(world: &World, rest: &str) -> Render {
+fn standing_in(world: &World, rest: &str) -> RenderSettings {
     let script = world.script(
         "kustomize",
         &format!("[ \"$1\" = version ] && echo v0.0.0-test && exit\n{rest}"),
     );
-    Render {
+    RenderSettings {
         kustomize: script,
         ..settings()
     }
 }
 
-fn fails(rest: &str, change: impl FnOnce(&mut Render)) -> (RenderError, Duration) {
+fn fails(rest: &str, change: impl FnOnce(&mut RenderSettings)) -> (RenderError, Duration) {
     let world = World::new(&[KUSTOMIZATION]);
     let mut settings = standing_in(&world, rest);
     change(&mut settings);
@@ -62,7 +64,7 @@ fn a_program_that_hangs_is_killed_with_all_it_started() {
         error.to_string(),
         "x: kustomize was stopped: it took longer than 0.5 s"
     );
-    assert_eq!(error.kind(), Kind::Remote);
+    assert_eq!(error.kind(), ErrorKind::Remote);
     let child = fs::read_to_string(pid).unwrap();
     let deadline = Instant::now() + Duration::from_secs(10);
     let state = || fs::read_to_string(format!("/proc/{}/stat", child.trim())).unwrap_or_default();
@@ -96,7 +98,7 @@ fn time_output_and_death_are_said_as_what_they_are() {
         error.to_string(),
         "x: kustomize was stopped: it printed more than 64 MiB"
     );
-    assert_eq!(error.kind(), Kind::Config);
+    assert_eq!(error.kind(), ErrorKind::Config);
     let (error, _) = fails("echo before >&2; kill -9 $$", |settings| {
         settings.memory = 256 << 20
     });
@@ -144,7 +146,7 @@ fn time_output_and_death_are_said_as_what_they_are() {
 fn a_program_that_is_none_is_said() {
     let world = World::new(&[KUSTOMIZATION]);
     let render = |kustomize: &Path| {
-        let settings = Render {
+        let settings = RenderSettings {
             kustomize: kustomize.to_owned(),
             ..settings()
         };
@@ -228,7 +230,7 @@ fn a_program_sees_nothing_of_ours() {
     );
     assert_eq!(
         rendered.how,
-        How::Kustomize {
+        RenderMethod::Kustomize {
             version: "v0.0.0-test".to_owned()
         }
     );
@@ -239,7 +241,7 @@ fn a_program_sees_nothing_of_ours() {
 struct Fleet {
     sandbox: Sandbox,
     mirror: Mirror,
-    settings: Render,
+    settings: RenderSettings,
 }
 
 /// Prints a ConfigMap with a checksum of the copy.
@@ -253,7 +255,7 @@ impl Fleet {
         let kustomize = script(sandbox.dir.path(), "kustomize", &format!("{version}{SUM}"));
         let helm = script(sandbox.dir.path(), "helm", &format!("{version}{SUM}"));
         Self {
-            settings: Render {
+            settings: RenderSettings {
                 kustomize,
                 helm,
                 ..settings()
@@ -374,12 +376,12 @@ fn other_options_and_other_programs_render_anew() {
             value_files: vec![file.to_owned()],
             values,
         };
-        tagboat::render::Source {
+        tagboat::io::render::RenderSource {
             helm: Some(helm),
             ..source("c")
         }
     };
-    let runs = |source: &tagboat::render::Source| {
+    let runs = |source: &tagboat::io::render::RenderSource| {
         let before = renderer.runs();
         renderer
             .render(&fleet.mirror, fleet.head(), source)
@@ -391,7 +393,7 @@ fn other_options_and_other_programs_render_anew() {
     assert_eq!(runs(&chart("values/dev.yaml", 2)), 1);
     assert_eq!(runs(&chart("values/prod.yaml", 1)), 1);
     assert_eq!(
-        runs(&tagboat::render::Source {
+        runs(&tagboat::io::render::RenderSource {
             namespace: "other".to_owned(),
             ..chart("values/dev.yaml", 1)
         }),
@@ -418,7 +420,7 @@ fn other_options_and_other_programs_render_anew() {
         .unwrap();
     assert_eq!(
         rendered.how,
-        How::Helm {
+        RenderMethod::Helm {
             version: "v2".to_owned()
         }
     );
@@ -482,7 +484,10 @@ fn plain_folders_of_a_commit_are_read_as_they_are() {
     let rendered = renderer
         .render(&fleet.mirror, fleet.head(), &source("x"))
         .unwrap();
-    assert_eq!((rendered.objects().len(), &rendered.how), (1, &How::Plain));
+    assert_eq!(
+        (rendered.objects().len(), &rendered.how),
+        (1, &RenderMethod::Plain)
+    );
     assert_eq!(
         rendered.objects()[0].origin.as_ref().unwrap().to_string(),
         "x/a.yaml:1"

@@ -3,10 +3,7 @@
 
 use super::render_support::{settings, source};
 use std::{fs, path::Path};
-use tagboat::{
-    manifest,
-    render::{RenderError, Renderer},
-};
+use tagboat::io::render::{RenderError, Renderer};
 
 #[test]
 fn every_folder_gives_what_it_should() {
@@ -36,7 +33,7 @@ fn every_folder_gives_what_it_should() {
                     format!(
                         "# {}\n{}",
                         object.origin.as_ref().unwrap(),
-                        manifest::documents([object.value()])
+                        tagboat::objects::manifest::documents([object.value()])
                     )
                 });
                 format!("{head}{}", objects.collect::<String>())

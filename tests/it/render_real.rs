@@ -3,19 +3,18 @@
 use super::render_support::{World, settings, source};
 use std::path::PathBuf;
 use tagboat::{
-    declare::{Helm, process::Render},
-    manifest,
-    render::{How, RenderError, Rendered, Source},
+    io::render::{RenderError, RenderMethod, RenderSource, Rendered},
+    spec::{Helm, settings::RenderSettings},
 };
 
-fn programs() -> Render {
+fn programs() -> RenderSettings {
     let program = |name: &str| {
         PathBuf::from(
             std::env::var_os(name)
                 .unwrap_or_else(|| panic!("{name} is not set: run tests/run render")),
         )
     };
-    Render {
+    RenderSettings {
         kustomize: program("TAGBOAT_TEST_KUSTOMIZE"),
         helm: program("TAGBOAT_TEST_HELM"),
         ..settings()
@@ -23,7 +22,7 @@ fn programs() -> Render {
 }
 
 fn text(rendered: &Rendered) -> String {
-    manifest::documents(rendered.objects().iter().map(|object| object.value()))
+    tagboat::objects::manifest::documents(rendered.objects().iter().map(|object| object.value()))
 }
 
 fn fails(world: &World, path: &str) -> RenderError {
@@ -64,7 +63,7 @@ fn kustomize_builds_an_overlay_on_a_base_elsewhere() {
         ---\napiVersion: v1\ndata:\n  motd: |\n    hello\n    there\nkind: ConfigMap\nmetadata:\n  name: settings\n  namespace: dev\n\
         ---\napiVersion: apps/v1\nkind: Deployment\nmetadata:\n  name: web\n  namespace: dev\nspec:\n  template:\n    spec:\n      containers:\n      - args:\n        - \"yes\"\n        - \"0644\"\n        image: shop/web:1.2.3\n        name: app\n";
     assert_eq!(text(&rendered), expected);
-    let How::Kustomize { version } = &rendered.how else {
+    let RenderMethod::Kustomize { version } = &rendered.how else {
         panic!("{:?}", rendered.how)
     };
     assert!(version.starts_with("v5."), "{version}");
@@ -175,13 +174,13 @@ fn chart() -> World {
     ])
 }
 
-fn released(values: &serde_json::Value) -> Source {
+fn released(values: &serde_json::Value) -> RenderSource {
     let helm = Helm {
         release_name: Some("shop-web".to_owned()),
         value_files: vec!["values/dev.yaml".to_owned()],
         values: values.as_object().unwrap().clone(),
     };
-    Source {
+    RenderSource {
         helm: Some(helm),
         ..source("charts/web")
     }
@@ -228,7 +227,7 @@ fn helm_renders_a_chart_with_its_values_in_their_order() {
             "charts/web: Job migrate is a hook (pre-install,pre-upgrade) and left out: hooks are not run"
         ]
     );
-    let How::Helm { version } = &rendered.how else {
+    let RenderMethod::Helm { version } = &rendered.how else {
         panic!("{:?}", rendered.how)
     };
     assert!(version.starts_with("v4."), "{version}");
@@ -285,7 +284,7 @@ fn memory_is_bounded() {
         "charts/web/templates/huge.yaml",
         "{{- $text := \"0123456789abcdef\" }}{{- range until 26 }}{{- $text = print $text $text }}{{- end }}\na: {{ len $text }}\n",
     );
-    let settings = Render {
+    let settings = RenderSettings {
         memory: 128 << 20,
         ..programs()
     };

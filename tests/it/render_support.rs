@@ -7,8 +7,8 @@ use std::{
     time::Duration,
 };
 use tagboat::{
-    declare::process::Render,
-    render::{Renderer, Source},
+    io::render::{RenderSource, Renderer},
+    spec::settings::RenderSettings,
 };
 
 /// A folder of files, and a place for everything else.
@@ -41,7 +41,7 @@ impl World {
         script(self.temporary.path(), name, text)
     }
 
-    pub fn renderer(&self, settings: &Render) -> Renderer {
+    pub fn renderer(&self, settings: &RenderSettings) -> Renderer {
         Renderer::new(settings, &self.temporary.path().join("copies"))
     }
 
@@ -61,8 +61,8 @@ pub fn script(folder: &Path, name: &str, text: &str) -> PathBuf {
     path
 }
 
-pub fn source(path: &str) -> Source {
-    Source {
+pub fn source(path: &str) -> RenderSource {
+    RenderSource {
         path: path.to_owned(),
         helm: None,
         name: "web".to_owned(),
@@ -71,11 +71,11 @@ pub fn source(path: &str) -> Source {
 }
 
 /// Programs that are not there, and a time that is short enough for a test to wait for its end.
-pub fn settings() -> Render {
-    Render {
+pub fn settings() -> RenderSettings {
+    RenderSettings {
         kustomize: "/nowhere/kustomize".into(),
         helm: "/nowhere/helm".into(),
         timeout: Duration::from_secs(20),
-        ..Render::default()
+        ..RenderSettings::default()
     }
 }

@@ -15,15 +15,15 @@ use std::{
     time::Duration,
 };
 use tagboat::{
-    cli::context::Engine,
-    git::ObjectId,
-    publish::{
-        ApplicationChange, ApplicationPreview, ObjectChange, ObjectPreview, Preview, Trouble,
-        Verdict,
+    core::secret::Secret,
+    io::git::ObjectId,
+    review::{
+        ApplicationChange, ApplicationPreview, DryRunVerdict, ObjectChange, ObjectPreview, Preview,
+        PreviewTrouble,
     },
     sandbox::forge::SandboxForge,
-    secret::Secret,
-    update::{Mode, Previews, Report, RequestState, State},
+    service::engine::Engine,
+    update::{EnvironmentState, PassMode, PassReport, Previews, RequestState},
 };
 
 pub const FILE: &str = "envs/prod/a.yaml";
@@ -94,7 +94,7 @@ impl Reviewed {
     }
 
     /// A pass without trouble, by a process and a forge at this time.
-    pub fn pass_of(&self, engine: &Engine, mode: Mode, at: Timestamp) -> Report {
+    pub fn pass_of(&self, engine: &Engine, mode: PassMode, at: Timestamp) -> PassReport {
         self.forge.set_clock(Some(at));
         let report = self.fleet.pass_of(engine, mode, at);
         assert!(
@@ -104,8 +104,8 @@ impl Reviewed {
         report
     }
 
-    pub fn pass(&self, at: Timestamp) -> Report {
-        self.pass_of(&self.fleet.engine(), Mode::Write, at)
+    pub fn pass(&self, at: Timestamp) -> PassReport {
+        self.pass_of(&self.fleet.engine(), PassMode::Write, at)
     }
 
     /// A person's branch, at a commit that is there.
@@ -144,7 +144,7 @@ pub fn reviewed(name: &str, update: &str) -> String {
     env(name, update).replace("via: commit", "via: pullRequest")
 }
 
-pub fn states(report: &Report) -> Vec<RequestState> {
+pub fn states(report: &PassReport) -> Vec<RequestState> {
     environment(report, "prod")
         .requests
         .iter()
@@ -156,23 +156,23 @@ pub fn states(report: &Report) -> Vec<RequestState> {
 fn commits_and_requests_live_side_by_side() {
     let reviewed = Reviewed::new("");
     let engine = reviewed.fleet.engine();
-    let planned = reviewed.pass_of(&engine, Mode::Plan, now());
+    let planned = reviewed.pass_of(&engine, PassMode::Plan, now());
     assert_eq!(
         (
             environment(&planned, "dev").state,
             environment(&planned, "prod").state
         ),
-        (State::Planned, State::Planned)
+        (EnvironmentState::Planned, EnvironmentState::Planned)
     );
     assert!(planned.has_changes() && reviewed.open().is_empty() && reviewed.fleet.log().len() == 1);
 
-    let report = reviewed.pass_of(&engine, Mode::Write, now());
+    let report = reviewed.pass_of(&engine, PassMode::Write, now());
     assert_eq!(
         (
             environment(&report, "dev").state,
             environment(&report, "prod").state
         ),
-        (State::Committed, State::Proposed)
+        (EnvironmentState::Committed, EnvironmentState::Proposed)
     );
     assert_eq!(
         (states(&report), reviewed.open()),
@@ -192,7 +192,7 @@ fn commits_and_requests_live_side_by_side() {
     );
 
     let before = reviewed.forge.requests();
-    let again = reviewed.pass_of(&engine, Mode::Write, hours(1));
+    let again = reviewed.pass_of(&engine, PassMode::Write, hours(1));
     assert_eq!(states(&again), [RequestState::Open]);
     assert!(!again.has_changes(), "{again:#?}");
     drop(engine);
@@ -300,7 +300,7 @@ fn a_tag_that_moves_before_the_merge_begins_its_age_anew() {
     let reviewed =
         Reviewed::new("autoMerge: {bump: [minor], minimumAge: 24h, requireChecks: false}");
     reviewed.pass(now());
-    let moved = tagboat::sandbox::registry::Image {
+    let moved = tagboat::sandbox::registry::SandboxImage {
         salt: "moved".into(),
         ..Default::default()
     };
@@ -373,7 +373,7 @@ impl Told {
 }
 
 /// A preview of one object to which its cluster says this.
-fn verdict(verdict: Verdict, trouble: Vec<Trouble>) -> Preview {
+fn verdict(verdict: DryRunVerdict, trouble: Vec<PreviewTrouble>) -> Preview {
     let object = ObjectPreview {
         object: "Deployment shop/web".into(),
         change: ObjectChange::Change,
@@ -398,7 +398,7 @@ fn verdict(verdict: Verdict, trouble: Vec<Trouble>) -> Preview {
 
 fn accepted() -> Preview {
     verdict(
-        Verdict::Accepted {
+        DryRunVerdict::Accepted {
             warnings: Vec::new(),
         },
         Vec::new(),
@@ -407,7 +407,7 @@ fn accepted() -> Preview {
 
 fn refused() -> Preview {
     verdict(
-        Verdict::Refused {
+        DryRunVerdict::Refused {
             why: "no minor steps on Fridays".into(),
         },
         Vec::new(),
@@ -416,10 +416,10 @@ fn refused() -> Preview {
 
 fn troubled(message: &str, passes: bool) -> Preview {
     verdict(
-        Verdict::NotAsked {
+        DryRunVerdict::NotAsked {
             why: message.into(),
         },
-        vec![Trouble {
+        vec![PreviewTrouble {
             message: message.into(),
             passes,
         }],
@@ -434,7 +434,7 @@ impl Reviewed {
         engine
     }
 
-    fn waits(&self, engine: &Engine, mode: Mode, at: Timestamp) -> (RequestState, String) {
+    fn waits(&self, engine: &Engine, mode: PassMode, at: Timestamp) -> (RequestState, String) {
         let report = self.pass_of(engine, mode, at);
         let row = environment(&report, "prod").requests[0].clone();
         (row.state, row.waits.join(" "))
@@ -466,13 +466,13 @@ fn a_merge_goes_by_what_clusters_say_now() {
         let engine = reviewed.engine(&told);
         let minutes = |minutes: i64| now() + jiff::SignedDuration::from_mins(minutes);
         assert_eq!(
-            reviewed.waits(&engine, Mode::Write, minutes(0)),
+            reviewed.waits(&engine, PassMode::Write, minutes(0)),
             (RequestState::Opened, why.to_owned())
         );
         // What stood in the way is not asked for each minute.
         assert_eq!(told.asked(), 1);
         assert_eq!(
-            reviewed.waits(&engine, Mode::Write, minutes(1)),
+            reviewed.waits(&engine, PassMode::Write, minutes(1)),
             (RequestState::Open, why.to_owned())
         );
         assert_eq!(told.asked(), 0);
@@ -484,13 +484,13 @@ fn a_merge_goes_by_what_clusters_say_now() {
         reviewed.forge.rewrite(1, &edited).unwrap();
         drop(engine);
         let engine = reviewed.engine(&told);
-        assert_eq!(reviewed.waits(&engine, Mode::Plan, minutes(2)).1, why);
-        assert_eq!(reviewed.waits(&engine, Mode::Write, minutes(2)).1, why);
+        assert_eq!(reviewed.waits(&engine, PassMode::Plan, minutes(2)).1, why);
+        assert_eq!(reviewed.waits(&engine, PassMode::Write, minutes(2)).1, why);
         assert!(told.asked() > 0);
         // The policy of the cluster was changed: it merges, and its text says no more what is not
         // so.
         told.say(accepted());
-        let report = reviewed.pass_of(&engine, Mode::Write, minutes(13));
+        let report = reviewed.pass_of(&engine, PassMode::Write, minutes(13));
         assert_eq!(states(&report), [RequestState::Merged], "{report:#?}");
         assert!(
             !reviewed.body().contains("would be refused"),
@@ -507,7 +507,7 @@ fn what_a_cluster_took_yesterday_it_is_asked_again() {
     let engine = reviewed.engine(&told);
     assert!(
         reviewed
-            .waits(&engine, Mode::Write, now())
+            .waits(&engine, PassMode::Write, now())
             .1
             .contains("No check has said anything")
     );
@@ -516,7 +516,7 @@ fn what_a_cluster_took_yesterday_it_is_asked_again() {
     // Its check turns green a day later, when a new policy forbids it.
     told.say(refused());
     reviewed.forge.check(1, "ci/build", "success").unwrap();
-    let (state, waits) = reviewed.waits(&engine, Mode::Write, hours(24));
+    let (state, waits) = reviewed.waits(&engine, PassMode::Write, hours(24));
     assert!(
         waits.contains("A cluster refuses it in a dry run"),
         "{state:?} {waits}"
@@ -529,7 +529,7 @@ fn what_a_cluster_took_yesterday_it_is_asked_again() {
     // The label asks at once, and so is the text made anew.
     told.say(accepted());
     reviewed.forge.label(1, "tagboat/rebase").unwrap();
-    let report = reviewed.pass_of(&engine, Mode::Write, hours(24));
+    let report = reviewed.pass_of(&engine, PassMode::Write, hours(24));
     assert_eq!(states(&report), [RequestState::Merged], "{report:#?}");
     assert!(!reviewed.body().contains("would be refused"));
 }
@@ -570,11 +570,11 @@ fn what_people_do_while_a_preview_is_made_counts() {
         }));
         assert!(
             reviewed
-                .waits(&engine, Mode::Write, now())
+                .waits(&engine, PassMode::Write, now())
                 .1
                 .contains("No window is open")
         );
-        let (found, waits) = reviewed.waits(&engine, Mode::Write, hours(1));
+        let (found, waits) = reviewed.waits(&engine, PassMode::Write, hours(1));
         assert!(found == state && waits.contains(why), "{found:?} {waits}");
         assert_eq!(
             reviewed.fleet.text(FILE),
@@ -595,7 +595,7 @@ fn a_window_that_closes_while_a_preview_is_made_is_closed() {
         Some(Box::new(|| std::thread::sleep(Duration::from_millis(600))));
     // Half a second before its end.
     let late = hours(1) - jiff::SignedDuration::from_millis(500);
-    let (state, waits) = reviewed.waits(&engine, Mode::Write, late);
+    let (state, waits) = reviewed.waits(&engine, PassMode::Write, late);
     assert!(
         state == RequestState::Opened
             && waits.contains("No window is open before 2026-11-21 12:00"),
@@ -603,7 +603,7 @@ fn a_window_that_closes_while_a_preview_is_made_is_closed() {
     );
     *told.meanwhile.lock().unwrap() = None;
     assert_eq!(
-        states(&reviewed.pass_of(&engine, Mode::Write, hours(24))),
+        states(&reviewed.pass_of(&engine, PassMode::Write, hours(24))),
         [RequestState::Merged]
     );
 }
@@ -613,7 +613,7 @@ fn a_preview_is_of_what_the_merge_makes_of_the_target_as_it_is() {
     let reviewed = Reviewed::new("autoMerge: {bump: [minor]}");
     let told = Told::new(accepted());
     let engine = reviewed.engine(&told);
-    reviewed.waits(&engine, Mode::Write, now());
+    reviewed.waits(&engine, PassMode::Write, now());
     let first = told.of.lock().unwrap().unwrap();
     // The branch stays as it is: nothing of what it edits is changed. But there is more on the
     // target now.
@@ -629,7 +629,7 @@ fn a_preview_is_of_what_the_merge_makes_of_the_target_as_it_is() {
     reviewed.forge.check(1, "ci/build", "success").unwrap();
     told.say(refused());
     let minutes = |minutes: i64| now() + jiff::SignedDuration::from_mins(minutes);
-    let (_, waits) = reviewed.waits(&engine, Mode::Write, minutes(5));
+    let (_, waits) = reviewed.waits(&engine, PassMode::Write, minutes(5));
     assert!(
         waits.contains("A cluster refuses it in a dry run"),
         "{waits}"
@@ -658,14 +658,14 @@ fn a_preview_is_of_what_the_merge_makes_of_the_target_as_it_is() {
     // It stands for a while, and the text is not written again and again.
     told.asked();
     let before = reviewed.forge.requests();
-    reviewed.waits(&engine, Mode::Write, minutes(6));
+    reviewed.waits(&engine, PassMode::Write, minutes(6));
     assert_eq!(
         (told.asked(), reviewed.forge.requests() == before),
         (0, true)
     );
     told.say(accepted());
     assert_eq!(
-        states(&reviewed.pass_of(&engine, Mode::Write, minutes(20))),
+        states(&reviewed.pass_of(&engine, PassMode::Write, minutes(20))),
         [RequestState::Merged]
     );
 }
@@ -677,7 +677,7 @@ fn what_is_declared_while_a_preview_is_made_counts() {
     ));
     let told = Told::new(accepted());
     let engine = reviewed.engine(&told);
-    reviewed.waits(&engine, Mode::Write, now());
+    reviewed.waits(&engine, PassMode::Write, now());
     let freeze = Reviewed::declared("autoMerge: {bump: [patch]}")
         .replace("{host}", &reviewed.fleet.registry.host());
     let repository = reviewed.fleet.repository.clone();
@@ -691,7 +691,7 @@ fn what_is_declared_while_a_preview_is_made_counts() {
             )
             .unwrap();
     }));
-    let (state, waits) = reviewed.waits(&engine, Mode::Write, hours(1));
+    let (state, waits) = reviewed.waits(&engine, PassMode::Write, hours(1));
     assert!(
         waits.contains("is a step of kind minor; autoMerge.bump has patch only"),
         "{state:?} {waits}"

@@ -8,9 +8,9 @@ use super::{
 use gix::prelude::ObjectIdExt as _;
 use jiff::{SignedDuration, Timestamp};
 use tagboat::{
-    git::ObjectId,
-    publish::Marker,
-    update::{Mode, RequestState, State},
+    io::git::ObjectId,
+    review::Marker,
+    update::{EnvironmentState, PassMode, RequestState},
 };
 
 const BRANCH: &str = "tagboat/prod/all";
@@ -49,7 +49,7 @@ fn a_merge_that_git_has_not_shown_yet_is_waited_for() {
         .parse()
         .unwrap();
     world.fleet.set_main(before);
-    for mode in [Mode::Plan, Mode::Write] {
+    for mode in [PassMode::Plan, PassMode::Write] {
         let report = world.pass_of(&world.fleet.engine(), mode, seconds(20));
         assert_eq!(
             (states(&report), world.open()),
@@ -94,7 +94,7 @@ fn a_closed_request_that_cannot_be_read_stops_nothing() {
         world.forge.withhold(1, Some(status)).unwrap();
         let engine = world.fleet.engine();
         for at in [20, 30] {
-            let report = world.pass_of(&engine, Mode::Write, seconds(at));
+            let report = world.pass_of(&engine, PassMode::Write, seconds(at));
             let row = policy(&report, "prod", "default/web");
             assert_eq!(
                 (row.held.len(), report.warnings.len(), world.open().len()),
@@ -112,7 +112,7 @@ fn a_closed_request_that_cannot_be_read_stops_nothing() {
         }
         // It is asked again.
         world.forge.withhold(1, None).unwrap();
-        let report = world.pass_of(&engine, Mode::Write, seconds(40));
+        let report = world.pass_of(&engine, PassMode::Write, seconds(40));
         let row = policy(&report, "prod", "default/web");
         assert!(
             report.warnings.is_empty() && row.held.iter().all(|held| held.contains("ann closed")),
@@ -160,7 +160,7 @@ fn what_a_person_opens_again_or_merges_is_not_held_whole() {
     world.forge.merge(1, ("Ann", "ann@example.org")).unwrap();
     assert_eq!(
         environment(&world.pass(hours(3)), "prod").state,
-        State::UpToDate
+        EnvironmentState::UpToDate
     );
     world.fleet.publish("team/web", &["1.2.0"]);
     assert_eq!(

@@ -15,9 +15,9 @@ use jiff::Timestamp;
 use serde_json::{Value, json};
 use std::sync::{Arc, Mutex};
 use tagboat::{
-    declare::ForgeKind,
     sandbox::git::GitServer,
-    update::{Mode, Rescan},
+    spec::ForgeKind,
+    update::{PassMode, Rescan},
 };
 
 /// When somebody's requests, all of other branches than the bot's, last changed.
@@ -155,7 +155,7 @@ fn warned(
         let report =
             fleet
                 .runtime
-                .block_on(engine.updaters[0].pass(Mode::Write, &Rescan::All, *at));
+                .block_on(engine.updaters[0].pass(PassMode::Write, &Rescan::All, *at));
         assert!(report.failures.is_empty(), "{report:#?}");
         let open = |seen: &Seen| seen.target.contains("state=open");
         let listed = wire

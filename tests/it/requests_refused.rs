@@ -7,7 +7,7 @@ use super::{
 };
 use tagboat::{
     sandbox::forge::BOT,
-    update::{Mode, Report, RequestState, State},
+    update::{EnvironmentState, PassMode, PassReport, RequestState},
 };
 
 fn declared(update: &str) -> String {
@@ -44,7 +44,7 @@ fn lose_store(world: &Reviewed) {
     std::fs::remove_dir_all(world.fleet.dir.path().join("store")).unwrap();
 }
 
-fn held(report: &Report) -> Vec<String> {
+fn held(report: &PassReport) -> Vec<String> {
     policy(report, "prod", "default/web").held.clone()
 }
 
@@ -55,7 +55,7 @@ fn an_environment_that_writes_commits_now_keeps_its_holds() {
     let report = world.pass(hours(1));
     assert_eq!(
         (environment(&report, "prod").state, held(&report).len()),
-        (State::UpToDate, 1),
+        (EnvironmentState::UpToDate, 1),
         "{report:#?}"
     );
     assert_eq!(world.fleet.text(FILE), deployment(&["web:1.0.0"]));
@@ -70,7 +70,7 @@ fn an_environment_that_writes_commits_now_keeps_its_holds() {
     world.fleet.publish("team/web", &["1.2.0"]);
     assert_eq!(
         environment(&world.pass(hours(2)), "prod").state,
-        State::Committed
+        EnvironmentState::Committed
     );
 }
 
@@ -98,11 +98,11 @@ fn a_forge_that_is_down_after_a_restart_changes_nothing() {
             environment(&report, "prod").state,
             held(&report).len()
         ),
-        (1, State::UpToDate, 1)
+        (1, EnvironmentState::UpToDate, 1)
     );
     assert_eq!(
         environment(&report, "dev").state,
-        State::Committed,
+        EnvironmentState::Committed,
         "nothing else waits"
     );
     let output = world.fleet.tagboat(&["holds"]).assert().code(4);
@@ -127,14 +127,14 @@ fn what_was_never_learnt_lets_nothing_be_written_that_it_could_hold() {
     let text = String::from_utf8_lossy(&output.get_output().stderr).into_owned();
     assert!(text.contains("error"), "{text}");
     let engine = world.fleet.engine();
-    for mode in [Mode::Plan, Mode::Write] {
+    for mode in [PassMode::Plan, PassMode::Write] {
         let report = world.fleet.pass_of(&engine, mode, hours(1));
         assert_eq!(
             (
                 environment(&report, "prod").state,
                 environment(&report, "dev").state
             ),
-            (State::Waiting, State::UpToDate),
+            (EnvironmentState::Waiting, EnvironmentState::UpToDate),
             "{report:#?}"
         );
         assert!(
@@ -147,10 +147,10 @@ fn what_was_never_learnt_lets_nothing_be_written_that_it_could_hold() {
     // The forge comes back, to the same process; then it may go away again.
     down(&world, false);
     for at in [2, 3] {
-        let report = world.fleet.pass_of(&engine, Mode::Write, hours(at));
+        let report = world.fleet.pass_of(&engine, PassMode::Write, hours(at));
         assert_eq!(
             (environment(&report, "prod").state, held(&report).len()),
-            (State::UpToDate, 1),
+            (EnvironmentState::UpToDate, 1),
             "{report:#?}"
         );
         down(&world, true);
@@ -172,7 +172,7 @@ fn what_is_opened_again_is_not_refused_any_more() {
         .person(&[("p.yaml", &declared(""))], "commits from now on");
     assert_eq!(
         environment(&world.fleet.pass(hours(3)), "prod").state,
-        State::Committed
+        EnvironmentState::Committed
     );
 }
 

@@ -5,7 +5,7 @@ use super::{
     requests::{FILE, Reviewed, reviewed, states},
     update_support::{deployment, environment, hours, now, policy, semver},
 };
-use tagboat::update::{Mode, Report, RequestReport, RequestState, State};
+use tagboat::update::{EnvironmentState, PassMode, PassReport, RequestReport, RequestState};
 
 /// Environments `first` in the folder `a` and `second` in `b`; both watch `team/web`.
 fn two() -> Reviewed {
@@ -32,7 +32,7 @@ fn namesakes(update: &str) -> Reviewed {
     ])
 }
 
-fn row<'r>(report: &'r Report, name: &str) -> &'r RequestReport {
+fn row<'r>(report: &'r PassReport, name: &str) -> &'r RequestReport {
     let rows = &environment(report, name).requests;
     assert_eq!(rows.len(), 1, "{report:#?}");
     &rows[0]
@@ -52,10 +52,10 @@ fn requests_of_another_folder_are_left_alone() {
     let reviewed = two();
     let (a, b) = (reviewed.engine_in("a"), reviewed.engine_in("b"));
     assert_eq!(
-        row(&reviewed.pass_of(&a, Mode::Write, now()), "first").state,
+        row(&reviewed.pass_of(&a, PassMode::Write, now()), "first").state,
         RequestState::Opened
     );
-    let report = reviewed.pass_of(&b, Mode::Write, now());
+    let report = reviewed.pass_of(&b, PassMode::Write, now());
     assert_eq!(row(&report, "second").state, RequestState::Opened);
     assert_eq!(
         (report.environments.len(), reviewed.open()),
@@ -65,24 +65,32 @@ fn requests_of_another_folder_are_left_alone() {
     let before = reviewed.forge.requests();
     for hour in 1..3 {
         assert_eq!(
-            row(&reviewed.pass_of(&a, Mode::Write, hours(hour)), "first").state,
+            row(&reviewed.pass_of(&a, PassMode::Write, hours(hour)), "first").state,
             RequestState::Open
         );
         assert_eq!(
-            row(&reviewed.pass_of(&b, Mode::Write, hours(hour)), "second").state,
+            row(
+                &reviewed.pass_of(&b, PassMode::Write, hours(hour)),
+                "second"
+            )
+            .state,
             RequestState::Open
         );
     }
     assert_eq!(reviewed.forge.requests(), before);
     // What a person closes leaves its branch, which only its own updater may clear away.
     reviewed.forge.close(1, "ann").unwrap();
-    assert!(!reviewed.pass_of(&b, Mode::Write, hours(3)).has_changes());
+    assert!(
+        !reviewed
+            .pass_of(&b, PassMode::Write, hours(3))
+            .has_changes()
+    );
     assert!(branch(&reviewed, "tagboat/first/all").is_some());
     // Its own updater still closes what is not wanted any more.
     reviewed
         .fleet
         .person(&[("b/p.yaml", &semver("web", "1.x", ""))], "away");
-    let report = reviewed.fleet.pass_of(&b, Mode::Write, hours(4));
+    let report = reviewed.fleet.pass_of(&b, PassMode::Write, hours(4));
     assert_eq!(
         row(&report, "second").waits,
         ["Its Environment is not declared any more."]
@@ -99,10 +107,10 @@ fn a_merge_is_told_of_by_its_own_updater() {
     let engines = [reviewed.engine_in("a"), reviewed.engine_in("b")];
     engines
         .iter()
-        .for_each(|engine| drop(reviewed.pass_of(engine, Mode::Write, now())));
+        .for_each(|engine| drop(reviewed.pass_of(engine, PassMode::Write, now())));
     reviewed.forge.merge(1, ("Ann", "ann@example.org")).unwrap();
     let told = engines.each_ref().map(|engine| {
-        reviewed.pass_of(engine, Mode::Write, hours(1));
+        reviewed.pass_of(engine, PassMode::Write, hours(1));
         engine.updaters[0]
             .merged
             .borrow()
@@ -118,7 +126,7 @@ fn namesakes_wait_for_each_other_and_do_not_fight() {
     let reviewed = namesakes("request: {maxOpen: 1, perHour: 1}");
     let (a, b) = (reviewed.engine_in("a"), reviewed.engine_in("b"));
     assert_eq!(
-        states(&reviewed.pass_of(&a, Mode::Write, now())),
+        states(&reviewed.pass_of(&a, PassMode::Write, now())),
         [RequestState::Opened]
     );
     let before = (
@@ -126,7 +134,7 @@ fn namesakes_wait_for_each_other_and_do_not_fight() {
         branch(&reviewed, "tagboat/prod/all"),
     );
     for _ in 0..2 {
-        let report = reviewed.pass_of(&b, Mode::Write, now());
+        let report = reviewed.pass_of(&b, PassMode::Write, now());
         let row = row(&report, "prod");
         assert_eq!(
             (row.state, row.waits.len()),
@@ -139,7 +147,7 @@ fn namesakes_wait_for_each_other_and_do_not_fight() {
             row.waits
         );
         assert_eq!(
-            states(&reviewed.pass_of(&a, Mode::Write, now())),
+            states(&reviewed.pass_of(&a, PassMode::Write, now())),
             [RequestState::Open]
         );
     }
@@ -154,7 +162,7 @@ fn namesakes_wait_for_each_other_and_do_not_fight() {
     // other's limits: it waits for the branch only, which whoever closed the request may still
     // want.
     reviewed.forge.close(1, "ann").unwrap();
-    let report = reviewed.pass_of(&b, Mode::Write, now());
+    let report = reviewed.pass_of(&b, PassMode::Write, now());
     assert!(
         policy(&report, "prod", "default/web").held.is_empty(),
         "{report:#?}"
@@ -172,12 +180,12 @@ fn namesakes_wait_for_each_other_and_do_not_fight() {
         .unwrap();
     assert_eq!(
         (
-            states(&reviewed.pass_of(&b, Mode::Write, now())),
+            states(&reviewed.pass_of(&b, PassMode::Write, now())),
             reviewed.open()
         ),
         (vec![RequestState::Opened], vec![2])
     );
-    let report = reviewed.pass_of(&a, Mode::Write, now());
+    let report = reviewed.pass_of(&a, PassMode::Write, now());
     assert_eq!(policy(&report, "prod", "default/web").held.len(), 1);
     assert_eq!(reviewed.open(), [2]);
 }
@@ -189,13 +197,13 @@ fn a_branch_that_another_has_just_made_is_left_alone() {
         let head = reviewed.forge.requests()[number].head.clone();
         (head.clone(), branch(&reviewed, &head).unwrap())
     };
-    reviewed.pass_of(&reviewed.engine_in("a"), Mode::Write, now());
+    reviewed.pass_of(&reviewed.engine_in("a"), PassMode::Write, now());
     let (theirs, commit) = made(0);
     reviewed.forge.close(1, "ann").unwrap();
     reviewed.fleet.repository.delete_branch(&theirs).unwrap();
     let engine = reviewed.engine_in("b");
     assert_eq!(
-        row(&reviewed.pass_of(&engine, Mode::Write, now()), "prod").state,
+        row(&reviewed.pass_of(&engine, PassMode::Write, now()), "prod").state,
         RequestState::Opened
     );
     let (_, ours) = made(1);
@@ -203,7 +211,7 @@ fn a_branch_that_another_has_just_made_is_left_alone() {
     // afterwards.
     reviewed.set_branch("tagboat/prod/default-theirs-00000000", &commit);
     reviewed.set_branch("tagboat/prod/default-ours-00000000", &ours);
-    reviewed.pass_of(&engine, Mode::Write, now());
+    reviewed.pass_of(&engine, PassMode::Write, now());
     assert_eq!(
         branch(&reviewed, "tagboat/prod/default-theirs-00000000"),
         Some(commit)
@@ -219,7 +227,7 @@ fn a_folder_that_is_another_now_keeps_its_requests() {
     let declared = semver("web", "1.x", "") + &reviewed("prod", "");
     let reviewed = Reviewed::of(&[("a/p.yaml", &declared), (FILE, &deployment(&["web:1.0.0"]))]);
     assert_eq!(
-        states(&reviewed.pass_of(&reviewed.engine_in("a"), Mode::Write, now())),
+        states(&reviewed.pass_of(&reviewed.engine_in("a"), PassMode::Write, now())),
         [RequestState::Opened]
     );
     // Wider: the same declaration is read.
@@ -236,11 +244,11 @@ fn a_folder_that_is_another_now_keeps_its_requests() {
     moved("a/p.yaml", "c/p.yaml");
     let engine = reviewed.engine_in("c");
     assert_eq!(
-        states(&reviewed.pass_of(&engine, Mode::Write, hours(1))),
+        states(&reviewed.pass_of(&engine, PassMode::Write, hours(1))),
         [RequestState::Updated]
     );
     assert_eq!(
-        states(&reviewed.pass_of(&engine, Mode::Write, hours(2))),
+        states(&reviewed.pass_of(&engine, PassMode::Write, hours(2))),
         [RequestState::Open]
     );
     assert_eq!(reviewed.open(), [1]);
@@ -248,7 +256,7 @@ fn a_folder_that_is_another_now_keeps_its_requests() {
     // And what people refuse of it is refused wherever it is declared.
     reviewed.forge.close(1, "ann").unwrap();
     moved("c/p.yaml", "d/p.yaml");
-    let report = reviewed.pass_of(&reviewed.engine_in("d"), Mode::Write, hours(3));
+    let report = reviewed.pass_of(&reviewed.engine_in("d"), PassMode::Write, hours(3));
     assert_eq!(
         policy(&report, "prod", "default/web").held.len(),
         1,
@@ -256,7 +264,7 @@ fn a_folder_that_is_another_now_keeps_its_requests() {
     );
     assert_eq!(
         (environment(&report, "prod").state, reviewed.open()),
-        (State::UpToDate, vec![])
+        (EnvironmentState::UpToDate, vec![])
     );
 }
 
@@ -390,7 +398,7 @@ fn a_request_that_was_pointed_elsewhere_stops() {
     let engine = reviewed.fleet.engine_of(&config);
     reviewed.forge.retarget(1, "main").unwrap();
     let before = reviewed.forge.requests();
-    let report = reviewed.fleet.pass_of(&engine, Mode::Write, hours(2));
+    let report = reviewed.fleet.pass_of(&engine, PassMode::Write, hours(2));
     assert_eq!(
         row(&report, "prod").state,
         RequestState::Waiting,

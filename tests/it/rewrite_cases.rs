@@ -10,9 +10,9 @@ use std::{
     path::{Path, PathBuf},
 };
 use tagboat::{
-    folder,
-    image::{ImageRef, Tag},
-    rewrite::{Choices, Decision, DigestReflection, Order},
+    core::image::{ImageRef, Tag},
+    images::rewrite::{Choices, DigestReflection, RewriteDecision, UpdateDirection},
+    service::set,
 };
 
 #[derive(Deserialize)]
@@ -39,7 +39,7 @@ struct Choice {
 }
 
 /// Numbers between dots, compared as numbers; anything else has no order.
-fn compare(present: &str, chosen: &str) -> Order {
+fn compare(present: &str, chosen: &str) -> UpdateDirection {
     let version = |text: &str| {
         text.trim_start_matches('v')
             .split('.')
@@ -48,20 +48,20 @@ fn compare(present: &str, chosen: &str) -> Order {
     };
     match (version(present), version(chosen)) {
         (Some(present), Some(chosen)) => match chosen.cmp(&present) {
-            std::cmp::Ordering::Greater => Order::Newer,
-            std::cmp::Ordering::Equal => Order::Equal { listed: true },
-            std::cmp::Ordering::Less => Order::Lower,
+            std::cmp::Ordering::Greater => UpdateDirection::Newer,
+            std::cmp::Ordering::Equal => UpdateDirection::Equal { listed: true },
+            std::cmp::Ordering::Less => UpdateDirection::Lower,
         },
-        _ => Order::Unorderable,
+        _ => UpdateDirection::Unorderable,
     }
 }
 
 impl Choice {
-    fn decision(&self) -> Decision<'static> {
+    fn decision(&self) -> RewriteDecision<'static> {
         let image = ImageRef::new(&self.image).unwrap();
         let tag: Tag = image.tag.unwrap();
         let chosen = tag.as_str().to_owned();
-        Decision {
+        RewriteDecision {
             policy: self.policy.parse().unwrap(),
             repository: image.repository,
             tag,
@@ -114,20 +114,20 @@ fn check(case: &Path) {
         .choices
         .iter()
         .for_each(|choice| choices.add(choice.decision()));
-    let changes = |report: &folder::Report| {
+    let changes = |report: &set::SetReport| {
         report
             .files
             .iter()
             .flat_map(|file| file.outcome.changes.clone())
             .collect::<Vec<_>>()
     };
-    let everything = folder::Options {
+    let everything = set::SetOptions {
         write: false,
         parse_all: true,
-        ..folder::Options::default()
+        ..set::SetOptions::default()
     };
-    let everything = folder::rewrite(work.path(), &choices, everything).unwrap();
-    let report = folder::rewrite(work.path(), &choices, folder::Options::default()).unwrap();
+    let everything = set::rewrite(work.path(), &choices, everything).unwrap();
+    let report = set::rewrite(work.path(), &choices, set::SetOptions::default()).unwrap();
     assert!(report.errors.is_empty(), "{name}: {:?}", report.errors);
     assert_eq!(
         changes(&report),
@@ -183,7 +183,7 @@ fn check(case: &Path) {
         .collect();
     assert_eq!(notes, described.notes, "{name}: notes");
 
-    let again = folder::rewrite(work.path(), &choices, folder::Options::default()).unwrap();
+    let again = set::rewrite(work.path(), &choices, set::SetOptions::default()).unwrap();
     assert!(
         again.files.iter().all(|file| file.outcome.edits.is_empty()),
         "{name}: a second pass edits"
@@ -234,13 +234,13 @@ fn links_are_not_followed_and_permissions_are_kept() {
         allow_downgrade: false,
     };
     choices.add(choice.decision());
-    let dry = folder::rewrite(
+    let dry = set::rewrite(
         inside.path(),
         &choices,
-        folder::Options {
+        set::SetOptions {
             write: false,
             keep_bytes: true,
-            ..folder::Options::default()
+            ..set::SetOptions::default()
         },
     )
     .unwrap();
@@ -252,7 +252,7 @@ fn links_are_not_followed_and_permissions_are_kept() {
         dry.files[0].bytes,
         Some((text.into(), text.replace("1.1", "1.5").into()))
     );
-    let report = folder::rewrite(inside.path(), &choices, folder::Options::default()).unwrap();
+    let report = set::rewrite(inside.path(), &choices, set::SetOptions::default()).unwrap();
     assert_eq!(
         report
             .files
@@ -284,10 +284,10 @@ fn links_are_not_followed_and_permissions_are_kept() {
         0o640
     );
     assert!(
-        folder::rewrite(
+        set::rewrite(
             &inside.path().join("none"),
             &choices,
-            folder::Options::default()
+            set::SetOptions::default()
         )
         .is_err()
     );

@@ -3,10 +3,14 @@
 
 use proptest::prelude::*;
 use tagboat::{
-    image::{Repository, Tag},
-    references::{FileKind, Findings, find},
-    rewrite::{Choices, Decision, DigestReflection, Order, Outcome, apply, rewrite},
-    yaml,
+    core::image::{ImageRepository, Tag},
+    images::{
+        references::{FileKind, Findings, find},
+        rewrite::{
+            Choices, DigestReflection, RewriteDecision, RewriteOutcome, UpdateDirection, apply,
+            rewrite,
+        },
+    },
 };
 
 /// The tag of every marked scalar before the edit; nothing else in a document contains it.
@@ -196,17 +200,17 @@ fn document() -> impl Strategy<Value = String> {
     )
 }
 
-fn rewritten(text: &[u8], tag: &str) -> (Findings, Outcome, Vec<u8>) {
+fn rewritten(text: &[u8], tag: &str) -> (Findings, RewriteOutcome, Vec<u8>) {
     let mut choices = Choices::new(true);
-    choices.add(Decision {
+    choices.add(RewriteDecision {
         policy: "ns/n".parse().unwrap(),
-        repository: Repository::new("ghcr.io/t/app").unwrap(),
+        repository: ImageRepository::new("ghcr.io/t/app").unwrap(),
         tag: Tag::new(tag).unwrap(),
         digest: None,
         digest_reflection: DigestReflection::Never,
         unpin: false,
         allow_downgrade: false,
-        compare: Box::new(|_| Order::Newer),
+        compare: Box::new(|_| UpdateDirection::Newer),
     });
     let found = find(FileKind::Yaml, text);
     let outcome = rewrite(text, &found.references, &choices);
@@ -242,13 +246,13 @@ proptest! {
         }
 
         // The trees.
-        let (before, later) = (yaml::parse(&text).unwrap(), yaml::parse(&after).unwrap());
+        let (before, later) = (tagboat::core::yaml::parse(&text).unwrap(), tagboat::core::yaml::parse(&after).unwrap());
         prop_assert_eq!(before.nodes().len(), later.nodes().len());
         for (old, new) in before.nodes().zip(later.nodes()) {
             prop_assert_eq!(new.value().map(str::to_owned), old.value().map(|value| value.replace("1.77.0", tag)));
             prop_assert_eq!(old.value().is_none(), new.value().is_none());
         }
-        let comments = |stream: &yaml::Stream<'_>| stream.comments().iter().map(|comment| stream.comment_text(comment).to_owned()).collect::<Vec<_>>();
+        let comments = |stream: &tagboat::core::yaml::YamlStream<'_>| stream.comments().iter().map(|comment| stream.comment_text(comment).to_owned()).collect::<Vec<_>>();
         prop_assert_eq!(comments(&before), comments(&later));
 
         let (_, again, _) = rewritten(after.as_bytes(), tag);

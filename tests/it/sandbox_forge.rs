@@ -3,21 +3,23 @@
 
 use std::sync::Arc;
 use tagboat::{
-    declare::{self, ForgeCredentials, ForgeKind, MergeMethod},
-    error::Fault as _,
-    forge::{
-        self, Change, Config, Credentials, Forge, Label, Merge, Mergeable, NewRequest, Proxy,
-        Request, Reviewer, State, Status, StatusState, Timing, Which,
+    core::{error::Classify as _, secret::Secret},
+    io::{
+        forge::{
+            CommitStatus, Forge, ForgeConfig, ForgeLogin, ForgeTimeouts, MergeCommand, Mergeable,
+            NewRequest, Proxy, PullRequest, RequestFilter, RequestLabel, RequestPatch,
+            RequestStatus, RequestedReviewer, StatusState,
+        },
+        git::{CommitMeta, Mirror, Person, RefUpdate, Remote, RemoteAccess},
     },
-    git::{Access, Message, Mirror, Person, Remote, Update},
     sandbox::{forge::SandboxForge, git::BareRepository},
-    secret::Secret,
+    spec::{self, ForgeCredentials, ForgeKind, MergeMethod},
 };
 
 use super::git_support::{ANN, NOW, edit, provider};
 
-fn label(name: &str) -> Label {
-    Label {
+fn label(name: &str) -> RequestLabel {
+    RequestLabel {
         name: name.to_owned(),
         color: "0b7285".to_owned(),
         description: String::new(),
@@ -25,8 +27,8 @@ fn label(name: &str) -> Label {
 }
 
 /// What a walk tells of a request: everything but what differs between two servers.
-fn told(request: &Request) -> String {
-    let Request {
+fn told(request: &PullRequest) -> String {
+    let PullRequest {
         number,
         state,
         head,
@@ -44,7 +46,7 @@ fn told(request: &Request) -> String {
     )
 }
 
-async fn looked_at(forge: &dyn Forge, number: u64) -> Request {
+async fn looked_at(forge: &dyn Forge, number: u64) -> PullRequest {
     for _ in 0..600 {
         let request = forge.get(number).await.unwrap();
         if request.mergeable == Mergeable::Yes {
@@ -73,7 +75,7 @@ pub async fn walk(forge: &dyn Forge, push: impl Fn(&str)) -> Vec<String> {
     let again = forge.open(&new("tagboat/dev/all")).await.unwrap();
     log.push(format!("found {}: {}", again.found, told(&again.request)));
     let request = again.request;
-    let change = Change {
+    let change = RequestPatch {
         title: Some("moved".to_owned()),
         body: Some("More.".to_owned()),
     };
@@ -99,11 +101,11 @@ pub async fn walk(forge: &dyn Forge, push: impl Fn(&str)) -> Vec<String> {
     log.push(format!(
         "unasked {:?}",
         forge
-            .ask_reviews(&request, &[Reviewer::User(request.author.clone())])
+            .ask_reviews(&request, &[RequestedReviewer::User(request.author.clone())])
             .await
             .unwrap()
     ));
-    let listed = forge.list(Which::Open, "tagboat/").await.unwrap();
+    let listed = forge.list(RequestFilter::Open, "tagboat/").await.unwrap();
     log.extend(
         listed
             .iter()
@@ -113,7 +115,7 @@ pub async fn walk(forge: &dyn Forge, push: impl Fn(&str)) -> Vec<String> {
         "checks {:?}",
         forge.checks(&request).await.unwrap().state
     ));
-    let status = |state| Status {
+    let status = |state| CommitStatus {
         context: "ci".to_owned(),
         state,
         description: "said".to_owned(),
@@ -140,7 +142,7 @@ pub async fn walk(forge: &dyn Forge, push: impl Fn(&str)) -> Vec<String> {
         approvals.suffice()
     ));
     let request = looked_at(forge, request.number).await;
-    let merge = |head: &str| Merge {
+    let merge = |head: &str| MergeCommand {
         head: head.to_owned(),
         method: Some(MergeMethod::Squash),
         title: "dev: moved".to_owned(),
@@ -175,7 +177,7 @@ pub async fn walk(forge: &dyn Forge, push: impl Fn(&str)) -> Vec<String> {
     ));
     let mut ended = forge
         .list(
-            Which::EndedSince("2020-01-01T00:00:00Z".parse().unwrap()),
+            RequestFilter::EndedSince("2020-01-01T00:00:00Z".parse().unwrap()),
             "tagboat/",
         )
         .await
@@ -194,7 +196,10 @@ pub async fn walk(forge: &dyn Forge, push: impl Fn(&str)) -> Vec<String> {
             .unwrap()
             .len()
     ));
-    assert_eq!(forge.get(found.number).await.unwrap().state, State::Closed);
+    assert_eq!(
+        forge.get(found.number).await.unwrap().state,
+        RequestStatus::Closed
+    );
     log
 }
 
@@ -228,20 +233,20 @@ pub const WALK: &[&str] = &[
 fn connect(server: &SandboxForge, token: &str) -> Arc<dyn Forge> {
     let web = server.clone_url();
     let web = &web[..web.find("/shop/").unwrap()];
-    let place = declare::Forge {
+    let place = spec::ForgeSpec {
         kind: ForgeKind::Gitea,
         api: format!("{web}/api/v1").parse().unwrap(),
         web: web.parse().unwrap(),
         project: server.project().to_owned(),
         credentials: ForgeCredentials::Anonymous,
     };
-    let credentials = Credentials::Token(Secret::new(token).into());
-    forge::connect(&Config {
+    let credentials = ForgeLogin::Token(Secret::new(token).into());
+    tagboat::io::forge::connect(&ForgeConfig {
         forge: place,
         credentials,
         ca_file: None,
         proxy: Proxy::System,
-        timing: Timing::default(),
+        timing: ForgeTimeouts::default(),
     })
     .unwrap()
 }
@@ -263,14 +268,14 @@ async fn the_sandbox_answers_as_a_real_one() {
         .unwrap();
     let mirror = Mirror::open(
         &dir.path().join("mirror"),
-        Remote::new(&server.clone_url(), "main", Access::default()).unwrap(),
+        Remote::new(&server.clone_url(), "main", RemoteAccess::default()).unwrap(),
     )
     .unwrap();
     let push = |branch: &str| {
         tokio::task::block_in_place(|| {
             let head = mirror.fetch().unwrap().commit;
             let ann = Person::new(ANN.0, ANN.1).unwrap();
-            let message = Message {
+            let message = CommitMeta {
                 author: &ann,
                 committer: &ann,
                 seconds: NOW + 60,
@@ -281,7 +286,7 @@ async fn the_sandbox_answers_as_a_real_one() {
                 .draft(head, &[edit(&branch.replace('/', "-"), "new\n")], &message)
                 .unwrap()
                 .unwrap();
-            let update = Update {
+            let update = RefUpdate {
                 reference: format!("refs/heads/{branch}"),
                 old: None,
                 new: Some(draft.commit),
@@ -308,7 +313,7 @@ async fn the_sandbox_answers_as_a_real_one() {
     server.check(opened.number, "ci", "success").unwrap();
     assert_eq!(
         forge.checks(&opened).await.unwrap().state,
-        forge::ChecksState::Passed
+        tagboat::io::forge::ChecksState::Passed
     );
     server.close(opened.number, "ann").unwrap();
     assert_eq!(
@@ -327,7 +332,10 @@ async fn the_sandbox_answers_as_a_real_one() {
         .await
         .unwrap_err();
     assert!(
-        matches!(error.problem, forge::Problem::Unauthorized { .. }),
+        matches!(
+            error.problem,
+            tagboat::io::forge::ForgeProblem::Unauthorized { .. }
+        ),
         "{error}"
     );
     // Both sides change a file: nothing is merged.

@@ -15,8 +15,8 @@ use kube::{
 use serde_json::{Value, json};
 use std::time::Duration;
 use tagboat::{
-    sandbox::kube::{Options, SandboxCluster, Settings},
-    secret::Secret,
+    core::secret::Secret,
+    sandbox::kube::{SandboxCluster, SandboxOptions, WorkloadSettings},
 };
 
 async fn client(sandbox: &SandboxCluster) -> Client {
@@ -75,11 +75,11 @@ async fn until(api: &Api<DynamicObject>, name: &str, done: impl Fn(&DynamicObjec
 
 #[tokio::test]
 async fn a_deployment_becomes_ready_or_says_why_not() {
-    let settings = Settings {
+    let settings = WorkloadSettings {
         ready_after: jiff::SignedDuration::from_millis(20),
         missing_tag: "broken".to_owned(),
     };
-    let sandbox = SandboxCluster::start(Options {
+    let sandbox = SandboxCluster::start(SandboxOptions {
         settings,
         token: None,
     })
@@ -119,7 +119,9 @@ async fn a_deployment_becomes_ready_or_says_why_not() {
 
 #[tokio::test]
 async fn discovery_finds_custom_resources() {
-    let sandbox = SandboxCluster::start(Options::default()).await.unwrap();
+    let sandbox = SandboxCluster::start(SandboxOptions::default())
+        .await
+        .unwrap();
     let client = client(&sandbox).await;
     let definitions: Api<DynamicObject> = Api::all_with(
         client.clone(),
@@ -172,7 +174,9 @@ async fn discovery_finds_custom_resources() {
 
 #[tokio::test]
 async fn a_watch_sees_what_its_selector_means() {
-    let sandbox = SandboxCluster::start(Options::default()).await.unwrap();
+    let sandbox = SandboxCluster::start(SandboxOptions::default())
+        .await
+        .unwrap();
     let maps = api(&client(&sandbox).await, "", "ConfigMap");
     apply(&maps, "one", &config("one", "a")).await.unwrap();
     let list = maps.list(&ListParams::default()).await.unwrap();
@@ -209,7 +213,9 @@ async fn a_watch_sees_what_its_selector_means() {
 
 #[tokio::test]
 async fn the_watcher_starts_either_way() {
-    let sandbox = SandboxCluster::start(Options::default()).await.unwrap();
+    let sandbox = SandboxCluster::start(SandboxOptions::default())
+        .await
+        .unwrap();
     let maps = api(&client(&sandbox).await, "", "ConfigMap");
     apply(&maps, "one", &config("one", "a")).await.unwrap();
     for way in [
@@ -246,7 +252,9 @@ async fn the_watcher_starts_either_way() {
 
 #[tokio::test]
 async fn a_watch_from_long_ago_is_too_old() {
-    let sandbox = SandboxCluster::start(Options::default()).await.unwrap();
+    let sandbox = SandboxCluster::start(SandboxOptions::default())
+        .await
+        .unwrap();
     let maps = api(&client(&sandbox).await, "", "ConfigMap");
     for number in 0..1_100 {
         let body = json!({"data": {"n": number.to_string()}});
@@ -270,8 +278,8 @@ async fn a_watch_from_long_ago_is_too_old() {
 async fn a_token_is_asked_for_and_never_shown() {
     let _ = rustls::crypto::ring::default_provider().install_default();
     let token = Secret::new("hunter2".to_owned());
-    let sandbox = SandboxCluster::start(Options {
-        settings: Settings::default(),
+    let sandbox = SandboxCluster::start(SandboxOptions {
+        settings: WorkloadSettings::default(),
         token: Some(token),
     })
     .await
@@ -296,7 +304,9 @@ async fn a_token_is_asked_for_and_never_shown() {
 
 #[tokio::test]
 async fn hostile_requests_get_an_answer() {
-    let sandbox = SandboxCluster::start(Options::default()).await.unwrap();
+    let sandbox = SandboxCluster::start(SandboxOptions::default())
+        .await
+        .unwrap();
     let _ = rustls::crypto::ring::default_provider().install_default();
     let client = reqwest::Client::builder().no_proxy().build().unwrap();
     let maps = "/api/v1/namespaces/default/configmaps";

@@ -2,10 +2,14 @@
 
 use std::{os::unix::fs::PermissionsExt, path::PathBuf};
 use tagboat::{
-    error::Fault,
-    image::{Digest, Repository, Tag, TagList},
-    registry::{Description, Validator},
-    store::{Opened, Store, StoreError},
+    core::{
+        error::Classify,
+        image::{Digest, ImageRepository, Tag, TagList},
+    },
+    io::{
+        registry::{ImageDescription, Validator},
+        store::{OpenReport, Store, StoreError},
+    },
 };
 
 fn folder() -> (tempfile::TempDir, PathBuf) {
@@ -22,8 +26,8 @@ fn digest(letter: char) -> Digest {
     Digest::new(format!("sha256:{}", letter.to_string().repeat(64))).unwrap()
 }
 
-fn app() -> Repository {
-    Repository::new("ghcr.io/team/app").unwrap()
+fn app() -> ImageRepository {
+    ImageRepository::new("ghcr.io/team/app").unwrap()
 }
 
 #[test]
@@ -31,7 +35,7 @@ fn everything_kept_is_there_after_a_restart() {
     let (_folder, path) = folder();
     let tags: TagList = ["1.0", "1.1"].into_iter().collect();
     let validator = Validator("\"v1\"".into());
-    let description = Description {
+    let description = ImageDescription {
         created: Some(at("10:00:00")),
         platforms: vec!["linux/arm64".parse().unwrap()],
         labels: [(
@@ -42,7 +46,7 @@ fn everything_kept_is_there_after_a_restart() {
     };
     {
         let (store, opened) = Store::open(&path).unwrap();
-        assert_eq!(opened, Opened::New);
+        assert_eq!(opened, OpenReport::New);
         assert!(
             store
                 .put_tags(&app(), &tags, Some(&validator), at("10:00:00"))
@@ -66,7 +70,7 @@ fn everything_kept_is_there_after_a_restart() {
     }
     assert_eq!(path.metadata().unwrap().permissions().mode() & 0o777, 0o600);
     let (store, opened) = Store::open(&path).unwrap();
-    assert_eq!(opened, Opened::Kept);
+    assert_eq!(opened, OpenReport::Kept);
     let kept = store.tags(&app()).unwrap().unwrap();
     assert_eq!(
         (kept.tags, kept.state.validator, kept.state.fetched),
@@ -91,7 +95,7 @@ fn everything_kept_is_there_after_a_restart() {
     );
     assert_eq!(store.keys("index").unwrap(), ["key", "other"]);
     assert!(store.remove("index", "key").unwrap() && !store.remove("index", "key").unwrap());
-    let nobody = Repository::new("ghcr.io/team/none").unwrap();
+    let nobody = ImageRepository::new("ghcr.io/team/none").unwrap();
     assert_eq!(
         (
             store.tags(&nobody).unwrap(),
@@ -142,7 +146,7 @@ fn a_changed_digest_restarts_the_clock() {
         assert_eq!(see(letters, time), clocks.map(at), "{time}");
     }
     // The clock of one repository is not that of another.
-    let other = Repository::new("ghcr.io/team/other").unwrap();
+    let other = ImageRepository::new("ghcr.io/team/other").unwrap();
     assert_eq!(store.seen(&other, &one).unwrap(), None);
 }
 
@@ -172,14 +176,14 @@ fn a_damaged_file_is_moved_aside_and_said() {
         let damaged = damage(std::fs::read(&path).unwrap());
         std::fs::write(&path, &damaged).unwrap();
         let (store, opened) = Store::open(&path).unwrap();
-        let Opened::Rebuilt { moved_to, why } = opened else {
+        let OpenReport::Rebuilt { moved_to, why } = opened else {
             panic!("{name}: {opened:?}")
         };
         assert_eq!(std::fs::read(&moved_to).unwrap(), damaged, "{name}");
         assert!(!why.is_empty(), "{name}");
         store.put("a", "b", b"again").unwrap();
         drop(store);
-        assert_eq!(Store::open(&path).unwrap().1, Opened::Kept, "{name}");
+        assert_eq!(Store::open(&path).unwrap().1, OpenReport::Kept, "{name}");
     }
 }
 
@@ -192,7 +196,7 @@ fn a_file_that_was_never_finished_is_begun_anew() {
     let length = path.metadata().unwrap().len() as usize;
     std::fs::write(&path, vec![0; length]).unwrap();
     let (store, opened) = Store::open(&path).unwrap();
-    assert_eq!(opened, Opened::New);
+    assert_eq!(opened, OpenReport::New);
     store.put("a", "b", b"c").unwrap();
 }
 
@@ -211,7 +215,7 @@ fn a_file_of_another_version_is_begun_anew() {
     drop(database);
     let (_, opened) = Store::open(&path).unwrap();
     assert!(
-        matches!(&opened, Opened::Rebuilt { why, .. } if why.contains("version 999")),
+        matches!(&opened, OpenReport::Rebuilt { why, .. } if why.contains("version 999")),
         "{opened:?}"
     );
 }
@@ -256,7 +260,7 @@ fn a_process_that_dies_leaves_what_was_lasting() {
     let copy = path.with_extension("copy");
     std::fs::copy(&path, &copy).unwrap();
     let (after, opened) = Store::open(&copy).unwrap();
-    assert_eq!(opened, Opened::Kept);
+    assert_eq!(opened, OpenReport::Kept);
     let kept = after.tags(&app()).unwrap().unwrap();
     assert_eq!(kept.tags, tags);
     assert!(
@@ -271,8 +275,8 @@ fn a_file_that_was_never_finished_is_no_damage() {
     let (_folder, path) = folder();
     for length in [9, 4096, 1 << 20] {
         std::fs::write(&path, vec![0; length]).unwrap();
-        assert_eq!(Store::open(&path).unwrap().1, Opened::New, "{length}");
-        assert_eq!(Store::open(&path).unwrap().1, Opened::Kept, "{length}");
+        assert_eq!(Store::open(&path).unwrap().1, OpenReport::New, "{length}");
+        assert_eq!(Store::open(&path).unwrap().1, OpenReport::Kept, "{length}");
     }
     assert_eq!(path.parent().unwrap().read_dir().unwrap().count(), 1);
 }

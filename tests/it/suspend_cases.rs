@@ -2,12 +2,12 @@
 //! no other byte, and taking it back gives the file as it was.
 
 use tagboat::{
-    declare::{self, Declarations, Place},
-    rewrite::{self, SuspendError},
+    images::rewrite::SuspendError,
+    spec::{self, Declarations, SourcePlace},
 };
 
 /// A declared thing: where, and whether it rests.
-fn declared(declared: &Declarations) -> Vec<(String, Place, bool)> {
+fn declared(declared: &Declarations) -> Vec<(String, SourcePlace, bool)> {
     let policies = declared
         .policies
         .values()
@@ -40,11 +40,8 @@ fn declared(declared: &Declarations) -> Vec<(String, Place, bool)> {
         .collect()
 }
 
-fn read(source: &str) -> Vec<(String, Place, bool)> {
-    declared(&declare::read(
-        [("x.yaml", source.as_bytes())],
-        Some("main"),
-    ))
+fn read(source: &str) -> Vec<(String, SourcePlace, bool)> {
+    declared(&spec::read([("x.yaml", source.as_bytes())], Some("main")))
 }
 
 fn edited(source: &str, what: &str, rest: bool) -> Option<String> {
@@ -53,9 +50,11 @@ fn edited(source: &str, what: &str, rest: bool) -> Option<String> {
         .iter()
         .find(|(name, ..)| name == what)
         .unwrap_or_else(|| panic!("no {what} in {source}: {all:?}"));
-    let edit = rewrite::suspend(source, (place.line as u32, place.column as u32), rest)
-        .unwrap_or_else(|error| panic!("{error}: {source}"))?;
-    let after = String::from_utf8(rewrite::apply(source.as_bytes(), &[edit])).unwrap();
+    let edit =
+        tagboat::images::rewrite::suspend(source, (place.line as u32, place.column as u32), rest)
+            .unwrap_or_else(|error| panic!("{error}: {source}"))?;
+    let after =
+        String::from_utf8(tagboat::images::rewrite::apply(source.as_bytes(), &[edit])).unwrap();
     for ((before, _, was), (name, _, is)) in read(source).into_iter().zip(read(&after)) {
         assert_eq!(before, name, "{after}");
         // A policy rests with its repository.
@@ -225,19 +224,19 @@ fn what_no_edit_can_be_sure_of_is_refused() {
             .position(|line| line.contains("name: a"))
             .unwrap() as u32
             + 1;
-        let error = rewrite::suspend(&source, (at, 12), true).unwrap_err();
+        let error = tagboat::images::rewrite::suspend(&source, (at, 12), true).unwrap_err();
         assert!(
             matches!(error, SuspendError::Unwritable { .. }),
             "{error}: {source}"
         );
     }
-    let nowhere = rewrite::suspend(APP, (1, 1), true).unwrap_err();
+    let nowhere = tagboat::images::rewrite::suspend(APP, (1, 1), true).unwrap_err();
     assert!(
         matches!(nowhere, SuspendError::NoDeclaration { .. }),
         "{nowhere}"
     );
     assert!(matches!(
-        rewrite::suspend("a: [", (1, 1), true).unwrap_err(),
+        tagboat::images::rewrite::suspend("a: [", (1, 1), true).unwrap_err(),
         SuspendError::Yaml(_)
     ));
 }
@@ -273,10 +272,9 @@ fn every_example_rests_and_comes_back_byte_for_byte() {
 }
 
 mod properties {
-    use super::*;
+
     use proptest::prelude::*;
     use std::sync::atomic::{AtomicUsize, Ordering};
-    use tagboat::yaml;
 
     /// Pieces of declarations behind a head, in any order: well-formed or not.
     fn pieces() -> impl Strategy<Value = String> {
@@ -357,8 +355,11 @@ mod properties {
 
     /// Where the first declaration is named.
     fn named(source: &str) -> Option<(u32, u32)> {
-        let stream = yaml::parse(source).ok()?;
-        let path = [yaml::Step::Key("metadata"), yaml::Step::Key("name")];
+        let stream = tagboat::core::yaml::parse(source).ok()?;
+        let path = [
+            tagboat::core::yaml::PathStep::Key("metadata"),
+            tagboat::core::yaml::PathStep::Key("name"),
+        ];
         stream
             .documents()
             .flatten()
@@ -374,15 +375,15 @@ mod properties {
         /// Whatever stands there: no panic, an edit has an effect, and what was added goes again
         /// without a trace.
         fn what_is_edited_can_be_taken_back(source in pieces(), rest: bool) {
-            let Some(Ok(Some(edit))) = named(&source).map(|name| rewrite::suspend(&source, name, rest)) else { return Ok(()) };
+            let Some(Ok(Some(edit))) = named(&source).map(|name| tagboat::images::rewrite::suspend(&source, name, rest)) else { return Ok(()) };
             EDITED.fetch_add(1, Ordering::Relaxed);
             let inserted = edit.range.is_empty();
-            let after = String::from_utf8(rewrite::apply(source.as_bytes(), &[edit])).unwrap();
+            let after = String::from_utf8(tagboat::images::rewrite::apply(source.as_bytes(), &[edit])).unwrap();
             prop_assert_ne!(&after, &source);
             let name = named(&after).unwrap();
-            prop_assert_eq!(rewrite::suspend(&after, name, rest), Ok(None), "{:?}", after);
-            let back = rewrite::suspend(&after, name, !rest).unwrap().unwrap();
-            let back = String::from_utf8(rewrite::apply(after.as_bytes(), &[back])).unwrap();
+            prop_assert_eq!(tagboat::images::rewrite::suspend(&after, name, rest), Ok(None), "{:?}", after);
+            let back = tagboat::images::rewrite::suspend(&after, name, !rest).unwrap().unwrap();
+            let back = String::from_utf8(tagboat::images::rewrite::apply(after.as_bytes(), &[back])).unwrap();
             if inserted {
                 prop_assert_eq!(back, source);
             }

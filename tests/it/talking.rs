@@ -10,16 +10,17 @@ use std::{
     time::Duration,
 };
 use tagboat::{
-    declare::{self, ForgeCredentials, ForgeKind},
-    forge::{
-        Approvals, Change, Checks, Commented, Ended, Forge, ForgeError, Label, Limits, Listed,
-        Merge, Mergeable, NewRequest, Opened, Operation, Problem, Release, Request, Reviewer,
-        State as RequestState, Status as CommitStatus, Unasked, Which,
+    io::forge::{
+        Approvals, Checks, CommentOutcome, CommitStatus, Forge, ForgeError, ForgeOperation,
+        ForgeProblem, ForgeRelease, MergeCommand, Mergeable, NewRequest, OpenedRequest,
+        PullRequest, RequestEnd, RequestFilter, RequestLabel, RequestList, RequestPatch,
+        RequestStatus as RequestState, RequestedReviewer, TextLimits, UnrequestedReview,
     },
-    plan::Outcome,
-    publish::rollout::Merged,
-    reconcile::{Row, State, Status},
-    talking::{Ground, Timing, talk},
+    objects::plan::RolloutOutcome,
+    reconcile::{ApplicationState, ApplicationStatus, Message},
+    review::rollout::MergedRequest,
+    rollout::{ReportTiming, RolloutSource, talk},
+    spec::{self, ForgeCredentials, ForgeKind},
 };
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
@@ -27,19 +28,19 @@ use tokio_util::sync::CancellationToken;
 /// A forge that remembers what it is told, and fails when a test says so.
 #[derive(Debug)]
 struct Told {
-    place: declare::Forge,
+    place: spec::ForgeSpec,
     /// Everything that changed something, in its order.
     calls: Mutex<Vec<String>>,
     comments: Mutex<BTreeMap<u64, String>>,
     /// How often a comment was found as it should be.
     same: Mutex<usize>,
     /// What the next calls of an operation fail with.
-    failing: Mutex<VecDeque<(Operation, Problem)>>,
+    failing: Mutex<VecDeque<(ForgeOperation, ForgeProblem)>>,
 }
 
 impl Told {
     fn new() -> Arc<Self> {
-        let place = declare::Forge {
+        let place = spec::ForgeSpec {
             kind: ForgeKind::Gitea,
             api: "https://forge.example.org/api/v1".parse().unwrap(),
             web: "https://forge.example.org".parse().unwrap(),
@@ -55,11 +56,11 @@ impl Told {
         })
     }
 
-    fn fail(&self, operation: Operation, problem: Problem) {
+    fn fail(&self, operation: ForgeOperation, problem: ForgeProblem) {
         self.failing.lock().unwrap().push_back((operation, problem));
     }
 
-    fn trouble(&self, operation: Operation) -> Result<(), ForgeError> {
+    fn trouble(&self, operation: ForgeOperation) -> Result<(), ForgeError> {
         let mut failing = self.failing.lock().unwrap();
         if failing.front().is_none_or(|(next, _)| *next != operation) {
             return Ok(());
@@ -86,18 +87,18 @@ impl Told {
 
 #[async_trait]
 impl Forge for Told {
-    fn place(&self) -> &declare::Forge {
+    fn place(&self) -> &spec::ForgeSpec {
         &self.place
     }
-    fn limits(&self) -> Limits {
-        Limits {
+    fn limits(&self) -> TextLimits {
+        TextLimits {
             title: 255,
             body: 60_000,
             comment: 60_000,
             status: 140,
         }
     }
-    fn calls(&self) -> BTreeMap<Operation, u64> {
+    fn calls(&self) -> BTreeMap<ForgeOperation, u64> {
         BTreeMap::new()
     }
     fn commit_url(&self, commit: &str) -> String {
@@ -106,35 +107,39 @@ impl Forge for Told {
     fn compare_url(&self, _: &str, _: &str) -> String {
         unreachable!("nothing is compared")
     }
-    async fn look(&self, _: Which, _: &str) -> Result<Listed, ForgeError> {
+    async fn look(&self, _: RequestFilter, _: &str) -> Result<RequestList, ForgeError> {
         unreachable!("requests are listed by others")
     }
-    async fn find(&self, _: &str) -> Result<Option<Request>, ForgeError> {
+    async fn find(&self, _: &str) -> Result<Option<PullRequest>, ForgeError> {
         unreachable!("requests are listed by others")
     }
-    async fn get(&self, _: u64) -> Result<Request, ForgeError> {
+    async fn get(&self, _: u64) -> Result<PullRequest, ForgeError> {
         unreachable!("requests are listed by others")
     }
-    async fn open(&self, _: &NewRequest) -> Result<Opened, ForgeError> {
+    async fn open(&self, _: &NewRequest) -> Result<OpenedRequest, ForgeError> {
         unreachable!("nothing is opened")
     }
-    async fn update(&self, _: &Request, _: &Change) -> Result<(), ForgeError> {
+    async fn update(&self, _: &PullRequest, _: &RequestPatch) -> Result<(), ForgeError> {
         unreachable!("the request's own text stays")
     }
-    async fn label(&self, _: u64, _: &[Label], _: &[&str]) -> Result<(), ForgeError> {
+    async fn label(&self, _: u64, _: &[RequestLabel], _: &[&str]) -> Result<(), ForgeError> {
         unreachable!("nothing is labelled")
     }
-    async fn ask_reviews(&self, _: &Request, _: &[Reviewer]) -> Result<Vec<Unasked>, ForgeError> {
+    async fn ask_reviews(
+        &self,
+        _: &PullRequest,
+        _: &[RequestedReviewer],
+    ) -> Result<Vec<UnrequestedReview>, ForgeError> {
         unreachable!("nobody is asked")
     }
     async fn comment(
         &self,
-        request: &Request,
+        request: &PullRequest,
         marker: &str,
         text: &str,
-    ) -> Result<Commented, ForgeError> {
+    ) -> Result<CommentOutcome, ForgeError> {
         assert_eq!(marker, "rollout");
-        self.trouble(Operation::Comment)?;
+        self.trouble(ForgeOperation::Comment)?;
         let before = self
             .comments
             .lock()
@@ -142,7 +147,7 @@ impl Forge for Told {
             .insert(request.number, text.to_owned());
         if before.as_deref() == Some(text) {
             *self.same.lock().unwrap() += 1;
-            return Ok(Commented::Same);
+            return Ok(CommentOutcome::Same);
         }
         let rows: Vec<&str> = text
             .lines()
@@ -154,30 +159,30 @@ impl Forge for Told {
             .unwrap()
             .push(format!("#{}: {}", request.number, rows.join(" / ")));
         Ok(if before.is_some() {
-            Commented::Changed
+            CommentOutcome::Changed
         } else {
-            Commented::Made
+            CommentOutcome::Made
         })
     }
     async fn wants_newest(&self, _: &str) -> Result<bool, ForgeError> {
         unreachable!("nothing is merged")
     }
-    async fn checks(&self, _: &Request) -> Result<Checks, ForgeError> {
+    async fn checks(&self, _: &PullRequest) -> Result<Checks, ForgeError> {
         unreachable!("no checks are read")
     }
-    async fn approvals(&self, _: &Request) -> Result<Approvals, ForgeError> {
+    async fn approvals(&self, _: &PullRequest) -> Result<Approvals, ForgeError> {
         unreachable!("no approvals are read")
     }
-    async fn merge(&self, _: u64, _: &Merge) -> Result<Option<String>, ForgeError> {
+    async fn merge(&self, _: u64, _: &MergeCommand) -> Result<Option<String>, ForgeError> {
         unreachable!("nothing is merged")
     }
     fn auto_merge_keeps_head(&self) -> bool {
         false
     }
-    async fn merge_when_ready(&self, _: &Request, _: &Merge) -> Result<(), ForgeError> {
+    async fn merge_when_ready(&self, _: &PullRequest, _: &MergeCommand) -> Result<(), ForgeError> {
         unreachable!("nothing is merged")
     }
-    async fn cancel_merge(&self, _: &Request) -> Result<(), ForgeError> {
+    async fn cancel_merge(&self, _: &PullRequest) -> Result<(), ForgeError> {
         unreachable!("nothing is merged")
     }
     async fn close(&self, _: u64) -> Result<(), ForgeError> {
@@ -187,14 +192,14 @@ impl Forge for Told {
         unreachable!("nothing is deleted")
     }
     async fn set_status(&self, commit: &str, status: &CommitStatus) -> Result<(), ForgeError> {
-        self.trouble(Operation::Status)?;
+        self.trouble(ForgeOperation::Status)?;
         self.calls.lock().unwrap().push(format!(
             "{commit} {} {:?}: {}",
             status.context, status.state, status.description
         ));
         Ok(())
     }
-    async fn releases(&self, _: &str, _: &str, _: &str) -> Result<Vec<Release>, ForgeError> {
+    async fn releases(&self, _: &str, _: &str, _: &str) -> Result<Vec<ForgeRelease>, ForgeError> {
         unreachable!("no releases are read")
     }
 }
@@ -203,16 +208,17 @@ impl Forge for Told {
 struct World {
     stage: Arc<Stage>,
     forge: Arc<Told>,
-    merged: watch::Sender<Arc<[Merged]>>,
+    merged: watch::Sender<Arc<[MergedRequest]>>,
     stop: CancellationToken,
     task: tokio::task::JoinHandle<()>,
 }
 
 impl World {
-    fn start(stage: &Arc<Stage>, forge: &Arc<Told>, timing: Timing) -> Self {
+    fn start(stage: &Arc<Stage>, forge: &Arc<Told>, timing: ReportTiming) -> Self {
         let merged = watch::Sender::new(Arc::from([]));
         let stop = CancellationToken::new();
-        let (ground, told): (Arc<dyn Ground>, Arc<dyn Forge>) = (stage.clone(), forge.clone());
+        let (ground, told): (Arc<dyn RolloutSource>, Arc<dyn Forge>) =
+            (stage.clone(), forge.clone());
         let task = tokio::spawn(talk(ground, told, merged.subscribe(), timing, stop.clone()));
         Self {
             stage: stage.clone(),
@@ -233,7 +239,7 @@ impl World {
         (world, Timestamp::now() + SignedDuration::from_secs(2))
     }
 
-    fn merge(&self, list: &[Merged]) {
+    fn merge(&self, list: &[MergedRequest]) {
         self.merged.send_replace(list.into());
     }
 
@@ -267,8 +273,8 @@ impl World {
 }
 
 /// A request that was merged by commit `s1…`, and reaches these Applications.
-fn merged(number: u64, commit: &str, at: Timestamp, reaches: &[&str]) -> Merged {
-    let request = Request {
+fn merged(number: u64, commit: &str, at: Timestamp, reaches: &[&str]) -> MergedRequest {
+    let request = PullRequest {
         number,
         url: String::new(),
         state: RequestState::Merged,
@@ -282,7 +288,7 @@ fn merged(number: u64, commit: &str, at: Timestamp, reaches: &[&str]) -> Merged 
         draft: false,
         opened: None,
         updated: None,
-        ended: Some(Ended {
+        ended: Some(RequestEnd {
             at: Some(at),
             by: Some("ann".to_owned()),
             commit: Some(commit.to_owned()),
@@ -290,7 +296,7 @@ fn merged(number: u64, commit: &str, at: Timestamp, reaches: &[&str]) -> Merged 
         mergeable: Mergeable::Unknown,
         id: String::new(),
     };
-    Merged::new(
+    MergedRequest::new(
         &request,
         "prod",
         reaches.iter().map(|name| (*name).to_owned()).collect(),
@@ -306,7 +312,7 @@ fn seconds(seconds: i64) -> SignedDuration {
 async fn a_merge_is_told_from_its_first_step_to_its_result_and_no_further() {
     let (world, at) = World::fresh();
     let stage = &world.stage;
-    stage.turn("shop/web", "b1", State::InStep, |_| {});
+    stage.turn("shop/web", "b1", ApplicationState::Synced, |_| {});
     world.merge(&[merged(7, "s1", at, &["shop/web"])]);
     let first = [
         "#7: ⏳ `shop/web` on `east` waits: `it is still at b1`",
@@ -316,13 +322,13 @@ async fn a_merge_is_told_from_its_first_step_to_its_result_and_no_further() {
     world.looked().await;
     assert_eq!(world.calls(0, 2).await, first, "nothing has changed");
     // The status says the same while it is on its way.
-    stage.turn("shop/web", "s1", State::Applying, |_| {});
+    stage.turn("shop/web", "s1", ApplicationState::Applying, |_| {});
     assert_eq!(
         world.calls(2, 3).await,
         ["#7: ⏳ `shop/web` on `east` is being applied"]
     );
-    stage.turn("shop/web", "s1", State::InStep, |status| {
-        status.rollout = Some(rollout("s1", Outcome::Applied, at + seconds(42), ""));
+    stage.turn("shop/web", "s1", ApplicationState::Synced, |status| {
+        status.rollout = Some(rollout("s1", RolloutOutcome::Applied, at + seconds(42), ""));
     });
     let last = [
         "s1 tagboat/rollout/prod@east Success: rolled out in 42s",
@@ -331,10 +337,10 @@ async fn a_merge_is_told_from_its_first_step_to_its_result_and_no_further() {
     assert_eq!(world.calls(3, 5).await, last);
     // Whatever happens later is not about this request. The next one shows that everything before
     // it was looked at.
-    stage.turn("shop/web", "o1", State::Failed, |status| {
-        status.problems = vec![Row::whole("broken")]
+    stage.turn("shop/web", "o1", ApplicationState::Failed, |status| {
+        status.problems = vec![Message::whole("broken")]
     });
-    stage.turn("shop/api", "s1", State::InStep, |_| {});
+    stage.turn("shop/api", "s1", ApplicationState::Synced, |_| {});
     world.merge(&[
         merged(7, "s1", at, &["shop/web"]),
         merged(8, "s2", at, &["shop/api"]),
@@ -351,10 +357,17 @@ async fn a_merge_is_told_from_its_first_step_to_its_result_and_no_further() {
 async fn a_failure_names_its_reason_and_is_taken_back_only_by_a_result() {
     let (world, at) = World::fresh();
     let why = "Deployment shop/web: pod web-1, container web: ImagePullBackOff: no such image";
-    let failed = |status: &mut Status| {
-        status.rollout = Some(rollout("s1", Outcome::Unhealthy, at + seconds(9), why))
+    let failed = |status: &mut ApplicationStatus| {
+        status.rollout = Some(rollout(
+            "s1",
+            RolloutOutcome::Degraded,
+            at + seconds(9),
+            why,
+        ))
     };
-    world.stage.turn("shop/web", "s1", State::Unhealthy, failed);
+    world
+        .stage
+        .turn("shop/web", "s1", ApplicationState::Degraded, failed);
     world.merge(&[merged(7, "s1", at, &["shop/web"])]);
     let told = [
         format!("#7: ❌ `shop/web` on `east` failed: `{why}`"),
@@ -362,12 +375,21 @@ async fn a_failure_names_its_reason_and_is_taken_back_only_by_a_result() {
     ];
     assert_eq!(world.calls(0, 2).await, told);
     // It is tried again: that is no news.
-    world.stage.turn("shop/web", "s1", State::Applying, failed);
+    world
+        .stage
+        .turn("shop/web", "s1", ApplicationState::Applying, failed);
     world.looked().await;
     assert_eq!(world.calls(0, 2).await, told);
-    world.stage.turn("shop/web", "s1", State::InStep, |status| {
-        status.rollout = Some(rollout("s1", Outcome::Applied, at + seconds(600), ""));
-    });
+    world
+        .stage
+        .turn("shop/web", "s1", ApplicationState::Synced, |status| {
+            status.rollout = Some(rollout(
+                "s1",
+                RolloutOutcome::Applied,
+                at + seconds(600),
+                "",
+            ));
+        });
     let well = [
         "s1 tagboat/rollout/prod@east Success: rolled out in 10m",
         "#7: ✅ `shop/web` on `east` rolled out in 10m",
@@ -382,10 +404,10 @@ async fn after_a_restart_nothing_is_sent_twice() {
     // Merged a while ago, as the next process will find it.
     let at = at - seconds(600);
     let list = [merged(7, "s1", at, &["shop/api", "shop/web"])];
-    let result = rollout("s1", Outcome::Applied, at + seconds(42), "");
+    let result = rollout("s1", RolloutOutcome::Applied, at + seconds(42), "");
     let failure = rollout(
         "s1",
-        Outcome::Failed,
+        RolloutOutcome::Failed,
         at + seconds(42),
         "Service shop/api: refused",
     );
@@ -395,12 +417,16 @@ async fn after_a_restart_nothing_is_sent_twice() {
     world
         .stage
         .record("shop/api", std::slice::from_ref(&failure));
-    world.stage.turn("shop/web", "s1", State::InStep, |status| {
-        status.rollout = Some(result.clone())
-    });
-    world.stage.turn("shop/api", "s1", State::Failed, |status| {
-        status.rollout = Some(failure)
-    });
+    world
+        .stage
+        .turn("shop/web", "s1", ApplicationState::Synced, |status| {
+            status.rollout = Some(result.clone())
+        });
+    world
+        .stage
+        .turn("shop/api", "s1", ApplicationState::Failed, |status| {
+            status.rollout = Some(failure)
+        });
     world.merge(&list);
     let told = [
         "#7: ❌ `shop/api` on `east` failed: `Service shop/api: refused` / ✅ `shop/web` on `east` rolled out in 42s",
@@ -415,16 +441,21 @@ async fn after_a_restart_nothing_is_sent_twice() {
     let world = World::start(&stage, &forge, timing());
     world.merge(&list);
     until("the comment is found", || *forge.same.lock().unwrap() == 1).await;
-    let later = rollout("o1", Outcome::Applied, at + seconds(300), "");
+    let later = rollout("o1", RolloutOutcome::Applied, at + seconds(300), "");
     stage.record("shop/web", &[later.clone(), result]);
-    stage.turn("shop/web", "o1", State::InStep, |status| {
+    stage.turn("shop/web", "o1", ApplicationState::Synced, |status| {
         status.rollout = Some(later)
     });
     world.looked().await;
     assert_eq!(world.calls(0, 2).await, told);
     // What it can tell anew goes on from there.
-    stage.turn("shop/api", "s1", State::InStep, |status| {
-        status.rollout = Some(rollout("s1", Outcome::Applied, at + seconds(599), ""))
+    stage.turn("shop/api", "s1", ApplicationState::Synced, |status| {
+        status.rollout = Some(rollout(
+            "s1",
+            RolloutOutcome::Applied,
+            at + seconds(599),
+            "",
+        ))
     });
     let well = [
         "s1 tagboat/rollout/prod@east Success: 2 rolled out in 9m59s",
@@ -440,14 +471,16 @@ async fn what_was_merged_while_nobody_looked_is_told_within_a_day() {
     let (hours, days) = (now - seconds(5 * 3600), now - seconds(25 * 3600));
     // Its own revision was rolled out, and another one since.
     let rollouts = [
-        rollout("o1", Outcome::Failed, now - seconds(60), "broken"),
-        rollout("s1", Outcome::Applied, hours + seconds(7), ""),
-        rollout("b1", Outcome::Applied, days, ""),
+        rollout("o1", RolloutOutcome::Failed, now - seconds(60), "broken"),
+        rollout("s1", RolloutOutcome::Applied, hours + seconds(7), ""),
+        rollout("b1", RolloutOutcome::Applied, days, ""),
     ];
     world.stage.record("shop/web", &rollouts);
-    world.stage.turn("shop/web", "o1", State::Failed, |status| {
-        status.rollout = Some(rollouts[0].clone())
-    });
+    world
+        .stage
+        .turn("shop/web", "o1", ApplicationState::Failed, |status| {
+            status.rollout = Some(rollouts[0].clone())
+        });
     world.merge(&[
         merged(5, "s0", days, &["shop/web"]),
         merged(7, "s1", hours, &["shop/web"]),
@@ -466,14 +499,16 @@ async fn what_is_unclear_after_a_start_waits_before_it_is_told() {
     let (world, now) = World::fresh();
     world
         .stage
-        .turn("shop/web", "s1", State::Waiting, |status| {
-            status.problems = vec![Row::whole("waiting for the first list of Deployment")];
+        .turn("shop/web", "s1", ApplicationState::Waiting, |status| {
+            status.problems = vec![Message::whole("waiting for the first list of Deployment")];
         });
     world.merge(&[merged(7, "s1", now - seconds(60), &["shop/web"])]);
     until("a look", || world.stage.asked() == 1).await;
     world.looked().await;
     assert_eq!(world.calls(0, 0).await, Vec::<String>::new());
-    world.stage.turn("shop/web", "s1", State::InStep, |_| {});
+    world
+        .stage
+        .turn("shop/web", "s1", ApplicationState::Synced, |_| {});
     let told = [
         "#7: ✅ `shop/web` on `east` has nothing to change",
         "s1 tagboat/rollout/prod@east Success: has nothing to change",
@@ -490,19 +525,25 @@ async fn what_is_unclear_after_a_start_waits_before_it_is_told() {
 #[tokio::test]
 async fn a_newer_revision_that_came_first_is_named() {
     let (world, at) = World::fresh();
-    let newest = rollout("o123456789abcdef", Outcome::Applied, at + seconds(9), "");
+    let newest = rollout(
+        "o123456789abcdef",
+        RolloutOutcome::Applied,
+        at + seconds(9),
+        "",
+    );
     world.stage.record(
         "shop/web",
         &[
             newest.clone(),
-            rollout("s1", Outcome::Superseded, at + seconds(4), ""),
+            rollout("s1", RolloutOutcome::Superseded, at + seconds(4), ""),
         ],
     );
-    world
-        .stage
-        .turn("shop/web", "o123456789abcdef", State::InStep, |status| {
-            status.rollout = Some(newest)
-        });
+    world.stage.turn(
+        "shop/web",
+        "o123456789abcdef",
+        ApplicationState::Synced,
+        |status| status.rollout = Some(newest),
+    );
     world.merge(&[merged(7, "s1", at, &["shop/web"])]);
     let told = [
         "#7: ✅ `shop/web` on `east` superseded by \
@@ -520,17 +561,17 @@ async fn what_comes_to_no_result_is_given_up() {
     let world = World::start(
         &stage,
         &Told::new(),
-        Timing {
+        ReportTiming {
             bound: Duration::from_millis(500),
             ..timing()
         },
     );
     let at = Timestamp::now() + seconds(2);
-    let waits = |status: &mut Status| {
-        status.problems = vec![Row::whole("waits for shop/db, which is failed")]
+    let waits = |status: &mut ApplicationStatus| {
+        status.problems = vec![Message::whole("waits for shop/db, which is failed")]
     };
-    stage.turn("shop/web", "s1", State::Waiting, waits);
-    stage.turn("shop/api", "s1", State::InStep, |_| {});
+    stage.turn("shop/web", "s1", ApplicationState::Waiting, waits);
+    stage.turn("shop/api", "s1", ApplicationState::Synced, |_| {});
     // Of a commit that never comes to the branch nothing is told.
     world.merge(&[
         merged(6, "unknown", at, &["shop/web"]),
@@ -545,7 +586,7 @@ async fn what_comes_to_no_result_is_given_up() {
         world.calls(2, 4).await[0],
         "s1 tagboat/rollout/prod@east Failure: shop/web not rolled out within 2s: waits for shop/db, which is failed"
     );
-    stage.turn("shop/web", "s1", State::InStep, |_| {});
+    stage.turn("shop/web", "s1", ApplicationState::Synced, |_| {});
     world.merge(&[
         merged(7, "s1", at, &["shop/web"]),
         merged(8, "s2", at, &["shop/api"]),
@@ -559,30 +600,33 @@ async fn on_the_way_words_are_few() {
     let world = World::start(
         &Stage::new(Duration::from_secs(300)),
         &Told::new(),
-        Timing {
+        ReportTiming {
             pace: Duration::from_secs(3600),
             ..timing()
         },
     );
     let at = Timestamp::now() + seconds(2);
-    world.stage.turn("shop/web", "s1", State::Applying, |_| {});
+    world
+        .stage
+        .turn("shop/web", "s1", ApplicationState::Applying, |_| {});
     world.merge(&[merged(7, "s1", at, &["shop/web"])]);
     world.calls(0, 2).await;
     for number in 0..5 {
         world
             .stage
-            .turn("shop/web", "s1", State::Progressing, |status| {
-                status.unhealthy = vec![Row::whole(format!("{number} of 5"))]
+            .turn("shop/web", "s1", ApplicationState::Progressing, |status| {
+                status.unhealthy = vec![Message::whole(format!("{number} of 5"))]
             });
         world.looked().await;
     }
     world.calls(0, 2).await;
     // A result is told at once.
-    world
-        .stage
-        .turn("shop/web", "s1", State::NeedsYes, |status| {
-            status.problems = vec![Row::whole("11 objects would go")]
-        });
+    world.stage.turn(
+        "shop/web",
+        "s1",
+        ApplicationState::ConfirmationRequired,
+        |status| status.problems = vec![Message::whole("11 objects would go")],
+    );
     assert_eq!(
         world.calls(2, 4).await[1],
         "#7: ❌ `shop/web` on `east` needs a yes: `11 objects would go`"
@@ -594,20 +638,22 @@ async fn on_the_way_words_are_few() {
 async fn a_forge_in_trouble_is_tried_again_and_a_token_without_rights_is_not() {
     let (world, at) = World::fresh();
     world.forge.fail(
-        Operation::Comment,
-        Problem::Transport("connection refused".to_owned()),
+        ForgeOperation::Comment,
+        ForgeProblem::Transport("connection refused".to_owned()),
     );
     world.forge.fail(
-        Operation::Comment,
-        Problem::Throttled {
+        ForgeOperation::Comment,
+        ForgeProblem::Throttled {
             retry_after: Duration::from_millis(30),
         },
     );
     world.forge.fail(
-        Operation::Status,
-        Problem::Transport("connection reset".to_owned()),
+        ForgeOperation::Status,
+        ForgeProblem::Transport("connection reset".to_owned()),
     );
-    world.stage.turn("shop/web", "s1", State::Applying, |_| {});
+    world
+        .stage
+        .turn("shop/web", "s1", ApplicationState::Applying, |_| {});
     world.merge(&[merged(7, "s1", at, &["shop/web"])]);
     let told = [
         "comment on a request: fails",
@@ -618,12 +664,15 @@ async fn a_forge_in_trouble_is_tried_again_and_a_token_without_rights_is_not() {
     ];
     assert_eq!(world.calls(0, 5).await, told);
     // Without the right to set statuses the comment is kept all the same, and the other way round.
+    world.forge.fail(
+        ForgeOperation::Status,
+        ForgeProblem::Forbidden { message: None },
+    );
     world
-        .forge
-        .fail(Operation::Status, Problem::Forbidden { message: None });
-    world.stage.turn("shop/web", "s1", State::InStep, |status| {
-        status.rollout = Some(rollout("s1", Outcome::Applied, at + seconds(5), ""));
-    });
+        .stage
+        .turn("shop/web", "s1", ApplicationState::Synced, |status| {
+            status.rollout = Some(rollout("s1", RolloutOutcome::Applied, at + seconds(5), ""));
+        });
     assert_eq!(
         world.calls(5, 7).await,
         [
@@ -631,9 +680,10 @@ async fn a_forge_in_trouble_is_tried_again_and_a_token_without_rights_is_not() {
             "#7: ✅ `shop/web` on `east` rolled out in 5s"
         ]
     );
-    world
-        .forge
-        .fail(Operation::Comment, Problem::NotFound { message: None });
+    world.forge.fail(
+        ForgeOperation::Comment,
+        ForgeProblem::NotFound { message: None },
+    );
     world.merge(&[merged(8, "s2", at, &["shop/web"])]);
     assert_eq!(
         world.calls(7, 9).await,
@@ -652,9 +702,16 @@ async fn a_cluster_that_cannot_be_asked_is_asked_again_and_delays_no_other_reque
     *world.stage.down.lock().unwrap() = 2;
     world.stage.record(
         "shop/web",
-        &[rollout("s1", Outcome::Applied, now - seconds(300), "")],
+        &[rollout(
+            "s1",
+            RolloutOutcome::Applied,
+            now - seconds(300),
+            "",
+        )],
     );
-    world.stage.turn("shop/api", "s1", State::InStep, |_| {});
+    world
+        .stage
+        .turn("shop/api", "s1", ApplicationState::Synced, |_| {});
     world.merge(&[
         merged(7, "s1", now - seconds(600), &["shop/web"]),
         merged(8, "s2", now, &["shop/api"]),

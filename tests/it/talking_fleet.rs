@@ -4,13 +4,15 @@
 use super::git_support::Sandbox;
 use std::{path::Path, sync::Arc};
 use tagboat::{
-    declare::{self, Declarations},
-    forge::{Ended, Mergeable, Request, State},
-    git::{Mirror, ObjectId},
-    publish::rollout::Merged,
-    reconcile::{self, Mode, Reconciler, Render, Repository},
-    talking::{Fleet, Ground, Relation, Target},
-    update::World,
+    io::{
+        forge::{Mergeable, PullRequest, RequestEnd, RequestStatus},
+        git::{Mirror, ObjectId},
+    },
+    reconcile::{self, ReconcileMode, Reconciler, RenderFn, RepositoryId},
+    review::rollout::MergedRequest,
+    rollout::{FleetSource, RevisionRelation, RolloutSource, RolloutTarget},
+    spec::{self, Declarations},
+    update::RepoSnapshot,
 };
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
@@ -51,21 +53,26 @@ struct Served {
     sandbox: Sandbox,
     mirror: Arc<Mirror>,
     declared: Arc<Declarations>,
-    worlds: watch::Sender<Option<World>>,
+    worlds: watch::Sender<Option<RepoSnapshot>>,
     reconciler: Arc<Reconciler>,
-    fleet: Fleet,
+    fleet: FleetSource,
 }
 
 impl Served {
     fn new() -> Self {
         let sandbox = Sandbox::new(&FILES);
         let mirror = Arc::new(sandbox.mirror("mirror"));
-        let declared = declare::read([("apps.yaml", APPLICATIONS.as_bytes())], None);
+        let declared = spec::read([("apps.yaml", APPLICATIONS.as_bytes())], None);
         assert!(!declared.has_errors(), "{:?}", declared.mistakes);
-        let open = Reconciler::open(&[], Path::to_path_buf, Mode::Act, CancellationToken::new());
+        let open = Reconciler::open(
+            &[],
+            Path::to_path_buf,
+            ReconcileMode::Act,
+            CancellationToken::new(),
+        );
         let reconciler = Arc::new(sandbox.runtime.block_on(open).unwrap());
         let worlds = watch::Sender::new(None);
-        let fleet = Fleet::new(
+        let fleet = FleetSource::new(
             "fleet",
             Arc::clone(&mirror),
             worlds.subscribe(),
@@ -84,7 +91,7 @@ impl Served {
     /// Brings the mirror and what is known of it to the served head.
     fn read(&self) -> ObjectId {
         let commit = self.mirror.fetch().unwrap().commit;
-        self.worlds.send_replace(Some(World {
+        self.worlds.send_replace(Some(RepoSnapshot {
             commit,
             declared: Arc::clone(&self.declared),
             files: Arc::default(),
@@ -96,7 +103,7 @@ impl Served {
         self.sandbox.person(files, "change")
     }
 
-    fn reached(&self, merged: &Merged) -> Option<Vec<String>> {
+    fn reached(&self, merged: &MergedRequest) -> Option<Vec<String>> {
         let reached = self.fleet.reached(merged).unwrap()?;
         Some(
             reached
@@ -112,11 +119,11 @@ impl Served {
     }
 }
 
-fn merged(commit: &str, files: &[&str]) -> Merged {
-    let request = Request {
+fn merged(commit: &str, files: &[&str]) -> MergedRequest {
+    let request = PullRequest {
         number: 1,
         url: String::new(),
-        state: State::Merged,
+        state: RequestStatus::Merged,
         head: "tagboat/dev/all".to_owned(),
         head_commit: String::new(),
         base: "main".to_owned(),
@@ -127,7 +134,7 @@ fn merged(commit: &str, files: &[&str]) -> Merged {
         draft: false,
         opened: None,
         updated: None,
-        ended: Some(Ended {
+        ended: Some(RequestEnd {
             at: "2026-11-21T12:00:00Z".parse().ok(),
             by: None,
             commit: Some(commit.to_owned()),
@@ -135,7 +142,7 @@ fn merged(commit: &str, files: &[&str]) -> Merged {
         mergeable: Mergeable::Unknown,
         id: String::new(),
     };
-    Merged::new(
+    MergedRequest::new(
         &request,
         "dev",
         files.iter().map(|file| (*file).to_owned()).collect(),
@@ -209,7 +216,7 @@ fn a_revision_is_before_the_same_or_another_one() {
         ("extra.yaml", "a: 1\n"),
     ]);
     served.read();
-    let target = |name: &str| Target {
+    let target = |name: &str| RolloutTarget {
         cluster: "east".to_owned(),
         application: name.parse().unwrap(),
         timeout: Default::default(),
@@ -223,16 +230,16 @@ fn a_revision_is_before_the_same_or_another_one() {
     // Twice: what is remembered is the same.
     for _ in 0..2 {
         for (name, revision, expected) in [
-            ("shop/dev", before, Relation::Before),
-            ("shop/dev", commit, Relation::Same),
-            ("shop/dev", elsewhere, Relation::Same),
-            ("shop/dev", again, Relation::Other),
-            ("shop/dev", back, Relation::Same),
-            ("shop/dev", more, Relation::Other),
-            ("shop/prod", commit, Relation::Same),
-            ("shop/prod", elsewhere, Relation::Other),
-            ("shop/gone", commit, Relation::Same),
-            ("shop/gone", elsewhere, Relation::Other),
+            ("shop/dev", before, RevisionRelation::Before),
+            ("shop/dev", commit, RevisionRelation::Same),
+            ("shop/dev", elsewhere, RevisionRelation::Same),
+            ("shop/dev", again, RevisionRelation::Other),
+            ("shop/dev", back, RevisionRelation::Same),
+            ("shop/dev", more, RevisionRelation::Other),
+            ("shop/prod", commit, RevisionRelation::Same),
+            ("shop/prod", elsewhere, RevisionRelation::Other),
+            ("shop/gone", commit, RevisionRelation::Same),
+            ("shop/gone", elsewhere, RevisionRelation::Other),
         ] {
             assert_eq!(
                 relation(name, &revision.to_string()),
@@ -241,13 +248,17 @@ fn a_revision_is_before_the_same_or_another_one() {
             );
         }
         for nowhere in ["0123456789abcdef0123456789abcdef01234567", "main", ""] {
-            assert_eq!(relation("shop/dev", nowhere), Relation::Before, "{nowhere}");
+            assert_eq!(
+                relation("shop/dev", nowhere),
+                RevisionRelation::Before,
+                "{nowhere}"
+            );
         }
     }
 }
 
-fn named(name: &str) -> Repository {
-    Repository {
+fn named(name: &str) -> RepositoryId {
+    RepositoryId {
         name: name.to_owned(),
         address: format!("git.example.org/{name}"),
         part: "main".to_owned(),
@@ -260,9 +271,9 @@ fn only_the_repositorys_own_applications_are_seen() {
     let commit = served.read();
     let _context = served.sandbox.runtime.enter();
     let turns = served.fleet.turns();
-    let render: Arc<Render> =
-        Arc::new(|_| Err(reconcile::Row::whole("nothing is rendered here").into()));
-    let other = declare::read(
+    let render: Arc<RenderFn> =
+        Arc::new(|_| Err(reconcile::Message::whole("nothing is rendered here").into()));
+    let other = spec::read(
         [(
             "apps.yaml",
             APPLICATIONS

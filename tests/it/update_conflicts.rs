@@ -15,7 +15,7 @@ use std::{
 };
 use tagboat::{
     sandbox::git::BareRepository,
-    update::{Mode, State},
+    update::{EnvironmentState, PassMode},
 };
 
 const FILE: &str = "envs/dev/a.yaml";
@@ -142,7 +142,7 @@ fn a_branch_that_never_stands_still_is_left_to_the_next_pass() {
     fleet.git.open();
     assert_eq!(
         environment(&fleet.good_pass(now()), "dev").state,
-        State::Committed
+        EnvironmentState::Committed
     );
 }
 
@@ -158,7 +158,10 @@ fn a_push_whose_answer_was_lost_is_found_again() {
     let id = row.commits.first().and_then(|commit| commit.id.clone());
     assert_eq!(
         (row.state, id),
-        (State::Committed, fleet.log().pop().map(|commit| commit.id)),
+        (
+            EnvironmentState::Committed,
+            fleet.log().pop().map(|commit| commit.id)
+        ),
         "it is reported: {report:#?}"
     );
     // And one that never arrived is done again.
@@ -187,7 +190,7 @@ fn two_bots_and_a_person_lose_nothing() {
                 let engine = fleet.engine_of(&config);
                 loop {
                     let last = done.load(Ordering::SeqCst);
-                    let report = fleet.pass_of(&engine, Mode::Write, now());
+                    let report = fleet.pass_of(&engine, PassMode::Write, now());
                     assert!(
                         report
                             .failures

@@ -10,7 +10,7 @@ use std::{
     process::ExitStatus,
     time::{Duration, Instant},
 };
-use tagboat::update::{Mode, State};
+use tagboat::update::{EnvironmentState, PassMode};
 
 const FILE: &str = "envs/dev/a.yaml";
 const PASSWORD: &str = "korrekt-pferd-7!";
@@ -248,10 +248,10 @@ fn a_scan_that_failed_is_made_again_when_the_registry_says() {
         .unwrap();
     assert_eq!(
         fleet
-            .pass_of(&fleet.engine(), Mode::Write, before)
+            .pass_of(&fleet.engine(), PassMode::Write, before)
             .environments[0]
             .state,
-        State::Committed
+        EnvironmentState::Committed
     );
     fleet.publish("team/web", &["1.2.0"]);
     fleet.images.take();
@@ -284,7 +284,7 @@ fn a_scan_that_git_prevented_is_made_later() {
     let before = Timestamp::now()
         .checked_sub(jiff::SignedDuration::from_hours(2))
         .unwrap();
-    fleet.pass_of(&fleet.engine(), Mode::Write, before);
+    fleet.pass_of(&fleet.engine(), PassMode::Write, before);
     fleet.publish("team/web", &["1.2.0"]);
     // The first pass finds the scan due, the second would make it.
     let fetches = std::sync::atomic::AtomicUsize::new(0);

@@ -6,9 +6,9 @@ use super::update_support::{
 };
 use std::{os::unix::process::ExitStatusExt, path::PathBuf, process::Stdio};
 use tagboat::{
-    error::Kind,
-    sandbox::registry::{Image, SandboxRegistry},
-    update::{Report, State},
+    core::error::ErrorKind,
+    sandbox::registry::{SandboxImage, SandboxRegistry},
+    update::{EnvironmentState, PassReport},
 };
 
 const FILE: &str = "envs/dev/a.yaml";
@@ -81,7 +81,7 @@ fn a_repository_in_trouble_keeps_only_its_own_policies_back() {
         assert_eq!(report.failures.len(), 1, "{name}: {report:#?}");
         let failure = &report.failures[0];
         assert!(
-            failure.message.contains("team/db") && failure.kind == Kind::Remote,
+            failure.message.contains("team/db") && failure.kind == ErrorKind::Remote,
             "{name}: {failure:?}"
         );
         let asked = fleet
@@ -113,7 +113,7 @@ fn nothing_is_up_to_date_that_could_not_be_asked() {
     let report = fleet.pass(hours(1));
     assert_eq!(
         environment(&report, "dev").state,
-        State::Unknown,
+        EnvironmentState::Unknown,
         "{report:#?}"
     );
     let output = fleet
@@ -131,7 +131,7 @@ fn nothing_is_up_to_date_that_could_not_be_asked() {
     fleet.images.open();
     assert_eq!(
         environment(&fleet.good_pass(hours(2)), "dev").state,
-        State::UpToDate
+        EnvironmentState::UpToDate
     );
 }
 
@@ -142,7 +142,7 @@ fn a_throttled_registry_says_when_to_come_back() {
     let report = fleet.pass(now());
     let failure = &report.failures[0];
     assert!(
-        failure.kind == Kind::Remote
+        failure.kind == ErrorKind::Remote
             && failure
                 .retry_after
                 .is_some_and(|seconds| (110..=120).contains(&seconds)),
@@ -240,7 +240,7 @@ fn a_push_that_a_server_forbids_is_an_error_with_the_reason() {
             report.failures.len(),
             report.pushed()
         ),
-        (State::Failed, 1, 0),
+        (EnvironmentState::Failed, 1, 0),
         "{report:#?}"
     );
     assert_eq!(environment(&report, "dev").commits.len(), 1);
@@ -265,7 +265,10 @@ fn what_was_pushed_is_told_whatever_comes_after() {
         (1, 1, 2),
         "{report:#?}"
     );
-    assert_eq!(environment(&report, "dev").state, State::Committed);
+    assert_eq!(
+        environment(&report, "dev").state,
+        EnvironmentState::Committed
+    );
 }
 
 fn stored(fleet: &Fleet, end: &str) -> Vec<PathBuf> {
@@ -401,7 +404,7 @@ fn a_full_disk_is_an_error_and_nothing_is_lost() {
                 "{blocks} blocks: {said}"
             );
         }
-        let report: Report = fleet.pass(now());
+        let report: PassReport = fleet.pass(now());
         assert!(report.failures.is_empty(), "{blocks} blocks: {report:#?}");
         assert_eq!(
             fleet.text(FILE),
@@ -620,7 +623,7 @@ fn a_pass_costs_a_listing_for_each_repository_and_a_head_for_each_digest() {
     for path in ["team/web", "team/db"] {
         fleet.publish(path, &["1.0.0", "1.1.0"]);
     }
-    fleet.image("team/db", "1.1.0", &Image::default());
+    fleet.image("team/db", "1.1.0", &SandboxImage::default());
     fleet.good_pass(now());
     fleet.images.take();
     fleet.git.take();

@@ -13,16 +13,17 @@ use std::{
     time::{Duration, Instant},
 };
 use tagboat::{
-    declare::ForgeKind,
-    forge::Forge,
-    image::{Digest, Repository, Tag},
-    publish::{FileLine, ImageMove, Told},
-    registry::{Credentials, RequestKind},
-    sandbox::registry::{Image, SandboxRegistry},
-    scan::Scanner,
-    store::Store,
-    update::{Asked, Gathered, Gatherer, PATIENCE, RefusedReport},
-    version,
+    core::image::{Digest, ImageRepository, Tag},
+    io::{
+        facts::Scanner,
+        forge::Forge,
+        registry::{RegistryLogin, RequestKind},
+        store::Store,
+    },
+    review::{DescribedMove, FileLine, ImageMove},
+    sandbox::registry::{SandboxImage, SandboxRegistry},
+    spec::ForgeKind,
+    update::{FactsGatherer, FactsQuery, GatheredFacts, PATIENCE, RefusedReport},
 };
 
 fn now() -> Timestamp {
@@ -33,7 +34,7 @@ fn now() -> Timestamp {
 struct World {
     registry: SandboxRegistry,
     scanner: Scanner,
-    repository: Repository,
+    repository: ImageRepository,
     new: Digest,
     _folder: tempfile::TempDir,
 }
@@ -41,7 +42,7 @@ struct World {
 impl World {
     async fn new(source: &str) -> Self {
         let registry = SandboxRegistry::start().await.unwrap();
-        let image = |digit: &str, version: &str| Image {
+        let image = |digit: &str, version: &str| SandboxImage {
             created: Some("2026-11-17T20:00:00Z".parse().unwrap()),
             labels: BTreeMap::from([
                 (
@@ -57,7 +58,7 @@ impl World {
                     version.to_owned(),
                 ),
             ]),
-            ..Image::default()
+            ..SandboxImage::default()
         };
         registry
             .publish(
@@ -80,7 +81,7 @@ impl World {
         let scanner = Scanner {
             registries: Arc::new(registries(vec![config(
                 &registry.host(),
-                Credentials::Anonymous,
+                RegistryLogin::Anonymous,
             )])),
             store: Arc::new(store),
         };
@@ -101,7 +102,7 @@ impl World {
             old: Some("1.0.0".to_owned()),
             new: Tag::new("1.1.0").unwrap(),
             digest: None,
-            bump: version::bump(Some("1.0.0"), "1.1.0"),
+            bump: tagboat::core::version::bump(Some("1.0.0"), "1.1.0"),
             places: vec![FileLine {
                 file: "app.yaml".to_owned(),
                 line: 1,
@@ -109,7 +110,7 @@ impl World {
         }
     }
 
-    async fn gather(&self, forge: Option<&dyn Forge>, now: Timestamp) -> Gathered {
+    async fn gather(&self, forge: Option<&dyn Forge>, now: Timestamp) -> GatheredFacts {
         self.gather_within(forge, now, PATIENCE).await
     }
 
@@ -118,19 +119,19 @@ impl World {
         forge: Option<&dyn Forge>,
         now: Timestamp,
         patience: Duration,
-    ) -> Gathered {
+    ) -> GatheredFacts {
         let refused = [RefusedReport {
             tag: "2.0.0".to_owned(),
             reason: "is outside the range".to_owned(),
         }];
         let image = self.image();
-        let asked = [Asked {
+        let asked = [FactsQuery {
             image: &image,
             policy: None,
             scan: None,
             refused: &refused,
         }];
-        Gatherer {
+        FactsGatherer {
             scanner: &self.scanner,
             forge,
             now,
@@ -145,8 +146,8 @@ impl World {
     }
 }
 
-fn one(gathered: Gathered) -> Told {
-    let [told] = <[Told; 1]>::try_from(gathered.told).unwrap();
+fn one(gathered: GatheredFacts) -> DescribedMove {
+    let [told] = <[DescribedMove; 1]>::try_from(gathered.told).unwrap();
     told
 }
 

@@ -3,8 +3,8 @@
 use super::update_support::{Fleet, deployment, env, environment, hours, now, policy, semver};
 use jiff::Timestamp;
 use tagboat::{
-    sandbox::registry::Image,
-    update::{Report, State},
+    sandbox::registry::SandboxImage,
+    update::{EnvironmentState, PassReport},
 };
 
 const FILE: &str = "envs/dev/a.yaml";
@@ -19,7 +19,7 @@ fn fleet(declared: &str, image: &str) -> Fleet {
     ])
 }
 
-fn state(report: &Report) -> State {
+fn state(report: &PassReport) -> EnvironmentState {
     assert!(report.failures.is_empty(), "{report:#?}");
     environment(report, "dev").state
 }
@@ -32,7 +32,7 @@ fn reverted() -> Fleet {
 fn reverted_at(time: Timestamp) -> Fleet {
     let fleet = fleet(&semver("web", "1.x", ""), "web:1.0.0");
     fleet.publish("team/web", &["1.0.0", "1.1.0"]);
-    assert_eq!(state(&fleet.pass(now())), State::Committed);
+    assert_eq!(state(&fleet.pass(now())), EnvironmentState::Committed);
     fleet.person_at(
         time,
         &[(FILE, &deployment(&["web:1.0.0"]))],
@@ -46,7 +46,7 @@ fn a_version_that_was_taken_back_is_held_until_something_newer_comes() {
     let fleet = reverted();
     for n in 0..2 {
         let report = fleet.pass(hours(n));
-        assert_eq!(state(&report), State::UpToDate);
+        assert_eq!(state(&report), EnvironmentState::UpToDate);
         let row = policy(&report, "dev", "default/web");
         assert!(
             row.held.len() == 1
@@ -64,16 +64,17 @@ fn a_version_that_was_taken_back_is_held_until_something_newer_comes() {
     fleet.publish("team/web", &["1.0.5"]);
     assert_eq!(
         state(&fleet.pass(hours(3))),
-        State::UpToDate,
+        EnvironmentState::UpToDate,
         "versions up to the held one are held"
     );
     fleet.publish("team/web", &["1.1.1"]);
-    assert_eq!(state(&fleet.pass(hours(4))), State::Committed);
+    assert_eq!(state(&fleet.pass(hours(4))), EnvironmentState::Committed);
     assert_eq!(fleet.text(FILE), deployment(&["web:1.1.1"]));
     fleet.publish("team/web", &["1.2.0"]);
     let report = fleet.pass(hours(5));
     assert!(
-        state(&report) == State::Committed && policy(&report, "dev", "default/web").held.is_empty(),
+        state(&report) == EnvironmentState::Committed
+            && policy(&report, "dev", "default/web").held.is_empty(),
         "{report:#?}"
     );
 }
@@ -87,7 +88,7 @@ fn a_merge_of_a_revert_holds_like_the_revert() {
         &[(FILE, &deployment(&["web:1.0.0"]))],
         "Merge branch 'back'",
     );
-    assert_eq!(state(&fleet.pass(hours(1))), State::UpToDate);
+    assert_eq!(state(&fleet.pass(hours(1))), EnvironmentState::UpToDate);
     assert_eq!(fleet.text(FILE), deployment(&["web:1.0.0"]));
 }
 
@@ -101,7 +102,7 @@ fn a_lowering_by_the_bot_itself_holds_nothing() {
         &[(FILE, &deployment(&["web:1.0.0"]))],
         "dev: web 1.1.0 → 1.0.0\n\nTagboat-Update: dev",
     );
-    assert_eq!(state(&fleet.pass(hours(1))), State::Committed);
+    assert_eq!(state(&fleet.pass(hours(1))), EnvironmentState::Committed);
     assert_eq!(fleet.text(FILE), deployment(&["web:1.1.0"]));
 }
 
@@ -112,7 +113,7 @@ fn a_hold_is_of_one_environment() {
     let report = fleet.pass(hours(1));
     assert_eq!(
         (state(&report), environment(&report, "prod").state),
-        (State::UpToDate, State::Committed)
+        (EnvironmentState::UpToDate, EnvironmentState::Committed)
     );
 }
 
@@ -127,7 +128,7 @@ fn a_person_who_brings_it_back_lifts_the_hold() {
             state(&report),
             policy(&report, "dev", "default/web").held.len()
         ),
-        (State::UpToDate, 0)
+        (EnvironmentState::UpToDate, 0)
     );
 }
 
@@ -192,8 +193,14 @@ fn release_keeps_off_files_of_two_environments() {
 #[test]
 fn a_revert_of_long_ago_holds_nothing() {
     let fleet = reverted();
-    assert_eq!(state(&fleet.pass(hours(179 * 24))), State::UpToDate);
-    assert_eq!(state(&fleet.pass(hours(181 * 24))), State::Committed);
+    assert_eq!(
+        state(&fleet.pass(hours(179 * 24))),
+        EnvironmentState::UpToDate
+    );
+    assert_eq!(
+        state(&fleet.pass(hours(181 * 24))),
+        EnvironmentState::Committed
+    );
 }
 
 fn one(choice: &str, extra: &str) -> String {
@@ -209,10 +216,10 @@ fn newest_holds_the_exact_value() {
         fleet.image(
             "team/web",
             tag,
-            &Image {
+            &SandboxImage {
                 created: Some(date.parse().unwrap()),
                 salt: tag.into(),
-                ..Image::default()
+                ..SandboxImage::default()
             },
         );
     };
@@ -221,10 +228,10 @@ fn newest_holds_the_exact_value() {
     fleet.good_pass_but_findings(now());
     assert_eq!(fleet.text(FILE), deployment(&["web:b"]));
     fleet.person(&[(FILE, &deployment(&["web:a"]))], "back");
-    assert_eq!(state(&fleet.pass(hours(1))), State::UpToDate);
+    assert_eq!(state(&fleet.pass(hours(1))), EnvironmentState::UpToDate);
     assert_eq!(fleet.text(FILE), deployment(&["web:a"]));
     at("c", "2026-03-01T00:00:00Z");
-    assert_eq!(state(&fleet.pass(hours(2))), State::Committed);
+    assert_eq!(state(&fleet.pass(hours(2))), EnvironmentState::Committed);
     assert_eq!(fleet.text(FILE), deployment(&["web:c"]));
 }
 
@@ -235,10 +242,10 @@ fn newest_waits_for_its_age_beside_the_present_one() {
         fleet.image(
             "team/web",
             tag,
-            &Image {
+            &SandboxImage {
                 created: Some(date.parse().unwrap()),
                 salt: tag.into(),
-                ..Image::default()
+                ..SandboxImage::default()
             },
         );
     };
@@ -248,15 +255,15 @@ fn newest_waits_for_its_age_beside_the_present_one() {
     let report = fleet.pass(now());
     assert_eq!(
         (state(&report), fleet.text(FILE)),
-        (State::UpToDate, deployment(&["web:b"])),
+        (EnvironmentState::UpToDate, deployment(&["web:b"])),
         "{report:#?}"
     );
     assert_eq!(
         policy(&report, "dev", "default/web").free_at,
         Some(hours(72))
     );
-    assert_eq!(state(&fleet.pass(hours(71))), State::UpToDate);
-    assert_eq!(state(&fleet.pass(hours(72))), State::Committed);
+    assert_eq!(state(&fleet.pass(hours(71))), EnvironmentState::UpToDate);
+    assert_eq!(state(&fleet.pass(hours(72))), EnvironmentState::Committed);
     assert_eq!(fleet.text(FILE), deployment(&["web:c"]));
 }
 
@@ -268,10 +275,10 @@ fn newest_never_goes_back_to_an_older_image() {
         fleet.image(
             "team/web",
             tag,
-            &Image {
+            &SandboxImage {
                 created: Some(date.parse().unwrap()),
                 salt: tag.into(),
-                ..Image::default()
+                ..SandboxImage::default()
             },
         );
     };
@@ -283,14 +290,14 @@ fn newest_never_goes_back_to_an_older_image() {
     let report = fleet.pass(hours(80));
     assert_eq!(
         (state(&report), fleet.text(FILE)),
-        (State::UpToDate, deployment(&["web:c"])),
+        (EnvironmentState::UpToDate, deployment(&["web:c"])),
         "{report:#?}"
     );
     assert_eq!(report.environments[0].left[0].code, "downgrade");
-    assert_eq!(state(&fleet.pass(hours(160))), State::UpToDate);
+    assert_eq!(state(&fleet.pass(hours(160))), EnvironmentState::UpToDate);
     at("d", "2026-04-01T00:00:00Z");
     fleet.pass(hours(161));
-    assert_eq!(state(&fleet.pass(hours(240))), State::Committed);
+    assert_eq!(state(&fleet.pass(hours(240))), EnvironmentState::Committed);
     assert_eq!(fleet.text(FILE), deployment(&["web:d"]));
 }
 
@@ -301,9 +308,9 @@ fn a_held_digest_is_released() {
         fleet.image(
             "team/web",
             "stable",
-            &Image {
+            &SandboxImage {
                 salt: salt.into(),
-                ..Image::default()
+                ..SandboxImage::default()
             },
         )
     };
@@ -342,9 +349,9 @@ fn a_digest_policy_holds_the_exact_digest() {
         fleet.image(
             "team/web",
             "stable",
-            &Image {
+            &SandboxImage {
                 salt: salt.into(),
-                ..Image::default()
+                ..SandboxImage::default()
             },
         )
     };
@@ -354,10 +361,10 @@ fn a_digest_policy_holds_the_exact_digest() {
     fleet.good_pass_but_findings(hours(1));
     let back = deployment(&[&format!("web:stable@{first}")]);
     fleet.person(&[(FILE, &back)], "back");
-    assert_eq!(state(&fleet.pass(hours(2))), State::UpToDate);
+    assert_eq!(state(&fleet.pass(hours(2))), EnvironmentState::UpToDate);
     assert_eq!(fleet.text(FILE), back);
     let third = publish("3");
-    assert_eq!(state(&fleet.pass(hours(3))), State::Committed);
+    assert_eq!(state(&fleet.pass(hours(3))), EnvironmentState::Committed);
     assert_eq!(
         fleet.text(FILE),
         deployment(&[&format!("web:stable@{third}")])
@@ -374,9 +381,9 @@ fn a_digest_policy_waits_for_its_age() {
         fleet.image(
             "team/web",
             "stable",
-            &Image {
+            &SandboxImage {
                 salt: salt.into(),
-                ..Image::default()
+                ..SandboxImage::default()
             },
         )
     };
@@ -387,15 +394,15 @@ fn a_digest_policy_waits_for_its_age() {
             state(&report),
             policy(&report, "dev", "default/web").free_at
         ),
-        (State::UpToDate, Some(hours(24))),
+        (EnvironmentState::UpToDate, Some(hours(24))),
         "{report:#?}"
     );
-    assert_eq!(state(&fleet.pass(hours(24))), State::Committed);
+    assert_eq!(state(&fleet.pass(hours(24))), EnvironmentState::Committed);
     let pinned = deployment(&[&format!("web:stable@{first}")]);
     let second = publish("2");
-    assert_eq!(state(&fleet.pass(hours(30))), State::UpToDate);
+    assert_eq!(state(&fleet.pass(hours(30))), EnvironmentState::UpToDate);
     assert_eq!(fleet.text(FILE), pinned);
-    assert_eq!(state(&fleet.pass(hours(54))), State::Committed);
+    assert_eq!(state(&fleet.pass(hours(54))), EnvironmentState::Committed);
     assert_eq!(
         fleet.text(FILE),
         deployment(&[&format!("web:stable@{second}")])
@@ -418,9 +425,9 @@ fn a_digest_beside_a_tag_is_held_when_its_move_is_reverted() {
             fleet.image(
                 "team/web",
                 tag,
-                &Image {
+                &SandboxImage {
                     salt: salt.into(),
-                    ..Image::default()
+                    ..SandboxImage::default()
                 },
             )
         };
@@ -458,9 +465,9 @@ fn pinned() -> (Fleet, [String; 2]) {
         fleet.image(
             "team/web",
             "stable",
-            &Image {
+            &SandboxImage {
                 salt: salt.into(),
-                ..Image::default()
+                ..SandboxImage::default()
             },
         )
     };
@@ -478,9 +485,9 @@ fn goes_back(fleet: &Fleet, time: i64) -> (Vec<String>, bool) {
     let first = fleet.image(
         "team/web",
         "stable",
-        &Image {
+        &SandboxImage {
             salt: "1".into(),
-            ..Image::default()
+            ..SandboxImage::default()
         },
     );
     let report = fleet.pass(hours(time));

@@ -2,7 +2,7 @@
 
 use super::update_support::{Fleet, Setup, deployment, env, hours, now, semver};
 use std::collections::HashSet;
-use tagboat::update::{Mode, Requests, Rescan};
+use tagboat::update::{PassMode, RequestTotals, Rescan};
 
 const DB: &str = "apiVersion: tagboat.dev/v1alpha1
 kind: ImagePolicy
@@ -36,7 +36,7 @@ fn between_scans_a_pass_asks_only_where_the_branch_is() {
     let pass = |rescan: &Rescan, now| {
         fleet
             .runtime
-            .block_on(engine.updaters[0].pass(Mode::Write, rescan, now))
+            .block_on(engine.updaters[0].pass(PassMode::Write, rescan, now))
     };
     let first = pass(&Rescan::All, now());
     assert_eq!(
@@ -47,9 +47,9 @@ fn between_scans_a_pass_asks_only_where_the_branch_is() {
     let between = pass(&nothing_due(), hours(0));
     assert_eq!(
         between.requests,
-        Requests {
+        RequestTotals {
             ls_refs: 1,
-            ..Requests::default()
+            ..RequestTotals::default()
         },
         "{between:#?}"
     );

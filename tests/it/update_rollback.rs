@@ -9,8 +9,8 @@ use gix::objs::tree::EntryKind;
 use jiff::Timestamp;
 use tagboat::{
     cli::Exit,
-    git::ObjectId,
-    update::{ByHandError, RolledBack, State, Way},
+    io::git::ObjectId,
+    update::{CommandError, EnvironmentState, FileChangeKind, RollbackOutcome},
 };
 
 const FILE: &str = "envs/dev/web/a.yaml";
@@ -32,7 +32,7 @@ fn fleet() -> Fleet {
     fleet
 }
 
-fn roll_back(fleet: &Fleet, to: Option<&str>) -> Result<RolledBack, ByHandError> {
+fn roll_back(fleet: &Fleet, to: Option<&str>) -> Result<RollbackOutcome, CommandError> {
     let engine = fleet.engine();
     let updater = &engine.updaters[0];
     fleet.runtime.block_on(async {
@@ -154,7 +154,7 @@ fn a_rollback_is_respected_until_something_newer_comes() {
         let report = fleet.good_pass(later(n));
         assert_eq!(
             (report.pushed(), report.environments[0].state),
-            (0, State::UpToDate)
+            (0, EnvironmentState::UpToDate)
         );
         assert!(
             policy(&report, "dev", "default/web").held[0]
@@ -228,7 +228,7 @@ fn a_folder_goes_back_byte_for_byte() {
         .filter(|(path, ..)| !path.starts_with("envs/dev/web/") && path != "README")
         .collect();
     assert_eq!(now, outside);
-    let ways: Vec<(&str, Way)> = done
+    let ways: Vec<(&str, FileChangeKind)> = done
         .files
         .iter()
         .map(|file| (file.path.trim_start_matches("envs/dev/web/"), file.way))
@@ -236,13 +236,13 @@ fn a_folder_goes_back_byte_for_byte() {
     assert_eq!(
         ways,
         [
-            ("deep/er/c.yaml", Way::Added),
-            ("link", Way::Added),
-            ("new.yaml", Way::Deleted),
-            ("run.sh", Way::Restored),
-            ("sub/module", Way::Added),
-            ("turns", Way::Added),
-            ("turns/into", Way::Deleted),
+            ("deep/er/c.yaml", FileChangeKind::Added),
+            ("link", FileChangeKind::Added),
+            ("new.yaml", FileChangeKind::Deleted),
+            ("run.sh", FileChangeKind::Restored),
+            ("sub/module", FileChangeKind::Added),
+            ("turns", FileChangeKind::Added),
+            ("turns/into", FileChangeKind::Deleted),
         ]
     );
     assert_eq!(
@@ -559,7 +559,7 @@ fn a_push_to_the_same_folder_in_between_is_not_undone_unseen() {
         })),
     );
     let error = roll_back(&fleet, None).unwrap_err();
-    assert!(matches!(error, ByHandError::Changed { .. }), "{error}");
+    assert!(matches!(error, CommandError::Changed { .. }), "{error}");
     assert_eq!(fleet.subjects().pop().unwrap(), "in between");
 }
 

@@ -4,8 +4,8 @@ use super::update_support::{
     Fleet, Setup, deployment, env, environment, hours, now, policy, semver,
 };
 use tagboat::{
-    sandbox::registry::Image,
-    update::{Mode, State},
+    sandbox::registry::SandboxImage,
+    update::{EnvironmentState, PassMode},
 };
 
 /// One pass over a repository of `policies.yaml` and a few files.
@@ -18,7 +18,7 @@ struct Case<'a> {
     /// The subjects of the pass's commits.
     subjects: &'a [&'a str],
     /// The state of Environments.
-    states: &'a [(&'a str, State)],
+    states: &'a [(&'a str, EnvironmentState)],
     /// Words that the report must hold.
     says: &'a [&'a str],
     setup: Setup,
@@ -117,7 +117,7 @@ fn groups_share_commits() {
             declared: both("1.x") + &env("dev", &format!("group: {group}")),
             files: files(&["db:1.0.0"], &["db:1.1.0"]),
             subjects,
-            states: &[("dev", State::Committed)],
+            states: &[("dev", EnvironmentState::Committed)],
             ..Case::default()
         }
         .run();
@@ -182,7 +182,7 @@ fn what_is_not_to_be_edited_is_left_with_the_reason() {
             name: "a lower version",
             declared: web(""),
             files: vec![left("envs/dev/a.yaml", &["web:2.0.0"])],
-            states: &[("dev", State::UpToDate)],
+            states: &[("dev", EnvironmentState::UpToDate)],
             says: &["lower"],
             ..Case::default()
         },
@@ -191,14 +191,14 @@ fn what_is_not_to_be_edited_is_left_with_the_reason() {
             declared: web("allowDowngrade: true"),
             files: vec![file("envs/dev/a.yaml", &["web:2.0.0"], &["web:1.1.0"])],
             subjects: &["dev: web 2.0.0 → 1.1.0"],
-            states: &[("dev", State::Committed)],
+            states: &[("dev", EnvironmentState::Committed)],
             ..Case::default()
         },
         Case {
             name: "a suspended policy",
             declared: semver("web", "1.x", "  suspend: true\n") + &env("dev", ""),
             files: vec![left("envs/dev/a.yaml", &["web:1.0.0"])],
-            states: &[("dev", State::UpToDate)],
+            states: &[("dev", EnvironmentState::UpToDate)],
             says: &["the policy is suspended"],
             ..Case::default()
         },
@@ -213,7 +213,10 @@ fn what_is_not_to_be_edited_is_left_with_the_reason() {
                 file("envs/prod/a.yaml", &["web:1.0.0"], &["web:1.1.0"]),
             ],
             subjects: &["prod: web 1.0.0 → 1.1.0"],
-            states: &[("dev", State::Suspended), ("prod", State::Committed)],
+            states: &[
+                ("dev", EnvironmentState::Suspended),
+                ("prod", EnvironmentState::Committed),
+            ],
             ..Case::default()
         },
         Case {
@@ -231,7 +234,7 @@ fn what_is_not_to_be_edited_is_left_with_the_reason() {
             name: "two policies of one image without a marker",
             declared: web("") + &semver("other", "1.x", "").replace("team/other", "team/web"),
             files: vec![left("envs/dev/a.yaml", &["web:1.0.0"])],
-            states: &[("dev", State::UpToDate)],
+            states: &[("dev", EnvironmentState::UpToDate)],
             says: &["default/other", "default/web", "envs/dev/a.yaml"],
             ..Case::default()
         },
@@ -260,7 +263,7 @@ fn what_is_not_to_be_edited_is_left_with_the_reason() {
             name: "a request without a forge",
             declared: web("").replace("via: commit", "via: pullRequest"),
             files: vec![left("envs/dev/a.yaml", &["web:1.0.0"])],
-            states: &[("dev", State::Failed)],
+            states: &[("dev", EnvironmentState::Failed)],
             says: &[
                 "Environment dev: update.via: pullRequest needs a forge: write `forge` with its token",
             ],
@@ -332,7 +335,7 @@ fn a_window_gates_commits_and_says_until_when() {
     assert_eq!(
         (row.state, row.until),
         (
-            State::WindowClosed,
+            EnvironmentState::WindowClosed,
             Some("2026-11-21T01:00:00Z".parse().unwrap())
         )
     );
@@ -345,17 +348,17 @@ fn a_window_gates_commits_and_says_until_when() {
     // The very end is closed, the very beginning open.
     assert_eq!(
         environment(&fleet.good_pass(hours(14)), "dev").state,
-        State::WindowClosed
+        EnvironmentState::WindowClosed
     );
     assert_eq!(
         environment(&fleet.good_pass(hours(13)), "dev").state,
-        State::Committed
+        EnvironmentState::Committed
     );
     assert_eq!(fleet.text("envs/dev/a.yaml"), deployment(&["web:1.1.0"]));
     // Without a change nothing waits.
     assert_eq!(
         environment(&fleet.good_pass(hours(14)), "dev").state,
-        State::UpToDate
+        EnvironmentState::UpToDate
     );
 }
 
@@ -380,10 +383,10 @@ fn a_tag_waits_for_its_age_by_our_own_clock() {
         "the tags above the present one are watched: {report:#?}"
     );
     // A publisher's date of long ago counts for nothing; a later tag has its own clock.
-    let old = Image {
+    let old = SandboxImage {
         created: Some("2020-01-01T00:00:00Z".parse().unwrap()),
         salt: "old".into(),
-        ..Image::default()
+        ..SandboxImage::default()
     };
     fleet.image("team/web", "1.2.0", &old);
     assert_eq!(
@@ -394,9 +397,9 @@ fn a_tag_waits_for_its_age_by_our_own_clock() {
     fleet.image(
         "team/web",
         "1.1.0",
-        &Image {
+        &SandboxImage {
             salt: "rebuilt".into(),
-            ..Image::default()
+            ..SandboxImage::default()
         },
     );
     assert_eq!(
@@ -408,7 +411,7 @@ fn a_tag_waits_for_its_age_by_our_own_clock() {
         .unwrap();
     assert_eq!(
         environment(&fleet.good_pass(just_before), "dev").state,
-        State::UpToDate
+        EnvironmentState::UpToDate
     );
     let report = fleet.good_pass(hours(72));
     assert_eq!(
@@ -442,11 +445,11 @@ fn without_the_store_a_tag_waits_longer_never_less() {
     );
     assert_eq!(
         environment(&fleet.good_pass(hours(142)), "dev").state,
-        State::UpToDate
+        EnvironmentState::UpToDate
     );
     assert_eq!(
         environment(&fleet.good_pass(hours(143)), "dev").state,
-        State::Committed
+        EnvironmentState::Committed
     );
     // And with a clock that was set back, nothing is free before its time.
     std::fs::remove_dir_all(fleet.dir.path().join("store")).unwrap();
@@ -454,11 +457,11 @@ fn without_the_store_a_tag_waits_longer_never_less() {
     fleet.good_pass(hours(200));
     assert_eq!(
         environment(&fleet.good_pass(hours(100)), "dev").state,
-        State::UpToDate
+        EnvironmentState::UpToDate
     );
     assert_eq!(
         environment(&fleet.good_pass(hours(271)), "dev").state,
-        State::UpToDate
+        EnvironmentState::UpToDate
     );
 }
 
@@ -481,10 +484,10 @@ fn platforms_that_are_missing_keep_a_tag_away() {
         fleet.image(
             "team/web",
             tag,
-            &Image {
+            &SandboxImage {
                 platforms,
                 salt: tag.into(),
-                ..Image::default()
+                ..SandboxImage::default()
             },
         );
     }
@@ -529,10 +532,10 @@ fn newest_goes_by_the_creation_date() {
         fleet.image(
             "team/web",
             tag,
-            &Image {
+            &SandboxImage {
                 created: Some(date.parse().unwrap()),
                 salt: tag.into(),
-                ..Image::default()
+                ..SandboxImage::default()
             },
         );
     };
@@ -570,7 +573,7 @@ fn a_digest_policy_pins_and_follows_with_one_head() {
         ("p.yaml", &declared),
         ("envs/dev/a.yaml", &deployment(&["web:stable", "db:1"])),
     ]);
-    let first = fleet.image("team/web", "stable", &Image::default());
+    let first = fleet.image("team/web", "stable", &SandboxImage::default());
     let report = fleet.good_pass(now());
     assert_eq!(
         fleet.text("envs/dev/a.yaml"),
@@ -592,9 +595,9 @@ fn a_digest_policy_pins_and_follows_with_one_head() {
     let second = fleet.image(
         "team/web",
         "stable",
-        &Image {
+        &SandboxImage {
             salt: "2".into(),
-            ..Image::default()
+            ..SandboxImage::default()
         },
     );
     fleet.good_pass(hours(2));
@@ -602,7 +605,8 @@ fn a_digest_policy_pins_and_follows_with_one_head() {
         fleet.text("envs/dev/a.yaml"),
         deployment(&[&format!("web:stable@{second}"), "db:1"])
     );
-    let subject = |digest: &tagboat::image::Digest| format!("dev: web stable → {}", digest.short());
+    let subject =
+        |digest: &tagboat::core::image::Digest| format!("dev: web stable → {}", digest.short());
     assert_eq!(fleet.subjects()[1..], [subject(&first), subject(&second)]);
 }
 
@@ -622,9 +626,9 @@ fn digests_are_reflected_as_the_policy_says() {
             fleet.image(
                 "team/web",
                 tag,
-                &Image {
+                &SandboxImage {
                     salt: tag.into(),
-                    ..Image::default()
+                    ..SandboxImage::default()
                 },
             )
         };
@@ -657,9 +661,9 @@ fn digests_are_reflected_as_the_policy_says() {
         let moved = fleet.image(
             "team/web",
             "1.1.0",
-            &Image {
+            &SandboxImage {
                 salt: "moved".into(),
-                ..Image::default()
+                ..SandboxImage::default()
             },
         );
         fleet.good_pass(hours(2));
@@ -685,7 +689,7 @@ fn a_plan_commits_nothing_whatever_is_due() {
     ]);
     fleet.publish("team/web", TAGS);
     fleet.publish("team/db", TAGS);
-    let report = fleet.pass_of(&fleet.engine(), Mode::Plan, now());
+    let report = fleet.pass_of(&fleet.engine(), PassMode::Plan, now());
     let row = environment(&report, "dev");
     assert_eq!(
         (
@@ -694,7 +698,7 @@ fn a_plan_commits_nothing_whatever_is_due() {
             report.pushed(),
             fleet.log().len()
         ),
-        (State::Planned, 2, 0, 1)
+        (EnvironmentState::Planned, 2, 0, 1)
     );
     assert!(
         fleet

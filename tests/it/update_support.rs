@@ -24,14 +24,16 @@ use std::{
     time::{Duration, Instant},
 };
 use tagboat::{
-    cli::context::{Context, Engine, ProcessOptions},
-    image::{Digest, Tag},
+    core::{
+        image::{Digest, Tag},
+        secret::Secret,
+    },
     sandbox::{
         git::{BareRepository, GitServer},
-        registry::{Image, SandboxRegistry},
+        registry::{SandboxImage, SandboxRegistry},
     },
-    secret::Secret,
-    update::{EnvironmentReport, Mode, PolicyReport, Report, Rescan},
+    service::engine::{Engine, ProcessContext, ProcessOptions},
+    update::{EnvironmentReport, PassMode, PassReport, PolicyReport, Rescan},
 };
 
 /// What happens to a request.
@@ -243,15 +245,15 @@ impl Fleet {
             self.image(
                 path,
                 tag,
-                &Image {
+                &SandboxImage {
                     salt: (*tag).to_owned(),
-                    ..Image::default()
+                    ..SandboxImage::default()
                 },
             );
         }
     }
 
-    pub fn image(&self, path: &str, tag: &str, image: &Image) -> Digest {
+    pub fn image(&self, path: &str, tag: &str, image: &SandboxImage) -> Digest {
         self.runtime
             .block_on(self.registry.publish(path, &Tag::new(tag).unwrap(), image))
             .unwrap()
@@ -264,7 +266,7 @@ impl Fleet {
 
     /// A process with another process file.
     pub fn engine_of(&self, config: &Path) -> Engine {
-        Context::read(&ProcessOptions {
+        ProcessContext::read(&ProcessOptions {
             config: config.to_owned(),
             repository: None,
         })
@@ -273,18 +275,18 @@ impl Fleet {
     }
 
     /// One pass of a process.
-    pub fn pass_of(&self, engine: &Engine, mode: Mode, now: Timestamp) -> Report {
+    pub fn pass_of(&self, engine: &Engine, mode: PassMode, now: Timestamp) -> PassReport {
         self.runtime
             .block_on(engine.updaters[0].pass(mode, &Rescan::All, now))
     }
 
     /// One writing pass of a process of its own.
-    pub fn pass(&self, now: Timestamp) -> Report {
-        self.pass_of(&self.engine(), Mode::Write, now)
+    pub fn pass(&self, now: Timestamp) -> PassReport {
+        self.pass_of(&self.engine(), PassMode::Write, now)
     }
 
     /// A writing pass that must find nothing to complain of.
-    pub fn good_pass(&self, now: Timestamp) -> Report {
+    pub fn good_pass(&self, now: Timestamp) -> PassReport {
         let report = self.pass(now);
         assert!(
             report.failures.is_empty() && report.findings.is_empty() && report.warnings.is_empty(),
@@ -366,7 +368,7 @@ impl Fleet {
     }
 
     /// A pass without trouble at remotes; that an Environment has no files yet is no matter.
-    pub fn good_pass_but_findings(&self, now: Timestamp) -> Report {
+    pub fn good_pass_but_findings(&self, now: Timestamp) -> PassReport {
         let report = self.pass(now);
         assert!(
             report.failures.is_empty() && report.warnings.is_empty(),
@@ -496,7 +498,7 @@ impl Fleet {
 }
 
 /// An Environment of a report.
-pub fn environment<'r>(report: &'r Report, name: &str) -> &'r EnvironmentReport {
+pub fn environment<'r>(report: &'r PassReport, name: &str) -> &'r EnvironmentReport {
     report
         .environments
         .iter()
@@ -505,7 +507,7 @@ pub fn environment<'r>(report: &'r Report, name: &str) -> &'r EnvironmentReport 
 }
 
 /// A policy of an Environment of a report.
-pub fn policy<'r>(report: &'r Report, environment: &str, policy: &str) -> &'r PolicyReport {
+pub fn policy<'r>(report: &'r PassReport, environment: &str, policy: &str) -> &'r PolicyReport {
     let row = self::environment(report, environment);
     row.policies
         .iter()

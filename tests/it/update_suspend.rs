@@ -3,7 +3,7 @@
 use super::update_support::{Act, Fleet, Setup, deployment, env, hours, now, semver};
 use tagboat::{
     cli::Exit,
-    update::{ByHandError, State},
+    update::{CommandError, EnvironmentState},
 };
 
 const FILE: &str = "envs/dev/a.yaml";
@@ -95,7 +95,7 @@ fn a_policy_and_an_environment_that_rest_change_nothing() {
             "{report:#?}"
         );
         assert_eq!(
-            report.environments[0].state == State::Suspended,
+            report.environments[0].state == EnvironmentState::Suspended,
             what.starts_with("env")
         );
         assert_eq!(fleet.text(FILE), deployment(&["web:1.0.0"]));
@@ -221,7 +221,7 @@ fn a_branch_that_takes_no_push_says_so() {
         .block_on(engine.updaters[0].suspend(&"app/dev/web".parse().unwrap(), true, now()))
         .unwrap_err();
     assert!(
-        matches!(error, ByHandError::Git(_)) && error.to_string().contains("push"),
+        matches!(error, CommandError::Git(_)) && error.to_string().contains("push"),
         "{error}"
     );
     assert_eq!(fleet.log().len(), 1);

@@ -2,9 +2,9 @@
 
 use super::git_support::Sandbox;
 use tagboat::{
-    error::{Fault as _, Kind},
-    git::{Mirror, ObjectId},
-    update::{self, Memory, World},
+    core::error::{Classify as _, ErrorKind},
+    io::git::{Mirror, ObjectId},
+    update::{self, RepoSnapshot, SnapshotCache},
 };
 
 fn policy(name: &str, image: &str) -> String {
@@ -17,7 +17,12 @@ fn pod(image: &str) -> String {
     format!("apiVersion: v1\nkind: Pod\nspec:\n  containers:\n    - image: ghcr.io/{image}\n")
 }
 
-fn read(mirror: &Mirror, commit: ObjectId, folder: &std::path::Path, memory: &mut Memory) -> World {
+fn read(
+    mirror: &Mirror,
+    commit: ObjectId,
+    folder: &std::path::Path,
+    memory: &mut SnapshotCache,
+) -> RepoSnapshot {
     let (world, warnings) = update::read(mirror, commit, None, folder, memory).unwrap();
     assert_eq!(warnings, Vec::<String>::new());
     world
@@ -51,11 +56,16 @@ fn every_way_between_revisions_ends_at_the_same_world() {
         sandbox.person(edit, "next");
         commits.push(mirror.fetch().unwrap().commit);
     }
-    let fresh: Vec<World> = commits
+    let fresh: Vec<RepoSnapshot> = commits
         .iter()
         .map(|commit| {
             let folder = tempfile::tempdir().unwrap();
-            read(&mirror, *commit, folder.path(), &mut Memory::default())
+            read(
+                &mirror,
+                *commit,
+                folder.path(),
+                &mut SnapshotCache::default(),
+            )
         })
         .collect();
     let counts: Vec<_> = fresh
@@ -77,7 +87,7 @@ fn every_way_between_revisions_ends_at_the_same_world() {
     );
 
     let folder = tempfile::tempdir().unwrap();
-    let mut memory = Memory::default();
+    let mut memory = SnapshotCache::default();
     let mut held = None;
     for from in 0..commits.len() {
         for to in 0..commits.len() {
@@ -106,11 +116,12 @@ fn a_folder_of_declarations_that_is_not_there_is_a_mistake() {
     let sandbox = Sandbox::new(&[("policies/web.yaml", &web), ("plain", "a file\n")]);
     let mirror = sandbox.mirror("m");
     let (commit, folder) = (mirror.fetch().unwrap().commit, tempfile::tempdir().unwrap());
-    let mut memory = Memory::default();
-    let read = |commit, policies, memory: &mut Memory| {
+    let mut memory = SnapshotCache::default();
+    let read = |commit, policies, memory: &mut SnapshotCache| {
         update::read(&mirror, commit, Some(policies), folder.path(), memory)
     };
-    let declared = |memory: &Memory| memory.declared().map(|declared| declared.policies.len());
+    let declared =
+        |memory: &SnapshotCache| memory.declared().map(|declared| declared.policies.len());
     assert_eq!(
         read(commit, "policies", &mut memory)
             .unwrap()
@@ -124,7 +135,7 @@ fn a_folder_of_declarations_that_is_not_there_is_a_mistake() {
     let next = mirror.fetch().unwrap().commit;
     for wrong in ["policy", "policies/web", "plain"] {
         let error = read(next, wrong, &mut memory).unwrap_err();
-        assert_eq!(error.kind(), Kind::Config);
+        assert_eq!(error.kind(), ErrorKind::Config);
         assert!(
             error
                 .to_string()

@@ -3,19 +3,20 @@
 
 use super::{
     fleet,
-    ground::{self, Ground, READY_AFTER},
-    log::Log,
-    stage::{self, Stage, pass},
+    ground::{self, DemoCluster, READY_AFTER},
+    log::DemoLog,
+    stage::{self, DemoServers, pass},
     story::{chosen, commits, environment},
-    teller::{End, Step, Teller},
+    teller::{Narrator, StoryEnd, StoryStep},
 };
 use crate::{
-    cli::{Failure, Output, Screen, context::Engine, rollback, status},
+    cli::{Failure, Output, Screen, rollback, status},
+    core::name::Name,
     daemon,
-    name::Name,
-    object::Object,
-    reconcile::{self, Reconciler, State, Status},
-    update::{Mode, Report, Updater},
+    objects::object::Object,
+    reconcile::{self, ApplicationState, ApplicationStatus, Reconciler},
+    service::engine::Engine,
+    update::{ImageUpdater, PassMode, PassReport},
 };
 use jiff::Timestamp;
 use std::{sync::Arc, time::Duration};
@@ -33,8 +34,8 @@ pub const THIRD: &str = "6.7.2";
 pub const NEXT: &str = "6.7.3";
 
 /// What one pass has brought about.
-pub struct Brought {
-    pub report: Report,
+pub struct SyncedStep {
+    pub report: PassReport,
     /// How long it took until everything was committed and pushed.
     pushed: Duration,
     /// How long until it was applied.
@@ -44,27 +45,27 @@ pub struct Brought {
 }
 
 /// Who plays.
-pub struct Act<'a> {
-    pub stage: &'a Stage,
-    pub ground: &'a Ground,
-    pub updater: &'a Updater,
+pub struct DeployChapter<'a> {
+    pub stage: &'a DemoServers,
+    pub ground: &'a DemoCluster,
+    pub updater: &'a ImageUpdater,
     reconciler: Arc<Reconciler>,
-    log: &'a Log,
+    log: &'a DemoLog,
     color: bool,
 }
 
 /// Tells it, and leaves the cluster as it is then, with nobody who looks after it.
 pub async fn tell(
-    stage: &Stage,
-    ground: &Ground,
+    stage: &DemoServers,
+    ground: &DemoCluster,
     engine: &Engine,
-    updater: &Arc<Updater>,
-    log: &Log,
-    teller: &mut Teller<'_>,
-) -> Result<(), End> {
+    updater: &Arc<ImageUpdater>,
+    log: &DemoLog,
+    teller: &mut Narrator<'_>,
+) -> Result<(), StoryEnd> {
     let reconciler = stage
         .context()?
-        .reconciler(reconcile::Mode::Act, &ground.stop)
+        .reconciler(reconcile::ReconcileMode::Act, &ground.stop)
         .await?;
     let reconciler =
         reconciler.ok_or_else(|| Failure::input("the demo's tagboat.yaml names a cluster"))?;
@@ -82,7 +83,7 @@ pub async fn tell(
         .preview_with(updater, &engine.renderer, Some(&reconciler))
         .await;
     let talking = tokio::spawn(daemon::talk(updater, &reconciler, ground.stop.clone()));
-    let act = Act {
+    let act = DeployChapter {
         stage,
         ground,
         updater,
@@ -101,9 +102,9 @@ pub async fn tell(
     Ok(())
 }
 
-impl Act<'_> {
+impl DeployChapter<'_> {
     /// Ada declares podinfo; it comes to the cluster.
-    async fn begin(&self, teller: &mut Teller<'_>) -> Result<(), End> {
+    async fn begin(&self, teller: &mut Narrator<'_>) -> Result<(), StoryEnd> {
         let Self { stage, ground, .. } = self;
         stage.publish("shop/podinfo", FIRST).await?;
         let files = fleet::podinfo(
@@ -119,7 +120,7 @@ impl Act<'_> {
             .collect();
         let id = stage.commit(&changes, "podinfo: deploy it to dev", Timestamp::now())?;
         let brought = self.bring().await?;
-        let mut step = Step::new("A cluster, and an application", Timestamp::now());
+        let mut step = StoryStep::new("A cluster, and an application", Timestamp::now());
         step = match ground.is_real() {
             false => step
                 .say(format!("Cluster {}, in this process: a small Kubernetes API.", ground.server()))
@@ -162,7 +163,7 @@ impl Act<'_> {
     }
 
     /// A new tag, all the way.
-    async fn deploy(&self, teller: &mut Teller<'_>) -> Result<(), End> {
+    async fn deploy(&self, teller: &mut Narrator<'_>) -> Result<(), StoryEnd> {
         let Self {
             stage,
             ground,
@@ -172,7 +173,7 @@ impl Act<'_> {
         stage.publish("shop/podinfo", SECOND).await?;
         let brought = self.bring().await?;
         let live = ground.deployment().await?;
-        let step = Step::new(
+        let step = StoryStep::new(
             "A new tag, from the registry to a ready Deployment",
             Timestamp::now(),
         )
@@ -197,20 +198,23 @@ impl Act<'_> {
         let statuses = self.reconciler.statuses();
         self.tell(
             teller,
-            Step::look(
+            StoryStep::look(
                 "How is it?",
                 "tagboat status",
                 self.page(|page| status::show(&statuses, page)),
             )
             .check(
-                statuses.len() == 1 && statuses.iter().all(|status| status.state == State::InStep),
+                statuses.len() == 1
+                    && statuses
+                        .iter()
+                        .all(|status| status.state == ApplicationState::Synced),
                 "",
             ),
         )
     }
 
     /// Somebody changes the cluster past Git.
-    async fn drift(&self, teller: &mut Teller<'_>) -> Result<(), End> {
+    async fn drift(&self, teller: &mut Narrator<'_>) -> Result<(), StoryEnd> {
         let Self { ground, log, .. } = self;
         let (hand_made, said) = (self.image("debug"), self.image(SECOND));
         let begun = Instant::now();
@@ -231,7 +235,7 @@ impl Act<'_> {
         let settled = self.settled().await?;
         self.tell(
             teller,
-            Step::new("Somebody changes the cluster by hand", Timestamp::now())
+            StoryStep::new("Somebody changes the cluster by hand", Timestamp::now())
                 .say(format!(
                     "Past Git, somebody sets the image to {hand_made}. The demo sends what"
                 ))
@@ -250,7 +254,7 @@ impl Act<'_> {
     }
 
     /// Back to the tag before, where it stays until a newer one comes.
-    async fn back_and_on(&self, teller: &mut Teller<'_>) -> Result<(), End> {
+    async fn back_and_on(&self, teller: &mut Narrator<'_>) -> Result<(), StoryEnd> {
         let Self {
             stage,
             ground,
@@ -269,7 +273,7 @@ impl Act<'_> {
         let pushed = done.commit.as_ref() == Some(&stage.head()?) && done.from == before;
         self.tell(
             teller,
-            Step::new("Roll back", Timestamp::now())
+            StoryStep::new("Roll back", Timestamp::now())
                 .say(format!(
                     "Say that {SECOND} was a mistake. Git goes back, and the cluster follows it:"
                 ))
@@ -301,7 +305,7 @@ impl Act<'_> {
         let same = live.is_some() && ground.deployment().await? == live;
         self.tell(
             teller,
-            Step::new("It stays rolled back", Timestamp::now())
+            StoryStep::new("It stays rolled back", Timestamp::now())
                 .say(format!("The registry still offers {SECOND}, and the policy would take it. Another pass:"))
                 .pass(&brought.report, &["dev"])
                 .refused(environment(&brought.report, "dev"), "dev/podinfo", SECOND, "is held")
@@ -318,7 +322,7 @@ impl Act<'_> {
             .is_some_and(|live| ground::image(&live) == self.image(THIRD) && self.is_ready(&live));
         self.tell(
             teller,
-            Step::new("A newer tag passes the hold", Timestamp::now())
+            StoryStep::new("A newer tag passes the hold", Timestamp::now())
                 .say(format!("CI pushes podinfo {THIRD}."))
                 .pass(&brought.report, &["dev"])
                 .print(brought.timeline(self.ready_word()))
@@ -338,7 +342,7 @@ impl Act<'_> {
     }
 
     /// Tells a step; of one that is untrue, with how the Applications are and what was logged.
-    pub fn tell(&self, teller: &mut Teller<'_>, step: Step) -> Result<(), End> {
+    pub fn tell(&self, teller: &mut Narrator<'_>, step: StoryStep) -> Result<(), StoryEnd> {
         teller.tell(step.instead(|| {
             let mut seen = self.page(|page| status::show(&self.reconciler.statuses(), page));
             seen.extend(self.log.lines(""));
@@ -354,14 +358,19 @@ impl Act<'_> {
     }
 
     /// Looks at Git and the registry once, and waits until the cluster is as Git says.
-    pub async fn bring(&self) -> Result<Brought, Failure> {
+    pub async fn bring(&self) -> Result<SyncedStep, Failure> {
         let begun = Instant::now();
-        let report = pass(self.updater, Mode::Write, Timestamp::now()).await;
+        let report = pass(self.updater, PassMode::Write, Timestamp::now()).await;
         let pushed = begun.elapsed();
         let revision = self.stage.head()?;
         let mut applied = None;
-        let done = |status: &Status| matches!(status.state, State::Progressing | State::InStep);
-        let tell = |statuses: &[Status]| {
+        let done = |status: &ApplicationStatus| {
+            matches!(
+                status.state,
+                ApplicationState::Progressing | ApplicationState::Synced
+            )
+        };
+        let tell = |statuses: &[ApplicationStatus]| {
             let here = statuses.iter().all(|status| {
                 status.revision.as_deref() == Some(revision.as_str()) && done(status)
             });
@@ -378,8 +387,8 @@ impl Act<'_> {
                 .reconciler
                 .statuses()
                 .iter()
-                .all(|status| status.state == State::InStep);
-        Ok(Brought {
+                .all(|status| status.state == ApplicationState::Synced);
+        Ok(SyncedStep {
             report,
             pushed,
             applied,
@@ -399,7 +408,7 @@ impl Act<'_> {
                 .reconciler
                 .statuses()
                 .iter()
-                .all(|status| status.state == State::InStep))
+                .all(|status| status.state == ApplicationState::Synced))
     }
 
     pub fn image(&self, tag: &str) -> String {
@@ -434,7 +443,7 @@ impl Act<'_> {
     }
 }
 
-impl Brought {
+impl SyncedStep {
     /// When what was done, a line each.
     fn timeline(&self, ready: &str) -> Vec<String> {
         let rows = [

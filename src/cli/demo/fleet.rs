@@ -2,7 +2,7 @@
 //! write them.
 
 /// Files of the first commit, each with its path.
-pub type Files = Vec<(&'static str, String)>;
+pub type SeedFiles = Vec<(&'static str, String)>;
 
 /// The declarations.
 pub const POLICIES: &str = "policies/shop.yaml";
@@ -14,7 +14,7 @@ pub const DEV_WORKER: &str = "envs/dev/worker/values.yaml";
 pub const PROD_WEB: &str = "envs/prod/web.yaml";
 
 /// The files, with `host` as the registry and the tags of the first day.
-pub fn files(host: &str, web: &str, worker: &str) -> Files {
+pub fn files(host: &str, web: &str, worker: &str) -> SeedFiles {
     vec![
         (POLICIES, policies(host)),
         (DEV_WEB, dev_web(host, web)),
@@ -29,7 +29,7 @@ pub const APPLICATION: &str = "policies/podinfo.yaml";
 pub const PODINFO: &str = "envs/dev/podinfo/deployment.yaml";
 
 /// What Ada adds to have podinfo deployed to a namespace of a cluster, its declarations first.
-pub fn podinfo(host: &str, cluster: &str, namespace: &str, tag: &str, replicas: i64) -> Files {
+pub fn podinfo(host: &str, cluster: &str, namespace: &str, tag: &str, replicas: i64) -> SeedFiles {
     let service = "apiVersion: v1
 kind: Service
 metadata: {name: podinfo}
@@ -50,7 +50,7 @@ pub const STAGE: &str = "policies/stage.yaml";
 pub const STAGED: &str = "envs/stage/podinfo/deployment.yaml";
 
 /// What Ada adds to have podinfo reviewed before it comes to its stage, the declarations first.
-pub fn stage(host: &str, cluster: &str, namespace: &str, tag: &str, replicas: i64) -> Files {
+pub fn stage(host: &str, cluster: &str, namespace: &str, tag: &str, replicas: i64) -> SeedFiles {
     let declarations = format!(
         r#"apiVersion: tagboat.dev/v1alpha1
 kind: ImagePolicy

@@ -4,11 +4,11 @@
 use super::stage::broken;
 use crate::{
     cli::{Failure, Screen},
-    cluster::{Cluster, Delete, Deleted, Identity, Resource},
-    declare::process,
-    object::{Gvk, Object},
+    io::cluster::{ClusterClient, DeleteRequest, DeleteResult, RequestIdentity, Resource},
+    objects::object::{Gvk, Object},
     reconcile::Reconciler,
-    sandbox::kube::{Options, SandboxCluster, Settings},
+    sandbox::kube::{SandboxCluster, SandboxOptions, WorkloadSettings},
+    spec::settings,
 };
 use jiff::SignedDuration;
 use serde_json::json;
@@ -42,7 +42,7 @@ pub const DEPLOYMENT: &str = "podinfo";
 
 /// Where a real cluster is.
 #[derive(Debug, Clone, Default, clap::Args)]
-pub struct Real {
+pub struct RealCluster {
     /// Deploy to this cluster instead of the sandbox's, in a new namespace that is deleted at the
     /// end
     #[arg(long, value_name = "FILE")]
@@ -54,35 +54,35 @@ pub struct Real {
 }
 
 /// The cluster, and what the demo has made there.
-pub struct Ground {
+pub struct DemoCluster {
     /// Its name in `tagboat.yaml`.
     pub name: &'static str,
     /// The namespace of the story.
     pub namespace: String,
     /// Ends the reconciler.
     pub stop: CancellationToken,
-    declared: process::Cluster,
-    cluster: Cluster,
+    declared: settings::ClusterSettings,
+    cluster: ClusterClient,
     sandbox: Option<SandboxCluster>,
     reconciler: OnceLock<Arc<Reconciler>>,
 }
 
-impl Ground {
+impl DemoCluster {
     /// Starts a cluster, or finds out whether the real one answers. Nothing is made there yet.
     ///
     /// # Errors
     /// A kubeconfig that cannot be used, or a cluster that does not answer.
-    pub async fn reach(real: &Real, folder: &Path) -> Result<Self, Failure> {
+    pub async fn reach(real: &RealCluster, folder: &Path) -> Result<Self, Failure> {
         let (name, namespace, kubeconfig, sandbox) = match &real.kubeconfig {
             None => {
                 let ready_after = SignedDuration::try_from(READY_AFTER).unwrap_or_default();
-                let settings = Settings {
+                let settings = WorkloadSettings {
                     ready_after,
-                    ..Settings::default()
+                    ..WorkloadSettings::default()
                 };
-                let sandbox = SandboxCluster::start(Options {
+                let sandbox = SandboxCluster::start(SandboxOptions {
                     settings,
-                    ..Options::default()
+                    ..SandboxOptions::default()
                 })
                 .await
                 .map_err(broken)?;
@@ -105,12 +105,12 @@ impl Ground {
                 )
             }
         };
-        let declared = process::Cluster {
+        let declared = settings::ClusterSettings {
             context: real.context.clone(),
             take_over: Vec::new(),
-            ..process::Cluster::new(name, Some(kubeconfig))
+            ..settings::ClusterSettings::new(name, Some(kubeconfig))
         };
-        let cluster = Cluster::open(&declared, Path::to_path_buf).await?;
+        let cluster = ClusterClient::open(&declared, Path::to_path_buf).await?;
         match timeout(REACH, cluster.version()).await {
             Ok(version) => version?,
             Err(_) => {
@@ -140,7 +140,7 @@ impl Ground {
     pub async fn claim(&self) -> Result<(), Failure> {
         match self
             .cluster
-            .ensure_namespace(&Identity::Own, &self.namespace)
+            .ensure_namespace(&RequestIdentity::Own, &self.namespace)
             .await?
         {
             true => Ok(()),
@@ -170,7 +170,7 @@ impl Ground {
             (Some(sandbox), _) => format!("kubectl --server {}", sandbox.url()),
             (
                 None,
-                process::Cluster {
+                settings::ClusterSettings {
                     kubeconfig,
                     context,
                     ..
@@ -194,7 +194,7 @@ impl Ground {
 
     /// What `tagboat.yaml` says of it.
     pub fn declaration(&self) -> String {
-        let process::Cluster {
+        let settings::ClusterSettings {
             name,
             kubeconfig,
             context,
@@ -224,7 +224,7 @@ impl Ground {
         Ok(self
             .cluster
             .get(
-                &Identity::Own,
+                &RequestIdentity::Own,
                 &kind,
                 &kind.key(Some(&self.namespace), name),
             )
@@ -290,7 +290,7 @@ impl Ground {
         let kind = self.kind("v1", "Namespace").await?;
         let key = kind.key(None, &self.namespace);
         let mut asked = None;
-        while let Some(live) = self.cluster.get(&Identity::Own, &kind, &key).await? {
+        while let Some(live) = self.cluster.get(&RequestIdentity::Own, &kind, &key).await? {
             let uid = live.uid().unwrap_or_default().to_owned();
             if asked.as_ref() != Some(&uid) {
                 if asked.is_some() {
@@ -299,9 +299,14 @@ impl Ground {
                 }
                 let deleted = self
                     .cluster
-                    .delete(&Identity::Own, &kind, &key, &Delete::uid(uid.clone()))
+                    .delete(
+                        &RequestIdentity::Own,
+                        &kind,
+                        &key,
+                        &DeleteRequest::uid(uid.clone()),
+                    )
                     .await?;
-                if deleted == Deleted::WasGone {
+                if deleted == DeleteResult::WasGone {
                     return Ok(());
                 }
                 asked = Some(uid);

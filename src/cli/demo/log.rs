@@ -9,11 +9,11 @@ use tracing_subscriber::{EnvFilter, fmt::MakeWriter};
 
 /// The lines logged so far. Clones share them.
 #[derive(Debug, Clone, Default)]
-pub struct Log {
+pub struct DemoLog {
     bytes: Arc<Mutex<Vec<u8>>>,
 }
 
-impl Log {
+impl DemoLog {
     /// Collects from now on what this process logs. A process does so once.
     pub fn begin() -> Self {
         let log = Self::default();
@@ -46,7 +46,7 @@ impl Log {
     }
 }
 
-impl io::Write for Log {
+impl io::Write for DemoLog {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         self.bytes
             .lock()
@@ -60,7 +60,7 @@ impl io::Write for Log {
     }
 }
 
-impl MakeWriter<'_> for Log {
+impl MakeWriter<'_> for DemoLog {
     type Writer = Self;
 
     fn make_writer(&self) -> Self {

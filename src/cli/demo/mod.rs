@@ -14,15 +14,16 @@ mod stage;
 mod story;
 mod teller;
 
-use super::{Exit, Failure, Screen, context};
+use super::{Exit, Failure, Screen};
 use crate::cli::screen::Color;
-use ground::{Ground, Real};
+use crate::service::engine;
+use ground::{DemoCluster, RealCluster};
 use jiff::Timestamp;
-use log::Log;
+use log::DemoLog;
 use serde_json::json;
-use stage::Stage;
+use stage::DemoServers;
 use std::{path::Path, time::Duration};
-use teller::{End, Teller};
+use teller::{Narrator, StoryEnd};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 /// How long servers and passes get to end after the story.
@@ -44,12 +45,12 @@ pub struct Arguments {
     keep: bool,
 
     #[command(flatten)]
-    real: Real,
+    real: RealCluster,
 }
 
 /// Runs the command.
 pub fn run(arguments: &Arguments, screen: &mut Screen) -> Result<Exit, Failure> {
-    let runtime = context::runtime()?;
+    let runtime = engine::runtime()?;
     // Before there is anything that a signal could leave behind.
     let signals = runtime.block_on(async {
         Ok((
@@ -117,7 +118,7 @@ async fn visit(
     let ground = tokio::select! {
         biased;
         () = signals.any() => return Err(interrupted()),
-        ground = Ground::reach(&arguments.real, folder) => ground?,
+        ground = DemoCluster::reach(&arguments.real, folder) => ground?,
     };
     // Not to be interrupted: what was made is deleted again.
     ground.claim().await?;
@@ -135,11 +136,11 @@ async fn visit(
 async fn play(
     keep: bool,
     folder: &Path,
-    ground: &Ground,
+    ground: &DemoCluster,
     signals: &mut Signals,
     screen: &mut Screen,
 ) -> Result<Exit, Failure> {
-    let mut teller = Teller::new(screen);
+    let mut teller = Narrator::new(screen);
     let told = tokio::select! {
         biased;
         () = signals.any() => None,
@@ -148,8 +149,8 @@ async fn play(
     let steps = teller.into_steps();
     let (stage, failure) = match told {
         Some(Ok(stage)) => (Some(stage), None),
-        Some(Err(End::Failed(failure))) => (None, Some(failure)),
-        Some(Err(End::Closed)) => return Ok(Exit::Done),
+        Some(Err(StoryEnd::Failed(failure))) => (None, Some(failure)),
+        Some(Err(StoryEnd::Closed)) => return Ok(Exit::Done),
         None => (None, Some(interrupted())),
     };
     let kept = stage.filter(|_| keep);
@@ -180,11 +181,11 @@ async fn play(
 async fn tell(
     keep: bool,
     folder: &Path,
-    ground: &Ground,
-    teller: &mut Teller<'_>,
-) -> Result<Stage, End> {
+    ground: &DemoCluster,
+    teller: &mut Narrator<'_>,
+) -> Result<DemoServers, StoryEnd> {
     let begun = std::time::Instant::now();
-    let log = Log::begin();
+    let log = DemoLog::begin();
     let all = if ground.is_real() {
         "Everything but your cluster"
     } else {
@@ -214,7 +215,7 @@ async fn tell(
 }
 
 /// How to look at what is kept running.
-fn guide(stage: &Stage, ground: &Ground, screen: &Screen) -> String {
+fn guide(stage: &DemoServers, ground: &DemoCluster, screen: &Screen) -> String {
     let registry = format!("http://{}/v2/shop/web", stage.registry());
     let config = stage.config().display();
     // As it was typed: the program need not be in the path.

@@ -1,17 +1,17 @@
 //! The part of the story in which people, and checks, see a change before it is merged.
 
 use super::{
-    deploy::{Act, PATIENCE, SECOND, THIRD, ms},
+    deploy::{DeployChapter, PATIENCE, SECOND, THIRD, ms},
     fleet,
     ground::image,
     stage,
     story::environment,
-    teller::{End, Step, Teller},
+    teller::{Narrator, StoryEnd, StoryStep},
 };
 use crate::{
     cli::Failure,
-    sandbox::forge::Seen,
-    update::{Report, RequestState},
+    sandbox::forge::PullView,
+    update::{PassReport, RequestState},
 };
 use jiff::Timestamp;
 use std::time::Duration;
@@ -20,10 +20,10 @@ use tokio::time::Instant;
 /// The Deployment of the stage.
 const STAGED: &str = "podinfo-stage";
 
-impl Act<'_> {
+impl DeployChapter<'_> {
     /// A request: opened with all that its reviewer wants to know, merged when its check is green,
     /// and told what became of it.
-    pub async fn review(&self, teller: &mut Teller<'_>) -> Result<(), End> {
+    pub async fn review(&self, teller: &mut Narrator<'_>) -> Result<(), StoryEnd> {
         let Self {
             stage,
             ground,
@@ -44,7 +44,7 @@ impl Act<'_> {
         let head = stage.commit(&changes, "podinfo: a stage, by review", Timestamp::now())?;
         let brought = self.bring().await?;
         let opened = stage.forge().requests();
-        let mut step = Step::new("A stage that is reviewed", Timestamp::now()).say(format!(
+        let mut step = StoryStep::new("A stage that is reviewed", Timestamp::now()).say(format!(
             "Ada commits a second Deployment, {STAGED} at {SECOND}, and its Environment:"
         ));
         for line in files[0].1.split("---\n").nth(1).unwrap_or_default().lines() {
@@ -53,7 +53,7 @@ impl Act<'_> {
         step = step
             .pass(&brought.report, &["stage"])
             .print(opened.first().map_or_else(Vec::new, page));
-        let told = |request: &Seen| {
+        let told = |request: &PullView| {
             let diff = format!("+        image: {}\n", self.image(THIRD));
             request.open
                 && request.title == format!("stage: podinfo {SECOND} → {THIRD}")
@@ -76,7 +76,7 @@ impl Act<'_> {
         let waits = waits(&again.report);
         self.tell(
             teller,
-            Step::new("Nothing is merged without a check", Timestamp::now())
+            StoryStep::new("Nothing is merged without a check", Timestamp::now())
                 .pass(&again.report, &["stage"])
                 .check(waits.contains("check"), "it says what it waits for")
                 .check(
@@ -102,7 +102,7 @@ impl Act<'_> {
         let took = begun.elapsed();
         self.tell(
             teller,
-            Step::new("Its check turns green", Timestamp::now())
+            StoryStep::new("Its check turns green", Timestamp::now())
                 .say("CI says that all is well. Patches may merge by themselves, says the Environment.")
                 .pass(&brought.report, &["stage"])
                 .print(comment.iter().flat_map(|text| text.lines().map(str::to_owned)).collect())
@@ -137,7 +137,7 @@ impl Act<'_> {
 }
 
 /// The state of the stage's request in a report.
-fn state(report: &Report) -> Option<RequestState> {
+fn state(report: &PassReport) -> Option<RequestState> {
     environment(report, "stage")?
         .requests
         .first()
@@ -145,7 +145,7 @@ fn state(report: &Report) -> Option<RequestState> {
 }
 
 /// What it waits for.
-fn waits(report: &Report) -> String {
+fn waits(report: &PassReport) -> String {
     environment(report, "stage").map_or(String::new(), |stage| {
         stage
             .requests
@@ -156,7 +156,7 @@ fn waits(report: &Report) -> String {
 }
 
 /// A request as its page shows it, in a frame.
-fn page(request: &Seen) -> Vec<String> {
+fn page(request: &PullView) -> Vec<String> {
     let labels = if request.labels.is_empty() {
         String::new()
     } else {

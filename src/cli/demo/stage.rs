@@ -3,19 +3,19 @@
 
 use super::fleet;
 use crate::{
-    cli::{
-        Failure,
-        context::{Context, Engine, ProcessOptions},
+    cli::Failure,
+    core::{
+        image::{Platform, Tag},
+        secret::Secret,
     },
-    image::{Platform, Tag},
-    registry::Tags,
+    io::registry::Tags,
     sandbox::{
         forge::SandboxForge,
         git::BareRepository,
-        registry::{Image, SandboxRegistry},
+        registry::{SandboxImage, SandboxRegistry},
     },
-    secret::Secret,
-    update::{Mode, Report, Rescan, Updater},
+    service::engine::{Engine, ProcessContext, ProcessOptions},
+    update::{ImageUpdater, PassMode, PassReport, Rescan},
 };
 use jiff::Timestamp;
 use std::{
@@ -28,7 +28,7 @@ use std::{
 pub const PERSON: (&str, &str) = ("Ada", "ada@example.org");
 
 /// The servers. They stop when this is dropped.
-pub struct Stage {
+pub struct DemoServers {
     registry: SandboxRegistry,
     forge: SandboxForge,
     repository: BareRepository,
@@ -44,7 +44,7 @@ pub fn broken(error: impl Display) -> Failure {
     }
 }
 
-impl Stage {
+impl DemoServers {
     /// Starts the servers, makes the repository of the first day and writes `tagboat.yaml`, all in
     /// `folder`; `clusters` is what it says of them.
     pub async fn start(
@@ -99,8 +99,8 @@ impl Stage {
     }
 
     /// Reads `tagboat.yaml`.
-    pub fn context(&self) -> Result<Context, Failure> {
-        Context::read(&ProcessOptions {
+    pub fn context(&self) -> Result<ProcessContext, Failure> {
+        ProcessContext::read(&ProcessOptions {
             config: self.config.clone(),
             repository: None,
         })
@@ -112,10 +112,10 @@ impl Stage {
             .iter()
             .map(|architecture| Platform::new("linux", architecture, None))
             .collect::<Result<_, _>>();
-        let image = Image {
+        let image = SandboxImage {
             platforms: platforms?,
             salt: format!("{path}:{tag}"),
-            ..Image::default()
+            ..SandboxImage::default()
         };
         self.registry.publish(path, &Tag::new(tag)?, &image).await?;
         Ok(())
@@ -165,7 +165,7 @@ impl Stage {
     }
 
     /// The tags that the registry lists.
-    pub async fn tags(&self, updater: &Updater, path: &str) -> Result<Vec<String>, Failure> {
+    pub async fn tags(&self, updater: &ImageUpdater, path: &str) -> Result<Vec<String>, Failure> {
         let repository = self.registry.repository(path)?;
         match updater
             .scanner
@@ -180,12 +180,12 @@ impl Stage {
 }
 
 /// One pass at a moment of the story: what `run --once` and `plan` do.
-pub async fn pass(updater: &Updater, mode: Mode, now: Timestamp) -> Report {
+pub async fn pass(updater: &ImageUpdater, mode: PassMode, now: Timestamp) -> PassReport {
     updater.pass(mode, &Rescan::All, now).await
 }
 
 /// A file of the newest commit that the mirror has.
-pub fn file(updater: &Updater, path: &str) -> Result<String, Failure> {
+pub fn file(updater: &ImageUpdater, path: &str) -> Result<String, Failure> {
     let head = updater
         .mirror
         .head()

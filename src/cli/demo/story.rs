@@ -5,14 +5,16 @@
 
 use super::{
     deploy, fleet,
-    ground::Ground,
-    log::Log,
-    stage::{self, Stage, pass},
-    teller::{End, Step, Teller},
+    ground::DemoCluster,
+    log::DemoLog,
+    stage::{self, DemoServers, pass},
+    teller::{Narrator, StoryEnd, StoryStep},
 };
 use crate::{
     cli::Failure,
-    update::{EnvironmentReport, Mode, PolicyReport, Report, State, Updater},
+    update::{
+        EnvironmentReport, EnvironmentState, ImageUpdater, PassMode, PassReport, PolicyReport,
+    },
 };
 use jiff::{SignedDuration, Timestamp, tz::TimeZone};
 use std::path::Path;
@@ -22,11 +24,11 @@ const WEB: &str = "1.4.0";
 const WORKER: &str = "main-41-3f2a9c1";
 
 /// The moments of the story.
-struct Clock {
+struct StoryClock {
     midnight: Timestamp,
 }
 
-impl Clock {
+impl StoryClock {
     fn new(now: Timestamp) -> Self {
         let day = SignedDuration::from_hours(24);
         let today = now
@@ -52,17 +54,17 @@ impl Clock {
 pub async fn tell(
     folder: &Path,
     now: Timestamp,
-    ground: &Ground,
-    log: &Log,
-    teller: &mut Teller<'_>,
-) -> Result<Stage, End> {
-    let clock = Clock::new(now);
+    ground: &DemoCluster,
+    log: &DemoLog,
+    teller: &mut Narrator<'_>,
+) -> Result<DemoServers, StoryEnd> {
+    let clock = StoryClock::new(now);
     let images = [
         ("shop/web", WEB),
         ("shop/web", "1.4.1"),
         ("shop/worker", WORKER),
     ];
-    let stage = Stage::start(
+    let stage = DemoServers::start(
         folder,
         &ground.declaration(),
         &images,
@@ -86,13 +88,13 @@ pub async fn tell(
 
 /// Registry and repository, a plan, a pass, a pass with nothing to do, and newer tags.
 async fn first_day(
-    stage: &Stage,
-    updater: &Updater,
-    clock: &Clock,
-    teller: &mut Teller<'_>,
-) -> Result<(), End> {
+    stage: &DemoServers,
+    updater: &ImageUpdater,
+    clock: &StoryClock,
+    teller: &mut Narrator<'_>,
+) -> Result<(), StoryEnd> {
     let now = clock.at(1, 9, 30);
-    let mut step = Step::new("A registry and a Git repository", now)
+    let mut step = StoryStep::new("A registry and a Git repository", now)
         .say(format!("Registry {}, in this process:", stage.registry()))
         .say(format!(
             "  shop/web     {}",
@@ -118,14 +120,15 @@ async fn first_day(
 
     let now = clock.at(1, 10, 0);
     let head = stage.head()?;
-    let plan = pass(updater, Mode::Plan, now).await;
+    let plan = pass(updater, PassMode::Plan, now).await;
     let (dev, prod) = (environment(&plan, "dev"), environment(&plan, "prod"));
     teller.tell(
-        Step::new("What would a pass change?", now)
+        StoryStep::new("What would a pass change?", now)
             .plan(&plan)
             .check(
                 dev.is_some_and(|dev| {
-                    dev.state == State::Planned && chosen(dev, "dev/web") == Some("1.4.1")
+                    dev.state == EnvironmentState::Planned
+                        && chosen(dev, "dev/web") == Some("1.4.1")
                 }),
                 "dev would get 1.4.1",
             )
@@ -134,11 +137,11 @@ async fn first_day(
     )?;
 
     let before = stage::file(updater, fleet::DEV_WEB)?;
-    let report = pass(updater, Mode::Write, now).await;
+    let report = pass(updater, PassMode::Write, now).await;
     let after = stage::file(updater, fleet::DEV_WEB)?;
     let id = commits(&report, "dev").first().cloned().unwrap_or_default();
     teller.tell(
-        Step::new("One pass", now)
+        StoryStep::new("One pass", now)
             .pass(&report, &["dev"])
             .check(
                 !id.is_empty() && stage.head()? == id,
@@ -150,7 +153,7 @@ async fn first_day(
             ),
     )?;
 
-    let report = pass(updater, Mode::Write, clock.at(1, 10, 5)).await;
+    let report = pass(updater, PassMode::Write, clock.at(1, 10, 5)).await;
     let requests = format!(
         "it asked for {} tag lists, {} digest and 1 branch, and wrote nothing",
         report.requests.listings, report.requests.heads
@@ -160,7 +163,7 @@ async fn first_day(
         && report.requests.listings == 2
         && report.requests.heads == 1;
     teller.tell(
-        Step::new("Another pass has nothing to do", clock.at(1, 10, 5))
+        StoryStep::new("Another pass has nothing to do", clock.at(1, 10, 5))
             .pass(&report, &["dev", "prod"])
             .check(idle && stage.head()? == id, requests),
     )?;
@@ -175,10 +178,10 @@ async fn first_day(
     ] {
         stage.publish(path, tag).await?;
     }
-    let report = pass(updater, Mode::Write, now).await;
+    let report = pass(updater, PassMode::Write, now).await;
     let dev = environment(&report, "dev");
     teller.tell(
-        Step::new("Newer tags are published", now)
+        StoryStep::new("Newer tags are published", now)
             .say("CI pushes web 1.5.0, 1.6.0-rc.1 and 2.0.0, and worker main-42-b07d1e5 and nightly.")
             .pass(&report, &["dev"])
             .check(
@@ -198,16 +201,16 @@ async fn first_day(
 
 /// Prod: an age, and a window.
 async fn patience(
-    stage: &Stage,
-    updater: &Updater,
-    clock: &Clock,
-    teller: &mut Teller<'_>,
-) -> Result<(), End> {
+    stage: &DemoServers,
+    updater: &ImageUpdater,
+    clock: &StoryClock,
+    teller: &mut Narrator<'_>,
+) -> Result<(), StoryEnd> {
     let now = clock.at(2, 10, 30);
-    let report = pass(updater, Mode::Write, now).await;
+    let report = pass(updater, PassMode::Write, now).await;
     let prod = environment(&report, "prod");
     teller.tell(
-        Step::new("A day later: prod takes what is old enough", now)
+        StoryStep::new("A day later: prod takes what is old enough", now)
             .pass(&report, &["prod"])
             .check(
                 stage::file(updater, fleet::PROD_WEB)?.contains("web:1.4.1 #")
@@ -218,24 +221,25 @@ async fn patience(
     )?;
 
     let now = clock.at(2, 18, 0);
-    let (head, report) = (stage.head()?, pass(updater, Mode::Write, now).await);
+    let (head, report) = (stage.head()?, pass(updater, PassMode::Write, now).await);
     let prod = environment(&report, "prod");
     teller.tell(
-        Step::new("In the evening the window is closed", now)
+        StoryStep::new("In the evening the window is closed", now)
             .say("1.5.0 is old enough by now, but prod is changed between 9 and 17 o'clock only.")
             .pass(&report, &["prod"])
             .check(
                 prod.is_some_and(|prod| {
-                    prod.state == State::WindowClosed && prod.until == Some(clock.at(3, 9, 0))
+                    prod.state == EnvironmentState::WindowClosed
+                        && prod.until == Some(clock.at(3, 9, 0))
                 }) && stage.head()? == head,
                 "prod waits until 09:00",
             ),
     )?;
 
     let now = clock.at(3, 9, 0);
-    let report = pass(updater, Mode::Write, now).await;
+    let report = pass(updater, PassMode::Write, now).await;
     teller.tell(
-        Step::new("The window opens", now)
+        StoryStep::new("The window opens", now)
             .pass(&report, &["prod"])
             .check(
                 stage::file(updater, fleet::PROD_WEB)?.contains("web:1.5.0 #")
@@ -248,11 +252,11 @@ async fn patience(
 
 /// A person takes a version back, and something newer comes.
 async fn revert(
-    stage: &Stage,
-    updater: &Updater,
-    clock: &Clock,
-    teller: &mut Teller<'_>,
-) -> Result<(), End> {
+    stage: &DemoServers,
+    updater: &ImageUpdater,
+    clock: &StoryClock,
+    teller: &mut Narrator<'_>,
+) -> Result<(), StoryEnd> {
     let good = stage::file(updater, fleet::PROD_WEB)?.replace("web:1.5.0 #", "web:1.4.1 #");
     let reverted = stage.commit(
         &[(fleet::PROD_WEB, &good)],
@@ -260,10 +264,10 @@ async fn revert(
         clock.at(3, 11, 0),
     )?;
     let now = clock.at(3, 11, 5);
-    let report = pass(updater, Mode::Write, now).await;
+    let report = pass(updater, PassMode::Write, now).await;
     let prod = environment(&report, "prod");
     teller.tell(
-        Step::new("Ada reverts prod; tagboat respects it", now)
+        StoryStep::new("Ada reverts prod; tagboat respects it", now)
             .say("Ada commits \"prod: back to web 1.4.1, the checkout fails\". tagboat sees it in Git.")
             .pass(&report, &["prod"])
             .refused(prod, "prod/web", "1.5.0", "is held")
@@ -272,10 +276,10 @@ async fn revert(
 
     let now = clock.at(3, 12, 0);
     stage.publish("shop/web", "1.5.1").await?;
-    let report = pass(updater, Mode::Write, now).await;
+    let report = pass(updater, PassMode::Write, now).await;
     let (dev, prod) = (environment(&report, "dev"), environment(&report, "prod"));
     teller.tell(
-        Step::new("The fix 1.5.1 is published", now)
+        StoryStep::new("The fix 1.5.1 is published", now)
             .pass(&report, &["dev"])
             .check(
                 dev.is_some_and(|dev| chosen(dev, "dev/web") == Some("1.5.1")),
@@ -285,9 +289,9 @@ async fn revert(
     )?;
 
     let now = clock.at(4, 12, 0);
-    let report = pass(updater, Mode::Write, now).await;
+    let report = pass(updater, PassMode::Write, now).await;
     teller.tell(
-        Step::new("A newer version passes the hold", now)
+        StoryStep::new("A newer version passes the hold", now)
             .pass(&report, &["prod"])
             .check(
                 stage::file(updater, fleet::PROD_WEB)?.contains("web:1.5.1 #")
@@ -299,7 +303,11 @@ async fn revert(
 }
 
 /// What the repository remembers.
-fn history(stage: &Stage, updater: &Updater, teller: &mut Teller<'_>) -> Result<(), End> {
+fn history(
+    stage: &DemoServers,
+    updater: &ImageUpdater,
+    teller: &mut Narrator<'_>,
+) -> Result<(), StoryEnd> {
     let (mut people, mut updates, mut rollbacks, mut lines) = (0, 0, 0, Vec::new());
     if let Some(head) = updater.mirror.head() {
         for commit in updater.mirror.history(head, 0, 100) {
@@ -319,7 +327,7 @@ fn history(stage: &Stage, updater: &Updater, teller: &mut Teller<'_>) -> Result<
         }
     }
     let truth = updater.mirror.head().map(|id| id.to_string()) == Some(stage.head()?);
-    let step = Step::look("What Git remembers", "git log --format='%h %an: %s'", lines);
+    let step = StoryStep::look("What Git remembers", "git log --format='%h %an: %s'", lines);
     let said = format!(
         "{updates} updates and {rollbacks} rollback by tagboat, {people} commits of Ada, none lost"
     );
@@ -327,7 +335,7 @@ fn history(stage: &Stage, updater: &Updater, teller: &mut Teller<'_>) -> Result<
 }
 
 /// What a report says of an Environment.
-pub fn environment<'r>(report: &'r Report, name: &str) -> Option<&'r EnvironmentReport> {
+pub fn environment<'r>(report: &'r PassReport, name: &str) -> Option<&'r EnvironmentReport> {
     report
         .environments
         .iter()
@@ -347,7 +355,7 @@ pub fn chosen<'r>(environment: &'r EnvironmentReport, name: &str) -> Option<&'r 
 }
 
 /// The commits that a pass pushed to an Environment.
-pub fn commits(report: &Report, name: &str) -> Vec<String> {
+pub fn commits(report: &PassReport, name: &str) -> Vec<String> {
     environment(report, name).map_or(Vec::new(), |environment| {
         environment
             .commits

@@ -3,7 +3,7 @@
 
 use crate::{
     cli::{Exit, Failure, Screen, screen::Color, show},
-    update::{EnvironmentReport, Report},
+    update::{EnvironmentReport, PassReport},
 };
 use jiff::Timestamp;
 use serde_json::{Value, json};
@@ -14,27 +14,27 @@ const WIDTH: usize = 92;
 
 /// Why the story is not told to its end.
 #[derive(Debug)]
-pub enum End {
+pub enum StoryEnd {
     /// Nobody reads any more.
     Closed,
     /// Something did not happen as told, or could not be set up.
     Failed(Failure),
 }
 
-impl<F: Into<Failure>> From<F> for End {
+impl<F: Into<Failure>> From<F> for StoryEnd {
     fn from(failure: F) -> Self {
-        End::Failed(failure.into())
+        StoryEnd::Failed(failure.into())
     }
 }
 
 /// One step, while it is put together.
 #[derive(Debug, Default)]
-pub struct Step {
+pub struct StoryStep {
     title: &'static str,
     time: Option<Timestamp>,
     text: Vec<String>,
     command: Option<String>,
-    report: Option<Report>,
+    report: Option<PassReport>,
     diff: bool,
     printed: Vec<String>,
     checked: Vec<String>,
@@ -42,7 +42,7 @@ pub struct Step {
     instead: Vec<String>,
 }
 
-impl Step {
+impl StoryStep {
     /// A step at a moment of the story.
     pub fn new(title: &'static str, time: Timestamp) -> Self {
         Self {
@@ -83,7 +83,7 @@ impl Step {
     }
 
     /// What `tagboat plan` answered.
-    pub fn plan(self, report: &Report) -> Self {
+    pub fn plan(self, report: &PassReport) -> Self {
         let step = Self {
             command: Some("tagboat plan".to_owned()),
             diff: true,
@@ -94,7 +94,7 @@ impl Step {
 
     /// What `tagboat run --once` answered; only these Environments are shown. With commits, their
     /// diffs.
-    pub fn pass(self, report: &Report, environments: &[&str]) -> Self {
+    pub fn pass(self, report: &PassReport, environments: &[&str]) -> Self {
         let step = Self {
             command: Some("tagboat run --once".to_owned()),
             ..self
@@ -102,7 +102,7 @@ impl Step {
         step.report(report, environments)
     }
 
-    fn report(mut self, report: &Report, environments: &[&str]) -> Self {
+    fn report(mut self, report: &PassReport, environments: &[&str]) -> Self {
         let mut report = report.clone();
         self = self.check(
             report.failures.is_empty() && report.findings.is_empty() && report.warnings.is_empty(),
@@ -173,12 +173,12 @@ impl Step {
 }
 
 /// Tells steps on a screen, or collects them for JSON.
-pub struct Teller<'s> {
+pub struct Narrator<'s> {
     screen: &'s mut Screen,
     steps: Vec<Value>,
 }
 
-impl<'s> Teller<'s> {
+impl<'s> Narrator<'s> {
     /// Tells on `screen`.
     pub fn new(screen: &'s mut Screen) -> Self {
         Self {
@@ -193,11 +193,11 @@ impl<'s> Teller<'s> {
     }
 
     /// Text between the steps; JSON has none of it.
-    pub fn say(&mut self, text: &str) -> Result<(), End> {
+    pub fn say(&mut self, text: &str) -> Result<(), StoryEnd> {
         if self.screen.is_json() || self.screen.offer(text) {
             Ok(())
         } else {
-            Err(End::Closed)
+            Err(StoryEnd::Closed)
         }
     }
 
@@ -205,11 +205,11 @@ impl<'s> Teller<'s> {
     ///
     /// # Errors
     /// If it is untrue, after it was told; or nobody reads any more.
-    pub fn tell(&mut self, step: Step) -> Result<(), End> {
+    pub fn tell(&mut self, step: StoryStep) -> Result<(), StoryEnd> {
         let number = self.steps.len() + 1;
         let text = self.render(number, &step);
         let said = self.say(&text);
-        let Step {
+        let StoryStep {
             title,
             time,
             text,
@@ -236,7 +236,7 @@ impl<'s> Teller<'s> {
             );
             let hint =
                 Some("This is a defect of tagboat, or something on this machine came between the demo and its own servers.".to_owned());
-            return Err(End::Failed(Failure {
+            return Err(StoryEnd::Failed(Failure {
                 exit: Exit::Partly,
                 error,
                 hint,
@@ -250,7 +250,7 @@ impl<'s> Teller<'s> {
         self.steps
     }
 
-    fn render(&self, number: usize, step: &Step) -> String {
+    fn render(&self, number: usize, step: &StoryStep) -> String {
         let (output, color) = self.screen.form();
         let mut page = Screen::collecting(output, color, None);
         let time = step.time.map_or(String::new(), |time| {

@@ -1,11 +1,16 @@
 //! Drafts as text: policies, Environments, the process file. All of it passes `tagboat check`.
 
-use super::{places::Place, way::Way};
-use crate::{image::Repository, name::Name};
+use super::{places::EnvironmentDraft, way::PolicyRule};
+use crate::core::{image::ImageRepository, name::Name};
 use std::fmt::Write;
 
 /// The policy of one image. `notes` are said in comments.
-pub(super) fn policy(name: &Name, image: &Repository, way: &Way, notes: &[String]) -> String {
+pub(super) fn policy(
+    name: &Name,
+    image: &ImageRepository,
+    way: &PolicyRule,
+    notes: &[String],
+) -> String {
     let mut text = format!(
         "# Drafted by tagboat init from {}: {}.\n",
         way.from, way.takes
@@ -39,7 +44,7 @@ pub(super) fn policy(name: &Name, image: &Repository, way: &Way, notes: &[String
 }
 
 /// One Environment for each place.
-pub(super) fn environments(places: &[Place]) -> String {
+pub(super) fn environments(places: &[EnvironmentDraft]) -> String {
     let mut text = String::from(
         "# Drafted by tagboat init: where images are written, and how. A file belongs to one Environment.\n\
          # For completion in an editor write `tagboat schema` to a file; `tagboat schema --help` says how to name it here.\n",

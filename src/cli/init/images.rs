@@ -1,6 +1,10 @@
 //! The images that the files of a repository name.
 
-use crate::{image::Repository, name::Name, references::Part, survey::Survey};
+use crate::{
+    core::{image::ImageRepository, name::Name},
+    images::references::ReferencePart,
+    service::survey::Survey,
+};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Files that `flux bootstrap` writes anew: what updates Flux updates them.
@@ -8,7 +12,7 @@ const FLUX_OWN: &str = "gotk-components.yaml";
 
 /// What files say of one image.
 #[derive(Debug, Default)]
-pub(super) struct Image {
+pub(super) struct ImageUsage {
     /// The tags that stand there.
     pub tags: BTreeSet<String>,
     /// The files, and how many references each has.
@@ -22,8 +26,8 @@ pub(super) struct Image {
 }
 
 /// Every image, by its repository.
-pub(super) fn find(survey: &Survey) -> BTreeMap<Repository, Image> {
-    let mut images: BTreeMap<Repository, Image> = BTreeMap::new();
+pub(super) fn find(survey: &Survey) -> BTreeMap<ImageRepository, ImageUsage> {
+    let mut images: BTreeMap<ImageRepository, ImageUsage> = BTreeMap::new();
     for file in survey
         .files
         .iter()
@@ -36,10 +40,10 @@ pub(super) fn find(survey: &Survey) -> BTreeMap<Repository, Image> {
             let image = images.entry(repository.clone()).or_default();
             *image.files.entry(file.path.clone()).or_default() += 1;
             match reference.tag() {
-                Some(tag) if crate::image::Tag::new(tag.as_str()).is_ok() => {
+                Some(tag) if crate::core::image::Tag::new(tag.as_str()).is_ok() => {
                     image.tags.insert(tag);
                 }
-                _ if reference.slot(Part::Name).is_some() => {}
+                _ if reference.slot(ReferencePart::Name).is_some() => {}
                 _ => image.untagged += 1,
             }
             image.markers.extend(
@@ -60,7 +64,7 @@ pub(super) fn find(survey: &Survey) -> BTreeMap<Repository, Image> {
 
 /// A name for the policy of a repository that no other has: its last word, with more words before
 /// it where that is taken.
-pub(super) fn name(repository: &Repository, taken: &BTreeSet<Name>) -> Name {
+pub(super) fn name(repository: &ImageRepository, taken: &BTreeSet<Name>) -> Name {
     let label = |text: &str| -> String {
         let word: String = text
             .chars()

@@ -7,19 +7,18 @@ mod way;
 
 use super::{Exit, Failure, Screen, counted, safe, screen::Color};
 use crate::{
-    image::Repository,
-    name::Name,
-    survey::{self, PROCESS_FILE, Survey},
+    core::{image::ImageRepository, name::Name},
+    service::survey::{self, PROCESS_FILE, Survey},
 };
-use images::Image;
-use places::Place;
+use images::ImageUsage;
+use places::EnvironmentDraft;
 use serde_json::json;
 use std::{
     collections::{BTreeMap, BTreeSet},
     fs, io,
     path::{Path, PathBuf},
 };
-use way::Way;
+use way::PolicyRule;
 
 /// Draft policies and Environments for a config repository, from the images in its files
 ///
@@ -39,22 +38,22 @@ pub struct Arguments {
 }
 
 /// A policy to draft.
-struct Draft {
+struct PolicyDraft {
     name: Name,
-    image: Repository,
-    way: Way,
+    image: ImageRepository,
+    way: PolicyRule,
     notes: Vec<String>,
 }
 
 /// A file to write.
-struct File {
+struct DraftFile {
     path: String,
     text: String,
-    state: State,
+    state: DraftState,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
-enum State {
+enum DraftState {
     Drafted,
     Written,
     Exists,
@@ -77,11 +76,11 @@ pub fn run(arguments: &Arguments, screen: &mut Screen) -> Result<Exit, Failure> 
     for file in &mut files {
         let path = arguments.dir.join(&file.path);
         file.state = match path.symlink_metadata() {
-            Ok(_) => State::Exists,
-            Err(_) if !arguments.write => State::Drafted,
+            Ok(_) => DraftState::Exists,
+            Err(_) if !arguments.write => DraftState::Drafted,
             Err(_) => write(&path, &file.text).map_or_else(
-                |error| State::Failed(error.to_string()),
-                |()| State::Written,
+                |error| DraftState::Failed(error.to_string()),
+                |()| DraftState::Written,
             ),
         };
     }
@@ -98,7 +97,7 @@ pub fn run(arguments: &Arguments, screen: &mut Screen) -> Result<Exit, Failure> 
     }
     let failed = files
         .iter()
-        .any(|file| matches!(file.state, State::Failed(_)));
+        .any(|file| matches!(file.state, DraftState::Failed(_)));
     Ok(if failed || !survey.errors.is_empty() {
         Exit::Partly
     } else {
@@ -116,14 +115,14 @@ fn write(path: &Path, text: &str) -> io::Result<()> {
 
 /// A policy for each image that has a tag and no policy, and for each marker that names a policy
 /// nobody declares.
-fn drafts(survey: &Survey, images: &BTreeMap<Repository, Image>) -> Vec<Draft> {
+fn drafts(survey: &Survey, images: &BTreeMap<ImageRepository, ImageUsage>) -> Vec<PolicyDraft> {
     let mut taken: BTreeSet<Name> = survey.declared.policies.keys().cloned().collect();
     taken.extend(
         images
             .values()
             .flat_map(|image| image.markers.iter().cloned()),
     );
-    let mut drafts: Vec<Draft> = Vec::new();
+    let mut drafts: Vec<PolicyDraft> = Vec::new();
     for (repository, image) in images {
         let Some(way) = way::guess(&image.tags) else {
             continue;
@@ -149,7 +148,7 @@ fn drafts(survey: &Survey, images: &BTreeMap<Repository, Image>) -> Vec<Draft> {
             // A marker may name one policy beside two images; the first one it is.
             if drafts.iter().all(|draft| draft.name != name) {
                 taken.insert(name.clone());
-                drafts.push(Draft {
+                drafts.push(PolicyDraft {
                     name,
                     image: repository.clone(),
                     way: way.clone(),
@@ -170,7 +169,11 @@ fn some(all: &[&str]) -> String {
 }
 
 /// The Environments of the files that policies will be for; none where some are declared already.
-fn places(survey: &Survey, images: &BTreeMap<Repository, Image>, drafts: &[Draft]) -> Vec<Place> {
+fn places(
+    survey: &Survey,
+    images: &BTreeMap<ImageRepository, ImageUsage>,
+    drafts: &[PolicyDraft],
+) -> Vec<EnvironmentDraft> {
     if !survey.declared.environments.is_empty() {
         return Vec::new();
     }
@@ -187,7 +190,7 @@ fn places(survey: &Survey, images: &BTreeMap<Repository, Image>, drafts: &[Draft
     }
 }
 
-fn files(survey: &Survey, drafts: &[Draft], places: &[Place]) -> Vec<File> {
+fn files(survey: &Survey, drafts: &[PolicyDraft], places: &[EnvironmentDraft]) -> Vec<DraftFile> {
     let mut files = Vec::new();
     let mut used: BTreeSet<String> = BTreeSet::from(["environments".to_owned()]);
     for draft in drafts {
@@ -197,17 +200,17 @@ fn files(survey: &Survey, drafts: &[Draft], places: &[Place]) -> Vec<File> {
             used.insert(stem.clone());
         }
         let text = draft::policy(&draft.name, &draft.image, &draft.way, &draft.notes);
-        files.push(File {
+        files.push(DraftFile {
             path: format!("policies/{stem}.yaml"),
             text,
-            state: State::Drafted,
+            state: DraftState::Drafted,
         });
     }
     if !places.is_empty() {
-        files.push(File {
+        files.push(DraftFile {
             path: "policies/environments.yaml".to_owned(),
             text: draft::environments(places),
-            state: State::Drafted,
+            state: DraftState::Drafted,
         });
     }
     if survey.process.is_empty() && (!files.is_empty() || !survey.declared.policies.is_empty()) {
@@ -218,17 +221,17 @@ fn files(survey: &Survey, drafts: &[Draft], places: &[Place]) -> Vec<File> {
             .map(|policy| &policy.place)
             .chain(declared.environments.values().map(|one| &one.place));
         let folder = places.all(|place| place.file.starts_with("policies/"));
-        files.push(File {
+        files.push(DraftFile {
             path: PROCESS_FILE.to_owned(),
             text: draft::process(folder),
-            state: State::Drafted,
+            state: DraftState::Drafted,
         });
     }
     files
 }
 
 /// The policies of an image, or why it has none.
-fn outcome(repository: &Repository, image: &Image, drafts: &[Draft]) -> String {
+fn outcome(repository: &ImageRepository, image: &ImageUsage, drafts: &[PolicyDraft]) -> String {
     let drafted: Vec<String> = drafts
         .iter()
         .filter(|draft| draft.image == *repository)
@@ -251,8 +254,12 @@ fn outcome(repository: &Repository, image: &Image, drafts: &[Draft]) -> String {
 fn print(
     arguments: &Arguments,
     survey: &Survey,
-    (images, drafts, places): (&BTreeMap<Repository, Image>, &[Draft], &[Place]),
-    files: &[File],
+    (images, drafts, places): (
+        &BTreeMap<ImageRepository, ImageUsage>,
+        &[PolicyDraft],
+        &[EnvironmentDraft],
+    ),
+    files: &[DraftFile],
     screen: &mut Screen,
 ) {
     // Without --write everything on standard output together is YAML, the list as comments.
@@ -302,21 +309,21 @@ fn print(
     }
     for file in files {
         match &file.state {
-            State::Drafted => {
+            DraftState::Drafted => {
                 screen.line("---");
                 screen.line(screen.paint(Color::Cyan, format_args!("# {}", file.path)));
                 screen.print(&file.text);
             }
-            State::Written => screen.line(format_args!(
+            DraftState::Written => screen.line(format_args!(
                 "{} {}",
                 screen.paint(Color::Green, "wrote"),
                 file.path
             )),
-            State::Exists => screen.note(format_args!(
+            DraftState::Exists => screen.note(format_args!(
                 "note: {} exists and stays as it is",
                 file.path
             )),
-            State::Failed(why) => {
+            DraftState::Failed(why) => {
                 screen.note(format_args!("error: cannot write {}: {why}", file.path))
             }
         }
@@ -326,30 +333,30 @@ fn print(
     }
     let drafted = files
         .iter()
-        .filter(|file| file.state == State::Drafted)
+        .filter(|file| file.state == DraftState::Drafted)
         .count();
     if drafted > 0 {
         screen.note(format_args!(
             "{} drafted; write with --write, then read and commit",
             counted(drafted, "file")
         ));
-    } else if files.iter().any(|file| file.state == State::Written) {
+    } else if files.iter().any(|file| file.state == DraftState::Written) {
         screen.note("read the drafts, set the URL in tagboat.yaml, then run: tagboat check");
     } else if !images.is_empty() && files.is_empty() {
         screen.note("nothing to draft");
     }
 }
 
-fn shown_files(image: &Image) -> String {
+fn shown_files(image: &ImageUsage) -> String {
     let files: Vec<&str> = image.files.keys().map(String::as_str).collect();
     safe(&some(&files))
 }
 
 fn print_json(
-    images: &BTreeMap<Repository, Image>,
-    drafts: &[Draft],
-    places: &[Place],
-    files: &[File],
+    images: &BTreeMap<ImageRepository, ImageUsage>,
+    drafts: &[PolicyDraft],
+    places: &[EnvironmentDraft],
+    files: &[DraftFile],
     screen: &mut Screen,
 ) {
     let images = images.iter().map(|(repository, image)| {
@@ -361,13 +368,13 @@ fn print_json(
     });
     let places = places
         .iter()
-        .map(|Place { name, paths }| json!({"name": name, "paths": paths}));
-    let files = files.iter().map(|File { path, text, state }| {
+        .map(|EnvironmentDraft { name, paths }| json!({"name": name, "paths": paths}));
+    let files = files.iter().map(|DraftFile { path, text, state }| {
         let (word, error) = match state {
-            State::Drafted => ("drafted", None),
-            State::Written => ("written", None),
-            State::Exists => ("exists", None),
-            State::Failed(why) => ("failed", Some(why)),
+            DraftState::Drafted => ("drafted", None),
+            DraftState::Written => ("written", None),
+            DraftState::Exists => ("exists", None),
+            DraftState::Failed(why) => ("failed", Some(why)),
         };
         json!({"path": path, "text": text, "state": word, "error": error})
     });

@@ -19,14 +19,14 @@ const PARENTS: [&str; 11] = [
 
 /// An Environment to draft.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Place {
+pub(super) struct EnvironmentDraft {
     /// Its name.
     pub name: String,
     /// Its globs.
     pub paths: Vec<String>,
 }
 
-impl Place {
+impl EnvironmentDraft {
     /// Whether one would not commit there at any hour.
     pub fn is_production(&self) -> bool {
         let words: Vec<&str> = self.name.split(['-', '.']).collect();
@@ -38,7 +38,7 @@ impl Place {
 
 /// The Environments for files with references: one for each folder of environments, and one for
 /// what lies beside them.
-pub(super) fn find<'f>(files: impl IntoIterator<Item = &'f str>) -> Vec<Place> {
+pub(super) fn find<'f>(files: impl IntoIterator<Item = &'f str>) -> Vec<EnvironmentDraft> {
     let mut folders: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
     let mut others = false;
     for file in files {
@@ -57,9 +57,9 @@ pub(super) fn find<'f>(files: impl IntoIterator<Item = &'f str>) -> Vec<Place> {
             .map(|folder| format!("!{folder}")),
     );
     rest.push("!policies/**".to_owned());
-    let mut places: Vec<Place> = folders
+    let mut places: Vec<EnvironmentDraft> = folders
         .into_iter()
-        .map(|(name, folders)| Place {
+        .map(|(name, folders)| EnvironmentDraft {
             name,
             paths: folders.into_iter().collect(),
         })
@@ -71,7 +71,7 @@ pub(super) fn find<'f>(files: impl IntoIterator<Item = &'f str>) -> Vec<Place> {
             "shared"
         };
         let taken = places.iter().any(|place| place.name == name);
-        places.push(Place {
+        places.push(EnvironmentDraft {
             name: if taken {
                 "shared-files".to_owned()
             } else {
@@ -104,7 +104,7 @@ fn environment(file: &str) -> Option<(String, &str)> {
         .map(|part| part.len() + 1)
         .sum::<usize>()
         - 1;
-    crate::name::is_subdomain(&name).then_some((name, &file[..length]))
+    crate::core::name::is_subdomain(&name).then_some((name, &file[..length]))
 }
 
 /// The glob of everything below a folder, whatever characters its name has.
@@ -193,7 +193,7 @@ mod tests {
     #[test]
     fn production_is_known_by_its_name() {
         let is = |name: &str| {
-            Place {
+            EnvironmentDraft {
                 name: name.to_owned(),
                 paths: vec![],
             }

@@ -1,12 +1,12 @@
 //! How the next tag of an image is chosen, guessed from the tags that files have.
 
-use crate::version::Version;
+use crate::core::version::Version;
 use regex::Regex;
 use std::{collections::BTreeSet, sync::LazyLock};
 
 /// A way to choose, as it is written under `spec`.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Way {
+pub(super) struct PolicyRule {
     /// Pattern and extract of `filterTags`.
     pub filter: Option<(String, Option<String>)>,
     /// The one entry of `policy`, in flow style.
@@ -37,21 +37,21 @@ fn regex(pattern: &str) -> Regex {
 
 /// Guesses. Where tags of several kinds stand in the files, the kind that says most about order
 /// wins.
-pub(super) fn guess(tags: &BTreeSet<String>) -> Option<Way> {
+pub(super) fn guess(tags: &BTreeSet<String>) -> Option<PolicyRule> {
     let versions = tags
         .iter()
         .filter_map(|tag| Some((tag, Version::of_tag(tag).ok()?)));
     if let Some((tag, version)) = versions.max_by(|(_, left), (_, right)| left.precedence(right)) {
         return Some(semver(tag, &version));
     }
-    let first = |read: fn(&str) -> Option<Way>| tags.iter().rev().find_map(|tag| read(tag));
+    let first = |read: fn(&str) -> Option<PolicyRule>| tags.iter().rev().find_map(|tag| read(tag));
     [partial, built, dated, numbered, commit, moving]
         .into_iter()
         .find_map(first)
 }
 
 /// `1.2.3`, `v1.2.3`, `1.2.3-rc.1`, `1.2.3-alpine3.20`.
-fn semver(tag: &str, version: &Version<'_>) -> Way {
+fn semver(tag: &str, version: &Version<'_>) -> PolicyRule {
     let word: String = version
         .pre
         .chars()
@@ -73,7 +73,7 @@ fn semver(tag: &str, version: &Version<'_>) -> Way {
         (false, true) => format!("takes releases below {next}"),
         (false, false) => format!("takes releases of this variant below {next}"),
     };
-    Way {
+    PolicyRule {
         filter,
         policy: format!("semver: {{range: '{range}'}}"),
         from: tag.to_owned(),
@@ -82,7 +82,7 @@ fn semver(tag: &str, version: &Version<'_>) -> Way {
 }
 
 /// `1.2`, `1.2-alpine`: tags with two numbers, to which a third is added for the comparison.
-fn partial(tag: &str) -> Option<Way> {
+fn partial(tag: &str) -> Option<PolicyRule> {
     let found = PARTIAL.captures(tag)?;
     let number = |group: usize| found.get(group)?.as_str().parse::<u64>().ok();
     let (range, next) = range([number(1)?, number(2)?, 0], "");
@@ -94,7 +94,7 @@ fn partial(tag: &str) -> Option<Way> {
         Some("${version}.0".to_owned()),
     ));
     let takes = format!("takes tags of two numbers below {next}");
-    Some(Way {
+    Some(PolicyRule {
         filter,
         policy: format!("semver: {{range: '{range}'}}"),
         from: tag.to_owned(),
@@ -103,7 +103,7 @@ fn partial(tag: &str) -> Option<Way> {
 }
 
 /// `main-1a2b3c4-1700000000`, `20241101-1a2b3c4`: a word of eight or more digits counts up.
-fn built(tag: &str) -> Option<Way> {
+fn built(tag: &str) -> Option<PolicyRule> {
     let words: Vec<&str> = tag.split_inclusive(['-', '_', '.']).collect();
     let bare = |word: &str| word.trim_end_matches(['-', '_', '.']).len();
     let is_time =
@@ -124,7 +124,7 @@ fn built(tag: &str) -> Option<Way> {
         pattern.push_str(&escaped(separator));
     }
     pattern.push('$');
-    Some(Way {
+    Some(PolicyRule {
         filter: Some((pattern, Some("$time".to_owned()))),
         policy: "numerical: {order: asc}".to_owned(),
         from: tag.to_owned(),
@@ -133,14 +133,14 @@ fn built(tag: &str) -> Option<Way> {
 }
 
 /// `RELEASE.2024-11-01T10-20-30Z`: dates that sort by their bytes.
-fn dated(tag: &str) -> Option<Way> {
+fn dated(tag: &str) -> Option<PolicyRule> {
     DATE.find(tag)?;
     let pattern = DIGITS
         .replace_all(&escaped(tag), |digits: &regex::Captures<'_>| {
             format!("[0-9]{{{}}}", digits[0].len())
         })
         .into_owned();
-    Some(Way {
+    Some(PolicyRule {
         filter: Some((format!("^{pattern}$"), None)),
         policy: "alphabetical: {order: asc}".to_owned(),
         from: tag.to_owned(),
@@ -150,13 +150,13 @@ fn dated(tag: &str) -> Option<Way> {
 
 /// `build-42`, `1234`: a number that counts up. Of one or two digits alone it is a version that
 /// moves (`postgres:16`).
-fn numbered(tag: &str) -> Option<Way> {
+fn numbered(tag: &str) -> Option<PolicyRule> {
     let found = NUMBERED.captures(tag)?;
     let prefix = found.get(1).map_or("", |prefix| prefix.as_str());
     if prefix.is_empty() && found[2].len() < 3 {
         return None;
     }
-    Some(Way {
+    Some(PolicyRule {
         filter: Some((
             format!("^{}(?P<number>[0-9]+)$", escaped(prefix)),
             Some("$number".to_owned()),
@@ -168,11 +168,11 @@ fn numbered(tag: &str) -> Option<Way> {
 }
 
 /// `1a2b3c4`, `sha-1a2b3c4`: commits, which have no order; the date of the image has.
-fn commit(tag: &str) -> Option<Way> {
+fn commit(tag: &str) -> Option<PolicyRule> {
     let found = COMMIT
         .captures(tag)
         .filter(|found| found[2].bytes().any(|b| b.is_ascii_digit()))?;
-    Some(Way {
+    Some(PolicyRule {
         filter: Some((format!("^{}[0-9a-f]{{7,40}}$", escaped(&found[1])), None)),
         policy: "newest: {}".to_owned(),
         from: tag.to_owned(),
@@ -181,8 +181,8 @@ fn commit(tag: &str) -> Option<Way> {
 }
 
 /// `latest`, `stable`, `16`: the tag stays and what it stands for moves.
-fn moving(tag: &str) -> Option<Way> {
-    Some(Way {
+fn moving(tag: &str) -> Option<PolicyRule> {
+    Some(PolicyRule {
         filter: None,
         policy: format!("digest: {{tag: '{tag}'}}"),
         from: tag.to_owned(),
@@ -216,9 +216,11 @@ fn any_number(text: &str) -> String {
 mod tests {
     use super::*;
     use crate::{
-        declare,
-        image::TagList,
-        policy::{Details, Facts, Holds, Outcome, Question, choose, orders},
+        core::image::TagList,
+        images::policy::{
+            Holds, PolicyInput, PolicyOutcome, RegistryFacts, TagFacts, choose, orders,
+        },
+        spec,
     };
     use std::collections::HashMap;
 
@@ -290,7 +292,7 @@ mod tests {
                 &way,
                 &[],
             );
-            let declared = declare::read([("x.yaml", text.as_bytes())], None);
+            let declared = spec::read([("x.yaml", text.as_bytes())], None);
             assert!(
                 declared.mistakes.is_empty(),
                 "{tag}: {:?}\n{text}",
@@ -301,12 +303,12 @@ mod tests {
             let tags: TagList = [tag, not].into_iter().collect();
             let details = HashMap::from([(
                 tag.to_owned(),
-                Details {
+                TagFacts {
                     fresh: true,
-                    ..Details::default()
+                    ..TagFacts::default()
                 },
             )]);
-            let question = Question {
+            let question = PolicyInput {
                 policy,
                 present: None,
                 holds: &Holds::default(),
@@ -314,12 +316,12 @@ mod tests {
             };
             let chosen = |tags: &TagList| match choose(
                 &question,
-                &Facts {
+                &RegistryFacts {
                     tags,
                     details: &details,
                 },
             ) {
-                Outcome::Chosen(chosen) => chosen.tag.to_string(),
+                PolicyOutcome::Chosen(chosen) => chosen.tag.to_string(),
                 other => panic!("{tag}: {other:?}\n{text}"),
             };
             assert_eq!(chosen(&tags), tag, "{text}");

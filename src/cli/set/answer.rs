@@ -3,18 +3,19 @@
 use super::NO_CHOICE;
 use crate::{
     cli::{Screen, counted, safe, screen::Color, show},
-    declare::{Declarations, Mistake, Severity},
-    findings::message_of,
-    folder::{FileReport, Report},
-    image::ImageRef,
-    name::Name,
-    rewrite::{Change, LeftAlone, Reason},
+    core::{image::ImageRef, name::Name},
+    images::{
+        lint::message_of,
+        rewrite::{LeaveReason, LeftAlone, ScalarChange},
+    },
+    service::set::{SetFile, SetReport},
+    spec::{Declarations, Diagnostic, Severity},
 };
 use serde_json::{Value, json};
 use std::{collections::BTreeMap, path::Path};
 
 /// What was done, and how to say it.
-pub(super) struct Answer<'a> {
+pub(super) struct SetSummary<'a> {
     /// The folder.
     pub dir: &'a Path,
     /// The choices.
@@ -22,12 +23,12 @@ pub(super) struct Answer<'a> {
     /// What `-f` declares, if it was given.
     pub declared: Option<&'a Declarations>,
     /// What was done.
-    pub report: &'a Report,
+    pub report: &'a SetReport,
 }
 
-impl Answer<'_> {
+impl SetSummary<'_> {
     /// Every scalar that changes.
-    pub fn changes(&self) -> impl Iterator<Item = (&FileReport, &Change)> {
+    pub fn changes(&self) -> impl Iterator<Item = (&SetFile, &ScalarChange)> {
         self.report.files.iter().flat_map(|file| {
             file.outcome
                 .changes
@@ -36,7 +37,7 @@ impl Answer<'_> {
         })
     }
 
-    fn left(&self) -> impl Iterator<Item = (&FileReport, &LeftAlone)> {
+    fn left(&self) -> impl Iterator<Item = (&SetFile, &LeftAlone)> {
         self.report
             .files
             .iter()
@@ -45,7 +46,7 @@ impl Answer<'_> {
 
     /// What is wrong in the files of `-f`; what they say of Environments has no bearing here, so
     /// warnings rest.
-    fn mistakes(&self) -> impl Iterator<Item = &Mistake> {
+    fn mistakes(&self) -> impl Iterator<Item = &Diagnostic> {
         let all = self
             .declared
             .into_iter()
@@ -57,8 +58,8 @@ impl Answer<'_> {
     /// only some are given.
     fn reason(&self, left: &LeftAlone) -> (&'static str, String) {
         let not_given = match (&left.reason, self.declared) {
-            (Reason::UnknownPolicy, None) => true,
-            (Reason::NothingChosen(why), _) => why == NO_CHOICE,
+            (LeaveReason::UnknownPolicy, None) => true,
+            (LeaveReason::NothingChosen(why), _) => why == NO_CHOICE,
             _ => false,
         };
         match (not_given, &left.policy) {
@@ -137,7 +138,7 @@ impl Answer<'_> {
         for (file, left) in self.left() {
             let (code, reason) = self.reason(left);
             if !quiet(code) {
-                pinned |= left.reason == Reason::NeedsDigest;
+                pinned |= left.reason == LeaveReason::NeedsDigest;
                 let place = screen.paint(
                     Color::Cyan,
                     format_args!("{}:{}:{}", safe(&file.path), left.line, left.column),
@@ -165,7 +166,7 @@ impl Answer<'_> {
             ));
         }
         for (name, image) in self.wanted {
-            let concerns = |file: &&FileReport| {
+            let concerns = |file: &&SetFile| {
                 let outcome = &file.outcome;
                 outcome.changes.iter().any(|change| change.policy == *name)
                     || outcome.left.iter().any(|left| {

@@ -4,16 +4,19 @@ mod answer;
 
 use super::{Exit, Failure, Screen};
 use crate::{
-    declare::{self, Choice, Declarations, ImagePolicy, Severity},
-    folder::{self, Options},
-    image::ImageRef,
-    name::Name,
-    policy::{self, Chosen},
-    references::{Note, NoteKind},
-    rewrite::{Choices, Decision, DigestReflection, Order},
-    survey,
+    core::{image::ImageRef, name::Name},
+    images::{
+        policy::{self, Chosen},
+        references::{Note, NoteKind},
+        rewrite::{Choices, DigestReflection, RewriteDecision, UpdateDirection},
+    },
+    service::{
+        set::{self, SetOptions},
+        survey,
+    },
+    spec::{self, Declarations, ImagePolicy, PolicyKind, Severity},
 };
-use answer::Answer;
+use answer::SetSummary;
 use clap::ValueEnum;
 use std::{collections::BTreeMap, path::PathBuf};
 
@@ -39,8 +42,8 @@ pub struct Arguments {
     files: Vec<PathBuf>,
 
     /// Which references are written
-    #[arg(long, value_enum, default_value_t = References::Auto)]
-    references: References,
+    #[arg(long, value_enum, default_value_t = ReferenceMode::Auto)]
+    references: ReferenceMode,
 
     /// Take the digest away from pinned references whose choice has none
     #[arg(long)]
@@ -65,7 +68,7 @@ Without -f a choice is an explicit order: any other tag of its image is replaced
 order counts, so that a lower version is left alone.";
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-enum References {
+enum ReferenceMode {
     /// Every reference to the image, and the marked ones
     Auto,
     /// Only references with a marker
@@ -83,13 +86,13 @@ pub fn run(arguments: &Arguments, screen: &mut Screen) -> Result<Exit, Failure> 
     }
     let declared = declared(arguments)?;
     let choices = choices(arguments, &wanted, declared.as_ref())?;
-    let options = Options {
+    let options = SetOptions {
         write: !arguments.diff && !arguments.check,
         keep_bytes: arguments.diff,
-        ..Options::default()
+        ..SetOptions::default()
     };
-    let report = folder::rewrite(&arguments.dir, &choices, options)?;
-    let answer = Answer {
+    let report = set::rewrite(&arguments.dir, &choices, options)?;
+    let answer = SetSummary {
         dir: &arguments.dir,
         wanted: &wanted,
         declared: declared.as_ref(),
@@ -126,7 +129,7 @@ fn read_choices(texts: &[String]) -> Result<BTreeMap<Name, ImageRef>, Failure> {
                     choices.insert(name, image);
                 }
             }
-            Err(why) => wrong.push(format!("choice {}: {why}", crate::image::shown(text))),
+            Err(why) => wrong.push(format!("choice {}: {why}", crate::core::image::shown(text))),
         }
     }
     if wrong.is_empty() {
@@ -142,7 +145,7 @@ fn read_choice(text: &str) -> Result<(Name, ImageRef), String> {
     };
     let name: Name = name
         .parse()
-        .map_err(|error: crate::name::NameError| error.to_string())?;
+        .map_err(|error: crate::core::name::NameError| error.to_string())?;
     let image = ImageRef::new(image).map_err(|error| error.to_string())?;
     if image.tag.is_none() {
         return Err("there is no tag".to_owned());
@@ -159,7 +162,7 @@ fn declared(arguments: &Arguments) -> Result<Option<Declarations>, Failure> {
     for path in &arguments.files {
         files.extend(survey::declaring(path)?);
     }
-    Ok(Some(declare::read(
+    Ok(Some(spec::read(
         files
             .iter()
             .map(|(path, bytes)| (path.as_str(), bytes.as_slice())),
@@ -172,14 +175,14 @@ fn choices<'a>(
     wanted: &BTreeMap<Name, ImageRef>,
     declared: Option<&'a Declarations>,
 ) -> Result<Choices<'a>, Failure> {
-    let mut choices = Choices::new(arguments.references == References::Auto);
+    let mut choices = Choices::new(arguments.references == ReferenceMode::Auto);
     let mut wrong = Vec::new();
     for (name, image) in wanted {
         let Some(tag) = image.tag.clone() else {
             continue;
         };
         let decision = match declared {
-            None => Decision {
+            None => RewriteDecision {
                 policy: name.clone(),
                 repository: image.repository.clone(),
                 tag,
@@ -193,12 +196,12 @@ fn choices<'a>(
                 },
                 unpin: arguments.unpin,
                 allow_downgrade: true,
-                compare: Box::new(|_| Order::Newer),
+                compare: Box::new(|_| UpdateDirection::Newer),
             },
             Some(declared) => match chosen_by(name, image, declared) {
                 // Whether a registry still lists an equal version is not known here, and the choice
                 // is an order.
-                Ok(policy) => Decision {
+                Ok(policy) => RewriteDecision {
                     unpin: arguments.unpin,
                     ..crate::update::decision(
                         policy,
@@ -275,11 +278,11 @@ fn chosen_by<'d>(
         ));
     }
     match &policy.choice {
-        Choice::Digest(followed) if followed.as_str() != tag => Err(format!(
+        PolicyKind::Digest(followed) if followed.as_str() != tag => Err(format!(
             "{name} follows the tag {followed}, so {tag} cannot be its choice ({})",
             policy.place
         )),
-        Choice::Semver(_) | Choice::Numerical(_) | Choice::Alphabetical(_)
+        PolicyKind::Semver(_) | PolicyKind::Numerical(_) | PolicyKind::Alphabetical(_)
             if !policy::orders(policy, tag) =>
         {
             Err(format!(

@@ -1,11 +1,11 @@
 //! The calls of Gitea's API that are answered; all others are not found.
 
 use super::{
-    BOT, Shared,
-    book::{Book, Comment, Refusal},
+    BOT, ForgeShared,
+    book::{ForgeRefusal, PullBook, SandboxComment},
     lock,
 };
-use crate::secret::Secret;
+use crate::core::secret::Secret;
 use axum::{
     Json, Router,
     body::Bytes,
@@ -21,7 +21,7 @@ use std::collections::HashMap;
 /// The address of the bot's commits that a merge makes.
 const ADDRESS: &str = "tagboat@localhost";
 
-pub(super) fn router(shared: Shared, project: &str, token: &Secret) -> Router {
+pub(super) fn router(shared: ForgeShared, project: &str, token: &Secret) -> Router {
     let wanted = [
         format!("token {}", token.expose()),
         format!("Bearer {}", token.expose()),
@@ -35,7 +35,7 @@ pub(super) fn router(shared: Shared, project: &str, token: &Secret) -> Router {
             if known {
                 next.run(request).await
             } else {
-                refused(&Refusal(401, "sign in".to_owned()))
+                refused(&ForgeRefusal(401, "sign in".to_owned()))
             }
         }
     });
@@ -48,7 +48,7 @@ pub(super) fn router(shared: Shared, project: &str, token: &Secret) -> Router {
 }
 
 async fn answer(
-    State(shared): State<Shared>,
+    State(shared): State<ForgeShared>,
     rest: Option<Path<String>>,
     Query(query): Query<HashMap<String, String>>,
     method: Method,
@@ -69,7 +69,7 @@ async fn answer(
     }
 }
 
-fn refused(Refusal(status, why): &Refusal) -> Response {
+fn refused(ForgeRefusal(status, why): &ForgeRefusal) -> Response {
     (
         StatusCode::from_u16(*status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR),
         Json(json!({"message": why})),
@@ -78,16 +78,16 @@ fn refused(Refusal(status, why): &Refusal) -> Response {
 }
 
 fn route(
-    book: &mut Book,
+    book: &mut PullBook,
     method: &Method,
     segments: &[&str],
     query: &HashMap<String, String>,
     body: &Value,
-) -> Result<Response, Refusal> {
+) -> Result<Response, ForgeRefusal> {
     let text = |field: &str| body[field].as_str().unwrap_or_default();
     let number = |text: &str| {
         text.parse::<u64>()
-            .map_err(|_| Refusal(404, format!("{text:?} is no number")))
+            .map_err(|_| ForgeRefusal(404, format!("{text:?} is no number")))
     };
     let none = || list(Vec::new(), query);
     Ok(match (method.as_str(), segments) {
@@ -109,7 +109,7 @@ fn route(
         ("GET", ["pulls", number_text]) => {
             let number = number(number_text)?;
             if let Some(status) = book.withheld.get(&number) {
-                return Err(Refusal(*status, "it is withheld".to_owned()));
+                return Err(ForgeRefusal(*status, "it is withheld".to_owned()));
             }
             found(book.shape(number)?)
         }
@@ -201,7 +201,7 @@ fn route(
         ("POST", ["issues", number_text, "comments"]) => {
             let (request, id) = (number(number_text)?, book.next());
             book.pull(request)?;
-            book.comments.push(Comment {
+            book.comments.push(SandboxComment {
                 id,
                 request,
                 author: BOT.to_owned(),
@@ -212,7 +212,7 @@ fn route(
         }
         ("PATCH", ["issues", "comments", id]) => {
             let id = number(id)?;
-            let missing = || Refusal(404, format!("there is no comment {id}"));
+            let missing = || ForgeRefusal(404, format!("there is no comment {id}"));
             let comment = book
                 .comments
                 .iter_mut()
@@ -234,7 +234,7 @@ fn route(
         }
         ("GET", ["branches", rest @ ..]) => match book.repository.branch(&rest.join("/"))? {
             Some(id) => found(json!({"name": rest.join("/"), "commit": {"id": id.to_string()}})),
-            None => return Err(Refusal(404, "there is no such branch".to_owned())),
+            None => return Err(ForgeRefusal(404, "there is no such branch".to_owned())),
         },
         ("DELETE", ["branches", rest @ ..])
             if book.repository.delete_branch(&rest.join("/"))? =>
@@ -242,7 +242,7 @@ fn route(
             StatusCode::NO_CONTENT.into_response()
         }
         _ => {
-            return Err(Refusal(
+            return Err(ForgeRefusal(
                 404,
                 "the sandbox's forge does not answer this".to_owned(),
             ));
@@ -250,7 +250,7 @@ fn route(
     })
 }
 
-fn shape(comment: &Comment) -> Value {
+fn shape(comment: &SandboxComment) -> Value {
     json!({"id": comment.id, "body": comment.body, "user": {"login": comment.author}})
 }
 

@@ -1,13 +1,13 @@
 //! What the forge of the sandbox remembers: requests, labels, comments and statuses, in memory.
 
-use crate::sandbox::git::{BareRepository, Merged, SandboxError};
+use crate::sandbox::git::{BareRepository, MergeOutcome, SandboxGitError};
 use jiff::Timestamp;
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// A request.
 #[derive(Debug, Clone)]
-pub(super) struct Pull {
+pub(super) struct SandboxPull {
     pub number: u64,
     pub head: String,
     /// The head's commit when it ended; while it is open, the branch says it.
@@ -19,18 +19,18 @@ pub(super) struct Pull {
     pub labels: BTreeSet<u64>,
     pub opened: Timestamp,
     pub updated: Timestamp,
-    ended: Option<Ended>,
+    ended: Option<SandboxEnd>,
 }
 
 #[derive(Debug, Clone)]
-struct Ended {
+struct SandboxEnd {
     at: Timestamp,
     by: String,
     merge: Option<String>,
 }
 
 #[derive(Debug, Clone)]
-pub(super) struct Comment {
+pub(super) struct SandboxComment {
     pub id: u64,
     pub request: u64,
     pub author: String,
@@ -38,7 +38,7 @@ pub(super) struct Comment {
 }
 
 #[derive(Debug, Clone)]
-struct Status {
+struct SandboxStatus {
     id: u64,
     context: String,
     state: String,
@@ -49,30 +49,30 @@ struct Status {
 
 /// Why something is refused, with Gitea's status.
 #[derive(Debug)]
-pub(super) struct Refusal(pub u16, pub String);
+pub(super) struct ForgeRefusal(pub u16, pub String);
 
-impl From<SandboxError> for Refusal {
-    fn from(error: SandboxError) -> Self {
-        Refusal(500, error.to_string())
+impl From<SandboxGitError> for ForgeRefusal {
+    fn from(error: SandboxGitError) -> Self {
+        ForgeRefusal(500, error.to_string())
     }
 }
 
-pub(super) struct Book {
+pub(super) struct PullBook {
     pub repository: BareRepository,
     /// Where people would read it.
     pub page: String,
     /// Told by the story, or the real one.
     pub clock: Option<Timestamp>,
-    pub pulls: BTreeMap<u64, Pull>,
+    pub pulls: BTreeMap<u64, SandboxPull>,
     pub labels: BTreeMap<u64, String>,
-    pub comments: Vec<Comment>,
+    pub comments: Vec<SandboxComment>,
     /// Requests that are listed and cannot be read alone, with the status.
     pub withheld: BTreeMap<u64, u16>,
-    statuses: BTreeMap<String, Vec<Status>>,
+    statuses: BTreeMap<String, Vec<SandboxStatus>>,
     last: u64,
 }
 
-impl Book {
+impl PullBook {
     pub fn new(repository: BareRepository, page: String) -> Self {
         let (clock, pulls, labels, comments, withheld, statuses, last) = Default::default();
         Self {
@@ -104,10 +104,10 @@ impl Book {
         base: &str,
         title: &str,
         body: &str,
-    ) -> Result<u64, Refusal> {
+    ) -> Result<u64, ForgeRefusal> {
         for branch in [head, base] {
             if self.repository.branch(branch)?.is_none() {
-                return Err(Refusal(404, format!("there is no branch {branch}")));
+                return Err(ForgeRefusal(404, format!("there is no branch {branch}")));
             }
         }
         if self
@@ -115,14 +115,14 @@ impl Book {
             .values()
             .any(|pull| pull.ended.is_none() && pull.head == head && pull.base == base)
         {
-            return Err(Refusal(
+            return Err(ForgeRefusal(
                 409,
                 "pull request already exists for these targets".to_owned(),
             ));
         }
         let number = self.pulls.len() as u64 + 1;
         let (opened, text) = (self.now(), str::to_owned);
-        let pull = Pull {
+        let pull = SandboxPull {
             number,
             head: text(head),
             last: None,
@@ -139,10 +139,10 @@ impl Book {
         Ok(number)
     }
 
-    pub fn pull(&mut self, number: u64) -> Result<&mut Pull, Refusal> {
+    pub fn pull(&mut self, number: u64) -> Result<&mut SandboxPull, ForgeRefusal> {
         self.pulls
             .get_mut(&number)
-            .ok_or_else(|| Refusal(404, format!("there is no request {number}")))
+            .ok_or_else(|| ForgeRefusal(404, format!("there is no request {number}")))
     }
 
     pub fn is_open(&self, number: u64) -> bool {
@@ -159,32 +159,32 @@ impl Book {
         }
     }
 
-    pub fn close(&mut self, number: u64, by: &str) -> Result<(), Refusal> {
+    pub fn close(&mut self, number: u64, by: &str) -> Result<(), ForgeRefusal> {
         self.end(number, by, None)
     }
 
-    pub fn reopen(&mut self, number: u64) -> Result<(), Refusal> {
+    pub fn reopen(&mut self, number: u64) -> Result<(), ForgeRefusal> {
         let pull = self.pull(number)?;
         if pull
             .ended
             .as_ref()
             .is_some_and(|ended| ended.merge.is_some())
         {
-            return Err(Refusal(412, "it is merged".to_owned()));
+            return Err(ForgeRefusal(412, "it is merged".to_owned()));
         }
         pull.ended = None;
         self.touch(number);
         Ok(())
     }
 
-    fn end(&mut self, number: u64, by: &str, merge: Option<String>) -> Result<(), Refusal> {
+    fn end(&mut self, number: u64, by: &str, merge: Option<String>) -> Result<(), ForgeRefusal> {
         let head = self.pull(number)?.head.clone();
         let last = self.repository.branch(&head)?.map(|id| id.to_string());
         let at = self.now();
         let pull = self.pull(number)?;
         if pull.ended.is_none() {
             (pull.ended, pull.last, pull.updated) = (
-                Some(Ended {
+                Some(SandboxEnd {
                     at,
                     by: by.to_owned(),
                     merge,
@@ -204,30 +204,30 @@ impl Book {
         squash: bool,
         who: (&str, &str),
         message: &str,
-    ) -> Result<String, Refusal> {
+    ) -> Result<String, ForgeRefusal> {
         let seconds = self.now().as_second();
         let branch = self.pull(number)?.head.clone();
         if !self.is_open(number) {
-            return Err(Refusal(405, "the request has ended".to_owned()));
+            return Err(ForgeRefusal(405, "the request has ended".to_owned()));
         }
         let there = self
             .repository
             .branch(&branch)?
-            .ok_or_else(|| Refusal(404, format!("there is no branch {branch}")))?;
+            .ok_or_else(|| ForgeRefusal(404, format!("there is no branch {branch}")))?;
         let present = there.to_string();
         if head.is_some_and(|head| !head.is_empty() && head != present) {
-            return Err(Refusal(409, "head out of date".to_owned()));
+            return Err(ForgeRefusal(409, "head out of date".to_owned()));
         }
         match self
             .repository
             .merge(&branch, there, squash, who, seconds, message)?
         {
-            Merged::Done(commit) => {
+            MergeOutcome::Done(commit) => {
                 self.end(number, who.0, Some(commit.to_string()))?;
                 Ok(commit.to_string())
             }
-            Merged::Moved(_) => Err(Refusal(409, "head out of date".to_owned())),
-            Merged::Conflict => Err(Refusal(409, "merge conflict".to_owned())),
+            MergeOutcome::Moved(_) => Err(ForgeRefusal(409, "head out of date".to_owned())),
+            MergeOutcome::Conflict => Err(ForgeRefusal(409, "merge conflict".to_owned())),
         }
     }
 
@@ -240,7 +240,7 @@ impl Book {
         url: &str,
     ) {
         let (id, at, text) = (self.next(), self.now(), str::to_owned);
-        let status = Status {
+        let status = SandboxStatus {
             id,
             context: text(context),
             state: text(state),
@@ -255,8 +255,8 @@ impl Book {
     }
 
     pub fn statuses(&self, commit: &str) -> Vec<Value> {
-        let shape = |status: &Status| {
-            let Status {
+        let shape = |status: &SandboxStatus| {
+            let SandboxStatus {
                 id,
                 context,
                 state,
@@ -276,7 +276,7 @@ impl Book {
 
     /// Whether a request belongs to the list of those open, or of those that ended.
     pub fn listed(&self, open: bool) -> Vec<u64> {
-        let mut found: Vec<&Pull> = self
+        let mut found: Vec<&SandboxPull> = self
             .pulls
             .values()
             .filter(|pull| pull.ended.is_none() == open)
@@ -286,11 +286,11 @@ impl Book {
     }
 
     /// A request as Gitea tells it.
-    pub fn shape(&self, number: u64) -> Result<Value, Refusal> {
+    pub fn shape(&self, number: u64) -> Result<Value, ForgeRefusal> {
         let pull = self
             .pulls
             .get(&number)
-            .ok_or_else(|| Refusal(404, format!("there is no request {number}")))?;
+            .ok_or_else(|| ForgeRefusal(404, format!("there is no request {number}")))?;
         let branch = self.repository.branch(&pull.head)?;
         let head = match (&pull.ended, branch) {
             (None, Some(id)) => id.to_string(),
@@ -335,7 +335,7 @@ impl Book {
     }
 
     /// The events of a request: who closed it.
-    pub fn timeline(&mut self, number: u64) -> Result<Vec<Value>, Refusal> {
+    pub fn timeline(&mut self, number: u64) -> Result<Vec<Value>, ForgeRefusal> {
         let ended = self.pull(number)?.ended.clone();
         Ok(ended
             .map(|ended| json!({"type": "close", "user": {"login": ended.by}}))

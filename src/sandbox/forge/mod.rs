@@ -6,9 +6,9 @@
 mod answer;
 mod book;
 
-use super::git::{BareRepository, GitServer, SandboxError};
-use crate::secret::Secret;
-use book::{Book, Refusal};
+use super::git::{BareRepository, GitServer, SandboxGitError};
+use crate::core::secret::Secret;
+use book::{ForgeRefusal, PullBook};
 use jiff::Timestamp;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -18,16 +18,16 @@ pub const BOT: &str = "tagboat";
 /// A running forge with one repository; it stops when dropped.
 pub struct SandboxForge {
     server: GitServer,
-    shared: Shared,
+    shared: ForgeShared,
     project: String,
 }
 
 /// What its answers and its owner's hand share.
-type Shared = Arc<Mutex<Book>>;
+type ForgeShared = Arc<Mutex<PullBook>>;
 
 /// A request, as a person sees it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Seen {
+pub struct PullView {
     /// Its number.
     pub number: u64,
     /// Its branch.
@@ -55,7 +55,8 @@ impl SandboxForge {
         project: &str,
         token: &Secret,
     ) -> std::io::Result<Self> {
-        let shared: Shared = Arc::new(Mutex::new(Book::new(repository.clone(), String::new())));
+        let shared: ForgeShared =
+            Arc::new(Mutex::new(PullBook::new(repository.clone(), String::new())));
         let api = answer::router(Arc::clone(&shared), project, token);
         let server = GitServer::start_at(repository, format!("{project}.git"), None, |git| {
             api.fallback_service(git)
@@ -85,9 +86,9 @@ impl SandboxForge {
     }
 
     /// All requests, in the order of their numbers.
-    pub fn requests(&self) -> Vec<Seen> {
+    pub fn requests(&self) -> Vec<PullView> {
         let book = lock(&self.shared);
-        let seen = |pull: &book::Pull| Seen {
+        let seen = |pull: &book::SandboxPull| PullView {
             number: pull.number,
             head: pull.head.clone(),
             title: pull.title.clone(),
@@ -118,7 +119,7 @@ impl SandboxForge {
         head: &str,
         base: &str,
         title: &str,
-    ) -> Result<u64, SandboxError> {
+    ) -> Result<u64, SandboxGitError> {
         lock(&self.shared)
             .open(who, head, base, title, "")
             .map_err(failed)
@@ -128,7 +129,7 @@ impl SandboxForge {
     ///
     /// # Errors
     /// If it cannot be merged.
-    pub fn merge(&self, number: u64, who: (&str, &str)) -> Result<String, SandboxError> {
+    pub fn merge(&self, number: u64, who: (&str, &str)) -> Result<String, SandboxGitError> {
         let mut book = lock(&self.shared);
         let title = book.pull(number).map_err(failed)?.title.clone();
         book.merge(
@@ -145,7 +146,7 @@ impl SandboxForge {
     ///
     /// # Errors
     /// If there is none of this number.
-    pub fn close(&self, number: u64, who: &str) -> Result<(), SandboxError> {
+    pub fn close(&self, number: u64, who: &str) -> Result<(), SandboxGitError> {
         lock(&self.shared).close(number, who).map_err(failed)
     }
 
@@ -154,7 +155,7 @@ impl SandboxForge {
     ///
     /// # Errors
     /// If there is none of this number.
-    pub fn withhold(&self, number: u64, status: Option<u16>) -> Result<(), SandboxError> {
+    pub fn withhold(&self, number: u64, status: Option<u16>) -> Result<(), SandboxGitError> {
         let mut book = lock(&self.shared);
         book.pull(number).map_err(failed)?;
         book.withheld.remove(&number);
@@ -166,7 +167,7 @@ impl SandboxForge {
     ///
     /// # Errors
     /// If it is merged, or there is none of this number.
-    pub fn reopen(&self, number: u64) -> Result<(), SandboxError> {
+    pub fn reopen(&self, number: u64) -> Result<(), SandboxGitError> {
         lock(&self.shared).reopen(number).map_err(failed)
     }
 
@@ -174,7 +175,7 @@ impl SandboxForge {
     ///
     /// # Errors
     /// If there is none of this number.
-    pub fn retarget(&self, number: u64, base: &str) -> Result<(), SandboxError> {
+    pub fn retarget(&self, number: u64, base: &str) -> Result<(), SandboxGitError> {
         let mut book = lock(&self.shared);
         base.clone_into(&mut book.pull(number).map_err(failed)?.base);
         book.touch(number);
@@ -185,7 +186,7 @@ impl SandboxForge {
     ///
     /// # Errors
     /// If there is none of this number.
-    pub fn rewrite(&self, number: u64, body: &str) -> Result<(), SandboxError> {
+    pub fn rewrite(&self, number: u64, body: &str) -> Result<(), SandboxGitError> {
         let mut book = lock(&self.shared);
         body.clone_into(&mut book.pull(number).map_err(failed)?.body);
         book.touch(number);
@@ -196,7 +197,7 @@ impl SandboxForge {
     ///
     /// # Errors
     /// If there is no request of this number.
-    pub fn label(&self, number: u64, name: &str) -> Result<(), SandboxError> {
+    pub fn label(&self, number: u64, name: &str) -> Result<(), SandboxGitError> {
         let mut book = lock(&self.shared);
         let known = book
             .labels
@@ -214,23 +215,23 @@ impl SandboxForge {
     ///
     /// # Errors
     /// If the request's branch is gone.
-    pub fn check(&self, number: u64, name: &str, state: &str) -> Result<(), SandboxError> {
+    pub fn check(&self, number: u64, name: &str, state: &str) -> Result<(), SandboxGitError> {
         let mut book = lock(&self.shared);
         let branch = book.pull(number).map_err(failed)?.head.clone();
         let commit = book
             .repository
             .branch(&branch)?
-            .ok_or_else(|| SandboxError::new("the branch is gone"))?;
+            .ok_or_else(|| SandboxGitError::new("the branch is gone"))?;
         book.set_status(&commit.to_string(), name, state, "", "");
         book.touch(number);
         Ok(())
     }
 }
 
-fn lock(shared: &Shared) -> MutexGuard<'_, Book> {
+fn lock(shared: &ForgeShared) -> MutexGuard<'_, PullBook> {
     shared.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-fn failed(refusal: Refusal) -> SandboxError {
-    SandboxError::new(refusal.1)
+fn failed(refusal: ForgeRefusal) -> SandboxGitError {
+    SandboxGitError::new(refusal.1)
 }

@@ -1,12 +1,12 @@
 //! Merging a branch into `main`, as the button of a forge does: by whole files.
 
-use super::repository::{BareRepository, SandboxError, branch, write_commit};
+use super::repository::{BareRepository, SandboxGitError, branch, write_commit};
 use gix::{ObjectId, objs::tree::EntryKind, prelude::FindExt};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// What became of a merge.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Merged {
+pub enum MergeOutcome {
     /// The commit that `main` is at now.
     Done(ObjectId),
     /// The branch is at this commit, not at the one that was to be merged; nothing if it is gone.
@@ -16,7 +16,7 @@ pub enum Merged {
 }
 
 /// Files by path.
-type Files = BTreeMap<String, (EntryKind, ObjectId)>;
+type TreeFiles = BTreeMap<String, (EntryKind, ObjectId)>;
 
 impl BareRepository {
     /// Merges a branch that is at `head`, as one commit on `main` (`squash`) or with a merge
@@ -32,16 +32,17 @@ impl BareRepository {
         who: (&str, &str),
         seconds: i64,
         message: &str,
-    ) -> Result<Merged, SandboxError> {
+    ) -> Result<MergeOutcome, SandboxGitError> {
         let writing = self.lock();
         let repo = self.open()?;
         let found = branch(&repo, name)?;
         if found != Some(head) {
-            return Ok(Merged::Moved(found));
+            return Ok(MergeOutcome::Moved(found));
         }
-        let main = branch(&repo, "main")?.ok_or_else(|| SandboxError::new("there is no main"))?;
+        let main =
+            branch(&repo, "main")?.ok_or_else(|| SandboxGitError::new("there is no main"))?;
         let Some(tree) = merged_tree(&repo, main, head)? else {
-            return Ok(Merged::Conflict);
+            return Ok(MergeOutcome::Conflict);
         };
         let parents = if squash { vec![main] } else { vec![main, head] };
         let id = write_commit(&repo, tree, parents, who, seconds, message)?;
@@ -49,14 +50,14 @@ impl BareRepository {
             &writing,
             &[("refs/heads/main".to_owned(), Some(main), Some(id))],
         )?;
-        Ok(Merged::Done(id))
+        Ok(MergeOutcome::Done(id))
     }
 
     /// Whether a branch could be merged into `main` now.
     ///
     /// # Errors
     /// If the repository cannot be read.
-    pub fn is_mergeable(&self, head: ObjectId) -> Result<bool, SandboxError> {
+    pub fn is_mergeable(&self, head: ObjectId) -> Result<bool, SandboxGitError> {
         let repo = self.open()?;
         let Some(main) = branch(&repo, "main")? else {
             return Ok(false);
@@ -70,8 +71,8 @@ fn merged_tree(
     repo: &gix::Repository,
     main: ObjectId,
     head: ObjectId,
-) -> Result<Option<ObjectId>, SandboxError> {
-    let Some(base) = repo.merge_base(main, head).map_err(SandboxError::new)? else {
+) -> Result<Option<ObjectId>, SandboxGitError> {
+    let Some(base) = repo.merge_base(main, head).map_err(SandboxGitError::new)? else {
         return Ok(None);
     };
     let (before, ours, theirs) = (
@@ -93,36 +94,36 @@ fn merged_tree(
     let tree = repo
         .find_commit(main)
         .and_then(|commit| Ok(commit.tree_id()?.detach()))
-        .map_err(SandboxError::new)?;
-    let mut editor = repo.edit_tree(tree).map_err(SandboxError::new)?;
+        .map_err(SandboxGitError::new)?;
+    let mut editor = repo.edit_tree(tree).map_err(SandboxGitError::new)?;
     for path in changed {
         match theirs.get(path) {
             Some((kind, id)) => editor
                 .upsert(path.as_str(), *kind, *id)
                 .map(drop)
-                .map_err(SandboxError::new)?,
+                .map_err(SandboxGitError::new)?,
             None => editor
                 .remove(path.as_str())
                 .map(drop)
-                .map_err(SandboxError::new)?,
+                .map_err(SandboxGitError::new)?,
         }
     }
-    Ok(Some(editor.write().map_err(SandboxError::new)?.detach()))
+    Ok(Some(editor.write().map_err(SandboxGitError::new)?.detach()))
 }
 
 /// The files of a commit.
-fn files(repo: &gix::Repository, commit: ObjectId) -> Result<Files, SandboxError> {
+fn files(repo: &gix::Repository, commit: ObjectId) -> Result<TreeFiles, SandboxGitError> {
     let tree = repo
         .find_commit(commit)
         .and_then(|commit| Ok(commit.tree_id()?.detach()))
-        .map_err(SandboxError::new)?;
-    let (mut found, mut folders) = (Files::new(), vec![(String::new(), tree)]);
+        .map_err(SandboxGitError::new)?;
+    let (mut found, mut folders) = (TreeFiles::new(), vec![(String::new(), tree)]);
     while let Some((folder, id)) = folders.pop() {
         let mut buffer = Vec::new();
         for entry in &repo
             .objects
             .find_tree(&id, &mut buffer)
-            .map_err(SandboxError::new)?
+            .map_err(SandboxGitError::new)?
             .entries
         {
             let path = format!("{folder}{}", entry.filename);

@@ -10,10 +10,10 @@ mod repository;
 mod upload;
 mod wire;
 
-pub use merge::Merged;
-pub use repository::{BareRepository, SandboxError};
+pub use merge::MergeOutcome;
+pub use repository::{BareRepository, SandboxGitError};
 
-use crate::secret::Secret;
+use crate::core::secret::Secret;
 use axum::{
     body::{Body, Bytes},
     extract::{DefaultBodyLimit, State},
@@ -36,7 +36,7 @@ pub struct GitServer {
 }
 
 /// What a request needs.
-struct Served {
+struct GitService {
     repository: BareRepository,
     /// The path it is served under, without a slash before it.
     path: String,
@@ -94,7 +94,7 @@ impl GitServer {
                 base64::engine::general_purpose::STANDARD.encode(both)
             )
         });
-        let served = Arc::new(Served {
+        let served = Arc::new(GitService {
             repository,
             path: path.clone(),
             authorization,
@@ -134,7 +134,7 @@ impl Drop for GitServer {
 }
 
 async fn answer(
-    State(served): State<Arc<Served>>,
+    State(served): State<Arc<GitService>>,
     method: Method,
     uri: Uri,
     headers: HeaderMap,
@@ -158,12 +158,12 @@ async fn answer(
 }
 
 fn route(
-    served: &Served,
+    served: &GitService,
     method: &Method,
     uri: &Uri,
     headers: &HeaderMap,
     body: &[u8],
-) -> Result<Response, SandboxError> {
+) -> Result<Response, SandboxGitError> {
     let repository = &served.repository;
     let missing = || Ok((StatusCode::NOT_FOUND, "no such repository\n").into_response());
     let Some(path) = uri
@@ -219,14 +219,14 @@ fn route(
 }
 
 /// Git compresses what it asks where that is long.
-fn gunzip(body: &[u8]) -> Result<Vec<u8>, SandboxError> {
+fn gunzip(body: &[u8]) -> Result<Vec<u8>, SandboxGitError> {
     let mut out = Vec::new();
     flate2::read::GzDecoder::new(body)
         .take(BODY as u64 + 1)
         .read_to_end(&mut out)
-        .map_err(SandboxError::new)?;
+        .map_err(SandboxGitError::new)?;
     if out.len() > BODY {
-        return Err(SandboxError::new("the request is too long"));
+        return Err(SandboxGitError::new("the request is too long"));
     }
     Ok(out)
 }

@@ -1,7 +1,7 @@
 //! What a push brings: commands, then a pack (`gitprotocol-pack`, "Pushing Data To a Server").
 
 use super::{
-    SandboxError,
+    SandboxGitError,
     repository::{BareRepository, head, reachable, references},
     upload::{AGENT, advertise_references},
     wire::{self, Line},
@@ -11,7 +11,7 @@ use gix_pack::{bundle::write::Options, data::input::Mode};
 use std::sync::atomic::AtomicBool;
 
 /// The answer to `info/refs?service=git-receive-pack`.
-pub(super) fn advertise(repo: &gix::Repository) -> Result<Vec<u8>, SandboxError> {
+pub(super) fn advertise(repo: &gix::Repository) -> Result<Vec<u8>, SandboxGitError> {
     let mut out = Vec::new();
     wire::text(&mut out, "# service=git-receive-pack");
     wire::flush(&mut out);
@@ -23,14 +23,14 @@ pub(super) fn advertise(repo: &gix::Repository) -> Result<Vec<u8>, SandboxError>
 }
 
 /// A reference, what it must be, what it shall be.
-type Command = (String, Option<ObjectId>, Option<ObjectId>);
+type RefCommand = (String, Option<ObjectId>, Option<ObjectId>);
 
 /// Takes the pack in, then moves the references, each only if it is where the pusher saw it.
 pub(super) fn answer(
     repository: &BareRepository,
     mut body: &[u8],
-) -> Result<Vec<u8>, SandboxError> {
-    let (mut commands, mut abilities) = (Vec::<Command>::new(), String::new());
+) -> Result<Vec<u8>, SandboxGitError> {
+    let (mut commands, mut abilities) = (Vec::<RefCommand>::new(), String::new());
     while let Some(Line::Data(line)) = wire::next(&mut body)? {
         let line = String::from_utf8_lossy(line).into_owned();
         let (line, asked) = line.split_once('\0').unwrap_or((&line, ""));
@@ -79,7 +79,7 @@ pub(super) fn answer(
             })
             .collect()
     } else {
-        let one = |(checked, command): (Result<(), String>, &Command)| {
+        let one = |(checked, command): (Result<(), String>, &RefCommand)| {
             checked.and_then(|()| {
                 let changed = repository.change(&writing, std::slice::from_ref(command));
                 changed.map_err(|_| "failed to update ref".to_owned())
@@ -106,10 +106,10 @@ pub(super) fn answer(
     Ok(out)
 }
 
-fn command(line: &str) -> Result<Command, SandboxError> {
-    let wrong = || SandboxError::new("a command is malformed");
+fn command(line: &str) -> Result<RefCommand, SandboxGitError> {
+    let wrong = || SandboxGitError::new("a command is malformed");
     let mut words = line.splitn(3, ' ');
-    let mut id = || -> Result<Option<ObjectId>, SandboxError> {
+    let mut id = || -> Result<Option<ObjectId>, SandboxGitError> {
         let id =
             ObjectId::from_hex(words.next().unwrap_or_default().as_bytes()).map_err(|_| wrong())?;
         Ok((!id.is_null()).then_some(id))
@@ -121,7 +121,7 @@ fn command(line: &str) -> Result<Command, SandboxError> {
 
 /// Indexes the pack into the object store: every object is unpacked and hashed, and a pack that
 /// does not add up leaves nothing.
-fn take_in(repository: &BareRepository, pack: &[u8]) -> Result<(), SandboxError> {
+fn take_in(repository: &BareRepository, pack: &[u8]) -> Result<(), SandboxGitError> {
     // "PACK", version, count: an empty pack brings nothing.
     if pack.is_empty() || (pack.starts_with(b"PACK") && pack.get(8..12) == Some(&[0; 4])) {
         return Ok(());
@@ -141,7 +141,7 @@ fn take_in(repository: &BareRepository, pack: &[u8]) -> Result<(), SandboxError>
             ..Default::default()
         },
     )
-    .map_err(|error| SandboxError::new(crate::git::plain(&error.to_string())))?;
+    .map_err(|error| SandboxGitError::new(crate::io::git::plain(&error.to_string())))?;
     if let Some(keep) = outcome.keep_path {
         // It guards a pack against a repack until its references stand; nobody repacks here.
         let _ = std::fs::remove_file(keep);
@@ -150,7 +150,7 @@ fn take_in(repository: &BareRepository, pack: &[u8]) -> Result<(), SandboxError>
 }
 
 /// Whether the reference may move, and all that its new commit needs is there.
-fn check(repository: &BareRepository, (name, old, new): &Command) -> Result<(), String> {
+fn check(repository: &BareRepository, (name, old, new): &RefCommand) -> Result<(), String> {
     let repo = repository.open().map_err(|error| error.to_string())?;
     if !name.starts_with("refs/") || gix::validate::reference::name(name.as_str().into()).is_err() {
         return Err("funny refname".into());

@@ -17,10 +17,10 @@ use std::{
 /// Why the sandbox cannot do it.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("sandbox git: {0}")]
-pub struct SandboxError(String);
+pub struct SandboxGitError(String);
 
-impl SandboxError {
-    pub(in crate::sandbox) fn new(why: impl std::fmt::Display) -> Self {
+impl SandboxGitError {
+    pub(crate) fn new(why: impl std::fmt::Display) -> Self {
         Self(why.to_string())
     }
 }
@@ -44,13 +44,13 @@ impl BareRepository {
         who: (&str, &str),
         seconds: i64,
         message: &str,
-    ) -> Result<Self, SandboxError> {
+    ) -> Result<Self, SandboxGitError> {
         let options = gix::create::Options {
             destination_must_be_empty: Some(true),
             ..Default::default()
         };
         gix::ThreadSafeRepository::init_opts(dir, gix::create::Kind::Bare, options, isolated())
-            .map_err(SandboxError::new)?;
+            .map_err(SandboxGitError::new)?;
         let repository = Self {
             dir: dir.to_owned(),
             writing: Arc::default(),
@@ -69,7 +69,7 @@ impl BareRepository {
         (name, email): (&str, &str),
         seconds: i64,
         message: &str,
-    ) -> Result<ObjectId, SandboxError> {
+    ) -> Result<ObjectId, SandboxGitError> {
         let writing = self.lock();
         let repo = self.open()?;
         let parent = self.main(&repo)?;
@@ -77,18 +77,18 @@ impl BareRepository {
             Some(parent) => repo
                 .find_commit(parent)
                 .and_then(|commit| Ok(commit.tree_id()?.detach()))
-                .map_err(SandboxError::new)?,
+                .map_err(SandboxGitError::new)?,
             None => ObjectId::empty_tree(gix::hash::Kind::Sha1),
         };
-        let mut editor = repo.edit_tree(tree).map_err(SandboxError::new)?;
+        let mut editor = repo.edit_tree(tree).map_err(SandboxGitError::new)?;
         for (path, text) in files {
-            let path = crate::git::RepoPath::new(path).map_err(SandboxError::new)?;
-            let blob = repo.write_blob(text).map_err(SandboxError::new)?;
+            let path = crate::io::git::RepoPath::new(path).map_err(SandboxGitError::new)?;
+            let blob = repo.write_blob(text).map_err(SandboxGitError::new)?;
             editor
                 .upsert(path.as_str(), gix::objs::tree::EntryKind::Blob, blob)
-                .map_err(SandboxError::new)?;
+                .map_err(SandboxGitError::new)?;
         }
-        let tree = editor.write().map_err(SandboxError::new)?.detach();
+        let tree = editor.write().map_err(SandboxGitError::new)?.detach();
         let id = write_commit(
             &repo,
             tree,
@@ -108,7 +108,7 @@ impl BareRepository {
     ///
     /// # Errors
     /// If the repository cannot be read.
-    pub fn head(&self) -> Result<Option<ObjectId>, SandboxError> {
+    pub fn head(&self) -> Result<Option<ObjectId>, SandboxGitError> {
         self.main(&self.open()?)
     }
 
@@ -116,7 +116,7 @@ impl BareRepository {
     ///
     /// # Errors
     /// If the repository cannot be read.
-    pub fn branch(&self, name: &str) -> Result<Option<ObjectId>, SandboxError> {
+    pub fn branch(&self, name: &str) -> Result<Option<ObjectId>, SandboxGitError> {
         branch(&self.open()?, name)
     }
 
@@ -124,7 +124,7 @@ impl BareRepository {
     ///
     /// # Errors
     /// If the repository cannot be written.
-    pub fn delete_branch(&self, name: &str) -> Result<bool, SandboxError> {
+    pub fn delete_branch(&self, name: &str) -> Result<bool, SandboxGitError> {
         let writing = self.lock();
         let Some(id) = self.branch(name)? else {
             return Ok(false);
@@ -138,8 +138,8 @@ impl BareRepository {
         &self.dir
     }
 
-    pub(super) fn open(&self) -> Result<gix::Repository, SandboxError> {
-        gix::open_opts(&self.dir, isolated()).map_err(SandboxError::new)
+    pub(super) fn open(&self) -> Result<gix::Repository, SandboxGitError> {
+        gix::open_opts(&self.dir, isolated()).map_err(SandboxGitError::new)
     }
 
     pub(super) fn lock(&self) -> MutexGuard<'_, ()> {
@@ -151,7 +151,7 @@ impl BareRepository {
         &self,
         _writing: &MutexGuard<'_, ()>,
         changes: &[(String, Option<ObjectId>, Option<ObjectId>)],
-    ) -> Result<(), SandboxError> {
+    ) -> Result<(), SandboxGitError> {
         let repo = self.open()?;
         let mut edits = Vec::new();
         for (name, old, new) in changes {
@@ -174,7 +174,7 @@ impl BareRepository {
                     log: RefLog::AndReference,
                 },
             };
-            let name = name.as_str().try_into().map_err(SandboxError::new)?;
+            let name = name.as_str().try_into().map_err(SandboxGitError::new)?;
             edits.push(RefEdit {
                 change,
                 name,
@@ -187,20 +187,23 @@ impl BareRepository {
             time: "0 +0000",
         };
         repo.edit_references_as(edits, Some(who))
-            .map_err(SandboxError::new)?;
+            .map_err(SandboxGitError::new)?;
         Ok(())
     }
 
-    fn main(&self, repo: &gix::Repository) -> Result<Option<ObjectId>, SandboxError> {
+    fn main(&self, repo: &gix::Repository) -> Result<Option<ObjectId>, SandboxGitError> {
         branch(repo, "main")
     }
 }
 
 /// The commit of a branch.
-pub(super) fn branch(repo: &gix::Repository, name: &str) -> Result<Option<ObjectId>, SandboxError> {
+pub(super) fn branch(
+    repo: &gix::Repository,
+    name: &str,
+) -> Result<Option<ObjectId>, SandboxGitError> {
     let found = repo
         .try_find_reference(format!("refs/heads/{name}").as_str())
-        .map_err(SandboxError::new)?;
+        .map_err(SandboxGitError::new)?;
     Ok(found.and_then(|reference| Some(reference.try_id()?.detach())))
 }
 
@@ -212,7 +215,7 @@ pub(super) fn write_commit(
     (name, email): (&str, &str),
     seconds: i64,
     message: &str,
-) -> Result<ObjectId, SandboxError> {
+) -> Result<ObjectId, SandboxGitError> {
     let time = gix::date::Time { seconds, offset: 0 };
     let who = gix::actor::Signature {
         name: name.into(),
@@ -230,7 +233,7 @@ pub(super) fn write_commit(
     };
     Ok(repo
         .write_object(commit)
-        .map_err(SandboxError::new)?
+        .map_err(SandboxGitError::new)?
         .detach())
 }
 
@@ -241,11 +244,13 @@ fn isolated() -> gix::open::Options {
 }
 
 /// References and what they point to, in the order of their names.
-pub(super) fn references(repo: &gix::Repository) -> Result<Vec<(String, ObjectId)>, SandboxError> {
-    let platform = repo.references().map_err(SandboxError::new)?;
+pub(super) fn references(
+    repo: &gix::Repository,
+) -> Result<Vec<(String, ObjectId)>, SandboxGitError> {
+    let platform = repo.references().map_err(SandboxGitError::new)?;
     let mut out = Vec::new();
-    for reference in platform.all().map_err(SandboxError::new)? {
-        let reference = reference.map_err(SandboxError::new)?;
+    for reference in platform.all().map_err(SandboxGitError::new)? {
+        let reference = reference.map_err(SandboxGitError::new)?;
         if let Some(id) = reference.try_id() {
             out.push((reference.name().as_bstr().to_string(), id.detach()));
         }
@@ -266,7 +271,7 @@ pub(super) fn reachable(
     repo: &gix::Repository,
     tips: &[ObjectId],
     known: &[ObjectId],
-) -> Result<Vec<ObjectId>, SandboxError> {
+) -> Result<Vec<ObjectId>, SandboxGitError> {
     let mut seen = HashSet::new();
     let mut ignored = Vec::new();
     for commit in known {
@@ -274,7 +279,7 @@ pub(super) fn reachable(
         let tree = repo
             .find_commit(*commit)
             .and_then(|commit| Ok(commit.tree_id()?.detach()))
-            .map_err(SandboxError::new)?;
+            .map_err(SandboxGitError::new)?;
         below(repo, tree, &mut seen, &mut ignored)?;
     }
     let (mut commits, mut rest) = (Vec::new(), Vec::new());
@@ -282,13 +287,13 @@ pub(super) fn reachable(
         .rev_walk(tips.iter().copied())
         .with_hidden(known.iter().copied())
         .all()
-        .map_err(SandboxError::new)?;
+        .map_err(SandboxGitError::new)?;
     for info in walk {
-        let id = info.map_err(SandboxError::new)?.id;
+        let id = info.map_err(SandboxGitError::new)?.id;
         let tree = repo
             .find_commit(id)
             .and_then(|commit| Ok(commit.tree_id()?.detach()))
-            .map_err(SandboxError::new)?;
+            .map_err(SandboxGitError::new)?;
         commits.push(id);
         below(repo, tree, &mut seen, &mut rest)?;
     }
@@ -301,7 +306,7 @@ fn below(
     tree: ObjectId,
     seen: &mut HashSet<ObjectId>,
     out: &mut Vec<ObjectId>,
-) -> Result<(), SandboxError> {
+) -> Result<(), SandboxGitError> {
     let mut trees = vec![tree];
     while let Some(id) = trees.pop() {
         if !seen.insert(id) {
@@ -312,14 +317,14 @@ fn below(
         for entry in &repo
             .objects
             .find_tree(&id, &mut buffer)
-            .map_err(SandboxError::new)?
+            .map_err(SandboxGitError::new)?
             .entries
         {
             if entry.mode.is_tree() {
                 trees.push(entry.oid.to_owned());
             } else if !entry.mode.is_commit() && seen.insert(entry.oid.to_owned()) {
                 if !repo.has_object(entry.oid) {
-                    return Err(SandboxError::new(format!(
+                    return Err(SandboxGitError::new(format!(
                         "object {} is missing",
                         entry.oid
                     )));

@@ -1,14 +1,14 @@
 //! What a fetch asks for: protocol versions 0 and 1 (`gitprotocol-pack`), and 2 (`gitprotocol-v2`).
 
 use super::{
-    SandboxError,
+    SandboxGitError,
     repository::{head, reachable, references},
     wire::{self, Line},
 };
 use gix::{ObjectId, prelude::FindExt};
 
 /// The answer to `info/refs?service=git-upload-pack`.
-pub(super) fn advertise(repo: &gix::Repository, version: u8) -> Result<Vec<u8>, SandboxError> {
+pub(super) fn advertise(repo: &gix::Repository, version: u8) -> Result<Vec<u8>, SandboxGitError> {
     let mut out = Vec::new();
     wire::text(&mut out, "# service=git-upload-pack");
     wire::flush(&mut out);
@@ -73,26 +73,26 @@ pub(super) const AGENT: &str = concat!("agent=tagboat-sandbox/", env!("CARGO_PKG
 
 /// What is wanted and what is there already.
 #[derive(Default)]
-struct Asked {
+struct UploadRequest {
     wants: Vec<ObjectId>,
     common: Vec<ObjectId>,
     done: bool,
     side_band: bool,
 }
 
-impl Asked {
-    fn take(&mut self, repo: &gix::Repository, line: &[u8]) -> Result<(), SandboxError> {
+impl UploadRequest {
+    fn take(&mut self, repo: &gix::Repository, line: &[u8]) -> Result<(), SandboxGitError> {
         let line = String::from_utf8_lossy(line);
         let mut words = line.split([' ', '\0']);
         let id = |text: Option<&str>| {
             ObjectId::from_hex(text.unwrap_or_default().as_bytes())
-                .map_err(|_| SandboxError::new("an object id is malformed"))
+                .map_err(|_| SandboxGitError::new("an object id is malformed"))
         };
         match words.next() {
             Some("want") => {
                 let want = id(words.next())?;
                 if repo.find_commit(want).is_err() {
-                    return Err(SandboxError::new(format!("not our ref {want}")));
+                    return Err(SandboxGitError::new(format!("not our ref {want}")));
                 }
                 self.wants.push(want);
                 self.side_band |= words.any(|word| word == "side-band-64k");
@@ -105,7 +105,7 @@ impl Asked {
             }
             Some("done") => self.done = true,
             Some("shallow" | "deepen" | "deepen-since" | "deepen-not" | "filter") => {
-                return Err(SandboxError::new(
+                return Err(SandboxGitError::new(
                     "shallow and partial clones are not served",
                 ));
             }
@@ -117,8 +117,11 @@ impl Asked {
 
 /// The answer to a request of version 0 or 1. Without `multi_ack` the first common commit is
 /// acknowledged, once.
-pub(super) fn answer_v0(repo: &gix::Repository, mut body: &[u8]) -> Result<Vec<u8>, SandboxError> {
-    let (mut asked, mut out) = (Asked::default(), Vec::new());
+pub(super) fn answer_v0(
+    repo: &gix::Repository,
+    mut body: &[u8],
+) -> Result<Vec<u8>, SandboxGitError> {
+    let (mut asked, mut out) = (UploadRequest::default(), Vec::new());
     while let Some(line) = wire::next(&mut body)? {
         if let Line::Data(line) = line
             && let Err(error) = asked.take(repo, line)
@@ -146,7 +149,10 @@ pub(super) fn answer_v0(repo: &gix::Repository, mut body: &[u8]) -> Result<Vec<u
 }
 
 /// The answer to a command of version 2.
-pub(super) fn answer_v2(repo: &gix::Repository, mut body: &[u8]) -> Result<Vec<u8>, SandboxError> {
+pub(super) fn answer_v2(
+    repo: &gix::Repository,
+    mut body: &[u8],
+) -> Result<Vec<u8>, SandboxGitError> {
     let (mut command, mut arguments, mut behind) = (Vec::new(), Vec::new(), false);
     while let Some(line) = wire::next(&mut body)? {
         match line {
@@ -161,14 +167,14 @@ pub(super) fn answer_v2(repo: &gix::Repository, mut body: &[u8]) -> Result<Vec<u
         Some(b"fetch") => fetch(repo, &arguments),
         // An empty request ends a conversation.
         None => Ok(Vec::new()),
-        Some(other) => Ok(refusal(&SandboxError::new(format!(
+        Some(other) => Ok(refusal(&SandboxGitError::new(format!(
             "unknown command {}",
             other.escape_ascii()
         )))),
     }
 }
 
-fn list(repo: &gix::Repository, arguments: &[&[u8]]) -> Result<Vec<u8>, SandboxError> {
+fn list(repo: &gix::Repository, arguments: &[&[u8]]) -> Result<Vec<u8>, SandboxGitError> {
     let prefixes: Vec<&[u8]> = arguments
         .iter()
         .filter_map(|line| line.strip_prefix(b"ref-prefix "))
@@ -200,8 +206,8 @@ fn list(repo: &gix::Repository, arguments: &[&[u8]]) -> Result<Vec<u8>, SandboxE
     Ok(out)
 }
 
-fn fetch(repo: &gix::Repository, arguments: &[&[u8]]) -> Result<Vec<u8>, SandboxError> {
-    let (mut asked, mut out) = (Asked::default(), Vec::new());
+fn fetch(repo: &gix::Repository, arguments: &[&[u8]]) -> Result<Vec<u8>, SandboxGitError> {
+    let (mut asked, mut out) = (UploadRequest::default(), Vec::new());
     for line in arguments {
         if let Err(error) = asked.take(repo, line) {
             return Ok(refusal(&error));
@@ -226,21 +232,21 @@ fn fetch(repo: &gix::Repository, arguments: &[&[u8]]) -> Result<Vec<u8>, Sandbox
     Ok(out)
 }
 
-fn pack(repo: &gix::Repository, asked: &Asked) -> Result<Vec<u8>, SandboxError> {
+fn pack(repo: &gix::Repository, asked: &UploadRequest) -> Result<Vec<u8>, SandboxGitError> {
     let mut objects = Vec::new();
     for id in reachable(repo, &asked.wants, &asked.common)? {
         let mut data = Vec::new();
         let kind = repo
             .objects
             .find(&id, &mut data)
-            .map_err(SandboxError::new)?
+            .map_err(SandboxGitError::new)?
             .kind;
         objects.push((id, kind, data));
     }
-    crate::git::pack(&objects).map_err(SandboxError::new)
+    crate::io::git::pack(&objects).map_err(SandboxGitError::new)
 }
 
-fn refusal(error: &SandboxError) -> Vec<u8> {
+fn refusal(error: &SandboxGitError) -> Vec<u8> {
     let mut out = Vec::new();
     wire::text(&mut out, &format!("ERR {error}"));
     out

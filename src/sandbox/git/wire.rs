@@ -1,6 +1,6 @@
 //! Packet lines: four hexadecimal digits of length, then the data (`gitprotocol-common`).
 
-use super::SandboxError;
+use super::SandboxGitError;
 
 /// What stands in a stream of packet lines.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -14,11 +14,11 @@ pub(super) enum Line<'a> {
 }
 
 /// Takes the first line off `input`; nothing at its end.
-pub(super) fn next<'a>(input: &mut &'a [u8]) -> Result<Option<Line<'a>>, SandboxError> {
+pub(super) fn next<'a>(input: &mut &'a [u8]) -> Result<Option<Line<'a>>, SandboxGitError> {
     if input.is_empty() {
         return Ok(None);
     }
-    let wrong = || SandboxError::new("a packet line is cut off or malformed");
+    let wrong = || SandboxGitError::new("a packet line is cut off or malformed");
     let (length, rest) = input.split_at_checked(4).ok_or_else(wrong)?;
     let length = std::str::from_utf8(length)
         .ok()

@@ -8,14 +8,14 @@
 
 use super::{
     fields::{self, Fields},
-    refusal::{Cause, Refusal},
-    schema::Schema,
+    refusal::{KubeRefusal, RefusalCause},
+    schema::KindSchema,
 };
 use serde_json::{Value, json};
 
 /// Who writes, and how.
 #[derive(Debug, Clone, Copy)]
-pub struct Writer<'a> {
+pub struct FieldWriter<'a> {
     /// The field manager.
     pub manager: &'a str,
     /// `apps/v1`.
@@ -28,7 +28,7 @@ pub struct Writer<'a> {
 
 /// One entry of `managedFields`.
 #[derive(Debug, Clone, PartialEq)]
-struct Entry {
+struct ManagedEntry {
     manager: String,
     operation: String,
     subresource: String,
@@ -37,22 +37,22 @@ struct Entry {
     fields: Fields,
 }
 
-impl Entry {
-    fn is(&self, writer: &Writer<'_>, operation: &str) -> bool {
+impl ManagedEntry {
+    fn is(&self, writer: &FieldWriter<'_>, operation: &str) -> bool {
         self.manager == writer.manager
             && self.operation == operation
             && self.subresource == writer.subresource
     }
 }
 
-fn entries(object: &Value) -> Vec<Entry> {
+fn entries(object: &Value) -> Vec<ManagedEntry> {
     let text = |entry: &Value, name: &str| entry[name].as_str().unwrap_or_default().to_owned();
     let list = object["metadata"]["managedFields"]
         .as_array()
         .map(Vec::as_slice)
         .unwrap_or_default();
     list.iter()
-        .map(|entry| Entry {
+        .map(|entry| ManagedEntry {
             manager: text(entry, "manager"),
             operation: text(entry, "operation"),
             subresource: text(entry, "subresource"),
@@ -63,8 +63,8 @@ fn entries(object: &Value) -> Vec<Entry> {
         .collect()
 }
 
-fn write_entries(object: &mut Value, entries: &[Entry]) {
-    let write = |entry: &Entry| {
+fn write_entries(object: &mut Value, entries: &[ManagedEntry]) {
+    let write = |entry: &ManagedEntry| {
         let mut json = json!({
             "manager": entry.manager,
             "operation": entry.operation,
@@ -89,15 +89,15 @@ fn write_entries(object: &mut Value, entries: &[Entry]) {
 /// new.
 ///
 /// # Errors
-/// [`Refusal::Conflicts`] if others own what is applied with another value, unless `force` takes it
+/// [`KubeRefusal::Conflicts`] if others own what is applied with another value, unless `force` takes it
 /// from them.
 pub fn apply(
     live: Option<&Value>,
     applied: &Value,
-    writer: Writer<'_>,
+    writer: FieldWriter<'_>,
     force: bool,
-    schema: Schema,
-) -> Result<Value, Refusal> {
+    schema: KindSchema,
+) -> Result<Value, KubeRefusal> {
     let mut applied = applied.clone();
     if let Some(metadata) = applied["metadata"].as_object_mut() {
         metadata.shift_remove("managedFields");
@@ -117,7 +117,7 @@ pub fn apply(
         if force {
             other.fields.subtract(&both);
         } else {
-            causes.extend(both.paths().into_iter().map(|field| Cause {
+            causes.extend(both.paths().into_iter().map(|field| RefusalCause {
                 reason: "FieldManagerConflict",
                 message: conflict_with(other),
                 field,
@@ -125,7 +125,7 @@ pub fn apply(
         }
     }
     if !causes.is_empty() {
-        return Err(Refusal::Conflicts(causes));
+        return Err(KubeRefusal::Conflicts(causes));
     }
 
     let last = owners
@@ -160,7 +160,7 @@ pub fn apply(
 
 /// Records a write that is no apply: `new` gets the owners, `old` is absent where the object is
 /// new.
-pub fn own(old: Option<&Value>, new: &mut Value, writer: Writer<'_>, schema: Schema) {
+pub fn own(old: Option<&Value>, new: &mut Value, writer: FieldWriter<'_>, schema: KindSchema) {
     let empty = json!({});
     let difference = fields::compare(old.unwrap_or(&empty), new, schema);
     let mut owners = old.map(entries).unwrap_or_default();
@@ -186,8 +186,8 @@ pub fn own(old: Option<&Value>, new: &mut Value, writer: Writer<'_>, schema: Sch
     write_entries(new, &owners);
 }
 
-fn entry(writer: Writer<'_>, operation: &str, fields: Fields) -> Entry {
-    Entry {
+fn entry(writer: FieldWriter<'_>, operation: &str, fields: Fields) -> ManagedEntry {
+    ManagedEntry {
         manager: writer.manager.to_owned(),
         operation: operation.to_owned(),
         subresource: writer.subresource.to_owned(),
@@ -198,7 +198,7 @@ fn entry(writer: Writer<'_>, operation: &str, fields: Fields) -> Entry {
 }
 
 /// The words of the API server.
-fn conflict_with(other: &Entry) -> String {
+fn conflict_with(other: &ManagedEntry) -> String {
     let mut text = format!("conflict with {:?}", other.manager);
     if !other.subresource.is_empty() {
         text += &format!(" with subresource {:?}", other.subresource);

@@ -2,8 +2,8 @@
 //! of workloads and services, so much as people see. Pure.
 
 use super::{
-    kinds::Kind,
-    refusal::{Cause, Refusal},
+    kinds::SandboxKind,
+    refusal::{KubeRefusal, RefusalCause},
 };
 use serde_json::{Value, json};
 
@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 const REQUIRED: &str = "Required value";
 
 /// Sets what is absent.
-pub fn add(kind: &Kind, object: &mut Value) {
+pub fn add(kind: &SandboxKind, object: &mut Value) {
     match kind.kind.as_str() {
         "Deployment" => {
             default(object, "/spec", "replicas", json!(1));
@@ -188,8 +188,8 @@ const BUILTIN_MAPS: &[&str] = &[
 /// Refuses an object that is not even of the shape that everything here counts on.
 ///
 /// # Errors
-/// [`Refusal::BadRequest`] with the first wrong place.
-pub fn check_shape(kind: &Kind, object: &Value) -> Result<(), Refusal> {
+/// [`KubeRefusal::BadRequest`] with the first wrong place.
+pub fn check_shape(kind: &SandboxKind, object: &Value) -> Result<(), KubeRefusal> {
     let is_map = |value: &Value| value.is_object() || value.is_null();
     for pointer in MAPS
         .iter()
@@ -208,7 +208,7 @@ pub fn check_shape(kind: &Kind, object: &Value) -> Result<(), Refusal> {
             None => (*pointer, object.pointer(pointer).is_none_or(is_map)),
         };
         if !fine || object.is_null() {
-            return Err(Refusal::BadRequest(format!(
+            return Err(KubeRefusal::BadRequest(format!(
                 "the object has the wrong shape at {:?}",
                 place.replace('/', ".")
             )));
@@ -233,8 +233,8 @@ pub fn drop_nulls(value: &mut Value) {
 /// change of what cannot change.
 ///
 /// # Errors
-/// [`Refusal::Invalid`] with each field.
-pub fn check(kind: &Kind, old: Option<&Value>, new: &Value) -> Result<(), Refusal> {
+/// [`KubeRefusal::Invalid`] with each field.
+pub fn check(kind: &SandboxKind, old: Option<&Value>, new: &Value) -> Result<(), KubeRefusal> {
     let mut causes = Vec::new();
     let mut wrong = |field: &str, message: String| {
         let reason = if message == REQUIRED {
@@ -242,7 +242,7 @@ pub fn check(kind: &Kind, old: Option<&Value>, new: &Value) -> Result<(), Refusa
         } else {
             "FieldValueInvalid"
         };
-        causes.push(Cause {
+        causes.push(RefusalCause {
             reason,
             message,
             field: field.to_owned(),
@@ -324,6 +324,6 @@ pub fn check(kind: &Kind, old: Option<&Value>, new: &Value) -> Result<(), Refusa
     if causes.is_empty() {
         Ok(())
     } else {
-        Err(Refusal::Invalid(causes))
+        Err(KubeRefusal::Invalid(causes))
     }
 }

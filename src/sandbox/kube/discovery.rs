@@ -1,7 +1,7 @@
 //! What the server says about itself: its version, its groups and kinds in both forms, and as much
 //! of OpenAPI as kubectl asks for before it writes. Pure.
 
-use super::kinds::Kind;
+use super::kinds::SandboxKind;
 use serde_json::{Value, json};
 
 /// The version that it is like.
@@ -16,7 +16,7 @@ pub fn version() -> Value {
 }
 
 /// Groups and their versions, in the order of the kinds.
-fn groups(kinds: &[Kind]) -> Vec<(String, Vec<String>)> {
+fn groups(kinds: &[SandboxKind]) -> Vec<(String, Vec<String>)> {
     let mut groups: Vec<(String, Vec<String>)> = Vec::new();
     for kind in kinds {
         let at = groups
@@ -39,7 +39,7 @@ pub fn core_versions() -> Value {
 }
 
 /// `/apis`.
-pub fn group_list(kinds: &[Kind]) -> Value {
+pub fn group_list(kinds: &[SandboxKind]) -> Value {
     let named = groups(kinds)
         .into_iter()
         .filter(|(group, _)| !group.is_empty());
@@ -56,7 +56,7 @@ fn one_group(group: &str, versions: &[String]) -> Value {
 }
 
 /// `/apis/GROUP`, if there is such a group.
-pub fn group(kinds: &[Kind], name: &str) -> Option<Value> {
+pub fn group(kinds: &[SandboxKind], name: &str) -> Option<Value> {
     let (group, versions) = groups(kinds)
         .into_iter()
         .find(|(group, _)| group == name && !group.is_empty())?;
@@ -76,7 +76,7 @@ const VERBS: [&str; 8] = [
 const PART_VERBS: [&str; 3] = ["get", "patch", "update"];
 
 /// The parts of a kind: name, and the group, version and kind of what is read there.
-fn parts(kind: &Kind) -> Vec<(&'static str, Value)> {
+fn parts(kind: &SandboxKind) -> Vec<(&'static str, Value)> {
     let mut parts = Vec::new();
     if kind.status {
         parts.push((
@@ -94,7 +94,7 @@ fn parts(kind: &Kind) -> Vec<(&'static str, Value)> {
 }
 
 /// `/api/v1` or `/apis/GROUP/VERSION`, if there is such a version.
-pub fn resource_list(kinds: &[Kind], group: &str, version: &str) -> Option<Value> {
+pub fn resource_list(kinds: &[SandboxKind], group: &str, version: &str) -> Option<Value> {
     let mut resources = Vec::new();
     for kind in kinds
         .iter()
@@ -121,7 +121,7 @@ pub fn resource_list(kinds: &[Kind], group: &str, version: &str) -> Option<Value
 }
 
 /// What `kubectl get all` means.
-fn categories(kind: &Kind) -> &'static [&'static str] {
+fn categories(kind: &SandboxKind) -> &'static [&'static str] {
     let all = [
         "Pod",
         "Service",
@@ -141,8 +141,8 @@ fn categories(kind: &Kind) -> &'static [&'static str] {
 }
 
 /// The aggregated form of `/api` (core) or `/apis`: everything in one answer.
-pub fn aggregated(kinds: &[Kind], core: bool) -> Value {
-    let resource = |kind: &Kind| {
+pub fn aggregated(kinds: &[SandboxKind], core: bool) -> Value {
+    let resource = |kind: &SandboxKind| {
         let part = |(part, of): (&str, Value)| json!({"subresource": part, "responseKind": of, "verbs": PART_VERBS});
         json!({
             "resource": kind.plural,
@@ -179,7 +179,7 @@ pub fn aggregated(kinds: &[Kind], core: bool) -> Value {
 }
 
 /// `/openapi/v3`: where the documents are.
-pub fn openapi(kinds: &[Kind]) -> Value {
+pub fn openapi(kinds: &[SandboxKind]) -> Value {
     let mut paths = serde_json::Map::new();
     for (group, versions) in groups(kinds) {
         for version in versions {
@@ -198,7 +198,7 @@ pub fn openapi(kinds: &[Kind]) -> Value {
 }
 
 /// One document: that each kind can be patched, and that the server validates; no schemas.
-pub fn openapi_document(kinds: &[Kind], group: &str, version: &str) -> Value {
+pub fn openapi_document(kinds: &[SandboxKind], group: &str, version: &str) -> Value {
     let mut paths = serde_json::Map::new();
     for kind in kinds
         .iter()

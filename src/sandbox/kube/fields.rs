@@ -1,13 +1,13 @@
 //! Sets of fields, as `metadata.managedFields` holds them (`fieldsV1`), and what merges and
 //! compares objects by them. Pure.
 
-use super::schema::{List, Schema, key};
+use super::schema::{KindSchema, ListMerge, key};
 use serde_json::{Map, Value, json};
 use std::collections::BTreeMap;
 
 /// A step from an object to one of its fields.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Step {
+pub enum FieldSegment {
     /// Of a map.
     Field(String),
     /// An element of a keyed list: its key as JSON.
@@ -22,7 +22,7 @@ pub struct Fields {
     /// The place itself.
     pub owned: bool,
     /// What lies below.
-    pub below: BTreeMap<Step, Fields>,
+    pub below: BTreeMap<FieldSegment, Fields>,
 }
 
 /// Fields that the server alone writes: nobody owns them.
@@ -40,20 +40,20 @@ const NOBODYS: &[&str] = &[
 
 impl Fields {
     /// The fields that an object says something about.
-    pub fn of(object: &Value, schema: Schema) -> Self {
+    pub fn of(object: &Value, schema: KindSchema) -> Self {
         let mut fields = Self::default();
         fields.add(object, schema, &mut Vec::new());
         fields.strip();
         fields
     }
 
-    fn add<'a>(&mut self, value: &'a Value, schema: Schema, path: &mut Vec<&'a str>) {
+    fn add<'a>(&mut self, value: &'a Value, schema: KindSchema, path: &mut Vec<&'a str>) {
         match value {
             Value::Object(map) if !map.is_empty() && !schema.is_atomic_map(path) => {
                 for (name, value) in map {
                     path.push(name);
                     self.below
-                        .entry(Step::Field(name.clone()))
+                        .entry(FieldSegment::Field(name.clone()))
                         .or_default()
                         .add(value, schema, path);
                     path.pop();
@@ -77,12 +77,13 @@ impl Fields {
 
     /// Takes out what nobody owns.
     pub fn strip(&mut self) {
-        self.below.remove(&Step::Field("apiVersion".to_owned()));
-        self.below.remove(&Step::Field("kind".to_owned()));
-        let metadata = Step::Field("metadata".to_owned());
+        self.below
+            .remove(&FieldSegment::Field("apiVersion".to_owned()));
+        self.below.remove(&FieldSegment::Field("kind".to_owned()));
+        let metadata = FieldSegment::Field("metadata".to_owned());
         if let Some(below) = self.below.get_mut(&metadata) {
             below.below.retain(
-                |step, _| !matches!(step, Step::Field(name) if NOBODYS.contains(&name.as_str())),
+                |step, _| !matches!(step, FieldSegment::Field(name) if NOBODYS.contains(&name.as_str())),
             );
             below.owned = false;
             if below.is_empty() {
@@ -144,9 +145,9 @@ impl Fields {
         }
         for (step, fields) in &self.below {
             let name = match step {
-                Step::Field(name) => format!("f:{name}"),
-                Step::Key(key) => format!("k:{key}"),
-                Step::Value(value) => format!("v:{value}"),
+                FieldSegment::Field(name) => format!("f:{name}"),
+                FieldSegment::Key(key) => format!("k:{key}"),
+                FieldSegment::Value(value) => format!("v:{value}"),
             };
             map.insert(name, fields.to_json());
         }
@@ -164,9 +165,9 @@ impl Fields {
         };
         for (name, value) in map {
             let step = match name.split_once(':') {
-                Some(("f", name)) => Step::Field(name.to_owned()),
-                Some(("k", key)) => Step::Key(key.to_owned()),
-                Some(("v", value)) => Step::Value(value.to_owned()),
+                Some(("f", name)) => FieldSegment::Field(name.to_owned()),
+                Some(("k", key)) => FieldSegment::Key(key.to_owned()),
+                Some(("v", value)) => FieldSegment::Value(value.to_owned()),
                 _ => continue,
             };
             fields.below.insert(step, Self::from_json(value));
@@ -187,8 +188,8 @@ impl Fields {
         }
         for (step, fields) in &self.below {
             let step = match step {
-                Step::Field(name) => format!(".{name}"),
-                Step::Key(key) => {
+                FieldSegment::Field(name) => format!(".{name}"),
+                FieldSegment::Key(key) => {
                     let key: Map<String, Value> = serde_json::from_str(key).unwrap_or_default();
                     let pairs: Vec<String> = key
                         .iter()
@@ -196,7 +197,7 @@ impl Fields {
                         .collect();
                     format!("[{}]", pairs.join(","))
                 }
-                Step::Value(value) => format!("[={value}]"),
+                FieldSegment::Value(value) => format!("[={value}]"),
             };
             fields.write_paths(&format!("{prefix}{step}"), paths);
         }
@@ -205,11 +206,13 @@ impl Fields {
 
 /// The elements of a list that has keys or is a set, each with its step; none if it is atomic or an
 /// element has no key.
-fn elements(list: &[Value], kind: List) -> Option<Vec<(Step, &Value)>> {
+fn elements(list: &[Value], kind: ListMerge) -> Option<Vec<(FieldSegment, &Value)>> {
     let step = |element: &Value| match kind {
-        List::Atomic => None,
-        List::Set => Some(Step::Value(element.to_string())),
-        List::Keyed(fields) => key(fields, element).map(|key| Step::Key(key.to_string())),
+        ListMerge::Atomic => None,
+        ListMerge::Set => Some(FieldSegment::Value(element.to_string())),
+        ListMerge::Keyed(fields) => {
+            key(fields, element).map(|key| FieldSegment::Key(key.to_string()))
+        }
     };
     list.iter()
         .map(|element| Some((step(element)?, element)))
@@ -218,7 +221,7 @@ fn elements(list: &[Value], kind: List) -> Option<Vec<(Step, &Value)>> {
 
 /// What differs between two objects.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Difference {
+pub struct FieldDifference {
     /// Fields that are new or have another value.
     pub changed: Fields,
     /// Fields that are gone.
@@ -226,8 +229,8 @@ pub struct Difference {
 }
 
 /// Compares two objects.
-pub fn compare(old: &Value, new: &Value, schema: Schema) -> Difference {
-    let mut difference = Difference::default();
+pub fn compare(old: &Value, new: &Value, schema: KindSchema) -> FieldDifference {
+    let mut difference = FieldDifference::default();
     compare_at(
         old,
         new,
@@ -244,7 +247,7 @@ pub fn compare(old: &Value, new: &Value, schema: Schema) -> Difference {
 fn compare_at<'a>(
     old: &'a Value,
     new: &'a Value,
-    schema: Schema,
+    schema: KindSchema,
     path: &mut Vec<&'a str>,
     changed: &mut Fields,
     removed: &mut Fields,
@@ -258,11 +261,14 @@ fn compare_at<'a>(
                     Some(new) => {
                         let (mut more, mut less) = (Fields::default(), Fields::default());
                         compare_at(old, new, schema, path, &mut more, &mut less);
-                        keep(changed, Step::Field(name.clone()), more);
-                        keep(removed, Step::Field(name.clone()), less);
+                        keep(changed, FieldSegment::Field(name.clone()), more);
+                        keep(removed, FieldSegment::Field(name.clone()), less);
                     }
                     None => whole(
-                        removed.below.entry(Step::Field(name.clone())).or_default(),
+                        removed
+                            .below
+                            .entry(FieldSegment::Field(name.clone()))
+                            .or_default(),
                         old,
                         schema,
                         path,
@@ -273,7 +279,10 @@ fn compare_at<'a>(
             for (name, new) in after.iter().filter(|(name, _)| !before.contains_key(*name)) {
                 path.push(name);
                 whole(
-                    changed.below.entry(Step::Field(name.clone())).or_default(),
+                    changed
+                        .below
+                        .entry(FieldSegment::Field(name.clone()))
+                        .or_default(),
                     new,
                     schema,
                     path,
@@ -324,12 +333,12 @@ fn compare_at<'a>(
 }
 
 /// A place with all that lies below it, itself included.
-fn whole<'a>(fields: &mut Fields, value: &'a Value, schema: Schema, path: &mut Vec<&'a str>) {
+fn whole<'a>(fields: &mut Fields, value: &'a Value, schema: KindSchema, path: &mut Vec<&'a str>) {
     fields.add(value, schema, path);
     fields.owned = true;
 }
 
-fn keep(fields: &mut Fields, step: Step, below: Fields) {
+fn keep(fields: &mut Fields, step: FieldSegment, below: Fields) {
     if !below.is_empty() {
         fields.below.insert(step, below);
     }
@@ -337,14 +346,14 @@ fn keep(fields: &mut Fields, step: Step, below: Fields) {
 
 /// Puts what was applied over the live object: maps field by field, keyed lists element by element,
 /// the rest whole.
-pub fn merge(live: &Value, applied: &Value, schema: Schema) -> Value {
+pub fn merge(live: &Value, applied: &Value, schema: KindSchema) -> Value {
     merge_at(live, applied, schema, &mut Vec::new())
 }
 
 fn merge_at<'a>(
     live: &'a Value,
     applied: &'a Value,
-    schema: Schema,
+    schema: KindSchema,
     path: &mut Vec<&'a str>,
 ) -> Value {
     match (live, applied) {
@@ -365,7 +374,7 @@ fn merge_at<'a>(
             let (Some(old), Some(new)) = (elements(old, kind), elements(new, kind)) else {
                 return applied.clone();
             };
-            let is_new = |step: &Step| new.iter().any(|(other, _)| other == step);
+            let is_new = |step: &FieldSegment| new.iter().any(|(other, _)| other == step);
             // The applied order; what only the live object has stays before the same neighbour.
             let (mut merged, mut next) = (Vec::new(), 0);
             for (step, element) in &new {
@@ -402,15 +411,17 @@ fn merge_at<'a>(
 }
 
 /// Takes fields out of an object, and what is empty without them.
-pub fn remove(object: &mut Value, fields: &Fields, schema: Schema) {
+pub fn remove(object: &mut Value, fields: &Fields, schema: KindSchema) {
     remove_at(object, fields, schema, &mut Vec::new());
 }
 
-fn remove_at(value: &mut Value, fields: &Fields, schema: Schema, path: &mut Vec<String>) {
+fn remove_at(value: &mut Value, fields: &Fields, schema: KindSchema, path: &mut Vec<String>) {
     match value {
         Value::Object(map) => {
             for (step, below) in &fields.below {
-                let Step::Field(name) = step else { continue };
+                let FieldSegment::Field(name) = step else {
+                    continue;
+                };
                 let Some(inner) = map.get_mut(name) else {
                     continue;
                 };

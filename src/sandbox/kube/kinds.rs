@@ -1,12 +1,12 @@
 //! The kinds that the sandbox serves: a table of the built-in ones, and those that
 //! CustomResourceDefinitions declare.
 
-use super::store::Store;
+use super::store::ObjectStore;
 use serde_json::Value;
 
 /// One kind, in one version of its group.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Kind {
+pub struct SandboxKind {
     /// Empty for the core group.
     pub group: String,
     /// `v1`.
@@ -29,7 +29,7 @@ pub struct Kind {
     pub builtin: bool,
 }
 
-impl Kind {
+impl SandboxKind {
     /// `apps/v1`, or `v1` in the core group.
     pub fn api_version(&self) -> String {
         if self.group.is_empty() {
@@ -157,21 +157,23 @@ const BUILTIN: &[(&str, &str, &str, &str, &str, &str)] = &[
 
 /// All kinds, the built-in ones first; a CustomResourceDefinition counts from the moment it is
 /// there.
-pub fn kinds(store: &Store) -> Vec<Kind> {
-    let mut all: Vec<Kind> = BUILTIN
+pub fn kinds(store: &ObjectStore) -> Vec<SandboxKind> {
+    let mut all: Vec<SandboxKind> = BUILTIN
         .iter()
-        .map(|&(group, version, kind, plural, short, flags)| Kind {
-            group: group.to_owned(),
-            version: version.to_owned(),
-            kind: kind.to_owned(),
-            plural: plural.to_owned(),
-            singular: kind.to_lowercase(),
-            short: short.split_whitespace().map(str::to_owned).collect(),
-            namespaced: flags.contains('n'),
-            status: flags.contains('s'),
-            scale: flags.contains('c'),
-            builtin: true,
-        })
+        .map(
+            |&(group, version, kind, plural, short, flags)| SandboxKind {
+                group: group.to_owned(),
+                version: version.to_owned(),
+                kind: kind.to_owned(),
+                plural: plural.to_owned(),
+                singular: kind.to_lowercase(),
+                short: short.split_whitespace().map(str::to_owned).collect(),
+                namespaced: flags.contains('n'),
+                status: flags.contains('s'),
+                scale: flags.contains('c'),
+                builtin: true,
+            },
+        )
         .collect();
     for definition in store.list("apiextensions.k8s.io", "customresourcedefinitions", None) {
         all.extend(declared(definition));
@@ -180,7 +182,7 @@ pub fn kinds(store: &Store) -> Vec<Kind> {
 }
 
 /// The kinds that a CustomResourceDefinition declares, one for each version it serves.
-fn declared(definition: &Value) -> Vec<Kind> {
+fn declared(definition: &Value) -> Vec<SandboxKind> {
     let spec = &definition["spec"];
     let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
     let versions = spec["versions"]
@@ -188,7 +190,7 @@ fn declared(definition: &Value) -> Vec<Kind> {
         .map(Vec::as_slice)
         .unwrap_or_default();
     let served = versions.iter().filter(|version| version["served"] == true);
-    let kind = |version: &Value| Kind {
+    let kind = |version: &Value| SandboxKind {
         group: text(&spec["group"]),
         version: text(&version["name"]),
         kind: text(&spec["names"]["kind"]),

@@ -31,23 +31,23 @@ mod table;
 mod tests;
 mod write;
 
-pub use controller::Settings;
+pub use controller::WorkloadSettings;
 
-use crate::secret::Secret;
+use crate::core::secret::Secret;
 use jiff::Timestamp;
 use serde_json::{Value, json};
 use std::{
     net::SocketAddr,
     sync::{Arc, Mutex, PoisonError},
 };
-use store::{Id, Store};
+use store::{Id, ObjectStore};
 use tokio::{sync::watch, task::JoinHandle};
 
 /// How it is started.
 #[derive(Debug, Default)]
-pub struct Options {
+pub struct SandboxOptions {
     /// How workloads fare.
-    pub settings: Settings,
+    pub settings: WorkloadSettings,
     /// The bearer token that every request must carry; without one, none is asked for.
     pub token: Option<Secret>,
 }
@@ -62,8 +62,8 @@ pub struct SandboxCluster {
 
 /// What all requests share.
 #[derive(Debug)]
-struct Cluster {
-    store: Mutex<Store>,
+struct SandboxState {
+    store: Mutex<ObjectStore>,
     /// The revision of the last change; watches and controllers follow it.
     revision: watch::Sender<u64>,
     /// The `Authorization` header that is asked for.
@@ -76,7 +76,7 @@ impl SandboxCluster {
     ///
     /// # Errors
     /// If no port can be had.
-    pub async fn start(options: Options) -> std::io::Result<Self> {
+    pub async fn start(options: SandboxOptions) -> std::io::Result<Self> {
         Self::start_with(options, |app| app).await
     }
 
@@ -85,7 +85,7 @@ impl SandboxCluster {
     /// # Errors
     /// If no port can be had.
     pub async fn start_with(
-        options: Options,
+        options: SandboxOptions,
         layer: impl FnOnce(axum::Router) -> axum::Router,
     ) -> std::io::Result<Self> {
         let listener = tokio::net::TcpListener::bind(("127.0.0.1", 0)).await?;
@@ -94,7 +94,7 @@ impl SandboxCluster {
             .token
             .as_ref()
             .map(|token| format!("Bearer {}", token.expose()));
-        let cluster = Arc::new(Cluster {
+        let cluster = Arc::new(SandboxState {
             store: Mutex::default(),
             revision: watch::channel(0).0,
             authorization,
@@ -143,9 +143,9 @@ impl Drop for SandboxCluster {
     }
 }
 
-impl Cluster {
+impl SandboxState {
     /// Works on the store, and tells those who wait if it changed.
-    fn with<T>(&self, work: impl FnOnce(&mut Store) -> T) -> T {
+    fn with<T>(&self, work: impl FnOnce(&mut ObjectStore) -> T) -> T {
         // A panic while it was held is a bug of one request; the objects are whole, since each is
         // replaced at once.
         let mut store = self.store.lock().unwrap_or_else(PoisonError::into_inner);
@@ -158,7 +158,7 @@ impl Cluster {
 }
 
 /// What every cluster has.
-fn seed(store: &mut Store) {
+fn seed(store: &mut ObjectStore) {
     let time = Timestamp::now().strftime("%Y-%m-%dT%H:%M:%SZ").to_string();
     let id = |plural: &str, name: &str| Id {
         group: String::new(),
@@ -183,7 +183,7 @@ fn seed(store: &mut Store) {
 }
 
 /// Looks after every change, and when something is due.
-async fn control(cluster: Arc<Cluster>, settings: Settings) {
+async fn control(cluster: Arc<SandboxState>, settings: WorkloadSettings) {
     let mut changes = cluster.revision.subscribe();
     loop {
         let now = Timestamp::now();

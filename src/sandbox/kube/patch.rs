@@ -1,17 +1,22 @@
 //! The strategic merge patch of Kubernetes, in its simple form. JSON patch and merge patch come
 //! from the json-patch crate. Pure.
 
-use super::schema::{List, Schema};
+use super::schema::{KindSchema, ListMerge};
 use serde_json::{Map, Value};
 
 /// Merges a patch: maps field by field, null removes, keyed lists by their first key; the
 /// directives `$patch` (`replace`, `delete`) and `$deleteFromPrimitiveList/…` are followed, those
 /// about order are not needed.
-pub fn strategic(live: &mut Value, patch: &Value, schema: Schema) {
+pub fn strategic(live: &mut Value, patch: &Value, schema: KindSchema) {
     strategic_at(live, patch, schema, &mut Vec::new());
 }
 
-fn strategic_at<'a>(live: &mut Value, patch: &'a Value, schema: Schema, path: &mut Vec<&'a str>) {
+fn strategic_at<'a>(
+    live: &mut Value,
+    patch: &'a Value,
+    schema: KindSchema,
+    path: &mut Vec<&'a str>,
+) {
     let Value::Object(patch) = patch else {
         *live = patch.clone();
         return;
@@ -74,14 +79,14 @@ fn strategic_at<'a>(live: &mut Value, patch: &'a Value, schema: Schema, path: &m
     }
 }
 
-fn list<'a>(live: &mut Value, patch: &'a [Value], schema: Schema, path: &mut Vec<&'a str>) {
+fn list<'a>(live: &mut Value, patch: &'a [Value], schema: KindSchema, path: &mut Vec<&'a str>) {
     let Value::Array(elements) = live else {
         *live = Value::Array(patch.to_vec());
         return;
     };
     let key = match schema.list(path) {
-        List::Keyed([key, ..]) => *key,
-        List::Set => {
+        ListMerge::Keyed([key, ..]) => *key,
+        ListMerge::Set => {
             let fresh: Vec<Value> = patch
                 .iter()
                 .filter(|one| !elements.contains(one))
@@ -90,7 +95,7 @@ fn list<'a>(live: &mut Value, patch: &'a [Value], schema: Schema, path: &mut Vec
             elements.extend(fresh);
             return;
         }
-        List::Atomic | List::Keyed([]) => {
+        ListMerge::Atomic | ListMerge::Keyed([]) => {
             *elements = patch.to_vec();
             return;
         }

@@ -1,12 +1,12 @@
 //! Why a request is refused, in the words and numbers of Kubernetes (`kind: Status`).
 
-use super::kinds::Kind;
+use super::kinds::SandboxKind;
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
 
 /// One reason among several.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Cause {
+pub struct RefusalCause {
     /// `FieldManagerConflict`, `FieldValueInvalid`.
     pub reason: &'static str,
     /// In words.
@@ -17,7 +17,7 @@ pub struct Cause {
 
 /// A refusal.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Refusal {
+pub enum KubeRefusal {
     /// 400.
     BadRequest(String),
     /// 401.
@@ -35,7 +35,7 @@ pub enum Refusal {
     /// 409: changed meanwhile.
     Conflict(String),
     /// 409: others own the fields.
-    Conflicts(Vec<Cause>),
+    Conflicts(Vec<RefusalCause>),
     /// 403: nothing new in a namespace that ends.
     Terminating(String),
     /// 410: a watch from before what is remembered.
@@ -43,66 +43,68 @@ pub enum Refusal {
     /// 415.
     MediaType(String),
     /// 422.
-    Invalid(Vec<Cause>),
+    Invalid(Vec<RefusalCause>),
 }
 
-impl Refusal {
+impl KubeRefusal {
     /// The HTTP status.
     pub fn code(&self) -> u16 {
         match self {
-            Refusal::BadRequest(_) => 400,
-            Refusal::Unauthorized => 401,
-            Refusal::Terminating(_) => 403,
-            Refusal::NotFound | Refusal::NoNamespace(_) | Refusal::NoSuchPath => 404,
-            Refusal::MethodNotAllowed => 405,
-            Refusal::AlreadyExists | Refusal::Conflict(_) | Refusal::Conflicts(_) => 409,
-            Refusal::Expired(_) => 410,
-            Refusal::MediaType(_) => 415,
-            Refusal::Invalid(_) => 422,
+            KubeRefusal::BadRequest(_) => 400,
+            KubeRefusal::Unauthorized => 401,
+            KubeRefusal::Terminating(_) => 403,
+            KubeRefusal::NotFound | KubeRefusal::NoNamespace(_) | KubeRefusal::NoSuchPath => 404,
+            KubeRefusal::MethodNotAllowed => 405,
+            KubeRefusal::AlreadyExists | KubeRefusal::Conflict(_) | KubeRefusal::Conflicts(_) => {
+                409
+            }
+            KubeRefusal::Expired(_) => 410,
+            KubeRefusal::MediaType(_) => 415,
+            KubeRefusal::Invalid(_) => 422,
         }
     }
 
     /// The body of the answer; kind and name where the request has them.
-    pub fn status(&self, kind: Option<&Kind>, name: &str) -> Value {
-        let resource = kind.map(Kind::resource).unwrap_or_default();
+    pub fn status(&self, kind: Option<&SandboxKind>, name: &str) -> Value {
+        let resource = kind.map(SandboxKind::resource).unwrap_or_default();
         let (reason, message) = match self {
-            Refusal::BadRequest(why) => ("BadRequest", why.clone()),
-            Refusal::Unauthorized => ("Unauthorized", "Unauthorized".to_owned()),
-            Refusal::NotFound => ("NotFound", format!("{resource} \"{name}\" not found")),
-            Refusal::NoNamespace(namespace) => {
+            KubeRefusal::BadRequest(why) => ("BadRequest", why.clone()),
+            KubeRefusal::Unauthorized => ("Unauthorized", "Unauthorized".to_owned()),
+            KubeRefusal::NotFound => ("NotFound", format!("{resource} \"{name}\" not found")),
+            KubeRefusal::NoNamespace(namespace) => {
                 ("NotFound", format!("namespaces \"{namespace}\" not found"))
             }
-            Refusal::NoSuchPath => (
+            KubeRefusal::NoSuchPath => (
                 "NotFound",
                 "the server could not find the requested resource".to_owned(),
             ),
-            Refusal::MethodNotAllowed => (
+            KubeRefusal::MethodNotAllowed => (
                 "MethodNotAllowed",
                 "the server does not allow this method on the requested resource".to_owned(),
             ),
-            Refusal::AlreadyExists => (
+            KubeRefusal::AlreadyExists => (
                 "AlreadyExists",
                 format!("{resource} \"{name}\" already exists"),
             ),
-            Refusal::Conflict(why) => (
+            KubeRefusal::Conflict(why) => (
                 "Conflict",
                 format!("Operation cannot be fulfilled on {resource} \"{name}\": {why}"),
             ),
-            Refusal::Conflicts(causes) => ("Conflict", conflicts(causes)),
-            Refusal::Terminating(namespace) => (
+            KubeRefusal::Conflicts(causes) => ("Conflict", conflicts(causes)),
+            KubeRefusal::Terminating(namespace) => (
                 "Forbidden",
                 format!(
                     "{resource} \"{name}\" is forbidden: unable to create new content in namespace {namespace} because it is being terminated"
                 ),
             ),
-            Refusal::Expired(why) => ("Expired", why.clone()),
-            Refusal::MediaType(kind) => (
+            KubeRefusal::Expired(why) => ("Expired", why.clone()),
+            KubeRefusal::MediaType(kind) => (
                 "UnsupportedMediaType",
                 format!(
                     "the sandbox does not read bodies of the type {kind} for this kind of object"
                 ),
             ),
-            Refusal::Invalid(causes) => {
+            KubeRefusal::Invalid(causes) => {
                 let all: Vec<String> = causes
                     .iter()
                     .map(|cause| format!("{}: {}", cause.field, cause.message))
@@ -121,11 +123,11 @@ impl Refusal {
         if let Some(kind) = kind {
             details = json!({"name": name, "group": kind.group, "kind": kind.plural});
         }
-        if let Refusal::NoNamespace(namespace) = self {
+        if let KubeRefusal::NoNamespace(namespace) = self {
             details = json!({"name": namespace, "kind": "namespaces"});
         }
-        if let Refusal::Conflicts(causes) | Refusal::Invalid(causes) = self {
-            let cause = |cause: &Cause| json!({"reason": cause.reason, "message": cause.message, "field": cause.field});
+        if let KubeRefusal::Conflicts(causes) | KubeRefusal::Invalid(causes) = self {
+            let cause = |cause: &RefusalCause| json!({"reason": cause.reason, "message": cause.message, "field": cause.field});
             details["causes"] = causes.iter().map(cause).collect();
         }
         json!({
@@ -136,7 +138,7 @@ impl Refusal {
 }
 
 /// The API server's own wording: the managers in order, each with its fields.
-fn conflicts(causes: &[Cause]) -> String {
+fn conflicts(causes: &[RefusalCause]) -> String {
     if let [one] = causes {
         return format!(
             "Apply failed with 1 conflict: {}: {}",

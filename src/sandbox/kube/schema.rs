@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 /// How a list is merged.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum List {
+pub enum ListMerge {
     /// As one value.
     Atomic,
     /// Of scalars, each of which is there or not.
@@ -17,25 +17,25 @@ pub enum List {
 
 /// The schema of one kind: of its metadata always, of the rest if it is built in.
 #[derive(Debug, Clone, Copy)]
-pub struct Schema {
+pub struct KindSchema {
     /// Whether the kind comes with Kubernetes.
     pub builtin: bool,
 }
 
-impl Schema {
+impl KindSchema {
     /// How the list at this path is merged; the path has the names of fields only.
-    pub fn list(self, path: &[&str]) -> List {
+    pub fn list(self, path: &[&str]) -> ListMerge {
         match path {
-            ["metadata", "ownerReferences"] => return List::Keyed(&["uid"]),
-            ["metadata", "finalizers"] => return List::Set,
-            _ if !self.builtin => return List::Atomic,
+            ["metadata", "ownerReferences"] => return ListMerge::Keyed(&["uid"]),
+            ["metadata", "finalizers"] => return ListMerge::Set,
+            _ if !self.builtin => return ListMerge::Atomic,
             _ => {}
         }
         let (Some(name), parent) = (
             path.last(),
             path.len().checked_sub(2).map_or("", |at| path[at]),
         ) else {
-            return List::Atomic;
+            return ListMerge::Atomic;
         };
         match *name {
             "containers"
@@ -44,22 +44,24 @@ impl Schema {
             | "env"
             | "volumes"
             | "imagePullSecrets"
-            | "resourceClaims" => List::Keyed(&["name"]),
-            "volumeMounts" => List::Keyed(&["mountPath"]),
-            "volumeDevices" => List::Keyed(&["devicePath"]),
-            "hostAliases" => List::Keyed(&["ip"]),
-            "topologySpreadConstraints" => List::Keyed(&["topologyKey", "whenUnsatisfiable"]),
+            | "resourceClaims" => ListMerge::Keyed(&["name"]),
+            "volumeMounts" => ListMerge::Keyed(&["mountPath"]),
+            "volumeDevices" => ListMerge::Keyed(&["devicePath"]),
+            "hostAliases" => ListMerge::Keyed(&["ip"]),
+            "topologySpreadConstraints" => ListMerge::Keyed(&["topologyKey", "whenUnsatisfiable"]),
             "ports"
                 if matches!(
                     parent,
                     "containers" | "initContainers" | "ephemeralContainers"
                 ) =>
             {
-                List::Keyed(&["containerPort", "protocol"])
+                ListMerge::Keyed(&["containerPort", "protocol"])
             }
-            "ports" if path.len() == 2 && parent == "spec" => List::Keyed(&["port", "protocol"]),
-            "conditions" if parent == "status" => List::Keyed(&["type"]),
-            _ => List::Atomic,
+            "ports" if path.len() == 2 && parent == "spec" => {
+                ListMerge::Keyed(&["port", "protocol"])
+            }
+            "conditions" if parent == "status" => ListMerge::Keyed(&["type"]),
+            _ => ListMerge::Atomic,
         }
     }
 

@@ -1,11 +1,11 @@
 //! Label and field selectors, as queries carry them. Pure.
 
-use super::refusal::Refusal;
+use super::refusal::KubeRefusal;
 use serde_json::Value;
 
 /// What a list or watch asks for.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Selector {
+pub struct ListSelector {
     terms: Vec<Term>,
 }
 
@@ -24,21 +24,21 @@ enum Test {
     Absent,
 }
 
-impl Selector {
+impl ListSelector {
     /// Reads `labelSelector` and `fieldSelector`.
     ///
     /// # Errors
     /// If a term cannot be read.
-    pub fn parse(labels: &str, fields: &str) -> Result<Self, Refusal> {
+    pub fn parse(labels: &str, fields: &str) -> Result<Self, KubeRefusal> {
         let mut terms = Vec::new();
         for text in split(labels) {
             terms.push(label(text).ok_or_else(|| {
-                Refusal::BadRequest(format!("unable to parse requirement: {text}"))
+                KubeRefusal::BadRequest(format!("unable to parse requirement: {text}"))
             })?);
         }
         for text in split(fields) {
             let (path, value, equal) = comparison(text)
-                .ok_or_else(|| Refusal::BadRequest(format!("invalid selector: {text}")))?;
+                .ok_or_else(|| KubeRefusal::BadRequest(format!("invalid selector: {text}")))?;
             let path = path.split('.').map(str::to_owned).collect();
             let values = vec![value.to_owned()];
             terms.push(Term {

@@ -26,7 +26,7 @@ pub struct Id {
 
 /// What happened to one object.
 #[derive(Debug, Clone)]
-pub struct Change {
+pub struct StoreChange {
     /// Of which object.
     pub id: Id,
     /// How it was, unless it is new.
@@ -39,13 +39,13 @@ pub struct Change {
 
 /// All objects.
 #[derive(Debug, Default)]
-pub struct Store {
+pub struct ObjectStore {
     revision: u64,
     objects: BTreeMap<Id, Arc<Value>>,
-    changes: VecDeque<Change>,
+    changes: VecDeque<StoreChange>,
 }
 
-impl Store {
+impl ObjectStore {
     /// The number of the last change.
     pub fn revision(&self) -> u64 {
         self.revision
@@ -92,7 +92,7 @@ impl Store {
         object["metadata"]["resourceVersion"] = json!(self.revision.to_string());
         let new = Arc::new(object);
         let old = self.objects.insert(id.clone(), new.clone());
-        self.record(Change {
+        self.record(StoreChange {
             id,
             old,
             new: new.clone(),
@@ -108,7 +108,7 @@ impl Store {
         let mut last = Value::clone(&old);
         last["metadata"]["resourceVersion"] = json!(self.revision.to_string());
         let new = Arc::new(last);
-        self.record(Change {
+        self.record(StoreChange {
             id: id.clone(),
             old: Some(old),
             new: new.clone(),
@@ -118,12 +118,12 @@ impl Store {
     }
 
     /// The changes after a revision, or nothing if some of them are forgotten.
-    pub fn changes_after(&self, revision: u64) -> Option<impl Iterator<Item = &Change>> {
+    pub fn changes_after(&self, revision: u64) -> Option<impl Iterator<Item = &StoreChange>> {
         let first = self.revision + 1 - self.changes.len() as u64;
         (revision + 1 >= first).then(|| self.changes.iter().skip((revision + 1 - first) as usize))
     }
 
-    fn record(&mut self, change: Change) {
+    fn record(&mut self, change: StoreChange) {
         if self.changes.len() == KEPT {
             self.changes.pop_front();
         }

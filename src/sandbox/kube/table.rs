@@ -1,11 +1,11 @@
 //! Objects as a table, which is what `kubectl get` shows. Pure.
 
-use super::kinds::Kind;
+use super::kinds::SandboxKind;
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
 /// The columns of a kind between its name and its age.
-fn columns(kind: &Kind) -> &'static [&'static str] {
+fn columns(kind: &SandboxKind) -> &'static [&'static str] {
     match (kind.builtin, kind.kind.as_str()) {
         (true, "Pod") => &["Ready", "Status", "Restarts"],
         (true, "Deployment") => &["Ready", "Up-to-date", "Available"],
@@ -24,7 +24,7 @@ fn columns(kind: &Kind) -> &'static [&'static str] {
     }
 }
 
-fn cells(kind: &Kind, object: &Value) -> Vec<Value> {
+fn cells(kind: &SandboxKind, object: &Value) -> Vec<Value> {
     let number =
         |pointer: &str| json!(object.pointer(pointer).and_then(Value::as_i64).unwrap_or(0));
     let text = |pointer: &str| {
@@ -182,7 +182,7 @@ pub enum Include {
 
 /// A table of objects.
 pub fn table(
-    kind: &Kind,
+    kind: &SandboxKind,
     objects: &[&Value],
     revision: u64,
     include: Include,

@@ -2,24 +2,24 @@
 //! `tests/it/cluster_real`.
 
 use super::{
-    controller::{Settings, look},
+    controller::{WorkloadSettings, look},
     fields::{Fields, compare, merge, remove},
-    kinds::{Kind, kinds},
+    kinds::{SandboxKind, kinds},
     patch::strategic,
-    refusal::Refusal,
-    schema::Schema,
-    selector::Selector,
-    store::{Id, Store},
-    write::{Deletion, Part, Patch, Write},
+    refusal::KubeRefusal,
+    schema::KindSchema,
+    selector::ListSelector,
+    store::{Id, ObjectStore},
+    write::{Deletion, PatchBody, WritePart, WriteRequest},
 };
 use jiff::{SignedDuration, Timestamp};
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
-const BUILTIN: Schema = Schema { builtin: true };
+const BUILTIN: KindSchema = KindSchema { builtin: true };
 const START: &str = "2026-01-01T00:00:00Z";
 
-fn kind(store: &Store, name: &str) -> Kind {
+fn kind(store: &ObjectStore, name: &str) -> SandboxKind {
     kinds(store)
         .into_iter()
         .find(|kind| kind.kind == name)
@@ -28,42 +28,42 @@ fn kind(store: &Store, name: &str) -> Kind {
 
 /// Writes as somebody.
 fn apply(
-    store: &mut Store,
+    store: &mut ObjectStore,
     of: &str,
     namespace: &str,
     manager: &str,
     force: bool,
     body: Value,
-) -> Result<(bool, Value), Refusal> {
+) -> Result<(bool, Value), KubeRefusal> {
     let kind = kind(store, of);
     let name = body["metadata"]["name"].as_str().unwrap().to_owned();
-    let write = Write {
+    let write = WriteRequest {
         kind: &kind,
         namespace,
         name: &name,
-        part: Part::Main,
+        part: WritePart::Main,
         manager,
         dry_run: false,
         time: START,
     };
     write
-        .patch(store, Patch::Apply(body, force))
+        .patch(store, PatchBody::Apply(body, force))
         .map(|(created, object)| (created, Value::clone(&object)))
 }
 
 fn delete(
-    store: &mut Store,
+    store: &mut ObjectStore,
     of: &str,
     namespace: &str,
     name: &str,
     propagation: Option<&str>,
 ) -> bool {
     let kind = kind(store, of);
-    let write = Write {
+    let write = WriteRequest {
         kind: &kind,
         namespace,
         name,
-        part: Part::Main,
+        part: WritePart::Main,
         manager: "t",
         dry_run: false,
         time: START,
@@ -80,8 +80,8 @@ fn delete(
         .1
 }
 
-fn world() -> Store {
-    let mut store = Store::default();
+fn world() -> ObjectStore {
+    let mut store = ObjectStore::default();
     apply(
         &mut store,
         "Namespace",
@@ -118,7 +118,7 @@ fn at(seconds: i64) -> Timestamp {
     START.parse::<Timestamp>().unwrap() + SignedDuration::from_secs(seconds)
 }
 
-fn pods(store: &Store) -> Vec<(String, String)> {
+fn pods(store: &ObjectStore) -> Vec<(String, String)> {
     let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
     store
         .list("", "pods", None)
@@ -152,7 +152,7 @@ fn a_conflict_names_the_other_and_the_fields() {
         web("x:2", 2),
     )
     .unwrap_err();
-    let Refusal::Conflicts(causes) = &refusal else {
+    let KubeRefusal::Conflicts(causes) = &refusal else {
         panic!("{refusal:?}")
     };
     let mut fields: Vec<&str> = causes.iter().map(|cause| cause.field.as_str()).collect();
@@ -213,18 +213,18 @@ fn an_apply_that_changes_nothing_writes_nothing() {
 fn a_dry_run_writes_nothing() {
     let mut store = world();
     let kind = kind(&store, "Deployment");
-    let write = Write {
+    let write = WriteRequest {
         kind: &kind,
         namespace: "default",
         name: "web",
-        part: Part::Main,
+        part: WritePart::Main,
         manager: "a",
         dry_run: true,
         time: START,
     };
     let before = store.revision();
     let (created, object) = write
-        .patch(&mut store, Patch::Apply(web("x:1", 1), false))
+        .patch(&mut store, PatchBody::Apply(web("x:1", 1), false))
         .unwrap();
     assert!(created && object["spec"]["strategy"]["type"] == "RollingUpdate");
     assert_eq!(store.revision(), before);
@@ -273,18 +273,18 @@ fn selectors_mean_what_kubectl_means() {
         ("", "metadata.name=web,status.phase!=Running", false),
         ("", "spec.nodeName=", true),
     ] {
-        let selector = Selector::parse(labels, fields).unwrap();
+        let selector = ListSelector::parse(labels, fields).unwrap();
         assert_eq!(selector.matches(&object), expected, "{labels} {fields}");
     }
     for wrong in ["app in web", "a b", "app within (a)"] {
-        assert!(Selector::parse(wrong, "").is_err(), "{wrong}");
+        assert!(ListSelector::parse(wrong, "").is_err(), "{wrong}");
     }
-    assert!(Selector::parse("", "metadata.name").is_err());
+    assert!(ListSelector::parse("", "metadata.name").is_err());
 }
 
 #[test]
 fn a_store_remembers_so_many_changes() {
-    let mut store = Store::default();
+    let mut store = ObjectStore::default();
     for number in 0..1_050 {
         store.put(
             id("", "configmaps", "one"),
@@ -299,7 +299,7 @@ fn a_store_remembers_so_many_changes() {
 
 #[test]
 fn a_deployment_becomes_ready_when_its_time_has_come() {
-    let settings = Settings {
+    let settings = WorkloadSettings {
         ready_after: SignedDuration::from_secs(2),
         missing_tag: "broken".to_owned(),
     };
@@ -400,9 +400,9 @@ fn what_is_owned_goes_with_its_owner_as_asked() {
             web("x:1", 1),
         )
         .unwrap();
-        look(&mut store, &Settings::default(), at(0));
+        look(&mut store, &WorkloadSettings::default(), at(0));
         delete(&mut store, "Deployment", "default", "web", propagation);
-        look(&mut store, &Settings::default(), at(1));
+        look(&mut store, &WorkloadSettings::default(), at(1));
         assert!(
             store.get(&id("apps", "deployments", "web")).is_none(),
             "{propagation:?}"
@@ -421,7 +421,7 @@ fn a_namespace_is_emptied_before_it_goes() {
     let held = json!({"metadata": {"name": "held", "finalizers": ["example.org/hold"]}});
     apply(&mut store, "ConfigMap", "default", "a", false, held).unwrap();
     assert!(!delete(&mut store, "Namespace", "", "default", None));
-    look(&mut store, &Settings::default(), at(0));
+    look(&mut store, &WorkloadSettings::default(), at(0));
     let refusal = apply(
         &mut store,
         "ConfigMap",
@@ -442,7 +442,7 @@ fn a_namespace_is_emptied_before_it_goes() {
         json!({"metadata": {"name": "held"}}),
     )
     .unwrap();
-    look(&mut store, &Settings::default(), at(1));
+    look(&mut store, &WorkloadSettings::default(), at(1));
     assert_eq!(store.all().count(), 0);
 }
 
@@ -472,9 +472,9 @@ fn every_workload_gets_its_pods() {
         json!({"metadata": {"name": "job"}, "spec": {"template": template}}),
     )
     .unwrap();
-    let settings = Settings {
+    let settings = WorkloadSettings {
         ready_after: SignedDuration::from_secs(1),
-        ..Settings::default()
+        ..WorkloadSettings::default()
     };
     for second in 0..6 {
         look(&mut store, &settings, at(second));

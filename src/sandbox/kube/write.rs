@@ -2,13 +2,13 @@
 //! and no network: the time is an argument.
 
 use super::{
-    apply::{self, Writer},
+    apply::{self, FieldWriter},
     defaults, fields,
-    kinds::Kind,
+    kinds::SandboxKind,
     patch,
-    refusal::Refusal,
-    schema::Schema,
-    store::{Id, Store},
+    refusal::KubeRefusal,
+    schema::KindSchema,
+    store::{Id, ObjectStore},
 };
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
@@ -16,7 +16,7 @@ use std::sync::Arc;
 
 /// Which part of an object a request writes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Part {
+pub enum WritePart {
     /// All but its status, where that is a part of its own.
     Main,
     /// Its status.
@@ -25,20 +25,20 @@ pub enum Part {
     Scale,
 }
 
-impl Part {
+impl WritePart {
     /// As paths and owners name it.
     pub fn name(self) -> &'static str {
         match self {
-            Part::Main => "",
-            Part::Status => "status",
-            Part::Scale => "scale",
+            WritePart::Main => "",
+            WritePart::Status => "status",
+            WritePart::Scale => "scale",
         }
     }
 }
 
 /// The body of a PATCH.
 #[derive(Debug, Clone)]
-pub enum Patch {
+pub enum PatchBody {
     /// RFC 6902.
     Json(json_patch::Patch),
     /// RFC 7396.
@@ -62,15 +62,15 @@ pub struct Deletion {
 
 /// A write of one object.
 #[derive(Debug, Clone, Copy)]
-pub struct Write<'a> {
+pub struct WriteRequest<'a> {
     /// Of which kind.
-    pub kind: &'a Kind,
+    pub kind: &'a SandboxKind,
     /// Where it lies; empty for kinds of the whole cluster.
     pub namespace: &'a str,
     /// Its name.
     pub name: &'a str,
     /// Which part.
-    pub part: Part,
+    pub part: WritePart,
     /// The field manager.
     pub manager: &'a str,
     /// Nothing is stored.
@@ -79,7 +79,7 @@ pub struct Write<'a> {
     pub time: &'a str,
 }
 
-impl Write<'_> {
+impl WriteRequest<'_> {
     /// Where the object lies.
     pub fn id(&self) -> Id {
         Id {
@@ -90,14 +90,14 @@ impl Write<'_> {
         }
     }
 
-    fn schema(&self) -> Schema {
-        Schema {
+    fn schema(&self) -> KindSchema {
+        KindSchema {
             builtin: self.kind.builtin,
         }
     }
 
-    fn writer<'b>(&'b self, api_version: &'b str) -> Writer<'b> {
-        Writer {
+    fn writer<'b>(&'b self, api_version: &'b str) -> FieldWriter<'b> {
+        FieldWriter {
             manager: self.manager,
             api_version,
             subresource: self.part.name(),
@@ -109,7 +109,11 @@ impl Write<'_> {
     ///
     /// # Errors
     /// If it is there already, or not as it should be.
-    pub fn create(&self, store: &mut Store, mut body: Value) -> Result<Arc<Value>, Refusal> {
+    pub fn create(
+        &self,
+        store: &mut ObjectStore,
+        mut body: Value,
+    ) -> Result<Arc<Value>, KubeRefusal> {
         if body["metadata"]["name"].is_null()
             && let Some(prefix) = body["metadata"]["generateName"].as_str()
         {
@@ -122,12 +126,12 @@ impl Write<'_> {
             .as_str()
             .unwrap_or_default()
             .to_owned();
-        let write = Write {
+        let write = WriteRequest {
             name: &name,
             ..*self
         };
         if store.get(&write.id()).is_some() {
-            return Err(Refusal::AlreadyExists);
+            return Err(KubeRefusal::AlreadyExists);
         }
         write.identify(&mut body)?;
         if let Some(metadata) = body["metadata"].as_object_mut() {
@@ -152,8 +156,15 @@ impl Write<'_> {
     ///
     /// # Errors
     /// If it is not there, or changed meanwhile, or not as it should be.
-    pub fn update(&self, store: &mut Store, mut body: Value) -> Result<Arc<Value>, Refusal> {
-        let old = store.get(&self.id()).cloned().ok_or(Refusal::NotFound)?;
+    pub fn update(
+        &self,
+        store: &mut ObjectStore,
+        mut body: Value,
+    ) -> Result<Arc<Value>, KubeRefusal> {
+        let old = store
+            .get(&self.id())
+            .cloned()
+            .ok_or(KubeRefusal::NotFound)?;
         if let Some(revision) = body["metadata"]["resourceVersion"]
             .as_str()
             .filter(|revision| !revision.is_empty())
@@ -167,7 +178,7 @@ impl Write<'_> {
         {
             return Err(other_uid(&body["metadata"]["uid"], &old));
         }
-        if self.part == Part::Scale {
+        if self.part == WritePart::Scale {
             let mut new = Value::clone(&old);
             new["spec"]["replicas"] = body["spec"]["replicas"].clone();
             body = new;
@@ -180,15 +191,19 @@ impl Write<'_> {
     ///
     /// # Errors
     /// If it is not there, others own what is applied, or the outcome is not as it should be.
-    pub fn patch(&self, store: &mut Store, body: Patch) -> Result<(bool, Arc<Value>), Refusal> {
+    pub fn patch(
+        &self,
+        store: &mut ObjectStore,
+        body: PatchBody,
+    ) -> Result<(bool, Arc<Value>), KubeRefusal> {
         let old = store.get(&self.id()).cloned();
-        if let Patch::Apply(mut applied, force) = body {
+        if let PatchBody::Apply(mut applied, force) = body {
             defaults::drop_nulls(&mut applied);
             if applied["metadata"]
                 .get("managedFields")
                 .is_some_and(|list| list.as_array().is_none_or(|list| !list.is_empty()))
             {
-                return Err(Refusal::BadRequest(
+                return Err(KubeRefusal::BadRequest(
                     "metadata.managedFields must be nil".to_owned(),
                 ));
             }
@@ -204,7 +219,7 @@ impl Write<'_> {
                 return Err(stale());
             }
             self.identify(&mut applied)?;
-            if self.part == Part::Main {
+            if self.part == WritePart::Main {
                 self.drop_status(&mut applied);
             }
             let version = self.kind.api_version();
@@ -218,16 +233,16 @@ impl Write<'_> {
             let stored = self.store(store, old.as_ref(), merged)?;
             return Ok((old.is_none(), stored));
         }
-        let old = old.ok_or(Refusal::NotFound)?;
+        let old = old.ok_or(KubeRefusal::NotFound)?;
         // A patch of the scale is one of the object that has it: both have their replicas in the
         // same place.
         let mut new = Value::clone(&old);
         match body {
-            Patch::Json(patch) => json_patch::patch(&mut new, &patch)
-                .map_err(|error| Refusal::BadRequest(error.to_string()))?,
-            Patch::Merge(patch) => json_patch::merge(&mut new, &patch),
-            Patch::Strategic(patch) => patch::strategic(&mut new, &patch, self.schema()),
-            Patch::Apply(..) => {}
+            PatchBody::Json(patch) => json_patch::patch(&mut new, &patch)
+                .map_err(|error| KubeRefusal::BadRequest(error.to_string()))?,
+            PatchBody::Merge(patch) => json_patch::merge(&mut new, &patch),
+            PatchBody::Strategic(patch) => patch::strategic(&mut new, &patch, self.schema()),
+            PatchBody::Apply(..) => {}
         }
         if new["metadata"]["resourceVersion"] != old["metadata"]["resourceVersion"] {
             return Err(stale());
@@ -235,7 +250,7 @@ impl Write<'_> {
         if new["metadata"]["uid"] != old["metadata"]["uid"] {
             return Err(other_uid(&new["metadata"]["uid"], &old));
         }
-        if self.part == Part::Scale {
+        if self.part == WritePart::Scale {
             let replicas = new["spec"]["replicas"].clone();
             new = Value::clone(&old);
             new["spec"]["replicas"] = replicas;
@@ -252,11 +267,11 @@ impl Write<'_> {
     /// If it is not there, or another one than meant.
     pub fn delete(
         &self,
-        store: &mut Store,
+        store: &mut ObjectStore,
         options: &Deletion,
-    ) -> Result<(Arc<Value>, bool), Refusal> {
+    ) -> Result<(Arc<Value>, bool), KubeRefusal> {
         let id = self.id();
-        let old = store.get(&id).cloned().ok_or(Refusal::NotFound)?;
+        let old = store.get(&id).cloned().ok_or(KubeRefusal::NotFound)?;
         if let Some(uid) = &options.uid
             && old["metadata"]["uid"] != **uid
         {
@@ -267,7 +282,7 @@ impl Write<'_> {
             .as_ref()
             .is_some_and(|revision| old["metadata"]["resourceVersion"] != **revision)
         {
-            return Err(Refusal::Conflict(
+            return Err(KubeRefusal::Conflict(
                 "Precondition failed: the object has been modified".to_owned(),
             ));
         }
@@ -298,15 +313,15 @@ impl Write<'_> {
     }
 
     /// The object's kind, name and namespace are those of the path.
-    fn identify(&self, body: &mut Value) -> Result<(), Refusal> {
+    fn identify(&self, body: &mut Value) -> Result<(), KubeRefusal> {
         defaults::check_shape(self.kind, body)?;
         for (field, wanted) in [
             ("apiVersion", self.kind.api_version()),
             ("kind", self.kind.kind.clone()),
         ] {
             let said = body[field].as_str().unwrap_or_default();
-            if !said.is_empty() && said != wanted && self.part != Part::Scale {
-                return Err(Refusal::BadRequest(format!(
+            if !said.is_empty() && said != wanted && self.part != WritePart::Scale {
+                return Err(KubeRefusal::BadRequest(format!(
                     "{field} of the body is {said}, that of the request {wanted}"
                 )));
             }
@@ -315,7 +330,7 @@ impl Write<'_> {
         for (field, wanted) in [("name", self.name), ("namespace", self.namespace)] {
             let said = body["metadata"][field].as_str().unwrap_or_default();
             if !said.is_empty() && said != wanted {
-                return Err(Refusal::BadRequest(format!(
+                return Err(KubeRefusal::BadRequest(format!(
                     "the {field} of the object ({said}) does not match the {field} on the URL ({wanted})"
                 )));
             }
@@ -337,14 +352,14 @@ impl Write<'_> {
     /// Stores a write that is no apply.
     fn put_over(
         &self,
-        store: &mut Store,
+        store: &mut ObjectStore,
         old: &Arc<Value>,
         body: Value,
-    ) -> Result<Arc<Value>, Refusal> {
+    ) -> Result<Arc<Value>, KubeRefusal> {
         let mut new = body;
         if self.kind.status {
             // Each path writes its own part only.
-            let (keep, of) = if self.part == Part::Status {
+            let (keep, of) = if self.part == WritePart::Status {
                 (new["status"].clone(), Value::clone(old))
             } else {
                 (old["status"].clone(), new)
@@ -363,10 +378,10 @@ impl Write<'_> {
     /// anything changed at all.
     fn store(
         &self,
-        store: &mut Store,
+        store: &mut ObjectStore,
         old: Option<&Arc<Value>>,
         mut new: Value,
-    ) -> Result<Arc<Value>, Refusal> {
+    ) -> Result<Arc<Value>, KubeRefusal> {
         let id = self.id();
         defaults::add(self.kind, &mut new);
         self.stamp(store, old, &mut new);
@@ -379,10 +394,10 @@ impl Write<'_> {
         };
         if self.kind.namespaced && old.is_none() {
             let Some(home) = store.get(&namespace) else {
-                return Err(Refusal::NoNamespace(id.namespace));
+                return Err(KubeRefusal::NoNamespace(id.namespace));
             };
             if !home["metadata"]["deletionTimestamp"].is_null() {
-                return Err(Refusal::Terminating(id.namespace));
+                return Err(KubeRefusal::Terminating(id.namespace));
             }
         }
         if old.is_some_and(|old| **old == new) || self.dry_run {
@@ -404,7 +419,7 @@ impl Write<'_> {
         })
     }
 
-    fn stamp(&self, store: &Store, old: Option<&Arc<Value>>, new: &mut Value) {
+    fn stamp(&self, store: &ObjectStore, old: Option<&Arc<Value>>, new: &mut Value) {
         let Some(old) = old else {
             let uid = hex(&format!(
                 "{}/{}/{}/{}",
@@ -462,7 +477,7 @@ impl Write<'_> {
         }
         defaults::drop_nulls(new);
         let spec = |object: &Value| object.get("spec").cloned().unwrap_or_default();
-        if self.part != Part::Status
+        if self.part != WritePart::Status
             && self.kind.counts_generations()
             && (spec(old) != spec(new) || !self.kind.builtin && other_than_status(old, new))
         {
@@ -485,9 +500,9 @@ impl Write<'_> {
 
 /// A custom resource's generation counts every change but those of its metadata and status.
 fn other_than_status(old: &Value, new: &Value) -> bool {
-    let difference = fields::compare(old, new, Schema { builtin: false });
+    let difference = fields::compare(old, new, KindSchema { builtin: false });
     let of = |fields: &fields::Fields| {
-        fields.below.keys().any(|step| !matches!(step, fields::Step::Field(name) if matches!(name.as_str(), "metadata" | "status")))
+        fields.below.keys().any(|step| !matches!(step, fields::FieldSegment::Field(name) if matches!(name.as_str(), "metadata" | "status")))
     };
     of(&difference.changed) || of(&difference.removed)
 }
@@ -501,7 +516,7 @@ fn fields_of(object: &Value) -> Vec<&Value> {
         .collect()
 }
 
-fn is_namespace(kind: &Kind) -> bool {
+fn is_namespace(kind: &SandboxKind) -> bool {
     kind.group.is_empty() && kind.kind == "Namespace"
 }
 
@@ -514,16 +529,16 @@ fn add_finalizer(object: &mut Value, name: &str) {
     }
 }
 
-fn stale() -> Refusal {
-    Refusal::Conflict("the object has been modified; please apply your changes to the latest version and try again".to_owned())
+fn stale() -> KubeRefusal {
+    KubeRefusal::Conflict("the object has been modified; please apply your changes to the latest version and try again".to_owned())
 }
 
-fn other_uid(wanted: &Value, old: &Value) -> Refusal {
+fn other_uid(wanted: &Value, old: &Value) -> KubeRefusal {
     let (wanted, found) = (
         wanted.as_str().unwrap_or_default(),
         old["metadata"]["uid"].as_str().unwrap_or_default(),
     );
-    Refusal::Conflict(format!(
+    KubeRefusal::Conflict(format!(
         "Precondition failed: UID in precondition: {wanted}, UID in object meta: {found}"
     ))
 }

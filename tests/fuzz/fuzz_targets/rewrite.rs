@@ -3,26 +3,21 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use tagboat::{
-    image::{Repository, Tag},
-    references::{FileKind, Findings, find},
-    rewrite::{Choices, Decision, DigestReflection, Order, apply, rewrite},
-    yaml,
-};
+use tagboat::{core::{image::{ImageRepository, Tag}, yaml}, images::{references::{FileKind, Findings, find}, rewrite::{Choices, RewriteDecision, DigestReflection, UpdateDirection, apply, rewrite}}};
 
 fuzz_target!(|input: (u8, &[u8])| {
     let (kind, source) = (if input.0 & 1 == 0 { FileKind::Yaml } else { FileKind::Kustomization }, input.1);
     let mut choices = Choices::new(input.0 & 2 == 0);
     for (policy, repository) in [("ns/n", "a/b"), ("default/m", "ghcr.io/x/y")] {
-        choices.add(Decision {
+        choices.add(RewriteDecision {
             policy: policy.parse().expect("a name"),
-            repository: Repository::new(repository).expect("a repository"),
+            repository: ImageRepository::new(repository).expect("a repository"),
             tag: Tag::new("1.10").expect("a tag"),
             digest: None,
             digest_reflection: DigestReflection::Never,
             unpin: input.0 & 4 == 0,
             allow_downgrade: false,
-            compare: Box::new(|_| Order::Newer),
+            compare: Box::new(|_| UpdateDirection::Newer),
         });
     }
     let found = find(kind, source);
@@ -35,7 +30,7 @@ fuzz_target!(|input: (u8, &[u8])| {
     assert!(outcome.edits.windows(2).all(|pair| pair[0].range.end <= pair[1].range.start));
     let after = apply(source, &outcome.edits);
     let (before, later) = (std::str::from_utf8(source).expect("edited"), std::str::from_utf8(&after).expect("still UTF-8"));
-    let (before, later) = (yaml::parse(before).expect("edited"), yaml::parse(later).expect("still YAML"));
+    let (before, later) = (tagboat::core::yaml::parse(before).expect("edited"), tagboat::core::yaml::parse(later).expect("still YAML"));
     assert_eq!(before.nodes().len(), later.nodes().len());
     let changed = before.nodes().zip(later.nodes()).filter(|(old, new)| old.value() != new.value()).count();
     assert!(changed <= outcome.edits.len());

@@ -2,7 +2,9 @@
 
 use super::{MARKER, application, image_diff, known, object, story, told};
 use std::{fs, path::Path};
-use tagboat::publish::{Body, ObjectChange, Preview, Story, Trouble, Verdict, body, markdown};
+use tagboat::review::{
+    DryRunVerdict, MoveStory, ObjectChange, Preview, PreviewTrouble, RequestBody, body, markdown,
+};
 
 /// GitHub takes no more.
 const LIMIT: usize = 65_536;
@@ -21,8 +23,8 @@ fn check(name: &str, found: &str) {
     );
 }
 
-fn accepted() -> Verdict {
-    Verdict::Accepted {
+fn accepted() -> DryRunVerdict {
+    DryRunVerdict::Accepted {
         warnings: Vec::new(),
     }
 }
@@ -38,12 +40,12 @@ fn preview() -> Preview {
         vec![object(
             "Deployment podinfo/podinfo",
             &diff,
-            Verdict::NotAsked {
+            DryRunVerdict::NotAsked {
                 why: "the cluster cannot be reached: connection refused".to_owned(),
             },
         )],
     );
-    away.trouble.push(Trouble {
+    away.trouble.push(PreviewTrouble {
         message: "the cluster prod-us cannot be asked: connection refused".to_owned(),
         passes: true,
     });
@@ -53,7 +55,7 @@ fn preview() -> Preview {
         accepted(),
     );
     gone.change = ObjectChange::Delete;
-    let warned = Verdict::Accepted {
+    let warned = DryRunVerdict::Accepted {
         warnings: vec!["autoscaling/v2beta2 is deprecated".to_owned()],
     };
     Preview {
@@ -65,7 +67,7 @@ fn preview() -> Preview {
                     object(
                         "Deployment podinfo/podinfo",
                         &diff,
-                        Verdict::Refused {
+                        DryRunVerdict::Refused {
                             why: why.to_owned(),
                         },
                     ),
@@ -93,7 +95,7 @@ fn preview() -> Preview {
 #[test]
 fn a_small_text() {
     let moves = [told("ghcr.io/acme/podinfo", "6.5.0", "6.5.1")];
-    let Body { text, cut } = body(&story(&moves, None), LIMIT);
+    let RequestBody { text, cut } = body(&story(&moves, None), LIMIT);
     assert!(!cut);
     check("small.md", &text);
 }
@@ -104,12 +106,12 @@ fn a_typical_text_with_a_refused_dry_run() {
     let preview = preview();
     let merging =
         "It merges by itself when its checks have passed, 24h after the tag was first seen.";
-    let story = Story {
+    let story = MoveStory {
         group: Some("apps/podinfo"),
         merging,
         ..story(&moves, Some(&preview))
     };
-    let Body { text, cut } = body(&story, LIMIT);
+    let RequestBody { text, cut } = body(&story, LIMIT);
     assert!(!cut);
     check("typical.md", &text);
     check("preview.md", &markdown(&preview, LIMIT).text);
@@ -139,7 +141,7 @@ fn a_huge_text_is_cut_by_whole_rows_and_says_so() {
     let story = story(&moves, Some(&preview));
     let whole = body(&story, usize::MAX);
     assert!(!whole.cut && !whole.text.contains("Left out"));
-    let Body { text, cut } = body(&story, 24_000);
+    let RequestBody { text, cut } = body(&story, 24_000);
     assert!(cut && text.chars().count() <= 24_000 && text.starts_with(MARKER));
     check("huge.md", &text);
 }
@@ -179,12 +181,12 @@ fn a_hostile_text() {
     let mut refused = object(
         "Deployment <b>|@ann",
         hostile,
-        Verdict::Refused {
+        DryRunVerdict::Refused {
             why: format!("denied: {hostile} {}", "x".repeat(5_000)),
         },
     );
     refused.diff = format!("+ {hostile}\n~~~~\n``````\n+{}", "y".repeat(100_000));
-    let warned = Verdict::Accepted {
+    let warned = DryRunVerdict::Accepted {
         warnings: vec!["</summary> @ann".to_owned(), String::new()],
     };
     let preview = Preview {
@@ -196,12 +198,12 @@ fn a_hostile_text() {
         ..Preview::default()
     };
     let moves = [one];
-    let story = Story {
+    let story = MoveStory {
         group: Some("x\n\n</details> @ann"),
         merging: "It waits: @ann #1",
         ..story(&moves, Some(&preview))
     };
-    let Body { text, cut } = body(&story, LIMIT);
+    let RequestBody { text, cut } = body(&story, LIMIT);
     assert!(!cut);
     super::reader::check(&text);
     check("hostile.md", &text);

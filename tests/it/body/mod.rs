@@ -7,12 +7,12 @@ mod reader;
 
 use jiff::Timestamp;
 use tagboat::{
-    image::{Digest, Platform, Repository, Tag},
-    publish::{
-        ApplicationChange, ApplicationPreview, Clock, Facts, FileLine, ImageMove, Labels,
-        ObjectChange, ObjectPreview, Preview, ReleaseNotes, Seen, Story, Told, Verdict,
+    core::image::{Digest, ImageRepository, Platform, Tag},
+    review::{
+        ApplicationChange, ApplicationPreview, DescribedMove, DryRunVerdict, FileLine, ImageLabels,
+        ImageMove, MoveFacts, MoveStory, ObjectChange, ObjectPreview, Preview, ReleaseNotes,
+        SeenBy, SeenSince,
     },
-    version,
 };
 
 /// The marker of a request, as life writes it.
@@ -23,13 +23,13 @@ fn time(text: &str) -> Timestamp {
 }
 
 /// An image that moves, about which nothing is known.
-fn told(repository: &str, old: &str, new: &str) -> Told {
-    let repository = Repository::new(repository).unwrap();
+fn told(repository: &str, old: &str, new: &str) -> DescribedMove {
+    let repository = ImageRepository::new(repository).unwrap();
     let places = vec![FileLine {
         file: format!("envs/prod/{}.yaml", repository.last_segment()),
         line: 12,
     }];
-    Told {
+    DescribedMove {
         image: ImageMove {
             policy: format!("apps/{}", repository.last_segment())
                 .parse()
@@ -38,35 +38,35 @@ fn told(repository: &str, old: &str, new: &str) -> Told {
             old: Some(old.to_owned()),
             new: Tag::new(new).unwrap(),
             digest: None,
-            bump: version::bump(Some(old), new),
+            bump: tagboat::core::version::bump(Some(old), new),
             places,
         },
         policy: "semver >=6.0.0 <7.0.0".to_owned(),
         seen: None,
         refused: Vec::new(),
-        facts: Facts::default(),
+        facts: MoveFacts::default(),
     }
 }
 
 /// The same with all that can be known.
-fn known(repository: &str, old: &str, new: &str) -> Told {
+fn known(repository: &str, old: &str, new: &str) -> DescribedMove {
     let mut told = told(repository, old, new);
     let name = told.image.image().to_owned();
     let source = format!("https://github.com/acme/{name}");
-    let labels = |version: &str, digit: &str| Labels {
+    let labels = |version: &str, digit: &str| ImageLabels {
         source: Some(source.clone()),
         revision: Some(digit.repeat(40)),
         version: Some(version.to_owned()),
     };
-    told.seen = Some(Seen {
+    told.seen = Some(SeenSince {
         at: time("2026-11-18T09:12:44Z"),
-        clock: Clock::Tagboat,
+        clock: SeenBy::Tagboat,
     });
     told.refused = vec![
         ("7.0.0".to_owned(), "is outside the range \">=6.0.0 <7.0.0\"".to_owned()),
         ("6.6.0".to_owned(), "was first seen 2026-11-21 08:00 UTC and must be seen for 72h: free at 2026-11-24 08:00 UTC".to_owned()),
     ];
-    told.facts = Facts {
+    told.facts = MoveFacts {
         digest: Some(Digest::new(format!("sha256:{}", "0f".repeat(32))).unwrap()),
         platforms: vec![
             "linux/amd64".parse::<Platform>().unwrap(),
@@ -96,7 +96,7 @@ fn known(repository: &str, old: &str, new: &str) -> Told {
     told
 }
 
-fn object(object: &str, diff: &str, verdict: Verdict) -> ObjectPreview {
+fn object(object: &str, diff: &str, verdict: DryRunVerdict) -> ObjectPreview {
     ObjectPreview {
         object: object.to_owned(),
         change: ObjectChange::Change,
@@ -124,8 +124,8 @@ fn image_diff(repository: &str, old: &str, new: &str) -> String {
     )
 }
 
-fn story<'a>(moves: &'a [Told], preview: Option<&'a Preview>) -> Story<'a> {
-    Story {
+fn story<'a>(moves: &'a [DescribedMove], preview: Option<&'a Preview>) -> MoveStory<'a> {
+    MoveStory {
         environment: "prod",
         group: None,
         moves,

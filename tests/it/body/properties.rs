@@ -3,7 +3,7 @@
 
 use super::{application, known, object, reader, story};
 use proptest::prelude::*;
-use tagboat::publish::{Preview, Story, Told, Verdict, body};
+use tagboat::review::{DescribedMove, DryRunVerdict, MoveStory, Preview, body};
 
 /// Pieces that mean something to Markdown, HTML or a forge.
 const PIECES: &[&str] = &[
@@ -122,7 +122,7 @@ fn hostile() -> impl Strategy<Value = String> {
 }
 
 /// A story in which the given texts stand wherever text from outside can.
-fn told(texts: &[String]) -> Told {
+fn told(texts: &[String]) -> DescribedMove {
     let text = |at: usize| texts[at % texts.len()].clone();
     let mut told = known("ghcr.io/acme/podinfo", "6.5.0", "6.5.1");
     told.image.old = Some(format!("o{}", text(0)));
@@ -144,15 +144,15 @@ fn told(texts: &[String]) -> Told {
 fn preview(texts: &[String]) -> Preview {
     let text = |at: usize| format!("x{}", texts[at % texts.len()]);
     let objects = vec![
-        object(&text(0), &text(1), Verdict::Refused { why: text(2) }),
+        object(&text(0), &text(1), DryRunVerdict::Refused { why: text(2) }),
         object(
             &text(3),
             &text(4),
-            Verdict::Accepted {
+            DryRunVerdict::Accepted {
                 warnings: vec![text(5)],
             },
         ),
-        object(&text(6), &text(7), Verdict::NotAsked { why: text(8) }),
+        object(&text(6), &text(7), DryRunVerdict::NotAsked { why: text(8) }),
     ];
     Preview {
         applications: vec![application("prod/podinfo", &text(9), objects)],
@@ -170,7 +170,7 @@ proptest! {
         let moves = [told(&texts)];
         let preview = preview(&clusters);
         let (group, merging) = (&clusters[0], &texts[0]);
-        let story = Story { group: Some(group), merging, ..story(&moves, Some(&preview)) };
+        let story = MoveStory { group: Some(group), merging, ..story(&moves, Some(&preview)) };
         let found = body(&story, limit);
         prop_assert!(found.text.chars().count() <= limit);
         let seen = reader::check(&found.text);

@@ -6,15 +6,17 @@ use crate::servers::kube::Kube;
 use serde_json::{Value, json};
 use std::time::Duration;
 use tagboat::{
-    cluster::{
-        Apply, Delete, Deleted, FieldConflict, Identity, Problem,
-        managed_fields::{managers_of, scaled_by},
+    core::error::{Classify, ErrorKind},
+    io::cluster::{
+        ApplyRequest, ClusterProblem, DeleteRequest, DeleteResult, FieldConflict, RequestIdentity,
     },
-    error::{Fault, Kind},
-    object::{Gvk, Object},
+    objects::{
+        managed_fields::{managers_of, scaled_by},
+        object::{Gvk, Object},
+    },
 };
 
-const OWN: Identity = Identity::Own;
+const OWN: RequestIdentity = RequestIdentity::Own;
 
 fn forced(manager: &str, field: &str) -> FieldConflict {
     FieldConflict {
@@ -39,16 +41,16 @@ async fn an_object_is_created_changed_and_left_alone() {
         .apply(
             &OWN,
             &first,
-            &Apply {
+            &ApplyRequest {
                 dry_run: true,
-                ..Apply::default()
+                ..ApplyRequest::default()
             },
         )
         .await
         .unwrap();
     assert!(dry.created && dry.live.pointer("/data/a").is_some());
     let made = cluster
-        .apply(&OWN, &first, &Apply::default())
+        .apply(&OWN, &first, &ApplyRequest::default())
         .await
         .unwrap();
     assert!(made.created && made.changed, "a dry run leaves nothing");
@@ -59,9 +61,9 @@ async fn an_object_is_created_changed_and_left_alone() {
         .apply(
             &OWN,
             &first,
-            &Apply {
+            &ApplyRequest {
                 previous: previous.clone(),
-                ..Apply::default()
+                ..ApplyRequest::default()
             },
         )
         .await
@@ -82,9 +84,9 @@ async fn an_object_is_created_changed_and_left_alone() {
         .apply(
             &OWN,
             &object(second),
-            &Apply {
+            &ApplyRequest {
                 previous,
-                ..Apply::default()
+                ..ApplyRequest::default()
             },
         )
         .await
@@ -100,12 +102,12 @@ async fn without_a_version_the_servers_clock_says_that_nothing_changed() {
     let (_, cluster, namespace) = shared("apply").await;
     let manifest = config_map(&namespace, "one", json!({"a": "1"}));
     cluster
-        .apply(&OWN, &manifest, &Apply::default())
+        .apply(&OWN, &manifest, &ApplyRequest::default())
         .await
         .unwrap();
     until("seconds passed on the server's clock", async || {
         !cluster
-            .apply(&OWN, &manifest, &Apply::default())
+            .apply(&OWN, &manifest, &ApplyRequest::default())
             .await
             .unwrap()
             .changed
@@ -114,7 +116,7 @@ async fn without_a_version_the_servers_clock_says_that_nothing_changed() {
     let other = config_map(&namespace, "one", json!({"a": "2"}));
     assert!(
         cluster
-            .apply(&OWN, &other, &Apply::default())
+            .apply(&OWN, &other, &ApplyRequest::default())
             .await
             .unwrap()
             .changed
@@ -127,7 +129,7 @@ async fn fields_of_others_are_forced_and_named() {
     let (kube, cluster, namespace) = shared("apply").await;
     let manifest = config_map(&namespace, "one", json!({"a": "1", "b": "1"}));
     cluster
-        .apply(&OWN, &manifest, &Apply::default())
+        .apply(&OWN, &manifest, &ApplyRequest::default())
         .await
         .unwrap();
     let path = format!("/api/v1/namespaces/{namespace}/configmaps/one");
@@ -138,29 +140,29 @@ async fn fields_of_others_are_forced_and_named() {
         .apply(
             &OWN,
             &manifest,
-            &Apply {
+            &ApplyRequest {
                 force: false,
-                ..Apply::default()
+                ..ApplyRequest::default()
             },
         )
         .await;
     assert!(
-        matches!(problem(polite), Problem::Conflict { fields, .. } if fields == [forced("operator", ".data.a")])
+        matches!(problem(polite), ClusterProblem::Conflict { fields, .. } if fields == [forced("operator", ".data.a")])
     );
     let dry = cluster
         .apply(
             &OWN,
             &manifest,
-            &Apply {
+            &ApplyRequest {
                 dry_run: true,
-                ..Apply::default()
+                ..ApplyRequest::default()
             },
         )
         .await
         .unwrap();
     assert_eq!(dry.forced, [forced("operator", ".data.a")]);
     let applied = cluster
-        .apply(&OWN, &manifest, &Apply::default())
+        .apply(&OWN, &manifest, &ApplyRequest::default())
         .await
         .unwrap();
     assert_eq!(applied.forced, [forced("operator", ".data.a")]);
@@ -218,9 +220,9 @@ async fn what_kubectl_applied_is_taken_over() {
         .apply(
             &OWN,
             &manifest,
-            &Apply {
+            &ApplyRequest {
                 dry_run: true,
-                ..Apply::default()
+                ..ApplyRequest::default()
             },
         )
         .await
@@ -230,9 +232,9 @@ async fn what_kubectl_applied_is_taken_over() {
         .apply(
             &OWN,
             &manifest,
-            &Apply {
+            &ApplyRequest {
                 take_over: false,
-                ..Apply::default()
+                ..ApplyRequest::default()
             },
         )
         .await
@@ -244,7 +246,7 @@ async fn what_kubectl_applied_is_taken_over() {
     );
 
     let applied = cluster
-        .apply(&OWN, &manifest, &Apply::default())
+        .apply(&OWN, &manifest, &ApplyRequest::default())
         .await
         .unwrap();
     assert_eq!(
@@ -284,7 +286,7 @@ async fn what_kubectl_applied_is_taken_over() {
 
     let before = cluster.stats().without_watches();
     let again = cluster
-        .apply(&OWN, &manifest, &Apply::default())
+        .apply(&OWN, &manifest, &ApplyRequest::default())
         .await
         .unwrap();
     assert!(again.took_over.is_empty());
@@ -305,7 +307,7 @@ async fn appliers_are_taken_over_too_and_merge_leaves_them() {
     let mut merged = config_map(&namespace, "one", json!({"a": "1"})).into_value();
     merged["metadata"]["annotations"] = json!({"tagboat.dev/ssa": "Merge"});
     let applied = cluster
-        .apply(&OWN, &object(merged), &Apply::default())
+        .apply(&OWN, &object(merged), &ApplyRequest::default())
         .await
         .unwrap();
     assert_eq!(
@@ -316,7 +318,7 @@ async fn appliers_are_taken_over_too_and_merge_leaves_them() {
         .apply(
             &OWN,
             &config_map(&namespace, "one", json!({"a": "1"})),
-            &Apply::default(),
+            &ApplyRequest::default(),
         )
         .await
         .unwrap();
@@ -338,13 +340,13 @@ async fn if_not_present_creates_and_then_leaves() {
     };
     assert!(
         cluster
-            .apply(&OWN, &once(json!({"a": "1"})), &Apply::default())
+            .apply(&OWN, &once(json!({"a": "1"})), &ApplyRequest::default())
             .await
             .unwrap()
             .created
     );
     let left = cluster
-        .apply(&OWN, &once(json!({"a": "2"})), &Apply::default())
+        .apply(&OWN, &once(json!({"a": "2"})), &ApplyRequest::default())
         .await
         .unwrap();
     assert!(!left.created && !left.changed);
@@ -354,7 +356,7 @@ async fn if_not_present_creates_and_then_leaves() {
         .apply(
             &OWN,
             &config_map(&namespace, "one", json!({"b": "1"})),
-            &Apply::default(),
+            &ApplyRequest::default(),
         )
         .await
         .unwrap();
@@ -365,12 +367,12 @@ async fn if_not_present_creates_and_then_leaves() {
 #[ignore = "needs kube-apiserver: run tests/run cluster"]
 async fn the_server_says_what_is_wrong() {
     let (_, cluster, namespace) = shared("apply").await;
-    let apply = async |object: &Object| cluster.apply(&OWN, object, &Apply::default()).await;
+    let apply = async |object: &Object| cluster.apply(&OWN, object, &ApplyRequest::default()).await;
 
     let mut bad = deployment(&namespace, "bad").into_value();
     bad["spec"]["template"]["spec"]["containers"][0]["ports"] = json!([{"containerPort": 99999}]);
     let error = apply(&object(bad.clone())).await.unwrap_err();
-    assert_eq!(error.kind(), Kind::Config);
+    assert_eq!(error.kind(), ErrorKind::Config);
     assert!(
         error
             .to_string()
@@ -378,12 +380,12 @@ async fn the_server_says_what_is_wrong() {
         "{error}"
     );
     assert!(
-        matches!(&*error.problem, Problem::Invalid { causes, .. } if causes[0].contains("containers[0].ports[0].containerPort")),
+        matches!(&*error.problem, ClusterProblem::Invalid { causes, .. } if causes[0].contains("containers[0].ports[0].containerPort")),
         "{error:?}"
     );
     bad["spec"]["replicaz"] = json!(1);
     assert!(
-        matches!(problem(apply(&object(bad)).await), Problem::Invalid { message, .. } if message.contains("replicaz"))
+        matches!(problem(apply(&object(bad)).await), ClusterProblem::Invalid { message, .. } if message.contains("replicaz"))
     );
 
     let mut moved = deployment(&namespace, "web");
@@ -396,14 +398,14 @@ async fn the_server_says_what_is_wrong() {
         .unwrap();
     let error = apply(&moved).await.unwrap_err();
     assert!(
-        matches!(&*error.problem, Problem::Immutable { message } if message.contains("spec.selector")),
+        matches!(&*error.problem, ClusterProblem::Immutable { message } if message.contains("spec.selector")),
         "{error:?}"
     );
     assert!(error.hint().unwrap().contains("force: enabled"));
 
     let missing = apply(&config_map("no-such-namespace", "one", json!({}))).await;
     assert!(
-        matches!(problem(missing), Problem::NamespaceMissing { namespace } if namespace == "no-such-namespace")
+        matches!(problem(missing), ClusterProblem::NamespaceMissing { namespace } if namespace == "no-such-namespace")
     );
     let large = apply(&config_map(
         &namespace,
@@ -411,11 +413,11 @@ async fn the_server_says_what_is_wrong() {
         json!({"a": "x".repeat(4 << 20)}),
     ))
     .await;
-    assert!(matches!(problem(large), Problem::TooLarge { .. }));
+    assert!(matches!(problem(large), ClusterProblem::TooLarge { .. }));
     let unknown =
         apply(&object(json!({"apiVersion": "apps/v9", "kind": "Deployment", "metadata": {"name": "a", "namespace": namespace}}))).await;
     assert!(
-        matches!(problem(unknown), Problem::UnknownKind { gvk, why: Some(why), down: false } if gvk == Gvk::new("apps/v9", "Deployment") && why.contains("apps/v1"))
+        matches!(problem(unknown), ClusterProblem::UnknownKind { gvk, why: Some(why), down: false } if gvk == Gvk::new("apps/v9", "Deployment") && why.contains("apps/v1"))
     );
     for name in ["../secrets/x", "..", "a/b", "a%2fb"] {
         let mut hostile = config_map(&namespace, "x", json!({})).into_value();
@@ -423,7 +425,7 @@ async fn the_server_says_what_is_wrong() {
         assert!(
             matches!(
                 problem(apply(&object(hostile)).await),
-                Problem::Address { .. }
+                ClusterProblem::Address { .. }
             ),
             "{name}"
         );
@@ -431,7 +433,7 @@ async fn the_server_says_what_is_wrong() {
     let secret = json!({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "s", "namespace": namespace}, "stringData": {"pin": 271828}});
     let error = apply(&object(secret)).await.unwrap_err();
     assert!(
-        matches!(*error.problem, Problem::Invalid { .. })
+        matches!(*error.problem, ClusterProblem::Invalid { .. })
             && error.to_string().contains("stringData.pin"),
         "{error}"
     );
@@ -460,47 +462,57 @@ async fn only_the_object_with_the_uid_is_deleted() {
     let resource = cluster.resource(&manifest.gvk()).await.unwrap();
     let key = manifest.key();
     let first = cluster
-        .apply(&OWN, &manifest, &Apply::default())
+        .apply(&OWN, &manifest, &ApplyRequest::default())
         .await
         .unwrap()
         .live;
-    let dry = Delete {
+    let dry = DeleteRequest {
         dry_run: true,
-        ..Delete::uid(first.uid().unwrap())
+        ..DeleteRequest::uid(first.uid().unwrap())
     };
     assert_eq!(
         cluster.delete(&OWN, &resource, &key, &dry).await.unwrap(),
-        Deleted::Deleted
+        DeleteResult::Deleted
     );
     assert_eq!(
         cluster
-            .delete(&OWN, &resource, &key, &Delete::uid("another"))
+            .delete(&OWN, &resource, &key, &DeleteRequest::uid("another"))
             .await
             .unwrap(),
-        Deleted::NotOurs
+        DeleteResult::NotOurs
     );
     assert!(cluster.get(&OWN, &resource, &key).await.unwrap().is_some());
     assert!(matches!(
         problem(
             cluster
-                .delete(&OWN, &resource, &key, &Delete::uid(""))
+                .delete(&OWN, &resource, &key, &DeleteRequest::uid(""))
                 .await
         ),
-        Problem::Refused { .. }
+        ClusterProblem::Refused { .. }
     ));
     assert_eq!(
         cluster
-            .delete(&OWN, &resource, &key, &Delete::uid(first.uid().unwrap()))
+            .delete(
+                &OWN,
+                &resource,
+                &key,
+                &DeleteRequest::uid(first.uid().unwrap())
+            )
             .await
             .unwrap(),
-        Deleted::Deleted
+        DeleteResult::Deleted
     );
     assert_eq!(
         cluster
-            .delete(&OWN, &resource, &key, &Delete::uid(first.uid().unwrap()))
+            .delete(
+                &OWN,
+                &resource,
+                &key,
+                &DeleteRequest::uid(first.uid().unwrap())
+            )
             .await
             .unwrap(),
-        Deleted::WasGone
+        DeleteResult::WasGone
     );
     assert_eq!(cluster.get(&OWN, &resource, &key).await.unwrap(), None);
 }
@@ -512,7 +524,7 @@ async fn what_cannot_be_changed_is_created_anew_but_never_what_holds_other_thing
     let second = Duration::from_secs(1);
     let mut web = deployment(&namespace, "web");
     let old = cluster
-        .apply(&OWN, &web, &Apply::default())
+        .apply(&OWN, &web, &ApplyRequest::default())
         .await
         .unwrap()
         .live;
@@ -526,17 +538,23 @@ async fn what_cannot_be_changed_is_created_anew_but_never_what_holds_other_thing
             &OWN,
             &web,
             old.uid().unwrap(),
-            &Apply::default(),
+            &ApplyRequest::default(),
             30 * second,
         )
         .await
         .unwrap();
     assert!(made.created && made.live.uid() != old.uid());
     let taken = cluster
-        .recreate(&OWN, &web, old.uid().unwrap(), &Apply::default(), second)
+        .recreate(
+            &OWN,
+            &web,
+            old.uid().unwrap(),
+            &ApplyRequest::default(),
+            second,
+        )
         .await;
     assert!(
-        matches!(problem(taken), Problem::Conflict { .. }),
+        matches!(problem(taken), ClusterProblem::Conflict { .. }),
         "another UID is somebody else's"
     );
 
@@ -544,18 +562,27 @@ async fn what_cannot_be_changed_is_created_anew_but_never_what_holds_other_thing
     held["metadata"]["finalizers"] = json!(["test.tagboat.dev/hold"]);
     let held = object(held);
     let live = cluster
-        .apply(&OWN, &held, &Apply::default())
+        .apply(&OWN, &held, &ApplyRequest::default())
         .await
         .unwrap()
         .live;
     let stuck = cluster
-        .recreate(&OWN, &held, live.uid().unwrap(), &Apply::default(), second)
+        .recreate(
+            &OWN,
+            &held,
+            live.uid().unwrap(),
+            &ApplyRequest::default(),
+            second,
+        )
         .await;
     assert!(
-        matches!(problem(stuck), Problem::Stuck { finalizers } if finalizers == ["test.tagboat.dev/hold"])
+        matches!(problem(stuck), ClusterProblem::Stuck { finalizers } if finalizers == ["test.tagboat.dev/hold"])
     );
     // Let go of while it is waited for.
-    let (how, free) = (Apply::default(), config_map(&namespace, "held", json!({})));
+    let (how, free) = (
+        ApplyRequest::default(),
+        config_map(&namespace, "held", json!({})),
+    );
     let waiting = cluster.recreate(&OWN, &held, live.uid().unwrap(), &how, 30 * second);
     let (made, _) = futures::join!(waiting, async {
         let resource = cluster
@@ -571,7 +598,10 @@ async fn what_cannot_be_changed_is_created_anew_but_never_what_holds_other_thing
                 .is_terminating()
         })
         .await;
-        cluster.apply(&OWN, &free, &Apply::default()).await.unwrap()
+        cluster
+            .apply(&OWN, &free, &ApplyRequest::default())
+            .await
+            .unwrap()
     });
     assert!(made.unwrap().live.uid() != live.uid());
 
@@ -591,10 +621,10 @@ async fn what_cannot_be_changed_is_created_anew_but_never_what_holds_other_thing
         assert!(matches!(
             problem(
                 cluster
-                    .recreate(&OWN, &holder, "u", &Apply::default(), second)
+                    .recreate(&OWN, &holder, "u", &ApplyRequest::default(), second)
                     .await
             ),
-            Problem::Refused { .. }
+            ClusterProblem::Refused { .. }
         ));
         assert_eq!(cluster.stats(), before, "nothing was sent");
     }
@@ -612,7 +642,7 @@ async fn namespaces_are_made_once_and_an_ending_one_is_named() {
     let mut held = config_map(&fresh, "held", json!({})).into_value();
     held["metadata"]["finalizers"] = json!(["test.tagboat.dev/hold"]);
     cluster
-        .apply(&OWN, &object(held), &Apply::default())
+        .apply(&OWN, &object(held), &ApplyRequest::default())
         .await
         .unwrap();
     let resource = cluster
@@ -622,24 +652,29 @@ async fn namespaces_are_made_once_and_an_ending_one_is_named() {
     let key = resource.key(None, &fresh);
     let live = cluster.get(&OWN, &resource, &key).await.unwrap().unwrap();
     cluster
-        .delete(&OWN, &resource, &key, &Delete::uid(live.uid().unwrap()))
+        .delete(
+            &OWN,
+            &resource,
+            &key,
+            &DeleteRequest::uid(live.uid().unwrap()),
+        )
         .await
         .unwrap();
     let late = cluster
         .apply(
             &OWN,
             &config_map(&fresh, "late", json!({})),
-            &Apply::default(),
+            &ApplyRequest::default(),
         )
         .await;
     assert!(
-        matches!(problem(late), Problem::NamespaceTerminating { namespace } if namespace == fresh)
+        matches!(problem(late), ClusterProblem::NamespaceTerminating { namespace } if namespace == fresh)
     );
     cluster
         .apply(
             &OWN,
             &config_map(&fresh, "held", json!({})),
-            &Apply::default(),
+            &ApplyRequest::default(),
         )
         .await
         .unwrap();
@@ -663,7 +698,7 @@ async fn applies_a_second() {
             let (cluster, object) = (cluster.clone(), object.clone());
             tokio::spawn(async move {
                 cluster
-                    .apply(&OWN, &object, &Apply::default())
+                    .apply(&OWN, &object, &ApplyRequest::default())
                     .await
                     .unwrap()
                     .created

@@ -103,7 +103,7 @@ fn one_pass_goes_from_the_registry_to_a_ready_deployment() {
     let all: Value = serde_json::from_str(&said(&fleet, &["status", "-o", "json"], 0)).unwrap();
     assert_eq!(
         (&all[0]["state"], &all[0]["health"], &all[0]["objects"]),
-        (&"inStep".into(), &"Current".into(), &2.into())
+        (&"synced".into(), &"Current".into(), &2.into())
     );
     let text = said(&fleet, &["history", &application], 0);
     assert!(

@@ -9,11 +9,11 @@ use crate::servers::{
 use reqwest::Method;
 use serde_json::json;
 use tagboat::{
-    cluster::{Apply, Identity, Problem},
-    object::Gvk,
+    io::cluster::{ApplyRequest, ClusterProblem, RequestIdentity},
+    objects::object::Gvk,
 };
 
-const OWN: Identity = Identity::Own;
+const OWN: RequestIdentity = RequestIdentity::Own;
 
 #[tokio::test]
 #[ignore = "needs kube-apiserver: run tests/run cluster"]
@@ -75,12 +75,12 @@ async fn an_unknown_kind_is_asked_for_within_bounds_and_found_when_it_appears() 
     for _ in 0..20 {
         assert!(matches!(
             problem(cluster.resource(&boat).await),
-            Problem::UnknownKind { .. }
+            ClusterProblem::UnknownKind { .. }
         ));
     }
     assert!(cluster.stats().0["discovery"] <= 6, "{:?}", cluster.stats());
     cluster
-        .apply(&OWN, &definition(group), &Apply::default())
+        .apply(&OWN, &definition(group), &ApplyRequest::default())
         .await
         .unwrap();
     until("the kind is served", async || {
@@ -92,7 +92,7 @@ async fn an_unknown_kind_is_asked_for_within_bounds_and_found_when_it_appears() 
         json!({"apiVersion": format!("{group}/v1"), "kind": "Boat", "metadata": {"name": "a", "namespace": namespace}, "spec": {"masts": 9}}),
     );
     assert!(
-        matches!(problem(cluster.apply(&OWN, &titanic, &Apply::default()).await), Problem::Invalid { causes, .. } if causes[0].starts_with("spec.masts"))
+        matches!(problem(cluster.apply(&OWN, &titanic, &ApplyRequest::default()).await), ClusterProblem::Invalid { causes, .. } if causes[0].starts_with("spec.masts"))
     );
 }
 
@@ -107,7 +107,7 @@ async fn a_group_that_is_down_takes_no_other_with_it() {
             "insecureSkipTLSVerify": true, "service": {"namespace": "default", "name": "nobody"}},
     });
     cluster
-        .apply(&OWN, &object(service), &Apply::default())
+        .apply(&OWN, &object(service), &ApplyRequest::default())
         .await
         .unwrap();
     until("the group is known to be down", async || {
@@ -130,7 +130,7 @@ async fn a_group_that_is_down_takes_no_other_with_it() {
             .await,
     );
     assert!(
-        matches!(&error, Problem::UnknownKind { why: Some(why), down: true, .. } if why.contains("does not answer")),
+        matches!(&error, ClusterProblem::UnknownKind { why: Some(why), down: true, .. } if why.contains("does not answer")),
         "{error:?}"
     );
     kube.call(
@@ -166,7 +166,7 @@ async fn servers_without_aggregated_discovery_are_asked_group_by_group() {
             (&plain.plural, plain.namespaced, &plain.verbs),
             (&resource.plural, resource.namespaced, &resource.verbs)
         );
-        let preferred = |resources: &tagboat::cluster::Resources| {
+        let preferred = |resources: &tagboat::io::cluster::Resources| {
             resources
                 .preferred(&resource.gvk.group, &resource.gvk.kind)
                 .unwrap()

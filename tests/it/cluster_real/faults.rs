@@ -10,16 +10,16 @@ use reqwest::Method;
 use serde_json::json;
 use std::time::{Duration, Instant};
 use tagboat::{
-    cluster::{Apply, Cluster, Identity, Problem},
-    error::{Fault as _, Kind},
-    object::Gvk,
+    core::error::{Classify as _, ErrorKind},
+    io::cluster::{ApplyRequest, ClusterClient, ClusterProblem, RequestIdentity},
+    objects::object::Gvk,
 };
 
-const OWN: Identity = Identity::Own;
+const OWN: RequestIdentity = RequestIdentity::Own;
 const MAPS: &str = "/configmaps";
 
 /// The shared server behind a proxy of one's own.
-async fn behind_proxy(kube: &Kube) -> (Proxy, Cluster, String) {
+async fn behind_proxy(kube: &Kube) -> (Proxy, ClusterClient, String) {
     let proxy = Proxy::start(kube).await;
     let cluster = open(&kube.kubeconfig_for("admin", &proxy.url, None)).await;
     cluster.resources().await.unwrap();
@@ -44,7 +44,7 @@ async fn what_passes_quickly_is_tried_again() {
             .apply(
                 &OWN,
                 &config_map(&namespace, name, json!({"a": "1"})),
-                &Apply::default(),
+                &ApplyRequest::default(),
             )
             .await
     };
@@ -77,11 +77,11 @@ async fn what_passes_quickly_is_tried_again() {
             &OWN,
             &resource,
             &live.key(),
-            &tagboat::cluster::Delete::uid(live.uid().unwrap()),
+            &tagboat::io::cluster::DeleteRequest::uid(live.uid().unwrap()),
         )
         .await
         .unwrap();
-    assert_eq!(deleted, tagboat::cluster::Deleted::WasGone);
+    assert_eq!(deleted, tagboat::io::cluster::DeleteResult::WasGone);
     // A race for the object names no field.
     proxy.fault("PATCH", MAPS, 2, answer(409));
     assert!(apply("raced").await.unwrap().created);
@@ -89,14 +89,14 @@ async fn what_passes_quickly_is_tried_again() {
     proxy.forget();
     proxy.fault("PATCH", MAPS, 4, answer(409));
     assert!(
-        matches!(*apply("raced").await.unwrap_err().problem, Problem::Conflict { fields, .. } if fields.is_empty())
+        matches!(*apply("raced").await.unwrap_err().problem, ClusterProblem::Conflict { fields, .. } if fields.is_empty())
     );
     proxy.forget();
     proxy.fault("PATCH", MAPS, 100, answer(503));
     let error = apply("never").await.unwrap_err();
     assert!(
-        matches!(*error.problem, Problem::Server { status: 503, .. })
-            && error.kind() == Kind::Remote
+        matches!(*error.problem, ClusterProblem::Server { status: 503, .. })
+            && error.kind() == ErrorKind::Remote
     );
     assert_eq!(proxy.seen().len(), 4);
 }
@@ -116,7 +116,10 @@ async fn a_server_that_wants_to_be_left_alone_is() {
         },
     );
     let begun = Instant::now();
-    cluster.apply(&OWN, &map, &Apply::default()).await.unwrap();
+    cluster
+        .apply(&OWN, &map, &ApplyRequest::default())
+        .await
+        .unwrap();
     assert!(begun.elapsed() >= Duration::from_secs(1));
     proxy.forget();
     proxy.fault(
@@ -129,12 +132,12 @@ async fn a_server_that_wants_to_be_left_alone_is() {
         },
     );
     let error = cluster
-        .apply(&OWN, &map, &Apply::default())
+        .apply(&OWN, &map, &ApplyRequest::default())
         .await
         .unwrap_err();
     assert_eq!(
         (error.kind(), error.retry_after(), proxy.seen().len()),
-        (Kind::Remote, Some(Duration::from_secs(3600)), 1)
+        (ErrorKind::Remote, Some(Duration::from_secs(3600)), 1)
     );
 }
 
@@ -153,7 +156,7 @@ async fn a_conflict_while_fields_are_taken_over_is_looked_at_anew() {
         .apply(
             &OWN,
             &config_map(&namespace, "one", json!({"a": "1"})),
-            &Apply::default(),
+            &ApplyRequest::default(),
         )
         .await
         .unwrap();
@@ -184,7 +187,7 @@ async fn a_hand_over_meant_for_another_version_is_refused_by_the_server() {
     proxy.fault("PATCH", MAPS, 1, Fault::Delay(Duration::ZERO));
     proxy.fault("PATCH", MAPS, 1, Fault::Delay(Duration::from_secs(2)));
     let map = config_map(&namespace, "one", json!({"a": "1"}));
-    let how = Apply::default();
+    let how = ApplyRequest::default();
     let (applied, ()) = futures::join!(cluster.apply(&OWN, &map, &how), async {
         until("the hand-over is on its way", async || {
             proxy.seen().len() == 2
@@ -218,7 +221,11 @@ async fn a_cluster_that_vanishes_is_named_and_delays_no_other() {
                 down.clone(),
                 config_map(&namespace, &format!("down-{number}"), json!({})),
             );
-            tokio::spawn(async move { down.apply(&OWN, &map, &Apply::default()).await.map(drop) })
+            tokio::spawn(async move {
+                down.apply(&OWN, &map, &ApplyRequest::default())
+                    .await
+                    .map(drop)
+            })
         })
         .collect();
     until("its budget is used up", async || proxy.seen().len() == 16).await;
@@ -226,7 +233,7 @@ async fn a_cluster_that_vanishes_is_named_and_delays_no_other() {
         up.apply(
             &OWN,
             &config_map(&namespace, &format!("up-{number}"), json!({})),
-            &Apply::default(),
+            &ApplyRequest::default(),
         )
         .await
         .unwrap();
@@ -242,11 +249,14 @@ async fn a_cluster_that_vanishes_is_named_and_delays_no_other() {
         .apply(
             &OWN,
             &config_map(&namespace, "late", json!({})),
-            &Apply::default(),
+            &ApplyRequest::default(),
         )
         .await
         .unwrap_err();
-    assert!(matches!(*error.problem, Problem::Unreachable { .. }) && error.kind() == Kind::Remote);
+    assert!(
+        matches!(*error.problem, ClusterProblem::Unreachable { .. })
+            && error.kind() == ErrorKind::Remote
+    );
     assert!(
         error.to_string().starts_with(&format!(
             "cluster test: ConfigMap {namespace}/late: cannot reach {}",
@@ -258,7 +268,7 @@ async fn a_cluster_that_vanishes_is_named_and_delays_no_other() {
     down.apply(
         &OWN,
         &config_map(&namespace, "late", json!({})),
-        &Apply::default(),
+        &ApplyRequest::default(),
     )
     .await
     .unwrap();
@@ -273,7 +283,10 @@ async fn a_killed_server_is_unreachable() {
     let cluster = open(&kube.kubeconfig).await;
     let namespace = kube.namespace("faults").await;
     let map = config_map(&namespace, "one", json!({}));
-    cluster.apply(&OWN, &map, &Apply::default()).await.unwrap();
+    cluster
+        .apply(&OWN, &map, &ApplyRequest::default())
+        .await
+        .unwrap();
     kube = tokio::task::spawn_blocking(move || {
         kube.kill();
         kube
@@ -281,11 +294,11 @@ async fn a_killed_server_is_unreachable() {
     .await
     .unwrap();
     let error = cluster
-        .apply(&OWN, &map, &Apply::default())
+        .apply(&OWN, &map, &ApplyRequest::default())
         .await
         .unwrap_err();
     assert!(
-        matches!(*error.problem, Problem::Unreachable { .. }),
+        matches!(*error.problem, ClusterProblem::Unreachable { .. }),
         "{error}"
     );
     drop(kube);
@@ -316,15 +329,15 @@ async fn requests_keep_the_pace_that_is_declared() {
 }
 
 /// Applies until the server has taken notice of a new admission rule.
-async fn refused(cluster: &Cluster, namespace: &str) -> tagboat::cluster::ClusterError {
+async fn refused(cluster: &ClusterClient, namespace: &str) -> tagboat::io::cluster::ClusterError {
     for _ in 0..600 {
         match cluster
             .apply(
                 &OWN,
                 &config_map(namespace, "refused", json!({"a": "1"})),
-                &Apply {
+                &ApplyRequest {
                     dry_run: true,
-                    ..Apply::default()
+                    ..ApplyRequest::default()
                 },
             )
             .await
@@ -363,10 +376,10 @@ async fn admission_is_told_from_roles_and_a_webhook_that_is_down_from_both() {
     }
     let error = refused(&cluster, &namespace).await;
     assert!(
-        matches!(&*error.problem, Problem::Denied { by, message } if by.contains(&format!("p-{namespace}")) && message.contains("no a here")),
+        matches!(&*error.problem, ClusterProblem::Denied { by, message } if by.contains(&format!("p-{namespace}")) && message.contains("no a here")),
         "{error:?}"
     );
-    assert!(error.kind() == Kind::Config && error.retry_after().is_some());
+    assert!(error.kind() == ErrorKind::Config && error.retry_after().is_some());
 
     let namespace = kube.namespace("faults").await;
     let hook = json!({"metadata": {"name": format!("w-{namespace}")}, "webhooks": [{
@@ -385,10 +398,10 @@ async fn admission_is_told_from_roles_and_a_webhook_that_is_down_from_both() {
     assert_eq!(status, 201, "{said}");
     let error = refused(&cluster, &namespace).await;
     assert!(
-        matches!(&*error.problem, Problem::Webhook { name, .. } if name == "down.test.tagboat.dev"),
+        matches!(&*error.problem, ClusterProblem::Webhook { name, .. } if name == "down.test.tagboat.dev"),
         "{error:?}"
     );
-    assert_eq!(error.kind(), Kind::Remote);
+    assert_eq!(error.kind(), ErrorKind::Remote);
 
     let namespace = kube.namespace("faults").await;
     let strict = json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": namespace, "labels": {"pod-security.kubernetes.io/enforce": "restricted"}}});
@@ -401,11 +414,11 @@ async fn admission_is_told_from_roles_and_a_webhook_that_is_down_from_both() {
     .await;
     let pod = json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "a", "namespace": namespace}, "spec": {"containers": [{"name": "a", "image": "a"}]}});
     let error = cluster
-        .apply(&OWN, &object(pod), &Apply::default())
+        .apply(&OWN, &object(pod), &ApplyRequest::default())
         .await
         .unwrap_err();
     assert!(
-        matches!(&*error.problem, Problem::Denied { by, .. } if by == "pod security"),
+        matches!(&*error.problem, ClusterProblem::Denied { by, .. } if by == "pod security"),
         "{error:?}"
     );
 }

@@ -12,12 +12,17 @@ use std::{
     time::Duration,
 };
 use tagboat::{
-    cluster::Stats,
-    declare::{self, Application},
-    name::Name,
-    object::{Manifest, Object, Origin},
-    reconcile::{Mode, Reconciler, Render, Repository, Row, State, Status, Unrendered},
-    render::{How, Rendered},
+    core::name::Name,
+    io::{
+        cluster::RequestStats,
+        render::{RenderMethod, Rendered},
+    },
+    objects::object::{CompactObject, Object, ObjectOrigin},
+    reconcile::{
+        ApplicationState, ApplicationStatus, Message, ReconcileMode, Reconciler, RenderFailure,
+        RenderFn, RepositoryId,
+    },
+    spec::{self, Application},
 };
 use tokio_util::sync::CancellationToken;
 
@@ -39,25 +44,26 @@ pub(super) struct Fleet {
     revision: Mutex<u32>,
     stop: CancellationToken,
     kubeconfig: PathBuf,
-    pub repository: Repository,
+    pub repository: RepositoryId,
 }
 
 impl Fleet {
     /// One with a namespace of its own.
     pub async fn start(kube: &'static Kube, prefix: &str) -> Self {
         let namespace = kube.namespace(prefix).await;
-        Self::open(kube, namespace, kube.kubeconfig.clone(), Mode::Act).await
+        Self::open(kube, namespace, kube.kubeconfig.clone(), ReconcileMode::Act).await
     }
 
     /// One of another repository in the same namespace.
-    pub async fn open_as(kube: &'static Kube, namespace: String, repository: Repository) -> Self {
-        let mut fleet = Self::open(kube, namespace, kube.kubeconfig.clone(), Mode::Act).await;
+    pub async fn open_as(kube: &'static Kube, namespace: String, repository: RepositoryId) -> Self {
+        let mut fleet =
+            Self::open(kube, namespace, kube.kubeconfig.clone(), ReconcileMode::Act).await;
         fleet.repository = repository;
         fleet
     }
 
     /// One of another repository in the same namespace, in the same process.
-    pub fn beside(&self, repository: Repository) -> Self {
+    pub fn beside(&self, repository: RepositoryId) -> Self {
         let (manifests, declared, revision, mistaken, rendering) = Default::default();
         let (kube, reconciler, namespace) = (
             self.kube,
@@ -85,7 +91,7 @@ impl Fleet {
         kube: &'static Kube,
         namespace: String,
         kubeconfig: PathBuf,
-        mode: Mode,
+        mode: ReconcileMode,
     ) -> Self {
         let (stop, repository) = (
             CancellationToken::new(),
@@ -118,7 +124,7 @@ impl Fleet {
     pub async fn restart(&mut self) {
         self.end().await;
         self.stop = CancellationToken::new();
-        self.reconciler = reconciler(&self.kubeconfig, Mode::Act, &self.stop).await;
+        self.reconciler = reconciler(&self.kubeconfig, ReconcileMode::Act, &self.stop).await;
     }
 
     pub fn name(&self, name: &str) -> Name {
@@ -157,7 +163,7 @@ impl Fleet {
 
     /// A commit, and a process that brings about what some Applications alone say there, as a
     /// command does that names them.
-    pub async fn named(&mut self, names: &[&str]) -> BTreeMap<String, Status> {
+    pub async fn named(&mut self, names: &[&str]) -> BTreeMap<String, ApplicationStatus> {
         self.restart().await;
         let revision = self.next();
         let only = names.iter().map(|name| self.name(name)).collect();
@@ -198,7 +204,7 @@ impl Fleet {
         if *self.mistaken.lock().unwrap() {
             text.push_str("---\napiVersion: tagboat.dev/v1alpha1\nkind: Application\nmetadata: {name: wrong}\nspec: {}\n");
         }
-        let declared = declare::read([("apps.yaml", text.as_bytes())], None);
+        let declared = spec::read([("apps.yaml", text.as_bytes())], None);
         assert_eq!(
             declared.has_errors(),
             *self.mistaken.lock().unwrap(),
@@ -219,17 +225,19 @@ impl Fleet {
                 Sha256::digest(Value::from(values.clone()).to_string())
             );
             if values.iter().any(|value| value.is_null()) {
-                return Err(
-                    Row::whole(format!("{}/broken.yaml:1: not YAML", application.path)).into(),
-                );
+                return Err(Message::whole(format!(
+                    "{}/broken.yaml:1: not YAML",
+                    application.path
+                ))
+                .into());
             }
             if let Some(why) = values.iter().find_map(Value::as_str) {
-                return Err(Unrendered {
-                    row: Row::whole(format!("{}: {why}", application.path)),
+                return Err(RenderFailure {
+                    row: Message::whole(format!("{}: {why}", application.path)),
                     passing: true,
                 });
             }
-            let origin = |line| Origin {
+            let origin = |line| ObjectOrigin {
                 file: format!("{}/all.yaml", application.path).into(),
                 line,
             };
@@ -237,10 +245,10 @@ impl Fleet {
                 .into_iter()
                 .enumerate()
                 .map(|(line, value)| Object::new(value).unwrap().at(origin(line + 1)));
-            let manifests = objects.map(Manifest::new).collect();
+            let manifests = objects.map(CompactObject::new).collect();
             Ok(Arc::new(Rendered {
                 manifests,
-                how: How::Plain,
+                how: RenderMethod::Plain,
                 warnings: Vec::new(),
                 left_out: Vec::new(),
                 hash,
@@ -251,12 +259,12 @@ impl Fleet {
             revision,
             &declared,
             only,
-            &(Arc::new(render) as Arc<Render>),
+            &(Arc::new(render) as Arc<RenderFn>),
         );
     }
 
     /// Waits until everything has come to an end at a revision; gives how it is, by name.
-    pub async fn settled(&self, revision: &str) -> BTreeMap<String, Status> {
+    pub async fn settled(&self, revision: &str) -> BTreeMap<String, ApplicationStatus> {
         let done = self
             .reconciler
             .settled(&self.repository.name, revision, None, PATIENCE, |_| {})
@@ -266,13 +274,13 @@ impl Fleet {
     }
 
     /// A commit, brought about.
-    pub async fn applied(&self) -> BTreeMap<String, Status> {
+    pub async fn applied(&self) -> BTreeMap<String, ApplicationStatus> {
         let revision = self.commit();
         self.settled(&revision).await
     }
 
-    pub fn statuses(&self) -> BTreeMap<String, Status> {
-        let here = |status: &Status| {
+    pub fn statuses(&self) -> BTreeMap<String, ApplicationStatus> {
+        let here = |status: &ApplicationStatus| {
             status.application.namespace() == self.namespace
                 && status.repository == self.repository.name
         };
@@ -282,7 +290,11 @@ impl Fleet {
     }
 
     /// Waits until an Application is as it should be.
-    pub async fn until(&self, what: &str, done: impl Fn(&BTreeMap<String, Status>) -> bool) {
+    pub async fn until(
+        &self,
+        what: &str,
+        done: impl Fn(&BTreeMap<String, ApplicationStatus>) -> bool,
+    ) {
         let end = tokio::time::Instant::now() + PATIENCE;
         let mut turns = self.reconciler.turns();
         loop {
@@ -296,7 +308,7 @@ impl Fleet {
     }
 
     /// The requests sent so far.
-    pub fn stats(&self) -> Stats {
+    pub fn stats(&self) -> RequestStats {
         self.reconciler.cluster("test").unwrap().stats()
     }
 
@@ -362,8 +374,8 @@ impl Drop for Fleet {
 }
 
 /// The repository of a fleet, on a host.
-pub(super) fn repository(name: &str, host: &str) -> Repository {
-    Repository {
+pub(super) fn repository(name: &str, host: &str) -> RepositoryId {
+    RepositoryId {
         name: format!("fleet-{name}"),
         address: format!("{host}/shop/fleet"),
         part: "main".to_owned(),
@@ -372,7 +384,7 @@ pub(super) fn repository(name: &str, host: &str) -> Repository {
 
 async fn reconciler(
     kubeconfig: &std::path::Path,
-    mode: Mode,
+    mode: ReconcileMode,
     stop: &CancellationToken,
 ) -> Arc<Reconciler> {
     let cluster = super::support::declared(kubeconfig);
@@ -389,7 +401,9 @@ pub(super) fn config(name: &str, value: &str) -> Value {
 }
 
 /// The states by name.
-pub(super) fn states(statuses: &BTreeMap<String, Status>) -> Vec<(&str, State)> {
+pub(super) fn states(
+    statuses: &BTreeMap<String, ApplicationStatus>,
+) -> Vec<(&str, ApplicationState)> {
     statuses
         .iter()
         .map(|(name, status)| (name.as_str(), status.state))
@@ -397,6 +411,6 @@ pub(super) fn states(statuses: &BTreeMap<String, Status>) -> Vec<(&str, State)> 
 }
 
 /// What is wrong, as text.
-pub(super) fn problems(status: &Status) -> Vec<String> {
+pub(super) fn problems(status: &ApplicationStatus) -> Vec<String> {
     status.problems.iter().map(ToString::to_string).collect()
 }

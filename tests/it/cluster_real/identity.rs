@@ -7,12 +7,12 @@ use reqwest::Method;
 use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
 use tagboat::{
-    cluster::{Apply, Cluster, Identity, Problem},
-    error::{Fault, Kind},
-    object::Gvk,
+    core::error::{Classify, ErrorKind},
+    io::cluster::{ApplyRequest, ClusterClient, ClusterProblem, RequestIdentity},
+    objects::object::Gvk,
 };
 
-const OWN: Identity = Identity::Own;
+const OWN: RequestIdentity = RequestIdentity::Own;
 
 async fn grant(kube: &Kube, namespace: &str, subject: Value, verbs: &[&str]) {
     let role = json!({"metadata": {"name": "some"}, "rules": [{"apiGroups": [""], "resources": ["configmaps"], "verbs": verbs}]});
@@ -26,16 +26,16 @@ async fn grant(kube: &Kube, namespace: &str, subject: Value, verbs: &[&str]) {
 }
 
 async fn map(
-    cluster: &Cluster,
-    identity: &Identity,
+    cluster: &ClusterClient,
+    identity: &RequestIdentity,
     namespace: &str,
     name: &str,
-) -> Result<(), Problem> {
+) -> Result<(), ClusterProblem> {
     let applied = cluster
         .apply(
             identity,
             &config_map(namespace, name, json!({"a": "1"})),
-            &Apply::default(),
+            &ApplyRequest::default(),
         )
         .await;
     applied.map(drop).map_err(|error| *error.problem)
@@ -51,13 +51,13 @@ async fn what_may_not_be_done_is_named() {
         .apply(
             &OWN,
             &config_map(&namespace, "one", json!({})),
-            &Apply::default(),
+            &ApplyRequest::default(),
         )
         .await
         .unwrap_err();
-    assert_eq!(error.kind(), Kind::Config);
+    assert_eq!(error.kind(), ErrorKind::Config);
     match &*error.problem {
-        Problem::Forbidden {
+        ClusterProblem::Forbidden {
             verb,
             resource,
             namespace: place,
@@ -114,7 +114,7 @@ async fn an_account_is_impersonated_and_only_where_it_is_asked_for() {
     let kube = bare();
     let namespace = kube.namespace("identity").await;
     let cluster = open(&kube.kubeconfig).await;
-    let account = Identity::ServiceAccount {
+    let account = RequestIdentity::ServiceAccount {
         namespace: namespace.clone(),
         name: "deployer".to_owned(),
     };
@@ -122,7 +122,7 @@ async fn an_account_is_impersonated_and_only_where_it_is_asked_for() {
         .await
         .unwrap_err()
     {
-        Problem::Forbidden { who, message, .. } => {
+        ClusterProblem::Forbidden { who, message, .. } => {
             assert_eq!(who, format!("ServiceAccount {namespace}/deployer"));
             assert!(
                 message.contains(&format!("system:serviceaccount:{namespace}:deployer")),
@@ -146,9 +146,9 @@ async fn an_account_is_impersonated_and_only_where_it_is_asked_for() {
     let stranger = open(&kube.kubeconfig_for("stranger", &kube.server, Some(&kube.ca))).await;
     assert!(
         matches!(map(&stranger, &account, &namespace, "one").await.unwrap_err(),
-        Problem::Forbidden { verb, resource, .. } if verb == "impersonate" && resource == "serviceaccounts")
+        ClusterProblem::Forbidden { verb, resource, .. } if verb == "impersonate" && resource == "serviceaccounts")
     );
-    let hostile = Identity::ServiceAccount {
+    let hostile = RequestIdentity::ServiceAccount {
         namespace: "a\r\nimpersonate-group: system:masters".to_owned(),
         name: "b".to_owned(),
     };
@@ -156,7 +156,7 @@ async fn an_account_is_impersonated_and_only_where_it_is_asked_for() {
         map(&cluster, &hostile, &namespace, "one")
             .await
             .unwrap_err(),
-        Problem::Address { .. }
+        ClusterProblem::Address { .. }
     ));
 }
 
@@ -181,7 +181,7 @@ async fn a_kubeconfig_that_acts_as_somebody_is_obeyed_and_not_mixed_with_an_acco
     );
     let cluster = open(&path).await;
     map(&cluster, &OWN, &namespace, "one").await.unwrap();
-    let account = Identity::ServiceAccount {
+    let account = RequestIdentity::ServiceAccount {
         namespace: namespace.clone(),
         name: "nobody".to_owned(),
     };
@@ -190,7 +190,7 @@ async fn a_kubeconfig_that_acts_as_somebody_is_obeyed_and_not_mixed_with_an_acco
             map(&cluster, &account, &namespace, "two")
                 .await
                 .unwrap_err(),
-            Problem::Forbidden { .. }
+            ClusterProblem::Forbidden { .. }
         ),
         "no group of ours is sent for it"
     );
@@ -207,12 +207,12 @@ async fn expired_credentials_are_named_and_a_replaced_file_is_read() {
         .apply(
             &OWN,
             &config_map(&namespace, "one", json!({})),
-            &Apply::default(),
+            &ApplyRequest::default(),
         )
         .await
         .unwrap_err();
     assert!(
-        matches!(&*error.problem, Problem::Unauthorized { who, .. } if who == "user u"),
+        matches!(&*error.problem, ClusterProblem::Unauthorized { who, .. } if who == "user u"),
         "{error:?}"
     );
     assert!(!format!("{error} {error:?} {cluster:?}").contains("expired-token"));
@@ -248,7 +248,7 @@ async fn a_token_file_is_read_again_when_its_token_is_refused() {
     .await;
     assert!(matches!(
         map(&cluster, &OWN, &namespace, "one").await.unwrap_err(),
-        Problem::Unauthorized { .. }
+        ClusterProblem::Unauthorized { .. }
     ));
     file(kube, "other-token", &kube.token);
     until("the new token is used", async || {
@@ -325,19 +325,19 @@ async fn a_credential_program_that_fails_is_named_without_its_output() {
         .apply(
             &OWN,
             &config_map(&namespace, "one", json!({})),
-            &Apply::default(),
+            &ApplyRequest::default(),
         )
         .await
         .unwrap_err();
     assert!(
-        matches!(&*error.problem, Problem::Credentials { why, .. } if why.contains("cannot sign in") && why.contains('3')),
+        matches!(&*error.problem, ClusterProblem::Credentials { why, .. } if why.contains("cannot sign in") && why.contains('3')),
         "{error}"
     );
     // Who asks at once is not made to wait for another failure.
     let runs_before = runs(kube, "failing");
     assert!(matches!(
         map(&cluster, &OWN, &namespace, "one").await.unwrap_err(),
-        Problem::Credentials { .. }
+        ClusterProblem::Credentials { .. }
     ));
     assert_eq!(runs(kube, "failing"), runs_before);
     std::fs::remove_file(kube.folder().join("failing.fails")).unwrap();
@@ -350,7 +350,7 @@ async fn a_credential_program_that_fails_is_named_without_its_output() {
     let cluster = open(&kubeconfig(kube, "stale", &plugin(kube, "stale", 3600))).await;
     assert!(matches!(
         map(&cluster, &OWN, &namespace, "one").await.unwrap_err(),
-        Problem::Unauthorized { .. }
+        ClusterProblem::Unauthorized { .. }
     ));
     file(kube, "stale.token", &kube.token);
     until("the program is run again", async || {
@@ -368,14 +368,14 @@ async fn a_credential_program_that_fails_is_named_without_its_output() {
         .await
         .unwrap_err();
     assert!(
-        matches!(&*error.problem, Problem::Credentials { .. })
+        matches!(&*error.problem, ClusterProblem::Credentials { .. })
             && !error.to_string().contains("secret"),
         "{error}"
     );
 }
 
-fn cluster_map() -> tagboat::cluster::Resource {
-    tagboat::cluster::Resource {
+fn cluster_map() -> tagboat::io::cluster::Resource {
+    tagboat::io::cluster::Resource {
         gvk: Gvk::new("v1", "ConfigMap"),
         plural: "configmaps".to_owned(),
         namespaced: true,
@@ -391,8 +391,8 @@ async fn kubeconfigs_that_lead_nowhere_are_named() {
         let mut declared = declared(path);
         declared.context = context.map(str::to_owned);
         let error = open_as(&declared).await.unwrap_err();
-        assert_eq!(error.kind(), Kind::Config, "{error}");
-        let Problem::Kubeconfig { file, why } = *error.problem else {
+        assert_eq!(error.kind(), ErrorKind::Config, "{error}");
+        let ClusterProblem::Kubeconfig { file, why } = *error.problem else {
             panic!("{error}")
         };
         assert_eq!(file, path.display().to_string());
@@ -431,7 +431,7 @@ async fn kubeconfigs_that_lead_nowhere_are_named() {
     let nobody = kube.kubeconfig_for("admin", "https://127.0.0.1:1", None);
     let error = open(&nobody).await.resources().await.unwrap_err();
     assert!(
-        error.kind() == Kind::Remote
+        error.kind() == ErrorKind::Remote
             && error
                 .to_string()
                 .contains("cannot reach https://127.0.0.1:1"),

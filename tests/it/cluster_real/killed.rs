@@ -14,7 +14,7 @@ use std::{
     process::Stdio,
     time::{Duration, Instant},
 };
-use tagboat::plan::{Inventory, text};
+use tagboat::objects::plan::{Inventory, text};
 
 /// Objects that every commit has; some more belong to one commit each.
 const ALWAYS: usize = 100;

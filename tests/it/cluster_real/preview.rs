@@ -14,13 +14,15 @@ use reqwest::Method;
 use serde_json::{Value, json};
 use std::{path::Path, sync::Arc, time::Duration};
 use tagboat::{
-    cluster::{Apply, Cluster, Identity},
-    declare::process,
-    git::Mirror,
-    object::Object,
-    preview::{Clusters, Files, Previewer},
-    publish::{ApplicationPreview, ObjectChange, Preview, Verdict},
-    render::Renderer,
+    io::{
+        cluster::{ApplyRequest, ClusterClient, RequestIdentity},
+        git::Mirror,
+        render::Renderer,
+    },
+    objects::object::Object,
+    preview::{PreviewClusters, Previewer, RevisionFiles},
+    review::{ApplicationPreview, DryRunVerdict, ObjectChange, Preview},
+    spec::settings,
     update::Previews,
 };
 
@@ -55,8 +57,8 @@ fn kube() -> &'static Kube {
     })
 }
 
-fn named(name: &str, kubeconfig: &Path) -> process::Cluster {
-    process::Cluster {
+fn named(name: &str, kubeconfig: &Path) -> settings::ClusterSettings {
+    settings::ClusterSettings {
         name: name.to_owned(),
         ..declared(kubeconfig)
     }
@@ -70,16 +72,16 @@ struct World {
 }
 
 impl World {
-    fn new(files: &[(&str, &str)], clusters: &[process::Cluster]) -> Self {
+    fn new(files: &[(&str, &str)], clusters: &[settings::ClusterSettings]) -> Self {
         let sandbox = Sandbox::new(files);
         let mirror = Arc::new(sandbox.mirror("mirror"));
         mirror.fetch().unwrap();
         let clusters =
             sandbox
                 .runtime
-                .block_on(Clusters::open(clusters, "fleet", Path::to_path_buf));
+                .block_on(PreviewClusters::open(clusters, "fleet", Path::to_path_buf));
         let previewer = Previewer {
-            files: Files::Mirror(Arc::clone(&mirror)),
+            files: RevisionFiles::Mirror(Arc::clone(&mirror)),
             policies: None,
             renderer: Arc::new(Renderer::new(
                 &settings(),
@@ -109,7 +111,7 @@ impl World {
     }
 }
 
-fn verdict<'p>(application: &'p ApplicationPreview, object: &str) -> &'p Verdict {
+fn verdict<'p>(application: &'p ApplicationPreview, object: &str) -> &'p DryRunVerdict {
     let found = application
         .objects
         .iter()
@@ -121,21 +123,21 @@ fn verdict<'p>(application: &'p ApplicationPreview, object: &str) -> &'p Verdict
 
 fn refused<'p>(application: &'p ApplicationPreview, object: &str) -> &'p str {
     match verdict(application, object) {
-        Verdict::Refused { why } => why,
+        DryRunVerdict::Refused { why } => why,
         other => panic!("{object}: {other:?}"),
     }
 }
 
 fn not_asked<'p>(application: &'p ApplicationPreview, object: &str) -> &'p str {
     match verdict(application, object) {
-        Verdict::NotAsked { why } => why,
+        DryRunVerdict::NotAsked { why } => why,
         other => panic!("{object}: {other:?}"),
     }
 }
 
 fn accepted(application: &ApplicationPreview, object: &str) -> Vec<String> {
     match verdict(application, object) {
-        Verdict::Accepted { warnings } => warnings.clone(),
+        DryRunVerdict::Accepted { warnings } => warnings.clone(),
         other => panic!("{object}: {other:?}"),
     }
 }
@@ -221,12 +223,12 @@ fn a_dry_run_says_what_would_happen_and_leaves_nothing_behind() {
     world.change(&[("all.yaml", &declared), ("apps/web/all.yaml", &old)]);
     // What the cluster has is what was applied at the base.
     world.run(async {
-        let cluster = Cluster::open(&named("test", &kube.kubeconfig), Path::to_path_buf).await.unwrap();
+        let cluster = ClusterClient::open(&named("test", &kube.kubeconfig), Path::to_path_buf).await.unwrap();
         for name in ["kept", "changed", "gone"] {
             let mut object =
                 Object::new(json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": name}, "data": {"value": "1"}})).unwrap();
             object.set_namespace(Some(&namespace));
-            cluster.apply(&Identity::Own, &object, &Apply::default()).await.unwrap();
+            cluster.apply(&RequestIdentity::Own, &object, &ApplyRequest::default()).await.unwrap();
         }
         // Made by a controller in its own time.
         until("the namespace is at rest", async || {
@@ -268,7 +270,7 @@ fn a_dry_run_says_what_would_happen_and_leaves_nothing_behind() {
         ]
     );
     assert_eq!(accepted(web, "/changed"), Vec::<String>::new());
-    let Verdict::Accepted { warnings } = &web.objects[1].verdict else {
+    let DryRunVerdict::Accepted { warnings } = &web.objects[1].verdict else {
         panic!("{web:#?}")
     };
     assert!(
@@ -277,7 +279,7 @@ fn a_dry_run_says_what_would_happen_and_leaves_nothing_behind() {
             .any(|warning| warning.contains("beta.kubernetes.io/os]: deprecated")),
         "{warnings:?}"
     );
-    let Verdict::Refused { why } = &web.objects[2].verdict else {
+    let DryRunVerdict::Refused { why } = &web.objects[2].verdict else {
         panic!("{web:#?}")
     };
     assert!(
@@ -373,10 +375,9 @@ fn a_policys_refusal_is_shown_in_its_words_and_never_with_a_secret() {
 }
 
 fn accepted_or_none(application: &ApplicationPreview) -> bool {
-    application
-        .objects
-        .iter()
-        .any(|one| one.object.ends_with("/one") && matches!(one.verdict, Verdict::Accepted { .. }))
+    application.objects.iter().any(|one| {
+        one.object.ends_with("/one") && matches!(one.verdict, DryRunVerdict::Accepted { .. })
+    })
 }
 
 #[test]
@@ -465,7 +466,7 @@ fn a_cluster_that_is_down_or_closed_is_said_and_the_others_are_asked() {
         named("down", &at(nobody)),
         named("silent", &at(silent.local_addr().unwrap())),
         named("lost", Path::new("/nowhere/kubeconfig")),
-        process::Cluster {
+        settings::ClusterSettings {
             repositories: vec!["other".to_owned()],
             ..named("closed", &kube.kubeconfig)
         },

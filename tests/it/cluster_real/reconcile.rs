@@ -4,7 +4,7 @@ use super::fleet::{Fleet, config, problems, states};
 use crate::servers::kube::Kube;
 use reqwest::Method;
 use serde_json::json;
-use tagboat::reconcile::State;
+use tagboat::reconcile::ApplicationState;
 
 fn web(image: &str) -> serde_json::Value {
     json!({
@@ -30,7 +30,7 @@ async fn what_git_says_is_applied_once_and_then_nothing_is_sent() {
     let statuses = fleet.applied().await;
     assert_eq!(
         states(&statuses),
-        [("shop", State::InStep)],
+        [("shop", ApplicationState::Synced)],
         "{statuses:#?}"
     );
     assert_eq!(
@@ -55,7 +55,7 @@ async fn what_git_says_is_applied_once_and_then_nothing_is_sent() {
     let before = fleet.stats();
     let statuses = fleet.applied().await;
     assert_eq!(fleet.stats(), before);
-    assert_eq!(statuses["shop"].state, State::InStep);
+    assert_eq!(statuses["shop"].state, ApplicationState::Synced);
 
     // One object changed: one apply, and the record.
     fleet.manifests(
@@ -78,7 +78,7 @@ async fn what_git_says_is_applied_once_and_then_nothing_is_sent() {
     // Another process, which knows nothing but the cluster: nothing is written.
     fleet.restart().await;
     let statuses = fleet.applied().await;
-    assert_eq!(states(&statuses), [("shop", State::InStep)]);
+    assert_eq!(states(&statuses), [("shop", ApplicationState::Synced)]);
     assert_eq!(fleet.stats().writes(), 0, "{:?}", fleet.stats());
 }
 
@@ -120,7 +120,7 @@ async fn what_somebody_changes_is_changed_back_at_once() {
     fleet.kubectl(&["set", "image", "deployment/web", "web=example.org/web:9"]);
     fleet
         .until("the quarrel is told", |statuses| {
-            statuses["shop"].state == State::Drifted
+            statuses["shop"].state == ApplicationState::Drifted
         })
         .await;
     let drifted = fleet.statuses()["shop"].drifted[0].to_string();
@@ -152,7 +152,7 @@ async fn drift_is_only_told_where_that_is_declared() {
     ]);
     fleet
         .until("drift is told", |statuses| {
-            statuses["shop"].state == State::Drifted
+            statuses["shop"].state == ApplicationState::Drifted
         })
         .await;
     assert!(
@@ -163,7 +163,10 @@ async fn drift_is_only_told_where_that_is_declared() {
     assert_eq!(fleet.stats().since(&before).writes(), 0);
     // What Git says now is applied all the same.
     fleet.manifests("shop", vec![config("a", "3")]);
-    assert_eq!(states(&fleet.applied().await), [("shop", State::InStep)]);
+    assert_eq!(
+        states(&fleet.applied().await),
+        [("shop", ApplicationState::Synced)]
+    );
     assert_eq!(
         fleet.live("configmaps", "a").await.unwrap()["data"]["value"],
         "3"
@@ -190,7 +193,8 @@ async fn one_bad_object_does_not_stop_the_others() {
     let revision = fleet.commit();
     fleet
         .until("the failures are told", |statuses| {
-            statuses["shop"].problems.len() == 3 && statuses["shop"].state == State::Failed
+            statuses["shop"].problems.len() == 3
+                && statuses["shop"].state == ApplicationState::Failed
         })
         .await;
     assert_eq!(
@@ -219,7 +223,7 @@ async fn one_bad_object_does_not_stop_the_others() {
     assert_ne!(revision, next);
     assert_eq!(
         states(&fleet.settled(&next).await),
-        [("shop", State::InStep)]
+        [("shop", ApplicationState::Synced)]
     );
 }
 
@@ -231,7 +235,7 @@ async fn a_workload_that_fails_says_why() {
     fleet.manifests("shop", vec![web("example.org/web:missing")]);
     let statuses = fleet.applied().await;
     let status = &statuses["shop"];
-    assert_eq!(status.state, State::Unhealthy, "{status:#?}");
+    assert_eq!(status.state, ApplicationState::Degraded, "{status:#?}");
     assert!(
         status.unhealthy[0]
             .message
@@ -244,7 +248,10 @@ async fn a_workload_that_fails_says_why() {
     );
     // A newer revision heals it.
     fleet.manifests("shop", vec![web("example.org/web:2")]);
-    assert_eq!(states(&fleet.applied().await), [("shop", State::InStep)]);
+    assert_eq!(
+        states(&fleet.applied().await),
+        [("shop", ApplicationState::Synced)]
+    );
 }
 
 #[tokio::test]
@@ -274,12 +281,13 @@ async fn a_kind_and_its_objects_come_in_one_go_and_a_kind_that_comes_later_is_wa
     fleet.commit();
     fleet
         .until("both are there", |statuses| {
-            statuses["both"].state == State::InStep && statuses["depends"].state == State::InStep
+            statuses["both"].state == ApplicationState::Synced
+                && statuses["depends"].state == ApplicationState::Synced
         })
         .await;
     fleet
         .until("the early one waits", |statuses| {
-            statuses["early"].state == State::Waiting
+            statuses["early"].state == ApplicationState::Waiting
         })
         .await;
     assert!(fleet.live("configmaps", "early").await.is_some());
@@ -295,7 +303,7 @@ async fn a_kind_and_its_objects_come_in_one_go_and_a_kind_that_comes_later_is_wa
     assert_eq!(status, 201, "{answer}");
     fleet
         .until("the early one goes on", |statuses| {
-            statuses["early"].state == State::InStep
+            statuses["early"].state == ApplicationState::Synced
         })
         .await;
     let (status, _) = fleet

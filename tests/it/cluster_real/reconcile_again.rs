@@ -7,7 +7,7 @@ use super::{
 use crate::servers::{kube::Kube, proxy::Fault};
 use reqwest::Method;
 use serde_json::{Value, json};
-use tagboat::reconcile::{Asked, State, Status};
+use tagboat::reconcile::{ApplicationRequest, ApplicationState, ApplicationStatus};
 
 #[tokio::test]
 #[ignore = "needs kube-apiserver: run tests/run cluster"]
@@ -20,13 +20,19 @@ async fn a_circle_that_is_taken_back_leaves_nothing_behind() {
     fleet.manifests("second", vec![config("b", "1")]);
     assert_eq!(
         states(&fleet.applied().await),
-        [("first", State::InStep), ("second", State::InStep)]
+        [
+            ("first", ApplicationState::Synced),
+            ("second", ApplicationState::Synced)
+        ]
     );
     fleet.application("first", &needs("second"));
     let statuses = fleet.applied().await;
     assert_eq!(
         states(&statuses),
-        [("first", State::Failed), ("second", State::Failed)]
+        [
+            ("first", ApplicationState::Failed),
+            ("second", ApplicationState::Failed)
+        ]
     );
     assert!(
         problems(&statuses["first"])[0].contains("leads in a circle"),
@@ -38,7 +44,10 @@ async fn a_circle_that_is_taken_back_leaves_nothing_behind() {
     let statuses = fleet.applied().await;
     assert_eq!(
         states(&statuses),
-        [("first", State::InStep), ("second", State::InStep)],
+        [
+            ("first", ApplicationState::Synced),
+            ("second", ApplicationState::Synced)
+        ],
         "{statuses:#?}"
     );
     assert_eq!(fleet.stats().since(&before).of("apply"), 0);
@@ -46,7 +55,10 @@ async fn a_circle_that_is_taken_back_leaves_nothing_behind() {
     fleet.manifests("first", vec![config("a", "1")]);
     assert_eq!(
         states(&fleet.applied().await),
-        [("first", State::InStep), ("second", State::InStep)]
+        [
+            ("first", ApplicationState::Synced),
+            ("second", ApplicationState::Synced)
+        ]
     );
     fleet.gone("old").await;
 }
@@ -61,7 +73,7 @@ async fn a_rendering_that_failed_in_passing_is_tried_again() {
     fleet.manifests("shop", vec![json!("No space left on device")]);
     let revision = fleet.commit();
     let statuses = fleet.settled(&revision).await;
-    assert_eq!(states(&statuses), [("shop", State::Failed)]);
+    assert_eq!(states(&statuses), [("shop", ApplicationState::Failed)]);
     assert_eq!(
         problems(&statuses["shop"]),
         ["shop: No space left on device"]
@@ -70,7 +82,7 @@ async fn a_rendering_that_failed_in_passing_is_tried_again() {
     fleet.manifests("shop", vec![config("a", "2")]);
     fleet
         .until("it is rendered again", |statuses| {
-            statuses["shop"].state == State::InStep
+            statuses["shop"].state == ApplicationState::Synced
         })
         .await;
     assert_eq!(
@@ -90,11 +102,15 @@ async fn who_asks_for_it_has_what_could_not_be_rendered_tried_again_at_once() {
     let revision = fleet.commit();
     assert_eq!(
         states(&fleet.settled(&revision).await),
-        [("shop", State::Failed)]
+        [("shop", ApplicationState::Failed)]
     );
     // Whoever asks waits for the answer, and is told the same as before where nothing has changed.
     let held = fleet.rendering.lock().await;
-    assert!(fleet.reconciler.ask(&fleet.name("shop"), &Asked::Now));
+    assert!(
+        fleet
+            .reconciler
+            .ask(&fleet.name("shop"), &ApplicationRequest::Now)
+    );
     assert!(
         !fleet.statuses()["shop"].settled,
         "what is said of it is old"
@@ -106,10 +122,14 @@ async fn who_asks_for_it_has_what_could_not_be_rendered_tried_again_at_once() {
         ["shop/broken.yaml:1: not YAML"]
     );
     fleet.manifests("shop", vec![config("a", "1")]);
-    assert!(fleet.reconciler.ask(&fleet.name("shop"), &Asked::Now));
+    assert!(
+        fleet
+            .reconciler
+            .ask(&fleet.name("shop"), &ApplicationRequest::Now)
+    );
     assert_eq!(
         states(&fleet.settled(&revision).await),
-        [("shop", State::InStep)]
+        [("shop", ApplicationState::Synced)]
     );
     assert!(fleet.live("configmaps", "a").await.is_some());
 }
@@ -148,7 +168,7 @@ async fn a_version_that_a_known_kind_gets_later_is_noticed_and_watched_when_the_
     fleet.commit();
     fleet
         .until("it is applied", |statuses| {
-            statuses["shop"].state == State::InStep
+            statuses["shop"].state == ApplicationState::Synced
         })
         .await;
     // Git is ahead of the cluster, which somebody else brings up.
@@ -157,13 +177,13 @@ async fn a_version_that_a_known_kind_gets_later_is_noticed_and_watched_when_the_
     fleet
         .until("it waits", |statuses| {
             statuses["shop"].revision.as_ref() == Some(&revision)
-                && statuses["shop"].state == State::Waiting
+                && statuses["shop"].state == ApplicationState::Waiting
         })
         .await;
     define(&fleet, &group, &[("v1beta1", true), ("v1", true)]).await;
     fleet
         .until("it goes on", |statuses| {
-            statuses["shop"].state == State::InStep
+            statuses["shop"].state == ApplicationState::Synced
         })
         .await;
     let path = format!("/apis/{group}/v1/namespaces/{}/boats/one", fleet.namespace);
@@ -194,7 +214,7 @@ async fn a_kind_that_comes_in_another_version_first_is_still_waited_for() {
     fleet.commit();
     fleet
         .until("it waits", |statuses| {
-            statuses["shop"].state == State::Waiting
+            statuses["shop"].state == ApplicationState::Waiting
         })
         .await;
     define(&fleet, &group, &[("v1beta1", true)]).await;
@@ -212,7 +232,7 @@ async fn a_kind_that_comes_in_another_version_first_is_still_waited_for() {
     define(&fleet, &group, &[("v1beta1", true), ("v1", true)]).await;
     fleet
         .until("it goes on", |statuses| {
-            statuses["shop"].state == State::InStep
+            statuses["shop"].state == ApplicationState::Synced
         })
         .await;
 }
@@ -258,7 +278,7 @@ async fn what_is_declared_again_while_its_last_object_goes_is_applied_anew() {
         .until("it is there again", |statuses| {
             statuses
                 .get("shop")
-                .is_some_and(|status| status.state == State::InStep)
+                .is_some_and(|status| status.state == ApplicationState::Synced)
         })
         .await;
     assert_eq!(fleet.statuses()["shop"].revision.as_ref(), Some(&revision));
@@ -273,7 +293,10 @@ async fn what_lies_in_a_group_that_is_down_from_the_start_is_not_forgotten() {
         "jobTemplate": {"spec": {"template": {"spec": {"restartPolicy": "Never", "containers": [{"name": "a", "image": "a"}]}}}}}});
     fleet.application("shop", ", prune: true");
     fleet.manifests("shop", vec![config("a", "1"), job]);
-    assert_eq!(states(&fleet.applied().await), [("shop", State::InStep)]);
+    assert_eq!(
+        states(&fleet.applied().await),
+        [("shop", ApplicationState::Synced)]
+    );
     // A process begins that cannot learn what the group has; Git lets go of what lies in it.
     fleet.end().await;
     proxy.drop_header("accept");
@@ -289,7 +312,7 @@ async fn what_lies_in_a_group_that_is_down_from_the_start_is_not_forgotten() {
     fleet.restart().await;
     fleet.manifests("shop", vec![config("a", "2")]);
     fleet.commit();
-    let said = |status: &Status| {
+    let said = |status: &ApplicationStatus| {
         status
             .notes
             .iter()

@@ -4,7 +4,7 @@
 use super::fleet::{Fleet, states};
 use crate::servers::kube::Kube;
 use serde_json::{Value, json};
-use tagboat::reconcile::State;
+use tagboat::reconcile::ApplicationState;
 
 const ROLES: &str = "rbac.authorization.k8s.io/roles";
 const BINDINGS: &str = "rbac.authorization.k8s.io/rolebindings";
@@ -45,7 +45,10 @@ async fn what_is_added_to_a_single_value_is_taken_away_again() {
     let mut fleet = Fleet::start(Kube::shared(), "atoms").await;
     fleet.application("shop", "");
     fleet.manifests("shop", guarded());
-    assert_eq!(states(&fleet.applied().await), [("shop", State::InStep)]);
+    assert_eq!(
+        states(&fleet.applied().await),
+        [("shop", ApplicationState::Synced)]
+    );
     let live = fleet.live(POLICIES, "a").await.unwrap();
     let ingress = live["spec"]["ingress"].clone();
     let args = "/spec/template/spec/containers/0/args";
@@ -101,7 +104,10 @@ async fn what_is_added_to_a_single_value_is_taken_away_again() {
 
     // A new process knows from the record what is one value, and writes nothing to learn it.
     fleet.restart().await;
-    assert_eq!(states(&fleet.applied().await), [("shop", State::InStep)]);
+    assert_eq!(
+        states(&fleet.applied().await),
+        [("shop", ApplicationState::Synced)]
+    );
     assert_eq!(fleet.stats().writes(), 0, "{:?}", fleet.stats());
     undone(
         &fleet,
@@ -125,7 +131,10 @@ async fn what_is_added_to_many_values_stays_and_nothing_is_sent_for_it() {
     let fleet = Fleet::start(Kube::shared(), "many").await;
     fleet.application("shop", "");
     fleet.manifests("shop", guarded());
-    assert_eq!(states(&fleet.applied().await), [("shop", State::InStep)]);
+    assert_eq!(
+        states(&fleet.applied().await),
+        [("shop", ApplicationState::Synced)]
+    );
     let before = fleet.stats();
     let side = json!({"spec": {"template": {"metadata": {"annotations": {"injected": "yes"}}, "spec": {
         "volumes": [{"name": "v", "emptyDir": {}}], "tolerations": [{"operator": "Exists"}], "securityContext": {"runAsUser": 7},

@@ -7,7 +7,7 @@ use crate::servers::{
 };
 use serde_json::json;
 use std::time::Duration;
-use tagboat::reconcile::{Mode, State};
+use tagboat::reconcile::{ApplicationState, ReconcileMode};
 
 /// A fleet whose requests go through a proxy.
 pub(super) async fn behind(prefix: &str) -> (Fleet, Proxy) {
@@ -16,7 +16,7 @@ pub(super) async fn behind(prefix: &str) -> (Fleet, Proxy) {
     let kubeconfig = kube.kubeconfig_for("admin", &proxy.url, proxy.ca.as_deref());
     let namespace = kube.namespace(prefix).await;
     (
-        Fleet::open(kube, namespace, kubeconfig, Mode::Act).await,
+        Fleet::open(kube, namespace, kubeconfig, ReconcileMode::Act).await,
         proxy,
     )
 }
@@ -63,7 +63,7 @@ async fn trouble_on_the_way_passes_and_everything_is_applied() {
     fleet.commit();
     fleet
         .until("all is applied", |statuses| {
-            statuses["shop"].state == State::InStep
+            statuses["shop"].state == ApplicationState::Synced
         })
         .await;
     for number in 0..20 {
@@ -94,7 +94,7 @@ async fn a_cluster_that_vanishes_in_the_middle_is_said_and_comes_back() {
     turns.mark_unchanged();
     fleet
         .until("it is applying", |statuses| {
-            statuses["shop"].state == State::Applying
+            statuses["shop"].state == ApplicationState::Applying
         })
         .await;
     proxy.vanish();
@@ -108,7 +108,7 @@ async fn a_cluster_that_vanishes_in_the_middle_is_said_and_comes_back() {
     proxy.heal();
     fleet
         .until("it goes on", |statuses| {
-            statuses["shop"].state == State::InStep
+            statuses["shop"].state == ApplicationState::Synced
         })
         .await;
     assert!(fleet.live("configmaps", "c59").await.is_some());
@@ -120,7 +120,10 @@ async fn what_is_changed_while_the_watches_are_cut_is_found_and_changed_back() {
     let (fleet, proxy) = behind("cut").await;
     fleet.application("shop", "");
     fleet.manifests("shop", vec![config("a", "1"), config("b", "1")]);
-    assert_eq!(states(&fleet.applied().await), [("shop", State::InStep)]);
+    assert_eq!(
+        states(&fleet.applied().await),
+        [("shop", ApplicationState::Synced)]
+    );
     // While nobody can be watched, somebody changes one and deletes the other.
     proxy.vanish();
     fleet.kubectl(&["patch", "configmap", "a", "-p", r#"{"data":{"value":"2"}}"#]);
@@ -135,7 +138,7 @@ async fn what_is_changed_while_the_watches_are_cut_is_found_and_changed_back() {
     // A version that is no longer kept: everything is listed anew, and nothing is sent for it.
     fleet
         .until("all is well", |statuses| {
-            statuses["shop"].state == State::InStep
+            statuses["shop"].state == ApplicationState::Synced
         })
         .await;
     let before = fleet.stats();
@@ -186,7 +189,7 @@ async fn a_commit_that_comes_while_the_cluster_is_away_is_not_lost_to_the_next()
         .await;
     assert_eq!(
         states(&fleet.settled(&revision).await),
-        [("shop", State::InStep)]
+        [("shop", ApplicationState::Synced)]
     );
     assert_eq!(
         fleet.live("configmaps", "a").await.unwrap()["data"]["value"],
@@ -220,7 +223,7 @@ async fn an_apply_that_comes_after_its_process_is_dead_leaves_no_orphan() {
     fleet.manifests("shop", vec![config("a", "1")]);
     let before = fleet.stats();
     let statuses = fleet.applied().await;
-    assert_eq!(states(&statuses), [("shop", State::InStep)]);
+    assert_eq!(states(&statuses), [("shop", ApplicationState::Synced)]);
     assert!(
         fleet.live("configmaps", "late").await.is_none(),
         "too slow a machine: it has come before it was looked for"
@@ -260,7 +263,7 @@ async fn what_a_refusal_quotes_of_a_secret_is_masked() {
     // Until the server goes by its policy.
     for number in 1.. {
         fleet.manifests("shop", vec![secret(&format!("geheimwort-{number}"))]);
-        if fleet.applied().await["shop"].state == State::Failed {
+        if fleet.applied().await["shop"].state == ApplicationState::Failed {
             break;
         }
         assert!(number < 500, "the policy refuses nothing");
@@ -286,11 +289,14 @@ async fn what_is_not_seen_any_more_is_not_called_in_step() {
     let (fleet, proxy) = behind("blind").await;
     fleet.application("shop", "");
     fleet.manifests("shop", vec![config("a", "1")]);
-    assert_eq!(states(&fleet.applied().await), [("shop", State::InStep)]);
+    assert_eq!(
+        states(&fleet.applied().await),
+        [("shop", ApplicationState::Synced)]
+    );
     proxy.vanish();
     fleet
         .until("it is told", |statuses| {
-            statuses["shop"].state == State::Waiting
+            statuses["shop"].state == ApplicationState::Waiting
         })
         .await;
     let said = problems(&fleet.statuses()["shop"]);
@@ -312,7 +318,8 @@ async fn what_is_not_seen_any_more_is_not_called_in_step() {
         .await;
     fleet
         .until("it is in step again", |statuses| {
-            statuses["shop"].state == State::InStep && statuses["shop"].problems.is_empty()
+            statuses["shop"].state == ApplicationState::Synced
+                && statuses["shop"].problems.is_empty()
         })
         .await;
 }

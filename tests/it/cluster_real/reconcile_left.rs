@@ -5,7 +5,7 @@ use super::fleet::{Fleet, config, problems, states};
 use crate::servers::kube::Kube;
 use reqwest::Method;
 use serde_json::{Value, json};
-use tagboat::reconcile::{Mode, State};
+use tagboat::reconcile::{ApplicationState, ReconcileMode};
 
 fn notes(fleet: &Fleet) -> Vec<String> {
     fleet.statuses()["shop"]
@@ -45,7 +45,10 @@ async fn a_live_object_that_says_so_is_left_alone_and_not_deleted() {
         r#"{"data":{"value":"by hand"}}"#,
     ]);
     fleet.manifests("shop", vec![config("a", "2"), config("b", "2")]);
-    assert_eq!(states(&fleet.applied().await), [("shop", State::InStep)]);
+    assert_eq!(
+        states(&fleet.applied().await),
+        [("shop", ApplicationState::Synced)]
+    );
     assert_eq!(
         fleet.live("configmaps", "b").await.unwrap()["data"]["value"],
         "2"
@@ -77,7 +80,10 @@ async fn a_live_object_that_says_so_is_left_alone_and_not_deleted() {
         })
         .await;
     fleet.manifests("shop", vec![config("b", "3")]);
-    assert_eq!(states(&fleet.applied().await), [("shop", State::InStep)]);
+    assert_eq!(
+        states(&fleet.applied().await),
+        [("shop", ApplicationState::Synced)]
+    );
     assert!(fleet.live("configmaps", "a").await.is_some());
 }
 
@@ -98,13 +104,16 @@ async fn an_object_that_was_there_already_is_left_to_whoever_made_it() {
         object
     };
     fleet.manifests("shop", vec![once("theirs"), once("ours")]);
-    assert_eq!(states(&fleet.applied().await), [("shop", State::InStep)]);
+    assert_eq!(
+        states(&fleet.applied().await),
+        [("shop", ApplicationState::Synced)]
+    );
     // Nobody has deleted what no watch shows; who only looks says so, too.
     let looking = Fleet::open(
         fleet.kube,
         fleet.namespace.clone(),
         fleet.kube.kubeconfig.clone(),
-        Mode::Plan,
+        ReconcileMode::Plan,
     )
     .await;
     looking.application("shop", ", prune: true");
@@ -112,12 +121,15 @@ async fn an_object_that_was_there_already_is_left_to_whoever_made_it() {
     let statuses = looking.applied().await;
     assert_eq!(
         states(&statuses),
-        [("shop", State::InStep)],
+        [("shop", ApplicationState::Synced)],
         "{:?}",
         statuses["shop"].planned
     );
     fleet.restart().await;
-    assert_eq!(states(&fleet.applied().await), [("shop", State::InStep)]);
+    assert_eq!(
+        states(&fleet.applied().await),
+        [("shop", ApplicationState::Synced)]
+    );
     assert_eq!(fleet.stats().writes(), 0, "{:?}", fleet.stats());
     // What we made is made again.
     let uid = fleet.live("configmaps", "ours").await.unwrap()["metadata"]["uid"].clone();
@@ -129,7 +141,10 @@ async fn an_object_that_was_there_already_is_left_to_whoever_made_it() {
         .await;
     // Git wants it itself now: it is taken, and then ours.
     fleet.manifests("shop", vec![config("theirs", "2"), once("ours")]);
-    assert_eq!(states(&fleet.applied().await), [("shop", State::InStep)]);
+    assert_eq!(
+        states(&fleet.applied().await),
+        [("shop", ApplicationState::Synced)]
+    );
     assert_eq!(
         fleet.live("configmaps", "theirs").await.unwrap()["data"]["value"],
         "2"
@@ -147,7 +162,7 @@ async fn a_kind_of_the_whole_cluster_that_comes_later_is_kept_without_a_namespac
     fleet.commit();
     fleet
         .until("it waits", |statuses| {
-            statuses["shop"].state == State::Waiting
+            statuses["shop"].state == ApplicationState::Waiting
         })
         .await;
     let definition = json!({
@@ -166,7 +181,7 @@ async fn a_kind_of_the_whole_cluster_that_comes_later_is_kept_without_a_namespac
     assert_eq!(status, 201, "{answer}");
     fleet
         .until("it is applied", |statuses| {
-            statuses["shop"].state == State::InStep
+            statuses["shop"].state == ApplicationState::Synced
         })
         .await;
     // What its watch shows is the same object: nothing is created again, and a change is changed
@@ -176,7 +191,10 @@ async fn a_kind_of_the_whole_cluster_that_comes_later_is_kept_without_a_namespac
     let patch = json!({"apiVersion": format!("{group}/v1"), "kind": "Issuer", "metadata": {"name": "one"}, "spec": {"size": 2}});
     super::support::written_by(fleet.kube, "somebody", &path, &patch).await;
     super::smoke::eventually(fleet.kube, &path, |live| live["spec"]["size"] == 1).await;
-    assert_eq!(states(&fleet.applied().await), [("shop", State::InStep)]);
+    assert_eq!(
+        states(&fleet.applied().await),
+        [("shop", ApplicationState::Synced)]
+    );
     assert_eq!(
         fleet.stats().since(&before).of("apply"),
         2,
@@ -220,7 +238,7 @@ async fn a_kind_that_may_not_be_watched_stops_its_objects_alone() {
     let kube = Kube::shared();
     let namespace = kube.namespace("unwatched").await;
     let kubeconfig = kube.kubeconfig_for("deployer", &kube.server, Some(&kube.ca));
-    let fleet = Fleet::open(kube, namespace, kubeconfig, Mode::Act).await;
+    let fleet = Fleet::open(kube, namespace, kubeconfig, ReconcileMode::Act).await;
     grant(&fleet, "deployer", "services").await;
     fleet.application("shop", ", prune: true");
     let service = json!({"apiVersion": "v1", "kind": "Service", "metadata": {"name": "a"}, "spec": {"ports": [{"port": 80}]}});
@@ -230,7 +248,7 @@ async fn a_kind_that_may_not_be_watched_stops_its_objects_alone() {
     );
     let revision = fleet.commit();
     let statuses = fleet.settled(&revision).await;
-    assert_eq!(states(&statuses), [("shop", State::Failed)]);
+    assert_eq!(states(&statuses), [("shop", ApplicationState::Failed)]);
     let problem = &statuses["shop"].problems[0];
     let said = problem.to_string();
     assert!(
@@ -299,7 +317,10 @@ async fn replicas_that_a_person_set_are_told_and_yield_to_a_change_in_git() {
     );
     fleet.restart().await;
     fleet.manifests("shop", vec![web(5, "example.org/web:2")]);
-    assert_eq!(states(&fleet.applied().await), [("shop", State::InStep)]);
+    assert_eq!(
+        states(&fleet.applied().await),
+        [("shop", ApplicationState::Synced)]
+    );
     assert_eq!(
         replicas(&fleet.live("apps/deployments", "web").await.unwrap()),
         5
@@ -319,7 +340,10 @@ async fn replicas_that_a_person_set_are_told_and_yield_to_a_change_in_git() {
         })
         .await;
     fleet.manifests("shop", vec![web(6, "example.org/web:2")]);
-    assert_eq!(states(&fleet.applied().await), [("shop", State::InStep)]);
+    assert_eq!(
+        states(&fleet.applied().await),
+        [("shop", ApplicationState::Synced)]
+    );
     assert_eq!(
         replicas(&fleet.live("apps/deployments", "web").await.unwrap()),
         4
@@ -341,7 +365,7 @@ async fn a_secret_that_is_no_base64_is_a_mistake_in_git() {
         vec![json!({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "s"}, "data": {"password": "hunter2!"}})],
     );
     let statuses = fleet.applied().await;
-    assert_eq!(states(&statuses), [("shop", State::Failed)]);
+    assert_eq!(states(&statuses), [("shop", ApplicationState::Failed)]);
     let problem = &statuses["shop"].problems[0];
     assert!(
         problem
@@ -386,7 +410,10 @@ async fn the_rules_of_an_aggregated_role_are_its_controllers() {
         ]
     };
     fleet.manifests("shop", with("1"));
-    assert_eq!(states(&fleet.applied().await), [("shop", State::InStep)]);
+    assert_eq!(
+        states(&fleet.applied().await),
+        [("shop", ApplicationState::Synced)]
+    );
     let path = format!("/apis/rbac.authorization.k8s.io/v1/clusterroles/{whole}");
     let filled = |live: &Value| live["rules"] == rules;
     let settled = super::smoke::eventually(fleet.kube, &path, filled).await;
@@ -407,7 +434,10 @@ async fn the_rules_of_an_aggregated_role_are_its_controllers() {
         // Neither a new commit nor a new process begins a quarrel.
         fleet.restart().await;
         fleet.manifests("shop", with(&(again + 1).to_string()));
-        assert_eq!(states(&fleet.applied().await), [("shop", State::InStep)]);
+        assert_eq!(
+            states(&fleet.applied().await),
+            [("shop", ApplicationState::Synced)]
+        );
         let (_, live) = fleet.kube.call(Method::GET, &path, None).await;
         assert_eq!(
             live["metadata"]["resourceVersion"], settled["metadata"]["resourceVersion"],
@@ -451,7 +481,10 @@ async fn what_needs_an_object_that_is_left_to_others_does_not_wait_for_it() {
         needing("c", &on("ConfigMap", "disabled")),
     ];
     fleet.manifests("shop", all);
-    assert_eq!(states(&fleet.applied().await), [("shop", State::InStep)]);
+    assert_eq!(
+        states(&fleet.applied().await),
+        [("shop", ApplicationState::Synced)]
+    );
     for name in ["a", "b", "c"] {
         assert!(fleet.live("configmaps", name).await.is_some(), "{name}");
     }
@@ -462,7 +495,10 @@ async fn what_needs_an_object_that_is_left_to_others_does_not_wait_for_it() {
     after["metadata"]["annotations"]["tagboat.dev/depends-on"] =
         format!("apps/{}", on("Deployment", "web")).into();
     fleet.manifests("shop", vec![web, after]);
-    assert_eq!(states(&fleet.applied().await), [("shop", State::Waiting)]);
+    assert_eq!(
+        states(&fleet.applied().await),
+        [("shop", ApplicationState::Waiting)]
+    );
     let said = problems(&fleet.statuses()["shop"]).join("\n");
     assert!(
         said.contains(&format!(

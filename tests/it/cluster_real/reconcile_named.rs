@@ -4,7 +4,7 @@
 use super::fleet::{Fleet, config, problems, states};
 use crate::servers::kube::Kube;
 use serde_json::json;
-use tagboat::reconcile::{Asked, State};
+use tagboat::reconcile::{ApplicationRequest, ApplicationState};
 
 #[tokio::test]
 #[ignore = "needs kube-apiserver: run tests/run cluster"]
@@ -17,15 +17,14 @@ async fn a_yes_that_comes_before_the_record_was_read_counts() {
     fleet.manifests("shop", vec![]);
     let revision = fleet.commit();
     // One thread: the task has not begun.
-    assert!(
-        fleet
-            .reconciler
-            .ask(&fleet.name("shop"), &Asked::ConfirmPrune(revision.clone()))
-    );
+    assert!(fleet.reconciler.ask(
+        &fleet.name("shop"),
+        &ApplicationRequest::ConfirmPrune(revision.clone())
+    ));
     let statuses = fleet.settled(&revision).await;
     assert_eq!(
         states(&statuses),
-        [("shop", State::InStep)],
+        [("shop", ApplicationState::Synced)],
         "{statuses:#?}"
     );
     fleet.gone("a").await;
@@ -47,7 +46,7 @@ async fn one_alone_deletes_what_no_other_wants() {
     let statuses = fleet.named(&["shop"]).await;
     assert_eq!(
         states(&statuses),
-        [("shop", State::InStep)],
+        [("shop", ApplicationState::Synced)],
         "{statuses:#?}"
     );
     fleet.gone("c").await;
@@ -71,7 +70,7 @@ async fn one_alone_deletes_what_no_other_wants() {
     let statuses = fleet.named(&["other"]).await;
     assert_eq!(
         states(&statuses),
-        [("other", State::InStep)],
+        [("other", ApplicationState::Synced)],
         "{statuses:#?}"
     );
     let labels = fleet.live("configmaps", "b").await.unwrap()["metadata"]["labels"].clone();
@@ -99,7 +98,7 @@ async fn another_that_cannot_be_read_keeps_one_from_deleting_and_that_is_said() 
     let statuses = fleet.named(&["shop"]).await;
     assert_eq!(
         states(&statuses),
-        [("shop", State::InStep)],
+        [("shop", ApplicationState::Synced)],
         "{statuses:#?}"
     );
     let notes: Vec<String> = statuses["shop"]
@@ -131,7 +130,7 @@ async fn one_alone_takes_the_word_of_a_record_for_what_it_depends_on() {
     let statuses = fleet.named(&["shop"]).await;
     assert_eq!(
         states(&statuses),
-        [("shop", State::Waiting)],
+        [("shop", ApplicationState::Waiting)],
         "{statuses:#?}"
     );
     let said = problems(&statuses["shop"]);
@@ -155,7 +154,7 @@ async fn one_alone_takes_the_word_of_a_record_for_what_it_depends_on() {
     let statuses = fleet.named(&["shop"]).await;
     assert_eq!(
         states(&statuses),
-        [("shop", State::InStep)],
+        [("shop", ApplicationState::Synced)],
         "{statuses:#?}"
     );
     // What it depends on moves in Git.
@@ -163,12 +162,15 @@ async fn one_alone_takes_the_word_of_a_record_for_what_it_depends_on() {
     fleet.manifests("shop", vec![config("a", "2")]);
     assert_eq!(
         states(&fleet.named(&["shop"]).await),
-        [("shop", State::Waiting)]
+        [("shop", ApplicationState::Waiting)]
     );
     let statuses = fleet.named(&["shop", "base"]).await;
     assert_eq!(
         states(&statuses),
-        [("base", State::InStep), ("shop", State::InStep)],
+        [
+            ("base", ApplicationState::Synced),
+            ("shop", ApplicationState::Synced)
+        ],
         "{statuses:#?}"
     );
 }

@@ -6,8 +6,8 @@ use crate::servers::kube::Kube;
 use reqwest::Method;
 use serde_json::json;
 use tagboat::{
-    plan::{Inventory, text},
-    reconcile::{Asked, Repository, State},
+    objects::plan::{Inventory, text},
+    reconcile::{ApplicationRequest, ApplicationState, RepositoryId},
 };
 
 fn configs(count: usize) -> Vec<serde_json::Value> {
@@ -24,13 +24,19 @@ async fn what_git_does_not_have_any_more_is_deleted_and_much_of_it_only_after_a_
     fleet.manifests("shop", configs(13));
     fleet.applied().await;
     fleet.manifests("shop", configs(12));
-    assert_eq!(states(&fleet.applied().await), [("shop", State::InStep)]);
+    assert_eq!(
+        states(&fleet.applied().await),
+        [("shop", ApplicationState::Synced)]
+    );
     fleet.gone("c12").await;
     // Twelve at once need a yes; for this revision.
     fleet.manifests("shop", configs(1));
     let revision = fleet.commit();
     let statuses = fleet.settled(&revision).await;
-    assert_eq!(states(&statuses), [("shop", State::NeedsYes)]);
+    assert_eq!(
+        states(&statuses),
+        [("shop", ApplicationState::ConfirmationRequired)]
+    );
     assert!(
         problems(&statuses["shop"])[0].starts_with("11 objects of 12 would be deleted"),
         "{:?}",
@@ -38,25 +44,24 @@ async fn what_git_does_not_have_any_more_is_deleted_and_much_of_it_only_after_a_
     );
     assert!(fleet.live("configmaps", "c11").await.is_some());
     // A yes for another revision is none.
-    assert!(
-        fleet
-            .reconciler
-            .ask(&fleet.name("shop"), &Asked::ConfirmPrune("another".into()))
-    );
+    assert!(fleet.reconciler.ask(
+        &fleet.name("shop"),
+        &ApplicationRequest::ConfirmPrune("another".into())
+    ));
     fleet
         .until("it is taken in", |statuses| {
-            statuses["shop"].state == State::NeedsYes && statuses["shop"].settled
+            statuses["shop"].state == ApplicationState::ConfirmationRequired
+                && statuses["shop"].settled
         })
         .await;
     assert!(fleet.live("configmaps", "c11").await.is_some());
-    assert!(
-        fleet
-            .reconciler
-            .ask(&fleet.name("shop"), &Asked::ConfirmPrune(revision.clone()))
-    );
+    assert!(fleet.reconciler.ask(
+        &fleet.name("shop"),
+        &ApplicationRequest::ConfirmPrune(revision.clone())
+    ));
     fleet
         .until("all that is to go has gone", |statuses| {
-            statuses["shop"].state == State::InStep
+            statuses["shop"].state == ApplicationState::Synced
         })
         .await;
     for number in 1..12 {
@@ -86,7 +91,7 @@ async fn nothing_is_deleted_while_something_cannot_be_applied_or_read() {
             })
         })
         .await;
-    assert_eq!(fleet.statuses()["other"].state, State::Failed);
+    assert_eq!(fleet.statuses()["other"].state, ApplicationState::Failed);
     assert!(fleet.live("configmaps", "c02").await.is_some());
     // An object cannot be applied.
     let mut wrong = config("c01", "1");
@@ -96,14 +101,18 @@ async fn nothing_is_deleted_while_something_cannot_be_applied_or_read() {
     fleet.commit();
     fleet
         .until("it fails", |statuses| {
-            statuses["shop"].state == State::Failed && statuses["other"].state == State::InStep
+            statuses["shop"].state == ApplicationState::Failed
+                && statuses["other"].state == ApplicationState::Synced
         })
         .await;
     assert!(fleet.live("configmaps", "c02").await.is_some());
     fleet.manifests("shop", configs(2));
     assert_eq!(
         states(&fleet.applied().await),
-        [("other", State::InStep), ("shop", State::InStep)]
+        [
+            ("other", ApplicationState::Synced),
+            ("shop", ApplicationState::Synced)
+        ]
     );
     fleet.gone("c02").await;
 }
@@ -124,7 +133,10 @@ async fn an_object_moves_from_one_application_to_another_without_being_deleted()
     let statuses = fleet.applied().await;
     assert_eq!(
         states(&statuses),
-        [("from", State::InStep), ("to", State::InStep)],
+        [
+            ("from", ApplicationState::Synced),
+            ("to", ApplicationState::Synced)
+        ],
         "{statuses:#?}"
     );
     let live = fleet.live("configmaps", "moves").await.unwrap();
@@ -141,7 +153,7 @@ async fn an_object_moves_from_one_application_to_another_without_being_deleted()
     fleet.commit();
     fleet
         .until("the quarrel is told", |statuses| {
-            statuses["from"].state == State::Failed
+            statuses["from"].state == ApplicationState::Failed
         })
         .await;
     let said = problems(&fleet.statuses()["from"]);
@@ -174,7 +186,7 @@ async fn an_application_that_is_gone_does_what_its_recorded_policy_says() {
         .until("both are reported", |statuses| {
             statuses
                 .values()
-                .all(|status| status.state == State::Failed)
+                .all(|status| status.state == ApplicationState::Failed)
         })
         .await;
     assert!(fleet.live("configmaps", "delete").await.is_some());
@@ -186,20 +198,19 @@ async fn an_application_that_is_gone_does_what_its_recorded_policy_says() {
         .until("all there was is asked about", |statuses| {
             statuses
                 .get("delete")
-                .is_some_and(|status| status.state == State::NeedsYes)
+                .is_some_and(|status| status.state == ApplicationState::ConfirmationRequired)
         })
         .await;
-    assert!(
-        fleet
-            .reconciler
-            .ask(&fleet.name("delete"), &Asked::ConfirmPrune(revision))
-    );
+    assert!(fleet.reconciler.ask(
+        &fleet.name("delete"),
+        &ApplicationRequest::ConfirmPrune(revision)
+    ));
     fleet
         .until("one is deleted, one stays", |statuses| {
             !statuses.contains_key("delete")
                 && statuses
                     .get("orphan")
-                    .is_some_and(|status| status.state == State::Orphaned)
+                    .is_some_and(|status| status.state == ApplicationState::Orphaned)
         })
         .await;
     assert!(fleet.live("configmaps", "delete").await.is_none());
@@ -251,7 +262,10 @@ async fn a_process_that_ends_at_any_step_orphans_nothing() {
         }
     }
     fleet.manifests("shop", configs(40));
-    assert_eq!(states(&fleet.applied().await), [("shop", State::InStep)]);
+    assert_eq!(
+        states(&fleet.applied().await),
+        [("shop", ApplicationState::Synced)]
+    );
     fleet.gone("c40").await;
 }
 
@@ -299,7 +313,10 @@ async fn fields_that_are_left_to_others_stay_theirs() {
         .await;
     assert_eq!(fleet.stats().since(&before).writes(), 0);
     fleet.manifests("shop", vec![with("3", "3"), web("example.org/web:2")]);
-    assert_eq!(states(&fleet.applied().await), [("shop", State::InStep)]);
+    assert_eq!(
+        states(&fleet.applied().await),
+        [("shop", ApplicationState::Synced)]
+    );
     let live = fleet.live("configmaps", "a").await.unwrap();
     assert_eq!(
         (&live["data"]["ours"], &live["data"]["theirs"]),
@@ -350,7 +367,7 @@ async fn two_repositories_cannot_have_one_application() {
     other.application("shop", "");
     other.manifests("shop", vec![config("a", "2")]);
     let statuses = other.applied().await;
-    assert_eq!(statuses["shop"].state, State::Failed);
+    assert_eq!(statuses["shop"].state, ApplicationState::Failed);
     assert!(
         problems(&statuses["shop"])[0].contains("has an Application of this name on this cluster"),
         "{statuses:#?}"
@@ -371,7 +388,7 @@ async fn a_repository_that_is_called_the_same_is_another_one() {
     fleet.applied().await;
     let ours = repository(&fleet.namespace, "git.example.org");
     let elsewhere = repository(&fleet.namespace, "git.example.com");
-    let branch = Repository {
+    let branch = RepositoryId {
         part: "next".to_owned(),
         ..ours.clone()
     };
@@ -381,19 +398,21 @@ async fn a_repository_that_is_called_the_same_is_another_one() {
         let other = Fleet::open_as(kube, fleet.namespace.clone(), other.clone()).await;
         other.application("own", ", deletionPolicy: Delete");
         other.manifests("own", vec![config("own", "1")]);
-        assert_eq!(states(&other.applied().await), [("own", State::InStep)]);
+        assert_eq!(
+            states(&other.applied().await),
+            [("own", ApplicationState::Synced)]
+        );
         other.undeclare("own");
         let revision = other.commit();
         other
             .until("all it had is asked about", |statuses| {
-                statuses["own"].state == State::NeedsYes
+                statuses["own"].state == ApplicationState::ConfirmationRequired
             })
             .await;
-        assert!(
-            other
-                .reconciler
-                .ask(&other.name("own"), &Asked::ConfirmPrune(revision))
-        );
+        assert!(other.reconciler.ask(
+            &other.name("own"),
+            &ApplicationRequest::ConfirmPrune(revision)
+        ));
         other
             .until("it is deleted", |statuses| statuses.is_empty())
             .await;
@@ -410,8 +429,8 @@ async fn a_repository_that_is_called_the_same_is_another_one() {
     // of before has ended.
     fleet.end().await;
     for (other, state, value) in [
-        (elsewhere, State::Failed, "1"),
-        (branch, State::InStep, "2"),
+        (elsewhere, ApplicationState::Failed, "1"),
+        (branch, ApplicationState::Synced, "2"),
     ] {
         let other = Fleet::open_as(kube, fleet.namespace.clone(), other).await;
         other.application("shop", "");
@@ -434,19 +453,21 @@ async fn an_application_takes_its_own_namespace_along_and_does_not_make_it_anew(
     let own =
         json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": fleet.namespace}});
     fleet.manifests("shop", vec![own, config("a", "1")]);
-    assert_eq!(states(&fleet.applied().await), [("shop", State::InStep)]);
+    assert_eq!(
+        states(&fleet.applied().await),
+        [("shop", ApplicationState::Synced)]
+    );
     fleet.undeclare("shop");
     let revision = fleet.commit();
     fleet
         .until("it is asked about", |statuses| {
-            statuses["shop"].state == State::NeedsYes
+            statuses["shop"].state == ApplicationState::ConfirmationRequired
         })
         .await;
-    assert!(
-        fleet
-            .reconciler
-            .ask(&fleet.name("shop"), &Asked::ConfirmPrune(revision))
-    );
+    assert!(fleet.reconciler.ask(
+        &fleet.name("shop"),
+        &ApplicationRequest::ConfirmPrune(revision)
+    ));
     fleet
         .until("it is deleted", |statuses| statuses.is_empty())
         .await;

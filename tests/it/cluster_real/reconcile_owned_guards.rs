@@ -8,8 +8,8 @@ use crate::servers::{
 };
 use serde_json::{Value, json};
 use tagboat::{
-    plan::{Inventory, text},
-    reconcile::{Asked, Mode, State},
+    objects::plan::{Inventory, text},
+    reconcile::{ApplicationRequest, ApplicationState, ReconcileMode},
 };
 
 /// The inventory in an Application's record.
@@ -37,7 +37,7 @@ async fn one_process_keeps_the_applications_of_two_repositories_apart() {
     other.application("c", ", prune: true, deletionPolicy: Delete");
     other.manifests("c", vec![config("theirs", "1")]);
     let statuses = other.applied().await;
-    assert_eq!(states(&statuses), [("c", State::Failed)]);
+    assert_eq!(states(&statuses), [("c", ApplicationState::Failed)]);
     assert!(
         problems(&statuses["c"])[0].contains("has an Application of this name on this cluster"),
         "{statuses:#?}"
@@ -48,13 +48,16 @@ async fn one_process_keeps_the_applications_of_two_repositories_apart() {
     assert_eq!(
         states(&fleet.applied().await),
         [
-            ("c", State::InStep),
-            ("d", State::InStep),
-            ("e", State::InStep)
+            ("c", ApplicationState::Synced),
+            ("d", ApplicationState::Synced),
+            ("e", ApplicationState::Synced)
         ]
     );
     other.manifests("c", vec![config("theirs", "2")]);
-    assert_eq!(states(&other.applied().await), [("c", State::Failed)]);
+    assert_eq!(
+        states(&other.applied().await),
+        [("c", ApplicationState::Failed)]
+    );
     other.undeclare("c");
     assert_eq!(states(&other.applied().await), []);
     assert_eq!(
@@ -63,12 +66,15 @@ async fn one_process_keeps_the_applications_of_two_repositories_apart() {
     );
     // As soon as the name is free the other one has it.
     other.application("c", "");
-    assert_eq!(states(&other.applied().await), [("c", State::Failed)]);
+    assert_eq!(
+        states(&other.applied().await),
+        [("c", ApplicationState::Failed)]
+    );
     fleet.undeclare("c");
     fleet.commit();
     other
         .until("it has the name", |statuses| {
-            statuses["c"].state == State::InStep
+            statuses["c"].state == ApplicationState::Synced
         })
         .await;
     assert!(fleet.live("configmaps", "c").await.is_none());
@@ -95,7 +101,10 @@ async fn most_of_a_repository_is_deleted_only_after_a_yes() {
     fleet.undeclare("b");
     assert_eq!(
         states(&fleet.applied().await),
-        [("a", State::InStep), ("c", State::InStep)]
+        [
+            ("a", ApplicationState::Synced),
+            ("c", ApplicationState::Synced)
+        ]
     );
     fleet.gone("b").await;
     // All of them are another matter, whenever the process dies.
@@ -106,9 +115,9 @@ async fn most_of_a_repository_is_deleted_only_after_a_yes() {
         fleet
             .until("both want a yes", |statuses| {
                 statuses.len() == 2
-                    && statuses
-                        .values()
-                        .all(|status| status.state == State::NeedsYes && status.settled)
+                    && statuses.values().all(|status| {
+                        status.state == ApplicationState::ConfirmationRequired && status.settled
+                    })
             })
             .await;
         let said = problems(&fleet.statuses()["a"]);
@@ -124,14 +133,13 @@ async fn most_of_a_repository_is_deleted_only_after_a_yes() {
             statuses.len() == 2
                 && statuses
                     .values()
-                    .all(|status| status.state == State::NeedsYes)
+                    .all(|status| status.state == ApplicationState::ConfirmationRequired)
         })
         .await;
-    assert!(
-        fleet
-            .reconciler
-            .ask(&fleet.name("a"), &Asked::ConfirmPrune(revision.clone()))
-    );
+    assert!(fleet.reconciler.ask(
+        &fleet.name("a"),
+        &ApplicationRequest::ConfirmPrune(revision.clone())
+    ));
     fleet
         .until("it is deleted", |statuses| !statuses.contains_key("a"))
         .await;
@@ -139,11 +147,17 @@ async fn most_of_a_repository_is_deleted_only_after_a_yes() {
     fleet.gone("a").await;
     let revision = fleet.commit();
     fleet.settled(&revision).await;
-    assert_eq!(states(&fleet.statuses()), [("c", State::NeedsYes)]);
+    assert_eq!(
+        states(&fleet.statuses()),
+        [("c", ApplicationState::ConfirmationRequired)]
+    );
     assert!(fleet.live("configmaps", "c").await.is_some());
     // Who declares it again needs no yes.
     fleet.application("c", "");
-    assert_eq!(states(&fleet.applied().await), [("c", State::InStep)]);
+    assert_eq!(
+        states(&fleet.applied().await),
+        [("c", ApplicationState::Synced)]
+    );
 }
 
 #[tokio::test]
@@ -160,7 +174,10 @@ async fn what_was_just_created_makes_no_prune_small() {
     fleet.applied().await;
     fleet.manifests("shop", named("d"));
     let statuses = fleet.applied().await;
-    assert_eq!(states(&statuses), [("shop", State::NeedsYes)]);
+    assert_eq!(
+        states(&statuses),
+        [("shop", ApplicationState::ConfirmationRequired)]
+    );
     assert!(
         problems(&statuses["shop"])[0].starts_with("12 objects of 12 would be deleted"),
         "{statuses:#?}"
@@ -177,7 +194,13 @@ async fn nothing_is_sent_that_its_record_does_not_name() {
     let kube = Kube::shared();
     let proxy = Proxy::start(kube).await;
     let kubeconfig = kube.kubeconfig_for("admin", &proxy.url, proxy.ca.as_deref());
-    let fleet = Fleet::open(kube, kube.namespace("unsaved").await, kubeconfig, Mode::Act).await;
+    let fleet = Fleet::open(
+        kube,
+        kube.namespace("unsaved").await,
+        kubeconfig,
+        ReconcileMode::Act,
+    )
+    .await;
     fleet.application("shop", "");
     fleet.manifests("shop", vec![config("a", "1")]);
     fleet.applied().await;
@@ -195,7 +218,7 @@ async fn nothing_is_sent_that_its_record_does_not_name() {
     // Again and again, not only the first time.
     fleet
         .until("the record cannot be saved", |statuses| {
-            statuses["shop"].state == State::Waiting && statuses["shop"].settled
+            statuses["shop"].state == ApplicationState::Waiting && statuses["shop"].settled
         })
         .await;
     assert!(
@@ -236,7 +259,10 @@ async fn what_only_its_labels_name_is_listed_before_it_is_deleted() {
     fleet.manifests("shop", vec![config("a", "2")]);
     let revision = fleet.commit();
     let statuses = fleet.settled(&revision).await;
-    assert_eq!(states(&statuses), [("shop", State::NeedsYes)]);
+    assert_eq!(
+        states(&statuses),
+        [("shop", ApplicationState::ConfirmationRequired)]
+    );
     let said = problems(&statuses["shop"]);
     assert!(
         said[0].contains("/b") && said[0].contains("/stranger") && !said[0].contains("/a,"),
@@ -252,7 +278,7 @@ async fn what_only_its_labels_name_is_listed_before_it_is_deleted() {
     fleet.follow(&revision);
     assert_eq!(
         states(&fleet.settled(&revision).await),
-        [("shop", State::NeedsYes)]
+        [("shop", ApplicationState::ConfirmationRequired)]
     );
     // Without the labels it is nobody's.
     fleet.kubectl(&["label", "configmap", "stranger", "tagboat.dev/name-"]);
@@ -263,11 +289,10 @@ async fn what_only_its_labels_name_is_listed_before_it_is_deleted() {
                 .any(|said| said.contains("/stranger"))
         })
         .await;
-    assert!(
-        fleet
-            .reconciler
-            .ask(&fleet.name("shop"), &Asked::ConfirmPrune(revision))
-    );
+    assert!(fleet.reconciler.ask(
+        &fleet.name("shop"),
+        &ApplicationRequest::ConfirmPrune(revision)
+    ));
     fleet.gone("b").await;
     assert!(fleet.live("configmaps", "stranger").await.is_some());
 }
@@ -300,7 +325,10 @@ async fn a_manifest_cannot_take_a_record_away() {
     let statuses = fleet.applied().await;
     assert_eq!(
         states(&statuses),
-        [("shop", State::Failed), ("web", State::InStep)]
+        [
+            ("shop", ApplicationState::Failed),
+            ("web", ApplicationState::Synced)
+        ]
     );
     let said = problems(&statuses["shop"]);
     for name in ["tagboat-shop", "tagboat-web", "copy"] {
@@ -321,7 +349,10 @@ async fn a_manifest_cannot_take_a_record_away() {
     fleet.manifests("shop", vec![config("shop", "1")]);
     assert_eq!(
         states(&fleet.applied().await),
-        [("shop", State::InStep), ("web", State::InStep)]
+        [
+            ("shop", ApplicationState::Synced),
+            ("web", ApplicationState::Synced)
+        ]
     );
     // Somebody else has put something in its place: what to do is said, and nothing is sent.
     fleet.kubectl(&["delete", "configmap", "tagboat-shop"]);
@@ -336,7 +367,7 @@ async fn a_manifest_cannot_take_a_record_away() {
     fleet.commit();
     fleet
         .until("it says so", |statuses| {
-            statuses["shop"].state == State::Failed && statuses["shop"].settled
+            statuses["shop"].state == ApplicationState::Failed && statuses["shop"].settled
         })
         .await;
     let status = fleet.statuses().remove("shop").unwrap();
@@ -386,7 +417,11 @@ async fn two_processes_do_not_take_an_object_from_each_other() {
     let before = version(fleet.live("configmaps", "shared").await);
     other.manifests("two", vec![config("own", "1"), config("shared", "2")]);
     let statuses = other.applied().await;
-    assert_eq!(states(&statuses), [("two", State::Failed)], "{statuses:#?}");
+    assert_eq!(
+        states(&statuses),
+        [("two", ApplicationState::Failed)],
+        "{statuses:#?}"
+    );
     let said = problems(&statuses["two"]);
     assert!(said[0].contains("/one, which wants it, too"), "{said:?}");
     assert_eq!(
@@ -394,11 +429,17 @@ async fn two_processes_do_not_take_an_object_from_each_other() {
         before,
         "nobody has touched it"
     );
-    assert_eq!(states(&fleet.applied().await), [("one", State::InStep)]);
+    assert_eq!(
+        states(&fleet.applied().await),
+        [("one", ApplicationState::Synced)]
+    );
     // Once the first one lets go of it, it is free.
     fleet.manifests("one", vec![]);
     fleet.applied().await;
-    assert_eq!(states(&other.applied().await), [("two", State::InStep)]);
+    assert_eq!(
+        states(&other.applied().await),
+        [("two", ApplicationState::Synced)]
+    );
     let live = other.live("configmaps", "shared").await.unwrap();
     assert_eq!(
         (
@@ -424,7 +465,10 @@ async fn what_a_suspended_application_has_stays_its_own() {
     let statuses = fleet.applied().await;
     assert_eq!(
         states(&statuses),
-        [("rests", State::Suspended), ("takes", State::Failed)]
+        [
+            ("rests", ApplicationState::Suspended),
+            ("takes", ApplicationState::Failed)
+        ]
     );
     assert!(
         problems(&statuses["takes"])[0].contains("/rests, which wants it, too"),
@@ -455,7 +499,10 @@ async fn a_prune_waits_for_every_repository_of_its_process() {
     fleet.commit();
     let noted = |wanted: &str| {
         let wanted = wanted.to_owned();
-        move |statuses: &std::collections::BTreeMap<String, tagboat::reconcile::Status>| {
+        move |statuses: &std::collections::BTreeMap<
+            String,
+            tagboat::reconcile::ApplicationStatus,
+        >| {
             statuses["shop"].notes.iter().any(|note| {
                 note.message.contains(&wanted)
                     && note.hint.as_ref().unwrap().contains("--confirm-prune")
@@ -475,10 +522,13 @@ async fn a_prune_waits_for_every_repository_of_its_process() {
     // The other one wants what is to go: it is handed over, not deleted.
     other.application("gets", "");
     other.manifests("gets", vec![config("moves", "2")]);
-    assert_eq!(states(&other.applied().await), [("gets", State::InStep)]);
+    assert_eq!(
+        states(&other.applied().await),
+        [("gets", ApplicationState::Synced)]
+    );
     fleet
         .until("nothing is left to delete", |statuses| {
-            statuses["shop"].state == State::InStep && statuses["shop"].settled
+            statuses["shop"].state == ApplicationState::Synced && statuses["shop"].settled
         })
         .await;
     let live = fleet.live("configmaps", "moves").await.unwrap();
@@ -493,11 +543,14 @@ async fn a_prune_waits_for_every_repository_of_its_process() {
     other.commit();
     other
         .until("it cannot be read", |statuses| {
-            statuses["gets"].state == State::Failed
+            statuses["gets"].state == ApplicationState::Failed
         })
         .await;
     fleet.manifests("shop", vec![config("a", "1")]);
-    assert_eq!(states(&fleet.applied().await), [("shop", State::InStep)]);
+    assert_eq!(
+        states(&fleet.applied().await),
+        [("shop", ApplicationState::Synced)]
+    );
     fleet.gone("b").await;
 }
 
@@ -523,7 +576,7 @@ async fn a_process_does_not_write_over_the_record_of_another_repository() {
     other.commit();
     other
         .until("it is told", |statuses| {
-            statuses["shop"].state == State::Failed && statuses["shop"].settled
+            statuses["shop"].state == ApplicationState::Failed && statuses["shop"].settled
         })
         .await;
     assert!(

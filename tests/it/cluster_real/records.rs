@@ -6,19 +6,21 @@ use reqwest::Method;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use tagboat::{
-    cluster::{Cluster, Problem, Record},
-    error::{Fault as _, Kind},
-    name::Name,
+    core::{
+        error::{Classify as _, ErrorKind},
+        name::Name,
+    },
+    io::cluster::{ApplicationRecord, ClusterClient, ClusterProblem},
 };
 
-fn record(namespace: &str, name: &str, text: &str) -> Record {
-    Record::new(
+fn record(namespace: &str, name: &str, text: &str) -> ApplicationRecord {
+    ApplicationRecord::new(
         Name::new(namespace, name).unwrap(),
         BTreeMap::from([("inventory.json".to_owned(), text.to_owned())]),
     )
 }
 
-async fn read(cluster: &Cluster, namespace: &str) -> Vec<Record> {
+async fn read(cluster: &ClusterClient, namespace: &str) -> Vec<ApplicationRecord> {
     let mut records = cluster.records().await.unwrap();
     records.retain(|record| record.application.namespace() == namespace);
     records
@@ -90,7 +92,7 @@ async fn two_holders_meet_and_the_other_is_named() {
         .await
         .unwrap();
     let error = cluster.save(&mut ours, "us").await.unwrap_err();
-    assert_eq!(error.kind(), Kind::Conflict);
+    assert_eq!(error.kind(), ErrorKind::Conflict);
     assert!(error.to_string().contains("tagboat on ship-2"), "{error}");
     let mut ours = read(&cluster, &namespace).await.remove(0);
     theirs
@@ -101,11 +103,11 @@ async fn two_holders_meet_and_the_other_is_named() {
         .await
         .unwrap();
     assert!(
-        matches!(*cluster.save(&mut ours, "us").await.unwrap_err().problem, Problem::Conflict { message, .. } if message.contains("ship-2"))
+        matches!(*cluster.save(&mut ours, "us").await.unwrap_err().problem, ClusterProblem::Conflict { message, .. } if message.contains("ship-2"))
     );
     cluster.remove(&theirs).await.unwrap();
     assert!(
-        matches!(*cluster.save(&mut ours, "us").await.unwrap_err().problem, Problem::Conflict { message, .. } if message.contains("removed"))
+        matches!(*cluster.save(&mut ours, "us").await.unwrap_err().problem, ClusterProblem::Conflict { message, .. } if message.contains("removed"))
     );
 }
 

@@ -10,7 +10,7 @@ use crate::servers::kube::Kube;
 use reqwest::Method;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
-use tagboat::sandbox::kube::{Options, SandboxCluster};
+use tagboat::sandbox::kube::{SandboxCluster, SandboxOptions};
 
 const JSON: &str = "application/json";
 const APPLY: &str = "application/apply-patch+yaml";
@@ -152,7 +152,9 @@ fn seen(status: u16, answer: &Value) -> Value {
 
 async fn same(steps: Vec<Step>) {
     let kube = Kube::shared();
-    let sandbox = SandboxCluster::start(Options::default()).await.unwrap();
+    let sandbox = SandboxCluster::start(SandboxOptions::default())
+        .await
+        .unwrap();
     let url = sandbox.url();
     let real = Side {
         client: kube.http(),
@@ -485,7 +487,9 @@ async fn services_and_custom_resources_are_applied_alike() {
         step("force is for applies", Method::PATCH, "z", "&force=true", "/api/v1/namespaces/NAMESPACE/configmaps/absent", MERGE, json!({})),
     ])
     .await;
-    let sandbox = SandboxCluster::start(Options::default()).await.unwrap();
+    let sandbox = SandboxCluster::start(SandboxOptions::default())
+        .await
+        .unwrap();
     let url = sandbox.url();
     let ours = Side {
         client: reqwest::Client::builder().no_proxy().build().unwrap(),
@@ -604,7 +608,9 @@ fn kubectl(
 #[ignore = "needs kubectl: run tests/run cluster"]
 async fn kubectl_finds_its_way_in_the_sandbox() {
     let folder = tempfile::tempdir().unwrap();
-    let sandbox = SandboxCluster::start(Options::default()).await.unwrap();
+    let sandbox = SandboxCluster::start(SandboxOptions::default())
+        .await
+        .unwrap();
     let run = |arguments: &[&str], input: &str| kubectl(&sandbox, folder.path(), arguments, input);
     let web =
         |image: &str| deployment(json!([{"name": "main", "image": image}]), json!({})).to_string();

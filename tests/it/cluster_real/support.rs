@@ -9,28 +9,28 @@ use std::{
     time::Duration,
 };
 use tagboat::{
-    cluster::{Cluster, ClusterError, Problem},
-    declare::process,
-    object::{Gvk, Object},
+    io::cluster::{ClusterClient, ClusterError, ClusterProblem},
+    objects::object::{Gvk, Object},
+    spec::settings,
 };
 
 /// What `tagboat.yaml` would say.
-pub fn declared(kubeconfig: &Path) -> process::Cluster {
-    process::Cluster::new("test", Some(kubeconfig.to_owned()))
+pub fn declared(kubeconfig: &Path) -> settings::ClusterSettings {
+    settings::ClusterSettings::new("test", Some(kubeconfig.to_owned()))
 }
 
-pub async fn open_as(declared: &process::Cluster) -> Result<Cluster, ClusterError> {
+pub async fn open_as(declared: &settings::ClusterSettings) -> Result<ClusterClient, ClusterError> {
     let _ = rustls::crypto::ring::default_provider().install_default();
-    Cluster::open(declared, Path::to_path_buf).await
+    ClusterClient::open(declared, Path::to_path_buf).await
 }
 
 /// The cluster of a kubeconfig.
-pub async fn open(kubeconfig: &Path) -> Cluster {
+pub async fn open(kubeconfig: &Path) -> ClusterClient {
     open_as(&declared(kubeconfig)).await.unwrap()
 }
 
 /// The shared server as its administrator, and a namespace of one's own.
-pub async fn shared(prefix: &str) -> (&'static Kube, Cluster, String) {
+pub async fn shared(prefix: &str) -> (&'static Kube, ClusterClient, String) {
     let kube = Kube::shared();
     (
         kube,
@@ -104,7 +104,7 @@ pub async fn written_by(kube: &Kube, manager: &str, path: &str, body: &Value) ->
 }
 
 /// The problem of an error, for matching.
-pub fn problem<T: std::fmt::Debug>(result: Result<T, ClusterError>) -> Problem {
+pub fn problem<T: std::fmt::Debug>(result: Result<T, ClusterError>) -> ClusterProblem {
     *result.unwrap_err().problem
 }
 

@@ -10,12 +10,14 @@ use reqwest::Method;
 use serde_json::{Value, json};
 use std::{collections::BTreeSet, time::Duration};
 use tagboat::{
-    cluster::{Apply, Cluster, Identity, Problem, Seen, Watches},
-    object::{Gvk, Object},
+    io::cluster::{
+        ApplyRequest, ClusterClient, ClusterEvent, ClusterProblem, RequestIdentity, Watches,
+    },
+    objects::object::{Gvk, Object},
 };
 use tokio::sync::mpsc;
 
-const OWN: Identity = Identity::Own;
+const OWN: RequestIdentity = RequestIdentity::Own;
 
 /// A ConfigMap that carries the label that is watched for.
 fn owned(namespace: &str, name: &str, data: Value) -> Object {
@@ -29,12 +31,12 @@ fn maps() -> Gvk {
 }
 
 struct Watched {
-    events: mpsc::Receiver<Seen>,
+    events: mpsc::Receiver<ClusterEvent>,
     watches: Watches,
 }
 
 impl Watched {
-    fn start(cluster: &Cluster, kinds: &[Gvk]) -> Self {
+    fn start(cluster: &ClusterClient, kinds: &[Gvk]) -> Self {
         let (sink, events) = mpsc::channel(4);
         Self {
             watches: Watches::start(cluster.clone(), kinds.to_vec(), "tagboat.dev/name", sink),
@@ -42,7 +44,7 @@ impl Watched {
         }
     }
 
-    async fn next(&mut self) -> Seen {
+    async fn next(&mut self) -> ClusterEvent {
         tokio::time::timeout(Duration::from_secs(30), self.events.recv())
             .await
             .expect("an event within 30 s")
@@ -50,7 +52,11 @@ impl Watched {
     }
 
     /// The events until one of them is this.
-    async fn until(&mut self, what: &str, found: impl Fn(&Seen) -> bool) -> Vec<Seen> {
+    async fn until(
+        &mut self,
+        what: &str,
+        found: impl Fn(&ClusterEvent) -> bool,
+    ) -> Vec<ClusterEvent> {
         let mut seen = Vec::new();
         let end = tokio::time::Instant::now() + Duration::from_secs(30);
         loop {
@@ -67,26 +73,28 @@ impl Watched {
     /// All names of a list.
     async fn listed(&mut self) -> BTreeSet<String> {
         let seen = self
-            .until("a list", |seen| matches!(seen, Seen::Listed(..)))
+            .until("a list", |seen| matches!(seen, ClusterEvent::Listed(..)))
             .await;
         match seen.last() {
-            Some(Seen::Listed(_, keys)) => keys.iter().map(|key| key.name.clone()).collect(),
+            Some(ClusterEvent::Listed(_, keys)) => {
+                keys.iter().map(|key| key.name.clone()).collect()
+            }
             _ => unreachable!("until gives what was asked for last"),
         }
     }
 }
 
-fn is_object(name: &str, value: &str) -> impl Fn(&Seen) -> bool {
-    move |seen| matches!(seen, Seen::Object(_, object) if object.name() == name && object.pointer("/data/a") == Some(&json!(value)))
+fn is_object(name: &str, value: &str) -> impl Fn(&ClusterEvent) -> bool {
+    move |seen| matches!(seen, ClusterEvent::Object(_, object) if object.name() == name && object.pointer("/data/a") == Some(&json!(value)))
 }
 
-fn is_gone(name: &str) -> impl Fn(&Seen) -> bool {
-    move |seen| matches!(seen, Seen::Gone(_, key, uid) if key.name == name && !uid.is_empty())
+fn is_gone(name: &str) -> impl Fn(&ClusterEvent) -> bool {
+    move |seen| matches!(seen, ClusterEvent::Gone(_, key, uid) if key.name == name && !uid.is_empty())
 }
 
-async fn apply(cluster: &Cluster, object: &Object) {
+async fn apply(cluster: &ClusterClient, object: &Object) {
     cluster
-        .apply(&OWN, object, &Apply::default())
+        .apply(&OWN, object, &ApplyRequest::default())
         .await
         .unwrap();
 }
@@ -105,7 +113,7 @@ async fn delete(kube: &Kube, namespace: &str, name: &str) {
 }
 
 /// A server and a proxy of one's own: other tests' objects and counts would disturb.
-async fn alone() -> (Kube, Proxy, Cluster, Cluster, String) {
+async fn alone() -> (Kube, Proxy, ClusterClient, ClusterClient, String) {
     let kube = tokio::task::spawn_blocking(|| Kube::start(Options::default()))
         .await
         .unwrap();
@@ -135,14 +143,16 @@ async fn what_is_there_and_what_changes_is_seen_and_nothing_is_asked_again() {
     let deployments = Gvk::new("apps/v1", "Deployment");
     let mut watched = Watched::start(&cluster, &[maps()]);
     let first = watched
-        .until("the list", |seen| matches!(seen, Seen::Listed(..)))
+        .until("the list", |seen| matches!(seen, ClusterEvent::Listed(..)))
         .await;
     let objects = first
         .iter()
-        .filter(|seen| matches!(seen, Seen::Object(..)))
+        .filter(|seen| matches!(seen, ClusterEvent::Object(..)))
         .count();
     assert_eq!(objects, 20);
-    assert!(matches!(&first[20], Seen::Listed(gvk, keys) if keys.len() == 20 && *gvk == maps()));
+    assert!(
+        matches!(&first[20], ClusterEvent::Listed(gvk, keys) if keys.len() == 20 && *gvk == maps())
+    );
     assert_eq!(
         cluster.stats().0["list"],
         0,
@@ -151,7 +161,7 @@ async fn what_is_there_and_what_changes_is_seen_and_nothing_is_asked_again() {
 
     watched.watches.ensure([maps(), deployments.clone()]);
     assert!(
-        matches!(watched.next().await, Seen::Listed(gvk, keys) if gvk == deployments && keys.is_empty())
+        matches!(watched.next().await, ClusterEvent::Listed(gvk, keys) if gvk == deployments && keys.is_empty())
     );
     assert_eq!(watched.watches.kinds(), [maps(), deployments]);
 
@@ -173,7 +183,7 @@ async fn what_is_there_and_what_changes_is_seen_and_nothing_is_asked_again() {
     let object = seen
         .iter()
         .find_map(|seen| {
-            if let Seen::Object(_, object) = seen {
+            if let ClusterEvent::Object(_, object) = seen {
                 Some(object)
             } else {
                 None
@@ -216,10 +226,12 @@ async fn a_cut_watch_goes_on_where_it_was() {
     delete(&kube, &namespace, "goes").await;
     apply(&direct, &owned(&namespace, "comes", json!({"a": "1"}))).await;
     let seen = watched
-        .until("the trouble", |seen| matches!(seen, Seen::Trouble(..)))
+        .until("the trouble", |seen| {
+            matches!(seen, ClusterEvent::Trouble(..))
+        })
         .await;
     assert!(
-        matches!(&seen[..], [Seen::Trouble(gvk, error)] if *gvk == maps() && matches!(*error.problem, Problem::Unreachable { .. })),
+        matches!(&seen[..], [ClusterEvent::Trouble(gvk, error)] if *gvk == maps() && matches!(*error.problem, ClusterProblem::Unreachable { .. })),
         "{seen:#?}"
     );
     proxy.heal();
@@ -232,12 +244,14 @@ async fn a_cut_watch_goes_on_where_it_was() {
     );
     assert_eq!(
         seen.iter()
-            .filter(|seen| matches!(seen, Seen::Recovered(_)))
+            .filter(|seen| matches!(seen, ClusterEvent::Recovered(_)))
             .count(),
         1
     );
     assert!(
-        !seen.iter().any(|seen| matches!(seen, Seen::Listed(..))),
+        !seen
+            .iter()
+            .any(|seen| matches!(seen, ClusterEvent::Listed(..))),
         "it goes on from the last version: no list"
     );
 
@@ -253,7 +267,9 @@ async fn a_cut_watch_goes_on_where_it_was() {
             .until("the change", is_object("stays", &format!("round-{round}")))
             .await;
         assert!(
-            !seen.iter().any(|seen| matches!(seen, Seen::Trouble(..))),
+            !seen
+                .iter()
+                .any(|seen| matches!(seen, ClusterEvent::Trouble(..))),
             "{seen:#?}"
         );
     }
@@ -337,10 +353,12 @@ async fn a_kind_is_watched_once_it_is_served() {
     let group = "watch.test.tagboat.dev";
     let mut watched = Watched::start(&cluster, &[boat(group)]);
     let seen = watched
-        .until("the trouble", |seen| matches!(seen, Seen::Trouble(..)))
+        .until("the trouble", |seen| {
+            matches!(seen, ClusterEvent::Trouble(..))
+        })
         .await;
     assert!(
-        matches!(&seen[0], Seen::Trouble(gvk, error) if *gvk == boat(group) && matches!(*error.problem, Problem::UnknownKind { .. }))
+        matches!(&seen[0], ClusterEvent::Trouble(gvk, error) if *gvk == boat(group) && matches!(*error.problem, ClusterProblem::UnknownKind { .. }))
     );
     until("definitions are watched", async || {
         proxy.seen().iter().filter(|seen| seen.is_watch()).count() == 2
@@ -350,10 +368,10 @@ async fn a_kind_is_watched_once_it_is_served() {
     // Made by somebody else: only the watch of definitions can tell.
     apply(&direct, &definition(group)).await;
     let seen = watched
-        .until("the list", |seen| matches!(seen, Seen::Listed(..)))
+        .until("the list", |seen| matches!(seen, ClusterEvent::Listed(..)))
         .await;
     assert!(
-        matches!(&seen[..], [Seen::Recovered(_), Seen::Listed(_, keys)] if keys.is_empty()),
+        matches!(&seen[..], [ClusterEvent::Recovered(_), ClusterEvent::Listed(_, keys)] if keys.is_empty()),
         "{seen:#?}"
     );
     let one = json!({"apiVersion": format!("{group}/v1"), "kind": "Boat", "metadata": {"name": "one", "namespace": namespace, "labels": {"tagboat.dev/name": "x"}}});
@@ -365,14 +383,14 @@ async fn a_kind_is_watched_once_it_is_served() {
     watched
         .until(
             "the object",
-            |seen| matches!(seen, Seen::Object(_, object) if object.name() == "one"),
+            |seen| matches!(seen, ClusterEvent::Object(_, object) if object.name() == "one"),
         )
         .await;
     // Gone again, and back.
     let path = format!("/apis/apiextensions.k8s.io/v1/customresourcedefinitions/boats.{group}");
     assert_eq!(kube.call(Method::DELETE, &path, None).await.0, 200);
     watched
-        .until("the trouble", |seen| matches!(seen, Seen::Trouble(_, error) if matches!(*error.problem, Problem::UnknownKind { .. })))
+        .until("the trouble", |seen| matches!(seen, ClusterEvent::Trouble(_, error) if matches!(*error.problem, ClusterProblem::UnknownKind { .. })))
         .await;
     until("the definition is gone", async || {
         kube.call(Method::GET, &path, None).await.0 == 404
@@ -380,7 +398,9 @@ async fn a_kind_is_watched_once_it_is_served() {
     .await;
     apply(&direct, &definition(group)).await;
     watched
-        .until("the kind is back", |seen| matches!(seen, Seen::Listed(..)))
+        .until("the kind is back", |seen| {
+            matches!(seen, ClusterEvent::Listed(..))
+        })
         .await;
 }
 
@@ -391,10 +411,10 @@ async fn a_kind_that_may_not_be_watched_is_told_once() {
     let stranger = open(&kube.kubeconfig_for("reader", &kube.server, Some(&kube.ca))).await;
     let mut watched = Watched::start(&stranger, &[maps()]);
     match watched.next().await {
-        Seen::Trouble(gvk, error) => {
+        ClusterEvent::Trouble(gvk, error) => {
             assert_eq!(gvk, maps());
             assert!(
-                matches!(&*error.problem, Problem::Forbidden { verb, resource, namespace: None, .. } if (verb == "watch" || verb == "list") && resource == "configmaps"),
+                matches!(&*error.problem, ClusterProblem::Forbidden { verb, resource, namespace: None, .. } if (verb == "watch" || verb == "list") && resource == "configmaps"),
                 "{error}"
             );
         }
@@ -420,7 +440,7 @@ async fn a_kind_that_may_not_be_watched_is_told_once() {
             201
         );
     }
-    assert!(matches!(watched.next().await, Seen::Recovered(_)));
+    assert!(matches!(watched.next().await, ClusterEvent::Recovered(_)));
 }
 
 #[tokio::test(flavor = "multi_thread")]

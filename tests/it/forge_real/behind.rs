@@ -9,9 +9,9 @@ use jiff::{SignedDuration, Timestamp};
 use reqwest::Method;
 use serde_json::{Value, json};
 use tagboat::{
-    cli::context::Engine,
-    forge::StatusState,
-    update::{Mode, RequestState, Rescan},
+    io::forge::StatusState,
+    service::engine::Engine,
+    update::{PassMode, RequestState, Rescan},
 };
 
 impl Fleet {
@@ -137,7 +137,7 @@ fn a_base_that_says_so_has_all_branches_built_anew() {
         let report =
             fleet
                 .runtime
-                .block_on(engine.updaters[0].pass(Mode::Write, &Rescan::All, now));
+                .block_on(engine.updaters[0].pass(PassMode::Write, &Rescan::All, now));
         assert!(report.failures.is_empty(), "{report:#?}");
         seen(&rows(&report)[0]).1
     };
@@ -182,7 +182,7 @@ fn on_such_a_base_one_after_the_other_is_built_anew_and_merged() {
     fleet.publish("db", &["1.1.0"]);
     let engine = fleet.engine("store");
     let pass = || {
-        let report = fleet.pass_of(&engine, Mode::Write);
+        let report = fleet.pass_of(&engine, PassMode::Write);
         assert!(report.failures.is_empty(), "{report:#?}");
         rows(&report)
     };
@@ -268,7 +268,7 @@ fn a_refused_merge_is_asked_for_again_when_something_has_changed() {
     let number = fleet.only().number.unwrap();
     fleet.settled(number);
     let engine = fleet.engine("store");
-    let pass = |engine: &Engine, mode: Mode, later: SignedDuration| {
+    let pass = |engine: &Engine, mode: PassMode, later: SignedDuration| {
         fleet.gate.take();
         let now = Timestamp::now().checked_add(later).unwrap();
         let report = fleet
@@ -283,10 +283,10 @@ fn a_refused_merge_is_asked_for_again_when_something_has_changed() {
         "The forge did not merge it: it cannot be merged now: \"User not allowed to merge PR\".";
     // Gitea looks at what was pushed, more than once, during which it has no answer.
     wait("it is refused", || {
-        (seen(&pass(&engine, Mode::Write, now).1).2 == said).then_some(())
+        (seen(&pass(&engine, PassMode::Write, now).1).2 == said).then_some(())
     });
     let row = wait("it is told again", || {
-        let (asked, row) = pass(&engine, Mode::Write, now);
+        let (asked, row) = pass(&engine, PassMode::Write, now);
         assert_eq!((asked, row.state), (0, RequestState::Open), "{row:#?}");
         (seen(&row).2 == said).then_some(row)
     });
@@ -294,7 +294,7 @@ fn a_refused_merge_is_asked_for_again_when_something_has_changed() {
         row.until.is_some_and(|until| until > Timestamp::now()),
         "a daemon asks again by itself: {row:#?}"
     );
-    let (asked, row) = pass(&engine, Mode::Plan, now);
+    let (asked, row) = pass(&engine, PassMode::Plan, now);
     assert_eq!(
         (asked, row.state),
         (0, RequestState::Open),
@@ -302,9 +302,9 @@ fn a_refused_merge_is_asked_for_again_when_something_has_changed() {
     );
     let again = |what: &str, later: SignedDuration| {
         wait(what, || {
-            (pass(&engine, Mode::Write, later).0 > 0).then_some(())
+            (pass(&engine, PassMode::Write, later).0 > 0).then_some(())
         });
-        assert_eq!(pass(&engine, Mode::Write, later).0, 0, "{what}");
+        assert_eq!(pass(&engine, PassMode::Write, later).0, 0, "{what}");
     };
     fleet.check(number, StatusState::Success);
     again("the forge says something else", now);
@@ -318,7 +318,7 @@ fn a_refused_merge_is_asked_for_again_when_something_has_changed() {
         json!({"enable_merge_whitelist": false}),
     );
     wait("it merges", || {
-        (pass(&engine, Mode::Write, SignedDuration::from_mins(123))
+        (pass(&engine, PassMode::Write, SignedDuration::from_mins(123))
             .1
             .state
             == RequestState::Merged)

@@ -3,10 +3,12 @@
 use super::world::{World, merge};
 use reqwest::Method;
 use serde_json::json;
-use tagboat::forge::{CheckState, Checks, ChecksState, Problem, State, Status, StatusState};
+use tagboat::io::forge::{
+    CheckState, Checks, ChecksState, CommitStatus, ForgeProblem, RequestStatus, StatusState,
+};
 
-fn status(context: &str, state: StatusState) -> Status {
-    Status {
+fn status(context: &str, state: StatusState) -> CommitStatus {
+    CommitStatus {
         context: context.to_owned(),
         state,
         description: "d".repeat(400),
@@ -115,7 +117,7 @@ async fn what_the_branch_requires_is_waited_for() {
         .await
         .unwrap_err();
     assert!(
-        matches!(error.problem, Problem::NotMergeable { .. }),
+        matches!(error.problem, ForgeProblem::NotMergeable { .. }),
         "{error}"
     );
 
@@ -195,6 +197,6 @@ async fn what_the_branch_requires_is_waited_for() {
         .unwrap();
     assert_eq!(
         world.forge.get(moved.number).await.unwrap().state,
-        State::Merged
+        RequestStatus::Merged
     );
 }

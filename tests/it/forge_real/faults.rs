@@ -12,9 +12,9 @@ use reqwest::Method;
 use serde_json::json;
 use std::{process::Stdio, sync::Arc, time::Duration};
 use tagboat::{
-    forge::{State, StatusState},
-    publish::life::SUPERSEDED,
-    update::{Mode, RequestState},
+    io::forge::{RequestStatus, StatusState},
+    review::lifecycle::SUPERSEDED,
+    update::{PassMode, RequestState},
 };
 
 #[test]
@@ -103,7 +103,7 @@ fn killed_inside_a_close_the_next_process_ends_it() {
         // request with it.
         let number = wait("a request that stays", || {
             let number = fleet.only().number.unwrap();
-            (fleet.settled(number).state == State::Open).then_some(number)
+            (fleet.settled(number).state == RequestStatus::Open).then_some(number)
         });
         // Somebody writes what it proposes.
         let wanted = format!("1.{minor}.0");
@@ -122,7 +122,7 @@ fn killed_inside_a_close_the_next_process_ends_it() {
                 request.state,
                 request.labels.contains(&SUPERSEDED.to_owned())
             ),
-            (State::Closed, true),
+            (RequestStatus::Closed, true),
             "{case} {after}"
         );
         let said = format!("<!-- tagboat:closed -->\nClosed by tagboat: web is {wanted} already.");
@@ -180,7 +180,7 @@ fn a_lost_answer_and_a_forge_that_is_down_open_one_request() {
     );
     assert_eq!(
         report.environments[0].state,
-        tagboat::update::State::Waiting
+        tagboat::update::EnvironmentState::Waiting
     );
     assert!(
         report.failures.iter().all(|failure| failure.forge)
@@ -225,7 +225,7 @@ fn a_branch_deleted_by_hand_and_one_that_is_protected() {
     fleet.push(&["--delete", BRANCH]);
     // Gitea closes a request whose branch somebody deletes, a moment later: that is a no.
     let closed = fleet.world.until(number, "Gitea closes it", |request| {
-        request.state == State::Closed
+        request.state == RequestStatus::Closed
     });
     fleet.runtime.block_on(closed);
     assert!(fleet.quiet_pass().is_empty());
@@ -297,7 +297,7 @@ fn what_people_do_between_listing_and_acting_counts() {
     fleet.gate.once("/merge", Act::Before(Box::new(meddle)));
     let report = fleet.pass();
     fleet.gate.open();
-    assert_eq!(fleet.get(number).state, State::Open, "{report:#?}");
+    assert_eq!(fleet.get(number).state, RequestStatus::Open, "{report:#?}");
     assert_eq!(
         fleet.text("main", FILE),
         deployment(&["web:1.0.0", "db:1.0.0"])
@@ -350,7 +350,7 @@ fn what_people_do_between_listing_and_acting_counts() {
             request.state,
             request.labels.contains(&"tagboat/superseded".to_owned())
         ),
-        (State::Merged, false),
+        (RequestStatus::Merged, false),
         "{report:#?}"
     );
     assert_eq!(
@@ -400,7 +400,7 @@ fn what_is_pushed_just_before_a_close_keeps_the_request() {
     fleet.gate.open();
     assert_eq!(
         (fleet.get(number).state, seen(&rows(&report)[0]).1),
-        (State::Open, RequestState::Stopped),
+        (RequestStatus::Open, RequestState::Stopped),
         "{report:#?}"
     );
     assert!(fleet.message(BRANCH).contains("hers"));
@@ -414,7 +414,7 @@ fn two_bots_open_one_request() {
     std::thread::scope(|scope| {
         let passes: Vec<_> = engines
             .iter()
-            .map(|engine| scope.spawn(|| fleet.pass_of(engine, Mode::Write)))
+            .map(|engine| scope.spawn(|| fleet.pass_of(engine, PassMode::Write)))
             .collect();
         for pass in passes {
             let report = pass.join().unwrap();
@@ -424,26 +424,26 @@ fn two_bots_open_one_request() {
     // Gitea lets two through that come in one moment; then the first one stays.
     let first = fleet.open().into_iter().min().unwrap();
     for engine in &engines {
-        let report = fleet.pass_of(engine, Mode::Write);
+        let report = fleet.pass_of(engine, PassMode::Write);
         assert!(report.failures.is_empty(), "{report:#?}");
     }
     assert_eq!(fleet.open(), [first]);
     fleet.publish("web", &["1.2.0"]);
     for engine in engines.iter().chain(&engines) {
-        let report = fleet.pass_of(engine, Mode::Write);
+        let report = fleet.pass_of(engine, PassMode::Write);
         assert!(report.failures.is_empty(), "{report:#?}");
     }
     assert_eq!(fleet.open(), [first]);
     fleet.gate.take();
     for engine in &engines {
-        fleet.pass_of(engine, Mode::Write);
+        fleet.pass_of(engine, PassMode::Write);
     }
     assert_eq!(fleet.changing(), [""; 0]);
     // One of them is pointed elsewhere by hand.
     let number = fleet.open()[0];
     fleet.push(&["origin/main:refs/heads/release"]);
     fleet.ann(number, json!({"base": "release"}));
-    let report = fleet.pass_of(&engines[0], Mode::Write);
+    let report = fleet.pass_of(&engines[0], PassMode::Write);
     assert_eq!(
         seen(&rows(&report)[0]).1,
         RequestState::Stopped,

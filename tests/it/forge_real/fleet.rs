@@ -24,11 +24,11 @@ use std::{
     sync::Arc,
 };
 use tagboat::{
-    cli::context::{Context, Engine, ProcessOptions},
-    forge::{Label, Request, State, Status, StatusState},
-    image::Tag,
-    sandbox::registry::{Image, SandboxRegistry},
-    update::{EnvironmentReport, Mode, Report, RequestReport, RequestState, Rescan},
+    core::image::Tag,
+    io::forge::{CommitStatus, PullRequest, RequestLabel, RequestStatus, StatusState},
+    sandbox::registry::{SandboxImage, SandboxRegistry},
+    service::engine::{Engine, ProcessContext, ProcessOptions},
+    update::{EnvironmentReport, PassMode, PassReport, RequestReport, RequestState, Rescan},
 };
 
 /// The only branch of an Environment that groups all.
@@ -124,9 +124,9 @@ impl Fleet {
 
     pub fn publish(&self, image: &str, tags: &[&str]) {
         for tag in tags {
-            let salted = Image {
+            let salted = SandboxImage {
                 salt: (*tag).to_owned(),
-                ..Image::default()
+                ..SandboxImage::default()
             };
             self.runtime
                 .block_on(self.registry.publish(
@@ -140,7 +140,7 @@ impl Fleet {
 
     /// A process of its own.
     pub fn engine(&self, store: &str) -> Engine {
-        Context::read(&ProcessOptions {
+        ProcessContext::read(&ProcessOptions {
             config: self.config(store),
             repository: None,
         })
@@ -148,14 +148,14 @@ impl Fleet {
         .unwrap_or_else(|failure| panic!("{:#}", failure.error))
     }
 
-    pub fn pass_of(&self, engine: &Engine, mode: Mode) -> Report {
+    pub fn pass_of(&self, engine: &Engine, mode: PassMode) -> PassReport {
         self.runtime
             .block_on(engine.updaters[0].pass(mode, &Rescan::All, Timestamp::now()))
     }
 
     /// One writing pass of a process of its own.
-    pub fn pass(&self) -> Report {
-        self.pass_of(&self.engine("store"), Mode::Write)
+    pub fn pass(&self) -> PassReport {
+        self.pass_of(&self.engine("store"), PassMode::Write)
     }
 
     /// A pass that has nothing to complain of; gives the rows of requests.
@@ -284,7 +284,7 @@ impl Fleet {
         .text()
     }
 
-    pub fn get(&self, number: u64) -> Request {
+    pub fn get(&self, number: u64) -> PullRequest {
         self.runtime.block_on(self.world.forge.get(number)).unwrap()
     }
 
@@ -295,7 +295,7 @@ impl Fleet {
             .block_on(
                 self.world
                     .forge
-                    .list(tagboat::forge::Which::Open, "tagboat/"),
+                    .list(tagboat::io::forge::RequestFilter::Open, "tagboat/"),
             )
             .unwrap();
         list.iter().map(|request| request.number).collect()
@@ -315,7 +315,7 @@ impl Fleet {
 
     /// Ann puts a label on a request.
     pub fn label(&self, number: u64, name: &str) {
-        let label = Label {
+        let label = RequestLabel {
             name: name.to_owned(),
             color: "123456".to_owned(),
             description: String::new(),
@@ -334,7 +334,7 @@ impl Fleet {
     /// A check says so of the request's head.
     pub fn check(&self, number: u64, state: StatusState) {
         let head = self.get(number).head_commit;
-        let status = Status {
+        let status = CommitStatus {
             context: "ci/test".to_owned(),
             state,
             description: "by a test".to_owned(),
@@ -363,12 +363,12 @@ impl Fleet {
     }
 
     /// Waits until Gitea has seen what was pushed, and knows whether it can be merged.
-    pub fn settled(&self, number: u64) -> Request {
+    pub fn settled(&self, number: u64) -> PullRequest {
         let head = self.head(BRANCH).unwrap();
-        let wanted = |request: &Request| {
-            request.state != State::Open
+        let wanted = |request: &PullRequest| {
+            request.state != RequestStatus::Open
                 || (request.head_commit == head
-                    && request.mergeable == tagboat::forge::Mergeable::Yes)
+                    && request.mergeable == tagboat::io::forge::Mergeable::Yes)
         };
         self.runtime.block_on(
             self.world
@@ -378,7 +378,7 @@ impl Fleet {
 }
 
 /// The requests of a report.
-pub fn rows(report: &Report) -> Vec<RequestReport> {
+pub fn rows(report: &PassReport) -> Vec<RequestReport> {
     report
         .environments
         .iter()

@@ -6,11 +6,11 @@ use jiff::Timestamp;
 use reqwest::Method;
 use serde_json::json;
 use tagboat::{
-    forge::{State, StatusState},
-    image::Tag,
-    publish::{Marker, merging::SETTLING},
-    sandbox::registry::Image,
-    update::{Mode, RequestState, Rescan},
+    core::image::Tag,
+    io::forge::{RequestStatus, StatusState},
+    review::{Marker, merging::SETTLING},
+    sandbox::registry::SandboxImage,
+    update::{PassMode, RequestState, Rescan},
 };
 
 fn file(images: &[&str]) -> String {
@@ -23,7 +23,7 @@ fn from_the_first_tag_to_the_end() {
     let fleet = Fleet::new("request: {labels: [images, bot]}");
     // Planned, nothing is sent that changes anything.
     let engine = fleet.engine("store");
-    let planned = super::fleet::rows(&fleet.pass_of(&engine, Mode::Plan));
+    let planned = super::fleet::rows(&fleet.pass_of(&engine, PassMode::Plan));
     assert_eq!(
         (planned.len(), seen(&planned[0]).1, planned[0].files.len()),
         (1, RequestState::WouldOpen, 1)
@@ -142,7 +142,7 @@ fn from_the_first_tag_to_the_end() {
             request.state,
             request.labels.contains(&"tagboat/superseded".to_owned())
         ),
-        (State::Closed, true)
+        (RequestStatus::Closed, true)
     );
     assert_eq!(
         fleet.comments(number),
@@ -291,7 +291,7 @@ fn a_persons_commit_is_never_overwritten() {
         (fleet.head(BRANCH).as_ref(), fleet.comments(number).len()),
         (Some(&hers), 1)
     );
-    assert_eq!(fleet.get(number).state, State::Open);
+    assert_eq!(fleet.get(number).state, RequestStatus::Open);
     // Taken off again, the bot goes on.
     fleet.publish("web", &["1.3.0"]);
     fleet.push(&["--force", &format!("{built}:refs/heads/{BRANCH}")]);
@@ -469,15 +469,15 @@ fn it_merges_itself_when_its_check_turns_green() {
         .remove(0)
     };
     wait("Gitea has looked at the branch again", || {
-        (pass(Mode::Plan).state == RequestState::WouldMerge).then_some(())
+        (pass(PassMode::Plan).state == RequestState::WouldMerge).then_some(())
     });
-    let row = pass(Mode::Write);
+    let row = pass(PassMode::Write);
     assert_eq!(
         (row.number, row.state),
         (Some(number), RequestState::Merged)
     );
     drop(engine);
-    assert_eq!(fleet.get(number).state, State::Merged);
+    assert_eq!(fleet.get(number).state, RequestStatus::Merged);
     assert_eq!(fleet.text("main", FILE), file(&["web:1.1.0", "db:1.0.0"]));
     let message = fleet.message("main");
     assert!(
@@ -675,9 +675,9 @@ fn what_a_person_merges_takes_nothing_back_whatever_its_message_says() {
     for way in ["merge", "squash", "rebase"] {
         let fleet = Fleet::bare("");
         let stable = |salt: &str| {
-            let image = Image {
+            let image = SandboxImage {
                 salt: salt.to_owned(),
-                ..Image::default()
+                ..SandboxImage::default()
             };
             fleet
                 .runtime

@@ -5,13 +5,13 @@ use crate::servers::git::{Program, git};
 use reqwest::Method;
 use serde_json::json;
 use tagboat::{
-    declare::MergeMethod,
-    error::{Fault, Kind},
-    forge::{Merge, Problem, State, Status, StatusState},
+    core::error::{Classify, ErrorKind},
+    io::forge::{CommitStatus, ForgeProblem, MergeCommand, RequestStatus, StatusState},
+    spec::MergeMethod,
 };
 
-fn green(context: &str) -> Status {
-    Status {
+fn green(context: &str) -> CommitStatus {
+    CommitStatus {
         context: context.to_owned(),
         state: StatusState::Success,
         description: "good".to_owned(),
@@ -38,22 +38,22 @@ async fn another_persons_commit_is_not_merged_with_the_bots() {
         .await
         .unwrap_err();
     assert!(
-        matches!(error.problem, Problem::HeadChanged { .. }),
+        matches!(error.problem, ForgeProblem::HeadChanged { .. }),
         "{error}"
     );
-    assert_eq!(error.kind(), Kind::Conflict);
+    assert_eq!(error.kind(), ErrorKind::Conflict);
     let error = world
         .forge
         .merge_when_ready(&request, &merge(&request.head_commit))
         .await
         .unwrap_err();
     assert!(
-        matches!(error.problem, Problem::HeadChanged { .. }),
+        matches!(error.problem, ForgeProblem::HeadChanged { .. }),
         "{error}"
     );
     assert_eq!(
         world.forge.get(request.number).await.unwrap().state,
-        State::Open
+        RequestStatus::Open
     );
     let commit = world
         .forge
@@ -63,7 +63,7 @@ async fn another_persons_commit_is_not_merged_with_the_bots() {
     assert!(commit.is_some());
     assert_eq!(
         world.forge.get(request.number).await.unwrap().state,
-        State::Merged
+        RequestStatus::Merged
     );
 }
 
@@ -78,7 +78,7 @@ async fn every_method_makes_its_history() {
         ("tagboat/rebase", Some(MergeMethod::Rebase), 1),
     ] {
         let request = world.request(branch).await;
-        let wish = Merge {
+        let wish = MergeCommand {
             method,
             title: format!("title of {branch}"),
             message: "and text".into(),
@@ -139,13 +139,13 @@ async fn every_method_makes_its_history() {
         )
         .await;
     let request = world.request("tagboat/own").await;
-    let wish = Merge {
+    let wish = MergeCommand {
         method: Some(MergeMethod::Rebase),
         ..merge(&request.head_commit)
     };
     let error = world.forge.merge(request.number, &wish).await.unwrap_err();
     assert!(
-        matches!(error.problem, Problem::NotMergeable { .. }),
+        matches!(error.problem, ForgeProblem::NotMergeable { .. }),
         "{error}"
     );
     let commit = world
@@ -190,7 +190,7 @@ async fn conflicts_are_not_merged() {
         .unwrap();
     let seen = world
         .until(two.number, "the conflict is seen", |request| {
-            request.mergeable != tagboat::forge::Mergeable::Yes
+            request.mergeable != tagboat::io::forge::Mergeable::Yes
         })
         .await;
     let error = world
@@ -199,7 +199,10 @@ async fn conflicts_are_not_merged() {
         .await
         .unwrap_err();
     // Gitea says the same of a conflict and of what it is still looking at.
-    assert!(matches!(error.problem, Problem::NotYet { .. }), "{error}");
+    assert!(
+        matches!(error.problem, ForgeProblem::NotYet { .. }),
+        "{error}"
+    );
 }
 
 #[tokio::test]
@@ -214,10 +217,10 @@ async fn the_forge_merges_by_itself_when_the_check_turns_green() {
         .await
         .unwrap_err();
     assert!(
-        matches!(error.problem, Problem::NotMergeable { .. }),
+        matches!(error.problem, ForgeProblem::NotMergeable { .. }),
         "{error}"
     );
-    let wish = Merge {
+    let wish = MergeCommand {
         delete_branch: true,
         ..merge(&request.head_commit)
     };
@@ -225,7 +228,7 @@ async fn the_forge_merges_by_itself_when_the_check_turns_green() {
     world.forge.merge_when_ready(&request, &wish).await.unwrap();
     assert_eq!(
         world.forge.get(request.number).await.unwrap().state,
-        State::Open
+        RequestStatus::Open
     );
     world
         .forge
@@ -234,7 +237,7 @@ async fn the_forge_merges_by_itself_when_the_check_turns_green() {
         .unwrap();
     let merged = world
         .until(request.number, "Gitea merges it", |request| {
-            request.state == State::Merged
+            request.state == RequestStatus::Merged
         })
         .await;
     assert!(merged.ended.unwrap().commit.is_some());
@@ -268,11 +271,11 @@ async fn the_forge_merges_by_itself_when_the_check_turns_green() {
         .unwrap();
     world
         .until(other.number, "Gitea merges the other", |request| {
-            request.state == State::Merged
+            request.state == RequestStatus::Merged
         })
         .await;
     assert_eq!(
         world.forge.get(request.number).await.unwrap().state,
-        State::Open
+        RequestStatus::Open
     );
 }

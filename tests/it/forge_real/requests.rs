@@ -6,7 +6,10 @@ use futures::StreamExt;
 use jiff::{SignedDuration, Timestamp};
 use reqwest::Method;
 use serde_json::json;
-use tagboat::forge::{Change, Commented, NewRequest, Operation, Reviewer, State, Which};
+use tagboat::io::forge::{
+    CommentOutcome, ForgeOperation, NewRequest, RequestFilter, RequestPatch, RequestStatus,
+    RequestedReviewer,
+};
 
 #[tokio::test]
 #[ignore = "needs Gitea: run tests/run forge"]
@@ -28,7 +31,7 @@ async fn a_request_lives_from_opening_to_closing() {
             request.state,
             request.author.as_str()
         ),
-        (head.as_str(), State::Open, world.bot.as_str())
+        (head.as_str(), RequestStatus::Open, world.bot.as_str())
     );
     assert_eq!(request.body, "What moves.\n\n`tagboat/dev/web`");
 
@@ -49,7 +52,7 @@ async fn a_request_lives_from_opening_to_closing() {
     forge
         .update(
             &request,
-            &Change {
+            &RequestPatch {
                 title: Some("web 1 → 2".into()),
                 body: Some("new ä".into()),
             },
@@ -103,12 +106,12 @@ async fn a_request_lives_from_opening_to_closing() {
     let ended = closed.ended.unwrap();
     assert_eq!(
         (closed.state, ended.by.as_deref(), ended.commit),
-        (State::Closed, Some(world.bot.as_str()), None)
+        (RequestStatus::Closed, Some(world.bot.as_str()), None)
     );
     assert!(ended.at.unwrap() >= before);
     assert!(
         forge
-            .list(Which::Open, "tagboat/")
+            .list(RequestFilter::Open, "tagboat/")
             .await
             .unwrap()
             .is_empty()
@@ -119,7 +122,7 @@ async fn a_request_lives_from_opening_to_closing() {
         "gone already"
     );
     let ended = forge
-        .list(Which::EndedSince(before), "tagboat/")
+        .list(RequestFilter::EndedSince(before), "tagboat/")
         .await
         .unwrap();
     assert_eq!(
@@ -132,14 +135,14 @@ async fn a_request_lives_from_opening_to_closing() {
     let later = Timestamp::now() + SignedDuration::from_mins(1);
     assert!(
         forge
-            .list(Which::EndedSince(later), "tagboat/")
+            .list(RequestFilter::EndedSince(later), "tagboat/")
             .await
             .unwrap()
             .is_empty()
     );
     assert_eq!(
         forge.find("tagboat/dev/web").await.unwrap().unwrap().state,
-        State::Closed
+        RequestStatus::Closed
     );
 }
 
@@ -165,13 +168,13 @@ async fn a_person_who_closes_or_merges_is_named() {
     let closed = world.forge.get(one.number).await.unwrap();
     assert_eq!(
         (closed.state, closed.ended.unwrap().by),
-        (State::Closed, Some(world.ann.clone()))
+        (RequestStatus::Closed, Some(world.ann.clone()))
     );
     let merged = world.forge.get(other.number).await.unwrap();
     let ended = merged.ended.unwrap();
     assert_eq!(
         (merged.state, ended.by),
-        (State::Merged, Some(world.ann.clone()))
+        (RequestStatus::Merged, Some(world.ann.clone()))
     );
     let main = git(&world.clone, &["ls-remote", "origin", "refs/heads/main"]).text();
     assert_eq!(main.split_whitespace().next(), ended.commit.as_deref());
@@ -208,7 +211,7 @@ async fn drafts_keep_their_mark() {
         .forge
         .update(
             &opened,
-            &Change {
+            &RequestPatch {
                 title: Some("other".into()),
                 body: None,
             },
@@ -246,16 +249,16 @@ async fn one_comment_is_kept_up_to_date() {
             .await
             .unwrap()
     };
-    assert_eq!(say("dev: rolling out").await, Commented::Made);
-    assert_eq!(say("dev: rolling out").await, Commented::Same);
-    assert_eq!(say("dev: done").await, Commented::Changed);
+    assert_eq!(say("dev: rolling out").await, CommentOutcome::Made);
+    assert_eq!(say("dev: rolling out").await, CommentOutcome::Same);
+    assert_eq!(say("dev: done").await, CommentOutcome::Changed);
     assert_eq!(
         world
             .forge
             .comment(&request, "other", "else")
             .await
             .unwrap(),
-        Commented::Made
+        CommentOutcome::Made
     );
     let all = world.admin(Method::GET, &comments, json!(null)).await;
     let said: Vec<&str> = all
@@ -293,7 +296,7 @@ async fn people_and_teams_are_asked_and_others_named() {
         )
         .await;
     let request = world.request("tagboat/ask").await;
-    let wanted: Vec<Reviewer> = [
+    let wanted: Vec<RequestedReviewer> = [
         world.ann.as_str(),
         "team/platform",
         "nobody-here",
@@ -302,7 +305,7 @@ async fn people_and_teams_are_asked_and_others_named() {
         world.bot.as_str(),
     ]
     .into_iter()
-    .map(Reviewer::parse)
+    .map(RequestedReviewer::parse)
     .collect();
     let unasked = world.forge.ask_reviews(&request, &wanted).await.unwrap();
     assert_eq!(
@@ -390,15 +393,15 @@ async fn more_requests_than_a_page_are_listed_whole_and_forks_are_not_ours() {
     let before = world
         .forge
         .calls()
-        .get(&Operation::List)
+        .get(&ForgeOperation::List)
         .copied()
         .unwrap_or_default();
     let listed = world
         .forge
-        .list(Which::Open, "tagboat/many/")
+        .list(RequestFilter::Open, "tagboat/many/")
         .await
         .unwrap();
-    let calls = world.forge.calls()[&Operation::List] - before;
+    let calls = world.forge.calls()[&ForgeOperation::List] - before;
     let mut heads: Vec<String> = listed.iter().map(|request| request.head.clone()).collect();
     heads.sort();
     assert_eq!(heads, branches);

@@ -5,14 +5,17 @@ use super::world::{World, forge_of, merge, new};
 use reqwest::Method;
 use serde_json::json;
 use tagboat::{
-    error::{Fault, Kind},
-    forge::{ForgeError, Problem, Status, StatusState, Which},
+    core::error::{Classify, ErrorKind},
+    io::forge::{CommitStatus, ForgeError, ForgeProblem, RequestFilter, StatusState},
 };
 
 /// The error of what must fail, which names no secret.
-fn failed<T: std::fmt::Debug>(result: Result<T, ForgeError>, token: &str) -> (String, Problem) {
+fn failed<T: std::fmt::Debug>(
+    result: Result<T, ForgeError>,
+    token: &str,
+) -> (String, ForgeProblem) {
     let error = result.unwrap_err();
-    assert_eq!(error.kind(), Kind::Remote);
+    assert_eq!(error.kind(), ErrorKind::Remote);
     let text = format!("{error} {}", error.hint().unwrap_or_default());
     assert!(
         !text.contains(token) && !format!("{error:?}").contains(token),
@@ -29,11 +32,14 @@ async fn a_token_that_lacks_a_right_is_told_which() {
     let gone = "0123456789012345678901234567890123456789";
     let (text, problem) = failed(
         forge_of(world.gitea, &world.project, gone)
-            .list(Which::Open, "")
+            .list(RequestFilter::Open, "")
             .await,
         gone,
     );
-    assert!(matches!(problem, Problem::Unauthorized { .. }), "{text}");
+    assert!(
+        matches!(problem, ForgeProblem::Unauthorized { .. }),
+        "{text}"
+    );
     assert!(
         text.contains("list requests")
             && text.contains("read:repository")
@@ -44,9 +50,16 @@ async fn a_token_that_lacks_a_right_is_told_which() {
     // May read, and nothing else.
     let token = world.gitea.token(&world.bot, &["read:repository"]).await;
     let reader = forge_of(world.gitea, &world.project, &token);
-    assert_eq!(reader.list(Which::Open, "tagboat/").await.unwrap().len(), 1);
+    assert_eq!(
+        reader
+            .list(RequestFilter::Open, "tagboat/")
+            .await
+            .unwrap()
+            .len(),
+        1
+    );
     world.push("tagboat/other", "other");
-    let status = Status {
+    let status = CommitStatus {
         context: "c".into(),
         state: StatusState::Success,
         description: String::new(),
@@ -95,7 +108,7 @@ async fn a_token_that_lacks_a_right_is_told_which() {
         ),
     ] {
         let (text, problem) = failed(result, &token);
-        assert!(matches!(problem, Problem::Forbidden { .. }), "{text}");
+        assert!(matches!(problem, ForgeProblem::Forbidden { .. }), "{text}");
         assert!(text.contains(word) && text.contains(needs), "{text}");
     }
 
@@ -115,7 +128,7 @@ async fn a_token_that_lacks_a_right_is_told_which() {
     world
         .admin(Method::PATCH, "", json!({"private": true}))
         .await;
-    let (text, problem) = failed(guest.list(Which::Open, "").await, &token);
-    assert!(matches!(problem, Problem::NotFound { .. }), "{text}");
+    let (text, problem) = failed(guest.list(RequestFilter::Open, "").await, &token);
+    assert!(matches!(problem, ForgeProblem::NotFound { .. }), "{text}");
     assert!(text.contains("hidden from this token"), "{text}");
 }

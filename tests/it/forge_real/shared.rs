@@ -7,13 +7,13 @@ use reqwest::Method;
 use serde_json::json;
 use std::io::Write;
 use tagboat::{
-    forge::State,
-    publish::Marker,
-    update::{Mode, RequestState},
+    io::forge::RequestStatus,
+    review::Marker,
+    update::{PassMode, RequestState},
 };
 
 /// A process that reads its declarations in a folder.
-fn engine(fleet: &Fleet, store: &str, folder: &str) -> tagboat::cli::context::Engine {
+fn engine(fleet: &Fleet, store: &str, folder: &str) -> tagboat::service::engine::Engine {
     let mut config = std::fs::OpenOptions::new()
         .append(true)
         .open(fleet.config(store))
@@ -51,7 +51,7 @@ fn a_branch_that_somebody_else_needs_stays() {
     let request = fleet.get(hers);
     assert_eq!(
         (request.state, request.title.as_str(), request.labels.len()),
-        (State::Open, "try it on staging", 0)
+        (RequestStatus::Open, "try it on staging", 0)
     );
     assert_eq!(fleet.comments(hers), [""; 0]);
     // Wanted again: the bot's own beside hers, and then the branch with nobody's.
@@ -86,7 +86,7 @@ fn two_updaters_of_one_branch_leave_each_other_alone() {
     ];
     let pass = || {
         engines.each_ref().map(|engine| {
-            let report = fleet.pass_of(engine, Mode::Write);
+            let report = fleet.pass_of(engine, PassMode::Write);
             assert!(
                 report.failures.is_empty()
                     && report.warnings.is_empty()

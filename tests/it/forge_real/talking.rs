@@ -7,11 +7,11 @@ use reqwest::Method;
 use serde_json::{Value, json};
 use std::{sync::Arc, time::Duration};
 use tagboat::{
-    forge::{Forge, Operation},
-    plan::Outcome,
-    publish::rollout::Merged,
-    reconcile::State,
-    talking::{Ground, talk},
+    io::forge::{Forge, ForgeOperation},
+    objects::plan::RolloutOutcome,
+    reconcile::ApplicationState,
+    review::rollout::MergedRequest,
+    rollout::{RolloutSource, talk},
 };
 use tokio::{sync::watch, task::JoinHandle};
 use tokio_util::sync::CancellationToken;
@@ -20,13 +20,13 @@ use tokio_util::sync::CancellationToken;
 struct Talker {
     task: JoinHandle<()>,
     stop: CancellationToken,
-    merged: watch::Sender<Arc<[Merged]>>,
+    merged: watch::Sender<Arc<[MergedRequest]>>,
 }
 
 impl Talker {
     fn start(stage: &Arc<Stage>, forge: &Arc<dyn Forge>) -> Self {
         let (merged, stop) = (watch::Sender::new(Arc::from([])), CancellationToken::new());
-        let ground: Arc<dyn Ground> = stage.clone();
+        let ground: Arc<dyn RolloutSource> = stage.clone();
         let task = tokio::spawn(talk(
             ground,
             Arc::clone(forge),
@@ -118,7 +118,7 @@ async fn a_rollout_is_told_beside_the_commit_and_in_the_request() {
         )
         .await;
     let ended = world.forge.get(request.number).await.unwrap();
-    let merged = Merged::new(
+    let merged = MergedRequest::new(
         &ended,
         "prod",
         vec!["shop/web".to_owned(), "shop/api".to_owned()],
@@ -133,15 +133,15 @@ async fn a_rollout_is_told_beside_the_commit_and_in_the_request() {
     let why = "Deployment shop/api: pod api-1, container api: ImagePullBackOff: no `api:9`, says @ann <b>#1</b>";
     let failure = rollout(
         "s1",
-        Outcome::Unhealthy,
+        RolloutOutcome::Degraded,
         merged.at + SignedDuration::from_secs(9),
         why,
     );
     stage.record("shop/api", std::slice::from_ref(&failure));
-    stage.turn("shop/api", "s1", State::Unhealthy, |status| {
+    stage.turn("shop/api", "s1", ApplicationState::Degraded, |status| {
         status.rollout = Some(failure)
     });
-    stage.turn("shop/web", "s1", State::InStep, |_| {});
+    stage.turn("shop/web", "s1", ApplicationState::Synced, |_| {});
     first.merged.send_replace(Arc::from([merged.clone()]));
     let failing = format!("tagboat/rollout/prod@east failure: shop/api failed: {why}");
     let shown = async || {
@@ -180,18 +180,18 @@ async fn a_rollout_is_told_beside_the_commit_and_in_the_request() {
     let asked = world
         .forge
         .calls()
-        .get(&Operation::Comment)
+        .get(&ForgeOperation::Comment)
         .copied()
         .unwrap_or_default();
     second.merged.send_replace(Arc::from([merged.clone()]));
     until("the comment is read", || {
-        world.forge.calls()[&Operation::Comment] > asked
+        world.forge.calls()[&ForgeOperation::Comment] > asked
     })
     .await;
-    stage.turn("shop/api", "s1", State::InStep, |status| {
+    stage.turn("shop/api", "s1", ApplicationState::Synced, |status| {
         status.rollout = Some(rollout(
             "s1",
-            Outcome::Applied,
+            RolloutOutcome::Applied,
             merged.at + SignedDuration::from_secs(600),
             "",
         ));
@@ -212,19 +212,19 @@ async fn a_rollout_is_told_beside_the_commit_and_in_the_request() {
 
     // Now that everything is told, a third changes nothing at all.
     let third = Talker::start(&stage, &world.forge);
-    let asked = world.forge.calls()[&Operation::Comment];
+    let asked = world.forge.calls()[&ForgeOperation::Comment];
     third.merged.send_replace(Arc::from([merged.clone()]));
     stage.record(
         "shop/api",
         &[rollout(
             "s1",
-            Outcome::Applied,
+            RolloutOutcome::Applied,
             merged.at + SignedDuration::from_secs(600),
             "",
         )],
     );
     until("the comment is read", || {
-        world.forge.calls()[&Operation::Comment] > asked
+        world.forge.calls()[&ForgeOperation::Comment] > asked
     })
     .await;
     third.end().await;
@@ -233,7 +233,7 @@ async fn a_rollout_is_told_beside_the_commit_and_in_the_request() {
     let mut beside = merged.request.clone();
     beside.head_commit.clone_from(&merged.commit);
     let checks = world.forge.checks(&beside).await.unwrap();
-    let own = |name: &str| name.starts_with(tagboat::publish::merging::OWN_STATUS);
+    let own = |name: &str| name.starts_with(tagboat::review::merging::OWN_STATUS);
     assert!(
         !checks.named.is_empty() && checks.named.iter().all(|check| own(&check.name)),
         "{checks:?}"
@@ -241,7 +241,7 @@ async fn a_rollout_is_told_beside_the_commit_and_in_the_request() {
 }
 
 /// Waits until a commit has that many statuses.
-async fn wait(world: &World, merged: &Merged, count: usize) {
+async fn wait(world: &World, merged: &MergedRequest, count: usize) {
     for _ in 0..600 {
         if statuses(world, &merged.commit).await.len() >= count {
             return until_said(world, merged, "Rollout of").await;
@@ -255,7 +255,7 @@ async fn wait(world: &World, merged: &Merged, count: usize) {
 }
 
 /// Waits until the comment says something.
-async fn until_said(world: &World, merged: &Merged, words: &str) {
+async fn until_said(world: &World, merged: &MergedRequest, words: &str) {
     for _ in 0..600 {
         if comments(world, merged.request.number)
             .await

@@ -16,7 +16,7 @@ use std::{
     path::PathBuf,
     time::{Duration, Instant},
 };
-use tagboat::forge::{Request, State, StatusState, Which};
+use tagboat::io::forge::{PullRequest, RequestFilter, RequestStatus, StatusState};
 
 const WEB: &str = "apiVersion: apps/v1\nkind: Deployment\nmetadata: {name: web}\nspec:\n  replicas: 1\n  selector: {matchLabels: {app: web}}\n  template:\n    metadata: {labels: {app: web}}\n    spec:\n      containers:\n        - name: web\n          image: {host}/team/web:1.0.0\n";
 /// The file of an Environment.
@@ -191,20 +191,20 @@ impl Stage {
     }
 
     /// The open request with this title.
-    fn request(&self, title: &str) -> Request {
+    fn request(&self, title: &str) -> PullRequest {
         self.until(title, || {
             let open = self
                 .fleet
                 .runtime
-                .block_on(self.fleet.world.forge.list(Which::Open, "tagboat/"))
+                .block_on(self.fleet.world.forge.list(RequestFilter::Open, "tagboat/"))
                 .unwrap();
             open.into_iter().find(|request| request.title == title)
         })
     }
 
-    fn merged(&self, number: u64) -> Request {
+    fn merged(&self, number: u64) -> PullRequest {
         self.until("it is merged", || {
-            Some(self.fleet.get(number)).filter(|request| request.state == State::Merged)
+            Some(self.fleet.get(number)).filter(|request| request.state == RequestStatus::Merged)
         })
     }
 
@@ -227,7 +227,7 @@ impl Stage {
 
     /// What became of a merged request on the cluster is said beside its commit, and in the
     /// request.
-    fn told(&self, request: &Request, environment: &str, namespace: &str) {
+    fn told(&self, request: &PullRequest, environment: &str, namespace: &str) {
         let commit = request
             .ended
             .as_ref()
@@ -268,7 +268,7 @@ impl Stage {
                 self.fleet
                     .world
                     .forge
-                    .list(Which::Open, &format!("tagboat/{environment}/")),
+                    .list(RequestFilter::Open, &format!("tagboat/{environment}/")),
             )
             .unwrap();
         assert!(open.is_empty(), "{open:#?}");
@@ -333,7 +333,7 @@ fn dev_merges_itself_prod_waits_and_people_have_the_last_word() {
             stage.fleet.get(prod.number).state,
             stage.image(&stage.prod).as_str()
         ),
-        (State::Open, "1.0.0")
+        (RequestStatus::Open, "1.0.0")
     );
 
     // A person closes prod's: that version stays away.
@@ -428,7 +428,7 @@ fn dev_merges_itself_prod_waits_and_people_have_the_last_word() {
     let dev = stage.fleet.get(dev.number);
     assert_eq!(
         (dev.state, dev.title.as_str(), said(dev.number)),
-        (State::Open, "dev: web 1.0.2 → 1.0.3", 1)
+        (RequestStatus::Open, "dev: web 1.0.2 → 1.0.3", 1)
     );
     assert_eq!(stage.image(&stage.dev), "1.0.2");
 

@@ -12,9 +12,12 @@ use std::{
     time::{Duration, Instant},
 };
 use tagboat::{
-    declare::{self, ForgeCredentials, ForgeKind},
-    forge::{self, Config, Credentials, Forge, Label, Merge, NewRequest, Proxy, Request, Timing},
-    secret::Secret,
+    core::secret::Secret,
+    io::forge::{
+        Forge, ForgeConfig, ForgeLogin, ForgeTimeouts, MergeCommand, NewRequest, Proxy,
+        PullRequest, RequestLabel,
+    },
+    spec::{self, ForgeCredentials, ForgeKind},
 };
 
 /// Scopes of a token for everything that the bot does.
@@ -128,16 +131,16 @@ impl World {
     }
 
     /// Pushes a branch and opens a request for it, which Gitea has looked at.
-    pub async fn request(&self, branch: &str) -> Request {
+    pub async fn request(&self, branch: &str) -> PullRequest {
         self.push(branch, &branch.replace('/', "-"));
         let opened = self.forge.open(&new(branch)).await.unwrap();
         self.looked_at(opened.request.number).await
     }
 
     /// Waits until Gitea knows whether a request conflicts.
-    pub async fn looked_at(&self, number: u64) -> Request {
+    pub async fn looked_at(&self, number: u64) -> PullRequest {
         self.until(number, "Gitea looked at it", |request| {
-            request.mergeable == forge::Mergeable::Yes
+            request.mergeable == tagboat::io::forge::Mergeable::Yes
         })
         .await
     }
@@ -147,8 +150,8 @@ impl World {
         &self,
         number: u64,
         what: &str,
-        wanted: impl Fn(&Request) -> bool,
-    ) -> Request {
+        wanted: impl Fn(&PullRequest) -> bool,
+    ) -> PullRequest {
         let end = Instant::now() + Duration::from_secs(30);
         loop {
             let request = self.forge.get(number).await.unwrap();
@@ -175,20 +178,20 @@ impl World {
 /// The forge of a project, with a token.
 pub fn forge_of(gitea: &Gitea, project: &str, token: &str) -> Arc<dyn Forge> {
     let _ = rustls::crypto::ring::default_provider().install_default();
-    let forge = declare::Forge {
+    let forge = spec::ForgeSpec {
         kind: ForgeKind::Gitea,
         api: format!("{}/api/v1", gitea.url).parse().unwrap(),
         web: gitea.url.parse().unwrap(),
         project: project.to_owned(),
         credentials: ForgeCredentials::Anonymous,
     };
-    let credentials = Credentials::Token(Secret::new(token).into());
-    forge::connect(&Config {
+    let credentials = ForgeLogin::Token(Secret::new(token).into());
+    tagboat::io::forge::connect(&ForgeConfig {
         forge,
         credentials,
         ca_file: None,
         proxy: Proxy::System,
-        timing: Timing::default(),
+        timing: ForgeTimeouts::default(),
     })
     .unwrap()
 }
@@ -203,16 +206,16 @@ pub fn new(branch: &str) -> NewRequest {
     }
 }
 
-pub fn label(name: &str) -> Label {
-    Label {
+pub fn label(name: &str) -> RequestLabel {
+    RequestLabel {
         name: name.to_owned(),
         color: "0b7285".to_owned(),
         description: "set by tagboat".to_owned(),
     }
 }
 
-pub fn merge(head: &str) -> Merge {
-    Merge {
+pub fn merge(head: &str) -> MergeCommand {
+    MergeCommand {
         head: head.to_owned(),
         method: None,
         title: String::new(),

@@ -4,9 +4,9 @@ use super::wire::{Reply, Seen, Wire, reply};
 use serde_json::Value;
 use std::{sync::Arc, time::Duration};
 use tagboat::{
-    declare::{self, ForgeCredentials, ForgeKind},
-    forge::{self, Config, Credentials, Forge, Merge, NewRequest, Proxy, Timing},
-    secret::Secret,
+    core::secret::Secret,
+    io::forge::{Forge, ForgeConfig, ForgeLogin, ForgeTimeouts, MergeCommand, NewRequest, Proxy},
+    spec::{self, ForgeCredentials, ForgeKind},
 };
 
 pub const TOKEN: &str = "s3cr3t-t0ken-of-a-bot";
@@ -19,7 +19,7 @@ pub fn forge(wire: &Wire, kind: ForgeKind, path: &str, project: &str) -> Arc<dyn
         kind,
         path,
         project,
-        Credentials::Token(Secret::new(TOKEN).into()),
+        ForgeLogin::Token(Secret::new(TOKEN).into()),
     )
 }
 
@@ -28,22 +28,22 @@ pub fn connect(
     kind: ForgeKind,
     path: &str,
     project: &str,
-    credentials: Credentials,
+    credentials: ForgeLogin,
 ) -> Arc<dyn Forge> {
     let _ = rustls::crypto::ring::default_provider().install_default();
-    let place = declare::Forge {
+    let place = spec::ForgeSpec {
         kind,
         api: format!("http://{}{path}", wire.host).parse().unwrap(),
         web: format!("http://{}", wire.host).parse().unwrap(),
         project: project.to_owned(),
         credentials: ForgeCredentials::Anonymous,
     };
-    let timing = Timing {
+    let timing = ForgeTimeouts {
         backoff: Duration::from_millis(1),
         headers: Duration::from_secs(10),
-        ..Timing::default()
+        ..ForgeTimeouts::default()
     };
-    forge::connect(&Config {
+    tagboat::io::forge::connect(&ForgeConfig {
         forge: place,
         credentials,
         ca_file: None,
@@ -81,8 +81,8 @@ pub fn new(head: &str) -> NewRequest {
     }
 }
 
-pub fn merge() -> Merge {
-    Merge {
+pub fn merge() -> MergeCommand {
+    MergeCommand {
         head: HEAD.into(),
         method: None,
         title: String::new(),

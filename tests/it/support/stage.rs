@@ -8,20 +8,19 @@ use std::{
     time::{Duration, Instant},
 };
 use tagboat::{
-    cluster::{self, ClusterError},
-    git::GitError,
-    name::Name,
-    plan::{Outcome, Rollout},
-    publish::rollout::Merged,
-    reconcile::{State, Status},
-    talking::{Ground, Relation, Target, Timing},
+    core::name::Name,
+    io::{cluster::ClusterError, git::GitError},
+    objects::plan::{Rollout, RolloutOutcome},
+    reconcile::{ApplicationState, ApplicationStatus},
+    review::rollout::MergedRequest,
+    rollout::{ReportTiming, RevisionRelation, RolloutSource, RolloutTarget},
 };
 use tokio::sync::watch;
 
 /// Clusters whose Applications are as a test says. Revisions are called after what they are: `b1`
 /// before the merge, `s1` the same, `o1` another one.
 pub struct Stage {
-    pub statuses: Mutex<BTreeMap<(String, Name), Status>>,
+    pub statuses: Mutex<BTreeMap<(String, Name), ApplicationStatus>>,
     pub turned: watch::Sender<u64>,
     rollouts: Mutex<HashMap<(String, Name), Vec<Rollout>>>,
     /// How often statuses and clusters were looked at.
@@ -48,11 +47,11 @@ impl Stage {
         &self,
         application: &str,
         revision: &str,
-        state: State,
-        change: impl FnOnce(&mut Status),
+        state: ApplicationState,
+        change: impl FnOnce(&mut ApplicationStatus),
     ) {
         let name: Name = application.parse().unwrap();
-        let mut status = Status::new(name.clone(), "fleet", "east");
+        let mut status = ApplicationStatus::new(name.clone(), "fleet", "east");
         (status.revision, status.state, status.settled) = (Some(revision.to_owned()), state, true);
         change(&mut status);
         self.statuses
@@ -75,8 +74,8 @@ impl Stage {
 }
 
 #[async_trait]
-impl Ground for Stage {
-    fn statuses(&self) -> Vec<Status> {
+impl RolloutSource for Stage {
+    fn statuses(&self) -> Vec<ApplicationStatus> {
         self.looks.lock().unwrap().0 += 1;
         self.statuses.lock().unwrap().values().cloned().collect()
     }
@@ -84,22 +83,27 @@ impl Ground for Stage {
         self.turned.subscribe()
     }
     /// The files of a request name what it reaches.
-    fn reached(&self, merged: &Merged) -> Result<Option<Vec<Target>>, GitError> {
+    fn reached(&self, merged: &MergedRequest) -> Result<Option<Vec<RolloutTarget>>, GitError> {
         if merged.commit == "unknown" {
             return Ok(None);
         }
-        let target = |file: &String| Target {
+        let target = |file: &String| RolloutTarget {
             cluster: "east".to_owned(),
             application: file.parse().unwrap(),
             timeout: self.timeout,
         };
         Ok(Some(merged.files.iter().map(target).collect()))
     }
-    fn relation(&self, _: &Merged, _: &Target, revision: &str) -> Result<Relation, GitError> {
+    fn relation(
+        &self,
+        _: &MergedRequest,
+        _: &RolloutTarget,
+        revision: &str,
+    ) -> Result<RevisionRelation, GitError> {
         Ok(match &revision[..1] {
-            "b" => Relation::Before,
-            "s" => Relation::Same,
-            _ => Relation::Other,
+            "b" => RevisionRelation::Before,
+            "s" => RevisionRelation::Same,
+            _ => RevisionRelation::Other,
         })
     }
     async fn rollouts(&self, cluster: &str) -> Result<HashMap<Name, Vec<Rollout>>, ClusterError> {
@@ -107,7 +111,7 @@ impl Ground for Stage {
         let mut down = self.down.lock().unwrap();
         if *down > 0 {
             *down -= 1;
-            let problem = cluster::Problem::Unreachable {
+            let problem = tagboat::io::cluster::ClusterProblem::Unreachable {
                 server: "east.example.org".to_owned(),
                 why: "connection refused".to_owned(),
             };
@@ -127,8 +131,8 @@ impl Ground for Stage {
 }
 
 /// Short enough for tests, long enough that their order is sure.
-pub fn timing() -> Timing {
-    Timing {
+pub fn timing() -> ReportTiming {
+    ReportTiming {
         gather: Duration::from_millis(5),
         pace: Duration::ZERO,
         grace: Duration::from_secs(3600),
@@ -145,7 +149,7 @@ pub async fn until(what: &str, done: impl Fn() -> bool) {
     }
 }
 
-pub fn rollout(revision: &str, result: Outcome, since: Timestamp, message: &str) -> Rollout {
+pub fn rollout(revision: &str, result: RolloutOutcome, since: Timestamp, message: &str) -> Rollout {
     Rollout {
         revision: revision.to_owned(),
         result,

@@ -7,8 +7,8 @@ use std::{
     time::Duration,
 };
 use tagboat::{
-    image::Repository,
-    registry::{Credentials, Proxy, Registries, RegistryConfig, Timing},
+    core::image::ImageRepository,
+    io::registry::{Proxy, Registries, RegistryConfig, RegistryLogin, RegistryTimeouts},
 };
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
@@ -129,11 +129,11 @@ impl Wire {
         self.seen().into_iter().map(|seen| seen.target).collect()
     }
 
-    pub fn repository(&self) -> Repository {
-        Repository::new(&format!("{}/team/app", self.host)).unwrap()
+    pub fn repository(&self) -> ImageRepository {
+        ImageRepository::new(&format!("{}/team/app", self.host)).unwrap()
     }
 
-    pub fn registries(&self, credentials: Credentials) -> Registries {
+    pub fn registries(&self, credentials: RegistryLogin) -> Registries {
         registries(vec![config(&self.host, credentials)])
     }
 }
@@ -145,7 +145,7 @@ impl Drop for Wire {
 }
 
 /// Plain HTTP, no proxy of the machine.
-pub fn config(prefix: &str, credentials: Credentials) -> RegistryConfig {
+pub fn config(prefix: &str, credentials: RegistryLogin) -> RegistryConfig {
     RegistryConfig {
         credentials,
         insecure: true,
@@ -155,13 +155,13 @@ pub fn config(prefix: &str, credentials: Credentials) -> RegistryConfig {
 }
 
 /// Bounds short enough for a test, long enough for a busy machine.
-pub fn timing() -> Timing {
-    Timing {
+pub fn timing() -> RegistryTimeouts {
+    RegistryTimeouts {
         headers: Duration::from_secs(10),
         idle: Duration::from_secs(10),
         body: Duration::from_secs(20),
         backoff: Duration::from_millis(1),
-        ..Timing::default()
+        ..RegistryTimeouts::default()
     }
 }
 
@@ -169,7 +169,7 @@ pub fn registries(configs: Vec<RegistryConfig>) -> Registries {
     registries_with(configs, timing())
 }
 
-pub fn registries_with(configs: Vec<RegistryConfig>, timing: Timing) -> Registries {
+pub fn registries_with(configs: Vec<RegistryConfig>, timing: RegistryTimeouts) -> Registries {
     // Another test of this process may have been first.
     let _ = rustls::crypto::ring::default_provider().install_default();
     Registries::new(configs, timing).unwrap()

@@ -6,8 +6,8 @@ mod pods;
 mod workloads;
 
 use super::{
-    kinds::{Kind, kinds},
-    store::{Id, Store},
+    kinds::{SandboxKind, kinds},
+    store::{Id, ObjectStore},
 };
 use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
@@ -15,14 +15,14 @@ use std::collections::BTreeSet;
 
 /// How workloads fare.
 #[derive(Debug, Clone)]
-pub struct Settings {
+pub struct WorkloadSettings {
     /// How long a pod takes to become ready.
     pub ready_after: SignedDuration,
     /// A pod whose image has this in its tag cannot pull it; empty: every image can be pulled.
     pub missing_tag: String,
 }
 
-impl Default for Settings {
+impl Default for WorkloadSettings {
     fn default() -> Self {
         Self {
             ready_after: SignedDuration::from_millis(800),
@@ -32,9 +32,9 @@ impl Default for Settings {
 }
 
 /// One look at everything.
-struct Look<'a> {
-    store: &'a mut Store,
-    settings: &'a Settings,
+struct ClusterView<'a> {
+    store: &'a mut ObjectStore,
+    settings: &'a WorkloadSettings,
     now: Timestamp,
     /// When something will happen by itself.
     next: Option<Timestamp>,
@@ -45,8 +45,12 @@ struct Look<'a> {
 const ROUNDS: usize = 30;
 
 /// Does what is to be done, and says when to look again if nothing is written before.
-pub fn look(store: &mut Store, settings: &Settings, now: Timestamp) -> Option<Timestamp> {
-    let mut look = Look {
+pub fn look(
+    store: &mut ObjectStore,
+    settings: &WorkloadSettings,
+    now: Timestamp,
+) -> Option<Timestamp> {
+    let mut look = ClusterView {
         store,
         settings,
         now,
@@ -68,7 +72,7 @@ pub fn look(store: &mut Store, settings: &Settings, now: Timestamp) -> Option<Ti
     look.next
 }
 
-impl Look<'_> {
+impl ClusterView<'_> {
     /// Emptied when they end, and with a ServiceAccount as long as they do not.
     fn namespaces(&mut self) {
         for namespace in self.all("", "namespaces") {
@@ -136,7 +140,7 @@ impl Look<'_> {
         }
         let served: BTreeSet<(String, String)> = kinds(self.store)
             .into_iter()
-            .map(|Kind { group, plural, .. }| (group, plural))
+            .map(|SandboxKind { group, plural, .. }| (group, plural))
             .collect();
         let lost: Vec<Id> = self
             .store

@@ -1,13 +1,13 @@
 //! Pods and the volumes they claim: what a scheduler and a kubelet would report.
 
-use super::{Id, Look, id_of, seconds, text};
+use super::{ClusterView, Id, id_of, seconds, text};
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
 /// When a pod was first seen, to the nanosecond: its own times have seconds.
 const SEEN: &str = "sandbox.tagboat.dev/seen";
 
-impl Look<'_> {
+impl ClusterView<'_> {
     /// Each pod a step further.
     pub(super) fn pods(&mut self) {
         for pod in self.all("", "pods") {

@@ -1,6 +1,6 @@
 //! Workloads: each has the pods that it asks for, and a status that counts them.
 
-use super::{Id, Look, condition, id_of, owned_by, text};
+use super::{ClusterView, Id, condition, id_of, owned_by, text};
 use crate::sandbox::kube::write::hex;
 use jiff::SignedDuration;
 use serde_json::{Map, Value, json};
@@ -13,7 +13,7 @@ const REVISION: &str = "deployment.kubernetes.io/revision";
 /// Pods that one workload gets at most, whatever it asks for: they live in memory.
 const MOST: i64 = 100;
 
-impl Look<'_> {
+impl ClusterView<'_> {
     pub(super) fn workloads(&mut self) {
         let living = |object: &Value| object["metadata"]["deletionTimestamp"].is_null();
         for deployment in self.all("apps", "deployments").into_iter().filter(living) {

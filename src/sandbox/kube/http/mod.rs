@@ -4,12 +4,12 @@ mod request;
 mod watch;
 
 use super::{
-    Cluster, discovery,
-    kinds::{Kind, kinds},
-    refusal::{Cause, Refusal},
-    store::{Id, Store},
+    SandboxState, discovery,
+    kinds::{SandboxKind, kinds},
+    refusal::{KubeRefusal, RefusalCause},
+    store::{Id, ObjectStore},
     table,
-    write::{Part, Patch, Write},
+    write::{PatchBody, WritePart, WriteRequest},
 };
 use axum::{
     Json, Router,
@@ -19,7 +19,7 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use jiff::Timestamp;
-use request::{Form, Place, Query};
+use request::{ResourcePath, ResponseForm, UrlQuery};
 use serde_json::{Value, json};
 use std::sync::Arc;
 
@@ -29,7 +29,7 @@ const BODY: usize = 3 << 20;
 const AGGREGATED: &str = "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList";
 
 /// All paths.
-pub fn router(cluster: Arc<Cluster>) -> Router {
+pub fn router(cluster: Arc<SandboxState>) -> Router {
     Router::new()
         .fallback(answer)
         .layer(DefaultBodyLimit::max(BODY))
@@ -37,7 +37,7 @@ pub fn router(cluster: Arc<Cluster>) -> Router {
 }
 
 async fn answer(
-    State(cluster): State<Arc<Cluster>>,
+    State(cluster): State<Arc<SandboxState>>,
     method: Method,
     uri: Uri,
     headers: HeaderMap,
@@ -46,7 +46,7 @@ async fn answer(
     if let Some(wanted) = &cluster.authorization
         && request::text(&headers, header::AUTHORIZATION.as_str()) != *wanted
     {
-        return refused(&Refusal::Unauthorized, None, "");
+        return refused(&KubeRefusal::Unauthorized, None, "");
     }
     let kinds = cluster.with(|store| kinds(store));
     if method == Method::GET
@@ -54,18 +54,18 @@ async fn answer(
     {
         return response;
     }
-    let Some(place) = Place::parse(uri.path()) else {
-        return refused(&Refusal::NoSuchPath, None, "");
+    let Some(place) = ResourcePath::parse(uri.path()) else {
+        return refused(&KubeRefusal::NoSuchPath, None, "");
     };
     let Some(kind) = place.kind(&kinds) else {
-        return refused(&Refusal::NoSuchPath, None, "");
+        return refused(&KubeRefusal::NoSuchPath, None, "");
     };
     let name = place.name.clone().unwrap_or_default();
-    let asked = Asked {
+    let asked = ObjectRequest {
         cluster,
         kind,
         place,
-        query: Query::parse(&uri),
+        query: UrlQuery::parse(&uri),
         headers,
         body,
     };
@@ -80,13 +80,13 @@ async fn answer(
     }
 }
 
-fn refused(refusal: &Refusal, kind: Option<&Kind>, name: &str) -> Response {
+fn refused(refusal: &KubeRefusal, kind: Option<&SandboxKind>, name: &str) -> Response {
     let code = StatusCode::from_u16(refusal.code()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
     (code, Json(refusal.status(kind, name))).into_response()
 }
 
 /// What the server says about itself.
-fn about(kinds: &[Kind], path: &str, headers: &HeaderMap) -> Option<Response> {
+fn about(kinds: &[SandboxKind], path: &str, headers: &HeaderMap) -> Option<Response> {
     let parts: Vec<&str> = path.split('/').filter(|part| !part.is_empty()).collect();
     let aggregated =
         || request::text(headers, header::ACCEPT.as_str()).contains("as=APIGroupDiscoveryList");
@@ -120,20 +120,20 @@ fn about(kinds: &[Kind], path: &str, headers: &HeaderMap) -> Option<Response> {
 }
 
 /// A request for objects.
-struct Asked {
-    cluster: Arc<Cluster>,
-    kind: Kind,
-    place: Place,
-    query: Query,
+struct ObjectRequest {
+    cluster: Arc<SandboxState>,
+    kind: SandboxKind,
+    place: ResourcePath,
+    query: UrlQuery,
     headers: HeaderMap,
     body: Bytes,
 }
 
 /// A refusal, with the object's name where the path has none.
-type Outcome = Result<Response, (Refusal, String)>;
+type HttpOutcome = Result<Response, (KubeRefusal, String)>;
 
-impl Asked {
-    fn answer(self, method: &Method) -> Outcome {
+impl ObjectRequest {
+    fn answer(self, method: &Method) -> HttpOutcome {
         let unnamed = |refusal| (refusal, String::new());
         match (method, &self.place.name) {
             (&Method::GET, name) if self.query.is("watch") => {
@@ -143,7 +143,7 @@ impl Asked {
                     self.kind.clone(),
                     place,
                     &self.query,
-                    Form::of(&self.headers),
+                    ResponseForm::of(&self.headers),
                 )
                 .map_err(unnamed)
             }
@@ -154,7 +154,7 @@ impl Asked {
             (&Method::PATCH, Some(_)) => self.patch().map_err(unnamed),
             (&Method::DELETE, Some(_)) => self.delete().map_err(unnamed),
             (&Method::DELETE, None) => self.delete_all().map_err(unnamed),
-            _ => Err(unnamed(Refusal::MethodNotAllowed)),
+            _ => Err(unnamed(KubeRefusal::MethodNotAllowed)),
         }
     }
 
@@ -172,11 +172,11 @@ impl Asked {
         &self,
         name: &str,
         dry_run: bool,
-        work: impl FnOnce(&mut Store, &Write<'_>) -> T,
+        work: impl FnOnce(&mut ObjectStore, &WriteRequest<'_>) -> T,
     ) -> T {
         let manager = request::manager(&self.query, &self.headers);
         let time = Timestamp::now().strftime("%Y-%m-%dT%H:%M:%SZ").to_string();
-        let write = Write {
+        let write = WriteRequest {
             kind: &self.kind,
             namespace: self.place.namespace.as_deref().unwrap_or_default(),
             name,
@@ -196,7 +196,7 @@ impl Asked {
     fn shown(&self, object: &Value) -> Value {
         let mut object = object.clone();
         object["apiVersion"] = json!(self.kind.api_version());
-        if self.place.part != Part::Scale {
+        if self.place.part != WritePart::Scale {
             return object;
         }
         let labels = object["spec"]["selector"]["matchLabels"]
@@ -222,21 +222,21 @@ impl Asked {
         })
     }
 
-    fn get(&self) -> Result<Response, Refusal> {
+    fn get(&self) -> Result<Response, KubeRefusal> {
         let id = self.id(self.place.name.as_deref().unwrap_or_default());
         let object = self
             .cluster
             .with(|store| store.get(&id).cloned())
-            .ok_or(Refusal::NotFound)?;
+            .ok_or(KubeRefusal::NotFound)?;
         let shown = self.shown(&object);
         let revision = shown["metadata"]["resourceVersion"]
             .as_str()
             .and_then(|text| text.parse().ok())
             .unwrap_or(0);
-        Ok(Json(match Form::of(&self.headers) {
-            Form::Whole => shown,
-            Form::Metadata => table::metadata(&shown),
-            Form::Table => table::table(
+        Ok(Json(match ResponseForm::of(&self.headers) {
+            ResponseForm::Whole => shown,
+            ResponseForm::Metadata => table::metadata(&shown),
+            ResponseForm::Table => table::table(
                 &self.kind,
                 &[&shown],
                 revision,
@@ -248,7 +248,7 @@ impl Asked {
     }
 
     /// The objects that are asked for, and the revision at which they are so.
-    fn selected(&self) -> Result<(Vec<Arc<Value>>, u64), Refusal> {
+    fn selected(&self) -> Result<(Vec<Arc<Value>>, u64), KubeRefusal> {
         let selector = self.query.selector()?;
         Ok(self.cluster.with(|store| {
             let list = store.list(
@@ -265,12 +265,12 @@ impl Asked {
         }))
     }
 
-    fn list(&self) -> Result<Response, Refusal> {
+    fn list(&self) -> Result<Response, KubeRefusal> {
         let (objects, revision) = self.selected()?;
         let mut shown: Vec<Value> = objects.iter().map(|object| self.shown(object)).collect();
         let metadata = json!({"resourceVersion": revision.to_string()});
-        Ok(Json(match Form::of(&self.headers) {
-            Form::Whole => {
+        Ok(Json(match ResponseForm::of(&self.headers) {
+            ResponseForm::Whole => {
                 // A real server leaves out of each item what the list says.
                 for item in shown.iter_mut().filter(|_| self.kind.builtin).filter_map(Value::as_object_mut) {
                     item.shift_remove("apiVersion");
@@ -278,18 +278,18 @@ impl Asked {
                 }
                 json!({"kind": format!("{}List", self.kind.kind), "apiVersion": self.kind.api_version(), "metadata": metadata, "items": shown})
             }
-            Form::Metadata => {
+            ResponseForm::Metadata => {
                 let items: Vec<Value> = shown.iter().map(table::metadata).collect();
                 json!({"kind": "PartialObjectMetadataList", "apiVersion": "meta.k8s.io/v1", "metadata": metadata, "items": items})
             }
-            Form::Table => {
+            ResponseForm::Table => {
                 table::table(&self.kind, &shown.iter().collect::<Vec<_>>(), revision, self.query.include(), Timestamp::now())
             }
         })
         .into_response())
     }
 
-    fn create(&self) -> Outcome {
+    fn create(&self) -> HttpOutcome {
         let body =
             request::body(&self.headers, &self.body).map_err(|refusal| (refusal, String::new()))?;
         let name = body["metadata"]["name"]
@@ -298,7 +298,7 @@ impl Asked {
             .to_owned();
         if self.kind.namespaced && self.place.namespace.is_none() {
             return Err((
-                Refusal::BadRequest("an object of this kind needs a namespace".to_owned()),
+                KubeRefusal::BadRequest("an object of this kind needs a namespace".to_owned()),
                 name,
             ));
         }
@@ -312,7 +312,7 @@ impl Asked {
         self.place.name.as_deref().unwrap_or_default()
     }
 
-    fn update(&self) -> Result<Response, Refusal> {
+    fn update(&self) -> Result<Response, KubeRefusal> {
         let body = request::body(&self.headers, &self.body)?;
         let stored = self.write(self.name(), self.dry_run(), |store, write| {
             write.update(store, body)
@@ -320,15 +320,15 @@ impl Asked {
         Ok(Json(self.shown(&stored)).into_response())
     }
 
-    fn patch(&self) -> Result<Response, Refusal> {
+    fn patch(&self) -> Result<Response, KubeRefusal> {
         let patch = request::patch(&self.headers, &self.query, &self.body)?;
-        if matches!(patch, Patch::Strategic(_)) && !self.kind.builtin {
-            return Err(Refusal::MediaType(request::text(
+        if matches!(patch, PatchBody::Strategic(_)) && !self.kind.builtin {
+            return Err(KubeRefusal::MediaType(request::text(
                 &self.headers,
                 header::CONTENT_TYPE.as_str(),
             )));
         }
-        let cause = |reason, field: &str, message: &str| Cause {
+        let cause = |reason, field: &str, message: &str| RefusalCause {
             reason,
             field: field.to_owned(),
             message: message.to_owned(),
@@ -338,16 +338,16 @@ impl Asked {
             self.query.get("fieldManager"),
             self.query.get("force"),
         ) {
-            (Patch::Apply(..), "", _) => {
-                return Err(Refusal::Invalid(vec![cause(
+            (PatchBody::Apply(..), "", _) => {
+                return Err(KubeRefusal::Invalid(vec![cause(
                     "FieldValueRequired",
                     "fieldManager",
                     "Required value: is required for apply patch",
                 )]));
             }
-            (Patch::Apply(..), ..) | (_, _, "") => {}
+            (PatchBody::Apply(..), ..) | (_, _, "") => {}
             _ => {
-                return Err(Refusal::Invalid(vec![cause(
+                return Err(KubeRefusal::Invalid(vec![cause(
                     "FieldValueForbidden",
                     "force",
                     "Forbidden: may not be specified for non-apply patch",
@@ -365,7 +365,7 @@ impl Asked {
         Ok((code, Json(self.shown(&stored))).into_response())
     }
 
-    fn delete(&self) -> Result<Response, Refusal> {
+    fn delete(&self) -> Result<Response, KubeRefusal> {
         let (options, dry_run) = request::deletion(&self.headers, &self.query, &self.body)?;
         let (last, gone) = self.write(self.name(), dry_run, |store, write| {
             write.delete(store, &options)
@@ -377,21 +377,21 @@ impl Asked {
         Ok(Json(json!({"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", "details": details})).into_response())
     }
 
-    fn delete_all(&self) -> Result<Response, Refusal> {
+    fn delete_all(&self) -> Result<Response, KubeRefusal> {
         let (options, dry_run) = request::deletion(&self.headers, &self.query, &self.body)?;
         let (objects, _) = self.selected()?;
         for object in &objects {
             let name = object["metadata"]["name"].as_str().unwrap_or_default();
             let namespace = object["metadata"]["namespace"].as_str().unwrap_or_default();
             match self.write(name, dry_run, |store, write| {
-                Write {
+                WriteRequest {
                     namespace,
                     ..*write
                 }
                 .delete(store, &options)
             }) {
                 // Somebody else was faster.
-                Ok(_) | Err(Refusal::NotFound) => {}
+                Ok(_) | Err(KubeRefusal::NotFound) => {}
                 Err(refusal) => return Err(refusal),
             }
         }

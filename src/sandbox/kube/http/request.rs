@@ -1,11 +1,11 @@
 //! What a request asks for: its path, query and body, read.
 
 use super::super::{
-    kinds::Kind,
-    refusal::Refusal,
-    selector::Selector,
+    kinds::SandboxKind,
+    refusal::KubeRefusal,
+    selector::ListSelector,
     table::Include,
-    write::{Deletion, Part, Patch},
+    write::{Deletion, PatchBody, WritePart},
 };
 use axum::http::{HeaderMap, Uri, header};
 use serde_json::Value;
@@ -13,7 +13,7 @@ use std::collections::BTreeMap;
 
 /// A path below a group's version: which objects, and which part of one.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Place {
+pub struct ResourcePath {
     /// Empty for the core group.
     pub group: String,
     /// `v1`.
@@ -25,10 +25,10 @@ pub struct Place {
     /// None: a list.
     pub name: Option<String>,
     /// The part of one.
-    pub part: Part,
+    pub part: WritePart,
 }
 
-impl Place {
+impl ResourcePath {
     /// Reads `/api/v1/…` and `/apis/GROUP/VERSION/…`; none for every other path.
     pub fn parse(path: &str) -> Option<Self> {
         let parts: Vec<&str> = path.split('/').filter(|part| !part.is_empty()).collect();
@@ -48,40 +48,40 @@ impl Place {
             })
         };
         let part = |text: &str| match text {
-            "status" => Some(Part::Status),
-            "scale" => Some(Part::Scale),
+            "status" => Some(WritePart::Status),
+            "scale" => Some(WritePart::Scale),
             // Only what empties a namespace writes there; its body is the namespace.
-            "finalize" => Some(Part::Main),
+            "finalize" => Some(WritePart::Main),
             _ => None,
         };
         match rest {
             ["namespaces", name, text @ ("status" | "finalize")] => {
                 of(None, "namespaces", Some(name), part(text)?)
             }
-            ["namespaces", namespace, plural] => of(Some(namespace), plural, None, Part::Main),
+            ["namespaces", namespace, plural] => of(Some(namespace), plural, None, WritePart::Main),
             ["namespaces", namespace, plural, name] => {
-                of(Some(namespace), plural, Some(name), Part::Main)
+                of(Some(namespace), plural, Some(name), WritePart::Main)
             }
             ["namespaces", namespace, plural, name, text] => {
                 of(Some(namespace), plural, Some(name), part(text)?)
             }
-            [plural] => of(None, plural, None, Part::Main),
-            [plural, name] => of(None, plural, Some(name), Part::Main),
+            [plural] => of(None, plural, None, WritePart::Main),
+            [plural, name] => of(None, plural, Some(name), WritePart::Main),
             [plural, name, text] => of(None, plural, Some(name), part(text)?),
             _ => None,
         }
     }
 
     /// The kind that lies there.
-    pub fn kind(&self, kinds: &[Kind]) -> Option<Kind> {
-        let same = |kind: &&Kind| {
+    pub fn kind(&self, kinds: &[SandboxKind]) -> Option<SandboxKind> {
+        let same = |kind: &&SandboxKind| {
             kind.group == self.group && kind.version == self.version && kind.plural == self.plural
         };
         let kind = kinds.iter().find(same)?;
         let has_part = match self.part {
-            Part::Main => true,
-            Part::Status => kind.status,
-            Part::Scale => kind.scale,
+            WritePart::Main => true,
+            WritePart::Status => kind.status,
+            WritePart::Scale => kind.scale,
         };
         let is_in_scope = kind.namespaced || self.namespace.is_none();
         (has_part && is_in_scope).then(|| kind.clone())
@@ -90,9 +90,9 @@ impl Place {
 
 /// The query of a request.
 #[derive(Debug, Clone, Default)]
-pub struct Query(BTreeMap<String, String>);
+pub struct UrlQuery(BTreeMap<String, String>);
 
-impl Query {
+impl UrlQuery {
     /// Reads it; what is no query is an empty one.
     pub fn parse(uri: &Uri) -> Self {
         axum::extract::Query::try_from_uri(uri)
@@ -114,8 +114,8 @@ impl Query {
     ///
     /// # Errors
     /// If they cannot be read.
-    pub fn selector(&self) -> Result<Selector, Refusal> {
-        Selector::parse(self.get("labelSelector"), self.get("fieldSelector"))
+    pub fn selector(&self) -> Result<ListSelector, KubeRefusal> {
+        ListSelector::parse(self.get("labelSelector"), self.get("fieldSelector"))
     }
 
     /// What goes with a row of a table.
@@ -130,7 +130,7 @@ impl Query {
 
 /// How objects are answered.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Form {
+pub enum ResponseForm {
     /// As they are.
     Whole,
     /// Their metadata.
@@ -139,7 +139,7 @@ pub enum Form {
     Table,
 }
 
-impl Form {
+impl ResponseForm {
     /// What the first understood media type of `Accept` asks for.
     pub fn of(headers: &HeaderMap) -> Self {
         let accept = text(headers, header::ACCEPT.as_str());
@@ -168,7 +168,7 @@ pub fn text(headers: &HeaderMap, name: &str) -> String {
 }
 
 /// The field manager: said, else the program's name.
-pub fn manager(query: &Query, headers: &HeaderMap) -> String {
+pub fn manager(query: &UrlQuery, headers: &HeaderMap) -> String {
     match query.get("fieldManager") {
         "" => text(headers, header::USER_AGENT.as_str())
             .split('/')
@@ -184,15 +184,16 @@ pub fn manager(query: &Query, headers: &HeaderMap) -> String {
 ///
 /// # Errors
 /// If it is neither.
-pub fn body(headers: &HeaderMap, bytes: &[u8]) -> Result<Value, Refusal> {
+pub fn body(headers: &HeaderMap, bytes: &[u8]) -> Result<Value, KubeRefusal> {
     let kind = text(headers, header::CONTENT_TYPE.as_str());
     if kind.contains("protobuf") || kind.contains("cbor") {
-        return Err(Refusal::MediaType(kind));
+        return Err(KubeRefusal::MediaType(kind));
     }
     if let Ok(value) = serde_json::from_slice(bytes) {
         return Ok(value);
     }
-    let wrong = |error: String| Refusal::BadRequest(format!("error decoding the body: {error}"));
+    let wrong =
+        |error: String| KubeRefusal::BadRequest(format!("error decoding the body: {error}"));
     let text = std::str::from_utf8(bytes).map_err(|error| wrong(error.to_string()))?;
     serde_saphyr::from_str(text).map_err(|error| wrong(error.to_string()))
 }
@@ -201,21 +202,25 @@ pub fn body(headers: &HeaderMap, bytes: &[u8]) -> Result<Value, Refusal> {
 ///
 /// # Errors
 /// If its type is unknown, or it does not parse.
-pub fn patch(headers: &HeaderMap, query: &Query, bytes: &[u8]) -> Result<Patch, Refusal> {
+pub fn patch(
+    headers: &HeaderMap,
+    query: &UrlQuery,
+    bytes: &[u8],
+) -> Result<PatchBody, KubeRefusal> {
     let kind = text(headers, header::CONTENT_TYPE.as_str());
     match kind.split(';').next().unwrap_or_default().trim() {
         "application/json-patch+json" => {
             let read = serde_json::from_slice(bytes).map_err(|error| {
-                Refusal::BadRequest(format!("error decoding the patch: {error}"))
+                KubeRefusal::BadRequest(format!("error decoding the patch: {error}"))
             })?;
-            Ok(Patch::Json(read))
+            Ok(PatchBody::Json(read))
         }
-        "application/merge-patch+json" => Ok(Patch::Merge(body(headers, bytes)?)),
-        "application/strategic-merge-patch+json" => Ok(Patch::Strategic(body(headers, bytes)?)),
+        "application/merge-patch+json" => Ok(PatchBody::Merge(body(headers, bytes)?)),
+        "application/strategic-merge-patch+json" => Ok(PatchBody::Strategic(body(headers, bytes)?)),
         "application/apply-patch+yaml" => {
-            Ok(Patch::Apply(body(headers, bytes)?, query.is("force")))
+            Ok(PatchBody::Apply(body(headers, bytes)?, query.is("force")))
         }
-        other => Err(Refusal::MediaType(other.to_owned())),
+        other => Err(KubeRefusal::MediaType(other.to_owned())),
     }
 }
 
@@ -225,9 +230,9 @@ pub fn patch(headers: &HeaderMap, query: &Query, bytes: &[u8]) -> Result<Patch, 
 /// If the body does not parse.
 pub fn deletion(
     headers: &HeaderMap,
-    query: &Query,
+    query: &UrlQuery,
     bytes: &[u8],
-) -> Result<(Deletion, bool), Refusal> {
+) -> Result<(Deletion, bool), KubeRefusal> {
     let options = if bytes.is_empty() {
         Value::Null
     } else {

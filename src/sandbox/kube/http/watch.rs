@@ -2,13 +2,13 @@
 
 use super::{
     super::{
-        Cluster,
-        kinds::Kind,
-        refusal::Refusal,
-        selector::Selector,
+        SandboxState,
+        kinds::SandboxKind,
+        refusal::KubeRefusal,
+        selector::ListSelector,
         table::{self, Include},
     },
-    request::{Form, Query},
+    request::{ResponseForm, UrlQuery},
 };
 use axum::{
     body::{Body, Bytes},
@@ -31,12 +31,12 @@ const LONGEST: u64 = 3600;
 
 /// One watch.
 struct Watch {
-    cluster: Arc<Cluster>,
-    kind: Kind,
+    cluster: Arc<SandboxState>,
+    kind: SandboxKind,
     namespace: Option<String>,
     name: Option<String>,
-    selector: Selector,
-    form: Form,
+    selector: ListSelector,
+    form: ResponseForm,
     include: Include,
     bookmarks: bool,
     /// The last revision that was looked at.
@@ -52,12 +52,12 @@ struct Watch {
 /// # Errors
 /// If the selectors or the revision cannot be read, or the revision is too old.
 pub fn watch(
-    cluster: &Arc<Cluster>,
-    kind: Kind,
+    cluster: &Arc<SandboxState>,
+    kind: SandboxKind,
     (namespace, name): (Option<String>, Option<String>),
-    query: &Query,
-    form: Form,
-) -> Result<Response, Refusal> {
+    query: &UrlQuery,
+    form: ResponseForm,
+) -> Result<Response, KubeRefusal> {
     let changes = cluster.revision.subscribe();
     let from = query.get("resourceVersion");
     let initial = query.get("sendInitialEvents");
@@ -109,9 +109,9 @@ pub fn watch(
     } else {
         watch.seen = match from {
             "" | "0" => cluster.with(|store| store.revision()),
-            text => text
-                .parse()
-                .map_err(|_| Refusal::BadRequest(format!("invalid resource version: {text}")))?,
+            text => text.parse().map_err(|_| {
+                KubeRefusal::BadRequest(format!("invalid resource version: {text}"))
+            })?,
         };
         watch.gather()?;
     }
@@ -172,12 +172,12 @@ impl Watch {
     }
 
     /// Takes what changed since.
-    fn gather(&mut self) -> Result<(), Refusal> {
+    fn gather(&mut self) -> Result<(), KubeRefusal> {
         let cluster = self.cluster.clone();
         let (events, revision) = cluster.with(|store| {
             let revision = store.revision();
             let too_old = || {
-                Refusal::Expired(format!(
+                KubeRefusal::Expired(format!(
                     "too old resource version: {} ({revision})",
                     self.seen
                 ))
@@ -215,9 +215,9 @@ impl Watch {
         let mut object = object.clone();
         object["apiVersion"] = json!(self.kind.api_version());
         let shown = match self.form {
-            Form::Whole => object,
-            Form::Metadata => table::metadata(&object),
-            Form::Table => table::table(
+            ResponseForm::Whole => object,
+            ResponseForm::Metadata => table::metadata(&object),
+            ResponseForm::Table => table::table(
                 &self.kind,
                 &[&object],
                 self.seen,

@@ -1,0 +1,12 @@
+//! Vocabulary that every layer shares: errors, names, secrets, schedules, images, versions, YAML.
+//!
+//! Belongs here: a type or function without I/O that at least two layers use. Does not belong here:
+//! anything that knows a registry, a Git repository, a cluster or a declared kind.
+
+pub mod error;
+pub mod image;
+pub mod name;
+pub mod schedule;
+pub mod secret;
+pub mod version;
+pub mod yaml;

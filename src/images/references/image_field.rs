@@ -1,0 +1,33 @@
+//! `image:` in Kubernetes objects: containers, and custom resources of any kind.
+
+use super::{Reference, ReferenceOrigin, ReferencePart, ReferenceSlot, siblings::Siblings};
+use crate::core::image::{ImageRef, ImageRepository};
+
+/// The reference in the `image` of a mapping inside a Kubernetes object. What is no image reference
+/// counts still if it begins with a repository (`ghcr.io/a/b:${TAG}`), so that it is named among
+/// what is left alone.
+pub(crate) fn reference(
+    siblings: &Siblings<'_>,
+    locator: impl FnOnce() -> String,
+) -> Option<Reference> {
+    let node = siblings.image?;
+    let value = node.value().filter(|value| !value.is_empty())?;
+    let repository = match ImageRef::new(value) {
+        Ok(image) => image.repository,
+        Err(_) => {
+            let after_host = value.rfind('/').map_or(0, |slash| slash + 1);
+            let end = value[after_host..]
+                .find([':', '@'])
+                .map_or(value.len(), |at| after_host + at);
+            ImageRepository::new(&value[..end]).ok()?
+        }
+    };
+    let slots = vec![ReferenceSlot::new(ReferencePart::Whole, node)];
+    Some(Reference {
+        why: ReferenceOrigin::ImageField,
+        repository: Some(repository),
+        registry: None,
+        slots,
+        locator: format!("{}.image", locator()),
+    })
+}

@@ -1,0 +1,130 @@
+//! The keys of one mapping that say something about an image, collected in one look.
+
+use super::{Note, NoteKind, ReferencePart};
+use crate::core::{
+    image::ImageRepository,
+    yaml::{Node, NodeKind},
+};
+
+/// The values beside each other in one mapping, as far as they are scalars or aliases; the first of
+/// doubled keys.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Siblings<'t> {
+    pub image: Option<Node<'t>>,
+    pub registry: Option<Node<'t>>,
+    pub repository: Option<Node<'t>>,
+    pub tag: Option<Node<'t>>,
+    pub version: Option<Node<'t>>,
+    pub digest: Option<Node<'t>>,
+    pub name: Option<Node<'t>>,
+    pub new_name: Option<Node<'t>>,
+    pub new_tag: Option<Node<'t>>,
+    pub api_version: Option<Node<'t>>,
+    pub kind: Option<Node<'t>>,
+    /// A key of these that is written a second time: which of the two counts differs from reader to
+    /// reader.
+    pub doubled: Option<Node<'t>>,
+}
+
+impl<'t> Siblings<'t> {
+    pub fn of(mapping: Node<'t>) -> Self {
+        let mut all = Self::default();
+        for (key, value) in mapping.entries() {
+            let Some(name) = key.value() else { continue };
+            let place = match name {
+                "image" => &mut all.image,
+                "registry" => &mut all.registry,
+                "repository" => &mut all.repository,
+                "tag" => &mut all.tag,
+                "version" => &mut all.version,
+                "digest" => &mut all.digest,
+                "name" => &mut all.name,
+                "newName" => &mut all.new_name,
+                "newTag" => &mut all.new_tag,
+                "apiVersion" => &mut all.api_version,
+                "kind" => &mut all.kind,
+                _ => continue,
+            };
+            match (&place, value.kind()) {
+                (Some(_), _) => all.doubled = all.doubled.or(Some(key)),
+                (None, NodeKind::Scalar(_) | NodeKind::Alias) => *place = Some(value),
+                (None, _) => {}
+            }
+        }
+        all
+    }
+
+    /// Whether this is an entry of the `images` of a kustomization.
+    pub fn is_kustomize(&self) -> bool {
+        self.new_tag.is_some() || self.new_name.is_some()
+    }
+
+    /// The scalar that names the repository for the tag beside it.
+    pub fn name_node(&self) -> Option<Node<'t>> {
+        match self.is_kustomize() {
+            true => self.new_name.or(self.name),
+            false => self.repository.or(self
+                .image
+                .filter(|_| self.tag.is_some() || self.digest.is_some())),
+        }
+    }
+
+    /// The scalar of the tag; `version` counts beneath a key that ends in `image` only.
+    pub fn tag_node(&self, under_image: bool) -> Option<Node<'t>> {
+        match self.is_kustomize() {
+            true => self.new_tag,
+            false => self.tag.or(self.version.filter(|_| under_image)),
+        }
+    }
+
+    /// The repository that stands beside the tag, as far as it can be read, and the registry if it
+    /// has a key of its own.
+    pub fn repository(&self) -> (Option<ImageRepository>, Option<String>) {
+        let name = self.name_node().and_then(value);
+        let registry = self
+            .registry
+            .filter(|_| self.repository.is_some())
+            .and_then(value)
+            .filter(|registry| !registry.is_empty());
+        let repository = match (name, registry) {
+            (Some(name), Some(registry)) => {
+                ImageRepository::new(&format!("{registry}/{name}")).ok()
+            }
+            (Some(name), None) => ImageRepository::new(name).ok(),
+            (None, _) => None,
+        };
+        (repository, registry.map(str::to_owned))
+    }
+
+    /// The part that the scalar `node` plays in this mapping, if any.
+    pub fn part(&self, node: Node<'_>, under_image: bool) -> Option<ReferencePart> {
+        let is = |other: Option<Node<'_>>| other.is_some_and(|other| other.id() == node.id());
+        if is(self.tag_node(under_image)) {
+            Some(ReferencePart::Tag)
+        } else if is(self.digest) {
+            Some(ReferencePart::Digest)
+        } else if is(self.name_node()) {
+            Some(ReferencePart::Name)
+        } else {
+            None
+        }
+    }
+
+    /// The note about a key written twice.
+    pub fn doubled_note(&self) -> Option<Note> {
+        self.doubled.map(|key| Note {
+            kind: NoteKind::DoubledKey,
+            line: key.line(),
+            column: key.column(),
+            message: format!(
+                "the key {} is written twice here, so no image of this mapping is edited",
+                crate::core::image::shown(key.value().unwrap_or_default())
+            ),
+        })
+    }
+}
+
+/// The text of a scalar, or of the scalar an alias stands for.
+pub(crate) fn value(node: Node<'_>) -> Option<&str> {
+    node.value().or_else(|| node.target()?.value())
+}

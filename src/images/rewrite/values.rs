@@ -1,0 +1,330 @@
+//! What the scalars of one reference should say after one decision.
+
+use super::{DigestReflection, LeaveReason, RewriteDecision, UpdateDirection, inside, scalar};
+use crate::{
+    core::image::{Digest, ImageRef, ImageRepository},
+    images::references::{Reference, ReferencePart, ReferenceSlot},
+};
+use std::ops::Range;
+
+/// The new texts of a reference, at least one, and what they come from.
+#[derive(Debug)]
+pub(crate) struct NewValues {
+    pub texts: Vec<ScalarText>,
+    pub old_tag: Option<String>,
+    pub digest: Option<Digest>,
+}
+
+/// The new text of one scalar.
+#[derive(Debug)]
+pub(crate) struct ScalarText {
+    /// Which slot of the reference.
+    pub slot: usize,
+    /// The whole new value.
+    pub value: String,
+    /// If only a piece of the scalar is replaced: where, in bytes of the scalar as written.
+    pub inside: Option<Range<usize>>,
+    /// What replaces that piece.
+    pub piece: String,
+}
+
+impl ScalarText {
+    fn whole(slot: usize, value: String) -> Self {
+        Self {
+            slot,
+            value,
+            inside: None,
+            piece: String::new(),
+        }
+    }
+}
+
+/// What happens to the digest of a reference.
+enum DigestPin {
+    /// It stays as it is, present or not.
+    Keep,
+    /// It is taken away.
+    Drop,
+    /// It becomes this one.
+    Set(Digest),
+}
+
+pub(crate) fn new_values(
+    source: &[u8],
+    reference: &Reference,
+    decision: &RewriteDecision<'_>,
+) -> Result<NewValues, LeaveReason> {
+    match reference
+        .slots
+        .iter()
+        .position(|slot| slot.part == ReferencePart::Whole)
+    {
+        Some(slot) => whole(source, reference, slot, decision),
+        None => parts(reference, decision),
+    }
+}
+
+/// A scalar that holds a reference, or holds other text with one reference in it.
+fn whole(
+    source: &[u8],
+    reference: &Reference,
+    slot: usize,
+    decision: &RewriteDecision<'_>,
+) -> Result<NewValues, LeaveReason> {
+    let marker = reference.policy().is_some();
+    let scalar = &reference.slots[slot];
+    let value = scalar.value.trim();
+    let (image, inside) = match ImageRef::new(value) {
+        Ok(image) => (image, None),
+        Err(_) if !marker => return Err(LeaveReason::NotAReference),
+        Err(_) => {
+            let (_, image) = inside::only(&scalar.value, &decision.repository)
+                .ok_or(LeaveReason::NotAReference)?;
+            // The same must stand in the bytes, where escapes or line folds could hide it.
+            let written = scalar::raw(source, scalar).ok_or(LeaveReason::Unwritable)?;
+            let (range, as_written) =
+                inside::only(written, &decision.repository).ok_or(LeaveReason::Unwritable)?;
+            if as_written != image {
+                return Err(LeaveReason::Unwritable);
+            }
+            (image, Some(range))
+        }
+    };
+    if image.repository != decision.repository {
+        return Err(LeaveReason::Foreign {
+            present: image.repository,
+            policy: decision.repository.clone(),
+        });
+    }
+    if image.tag.is_none() && image.digest.is_none() && !marker {
+        return Err(LeaveReason::NoTag);
+    }
+    let tag = image.tag.as_ref().map(|tag| tag.as_str());
+    let changes = judge(
+        tag,
+        image.digest.as_ref().map(Digest::as_str),
+        decision,
+        marker,
+    )?;
+    let (old_tag, pinned) = (tag.map(str::to_owned), image.digest.is_some());
+    let mut new = image.clone();
+    if changes {
+        new.tag = Some(decision.tag.clone());
+    }
+    match pin(pinned, true, changes, decision)? {
+        DigestPin::Keep => {}
+        DigestPin::Drop => new.digest = None,
+        DigestPin::Set(digest) => new.digest = Some(digest),
+    }
+    if new == image {
+        return Err(LeaveReason::UpToDate);
+    }
+    let piece = new.to_string();
+    let value = match &inside {
+        Some(_) => scalar.value.replacen(&image.to_string(), &piece, 1),
+        None => piece.clone(),
+    };
+    Ok(NewValues {
+        texts: vec![ScalarText {
+            slot,
+            value,
+            inside,
+            piece,
+        }],
+        old_tag,
+        digest: new.digest,
+    })
+}
+
+/// Scalars that hold the tag, the name and the digest each.
+fn parts(reference: &Reference, decision: &RewriteDecision<'_>) -> Result<NewValues, LeaveReason> {
+    let marker = reference.policy().is_some();
+    let find = |part| {
+        reference
+            .slots
+            .iter()
+            .enumerate()
+            .find(|(_, slot)| slot.part == part)
+    };
+    let (name, tag, digest) = (
+        find(ReferencePart::Name).filter(|_| marker),
+        find(ReferencePart::Tag),
+        find(ReferencePart::Digest),
+    );
+    let mut texts = vec![];
+    let own = reference.repository.as_ref() == Some(&decision.repository);
+    match (name, &reference.repository) {
+        (Some((slot, _)), _) if !own => texts.push(ScalarText::whole(
+            slot,
+            spelled(reference, &decision.repository)?,
+        )),
+        (None, Some(present)) if !own => {
+            return Err(LeaveReason::Foreign {
+                present: present.clone(),
+                policy: decision.repository.clone(),
+            });
+        }
+        _ => {}
+    }
+    if tag.is_none() && digest.is_none() && name.is_none() {
+        return Err(LeaveReason::NoTag);
+    }
+    let (old_tag, glued) = match tag {
+        Some((_, slot)) => split(slot),
+        None => (None, None),
+    };
+    if tag.is_some() && old_tag.is_none() && !marker {
+        return Err(LeaveReason::EmptyTag);
+    }
+    let present_digest = digest
+        .map(|(_, slot)| slot.value.trim())
+        .filter(|value| !value.is_empty());
+    // A version of another repository says nothing about this one's order.
+    let changes = match texts.is_empty() {
+        true if tag.is_some() || digest.is_some() => {
+            judge(old_tag, glued.or(present_digest), decision, marker)?
+        }
+        true => false,
+        false => old_tag != Some(decision.tag.as_str()) || present_digest.is_some(),
+    };
+    let mut written = None;
+    if let Some((slot, present)) = tag {
+        let tag = if changes {
+            decision.tag.as_str()
+        } else {
+            old_tag.unwrap_or_default()
+        };
+        let pin = match glued {
+            Some(_) => pin(true, false, changes, decision)?,
+            None => DigestPin::Keep,
+        };
+        let value = match (&pin, glued) {
+            (DigestPin::Set(digest), _) => format!("{tag}@{digest}"),
+            (DigestPin::Keep, Some(digest)) => format!("{tag}@{digest}"),
+            (DigestPin::Drop, _) | (DigestPin::Keep, None) => tag.to_owned(),
+        };
+        if value != present.value.trim() {
+            texts.push(ScalarText::whole(slot, value));
+        }
+        if let DigestPin::Set(digest) = pin {
+            written = Some(digest);
+        }
+    }
+    if let Some((slot, _)) = digest {
+        // The key stays whatever is wished, so it must hold the right digest.
+        let pin = match (decision.unpin, &decision.digest, changes) {
+            (true, None, true) => return Err(LeaveReason::PinnedByKey),
+            (_, None, true) => return Err(LeaveReason::NeedsDigest),
+            (_, Some(digest), true) => DigestPin::Set(digest.clone()),
+            // Only a marker finds an empty digest, and it asks for one.
+            (false, None, false) if present_digest.is_none() => {
+                return Err(LeaveReason::NeedsDigest);
+            }
+            (false, Some(digest), false) if present_digest.is_none() => {
+                DigestPin::Set(digest.clone())
+            }
+            (true, _, false) => DigestPin::Keep,
+            (false, _, false) => pin(present_digest.is_some(), true, false, decision)?,
+        };
+        if let DigestPin::Set(digest) = pin {
+            if present_digest != Some(digest.as_str()) {
+                texts.push(ScalarText::whole(slot, digest.as_str().to_owned()));
+            }
+            written = Some(digest);
+        }
+    }
+    if texts.is_empty() {
+        return Err(LeaveReason::UpToDate);
+    }
+    Ok(NewValues {
+        texts,
+        old_tag: old_tag.map(str::to_owned),
+        digest: written,
+    })
+}
+
+/// Tag and digest in the scalar of a tag.
+fn split(slot: &ReferenceSlot) -> (Option<&str>, Option<&str>) {
+    let value = slot.value.trim();
+    let (tag, digest) = value
+        .split_once('@')
+        .map_or((value, None), |(tag, digest)| (tag, Some(digest)));
+    (Some(tag).filter(|tag| !tag.is_empty()), digest)
+}
+
+/// The policy's repository for the scalar of a name: without the registry where that has a key of
+/// its own.
+fn spelled(reference: &Reference, repository: &ImageRepository) -> Result<String, LeaveReason> {
+    let Some(registry) = &reference.registry else {
+        return Ok(repository.as_str().to_owned());
+    };
+    // Judged by what the registry means beside some path: `index.docker.io` is `docker.io`.
+    let means = ImageRepository::new(&format!("{registry}/{}", repository.path()));
+    match means.is_ok_and(|means| means == *repository) {
+        true => Ok(repository.path().to_owned()),
+        false => Err(LeaveReason::ForeignRegistry {
+            present: registry.clone(),
+        }),
+    }
+}
+
+/// Whether the tag is to change. Without a tag the present digest stands for the version.
+fn judge(
+    tag: Option<&str>,
+    digest: Option<&str>,
+    decision: &RewriteDecision<'_>,
+    marker: bool,
+) -> Result<bool, LeaveReason> {
+    let present = match (tag, digest) {
+        (Some(tag), _) if tag == decision.tag.as_str() => return Ok(false),
+        (None, Some(digest))
+            if decision
+                .digest
+                .as_ref()
+                .is_some_and(|chosen| chosen.as_str() == digest) =>
+        {
+            return Ok(false);
+        }
+        (Some(present), _) | (None, Some(present)) => present,
+        (None, None) => return Ok(true),
+    };
+    match (decision.compare)(present) {
+        UpdateDirection::Newer | UpdateDirection::Equal { listed: false } => Ok(true),
+        UpdateDirection::Equal { listed: true } => Err(LeaveReason::EqualVersion {
+            present: present.to_owned(),
+        }),
+        UpdateDirection::Lower if decision.allow_downgrade => Ok(true),
+        UpdateDirection::Lower => Err(LeaveReason::Downgrade {
+            present: present.to_owned(),
+            chosen: decision.tag.to_string(),
+        }),
+        UpdateDirection::Unorderable if marker => Ok(true),
+        UpdateDirection::Unorderable => Err(LeaveReason::Unorderable {
+            present: present.to_owned(),
+        }),
+    }
+}
+
+/// What happens to the digest of a reference; `may_add` says whether the place can take one that it
+/// has not.
+fn pin(
+    pinned: bool,
+    may_add: bool,
+    changes: bool,
+    decision: &RewriteDecision<'_>,
+) -> Result<DigestPin, LeaveReason> {
+    if decision.unpin {
+        return Ok(DigestPin::Drop);
+    }
+    let wanted = match (pinned, decision.digest_reflection) {
+        (true, DigestReflection::Always) => true,
+        (true, DigestReflection::Never | DigestReflection::IfNotPresent) => changes,
+        (false, DigestReflection::Never) => false,
+        (false, DigestReflection::IfNotPresent | DigestReflection::Always) => may_add,
+    };
+    match (wanted, &decision.digest) {
+        (false, _) => Ok(DigestPin::Keep),
+        (true, Some(digest)) => Ok(DigestPin::Set(digest.clone())),
+        (true, None) => Err(LeaveReason::NeedsDigest),
+    }
+}

@@ -1,0 +1,516 @@
+//! Sending one object: server-side apply, with conflicts named, and fields of former tools taken
+//! over.
+//!
+//! The first try is not forced. Only where the server answers that other managers hold fields is it
+//! sent again with force, so that the outcome names manager and field; an object that nobody else
+//! writes costs one request.
+
+use super::{
+    ClusterClient, RequestIdentity,
+    discovery::Resource,
+    error::{ClusterError, ClusterProblem, FieldConflict},
+    read::core,
+    request::{ApiRequest, ApiResponse, RequestVerb, jitter},
+    url,
+};
+use crate::objects::managed_fields;
+use crate::objects::object::{ApplyMode, MANAGER, Object, ObjectKey};
+use bytes::Bytes;
+use hyper::Method;
+use serde_json::{Value, json};
+
+/// What `kubectl apply` keeps its memory in.
+const LAST_APPLIED: &str = "kubectl.kubernetes.io/last-applied-configuration";
+/// How often an apply is sent again that met another one at the same moment.
+const RACES: u32 = 3;
+/// How often fields are taken over anew because the object changed in between.
+const TAKE_OVER_TRIES: usize = 5;
+
+/// How an object is applied. What its annotations say (`ssa: Merge`, `ssa: IfNotPresent`) is obeyed
+/// beside it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ApplyRequest {
+    /// The server checks and answers, and keeps nothing.
+    pub dry_run: bool,
+    /// Fields that other managers hold become ours.
+    pub force: bool,
+    /// What the tools of `clusters[].takeOver` wrote becomes ours, so that what the manifest does
+    /// not name goes.
+    pub take_over: bool,
+    /// The resourceVersion of the object as last seen: tells exactly whether this changed
+    /// something.
+    pub previous: Option<String>,
+}
+
+impl Default for ApplyRequest {
+    fn default() -> Self {
+        Self {
+            dry_run: false,
+            force: true,
+            take_over: true,
+            previous: None,
+        }
+    }
+}
+
+/// What came of it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ApplyResult {
+    /// The object as the server has it now; in a dry run, as it would have it.
+    pub live: Object,
+    /// Whether it did not exist before.
+    pub created: bool,
+    /// Whether it is another than before. `false` is certain: the version is the one seen before,
+    /// or our last change of it is seconds old. `true` can mean "within this very second, by us"
+    /// where no version was given.
+    pub changed: bool,
+    /// The fields that were held by others and are ours now.
+    pub forced: Vec<FieldConflict>,
+    /// The tools whose fields were taken over (in a dry run: would be).
+    pub took_over: Vec<String>,
+    /// What the server warns of, as unknown or deprecated fields.
+    pub warnings: Vec<String>,
+}
+
+impl ClusterClient {
+    /// Applies an object.
+    ///
+    /// # Errors
+    /// As every request: see [`ClusterProblem`]. [`ClusterProblem::Conflict`] only where `how.force` is off, or
+    /// where somebody changes the object faster than fields can be taken over.
+    pub async fn apply(
+        &self,
+        identity: &RequestIdentity,
+        object: &Object,
+        how: &ApplyRequest,
+    ) -> Result<ApplyResult, ClusterError> {
+        let key = object.key();
+        let subject = key.to_string();
+        let resource = self
+            .resource(&object.gvk())
+            .await
+            .map_err(|error| ClusterError {
+                subject: subject.clone(),
+                ..error
+            })?;
+        let settings = object.settings();
+        let body = {
+            let mut sent = object.clone();
+            sent.strip();
+            serde_json::to_vec(sent.value()).map_err(|error| {
+                self.fault(
+                    &subject,
+                    ClusterProblem::Protocol {
+                        why: error.to_string(),
+                    },
+                )
+            })?
+        };
+        let to = ApplyTarget {
+            identity,
+            resource: &resource,
+            key: &key,
+            subject: &subject,
+            body: Bytes::from(body),
+            dry_run: how.dry_run,
+        };
+
+        if settings.ssa == ApplyMode::IfNotPresent {
+            return self.create_where_missing(&to).await;
+        }
+        let (answer, forced) = self.patch(&to, how.force).await?;
+        let mut applied = self.applied(&to, &answer, how.previous.as_deref())?;
+        applied.forced = forced;
+        if how.take_over && settings.ssa != ApplyMode::Merge && !applied.created {
+            applied = self.take_over(&to, applied).await?;
+        }
+        Ok(applied)
+    }
+
+    /// Applies; with the fields that had to be forced. A conflict that names no field is a race for
+    /// the object itself, which the next try has won or lost for good.
+    async fn patch(
+        &self,
+        to: &ApplyTarget<'_>,
+        may_force: bool,
+    ) -> Result<(ApiResponse, Vec<FieldConflict>), ClusterError> {
+        let (mut forced, mut races) = (Vec::new(), 0);
+        loop {
+            let force = if forced.is_empty() { "" } else { "true" };
+            let query = url::query(&[
+                ("fieldManager", MANAGER),
+                ("force", force),
+                ("dryRun", to.dry_run()),
+            ]);
+            let call = to.call(self, RequestVerb::Apply, Method::PATCH, &query)?;
+            let error = match self
+                .call(ApiRequest {
+                    content: "application/apply-patch+yaml",
+                    body: to.body.clone(),
+                    ..call
+                })
+                .await
+            {
+                Ok(answer) => return Ok((answer, forced)),
+                Err(error) => error,
+            };
+            match &*error.problem {
+                ClusterProblem::Conflict { fields, .. }
+                    if may_force && forced.is_empty() && !fields.is_empty() =>
+                {
+                    forced.clone_from(fields)
+                }
+                ClusterProblem::Conflict { fields, .. } if fields.is_empty() && races < RACES => {
+                    races += 1;
+                    tokio::time::sleep(jitter(50)).await;
+                }
+                _ => return Err(error),
+            }
+        }
+    }
+
+    fn applied(
+        &self,
+        to: &ApplyTarget<'_>,
+        answer: &ApiResponse,
+        previous: Option<&str>,
+    ) -> Result<ApplyResult, ClusterError> {
+        let live = self.object(to.subject, &answer.body)?;
+        let created = answer.status == hyper::StatusCode::CREATED;
+        let same = match previous {
+            Some(previous) => live.resource_version() == Some(previous),
+            None => is_older(&live, answer),
+        };
+        let warnings = answer
+            .headers
+            .get_all("warning")
+            .iter()
+            .filter_map(|value| warning(value.to_str().ok()?))
+            .collect();
+        Ok(ApplyResult {
+            live,
+            created,
+            changed: created || !same,
+            forced: Vec::new(),
+            took_over: Vec::new(),
+            warnings,
+        })
+    }
+
+    /// Makes the fields of former tools ours and applies again: then what the manifest does not
+    /// name goes.
+    async fn take_over(
+        &self,
+        to: &ApplyTarget<'_>,
+        mut applied: ApplyResult,
+    ) -> Result<ApplyResult, ClusterError> {
+        let names = &self.inner.take_over;
+        let mut took_over = Vec::new();
+        for _ in 0..TAKE_OVER_TRIES {
+            let remembers = !names.is_empty()
+                && applied.live.annotation(LAST_APPLIED).is_some()
+                && !to.names_annotation(LAST_APPLIED);
+            let entries = managed_fields::taken_over(&applied.live, names, MANAGER);
+            if entries.is_none() && !remembers {
+                return Ok(ApplyResult {
+                    took_over,
+                    ..applied
+                });
+            }
+            took_over.extend(managed_fields::legacy_managers(
+                &applied.live,
+                names,
+                MANAGER,
+            ));
+            took_over.sort();
+            took_over.dedup();
+            if to.dry_run {
+                return Ok(ApplyResult {
+                    took_over,
+                    ..applied
+                });
+            }
+            let patch = hand_over(&applied.live, entries, remembers);
+            let query = url::query(&[("fieldManager", MANAGER)]);
+            let call = to.call(self, RequestVerb::Patch, Method::PATCH, &query)?;
+            let body = Bytes::from(patch.to_string());
+            match self
+                .call(ApiRequest {
+                    content: "application/json-patch+json",
+                    body,
+                    ..call
+                })
+                .await
+            {
+                Ok(_) => {
+                    let (answer, _) = self.patch(to, true).await?;
+                    let again = self.applied(to, &answer, None)?;
+                    applied = ApplyResult {
+                        live: again.live,
+                        changed: true,
+                        ..applied
+                    };
+                }
+                // Changed in between, or a former tool wrote again: look at it anew.
+                Err(error) if is_stale(&error) => {
+                    match self.get(to.identity, to.resource, to.key).await? {
+                        Some(live) => applied.live = live,
+                        None => return Err(error),
+                    }
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        let fields = took_over
+            .iter()
+            .map(|manager| FieldConflict {
+                manager: manager.clone(),
+                field: "(all)".to_owned(),
+            })
+            .collect();
+        let message = format!(
+            "{} writes it as fast as its fields are taken over",
+            took_over.join(", ")
+        );
+        Err(self.fault(to.subject, ClusterProblem::Conflict { message, fields }))
+    }
+
+    /// `ssa: IfNotPresent`: what exists is left alone.
+    async fn create_where_missing(
+        &self,
+        to: &ApplyTarget<'_>,
+    ) -> Result<ApplyResult, ClusterError> {
+        let left = |live| ApplyResult {
+            live,
+            created: false,
+            changed: false,
+            forced: Vec::new(),
+            took_over: Vec::new(),
+            warnings: Vec::new(),
+        };
+        if let Some(live) = self.get(to.identity, to.resource, to.key).await? {
+            return Ok(left(live));
+        }
+        match self.create(to).await {
+            Ok(answer) => self.applied(to, &answer, None),
+            Err(error) if matches!(*error.problem, ClusterProblem::Conflict { .. }) => {
+                match self.get(to.identity, to.resource, to.key).await? {
+                    Some(live) => Ok(left(live)),
+                    None => Err(error),
+                }
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    async fn create(&self, to: &ApplyTarget<'_>) -> Result<ApiResponse, ClusterError> {
+        let query = url::query(&[("fieldManager", MANAGER), ("dryRun", to.dry_run())]);
+        // The name is checked although it stands in the body only.
+        url::item(to.resource, to.key).map_err(|problem| self.fault(to.subject, problem))?;
+        let collection = url::collection(to.resource, to.key.namespace.as_deref())
+            .map_err(|problem| self.fault(to.subject, problem))?;
+        let call = to.call(self, RequestVerb::Create, Method::POST, "")?;
+        // Sent twice it answers that the object exists, which every caller reads as such.
+        self.call(ApiRequest {
+            path: format!("{collection}{query}"),
+            body: to.body.clone(),
+            ..call
+        })
+        .await
+    }
+
+    /// Creates an object and nothing else: [`ClusterProblem::Conflict`] where it exists.
+    pub(crate) async fn create_object(
+        &self,
+        resource: &Resource,
+        object: &Value,
+        key: &ObjectKey,
+    ) -> Result<Object, ClusterError> {
+        let subject = key.to_string();
+        let body = Bytes::from(object.to_string());
+        let to = ApplyTarget {
+            identity: &RequestIdentity::Own,
+            resource,
+            key,
+            subject: &subject,
+            body,
+            dry_run: false,
+        };
+        let answer = self.create(&to).await?;
+        self.object(&subject, &answer.body)
+    }
+
+    /// Makes sure that a namespace exists; whether it had to be created. Nothing of an existing one
+    /// is changed.
+    ///
+    /// # Errors
+    /// As every request: see [`ClusterProblem`].
+    pub async fn ensure_namespace(
+        &self,
+        identity: &RequestIdentity,
+        name: &str,
+    ) -> Result<bool, ClusterError> {
+        let resource = core("Namespace", "namespaces", false);
+        let key = resource.key(None, name);
+        let subject = key.to_string();
+        let body = Bytes::from(
+            json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}})
+                .to_string(),
+        );
+        let to = ApplyTarget {
+            identity,
+            resource: &resource,
+            key: &key,
+            subject: &subject,
+            body,
+            dry_run: false,
+        };
+        match self.create(&to).await {
+            Ok(_) => Ok(true),
+            Err(error) if matches!(*error.problem, ClusterProblem::Conflict { .. }) => Ok(false),
+            // Who may not create it need not.
+            Err(error) if matches!(*error.problem, ClusterProblem::Forbidden { .. }) => {
+                match self.get(identity, &resource, &key).await {
+                    Ok(Some(_)) => Ok(false),
+                    _ => Err(error),
+                }
+            }
+            Err(error) => Err(error),
+        }
+    }
+}
+
+/// What is sent, and where to.
+struct ApplyTarget<'a> {
+    identity: &'a RequestIdentity,
+    resource: &'a Resource,
+    key: &'a ObjectKey,
+    subject: &'a str,
+    body: Bytes,
+    dry_run: bool,
+}
+
+impl<'a> ApplyTarget<'a> {
+    fn dry_run(&self) -> &'static str {
+        if self.dry_run { "All" } else { "" }
+    }
+
+    fn call(
+        &'a self,
+        cluster: &ClusterClient,
+        count: RequestVerb,
+        method: Method,
+        query: &str,
+    ) -> Result<ApiRequest<'a>, ClusterError> {
+        let path = url::item(self.resource, self.key)
+            .map_err(|problem| cluster.fault(self.subject, problem))?;
+        Ok(ApiRequest {
+            method,
+            subject: self.subject.to_owned(),
+            resource: self.resource.dotted(),
+            namespace: self.key.namespace.as_deref(),
+            gvk: Some(&self.resource.gvk),
+            ..ApiRequest::get(count, format!("{path}{query}"), self.identity)
+        })
+    }
+
+    /// Whether the manifest itself carries an annotation.
+    fn names_annotation(&self, name: &str) -> bool {
+        serde_json::from_slice::<Value>(&self.body)
+            .is_ok_and(|body| body["metadata"]["annotations"].get(name).is_some())
+    }
+}
+
+/// The JSON patch that hands fields over, valid for exactly this version of the object.
+fn hand_over(live: &Object, entries: Option<Vec<Value>>, forget: bool) -> Value {
+    let mut operations = vec![
+        json!({"op": "test", "path": "/metadata/resourceVersion", "value": live.resource_version()}),
+    ];
+    if forget {
+        let path = format!("/metadata/annotations/{}", LAST_APPLIED.replace('/', "~1"));
+        operations.push(json!({"op": "remove", "path": path}));
+    }
+    if let Some(entries) = entries {
+        operations
+            .push(json!({"op": "replace", "path": "/metadata/managedFields", "value": entries}));
+    }
+    Value::Array(operations)
+}
+
+/// Whether the object is no longer the one a patch was made for: a failed test is answered with
+/// 422.
+fn is_stale(error: &ClusterError) -> bool {
+    match &*error.problem {
+        ClusterProblem::Conflict { .. } => true,
+        ClusterProblem::Invalid { message, .. } | ClusterProblem::Server { message, .. } => {
+            let message = message.to_lowercase();
+            message.contains("testing value")
+                || message.contains("test failed")
+                || message.contains("the server rejected our request")
+        }
+        _ => false,
+    }
+}
+
+/// Whether our last change of the object is older than this answer, by the server's own clock: then
+/// this one changed nothing.
+fn is_older(live: &Object, answer: &ApiResponse) -> bool {
+    let now = answer
+        .headers
+        .get("date")
+        .and_then(|date| jiff::fmt::rfc2822::parse(date.to_str().ok()?).ok());
+    let entries = live
+        .pointer("/metadata/managedFields")
+        .and_then(Value::as_array);
+    let ours = entries
+        .into_iter()
+        .flatten()
+        .filter(|entry| entry["manager"] == MANAGER && entry["operation"] == "Apply");
+    let last = ours
+        .filter_map(|entry| entry["time"].as_str()?.parse::<jiff::Timestamp>().ok())
+        .max();
+    match (now, last) {
+        (Some(now), Some(last)) => now.timestamp().duration_since(last).as_secs() >= 2,
+        _ => false,
+    }
+}
+
+/// The text of a `Warning` header: `299 - "unknown field \"spec.x\""`.
+fn warning(value: &str) -> Option<String> {
+    let text = value.split_once('"')?.1;
+    let text = text.rsplit_once('"').map_or(text, |(text, _)| text);
+    Some(text.replace("\\\"", "\"").replace("\\\\", "\\"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn warnings_are_read() {
+        assert_eq!(
+            warning(r#"299 - "unknown field \"spec.x\"""#).as_deref(),
+            Some(r#"unknown field "spec.x""#)
+        );
+        assert_eq!(warning("299"), None);
+    }
+
+    #[test]
+    fn a_hand_over_holds_for_one_version_only() {
+        let live = Object::new(json!({"apiVersion": "v1", "kind": "A", "metadata": {"name": "a", "resourceVersion": "7"}})).unwrap();
+        let patch = hand_over(&live, Some(vec![json!({})]), true);
+        assert_eq!(
+            patch[0],
+            json!({"op": "test", "path": "/metadata/resourceVersion", "value": "7"})
+        );
+        assert_eq!(
+            patch[1]["path"],
+            "/metadata/annotations/kubectl.kubernetes.io~1last-applied-configuration"
+        );
+        assert_eq!(patch[2]["value"], json!([{}]));
+        assert_eq!(
+            hand_over(&live, None, true).as_array().map(Vec::len),
+            Some(2)
+        );
+    }
+}

@@ -1,0 +1,352 @@
+//! Which kinds a cluster serves, and under which addresses.
+//!
+//! One answer for all groups where the server can (aggregated discovery, Kubernetes 1.27 and
+//! later), else one a group. A group whose own server is down is named, keeps what was known of it,
+//! and takes no other group with it.
+
+use crate::objects::object::{Gvk, ObjectKey};
+use serde::Deserialize;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+
+/// A kind that is served.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Resource {
+    /// The kind.
+    pub gvk: Gvk,
+    /// The word in addresses and roles, as "deployments".
+    pub plural: String,
+    /// Whether its objects belong to a namespace.
+    pub namespaced: bool,
+    /// What can be done with it, as "list".
+    pub verbs: BTreeSet<String>,
+}
+
+impl Resource {
+    /// Whether the server offers `verb` for it.
+    pub fn can(&self, verb: &str) -> bool {
+        self.verbs.contains(verb)
+    }
+
+    /// As roles write it: "deployments.apps".
+    pub fn dotted(&self) -> String {
+        if self.gvk.group.is_empty() {
+            self.plural.clone()
+        } else {
+            format!("{}.{}", self.plural, self.gvk.group)
+        }
+    }
+
+    /// The key of an object of this kind.
+    pub fn key(&self, namespace: Option<&str>, name: &str) -> ObjectKey {
+        let namespace = namespace.filter(|_| self.namespaced).map(str::to_owned);
+        ObjectKey::new(
+            self.gvk.group.as_str(),
+            self.gvk.kind.as_str(),
+            namespace,
+            name,
+        )
+    }
+}
+
+/// What a cluster serves.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Resources {
+    known: HashMap<Gvk, Resource>,
+    /// The version of a kind that the server prefers.
+    preferred: HashMap<(String, String), String>,
+    unavailable: BTreeSet<String>,
+}
+
+impl Resources {
+    /// The kind in exactly this version.
+    pub fn find(&self, gvk: &Gvk) -> Option<&Resource> {
+        self.known.get(gvk)
+    }
+
+    /// The kind in the version the server prefers.
+    pub fn preferred(&self, group: &str, kind: &str) -> Option<&Resource> {
+        let version = self.preferred.get(&(group.to_owned(), kind.to_owned()))?;
+        self.known.get(&Gvk {
+            group: group.to_owned(),
+            version: version.clone(),
+            kind: kind.to_owned(),
+        })
+    }
+
+    /// All of them, in no order.
+    pub fn iter(&self) -> impl Iterator<Item = &Resource> {
+        self.known.values()
+    }
+
+    /// The groups with version whose own server does not answer, as "metrics.k8s.io/v1beta1".
+    pub fn unavailable(&self) -> impl Iterator<Item = &str> {
+        self.unavailable.iter().map(String::as_str)
+    }
+
+    /// Whether the group of this kind is served by something that is down at the moment.
+    pub fn is_unavailable(&self, gvk: &Gvk) -> bool {
+        self.unavailable.contains(&gvk.api_version())
+    }
+
+    /// Takes over, for groups that are down now, what was known of them before.
+    pub(crate) fn keep_from(&mut self, before: &Resources) {
+        for resource in before.iter() {
+            if self.is_unavailable(&resource.gvk) {
+                self.add(resource.clone());
+            }
+        }
+    }
+
+    /// Versions are added in the server's order of preference.
+    fn add(&mut self, resource: Resource) {
+        let (group, kind) = (resource.gvk.group.clone(), resource.gvk.kind.clone());
+        self.preferred
+            .entry((group, kind))
+            .or_insert_with(|| resource.gvk.version.clone());
+        self.known.entry(resource.gvk.clone()).or_insert(resource);
+    }
+
+    /// Reads an answer of aggregated discovery.
+    pub(crate) fn add_aggregated(&mut self, list: &AggregatedDiscovery) {
+        for group in &list.items {
+            for version in &group.versions {
+                let api_version = if group.metadata.name.is_empty() {
+                    version.version.clone()
+                } else {
+                    format!("{}/{}", group.metadata.name, version.version)
+                };
+                if version.freshness == "Stale" {
+                    self.unavailable.insert(api_version);
+                }
+                for resource in &version.resources {
+                    let kind = resource
+                        .response_kind
+                        .as_ref()
+                        .map(|kind| kind.kind.as_str())
+                        .unwrap_or_default();
+                    if resource.resource.is_empty() || kind.is_empty() {
+                        continue;
+                    }
+                    self.add(Resource {
+                        gvk: Gvk {
+                            group: group.metadata.name.clone(),
+                            version: version.version.clone(),
+                            kind: kind.to_owned(),
+                        },
+                        plural: resource.resource.clone(),
+                        namespaced: resource.scope == "Namespaced",
+                        verbs: resource.verbs.iter().cloned().collect(),
+                    });
+                }
+            }
+        }
+    }
+
+    /// Reads the list of one group and version (`APIResourceList`); `api_version` as "apps/v1".
+    pub(crate) fn add_list(&mut self, api_version: &str, list: &ResourceList) {
+        for resource in list
+            .resources
+            .iter()
+            .filter(|resource| !resource.name.contains('/') && !resource.kind.is_empty())
+        {
+            self.add(Resource {
+                gvk: Gvk::new(api_version, &resource.kind),
+                plural: resource.name.clone(),
+                namespaced: resource.namespaced,
+                verbs: resource.verbs.iter().cloned().collect(),
+            });
+        }
+    }
+
+    /// Notes that a group and version does not answer.
+    pub(crate) fn add_unavailable(&mut self, api_version: String) {
+        self.unavailable.insert(api_version);
+    }
+}
+
+/// `APIGroupDiscoveryList`, as far as it is read; also what a server without it answers in its
+/// place, told apart by `kind`.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(crate) struct AggregatedDiscovery {
+    pub kind: String,
+    pub items: Vec<ApiGroup>,
+    /// Of an `APIGroupList`.
+    pub groups: Vec<LegacyGroup>,
+    /// Of `APIVersions`.
+    pub versions: Vec<String>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(crate) struct ApiGroup {
+    metadata: GroupMeta,
+    versions: Vec<GroupVersion>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct GroupMeta {
+    name: String,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct GroupVersion {
+    version: String,
+    resources: Vec<ServedVersions>,
+    freshness: String,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+struct ServedVersions {
+    resource: String,
+    response_kind: Option<ServedKind>,
+    scope: String,
+    verbs: Vec<String>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct ServedKind {
+    kind: String,
+}
+
+/// A group of an `APIGroupList`.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+pub(crate) struct LegacyGroup {
+    versions: Vec<LegacyVersion>,
+    preferred_version: LegacyVersion,
+}
+
+#[derive(Debug, Default, Clone, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+struct LegacyVersion {
+    group_version: String,
+}
+
+impl LegacyGroup {
+    /// Its versions, the preferred one first.
+    pub(crate) fn versions(&self) -> Vec<String> {
+        let first = self.preferred_version.group_version.clone();
+        let rest = self
+            .versions
+            .iter()
+            .map(|version| version.group_version.clone())
+            .filter(|version| *version != first);
+        std::iter::once(first.clone())
+            .filter(|first| !first.is_empty())
+            .chain(rest)
+            .collect()
+    }
+}
+
+/// `APIResourceList`, as far as it is read.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(crate) struct ResourceList {
+    resources: Vec<DiscoveredGroup>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct DiscoveredGroup {
+    name: String,
+    kind: String,
+    namespaced: bool,
+    verbs: Vec<String>,
+}
+
+/// The accepted forms of an answer: aggregated, stable or beta, else plain.
+pub(crate) const ACCEPT: &str = "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList,\
+    application/json;g=apidiscovery.k8s.io;v=v2beta1;as=APIGroupDiscoveryList,application/json";
+
+/// Kinds by group, for messages and tests.
+impl Resources {
+    /// How many kinds each group has.
+    pub fn by_group(&self) -> BTreeMap<&str, usize> {
+        let mut groups = BTreeMap::new();
+        for resource in self.iter() {
+            *groups.entry(resource.gvk.group.as_str()).or_default() += 1;
+        }
+        groups
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(text: &str) -> Resources {
+        let mut resources = Resources::default();
+        resources.add_aggregated(&serde_json::from_str(text).unwrap());
+        resources
+    }
+
+    const BOTH: &str = r#"{"kind":"APIGroupDiscoveryList","items":[
+        {"metadata":{"name":"autoscaling"},"versions":[
+            {"version":"v2","freshness":"Current","resources":[{"resource":"horizontalpodautoscalers","responseKind":{"group":"autoscaling","version":"v2","kind":"HorizontalPodAutoscaler"},"scope":"Namespaced","verbs":["get","list"]}]},
+            {"version":"v1","resources":[{"resource":"horizontalpodautoscalers","responseKind":{"kind":"HorizontalPodAutoscaler"},"scope":"Namespaced","verbs":["get"]}]}]},
+        {"metadata":{"name":"metrics.k8s.io"},"versions":[{"version":"v1beta1","freshness":"Current","resources":[{"resource":"nodes","responseKind":{"kind":"NodeMetrics"},"scope":"Cluster","verbs":["get"]}]}]}]}"#;
+
+    #[test]
+    fn the_first_version_is_the_preferred_one() {
+        let resources = read(BOTH);
+        assert_eq!(
+            resources
+                .preferred("autoscaling", "HorizontalPodAutoscaler")
+                .unwrap()
+                .gvk
+                .version,
+            "v2"
+        );
+        assert!(
+            !resources
+                .find(&Gvk::new("autoscaling/v1", "HorizontalPodAutoscaler"))
+                .unwrap()
+                .can("list")
+        );
+        assert!(
+            !resources
+                .find(&Gvk::new("metrics.k8s.io/v1beta1", "NodeMetrics"))
+                .unwrap()
+                .namespaced
+        );
+        assert_eq!(
+            resources.find(&Gvk::new("autoscaling/v3", "HorizontalPodAutoscaler")),
+            None
+        );
+    }
+
+    #[test]
+    fn a_group_that_is_down_loses_nothing() {
+        let before = read(BOTH);
+        let mut now = read(
+            r#"{"items":[{"metadata":{"name":"metrics.k8s.io"},"versions":[{"version":"v1beta1","freshness":"Stale","resources":[]}]}]}"#,
+        );
+        let metrics = Gvk::new("metrics.k8s.io/v1beta1", "NodeMetrics");
+        assert!(now.is_unavailable(&metrics) && now.find(&metrics).is_none());
+        now.keep_from(&before);
+        assert!(now.find(&metrics).is_some());
+        assert!(
+            now.find(&Gvk::new("autoscaling/v2", "HorizontalPodAutoscaler"))
+                .is_none(),
+            "what is no longer served is gone"
+        );
+    }
+
+    #[test]
+    fn plain_lists_are_read_too() {
+        let mut resources = Resources::default();
+        let list = r#"{"resources":[{"name":"deployments","kind":"Deployment","namespaced":true,"verbs":["patch"]},
+            {"name":"deployments/scale","kind":"Scale","namespaced":true,"verbs":["get"]}]}"#;
+        resources.add_list("apps/v1", &serde_json::from_str(list).unwrap());
+        assert_eq!(resources.iter().count(), 1);
+        let groups: AggregatedDiscovery =
+            serde_json::from_str(r#"{"kind":"APIGroupList","groups":[{"versions":[{"groupVersion":"a/v1"},{"groupVersion":"a/v2"}],"preferredVersion":{"groupVersion":"a/v2"}}]}"#)
+                .unwrap();
+        assert_eq!(groups.groups[0].versions(), ["a/v2", "a/v1"]);
+    }
+}

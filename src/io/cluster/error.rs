@@ -1,0 +1,335 @@
+//! What a cluster can answer instead of doing what was asked, and whose fault that is.
+
+use crate::{
+    core::{
+        error::{Classify, ErrorKind},
+        image::shown,
+    },
+    objects::object::Gvk,
+};
+use std::{fmt, time::Duration};
+
+/// A cluster did not do what was asked.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ClusterError {
+    /// The cluster, by its name in `tagboat.yaml`.
+    pub cluster: String,
+    /// The object, as "Deployment shop/web", or what else was asked for; empty where it is about
+    /// the cluster itself.
+    pub subject: String,
+    /// What happened.
+    pub problem: Box<ClusterProblem>,
+}
+
+impl fmt::Display for ClusterError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "cluster {}: ", self.cluster)?;
+        if !self.subject.is_empty() {
+            write!(f, "{}: ", self.subject)?;
+        }
+        write!(f, "{}", self.problem)
+    }
+}
+
+impl std::error::Error for ClusterError {}
+
+/// A field that another manager held.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct FieldConflict {
+    /// The manager, as "kubectl-edit".
+    pub manager: String,
+    /// The field, as ".spec.replicas".
+    pub field: String,
+}
+
+impl fmt::Display for FieldConflict {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} by {}", self.field, self.manager)
+    }
+}
+
+/// What happened. The server's own words are kept as it wrote them; credentials are never part of
+/// them.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum ClusterProblem {
+    /// The kubeconfig, or the place in the cluster that stands for it, gives no way in.
+    #[error("{file}: {why}")]
+    Kubeconfig {
+        /// The file.
+        file: String,
+        /// What is wrong with it.
+        why: String,
+    },
+    /// A program or file that gives the credentials failed.
+    #[error("credentials from {source_name}: {why}")]
+    Credentials {
+        /// The program or file.
+        source_name: String,
+        /// How it failed.
+        why: String,
+    },
+    /// No answer: no connection, a cut one, or silence.
+    #[error("cannot reach {server}: {why}")]
+    Unreachable {
+        /// Its address.
+        server: String,
+        /// What the connection said.
+        why: String,
+    },
+    /// 401.
+    #[error("{server} does not accept the credentials of {who}")]
+    Unauthorized {
+        /// Its address.
+        server: String,
+        /// Whose credentials they are.
+        who: String,
+    },
+    /// 403 by the cluster's roles.
+    #[error("{who} may not {verb} {resource}{}: {message}", place(namespace.as_deref()))]
+    Forbidden {
+        /// The verb, as "patch".
+        verb: String,
+        /// The resource, as "deployments.apps".
+        resource: String,
+        /// The namespace; none for what belongs to the whole cluster.
+        namespace: Option<String>,
+        /// Who asked.
+        who: String,
+        /// The server's words.
+        message: String,
+    },
+    /// No such kind is served.
+    #[error("the cluster has no kind {gvk}{}", because(why.as_deref()))]
+    UnknownKind {
+        /// The kind.
+        gvk: Gvk,
+        /// Why that may be, where it is known.
+        why: Option<String>,
+        /// Whether what serves its group is down, so that nobody can say whether there is such a
+        /// kind.
+        down: bool,
+    },
+    /// 404 for an object.
+    #[error("it does not exist")]
+    NotFound,
+    /// The namespace is not there.
+    #[error("namespace {namespace} does not exist")]
+    NamespaceMissing {
+        /// The namespace.
+        namespace: String,
+    },
+    /// The namespace is on its way out.
+    #[error("namespace {namespace} is being deleted, nothing can be created in it")]
+    NamespaceTerminating {
+        /// The namespace.
+        namespace: String,
+    },
+    /// 422, or 400: the object is not what its kind asks for.
+    #[error("{message}")]
+    Invalid {
+        /// The server's words.
+        message: String,
+        /// What is wrong, field by field, as `spec.ports[0].port: Required value`.
+        causes: Vec<String>,
+    },
+    /// A field that cannot be changed on an existing object.
+    #[error("{message}")]
+    Immutable {
+        /// The server's words.
+        message: String,
+    },
+    /// 409: somebody else was first, or holds fields.
+    #[error("{message}")]
+    Conflict {
+        /// The server's words, or who holds it.
+        message: String,
+        /// The fields other managers hold.
+        fields: Vec<FieldConflict>,
+    },
+    /// 429, more often than is waited for here.
+    #[error("the server limits requests, next try in {} s", retry_after.as_secs().max(1))]
+    Throttled {
+        /// How long it wants to be left alone.
+        retry_after: Duration,
+    },
+    /// An admission webhook that does not answer.
+    #[error("admission webhook {} does not answer: {message}", shown(name))]
+    Webhook {
+        /// The webhook.
+        name: String,
+        /// The server's words.
+        message: String,
+    },
+    /// Refused by an admission webhook, an admission policy, a quota: not by roles.
+    #[error("refused by {by}: {message}")]
+    Denied {
+        /// Who refused, as far as the answer tells.
+        by: String,
+        /// The server's words.
+        message: String,
+    },
+    /// More than the API server or its database takes.
+    #[error("it is too large for the cluster: {message}")]
+    TooLarge {
+        /// The server's words.
+        message: String,
+    },
+    /// 5xx.
+    #[error("the server failed ({status}): {message}")]
+    Server {
+        /// The status code.
+        status: u16,
+        /// The server's words.
+        message: String,
+    },
+    /// 410: the resource version asked from is no longer kept.
+    #[error("the server no longer keeps the version asked from")]
+    Gone,
+    /// An answer that is not what the protocol promises.
+    #[error("the server's answer makes no sense: {why}")]
+    Protocol {
+        /// What is wrong with it.
+        why: String,
+    },
+    /// A name that cannot stand in an address.
+    #[error("{why}")]
+    Address {
+        /// What is wrong with it.
+        why: String,
+    },
+    /// What this room never does.
+    #[error("{why}")]
+    Refused {
+        /// Why not.
+        why: String,
+    },
+    /// Something else lies in the place of a record.
+    #[error("it is not what tagboat wrote (no {}): somebody, or a manifest in Git, has replaced it", missing.join(", no "))]
+    Replaced {
+        /// What it lacks, as "label tagboat.dev/record".
+        missing: Vec<String>,
+        /// Where it lies.
+        namespace: String,
+        /// The ConfigMap.
+        name: String,
+    },
+    /// An object that was deleted and does not go.
+    #[error("it is being deleted and does not go{}", held_by(finalizers))]
+    Stuck {
+        /// What it waits for.
+        finalizers: Vec<String>,
+    },
+}
+
+fn place(namespace: Option<&str>) -> String {
+    namespace.map_or_else(
+        || " of the whole cluster".to_owned(),
+        |namespace| format!(" in namespace {namespace}"),
+    )
+}
+
+fn because(why: Option<&str>) -> String {
+    why.map(|why| format!(": {why}")).unwrap_or_default()
+}
+
+fn held_by(finalizers: &[String]) -> String {
+    if finalizers.is_empty() {
+        String::new()
+    } else {
+        format!(": finalizers {}", finalizers.join(", "))
+    }
+}
+
+/// When rights and policies of a cluster are asked again: their change is announced nowhere.
+const RIGHTS: Duration = Duration::from_secs(60);
+/// When a namespace on its way out, or a kind that is not served yet, is asked again.
+const SOON: Duration = Duration::from_secs(5);
+
+impl ClusterProblem {
+    /// Whether the same request may succeed shortly, whatever it asks for: an overload, a restart,
+    /// a cut connection.
+    pub(crate) fn passes_quickly(&self) -> bool {
+        match self {
+            Self::Unreachable { .. } | Self::Throttled { .. } => true,
+            Self::Server { status, .. } => matches!(status, 500 | 502 | 503 | 504),
+            _ => false,
+        }
+    }
+}
+
+impl Classify for ClusterError {
+    fn kind(&self) -> ErrorKind {
+        match &*self.problem {
+            ClusterProblem::Kubeconfig { .. }
+            | ClusterProblem::Forbidden { .. }
+            | ClusterProblem::Unauthorized { .. }
+            | ClusterProblem::Invalid { .. }
+            | ClusterProblem::Immutable { .. }
+            | ClusterProblem::Denied { .. }
+            | ClusterProblem::TooLarge { .. }
+            | ClusterProblem::Address { .. }
+            | ClusterProblem::Replaced { .. }
+            | ClusterProblem::Refused { .. } => ErrorKind::Config,
+            ClusterProblem::Conflict { .. } | ClusterProblem::Gone => ErrorKind::Conflict,
+            ClusterProblem::Credentials { .. }
+            | ClusterProblem::Unreachable { .. }
+            | ClusterProblem::UnknownKind { .. }
+            | ClusterProblem::NotFound
+            | ClusterProblem::NamespaceMissing { .. }
+            | ClusterProblem::NamespaceTerminating { .. }
+            | ClusterProblem::Throttled { .. }
+            | ClusterProblem::Webhook { .. }
+            | ClusterProblem::Server { .. }
+            | ClusterProblem::Protocol { .. }
+            | ClusterProblem::Stuck { .. } => ErrorKind::Remote,
+        }
+    }
+
+    /// Rights, policies and credentials change outside of Git, unannounced: although they are
+    /// somebody's configuration, they are worth asking again at the time named here.
+    fn retry_after(&self) -> Option<Duration> {
+        match &*self.problem {
+            ClusterProblem::Throttled { retry_after } => Some(*retry_after),
+            ClusterProblem::Forbidden { .. }
+            | ClusterProblem::Unauthorized { .. }
+            | ClusterProblem::Denied { .. } => Some(RIGHTS),
+            ClusterProblem::NamespaceTerminating { .. } | ClusterProblem::UnknownKind { .. } => {
+                Some(SOON)
+            }
+            _ => None,
+        }
+    }
+
+    fn hint(&self) -> Option<String> {
+        Some(match &*self.problem {
+            ClusterProblem::Kubeconfig { .. } => "correct the file, or clusters[].kubeconfig and context in tagboat.yaml".to_owned(),
+            ClusterProblem::Credentials { .. } => "run the program by hand as the user tagboat runs as".to_owned(),
+            ClusterProblem::Unauthorized { .. } => {
+                "the credentials have expired or belong to another cluster: renew them in the kubeconfig".to_owned()
+            }
+            ClusterProblem::Forbidden { verb, resource, who, .. } => format!("grant {who} the verb {verb} on {resource} by a Role or ClusterRole"),
+            ClusterProblem::UnknownKind { gvk, down: false, .. } => {
+                format!("apply the CustomResourceDefinition of {}, or install what brings it; this waits for it", gvk.kind)
+            }
+            ClusterProblem::UnknownKind { gvk, .. } => {
+                format!("look at the pods behind APIService {}.{}; this waits for it", gvk.version, gvk.group)
+            }
+            ClusterProblem::NamespaceMissing { namespace } => format!("add a Namespace {namespace} to what is applied, or create it"),
+            ClusterProblem::Immutable { .. } => {
+                format!("annotate it with {}/force: enabled to have it deleted and created anew", crate::objects::object::PREFIX)
+            }
+            ClusterProblem::Invalid { message, .. } if message.contains(super::api_error::NO_BASE64) => {
+                "data wants base64: write plain text under stringData".to_owned()
+            }
+            ClusterProblem::Webhook { .. } => "the service behind the webhook is down: look at its pods, or at its failurePolicy".to_owned(),
+            ClusterProblem::TooLarge { .. } => "split the object: an object holds at most about 1 MiB".to_owned(),
+            ClusterProblem::Replaced { namespace, name, .. } => format!(
+                "remove it from Git if it is there, then: kubectl -n {namespace} delete configmap {name}; objects found by label are listed before anything is deleted"
+            ),
+            ClusterProblem::Stuck { finalizers } if !finalizers.is_empty() => {
+                "the controllers of these finalizers have not let go of it".to_owned()
+            }
+            _ => return None,
+        })
+    }
+}

@@ -1,0 +1,158 @@
+//! A Kubernetes cluster: what it serves, what is in it, and sending it one action.
+//!
+//! This room decides nothing about order, prunes or drift. It sends what it is told, as whom it is
+//! told, within the budget of the cluster, and says exactly what came of it: [`ClusterClient::apply`],
+//! [`ClusterClient::delete`], [`ClusterClient::records`], [`Watches`].
+//!
+//! Clusters share nothing: one that is down delays no other. A cluster has one pool of connections;
+//! whom a request acts as ([`RequestIdentity`]) is a matter of that request.
+
+mod apply;
+mod config;
+mod connection;
+mod credential;
+mod crd_watch;
+mod delete;
+mod discovery;
+#[cfg(feature = "demo")]
+mod edit;
+mod error;
+mod url;
+mod read;
+mod records;
+mod api_error;
+mod watch;
+mod request;
+
+pub use apply::{ApplyRequest, ApplyResult};
+pub use delete::{DeleteRequest, DeleteResult, Propagation};
+pub use discovery::{Resource, Resources};
+pub use error::{ClusterError, ClusterProblem, FieldConflict};
+pub use read::ServerVersion;
+pub use records::{ApplicationRecord, is_record};
+pub use request::RequestStats;
+pub use watch::{ClusterEvent, Watches};
+
+use crate::{core::name::Name, spec::settings};
+use connection::Connection;
+use std::{
+    path::{Path, PathBuf},
+    sync::{Arc, RwLock},
+};
+use tokio::sync::{Mutex, Semaphore};
+
+/// As whom a request is sent.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Default)]
+pub enum RequestIdentity {
+    /// As the user of the kubeconfig, or the service account of this pod.
+    #[default]
+    Own,
+    /// As a service account, by impersonation.
+    ServiceAccount {
+        /// Its namespace.
+        namespace: String,
+        /// Its name.
+        name: String,
+    },
+}
+
+impl RequestIdentity {
+    /// As the account that an Application names, which lies in the Application's namespace; as
+    /// ourselves if it names none.
+    pub fn of(application: &Name, account: Option<&str>) -> Self {
+        match account {
+            None => Self::Own,
+            Some(name) => Self::ServiceAccount {
+                namespace: application.namespace().to_owned(),
+                name: name.to_owned(),
+            },
+        }
+    }
+}
+
+/// A cluster. Cheap to clone: all clones share connections, budget and what is known.
+#[derive(Clone)]
+pub struct ClusterClient {
+    inner: Arc<ClientInner>,
+}
+
+struct ClientInner {
+    name: String,
+    server: String,
+    user: String,
+    kubeconfig: Option<PathBuf>,
+    context: Option<String>,
+    take_over: Vec<String>,
+    permits: Semaphore,
+    pace: Option<request::RateLimiter>,
+    counts: request::RequestCounts,
+    connection: RwLock<Option<Arc<Connection>>>,
+    /// How the last connection was made; held while one is.
+    opened: Mutex<Option<request::ConnectAttempt>>,
+    known: read::ServerInfo,
+}
+
+impl std::fmt::Debug for ClusterClient {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Cluster")
+            .field("name", &self.inner.name)
+            .field("server", &self.inner.server)
+            .finish_non_exhaustive()
+    }
+}
+
+impl ClusterClient {
+    /// Reads the way into a cluster. Sends nothing and runs no credential plugin: that happens with
+    /// the first request.
+    ///
+    /// `resolve` says where a path of `tagboat.yaml` is.
+    ///
+    /// # Errors
+    /// [`ClusterProblem::Kubeconfig`] names the file and what is wrong with it.
+    pub async fn open(
+        declared: &settings::ClusterSettings,
+        resolve: impl Fn(&Path) -> PathBuf,
+    ) -> Result<Self, ClusterError> {
+        let kubeconfig = declared.kubeconfig.as_deref().map(resolve);
+        let way = config::read(kubeconfig.as_deref(), declared.context.as_deref())
+            .await
+            .map_err(|problem| ClusterError {
+                cluster: declared.name.clone(),
+                subject: String::new(),
+                problem: Box::new(problem),
+            })?;
+        Ok(Self {
+            inner: Arc::new(ClientInner {
+                name: declared.name.clone(),
+                server: way.server,
+                user: format!("user {}", way.user),
+                kubeconfig,
+                // Whoever turns to another context meanwhile (`kubectl config use-context`) means
+                // herself.
+                context: way.context,
+                take_over: declared.take_over.clone(),
+                permits: Semaphore::new(declared.concurrency.clamp(1, Semaphore::MAX_PERMITS)),
+                pace: request::RateLimiter::new(declared.requests_per_second),
+                counts: request::RequestCounts::default(),
+                connection: RwLock::new(None),
+                opened: Mutex::new(None),
+                known: read::ServerInfo::default(),
+            }),
+        })
+    }
+
+    /// Its name in `tagboat.yaml`.
+    pub fn name(&self) -> &str {
+        &self.inner.name
+    }
+
+    /// The address of its API server.
+    pub fn server(&self) -> &str {
+        &self.inner.server
+    }
+
+    /// The requests sent so far.
+    pub fn stats(&self) -> RequestStats {
+        self.inner.counts.read()
+    }
+}

@@ -1,0 +1,445 @@
+//! Asking a cluster: its version, what it serves, one object, many objects.
+
+use super::{
+    ClusterClient, RequestIdentity,
+    discovery::{ACCEPT, AggregatedDiscovery, Resource, ResourceList, Resources},
+    error::{ClusterError, ClusterProblem},
+    request::{ApiRequest, RequestVerb},
+    url,
+};
+use crate::objects::object::{Gvk, Object, ObjectKey};
+use serde::Deserialize;
+use serde_json::Value;
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
+use tokio::sync::{Mutex, OnceCell, watch};
+
+/// Objects asked for at once, as client-go does.
+pub(crate) const PAGE: usize = 500;
+/// A kind that is not known is not asked for again within this time.
+const UNKNOWN_PAUSE: Duration = Duration::from_secs(2);
+/// Requests in flight while groups are asked one by one.
+const GROUPS_AT_ONCE: usize = 8;
+
+/// What was asked once and is kept.
+pub(crate) struct ServerInfo {
+    version: OnceCell<ServerVersion>,
+    resources: watch::Sender<Option<Arc<Resources>>>,
+    /// When discovery last began; held while it runs.
+    asked: Mutex<Option<Instant>>,
+}
+
+impl Default for ServerInfo {
+    fn default() -> Self {
+        Self {
+            version: OnceCell::new(),
+            resources: watch::Sender::new(None),
+            asked: Mutex::new(None),
+        }
+    }
+}
+
+/// The version of an API server.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ServerVersion {
+    /// As "1".
+    pub major: u32,
+    /// As "33".
+    pub minor: u32,
+    /// As the server writes it: "v1.33.2".
+    pub text: String,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct RawServerVersion {
+    major: String,
+    minor: String,
+    git_version: String,
+}
+
+/// A page of a list.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct ObjectList {
+    #[serde(default)]
+    api_version: String,
+    #[serde(default)]
+    kind: String,
+    #[serde(default)]
+    pub metadata: ListMeta,
+    #[serde(default)]
+    items: Option<Vec<Value>>,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(default, rename_all = "camelCase")]
+pub(crate) struct ListMeta {
+    pub resource_version: String,
+    #[serde(rename = "continue")]
+    pub next: String,
+}
+
+impl ObjectList {
+    /// Reads a page. What is no list must not pass for an empty one: it would mean that everything
+    /// is gone.
+    pub(crate) fn read(
+        cluster: &ClusterClient,
+        subject: &str,
+        body: &[u8],
+    ) -> Result<Self, ClusterError> {
+        let list: Self = cluster.read(subject, body)?;
+        if !list.kind.ends_with("List") {
+            let why = format!(
+                "it is a {}, not a list",
+                crate::core::image::shown(&list.kind)
+            );
+            return Err(cluster.fault(subject, ClusterProblem::Protocol { why }));
+        }
+        Ok(list)
+    }
+
+    /// Its objects. Items of built-in kinds carry no apiVersion and kind of their own: the list
+    /// says it for all.
+    pub(crate) fn objects(self) -> impl Iterator<Item = Result<Object, ClusterProblem>> {
+        let Self {
+            api_version,
+            kind,
+            items,
+            ..
+        } = self;
+        let kind = kind.strip_suffix("List").unwrap_or(&kind).to_owned();
+        items.unwrap_or_default().into_iter().map(move |mut item| {
+            if let Some(fields) = item.as_object_mut() {
+                fields
+                    .entry("apiVersion")
+                    .or_insert_with(|| api_version.clone().into());
+                fields.entry("kind").or_insert_with(|| kind.clone().into());
+            }
+            Object::new(item).map_err(|error| ClusterProblem::Protocol {
+                why: format!("an item of the list is no object: {error}"),
+            })
+        })
+    }
+}
+
+impl ClusterClient {
+    /// The server's version, asked once.
+    ///
+    /// # Errors
+    /// As every request: see [`ClusterProblem`].
+    pub async fn version(&self) -> Result<ServerVersion, ClusterError> {
+        let asked = self.inner.known.version.get_or_try_init(|| async {
+            let own = RequestIdentity::Own;
+            let call = ApiRequest {
+                subject: "its version".to_owned(),
+                ..ApiRequest::get(RequestVerb::Discovery, "/version".to_owned(), &own)
+            };
+            let answer = self.call(call).await?;
+            let raw: RawServerVersion = self.read("its version", &answer.body)?;
+            // Some distributions write the minor as "33+".
+            let number = |text: &str| {
+                text.chars()
+                    .take_while(char::is_ascii_digit)
+                    .collect::<String>()
+                    .parse()
+                    .unwrap_or(0)
+            };
+            Ok(ServerVersion {
+                major: number(&raw.major),
+                minor: number(&raw.minor),
+                text: raw.git_version,
+            })
+        });
+        asked.await.cloned()
+    }
+
+    /// What the cluster serves, as known: asked for the first time only.
+    ///
+    /// # Errors
+    /// As every request: see [`ClusterProblem`].
+    pub async fn resources(&self) -> Result<Arc<Resources>, ClusterError> {
+        match self.known() {
+            Some(resources) => Ok(resources),
+            None => self.discover(None).await,
+        }
+    }
+
+    /// Asks again what the cluster serves: after a CRD was applied, or appeared.
+    ///
+    /// # Errors
+    /// As every request: see [`ClusterProblem`].
+    pub async fn refresh(&self) -> Result<Arc<Resources>, ClusterError> {
+        self.discover(Some(Instant::now())).await
+    }
+
+    /// The resource of a kind. One that is not known is asked for, at most every two seconds.
+    ///
+    /// # Errors
+    /// [`ClusterProblem::UnknownKind`]; and as every request.
+    pub async fn resource(&self, gvk: &Gvk) -> Result<Resource, ClusterError> {
+        let resources = self.resources().await?;
+        if let Some(resource) = resources.find(gvk) {
+            return Ok(resource.clone());
+        }
+        let since = Instant::now().checked_sub(UNKNOWN_PAUSE);
+        let resources = self.discover(since).await?;
+        resources.find(gvk).cloned().ok_or_else(|| {
+            let down = resources.is_unavailable(gvk);
+            let why = if down {
+                Some(format!(
+                    "the API server behind {} does not answer",
+                    gvk.api_version()
+                ))
+            } else {
+                resources
+                    .preferred(&gvk.group, &gvk.kind)
+                    .map(|served| format!("it serves {} of it", served.gvk.api_version()))
+                    .or_else(|| {
+                        resources
+                            .by_group()
+                            .contains_key(gvk.group.as_str())
+                            .then(|| format!("its group {} has no such kind", gvk.group))
+                    })
+            };
+            self.fault(
+                "",
+                ClusterProblem::UnknownKind {
+                    gvk: gvk.clone(),
+                    why,
+                    down,
+                },
+            )
+        })
+    }
+
+    fn known(&self) -> Option<Arc<Resources>> {
+        self.inner.known.resources.borrow().clone()
+    }
+
+    /// Follows what is known of the cluster.
+    pub(crate) fn follow_resources(&self) -> watch::Receiver<Option<Arc<Resources>>> {
+        self.inner.known.resources.subscribe()
+    }
+
+    /// Asks, unless an answer to a question asked after `since` is at hand; any answer does where
+    /// that is none.
+    async fn discover(&self, since: Option<Instant>) -> Result<Arc<Resources>, ClusterError> {
+        let mut asked = self.inner.known.asked.lock().await;
+        if let (Some(known), Some(at)) = (self.known(), *asked)
+            && since.is_none_or(|since| at > since)
+        {
+            return Ok(known);
+        }
+        let begun = Instant::now();
+        let mut found = self.ask_all().await?;
+        if let Some(before) = self.known() {
+            found.keep_from(&before);
+        }
+        let found = Arc::new(found);
+        *asked = Some(begun);
+        self.inner.known.resources.send_replace(Some(found.clone()));
+        Ok(found)
+    }
+
+    async fn ask_all(&self) -> Result<Resources, ClusterError> {
+        let (core, groups) = futures::try_join!(
+            self.ask::<AggregatedDiscovery>("/api", ACCEPT),
+            self.ask::<AggregatedDiscovery>("/apis", ACCEPT)
+        )?;
+        let mut found = Resources::default();
+        let mut single: Vec<(String, String)> = Vec::new();
+        for answer in [core, groups] {
+            match answer.kind.as_str() {
+                "APIGroupDiscoveryList" => found.add_aggregated(&answer),
+                "APIVersions" => single.extend(
+                    answer
+                        .versions
+                        .iter()
+                        .map(|version| (version.clone(), format!("/api/{version}"))),
+                ),
+                "APIGroupList" => {
+                    let versions = answer.groups.iter().flat_map(|group| group.versions());
+                    single.extend(
+                        versions.map(|version| (version.clone(), format!("/apis/{version}"))),
+                    );
+                }
+                other => {
+                    let why = format!(
+                        "it is a {}, not what it serves",
+                        crate::core::image::shown(other)
+                    );
+                    return Err(self.fault("what it serves", ClusterProblem::Protocol { why }));
+                }
+            }
+        }
+        use futures::StreamExt;
+        let mut answers = futures::stream::iter(single)
+            .map(|(version, path)| async move {
+                let list = self.ask::<ResourceList>(&path, "application/json").await;
+                (version, list)
+            })
+            .buffered(GROUPS_AT_ONCE);
+        while let Some((version, list)) = answers.next().await {
+            match list {
+                Ok(list) => found.add_list(&version, &list),
+                Err(error) => {
+                    tracing::warn!(cluster = %self.inner.name, group = %version, %error, "a group of the API does not answer");
+                    found.add_unavailable(version);
+                }
+            }
+        }
+        Ok(found)
+    }
+
+    async fn ask<T: serde::de::DeserializeOwned>(
+        &self,
+        path: &str,
+        accept: &'static str,
+    ) -> Result<T, ClusterError> {
+        let own = RequestIdentity::Own;
+        let subject = "what it serves";
+        let answer = self
+            .call(ApiRequest {
+                accept,
+                subject: subject.to_owned(),
+                ..ApiRequest::get(RequestVerb::Discovery, path.to_owned(), &own)
+            })
+            .await?;
+        self.read(subject, &answer.body)
+    }
+
+    /// One object; none where it does not exist.
+    ///
+    /// # Errors
+    /// As every request: see [`ClusterProblem`].
+    pub async fn get(
+        &self,
+        identity: &RequestIdentity,
+        resource: &Resource,
+        key: &ObjectKey,
+    ) -> Result<Option<Object>, ClusterError> {
+        let path =
+            url::item(resource, key).map_err(|problem| self.fault(key.to_string(), problem))?;
+        let call = ApiRequest {
+            subject: key.to_string(),
+            resource: resource.dotted(),
+            namespace: key.namespace.as_deref(),
+            gvk: Some(&resource.gvk),
+            ..ApiRequest::get(RequestVerb::Get, path, identity)
+        };
+        match self.call(call).await {
+            Ok(answer) => self.object(&key.to_string(), &answer.body).map(Some),
+            Err(error)
+                if matches!(
+                    *error.problem,
+                    ClusterProblem::NotFound | ClusterProblem::NamespaceMissing { .. }
+                ) =>
+            {
+                Ok(None)
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    /// All objects of a kind with these labels ("a=b,c"), in one namespace or in all, page by page.
+    ///
+    /// # Errors
+    /// As every request: see [`ClusterProblem`].
+    pub async fn list(
+        &self,
+        identity: &RequestIdentity,
+        resource: &Resource,
+        namespace: Option<&str>,
+        labels: Option<&str>,
+    ) -> Result<Vec<Object>, ClusterError> {
+        self.list_as(identity, resource, namespace, labels, |object| object)
+            .await
+    }
+
+    /// [`ClusterClient::list`], of which only what is made of each object is kept beyond its page.
+    pub(crate) async fn list_as<T>(
+        &self,
+        identity: &RequestIdentity,
+        resource: &Resource,
+        namespace: Option<&str>,
+        labels: Option<&str>,
+        make: impl Fn(Object) -> T,
+    ) -> Result<Vec<T>, ClusterError> {
+        let subject = resource.dotted();
+        let collection = url::collection(resource, namespace)
+            .map_err(|problem| self.fault(&subject, problem))?;
+        let limit = PAGE.to_string();
+        let (mut found, mut next, mut restarted) = (Vec::new(), String::new(), false);
+        loop {
+            let query = url::query(&[
+                ("labelSelector", labels.unwrap_or_default()),
+                ("limit", &limit),
+                ("continue", &next),
+            ]);
+            let call = ApiRequest {
+                subject: subject.clone(),
+                resource: subject.clone(),
+                namespace,
+                gvk: Some(&resource.gvk),
+                ..ApiRequest::get(RequestVerb::List, format!("{collection}{query}"), identity)
+            };
+            let list = match self.call(call).await {
+                Ok(answer) => ObjectList::read(self, &subject, &answer.body)?,
+                // The pages took longer than the server keeps a version: once more from the start.
+                Err(error)
+                    if *error.problem == ClusterProblem::Gone && !next.is_empty() && !restarted =>
+                {
+                    (next, restarted) = (String::new(), true);
+                    found.clear();
+                    continue;
+                }
+                Err(error) => return Err(error),
+            };
+            next.clone_from(&list.metadata.next);
+            for object in list.objects() {
+                found.push(make(
+                    object.map_err(|problem| self.fault(&subject, problem))?,
+                ));
+            }
+            if next.is_empty() {
+                return Ok(found);
+            }
+        }
+    }
+
+    /// The pods of a namespace with these labels, to say why a workload does not come up.
+    ///
+    /// # Errors
+    /// As every request: see [`ClusterProblem`].
+    pub async fn pods(&self, namespace: &str, labels: &str) -> Result<Vec<Object>, ClusterError> {
+        let pods = core("Pod", "pods", true);
+        self.list(&RequestIdentity::Own, &pods, Some(namespace), Some(labels))
+            .await
+    }
+
+    /// An object the server answered.
+    pub(crate) fn object(&self, subject: &str, body: &[u8]) -> Result<Object, ClusterError> {
+        let value: Value = self.read(subject, body)?;
+        Object::new(value).map_err(|error| {
+            self.fault(
+                subject,
+                ClusterProblem::Protocol {
+                    why: error.to_string(),
+                },
+            )
+        })
+    }
+}
+
+/// A resource that every cluster has.
+pub(crate) fn core(kind: &str, plural: &str, namespaced: bool) -> Resource {
+    Resource {
+        gvk: Gvk::new("v1", kind),
+        plural: plural.to_owned(),
+        namespaced,
+        verbs: Default::default(),
+    }
+}

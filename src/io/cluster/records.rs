@@ -1,0 +1,713 @@
+//! What is kept in a cluster about an Application: text by name, in ConfigMaps beside it.
+//!
+//! A record is one ConfigMap, its head, as long as it fits; what is larger lies in parts, which
+//! carry the digest of their whole in their name. Parts are written before the head that names them
+//! and removed after it: a process that dies in between leaves the old record valid and parts that
+//! belong to nothing, which the next reader is told of and the next save removes. Plain text, so
+//! that kubectl shows it.
+
+use super::{
+    ClusterClient, RequestIdentity,
+    delete::DeleteRequest,
+    discovery::Resource,
+    error::{ClusterError, ClusterProblem},
+    read::core,
+    request::{ApiRequest, RequestVerb},
+    url,
+};
+use crate::{
+    core::name::Name,
+    objects::object::{MANAGER, Object, ObjectKey, PREFIX},
+};
+use bytes::Bytes;
+use hyper::Method;
+use serde_json::{Value, json};
+use sha2::{Digest, Sha256};
+use std::collections::BTreeMap;
+
+/// Bytes of text in one ConfigMap: 1 MiB is the most the API server takes, names and other
+/// managers' words included.
+const ROOM: usize = 900 << 10;
+
+/// What is kept about an Application.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ApplicationRecord {
+    /// The Application. Its namespace is where the record lies.
+    pub application: Name,
+    /// Text by name, as "inventory.json".
+    pub data: BTreeMap<String, String>,
+    /// The version read, which a save must find unchanged; none for a record that was never saved.
+    pub version: Option<String>,
+    /// Why `data` is empty or cannot be trusted: parts are missing or not what they were.
+    pub damaged: Option<String>,
+    /// ConfigMaps of this record that its head does not name: a save was interrupted. The next one
+    /// removes them.
+    pub leftovers: Vec<String>,
+    /// The parts the head names.
+    parts: Vec<String>,
+}
+
+impl ApplicationRecord {
+    /// A record that was never saved.
+    pub fn new(application: Name, data: BTreeMap<String, String>) -> Self {
+        Self {
+            application,
+            data,
+            version: None,
+            damaged: None,
+            leftovers: Vec::new(),
+            parts: Vec::new(),
+        }
+    }
+}
+
+fn label() -> String {
+    format!("{PREFIX}/record")
+}
+
+fn note(what: &str) -> String {
+    format!("{PREFIX}/{what}")
+}
+
+fn config_maps() -> Resource {
+    core("ConfigMap", "configmaps", true)
+}
+
+/// The name of the head. Names of Applications can be as long as those of ConfigMaps: a long one
+/// ends in its digest.
+fn head_name(application: &Name) -> String {
+    let name = application.name();
+    // Parts add ".", eight digits, "." and a number.
+    if name.len() <= 200 {
+        format!("tagboat-{name}")
+    } else {
+        format!(
+            "tagboat-{}-{}",
+            name[..180].trim_end_matches(['.', '-']),
+            &digest(name.as_bytes())[..16]
+        )
+    }
+}
+
+/// Whether an object would lie where the record of an Application does.
+pub fn is_record(key: &ObjectKey, application: &Name) -> bool {
+    let (maps, head) = (config_maps(), head_name(application));
+    let is_part = |rest: &str| {
+        let numbers = rest.strip_prefix('.').and_then(|rest| rest.split_once('.'));
+        numbers.is_some_and(|(digest, number)| digest.len() == 8 && number.parse::<usize>().is_ok())
+    };
+    *key == maps.key(key.namespace.as_deref(), &key.name)
+        && key.namespace.as_deref() == Some(application.namespace())
+        && key
+            .name
+            .strip_prefix(&*head)
+            .is_some_and(|rest| rest.is_empty() || is_part(rest))
+}
+
+fn digest(bytes: &[u8]) -> String {
+    use std::fmt::Write;
+    Sha256::digest(bytes)
+        .iter()
+        .fold(String::new(), |mut text, byte| {
+            let _ = write!(text, "{byte:02x}");
+            text
+        })
+}
+
+/// The digest of all data, names included.
+fn digest_of(data: &BTreeMap<String, String>) -> String {
+    digest(&serde_json::to_vec(data).unwrap_or_default())
+}
+
+/// Data cut into pieces that fit, in order.
+fn pieces(data: &BTreeMap<String, String>, room: usize) -> Vec<BTreeMap<String, String>> {
+    let mut pieces = vec![BTreeMap::new()];
+    let mut left = room;
+    for (name, text) in data {
+        let mut rest = text.as_str();
+        loop {
+            // A name with no room for a character behind it begins the next piece.
+            if left < name.len() + 4 && left < room {
+                pieces.push(BTreeMap::new());
+                left = room;
+            }
+            let mut cut = rest.len().min(left.saturating_sub(name.len()).max(4));
+            while !rest.is_char_boundary(cut) {
+                cut -= 1;
+            }
+            let (now, later) = rest.split_at(cut);
+            if let Some(piece) = pieces.last_mut() {
+                piece.insert(name.clone(), now.to_owned());
+            }
+            left = left.saturating_sub(name.len() + now.len());
+            rest = later;
+            if rest.is_empty() {
+                break;
+            }
+            pieces.push(BTreeMap::new());
+            left = room;
+        }
+    }
+    pieces
+}
+
+/// A ConfigMap of a record, as far as it matters: thousands are read at once, and most of each is
+/// the server's own.
+struct ConfigMapBody {
+    application: Name,
+    name: String,
+    version: Option<String>,
+    digest: String,
+    parts: usize,
+    data: BTreeMap<String, String>,
+}
+
+impl ConfigMapBody {
+    /// Somebody else's ConfigMap with our label, or one moved elsewhere by hand, is none.
+    fn of(object: &Object) -> Option<Self> {
+        let application = object
+            .annotation(&note("application"))?
+            .parse::<Name>()
+            .ok()?;
+        if object.namespace() != Some(application.namespace()) {
+            return None;
+        }
+        let data = object
+            .value()
+            .get("data")
+            .and_then(Value::as_object)
+            .into_iter()
+            .flatten();
+        Some(Self {
+            application,
+            name: object.name().to_owned(),
+            version: object.resource_version().map(str::to_owned),
+            digest: object
+                .annotation(&note("digest"))
+                .unwrap_or_default()
+                .to_owned(),
+            parts: object
+                .annotation(&note("parts"))
+                .and_then(|text| text.parse().ok())
+                .unwrap_or(0),
+            data: data
+                .filter_map(|(name, text)| Some((name.clone(), text.as_str()?.to_owned())))
+                .collect(),
+        })
+    }
+}
+
+/// Puts records together from all ConfigMaps that carry the label.
+fn assemble(maps: impl IntoIterator<Item = ConfigMapBody>) -> Vec<ApplicationRecord> {
+    let mut by_application: BTreeMap<
+        Name,
+        (Option<ConfigMapBody>, BTreeMap<String, ConfigMapBody>),
+    > = BTreeMap::new();
+    for map in maps {
+        let (head, parts) = by_application.entry(map.application.clone()).or_default();
+        if map.name == head_name(&map.application) {
+            *head = Some(map);
+        } else {
+            parts.insert(map.name.clone(), map);
+        }
+    }
+    by_application
+        .into_iter()
+        .map(|(name, (head, parts))| record(name, head, parts))
+        .collect()
+}
+
+fn record(
+    application: Name,
+    head: Option<ConfigMapBody>,
+    mut parts: BTreeMap<String, ConfigMapBody>,
+) -> ApplicationRecord {
+    let mut record = ApplicationRecord::new(application, BTreeMap::new());
+    let Some(head) = head else {
+        record.leftovers = parts.into_keys().collect();
+        return record;
+    };
+    record.version = head.version;
+    if head.parts == 0 {
+        record.data = head.data;
+    }
+    for index in 1..=head.parts {
+        let name = part_name(&record.application, &head.digest, index);
+        match parts.remove(&name) {
+            Some(part) => {
+                record.parts.push(name);
+                for (name, text) in part.data {
+                    record.data.entry(name).or_default().push_str(&text);
+                }
+            }
+            None => {
+                record.damaged = Some(format!(
+                    "ConfigMap {}/{name} is missing",
+                    record.application.namespace()
+                ))
+            }
+        }
+    }
+    if record.damaged.is_none() && digest_of(&record.data) != head.digest {
+        let place = format!("{}/{}", record.application.namespace(), head.name);
+        record.damaged = Some(format!(
+            "ConfigMap {place} was changed by somebody else: its digest does not match"
+        ));
+    }
+    record.leftovers = parts.into_keys().collect();
+    record
+}
+
+fn part_name(application: &Name, digest: &str, index: usize) -> String {
+    format!(
+        "{}.{}.{index}",
+        head_name(application),
+        digest.get(..8).unwrap_or("none")
+    )
+}
+
+impl ClusterClient {
+    /// All records of the cluster: one list.
+    ///
+    /// # Errors
+    /// As every request: see [`ClusterProblem`].
+    pub async fn records(&self) -> Result<Vec<ApplicationRecord>, ClusterError> {
+        let maps = self
+            .list_as(
+                &RequestIdentity::Own,
+                &config_maps(),
+                None,
+                Some(&label()),
+                |object| ConfigMapBody::of(&object),
+            )
+            .await?;
+        Ok(assemble(maps.into_iter().flatten()))
+    }
+
+    /// Saves a record, creating its namespace where that is missing. `holder` says who we are, for
+    /// another one who meets us.
+    ///
+    /// # Errors
+    /// [`ClusterProblem::Conflict`] where somebody else saved it since it was read, with the name that one
+    /// left; and as every request.
+    pub async fn save(
+        &self,
+        record: &mut ApplicationRecord,
+        holder: &str,
+    ) -> Result<(), ClusterError> {
+        let digest = digest_of(&record.data);
+        let pieces = pieces(&record.data, ROOM);
+        let mut parts = Vec::new();
+        if pieces.len() > 1 {
+            for (index, piece) in pieces.iter().enumerate() {
+                let name = part_name(&record.application, &digest, index + 1);
+                match self
+                    .create_in_namespace(record, &name, &config_map(record, &name, piece, holder))
+                    .await
+                {
+                    Ok(_) => {}
+                    // Its name says what is in it: an interrupted save wrote it. Should it say
+                    // something else, the next reader finds that out by the digest.
+                    Err(error) if matches!(*error.problem, ClusterProblem::Conflict { .. }) => {}
+                    Err(error) => return Err(error),
+                }
+                parts.push(name);
+            }
+        }
+        let head = head_name(&record.application);
+        let empty = BTreeMap::new();
+        let mut object = config_map(
+            record,
+            &head,
+            if parts.is_empty() {
+                &record.data
+            } else {
+                &empty
+            },
+            holder,
+        );
+        object["metadata"]["annotations"][note("digest")] = digest.into();
+        object["metadata"]["annotations"][note("parts")] = parts.len().to_string().into();
+        let saved = match &record.version {
+            Some(version) => {
+                object["metadata"]["resourceVersion"] = version.clone().into();
+                self.replace(record, &head, &object).await
+            }
+            None => self.create_in_namespace(record, &head, &object).await,
+        };
+        let saved = match saved {
+            Err(error)
+                if matches!(
+                    *error.problem,
+                    ClusterProblem::Conflict { .. } | ClusterProblem::NotFound
+                ) =>
+            {
+                self.met(record, &object, error).await?
+            }
+            other => other?,
+        };
+        record.version = saved.resource_version().map(str::to_owned);
+        record.damaged = None;
+        let old = std::mem::replace(&mut record.parts, parts);
+        let gone: Vec<String> = old
+            .into_iter()
+            .chain(std::mem::take(&mut record.leftovers))
+            .filter(|name| !record.parts.contains(name))
+            .collect();
+        record.leftovers = self.sweep(&record.application, gone).await;
+        Ok(())
+    }
+
+    /// Removes a record, its head first: what an interrupted removal leaves is leftovers.
+    ///
+    /// # Errors
+    /// As every request: see [`ClusterProblem`].
+    pub async fn remove(&self, record: &ApplicationRecord) -> Result<(), ClusterError> {
+        let head = head_name(&record.application);
+        let names = std::iter::once(&head)
+            .chain(&record.parts)
+            .chain(&record.leftovers);
+        for name in names {
+            self.remove_map(&record.application, name).await?;
+        }
+        Ok(())
+    }
+
+    /// Deletes parts; what cannot be deleted is left for the next time.
+    async fn sweep(&self, application: &Name, names: Vec<String>) -> Vec<String> {
+        let mut left = Vec::new();
+        for name in names {
+            if let Err(error) = self.remove_map(application, &name).await {
+                tracing::debug!(%error, "a part of an old record stays for now");
+                left.push(name);
+            }
+        }
+        left
+    }
+
+    async fn remove_map(&self, application: &Name, name: &str) -> Result<(), ClusterError> {
+        let resource = config_maps();
+        let key = resource.key(Some(application.namespace()), name);
+        if let Some(live) = self.get(&RequestIdentity::Own, &resource, &key).await?
+            && let Some(uid) = live.uid()
+        {
+            self.delete(
+                &RequestIdentity::Own,
+                &resource,
+                &key,
+                &DeleteRequest::uid(uid),
+            )
+            .await?;
+        }
+        Ok(())
+    }
+
+    /// Creates a ConfigMap, and its namespace where that is missing.
+    async fn create_in_namespace(
+        &self,
+        record: &ApplicationRecord,
+        name: &str,
+        object: &Value,
+    ) -> Result<Object, ClusterError> {
+        let namespace = record.application.namespace();
+        let resource = config_maps();
+        let key = resource.key(Some(namespace), name);
+        match self.create_object(&resource, object, &key).await {
+            Err(error) if matches!(*error.problem, ClusterProblem::NamespaceMissing { .. }) => {
+                self.ensure_namespace(&RequestIdentity::Own, namespace)
+                    .await?;
+                self.create_object(&resource, object, &key).await
+            }
+            other => other,
+        }
+    }
+
+    async fn replace(
+        &self,
+        record: &ApplicationRecord,
+        name: &str,
+        object: &Value,
+    ) -> Result<Object, ClusterError> {
+        let resource = config_maps();
+        let key = resource.key(Some(record.application.namespace()), name);
+        let subject = key.to_string();
+        let path = url::item(&resource, &key).map_err(|problem| self.fault(&subject, problem))?;
+        let call = ApiRequest {
+            method: Method::PUT,
+            body: Bytes::from(object.to_string()),
+            subject: subject.clone(),
+            resource: resource.dotted(),
+            namespace: key.namespace.as_deref(),
+            gvk: Some(&resource.gvk),
+            // Sent twice, the second one meets what the first one wrote: see `met`.
+            ..ApiRequest::get(
+                RequestVerb::Update,
+                format!("{path}{}", url::query(&[("fieldManager", MANAGER)])),
+                &RequestIdentity::Own,
+            )
+        };
+        let answer = self.call(call).await?;
+        self.object(&subject, &answer.body)
+    }
+
+    /// What is not ours where the head of a record should lie, if there is something.
+    ///
+    /// # Errors
+    /// As every request: see [`ClusterProblem`].
+    pub async fn in_place_of_record(
+        &self,
+        application: &Name,
+    ) -> Result<Option<ClusterError>, ClusterError> {
+        let resource = config_maps();
+        let key = resource.key(Some(application.namespace()), &head_name(application));
+        let found = self.get(&RequestIdentity::Own, &resource, &key).await?;
+        Ok(found
+            .and_then(|live| replaced(application, &live))
+            .map(|problem| self.fault(key.to_string(), problem)))
+    }
+
+    /// What stands where a save found something else than it read: what this very save wrote, the
+    /// answer to which was lost; or what somebody else did, who is named.
+    async fn met(
+        &self,
+        record: &ApplicationRecord,
+        sent: &Value,
+        error: ClusterError,
+    ) -> Result<Object, ClusterError> {
+        let resource = config_maps();
+        let key = resource.key(
+            Some(record.application.namespace()),
+            &head_name(&record.application),
+        );
+        let Ok(found) = self.get(&RequestIdentity::Own, &resource, &key).await else {
+            return Err(error);
+        };
+        let message = match found {
+            Some(live) if replaced(&record.application, &live).is_some() => {
+                return Err(replaced(&record.application, &live)
+                    .map_or(error, |problem| self.fault(key.to_string(), problem)));
+            }
+            Some(live) => {
+                let as_sent = |what: &str| {
+                    live.annotation(&note(what))
+                        == sent["metadata"]["annotations"][note(what)].as_str()
+                };
+                if ["digest", "parts", "holder"].into_iter().all(as_sent) {
+                    return Ok(live);
+                }
+                let holder = live
+                    .annotation(&note("holder"))
+                    .unwrap_or("somebody who left no name");
+                format!(
+                    "the record was saved by {holder} since it was read: two of us reconcile this Application"
+                )
+            }
+            None => "the record was removed since it was read".to_owned(),
+        };
+        Err(self.fault(
+            key.to_string(),
+            ClusterProblem::Conflict {
+                message,
+                fields: Vec::new(),
+            },
+        ))
+    }
+}
+
+/// What a ConfigMap lacks that stands in place of a record's head and that no save has written;
+/// nothing for one of ours.
+fn replaced(application: &Name, live: &Object) -> Option<ClusterProblem> {
+    let has = [
+        (format!("label {}", label()), live.label(&label()).is_some()),
+        (
+            format!("annotation {}", note("holder")),
+            live.annotation(&note("holder")).is_some(),
+        ),
+        (
+            format!("annotation {}", note("digest")),
+            live.annotation(&note("digest")).is_some(),
+        ),
+    ];
+    let missing: Vec<String> = has
+        .into_iter()
+        .filter(|(_, there)| !there)
+        .map(|(what, _)| what)
+        .collect();
+    let (namespace, name) = (application.namespace().to_owned(), head_name(application));
+    (!missing.is_empty()).then_some(ClusterProblem::Replaced {
+        missing,
+        namespace,
+        name,
+    })
+}
+
+fn config_map(
+    record: &ApplicationRecord,
+    name: &str,
+    data: &BTreeMap<String, String>,
+    holder: &str,
+) -> Value {
+    json!({
+        "apiVersion": "v1",
+        "kind": "ConfigMap",
+        "metadata": {
+            "name": name,
+            "namespace": record.application.namespace(),
+            "labels": {label(): "v1"},
+            "annotations": {note("application"): record.application.to_string(), note("holder"): holder},
+        },
+        "data": data,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn read(objects: &[Object]) -> Vec<ApplicationRecord> {
+        assemble(objects.iter().filter_map(ConfigMapBody::of))
+    }
+
+    fn application(name: &str) -> Name {
+        Name::new("shop", name).unwrap()
+    }
+
+    /// What a save leaves in the cluster.
+    fn stored(record: &ApplicationRecord, room: usize) -> Vec<Object> {
+        let digest = digest_of(&record.data);
+        let pieces = pieces(&record.data, room);
+        let split = pieces.len() > 1;
+        let head = head_name(&record.application);
+        let empty = BTreeMap::new();
+        let mut value = config_map(
+            record,
+            &head,
+            if split { &empty } else { &record.data },
+            "us",
+        );
+        value["metadata"]["annotations"][note("digest")] = digest.clone().into();
+        value["metadata"]["annotations"][note("parts")] =
+            if split { pieces.len() } else { 0 }.to_string().into();
+        value["metadata"]["resourceVersion"] = "7".into();
+        let mut objects = vec![Object::new(value).unwrap()];
+        if split {
+            for (index, piece) in pieces.iter().enumerate() {
+                let name = part_name(&record.application, &digest, index + 1);
+                objects.push(Object::new(config_map(record, &name, piece, "us")).unwrap());
+            }
+        }
+        objects
+    }
+
+    fn sample(name: &str, text: &str) -> ApplicationRecord {
+        ApplicationRecord::new(
+            application(name),
+            BTreeMap::from([("inventory.json".to_owned(), text.to_owned())]),
+        )
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_split_comes_back(texts in proptest::collection::btree_map("[a-z]{1,8}", "\\PC{0,80}", 0..5), room in 20usize..200) {
+            let record = ApplicationRecord::new(application("web"), texts);
+            for piece in pieces(&record.data, room) {
+                prop_assert!(piece.iter().map(|(name, text)| name.len() + text.len()).sum::<usize>() <= room);
+            }
+            let read = read(&stored(&record, room));
+            prop_assert_eq!(read.len(), 1);
+            prop_assert_eq!(&read[0].data, &record.data);
+            prop_assert_eq!(read[0].damaged.as_ref(), None);
+            prop_assert!(read[0].leftovers.is_empty());
+        }
+    }
+
+    #[test]
+    fn an_interrupted_save_leaves_the_old_record_and_is_told() {
+        let (old, new) = (
+            sample("web", &"old ".repeat(100)),
+            sample("web", &"new ".repeat(100)),
+        );
+        let mut objects = stored(&old, 150);
+        // The new parts are there, the new head is not; the last part is missing.
+        let parts: Vec<Object> = stored(&new, 150).into_iter().skip(1).collect();
+        objects.extend(parts[..parts.len() - 1].to_vec());
+        let found = read(&objects);
+        assert_eq!(
+            (found.len(), &found[0].data, found[0].leftovers.len()),
+            (1, &old.data, parts.len() - 1)
+        );
+        // Never saved before: nothing but parts.
+        let found = read(&parts);
+        assert_eq!(
+            (
+                found[0].data.len(),
+                found[0].version.as_deref(),
+                found[0].leftovers.len()
+            ),
+            (0, None, parts.len())
+        );
+    }
+
+    #[test]
+    fn a_missing_or_changed_part_is_told() {
+        let record = sample("web", &"old ".repeat(100));
+        let mut objects = stored(&record, 150);
+        let part = objects.remove(2);
+        assert!(
+            read(&objects)[0]
+                .damaged
+                .as_ref()
+                .unwrap()
+                .contains("is missing")
+        );
+        let mut value = part.into_value();
+        value["data"]["inventory.json"] = "else".into();
+        objects.push(Object::new(value).unwrap());
+        assert!(
+            read(&objects)[0]
+                .damaged
+                .as_ref()
+                .unwrap()
+                .contains("digest")
+        );
+    }
+
+    #[test]
+    fn strangers_are_not_read_and_long_names_fit() {
+        let mut value = stored(&sample("web", "x"), ROOM).remove(0).into_value();
+        value["metadata"]["namespace"] = "elsewhere".into();
+        assert_eq!(read(&[Object::new(value).unwrap()]), []);
+        let plain = Object::new(
+            json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "a"}}),
+        )
+        .unwrap();
+        assert_eq!(read(&[plain]), []);
+        let long = application(&"a".repeat(253));
+        let name = part_name(&long, &digest(b""), 1000);
+        assert!(
+            name.len() <= 253 && crate::core::name::is_subdomain(&name),
+            "{name}"
+        );
+        assert_eq!(head_name(&application("web")), "tagboat-web");
+        for (name, namespace, is) in [
+            ("tagboat-web", "shop", true),
+            ("tagboat-web.0a1b2c3d.12", "shop", true),
+            ("tagboat-web", "other", false),
+            ("tagboat-web.conf", "shop", false),
+        ] {
+            assert_eq!(
+                is_record(
+                    &config_maps().key(Some(namespace), name),
+                    &application("web")
+                ),
+                is,
+                "{namespace}/{name}"
+            );
+        }
+        assert!(!is_record(
+            &core("Secret", "secrets", true).key(Some("shop"), "tagboat-web"),
+            &application("web")
+        ));
+    }
+}

@@ -1,0 +1,611 @@
+//! Watching a cluster: what changes is told, nothing is asked again and again.
+//!
+//! One watch a kind, over the whole cluster, for the objects with our label. Objects are handed on
+//! whole and one at a time; the channel is bounded, so a slow receiver slows the watch down instead
+//! of filling memory. A watch that ends (each does, after minutes) goes on from the last version
+//! seen; where the server no longer keeps that, all objects are listed again. While a kind is not
+//! served yet, the definitions of kinds are watched for it.
+
+use super::{
+    ClusterClient, RequestIdentity,
+    api_error::{self, RequestTarget},
+    crd_watch::{DEFINITIONS, METADATA, definitions, until_served},
+    discovery::Resource,
+    error::{ClusterError, ClusterProblem},
+    read::{ObjectList, PAGE},
+    request::{self, ApiRequest, RequestVerb},
+    url,
+};
+use crate::{
+    core::error::{Classify, ErrorKind},
+    objects::object::{Gvk, Object, ObjectKey},
+};
+use futures::StreamExt;
+use hyper::Request;
+use kube::core::WatchEvent;
+use serde_json::Value;
+use std::{
+    collections::{BTreeMap, HashMap, HashSet},
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+use tokio::{
+    sync::{mpsc, watch},
+    task::{AbortHandle, JoinSet},
+    time::Instant,
+};
+
+/// The server ends a watch after this; up to a fifth is added so that not all end at once.
+pub(crate) const LIFE: u64 = 240;
+/// A watch that the server did not end in time is dead; so is one that began and says nothing by
+/// then.
+const GRACE: Duration = Duration::from_secs(10);
+/// How long a server may take to begin a watch.
+const OPENING: Duration = Duration::from_secs(30);
+/// How long to wait before trying again: first, and at most, for a server that does not answer and
+/// for one that refuses.
+const FIRST: Duration = Duration::from_millis(200);
+const LONGEST: Duration = Duration::from_secs(10);
+pub(crate) const LONGEST_REFUSED: Duration = Duration::from_secs(60);
+/// Lists as part of a watch are sent by servers from this minor version on; those that do not want
+/// to say so.
+const STREAMING_SINCE: u32 = 27;
+
+/// What a watch saw.
+#[derive(Debug)]
+pub enum ClusterEvent {
+    /// An object as it is now.
+    Object(Gvk, Box<Object>),
+    /// An object is gone; with its UID.
+    Gone(Gvk, ObjectKey, String),
+    /// All objects there were, after a list: what is not among them is gone.
+    Listed(Gvk, Vec<ObjectKey>),
+    /// The kind cannot be watched at the moment. Told once, until [`ClusterEvent::Recovered`]; and again
+    /// where it turns out that there is no such kind.
+    Trouble(Gvk, ClusterError),
+    /// It can be watched again.
+    Recovered(Gvk),
+}
+
+/// The watches of a cluster. They end when this is dropped.
+pub struct Watches {
+    cluster: ClusterClient,
+    labels: String,
+    sink: mpsc::Sender<ClusterEvent>,
+    running: Mutex<RunningWatch>,
+    /// The groups of kinds that are waited for.
+    waiting: Arc<watch::Sender<BTreeMap<String, usize>>>,
+}
+
+#[derive(Default)]
+struct RunningWatch {
+    kinds: HashSet<Gvk>,
+    /// Kinds in a version that is waited for, whichever is watched.
+    looked_out: HashMap<Gvk, AbortHandle>,
+    tasks: JoinSet<()>,
+}
+
+impl Watches {
+    /// Watches these kinds for objects with these labels ("tagboat.dev/name"), and tells `sink`.
+    pub fn start(
+        cluster: ClusterClient,
+        kinds: impl IntoIterator<Item = Gvk>,
+        labels: &str,
+        sink: mpsc::Sender<ClusterEvent>,
+    ) -> Self {
+        let watches = Self {
+            cluster,
+            labels: labels.to_owned(),
+            sink,
+            running: Mutex::default(),
+            waiting: Arc::new(watch::Sender::default()),
+        };
+        {
+            let mut running = watches
+                .running
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner);
+            for (kind, plural) in DEFINITIONS {
+                running.tasks.spawn(definitions(
+                    watches.cluster.clone(),
+                    Gvk::new(kind.0, kind.1),
+                    plural,
+                    watches.waiting.subscribe(),
+                ));
+            }
+        }
+        watches.ensure(kinds);
+        watches
+    }
+
+    /// Watches these kinds, too. A kind that is not served yet is told as [`ClusterEvent::Trouble`] and
+    /// watched once it is.
+    pub fn ensure(&self, kinds: impl IntoIterator<Item = Gvk>) {
+        let mut running = self.running.lock().unwrap_or_else(PoisonError::into_inner);
+        for gvk in kinds {
+            if running.kinds.insert(gvk.clone()) {
+                let task = WatchTask {
+                    cluster: self.cluster.clone(),
+                    labels: self.labels.clone(),
+                    sink: self.sink.clone(),
+                    waiting: self.waiting.clone(),
+                    gvk,
+                    troubled: None,
+                    version: None,
+                    streaming: None,
+                };
+                running.tasks.spawn(task.run());
+            }
+        }
+    }
+
+    /// Has the cluster asked what it serves when these kinds may have come, of which another
+    /// version may be watched.
+    pub fn look_out(&self, kinds: impl IntoIterator<Item = Gvk>) {
+        let mut running = self.running.lock().unwrap_or_else(PoisonError::into_inner);
+        while running.tasks.try_join_next().is_some() {}
+        running.looked_out.retain(|_, task| !task.is_finished());
+        for gvk in kinds {
+            if running.looked_out.contains_key(&gvk) {
+                continue;
+            }
+            let (cluster, waiting, wanted) =
+                (self.cluster.clone(), self.waiting.clone(), gvk.clone());
+            let task = running.tasks.spawn(async move {
+                // It may have come before anybody was looking.
+                let now = async { drop(cluster.refresh().await) };
+                tokio::join!(
+                    until_served(&cluster, &waiting, &wanted.group, |known| known
+                        .find(&wanted)
+                        .is_some()),
+                    now
+                );
+            });
+            running.looked_out.insert(gvk, task);
+        }
+    }
+
+    /// The kinds that are watched, or waited for.
+    pub fn kinds(&self) -> Vec<Gvk> {
+        let mut kinds: Vec<Gvk> = self
+            .running
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .kinds
+            .iter()
+            .cloned()
+            .collect();
+        kinds.sort();
+        kinds
+    }
+}
+
+/// The watch of one kind.
+struct WatchTask {
+    cluster: ClusterClient,
+    labels: String,
+    sink: mpsc::Sender<ClusterEvent>,
+    waiting: Arc<watch::Sender<BTreeMap<String, usize>>>,
+    gvk: Gvk,
+    /// What was told that is still so: trouble, and whether it is that there is no such kind.
+    troubled: Option<bool>,
+    /// Where to go on from; none before the first list, and when the server no longer keeps it.
+    version: Option<String>,
+    /// Whether the server sends lists as part of a watch; asked once.
+    streaming: Option<bool>,
+}
+
+/// Why a watch ends for good: nobody listens.
+struct WatchClosed;
+
+/// How one watch ended.
+enum WatchEnd {
+    /// As the server or the connection pleased, after it worked.
+    Cut,
+    /// It did not work.
+    Failed(ClusterError),
+}
+
+impl WatchTask {
+    async fn run(mut self) {
+        let mut failures = 0;
+        loop {
+            let began = Instant::now();
+            match self.once().await {
+                Err(WatchClosed) => return,
+                Ok(WatchEnd::Cut) => {
+                    failures = 0;
+                    if began.elapsed() < FIRST {
+                        tokio::time::sleep(FIRST + request::jitter(100)).await;
+                    }
+                }
+                Ok(WatchEnd::Failed(error)) if matches!(*error.problem, ClusterProblem::Gone) => {
+                    // The version is no longer kept: list again, and not in a circle.
+                    self.version = None;
+                    tokio::time::sleep(request::jitter(50)).await;
+                }
+                Ok(WatchEnd::Failed(error)) => {
+                    let refused = error.kind() == ErrorKind::Config;
+                    let unknown = matches!(
+                        *error.problem,
+                        ClusterProblem::UnknownKind { down: false, .. }
+                    );
+                    if unknown && let Some(other) = self.served_instead().await {
+                        // The same objects, in the version that is left.
+                        (self.gvk, self.version) = (other, None);
+                        continue;
+                    }
+                    if self.trouble(error).await.is_err() {
+                        return;
+                    }
+                    if unknown {
+                        // Discovery may still name what is gone: then this returns at once, and the
+                        // pause below counts.
+                        let (group, kind) = (&self.gvk.group, &self.gvk.kind);
+                        until_served(&self.cluster, &self.waiting, group, |known| {
+                            known.preferred(group, kind).is_some()
+                        })
+                        .await;
+                    }
+                    let most = if refused { LONGEST_REFUSED } else { LONGEST };
+                    tokio::time::sleep(
+                        (FIRST * 2u32.saturating_pow(failures)).min(most) + request::jitter(200),
+                    )
+                    .await;
+                    failures = (failures + 1).min(16);
+                }
+            }
+        }
+    }
+
+    async fn tell(&self, seen: ClusterEvent) -> Result<(), WatchClosed> {
+        self.sink.send(seen).await.map_err(|_| WatchClosed)
+    }
+
+    async fn trouble(&mut self, error: ClusterError) -> Result<(), WatchClosed> {
+        let unknown = matches!(
+            *error.problem,
+            ClusterProblem::UnknownKind { down: false, .. }
+        );
+        // Other trouble with a kind that was not there is that of one which is coming.
+        if self.troubled.is_some_and(|told| told || !unknown) {
+            return Ok(());
+        }
+        self.troubled = Some(unknown);
+        self.tell(ClusterEvent::Trouble(self.gvk.clone(), error))
+            .await
+    }
+
+    async fn recovered(&mut self) -> Result<(), WatchClosed> {
+        if self.troubled.take().is_some() {
+            self.tell(ClusterEvent::Recovered(self.gvk.clone())).await
+        } else {
+            Ok(())
+        }
+    }
+
+    /// Another version of the kind, where this one is no longer served and that one is.
+    async fn served_instead(&self) -> Option<Gvk> {
+        let known = self.cluster.resources().await.ok()?;
+        let other = &known.preferred(&self.gvk.group, &self.gvk.kind)?.gvk;
+        (known.find(&self.gvk).is_none()).then(|| other.clone())
+    }
+
+    /// From where we are until the watch ends.
+    async fn once(&mut self) -> Result<WatchEnd, WatchClosed> {
+        match self.follow().await {
+            Ok(()) => Ok(WatchEnd::Cut),
+            Err(WatchStop::Closed) => Err(WatchClosed),
+            Err(WatchStop::Problem(problem)) => {
+                if matches!(problem, ClusterProblem::UnknownKind { down: false, .. }) {
+                    // What was known of it is no longer so.
+                    let _ = self.cluster.refresh().await;
+                }
+                Ok(WatchEnd::Failed(
+                    self.cluster
+                        .fault(format!("watch of {}", self.gvk), problem),
+                ))
+            }
+        }
+    }
+
+    async fn follow(&mut self) -> Result<(), WatchStop> {
+        let resource = self
+            .cluster
+            .resource(&self.gvk)
+            .await
+            .map_err(|error| WatchStop::Problem(*error.problem))?;
+        if !resource.can("watch") {
+            let why = format!("the server does not offer to watch {}", resource.dotted());
+            return Err(WatchStop::Problem(ClusterProblem::Refused { why }));
+        }
+        let path = url::collection(&resource, None)?;
+        let streaming = match self.streaming {
+            Some(known) => known,
+            None => {
+                let version = self
+                    .cluster
+                    .version()
+                    .await
+                    .map_err(|error| WatchStop::Problem(*error.problem))?;
+                // A server that does not say its version is a build of today.
+                *self
+                    .streaming
+                    .insert(!(version.major == 1 && version.minor < STREAMING_SINCE))
+            }
+        };
+        if self.version.is_none() && !streaming {
+            self.list(&resource, &path).await?;
+        }
+        let life = (LIFE + request::jitter(LIFE * 200).as_millis() as u64 / 1000).to_string();
+        let mut pairs = vec![
+            ("watch", "1"),
+            ("allowWatchBookmarks", "true"),
+            ("labelSelector", self.labels.as_str()),
+            ("timeoutSeconds", &life),
+        ];
+        let version = self.version.clone();
+        match &version {
+            Some(version) => pairs.push(("resourceVersion", version)),
+            None => pairs.extend([
+                ("sendInitialEvents", "true"),
+                ("resourceVersionMatch", "NotOlderThan"),
+            ]),
+        }
+        let end = Instant::now() + Duration::from_secs(life.parse().unwrap_or(LIFE)) + GRACE;
+        let path = format!("{path}{}", url::query(&pairs));
+        let mut events = match self
+            .cluster
+            .watch(&RequestIdentity::Own, &resource, path, JSON)
+            .await
+        {
+            // A server that does not send lists this way says that the parameters are invalid.
+            Err(ClusterProblem::Invalid { .. }) if version.is_none() => {
+                self.streaming = Some(false);
+                return Ok(());
+            }
+            other => other?,
+        };
+        // Of the list that comes first, where one does.
+        let mut listed = version.is_none().then(Vec::new);
+        self.recovered().await?;
+        while let Ok(Some(event)) = tokio::time::timeout_at(end, events.next()).await {
+            match event? {
+                WatchEvent::Added(value) | WatchEvent::Modified(value) => {
+                    let object = object(value)?;
+                    match &mut listed {
+                        Some(keys) => keys.push(object.key()),
+                        None => self.version = object.resource_version().map(str::to_owned),
+                    }
+                    self.tell(ClusterEvent::Object(self.gvk.clone(), Box::new(object)))
+                        .await?;
+                }
+                WatchEvent::Deleted(value) => {
+                    let object = object(value)?;
+                    self.version = object
+                        .resource_version()
+                        .map(str::to_owned)
+                        .filter(|_| listed.is_none());
+                    self.tell(ClusterEvent::Gone(
+                        self.gvk.clone(),
+                        object.key(),
+                        object.uid().unwrap_or_default().to_owned(),
+                    ))
+                    .await?;
+                }
+                WatchEvent::Bookmark(mark) => {
+                    if listed.is_none()
+                        || mark
+                            .metadata
+                            .annotations
+                            .contains_key("k8s.io/initial-events-end")
+                    {
+                        self.version = Some(mark.metadata.resource_version);
+                        if let Some(keys) = listed.take() {
+                            self.tell(ClusterEvent::Listed(self.gvk.clone(), keys))
+                                .await?;
+                        }
+                    }
+                }
+                WatchEvent::Error(status) => {
+                    return Err(WatchStop::Problem(
+                        self.cluster.problem_of(&status, &resource),
+                    ));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// All objects, page by page, for servers that do not send them with the watch.
+    async fn list(&mut self, resource: &Resource, path: &str) -> Result<(), WatchStop> {
+        let limit = PAGE.to_string();
+        let (mut keys, mut next) = (Vec::new(), String::new());
+        loop {
+            let query = url::query(&[
+                ("labelSelector", &self.labels),
+                ("limit", &limit),
+                ("continue", &next),
+            ]);
+            let own = RequestIdentity::Own;
+            let call = ApiRequest {
+                resource: resource.dotted(),
+                gvk: Some(&resource.gvk),
+                ..ApiRequest::get(RequestVerb::List, format!("{path}{query}"), &own)
+            };
+            let answer = self
+                .cluster
+                .call(call)
+                .await
+                .map_err(|error| WatchStop::Problem(*error.problem))?;
+            let list = ObjectList::read(&self.cluster, "", &answer.body)
+                .map_err(|error| WatchStop::Problem(*error.problem))?;
+            let (version, more) = (
+                list.metadata.resource_version.clone(),
+                list.metadata.next.clone(),
+            );
+            for object in list.objects() {
+                let object = object?;
+                keys.push(object.key());
+                self.tell(ClusterEvent::Object(self.gvk.clone(), Box::new(object)))
+                    .await?;
+            }
+            next = more;
+            if next.is_empty() {
+                if version.is_empty() {
+                    return Err(WatchStop::Problem(ClusterProblem::Protocol {
+                        why: "its lists have no version to watch from".to_owned(),
+                    }));
+                }
+                self.version = Some(version);
+                return Ok(self
+                    .tell(ClusterEvent::Listed(self.gvk.clone(), keys))
+                    .await?);
+            }
+        }
+    }
+}
+
+/// Why following stopped.
+enum WatchStop {
+    Closed,
+    Problem(ClusterProblem),
+}
+
+impl From<WatchClosed> for WatchStop {
+    fn from(WatchClosed: WatchClosed) -> Self {
+        WatchStop::Closed
+    }
+}
+
+impl From<ClusterProblem> for WatchStop {
+    fn from(problem: ClusterProblem) -> Self {
+        WatchStop::Problem(problem)
+    }
+}
+
+fn object(value: Value) -> Result<Object, ClusterProblem> {
+    Object::new(value).map_err(|error| ClusterProblem::Protocol {
+        why: format!("a watch brought what is no object: {error}"),
+    })
+}
+
+const JSON: &str = "application/json";
+
+pub(crate) type Events =
+    futures::stream::BoxStream<'static, Result<WatchEvent<Value>, ClusterProblem>>;
+
+impl ClusterClient {
+    /// Opens a watch. It counts in no budget: it is one request for minutes.
+    pub(crate) async fn watch(
+        &self,
+        identity: &RequestIdentity,
+        resource: &Resource,
+        path: String,
+        accept: &'static str,
+    ) -> Result<Events, ClusterProblem> {
+        let mut refused = None;
+        loop {
+            let connection = self.connection(refused).await?;
+            let mut request = Request::get(&path)
+                .header("accept", accept)
+                .header("user-agent", concat!("tagboat/", env!("CARGO_PKG_VERSION")))
+                .body(Vec::new())
+                .map_err(|error| ClusterProblem::Address {
+                    why: format!("no request: {error}"),
+                })?;
+            connection.sign(&mut request, identity).await?;
+            self.inner.counts.add(RequestVerb::Watch);
+            let opened =
+                tokio::time::timeout(OPENING, connection.client.request_events::<Value>(request))
+                    .await;
+            let (cluster, resource) = (self.clone(), resource.clone());
+            match opened {
+                Err(_) => {
+                    let why = format!("no answer to a watch within {} s", OPENING.as_secs());
+                    return Err(ClusterProblem::Unreachable {
+                        server: connection.server.clone(),
+                        why,
+                    });
+                }
+                Ok(Ok(events)) => {
+                    return Ok(events
+                        .map(move |event| event.map_err(|error| cluster.problem(&error, &resource)))
+                        .boxed());
+                }
+                Ok(Err(error)) => match self.problem(&error, &resource) {
+                    ClusterProblem::Unauthorized { .. }
+                        if refused.is_none() && self.may_reopen() =>
+                    {
+                        refused = Some(connection.generation)
+                    }
+                    problem => return Err(problem),
+                },
+            }
+        }
+    }
+
+    /// What an error of a watch means.
+    fn problem(&self, error: &kube::Error, resource: &Resource) -> ClusterProblem {
+        match error {
+            kube::Error::Api(status) => self.problem_of(status, resource),
+            kube::Error::SerdeError(error) => ClusterProblem::Protocol {
+                why: format!("an event of a watch is no JSON of one: {error}"),
+            },
+            other => ClusterProblem::Unreachable {
+                server: self.inner.server.clone(),
+                why: request::transport(other),
+            },
+        }
+    }
+
+    fn problem_of(&self, said: &kube::core::Status, resource: &Resource) -> ClusterProblem {
+        let body = serde_json::to_vec(said).unwrap_or_default();
+        let (name, who) = (resource.dotted(), self.who(&RequestIdentity::Own));
+        let asked = RequestTarget {
+            verb: "watch",
+            resource: &name,
+            namespace: None,
+            gvk: Some(&resource.gvk),
+            who: &who,
+            server: &self.inner.server,
+        };
+        api_error::problem(said.code, None, &body, &asked)
+    }
+
+    /// Follows one object until it is deleted, the watch ends, or it is `end`. An error where it
+    /// cannot be watched.
+    pub(crate) async fn watch_until_deleted(
+        &self,
+        identity: &RequestIdentity,
+        resource: &Resource,
+        key: &ObjectKey,
+        version: &str,
+        end: Instant,
+    ) -> Result<(), ClusterProblem> {
+        let collection = url::collection(resource, key.namespace.as_deref())?;
+        let name = format!("metadata.name={}", key.name);
+        let left = end
+            .saturating_duration_since(Instant::now())
+            .as_secs()
+            .max(1)
+            .to_string();
+        let query = url::query(&[
+            ("watch", "1"),
+            ("fieldSelector", &name),
+            ("resourceVersion", version),
+            ("timeoutSeconds", &left),
+        ]);
+        let mut events = self
+            .watch(identity, resource, format!("{collection}{query}"), METADATA)
+            .await?;
+        while let Ok(Some(event)) = tokio::time::timeout_at(end, events.next()).await {
+            match event? {
+                WatchEvent::Deleted(_) => return Ok(()),
+                WatchEvent::Error(status) => return Err(self.problem_of(&status, resource)),
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,338 @@
+//! Answers the questions of policies from the registry, and from the store what the registry need
+//! not be asked again.
+//!
+//! One [`RepositoryScan`] is one repository in one pass, shared by all policies that read it: its tags are
+//! listed once, a digest is confirmed once.
+
+use crate::{
+    core::image::{Digest, ImageRepository, Tag, TagList},
+    images::policy::{MissingFacts, TagFacts},
+    io::{
+        registry::{
+            ImageDescription, Listing, Registries, RegistryError, RegistryProblem, Tags, Validator,
+        },
+        store::{Store, StoreError},
+    },
+};
+use futures::{StreamExt, TryStreamExt, stream};
+use jiff::Timestamp;
+use std::{collections::HashMap, sync::Arc};
+
+/// Questions in flight at once for one repository; the registry room bounds them a host.
+const AT_ONCE: usize = 8;
+
+/// What a process scans with.
+#[derive(Clone)]
+pub struct Scanner {
+    /// The registries.
+    pub registries: Arc<Registries>,
+    /// The cache.
+    pub store: Arc<Store>,
+}
+
+/// A scan went wrong.
+#[derive(Debug, thiserror::Error)]
+pub enum ScanError {
+    /// At the registry.
+    #[error(transparent)]
+    Registry(#[from] RegistryError),
+    /// At the store.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The registry says that nothing has changed since a listing that was never asked for.
+    #[error(
+        "{repository}: the registry answered \"not modified\" to a question that was not asked"
+    )]
+    Unasked {
+        /// What was to be scanned.
+        repository: ImageRepository,
+    },
+    /// The process file does not let this config repository use the registry.
+    #[error(
+        "{repository}: registries[] with prefix {prefix:?} in tagboat.yaml does not list the repository {config:?}"
+    )]
+    Forbidden {
+        /// What was to be scanned.
+        repository: ImageRepository,
+        /// The prefix that holds for it.
+        prefix: String,
+        /// The config repository.
+        config: String,
+    },
+}
+
+impl crate::core::error::Classify for ScanError {
+    fn kind(&self) -> crate::core::error::ErrorKind {
+        match self {
+            ScanError::Registry(error) => error.kind(),
+            ScanError::Store(error) => error.kind(),
+            ScanError::Forbidden { .. } => crate::core::error::ErrorKind::Config,
+            ScanError::Unasked { .. } => crate::core::error::ErrorKind::Remote,
+        }
+    }
+
+    fn retry_after(&self) -> Option<std::time::Duration> {
+        match self {
+            ScanError::Registry(error) => error.retry_after(),
+            ScanError::Store(_) | ScanError::Forbidden { .. } | ScanError::Unasked { .. } => None,
+        }
+    }
+
+    fn hint(&self) -> Option<String> {
+        match self {
+            ScanError::Registry(error) => error.hint(),
+            ScanError::Store(error) => error.hint(),
+            ScanError::Forbidden { .. } | ScanError::Unasked { .. } => None,
+        }
+    }
+}
+
+/// What is known of a repository in a pass.
+#[derive(Debug, Clone)]
+pub struct RepositoryScan {
+    /// The repository.
+    pub repository: ImageRepository,
+    /// All its tags.
+    pub tags: Arc<TagList>,
+    /// How many names of the listing are no tags.
+    pub hostile: usize,
+    /// What is known of single tags.
+    pub details: HashMap<String, TagFacts>,
+    /// Whether the details are those of an earlier pass: good to see that nothing changes, not to
+    /// change anything by.
+    pub remembered: bool,
+}
+
+impl Scanner {
+    /// Lists the tags, with `If-None-Match` where the registry offered an `ETag` before.
+    ///
+    /// # Errors
+    /// If the list is not whole and certain, or the store refuses.
+    pub async fn scan(
+        &self,
+        repository: &ImageRepository,
+        now: Timestamp,
+    ) -> Result<RepositoryScan, ScanError> {
+        let kept = self.store.tags(repository)?;
+        let validator: Option<&Validator> =
+            kept.as_ref().and_then(|kept| kept.state.validator.as_ref());
+        let (tags, hostile) = match (
+            self.registries.list_tags(repository, validator).await?,
+            &kept,
+        ) {
+            (
+                Tags::Listed(Listing {
+                    tags,
+                    refused,
+                    validator,
+                }),
+                _,
+            ) => {
+                self.store
+                    .put_tags(repository, &tags, validator.as_ref(), now)?;
+                (tags, refused.count)
+            }
+            (Tags::NotModified, Some(kept)) => {
+                self.store.touch_tags(repository, now)?;
+                (kept.tags.clone(), 0)
+            }
+            (Tags::NotModified, None) => {
+                return Err(ScanError::Unasked {
+                    repository: repository.clone(),
+                });
+            }
+        };
+        Ok(RepositoryScan {
+            repository: repository.clone(),
+            tags: Arc::new(tags),
+            hostile,
+            details: HashMap::new(),
+            remembered: false,
+        })
+    }
+
+    /// The last listing, without asking the registry; with the time it is of.
+    ///
+    /// # Errors
+    /// If the store refuses.
+    pub fn last(
+        &self,
+        repository: &ImageRepository,
+    ) -> Result<Option<(RepositoryScan, Timestamp)>, ScanError> {
+        let Some(kept) = self.store.tags(repository)? else {
+            return Ok(None);
+        };
+        let scan = RepositoryScan {
+            repository: repository.clone(),
+            tags: Arc::new(kept.tags),
+            hostile: 0,
+            details: HashMap::new(),
+            remembered: false,
+        };
+        Ok(Some((scan, kept.state.fetched)))
+    }
+
+    /// Fills in what the store knows of every tag: first-seen times, dates, platforms. For policies
+    /// that go by them.
+    ///
+    /// # Errors
+    /// If the store refuses.
+    pub fn recall(&self, scan: &mut RepositoryScan) -> Result<(), ScanError> {
+        for text in scan.tags.iter() {
+            let Ok(tag) = Tag::new(text) else { continue };
+            if scan.details.contains_key(text) {
+                continue;
+            }
+            let Some(seen) = self.store.seen(&scan.repository, &tag)? else {
+                continue;
+            };
+            let mut details = TagFacts {
+                since: Some(seen.since),
+                ..TagFacts::default()
+            };
+            if let Some(description) = self.store.description(&scan.repository, &seen.digest)? {
+                describe(&mut details, description);
+            }
+            details.digest = Some(seen.digest);
+            scan.details.insert(text.to_owned(), details);
+        }
+        Ok(())
+    }
+
+    /// Answers what a policy needs. What the registry does not have is answered, too: as a tag
+    /// without a digest.
+    ///
+    /// # Errors
+    /// If the registry cannot be asked: then the policy must not decide.
+    pub async fn answer(
+        &self,
+        scan: &mut RepositoryScan,
+        needs: &MissingFacts,
+        now: Timestamp,
+    ) -> Result<(), ScanError> {
+        let fresh = |tag: &&Tag| {
+            !scan
+                .details
+                .get(tag.as_str())
+                .is_some_and(|details| details.fresh)
+        };
+        let known = |tag: &&Tag| {
+            scan.details
+                .get(tag.as_str())
+                .is_some_and(|details| details.digest.is_some())
+        };
+        let mut unconfirmed: Vec<Tag> = needs.digests.iter().filter(fresh).cloned().collect();
+        unconfirmed.extend(
+            needs
+                .dates
+                .iter()
+                .chain(&needs.platforms)
+                .filter(|tag| !known(tag))
+                .filter(fresh)
+                .cloned(),
+        );
+        self.confirm(scan, unconfirmed, now).await?;
+        let mut asked: Vec<(String, Option<Digest>)> = Vec::new();
+        for tag in needs.dates.iter().chain(&needs.platforms) {
+            let details = scan.details.entry(tag.as_str().to_owned()).or_default();
+            asked.push((tag.as_str().to_owned(), details.digest.clone()));
+        }
+        let repository = &scan.repository;
+        let described: Vec<(String, Option<ImageDescription>)> = stream::iter(asked)
+            .map(|(tag, digest)| async move {
+                let description = match digest {
+                    Some(digest) => self.describe(repository, &digest).await?,
+                    None => None,
+                };
+                Ok::<_, ScanError>((tag, description))
+            })
+            .buffer_unordered(AT_ONCE)
+            .try_collect()
+            .await?;
+        for (tag, description) in described {
+            describe(
+                scan.details.entry(tag).or_default(),
+                description.unwrap_or_default(),
+            );
+        }
+        Ok(())
+    }
+
+    /// Asks for the digests that tags stand for now, and notes since when.
+    async fn confirm(
+        &self,
+        scan: &mut RepositoryScan,
+        tags: Vec<Tag>,
+        now: Timestamp,
+    ) -> Result<(), ScanError> {
+        let repository = &scan.repository;
+        let heads: Vec<_> = stream::iter(tags)
+            .map(|tag| async move {
+                match self.registries.head(repository, &tag).await {
+                    Ok(head) => Ok((tag, Some(head))),
+                    Err(RegistryError {
+                        problem: RegistryProblem::NotFound { .. },
+                        ..
+                    }) => Ok((tag, None)),
+                    Err(error) => Err(error),
+                }
+            })
+            .buffer_unordered(AT_ONCE)
+            .try_collect()
+            .await?;
+        let found: Vec<(Tag, Digest)> = heads
+            .iter()
+            .filter_map(|(tag, head)| Some((tag.clone(), head.as_ref()?.digest.clone())))
+            .collect();
+        let mut seen = self.store.see(repository, &found, now)?.into_iter();
+        for (tag, head) in heads {
+            let details = scan.details.entry(tag.as_str().to_owned()).or_default();
+            details.fresh = true;
+            let Some(head) = head else {
+                details.digest = None;
+                continue;
+            };
+            if details.digest.as_ref() != Some(&head.digest) {
+                (details.created, details.platforms) = (None, None);
+            }
+            let first_seen = seen.next().map_or(now, |seen| seen.since);
+            details.since = Some(
+                head.pushed
+                    .map_or(first_seen, |pushed| pushed.min(first_seen)),
+            );
+            details.digest = Some(head.digest);
+        }
+        Ok(())
+    }
+
+    /// What a digest's manifest says: from the store for ever, else from the registry.
+    ///
+    /// # Errors
+    /// If the registry cannot be asked.
+    pub async fn describe(
+        &self,
+        repository: &ImageRepository,
+        digest: &Digest,
+    ) -> Result<Option<ImageDescription>, ScanError> {
+        if let Some(description) = self.store.description(repository, digest)? {
+            return Ok(Some(description));
+        }
+        match self.registries.describe(repository, digest).await {
+            Ok(description) => {
+                self.store
+                    .put_description(repository, digest, &description)?;
+                Ok(Some(description))
+            }
+            Err(RegistryError {
+                problem: RegistryProblem::NotFound { .. },
+                ..
+            }) => Ok(None),
+            Err(error) => Err(error.into()),
+        }
+    }
+}
+
+fn describe(details: &mut TagFacts, description: ImageDescription) {
+    details.created = Some(description.created);
+    details.platforms = Some(description.platforms);
+}

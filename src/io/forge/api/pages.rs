@@ -1,0 +1,263 @@
+//! Lists, page by page: which is read and how far, and what is kept of it.
+
+use super::{ApiCall, ForgeApi, MOST_PAGES};
+use crate::{
+    io::{
+        forge::{ForgeError, ForgeOperation, ForgeProblem, RequestFilter, cache::CachedPage},
+        http::{
+            HttpResponse,
+            link::{self, LinkError},
+            lock,
+        },
+    },
+    spec::ForgeKind,
+};
+use jiff::Timestamp;
+use reqwest::{Url, header::ETAG};
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+use std::sync::Arc;
+
+impl ForgeApi {
+    /// Reads all pages of a list, or those up to the first that ends before `until`; `keep` turns
+    /// what is wanted into what is remembered, and `name` names what it does. A page that came with
+    /// an ETag is asked for conditionally.
+    pub(crate) async fn pages<T, U>(
+        &self,
+        list: &List<'_>,
+        keep: impl Fn(T) -> Entry<U>,
+    ) -> Result<Vec<U>, ForgeError>
+    where
+        T: DeserializeOwned,
+        U: Clone + Send + Sync + 'static,
+    {
+        Ok(self.dated(list, keep).await?.found)
+    }
+
+    /// The same with the times of its entries, wanted or not.
+    pub(crate) async fn dated<T, U>(
+        &self,
+        list: &List<'_>,
+        keep: impl Fn(T) -> Entry<U>,
+    ) -> Result<Dated<U>, ForgeError>
+    where
+        T: DeserializeOwned,
+        U: Clone + Send + Sync + 'static,
+    {
+        let (mut found, mut latest) = (Vec::new(), None);
+        let (mut url, mut seen, mut pages) = (list.first.clone(), 0, 0);
+        loop {
+            let page = self.page(list, url.clone(), seen, &keep).await?;
+            found.extend(page.items.iter().cloned());
+            latest = latest.max(page.latest);
+            seen += page.count;
+            pages += 1;
+            let early = list
+                .until
+                .is_some_and(|until| page.oldest.is_some_and(|oldest| oldest < until));
+            match &page.next {
+                Some(next) if !early && pages < list.most.unwrap_or(MOST_PAGES) => {
+                    url = next.clone()
+                }
+                Some(_) if !early && list.most.is_none() => {
+                    let endpoint = format!("GET {}", list.first.path());
+                    return Err(self.error(
+                        list.operation,
+                        ForgeProblem::Endless {
+                            endpoint,
+                            pages: MOST_PAGES,
+                        },
+                    ));
+                }
+                next => {
+                    let back_to = next.as_ref().filter(|_| !early).and(page.oldest.or(latest));
+                    return Ok(Dated {
+                        found,
+                        latest,
+                        back_to,
+                    });
+                }
+            }
+        }
+    }
+
+    async fn page<T, U>(
+        &self,
+        list: &List<'_>,
+        url: Url,
+        seen: usize,
+        keep: impl Fn(T) -> Entry<U>,
+    ) -> Result<Arc<CachedPage<U>>, ForgeError>
+    where
+        T: DeserializeOwned,
+        U: Clone + Send + Sync + 'static,
+    {
+        let key = format!("{} {url}", list.name);
+        let known = lock(&self.cache).get::<CachedPage<U>>(&key);
+        let call = ApiCall {
+            etag: known.as_ref().map(|(etag, _)| etag.clone()),
+            ..ApiCall::get(list.operation, url.clone())
+        };
+        let answer = self.send(&call).await?;
+        if let (304, Some((_, page))) = (answer.status.as_u16(), known) {
+            return Ok(page);
+        }
+        let entries: Vec<T> = match list.inside {
+            None => self.read(&call, &answer)?,
+            Some(field) => {
+                let mut whole: Value = self.read(&call, &answer)?;
+                let inner = whole.get_mut(field).map(Value::take).unwrap_or(Value::Null);
+                serde_json::from_value(inner).map_err(|error| {
+                    self.error(
+                        list.operation,
+                        ForgeProblem::Content {
+                            endpoint: call.endpoint(),
+                            why: format!("no such {field}: {error}"),
+                        },
+                    )
+                })?
+            }
+        };
+        let mut page = CachedPage {
+            count: entries.len(),
+            items: Vec::new(),
+            oldest: None,
+            latest: None,
+            next: None,
+        };
+        for entry in entries {
+            let Entry { stamp, kept } = keep(entry);
+            page.oldest = stamp.or(page.oldest);
+            page.latest = page.latest.max(stamp);
+            page.items.extend(kept);
+        }
+        page.next = self
+            .next(&answer, seen + page.count, page.count)
+            .map_err(|problem| self.error(list.operation, problem))?;
+        let page = Arc::new(page);
+        match answer.headers.get(ETAG) {
+            Some(etag) => lock(&self.cache).put(key, etag.clone(), page.clone(), answer.body.len()),
+            None => lock(&self.cache).forget(&key),
+        }
+        Ok(page)
+    }
+
+    /// The next page. Gitea builds its links from the address that it believes to have, so its
+    /// count is used instead.
+    fn next(
+        &self,
+        answer: &HttpResponse,
+        seen: usize,
+        count: usize,
+    ) -> Result<Option<Url>, ForgeProblem> {
+        let numbered = |page: &str| {
+            let mut url = answer.url.clone();
+            let others: Vec<(String, String)> = url
+                .query_pairs()
+                .into_owned()
+                .filter(|(name, _)| name != "page")
+                .collect();
+            url.query_pairs_mut()
+                .clear()
+                .extend_pairs(others)
+                .append_pair("page", page);
+            url
+        };
+        let present = || {
+            answer
+                .url
+                .query_pairs()
+                .find(|(name, _)| name == "page")
+                .and_then(|(_, page)| page.parse::<u64>().ok())
+        };
+        match self.kind {
+            ForgeKind::Gitea => {
+                let total: usize = answer
+                    .header("x-total-count")
+                    .and_then(|total| total.parse().ok())
+                    .unwrap_or(0);
+                Ok((count > 0 && seen < total)
+                    .then(|| numbered(&(present().unwrap_or(1) + 1).to_string())))
+            }
+            ForgeKind::Gitlab if answer.headers.contains_key("x-next-page") => {
+                let page = answer.header("x-next-page").unwrap_or_default().trim();
+                Ok(page
+                    .bytes()
+                    .all(|byte| byte.is_ascii_digit())
+                    .then_some(page)
+                    .filter(|page| !page.is_empty())
+                    .map(numbered))
+            }
+            _ => {
+                let links = answer
+                    .headers
+                    .get_all("link")
+                    .iter()
+                    .filter_map(|value| value.to_str().ok());
+                link::next(links, &answer.url).map_err(|why| match why {
+                    LinkError::Elsewhere(to) => ForgeProblem::Redirect { to },
+                    LinkError::Unreadable => ForgeProblem::Content {
+                        endpoint: format!("GET {}", answer.url.path()),
+                        why: "the link to the next page is no URL".to_owned(),
+                    },
+                })
+            }
+        }
+    }
+}
+
+impl RequestFilter {
+    /// Of requests that ended what lies too far back is done without; those that are open must be
+    /// known whole.
+    pub(crate) fn most_pages(self) -> Option<usize> {
+        matches!(self, RequestFilter::EndedSince(_)).then_some(MOST_PAGES)
+    }
+}
+
+/// Which list is read, and how far.
+pub(crate) struct List<'a> {
+    pub(crate) operation: ForgeOperation,
+    pub(crate) first: Url,
+    /// What is kept of it, for what is remembered by ETag.
+    pub(crate) name: &'a str,
+    /// The field of an object in which the list lies.
+    pub(crate) inside: Option<&'a str>,
+    /// The list is ordered by time, latest first, and what is older is not wanted.
+    pub(crate) until: Option<Timestamp>,
+    /// Read at most so many pages, and be content.
+    pub(crate) most: Option<usize>,
+}
+
+impl<'a> List<'a> {
+    pub(crate) fn all(operation: ForgeOperation, first: Url, name: &'a str) -> Self {
+        Self {
+            operation,
+            first,
+            name,
+            inside: None,
+            until: None,
+            most: None,
+        }
+    }
+}
+
+/// What was read of a list.
+pub(crate) struct Dated<U> {
+    pub(crate) found: Vec<U>,
+    /// The latest time of any entry.
+    pub(crate) latest: Option<Timestamp>,
+    /// The time of the last entry that was read, where [`List::most`] left pages unread.
+    pub(crate) back_to: Option<Timestamp>,
+}
+
+/// What is kept of an entry of a list, and its time for [`List::until`].
+pub(crate) struct Entry<U> {
+    pub(crate) stamp: Option<Timestamp>,
+    pub(crate) kept: Option<U>,
+}
+
+impl<U> From<Option<U>> for Entry<U> {
+    fn from(kept: Option<U>) -> Self {
+        Self { stamp: None, kept }
+    }
+}

@@ -1,0 +1,391 @@
+//! What a forge can do wrong, and what a token may lack.
+
+use crate::{
+    core::{
+        error::{Classify, ErrorKind},
+        image::shown,
+        secret::Secret,
+    },
+    spec::ForgeKind,
+};
+use serde_json::Value;
+use std::{fmt, time::Duration};
+
+/// Characters of a forge's words that are kept.
+pub(crate) const WORDS: usize = 400;
+
+/// What was being done.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum ForgeOperation {
+    /// Signing in as an App.
+    SignIn,
+    /// Reading settings of the repository.
+    Settings,
+    /// Listing or finding requests.
+    List,
+    /// Reading one request.
+    Read,
+    /// Opening a request.
+    Open,
+    /// Changing title or text, or closing.
+    Change,
+    /// Setting labels.
+    Label,
+    /// Asking for reviews.
+    Reviewers,
+    /// Reading or writing comments.
+    Comment,
+    /// Reading checks of a commit.
+    Checks,
+    /// Reading approvals.
+    Approvals,
+    /// Merging.
+    Merge,
+    /// Letting the forge merge when it can.
+    AutoMerge,
+    /// Deleting a branch.
+    Branch,
+    /// Setting a commit status.
+    Status,
+    /// Reading releases and tags.
+    Releases,
+}
+
+impl ForgeOperation {
+    /// For people: "cannot …".
+    pub fn as_str(self) -> &'static str {
+        match self {
+            ForgeOperation::SignIn => "sign in as a GitHub App",
+            ForgeOperation::Settings => "read the repository's settings",
+            ForgeOperation::List => "list requests",
+            ForgeOperation::Read => "read a request",
+            ForgeOperation::Open => "open a request",
+            ForgeOperation::Change => "change a request",
+            ForgeOperation::Label => "label a request",
+            ForgeOperation::Reviewers => "ask for reviews",
+            ForgeOperation::Comment => "comment on a request",
+            ForgeOperation::Checks => "read checks",
+            ForgeOperation::Approvals => "read approvals",
+            ForgeOperation::Merge => "merge a request",
+            ForgeOperation::AutoMerge => "let a request merge itself",
+            ForgeOperation::Branch => "delete a branch",
+            ForgeOperation::Status => "set a commit status",
+            ForgeOperation::Releases => "read releases",
+        }
+    }
+
+    /// What a token needs for it.
+    fn needs(self, kind: ForgeKind) -> &'static str {
+        match (kind, self) {
+            (ForgeKind::Github, ForgeOperation::SignIn) => {
+                "an App that is installed on the repository, its id and its own private key"
+            }
+            (ForgeKind::Github, ForgeOperation::Settings) => {
+                "\"Metadata: read\" and \"Contents: read\" (classic: scope repo)"
+            }
+            (
+                ForgeKind::Github,
+                ForgeOperation::List | ForgeOperation::Read | ForgeOperation::Approvals,
+            ) => "\"Pull requests: read\" (classic: scope repo)",
+            (
+                ForgeKind::Github,
+                ForgeOperation::Open | ForgeOperation::Change | ForgeOperation::Reviewers,
+            ) => "\"Pull requests: read and write\" (classic: scope repo)",
+            (ForgeKind::Github, ForgeOperation::Label | ForgeOperation::Comment) => {
+                "\"Pull requests: read and write\" and \"Issues: read and write\" (classic: scope repo)"
+            }
+            (ForgeKind::Github, ForgeOperation::Checks) => {
+                "\"Checks: read\" and \"Commit statuses: read\" (classic: scope repo)"
+            }
+            (ForgeKind::Github, ForgeOperation::Merge | ForgeOperation::AutoMerge) => {
+                "\"Contents: read and write\" and \"Pull requests: read and write\" (classic: scope repo), and leave of the branch's rules"
+            }
+            (ForgeKind::Github, ForgeOperation::Branch) => {
+                "\"Contents: read and write\" (classic: scope repo)"
+            }
+            (ForgeKind::Github, ForgeOperation::Status) => {
+                "\"Commit statuses: read and write\" (classic: scope repo:status)"
+            }
+            (ForgeKind::Github, ForgeOperation::Releases) => {
+                "\"Contents: read\" of that repository"
+            }
+            (
+                ForgeKind::Gitlab,
+                ForgeOperation::Merge | ForgeOperation::AutoMerge | ForgeOperation::Branch,
+            ) => {
+                "the scope api and a role that may merge into the branch (Developer or Maintainer)"
+            }
+            (ForgeKind::Gitlab, ForgeOperation::Releases) => "the scope read_api",
+            (ForgeKind::Gitlab, _) => "the scope api and the role Developer",
+            (ForgeKind::Gitea, ForgeOperation::Label | ForgeOperation::Comment) => {
+                "the scope write:issue and write access to the repository"
+            }
+            (
+                ForgeKind::Gitea,
+                ForgeOperation::List
+                | ForgeOperation::Read
+                | ForgeOperation::Approvals
+                | ForgeOperation::Checks
+                | ForgeOperation::Settings,
+            ) => "the scope read:repository and read access to the repository",
+            (ForgeKind::Gitea, ForgeOperation::Releases) => "the scope read:repository",
+            (ForgeKind::Gitea, ForgeOperation::Merge | ForgeOperation::AutoMerge) => {
+                "the scope write:repository and a user who may merge into the branch"
+            }
+            (ForgeKind::Gitea, _) => {
+                "the scope write:repository and write access to the repository"
+            }
+        }
+    }
+}
+
+impl fmt::Display for ForgeOperation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// A forge did not do what was asked. Its words are escaped and cut in the message; no token is
+/// ever in it.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{forge} {host}, {repository}: cannot {operation}: {problem}")]
+pub struct ForgeError {
+    /// What was spoken.
+    pub forge: ForgeKind,
+    /// Who was asked: `host[:port]`.
+    pub host: String,
+    /// The repository there.
+    pub repository: String,
+    /// What was being done.
+    pub operation: ForgeOperation,
+    /// What happened.
+    pub problem: ForgeProblem,
+}
+
+/// What happened.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum ForgeProblem {
+    /// 401: nobody, or a token that is none any more.
+    #[error("the credentials are refused (401){}", says(message))]
+    Unauthorized {
+        /// The forge's words.
+        message: Option<String>,
+    },
+    /// 403: the token may not do it.
+    #[error("the token may not do that (403){}", says(message))]
+    Forbidden {
+        /// The forge's words.
+        message: Option<String>,
+    },
+    /// 404: not there, or hidden from this token.
+    #[error("not found, or hidden from this token (404){}", says(message))]
+    NotFound {
+        /// The forge's words.
+        message: Option<String>,
+    },
+    /// The forge wants us to wait. Nothing is sent before that.
+    #[error("requests are limited: next try in {} s", retry_after.as_secs().max(1))]
+    Throttled {
+        /// For how long from now.
+        retry_after: Duration,
+    },
+    /// It cannot be merged now.
+    #[error("it cannot be merged now{}", says(message))]
+    NotMergeable {
+        /// The forge's words.
+        message: Option<String>,
+    },
+    /// It is not merged as long as its branch does not contain the newest commit of the base.
+    #[error(
+        "its branch does not contain the newest commit of the base{}",
+        says(message)
+    )]
+    Behind {
+        /// The forge's words.
+        message: Option<String>,
+    },
+    /// The forge asks to try later: it is still looking whether it can be merged, or somebody else
+    /// merged at that moment. Gitea says so of conflicts, too.
+    #[error("it cannot be merged yet{}", says(message))]
+    NotYet {
+        /// The forge's words.
+        message: Option<String>,
+    },
+    /// The head is another one than was verified.
+    #[error("its head is not the commit that was verified{}", says(message))]
+    HeadChanged {
+        /// The forge's words.
+        message: Option<String>,
+    },
+    /// The forge understood and does not want it (400, 422).
+    #[error("refused ({status}){}", says(message))]
+    Refused {
+        /// 400, 409 or 422.
+        status: u16,
+        /// The forge's words.
+        message: Option<String>,
+    },
+    /// What is declared does not go together with the repository's settings on the forge.
+    #[error("{0}")]
+    Unsupported(String),
+    /// Another status.
+    #[error("answered {status}{}", says(message))]
+    Status {
+        /// The status code.
+        status: u16,
+        /// The forge's words.
+        message: Option<String>,
+    },
+    /// An answer that is not what the API promises.
+    #[error("answered {endpoint} with something else: {why}")]
+    Content {
+        /// Method and path.
+        endpoint: String,
+        /// What is wrong with it.
+        why: String,
+    },
+    /// An answer larger than anything honest.
+    #[error("answered {endpoint} with more than {limit} bytes")]
+    TooLarge {
+        /// Method and path.
+        endpoint: String,
+        /// The bound in bytes.
+        limit: usize,
+    },
+    /// More pages than are followed.
+    #[error("{endpoint} has more than {pages} pages")]
+    Endless {
+        /// Method and path.
+        endpoint: String,
+        /// The bound.
+        pages: usize,
+    },
+    /// A redirect that is not followed.
+    #[error("redirected to {}, which is not followed", shown(to))]
+    Redirect {
+        /// The new place.
+        to: String,
+    },
+    /// The connection failed.
+    #[error("cannot be reached: {0}")]
+    Transport(String),
+    /// Too slow.
+    #[error("too slow: no {what} within {} ms", after.as_millis())]
+    Timeout {
+        /// "connection", "headers" or "body".
+        what: &'static str,
+        /// The bound.
+        after: Duration,
+    },
+    /// Credentials that cannot be had.
+    #[error("no credentials from {origin}: {why}")]
+    Credentials {
+        /// Where they should come from.
+        origin: String,
+        /// Why they do not.
+        why: String,
+    },
+    /// What `tagboat.yaml` says cannot be used.
+    #[error("{0}")]
+    Setup(String),
+}
+
+/// `: "words of the forge"`, if it said any.
+fn says(message: &Option<String>) -> String {
+    message
+        .as_deref()
+        .map(|text| format!(": {}", shown(text)))
+        .unwrap_or_default()
+}
+
+impl ForgeProblem {
+    /// Whether the same request, sent again at once, may do better.
+    pub(crate) fn is_passing(&self) -> bool {
+        match self {
+            ForgeProblem::Transport(_) | ForgeProblem::Timeout { .. } => true,
+            ForgeProblem::Status { status, .. } => matches!(status, 500 | 502 | 503 | 504),
+            _ => false,
+        }
+    }
+
+    /// Whether it says that a merge was understood and not done.
+    pub(crate) fn is_unmerged(&self) -> bool {
+        matches!(
+            self,
+            ForgeProblem::NotMergeable { .. }
+                | ForgeProblem::Behind { .. }
+                | ForgeProblem::NotYet { .. }
+                | ForgeProblem::HeadChanged { .. }
+        )
+    }
+
+    /// Whether the request may have been carried out although no answer says so.
+    pub(crate) fn is_open(&self) -> bool {
+        self.is_passing()
+            || matches!(
+                self,
+                ForgeProblem::Content { .. } | ForgeProblem::TooLarge { .. }
+            )
+    }
+}
+
+impl Classify for ForgeError {
+    fn kind(&self) -> ErrorKind {
+        match self.problem {
+            ForgeProblem::Setup(_) | ForgeProblem::Unsupported(_) => ErrorKind::Config,
+            _ if self.problem.is_unmerged() => ErrorKind::Conflict,
+            _ => ErrorKind::Remote,
+        }
+    }
+
+    fn retry_after(&self) -> Option<Duration> {
+        match self.problem {
+            ForgeProblem::Throttled { retry_after } => Some(retry_after),
+            _ => None,
+        }
+    }
+
+    fn hint(&self) -> Option<String> {
+        match &self.problem {
+            ForgeProblem::Unauthorized { .. } | ForgeProblem::Forbidden { .. } | ForgeProblem::NotFound { .. } => {
+                Some(format!("To {}, {} wants {}.", self.operation, self.forge, self.operation.needs(self.forge)))
+            }
+            ForgeProblem::Redirect { .. } => Some("The repository was renamed or moved: write its new address into tagboat.yaml.".to_owned()),
+            ForgeProblem::Content { why, .. } if why.contains("HTML") => {
+                Some("A proxy or sign-in page may stand in front of the forge; or forge.url is not that of its API.".to_owned())
+            }
+            ForgeProblem::Transport(why) if why.contains("certificate") || why.contains("UnknownIssuer") => {
+                Some("Name the forge's certificate authority with `caFile` beside the repository in tagboat.yaml.".to_owned())
+            }
+            _ => None,
+        }
+    }
+}
+
+/// What a forge says about an error, in one line, without the token should it be quoted.
+pub(crate) fn words(body: &[u8], token: Option<&Secret>) -> Option<String> {
+    let value: Value = serde_json::from_slice(body).ok()?;
+    let mut said: Vec<String> = Vec::new();
+    let mut add = |value: &Value| match value {
+        Value::String(text) => said.push(text.clone()),
+        Value::Null => {}
+        other => said.push(other.to_string()),
+    };
+    for field in ["message", "error", "error_description"] {
+        add(&value[field]);
+    }
+    for error in value["errors"].as_array().into_iter().flatten() {
+        match (&error["message"], &error["field"], &error["code"]) {
+            (Value::String(message), _, _) => add(&Value::String(message.clone())),
+            (_, Value::String(field), Value::String(code)) => {
+                add(&Value::String(format!("{field} {code}")))
+            }
+            _ => add(error),
+        }
+    }
+    let mut text = said.join(": ");
+    if let Some(token) = token.filter(|token| !token.is_empty()) {
+        text = text.replace(token.expose(), "***");
+    }
+    (!text.is_empty()).then(|| text.chars().take(WORDS).collect())
+}

@@ -1,0 +1,645 @@
+//! Gitea and Forgejo: what changes something.
+
+pub(crate) mod read;
+
+use super::{
+    Approvals, Checks, CommentOutcome, CommitStatus, Forge, ForgeError, ForgeOperation,
+    ForgeProblem, ForgeRelease, MergeCommand, NewRequest, OpenedRequest, PullRequest,
+    RequestFilter, RequestLabel, RequestList, RequestPatch, RequestStatus, RequestedReviewer,
+    StatusState, TextLimits, UnrequestedReview,
+    api::{ApiCall, ForgeApi, List},
+    bot_comments::{CommentCalls, MarkedComment},
+    common,
+    gitea::read::{DRAFT, GiteaPull, GiteaUser, PAGE},
+    marker_line, page,
+};
+use crate::review::types::cut;
+use crate::spec::{self, MergeMethod};
+use async_trait::async_trait;
+use reqwest::Method;
+use serde::Deserialize;
+use serde_json::{Value, json};
+use std::{collections::BTreeMap, sync::Arc};
+
+/// A title has a column of 255 characters; texts have no limit of Gitea's own, so ours is what
+/// people still read.
+const LIMITS: TextLimits = TextLimits {
+    title: 255,
+    body: 262_144,
+    comment: 262_144,
+    status: 255,
+};
+
+/// How often a merge is tried while Gitea looks for conflicts: some eight seconds.
+const LOOKS: u32 = 5;
+
+/// The labels of the repository, as they are called among what is asked once.
+const LABELS: &str = "labels";
+
+/// Labels by name, with their ids.
+type LabelIds = Vec<(String, u64)>;
+
+/// Gitea's words while it is still looking for conflicts.
+const BUSY: &str = "try again later";
+
+#[derive(Debug)]
+pub(crate) struct Gitea {
+    pub(crate) api: ForgeApi,
+    pub(crate) place: spec::ForgeSpec,
+}
+
+#[derive(Deserialize)]
+struct GiteaLabel {
+    id: u64,
+    name: String,
+}
+
+#[derive(Deserialize)]
+struct GiteaComment {
+    id: u64,
+    #[serde(default)]
+    body: String,
+    user: Option<GiteaUser>,
+}
+
+#[derive(Deserialize)]
+struct GiteaRepository {
+    default_merge_style: Option<String>,
+}
+
+impl Gitea {
+    pub(crate) fn new(api: ForgeApi, place: spec::ForgeSpec) -> Self {
+        Self { api, place }
+    }
+
+    fn owner(&self) -> &str {
+        self.place.project.split('/').next().unwrap_or_default()
+    }
+
+    /// The declared way to merge, or the repository's.
+    async fn method(&self, declared: Option<MergeMethod>) -> Result<String, ForgeError> {
+        Ok(match declared {
+            Some(MergeMethod::Merge) => "merge".to_owned(),
+            Some(MergeMethod::Squash) => "squash".to_owned(),
+            Some(MergeMethod::Rebase) => "rebase".to_owned(),
+            None => {
+                let read = self
+                    .api
+                    .get::<GiteaRepository>(ForgeOperation::Settings, self.repo(&[], &[]));
+                let repository = self.api.standing.once("repository", read).await?;
+                repository
+                    .default_merge_style
+                    .clone()
+                    .filter(|style| !style.is_empty())
+                    .unwrap_or_else(|| "merge".to_owned())
+            }
+        })
+    }
+
+    async fn send_merge(
+        &self,
+        operation: ForgeOperation,
+        number: u64,
+        merge: &MergeCommand,
+        later: bool,
+    ) -> Result<(), ForgeError> {
+        let body = json!({
+            "Do": self.method(merge.method).await?,
+            "head_commit_id": merge.head,
+            "MergeTitleField": merge.title,
+            "MergeMessageField": merge.message,
+            "delete_branch_after_merge": merge.delete_branch,
+            "merge_when_checks_succeed": later,
+        });
+        let call = ApiCall::once(
+            operation,
+            Method::POST,
+            self.repo(&["pulls", &number.to_string(), "merge"], &[]),
+            body,
+        );
+        let mut tries = 0;
+        let answer = loop {
+            match self.api.send(&call).await {
+                // After each push to head or base it looks for conflicts, for a moment.
+                Err(error) if is_busy(&error) && tries < LOOKS => {
+                    tries += 1;
+                    self.api.pause(tries).await;
+                }
+                other => break other,
+            }
+        };
+        answer.map(drop).map_err(|mut error| {
+            error.problem = match error.problem {
+                ForgeProblem::Status {
+                    status: 405,
+                    message,
+                } => match message.as_deref() {
+                    Some(text) if text.contains(BUSY) => ForgeProblem::NotYet { message },
+                    Some(text) if text.contains("behind the base branch") => {
+                        ForgeProblem::Behind { message }
+                    }
+                    _ => ForgeProblem::NotMergeable { message },
+                },
+                ForgeProblem::Refused {
+                    status: 409,
+                    message,
+                } if message
+                    .as_deref()
+                    .is_some_and(|text| text.contains("head out of date")) =>
+                {
+                    ForgeProblem::HeadChanged { message }
+                }
+                ForgeProblem::Refused {
+                    status: 409,
+                    message,
+                } if !later => ForgeProblem::NotMergeable { message },
+                other => other,
+            };
+            error
+        })
+    }
+
+    /// The labels of the repository; with all of these, if they are there at all.
+    async fn known_labels(&self, names: &[&str]) -> Result<Arc<LabelIds>, ForgeError> {
+        let lacks = |known: &LabelIds| names.iter().any(|name| id_of(known, name).is_none());
+        let known = self.api.standing.once(LABELS, self.labels()).await?;
+        if !lacks(&known) {
+            return Ok(known);
+        }
+        // Somebody may have made them since.
+        self.api.standing.forget(LABELS).await;
+        self.api.standing.once(LABELS, self.labels()).await
+    }
+
+    async fn labels(&self) -> Result<LabelIds, ForgeError> {
+        let keep = |label: GiteaLabel| Some((label.name, label.id)).into();
+        self.api
+            .pages(
+                &List::all(ForgeOperation::Label, self.repo(&["labels"], &[PAGE]), ""),
+                keep,
+            )
+            .await
+    }
+
+    async fn organisation_labels(&self) -> Result<LabelIds, ForgeError> {
+        let url = self.api.url(["orgs", self.owner(), "labels"], &[PAGE]);
+        let keep = |label: GiteaLabel| Some((label.name, label.id)).into();
+        match self
+            .api
+            .pages(&List::all(ForgeOperation::Label, url, ""), keep)
+            .await
+        {
+            Ok(labels) => Ok(labels),
+            // The owner is a user, or the token may not look at organisations: then a label of the
+            // repository is made.
+            Err(error)
+                if matches!(
+                    error.problem,
+                    ForgeProblem::NotFound { .. } | ForgeProblem::Forbidden { .. }
+                ) =>
+            {
+                Ok(Vec::new())
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    async fn make_label(&self, label: &RequestLabel) -> Result<u64, ForgeError> {
+        let body = json!({"name": label.name, "color": format!("#{}", label.color), "description": label.description});
+        // Gitea would make a second one of the same name.
+        let call = ApiCall::once(
+            ForgeOperation::Label,
+            Method::POST,
+            self.repo(&["labels"], &[]),
+            body,
+        );
+        let made = self.api.json::<GiteaLabel>(&call).await?.id;
+        self.api.standing.forget(LABELS).await;
+        Ok(made)
+    }
+
+    async fn request_reviews(
+        &self,
+        number: &str,
+        users: &[&str],
+        teams: &[&str],
+    ) -> Result<(), ForgeError> {
+        let body = json!({"reviewers": users, "team_reviewers": teams});
+        let call = ApiCall::again(
+            ForgeOperation::Reviewers,
+            Method::POST,
+            self.repo(&["pulls", number, "requested_reviewers"], &[]),
+            body,
+        );
+        self.api.send(&call).await.map(drop)
+    }
+
+    async fn edit(&self, number: u64, body: Value) -> Result<(), ForgeError> {
+        let url = self.repo(&["pulls", &number.to_string()], &[]);
+        self.api
+            .send(&ApiCall::again(
+                ForgeOperation::Change,
+                Method::PATCH,
+                url,
+                body,
+            ))
+            .await
+            .map(drop)
+    }
+}
+
+/// Whether Gitea did nothing because it is still looking for conflicts.
+fn is_busy(error: &ForgeError) -> bool {
+    matches!(&error.problem, ForgeProblem::Status { status: 405, message: Some(text) } if text.contains(BUSY))
+}
+
+fn titled(title: &str, draft: bool) -> String {
+    cut(
+        &if draft {
+            format!("{DRAFT}{title}")
+        } else {
+            title.to_owned()
+        },
+        LIMITS.title,
+    )
+}
+
+fn id_of(labels: &LabelIds, name: &str) -> Option<u64> {
+    labels
+        .iter()
+        .find(|(known, _)| known == name)
+        .map(|(_, id)| *id)
+}
+
+#[async_trait]
+impl Forge for Gitea {
+    fn place(&self) -> &spec::ForgeSpec {
+        &self.place
+    }
+
+    fn limits(&self) -> TextLimits {
+        LIMITS
+    }
+
+    fn calls(&self) -> BTreeMap<ForgeOperation, u64> {
+        self.api.calls()
+    }
+
+    fn commit_url(&self, commit: &str) -> String {
+        page(&self.place, &["commit", commit])
+    }
+
+    async fn look(&self, which: RequestFilter, prefix: &str) -> Result<RequestList, ForgeError> {
+        self.list_requests(which, prefix).await
+    }
+
+    async fn find(&self, head: &str) -> Result<Option<PullRequest>, ForgeError> {
+        self.find_request(head).await
+    }
+
+    async fn get(&self, number: u64) -> Result<PullRequest, ForgeError> {
+        self.get_request(number).await
+    }
+
+    async fn open(&self, new: &NewRequest) -> Result<OpenedRequest, ForgeError> {
+        let body = json!({"head": new.head, "base": new.base, "title": titled(&new.title, new.draft), "body": new.body});
+        let call = ApiCall::once(
+            ForgeOperation::Open,
+            Method::POST,
+            self.repo(&["pulls"], &[]),
+            body,
+        );
+        let request = |pull: GiteaPull| {
+            pull.request()
+                .ok_or_else(|| self.api.foreign(ForgeOperation::Open))
+        };
+        let answer = self.api.json(&call).await.and_then(request);
+        common::opened(self, new, answer, |error| {
+            matches!(error.problem, ForgeProblem::Refused { status: 409, .. })
+        })
+        .await
+    }
+
+    async fn update(&self, request: &PullRequest, change: &RequestPatch) -> Result<(), ForgeError> {
+        match common::changed(change, "body", |title| titled(title, request.draft)) {
+            Some(body) => self.edit(request.number, body).await,
+            None => Ok(()),
+        }
+    }
+
+    async fn label(
+        &self,
+        number: u64,
+        add: &[RequestLabel],
+        remove: &[&str],
+    ) -> Result<(), ForgeError> {
+        if add.is_empty() && remove.is_empty() {
+            return Ok(());
+        }
+        let number = number.to_string();
+        let all: Vec<&str> = add
+            .iter()
+            .map(|label| label.name.as_str())
+            .chain(remove.iter().copied())
+            .collect();
+        let known = self.known_labels(&all).await?;
+        let shared = match all.iter().any(|name| id_of(&known, name).is_none()) {
+            true => {
+                self.api
+                    .standing
+                    .once("organisation labels", self.organisation_labels())
+                    .await?
+            }
+            false => Arc::default(),
+        };
+        let id_of = |name: &str| id_of(&known, name).or_else(|| id_of(&shared, name));
+        let mut ids = Vec::new();
+        for label in add {
+            ids.push(match id_of(&label.name) {
+                Some(id) => id,
+                None => self.make_label(label).await?,
+            });
+        }
+        let sent = async {
+            if !ids.is_empty() {
+                let url = self.repo(&["issues", &number, "labels"], &[]);
+                self.api
+                    .send(&ApiCall::again(
+                        ForgeOperation::Label,
+                        Method::POST,
+                        url,
+                        json!({"labels": ids}),
+                    ))
+                    .await?;
+            }
+            // A label that the repository does not have is on no request.
+            for id in remove.iter().filter_map(|name| id_of(name)) {
+                let url = self.repo(&["issues", &number, "labels", &id.to_string()], &[]);
+                self.api
+                    .send(&ApiCall::again(
+                        ForgeOperation::Label,
+                        Method::DELETE,
+                        url,
+                        None,
+                    ))
+                    .await?;
+            }
+            Ok(())
+        };
+        let sent = sent.await;
+        if sent.is_err() {
+            // One of them may be another one of the same name by now.
+            self.api.standing.clear().await;
+        }
+        sent
+    }
+
+    async fn ask_reviews(
+        &self,
+        request: &PullRequest,
+        reviewers: &[RequestedReviewer],
+    ) -> Result<Vec<UnrequestedReview>, ForgeError> {
+        let number = request.number.to_string();
+        let mut unasked = Vec::new();
+        // One by one: one who may not be asked would fail all.
+        for reviewer in reviewers {
+            let asked = match reviewer {
+                RequestedReviewer::User(login) if login.eq_ignore_ascii_case(&request.author) => {
+                    continue;
+                }
+                RequestedReviewer::User(login) => {
+                    self.request_reviews(&number, &[login], &[]).await
+                }
+                RequestedReviewer::Team { owner, name }
+                    if owner
+                        .as_deref()
+                        .is_none_or(|owner| owner.eq_ignore_ascii_case(self.owner())) =>
+                {
+                    self.request_reviews(&number, &[], &[name]).await
+                }
+                RequestedReviewer::Team { .. } => {
+                    let why = format!(
+                        "the team is not of {}, whose repository it is",
+                        self.owner()
+                    );
+                    unasked.push(UnrequestedReview {
+                        reviewer: reviewer.clone(),
+                        why,
+                    });
+                    continue;
+                }
+            };
+            match asked {
+                Ok(()) => {}
+                Err(ForgeError {
+                    problem:
+                        ForgeProblem::Refused { message, .. } | ForgeProblem::NotFound { message },
+                    ..
+                }) => {
+                    unasked.push(UnrequestedReview {
+                        reviewer: reviewer.clone(),
+                        why: message.unwrap_or_else(|| "refused".to_owned()),
+                    });
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(unasked)
+    }
+
+    async fn comment(
+        &self,
+        request: &PullRequest,
+        marker: &str,
+        text: &str,
+    ) -> Result<CommentOutcome, ForgeError> {
+        let number = request.number.to_string();
+        let (line, op) = (marker_line(marker), ForgeOperation::Comment);
+        let text = cut(&format!("{line}\n{text}"), LIMITS.comment);
+        let url = self.repo(&["issues", &number, "comments"], &[]);
+        let comments: Vec<GiteaComment> = self.api.get(op, url.clone()).await?;
+        let marked = comments
+            .into_iter()
+            .filter(|comment| comment.body.starts_with(&line))
+            .map(|comment| {
+                let login = comment.user.map(|user| user.login).unwrap_or_default();
+                MarkedComment {
+                    id: comment.id,
+                    login,
+                    body: comment.body,
+                }
+            });
+        let change = |id: u64| {
+            ApiCall::again(
+                op,
+                Method::PATCH,
+                self.repo(&["issues", "comments", &id.to_string()], &[]),
+                json!({"body": text}),
+            )
+        };
+        let make = ApiCall::once(op, Method::POST, url, json!({"body": text}));
+        let own = async {
+            Ok(self
+                .api
+                .get::<GiteaUser>(ForgeOperation::SignIn, self.api.url(["user"], &[]))
+                .await?
+                .login)
+        };
+        Box::pin(self.api.keep_comment(
+            marked.collect(),
+            &request.author,
+            &text,
+            CommentCalls { change, make },
+            own,
+        ))
+        .await
+    }
+
+    async fn wants_newest(&self, base: &str) -> Result<bool, ForgeError> {
+        self.wants_newest_commit(base).await
+    }
+
+    async fn checks(&self, request: &PullRequest) -> Result<Checks, ForgeError> {
+        self.read_checks(request).await
+    }
+
+    async fn approvals(&self, request: &PullRequest) -> Result<Approvals, ForgeError> {
+        self.read_approvals(request).await
+    }
+
+    async fn merge(&self, number: u64, merge: &MergeCommand) -> Result<Option<String>, ForgeError> {
+        match self
+            .send_merge(ForgeOperation::Merge, number, merge, false)
+            .await
+        {
+            // The answer is empty. That the commit cannot be read now is no failure of the merge.
+            Ok(()) => Ok(self
+                .get_request(number)
+                .await
+                .ok()
+                .and_then(|request| request.ended)
+                .and_then(|ended| ended.commit)),
+            Err(error) => crate::review::types::merged_after_all(self, number, merge, error).await,
+        }
+    }
+
+    fn auto_merge_keeps_head(&self) -> bool {
+        false
+    }
+
+    async fn merge_when_ready(
+        &self,
+        request: &PullRequest,
+        merge: &MergeCommand,
+    ) -> Result<(), ForgeError> {
+        // Gitea looks at the head only when it merges at once, not when it is told to do so later:
+        // look before.
+        let changed = |request: &PullRequest| {
+            request.state == RequestStatus::Open && request.head_commit != merge.head
+        };
+        let error = || {
+            self.api.error(
+                ForgeOperation::AutoMerge,
+                ForgeProblem::HeadChanged { message: None },
+            )
+        };
+        if changed(&self.get_request(request.number).await?) {
+            return Err(error());
+        }
+        match self
+            .send_merge(ForgeOperation::AutoMerge, request.number, merge, true)
+            .await
+        {
+            // It was told so before.
+            Err(ForgeError {
+                problem:
+                    ForgeProblem::Refused {
+                        status: 409,
+                        message: Some(text),
+                    },
+                ..
+            }) if text.contains("already scheduled") => {}
+            other => other?,
+        }
+        // And after, for who pushed between.
+        if changed(&self.get_request(request.number).await?) {
+            self.cancel_merge(request).await?;
+            return Err(error());
+        }
+        Ok(())
+    }
+
+    async fn cancel_merge(&self, request: &PullRequest) -> Result<(), ForgeError> {
+        let url = self.repo(&["pulls", &request.number.to_string(), "merge"], &[]);
+        match self
+            .api
+            .send(&ApiCall::again(
+                ForgeOperation::AutoMerge,
+                Method::DELETE,
+                url,
+                None,
+            ))
+            .await
+        {
+            Err(ForgeError {
+                problem: ForgeProblem::NotFound { .. },
+                ..
+            }) => Ok(()),
+            other => other.map(drop),
+        }
+    }
+
+    async fn close(&self, number: u64) -> Result<(), ForgeError> {
+        self.edit(number, json!({"state": "closed"})).await
+    }
+
+    async fn delete_branch(&self, branch: &str) -> Result<bool, ForgeError> {
+        match self
+            .api
+            .send(&ApiCall::again(
+                ForgeOperation::Branch,
+                Method::DELETE,
+                self.repo(&["branches", branch], &[]),
+                None,
+            ))
+            .await
+        {
+            Ok(_) => Ok(true),
+            Err(ForgeError {
+                problem: ForgeProblem::NotFound { .. },
+                ..
+            }) => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+
+    async fn set_status(&self, commit: &str, status: &CommitStatus) -> Result<(), ForgeError> {
+        let state = match status.state {
+            StatusState::Pending => "pending",
+            StatusState::Success => "success",
+            StatusState::Failure => "failure",
+        };
+        let mut body = json!({"state": state, "context": status.context, "description": cut(&status.description, LIMITS.status)});
+        if let Some(url) = &status.url {
+            body["target_url"] = json!(url);
+        }
+        self.api
+            .send(&ApiCall::again(
+                ForgeOperation::Status,
+                Method::POST,
+                self.repo(&["statuses", commit], &[]),
+                body,
+            ))
+            .await
+            .map(drop)
+    }
+
+    async fn releases(
+        &self,
+        project: &str,
+        from: &str,
+        to: &str,
+    ) -> Result<Vec<ForgeRelease>, ForgeError> {
+        self.read_releases(project, from, to).await
+    }
+}

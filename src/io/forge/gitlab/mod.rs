@@ -1,0 +1,585 @@
+//! GitLab: what changes something. gitlab.com and servers of one's own differ in their addresses
+//! only.
+
+pub(crate) mod approvals;
+pub(crate) mod read;
+
+use super::{
+    Approvals, Checks, CommentOutcome, CommitStatus, Forge, ForgeError, ForgeOperation,
+    ForgeProblem, ForgeRelease, MergeCommand, NewRequest, OpenedRequest, PullRequest,
+    RequestFilter, RequestLabel, RequestList, RequestPatch, RequestedReviewer, StatusState,
+    TextLimits, UnrequestedReview,
+    api::{ApiCall, ForgeApi, List},
+    bot_comments::{CommentCalls, MarkedComment},
+    common,
+    github::is_refused,
+    gitlab::read::{DRAFT, GitlabUser, MergeRequest},
+    marker_line, page,
+};
+use crate::review::types::cut;
+use crate::spec::{self, MergeMethod};
+use async_trait::async_trait;
+use reqwest::Method;
+use serde::Deserialize;
+use serde_json::{Value, json};
+use std::{collections::BTreeMap, sync::Arc};
+
+/// GitLab's validations: a title of 255 characters, texts of a mebibyte.
+const LIMITS: TextLimits = TextLimits {
+    title: 255,
+    body: 1_000_000,
+    comment: 1_000_000,
+    status: 255,
+};
+/// Members of a group that are asked at most: a review that a hundred are asked for nobody does.
+const MEMBERS: usize = 20;
+
+#[derive(Debug)]
+pub(crate) struct Gitlab {
+    pub(crate) api: ForgeApi,
+    pub(crate) place: spec::ForgeSpec,
+}
+
+#[derive(Deserialize)]
+struct GitlabNote {
+    id: u64,
+    body: String,
+    author: GitlabUser,
+    #[serde(default)]
+    system: bool,
+}
+
+#[derive(Deserialize)]
+pub(crate) struct GitlabProject {
+    merge_method: Option<String>,
+    squash_option: Option<String>,
+    #[serde(default)]
+    pub(crate) only_allow_merge_if_pipeline_succeeds: bool,
+}
+
+impl Gitlab {
+    pub(crate) fn new(api: ForgeApi, place: spec::ForgeSpec) -> Self {
+        Self { api, place }
+    }
+
+    /// The project's settings.
+    pub(crate) async fn settings(&self) -> Result<Arc<GitlabProject>, ForgeError> {
+        let read = self
+            .api
+            .get::<GitlabProject>(ForgeOperation::Settings, self.project(&[], &[]));
+        self.api.standing.once("repository", read).await
+    }
+
+    /// Whether to squash, for a declared method. How else it merges is the project's setting, which
+    /// no call overrides.
+    async fn squash(
+        &self,
+        operation: ForgeOperation,
+        declared: Option<MergeMethod>,
+    ) -> Result<Option<bool>, ForgeError> {
+        let Some(declared) = declared else {
+            return Ok(None);
+        };
+        let project = self.settings().await?;
+        let (method, squash) = (
+            project.merge_method.as_deref(),
+            project.squash_option.as_deref(),
+        );
+        let problem = match declared {
+            MergeMethod::Squash if squash == Some("never") => {
+                "the project never squashes, but mergeMethod: squash is declared"
+            }
+            MergeMethod::Merge | MergeMethod::Rebase if squash == Some("always") => {
+                "the project always squashes, but mergeMethod is not squash"
+            }
+            MergeMethod::Merge if method == Some("ff") => {
+                "the project merges by fast-forward only, but mergeMethod: merge is declared"
+            }
+            MergeMethod::Rebase if method == Some("merge") => {
+                "the project makes merge commits, but mergeMethod: rebase is declared, which on GitLab is the project's setting"
+            }
+            MergeMethod::Squash => return Ok(Some(true)),
+            MergeMethod::Merge | MergeMethod::Rebase => return Ok(Some(false)),
+        };
+        Err(self
+            .api
+            .error(operation, ForgeProblem::Unsupported(problem.to_owned())))
+    }
+
+    async fn send_merge(
+        &self,
+        operation: ForgeOperation,
+        number: u64,
+        merge: &MergeCommand,
+        later: bool,
+    ) -> Result<Option<String>, ForgeError> {
+        let squash = self.squash(operation, merge.method).await?;
+        let mut body =
+            json!({"sha": merge.head, "should_remove_source_branch": merge.delete_branch});
+        if let Some(squash) = squash {
+            body["squash"] = json!(squash);
+        }
+        if !merge.title.is_empty() {
+            let text = if merge.message.is_empty() {
+                merge.title.clone()
+            } else {
+                format!("{}\n\n{}", merge.title, merge.message)
+            };
+            body["merge_commit_message"] = json!(text);
+            body["squash_commit_message"] = json!(text);
+        }
+        if later {
+            // GitLab before 17.11 knows the second name only, and would merge at once without it.
+            body["auto_merge"] = json!(true);
+            body["merge_when_pipeline_succeeds"] = json!(true);
+        }
+        let call = ApiCall::once(
+            operation,
+            Method::PUT,
+            self.project(&["merge_requests", &number.to_string(), "merge"], &[]),
+            body,
+        );
+        match self.api.json::<MergeRequest>(&call).await {
+            Ok(merged) if merged.is_merged() => Ok(merged.commit()),
+            Ok(_) if later => Ok(None),
+            Ok(_) => Err(self.api.error(
+                operation,
+                ForgeProblem::NotMergeable {
+                    message: Some("it is not merged yet".to_owned()),
+                },
+            )),
+            Err(mut error) => {
+                error.problem = match error.problem {
+                    // 401 here is "no permission to accept this merge request".
+                    ForgeProblem::Unauthorized { message } => ForgeProblem::Forbidden { message },
+                    ForgeProblem::Status {
+                        status: 405 | 406,
+                        message,
+                    }
+                    | ForgeProblem::Refused {
+                        status: 422,
+                        message,
+                    } => ForgeProblem::NotMergeable { message },
+                    ForgeProblem::Refused {
+                        status: 409,
+                        message,
+                    } => ForgeProblem::HeadChanged { message },
+                    other => other,
+                };
+                crate::review::types::merged_after_all(self, number, merge, error).await
+            }
+        }
+    }
+
+    /// Makes a label if neither the project nor a group above it has it.
+    async fn make_label(&self, label: &RequestLabel) -> Result<(), ForgeError> {
+        if self
+            .api
+            .find::<Value>(
+                ForgeOperation::Label,
+                self.project(&["labels", &label.name], &[]),
+            )
+            .await?
+            .is_some()
+        {
+            return Ok(());
+        }
+        let body = json!({"name": label.name, "color": format!("#{}", label.color), "description": label.description});
+        match self
+            .api
+            .send(&ApiCall::again(
+                ForgeOperation::Label,
+                Method::POST,
+                self.project(&["labels"], &[]),
+                body,
+            ))
+            .await
+        {
+            // Somebody else made it meanwhile.
+            Err(ForgeError {
+                problem: ForgeProblem::Refused { status: 409, .. },
+                ..
+            }) => Ok(()),
+            other => other.map(drop),
+        }
+    }
+
+    async fn change(
+        &self,
+        operation: ForgeOperation,
+        number: u64,
+        body: Value,
+    ) -> Result<(), ForgeError> {
+        let url = self.project(&["merge_requests", &number.to_string()], &[]);
+        self.api
+            .send(&ApiCall::again(operation, Method::PUT, url, body))
+            .await
+            .map(drop)
+    }
+}
+
+fn titled(title: &str, draft: bool) -> String {
+    cut(
+        &if draft {
+            format!("{DRAFT}{title}")
+        } else {
+            title.to_owned()
+        },
+        LIMITS.title,
+    )
+}
+
+#[async_trait]
+impl Forge for Gitlab {
+    fn place(&self) -> &spec::ForgeSpec {
+        &self.place
+    }
+
+    fn limits(&self) -> TextLimits {
+        LIMITS
+    }
+
+    fn calls(&self) -> BTreeMap<ForgeOperation, u64> {
+        self.api.calls()
+    }
+
+    fn commit_url(&self, commit: &str) -> String {
+        page(&self.place, &["-", "commit", commit])
+    }
+
+    async fn look(&self, which: RequestFilter, prefix: &str) -> Result<RequestList, ForgeError> {
+        self.list_requests(which, prefix).await
+    }
+
+    async fn find(&self, head: &str) -> Result<Option<PullRequest>, ForgeError> {
+        self.find_request(head).await
+    }
+
+    async fn get(&self, number: u64) -> Result<PullRequest, ForgeError> {
+        self.get_request(number).await
+    }
+
+    async fn open(&self, new: &NewRequest) -> Result<OpenedRequest, ForgeError> {
+        let body = json!({
+            "source_branch": new.head,
+            "target_branch": new.base,
+            "title": titled(&new.title, new.draft),
+            "description": new.body,
+        });
+        let call = ApiCall::once(
+            ForgeOperation::Open,
+            Method::POST,
+            self.project(&["merge_requests"], &[]),
+            body,
+        );
+        let request = |made: MergeRequest| {
+            made.request()
+                .ok_or_else(|| self.api.foreign(ForgeOperation::Open))
+        };
+        let answer = self.api.json(&call).await.and_then(request);
+        common::opened(self, new, answer, |error| {
+            matches!(error.problem, ForgeProblem::Refused { status: 409, .. })
+        })
+        .await
+    }
+
+    async fn update(&self, request: &PullRequest, change: &RequestPatch) -> Result<(), ForgeError> {
+        match common::changed(change, "description", |title| titled(title, request.draft)) {
+            Some(body) => {
+                self.change(ForgeOperation::Change, request.number, body)
+                    .await
+            }
+            None => Ok(()),
+        }
+    }
+
+    async fn label(
+        &self,
+        number: u64,
+        add: &[RequestLabel],
+        remove: &[&str],
+    ) -> Result<(), ForgeError> {
+        for label in add {
+            self.api
+                .standing
+                .once(&format!("label {}", label.name), self.make_label(label))
+                .await?;
+        }
+        if add.is_empty() && remove.is_empty() {
+            return Ok(());
+        }
+        let names: Vec<&str> = add.iter().map(|label| label.name.as_str()).collect();
+        self.change(
+            ForgeOperation::Label,
+            number,
+            json!({"add_labels": names.join(","), "remove_labels": remove.join(",")}),
+        )
+        .await
+    }
+
+    async fn ask_reviews(
+        &self,
+        request: &PullRequest,
+        reviewers: &[RequestedReviewer],
+    ) -> Result<Vec<UnrequestedReview>, ForgeError> {
+        let (mut asked, mut unasked) = (Vec::new(), Vec::new());
+        let top = self.place.project.split('/').next().unwrap_or_default();
+        for reviewer in reviewers {
+            let mut refuse = |why: &str| {
+                unasked.push(UnrequestedReview {
+                    reviewer: reviewer.clone(),
+                    why: why.to_owned(),
+                })
+            };
+            match reviewer {
+                RequestedReviewer::User(login) => match self.user(login).await? {
+                    Some(user) => asked.push(user),
+                    None => refuse("there is no such user"),
+                },
+                RequestedReviewer::Team { owner, name } => match self
+                    .members(&format!("{}/{name}", owner.as_deref().unwrap_or(top)))
+                    .await
+                {
+                    Ok(members) if members.is_empty() => {
+                        refuse("the group has no members of its own")
+                    }
+                    Ok(members) if members.len() > MEMBERS => {
+                        refuse("the group has more than 20 members")
+                    }
+                    Ok(members) => asked.extend(members),
+                    Err(ForgeError {
+                        problem: ForgeProblem::NotFound { .. },
+                        ..
+                    }) => refuse("there is no such group"),
+                    Err(error) => return Err(error),
+                },
+            }
+        }
+        asked.retain(|user| !user.username.eq_ignore_ascii_case(&request.author));
+        if asked.is_empty() {
+            return Ok(unasked);
+        }
+        // The list replaces the present one, which people may have changed.
+        let present = self
+            .whole(ForgeOperation::Reviewers, request.number)
+            .await?
+            .reviewers;
+        let mut ids: Vec<u64> = present.iter().map(|user| user.id).collect();
+        ids.extend(
+            asked
+                .iter()
+                .map(|user| user.id)
+                .filter(|id| !present.iter().any(|user| user.id == *id)),
+        );
+        ids.sort_unstable();
+        ids.dedup();
+        if ids.len() > present.len() {
+            self.change(
+                ForgeOperation::Reviewers,
+                request.number,
+                json!({"reviewer_ids": ids}),
+            )
+            .await?;
+        }
+        Ok(unasked)
+    }
+
+    async fn comment(
+        &self,
+        request: &PullRequest,
+        marker: &str,
+        text: &str,
+    ) -> Result<CommentOutcome, ForgeError> {
+        let number = request.number.to_string();
+        let (line, op) = (marker_line(marker), ForgeOperation::Comment);
+        let text = cut(&format!("{line}\n{text}"), LIMITS.comment);
+        let notes = |rest: &[&str], query: &[(&str, &str)]| {
+            let segments: Vec<&str> = ["merge_requests", number.as_str(), "notes"]
+                .into_iter()
+                .chain(rest.iter().copied())
+                .collect();
+            self.project(&segments, query)
+        };
+        let list = List::all(
+            op,
+            notes(
+                &[],
+                &[
+                    ("sort", "asc"),
+                    ("order_by", "created_at"),
+                    ("per_page", "100"),
+                ],
+            ),
+            &line,
+        );
+        let keep = |note: GitlabNote| {
+            let marked = !note.system && note.body.starts_with(&line);
+            marked
+                .then_some(MarkedComment {
+                    id: note.id,
+                    login: note.author.username,
+                    body: note.body,
+                })
+                .into()
+        };
+        let found = self.api.pages(&list, keep).await?;
+        let change = |id: u64| {
+            ApiCall::again(
+                op,
+                Method::PUT,
+                notes(&[&id.to_string()], &[]),
+                json!({"body": text}),
+            )
+        };
+        let make = ApiCall::once(op, Method::POST, notes(&[], &[]), json!({"body": text}));
+        let own = async {
+            Ok(self
+                .api
+                .get::<GitlabUser>(ForgeOperation::SignIn, self.api.url(["user"], &[]))
+                .await?
+                .username)
+        };
+        Box::pin(self.api.keep_comment(
+            found,
+            &request.author,
+            &text,
+            CommentCalls { change, make },
+            own,
+        ))
+        .await
+    }
+
+    async fn wants_newest(&self, _: &str) -> Result<bool, ForgeError> {
+        // By fast-forward, or by merge commits over a linear history.
+        Ok(self
+            .settings()
+            .await?
+            .merge_method
+            .as_deref()
+            .is_some_and(|method| matches!(method, "ff" | "rebase_merge")))
+    }
+
+    async fn checks(&self, request: &PullRequest) -> Result<Checks, ForgeError> {
+        self.read_checks(request).await
+    }
+
+    async fn approvals(&self, request: &PullRequest) -> Result<Approvals, ForgeError> {
+        self.read_approvals(request).await
+    }
+
+    async fn merge(&self, number: u64, merge: &MergeCommand) -> Result<Option<String>, ForgeError> {
+        self.send_merge(ForgeOperation::Merge, number, merge, false)
+            .await
+    }
+
+    fn auto_merge_keeps_head(&self) -> bool {
+        // A push ends it.
+        true
+    }
+
+    async fn merge_when_ready(
+        &self,
+        request: &PullRequest,
+        merge: &MergeCommand,
+    ) -> Result<(), ForgeError> {
+        self.send_merge(ForgeOperation::AutoMerge, request.number, merge, true)
+            .await
+            .map(drop)
+    }
+
+    async fn cancel_merge(&self, request: &PullRequest) -> Result<(), ForgeError> {
+        let url = self.project(
+            &[
+                "merge_requests",
+                &request.number.to_string(),
+                "cancel_merge_when_pipeline_succeeds",
+            ],
+            &[],
+        );
+        match self
+            .api
+            .send(&ApiCall::again(
+                ForgeOperation::AutoMerge,
+                Method::POST,
+                url,
+                None,
+            ))
+            .await
+        {
+            // It is not set.
+            Err(ForgeError {
+                problem: ForgeProblem::Status { status: 406, .. },
+                ..
+            }) => Ok(()),
+            other => other.map(drop),
+        }
+    }
+
+    async fn close(&self, number: u64) -> Result<(), ForgeError> {
+        self.change(
+            ForgeOperation::Change,
+            number,
+            json!({"state_event": "close"}),
+        )
+        .await
+    }
+
+    async fn delete_branch(&self, branch: &str) -> Result<bool, ForgeError> {
+        let url = self.project(&["repository", "branches", branch], &[]);
+        match self
+            .api
+            .send(&ApiCall::again(
+                ForgeOperation::Branch,
+                Method::DELETE,
+                url,
+                None,
+            ))
+            .await
+        {
+            Ok(_) => Ok(true),
+            Err(ForgeError {
+                problem:
+                    ForgeProblem::NotFound {
+                        message: Some(message),
+                    },
+                ..
+            }) if message.contains("Branch") => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+
+    async fn set_status(&self, commit: &str, status: &CommitStatus) -> Result<(), ForgeError> {
+        let state = match status.state {
+            StatusState::Pending => "pending",
+            StatusState::Success => "success",
+            StatusState::Failure => "failed",
+        };
+        let mut body = json!({"state": state, "name": status.context, "description": cut(&status.description, LIMITS.status)});
+        if let Some(url) = &status.url {
+            body["target_url"] = json!(url);
+        }
+        match self
+            .api
+            .send(&ApiCall::again(
+                ForgeOperation::Status,
+                Method::POST,
+                self.project(&["statuses", commit], &[]),
+                body,
+            ))
+            .await
+        {
+            // It says so already.
+            Err(error) if is_refused(&error, 400, "Cannot transition status") => Ok(()),
+            other => other.map(drop),
+        }
+    }
+
+    async fn releases(
+        &self,
+        project: &str,
+        from: &str,
+        to: &str,
+    ) -> Result<Vec<ForgeRelease>, ForgeError> {
+        self.read_releases(project, from, to).await
+    }
+}

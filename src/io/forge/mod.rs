@@ -1,0 +1,275 @@
+//! Requests for review on a forge: one trait, [`Forge`], and one file for each forge that speaks
+//! it.
+//!
+//! | file | what it knows |
+//! |---|---|
+//! | `words` | the words: request, checks, approvals, merge, the same for every forge |
+//! | `github`, `github_read`, `gitlab`, `gitlab_read`, `gitlab_approvals`, `gitea`, `gitea_read` | one forge: what changes things, and what reads them |
+//! | `alike` | what all forges do alike, each with names of its own |
+//! | `own` | which comments are the bot's own |
+//! | `releases` | which releases lie between two versions |
+//! | `app` | signing in as a GitHub App |
+//! | `api`, `api/pages`, `cache`, `standing` | one call within limits and bounds, lists page by page; answers remembered by ETag, and those asked once in a pass |
+//! | `error` | what went wrong, and what the token lacks |
+//!
+//! What is done twice is done once: reads are repeated when a connection fails, and what changes
+//! something is looked up before it is believed lost. A request from a fork is never taken for the
+//! bot's, whatever its branch is called.
+
+mod common;
+mod api;
+mod cache;
+mod error;
+mod gitea;
+mod github;
+mod gitlab;
+mod bot_comments;
+mod releases;
+mod pass_cache;
+
+pub use crate::io::http::{Proxy, SecretLocation};
+pub use crate::review::types::{
+    Approvals, Check, CheckState, Checks, ChecksState, CommentOutcome, CommitStatus, ForgeRelease,
+    MergeCommand, Mergeable, NOTES, NewRequest, OpenedRequest, PullRequest, RequestEnd,
+    RequestFilter, RequestLabel, RequestList, RequestPatch, RequestStatus, RequestedReviewer,
+    StatusState, TextLimits, UnrequestedReview,
+};
+pub use error::{ForgeError, ForgeOperation, ForgeProblem};
+
+use crate::spec::{self, ForgeKind};
+use async_trait::async_trait;
+use std::{collections::BTreeMap, path::PathBuf, sync::Arc, time::Duration};
+
+/// How a forge is reached: what `tagboat.yaml` says, resolved by the caller.
+#[derive(Debug, Clone)]
+pub struct ForgeConfig {
+    /// Which forge, where, and the repository there; its `credentials` are not read.
+    pub forge: spec::ForgeSpec,
+    /// Who signs in, and with what.
+    pub credentials: ForgeLogin,
+    /// PEM file of further certificate authorities.
+    pub ca_file: Option<PathBuf>,
+    /// The way out.
+    pub proxy: Proxy,
+    /// How long things may take.
+    pub timing: ForgeTimeouts,
+}
+
+/// Who signs in. Nothing is read before the first call, and files are read again for each.
+#[derive(Debug, Clone)]
+pub enum ForgeLogin {
+    /// Nobody: public projects can be read, within narrow limits.
+    Anonymous,
+    /// A token.
+    Token(SecretLocation),
+    /// A GitHub App.
+    App {
+        /// Its id.
+        id: u64,
+        /// The id of its installation; asked for by the repository's name if there is none.
+        installation: Option<u64>,
+        /// The private key, PEM.
+        private_key: SecretLocation,
+    },
+}
+
+/// How long things may take. [`Default`] suits real forges; tests shorten it.
+#[derive(Debug, Clone, Copy)]
+pub struct ForgeTimeouts {
+    /// To connect, TLS included.
+    pub connect: Duration,
+    /// From the request sent to the headers of its answer: a merge takes its time.
+    pub headers: Duration,
+    /// Between two pieces of a body.
+    pub idle: Duration,
+    /// For a whole body.
+    pub body: Duration,
+    /// Before the first repetition; doubled each time, ±50 %.
+    pub backoff: Duration,
+    /// Tries of one read when the connection fails or the server answers 5xx.
+    pub attempts: u32,
+}
+
+impl Default for ForgeTimeouts {
+    fn default() -> Self {
+        Self {
+            connect: Duration::from_secs(10),
+            headers: Duration::from_secs(60),
+            idle: Duration::from_secs(20),
+            body: Duration::from_secs(120),
+            backoff: Duration::from_millis(250),
+            attempts: 3,
+        }
+    }
+}
+
+/// The forge of one repository, signed in.
+///
+/// Every error is a [`ForgeError`], which names forge, repository and operation and says what the
+/// token lacks.
+#[async_trait]
+pub trait Forge: std::fmt::Debug + Send + Sync {
+    /// Which forge, where, and the repository there.
+    fn place(&self) -> &spec::ForgeSpec;
+
+    /// How much text it takes.
+    fn limits(&self) -> TextLimits;
+
+    /// How many requests were sent so far, for each operation; repetitions count.
+    fn calls(&self) -> BTreeMap<ForgeOperation, u64>;
+
+    /// Where people read a commit.
+    fn commit_url(&self, commit: &str) -> String;
+
+    /// Where people read what changed between two commits, branches or tags.
+    fn compare_url(&self, from: &str, to: &str) -> String {
+        compare_url(self.place(), from, to)
+    }
+
+    /// The repository's requests whose head branch begins with `prefix`, latest first: one call for
+    /// each page (100; on Gitea what its administrator allows, usually 50), without a body where an
+    /// ETag says that nothing changed.
+    async fn look(&self, which: RequestFilter, prefix: &str) -> Result<RequestList, ForgeError>;
+
+    /// The same without what else the forge has shown.
+    async fn list(
+        &self,
+        which: RequestFilter,
+        prefix: &str,
+    ) -> Result<Vec<PullRequest>, ForgeError> {
+        Ok(self.look(which, prefix).await?.requests)
+    }
+
+    /// The request of exactly this head branch: an open one if there is one, else the latest.
+    async fn find(&self, head: &str) -> Result<Option<PullRequest>, ForgeError>;
+
+    /// One request with all that the forge tells: whether it can be merged, and by whom it ended.
+    async fn get(&self, number: u64) -> Result<PullRequest, ForgeError>;
+
+    /// Opens a request; or finds the open one of this head branch, also if the answer to the
+    /// opening is lost.
+    async fn open(&self, new: &NewRequest) -> Result<OpenedRequest, ForgeError>;
+
+    /// Changes title or text; nothing is sent if nothing is to be changed.
+    async fn update(&self, request: &PullRequest, change: &RequestPatch) -> Result<(), ForgeError>;
+
+    /// Adds labels, made where they are missing, and removes others.
+    async fn label(
+        &self,
+        number: u64,
+        add: &[RequestLabel],
+        remove: &[&str],
+    ) -> Result<(), ForgeError>;
+
+    /// Asks people and teams for reviews, those beside the request's author; gives those who could
+    /// not be asked.
+    async fn ask_reviews(
+        &self,
+        request: &PullRequest,
+        reviewers: &[RequestedReviewer],
+    ) -> Result<Vec<UnrequestedReview>, ForgeError>;
+
+    /// Keeps one comment up to date: the one of the request's author, or of whoever signs in now,
+    /// that holds the marker, which people do not see. A marker is a short word of letters, digits
+    /// and dashes.
+    async fn comment(
+        &self,
+        request: &PullRequest,
+        marker: &str,
+        text: &str,
+    ) -> Result<CommentOutcome, ForgeError>;
+
+    /// Whether a request is merged only if its branch contains the newest commit of `base`, as far
+    /// as the forge tells: GitHub of rulesets, GitLab of the project's way to merge, Gitea to
+    /// administrators. Where it does not, [`Mergeable::Behind`] of one request or the refusal of
+    /// its merge ([`ForgeProblem::Behind`]) says so. Asked once in a pass.
+    async fn wants_newest(&self, base: &str) -> Result<bool, ForgeError>;
+
+    /// The checks of exactly the commit that `request.head_commit` names, with those that the base
+    /// requires.
+    async fn checks(&self, request: &PullRequest) -> Result<Checks, ForgeError>;
+
+    /// Who approved it, who wants changes, and how many are needed.
+    async fn approvals(&self, request: &PullRequest) -> Result<Approvals, ForgeError>;
+
+    /// Merges it if its head is `merge.head`; gives the commit made, where the forge names it.
+    async fn merge(&self, number: u64, merge: &MergeCommand) -> Result<Option<String>, ForgeError>;
+
+    /// Whether [`Forge::merge_when_ready`] holds for the verified head only, also later. Where it
+    /// does not (GitHub, Gitea), somebody's commit on the branch is merged with it once its checks
+    /// pass: merge with [`Forge::merge`] instead, where that must not be.
+    fn auto_merge_keeps_head(&self) -> bool;
+
+    /// Lets the forge merge it when all that the base wants is there, if its head is `merge.head`.
+    /// It may merge at once.
+    async fn merge_when_ready(
+        &self,
+        request: &PullRequest,
+        merge: &MergeCommand,
+    ) -> Result<(), ForgeError>;
+
+    /// Takes [`Forge::merge_when_ready`] back; fine if there is nothing to take back.
+    async fn cancel_merge(&self, request: &PullRequest) -> Result<(), ForgeError>;
+
+    /// Closes it without a merge.
+    async fn close(&self, number: u64) -> Result<(), ForgeError>;
+
+    /// Deletes a branch; whether it was there.
+    async fn delete_branch(&self, branch: &str) -> Result<bool, ForgeError>;
+
+    /// Sets a status of a commit.
+    async fn set_status(&self, commit: &str, status: &CommitStatus) -> Result<(), ForgeError>;
+
+    /// The releases of a project on this forge after the version `from` up to the version `to`,
+    /// latest first; mere tags where it has no releases. Bounded: what lies further back than 300
+    /// releases is not found.
+    async fn releases(
+        &self,
+        project: &str,
+        from: &str,
+        to: &str,
+    ) -> Result<Vec<ForgeRelease>, ForgeError>;
+}
+
+/// Takes a forge into use. Nothing is sent and no secret is read.
+///
+/// # Errors
+/// If the CA file or the proxy cannot be used.
+pub fn connect(config: &ForgeConfig) -> Result<Arc<dyn Forge>, ForgeError> {
+    let api = api::ForgeApi::new(config)?;
+    let place = config.forge.clone();
+    Ok(match place.kind {
+        ForgeKind::Github => Arc::new(github::Github::new(api, place)),
+        ForgeKind::Gitlab => Arc::new(gitlab::Gitlab::new(api, place)),
+        ForgeKind::Gitea => Arc::new(gitea::Gitea::new(api, place)),
+    })
+}
+
+/// Where people read what changed between two commits, branches or tags of a repository on a forge.
+pub fn compare_url(place: &spec::ForgeSpec, from: &str, to: &str) -> String {
+    let range = format!("{from}...{to}");
+    match place.kind {
+        ForgeKind::Gitlab => page(place, &["-", "compare", &range]),
+        ForgeKind::Github | ForgeKind::Gitea => page(place, &["compare", &range]),
+    }
+}
+
+/// The line that people do not see by which a comment is found again.
+fn marker_line(marker: &str) -> String {
+    let word: String = marker
+        .chars()
+        .filter(|c| c.is_ascii_alphanumeric() || *c == '-')
+        .collect();
+    format!("<!-- tagboat:{word} -->")
+}
+
+/// An address for people below the forge's.
+fn page(place: &spec::ForgeSpec, segments: &[&str]) -> String {
+    let mut url = place.web.clone();
+    if let Ok(mut path) = url.path_segments_mut() {
+        path.pop_if_empty()
+            .extend(place.project.split('/'))
+            .extend(segments);
+    }
+    url.into()
+}

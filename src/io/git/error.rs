@@ -1,0 +1,245 @@
+//! What can go wrong with Git, and whose fault it is.
+
+use crate::core::error::{Classify, ErrorKind};
+use std::path::{Path, PathBuf};
+
+/// An error of this room. Text that came from a server is escaped and cut before it gets in here.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum GitError {
+    /// The URL or branch of a remote is none.
+    #[error("git remote {remote}: {why}")]
+    Remote {
+        /// The URL, without credentials.
+        remote: String,
+        /// What is wrong with it.
+        why: String,
+    },
+    /// A file that a remote needs (CA, identity) cannot be read or is of the wrong form.
+    #[error("git remote {remote}: {} {}: {why}", what, file.display())]
+    File {
+        /// The URL, without credentials.
+        remote: String,
+        /// What the file is for: "CA file" …
+        what: &'static str,
+        /// The file.
+        file: PathBuf,
+        /// What is wrong with it.
+        why: String,
+    },
+    /// The remote has no such branch (an empty repository has none at all).
+    #[error("git remote {remote}: has no branch {branch:?}")]
+    NoBranch {
+        /// The URL, without credentials.
+        remote: String,
+        /// The branch looked for.
+        branch: String,
+    },
+    /// A folder that the process file names is not in a commit.
+    #[error("git remote {remote}: commit {} has no folder {folder:?}, which repositories[].policies names", commit.get(..10).unwrap_or(commit))]
+    NoFolder {
+        /// The URL, without credentials.
+        remote: String,
+        /// The commit.
+        commit: String,
+        /// The folder.
+        folder: String,
+    },
+    /// The server does not let us in, or hides the repository.
+    #[error("git remote {remote}: cannot {doing}: {why}")]
+    Denied {
+        /// The URL, without credentials.
+        remote: String,
+        /// What was tried: "fetch" or "push".
+        doing: &'static str,
+        /// What the server said.
+        why: String,
+    },
+    /// The server cannot be reached, breaks off, or does not speak Git.
+    #[error("git remote {remote}: cannot {doing}: {why}")]
+    Wire {
+        /// The URL, without credentials.
+        remote: String,
+        /// What was tried: "fetch" or "push".
+        doing: &'static str,
+        /// What happened.
+        why: String,
+    },
+    /// A push reached the server, but its answer did not reach us: it may or may not have happened.
+    /// Fetch to find out.
+    #[error("git remote {remote}: the answer to the push was lost: {why}")]
+    Unanswered {
+        /// The URL, without credentials.
+        remote: String,
+        /// What happened.
+        why: String,
+    },
+    /// The mirror's folder cannot be used: permissions, a full disk.
+    #[error("git mirror {}: {why}", dir.display())]
+    Mirror {
+        /// The folder.
+        dir: PathBuf,
+        /// What happened.
+        why: String,
+    },
+    /// A folder is no working copy that can be read.
+    #[error("{}: {why}", dir.display())]
+    Checkout {
+        /// The folder.
+        dir: PathBuf,
+        /// Why not.
+        why: String,
+    },
+    /// Another process works in the mirror's folder.
+    #[error("git mirror {}: another process is using it", dir.display())]
+    InUse {
+        /// The folder.
+        dir: PathBuf,
+    },
+    /// An object of the mirror is missing or damaged: `Mirror::rebuild` helps.
+    #[error("git mirror {}: {what} is damaged or missing: {why}", dir.display())]
+    Broken {
+        /// The folder.
+        dir: PathBuf,
+        /// The object.
+        what: String,
+        /// What was found.
+        why: String,
+    },
+    /// A path that must not be written.
+    #[error("path {path}: {why}")]
+    Path {
+        /// The path, quoted and escaped.
+        path: String,
+        /// Why not.
+        why: &'static str,
+    },
+    /// Text that names no commit of the branch.
+    #[error("revision {revision} {why}")]
+    Revision {
+        /// The text, quoted and escaped.
+        revision: String,
+        /// Why not.
+        why: String,
+    },
+    /// A signing key that cannot be used.
+    #[error("signing key: {0}")]
+    Key(String),
+    /// A name, address or message that cannot stand in a commit.
+    #[error("commit {what}: {why}")]
+    Commit {
+        /// Which part.
+        what: &'static str,
+        /// Why not.
+        why: &'static str,
+    },
+}
+
+impl Classify for GitError {
+    fn kind(&self) -> ErrorKind {
+        match self {
+            Self::Remote { .. }
+            | Self::File { .. }
+            | Self::NoBranch { .. }
+            | Self::NoFolder { .. }
+            | Self::Checkout { .. } => ErrorKind::Config,
+            Self::Path { .. } | Self::Revision { .. } | Self::Key(_) | Self::Commit { .. } => {
+                ErrorKind::Config
+            }
+            Self::Denied { .. }
+            | Self::Wire { .. }
+            | Self::Mirror { .. }
+            | Self::InUse { .. }
+            | Self::Broken { .. } => ErrorKind::Remote,
+            Self::Unanswered { .. } => ErrorKind::Conflict,
+        }
+    }
+
+    fn hint(&self) -> Option<String> {
+        Some(match self {
+            Self::NoBranch { .. } => "Check the branch name; an empty repository needs a first commit.".into(),
+            Self::NoFolder { .. } => {
+                "Correct repositories[].policies in tagboat.yaml, or bring the folder back (one that declares nothing needs a file in it). What was declared before stays in force.".into()
+            }
+            Self::Denied { .. } => {
+                "Check the URL and the credentials: servers answer \"not found\" for what an account may not see.".into()
+            }
+            Self::Broken { dir, .. } => format!("The mirror is a cache: delete {} and it is cloned anew.", dir.display()),
+            Self::Revision { why, .. } if why.contains("shallow") => {
+                "Fetch the whole history: `git fetch --unshallow`, or fetch-depth: 0 where a CI job checks out.".into()
+            }
+            Self::Revision { .. } => "`git log --first-parent` lists the commits that the branch has been at.".into(),
+            Self::InUse { .. } => "Stop the other process, or give this one a folder of its own.".into(),
+            _ => return None,
+        })
+    }
+}
+
+/// An object is not what it should be.
+pub(crate) fn broken(
+    dir: &Path,
+    what: &str,
+    id: gix::ObjectId,
+    why: &dyn std::fmt::Display,
+) -> GitError {
+    GitError::Broken {
+        dir: dir.to_owned(),
+        what: format!("{what} {}", id.to_hex_with_len(12)),
+        why: plain(&why.to_string()),
+    }
+}
+
+/// Text of a server or library made safe to print: one line of at most 400 characters.
+pub(crate) fn plain(text: &str) -> String {
+    crate::core::error::harmless(text, 400)
+}
+
+/// An error with its causes on one line, each said once.
+pub(crate) fn chain(error: &(dyn std::error::Error + 'static)) -> String {
+    let mut said: Vec<String> = Vec::new();
+    let mut say = |text: String| {
+        let text = text.lines().next().unwrap_or_default().trim().to_owned();
+        if !text.is_empty() && !said.iter().any(|before| before.contains(&text)) {
+            said.push(text);
+        }
+    };
+    match error.downcast_ref::<gix::Error>() {
+        Some(error) => {
+            for cause in error.iter_errors() {
+                let mut next = Some(cause);
+                while let Some(cause) = next {
+                    say(cause.to_string());
+                    next = cause.source();
+                }
+            }
+        }
+        None => {
+            let mut next = Some(error);
+            while let Some(cause) = next {
+                say(cause.to_string());
+                next = cause.source();
+            }
+        }
+    }
+    plain(&said.join(": "))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn foreign_text_becomes_one_harmless_line() {
+        assert_eq!(
+            plain("\u{1b}[31mno\u{7}\r\nnext\u{202e}"),
+            r"\u{1b}[31mno\u{7}  next\u{202e}"
+        );
+        assert_eq!(plain(&"x".repeat(1000)).chars().count(), 401);
+    }
+
+    #[test]
+    fn causes_are_said_once() {
+        let error = std::io::Error::other(std::io::Error::other("deep"));
+        assert_eq!(chain(&error), "deep");
+    }
+}

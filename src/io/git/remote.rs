@@ -1,0 +1,445 @@
+//! Where a repository is and how to get in: URL, credentials, TLS, ssh.
+
+use super::error::{GitError, chain, plain};
+use crate::core::secret::Secret;
+use gix::bstr::ByteSlice;
+use gix_transport::client::blocking_io::{Transport, connect, http, ssh};
+use std::{
+    path::{Path, PathBuf},
+    sync::{Arc, Mutex},
+    time::Duration,
+};
+
+/// A branch of a repository on a server (or in a folder).
+#[derive(Debug, Clone)]
+pub struct Remote {
+    url: gix::Url,
+    shown: String,
+    branch: String,
+    access: RemoteAccess,
+}
+
+/// How to get in. Nothing is read from Git's own configuration or from the environment: a proxy
+/// stands here or there is none.
+#[derive(Debug, Clone, Default)]
+pub struct RemoteAccess {
+    /// For http and https.
+    pub credentials: RemoteCredentials,
+    /// A PEM file with certificates that are trusted beside the system's.
+    pub ca_file: Option<PathBuf>,
+    /// The URL of a proxy for http and https.
+    pub proxy: Option<String>,
+    /// For ssh.
+    pub ssh: SshCommand,
+    /// How long each step (connecting, each wait for an answer or for more bytes) may take.
+    pub timeout: GitTimeout,
+}
+
+/// Who we are to an HTTP server. Credentials are sent to the URL's own scheme, host and port, never
+/// to where a redirect leads.
+#[derive(Debug, Clone, Default)]
+pub enum RemoteCredentials {
+    /// Nobody.
+    #[default]
+    None,
+    /// A user name with a password or token.
+    Basic {
+        /// The user name.
+        username: String,
+        /// The password or token.
+        secret: Secret,
+    },
+    /// A token alone. It is sent as the password of the URL's user, or of `x-access-token` where
+    /// the URL names none, which is what GitHub, GitLab, Gitea and Forgejo take.
+    Token(Secret),
+}
+
+/// How the `ssh` program is called. The host key must be known: there is no trust on first use.
+#[derive(Debug, Clone, Default)]
+pub struct SshCommand {
+    /// The program; `ssh` of the path unless said otherwise.
+    pub program: Option<PathBuf>,
+    /// The private key; the user's own configuration decides without it.
+    pub identity: Option<PathBuf>,
+    /// The known hosts; the user's own file without it.
+    pub known_hosts: Option<PathBuf>,
+}
+
+/// A time that one step may take: 60 s unless said otherwise.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct GitTimeout(pub Duration);
+
+impl Default for GitTimeout {
+    fn default() -> Self {
+        Self(Duration::from_secs(60))
+    }
+}
+
+impl Remote {
+    /// Checks the URL: `https://`, `http://`, `ssh://`, `user@host:path`, `file://` or an absolute
+    /// path. A user and password within it become [`RemoteCredentials::Basic`] where `access` has none.
+    ///
+    /// # Errors
+    /// [`GitError::Remote`] for any other scheme (`git://` checks nobody's identity), a relative
+    /// path, and a branch that is no valid reference name.
+    pub fn new(url: &str, branch: &str, mut access: RemoteAccess) -> Result<Self, GitError> {
+        let mut parsed = gix::url::parse(url).map_err(|_| GitError::Remote {
+            remote: plain(without_password(url)),
+            why: "is no URL that Git knows".into(),
+        })?;
+        let password = parsed.password().map(str::to_owned);
+        parsed.set_password(None);
+        if let (Some(username), Some(secret), RemoteCredentials::None) =
+            (parsed.user(), password, &access.credentials)
+        {
+            access.credentials = RemoteCredentials::Basic {
+                username: username.to_owned(),
+                secret: Secret::new(secret),
+            };
+        }
+        if is_http(&parsed)
+            && let Some(username) = parsed.user().map(str::to_owned)
+        {
+            parsed.set_user(None);
+            if let RemoteCredentials::Token(secret) = access.credentials {
+                access.credentials = RemoteCredentials::Basic { username, secret };
+            }
+        }
+        let shown = plain(&parsed.to_bstring().to_string());
+        let refused = |why: &str| {
+            Err(GitError::Remote {
+                remote: shown.clone(),
+                why: why.into(),
+            })
+        };
+        match &parsed.scheme {
+            gix::url::Scheme::Https | gix::url::Scheme::Http | gix::url::Scheme::Ssh => {
+                if parsed.host().is_none_or(str::is_empty) {
+                    return refused("names no host");
+                }
+            }
+            gix::url::Scheme::File => {
+                if parsed.host().is_some() || !parsed.path.starts_with(b"/") {
+                    return refused("must be an absolute path");
+                }
+            }
+            _ => return refused("must be https, http, ssh or file"),
+        }
+        if gix::validate::reference::name(format!("refs/heads/{branch}").as_str().into()).is_err() {
+            return refused(&format!(
+                "{} is no branch name",
+                crate::core::image::shown(branch)
+            ));
+        }
+        Ok(Self {
+            url: parsed,
+            shown,
+            branch: branch.to_owned(),
+            access,
+        })
+    }
+
+    /// The URL for people: without user and password.
+    pub fn shown(&self) -> &str {
+        &self.shown
+    }
+
+    /// The branch, as `main`.
+    pub fn branch(&self) -> &str {
+        &self.branch
+    }
+
+    /// The branch in full, as `refs/heads/main`.
+    pub fn reference(&self) -> String {
+        format!("refs/heads/{}", self.branch)
+    }
+
+    /// The URL as gix wants it: without credentials.
+    pub(crate) fn url(&self) -> &gix::Url {
+        &self.url
+    }
+
+    /// Opens a transport that is set up to the last option; nothing has been sent yet.
+    pub(crate) fn transport(
+        &self,
+        version: gix_transport::Protocol,
+    ) -> Result<Box<dyn Transport + Send>, GitError> {
+        if self.url.scheme == gix::url::Scheme::File
+            && !gix::path::from_bstr(self.url.path.as_bstr()).is_ok_and(|path| path.is_dir())
+        {
+            return Err(GitError::Denied {
+                remote: self.shown.clone(),
+                doing: "connect",
+                why: "there is no such folder".into(),
+            });
+        }
+        let ssh = ssh::connect::Options {
+            command: Some(self.access.ssh_command().into()),
+            disallow_shell: false,
+            kind: Some(ssh::ProgramKind::Ssh),
+        };
+        let mut transport = connect::connect(
+            self.url.clone(),
+            connect::Options {
+                version,
+                ssh,
+                trace: false,
+            },
+        )
+        .map_err(|error| self.wire("connect", &error))?;
+        if is_http(&self.url) {
+            transport
+                .configure(&self.http_options()?)
+                .map_err(|error| self.wire("connect", &error))?;
+            if let Some(account) = self.access.credentials.account() {
+                transport
+                    .set_identity(account)
+                    .map_err(|error| self.wire("connect", &gix::Error::from_error(error)))?;
+            }
+        }
+        Ok(transport)
+    }
+
+    /// The same options once more, for gix's fetch: it configures the transport a second time.
+    pub(crate) fn http_options(&self) -> Result<http::Options, GitError> {
+        let roots = match &self.access.ca_file {
+            None => Vec::new(),
+            Some(file) => {
+                let wrong = |why: String| GitError::File {
+                    remote: self.shown.clone(),
+                    what: "CA file",
+                    file: file.clone(),
+                    why,
+                };
+                let pem = std::fs::read(file).map_err(|error| wrong(error.to_string()))?;
+                let roots = reqwest::Certificate::from_pem_bundle(&pem)
+                    .map_err(|error| wrong(chain(&error)))?;
+                if roots.is_empty() {
+                    return Err(wrong("holds no certificate".into()));
+                }
+                roots
+            }
+        };
+        let proxy = match &self.access.proxy {
+            None => None,
+            Some(url) => Some(reqwest::Proxy::all(url).map_err(|_| GitError::Remote {
+                remote: self.shown.clone(),
+                why: "its proxy is no URL".into(),
+            })?),
+        };
+        let GitTimeout(timeout) = self.access.timeout;
+        let configure = move |builder: reqwest::blocking::ClientBuilder| {
+            let builder = builder
+                .connect_timeout(timeout)
+                .timeout(timeout)
+                .tls_certs_merge(roots.clone())
+                .no_proxy();
+            Ok(match &proxy {
+                Some(proxy) => builder.proxy(proxy.clone()),
+                None => builder,
+            })
+        };
+        let backend = http::reqwest::Options {
+            configure_client: Some(Box::new(configure)),
+            configure_request: None,
+        };
+        Ok(http::Options {
+            backend: Some(Arc::new(Mutex::new(backend))),
+            ..http::Options::default()
+        })
+    }
+
+    /// Says what went wrong on the way to the server, and tells a closed door from a broken road.
+    pub(crate) fn wire(&self, doing: &'static str, error: &gix::Error) -> GitError {
+        let why = chain(error);
+        let unauthenticated = error.is_unauthenticated()
+            || error
+                .downcast_any_ref::<gix_transport::client::AuthenticationRequired>()
+                .is_some();
+        let remote = self.shown.clone();
+        if unauthenticated {
+            let why = match self.access.credentials {
+                RemoteCredentials::None if is_http(&self.url) => {
+                    "the server wants credentials and none are given (401)"
+                }
+                _ => "the credentials were not accepted (401)",
+            };
+            return GitError::Denied {
+                remote,
+                doing,
+                why: why.into(),
+            };
+        }
+        for (status, text) in [("403", "forbidden (403)"), ("404", "not found (404)")] {
+            if why.contains(&format!("HTTP status {status}")) {
+                return GitError::Denied {
+                    remote,
+                    doing,
+                    why: text.into(),
+                };
+            }
+        }
+        if why.contains("to indicate 'smart' protocol") {
+            return GitError::Wire {
+                remote,
+                doing,
+                why: "the answer is not Git's (a web page, or a proxy's sign-in?)".into(),
+            };
+        }
+        if why.contains("Permission denied") || why.contains("Host key verification failed") {
+            return GitError::Denied { remote, doing, why };
+        }
+        GitError::Wire { remote, doing, why }
+    }
+}
+
+impl RemoteCredentials {
+    fn account(&self) -> Option<gix::sec::identity::Account> {
+        let (username, secret) = match self {
+            Self::None => return None,
+            Self::Basic { username, secret } => (username.as_str(), secret),
+            Self::Token(secret) => ("x-access-token", secret),
+        };
+        Some(gix::sec::identity::Account {
+            username: username.to_owned(),
+            password: secret.expose().to_owned(),
+            oauth_refresh_token: None,
+        })
+    }
+}
+
+impl RemoteAccess {
+    /// The ssh command as a line of shell: gix hands a command with blanks to `sh`. `BatchMode`
+    /// because nobody is there to answer a question; `ServerAlive…` so that a dead connection ends
+    /// within the timeout.
+    fn ssh_command(&self) -> String {
+        let quoted = |path: &Path| format!("'{}'", path.to_string_lossy().replace('\'', r"'\''"));
+        let mut command = self
+            .ssh
+            .program
+            .as_deref()
+            .map_or_else(|| "ssh".to_owned(), quoted);
+        let seconds = self.timeout.0.as_secs().max(1);
+        command.push_str(&format!(
+            " -oBatchMode=yes -oStrictHostKeyChecking=yes -oConnectTimeout={seconds} -oServerAliveInterval={} -oServerAliveCountMax=3",
+            (seconds / 3).max(1)
+        ));
+        if let Some(identity) = &self.ssh.identity {
+            command.push_str(&format!(" -oIdentitiesOnly=yes -i {}", quoted(identity)));
+        }
+        if let Some(hosts) = &self.ssh.known_hosts {
+            // The value is ssh's own list syntax, where a double quote groups.
+            command.push_str(&format!(
+                " -oGlobalKnownHostsFile=/dev/null -o{}",
+                quoted(Path::new(&format!(
+                    "UserKnownHostsFile=\"{}\"",
+                    hosts.display()
+                )))
+            ));
+        }
+        command
+    }
+}
+
+/// Whether `url` is spoken to over HTTP.
+fn is_http(url: &gix::Url) -> bool {
+    matches!(url.scheme, gix::url::Scheme::Https | gix::url::Scheme::Http)
+}
+
+/// What is left of text that looks like a URL without the part that could hold a password.
+fn without_password(url: &str) -> &str {
+    url.rsplit_once('@').map_or(url, |(_, rest)| rest)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn urls_are_checked_and_shown_without_credentials() {
+        for (url, shown) in [
+            (
+                "https://bot:hunter2@example.org/fleet.git",
+                Ok("https://example.org/fleet.git"),
+            ),
+            (
+                "http://127.0.0.1:8080/fleet.git",
+                Ok("http://127.0.0.1:8080/fleet.git"),
+            ),
+            (
+                "ssh://git@example.org:2222/fleet.git",
+                Ok("ssh://git@example.org:2222/fleet.git"),
+            ),
+            ("git@example.org:fleet.git", Ok("git@example.org:fleet.git")),
+            ("file:///srv/fleet.git", Ok("file:///srv/fleet.git")),
+            ("/srv/fleet.git", Ok("/srv/fleet.git")),
+            (
+                "git://example.org/fleet.git",
+                Err("must be https, http, ssh or file"),
+            ),
+            ("../fleet.git", Err("must be an absolute path")),
+            ("ext::sh -c true", Err("must be")),
+            ("", Err("is no URL")),
+        ] {
+            match (Remote::new(url, "main", RemoteAccess::default()), shown) {
+                (Ok(remote), Ok(shown)) => {
+                    assert_eq!(remote.shown(), shown);
+                    assert!(!format!("{remote:?}").contains("hunter2"));
+                }
+                (Err(error), Err(why)) => {
+                    assert!(error.to_string().contains(why), "{url}: {error}")
+                }
+                (result, _) => panic!("{url}: {result:?}"),
+            }
+        }
+        for branch in ["", "a b", "a..b", "-x/", "x\n", "/x"] {
+            assert!(
+                Remote::new("/srv/x", branch, RemoteAccess::default()).is_err(),
+                "{branch:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_token_takes_the_user_of_the_url() {
+        let token = || RemoteAccess {
+            credentials: RemoteCredentials::Token(Secret::new("t")),
+            ..RemoteAccess::default()
+        };
+        for (url, username) in [
+            ("https://x-token-auth@example.org/a", "x-token-auth"),
+            ("https://example.org/a", "x-access-token"),
+        ] {
+            let account = Remote::new(url, "main", token())
+                .unwrap()
+                .access
+                .credentials
+                .account()
+                .unwrap();
+            assert_eq!(
+                (account.username.as_str(), account.password.as_str()),
+                (username, "t")
+            );
+        }
+    }
+
+    #[test]
+    fn ssh_files_are_quoted_for_the_shell() {
+        let ssh = SshCommand {
+            program: None,
+            identity: Some("/tmp/it's $HOME".into()),
+            known_hosts: Some("/tmp/a b".into()),
+        };
+        let command = RemoteAccess {
+            ssh,
+            ..RemoteAccess::default()
+        }
+        .ssh_command();
+        assert!(command.contains(r"-i '/tmp/it'\''s $HOME'"), "{command}");
+        assert!(
+            command.contains("'UserKnownHostsFile=\"/tmp/a b\"'"),
+            "{command}"
+        );
+        assert!(command.contains("StrictHostKeyChecking=yes"));
+    }
+}

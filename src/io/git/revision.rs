@@ -1,0 +1,151 @@
+//! The files of one commit.
+
+use super::error::{GitError, broken};
+use gix::{ObjectId, bstr::ByteSlice, objs::tree::EntryKind, prelude::FindExt};
+use std::path::Path;
+
+/// A commit of a mirror or a working copy, opened for reading. It belongs to one thread; making one
+/// costs microseconds.
+pub struct Revision<'m> {
+    dir: &'m Path,
+    repo: gix::Repository,
+    commit: ObjectId,
+    tree: ObjectId,
+}
+
+/// What a tree says about one path.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TreeEntry {
+    /// The path from the root.
+    pub path: String,
+    /// Whether it is a file, an executable, a symbolic link, a submodule (`Commit`) or a tree.
+    pub kind: EntryKind,
+    /// The object.
+    pub id: ObjectId,
+}
+
+/// A blob with what the tree says about it. The bytes of a symbolic link are its target.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FileBlob {
+    /// What the tree says.
+    pub entry: TreeEntry,
+    /// The content.
+    pub bytes: Vec<u8>,
+}
+
+impl<'m> Revision<'m> {
+    pub(crate) fn new(
+        dir: &'m Path,
+        repo: gix::Repository,
+        commit: ObjectId,
+    ) -> Result<Self, GitError> {
+        let tree = tree_of(dir, &repo, commit)?;
+        Ok(Self {
+            dir,
+            repo,
+            commit,
+            tree,
+        })
+    }
+
+    /// The commit.
+    pub fn commit(&self) -> ObjectId {
+        self.commit
+    }
+
+    /// The tree at the root.
+    pub fn tree(&self) -> ObjectId {
+        self.tree
+    }
+
+    /// What lies at `path`; the root is the empty path. Symbolic links are not followed.
+    pub fn find(&self, path: &str) -> Result<Option<TreeEntry>, GitError> {
+        let (mut id, mut kind) = (self.tree, EntryKind::Tree);
+        let mut buffer = Vec::new();
+        for part in path.split('/').filter(|part| !part.is_empty()) {
+            if kind != EntryKind::Tree {
+                return Ok(None);
+            }
+            let tree = self
+                .repo
+                .objects
+                .find_tree(&id, &mut buffer)
+                .map_err(|error| broken(self.dir, "tree", id, &error))?;
+            match tree
+                .entries
+                .iter()
+                .find(|entry| entry.filename == part.as_bytes().as_bstr())
+            {
+                Some(entry) => (id, kind) = (entry.oid.to_owned(), entry.mode.kind()),
+                None => return Ok(None),
+            }
+        }
+        Ok(Some(TreeEntry {
+            path: path.to_owned(),
+            kind,
+            id,
+        }))
+    }
+
+    /// The blob at `path`, or nothing where there is none (a tree or submodule has none).
+    pub fn read(&self, path: &str) -> Result<Option<FileBlob>, GitError> {
+        match self.find(path)? {
+            Some(entry) if !matches!(entry.kind, EntryKind::Tree | EntryKind::Commit) => {
+                let bytes = self.blob(entry.id)?;
+                Ok(Some(FileBlob { entry, bytes }))
+            }
+            _ => Ok(None),
+        }
+    }
+
+    /// The content of a blob.
+    pub fn blob(&self, id: ObjectId) -> Result<Vec<u8>, GitError> {
+        let mut bytes = Vec::new();
+        self.repo
+            .objects
+            .find_blob(&id, &mut bytes)
+            .map_err(|error| broken(self.dir, "blob", id, &error))?;
+        Ok(bytes)
+    }
+
+    /// Every file, link and submodule below `path` in the order of their full paths. A path that is
+    /// not UTF-8 is left out: no declaration can name it.
+    pub fn list(&self, path: &str) -> Result<Vec<TreeEntry>, GitError> {
+        let mut out = Vec::new();
+        if let Some(TreeEntry {
+            kind: EntryKind::Tree,
+            id,
+            ..
+        }) = self.find(path)?
+        {
+            super::tree::walk(
+                self.dir,
+                &self.repo,
+                id,
+                path.trim_matches('/'),
+                &mut |path, entry| {
+                    out.push(TreeEntry {
+                        path: path.to_owned(),
+                        kind: entry.mode.kind(),
+                        id: entry.oid.to_owned(),
+                    });
+                },
+            )?;
+        }
+        Ok(out)
+    }
+}
+
+/// The root tree of a commit.
+pub(crate) fn tree_of(
+    dir: &Path,
+    repo: &gix::Repository,
+    commit: ObjectId,
+) -> Result<ObjectId, GitError> {
+    let mut buffer = Vec::new();
+    let found = repo
+        .objects
+        .find_commit(&commit, &mut buffer)
+        .map_err(|error| broken(dir, "commit", commit, &error))?;
+    Ok(found.tree())
+}

@@ -1,0 +1,425 @@
+//! Sign-in: what a host asked for, the tokens got from its token service, and the header to send.
+
+use super::{
+    RegistryProblem,
+    challenge::Challenge,
+    config::RegistryTimeouts,
+    credentials::{Keyring, RegistryIdentity, Resolved},
+    http::{ErrorBody, FormFields, RegistryRequest, RequestKind, RequestSender},
+};
+use crate::{
+    core::{image::ImageRepository, secret::Secret},
+    io::http::lock,
+};
+use base64::Engine;
+use reqwest::{Url, header::HeaderValue};
+use serde::Deserialize;
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex},
+    time::{Duration, Instant},
+};
+
+/// A token service that names no lifetime means 60 seconds (distribution token specification).
+const LIFETIME: Duration = Duration::from_secs(60);
+/// No token is kept for longer, whatever the service says.
+const LONGEST: Duration = Duration::from_secs(24 * 3600);
+/// Tokens are one to four kilobytes; beyond this many the expired ones go, and if none is, all.
+const TOKENS: usize = 4096;
+/// A token answer: the token, perhaps twice, and a refresh token.
+const ANSWER: usize = 256 * 1024;
+
+/// The header of a signed-in request.
+#[derive(Debug, Clone)]
+pub(crate) struct Authorization {
+    pub(crate) header: HeaderValue,
+    /// Who that is; told when it is refused.
+    pub(crate) who: Resolved,
+    /// Whether it was made for this request. A refused one that was not may just be too old.
+    pub(crate) fresh: bool,
+}
+
+/// What one host wants of one kind of request.
+#[derive(Debug, Clone)]
+enum TokenScope {
+    Basic,
+    Bearer {
+        realm: Url,
+        service: Option<String>,
+        actions: String,
+    },
+}
+
+struct Token {
+    text: Secret,
+    who: Resolved,
+    renew: Instant,
+}
+
+/// A cell of its own for each scope: callers of one scope wait for one request, not for those of
+/// others.
+type TokenCell = Arc<tokio::sync::Mutex<Option<Token>>>;
+
+/// The sign-in of one prefix: token per (host, scope, credential).
+pub(crate) struct SignIn {
+    keyring: Keyring,
+    wishes: Mutex<HashMap<(String, RequestKind), TokenScope>>,
+    tokens: Mutex<HashMap<(String, String), TokenCell>>,
+}
+
+impl SignIn {
+    pub(crate) fn new(credentials: super::RegistryLogin, timing: RegistryTimeouts) -> Self {
+        Self {
+            keyring: Keyring::new(credentials, timing),
+            wishes: Mutex::default(),
+            tokens: Mutex::default(),
+        }
+    }
+
+    /// What can be sent with the first try: nothing to a host that never asked, except a configured
+    /// token.
+    pub(crate) async fn known(
+        &self,
+        sender: &RequestSender<'_>,
+        host: &str,
+        repository: &ImageRepository,
+        kind: RequestKind,
+    ) -> Result<Option<Authorization>, RegistryProblem> {
+        let wish = {
+            let wishes = lock(&self.wishes);
+            let other = || {
+                wishes
+                    .iter()
+                    .find(|((known, _), _)| known == host)
+                    .map(|(_, wish)| wish)
+            };
+            wishes.get(&(host.to_owned(), kind)).or_else(other).cloned()
+        };
+        match wish {
+            Some(wish) => self
+                .fulfil(sender, host, repository, wish, false)
+                .await
+                .map(Some),
+            None if self.keyring.is_anonymous() => Ok(None),
+            None => {
+                let who = self.keyring.resolve(repository).await?;
+                match &who.identity {
+                    RegistryIdentity::Bearer(token) => Ok(Some(bearer(token, who.clone(), true)?)),
+                    _ => Ok(None),
+                }
+            }
+        }
+    }
+
+    /// The answer to a 401.
+    pub(crate) async fn answer(
+        &self,
+        sender: &RequestSender<'_>,
+        host: &str,
+        repository: &ImageRepository,
+        kind: RequestKind,
+        challenge: Challenge,
+    ) -> Result<Authorization, RegistryProblem> {
+        let wish = match challenge {
+            Challenge::Basic => TokenScope::Basic,
+            Challenge::Bearer {
+                realm,
+                service,
+                scope,
+            } => TokenScope::Bearer {
+                realm,
+                service,
+                actions: actions(scope.as_deref(), repository)
+                    .unwrap_or("pull")
+                    .to_owned(),
+            },
+        };
+        lock(&self.wishes).insert((host.to_owned(), kind), wish.clone());
+        self.fulfil(sender, host, repository, wish, true).await
+    }
+
+    /// Whether the credentials are others than the refused ones when read again.
+    pub(crate) async fn changed(
+        &self,
+        repository: &ImageRepository,
+        refused: &Resolved,
+    ) -> Result<bool, RegistryProblem> {
+        self.keyring.changed(repository, refused).await
+    }
+
+    /// Where the credentials for `repository` come from, for people.
+    pub(crate) async fn origin(&self, repository: &ImageRepository) -> String {
+        match self.keyring.resolve(repository).await {
+            Ok(resolved) => resolved.origin,
+            Err(problem) => problem.to_string(),
+        }
+    }
+
+    async fn fulfil(
+        &self,
+        sender: &RequestSender<'_>,
+        host: &str,
+        repository: &ImageRepository,
+        wish: TokenScope,
+        renew: bool,
+    ) -> Result<Authorization, RegistryProblem> {
+        let who = self.keyring.resolve(repository).await?;
+        let (realm, service, actions) = match (wish, &who.identity) {
+            (_, RegistryIdentity::Bearer(token)) => return bearer(token, who.clone(), true),
+            (TokenScope::Basic, RegistryIdentity::Basic { username, password }) => {
+                let header = basic(username, password)?;
+                return Ok(Authorization {
+                    header,
+                    who,
+                    fresh: true,
+                });
+            }
+            (TokenScope::Basic, _) => {
+                return Err(RegistryProblem::Unauthorized {
+                    host: host.to_owned(),
+                    status: 401,
+                    credentials: who.origin,
+                    message: None,
+                });
+            }
+            (
+                TokenScope::Bearer {
+                    realm,
+                    service,
+                    actions,
+                },
+                _,
+            ) => (realm, service, actions),
+        };
+        let scope = format!("repository:{}:{actions}", repository.path());
+        let cell = self.cell(host, &scope);
+        let mut token = cell.lock().await;
+        if let Some(kept) = token
+            .as_ref()
+            .filter(|kept| !renew && kept.who == who && Instant::now() < kept.renew)
+        {
+            return bearer(&kept.text, who, false);
+        }
+        *token = None;
+        let (text, lifetime) = fetch(sender, &realm, service.as_deref(), &scope, &who).await?;
+        let header = bearer(&text, who.clone(), true)?;
+        // A quarter of the lifetime, at most half a minute, covers the way of the request and a
+        // clock a little off.
+        let renew =
+            Instant::now() + lifetime.saturating_sub((lifetime / 4).min(Duration::from_secs(30)));
+        *token = Some(Token { text, who, renew });
+        Ok(header)
+    }
+
+    fn cell(&self, host: &str, scope: &str) -> TokenCell {
+        let mut tokens = lock(&self.tokens);
+        if tokens.len() >= TOKENS {
+            let now = Instant::now();
+            // A locked cell is in use.
+            tokens.retain(|_, cell| {
+                cell.try_lock().map_or(true, |token| {
+                    token.as_ref().is_some_and(|token| now < token.renew)
+                })
+            });
+            if tokens.len() >= TOKENS {
+                tokens.clear();
+            }
+        }
+        tokens
+            .entry((host.to_owned(), scope.to_owned()))
+            .or_default()
+            .clone()
+    }
+}
+
+/// The actions of a scope for this very repository, `repository:PATH:ACTIONS`: they hold for other
+/// repositories, too (one registry wants `pull` for tag lists, another `metadata_read`).
+fn actions<'a>(scope: Option<&'a str>, repository: &ImageRepository) -> Option<&'a str> {
+    let actions = scope?
+        .strip_prefix("repository:")?
+        .strip_prefix(repository.path())?
+        .strip_prefix(':')?;
+    let plain = |b: u8| b.is_ascii_lowercase() || matches!(b, b'_' | b',' | b'*');
+    (!actions.is_empty() && actions.len() <= 64 && actions.bytes().all(plain)).then_some(actions)
+}
+
+fn basic(username: &str, password: &Secret) -> Result<HeaderValue, RegistryProblem> {
+    let pair = format!("{username}:{}", password.expose());
+    sensitive(
+        &format!(
+            "Basic {}",
+            base64::engine::general_purpose::STANDARD.encode(pair)
+        ),
+        "the user name or password",
+    )
+}
+
+fn bearer(token: &Secret, who: Resolved, fresh: bool) -> Result<Authorization, RegistryProblem> {
+    let header = sensitive(&format!("Bearer {}", token.expose()), &who.origin)?;
+    Ok(Authorization { header, who, fresh })
+}
+
+fn sensitive(text: &str, origin: &str) -> Result<HeaderValue, RegistryProblem> {
+    let mut value = HeaderValue::from_str(text).map_err(|_| RegistryProblem::Credentials {
+        origin: origin.to_owned(),
+        why: "has characters that no header may have".to_owned(),
+    })?;
+    value.set_sensitive(true);
+    Ok(value)
+}
+
+#[derive(Deserialize)]
+struct TokenAnswer {
+    token: Option<String>,
+    access_token: Option<String>,
+    expires_in: Option<f64>,
+}
+
+/// Asks the token service: GET with the password or nobody's name; POST with a refresh token, and
+/// with a password where the service knows no GET.
+async fn fetch(
+    sender: &RequestSender<'_>,
+    realm: &Url,
+    service: Option<&str>,
+    scope: &str,
+    who: &Resolved,
+) -> Result<(Secret, Duration), RegistryProblem> {
+    let fields = [("service", service), ("scope", Some(scope))];
+    let fields: Vec<(&str, &str)> = fields
+        .into_iter()
+        .filter_map(|(name, value)| Some((name, value?)))
+        .collect();
+    let host = super::http::host_of(realm);
+    let get = || {
+        let mut url = realm.clone();
+        url.query_pairs_mut().extend_pairs(&fields);
+        RegistryRequest::get(
+            url,
+            "application/json",
+            RequestKind::Token,
+            "a token request",
+            ANSWER,
+        )
+    };
+    let post = |grant: &[(&str, &str)]| {
+        let form: FormFields = [("client_id", "tagboat")]
+            .iter()
+            .chain(grant)
+            .chain(&fields)
+            .map(|&(a, b)| (a.to_owned(), b.to_owned()))
+            .collect();
+        RegistryRequest {
+            form: Some(form),
+            ..RegistryRequest::get(
+                realm.clone(),
+                "application/json",
+                RequestKind::Token,
+                "a token request",
+                ANSWER,
+            )
+        }
+    };
+    let answer = match &who.identity {
+        RegistryIdentity::Refresh(token) => {
+            sender
+                .send(
+                    &post(&[
+                        ("grant_type", "refresh_token"),
+                        ("refresh_token", token.expose()),
+                    ]),
+                    None,
+                )
+                .await?
+        }
+        RegistryIdentity::Basic { username, password } => {
+            let answer = sender
+                .send(&get(), Some(&basic(username, password)?))
+                .await?;
+            match answer.status.as_u16() {
+                404 | 405 => {
+                    let grant = [
+                        ("grant_type", "password"),
+                        ("username", username.as_str()),
+                        ("password", password.expose()),
+                    ];
+                    sender.send(&post(&grant), None).await?
+                }
+                _ => answer,
+            }
+        }
+        RegistryIdentity::Anonymous | RegistryIdentity::Bearer(_) => {
+            sender.send(&get(), None).await?
+        }
+    };
+    match answer.status.as_u16() {
+        200 => {}
+        status @ (400 | 401 | 403) => {
+            return Err(RegistryProblem::Unauthorized {
+                host,
+                status,
+                credentials: who.origin.clone(),
+                message: answer.message(),
+            });
+        }
+        _ => return Err(answer.unexpected("a token request")),
+    }
+    let wrong = |why: &str| RegistryProblem::Content {
+        host: host.clone(),
+        what: "a token request",
+        why: why.to_owned(),
+    };
+    // The reason of the JSON parser could quote a token.
+    let body: TokenAnswer = serde_json::from_slice(&answer.body).map_err(|_| {
+        wrong(if answer.is_html() {
+            "HTML instead of a token"
+        } else {
+            "no JSON with a token"
+        })
+    })?;
+    let text = body
+        .token
+        .filter(|token| !token.is_empty())
+        .or(body.access_token)
+        .filter(|token| !token.is_empty());
+    let text = text.ok_or_else(|| wrong("no token in it"))?;
+    let lifetime = body
+        .expires_in
+        .and_then(|seconds| Duration::try_from_secs_f64(seconds).ok())
+        .filter(|lifetime| !lifetime.is_zero());
+    Ok((Secret::new(text), lifetime.unwrap_or(LIFETIME).min(LONGEST)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn actions_are_taken_from_the_scope_of_this_repository_only() {
+        let repository = ImageRepository::new("r.example/team/app").unwrap();
+        for (scope, expected) in [
+            (Some("repository:team/app:pull"), Some("pull")),
+            (
+                Some("repository:team/app:metadata_read"),
+                Some("metadata_read"),
+            ),
+            (Some("repository:team/app:pull,push"), Some("pull,push")),
+            (Some("repository:team/other:pull"), None),
+            (Some("repository:team/app:pull repository:x:push"), None),
+            (Some("registry:catalog:*"), None),
+            (Some("repository:team/app:"), None),
+            (None, None),
+        ] {
+            assert_eq!(actions(scope, &repository), expected, "{scope:?}");
+        }
+    }
+
+    #[test]
+    fn a_header_with_a_secret_does_not_print_it() {
+        let header = basic("user", &Secret::new("hunter2")).unwrap();
+        assert!(
+            !format!("{header:?}").contains("dXNlcjpodW50ZXIy"),
+            "{header:?}"
+        );
+        assert_eq!(header.to_str().unwrap(), "Basic dXNlcjpodW50ZXIy");
+    }
+}

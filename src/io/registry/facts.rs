@@ -1,0 +1,253 @@
+//! Facts about one tag or digest: the digest of a tag, and what a digest's manifest says.
+
+use super::{
+    RegistryProblem,
+    http::{ErrorBody, HttpResponse, RegistryRequest, RequestKind, media_type},
+    manifest::{self, OciManifest, digest_of},
+    session::Session,
+};
+use crate::core::image::{Digest, Platform, Tag, shown};
+use jiff::Timestamp;
+use reqwest::Method;
+use std::collections::BTreeMap;
+
+/// Manifests and configs are kilobytes; registries themselves refuse manifests of more than 4 MiB.
+const LIMIT: usize = 4 * 1024 * 1024;
+/// An index of indexes is allowed by the specification and used by nobody; two levels are read.
+const DEPTH: usize = 2;
+
+/// What a HEAD of a tag says.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ManifestHead {
+    /// The digest that the tag stands for now.
+    pub digest: Digest,
+    /// When it was pushed by the registry's own word (`Last-Modified`); only where the
+    /// configuration trusts that.
+    pub pushed: Option<Timestamp>,
+}
+
+/// What a manifest says about itself, cached by digest for ever.
+#[derive(Debug, Clone, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct ImageDescription {
+    /// When it was made, by its publisher's word.
+    pub created: Option<Timestamp>,
+    /// The platforms it runs on; empty where nothing says so.
+    pub platforms: Vec<Platform>,
+    /// Source, revision and version by their annotation names (`org.opencontainers.image.…`), as
+    /// far as they lay on the way to the date and the platforms.
+    pub labels: BTreeMap<String, String>,
+}
+
+pub(crate) async fn head(
+    session: &Session<'_>,
+    tag: &Tag,
+    trust_push_time: bool,
+) -> Result<ManifestHead, RegistryProblem> {
+    let url = session.url(&format!("manifests/{tag}"));
+    let ask = RegistryRequest::get(
+        url,
+        manifest::ACCEPT,
+        RequestKind::Head,
+        "a manifest",
+        LIMIT,
+    );
+    let answer = session
+        .ask(&RegistryRequest {
+            method: Method::HEAD,
+            ..ask.clone()
+        })
+        .await?;
+    let pushed = |answer: &HttpResponse| {
+        let date = answer.header("last-modified").filter(|_| trust_push_time)?;
+        Some(jiff::fmt::rfc2822::parse(date).ok()?.timestamp())
+    };
+    match answer.status.as_u16() {
+        200 => {
+            check(&answer)?;
+            if let Some(digest) = promised(&answer) {
+                return Ok(ManifestHead {
+                    digest,
+                    pushed: pushed(&answer),
+                });
+            }
+        }
+        404 => return Err(RegistryProblem::NotFound { what: "tag" }),
+        // Servers that know no HEAD.
+        405 | 501 => {}
+        _ => return Err(answer.unexpected("a manifest")),
+    }
+    let answer = session
+        .ask(&RegistryRequest {
+            kind: RequestKind::Manifest,
+            ..ask
+        })
+        .await?;
+    match answer.status.as_u16() {
+        200 => check(&answer)?,
+        404 => return Err(RegistryProblem::NotFound { what: "tag" }),
+        _ => return Err(answer.unexpected("a manifest")),
+    }
+    // Hashing a page of another kind would give a digest that nothing serves.
+    manifest::read(&answer.body).map_err(|why| RegistryProblem::Content {
+        host: answer.host(),
+        what: "a manifest",
+        why,
+    })?;
+    let promise = promised(&answer);
+    let digest = digest_of(&answer.body, promise.as_ref());
+    if let Some(expected) = promise.filter(|promise| *promise != digest) {
+        return Err(RegistryProblem::Digest {
+            host: answer.host(),
+            expected,
+            found: digest,
+        });
+    }
+    Ok(ManifestHead {
+        digest,
+        pushed: pushed(&answer),
+    })
+}
+
+fn promised(answer: &HttpResponse) -> Option<Digest> {
+    answer
+        .header("docker-content-digest")
+        .and_then(|text| Digest::new(text.trim()).ok())
+}
+
+/// Refuses what is no manifest whose digest a cluster could pull.
+fn check(answer: &HttpResponse) -> Result<(), RegistryProblem> {
+    let wrong = |why: String| {
+        Err(RegistryProblem::Content {
+            host: answer.host(),
+            what: "a manifest",
+            why,
+        })
+    };
+    if answer.is_html() {
+        return wrong("HTML".to_owned());
+    }
+    match media_type(&answer.headers) {
+        Some(kind) if kind.contains("manifest.v1") && kind.contains("docker") => {
+            wrong(format!("{}, which no cluster pulls any more", shown(kind)))
+        }
+        _ => Ok(()),
+    }
+}
+
+pub(crate) async fn describe(
+    session: &Session<'_>,
+    digest: &Digest,
+) -> Result<ImageDescription, RegistryProblem> {
+    let mut described = ImageDescription::default();
+    let mut digest = digest.clone();
+    for level in 0..=DEPTH {
+        match fetch_manifest(session, &digest).await? {
+            OciManifest::Image {
+                created,
+                labels,
+                config,
+            } => {
+                described.created = described.created.or(created);
+                merge(&mut described.labels, labels);
+                if described.created.is_none() || described.platforms.is_empty() {
+                    let config = manifest::read_config(
+                        &fetch(session, "blobs", &config, RequestKind::Blob, "a config").await?,
+                    );
+                    described.created = described.created.or(config.created);
+                    merge(&mut described.labels, config.labels);
+                    if level == 0 {
+                        described.platforms.extend(config.platform);
+                    }
+                }
+                break;
+            }
+            OciManifest::Index {
+                created,
+                labels,
+                children,
+            } => {
+                described.created = described.created.or(created);
+                merge(&mut described.labels, labels);
+                for platform in children.iter().filter_map(|child| child.platform.as_ref()) {
+                    if !described.platforms.contains(platform) {
+                        described.platforms.push(platform.clone());
+                    }
+                }
+                let next = children
+                    .iter()
+                    .find(|child| !child.is_index)
+                    .or(children.first());
+                match next.filter(|_| described.created.is_none() || described.platforms.is_empty())
+                {
+                    Some(child) => digest = child.digest.clone(),
+                    None => break,
+                }
+            }
+        }
+    }
+    Ok(described)
+}
+
+fn merge(labels: &mut BTreeMap<String, String>, further: BTreeMap<String, String>) {
+    for (name, text) in further {
+        labels.entry(name).or_insert(text);
+    }
+}
+
+async fn fetch_manifest(
+    session: &Session<'_>,
+    digest: &Digest,
+) -> Result<OciManifest, RegistryProblem> {
+    let body = fetch(
+        session,
+        "manifests",
+        digest,
+        RequestKind::Manifest,
+        "a manifest",
+    )
+    .await?;
+    let host = || super::http::host_of(&session.base);
+    manifest::read(&body).map_err(|why| RegistryProblem::Content {
+        host: host(),
+        what: "a manifest",
+        why,
+    })
+}
+
+/// Content by its digest, which is verified.
+async fn fetch(
+    session: &Session<'_>,
+    place: &str,
+    digest: &Digest,
+    kind: RequestKind,
+    what: &'static str,
+) -> Result<Vec<u8>, RegistryProblem> {
+    let url = session.url(&format!("{place}/{digest}"));
+    let accept = if kind == RequestKind::Manifest {
+        manifest::ACCEPT
+    } else {
+        "*/*"
+    };
+    let answer = session
+        .ask(&RegistryRequest::get(url, accept, kind, what, LIMIT))
+        .await?;
+    match answer.status.as_u16() {
+        200 => {}
+        404 => return Err(RegistryProblem::NotFound { what: "manifest" }),
+        _ => return Err(answer.unexpected(what)),
+    }
+    let found = digest_of(&answer.body, Some(digest));
+    match found == *digest {
+        true => Ok(answer.body),
+        false if answer.is_html() => Err(RegistryProblem::Content {
+            host: answer.host(),
+            what,
+            why: "HTML".to_owned(),
+        }),
+        false => Err(RegistryProblem::Digest {
+            host: answer.host(),
+            expected: digest.clone(),
+            found,
+        }),
+    }
+}

@@ -1,0 +1,343 @@
+//! Repository → facts: tags, digests, dates, platforms.
+//!
+//! [`Registries`] is the one poller for all registries (DESIGN §3, "Registry manners"). It answers
+//! whole or not at all: a list that is cut, a throttled HEAD or content with another digest is an
+//! error, never a smaller fact.
+//!
+//! | file | what it knows |
+//! |---|---|
+//! | `config` | how a registry is reached |
+//! | `list`, `tag_json` | tag lists: pages, their text, their order |
+//! | `facts`, `manifest` | digests of tags; dates and platforms of digests |
+//! | `session` | sign-in and redirects of one request |
+//! | `auth`, `challenge`, `credentials`, `docker` | tokens; what hosts ask for; who we are; docker's files and helpers |
+//! | `http`, `hosts` | one request; what each host allows |
+//!
+//! Not here: pushing and mirrors. Caching is the `store` room's: this room remembers tokens and
+//! budgets only.
+
+mod auth;
+mod challenge;
+mod config;
+mod credentials;
+mod docker;
+mod error;
+mod facts;
+mod hosts;
+mod http;
+mod list;
+mod manifest;
+mod session;
+mod tag_json;
+
+pub use crate::io::http::{Proxy, SecretLocation};
+pub use config::{RegistryConfig, RegistryLogin, RegistryTimeouts};
+pub use error::{RegistryError, RegistryProblem};
+pub use facts::{ImageDescription, ManifestHead};
+pub use hosts::RegistryStats;
+pub use http::RequestKind;
+pub use list::{Listing, Tags, Validator};
+pub use tag_json::{InvalidNames, TagPage, read_page};
+
+use crate::{
+    core::image::{Digest, ImageRepository, Tag},
+    io::http::{HostRoute, is_loopback},
+};
+use auth::SignIn;
+use hosts::Hosts;
+use http::RequestSender;
+use reqwest::{Client, Url};
+use session::Session;
+use std::{collections::BTreeMap, time::Duration};
+
+/// Where Docker Hub's API is; `docker.io` itself is a web site.
+const HUB_API: &str = "registry-1.docker.io";
+
+/// All registries. One value serves the whole process, so that budgets and tokens are shared.
+pub struct Registries {
+    /// The longest prefix first; at last the one with an empty prefix, for hosts that nobody
+    /// configured.
+    entries: Vec<PrefixEntry>,
+    hosts: Hosts,
+    timing: RegistryTimeouts,
+}
+
+/// What belongs to one prefix.
+struct PrefixEntry {
+    config: RegistryConfig,
+    client: Client,
+    sign_in: SignIn,
+}
+
+impl Registries {
+    /// Takes what the process file says. Needs the process-wide TLS provider to be installed;
+    /// nothing is sent and no credential is read.
+    ///
+    /// # Errors
+    /// If a prefix is none or comes twice, or a CA file or proxy cannot be used.
+    pub fn new(
+        configs: Vec<RegistryConfig>,
+        timing: RegistryTimeouts,
+    ) -> Result<Self, RegistryError> {
+        let hosts = Hosts::new(configs.iter().map(|config| {
+            (
+                api_host(config.prefix.split('/').next().unwrap_or_default()),
+                config,
+            )
+        }));
+        let mut entries = Vec::with_capacity(configs.len() + 1);
+        for mut config in configs {
+            config.prefix = prefix(&config.prefix)?;
+            if entries
+                .iter()
+                .any(|entry: &PrefixEntry| entry.config.prefix == config.prefix)
+            {
+                return Err(RegistryProblem::Setup("is configured twice".to_owned())
+                    .about(format!("registry {}", config.prefix)));
+            }
+            entries.push(PrefixEntry::new(config, timing)?);
+        }
+        entries.sort_by_key(|entry| std::cmp::Reverse(entry.config.prefix.len()));
+        entries.push(PrefixEntry::new(RegistryConfig::new(""), timing)?);
+        Ok(Self {
+            entries,
+            hosts,
+            timing,
+        })
+    }
+
+    /// The configuration that holds for `repository`; its prefix is empty if none was given.
+    pub fn config(&self, repository: &ImageRepository) -> &RegistryConfig {
+        &self.entry(repository).config
+    }
+
+    /// All tags of a repository, or word that they are those for which `previous` came.
+    ///
+    /// # Errors
+    /// If the list is not whole and certain.
+    pub async fn list_tags(
+        &self,
+        repository: &ImageRepository,
+        previous: Option<&Validator>,
+    ) -> Result<Tags, RegistryError> {
+        let session = self.session(repository)?;
+        list::list(&session, previous)
+            .await
+            .map_err(|problem| problem.about(repository.as_str()))
+    }
+
+    /// The digest that a tag stands for now: one HEAD where the registry tells it, else one GET
+    /// more.
+    ///
+    /// # Errors
+    /// If there is no such tag, or its digest cannot be had or verified.
+    pub async fn digest(
+        &self,
+        repository: &ImageRepository,
+        tag: &Tag,
+    ) -> Result<Digest, RegistryError> {
+        Ok(self.head(repository, tag).await?.digest)
+    }
+
+    /// As [`Registries::digest`], with the push time where the configuration trusts the registry's.
+    ///
+    /// # Errors
+    /// As there.
+    pub async fn head(
+        &self,
+        repository: &ImageRepository,
+        tag: &Tag,
+    ) -> Result<ManifestHead, RegistryError> {
+        let session = self.session(repository)?;
+        let push_time = self.config(repository).push_time;
+        facts::head(&session, tag, push_time)
+            .await
+            .map_err(|problem| problem.about(format!("{repository}:{tag}")))
+    }
+
+    /// Date, platforms and labels of a digest, from one to three requests. They never change: cache
+    /// them for ever.
+    ///
+    /// # Errors
+    /// If the content is not that of the digest or no manifest.
+    pub async fn describe(
+        &self,
+        repository: &ImageRepository,
+        digest: &Digest,
+    ) -> Result<ImageDescription, RegistryError> {
+        let session = self.session(repository)?;
+        facts::describe(&session, digest)
+            .await
+            .map_err(|problem| problem.about(format!("{repository}@{digest}")))
+    }
+
+    /// How many requests were sent, by host and kind.
+    pub fn stats(&self) -> RegistryStats {
+        self.hosts.stats()
+    }
+
+    /// The hosts that want to be left alone, and for how long from now.
+    pub fn parked(&self) -> BTreeMap<String, Duration> {
+        self.hosts.parked()
+    }
+
+    fn entry(&self, repository: &ImageRepository) -> &PrefixEntry {
+        let fits = |prefix: &str| {
+            let rest = repository.as_str().strip_prefix(prefix);
+            prefix.is_empty() || rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+        };
+        let found = self.entries.iter().find(|entry| fits(&entry.config.prefix));
+        found.expect("the last entry has an empty prefix, which fits all")
+    }
+
+    fn session<'a>(
+        &'a self,
+        repository: &'a ImageRepository,
+    ) -> Result<Session<'a>, RegistryError> {
+        let entry = self.entry(repository);
+        let scheme = if entry.config.insecure {
+            "http"
+        } else {
+            "https"
+        };
+        let base = format!("{scheme}://{}/", api_host(repository.registry()));
+        let base = Url::parse(&base).map_err(|_| {
+            RegistryProblem::Setup("has a host that no URL can have".to_owned())
+                .about(repository.as_str())
+        })?;
+        let sender = RequestSender {
+            client: &entry.client,
+            hosts: &self.hosts,
+            timing: &self.timing,
+        };
+        Ok(Session {
+            sender,
+            sign_in: &entry.sign_in,
+            repository,
+            base,
+            insecure: entry.config.insecure,
+        })
+    }
+}
+
+impl PrefixEntry {
+    fn new(config: RegistryConfig, timing: RegistryTimeouts) -> Result<Self, RegistryError> {
+        let way = HostRoute {
+            proxy: &config.proxy,
+            ca_file: config.ca_file.as_deref(),
+            plain: config.insecure,
+            loopback: is_loopback(config.prefix.split('/').next().unwrap_or_default()),
+            connect: timing.connect,
+        };
+        let client = way.client().map_err(|why| {
+            RegistryProblem::Setup(why).about(format!("registry {}", config.prefix))
+        })?;
+        let sign_in = SignIn::new(config.credentials.clone(), timing);
+        Ok(Self {
+            config,
+            client,
+            sign_in,
+        })
+    }
+}
+
+/// The host to connect to.
+fn api_host(host: &str) -> String {
+    if host == "docker.io" {
+        HUB_API.to_owned()
+    } else {
+        host.to_ascii_lowercase()
+    }
+}
+
+/// Checks a prefix: a registry's host, or the first words of repositories of it.
+fn prefix(text: &str) -> Result<String, RegistryError> {
+    let text = text.trim_end_matches('/');
+    let (host, path) = text
+        .split_once('/')
+        .map_or((text, None), |(host, path)| (host, Some(path)));
+    let host_only = ImageRepository::new(&format!("{host}/x/y"))
+        .ok()
+        .filter(|probe| probe.path() == "x/y");
+    let canonical = host_only.as_ref().map(ImageRepository::registry);
+    let valid = canonical.filter(|canonical| {
+        path.is_none_or(|path| ImageRepository::new(&format!("{canonical}/{path}/x")).is_ok())
+    });
+    match (valid, path) {
+        (Some(host), Some(path)) => Ok(format!("{host}/{path}")),
+        (Some(host), None) => Ok(host.to_owned()),
+        (None, _) => Err(RegistryProblem::Setup("is no host or host/path".to_owned())
+            .about(format!("registry {}", crate::core::image::shown(text)))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn registries(prefixes: &[&str]) -> Result<Registries, RegistryError> {
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        Registries::new(
+            prefixes
+                .iter()
+                .map(|prefix| RegistryConfig::new(*prefix))
+                .collect(),
+            RegistryTimeouts::default(),
+        )
+    }
+
+    #[test]
+    fn the_longest_prefix_at_a_slash_wins() {
+        let registries = registries(&[
+            "ghcr.io",
+            "ghcr.io/team",
+            "ghcr.io/team/app",
+            "docker.io",
+            "index.docker.io/library",
+        ])
+        .unwrap();
+        for (repository, prefix) in [
+            ("ghcr.io/other/app", "ghcr.io"),
+            ("ghcr.io/team/web", "ghcr.io/team"),
+            ("ghcr.io/teams/web", "ghcr.io"),
+            ("ghcr.io/team/app", "ghcr.io/team/app"),
+            ("ghcr.io/team/application", "ghcr.io/team"),
+            ("nginx", "docker.io/library"),
+            ("grafana/grafana", "docker.io"),
+            ("quay.io/a/b", ""),
+        ] {
+            assert_eq!(
+                registries
+                    .config(&ImageRepository::new(repository).unwrap())
+                    .prefix,
+                prefix,
+                "{repository}"
+            );
+        }
+    }
+
+    #[test]
+    fn prefixes_that_are_none_are_refused() {
+        for bad in [
+            vec![""],
+            vec!["ghcr.io/Team"],
+            vec!["https://ghcr.io"],
+            vec!["team"],
+            vec!["a b.io"],
+            vec!["ghcr.io", "ghcr.io/"],
+        ] {
+            assert!(registries(&bad).is_err(), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn docker_hub_is_reached_at_its_api() {
+        let registries = registries(&[]).unwrap();
+        let nginx = ImageRepository::new("nginx").unwrap();
+        let url = registries.session(&nginx).unwrap().url("tags/list");
+        assert_eq!(
+            url.as_str(),
+            "https://registry-1.docker.io/v2/library/nginx/tags/list"
+        );
+    }
+}

@@ -1,0 +1,123 @@
+//! What was rendered, and what each rendering read.
+
+use super::{FolderKind, RenderError, Rendered};
+use crate::{
+    core::error::{Classify as _, ErrorKind},
+    objects::object::{CompactObject, Object},
+};
+use sha2::{Digest as _, Sha256};
+use std::{collections::HashMap, sync::Arc};
+
+/// SHA-256.
+pub(crate) type CacheKey = [u8; 32];
+
+/// Bytes of objects, as JSON, that are kept: 10,000 objects of 2 KiB are 20 MiB.
+const KEPT: usize = 48 << 20;
+
+/// Counts each part with its length, so that no two lists of parts are the same bytes.
+#[derive(Default)]
+pub(crate) struct KeyHasher(Sha256);
+
+impl KeyHasher {
+    pub fn add(&mut self, part: &[u8]) {
+        self.0.update((part.len() as u64).to_le_bytes());
+        self.0.update(part);
+    }
+
+    pub fn done(self) -> CacheKey {
+        self.0.finalize().into()
+    }
+}
+
+/// A hash over objects, in hex.
+pub(crate) fn hash_of(objects: &[Object]) -> String {
+    let mut hasher = KeyHasher::default();
+    for object in objects {
+        hasher.add(&serde_json::to_vec(object.value()).unwrap_or_default());
+    }
+    hasher
+        .done()
+        .iter()
+        .map(|byte| format!("{byte:02x}"))
+        .collect()
+}
+
+type CachedOutcome = Result<Arc<Rendered>, RenderError>;
+
+/// Bounded by bytes; what was used longest ago goes first.
+#[derive(Debug, Default)]
+pub(crate) struct RenderCache {
+    results: HashMap<CacheKey, CachedRender>,
+    /// By options: what was read the last time, and how. As many as there are Applications, and at
+    /// most [`RenderCache::READS`].
+    reads: HashMap<CacheKey, (Arc<[String]>, FolderKind)>,
+    bytes: usize,
+    clock: u64,
+}
+
+#[derive(Debug)]
+struct CachedRender {
+    outcome: CachedOutcome,
+    bytes: usize,
+    used: u64,
+}
+
+impl RenderCache {
+    /// Applications of which it is remembered what they read; beyond, all are asked anew.
+    const READS: usize = 50_000;
+
+    pub fn reads(&self, options: CacheKey) -> Option<(Arc<[String]>, FolderKind)> {
+        self.reads.get(&options).cloned()
+    }
+
+    pub fn get(&mut self, key: CacheKey) -> Option<CachedOutcome> {
+        self.clock += 1;
+        let kept = self.results.get_mut(&key)?;
+        kept.used = self.clock;
+        Some(kept.outcome.clone())
+    }
+
+    pub fn put(
+        &mut self,
+        options: CacheKey,
+        reads: (Arc<[String]>, FolderKind),
+        key: CacheKey,
+        outcome: &CachedOutcome,
+    ) {
+        // What may go away by itself is not remembered.
+        if outcome
+            .as_ref()
+            .is_err_and(|error| error.kind() != ErrorKind::Config || error.may_pass())
+        {
+            return;
+        }
+        if self.reads.len() >= Self::READS {
+            self.reads.clear();
+        }
+        self.reads.insert(options, reads);
+        let bytes = 1024
+            + outcome.as_ref().map_or(0, |rendered| {
+                rendered.manifests.iter().map(CompactObject::bytes).sum()
+            });
+        self.clock += 1;
+        if let Some(old) = self.results.insert(
+            key,
+            CachedRender {
+                outcome: outcome.clone(),
+                bytes,
+                used: self.clock,
+            },
+        ) {
+            self.bytes -= old.bytes;
+        }
+        self.bytes += bytes;
+        while self.bytes > KEPT && self.results.len() > 1 {
+            let Some((&oldest, _)) = self.results.iter().min_by_key(|(_, kept)| kept.used) else {
+                break;
+            };
+            if let Some(gone) = self.results.remove(&oldest) {
+                self.bytes -= gone.bytes;
+            }
+        }
+    }
+}

@@ -1,0 +1,199 @@
+//! What can go wrong between a revision and its objects, and whose fault it is.
+
+use crate::{
+    core::error::{Classify, ErrorKind},
+    io::git::GitError,
+    objects::{manifest::ManifestError, object::ObjectOrigin},
+};
+use std::{path::PathBuf, time::Duration};
+
+/// An error of this room. Text that a program printed is cut and escaped before it gets in here.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum RenderError {
+    /// There is no such folder in the revision.
+    #[error("{path}: there is no such folder")]
+    NoFolder {
+        /// The folder.
+        path: String,
+    },
+    /// The folder holds a kustomization and a chart.
+    #[error("{path}: holds a kustomization and a Chart.yaml, so it is not clear which one counts")]
+    Both {
+        /// The folder.
+        path: String,
+    },
+    /// Values are given for what is no chart.
+    #[error("{path}: helm: is written for it, but it holds no Chart.yaml")]
+    NoChart {
+        /// The folder.
+        path: String,
+    },
+    /// Manifests that cannot be taken; all of them.
+    #[error("{}", listed(.0))]
+    Manifests(Vec<ManifestError>),
+    /// Something would be read from another host, or from outside the repository.
+    #[error("{origin}: {what}")]
+    Outside {
+        /// Where that is written.
+        origin: ObjectOrigin,
+        /// What is refused.
+        what: String,
+    },
+    /// A program that is needed is not there.
+    #[error("{path}: {program} is needed to render it, and {} {why}", binary.display())]
+    NoProgram {
+        /// The folder.
+        path: String,
+        /// "kustomize" or "helm".
+        program: &'static str,
+        /// What was looked for.
+        binary: PathBuf,
+        /// What was found.
+        why: String,
+    },
+    /// A program says that the folder cannot be rendered.
+    #[error("{path}: {program} failed: {why}")]
+    Failed {
+        /// The folder.
+        path: String,
+        /// "kustomize" or "helm".
+        program: &'static str,
+        /// What it printed.
+        why: String,
+        /// Whether it was let read from other hosts, one of which may not have answered.
+        remote: bool,
+    },
+    /// A program took more than it may.
+    #[error("{path}: {program} was stopped: {why}")]
+    Stopped {
+        /// The folder.
+        path: String,
+        /// "kustomize" or "helm".
+        program: &'static str,
+        /// What it took.
+        why: String,
+        /// Whether it was the time, which another try may not take.
+        time: bool,
+    },
+    /// The local disk.
+    #[error("{}: {why}", path.display())]
+    Disk {
+        /// The file or folder.
+        path: PathBuf,
+        /// What the system says.
+        why: String,
+    },
+    /// The mirror.
+    #[error(transparent)]
+    Git(#[from] GitError),
+}
+
+impl RenderError {
+    pub(crate) fn disk(path: &std::path::Path, error: &std::io::Error) -> Self {
+        Self::Disk {
+            path: path.to_owned(),
+            why: error.to_string(),
+        }
+    }
+
+    /// Whether another try may go well though Git stays as it is: the machine was busy or full,
+    /// another host did not answer, a program is missing that somebody may install.
+    pub fn may_pass(&self) -> bool {
+        let here = matches!(
+            self,
+            Self::NoProgram { .. } | Self::Failed { remote: true, .. }
+        );
+        here || matches!(self.kind(), ErrorKind::Remote | ErrorKind::Conflict)
+    }
+}
+
+impl Classify for RenderError {
+    fn kind(&self) -> ErrorKind {
+        match self {
+            Self::Disk { .. } | Self::Stopped { time: true, .. } => ErrorKind::Remote,
+            Self::Git(error) => error.kind(),
+            _ => ErrorKind::Config,
+        }
+    }
+
+    fn hint(&self) -> Option<String> {
+        Some(match self {
+            Self::NoProgram { program, .. } => {
+                format!("Install {program} (one binary), or write where it is as render.{program} in tagboat.yaml.")
+            }
+            Self::Outside { what, .. } if what.contains("another host") => {
+                "Copy it into the repository; or write render.allowRemoteBases: true in tagboat.yaml, and what Git says is not all that counts.".into()
+            }
+            Self::Stopped { time: true, .. } => "render.timeout in tagboat.yaml says how long it may take.".into(),
+            Self::Stopped { .. } => "render.memory in tagboat.yaml says how much memory it may take.".into(),
+            Self::Both { .. } => "Move one of them into a folder of its own.".into(),
+            Self::Git(error) => return error.hint(),
+            _ => return None,
+        })
+    }
+
+    fn retry_after(&self) -> Option<Duration> {
+        match self {
+            Self::Git(error) => error.retry_after(),
+            _ => None,
+        }
+    }
+}
+
+fn listed(mistakes: &[ManifestError]) -> String {
+    match mistakes {
+        [] => "nothing can be taken".to_owned(),
+        [one] => one.to_string(),
+        [first, rest @ ..] => format!("{first} (and {} more)", rest.len()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_lies_in_git_does_not_pass() {
+        let (path, why) = (|| "apps/shop".to_owned(), || "why".to_owned());
+        let failed = |remote| RenderError::Failed {
+            path: path(),
+            program: "kustomize",
+            why: why(),
+            remote,
+        };
+        let stopped = |time| RenderError::Stopped {
+            path: path(),
+            program: "helm",
+            why: why(),
+            time,
+        };
+        let missing = RenderError::NoProgram {
+            path: path(),
+            program: "helm",
+            binary: "helm".into(),
+            why: why(),
+        };
+        for error in [
+            missing,
+            failed(true),
+            stopped(true),
+            RenderError::Disk {
+                path: path().into(),
+                why: why(),
+            },
+        ] {
+            assert!(error.may_pass(), "{error}");
+        }
+        let both = RenderError::Both { path: path() };
+        for error in [
+            RenderError::NoFolder { path: path() },
+            both,
+            failed(false),
+            stopped(false),
+            RenderError::Manifests(Vec::new()),
+        ] {
+            assert!(!error.may_pass(), "{error}");
+        }
+    }
+}

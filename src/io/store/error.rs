@@ -1,0 +1,65 @@
+//! What goes wrong with the store.
+
+use crate::core::error::{Classify, ErrorKind};
+use std::path::PathBuf;
+
+/// The store cannot be used, or could not write. What it held before is as it was.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// Another process has it.
+    #[error("{}: in use by another process", path.display())]
+    InUse {
+        /// The file.
+        path: PathBuf,
+    },
+    /// No space; what was to be written is not.
+    #[error("{}: the disk is full; nothing was written and nothing is lost", path.display())]
+    Full {
+        /// The file.
+        path: PathBuf,
+    },
+    /// The file system refused.
+    #[error("{}: {source}", path.display())]
+    Io {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// The content is damaged; opening the store anew moves it aside.
+    #[error("{}: damaged: {why}", path.display())]
+    Damaged {
+        /// The file.
+        path: PathBuf,
+        /// How that was noticed.
+        why: String,
+    },
+}
+
+impl Classify for StoreError {
+    fn kind(&self) -> ErrorKind {
+        match self {
+            // Space and other processes come and go without a change of any declaration.
+            StoreError::InUse { .. } | StoreError::Full { .. } | StoreError::Io { .. } => {
+                ErrorKind::Remote
+            }
+            StoreError::Damaged { .. } => ErrorKind::Bug,
+        }
+    }
+
+    fn hint(&self) -> Option<String> {
+        Some(match self {
+            StoreError::InUse { .. } => {
+                "A running tagboat holds it; give this one another `store`, or stop that one."
+                    .to_owned()
+            }
+            StoreError::Full { .. } => "Free some space; the next pass writes again.".to_owned(),
+            StoreError::Io { .. } => {
+                "Check that the folder of `store` exists and can be written.".to_owned()
+            }
+            StoreError::Damaged { .. } => {
+                "Restart tagboat: it moves the file aside and begins a new one.".to_owned()
+            }
+        })
+    }
+}

@@ -1,0 +1,142 @@
+//! The other built-in kinds that kstatus has rules for.
+
+use super::{Condition, Health, MalformedField, SCHEDULE_WINDOW, number, text};
+use crate::objects::object::Object;
+use jiff::Timestamp;
+use serde_json::Value;
+
+/// A Service is ready; one of type LoadBalancer as soon as it has an address in the cluster.
+pub(crate) fn service(object: &Object) -> Health {
+    if text(object, "/spec/type", "ClusterIP") == "LoadBalancer"
+        && text(object, "/spec/clusterIP", "").is_empty()
+    {
+        return Health::in_progress("the load balancer has no clusterIP yet");
+    }
+    Health::current("the Service is ready")
+}
+
+/// A claim waits until it is bound.
+pub(crate) fn claim(object: &Object) -> Health {
+    match text(object, "/status/phase", "unknown") {
+        "Bound" => Health::current("the claim is bound"),
+        phase => Health::in_progress(format!("the claim is not bound, its phase is {phase}")),
+    }
+}
+
+/// A Pod by its phase. One that ended without success is current: it will not change any more, and
+/// who made it judges that.
+pub(crate) fn pod(
+    object: &Object,
+    conditions: &[Condition<'_>],
+    now: Option<Timestamp>,
+) -> Result<Health, MalformedField> {
+    Ok(match text(object, "/status/phase", "") {
+        "Succeeded" => Health::current("the Pod has completed"),
+        "Failed" => Health::current("the Pod has ended without success"),
+        "Running"
+            if conditions
+                .iter()
+                .any(|condition| condition.kind == "Ready" && condition.is("True")) =>
+        {
+            Health::current("the Pod is ready")
+        }
+        "Running" => match crash_loops(object) {
+            names if names.is_empty() => Health::in_progress("the Pod runs but is not ready"),
+            names => Health::failed(format!(
+                "containers crash again and again: {}",
+                names.join(", ")
+            )),
+        },
+        "Pending" => {
+            let refused = conditions
+                .iter()
+                .find(|condition| condition.kind == "PodScheduled" && condition.is("False"));
+            match refused.filter(|condition| condition.reason == "Unschedulable") {
+                Some(_) if is_young(object, now) => {
+                    Health::in_progress("the Pod is not scheduled yet")
+                }
+                Some(condition) => {
+                    Health::failed(format!("the Pod cannot be scheduled: {}", condition.text()))
+                }
+                None => Health::in_progress("the Pod is pending"),
+            }
+        }
+        "" => Health::in_progress("no node has seen the Pod yet"),
+        phase => return Err(format!("there is no phase {phase} of a Pod")),
+    })
+}
+
+fn is_young(object: &Object, now: Option<Timestamp>) -> bool {
+    let created = text(object, "/metadata/creationTimestamp", "").parse::<Timestamp>();
+    matches!((now, created), (Some(now), Ok(created)) if now.duration_since(created) < SCHEDULE_WINDOW)
+}
+
+fn crash_loops(object: &Object) -> Vec<&str> {
+    let containers = object
+        .pointer("/status/containerStatuses")
+        .and_then(Value::as_array);
+    let waits = |container: &&Value| {
+        container
+            .pointer("/state/waiting/reason")
+            .and_then(Value::as_str)
+            == Some("CrashLoopBackOff")
+    };
+    containers
+        .into_iter()
+        .flatten()
+        .filter(waits)
+        .filter_map(|container| container.get("name")?.as_str())
+        .collect()
+}
+
+/// A Job is in progress until it starts. One that runs is current: a Job may run for days, and
+/// whoever waits for it to end looks for its condition Complete.
+pub(crate) fn job(object: &Object, conditions: &[Condition<'_>]) -> Health {
+    let completions = number(
+        object,
+        "/spec/completions",
+        number(object, "/spec/parallelism", 1),
+    );
+    let succeeded = number(object, "/status/succeeded", 0);
+    let failed = number(object, "/status/failed", 0);
+    for condition in conditions.iter().filter(|condition| condition.is("True")) {
+        match condition.kind {
+            "Complete" => {
+                return Health::current(format!(
+                    "the Job has completed, succeeded: {succeeded}/{completions}"
+                ));
+            }
+            "Failed" => {
+                return Health::failed(format!(
+                    "the Job has failed, failed: {failed}: {}",
+                    condition.text()
+                ));
+            }
+            _ => {}
+        }
+    }
+    if text(object, "/status/startTime", "").is_empty() {
+        return Health::in_progress("the Job has not started");
+    }
+    let active = number(object, "/status/active", 0);
+    Health::current(format!(
+        "the Job runs, succeeded: {succeeded}, active: {active}, failed: {failed}"
+    ))
+}
+
+/// A CRD is current once its resources are served; it fails where another one has its names.
+pub(crate) fn definition(conditions: &[Condition<'_>]) -> Health {
+    for condition in conditions {
+        match condition.kind {
+            "NamesAccepted" if condition.is("False") => return Health::failed(condition.text()),
+            "Established" if condition.is("False") && condition.reason != "Installing" => {
+                return Health::failed(condition.text());
+            }
+            "Established" if condition.is("True") => {
+                return Health::current("the CRD is established");
+            }
+            _ => {}
+        }
+    }
+    Health::in_progress("the CRD is being installed")
+}

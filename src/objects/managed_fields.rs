@@ -1,0 +1,608 @@
+//! Who owns which field of a live object. Pure.
+//!
+//! `metadata.managedFields` holds, for each manager, a tree (FieldsV1): `f:name` is a field,
+//! `k:{"name":"x"}` a list element by its merge keys, `v:"x"` an element of a set, `i:3` an element
+//! by index, `.` the thing itself. A leaf is `{}`.
+
+use crate::objects::{
+    object::{Object, PREFIX},
+    plan::{FieldPattern, KindAtomicFields},
+};
+use jiff::Timestamp;
+use serde_json::{Map, Value};
+
+/// How a manager came to own fields.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum ManagerOperation {
+    /// Server-side apply.
+    Apply,
+    /// Anything else: create, update, patch.
+    Update,
+}
+
+/// A manager of fields.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Manager {
+    /// Its name, as "kubectl-edit".
+    pub name: String,
+    /// How it wrote.
+    pub operation: ManagerOperation,
+    /// The subresource it wrote through, as "scale" or "status".
+    pub subresource: Option<String>,
+    /// When it last changed its fields.
+    pub time: Option<Timestamp>,
+}
+
+fn entries(live: &Object) -> impl Iterator<Item = &Value> {
+    live.pointer("/metadata/managedFields")
+        .and_then(Value::as_array)
+        .into_iter()
+        .flatten()
+        .filter(|entry| entry.is_object())
+}
+
+fn text<'a>(entry: &'a Value, field: &str) -> &'a str {
+    entry.get(field).and_then(Value::as_str).unwrap_or_default()
+}
+
+fn manager(entry: &Value) -> Manager {
+    Manager {
+        name: text(entry, "manager").to_owned(),
+        operation: if text(entry, "operation") == "Apply" {
+            ManagerOperation::Apply
+        } else {
+            ManagerOperation::Update
+        },
+        subresource: Some(text(entry, "subresource"))
+            .filter(|name| !name.is_empty())
+            .map(str::to_owned),
+        time: text(entry, "time").parse().ok(),
+    }
+}
+
+/// Who owns the value at an RFC 6901 pointer into the live object, the latest writer first. A value
+/// below an atomic map or list belongs to the owner of that.
+pub fn managers_of(live: &Object, pointer: &str) -> Vec<Manager> {
+    let steps = steps(pointer);
+    let mut owners: Vec<Manager> = entries(live)
+        .filter(|entry| {
+            entry
+                .get("fieldsV1")
+                .is_some_and(|tree| owns(tree, live, &steps))
+        })
+        .map(manager)
+        .collect();
+    owners.sort_by(|a, b| b.time.cmp(&a.time).then_with(|| a.cmp(b)));
+    owners.dedup();
+    owners
+}
+
+fn owns(tree: &Value, live: &Object, steps: &[String]) -> bool {
+    found(tree, live, steps).is_some()
+}
+
+/// What a tree has for a value, or for the atomic one above it.
+fn found<'t>(tree: &'t Value, live: &Object, steps: &[String]) -> Option<&'t Value> {
+    let mut node = tree;
+    let mut value: Option<&Value> = None;
+    for (at, step) in steps.iter().enumerate() {
+        let children = node.as_object()?;
+        if at > 0 && children.is_empty() {
+            return Some(node);
+        }
+        let (found, next) = match value {
+            Some(Value::Array(list)) => {
+                let (index, element) = step
+                    .parse::<usize>()
+                    .ok()
+                    .and_then(|index| Some((index, list.get(index)?)))?;
+                (
+                    children
+                        .iter()
+                        .find(|(key, _)| is_element(key, index, element))
+                        .map(|(_, child)| child),
+                    Some(element),
+                )
+            }
+            Some(value) => (children.get(&format!("f:{step}")), value.get(step)),
+            None => (children.get(&format!("f:{step}")), live.value().get(step)),
+        };
+        (node, value) = (found?, next);
+    }
+    (!steps.is_empty()).then_some(node)
+}
+
+/// The steps of an RFC 6901 pointer.
+fn steps(pointer: &str) -> Vec<String> {
+    pointer
+        .split('/')
+        .skip(1)
+        .map(|step| step.replace("~1", "/").replace("~0", "~"))
+        .collect()
+}
+
+/// Whether somebody else wrote the value at an RFC 6901 pointer into the live object as a whole,
+/// and `own` did not.
+pub fn is_overwritten(live: &Object, pointer: &str, own: &str) -> bool {
+    let steps = steps(pointer);
+    let mut others = false;
+    for entry in entries(live) {
+        let whole = entry
+            .get("fieldsV1")
+            .and_then(|tree| found(tree, live, &steps))
+            .and_then(Value::as_object)
+            .is_some_and(Map::is_empty);
+        if whole && text(entry, "manager") == own {
+            return false;
+        }
+        others |= whole;
+    }
+    others
+}
+
+/// The maps and lists that a manifest fills and that are one value each, as the server's answer to
+/// its apply by `own` says.
+pub fn atoms(manifest: &Object, answer: &Object, own: &str) -> KindAtomicFields {
+    let mut atoms = Vec::new();
+    let ours = entries(answer)
+        .filter(|entry| text(entry, "manager") == own && text(entry, "subresource").is_empty());
+    for children in ours.filter_map(|entry| entry.get("fieldsV1")?.as_object()) {
+        let mut place = FieldPattern::default();
+        for (name, wanted) in manifest.value() {
+            let Some(node) = children.get(&format!("f:{name}")) else {
+                continue;
+            };
+            let mark = place.field(name);
+            find_atoms(node, wanted, &mut place, &mut atoms);
+            place.back(mark);
+        }
+    }
+    KindAtomicFields::new(atoms)
+}
+
+fn find_atoms(node: &Value, wanted: &Value, place: &mut FieldPattern, atoms: &mut Vec<Box<str>>) {
+    let Some(children) = node.as_object() else {
+        return;
+    };
+    match wanted {
+        // Of what is empty a leaf says nothing; nor does one of what is as good as empty.
+        Value::Object(fields) if fields.values().all(Value::is_null) => {}
+        // A list of plain values is judged as one value anyhow.
+        Value::Array(elements) if elements.is_empty() || !elements.iter().all(Value::is_object) => {
+        }
+        Value::Object(_) | Value::Array(_) if children.is_empty() => {
+            atoms.push(place.to_string().into())
+        }
+        Value::Object(fields) => {
+            for (name, wanted) in fields {
+                let Some(node) = children.get(&format!("f:{name}")) else {
+                    continue;
+                };
+                let mark = place.field(name);
+                find_atoms(node, wanted, place, atoms);
+                place.back(mark);
+            }
+        }
+        Value::Array(elements) => {
+            let mark = place.element();
+            for (key, node) in children.iter().filter(|(key, _)| key.starts_with("k:")) {
+                for wanted in elements.iter().filter(|wanted| may_be(key, wanted)) {
+                    find_atoms(node, wanted, place, atoms);
+                }
+            }
+            place.back(mark);
+        }
+        _ => {}
+    }
+}
+
+/// Whether a key of the tree may mean this element of a manifest, which may leave out fields that
+/// have a default.
+fn may_be(key: &str, element: &Value) -> bool {
+    key.strip_prefix("k:")
+        .and_then(|keys| serde_json::from_str::<Map<String, Value>>(keys).ok())
+        .is_some_and(|keys| {
+            keys.iter()
+                .all(|(name, value)| element.get(name).is_none_or(|wanted| wanted == value))
+        })
+}
+
+/// Whether a key of the tree means this element of the list.
+fn is_element(key: &str, index: usize, element: &Value) -> bool {
+    match key.split_at_checked(2) {
+        Some(("k:", keys)) => serde_json::from_str::<Map<String, Value>>(keys).is_ok_and(|keys| {
+            !keys.is_empty()
+                && keys
+                    .iter()
+                    .all(|(name, value)| element.get(name) == Some(value))
+        }),
+        Some(("v:", value)) => {
+            serde_json::from_str::<Value>(value).is_ok_and(|value| value == *element)
+        }
+        Some(("i:", number)) => number.parse() == Ok(index),
+        _ => false,
+    }
+}
+
+/// Who wrote the object itself last, not one of its subresources.
+pub fn last_writer(live: &Object) -> Option<Manager> {
+    entries(live)
+        .map(manager)
+        .filter(|manager| manager.subresource.is_none())
+        .max_by(|a, b| a.time.cmp(&b.time))
+}
+
+/// The manager that set `spec.replicas` through the scale subresource, an autoscaler as a rule.
+pub fn scaled_by(live: &Object) -> Option<String> {
+    entries(live)
+        .filter(|entry| text(entry, "subresource") == "scale")
+        .filter(|entry| entry.pointer("/fieldsV1/f:spec/f:replicas").is_some())
+        .max_by(|a, b| text(a, "time").cmp(text(b, "time")))
+        .map(|entry| text(entry, "manager").to_owned())
+}
+
+/// Which of `names` own fields of the object itself (not through a subresource), sorted.
+pub(crate) fn legacy_managers(live: &Object, names: &[String], own: &str) -> Vec<String> {
+    let mut found: Vec<String> = entries(live)
+        .filter(|entry| is_legacy(entry, names, own))
+        .map(|entry| text(entry, "manager").to_owned())
+        .collect();
+    found.sort();
+    found.dedup();
+    found
+}
+
+fn is_legacy(entry: &Value, names: &[String], own: &str) -> bool {
+    let name = text(entry, "manager");
+    let ours = name == own && (text(entry, "operation") == "Apply" || holds_record(entry));
+    text(entry, "subresource").is_empty()
+        && !ours
+        && (name == own || names.iter().any(|legacy| legacy == name))
+}
+
+/// Whether an entry is that of a record, which is written by other means than apply and must not go
+/// with a manifest.
+fn holds_record(entry: &Value) -> bool {
+    entry
+        .pointer("/fieldsV1/f:metadata/f:labels")
+        .is_some_and(|labels| labels.get(format!("f:{PREFIX}/record")).is_some())
+}
+
+/// The managed fields with what `names` own added to what `own` applied, and without their entries;
+/// none if they own nothing.
+///
+/// What `own` wrote by other means than apply is added too: it would hold fields for ever.
+pub(crate) fn taken_over(live: &Object, names: &[String], own: &str) -> Option<Vec<Value>> {
+    let (legacy, mut kept): (Vec<&Value>, Vec<&Value>) =
+        entries(live).partition(|entry| is_legacy(entry, names, own));
+    if legacy.is_empty() {
+        return None;
+    }
+    let at = kept.iter().position(|entry| {
+        text(entry, "manager") == own
+            && text(entry, "operation") == "Apply"
+            && text(entry, "subresource").is_empty()
+    });
+    let base = at.map(|at| kept.remove(at).clone());
+    let mut merged = base.unwrap_or_else(|| {
+        let mut first = legacy[0].clone();
+        first["manager"] = own.into();
+        first["operation"] = "Apply".into();
+        first
+    });
+    for entry in legacy {
+        if let Some(fields) = entry.get("fieldsV1") {
+            match merged.get_mut("fieldsV1") {
+                Some(mine) => union(mine, fields),
+                None => merged["fieldsV1"] = fields.clone(),
+            }
+        }
+    }
+    Some(
+        kept.into_iter()
+            .cloned()
+            .chain(std::iter::once(merged))
+            .collect(),
+    )
+}
+
+/// The union of two trees. A leaf that becomes a node keeps owning itself by `.`.
+fn union(mine: &mut Value, other: &Value) {
+    let (Some(mine), Some(other)) = (mine.as_object_mut(), other.as_object()) else {
+        return;
+    };
+    let lone = |map: &Map<String, Value>| map.is_empty();
+    if lone(mine) != lone(other) {
+        mine.insert(".".to_owned(), Value::Object(Map::new()));
+    }
+    for (key, value) in other {
+        match mine.get_mut(key) {
+            Some(child) => union(child, value),
+            None => {
+                mine.insert(key.clone(), value.clone());
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    /// As a 1.3x server writes it for a Deployment applied by kubectl, edited, and scaled by an
+    /// autoscaler.
+    fn deployment() -> Object {
+        Object::new(json!({
+            "apiVersion": "apps/v1", "kind": "Deployment",
+            "metadata": {
+                "name": "web", "namespace": "shop",
+                "annotations": {"kubectl.kubernetes.io/last-applied-configuration": "{}", "a/b": "c"},
+                "finalizers": ["x/one", "x/two"],
+                "managedFields": [
+                    {"manager": "tagboat", "operation": "Apply", "apiVersion": "apps/v1", "time": "2026-11-20T10:00:00Z", "fieldsType": "FieldsV1",
+                     "fieldsV1": {"f:metadata": {"f:finalizers": {"v:\"x/one\"": {}}},
+                        "f:spec": {"f:selector": {}, "f:template": {"f:spec": {"f:containers": {
+                            "k:{\"name\":\"web\"}": {".": {}, "f:name": {}, "f:image": {}, "f:ports": {
+                                "k:{\"containerPort\":80,\"protocol\":\"TCP\"}": {".": {}, "f:containerPort": {}}}}}}}}}},
+                    {"manager": "kubectl-client-side-apply", "operation": "Update", "apiVersion": "apps/v1", "time": "2026-11-19T10:00:00Z",
+                     "fieldsV1": {"f:metadata": {"f:annotations": {".": {}, "f:a/b": {}, "f:kubectl.kubernetes.io/last-applied-configuration": {}}},
+                        "f:spec": {"f:template": {"f:spec": {"f:containers": {"k:{\"name\":\"web\"}": {"f:image": {}, "f:env": {".": {}}}}}}}}},
+                    {"manager": "kubectl-edit", "operation": "Update", "apiVersion": "apps/v1", "time": "2026-11-21T10:00:00Z",
+                     "fieldsV1": {"f:spec": {"f:template": {"f:spec": {"f:containers": {"k:{\"name\":\"web\"}": {"f:image": {}}}}}}}},
+                    {"manager": "kube-controller-manager", "operation": "Update", "apiVersion": "apps/v1", "time": "2026-11-21T11:00:00Z", "subresource": "status",
+                     "fieldsV1": {"f:status": {"f:conditions": {".": {}, "k:{\"type\":\"Available\"}": {".": {}, "f:status": {}}}}}},
+                    {"manager": "hpa", "operation": "Update", "apiVersion": "autoscaling/v1", "time": "2026-11-21T12:00:00Z", "subresource": "scale",
+                     "fieldsV1": {"f:spec": {"f:replicas": {}}}}
+                ]
+            },
+            "spec": {"replicas": 3, "selector": {"matchLabels": {"app": "web"}},
+                "template": {"spec": {"containers": [{"name": "side"}, {"name": "web", "image": "i", "ports": [{"containerPort": 80, "protocol": "TCP"}]}]}}},
+            "status": {"conditions": [{"type": "Available", "status": "True"}]}
+        }))
+        .unwrap()
+    }
+
+    fn names(pointer: &str) -> Vec<String> {
+        managers_of(&deployment(), pointer)
+            .into_iter()
+            .map(|manager| manager.name)
+            .collect()
+    }
+
+    #[test]
+    fn owners_are_found_through_keys_sets_and_atoms() {
+        assert_eq!(
+            names("/spec/template/spec/containers/1/image"),
+            ["kubectl-edit", "tagboat", "kubectl-client-side-apply"]
+        );
+        assert_eq!(
+            names("/spec/template/spec/containers/1/ports/0/containerPort"),
+            ["tagboat"]
+        );
+        assert_eq!(names("/spec/template/spec/containers/0/image"), [""; 0]);
+        assert_eq!(names("/spec/selector/matchLabels/app"), ["tagboat"]);
+        assert_eq!(names("/spec/replicas"), ["hpa"]);
+        assert_eq!(
+            names("/metadata/annotations/a~1b"),
+            ["kubectl-client-side-apply"]
+        );
+        assert_eq!(names("/metadata/finalizers/0"), ["tagboat"]);
+        assert_eq!(names("/metadata/finalizers/1"), [""; 0]);
+        assert_eq!(
+            names("/status/conditions/0/status"),
+            ["kube-controller-manager"]
+        );
+        for nothing in [
+            "",
+            "/",
+            "/spec/none",
+            "/spec/template/spec/containers/9/image",
+            "/spec/template/spec/containers/x",
+        ] {
+            assert_eq!(names(nothing), [""; 0], "{nothing:?}");
+        }
+        let edit = &managers_of(&deployment(), "/spec/template/spec/containers/1/image")[0];
+        assert_eq!(
+            (edit.operation, edit.time),
+            (
+                ManagerOperation::Update,
+                Some("2026-11-21T10:00:00Z".parse().unwrap())
+            )
+        );
+    }
+
+    #[test]
+    fn a_scale_is_told_from_a_manifest() {
+        assert_eq!(scaled_by(&deployment()).as_deref(), Some("hpa"));
+        let plain =
+            Object::new(json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "a"}}))
+                .unwrap();
+        assert_eq!(scaled_by(&plain), None);
+        assert_eq!(managers_of(&plain, "/metadata/name"), []);
+    }
+
+    #[test]
+    fn taking_over_unites_and_leaves_subresources_alone() {
+        let legacy = [
+            "kubectl-client-side-apply",
+            "kubectl-edit",
+            "hpa",
+            "kube-controller-manager",
+        ]
+        .map(str::to_owned);
+        assert_eq!(
+            legacy_managers(&deployment(), &legacy, "tagboat"),
+            ["kubectl-client-side-apply", "kubectl-edit"]
+        );
+        let entries = taken_over(&deployment(), &legacy, "tagboat").unwrap();
+        let managers: Vec<_> = entries.iter().map(|entry| text(entry, "manager")).collect();
+        assert_eq!(managers, ["kube-controller-manager", "hpa", "tagboat"]);
+        let container = &entries[2]["fieldsV1"]["f:spec"]["f:template"]["f:spec"]["f:containers"]["k:{\"name\":\"web\"}"];
+        assert!(
+            container.get("f:env").is_some() && container.get("f:ports").is_some(),
+            "{container}"
+        );
+        assert_eq!(entries[2]["operation"], "Apply");
+        assert_eq!(
+            taken_over(&deployment(), &["nobody".to_owned()], "tagboat"),
+            None
+        );
+        // Without an entry of ours the first legacy one becomes ours.
+        let entries = taken_over(
+            &deployment(),
+            &["tagboat".to_owned(), "kubectl-edit".to_owned()],
+            "other",
+        )
+        .unwrap();
+        assert!(
+            entries
+                .iter()
+                .any(|entry| text(entry, "manager") == "other"
+                    && text(entry, "operation") == "Apply")
+        );
+    }
+
+    #[test]
+    fn what_is_one_value_is_learnt_from_our_own_fields() {
+        let manifest = |spec: Value| {
+            Object::new(
+                json!({"apiVersion": "v1", "kind": "A", "metadata": {"name": "a"}, "spec": spec}),
+            )
+            .unwrap()
+        };
+        let answer = |fields: Value| {
+            let theirs =
+                json!({"manager": "other", "operation": "Apply", "fieldsV1": {"f:spec": {}}});
+            let ours =
+                json!({"manager": "tagboat", "operation": "Apply", "fieldsV1": {"f:spec": fields}});
+            let value = json!({"apiVersion": "v1", "kind": "A", "metadata": {"name": "a", "managedFields": [theirs, ours]}});
+            Object::new(value).unwrap()
+        };
+        let ports = json!({"f:ports": {"k:{\"port\":80,\"protocol\":\"TCP\"}": {".": {}, "f:port": {}, "f:from": {}}}});
+        for (spec, fields, found) in [
+            (
+                json!({"rules": [{"a": 1}], "selector": {"a": "b"}, "more": {"a": 1}}),
+                json!({"f:rules": {}, "f:selector": {}, "f:more": {"f:a": {}}}),
+                "/spec/rules /spec/selector",
+            ),
+            // Of what is empty, or a list of plain values, nothing need be known.
+            (
+                json!({"rules": [], "selector": {}, "nulls": {"a": null}, "args": ["a"]}),
+                json!({"f:rules": {}, "f:selector": {}, "f:nulls": {}, "f:args": {}}),
+                "",
+            ),
+            // Elements are found by their keys, of which a manifest may leave out those with a
+            // default.
+            (
+                json!({"ports": [{"port": 80, "from": {"a": 1}}]}),
+                ports.clone(),
+                "/spec/ports/*/from",
+            ),
+            (
+                json!({"ports": [{"port": 81, "from": {"a": 1}}]}),
+                ports,
+                "",
+            ),
+            // What is not ours says nothing.
+            (json!({"rules": [{"a": 1}]}), json!({".": {}}), ""),
+            (json!({"rules": [{"a": 1}]}), json!("what"), ""),
+        ] {
+            let atoms = atoms(&manifest(spec), &answer(fields), "tagboat");
+            assert_eq!(
+                atoms
+                    .places()
+                    .iter()
+                    .map(AsRef::as_ref)
+                    .collect::<Vec<&str>>()
+                    .join(" "),
+                found
+            );
+        }
+    }
+
+    #[test]
+    fn an_empty_map_is_overwritten_when_somebody_else_has_it_as_a_whole() {
+        let live = |entries: &[(&str, Value)]| {
+            let entries: Vec<Value> = entries
+                .iter()
+                .map(|(name, fields)| json!({"manager": name, "fieldsV1": {"f:spec": fields}}))
+                .collect();
+            let value = json!({"apiVersion": "v1", "kind": "A", "metadata": {"name": "a", "managedFields": entries}, "spec": {"a": {"b": 1}}});
+            Object::new(value).unwrap()
+        };
+        for (entries, lost) in [
+            (
+                vec![
+                    ("tagboat", json!({"f:a": {}})),
+                    ("edit", json!({"f:a": {"f:b": {}}})),
+                ],
+                false,
+            ),
+            (
+                vec![
+                    ("tagboat", json!({"f:c": {}})),
+                    ("edit", json!({"f:a": {}})),
+                ],
+                true,
+            ),
+            (
+                vec![
+                    ("tagboat", json!({"f:a": {}})),
+                    ("edit", json!({"f:a": {}})),
+                ],
+                false,
+            ),
+            (vec![("edit", json!({"f:a": {".": {}, "f:b": {}}}))], false),
+            (vec![], false),
+        ] {
+            assert_eq!(
+                is_overwritten(&live(&entries), "/spec/a", "tagboat"),
+                lost,
+                "{entries:?}"
+            );
+        }
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn whatever_stands_there_is_survived(entries in proptest::collection::vec(r#"[a-z{}:",.0-9\[\]]{0,12}"#, 0..4), pointer in "[a-z/~0-9]{0,12}") {
+            let fields: Vec<Value> = entries.iter().map(|text| serde_json::from_str(text).unwrap_or_else(|_| json!({"manager": text, "fieldsV1": {text: {}}}))).collect();
+            let live = Object::new(json!({"apiVersion": "v1", "kind": "A", "metadata": {"name": "a", "managedFields": fields}, "a": [{"b": 1}]})).unwrap();
+            managers_of(&live, &pointer);
+            scaled_by(&live);
+            taken_over(&live, &[String::new(), "a".to_owned()], "tagboat");
+        }
+    }
+
+    #[test]
+    fn what_holds_a_record_is_never_taken_over() {
+        let map = |label: &str| {
+            let fields = json!({"f:metadata": {"f:labels": {".": {}, format!("f:{label}"): {}}}, "f:data": {"f:inventory.json": {}}});
+            Object::new(json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "tagboat-web",
+                "managedFields": [{"manager": "tagboat", "operation": "Update", "fieldsV1": fields}]}}))
+            .unwrap()
+        };
+        assert_eq!(taken_over(&map("tagboat.dev/record"), &[], "tagboat"), None);
+        assert!(legacy_managers(&map("tagboat.dev/record"), &[], "tagboat").is_empty());
+        assert!(taken_over(&map("app"), &[], "tagboat").is_some());
+    }
+
+    #[test]
+    fn a_leaf_united_with_a_node_owns_itself_and_below() {
+        for (mine, other, both) in [
+            (json!({}), json!({"f:a": {}}), json!({".": {}, "f:a": {}})),
+            (json!({"f:a": {}}), json!({}), json!({".": {}, "f:a": {}})),
+            (
+                json!({"f:a": {}}),
+                json!({"f:b": {"f:c": {}}}),
+                json!({"f:a": {}, "f:b": {"f:c": {}}}),
+            ),
+            (json!({}), json!({}), json!({})),
+        ] {
+            let mut united = mine;
+            union(&mut united, &other);
+            assert_eq!(united, both);
+        }
+    }
+}

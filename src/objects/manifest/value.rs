@@ -1,0 +1,248 @@
+//! YAML and JSON → values.
+
+use super::scalar;
+use crate::core::yaml::{self, Node, NodeKind, NodeStyle};
+use serde_json::{Map, Value};
+use std::collections::HashMap;
+
+/// Bytes that aliases may bring beyond what is written: a manifest repeats a few blocks, a "billion
+/// laughs" repeats for ever.
+const REPEATED: usize = 32 << 20;
+
+/// What a value costs beside its text, in bytes.
+const COST: usize = 64;
+
+/// Values within values: written ones (the parser stops at 255) and those that aliases put into
+/// them.
+const DEEPEST: usize = 300;
+
+/// Something wrong in a text.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SyntaxProblem {
+    /// Line, from 1.
+    pub line: usize,
+    /// What is wrong, and what to do.
+    pub message: String,
+}
+
+/// A document of a text.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ManifestDocument {
+    /// The line of its first value, from 1.
+    pub line: usize,
+    /// The lines of the items under `items`, where it has some.
+    pub items: Vec<usize>,
+    /// What it holds.
+    pub value: Value,
+}
+
+/// The documents of a YAML text that hold something, as kubectl reads them; all problems of those
+/// that it would refuse, and keys written twice, which it would silently throw away.
+pub fn yaml(text: &str) -> (Vec<ManifestDocument>, Vec<SyntaxProblem>) {
+    let stream = match yaml::parse(text) {
+        Ok(stream) => stream,
+        Err(error) => {
+            return (
+                Vec::new(),
+                vec![SyntaxProblem {
+                    line: error.line as usize,
+                    message: error.message,
+                }],
+            );
+        }
+    };
+    let mut walk = ValueBuilder {
+        repeated: REPEATED,
+        problems: Vec::new(),
+    };
+    let mut documents = Vec::new();
+    for root in stream.documents().flatten() {
+        let before = walk.problems.len();
+        let value = walk.value(root, 0, false);
+        if walk.problems.len() == before && !value.is_null() {
+            let items = root
+                .get("items")
+                .map(|items| items.target().unwrap_or(items));
+            let items = items
+                .into_iter()
+                .flat_map(|items| items.items().map(|item| item.line() as usize))
+                .collect();
+            documents.push(ManifestDocument {
+                line: root.line() as usize,
+                items,
+                value,
+            });
+        }
+    }
+    (documents, walk.problems)
+}
+
+struct ValueBuilder {
+    repeated: usize,
+    problems: Vec<SyntaxProblem>,
+}
+
+impl ValueBuilder {
+    fn value(&mut self, node: Node<'_>, depth: usize, repeated: bool) -> Value {
+        if depth > DEEPEST || (repeated && self.spent(node)) {
+            self.repeated = 0;
+            return self.refused(
+                node,
+                "aliases repeat too much here, or something that holds itself",
+            );
+        }
+        match node.kind() {
+            NodeKind::Scalar(style) => self.scalar(node, style),
+            NodeKind::Sequence { .. } => {
+                let mut list = Vec::new();
+                for item in node.items() {
+                    list.push(self.value(item, depth + 1, repeated));
+                    if self.is_over() {
+                        break;
+                    }
+                }
+                Value::Array(list)
+            }
+            NodeKind::Mapping { .. } => Value::Object(self.mapping(node, depth, repeated)),
+            NodeKind::Alias => match node.target() {
+                Some(target) => self.value(target, depth + 1, true),
+                None => {
+                    self.refuse(node, "the alias stands for nothing");
+                    Value::Null
+                }
+            },
+        }
+    }
+
+    fn mapping(&mut self, node: Node<'_>, depth: usize, repeated: bool) -> Map<String, Value> {
+        let mut map = Map::new();
+        let mut written: HashMap<String, u32> = HashMap::new();
+        for (key, value) in node.entries() {
+            if self.is_over() {
+                break;
+            }
+            if key.value() == Some("<<") && key.style() == Some(NodeStyle::Plain) {
+                self.merge(value, depth, &mut map);
+                continue;
+            }
+            let Some(name) = self.key(key) else { continue };
+            match written.insert(name.clone(), key.line()) {
+                Some(first) => self.refuse(
+                    key,
+                    &format!(
+                        "the key {:?} is written twice, first at line {first}",
+                        shown(&name)
+                    ),
+                ),
+                None => drop(map.insert(name, self.value(value, depth + 1, repeated))),
+            }
+        }
+        map
+    }
+
+    /// `<<`: what it brings replaces what stands before it, and is replaced by what comes after, as
+    /// go-yaml has it.
+    fn merge(&mut self, node: Node<'_>, depth: usize, into: &mut Map<String, Value>) {
+        let mappings: Vec<Node<'_>> = match node.kind() {
+            // Of several the first counts most.
+            NodeKind::Sequence { .. } => {
+                node.items().collect::<Vec<_>>().into_iter().rev().collect()
+            }
+            _ => vec![node],
+        };
+        for mapping in mappings {
+            let target = mapping.target().unwrap_or(mapping);
+            if !target.is_mapping() {
+                self.refuse(mapping, "\"<<\" takes a mapping or a list of mappings");
+                continue;
+            }
+            if let Value::Object(map) = self.value(target, depth + 1, true) {
+                into.extend(map);
+            }
+        }
+    }
+
+    fn key(&mut self, node: Node<'_>) -> Option<String> {
+        let node = node.target().unwrap_or(node);
+        let name = match (node.value(), node.style(), node.tag()) {
+            (Some(text), Some(NodeStyle::Plain), None) => scalar::key(text),
+            (Some(text), ..) => Some(text.to_owned()),
+            (None, ..) => None,
+        };
+        if name.is_none() {
+            self.refuse(node, "a key must be text, a number or a boolean");
+        }
+        name
+    }
+
+    fn scalar(&mut self, node: Node<'_>, style: NodeStyle) -> Value {
+        let text = node.value().unwrap_or_default();
+        match node.tag() {
+            None if style != NodeStyle::Plain => Value::String(text.to_owned()),
+            None if scalar::is_number_json_lacks(text) => self.refused(
+                node,
+                "a manifest cannot hold infinity or NaN; put text in quotes",
+            ),
+            None => scalar::plain(text),
+            Some("!!binary") => match decoded(text) {
+                Some(text) => Value::String(text),
+                None => self.refused(
+                    node,
+                    "!!binary is no base64 of text; write the base64 text itself, without the tag",
+                ),
+            },
+            Some(tag) if tag.starts_with("!!") || tag == "!" => match scalar::tagged(tag, text) {
+                Some(value) => value,
+                None => self.refused(node, &format!("{:?} is no {}", shown(text), shown(tag))),
+            },
+            // A tag that nobody knows leaves text as it is.
+            Some(_) => Value::String(text.to_owned()),
+        }
+    }
+
+    fn spent(&mut self, node: Node<'_>) -> bool {
+        let cost = COST + node.value().map_or(0, str::len);
+        self.repeated = self.repeated.saturating_sub(cost);
+        self.repeated == 0
+    }
+
+    /// What was repeated without end ends the reading.
+    fn is_over(&self) -> bool {
+        self.repeated == 0
+    }
+
+    fn refused(&mut self, node: Node<'_>, message: &str) -> Value {
+        self.refuse(node, message);
+        Value::Null
+    }
+
+    fn refuse(&mut self, node: Node<'_>, message: &str) {
+        // One text can be wrong in a thousand places; nobody reads them all.
+        if self.problems.len() < 100 {
+            self.problems.push(SyntaxProblem {
+                line: node.line() as usize,
+                message: message.to_owned(),
+            });
+        }
+    }
+}
+
+fn decoded(text: &str) -> Option<String> {
+    use base64::Engine as _;
+    let text: String = text.split_ascii_whitespace().collect();
+    String::from_utf8(
+        base64::engine::general_purpose::STANDARD
+            .decode(text)
+            .ok()?,
+    )
+    .ok()
+}
+
+/// The beginning of a text of the file, for a message.
+pub(crate) fn shown(text: &str) -> String {
+    let mut cut: String = text.chars().take(80).collect();
+    if cut.len() < text.len() {
+        cut.push('…');
+    }
+    cut
+}

@@ -1,0 +1,11 @@
+//! The pure half of the reconcile pass: Kubernetes objects, manifests, plans and health.
+//!
+//! Belongs here: what an object is, how manifests are read, which action an object needs, and how
+//! healthy it is. Does not belong here: requests to an API server (`io::cluster`), and when an
+//! action is taken (`reconcile`).
+
+pub mod health;
+pub mod managed_fields;
+pub mod manifest;
+pub mod object;
+pub mod plan;

@@ -1,0 +1,358 @@
+//! The words of a cluster: what kind a thing is, which thing it is, and the thing itself as JSON.
+//!
+//! An [`Object`] is a manifest or a live object with everything that makes it one: an apiVersion, a
+//! kind and a name. What is written about it in annotations ([`ObjectSettings`]) is read here, under our
+//! own prefix and under Flux's.
+
+mod compact;
+mod settings;
+#[cfg(test)]
+mod tests;
+
+pub use compact::CompactObject;
+pub use settings::{ApplyMode, ObjectSetting, ObjectSettings};
+
+use serde_json::{Map, Value};
+use std::{fmt, ops::Deref, sync::Arc};
+
+/// The prefix of our labels and annotations, and the group of our declarations.
+pub const PREFIX: &str = "tagboat.dev";
+
+/// The field manager of everything we apply.
+pub const MANAGER: &str = "tagboat";
+
+/// Group, version and kind.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Gvk {
+    /// The API group; empty for the core group.
+    pub group: String,
+    /// The version, as "v1".
+    pub version: String,
+    /// The kind, as "Deployment".
+    pub kind: String,
+}
+
+impl Gvk {
+    /// From an `apiVersion` ("apps/v1", "v1") and a kind.
+    pub fn new(api_version: &str, kind: &str) -> Self {
+        let (group, version) = api_version.split_once('/').unwrap_or(("", api_version));
+        Self {
+            group: group.to_owned(),
+            version: version.to_owned(),
+            kind: kind.to_owned(),
+        }
+    }
+
+    /// As it is written in an object: "apps/v1" or "v1".
+    pub fn api_version(&self) -> String {
+        if self.group.is_empty() {
+            self.version.clone()
+        } else {
+            format!("{}/{}", self.group, self.version)
+        }
+    }
+
+    /// Whether it is this kind of this group, in whatever version.
+    pub fn is(&self, group: &str, kind: &str) -> bool {
+        self.group == group && self.kind == kind
+    }
+}
+
+impl fmt::Display for Gvk {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.group.as_str() {
+            "" => write!(f, "{}/{}", self.version, self.kind),
+            group => write!(f, "{group}/{}/{}", self.version, self.kind),
+        }
+    }
+}
+
+/// Which thing of a cluster it is. The version is no part of it: one thing is served in several.
+///
+/// Its words are kept once: a clone is a pointer. What is wanted, owned, live and watched is kept
+/// by key, ten thousand times.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct ObjectKey(Arc<KeyParts>);
+
+/// The words of a [`ObjectKey`].
+#[derive(Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct KeyParts {
+    /// The API group; empty for the core group.
+    pub group: String,
+    /// The kind.
+    pub kind: String,
+    /// The namespace; none for what belongs to the whole cluster (and for manifests that do not
+    /// say).
+    pub namespace: Option<String>,
+    /// The name.
+    pub name: String,
+}
+
+impl ObjectKey {
+    /// From its words.
+    pub fn new(
+        group: impl Into<String>,
+        kind: impl Into<String>,
+        namespace: Option<String>,
+        name: impl Into<String>,
+    ) -> Self {
+        Self(Arc::new(KeyParts {
+            group: group.into(),
+            kind: kind.into(),
+            namespace,
+            name: name.into(),
+        }))
+    }
+}
+
+impl Deref for ObjectKey {
+    type Target = KeyParts;
+
+    fn deref(&self) -> &KeyParts {
+        &self.0
+    }
+}
+
+/// `Deployment shop/web`, `Namespace shop`; the group is said where the kind alone could mislead.
+impl fmt::Display for ObjectKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.kind)?;
+        if self.group.contains('.') && !self.group.ends_with(".k8s.io") {
+            write!(f, ".{}", self.group)?;
+        }
+        match &self.namespace {
+            Some(namespace) => write!(f, " {namespace}/{}", self.name),
+            None => write!(f, " {}", self.name),
+        }
+    }
+}
+
+/// Where a manifest stands, for messages.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct ObjectOrigin {
+    /// The file, from the root of the repository or folder.
+    pub file: Arc<str>,
+    /// The first line of the document, from 1; 0 where a program made the text and lines mean
+    /// nothing.
+    pub line: usize,
+}
+
+impl fmt::Display for ObjectOrigin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.line {
+            0 => f.write_str(&self.file),
+            line => write!(f, "{}:{line}", self.file),
+        }
+    }
+}
+
+/// Why a value is no object.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum ObjectError {
+    /// It is text, a number or a list.
+    #[error("it is {0}, not an object")]
+    Shape(&'static str),
+    /// A field that every object has is missing, empty or not text.
+    #[error("it has no {0}")]
+    Missing(&'static str),
+}
+
+/// An object with apiVersion, kind and metadata.name.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Object {
+    value: Map<String, Value>,
+    /// Where its manifest stands, if it comes from one.
+    pub origin: Option<ObjectOrigin>,
+}
+
+impl Object {
+    /// Takes a value that is one.
+    ///
+    /// # Errors
+    /// [`ObjectError`] names what is missing.
+    pub fn new(value: Value) -> Result<Self, ObjectError> {
+        let value = match value {
+            Value::Object(value) => value,
+            Value::Null => return Err(ObjectError::Shape("null")),
+            Value::Bool(_) => return Err(ObjectError::Shape("a boolean")),
+            Value::Number(_) => return Err(ObjectError::Shape("a number")),
+            Value::String(_) => return Err(ObjectError::Shape("text")),
+            Value::Array(_) => return Err(ObjectError::Shape("a list")),
+        };
+        let filled = |value: Option<&Value>| {
+            value
+                .and_then(Value::as_str)
+                .is_some_and(|text| !text.is_empty())
+        };
+        for (field, pointer) in [
+            ("apiVersion", value.get("apiVersion")),
+            ("kind", value.get("kind")),
+        ] {
+            if !filled(pointer) {
+                return Err(ObjectError::Missing(field));
+            }
+        }
+        if !filled(
+            value
+                .get("metadata")
+                .and_then(|metadata| metadata.get("name")),
+        ) {
+            return Err(ObjectError::Missing("metadata.name"));
+        }
+        Ok(Self {
+            value,
+            origin: None,
+        })
+    }
+
+    /// The same object, known to stand at `origin`.
+    #[must_use]
+    pub fn at(mut self, origin: ObjectOrigin) -> Self {
+        self.origin = Some(origin);
+        self
+    }
+
+    /// Its fields.
+    pub fn value(&self) -> &Map<String, Value> {
+        &self.value
+    }
+
+    /// All of it.
+    pub fn into_value(self) -> Value {
+        Value::Object(self.value)
+    }
+
+    /// Its group, version and kind.
+    pub fn gvk(&self) -> Gvk {
+        Gvk::new(self.text("apiVersion"), self.text("kind"))
+    }
+
+    /// Which thing it is.
+    pub fn key(&self) -> ObjectKey {
+        let Gvk { group, kind, .. } = self.gvk();
+        ObjectKey::new(
+            group,
+            kind,
+            self.namespace().map(str::to_owned),
+            self.name(),
+        )
+    }
+
+    /// The name.
+    pub fn name(&self) -> &str {
+        self.metadata("name").unwrap_or_default()
+    }
+
+    /// The namespace, if one is written.
+    pub fn namespace(&self) -> Option<&str> {
+        self.metadata("namespace")
+            .filter(|namespace| !namespace.is_empty())
+    }
+
+    /// Writes or removes the namespace.
+    pub fn set_namespace(&mut self, namespace: Option<&str>) {
+        let Some(Value::Object(metadata)) = self.value.get_mut("metadata") else {
+            return;
+        };
+        match namespace {
+            Some(namespace) => metadata.insert("namespace".to_owned(), namespace.into()),
+            None => metadata.shift_remove("namespace"),
+        };
+    }
+
+    /// The identity the server gave it; none for a manifest.
+    pub fn uid(&self) -> Option<&str> {
+        self.metadata("uid")
+    }
+
+    /// The server's version of it; none for a manifest.
+    pub fn resource_version(&self) -> Option<&str> {
+        self.metadata("resourceVersion")
+    }
+
+    /// Whether it is on its way out.
+    pub fn is_terminating(&self) -> bool {
+        self.metadata("deletionTimestamp").is_some()
+    }
+
+    /// A label's value.
+    pub fn label(&self, key: &str) -> Option<&str> {
+        self.pointer("/metadata/labels")?.get(key)?.as_str()
+    }
+
+    /// An annotation's value.
+    pub fn annotation(&self, key: &str) -> Option<&str> {
+        self.pointer("/metadata/annotations")?.get(key)?.as_str()
+    }
+
+    /// Writes a label.
+    pub fn set_label(&mut self, key: &str, value: &str) {
+        let Some(Value::Object(metadata)) = self.value.get_mut("metadata") else {
+            return;
+        };
+        let labels = metadata
+            .entry("labels")
+            .or_insert_with(|| Value::Object(Map::new()));
+        if !labels.is_object() {
+            // `labels:` without a value is written often enough; it means none.
+            *labels = Value::Object(Map::new());
+        }
+        labels[key] = value.into();
+    }
+
+    /// What its annotations say about applying it.
+    pub fn settings(&self) -> ObjectSettings {
+        ObjectSettings::of(self)
+    }
+
+    /// A value by RFC 6901 pointer.
+    pub fn pointer(&self, pointer: &str) -> Option<&Value> {
+        let rest = pointer.strip_prefix('/')?;
+        let (first, rest) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
+        self.value
+            .get(&first.replace("~1", "/").replace("~0", "~"))?
+            .pointer(rest)
+    }
+
+    /// Removes what only a server writes and no manifest may bring: managed fields, versions,
+    /// identity, status.
+    pub fn strip(&mut self) {
+        self.value.shift_remove("status");
+        if let Some(Value::Object(metadata)) = self.value.get_mut("metadata") {
+            for field in [
+                "managedFields",
+                "resourceVersion",
+                "uid",
+                "generation",
+                "creationTimestamp",
+                "selfLink",
+                "deletionTimestamp",
+            ] {
+                metadata.shift_remove(field);
+            }
+        }
+    }
+
+    /// Changes its fields; apiVersion, kind and name stay what they are.
+    pub fn edit(
+        &mut self,
+        change: impl FnOnce(&mut Map<String, Value>),
+    ) -> Result<(), ObjectError> {
+        let mut value = self.value.clone();
+        change(&mut value);
+        let edited = Self::new(Value::Object(value))?;
+        self.value = edited.value;
+        Ok(())
+    }
+
+    fn text(&self, field: &str) -> &str {
+        self.value
+            .get(field)
+            .and_then(Value::as_str)
+            .unwrap_or_default()
+    }
+
+    fn metadata(&self, field: &str) -> Option<&str> {
+        self.value.get("metadata")?.get(field)?.as_str()
+    }
+}

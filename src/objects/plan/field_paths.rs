@@ -1,0 +1,463 @@
+//! The leaves of a manifest, and what a live object has in their places.
+//!
+//! Drift is judged over the paths that the manifest names and nothing else: what servers, webhooks
+//! and other people add beside them is theirs. Lists of objects are matched as server-side apply
+//! matches them, by the fields that identify an element, so that a side-car put in front moves
+//! nothing. A map or list that is one value to the server ([`KindAtomicFields`]) is one here, with all that is
+//! in it.
+
+use super::{
+    DesiredObject,
+    atomic::{FieldPattern, KindAtomicFields},
+};
+use crate::objects::object::{Object, ObjectKey};
+use serde_json::{Map, Value};
+use sha2::{Digest as _, Sha256};
+use std::fmt;
+
+/// One step of a path.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum FieldStep {
+    /// A field.
+    Field(String),
+    /// An element of a list: its place in the manifest, and the fields that identify it, if it has
+    /// such.
+    Element {
+        /// Its place in the manifest, from 0.
+        index: usize,
+        /// What identifies it, as ("name", "web").
+        identity: Vec<(String, Value)>,
+    },
+}
+
+/// Where in an object.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct FieldPath(pub Vec<FieldStep>);
+
+/// `/spec/template/spec/containers[name=web]/image`
+impl fmt::Display for FieldPath {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for part in &self.0 {
+            match part {
+                FieldStep::Field(name) => {
+                    write!(f, "/{}", name.replace('~', "~0").replace('/', "~1"))?
+                }
+                FieldStep::Element { index, identity } if identity.is_empty() => {
+                    write!(f, "/{index}")?
+                }
+                FieldStep::Element { identity, .. } => {
+                    let said: Vec<String> = identity
+                        .iter()
+                        .map(|(field, value)| format!("{field}={}", plain(value)))
+                        .collect();
+                    write!(f, "[{}]", said.join(","))?;
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+impl FieldPath {
+    /// Whether a JSON pointer names this place or one above it.
+    pub fn is_below(&self, pointer: &str) -> bool {
+        let mut parts = self.0.iter();
+        pointer
+            .trim_end_matches('/')
+            .split('/')
+            .skip(1)
+            .all(|wanted| match parts.next() {
+                Some(FieldStep::Field(name)) => {
+                    wanted.replace("~1", "/").replace("~0", "~") == *name
+                }
+                Some(FieldStep::Element { index, .. }) => wanted.parse() == Ok(*index),
+                None => false,
+            })
+    }
+
+    /// The JSON pointer of this place in another object, lists matched by identity; nothing if it
+    /// is not there.
+    pub fn pointer_in(&self, object: &Object) -> Option<String> {
+        let mut pointer = String::new();
+        let mut parts = self.0.iter();
+        let Some(FieldStep::Field(first)) = parts.next() else {
+            return None;
+        };
+        let escaped = |name: &str| format!("/{}", name.replace('~', "~0").replace('/', "~1"));
+        pointer.push_str(&escaped(first));
+        let mut value = object.value().get(first)?;
+        for part in parts {
+            match part {
+                FieldStep::Field(name) => {
+                    pointer.push_str(&escaped(name));
+                    value = value.get(name)?;
+                }
+                FieldStep::Element { index, identity } => {
+                    let elements = value.as_array()?;
+                    value = element(elements, *index, identity)?;
+                    let place = elements
+                        .iter()
+                        .position(|other| std::ptr::eq(other, value))?;
+                    pointer.push_str(&format!("/{place}"));
+                }
+            }
+        }
+        Some(pointer)
+    }
+
+    /// The value at this place of another object, lists matched by identity.
+    pub fn of<'v>(&self, object: &'v Object) -> Option<&'v Value> {
+        let mut parts = self.0.iter();
+        let Some(FieldStep::Field(first)) = parts.next() else {
+            return None;
+        };
+        let mut value = object.value().get(first)?;
+        for part in parts {
+            value = match part {
+                FieldStep::Field(name) => value.get(name)?,
+                FieldStep::Element { index, identity } => {
+                    element(value.as_array()?, *index, identity)?
+                }
+            };
+        }
+        Some(value)
+    }
+}
+
+/// The fields that identify an element of a list, in the order in which they are tried: the
+/// `x-kubernetes-list-map-keys` of the built-in kinds.
+const IDENTITIES: &[&[&str]] = &[
+    &["name"],
+    &["containerPort", "protocol"],
+    &["port", "protocol"],
+    &["mountPath"],
+    &["devicePath"],
+    &["topologyKey", "whenUnsatisfiable"],
+    &["uid"],
+    &["ip"],
+    &["type"],
+    &["key"],
+];
+
+/// Fields with a default that manifests leave out and servers write.
+const DEFAULTS: &[(&str, &str)] = &[("protocol", "TCP")];
+
+/// What the server's books say of an object.
+#[derive(Clone, Copy)]
+pub struct FieldOwnership<'b> {
+    /// The maps and lists of its manifest that are one value each.
+    pub atoms: &'b KindAtomicFields,
+    /// Whether somebody else has written the whole of a map that the manifest has empty. Of an
+    /// empty one nothing else tells whether it is one value.
+    pub overwritten: &'b dyn Fn(&FieldPath) -> bool,
+}
+
+impl Default for FieldOwnership<'_> {
+    /// Nothing is known: every map and list of objects is many values.
+    fn default() -> Self {
+        const NONE: &KindAtomicFields = &KindAtomicFields::NONE;
+        Self {
+            atoms: NONE,
+            overwritten: &|_| false,
+        }
+    }
+}
+
+/// Visits each leaf of a manifest with what a live object has there, in an order that depends on
+/// the content alone. Not visited: what makes the object the one it is (apiVersion, kind, name,
+/// namespace) and its status.
+pub fn each(
+    manifest: &Object,
+    live: &Object,
+    books: FieldOwnership<'_>,
+    visit: &mut dyn FnMut(&FieldPath, &Value, Option<&Value>),
+) {
+    let mut walk = FieldWalker {
+        path: FieldPath::default(),
+        place: FieldPattern::default(),
+        books,
+        visit,
+    };
+    for name in sorted(manifest.value()) {
+        if matches!(name.as_str(), "apiVersion" | "kind" | "status") {
+            continue;
+        }
+        let (Some(wanted), there) = (manifest.value().get(name), live.value().get(name)) else {
+            continue;
+        };
+        walk.field(name, wanted, there);
+    }
+}
+
+struct FieldWalker<'w> {
+    path: FieldPath,
+    place: FieldPattern,
+    books: FieldOwnership<'w>,
+    visit: &'w mut dyn FnMut(&FieldPath, &Value, Option<&Value>),
+}
+
+impl FieldWalker<'_> {
+    fn field(&mut self, name: &str, wanted: &Value, there: Option<&Value>) {
+        self.path.0.push(FieldStep::Field(name.to_owned()));
+        let mark = self.place.field(name);
+        self.descend(wanted, there);
+        self.place.back(mark);
+        self.path.0.pop();
+    }
+
+    fn descend(&mut self, wanted: &Value, there: Option<&Value>) {
+        match wanted {
+            // A single value to the server.
+            Value::Object(_) | Value::Array(_) if self.books.atoms.contains(&self.place) => {
+                (self.visit)(&self.path, wanted, there)
+            }
+            Value::Object(fields) if !fields.is_empty() => {
+                let top = matches!(self.path.0.as_slice(), [FieldStep::Field(only)] if only == "metadata");
+                for name in sorted(fields) {
+                    if top && matches!(name.as_str(), "name" | "namespace") {
+                        continue;
+                    }
+                    self.field(name, &fields[name], there.and_then(|there| there.get(name)));
+                }
+            }
+            // An empty value is as good as none to a server, which may drop it or fill it; others
+            // may fill it, unless it is one value.
+            Value::Object(_) => {
+                let filled = |there: &Value| {
+                    there.as_object().is_some_and(|fields| {
+                        !fields.is_empty() && (self.books.overwritten)(&self.path)
+                    })
+                };
+                let there = there.map(|there| {
+                    if there.is_object() && !filled(there) {
+                        &Value::Null
+                    } else {
+                        there
+                    }
+                });
+                (self.visit)(&self.path, wanted, there);
+            }
+            Value::Array(elements)
+                if elements.iter().all(Value::is_object) && !elements.is_empty() =>
+            {
+                let keys = identity_of(elements);
+                let mark = self.place.element();
+                for (index, wanted) in elements.iter().enumerate() {
+                    let identity: Vec<(String, Value)> = keys
+                        .iter()
+                        .filter_map(|key| {
+                            field(wanted, key).map(|value| ((*key).to_owned(), value))
+                        })
+                        .collect();
+                    let found = there
+                        .and_then(Value::as_array)
+                        .and_then(|there| element(there, index, &identity));
+                    self.path.0.push(FieldStep::Element { index, identity });
+                    self.descend(wanted, found);
+                    self.path.0.pop();
+                }
+                self.place.back(mark);
+            }
+            // Of a set that others add to, our members count.
+            Value::Array(members) if self.path.to_string() == "/metadata/finalizers" => {
+                for (index, member) in members.iter().enumerate() {
+                    let found = there
+                        .and_then(Value::as_array)
+                        .and_then(|there| there.iter().find(|other| *other == member));
+                    self.path.0.push(FieldStep::Element {
+                        index,
+                        identity: Vec::new(),
+                    });
+                    (self.visit)(&self.path, member, found);
+                    self.path.0.pop();
+                }
+            }
+            _ => (self.visit)(&self.path, wanted, there),
+        }
+    }
+}
+
+/// The first identity that all elements have and no two share.
+fn identity_of(elements: &[Value]) -> &'static [&'static str] {
+    let fits = |keys: &&&[&str]| {
+        let mut seen = std::collections::BTreeSet::new();
+        elements.iter().all(|element| {
+            element.get(keys[0]).is_some()
+                && seen.insert(
+                    keys.iter()
+                        .map(|key| field(element, key).map_or(String::new(), |value| plain(&value)))
+                        .collect::<Vec<_>>(),
+                )
+        })
+    };
+    IDENTITIES.iter().find(fits).copied().unwrap_or(&[])
+}
+
+/// A field of an element, its default where it has a known one.
+fn field(element: &Value, key: &str) -> Option<Value> {
+    let default = || {
+        DEFAULTS
+            .iter()
+            .find(|(field, _)| *field == key)
+            .map(|(_, value)| Value::from(*value))
+    };
+    element.get(key).cloned().or_else(default)
+}
+
+fn element<'v>(
+    there: &'v [Value],
+    index: usize,
+    identity: &[(String, Value)],
+) -> Option<&'v Value> {
+    match identity {
+        [] => there.get(index),
+        _ => there.iter().find(|other| {
+            identity
+                .iter()
+                .all(|(key, value)| field(other, key).as_ref() == Some(value))
+        }),
+    }
+}
+
+fn sorted(fields: &Map<String, Value>) -> Vec<&String> {
+    let mut names: Vec<&String> = fields.keys().collect();
+    names.sort();
+    names
+}
+
+fn plain(value: &Value) -> String {
+    value
+        .as_str()
+        .map_or_else(|| value.to_string(), str::to_owned)
+}
+
+/// Sixteen bytes that stand for values: as much as is needed so that no two meet by chance.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct ValueHash([u8; 16]);
+
+impl ValueHash {
+    fn finish(hash: Sha256) -> Self {
+        let mut short = [0; 16];
+        short.copy_from_slice(&hash.finalize()[..16]);
+        Self(short)
+    }
+}
+
+impl fmt::Display for ValueHash {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+    }
+}
+
+impl fmt::Debug for ValueHash {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+impl std::str::FromStr for ValueHash {
+    type Err = ();
+    fn from_str(text: &str) -> Result<Self, ()> {
+        let mut bytes = [0; 16];
+        if text.len() != 32 || !text.is_ascii() {
+            return Err(());
+        }
+        for (index, byte) in bytes.iter_mut().enumerate() {
+            *byte = u8::from_str_radix(&text[index * 2..index * 2 + 2], 16).map_err(drop)?;
+        }
+        Ok(Self(bytes))
+    }
+}
+
+impl serde::Serialize for ValueHash {
+    fn serialize<S: serde::Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        to.collect_str(self)
+    }
+}
+
+impl<'de> serde::Deserialize<'de> for ValueHash {
+    fn deserialize<D: serde::Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(from)?;
+        text.parse()
+            .map_err(|()| serde::de::Error::custom("a hash has 32 hexadecimal digits"))
+    }
+}
+
+/// Stands for the content of a manifest, whatever the order of its fields.
+pub fn of_manifest(manifest: &Object) -> ValueHash {
+    let mut hash = Sha256::new();
+    let gvk = manifest.gvk();
+    hash.update(gvk.to_string());
+    fields(&mut hash, manifest.value());
+    ValueHash::finish(hash)
+}
+
+/// Stands for the content of all manifests of an Application, in whatever order.
+pub fn of_all(wanted: &[DesiredObject]) -> ValueHash {
+    let mut all: Vec<(&ObjectKey, ValueHash)> =
+        wanted.iter().map(|one| (&one.key, one.hash)).collect();
+    all.sort();
+    let mut hash = Sha256::new();
+    for (key, content) in all {
+        hash.update(format!("{key}\n"));
+        hash.update(content.0);
+    }
+    ValueHash::finish(hash)
+}
+
+/// Stands for what a live object has at the leaves of a manifest, each of which is visited as by
+/// [`each`]. Those of which the visitor says that they are left to others do not count: whatever is
+/// there, they are taken to be as the manifest has them, so that nothing changes when a leaf
+/// becomes somebody else's.
+pub fn of_live(
+    manifest: &Object,
+    live: &Object,
+    books: FieldOwnership<'_>,
+    theirs: &mut dyn FnMut(&FieldPath, &Value, Option<&Value>) -> bool,
+) -> ValueHash {
+    let mut hash = Sha256::new();
+    each(manifest, live, books, &mut |path, wanted, there| {
+        hash.update(path.to_string());
+        match if theirs(path, wanted, there) {
+            Some(wanted)
+        } else {
+            there
+        } {
+            Some(value) => {
+                hash.update([1]);
+                canonical(&mut hash, value);
+            }
+            None => hash.update([0]),
+        }
+    });
+    ValueHash::finish(hash)
+}
+
+fn fields(hash: &mut Sha256, map: &Map<String, Value>) {
+    hash.update([b'{']);
+    for name in sorted(map) {
+        hash.update(name);
+        hash.update([0]);
+        canonical(hash, &map[name]);
+    }
+    hash.update([b'}']);
+}
+
+fn canonical(hash: &mut Sha256, value: &Value) {
+    match value {
+        Value::Object(map) => fields(hash, map),
+        Value::Array(elements) => {
+            hash.update([b'[']);
+            for element in elements {
+                canonical(hash, element);
+            }
+            hash.update([b']']);
+        }
+        Value::String(text) => {
+            hash.update([b'"']);
+            hash.update((text.len() as u64).to_le_bytes());
+            hash.update(text);
+        }
+        other => hash.update(other.to_string()),
+    }
+}

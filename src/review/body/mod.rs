@@ -1,0 +1,559 @@
+//! What the reviewer of a request reads: a change set and what is known of it → Markdown, within
+//! what the forge takes.
+//!
+//! The text is a function of its [`MoveStory`]: it has absolute dates only, so that the same facts make
+//! the same text. It is read alike by GitHub, GitLab and Gitea: tables, fences, `details`.
+//! Everything in it that somebody outside wrote goes through `text` or `notes`; what does not fit
+//! is left out by `parts`, in whole rows, and that is said.
+
+mod clusters;
+mod merging;
+mod notes;
+mod parts;
+mod text;
+
+pub use merging::merging_words;
+
+use super::{FileLine, ImageMove, preview::Preview};
+use crate::core::{
+    image::{Digest, Platform},
+    version::Bump,
+};
+use jiff::Timestamp;
+use parts::{BodyPart, BodyPiece, BodyRow, RowRank, count, fit};
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+pub(crate) use text::code;
+use text::{cell_code, html, line, link, linkable, prose, prose_in_link, short};
+
+/// What a request tells.
+#[derive(Debug, Clone)]
+pub struct MoveStory<'a> {
+    /// The Environment.
+    pub environment: &'a str,
+    /// The policy or directory whose changes these are; none for all together.
+    pub group: Option<&'a str>,
+    /// The images that move.
+    pub moves: &'a [DescribedMove],
+    /// What the change does on clusters, if that was looked at.
+    pub preview: Option<&'a Preview>,
+    /// How it is merged, in a sentence: `It waits for a person to merge it.`
+    pub merging: &'a str,
+    /// The line by which tagboat knows the request again: an HTML comment. It stands first and is
+    /// never cut.
+    pub marker: &'a str,
+}
+
+/// An image that moves, with what is known of it.
+#[derive(Debug, Clone)]
+pub struct DescribedMove {
+    /// The move.
+    pub image: ImageMove,
+    /// What its policy wants, in short: `semver >=6.0.0 <7.0.0`.
+    pub policy: String,
+    /// Since when the new tag was seen, where that is known.
+    pub seen: Option<SeenSince>,
+    /// Newer tags and why they were refused, in words that complete "the tag … ".
+    pub refused: Vec<(String, String)>,
+    /// What registry and forge tell.
+    pub facts: MoveFacts,
+}
+
+/// Since when a tag was seen with its digest.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SeenSince {
+    /// When.
+    pub at: Timestamp,
+    /// Who says so.
+    pub clock: SeenBy,
+}
+
+/// Whose clock said since when a tag was there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SeenBy {
+    /// tagboat's own: when it first saw the tag.
+    Tagboat,
+    /// The registry's: when the tag was pushed, where `registries[].pushTime` trusts it.
+    Registry,
+}
+
+/// What registry and forge tell of a move: gathered once and kept.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct MoveFacts {
+    /// What the new tag stands for, where it was looked up.
+    pub digest: Option<Digest>,
+    /// The platforms of the new image.
+    pub platforms: Vec<Platform>,
+    /// When the new image was made, by its publisher's word.
+    pub created: Option<Timestamp>,
+    /// What the labels of the old image say.
+    pub old: ImageLabels,
+    /// What the labels of the new image say.
+    pub new: ImageLabels,
+    /// Where people read what changed between the two.
+    pub compare: Option<String>,
+    /// The releases between the two, latest first.
+    pub releases: Vec<ReleaseNotes>,
+    /// What could not be found out, in words for people.
+    pub missing: Option<String>,
+}
+
+/// Labels of an image (`org.opencontainers.image.…`): what its publisher says, so hostile text.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct ImageLabels {
+    /// Where its source is.
+    pub source: Option<String>,
+    /// The commit it was built from.
+    pub revision: Option<String>,
+    /// The version it calls itself.
+    pub version: Option<String>,
+}
+
+/// A release of the source.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ReleaseNotes {
+    /// The tag.
+    pub tag: String,
+    /// The title; may be empty.
+    pub name: String,
+    /// The notes as they were written: hostile text.
+    pub notes: String,
+    /// Where people read it.
+    pub url: String,
+    /// When it was published.
+    pub at: Option<Timestamp>,
+}
+
+/// A text for reviewers.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RequestBody {
+    /// Markdown.
+    pub text: String,
+    /// Whether something had to be left out; the text says what.
+    pub cut: bool,
+}
+
+/// Characters of a name, a tag or a path.
+const NAME: usize = 300;
+/// Characters of a sentence.
+const WORDS: usize = 500;
+/// Characters of the notes of one release.
+const NOTES: usize = 6_000;
+/// Characters of the notes of one source: three long ones.
+const ALL_NOTES: usize = 18_000;
+/// Files that are listed without being folded.
+const FILES: usize = 5;
+/// Platforms of an image that are named.
+const PLATFORMS: usize = 4;
+
+/// The text of a request, of at most `limit` characters. Only a marker that is longer than `limit`
+/// makes it longer.
+pub fn body(story: &MoveStory<'_>, limit: usize) -> RequestBody {
+    let mut pieces = vec![BodyPiece::Fixed(first(story))];
+    pieces.extend(story.preview.and_then(clusters::refused));
+    pieces.push(table(story.moves));
+    pieces.extend(sources(story.moves));
+    pieces.extend(releases(story.moves));
+    pieces.extend(story.preview.map(clusters::changes));
+    pieces.extend(newer(story.moves));
+    pieces.extend(files(story.moves));
+    pieces.push(BodyPiece::Fixed(last(story)));
+    let (text, cut) = fit(pieces, story.marker, limit);
+    RequestBody { text, cut }
+}
+
+/// What a change does on clusters, of at most `limit` characters: the same words as in a request.
+pub fn markdown(preview: &Preview, limit: usize) -> RequestBody {
+    let mut pieces: Vec<BodyPiece> = clusters::refused(preview).into_iter().collect();
+    pieces.push(clusters::changes(preview));
+    let (text, cut) = fit(pieces, "", limit);
+    RequestBody { text, cut }
+}
+
+fn first(story: &MoveStory<'_>) -> String {
+    let group = story
+        .group
+        .map_or(String::new(), |group| format!(" ({})", code(group, NAME)));
+    let what = if story.moves.len() == 1 {
+        "this image"
+    } else {
+        "these images"
+    };
+    format!(
+        "Moves {what} in {}{group}. {}",
+        code(story.environment, NAME),
+        prose(story.merging, WORDS)
+    )
+    .trim_end()
+    .to_owned()
+}
+
+fn last(story: &MoveStory<'_>) -> String {
+    let these = if story.moves.len() == 1 {
+        "this version"
+    } else {
+        "these versions"
+    };
+    format!(
+        "---\n\nClosing this without a merge keeps {these} back until something newer comes. \
+         The label `tagboat/hold` lets it rest; `tagboat/rebase` makes it anew. \
+         Commits of other people on its branch are never overwritten: tagboat stops there."
+    )
+}
+
+/// A column of the table: its head, and the cell of an image.
+type ClusterColumn = (&'static str, fn(&DescribedMove) -> String);
+
+/// The table of images. Columns in which nothing is known are left out.
+fn table(moves: &[DescribedMove]) -> BodyPiece {
+    let columns: [ClusterColumn; 7] = [
+        ("Image", |told| {
+            cell_code(told.image.repository.as_str(), NAME)
+        }),
+        ("Change", step),
+        ("Bump", |told| told.image.bump.to_string()),
+        ("Policy", policy),
+        ("First seen", |told| {
+            told.seen.as_ref().map_or(String::new(), seen)
+        }),
+        ("Digest", |told| {
+            digest(told).map_or(String::new(), |digest| cell_code(digest.short(), NAME))
+        }),
+        ("Platforms", |told| platforms(&told.facts.platforms)),
+    ];
+    let cells: Vec<[String; 7]> = moves
+        .iter()
+        .map(|told| columns.map(|(_, cell)| cell(told)))
+        .collect();
+    let wanted: Vec<usize> = (0..columns.len())
+        .filter(|at| cells.iter().any(|row| !row[*at].is_empty()))
+        .collect();
+    let row = |cells: &[&str]| format!("| {} |", cells.join(" | "));
+    let head: Vec<&str> = wanted.iter().map(|at| columns[*at].0).collect();
+    let rule = vec!["---"; wanted.len()];
+    let rows = cells
+        .iter()
+        .map(|cells| {
+            BodyRow::new(row(&wanted
+                .iter()
+                .map(|at| cells[*at].as_str())
+                .collect::<Vec<_>>()))
+        })
+        .collect();
+    let head = format!("{}\n{}\n", row(&head), row(&rule));
+    let (called, lacks) = (("image", "images"), ("", ""));
+    BodyPiece::Part(BodyPart {
+        rank: RowRank::Moves,
+        title: String::new(),
+        head,
+        rows,
+        tail: "",
+        between: "\n",
+        called,
+        lacks,
+    })
+}
+
+fn step(told: &DescribedMove) -> String {
+    let ImageMove { old, new, bump, .. } = &told.image;
+    let new = cell_code(new.as_str(), NAME);
+    match (digest(told), old) {
+        (Some(digest), _) if *bump == Bump::Digest => {
+            format!("{new} → {}", cell_code(digest.short(), NAME))
+        }
+        (_, Some(old)) if !old.is_empty() => format!("{} → {new}", cell_code(old, NAME)),
+        _ => format!("(none) → {new}"),
+    }
+}
+
+fn policy(told: &DescribedMove) -> String {
+    format!(
+        "{}: {}",
+        cell_code(&told.image.policy.to_string(), NAME),
+        cell_code(&told.policy, NAME)
+    )
+}
+
+fn seen(seen: &SeenSince) -> String {
+    let clock = match seen.clock {
+        SeenBy::Tagboat => "tagboat",
+        SeenBy::Registry => "registry",
+    };
+    format!("{} ({clock})", seen.at.strftime("%Y-%m-%d %H:%M UTC"))
+}
+
+/// What was written, else what the tag was found to stand for.
+fn digest(told: &DescribedMove) -> Option<&Digest> {
+    told.image.digest.as_ref().or(told.facts.digest.as_ref())
+}
+
+fn platforms(all: &[Platform]) -> String {
+    let names: Vec<String> = all
+        .iter()
+        .take(PLATFORMS)
+        .map(Platform::to_string)
+        .collect();
+    let more = all.len().saturating_sub(PLATFORMS);
+    let more = if more == 0 {
+        String::new()
+    } else {
+        format!(" and {more} more")
+    };
+    format!("{}{more}", names.join(", "))
+}
+
+/// Where the images come from, by their own labels.
+fn sources(moves: &[DescribedMove]) -> Option<BodyPiece> {
+    let row = |told: &DescribedMove| {
+        let MoveFacts {
+            created,
+            old,
+            new,
+            compare,
+            missing,
+            ..
+        } = &told.facts;
+        let mut words = Vec::new();
+        if let Some(source) = &new.source {
+            words.push(linked(source));
+        }
+        if let Some(url) = compare.as_deref().and_then(linkable) {
+            let short = |revision: &Option<String>| {
+                code(
+                    &revision
+                        .as_deref()
+                        .unwrap_or("?")
+                        .chars()
+                        .take(10)
+                        .collect::<String>(),
+                    NAME,
+                )
+            };
+            words.push(link(
+                &format!(
+                    "compare {} with {}",
+                    short(&old.revision),
+                    short(&new.revision)
+                ),
+                &url,
+            ));
+        } else if let Some(revision) = &new.revision {
+            words.push(format!("commit {}", code(revision, 64)));
+        }
+        if let Some(version) = new
+            .version
+            .as_deref()
+            .filter(|version| !same_version(version, told.image.new.as_str()))
+        {
+            words.push(format!("calls itself {}", code(version, 80)));
+        }
+        if let Some(created) = created {
+            words.push(format!("built {}", created.strftime("%Y-%m-%d")));
+        }
+        let mut text = words.join(" · ");
+        if let Some(missing) = missing {
+            text.push_str(if text.is_empty() { "" } else { ". " });
+            text.push_str(&prose(missing, WORDS));
+        }
+        (!text.is_empty())
+            .then(|| BodyRow::new(format!("- {}: {text}", code(told.image.image(), NAME))))
+    };
+    let rows: Vec<BodyRow> = moves.iter().filter_map(row).collect();
+    let title = "### Source\n\nFrom the images' own labels:".to_owned();
+    let (called, lacks) = (("image", "images"), ("", ""));
+    (!rows.is_empty()).then(|| {
+        BodyPiece::Part(BodyPart {
+            rank: RowRank::Links,
+            title,
+            head: String::new(),
+            rows,
+            tail: "",
+            between: "\n",
+            called,
+            lacks,
+        })
+    })
+}
+
+/// An address shown as what it is, and linked where that does no harm.
+fn linked(address: &str) -> String {
+    match linkable(address) {
+        Some(url) => link(&prose_in_link(&short(address), NAME), &url),
+        None => code(address, NAME),
+    }
+}
+
+fn same_version(label: &str, tag: &str) -> bool {
+    label.trim_start_matches('v') == tag.trim_start_matches('v')
+}
+
+/// The release notes; images of one source share theirs.
+fn releases(moves: &[DescribedMove]) -> Option<BodyPiece> {
+    let mut shared: Vec<(&[ReleaseNotes], Vec<&str>)> = Vec::new();
+    for told in moves.iter().filter(|told| !told.facts.releases.is_empty()) {
+        match shared
+            .iter_mut()
+            .find(|(known, _)| *known == told.facts.releases.as_slice())
+        {
+            Some((_, images)) => images.push(told.image.image()),
+            None => shared.push((&told.facts.releases, vec![told.image.image()])),
+        }
+    }
+    let rows: Vec<BodyRow> = shared
+        .into_iter()
+        .map(|(releases, images)| notes_of(releases, &images.join(", ")))
+        .collect();
+    let title = "### Release notes".to_owned();
+    let (called, lacks) = (("source", "sources"), ("text", "texts"));
+    (!rows.is_empty()).then(|| {
+        BodyPiece::Part(BodyPart {
+            rank: RowRank::Notes,
+            title,
+            head: String::new(),
+            rows,
+            tail: "",
+            between: "\n\n",
+            called,
+            lacks,
+        })
+    })
+}
+
+/// The releases of one source, folded: their notes, as long as there is room.
+fn notes_of(releases: &[ReleaseNotes], images: &str) -> BodyRow {
+    let mut room = ALL_NOTES;
+    let mut told = Vec::new();
+    for release in releases {
+        let title = title(release);
+        let notes::SafeNotes { text, cut } = notes::notes(&release.notes, NOTES.min(room));
+        room = room.saturating_sub(text.chars().count());
+        let text = if text.is_empty() {
+            String::new()
+        } else {
+            format!("\n>\n{text}")
+        };
+        let rest = if cut {
+            "\n>\n> *The rest of these notes is left out.*"
+        } else {
+            ""
+        };
+        told.push(format!("> {title}{text}{rest}"));
+    }
+    let all = count(releases.len(), ("release", "releases"));
+    let summary = format!("<summary>{}: {all}</summary>", html(images, NAME));
+    let whole = format!("<details>{summary}\n\n{}\n\n</details>", told.join("\n\n"));
+    let latest = releases.first().map_or(String::new(), |latest| {
+        format!(", latest {}", title(latest))
+    });
+    BodyRow::with_short(whole, format!("- {}: {all}{latest}", prose(images, NAME)))
+}
+
+fn title(release: &ReleaseNotes) -> String {
+    let name = if line(&release.name, NAME).is_empty() {
+        &release.tag
+    } else {
+        &release.name
+    };
+    let title = match linkable(&release.url) {
+        Some(url) => link(&prose_in_link(name, NAME), &url),
+        None => prose_in_link(name, NAME),
+    };
+    format!(
+        "{title}{}",
+        release
+            .at
+            .map_or(String::new(), |at| format!(", {}", at.strftime("%Y-%m-%d")))
+    )
+}
+
+/// Why nothing newer was chosen.
+fn newer(moves: &[DescribedMove]) -> Option<BodyPiece> {
+    let row = |(image, (tag, reason)): (&str, &(String, String))| {
+        let name = if moves.len() == 1 {
+            String::new()
+        } else {
+            format!("{} ", code(image, NAME))
+        };
+        BodyRow::new(
+            format!("- {name}{} {}", code(tag, NAME), prose(reason, WORDS))
+                .trim_end()
+                .to_owned(),
+        )
+    };
+    let rows: Vec<BodyRow> = moves
+        .iter()
+        .flat_map(|told| {
+            told.refused
+                .iter()
+                .map(|refused| (told.image.image(), refused))
+        })
+        .map(row)
+        .collect();
+    let title = "### Newer tags that were refused".to_owned();
+    let (called, lacks) = (("tag", "tags"), ("", ""));
+    (!rows.is_empty()).then(|| {
+        BodyPiece::Part(BodyPart {
+            rank: RowRank::Newer,
+            title,
+            head: String::new(),
+            rows,
+            tail: "",
+            between: "\n",
+            called,
+            lacks,
+        })
+    })
+}
+
+/// The files and lines that change.
+fn files(moves: &[DescribedMove]) -> Option<BodyPiece> {
+    let mut lines: BTreeMap<&str, Vec<u32>> = BTreeMap::new();
+    for FileLine { file, line } in moves.iter().flat_map(|told| &told.image.places) {
+        let known = lines.entry(file).or_default();
+        if !known.contains(line) {
+            known.push(*line);
+        }
+    }
+    let all: usize = lines.values().map(Vec::len).sum();
+    let summary = format!(
+        "{}, {}",
+        count(lines.len(), ("file", "files")),
+        count(all, ("line", "lines"))
+    );
+    let (head, tail) = match lines.len() {
+        0..=FILES => (String::new(), ""),
+        _ => (
+            format!("<details><summary>{summary}</summary>\n\n"),
+            "\n\n</details>",
+        ),
+    };
+    let row = |(file, mut lines): (&str, Vec<u32>)| {
+        lines.sort_unstable();
+        let word = if lines.len() == 1 { "line" } else { "lines" };
+        let lines: Vec<String> = lines.iter().map(u32::to_string).collect();
+        BodyRow::new(format!(
+            "- {}: {word} {}",
+            code(file, NAME),
+            lines.join(", ")
+        ))
+    };
+    let rows: Vec<BodyRow> = lines.into_iter().map(row).collect();
+    let (called, lacks) = (("file", "files"), ("", ""));
+    let title = "### Files".to_owned();
+    if rows.is_empty() {
+        return None;
+    }
+    Some(BodyPiece::Part(BodyPart {
+        rank: RowRank::Files,
+        title,
+        head,
+        rows,
+        tail,
+        between: "\n",
+        called,
+        lacks,
+    }))
+}

@@ -1,0 +1,414 @@
+//! Text from outside made safe for a request's text.
+//!
+//! Whoever publishes an image, a release or a chart writes into requests that other people read.
+//! What they write must not ping anybody, close or link issues, load pictures, hide text, run
+//! GitLab's quick actions (a line that begins with `/`) or leave its place. Forges look for
+//! references in the text that Markdown has made, so escaping does not stop them, and GitLab looks
+//! for `closes #1` and quick actions in the raw text, code included. Hence:
+//!
+//! - a word in which anything could be found (`@ann`, `#12`, `!12`, `GH-12`, `~bug`, a commit, an
+//!   address that is no link) becomes code, which no forge looks into;
+//! - addresses become links if they are `http` or `https` and name no issue, request or commit of a
+//!   forge, since those are told of each mention;
+//! - everything else that Markdown or HTML would read is escaped; what nobody sees is dropped.
+
+use url::Url;
+
+/// Longest address that becomes a link.
+const ADDRESS: usize = 1_000;
+/// Characters of an address that are shown.
+const SHOWN: usize = 80;
+/// Longest line of a block of code.
+const LINE: usize = 500;
+
+/// Characters that are not seen: controls, those that turn or join text, fillers, tags and further
+/// variation selectors.
+fn hidden(c: char) -> bool {
+    c.is_control()
+        || matches!(c,
+            '\u{ad}' | '\u{34f}' | '\u{61c}' | '\u{115f}' | '\u{1160}' | '\u{17b4}' | '\u{17b5}' | '\u{180b}'..='\u{180f}'
+            | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{3164}' | '\u{feff}' | '\u{ffa0}'
+            | '\u{fff0}'..='\u{fffb}' | '\u{1bca0}'..='\u{1bca3}' | '\u{1d173}'..='\u{1d17a}' | '\u{e0000}'..='\u{e0fff}')
+}
+
+/// One line of at most `most` characters: all spaces are single, nothing is hidden.
+pub(crate) fn line(text: &str, most: usize) -> String {
+    let mut clean = String::new();
+    let (mut length, mut space) = (0, false);
+    for c in text.chars() {
+        if c.is_whitespace() {
+            space = true;
+        } else if !hidden(c) {
+            if space && !clean.is_empty() {
+                clean.push(' ');
+                length += 1;
+            }
+            space = false;
+            if length + 1 > most {
+                clean.push('…');
+                break;
+            }
+            clean.push(c);
+            length += 1;
+        }
+    }
+    clean
+}
+
+/// Prose on one line, for paragraphs and list items; not for cells of tables.
+pub(crate) fn prose(text: &str, most: usize) -> String {
+    words(&line(text, most), true)
+}
+
+/// The same inside a link: no further links.
+pub(crate) fn prose_in_link(text: &str, most: usize) -> String {
+    words(&line(text, most), false)
+}
+
+fn words(line: &str, links: bool) -> String {
+    let all: Vec<String> = line
+        .split(' ')
+        .enumerate()
+        .map(|(at, word)| self::word(word, links, at == 0))
+        .collect();
+    all.join(" ")
+}
+
+/// A word between spaces: its punctuation, and what is inside.
+fn word(word: &str, links: bool, first: bool) -> String {
+    let inner = word.trim_start_matches(['(', '[', '{', '"', '\'', '<', '“', '‘', '«']);
+    let before = &word[..word.len() - inner.len()];
+    let core = inner.trim_end_matches([
+        ')', ']', '}', '"', '\'', '>', '.', ',', ';', ':', '?', '!', '%', '…', '”', '’', '»',
+    ]);
+    let after = &inner[core.len()..];
+    let core = match address(core) {
+        SafeUrl::Link(url) if links => link(&code_or_plain(&short(core)), &url),
+        SafeUrl::Link(_) | SafeUrl::Reference => code(&short(core), usize::MAX),
+        SafeUrl::None => code_or_plain(core),
+    };
+    let rest = core + &escape(after);
+    if first && before.is_empty() {
+        at_start(&rest)
+    } else {
+        escape(before) + &rest
+    }
+}
+
+/// Whether a forge could find something in a word, now or in its next version.
+fn suspicious(word: &str) -> bool {
+    let upper_reference = |part: &str| {
+        let reference = |(at, _): (usize, char)| {
+            let name = part[..at]
+                .rsplit(|c: char| !c.is_ascii_alphanumeric() && c != '_')
+                .next()
+                .unwrap_or_default();
+            let number = part[at + 1..].starts_with(|c: char| c.is_ascii_digit());
+            let capital = name.contains(|c: char| c.is_ascii_uppercase());
+            number && (capital || name.to_ascii_lowercase().ends_with("gh"))
+        };
+        part.char_indices()
+            .filter(|(_, c)| *c == '-')
+            .any(reference)
+    };
+    let commit = |part: &str| part.len() >= 7 && part.bytes().all(|byte| byte.is_ascii_hexdigit());
+    let time = |word: &str| {
+        word.bytes()
+            .all(|byte| byte.is_ascii_digit() || byte == b':')
+    };
+    word.contains(['@', '#', '$', '~', '^', '%', '!', '`', '\\'])
+        || (word.contains(':') && !time(word))
+        || word.to_ascii_lowercase().contains("www.")
+        || word
+            .char_indices()
+            .any(|(at, c)| c == '&' && word[at + 1..].starts_with(|c: char| c.is_ascii_digit()))
+        || word.split(|c: char| !c.is_ascii_alphanumeric()).any(commit)
+        || upper_reference(word)
+}
+
+fn code_or_plain(word: &str) -> String {
+    if suspicious(word) {
+        code(word, usize::MAX)
+    } else {
+        escape(word)
+    }
+}
+
+/// Escapes what Markdown and HTML read.
+fn escape(text: &str) -> String {
+    let mut safe = String::with_capacity(text.len());
+    for c in text.chars() {
+        match c {
+            '<' => safe.push_str("&lt;"),
+            '>' => safe.push_str("&gt;"),
+            '&' => safe.push_str("&amp;"),
+            '|' => safe.push_str("&#124;"),
+            '\\' | '`' | '*' | '_' | '[' | ']' | '!' | '~' | '#' | '$' => safe.extend(['\\', c]),
+            c => safe.push(c),
+        }
+    }
+    safe
+}
+
+/// A first word that Markdown would read as the start of a list, a line or a heading, or GitLab as
+/// a quick action.
+fn at_start(word: &str) -> String {
+    let digits = word.trim_start_matches(|c: char| c.is_ascii_digit());
+    match word.chars().next() {
+        Some('-' | '+' | '=' | '/' | ':') => format!("\\{word}"),
+        Some(c) if c.is_ascii_digit() && digits.starts_with(['.', ')']) => {
+            format!("{}\\{digits}", &word[..word.len() - digits.len()])
+        }
+        _ => word.to_owned(),
+    }
+}
+
+/// Code within a line, outside of tables.
+pub(crate) fn code(text: &str, most: usize) -> String {
+    span(&line(text, most))
+}
+
+/// Code within a cell of a table, where a `|` must be escaped, even in code.
+pub(crate) fn cell_code(text: &str, most: usize) -> String {
+    span(&line(text, most).replace("\\|", "\\ |").replace('|', "\\|"))
+}
+
+fn span(text: &str) -> String {
+    if text.is_empty() {
+        return String::new();
+    }
+    let text = unmarked(text);
+    let ticks = "`".repeat(longest_run(&text) + 1);
+    // A space on both sides belongs to the marks; one is needed beside a tick.
+    let pad = if text.starts_with(['`', ' ']) || text.ends_with(['`', ' ']) {
+        " "
+    } else {
+        ""
+    };
+    format!("{ticks}{pad}{text}{pad}{ticks}")
+}
+
+/// The length of the longest run of ticks.
+fn longest_run(text: &str) -> usize {
+    text.split(|c| c != '`').map(str::len).max().unwrap_or(0)
+}
+
+/// Code is shown as it is, but two things are read even there: the marker by which tagboat knows
+/// its own requests, and by GitLab, the words that close issues. A blank keeps them apart.
+fn unmarked(text: &str) -> String {
+    let text = text.replace("<!--", "<! --").replace("-->", "-- >");
+    let mut safe = String::with_capacity(text.len());
+    let mut rest = text.as_str();
+    while let Some(at) = rest.find([' ', ':']) {
+        let (before, after) = rest.split_at(at);
+        let blanks = after.strip_prefix(':').unwrap_or(after);
+        let follows = blanks.trim_start_matches(' ');
+        safe.push_str(before);
+        let word = follows.split(' ').next().unwrap_or_default();
+        let refers = suspicious(word) || word.starts_with("issue");
+        if refers && closes(before) && follows.len() < blanks.len() {
+            safe.push_str(&after[..after.len() - blanks.len()]);
+            safe.push('\u{a0}');
+            rest = follows;
+        } else {
+            let next = after.chars().next().map_or(0, char::len_utf8);
+            safe.push_str(&after[..next]);
+            rest = &after[next..];
+        }
+    }
+    safe + rest
+}
+
+/// Whether a text ends with a word that closes issues.
+fn closes(text: &str) -> bool {
+    let word = text
+        .rsplit(|c: char| !c.is_ascii_alphabetic())
+        .next()
+        .unwrap_or_default()
+        .to_ascii_lowercase();
+    ["clos", "fix", "resolv", "implement"].iter().any(|stem| {
+        word.strip_prefix(stem)
+            .is_some_and(|end| matches!(end, "" | "e" | "es" | "ed" | "ing" | "s"))
+    })
+}
+
+/// A block of code; the fence is longer than any in it. No line begins with `/`.
+pub(crate) fn fence(language: &str, text: &str) -> String {
+    let lines: Vec<String> = text.lines().map(code_line).collect();
+    let text = lines.join("\n");
+    let ticks = "`".repeat(longest_run(&text).max(2) + 1);
+    format!("{ticks}{language}\n{text}\n{ticks}")
+}
+
+fn code_line(text: &str) -> String {
+    let mut clean: String = text
+        .chars()
+        .filter(|c| *c == '\t' || !hidden(*c))
+        .take(LINE + 1)
+        .collect();
+    if let Some((at, _)) = clean.char_indices().nth(LINE) {
+        clean.truncate(at);
+        clean.push('…');
+    }
+    if clean.starts_with('/') {
+        clean.insert(0, ' ');
+    }
+    unmarked(&clean)
+}
+
+/// Text inside HTML, for summaries, where Markdown is not read.
+pub(crate) fn html(text: &str, most: usize) -> String {
+    let escape = |text: &str| {
+        text.replace('&', "&amp;")
+            .replace('<', "&lt;")
+            .replace('>', "&gt;")
+            .replace('"', "&quot;")
+    };
+    let word = |word: &str| match suspicious(word) {
+        true => format!("<code>{}</code>", escape(word)),
+        false => escape(word),
+    };
+    line(text, most)
+        .split(' ')
+        .map(word)
+        .collect::<Vec<_>>()
+        .join(" ")
+}
+
+/// A link; the words are safe already.
+pub(crate) fn link(words: &str, url: &Url) -> String {
+    let mut address = String::new();
+    for c in url.as_str().chars() {
+        match c {
+            '&' => address.push_str("&amp;"),
+            '(' | ')' | '<' | '>' | '[' | ']' | '\\' | '`' | '|' | '*' | '_' | '"' | '\'' | '!'
+            | '{' | '}' | '^' | '~' | '$' | '@' => {
+                address.push_str(&format!("%{:02X}", u32::from(c)));
+            }
+            c => address.push(c),
+        }
+    }
+    format!("[{words}]({address})")
+}
+
+/// What an address is good for.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum SafeUrl {
+    /// To be a link.
+    Link(Url),
+    /// To be shown: a forge tells whatever it names of each link, or it is too long or names a user
+    /// and password.
+    Reference,
+    /// It is none.
+    None,
+}
+
+/// Parts of a path whose links forges tell to what they name: issues, requests, commits and what
+/// else is discussed.
+const TOLD: &[&str] = &[
+    "issues",
+    "pull",
+    "pulls",
+    "merge_requests",
+    "discussions",
+    "commit",
+    "commits",
+    "work_items",
+    "epics",
+    "snippets",
+    "milestones",
+    "milestone",
+    "vulnerabilities",
+    "designs",
+    "incident",
+    "incidents",
+];
+
+/// Looks at an address as it stands in a text or a link.
+pub(crate) fn address(text: &str) -> SafeUrl {
+    let scheme = text
+        .split_once("://")
+        .map(|(scheme, _)| scheme.to_ascii_lowercase());
+    if !matches!(scheme.as_deref(), Some("http" | "https")) {
+        return SafeUrl::None;
+    }
+    if text.len() > ADDRESS || text.contains(|c: char| hidden(c) || c.is_whitespace()) {
+        return SafeUrl::Reference;
+    }
+    let Ok(url) = Url::parse(text) else {
+        return SafeUrl::Reference;
+    };
+    let Some(host) = url.host_str().filter(|host| !host.is_empty()) else {
+        return SafeUrl::Reference;
+    };
+    let plain = url.username().is_empty() && url.password().is_none() && !host.contains('%');
+    let decoded = decoded(url.as_str()).to_ascii_lowercase();
+    if plain
+        && !decoded
+            .split(['/', '\\', '?', '#', '&', '='])
+            .any(|part| TOLD.contains(&part.trim()))
+    {
+        SafeUrl::Link(url)
+    } else {
+        SafeUrl::Reference
+    }
+}
+
+/// `%69ssues` read as often as anybody might.
+fn decoded(address: &str) -> String {
+    let mut text = address.to_owned();
+    for _ in 0..3 {
+        let bytes = text.as_bytes();
+        let mut out = Vec::with_capacity(bytes.len());
+        let mut at = 0;
+        while at < bytes.len() {
+            let hex = bytes
+                .get(at + 1..at + 3)
+                .filter(|_| bytes[at] == b'%')
+                .and_then(|hex| std::str::from_utf8(hex).ok());
+            match hex.and_then(|hex| u8::from_str_radix(hex, 16).ok()) {
+                Some(byte) => {
+                    out.push(byte);
+                    at += 3;
+                }
+                None => {
+                    out.push(bytes[at]);
+                    at += 1;
+                }
+            }
+        }
+        text = String::from_utf8_lossy(&out).into_owned();
+    }
+    text
+}
+
+/// An address as people read it: without its scheme; of an issue or request only what it is called.
+pub(crate) fn short(text: &str) -> String {
+    let bare = text
+        .split_once("://")
+        .map_or(text, |(_, rest)| rest)
+        .trim_end_matches('/');
+    let parts: Vec<&str> = bare.split('/').filter(|part| *part != "-").collect();
+    if let [_, owner @ .., name, kind, number] = parts.as_slice()
+        && !owner.is_empty()
+        && number.len() <= 12
+        && !number.is_empty()
+        && number.bytes().all(|byte| byte.is_ascii_digit())
+    {
+        let sign = match *kind {
+            "issues" | "pull" | "pulls" => '#',
+            "merge_requests" => '!',
+            _ => return line(bare, SHOWN),
+        };
+        return line(&format!("{}/{name}{sign}{number}", owner.join("/")), SHOWN);
+    }
+    line(bare, SHOWN)
+}
+
+/// The link that a whole text is, if it may be one.
+pub(crate) fn linkable(text: &str) -> Option<Url> {
+    match address(text) {
+        SafeUrl::Link(url) => Some(url),
+        SafeUrl::Reference | SafeUrl::None => None,
+    }
+}

@@ -1,0 +1,227 @@
+//! The real ground: a repository's mirror, its declarations, and the reconciler.
+
+use super::{RevisionRelation, RolloutSource, RolloutTarget};
+use crate::{
+    core::name::Name,
+    io::{
+        cluster::ClusterError,
+        git::{GitError, Mirror, ObjectId},
+        render::{self, RenderSource},
+    },
+    objects::plan::Rollout,
+    reconcile::{ApplicationStatus, Reconciler},
+    review::rollout::MergedRequest,
+    spec::Application,
+    update::RepoSnapshot,
+};
+use async_trait::async_trait;
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex, PoisonError},
+};
+use tokio::sync::watch;
+
+/// Answers that are kept; with more all are forgotten and asked for again.
+const KEPT: usize = 10_000;
+
+/// What the requests of one repository reach.
+pub struct FleetSource {
+    repository: String,
+    mirror: Arc<Mirror>,
+    worlds: watch::Receiver<Option<RepoSnapshot>>,
+    reconciler: Arc<Reconciler>,
+    /// Commits never change, so that neither do answers about them: merge, revision, Application.
+    relations: Mutex<HashMap<(String, String, Name), RevisionRelation>>,
+    /// Whether a revision contains a merge.
+    contained: Mutex<HashMap<(String, String), bool>>,
+}
+
+impl FleetSource {
+    /// Of a repository, by its name in the process file; `worlds` tells its revisions.
+    pub fn new(
+        repository: &str,
+        mirror: Arc<Mirror>,
+        worlds: watch::Receiver<Option<RepoSnapshot>>,
+        reconciler: Arc<Reconciler>,
+    ) -> Self {
+        Self {
+            repository: repository.to_owned(),
+            mirror,
+            worlds,
+            reconciler,
+            relations: Mutex::default(),
+            contained: Mutex::default(),
+        }
+    }
+
+    fn application(&self, name: &Name) -> Option<Application> {
+        self.worlds
+            .borrow()
+            .as_ref()?
+            .declared
+            .applications
+            .get(name)
+            .cloned()
+    }
+
+    fn contains(&self, head: ObjectId, commit: ObjectId) -> Result<bool, GitError> {
+        let key = (head.to_string(), commit.to_string());
+        if let Some(known) = self
+            .contained
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .get(&key)
+        {
+            return Ok(*known);
+        }
+        let contains = self.mirror.contains(head, commit)?;
+        keep(&self.contained, key, contains);
+        Ok(contains)
+    }
+
+    /// Whether everything that an Application renders from is the same at two commits.
+    fn same(
+        &self,
+        application: &Application,
+        one: ObjectId,
+        other: ObjectId,
+    ) -> Result<bool, GitError> {
+        let source = RenderSource::from(application);
+        let (reads, others) = (
+            reads(&self.mirror, one, &source),
+            reads(&self.mirror, other, &source),
+        );
+        if reads != others {
+            return Ok(false);
+        }
+        let (one, other) = (self.mirror.at(one)?, self.mirror.at(other)?);
+        for path in &reads {
+            let same = match path.as_str() {
+                "" => one.tree() == other.tree(),
+                path => {
+                    one.find(path)?.map(|entry| entry.id) == other.find(path)?.map(|entry| entry.id)
+                }
+            };
+            if !same {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+}
+
+#[async_trait]
+impl RolloutSource for FleetSource {
+    fn statuses(&self) -> Vec<ApplicationStatus> {
+        self.reconciler
+            .statuses()
+            .into_iter()
+            .filter(|status| status.repository == self.repository)
+            .collect()
+    }
+
+    fn turns(&self) -> watch::Receiver<u64> {
+        self.reconciler.turns()
+    }
+
+    fn reached(&self, merged: &MergedRequest) -> Result<Option<Vec<RolloutTarget>>, GitError> {
+        let Some(RepoSnapshot {
+            commit: head,
+            declared,
+            ..
+        }) = self.worlds.borrow().clone()
+        else {
+            return Ok(None);
+        };
+        // What is no commit id came from a forge, and never comes to the branch.
+        let Ok(commit) = merged.commit.parse::<ObjectId>() else {
+            return Ok(None);
+        };
+        if !self.contains(head, commit)? {
+            return Ok(None);
+        }
+        let reached = declared.applications.values().filter(|application| {
+            let reads = reads(&self.mirror, commit, &RenderSource::from(*application));
+            merged
+                .files
+                .iter()
+                .any(|file| reads.iter().any(|path| is_below(file, path)))
+        });
+        let target = |application: &Application| RolloutTarget {
+            cluster: application.cluster.clone(),
+            application: application.name.clone(),
+            timeout: application.timeout,
+        };
+        Ok(Some(reached.map(target).collect()))
+    }
+
+    fn relation(
+        &self,
+        merged: &MergedRequest,
+        target: &RolloutTarget,
+        revision: &str,
+    ) -> Result<RevisionRelation, GitError> {
+        let key = (
+            merged.commit.clone(),
+            revision.to_owned(),
+            target.application.clone(),
+        );
+        if let Some(known) = self
+            .relations
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .get(&key)
+        {
+            return Ok(*known);
+        }
+        let (Ok(commit), Ok(head)) = (
+            merged.commit.parse::<ObjectId>(),
+            revision.parse::<ObjectId>(),
+        ) else {
+            return Ok(RevisionRelation::Before);
+        };
+        let relation = match self.application(&target.application) {
+            _ if head == commit => RevisionRelation::Same,
+            // A revision that was fetched once and is on no branch any more may be gone.
+            _ if self.mirror.at(head).is_err() || !self.contains(head, commit)? => {
+                RevisionRelation::Before
+            }
+            Some(application) if self.same(&application, commit, head)? => RevisionRelation::Same,
+            Some(_) | None => RevisionRelation::Other,
+        };
+        keep(&self.relations, key, relation);
+        Ok(relation)
+    }
+
+    async fn rollouts(&self, cluster: &str) -> Result<HashMap<Name, Vec<Rollout>>, ClusterError> {
+        let recorded = self.reconciler.recorded(Some(cluster)).await?;
+        // A namesake of another repository is at revisions that are not in the mirror: they count
+        // as before.
+        Ok(recorded
+            .into_iter()
+            .map(|((_, name), recorded)| (name, recorded.history.0))
+            .collect())
+    }
+}
+
+/// What an Application renders from; its own folder where that cannot be said, as where it cannot
+/// be rendered.
+fn reads(mirror: &Mirror, commit: ObjectId, source: &RenderSource) -> Vec<String> {
+    render::reads(mirror, commit, source).unwrap_or_else(|_| vec![source.path.clone()])
+}
+
+/// Whether a file is `path`, or lies below it; everything lies below the empty path.
+fn is_below(file: &str, path: &str) -> bool {
+    path.is_empty()
+        || file
+            .strip_prefix(path)
+            .is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+}
+
+fn keep<K: std::hash::Hash + Eq, V>(kept: &Mutex<HashMap<K, V>>, key: K, value: V) {
+    let mut kept = kept.lock().unwrap_or_else(PoisonError::into_inner);
+    if kept.len() >= KEPT {
+        kept.clear();
+    }
+    kept.insert(key, value);
+}

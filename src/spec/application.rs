@@ -1,0 +1,285 @@
+//! Application: what is applied where.
+
+use super::{
+    diagnostic::SourcePlace,
+    document::SpecReader,
+    policy::name_of,
+    raw::{self, ApplicationSpec, Declaration},
+};
+use crate::core::{
+    name::{Name, is_subdomain},
+    schedule,
+};
+use std::time::Duration;
+
+/// A checked Application.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Application {
+    /// The identity that owns what it applies.
+    pub name: Name,
+    /// Where it is declared.
+    pub place: SourcePlace,
+    /// The Environment it belongs to.
+    pub environment: String,
+    /// The folder of its manifests, from the root of the repository, without a slash at its end.
+    pub path: String,
+    /// A cluster of the process file.
+    pub cluster: String,
+    /// Where namespaced objects go that name no namespace.
+    pub target_namespace: Option<String>,
+    /// Whether objects that vanish are deleted.
+    pub prune: bool,
+    /// Whether the outcome waits for health.
+    pub wait: bool,
+    /// How long it waits.
+    pub timeout: Duration,
+    /// Applications that must be healthy first.
+    pub depends_on: Vec<Name>,
+    /// The service account to act as.
+    pub service_account: Option<String>,
+    /// What happens to its objects when it is deleted.
+    pub deletion: DeletionPolicy,
+    /// How its Helm chart is rendered, if it is one.
+    pub helm: Option<Helm>,
+    /// What happens when somebody else changes an object.
+    pub drift: Drift,
+    /// Fields that others may change.
+    pub ignore: Vec<Ignore>,
+    /// Whether it rests.
+    pub suspend: bool,
+}
+
+/// How a Helm chart is rendered.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Helm {
+    /// The name of the release; the Application's name if none is written.
+    pub release_name: Option<String>,
+    /// Files of values, paths from the root of the repository; a later one counts more.
+    pub value_files: Vec<String>,
+    /// Values that count more than every file.
+    pub values: serde_json::Map<String, serde_json::Value>,
+}
+
+/// What happens when somebody else changes an object.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub enum Drift {
+    /// It is changed back at once.
+    #[default]
+    Repair,
+    /// It is reported and stays.
+    Report,
+}
+
+/// Objects, and the fields of them that others may change.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Ignore {
+    /// The API group, empty for the core group; none means every group.
+    pub group: Option<String>,
+    /// The kind; none means every kind.
+    pub kind: Option<String>,
+    /// The namespace; none means every namespace.
+    pub namespace: Option<String>,
+    /// The name; none means every name.
+    pub name: Option<String>,
+    /// JSON pointers (RFC 6901); what lies beneath one is ignored, too.
+    pub pointers: Vec<String>,
+}
+
+/// What happens to the objects of a deleted Application.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub enum DeletionPolicy {
+    /// They stay.
+    #[default]
+    Orphan,
+    /// They are deleted.
+    Delete,
+}
+
+/// How long an outcome is waited for where nothing is written.
+const TIMEOUT: Duration = Duration::from_secs(300);
+
+/// The longest value of a Kubernetes label.
+const LABEL: usize = 63;
+
+pub(crate) fn read(
+    at: &mut SpecReader<'_>,
+    raw: Declaration<ApplicationSpec>,
+) -> Option<Application> {
+    let ApplicationSpec {
+        environment,
+        path,
+        cluster,
+        target_namespace,
+        prune,
+        wait,
+        timeout,
+        depends_on,
+        service_account_name,
+        deletion_policy,
+        helm,
+        drift,
+        ignore,
+        suspend,
+    } = raw.spec;
+    let name = name_of(at, &raw.metadata);
+    if name
+        .as_ref()
+        .is_some_and(|name| name.name().len().max(name.namespace().len()) > LABEL)
+    {
+        at.error(
+            "/metadata/name",
+            format!("name and namespace of an Application have at most {LABEL} characters: its objects carry them as labels"),
+        );
+    }
+    let path = folder(at, "/spec/path", &path);
+    let timeout = match timeout {
+        None => Some(TIMEOUT),
+        Some(text) => at.check("/spec/timeout", schedule::duration(&text)),
+    };
+    let depends_on = depends_on
+        .iter()
+        .enumerate()
+        .map(|(index, text)| at.check(&format!("/spec/dependsOn/{index}"), text.parse::<Name>()))
+        .collect::<Option<Vec<_>>>();
+    if name.is_some()
+        && depends_on
+            .as_deref()
+            .is_some_and(|names| names.iter().any(|other| Some(other) == name.as_ref()))
+    {
+        at.error("/spec/dependsOn", "an Application cannot depend on itself");
+    }
+    let helm = match (helm, &path) {
+        (Some(raw), Some(path)) => chart(at, raw, path),
+        _ => None,
+    };
+    for (index, rule) in ignore.iter().enumerate() {
+        for (place, pointer) in rule.json_pointers.iter().enumerate() {
+            if !pointer.starts_with('/') {
+                let here = format!("/spec/ignore/{index}/jsonPointers/{place}");
+                at.error(
+                    &here,
+                    format!("{pointer:?} is no JSON pointer: write \"/spec/replicas\""),
+                );
+            }
+        }
+    }
+    if at.failed() {
+        return None;
+    }
+    Some(Application {
+        name: name?,
+        place: at.document.place("/metadata/name"),
+        environment,
+        path: path?,
+        cluster,
+        target_namespace,
+        prune,
+        wait,
+        timeout: timeout?,
+        depends_on: depends_on?,
+        service_account: service_account_name,
+        deletion: match deletion_policy {
+            None | Some(raw::RawDeletionPolicy::Orphan) => DeletionPolicy::Orphan,
+            Some(raw::RawDeletionPolicy::Delete) => DeletionPolicy::Delete,
+        },
+        helm,
+        drift: match drift {
+            None | Some(raw::RawDrift::Repair) => Drift::Repair,
+            Some(raw::RawDrift::Report) => Drift::Report,
+        },
+        ignore: ignore
+            .into_iter()
+            .map(
+                |raw::RawIgnore {
+                     group,
+                     kind,
+                     namespace,
+                     name,
+                     json_pointers,
+                 }| Ignore {
+                    group,
+                    kind,
+                    namespace,
+                    name,
+                    pointers: json_pointers,
+                },
+            )
+            .collect(),
+        suspend,
+    })
+}
+
+/// The chart at `path`; its files of values become paths from the root.
+fn chart(at: &mut SpecReader<'_>, raw: raw::RawHelm, path: &str) -> Option<Helm> {
+    let raw::RawHelm {
+        release_name,
+        value_files,
+        values,
+    } = raw;
+    if release_name
+        .as_deref()
+        .is_some_and(|name| !is_subdomain(name) || name.len() > 53)
+    {
+        at.error(
+            "/spec/helm/releaseName",
+            "write a name of lower-case letters, digits, '-' and '.', at most 53 as Helm has it",
+        );
+    }
+    let value_files = value_files
+        .iter()
+        .enumerate()
+        .map(|(index, file)| {
+            let here = format!("/spec/helm/valueFiles/{index}");
+            let from_root = match file.strip_prefix('/') {
+                Some(file) => file.to_owned(),
+                None => match resolve(path, file) {
+                    Some(resolved) => resolved,
+                    None => {
+                        at.error(&here, format!("{file:?} leads out of the repository"));
+                        return None;
+                    }
+                },
+            };
+            folder(at, &here, &from_root)
+        })
+        .collect::<Option<_>>()?;
+    Some(Helm {
+        release_name,
+        value_files,
+        values,
+    })
+}
+
+/// Where a relative path leads from a folder; nothing where it leaves the root of the repository.
+pub fn resolve(folder: &str, relative: &str) -> Option<String> {
+    let mut parts: Vec<&str> = folder.split('/').filter(|part| !part.is_empty()).collect();
+    for part in relative.split('/') {
+        match part {
+            "" | "." => {}
+            ".." => drop(parts.pop()?),
+            part => parts.push(part),
+        }
+    }
+    Some(parts.join("/"))
+}
+
+/// A folder of the repository; "." and "./" are its root, the empty path.
+pub(crate) fn folder(at: &mut SpecReader<'_>, pointer: &str, text: &str) -> Option<String> {
+    let path = text.trim_start_matches("./").trim_end_matches('/');
+    let path = if path == "." { "" } else { path };
+    if text.starts_with('/')
+        || path
+            .split('/')
+            .any(|part| part == ".." || part == "." || part == ".git")
+        || path.contains(['\\', '\0', '\n'])
+    {
+        at.error(
+            pointer,
+            format!(
+                "{text:?} must be a folder of the repository, written from its root, without '..'"
+            ),
+        );
+        return None;
+    }
+    Some(path.to_owned())
+}

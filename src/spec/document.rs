@@ -1,0 +1,366 @@
+//! One document of a declaration file: its value checked against a JSON schema, with the place of
+//! every field.
+//!
+//! The schema decides what may be written; what it finds is said in words, all at once, with line
+//! and column. What a schema cannot know (is this a range, a time zone, a repository?) is checked
+//! by whoever turns the raw shape into a checked value, through [`SpecReader::check`].
+
+use super::diagnostic::{Diagnostic, Severity, SourcePlace};
+use crate::core::yaml;
+use jsonschema::{
+    ValidationError, Validator,
+    error::{TypeKind, ValidationErrorKind},
+};
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+use std::fmt::Display;
+
+/// A document with its file, its value and its tree.
+pub(crate) struct SpecDocument<'a> {
+    pub file: &'a str,
+    pub value: Value,
+    root: yaml::Node<'a>,
+}
+
+/// The schema of one kind: its text, to look up names in, and the validator made of it.
+pub(crate) struct SpecSchema {
+    pub value: Value,
+    validator: Validator,
+}
+
+impl SpecSchema {
+    /// The schema of a raw shape, without references inside, so that a schema path leads to its
+    /// node.
+    pub fn of<T: schemars::JsonSchema>() -> Self {
+        let settings = schemars::generate::SchemaSettings::draft2020_12()
+            .with(|settings| settings.inline_subschemas = true);
+        let value = settings
+            .into_generator()
+            .into_root_schema_for::<T>()
+            .to_value();
+        let validator = jsonschema::validator_for(&value).expect("schemars writes valid schemas");
+        Self { value, validator }
+    }
+
+    /// The field names known at the place of an error: those beside the keyword that failed.
+    fn known_names(&self, error: &ValidationError<'_>) -> Vec<&str> {
+        let path = error.schema_path().as_str();
+        let parent = &path[..path.rfind('/').unwrap_or(0)];
+        let properties = self
+            .value
+            .pointer(parent)
+            .and_then(|node| node.get("properties"))
+            .and_then(Value::as_object);
+        properties
+            .into_iter()
+            .flat_map(|properties| properties.keys().map(String::as_str))
+            .collect()
+    }
+}
+
+/// Collects the mistakes of one document while it is turned into a checked value.
+pub(crate) struct SpecReader<'a> {
+    pub document: &'a SpecDocument<'a>,
+    pub mistakes: Vec<Diagnostic>,
+}
+
+impl<'a> SpecDocument<'a> {
+    /// Reads the value of one document of a parsed file.
+    pub fn new(file: &'a str, root: yaml::Node<'a>, source: &str) -> Result<Self, Diagnostic> {
+        // A block collection's lines must keep their indent, so the slice begins with the line.
+        let span = root.span();
+        let start = source[..span.start]
+            .rfind('\n')
+            .map_or(0, |newline| newline + 1);
+        let start = if source[start..span.start].trim().is_empty() {
+            start
+        } else {
+            span.start
+        };
+        let options = serde_saphyr::options! { strict_booleans: true };
+        match serde_saphyr::from_str_with_options::<Value>(
+            source[start..span.end].trim_end(),
+            options,
+        ) {
+            Ok(value) => Ok(Self { file, value, root }),
+            Err(error) => Err(Diagnostic {
+                place: SourcePlace {
+                    file: file.to_owned(),
+                    line: root.line() as usize,
+                    column: root.column() as usize,
+                },
+                severity: Severity::Error,
+                message: format!(
+                    "this document cannot be read: {}",
+                    first_line(&error.to_string())
+                ),
+            }),
+        }
+    }
+
+    /// The text of a field directly below the top, if it is there.
+    pub fn word(&self, key: &str) -> Option<&str> {
+        self.value.get(key)?.as_str()
+    }
+
+    /// Where a JSON pointer's value stands; the nearest thing around it where it does not exist.
+    pub fn place(&self, pointer: &str) -> SourcePlace {
+        let (line, column) = self.root.pointer(pointer).line_column();
+        SourcePlace {
+            file: self.file.to_owned(),
+            line: line as usize,
+            column: column as usize,
+        }
+    }
+}
+
+fn first_line(text: &str) -> String {
+    text.lines()
+        .next()
+        .unwrap_or_default()
+        .chars()
+        .filter(|c| !c.is_control())
+        .take(200)
+        .collect()
+}
+
+impl<'a> SpecReader<'a> {
+    /// Starts reading.
+    pub fn new(document: &'a SpecDocument<'a>) -> Self {
+        Self {
+            document,
+            mistakes: Vec::new(),
+        }
+    }
+
+    /// The raw shape, if the schema finds nothing wrong.
+    pub fn shape<T: DeserializeOwned>(&mut self, schema: &SpecSchema) -> Option<T> {
+        for error in schema.validator.iter_errors(&self.document.value) {
+            self.schema_mistakes(schema, &error);
+        }
+        if self.failed() {
+            return None;
+        }
+        match serde_json::from_value(self.document.value.clone()) {
+            Ok(shape) => Some(shape),
+            Err(error) => {
+                self.error("", error);
+                None
+            }
+        }
+    }
+
+    /// Whether an error was found (warnings do not count).
+    pub fn failed(&self) -> bool {
+        self.mistakes
+            .iter()
+            .any(|mistake| mistake.severity == Severity::Error)
+    }
+
+    /// Keeps a good value; says what is wrong with a bad one, at the field.
+    pub fn check<T, E: Display>(&mut self, pointer: &str, result: Result<T, E>) -> Option<T> {
+        result.map_err(|error| self.error(pointer, error)).ok()
+    }
+
+    /// Says that a field is wrong.
+    pub fn error(&mut self, pointer: &str, message: impl Display) {
+        self.say(pointer, Severity::Error, message);
+    }
+
+    /// Says that a field has no effect or another meaning than one may think.
+    pub fn warn(&mut self, pointer: &str, message: impl Display) {
+        self.say(pointer, Severity::Warning, message);
+    }
+
+    fn say(&mut self, pointer: &str, severity: Severity, message: impl Display) {
+        self.mistakes.push(Diagnostic {
+            place: self.document.place(pointer),
+            severity,
+            message: message.to_string(),
+        });
+    }
+
+    fn schema_mistakes(&mut self, schema: &SpecSchema, error: &ValidationError<'_>) {
+        let pointer = error.instance_path().as_str().to_owned();
+        let within = describe(&pointer);
+        match error.kind() {
+            ValidationErrorKind::AdditionalProperties { unexpected } => {
+                for name in unexpected {
+                    let known = schema.known_names(error);
+                    let nearest = nearest(name, &known);
+                    let help = match nearest {
+                        Some(nearest) => format!("; did you mean `{nearest}`?"),
+                        None if known.is_empty() => String::new(),
+                        None => format!("; known are {}", known.join(", ")),
+                    };
+                    self.error(
+                        &format!("{pointer}/{}", escape(name)),
+                        format!("unknown field `{}`{within}{help}", clean(name)),
+                    );
+                }
+            }
+            ValidationErrorKind::Required { property } => {
+                self.error(
+                    &pointer,
+                    format!(
+                        "`{}` is missing{within}",
+                        property.as_str().unwrap_or_default()
+                    ),
+                );
+            }
+            ValidationErrorKind::Enum { options } => {
+                let options: Vec<&str> = options
+                    .as_array()
+                    .into_iter()
+                    .flatten()
+                    .filter_map(Value::as_str)
+                    .collect();
+                let help = match error
+                    .instance()
+                    .as_str()
+                    .and_then(|text| nearest(text, &options))
+                {
+                    Some(nearest) => format!("; did you mean `{nearest}`?"),
+                    None => String::new(),
+                };
+                self.error(
+                    &pointer,
+                    format!(
+                        "{} is not one of {}{help}",
+                        clean(&error.instance().to_string()),
+                        options.join(", ")
+                    ),
+                );
+            }
+            ValidationErrorKind::Type { kind } => {
+                let words: Vec<String> = match kind {
+                    TypeKind::Single(wanted) => vec![wanted.to_string()],
+                    TypeKind::Multiple(wanted) => wanted
+                        .iter()
+                        .map(|wanted| wanted.to_string())
+                        .filter(|wanted| wanted != "null")
+                        .collect(),
+                };
+                let instance = error.instance().as_ref();
+                let wanted: Vec<String> = words.iter().map(|word| article(word)).collect();
+                let help = match instance {
+                    Value::Number(_) | Value::Bool(_) if words == ["string"] => {
+                        "; write it in quotes"
+                    }
+                    _ => "",
+                };
+                self.error(
+                    &pointer,
+                    format!(
+                        "expected {}{within}, found {}{help}",
+                        wanted.join(" or "),
+                        found(instance)
+                    ),
+                );
+            }
+            ValidationErrorKind::MinProperties { .. }
+            | ValidationErrorKind::MaxProperties { .. } => {
+                let known = schema.known_names(error);
+                self.error(
+                    &pointer,
+                    format!(
+                        "exactly one of {} must be written{within}",
+                        known.join(", ")
+                    ),
+                );
+            }
+            // An optional field of schemars is "this or null"; the mistakes of "this" are the
+            // interesting ones.
+            ValidationErrorKind::AnyOf { context }
+            | ValidationErrorKind::OneOfNotValid { context } => {
+                let branch = context.iter().max_by_key(|errors| {
+                    let deepest = errors
+                        .iter()
+                        .map(|error| error.instance_path().as_str().len())
+                        .max()
+                        .unwrap_or(0);
+                    (
+                        deepest,
+                        !errors
+                            .iter()
+                            .any(|error| matches!(error.kind(), ValidationErrorKind::Type { .. })),
+                    )
+                });
+                match branch {
+                    Some(errors) if !errors.is_empty() => {
+                        for error in errors {
+                            self.schema_mistakes(schema, error);
+                        }
+                    }
+                    _ => self.error(&pointer, clean(&error.to_string())),
+                }
+            }
+            _ => self.error(&pointer, format!("{}{within}", clean(&error.to_string()))),
+        }
+    }
+}
+
+fn escape(name: &str) -> String {
+    name.replace('~', "~0").replace('/', "~1")
+}
+
+fn clean(text: &str) -> String {
+    text.chars()
+        .take(200)
+        .flat_map(|c| {
+            if c.is_control() {
+                c.escape_default().collect::<Vec<_>>()
+            } else {
+                vec![c]
+            }
+        })
+        .collect()
+}
+
+/// "/spec/policy" → " in spec.policy".
+fn describe(pointer: &str) -> String {
+    if pointer.is_empty() {
+        String::new()
+    } else {
+        format!(" in {}", clean(&pointer[1..].replace('/', ".")))
+    }
+}
+
+fn article(word: &str) -> String {
+    match word {
+        "string" => "text".to_owned(),
+        "object" => "a mapping".to_owned(),
+        "array" => "a list".to_owned(),
+        "boolean" => "true or false".to_owned(),
+        "integer" => "a whole number".to_owned(),
+        word => word.to_owned(),
+    }
+}
+
+fn found(value: &Value) -> String {
+    match value {
+        Value::Null => "nothing".to_owned(),
+        Value::Object(_) => "a mapping".to_owned(),
+        Value::Array(_) => "a list".to_owned(),
+        // Never the text itself: it may be a secret that stands where {env: NAME} belongs.
+        Value::String(_) => "text".to_owned(),
+        value => clean(&value.to_string()),
+    }
+}
+
+/// The known name a misspelt one was most likely meant to be.
+pub(crate) fn nearest<'k>(name: &str, known: &[&'k str]) -> Option<&'k str> {
+    let fold = |text: &str| text.to_lowercase().replace(['-', '_'], "");
+    let name = fold(name);
+    known
+        .iter()
+        .map(|candidate| {
+            (
+                strsim::damerau_levenshtein(&name, &fold(candidate)),
+                *candidate,
+            )
+        })
+        .filter(|(distance, candidate)| *distance <= (candidate.len() / 3).max(1))
+        .min()
+        .map(|(_, candidate)| candidate)
+}

@@ -1,0 +1,511 @@
+//! Files of `image.toolkit.fluxcd.io` (`v1`, `v1beta2`), read by a table: each field is honoured,
+//! is replaced by the process file with a warning, or is refused with a word on what to write
+//! instead.
+//!
+//! | kind | honoured | replaced by tagboat.yaml (warning) | refused |
+//! |---|---|---|---|
+//! | ImageRepository | image, interval, exclusionList, suspend | secretRef, proxySecretRef, certSecretRef, serviceAccountName, provider, insecure, timeout, accessFrom | – |
+//! | ImagePolicy | imageRepositoryRef, policy, filterTags, digestReflectionPolicy, interval, suspend | – | – |
+//! | ImageUpdateAutomation | update.path, policySelector, git.commit.author, suspend | sourceRef, interval, signingKey, messageTemplate, messageTemplateValues, push.options | push.branch other than the branch checked out, push.refspec, strategies other than Setters |
+
+use super::{
+    application::folder,
+    diagnostic::{Diagnostic, SourcePlace},
+    document::{SpecDocument, SpecReader, SpecSchema},
+    environment::{
+        ChangeGroup, CommitAuthor, Environment, Paths, ReferenceScope, WriteMode, read_selector,
+    },
+    flux_raw::{AutomationSpec, FluxDeclaration, FluxPolicySpec, RepositorySpec},
+    policy::{ImagePolicy, PolicyKind, TagFilter, name_of, order, pattern, reflection, repository},
+    raw,
+};
+use crate::core::{
+    image::ImageRepository,
+    name::Name,
+    schedule::{self, Schedule},
+    version::Range,
+};
+use regex::Regex;
+use std::{collections::BTreeMap, sync::LazyLock, time::Duration};
+
+static REPOSITORY: LazyLock<SpecSchema> =
+    LazyLock::new(SpecSchema::of::<FluxDeclaration<RepositorySpec>>);
+static POLICY: LazyLock<SpecSchema> =
+    LazyLock::new(SpecSchema::of::<FluxDeclaration<FluxPolicySpec>>);
+static AUTOMATION: LazyLock<SpecSchema> =
+    LazyLock::new(SpecSchema::of::<FluxDeclaration<AutomationSpec>>);
+
+/// The API group, as it begins an `apiVersion`.
+pub(crate) const GROUP: &str = "image.toolkit.fluxcd.io/";
+
+/// What a scan leaves out where an ImageRepository does not say: cosign's signatures.
+const EXCLUDED: &str = r"^.*\.sig$";
+
+/// What policies take from an ImageRepository; those of other files refer to it.
+struct ScanTarget {
+    image: ImageRepository,
+    interval: Duration,
+    exclude: Vec<Regex>,
+    suspend: bool,
+    place: Option<SourcePlace>,
+}
+
+/// An ImageRepository of Flux, as far as it is more than what its policies take from it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FluxImageRepository {
+    /// The name.
+    pub name: Name,
+    /// Where it is declared.
+    pub place: SourcePlace,
+    /// The repository of its policies.
+    pub image: ImageRepository,
+    /// Whether it rests, and every policy that refers to it with it.
+    pub suspend: bool,
+}
+
+/// An ImagePolicy waiting for its ImageRepository.
+struct PendingPolicy {
+    policy: ImagePolicy,
+    repository: Name,
+    place: SourcePlace,
+}
+
+/// Everything of Flux found in a set of files.
+#[derive(Default)]
+pub(crate) struct FluxImport {
+    repositories: BTreeMap<Name, ScanTarget>,
+    pending: Vec<PendingPolicy>,
+    pub environments: Vec<Environment>,
+}
+
+impl FluxImport {
+    /// Reads one document of the group. `branch` is the one the process file names for this
+    /// repository.
+    pub fn read(&mut self, document: &SpecDocument<'_>, branch: Option<&str>) -> Vec<Diagnostic> {
+        let mut at = SpecReader::new(document);
+        let version = document
+            .word("apiVersion")
+            .unwrap_or_default()
+            .trim_start_matches(GROUP);
+        if !matches!(version, "v1" | "v1beta2") {
+            at.warn(
+                "/apiVersion",
+                format!("{version:?} is read as v1; known are v1 and v1beta2"),
+            );
+        }
+        match document.word("kind") {
+            Some("ImageRepository") => self.repository(&mut at),
+            Some("ImagePolicy") => self.policy(&mut at),
+            Some("ImageUpdateAutomation") => self.automation(&mut at, branch),
+            kind => at.error(
+                "/kind",
+                format!("{:?} is no kind of {GROUP}v1", kind.unwrap_or_default()),
+            ),
+        }
+        at.mistakes
+    }
+
+    fn repository(&mut self, at: &mut SpecReader<'_>) {
+        let Some(FluxDeclaration { metadata, spec, .. }) =
+            at.shape::<FluxDeclaration<RepositorySpec>>(&REPOSITORY)
+        else {
+            return;
+        };
+        let RepositorySpec {
+            image,
+            interval,
+            timeout,
+            suspend,
+            exclusion_list,
+            secret_ref,
+            proxy_secret_ref,
+            cert_secret_ref,
+            service_account_name,
+            access_from,
+            provider,
+            insecure,
+        } = spec;
+        for (field, written, instead) in [
+            (
+                "secretRef",
+                secret_ref.is_some(),
+                "registries[].credentials",
+            ),
+            (
+                "proxySecretRef",
+                proxy_secret_ref.is_some(),
+                "registries[].proxy",
+            ),
+            (
+                "certSecretRef",
+                cert_secret_ref.is_some(),
+                "registries[].caFile",
+            ),
+            (
+                "serviceAccountName",
+                service_account_name.is_some(),
+                "registries[].credentials",
+            ),
+            (
+                "provider",
+                provider.is_some_and(|provider| provider != "generic"),
+                "registries[].credentials with helper:",
+            ),
+            ("insecure", insecure, "registries[].insecure"),
+        ] {
+            if written {
+                at.warn(
+                    &format!("/spec/{field}"),
+                    format!("{field} is not read; tagboat.yaml says how to reach registries: write {instead} there"),
+                );
+            }
+        }
+        if timeout.is_some() {
+            at.warn(
+                "/spec/timeout",
+                "timeout is not read; every call to a registry has its own limit",
+            );
+        }
+        if access_from.is_some() {
+            at.warn("/spec/accessFrom", "accessFrom is not read; all policies of a repository may use its ImageRepositories");
+        }
+        let name = name_of(at, &metadata.into());
+        let image = repository(at, "/spec/image", &image);
+        let interval = interval.map_or(Some(Duration::from_secs(300)), |text| {
+            at.check("/spec/interval", schedule::duration(&text))
+        });
+        let exclude = exclusion_list.unwrap_or_else(|| vec![EXCLUDED.to_owned()]);
+        let exclude = exclude
+            .iter()
+            .enumerate()
+            .map(|(index, text)| at.check(&format!("/spec/exclusionList/{index}"), pattern(text)))
+            .collect::<Option<Vec<_>>>();
+        if let (Some(name), Some(image), Some(interval), Some(exclude)) =
+            (name, image, interval, exclude)
+        {
+            if self.repositories.contains_key(&name) {
+                at.error(
+                    "/metadata/name",
+                    format!("the ImageRepository {name} is declared twice"),
+                );
+            }
+            let place = Some(at.document.place("/metadata/name"));
+            self.repositories.insert(
+                name,
+                ScanTarget {
+                    image,
+                    interval,
+                    exclude,
+                    suspend,
+                    place,
+                },
+            );
+        }
+    }
+
+    fn policy(&mut self, at: &mut SpecReader<'_>) {
+        let Some(FluxDeclaration { metadata, spec, .. }) =
+            at.shape::<FluxDeclaration<FluxPolicySpec>>(&POLICY)
+        else {
+            return;
+        };
+        let FluxPolicySpec {
+            image_repository_ref,
+            policy,
+            filter_tags,
+            digest_reflection_policy,
+            interval,
+            suspend,
+        } = spec;
+        let metadata: raw::RawMetadata = metadata.into();
+        let name = name_of(at, &metadata);
+        let namespace = image_repository_ref
+            .namespace
+            .as_deref()
+            .or(metadata.namespace.as_deref())
+            .unwrap_or("default");
+        let target = at.check(
+            "/spec/imageRepositoryRef/name",
+            Name::new(namespace, &image_repository_ref.name),
+        );
+        let interval = interval.map(|text| at.check("/spec/interval", schedule::duration(&text)));
+        let mut ways = Vec::new();
+        if let Some(semver) = policy.semver {
+            ways.push(
+                at.check("/spec/policy/semver/range", Range::new(&semver.range))
+                    .map(PolicyKind::Semver),
+            );
+        }
+        ways.extend(
+            policy
+                .numerical
+                .map(|numerical| Some(PolicyKind::Numerical(order(numerical.order)))),
+        );
+        ways.extend(
+            policy
+                .alphabetical
+                .map(|alphabetical| Some(PolicyKind::Alphabetical(order(alphabetical.order)))),
+        );
+        if ways.len() != 1 {
+            at.error(
+                "/spec/policy",
+                "exactly one of semver, numerical, alphabetical must be written",
+            );
+        }
+        let filter = match filter_tags {
+            None => Some(TagFilter::default()),
+            Some(filter) => match filter.pattern {
+                None => Some(TagFilter::default()),
+                Some(text) => at
+                    .check("/spec/filterTags/pattern", pattern(&text))
+                    .map(|pattern| TagFilter::new(Some(pattern), filter.extract, Vec::new())),
+            },
+        };
+        if at.failed() {
+            return;
+        }
+        let (Some(name), Some(target), Some(Some(choice)), Some(filter)) =
+            (name, target, ways.pop(), filter)
+        else {
+            return;
+        };
+        let place = at.document.place("/metadata/name");
+        // The repository's image and interval are filled in once every file has been read.
+        let Ok(unknown) = ImageRepository::new("unknown") else {
+            return;
+        };
+        let scan = interval.flatten().unwrap_or(Duration::MAX);
+        self.pending.push(PendingPolicy {
+            policy: ImagePolicy {
+                name,
+                place,
+                labels: metadata.labels,
+                image: unknown,
+                scan: Schedule::Every(scan),
+                filter,
+                choice,
+                reflect: reflection(digest_reflection_policy),
+                platforms: Vec::new(),
+                minimum_age: None,
+                ignore: Vec::new(),
+                suspend,
+                repository: Some(target.clone()),
+            },
+            repository: target,
+            place: at.document.place("/spec/imageRepositoryRef/name"),
+        });
+    }
+
+    /// Gives policies that refer to no known ImageRepository one that excludes what Flux excludes
+    /// by itself.
+    pub fn keep_lone_policies(&mut self) {
+        for PendingPolicy {
+            policy, repository, ..
+        } in &self.pending
+        {
+            let exclude = pattern(EXCLUDED).into_iter().collect();
+            let lone = ScanTarget {
+                image: policy.image.clone(),
+                interval: Duration::from_secs(300),
+                exclude,
+                suspend: false,
+                place: None,
+            };
+            self.repositories.entry(repository.clone()).or_insert(lone);
+        }
+    }
+
+    /// The ImageRepositories themselves.
+    pub fn repositories(&self) -> impl Iterator<Item = FluxImageRepository> {
+        self.repositories.iter().filter_map(|(name, scanned)| {
+            let ScanTarget {
+                image,
+                suspend,
+                place,
+                ..
+            } = scanned;
+            Some(FluxImageRepository {
+                name: name.clone(),
+                place: place.clone()?,
+                image: image.clone(),
+                suspend: *suspend,
+            })
+        })
+    }
+
+    /// The policies, each with the repository it refers to; and a mistake for each that refers to
+    /// none.
+    pub fn policies(&mut self) -> (Vec<ImagePolicy>, Vec<Diagnostic>) {
+        let (mut policies, mut mistakes) = (Vec::new(), Vec::new());
+        for PendingPolicy {
+            mut policy,
+            repository,
+            place,
+        } in std::mem::take(&mut self.pending)
+        {
+            let Some(found) = self.repositories.get(&repository) else {
+                mistakes.push(Diagnostic {
+                    place,
+                    severity: super::Severity::Error,
+                    message: format!("there is no ImageRepository {repository}"),
+                });
+                continue;
+            };
+            let interval = match policy.scan {
+                Schedule::Every(interval) => interval.min(found.interval),
+                Schedule::Cron(_) => found.interval,
+            };
+            policy.image = found.image.clone();
+            policy.scan = Schedule::Every(interval);
+            policy.filter.exclude = found.exclude.clone();
+            policy.suspend |= found.suspend;
+            policies.push(policy);
+        }
+        (policies, mistakes)
+    }
+
+    fn automation(&mut self, at: &mut SpecReader<'_>, branch: Option<&str>) {
+        let Some(FluxDeclaration { metadata, spec, .. }) =
+            at.shape::<FluxDeclaration<AutomationSpec>>(&AUTOMATION)
+        else {
+            return;
+        };
+        let AutomationSpec {
+            source_ref,
+            git,
+            interval,
+            policy_selector,
+            update,
+            suspend,
+        } = spec;
+        let name = name_of(at, &metadata.into());
+        if source_ref.is_some() {
+            at.warn(
+                "/spec/sourceRef",
+                "sourceRef is not read; the automation works on the repository its file is in",
+            );
+        }
+        if interval.is_some() {
+            at.warn(
+                "/spec/interval",
+                "interval is not read; an update follows every scan that finds something new",
+            );
+        }
+        let mut author = None;
+        if let Some(git) = git {
+            let checked_out = git.checkout.and_then(|checkout| checkout.reference.branch);
+            if let (Some(wanted), Some(actual)) = (&checked_out, branch)
+                && wanted != actual
+            {
+                at.error(
+                    "/spec/git/checkout/ref/branch",
+                    format!("this automation is for the branch {wanted:?}, tagboat.yaml says {actual:?}; list the repository once for each branch"),
+                );
+            }
+            if let Some(push) = git.push {
+                let target = checked_out.as_deref().or(branch);
+                if push
+                    .branch
+                    .as_deref()
+                    .is_some_and(|pushed| target.is_some_and(|target| pushed != target))
+                {
+                    at.error(
+                        "/spec/git/push/branch",
+                        "pushing to another branch is not done; write an Environment with update.via: pullRequest, which opens the request, too",
+                    );
+                }
+                if push.refspec.is_some() {
+                    at.error(
+                        "/spec/git/push/refspec",
+                        "refspecs are not read; write an Environment with update.via: commit or pullRequest",
+                    );
+                }
+                if push.options.is_some() {
+                    at.warn("/spec/git/push/options", "push options are not sent");
+                }
+            }
+            if let Some(commit) = git.commit {
+                author = commit.author.map(|author| CommitAuthor {
+                    name: author.name.unwrap_or_else(|| author.email.clone()),
+                    email: author.email,
+                });
+                for (field, written, instead) in [
+                    (
+                        "messageTemplate",
+                        commit.message_template.is_some(),
+                        "repositories[].message (a Jinja template)",
+                    ),
+                    (
+                        "messageTemplateValues",
+                        commit.message_template_values.is_some(),
+                        "repositories[].message",
+                    ),
+                    (
+                        "signingKey",
+                        commit.signing_key.is_some(),
+                        "repositories[].signingKey",
+                    ),
+                ] {
+                    if written {
+                        at.warn(
+                            &format!("/spec/git/commit/{field}"),
+                            format!("{field} is not read, tagboat writes its own message and signs with its own key; write {instead} in tagboat.yaml"),
+                        );
+                    }
+                }
+            }
+        }
+        let path = match update {
+            None => Some(String::new()),
+            Some(update) => {
+                if update
+                    .strategy
+                    .as_deref()
+                    .is_some_and(|strategy| strategy != "Setters")
+                {
+                    at.error(
+                        "/spec/update/strategy",
+                        "only the strategy Setters is known",
+                    );
+                }
+                folder(
+                    at,
+                    "/spec/update/path",
+                    update.path.as_deref().unwrap_or("."),
+                )
+            }
+        };
+        let selector = read_selector(at, "/spec/policySelector", policy_selector);
+        if at.failed() {
+            return;
+        }
+        let (Some(name), Some(path), Some(selector)) = (name, path, selector) else {
+            return;
+        };
+        let glob = if path.is_empty() {
+            "**".to_owned()
+        } else {
+            format!("{}/**", globset::escape(&path))
+        };
+        let Some(paths) = at.check(
+            "/spec/update/path",
+            Paths::new(&[glob]).map_err(|(_, why)| why),
+        ) else {
+            return;
+        };
+        self.environments.push(Environment {
+            name: name.to_string(),
+            place: at.document.place("/metadata/name"),
+            paths,
+            selector,
+            references: ReferenceScope::Markers,
+            via: WriteMode::Commit,
+            group: ChangeGroup::All,
+            windows: Vec::new(),
+            allow_downgrade: false,
+            author,
+            imported: true,
+            suspend,
+        });
+    }
+}

@@ -1,0 +1,330 @@
+//! Files → checked [`ImagePolicy`], [`Environment`], [`Application`], and one message a mistake.
+//!
+//! Validation is parsing: the raw shapes (`raw`, `flux_raw`) carry the schema, a `document` knows
+//! the place of every field, and a value that exists is valid. A file that cannot be read never
+//! hides the others.
+
+mod application;
+mod document;
+mod environment;
+mod flux;
+mod flux_raw;
+mod forge;
+mod diagnostic;
+mod policy;
+pub mod settings;
+mod settings_raw;
+mod raw;
+mod schema;
+
+pub use application::{Application, DeletionPolicy, Drift, Helm, Ignore, resolve};
+pub use diagnostic::{Diagnostic, Severity, SourcePlace};
+pub(crate) use document::nearest;
+pub use environment::{
+    AutoMerge, ChangeGroup, CommitAuthor, Environment, LabelSelector, MergeMethod, Paths,
+    ReferenceScope, RequestOptions, RequireChecks, WriteMode,
+};
+pub use flux::FluxImageRepository;
+pub use forge::{ForgeCredentials, ForgeKind, ForgeSpec};
+pub use policy::{DigestReflection, ImagePolicy, PolicyKind, SortOrder, TagFilter};
+pub use schema::{SchemaKind, schema};
+
+use crate::core::{name::Name, yaml};
+use document::{SpecDocument, SpecReader, SpecSchema};
+use raw::{ApplicationSpec, Declaration, EnvironmentSpec, PolicySpec};
+use std::{collections::BTreeMap, sync::LazyLock};
+
+/// The API group and version of tagboat's own kinds.
+pub const API_VERSION: &str = "tagboat.dev/v1alpha1";
+
+/// Text that every file with a declaration contains: a prefilter before any parsing.
+pub const NEEDLES: [&str; 2] = ["tagboat.dev/", "image.toolkit.fluxcd.io/"];
+
+/// How the names of files end that can declare something.
+pub const ENDINGS: [&str; 3] = [".yaml", ".yml", ".json"];
+
+/// The largest file read as declarations: a thousand times what people write, and far below what
+/// hurts.
+const MOST_BYTES: usize = 20 << 20;
+
+static POLICY: LazyLock<SpecSchema> = LazyLock::new(SpecSchema::of::<Declaration<PolicySpec>>);
+static ENVIRONMENT: LazyLock<SpecSchema> =
+    LazyLock::new(SpecSchema::of::<Declaration<EnvironmentSpec>>);
+static APPLICATION: LazyLock<SpecSchema> =
+    LazyLock::new(SpecSchema::of::<Declaration<ApplicationSpec>>);
+
+/// What a set of files declares.
+#[derive(Debug, Clone, Default)]
+pub struct Declarations {
+    /// The policies by name.
+    pub policies: BTreeMap<Name, ImagePolicy>,
+    /// The Environments by name.
+    pub environments: BTreeMap<String, Environment>,
+    /// The Applications by name.
+    pub applications: BTreeMap<Name, Application>,
+    /// The ImageRepositories of Flux by name; its policies have taken what they need of them.
+    pub repositories: BTreeMap<Name, FluxImageRepository>,
+    /// Everything that is wrong, in the order of files and lines.
+    pub mistakes: Vec<Diagnostic>,
+}
+
+impl Declarations {
+    /// Whether some declaration could not be used.
+    pub fn has_errors(&self) -> bool {
+        self.mistakes
+            .iter()
+            .any(|mistake| mistake.severity == Severity::Error)
+    }
+}
+
+/// Whether a file can contain declarations at all: YAML or JSON by name, and one of [`NEEDLES`]
+/// inside.
+pub fn may_declare(path: &str, bytes: &[u8]) -> bool {
+    ENDINGS.iter().any(|ending| path.ends_with(ending))
+        && NEEDLES
+            .iter()
+            .any(|needle| memchr::memmem::find(bytes, needle.as_bytes()).is_some())
+}
+
+/// Whether some document of a file declares something, with mistakes or without.
+pub fn declares(path: &str, bytes: &[u8]) -> bool {
+    let Some(Ok(stream)) = may_declare(path, bytes)
+        .then(|| yaml::parse(std::str::from_utf8(bytes).unwrap_or_default()))
+    else {
+        return false;
+    };
+    stream.documents().flatten().any(is_declaration)
+}
+
+fn is_declaration(root: yaml::Node<'_>) -> bool {
+    let group = root
+        .get("apiVersion")
+        .and_then(|node| node.value())
+        .unwrap_or_default();
+    group.starts_with("tagboat.dev/") || group.starts_with(flux::GROUP)
+}
+
+/// Reads files, each with its path from the root of the repository. `branch` is the one the process
+/// file names, for the check of imported automations; without it that check rests.
+pub fn read<'f>(
+    files: impl IntoIterator<Item = (&'f str, &'f [u8])>,
+    branch: Option<&str>,
+) -> Declarations {
+    collect(files, branch).finish()
+}
+
+/// Reads files of which only the policies matter, and of those only how they choose: a policy of
+/// Flux may come without its ImageRepository.
+pub fn read_policies<'f>(files: impl IntoIterator<Item = (&'f str, &'f [u8])>) -> Declarations {
+    let mut all = collect(files, None);
+    all.flux.keep_lone_policies();
+    all.finish()
+}
+
+fn collect<'f>(
+    files: impl IntoIterator<Item = (&'f str, &'f [u8])>,
+    branch: Option<&str>,
+) -> CollectedDocuments {
+    let mut all = CollectedDocuments::default();
+    for (path, bytes) in files {
+        all.file(path, bytes, branch);
+    }
+    all
+}
+
+#[derive(Default)]
+struct CollectedDocuments {
+    policies: Vec<ImagePolicy>,
+    environments: Vec<Environment>,
+    applications: Vec<Application>,
+    flux: flux::FluxImport,
+    mistakes: Vec<Diagnostic>,
+}
+
+impl CollectedDocuments {
+    fn file(&mut self, path: &str, bytes: &[u8], branch: Option<&str>) {
+        if !may_declare(path, bytes) {
+            return;
+        }
+        let whole = |message: String| Diagnostic {
+            place: SourcePlace::file(path),
+            severity: Severity::Error,
+            message,
+        };
+        if bytes.len() > MOST_BYTES {
+            self.mistakes.push(whole(format!(
+                "the file has {} MB; declarations are read up to {} MB",
+                bytes.len() >> 20,
+                MOST_BYTES >> 20
+            )));
+            return;
+        }
+        let Ok(source) = std::str::from_utf8(bytes) else {
+            self.mistakes
+                .push(whole("the file is not UTF-8".to_owned()));
+            return;
+        };
+        let stream = match yaml::parse(source) {
+            Ok(stream) => stream,
+            Err(error) => {
+                self.mistakes.push(Diagnostic {
+                    place: SourcePlace {
+                        file: path.to_owned(),
+                        line: error.line as usize,
+                        column: error.column as usize,
+                    },
+                    severity: Severity::Error,
+                    message: format!("not YAML: {}", error.message),
+                });
+                return;
+            }
+        };
+        for root in stream.documents().flatten() {
+            if is_declaration(root) {
+                match SpecDocument::new(path, root, stream.source()) {
+                    Ok(document) => self.document(&document, branch),
+                    Err(mistake) => self.mistakes.push(mistake),
+                }
+            }
+        }
+    }
+
+    fn document(&mut self, document: &SpecDocument<'_>, branch: Option<&str>) {
+        if document
+            .word("apiVersion")
+            .is_some_and(|group| group.starts_with(flux::GROUP))
+        {
+            self.mistakes.extend(self.flux.read(document, branch));
+            return;
+        }
+        let mut at = SpecReader::new(document);
+        match document.word("kind") {
+            _ if document.word("apiVersion") != Some(API_VERSION) => {
+                at.error("/apiVersion", format!("write {API_VERSION}"))
+            }
+            Some("ImagePolicy") => {
+                let raw = at.shape(&POLICY);
+                self.policies
+                    .extend(raw.and_then(|raw| policy::read(&mut at, raw)));
+            }
+            Some("Environment") => {
+                let raw = at.shape(&ENVIRONMENT);
+                self.environments
+                    .extend(raw.and_then(|raw| environment::read(&mut at, raw)));
+            }
+            Some("Application") => {
+                let raw = at.shape(&APPLICATION);
+                self.applications
+                    .extend(raw.and_then(|raw| application::read(&mut at, raw)));
+            }
+            kind => {
+                let known = ["ImagePolicy", "Environment", "Application"];
+                let kind = kind.unwrap_or_default();
+                let help = nearest(kind, &known).map_or(String::new(), |nearest| {
+                    format!("; did you mean {nearest}?")
+                });
+                at.error(
+                    "/kind",
+                    format!(
+                        "{kind:?} is no kind of {API_VERSION}: {}{help}",
+                        known.join(", ")
+                    ),
+                );
+            }
+        }
+        self.mistakes.append(&mut at.mistakes);
+    }
+
+    fn finish(mut self) -> Declarations {
+        let (policies, mistakes) = self.flux.policies();
+        self.policies.extend(policies);
+        self.mistakes.extend(mistakes);
+        self.environments.append(&mut self.flux.environments);
+        let mut mistakes = self.mistakes;
+        let policies = unique(
+            "ImagePolicy",
+            self.policies,
+            |policy| (policy.name.clone(), policy.place.clone()),
+            &mut mistakes,
+        );
+        let environments = unique(
+            "Environment",
+            self.environments,
+            |environment| (environment.name.clone(), environment.place.clone()),
+            &mut mistakes,
+        );
+        let applications = unique(
+            "Application",
+            self.applications,
+            |application| (application.name.clone(), application.place.clone()),
+            &mut mistakes,
+        );
+        for application in applications.values() {
+            if !environments.contains_key(&application.environment) {
+                let known: Vec<&str> = environments.keys().map(String::as_str).collect();
+                let help = nearest(&application.environment, &known)
+                    .map_or(String::new(), |nearest| {
+                        format!("; did you mean {nearest:?}?")
+                    });
+                mistakes.push(Diagnostic {
+                    place: application.place.clone(),
+                    severity: Severity::Error,
+                    message: format!(
+                        "there is no Environment {:?}{help}",
+                        application.environment
+                    ),
+                });
+            }
+        }
+        mistakes.sort();
+        mistakes.dedup();
+        let repositories = self
+            .flux
+            .repositories()
+            .map(|repository| (repository.name.clone(), repository))
+            .collect();
+        Declarations {
+            policies,
+            environments,
+            applications,
+            repositories,
+            mistakes,
+        }
+    }
+}
+
+/// Those whose identity is theirs alone. Of two with one name neither is used, because nobody can
+/// say which is meant.
+fn unique<K: Ord + Clone + std::fmt::Display, T>(
+    kind: &str,
+    all: Vec<T>,
+    identity: impl Fn(&T) -> (K, SourcePlace),
+    mistakes: &mut Vec<Diagnostic>,
+) -> BTreeMap<K, T> {
+    let mut places: BTreeMap<K, Vec<SourcePlace>> = BTreeMap::new();
+    for one in &all {
+        let (key, place) = identity(one);
+        places.entry(key).or_default().push(place);
+    }
+    for (key, places) in places.iter().filter(|(_, places)| places.len() > 1) {
+        for place in places {
+            let others: Vec<String> = places
+                .iter()
+                .filter(|other| *other != place)
+                .map(SourcePlace::to_string)
+                .collect();
+            mistakes.push(Diagnostic {
+                place: place.clone(),
+                severity: Severity::Error,
+                message: format!(
+                    "{kind} {key} is declared twice, also at {}; none of them is used",
+                    others.join(", ")
+                ),
+            });
+        }
+    }
+    all.into_iter()
+        .map(|one| (identity(&one).0, one))
+        .filter(|(key, _)| places[key].len() == 1)
+        .collect()
+}

@@ -1,0 +1,474 @@
+//! ImagePolicy: which tag of a repository is wanted.
+
+use super::{
+    diagnostic::SourcePlace,
+    document::SpecReader,
+    raw::{self, Declaration, PolicySpec, RawFilterTags},
+};
+use crate::core::{
+    image::{ImageRepository, Platform, Tag},
+    name::Name,
+    schedule::{self, CronLine, Schedule},
+    version::Range,
+};
+use regex::Regex;
+use std::{collections::BTreeMap, time::Duration};
+
+/// A checked ImagePolicy.
+#[derive(Debug, Clone)]
+pub struct ImagePolicy {
+    /// Its identity.
+    pub name: Name,
+    /// Where it is declared.
+    pub place: SourcePlace,
+    /// Its labels, for `policySelector`.
+    pub labels: BTreeMap<String, String>,
+    /// The repository whose tags it chooses among.
+    pub image: ImageRepository,
+    /// When the repository is scanned; a repository with several policies is scanned at its
+    /// shortest.
+    pub scan: Schedule,
+    /// Which tags take part, and what of them is compared.
+    pub filter: TagFilter,
+    /// How one is chosen.
+    pub choice: PolicyKind,
+    /// Whether the digest is written beside the tag.
+    pub reflect: DigestReflection,
+    /// Platforms that a chosen tag must have.
+    pub platforms: Vec<Platform>,
+    /// How long a tag must have been seen with its digest.
+    pub minimum_age: Option<Duration>,
+    /// Tags never to choose.
+    pub ignore: Vec<Tag>,
+    /// Whether it rests.
+    pub suspend: bool,
+    /// The ImageRepository of Flux that it refers to, which can make it rest.
+    pub repository: Option<Name>,
+}
+
+/// Which tags take part.
+#[derive(Debug, Clone, Default)]
+pub struct TagFilter {
+    /// A tag must match this.
+    pub pattern: Option<Regex>,
+    /// What is compared instead of the whole tag: `$1`, `$name`, `${name}` are groups of the
+    /// pattern.
+    pub extract: Option<String>,
+    /// A tag must match none of these.
+    pub exclude: Vec<Regex>,
+    /// What every tag that matches the pattern ends with.
+    suffix: Option<String>,
+}
+
+impl TagFilter {
+    /// Puts a filter together; an empty `extract` is none.
+    pub fn new(pattern: Option<Regex>, extract: Option<String>, exclude: Vec<Regex>) -> Self {
+        let suffix = pattern
+            .as_ref()
+            .and_then(|pattern| literal_suffix(pattern.as_str()));
+        Self {
+            pattern,
+            extract: extract.filter(|extract| !extract.is_empty()),
+            exclude,
+            suffix,
+        }
+    }
+
+    /// Whether a tag can match the pattern, judged by its end alone: cheap, and decides most tags
+    /// of a filter for one variant of an image.
+    pub fn may_match(&self, tag: &str) -> bool {
+        self.suffix
+            .as_ref()
+            .is_none_or(|suffix| tag.ends_with(suffix.as_str()))
+    }
+}
+
+/// The literal text before the `$` at the end of a pattern.
+fn literal_suffix(pattern: &str) -> Option<String> {
+    use regex_syntax::hir::{HirKind, Look};
+    let parsed = regex_syntax::parse(pattern).ok()?;
+    let HirKind::Concat(parts) = parsed.kind() else {
+        return None;
+    };
+    match parts.as_slice() {
+        [.., literal, end] if *end.kind() == HirKind::Look(Look::End) => match literal.kind() {
+            HirKind::Literal(literal) => String::from_utf8(literal.0.to_vec()).ok(),
+            _ => None,
+        },
+        _ => None,
+    }
+}
+
+/// How one of the tags is chosen.
+#[derive(Debug, Clone)]
+pub enum PolicyKind {
+    /// The greatest version in the range.
+    Semver(Range),
+    /// The greatest number, or the least.
+    Numerical(SortOrder),
+    /// The last in the order of bytes, or the first.
+    Alphabetical(SortOrder),
+    /// The most recently created image.
+    Newest,
+    /// This tag, with the digest it stands for.
+    Digest(Tag),
+}
+
+/// Which end of an order is chosen.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub enum SortOrder {
+    /// The last.
+    #[default]
+    Ascending,
+    /// The first.
+    Descending,
+}
+
+/// Whether the digest is written beside the tag. A reference that is pinned already always gets the
+/// new digest.
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, Hash, Default, serde::Serialize, serde::Deserialize,
+)]
+pub enum DigestReflection {
+    /// Only where a digest stands already.
+    #[default]
+    Never,
+    /// Where no digest stands yet; one that stands moves only with its tag.
+    IfNotPresent,
+    /// Always the one the tag stands for at present.
+    Always,
+}
+
+impl PolicyKind {
+    /// The word for it in files and texts.
+    pub fn kind(&self) -> &'static str {
+        match self {
+            PolicyKind::Semver(_) => "semver",
+            PolicyKind::Numerical(_) => "numerical",
+            PolicyKind::Alphabetical(_) => "alphabetical",
+            PolicyKind::Newest => "newest",
+            PolicyKind::Digest(_) => "digest",
+        }
+    }
+}
+
+/// The interval of a scan where none is written.
+const INTERVAL: Duration = Duration::from_secs(300);
+
+pub(crate) fn read(at: &mut SpecReader<'_>, raw: Declaration<PolicySpec>) -> Option<ImagePolicy> {
+    let PolicySpec {
+        image,
+        interval,
+        schedule,
+        time_zone,
+        filter_tags,
+        policy,
+        digest_reflection_policy,
+        platforms,
+        minimum_age,
+        ignore_tags,
+        suspend,
+    } = raw.spec;
+    let name = name_of(at, &raw.metadata);
+    let labels = raw.metadata.labels;
+    let image = repository(at, "/spec/image", &image);
+    let scan = scan(
+        at,
+        interval.as_deref(),
+        schedule.as_deref(),
+        time_zone.as_deref(),
+    );
+    let filter = filter(at, filter_tags);
+    let choice = choice(at, policy);
+    let reflect = match (digest_reflection_policy, &choice) {
+        (Some(raw::RawDigestReflection::Never), Some(PolicyKind::Digest(_))) => {
+            at.error("/spec/digestReflectionPolicy", "a digest policy writes digests, so it cannot be Never; leave it out or write Always");
+            None
+        }
+        (Some(raw::RawDigestReflection::IfNotPresent), Some(PolicyKind::Digest(_))) => {
+            at.error(
+                "/spec/digestReflectionPolicy",
+                "a digest policy follows its tag, which IfNotPresent does not; leave it out or write Always",
+            );
+            None
+        }
+        (None, Some(PolicyKind::Digest(_))) => Some(DigestReflection::Always),
+        (written, _) => Some(reflection(written)),
+    };
+    let platforms = platforms
+        .iter()
+        .enumerate()
+        .map(|(index, platform)| {
+            at.check(
+                &format!("/spec/platforms/{index}"),
+                platform.parse::<Platform>(),
+            )
+        })
+        .collect::<Option<Vec<_>>>();
+    let minimum_age =
+        minimum_age.map(|text| at.check("/spec/minimumAge", schedule::duration(&text)));
+    let ignore = ignore_tags
+        .into_iter()
+        .enumerate()
+        .map(|(index, tag)| at.check(&format!("/spec/ignoreTags/{index}"), Tag::new(tag)))
+        .collect::<Option<Vec<_>>>();
+    if at.failed() {
+        return None;
+    }
+    Some(ImagePolicy {
+        name: name?,
+        place: at.document.place("/metadata/name"),
+        labels,
+        image: image?,
+        scan: scan?,
+        filter: filter?,
+        choice: choice?,
+        reflect: reflect?,
+        platforms: platforms?,
+        minimum_age: minimum_age.flatten(),
+        ignore: ignore?,
+        suspend,
+        repository: None,
+    })
+}
+
+pub(crate) fn reflection(written: Option<raw::RawDigestReflection>) -> DigestReflection {
+    match written {
+        None | Some(raw::RawDigestReflection::Never) => DigestReflection::Never,
+        Some(raw::RawDigestReflection::IfNotPresent) => DigestReflection::IfNotPresent,
+        Some(raw::RawDigestReflection::Always) => DigestReflection::Always,
+    }
+}
+
+pub(crate) fn name_of(at: &mut SpecReader<'_>, metadata: &raw::RawMetadata) -> Option<Name> {
+    at.check(
+        "/metadata/name",
+        Name::new(
+            metadata.namespace.as_deref().unwrap_or("default"),
+            &metadata.name,
+        ),
+    )
+}
+
+/// A repository, with help for the two usual slips.
+pub(crate) fn repository(
+    at: &mut SpecReader<'_>,
+    pointer: &str,
+    text: &str,
+) -> Option<ImageRepository> {
+    if let Ok(image) = crate::core::image::ImageRef::new(text)
+        && (image.tag.is_some() || image.digest.is_some())
+    {
+        at.error(
+            pointer,
+            format!(
+                "write the repository alone, {:?}; the tag is what the policy chooses",
+                image.name
+            ),
+        );
+        return None;
+    }
+    let bare = text
+        .trim_start_matches("oci://")
+        .trim_start_matches("https://")
+        .trim_start_matches("http://");
+    let result = ImageRepository::new(text).map_err(|error| match ImageRepository::new(bare) {
+        Ok(_) if bare != text => format!("{error}: write {bare:?}"),
+        _ => error.to_string(),
+    });
+    at.check(pointer, result)
+}
+
+fn scan(
+    at: &mut SpecReader<'_>,
+    interval: Option<&str>,
+    line: Option<&str>,
+    zone: Option<&str>,
+) -> Option<Schedule> {
+    if zone.is_some() && line.is_none() {
+        at.error(
+            "/spec/timeZone",
+            "a time zone belongs to a schedule; write schedule: or leave it out",
+        );
+    }
+    match (interval, line) {
+        (Some(_), Some(_)) => {
+            at.error(
+                "/spec/schedule",
+                "interval and schedule exclude each other; leave one out",
+            );
+            None
+        }
+        (None, None) => Some(Schedule::Every(INTERVAL)),
+        (Some(interval), None) => at
+            .check("/spec/interval", schedule::duration(interval))
+            .map(Schedule::Every),
+        (None, Some(line)) => cron(at, "/spec/schedule", "/spec/timeZone", line, zone)
+            .map(|line| Schedule::Cron(Box::new(line))),
+    }
+}
+
+/// A cron line; what is wrong with its zone is said at the zone.
+pub(crate) fn cron(
+    at: &mut SpecReader<'_>,
+    line_at: &str,
+    zone_at: &str,
+    line: &str,
+    zone: Option<&str>,
+) -> Option<CronLine> {
+    let result = CronLine::new(line, zone);
+    let pointer = if matches!(result, Err(schedule::ScheduleError::TimeZone(_))) {
+        zone_at
+    } else {
+        line_at
+    };
+    at.check(pointer, result)
+}
+
+/// The most memory a compiled pattern may take: ten times what patterns of files in use need.
+const PATTERN_BYTES: usize = 1 << 20;
+
+pub(crate) fn pattern(text: &str) -> Result<Regex, String> {
+    regex::RegexBuilder::new(text)
+        .size_limit(PATTERN_BYTES)
+        .build()
+        .map_err(|error| {
+            let why = error.to_string();
+            let last = why
+                .lines()
+                .last()
+                .unwrap_or_default()
+                .trim_start_matches("error: ")
+                .to_owned();
+            format!("{text:?} is no regular expression: {last}")
+        })
+}
+
+fn filter(at: &mut SpecReader<'_>, raw: Option<RawFilterTags>) -> Option<TagFilter> {
+    let Some(RawFilterTags {
+        pattern: text,
+        extract,
+        exclude,
+    }) = raw
+    else {
+        return Some(TagFilter::default());
+    };
+    let compiled = match text {
+        None => None,
+        Some(text) => Some(at.check("/spec/filterTags/pattern", pattern(&text))?),
+    };
+    if let Some(extract) = &extract {
+        match &compiled {
+            None => at.error(
+                "/spec/filterTags/extract",
+                "extract takes groups of a pattern; write pattern:, too",
+            ),
+            Some(compiled) => unknown_groups(at, compiled, extract),
+        }
+    }
+    let exclude = exclude
+        .iter()
+        .enumerate()
+        .map(|(index, text)| at.check(&format!("/spec/filterTags/exclude/{index}"), pattern(text)))
+        .collect::<Option<Vec<_>>>()?;
+    Some(TagFilter::new(compiled, extract, exclude))
+}
+
+/// A group that the pattern does not have expands to nothing, in Go as here: surely not what was
+/// meant.
+fn unknown_groups(at: &mut SpecReader<'_>, pattern: &Regex, extract: &str) {
+    let mut rest = extract;
+    while let Some(dollar) = rest.find('$') {
+        rest = &rest[dollar + 1..];
+        if let Some(after) = rest.strip_prefix('$') {
+            rest = after;
+            continue;
+        }
+        let name = match rest.strip_prefix('{') {
+            Some(braced) => braced.split('}').next().unwrap_or_default(),
+            None => {
+                &rest[..rest.len()
+                    - rest
+                        .trim_start_matches(|c: char| c.is_ascii_alphanumeric() || c == '_')
+                        .len()]
+            }
+        };
+        let known = match name.parse::<usize>() {
+            Ok(number) => number < pattern.captures_len(),
+            Err(_) => pattern.capture_names().flatten().any(|known| known == name),
+        };
+        if !known && !name.is_empty() {
+            at.error(
+                "/spec/filterTags/extract",
+                format!(
+                    "the pattern has no group `{name}` (write ${{1}}x where a text follows a group)"
+                ),
+            );
+        }
+    }
+}
+
+fn choice(at: &mut SpecReader<'_>, raw: raw::RawChoice) -> Option<PolicyKind> {
+    let raw::RawChoice {
+        semver,
+        numerical,
+        alphabetical,
+        newest,
+        digest,
+    } = raw;
+    let mut ways = Vec::new();
+    if let Some(semver) = semver {
+        ways.push(
+            at.check("/spec/policy/semver/range", Range::new(&semver.range))
+                .map(PolicyKind::Semver),
+        );
+    }
+    ways.extend(numerical.map(|numerical| Some(PolicyKind::Numerical(order(numerical.order)))));
+    ways.extend(
+        alphabetical.map(|alphabetical| Some(PolicyKind::Alphabetical(order(alphabetical.order)))),
+    );
+    ways.extend(newest.map(|_| Some(PolicyKind::Newest)));
+    if let Some(digest) = digest {
+        ways.push(
+            at.check("/spec/policy/digest/tag", Tag::new(digest.tag))
+                .map(PolicyKind::Digest),
+        );
+    }
+    let many = ways.len() != 1;
+    let way = ways.pop().flatten();
+    if many {
+        at.error(
+            "/spec/policy",
+            "exactly one of semver, numerical, alphabetical, newest, digest must be written",
+        );
+    }
+    way
+}
+
+pub(crate) fn order(raw: raw::RawOrder) -> SortOrder {
+    match raw {
+        raw::RawOrder::Asc => SortOrder::Ascending,
+        raw::RawOrder::Desc => SortOrder::Descending,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_end_of_a_pattern_is_known_where_it_is_literal() {
+        for (pattern, suffix) in [
+            (r"^(?P<v>.+)-alpine3\.19$", Some("-alpine3.19")),
+            (r"-rc$", Some("-rc")),
+            (r"^v\d+$", None),
+            (r"a|b$", None),
+            (r"-alpine", None),
+            (r"(?i)-alpine$", None),
+            (r"(?m)-alpine$", None),
+        ] {
+            let filter = TagFilter::new(Some(Regex::new(pattern).unwrap()), None, Vec::new());
+            assert_eq!(filter.suffix.as_deref(), suffix, "{pattern}");
+        }
+    }
+}

@@ -1,0 +1,411 @@
+//! The shapes of the three kinds as they are written, for serde and for the JSON schema. Checked
+//! values are in the files beside this one; nothing else reads these.
+
+use schemars::JsonSchema;
+use serde::Deserialize;
+use std::collections::BTreeMap;
+
+/// What every kind has: its name and labels.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub(crate) struct RawMetadata {
+    /// The name: lower-case letters, digits, '-' and '.'.
+    pub name: String,
+    /// The namespace; "default" where none is written.
+    pub namespace: Option<String>,
+    /// Labels for selectors.
+    #[serde(default)]
+    pub labels: BTreeMap<String, String>,
+    /// Annotations are for people and other tools; tagboat does not read them.
+    #[serde(default)]
+    #[allow(
+        dead_code,
+        reason = "allowed so that other tools can annotate declarations"
+    )]
+    pub annotations: BTreeMap<String, String>,
+}
+
+/// One whole declaration.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub(crate) struct Declaration<Spec> {
+    #[allow(
+        dead_code,
+        reason = "part of the schema; the reader has looked at it already"
+    )]
+    pub api_version: ApiVersion,
+    #[allow(
+        dead_code,
+        reason = "part of the schema; the reader has looked at it already"
+    )]
+    pub kind: String,
+    pub metadata: RawMetadata,
+    pub spec: Spec,
+}
+
+#[derive(Debug, Deserialize, JsonSchema)]
+pub(crate) enum ApiVersion {
+    #[serde(rename = "tagboat.dev/v1alpha1")]
+    V1Alpha1,
+}
+
+/// Which tag of a repository is wanted.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub(crate) struct PolicySpec {
+    /// The repository without a tag, as "ghcr.io/stefanprodan/podinfo".
+    pub image: String,
+    /// Scan this often: "5m", "1h30m". The default is 5m. Not together with schedule.
+    pub interval: Option<String>,
+    /// Scan at the times of this five-field cron line.
+    pub schedule: Option<String>,
+    /// The time zone of the schedule, as "Europe/Berlin"; UTC where none is written.
+    pub time_zone: Option<String>,
+    /// Which tags take part, and which part of them is compared.
+    pub filter_tags: Option<RawFilterTags>,
+    /// How one of them is chosen: exactly one way.
+    pub policy: RawChoice,
+    /// Whether the digest is written beside the tag. Always is the default of a digest policy, else
+    /// Never.
+    pub digest_reflection_policy: Option<RawDigestReflection>,
+    /// A tag that lacks one of these platforms is not chosen.
+    #[serde(default)]
+    pub platforms: Vec<String>,
+    /// How long a tag must have been seen with its digest before it is chosen: "72h".
+    pub minimum_age: Option<String>,
+    /// Tags never to choose, word for word.
+    #[serde(default)]
+    pub ignore_tags: Vec<String>,
+    /// Stop scanning and updating.
+    #[serde(default)]
+    pub suspend: bool,
+}
+
+/// Which tags take part.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub(crate) struct RawFilterTags {
+    /// A regular expression in RE2 syntax, not anchored.
+    pub pattern: Option<String>,
+    /// What is compared, from the groups of the pattern: "$1", "$name", "${name}".
+    pub extract: Option<String>,
+    /// Regular expressions: a tag matching one takes no part.
+    #[serde(default)]
+    pub exclude: Vec<String>,
+}
+
+/// Exactly one way to choose.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[schemars(extend("minProperties" = 1, "maxProperties" = 1))]
+pub(crate) struct RawChoice {
+    /// The greatest version in a range.
+    pub semver: Option<RawSemver>,
+    /// The greatest or least number.
+    pub numerical: Option<RawOrdered>,
+    /// The last or first in the order of bytes.
+    pub alphabetical: Option<RawOrdered>,
+    /// The most recently created image.
+    pub newest: Option<RawNewest>,
+    /// The digest that one tag stands for at present.
+    pub digest: Option<RawFollowDigest>,
+}
+
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct RawSemver {
+    /// A range as Masterminds/semver reads it: ">=6.0.0 <7.0.0", "~1.2", "1.x || >=2.5.0-0".
+    pub range: String,
+}
+
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct RawOrdered {
+    /// asc (the default) chooses the last, desc the first.
+    #[serde(default)]
+    pub order: RawOrder,
+}
+
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum RawOrder {
+    #[default]
+    Asc,
+    Desc,
+}
+
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct RawNewest {}
+
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct RawFollowDigest {
+    /// The tag to follow, as "latest".
+    pub tag: String,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, JsonSchema)]
+pub(crate) enum RawDigestReflection {
+    Never,
+    IfNotPresent,
+    Always,
+}
+
+/// Where and how chosen tags are written.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub(crate) struct EnvironmentSpec {
+    /// Globs from the root of the repository: "envs/dev/**"; with '!' in front they take files out
+    /// again.
+    pub paths: Vec<String>,
+    /// The policies that apply here; all where none is written.
+    pub policy_selector: Option<RawSelector>,
+    /// auto (the default): every reference to a policy's repository; markers: only marked ones.
+    #[serde(default)]
+    pub references: RawReferences,
+    /// How changes are written.
+    pub update: RawUpdate,
+    /// Stop updating.
+    #[serde(default)]
+    pub suspend: bool,
+}
+
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum RawReferences {
+    #[default]
+    Auto,
+    Markers,
+}
+
+/// A label selector as Kubernetes has it.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub(crate) struct RawSelector {
+    /// Labels that must be there with these values.
+    #[serde(default)]
+    pub match_labels: BTreeMap<String, String>,
+    /// Conditions that must hold.
+    #[serde(default)]
+    pub match_expressions: Vec<RawExpression>,
+}
+
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct RawExpression {
+    /// The label.
+    pub key: String,
+    /// How it is compared.
+    pub operator: RawOperator,
+    /// With In and NotIn: the values.
+    #[serde(default)]
+    pub values: Vec<String>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, JsonSchema)]
+pub(crate) enum RawOperator {
+    In,
+    NotIn,
+    Exists,
+    DoesNotExist,
+}
+
+/// How changes are written.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub(crate) struct RawUpdate {
+    /// commit: straight to the branch; pullRequest: for review.
+    pub via: RawVia,
+    /// What shares one commit or request: all (the default), policy or directory.
+    #[serde(default)]
+    pub group: RawGroup,
+    /// When commits and merges may happen; always where none is written.
+    #[serde(default)]
+    pub windows: Vec<RawWindow>,
+    /// Whether a lower version than the present one may be written.
+    #[serde(default)]
+    pub allow_downgrade: bool,
+    /// How requests look. Only with via: pullRequest.
+    pub request: Option<RawRequest>,
+    /// Which requests merge by themselves. Only with via: pullRequest.
+    pub auto_merge: Option<RawAutoMerge>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub(crate) enum RawVia {
+    Commit,
+    PullRequest,
+}
+
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum RawGroup {
+    #[default]
+    All,
+    Policy,
+    Directory,
+}
+
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub(crate) struct RawWindow {
+    /// When the window opens: a five-field cron line.
+    pub cron: String,
+    /// How long it stays open: "8h".
+    pub duration: String,
+    /// The time zone of the line, as "Europe/Berlin"; UTC where none is written.
+    pub time_zone: Option<String>,
+}
+
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub(crate) struct RawRequest {
+    /// Labels to set.
+    #[serde(default)]
+    pub labels: Vec<String>,
+    /// People and teams ("team/platform") to ask.
+    #[serde(default)]
+    pub reviewers: Vec<String>,
+    /// Open as a draft.
+    #[serde(default)]
+    pub draft: bool,
+    /// How to merge.
+    pub merge_method: Option<RawMergeMethod>,
+    /// The most requests open at a time.
+    #[schemars(range(min = 1))]
+    pub max_open: Option<u32>,
+    /// The most requests opened in an hour.
+    #[schemars(range(min = 1))]
+    pub per_hour: Option<u32>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum RawMergeMethod {
+    Merge,
+    Squash,
+    Rebase,
+}
+
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub(crate) struct RawAutoMerge {
+    /// The kinds of step that may merge.
+    #[schemars(length(min = 1))]
+    pub bump: Vec<RawBump>,
+    /// How old every chosen tag must be.
+    pub minimum_age: Option<String>,
+    /// The names of the checks that must have passed; or true: those that the base requires, or
+    /// where it names none at least one, two minutes after the last has ended; or false: none need
+    /// be there. True where nothing is written.
+    #[serde(default)]
+    #[schemars(schema_with = "require_checks")]
+    pub require_checks: Option<RawRequireChecks>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(untagged)]
+pub(crate) enum RawRequireChecks {
+    Whether(bool),
+    Named(Vec<String>),
+}
+
+fn require_checks(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
+    schemars::json_schema!({"type": ["boolean", "array", "null"], "items": {"type": "string"}, "minItems": 1})
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum RawBump {
+    Major,
+    Minor,
+    Patch,
+    Digest,
+    Other,
+}
+
+/// What is applied where.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub(crate) struct ApplicationSpec {
+    /// The Environment it belongs to.
+    pub environment: String,
+    /// The folder of its manifests, from the root of the repository.
+    pub path: String,
+    /// A cluster of tagboat.yaml, by name.
+    pub cluster: String,
+    /// Where namespaced objects go that name no namespace.
+    pub target_namespace: Option<String>,
+    /// Whether objects that vanish from the manifests are deleted.
+    #[serde(default)]
+    pub prune: bool,
+    /// Whether the outcome waits for the health of the objects.
+    #[serde(default)]
+    pub wait: bool,
+    /// How long to wait: "5m".
+    pub timeout: Option<String>,
+    /// Applications that must be healthy first, as "namespace/name".
+    #[serde(default)]
+    pub depends_on: Vec<String>,
+    /// The service account to act as.
+    pub service_account_name: Option<String>,
+    /// What happens to the objects when the Application is deleted: Orphan (the default) or Delete.
+    pub deletion_policy: Option<RawDeletionPolicy>,
+    /// How the Helm chart at path is rendered; only where there is a Chart.yaml.
+    pub helm: Option<RawHelm>,
+    /// What happens when somebody else changes an object: repair (the default) or report.
+    pub drift: Option<RawDrift>,
+    /// Fields that others may change: they are neither compared nor written once the object is
+    /// there.
+    #[serde(default)]
+    pub ignore: Vec<RawIgnore>,
+    /// Stop applying.
+    #[serde(default)]
+    pub suspend: bool,
+}
+
+/// How a Helm chart is rendered.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub(crate) struct RawHelm {
+    /// The name of the release; the Application's name if none is written.
+    pub release_name: Option<String>,
+    /// Files of values, from the folder of the chart, a later one counting more; "/" at the front
+    /// means the repository's root.
+    #[serde(default)]
+    pub value_files: Vec<String>,
+    /// Values that count more than every file.
+    #[serde(default)]
+    pub values: serde_json::Map<String, serde_json::Value>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum RawDrift {
+    Repair,
+    Report,
+}
+
+/// Objects, and the fields of them that others may change.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub(crate) struct RawIgnore {
+    /// The API group, "" for the core group; every group if none is written.
+    pub group: Option<String>,
+    /// The kind; every kind if none is written.
+    pub kind: Option<String>,
+    /// The namespace; every namespace if none is written.
+    pub namespace: Option<String>,
+    /// The name; every name if none is written.
+    pub name: Option<String>,
+    /// The fields as JSON pointers (RFC 6901): "/spec/replicas". What lies beneath is ignored, too.
+    pub json_pointers: Vec<String>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, JsonSchema)]
+pub(crate) enum RawDeletionPolicy {
+    Orphan,
+    Delete,
+}

@@ -1,0 +1,58 @@
+//! JSON schemas for editors: each kind, all kinds together, and the process file.
+
+use super::{APPLICATION, ENVIRONMENT, POLICY, settings};
+use serde_json::{Value, json};
+
+/// What a schema is printed for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum SchemaKind {
+    /// Every kind of a config repository; a document is one of them.
+    All,
+    /// ImagePolicy.
+    ImagePolicy,
+    /// Environment.
+    Environment,
+    /// Application.
+    Application,
+    /// The process file, `tagboat.yaml`.
+    Process,
+}
+
+/// The schema (JSON Schema draft 2020-12).
+pub fn schema(kind: SchemaKind) -> Value {
+    let named = |schema: &Value, name: &str| {
+        let mut schema = schema.clone();
+        schema["title"] = json!(name);
+        schema["properties"]["kind"] = json!({"const": name});
+        schema
+    };
+    match kind {
+        SchemaKind::ImagePolicy => named(&POLICY.value, "ImagePolicy"),
+        SchemaKind::Environment => named(&ENVIRONMENT.value, "Environment"),
+        SchemaKind::Application => named(&APPLICATION.value, "Application"),
+        SchemaKind::Process => settings::schema(),
+        SchemaKind::All => {
+            let kinds = [
+                SchemaKind::ImagePolicy,
+                SchemaKind::Environment,
+                SchemaKind::Application,
+            ];
+            // One branch a kind, so that an editor shows the mistakes of the kind that is meant.
+            let branches: Vec<Value> = kinds
+                .into_iter()
+                .map(|kind| {
+                    let schema = schema(kind);
+                    json!({"if": {"properties": {"kind": schema["properties"]["kind"]}}, "then": schema})
+                })
+                .collect();
+            json!({
+                "$schema": "https://json-schema.org/draft/2020-12/schema",
+                "title": "tagboat.dev/v1alpha1",
+                "type": "object",
+                "required": ["apiVersion", "kind", "metadata", "spec"],
+                "properties": {"kind": {"enum": ["ImagePolicy", "Environment", "Application"]}},
+                "allOf": branches
+            })
+        }
+    }
+}

@@ -1,0 +1,662 @@
+//! The process file, `tagboat.yaml`: how to reach things and who may use them. It holds no policy
+//! and no secret.
+
+use super::{
+    diagnostic::{Diagnostic, Severity, SourcePlace},
+    document::{SpecDocument, SpecReader, SpecSchema},
+    environment::CommitAuthor,
+    forge::{self, ForgeSpec},
+    settings_raw as raw,
+};
+use crate::core::{schedule, yaml};
+use schemars::JsonSchema;
+use serde::Deserialize;
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    path::PathBuf,
+    sync::LazyLock,
+    time::Duration,
+};
+
+static PROCESS: LazyLock<SpecSchema> = LazyLock::new(SpecSchema::of::<raw::RawSettings>);
+
+pub(crate) fn schema() -> serde_json::Value {
+    let mut schema = PROCESS.value.clone();
+    schema["title"] = serde_json::json!("tagboat.yaml");
+    schema
+}
+
+/// A checked process file.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// The config repositories, at least one.
+    pub repositories: Vec<ConfigRepository>,
+    /// The registries that need more than anonymous HTTPS.
+    pub registries: Vec<RegistrySettings>,
+    /// The clusters Applications may name.
+    pub clusters: Vec<ClusterSettings>,
+    /// The programs that render.
+    pub render: RenderSettings,
+    /// Where the HTTP server will listen.
+    pub listen: std::net::SocketAddr,
+    /// The folder of caches: mirrors, index, database. Deletable.
+    pub store: Option<PathBuf>,
+}
+
+/// A config repository and how to write to it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ConfigRepository {
+    /// The name in texts, and in `registries[].repositories`.
+    pub name: String,
+    /// The URL, without a secret.
+    pub url: String,
+    /// The branch that is read and written.
+    pub branch: String,
+    /// Where declarations are looked for; everywhere if none is written.
+    pub policies: Option<String>,
+    /// Whose name the commits carry.
+    pub author: CommitAuthor,
+    /// The SSH key that signs them.
+    pub signing_key: Option<SigningKeySettings>,
+    /// How the remote is convinced.
+    pub access: GitAccess,
+    /// A PEM file of certificate authorities beside the system's.
+    pub ca_file: Option<PathBuf>,
+    /// A proxy, as "http://proxy:3128".
+    pub proxy: Option<String>,
+    /// How often the remote is asked for new commits.
+    pub interval: Duration,
+    /// The commit message as a Jinja template; tagboat's own if none is written.
+    pub message: Option<String>,
+    /// The forge that opens requests.
+    pub forge: Option<ForgeSpec>,
+}
+
+/// How a Git remote is convinced.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum GitAccess {
+    /// It needs nothing.
+    Anonymous,
+    /// User name and password or token.
+    Basic {
+        /// The user; forges take any name beside a token.
+        username: String,
+        /// The password or token.
+        password: SecretSource,
+    },
+    /// The `ssh` program with these files.
+    Ssh {
+        /// The private key.
+        identity: Option<PathBuf>,
+        /// The keys of known hosts.
+        known_hosts: Option<PathBuf>,
+    },
+}
+
+/// The SSH key that signs commits.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SigningKeySettings {
+    /// The key in OpenSSH form.
+    pub key: SecretSource,
+    /// Its passphrase.
+    pub passphrase: Option<SecretSource>,
+}
+
+/// Where a secret comes from.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase", deny_unknown_fields)]
+pub enum SecretSource {
+    /// An environment variable.
+    Env(String),
+    /// A file; a line end at its end is cut.
+    File(PathBuf),
+}
+
+/// How to reach the registries below a prefix.
+#[derive(Debug, Clone)]
+pub struct RegistrySettings {
+    /// Host, or host and beginning of the path; the longest that fits counts.
+    pub prefix: String,
+    /// How it is convinced.
+    pub credentials: RegistryCredentials,
+    /// Whether plain HTTP is spoken.
+    pub insecure: bool,
+    /// A PEM file of certificate authorities beside the system's.
+    pub ca_file: Option<PathBuf>,
+    /// A proxy.
+    pub proxy: Option<String>,
+    /// The most requests a second.
+    pub requests_per_second: Option<u32>,
+    /// The most requests in flight.
+    pub concurrency: Option<usize>,
+    /// The config repositories whose policies may use it; all if none is named.
+    pub repositories: Vec<String>,
+    /// Whether the registry's own push time counts for minimumAge.
+    pub push_time: bool,
+}
+
+/// How a registry is convinced.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum RegistryCredentials {
+    /// It needs nothing.
+    Anonymous,
+    /// User name and password.
+    Basic {
+        /// The user.
+        username: String,
+        /// The password.
+        password: SecretSource,
+    },
+    /// A bearer token.
+    Token(SecretSource),
+    /// A docker config.json, with its credential helpers.
+    DockerConfig(PathBuf),
+    /// A credential helper: the program `docker-credential-NAME`.
+    Helper(String),
+}
+
+/// A cluster that Applications may name.
+#[derive(Debug, Clone)]
+pub struct ClusterSettings {
+    /// Its name.
+    pub name: String,
+    /// The kubeconfig file; none means in-cluster.
+    pub kubeconfig: Option<PathBuf>,
+    /// A context of the kubeconfig.
+    pub context: Option<String>,
+    /// The config repositories that may deploy to it; all if none is named.
+    pub repositories: Vec<String>,
+    /// The most requests a second; none means no bound of ours.
+    pub requests_per_second: Option<u32>,
+    /// The most requests in flight.
+    pub concurrency: usize,
+    /// Field managers whose fields are taken over.
+    pub take_over: Vec<String>,
+}
+
+impl ClusterSettings {
+    /// One of which nothing else is said; without a kubeconfig, the one that the process runs in.
+    pub fn new(name: impl Into<String>, kubeconfig: Option<PathBuf>) -> Self {
+        Self {
+            name: name.into(),
+            kubeconfig,
+            context: None,
+            repositories: Vec::new(),
+            requests_per_second: None,
+            concurrency: CONCURRENCY,
+            take_over: TAKE_OVER.map(str::to_owned).to_vec(),
+        }
+    }
+}
+
+/// The programs that render, and what they may do.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RenderSettings {
+    /// The kustomize program.
+    pub kustomize: PathBuf,
+    /// The helm program.
+    pub helm: PathBuf,
+    /// Whether a kustomization may read from other hosts.
+    pub allow_remote_bases: bool,
+    /// How long one rendering may take.
+    pub timeout: Duration,
+    /// How many bytes of memory one rendering may take.
+    pub memory: u64,
+}
+
+impl Default for RenderSettings {
+    fn default() -> Self {
+        Self {
+            kustomize: "kustomize".into(),
+            helm: "helm".into(),
+            allow_remote_bases: false,
+            timeout: Duration::from_secs(60),
+            memory: 1024 << 20,
+        }
+    }
+}
+
+/// Requests in flight to one cluster where nothing is written: where a kube-apiserver's throughput
+/// stops growing.
+const CONCURRENCY: usize = 16;
+
+/// Field managers of the tools that tagboat is put in place of.
+pub const TAKE_OVER: [&str; 9] = [
+    "kubectl",
+    "kubectl-client-side-apply",
+    "kubectl-create",
+    "kubectl-edit",
+    "kubectl-last-applied",
+    "before-first-apply",
+    "kustomize-controller",
+    "helm-controller",
+    "argocd-controller",
+];
+
+/// Reads a process file.
+///
+/// # Errors
+/// Every mistake, if one of them is an error.
+pub fn read(file: &str, source: &str) -> Result<(Settings, Vec<Diagnostic>), Vec<Diagnostic>> {
+    let whole = |line, column, message| {
+        vec![Diagnostic {
+            place: SourcePlace {
+                file: file.to_owned(),
+                line,
+                column,
+            },
+            severity: Severity::Error,
+            message,
+        }]
+    };
+    let stream = yaml::parse(source).map_err(|error| {
+        whole(
+            error.line as usize,
+            error.column as usize,
+            format!("not YAML: {}", error.message),
+        )
+    })?;
+    let mut roots = stream.documents().flatten();
+    let (Some(root), None) = (roots.next(), roots.next()) else {
+        return Err(whole(
+            1,
+            1,
+            "expected one document with repositories:".to_owned(),
+        ));
+    };
+    let document = SpecDocument::new(file, root, source).map_err(|mistake| vec![mistake])?;
+    let mut at = SpecReader::new(&document);
+    let process = at.shape(&PROCESS).and_then(|raw| check(&mut at, raw));
+    let mistakes = at.mistakes;
+    match process {
+        Some(process)
+            if !mistakes
+                .iter()
+                .any(|mistake| mistake.severity == Severity::Error) =>
+        {
+            Ok((process, mistakes))
+        }
+        _ => Err(mistakes),
+    }
+}
+
+fn check(at: &mut SpecReader<'_>, raw: raw::RawSettings) -> Option<Settings> {
+    let raw::RawSettings {
+        repositories,
+        registries,
+        clusters,
+        render,
+        server,
+        store,
+        notifications,
+    } = raw;
+    if !notifications.is_empty() {
+        at.warn(
+            "/notifications",
+            "notifications are checked but not yet sent",
+        );
+    }
+    let repositories: Vec<Option<ConfigRepository>> = repositories
+        .into_iter()
+        .enumerate()
+        .map(|(index, raw)| repository(at, &format!("/repositories/{index}"), raw))
+        .collect();
+    let repositories: Option<Vec<ConfigRepository>> = repositories.into_iter().collect();
+    let mut names: BTreeMap<&str, usize> = BTreeMap::new();
+    for (index, repository) in repositories.iter().flatten().enumerate() {
+        if names.insert(&repository.name, index).is_some() {
+            at.error(
+                &format!("/repositories/{index}"),
+                format!(
+                    "two repositories are named {:?}; write name: on one of them",
+                    repository.name
+                ),
+            );
+        }
+    }
+    let known: Vec<String> = names.keys().map(|name| (*name).to_owned()).collect();
+    let may_use = |at: &mut SpecReader<'_>, pointer: &str, wanted: &[String]| {
+        for (index, name) in wanted.iter().enumerate() {
+            if !known.contains(name) {
+                at.error(
+                    &format!("{pointer}/repositories/{index}"),
+                    format!(
+                        "there is no repository named {name:?}; known are {}",
+                        known.join(", ")
+                    ),
+                );
+            }
+        }
+    };
+    for (index, raw) in registries.iter().enumerate() {
+        may_use(at, &format!("/registries/{index}"), &raw.repositories);
+    }
+    let mut named = BTreeSet::new();
+    for (index, raw) in clusters.iter().enumerate() {
+        if !named.insert(raw.name.clone()) {
+            at.error(
+                &format!("/clusters/{index}/name"),
+                format!("two clusters are named {:?}", raw.name),
+            );
+        }
+        if raw.in_cluster && raw.context.is_some() {
+            at.error(
+                &format!("/clusters/{index}/context"),
+                "a context belongs to a kubeconfig",
+            );
+        }
+        may_use(at, &format!("/clusters/{index}"), &raw.repositories);
+        if raw.in_cluster == raw.kubeconfig.is_some() {
+            at.error(
+                &format!("/clusters/{index}"),
+                "write either kubeconfig or inCluster: true",
+            );
+        }
+    }
+    let registries: Vec<Option<RegistrySettings>> = registries
+        .into_iter()
+        .enumerate()
+        .map(|(index, raw)| registry(at, &format!("/registries/{index}"), raw))
+        .collect();
+    let listen = server
+        .and_then(|server| server.listen)
+        .unwrap_or_else(|| "127.0.0.1:8080".to_owned());
+    let listen = at.check(
+        "/server/listen",
+        listen
+            .parse()
+            .map_err(|_| format!("{listen:?} is no address and port, as \"127.0.0.1:8080\"")),
+    );
+    let render = renderer(at, render.unwrap_or_default());
+    Some(Settings {
+        repositories: repositories?,
+        registries: registries.into_iter().collect::<Option<_>>()?,
+        clusters: clusters
+            .into_iter()
+            .map(
+                |raw::RawCluster {
+                     name,
+                     kubeconfig,
+                     context,
+                     in_cluster: _,
+                     repositories,
+                     requests_per_second,
+                     concurrency,
+                     take_over,
+                 }| {
+                    let usual = ClusterSettings::new(name, kubeconfig);
+                    ClusterSettings {
+                        context,
+                        repositories,
+                        requests_per_second,
+                        concurrency: concurrency
+                            .map_or(usual.concurrency, |concurrency| concurrency as usize),
+                        take_over: take_over.unwrap_or(usual.take_over),
+                        ..usual
+                    }
+                },
+            )
+            .collect(),
+        render: render?,
+        listen: listen?,
+        store,
+    })
+}
+
+fn renderer(at: &mut SpecReader<'_>, raw: raw::RawRender) -> Option<RenderSettings> {
+    let usual = RenderSettings::default();
+    let timeout = match raw.timeout {
+        None => Some(usual.timeout),
+        Some(text) => at.check("/render/timeout", schedule::duration(&text)),
+    };
+    Some(RenderSettings {
+        kustomize: raw.kustomize.unwrap_or(usual.kustomize),
+        helm: raw.helm.unwrap_or(usual.helm),
+        allow_remote_bases: raw.allow_remote_bases,
+        timeout: timeout?,
+        memory: raw.memory.map_or(usual.memory, |mib| u64::from(mib) << 20),
+    })
+}
+
+fn template(text: &str) -> Result<(), String> {
+    minijinja::Environment::new()
+        .template_from_str(text)
+        .map(drop)
+        .map_err(|error| format!("not a Jinja template: {error}"))
+}
+
+/// The schemes of Git remotes that are spoken.
+const SCHEMES: [&str; 4] = ["https://", "http://", "ssh://", "file://"];
+
+fn repository(
+    at: &mut SpecReader<'_>,
+    pointer: &str,
+    raw: raw::RawRepository,
+) -> Option<ConfigRepository> {
+    let raw::RawRepository {
+        name,
+        url,
+        branch,
+        policies,
+        author,
+        signing_key,
+        basic,
+        token,
+        ssh,
+        ca_file,
+        proxy,
+        interval,
+        message,
+        forge,
+    } = raw;
+    let scp_like = !url.contains("://") && url.contains('@') && url.contains(':');
+    let is_ssh = url.starts_with("ssh://") || scp_like;
+    if !SCHEMES.iter().any(|scheme| url.starts_with(scheme)) && !scp_like {
+        at.error(
+            &format!("{pointer}/url"),
+            "write an address as https://…, ssh://…, git@host:path or file:///…",
+        );
+    }
+    if !is_ssh
+        && url.split("://").nth(1).is_some_and(|rest| {
+            rest.split('/')
+                .next()
+                .is_some_and(|host| host.contains('@'))
+        })
+    {
+        at.error(
+            &format!("{pointer}/url"),
+            "user and password do not belong into the URL; write basic: or token: beside it",
+        );
+    }
+    let own_token = token.clone();
+    let access = match (basic, token, ssh) {
+        (None, None, None) if is_ssh => Some(GitAccess::Ssh {
+            identity: None,
+            known_hosts: None,
+        }),
+        (None, None, None) => Some(GitAccess::Anonymous),
+        (Some(raw::RawBasic { username, password }), None, None) if !is_ssh => {
+            Some(GitAccess::Basic { username, password })
+        }
+        (None, Some(token), None) if !is_ssh => Some(GitAccess::Basic {
+            username: "x-access-token".to_owned(),
+            password: token,
+        }),
+        (
+            None,
+            None,
+            Some(raw::RawSsh {
+                identity,
+                known_hosts,
+            }),
+        ) if is_ssh => Some(GitAccess::Ssh {
+            identity,
+            known_hosts,
+        }),
+        _ => {
+            at.error(
+                pointer,
+                "write one of basic, token (for https) or ssh (for ssh URLs)",
+            );
+            None
+        }
+    };
+    let forge = match forge {
+        None => Some(None),
+        Some(forge) => {
+            forge::check(at, &format!("{pointer}/forge"), &url, own_token, forge).map(Some)
+        }
+    };
+    let interval = match interval {
+        None => Some(Duration::from_secs(60)),
+        Some(text) => at.check(&format!("{pointer}/interval"), schedule::duration(&text)),
+    };
+    let policies = match policies {
+        None => None,
+        Some(folder) => Some(super::application::folder(
+            at,
+            &format!("{pointer}/policies"),
+            &folder,
+        )?)
+        .filter(|folder| !folder.is_empty()),
+    };
+    if let Some(message) = &message {
+        at.check(&format!("{pointer}/message"), template(message));
+    }
+    let author = author.map_or_else(default_author, |raw::RawAuthor { name, email }| {
+        CommitAuthor { name, email }
+    });
+    if [&author.name, &author.email]
+        .iter()
+        .any(|text| text.trim().is_empty() || text.contains(['<', '>', '\n', '\0']))
+    {
+        at.error(
+            &format!("{pointer}/author"),
+            "name and email must be written, without '<', '>' and line ends",
+        );
+    }
+    let name = name.unwrap_or_else(|| {
+        let last = url
+            .trim_end_matches('/')
+            .rsplit(['/', ':'])
+            .next()
+            .unwrap_or_default();
+        last.trim_end_matches(".git").to_owned()
+    });
+    let branch = branch.unwrap_or_else(|| "main".to_owned());
+    if branch.is_empty()
+        || branch.starts_with('-')
+        || branch.contains("..")
+        || branch.contains([' ', '~', '^', ':', '?', '*', '[', '\\', '\n'])
+    {
+        at.error(
+            &format!("{pointer}/branch"),
+            format!("{branch:?} is no branch name"),
+        );
+    }
+    Some(ConfigRepository {
+        name,
+        url,
+        branch,
+        policies,
+        author,
+        signing_key: signing_key
+            .map(|raw::RawSigningKey { key, passphrase }| SigningKeySettings { key, passphrase }),
+        access: access?,
+        ca_file,
+        proxy,
+        interval: interval?,
+        message,
+        forge: forge?,
+    })
+}
+
+/// Whose name commits carry where none is written.
+pub fn default_author() -> CommitAuthor {
+    CommitAuthor {
+        name: "tagboat".to_owned(),
+        email: "tagboat@localhost".to_owned(),
+    }
+}
+
+fn registry(
+    at: &mut SpecReader<'_>,
+    pointer: &str,
+    raw: raw::RawRegistry,
+) -> Option<RegistrySettings> {
+    let raw::RawRegistry {
+        prefix,
+        credentials,
+        insecure,
+        ca_file,
+        proxy,
+        requests_per_second,
+        concurrency,
+        repositories,
+        push_time,
+    } = raw;
+    if prefix.is_empty() || prefix.contains("://") || prefix.contains(' ') {
+        at.error(
+            &format!("{pointer}/prefix"),
+            format!("{prefix:?} must be a host, or a host and a path, without a scheme: \"ghcr.io/acme\""),
+        );
+    }
+    let credentials = match credentials {
+        None => Some(RegistryCredentials::Anonymous),
+        Some(raw::RawCredentials {
+            basic: Some(raw::RawBasic { username, password }),
+            token: None,
+            docker_config: None,
+            helper: None,
+        }) => Some(RegistryCredentials::Basic { username, password }),
+        Some(raw::RawCredentials {
+            basic: None,
+            token: Some(token),
+            docker_config: None,
+            helper: None,
+        }) => Some(RegistryCredentials::Token(token)),
+        Some(raw::RawCredentials {
+            basic: None,
+            token: None,
+            docker_config: Some(path),
+            helper: None,
+        }) => Some(RegistryCredentials::DockerConfig(path)),
+        Some(raw::RawCredentials {
+            basic: None,
+            token: None,
+            docker_config: None,
+            helper: Some(helper),
+        }) => {
+            if !helper
+                .bytes()
+                .all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_'))
+                || helper.is_empty()
+            {
+                at.error(
+                    &format!("{pointer}/credentials/helper"),
+                    "write the name after docker-credential-, as \"ecr-login\"",
+                );
+            }
+            Some(RegistryCredentials::Helper(helper))
+        }
+        Some(_) => {
+            at.error(
+                &format!("{pointer}/credentials"),
+                "write exactly one of basic, token, dockerConfig, helper",
+            );
+            None
+        }
+    };
+    Some(RegistrySettings {
+        prefix,
+        credentials: credentials?,
+        insecure,
+        ca_file,
+        proxy,
+        requests_per_second,
+        concurrency: concurrency.map(|concurrency| concurrency as usize),
+        repositories,
+        push_time,
+    })
+}

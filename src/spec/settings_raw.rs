@@ -1,0 +1,228 @@
+//! The shape of the process file as it is written, for serde and for the JSON schema.
+
+use super::{forge::ForgeKind, settings::SecretSource};
+use schemars::JsonSchema;
+use serde::Deserialize;
+use std::path::PathBuf;
+
+/// How tagboat reaches things and who may use them.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct RawSettings {
+    /// The config repositories.
+    #[schemars(length(min = 1))]
+    pub repositories: Vec<RawRepository>,
+    /// The registries that need more than anonymous HTTPS.
+    #[serde(default)]
+    pub registries: Vec<RawRegistry>,
+    /// The clusters Applications may name.
+    #[serde(default)]
+    pub clusters: Vec<RawCluster>,
+    /// The programs that render kustomizations and charts.
+    pub render: Option<RawRender>,
+    /// The HTTP server.
+    pub server: Option<RawServer>,
+    /// The folder of caches.
+    pub store: Option<PathBuf>,
+    /// Where outcomes are told.
+    #[serde(default)]
+    pub notifications: Vec<RawNotification>,
+}
+
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct RawRepository {
+    /// A name for texts; the last part of the URL if none is written.
+    pub name: Option<String>,
+    /// https://…, ssh://…, git@host:path or file://…, without user and password.
+    pub url: String,
+    /// The branch to read and write: "main" if none is written.
+    pub branch: Option<String>,
+    /// The folder of declarations; everywhere if none is written.
+    pub policies: Option<String>,
+    /// Whose name the commits carry.
+    pub author: Option<RawAuthor>,
+    /// The SSH key that signs commits.
+    pub signing_key: Option<RawSigningKey>,
+    /// User name and password for https.
+    pub basic: Option<RawBasic>,
+    /// A token for https.
+    pub token: Option<SecretSource>,
+    /// Files for ssh.
+    pub ssh: Option<RawSsh>,
+    /// PEM file of further certificate authorities.
+    pub ca_file: Option<PathBuf>,
+    /// A proxy, as "http://proxy:3128".
+    pub proxy: Option<String>,
+    /// How often to look for new commits: "1m" if nothing is written.
+    pub interval: Option<String>,
+    /// The commit message as a Jinja template.
+    pub message: Option<String>,
+    /// The forge that opens requests.
+    pub forge: Option<RawForge>,
+}
+
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct RawAuthor {
+    /// The name.
+    pub name: String,
+    /// The e-mail address.
+    pub email: String,
+}
+
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct RawSigningKey {
+    /// The private key in OpenSSH form.
+    pub key: SecretSource,
+    /// Its passphrase.
+    pub passphrase: Option<SecretSource>,
+}
+
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct RawBasic {
+    /// The user.
+    pub username: String,
+    /// The password.
+    pub password: SecretSource,
+}
+
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct RawSsh {
+    /// The private key.
+    pub identity: Option<PathBuf>,
+    /// The keys of known hosts.
+    pub known_hosts: Option<PathBuf>,
+}
+
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct RawForge {
+    /// github, gitlab or gitea (Forgejo, too); only where the repository's address does not tell.
+    pub kind: Option<ForgeKind>,
+    /// The address of its API, as "https://git.example.org/api/v4"; only where the repository's
+    /// address does not tell.
+    pub url: Option<String>,
+    /// A token; the repository's own token if none is written.
+    pub token: Option<SecretSource>,
+    /// A GitHub App instead of a token.
+    pub app: Option<RawApp>,
+}
+
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct RawApp {
+    /// The id of the App.
+    pub id: u64,
+    /// The id of its installation; asked for by the repository's name if none is written.
+    pub installation: Option<u64>,
+    /// The private key, PEM.
+    pub private_key: SecretSource,
+}
+
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct RawRegistry {
+    /// Host, or host and beginning of the path: "ghcr.io/acme". The longest that fits counts.
+    pub prefix: String,
+    /// How it is convinced; nothing means anonymous.
+    pub credentials: Option<RawCredentials>,
+    /// Speak plain HTTP.
+    #[serde(default)]
+    pub insecure: bool,
+    /// PEM file of further certificate authorities.
+    pub ca_file: Option<PathBuf>,
+    /// A proxy.
+    pub proxy: Option<String>,
+    /// The most requests a second.
+    #[schemars(range(min = 1))]
+    pub requests_per_second: Option<u32>,
+    /// The most requests in flight.
+    #[schemars(range(min = 1, max = 64))]
+    pub concurrency: Option<u32>,
+    /// The config repositories whose policies may use it.
+    #[serde(default)]
+    pub repositories: Vec<String>,
+    /// Let the registry's push time count for minimumAge.
+    #[serde(default)]
+    pub push_time: bool,
+}
+
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct RawCredentials {
+    /// User name and password.
+    pub basic: Option<RawBasic>,
+    /// A bearer token.
+    pub token: Option<SecretSource>,
+    /// A docker config.json.
+    pub docker_config: Option<PathBuf>,
+    /// A credential helper, as "ecr-login" for the program docker-credential-ecr-login.
+    pub helper: Option<String>,
+}
+
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct RawCluster {
+    /// The name Applications use.
+    pub name: String,
+    /// A kubeconfig file.
+    pub kubeconfig: Option<PathBuf>,
+    /// A context of it.
+    pub context: Option<String>,
+    /// Use the service account tagboat runs as.
+    #[serde(default)]
+    pub in_cluster: bool,
+    /// The config repositories that may deploy to it.
+    #[serde(default)]
+    pub repositories: Vec<String>,
+    /// The most requests a second; no bound if none is written, since the server has its own
+    /// (priority and fairness).
+    #[schemars(range(min = 1))]
+    pub requests_per_second: Option<u32>,
+    /// The most requests in flight: 16 if none is written.
+    #[schemars(range(min = 1))]
+    pub concurrency: Option<u32>,
+    /// Field managers whose fields are taken over by what Git says: those of kubectl, Flux and Argo
+    /// CD if none is written.
+    pub take_over: Option<Vec<String>>,
+}
+
+/// The programs that render, and what they may do.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct RawRender {
+    /// The kustomize program; found on PATH if none is written.
+    pub kustomize: Option<PathBuf>,
+    /// The helm program; found on PATH if none is written.
+    pub helm: Option<PathBuf>,
+    /// Whether a kustomization may read from other hosts. What Git says then is not all that
+    /// counts.
+    #[serde(default)]
+    pub allow_remote_bases: bool,
+    /// How long one rendering may take: "1m" if none is written.
+    pub timeout: Option<String>,
+    /// How many MiB of memory one rendering may take: 1024 if none is written.
+    #[schemars(range(min = 64))]
+    pub memory: Option<u32>,
+}
+
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct RawServer {
+    /// Address and port: "127.0.0.1:8080" if nothing is written.
+    pub listen: Option<String>,
+}
+
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[allow(dead_code, reason = "checked now, used by notifications")]
+pub struct RawNotification {
+    /// A name for texts.
+    pub name: String,
+    /// The URL a JSON event is posted to.
+    pub webhook: SecretSource,
+}

@@ -1,0 +1,380 @@
+//! Requests that ended: who ended them and how, what that says of a branch, and what people refused
+//! with it.
+
+use super::merged::RecentMerges;
+use crate::{
+    images::policy::HeldMove,
+    io::forge,
+    review::{
+        Marker, Proposed,
+        lifecycle::{ClosedRequest, SUPERSEDED},
+    },
+    spec::{ImagePolicy, PolicyKind},
+};
+use jiff::{SignedDuration, Timestamp};
+use std::collections::BTreeMap;
+
+/// How long after its opening a request may be closed by the forge together with the branch of the
+/// one before it, and how long after the end of that one.
+const SWEPT: (SignedDuration, SignedDuration) =
+    (SignedDuration::from_mins(1), SignedDuration::from_mins(5));
+
+/// A request that ended.
+#[derive(Debug, Clone)]
+pub(crate) struct EndedRequest {
+    pub(crate) head: String,
+    /// The commit that the forge knew as its head.
+    pub(crate) head_commit: String,
+    pub(crate) base: String,
+    pub(crate) how: ClosedRequest,
+    pub(crate) opened: Option<Timestamp>,
+    /// When; of one closed by a person.
+    pub(crate) at: Timestamp,
+    /// Who closed it, as far as it has been asked.
+    pub(crate) by: Option<Option<String>>,
+    /// Who opened it.
+    pub(crate) author: String,
+    /// The commit that its merge made.
+    pub(crate) commit: Option<String>,
+    pub(crate) marker: Option<Marker>,
+    /// Whether another updater declares its Environment.
+    pub(crate) foreign: bool,
+}
+
+impl EndedRequest {
+    /// A request that has just ended, as far as nobody has said more.
+    fn new(
+        request: &forge::PullRequest,
+        how: ClosedRequest,
+        marker: Option<Marker>,
+        now: Timestamp,
+    ) -> Self {
+        let forge::PullRequest {
+            head,
+            head_commit,
+            base,
+            opened,
+            author,
+            ended,
+            ..
+        } = request.clone();
+        let commit = ended.and_then(|ended| ended.commit);
+        Self {
+            head,
+            head_commit,
+            base,
+            how,
+            opened,
+            at: now,
+            by: None,
+            author,
+            commit,
+            marker,
+            foreign: false,
+        }
+    }
+}
+
+/// Those that ended, and from where that is known. All of it can be had again.
+#[derive(Debug, Default)]
+pub(crate) struct EndedRequests {
+    /// By their numbers.
+    pub(crate) all: BTreeMap<u64, EndedRequest>,
+    /// Whether the forge, or the store in its place, has said which have ended.
+    pub(crate) learnt: bool,
+    /// What the store keeps of those that people closed; nothing before it has been looked at.
+    pub(crate) kept: Option<Vec<u8>>,
+    /// The latest change that the forge has shown of any request, its own or not.
+    pub(crate) since: Option<Timestamp>,
+    /// Those merged lately.
+    pub(crate) lately: RecentMerges,
+}
+
+impl EndedRequests {
+    /// Those for a branch whose Environments no other updater declares.
+    pub(crate) fn ours<'s>(
+        &'s self,
+        base: &'s str,
+    ) -> impl Iterator<Item = (u64, &'s EndedRequest)> {
+        self.all
+            .iter()
+            .filter(move |(_, ended)| !ended.foreign && ended.base == base)
+            .map(|(number, ended)| (*number, ended))
+    }
+
+    /// Takes note of a request, if it has ended.
+    pub(crate) fn take(
+        &mut self,
+        request: &forge::PullRequest,
+        warnings: &mut Vec<String>,
+        now: Timestamp,
+    ) {
+        let superseded = request.labels.iter().any(|label| label == SUPERSEDED);
+        let how = match request.state {
+            forge::RequestStatus::Open => return,
+            forge::RequestStatus::Merged => ClosedRequest::Merged,
+            forge::RequestStatus::Closed if superseded => ClosedRequest::Superseded,
+            forge::RequestStatus::Closed => ClosedRequest::Closed,
+        };
+        let known = self.all.get(&request.number);
+        let marker = match Marker::read(&request.body) {
+            Ok(marker) => marker,
+            Err(error) => {
+                if how == ClosedRequest::Closed && known.is_none() {
+                    warnings.push(format!(
+                        "request #{} ({}) was closed by hand, but {error}: it holds nothing",
+                        request.number, request.url
+                    ));
+                }
+                None
+            }
+        };
+        self.lately.take(request, marker.as_ref());
+        let by = known
+            .filter(|known| known.how == how)
+            .and_then(|known| known.by.clone());
+        let at = request
+            .ended
+            .as_ref()
+            .and_then(|ended| ended.at)
+            .or(request.updated)
+            .unwrap_or(now);
+        self.all.insert(
+            request.number,
+            EndedRequest {
+                at,
+                by,
+                ..EndedRequest::new(request, how, marker, now)
+            },
+        );
+    }
+
+    /// Notes that a request has just ended.
+    pub(crate) fn end(&mut self, request: &forge::PullRequest, how: ClosedRequest, now: Timestamp) {
+        let marker = Marker::of(request);
+        self.lately.take(request, marker.as_ref());
+        self.all
+            .insert(request.number, EndedRequest::new(request, how, marker, now));
+    }
+
+    /// How the latest request of a branch ended. What the forge closed by itself is the bot's to
+    /// clear away.
+    pub(crate) fn last(&self, branch: &str, base: &str) -> Option<ClosedRequest> {
+        let (number, last) = self
+            .ours(base)
+            .filter(|(_, ended)| ended.head == branch)
+            .last()?;
+        Some(
+            if last.how == ClosedRequest::Closed && self.is_swept(number, last) {
+                ClosedRequest::Superseded
+            } else {
+                last.how
+            },
+        )
+    }
+
+    /// Whether the forge closed a request by itself. Some end the requests of a deleted branch a
+    /// moment later, in the name of whoever deleted it, and by then the branch may be there anew
+    /// with a request that has just been opened.
+    fn is_swept(&self, number: u64, request: &EndedRequest) -> bool {
+        let by_bot = request
+            .by
+            .as_ref()
+            .is_some_and(|by| by.as_ref() == Some(&request.author));
+        let within = |since: Timestamp, most| {
+            request.at >= since && request.at.duration_since(since) <= most
+        };
+        let mut before = self
+            .all
+            .range(..number)
+            .map(|(_, ended)| ended)
+            .filter(|ended| ended.head == request.head);
+        by_bot
+            && request.opened.is_some_and(|opened| within(opened, SWEPT.0))
+            && before.any(|ended| within(ended.at, SWEPT.1))
+    }
+
+    /// The requests that people closed.
+    pub(crate) fn closed(&self) -> impl Iterator<Item = (u64, &EndedRequest)> {
+        let closed = self
+            .all
+            .iter()
+            .filter(|(_, request)| request.how == ClosedRequest::Closed);
+        closed
+            .filter(|(number, request)| !self.is_swept(**number, request))
+            .map(|(number, request)| (*number, request))
+    }
+
+    /// Whether a commit is the merge of a request that proposed this move: a person may have
+    /// squashed it under a message of her own.
+    pub(crate) fn proposed(
+        &self,
+        environment: &str,
+        policy: &ImagePolicy,
+        base: &str,
+        step: &HeldMove,
+    ) -> bool {
+        let merged =
+            |request: &&EndedRequest| request.how == ClosedRequest::Merged && request.base == base;
+        let of = |request: &&EndedRequest| request.commit.as_deref() == Some(step.commit.as_str());
+        let markers = self
+            .all
+            .values()
+            .filter(merged)
+            .filter(of)
+            .filter_map(|request| request.marker.as_ref());
+        markers
+            .filter(|marker| marker.environment == environment)
+            .any(|marker| {
+                // What had no room in its text was in the request all the same.
+                let untold =
+                    marker.cut > 0 && !marker.moves.iter().any(|row| row.policy == policy.name);
+                untold || marker.moves.iter().any(|row| is_of(row, policy, step))
+            })
+    }
+
+    /// The latest of those that people closed of which nobody has said who.
+    pub(crate) fn unasked(&self, most: usize) -> Vec<u64> {
+        let unasked = |request: &EndedRequest| {
+            request.how == ClosedRequest::Closed && request.marker.is_some() && request.by.is_none()
+        };
+        self.all
+            .iter()
+            .rev()
+            .filter(|(_, request)| unasked(request))
+            .map(|(number, _)| *number)
+            .take(most)
+            .collect()
+    }
+
+    /// What people refused of a policy in an Environment, as moves back, oldest first.
+    pub(crate) fn refused(
+        &self,
+        environment: &str,
+        policy: &ImagePolicy,
+        base: &str,
+    ) -> Vec<HeldMove> {
+        let mut moves = Vec::new();
+        for (number, request) in self
+            .closed()
+            .filter(|(_, request)| request.base == base && !request.foreign)
+        {
+            let Some(marker) = request
+                .marker
+                .as_ref()
+                .filter(|marker| marker.environment == environment)
+            else {
+                continue;
+            };
+            for row in marker
+                .moves
+                .iter()
+                .filter(|row| row.policy == policy.name && row.repository == policy.image)
+            {
+                let by_digest = matches!(policy.choice, PolicyKind::Digest(_))
+                    || row.old.as_deref() == Some(row.new.as_str());
+                let digest = row.digest.as_ref().filter(|_| by_digest);
+                moves.push(HeldMove {
+                    commit: String::new(),
+                    author: request
+                        .by
+                        .clone()
+                        .flatten()
+                        .unwrap_or_else(|| "somebody".to_owned()),
+                    time: request.at,
+                    by_bot: false,
+                    old: digest.map_or_else(
+                        || row.new.as_str().to_owned(),
+                        |digest| digest.as_str().to_owned(),
+                    ),
+                    new: row.old.clone().unwrap_or_default(),
+                    tag: digest.map(|_| row.new.as_str().to_owned()),
+                    request: Some(number),
+                });
+            }
+        }
+        moves.sort_by_key(|row| row.time);
+        moves
+    }
+}
+
+/// Whether a step is what was proposed.
+fn is_of(row: &Proposed, policy: &ImagePolicy, step: &HeldMove) -> bool {
+    let ours = row.policy == policy.name && row.repository == policy.image;
+    // A digest that moved stands beside the tag that it is of.
+    let new = match &step.tag {
+        None => row.new.as_str() == step.new,
+        Some(tag) => {
+            row.new.as_str() == tag
+                && row
+                    .digest
+                    .as_ref()
+                    .is_some_and(|digest| digest.as_str() == step.new)
+        }
+    };
+    ours && new
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_had_no_room_in_a_text_was_proposed_all_the_same() {
+        let text = "apiVersion: tagboat.dev/v1alpha1\nkind: ImagePolicy\nmetadata: {name: web}\nspec: {image: example.org/web, policy: {semver: {range: 1.x}}}\n";
+        let declared = crate::spec::read([("p.yaml", text.as_bytes())], None);
+        let policy = declared.policies.values().next().unwrap();
+        let told = Proposed {
+            policy: policy.name.clone(),
+            repository: policy.image.clone(),
+            old: Some("1.0.0".to_owned()),
+            new: crate::core::image::Tag::new("1.1.0").unwrap(),
+            digest: None,
+        };
+        let step = |new: &str, commit: &str| HeldMove {
+            commit: commit.to_owned(),
+            author: "Ann".to_owned(),
+            time: Timestamp::UNIX_EPOCH,
+            by_bot: false,
+            old: "1.0.0".to_owned(),
+            new: new.to_owned(),
+            tag: None,
+            request: None,
+        };
+        // What its text says of a policy is all of it; of others nobody knows.
+        for (moves, cut, new, commit, expected) in [
+            (vec![told.clone()], 0, "1.1.0", "c", true),
+            (vec![told.clone()], 0, "1.2.0", "c", false),
+            (vec![told], 1, "1.2.0", "c", false),
+            (vec![], 0, "1.1.0", "c", false),
+            (vec![], 1, "1.1.0", "c", true),
+            (vec![], 1, "1.1.0", "another", false),
+        ] {
+            let mut marker = Marker::new("prod", None, &[], String::new());
+            (marker.moves, marker.cut) = (moves, cut);
+            let ended = EndedRequest {
+                head: String::new(),
+                head_commit: String::new(),
+                base: "main".to_owned(),
+                how: ClosedRequest::Merged,
+                opened: None,
+                at: Timestamp::UNIX_EPOCH,
+                by: None,
+                author: String::new(),
+                commit: Some("c".to_owned()),
+                marker: Some(marker.clone()),
+                foreign: false,
+            };
+            let known = EndedRequests {
+                all: BTreeMap::from([(1, ended)]),
+                ..EndedRequests::default()
+            };
+            assert_eq!(
+                known.proposed("prod", policy, "main", &step(new, commit)),
+                expected,
+                "{marker:?} {new} {commit}"
+            );
+            assert!(!known.proposed("dev", policy, "main", &step(new, commit)));
+        }
+    }
+}

@@ -1,0 +1,375 @@
+//! What a revision of the config repository says: declarations, and the references of every file
+//! that may matter.
+//!
+//! Two indexes in a row, because what is watched follows from what is declared: the first knows
+//! which files declare something (and where charts are), the second the references of files that
+//! mention a watched repository.
+
+use crate::{
+    core::image::ImageRepository,
+    images::references::{self, FileKind, Findings, Needles},
+    io::git::{EntryKind, Extractor, GitError, Index, IndexOrigin, Mirror, ObjectId, Revision},
+    spec::{self, Declarations},
+};
+use sha2::{Digest as _, Sha256};
+use std::{
+    collections::{BTreeSet, HashSet},
+    path::Path,
+    sync::Arc,
+};
+
+/// A revision, read.
+#[derive(Debug, Clone)]
+pub struct RepoSnapshot {
+    /// The commit.
+    pub commit: ObjectId,
+    /// What is declared.
+    pub declared: Arc<Declarations>,
+    /// The files that mention something watched, in the order of their paths.
+    pub files: Arc<Vec<ReferencedFile>>,
+}
+
+/// A file that mentions something watched.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ReferencedFile {
+    /// The path from the root of the repository.
+    pub path: String,
+    /// Its content in Git; nothing for a file of a folder.
+    pub blob: Option<ObjectId>,
+    /// Whether it may be written: a regular file.
+    pub regular: bool,
+    /// What was found in it.
+    pub findings: Findings,
+}
+
+/// Indexes and what was read from them, kept between passes.
+#[derive(Debug, Default)]
+pub struct SnapshotCache {
+    declaring: Option<Index>,
+    watching: Option<Index>,
+    /// The files that the declarations of `last` were read from.
+    sources: Vec<(String, ObjectId)>,
+    last: Option<RepoSnapshot>,
+}
+
+impl SnapshotCache {
+    /// What the last revision declares.
+    pub fn declared(&self) -> Option<Arc<Declarations>> {
+        self.last.as_ref().map(|last| Arc::clone(&last.declared))
+    }
+}
+
+/// Which files may declare something.
+struct DeclarationFiles<'a> {
+    folder: Option<&'a str>,
+}
+
+const DECLARES: u8 = 0;
+const CHART: u8 = 1;
+
+impl Extractor for DeclarationFiles<'_> {
+    fn class(&self, path: &str) -> Option<u8> {
+        if path == "Chart.yaml" || path.ends_with("/Chart.yaml") {
+            return Some(CHART);
+        }
+        let inside = self.folder.is_none_or(|folder| {
+            path.strip_prefix(folder)
+                .is_some_and(|rest| rest.starts_with('/'))
+        });
+        (inside
+            && [".yaml", ".yml", ".json"]
+                .iter()
+                .any(|ending| path.ends_with(ending)))
+        .then_some(DECLARES)
+    }
+
+    fn fingerprint(&self) -> [u8; 16] {
+        shorten(Sha256::digest(format!("declaring 1\n{}", self.folder.unwrap_or_default())).into())
+    }
+
+    fn extract(&self, class: u8, bytes: &[u8]) -> Vec<u8> {
+        let counts = class == CHART || spec::may_declare("x.yaml", bytes);
+        if counts { vec![1] } else { Vec::new() }
+    }
+}
+
+/// Which files may mention something watched.
+struct ReferencedFiles {
+    needles: Needles,
+    charts: HashSet<String>,
+}
+
+impl Extractor for ReferencedFiles {
+    fn class(&self, path: &str) -> Option<u8> {
+        let kind = FileKind::of(path, |directory| self.charts.contains(directory));
+        (kind != FileKind::NotYaml).then_some(kind as u8)
+    }
+
+    fn fingerprint(&self) -> [u8; 16] {
+        let mut hash = Sha256::new();
+        hash.update([references::VERSION]);
+        hash.update(self.needles.fingerprint());
+        for chart in self.charts.iter().collect::<BTreeSet<_>>() {
+            hash.update(chart);
+            hash.update("\n");
+        }
+        shorten(hash.finalize().into())
+    }
+
+    fn extract(&self, class: u8, bytes: &[u8]) -> Vec<u8> {
+        if !self.needles.hit(bytes) {
+            return Vec::new();
+        }
+        let findings = references::find(kind_of(class), bytes);
+        if findings.references.is_empty() && findings.notes.is_empty() {
+            Vec::new()
+        } else {
+            findings.encode()
+        }
+    }
+}
+
+fn shorten(hash: [u8; 32]) -> [u8; 16] {
+    let mut short = [0; 16];
+    short.copy_from_slice(&hash[..16]);
+    short
+}
+
+fn kind_of(class: u8) -> FileKind {
+    [
+        FileKind::Yaml,
+        FileKind::Kustomization,
+        FileKind::ChartTemplate,
+    ]
+    .into_iter()
+    .find(|kind| *kind as u8 == class)
+    .unwrap_or(FileKind::NotYaml)
+}
+
+/// Reads a revision, from what is remembered as far as it goes. `store` is the folder of the index
+/// files. Besides the revision: what is worth a warning (an index that was damaged, or cannot be
+/// saved).
+///
+/// # Errors
+/// If an object of the mirror, or the folder of declarations, is missing: that a folder is empty
+/// and that its name is wrong must not look the same, since what nobody declares any more may be
+/// deleted. What is remembered stays as it is then.
+pub fn read(
+    mirror: &Mirror,
+    commit: ObjectId,
+    policies: Option<&str>,
+    store: &Path,
+    memory: &mut SnapshotCache,
+) -> Result<(RepoSnapshot, Vec<String>), GitError> {
+    if let Some(last) = memory.last.as_ref().filter(|last| last.commit == commit) {
+        return Ok((last.clone(), Vec::new()));
+    }
+    there(mirror, commit, policies)?;
+    let mut warnings = Vec::new();
+    let declaring = DeclarationFiles { folder: policies };
+    let (first, _) = index(
+        mirror,
+        commit,
+        &store.join("declared.index"),
+        &declaring,
+        memory.declaring.take(),
+        &mut warnings,
+    )?;
+    let declares = first.records().filter(|record| record.class == DECLARES);
+    let sources: Vec<_> = declares
+        .map(|record| (record.path.to_owned(), record.blob))
+        .collect();
+    let (declared, known) = match memory.last.take() {
+        Some(last) if memory.sources == sources => (last.declared, Some(last.files)),
+        last => (
+            Arc::new(declarations(
+                &mirror.at(commit)?,
+                &sources,
+                Some(mirror.remote().branch()),
+            )?),
+            last.map(|last| last.files),
+        ),
+    };
+    let charts = first
+        .records()
+        .filter(|record| record.class == CHART)
+        .map(|record| {
+            record
+                .path
+                .strip_suffix("Chart.yaml")
+                .unwrap_or_default()
+                .trim_end_matches('/')
+                .to_owned()
+        });
+    let watched: BTreeSet<&ImageRepository> = declared
+        .policies
+        .values()
+        .map(|policy| &policy.image)
+        .collect();
+    let watching = ReferencedFiles {
+        needles: Needles::new(watched),
+        charts: charts.collect(),
+    };
+    let (second, how) = index(
+        mirror,
+        commit,
+        &store.join("references.index"),
+        &watching,
+        memory.watching.take(),
+        &mut warnings,
+    )?;
+    // In an index built anew a blob may be of another class, in which other references count.
+    let known = known
+        .filter(|_| !matches!(how, IndexOrigin::Built(..)))
+        .map(Arc::unwrap_or_clone)
+        .unwrap_or_default();
+    let files = files(&second, known, &mut warnings);
+    let world = RepoSnapshot {
+        commit,
+        declared,
+        files: Arc::new(files),
+    };
+    *memory = SnapshotCache {
+        declaring: Some(first),
+        watching: Some(second),
+        sources,
+        last: Some(world.clone()),
+    };
+    Ok((world, warnings))
+}
+
+/// The files of an index. What is `known` of a path with the same content is not decoded again:
+/// both are in the order of paths, so that this is one merge.
+fn files(
+    index: &Index,
+    known: Vec<ReferencedFile>,
+    warnings: &mut Vec<String>,
+) -> Vec<ReferencedFile> {
+    let mut known = known.into_iter().peekable();
+    let mut files = Vec::with_capacity(index.len());
+    for record in index.records() {
+        while known
+            .next_if(|file| file.path.as_str() < record.path)
+            .is_some()
+        {}
+        let regular = matches!(record.kind, EntryKind::Blob | EntryKind::BlobExecutable);
+        if let Some(file) =
+            known.next_if(|file| file.path == record.path && file.blob == Some(record.blob))
+        {
+            files.push(ReferencedFile { regular, ..file });
+            continue;
+        }
+        match Findings::decode(record.bytes) {
+            Ok(findings) => files.push(ReferencedFile {
+                path: record.path.to_owned(),
+                blob: Some(record.blob),
+                regular,
+                findings,
+            }),
+            Err(_) => warnings.push(format!(
+                "{}: the remembered references cannot be read; they are looked for again",
+                record.path
+            )),
+        }
+    }
+    files
+}
+
+fn index(
+    mirror: &Mirror,
+    commit: ObjectId,
+    file: &Path,
+    extract: &dyn Extractor,
+    known: Option<Index>,
+    warnings: &mut Vec<String>,
+) -> Result<(Index, IndexOrigin), GitError> {
+    let indexed = match known {
+        Some(known) => known.follow(mirror, commit, file, extract)?,
+        None => Index::open(mirror, commit, file, extract)?,
+    };
+    if let IndexOrigin::Built(_, Some(why)) = &indexed.how {
+        warnings.push(format!("the index is built anew: {why}"));
+    }
+    warnings.extend(indexed.unsaved.map(|why| {
+        format!("the index cannot be saved, the next start begins further back: {why}")
+    }));
+    Ok((indexed.index, indexed.how))
+}
+
+/// What a commit declares, read without an index. `branch` is the one the process file names, if
+/// there is one.
+///
+/// # Errors
+/// If an object is missing.
+pub fn declared_in(
+    revision: &Revision<'_>,
+    policies: Option<&str>,
+    branch: Option<&str>,
+) -> Result<Declarations, GitError> {
+    let declaring = DeclarationFiles { folder: policies };
+    let entries = revision.list("")?;
+    let regular = |kind| matches!(kind, EntryKind::Blob | EntryKind::BlobExecutable);
+    let sources = entries
+        .into_iter()
+        .filter(|entry| regular(entry.kind) && declaring.class(&entry.path) == Some(DECLARES));
+    declarations(
+        revision,
+        &sources
+            .map(|entry| (entry.path, entry.id))
+            .collect::<Vec<_>>(),
+        branch,
+    )
+}
+
+pub(crate) fn declared_at(
+    mirror: &Mirror,
+    commit: ObjectId,
+    policies: Option<&str>,
+) -> Result<Declarations, GitError> {
+    there(mirror, commit, policies)?;
+    declared_in(
+        &mirror.at(commit)?,
+        policies,
+        Some(mirror.remote().branch()),
+    )
+}
+
+/// Sees that the folder of declarations is in a commit.
+fn there(mirror: &Mirror, commit: ObjectId, policies: Option<&str>) -> Result<(), GitError> {
+    let Some(folder) = policies else {
+        return Ok(());
+    };
+    match mirror.at(commit)?.find(folder)? {
+        Some(entry) if entry.kind == EntryKind::Tree => Ok(()),
+        _ => Err(GitError::NoFolder {
+            remote: mirror.remote().shown().to_owned(),
+            commit: commit.to_string(),
+            folder: folder.to_owned(),
+        }),
+    }
+}
+
+fn declarations(
+    revision: &Revision<'_>,
+    sources: &[(String, ObjectId)],
+    branch: Option<&str>,
+) -> Result<Declarations, GitError> {
+    let files = sources
+        .iter()
+        .map(|(path, blob)| Ok((path.as_str(), revision.blob(*blob)?)));
+    let files = files.collect::<Result<Vec<_>, GitError>>()?;
+    Ok(spec::read(
+        files.iter().map(|(path, bytes)| (*path, bytes.as_slice())),
+        branch,
+    ))
+}
+
+impl SnapshotCache {
+    /// The files that declare something at `commit`, if that is what was read last.
+    pub(crate) fn sources(&self, commit: ObjectId) -> Option<&[(String, ObjectId)]> {
+        self.last
+            .as_ref()
+            .filter(|last| last.commit == commit)
+            .map(|_| self.sources.as_slice())
+    }
+}
