@@ -550,7 +550,7 @@ impl Fleet {
             address: "git.example.org/fleet".to_owned(),
             part: "main".to_owned(),
         };
-        self.reconciler.follow(
+        self.reconciler.reconcile(
             &repository,
             &revision,
             declared,
@@ -563,7 +563,7 @@ impl Fleet {
     async fn settled(&self, revision: &str, only: Option<&BTreeSet<Name>>) {
         let done = self
             .reconciler
-            .settled(REPOSITORY, revision, only, PATIENCE, |_| {})
+            .wait_until_observed(REPOSITORY, revision, only, PATIENCE, |_| {})
             .await;
         assert!(
             done,
@@ -594,7 +594,7 @@ impl Fleet {
 
     async fn end(self) {
         self.stop.cancel();
-        self.reconciler.end().await;
+        self.reconciler.shut_down().await;
     }
 }
 

@@ -176,7 +176,7 @@ impl CommandClusters {
     /// Ends what was begun, at a safe point.
     pub async fn end(self) {
         self.stop.cancel();
-        self.reconciler.end().await;
+        self.reconciler.shut_down().await;
     }
 }
 
@@ -263,7 +263,7 @@ pub(super) fn rows(status: &ApplicationStatus, screen: &mut Screen) {
     for problem in &status.problems {
         row(
             problem,
-            if status.state.is_trouble() {
+            if status.state.needs_attention() {
                 Color::Red
             } else {
                 Color::Cyan
@@ -331,9 +331,9 @@ mod tests {
 
     #[test]
     fn progress_names_the_objects_that_are_waited_for() {
-        let status = |name: &str, settled: bool, unhealthy: &[&str]| ApplicationStatus {
+        let status = |name: &str, observed: bool, unhealthy: &[&str]| ApplicationStatus {
             revision: Some("0".repeat(40)),
-            state: if settled {
+            state: if observed {
                 ApplicationState::Synced
             } else {
                 ApplicationState::Progressing
@@ -348,7 +348,7 @@ mod tests {
                     hint: None,
                 })
                 .collect(),
-            settled,
+            observed,
             ..ApplicationStatus::new(name.parse().unwrap(), "fleet", "test")
         };
         let statuses = [
@@ -364,14 +364,14 @@ mod tests {
             },
         ];
         assert_eq!(
-            progress(&statuses, |status| status.settled),
+            progress(&statuses, |status| status.observed),
             "1 of 3 done\n  dev/web on test: progressing, 2 of 4 objects healthy\n    Deployment dev/web: InProgress: 1 of 3 are updated\n    \
              Deployment dev/web: Failed: \\u{1b}[2J\n  dev/job on test: progressing"
         );
         let many: Vec<ApplicationStatus> = (0..100)
             .map(|n| status(&format!("dev/a{n}"), false, &["x".repeat(500).as_str(); 9]))
             .collect();
-        let text = progress(&many, |status| status.settled);
+        let text = progress(&many, |status| status.observed);
         assert!(text.ends_with("    and 6 more\n  and 94 more"), "{text}");
         assert!(
             text.lines().count() == 2 + SHOWN * (OBJECTS + 2)

@@ -63,7 +63,7 @@ pub async fn answer(desk: &Service, wanted: &[Name], screen: &mut Screen) -> Res
             ));
             let compared = async {
                 let cluster = reconciler.cluster(&application.cluster).ok_or_else(|| {
-                    match reconciler.closed(&application.cluster) {
+                    match reconciler.connection_error(&application.cluster) {
                         Some(error) => Failure {
                             hint: error.hint(),
                             ..Failure::input(format!("{}: {error}", application.place))
@@ -79,14 +79,14 @@ pub async fn answer(desk: &Service, wanted: &[Name], screen: &mut Screen) -> Res
                     .await
                     .map_err(|error| Failure::input(format!("rendering ended unasked: {error}")))?;
                 let rendered = rendered.map_err(|why| Failure {
-                    hint: why.row.hint.clone(),
-                    ..Failure::input(format!("{}: {}", application.name, why.row))
+                    hint: why.message.hint.clone(),
+                    ..Failure::input(format!("{}: {}", application.name, why.message))
                 })?;
-                let recorded = reconciler.recorded(Some(&application.cluster)).await?;
+                let recorded = reconciler.records(Some(&application.cluster)).await?;
                 let inventory = recorded
                     .get(&(application.cluster.clone(), application.name.clone()))
                     .map(|one| one.inventory.clone());
-                Ok(reconcile::differences(
+                Ok(reconcile::diff_objects(
                     cluster,
                     application,
                     &rendered,

@@ -38,7 +38,7 @@ pub(super) async fn confirm(
     let only: BTreeSet<Name> = gone.iter().cloned().collect();
     if own {
         for scope in scopes {
-            reconciler.follow(
+            reconciler.reconcile(
                 &scope.repository(),
                 &scope.revision(),
                 &scope.declared,
@@ -48,12 +48,15 @@ pub(super) async fn confirm(
         }
     }
     let end = tokio::time::Instant::now() + PATIENCE;
-    let (mut turned, mut said) = (reconciler.turns(), BTreeMap::<Name, Option<String>>::new());
+    let (mut turned, mut said) = (
+        reconciler.status_changes(),
+        BTreeMap::<Name, Option<String>>::new(),
+    );
     loop {
         turned.mark_unchanged();
         let taken = scopes
             .iter()
-            .all(|scope| reconciler.has_taken(&scope.updater.config.name, &scope.revision()));
+            .all(|scope| reconciler.has_accepted(&scope.updater.config.name, &scope.revision()));
         let statuses: Vec<ApplicationStatus> = reconciler
             .statuses()
             .into_iter()
@@ -65,7 +68,7 @@ pub(super) async fn confirm(
                 && *confirmed != status.revision
             {
                 confirmed.clone_from(&status.revision);
-                reconciler.ask(
+                reconciler.request(
                     &status.application,
                     &ApplicationRequest::ConfirmPrune(status.revision.clone().unwrap_or_default()),
                 );
@@ -75,7 +78,7 @@ pub(super) async fn confirm(
             return Err(applications::unknown(name, scopes));
         }
         let waits = |status: &ApplicationStatus| {
-            !status.settled || status.state == ApplicationState::ConfirmationRequired
+            !status.observed || status.state == ApplicationState::ConfirmationRequired
         };
         if taken && !statuses.iter().any(waits) {
             for name in gone

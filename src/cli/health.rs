@@ -62,7 +62,7 @@ pub fn run(arguments: &Arguments, screen: &mut Screen) -> Result<Exit, Failure> 
     let judged: Vec<(&Object, Health)> = manifests
         .objects
         .iter()
-        .map(|object| (object, health::of_at(object, now)))
+        .map(|object| (object, health::assess_at(object, now)))
         .collect();
     if screen.is_json() {
         screen.json(

@@ -56,16 +56,16 @@ pub async fn answer(
     else {
         return Err(applications::none());
     };
-    let mut found = reconciler.recorded(None).await?;
+    let mut found = reconciler.records(None).await?;
     found.retain(|(_, name), _| name == application);
     let strange = if found.is_empty() {
-        reconciler.in_place_of_record(application).await?
+        reconciler.record_conflicts(application).await?
     } else {
         Vec::new()
     };
     let closed: Vec<String> = reconciler
         .clusters()
-        .filter_map(|name| reconciler.closed(name))
+        .filter_map(|name| reconciler.connection_error(name))
         .map(|error| error.to_string())
         .collect();
     if let Some(own) = own {

@@ -135,7 +135,7 @@ pub fn run(arguments: &Arguments, screen: &mut Screen) -> Result<Exit, Failure> 
                 .collect::<Vec<_>>(),
         );
     } else {
-        screen.print(manifest::documents(
+        screen.print(manifest::to_yaml_stream(
             rendered.objects().iter().map(|object| object.value()),
         ));
     }

@@ -63,11 +63,13 @@ pub async fn answer(desk: &Service, wanted: &[Name], screen: &mut Screen) -> Res
         return Err(Failure::input(format!("there is no Application {name}")));
     }
     show(&statuses, screen);
-    Ok(if statuses.iter().any(|status| status.state.is_trouble()) {
-        Exit::Findings
-    } else {
-        Exit::Done
-    })
+    Ok(
+        if statuses.iter().any(|status| status.state.needs_attention()) {
+            Exit::Findings
+        } else {
+            Exit::Done
+        },
+    )
 }
 
 /// Asks the clusters now.
@@ -80,7 +82,7 @@ async fn look(
     let clusters = applications::CommandClusters::open(desk, ReconcileMode::Plan).await?;
     let progress = screen.progress("asking clusters");
     for scope in &scopes {
-        clusters.reconciler.follow(
+        clusters.reconciler.reconcile(
             &scope.repository(),
             &scope.revision(),
             &scope.declared,
@@ -90,11 +92,11 @@ async fn look(
     }
     for scope in &scopes {
         let tell = |statuses: &[ApplicationStatus]| {
-            progress.say(applications::progress(statuses, |status| status.settled))
+            progress.say(applications::progress(statuses, |status| status.observed))
         };
         clusters
             .reconciler
-            .settled(
+            .wait_until_observed(
                 &scope.updater.config.name,
                 &scope.revision(),
                 scope.only.as_ref(),
@@ -163,7 +165,7 @@ pub(super) fn show(statuses: &[ApplicationStatus], screen: &mut Screen) {
             for planned in &status.planned {
                 screen.line(format_args!(
                     "    would {} {}",
-                    planned.what,
+                    planned.action,
                     super::safe(&planned.object)
                 ));
             }

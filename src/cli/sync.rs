@@ -150,7 +150,7 @@ pub(super) async fn bring(
     let progress = screen.progress("reading Git");
     scopes.retain(|scope| scope.only.as_ref().is_none_or(|only| !only.is_empty()));
     if own.is_some() {
-        reconciler.expect(
+        reconciler.expect_repositories(
             scopes
                 .iter()
                 .map(|scope| scope.updater.config.name.as_str()),
@@ -159,7 +159,7 @@ pub(super) async fn bring(
     // All of them before the first is waited for: what one lets go of, another may want.
     for scope in &scopes {
         if own.is_some() {
-            reconciler.follow(
+            reconciler.reconcile(
                 &scope.repository(),
                 &scope.revision(),
                 &scope.declared,
@@ -168,9 +168,9 @@ pub(super) async fn bring(
             );
         }
         for application in scope.applications() {
-            reconciler.ask(&application.name, &ApplicationRequest::Now);
+            reconciler.request(&application.name, &ApplicationRequest::Now);
             if sync.confirm_prune {
-                reconciler.ask(
+                reconciler.request(
                     &application.name,
                     &ApplicationRequest::ConfirmPrune(scope.revision()),
                 );
@@ -285,7 +285,7 @@ fn missing(
         .filter(|one| !found.iter().any(|status| status.application == one.name));
     silent
         .map(|one| ApplicationStatus {
-            problems: vec![Message::whole("nothing has been heard of it in time")],
+            problems: vec![Message::application("nothing has been heard of it in time")],
             ..ApplicationStatus::new(one.name.clone(), repository, &one.cluster)
         })
         .collect()
@@ -317,7 +317,7 @@ async fn wait_for(
             && (names.contains(&status.application) || scope.only.is_none())
     };
     let end = tokio::time::Instant::now() + scope.patience();
-    let mut turned = reconciler.turns();
+    let mut turned = reconciler.status_changes();
     loop {
         turned.mark_unchanged();
         let statuses: Vec<ApplicationStatus> =
@@ -325,14 +325,16 @@ async fn wait_for(
         let done = |status: &ApplicationStatus| {
             let here = status.revision.as_deref() == Some(revision.as_str());
             let ended = match until {
-                Until::Healthy => status.settled && (healthy(status) || status.state.is_trouble()),
-                Until::Declared => status.settled,
-                Until::Sent => status.settled || status.state == ApplicationState::Progressing,
+                Until::Healthy => {
+                    status.observed && (healthy(status) || status.state.needs_attention())
+                }
+                Until::Declared => status.observed,
+                Until::Sent => status.observed || status.state == ApplicationState::Progressing,
             };
             here && ended
         };
         tell(&statuses, &done);
-        let taken = reconciler.has_taken(&scope.updater.config.name, &revision);
+        let taken = reconciler.has_accepted(&scope.updater.config.name, &revision);
         if taken
             && statuses.iter().all(done)
             && names

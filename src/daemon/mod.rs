@@ -79,7 +79,7 @@ pub async fn run(engine: Engine, context: &Arc<ProcessContext>) -> Result<Exit, 
         .collect();
     info!(repositories = names.join(","), clusters = clusters.join(","), socket = %socket.path.display(), "tagboat {} runs", env!("CARGO_PKG_VERSION"));
     if let Some(reconciler) = &reconciler {
-        reconciler.expect(names.iter().copied());
+        reconciler.expect_repositories(names.iter().copied());
     }
     let mut ended = tokio::task::JoinSet::new();
     for updater in &engine.updaters {
@@ -117,7 +117,7 @@ pub async fn run(engine: Engine, context: &Arc<ProcessContext>) -> Result<Exit, 
     tasks.close();
     tasks.wait().await;
     if let Some(reconciler) = &reconciler {
-        reconciler.end().await;
+        reconciler.shut_down().await;
     }
     engine.scanner.store.flush()?;
     info!("stopped");
@@ -141,7 +141,7 @@ pub(crate) async fn follow(
         {
             let render =
                 reconcile::from_git(Arc::clone(&renderer), Arc::clone(&updater.mirror), commit);
-            reconciler.follow(
+            reconciler.reconcile(
                 &reconcile::RepositoryId::from(&updater.config),
                 &commit.to_string(),
                 &declared,
@@ -174,7 +174,7 @@ pub(crate) fn talk(
     let (forge, merged) = (updater.forge.clone(), updater.merged.subscribe());
     async move {
         if let Some(forge) = forge {
-            rollout::talk(
+            rollout::report(
                 Arc::new(ground),
                 forge,
                 merged,

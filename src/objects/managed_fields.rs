@@ -142,7 +142,7 @@ pub fn is_overwritten(live: &Object, pointer: &str, own: &str) -> bool {
 
 /// The maps and lists that a manifest fills and that are one value each, as the server's answer to
 /// its apply by `own` says.
-pub fn atoms(manifest: &Object, answer: &Object, own: &str) -> KindAtomicFields {
+pub fn atomic_fields(manifest: &Object, answer: &Object, own: &str) -> KindAtomicFields {
     let mut atoms = Vec::new();
     let ours = entries(answer)
         .filter(|entry| text(entry, "manager") == own && text(entry, "subresource").is_empty());
@@ -508,7 +508,7 @@ mod tests {
             (json!({"rules": [{"a": 1}]}), json!({".": {}}), ""),
             (json!({"rules": [{"a": 1}]}), json!("what"), ""),
         ] {
-            let atoms = atoms(&manifest(spec), &answer(fields), "tagboat");
+            let atoms = atomic_fields(&manifest(spec), &answer(fields), "tagboat");
             assert_eq!(
                 atoms
                     .places()

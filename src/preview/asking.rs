@@ -386,7 +386,8 @@ fn warnings(application: &Application, one: &DesiredObject, tried: DryRunResult)
         applied,
         ..
     } = tried;
-    let said = |text: &String| text::line(&plan::masked(text, [live.as_ref(), Some(&manifest)]));
+    let said =
+        |text: &String| text::line(&plan::mask_values(text, [live.as_ref(), Some(&manifest)]));
     let mut warnings: Vec<String> = applied.warnings.iter().take(WARNINGS).map(said).collect();
     let owner = live.as_ref().and_then(plan::owner);
     match (&live, owner) {

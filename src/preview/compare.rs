@@ -7,7 +7,7 @@ use crate::{
     io::render::{RenderError, Rendered},
     objects::{
         object::{Gvk, Object, ObjectKey},
-        plan::{self, DesiredObject, KindScopes, OWNER, RefusedObject},
+        plan::{self, DesiredObject, KindScopes, OWNER_LABELS, RefusedObject},
     },
     reconcile::{self, ClusterKinds},
     review::{ApplicationChange, DryRunVerdict, ObjectChange, ObjectPreview, PreviewTrouble},
@@ -105,7 +105,7 @@ pub(super) fn compare(
         let Some((application, rendered)) = application.zip(rendered) else {
             return PlacedObject::default();
         };
-        let (wanted, refused) = plan::wanted(application, rendered.objects(), &*kinds);
+        let (wanted, refused) = plan::desired_objects(application, rendered.objects(), &*kinds);
         PlacedObject { wanted, refused }
     };
     let head = place(one.after.as_ref(), rendered.as_deref());
@@ -288,7 +288,7 @@ fn diff(key: &ObjectKey, before: Option<&DesiredObject>, after: Option<&DesiredO
         key.namespace.as_deref().map(line),
         line(&key.name),
     );
-    text::diff(&reconcile::unified(
+    text::diff(&reconcile::unified_diff(
         &key,
         SIDES,
         before.as_ref(),
@@ -306,7 +306,7 @@ fn unlabelled(mut object: Object) -> Object {
         let Some(Value::Object(labels)) = metadata.get_mut("labels") else {
             return;
         };
-        for label in OWNER {
+        for label in OWNER_LABELS {
             labels.shift_remove(label);
         }
         if labels.is_empty() {

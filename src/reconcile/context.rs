@@ -100,7 +100,7 @@ impl ReconcileContext {
         let Some(status) = statuses.get_mut(place) else {
             return;
         };
-        status.settled = false;
+        status.observed = false;
         drop(statuses);
         self.turned.send_modify(|count| *count += 1);
     }
@@ -168,10 +168,10 @@ impl ReconcileContext {
                         || found.revision.as_deref() == Some(revision);
                     return match found.is_ready() && is_read {
                         true => None,
-                        false if found.is_ready() => Some(Message::whole(format!(
+                        false if found.is_ready() => Some(Message::application(format!(
                             "waits for {needed}, which has not been read at this revision yet"
                         ))),
-                        false => Some(Message::whole(format!(
+                        false => Some(Message::application(format!(
                             "waits for {needed}, which is {}",
                             found.state
                         ))),
@@ -181,7 +181,7 @@ impl ReconcileContext {
                 let why = match self.aside(repository, needed) {
                     Some(UnselectedObject::Applied) => return None,
                     Some(UnselectedObject::Nothing) => {
-                        return Some(Message::whole(format!(
+                        return Some(Message::application(format!(
                             "waits for {needed}, which is being read"
                         )));
                     }
@@ -190,7 +190,7 @@ impl ReconcileContext {
                     Some(UnselectedObject::Unread(why)) => format!("cannot be read: {why}"),
                     None if self.rest.is_named() => "this repository does not declare".to_owned(),
                     None => {
-                        return Some(Message::whole(format!(
+                        return Some(Message::application(format!(
                             "waits for {needed}, which is not declared"
                         )));
                     }
@@ -199,7 +199,7 @@ impl ReconcileContext {
                 let hint = format!("tagboat sync {needed} first; or tagboat sync --all");
                 Some(Message {
                     hint: Some(hint),
-                    ..Message::whole(format!("waits for {needed}, which {why}"))
+                    ..Message::application(format!("waits for {needed}, which {why}"))
                 })
             })
             .collect();

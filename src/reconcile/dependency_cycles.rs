@@ -4,7 +4,7 @@ use crate::{core::name::Name, spec::Declarations};
 use std::collections::BTreeMap;
 
 /// Applications that wait for themselves, with the circle in words.
-pub(crate) fn circles(declared: &Declarations) -> BTreeMap<Name, String> {
+pub(crate) fn dependency_cycles(declared: &Declarations) -> BTreeMap<Name, String> {
     let needs = |name: &Name| {
         declared
             .applications

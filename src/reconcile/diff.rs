@@ -79,14 +79,14 @@ const AT_ONCE: usize = 8;
 ///
 /// # Errors
 /// If the cluster cannot be asked at all; what is wrong with one object is told with it.
-pub async fn differences(
+pub async fn diff_objects(
     cluster: &ClusterClient,
     application: &Application,
     rendered: &Rendered,
     inventory: &Inventory,
 ) -> Result<Vec<ObjectDiff>, ClusterError> {
     let served = cluster.resources().await?;
-    let (wanted, refused) = plan::wanted(
+    let (desired, refused) = plan::desired_objects(
         application,
         rendered.objects(),
         &ClusterKinds(Arc::clone(&served)),
@@ -105,9 +105,9 @@ pub async fn differences(
             hint: None,
         })
         .collect();
-    let asked: Vec<BoxFuture<'_, ObjectDiff>> = wanted
+    let asked: Vec<BoxFuture<'_, ObjectDiff>> = desired
         .iter()
-        .map(|one| of_wanted(cluster, &identity, one, &wanted, application, inventory).boxed())
+        .map(|one| of_wanted(cluster, &identity, one, &desired, application, inventory).boxed())
         .collect();
     all.extend(
         stream::iter(asked)
@@ -116,7 +116,7 @@ pub async fn differences(
             .await,
     );
     if application.prune {
-        let keep: HashSet<&ObjectKey> = wanted.iter().map(|one| &one.key).collect();
+        let keep: HashSet<&ObjectKey> = desired.iter().map(|one| &one.key).collect();
         let old = inventory
             .entries
             .iter()
@@ -140,9 +140,9 @@ pub async fn differences(
             deleting: false,
             revision: "",
         };
-        let pruning = plan::prune(
+        let pruning = plan::plan_prune(
             owner,
-            &wanted,
+            &desired,
             inventory,
             |key| old.get(key).map(|(live, _)| live),
             |_| false,
@@ -195,7 +195,7 @@ async fn of_wanted(
             notes,
         }) => {
             difference.notes = notes;
-            difference.diff = unified(&one.key, SIDES, live.as_ref(), Some(&applied.live));
+            difference.diff = unified_diff(&one.key, SIDES, live.as_ref(), Some(&applied.live));
             difference.change = match (&live, difference.diff.is_empty()) {
                 (None, _) => ChangeKind::Create,
                 (Some(_), false) => ChangeKind::Change,
@@ -222,7 +222,7 @@ async fn of_wanted(
             difference.diff = one
                 .manifest
                 .object()
-                .map(|manifest| unified(&one.key, SIDES, None, Some(&manifest)))
+                .map(|manifest| unified_diff(&one.key, SIDES, None, Some(&manifest)))
                 .unwrap_or_default();
         }
         Err(ApplyRefusal { error, why }) => {
@@ -272,7 +272,7 @@ fn of_gone(key: &ObjectKey, live: &Object) -> ObjectDiff {
         object: key.to_string(),
         place: None,
         change: ChangeKind::Delete,
-        diff: unified(key, SIDES, Some(live), None),
+        diff: unified_diff(key, SIDES, Some(live), None),
         changed_by: Vec::new(),
         notes: Vec::new(),
         error: None,
@@ -332,7 +332,7 @@ impl ApplyRefusal {
 impl ApplyRefusal {
     fn new(error: ClusterError, live: Option<&Object>, manifest: Option<&Object>) -> Self {
         Self {
-            why: plan::masked(&error.problem.to_string(), [live, manifest]),
+            why: plan::mask_values(&error.problem.to_string(), [live, manifest]),
             error,
         }
     }
@@ -418,17 +418,17 @@ const SEARCH: Duration = Duration::from_millis(500);
 
 /// Two states of an object as a unified diff of their YAML, with what their sides are called; empty
 /// if there is no difference.
-pub fn unified(
+pub fn unified_diff(
     key: &ObjectKey,
     sides: [&str; 2],
     before: Option<&Object>,
     after: Option<&Object>,
 ) -> String {
-    let (left, right) = plan::shown(before, after);
+    let (left, right) = plan::redact_pair(before, after);
     let text = |object: &Option<Object>| {
         object
             .as_ref()
-            .map(|object| manifest::document(object.value()))
+            .map(|object| manifest::to_yaml(object.value()))
             .unwrap_or_default()
     };
     let (left, right) = (text(&left), text(&right));

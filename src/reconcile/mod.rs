@@ -27,7 +27,9 @@ mod permits;
 
 pub use cluster_state::api_resources::ClusterKinds;
 pub use cluster_state::observed::ForeignChange;
-pub use diff::{ApplyRefusal, ChangeKind, DryRunResult, ObjectDiff, differences, dry_run, unified};
+pub use diff::{
+    ApplyRefusal, ChangeKind, DryRunResult, ObjectDiff, diff_objects, dry_run, unified_diff,
+};
 pub use queries::{ApplicationRequest, RecordedApplication};
 pub use render_queue::{RenderFailure, RenderFn, from_git};
 pub use repository::RepositoryId;
@@ -41,7 +43,7 @@ use crate::{
 use application::{AppReconciler, Work};
 use cluster_state::ClusterHandle;
 use context::{ApplicationHandle, ApplicationPlace, ReconcileContext};
-use dependency_cycles::circles;
+use dependency_cycles::dependency_cycles;
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
     path::{Path, PathBuf},
@@ -117,7 +119,7 @@ impl Reconciler {
 
     /// Says which repositories will be followed: before each of them has been read, what it may
     /// want is not deleted.
-    pub fn expect<'r>(&self, repositories: impl IntoIterator<Item = &'r str>) {
+    pub fn expect_repositories<'r>(&self, repositories: impl IntoIterator<Item = &'r str>) {
         for repository in repositories {
             for (cluster, hub) in &self.hubs {
                 let may = self.allowed.get(cluster).is_some_and(|allowed| {
@@ -136,7 +138,7 @@ impl Reconciler {
     ///
     /// `only` names the Applications that are wanted, for commands; nothing else is touched then.
     /// One that is not declared is taken for one that was.
-    pub fn follow(
+    pub fn reconcile(
         self: &Arc<Self>,
         repository: &RepositoryId,
         revision: &str,
@@ -144,7 +146,7 @@ impl Reconciler {
         only: Option<&BTreeSet<Name>>,
         render: &Arc<RenderFn>,
     ) {
-        let circles = circles(declared);
+        let circles = dependency_cycles(declared);
         let mut by_cluster: BTreeMap<&str, Vec<&Application>> = self
             .hubs
             .keys()
@@ -175,14 +177,14 @@ impl Reconciler {
                         &repository.name,
                         &application.cluster,
                     );
-                    (status.state, status.settled, status.revision) =
+                    (status.state, status.observed, status.revision) =
                         (ApplicationState::Failed, true, Some(revision.to_owned()));
                     let hint = closed.and_then(|error| error.hint());
                     let place = Some(application.place.to_string());
                     status.problems = vec![Message {
                         place,
                         hint,
-                        ..Message::whole(format!("{}: {problem}", application.place))
+                        ..Message::application(format!("{}: {problem}", application.place))
                     }];
                     if !self.shared.tells(&status) {
                         let (cluster, hint) = (&status.cluster, &status.problems[0].hint);
@@ -221,14 +223,14 @@ impl Reconciler {
                 .collect();
             hub.state()
                 .declare(&repository.name, revision, names.clone(), BTreeSet::new());
-            let wanted = applications
+            let desired = applications
                 .into_iter()
                 .filter(|application| only.is_none_or(|only| only.contains(&application.name)));
-            for application in wanted {
+            for application in desired {
                 if let Some(circle) = circles.get(&application.name) {
                     let job = Work::Broken {
                         revision: revision.to_owned(),
-                        row: Message::whole(circle.clone()),
+                        row: Message::application(circle.clone()),
                     };
                     self.hand(hub, repository, &application.name, job);
                 } else if application.suspend {
@@ -380,7 +382,7 @@ impl Reconciler {
                         revision: revision.clone(),
                         row: Message {
                             hint: Some("`tagboat check` names the declarations that cannot be read.".to_owned()),
-                            ..Message::whole("it is not declared, or its declaration cannot be read; what it has applied stays")
+                            ..Message::application("it is not declared, or its declaration cannot be read; what it has applied stays")
                         },
                     },
                 };
@@ -402,7 +404,7 @@ impl Reconciler {
     }
 
     /// Waits until every task has come to a safe point, after the stop.
-    pub async fn end(&self) {
+    pub async fn shut_down(&self) {
         self.shared.tasks.close();
         self.shared.tasks.wait().await;
     }

@@ -47,7 +47,7 @@ impl From<&ApplicationRecord> for RecordedApplication {
 impl Reconciler {
     /// Whether the Applications of a repository at a revision are known on every cluster: those it
     /// declares, and those it no longer does. Statuses say nothing of the others before that.
-    pub fn has_taken(&self, repository: &str, revision: &str) -> bool {
+    pub fn has_accepted(&self, repository: &str, revision: &str) -> bool {
         self.hubs
             .keys()
             .all(|cluster| self.shared.has_taken(cluster, repository, revision))
@@ -65,7 +65,7 @@ impl Reconciler {
     }
 
     /// Asks something of an Application, on whichever clusters it is; whether there is one.
-    pub fn ask(&self, name: &Name, asked: &ApplicationRequest) -> bool {
+    pub fn request(&self, name: &Name, asked: &ApplicationRequest) -> bool {
         let runners = self.runners.lock().unwrap_or_else(PoisonError::into_inner);
         let mut any = false;
         for (key, handle) in runners.iter().filter(|((_, other, _), _)| other == name) {
@@ -88,7 +88,7 @@ impl Reconciler {
     /// Waits until Applications have come to an end at a revision, all of them if none is named;
     /// gives whether they have before the time was over. `tell` hears of turns, several at once
     /// where many turn.
-    pub async fn settled(
+    pub async fn wait_until_observed(
         &self,
         repository: &str,
         revision: &str,
@@ -109,7 +109,7 @@ impl Reconciler {
         loop {
             turned.mark_unchanged();
             let now = tokio::time::Instant::now();
-            let taken = self.has_taken(repository, revision);
+            let taken = self.has_accepted(repository, revision);
             let (done, told) = {
                 let statuses = self
                     .shared
@@ -118,7 +118,7 @@ impl Reconciler {
                     .unwrap_or_else(PoisonError::into_inner);
                 let done = taken
                     && statuses.values().filter(ours).all(|status| {
-                        status.settled && status.revision.as_deref() == Some(revision)
+                        status.observed && status.revision.as_deref() == Some(revision)
                     });
                 let told = (done || now >= due)
                     .then(|| statuses.values().filter(ours).cloned().collect::<Vec<_>>());
@@ -142,7 +142,7 @@ impl Reconciler {
     }
 
     /// Tells of each turn of some status.
-    pub fn turns(&self) -> watch::Receiver<u64> {
+    pub fn status_changes(&self) -> watch::Receiver<u64> {
         self.shared.turned.subscribe()
     }
 
@@ -150,7 +150,7 @@ impl Reconciler {
     ///
     /// # Errors
     /// If a cluster cannot be asked.
-    pub async fn recorded(
+    pub async fn records(
         &self,
         cluster: Option<&str>,
     ) -> Result<BTreeMap<(String, Name), RecordedApplication>, ClusterError> {
@@ -158,7 +158,7 @@ impl Reconciler {
         for (name, hub) in self
             .hubs
             .iter()
-            .filter(|(name, _)| cluster.is_none_or(|wanted| wanted == *name))
+            .filter(|(name, _)| cluster.is_none_or(|desired| desired == *name))
         {
             for record in hub.cluster.records().await? {
                 all.insert(
@@ -174,7 +174,7 @@ impl Reconciler {
     ///
     /// # Errors
     /// If a cluster cannot be asked.
-    pub async fn in_place_of_record(&self, name: &Name) -> Result<Vec<ClusterError>, ClusterError> {
+    pub async fn record_conflicts(&self, name: &Name) -> Result<Vec<ClusterError>, ClusterError> {
         let mut all = Vec::new();
         for hub in self.hubs.values() {
             all.extend(hub.cluster.in_place_of_record(name).await?);
@@ -183,7 +183,7 @@ impl Reconciler {
     }
 
     /// Why there is no way into a cluster that is named.
-    pub fn closed(&self, name: &str) -> Option<&ClusterError> {
+    pub fn connection_error(&self, name: &str) -> Option<&ClusterError> {
         self.closed.get(name)
     }
 

@@ -25,17 +25,17 @@ pub type RenderFn = dyn Fn(&Application) -> Result<Arc<Rendered>, RenderFailure>
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RenderFailure {
     /// In words, with its file and object.
-    pub row: Message,
+    pub message: Message,
     /// Whether another try may go well though Git stays as it is.
-    pub passing: bool,
+    pub transient: bool,
 }
 
 impl From<Message> for RenderFailure {
     /// A mistake in Git.
-    fn from(row: Message) -> Self {
+    fn from(message: Message) -> Self {
         Self {
-            row,
-            passing: false,
+            message,
+            transient: false,
         }
     }
 }
@@ -46,13 +46,13 @@ pub fn from_git(renderer: Arc<Renderer>, mirror: Arc<Mirror>, commit: ObjectId) 
         renderer
             .render(&mirror, commit, &RenderSource::from(application))
             .map_err(|error| {
-                let row = Message {
+                let message = Message {
                     hint: error.hint(),
-                    ..Message::whole(error.to_string())
+                    ..Message::application(error.to_string())
                 };
                 RenderFailure {
-                    row,
-                    passing: error.may_pass(),
+                    message,
+                    transient: error.may_pass(),
                 }
             })
     })
@@ -189,7 +189,7 @@ async fn once(
     let rendered = tokio::task::spawn_blocking(move || render(&declared)).await;
     drop(permit);
     let rendered = rendered.unwrap_or_else(|panic| {
-        Err(Message::whole(format!("rendering ended unasked: {panic}")).into())
+        Err(Message::application(format!("rendering ended unasked: {panic}")).into())
     });
     let mut last = handle.last.lock().unwrap_or_else(PoisonError::into_inner);
     if handle.turn.load(Ordering::SeqCst) != turn {
@@ -211,9 +211,14 @@ async fn once(
                 ),
             }
         }
-        Err(RenderFailure { row, passing }) => {
-            (Work::Broken { revision, row }, None, Some(passing))
-        }
+        Err(RenderFailure { message, transient }) => (
+            Work::Broken {
+                revision,
+                row: message,
+            },
+            None,
+            Some(transient),
+        ),
     };
     *last = now;
     // Before the job: with it comes what whoever asked is waiting for.

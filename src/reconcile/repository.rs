@@ -85,7 +85,7 @@ mod tests {
 
     #[test]
     fn one_repository_has_one_address_whichever_way_leads_there() {
-        for (url, wanted) in [
+        for (url, desired) in [
             (
                 "https://git.example.org/shop/fleet.git",
                 "git.example.org/shop/fleet",
@@ -117,7 +117,7 @@ mod tests {
             ("http://127.0.0.1:3000/fleet.git", "127.0.0.1:3000/fleet"),
             ("file:///srv/fleet.git", "/srv/fleet"),
         ] {
-            assert_eq!(address(url), wanted, "{url}");
+            assert_eq!(address(url), desired, "{url}");
         }
     }
 }

@@ -64,7 +64,7 @@ impl ApplicationState {
     }
 
     /// Whether somebody should look at it.
-    pub fn is_trouble(self) -> bool {
+    pub fn needs_attention(self) -> bool {
         matches!(
             self,
             ApplicationState::Drifted
@@ -99,7 +99,7 @@ pub struct Message {
 
 impl Message {
     /// About an object.
-    pub fn of(object: impl fmt::Display, message: impl Into<String>) -> Self {
+    pub fn object(object: impl fmt::Display, message: impl Into<String>) -> Self {
         Self {
             object: Some(object.to_string()),
             place: None,
@@ -109,15 +109,15 @@ impl Message {
     }
 
     /// About one that is wanted, with its place in Git.
-    pub(super) fn at(one: &DesiredObject, message: impl Into<String>) -> Self {
+    pub(super) fn desired(one: &DesiredObject, message: impl Into<String>) -> Self {
         Self {
             place: one.manifest.origin.as_ref().map(ToString::to_string),
-            ..Self::of(&one.key, message)
+            ..Self::object(&one.key, message)
         }
     }
 
     /// About the Application.
-    pub fn whole(message: impl Into<String>) -> Self {
+    pub fn application(message: impl Into<String>) -> Self {
         Self {
             object: None,
             place: None,
@@ -190,7 +190,7 @@ impl fmt::Display for DriftedObject {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PlannedAction {
     /// What: create, change, repair, delete and so on.
-    pub what: String,
+    pub action: String,
     /// To which object.
     pub object: String,
 }
@@ -227,7 +227,7 @@ pub struct ApplicationStatus {
     /// What became of its newest revision.
     pub rollout: Option<Rollout>,
     /// Whether nothing more happens before something changes.
-    pub settled: bool,
+    pub observed: bool,
 }
 
 impl ApplicationStatus {
@@ -247,7 +247,7 @@ impl ApplicationStatus {
             notes: Vec::new(),
             planned: Vec::new(),
             rollout: None,
-            settled: false,
+            observed: false,
         }
     }
 

@@ -65,12 +65,12 @@ async fn nothing_is_settled_before_its_revision_was_taken() {
     let reconciler = Arc::new(reconciler().await);
     let settled = async |revision: &str| {
         reconciler
-            .settled("r", revision, None, Duration::from_millis(50), |_| {})
+            .wait_until_observed("r", revision, None, Duration::from_millis(50), |_| {})
             .await
     };
     assert!(!settled("1").await, "nobody has said what there is");
-    let render: Arc<RenderFn> = Arc::new(|_| Err(Message::whole("no").into()));
-    reconciler.follow(
+    let render: Arc<RenderFn> = Arc::new(|_| Err(Message::application("no").into()));
+    reconciler.reconcile(
         &repository(),
         "1",
         &Declarations::default(),
@@ -128,8 +128,8 @@ async fn a_cluster_without_a_way_into_it_stops_no_other() {
         "there is no other"
     );
     let reconciler = Arc::new(open(&[lost, there]).await.unwrap());
-    let render: Arc<RenderFn> = Arc::new(|_| Err(Message::whole("no").into()));
-    reconciler.follow(
+    let render: Arc<RenderFn> = Arc::new(|_| Err(Message::application("no").into()));
+    reconciler.reconcile(
         &repository(),
         "1",
         &declared(&[("here", "a"), ("far", "lost"), ("astray", "b")]),
@@ -154,7 +154,7 @@ async fn a_cluster_without_a_way_into_it_stops_no_other() {
 #[tokio::test]
 async fn what_was_said_of_a_revision_does_not_outlive_it() {
     let reconciler = Arc::new(reconciler().await);
-    let render: Arc<RenderFn> = Arc::new(|_| Err(Message::whole("no").into()));
+    let render: Arc<RenderFn> = Arc::new(|_| Err(Message::application("no").into()));
     let places = || {
         reconciler
             .statuses()
@@ -163,7 +163,7 @@ async fn what_was_said_of_a_revision_does_not_outlive_it() {
             .collect::<Vec<_>>()
     };
     let pair = |name: &str, cluster: &str| (name.to_owned(), cluster.to_owned());
-    reconciler.follow(
+    reconciler.reconcile(
         &repository(),
         "1",
         &declared(&[("one", "aa"), ("two", "bb")]),
@@ -176,8 +176,8 @@ async fn what_was_said_of_a_revision_does_not_outlive_it() {
         name: "other".into(),
         ..repository()
     };
-    reconciler.follow(&other, "1", &declared(&[("three", "cc")]), None, &render);
-    reconciler.follow(
+    reconciler.reconcile(&other, "1", &declared(&[("three", "cc")]), None, &render);
+    reconciler.reconcile(
         &repository(),
         "2",
         &declared(&[("one", "a"), ("two", "bb")]),
@@ -256,21 +256,21 @@ async fn an_event_that_overtakes_the_answer_is_no_drift() {
         json_patch::merge(&mut object, &more);
         Object::new(object).unwrap()
     };
-    let wanted = object(serde_json::json!({"metadata": {"uid": null}}));
+    let desired = object(serde_json::json!({"metadata": {"uid": null}}));
     // A controller writes its status at once, and the watch is faster than the answer to the apply.
     let answer = object(serde_json::json!({"metadata": {"resourceVersion": "5"}}));
     let event = object(
         serde_json::json!({"metadata": {"resourceVersion": "6"}, "status": {"observedGeneration": 1}}),
     );
     let atoms = KindAtomicFields::new(vec!["/spec/selector".into()]);
-    let expected = observed::hash(&wanted, &answer, &[], &atoms);
+    let expected = observed::hash(&desired, &answer, &[], &atoms);
     assert_ne!(
         expected,
-        observed::hash(&wanted, &answer, &[], &KindAtomicFields::NONE),
+        observed::hash(&desired, &answer, &[], &KindAtomicFields::NONE),
         "what the answer teaches changes what is compared"
     );
-    let key = wanted.key();
-    let manifest = CompactObject::new(wanted);
+    let key = desired.key();
+    let manifest = CompactObject::new(desired);
     let judge = |expected: Option<ValueHash>, atoms: &KindAtomicFields| {
         let watched = observed::WatchedManifest {
             manifest: manifest.clone(),

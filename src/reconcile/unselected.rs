@@ -173,18 +173,19 @@ impl ReconcileContext {
         drop(permit);
         let rendered = rendered
             .map_err(|panic| format!("rendering ended unasked: {panic}"))?
-            .map_err(|why| why.row.to_string())?;
+            .map_err(|why| why.message.to_string())?;
         let served = hub
             .cluster
             .resources()
             .await
             .map_err(|error| error.to_string())?;
-        let (wanted, _) = plan::wanted(application, rendered.objects(), &ClusterKinds(served));
-        let now = Some(plan::of_all(&wanted));
+        let (desired, _) =
+            plan::desired_objects(application, rendered.objects(), &ClusterKinds(served));
+        let now = Some(plan::hash_all(&desired));
         hub.state().note(
             &application.name,
             revision,
-            wanted.into_iter().map(|one| one.key),
+            desired.into_iter().map(|one| one.key),
         );
         let applied = recorded.is_some_and(|recorded| {
             recorded.inventory.rendered == now

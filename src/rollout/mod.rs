@@ -112,7 +112,7 @@ pub trait RolloutSource: Send + Sync + 'static {
 ///
 /// `merged` holds those of the last [`LATELY`](crate::review::rollout::LATELY); what was told
 /// already may stay in it.
-pub async fn talk(
+pub async fn report(
     ground: Arc<dyn RolloutSource>,
     forge: Arc<dyn Forge>,
     mut merged: watch::Receiver<Arc<[MergedRequest]>>,

@@ -121,7 +121,7 @@ impl RolloutSource for FleetSource {
     }
 
     fn turns(&self) -> watch::Receiver<u64> {
-        self.reconciler.turns()
+        self.reconciler.status_changes()
     }
 
     fn reached(&self, merged: &MergedRequest) -> Result<Option<Vec<RolloutTarget>>, GitError> {
@@ -194,7 +194,7 @@ impl RolloutSource for FleetSource {
     }
 
     async fn rollouts(&self, cluster: &str) -> Result<HashMap<Name, Vec<Rollout>>, ClusterError> {
-        let recorded = self.reconciler.recorded(Some(cluster)).await?;
+        let recorded = self.reconciler.records(Some(cluster)).await?;
         // A namesake of another repository is at revisions that are not in the mirror: they count
         // as before.
         Ok(recorded

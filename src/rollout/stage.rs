@@ -112,7 +112,7 @@ fn live(status: &ApplicationStatus, failed: Option<String>) -> RolloutStage {
         ApplicationState::Progressing => RolloutStage::Progressing(reason()),
         // Nothing was noted for this revision, so that nothing was to be done.
         ApplicationState::Synced | ApplicationState::Drifted
-            if status.settled && failed.is_none() =>
+            if status.observed && failed.is_none() =>
         {
             RolloutStage::Unchanged
         }
@@ -120,7 +120,7 @@ fn live(status: &ApplicationStatus, failed: Option<String>) -> RolloutStage {
         ApplicationState::ConfirmationRequired => RolloutStage::ConfirmationRequired(reason()),
         ApplicationState::Degraded => RolloutStage::Failed(failed.unwrap_or_else(reason)),
         // What may pass is tried again a few times first.
-        ApplicationState::Failed if !status.settled => RolloutStage::Waiting(reason()),
+        ApplicationState::Failed if !status.observed => RolloutStage::Waiting(reason()),
         ApplicationState::Failed => RolloutStage::Failed(failed.unwrap_or_else(reason)),
         ApplicationState::Suspended => RolloutStage::Suspended,
         ApplicationState::Orphaned | ApplicationState::Deleting => {
@@ -174,13 +174,13 @@ mod tests {
 
     fn status(revision: Option<&str>, state: ApplicationState) -> ApplicationStatus {
         let mut status = ApplicationStatus::new("shop/web".parse().unwrap(), "fleet", "east");
-        (status.revision, status.state, status.settled) =
+        (status.revision, status.state, status.observed) =
             (revision.map(str::to_owned), state, true);
         if !matches!(
             state,
             ApplicationState::Synced | ApplicationState::Applying | ApplicationState::Suspended
         ) {
-            status.problems = vec![Message::whole("the reason")];
+            status.problems = vec![Message::application("the reason")];
         }
         status
     }
@@ -308,7 +308,7 @@ mod tests {
             (ApplicationState::Synced, RolloutStage::Applying),
         ] {
             let unsettled = ApplicationStatus {
-                settled: false,
+                observed: false,
                 ..status(Some("s1"), state)
             };
             assert_eq!(told(Some(&unsettled), &[]), expected);

@@ -33,7 +33,7 @@ fn every_folder_gives_what_it_should() {
                     format!(
                         "# {}\n{}",
                         object.origin.as_ref().unwrap(),
-                        tagboat::objects::manifest::documents([object.value()])
+                        tagboat::objects::manifest::to_yaml_stream([object.value()])
                     )
                 });
                 format!("{head}{}", objects.collect::<String>())

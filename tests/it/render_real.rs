@@ -22,7 +22,9 @@ fn programs() -> RenderSettings {
 }
 
 fn text(rendered: &Rendered) -> String {
-    tagboat::objects::manifest::documents(rendered.objects().iter().map(|object| object.value()))
+    tagboat::objects::manifest::to_yaml_stream(
+        rendered.objects().iter().map(|object| object.value()),
+    )
 }
 
 fn fails(world: &World, path: &str) -> RenderError {

@@ -19,7 +19,7 @@ use tagboat::{
     objects::plan::RolloutOutcome,
     reconcile::{ApplicationState, ApplicationStatus, Message},
     review::rollout::MergedRequest,
-    rollout::{ReportTiming, RolloutSource, talk},
+    rollout::{ReportTiming, RolloutSource, report},
     spec::{self, ForgeCredentials, ForgeKind},
 };
 use tokio::sync::watch;
@@ -219,7 +219,13 @@ impl World {
         let stop = CancellationToken::new();
         let (ground, told): (Arc<dyn RolloutSource>, Arc<dyn Forge>) =
             (stage.clone(), forge.clone());
-        let task = tokio::spawn(talk(ground, told, merged.subscribe(), timing, stop.clone()));
+        let task = tokio::spawn(report(
+            ground,
+            told,
+            merged.subscribe(),
+            timing,
+            stop.clone(),
+        ));
         Self {
             stage: stage.clone(),
             forge: forge.clone(),
@@ -338,7 +344,7 @@ async fn a_merge_is_told_from_its_first_step_to_its_result_and_no_further() {
     // Whatever happens later is not about this request. The next one shows that everything before
     // it was looked at.
     stage.turn("shop/web", "o1", ApplicationState::Failed, |status| {
-        status.problems = vec![Message::whole("broken")]
+        status.problems = vec![Message::application("broken")]
     });
     stage.turn("shop/api", "s1", ApplicationState::Synced, |_| {});
     world.merge(&[
@@ -500,7 +506,9 @@ async fn what_is_unclear_after_a_start_waits_before_it_is_told() {
     world
         .stage
         .turn("shop/web", "s1", ApplicationState::Waiting, |status| {
-            status.problems = vec![Message::whole("waiting for the first list of Deployment")];
+            status.problems = vec![Message::application(
+                "waiting for the first list of Deployment",
+            )];
         });
     world.merge(&[merged(7, "s1", now - seconds(60), &["shop/web"])]);
     until("a look", || world.stage.asked() == 1).await;
@@ -568,7 +576,7 @@ async fn what_comes_to_no_result_is_given_up() {
     );
     let at = Timestamp::now() + seconds(2);
     let waits = |status: &mut ApplicationStatus| {
-        status.problems = vec![Message::whole("waits for shop/db, which is failed")]
+        status.problems = vec![Message::application("waits for shop/db, which is failed")]
     };
     stage.turn("shop/web", "s1", ApplicationState::Waiting, waits);
     stage.turn("shop/api", "s1", ApplicationState::Synced, |_| {});
@@ -615,7 +623,7 @@ async fn on_the_way_words_are_few() {
         world
             .stage
             .turn("shop/web", "s1", ApplicationState::Progressing, |status| {
-                status.unhealthy = vec![Message::whole(format!("{number} of 5"))]
+                status.unhealthy = vec![Message::application(format!("{number} of 5"))]
             });
         world.looked().await;
     }
@@ -625,7 +633,7 @@ async fn on_the_way_words_are_few() {
         "shop/web",
         "s1",
         ApplicationState::ConfirmationRequired,
-        |status| status.problems = vec![Message::whole("11 objects would go")],
+        |status| status.problems = vec![Message::application("11 objects would go")],
     );
     assert_eq!(
         world.calls(2, 4).await[1],

@@ -272,7 +272,7 @@ fn only_the_repositorys_own_applications_are_seen() {
     let _context = served.sandbox.runtime.enter();
     let turns = served.fleet.turns();
     let render: Arc<RenderFn> =
-        Arc::new(|_| Err(reconcile::Message::whole("nothing is rendered here").into()));
+        Arc::new(|_| Err(reconcile::Message::application("nothing is rendered here").into()));
     let other = spec::read(
         [(
             "apps.yaml",
@@ -284,9 +284,9 @@ fn only_the_repositorys_own_applications_are_seen() {
     );
     served
         .reconciler
-        .follow(&named("other"), &commit.to_string(), &other, None, &render);
+        .reconcile(&named("other"), &commit.to_string(), &other, None, &render);
     assert!(served.fleet.statuses().is_empty());
-    served.reconciler.follow(
+    served.reconciler.reconcile(
         &named("fleet"),
         &commit.to_string(),
         &served.declared,

@@ -380,7 +380,7 @@ impl DeployChapter<'_> {
         };
         let settled = self
             .reconciler
-            .settled(&self.updater.config.name, &revision, None, PATIENCE, tell)
+            .wait_until_observed(&self.updater.config.name, &revision, None, PATIENCE, tell)
             .await;
         let settled = settled
             && self
@@ -401,7 +401,7 @@ impl DeployChapter<'_> {
         let revision = self.stage.head()?;
         let settled = self
             .reconciler
-            .settled(&self.updater.config.name, &revision, None, PATIENCE, |_| {})
+            .wait_until_observed(&self.updater.config.name, &revision, None, PATIENCE, |_| {})
             .await;
         Ok(settled
             && self

@@ -254,7 +254,7 @@ impl DemoCluster {
     pub async fn rest(&self) {
         self.stop.cancel();
         if let Some(reconciler) = self.reconciler.get() {
-            let _ = timeout(STOPPING, reconciler.end()).await;
+            let _ = timeout(STOPPING, reconciler.shut_down()).await;
         }
     }
 

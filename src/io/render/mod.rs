@@ -330,7 +330,7 @@ impl Renderer {
         let mut values = None;
         if let Some(helm) = source.helm.as_ref().filter(|helm| !helm.values.is_empty()) {
             let file = root.join("values.yaml");
-            fs::write(&file, crate::objects::manifest::document(&helm.values))
+            fs::write(&file, crate::objects::manifest::to_yaml(&helm.values))
                 .map_err(|error| RenderError::disk(&file, &error))?;
             values = Some(file);
         }

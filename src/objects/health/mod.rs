@@ -12,7 +12,7 @@ mod pods;
 mod tests;
 mod workloads;
 
-pub use pods::{PodProblem, pod_reasons, selector};
+pub use pods::{PodProblem, pod_problems, pod_selector};
 
 use crate::objects::object::Object;
 use jiff::{SignedDuration, Timestamp};
@@ -95,12 +95,12 @@ const SCHEDULE_WINDOW: SignedDuration = SignedDuration::from_secs(15);
 
 /// How an object is, by what it says of itself. A Pod that no node takes has failed, however young
 /// it is: see [`of_at`].
-pub fn of(object: &Object) -> Health {
+pub fn assess(object: &Object) -> Health {
     judge(object, None).unwrap_or_else(|why| Health::new(HealthStatus::Unknown, why))
 }
 
 /// [`of`] at a time: a Pod has 15 seconds from its creation to be scheduled, as kstatus has it.
-pub fn of_at(object: &Object, now: Timestamp) -> Health {
+pub fn assess_at(object: &Object, now: Timestamp) -> Health {
     judge(object, Some(now)).unwrap_or_else(|why| Health::new(HealthStatus::Unknown, why))
 }
 

@@ -38,7 +38,7 @@ const ORDINARY: [&str; 2] = ["ContainerCreating", "PodInitializing"];
 
 /// What keeps pods from being ready, in the order of their names, init containers before the
 /// others. Pods that are ready, have completed or are being deleted have nothing to say.
-pub fn pod_reasons(pods: &[Object]) -> Vec<PodProblem> {
+pub fn pod_problems(pods: &[Object]) -> Vec<PodProblem> {
     let mut pods: Vec<&Object> = pods.iter().filter(|pod| !pod.is_terminating()).collect();
     pods.sort_by_key(|pod| (pod.namespace(), pod.name()));
     pods.into_iter().flat_map(of_pod).collect()
@@ -216,7 +216,7 @@ fn last_end(container: &Value, pointer: &str) -> Option<String> {
 /// Namespace and label selector (as a list query has it) of the pods of a workload; nothing for
 /// what has none, for a workload without a namespace, and for a selector that would match every
 /// pod.
-pub fn selector(workload: &Object) -> Option<(String, String)> {
+pub fn pod_selector(workload: &Object) -> Option<(String, String)> {
     let gvk = workload.gvk();
     let has_pods = match (gvk.group.as_str(), gvk.kind.as_str()) {
         ("apps" | "extensions", kind) => matches!(

@@ -26,7 +26,7 @@ fn condition(kind: &str, status: &str, reason: &str, message: &str) -> Value {
 
 #[track_caller]
 fn says(api_version: &str, kind: &str, rest: Value, status: HealthStatus, message: &str) {
-    let health = of(&object(api_version, kind, rest));
+    let health = assess(&object(api_version, kind, rest));
     assert_eq!((health.status, health.message.as_str()), (status, message));
 }
 
@@ -74,7 +74,7 @@ fn standard_conditions_come_before_the_rules_of_a_kind() {
         ("Stalled", "False", Current),
         ("Reconciling", "Unknown", Current),
     ] {
-        let health = of(&object(
+        let health = assess(&object(
             "v1",
             "ConfigMap",
             json!({"status": {"conditions": [condition(kind, status, "Why", "because")]}}),
@@ -457,7 +457,11 @@ fn jobs_services_claims_definitions_and_the_always_ready() {
         ("batch/v1", "CronJob"),
         ("policy/v1", "PodDisruptionBudget"),
     ] {
-        assert_eq!(of(&object(api, kind, json!({}))).status, Current, "{kind}");
+        assert_eq!(
+            assess(&object(api, kind, json!({}))).status,
+            Current,
+            "{kind}"
+        );
     }
     // A kind of the same name in somebody else's group has no part in the rule.
     says(
@@ -531,11 +535,11 @@ fn pods() {
     }
     let pod = object("v1", "Pod", phase("Pending", refused));
     assert_eq!(
-        of_at(&pod, "2024-05-01T10:00:14Z".parse().unwrap()).status,
+        assess_at(&pod, "2024-05-01T10:00:14Z".parse().unwrap()).status,
         InProgress
     );
     assert_eq!(
-        of_at(&pod, "2024-05-01T10:00:15Z".parse().unwrap()).status,
+        assess_at(&pod, "2024-05-01T10:00:15Z".parse().unwrap()).status,
         Failed
     );
 }
@@ -589,7 +593,7 @@ fn pods_say_why_in_the_order_of_their_names() {
             json!({"phase": "Succeeded", "containerStatuses": [{"name": "app", "ready": false, "state": {"terminated": {"exitCode": 0}}}]}),
         ),
     ];
-    let said: Vec<String> = pod_reasons(&pods)
+    let said: Vec<String> = pod_problems(&pods)
         .iter()
         .map(|reason| format!("{}{reason}", if reason.failing { "! " } else { "  " }))
         .collect();
@@ -614,7 +618,7 @@ fn hostile_messages_become_one_short_line() {
         "a",
         json!({"phase": "Pending", "containerStatuses": [{"name": "\u{202e}a", "state": {"waiting": {"reason": "ErrImagePull", "message": message}}}]}),
     )];
-    let [reason] = &pod_reasons(&pods)[..] else {
+    let [reason] = &pod_problems(&pods)[..] else {
         panic!()
     };
     assert!(
@@ -666,7 +670,7 @@ fn selectors_of_workloads() {
         ),
     ] {
         assert_eq!(
-            selector(&object(api, kind, rest)),
+            pod_selector(&object(api, kind, rest)),
             expected.map(|selector| ("shop".to_owned(), selector.to_owned())),
             "{kind}"
         );
@@ -735,9 +739,9 @@ proptest! {
         ("batch/v1", "Job"), ("v1", "PersistentVolumeClaim"), ("apiextensions.k8s.io/v1", "CustomResourceDefinition"), ("a.io/v1", "A")])) {
         let value = json!({"apiVersion": kind.0, "kind": kind.1, "metadata": {"name": "a", "namespace": "b", "generation": generation}, "spec": spec, "status": status});
         let object = Object::new(value).unwrap();
-        let health = of_at(&object, Timestamp::UNIX_EPOCH);
+        let health = assess_at(&object, Timestamp::UNIX_EPOCH);
         prop_assert!(health.status != HealthStatus::NotFound && health.message.chars().count() <= 6 * LONGEST);
-        let _ = selector(&object);
-        let _ = pod_reasons(&[object]);
+        let _ = pod_selector(&object);
+        let _ = pod_problems(&[object]);
     }
 }

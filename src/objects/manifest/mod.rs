@@ -14,9 +14,9 @@ mod write;
 #[cfg(test)]
 mod tests;
 
-pub use scalar::{is_text, plain};
+pub use scalar::{is_plain_text, resolve_plain};
 pub use value::{ManifestDocument, SyntaxProblem, yaml};
-pub use write::{document, documents};
+pub use write::{to_yaml, to_yaml_stream};
 
 use crate::{
     core::error::{Classify, ErrorKind},

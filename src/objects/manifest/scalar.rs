@@ -8,12 +8,12 @@
 use serde_json::{Number, Value};
 
 /// The value of a plain scalar.
-pub fn plain(text: &str) -> Value {
+pub fn resolve_plain(text: &str) -> Value {
     resolved(text).unwrap_or_else(|| Value::String(text.to_owned()))
 }
 
 /// Whether a text that is written without quotes would be read as the same text again.
-pub fn is_text(text: &str) -> bool {
+pub fn is_plain_text(text: &str) -> bool {
     resolved(text).is_none() && text != "<<"
 }
 

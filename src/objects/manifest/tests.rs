@@ -295,7 +295,7 @@ list:
   x
   y
 "#;
-    assert_eq!(document(value.as_object().unwrap()), expected);
+    assert_eq!(to_yaml(value.as_object().unwrap()), expected);
 }
 
 fn any_text() -> impl Strategy<Value = String> {
@@ -335,7 +335,7 @@ proptest! {
     #[test]
     fn what_is_written_is_read_again(values in prop::collection::vec(prop::collection::vec((any_text(), any_value()), 1..4), 1..3)) {
         let values: Vec<Map<String, Value>> = values.into_iter().map(|fields| fields.into_iter().collect()).collect();
-        let text = documents(&values);
+        let text = to_yaml_stream(&values);
         let (read, problems) = yaml(&text);
         prop_assert_eq!(problems, vec![], "{}", text);
         prop_assert_eq!(read.into_iter().map(|document| document.value).collect::<Vec<_>>(), values.iter().cloned().map(Value::Object).collect::<Vec<_>>(), "{}", text);

@@ -183,7 +183,7 @@ impl ValueBuilder {
                 node,
                 "a manifest cannot hold infinity or NaN; put text in quotes",
             ),
-            None => scalar::plain(text),
+            None => scalar::resolve_plain(text),
             Some("!!binary") => match decoded(text) {
                 Some(text) => Value::String(text),
                 None => self.refused(

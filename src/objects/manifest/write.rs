@@ -6,7 +6,7 @@ use serde_json::{Map, Value};
 use std::fmt::Write as _;
 
 /// Several documents, each behind `---`.
-pub fn documents<'v>(values: impl IntoIterator<Item = &'v Map<String, Value>>) -> String {
+pub fn to_yaml_stream<'v>(values: impl IntoIterator<Item = &'v Map<String, Value>>) -> String {
     let mut out = String::new();
     for value in values {
         out.push_str("---\n");
@@ -16,7 +16,7 @@ pub fn documents<'v>(values: impl IntoIterator<Item = &'v Map<String, Value>>) -
 }
 
 /// One document; its fields in the order they have.
-pub fn document(value: &Map<String, Value>) -> String {
+pub fn to_yaml(value: &Map<String, Value>) -> String {
     let mut out = String::new();
     mapping(&mut out, value, 0);
     out
@@ -171,7 +171,7 @@ fn is_bare(text: &str) -> bool {
         && !text.contains(": ")
         && !text.ends_with([':', ' '])
         && !text.starts_with("...")
-        && scalar::is_text(text)
+        && scalar::is_plain_text(text)
         // Other readers know more numbers: 1:30 in base 60, 0o17, dates.
         && !(text.starts_with(|c: char| c.is_ascii_digit() || c == '.') && text.chars().all(|c| c.is_ascii_hexdigit() || "xob_.:+-TZtz ".contains(c)))
 }

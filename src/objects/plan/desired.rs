@@ -14,10 +14,10 @@ use serde_json::{Map, Value};
 use std::collections::{BTreeMap, HashMap, HashSet};
 
 /// The labels that name the Application an object belongs to.
-pub const OWNER: [&str; 2] = ["tagboat.dev/namespace", "tagboat.dev/name"];
+pub const OWNER_LABELS: [&str; 2] = ["tagboat.dev/namespace", "tagboat.dev/name"];
 
 /// The label of the ConfigMaps that hold records.
-pub const RECORD: &str = "tagboat.dev/record";
+pub const RECORD_LABEL: &str = "tagboat.dev/record";
 
 /// What is known of the kinds that a cluster serves.
 pub trait KindScopes {
@@ -78,14 +78,14 @@ pub struct RefusedObject {
 }
 
 /// Puts rendered objects in their places. Refused objects stop nobody but those that need them.
-pub fn wanted(
+pub fn desired_objects(
     application: &Application,
     objects: Vec<Object>,
     kinds: &dyn KindScopes,
 ) -> (Vec<DesiredObject>, Vec<RefusedObject>) {
     let declared = declared(&objects);
     let mut refused = Vec::new();
-    let mut wanted: Vec<(DesiredObject, OrderingHints)> = Vec::new();
+    let mut desired: Vec<(DesiredObject, OrderingHints)> = Vec::new();
     let mut places: HashMap<ObjectKey, usize> = HashMap::new();
     for mut object in objects {
         let gvk = object.gvk();
@@ -114,8 +114,9 @@ pub fn wanted(
             _ => {}
         }
         let key = object.key();
-        if gvk.is("", "ConfigMap") && object.label(RECORD).is_some() {
-            let why = format!("it carries the label {RECORD}: a record of tagboat is no manifest");
+        if gvk.is("", "ConfigMap") && object.label(RECORD_LABEL).is_some() {
+            let why =
+                format!("it carries the label {RECORD_LABEL}: a record of tagboat is no manifest");
             refused.push(RefusedObject {
                 key,
                 origin: object.origin.clone(),
@@ -124,7 +125,7 @@ pub fn wanted(
             continue;
         }
         if let Some(first) = places.get(&key) {
-            let other = wanted[*first]
+            let other = desired[*first]
                 .0
                 .manifest
                 .origin
@@ -137,7 +138,7 @@ pub fn wanted(
             });
             continue;
         }
-        for (label, value) in OWNER
+        for (label, value) in OWNER_LABELS
             .iter()
             .zip([application.name.namespace(), application.name.name()])
         {
@@ -155,16 +156,16 @@ pub fn wanted(
             continue;
         }
         leave_rules(&mut object);
-        places.insert(key.clone(), wanted.len());
+        places.insert(key.clone(), desired.len());
         let (settings, hash, wave, needs) = (
             object.settings(),
-            field_paths::of_manifest(&object),
+            field_paths::hash_manifest(&object),
             wave(&gvk),
             OrderingHints::of(&object),
         );
         let manifest = CompactObject::new(object);
         let (version, after, known) = (gvk.version, Vec::new(), served.is_some());
-        wanted.push((
+        desired.push((
             DesiredObject {
                 manifest,
                 key,
@@ -178,7 +179,7 @@ pub fn wanted(
             needs,
         ));
     }
-    (depend(wanted, &places, &mut refused), refused)
+    (depend(desired, &places, &mut refused), refused)
 }
 
 /// What an object says about the order of things.
@@ -214,7 +215,11 @@ impl OrderingHints {
 
 /// The Application whose labels an object carries.
 pub fn owner(object: &Object) -> Option<Name> {
-    Name::new(object.label(OWNER[0])?, object.label(OWNER[1])?).ok()
+    Name::new(
+        object.label(OWNER_LABELS[0])?,
+        object.label(OWNER_LABELS[1])?,
+    )
+    .ok()
 }
 
 /// Kinds that are declared by the objects themselves: (group, kind) → whether they lie in
@@ -363,12 +368,13 @@ pub(crate) fn wave(gvk: &Gvk) -> u8 {
 
 /// Works out what must come before what.
 fn depend(
-    wanted: Vec<(DesiredObject, OrderingHints)>,
+    desired: Vec<(DesiredObject, OrderingHints)>,
     places: &HashMap<ObjectKey, usize>,
     refused: &mut Vec<RefusedObject>,
 ) -> Vec<DesiredObject> {
-    let (mut wanted, needs): (Vec<DesiredObject>, Vec<OrderingHints>) = wanted.into_iter().unzip();
-    let numbered = wanted.iter().enumerate();
+    let (mut desired, needs): (Vec<DesiredObject>, Vec<OrderingHints>) =
+        desired.into_iter().unzip();
+    let numbered = desired.iter().enumerate();
     let namespaces: HashMap<&str, usize> = numbered
         .filter(|(_, one)| one.key.group.is_empty() && one.key.kind == "Namespace")
         .map(|(index, one)| (one.key.name.as_str(), index))
@@ -378,9 +384,9 @@ fn depend(
         .enumerate()
         .filter_map(|(index, needs)| needs.declares.as_ref().map(|kind| (kind, index)))
         .collect();
-    let mut all: Vec<Vec<ApplyOrder>> = Vec::with_capacity(wanted.len());
+    let mut all: Vec<Vec<ApplyOrder>> = Vec::with_capacity(desired.len());
     let mut bad: Vec<(usize, String)> = Vec::new();
-    for (index, (one, needs)) in wanted.iter().zip(&needs).enumerate() {
+    for (index, (one, needs)) in desired.iter().zip(&needs).enumerate() {
         let mut after = Vec::new();
         if let Some(index) = one
             .key
@@ -416,10 +422,10 @@ fn depend(
         }
         all.push(after);
     }
-    for (one, after) in wanted.iter_mut().zip(all) {
+    for (one, after) in desired.iter_mut().zip(all) {
         one.after = after;
     }
-    for index in circles(&wanted) {
+    for index in circles(&desired) {
         bad.push((index, format!("its {PREFIX}/depends-on leads in a circle")));
     }
     // Whoever depends on a refused object is refused with it.
@@ -428,10 +434,10 @@ fn depend(
         gone.entry(index).or_insert(why);
     }
     if gone.is_empty() {
-        return wanted;
+        return desired;
     }
     loop {
-        let more = wanted.iter().enumerate().find_map(|(index, one)| {
+        let more = desired.iter().enumerate().find_map(|(index, one)| {
             let lost = one
                 .after
                 .iter()
@@ -441,7 +447,7 @@ fn depend(
                     index,
                     format!(
                         "it needs {}, which cannot be applied",
-                        wanted[lost.index].key
+                        desired[lost.index].key
                     ),
                 )
             })
@@ -451,14 +457,14 @@ fn depend(
             None => break,
         }
     }
-    let mut moved: Vec<Option<usize>> = Vec::with_capacity(wanted.len());
+    let mut moved: Vec<Option<usize>> = Vec::with_capacity(desired.len());
     let mut kept = 0;
-    for index in 0..wanted.len() {
+    for index in 0..desired.len() {
         moved.push((!gone.contains_key(&index)).then_some(kept));
         kept += usize::from(!gone.contains_key(&index));
     }
     let mut left = Vec::with_capacity(kept);
-    for (index, mut one) in wanted.into_iter().enumerate() {
+    for (index, mut one) in desired.into_iter().enumerate() {
         if let Some(why) = gone.remove(&index) {
             refused.push(RefusedObject {
                 key: one.key,
@@ -493,15 +499,15 @@ fn reference(text: &str) -> Option<ObjectKey> {
 
 /// Those that wait for themselves. A lower wave is waited for, too, so that a Namespace cannot
 /// depend on what lies in it.
-fn circles(wanted: &[DesiredObject]) -> Vec<usize> {
+fn circles(desired: &[DesiredObject]) -> Vec<usize> {
     // Repeatedly take away what waits for nothing; what stays is in a circle or behind one.
-    let mut left: HashSet<usize> = (0..wanted.len()).collect();
+    let mut left: HashSet<usize> = (0..desired.len()).collect();
     loop {
         let free: Vec<usize> = left
             .iter()
             .copied()
             .filter(|index| {
-                !wanted[*index]
+                !desired[*index]
                     .after
                     .iter()
                     .any(|after| left.contains(&after.index))
@@ -521,7 +527,7 @@ fn circles(wanted: &[DesiredObject]) -> Vec<usize> {
         .filter(|start| {
             let (mut seen, mut open) = (HashSet::new(), vec![*start]);
             while let Some(index) = open.pop() {
-                for after in &wanted[index].after {
+                for after in &desired[index].after {
                     if after.index == *start {
                         return true;
                     }

@@ -66,11 +66,11 @@ impl FieldPath {
             .trim_end_matches('/')
             .split('/')
             .skip(1)
-            .all(|wanted| match parts.next() {
+            .all(|desired| match parts.next() {
                 Some(FieldStep::Field(name)) => {
-                    wanted.replace("~1", "/").replace("~0", "~") == *name
+                    desired.replace("~1", "/").replace("~0", "~") == *name
                 }
-                Some(FieldStep::Element { index, .. }) => wanted.parse() == Ok(*index),
+                Some(FieldStep::Element { index, .. }) => desired.parse() == Ok(*index),
                 None => false,
             })
     }
@@ -166,7 +166,7 @@ impl Default for FieldOwnership<'_> {
 /// Visits each leaf of a manifest with what a live object has there, in an order that depends on
 /// the content alone. Not visited: what makes the object the one it is (apiVersion, kind, name,
 /// namespace) and its status.
-pub fn each(
+pub fn visit_leaves(
     manifest: &Object,
     live: &Object,
     books: FieldOwnership<'_>,
@@ -182,10 +182,10 @@ pub fn each(
         if matches!(name.as_str(), "apiVersion" | "kind" | "status") {
             continue;
         }
-        let (Some(wanted), there) = (manifest.value().get(name), live.value().get(name)) else {
+        let (Some(desired), there) = (manifest.value().get(name), live.value().get(name)) else {
             continue;
         };
-        walk.field(name, wanted, there);
+        walk.field(name, desired, there);
     }
 }
 
@@ -197,19 +197,19 @@ struct FieldWalker<'w> {
 }
 
 impl FieldWalker<'_> {
-    fn field(&mut self, name: &str, wanted: &Value, there: Option<&Value>) {
+    fn field(&mut self, name: &str, desired: &Value, there: Option<&Value>) {
         self.path.0.push(FieldStep::Field(name.to_owned()));
         let mark = self.place.field(name);
-        self.descend(wanted, there);
+        self.descend(desired, there);
         self.place.back(mark);
         self.path.0.pop();
     }
 
-    fn descend(&mut self, wanted: &Value, there: Option<&Value>) {
-        match wanted {
+    fn descend(&mut self, desired: &Value, there: Option<&Value>) {
+        match desired {
             // A single value to the server.
             Value::Object(_) | Value::Array(_) if self.books.atoms.contains(&self.place) => {
-                (self.visit)(&self.path, wanted, there)
+                (self.visit)(&self.path, desired, there)
             }
             Value::Object(fields) if !fields.is_empty() => {
                 let top = matches!(self.path.0.as_slice(), [FieldStep::Field(only)] if only == "metadata");
@@ -235,25 +235,25 @@ impl FieldWalker<'_> {
                         there
                     }
                 });
-                (self.visit)(&self.path, wanted, there);
+                (self.visit)(&self.path, desired, there);
             }
             Value::Array(elements)
                 if elements.iter().all(Value::is_object) && !elements.is_empty() =>
             {
                 let keys = identity_of(elements);
                 let mark = self.place.element();
-                for (index, wanted) in elements.iter().enumerate() {
+                for (index, desired) in elements.iter().enumerate() {
                     let identity: Vec<(String, Value)> = keys
                         .iter()
                         .filter_map(|key| {
-                            field(wanted, key).map(|value| ((*key).to_owned(), value))
+                            field(desired, key).map(|value| ((*key).to_owned(), value))
                         })
                         .collect();
                     let found = there
                         .and_then(Value::as_array)
                         .and_then(|there| element(there, index, &identity));
                     self.path.0.push(FieldStep::Element { index, identity });
-                    self.descend(wanted, found);
+                    self.descend(desired, found);
                     self.path.0.pop();
                 }
                 self.place.back(mark);
@@ -272,7 +272,7 @@ impl FieldWalker<'_> {
                     self.path.0.pop();
                 }
             }
-            _ => (self.visit)(&self.path, wanted, there),
+            _ => (self.visit)(&self.path, desired, there),
         }
     }
 }
@@ -384,7 +384,7 @@ impl<'de> serde::Deserialize<'de> for ValueHash {
 }
 
 /// Stands for the content of a manifest, whatever the order of its fields.
-pub fn of_manifest(manifest: &Object) -> ValueHash {
+pub fn hash_manifest(manifest: &Object) -> ValueHash {
     let mut hash = Sha256::new();
     let gvk = manifest.gvk();
     hash.update(gvk.to_string());
@@ -393,9 +393,9 @@ pub fn of_manifest(manifest: &Object) -> ValueHash {
 }
 
 /// Stands for the content of all manifests of an Application, in whatever order.
-pub fn of_all(wanted: &[DesiredObject]) -> ValueHash {
+pub fn hash_all(desired: &[DesiredObject]) -> ValueHash {
     let mut all: Vec<(&ObjectKey, ValueHash)> =
-        wanted.iter().map(|one| (&one.key, one.hash)).collect();
+        desired.iter().map(|one| (&one.key, one.hash)).collect();
     all.sort();
     let mut hash = Sha256::new();
     for (key, content) in all {
@@ -409,17 +409,17 @@ pub fn of_all(wanted: &[DesiredObject]) -> ValueHash {
 /// [`each`]. Those of which the visitor says that they are left to others do not count: whatever is
 /// there, they are taken to be as the manifest has them, so that nothing changes when a leaf
 /// becomes somebody else's.
-pub fn of_live(
+pub fn hash_live(
     manifest: &Object,
     live: &Object,
     books: FieldOwnership<'_>,
     theirs: &mut dyn FnMut(&FieldPath, &Value, Option<&Value>) -> bool,
 ) -> ValueHash {
     let mut hash = Sha256::new();
-    each(manifest, live, books, &mut |path, wanted, there| {
+    visit_leaves(manifest, live, books, &mut |path, desired, there| {
         hash.update(path.to_string());
-        match if theirs(path, wanted, there) {
-            Some(wanted)
+        match if theirs(path, desired, there) {
+            Some(desired)
         } else {
             there
         } {

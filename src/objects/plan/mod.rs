@@ -20,16 +20,18 @@ mod tests;
 
 pub use atomic::{AtomicFields, FieldPattern, KindAtomicFields};
 pub use desired::{
-    ApplyOrder, DesiredObject, KindScopes, OWNER, RECORD, RefusedObject, owner, wanted,
+    ApplyOrder, DesiredObject, KindScopes, OWNER_LABELS, RECORD_LABEL, RefusedObject,
+    desired_objects, owner,
 };
 pub use field_paths::{
-    FieldOwnership, FieldPath, FieldStep, ValueHash, each, of_all, of_live, of_manifest,
+    FieldOwnership, FieldPath, FieldStep, ValueHash, hash_all, hash_live, hash_manifest,
+    visit_leaves,
 };
 pub use inventory::{
     AppliedState, Inventory, InventoryEntry, Rollout, RolloutHistory, RolloutOutcome, text,
 };
-pub use prune::{ObjectOwner, PruneDecision, PruneInput, prune};
-pub use redact::{masked, shown};
+pub use prune::{ObjectOwner, PrunePlan, PruneTarget, plan_prune};
+pub use redact::{mask_values, redact_pair};
 
 use crate::{
     core::name::Name,
@@ -134,7 +136,7 @@ pub enum SkipReason {
 
 /// Whether an object is left to others as it is, so that nothing becomes of it here: who needs it
 /// does not wait for that.
-pub fn is_left(
+pub fn is_left_alone(
     one: &DesiredObject,
     entry: Option<&InventoryEntry>,
     live: Option<&LiveObject>,
@@ -149,7 +151,7 @@ pub fn is_left(
 }
 
 /// What to do with one object.
-pub fn action(
+pub fn decide_action(
     application: &Name,
     one: &DesiredObject,
     entry: Option<&InventoryEntry>,

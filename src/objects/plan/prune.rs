@@ -3,7 +3,7 @@
 
 use super::{
     Inventory, LiveObject,
-    desired::{DesiredObject, OWNER},
+    desired::{DesiredObject, OWNER_LABELS},
 };
 use crate::{
     core::name::Name,
@@ -13,7 +13,7 @@ use std::collections::HashSet;
 
 /// An object to be deleted.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct PruneDecision {
+pub struct PruneTarget {
     /// Which.
     pub key: ObjectKey,
     /// The version it was applied in.
@@ -24,9 +24,9 @@ pub struct PruneDecision {
 
 /// What becomes of objects that are no longer wanted.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct PruneInput {
+pub struct PrunePlan {
     /// Deleted, in this order.
-    pub delete: Vec<PruneDecision>,
+    pub delete: Vec<PruneTarget>,
     /// Owned no longer: they are gone, or somebody else's, or stay for the reason given.
     pub drop: Vec<(ObjectKey, Option<String>)>,
     /// Not there; but they were sent, and nobody knows what the server did with that: it may still
@@ -71,21 +71,21 @@ pub struct ObjectOwner<'a> {
 
 /// Works out what becomes of what is owned and no longer wanted. `live` has every object with this
 /// owner's labels; `elsewhere` says whether another Application wants an object.
-pub fn prune<'l>(
+pub fn plan_prune<'l>(
     owner: ObjectOwner<'_>,
-    wanted: &[DesiredObject],
+    desired: &[DesiredObject],
     inventory: &Inventory,
     live: impl Fn(&ObjectKey) -> Option<&'l LiveObject>,
     elsewhere: impl Fn(&ObjectKey) -> bool,
-) -> PruneInput {
+) -> PrunePlan {
     let ObjectOwner {
         application,
         prune,
         deleting,
         revision,
     } = owner;
-    let keep: HashSet<&ObjectKey> = wanted.iter().map(|one| &one.key).collect();
-    let mut pruning = PruneInput::default();
+    let keep: HashSet<&ObjectKey> = desired.iter().map(|one| &one.key).collect();
+    let mut pruning = PrunePlan::default();
     for (key, entry) in inventory
         .entries
         .iter()
@@ -119,7 +119,7 @@ pub fn prune<'l>(
                 ));
             }
             Some(live) => {
-                pruning.delete.push(PruneDecision {
+                pruning.delete.push(PruneTarget {
                     key: key.clone(),
                     version: entry.version.clone(),
                     uid: live.uid.clone(),
@@ -141,7 +141,7 @@ pub fn prune<'l>(
     });
     if inventory.confirmed.as_deref() != Some(revision) {
         let whole = doubts(
-            wanted.is_empty() && !deleting,
+            desired.is_empty() && !deleting,
             inventory,
             &pruning.delete,
             deleting,
@@ -157,7 +157,7 @@ pub fn prune<'l>(
 const LISTED: usize = 20;
 
 /// Objects that no inventory has ever named are listed: somebody else may have copied the labels.
-fn strange(inventory: &Inventory, delete: &[PruneDecision]) -> Option<String> {
+fn strange(inventory: &Inventory, delete: &[PruneTarget]) -> Option<String> {
     let found: Vec<String> = delete
         .iter()
         .filter(|prune| inventory.found.contains(&prune.key))
@@ -173,7 +173,7 @@ fn strange(inventory: &Inventory, delete: &[PruneDecision]) -> Option<String> {
         let named = found.iter().take(LISTED).cloned().collect::<Vec<_>>().join(", ");
         format!(
             "{named}{more} would be deleted, known by labels alone since a record was lost; take the label {} off what is to stay",
-            OWNER[1]
+            OWNER_LABELS[1]
         )
     })
 }
@@ -182,7 +182,7 @@ fn strange(inventory: &Inventory, delete: &[PruneDecision]) -> Option<String> {
 fn doubts(
     empty: bool,
     inventory: &Inventory,
-    delete: &[PruneDecision],
+    delete: &[PruneTarget],
     deleting: bool,
 ) -> Option<String> {
     // What was just created is no part of what there was.

@@ -19,7 +19,10 @@ const COPIES: [&str; 2] = [
 
 /// Two states of an object for a comparison: without the server's own fields; of a Secret one sees
 /// that a value differs, not which it is.
-pub fn shown(before: Option<&Object>, after: Option<&Object>) -> (Option<Object>, Option<Object>) {
+pub fn redact_pair(
+    before: Option<&Object>,
+    after: Option<&Object>,
+) -> (Option<Object>, Option<Object>) {
     let (mut left, mut right) = (before.map(bare), after.map(bare));
     if [before, after]
         .iter()
@@ -69,7 +72,7 @@ pub fn shown(before: Option<&Object>, after: Option<&Object>) -> (Option<Object>
 
 /// A text that may quote an object, without the values of Secrets: a server's refusal, a warning.
 /// Where a piece of a value stands in it, cut off or not, it is masked.
-pub fn masked(text: &str, objects: [Option<&Object>; 2]) -> String {
+pub fn mask_values(text: &str, objects: [Option<&Object>; 2]) -> String {
     let values = values(objects);
     if values.is_empty() {
         return text.to_owned();
@@ -171,7 +174,7 @@ fn without_copies(annotations: &mut Map<String, Value>, both: [Option<&Object>; 
         let said = text(value);
         let copy =
             said.trim_start().starts_with('{') && VALUES.iter().any(|field| said.contains(field));
-        if copy || masked(&said, both) != said {
+        if copy || mask_values(&said, both) != said {
             *value = HIDDEN.into();
         }
     }
@@ -225,7 +228,7 @@ mod tests {
             "stringData": {"a": "korrekt-pferd"},
             "data": "korrekt-pferd",
         }));
-        let (_, after) = shown(None, Some(&one));
+        let (_, after) = redact_pair(None, Some(&one));
         let after = after.unwrap().into_value();
         assert_eq!(after["stringData"]["a"], "***");
         assert_eq!(after["data"], "***");
@@ -235,7 +238,7 @@ mod tests {
         );
         let two = secret(&json!({"data": {"a": "eA==", "b": "eQ=="}}));
         let three = secret(&json!({"data": {"a": "eA==", "b": "eg=="}}));
-        let (before, after) = shown(Some(&two), Some(&three));
+        let (before, after) = redact_pair(Some(&two), Some(&three));
         assert_eq!(
             before.unwrap().value()["data"],
             json!({"a": "***", "b": "*** (before)"})
@@ -249,7 +252,7 @@ mod tests {
     #[test]
     fn a_text_that_quotes_a_value_is_masked_even_where_it_is_cut_off() {
         let one = secret(&json!({"data": {"a": "a29ycmVrdC1wZmVyZA==", "b": "b24="}}));
-        let said = |text: &str| masked(text, [None, Some(&one)]);
+        let said = |text: &str| mask_values(text, [None, Some(&one)]);
         assert_eq!(
             said("bigger context ...|a29ycmVrdC1w|..."),
             "bigger context ...|***|..."
@@ -260,6 +263,6 @@ mod tests {
         assert_eq!(said("nothing of it"), "nothing of it");
         let map =
             Object::new(json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "c"}, "data": {"a": "korrekt"}})).unwrap();
-        assert_eq!(masked("korrekt", [Some(&map), None]), "korrekt");
+        assert_eq!(mask_values("korrekt", [Some(&map), None]), "korrekt");
     }
 }

@@ -60,14 +60,14 @@ fn config(name: &str) -> Value {
 /// The leaves that differ, as text.
 fn differing(manifest: Value, live: Value) -> Vec<String> {
     let mut found = Vec::new();
-    each(
+    visit_leaves(
         &object(manifest),
         &object(live),
         FieldOwnership::default(),
-        &mut |path, wanted, there| {
-            if Some(wanted) != there {
+        &mut |path, desired, there| {
+            if Some(desired) != there {
                 found.push(format!(
-                    "{path}: {} {wanted}",
+                    "{path}: {} {desired}",
                     there.map_or("-".to_owned(), Value::to_string)
                 ));
             }
@@ -118,7 +118,7 @@ fn what_others_add_is_theirs() {
     let live = json!({"apiVersion": "v1", "kind": "A", "metadata": {"name": "a", "labels": {"x": "1", "y": "2"}, "uid": "u", "finalizers": ["theirs", "ours"]},
         "spec": {"a": {}, "b": 3}, "status": {"ready": true}});
     let (manifest, live) = (object(manifest), object(live));
-    let before = of_live(
+    let before = hash_live(
         &manifest,
         &live,
         FieldOwnership::default(),
@@ -130,7 +130,7 @@ fn what_others_add_is_theirs() {
         .unwrap();
     assert_eq!(
         before,
-        of_live(
+        hash_live(
             &manifest,
             &changed,
             FieldOwnership::default(),
@@ -140,7 +140,7 @@ fn what_others_add_is_theirs() {
     changed.set_label("x", "2");
     assert_ne!(
         before,
-        of_live(
+        hash_live(
             &manifest,
             &changed,
             FieldOwnership::default(),
@@ -148,7 +148,7 @@ fn what_others_add_is_theirs() {
         )
     );
     let ignoring = |live: &Object| {
-        of_live(
+        hash_live(
             &manifest,
             live,
             FieldOwnership::default(),
@@ -174,8 +174,9 @@ fn of_a_single_value_everything_counts_and_what_was_recorded_before_still_holds(
         atoms: &atoms,
         ..FieldOwnership::default()
     };
-    let hash =
-        |live: &Object, books: FieldOwnership<'_>| of_live(&git, live, books, &mut |_, _, _| false);
+    let hash = |live: &Object, books: FieldOwnership<'_>| {
+        hash_live(&git, live, books, &mut |_, _, _| false)
+    };
     assert_ne!(hash(&git, whole), hash(&more, whole));
     assert_eq!(
         hash(&git, FieldOwnership::default()),
@@ -208,7 +209,7 @@ fn pointers_name_fields_and_places() {
         json!({"apiVersion": "v1", "kind": "A", "metadata": {"name": "a", "annotations": {"x/y": "1"}},
         "spec": {"list": [{"name": "n", "value": 1}]}}),
     );
-    each(
+    visit_leaves(
         &manifest,
         &manifest,
         FieldOwnership::default(),
@@ -254,15 +255,15 @@ proptest! {
             object(json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "a"}, "data": data}))
         };
         let manifest = of(&fields, false);
-        prop_assert_eq!(of_manifest(&manifest), of_manifest(&of(&fields, true)));
+        prop_assert_eq!(hash_manifest(&manifest), hash_manifest(&of(&fields, true)));
         let mut live = fields.clone();
         live.extend(others);
-        let before = of_live(&manifest, &of(&live, true), FieldOwnership::default(), &mut |_, _, _| false);
-        prop_assert_eq!(before, of_live(&manifest, &of(&fields, false), FieldOwnership::default(), &mut |_, _, _| false));
+        let before = hash_live(&manifest, &of(&live, true), FieldOwnership::default(), &mut |_, _, _| false);
+        prop_assert_eq!(before, hash_live(&manifest, &of(&fields, false), FieldOwnership::default(), &mut |_, _, _| false));
         if let Some((name, value)) = changed {
             let ours = fields.contains_key(&name);
             live.insert(name, value);
-            prop_assert_eq!(before != of_live(&manifest, &of(&live, false), FieldOwnership::default(), &mut |_, _, _| false), ours);
+            prop_assert_eq!(before != hash_live(&manifest, &of(&live, false), FieldOwnership::default(), &mut |_, _, _| false), ours);
         }
     }
 }
@@ -272,7 +273,7 @@ fn objects_find_their_namespace_or_say_that_they_have_none() {
     let role = json!({"apiVersion": "rbac.authorization.k8s.io/v1", "kind": "ClusterRole", "metadata": {"name": "r", "namespace": "x"}});
     let bare = json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "bare"}});
     let all = |more: &str| {
-        wanted(
+        desired_objects(
             &application(more),
             vec![
                 object(role.clone()),
@@ -301,7 +302,7 @@ fn objects_find_their_namespace_or_say_that_they_have_none() {
         refused[0].why,
         "it names no namespace, and the Application has no targetNamespace"
     );
-    let (_, refused) = wanted(
+    let (_, refused) = desired_objects(
         &application(""),
         vec![object(config("c")), object(config("c"))],
         &BuiltinKinds,
@@ -312,7 +313,7 @@ fn objects_find_their_namespace_or_say_that_they_have_none() {
 #[test]
 fn secrets_are_sent_as_they_will_be_answered() {
     let secret = json!({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "s", "namespace": "n"}, "data": {"a": "eA=="}, "stringData": {"b": "y"}});
-    let (found, _) = wanted(&application(""), vec![object(secret)], &BuiltinKinds);
+    let (found, _) = desired_objects(&application(""), vec![object(secret)], &BuiltinKinds);
     let sent = found[0].manifest.object().unwrap();
     assert_eq!(sent.value()["data"], json!({"a": "eA==", "b": "eQ=="}));
     assert!(!sent.value().contains_key("stringData"));
@@ -322,7 +323,7 @@ fn secrets_are_sent_as_they_will_be_answered() {
 fn rules_of_aggregated_roles_are_not_sent() {
     let role = |kind: &str, rule: Value| {
         let role = json!({"apiVersion": "rbac.authorization.k8s.io/v1", "kind": kind, "metadata": {"name": "r", "namespace": "n"}, "aggregationRule": rule, "rules": []});
-        let (found, _) = wanted(&application(""), vec![object(role)], &BuiltinKinds);
+        let (found, _) = desired_objects(&application(""), vec![object(role)], &BuiltinKinds);
         found[0]
             .manifest
             .object()
@@ -343,7 +344,7 @@ fn texts_of_secrets_are_texts_and_nothing_else() {
             file: "a.yaml".into(),
             line: 3,
         };
-        let (found, refused) = wanted(
+        let (found, refused) = desired_objects(
             &application(""),
             vec![object(secret).at(origin)],
             &BuiltinKinds,
@@ -399,7 +400,7 @@ fn texts_of_secrets_are_texts_and_nothing_else() {
 
 /// A name for each object: its kind and name, with those before it and the wave.
 fn order(objects: Vec<Value>) -> (Vec<String>, Vec<String>) {
-    let (found, refused) = wanted(
+    let (found, refused) = desired_objects(
         &application(", targetNamespace: shop"),
         objects.into_iter().map(object).collect(),
         &BuiltinKinds,
@@ -498,7 +499,7 @@ impl ObjectClaims for OtherClaims {
 fn each_object_gets_the_one_action_that_its_state_asks_for() {
     let shop = application("").name;
     let one = |value: Value| {
-        wanted(&application(""), vec![object(value)], &BuiltinKinds)
+        desired_objects(&application(""), vec![object(value)], &BuiltinKinds)
             .0
             .remove(0)
     };
@@ -508,7 +509,7 @@ fn each_object_gets_the_one_action_that_its_state_asks_for() {
         it["metadata"]["annotations"] = json!({annotation: value});
         one(it)
     };
-    let live_hash = of_manifest(&object(config("live")));
+    let live_hash = hash_manifest(&object(config("live")));
     let answered = |manifest: ValueHash| InventoryEntry {
         version: "v1".into(),
         applied: Some(AppliedState {
@@ -754,7 +755,7 @@ fn each_object_gets_the_one_action_that_its_state_asks_for() {
         ),
     ] {
         assert_eq!(
-            format!("{:?}", action(&shop, one, entry, live, others)),
+            format!("{:?}", decide_action(&shop, one, entry, live, others)),
             expected,
             "{case}"
         );
@@ -762,7 +763,7 @@ fn each_object_gets_the_one_action_that_its_state_asks_for() {
 }
 
 fn owned(keys: &[&str]) -> Inventory {
-    let hash = of_manifest(&object(config("x")));
+    let hash = hash_manifest(&object(config("x")));
     let applied = Some(AppliedState {
         uid: "u".into(),
         manifest: hash,
@@ -865,8 +866,8 @@ fn only_what_is_surely_ours_is_deleted_and_much_of_it_only_after_a_yes() {
     .into_iter()
     .map(|(text, live)| (key(text), live))
     .collect();
-    let (keep, _) = wanted(&application(""), vec![object(config("c"))], &BuiltinKinds);
-    let found = prune(
+    let (keep, _) = desired_objects(&application(""), vec![object(config("c"))], &BuiltinKinds);
+    let found = plan_prune(
         ObjectOwner {
             application: &shop,
             prune: true,
@@ -909,7 +910,7 @@ fn only_what_is_surely_ours_is_deleted_and_much_of_it_only_after_a_yes() {
     );
     assert_eq!(found.needs_yes, None);
     assert_eq!(
-        prune(
+        plan_prune(
             ObjectOwner {
                 application: &shop,
                 prune: false,
@@ -941,7 +942,7 @@ fn guards_ask_for_a_yes_that_counts_for_one_revision() {
     let many: Vec<&str> = many.iter().map(String::as_str).collect();
     let mut more = many.clone();
     more.extend(["ConfigMap shop/c", "ConfigMap shop/n00"]);
-    let (keep, _) = wanted(&application(""), vec![object(config("c"))], &BuiltinKinds);
+    let (keep, _) = desired_objects(&application(""), vec![object(config("c"))], &BuiltinKinds);
     for (all, keep, expected) in [
         (
             vec!["ConfigMap shop/a"],
@@ -964,7 +965,7 @@ fn guards_ask_for_a_yes_that_counts_for_one_revision() {
     ] {
         let mut inventory = owned(&all);
         let found = |inventory: &Inventory| {
-            prune(
+            plan_prune(
                 ObjectOwner {
                     application: &shop,
                     prune: true,
@@ -997,7 +998,7 @@ fn guards_ask_for_a_yes_that_counts_for_one_revision() {
         revision: "r2",
     };
     let found =
-        |all: &[&str]| prune(deleting, &[], &owned(all), |_| Some(&mine), |_| false).needs_yes;
+        |all: &[&str]| plan_prune(deleting, &[], &owned(all), |_| Some(&mine), |_| false).needs_yes;
     assert_eq!(found(&many), None);
     assert_eq!(
         found(&["Namespace shop"]).as_deref(),
@@ -1007,7 +1008,7 @@ fn guards_ask_for_a_yes_that_counts_for_one_revision() {
         doubt: Some("repository r declares nothing".into()),
         ..owned(&["ConfigMap shop/a"])
     };
-    let asked = prune(deleting, &[], &doubted, |_| Some(&mine), |_| false).needs_yes;
+    let asked = plan_prune(deleting, &[], &doubted, |_| Some(&mine), |_| false).needs_yes;
     assert_eq!(
         asked.as_deref(),
         Some("repository r declares nothing, and 1 object would be deleted")
@@ -1113,7 +1114,7 @@ fn history_keeps_twenty_and_tells_what_became_of_each() {
 #[test]
 fn values_of_secrets_are_never_shown_only_that_they_differ() {
     let secret = |a: &str| json!({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "s", "uid": "u", "annotations": {"kubectl.kubernetes.io/last-applied-configuration": a}}, "data": {"a": a, "b": "same"}});
-    let (before, after) = shown(
+    let (before, after) = redact_pair(
         Some(&object(secret("geheim"))),
         Some(&object(secret("neu"))),
     );
@@ -1133,7 +1134,7 @@ fn values_of_secrets_are_never_shown_only_that_they_differ() {
         after.unwrap().value()["data"],
         json!({"a": "*** (after)", "b": "***"})
     );
-    let (_, alone) = shown(None, Some(&object(secret("geheim"))));
+    let (_, alone) = redact_pair(None, Some(&object(secret("geheim"))));
     assert_eq!(
         alone.unwrap().value()["data"],
         json!({"a": "***", "b": "***"})

@@ -32,7 +32,7 @@ impl AppReconciler {
         }
         self.hub.state().renounce(&self.repository.name, &self.name);
         self.status.revision = self.job.as_ref().map(|job| job.revision().to_owned());
-        (self.status.state, self.status.settled) = (ApplicationState::Failed, true);
+        (self.status.state, self.status.observed) = (ApplicationState::Failed, true);
         let holder = match taken {
             Taken::Here(holder) => holder,
             Taken::Recorded(recorded) => recorded,
@@ -57,7 +57,7 @@ impl AppReconciler {
                 self.status.revision = Some(revision);
                 self.status.state = ApplicationState::Failed;
                 self.status.problems = vec![row.clone()];
-                self.status.settled = true;
+                self.status.observed = true;
                 self.broken = Some(row);
                 return Ok(());
             }
@@ -78,8 +78,11 @@ impl AppReconciler {
                     )
                 };
                 self.status.objects = self.inventory.entries.len();
-                (self.status.revision, self.status.state, self.status.settled) =
-                    (Some(revision), ApplicationState::Suspended, true);
+                (
+                    self.status.revision,
+                    self.status.state,
+                    self.status.observed,
+                ) = (Some(revision), ApplicationState::Suspended, true);
                 return Ok(());
             }
             Work::Same { revision } => {
@@ -107,8 +110,11 @@ impl AppReconciler {
                     }
                     self.current = None;
                     self.status.objects = self.inventory.entries.len();
-                    (self.status.revision, self.status.state, self.status.settled) =
-                        (Some(revision), ApplicationState::Orphaned, true);
+                    (
+                        self.status.revision,
+                        self.status.state,
+                        self.status.observed,
+                    ) = (Some(revision), ApplicationState::Orphaned, true);
                     self.status.problems = Vec::new();
                     return Ok(());
                 }
@@ -126,10 +132,10 @@ impl AppReconciler {
                 self.current = Some(Target {
                     terms: ReconcileOptions::recorded(&self.inventory),
                     revision,
-                    wanted: Vec::new(),
+                    desired: Vec::new(),
                     refused: Vec::new(),
                     notes: Vec::new(),
-                    rendered: plan::of_all(&[]),
+                    rendered: plan::hash_all(&[]),
                     deadline: Instant::now(),
                     deleting: true,
                     told: None,
@@ -144,7 +150,7 @@ impl AppReconciler {
         if !self.repository.may_take_over(&recorded) {
             self.status.revision = Some(read.revision);
             self.status.state = ApplicationState::Failed;
-            self.status.settled = true;
+            self.status.observed = true;
             self.status.problems = vec![self.rival(&recorded)];
             self.hub.state().renounce(&self.repository.name, &self.name);
             return Ok(());
@@ -158,21 +164,21 @@ impl AppReconciler {
             revision,
             rendered,
         } = *read;
-        let notes = rendered.warnings.iter().map(Message::whole).collect();
+        let notes = rendered.warnings.iter().map(Message::application).collect();
         let source = Arc::clone(&rendered);
-        let (mut wanted, refused) = plan::wanted(
+        let (mut desired, refused) = plan::desired_objects(
             &application,
             rendered.objects(),
             &ClusterKinds(Arc::clone(&served)),
         );
-        wanted.shrink_to_fit();
+        desired.shrink_to_fit();
         {
             let state = self.hub.state();
-            wanted
+            desired
                 .iter_mut()
                 .for_each(|one| one.key = state.same_of(&self.name, one.key.clone()));
         }
-        let rendered = plan::of_all(&wanted);
+        let rendered = plan::hash_all(&desired);
         self.broken = None;
         let same = self
             .current
@@ -182,16 +188,16 @@ impl AppReconciler {
         let entries = &self.inventory.entries;
         self.hub
             .state()
-            .claim(&self.name, &revision, &wanted, |one| {
+            .claim(&self.name, &revision, &desired, |one| {
                 watched(one, &terms.ignore, entries.get(&one.key))
             });
-        let kinds: Vec<_> = wanted
+        let kinds: Vec<_> = desired
             .iter()
             .map(DesiredObject::gvk)
             .chain(self.kinds())
             .collect();
         self.hub.watch(kinds, &served).await;
-        let known: HashSet<&ObjectKey> = wanted.iter().map(|one| &one.key).collect();
+        let known: HashSet<&ObjectKey> = desired.iter().map(|one| &one.key).collect();
         self.failing.retain(|key, _| known.contains(key));
         self.reasons.forget();
         let settings = (
@@ -231,14 +237,14 @@ impl AppReconciler {
             _ => (None, false),
         };
         let deadline = Instant::now() + application.timeout;
-        let unplaced = wanted
+        let unplaced = desired
             .iter()
             .any(|one| !one.known)
             .then(|| Box::new((application, source)));
         self.current = Some(Target {
             terms,
             revision,
-            wanted,
+            desired,
             refused,
             notes,
             rendered,
@@ -261,7 +267,7 @@ impl AppReconciler {
         };
         Message {
             hint: Some(hint.to_owned()),
-            ..Message::whole(format!(
+            ..Message::application(format!(
                 "repository {holder} has an Application of this name on this cluster (record ConfigMap {namespace}/tagboat-{name})"
             ))
         }

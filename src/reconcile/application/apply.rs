@@ -20,7 +20,7 @@ use crate::{
         object::{ApplyMode, Gvk, MANAGER, Object, ObjectKey},
         plan::{
             self, AppliedState, ApplyOrder, ApplyReason, DesiredObject, InventoryEntry,
-            KindAtomicFields, ObjectClaims as _, ObjectOwner, PruneInput, Rollout, RolloutOutcome,
+            KindAtomicFields, ObjectClaims as _, ObjectOwner, PrunePlan, Rollout, RolloutOutcome,
         },
     },
 };
@@ -111,7 +111,7 @@ impl AppReconciler {
         };
         let mut new = false;
         for index in todo.keys() {
-            let one = &current.wanted[*index];
+            let one = &current.desired[*index];
             self.inventory
                 .entries
                 .entry(one.key.clone())
@@ -157,11 +157,11 @@ impl AppReconciler {
             let cluster = self.hub.state();
             for index in waiting.iter().copied() {
                 let mut free = true;
-                for after in &current.wanted[index].after {
-                    let key = &current.wanted[after.index].key;
+                for after in &current.desired[index].after {
+                    let key = &current.desired[after.index].key;
                     if failed.contains(&after.index)
                         || self.failing.get(key).is_some_and(|failing| {
-                            failing.manifest == current.wanted[after.index].hash
+                            failing.manifest == current.desired[after.index].hash
                         })
                     {
                         lost.push((index, after.index));
@@ -170,7 +170,7 @@ impl AppReconciler {
                         waiting.contains(&after.index) || in_flight.contains(&after.index);
                     free &= !pending
                         && self
-                            .lacks(&cluster, &current.wanted[after.index], after.healthy)
+                            .lacks(&cluster, &current.desired[after.index], after.healthy)
                             .is_none();
                 }
                 if free {
@@ -179,8 +179,8 @@ impl AppReconciler {
             }
         }
         for (index, needed) in &lost {
-            let (one, needed) = (&current.wanted[*index], &current.wanted[*needed]);
-            let row = Message::at(
+            let (one, needed) = (&current.desired[*index], &current.desired[*needed]);
+            let row = Message::desired(
                 one,
                 format!("it waits for {}, which could not be applied", needed.key),
             );
@@ -205,9 +205,9 @@ impl AppReconciler {
         let lowest = open
             .iter()
             .chain(in_flight)
-            .map(|index| current.wanted[*index].wave)
+            .map(|index| current.desired[*index].wave)
             .min();
-        open.retain(|index| Some(current.wanted[*index].wave) == lowest && !lost.contains(index));
+        open.retain(|index| Some(current.desired[*index].wave) == lowest && !lost.contains(index));
         open.extend(lost);
         open
     }
@@ -220,7 +220,7 @@ impl AppReconciler {
         healthy: bool,
     ) -> Option<&'static str> {
         let entry = self.inventory.entries.get(&needed.key);
-        let left = plan::is_left(needed, entry, cluster.live(&needed.key));
+        let left = plan::is_left_alone(needed, entry, cluster.live(&needed.key));
         let health = cluster.health(&needed.key);
         if !left && entry.is_none_or(|entry| entry.applied.is_none()) {
             return Some("is not applied yet");
@@ -239,13 +239,13 @@ impl AppReconciler {
         };
         let cluster = self.hub.state();
         let row = |index: &usize| {
-            let one = &current.wanted[*index];
+            let one = &current.desired[*index];
             let missing = |after: &ApplyOrder| {
-                let needed = &current.wanted[after.index];
+                let needed = &current.desired[after.index];
                 Some((&needed.key, self.lacks(&cluster, needed, after.healthy)?))
             };
             let (needed, lacks) = one.after.iter().find_map(missing)?;
-            Some(Message::at(
+            Some(Message::desired(
                 one,
                 format!("it waits for {needed}, which {lacks}"),
             ))
@@ -258,7 +258,7 @@ impl AppReconciler {
         let Some(current) = &self.current else {
             return Box::pin(std::future::pending());
         };
-        let one = current.wanted[index].clone();
+        let one = current.desired[index].clone();
         let (hub, identity, name) = (Arc::clone(&self.hub), self.identity(), self.name.clone());
         let ignore = observed::ignored(&current.terms.ignore, &one.key);
         let before = self
@@ -341,7 +341,7 @@ impl AppReconciler {
                     }
                     (applied, _) => applied?,
                 };
-                let atoms = hub.state().atoms.shared(managed_fields::atoms(
+                let atoms = hub.state().atoms.shared(managed_fields::atomic_fields(
                     &manifest,
                     &applied.live,
                     MANAGER,
@@ -390,7 +390,7 @@ impl AppReconciler {
         let Some(current) = &self.current else {
             return false;
         };
-        let one = current.wanted[index].clone();
+        let one = current.desired[index].clone();
         let (application, cluster, revision) = (
             self.name.clone(),
             self.hub.cluster.name().to_owned(),
@@ -434,7 +434,7 @@ impl AppReconciler {
             Err(ApplyRefusal { error, why }) => {
                 let row = Message {
                     hint: error.hint(),
-                    ..Message::at(&one, why)
+                    ..Message::desired(&one, why)
                 };
                 self.answerable = Instant::now() + ANSWERABLE;
                 let failing =
@@ -449,7 +449,7 @@ impl AppReconciler {
     }
 
     /// What becomes of what is owned and no longer wanted.
-    pub(crate) fn pruning(&self, current: &Target, cluster: &Cluster) -> PruneInput {
+    pub(crate) fn pruning(&self, current: &Target, cluster: &Cluster) -> PrunePlan {
         let owner = ObjectOwner {
             application: &self.name,
             prune: current.terms.prune,
@@ -462,9 +462,9 @@ impl AppReconciler {
                 .iter()
                 .any(|other| *other != self.name)
         };
-        plan::prune(
+        plan::plan_prune(
             owner,
-            &current.wanted,
+            &current.desired,
             &self.inventory,
             |key| cluster.live(key),
             elsewhere,
@@ -489,7 +489,7 @@ impl AppReconciler {
             .partition::<Vec<_>, _>(|key| late && !self.deleting.contains(key));
         pruned.wake = (!held.is_empty()).then_some(self.answerable);
         pruned.notes.extend(held.iter().map(|key| {
-            Message::of(
+            Message::object(
                 key,
                 "its apply was not answered and may still come; it would be deleted",
             )
@@ -514,7 +514,7 @@ impl AppReconciler {
             }
             if let Some(why) = why {
                 info!(application = %self.name, cluster = self.hub.cluster.name(), "{key}: {why}");
-                pruned.notes.push(Message::of(&key, why));
+                pruned.notes.push(Message::object(&key, why));
             }
             self.inventory.remove(&key);
             self.deleting.remove(&key);
@@ -530,20 +530,20 @@ impl AppReconciler {
                 .find(|other| !cluster.is_here(other))
             {
                 // A command has not named it: nothing comes of waiting.
-                Some(other) => pruned.notes.push(Message::of(
+                Some(other) => pruned.notes.push(Message::object(
                     key,
                     format!("{other} takes it over when it is applied"),
                 )),
                 None => pruned
                     .waits
-                    .push(Message::of(key, "another Application takes it over")),
+                    .push(Message::object(key, "another Application takes it over")),
             }
         }
         pruned.waits.extend(
             pruning
                 .going
                 .iter()
-                .map(|key| Message::of(key, "it is being deleted")),
+                .map(|key| Message::object(key, "it is being deleted")),
         );
         if pruning.delete.is_empty() {
             let objects = Some(self.inventory.entries.len());
@@ -553,14 +553,14 @@ impl AppReconciler {
             return Ok(pruned);
         }
         if let Some(broken) = self.broken() {
-            pruned.waits.push(Message::whole(format!(
+            pruned.waits.push(Message::application(format!(
                 "nothing is deleted before this revision can be read: {broken}"
             )));
             return Ok(pruned);
         }
         if !look.all_applied() {
             let what = old_objects(pruning.delete.len());
-            pruned.waits.push(Message::whole(format!(
+            pruned.waits.push(Message::application(format!(
                 "{what} deleted when everything else has been applied"
             )));
             return Ok(pruned);
@@ -570,12 +570,12 @@ impl AppReconciler {
             match self.shared.read_aside(&self.repository.name, self.hub.cluster.name()) {
                 Some((name, why)) => pruned.notes.push(Message {
                     hint: Some(format!("When {name} can be read: tagboat sync {}; or tagboat sync --all", self.name)),
-                    ..Message::whole(format!(
+                    ..Message::application(format!(
                         "{} not deleted now: {name} may want something of it and cannot be read: {why}",
                         old_objects(pruning.delete.len())
                     ))
                 }),
-                None => pruned.waits.push(Message::whole(format!(
+                None => pruned.waits.push(Message::application(format!(
                     "{} deleted when {first} has been read, which may want something of it ({more} still to be read)",
                     old_objects(pruning.delete.len()),
                 ))),
@@ -591,7 +591,7 @@ impl AppReconciler {
         if let Some(unread) = elsewhere {
             pruned.waits.push(Message {
                 hint: Some(format!("If that is sure not to want it: tagboat sync {} --confirm-prune", self.name)),
-                ..Message::whole(format!(
+                ..Message::application(format!(
                     "what is to be deleted ({}) waits until {unread} has been read, which may want it",
                     pruning.delete.len()
                 ))
@@ -652,7 +652,7 @@ impl AppReconciler {
                         ApplyRefusal::of(&self.hub.cluster, &prune.key, &gvk, None, error).await;
                     let row = Message {
                         hint: error.hint(),
-                        ..Message::of(&prune.key, format!("it cannot be deleted: {why}"))
+                        ..Message::object(&prune.key, format!("it cannot be deleted: {why}"))
                     };
                     warn!(application = %self.name, cluster = self.hub.cluster.name(), hint = error.hint(), "{row}");
                     pruned.failures.push(row.clone());
@@ -660,7 +660,7 @@ impl AppReconciler {
                         self.failing.get(&prune.key),
                         row,
                         &error,
-                        plan::of_all(&[]),
+                        plan::hash_all(&[]),
                     );
                     self.failing.insert(prune.key, failing);
                 }

@@ -12,7 +12,7 @@ use crate::{
     objects::{
         health::{self, Health},
         object::ObjectKey,
-        plan::{self, ApplyReason, ObjectAction, PruneInput, SkipReason, ValueHash},
+        plan::{self, ApplyReason, ObjectAction, PrunePlan, SkipReason, ValueHash},
     },
 };
 use jiff::Timestamp;
@@ -199,19 +199,21 @@ impl Assessment {
         status.unhealthy = self
             .unhealthy
             .iter()
-            .map(|(key, health)| Message::of(key, format!("{}: {}", health.status, health.message)))
+            .map(|(key, health)| {
+                Message::object(key, format!("{}: {}", health.status, health.message))
+            })
             .collect();
         status.notes.clone_from(&self.notes);
     }
 
     /// What would be done, for people.
-    pub fn plan(&self, current: &Target, pruning: &PruneInput) -> Vec<PlannedAction> {
+    pub fn plan(&self, current: &Target, pruning: &PrunePlan) -> Vec<PlannedAction> {
         let applies = self.todo.iter().map(|(index, why)| PlannedAction {
-            what: why.as_str().to_owned(),
-            object: current.wanted[*index].key.to_string(),
+            action: why.as_str().to_owned(),
+            object: current.desired[*index].key.to_string(),
         });
         let prunes = pruning.delete.iter().map(|prune| PlannedAction {
-            what: "delete".to_owned(),
+            action: "delete".to_owned(),
             object: prune.key.to_string(),
         });
         applies.chain(prunes).collect()
@@ -252,15 +254,15 @@ impl AppReconciler {
             let place = refused.origin.as_ref().map(ToString::to_string);
             look.failures.push(Message {
                 place,
-                ..Message::of(&refused.key, refused.why.clone())
+                ..Message::object(&refused.key, refused.why.clone())
             });
         }
-        for (index, one) in current.wanted.iter().enumerate() {
+        for (index, one) in current.desired.iter().enumerate() {
             if let Some(trouble) = self.unwatched(&one.key) {
                 let Message { message, hint, .. } = unwatched(&one.key.kind, trouble);
                 let row = Message {
                     hint,
-                    ..Message::at(one, message)
+                    ..Message::desired(one, message)
                 };
                 if trouble.passing {
                     look.waits.push(row)
@@ -270,7 +272,8 @@ impl AppReconciler {
                 continue;
             }
             let entry = self.inventory.entries.get(&one.key);
-            let action = plan::action(&self.name, one, entry, cluster.live(&one.key), &*cluster);
+            let action =
+                plan::decide_action(&self.name, one, entry, cluster.live(&one.key), &*cluster);
             match action {
                 ObjectAction::Leave(left) => {
                     if left == SkipReason::Synced {
@@ -278,23 +281,23 @@ impl AppReconciler {
                         let held = cluster.seen(&one.key).map_or(&[][..], |seen| &seen.held);
                         look.notes.extend(
                             held.iter()
-                                .filter_map(|held| Some(Message::of(&one.key, held.note()?))),
+                                .filter_map(|held| Some(Message::object(&one.key, held.note()?))),
                         );
                     }
                     if left == SkipReason::Frozen {
-                        look.notes.push(Message::of(
+                        look.notes.push(Message::object(
                             &one.key,
                             "it is left alone: reconcile: disabled on the live object",
                         ));
                     }
                 }
-                ObjectAction::Wait(why) => look.waits.push(Message::at(one, why)),
+                ObjectAction::Wait(why) => look.waits.push(Message::desired(one, why)),
                 ObjectAction::Refuse(why) => {
                     if let Some(owner) = self.stranger(&cluster, &one.key) {
                         look.strangers.entry(owner).or_insert(false);
                         look.at(now + CONSULT);
                     }
-                    look.failures.push(Message::at(one, why));
+                    look.failures.push(Message::desired(one, why));
                 }
                 ObjectAction::Apply(why) => {
                     if let Some(failing) = self
@@ -312,7 +315,7 @@ impl AppReconciler {
                         if due > now {
                             let owner = cluster.live(&one.key).and_then(|live| live.owner.clone());
                             look.waits
-                                .push(Message::at(one, taken_again(owner.as_ref())));
+                                .push(Message::desired(one, taken_again(owner.as_ref())));
                             look.at(due);
                             continue;
                         }
@@ -352,7 +355,7 @@ impl AppReconciler {
         let Some(one) = self
             .current
             .as_ref()
-            .and_then(|current| current.wanted.get(index))
+            .and_then(|current| current.desired.get(index))
         else {
             return;
         };
@@ -436,7 +439,7 @@ impl AppReconciler {
 
     /// What was changed about an object that is to be repaired; notes that it is.
     pub(crate) fn repairing(&mut self, index: usize, why: ApplyReason) -> Option<DriftedObject> {
-        let key = self.current.as_ref()?.wanted.get(index)?.key.clone();
+        let key = self.current.as_ref()?.desired.get(index)?.key.clone();
         let fields = self
             .hub
             .state()

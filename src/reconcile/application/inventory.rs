@@ -228,7 +228,7 @@ impl AppReconciler {
             );
             match result {
                 RolloutOutcome::Applied => {
-                    info!(%application, cluster, revision, objects = current.wanted.len(), "in step")
+                    info!(%application, cluster, revision, objects = current.desired.len(), "in step")
                 }
                 RolloutOutcome::Progressing => {
                     info!(%application, cluster, revision, "applied; waiting for health")

@@ -112,7 +112,7 @@ pub(crate) struct AcceptedRevision {
 pub(crate) struct Target {
     pub terms: ReconcileOptions,
     pub revision: String,
-    pub wanted: Vec<DesiredObject>,
+    pub desired: Vec<DesiredObject>,
     pub refused: Vec<RefusedObject>,
     pub notes: Vec<Message>,
     /// Stands for all manifests.
@@ -269,7 +269,7 @@ impl AppReconciler {
             };
             drop(turn);
             // Whoever asked for another rendering waits for what comes of it.
-            self.status.settled &= !self.handle.again.is_asked();
+            self.status.observed &= !self.handle.again.is_asked();
             self.shared.publish(&self.status);
             tokio::select! {
                 biased;
@@ -297,10 +297,10 @@ impl AppReconciler {
         };
         self.status.problems = vec![Message {
             hint: error.hint(),
-            ..Message::whole(error.to_string())
+            ..Message::application(error.to_string())
         }];
         // Whoever waits for an end has one when the same has been seen a few times.
-        self.status.settled = error.kind() != ErrorKind::Remote || self.down >= ENOUGH;
+        self.status.observed = error.kind() != ErrorKind::Remote || self.down >= ENOUGH;
         Instant::now() + wait
     }
 
@@ -333,10 +333,10 @@ impl AppReconciler {
         let Some(current) = &mut self.current else {
             return Ok(Requeue::At(None));
         };
-        if current.wanted.iter().any(|one| !one.known) {
+        if current.desired.iter().any(|one| !one.known) {
             let served = self.hub.cluster.resources().await?;
             let now_served = current
-                .wanted
+                .desired
                 .iter()
                 .any(|one| !one.known && served.find(&one.gvk()).is_some());
             if let Some((application, rendered)) = current
@@ -368,7 +368,7 @@ impl AppReconciler {
             self.status.revision = Some(current.revision.clone());
         }
         let kinds = current
-            .wanted
+            .desired
             .iter()
             .map(|one| &one.key)
             .chain(self.inventory.entries.keys());
@@ -377,11 +377,11 @@ impl AppReconciler {
         if unlisted.values().any(Option::is_none) {
             let row = |((_, kind), trouble): (&(String, String), &Option<Trouble>)| match trouble {
                 Some(trouble) => unwatched(kind, trouble),
-                None => Message::whole(format!("waiting for the first list of {kind}")),
+                None => Message::application(format!("waiting for the first list of {kind}")),
             };
             self.status.state = ApplicationState::Waiting;
             self.status.problems = unlisted.iter().map(row).collect();
-            self.status.settled = unlisted.values().all(Option::is_some);
+            self.status.observed = unlisted.values().all(Option::is_some);
             return Ok(Requeue::At(None));
         }
         self.unlisted = unlisted;
@@ -397,7 +397,7 @@ impl AppReconciler {
             ) {
                 self.status.state = ApplicationState::Waiting;
                 self.status.problems = rows;
-                self.status.settled = !passes;
+                self.status.observed = !passes;
                 return Ok(Requeue::Turned);
             }
             current.released = true;
@@ -414,7 +414,7 @@ impl AppReconciler {
             let (repository, cluster) = (&self.repository.name, self.hub.cluster.name());
             self.shared.read_aside(repository, cluster);
             if self.shared.plans() && self.shared.is_looking_aside(repository, cluster) {
-                self.status.settled = false;
+                self.status.observed = false;
                 return Ok(Requeue::Turned);
             }
         }
@@ -424,7 +424,7 @@ impl AppReconciler {
         }
         if !look.todo.is_empty() {
             self.status.state = ApplicationState::Applying;
-            self.status.settled = false;
+            self.status.observed = false;
             self.shared.publish(&self.status);
             self.send(&look.todo, turn).await?;
             look = self.look();
@@ -481,7 +481,7 @@ impl AppReconciler {
     /// How an object is judged from now on.
     pub(crate) fn judge(&self, index: usize, expected: Option<ValueHash>, atoms: KindAtomicFields) {
         let Some(current) = &self.current else { return };
-        let one = &current.wanted[index];
+        let one = &current.desired[index];
         let ignore = observed::ignored(&current.terms.ignore, &one.key);
         let watched = WatchedManifest {
             manifest: one.manifest.clone(),
@@ -505,10 +505,10 @@ impl AppReconciler {
         drop(state);
         self.status.planned = look.plan(current, &pruning);
         look.tell(&mut self.status);
-        self.status.objects = current.wanted.len();
+        self.status.objects = current.desired.len();
         self.status
             .problems
-            .extend(pruning.needs_yes.map(Message::whole));
+            .extend(pruning.needs_yes.map(Message::application));
         self.status.problems.extend(self.broken.clone());
         self.status.notes.extend(current.notes.iter().cloned());
         let moves = look.todo.values().any(|why| !why.is_drift()) || !pruning.delete.is_empty();
@@ -521,14 +521,14 @@ impl AppReconciler {
         } else {
             ApplicationState::Synced
         };
-        self.status.settled = true;
+        self.status.observed = true;
     }
 
     /// When to look for kinds that are not served.
     pub(crate) fn unknown_kinds(&self) -> Option<Instant> {
         let current = self.current.as_ref()?;
         current
-            .wanted
+            .desired
             .iter()
             .any(|one| !one.known)
             .then(|| Instant::now() + UNKNOWN)
@@ -539,7 +539,7 @@ impl AppReconciler {
 pub(crate) fn unwatched(kind: &str, trouble: &Trouble) -> Message {
     Message {
         hint: trouble.hint.clone(),
-        ..Message::whole(format!("{kind} cannot be watched: {}", trouble.message))
+        ..Message::application(format!("{kind} cannot be watched: {}", trouble.message))
     }
 }
 

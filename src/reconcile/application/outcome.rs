@@ -94,10 +94,12 @@ impl AppReconciler {
         }
         look.tell(&mut self.status);
         let current = self.current.as_ref()?;
-        self.status.objects = current.wanted.len();
+        self.status.objects = current.desired.len();
         self.status.unhealthy = unhealthy
             .iter()
-            .map(|(key, health)| Message::of(key, format!("{}: {}", health.status, health.message)))
+            .map(|(key, health)| {
+                Message::object(key, format!("{}: {}", health.status, health.message))
+            })
             .collect();
         self.status.problems.extend(pruned.failures.iter().cloned());
         self.status.notes = current
@@ -107,7 +109,7 @@ impl AppReconciler {
             .cloned()
             .chain(pruned.notes)
             .collect();
-        self.status.settled = true;
+        self.status.observed = true;
         let failed = look
             .failures
             .first()
@@ -116,12 +118,12 @@ impl AppReconciler {
         let late = Instant::now() >= deadline;
         let mut outcome = None;
         self.status.state = if deleting {
-            self.status.settled = false;
+            self.status.observed = false;
             self.status.problems.extend(pruned.waits);
             match pruned.needs_yes {
                 Some(why) => {
                     self.needs_yes(&why);
-                    self.status.settled = true;
+                    self.status.observed = true;
                     ApplicationState::ConfirmationRequired
                 }
                 None => ApplicationState::Deleting,
@@ -129,7 +131,7 @@ impl AppReconciler {
         } else if let Some(message) = failed {
             outcome = Some((RolloutOutcome::Failed, message));
             // Something that may pass is tried a few times before that counts as an end.
-            self.status.settled = !look.passing
+            self.status.observed = !look.passing
                 || self
                     .failing
                     .values()
@@ -148,14 +150,14 @@ impl AppReconciler {
             } else {
                 at(deadline);
             }
-            self.status.settled = late;
+            self.status.observed = late;
             self.status.problems.extend(pruned.waits);
             ApplicationState::Waiting
         } else if let Some(why) = pruned.needs_yes {
             self.needs_yes(&why);
             ApplicationState::ConfirmationRequired
         } else if !pruned.waits.is_empty() {
-            self.status.settled = false;
+            self.status.observed = false;
             self.status.notes.extend(pruned.waits);
             if settling {
                 ApplicationState::Progressing
@@ -176,7 +178,7 @@ impl AppReconciler {
                 ApplicationState::Degraded
             } else {
                 at(deadline);
-                self.status.settled = false;
+                self.status.observed = false;
                 outcome = Some((
                     RolloutOutcome::Progressing,
                     format!("{key}: {}", health.message),
@@ -196,7 +198,7 @@ impl AppReconciler {
         let kinds = self
             .current
             .iter()
-            .flat_map(|current| current.wanted.iter().map(|one| &one.key))
+            .flat_map(|current| current.desired.iter().map(|one| &one.key))
             .chain(self.inventory.entries.keys());
         let (blind, next) = self.hub.blind(kinds);
         next.into_iter().for_each(&mut at);
@@ -221,7 +223,7 @@ impl AppReconciler {
         }
         if let Some(broken) = self.broken().cloned() {
             self.status.problems.insert(0, broken);
-            (self.status.state, self.status.settled) = (ApplicationState::Failed, true);
+            (self.status.state, self.status.observed) = (ApplicationState::Failed, true);
         }
         if let Some((outcome, message)) = outcome {
             self.outcome(outcome, message);
@@ -246,10 +248,10 @@ impl AppReconciler {
         let one = self
             .current
             .as_ref()?
-            .wanted
+            .desired
             .iter()
             .find(|one| one.key == *key)?;
-        let (namespace, selector) = health::selector(&one.manifest.object().ok()?)?;
+        let (namespace, selector) = health::pod_selector(&one.manifest.object().ok()?)?;
         let now = Instant::now();
         let due = match self.reasons.known.get(key) {
             None => {
@@ -278,7 +280,7 @@ impl AppReconciler {
             known.asked += 1;
             known.next = now + ASK[known.asked.min(ASK.len() - 1)];
             if let Ok(pods) = pods {
-                known.reasons = health::pod_reasons(&pods);
+                known.reasons = health::pod_problems(&pods);
             }
         }
         let known = self.reasons.known.get(key)?;
@@ -307,6 +309,6 @@ fn yes(name: &crate::core::name::Name, why: &str) -> Message {
         hint: Some(format!(
             "If that is meant: tagboat sync {name} --confirm-prune"
         )),
-        ..Message::whole(format!("{why}: somebody must say yes first"))
+        ..Message::application(format!("{why}: somebody must say yes first"))
     }
 }

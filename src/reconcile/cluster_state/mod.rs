@@ -28,7 +28,7 @@ use crate::{
     objects::{
         health::Health,
         object::{Gvk, Object, ObjectKey},
-        plan::{AtomicFields, DesiredObject, LiveObject, OWNER},
+        plan::{AtomicFields, DesiredObject, LiveObject, OWNER_LABELS},
     },
 };
 use std::{
@@ -236,11 +236,11 @@ impl ClusterHandle {
         {
             let mut state = self.state();
             for kind in kinds {
-                let wanted = served.find(&kind);
-                let resource = wanted.or_else(|| served.preferred(&kind.group, &kind.kind));
+                let desired = served.find(&kind);
+                let resource = desired.or_else(|| served.preferred(&kind.group, &kind.kind));
                 let gvk = resource.map_or_else(|| kind.clone(), |resource| resource.gvk.clone());
                 let unserved = resource.is_none() && !served.is_unavailable(&kind);
-                if wanted.is_none() {
+                if desired.is_none() {
                     later.push(kind.clone());
                 }
                 if let Entry::Vacant(place) = state.kinds.entry((kind.group, kind.kind)) {
@@ -258,7 +258,7 @@ impl ClusterHandle {
                 let (to, from) = mpsc::channel(BACKLOG);
                 let hub = Arc::clone(self);
                 self.tasks.spawn(async move { hub.follow(from).await });
-                Watches::start(self.cluster.clone(), [], OWNER[1], to)
+                Watches::start(self.cluster.clone(), [], OWNER_LABELS[1], to)
             })
             .await;
         watches.ensure(new);
@@ -424,12 +424,12 @@ impl ClusterState {
         &mut self,
         name: &Name,
         revision: &str,
-        wanted: &[DesiredObject],
+        desired: &[DesiredObject],
         watched: impl Fn(&DesiredObject) -> WatchedManifest,
     ) {
         self.unclaim(name);
         self.unsure.remove(name);
-        for one in wanted {
+        for one in desired {
             self.claims
                 .entry(one.key.clone())
                 .or_insert_with(|| ClaimQueue::new(name))
@@ -446,7 +446,7 @@ impl ClusterState {
         }
         self.claimed.insert(
             name.clone(),
-            wanted.iter().map(|one| one.key.clone()).collect(),
+            desired.iter().map(|one| one.key.clone()).collect(),
         );
         self.mark_read(name, revision);
     }

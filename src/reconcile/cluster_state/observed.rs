@@ -118,8 +118,8 @@ pub(crate) struct WatchedManifest {
 /// The pointers of the rules that mean this object.
 pub(crate) fn ignored(rules: &[Ignore], key: &ObjectKey) -> Arc<[String]> {
     let means = |rule: &&Ignore| {
-        let fits = |wanted: &Option<String>, value: &str| {
-            wanted.as_ref().is_none_or(|wanted| wanted == value)
+        let fits = |desired: &Option<String>, value: &str| {
+            desired.as_ref().is_none_or(|desired| desired == value)
         };
         fits(&rule.group, &key.group)
             && fits(&rule.kind, &key.kind)
@@ -168,7 +168,7 @@ pub(crate) fn hash(
         atoms: &atoms,
         overwritten: &|path| is_overwritten(live, path),
     };
-    plan::of_live(manifest, live, books, &mut |path, _, _| {
+    plan::hash_live(manifest, live, books, &mut |path, _, _| {
         left_to_others(path, ignore, scaled, &gvk)
     })
 }
@@ -184,7 +184,7 @@ pub(crate) fn look(live: &Object, watched: Option<&WatchedManifest>) -> Observed
             atoms: &atoms,
             overwritten: &|path| is_overwritten(live, path),
         };
-        let hash = plan::of_live(&manifest, live, books, &mut |path, wanted, there| {
+        let hash = plan::hash_live(&manifest, live, books, &mut |path, desired, there| {
             let theirs = left_to_others(path, &watched.ignore, scaled_by.is_some(), &gvk);
             if theirs {
                 let value = there.filter(|_| is_ours(live, path)).cloned();
@@ -193,15 +193,15 @@ pub(crate) fn look(live: &Object, watched: Option<&WatchedManifest>) -> Observed
                     .filter(|_| !left_to_others(path, &watched.ignore, false, &gvk));
                 let scaled = scaled.map(|manager| ScaledReplicas {
                     manager,
-                    git: wanted.clone(),
-                    differs: Some(wanted) != there,
+                    git: desired.clone(),
+                    differs: Some(desired) != there,
                 });
                 held.push(ReleasedField {
                     path: path.clone(),
                     value,
                     scaled,
                 });
-            } else if Some(wanted) != there {
+            } else if Some(desired) != there {
                 other.push((path.clone(), there.is_some()));
             }
             theirs
@@ -233,7 +233,7 @@ pub(crate) fn look(live: &Object, watched: Option<&WatchedManifest>) -> Observed
             .resource_version()
             .and_then(|version| version.parse().ok())
             .unwrap_or_default(),
-        health: health::of(live),
+        health: health::assess(live),
         held,
         changed,
         raw: match watched
@@ -259,8 +259,8 @@ pub(crate) fn changed_by(
         atoms: &atoms.not_reached_by(ignore),
         overwritten: &|path| is_overwritten(live, path),
     };
-    plan::each(manifest, live, books, &mut |path, wanted, there| {
-        if Some(wanted) != there
+    plan::visit_leaves(manifest, live, books, &mut |path, desired, there| {
+        if Some(desired) != there
             && !left_to_others(path, ignore, scaled, &gvk)
             && !is_ours(live, path)
         {

@@ -117,7 +117,7 @@ impl Fleet {
     /// Ends the process, as it were, at the next safe point of wherever it is.
     pub async fn end(&self) {
         self.stop.cancel();
-        self.reconciler.end().await;
+        self.reconciler.shut_down().await;
     }
 
     /// Ends the process, and starts another.
@@ -170,7 +170,7 @@ impl Fleet {
         self.follow_some(&revision, Some(&only));
         let done = self
             .reconciler
-            .settled(
+            .wait_until_observed(
                 &self.repository.name,
                 &revision,
                 Some(&only),
@@ -225,7 +225,7 @@ impl Fleet {
                 Sha256::digest(Value::from(values.clone()).to_string())
             );
             if values.iter().any(|value| value.is_null()) {
-                return Err(Message::whole(format!(
+                return Err(Message::application(format!(
                     "{}/broken.yaml:1: not YAML",
                     application.path
                 ))
@@ -233,8 +233,8 @@ impl Fleet {
             }
             if let Some(why) = values.iter().find_map(Value::as_str) {
                 return Err(RenderFailure {
-                    row: Message::whole(format!("{}: {why}", application.path)),
-                    passing: true,
+                    message: Message::application(format!("{}: {why}", application.path)),
+                    transient: true,
                 });
             }
             let origin = |line| ObjectOrigin {
@@ -254,7 +254,7 @@ impl Fleet {
                 hash,
             }))
         };
-        self.reconciler.follow(
+        self.reconciler.reconcile(
             &self.repository,
             revision,
             &declared,
@@ -267,7 +267,7 @@ impl Fleet {
     pub async fn settled(&self, revision: &str) -> BTreeMap<String, ApplicationStatus> {
         let done = self
             .reconciler
-            .settled(&self.repository.name, revision, None, PATIENCE, |_| {})
+            .wait_until_observed(&self.repository.name, revision, None, PATIENCE, |_| {})
             .await;
         assert!(done, "not settled: {:#?}", self.statuses());
         self.statuses()
@@ -296,7 +296,7 @@ impl Fleet {
         done: impl Fn(&BTreeMap<String, ApplicationStatus>) -> bool,
     ) {
         let end = tokio::time::Instant::now() + PATIENCE;
-        let mut turns = self.reconciler.turns();
+        let mut turns = self.reconciler.status_changes();
         loop {
             turns.mark_unchanged();
             if done(&self.statuses()) {

@@ -109,10 +109,10 @@ async fn who_asks_for_it_has_what_could_not_be_rendered_tried_again_at_once() {
     assert!(
         fleet
             .reconciler
-            .ask(&fleet.name("shop"), &ApplicationRequest::Now)
+            .request(&fleet.name("shop"), &ApplicationRequest::Now)
     );
     assert!(
-        !fleet.statuses()["shop"].settled,
+        !fleet.statuses()["shop"].observed,
         "what is said of it is old"
     );
     drop(held);
@@ -125,7 +125,7 @@ async fn who_asks_for_it_has_what_could_not_be_rendered_tried_again_at_once() {
     assert!(
         fleet
             .reconciler
-            .ask(&fleet.name("shop"), &ApplicationRequest::Now)
+            .request(&fleet.name("shop"), &ApplicationRequest::Now)
     );
     assert_eq!(
         states(&fleet.settled(&revision).await),

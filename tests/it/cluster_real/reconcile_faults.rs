@@ -88,7 +88,7 @@ async fn a_cluster_that_vanishes_in_the_middle_is_said_and_comes_back() {
             .collect(),
     );
     proxy.fault("PATCH", "c59", 1, Fault::Hang);
-    let mut turns = fleet.reconciler.turns();
+    let mut turns = fleet.reconciler.status_changes();
     fleet.commit();
     // Some are there, then nothing answers any more.
     turns.mark_unchanged();
@@ -179,7 +179,7 @@ async fn a_commit_that_comes_while_the_cluster_is_away_is_not_lost_to_the_next()
     // What changes nothing here must not stand for the change before it.
     let revision = fleet.commit();
     fleet
-        .until("it has tried again", |statuses| statuses["shop"].settled)
+        .until("it has tried again", |statuses| statuses["shop"].observed)
         .await;
     proxy.heal();
     fleet

@@ -17,7 +17,7 @@ async fn a_yes_that_comes_before_the_record_was_read_counts() {
     fleet.manifests("shop", vec![]);
     let revision = fleet.commit();
     // One thread: the task has not begun.
-    assert!(fleet.reconciler.ask(
+    assert!(fleet.reconciler.request(
         &fleet.name("shop"),
         &ApplicationRequest::ConfirmPrune(revision.clone())
     ));

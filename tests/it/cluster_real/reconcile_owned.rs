@@ -44,18 +44,18 @@ async fn what_git_does_not_have_any_more_is_deleted_and_much_of_it_only_after_a_
     );
     assert!(fleet.live("configmaps", "c11").await.is_some());
     // A yes for another revision is none.
-    assert!(fleet.reconciler.ask(
+    assert!(fleet.reconciler.request(
         &fleet.name("shop"),
         &ApplicationRequest::ConfirmPrune("another".into())
     ));
     fleet
         .until("it is taken in", |statuses| {
             statuses["shop"].state == ApplicationState::ConfirmationRequired
-                && statuses["shop"].settled
+                && statuses["shop"].observed
         })
         .await;
     assert!(fleet.live("configmaps", "c11").await.is_some());
-    assert!(fleet.reconciler.ask(
+    assert!(fleet.reconciler.request(
         &fleet.name("shop"),
         &ApplicationRequest::ConfirmPrune(revision.clone())
     ));
@@ -201,7 +201,7 @@ async fn an_application_that_is_gone_does_what_its_recorded_policy_says() {
                 .is_some_and(|status| status.state == ApplicationState::ConfirmationRequired)
         })
         .await;
-    assert!(fleet.reconciler.ask(
+    assert!(fleet.reconciler.request(
         &fleet.name("delete"),
         &ApplicationRequest::ConfirmPrune(revision)
     ));
@@ -228,7 +228,7 @@ async fn a_process_that_ends_at_any_step_orphans_nothing() {
     fleet.application("shop", ", prune: true");
     for round in 0..6 {
         fleet.manifests("shop", configs(40 + round % 2));
-        let mut turns = fleet.reconciler.turns();
+        let mut turns = fleet.reconciler.status_changes();
         fleet.commit();
         // Ends a little later each time: before the record, between record and objects, among the
         // objects.
@@ -409,7 +409,7 @@ async fn a_repository_that_is_called_the_same_is_another_one() {
                 statuses["own"].state == ApplicationState::ConfirmationRequired
             })
             .await;
-        assert!(other.reconciler.ask(
+        assert!(other.reconciler.request(
             &other.name("own"),
             &ApplicationRequest::ConfirmPrune(revision)
         ));
@@ -464,7 +464,7 @@ async fn an_application_takes_its_own_namespace_along_and_does_not_make_it_anew(
             statuses["shop"].state == ApplicationState::ConfirmationRequired
         })
         .await;
-    assert!(fleet.reconciler.ask(
+    assert!(fleet.reconciler.request(
         &fleet.name("shop"),
         &ApplicationRequest::ConfirmPrune(revision)
     ));

@@ -116,7 +116,7 @@ async fn most_of_a_repository_is_deleted_only_after_a_yes() {
             .until("both want a yes", |statuses| {
                 statuses.len() == 2
                     && statuses.values().all(|status| {
-                        status.state == ApplicationState::ConfirmationRequired && status.settled
+                        status.state == ApplicationState::ConfirmationRequired && status.observed
                     })
             })
             .await;
@@ -136,7 +136,7 @@ async fn most_of_a_repository_is_deleted_only_after_a_yes() {
                     .all(|status| status.state == ApplicationState::ConfirmationRequired)
         })
         .await;
-    assert!(fleet.reconciler.ask(
+    assert!(fleet.reconciler.request(
         &fleet.name("a"),
         &ApplicationRequest::ConfirmPrune(revision.clone())
     ));
@@ -218,7 +218,7 @@ async fn nothing_is_sent_that_its_record_does_not_name() {
     // Again and again, not only the first time.
     fleet
         .until("the record cannot be saved", |statuses| {
-            statuses["shop"].state == ApplicationState::Waiting && statuses["shop"].settled
+            statuses["shop"].state == ApplicationState::Waiting && statuses["shop"].observed
         })
         .await;
     assert!(
@@ -289,7 +289,7 @@ async fn what_only_its_labels_name_is_listed_before_it_is_deleted() {
                 .any(|said| said.contains("/stranger"))
         })
         .await;
-    assert!(fleet.reconciler.ask(
+    assert!(fleet.reconciler.request(
         &fleet.name("shop"),
         &ApplicationRequest::ConfirmPrune(revision)
     ));
@@ -367,7 +367,7 @@ async fn a_manifest_cannot_take_a_record_away() {
     fleet.commit();
     fleet
         .until("it says so", |statuses| {
-            statuses["shop"].state == ApplicationState::Failed && statuses["shop"].settled
+            statuses["shop"].state == ApplicationState::Failed && statuses["shop"].observed
         })
         .await;
     let status = fleet.statuses().remove("shop").unwrap();
@@ -488,7 +488,7 @@ async fn a_prune_waits_for_every_repository_of_its_process() {
         &format!("late-{}", fleet.namespace),
         "git.example.org",
     ));
-    fleet.reconciler.expect([
+    fleet.reconciler.expect_repositories([
         fleet.repository.name.as_str(),
         other.repository.name.as_str(),
     ]);
@@ -528,7 +528,7 @@ async fn a_prune_waits_for_every_repository_of_its_process() {
     );
     fleet
         .until("nothing is left to delete", |statuses| {
-            statuses["shop"].state == ApplicationState::Synced && statuses["shop"].settled
+            statuses["shop"].state == ApplicationState::Synced && statuses["shop"].observed
         })
         .await;
     let live = fleet.live("configmaps", "moves").await.unwrap();
@@ -576,7 +576,7 @@ async fn a_process_does_not_write_over_the_record_of_another_repository() {
     other.commit();
     other
         .until("it is told", |statuses| {
-            statuses["shop"].state == ApplicationState::Failed && statuses["shop"].settled
+            statuses["shop"].state == ApplicationState::Failed && statuses["shop"].observed
         })
         .await;
     assert!(

@@ -11,7 +11,7 @@ use tagboat::{
     objects::plan::RolloutOutcome,
     reconcile::ApplicationState,
     review::rollout::MergedRequest,
-    rollout::{RolloutSource, talk},
+    rollout::{RolloutSource, report},
 };
 use tokio::{sync::watch, task::JoinHandle};
 use tokio_util::sync::CancellationToken;
@@ -27,7 +27,7 @@ impl Talker {
     fn start(stage: &Arc<Stage>, forge: &Arc<dyn Forge>) -> Self {
         let (merged, stop) = (watch::Sender::new(Arc::from([])), CancellationToken::new());
         let ground: Arc<dyn RolloutSource> = stage.clone();
-        let task = tokio::spawn(talk(
+        let task = tokio::spawn(report(
             ground,
             Arc::clone(forge),
             merged.subscribe(),

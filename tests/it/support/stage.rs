@@ -52,7 +52,7 @@ impl Stage {
     ) {
         let name: Name = application.parse().unwrap();
         let mut status = ApplicationStatus::new(name.clone(), "fleet", "east");
-        (status.revision, status.state, status.settled) = (Some(revision.to_owned()), state, true);
+        (status.revision, status.state, status.observed) = (Some(revision.to_owned()), state, true);
         change(&mut status);
         self.statuses
             .lock()

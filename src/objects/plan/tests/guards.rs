@@ -28,13 +28,13 @@ fn a_prune_is_measured_against_what_there_was_and_never_guesses() {
     let new: Vec<Value> = (0..40)
         .map(|i| json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": format!("new{i:02}"), "namespace": "shop"}}))
         .collect();
-    let (keep, _) = wanted(
+    let (keep, _) = desired_objects(
         &application(""),
         new.into_iter().map(object).collect(),
         &BuiltinKinds,
     );
     let asked = |inventory: &Inventory| {
-        prune(owner, &keep, inventory, |_| Some(&mine), |_| false).needs_yes
+        plan_prune(owner, &keep, inventory, |_| Some(&mine), |_| false).needs_yes
     };
     let mut inventory = owned(&all.iter().map(String::as_str).collect::<Vec<_>>());
     for (objects, expected) in [
@@ -81,7 +81,7 @@ fn what_holds_or_would_hide_a_record_is_refused() {
     }
     let mut exported = config("copy");
     exported["metadata"]["labels"] = json!({"tagboat.dev/record": "v1"});
-    let (wanted, refused) = wanted(
+    let (desired, refused) = desired_objects(
         &application(""),
         vec![object(exported), object(config("tagboat-web"))],
         &BuiltinKinds,
@@ -90,7 +90,7 @@ fn what_holds_or_would_hide_a_record_is_refused() {
         refused[0].why,
         "it carries the label tagboat.dev/record: a record of tagboat is no manifest"
     );
-    let found = action(&application("").name, &wanted[0], None, None, &Recorded);
+    let found = decide_action(&application("").name, &desired[0], None, None, &Recorded);
     assert_eq!(
         found,
         ObjectAction::Refuse(
