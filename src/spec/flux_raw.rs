@@ -123,18 +123,21 @@ pub(crate) struct GitSpec {
 
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
+#[schemars(rename = "Checkout")]
 pub(crate) struct FluxCheckout {
     #[serde(rename = "ref")]
     pub reference: FluxCheckoutRef,
 }
 
 #[derive(Debug, Deserialize, JsonSchema)]
+#[schemars(rename = "CheckoutRef")]
 pub(crate) struct FluxCheckoutRef {
     pub branch: Option<String>,
 }
 
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[schemars(rename = "Commit")]
 pub(crate) struct FluxCommit {
     pub author: Option<FluxAuthor>,
     pub signing_key: Option<Value>,
@@ -144,6 +147,7 @@ pub(crate) struct FluxCommit {
 
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
+#[schemars(rename = "Author")]
 pub(crate) struct FluxAuthor {
     pub name: Option<String>,
     pub email: String,
@@ -151,6 +155,7 @@ pub(crate) struct FluxAuthor {
 
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
+#[schemars(rename = "Push")]
 pub(crate) struct FluxPush {
     pub branch: Option<String>,
     pub refspec: Option<String>,

@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 /// What every kind has: its name and labels.
 #[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[schemars(rename = "Metadata")]
 pub(crate) struct RawMetadata {
     /// The name: lower-case letters, digits, '-' and '.'.
     pub name: String,
@@ -84,6 +85,7 @@ pub(crate) struct PolicySpec {
 /// Which tags take part.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[schemars(rename = "FilterTags")]
 pub(crate) struct RawFilterTags {
     /// A regular expression in RE2 syntax, not anchored.
     pub pattern: Option<String>,
@@ -98,6 +100,7 @@ pub(crate) struct RawFilterTags {
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 #[schemars(extend("minProperties" = 1, "maxProperties" = 1))]
+#[schemars(rename = "Choice")]
 pub(crate) struct RawChoice {
     /// The greatest version in a range.
     pub semver: Option<RawSemver>,
@@ -113,6 +116,7 @@ pub(crate) struct RawChoice {
 
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
+#[schemars(rename = "Semver")]
 pub(crate) struct RawSemver {
     /// A range as Masterminds/semver reads it: ">=6.0.0 <7.0.0", "~1.2", "1.x || >=2.5.0-0".
     pub range: String,
@@ -120,6 +124,7 @@ pub(crate) struct RawSemver {
 
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
+#[schemars(rename = "Ordered")]
 pub(crate) struct RawOrdered {
     /// asc (the default) chooses the last, desc the first.
     #[serde(default)]
@@ -128,6 +133,7 @@ pub(crate) struct RawOrdered {
 
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
+#[schemars(rename = "Order")]
 pub(crate) enum RawOrder {
     #[default]
     Asc,
@@ -136,16 +142,19 @@ pub(crate) enum RawOrder {
 
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
+#[schemars(rename = "Newest")]
 pub(crate) struct RawNewest {}
 
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
+#[schemars(rename = "FollowDigest")]
 pub(crate) struct RawFollowDigest {
     /// The tag to follow, as "latest".
     pub tag: String,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, JsonSchema)]
+#[schemars(rename = "DigestReflection")]
 pub(crate) enum RawDigestReflection {
     Never,
     IfNotPresent,
@@ -173,6 +182,7 @@ pub(crate) struct EnvironmentSpec {
 
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
+#[schemars(rename = "References")]
 pub(crate) enum RawReferences {
     #[default]
     Auto,
@@ -182,6 +192,7 @@ pub(crate) enum RawReferences {
 /// A label selector as Kubernetes has it.
 #[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[schemars(rename = "Selector")]
 pub(crate) struct RawSelector {
     /// Labels that must be there with these values.
     #[serde(default)]
@@ -193,6 +204,7 @@ pub(crate) struct RawSelector {
 
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
+#[schemars(rename = "Expression")]
 pub(crate) struct RawExpression {
     /// The label.
     pub key: String,
@@ -204,6 +216,7 @@ pub(crate) struct RawExpression {
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, JsonSchema)]
+#[schemars(rename = "Operator")]
 pub(crate) enum RawOperator {
     In,
     NotIn,
@@ -214,6 +227,7 @@ pub(crate) enum RawOperator {
 /// How changes are written.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[schemars(rename = "Update")]
 pub(crate) struct RawUpdate {
     /// commit: straight to the branch; pullRequest: for review.
     pub via: RawVia,
@@ -234,6 +248,7 @@ pub(crate) struct RawUpdate {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
+#[schemars(rename = "Via")]
 pub(crate) enum RawVia {
     Commit,
     PullRequest,
@@ -241,6 +256,7 @@ pub(crate) enum RawVia {
 
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
+#[schemars(rename = "Group")]
 pub(crate) enum RawGroup {
     #[default]
     All,
@@ -250,6 +266,7 @@ pub(crate) enum RawGroup {
 
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[schemars(rename = "Window")]
 pub(crate) struct RawWindow {
     /// When the window opens: a five-field cron line.
     pub cron: String,
@@ -261,6 +278,7 @@ pub(crate) struct RawWindow {
 
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[schemars(rename = "Request")]
 pub(crate) struct RawRequest {
     /// Labels to set.
     #[serde(default)]
@@ -283,6 +301,7 @@ pub(crate) struct RawRequest {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
+#[schemars(rename = "MergeMethod")]
 pub(crate) enum RawMergeMethod {
     Merge,
     Squash,
@@ -291,6 +310,7 @@ pub(crate) enum RawMergeMethod {
 
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[schemars(rename = "AutoMerge")]
 pub(crate) struct RawAutoMerge {
     /// The kinds of step that may merge.
     #[schemars(length(min = 1))]
@@ -318,6 +338,7 @@ fn require_checks(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
+#[schemars(rename = "Bump")]
 pub(crate) enum RawBump {
     Major,
     Minor,
@@ -369,6 +390,7 @@ pub(crate) struct ApplicationSpec {
 /// How a Helm chart is rendered.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[schemars(rename = "Helm")]
 pub(crate) struct RawHelm {
     /// The name of the release; the Application's name if none is written.
     pub release_name: Option<String>,
@@ -383,6 +405,7 @@ pub(crate) struct RawHelm {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
+#[schemars(rename = "Drift")]
 pub(crate) enum RawDrift {
     Repair,
     Report,
@@ -391,6 +414,7 @@ pub(crate) enum RawDrift {
 /// Objects, and the fields of them that others may change.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[schemars(rename = "Ignore")]
 pub(crate) struct RawIgnore {
     /// The API group, "" for the core group; every group if none is written.
     pub group: Option<String>,
@@ -405,6 +429,7 @@ pub(crate) struct RawIgnore {
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, JsonSchema)]
+#[schemars(rename = "DeletionPolicy")]
 pub(crate) enum RawDeletionPolicy {
     Orphan,
     Delete,

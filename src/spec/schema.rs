@@ -18,8 +18,36 @@ pub enum SchemaKind {
     Process,
 }
 
-/// The schema (JSON Schema draft 2020-12).
+/// Returns the schema (JSON Schema draft 2020-12).
 pub fn schema(kind: SchemaKind) -> Value {
+    let mut schema = document(kind);
+    join_description_lines(&mut schema);
+    schema
+}
+
+/// Joins the lines of each description: editors show every line break of a doc comment as one.
+fn join_description_lines(schema: &mut Value) {
+    match schema {
+        Value::Object(fields) => {
+            for (name, value) in fields {
+                match value {
+                    Value::String(text) if name == "description" => {
+                        let paragraphs: Vec<_> = text
+                            .split("\n\n")
+                            .map(|text| text.replace('\n', " "))
+                            .collect();
+                        *text = paragraphs.join("\n\n");
+                    }
+                    value => join_description_lines(value),
+                }
+            }
+        }
+        Value::Array(items) => items.iter_mut().for_each(join_description_lines),
+        _ => {}
+    }
+}
+
+fn document(kind: SchemaKind) -> Value {
     let named = |schema: &Value, name: &str| {
         let mut schema = schema.clone();
         schema["title"] = json!(name);
@@ -41,7 +69,7 @@ pub fn schema(kind: SchemaKind) -> Value {
             let branches: Vec<Value> = kinds
                 .into_iter()
                 .map(|kind| {
-                    let schema = schema(kind);
+                    let schema = document(kind);
                     json!({"if": {"properties": {"kind": schema["properties"]["kind"]}}, "then": schema})
                 })
                 .collect();

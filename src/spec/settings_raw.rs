@@ -8,6 +8,7 @@ use std::path::PathBuf;
 /// How tagboat reaches things and who may use them.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[schemars(rename = "Process")]
 pub struct RawSettings {
     /// The config repositories.
     #[schemars(length(min = 1))]
@@ -31,6 +32,7 @@ pub struct RawSettings {
 
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[schemars(rename = "Repository")]
 pub struct RawRepository {
     /// A name for texts; the last part of the URL if none is written.
     pub name: Option<String>,
@@ -64,6 +66,7 @@ pub struct RawRepository {
 
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
+#[schemars(rename = "Author")]
 pub struct RawAuthor {
     /// The name.
     pub name: String,
@@ -73,6 +76,7 @@ pub struct RawAuthor {
 
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
+#[schemars(rename = "SigningKey")]
 pub struct RawSigningKey {
     /// The private key in OpenSSH form.
     pub key: SecretSource,
@@ -82,6 +86,7 @@ pub struct RawSigningKey {
 
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
+#[schemars(rename = "Basic")]
 pub struct RawBasic {
     /// The user.
     pub username: String,
@@ -91,6 +96,7 @@ pub struct RawBasic {
 
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[schemars(rename = "Ssh")]
 pub struct RawSsh {
     /// The private key.
     pub identity: Option<PathBuf>,
@@ -100,6 +106,7 @@ pub struct RawSsh {
 
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[schemars(rename = "Forge")]
 pub struct RawForge {
     /// github, gitlab or gitea (Forgejo, too); only where the repository's address does not tell.
     pub kind: Option<ForgeKind>,
@@ -114,6 +121,7 @@ pub struct RawForge {
 
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[schemars(rename = "App")]
 pub struct RawApp {
     /// The id of the App.
     pub id: u64,
@@ -125,6 +133,7 @@ pub struct RawApp {
 
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[schemars(rename = "Registry")]
 pub struct RawRegistry {
     /// Host, or host and beginning of the path: "ghcr.io/acme". The longest that fits counts.
     pub prefix: String,
@@ -153,6 +162,7 @@ pub struct RawRegistry {
 
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[schemars(rename = "Credentials")]
 pub struct RawCredentials {
     /// User name and password.
     pub basic: Option<RawBasic>,
@@ -166,6 +176,7 @@ pub struct RawCredentials {
 
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[schemars(rename = "Cluster")]
 pub struct RawCluster {
     /// The name Applications use.
     pub name: String,
@@ -194,6 +205,7 @@ pub struct RawCluster {
 /// The programs that render, and what they may do.
 #[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[schemars(rename = "Render")]
 pub struct RawRender {
     /// The kustomize program; found on PATH if none is written.
     pub kustomize: Option<PathBuf>,
@@ -212,6 +224,7 @@ pub struct RawRender {
 
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
+#[schemars(rename = "Server")]
 pub struct RawServer {
     /// Address and port: "127.0.0.1:8080" if nothing is written.
     pub listen: Option<String>,
@@ -220,6 +233,7 @@ pub struct RawServer {
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 #[allow(dead_code, reason = "checked now, used by notifications")]
+#[schemars(rename = "Notification")]
 pub struct RawNotification {
     /// A name for texts.
     pub name: String,
