@@ -1,11 +1,11 @@
-//! What went wrong, and whose fault it is.
+//! Error classification: whose fault an error is, and whether a retry can help.
 //!
-//! Every room has its own error type; what they share is the question a caller asks: wait for a
-//! changed file, wait a while, take the new state and do it again, or report a defect.
+//! Each client and pass has its own error type. A caller asks all of them the same question: wait
+//! for a changed file, back off, refetch and redo, or report a defect.
 
 use std::time::Duration;
 
-/// Whose fault an error is, which decides what happens next.
+/// The party at fault, which decides the reaction.
 #[derive(
     Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, serde::Serialize, serde::Deserialize,
 )]
@@ -15,7 +15,7 @@ pub enum ErrorKind {
     Config,
     /// A registry, a Git server or the network: back off and try again.
     Remote,
-    /// Somebody else was first: fetch, and do it again on the new state.
+    /// Another writer was first: refetch and redo on the new state.
     Conflict,
     /// A defect of tagboat.
     Bug,
@@ -39,18 +39,16 @@ impl std::fmt::Display for ErrorKind {
     }
 }
 
-/// An error of a room: a message that names the file, image or remote, and the answers a caller
-/// needs.
+/// An error that can be classified; its message names the file, image or remote.
 pub trait Classify: std::error::Error + Send + Sync + 'static {
-    /// Whose fault it is.
     fn kind(&self) -> ErrorKind;
 
-    /// The earliest time, from now, at which trying again can help, where the other side said so.
+    /// Returns the earliest retry time, from now, if the remote asked for one (`Retry-After`).
     fn retry_after(&self) -> Option<Duration> {
         None
     }
 
-    /// What to do about it, as a sentence of its own.
+    /// Returns advice for the user, as a sentence of its own.
     fn hint(&self) -> Option<String> {
         None
     }

@@ -51,7 +51,7 @@ impl Name {
     }
 }
 
-/// Whether `text` is a DNS subdomain as RFC 1123 has it: what Kubernetes takes as a name.
+/// Returns whether `text` is a DNS subdomain (RFC 1123), which Kubernetes requires of names.
 pub fn is_subdomain(text: &str) -> bool {
     !text.is_empty()
         && text.len() <= 253

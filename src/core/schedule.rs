@@ -1,13 +1,12 @@
-//! When things happen: intervals, cron lines and windows, with the time as an argument.
+//! Schedules: intervals, cron lines and windows. The time is always an argument.
 
 use croner::{Cron, parser::CronParser};
 use jiff::{SignedDuration, Timestamp, tz::TimeZone};
 use std::time::Duration;
 
-/// When a repository is scanned.
+/// The schedule on which an image repository is scanned.
 #[derive(Debug, Clone)]
 pub enum Schedule {
-    /// Every so often.
     Every(Duration),
     /// At the times of a cron line.
     Cron(Box<CronLine>),
@@ -40,9 +39,7 @@ pub enum ScheduleError {
         "{line:?} is no cron line: {why}; write minute, hour, day of month, month, day of week as \"0 9 * * 1-5\""
     )]
     Cron {
-        /// The text.
         line: String,
-        /// What the parser says.
         why: String,
     },
     /// No zone of the IANA time zone database.
@@ -105,7 +102,7 @@ impl Window {
         }
     }
 
-    /// Whether the window is open. It is closed again at the very end of its duration.
+    /// Returns whether the window is open. The end of its duration is exclusive.
     pub fn is_open(&self, now: Timestamp) -> bool {
         self.opens
             .latest(now)
@@ -113,8 +110,8 @@ impl Window {
     }
 }
 
-/// Whether any window is open; no windows mean always. If none is, the second value says when the
-/// next one opens.
+/// Checks that any window is open; no windows mean always. The error has the time of the next
+/// opening, if there is one.
 pub fn open(windows: &[Window], now: Timestamp) -> Result<(), Option<Timestamp>> {
     if windows.is_empty() || windows.iter().any(|window| window.is_open(now)) {
         return Ok(());

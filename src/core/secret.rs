@@ -8,7 +8,8 @@ use std::fmt;
 pub struct Secret(String);
 
 impl Secret {
-    /// Takes the text as it is: whoever reads a file or variable cuts the trailing line end.
+    /// Wraps the text as it is; the caller has already cut the trailing line end of a file or
+    /// variable.
     pub fn new(text: impl Into<String>) -> Self {
         Self(text.into())
     }
@@ -18,7 +19,7 @@ impl Secret {
         &self.0
     }
 
-    /// Whether there is nothing in it: an empty variable is a mistake worth naming.
+    /// Returns whether the secret is empty, as an unset variable is.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }

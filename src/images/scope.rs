@@ -41,9 +41,7 @@ const REFUSED: usize = 5;
 /// The policies of an Environment that have references in its files, with the values that stand
 /// there.
 pub struct EnvironmentScope<'w> {
-    /// The Environment.
     pub environment: &'w Environment,
-    /// Its files.
     pub files: Vec<&'w ReferencedFile>,
     /// The policies, each with its present values.
     pub policies: BTreeMap<&'w Name, PolicyUsage<'w>>,
@@ -51,7 +49,6 @@ pub struct EnvironmentScope<'w> {
 
 /// A policy with what stands in the files.
 pub struct PolicyUsage<'w> {
-    /// The policy.
     pub policy: &'w ImagePolicy,
     /// The tags, each once.
     pub tags: BTreeSet<String>,
@@ -62,13 +59,9 @@ pub struct PolicyUsage<'w> {
 /// What a policy decided.
 #[derive(Debug, Clone)]
 pub enum PolicyDecision {
-    /// This one.
     Chosen(Chosen),
-    /// Nothing, and why.
     Nothing {
-        /// Why.
         reason: String,
-        /// When waiting ends.
         free_at: Option<Timestamp>,
     },
 }
@@ -299,9 +292,7 @@ pub fn decision<'p>(
 /// What rewriting the files of an Environment comes to.
 #[derive(Debug, Default)]
 pub struct ScopeEdits {
-    /// The files that change.
     pub files: Vec<FileEdits>,
-    /// References left alone.
     pub left: Vec<LeftReport>,
     /// Policies whose choice waits for its digest.
     pub needs_digest: BTreeSet<Name>,
@@ -456,7 +447,6 @@ impl<'w> PolicyUsage<'w> {
 }
 
 impl PolicyDecision {
-    /// Nothing, for this reason.
     pub fn nothing(reason: impl Into<String>) -> Self {
         PolicyDecision::Nothing {
             reason: reason.into(),

@@ -31,9 +31,7 @@ pub enum ConnectError {
     /// A variable is missing or empty.
     #[error("{what}: the environment variable {name} is {problem}")]
     Variable {
-        /// For what it is read.
         what: String,
-        /// Its name.
         name: String,
         /// "not set", "empty" or "not UTF-8".
         problem: &'static str,
@@ -41,22 +39,16 @@ pub enum ConnectError {
     /// A file cannot be read.
     #[error("{what}: {}: {source}", path.display())]
     File {
-        /// For what it is read.
         what: String,
-        /// The file.
         path: PathBuf,
-        /// Why not.
         source: std::io::Error,
     },
-    /// A registry's setup.
     #[error(transparent)]
     Registry(#[from] RegistryError),
-    /// A forge's setup.
     #[error("{what}: {source}")]
     Forge {
         /// The repository by name.
         what: String,
-        /// Why not.
         source: Box<ForgeError>,
     },
     /// A Git remote's setup, or a key.
@@ -64,7 +56,6 @@ pub enum ConnectError {
     Git {
         /// The repository by name.
         what: String,
-        /// Why not.
         source: git::GitError,
     },
 }

@@ -24,19 +24,15 @@ const AT_ONCE: usize = 8;
 /// What a process scans with.
 #[derive(Clone)]
 pub struct Scanner {
-    /// The registries.
     pub registries: Arc<Registries>,
-    /// The cache.
     pub store: Arc<Store>,
 }
 
 /// A scan went wrong.
 #[derive(Debug, thiserror::Error)]
 pub enum ScanError {
-    /// At the registry.
     #[error(transparent)]
     Registry(#[from] RegistryError),
-    /// At the store.
     #[error(transparent)]
     Store(#[from] StoreError),
     /// The registry says that nothing has changed since a listing that was never asked for.
@@ -54,9 +50,7 @@ pub enum ScanError {
     Forbidden {
         /// What was to be scanned.
         repository: ImageRepository,
-        /// The prefix that holds for it.
         prefix: String,
-        /// The config repository.
         config: String,
     },
 }
@@ -90,9 +84,7 @@ impl crate::core::error::Classify for ScanError {
 /// What is known of a repository in a pass.
 #[derive(Debug, Clone)]
 pub struct RepositoryScan {
-    /// The repository.
     pub repository: ImageRepository,
-    /// All its tags.
     pub tags: Arc<TagList>,
     /// How many names of the listing are no tags.
     pub hostile: usize,

@@ -33,7 +33,6 @@ pub(super) enum ObjectQuestion {
     /// The same, and it is shown only if it is refused: nothing of it changes but as whom it is
     /// sent.
     Check(Box<DesiredObject>),
-    /// It is known.
     Known(DryRunVerdict),
 }
 

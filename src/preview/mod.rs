@@ -76,11 +76,9 @@ impl RevisionFiles {
 /// Makes previews of one config repository.
 #[derive(Debug, Clone)]
 pub struct Previewer {
-    /// Its commits.
     pub files: RevisionFiles,
     /// Where declarations are looked for; everywhere if none is written.
     pub policies: Option<String>,
-    /// Renders, and remembers.
     pub renderer: Arc<Renderer>,
     /// The clusters that can be asked.
     pub clusters: PreviewClusters,

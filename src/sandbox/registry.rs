@@ -33,7 +33,6 @@ pub struct SandboxImage {
     pub created: Option<Timestamp>,
     /// With more than one, an index is pushed; with none, an image for `linux/amd64`.
     pub platforms: Vec<Platform>,
-    /// Annotations and labels.
     pub labels: BTreeMap<String, String>,
     /// Makes two images with equal fields differ: "rebuilt".
     pub salt: String,
@@ -42,15 +41,12 @@ pub struct SandboxImage {
 /// The sandbox's registry cannot do what it is asked for.
 #[derive(Debug, thiserror::Error)]
 pub enum SandboxRegistryError {
-    /// No loopback port.
     #[error("sandbox registry: no loopback port: {0}")]
     Listen(#[from] std::io::Error),
     /// The server's store refused.
     #[error("sandbox registry: {subject}: {why}")]
     Store {
-        /// What was put.
         subject: String,
-        /// Why not.
         why: String,
     },
 }

@@ -1,4 +1,4 @@
-//! Application: what is applied where.
+//! Application: manifests, their target cluster and options.
 
 use super::{
     diagnostic::SourcePlace,
@@ -15,41 +15,34 @@ use std::time::Duration;
 /// A checked Application.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Application {
-    /// The identity that owns what it applies.
+    /// The owner's identity in the cluster.
     pub name: Name,
-    /// Where it is declared.
     pub place: SourcePlace,
-    /// The Environment it belongs to.
     pub environment: String,
     /// The folder of its manifests, from the root of the repository, without a slash at its end.
     pub path: String,
     /// A cluster of the process file.
     pub cluster: String,
-    /// Where namespaced objects go that name no namespace.
+    /// The namespace of namespaced objects that name none.
     pub target_namespace: Option<String>,
-    /// Whether objects that vanish are deleted.
+    /// True to delete objects that vanish from the manifests.
     pub prune: bool,
-    /// Whether the outcome waits for health.
+    /// True to wait for health before the rollout counts as done.
     pub wait: bool,
-    /// How long it waits.
     pub timeout: Duration,
     /// Applications that must be healthy first.
     pub depends_on: Vec<Name>,
-    /// The service account to act as.
     pub service_account: Option<String>,
-    /// What happens to its objects when it is deleted.
     pub deletion: DeletionPolicy,
-    /// How its Helm chart is rendered, if it is one.
+    /// Options for rendering the Helm chart, if the path is one.
     pub helm: Option<Helm>,
-    /// What happens when somebody else changes an object.
     pub drift: Drift,
     /// Fields that others may change.
     pub ignore: Vec<Ignore>,
-    /// Whether it rests.
     pub suspend: bool,
 }
 
-/// How a Helm chart is rendered.
+/// Options for rendering a Helm chart.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Helm {
     /// The name of the release; the Application's name if none is written.
@@ -60,13 +53,11 @@ pub struct Helm {
     pub values: serde_json::Map<String, serde_json::Value>,
 }
 
-/// What happens when somebody else changes an object.
+/// The reaction to changes that others make to an object.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub enum Drift {
-    /// It is changed back at once.
     #[default]
     Repair,
-    /// It is reported and stays.
     Report,
 }
 
@@ -81,21 +72,19 @@ pub struct Ignore {
     pub namespace: Option<String>,
     /// The name; none means every name.
     pub name: Option<String>,
-    /// JSON pointers (RFC 6901); what lies beneath one is ignored, too.
+    /// JSON pointers (RFC 6901); fields below one are ignored, too.
     pub pointers: Vec<String>,
 }
 
-/// What happens to the objects of a deleted Application.
+/// The fate of the objects of a deleted Application.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub enum DeletionPolicy {
-    /// They stay.
     #[default]
     Orphan,
-    /// They are deleted.
     Delete,
 }
 
-/// How long an outcome is waited for where nothing is written.
+/// The default of `timeout`.
 const TIMEOUT: Duration = Duration::from_secs(300);
 
 /// The longest value of a Kubernetes label.
@@ -250,7 +239,7 @@ fn chart(at: &mut SpecReader<'_>, raw: raw::RawHelm, path: &str) -> Option<Helm>
     })
 }
 
-/// Where a relative path leads from a folder; nothing where it leaves the root of the repository.
+/// Resolves a relative path from a folder; `None` if it leaves the root of the repository.
 pub fn resolve(folder: &str, relative: &str) -> Option<String> {
     let mut parts: Vec<&str> = folder.split('/').filter(|part| !part.is_empty()).collect();
     for part in relative.split('/') {

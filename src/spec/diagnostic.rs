@@ -1,4 +1,4 @@
-//! What is wrong with a declaration, and where.
+//! Diagnostics: errors and warnings with file, line and column.
 
 use std::fmt;
 
@@ -9,41 +9,37 @@ use std::fmt;
 pub struct SourcePlace {
     /// The path from the root of the repository.
     pub file: String,
-    /// The line, from 1; 0 where the whole file is meant.
+    /// The line, from 1; 0 for the whole file.
     pub line: usize,
-    /// The column, from 1; 0 where the whole file is meant.
+    /// The column, from 1; 0 for the whole file.
     pub column: usize,
 }
 
-/// Whether a finding stops its declaration.
+/// The effect of a diagnostic on its declaration.
 #[derive(
     Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, serde::Serialize, serde::Deserialize,
 )]
 #[serde(rename_all = "lowercase")]
 pub enum Severity {
-    /// The declaration is not used until it is mended.
+    /// The declaration is not used until the error is fixed.
     Error,
     /// The declaration is used; something in it has no effect or another meaning than its writer
     /// may think.
     Warning,
 }
 
-/// One finding.
 #[derive(
     Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, serde::Serialize, serde::Deserialize,
 )]
 pub struct Diagnostic {
-    /// Where.
     #[serde(flatten)]
     pub place: SourcePlace,
-    /// How bad.
     pub severity: Severity,
-    /// What is wrong and what to write instead.
+    /// The problem and the correct form.
     pub message: String,
 }
 
 impl SourcePlace {
-    /// A whole file.
     pub fn file(file: &str) -> Self {
         Self {
             file: file.to_owned(),

@@ -1,9 +1,9 @@
-//! One document of a declaration file: its value checked against a JSON schema, with the place of
-//! every field.
+//! One document of a declaration file, checked against a JSON schema, with the position of every
+//! field.
 //!
-//! The schema decides what may be written; what it finds is said in words, all at once, with line
-//! and column. What a schema cannot know (is this a range, a time zone, a repository?) is checked
-//! by whoever turns the raw shape into a checked value, through [`SpecReader::check`].
+//! The schema decides which fields and types are valid; all its errors are reported at once with
+//! line and column. Checks beyond a schema (is this a range, a time zone, a repository?) happen
+//! where the raw shape becomes a checked value, through [`SpecReader::check`].
 
 use super::diagnostic::{Diagnostic, Severity, SourcePlace};
 use crate::core::yaml;
@@ -42,7 +42,7 @@ impl SpecSchema {
         Self { value, validator }
     }
 
-    /// The field names known at the place of an error: those beside the keyword that failed.
+    /// Returns the valid field names at the place of an error: those beside the failed keyword.
     fn known_names(&self, error: &ValidationError<'_>) -> Vec<&str> {
         let path = error.schema_path().as_str();
         let parent = &path[..path.rfind('/').unwrap_or(0)];
@@ -98,12 +98,12 @@ impl<'a> SpecDocument<'a> {
         }
     }
 
-    /// The text of a field directly below the top, if it is there.
+    /// Returns the text of a top-level field.
     pub fn word(&self, key: &str) -> Option<&str> {
         self.value.get(key)?.as_str()
     }
 
-    /// Where a JSON pointer's value stands; the nearest thing around it where it does not exist.
+    /// Returns the position of a JSON pointer's value, or of the nearest parent that exists.
     pub fn place(&self, pointer: &str) -> SourcePlace {
         let (line, column) = self.root.pointer(pointer).line_column();
         SourcePlace {
@@ -150,24 +150,24 @@ impl<'a> SpecReader<'a> {
         }
     }
 
-    /// Whether an error was found (warnings do not count).
+    /// Returns whether an error was found; warnings do not count.
     pub fn failed(&self) -> bool {
         self.mistakes
             .iter()
             .any(|mistake| mistake.severity == Severity::Error)
     }
 
-    /// Keeps a good value; says what is wrong with a bad one, at the field.
+    /// Returns a good value; records the error of a bad one at the field.
     pub fn check<T, E: Display>(&mut self, pointer: &str, result: Result<T, E>) -> Option<T> {
         result.map_err(|error| self.error(pointer, error)).ok()
     }
 
-    /// Says that a field is wrong.
+    /// Records an error at a field.
     pub fn error(&mut self, pointer: &str, message: impl Display) {
         self.say(pointer, Severity::Error, message);
     }
 
-    /// Says that a field has no effect or another meaning than one may think.
+    /// Records a warning at a field: it has no effect, or another meaning than a reader may expect.
     pub fn warn(&mut self, pointer: &str, message: impl Display) {
         self.say(pointer, Severity::Warning, message);
     }
@@ -342,7 +342,7 @@ fn found(value: &Value) -> String {
         Value::Null => "nothing".to_owned(),
         Value::Object(_) => "a mapping".to_owned(),
         Value::Array(_) => "a list".to_owned(),
-        // Never the text itself: it may be a secret that stands where {env: NAME} belongs.
+        // Never the text itself: it may be a secret written in place of {env: NAME}.
         Value::String(_) => "text".to_owned(),
         value => clean(&value.to_string()),
     }

@@ -16,42 +16,35 @@ use std::{collections::BTreeMap, time::Duration};
 /// A checked Environment.
 #[derive(Debug, Clone)]
 pub struct Environment {
-    /// Its name; of an imported ImageUpdateAutomation `namespace/name`.
+    /// The name; for an imported ImageUpdateAutomation `namespace/name`.
     pub name: String,
-    /// Where it is declared.
     pub place: SourcePlace,
     /// The files it may write.
     pub paths: Paths,
     /// The policies that apply here.
     pub selector: LabelSelector,
-    /// Which references are updated.
     pub references: ReferenceScope,
-    /// How changes are written.
     pub via: WriteMode,
-    /// What shares one commit or request.
     pub group: ChangeGroup,
-    /// When commits and merges may happen; empty means always.
+    /// Times at which commits and merges are allowed; empty means always.
     pub windows: Vec<Window>,
-    /// Whether a lower version may be written.
     pub allow_downgrade: bool,
     /// Name and address for its commits, where an imported automation names them.
     pub author: Option<CommitAuthor>,
-    /// Whether it may share files with other Environments of this origin: imported automations may.
+    /// True if it may share files with other Environments of this origin, as imported automations
+    /// may.
     pub imported: bool,
-    /// Whether it rests.
     pub suspend: bool,
 }
 
-/// Who commits.
+/// The author of the bot's commits.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct CommitAuthor {
-    /// The name.
     pub name: String,
-    /// The e-mail address.
     pub email: String,
 }
 
-/// Which references an Environment updates.
+/// The references that an Environment updates.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum ReferenceScope {
     /// Every reference to the repository of a policy, and the marked ones.
@@ -60,41 +53,33 @@ pub enum ReferenceScope {
     Markers,
 }
 
-/// How an Environment writes.
+/// The way changes reach the branch.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum WriteMode {
     /// A commit on the branch itself.
     Commit,
-    /// A request for review.
     PullRequest {
-        /// How requests look.
         request: RequestOptions,
-        /// Which requests merge by themselves.
         auto_merge: Option<AutoMerge>,
     },
 }
 
-/// What shares one commit or request.
+/// The changes that share one commit or pull request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum ChangeGroup {
-    /// Everything of the Environment.
     All,
-    /// What one policy changes.
     Policy,
-    /// What changes in one directory.
     Directory,
 }
 
-/// How requests look.
+/// Options of pull requests.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct RequestOptions {
-    /// Labels to set.
     pub labels: Vec<String>,
     /// People and teams to ask.
     pub reviewers: Vec<String>,
-    /// Whether requests open as drafts.
     pub draft: bool,
-    /// How they are merged; the forge's default where none is written.
+    /// The merge method; the forge's default if unset.
     pub merge_method: Option<MergeMethod>,
     /// The most requests open at a time.
     pub max_open: Option<u32>,
@@ -102,38 +87,32 @@ pub struct RequestOptions {
     pub per_hour: Option<u32>,
 }
 
-/// How a request is merged.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum MergeMethod {
-    /// A merge commit.
     Merge,
-    /// One commit.
     Squash,
-    /// The commits, rebased.
     Rebase,
 }
 
-/// Which requests merge by themselves.
+/// The conditions for merging a pull request automatically.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct AutoMerge {
     /// The kinds of step that may merge.
     pub bump: Vec<Bump>,
-    /// How old every chosen tag must be.
+    /// The minimum age of every chosen tag.
     pub minimum_age: Option<Duration>,
-    /// Which checks must have passed.
     pub require_checks: RequireChecks,
 }
 
-/// Which checks must have passed before a request merges. One that fails or has not ended is in the
-/// way in any case.
+/// The checks that must have passed before a merge. A failed or pending check always blocks it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum RequireChecks {
     /// None need be there.
     No,
-    /// Those that the base requires. Where it names none, at least one; then a while is waited for
-    /// others that may begin.
+    /// The checks that the base branch requires; if it requires none, at least one, followed by a
+    /// settling time for others that may start.
     Any,
-    /// These, by name, beside those that the base requires.
+    /// These checks, by name, in addition to those that the base branch requires.
     Named(Vec<String>),
 }
 
@@ -160,10 +139,10 @@ struct SelectorExpression {
 }
 
 impl Paths {
-    /// Reads globs; `*` and `?` stay within one folder, `**` does not, `!` takes files out again.
+    /// Reads globs; `*` and `?` stay within one folder, `**` does not, `!` excludes.
     ///
     /// # Errors
-    /// The index of the offending glob and what is wrong with it.
+    /// The index of the invalid glob, with the error.
     pub fn new(patterns: &[String]) -> Result<Self, (usize, String)> {
         let (mut take, mut leave) = (GlobSetBuilder::new(), GlobSetBuilder::new());
         for (index, pattern) in patterns.iter().enumerate() {
@@ -201,7 +180,6 @@ impl Paths {
         })
     }
 
-    /// Whether a file belongs to them.
     pub fn contains(&self, path: &str) -> bool {
         self.take.is_match(path) && !self.leave.is_match(path)
     }
@@ -213,14 +191,14 @@ impl Paths {
 }
 
 impl Environment {
-    /// Whether `policy` applies here.
+    /// Returns whether `policy` applies to this Environment.
     pub fn selects(&self, policy: &ImagePolicy) -> bool {
         self.selector.matches(&policy.labels)
     }
 }
 
 impl LabelSelector {
-    /// Whether the labels satisfy every condition, as Kubernetes decides it.
+    /// Returns whether the labels satisfy every condition, with the semantics of Kubernetes.
     pub fn matches(&self, labels: &BTreeMap<String, String>) -> bool {
         self.labels
             .iter()

@@ -38,10 +38,11 @@ static AUTOMATION: LazyLock<SpecSchema> =
 /// The API group, as it begins an `apiVersion`.
 pub(crate) const GROUP: &str = "image.toolkit.fluxcd.io/";
 
-/// What a scan leaves out where an ImageRepository does not say: cosign's signatures.
+/// Flux's default `exclusionList` of an ImageRepository: cosign signatures.
 const EXCLUDED: &str = r"^.*\.sig$";
 
-/// What policies take from an ImageRepository; those of other files refer to it.
+/// The settings that policies inherit from an ImageRepository, which may be declared in another
+/// file.
 struct ScanTarget {
     image: ImageRepository,
     interval: Duration,
@@ -50,16 +51,13 @@ struct ScanTarget {
     place: Option<SourcePlace>,
 }
 
-/// An ImageRepository of Flux, as far as it is more than what its policies take from it.
+/// A Flux ImageRepository, as far as it is more than the settings its policies inherit.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct FluxImageRepository {
-    /// The name.
     pub name: Name,
-    /// Where it is declared.
     pub place: SourcePlace,
-    /// The repository of its policies.
     pub image: ImageRepository,
-    /// Whether it rests, and every policy that refers to it with it.
+    /// True if it, and every policy that refers to it, is suspended.
     pub suspend: bool,
 }
 
@@ -70,7 +68,7 @@ struct PendingPolicy {
     place: SourcePlace,
 }
 
-/// Everything of Flux found in a set of files.
+/// All Flux declarations found in a set of files.
 #[derive(Default)]
 pub(crate) struct FluxImport {
     repositories: BTreeMap<Name, ScanTarget>,
@@ -296,8 +294,7 @@ impl FluxImport {
         });
     }
 
-    /// Gives policies that refer to no known ImageRepository one that excludes what Flux excludes
-    /// by itself.
+    /// Gives policies that refer to no known ImageRepository one with Flux's default exclusions.
     pub fn keep_lone_policies(&mut self) {
         for PendingPolicy {
             policy, repository, ..

@@ -1,5 +1,4 @@
-//! Which forge a config repository lies on, where its API is, and what the repository is called
-//! there.
+//! The forge of a config repository: its kind, the base URL of its API, and the project's path.
 
 use super::{
     document::SpecReader,
@@ -17,7 +16,7 @@ use url::Url;
 pub enum ForgeKind {
     /// github.com and GitHub Enterprise.
     Github,
-    /// gitlab.com and GitLab of one's own.
+    /// gitlab.com and self-managed GitLab.
     Gitlab,
     /// Gitea, and Forgejo, which speaks the same.
     Gitea,
@@ -42,7 +41,7 @@ impl ForgeKind {
         }
     }
 
-    /// Where the API lies below a host of one's own.
+    /// Returns the path of the API below a self-hosted forge.
     fn api_path(self) -> &'static str {
         match self {
             ForgeKind::Github => "/api/v3",
@@ -75,10 +74,9 @@ impl fmt::Display for ForgeKind {
     }
 }
 
-/// A repository on a forge. Its `Debug` shows no secret: those lie elsewhere.
+/// A repository on a forge. `Debug` shows no secret: secrets are only referenced.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ForgeSpec {
-    /// What is spoken.
     pub kind: ForgeKind,
     /// The address of the API, without a slash at its end.
     pub api: Url,
@@ -87,31 +85,26 @@ pub struct ForgeSpec {
     pub web: Url,
     /// `owner/name`; on GitLab with as many groups as there are.
     pub project: String,
-    /// How it is convinced.
     pub credentials: ForgeCredentials,
 }
 
-/// How a forge is convinced.
+/// The credentials for a forge.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ForgeCredentials {
-    /// With nothing: public projects can be read.
+    /// None: public projects can be read.
     Anonymous,
-    /// A token.
     Token(SecretSource),
-    /// A GitHub App.
     App {
-        /// Its id.
         id: u64,
         /// The id of its installation; asked for by the repository's name if none is written.
         installation: Option<u64>,
-        /// The private key, PEM.
         private_key: SecretSource,
     },
 }
 
 impl ForgeSpec {
-    /// What the address of a repository alone tells, for reading without credentials: the source of
-    /// an image, say.
+    /// Derives the forge from a repository's URL alone, for anonymous reads such as an image's
+    /// source.
     pub fn of(url: &str) -> Option<Self> {
         let at = ForgeLocation::of(url)?;
         let kind = ForgeKind::guess(at.host())?;
@@ -124,7 +117,7 @@ impl ForgeSpec {
         })
     }
 
-    /// The project at this address, if it lies on this forge: the same host and port, below the
+    /// Returns the project at this URL, if it is on this forge: the same host and port, below the
     /// same path.
     pub fn project_at(&self, url: &str) -> Option<String> {
         let at = ForgeLocation::of(url)?;
@@ -191,7 +184,7 @@ impl ForgeLocation {
     }
 }
 
-/// The usual address of the API beside the pages for people.
+/// Returns the usual API URL for a forge's web URL.
 fn api(kind: ForgeKind, web: &Url) -> Url {
     let mut api = web.clone();
     match (kind, web.host_str()) {
@@ -210,7 +203,7 @@ fn api(kind: ForgeKind, web: &Url) -> Url {
     api
 }
 
-/// The pages for people beside an API that was written.
+/// Returns the web URL for an explicit API URL.
 fn web(kind: ForgeKind, api: &Url) -> Url {
     let mut web = api.clone();
     let host = api.host_str().unwrap_or_default();
@@ -243,8 +236,8 @@ fn project(kind: ForgeKind, path: &str) -> Option<String> {
     (depth.contains(&segments.len()) && segments.iter().all(plain)).then(|| path.to_owned())
 }
 
-/// Checks what is written about the forge of the repository at `url`, whose own token, if it has
-/// one, is `own_token`.
+/// Checks the forge settings of the repository at `url`; `own_token` is the token of the repository
+/// itself, if it has one.
 pub(crate) fn check(
     at: &mut SpecReader<'_>,
     pointer: &str,

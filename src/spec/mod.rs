@@ -40,7 +40,7 @@ pub const API_VERSION: &str = "tagboat.dev/v1alpha1";
 /// Text that every file with a declaration contains: a prefilter before any parsing.
 pub const NEEDLES: [&str; 2] = ["tagboat.dev/", "image.toolkit.fluxcd.io/"];
 
-/// How the names of files end that can declare something.
+/// Endings of files that can contain declarations.
 pub const ENDINGS: [&str; 3] = [".yaml", ".yml", ".json"];
 
 /// The largest file read as declarations: a thousand times what people write, and far below what
@@ -53,23 +53,20 @@ static ENVIRONMENT: LazyLock<SpecSchema> =
 static APPLICATION: LazyLock<SpecSchema> =
     LazyLock::new(SpecSchema::of::<Declaration<ApplicationSpec>>);
 
-/// What a set of files declares.
+/// The declarations of a set of files.
 #[derive(Debug, Clone, Default)]
 pub struct Declarations {
-    /// The policies by name.
     pub policies: BTreeMap<Name, ImagePolicy>,
-    /// The Environments by name.
     pub environments: BTreeMap<String, Environment>,
-    /// The Applications by name.
     pub applications: BTreeMap<Name, Application>,
     /// The ImageRepositories of Flux by name; its policies have taken what they need of them.
     pub repositories: BTreeMap<Name, FluxImageRepository>,
-    /// Everything that is wrong, in the order of files and lines.
+    /// All diagnostics in the order of files and lines.
     pub mistakes: Vec<Diagnostic>,
 }
 
 impl Declarations {
-    /// Whether some declaration could not be used.
+    /// Returns whether a declaration could not be used.
     pub fn has_errors(&self) -> bool {
         self.mistakes
             .iter()
@@ -77,7 +74,7 @@ impl Declarations {
     }
 }
 
-/// Whether a file can contain declarations at all: YAML or JSON by name, and one of [`NEEDLES`]
+/// Returns whether a file can contain declarations: YAML or JSON by name, with one of [`NEEDLES`]
 /// inside.
 pub fn may_declare(path: &str, bytes: &[u8]) -> bool {
     ENDINGS.iter().any(|ending| path.ends_with(ending))
@@ -86,7 +83,7 @@ pub fn may_declare(path: &str, bytes: &[u8]) -> bool {
             .any(|needle| memchr::memmem::find(bytes, needle.as_bytes()).is_some())
 }
 
-/// Whether some document of a file declares something, with mistakes or without.
+/// Returns whether a document of a file declares something, valid or not.
 pub fn declares(path: &str, bytes: &[u8]) -> bool {
     let Some(Ok(stream)) = may_declare(path, bytes)
         .then(|| yaml::parse(std::str::from_utf8(bytes).unwrap_or_default()))
@@ -104,8 +101,8 @@ fn is_declaration(root: yaml::Node<'_>) -> bool {
     group.starts_with("tagboat.dev/") || group.starts_with(flux::GROUP)
 }
 
-/// Reads files, each with its path from the root of the repository. `branch` is the one the process
-/// file names, for the check of imported automations; without it that check rests.
+/// Reads files, each with its path from the root of the repository. `branch` is the configured
+/// branch, against which imported automations are checked; without it that check is skipped.
 pub fn read<'f>(
     files: impl IntoIterator<Item = (&'f str, &'f [u8])>,
     branch: Option<&str>,
@@ -293,8 +290,8 @@ impl CollectedDocuments {
     }
 }
 
-/// Those whose identity is theirs alone. Of two with one name neither is used, because nobody can
-/// say which is meant.
+/// Keeps the declarations with a unique identity. Of two with one name neither is used: the choice
+/// would be a guess.
 fn unique<K: Ord + Clone + std::fmt::Display, T>(
     kind: &str,
     all: Vec<T>,

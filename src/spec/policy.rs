@@ -17,46 +17,39 @@ use std::{collections::BTreeMap, time::Duration};
 /// A checked ImagePolicy.
 #[derive(Debug, Clone)]
 pub struct ImagePolicy {
-    /// Its identity.
     pub name: Name,
-    /// Where it is declared.
     pub place: SourcePlace,
-    /// Its labels, for `policySelector`.
     pub labels: BTreeMap<String, String>,
     /// The repository whose tags it chooses among.
     pub image: ImageRepository,
-    /// When the repository is scanned; a repository with several policies is scanned at its
-    /// shortest.
+    /// The scan schedule; a repository with several policies uses the shortest.
     pub scan: Schedule,
-    /// Which tags take part, and what of them is compared.
+    /// The filter, and the part of a tag that is compared.
     pub filter: TagFilter,
-    /// How one is chosen.
     pub choice: PolicyKind,
-    /// Whether the digest is written beside the tag.
     pub reflect: DigestReflection,
     /// Platforms that a chosen tag must have.
     pub platforms: Vec<Platform>,
-    /// How long a tag must have been seen with its digest.
+    /// The time for which a tag must have been seen with its digest.
     pub minimum_age: Option<Duration>,
     /// Tags never to choose.
     pub ignore: Vec<Tag>,
-    /// Whether it rests.
     pub suspend: bool,
-    /// The ImageRepository of Flux that it refers to, which can make it rest.
+    /// The Flux ImageRepository it refers to, which can suspend it.
     pub repository: Option<Name>,
 }
 
-/// Which tags take part.
+/// The tags that take part.
 #[derive(Debug, Clone, Default)]
 pub struct TagFilter {
     /// A tag must match this.
     pub pattern: Option<Regex>,
-    /// What is compared instead of the whole tag: `$1`, `$name`, `${name}` are groups of the
+    /// The compared text instead of the whole tag: `$1`, `$name`, `${name}` are groups of the
     /// pattern.
     pub extract: Option<String>,
     /// A tag must match none of these.
     pub exclude: Vec<Regex>,
-    /// What every tag that matches the pattern ends with.
+    /// The literal end of every tag that matches the pattern.
     suffix: Option<String>,
 }
 
@@ -74,8 +67,8 @@ impl TagFilter {
         }
     }
 
-    /// Whether a tag can match the pattern, judged by its end alone: cheap, and decides most tags
-    /// of a filter for one variant of an image.
+    /// Returns whether a tag can match the pattern, judged by its end alone. Cheap, and decides
+    /// most tags of a filter for one variant of an image.
     pub fn may_match(&self, tag: &str) -> bool {
         self.suffix
             .as_ref()
@@ -99,7 +92,7 @@ fn literal_suffix(pattern: &str) -> Option<String> {
     }
 }
 
-/// How one of the tags is chosen.
+/// The rule by which a policy chooses one tag.
 #[derive(Debug, Clone)]
 pub enum PolicyKind {
     /// The greatest version in the range.
@@ -110,32 +103,29 @@ pub enum PolicyKind {
     Alphabetical(SortOrder),
     /// The most recently created image.
     Newest,
-    /// This tag, with the digest it stands for.
+    /// This tag, with its current digest.
     Digest(Tag),
 }
 
-/// Which end of an order is chosen.
+/// The end of an order that is chosen.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub enum SortOrder {
-    /// The last.
     #[default]
     Ascending,
-    /// The first.
     Descending,
 }
 
-/// Whether the digest is written beside the tag. A reference that is pinned already always gets the
-/// new digest.
+/// The rule for writing the digest beside the tag. A pinned reference always gets the new digest.
 #[derive(
     Debug, Clone, Copy, PartialEq, Eq, Hash, Default, serde::Serialize, serde::Deserialize,
 )]
 pub enum DigestReflection {
-    /// Only where a digest stands already.
+    /// Only where a digest already exists.
     #[default]
     Never,
-    /// Where no digest stands yet; one that stands moves only with its tag.
+    /// Where none exists yet; an existing one changes only with its tag.
     IfNotPresent,
-    /// Always the one the tag stands for at present.
+    /// Always the current digest of the tag.
     Always,
 }
 
@@ -308,7 +298,7 @@ fn scan(
     }
 }
 
-/// A cron line; what is wrong with its zone is said at the zone.
+/// Parses a cron line; an invalid time zone is reported at its own field.
 pub(crate) fn cron(
     at: &mut SpecReader<'_>,
     line_at: &str,
@@ -374,8 +364,8 @@ fn filter(at: &mut SpecReader<'_>, raw: Option<RawFilterTags>) -> Option<TagFilt
     Some(TagFilter::new(compiled, extract, exclude))
 }
 
-/// A group that the pattern does not have expands to nothing, in Go as here: surely not what was
-/// meant.
+/// Reports groups that the pattern does not have: they would expand to nothing, as in Go, which is
+/// never intended.
 fn unknown_groups(at: &mut SpecReader<'_>, pattern: &Regex, extract: &str) {
     let mut rest = extract;
     while let Some(dollar) = rest.find('$') {

@@ -1,11 +1,11 @@
-//! The shapes of the three kinds as they are written, for serde and for the JSON schema. Checked
-//! values are in the files beside this one; nothing else reads these.
+//! Raw shapes of the declared kinds, for serde and for the JSON schema. The checked types are in
+//! the files beside this one.
 
 use schemars::JsonSchema;
 use serde::Deserialize;
 use std::collections::BTreeMap;
 
-/// What every kind has: its name and labels.
+/// Name and labels of a declaration.
 #[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 #[schemars(rename = "Metadata")]
@@ -50,7 +50,7 @@ pub(crate) enum ApiVersion {
     V1Alpha1,
 }
 
-/// Which tag of a repository is wanted.
+/// The image repository to watch and the rule that chooses one of its tags.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub(crate) struct PolicySpec {
@@ -62,17 +62,17 @@ pub(crate) struct PolicySpec {
     pub schedule: Option<String>,
     /// The time zone of the schedule, as "Europe/Berlin"; UTC where none is written.
     pub time_zone: Option<String>,
-    /// Which tags take part, and which part of them is compared.
+    /// The tags that take part, and the part of them that is compared.
     pub filter_tags: Option<RawFilterTags>,
-    /// How one of them is chosen: exactly one way.
+    /// The rule that chooses a tag: exactly one.
     pub policy: RawChoice,
-    /// Whether the digest is written beside the tag. Always is the default of a digest policy, else
+    /// When to write the digest beside the tag. Always is the default of a digest policy, else
     /// Never.
     pub digest_reflection_policy: Option<RawDigestReflection>,
     /// A tag that lacks one of these platforms is not chosen.
     #[serde(default)]
     pub platforms: Vec<String>,
-    /// How long a tag must have been seen with its digest before it is chosen: "72h".
+    /// The time for which a tag must have been seen with its digest before it is chosen: "72h".
     pub minimum_age: Option<String>,
     /// Tags never to choose, word for word.
     #[serde(default)]
@@ -82,14 +82,14 @@ pub(crate) struct PolicySpec {
     pub suspend: bool,
 }
 
-/// Which tags take part.
+/// The tags that take part.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 #[schemars(rename = "FilterTags")]
 pub(crate) struct RawFilterTags {
     /// A regular expression in RE2 syntax, not anchored.
     pub pattern: Option<String>,
-    /// What is compared, from the groups of the pattern: "$1", "$name", "${name}".
+    /// The compared text, from the groups of the pattern: "$1", "$name", "${name}".
     pub extract: Option<String>,
     /// Regular expressions: a tag matching one takes no part.
     #[serde(default)]
@@ -110,7 +110,7 @@ pub(crate) struct RawChoice {
     pub alphabetical: Option<RawOrdered>,
     /// The most recently created image.
     pub newest: Option<RawNewest>,
-    /// The digest that one tag stands for at present.
+    /// Follow the current digest of one tag.
     pub digest: Option<RawFollowDigest>,
 }
 
@@ -173,7 +173,7 @@ pub(crate) struct EnvironmentSpec {
     /// auto (the default): every reference to a policy's repository; markers: only marked ones.
     #[serde(default)]
     pub references: RawReferences,
-    /// How changes are written.
+    /// How to write changes.
     pub update: RawUpdate,
     /// Stop updating.
     #[serde(default)]
@@ -208,9 +208,9 @@ pub(crate) struct RawSelector {
 pub(crate) struct RawExpression {
     /// The label.
     pub key: String,
-    /// How it is compared.
+    /// The comparison.
     pub operator: RawOperator,
-    /// With In and NotIn: the values.
+    /// The values for In and NotIn.
     #[serde(default)]
     pub values: Vec<String>,
 }
@@ -224,25 +224,25 @@ pub(crate) enum RawOperator {
     DoesNotExist,
 }
 
-/// How changes are written.
+/// How to write changes.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 #[schemars(rename = "Update")]
 pub(crate) struct RawUpdate {
     /// commit: straight to the branch; pullRequest: for review.
     pub via: RawVia,
-    /// What shares one commit or request: all (the default), policy or directory.
+    /// The changes that share one commit or pull request: all (the default), policy or directory.
     #[serde(default)]
     pub group: RawGroup,
-    /// When commits and merges may happen; always where none is written.
+    /// The times at which commits and merges are allowed; always if unset.
     #[serde(default)]
     pub windows: Vec<RawWindow>,
-    /// Whether a lower version than the present one may be written.
+    /// Allow replacing the present version by a lower one.
     #[serde(default)]
     pub allow_downgrade: bool,
-    /// How requests look. Only with via: pullRequest.
+    /// Options of pull requests. Only with via: pullRequest.
     pub request: Option<RawRequest>,
-    /// Which requests merge by themselves. Only with via: pullRequest.
+    /// The conditions for merging automatically. Only with via: pullRequest.
     pub auto_merge: Option<RawAutoMerge>,
 }
 
@@ -268,9 +268,9 @@ pub(crate) enum RawGroup {
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 #[schemars(rename = "Window")]
 pub(crate) struct RawWindow {
-    /// When the window opens: a five-field cron line.
+    /// The opening time of the window: a five-field cron line.
     pub cron: String,
-    /// How long it stays open: "8h".
+    /// The duration for which it stays open: "8h".
     pub duration: String,
     /// The time zone of the line, as "Europe/Berlin"; UTC where none is written.
     pub time_zone: Option<String>,
@@ -289,7 +289,7 @@ pub(crate) struct RawRequest {
     /// Open as a draft.
     #[serde(default)]
     pub draft: bool,
-    /// How to merge.
+    /// The merge method.
     pub merge_method: Option<RawMergeMethod>,
     /// The most requests open at a time.
     #[schemars(range(min = 1))]
@@ -315,7 +315,7 @@ pub(crate) struct RawAutoMerge {
     /// The kinds of step that may merge.
     #[schemars(length(min = 1))]
     pub bump: Vec<RawBump>,
-    /// How old every chosen tag must be.
+    /// The minimum age of every chosen tag.
     pub minimum_age: Option<String>,
     /// The names of the checks that must have passed; or true: those that the base requires, or
     /// where it names none at least one, two minutes after the last has ended; or false: none need
@@ -347,7 +347,7 @@ pub(crate) enum RawBump {
     Other,
 }
 
-/// What is applied where.
+/// The manifests, their target cluster and options.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub(crate) struct ApplicationSpec {
@@ -357,29 +357,28 @@ pub(crate) struct ApplicationSpec {
     pub path: String,
     /// A cluster of tagboat.yaml, by name.
     pub cluster: String,
-    /// Where namespaced objects go that name no namespace.
+    /// The namespace for namespaced objects that name none.
     pub target_namespace: Option<String>,
-    /// Whether objects that vanish from the manifests are deleted.
+    /// Delete objects that vanish from the manifests.
     #[serde(default)]
     pub prune: bool,
-    /// Whether the outcome waits for the health of the objects.
+    /// Wait for the health of the objects.
     #[serde(default)]
     pub wait: bool,
-    /// How long to wait: "5m".
+    /// The time to wait: "5m".
     pub timeout: Option<String>,
     /// Applications that must be healthy first, as "namespace/name".
     #[serde(default)]
     pub depends_on: Vec<String>,
     /// The service account to act as.
     pub service_account_name: Option<String>,
-    /// What happens to the objects when the Application is deleted: Orphan (the default) or Delete.
+    /// The fate of the objects when the Application is deleted: Orphan (the default) or Delete.
     pub deletion_policy: Option<RawDeletionPolicy>,
-    /// How the Helm chart at path is rendered; only where there is a Chart.yaml.
+    /// Options for rendering the Helm chart at path; only where there is a Chart.yaml.
     pub helm: Option<RawHelm>,
-    /// What happens when somebody else changes an object: repair (the default) or report.
+    /// The reaction to changes that others make to an object: repair (the default) or report.
     pub drift: Option<RawDrift>,
-    /// Fields that others may change: they are neither compared nor written once the object is
-    /// there.
+    /// Fields that others may change: neither compared nor written once the object exists.
     #[serde(default)]
     pub ignore: Vec<RawIgnore>,
     /// Stop applying.
@@ -387,7 +386,7 @@ pub(crate) struct ApplicationSpec {
     pub suspend: bool,
 }
 
-/// How a Helm chart is rendered.
+/// Options for rendering a Helm chart.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 #[schemars(rename = "Helm")]
@@ -424,7 +423,8 @@ pub(crate) struct RawIgnore {
     pub namespace: Option<String>,
     /// The name; every name if none is written.
     pub name: Option<String>,
-    /// The fields as JSON pointers (RFC 6901): "/spec/replicas". What lies beneath is ignored, too.
+    /// The fields as JSON pointers (RFC 6901): "/spec/replicas". Fields below them are ignored,
+    /// too.
     pub json_pointers: Vec<String>,
 }
 

@@ -3,16 +3,12 @@
 use super::{APPLICATION, ENVIRONMENT, POLICY, settings};
 use serde_json::{Value, json};
 
-/// What a schema is printed for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum SchemaKind {
     /// Every kind of a config repository; a document is one of them.
     All,
-    /// ImagePolicy.
     ImagePolicy,
-    /// Environment.
     Environment,
-    /// Application.
     Application,
     /// The process file, `tagboat.yaml`.
     Process,
@@ -65,7 +61,7 @@ fn document(kind: SchemaKind) -> Value {
                 SchemaKind::Environment,
                 SchemaKind::Application,
             ];
-            // One branch a kind, so that an editor shows the mistakes of the kind that is meant.
+            // One branch a kind, so that an editor shows the errors of the right kind.
             let branches: Vec<Value> = kinds
                 .into_iter()
                 .map(|kind| {

@@ -35,15 +35,14 @@ pub struct Settings {
     pub registries: Vec<RegistrySettings>,
     /// The clusters Applications may name.
     pub clusters: Vec<ClusterSettings>,
-    /// The programs that render.
     pub render: RenderSettings,
-    /// Where the HTTP server will listen.
+    /// The listen address of the HTTP server.
     pub listen: std::net::SocketAddr,
     /// The folder of caches: mirrors, index, database. Deletable.
     pub store: Option<PathBuf>,
 }
 
-/// A config repository and how to write to it.
+/// A config repository, with its credentials.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ConfigRepository {
     /// The name in texts, and in `registries[].repositories`.
@@ -52,19 +51,17 @@ pub struct ConfigRepository {
     pub url: String,
     /// The branch that is read and written.
     pub branch: String,
-    /// Where declarations are looked for; everywhere if none is written.
+    /// The folder of declarations; the whole repository if unset.
     pub policies: Option<String>,
-    /// Whose name the commits carry.
     pub author: CommitAuthor,
     /// The SSH key that signs them.
     pub signing_key: Option<SigningKeySettings>,
-    /// How the remote is convinced.
     pub access: GitAccess,
-    /// A PEM file of certificate authorities beside the system's.
+    /// A PEM file of certificate authorities in addition to the system's.
     pub ca_file: Option<PathBuf>,
     /// A proxy, as "http://proxy:3128".
     pub proxy: Option<String>,
-    /// How often the remote is asked for new commits.
+    /// The interval at which the remote is polled for commits.
     pub interval: Duration,
     /// The commit message as a Jinja template; tagboat's own if none is written.
     pub message: Option<String>,
@@ -72,23 +69,19 @@ pub struct ConfigRepository {
     pub forge: Option<ForgeSpec>,
 }
 
-/// How a Git remote is convinced.
+/// The credentials for a Git remote.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum GitAccess {
-    /// It needs nothing.
     Anonymous,
     /// User name and password or token.
     Basic {
-        /// The user; forges take any name beside a token.
+        /// The user name; forges accept any name with a token.
         username: String,
-        /// The password or token.
         password: SecretSource,
     },
     /// The `ssh` program with these files.
     Ssh {
-        /// The private key.
         identity: Option<PathBuf>,
-        /// The keys of known hosts.
         known_hosts: Option<PathBuf>,
     },
 }
@@ -98,56 +91,47 @@ pub enum GitAccess {
 pub struct SigningKeySettings {
     /// The key in OpenSSH form.
     pub key: SecretSource,
-    /// Its passphrase.
     pub passphrase: Option<SecretSource>,
 }
 
-/// Where a secret comes from.
+/// The source of a secret.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase", deny_unknown_fields)]
 pub enum SecretSource {
-    /// An environment variable.
     Env(String),
     /// A file; a line end at its end is cut.
     File(PathBuf),
 }
 
-/// How to reach the registries below a prefix.
+/// Settings for the registries below a prefix.
 #[derive(Debug, Clone)]
 pub struct RegistrySettings {
     /// Host, or host and beginning of the path; the longest that fits counts.
     pub prefix: String,
-    /// How it is convinced.
     pub credentials: RegistryCredentials,
-    /// Whether plain HTTP is spoken.
+    /// True to speak plain HTTP.
     pub insecure: bool,
-    /// A PEM file of certificate authorities beside the system's.
+    /// A PEM file of certificate authorities in addition to the system's.
     pub ca_file: Option<PathBuf>,
-    /// A proxy.
     pub proxy: Option<String>,
-    /// The most requests a second.
     pub requests_per_second: Option<u32>,
     /// The most requests in flight.
     pub concurrency: Option<usize>,
     /// The config repositories whose policies may use it; all if none is named.
     pub repositories: Vec<String>,
-    /// Whether the registry's own push time counts for minimumAge.
+    /// True if the registry's push time counts for `minimumAge`.
     pub push_time: bool,
 }
 
-/// How a registry is convinced.
+/// The credentials for a registry.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum RegistryCredentials {
-    /// It needs nothing.
     Anonymous,
     /// User name and password.
     Basic {
-        /// The user.
         username: String,
-        /// The password.
         password: SecretSource,
     },
-    /// A bearer token.
     Token(SecretSource),
     /// A docker config.json, with its credential helpers.
     DockerConfig(PathBuf),
@@ -158,13 +142,11 @@ pub enum RegistryCredentials {
 /// A cluster that Applications may name.
 #[derive(Debug, Clone)]
 pub struct ClusterSettings {
-    /// Its name.
     pub name: String,
     /// The kubeconfig file; none means in-cluster.
     pub kubeconfig: Option<PathBuf>,
-    /// A context of the kubeconfig.
     pub context: Option<String>,
-    /// The config repositories that may deploy to it; all if none is named.
+    /// The config repositories that may deploy to it; all if empty.
     pub repositories: Vec<String>,
     /// The most requests a second; none means no bound of ours.
     pub requests_per_second: Option<u32>,
@@ -175,7 +157,8 @@ pub struct ClusterSettings {
 }
 
 impl ClusterSettings {
-    /// One of which nothing else is said; without a kubeconfig, the one that the process runs in.
+    /// Returns a cluster with default settings; without a kubeconfig, the cluster that the process
+    /// runs in.
     pub fn new(name: impl Into<String>, kubeconfig: Option<PathBuf>) -> Self {
         Self {
             name: name.into(),
@@ -192,15 +175,13 @@ impl ClusterSettings {
 /// The programs that render, and what they may do.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RenderSettings {
-    /// The kustomize program.
     pub kustomize: PathBuf,
-    /// The helm program.
     pub helm: PathBuf,
-    /// Whether a kustomization may read from other hosts.
+    /// True if a kustomization may read from other hosts.
     pub allow_remote_bases: bool,
-    /// How long one rendering may take.
+    /// The time limit of one rendering.
     pub timeout: Duration,
-    /// How many bytes of memory one rendering may take.
+    /// The memory limit of one rendering, in bytes.
     pub memory: u64,
 }
 
@@ -572,7 +553,7 @@ fn repository(
     })
 }
 
-/// Whose name commits carry where none is written.
+/// Returns the default author of commits.
 pub fn default_author() -> CommitAuthor {
     CommitAuthor {
         name: "tagboat".to_owned(),

@@ -1,11 +1,11 @@
-//! The shape of the process file as it is written, for serde and for the JSON schema.
+//! The raw shape of `tagboat.yaml`, for serde and for the JSON schema.
 
 use super::{forge::ForgeKind, settings::SecretSource};
 use schemars::JsonSchema;
 use serde::Deserialize;
 use std::path::PathBuf;
 
-/// How tagboat reaches things and who may use them.
+/// Settings of the tagboat process: repositories, registries, clusters, forges and credentials.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 #[schemars(rename = "Process")]
@@ -25,7 +25,7 @@ pub struct RawSettings {
     pub server: Option<RawServer>,
     /// The folder of caches.
     pub store: Option<PathBuf>,
-    /// Where outcomes are told.
+    /// Sinks for notifications.
     #[serde(default)]
     pub notifications: Vec<RawNotification>,
 }
@@ -42,7 +42,7 @@ pub struct RawRepository {
     pub branch: Option<String>,
     /// The folder of declarations; everywhere if none is written.
     pub policies: Option<String>,
-    /// Whose name the commits carry.
+    /// The author of the commits.
     pub author: Option<RawAuthor>,
     /// The SSH key that signs commits.
     pub signing_key: Option<RawSigningKey>,
@@ -56,7 +56,7 @@ pub struct RawRepository {
     pub ca_file: Option<PathBuf>,
     /// A proxy, as "http://proxy:3128".
     pub proxy: Option<String>,
-    /// How often to look for new commits: "1m" if nothing is written.
+    /// The interval at which to look for new commits; "1m" if unset.
     pub interval: Option<String>,
     /// The commit message as a Jinja template.
     pub message: Option<String>,
@@ -80,7 +80,7 @@ pub struct RawAuthor {
 pub struct RawSigningKey {
     /// The private key in OpenSSH form.
     pub key: SecretSource,
-    /// Its passphrase.
+    /// The passphrase of the key.
     pub passphrase: Option<SecretSource>,
 }
 
@@ -137,7 +137,7 @@ pub struct RawApp {
 pub struct RawRegistry {
     /// Host, or host and beginning of the path: "ghcr.io/acme". The longest that fits counts.
     pub prefix: String,
-    /// How it is convinced; nothing means anonymous.
+    /// The credentials; anonymous if unset.
     pub credentials: Option<RawCredentials>,
     /// Speak plain HTTP.
     #[serde(default)]
@@ -211,13 +211,12 @@ pub struct RawRender {
     pub kustomize: Option<PathBuf>,
     /// The helm program; found on PATH if none is written.
     pub helm: Option<PathBuf>,
-    /// Whether a kustomization may read from other hosts. What Git says then is not all that
-    /// counts.
+    /// Allow a kustomization to read from other hosts. Git is then no longer the only source.
     #[serde(default)]
     pub allow_remote_bases: bool,
-    /// How long one rendering may take: "1m" if none is written.
+    /// The time limit of one rendering; "1m" if unset.
     pub timeout: Option<String>,
-    /// How many MiB of memory one rendering may take: 1024 if none is written.
+    /// The memory limit of one rendering in MiB; 1024 if unset.
     #[schemars(range(min = 64))]
     pub memory: Option<u32>,
 }

@@ -1,8 +1,8 @@
-//! The words for images: [`ImageRepository`], [`Tag`], [`Digest`], [`ImageRef`], [`Platform`].
+//! Image vocabulary: [`ImageRepository`], [`Tag`], [`Digest`], [`ImageRef`], [`Platform`].
 //!
 //! A value that exists is valid: every constructor checks the grammar of the [distribution
-//! reference](https://github.com/distribution/reference) (the form that kubelet and Docker read),
-//! so text of a hostile registry cannot travel as a `Tag`.
+//! reference](https://github.com/distribution/reference), which kubelet and Docker read, so text of
+//! a hostile registry cannot travel as a `Tag`.
 
 mod digest;
 mod platform;
@@ -23,11 +23,10 @@ use crate::core::error::{Classify, ErrorKind};
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{what} {}: {why}", shown(text))]
 pub struct ImageError {
-    /// What was expected: "tag", "digest", "repository", "image reference" or "platform".
+    /// The expected kind: "tag", "digest", "repository", "image reference" or "platform".
     pub what: &'static str,
     /// The offending text as it came.
     pub text: String,
-    /// Why it is none.
     pub why: &'static str,
 }
 

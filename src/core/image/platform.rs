@@ -3,7 +3,7 @@
 use super::ImageError;
 use std::{fmt, str::FromStr};
 
-/// What an image of an index runs on.
+/// The operating system, architecture and variant of an image.
 #[derive(
     Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, serde::Serialize, serde::Deserialize,
 )]
@@ -42,8 +42,10 @@ impl Platform {
         })
     }
 
-    /// Whether an image for `self` serves a wish for `wanted`: a wish without a variant takes any
-    /// variant, and `arm64` means `arm64/v8` as in containerd's normalisation.
+    /// Returns whether an image for `self` satisfies a request for `wanted`.
+    ///
+    /// A request without a variant accepts any variant, and `arm64` means `arm64/v8`, as in
+    /// containerd's normalisation.
     pub fn serves(&self, wanted: &Platform) -> bool {
         self.os == wanted.os
             && self.architecture == wanted.architecture

@@ -3,12 +3,13 @@
 use super::{Digest, ImageError, ImageRepository, Tag};
 use std::{fmt, str::FromStr};
 
-/// `name[:tag][@digest]`, with the name as it was written beside its canonical [`ImageRepository`].
+/// An image reference, `name[:tag][@digest]`: the name as written beside its canonical
+/// [`ImageRepository`].
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct ImageRef {
     /// The name in the spelling of the file, `nginx`.
     pub name: String,
-    /// What the name means, `docker.io/library/nginx`.
+    /// The canonical form of the name, `docker.io/library/nginx`.
     pub repository: ImageRepository,
     /// The tag, if one is written.
     pub tag: Option<Tag>,

@@ -6,11 +6,10 @@ use std::{fmt, str::FromStr};
 /// The host that short names mean, in the form it is compared and shown in.
 const DOCKER_HUB: &str = "docker.io";
 
-/// A repository of a registry in canonical form, `host[:port]/path`.
+/// An image repository in canonical form, `host[:port]/path`.
 ///
-/// Short names mean Docker Hub, as everywhere (`nginx` is `docker.io/library/nginx`), so that two
-/// spellings of one repository are equal. The spelling of a file is kept by [`super::ImageRef`],
-/// never by this type.
+/// Short names mean Docker Hub (`nginx` is `docker.io/library/nginx`), so that two spellings of one
+/// repository are equal. [`super::ImageRef`] keeps the spelling of a file.
 #[derive(
     Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, serde::Serialize, serde::Deserialize,
 )]

@@ -26,7 +26,7 @@ impl Tag {
     }
 }
 
-/// Which bytes a tag may have: 1 anywhere but first, 2 first, too. A table, since long lists are
+/// Bytes allowed in a tag: 1 anywhere but first, 2 first as well. A table, since long lists are
 /// checked byte by byte.
 const BYTES: [u8; 256] = {
     let mut table = [0; 256];
@@ -88,10 +88,10 @@ impl From<Tag> for String {
     }
 }
 
-/// All tags of a repository in one block of memory: each tag and a newline, which no tag can
+/// All tags of a repository in one block of memory, separated by newlines, which no tag can
 /// contain.
 ///
-/// One byte beside the text for each tag, so that a million tags of a fleet cost megabytes, not
+/// The overhead is one byte a tag, so that a million tags of a fleet cost megabytes instead of
 /// hundreds of them.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
 pub struct TagList {
@@ -130,7 +130,6 @@ impl TagList {
         })
     }
 
-    /// Whether `tag` is in the list.
     pub fn contains(&self, tag: &str) -> bool {
         memchr::memmem::find_iter(self.text.as_bytes(), tag.as_bytes()).any(|at| {
             (at == 0 || self.text.as_bytes()[at - 1] == b'\n')
@@ -138,12 +137,10 @@ impl TagList {
         })
     }
 
-    /// How many tags there are.
     pub fn len(&self) -> usize {
         self.count
     }
 
-    /// Whether there is none.
     pub fn is_empty(&self) -> bool {
         self.count == 0
     }
@@ -153,7 +150,7 @@ impl TagList {
         self.text.capacity()
     }
 
-    /// Gives back what growing has reserved beyond the text.
+    /// Releases the capacity reserved beyond the text.
     pub fn shrink(&mut self) {
         self.text.shrink_to_fit();
     }

@@ -20,7 +20,7 @@ pub struct Version<'a> {
     pub pre: &'a str,
 }
 
-/// How far apart two versions are: what `autoMerge.bump` and the texts for reviewers speak of.
+/// The distance between two versions, used by `autoMerge.bump` and the texts for reviewers.
 #[derive(
     Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize,
 )]
@@ -42,7 +42,8 @@ impl<'a> Version<'a> {
     /// Reads a tag.
     ///
     /// # Errors
-    /// Why the tag is no version, in words that complete "the tag is refused because it …".
+    /// The reason why the tag is no version, as a clause that completes "the tag is refused because
+    /// it …".
     pub fn of_tag(tag: &'a str) -> Result<Self, &'static str> {
         let (numbers, pre) = split(tag)?;
         check_pre(pre)?;
@@ -111,7 +112,7 @@ pub(crate) fn check_pre(pre: &str) -> Result<(), &'static str> {
         .map_err(|_| "has a pre-release that semver forbids")
 }
 
-/// Precedence of pre-releases: none is greatest, numbers below words, numbers by value, words
+/// Compares pre-releases: none is greatest, numbers sort below words, numbers by value, words
 /// bytewise, shorter first.
 fn compare_pre(left: &str, right: &str) -> Ordering {
     match (left.is_empty(), right.is_empty()) {
@@ -142,7 +143,7 @@ fn compare_pre(left: &str, right: &str) -> Ordering {
     }
 }
 
-/// What kind of step leads from one tag to another.
+/// Returns the kind of step between two tags.
 pub fn bump(old: Option<&str>, new: &str) -> Bump {
     let Some(old) = old else { return Bump::Other };
     if old == new {

@@ -99,12 +99,11 @@ impl Range {
         })
     }
 
-    /// Whether `version` is in the range.
     pub fn contains(&self, version: &Version<'_>) -> bool {
         self.groups.iter().any(|group| group.contains(version))
     }
 
-    /// Whether a pre-release can match at all.
+    /// Returns whether a pre-release can match at all.
     pub fn takes_pre_releases(&self) -> bool {
         self.pre
     }
@@ -209,8 +208,8 @@ impl Comparator {
         ]
     }
 
-    /// Whether `version` satisfies this comparator; whether pre-releases take part is decided by
-    /// the group.
+    /// Returns whether `version` satisfies this comparator. The group decides whether pre-releases
+    /// take part.
     fn holds(&self, version: &Version<'_>) -> bool {
         let [major, minor, patch] = self.numbers;
         let [v_major, v_minor, _] = version.numbers;

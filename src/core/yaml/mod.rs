@@ -21,7 +21,7 @@ use granit_parser::{Event, Parser, ScalarStyle, ScanError, Span, StructureStyle}
 use node::{NONE, RawNode};
 use std::ops::Range;
 
-/// All documents of one text, with its comments.
+/// All documents of one text, with their comments.
 #[derive(Debug)]
 pub struct YamlStream<'s> {
     source: &'s str,
@@ -71,7 +71,7 @@ pub struct YamlError {
     pub line: u32,
     /// Column in characters, from 1.
     pub column: u32,
-    /// What the parser expected.
+    /// The parser's expectation.
     pub message: String,
 }
 
@@ -117,8 +117,8 @@ pub fn parse(source: &str) -> Result<YamlStream<'_>, YamlError> {
             message: "the file is longer than 2 GiB".to_owned(),
         });
     }
-    // A long licence or changelog at the head of a file is ordinary; its length bounds what is
-    // buffered.
+    // A long licence or changelog at the head of a file is ordinary; the length of the text bounds
+    // the buffer.
     let options = granit_parser::options! { max_buffered_comment_events: usize::MAX };
     let mut stream = YamlStream {
         source,
@@ -209,7 +209,6 @@ pub fn parse(source: &str) -> Result<YamlStream<'_>, YamlError> {
 }
 
 impl<'s> YamlStream<'s> {
-    /// The text.
     pub fn source(&self) -> &'s str {
         self.source
     }
@@ -232,7 +231,7 @@ impl<'s> YamlStream<'s> {
             .map(|&at| Node { stream: self, at })
     }
 
-    /// All nodes of all documents in reading order: a mapping, then its first key, then that key's
+    /// Returns the nodes of all documents in reading order: a mapping, its first key, that key's
     /// value, and so on.
     pub fn nodes(&self) -> impl ExactSizeIterator<Item = Node<'_>> {
         (0..small(self.nodes.len())).map(|at| Node { stream: self, at })
@@ -246,7 +245,7 @@ impl<'s> YamlStream<'s> {
         })
     }
 
-    /// All comments in the order of the text.
+    /// Returns all comments in the order of the text.
     pub fn comments(&self) -> &[YamlComment] {
         &self.comments
     }
@@ -337,7 +336,7 @@ fn bytes(span: &Span) -> (u32, u32) {
     (small(range.start), small(range.end))
 }
 
-/// Everything counted here is at most the length of the text, which [`parse`] bounds to 2 GiB.
+/// Narrows a count. Every count is at most the length of the text, which [`parse`] bounds to 2 GiB.
 fn small(number: usize) -> u32 {
     u32::try_from(number).unwrap_or(u32::MAX)
 }

@@ -6,30 +6,25 @@ use std::{fmt, ops::Range};
 /// No node.
 pub(crate) const NONE: u32 = u32::MAX;
 
-/// What a node is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum NodeKind {
-    /// A text.
     Scalar(NodeStyle),
-    /// A list.
     Sequence {
         /// Written as `[…]`.
         flow: bool,
     },
-    /// Keys and values.
     Mapping {
         /// Written as `{…}`.
         flow: bool,
     },
-    /// `*name`, which stands for the node anchored by that name.
+    /// `*name`, a reference to the node anchored by that name.
     Alias,
 }
 
-/// How a scalar is written.
+/// The style of a scalar.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 #[repr(u8)]
 pub enum NodeStyle {
-    /// Without quotes.
     Plain,
     /// `'…'`
     SingleQuoted,
@@ -42,12 +37,11 @@ pub enum NodeStyle {
 }
 
 impl NodeStyle {
-    /// Whether it is written between quotes.
     pub fn is_quoted(self) -> bool {
         matches!(self, NodeStyle::SingleQuoted | NodeStyle::DoubleQuoted)
     }
 
-    /// Whether it is written as lines below a header.
+    /// Returns whether the scalar is a literal or folded block.
     pub fn is_block(self) -> bool {
         matches!(self, NodeStyle::Literal | NodeStyle::Folded)
     }
@@ -57,8 +51,8 @@ impl NodeStyle {
 pub(crate) struct RawNode {
     pub start: u32,
     pub end: u32,
-    /// Where the value lies: a byte of the source, or an index into the cooked values; of an alias
-    /// its target.
+    /// The start of the value in the source, or its index in the cooked values; of an alias its
+    /// target.
     pub text: u32,
     pub length: u32,
     /// The node after this one and everything in it.
@@ -82,13 +76,12 @@ impl<'t> Node<'t> {
         &self.stream.nodes[self.at as usize]
     }
 
-    /// What it is.
     pub fn kind(self) -> NodeKind {
         self.raw().kind
     }
 
-    /// Its bytes in the text: with quotes, without anchor, tag and block header. Empty for a value
-    /// left out.
+    /// Returns the byte range in the text: with quotes, without anchor, tag and block header. Empty
+    /// for an omitted value.
     pub fn span(self) -> Range<usize> {
         let raw = self.raw();
         raw.start as usize..raw.end as usize
@@ -104,12 +97,11 @@ impl<'t> Node<'t> {
         self.raw().column
     }
 
-    /// Whether an anchor (`&name`) is set on it, so that aliases elsewhere may repeat it.
+    /// Returns whether the node has an anchor (`&name`), so that aliases elsewhere may repeat it.
     pub fn anchored(self) -> bool {
         self.raw().anchored
     }
 
-    /// The style of a scalar.
     pub fn style(self) -> Option<NodeStyle> {
         match self.raw().kind {
             NodeKind::Scalar(style) => Some(style),
@@ -138,7 +130,7 @@ impl<'t> Node<'t> {
             .map(|found| &*tags[found].1)
     }
 
-    /// The bytes of the text, as they are written.
+    /// Returns the bytes as written.
     pub fn written(self) -> &'t str {
         &self.stream.source[self.span()]
     }
@@ -148,7 +140,7 @@ impl<'t> Node<'t> {
         self.at
     }
 
-    /// The node that an alias stands for; `None` for anything else.
+    /// Returns the node that an alias refers to; `None` for anything else.
     pub fn target(self) -> Option<Node<'t>> {
         let raw = self.raw();
         (raw.kind == NodeKind::Alias && raw.text != NONE).then_some(Node {
@@ -176,8 +168,8 @@ impl<'t> Node<'t> {
                 .min(raw.line as usize - 1) as u32
     }
 
-    /// The line of its last byte; of a block scalar [`Node::head_line`], where its comment can
-    /// stand.
+    /// Returns the line of the last byte; for a block scalar [`Node::head_line`], the only line
+    /// that can have its comment.
     pub fn tail_line(self) -> u32 {
         match self.style() {
             Some(style) if style.is_block() => self.head_line(),
@@ -188,12 +180,10 @@ impl<'t> Node<'t> {
         }
     }
 
-    /// Whether it is a mapping.
     pub fn is_mapping(self) -> bool {
         matches!(self.raw().kind, NodeKind::Mapping { .. })
     }
 
-    /// Whether it is a sequence.
     pub fn is_sequence(self) -> bool {
         matches!(self.raw().kind, NodeKind::Sequence { .. })
     }

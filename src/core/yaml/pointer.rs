@@ -11,14 +11,14 @@ pub enum PathStep<'p> {
     Index(usize),
 }
 
-/// Where a path led.
+/// The node at the end of a path, or the nearest one around it.
 #[derive(Debug, Clone, Copy)]
 pub struct PointerTarget<'t> {
     /// The node, or the nearest ancestor that exists.
     pub value: Node<'t>,
-    /// The key the node stands under, if it stands in a mapping.
+    /// The key of the node, if it is a value of a mapping.
     pub key: Option<Node<'t>>,
-    /// Whether the whole path exists.
+    /// True if the whole path exists.
     pub exact: bool,
 }
 
@@ -62,7 +62,7 @@ impl<'t> Node<'t> {
         found
     }
 
-    /// The node at `path` and the key it stands under, if the whole path exists.
+    /// Returns the node at `path` with its key, if the whole path exists.
     pub fn find(self, path: &[PathStep<'_>]) -> Option<PointerTarget<'t>> {
         Some(self.walk(path.iter().copied())).filter(|found| found.exact)
     }

@@ -1,7 +1,7 @@
-//! What reverts hold back.
+//! Holds: versions that a person reverted.
 //!
-//! A version that a person took back stays away until something newer comes, or somebody brings it
-//! back. The history of the branch says so; nothing else is remembered.
+//! A reverted version stays away until something newer appears or a person brings it back. The
+//! first-parent history of the branch is the only source.
 
 use super::{Comparison, standing};
 use crate::{
@@ -11,24 +11,21 @@ use crate::{
 use jiff::Timestamp;
 use std::fmt;
 
-/// One change of one reference in one commit of the first-parent history, or one that people did
-/// not want: then it goes back from what a closed request proposed.
+/// One change of one reference in a commit of the first-parent history, or the proposal of a pull
+/// request that a person closed unmerged.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct HeldMove {
-    /// The commit.
     pub commit: String,
-    /// Who wrote it.
     pub author: String,
-    /// When.
     pub time: Timestamp,
-    /// Whether it is the bot's own: the message has a `Tagboat-Update` trailer, or the commit
-    /// merged one that has it.
+    /// True for the bot's own commits: a `Tagboat-Update` trailer, or a merge of a commit that has
+    /// one.
     pub by_bot: bool,
-    /// What stood there before: a tag, or for digest policies a digest.
+    /// The value before: a tag, or for digest policies a digest.
     pub old: String,
-    /// What stands there after.
+    /// The value after.
     pub new: String,
-    /// The tag beside a digest that moved.
+    /// The tag of a digest that moved.
     pub tag: Option<String>,
     /// The request that a person closed, where no commit moved anything.
     pub request: Option<u64>,
@@ -37,17 +34,17 @@ pub struct HeldMove {
 /// A held value, and whose commit holds it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Hold {
-    /// The version taken back: everything up to it is held. For policies without order it alone.
+    /// The reverted version. Everything up to it is held; without an order, only the version
+    /// itself.
     pub value: String,
-    /// What was written instead.
+    /// The value that replaced it.
     pub instead: String,
     /// The commit that took it back.
     pub commit: String,
-    /// Who wrote that commit.
+    /// The author of that commit.
     pub author: String,
-    /// When.
     pub time: Timestamp,
-    /// The tag beside a held digest.
+    /// The tag of a held digest.
     pub tag: Option<String>,
     /// The request whose closing holds it; then there is no commit.
     pub request: Option<u64>,
@@ -60,12 +57,10 @@ pub struct Holds {
 }
 
 impl Holds {
-    /// Whether nothing is held.
     pub fn is_empty(&self) -> bool {
         self.all.is_empty()
     }
 
-    /// The holds.
     pub fn iter(&self) -> impl Iterator<Item = &Hold> {
         self.all.iter()
     }
@@ -80,7 +75,7 @@ impl Holds {
     }
 }
 
-/// Whether the policy has an order for these values.
+/// Returns whether the policy can order these values.
 fn ordered(policy: &ImagePolicy, values: &[&str]) -> bool {
     matches!(
         policy.choice,
@@ -88,7 +83,7 @@ fn ordered(policy: &ImagePolicy, values: &[&str]) -> bool {
     ) && !values.iter().any(|value| Digest::new(*value).is_ok())
 }
 
-/// Whether `right` is `left` or above it.
+/// Returns whether `right` is `left` or above it.
 fn not_below(policy: &ImagePolicy, left: &str, right: &str) -> bool {
     matches!(
         standing(policy, left, right),
@@ -96,13 +91,13 @@ fn not_below(policy: &ImagePolicy, left: &str, right: &str) -> bool {
     )
 }
 
-/// Folds the moves of a policy's references in an Environment, oldest first, into what is held now.
+/// Folds the moves of a policy's references in an Environment, oldest first, into its holds.
 pub fn holds(policy: &ImagePolicy, moves: &[HeldMove]) -> Holds {
     let mut all: Vec<Hold> = Vec::new();
     for step in moves {
         let by_order = ordered(policy, &[&step.old, &step.new]);
-        // Whoever brings a held value back, or goes beyond it, lifts the hold: a person, or the bot
-        // asked to release. A request that was closed brings nothing.
+        // Writing a held value again, or a higher one, lifts the hold: by a person, or by the bot
+        // after `release`. A closed pull request writes nothing.
         let brings = step.request.is_none();
         all.retain(|hold| {
             let beyond = match (by_order, hold.tag.as_deref()) {
@@ -142,7 +137,7 @@ pub fn holds(policy: &ImagePolicy, moves: &[HeldMove]) -> Holds {
     Holds { all }
 }
 
-/// Where nothing orders the values, leaving one takes it back: of policies without order, and of
+/// Returns whether a move leaves a value that no order compares: policies without an order, and
 /// digests.
 fn unordered_back(policy: &ImagePolicy, step: &HeldMove) -> bool {
     step.old != step.new

@@ -1,9 +1,9 @@
-//! Policy + facts + present value + holds → a choice, with a reason for every tag that was refused.
+//! Policies: choose a tag from registry facts, with a reason for every tag that was refused.
 //!
-//! [`choose`] is pure. Where a fact is missing that decides, it answers [`PolicyOutcome::Needs`]; the
-//! caller gets the facts and asks again. The rules are those of DESIGN: ties go to the bytewise
-//! greatest tag, whatever the order of the list; a tag that cannot be judged is refused alone; a
-//! date or platform that cannot be had never lets a tag through.
+//! [`choose`] is pure. If a deciding fact is missing, it returns [`PolicyOutcome::Needs`]; the
+//! caller fetches the facts and asks again. Ties go to the bytewise greatest tag, whatever the
+//! order of the list; a tag that cannot be judged is refused alone; a missing date or platform
+//! never lets a tag through.
 
 mod holds;
 mod order;
@@ -23,57 +23,50 @@ use jiff::{SignedDuration, Timestamp};
 use order::OrderKey;
 use std::{borrow::Cow, cmp::Ordering, collections::HashMap};
 
-/// What is known of a repository when a choice is made.
+/// The facts about an image repository when a policy chooses.
 #[derive(Debug)]
 pub struct RegistryFacts<'a> {
     /// Every tag of a complete listing; a partial one must never get here.
     pub tags: &'a TagList,
-    /// What is known of single tags.
+    /// Facts about single tags.
     pub details: &'a HashMap<String, TagFacts>,
 }
 
-/// What is known of one tag.
+/// The facts about one tag.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct TagFacts {
-    /// The digest it stands for.
     pub digest: Option<Digest>,
-    /// Whether the registry has confirmed the digest in this pass.
+    /// True if the registry has confirmed the digest in this pass.
     pub fresh: bool,
     /// Since when it was seen with this digest.
     pub since: Option<Timestamp>,
-    /// When the image was created; `Some(None)` where it says nothing that can be believed.
+    /// The creation date of the image; `Some(None)` if the image has no credible date.
     pub created: Option<Option<Timestamp>>,
-    /// The platforms it runs on.
     pub platforms: Option<Vec<Platform>>,
 }
 
 /// The question to a policy.
 #[derive(Debug)]
 pub struct PolicyInput<'a> {
-    /// The policy.
     pub policy: &'a ImagePolicy,
     /// The least value the files have at present, if the policy can order it: clocks are kept for
     /// tags above it.
     pub present: Option<&'a str>,
-    /// What reverts hold back.
+    /// Versions held back by reverts.
     pub holds: &'a Holds,
-    /// The time.
     pub now: Timestamp,
 }
 
-/// What a policy answers.
+/// The result of a policy.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum PolicyOutcome {
-    /// This one.
     Chosen(Chosen),
     /// None, and why; with the time at which waiting ends, where it is known.
     Nothing {
-        /// Why no tag was chosen.
         reason: String,
-        /// When the first tag that only waits for its age will be free.
+        /// The time at which the first tag that only waits for its age becomes eligible.
         free_at: Option<Timestamp>,
     },
-    /// These facts first.
     Needs(MissingFacts),
 }
 
@@ -82,7 +75,7 @@ pub enum PolicyOutcome {
 pub struct Chosen {
     /// The tag's own text.
     pub tag: Tag,
-    /// Its digest, where the policy follows digests or the tag was confirmed for its age.
+    /// The digest, if the policy follows digests or the age check confirmed it.
     pub digest: Option<Digest>,
 }
 
@@ -98,21 +91,19 @@ pub struct MissingFacts {
     pub platforms: Vec<Tag>,
 }
 
-/// How many of the tags above the present one have their digest confirmed in every scan (DESIGN,
-/// "minimumAge").
+/// The number of tags above the present one whose digest every scan confirms (see `minimumAge`).
 const CLOCKS: usize = 20;
 
-/// How many dates one question asks for: a batch that a registry's budget of some ten requests a
-/// second serves in seconds.
+/// The number of dates one question asks for: a batch that takes seconds at some ten requests a
+/// second.
 const DATES: usize = 50;
 
-/// A tag that passed the filters, with what it is ordered by.
+/// A tag that passed the filters, with its sort key.
 struct Candidate<'a> {
     tag: &'a str,
     key: OrderKey<'a>,
 }
 
-/// Chooses.
 pub fn choose(question: &PolicyInput<'_>, facts: &RegistryFacts<'_>) -> PolicyOutcome {
     decide(question, facts, None)
 }
@@ -148,8 +139,8 @@ pub fn explain(
     (outcome, reasons)
 }
 
-/// The tags that stand above `chosen` in the policy's order and were refused, best first, at most
-/// `most` of them: what a reader asks about who expected something newer.
+/// Returns up to `most` refused tags above `chosen`, best first: the answer for a user who expected
+/// something newer.
 pub fn refused_above(
     question: &PolicyInput<'_>,
     facts: &RegistryFacts<'_>,
@@ -275,7 +266,7 @@ fn greatest<'a>(policy: &ImagePolicy, tags: &'a TagList) -> Option<Candidate<'a>
     best
 }
 
-/// Which of two candidates is preferred; equal keys are decided by the bytes of the tags.
+/// Compares two candidates by preference; the bytes of the tags decide between equal keys.
 fn rank(policy: &ImagePolicy, left: &Candidate<'_>, right: &Candidate<'_>) -> Ordering {
     let order = left.key.compare(&right.key);
     let order = match policy.choice {
@@ -293,7 +284,7 @@ fn date<'a>(
     refused: &mut RefusedTag<'_>,
 ) -> Option<MissingFacts> {
     let created = |tag: &str| facts.details.get(tag).and_then(|details| details.created);
-    // What sorts last is most often what was pushed last, so it is looked up first.
+    // The tag that sorts last was most often pushed last, so it is fetched first.
     let missing: Vec<Tag> = candidates
         .iter()
         .rev()
@@ -359,7 +350,7 @@ enum CandidateVerdict {
     Refused(Refusal),
 }
 
-/// Whether the conditions beside order let a candidate through.
+/// Returns whether a candidate passes the conditions other than order.
 fn eligible(
     question: &PolicyInput<'_>,
     facts: &RegistryFacts<'_>,
@@ -376,7 +367,7 @@ fn eligible(
         .details
         .get(candidate.tag)
         .map_or_else(|| Cow::Owned(TagFacts::default()), Cow::Borrowed);
-    // What stands in the files already is not made to wait again, nor anything below it.
+    // The present value and everything below it do not wait again.
     let present = question
         .present
         .is_some_and(|present| standing(policy, present, candidate.tag) != Comparison::Newer);

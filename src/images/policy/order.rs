@@ -1,4 +1,4 @@
-//! What tags are ordered by, and the filters before that.
+//! Sort keys of tags, and the filters before them.
 
 use super::Refusal;
 use crate::{
@@ -8,7 +8,7 @@ use crate::{
 use jiff::Timestamp;
 use std::{borrow::Cow, cmp::Ordering};
 
-/// What a candidate is ordered by.
+/// The sort key of a candidate.
 #[derive(Debug, Clone)]
 pub(crate) enum OrderKey<'a> {
     /// The numbers, and the start of the pre-release in the text that was compared.
@@ -22,12 +22,12 @@ pub(crate) enum OrderKey<'a> {
     Date(Timestamp),
 }
 
-/// How a chosen value stands to a present one, by the policy's own order.
+/// The position of a chosen value relative to a present one, in the policy's order.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Comparison {
     /// The chosen one comes later in the order.
     Newer,
-    /// They compare equal, whatever their spelling.
+    /// Equal in the policy's order, whatever the spelling.
     Equal,
     /// The chosen one comes earlier: writing it would be a downgrade.
     Lower,
@@ -75,9 +75,11 @@ pub(crate) fn examine<'a>(policy: &ImagePolicy, tag: &'a str) -> Result<OrderKey
     key(policy, text, true)
 }
 
-/// Whether numbers alone show that a tag cannot win: it is below `best`, or outside the range. That
-/// holds for most tags of a large repository, and spares them filters and the grammar of
-/// pre-releases. Only where the tag itself is compared.
+/// Returns whether numbers alone show that a tag cannot win: it is below `best`, or outside the
+/// range.
+///
+/// This is true for most tags of a large repository and spares them the filters and the grammar of
+/// pre-releases. Only for policies that compare the tag itself.
 pub(crate) fn surely_lost(policy: &ImagePolicy, tag: &str, best: Option<&OrderKey<'_>>) -> bool {
     if !policy.filter.may_match(tag) {
         return true;
@@ -176,14 +178,14 @@ fn key<'a>(
     }
 }
 
-/// How `chosen` stands to `present`. A present value need not be in the range of the policy, but
-/// must be of its kind.
+/// Compares `chosen` with `present`. A present value need not be in the policy's range, but must be
+/// of its kind.
 pub fn standing(policy: &ImagePolicy, present: &str, chosen: &str) -> Comparison {
     if present == chosen {
         return Comparison::Equal;
     }
     let descending = match &policy.choice {
-        // What was created last has been chosen; there is no order between single tags.
+        // The chosen image was created last; single tags have no order.
         PolicyKind::Newest => return Comparison::Newer,
         PolicyKind::Digest(_) => return Comparison::Unorderable,
         PolicyKind::Numerical(order) | PolicyKind::Alphabetical(order) => {
@@ -213,7 +215,6 @@ fn place<'a>(policy: &ImagePolicy, tag: &'a str) -> Result<OrderKey<'a>, Refusal
     key(policy, text, false)
 }
 
-/// Whether a value has a place in the policy's order.
 pub fn orders(policy: &ImagePolicy, tag: &str) -> bool {
     match policy.choice {
         PolicyKind::Newest | PolicyKind::Digest(_) => false,
@@ -221,7 +222,7 @@ pub fn orders(policy: &ImagePolicy, tag: &str) -> bool {
     }
 }
 
-/// What a policy wants, in words that complete a sentence.
+/// Returns the policy's condition as a clause that completes a sentence.
 pub(crate) fn wanted(policy: &ImagePolicy) -> String {
     let kind = match &policy.choice {
         PolicyKind::Semver(range) => format!("versions in {:?} are wanted", range.to_string()),

@@ -1,4 +1,4 @@
-//! Why a tag was not chosen.
+//! Reasons why a tag was not chosen.
 
 use super::Hold;
 use crate::core::{
@@ -8,73 +8,58 @@ use crate::core::{
 use jiff::Timestamp;
 use std::{fmt, time::Duration};
 
-/// Why a tag was not chosen. The text completes the sentence "the tag … ".
+/// The reason why a tag was not chosen. The text completes the sentence "the tag … ".
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Refusal {
     /// `ignoreTags` lists it.
     Ignored,
     /// `filterTags.pattern` does not match it.
     Unmatched {
-        /// The pattern.
         pattern: String,
     },
     /// `filterTags.exclude` (or Flux's exclusion list) matches it.
     Excluded {
-        /// The pattern.
         pattern: String,
     },
-    /// It is no version.
     NoVersion {
-        /// Why not.
         why: &'static str,
     },
-    /// It is a version outside the range.
     OutOfRange {
-        /// The range.
         range: String,
     },
-    /// Its release would be in the range, but no comparator takes pre-releases.
+    /// The release would be in the range, but no comparator accepts pre-releases.
     PreRelease {
-        /// The range.
         range: String,
     },
-    /// It is no decimal number.
     NoNumber,
-    /// Its image has no creation date that can be believed.
+    /// The image has no credible creation date.
     NoDate,
-    /// It has not been seen for long enough.
+    /// The tag has not been seen for long enough.
     TooYoung {
         /// Since when it was seen with its digest.
         since: Timestamp,
-        /// When it will be free.
         free_at: Option<Timestamp>,
-        /// The age that is asked for.
         age: Duration,
     },
-    /// Nobody has watched it yet: too many tags stand above it.
+    /// The tag has no first-seen time yet: too many tags sort above it.
     NoClock,
     /// The registry lists it and does not have it.
     Vanished,
-    /// It lacks platforms.
     Platforms {
-        /// The missing ones.
         missing: Vec<Platform>,
     },
-    /// Somebody reverted it.
     Held(Box<Hold>),
     /// Another tag is followed.
     NotFollowed {
-        /// The followed one.
         followed: Tag,
     },
-    /// It is eligible; a better one was chosen.
+    /// Eligible, but a better tag was chosen.
     NotBest {
-        /// The better one.
         chosen: Tag,
     },
-    /// It is text that no tag can be.
+    /// The text is not a valid tag.
     NoTag,
-    /// It was not judged, because facts were missing.
+    /// Not judged, because facts were missing.
     Unknown,
 }
 

@@ -1,11 +1,10 @@
-//! What a file is, judged by its path.
+//! File kinds, judged by path.
 
-/// What a file is, as far as its path tells. Part of the key under which [`super::find`]'s result
-/// is cached.
+/// The kind of a file, as far as its path tells. Part of the cache key of [`super::find`]'s result.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 #[repr(u8)]
 pub enum FileKind {
-    /// YAML of any other kind; manifests and Helm values are told apart by their content.
+    /// Any other YAML; the content tells manifests from Helm values.
     Yaml,
     /// `kustomization.yaml`, or one of the other names that kustomize knows.
     Kustomization,
@@ -16,10 +15,11 @@ pub enum FileKind {
 }
 
 impl FileKind {
-    /// The kind of the file at `path` (with `/`, from the root of the repository). `has_chart`
-    /// answers whether a directory (without a trailing slash; empty for the root) has a
-    /// `Chart.yaml`; it is asked only for directories that hold a `templates` directory on the way
-    /// to the file.
+    /// Returns the kind of the file at `path` (with `/`, from the root of the repository).
+    ///
+    /// `has_chart` reports whether a directory (without a trailing slash; empty for the root) has a
+    /// `Chart.yaml`. It is called only for directories that contain a `templates` directory on the
+    /// way to the file.
     pub fn of(path: &str, has_chart: impl Fn(&str) -> bool) -> Self {
         let file = path.rsplit('/').next().unwrap_or(path);
         let extension = file.rsplit_once('.').map(|(_, extension)| extension);

@@ -2,8 +2,8 @@
 
 use super::{Reference, ReferenceOrigin, ReferencePart, ReferenceSlot, siblings::Siblings};
 
-/// The reference in a mapping of Helm values. A tag that is empty (the chart's own version counts
-/// then) is returned as it is, and left alone later with that reason.
+/// Returns the reference in a mapping of Helm values. An empty tag, which means the chart's own
+/// version, is returned as it is and left alone later with that reason.
 pub(crate) fn reference(
     siblings: &Siblings<'_>,
     under_image: bool,

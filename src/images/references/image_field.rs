@@ -3,9 +3,9 @@
 use super::{Reference, ReferenceOrigin, ReferencePart, ReferenceSlot, siblings::Siblings};
 use crate::core::image::{ImageRef, ImageRepository};
 
-/// The reference in the `image` of a mapping inside a Kubernetes object. What is no image reference
-/// counts still if it begins with a repository (`ghcr.io/a/b:${TAG}`), so that it is named among
-/// what is left alone.
+/// Returns the reference in the `image` field of a mapping inside a Kubernetes object. Invalid text
+/// that begins with a repository (`ghcr.io/a/b:${TAG}`) counts too, so that it is reported as left
+/// alone.
 pub(crate) fn reference(
     siblings: &Siblings<'_>,
     locator: impl FnOnce() -> String,

@@ -5,19 +5,19 @@ use super::Reference;
 use crate::core::yaml::Node;
 use std::{borrow::Cow, collections::HashMap, fmt::Write as _};
 
-/// A longer locator is cut to its end behind a hash of the rest, so that hostile nesting cannot
+/// A longer locator is cut to its end, behind a hash of the rest, so that hostile nesting cannot
 /// multiply memory.
 const LONGEST: usize = 512;
 
-/// The way from the root of a document to a node, as it is walked.
+/// The path from the root of a document to the current node.
 #[derive(Debug, Default)]
 pub(crate) struct NodePath {
     text: String,
 }
 
 impl NodePath {
-    /// At the root of the document `index`: named by what it describes if it is a Kubernetes
-    /// object.
+    /// Starts at the root of the document `index`; a Kubernetes object is named by its kind and
+    /// name.
     pub fn at_root(index: usize, root: Node<'_>) -> Self {
         let mut path = Self::default();
         match object(root) {
@@ -62,7 +62,6 @@ impl NodePath {
         }
     }
 
-    /// The locator of this place.
     pub fn locator(&self) -> String {
         self.text.clone()
     }
@@ -85,7 +84,7 @@ impl NodePath {
     }
 }
 
-/// How to step back.
+/// The state to restore when the walk leaves a node.
 #[derive(Debug)]
 pub(crate) enum PathSegment {
     Length(usize),
@@ -103,8 +102,7 @@ fn object(node: Node<'_>) -> Option<String> {
     })
 }
 
-/// A word of a locator: as it is if it cannot be confused with the structure, else quoted and
-/// escaped.
+/// Quotes and escapes a segment that could be confused with the structure of a locator.
 fn word(text: &str) -> Cow<'_, str> {
     let plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'/');
     if !text.is_empty() && text.len() <= 128 && text.bytes().all(plain) {

@@ -1,9 +1,9 @@
-//! Markers in the form of Flux: `# {"$imagepolicy": "namespace:name"}`, or with `:tag`, `:name`,
-//! `:digest` behind.
+//! Markers in Flux's form: `# {"$imagepolicy": "namespace:name"}`, optionally with `:tag`, `:name`
+//! or `:digest` appended.
 //!
-//! A marker belongs to the scalar on its line; on a line of its own, to the scalar on the very next
-//! line at the same indent. Where several values stand on the line (flow style), to the only one
-//! that fits what the marker asks for.
+//! A marker belongs to the scalar on its line; on a line of its own, to the scalar on the next line
+//! at the same indent. If a line has several values (flow style), the marker belongs to the only
+//! one that fits the requested part.
 
 use super::{MARKER, Note, NoteKind, ReferencePart};
 use crate::core::{
@@ -13,7 +13,7 @@ use crate::core::{
 };
 use std::collections::HashMap;
 
-/// What a marker says, and where.
+/// A parsed marker and its position.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Marker {
     pub policy: Name,
@@ -129,8 +129,8 @@ fn mentions(stream: &YamlStream<'_>) -> (Vec<YamlComment>, Vec<usize>) {
     (marked, strays)
 }
 
-/// Line and column of a byte inside a text: of the scalar it lies in, since counting from the start
-/// of the file for each of many would be quadratic.
+/// Returns the line and column of a byte inside a text, counted from the enclosing scalar: counting
+/// from the start of the file for each of many would be quadratic.
 fn line_column(stream: &YamlStream<'_>, byte: usize) -> (u32, u32) {
     let (mut low, mut high) = (0, stream.nodes().len() as u32);
     while low < high {
@@ -201,9 +201,9 @@ fn read(comment: &str) -> Result<Option<(Name, ReferencePart)>, String> {
 /// A line, the key of the value on it, and the value.
 type MarkedLine<'t> = (u32, Option<&'t str>, Node<'t>);
 
-/// The values (never keys) of a file by the lines they stand on.
+/// The values (never keys) of a file by line.
 struct ValueLines<'t> {
-    /// By the line that a comment behind the value stands on.
+    /// Values by the line of a comment behind them.
     behind: Vec<MarkedLine<'t>>,
     /// The same by the line that the value begins on.
     begins: Vec<MarkedLine<'t>>,
@@ -230,7 +230,7 @@ impl<'t> ValueLines<'t> {
     }
 
     fn behind(&self, comment: &YamlComment, part: ReferencePart) -> Result<Node<'t>, &'static str> {
-        // A block scalar stands below the comment that is written behind its header.
+        // A block scalar begins below the comment that follows its header.
         let all = on(&self.behind, comment.line());
         choose(
             all.iter().filter(|entry| {

@@ -31,26 +31,24 @@ use crate::core::{
 };
 use std::{fmt, ops::Range};
 
-/// What every marker contains.
+/// The text that every marker contains.
 pub const MARKER: &str = "$imagepolicy";
 
-/// What [`find`] found in one file.
+/// The result of [`find`] for one file.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Findings {
-    /// In the order of the text.
+    /// References in the order of the text.
     pub references: Vec<Reference>,
-    /// What is no reference though it looks like one, in the order of the text.
+    /// Texts that look like a reference but are not treated as one, in the order of the text.
     pub notes: Vec<Note>,
 }
 
-/// One place of a file where an image is named: one scalar (`image: repo:tag`) or a few that belong
+/// One place of a file that names an image: one scalar (`image: repo:tag`) or a few that belong
 /// together (`repository` and `tag`).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Reference {
-    /// Why it was found.
     pub why: ReferenceOrigin,
-    /// The repository that stands there, as far as it can be read: of the scalar itself or of the
-    /// key beside it.
+    /// The repository, as far as it can be read, from the scalar itself or from the key beside it.
     pub repository: Option<ImageRepository>,
     /// The registry in a key of its own (`registry: docker.io`), which is then no part of the
     /// name's scalar.
@@ -58,17 +56,16 @@ pub struct Reference {
     /// The scalars that a choice is written into; never empty.
     pub slots: Vec<ReferenceSlot>,
     /// The place in the structure,
-    /// `Deployment/apps/podinfo:spec.template.spec.containers[name=app].image`: equal in two
-    /// versions of a file whatever lines were added above. Unique in a file.
+    /// `Deployment/apps/podinfo:spec.template.spec.containers[name=app].image`. Unique in a file,
+    /// and equal in two versions of it whatever lines were added above.
     pub locator: String,
 }
 
-/// Why a reference was found.
+/// The reason why a reference was found.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ReferenceOrigin {
-    /// A comment `# {"$imagepolicy": "ns:name"}` says so.
+    /// A marker comment, `# {"$imagepolicy": "ns:name"}`.
     Marker {
-        /// The policy it names.
         policy: Name,
         /// Line of the comment, from 1.
         line: u32,
@@ -86,46 +83,41 @@ pub enum ReferenceOrigin {
 /// A scalar that holds an image reference or a part of one.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ReferenceSlot {
-    /// What the scalar holds.
     pub part: ReferencePart,
-    /// How it is written.
     pub style: NodeStyle,
-    /// Its bytes in the file, quotes included.
+    /// The byte range in the file, quotes included.
     pub span: Range<usize>,
     /// Line, from 1.
     pub line: u32,
     /// Column in characters, from 1.
     pub column: u32,
-    /// An anchor is set on it: aliases elsewhere repeat what is written here.
+    /// True if the scalar has an anchor, so that aliases elsewhere repeat it.
     pub anchored: bool,
     /// The present value, unquoted.
     pub value: String,
 }
 
-/// What of an image reference a scalar holds.
+/// The part of an image reference that a scalar contains.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 #[repr(u8)]
 pub enum ReferencePart {
-    /// All of it, `repo:tag@digest`.
+    /// The whole reference, `repo:tag@digest`.
     Whole,
     /// The tag; also `tag@digest`.
     Tag,
-    /// The repository.
     Name,
-    /// The digest.
     Digest,
 }
 
-/// Something that looked like a reference and is not treated as one.
+/// A text that looks like a reference but is not treated as one.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Note {
-    /// What kind of thing it is.
     pub kind: NoteKind,
     /// Line, from 1.
     pub line: u32,
     /// Column in characters, from 1.
     pub column: u32,
-    /// What is wrong, for people; foreign text in it is escaped.
+    /// The explanation for users; foreign text in it is escaped.
     pub message: String,
 }
 
@@ -148,7 +140,7 @@ pub enum NoteKind {
     BadMarker,
     /// A marker that belongs to no scalar.
     LostMarker,
-    /// An alias stands where a reference could; the anchored value is not one.
+    /// An alias at the place of a reference whose anchored value is not one.
     Alias,
     /// A key is written twice in one mapping.
     DoubledKey,
@@ -226,8 +218,8 @@ pub fn find(kind: FileKind, source: &[u8]) -> Findings {
     walk::walk(kind, &stream)
 }
 
-/// Where a file shows that SOPS has encrypted it: its own key at the top of a document, or a value
-/// in its form. Either is enough, since any edit breaks the file's signature.
+/// Returns where a file shows that SOPS encrypted it: a `sops` key at the top of a document, or a
+/// value in its form. Either suffices, since any edit breaks the file's MAC.
 fn encrypted(stream: &yaml::YamlStream<'_>) -> Option<(u32, u32)> {
     let source = stream.source().as_bytes();
     if memchr::memmem::find(source, b"sops").is_some() {
@@ -259,8 +251,8 @@ impl Reference {
             .map_or((1, 1), |slot| (slot.line, slot.column))
     }
 
-    /// The tag that stands there now, read from the scalar of the tag or of the whole reference. It
-    /// is the text of the file: for the scalar of a tag it need not be a valid tag.
+    /// Returns the present tag, read from the tag's own scalar or from the whole reference. It is
+    /// text of the file and need not be a valid tag.
     pub fn tag(&self) -> Option<String> {
         if let Some(slot) = self.slot(ReferencePart::Tag) {
             let tag = slot

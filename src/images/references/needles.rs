@@ -1,5 +1,4 @@
-//! Which files are worth parsing: parsing is what a pass spends its time on, and most files name no
-//! watched image.
+//! A substring prefilter: parsing dominates a pass, and most files name no watched image.
 
 use super::MARKER;
 use crate::core::image::ImageRepository;
@@ -14,8 +13,8 @@ use std::collections::BTreeSet;
 pub struct Needles {
     marker: Finder<'static>,
     words: BTreeSet<String>,
-    /// All words at once; `None` where there is none. A pattern of literals alone is searched as
-    /// such, without any regular expression.
+    /// All needles in one pattern; `None` if there are none. A pattern of literals is searched
+    /// without a regex engine.
     any: Option<Regex>,
 }
 
@@ -31,7 +30,7 @@ impl Needles {
             .map(|word| regex::escape(word))
             .collect::<Vec<_>>()
             .join("|");
-        // 100,000 words of 30 bytes compile to about 100 MB; what is larger parses every file
+        // 100,000 needles of 30 bytes compile to about 100 MB; with more, every file is parsed
         // instead.
         let any = (!words.is_empty()).then(|| {
             RegexBuilder::new(&pattern)
@@ -49,7 +48,7 @@ impl Needles {
         }
     }
 
-    /// Whether a file with these bytes can hold a reference that matters.
+    /// Returns whether a file with these bytes can have a relevant reference.
     pub fn hit(&self, source: &[u8]) -> bool {
         self.marker.find(source).is_some()
             || self.any.as_ref().is_some_and(|any| any.is_match(source))

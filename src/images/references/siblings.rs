@@ -6,8 +6,7 @@ use crate::core::{
     yaml::{Node, NodeKind},
 };
 
-/// The values beside each other in one mapping, as far as they are scalars or aliases; the first of
-/// doubled keys.
+/// The scalar and alias values of one mapping; of doubled keys the first.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Siblings<'t> {
     pub image: Option<Node<'t>>,
@@ -54,12 +53,12 @@ impl<'t> Siblings<'t> {
         all
     }
 
-    /// Whether this is an entry of the `images` of a kustomization.
+    /// Returns whether this is an entry of a kustomization's `images`.
     pub fn is_kustomize(&self) -> bool {
         self.new_tag.is_some() || self.new_name.is_some()
     }
 
-    /// The scalar that names the repository for the tag beside it.
+    /// Returns the scalar that names the repository of the tag beside it.
     pub fn name_node(&self) -> Option<Node<'t>> {
         match self.is_kustomize() {
             true => self.new_name.or(self.name),
@@ -77,8 +76,8 @@ impl<'t> Siblings<'t> {
         }
     }
 
-    /// The repository that stands beside the tag, as far as it can be read, and the registry if it
-    /// has a key of its own.
+    /// Returns the repository beside the tag, as far as it can be read, and the registry if it has
+    /// a key of its own.
     pub fn repository(&self) -> (Option<ImageRepository>, Option<String>) {
         let name = self.name_node().and_then(value);
         let registry = self
@@ -124,7 +123,7 @@ impl<'t> Siblings<'t> {
     }
 }
 
-/// The text of a scalar, or of the scalar an alias stands for.
+/// Returns the text of a scalar, or of the scalar that an alias refers to.
 pub(crate) fn value(node: Node<'_>) -> Option<&str> {
     node.value().or_else(|| node.target()?.value())
 }

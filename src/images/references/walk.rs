@@ -32,20 +32,20 @@ pub(crate) fn walk(kind: FileKind, stream: &YamlStream<'_>) -> Findings {
     walk.finish()
 }
 
-/// Where in a document the walk is.
+/// The context of the current node.
 #[derive(Debug, Clone, Copy, Default)]
 struct Position {
     /// The mapping is the top of a document, or an item of a list at the top.
     top: bool,
     /// Inside a Kubernetes object, where an `image:` counts.
     object: bool,
-    /// Inside Helm values, where `repository` beside `tag` counts.
+    /// True inside Helm values, where `repository` beside `tag` counts.
     values: bool,
     /// At the top or in the `spec` of something with `images` as kustomize has them.
     kustomizes: bool,
     /// An entry of these `images`.
     entry: bool,
-    /// In the `spec` of an object.
+    /// True inside the `spec` of an object.
     spec: bool,
     /// Beneath a key that ends in `image`.
     under_image: bool,
@@ -56,7 +56,7 @@ struct ReferenceWalker<'t> {
     markers: HashMap<u32, marker::Marker>,
     found: Findings,
     path: locator::NodePath,
-    /// Aliases where a reference could stand: what they show, and the scalar that holds it.
+    /// Aliases at places of references, with the scalar that each refers to.
     aliases: Vec<(Node<'t>, u32)>,
 }
 
@@ -264,7 +264,7 @@ impl<'t> ReferenceWalker<'t> {
                 column: marker.column,
             };
             let mut slots = vec![slot];
-            // A digest beside a marked tag would pin the old image under the new tag.
+            // Keeping the digest beside a marked tag would pin the old image under the new tag.
             let digest = siblings
                 .digest
                 .filter(|digest| !marked.iter().any(|(_, other)| other.id() == digest.id()));
@@ -285,7 +285,7 @@ impl<'t> ReferenceWalker<'t> {
         }
     }
 
-    /// A marked scalar that stands in no mapping.
+    /// Handles a marked scalar outside any mapping.
     fn alone(&mut self, node: Node<'t>) {
         let Some(marker) = self.markers.remove(&node.id()) else {
             return;

@@ -1,4 +1,4 @@
-//! What was chosen, and for which references.
+//! The chosen values and the references they apply to.
 
 use crate::{
     core::{
@@ -10,36 +10,31 @@ use crate::{
 };
 use std::{collections::HashMap, fmt};
 
-/// What one policy chose, and how it is to be written.
+/// The choice of one policy, with the options for writing it.
 pub struct RewriteDecision<'a> {
-    /// The policy.
     pub policy: Name,
-    /// The repository it is for.
     pub repository: ImageRepository,
-    /// The chosen tag.
     pub tag: Tag,
     /// The digest that the tag has now; `None` while it is not known.
     pub digest: Option<Digest>,
-    /// When a digest is written. A policy that follows the digest of a tag passes
+    /// The rule for writing digests. A policy that follows the digest of a tag passes
     /// [`DigestReflection::Always`].
     pub digest_reflection: DigestReflection,
-    /// Takes the digest away from references that are pinned.
+    /// True to remove the digest from pinned references.
     pub unpin: bool,
-    /// Whether a lower version may replace a higher one.
     pub allow_downgrade: bool,
-    /// How the chosen tag stands to a present one (or to a present digest, where no tag is written)
-    /// in the policy's order. Never asked about the chosen tag itself.
+    /// Compares the chosen tag with a present one (or with a present digest, if there is no tag) in
+    /// the policy's order. Never called with the chosen tag itself.
     pub compare: Box<dyn Fn(&str) -> UpdateDirection + Send + Sync + 'a>,
 }
 
-/// How a chosen tag stands to a present one.
+/// The position of a chosen tag relative to a present one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum UpdateDirection {
     /// The chosen one is higher.
     Newer,
-    /// Neither is higher.
     Equal {
-        /// Whether the registry still lists the present one.
+        /// True if the registry still lists the present tag.
         listed: bool,
     },
     /// The chosen one is lower.
@@ -48,7 +43,7 @@ pub enum UpdateDirection {
     Unorderable,
 }
 
-/// All choices that count for a file.
+/// All choices that apply to a file.
 #[derive(Debug)]
 pub struct Choices<'a> {
     entries: Vec<ChoiceEntry<'a>>,
@@ -63,25 +58,21 @@ enum ChoiceEntry<'a> {
     Nothing { policy: Name, reason: String },
 }
 
-/// What the choices say about one reference.
+/// The choices that apply to one reference.
 #[derive(Debug)]
 pub enum MatchingChoices<'c, 'a> {
-    /// Exactly one decision is for it.
     One(&'c RewriteDecision<'a>),
-    /// Its policy chose nothing.
+    /// The policy chose nothing.
     Nothing {
-        /// The policy.
         policy: &'c Name,
-        /// Why it chose nothing.
         reason: &'c str,
     },
     /// Several policies are for its repository, and no marker says which counts.
     Several(Vec<&'c Name>),
-    /// Its marker names a policy that is not here.
+    /// The marker names a policy that does not exist here.
     UnknownPolicy(&'c Name),
     /// A policy is for it, but only markers count.
     MarkersOnly,
-    /// No policy is for its repository.
     NoPolicy,
 }
 
@@ -143,7 +134,7 @@ impl<'a> Choices<'a> {
         self.by_repository.keys().filter(|_| self.automatic)
     }
 
-    /// What is for `reference`: by the policy its marker names, else by its repository.
+    /// Returns the choices for `reference`: by the policy its marker names, else by its repository.
     pub fn matching<'c>(&'c self, reference: &'c Reference) -> MatchingChoices<'c, 'a> {
         let found = match &reference.why {
             ReferenceOrigin::Marker { policy, .. } => match self.by_name.get(policy) {

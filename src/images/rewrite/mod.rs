@@ -31,12 +31,12 @@ use crate::{
 };
 use std::{collections::BTreeMap, ops::Range};
 
-/// What rewriting one file comes to.
+/// The result of rewriting one file.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct RewriteOutcome {
-    /// In the order of the text, without overlap; empty if nothing is to change.
+    /// Edits in the order of the text, without overlap; empty if nothing changes.
     pub edits: Vec<TextEdit>,
-    /// What the edits mean, one for each edit, in the same order.
+    /// The meaning of the edits, one for each, in the same order.
     pub changes: Vec<ScalarChange>,
     /// Every reference without an edit, and why.
     pub left: Vec<LeftAlone>,
@@ -45,9 +45,9 @@ pub struct RewriteOutcome {
 /// A range of bytes of a file and the text that replaces it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TextEdit {
-    /// Bytes of the file as it is.
+    /// The byte range in the unchanged file.
     pub range: Range<usize>,
-    /// What stands there afterwards.
+    /// The replacement.
     pub text: String,
 }
 
@@ -58,19 +58,14 @@ pub struct ScalarChange {
     pub line: u32,
     /// Column in characters, from 1.
     pub column: u32,
-    /// What the scalar holds.
     pub part: ReferencePart,
     /// The present value of the scalar, unquoted.
     pub old: String,
-    /// Its value afterwards.
     pub new: String,
-    /// The policy that chose.
     pub policy: Name,
-    /// The policy's repository.
     pub repository: ImageRepository,
     /// The tag that the reference had, as written.
     pub old_tag: Option<String>,
-    /// The chosen tag.
     pub new_tag: Tag,
     /// The digest that the reference has afterwards.
     pub new_digest: Option<Digest>,
@@ -89,11 +84,10 @@ pub struct LeftAlone {
     pub line: u32,
     /// Column in characters, from 1.
     pub column: u32,
-    /// Why.
     pub reason: LeaveReason,
     /// The policy that is in question, if exactly one is.
     pub policy: Option<Name>,
-    /// The repository that stands in the file, if it can be read.
+    /// The repository in the file, if it can be read.
     pub repository: Option<ImageRepository>,
     /// The place in the structure of the file.
     pub locator: String,
@@ -171,13 +165,13 @@ pub fn rewrite(source: &[u8], references: &[Reference], choices: &Choices<'_>) -
     outcome
 }
 
-/// Whether rewriting can come to an edit, judged by the references alone. Where it cannot,
-/// [`rewrite`] says the same without the bytes, so an unchanged world costs no reading of files.
+/// Returns whether rewriting can produce an edit, judged by the references alone. If not,
+/// [`rewrite`] gives the same result without the bytes, so that an unchanged world reads no file.
 pub fn may_edit(references: &[Reference], choices: &Choices<'_>) -> bool {
     references
         .iter()
         .any(|reference| match choices.matching(reference) {
-            // Only a reference inside other text needs the bytes to be judged, and says so.
+            // Only a reference inside other text needs the bytes to be judged.
             MatchingChoices::One(decision) => matches!(
                 values::new_values(&[], reference, decision),
                 Ok(_) | Err(LeaveReason::Unwritable)

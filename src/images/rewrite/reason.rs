@@ -1,4 +1,4 @@
-//! Why a reference is left alone.
+//! Reasons to leave a reference alone.
 
 use crate::core::{
     image::{ImageRepository, shown},
@@ -6,22 +6,19 @@ use crate::core::{
 };
 use std::fmt;
 
-/// Why a reference is left alone. Displayed as a clause for people; [`LeaveReason::code`] is for
+/// The reason to leave a reference alone. Displayed as a clause; [`LeaveReason::code`] is for
 /// programs.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum LeaveReason {
-    /// It says what was chosen already.
+    /// The reference already has the chosen value.
     UpToDate,
-    /// Its version equals the chosen one in the policy's order and is still listed.
+    /// The version equals the chosen one in the policy's order and is still listed.
     EqualVersion {
-        /// The present tag.
         present: String,
     },
     /// The chosen version is lower.
     Downgrade {
-        /// The present tag.
         present: String,
-        /// The chosen tag.
         chosen: String,
     },
     /// The policy has no place for the present value in its order.
@@ -29,16 +26,13 @@ pub enum LeaveReason {
         /// The present tag or digest.
         present: String,
     },
-    /// The repository that stands there is not the policy's.
+    /// The repository in the file is not the policy's.
     Foreign {
-        /// What stands there.
         present: ImageRepository,
-        /// The policy's.
         policy: ImageRepository,
     },
-    /// The repository is to be written beside a registry of another name, which has no marker.
+    /// The repository would be written beside a different registry that has no marker.
     ForeignRegistry {
-        /// The registry that stands there.
         present: String,
     },
     /// The choice's digest is needed (the reference is pinned, or the policy pins) and not known
@@ -53,7 +47,6 @@ pub enum LeaveReason {
     NoTag,
     /// The scalar is no image reference and does not hold exactly one of the policy's repository.
     NotAReference,
-    /// No policy is for this repository.
     NoPolicy,
     /// The marker names a policy that does not exist here.
     UnknownPolicy,

@@ -1,4 +1,4 @@
-//! Writing a text as a scalar, in the style that stands there.
+//! Writes a text as a scalar in the style of the present one.
 
 use super::{TextEdit, values::ScalarText};
 use crate::{core::yaml::NodeStyle, images::references::ReferenceSlot};
@@ -74,7 +74,7 @@ static NUMBERS: LazyLock<Option<Regex>> = LazyLock::new(|| {
     .ok()
 });
 
-/// Whether `text`, written without quotes, would be read as something else than this text.
+/// Returns whether an unquoted `text` would be read as another type or text.
 pub(crate) fn reads_otherwise(text: &str) -> bool {
     let words = [
         "null", "~", "y", "n", "yes", "no", "on", "off", "true", "false", "<<", "=",

@@ -1,10 +1,9 @@
-//! `spec.suspend` of a declaration: the smallest edit that makes it rest, or work again.
+//! `spec.suspend` of a declaration: the smallest edit that sets or removes it.
 //!
-//! A declaration that rests gets one entry at the head of its `spec`, in the style that stands
-//! there: a line of its own in block style and in lists over several lines, two words in `{…}`.
-//! Working again takes away what was added, byte for byte, so that the two commits together change
-//! nothing; an entry that stands there in another way (written elsewhere, with a comment) is a
-//! person's, and only its value changes.
+//! Suspending adds one entry at the head of `spec`, in the present style: a line of its own in
+//! block style and in flow mappings over several lines, an entry inside `{…}` otherwise. Resuming
+//! removes the added bytes exactly, so that the two commits together change nothing. An entry
+//! written by a person (elsewhere, with a comment) keeps its place, and only its value changes.
 
 use super::{TextEdit, apply};
 use crate::core::{
@@ -51,9 +50,10 @@ impl Classify for SuspendError {
     }
 }
 
-/// The edit after which the declaration whose `metadata.name` stands at `name` (line and column, as
-/// a [`Place`](crate::spec::Place) has them) rests, or works again; nothing where it does so
-/// already. Everything else of the file reads as before, which is proved on the result.
+/// Returns the edit that suspends (or resumes) the declaration whose `metadata.name` is at `name`
+/// (line and column, as in [`SourcePlace`](crate::spec::SourcePlace)); `None` if it already is.
+///
+/// The result is parsed again to prove that everything else of the file reads as before.
 ///
 /// # Errors
 /// [`SuspendError`]; nothing is guessed.
@@ -122,7 +122,7 @@ fn edit(
     found.map(Some).ok_or_else(|| unwritable(Some(key)))
 }
 
-/// Whether a value says that the declaration rests. Only booleans are declared without a mistake.
+/// Returns whether a value suspends the declaration. Only booleans are valid.
 fn says(value: Node<'_>) -> bool {
     value
         .target()
@@ -188,7 +188,7 @@ fn added(source: &str, spec_key: Node<'_>, spec: Node<'_>) -> Vec<TextEdit> {
     }
 }
 
-/// Ways to take the entry away: its line, or its words.
+/// Returns candidate edits that remove the entry: its line, or only its text.
 fn removed(source: &str, spec: Node<'_>, key: Node<'_>, value: Node<'_>) -> [TextEdit; 2] {
     let next = spec
         .entries()
@@ -208,7 +208,7 @@ fn removed(source: &str, spec: Node<'_>, key: Node<'_>, value: Node<'_>) -> [Tex
     ]
 }
 
-/// Whether taking away by `edit` is the undoing of what [`added`] writes.
+/// Returns whether removing by `edit` undoes the text that [`added`] writes.
 fn was_added(source: &str, edit: &TextEdit, document: usize) -> bool {
     let without =
         String::from_utf8(apply(source.as_bytes(), std::slice::from_ref(edit))).unwrap_or_default();
@@ -219,7 +219,7 @@ fn was_added(source: &str, edit: &TextEdit, document: usize) -> bool {
     matches!(again, Ok(Some(again)) if apply(without.as_bytes(), std::slice::from_ref(&again)) == source.as_bytes())
 }
 
-/// Whether the file reads as before but for this one entry: the same documents, nodes, tags,
+/// Returns whether the file reads as before except for this entry: the same documents, nodes, tags,
 /// anchors and comments.
 fn is_proved(
     source: &str,
@@ -239,7 +239,7 @@ fn is_proved(
         && outline(stream, document) == outline(&after, document)
 }
 
-/// Everything of a text but its places and the one entry.
+/// The content of a text without positions and without the one entry.
 #[derive(PartialEq, Eq)]
 struct DocumentOutline<'t> {
     nodes: Vec<(NodeKind, &'t str, Option<&'t str>, bool)>,
@@ -294,7 +294,7 @@ fn line_start(source: &str, at: usize) -> usize {
     source[..at].rfind('\n').map_or(0, |newline| newline + 1)
 }
 
-/// How the last line of `text` ends.
+/// Returns the line end of the last line of `text`.
 fn line_end(text: &str) -> &'static str {
     if text.ends_with("\r\n") { "\r\n" } else { "\n" }
 }

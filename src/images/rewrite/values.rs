@@ -1,4 +1,4 @@
-//! What the scalars of one reference should say after one decision.
+//! The new texts of one reference's scalars after one decision.
 
 use super::{DigestReflection, LeaveReason, RewriteDecision, UpdateDirection, inside, scalar};
 use crate::{
@@ -18,13 +18,12 @@ pub(crate) struct NewValues {
 /// The new text of one scalar.
 #[derive(Debug)]
 pub(crate) struct ScalarText {
-    /// Which slot of the reference.
     pub slot: usize,
     /// The whole new value.
     pub value: String,
-    /// If only a piece of the scalar is replaced: where, in bytes of the scalar as written.
+    /// The replaced range in bytes of the scalar as written, if only a piece of it changes.
     pub inside: Option<Range<usize>>,
-    /// What replaces that piece.
+    /// The replacement of that piece.
     pub piece: String,
 }
 
@@ -39,13 +38,10 @@ impl ScalarText {
     }
 }
 
-/// What happens to the digest of a reference.
+/// The change of a reference's digest.
 enum DigestPin {
-    /// It stays as it is, present or not.
     Keep,
-    /// It is taken away.
     Drop,
-    /// It becomes this one.
     Set(Digest),
 }
 
@@ -80,7 +76,7 @@ fn whole(
         Err(_) => {
             let (_, image) = inside::only(&scalar.value, &decision.repository)
                 .ok_or(LeaveReason::NotAReference)?;
-            // The same must stand in the bytes, where escapes or line folds could hide it.
+            // The same text must be in the bytes, where escapes or line folds could hide it.
             let written = scalar::raw(source, scalar).ok_or(LeaveReason::Unwritable)?;
             let (range, as_written) =
                 inside::only(written, &decision.repository).ok_or(LeaveReason::Unwritable)?;
@@ -211,7 +207,7 @@ fn parts(reference: &Reference, decision: &RewriteDecision<'_>) -> Result<NewVal
         }
     }
     if let Some((slot, _)) = digest {
-        // The key stays whatever is wished, so it must hold the right digest.
+        // The key stays in any case, so it must have the right digest.
         let pin = match (decision.unpin, &decision.digest, changes) {
             (true, None, true) => return Err(LeaveReason::PinnedByKey),
             (_, None, true) => return Err(LeaveReason::NeedsDigest),
@@ -258,7 +254,7 @@ fn spelled(reference: &Reference, repository: &ImageRepository) -> Result<String
     let Some(registry) = &reference.registry else {
         return Ok(repository.as_str().to_owned());
     };
-    // Judged by what the registry means beside some path: `index.docker.io` is `docker.io`.
+    // Compared by meaning in front of a path: `index.docker.io` is `docker.io`.
     let means = ImageRepository::new(&format!("{registry}/{}", repository.path()));
     match means.is_ok_and(|means| means == *repository) {
         true => Ok(repository.path().to_owned()),
@@ -268,7 +264,7 @@ fn spelled(reference: &Reference, repository: &ImageRepository) -> Result<String
     }
 }
 
-/// Whether the tag is to change. Without a tag the present digest stands for the version.
+/// Returns whether the tag changes. Without a tag, the present digest represents the version.
 fn judge(
     tag: Option<&str>,
     digest: Option<&str>,
@@ -305,8 +301,8 @@ fn judge(
     }
 }
 
-/// What happens to the digest of a reference; `may_add` says whether the place can take one that it
-/// has not.
+/// Returns the change of a reference's digest; `may_add` is true if the place can take a digest it
+/// does not have.
 fn pin(
     pinned: bool,
     may_add: bool,

@@ -39,13 +39,10 @@ pub(crate) struct RequestTarget<'a> {
     pub verb: &'a str,
     /// The resource, as "deployments.apps"; what else was asked for where it is none.
     pub resource: &'a str,
-    /// The namespace.
     pub namespace: Option<&'a str>,
     /// The kind, for what is not served.
     pub gvk: Option<&'a Gvk>,
-    /// Who asked.
     pub who: &'a str,
-    /// The server's address.
     pub server: &'a str,
 }
 

@@ -16,7 +16,6 @@ pub(crate) struct ClusterEndpoint {
     pub own: Vec<(HeaderName, HeaderValue)>,
     /// The context that it is, of a kubeconfig.
     pub context: Option<String>,
-    /// The address.
     pub server: String,
     /// The user of the kubeconfig, for messages.
     pub user: String,
@@ -31,7 +30,6 @@ pub(crate) enum CredentialSource {
     Constant,
     /// A file with a token, renewed by somebody else.
     File(PathBuf),
-    /// A credential plugin.
     Program(Box<ExecConfig>),
 }
 

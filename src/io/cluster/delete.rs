@@ -23,7 +23,6 @@ pub enum Propagation {
     Background,
     /// It goes only when they are gone.
     Foreground,
-    /// They stay.
     Orphan,
 }
 

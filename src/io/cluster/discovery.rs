@@ -11,7 +11,6 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 /// A kind that is served.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Resource {
-    /// The kind.
     pub gvk: Gvk,
     /// The word in addresses and roles, as "deployments".
     pub plural: String,

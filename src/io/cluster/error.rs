@@ -17,7 +17,6 @@ pub struct ClusterError {
     /// The object, as "Deployment shop/web", or what else was asked for; empty where it is about
     /// the cluster itself.
     pub subject: String,
-    /// What happened.
     pub problem: Box<ClusterProblem>,
 }
 
@@ -55,7 +54,6 @@ pub enum ClusterProblem {
     /// The kubeconfig, or the place in the cluster that stands for it, gives no way in.
     #[error("{file}: {why}")]
     Kubeconfig {
-        /// The file.
         file: String,
         /// What is wrong with it.
         why: String,
@@ -65,13 +63,11 @@ pub enum ClusterProblem {
     Credentials {
         /// The program or file.
         source_name: String,
-        /// How it failed.
         why: String,
     },
     /// No answer: no connection, a cut one, or silence.
     #[error("cannot reach {server}: {why}")]
     Unreachable {
-        /// Its address.
         server: String,
         /// What the connection said.
         why: String,
@@ -79,7 +75,6 @@ pub enum ClusterProblem {
     /// 401.
     #[error("{server} does not accept the credentials of {who}")]
     Unauthorized {
-        /// Its address.
         server: String,
         /// Whose credentials they are.
         who: String,
@@ -87,21 +82,17 @@ pub enum ClusterProblem {
     /// 403 by the cluster's roles.
     #[error("{who} may not {verb} {resource}{}: {message}", place(namespace.as_deref()))]
     Forbidden {
-        /// The verb, as "patch".
         verb: String,
         /// The resource, as "deployments.apps".
         resource: String,
         /// The namespace; none for what belongs to the whole cluster.
         namespace: Option<String>,
-        /// Who asked.
         who: String,
-        /// The server's words.
         message: String,
     },
     /// No such kind is served.
     #[error("the cluster has no kind {gvk}{}", because(why.as_deref()))]
     UnknownKind {
-        /// The kind.
         gvk: Gvk,
         /// Why that may be, where it is known.
         why: Option<String>,
@@ -115,19 +106,16 @@ pub enum ClusterProblem {
     /// The namespace is not there.
     #[error("namespace {namespace} does not exist")]
     NamespaceMissing {
-        /// The namespace.
         namespace: String,
     },
     /// The namespace is on its way out.
     #[error("namespace {namespace} is being deleted, nothing can be created in it")]
     NamespaceTerminating {
-        /// The namespace.
         namespace: String,
     },
     /// 422, or 400: the object is not what its kind asks for.
     #[error("{message}")]
     Invalid {
-        /// The server's words.
         message: String,
         /// What is wrong, field by field, as `spec.ports[0].port: Required value`.
         causes: Vec<String>,
@@ -135,7 +123,6 @@ pub enum ClusterProblem {
     /// A field that cannot be changed on an existing object.
     #[error("{message}")]
     Immutable {
-        /// The server's words.
         message: String,
     },
     /// 409: somebody else was first, or holds fields.
@@ -155,9 +142,7 @@ pub enum ClusterProblem {
     /// An admission webhook that does not answer.
     #[error("admission webhook {} does not answer: {message}", shown(name))]
     Webhook {
-        /// The webhook.
         name: String,
-        /// The server's words.
         message: String,
     },
     /// Refused by an admission webhook, an admission policy, a quota: not by roles.
@@ -165,21 +150,17 @@ pub enum ClusterProblem {
     Denied {
         /// Who refused, as far as the answer tells.
         by: String,
-        /// The server's words.
         message: String,
     },
     /// More than the API server or its database takes.
     #[error("it is too large for the cluster: {message}")]
     TooLarge {
-        /// The server's words.
         message: String,
     },
     /// 5xx.
     #[error("the server failed ({status}): {message}")]
     Server {
-        /// The status code.
         status: u16,
-        /// The server's words.
         message: String,
     },
     /// 410: the resource version asked from is no longer kept.
@@ -200,7 +181,6 @@ pub enum ClusterProblem {
     /// What this room never does.
     #[error("{why}")]
     Refused {
-        /// Why not.
         why: String,
     },
     /// Something else lies in the place of a record.
@@ -208,9 +188,7 @@ pub enum ClusterProblem {
     Replaced {
         /// What it lacks, as "label tagboat.dev/record".
         missing: Vec<String>,
-        /// Where it lies.
         namespace: String,
-        /// The ConfigMap.
         name: String,
     },
     /// An object that was deleted and does not go.

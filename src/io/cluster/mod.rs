@@ -47,11 +47,8 @@ pub enum RequestIdentity {
     /// As the user of the kubeconfig, or the service account of this pod.
     #[default]
     Own,
-    /// As a service account, by impersonation.
     ServiceAccount {
-        /// Its namespace.
         namespace: String,
-        /// Its name.
         name: String,
     },
 }

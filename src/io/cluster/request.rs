@@ -40,7 +40,6 @@ pub(crate) struct ApiRequest<'a> {
     /// What it counts as in [`RequestStats`].
     pub count: RequestVerb,
     pub method: Method,
-    /// Path and query.
     pub path: String,
     pub body: Bytes,
     pub content: &'static str,
@@ -416,7 +415,6 @@ impl ClusterClient {
             .map_or(true, |opened| opened.as_ref().is_none_or(settled))
     }
 
-    /// Who an identity is, for messages.
     pub(crate) fn who(&self, identity: &RequestIdentity) -> String {
         match identity {
             RequestIdentity::Own => self.inner.user.clone(),

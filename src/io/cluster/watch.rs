@@ -54,7 +54,6 @@ const STREAMING_SINCE: u32 = 27;
 /// What a watch saw.
 #[derive(Debug)]
 pub enum ClusterEvent {
-    /// An object as it is now.
     Object(Gvk, Box<Object>),
     /// An object is gone; with its UID.
     Gone(Gvk, ObjectKey, String),

@@ -445,7 +445,6 @@ impl ForgeApi {
         lock(&self.budget).park(Instant::now(), wait);
     }
 
-    /// Reads JSON.
     pub(crate) async fn json<T: DeserializeOwned>(&self, call: &ApiCall) -> Result<T, ForgeError> {
         let answer = self.send(call).await?;
         self.read(call, &answer)

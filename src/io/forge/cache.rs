@@ -21,7 +21,6 @@ pub(crate) struct CachedPage<U> {
     pub(crate) oldest: Option<Timestamp>,
     /// The latest time of all its entries.
     pub(crate) latest: Option<Timestamp>,
-    /// The next one.
     pub(crate) next: Option<Url>,
 }
 

@@ -17,33 +17,25 @@ pub(crate) const WORDS: usize = 400;
 /// What was being done.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum ForgeOperation {
-    /// Signing in as an App.
     SignIn,
     /// Reading settings of the repository.
     Settings,
     /// Listing or finding requests.
     List,
-    /// Reading one request.
     Read,
-    /// Opening a request.
     Open,
     /// Changing title or text, or closing.
     Change,
-    /// Setting labels.
     Label,
-    /// Asking for reviews.
     Reviewers,
     /// Reading or writing comments.
     Comment,
     /// Reading checks of a commit.
     Checks,
-    /// Reading approvals.
     Approvals,
-    /// Merging.
     Merge,
     /// Letting the forge merge when it can.
     AutoMerge,
-    /// Deleting a branch.
     Branch,
     /// Setting a commit status.
     Status,
@@ -150,15 +142,12 @@ impl fmt::Display for ForgeOperation {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{forge} {host}, {repository}: cannot {operation}: {problem}")]
 pub struct ForgeError {
-    /// What was spoken.
     pub forge: ForgeKind,
     /// Who was asked: `host[:port]`.
     pub host: String,
-    /// The repository there.
     pub repository: String,
     /// What was being done.
     pub operation: ForgeOperation,
-    /// What happened.
     pub problem: ForgeProblem,
 }
 
@@ -168,19 +157,16 @@ pub enum ForgeProblem {
     /// 401: nobody, or a token that is none any more.
     #[error("the credentials are refused (401){}", says(message))]
     Unauthorized {
-        /// The forge's words.
         message: Option<String>,
     },
     /// 403: the token may not do it.
     #[error("the token may not do that (403){}", says(message))]
     Forbidden {
-        /// The forge's words.
         message: Option<String>,
     },
     /// 404: not there, or hidden from this token.
     #[error("not found, or hidden from this token (404){}", says(message))]
     NotFound {
-        /// The forge's words.
         message: Option<String>,
     },
     /// The forge wants us to wait. Nothing is sent before that.
@@ -192,7 +178,6 @@ pub enum ForgeProblem {
     /// It cannot be merged now.
     #[error("it cannot be merged now{}", says(message))]
     NotMergeable {
-        /// The forge's words.
         message: Option<String>,
     },
     /// It is not merged as long as its branch does not contain the newest commit of the base.
@@ -201,20 +186,17 @@ pub enum ForgeProblem {
         says(message)
     )]
     Behind {
-        /// The forge's words.
         message: Option<String>,
     },
     /// The forge asks to try later: it is still looking whether it can be merged, or somebody else
     /// merged at that moment. Gitea says so of conflicts, too.
     #[error("it cannot be merged yet{}", says(message))]
     NotYet {
-        /// The forge's words.
         message: Option<String>,
     },
     /// The head is another one than was verified.
     #[error("its head is not the commit that was verified{}", says(message))]
     HeadChanged {
-        /// The forge's words.
         message: Option<String>,
     },
     /// The forge understood and does not want it (400, 422).
@@ -222,24 +204,19 @@ pub enum ForgeProblem {
     Refused {
         /// 400, 409 or 422.
         status: u16,
-        /// The forge's words.
         message: Option<String>,
     },
     /// What is declared does not go together with the repository's settings on the forge.
     #[error("{0}")]
     Unsupported(String),
-    /// Another status.
     #[error("answered {status}{}", says(message))]
     Status {
-        /// The status code.
         status: u16,
-        /// The forge's words.
         message: Option<String>,
     },
     /// An answer that is not what the API promises.
     #[error("answered {endpoint} with something else: {why}")]
     Content {
-        /// Method and path.
         endpoint: String,
         /// What is wrong with it.
         why: String,
@@ -247,7 +224,6 @@ pub enum ForgeProblem {
     /// An answer larger than anything honest.
     #[error("answered {endpoint} with more than {limit} bytes")]
     TooLarge {
-        /// Method and path.
         endpoint: String,
         /// The bound in bytes.
         limit: usize,
@@ -255,26 +231,20 @@ pub enum ForgeProblem {
     /// More pages than are followed.
     #[error("{endpoint} has more than {pages} pages")]
     Endless {
-        /// Method and path.
         endpoint: String,
-        /// The bound.
         pages: usize,
     },
     /// A redirect that is not followed.
     #[error("redirected to {}, which is not followed", shown(to))]
     Redirect {
-        /// The new place.
         to: String,
     },
-    /// The connection failed.
     #[error("cannot be reached: {0}")]
     Transport(String),
-    /// Too slow.
     #[error("too slow: no {what} within {} ms", after.as_millis())]
     Timeout {
         /// "connection", "headers" or "body".
         what: &'static str,
-        /// The bound.
         after: Duration,
     },
     /// Credentials that cannot be had.

@@ -49,7 +49,6 @@ pub struct ForgeConfig {
     pub credentials: ForgeLogin,
     /// PEM file of further certificate authorities.
     pub ca_file: Option<PathBuf>,
-    /// The way out.
     pub proxy: Proxy,
     /// How long things may take.
     pub timing: ForgeTimeouts,
@@ -60,15 +59,11 @@ pub struct ForgeConfig {
 pub enum ForgeLogin {
     /// Nobody: public projects can be read, within narrow limits.
     Anonymous,
-    /// A token.
     Token(SecretLocation),
-    /// A GitHub App.
     App {
-        /// Its id.
         id: u64,
         /// The id of its installation; asked for by the repository's name if there is none.
         installation: Option<u64>,
-        /// The private key, PEM.
         private_key: SecretLocation,
     },
 }
@@ -82,7 +77,6 @@ pub struct ForgeTimeouts {
     pub headers: Duration,
     /// Between two pieces of a body.
     pub idle: Duration,
-    /// For a whole body.
     pub body: Duration,
     /// Before the first repetition; doubled each time, ±50 %.
     pub backoff: Duration,

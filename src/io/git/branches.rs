@@ -31,9 +31,7 @@ const SLOP: usize = 5;
 /// A commit of a branch that its target does not have.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct BotBranches {
-    /// Its id.
     pub id: ObjectId,
-    /// Its parents.
     pub parents: Vec<ObjectId>,
     /// The author's name, safe to print.
     pub author: String,

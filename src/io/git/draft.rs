@@ -15,7 +15,6 @@ use gix::{
 /// New content for one path. A file keeps its mode; a new one is an ordinary file.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct FileEdit {
-    /// The path.
     pub path: RepoPath,
     /// The whole new content.
     pub bytes: Vec<u8>,
@@ -84,17 +83,14 @@ pub struct CommitMeta<'a> {
     pub seconds: i64,
     /// The text, subject first. Blanks at its end are cut, and it ends with one line end.
     pub text: &'a str,
-    /// Signs the commit.
     pub key: Option<&'a CommitSigner>,
 }
 
 /// A commit with all its new objects, ready to be pushed.
 pub struct CommitDraft {
-    /// The id of the commit.
     pub commit: ObjectId,
     /// What it is made on.
     pub parent: ObjectId,
-    /// Its tree.
     pub tree: ObjectId,
     pub(crate) objects: Vec<(ObjectId, gix::objs::Kind, Vec<u8>)>,
 }

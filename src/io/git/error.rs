@@ -22,7 +22,6 @@ pub enum GitError {
         remote: String,
         /// What the file is for: "CA file" …
         what: &'static str,
-        /// The file.
         file: PathBuf,
         /// What is wrong with it.
         why: String,
@@ -32,7 +31,6 @@ pub enum GitError {
     NoBranch {
         /// The URL, without credentials.
         remote: String,
-        /// The branch looked for.
         branch: String,
     },
     /// A folder that the process file names is not in a commit.
@@ -40,9 +38,7 @@ pub enum GitError {
     NoFolder {
         /// The URL, without credentials.
         remote: String,
-        /// The commit.
         commit: String,
-        /// The folder.
         folder: String,
     },
     /// The server does not let us in, or hides the repository.
@@ -62,7 +58,6 @@ pub enum GitError {
         remote: String,
         /// What was tried: "fetch" or "push".
         doing: &'static str,
-        /// What happened.
         why: String,
     },
     /// A push reached the server, but its answer did not reach us: it may or may not have happened.
@@ -71,39 +66,30 @@ pub enum GitError {
     Unanswered {
         /// The URL, without credentials.
         remote: String,
-        /// What happened.
         why: String,
     },
     /// The mirror's folder cannot be used: permissions, a full disk.
     #[error("git mirror {}: {why}", dir.display())]
     Mirror {
-        /// The folder.
         dir: PathBuf,
-        /// What happened.
         why: String,
     },
     /// A folder is no working copy that can be read.
     #[error("{}: {why}", dir.display())]
     Checkout {
-        /// The folder.
         dir: PathBuf,
-        /// Why not.
         why: String,
     },
     /// Another process works in the mirror's folder.
     #[error("git mirror {}: another process is using it", dir.display())]
     InUse {
-        /// The folder.
         dir: PathBuf,
     },
     /// An object of the mirror is missing or damaged: `Mirror::rebuild` helps.
     #[error("git mirror {}: {what} is damaged or missing: {why}", dir.display())]
     Broken {
-        /// The folder.
         dir: PathBuf,
-        /// The object.
         what: String,
-        /// What was found.
         why: String,
     },
     /// A path that must not be written.
@@ -111,7 +97,6 @@ pub enum GitError {
     Path {
         /// The path, quoted and escaped.
         path: String,
-        /// Why not.
         why: &'static str,
     },
     /// Text that names no commit of the branch.
@@ -119,7 +104,6 @@ pub enum GitError {
     Revision {
         /// The text, quoted and escaped.
         revision: String,
-        /// Why not.
         why: String,
     },
     /// A signing key that cannot be used.
@@ -128,9 +112,7 @@ pub enum GitError {
     /// A name, address or message that cannot stand in a commit.
     #[error("commit {what}: {why}")]
     Commit {
-        /// Which part.
         what: &'static str,
-        /// Why not.
         why: &'static str,
     },
 }

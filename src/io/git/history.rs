@@ -25,9 +25,7 @@ pub struct FirstParents<'m> {
 /// A commit of the history.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct HistoryCommit {
-    /// Its id.
     pub id: ObjectId,
-    /// Its tree.
     pub tree: ObjectId,
     /// Its first parent; none for the first commit.
     pub parent: Option<ObjectId>,
@@ -46,7 +44,6 @@ pub struct HistoryCommit {
 /// A file that a commit changed against its first parent.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct FileDelta {
-    /// The path from the root.
     pub path: String,
     /// The blob before; none for a new file.
     pub old: Option<ObjectId>,

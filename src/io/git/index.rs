@@ -53,7 +53,6 @@ pub struct Index(IndexFile);
 pub struct Indexed {
     /// The index of the commit asked for.
     pub index: Index,
-    /// What it took.
     pub how: IndexOrigin,
     /// Why it could not be saved, if so: the next process begins further back.
     pub unsaved: Option<String>,
@@ -151,7 +150,6 @@ impl Index {
         Ok((Self(snapshot), IndexOrigin::Updated(read)))
     }
 
-    /// The commit.
     pub fn commit(&self) -> ObjectId {
         self.0.commit()
     }

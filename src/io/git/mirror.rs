@@ -41,7 +41,6 @@ pub struct Mirror {
 /// What the branch points to now.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct BranchHead {
-    /// The commit.
     pub commit: ObjectId,
     /// Whether it is another one than before this fetch.
     pub changed: bool,
@@ -103,12 +102,10 @@ impl Mirror {
         self.rebuilt.as_deref()
     }
 
-    /// The remote.
     pub fn remote(&self) -> &Remote {
         &self.remote
     }
 
-    /// The folder.
     pub fn dir(&self) -> &Path {
         &self.dir
     }

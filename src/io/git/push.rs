@@ -51,7 +51,6 @@ pub enum PushOutcome {
 pub struct PushRejection {
     /// The URL, without credentials.
     pub remote: String,
-    /// The reference.
     pub reference: String,
     /// The server's words, escaped: its status and what it told beside.
     pub why: String,

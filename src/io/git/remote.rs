@@ -29,7 +29,6 @@ pub struct RemoteAccess {
     pub ca_file: Option<PathBuf>,
     /// The URL of a proxy for http and https.
     pub proxy: Option<String>,
-    /// For ssh.
     pub ssh: SshCommand,
     /// How long each step (connecting, each wait for an answer or for more bytes) may take.
     pub timeout: GitTimeout,
@@ -39,12 +38,10 @@ pub struct RemoteAccess {
 /// to where a redirect leads.
 #[derive(Debug, Clone, Default)]
 pub enum RemoteCredentials {
-    /// Nobody.
     #[default]
     None,
     /// A user name with a password or token.
     Basic {
-        /// The user name.
         username: String,
         /// The password or token.
         secret: Secret,

@@ -25,7 +25,6 @@ pub struct TreeRestore {
 /// A file, link or submodule that is not the same in two commits.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ChangedPath {
-    /// The path from the root.
     pub path: String,
     /// What the first commit has.
     pub from: Option<(EntryKind, ObjectId)>,

@@ -16,11 +16,9 @@ pub struct Revision<'m> {
 /// What a tree says about one path.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TreeEntry {
-    /// The path from the root.
     pub path: String,
     /// Whether it is a file, an executable, a symbolic link, a submodule (`Commit`) or a tree.
     pub kind: EntryKind,
-    /// The object.
     pub id: ObjectId,
 }
 
@@ -29,7 +27,6 @@ pub struct TreeEntry {
 pub struct FileBlob {
     /// What the tree says.
     pub entry: TreeEntry,
-    /// The content.
     pub bytes: Vec<u8>,
 }
 
@@ -48,12 +45,10 @@ impl<'m> Revision<'m> {
         })
     }
 
-    /// The commit.
     pub fn commit(&self) -> ObjectId {
         self.commit
     }
 
-    /// The tree at the root.
     pub fn tree(&self) -> ObjectId {
         self.tree
     }
@@ -98,7 +93,6 @@ impl<'m> Revision<'m> {
         }
     }
 
-    /// The content of a blob.
     pub fn blob(&self, id: ObjectId) -> Result<Vec<u8>, GitError> {
         let mut bytes = Vec::new();
         self.repo

@@ -18,7 +18,6 @@ const FIXED: usize = 4 + 1 + 1 + 20 + 4;
 /// What an extractor said about one file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct IndexRecord<'i> {
-    /// The path from the root.
     pub path: &'i str,
     /// The mode of the file.
     pub kind: EntryKind,

@@ -29,7 +29,6 @@ const COMPLAINT: usize = 16 * 1024;
 pub enum Proxy {
     /// What the usual variables say (`HTTPS_PROXY`, `NO_PROXY`).
     System,
-    /// None.
     Direct,
     /// This one. A secret, since proxy URLs carry passwords.
     Url(Secret),
@@ -38,7 +37,6 @@ pub enum Proxy {
 /// Where a secret's text lies.
 #[derive(Debug, Clone)]
 pub enum SecretLocation {
-    /// Here.
     Value(Secret),
     /// In a file that is read again when the credentials are refreshed, so that a rotated secret is
     /// picked up.
@@ -78,7 +76,6 @@ impl SecretLocation {
 /// How a host is reached.
 #[derive(Debug, Clone, Copy)]
 pub struct HostRoute<'a> {
-    /// The way out.
     pub proxy: &'a Proxy,
     /// PEM file of further certificate authorities.
     pub ca_file: Option<&'a Path>,
@@ -155,7 +152,6 @@ pub struct HttpLimits {
     pub headers: Duration,
     /// Between two pieces of a body.
     pub idle: Duration,
-    /// For a whole body.
     pub body: Duration,
     /// Most bytes of a body.
     pub limit: usize,
@@ -250,13 +246,9 @@ fn transport(error: reqwest::Error) -> HttpFailure {
 /// An answer, read whole.
 #[derive(Debug)]
 pub struct HttpResponse {
-    /// The status.
     pub status: StatusCode,
-    /// The headers.
     pub headers: HeaderMap,
-    /// The body.
     pub body: Vec<u8>,
-    /// What was asked.
     pub url: Url,
 }
 

@@ -16,7 +16,6 @@ pub struct RegistryConfig {
     pub insecure: bool,
     /// PEM file of further certificate authorities.
     pub ca_file: Option<PathBuf>,
-    /// The way out.
     pub proxy: Proxy,
     /// Requests a second to the host. The smallest of all prefixes of one host counts.
     pub requests_per_second: Option<u32>,
@@ -54,16 +53,13 @@ pub enum RegistryLogin {
     Anonymous,
     /// A user name and a password (or personal access token).
     Basic {
-        /// The user.
         username: String,
-        /// The password.
         password: SecretLocation,
     },
     /// A token sent as it is (`Authorization: Bearer`).
     Bearer(SecretLocation),
     /// A docker `config.json`: `auths`, `credHelpers`, `credsStore`.
     DockerConfig {
-        /// The file.
         path: PathBuf,
     },
     /// A docker credential helper: `ecr-login` runs `docker-credential-ecr-login`; with a `/` in
@@ -83,9 +79,7 @@ pub struct RegistryTimeouts {
     pub headers: Duration,
     /// Between two pieces of a body.
     pub idle: Duration,
-    /// For a whole body.
     pub body: Duration,
-    /// For a credential helper.
     pub helper: Duration,
     /// Before the first repetition; doubled each time, ±50 %.
     pub backoff: Duration,

@@ -12,7 +12,6 @@ use std::time::Duration;
 pub struct RegistryError {
     /// The repository (`host/path`), tag or digest included where one was asked for.
     pub subject: String,
-    /// What happened.
     pub problem: RegistryProblem,
 }
 
@@ -31,7 +30,6 @@ pub enum RegistryProblem {
         says(message)
     )]
     Unauthorized {
-        /// Who refused.
         host: String,
         /// 401 or 403.
         status: u16,
@@ -48,14 +46,11 @@ pub enum RegistryProblem {
         /// For how long from now.
         retry_after: Duration,
     },
-    /// Another status.
     #[error("{host} answered {status} to {what}{}", says(message))]
     Status {
-        /// Who answered.
         host: String,
         /// What was asked for.
         what: &'static str,
-        /// The status code.
         status: u16,
         /// The registry's own words.
         message: Option<String>,
@@ -63,7 +58,6 @@ pub enum RegistryProblem {
     /// An answer that is not what the protocol promises.
     #[error("{host} answered {what} with something else: {why}")]
     Content {
-        /// Who answered.
         host: String,
         /// What was asked for.
         what: &'static str,
@@ -73,17 +67,14 @@ pub enum RegistryProblem {
     /// An answer larger than anything honest.
     #[error("{host} answered {what} with more than {limit} bytes")]
     TooLarge {
-        /// Who answered.
         host: String,
         /// What was asked for.
         what: &'static str,
         /// The bound in bytes.
         limit: usize,
     },
-    /// Pages without end.
     #[error("{host} sends tag pages without end: {why}")]
     Endless {
-        /// Who answered.
         host: String,
         /// How that was noticed.
         why: String,
@@ -91,19 +82,16 @@ pub enum RegistryProblem {
     /// A redirect that is not followed.
     #[error("{host} redirects {what} to {}: not followed, {why}", shown(to))]
     Redirect {
-        /// Who answered.
         host: String,
         /// What was asked for.
         what: &'static str,
         /// Host of the new place.
         to: String,
-        /// Why not.
         why: &'static str,
     },
     /// A request for sign-in that cannot be followed.
     #[error("{host} asks for sign-in in a way that is not followed: {why}")]
     Challenge {
-        /// Who answered.
         host: String,
         /// What is wrong with it.
         why: String,
@@ -111,29 +99,22 @@ pub enum RegistryProblem {
     /// The content is not what its digest says.
     #[error("content of {host} has digest {found}, not {expected}")]
     Digest {
-        /// Who answered.
         host: String,
         /// The digest asked for or promised.
         expected: Digest,
         /// The digest of what came.
         found: Digest,
     },
-    /// The connection failed.
     #[error("cannot reach {host}: {why}")]
     Transport {
-        /// The host.
         host: String,
-        /// The innermost reason.
         why: String,
     },
-    /// Too slow.
     #[error("{host} is too slow: no {what} within {} ms", after.as_millis())]
     Timeout {
-        /// The host.
         host: String,
         /// "connection", "headers" or "body".
         what: &'static str,
-        /// The bound.
         after: Duration,
     },
     /// Credentials that cannot be had.

@@ -14,13 +14,10 @@ use reqwest::{
 pub enum RequestKind {
     /// A page of a tag list.
     Tags,
-    /// HEAD of a manifest.
     Head,
-    /// GET of a manifest.
     Manifest,
     /// GET of a config.
     Blob,
-    /// A token.
     Token,
     /// Any of the others that was answered with a request for sign-in.
     Challenge,

@@ -43,7 +43,6 @@ pub struct Listing {
 /// The answer to a question for the tags.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Tags {
-    /// All tags.
     Listed(Listing),
     /// Those for which the validator was given.
     NotModified,

@@ -241,7 +241,6 @@ impl PrefixEntry {
     }
 }
 
-/// The host to connect to.
 fn api_host(host: &str) -> String {
     if host == "docker.io" {
         HUB_API.to_owned()

@@ -22,7 +22,6 @@ pub struct InvalidNames {
 pub struct TagPage {
     /// Names on it, refused ones included.
     pub names: usize,
-    /// Its first tag.
     pub first: Option<String>,
 }
 

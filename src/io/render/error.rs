@@ -14,19 +14,16 @@ pub enum RenderError {
     /// There is no such folder in the revision.
     #[error("{path}: there is no such folder")]
     NoFolder {
-        /// The folder.
         path: String,
     },
     /// The folder holds a kustomization and a chart.
     #[error("{path}: holds a kustomization and a Chart.yaml, so it is not clear which one counts")]
     Both {
-        /// The folder.
         path: String,
     },
     /// Values are given for what is no chart.
     #[error("{path}: helm: is written for it, but it holds no Chart.yaml")]
     NoChart {
-        /// The folder.
         path: String,
     },
     /// Manifests that cannot be taken; all of them.
@@ -37,29 +34,22 @@ pub enum RenderError {
     Outside {
         /// Where that is written.
         origin: ObjectOrigin,
-        /// What is refused.
         what: String,
     },
     /// A program that is needed is not there.
     #[error("{path}: {program} is needed to render it, and {} {why}", binary.display())]
     NoProgram {
-        /// The folder.
         path: String,
-        /// "kustomize" or "helm".
         program: &'static str,
         /// What was looked for.
         binary: PathBuf,
-        /// What was found.
         why: String,
     },
     /// A program says that the folder cannot be rendered.
     #[error("{path}: {program} failed: {why}")]
     Failed {
-        /// The folder.
         path: String,
-        /// "kustomize" or "helm".
         program: &'static str,
-        /// What it printed.
         why: String,
         /// Whether it was let read from other hosts, one of which may not have answered.
         remote: bool,
@@ -67,16 +57,12 @@ pub enum RenderError {
     /// A program took more than it may.
     #[error("{path}: {program} was stopped: {why}")]
     Stopped {
-        /// The folder.
         path: String,
-        /// "kustomize" or "helm".
         program: &'static str,
-        /// What it took.
         why: String,
         /// Whether it was the time, which another try may not take.
         time: bool,
     },
-    /// The local disk.
     #[error("{}: {why}", path.display())]
     Disk {
         /// The file or folder.
@@ -84,7 +70,6 @@ pub enum RenderError {
         /// What the system says.
         why: String,
     },
-    /// The mirror.
     #[error(transparent)]
     Git(#[from] GitError),
 }

@@ -73,7 +73,6 @@ impl From<&Application> for RenderSource {
 pub struct Rendered {
     /// In the order of files and documents; each with its place. At rest, since they are kept.
     pub manifests: Vec<CompactObject>,
-    /// What made them.
     pub how: RenderMethod,
     /// What was left out or looks wrong, a line each.
     pub warnings: Vec<String>,
@@ -84,7 +83,6 @@ pub struct Rendered {
 }
 
 impl Rendered {
-    /// The objects.
     pub fn objects(&self) -> Vec<Object> {
         self.manifests
             .iter()
@@ -96,14 +94,11 @@ impl Rendered {
 /// What made the objects.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum RenderMethod {
-    /// The files themselves.
     Plain,
-    /// kustomize.
     Kustomize {
         /// As it calls itself: "v5.8.1".
         version: String,
     },
-    /// Helm.
     Helm {
         /// As it calls itself: "v4.2.4".
         version: String,

@@ -32,12 +32,10 @@ const POLL: Duration = Duration::from_millis(2);
 pub(crate) struct ProgramCall<'c> {
     pub binary: &'c Path,
     pub arguments: Vec<OsString>,
-    /// The folder it runs in.
     pub folder: &'c Path,
     /// The folder that stands for HOME.
     pub home: &'c Path,
     pub timeout: Duration,
-    /// Bytes.
     pub memory: u64,
     /// Whether it may reach other hosts: with our PATH and proxies then, without them else.
     pub remote: bool,
@@ -46,7 +44,6 @@ pub(crate) struct ProgramCall<'c> {
 /// How it ended, if not well.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum ProgramFailure {
-    /// It cannot be started.
     NotStarted(String),
     /// It said no; the end of what it complained.
     Failed(String),

@@ -27,7 +27,6 @@ pub(crate) struct FolderEntry {
 
 /// Where files come from.
 pub(crate) enum RenderTree<'t> {
-    /// A commit.
     Git(Box<Revision<'t>>),
     /// A folder, and no ids.
     Disk(PathBuf),

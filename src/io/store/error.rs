@@ -9,27 +9,22 @@ pub enum StoreError {
     /// Another process has it.
     #[error("{}: in use by another process", path.display())]
     InUse {
-        /// The file.
         path: PathBuf,
     },
     /// No space; what was to be written is not.
     #[error("{}: the disk is full; nothing was written and nothing is lost", path.display())]
     Full {
-        /// The file.
         path: PathBuf,
     },
     /// The file system refused.
     #[error("{}: {source}", path.display())]
     Io {
-        /// The file.
         path: PathBuf,
-        /// Why.
         source: std::io::Error,
     },
     /// The content is damaged; opening the store anew moves it aside.
     #[error("{}: damaged: {why}", path.display())]
     Damaged {
-        /// The file.
         path: PathBuf,
         /// How that was noticed.
         why: String,

@@ -37,7 +37,6 @@ pub enum OpenReport {
     Rebuilt {
         /// Where it lies now. One such file is kept.
         moved_to: PathBuf,
-        /// What was wrong.
         why: String,
     },
 }

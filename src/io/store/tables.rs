@@ -50,9 +50,7 @@ pub struct TagsState {
 /// The tags of a repository as they were last listed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct KeptTags {
-    /// The tags.
     pub tags: TagList,
-    /// When.
     pub state: TagsState,
 }
 

@@ -28,19 +28,12 @@ type ForgeShared = Arc<Mutex<PullBook>>;
 /// A request, as a person sees it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PullView {
-    /// Its number.
     pub number: u64,
-    /// Its branch.
     pub head: String,
-    /// Its title.
     pub title: String,
-    /// Its text.
     pub body: String,
-    /// Its labels.
     pub labels: Vec<String>,
-    /// Its comments.
     pub comments: Vec<String>,
-    /// Whether it is open.
     pub open: bool,
 }
 
@@ -70,7 +63,6 @@ impl SandboxForge {
         })
     }
 
-    /// Where to clone from.
     pub fn clone_url(&self) -> String {
         self.server.url()
     }

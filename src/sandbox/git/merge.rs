@@ -111,7 +111,6 @@ fn merged_tree(
     Ok(Some(editor.write().map_err(SandboxGitError::new)?.detach()))
 }
 
-/// The files of a commit.
 fn files(repo: &gix::Repository, commit: ObjectId) -> Result<TreeFiles, SandboxGitError> {
     let tree = repo
         .find_commit(commit)

@@ -133,7 +133,6 @@ impl BareRepository {
         Ok(true)
     }
 
-    /// The folder.
     pub fn dir(&self) -> &Path {
         &self.dir
     }

@@ -16,7 +16,6 @@ use serde_json::{Value, json};
 /// Who writes, and how.
 #[derive(Debug, Clone, Copy)]
 pub struct FieldWriter<'a> {
-    /// The field manager.
     pub manager: &'a str,
     /// `apps/v1`.
     pub api_version: &'a str,

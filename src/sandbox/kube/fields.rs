@@ -8,7 +8,6 @@ use std::collections::BTreeMap;
 /// A step from an object to one of its fields.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub enum FieldSegment {
-    /// Of a map.
     Field(String),
     /// An element of a keyed list: its key as JSON.
     Key(String),
@@ -19,9 +18,7 @@ pub enum FieldSegment {
 /// A set of fields: whether the place itself belongs to it, and what lies below.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Fields {
-    /// The place itself.
     pub owned: bool,
-    /// What lies below.
     pub below: BTreeMap<FieldSegment, Fields>,
 }
 
@@ -224,7 +221,6 @@ fn elements(list: &[Value], kind: ListMerge) -> Option<Vec<(FieldSegment, &Value
 pub struct FieldDifference {
     /// Fields that are new or have another value.
     pub changed: Fields,
-    /// Fields that are gone.
     pub removed: Fields,
 }
 

@@ -46,7 +46,6 @@ use tokio::{sync::watch, task::JoinHandle};
 /// How it is started.
 #[derive(Debug, Default)]
 pub struct SandboxOptions {
-    /// How workloads fare.
     pub settings: WorkloadSettings,
     /// The bearer token that every request must carry; without one, none is asked for.
     pub token: Option<Secret>,

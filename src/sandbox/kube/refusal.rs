@@ -9,7 +9,6 @@ use std::collections::BTreeSet;
 pub struct RefusalCause {
     /// `FieldManagerConflict`, `FieldValueInvalid`.
     pub reason: &'static str,
-    /// In words.
     pub message: String,
     /// `.spec.replicas`.
     pub field: String,

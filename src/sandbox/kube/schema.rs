@@ -7,7 +7,6 @@ use serde_json::{Value, json};
 /// How a list is merged.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ListMerge {
-    /// As one value.
     Atomic,
     /// Of scalars, each of which is there or not.
     Set,

@@ -20,14 +20,12 @@ pub struct Id {
     pub plural: String,
     /// Empty for objects of the whole cluster.
     pub namespace: String,
-    /// Its name.
     pub name: String,
 }
 
 /// What happened to one object.
 #[derive(Debug, Clone)]
 pub struct StoreChange {
-    /// Of which object.
     pub id: Id,
     /// How it was, unless it is new.
     pub old: Option<Arc<Value>>,
@@ -81,7 +79,6 @@ impl ObjectStore {
             .map(|(_, object)| object)
     }
 
-    /// Everything.
     pub fn all(&self) -> impl Iterator<Item = (&Id, &Arc<Value>)> {
         self.objects.iter()
     }

@@ -172,11 +172,8 @@ fn pod(object: &Value) -> Vec<Value> {
 /// How much of each object goes with its row.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Include {
-    /// Nothing.
     Nothing,
-    /// Its metadata.
     Metadata,
-    /// All.
     Whole,
 }
 

@@ -19,7 +19,6 @@ use std::sync::Arc;
 pub enum WritePart {
     /// All but its status, where that is a part of its own.
     Main,
-    /// Its status.
     Status,
     /// Its number of replicas.
     Scale,
@@ -43,7 +42,6 @@ pub enum PatchBody {
     Json(json_patch::Patch),
     /// RFC 7396.
     Merge(Value),
-    /// Kubernetes' own.
     Strategic(Value),
     /// Server-side apply; with force.
     Apply(Value, bool),
@@ -63,17 +61,12 @@ pub struct Deletion {
 /// A write of one object.
 #[derive(Debug, Clone, Copy)]
 pub struct WriteRequest<'a> {
-    /// Of which kind.
     pub kind: &'a SandboxKind,
     /// Where it lies; empty for kinds of the whole cluster.
     pub namespace: &'a str,
-    /// Its name.
     pub name: &'a str,
-    /// Which part.
     pub part: WritePart,
-    /// The field manager.
     pub manager: &'a str,
-    /// Nothing is stored.
     pub dry_run: bool,
     /// RFC 3339, in seconds.
     pub time: &'a str,

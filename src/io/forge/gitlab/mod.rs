@@ -62,7 +62,6 @@ impl Gitlab {
         Self { api, place }
     }
 
-    /// The project's settings.
     pub(crate) async fn settings(&self) -> Result<Arc<GitlabProject>, ForgeError> {
         let read = self
             .api

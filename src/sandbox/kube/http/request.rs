@@ -22,9 +22,7 @@ pub struct ResourcePath {
     pub plural: String,
     /// None: all of them, or the kind has none.
     pub namespace: Option<String>,
-    /// None: a list.
     pub name: Option<String>,
-    /// The part of one.
     pub part: WritePart,
 }
 
@@ -131,11 +129,8 @@ impl UrlQuery {
 /// How objects are answered.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ResponseForm {
-    /// As they are.
     Whole,
-    /// Their metadata.
     Metadata,
-    /// As a table.
     Table,
 }
 
