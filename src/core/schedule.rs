@@ -38,10 +38,7 @@ pub enum ScheduleError {
     #[error(
         "{line:?} is no cron line: {why}; write minute, hour, day of month, month, day of week as \"0 9 * * 1-5\""
     )]
-    Cron {
-        line: String,
-        why: String,
-    },
+    Cron { line: String, why: String },
     /// No zone of the IANA time zone database.
     #[error(
         "{0:?} is no time zone; write a name of the IANA database as \"Europe/Berlin\", or \"UTC\""

@@ -1,7 +1,7 @@
-//! `tagboat.yaml` + files + environment → what the edges are made of: registries, Git remotes,
+//! Builds the clients from settings, files and the environment: registries, Git remotes, forges,
 //! keys.
 //!
-//! The one place where secrets are fetched from where the process file says they lie.
+//! The only place that resolves the secrets named by `tagboat.yaml`.
 
 use crate::{
     core::{
@@ -25,7 +25,7 @@ use std::{
     sync::Arc,
 };
 
-/// Why a part of the process file cannot be used on this machine.
+/// The reason why a part of the settings cannot be used on this machine.
 #[derive(Debug, thiserror::Error)]
 pub enum ConnectError {
     /// A variable is missing or empty.
@@ -85,7 +85,7 @@ pub struct Connect {
 }
 
 impl Connect {
-    /// For the process file at `file`.
+    /// Resolves relative paths from the settings file `file`.
     pub fn new(file: &Path) -> Self {
         Self {
             base: file.parent().unwrap_or(Path::new("")).to_owned(),
@@ -97,7 +97,7 @@ impl Connect {
         self.base.join(path)
     }
 
-    /// All registries.
+    /// Builds the clients of all registries.
     ///
     /// # Errors
     /// If a secret is missing, or a CA file or proxy cannot be used.
@@ -251,7 +251,7 @@ impl Connect {
         }
     }
 
-    /// A secret for a room that reads files itself, again and again, so that a rotated one is
+    /// Returns the location of a secret for clients that read it again, so that a rotated secret is
     /// picked up.
     fn source(
         &self,

@@ -18,10 +18,10 @@ use futures::{StreamExt, TryStreamExt, stream};
 use jiff::Timestamp;
 use std::{collections::HashMap, sync::Arc};
 
-/// Questions in flight at once for one repository; the registry room bounds them a host.
+/// Concurrent requests for one repository; the registry client also bounds them by host.
 const AT_ONCE: usize = 8;
 
-/// What a process scans with.
+/// Answers the questions of policies from the registry and the store.
 #[derive(Clone)]
 pub struct Scanner {
     pub registries: Arc<Registries>,
@@ -39,16 +39,12 @@ pub enum ScanError {
     #[error(
         "{repository}: the registry answered \"not modified\" to a question that was not asked"
     )]
-    Unasked {
-        /// What was to be scanned.
-        repository: ImageRepository,
-    },
+    Unasked { repository: ImageRepository },
     /// The process file does not let this config repository use the registry.
     #[error(
         "{repository}: registries[] with prefix {prefix:?} in tagboat.yaml does not list the repository {config:?}"
     )]
     Forbidden {
-        /// What was to be scanned.
         repository: ImageRepository,
         prefix: String,
         config: String,
@@ -81,17 +77,17 @@ impl crate::core::error::Classify for ScanError {
     }
 }
 
-/// What is known of a repository in a pass.
+/// The facts about an image repository during a pass.
 #[derive(Debug, Clone)]
 pub struct RepositoryScan {
     pub repository: ImageRepository,
     pub tags: Arc<TagList>,
-    /// How many names of the listing are no tags.
+    /// The number of listed names that are no valid tags.
     pub hostile: usize,
-    /// What is known of single tags.
+    /// Facts about single tags.
     pub details: HashMap<String, TagFacts>,
-    /// Whether the details are those of an earlier pass: good to see that nothing changes, not to
-    /// change anything by.
+    /// True if the facts are from an earlier pass: good enough to see that nothing changes, not to
+    /// change anything.
     pub remembered: bool,
 }
 
@@ -250,7 +246,7 @@ impl Scanner {
         Ok(())
     }
 
-    /// Asks for the digests that tags stand for now, and notes since when.
+    /// Fetches the current digests of tags and records the first time each was seen.
     async fn confirm(
         &self,
         scan: &mut RepositoryScan,
@@ -297,10 +293,11 @@ impl Scanner {
         Ok(())
     }
 
-    /// What a digest's manifest says: from the store for ever, else from the registry.
+    /// Returns the description of a digest's manifest: from the store for ever, else from the
+    /// registry.
     ///
     /// # Errors
-    /// If the registry cannot be asked.
+    /// If the registry cannot be reached.
     pub async fn describe(
         &self,
         repository: &ImageRepository,

@@ -26,10 +26,10 @@ use std::{
 };
 use tokio::time::Instant;
 
-/// Objects asked about at once; a cluster has its own bound beside that.
+/// Concurrent dry runs; a cluster also has its own limit.
 const AT_ONCE: usize = 8;
 
-/// How long all questions to one cluster may take.
+/// The time limit of all questions to one cluster.
 const PATIENCE: Duration = Duration::from_secs(20);
 
 /// A cluster that can be asked, or why not.
@@ -46,33 +46,33 @@ pub(super) enum ClusterPermit {
 }
 
 impl ClusterPermit {
-    /// For a cluster that nobody has looked for.
+    /// The permit for a cluster that was never looked up.
     pub const UNKNOWN: ClusterPermit = ClusterPermit::Closed {
         why: String::new(),
         trouble: None,
     };
 }
 
-/// What was said about one Application.
+/// The dry-run verdicts of one Application.
 #[derive(Debug, Default)]
 pub(super) struct ApplicationAnswers {
-    /// In the order of its objects; nothing for one that need not be shown.
+    /// In the order of its objects; `None` for one that is not shown.
     pub verdicts: Vec<Option<DryRunVerdict>>,
     pub trouble: Vec<PreviewTrouble>,
 }
 
-/// What comes with the change on one cluster, and what is known of it meanwhile.
+/// The preview on one cluster, with the state shared by its dry runs.
 struct ClusterPreview<'a> {
     name: &'a str,
     cluster: &'a ClusterClient,
     namespaces: BTreeSet<&'a str>,
     kinds: HashSet<&'a (String, String)>,
     until: Instant,
-    /// Why the cluster cannot be asked any more.
+    /// The reason why the cluster is no longer asked.
     down: OnceLock<String>,
-    /// Whether it has said anything.
+    /// Set as soon as the cluster has responded once.
     answered: OnceLock<()>,
-    /// Where it is noted that a cluster says nothing.
+    /// Records unresponsive clusters.
     clusters: &'a PreviewClusters,
 }
 
@@ -105,7 +105,7 @@ pub(super) async fn ask(
     answers
 }
 
-/// What is known without asking.
+/// Returns the verdict that needs no dry run.
 fn unasked(compared: &ComparedApplication, door: Option<&ClusterPermit>) -> ApplicationAnswers {
     let mut answers = ApplicationAnswers::default();
     for object in &compared.objects {
@@ -121,7 +121,7 @@ fn unasked(compared: &ComparedApplication, door: Option<&ClusterPermit>) -> Appl
     answers
 }
 
-/// What goes from one Application and comes to another is not deleted.
+/// Drops deletions of objects that move from one Application to another.
 fn hand_over(
     reached: &[ReachedApplication],
     compared: &[ComparedApplication],
@@ -149,7 +149,7 @@ fn hand_over(
     }
 }
 
-/// All questions to one cluster.
+/// Runs all dry runs of one cluster.
 async fn of_cluster(
     name: &str,
     cluster: &ClusterClient,
@@ -205,7 +205,7 @@ async fn of_cluster(
 }
 
 impl ClusterPreview<'_> {
-    /// What the cluster says to one object.
+    /// Runs the dry run of one object.
     async fn about(
         &self,
         application: &Application,
@@ -266,7 +266,7 @@ impl ClusterPreview<'_> {
                     self.name,
                     PATIENCE.as_secs()
                 ));
-                // One that is slow is not silent.
+                // Slow is not unresponsive.
                 if self.answered.get().is_none() {
                     self.clusters
                         .note_silent(self.name, self.down.get().map_or("", String::as_str));
@@ -289,8 +289,8 @@ impl ClusterPreview<'_> {
         )
     }
 
-    /// What an error says about the object: refused as it would be in truth, or not to be known
-    /// now.
+    /// Classifies an error of a dry run: refused, as the real apply would be, or unknown at
+    /// present.
     fn refusal(
         &self,
         one: &DesiredObject,
@@ -351,7 +351,7 @@ impl ClusterPreview<'_> {
                 }
                 lost
             }
-            // Somebody writes it at this moment, or the server has trouble of its own.
+            // A concurrent write, or trouble of the server itself.
             ClusterProblem::Conflict { .. }
             | ClusterProblem::NotFound
             | ClusterProblem::Webhook { .. }
@@ -373,12 +373,12 @@ impl ClusterPreview<'_> {
     }
 }
 
-/// Whether an error says that nobody answered.
+/// Returns whether an error means that nothing responded.
 fn is_silence(refusal: &ApplyRefusal) -> bool {
     matches!(*refusal.error.problem, ClusterProblem::Unreachable { .. })
 }
 
-/// What the server warns of, and who has the object now.
+/// Returns the server's warnings, and the present owner of the object.
 fn warnings(application: &Application, one: &DesiredObject, tried: DryRunResult) -> Vec<String> {
     let DryRunResult {
         live,

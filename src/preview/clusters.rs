@@ -19,11 +19,11 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// How long a cluster may take to say what it serves.
+/// The time limit of discovery.
 const DISCOVERY: Duration = Duration::from_secs(10);
 
-/// For how long a cluster that did not answer is not asked again: one that swallows all packets
-/// costs each preview as long as it may take, and requests are previewed one after the other.
+/// The time for which an unresponsive cluster is skipped: one that drops all packets costs each
+/// preview its full time limit, and previews run one after the other.
 const REST: Duration = Duration::from_secs(60);
 
 /// The clusters of a process file, as one config repository may use them. Cheap to clone.
@@ -36,12 +36,12 @@ pub struct PreviewClusters {
 struct ClustersInner {
     repository: String,
     known: BTreeMap<String, ClusterFacts>,
-    /// Why no cluster is asked at all.
+    /// The reason why no cluster is asked at all.
     none: Option<String>,
     silent: Mutex<UnreachableCluster>,
 }
 
-/// Clusters that did not answer lately: since when each is known for it, with the words.
+/// Unresponsive clusters: since when, and the error.
 #[derive(Debug, Default)]
 struct UnreachableCluster(BTreeMap<String, (Instant, String)>);
 
@@ -60,12 +60,12 @@ impl UnreachableCluster {
 struct ClusterFacts {
     /// The way in, or why there is none.
     cluster: Result<ClusterClient, ClusterError>,
-    /// The repositories that may deploy to it; all if none is named.
+    /// The repositories that may deploy to it; all if empty.
     repositories: Vec<String>,
 }
 
 impl PreviewClusters {
-    /// No cluster is asked, for this reason.
+    /// Creates a set in which no cluster is asked, for this reason.
     pub fn none(why: impl Into<String>) -> Self {
         Self::made(ClustersInner {
             none: Some(why.into()),
@@ -73,9 +73,8 @@ impl PreviewClusters {
         })
     }
 
-    /// Reads the ways into clusters for `repository`. Nothing is sent. `resolve` says where a path
-    /// of `tagboat.yaml` is. A kubeconfig that cannot be used is told by the previews that would
-    /// need it.
+    /// Reads the kubeconfigs of the clusters for `repository`. Sends nothing. `resolve` resolves
+    /// paths of `tagboat.yaml`. An unusable kubeconfig is reported by the previews that need it.
     pub async fn open(
         declared: &[settings::ClusterSettings],
         repository: &str,
@@ -142,7 +141,7 @@ impl PreviewClusters {
             .note(name, why, Instant::now());
     }
 
-    /// Asks each of these clusters what it serves, all at once.
+    /// Runs discovery on these clusters concurrently.
     pub(super) async fn doors(&self, names: &BTreeSet<&str>) -> ClusterPermits {
         let mut all: Vec<BoxFuture<'_, (String, ClusterPermit)>> = Vec::new();
         for name in names {

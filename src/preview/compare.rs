@@ -19,16 +19,16 @@ use std::{
     sync::Arc,
 };
 
-/// What the two states of a diff are called.
+/// The labels of the two sides of a diff.
 const SIDES: [&str; 2] = ["before", "after"];
 
 /// Bytes of an object, as JSON, beyond which it is not compared: no cluster takes one half as long.
 const LARGEST: usize = 4 << 20;
 
-/// What is to be known of an object before it is shown.
+/// The information an object needs before it is shown.
 #[derive(Debug)]
 pub(super) enum ObjectQuestion {
-    /// The cluster is asked about this one.
+    /// A dry run of this object.
     Ask(Box<DesiredObject>),
     /// The same, and it is shown only if it is refused: nothing of it changes but as whom it is
     /// sent.
@@ -44,7 +44,7 @@ pub(super) struct DifferingObject {
     pub question: ObjectQuestion,
 }
 
-/// What was found.
+/// The comparison of one Application.
 #[derive(Debug, Default)]
 pub(super) struct ComparedApplication {
     pub objects: Vec<DifferingObject>,
@@ -54,7 +54,7 @@ pub(super) struct ComparedApplication {
     pub namespaces: BTreeSet<String>,
     /// Kinds that come with this revision, by group and kind.
     pub kinds: HashSet<(String, String)>,
-    /// Everything that is wanted in the end.
+    /// The keys of all objects on the new side.
     pub keys: HashSet<ObjectKey>,
 }
 
@@ -68,7 +68,7 @@ impl ComparedApplication {
     }
 }
 
-/// One side, put in its places.
+/// One side, by object key.
 #[derive(Default)]
 struct PlacedObject {
     wanted: Vec<DesiredObject>,
@@ -110,7 +110,7 @@ pub(super) fn compare(
     let head = place(one.after.as_ref(), rendered.as_deref());
     let base = match before {
         Some(Err(error)) if one.after.is_some() => {
-            // What was there before is not known, so that all of it counts as new.
+            // The old side is unknown, so everything counts as new.
             out.notes.push(format!("what it was before cannot be rendered, so that every object is shown as new: {error}"));
             PlacedObject::default()
         }
@@ -238,7 +238,7 @@ fn brings(out: &mut ComparedApplication, head: &PlacedObject, one: &ReachedAppli
             out.kinds.insert((group.to_owned(), kind.to_owned()));
         }
     }
-    // Its own is made for its record before anything is sent.
+    // The Application's namespace is created for its record before anything is sent.
     if one.after.is_some() {
         out.namespaces.insert(one.name.namespace().to_owned());
     }
@@ -255,7 +255,7 @@ fn cannot(error: &RenderError, what: &str) -> PreviewTrouble {
     }
 }
 
-/// An object as it is shown, its verdict yet to come.
+/// Builds the preview of an object, its verdict still open.
 fn preview(key: &ObjectKey, change: ObjectChange, diff: String) -> ObjectPreview {
     ObjectPreview {
         object: text::line(&key.to_string()),
@@ -279,7 +279,7 @@ fn diff(key: &ObjectKey, before: Option<&DesiredObject>, after: Option<&DesiredO
             .map(unlabelled)
     };
     let (before, after) = (plain(before), plain(after));
-    // Names come from people, and stand in the head of the diff.
+    // Names are foreign text and part of the diff's header.
     let line = |text: &str| text::line(text);
     let key = ObjectKey::new(
         line(&key.group),

@@ -45,10 +45,7 @@ pub enum SandboxRegistryError {
     Listen(#[from] std::io::Error),
     /// The server's store refused.
     #[error("sandbox registry: {subject}: {why}")]
-    Store {
-        subject: String,
-        why: String,
-    },
+    Store { subject: String, why: String },
 }
 
 impl crate::core::error::Classify for SandboxRegistryError {

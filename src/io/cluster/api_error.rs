@@ -1,11 +1,11 @@
-//! What an answer that is no success means, from its status and the server's words. Pure.
+//! Classifies an unsuccessful API response by its status and message. Pure.
 
 use super::error::{ClusterProblem, FieldConflict};
 use crate::objects::object::Gvk;
 use serde::Deserialize;
 use std::time::Duration;
 
-/// `metav1.ApiStatus`, as far as it is read.
+/// The parsed part of `metav1.Status`.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
 struct ApiStatus {
@@ -32,7 +32,7 @@ struct StatusCause {
     field: String,
 }
 
-/// What was asked, for messages.
+/// The target of a request, for messages.
 #[derive(Debug, Clone)]
 pub(crate) struct RequestTarget<'a> {
     /// The verb of the cluster's roles, as "patch".
@@ -40,7 +40,7 @@ pub(crate) struct RequestTarget<'a> {
     /// The resource, as "deployments.apps"; what else was asked for where it is none.
     pub resource: &'a str,
     pub namespace: Option<&'a str>,
-    /// The kind, for what is not served.
+    /// The kind, if it may not be served.
     pub gvk: Option<&'a Gvk>,
     pub who: &'a str,
     pub server: &'a str,
@@ -62,8 +62,8 @@ fn cut(text: &str) -> String {
     cut
 }
 
-/// Messages about Secrets can quote what is in them: a number where text belongs, a key that does
-/// not fit.
+/// Strips values from a message about a Secret, which can quote its content: a number in place of
+/// text, an invalid key.
 fn without_values(message: &str) -> String {
     let mut masked = String::with_capacity(message.len());
     let mut rest = message;
@@ -79,16 +79,16 @@ fn without_values(message: &str) -> String {
         let (before, after) = rest.split_at(at + word.len());
         masked.push_str(before);
         masked.push_str("***");
-        // A quote within the value is escaped; what cannot be told apart is left out altogether.
+        // A quote within the value is escaped; an ambiguous rest is dropped altogether.
         rest = after.rfind(end).map_or("", |end| &after[end..]);
     }
     masked.push_str(rest);
     masked
 }
 
-/// Words by which the API server says that a field cannot be changed: its validation has no reason
-/// of its own for that. From the validation of the built-in kinds (`pkg/apis/*/validation`): most
-/// say "field is immutable", the rest are listed.
+/// Messages of immutable fields: validation has no reason code for them. Collected from the
+/// validation of the built-in kinds (`pkg/apis/*/validation`): most use "field is immutable", the
+/// rest are listed.
 const IMMUTABLE: &[&str] = &[
     "immutable",
     "may not change once set",
@@ -103,7 +103,7 @@ const IMMUTABLE: &[&str] = &[
     "cannot be changed",
 ];
 
-/// What the server's decoder says of text where bytes belong.
+/// The decoder's message for invalid base64.
 pub(crate) const NO_BASE64: &str = "illegal base64 data";
 
 const TOO_LARGE: &[&str] = &[
@@ -113,7 +113,7 @@ const TOO_LARGE: &[&str] = &[
     "message larger than max",
 ];
 
-/// What `status`, with this body and the wish of its `Retry-After`, means.
+/// Classifies `status` with this body and `Retry-After`.
 pub(crate) fn problem(
     status: u16,
     retry_after: Option<Duration>,
@@ -208,8 +208,8 @@ pub(crate) fn problem(
         422 if IMMUTABLE.iter().any(|words| lower.contains(words)) => {
             ClusterProblem::Immutable { message }
         }
-        // A typed conversion of server-side apply fails with 500 and these words: the manifest is
-        // wrong, not the server. So does a Secret whose data is no base64.
+        // A typed conversion of server-side apply fails with 500 and this message: the manifest is
+        // wrong, not the server. So does a Secret whose data is not base64.
         500 if lower.contains(NO_BASE64) => ClusterProblem::Invalid {
             message,
             causes: Vec::new(),
@@ -250,8 +250,7 @@ pub(crate) fn problem(
     }
 }
 
-/// A 403: by roles if it names a user and what it cannot do, else by something in the way of
-/// admission.
+/// Classifies a 403: RBAC if it names a user and a verb, else an admission plugin or webhook.
 fn forbidden(message: String, asked: &RequestTarget<'_>) -> ClusterProblem {
     let Some(rest) = message
         .split_once("User \"")
@@ -311,7 +310,7 @@ fn forbidden(message: String, asked: &RequestTarget<'_>) -> ClusterProblem {
     }
 }
 
-/// `conflict with "kubectl-edit" using apps/v1` and the field beside it.
+/// Parses `conflict with "kubectl-edit" using apps/v1` and the field of the cause.
 fn field_conflict(cause: &StatusCause) -> Option<FieldConflict> {
     (cause.reason == "FieldManagerConflict").then(|| FieldConflict {
         manager: between(&cause.message, "conflict with \"", "\"")

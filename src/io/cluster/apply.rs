@@ -1,9 +1,9 @@
-//! Sending one object: server-side apply, with conflicts named, and fields of former tools taken
+//! Applies one object: server-side apply, with conflicts named, and fields of former tools taken
 //! over.
 //!
-//! The first try is not forced. Only where the server answers that other managers hold fields is it
-//! sent again with force, so that the outcome names manager and field; an object that nobody else
-//! writes costs one request.
+//! The first attempt is not forced. Only if the server reports that other managers own fields is it
+//! sent again with force, so that the outcome names manager and field; an object with a single
+//! writer costs one request.
 
 use super::{
     ClusterClient, RequestIdentity,
@@ -19,23 +19,23 @@ use bytes::Bytes;
 use hyper::Method;
 use serde_json::{Value, json};
 
-/// What `kubectl apply` keeps its memory in.
+/// The annotation in which `kubectl apply` keeps its last manifest.
 const LAST_APPLIED: &str = "kubectl.kubernetes.io/last-applied-configuration";
-/// How often an apply is sent again that met another one at the same moment.
+/// Retries of an apply that collided with another write at the same moment.
 const RACES: u32 = 3;
-/// How often fields are taken over anew because the object changed in between.
+/// Retries of a take-over while the object keeps changing.
 const TAKE_OVER_TRIES: usize = 5;
 
-/// How an object is applied. What its annotations say (`ssa: Merge`, `ssa: IfNotPresent`) is obeyed
-/// beside it.
+/// Options of an apply. The object's annotations (`ssa: Merge`, `ssa: IfNotPresent`) are honoured
+/// as well.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ApplyRequest {
     /// The server checks and answers, and keeps nothing.
     pub dry_run: bool,
     /// Fields that other managers hold become ours.
     pub force: bool,
-    /// What the tools of `clusters[].takeOver` wrote becomes ours, so that what the manifest does
-    /// not name goes.
+    /// Take over fields of the managers in `clusters[].takeOver`, so that fields the manifest does
+    /// not name are removed.
     pub take_over: bool,
     /// The resourceVersion of the object as last seen: tells exactly whether this changed
     /// something.
@@ -53,22 +53,21 @@ impl Default for ApplyRequest {
     }
 }
 
-/// What came of it.
+/// The result of an apply.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ApplyResult {
     /// The object as the server has it now; in a dry run, as it would have it.
     pub live: Object,
-    /// Whether it did not exist before.
     pub created: bool,
-    /// Whether it is another than before. `false` is certain: the version is the one seen before,
-    /// or our last change of it is seconds old. `true` can mean "within this very second, by us"
-    /// where no version was given.
+    /// True if the object may have changed. `false` is certain: the resourceVersion is the one seen
+    /// before, or our last change is seconds old. `true` can mean "within this very second, by us"
+    /// if no version was given.
     pub changed: bool,
     /// The fields that were held by others and are ours now.
     pub forced: Vec<FieldConflict>,
     /// The tools whose fields were taken over (in a dry run: would be).
     pub took_over: Vec<String>,
-    /// What the server warns of, as unknown or deprecated fields.
+    /// Warnings of the server, such as unknown or deprecated fields.
     pub warnings: Vec<String>,
 }
 
@@ -76,8 +75,8 @@ impl ClusterClient {
     /// Applies an object.
     ///
     /// # Errors
-    /// As every request: see [`ClusterProblem`]. [`ClusterProblem::Conflict`] only where `how.force` is off, or
-    /// where somebody changes the object faster than fields can be taken over.
+    /// As every request: see [`ClusterProblem`]. [`ClusterProblem::Conflict`] only if `how.force`
+    /// is off, or if the object changes faster than fields can be taken over.
     pub async fn apply(
         &self,
         identity: &RequestIdentity,
@@ -251,7 +250,7 @@ impl ClusterClient {
                         ..applied
                     };
                 }
-                // Changed in between, or a former tool wrote again: look at it anew.
+                // Changed in between, or a former tool wrote again: read the object again.
                 Err(error) if is_stale(&error) => {
                     match self.get(to.identity, to.resource, to.key).await? {
                         Some(live) => applied.live = live,
@@ -305,7 +304,7 @@ impl ClusterClient {
 
     async fn create(&self, to: &ApplyTarget<'_>) -> Result<ApiResponse, ClusterError> {
         let query = url::query(&[("fieldManager", MANAGER), ("dryRun", to.dry_run())]);
-        // The name is checked although it stands in the body only.
+        // The name is validated although it is only part of the body.
         url::item(to.resource, to.key).map_err(|problem| self.fault(to.subject, problem))?;
         let collection = url::collection(to.resource, to.key.namespace.as_deref())
             .map_err(|problem| self.fault(to.subject, problem))?;
@@ -368,7 +367,7 @@ impl ClusterClient {
         match self.create(&to).await {
             Ok(_) => Ok(true),
             Err(error) if matches!(*error.problem, ClusterProblem::Conflict { .. }) => Ok(false),
-            // Who may not create it need not.
+            // Creating the namespace may be forbidden and unnecessary at once.
             Err(error) if matches!(*error.problem, ClusterProblem::Forbidden { .. }) => {
                 match self.get(identity, &resource, &key).await {
                     Ok(Some(_)) => Ok(false),
@@ -380,7 +379,7 @@ impl ClusterClient {
     }
 }
 
-/// What is sent, and where to.
+/// The object to send, and its URL.
 struct ApplyTarget<'a> {
     identity: &'a RequestIdentity,
     resource: &'a Resource,
@@ -414,7 +413,7 @@ impl<'a> ApplyTarget<'a> {
         })
     }
 
-    /// Whether the manifest itself carries an annotation.
+    /// Returns whether the manifest itself has an annotation.
     fn names_annotation(&self, name: &str) -> bool {
         serde_json::from_slice::<Value>(&self.body)
             .is_ok_and(|body| body["metadata"]["annotations"].get(name).is_some())
@@ -437,8 +436,8 @@ fn hand_over(live: &Object, entries: Option<Vec<Value>>, forget: bool) -> Value 
     Value::Array(operations)
 }
 
-/// Whether the object is no longer the one a patch was made for: a failed test is answered with
-/// 422.
+/// Returns whether the object changed since the patch was computed: the API server answers a failed
+/// JSON patch test with 422.
 fn is_stale(error: &ClusterError) -> bool {
     match &*error.problem {
         ClusterProblem::Conflict { .. } => true,
@@ -452,7 +451,7 @@ fn is_stale(error: &ClusterError) -> bool {
     }
 }
 
-/// Whether our last change of the object is older than this answer, by the server's own clock: then
+/// Returns whether our last change is older than this response, by the server's own clock: then
 /// this one changed nothing.
 fn is_older(live: &Object, answer: &ApiResponse) -> bool {
     let now = answer

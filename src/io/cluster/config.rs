@@ -1,5 +1,4 @@
-//! The kubeconfig, or the place in the cluster that stands for it → where the API server is, whom
-//! to trust, who we are.
+//! Resolves a kubeconfig, or the in-cluster configuration: API server, trust anchors, identity.
 
 use super::error::ClusterProblem;
 use hyper::header::{HeaderName, HeaderValue};
@@ -8,27 +7,28 @@ use std::path::{Path, PathBuf};
 
 /// A way into a cluster, read but not used yet.
 pub(crate) struct ClusterEndpoint {
-    /// Without what is in `source`, `own` and the proxies of the environment.
+    /// The configuration without the parts in `source` and `own` and without the environment's
+    /// proxies.
     pub config: kube::Config,
-    /// What gives the bearer token, where that is no constant.
+    /// The source of the bearer token, if it is not constant.
     pub source: CredentialSource,
-    /// Headers of a kubeconfig that acts as somebody else.
+    /// Impersonation headers of the kubeconfig itself.
     pub own: Vec<(HeaderName, HeaderValue)>,
     /// The context that it is, of a kubeconfig.
     pub context: Option<String>,
     pub server: String,
     /// The user of the kubeconfig, for messages.
     pub user: String,
-    /// What the way came from, for messages.
+    /// The origin of the configuration, for messages.
     pub file: String,
 }
 
-/// What gives a credential that changes.
+/// The source of a credential that changes.
 #[derive(Clone)]
 pub(crate) enum CredentialSource {
-    /// Nothing does: it is constant, a certificate, or none is needed.
+    /// None: it is constant, a certificate, or not needed.
     Constant,
-    /// A file with a token, renewed by somebody else.
+    /// A token file, rotated by another process.
     File(PathBuf),
     Program(Box<ExecConfig>),
 }
@@ -148,7 +148,7 @@ async fn from_file(path: &Path, context: Option<&str>) -> Result<KubeconfigFile,
     Ok((config, context, proxy, user, file))
 }
 
-/// What is wrong, without text of the file: that holds keys and tokens.
+/// Describes a kubeconfig error without text of the file, which contains keys and tokens.
 fn why(error: &KubeconfigError) -> String {
     match error {
         KubeconfigError::ReadConfig(error, _) => format!("cannot be read: {error}"),
@@ -167,7 +167,7 @@ fn why(error: &KubeconfigError) -> String {
     }
 }
 
-/// Takes what changes out of the credentials, by the precedence that clients of Kubernetes share.
+/// Extracts the changing credential, with the precedence that all Kubernetes clients share.
 fn source_of(auth: &mut AuthInfo) -> Result<CredentialSource, String> {
     if auth.auth_provider.is_some()
         || (auth.username.is_some() && auth.password.is_some())
@@ -187,7 +187,7 @@ fn source_of(auth: &mut AuthInfo) -> Result<CredentialSource, String> {
     }
 }
 
-/// Takes `as`, `as-uid`, `as-groups` and `as-user-extra` out: they are ours, not those of an
+/// Extracts `as`, `as-uid`, `as-groups` and `as-user-extra`: they are our identity, not that of an
 /// impersonated account.
 fn acting_as(auth: &mut AuthInfo) -> Option<Vec<(HeaderName, HeaderValue)>> {
     let mut headers = Vec::new();

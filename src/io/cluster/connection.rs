@@ -1,8 +1,8 @@
-//! A connection pool to an API server, and its renewal when the credentials stop being accepted.
+//! A connection pool to an API server, renewed when its credentials are no longer accepted.
 //!
-//! HTTP/1.1, one connection a request in flight. Whoever is impersonated: that is a header of each
-//! request. No compression: it is offered by the server for large lists only, and costs it more
-//! time than the bytes are worth within a data centre.
+//! HTTP/1.1, one connection per request in flight. Impersonation is a header of each request, so
+//! all identities share the pool. No compression: the server offers it for large lists only, and
+//! within a data centre it costs more time than the bytes are worth.
 
 use super::{
     RequestIdentity,
@@ -30,7 +30,7 @@ use kube::client::{Body, ConfigExt};
 use std::time::Duration;
 use tower::{BoxError, ServiceBuilder};
 
-/// How long a connection may take to be made.
+/// The connect timeout.
 const CONNECT: Duration = Duration::from_secs(10);
 /// An idle connection is tried after this, every so often, so many times: a peer that is gone is
 /// noticed within 45 s.
@@ -81,7 +81,7 @@ impl Connection {
         })
     }
 
-    /// Whether its certificate is about to expire.
+    /// Returns whether the client certificate is about to expire.
     pub(crate) fn is_expiring(&self) -> bool {
         self.renew.is_some_and(|renew| Timestamp::now() >= renew)
     }
@@ -139,7 +139,7 @@ fn client(mut config: kube::Config) -> Result<kube::Client, String> {
     let declared = config.proxy_url.take();
     let proxies = match &declared {
         Some(proxy) => Matcher::builder().all(proxy.to_string()).build(),
-        // As kubectl has it: the proxy of the environment is not for this machine itself.
+        // As in kubectl: the environment's proxy does not apply to loopback.
         None if is_loopback(&config.cluster_url) => return pool(&config, tcp),
         None => Matcher::from_env(),
     };
@@ -175,7 +175,6 @@ fn client(mut config: kube::Config) -> Result<kube::Client, String> {
     }
 }
 
-/// Whether an address is one of this machine's own.
 fn is_loopback(server: &hyper::Uri) -> bool {
     let host = server.host().unwrap_or_default().trim_matches(['[', ']']);
     host == "localhost"
@@ -213,7 +212,7 @@ where
     Ok(kube::Client::new(service, config.default_namespace.clone()))
 }
 
-/// An error with its causes, without repeating what is already said.
+/// Formats an error with its causes, without repetitions.
 pub(crate) fn chain(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut next = error.source();

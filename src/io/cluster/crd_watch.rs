@@ -1,4 +1,5 @@
-//! Waiting for kinds: what brings them is watched while somebody waits for one, and not before.
+//! Waits for kinds to be served: CRDs and APIServices are watched while a kind is missing, and not
+//! before.
 
 use super::{
     ClusterClient, RequestIdentity,
@@ -16,13 +17,13 @@ use std::{
 };
 use tokio::{sync::watch, time::Instant};
 
-/// Definitions appear in bursts; discovery is asked once for one.
+/// Definitions appear in bursts; this debounces discovery.
 const SETTLE: Duration = Duration::from_millis(100);
 
-/// Objects without what is in them.
+/// The media type for objects without their content.
 pub(crate) const METADATA: &str = "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1";
 
-/// What brings kinds: apiVersion and kind, and the plural.
+/// The kinds that bring kinds: apiVersion and kind, and the plural.
 pub(crate) const DEFINITIONS: [((&str, &str), &str); 2] = [
     (
         ("apiextensions.k8s.io/v1", "CustomResourceDefinition"),
@@ -52,8 +53,7 @@ pub(crate) async fn definitions(
         let enough = waiting.clone();
         tokio::select! {
             watched = follow_definitions(&cluster, &resource, &waiting) => if !watched {
-                // Where definitions may not be watched, there is no other way than to ask now and
-                // then.
+                // If definitions may not be watched, polling at a long interval is the only way.
                 tokio::time::sleep(LONGEST_REFUSED + request::jitter(1000)).await;
                 let _ = cluster.refresh().await;
             },
@@ -66,8 +66,8 @@ async fn nothing_waits(mut waiting: watch::Receiver<BTreeMap<String, usize>>) {
     let _ = waiting.wait_for(BTreeMap::is_empty).await;
 }
 
-/// One watch of definitions, from all there are now, until it ends; false where it could not even
-/// begin, or at once ended.
+/// Watches definitions from the present state until the watch ends; false if it could not start or
+/// ended at once.
 async fn follow_definitions(
     cluster: &ClusterClient,
     resource: &Resource,

@@ -1,9 +1,8 @@
-//! Credentials that change: tokens in files, and programs that give them (the client-go credential
-//! plugins).
+//! Credentials that change: token files, and client-go credential plugins.
 //!
-//! One holder a cluster, whoever is impersonated. A program is run before its token expires; while
-//! it runs, requests go on with the token that is still good. Its output is never shown: it is the
-//! credential.
+//! Each cluster has one holder, whatever identity a request impersonates. A plugin runs before its
+//! token expires; meanwhile requests use the token that is still valid. Its output is the
+//! credential and is never shown.
 
 use super::{config::CredentialSource, error::ClusterProblem};
 use base64::{Engine, engine::general_purpose::STANDARD};
@@ -19,9 +18,9 @@ use std::{
 };
 use tokio::{process::Command, sync::Mutex};
 
-/// How long a program may take: some ask a person's browser, none of ours can wait for that.
+/// The time limit of a plugin: some open a browser, and nobody is there to use it.
 const PATIENCE: Duration = Duration::from_secs(60);
-/// How often a token file is read: tokens of service accounts live an hour and are replaced well
+/// The interval for reading a token file: service account tokens live an hour and are rotated well
 /// before.
 const REREAD: Duration = Duration::from_secs(30);
 /// After a failure nothing is tried for this long.
@@ -30,7 +29,7 @@ const PAUSE: Duration = Duration::from_secs(2);
 /// later.
 const MARGIN: Duration = Duration::from_secs(60);
 
-/// What gives the `Authorization` header.
+/// The source of the `Authorization` header.
 pub(crate) struct AuthorizationSource {
     source: CredentialSource,
     held: RwLock<CachedHeader>,
@@ -45,13 +44,12 @@ struct CachedHeader {
     expires: Option<Timestamp>,
 }
 
-/// What a program gave.
+/// The credentials returned by a plugin.
 #[derive(Default)]
 pub(crate) struct ExecResult {
     held: CachedHeader,
     /// A certificate and its key, PEM.
     pub certificate: Option<(String, String)>,
-    /// When it stops being accepted.
     pub expires: Option<Timestamp>,
 }
 
@@ -99,7 +97,7 @@ impl AuthorizationSource {
         if held.renew.is_none_or(|renew| now < renew) {
             return Ok(held.header);
         }
-        // Who waited for an attempt that failed does not make the next one.
+        // A caller that waited for a failed attempt does not start the next one.
         let fresh = failed.take().filter(|(at, _)| at.elapsed() < PAUSE);
         let given = match fresh {
             Some((at, problem)) => {
@@ -117,7 +115,7 @@ impl AuthorizationSource {
                 *self.held.write().unwrap_or_else(PoisonError::into_inner) = given.held;
                 Ok(header)
             }
-            // Those at hand are used until they expire.
+            // The present credentials are used until they expire.
             Err(_) if good => Ok(held.header),
             Err(problem) => Err(problem),
         }
@@ -152,8 +150,8 @@ async fn from_file(path: &Path) -> Result<ExecResult, ClusterProblem> {
     let header =
         bearer(&token).ok_or_else(|| fault("it holds characters that no token has".to_owned()))?;
     let renew = Timestamp::now().checked_add(REREAD).ok();
-    // A file that cannot be read again leaves the token in use: whoever started us may have removed
-    // it on purpose.
+    // If a file can no longer be read, the token stays in use: it may have been removed on purpose
+    // after the start.
     Ok(ExecResult {
         held: CachedHeader {
             header: Some(header),
@@ -165,7 +163,7 @@ async fn from_file(path: &Path) -> Result<ExecResult, ClusterProblem> {
     })
 }
 
-/// `ExecCredential`, as far as it is read.
+/// The parsed part of `ExecCredential`.
 #[derive(Deserialize)]
 struct ExecCredential {
     status: Option<ExecStatus>,
@@ -267,7 +265,7 @@ async fn from_program(exec: &ExecConfig) -> Result<ExecResult, ClusterProblem> {
     })
 }
 
-/// When to renew what expires then.
+/// Returns when to renew credentials with this expiry.
 pub(crate) fn renewal(now: Timestamp, expires: Timestamp) -> Timestamp {
     let life = Duration::try_from(expires.duration_since(now)).unwrap_or_default();
     expires.checked_sub(MARGIN.min(life / 5)).unwrap_or(expires)

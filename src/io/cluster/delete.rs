@@ -1,5 +1,4 @@
-//! Deleting one object, and only that one: by its UID. And creating one anew where a field cannot
-//! be changed.
+//! Deletes one object by its UID, and recreates one whose immutable field changed.
 
 use super::{
     ApplyRequest, ApplyResult, ClusterClient, RequestIdentity,
@@ -15,13 +14,13 @@ use serde_json::json;
 use std::time::Duration;
 use tokio::time::Instant;
 
-/// What becomes of the objects that an object owns.
+/// The fate of an object's dependents.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Propagation {
-    /// They are deleted after it, by the cluster.
+    /// The garbage collector deletes them afterwards.
     #[default]
     Background,
-    /// It goes only when they are gone.
+    /// The object stays until they are gone.
     Foreground,
     Orphan,
 }
@@ -36,19 +35,18 @@ impl Propagation {
     }
 }
 
-/// How an object is deleted.
+/// Options of a deletion.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DeleteRequest {
     /// The object's UID: another one of the same name is left alone.
     pub uid: String,
-    /// What becomes of what it owns.
     pub propagation: Propagation,
     /// The server checks, and deletes nothing.
     pub dry_run: bool,
 }
 
 impl DeleteRequest {
-    /// Deletes the object with this UID; what it owns follows.
+    /// Deletes the object with this UID; dependents follow in the background.
     pub fn uid(uid: impl Into<String>) -> Self {
         Self {
             uid: uid.into(),
@@ -58,18 +56,18 @@ impl DeleteRequest {
     }
 }
 
-/// What came of it.
+/// The result of a deletion.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum DeleteResult {
     /// The server took it. Finalizers may hold it for a while.
     Deleted,
-    /// It was not there.
+    /// The object did not exist.
     WasGone,
-    /// Another object of that name is there now; it was left alone.
+    /// Another object of that name exists now; it was left alone.
     NotOurs,
 }
 
-/// Kinds that are never deleted to be created anew: everything in them would go, too.
+/// Kinds that are never recreated: their content would be deleted, too.
 const NEVER_ANEW: &[(&str, &str)] = &[
     ("apiextensions.k8s.io", "CustomResourceDefinition"),
     ("", "Namespace"),
@@ -131,13 +129,13 @@ impl ClusterClient {
         }
     }
 
-    /// Deletes an object, waits until it is gone, and applies it anew. A process that dies in
-    /// between leaves it missing, which the next apply mends.
+    /// Deletes an object, waits until it is gone, and applies it again. If the process dies in
+    /// between, the object is missing until the next apply.
     ///
     /// # Errors
-    /// [`ClusterProblem::Refused`] for kinds that hold other things (CRD, Namespace, PVC, PV);
-    /// [`ClusterProblem::Conflict`] where another object took the name; [`ClusterProblem::Stuck`] where it is not
-    /// gone within `patience`; and as every request.
+    /// [`ClusterProblem::Refused`] for kinds that contain other things (CRD, Namespace, PVC, PV);
+    /// [`ClusterProblem::Conflict`] if another object took the name; [`ClusterProblem::Stuck`] if
+    /// it is not gone within `patience`; and as every request.
     pub async fn recreate(
         &self,
         identity: &RequestIdentity,
@@ -180,7 +178,7 @@ impl ClusterClient {
             DeleteResult::Deleted | DeleteResult::WasGone => {}
         }
         if how.dry_run {
-            // The old object still stands in the way: what would be created cannot be asked for.
+            // The old object is still in the way, so a dry run of the new one is impossible.
             return Ok(ApplyResult {
                 live: object.clone(),
                 created: true,
@@ -228,7 +226,7 @@ impl ClusterClient {
                 live.resource_version().unwrap_or_default(),
                 end,
             );
-            // Where it cannot be watched, look again a little later.
+            // If it cannot be watched, poll it.
             if gone.await.is_err() {
                 tokio::time::sleep_until(end.min(now + Duration::from_secs(1))).await;
             }

@@ -1,8 +1,8 @@
-//! Which kinds a cluster serves, and under which addresses.
+//! Discovery: the kinds a cluster serves, and their URLs.
 //!
-//! One answer for all groups where the server can (aggregated discovery, Kubernetes 1.27 and
-//! later), else one a group. A group whose own server is down is named, keeps what was known of it,
-//! and takes no other group with it.
+//! One response for all groups if the server supports it (aggregated discovery, Kubernetes 1.27 and
+//! later), else one per group. A group whose API service is down is reported, keeps its previous
+//! content, and affects no other group.
 
 use crate::objects::object::{Gvk, ObjectKey};
 use serde::Deserialize;
@@ -14,19 +14,17 @@ pub struct Resource {
     pub gvk: Gvk,
     /// The word in addresses and roles, as "deployments".
     pub plural: String,
-    /// Whether its objects belong to a namespace.
     pub namespaced: bool,
-    /// What can be done with it, as "list".
+    /// Supported verbs, such as "list".
     pub verbs: BTreeSet<String>,
 }
 
 impl Resource {
-    /// Whether the server offers `verb` for it.
     pub fn can(&self, verb: &str) -> bool {
         self.verbs.contains(verb)
     }
 
-    /// As roles write it: "deployments.apps".
+    /// Returns the name as in RBAC rules: "deployments.apps".
     pub fn dotted(&self) -> String {
         if self.gvk.group.is_empty() {
             self.plural.clone()
@@ -47,7 +45,7 @@ impl Resource {
     }
 }
 
-/// What a cluster serves.
+/// The kinds that a cluster serves.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Resources {
     known: HashMap<Gvk, Resource>,
@@ -72,7 +70,7 @@ impl Resources {
         })
     }
 
-    /// All of them, in no order.
+    /// Returns all of them, unordered.
     pub fn iter(&self) -> impl Iterator<Item = &Resource> {
         self.known.values()
     }
@@ -82,12 +80,12 @@ impl Resources {
         self.unavailable.iter().map(String::as_str)
     }
 
-    /// Whether the group of this kind is served by something that is down at the moment.
+    /// Returns whether the API service of this kind's group is down.
     pub fn is_unavailable(&self, gvk: &Gvk) -> bool {
         self.unavailable.contains(&gvk.api_version())
     }
 
-    /// Takes over, for groups that are down now, what was known of them before.
+    /// Keeps the previous content of groups that are down.
     pub(crate) fn keep_from(&mut self, before: &Resources) {
         for resource in before.iter() {
             if self.is_unavailable(&resource.gvk) {
@@ -163,8 +161,8 @@ impl Resources {
     }
 }
 
-/// `APIGroupDiscoveryList`, as far as it is read; also what a server without it answers in its
-/// place, told apart by `kind`.
+/// The parsed part of `APIGroupDiscoveryList`; also the response of a server without it,
+/// distinguished by `kind`.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
 pub(crate) struct AggregatedDiscovery {
@@ -227,7 +225,7 @@ struct LegacyVersion {
 }
 
 impl LegacyGroup {
-    /// Its versions, the preferred one first.
+    /// Returns its versions, the preferred one first.
     pub(crate) fn versions(&self) -> Vec<String> {
         let first = self.preferred_version.group_version.clone();
         let rest = self
@@ -242,7 +240,7 @@ impl LegacyGroup {
     }
 }
 
-/// `APIResourceList`, as far as it is read.
+/// The parsed part of `APIResourceList`.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
 pub(crate) struct ResourceList {
@@ -264,7 +262,7 @@ pub(crate) const ACCEPT: &str = "application/json;g=apidiscovery.k8s.io;v=v2;as=
 
 /// Kinds by group, for messages and tests.
 impl Resources {
-    /// How many kinds each group has.
+    /// Returns the number of kinds in each group.
     pub fn by_group(&self) -> BTreeMap<&str, usize> {
         let mut groups = BTreeMap::new();
         for resource in self.iter() {

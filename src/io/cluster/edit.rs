@@ -14,11 +14,11 @@ use hyper::Method;
 use serde_json::Value;
 
 impl ClusterClient {
-    /// Sends a strategic merge patch under the name of another field manager, as `kubectl edit`
-    /// does; gives the object as it is then.
+    /// Sends a strategic merge patch with another field manager, as `kubectl edit` does; returns
+    /// the resulting object.
     ///
     /// # Errors
-    /// As every request: see [`super::Problem`].
+    /// As every request: see [`super::ClusterProblem`].
     pub async fn edit(
         &self,
         resource: &Resource,

@@ -1,4 +1,4 @@
-//! What a cluster can answer instead of doing what was asked, and whose fault that is.
+//! Errors of cluster requests, classified.
 
 use crate::{
     core::{
@@ -9,7 +9,7 @@ use crate::{
 };
 use std::{fmt, time::Duration};
 
-/// A cluster did not do what was asked.
+/// A failed request to a cluster.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ClusterError {
     /// The cluster, by its name in `tagboat.yaml`.
@@ -47,17 +47,12 @@ impl fmt::Display for FieldConflict {
     }
 }
 
-/// What happened. The server's own words are kept as it wrote them; credentials are never part of
-/// them.
+/// The cause. Messages of the API server are kept verbatim; they never contain credentials.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ClusterProblem {
-    /// The kubeconfig, or the place in the cluster that stands for it, gives no way in.
+    /// The kubeconfig or the in-cluster configuration cannot be used.
     #[error("{file}: {why}")]
-    Kubeconfig {
-        file: String,
-        /// What is wrong with it.
-        why: String,
-    },
+    Kubeconfig { file: String, why: String },
     /// A program or file that gives the credentials failed.
     #[error("credentials from {source_name}: {why}")]
     Credentials {
@@ -67,16 +62,12 @@ pub enum ClusterProblem {
     },
     /// No answer: no connection, a cut one, or silence.
     #[error("cannot reach {server}: {why}")]
-    Unreachable {
-        server: String,
-        /// What the connection said.
-        why: String,
-    },
+    Unreachable { server: String, why: String },
     /// 401.
     #[error("{server} does not accept the credentials of {who}")]
     Unauthorized {
         server: String,
-        /// Whose credentials they are.
+        /// The identity whose credentials were refused.
         who: String,
     },
     /// 403 by the cluster's roles.
@@ -94,10 +85,9 @@ pub enum ClusterProblem {
     #[error("the cluster has no kind {gvk}{}", because(why.as_deref()))]
     UnknownKind {
         gvk: Gvk,
-        /// Why that may be, where it is known.
+        /// The likely reason, if known.
         why: Option<String>,
-        /// Whether what serves its group is down, so that nobody can say whether there is such a
-        /// kind.
+        /// True if the API service of the group is down, so that the kind may exist.
         down: bool,
     },
     /// 404 for an object.
@@ -105,98 +95,70 @@ pub enum ClusterProblem {
     NotFound,
     /// The namespace is not there.
     #[error("namespace {namespace} does not exist")]
-    NamespaceMissing {
-        namespace: String,
-    },
+    NamespaceMissing { namespace: String },
     /// The namespace is on its way out.
     #[error("namespace {namespace} is being deleted, nothing can be created in it")]
-    NamespaceTerminating {
-        namespace: String,
-    },
+    NamespaceTerminating { namespace: String },
     /// 422, or 400: the object is not what its kind asks for.
     #[error("{message}")]
     Invalid {
         message: String,
-        /// What is wrong, field by field, as `spec.ports[0].port: Required value`.
+        /// The invalid fields, as `spec.ports[0].port: Required value`.
         causes: Vec<String>,
     },
     /// A field that cannot be changed on an existing object.
     #[error("{message}")]
-    Immutable {
-        message: String,
-    },
-    /// 409: somebody else was first, or holds fields.
+    Immutable { message: String },
+    /// 409: a concurrent write, or fields owned by other managers.
     #[error("{message}")]
     Conflict {
-        /// The server's words, or who holds it.
+        /// The server's message, or the owner of the fields.
         message: String,
         /// The fields other managers hold.
         fields: Vec<FieldConflict>,
     },
     /// 429, more often than is waited for here.
     #[error("the server limits requests, next try in {} s", retry_after.as_secs().max(1))]
-    Throttled {
-        /// How long it wants to be left alone.
-        retry_after: Duration,
-    },
+    Throttled { retry_after: Duration },
     /// An admission webhook that does not answer.
     #[error("admission webhook {} does not answer: {message}", shown(name))]
-    Webhook {
-        name: String,
-        message: String,
-    },
+    Webhook { name: String, message: String },
     /// Refused by an admission webhook, an admission policy, a quota: not by roles.
     #[error("refused by {by}: {message}")]
     Denied {
-        /// Who refused, as far as the answer tells.
+        /// The webhook or policy that refused, if the response names it.
         by: String,
         message: String,
     },
     /// More than the API server or its database takes.
     #[error("it is too large for the cluster: {message}")]
-    TooLarge {
-        message: String,
-    },
+    TooLarge { message: String },
     /// 5xx.
     #[error("the server failed ({status}): {message}")]
-    Server {
-        status: u16,
-        message: String,
-    },
+    Server { status: u16, message: String },
     /// 410: the resource version asked from is no longer kept.
     #[error("the server no longer keeps the version asked from")]
     Gone,
     /// An answer that is not what the protocol promises.
     #[error("the server's answer makes no sense: {why}")]
-    Protocol {
-        /// What is wrong with it.
-        why: String,
-    },
-    /// A name that cannot stand in an address.
+    Protocol { why: String },
+    /// A name that cannot be part of a URL.
     #[error("{why}")]
-    Address {
-        /// What is wrong with it.
-        why: String,
-    },
-    /// What this room never does.
+    Address { why: String },
+    /// An operation that this client never performs.
     #[error("{why}")]
-    Refused {
-        why: String,
-    },
-    /// Something else lies in the place of a record.
+    Refused { why: String },
+    /// A foreign object is in the place of a record.
     #[error("it is not what tagboat wrote (no {}): somebody, or a manifest in Git, has replaced it", missing.join(", no "))]
     Replaced {
-        /// What it lacks, as "label tagboat.dev/record".
+        /// The missing marks, as "label tagboat.dev/record".
         missing: Vec<String>,
         namespace: String,
         name: String,
     },
     /// An object that was deleted and does not go.
     #[error("it is being deleted and does not go{}", held_by(finalizers))]
-    Stuck {
-        /// What it waits for.
-        finalizers: Vec<String>,
-    },
+    Stuck { finalizers: Vec<String> },
 }
 
 fn place(namespace: Option<&str>) -> String {
@@ -218,13 +180,13 @@ fn held_by(finalizers: &[String]) -> String {
     }
 }
 
-/// When rights and policies of a cluster are asked again: their change is announced nowhere.
+/// The retry interval for RBAC and admission policies: their changes are not announced.
 const RIGHTS: Duration = Duration::from_secs(60);
-/// When a namespace on its way out, or a kind that is not served yet, is asked again.
+/// The retry interval for a terminating namespace or a kind that is not served yet.
 const SOON: Duration = Duration::from_secs(5);
 
 impl ClusterProblem {
-    /// Whether the same request may succeed shortly, whatever it asks for: an overload, a restart,
+    /// Returns whether the same request may soon succeed, whatever it asks for: overload, restart,
     /// a cut connection.
     pub(crate) fn passes_quickly(&self) -> bool {
         match self {
@@ -263,8 +225,8 @@ impl Classify for ClusterError {
         }
     }
 
-    /// Rights, policies and credentials change outside of Git, unannounced: although they are
-    /// somebody's configuration, they are worth asking again at the time named here.
+    /// RBAC, policies and credentials change outside of Git, unannounced: although they are
+    /// configuration, a retry at this interval is worthwhile.
     fn retry_after(&self) -> Option<Duration> {
         match &*self.problem {
             ClusterProblem::Throttled { retry_after } => Some(*retry_after),

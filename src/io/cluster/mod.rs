@@ -1,11 +1,11 @@
-//! A Kubernetes cluster: what it serves, what is in it, and sending it one action.
+//! A client of one Kubernetes cluster: discovery, reading, watching, and one action at a time.
 //!
-//! This room decides nothing about order, prunes or drift. It sends what it is told, as whom it is
-//! told, within the budget of the cluster, and says exactly what came of it: [`ClusterClient::apply`],
-//! [`ClusterClient::delete`], [`ClusterClient::records`], [`Watches`].
+//! The client decides nothing about order, prunes or drift. It sends an action as the given
+//! identity, within the cluster's rate limit, and reports exactly what happened:
+//! [`ClusterClient::apply`], [`ClusterClient::delete`], [`ClusterClient::records`], [`Watches`].
 //!
-//! Clusters share nothing: one that is down delays no other. A cluster has one pool of connections;
-//! whom a request acts as ([`RequestIdentity`]) is a matter of that request.
+//! Clusters share nothing: one that is down delays no other. A cluster has one connection pool; the
+//! identity ([`RequestIdentity`]) belongs to each request.
 
 mod apply;
 mod config;
@@ -41,10 +41,10 @@ use std::{
 };
 use tokio::sync::{Mutex, Semaphore};
 
-/// As whom a request is sent.
+/// The identity of a request.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Default)]
 pub enum RequestIdentity {
-    /// As the user of the kubeconfig, or the service account of this pod.
+    /// The user of the kubeconfig, or the pod's service account.
     #[default]
     Own,
     ServiceAccount {
@@ -54,8 +54,8 @@ pub enum RequestIdentity {
 }
 
 impl RequestIdentity {
-    /// As the account that an Application names, which lies in the Application's namespace; as
-    /// ourselves if it names none.
+    /// Returns the account that an Application names, in the Application's namespace; our own
+    /// identity if it names none.
     pub fn of(application: &Name, account: Option<&str>) -> Self {
         match account {
             None => Self::Own,
@@ -67,7 +67,7 @@ impl RequestIdentity {
     }
 }
 
-/// A cluster. Cheap to clone: all clones share connections, budget and what is known.
+/// A client of a cluster. Cheap to clone: clones share connections, rate limit and discovery.
 #[derive(Clone)]
 pub struct ClusterClient {
     inner: Arc<ClientInner>,
@@ -84,7 +84,7 @@ struct ClientInner {
     pace: Option<request::RateLimiter>,
     counts: request::RequestCounts,
     connection: RwLock<Option<Arc<Connection>>>,
-    /// How the last connection was made; held while one is.
+    /// The last connection attempt; locked during one.
     opened: Mutex<Option<request::ConnectAttempt>>,
     known: read::ServerInfo,
 }
@@ -99,13 +99,11 @@ impl std::fmt::Debug for ClusterClient {
 }
 
 impl ClusterClient {
-    /// Reads the way into a cluster. Sends nothing and runs no credential plugin: that happens with
-    /// the first request.
-    ///
-    /// `resolve` says where a path of `tagboat.yaml` is.
+    /// Reads the kubeconfig. Sends nothing and runs no credential plugin: the first request does.
+    /// `resolve` resolves paths of `tagboat.yaml`.
     ///
     /// # Errors
-    /// [`ClusterProblem::Kubeconfig`] names the file and what is wrong with it.
+    /// [`ClusterProblem::Kubeconfig`] names the file and the problem.
     pub async fn open(
         declared: &settings::ClusterSettings,
         resolve: impl Fn(&Path) -> PathBuf,
@@ -124,8 +122,8 @@ impl ClusterClient {
                 server: way.server,
                 user: format!("user {}", way.user),
                 kubeconfig,
-                // Whoever turns to another context meanwhile (`kubectl config use-context`) means
-                // herself.
+                // The context is fixed here: a later `kubectl config use-context` must not move us
+                // to another cluster.
                 context: way.context,
                 take_over: declared.take_over.clone(),
                 permits: Semaphore::new(declared.concurrency.clamp(1, Semaphore::MAX_PERMITS)),
@@ -138,7 +136,7 @@ impl ClusterClient {
         })
     }
 
-    /// Its name in `tagboat.yaml`.
+    /// Returns the name in `tagboat.yaml`.
     pub fn name(&self) -> &str {
         &self.inner.name
     }

@@ -1,4 +1,4 @@
-//! Asking a cluster: its version, what it serves, one object, many objects.
+//! Reads a cluster: version, discovery, one object, lists.
 
 use super::{
     ClusterClient, RequestIdentity,
@@ -20,14 +20,14 @@ use tokio::sync::{Mutex, OnceCell, watch};
 pub(crate) const PAGE: usize = 500;
 /// A kind that is not known is not asked for again within this time.
 const UNKNOWN_PAUSE: Duration = Duration::from_secs(2);
-/// Requests in flight while groups are asked one by one.
+/// Concurrent requests for single groups.
 const GROUPS_AT_ONCE: usize = 8;
 
-/// What was asked once and is kept.
+/// Cached facts about the server.
 pub(crate) struct ServerInfo {
     version: OnceCell<ServerVersion>,
     resources: watch::Sender<Option<Arc<Resources>>>,
-    /// When discovery last began; held while it runs.
+    /// The start of the last discovery; locked while it runs.
     asked: Mutex<Option<Instant>>,
 }
 
@@ -44,11 +44,11 @@ impl Default for ServerInfo {
 /// The version of an API server.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ServerVersion {
-    /// As "1".
+    /// The major version, "1".
     pub major: u32,
-    /// As "33".
+    /// The minor version, "33".
     pub minor: u32,
-    /// As the server writes it: "v1.33.2".
+    /// The full version, "v1.33.2".
     pub text: String,
 }
 
@@ -83,8 +83,8 @@ pub(crate) struct ListMeta {
 }
 
 impl ObjectList {
-    /// Reads a page. What is no list must not pass for an empty one: it would mean that everything
-    /// is gone.
+    /// Parses a page. Anything but a list is an error: as an empty list it would mean that
+    /// everything is gone.
     pub(crate) fn read(
         cluster: &ClusterClient,
         subject: &str,
@@ -101,8 +101,8 @@ impl ObjectList {
         Ok(list)
     }
 
-    /// Its objects. Items of built-in kinds carry no apiVersion and kind of their own: the list
-    /// says it for all.
+    /// Returns the objects. Items of built-in kinds have no apiVersion and kind of their own: the
+    /// list has them for all.
     pub(crate) fn objects(self) -> impl Iterator<Item = Result<Object, ClusterProblem>> {
         let Self {
             api_version,
@@ -156,7 +156,7 @@ impl ClusterClient {
         asked.await.cloned()
     }
 
-    /// What the cluster serves, as known: asked for the first time only.
+    /// Returns the served kinds, from the cache after the first call.
     ///
     /// # Errors
     /// As every request: see [`ClusterProblem`].
@@ -175,7 +175,8 @@ impl ClusterClient {
         self.discover(Some(Instant::now())).await
     }
 
-    /// The resource of a kind. One that is not known is asked for, at most every two seconds.
+    /// Returns the resource of a kind. Discovery is repeated for an unknown one, at most every two
+    /// seconds.
     ///
     /// # Errors
     /// [`ClusterProblem::UnknownKind`]; and as every request.
@@ -219,7 +220,7 @@ impl ClusterClient {
         self.inner.known.resources.borrow().clone()
     }
 
-    /// Follows what is known of the cluster.
+    /// Subscribes to the results of discovery.
     pub(crate) fn follow_resources(&self) -> watch::Receiver<Option<Arc<Resources>>> {
         self.inner.known.resources.subscribe()
     }
@@ -311,7 +312,7 @@ impl ClusterClient {
         self.read(subject, &answer.body)
     }
 
-    /// One object; none where it does not exist.
+    /// Reads one object; `None` if it does not exist.
     ///
     /// # Errors
     /// As every request: see [`ClusterProblem`].
@@ -344,7 +345,8 @@ impl ClusterClient {
         }
     }
 
-    /// All objects of a kind with these labels ("a=b,c"), in one namespace or in all, page by page.
+    /// Lists all objects of a kind with these labels ("a=b,c"), in one namespace or in all, page by
+    /// page.
     ///
     /// # Errors
     /// As every request: see [`ClusterProblem`].
@@ -359,7 +361,7 @@ impl ClusterClient {
             .await
     }
 
-    /// [`ClusterClient::list`], of which only what is made of each object is kept beyond its page.
+    /// Like [`ClusterClient::list`], but keeps only the result of `each` beyond a page.
     pub(crate) async fn list_as<T>(
         &self,
         identity: &RequestIdentity,

@@ -1,10 +1,10 @@
-//! What is kept in a cluster about an Application: text by name, in ConfigMaps beside it.
+//! Records: texts kept in the cluster for an Application, by name, in ConfigMaps.
 //!
-//! A record is one ConfigMap, its head, as long as it fits; what is larger lies in parts, which
-//! carry the digest of their whole in their name. Parts are written before the head that names them
-//! and removed after it: a process that dies in between leaves the old record valid and parts that
-//! belong to nothing, which the next reader is told of and the next save removes. Plain text, so
-//! that kubectl shows it.
+//! A record is one ConfigMap, the head, as long as it fits; a larger one is split into parts whose
+//! names contain the digest of the whole. Parts are written before the head that names them and
+//! removed after it: if a process dies in between, the old record stays valid, and the orphaned
+//! parts are reported to the next reader and removed by the next save. Plain text, so that kubectl
+//! shows it.
 
 use super::{
     ClusterClient, RequestIdentity,
@@ -25,20 +25,20 @@ use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 use std::collections::BTreeMap;
 
-/// Bytes of text in one ConfigMap: 1 MiB is the most the API server takes, names and other
-/// managers' words included.
+/// Bytes of text in one ConfigMap: the API server accepts at most 1 MiB, including names and
+/// managedFields.
 const ROOM: usize = 900 << 10;
 
-/// What is kept about an Application.
+/// The record of an Application.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ApplicationRecord {
-    /// The Application. Its namespace is where the record lies.
+    /// The Application. The record is in its namespace.
     pub application: Name,
     /// Text by name, as "inventory.json".
     pub data: BTreeMap<String, String>,
     /// The version read, which a save must find unchanged; none for a record that was never saved.
     pub version: Option<String>,
-    /// Why `data` is empty or cannot be trusted: parts are missing or not what they were.
+    /// The reason why `data` is empty or not trusted: parts are missing or modified.
     pub damaged: Option<String>,
     /// ConfigMaps of this record that its head does not name: a save was interrupted. The next one
     /// removes them.
@@ -89,7 +89,7 @@ fn head_name(application: &Name) -> String {
     }
 }
 
-/// Whether an object would lie where the record of an Application does.
+/// Returns whether an object has the name of an Application's record.
 pub fn is_record(key: &ObjectKey, application: &Name) -> bool {
     let (maps, head) = (config_maps(), head_name(application));
     let is_part = |rest: &str| {
@@ -126,7 +126,7 @@ fn pieces(data: &BTreeMap<String, String>, room: usize) -> Vec<BTreeMap<String, 
     for (name, text) in data {
         let mut rest = text.as_str();
         loop {
-            // A name with no room for a character behind it begins the next piece.
+            // A name without room for one more character starts the next piece.
             if left < name.len() + 4 && left < room {
                 pieces.push(BTreeMap::new());
                 left = room;
@@ -163,7 +163,7 @@ struct ConfigMapBody {
 }
 
 impl ConfigMapBody {
-    /// Somebody else's ConfigMap with our label, or one moved elsewhere by hand, is none.
+    /// Parses a record. Foreign ConfigMaps with our label, and records moved by hand, are ignored.
     fn of(object: &Object) -> Option<Self> {
         let application = object
             .annotation(&note("application"))?
@@ -267,7 +267,7 @@ fn part_name(application: &Name, digest: &str, index: usize) -> String {
 }
 
 impl ClusterClient {
-    /// All records of the cluster: one list.
+    /// Lists all records of the cluster.
     ///
     /// # Errors
     /// As every request: see [`ClusterProblem`].
@@ -284,12 +284,12 @@ impl ClusterClient {
         Ok(assemble(maps.into_iter().flatten()))
     }
 
-    /// Saves a record, creating its namespace where that is missing. `holder` says who we are, for
-    /// another one who meets us.
+    /// Saves a record by compare-and-swap, creating its namespace if it is missing. `holder`
+    /// identifies us to another process that meets the record.
     ///
     /// # Errors
-    /// [`ClusterProblem::Conflict`] where somebody else saved it since it was read, with the name that one
-    /// left; and as every request.
+    /// [`ClusterProblem::Conflict`] if another process saved it since it was read, with that
+    /// process's holder name; and as every request.
     pub async fn save(
         &self,
         record: &mut ApplicationRecord,
@@ -306,8 +306,8 @@ impl ClusterClient {
                     .await
                 {
                     Ok(_) => {}
-                    // Its name says what is in it: an interrupted save wrote it. Should it say
-                    // something else, the next reader finds that out by the digest.
+                    // The name is the digest of the content: an interrupted save wrote this part.
+                    // If the content differs, the next reader detects it by the digest.
                     Err(error) if matches!(*error.problem, ClusterProblem::Conflict { .. }) => {}
                     Err(error) => return Err(error),
                 }
@@ -450,7 +450,7 @@ impl ClusterClient {
         self.object(&subject, &answer.body)
     }
 
-    /// What is not ours where the head of a record should lie, if there is something.
+    /// Returns the foreign object in the place of a record's head, if there is one.
     ///
     /// # Errors
     /// As every request: see [`ClusterProblem`].
@@ -466,8 +466,8 @@ impl ClusterClient {
             .map(|problem| self.fault(key.to_string(), problem)))
     }
 
-    /// What stands where a save found something else than it read: what this very save wrote, the
-    /// answer to which was lost; or what somebody else did, who is named.
+    /// Resolves a conflict of a save: either this very save succeeded and its response was lost, or
+    /// another process, which is named, wrote the record.
     async fn met(
         &self,
         record: &ApplicationRecord,
@@ -514,8 +514,8 @@ impl ClusterClient {
     }
 }
 
-/// What a ConfigMap lacks that stands in place of a record's head and that no save has written;
-/// nothing for one of ours.
+/// Returns the marks that a ConfigMap in the place of a record's head lacks; `None` for one of
+/// ours.
 fn replaced(application: &Name, live: &Object) -> Option<ClusterProblem> {
     let has = [
         (format!("label {}", label()), live.label(&label()).is_some()),
@@ -573,7 +573,7 @@ mod tests {
         Name::new("shop", name).unwrap()
     }
 
-    /// What a save leaves in the cluster.
+    /// Returns the objects that a save leaves in the cluster.
     fn stored(record: &ApplicationRecord, room: usize) -> Vec<Object> {
         let digest = digest_of(&record.data);
         let pieces = pieces(&record.data, room);
@@ -629,7 +629,7 @@ mod tests {
             sample("web", &"new ".repeat(100)),
         );
         let mut objects = stored(&old, 150);
-        // The new parts are there, the new head is not; the last part is missing.
+        // The new parts exist, the new head does not; the last part is missing.
         let parts: Vec<Object> = stored(&new, 150).into_iter().skip(1).collect();
         objects.extend(parts[..parts.len() - 1].to_vec());
         let found = read(&objects);

@@ -1,5 +1,4 @@
-//! One request: its place in the budget, its signature, its bound in time, what its answer means,
-//! and whether it is tried again.
+//! One request: rate limit, authentication, timeout, classification of the response, retries.
 
 use super::{
     ClusterClient, RequestIdentity,
@@ -25,19 +24,19 @@ use std::{
 /// The most bytes of an answer that are read: a page of 500 objects of 1 MiB is more than any
 /// server sends at once.
 const LARGEST: usize = 256 << 20;
-/// How long one try may take, webhooks included (the server gives them at most 30 s).
+/// The timeout of one attempt, webhooks included (the server gives them at most 30 s).
 const PATIENCE: Duration = Duration::from_secs(60);
 /// Tries of what can be sent again, the first included.
 const TRIES: u32 = 4;
 /// The longest `Retry-After` that is waited for here; a longer one is for the caller to plan with.
 const LONGEST_WAIT: Duration = Duration::from_secs(5);
-/// After a connection was made anew because of a 401, the next 401 is believed for this long.
+/// After a reconnect because of a 401, another 401 within this time is final.
 const REOPEN_PAUSE: Duration = Duration::from_secs(2);
 
 /// A request, as far as it differs from others.
 #[derive(Clone)]
 pub(crate) struct ApiRequest<'a> {
-    /// What it counts as in [`RequestStats`].
+    /// The counter in [`RequestStats`].
     pub count: RequestVerb,
     pub method: Method,
     pub path: String,
@@ -45,13 +44,13 @@ pub(crate) struct ApiRequest<'a> {
     pub content: &'static str,
     pub accept: &'static str,
     pub identity: &'a RequestIdentity,
-    /// What it is about, for messages.
+    /// The subject, for messages.
     pub subject: String,
     /// The resource as roles write it.
     pub resource: String,
     pub namespace: Option<&'a str>,
     pub gvk: Option<&'a Gvk>,
-    /// Whether it can be sent again when it is not known whether it arrived.
+    /// True if it can be retried when it is unknown whether it arrived.
     pub again: bool,
 }
 
@@ -81,7 +80,7 @@ pub(crate) struct ApiResponse {
     pub body: Bytes,
 }
 
-/// What requests are counted by.
+/// The verb by which requests are counted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(usize)]
 pub(crate) enum RequestVerb {
@@ -118,12 +117,12 @@ impl RequestVerb {
     }
 }
 
-/// How many requests were sent, by verb. Repeated tries count.
+/// Request counts by verb, retries included.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct RequestStats(pub BTreeMap<&'static str, u64>);
 
 impl RequestStats {
-    /// What came since an earlier count.
+    /// Returns the difference to an earlier count.
     pub fn since(&self, before: &Self) -> Self {
         let since = self
             .0
@@ -137,7 +136,7 @@ impl RequestStats {
         self.0.get(verb).copied().unwrap_or_default()
     }
 
-    /// Those that change something.
+    /// Returns the count of writing requests.
     pub fn writes(&self) -> u64 {
         self.0
             .iter()
@@ -146,7 +145,7 @@ impl RequestStats {
             .sum()
     }
 
-    /// All but the watches: what a steady state does not send.
+    /// Returns the count of everything but watches: a steady state sends none.
     pub fn without_watches(&self) -> u64 {
         self.0
             .iter()
@@ -182,7 +181,7 @@ pub(crate) struct ConnectAttempt {
     failed: Option<ClusterProblem>,
 }
 
-/// When the next request may start.
+/// The earliest start of the next request.
 pub(crate) struct RateLimiter {
     interval: Duration,
     next: std::sync::Mutex<Instant>,
@@ -228,8 +227,8 @@ impl ClusterClient {
                 Ok(answer) => return Ok(answer),
                 Err(problem) => problem,
             };
-            // What was throttled was not done; what else failed may have been.
-            // A server that does not answer at all is not asked four times for a minute each.
+            // A throttled request was not executed; any other failed one may have been. A server
+            // that does not respond at all is not tried four times for a minute each.
             let again = tries < TRIES
                 && begun.elapsed() < PATIENCE / 2
                 && problem.passes_quickly()
@@ -246,7 +245,7 @@ impl ClusterClient {
         }
     }
 
-    /// One try; a second one on a new connection where the credentials are refused.
+    /// One attempt; a second one on a new connection if the credentials are refused.
     async fn once(&self, call: &ApiRequest<'_>) -> Result<ApiResponse, ClusterProblem> {
         let _permit =
             self.inner
@@ -334,8 +333,8 @@ impl ClusterClient {
         ))
     }
 
-    /// The connection at hand, or a new one in place of what is missing, expiring or has the
-    /// generation that `refused`.
+    /// Returns the present connection, or a new one if it is missing, expiring or of the generation
+    /// `refused`.
     pub(crate) async fn connection(
         &self,
         refused: Option<u64>,
@@ -358,8 +357,8 @@ impl ClusterClient {
             return Ok(connection);
         }
         let failed = match opened.take() {
-            // Who waited here for an attempt that failed does not make the next one: a program may
-            // take a minute to fail.
+            // A caller that waited here for a failed attempt does not start the next one: a plugin
+            // may take a minute to fail.
             Some(ConnectAttempt {
                 generation,
                 at,
@@ -400,12 +399,11 @@ impl ClusterClient {
                 }
             }
         };
-        // One that is about to expire still holds.
+        // An expiring connection is still valid.
         at_hand().filter(|_| refused.is_none()).ok_or(failed)
     }
 
-    /// Whether a refusal of credentials is answered by a new connection: not right after one was
-    /// made.
+    /// Returns whether a refusal of credentials leads to a reconnect: not right after one.
     pub(crate) fn may_reopen(&self) -> bool {
         let settled =
             |opened: &ConnectAttempt| opened.generation == 0 || opened.at.elapsed() > REOPEN_PAUSE;
@@ -424,7 +422,7 @@ impl ClusterClient {
         }
     }
 
-    /// What a JSON answer says.
+    /// Parses a JSON response.
     pub(crate) fn read<T: serde::de::DeserializeOwned>(
         &self,
         subject: &str,
@@ -441,7 +439,7 @@ impl ClusterClient {
     }
 }
 
-/// A failed exchange, in words.
+/// Describes a transport error.
 pub(crate) fn transport(error: &kube::Error) -> String {
     match error {
         kube::Error::Service(error) => chain(&**error),

@@ -5,8 +5,8 @@ use super::{discovery::Resource, error::ClusterProblem};
 use crate::objects::object::ObjectKey;
 use std::fmt::Write;
 
-/// One part of a path, written so that it stays one part: what Kubernetes refuses as a part ("",
-/// ".", "..", with "/" or "%") is refused here before it is sent, the rest is percent-encoded.
+/// Encodes one path segment. Segments that Kubernetes rejects ("", ".", "..", with "/" or "%") are
+/// rejected before the request, the rest is percent-encoded.
 fn segment(what: &str, text: &str) -> Result<String, ClusterProblem> {
     if matches!(text, "" | "." | "..")
         || text.len() > 253

@@ -1,10 +1,10 @@
-//! Watching a cluster: what changes is told, nothing is asked again and again.
+//! Watches: changes of a cluster as events, without polling.
 //!
-//! One watch a kind, over the whole cluster, for the objects with our label. Objects are handed on
-//! whole and one at a time; the channel is bounded, so a slow receiver slows the watch down instead
-//! of filling memory. A watch that ends (each does, after minutes) goes on from the last version
-//! seen; where the server no longer keeps that, all objects are listed again. While a kind is not
-//! served yet, the definitions of kinds are watched for it.
+//! One watch a kind, over the whole cluster, for the objects with our label. Objects are delivered
+//! whole and one at a time; the channel is bounded, so a slow receiver applies back-pressure
+//! instead of filling memory. A watch that ends (each does, after minutes) resumes from the last
+//! resourceVersion; if that is too old (410 Gone), all objects are listed again. While a kind is
+//! not served yet, CRDs and APIServices are watched for it.
 
 use super::{
     ClusterClient, RequestIdentity,
@@ -40,10 +40,10 @@ pub(crate) const LIFE: u64 = 240;
 /// A watch that the server did not end in time is dead; so is one that began and says nothing by
 /// then.
 const GRACE: Duration = Duration::from_secs(10);
-/// How long a server may take to begin a watch.
+/// The time limit for the start of a watch.
 const OPENING: Duration = Duration::from_secs(30);
-/// How long to wait before trying again: first, and at most, for a server that does not answer and
-/// for one that refuses.
+/// The back-off: first and longest delay, for a server that does not respond and for one that
+/// refuses.
 const FIRST: Duration = Duration::from_millis(200);
 const LONGEST: Duration = Duration::from_secs(10);
 pub(crate) const LONGEST_REFUSED: Duration = Duration::from_secs(60);
@@ -51,18 +51,18 @@ pub(crate) const LONGEST_REFUSED: Duration = Duration::from_secs(60);
 /// to say so.
 const STREAMING_SINCE: u32 = 27;
 
-/// What a watch saw.
+/// An event of a watch.
 #[derive(Debug)]
 pub enum ClusterEvent {
     Object(Gvk, Box<Object>),
     /// An object is gone; with its UID.
     Gone(Gvk, ObjectKey, String),
-    /// All objects there were, after a list: what is not among them is gone.
+    /// All objects after a list: any other known object is gone.
     Listed(Gvk, Vec<ObjectKey>),
-    /// The kind cannot be watched at the moment. Told once, until [`ClusterEvent::Recovered`]; and again
-    /// where it turns out that there is no such kind.
+    /// The kind cannot be watched at present. Sent once, until [`ClusterEvent::Recovered`]; and
+    /// again if the kind turns out not to exist.
     Trouble(Gvk, ClusterError),
-    /// It can be watched again.
+    /// The kind can be watched again.
     Recovered(Gvk),
 }
 
@@ -117,8 +117,8 @@ impl Watches {
         watches
     }
 
-    /// Watches these kinds, too. A kind that is not served yet is told as [`ClusterEvent::Trouble`] and
-    /// watched once it is.
+    /// Adds these kinds. A kind that is not served yet is reported as [`ClusterEvent::Trouble`] and
+    /// watched as soon as it is.
     pub fn ensure(&self, kinds: impl IntoIterator<Item = Gvk>) {
         let mut running = self.running.lock().unwrap_or_else(PoisonError::into_inner);
         for gvk in kinds {
@@ -138,8 +138,8 @@ impl Watches {
         }
     }
 
-    /// Has the cluster asked what it serves when these kinds may have come, of which another
-    /// version may be watched.
+    /// Triggers discovery when these kinds may have appeared, of which another version may be
+    /// watched.
     pub fn look_out(&self, kinds: impl IntoIterator<Item = Gvk>) {
         let mut running = self.running.lock().unwrap_or_else(PoisonError::into_inner);
         while running.tasks.try_join_next().is_some() {}
@@ -151,7 +151,7 @@ impl Watches {
             let (cluster, waiting, wanted) =
                 (self.cluster.clone(), self.waiting.clone(), gvk.clone());
             let task = running.tasks.spawn(async move {
-                // It may have come before anybody was looking.
+                // The kind may have appeared before this watch started.
                 let now = async { drop(cluster.refresh().await) };
                 tokio::join!(
                     until_served(&cluster, &waiting, &wanted.group, |known| known
@@ -186,22 +186,21 @@ struct WatchTask {
     sink: mpsc::Sender<ClusterEvent>,
     waiting: Arc<watch::Sender<BTreeMap<String, usize>>>,
     gvk: Gvk,
-    /// What was told that is still so: trouble, and whether it is that there is no such kind.
+    /// The reported trouble: true if the kind does not exist.
     troubled: Option<bool>,
-    /// Where to go on from; none before the first list, and when the server no longer keeps it.
+    /// The resourceVersion to resume from; `None` before the first list, and after 410 Gone.
     version: Option<String>,
-    /// Whether the server sends lists as part of a watch; asked once.
+    /// True if the server sends lists as part of a watch; determined once.
     streaming: Option<bool>,
 }
 
-/// Why a watch ends for good: nobody listens.
+/// The receiver is gone: the watch ends for good.
 struct WatchClosed;
 
-/// How one watch ended.
+/// The end of one watch.
 enum WatchEnd {
-    /// As the server or the connection pleased, after it worked.
+    /// Closed by the server or the network after it worked.
     Cut,
-    /// It did not work.
     Failed(ClusterError),
 }
 
@@ -238,8 +237,8 @@ impl WatchTask {
                         return;
                     }
                     if unknown {
-                        // Discovery may still name what is gone: then this returns at once, and the
-                        // pause below counts.
+                        // Discovery may still list a removed kind: then this returns at once, and
+                        // the delay below applies.
                         let (group, kind) = (&self.gvk.group, &self.gvk.kind);
                         until_served(&self.cluster, &self.waiting, group, |known| {
                             known.preferred(group, kind).is_some()
@@ -297,7 +296,7 @@ impl WatchTask {
             Err(WatchStop::Closed) => Err(WatchClosed),
             Err(WatchStop::Problem(problem)) => {
                 if matches!(problem, ClusterProblem::UnknownKind { down: false, .. }) {
-                    // What was known of it is no longer so.
+                    // The discovery cache is stale.
                     let _ = self.cluster.refresh().await;
                 }
                 Ok(WatchEnd::Failed(
@@ -416,7 +415,7 @@ impl WatchTask {
         Ok(())
     }
 
-    /// All objects, page by page, for servers that do not send them with the watch.
+    /// Lists all objects page by page, for servers that do not stream lists.
     async fn list(&mut self, resource: &Resource, path: &str) -> Result<(), WatchStop> {
         let limit = PAGE.to_string();
         let (mut keys, mut next) = (Vec::new(), String::new());
@@ -465,7 +464,7 @@ impl WatchTask {
     }
 }
 
-/// Why following stopped.
+/// The reason why following stopped.
 enum WatchStop {
     Closed,
     Problem(ClusterProblem),
@@ -544,7 +543,7 @@ impl ClusterClient {
         }
     }
 
-    /// What an error of a watch means.
+    /// Classifies an error of a watch.
     fn problem(&self, error: &kube::Error, resource: &Resource) -> ClusterProblem {
         match error {
             kube::Error::Api(status) => self.problem_of(status, resource),

@@ -1,5 +1,5 @@
-//! One call of a forge's API: signed in, within its limits, within bounds of time and size, with
-//! pages and ETags.
+//! One call of a forge's API: authenticated, rate limited, bounded in time and size, with paging
+//! and ETags.
 
 mod pages;
 
@@ -43,7 +43,7 @@ const MOST_PAGES: usize = 200;
 const FLIGHT: usize = 6;
 /// Redirects of one call.
 const HOPS: usize = 3;
-/// What GitHub asks to wait where its second limit says nothing.
+/// GitHub's documented wait for its secondary rate limit if the response names none.
 const SECOND_LIMIT: Duration = Duration::from_secs(60);
 
 /// A call.
@@ -54,7 +54,7 @@ pub(crate) struct ApiCall {
     url: Url,
     body: Option<Value>,
     etag: Option<HeaderValue>,
-    /// Whether sending it twice does what sending it once does.
+    /// True if the call is idempotent.
     again: bool,
 }
 
@@ -70,7 +70,7 @@ impl ApiCall {
         }
     }
 
-    /// A call that is sent once, whatever becomes of its answer.
+    /// Creates a call that is never retried, whatever happens to its response.
     pub(crate) fn once(
         operation: ForgeOperation,
         method: Method,
@@ -105,7 +105,7 @@ impl ApiCall {
     }
 }
 
-/// How calls are signed.
+/// The authentication of calls.
 pub(crate) enum ApiAuth {
     Anonymous,
     Token(SecretLocation),
@@ -123,7 +123,7 @@ pub(crate) struct ForgeApi {
     budget: Mutex<Budget>,
     flight: Semaphore,
     cache: Mutex<ResponseCache>,
-    /// What is asked once in a pass.
+    /// Responses cached for one pass.
     pub(crate) standing: PassCache,
     /// Comments that this process wrote, by id.
     pub(crate) written: Mutex<HashSet<u64>>,
@@ -184,7 +184,7 @@ impl ForgeApi {
         })
     }
 
-    /// How many requests were sent for each operation; repetitions count.
+    /// Returns the request counts by operation; retries count.
     pub(crate) fn calls(&self) -> BTreeMap<ForgeOperation, u64> {
         lock(&self.calls).clone()
     }
@@ -404,7 +404,7 @@ impl ForgeApi {
         headers
     }
 
-    /// What a status means that means the same everywhere.
+    /// Classifies the statuses that mean the same on every forge.
     fn judge(
         &self,
         call: &ApiCall,

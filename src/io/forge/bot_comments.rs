@@ -1,5 +1,4 @@
-//! Comments of the bot's own: which one is kept up to date, also after its account has become
-//! another one.
+//! The bot's own comments: finds the one to update, even after the bot's account has changed.
 
 use super::{
     CommentOutcome, ForgeError, ForgeProblem,
@@ -17,17 +16,17 @@ pub(crate) struct MarkedComment {
     pub(crate) body: String,
 }
 
-/// How a comment is changed and made.
+/// The calls that edit and post a comment.
 pub(crate) struct CommentCalls<E: Fn(u64) -> ApiCall> {
     pub(crate) change: E,
     pub(crate) make: ApiCall,
 }
 
 impl ForgeApi {
-    /// Keeps one comment up to date: one that this process wrote, that the request's author wrote,
-    /// or that whoever signs in now wrote, which is `own`: asked for only where somebody else has
-    /// written one with the marker. What may not be changed any more, as another account's, is
-    /// followed by a new one.
+    /// Updates one comment: written by this process, by the pull request's author, or by the
+    /// current account `own`, which is looked up only if another account has written one with the
+    /// marker. A comment that may no longer be edited, as another account's, is followed by a new
+    /// one.
     pub(crate) async fn keep_comment<E: Fn(u64) -> ApiCall>(
         &self,
         found: Vec<MarkedComment>,
@@ -74,14 +73,14 @@ impl ForgeApi {
             id: u64,
         }
         let answer = self.send(&calls.make).await?;
-        // It is there, also where the answer cannot be read.
+        // The comment was posted, even if the response cannot be read.
         if let Ok(Made { id }) = self.parse(&calls.make, &answer) {
             lock(&self.written).insert(id);
         }
         Ok(CommentOutcome::Made)
     }
 
-    /// Nothing if this account may not change it, or it is gone.
+    /// Edits a comment; `None` if this account may not edit it, or it was deleted.
     async fn change<E: Fn(u64) -> ApiCall>(
         &self,
         known: &MarkedComment,

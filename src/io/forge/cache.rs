@@ -1,21 +1,19 @@
-//! Answers by their ETag, so that what has not changed costs no body, and on some forges nothing of
-//! the budget.
+//! Responses by ETag, so that unchanged resources cost no body, and on some forges no rate limit.
 
 use jiff::Timestamp;
 use reqwest::{Url, header::HeaderValue};
 use std::{any::Any, collections::HashMap, sync::Arc};
 
-/// Answers remembered: for each of some hundred requests itself, its checks and its reviews, beside
-/// the pages of lists.
+/// Cached responses: for each of some hundred requests the request itself, its checks and its
+/// reviews, beside the pages of lists.
 const ANSWERS: usize = 2_048;
-/// Bytes of the answers that were remembered, at most; of pages less is kept.
+/// The limit of cached bytes, counted before parsing; pages keep less.
 const BYTES: usize = 16 << 20;
 
-/// A page of a list, as it is kept.
+/// The cached form of a page.
 pub(crate) struct CachedPage<U> {
-    /// What was wanted of it.
     pub(crate) items: Vec<U>,
-    /// How many entries it had, wanted or not.
+    /// The number of entries on the page, kept or not.
     pub(crate) count: usize,
     /// The time of its last entry, in lists ordered by time.
     pub(crate) oldest: Option<Timestamp>,
@@ -30,8 +28,8 @@ struct CachedResponse {
     size: usize,
 }
 
-/// Answers, or what is kept of them, by name. When it is full, all is forgotten: the next pass
-/// reads them whole once.
+/// Responses, or their parsed form, by name. A full cache is cleared: the next pass reads
+/// everything once.
 #[derive(Default)]
 pub(crate) struct ResponseCache {
     answers: HashMap<String, CachedResponse>,

@@ -1,4 +1,4 @@
-//! What all forges do alike, each with names of its own.
+//! Steps that all forges share.
 
 use super::{
     Forge, ForgeError, ForgeOperation, ForgeProblem, NewRequest, OpenedRequest, PullRequest,
@@ -16,8 +16,8 @@ impl ForgeApi {
     }
 }
 
-/// What came of opening a request: the new one, or the one that is there already. It may be there
-/// because it `exists`, as the forge says, or because only the answer was lost.
+/// Returns the opened pull request: the new one, or an existing one, if the forge says it `exists`
+/// or if only the response was lost.
 pub(crate) async fn opened(
     forge: &dyn Forge,
     new: &NewRequest,

@@ -1,4 +1,4 @@
-//! What a forge can do wrong, and what a token may lack.
+//! Errors of forges, and the permissions that a token may lack.
 
 use crate::{
     core::{
@@ -11,10 +11,10 @@ use crate::{
 use serde_json::Value;
 use std::{fmt, time::Duration};
 
-/// Characters of a forge's words that are kept.
+/// The number of characters kept of a forge's message.
 pub(crate) const WORDS: usize = 400;
 
-/// What was being done.
+/// The failed operation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum ForgeOperation {
     SignIn,
@@ -44,7 +44,7 @@ pub enum ForgeOperation {
 }
 
 impl ForgeOperation {
-    /// For people: "cannot …".
+    /// Returns the text that completes "cannot …".
     pub fn as_str(self) -> &'static str {
         match self {
             ForgeOperation::SignIn => "sign in as a GitHub App",
@@ -66,7 +66,7 @@ impl ForgeOperation {
         }
     }
 
-    /// What a token needs for it.
+    /// Returns the permission that the operation requires of a token.
     fn needs(self, kind: ForgeKind) -> &'static str {
         match (kind, self) {
             (ForgeKind::Github, ForgeOperation::SignIn) => {
@@ -137,68 +137,49 @@ impl fmt::Display for ForgeOperation {
     }
 }
 
-/// A forge did not do what was asked. Its words are escaped and cut in the message; no token is
-/// ever in it.
+/// An error of a forge. The forge's message is escaped and cut; it never contains a token.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{forge} {host}, {repository}: cannot {operation}: {problem}")]
 pub struct ForgeError {
     pub forge: ForgeKind,
-    /// Who was asked: `host[:port]`.
+    /// The host, `host[:port]`.
     pub host: String,
     pub repository: String,
-    /// What was being done.
     pub operation: ForgeOperation,
     pub problem: ForgeProblem,
 }
 
-/// What happened.
+/// The cause.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ForgeProblem {
-    /// 401: nobody, or a token that is none any more.
+    /// 401: no credentials, or an invalid or expired token.
     #[error("the credentials are refused (401){}", says(message))]
-    Unauthorized {
-        message: Option<String>,
-    },
+    Unauthorized { message: Option<String> },
     /// 403: the token may not do it.
     #[error("the token may not do that (403){}", says(message))]
-    Forbidden {
-        message: Option<String>,
-    },
+    Forbidden { message: Option<String> },
     /// 404: not there, or hidden from this token.
     #[error("not found, or hidden from this token (404){}", says(message))]
-    NotFound {
-        message: Option<String>,
-    },
+    NotFound { message: Option<String> },
     /// The forge wants us to wait. Nothing is sent before that.
     #[error("requests are limited: next try in {} s", retry_after.as_secs().max(1))]
-    Throttled {
-        /// For how long from now.
-        retry_after: Duration,
-    },
-    /// It cannot be merged now.
+    Throttled { retry_after: Duration },
+    /// The pull request cannot be merged now.
     #[error("it cannot be merged now{}", says(message))]
-    NotMergeable {
-        message: Option<String>,
-    },
+    NotMergeable { message: Option<String> },
     /// It is not merged as long as its branch does not contain the newest commit of the base.
     #[error(
         "its branch does not contain the newest commit of the base{}",
         says(message)
     )]
-    Behind {
-        message: Option<String>,
-    },
-    /// The forge asks to try later: it is still looking whether it can be merged, or somebody else
-    /// merged at that moment. Gitea says so of conflicts, too.
+    Behind { message: Option<String> },
+    /// The forge asks to retry later: it is still computing mergeability, or another merge happened
+    /// at the same moment. Gitea reports conflicts in the same way.
     #[error("it cannot be merged yet{}", says(message))]
-    NotYet {
-        message: Option<String>,
-    },
+    NotYet { message: Option<String> },
     /// The head is another one than was verified.
     #[error("its head is not the commit that was verified{}", says(message))]
-    HeadChanged {
-        message: Option<String>,
-    },
+    HeadChanged { message: Option<String> },
     /// The forge understood and does not want it (400, 422).
     #[error("refused ({status}){}", says(message))]
     Refused {
@@ -206,7 +187,7 @@ pub enum ForgeProblem {
         status: u16,
         message: Option<String>,
     },
-    /// What is declared does not go together with the repository's settings on the forge.
+    /// The declared options contradict the repository's settings on the forge.
     #[error("{0}")]
     Unsupported(String),
     #[error("answered {status}{}", says(message))]
@@ -216,11 +197,7 @@ pub enum ForgeProblem {
     },
     /// An answer that is not what the API promises.
     #[error("answered {endpoint} with something else: {why}")]
-    Content {
-        endpoint: String,
-        /// What is wrong with it.
-        why: String,
-    },
+    Content { endpoint: String, why: String },
     /// An answer larger than anything honest.
     #[error("answered {endpoint} with more than {limit} bytes")]
     TooLarge {
@@ -230,15 +207,10 @@ pub enum ForgeProblem {
     },
     /// More pages than are followed.
     #[error("{endpoint} has more than {pages} pages")]
-    Endless {
-        endpoint: String,
-        pages: usize,
-    },
+    Endless { endpoint: String, pages: usize },
     /// A redirect that is not followed.
     #[error("redirected to {}, which is not followed", shown(to))]
-    Redirect {
-        to: String,
-    },
+    Redirect { to: String },
     #[error("cannot be reached: {0}")]
     Transport(String),
     #[error("too slow: no {what} within {} ms", after.as_millis())]
@@ -250,17 +222,16 @@ pub enum ForgeProblem {
     /// Credentials that cannot be had.
     #[error("no credentials from {origin}: {why}")]
     Credentials {
-        /// Where they should come from.
+        /// The configured source.
         origin: String,
-        /// Why they do not.
         why: String,
     },
-    /// What `tagboat.yaml` says cannot be used.
+    /// A setting of `tagboat.yaml` cannot be used.
     #[error("{0}")]
     Setup(String),
 }
 
-/// `: "words of the forge"`, if it said any.
+/// Formats `: "message of the forge"`, if there is one.
 fn says(message: &Option<String>) -> String {
     message
         .as_deref()
@@ -269,7 +240,7 @@ fn says(message: &Option<String>) -> String {
 }
 
 impl ForgeProblem {
-    /// Whether the same request, sent again at once, may do better.
+    /// Returns whether the error is transient: the same request, sent again at once, may succeed.
     pub(crate) fn is_passing(&self) -> bool {
         match self {
             ForgeProblem::Transport(_) | ForgeProblem::Timeout { .. } => true,
@@ -278,7 +249,7 @@ impl ForgeProblem {
         }
     }
 
-    /// Whether it says that a merge was understood and not done.
+    /// Returns whether the forge understood the merge and refused it.
     pub(crate) fn is_unmerged(&self) -> bool {
         matches!(
             self,
@@ -289,7 +260,7 @@ impl ForgeProblem {
         )
     }
 
-    /// Whether the request may have been carried out although no answer says so.
+    /// Returns whether the request may have been carried out although no response confirms it.
     pub(crate) fn is_open(&self) -> bool {
         self.is_passing()
             || matches!(
@@ -332,7 +303,7 @@ impl Classify for ForgeError {
     }
 }
 
-/// What a forge says about an error, in one line, without the token should it be quoted.
+/// Extracts a forge's error message on one line, without the token in case it is quoted.
 pub(crate) fn words(body: &[u8], token: Option<&Secret>) -> Option<String> {
     let value: Value = serde_json::from_slice(body).ok()?;
     let mut said: Vec<String> = Vec::new();

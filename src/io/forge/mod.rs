@@ -40,24 +40,23 @@ use crate::spec::{self, ForgeKind};
 use async_trait::async_trait;
 use std::{collections::BTreeMap, path::PathBuf, sync::Arc, time::Duration};
 
-/// How a forge is reached: what `tagboat.yaml` says, resolved by the caller.
+/// The configuration of a forge, resolved by the caller.
 #[derive(Debug, Clone)]
 pub struct ForgeConfig {
-    /// Which forge, where, and the repository there; its `credentials` are not read.
+    /// The forge and the repository on it; its `credentials` are not read.
     pub forge: spec::ForgeSpec,
-    /// Who signs in, and with what.
     pub credentials: ForgeLogin,
     /// PEM file of further certificate authorities.
     pub ca_file: Option<PathBuf>,
     pub proxy: Proxy,
-    /// How long things may take.
     pub timing: ForgeTimeouts,
 }
 
-/// Who signs in. Nothing is read before the first call, and files are read again for each.
+/// The sign-in of a forge. Nothing is read before the first call, and files are read again for
+/// each.
 #[derive(Debug, Clone)]
 pub enum ForgeLogin {
-    /// Nobody: public projects can be read, within narrow limits.
+    /// Public projects can be read, within narrow limits.
     Anonymous,
     Token(SecretLocation),
     App {
@@ -68,7 +67,7 @@ pub enum ForgeLogin {
     },
 }
 
-/// How long things may take. [`Default`] suits real forges; tests shorten it.
+/// Timeouts. [`Default`] suits real forges; tests shorten them.
 #[derive(Debug, Clone, Copy)]
 pub struct ForgeTimeouts {
     /// To connect, TLS included.
@@ -103,19 +102,19 @@ impl Default for ForgeTimeouts {
 /// token lacks.
 #[async_trait]
 pub trait Forge: std::fmt::Debug + Send + Sync {
-    /// Which forge, where, and the repository there.
+    /// Returns the forge and the repository on it.
     fn place(&self) -> &spec::ForgeSpec;
 
-    /// How much text it takes.
+    /// Returns the forge's limits of text.
     fn limits(&self) -> TextLimits;
 
-    /// How many requests were sent so far, for each operation; repetitions count.
+    /// Returns the request counts by operation; retries count.
     fn calls(&self) -> BTreeMap<ForgeOperation, u64>;
 
-    /// Where people read a commit.
+    /// Returns the web page of a commit.
     fn commit_url(&self, commit: &str) -> String;
 
-    /// Where people read what changed between two commits, branches or tags.
+    /// Returns the web page that compares two commits, branches or tags.
     fn compare_url(&self, from: &str, to: &str) -> String {
         compare_url(self.place(), from, to)
     }
@@ -137,7 +136,7 @@ pub trait Forge: std::fmt::Debug + Send + Sync {
     /// The request of exactly this head branch: an open one if there is one, else the latest.
     async fn find(&self, head: &str) -> Result<Option<PullRequest>, ForgeError>;
 
-    /// One request with all that the forge tells: whether it can be merged, and by whom it ended.
+    /// Returns one pull request with all details: mergeability, and who closed it.
     async fn get(&self, number: u64) -> Result<PullRequest, ForgeError>;
 
     /// Opens a request; or finds the open one of this head branch, also if the answer to the
@@ -155,17 +154,16 @@ pub trait Forge: std::fmt::Debug + Send + Sync {
         remove: &[&str],
     ) -> Result<(), ForgeError>;
 
-    /// Asks people and teams for reviews, those beside the request's author; gives those who could
-    /// not be asked.
+    /// Requests reviews from people and teams, except the author; returns those who could not be
+    /// asked.
     async fn ask_reviews(
         &self,
         request: &PullRequest,
         reviewers: &[RequestedReviewer],
     ) -> Result<Vec<UnrequestedReview>, ForgeError>;
 
-    /// Keeps one comment up to date: the one of the request's author, or of whoever signs in now,
-    /// that holds the marker, which people do not see. A marker is a short word of letters, digits
-    /// and dashes.
+    /// Updates one comment: the one with the marker, invisible to readers, by the pull request's
+    /// author or the current account. A marker is a short word of letters, digits and dashes.
     async fn comment(
         &self,
         request: &PullRequest,
@@ -173,36 +171,36 @@ pub trait Forge: std::fmt::Debug + Send + Sync {
         text: &str,
     ) -> Result<CommentOutcome, ForgeError>;
 
-    /// Whether a request is merged only if its branch contains the newest commit of `base`, as far
-    /// as the forge tells: GitHub of rulesets, GitLab of the project's way to merge, Gitea to
-    /// administrators. Where it does not, [`Mergeable::Behind`] of one request or the refusal of
-    /// its merge ([`ForgeProblem::Behind`]) says so. Asked once in a pass.
+    /// Returns whether a merge requires the branch to contain the newest commit of `base`, as far
+    /// as the forge tells: GitHub from rulesets, GitLab from the project's merge method, Gitea to
+    /// administrators. Otherwise [`Mergeable::Behind`] or the refusal of a merge
+    /// ([`ForgeProblem::Behind`]) tells. Cached for a pass.
     async fn wants_newest(&self, base: &str) -> Result<bool, ForgeError>;
 
     /// The checks of exactly the commit that `request.head_commit` names, with those that the base
     /// requires.
     async fn checks(&self, request: &PullRequest) -> Result<Checks, ForgeError>;
 
-    /// Who approved it, who wants changes, and how many are needed.
+    /// Returns who approved, who objects, and how many approvals are required.
     async fn approvals(&self, request: &PullRequest) -> Result<Approvals, ForgeError>;
 
     /// Merges it if its head is `merge.head`; gives the commit made, where the forge names it.
     async fn merge(&self, number: u64, merge: &MergeCommand) -> Result<Option<String>, ForgeError>;
 
-    /// Whether [`Forge::merge_when_ready`] holds for the verified head only, also later. Where it
-    /// does not (GitHub, Gitea), somebody's commit on the branch is merged with it once its checks
-    /// pass: merge with [`Forge::merge`] instead, where that must not be.
+    /// Returns whether [`Forge::merge_when_ready`] applies to the verified head only, also later.
+    /// If not (GitHub, Gitea), a later commit on the branch is merged with it once its checks pass;
+    /// use [`Forge::merge`] where that must not happen.
     fn auto_merge_keeps_head(&self) -> bool;
 
-    /// Lets the forge merge it when all that the base wants is there, if its head is `merge.head`.
-    /// It may merge at once.
+    /// Schedules the merge for when the base's requirements are met, if the head is `merge.head`.
+    /// May merge at once.
     async fn merge_when_ready(
         &self,
         request: &PullRequest,
         merge: &MergeCommand,
     ) -> Result<(), ForgeError>;
 
-    /// Takes [`Forge::merge_when_ready`] back; fine if there is nothing to take back.
+    /// Cancels [`Forge::merge_when_ready`]; succeeds if nothing is scheduled.
     async fn cancel_merge(&self, request: &PullRequest) -> Result<(), ForgeError>;
 
     /// Closes it without a merge.
@@ -214,9 +212,8 @@ pub trait Forge: std::fmt::Debug + Send + Sync {
     /// Sets a status of a commit.
     async fn set_status(&self, commit: &str, status: &CommitStatus) -> Result<(), ForgeError>;
 
-    /// The releases of a project on this forge after the version `from` up to the version `to`,
-    /// latest first; mere tags where it has no releases. Bounded: what lies further back than 300
-    /// releases is not found.
+    /// Returns the releases of a project on this forge after version `from` up to `to`, latest
+    /// first; tags if it has no releases. Looks at the latest 300 only.
     async fn releases(
         &self,
         project: &str,
@@ -225,7 +222,7 @@ pub trait Forge: std::fmt::Debug + Send + Sync {
     ) -> Result<Vec<ForgeRelease>, ForgeError>;
 }
 
-/// Takes a forge into use. Nothing is sent and no secret is read.
+/// Builds a client. Sends nothing and reads no secret.
 ///
 /// # Errors
 /// If the CA file or the proxy cannot be used.
@@ -239,7 +236,7 @@ pub fn connect(config: &ForgeConfig) -> Result<Arc<dyn Forge>, ForgeError> {
     })
 }
 
-/// Where people read what changed between two commits, branches or tags of a repository on a forge.
+/// Returns the web page of a forge that compares two commits, branches or tags of a repository.
 pub fn compare_url(place: &spec::ForgeSpec, from: &str, to: &str) -> String {
     let range = format!("{from}...{to}");
     match place.kind {

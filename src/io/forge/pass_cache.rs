@@ -1,5 +1,5 @@
-//! What is asked once for many requests: settings of a branch or the repository, its labels. It
-//! holds until the requests are listed anew, which is how a pass begins.
+//! Responses cached for one pass: settings of a branch or the repository, labels. Cleared when a
+//! pass lists the pull requests.
 
 use super::ForgeError;
 use std::{any::Any, collections::HashMap, sync::Arc};

@@ -1,4 +1,4 @@
-//! Which releases lie between two versions.
+//! Selects the releases between two versions.
 
 use super::{ForgeRelease, NOTES};
 use crate::core::version::Version;
@@ -18,9 +18,9 @@ fn split(tag: &str) -> Option<(&str, Version<'_>)> {
         .next()
 }
 
-/// Of releases, latest first, those after `from` up to `to`. Versions are compared, whatever stands
-/// before them, if it is the same; pre-releases are left out unless `to` is one. Other words are
-/// found by their place in the list.
+/// Returns, of releases ordered latest first, those after `from` up to `to`. Versions are compared
+/// behind a common prefix; pre-releases are left out unless `to` is one. Other names are found by
+/// their position in the list.
 pub(crate) fn between(all: Vec<ForgeRelease>, from: &str, to: &str) -> Vec<ForgeRelease> {
     let (Some((_, from_version)), Some((_, to_version))) = (split(from), split(to)) else {
         let Some(start) = all.iter().position(|release| release.tag == to) else {

@@ -1,5 +1,4 @@
-//! Branches beside the one that is followed: those of requests, whose commits may be somebody
-//! else's.
+//! Branches of pull requests, whose commits may be other people's.
 
 use super::{
     draft::{CommitDraft, Person},
@@ -15,10 +14,10 @@ use gix::{
 };
 use std::collections::{BTreeMap, BinaryHeap, HashMap};
 
-/// The reference of this name in the remote becomes [`TRACKED`] with the same rest of the name.
+/// A reference below this prefix in the remote is kept below [`TRACKED`].
 pub(crate) const HEADS: &str = "refs/heads/";
 
-/// Where the branches of a remote are kept.
+/// The prefix of remote branches in the mirror.
 pub(crate) const TRACKED: &str = "refs/remotes/origin/";
 
 /// Commits that are read at most to see where a branch left its target.
@@ -35,27 +34,24 @@ pub struct BotBranches {
     pub parents: Vec<ObjectId>,
     /// The author's name, safe to print.
     pub author: String,
-    /// The author's address as it stands there.
     pub author_email: String,
     /// The first line of the message, safe to print.
     pub subject: String,
-    /// The committer's name as it stands there.
     pub committer: String,
-    /// The committer's address as it stands there.
     pub email: String,
-    /// Whether the message has a `Tagboat-RefUpdate` trailer.
+    /// True if the message has a `Tagboat-Update` trailer.
     pub update: bool,
 }
 
 impl BotBranches {
-    /// Whether the bot made it: a commit of an update with the bot's name and address as committer,
-    /// on one parent.
+    /// Returns whether the bot made it: an update commit with the bot's identity as committer, and
+    /// one parent.
     pub fn is_by(&self, bot: &Person) -> bool {
         self.update && self.parents.len() == 1 && bot.is(&self.committer, &self.email)
     }
 
-    /// Whether somebody else made it anew from a commit of the bot's, which is still its author: a
-    /// forge's button "rebase" does that, and so does whoever amends it.
+    /// Returns whether a person rewrote a commit of the bot, who is still its author: a forge's
+    /// "rebase" button does that, and so does amending.
     pub fn is_remade(&self, bot: &Person) -> bool {
         self.update && self.parents.len() == 1 && bot.is(&self.author, &self.author_email)
     }
@@ -144,8 +140,8 @@ impl Mirror {
                 order.push((seconds, id));
             }
             let unpainted = || order.iter().filter(|(_, id)| !painted[id]);
-            // Nobody makes thousands of commits on the bot's branch; and what is not counted to the
-            // end is not the bot's.
+            // Thousands of commits on the bot's branch are not realistic, and a branch that is not
+            // counted to the end is not the bot's.
             if parents_of.len() > MOST_READ || unpainted().count() > limit + SLOP {
                 return Ok(None);
             }
@@ -169,7 +165,7 @@ impl Mirror {
                         painted.insert(parent, paint);
                         queue.push((seconds, parent));
                     }
-                    // It was seen from the branch before: it is the target's after all, and so are
+                    // Seen from the branch before; it belongs to the target after all, and so do
                     // its parents.
                     Some(false) if paint => {
                         painted.insert(parent, true);
@@ -212,8 +208,8 @@ impl Mirror {
         })
     }
 
-    /// Whether `commit` does to `parent` exactly these changes, each a path with its bytes before
-    /// and after.
+    /// Returns whether `commit` makes exactly these changes to `parent`, each a path with its bytes
+    /// before and after.
     ///
     /// # Errors
     /// [`GitError::Broken`] if an object is missing.
@@ -243,8 +239,8 @@ impl Mirror {
                 }))
     }
 
-    /// Pushes a draft to a branch of its own: one that must not be there, or that must be at `old`.
-    /// What it replaces is gone from the branch.
+    /// Pushes a draft to its own branch, by compare-and-swap: the branch must not exist, or must be
+    /// at `old`. The replaced commits leave the branch.
     ///
     /// # Errors
     /// As [`Mirror::push`].
@@ -279,8 +275,8 @@ impl Mirror {
         )
     }
 
-    /// Forgets branches that the remote does not have any more. Before others are written: what was
-    /// a branch may be a folder of branches now.
+    /// Forgets branches that the remote has deleted. Runs before others are written: a former
+    /// branch name may now be a folder of branches.
     pub(crate) fn forget_branches<'b>(
         &self,
         repo: &gix::Repository,

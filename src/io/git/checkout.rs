@@ -1,5 +1,4 @@
-//! A working copy that somebody else has made, as in a CI job: its commits are read, nothing of it
-//! is changed.
+//! A working copy of the user, as in a CI job. It is only read.
 
 use super::{
     error::{GitError, chain},
@@ -17,8 +16,8 @@ pub struct Checkout {
 }
 
 impl Checkout {
-    /// Opens the working copy that `dir` lies in. Neither the configuration of the user and the
-    /// machine nor the environment is read, so that it does not matter whose it is.
+    /// Opens the working copy that contains `dir`. The Git configuration of the user and the
+    /// machine and the environment are ignored, so that it does not matter who owns the copy.
     ///
     /// # Errors
     /// [`GitError::Checkout`] if there is none.
@@ -70,11 +69,10 @@ impl Checkout {
             })
     }
 
-    /// The commit that a revision stands for, in whatever form Git has for one: `v1.2`,
-    /// `origin/main`, `HEAD~2`, an id.
+    /// Resolves a revision in any of Git's forms: `v1.2`, `origin/main`, `HEAD~2`, an id.
     ///
     /// # Errors
-    /// [`GitError::Revision`] where there is none.
+    /// [`GitError::Revision`] if there is none.
     pub fn named(&self, text: &str) -> Result<ObjectId, GitError> {
         let repo = self.repo.to_thread_local();
         let id = repo.rev_parse_single(text).map_err(|error| {
@@ -87,11 +85,11 @@ impl Checkout {
         rev_parse::commit(&repo, &self.dir, text, id)
     }
 
-    /// Where `head` left the branch that the remote `origin` calls its default, or else `main` or
-    /// `master`; without these, and for a commit that is on that branch itself, its first parent.
+    /// Returns the merge base of `head` and the default branch of `origin`, or else `main` or
+    /// `master`; without these, and for a commit on that branch itself, its first parent.
     ///
     /// # Errors
-    /// [`GitError::Revision`] where there is none: it is the first commit, or the clone is shallow.
+    /// [`GitError::Revision`] if there is none: it is the first commit, or the clone is shallow.
     pub fn before(&self, head: ObjectId) -> Result<ObjectId, GitError> {
         let repo = self.repo.to_thread_local();
         for name in [

@@ -20,7 +20,7 @@ pub struct FileEdit {
     pub bytes: Vec<u8>,
 }
 
-/// Who wrote or made a commit.
+/// An author or committer.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Person {
     name: String,
@@ -57,7 +57,6 @@ impl Person {
         })
     }
 
-    /// Whether this is their name and address.
     pub(crate) fn is(&self, name: &str, email: &str) -> bool {
         self.name == name && self.email == email
     }
@@ -72,12 +71,10 @@ impl Person {
     }
 }
 
-/// What stands in a commit beside its tree.
+/// The metadata of a commit.
 #[derive(Debug, Clone)]
 pub struct CommitMeta<'a> {
-    /// Who wrote the change.
     pub author: &'a Person,
-    /// Who made the commit.
     pub committer: &'a Person,
     /// Now, in seconds since 1970; written as UTC.
     pub seconds: i64,
@@ -89,7 +86,6 @@ pub struct CommitMeta<'a> {
 /// A commit with all its new objects, ready to be pushed.
 pub struct CommitDraft {
     pub commit: ObjectId,
-    /// What it is made on.
     pub parent: ObjectId,
     pub tree: ObjectId,
     pub(crate) objects: Vec<(ObjectId, gix::objs::Kind, Vec<u8>)>,
@@ -201,7 +197,7 @@ impl Mirror {
         }))
     }
 
-    /// The tree with the edits in it; `edits` are sorted, and their paths relative to it. Every
+    /// Writes the tree with the edits; `edits` are sorted, and their paths relative to it. Every
     /// tree on the way is read and written once.
     fn edit_tree(
         &self,

@@ -1,9 +1,9 @@
-//! What can go wrong with Git, and whose fault it is.
+//! Errors of Git operations.
 
 use crate::core::error::{Classify, ErrorKind};
 use std::path::{Path, PathBuf};
 
-/// An error of this room. Text that came from a server is escaped and cut before it gets in here.
+/// An error of a Git operation. Text from a server is escaped and cut before it gets in here.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum GitError {
@@ -12,7 +12,6 @@ pub enum GitError {
     Remote {
         /// The URL, without credentials.
         remote: String,
-        /// What is wrong with it.
         why: String,
     },
     /// A file that a remote needs (CA, identity) cannot be read or is of the wrong form.
@@ -20,10 +19,9 @@ pub enum GitError {
     File {
         /// The URL, without credentials.
         remote: String,
-        /// What the file is for: "CA file" …
+        /// The purpose of the file: "CA file" …
         what: &'static str,
         file: PathBuf,
-        /// What is wrong with it.
         why: String,
     },
     /// The remote has no such branch (an empty repository has none at all).
@@ -46,9 +44,9 @@ pub enum GitError {
     Denied {
         /// The URL, without credentials.
         remote: String,
-        /// What was tried: "fetch" or "push".
+        /// The operation: "fetch" or "push".
         doing: &'static str,
-        /// What the server said.
+        /// The server's message.
         why: String,
     },
     /// The server cannot be reached, breaks off, or does not speak Git.
@@ -56,7 +54,7 @@ pub enum GitError {
     Wire {
         /// The URL, without credentials.
         remote: String,
-        /// What was tried: "fetch" or "push".
+        /// The operation: "fetch" or "push".
         doing: &'static str,
         why: String,
     },
@@ -70,21 +68,13 @@ pub enum GitError {
     },
     /// The mirror's folder cannot be used: permissions, a full disk.
     #[error("git mirror {}: {why}", dir.display())]
-    Mirror {
-        dir: PathBuf,
-        why: String,
-    },
+    Mirror { dir: PathBuf, why: String },
     /// A folder is no working copy that can be read.
     #[error("{}: {why}", dir.display())]
-    Checkout {
-        dir: PathBuf,
-        why: String,
-    },
+    Checkout { dir: PathBuf, why: String },
     /// Another process works in the mirror's folder.
     #[error("git mirror {}: another process is using it", dir.display())]
-    InUse {
-        dir: PathBuf,
-    },
+    InUse { dir: PathBuf },
     /// An object of the mirror is missing or damaged: `Mirror::rebuild` helps.
     #[error("git mirror {}: {what} is damaged or missing: {why}", dir.display())]
     Broken {
@@ -109,7 +99,7 @@ pub enum GitError {
     /// A signing key that cannot be used.
     #[error("signing key: {0}")]
     Key(String),
-    /// A name, address or message that cannot stand in a commit.
+    /// A name, address or message that a commit cannot contain.
     #[error("commit {what}: {why}")]
     Commit {
         what: &'static str,
@@ -157,7 +147,7 @@ impl Classify for GitError {
     }
 }
 
-/// An object is not what it should be.
+/// Builds the error for a missing or corrupt object.
 pub(crate) fn broken(
     dir: &Path,
     what: &str,
@@ -176,7 +166,7 @@ pub(crate) fn plain(text: &str) -> String {
     crate::core::error::harmless(text, 400)
 }
 
-/// An error with its causes on one line, each said once.
+/// Formats an error with its causes on one line, each once.
 pub(crate) fn chain(error: &(dyn std::error::Error + 'static)) -> String {
     let mut said: Vec<String> = Vec::new();
     let mut say = |text: String| {

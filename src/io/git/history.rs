@@ -1,4 +1,4 @@
-//! The first-parent history of a commit, as far back as it is wanted.
+//! The first-parent history of a commit, read lazily.
 
 use super::{
     error::{GitError, plain},
@@ -12,7 +12,7 @@ use gix::{ObjectId, prelude::FindExt};
 /// differ. Git itself uses five.
 const SLOP: usize = 5;
 
-/// A walk from a commit along first parents, newest first. Nothing is read before it is asked for.
+/// A walk from a commit along first parents, newest first. Commits are read on demand.
 pub struct FirstParents<'m> {
     mirror: &'m Mirror,
     repo: gix::Repository,
@@ -27,17 +27,16 @@ pub struct FirstParents<'m> {
 pub struct HistoryCommit {
     pub id: ObjectId,
     pub tree: ObjectId,
-    /// Its first parent; none for the first commit.
     pub parent: Option<ObjectId>,
-    /// Its second parent, if it has exactly two: the head of what it merged.
+    /// The second parent of a merge of exactly two: the head of the merged branch.
     pub merged: Option<ObjectId>,
-    /// When it was committed, in seconds since 1970.
+    /// The commit time, in seconds since 1970.
     pub seconds: i64,
     /// The author's name, safe to print.
     pub author: String,
     /// The first line of the message, safe to print.
     pub subject: String,
-    /// Whether the message has a `Tagboat-Update` trailer: the bot made it, for an update.
+    /// True if the message has a `Tagboat-Update` trailer: an update commit of the bot.
     pub update: bool,
 }
 
@@ -67,8 +66,8 @@ impl Mirror {
 }
 
 impl FirstParents<'_> {
-    /// The files that `commit` changed against its first parent, in the order of their paths. Costs
-    /// what was changed.
+    /// Returns the files that `commit` changed against its first parent, in the order of their
+    /// paths. The cost is proportional to the change.
     pub fn changes(&self, commit: &HistoryCommit) -> Result<Vec<FileDelta>, GitError> {
         let old = match commit.parent {
             Some(parent) => Some(self.read(parent)?.tree),

@@ -1,8 +1,8 @@
-//! What the files of a commit hold, remembered: an unchanged blob is never looked at again.
+//! A cache of what was extracted from each blob of a commit: an unchanged blob is never read again.
 //!
-//! The caller says which paths matter and what to take from their bytes ([`Extractor`]); this file
-//! finds the blobs that are new since the commit it knows, reads them on two threads, and keeps the
-//! records in one flat file.
+//! The caller says which paths matter and what to extract from their bytes ([`Extractor`]). This
+//! file finds the blobs that are new since the commit of the cache, reads them on two threads, and
+//! keeps the records in one flat file.
 
 use super::{
     error::GitError,
@@ -29,18 +29,18 @@ use std::{
 /// of deltas.
 const CHUNK: usize = 128;
 
-/// What to look at, and what to remember of it.
+/// Selects files and extracts the record to keep of each.
 pub trait Extractor: Sync {
-    /// The class of a path, handed back to [`Extractor::extract`]; `None` for a path that does not
-    /// matter. Only regular files are asked about: no links, no submodules.
+    /// Returns the class of a path, handed back to [`Extractor::extract`]; `None` for an irrelevant
+    /// path. Called for regular files only: no links, no submodules.
     fn class(&self, path: &str) -> Option<u8>;
 
-    /// Stands for everything that decides what `class` and `extract` answer. Another fingerprint
-    /// rebuilds the index.
+    /// Identifies everything that decides the results of `class` and `extract`. A different
+    /// fingerprint rebuilds the index.
     fn fingerprint(&self) -> [u8; 16];
 
-    /// What to remember; nothing where there is nothing of interest. It may depend on `class` and
-    /// `bytes` only, because a blob known from elsewhere is not asked about again.
+    /// Returns the record to keep; empty if there is nothing of interest. Must depend on `class`
+    /// and `bytes` only, because a known blob is not extracted again.
     fn extract(&self, class: u8, bytes: &[u8]) -> Vec<u8>;
 }
 
@@ -48,33 +48,33 @@ pub trait Extractor: Sync {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Index(IndexFile);
 
-/// An index, and what it took.
+/// An index and its origin.
 #[derive(Debug)]
 pub struct Indexed {
     /// The index of the commit asked for.
     pub index: Index,
     pub how: IndexOrigin,
-    /// Why it could not be saved, if so: the next process begins further back.
+    /// The reason why the index could not be saved; the next process then starts from an older one.
     pub unsaved: Option<String>,
 }
 
-/// What it took to have the index.
+/// The work that was needed for an index.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum IndexOrigin {
-    /// It was there: no blob was read.
+    /// None: no blob was read.
     Same,
-    /// So many blobs were read, of the paths that changed.
+    /// The number of blobs read, of the changed paths.
     Updated(usize),
-    /// So many blobs were read, of all paths; with the reason, if there had been an index.
+    /// The number of blobs read, of all paths; with the reason if an index existed.
     Built(usize, Option<String>),
 }
 
 impl Index {
-    /// The index of `commit`: from `file` where it has it, else brought up to date and saved there.
+    /// Opens the index of `commit` from `file`, or brings it up to date and saves it there.
     ///
     /// # Errors
-    /// [`GitError::Broken`] if an object is missing. A damaged file is no error: [`IndexOrigin::Built`]
-    /// says so.
+    /// [`GitError::Broken`] if an object is missing. A damaged file is no error;
+    /// [`IndexOrigin::Built`] has the reason.
     pub fn open(
         mirror: &Mirror,
         commit: ObjectId,
@@ -159,12 +159,10 @@ impl Index {
         self.0.iter()
     }
 
-    /// How many there are.
     pub fn len(&self) -> usize {
         self.0.len()
     }
 
-    /// Whether there is none.
     pub fn is_empty(&self) -> bool {
         self.0.len() == 0
     }
@@ -208,7 +206,7 @@ impl Index {
         extract: &dyn Extractor,
     ) -> Result<(IndexFile, usize), GitError> {
         let known: HashMap<(ObjectId, u8), &[u8]> = match differences.len() {
-            // One lookup each is dearer than the few blobs themselves.
+            // For so few blobs, looking each up costs more than reading it.
             0..16 => HashMap::new(),
             _ => self
                 .0
@@ -268,8 +266,8 @@ impl Index {
         }
     }
 
-    /// Writes beside and renames: whoever reads sees the old file or the new one. It is not synced:
-    /// damage is noticed, and what is lost is found again.
+    /// Writes a temporary file and renames it, so that a reader sees the old index or the new one.
+    /// Not synced: damage is detected, and lost content is rebuilt.
     fn save(&self, file: &Path) -> std::io::Result<()> {
         let mut beside = file.as_os_str().to_owned();
         beside.push(format!(".{}.new", std::process::id()));
@@ -317,8 +315,7 @@ impl WantedBlob {
     }
 }
 
-/// What the extractor says about each blob, in their order; on two threads where there are enough
-/// of them.
+/// Extracts the records of blobs, in their order; on two threads if there are enough of them.
 fn read(
     mirror: &Mirror,
     repo: &gix::Repository,

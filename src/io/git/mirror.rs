@@ -19,18 +19,18 @@ use std::{
 /// blobs takes five times as long; with more it takes no less.
 const PACK_CACHE: usize = 4 << 20;
 
-/// Packs that a running process can have open at once. gix reserves room for 32 when it opens a
-/// repository and fails when a long life of fetches brings more: each brings one.
+/// Packs that a running process can have open at once. gix reserves slots for 32 when it opens a
+/// repository and fails when later fetches exceed them; each fetch adds one.
 const PACKS_OPEN: u16 = 2048;
 
-/// Packs beyond which [`Mirror::compact`] clones anew. Every lookup may ask every pack.
+/// Packs beyond which [`Mirror::compact`] clones again. Every lookup may search every pack.
 const PACKS_KEPT: usize = 256;
 
-/// A complete copy of one branch of a [`Remote`], and of others that are asked for.
+/// A complete copy of one branch of a [`Remote`], and of others on demand.
 pub struct Mirror {
     dir: PathBuf,
     remote: Remote,
-    /// What the names of further branches begin with that are fetched, too.
+    /// The prefix of further branches to fetch.
     prefix: Option<String>,
     repo: RwLock<gix::ThreadSafeRepository>,
     rebuilt: Option<String>,
@@ -38,22 +38,22 @@ pub struct Mirror {
     _lock: fs::File,
 }
 
-/// What the branch points to now.
+/// The current head of the branch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct BranchHead {
     pub commit: ObjectId,
-    /// Whether it is another one than before this fetch.
+    /// True if this fetch moved it.
     pub changed: bool,
 }
 
 impl Mirror {
-    /// Opens the mirror in `dir`, which is created if it is missing. A folder that is no usable
-    /// repository is deleted, and [`Mirror::rebuilt`] says why: the next fetch clones anew. Nothing
-    /// is sent.
+    /// Opens the mirror in `dir`, which is created if it is missing. An unusable repository there
+    /// is deleted, and [`Mirror::rebuilt`] has the reason: the next fetch clones again. Sends
+    /// nothing.
     ///
     /// # Errors
     /// [`GitError::InUse`] if another process has it open, [`GitError::Mirror`] if the folder
-    /// cannot be made.
+    /// cannot be created.
     pub fn open(dir: &Path, remote: Remote) -> Result<Self, GitError> {
         let lock = lock(dir)?;
         let (repo, rebuilt) = match fs::symlink_metadata(dir) {
@@ -92,12 +92,11 @@ impl Mirror {
         }
     }
 
-    /// What the names of further branches begin with.
     pub(crate) fn prefix(&self) -> Option<&str> {
         self.prefix.as_deref()
     }
 
-    /// Why the folder that was there has been deleted, if it has.
+    /// Returns the reason why an existing folder was deleted, if it was.
     pub fn rebuilt(&self) -> Option<&str> {
         self.rebuilt.as_deref()
     }
@@ -121,12 +120,11 @@ impl Mirror {
         repo.has_object(id).then_some(id)
     }
 
-    /// Asks the remote where the branch is (one ls-refs), and fetches what is new only if it has
-    /// moved, or one of those beside it has. A branch that was force-pushed is followed; one that
-    /// is gone is forgotten.
+    /// Lists the remote's references (one ls-refs) and fetches only if a followed branch has moved.
+    /// A force-push is followed; a deleted branch is forgotten.
     ///
     /// # Errors
-    /// [`GitError::NoBranch`], [`GitError::Denied`] or [`GitError::Wire`]; the mirror is as before.
+    /// [`GitError::NoBranch`], [`GitError::Denied`] or [`GitError::Wire`]; the mirror is unchanged.
     pub fn fetch(&self) -> Result<BranchHead, GitError> {
         let before = self.head();
         let wire = |error: gix::Error| self.remote.wire("fetch", &error);
@@ -151,8 +149,8 @@ impl Mirror {
             .with_fetch_tags(gix::remote::fetch::Tags::None);
         let connection = remote
             .to_connection_with_transport(transport)
-            // The identity is set already, and only for the URL's own host: whoever asks here gets
-            // nothing.
+            // The identity is already set, for the URL's own host only; any other request for
+            // credentials gets none.
             .with_credentials(|_| Ok(None))
             .with_transport_options(Box::new(self.remote.http_options()?));
         let prepared = connection
@@ -201,7 +199,7 @@ impl Mirror {
             .receive(gix::progress::Discard, &AtomicBool::new(false))
             .map_err(wire)?;
         match self.head() {
-            // Between the two answers somebody may have pushed again: what was received counts.
+            // Another push may have happened between the two responses: the received commit counts.
             Some(commit) => Ok(BranchHead {
                 commit,
                 changed: before != Some(commit),
@@ -218,8 +216,8 @@ impl Mirror {
         Revision::new(&self.dir, self.local(), commit)
     }
 
-    /// Whether `commit` is in the history of `head`, merges included. This is how a push whose
-    /// answer was lost is cleared up.
+    /// Returns whether `commit` is in the history of `head`, merges included. Resolves a push whose
+    /// response was lost.
     pub fn contains(&self, head: ObjectId, commit: ObjectId) -> Result<bool, GitError> {
         let repo = self.local();
         if head == commit {
@@ -244,11 +242,11 @@ impl Mirror {
         Ok(false)
     }
 
-    /// Deletes everything and starts empty; the next fetch clones. What was opened before can no
+    /// Deletes everything and starts empty; the next fetch clones. Objects opened before can no
     /// longer be read.
     ///
     /// # Errors
-    /// [`GitError::Mirror`] if the folder cannot be deleted or made.
+    /// [`GitError::Mirror`] if the folder cannot be deleted or created.
     pub fn rebuild(&self) -> Result<(), GitError> {
         let mut repo = self.repo.write().unwrap_or_else(PoisonError::into_inner);
         remove(&self.dir)?;
@@ -256,8 +254,8 @@ impl Mirror {
         Ok(())
     }
 
-    /// Clones anew when years of fetches have left too many packs; says whether it did. For the
-    /// quiet time after a pass.
+    /// Clones again if years of fetches have left too many packs; returns whether it did. For the
+    /// idle time after a pass.
     pub fn compact(&self) -> Result<bool, GitError> {
         let packs = fs::read_dir(self.dir.join("objects/pack")).map_or(0, |files| {
             files
@@ -290,7 +288,7 @@ impl Mirror {
             .clone()
     }
 
-    /// An object is not what it should be.
+    /// Builds the error for a missing or corrupt object.
     pub(crate) fn broken(&self, what: &str, id: ObjectId, why: &dyn std::fmt::Display) -> GitError {
         super::error::broken(&self.dir, what, id, why)
     }
@@ -360,8 +358,7 @@ fn lock(dir: &Path) -> Result<fs::File, GitError> {
 /// lock is let go only then.
 const LET_GO: Duration = Duration::from_millis(500);
 
-/// Opens what is there, if it can be used: what a killed process left half done is cleared away
-/// first.
+/// Opens an existing repository, if it is usable, after removing the leftovers of a killed process.
 fn usable(dir: &Path, tracking: &str) -> Result<gix::ThreadSafeRepository, String> {
     let repo =
         gix::ThreadSafeRepository::open_opts(dir, options()).map_err(|error| chain(&error))?;
@@ -381,8 +378,8 @@ fn usable(dir: &Path, tracking: &str) -> Result<gix::ThreadSafeRepository, Strin
     Ok(repo)
 }
 
-/// Removes locks and temporary packs of a process that was killed. The lock beside the folder
-/// proves that it is gone.
+/// Removes locks and temporary packs of a killed process. The lock beside the folder proves that it
+/// is gone.
 fn clear(dir: &Path) {
     let mut folders = vec![dir.join("refs")];
     while let Some(folder) = folders.pop() {
@@ -420,8 +417,8 @@ fn clear(dir: &Path) {
     }
 }
 
-/// Makes an empty repository beside `dir`, which then takes its place: a process that is killed
-/// leaves none or a whole one.
+/// Creates an empty repository beside `dir` and renames it, so that a killed process leaves none or
+/// a whole one.
 fn init(dir: &Path) -> Result<gix::ThreadSafeRepository, GitError> {
     let failed = |error: gix::Error| GitError::Mirror {
         dir: dir.to_owned(),

@@ -25,23 +25,23 @@ use std::{
     ops::ControlFlow,
 };
 
-/// One reference to change, from what it must be now to what it shall be.
+/// One reference update, as compare-and-swap.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RefUpdate {
     /// The reference in full, `refs/heads/main`.
     pub reference: String,
-    /// What it must point to; `None`: it must not exist.
+    /// The required present value; `None`: must not exist.
     pub old: Option<ObjectId>,
-    /// What it shall point to; `None`: it is deleted.
+    /// The new value; `None`: delete.
     pub new: Option<ObjectId>,
 }
 
-/// What became of a push.
+/// The result of a push.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum PushOutcome {
-    /// All references are as wanted.
+    /// All references are as requested.
     Done,
-    /// These were refused; the others are as wanted, unless the server can do all or nothing.
+    /// These were rejected; the others are as requested, unless the server pushes atomically.
     Rejected(Vec<PushRejection>),
 }
 
@@ -52,10 +52,9 @@ pub struct PushRejection {
     /// The URL, without credentials.
     pub remote: String,
     pub reference: String,
-    /// The server's words, escaped: its status and what it told beside.
+    /// The server's message, escaped: its status and sideband text.
     pub why: String,
-    /// Conflict: it is no longer what it was; fetch and do it again. Config: a hook or a protected
-    /// branch.
+    /// Conflict: the reference has moved; fetch and redo. Config: a hook or a protected branch.
     pub kind: ErrorKind,
 }
 
@@ -143,8 +142,8 @@ impl Mirror {
         self.outcome(updates, &report, &said)
     }
 
-    /// The references that are not where they must be, as the server has just said: a pack need not
-    /// be sent to be refused.
+    /// Returns the references that are not at their required value, by the server's advertisement:
+    /// such a push need not be sent.
     fn stale(&self, refs: &[Ref], updates: &[RefUpdate]) -> Vec<PushRejection> {
         let at = |reference: &str| {
             refs.iter()
@@ -171,8 +170,8 @@ impl Mirror {
     ) -> Result<(Vec<u8>, String), GitError> {
         let said = RefCell::new(Vec::new());
         let lost = |error: &(dyn std::error::Error + 'static)| self.lost(error);
-        // This mode buffers the body and sends its length; the other one chunks it, which servers
-        // behind proxies refuse.
+        // This mode buffers the body and sends its length. The other one sends chunks, which
+        // servers behind proxies reject.
         let mode = WriteMode::OneLfTerminatedLinePerWriteCall;
         let mut writer = transport
             .request(mode, MessageKind::Flush, false)
@@ -223,7 +222,7 @@ impl Mirror {
             })));
         }
         let mut report = Vec::new();
-        // A status is a line a reference: what is longer is none.
+        // A status is one line per reference; a longer line is invalid.
         (&mut reader)
             .take(1 << 20)
             .read_to_end(&mut report)
@@ -354,7 +353,7 @@ fn unwrap(mut nested: &[u8]) -> Option<Vec<u8>> {
     nested.is_empty().then_some(out)
 }
 
-/// Whose fault a refusal is, by the words that git, GitHub, GitLab and Gitea use.
+/// Classifies a rejection by the messages that git, GitHub, GitLab and Gitea use.
 fn blame(why: &str, told: &str) -> ErrorKind {
     let (why, told) = (why.to_lowercase(), told.to_lowercase());
     let says = |text: &str, words: &[&str]| words.iter().any(|word| text.contains(word));

@@ -1,4 +1,4 @@
-//! Where a repository is and how to get in: URL, credentials, TLS, ssh.
+//! The remote of a repository: URL, credentials, TLS, ssh.
 
 use super::error::{GitError, chain, plain};
 use crate::core::secret::Secret;
@@ -19,23 +19,22 @@ pub struct Remote {
     access: RemoteAccess,
 }
 
-/// How to get in. Nothing is read from Git's own configuration or from the environment: a proxy
-/// stands here or there is none.
+/// Access to a remote. Git's own configuration and the environment are ignored: a proxy is set here
+/// or there is none.
 #[derive(Debug, Clone, Default)]
 pub struct RemoteAccess {
-    /// For http and https.
     pub credentials: RemoteCredentials,
-    /// A PEM file with certificates that are trusted beside the system's.
+    /// A PEM file of certificate authorities in addition to the system's.
     pub ca_file: Option<PathBuf>,
     /// The URL of a proxy for http and https.
     pub proxy: Option<String>,
     pub ssh: SshCommand,
-    /// How long each step (connecting, each wait for an answer or for more bytes) may take.
+    /// The time limit of each step: connecting, and each wait for a response or for more bytes.
     pub timeout: GitTimeout,
 }
 
-/// Who we are to an HTTP server. Credentials are sent to the URL's own scheme, host and port, never
-/// to where a redirect leads.
+/// The credentials for an HTTP server. They are sent to the URL's own scheme, host and port only,
+/// never to the target of a redirect.
 #[derive(Debug, Clone, Default)]
 pub enum RemoteCredentials {
     #[default]
@@ -51,10 +50,11 @@ pub enum RemoteCredentials {
     Token(Secret),
 }
 
-/// How the `ssh` program is called. The host key must be known: there is no trust on first use.
+/// The command line of the `ssh` program. The host key must be known: there is no trust on first
+/// use.
 #[derive(Debug, Clone, Default)]
 pub struct SshCommand {
-    /// The program; `ssh` of the path unless said otherwise.
+    /// The program; `ssh` on the path by default.
     pub program: Option<PathBuf>,
     /// The private key; the user's own configuration decides without it.
     pub identity: Option<PathBuf>,
@@ -62,7 +62,7 @@ pub struct SshCommand {
     pub known_hosts: Option<PathBuf>,
 }
 
-/// A time that one step may take: 60 s unless said otherwise.
+/// The time limit of one step; 60 s by default.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct GitTimeout(pub Duration);
 
@@ -74,11 +74,12 @@ impl Default for GitTimeout {
 
 impl Remote {
     /// Checks the URL: `https://`, `http://`, `ssh://`, `user@host:path`, `file://` or an absolute
-    /// path. A user and password within it become [`RemoteCredentials::Basic`] where `access` has none.
+    /// path. A user and password inside it become [`RemoteCredentials::Basic`] if `access` has
+    /// none.
     ///
     /// # Errors
-    /// [`GitError::Remote`] for any other scheme (`git://` checks nobody's identity), a relative
-    /// path, and a branch that is no valid reference name.
+    /// [`GitError::Remote`] for any other scheme (`git://` authenticates neither side), a relative
+    /// path, and an invalid branch name.
     pub fn new(url: &str, branch: &str, mut access: RemoteAccess) -> Result<Self, GitError> {
         let mut parsed = gix::url::parse(url).map_err(|_| GitError::Remote {
             remote: plain(without_password(url)),
@@ -246,7 +247,7 @@ impl Remote {
         })
     }
 
-    /// Says what went wrong on the way to the server, and tells a closed door from a broken road.
+    /// Classifies an error on the way to the server: access denied, or a failed connection.
     pub(crate) fn wire(&self, doing: &'static str, error: &gix::Error) -> GitError {
         let why = chain(error);
         let unauthenticated = error.is_unauthenticated()
@@ -306,9 +307,9 @@ impl RemoteCredentials {
 }
 
 impl RemoteAccess {
-    /// The ssh command as a line of shell: gix hands a command with blanks to `sh`. `BatchMode`
-    /// because nobody is there to answer a question; `ServerAlive…` so that a dead connection ends
-    /// within the timeout.
+    /// Builds the ssh command as a line of shell: gix hands a command with blanks to `sh`.
+    /// `BatchMode`, because no user is there to answer a prompt; `ServerAlive…`, so that a dead
+    /// connection ends within the timeout.
     fn ssh_command(&self) -> String {
         let quoted = |path: &Path| format!("'{}'", path.to_string_lossy().replace('\'', r"'\''"));
         let mut command = self
@@ -338,12 +339,11 @@ impl RemoteAccess {
     }
 }
 
-/// Whether `url` is spoken to over HTTP.
 fn is_http(url: &gix::Url) -> bool {
     matches!(url.scheme, gix::url::Scheme::Https | gix::url::Scheme::Http)
 }
 
-/// What is left of text that looks like a URL without the part that could hold a password.
+/// Strips the part of text like a URL that could contain a password.
 fn without_password(url: &str) -> &str {
     url.rsplit_once('@').map_or(url, |(_, rest)| rest)
 }

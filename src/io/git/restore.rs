@@ -12,13 +12,13 @@ use super::{
 };
 use gix::{ObjectId, hash::Prefix, objs::tree::EntryKind, prelude::FindExt};
 
-/// What shall lie at a path: an object that the mirror has, or nothing.
+/// The desired content of a path: an object of the mirror, or nothing.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TreeRestore {
-    /// The path from the root; the root itself is the empty path, which stands first and takes a
+    /// The path from the root; the root itself is the empty path, which comes first and takes a
     /// tree.
     pub path: String,
-    /// The object; none: whatever lies there goes.
+    /// The object; `None` deletes the path.
     pub entry: Option<(EntryKind, ObjectId)>,
 }
 
@@ -26,15 +26,15 @@ pub struct TreeRestore {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ChangedPath {
     pub path: String,
-    /// What the first commit has.
+    /// The entry in the first commit.
     pub from: Option<(EntryKind, ObjectId)>,
-    /// What the second commit has.
+    /// The entry in the second commit.
     pub to: Option<(EntryKind, ObjectId)>,
 }
 
 impl Mirror {
-    /// Makes a commit on `parent` in which other objects lie at some paths, taken in their order;
-    /// nothing where they do already. Folders that get empty go, as Git has none.
+    /// Drafts a commit on `parent` that puts other objects at some paths, in order; `None` if they
+    /// are already there. Folders that become empty disappear, as Git has none.
     ///
     /// # Errors
     /// [`GitError::Path`] for a path that must not be written; [`GitError::Commit`],
@@ -181,8 +181,8 @@ impl Mirror {
         }
     }
 
-    /// The first parents of `head` that are not in the history of `base`, newest first: what has
-    /// happened on the branch since. At most `limit`.
+    /// Returns the first parents of `head` that are not in the history of `base`, newest first, at
+    /// most `limit`.
     ///
     /// # Errors
     /// [`GitError::Broken`]

@@ -7,19 +7,19 @@ use super::{
 use gix::{ObjectId, hash::Prefix, prelude::FindExt};
 use std::{collections::HashSet, path::Path, sync::atomic::AtomicBool};
 
-/// Where a fetch puts what was asked for: the last one of each kind is kept, so that names of
-/// people meet nothing here.
+/// The destination of fetched revisions. The last one of each kind is kept, apart from real branch
+/// names.
 const BRANCH: &str = "refs/asked/branch";
 const TAG: &str = "refs/asked/tag";
 const COMMIT: &str = "refs/asked/commit";
 
 impl Mirror {
-    /// The commit that a branch, a tag or a commit id stands for, fetched if it is not here. A
-    /// branch counts before a tag of the same name. The first digits of an id (at least four) are
-    /// looked for among what was fetched before.
+    /// Resolves a branch, a tag or a commit id, fetched if it is missing. A branch wins over a tag
+    /// of the same name. An abbreviated id (at least four digits) is looked up among fetched
+    /// commits.
     ///
     /// # Errors
-    /// [`GitError::Revision`] where nothing has this name; those of a fetch.
+    /// [`GitError::Revision`] if the name does not exist; those of a fetch.
     pub fn named(&self, text: &str) -> Result<ObjectId, GitError> {
         let repo = self.local();
         if let Ok(id) = ObjectId::from_hex(text.as_bytes()) {
@@ -58,11 +58,11 @@ impl Mirror {
         Err(unknown(text, "is no branch, no tag and no commit id"))
     }
 
-    /// Where `head` left `branch`: what it is to be compared with. For a commit that is on the
-    /// branch itself, its first parent.
+    /// Returns the merge base of `head` and `branch`, to compare with. For a commit on the branch
+    /// itself, its first parent.
     ///
     /// # Errors
-    /// [`GitError::Revision`] where there is none.
+    /// [`GitError::Revision`] if there is none.
     pub fn before(&self, head: ObjectId, branch: ObjectId) -> Result<ObjectId, GitError> {
         before(&self.local(), self.dir(), head, branch)
     }
@@ -101,8 +101,7 @@ impl Mirror {
         Ok(true)
     }
 
-    /// Takes the references of earlier questions away, so that none is taken for an answer to this
-    /// one.
+    /// Deletes the references of earlier lookups, so that none is taken for the result of this one.
     fn forget_asked(&self) -> Result<(), GitError> {
         let repo = self.local();
         for name in [BRANCH, TAG] {

@@ -13,11 +13,11 @@ pub struct Revision<'m> {
     tree: ObjectId,
 }
 
-/// What a tree says about one path.
+/// One entry of a tree.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TreeEntry {
     pub path: String,
-    /// Whether it is a file, an executable, a symbolic link, a submodule (`Commit`) or a tree.
+    /// File, executable, symbolic link, submodule (`Commit`) or tree.
     pub kind: EntryKind,
     pub id: ObjectId,
 }
@@ -25,7 +25,6 @@ pub struct TreeEntry {
 /// A blob with what the tree says about it. The bytes of a symbolic link are its target.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct FileBlob {
-    /// What the tree says.
     pub entry: TreeEntry,
     pub bytes: Vec<u8>,
 }
@@ -53,7 +52,7 @@ impl<'m> Revision<'m> {
         self.tree
     }
 
-    /// What lies at `path`; the root is the empty path. Symbolic links are not followed.
+    /// Returns the entry at `path`; the root is the empty path. Symbolic links are not followed.
     pub fn find(&self, path: &str) -> Result<Option<TreeEntry>, GitError> {
         let (mut id, mut kind) = (self.tree, EntryKind::Tree);
         let mut buffer = Vec::new();

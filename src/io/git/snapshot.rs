@@ -15,7 +15,7 @@ const MAGIC: &[u8; 8] = b"tbindex1";
 const HEAD: usize = 8 + 16 + 20 + 20 + 4 + 4 + 8;
 const FIXED: usize = 4 + 1 + 1 + 20 + 4;
 
-/// What an extractor said about one file.
+/// The record of one file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct IndexRecord<'i> {
     pub path: &'i str,
@@ -25,7 +25,7 @@ pub struct IndexRecord<'i> {
     pub class: u8,
     /// The content it was made from.
     pub blob: ObjectId,
-    /// What was extracted; never empty.
+    /// The extracted bytes; never empty.
     pub bytes: &'i [u8],
 }
 
@@ -98,7 +98,7 @@ impl IndexFile {
 
     pub fn iter(&self) -> impl Iterator<Item = IndexRecord<'_>> {
         let mut rest = &self.data[HEAD..];
-        // What is in memory has been pushed here or checked by `from_bytes`: it ends exactly at the
+        // Bytes in memory were pushed here or checked by `from_bytes`, so they end exactly at the
         // last record.
         std::iter::from_fn(move || {
             let (record, after) = split(rest)?;
@@ -144,7 +144,7 @@ impl IndexFile {
     }
 }
 
-/// The first record and what follows it, or nothing where no whole record stands.
+/// Splits off the first record; `None` if there is no whole record.
 fn split(data: &[u8]) -> Option<(IndexRecord<'_>, &[u8])> {
     let (fixed, rest) = data.split_at_checked(FIXED)?;
     let number = |at: usize| {

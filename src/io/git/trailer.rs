@@ -1,8 +1,9 @@
 //! Trailers of commit messages.
 
-/// Whether `message` carries a trailer of this name. Only the last paragraph counts, and only if
-/// Git takes it for a block of trailers (`git interpret-trailers --parse`): the same words quoted
-/// in the text are none. Names are compared without case.
+/// Returns whether `message` has a trailer of this name.
+///
+/// Only the last paragraph counts, and only if Git accepts it as a block of trailers (`git
+/// interpret-trailers --parse`); a quotation in the text does not. Names are compared without case.
 pub fn has_trailer(message: &[u8], name: &str) -> bool {
     gix::objs::commit::MessageRef::from_bytes(message)
         .body()

@@ -1,6 +1,6 @@
-//! Recursions over trees: all of one, and the difference of two.
+//! Recursions over trees: one whole tree, and the difference of two.
 //!
-//! The difference skips equal ids, so it costs what changed and not what is there. (gix's own
+//! The difference skips equal ids, so its cost is proportional to the change. (gix's own
 //! `diff_tree_to_tree` loads an index first: 3.9 against 0.02 ms for one changed file among
 //! 10,000.)
 

@@ -1,4 +1,5 @@
-//! What a host allows: pace, and times at which it is left alone. Time is an argument.
+//! The rate limit of a host: its pace, and the times during which it is parked. Time is an
+//! argument.
 
 use jiff::Timestamp;
 use reqwest::{StatusCode, header::HeaderMap};
@@ -21,7 +22,7 @@ pub struct Budget {
     strikes: u32,
 }
 
-/// What may happen with a request.
+/// The admission of a request.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Admission {
     /// Send it after this wait.
@@ -31,7 +32,7 @@ pub enum Admission {
 }
 
 impl Budget {
-    /// Nothing known yet; at most so many requests a second.
+    /// Creates a budget without history; at most so many requests a second.
     pub fn new(now: Instant, requests_per_second: Option<u32>) -> Self {
         let interval =
             requests_per_second.map_or(Duration::ZERO, |rate| Duration::from_secs(1) / rate.max(1));
@@ -53,7 +54,7 @@ impl Budget {
         Admission::After(slot - now)
     }
 
-    /// How long the host is still left alone.
+    /// Returns how long the host remains parked.
     pub fn parked(&self, now: Instant) -> Option<Duration> {
         self.parked
             .and_then(|until| until.checked_duration_since(now))
@@ -124,8 +125,8 @@ fn limit(value: &str) -> Option<(u64, Option<u64>)> {
     ))
 }
 
-/// When the budget is full again, from now. Seconds from now, as the draft of the IETF says; or, as
-/// GitHub and GitLab do, since 1970, which no wait can be.
+/// Returns the time until the budget is full again. The header has seconds from now (the IETF
+/// draft), or seconds since 1970 (GitHub, GitLab), which are too large for a wait.
 fn reset(headers: &HeaderMap, clock: Timestamp) -> Option<Duration> {
     let seconds: u64 = text(headers, "ratelimit-reset")
         .or_else(|| text(headers, "x-ratelimit-reset"))?

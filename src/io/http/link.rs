@@ -2,12 +2,12 @@
 
 use reqwest::Url;
 
-/// Why a link is not followed.
+/// The reason why a link is not followed.
 #[derive(Debug, PartialEq, Eq)]
 pub enum LinkError {
-    /// It leads to another origin; the origin is named.
+    /// Another origin, which is named.
     Elsewhere(String),
-    /// It is no URL.
+    /// Not a URL.
     Unreadable,
 }
 

@@ -21,24 +21,24 @@ use std::{
     time::Duration,
 };
 
-/// Of an error's body only its first words are of use.
+/// Only the beginning of an error's body is useful.
 const COMPLAINT: usize = 16 * 1024;
 
 /// The way out to a host.
 #[derive(Debug, Clone)]
 pub enum Proxy {
-    /// What the usual variables say (`HTTPS_PROXY`, `NO_PROXY`).
+    /// The proxy of the usual variables (`HTTPS_PROXY`, `NO_PROXY`).
     System,
     Direct,
-    /// This one. A secret, since proxy URLs carry passwords.
+    /// An explicit proxy. A secret, since proxy URLs carry passwords.
     Url(Secret),
 }
 
-/// Where a secret's text lies.
+/// The location of a secret.
 #[derive(Debug, Clone)]
 pub enum SecretLocation {
     Value(Secret),
-    /// In a file that is read again when the credentials are refreshed, so that a rotated secret is
+    /// A file that is read again when the credentials are refreshed, so that a rotated secret is
     /// picked up.
     File(PathBuf),
 }
@@ -73,27 +73,25 @@ impl SecretLocation {
     }
 }
 
-/// How a host is reached.
+/// The route to a host: proxy, TLS and certificate authorities.
 #[derive(Debug, Clone, Copy)]
 pub struct HostRoute<'a> {
     pub proxy: &'a Proxy,
     /// PEM file of further certificate authorities.
     pub ca_file: Option<&'a Path>,
-    /// Whether plain HTTP may be spoken.
+    /// True to allow plain HTTP.
     pub plain: bool,
-    /// Whether the host is this machine, to which the system's proxy does not lead
-    /// ([`is_loopback`]).
+    /// True if the host is this machine, where the system's proxy does not apply ([`is_loopback`]).
     pub loopback: bool,
     /// The longest wait for a connection, TLS included.
     pub connect: Duration,
 }
 
 impl HostRoute<'_> {
-    /// A client that follows no redirect by itself. Needs the process-wide TLS provider to be
-    /// installed.
+    /// Builds a client that follows no redirect by itself. Requires the process-wide TLS provider.
     ///
     /// # Errors
-    /// If the CA file or the proxy cannot be used; never with the proxy's text, which may hold a
+    /// If the CA file or the proxy cannot be used; never with the proxy's text, which may contain a
     /// password.
     pub fn client(&self) -> Result<Client, String> {
         let mut builder = Client::builder()
@@ -103,8 +101,8 @@ impl HostRoute<'_> {
             .connect_timeout(self.connect)
             .https_only(!self.plain);
         builder = match self.proxy {
-            // A proxy cannot reach what runs on this machine, whatever the variables say; Go's
-            // tools see it the same way.
+            // A proxy cannot reach this machine's loopback, whatever the variables say; Go's tools
+            // behave the same way.
             Proxy::System if self.loopback => builder.no_proxy(),
             Proxy::System => builder,
             Proxy::Direct => builder.no_proxy(),
@@ -129,8 +127,8 @@ impl HostRoute<'_> {
     }
 }
 
-/// Whether a host, with or without a port, is this machine by its name: `localhost` or an address
-/// as `127.0.0.1` or `[::1]`.
+/// Returns whether a host, with or without a port, is this machine by name: `localhost` or an
+/// address like `127.0.0.1` or `[::1]`.
 pub fn is_loopback(host: &str) -> bool {
     let port = host
         .rfind(':')
@@ -143,10 +141,10 @@ pub fn is_loopback(host: &str) -> bool {
     name.eq_ignore_ascii_case("localhost") || address.is_ok_and(|address| address.is_loopback())
 }
 
-/// How long a request may take once its connection stands, and how large its answer may be.
+/// The time limits of a request on an open connection, and the size limit of its response.
 #[derive(Debug, Clone, Copy)]
 pub struct HttpLimits {
-    /// For a connection; named in errors only, the client has it already.
+    /// The connect timeout; only named in errors, since the client already has it.
     pub connect: Duration,
     /// From the request sent to the headers of its answer.
     pub headers: Duration,
@@ -162,8 +160,8 @@ pub struct HttpLimits {
 pub enum HttpFailure {
     /// The connection failed, for this innermost reason.
     Transport(String),
-    /// Nothing of this came within the bound: "connection", "headers", "whole body", "more of the
-    /// body".
+    /// A part of the response that missed its deadline: "connection", "headers", "whole body",
+    /// "more of the body".
     Timeout(&'static str, Duration),
     /// The body is larger than [`HttpLimits::limit`].
     TooLarge,
@@ -258,12 +256,12 @@ impl HttpResponse {
         self.headers.get(name)?.to_str().ok()
     }
 
-    /// Who answered: `host[:port]`.
+    /// Returns the responding host, `host[:port]`.
     pub fn host(&self) -> String {
         host_of(&self.url)
     }
 
-    /// Whether a page for people came.
+    /// Returns whether the response is an HTML page.
     pub fn is_html(&self) -> bool {
         self.header("content-type").is_some_and(|kind| {
             kind.trim_start()

@@ -22,7 +22,7 @@ use std::{
 
 /// A token service that names no lifetime means 60 seconds (distribution token specification).
 const LIFETIME: Duration = Duration::from_secs(60);
-/// No token is kept for longer, whatever the service says.
+/// The longest lifetime of a cached token, whatever the token service says.
 const LONGEST: Duration = Duration::from_secs(24 * 3600);
 /// Tokens are one to four kilobytes; beyond this many the expired ones go, and if none is, all.
 const TOKENS: usize = 4096;
@@ -33,13 +33,13 @@ const ANSWER: usize = 256 * 1024;
 #[derive(Debug, Clone)]
 pub(crate) struct Authorization {
     pub(crate) header: HeaderValue,
-    /// Who that is; told when it is refused.
+    /// The identity; named when it is refused.
     pub(crate) who: Resolved,
-    /// Whether it was made for this request. A refused one that was not may just be too old.
+    /// True if it was created for this request. A refused older one may only have expired.
     pub(crate) fresh: bool,
 }
 
-/// What one host wants of one kind of request.
+/// The authentication that a host requires for one kind of request.
 #[derive(Debug, Clone)]
 enum TokenScope {
     Basic,
@@ -76,8 +76,8 @@ impl SignIn {
         }
     }
 
-    /// What can be sent with the first try: nothing to a host that never asked, except a configured
-    /// token.
+    /// Returns the authorization for the first attempt: none for a host that never asked, except a
+    /// configured token.
     pub(crate) async fn known(
         &self,
         sender: &RequestSender<'_>,
@@ -138,7 +138,7 @@ impl SignIn {
         self.fulfil(sender, host, repository, wish, true).await
     }
 
-    /// Whether the credentials are others than the refused ones when read again.
+    /// Reads the credentials again and returns whether they differ from the refused ones.
     pub(crate) async fn changed(
         &self,
         repository: &ImageRepository,
@@ -147,7 +147,7 @@ impl SignIn {
         self.keyring.changed(repository, refused).await
     }
 
-    /// Where the credentials for `repository` come from, for people.
+    /// Returns the source of the credentials for `repository`, for messages.
     pub(crate) async fn origin(&self, repository: &ImageRepository) -> String {
         match self.keyring.resolve(repository).await {
             Ok(resolved) => resolved.origin,
@@ -275,8 +275,8 @@ struct TokenAnswer {
     expires_in: Option<f64>,
 }
 
-/// Asks the token service: GET with the password or nobody's name; POST with a refresh token, and
-/// with a password where the service knows no GET.
+/// Requests a token: GET with the password or anonymously; POST with a refresh token, and with a
+/// password if the service does not support GET.
 async fn fetch(
     sender: &RequestSender<'_>,
     realm: &Url,

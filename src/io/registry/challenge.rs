@@ -13,11 +13,11 @@ pub(crate) enum Challenge {
     Basic,
     /// A token from a service.
     Bearer {
-        /// Where tokens are given out.
+        /// The URL of the token service.
         realm: Url,
         /// The name of the registry at that service.
         service: Option<String>,
-        /// What the token must allow.
+        /// The required scope of the token.
         scope: Option<String>,
     },
 }

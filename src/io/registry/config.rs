@@ -1,16 +1,14 @@
-//! How registries are reached: what `tagboat.yaml` says, already checked and resolved by the
-//! caller.
+//! Registry configuration, already checked and resolved by the caller.
 
 use crate::io::http::{Proxy, SecretLocation};
 use std::{path::PathBuf, time::Duration};
 
-/// How the registries below one prefix are reached.
+/// The settings for registries below one prefix.
 #[derive(Debug, Clone)]
 pub struct RegistryConfig {
     /// `host[:port]` or `host[:port]/path` as in [`crate::core::image::Repository::as_str`]; the
     /// longest that fits wins.
     pub prefix: String,
-    /// Who signs in, and with what.
     pub credentials: RegistryLogin,
     /// Speak plain HTTP. Then the token service may be plain, too.
     pub insecure: bool,
@@ -46,10 +44,10 @@ impl RegistryConfig {
     }
 }
 
-/// Who signs in. Nothing is read before a registry asks for it.
+/// The sign-in of a registry. Nothing is read before a registry asks for it.
 #[derive(Debug, Clone)]
 pub enum RegistryLogin {
-    /// Nobody: tokens are asked for without a name.
+    /// Tokens are requested anonymously.
     Anonymous,
     /// A user name and a password (or personal access token).
     Basic {
@@ -59,9 +57,7 @@ pub enum RegistryLogin {
     /// A token sent as it is (`Authorization: Bearer`).
     Bearer(SecretLocation),
     /// A docker `config.json`: `auths`, `credHelpers`, `credsStore`.
-    DockerConfig {
-        path: PathBuf,
-    },
+    DockerConfig { path: PathBuf },
     /// A docker credential helper: `ecr-login` runs `docker-credential-ecr-login`; with a `/` in
     /// it, it is the program's path.
     Helper {
@@ -70,7 +66,7 @@ pub enum RegistryLogin {
     },
 }
 
-/// How long things may take. [`Default`] suits real registries; tests shorten it.
+/// Timeouts. [`Default`] suits real registries; tests shorten them.
 #[derive(Debug, Clone, Copy)]
 pub struct RegistryTimeouts {
     /// To connect, TLS included.
@@ -85,7 +81,7 @@ pub struct RegistryTimeouts {
     pub backoff: Duration,
     /// Tries of one request when the connection fails or the server answers 5xx.
     pub attempts: u32,
-    /// How long resolved credentials are used before they are read again.
+    /// The lifetime of resolved credentials before they are read again.
     pub credentials: Duration,
 }
 

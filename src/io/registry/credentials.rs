@@ -1,5 +1,4 @@
-//! Credentials at the moment they are needed: read from where they lie, kept for a while, read
-//! again when refused.
+//! Credentials, read when they are needed, cached for a while, read again when refused.
 
 use super::{
     RegistryProblem,
@@ -12,10 +11,10 @@ use crate::{
 };
 use std::{collections::HashMap, path::Path, sync::Mutex, time::Instant};
 
-/// How the absence of credentials is named in messages.
+/// The text for missing credentials in messages.
 pub(crate) const NOBODY: &str = "no credentials";
 
-/// Who we are to a registry.
+/// The identity presented to a registry.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum RegistryIdentity {
     Anonymous,
@@ -41,10 +40,10 @@ pub(crate) struct Resolved {
 pub(crate) struct Keyring {
     credentials: RegistryLogin,
     timing: RegistryTimeouts,
-    /// What was read, by the name under which the source knows it; a fleet needs few names, not one
-    /// a repository.
+    /// Resolved credentials by the name that the source uses; a fleet needs few names, not one per
+    /// repository.
     kept: Mutex<HashMap<String, (Instant, Resolved)>>,
-    /// One helper at a time: the second caller finds the first one's answer.
+    /// Runs one helper at a time: the second caller finds the cached result of the first.
     turn: tokio::sync::Mutex<()>,
 }
 
@@ -61,7 +60,7 @@ impl Keyring {
         }
     }
 
-    /// Whether there may be anything to sign in with.
+    /// Returns whether there is nothing to sign in with.
     pub(crate) fn is_anonymous(&self) -> bool {
         matches!(self.credentials, RegistryLogin::Anonymous)
     }
@@ -193,7 +192,7 @@ impl Keyring {
     }
 }
 
-/// The secret, and where it lies for people.
+/// Reads the secret and names its location for messages.
 async fn secret(source: &SecretLocation) -> Result<(Secret, String), RegistryProblem> {
     let text = source
         .text()

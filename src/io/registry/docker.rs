@@ -18,7 +18,7 @@ const HUB_KEY: &str = "https://index.docker.io/v1/";
 /// A helper's answer is three short strings; a token may be some kilobytes.
 const HELPER_OUTPUT: u64 = 64 * 1024;
 
-/// What a docker config says about a repository.
+/// The entry of a docker config for a repository.
 pub(crate) enum DockerLogin {
     /// Credentials in the file.
     Inline {

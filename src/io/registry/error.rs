@@ -1,4 +1,4 @@
-//! What a registry can do wrong.
+//! Errors of registries.
 
 use crate::core::{
     error::{Classify, ErrorKind},
@@ -6,7 +6,7 @@ use crate::core::{
 };
 use std::time::Duration;
 
-/// A registry did not give what was asked for. Nothing of the answer is used (rule 5).
+/// A registry did not deliver the requested facts. Nothing of the response is used (fail closed).
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{subject}: {problem}")]
 pub struct RegistryError {
@@ -15,7 +15,7 @@ pub struct RegistryError {
     pub problem: RegistryProblem,
 }
 
-/// What happened. Texts of the registry are escaped and cut in the message.
+/// The cause. Texts of the registry are escaped and cut in the message.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum RegistryProblem {
     /// 404.
@@ -33,9 +33,9 @@ pub enum RegistryProblem {
         host: String,
         /// 401 or 403.
         status: u16,
-        /// Which credentials were used, by where they came from; never their text.
+        /// The source of the credentials that were used; never their text.
         credentials: String,
-        /// The registry's own words.
+        /// The registry's message.
         message: Option<String>,
     },
     /// The registry wants us to wait. Nothing is sent to the host before that.
@@ -43,47 +43,37 @@ pub enum RegistryProblem {
     Throttled {
         /// The host that is left alone.
         host: String,
-        /// For how long from now.
         retry_after: Duration,
     },
     #[error("{host} answered {status} to {what}{}", says(message))]
     Status {
         host: String,
-        /// What was asked for.
         what: &'static str,
         status: u16,
-        /// The registry's own words.
+        /// The registry's message.
         message: Option<String>,
     },
     /// An answer that is not what the protocol promises.
     #[error("{host} answered {what} with something else: {why}")]
     Content {
         host: String,
-        /// What was asked for.
         what: &'static str,
-        /// What is wrong with it.
         why: String,
     },
     /// An answer larger than anything honest.
     #[error("{host} answered {what} with more than {limit} bytes")]
     TooLarge {
         host: String,
-        /// What was asked for.
         what: &'static str,
         /// The bound in bytes.
         limit: usize,
     },
     #[error("{host} sends tag pages without end: {why}")]
-    Endless {
-        host: String,
-        /// How that was noticed.
-        why: String,
-    },
+    Endless { host: String, why: String },
     /// A redirect that is not followed.
     #[error("{host} redirects {what} to {}: not followed, {why}", shown(to))]
     Redirect {
         host: String,
-        /// What was asked for.
         what: &'static str,
         /// Host of the new place.
         to: String,
@@ -91,11 +81,7 @@ pub enum RegistryProblem {
     },
     /// A request for sign-in that cannot be followed.
     #[error("{host} asks for sign-in in a way that is not followed: {why}")]
-    Challenge {
-        host: String,
-        /// What is wrong with it.
-        why: String,
-    },
+    Challenge { host: String, why: String },
     /// The content is not what its digest says.
     #[error("content of {host} has digest {found}, not {expected}")]
     Digest {
@@ -106,10 +92,7 @@ pub enum RegistryProblem {
         found: Digest,
     },
     #[error("cannot reach {host}: {why}")]
-    Transport {
-        host: String,
-        why: String,
-    },
+    Transport { host: String, why: String },
     #[error("{host} is too slow: no {what} within {} ms", after.as_millis())]
     Timeout {
         host: String,
@@ -120,17 +103,16 @@ pub enum RegistryProblem {
     /// Credentials that cannot be had.
     #[error("no credentials from {origin}: {why}")]
     Credentials {
-        /// Where they should come from.
+        /// The configured source.
         origin: String,
-        /// Why they do not.
         why: String,
     },
-    /// What `tagboat.yaml` says cannot be used.
+    /// A setting of `tagboat.yaml` cannot be used.
     #[error("{0}")]
     Setup(String),
 }
 
-/// `: "words of the registry"`, if it said any.
+/// Formats `: "message of the registry"`, if there is one.
 fn says(message: &Option<String>) -> String {
     message
         .as_deref()
@@ -146,7 +128,7 @@ impl RegistryProblem {
         }
     }
 
-    /// Whether the same request, sent again at once, may do better.
+    /// Returns whether the error is transient: the same request, sent again at once, may succeed.
     pub(crate) fn is_passing(&self) -> bool {
         match self {
             RegistryProblem::Transport { .. } | RegistryProblem::Timeout { .. } => true,

@@ -13,25 +13,24 @@ use std::collections::BTreeMap;
 
 /// Manifests and configs are kilobytes; registries themselves refuse manifests of more than 4 MiB.
 const LIMIT: usize = 4 * 1024 * 1024;
-/// An index of indexes is allowed by the specification and used by nobody; two levels are read.
+/// An index of indexes is allowed by the specification but unused in practice; two levels are read.
 const DEPTH: usize = 2;
 
-/// What a HEAD of a tag says.
+/// The facts from a HEAD of a tag.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ManifestHead {
-    /// The digest that the tag stands for now.
     pub digest: Digest,
-    /// When it was pushed by the registry's own word (`Last-Modified`); only where the
-    /// configuration trusts that.
+    /// The push time reported by the registry (`Last-Modified`); only if the configuration trusts
+    /// it.
     pub pushed: Option<Timestamp>,
 }
 
-/// What a manifest says about itself, cached by digest for ever.
+/// The description of a manifest, cached by digest for ever.
 #[derive(Debug, Clone, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct ImageDescription {
-    /// When it was made, by its publisher's word.
+    /// The creation date claimed by the publisher.
     pub created: Option<Timestamp>,
-    /// The platforms it runs on; empty where nothing says so.
+    /// The platforms it runs on; empty if the manifest names none.
     pub platforms: Vec<Platform>,
     /// Source, revision and version by their annotation names (`org.opencontainers.image.…`), as
     /// far as they lay on the way to the date and the platforms.
@@ -114,7 +113,7 @@ fn promised(answer: &HttpResponse) -> Option<Digest> {
         .and_then(|text| Digest::new(text.trim()).ok())
 }
 
-/// Refuses what is no manifest whose digest a cluster could pull.
+/// Rejects responses that are no manifest a cluster could pull by digest.
 fn check(answer: &HttpResponse) -> Result<(), RegistryProblem> {
     let wrong = |why: String| {
         Err(RegistryProblem::Content {

@@ -19,10 +19,9 @@ use tokio::sync::{Semaphore, SemaphorePermit};
 /// Requests in flight to a host that no prefix names: token services and storage.
 const UNNAMED: usize = 8;
 
-/// How many requests of each kind went to each host. Repetitions count.
+/// Request counts by host and kind. Retries count.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct RegistryStats {
-    /// By host, then by kind.
     pub requests: BTreeMap<String, BTreeMap<RequestKind, u64>>,
 }
 
@@ -35,7 +34,6 @@ impl RegistryStats {
             .sum()
     }
 
-    /// All requests to all hosts.
     pub fn all(&self) -> u64 {
         self.requests.values().flat_map(BTreeMap::values).sum()
     }
@@ -44,7 +42,7 @@ impl RegistryStats {
 /// Bounds of a host: requests a second, requests in flight.
 type HostLimits = (Option<u32>, usize);
 
-/// All hosts. They are as many as the policies and their token services name.
+/// All hosts; bounded by the policies and their token services.
 pub(crate) struct Hosts {
     limits: HashMap<String, HostLimits>,
     hosts: Mutex<HashMap<String, Arc<Host>>>,
@@ -184,7 +182,7 @@ impl Ticket<'_> {
         *counts.entry(to).or_default() += 1;
     }
 
-    /// Tells the budget; the wait that begins, if one does.
+    /// Updates the budget; returns the wait that begins, if one does.
     pub(crate) fn answered(&self, status: StatusCode, headers: &HeaderMap) -> Option<Duration> {
         lock(&self.host.budget).answered(Instant::now(), jiff::Timestamp::now(), status, headers)
     }

@@ -1,5 +1,5 @@
-//! One request and its answer: within the host's budget, within bounds of time and size, repeated
-//! when the connection fails. Sign-in and redirects are [`super::session`]'s.
+//! One request and its response: within the host's budget, bounded in time and size, retried when
+//! the connection fails. [`super::session`] handles sign-in and redirects.
 
 use super::{RegistryProblem, RegistryTimeouts, hosts::Hosts};
 use crate::io::http::{self, HttpFailure, HttpLimits, jittered};
@@ -9,7 +9,7 @@ use reqwest::{
     header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderValue, IF_NONE_MATCH},
 };
 
-/// What a request is for; requests are counted by it.
+/// The purpose of a request; requests are counted by it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum RequestKind {
     /// A page of a tag list.
@@ -48,7 +48,7 @@ pub(crate) struct RegistryRequest {
     pub(crate) accept: &'static str,
     pub(crate) etag: Option<HeaderValue>,
     pub(crate) kind: RequestKind,
-    /// For people: "a tag list".
+    /// The name in messages: "a tag list".
     pub(crate) what: &'static str,
     /// Most bytes of a body.
     pub(crate) limit: usize,
@@ -77,10 +77,10 @@ impl RegistryRequest {
     }
 }
 
-/// What an answer says of itself in the way of registries.
+/// Accessors for the parts of a registry's response.
 pub(crate) trait ErrorBody {
-    /// The first error's code and words, as the distribution specification and token services send
-    /// them.
+    /// Returns the first error's code and message, as the distribution specification and token
+    /// services send them.
     fn message(&self) -> Option<String>;
 
     /// The problem of a status that nothing is known to do about.
@@ -118,7 +118,7 @@ impl ErrorBody for HttpResponse {
     }
 }
 
-/// What sends requests: a client for its way out, and the budgets of all hosts.
+/// Sends requests: a client for its route, and the budgets of all hosts.
 #[derive(Clone, Copy)]
 pub(crate) struct RequestSender<'a> {
     pub(crate) client: &'a Client,
@@ -231,7 +231,7 @@ fn failed(host: &str, ask: &RegistryRequest, failure: HttpFailure) -> RegistryPr
     }
 }
 
-/// Whether a header names JSON or a manifest, or nothing.
+/// Returns the media type if it is JSON or a manifest.
 pub(crate) fn media_type(headers: &HeaderMap) -> Option<&str> {
     headers
         .get(CONTENT_TYPE)?

@@ -20,12 +20,12 @@ pub(crate) const PAGES: [Option<usize>; 3] = [Some(1000), Some(100), None];
 /// The largest honest lists have some 100,000 tags; a tag has at most 128 characters.
 const MOST_TAGS: usize = 2_000_000;
 const MOST_BYTES: usize = 64 * 1024 * 1024;
-/// One page: registries that know no paging send everything at once.
+/// The size limit of one page: registries without paging send everything at once.
 const PAGE_BYTES: usize = 32 * 1024 * 1024;
 /// At 50 a page, the smallest known, that is the largest list above.
 const MOST_PAGES: usize = 40_000;
 
-/// What an `ETag` came with: sent back, it lets the registry say that nothing has changed.
+/// An `ETag`. Sent back in a conditional request, it lets the registry answer 304 Not Modified.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct Validator(pub String);
 
@@ -36,7 +36,8 @@ pub struct Listing {
     pub tags: TagList,
     /// Names that are no tags.
     pub refused: InvalidNames,
-    /// For the next listing; only of a list of one page, since it says nothing about further ones.
+    /// The validator for the next listing; only for a list of one page, since it does not cover
+    /// further ones.
     pub validator: Option<Validator>,
 }
 
@@ -44,7 +45,7 @@ pub struct Listing {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Tags {
     Listed(Listing),
-    /// Those for which the validator was given.
+    /// The list is the one for which the validator was given.
     NotModified,
 }
 

@@ -1,5 +1,4 @@
-//! The shapes of manifests, indexes and configs, as far as they are read, and the digest that must
-//! fit them.
+//! The parsed shapes of manifests, indexes and configs, and the verification of their digest.
 
 use crate::core::image::{Digest, Platform};
 use jiff::Timestamp;
@@ -7,7 +6,7 @@ use serde::Deserialize;
 use sha2::Digest as _;
 use std::collections::BTreeMap;
 
-/// What a HEAD or GET of a manifest accepts: all four kinds there are.
+/// The `Accept` header for manifests: all four media types.
 pub(crate) const ACCEPT: &str = "application/vnd.oci.image.index.v1+json, application/vnd.oci.image.manifest.v1+json, \
      application/vnd.docker.distribution.manifest.list.v2+json, application/vnd.docker.distribution.manifest.v2+json";
 
@@ -37,7 +36,7 @@ pub(crate) struct ChildManifest {
     pub(crate) is_index: bool,
 }
 
-/// What a config says.
+/// The parsed image config.
 #[derive(Debug, Default)]
 pub(crate) struct ImageConfig {
     pub(crate) created: Option<Timestamp>,

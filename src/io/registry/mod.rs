@@ -50,19 +50,18 @@ use reqwest::{Client, Url};
 use session::Session;
 use std::{collections::BTreeMap, time::Duration};
 
-/// Where Docker Hub's API is; `docker.io` itself is a web site.
+/// The API host of Docker Hub; `docker.io` itself is a web site.
 const HUB_API: &str = "registry-1.docker.io";
 
 /// All registries. One value serves the whole process, so that budgets and tokens are shared.
 pub struct Registries {
-    /// The longest prefix first; at last the one with an empty prefix, for hosts that nobody
-    /// configured.
+    /// The longest prefix first; last the one with an empty prefix, for hosts without settings.
     entries: Vec<PrefixEntry>,
     hosts: Hosts,
     timing: RegistryTimeouts,
 }
 
-/// What belongs to one prefix.
+/// The client and settings of one prefix.
 struct PrefixEntry {
     config: RegistryConfig,
     client: Client,
@@ -70,11 +69,11 @@ struct PrefixEntry {
 }
 
 impl Registries {
-    /// Takes what the process file says. Needs the process-wide TLS provider to be installed;
-    /// nothing is sent and no credential is read.
+    /// Builds the clients from the settings. Requires the process-wide TLS provider; sends nothing
+    /// and reads no credential.
     ///
     /// # Errors
-    /// If a prefix is none or comes twice, or a CA file or proxy cannot be used.
+    /// If a prefix is invalid or appears twice, or a CA file or proxy cannot be used.
     pub fn new(
         configs: Vec<RegistryConfig>,
         timing: RegistryTimeouts,
@@ -111,10 +110,10 @@ impl Registries {
         &self.entry(repository).config
     }
 
-    /// All tags of a repository, or word that they are those for which `previous` came.
+    /// Lists all tags of a repository, or reports that the list for `previous` is unchanged.
     ///
     /// # Errors
-    /// If the list is not whole and certain.
+    /// If the list is incomplete or cannot be verified.
     pub async fn list_tags(
         &self,
         repository: &ImageRepository,
@@ -126,11 +125,11 @@ impl Registries {
             .map_err(|problem| problem.about(repository.as_str()))
     }
 
-    /// The digest that a tag stands for now: one HEAD where the registry tells it, else one GET
-    /// more.
+    /// Returns the current digest of a tag: one HEAD if the registry reports it there, else one
+    /// more GET.
     ///
     /// # Errors
-    /// If there is no such tag, or its digest cannot be had or verified.
+    /// If the tag does not exist, or its digest cannot be fetched or verified.
     pub async fn digest(
         &self,
         repository: &ImageRepository,
@@ -139,10 +138,7 @@ impl Registries {
         Ok(self.head(repository, tag).await?.digest)
     }
 
-    /// As [`Registries::digest`], with the push time where the configuration trusts the registry's.
-    ///
-    /// # Errors
-    /// As there.
+    /// Like [`Registries::digest`], with the push time if the configuration trusts the registry's.
     pub async fn head(
         &self,
         repository: &ImageRepository,
@@ -171,7 +167,7 @@ impl Registries {
             .map_err(|problem| problem.about(format!("{repository}@{digest}")))
     }
 
-    /// How many requests were sent, by host and kind.
+    /// Returns the request counts by host and kind.
     pub fn stats(&self) -> RegistryStats {
         self.hosts.stats()
     }
@@ -249,7 +245,7 @@ fn api_host(host: &str) -> String {
     }
 }
 
-/// Checks a prefix: a registry's host, or the first words of repositories of it.
+/// Checks a prefix: a registry's host, or leading path segments of its repositories.
 fn prefix(text: &str) -> Result<String, RegistryError> {
     let text = text.trim_end_matches('/');
     let (host, path) = text

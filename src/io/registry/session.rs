@@ -25,8 +25,8 @@ pub(crate) struct Session<'a> {
 }
 
 impl Session<'_> {
-    /// The URL of something of the repository; `rest` is `tags/list`, `manifests/…` or `blobs/…`,
-    /// whose parts are checked words (tag, digest).
+    /// Returns a URL below the repository; `rest` is `tags/list`, `manifests/…` or `blobs/…`, whose
+    /// parts are already validated.
     pub(crate) fn url(&self, rest: &str) -> Url {
         let mut url = self.base.clone();
         url.set_path(&format!("/v2/{}/{rest}", self.repository.path()));

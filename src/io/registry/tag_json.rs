@@ -13,11 +13,10 @@ const SHOWN: usize = 20;
 pub struct InvalidNames {
     /// The first twenty, quoted and escaped for printing.
     pub names: Vec<String>,
-    /// How many there are in all.
     pub count: usize,
 }
 
-/// What one page has brought.
+/// The content of one page.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct TagPage {
     /// Names on it, refused ones included.

@@ -1,4 +1,4 @@
-//! What was rendered, and what each rendering read.
+//! Cached renderings, and the paths that each rendering read.
 
 use super::{FolderKind, RenderError, Rendered};
 use crate::{
@@ -44,12 +44,12 @@ pub(crate) fn hash_of(objects: &[Object]) -> String {
 
 type CachedOutcome = Result<Arc<Rendered>, RenderError>;
 
-/// Bounded by bytes; what was used longest ago goes first.
+/// Bounded by bytes; evicts the least recently used.
 #[derive(Debug, Default)]
 pub(crate) struct RenderCache {
     results: HashMap<CacheKey, CachedRender>,
-    /// By options: what was read the last time, and how. As many as there are Applications, and at
-    /// most [`RenderCache::READS`].
+    /// By options: the paths read the last time, and the kind of folder. One for each Application,
+    /// at most [`RenderCache::READS`].
     reads: HashMap<CacheKey, (Arc<[String]>, FolderKind)>,
     bytes: usize,
     clock: u64,
@@ -63,7 +63,7 @@ struct CachedRender {
 }
 
 impl RenderCache {
-    /// Applications of which it is remembered what they read; beyond, all are asked anew.
+    /// Applications whose read paths are cached; beyond it all are scanned again.
     const READS: usize = 50_000;
 
     pub fn reads(&self, options: CacheKey) -> Option<(Arc<[String]>, FolderKind)> {
@@ -84,7 +84,7 @@ impl RenderCache {
         key: CacheKey,
         outcome: &CachedOutcome,
     ) {
-        // What may go away by itself is not remembered.
+        // Transient failures are not cached.
         if outcome
             .as_ref()
             .is_err_and(|error| error.kind() != ErrorKind::Config || error.may_pass())

@@ -1,4 +1,4 @@
-//! What can go wrong between a revision and its objects, and whose fault it is.
+//! Errors of rendering, classified.
 
 use crate::{
     core::error::{Classify, ErrorKind},
@@ -7,41 +7,30 @@ use crate::{
 };
 use std::{path::PathBuf, time::Duration};
 
-/// An error of this room. Text that a program printed is cut and escaped before it gets in here.
+/// An error of rendering. Text printed by a program is cut and escaped before it gets in here.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum RenderError {
     /// There is no such folder in the revision.
     #[error("{path}: there is no such folder")]
-    NoFolder {
-        path: String,
-    },
+    NoFolder { path: String },
     /// The folder holds a kustomization and a chart.
     #[error("{path}: holds a kustomization and a Chart.yaml, so it is not clear which one counts")]
-    Both {
-        path: String,
-    },
-    /// Values are given for what is no chart.
+    Both { path: String },
+    /// Helm values are given for a folder that is no chart.
     #[error("{path}: helm: is written for it, but it holds no Chart.yaml")]
-    NoChart {
-        path: String,
-    },
+    NoChart { path: String },
     /// Manifests that cannot be taken; all of them.
     #[error("{}", listed(.0))]
     Manifests(Vec<ManifestError>),
     /// Something would be read from another host, or from outside the repository.
     #[error("{origin}: {what}")]
-    Outside {
-        /// Where that is written.
-        origin: ObjectOrigin,
-        what: String,
-    },
+    Outside { origin: ObjectOrigin, what: String },
     /// A program that is needed is not there.
     #[error("{path}: {program} is needed to render it, and {} {why}", binary.display())]
     NoProgram {
         path: String,
         program: &'static str,
-        /// What was looked for.
         binary: PathBuf,
         why: String,
     },
@@ -51,7 +40,7 @@ pub enum RenderError {
         path: String,
         program: &'static str,
         why: String,
-        /// Whether it was let read from other hosts, one of which may not have answered.
+        /// True if it was allowed to read from other hosts, one of which may not have responded.
         remote: bool,
     },
     /// A program took more than it may.
@@ -60,14 +49,13 @@ pub enum RenderError {
         path: String,
         program: &'static str,
         why: String,
-        /// Whether it was the time, which another try may not take.
+        /// True if a time limit was exceeded, which a retry may meet.
         time: bool,
     },
     #[error("{}: {why}", path.display())]
     Disk {
         /// The file or folder.
         path: PathBuf,
-        /// What the system says.
         why: String,
     },
     #[error(transparent)]
@@ -82,8 +70,8 @@ impl RenderError {
         }
     }
 
-    /// Whether another try may go well though Git stays as it is: the machine was busy or full,
-    /// another host did not answer, a program is missing that somebody may install.
+    /// Returns whether a retry may succeed although Git is unchanged: the machine was busy or full,
+    /// another host did not respond, a missing program may be installed.
     pub fn may_pass(&self) -> bool {
         let here = matches!(
             self,

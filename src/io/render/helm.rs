@@ -1,4 +1,4 @@
-//! Helm: what a chart reads, what `helm template` is asked, and which of its objects count.
+//! Helm: the inputs of a chart, the call of `helm template`, and the filter of its objects.
 
 use super::{
     RenderSource,
@@ -9,13 +9,13 @@ use super::{
 use crate::{core::yaml, objects::manifest::Manifests};
 use std::{ffi::OsString, path::Path};
 
-/// What makes a folder a chart.
+/// The file that makes a folder a chart.
 pub(crate) const CHART: &str = "Chart.yaml";
 
-/// What rendering the chart reads: its folder and the files of values.
+/// Returns the inputs of a chart: its folder and the files of values.
 ///
 /// # Errors
-/// [`RenderError::Failed`] where a file of values or a dependency is not there.
+/// [`RenderError::Failed`] if a file of values or a dependency is missing.
 pub(crate) fn scan(tree: &RenderTree<'_>, source: &RenderSource) -> Result<ReadPaths, RenderError> {
     let failed = |why: String| {
         Err(RenderError::Failed {
@@ -114,7 +114,7 @@ pub(crate) fn arguments(
     arguments
 }
 
-/// Takes hooks out: nothing runs them here. Each is named in a warning.
+/// Removes hooks, which nothing runs here, with a warning for each.
 pub(crate) fn without_hooks(manifests: &mut Manifests, path: &str, warnings: &mut Vec<String>) {
     manifests
         .objects

@@ -1,10 +1,10 @@
-//! kustomize: what a build reads, found before it runs, and the build itself.
+//! kustomize: the inputs of a build, found before it runs, and the build itself.
 //!
 //! A build reads the folders of its kustomizations, as a whole, and the files that they name
-//! elsewhere. Every text of a kustomization that leads to something in the repository is followed,
-//! whatever the field is called, so that a field of a later version is not missed. Where plugins
-//! are configured (generators, transformers, validators), whose files name files in ways of their
-//! own, the whole repository counts as read.
+//! elsewhere. Every text of a kustomization that resolves to something in the repository is
+//! followed, whatever its field is called, so that a field of a later version is not missed. With
+//! plugins (generators, transformers, validators), whose files name files in ways of their own, the
+//! whole repository counts as read.
 
 use super::{
     error::RenderError,
@@ -30,12 +30,12 @@ pub(crate) fn file(tree: &RenderTree<'_>, folder: &str) -> Result<Option<String>
     Ok(None)
 }
 
-/// What a build may read.
+/// The paths that a build may read.
 #[derive(Debug, Default)]
 pub(crate) struct ReadPaths {
     /// Folders and files, from the root; the root itself is the empty path. Some may not be there.
     pub paths: BTreeSet<String>,
-    /// Whether something is read from another host, which no id stands for.
+    /// True if something is read from another host, which has no id.
     pub remote: bool,
 }
 
@@ -76,11 +76,11 @@ const LONGEST: usize = 1024;
 /// Nodes looked at, those that aliases repeat counted each time; and nodes within nodes.
 const MOST: (usize, usize) = (1_000_000, 300);
 
-/// Finds what a build of `folder` may read.
+/// Finds the paths that a build of `folder` may read.
 ///
 /// # Errors
-/// [`RenderError::Outside`] where it would read from another host (unless `allow_remote`) or from
-/// outside the repository; also where nobody can say whether it would.
+/// [`RenderError::Outside`] if it would read from another host (unless `allow_remote`) or from
+/// outside the repository, or if that cannot be ruled out.
 pub(crate) fn scan(
     tree: &RenderTree<'_>,
     folder: &str,
@@ -112,14 +112,14 @@ struct KustomizationScan<'t> {
     left: usize,
 }
 
-/// Where a node stands.
+/// The context of a node.
 #[derive(Clone, Copy)]
 struct KustomizationFolder<'h> {
     folder: &'h str,
     file: &'h str,
-    /// Whether it configures a plugin.
+    /// True if the document configures a plugin.
     plugin: bool,
-    /// Where the alias stands that leads to it.
+    /// The line of the alias that leads here.
     alias: Option<u32>,
     depth: usize,
 }
@@ -211,7 +211,7 @@ impl KustomizationScan<'_> {
         Ok(())
     }
 
-    /// Something that kustomize may read otherwise than we do: what it leads to is not known.
+    /// Reports text that kustomize may read differently: its target is unknown.
     fn unsure(&mut self, origin: ObjectOrigin, why: &str) -> Result<(), RenderError> {
         if !self.allow_remote {
             return Err(RenderError::Outside {
@@ -223,7 +223,7 @@ impl KustomizationScan<'_> {
         Ok(())
     }
 
-    /// `key` is the field in which the node stands, empty for one that leads nowhere.
+    /// Scans a node; `key` is its field, empty for one that leads nowhere.
     fn node(
         &mut self,
         here: KustomizationFolder<'_>,
@@ -237,7 +237,8 @@ impl KustomizationScan<'_> {
                 "aliases repeat too much here, or something that holds itself",
             );
         }
-        // What an alias repeats counts where the alias stands: the field says what a text means.
+        // The target of an alias counts at the place of the alias: the field decides what a text
+        // means.
         let (here, node) = match node.target() {
             Some(target) => (
                 KustomizationFolder {
@@ -346,12 +347,12 @@ impl KustomizationScan<'_> {
             (Some(resolved), Some(EntryType::Folder)) if is_path => {
                 self.folder(&resolved, plugin)?
             }
-            // What configures a plugin may name files in its turn.
+            // The configuration of a plugin may name files, too.
             (Some(resolved), Some(EntryType::File)) if is_path && plugin => {
                 self.configuration(&resolved)?
             }
             (Some(_), None) if PLUGINS.contains(&key) => self.in_place(here, text)?,
-            // Where it may come to lie, it counts, too; below the folder everything does.
+            // Its possible location counts, too; below the folder everything counts.
             (Some(resolved), _) if path.contains("..") => drop(self.reads.paths.insert(resolved)),
             _ => {}
         }
@@ -368,7 +369,7 @@ impl KustomizationScan<'_> {
         }
     }
 
-    /// A plugin written in place; what is no YAML is none.
+    /// Scans an inline plugin; text that is not YAML is none.
     fn in_place(&mut self, here: KustomizationFolder<'_>, text: &str) -> Result<(), RenderError> {
         let Ok(stream) = yaml::parse(text) else {
             return Ok(());
@@ -378,7 +379,7 @@ impl KustomizationScan<'_> {
             .flatten()
             .filter(|root| root.is_mapping())
         {
-            // Its lines are counted from its own first one: the place named is the file.
+            // Its lines are counted from its own first line, so only the file is named.
             self.node(
                 KustomizationFolder {
                     plugin: true,
@@ -393,8 +394,8 @@ impl KustomizationScan<'_> {
     }
 }
 
-/// The field that a name stands for, if it leads somewhere; else nothing. kustomize takes names in
-/// any case, as Go does, to which a long s is an s and the sign of Kelvin a k.
+/// Returns the canonical field of a name that can lead somewhere. kustomize matches names
+/// case-insensitively, as Go does, for which a long s is an s and the Kelvin sign a k.
 fn field(name: &str) -> &'static str {
     let plain = |c| match c {
         '\u{17f}' => 's',
@@ -411,7 +412,7 @@ fn field(name: &str) -> &'static str {
         .unwrap_or_default()
 }
 
-/// Whether kustomize takes a text for an address before it looks into the repository: by its
+/// Returns whether kustomize takes a text for a URL before it looks into the repository: by its
 /// scheme, and in lists of bases by a user before an @, or as GitHub's.
 fn is_address(text: &str, base: bool) -> bool {
     let lower = text.to_ascii_lowercase();
@@ -428,9 +429,9 @@ fn is_address(text: &str, base: bool) -> bool {
             && (starts(&["ssh://", "file://", "github.com/", "github.com:"]) || user().is_some())
 }
 
-/// Whether kustomize would take a text that is no path of the repository for an address. In lists
-/// of bases it takes nearly everything for one: `github.com/a/b//base?ref=v1`, `git@host:a/b`,
-/// `host:a/b`.
+/// Returns whether kustomize would take a text that is no path of the repository for a URL. In
+/// lists of bases it takes nearly everything for one: `github.com/a/b//base?ref=v1`,
+/// `git@host:a/b`, `host:a/b`.
 fn is_remote(text: &str, base: bool) -> bool {
     let lower = text.to_ascii_lowercase();
     let is_url = [

@@ -1,13 +1,12 @@
-//! An Application's folder at a revision → objects.
+//! Renders an Application's folder at a revision into objects.
 //!
 //! A folder with a kustomization is built by `kustomize`, one with a Chart.yaml rendered by `helm
-//! template`, in a copy of what they may read, behind one door (`door.rs`); any other folder is
-//! read as it is. Everything blocks.
+//! template`, in a copy of its inputs, through `subprocess.rs`; any other folder is read as plain
+//! manifests. Everything blocks.
 //!
-//! Results are kept by the options and the ids of every folder and file that the rendering may have
-//! read, so that another commit costs a few lookups in trees for each Application whose files are
-//! the same, and a change of a shared base reaches everything that reads it. Who renders is part of
-//! it: another kustomize or helm renders anew.
+//! Results are cached by the options, the renderer and the ids of every folder and file that the
+//! rendering may have read. Another commit costs a few tree lookups for each Application with
+//! unchanged inputs, and a change of a shared base reaches everything that reads it.
 
 mod cache;
 mod subprocess;
@@ -41,16 +40,15 @@ use std::{
 };
 use tree::{EntryType, RenderTree};
 
-/// What is rendered, and with which options.
+/// The folder to render, with its options.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RenderSource {
     /// The folder, from the root, without a slash at its end; the root itself is empty.
     pub path: String,
-    /// How its chart is rendered.
     pub helm: Option<Helm>,
     /// The name of the release where `helm` has none.
     pub name: String,
-    /// The namespace that a chart is told.
+    /// The release namespace of a chart.
     pub namespace: String,
 }
 
@@ -71,10 +69,11 @@ impl From<&Application> for RenderSource {
 /// The objects of a folder.
 #[derive(Debug, Clone)]
 pub struct Rendered {
-    /// In the order of files and documents; each with its place. At rest, since they are kept.
+    /// Manifests in the order of files and documents, each with its origin; compact, since they are
+    /// cached.
     pub manifests: Vec<CompactObject>,
     pub how: RenderMethod,
-    /// What was left out or looks wrong, a line each.
+    /// Skipped or suspicious content, one line each.
     pub warnings: Vec<String>,
     /// Declarations below the folder: they are tagboat's, not the cluster's.
     pub left_out: Vec<(ObjectOrigin, ObjectKey)>,
@@ -91,16 +90,16 @@ impl Rendered {
     }
 }
 
-/// What made the objects.
+/// The renderer of the objects.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum RenderMethod {
     Plain,
     Kustomize {
-        /// As it calls itself: "v5.8.1".
+        /// The reported version, "v5.8.1".
         version: String,
     },
     Helm {
-        /// As it calls itself: "v4.2.4".
+        /// The reported version, "v4.2.4".
         version: String,
     },
 }
@@ -125,7 +124,7 @@ pub struct Renderer {
     runs: AtomicU64,
 }
 
-/// Which binary it is: another file, or the file changed, is another one.
+/// The identity of a binary: a replaced or modified file is another one.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 struct ProgramIdentity {
     file: PathBuf,
@@ -133,7 +132,6 @@ struct ProgramIdentity {
     modified: Option<SystemTime>,
 }
 
-/// What a folder is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum FolderKind {
     Plain,
@@ -163,10 +161,10 @@ impl Renderer {
         }
     }
 
-    /// The objects of `source` at a commit.
+    /// Renders `source` at a commit.
     ///
     /// # Errors
-    /// [`RenderError`]; those that lie in the files are remembered as results are.
+    /// [`RenderError`]; errors in the files are cached like results.
     pub fn render(
         &self,
         mirror: &Mirror,
@@ -200,7 +198,7 @@ impl Renderer {
         self.of(&RenderTree::Disk(root.to_owned()), source)
     }
 
-    /// How many times kustomize or helm rendered something: what the memory spares is not counted.
+    /// Returns how often kustomize or helm rendered something; cache hits are not counted.
     pub fn runs(&self) -> u64 {
         self.runs.load(Ordering::Relaxed)
     }
@@ -216,8 +214,8 @@ impl Renderer {
             });
         }
         let options = options(source);
-        // What was read the last time decides whether anything is different now: the kustomizations
-        // that name what is read are among it.
+        // The paths read last time decide whether anything changed: the kustomizations that name
+        // them are among them.
         let known = self.lock().reads(options);
         if let Some((paths, way)) = known
             && let Some(key) = self.key(tree, options, &paths, way)?
@@ -310,8 +308,8 @@ impl Renderer {
             .prefix("render-")
             .tempdir_in(&self.folder);
         let temporary = temporary.map_err(|error| RenderError::disk(&self.folder, &error))?;
-        // The real path: kustomize compares real paths to see whether a base lies in the
-        // repository.
+        // The canonical path: kustomize compares canonical paths to see whether a base is inside
+        // the repository.
         let root = temporary
             .path()
             .canonicalize()
@@ -491,7 +489,7 @@ impl Renderer {
         })
     }
 
-    /// What a program calls its version; asked once for each binary.
+    /// Returns the version reported by a program; called once for each binary.
     fn version(
         &self,
         identity: &ProgramIdentity,
@@ -544,8 +542,8 @@ impl Renderer {
         Ok(version)
     }
 
-    /// What stands for a result: options, the ids of all that is read, and the program. Nothing
-    /// where there are no ids, or no program.
+    /// Returns the cache key of a result: options, the ids of everything that is read, and the
+    /// program. `None` without ids or without the program.
     fn key(
         &self,
         tree: &RenderTree<'_>,
@@ -603,10 +601,10 @@ pub fn reads(
     reads_at(mirror.at(commit)?, source)
 }
 
-/// As [`reads`], in the files of a commit.
+/// Like [`reads`], in the files of a commit.
 ///
 /// # Errors
-/// [`RenderError`], where the folder is none that can be rendered.
+/// [`RenderError`], if the folder cannot be rendered.
 pub fn reads_at(revision: Revision<'_>, source: &RenderSource) -> Result<Vec<String>, RenderError> {
     let tree = RenderTree::Git(Box::new(revision));
     let reads = match way(&tree, source)? {
@@ -654,7 +652,7 @@ fn options(source: &RenderSource) -> CacheKey {
     hasher.done()
 }
 
-/// Paths without those that lie below others.
+/// Drops paths below other paths of the set.
 fn outermost(paths: &BTreeSet<String>) -> Vec<String> {
     let below = |path: &str, folder: &str| {
         folder.is_empty()
@@ -673,7 +671,8 @@ fn outermost(paths: &BTreeSet<String>) -> Vec<String> {
         .collect()
 }
 
-/// Copies what is read. Links and submodules are left behind: nothing in the copy leads out of it.
+/// Copies the inputs. Links and submodules are skipped, so that nothing in the copy leads out of
+/// it.
 fn copied(
     tree: &RenderTree<'_>,
     paths: &[String],

@@ -10,10 +10,9 @@ use crate::objects::{
     object::ObjectOrigin,
 };
 
-/// Reads the manifests below `path`. Names that begin with "." and what is below them are left out,
-/// as hidden files are everywhere; links and submodules lead out of the revision and are left out
-/// with a warning. A kustomization or a chart further down is a mistake: its files are no manifests
-/// of their own.
+/// Reads the manifests below `path`. Hidden files and folders (names that begin with ".") are
+/// skipped; links and submodules lead out of the revision and are skipped with a warning. A
+/// kustomization or a chart further down is an error: its files are no manifests of their own.
 pub(crate) fn read(
     tree: &RenderTree<'_>,
     path: &str,
@@ -75,7 +74,6 @@ fn is_hidden(inside: &str) -> bool {
     inside.split('/').any(|part| part.starts_with('.'))
 }
 
-/// Whether a path is a folder or lies below it.
 fn is_below(path: &str, folder: &str) -> bool {
     path.strip_prefix(folder)
         .is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))

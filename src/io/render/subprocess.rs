@@ -1,13 +1,13 @@
-//! The one door to other programs: kustomize and helm.
+//! Runs other programs: kustomize and helm.
 //!
-//! A program gets a list of arguments (no shell), a cleared environment whose HOME lies in a
-//! temporary folder, nothing on standard input, and bounds: time, memory, and what it may print. It
-//! runs in a process group of its own, which is killed as a whole when time is over or it is done,
-//! so that nothing it started stays behind.
+//! A program gets a list of arguments (no shell), a cleared environment whose HOME is a temporary
+//! folder, an empty standard input, and limits of time, memory and output. It runs in its own
+//! process group, which is killed as a whole at the deadline or after its exit, so that nothing it
+//! started stays behind.
 //!
-//! Memory is bounded by RLIMIT_DATA, set on the child's pid right after it was started: it counts
-//! what a process can write to. RLIMIT_AS would count address space, of which every Go program
-//! reserves more than it ever uses. On systems without prlimit only GOMEMLIMIT bounds it.
+//! Memory is limited by RLIMIT_DATA, set on the child's pid right after it was started: it counts
+//! writable memory. RLIMIT_AS would count address space, of which every Go program reserves more
+//! than it ever uses. On systems without prlimit only GOMEMLIMIT limits it.
 
 use std::{
     ffi::OsString,
@@ -25,40 +25,39 @@ const PRINTED: usize = 64 << 20;
 /// Bytes kept of standard error, of its beginning and of its end.
 const COMPLAINED: usize = 16 << 10;
 
-/// How often the end of a process is looked for, once it has closed what it writes to.
+/// The polling interval for the exit of a process, once it has closed its output.
 const POLL: Duration = Duration::from_millis(2);
 
-/// What a program is started with.
 pub(crate) struct ProgramCall<'c> {
     pub binary: &'c Path,
     pub arguments: Vec<OsString>,
     pub folder: &'c Path,
-    /// The folder that stands for HOME.
+    /// The folder used as HOME.
     pub home: &'c Path,
     pub timeout: Duration,
     pub memory: u64,
-    /// Whether it may reach other hosts: with our PATH and proxies then, without them else.
+    /// True to allow other hosts, with our PATH and proxies; without them otherwise.
     pub remote: bool,
 }
 
-/// How it ended, if not well.
+/// The reason why a program failed.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum ProgramFailure {
     NotStarted(String),
-    /// It said no; the end of what it complained.
+    /// A non-zero exit, with the end of its error output.
     Failed(String),
-    /// It took too long.
+    /// The deadline passed.
     Time,
-    /// It printed too much.
+    /// The output limit was exceeded.
     Output,
-    /// It was killed, as systems do when memory is short; with what it complained.
+    /// Killed, as systems do when memory is short; with its error output.
     Killed(String),
-    /// It said itself that it got no more memory.
+    /// The program reported that it ran out of memory.
     Memory,
 }
 
 impl ProgramCall<'_> {
-    /// Runs it, and gives what it printed.
+    /// Runs the program and returns its output.
     pub fn run(&self) -> Result<Vec<u8>, ProgramFailure> {
         let deadline = Instant::now() + self.timeout;
         let mut child = self
@@ -103,8 +102,7 @@ impl ProgramCall<'_> {
             }
             std::thread::sleep(POLL);
         }
-        // As long as nobody has waited for the child, its id, which is that of the group, belongs
-        // to nobody else.
+        // Until the child is reaped, its id, which is also the group's, is not reused.
         kill_group(child.id());
         let status = child
             .wait()
@@ -159,7 +157,7 @@ impl ProgramCall<'_> {
                 command.envs(std::env::var_os(name).map(|value| (name, value)));
             }
         } else {
-            // Nothing to run beside it, and a proxy where nobody listens (port 9 is "discard").
+            // An empty PATH, and a proxy on a closed port (9 is "discard").
             command.env("PATH", self.home);
             for name in ["HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY"] {
                 command.env(name, "http://127.0.0.1:9");
@@ -169,7 +167,7 @@ impl ProgramCall<'_> {
     }
 }
 
-/// Where a program is: as it is written, or on PATH if it is a name alone.
+/// Resolves a program: a path as it is, or a bare name on PATH.
 pub(crate) fn find(binary: &Path) -> Option<PathBuf> {
     if binary.components().count() > 1 {
         return binary
@@ -190,9 +188,9 @@ struct ProgramOutput {
 
 #[derive(Clone, Copy)]
 enum OutputLimit {
-    /// So many, and an end if there are more.
+    /// Keep so many bytes, and fail if there are more.
     First(usize),
-    /// So many of the beginning and of the end, however many there are.
+    /// Keep so many bytes of the beginning and of the end.
     Ends(usize),
 }
 
@@ -218,7 +216,7 @@ fn collect(
                 _ => {}
             }
         }
-        // Nobody listens any more when time was over.
+        // The receiver is gone after the deadline.
         let _ = done.send(ProgramOutput {
             complaint,
             bytes,
@@ -231,7 +229,7 @@ fn pid(id: u32) -> Option<rustix::process::Pid> {
     rustix::process::Pid::from_raw(i32::try_from(id).ok()?)
 }
 
-/// Whether the child has ended; its id stays taken.
+/// Returns whether the child has exited; its id stays reserved.
 fn has_ended(id: u32) -> bool {
     use rustix::process::{WaitId, WaitIdOptions, waitid};
     let options = WaitIdOptions::EXITED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT;
@@ -257,7 +255,7 @@ fn bound(id: u32, memory: u64) {
     };
     // No pid would mean this process itself.
     if let Some(pid) = pid(id) {
-        // It may have ended already.
+        // It may have exited already.
         let _ = prlimit(Some(pid), Resource::Data, limit(memory));
         let _ = prlimit(Some(pid), Resource::Core, limit(0));
     }
@@ -266,12 +264,11 @@ fn bound(id: u32, memory: u64) {
 #[cfg(not(any(target_os = "linux", target_os = "android")))]
 fn bound(_: u32, _: u64) {}
 
-/// What a program's end means. A Go program that gets no memory ends with a report of all it was
-/// doing; only its first line is of use.
+/// Classifies the end of a program. A Go program out of memory ends with a report of all its
+/// goroutines; only its first line is useful.
 fn complaint(bytes: &[u8], killed: bool) -> ProgramFailure {
     let text = String::from_utf8_lossy(bytes);
-    // "fatal error: runtime: out of memory" in most cases; a thread or a page that is refused has
-    // words of its own.
+    // Usually "fatal error: runtime: out of memory"; a refused thread or page has other messages.
     let head = text.find("\ngoroutine ").map(|end| &text[..end]);
     let says =
         |words: &[&str]| head.is_some_and(|head| words.iter().any(|word| head.contains(word)));

@@ -1,34 +1,26 @@
-//! What goes wrong with the store.
+//! Errors of the store.
 
 use crate::core::error::{Classify, ErrorKind};
 use std::path::PathBuf;
 
-/// The store cannot be used, or could not write. What it held before is as it was.
+/// The store cannot be used, or could not write. Its previous content is intact.
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
     /// Another process has it.
     #[error("{}: in use by another process", path.display())]
-    InUse {
-        path: PathBuf,
-    },
-    /// No space; what was to be written is not.
+    InUse { path: PathBuf },
+    /// The disk is full; nothing was written.
     #[error("{}: the disk is full; nothing was written and nothing is lost", path.display())]
-    Full {
-        path: PathBuf,
-    },
+    Full { path: PathBuf },
     /// The file system refused.
     #[error("{}: {source}", path.display())]
     Io {
         path: PathBuf,
         source: std::io::Error,
     },
-    /// The content is damaged; opening the store anew moves it aside.
+    /// The content is damaged; opening the store again moves it aside.
     #[error("{}: damaged: {why}", path.display())]
-    Damaged {
-        path: PathBuf,
-        /// How that was noticed.
-        why: String,
-    },
+    Damaged { path: PathBuf, why: String },
 }
 
 impl Classify for StoreError {

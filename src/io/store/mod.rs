@@ -1,13 +1,13 @@
-//! The embedded database: what was learnt from registries and forges, so that a restart does not
-//! ask again.
+//! The embedded database: facts learnt from registries and forges, so that a restart does not ask
+//! again.
 //!
-//! All of it can be deleted (rule 1): then lists, dates and platforms are fetched again and
-//! first-seen clocks begin anew, so that things wait longer and never run ahead; so do changes that
-//! people may have refused at a forge, until it has been asked. A file that cannot be read is moved
-//! aside and begun anew; the caller is told ([`OpenReport`]) and says so.
+//! All of it can be deleted (invariant 1): lists, dates and platforms are then fetched again and
+//! first-seen times start over, so that tagboat waits longer and never goes further; changes that
+//! people may have refused at a forge wait until the forge has been asked. An unreadable file is
+//! moved aside and replaced, and the caller is told ([`OpenReport`]).
 //!
-//! Tags are read from here when a policy is judged and dropped afterwards, so that an idle daemon
-//! holds none in memory. The calls block, each for one small transaction.
+//! Tags are read from here when a policy is evaluated and dropped afterwards, so that an idle
+//! daemon has none in memory. Calls block, each for one small transaction.
 
 mod error;
 mod open;

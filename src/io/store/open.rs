@@ -16,7 +16,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// The form of the tables. Another one in the file: it is begun anew, since all of it can be
+/// The version of the table layout. A file of another version is replaced, since all of it can be
 /// fetched again.
 const VERSION: u64 = 1;
 /// Pages kept in memory. The daemon reads one list at a time; redb's own default is 1 GiB.
@@ -26,16 +26,16 @@ const CACHE: usize = 8 * 1024 * 1024;
 /// before, and a crash then costs no more than this much of them.
 const LAG: Duration = Duration::from_secs(60);
 
-/// What was found when the store was opened.
+/// The result of opening the store.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum OpenReport {
-    /// Nothing: a new file.
+    /// A new file.
     New,
-    /// What an earlier process left.
+    /// The file of an earlier process.
     Kept,
     /// A file that could not be used; worth a warning.
     Rebuilt {
-        /// Where it lies now. One such file is kept.
+        /// The new path of the old file. One such file is kept.
         moved_to: PathBuf,
         why: String,
     },
@@ -48,11 +48,11 @@ pub struct Store {
     /// None after a failed write, until it could be opened again.
     database: RwLock<Option<Database>>,
     opener: StoreOpener,
-    /// When a commit last waited for the disk.
+    /// The last commit that waited for the disk.
     lasted: Mutex<Instant>,
 }
 
-/// How the file becomes a database; a test puts a disk that fills up here.
+/// Turns the file into a database; a test injects a disk that fills up here.
 type StoreOpener = fn(&Path) -> Result<Database, StoreError>;
 
 /// Any error of redb.
@@ -80,7 +80,7 @@ impl Store {
                     OpenReport::New
                 },
             ),
-            // Nothing was ever kept in it, so nothing is lost.
+            // The file never had content, so nothing is lost.
             Err(StoreError::Damaged { .. }) if unborn(path) => {
                 std::fs::remove_file(path).map_err(io)?;
                 (opener(path)?, OpenReport::New)
@@ -124,7 +124,7 @@ impl Store {
         self.with(|database| work(&database.begin_read().map_err(any)?))
     }
 
-    /// Runs `work` and commits what it did, all or nothing; `lasting` waits for the disk.
+    /// Runs `work` and commits it atomically; `lasting` waits for the disk.
     pub(crate) fn write<T>(
         &self,
         lasting: bool,
@@ -152,7 +152,7 @@ impl Store {
         Ok(result)
     }
 
-    /// Writes down what was left to a later commit: call it before the process ends.
+    /// Syncs deferred commits to disk: call it before the process ends.
     pub fn flush(&self) -> Result<(), StoreError> {
         self.write(true, |_| Ok(()))
     }
@@ -193,7 +193,8 @@ impl Store {
     }
 }
 
-/// redb checks what it reads, but some damage reaches its assertions.
+/// Turns redb's assertions on damaged files into errors; it checks what it reads, but some damage
+/// reaches them.
 fn guarded<T>(work: impl FnOnce() -> Result<T, RedbError>) -> Result<T, RedbError> {
     catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|_| {
         Err(Box::new(redb::Error::Corrupted(
@@ -268,7 +269,7 @@ fn prepare(database: &Database) -> Result<(), RedbError> {
     }
 }
 
-/// Whether a process died while it made the file: redb writes the magic number last.
+/// Returns whether a process died while creating the file: redb writes the magic number last.
 fn unborn(path: &Path) -> bool {
     let mut start = [1; 9];
     File::open(path)

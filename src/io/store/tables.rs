@@ -1,4 +1,4 @@
-//! The tables, and what is asked of them.
+//! The tables and their accessors.
 
 use super::{
     Store, StoreError,
@@ -14,14 +14,14 @@ use redb::{TableDefinition, WriteTransaction};
 pub(crate) const META: TableDefinition<&str, u64> = TableDefinition::new("meta");
 /// Repository → its tags, a line each.
 const TAGS: TableDefinition<&str, &str> = TableDefinition::new("tags");
-/// Repository → time of the last listing (milliseconds) and its validator (empty: none); beside
+/// Repository → time of the last listing (milliseconds) and its validator (empty: none); apart from
 /// `TAGS`, so that an unchanged list is not written again.
 const LISTED: TableDefinition<&str, (i64, &str)> = TableDefinition::new("listed");
 /// Repository and digest → [`ImageDescription`] as JSON.
 const FACTS: TableDefinition<(&str, &str), &[u8]> = TableDefinition::new("facts");
 /// Repository and tag → digest, and since when the tag has had it (milliseconds).
 const SEEN: TableDefinition<(&str, &str), (&str, i64)> = TableDefinition::new("seen");
-/// Table and key of another room → its bytes.
+/// Table and key of another module → its bytes.
 const AREA: TableDefinition<(&str, &str), &[u8]> = TableDefinition::new("area");
 
 pub(crate) fn create_all(transaction: &WriteTransaction, version: u64) -> Result<(), RedbError> {
@@ -38,12 +38,12 @@ pub(crate) fn create_all(transaction: &WriteTransaction, version: u64) -> Result
     Ok(())
 }
 
-/// When a repository was listed, without its tags.
+/// The last listing of a repository, without its tags.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TagsState {
     /// The time of the last listing that was whole, a "not modified" included.
     pub fetched: Timestamp,
-    /// What the registry gave for the next one.
+    /// The validator for the next conditional request.
     pub validator: Option<Validator>,
 }
 
@@ -59,12 +59,13 @@ pub struct KeptTags {
 pub struct FirstSeen {
     /// The digest last seen.
     pub digest: Digest,
-    /// When it was seen there first. Another digest in between restarts the clock.
+    /// The time at which the tag was first seen with this digest. A different digest in between
+    /// restarts the clock.
     pub since: Timestamp,
 }
 
 impl Store {
-    /// When `repository` was last listed.
+    /// Returns the last listing of `repository`.
     pub fn tags_state(
         &self,
         repository: &ImageRepository,
@@ -151,7 +152,6 @@ impl Store {
         })
     }
 
-    /// What is known of a digest.
     pub fn description(
         &self,
         repository: &ImageRepository,
@@ -167,7 +167,7 @@ impl Store {
         })
     }
 
-    /// Keeps what is known of a digest, for ever.
+    /// Stores the description of a digest, for ever.
     pub fn put_description(
         &self,
         repository: &ImageRepository,
@@ -243,7 +243,7 @@ impl Store {
         Ok(clocks.into_iter().zip(tags).map(clock).collect())
     }
 
-    /// Bytes that another room keeps under `table` and `key`.
+    /// Returns the bytes that another module stored under `table` and `key`.
     pub fn get(&self, table: &str, key: &str) -> Result<Option<Vec<u8>>, StoreError> {
         self.read(|transaction| {
             let area = transaction.open_table(AREA).map_err(any)?;
@@ -252,7 +252,7 @@ impl Store {
         })
     }
 
-    /// Keeps bytes of another room, on disk when this returns.
+    /// Stores bytes of another module, synced to disk on return.
     pub fn put(&self, table: &str, key: &str, bytes: &[u8]) -> Result<(), StoreError> {
         self.write(true, |transaction| {
             transaction
@@ -264,7 +264,7 @@ impl Store {
         })
     }
 
-    /// Forgets what another room kept; whether there was something.
+    /// Deletes the bytes of another module; returns whether there were any.
     pub fn remove(&self, table: &str, key: &str) -> Result<bool, StoreError> {
         self.write(true, |transaction| {
             let mut area = transaction.open_table(AREA).map_err(any)?;
@@ -273,7 +273,7 @@ impl Store {
         })
     }
 
-    /// The keys that another room keeps under `table`, in order.
+    /// Returns the keys that another module stored under `table`, in order.
     pub fn keys(&self, table: &str) -> Result<Vec<String>, StoreError> {
         self.read(|transaction| {
             let area = transaction.open_table(AREA).map_err(any)?;

@@ -1,4 +1,4 @@
-//! Lists, page by page: which is read and how far, and what is kept of it.
+//! Reads lists page by page, and caches the parsed entries.
 
 use super::{ApiCall, ForgeApi, MOST_PAGES};
 use crate::{
@@ -19,9 +19,9 @@ use serde_json::Value;
 use std::sync::Arc;
 
 impl ForgeApi {
-    /// Reads all pages of a list, or those up to the first that ends before `until`; `keep` turns
-    /// what is wanted into what is remembered, and `name` names what it does. A page that came with
-    /// an ETag is asked for conditionally.
+    /// Reads all pages of a list, or those up to the first entry older than `until`. `keep` parses
+    /// an entry into the cached form, which `name` identifies. A page that came with an ETag is
+    /// requested conditionally.
     pub(crate) async fn pages<T, U>(
         &self,
         list: &List<'_>,
@@ -207,22 +207,21 @@ impl ForgeApi {
 }
 
 impl RequestFilter {
-    /// Of requests that ended what lies too far back is done without; those that are open must be
-    /// known whole.
+    /// Closed requests too far back are skipped; open ones must be complete.
     pub(crate) fn most_pages(self) -> Option<usize> {
         matches!(self, RequestFilter::EndedSince(_)).then_some(MOST_PAGES)
     }
 }
 
-/// Which list is read, and how far.
+/// The list to read, and how far.
 pub(crate) struct List<'a> {
     pub(crate) operation: ForgeOperation,
     pub(crate) first: Url,
-    /// What is kept of it, for what is remembered by ETag.
+    /// The name of the cached form.
     pub(crate) name: &'a str,
-    /// The field of an object in which the list lies.
+    /// The field of the response object that contains the list.
     pub(crate) inside: Option<&'a str>,
-    /// The list is ordered by time, latest first, and what is older is not wanted.
+    /// Stop at entries older than this; the list is ordered by time, latest first.
     pub(crate) until: Option<Timestamp>,
     /// Read at most so many pages, and be content.
     pub(crate) most: Option<usize>,
@@ -241,7 +240,7 @@ impl<'a> List<'a> {
     }
 }
 
-/// What was read of a list.
+/// The entries read from a list.
 pub(crate) struct Dated<U> {
     pub(crate) found: Vec<U>,
     /// The latest time of any entry.
@@ -250,7 +249,7 @@ pub(crate) struct Dated<U> {
     pub(crate) back_to: Option<Timestamp>,
 }
 
-/// What is kept of an entry of a list, and its time for [`List::until`].
+/// The cached form of an entry, and its time for [`List::until`].
 pub(crate) struct Entry<U> {
     pub(crate) stamp: Option<Timestamp>,
     pub(crate) kept: Option<U>,

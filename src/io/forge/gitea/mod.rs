@@ -30,16 +30,16 @@ const LIMITS: TextLimits = TextLimits {
     status: 255,
 };
 
-/// How often a merge is tried while Gitea looks for conflicts: some eight seconds.
+/// The number of merge attempts while Gitea checks for conflicts: some eight seconds.
 const LOOKS: u32 = 5;
 
-/// The labels of the repository, as they are called among what is asked once.
+/// The cache key of the repository's labels.
 const LABELS: &str = "labels";
 
 /// Labels by name, with their ids.
 type LabelIds = Vec<(String, u64)>;
 
-/// Gitea's words while it is still looking for conflicts.
+/// Gitea's message while it is still checking for conflicts.
 const BUSY: &str = "try again later";
 
 #[derive(Debug)]
@@ -159,14 +159,14 @@ impl Gitea {
         })
     }
 
-    /// The labels of the repository; with all of these, if they are there at all.
+    /// Returns the labels of the repository, read again if one of `names` is missing.
     async fn known_labels(&self, names: &[&str]) -> Result<Arc<LabelIds>, ForgeError> {
         let lacks = |known: &LabelIds| names.iter().any(|name| id_of(known, name).is_none());
         let known = self.api.standing.once(LABELS, self.labels()).await?;
         if !lacks(&known) {
             return Ok(known);
         }
-        // Somebody may have made them since.
+        // They may have been created since.
         self.api.standing.forget(LABELS).await;
         self.api.standing.once(LABELS, self.labels()).await
     }
@@ -248,7 +248,7 @@ impl Gitea {
     }
 }
 
-/// Whether Gitea did nothing because it is still looking for conflicts.
+/// Returns whether Gitea refused because it is still checking for conflicts.
 fn is_busy(error: &ForgeError) -> bool {
     matches!(&error.problem, ForgeProblem::Status { status: 405, message: Some(text) } if text.contains(BUSY))
 }
@@ -388,7 +388,7 @@ impl Forge for Gitea {
         };
         let sent = sent.await;
         if sent.is_err() {
-            // One of them may be another one of the same name by now.
+            // A label may have been replaced by another one of the same name.
             self.api.standing.clear().await;
         }
         sent
@@ -401,7 +401,7 @@ impl Forge for Gitea {
     ) -> Result<Vec<UnrequestedReview>, ForgeError> {
         let number = request.number.to_string();
         let mut unasked = Vec::new();
-        // One by one: one who may not be asked would fail all.
+        // One by one: a single invalid reviewer would fail all.
         for reviewer in reviewers {
             let asked = match reviewer {
                 RequestedReviewer::User(login) if login.eq_ignore_ascii_case(&request.author) => {
@@ -532,8 +532,8 @@ impl Forge for Gitea {
         request: &PullRequest,
         merge: &MergeCommand,
     ) -> Result<(), ForgeError> {
-        // Gitea looks at the head only when it merges at once, not when it is told to do so later:
-        // look before.
+        // Gitea compares the head only for an immediate merge, not for a scheduled one: check it
+        // first.
         let changed = |request: &PullRequest| {
             request.state == RequestStatus::Open && request.head_commit != merge.head
         };
@@ -550,7 +550,7 @@ impl Forge for Gitea {
             .send_merge(ForgeOperation::AutoMerge, request.number, merge, true)
             .await
         {
-            // It was told so before.
+            // The merge was already scheduled.
             Err(ForgeError {
                 problem:
                     ForgeProblem::Refused {

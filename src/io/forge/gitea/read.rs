@@ -1,4 +1,4 @@
-//! Gitea and Forgejo: what is read. Shapes follow the swagger file of Gitea 1.26.
+//! Gitea and Forgejo: reading. Shapes follow the swagger file of Gitea 1.26.
 
 use super::Gitea;
 use crate::{
@@ -17,7 +17,7 @@ use reqwest::Url;
 use serde::Deserialize;
 use std::{collections::BTreeMap, sync::Arc};
 
-/// What Gitea writes before the title of what is not ready.
+/// Gitea's title prefix of a draft.
 pub(crate) const DRAFT: &str = "WIP: ";
 /// Pages of ended requests among which one is looked for by its branch: some two hundred.
 const ENDED_PAGES: usize = 4;
@@ -70,7 +70,7 @@ pub(crate) struct GiteaPull {
 }
 
 impl GiteaPull {
-    /// The request; none if its head lies in a fork.
+    /// Converts the pull request; `None` if its head is in a fork.
     pub(crate) fn request(self) -> Option<PullRequest> {
         if self.head.repo_id != self.base.repo_id {
             return None;
@@ -186,7 +186,7 @@ struct GiteaRelease {
     draft: bool,
 }
 
-/// The longest page that is asked for; servers usually give at most 50.
+/// The requested page size; servers usually cap it at 50.
 pub(crate) const PAGE: (&str, &str) = ("limit", "100");
 
 impl Gitea {
@@ -285,7 +285,7 @@ impl Gitea {
         Ok(request)
     }
 
-    /// What the base's protection wants; an unprotected branch wants nothing.
+    /// Returns the protection of the base; `None` if the branch is unprotected.
     async fn branch(&self, base: &str) -> Result<Arc<Option<GiteaBranch>>, ForgeError> {
         let ask = self.api.find(
             ForgeOperation::Settings,
@@ -329,8 +329,7 @@ impl Gitea {
     }
 
     pub(crate) async fn read_checks(&self, request: &PullRequest) -> Result<Checks, ForgeError> {
-        // All statuses ever set: the count beside the combined status is wrong where there are many
-        // contexts (1.26).
+        // Read all statuses: the count of the combined status is wrong with many contexts (1.26).
         let url = self.repo(&["statuses", &request.head_commit], &[PAGE]);
         let list = List::all(ForgeOperation::Checks, url, "");
         let statuses = self
@@ -354,7 +353,7 @@ impl Gitea {
         let required = branch
             .and_then(|branch| branch.status_check_contexts.clone())
             .unwrap_or_default();
-        // Gitea reads the words as globs.
+        // Gitea matches required contexts as globs.
         let fits = |word: &str, name: &str| {
             word == name || Glob::new(word).is_ok_and(|glob| glob.compile_matcher().is_match(name))
         };

@@ -49,8 +49,7 @@ impl GithubApp {
         }
     }
 
-    /// The token of the installation: the one that is known, or a new one. Whoever comes meanwhile
-    /// waits for it.
+    /// Returns the installation's token, cached or new. Concurrent callers wait for the same one.
     pub(crate) async fn token(&self, api: &ForgeApi) -> Result<Secret, ForgeProblem> {
         let mut known = self.token.lock().await;
         let now = Timestamp::now();
@@ -80,8 +79,8 @@ impl GithubApp {
         };
         let id = installation.to_string();
         let name = api.repository.rsplit('/').next().unwrap_or_default();
-        // A second token harms nobody, so a lost answer is asked for again. It is good for this
-        // repository only.
+        // A second token is harmless, so a lost response is retried. The token is restricted to
+        // this repository.
         let body = json!({"repositories": [name]});
         let call = ApiCall::again(
             ForgeOperation::SignIn,

@@ -29,7 +29,7 @@ const LIMITS: TextLimits = TextLimits {
     comment: 65_536,
     status: 140,
 };
-/// Where GraphQL says that a limit was met, it says no time; its budget is of an hour.
+/// The wait for GraphQL's rate limit, whose response names no time; its budget is hourly.
 const GRAPHQL_WAIT: Duration = Duration::from_secs(300);
 
 #[derive(Debug)]
@@ -74,7 +74,7 @@ impl Github {
             (methods.allow_squash_merge, MergeMethod::Squash),
             (methods.allow_rebase_merge, MergeMethod::Rebase),
         ];
-        // Who may not push is not told; then GitHub says what it does not want.
+        // Without push permission the methods are not listed; GitHub then refuses an invalid one.
         Ok(all
             .into_iter()
             .find(|(allowed, _)| *allowed == Some(true))
@@ -137,7 +137,7 @@ impl Github {
         Err(self.api.error(operation, problem))
     }
 
-    /// By what login comments are signed; REST does not tell it to an App's installation.
+    /// Returns the login that signs comments; REST does not tell it to an App's installation.
     async fn own_login(&self) -> Result<String, ForgeError> {
         let data = self
             .graphql(
@@ -173,7 +173,7 @@ impl Github {
             body,
         );
         match self.api.send(&call).await {
-            // Somebody else made it meanwhile.
+            // Created concurrently.
             Err(error) if is_refused(&error, 422, "already_exists") => Ok(()),
             other => other.map(drop),
         }
@@ -196,7 +196,7 @@ impl Github {
     }
 }
 
-/// Whether the forge refused with this status and these words.
+/// Returns whether the forge refused with this status and message.
 pub(crate) fn is_refused(error: &ForgeError, with: u16, words: &str) -> bool {
     matches!(&error.problem, ForgeProblem::Refused { status, message: Some(message) } if *status == with && message.contains(words))
 }
@@ -361,7 +361,7 @@ impl Forge for Github {
             .await
         {
             Ok(()) => return Ok(unasked),
-            // One who may not be asked fails all: ask one by one, and name that one.
+            // A single invalid reviewer fails all: request them one by one, and report that one.
             Err(error) if matches!(error.problem, ForgeProblem::Refused { .. }) => {}
             Err(error) => return Err(error),
         }
@@ -475,7 +475,7 @@ impl Forge for Github {
             Ok(merged) => Ok(merged.sha),
             Err(mut error) => {
                 error.problem = match error.problem {
-                    // Somebody else merged at the same moment.
+                    // Another merge happened at the same moment.
                     ForgeProblem::Status {
                         status: 405,
                         message,
@@ -501,7 +501,7 @@ impl Forge for Github {
     }
 
     fn auto_merge_keeps_head(&self) -> bool {
-        // A push by somebody who may write leaves it on.
+        // A push by a user with write access keeps it on.
         false
     }
 
@@ -525,7 +525,7 @@ impl Forge for Github {
             .graphql(ForgeOperation::AutoMerge, query, json!({"input": input}))
             .await
         {
-            // Nothing is left to wait for: GitHub wants to be asked for the merge itself.
+            // Nothing left to wait for: GitHub expects an immediate merge instead.
             Err(error) if is_refused(&error, 422, "clean status") => {
                 self.merge(request.number, merge).await.map(drop)
             }

@@ -1,4 +1,4 @@
-//! GitHub: what is read. Shapes follow the REST API of version 2022-11-28.
+//! GitHub: reading. Shapes follow the REST API, version 2022-11-28.
 
 use super::Github;
 use crate::{
@@ -21,8 +21,8 @@ use std::{collections::BTreeMap, sync::Arc};
 const APPROVALS_WANTED: &str = "query($owner: String!, $name: String!, $ref: String!) { repository(owner: $owner, name: $name) \
     { ref(qualifiedName: $ref) { refUpdateRule { requiredApprovingReviewCount } } } }";
 
-/// Strangers by the list of reviews of whom it is asked whether they may write: whoever is further
-/// back in the alphabet counts only with an objection.
+/// The number of reviewers outside the repository whose permission is looked up. Of further ones,
+/// in alphabetical order, only objections count.
 const MOST_ASKED: usize = 30;
 
 #[derive(Deserialize)]
@@ -76,7 +76,7 @@ pub(crate) struct GithubPull {
 }
 
 impl GithubPull {
-    /// The request; none if its head lies in a fork or is gone with it.
+    /// Converts the pull request; `None` if its head is in a fork or was deleted with it.
     pub(crate) fn request(self, repository: &str) -> Option<PullRequest> {
         let own = self
             .head
@@ -160,8 +160,8 @@ struct GithubReview {
 }
 
 impl GithubReview {
-    /// Whether its author is known to belong to the repository: in a public one anybody may write a
-    /// review. Who hides that he is of the organisation is shown to Apps as a stranger.
+    /// Returns whether the author is known to belong to the repository: in a public one everyone
+    /// may write a review. A member who hides the membership appears to Apps as an outsider.
     fn belongs(&self) -> bool {
         matches!(
             self.author_association.as_str(),
@@ -189,16 +189,16 @@ struct GithubRelease {
     draft: bool,
 }
 
-/// What the base wants before a merge.
+/// The requirements of the base branch for a merge.
 #[derive(Default)]
 pub(crate) struct MergeRequirements {
     checks: Vec<String>,
-    /// By the rules; classic protection may want more.
+    /// Approvals required by rulesets; classic protection may require more.
     approvals: u32,
-    /// Whether the base may have a classic protection.
+    /// True if the base may have classic protection.
     protected: bool,
-    /// Whether a branch must contain the base's newest commit. Of classic protection only
-    /// administrators are told; there `mergeable_state` says it of each request.
+    /// True if the branch must contain the base's newest commit. Only administrators can read
+    /// classic protection; there `mergeable_state` of each pull request tells.
     pub(crate) newest: bool,
 }
 
@@ -332,8 +332,8 @@ impl Github {
             .await
     }
 
-    /// What the branch's protection and the repository's rules want, as far as reading is allowed
-    /// without administration.
+    /// Reads the requirements of branch protection and rulesets, as far as possible without
+    /// administration rights.
     async fn wanted(&self, base: &str) -> Result<MergeRequirements, ForgeError> {
         #[derive(Deserialize)]
         struct Branch {
@@ -353,8 +353,8 @@ impl Github {
         let branch = self
             .api
             .find::<Branch>(op, self.repo(&["branches", base], &[]));
-        // Repositories on a plan without rules answer 403 or 404; GitHub Enterprise before 3.11
-        // does not know the address.
+        // Repositories on a plan without rulesets answer 403 or 404; GitHub Enterprise before 3.11
+        // does not have the endpoint.
         let list = List::all(
             op,
             self.repo(&["rules", "branches", base], &[("per_page", "100")]),
@@ -421,7 +421,8 @@ impl Github {
         Ok(wanted)
     }
 
-    /// How many approvals the base wants; nothing where only its administrators are told.
+    /// Returns the number of approvals that the base requires; `None` if only administrators may
+    /// read it.
     async fn approvals_wanted(&self, base: &str) -> Result<Option<u32>, ForgeError> {
         let wanted = self.base_wants(base).await?;
         if !wanted.protected {
@@ -440,9 +441,9 @@ impl Github {
             .or(Some(wanted.approvals).filter(|count| *count > 0)))
     }
 
-    /// How many approvals the base's classic protection wants. REST tells it to administrators
-    /// only, GraphQL to everybody who may write; nothing where it does not, as on a GitHub
-    /// Enterprise without that field.
+    /// Returns the approvals required by classic protection. REST reports them to administrators
+    /// only, GraphQL to every writer; `None` if it does not, as on a GitHub Enterprise without that
+    /// field.
     async fn classic_approvals(&self, base: &str) -> Result<Option<u32>, ForgeError> {
         let (owner, name) = self.place.project.split_once('/').unwrap_or_default();
         let variables = json!({"owner": owner, "name": name, "ref": format!("refs/heads/{base}")});
@@ -491,12 +492,11 @@ impl Github {
                 .into()
         });
         let (reviews, wanted) = futures::try_join!(reviews, self.approvals_wanted(&request.base))?;
-        // They come in the order of time: the last that says anything counts. Comments say nothing.
+        // Reviews are ordered by time: the last one with a verdict counts; comments have none.
         let mut last = BTreeMap::new();
         for (login, belongs, state, commit) in reviews {
             let word = match state.as_str() {
-                // An approval of what was there before, or of what is gone, says nothing of what is
-                // there now.
+                // An approval of an earlier head says nothing about the present one.
                 "APPROVED" if commit.as_deref() == Some(&request.head_commit) => {
                     ReviewVerdict::Approved
                 }
@@ -520,7 +520,7 @@ impl Github {
                     self.may_write(&login).await?
                 }
             };
-            // Where nobody tells, an objection stands, and an approval does not.
+            // If the permission is unknown, an objection counts and an approval does not.
             if counts.unwrap_or(word == ReviewVerdict::Against) {
                 said.insert(login, word);
             }
@@ -528,8 +528,8 @@ impl Github {
         Ok(Approvals::of(&said, wanted))
     }
 
-    /// Whether somebody may write to the repository, asked once in a pass; nothing where this token
-    /// is not told.
+    /// Returns whether a user may write to the repository, cached for a pass; `None` if this token
+    /// may not ask.
     async fn may_write(&self, login: &str) -> Result<Option<bool>, ForgeError> {
         #[derive(Deserialize)]
         struct Permission {
@@ -542,7 +542,7 @@ impl Github {
                 .find::<Permission>(ForgeOperation::Approvals, url)
                 .await
             {
-                // `maintain` is told as `write`, `triage` as `read`.
+                // `maintain` is reported as `write`, `triage` as `read`.
                 Ok(found) => Ok(Some(found.is_some_and(|found| {
                     matches!(found.permission.as_str(), "admin" | "maintain" | "write")
                 }))),

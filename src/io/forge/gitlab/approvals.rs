@@ -1,5 +1,5 @@
-//! GitLab: who approved, and whether it was the present head. An approval outlives a push unless
-//! the project says otherwise, and names no commit: its time says what was there.
+//! GitLab approvals: by whom, and for which head. An approval outlives a push unless the project
+//! says otherwise, and names no commit: its time decides.
 
 use super::{Gitlab, read::GitlabUser};
 use crate::io::forge::{Approvals, ForgeError, ForgeOperation, PullRequest, api::List};
@@ -7,10 +7,10 @@ use jiff::Timestamp;
 use serde::Deserialize;
 use std::collections::HashMap;
 
-/// What GitLab itself notes of an approval.
+/// The system note of an approval.
 const APPROVED: &str = "approved this merge request";
-/// Pages of the latest notes that are looked at, and of versions: what is further back was before
-/// some hundred pushes.
+/// The number of pages read of the latest notes, and of versions; older ones are some hundred
+/// pushes back.
 const PAGES: usize = 3;
 
 #[derive(Deserialize)]
@@ -34,7 +34,7 @@ struct GitlabReviewer {
     state: String,
 }
 
-/// What a push made of the request's diff.
+/// A version of the diff, created by a push.
 #[derive(Deserialize)]
 struct DiffVersion {
     id: u64,
@@ -105,8 +105,9 @@ impl Gitlab {
         })
     }
 
-    /// When GitLab learnt of the request's head. Pushes to the base make further versions of the
-    /// same head; the first of those in a row counts. Nothing while it has not looked at the push.
+    /// Returns the time at which GitLab saw the head. Pushes to the base make further versions of
+    /// the same head; the first of those in a row counts. `None` until GitLab has processed the
+    /// push.
     async fn pushed(&self, request: &PullRequest) -> Result<Option<Timestamp>, ForgeError> {
         let url = self.project(
             &["merge_requests", &request.number.to_string(), "versions"],
@@ -127,7 +128,7 @@ impl Gitlab {
         Ok(same.last().and_then(|(_, _, at)| at))
     }
 
-    /// When people approved, as GitLab's own notes tell it: the latest of each.
+    /// Returns the time of each person's latest approval, from GitLab's system notes.
     async fn noted(&self, number: &str) -> Result<HashMap<String, Timestamp>, ForgeError> {
         let query = [
             ("activity_filter", "only_activity"),

@@ -1,5 +1,4 @@
-//! GitLab: what changes something. gitlab.com and servers of one's own differ in their addresses
-//! only.
+//! GitLab: writing. gitlab.com and self-managed servers differ in their URLs only.
 
 pub(crate) mod approvals;
 pub(crate) mod read;
@@ -31,7 +30,8 @@ const LIMITS: TextLimits = TextLimits {
     comment: 1_000_000,
     status: 255,
 };
-/// Members of a group that are asked at most: a review that a hundred are asked for nobody does.
+/// The number of group members asked for a review: a review requested from a hundred people is done
+/// by none of them.
 const MEMBERS: usize = 20;
 
 #[derive(Debug)]
@@ -69,8 +69,8 @@ impl Gitlab {
         self.api.standing.once("repository", read).await
     }
 
-    /// Whether to squash, for a declared method. How else it merges is the project's setting, which
-    /// no call overrides.
+    /// Returns whether to squash, for a declared merge method. The rest of the method is the
+    /// project's setting, which no call overrides.
     async fn squash(
         &self,
         operation: ForgeOperation,
@@ -194,7 +194,7 @@ impl Gitlab {
             ))
             .await
         {
-            // Somebody else made it meanwhile.
+            // Created concurrently.
             Err(ForgeError {
                 problem: ForgeProblem::Refused { status: 409, .. },
                 ..
@@ -505,7 +505,7 @@ impl Forge for Gitlab {
             ))
             .await
         {
-            // It is not set.
+            // Auto-merge is not set.
             Err(ForgeError {
                 problem: ForgeProblem::Status { status: 406, .. },
                 ..
@@ -567,7 +567,7 @@ impl Forge for Gitlab {
             ))
             .await
         {
-            // It says so already.
+            // The status already has this value.
             Err(error) if is_refused(&error, 400, "Cannot transition status") => Ok(()),
             other => other.map(drop),
         }

@@ -1,4 +1,4 @@
-//! GitLab: what is read. A request is a merge request; its number is the `iid` of the project.
+//! GitLab: reading. A pull request is a merge request; its number is the project's `iid`.
 
 use super::Gitlab;
 use crate::io::forge::{
@@ -11,7 +11,7 @@ use jiff::Timestamp;
 use reqwest::Url;
 use serde::Deserialize;
 
-/// What GitLab writes before the title of what is not ready.
+/// GitLab's title prefix of a draft.
 pub(crate) const DRAFT: &str = "Draft: ";
 
 #[derive(Deserialize)]
@@ -79,7 +79,7 @@ impl MergeRequest {
         self.state == "merged"
     }
 
-    /// The request; none if its head lies in a fork.
+    /// Converts the merge request; `None` if its head is in a fork.
     pub(crate) fn request(self) -> Option<PullRequest> {
         if self.source_project_id.is_none() || self.source_project_id != self.target_project_id {
             return None;
@@ -263,7 +263,7 @@ impl Gitlab {
         ))
     }
 
-    /// One merge request as GitLab shows it.
+    /// Reads one merge request with all details.
     pub(crate) async fn whole(
         &self,
         operation: ForgeOperation,
@@ -332,7 +332,7 @@ impl Gitlab {
         Ok(Checks::of(named))
     }
 
-    /// Whether a pipeline ran for the request's head: on it, or on a merge of it into the base.
+    /// Returns whether a pipeline ran for the head: on it, or on a merge of it into the base.
     async fn is_of(
         &self,
         pipeline: &GitlabPipeline,
@@ -444,7 +444,7 @@ impl Gitlab {
     }
 }
 
-/// The name under which the pipeline as a whole stands among the checks.
+/// The check name of the pipeline as a whole.
 const PIPELINE: &str = "pipeline";
 
 fn status_check(status: GitlabStatus) -> Check {
