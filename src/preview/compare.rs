@@ -295,7 +295,7 @@ fn diff(key: &ObjectKey, before: Option<&DesiredObject>, after: Option<&DesiredO
     ))
 }
 
-/// An object without the labels that name its Application: nobody has written them.
+/// Removes the labels that name the Application: no manifest has them.
 fn unlabelled(mut object: Object) -> Object {
     // The edit leaves alone what makes an object.
     let _ = object.edit(|fields| {
@@ -315,10 +315,10 @@ fn unlabelled(mut object: Object) -> Object {
     object
 }
 
-/// The built-in kinds, for where no cluster says what it serves.
+/// The scopes of built-in kinds, for use without a cluster.
 struct BuiltinScopes;
 
-/// Built-in kinds that lie in no namespace, of the core group and of others.
+/// Cluster-scoped built-in kinds, of the core group and of others.
 const WIDE: [&str; 30] = [
     "Namespace",
     "Node",

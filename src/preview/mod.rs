@@ -43,12 +43,10 @@ use std::{
 /// Renderings at once: they block, and the machines this is made for have two cores.
 const RENDERINGS: usize = 2;
 
-/// Where the commits are.
+/// The repository that contains the compared commits.
 #[derive(Debug, Clone)]
 pub enum RevisionFiles {
-    /// In the mirror of a config repository.
     Mirror(Arc<Mirror>),
-    /// In a working copy.
     Checkout(Arc<Checkout>),
 }
 
@@ -77,7 +75,7 @@ impl RevisionFiles {
 #[derive(Debug, Clone)]
 pub struct Previewer {
     pub files: RevisionFiles,
-    /// Where declarations are looked for; everywhere if none is written.
+    /// The folder of declarations; the whole repository if unset.
     pub policies: Option<String>,
     pub renderer: Arc<Renderer>,
     /// The clusters that can be asked.
@@ -91,11 +89,11 @@ impl Previews for Previewer {
     }
 }
 
-/// What is rendered on one side; nothing where the Application is not declared.
+/// The rendering of one side; `None` if the Application is not declared there.
 type PreviewSide = Option<Result<Arc<Rendered>, RenderError>>;
 
 impl Previewer {
-    /// What becomes different from `base` to `head`, of all Applications or only of some.
+    /// Compares `base` and `head`, for all Applications or a selection.
     pub async fn between(
         &self,
         base: ObjectId,
@@ -165,7 +163,7 @@ impl Previewer {
         }
     }
 
-    /// What a commit declares; blocks.
+    /// Returns the declarations of a commit; blocks.
     ///
     /// # Errors
     /// If an object is missing.
@@ -212,7 +210,7 @@ impl Previewer {
     }
 }
 
-/// One Application with what was asked.
+/// Combines the comparison of one Application with its dry-run verdicts.
 fn assemble(
     one: ReachedApplication,
     compared: ComparedApplication,

@@ -1,5 +1,5 @@
-//! Which Applications a change reaches: those whose declaration differs, or a file that their
-//! rendering reads.
+//! Finds the Applications that a change reaches: those whose declaration differs, or a file that
+//! their rendering reads.
 
 use super::{RevisionFiles, text};
 use crate::{
@@ -17,7 +17,7 @@ use std::collections::{BTreeMap, BTreeSet};
 /// New mistakes that are listed; more are counted.
 const MISTAKES: usize = 20;
 
-/// An Application on one cluster, before and after. At least one of them is there.
+/// An Application on one cluster, before and after; at least one of the two exists.
 #[derive(Debug)]
 pub(super) struct ReachedApplication {
     pub name: Name,
@@ -28,7 +28,7 @@ pub(super) struct ReachedApplication {
     pub notes: Vec<String>,
 }
 
-/// Looks at both revisions; also gives what is newly wrong with declarations.
+/// Compares both revisions; also returns new diagnostics of declarations.
 pub(super) fn find(
     files: &RevisionFiles,
     base: ObjectId,
@@ -110,7 +110,7 @@ pub(super) fn find(
     Ok((reached, trouble))
 }
 
-/// What becomes of the objects of an Application that goes.
+/// Describes the fate of the objects of a removed Application.
 fn stays(deletion: DeletionPolicy) -> &'static str {
     match deletion {
         DeletionPolicy::Orphan => "what it has applied stays (deletionPolicy: Orphan)",
@@ -118,10 +118,10 @@ fn stays(deletion: DeletionPolicy) -> &'static str {
     }
 }
 
-/// The fields of a declaration that differ, as they are written.
+/// Returns the declared fields that differ.
 fn changed(before: &Application, after: &Application) -> Vec<&'static str> {
-    // Named one by one, so that a new field is not forgotten here. Where it stands is no part of
-    // what it says.
+    // Destructured, so that a new field cannot be forgotten here. The position in the file does not
+    // matter.
     let Application {
         name: _,
         place: _,
@@ -168,7 +168,7 @@ fn changed(before: &Application, after: &Application) -> Vec<&'static str> {
         .collect()
 }
 
-/// Whether everything that either side's rendering may read is the same on both.
+/// Returns whether everything that either side's rendering may read is identical.
 fn same_files(
     files: &RevisionFiles,
     before: (&Revision<'_>, &Application),
@@ -177,8 +177,8 @@ fn same_files(
     let mut paths = BTreeSet::new();
     for (revision, application) in [before, after] {
         let source = RenderSource::from(application);
-        // What cannot be read says so when it is rendered; until then its own folder is what it
-        // reads.
+        // An unreadable folder fails when it is rendered; until then its own folder counts as its
+        // input.
         paths.extend(render::reads_at(files.at(revision.commit())?, &source).unwrap_or_default());
         paths.insert(source.path);
     }

@@ -1,4 +1,4 @@
-//! Foreign text made safe and short: names, servers' words, diffs.
+//! Sanitises and cuts foreign text: names, server messages, diffs.
 
 /// Characters of a sentence that are kept: a schema error of a CRD can be very long.
 const LINE: usize = 2000;
@@ -9,7 +9,7 @@ const DIFF: usize = 64 << 10;
 /// Bytes of all diffs of a preview.
 const ALL: usize = 1 << 20;
 
-/// Objects of one Application that are shown; what is refused is shown beyond.
+/// The number of objects shown of one Application; refused ones are shown beyond it.
 pub(super) const OBJECTS: usize = 200;
 
 /// Text on one line, without anything that moves a cursor or hides other text, and not too long.
@@ -48,8 +48,7 @@ pub(super) fn diff(text: &str) -> String {
     cut(&safe, DIFF)
 }
 
-/// As many whole lines as fit, and how many do not. The last line is one that every reader of diffs
-/// takes for a remark.
+/// Keeps as many whole lines as fit, with a remark on the rest that diff readers ignore.
 fn cut(text: &str, room: usize) -> String {
     if text.len() <= room {
         return text.to_owned();
@@ -66,7 +65,7 @@ fn cut(text: &str, room: usize) -> String {
     )
 }
 
-/// How much may still be shown.
+/// The remaining amount of text that may be shown.
 pub(super) struct TextBudget(usize);
 
 impl Default for TextBudget {
@@ -76,7 +75,7 @@ impl Default for TextBudget {
 }
 
 impl TextBudget {
-    /// As much of a diff as there is room for.
+    /// Cuts a diff to the remaining budget.
     pub fn cut(&mut self, diff: &str) -> String {
         let diff = cut(diff, self.0);
         self.0 = self.0.saturating_sub(diff.len());

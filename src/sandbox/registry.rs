@@ -1,7 +1,7 @@
 //! A registry in this process: ferro-oci-server on a loopback port, in memory.
 //!
-//! Images are put straight into its stores; everything that reads speaks HTTP to it, as to any
-//! other.
+//! Images are put straight into its stores; every reader speaks HTTP to it, as to any other
+//! registry.
 
 use crate::core::image::{Digest, ImageRepository, Platform, Tag};
 use axum::Router;
@@ -26,10 +26,10 @@ const EMPTY_LAYER: [u8; 29] = [
 /// The digest of that archive before compression.
 const EMPTY_TAR: &str = "sha256:5f70bf18a086007016e948b04aed3b82103a36bea41755b6cddfaf10ace3c6ef";
 
-/// What an image of the sandbox says about itself.
+/// The metadata of a sandbox image.
 #[derive(Debug, Clone, Default)]
 pub struct SandboxImage {
-    /// Its date, as annotation and in its config.
+    /// The creation date, as annotation and in the config.
     pub created: Option<Timestamp>,
     /// With more than one, an index is pushed; with none, an image for `linux/amd64`.
     pub platforms: Vec<Platform>,
@@ -38,7 +38,7 @@ pub struct SandboxImage {
     pub salt: String,
 }
 
-/// The sandbox's registry cannot do what it is asked for.
+/// An error of the sandbox registry.
 #[derive(Debug, thiserror::Error)]
 pub enum SandboxRegistryError {
     #[error("sandbox registry: no loopback port: {0}")]

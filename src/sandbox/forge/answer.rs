@@ -262,7 +262,7 @@ fn made(value: Value) -> Response {
     (StatusCode::CREATED, Json(value)).into_response()
 }
 
-/// One page, with the count of all that Gitea sends beside it.
+/// Responds with one page, and with the total count in the header that Gitea sends.
 fn list(all: Vec<Value>, query: &HashMap<String, String>) -> Response {
     let number = |name: &str, or: usize| {
         query

@@ -1,4 +1,4 @@
-//! What the forge of the sandbox remembers: requests, labels, comments and statuses, in memory.
+//! The state of the sandbox forge: pull requests, labels, comments and statuses, in memory.
 
 use crate::sandbox::git::{BareRepository, MergeOutcome, SandboxGitError};
 use jiff::Timestamp;
@@ -47,7 +47,7 @@ struct SandboxStatus {
     at: Timestamp,
 }
 
-/// Why something is refused, with Gitea's status.
+/// A refusal, with Gitea's status.
 #[derive(Debug)]
 pub(super) struct ForgeRefusal(pub u16, pub String);
 
@@ -59,9 +59,9 @@ impl From<SandboxGitError> for ForgeRefusal {
 
 pub(super) struct PullBook {
     pub repository: BareRepository,
-    /// Where people would read it.
+    /// The web page of the pull request.
     pub page: String,
-    /// Told by the story, or the real one.
+    /// The time set by the demo, or `None` for the real clock.
     pub clock: Option<Timestamp>,
     pub pulls: BTreeMap<u64, SandboxPull>,
     pub labels: BTreeMap<u64, String>,
@@ -151,7 +151,7 @@ impl PullBook {
             .is_some_and(|pull| pull.ended.is_none())
     }
 
-    /// Says that a request changed.
+    /// Marks a pull request as changed.
     pub fn touch(&mut self, number: u64) {
         let now = self.now();
         if let Some(pull) = self.pulls.get_mut(&number) {
@@ -274,7 +274,7 @@ impl PullBook {
             .collect()
     }
 
-    /// Whether a request belongs to the list of those open, or of those that ended.
+    /// Returns the numbers of open, or of closed, pull requests.
     pub fn listed(&self, open: bool) -> Vec<u64> {
         let mut found: Vec<&SandboxPull> = self
             .pulls

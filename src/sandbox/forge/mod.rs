@@ -1,7 +1,7 @@
-//! A forge in this process: a Git server with requests for review beside it, which speaks as much
-//! of Gitea's API as tagboat asks of one, on a loopback port and in memory.
+//! A forge in this process: a Git server with pull requests, and the part of Gitea's API that
+//! tagboat uses, on a loopback port and in memory.
 //!
-//! It serves the demo. It proves nothing about forges: the forge room is proved on a real Gitea.
+//! For the demo. It proves nothing about forges; the tests of `io::forge` use a real Gitea.
 
 mod answer;
 mod book;
@@ -22,7 +22,7 @@ pub struct SandboxForge {
     project: String,
 }
 
-/// What its answers and its owner's hand share.
+/// The state shared by the API and the methods.
 type ForgeShared = Arc<Mutex<PullBook>>;
 
 /// A request, as a person sees it.
@@ -38,11 +38,11 @@ pub struct PullView {
 }
 
 impl SandboxForge {
-    /// Serves `repository` as `project` (`owner/name`). Whoever asks the API must bring `token`;
-    /// Git asks for nothing.
+    /// Serves `repository` as `project` (`owner/name`). The API requires `token`; Git requires
+    /// nothing.
     ///
     /// # Errors
-    /// If no port can be had.
+    /// If no port is available.
     pub async fn start(
         repository: BareRepository,
         project: &str,
@@ -72,12 +72,12 @@ impl SandboxForge {
         &self.project
     }
 
-    /// The time that it writes from now on; its own clock where none is told.
+    /// Sets the time of later events; `None` for the real clock.
     pub fn set_clock(&self, now: Option<Timestamp>) {
         lock(&self.shared).clock = now;
     }
 
-    /// All requests, in the order of their numbers.
+    /// Returns all pull requests, by number.
     pub fn requests(&self) -> Vec<PullView> {
         let book = lock(&self.shared);
         let seen = |pull: &book::SandboxPull| PullView {
@@ -203,10 +203,10 @@ impl SandboxForge {
         Ok(())
     }
 
-    /// A check says how it stands: `state` is success, pending or failure.
+    /// Reports a check: `state` is success, pending or failure.
     ///
     /// # Errors
-    /// If the request's branch is gone.
+    /// If the pull request's branch is gone.
     pub fn check(&self, number: u64, name: &str, state: &str) -> Result<(), SandboxGitError> {
         let mut book = lock(&self.shared);
         let branch = book.pull(number).map_err(failed)?.head.clone();

@@ -4,7 +4,7 @@ use super::repository::{BareRepository, SandboxGitError, branch, write_commit};
 use gix::{ObjectId, objs::tree::EntryKind, prelude::FindExt};
 use std::collections::{BTreeMap, BTreeSet};
 
-/// What became of a merge.
+/// The result of a merge.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum MergeOutcome {
     /// The commit that `main` is at now.
@@ -53,7 +53,7 @@ impl BareRepository {
         Ok(MergeOutcome::Done(id))
     }
 
-    /// Whether a branch could be merged into `main` now.
+    /// Returns whether a branch could be merged into `main` now.
     ///
     /// # Errors
     /// If the repository cannot be read.

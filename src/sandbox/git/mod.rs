@@ -35,12 +35,12 @@ pub struct GitServer {
     task: tokio::task::JoinHandle<()>,
 }
 
-/// What a request needs.
+/// The state of the server.
 struct GitService {
     repository: BareRepository,
     /// The path it is served under, without a slash before it.
     path: String,
-    /// The `Authorization` header that is asked for.
+    /// The required `Authorization` header.
     authorization: Option<String>,
 }
 
@@ -75,10 +75,10 @@ impl GitServer {
         Self::start_at(repository, path, account, layer).await
     }
 
-    /// The same, served under a path of one's own: `shop/fleet.git`.
+    /// Serves it under a custom path: `shop/fleet.git`.
     ///
     /// # Errors
-    /// If no port can be had.
+    /// If no port is available.
     pub async fn start_at(
         repository: BareRepository,
         path: String,
@@ -106,7 +106,7 @@ impl GitServer {
                 .with_state(served),
         );
         let task = tokio::spawn(async move {
-            // It ends with the task: nothing is left to be told.
+            // It ends with the task; its result has no receiver.
             let _ = axum::serve(listener, router).await;
         });
         Ok(Self {
@@ -116,12 +116,11 @@ impl GitServer {
         })
     }
 
-    /// Where it listens.
     pub fn address(&self) -> SocketAddr {
         self.address
     }
 
-    /// Where to clone from, without credentials.
+    /// Returns the clone URL, without credentials.
     pub fn url(&self) -> String {
         format!("http://{}/{}", self.address, self.path)
     }
@@ -218,7 +217,7 @@ fn route(
     Ok((headers, Body::from(bytes)).into_response())
 }
 
-/// Git compresses what it asks where that is long.
+/// Git compresses long request bodies.
 fn gunzip(body: &[u8]) -> Result<Vec<u8>, SandboxGitError> {
     let mut out = Vec::new();
     flate2::read::GzDecoder::new(body)

@@ -1,4 +1,4 @@
-//! What a push brings: commands, then a pack (`gitprotocol-pack`, "Pushing Data To a Server").
+//! Receives a push: commands, then a pack (`gitprotocol-pack`, "Pushing Data To a Server").
 
 use super::{
     SandboxGitError,
@@ -22,10 +22,10 @@ pub(super) fn advertise(repo: &gix::Repository) -> Result<Vec<u8>, SandboxGitErr
     Ok(out)
 }
 
-/// A reference, what it must be, what it shall be.
+/// A reference, its expected old value, and its new value.
 type RefCommand = (String, Option<ObjectId>, Option<ObjectId>);
 
-/// Takes the pack in, then moves the references, each only if it is where the pusher saw it.
+/// Stores the pack, then updates the references, each by compare-and-swap.
 pub(super) fn answer(
     repository: &BareRepository,
     mut body: &[u8],
@@ -143,13 +143,13 @@ fn take_in(repository: &BareRepository, pack: &[u8]) -> Result<(), SandboxGitErr
     )
     .map_err(|error| SandboxGitError::new(crate::io::git::plain(&error.to_string())))?;
     if let Some(keep) = outcome.keep_path {
-        // It guards a pack against a repack until its references stand; nobody repacks here.
+        // It protects a pack from a repack until its references exist; nothing repacks here.
         let _ = std::fs::remove_file(keep);
     }
     Ok(())
 }
 
-/// Whether the reference may move, and all that its new commit needs is there.
+/// Checks that the reference may move and that its new commit is complete.
 fn check(repository: &BareRepository, (name, old, new): &RefCommand) -> Result<(), String> {
     let repo = repository.open().map_err(|error| error.to_string())?;
     if !name.starts_with("refs/") || gix::validate::reference::name(name.as_str().into()).is_err() {

@@ -14,7 +14,7 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
-/// Why the sandbox cannot do it.
+/// An error of the sandbox Git server.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("sandbox git: {0}")]
 pub struct SandboxGitError(String);
@@ -29,7 +29,7 @@ impl SandboxGitError {
 #[derive(Debug, Clone)]
 pub struct BareRepository {
     dir: PathBuf,
-    /// One writer at a time.
+    /// Serialises writers.
     writing: Arc<Mutex<()>>,
 }
 
@@ -145,7 +145,7 @@ impl BareRepository {
         self.writing.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Moves references, all or none: each must be where it is said to be.
+    /// Updates references by compare-and-swap, all or none.
     pub(super) fn change(
         &self,
         _writing: &MutexGuard<'_, ()>,
@@ -258,7 +258,7 @@ pub(super) fn references(
     Ok(out)
 }
 
-/// What `HEAD` points to, with the reference's name.
+/// Resolves `HEAD`, with the reference's name.
 pub(super) fn head(repo: &gix::Repository) -> Option<(String, ObjectId)> {
     let name = repo.head_name().ok()??.as_bstr().to_string();
     let id = repo.head_id().ok()?.detach();
@@ -274,7 +274,7 @@ pub(super) fn reachable(
     let mut seen = HashSet::new();
     let mut ignored = Vec::new();
     for commit in known {
-        // Only the trees at the border: what lies deeper is sent once more at worst.
+        // Only the trees at the boundary: at worst, deeper objects are sent again.
         let tree = repo
             .find_commit(*commit)
             .and_then(|commit| Ok(commit.tree_id()?.detach()))

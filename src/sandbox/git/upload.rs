@@ -1,4 +1,4 @@
-//! What a fetch asks for: protocol versions 0 and 1 (`gitprotocol-pack`), and 2 (`gitprotocol-v2`).
+//! Serves a fetch: protocol versions 0 and 1 (`gitprotocol-pack`), and 2 (`gitprotocol-v2`).
 
 use super::{
     SandboxGitError,
@@ -71,7 +71,7 @@ pub(super) fn advertise_references(
 
 pub(super) const AGENT: &str = concat!("agent=tagboat-sandbox/", env!("CARGO_PKG_VERSION"));
 
-/// What is wanted and what is there already.
+/// The wants and haves of a fetch.
 #[derive(Default)]
 struct UploadRequest {
     wants: Vec<ObjectId>,

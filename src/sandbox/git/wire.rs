@@ -2,7 +2,7 @@
 
 use super::SandboxGitError;
 
-/// What stands in a stream of packet lines.
+/// One packet line.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Line<'a> {
     /// Data without its line end.
@@ -13,7 +13,7 @@ pub(super) enum Line<'a> {
     Delimiter,
 }
 
-/// Takes the first line off `input`; nothing at its end.
+/// Takes the first line off `input`; `None` at its end.
 pub(super) fn next<'a>(input: &mut &'a [u8]) -> Result<Option<Line<'a>>, SandboxGitError> {
     if input.is_empty() {
         return Ok(None);

@@ -1,10 +1,8 @@
-//! Server-side apply and the ownership of fields: what `metadata.managedFields` says after a write.
-//! Pure.
+//! Server-side apply and field ownership: `metadata.managedFields` after a write. Pure.
 //!
-//! It follows the rules of Kubernetes' structured merge and diff: an applier owns what it applies;
-//! a field that another one owns with another value is a conflict unless forced; what an applier no
-//! longer applies, and nobody else owns, goes; any other write owns what it changes and takes it
-//! from everybody.
+//! Follows Kubernetes' structured merge and diff: an applier owns the fields it applies; a field
+//! that another manager owns with another value is a conflict unless forced; a field that is no
+//! longer applied, and that no other manager owns, is removed.
 
 use super::{
     fields::{self, Fields},
@@ -13,7 +11,7 @@ use super::{
 };
 use serde_json::{Value, json};
 
-/// Who writes, and how.
+/// The manager and operation of a write.
 #[derive(Debug, Clone, Copy)]
 pub struct FieldWriter<'a> {
     pub manager: &'a str,
@@ -84,12 +82,11 @@ fn write_entries(object: &mut Value, entries: &[ManagedEntry]) {
         .collect();
 }
 
-/// Applies: gives the object as it becomes, with its owners. `live` is absent where the object is
-/// new.
+/// Applies an object and returns the result with its owners. `live` is absent for a new object.
 ///
 /// # Errors
-/// [`KubeRefusal::Conflicts`] if others own what is applied with another value, unless `force` takes it
-/// from them.
+/// [`KubeRefusal::Conflicts`] if others own applied fields with another value, unless `force` takes
+/// them over.
 pub fn apply(
     live: Option<&Value>,
     applied: &Value,
@@ -196,7 +193,7 @@ fn entry(writer: FieldWriter<'_>, operation: &str, fields: Fields) -> ManagedEnt
     }
 }
 
-/// The words of the API server.
+/// Formats a conflict as the API server does.
 fn conflict_with(other: &ManagedEntry) -> String {
     let mut text = format!("conflict with {:?}", other.manager);
     if !other.subresource.is_empty() {
@@ -208,7 +205,7 @@ fn conflict_with(other: &ManagedEntry) -> String {
     text
 }
 
-/// An element stays while somebody owns something in it.
+/// Keeps a list element as long as a manager owns something in it.
 fn spare(dropped: &mut Fields, kept: &Fields) {
     for (step, below) in &mut dropped.below {
         if let Some(kept) = kept.below.get(step).filter(|kept| !kept.is_empty()) {

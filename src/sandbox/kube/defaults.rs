@@ -1,5 +1,4 @@
-//! What the API server adds to an object that does not say it, and what it refuses to have changed:
-//! of workloads and services, so much as people see. Pure.
+//! Defaulting and validation of workloads and services, as far as users see it. Pure.
 
 use super::{
     kinds::SandboxKind,
@@ -7,10 +6,10 @@ use super::{
 };
 use serde_json::{Value, json};
 
-/// What is said of a field that is not there.
+/// The API server's message for a missing field.
 const REQUIRED: &str = "Required value";
 
-/// Sets what is absent.
+/// Sets absent fields to their defaults.
 pub fn add(kind: &SandboxKind, object: &mut Value) {
     match kind.kind.as_str() {
         "Deployment" => {
@@ -217,7 +216,7 @@ pub fn check_shape(kind: &SandboxKind, object: &Value) -> Result<(), KubeRefusal
     Ok(())
 }
 
-/// Takes out what is null: a null says nothing.
+/// Removes nulls, which mean absent.
 pub fn drop_nulls(value: &mut Value) {
     match value {
         Value::Object(map) => {
@@ -229,8 +228,8 @@ pub fn drop_nulls(value: &mut Value) {
     }
 }
 
-/// Refuses what the API server would: a name that is none, a workload without what it selects, a
-/// change of what cannot change.
+/// Rejects what the API server would: an invalid name, a workload whose selector does not match, a
+/// change of an immutable field.
 ///
 /// # Errors
 /// [`KubeRefusal::Invalid`] with each field.

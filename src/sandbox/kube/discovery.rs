@@ -1,5 +1,5 @@
-//! What the server says about itself: its version, its groups and kinds in both forms, and as much
-//! of OpenAPI as kubectl asks for before it writes. Pure.
+//! Discovery: version, groups and kinds in both forms, and the part of OpenAPI that kubectl reads
+//! before it writes. Pure.
 
 use super::kinds::SandboxKind;
 use serde_json::{Value, json};
@@ -75,7 +75,7 @@ const VERBS: [&str; 8] = [
 ];
 const PART_VERBS: [&str; 3] = ["get", "patch", "update"];
 
-/// The parts of a kind: name, and the group, version and kind of what is read there.
+/// Returns the subresources of a kind: name, and the group, version and kind of their body.
 fn parts(kind: &SandboxKind) -> Vec<(&'static str, Value)> {
     let mut parts = Vec::new();
     if kind.status {
@@ -120,7 +120,7 @@ pub fn resource_list(kinds: &[SandboxKind], group: &str, version: &str) -> Optio
         .then(|| json!({"kind": "APIResourceList", "apiVersion": "v1", "groupVersion": api_version, "resources": resources}))
 }
 
-/// What `kubectl get all` means.
+/// Returns the categories, such as `kubectl get all`.
 fn categories(kind: &SandboxKind) -> &'static [&'static str] {
     let all = [
         "Pod",
@@ -197,7 +197,7 @@ pub fn openapi(kinds: &[SandboxKind]) -> Value {
     json!({"paths": paths})
 }
 
-/// One document: that each kind can be patched, and that the server validates; no schemas.
+/// Returns one document: each kind can be patched, and the server validates; no schemas.
 pub fn openapi_document(kinds: &[SandboxKind], group: &str, version: &str) -> Value {
     let mut paths = serde_json::Map::new();
     for kind in kinds

@@ -15,14 +15,14 @@ pub enum FieldSegment {
     Value(String),
 }
 
-/// A set of fields: whether the place itself belongs to it, and what lies below.
+/// A set of fields: whether the field itself is a member, and its children.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Fields {
     pub owned: bool,
     pub below: BTreeMap<FieldSegment, Fields>,
 }
 
-/// Fields that the server alone writes: nobody owns them.
+/// Fields that only the server writes, without an owner.
 const NOBODYS: &[&str] = &[
     "name",
     "namespace",
@@ -72,7 +72,7 @@ impl Fields {
         }
     }
 
-    /// Takes out what nobody owns.
+    /// Removes fields that have no owner.
     pub fn strip(&mut self) {
         self.below
             .remove(&FieldSegment::Field("apiVersion".to_owned()));
@@ -89,12 +89,10 @@ impl Fields {
         }
     }
 
-    /// Whether nothing belongs to it.
     pub fn is_empty(&self) -> bool {
         !self.owned && self.below.values().all(Self::is_empty)
     }
 
-    /// What belongs to one or the other.
     pub fn union(&mut self, other: &Self) {
         self.owned |= other.owned;
         for (step, fields) in &other.below {
@@ -102,7 +100,6 @@ impl Fields {
         }
     }
 
-    /// Takes out what belongs to the other.
     pub fn subtract(&mut self, other: &Self) {
         self.owned &= !other.owned;
         for (step, fields) in &other.below {
@@ -115,7 +112,6 @@ impl Fields {
         }
     }
 
-    /// What belongs to both.
     pub fn intersection(&self, other: &Self) -> Self {
         let mut both = Self {
             owned: self.owned && other.owned,
@@ -134,7 +130,7 @@ impl Fields {
         both
     }
 
-    /// As `fieldsV1`.
+    /// Encodes the set as `fieldsV1`.
     pub fn to_json(&self) -> Value {
         let mut map = Map::new();
         if self.owned && !self.below.is_empty() {
@@ -151,7 +147,7 @@ impl Fields {
         Value::Object(map)
     }
 
-    /// From `fieldsV1`; what it does not understand it leaves out.
+    /// Decodes `fieldsV1`; unknown parts are dropped.
     pub fn from_json(value: &Value) -> Self {
         let Some(map) = value.as_object() else {
             return Self::default();
@@ -216,7 +212,7 @@ fn elements(list: &[Value], kind: ListMerge) -> Option<Vec<(FieldSegment, &Value
         .collect()
 }
 
-/// What differs between two objects.
+/// The differences between two objects.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct FieldDifference {
     /// Fields that are new or have another value.
@@ -320,7 +316,7 @@ fn compare_at<'a>(
         }
         _ if old == new => {}
         _ => {
-            // Another kind of value: what was below is gone.
+            // Another type of value: the fields below it are gone.
             removed.add(old, schema, path);
             removed.owned = false;
             whole(changed, new, schema, path);
@@ -328,7 +324,7 @@ fn compare_at<'a>(
     }
 }
 
-/// A place with all that lies below it, itself included.
+/// Adds a field with everything below it.
 fn whole<'a>(fields: &mut Fields, value: &'a Value, schema: KindSchema, path: &mut Vec<&'a str>) {
     fields.add(value, schema, path);
     fields.owned = true;
@@ -340,8 +336,8 @@ fn keep(fields: &mut Fields, step: FieldSegment, below: Fields) {
     }
 }
 
-/// Puts what was applied over the live object: maps field by field, keyed lists element by element,
-/// the rest whole.
+/// Merges the applied object into the live one: maps by field, keyed lists by element, anything
+/// else as a whole.
 pub fn merge(live: &Value, applied: &Value, schema: KindSchema) -> Value {
     merge_at(live, applied, schema, &mut Vec::new())
 }
@@ -406,7 +402,7 @@ fn merge_at<'a>(
     }
 }
 
-/// Takes fields out of an object, and what is empty without them.
+/// Removes fields from an object, and parents that become empty.
 pub fn remove(object: &mut Value, fields: &Fields, schema: KindSchema) {
     remove_at(object, fields, schema, &mut Vec::new());
 }

@@ -19,13 +19,10 @@ pub struct SandboxKind {
     pub singular: String,
     /// `deploy`.
     pub short: Vec<String>,
-    /// Whether its objects live in namespaces.
     pub namespaced: bool,
-    /// Whether it has the subresource `status`.
     pub status: bool,
-    /// Whether it has the subresource `scale`.
     pub scale: bool,
-    /// Whether it comes with Kubernetes: its lists have known keys.
+    /// True for built-in kinds, whose lists have known keys.
     pub builtin: bool,
 }
 
@@ -39,7 +36,7 @@ impl SandboxKind {
         }
     }
 
-    /// Whether its objects count the changes of what is wanted (`metadata.generation`).
+    /// Returns whether the kind has `metadata.generation`.
     pub fn counts_generations(&self) -> bool {
         const COUNTED: &[&str] = &[
             "apps",
@@ -155,8 +152,8 @@ const BUILTIN: &[(&str, &str, &str, &str, &str, &str)] = &[
     ),
 ];
 
-/// All kinds, the built-in ones first; a CustomResourceDefinition counts from the moment it is
-/// there.
+/// Returns all kinds, the built-in ones first; a CustomResourceDefinition is served as soon as it
+/// exists.
 pub fn kinds(store: &ObjectStore) -> Vec<SandboxKind> {
     let mut all: Vec<SandboxKind> = BUILTIN
         .iter()

@@ -43,11 +43,11 @@ use std::{
 use store::{Id, ObjectStore};
 use tokio::{sync::watch, task::JoinHandle};
 
-/// How it is started.
+/// Start options.
 #[derive(Debug, Default)]
 pub struct SandboxOptions {
     pub settings: WorkloadSettings,
-    /// The bearer token that every request must carry; without one, none is asked for.
+    /// The bearer token required of every request, if set.
     pub token: Option<Secret>,
 }
 
@@ -59,13 +59,13 @@ pub struct SandboxCluster {
     tasks: Vec<JoinHandle<()>>,
 }
 
-/// What all requests share.
+/// The state shared by all requests.
 #[derive(Debug)]
 struct SandboxState {
     store: Mutex<ObjectStore>,
     /// The revision of the last change; watches and controllers follow it.
     revision: watch::Sender<u64>,
-    /// The `Authorization` header that is asked for.
+    /// The required `Authorization` header.
     authorization: Option<String>,
 }
 
@@ -101,7 +101,7 @@ impl SandboxCluster {
         cluster.with(seed);
         let router = layer(http::router(cluster.clone()));
         let server = tokio::spawn(async move {
-            // It ends with the task: nothing is left to be told.
+            // It ends with the task; its result has no receiver.
             let _ = axum::serve(listener, router).await;
         });
         let controllers = tokio::spawn(control(cluster, options.settings));
@@ -156,7 +156,7 @@ impl SandboxState {
     }
 }
 
-/// What every cluster has.
+/// Creates the objects of every new cluster.
 fn seed(store: &mut ObjectStore) {
     let time = Timestamp::now().strftime("%Y-%m-%dT%H:%M:%SZ").to_string();
     let id = |plural: &str, name: &str| Id {
@@ -181,7 +181,7 @@ fn seed(store: &mut ObjectStore) {
     store.put(id("nodes", "sandbox"), node);
 }
 
-/// Looks after every change, and when something is due.
+/// Runs the controllers after every change, and when something is due.
 async fn control(cluster: Arc<SandboxState>, settings: WorkloadSettings) {
     let mut changes = cluster.revision.subscribe();
     loop {

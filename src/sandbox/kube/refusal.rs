@@ -1,10 +1,10 @@
-//! Why a request is refused, in the words and numbers of Kubernetes (`kind: Status`).
+//! Refusals, with the messages and codes of Kubernetes (`kind: Status`).
 
 use super::kinds::SandboxKind;
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
 
-/// One reason among several.
+/// One of several causes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RefusalCause {
     /// `FieldManagerConflict`, `FieldValueInvalid`.
@@ -37,7 +37,7 @@ pub enum KubeRefusal {
     Conflicts(Vec<RefusalCause>),
     /// 403: nothing new in a namespace that ends.
     Terminating(String),
-    /// 410: a watch from before what is remembered.
+    /// 410: the watch starts before the oldest kept change.
     Expired(String),
     /// 415.
     MediaType(String),

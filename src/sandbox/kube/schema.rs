@@ -1,28 +1,28 @@
-//! What the sandbox knows of the shape of built-in kinds: which lists have keys, and which maps are
-//! one value. It is said by the names on the way, since those are used the same in all built-in
-//! kinds (`x-kubernetes-list-map-keys` and `x-kubernetes-map-type` in their OpenAPI documents).
+//! The known parts of built-in schemas: keys of lists, and atomic maps.
+//!
+//! Keyed by the names of the fields on the path, since built-in kinds use them consistently
+//! (`x-kubernetes-list-map-keys` and `x-kubernetes-map-type` in their OpenAPI documents).
 
 use serde_json::{Value, json};
 
-/// How a list is merged.
+/// The merge strategy of a list.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ListMerge {
     Atomic,
-    /// Of scalars, each of which is there or not.
+    /// A set of scalars.
     Set,
     /// Of maps that these fields tell apart.
     Keyed(&'static [&'static str]),
 }
 
-/// The schema of one kind: of its metadata always, of the rest if it is built in.
+/// The schema of one kind: metadata always, the rest if it is built in.
 #[derive(Debug, Clone, Copy)]
 pub struct KindSchema {
-    /// Whether the kind comes with Kubernetes.
     pub builtin: bool,
 }
 
 impl KindSchema {
-    /// How the list at this path is merged; the path has the names of fields only.
+    /// Returns the merge strategy of the list at this path; the path has names of fields only.
     pub fn list(self, path: &[&str]) -> ListMerge {
         match path {
             ["metadata", "ownerReferences"] => return ListMerge::Keyed(&["uid"]),
@@ -64,7 +64,7 @@ impl KindSchema {
         }
     }
 
-    /// Whether the map at this path is one value.
+    /// Returns whether the map at this path is atomic.
     pub fn is_atomic_map(self, path: &[&str]) -> bool {
         const ATOMIC: &[&str] = &[
             "selector",
@@ -87,7 +87,7 @@ impl KindSchema {
 /// it has none.
 pub fn key(fields: &[&str], element: &Value) -> Option<Value> {
     let mut key = serde_json::Map::new();
-    // In the order of names, as the API server writes it.
+    // Sorted by name, as the API server writes them.
     let mut fields = fields.to_vec();
     fields.sort_unstable();
     for field in fields {

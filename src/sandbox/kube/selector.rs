@@ -3,7 +3,7 @@
 use super::refusal::KubeRefusal;
 use serde_json::Value;
 
-/// What a list or watch asks for.
+/// The selectors of a list or watch.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct ListSelector {
     terms: Vec<Term>,
@@ -53,7 +53,6 @@ impl ListSelector {
         Ok(Self { terms })
     }
 
-    /// Whether an object is meant.
     pub fn matches(&self, object: &Value) -> bool {
         self.terms.iter().all(|term| {
             let mut value = Some(object);
@@ -85,7 +84,7 @@ impl ListSelector {
     }
 }
 
-/// Splits at commas that stand outside parentheses.
+/// Splits at commas outside parentheses.
 fn split(text: &str) -> Vec<&str> {
     let (mut parts, mut depth, mut from) = (Vec::new(), 0, 0);
     for (at, c) in text.char_indices() {

@@ -7,11 +7,10 @@ use std::{
     sync::Arc,
 };
 
-/// Changes that are kept for watches; a watch from before them is told that it is too old. A demo
-/// makes a few hundred.
+/// Changes kept for watches; an older watch gets 410 Gone. A demo makes a few hundred.
 const KEPT: usize = 1_000;
 
-/// Where an object lies. Versions of a group share their objects.
+/// The identity of an object. All versions of a group share their objects.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Id {
     /// Empty for the core group.
@@ -23,15 +22,14 @@ pub struct Id {
     pub name: String,
 }
 
-/// What happened to one object.
+/// One change of one object.
 #[derive(Debug, Clone)]
 pub struct StoreChange {
     pub id: Id,
-    /// How it was, unless it is new.
+    /// The object before, unless it is new.
     pub old: Option<Arc<Value>>,
-    /// How it is; for a deletion, how it was last, with the revision of its end.
+    /// The object after; for a deletion its last state, with the revision of its end.
     pub new: Arc<Value>,
-    /// Whether it is gone.
     pub deleted: bool,
 }
 
@@ -49,7 +47,6 @@ impl ObjectStore {
         self.revision
     }
 
-    /// One object.
     pub fn get(&self, id: &Id) -> Option<&Arc<Value>> {
         self.objects.get(id)
     }
@@ -83,7 +80,7 @@ impl ObjectStore {
         self.objects.iter()
     }
 
-    /// Puts an object and gives it as it is stored: with its revision.
+    /// Stores an object and returns it with its revision.
     pub fn put(&mut self, id: Id, mut object: Value) -> Arc<Value> {
         self.revision += 1;
         object["metadata"]["resourceVersion"] = json!(self.revision.to_string());

@@ -169,7 +169,7 @@ fn pod(object: &Value) -> Vec<Value> {
     vec![json!(format!("{ready}/{all}")), json!(status), json!(0)]
 }
 
-/// How much of each object goes with its row.
+/// The part of each object that goes with its row.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Include {
     Nothing,

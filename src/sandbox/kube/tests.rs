@@ -26,7 +26,7 @@ fn kind(store: &ObjectStore, name: &str) -> SandboxKind {
         .unwrap()
 }
 
-/// Writes as somebody.
+/// Applies as a given manager.
 fn apply(
     store: &mut ObjectStore,
     of: &str,
@@ -327,12 +327,12 @@ fn a_deployment_becomes_ready_when_its_time_has_come() {
         (&json!(2), &json!(1))
     );
     assert_eq!(status["conditions"][1]["reason"], "NewReplicaSetAvailable");
-    // Rest is rest: nothing is written and nothing is due.
+    // A steady state: nothing is written and nothing is due.
     let before = store.revision();
     assert_eq!(look(&mut store, &settings, at(3)), None);
     assert_eq!(store.revision(), before);
 
-    // An image that is missing: the old pods stay, and the rollout is said to hang.
+    // The new image does not exist: the old pods stay, and the rollout does not progress.
     apply(
         &mut store,
         "Deployment",

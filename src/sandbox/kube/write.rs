@@ -14,18 +14,18 @@ use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 use std::sync::Arc;
 
-/// Which part of an object a request writes.
+/// The part of an object that a request writes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum WritePart {
-    /// All but its status, where that is a part of its own.
+    /// Everything but the status, if that is a subresource.
     Main,
     Status,
-    /// Its number of replicas.
+    /// The number of replicas.
     Scale,
 }
 
 impl WritePart {
-    /// As paths and owners name it.
+    /// Returns its name in paths and managedFields.
     pub fn name(self) -> &'static str {
         match self {
             WritePart::Main => "",
@@ -47,7 +47,7 @@ pub enum PatchBody {
     Apply(Value, bool),
 }
 
-/// What a delete may ask for.
+/// Options of a deletion.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Deletion {
     /// Only the object with this uid.
@@ -62,7 +62,7 @@ pub struct Deletion {
 #[derive(Debug, Clone, Copy)]
 pub struct WriteRequest<'a> {
     pub kind: &'a SandboxKind,
-    /// Where it lies; empty for kinds of the whole cluster.
+    /// The namespace; empty for cluster-scoped kinds.
     pub namespace: &'a str,
     pub name: &'a str,
     pub part: WritePart,
@@ -73,7 +73,6 @@ pub struct WriteRequest<'a> {
 }
 
 impl WriteRequest<'_> {
-    /// Where the object lies.
     pub fn id(&self) -> Id {
         Id {
             group: self.kind.group.clone(),
@@ -98,10 +97,10 @@ impl WriteRequest<'_> {
         }
     }
 
-    /// Creates an object. Its name is in the body, or made there from `generateName`.
+    /// Creates an object. Its name is in the body, or generated from `generateName`.
     ///
     /// # Errors
-    /// If it is there already, or not as it should be.
+    /// If it already exists, or is invalid.
     pub fn create(
         &self,
         store: &mut ObjectStore,
@@ -180,10 +179,10 @@ impl WriteRequest<'_> {
         self.put_over(store, &old, body)
     }
 
-    /// Changes an object; an apply creates it where it is not there. Tells whether it did.
+    /// Patches an object; an apply creates a missing one. Returns whether it did.
     ///
     /// # Errors
-    /// If it is not there, others own what is applied, or the outcome is not as it should be.
+    /// If it does not exist, others own applied fields, or the result is invalid.
     pub fn patch(
         &self,
         store: &mut ObjectStore,

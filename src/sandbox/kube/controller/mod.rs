@@ -1,6 +1,6 @@
-//! What controllers do in a real cluster: workloads get their pods, pods become ready after a
-//! while, owned objects go with their owners, namespaces are emptied. Pure: it takes the store and
-//! the time, and says when to come again.
+//! The controllers of the sandbox: workloads get pods, pods become ready after a while, dependents
+//! are garbage collected, namespaces are emptied. Pure: takes the store and the time, and returns
+//! when to run again.
 
 mod pods;
 mod workloads;
@@ -13,10 +13,9 @@ use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
 
-/// How workloads fare.
+/// The behaviour of workloads.
 #[derive(Debug, Clone)]
 pub struct WorkloadSettings {
-    /// How long a pod takes to become ready.
     pub ready_after: SignedDuration,
     /// A pod whose image has this in its tag cannot pull it; empty: every image can be pulled.
     pub missing_tag: String,
@@ -31,20 +30,20 @@ impl Default for WorkloadSettings {
     }
 }
 
-/// One look at everything.
+/// One run over all objects.
 struct ClusterView<'a> {
     store: &'a mut ObjectStore,
     settings: &'a WorkloadSettings,
     now: Timestamp,
-    /// When something will happen by itself.
+    /// The earliest time at which something is due.
     next: Option<Timestamp>,
 }
 
-/// Rounds of one look: a Deployment's ReplicaSet, its pods and their counts back take six; the rest
-/// is a fence.
+/// Rounds of one run: a Deployment's ReplicaSet, its pods and their counts take six; the rest is a
+/// safety limit.
 const ROUNDS: usize = 30;
 
-/// Does what is to be done, and says when to look again if nothing is written before.
+/// Runs all controllers, and returns when to run again if nothing is written before.
 pub fn look(
     store: &mut ObjectStore,
     settings: &WorkloadSettings,
@@ -106,7 +105,7 @@ impl ClusterView<'_> {
         }
     }
 
-    /// Established as soon as they are there; their objects go with them.
+    /// Establishes CRDs at once; their objects are deleted with them.
     fn definitions(&mut self) {
         for definition in self.all("apiextensions.k8s.io", "customresourcedefinitions") {
             self.change(
@@ -221,7 +220,7 @@ impl ClusterView<'_> {
         }
     }
 
-    /// Takes a finalizer off, and the object away with the last one.
+    /// Removes a finalizer, and the object with the last one.
     fn release(&mut self, id: &Id, finalizer: &str) {
         self.change(id, |object, _| {
             if let Some(list) = object["metadata"]["finalizers"].as_array_mut() {
@@ -262,7 +261,7 @@ impl ClusterView<'_> {
             .collect()
     }
 
-    /// Changes an object; what is as it was is not written.
+    /// Changes an object; an unchanged one is not written.
     fn change(&mut self, id: &Id, change: impl FnOnce(&mut Value, Timestamp)) {
         let Some(old) = self.store.get(id).cloned() else {
             return;
@@ -298,7 +297,7 @@ impl ClusterView<'_> {
         self.store.put(id, object);
     }
 
-    /// Looks again at this time at the latest.
+    /// Schedules the next run at this time at the latest.
     fn again(&mut self, at: Timestamp) {
         self.next = Some(self.next.map_or(at, |next| next.min(at)));
     }

@@ -4,7 +4,8 @@ use super::{ClusterView, Id, id_of, seconds, text};
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
-/// When a pod was first seen, to the nanosecond: its own times have seconds.
+/// The annotation with the time at which a pod was first seen, in nanoseconds: its own times have
+/// seconds.
 const SEEN: &str = "sandbox.tagboat.dev/seen";
 
 impl ClusterView<'_> {
@@ -39,7 +40,7 @@ impl ClusterView<'_> {
         }
     }
 
-    /// Volumes are there at once.
+    /// Binds volume claims at once.
     pub(super) fn claims(&mut self) {
         for claim in self.all("", "persistentvolumeclaims") {
             self.change(&id_of("", "persistentvolumeclaims", &claim), |claim, _| {

@@ -5,12 +5,12 @@ use crate::sandbox::kube::write::hex;
 use jiff::SignedDuration;
 use serde_json::{Map, Value, json};
 
-/// The label by which the pods of one template are told apart.
+/// The label that distinguishes the pods of different templates.
 const HASH: &str = "pod-template-hash";
 /// The number of a Deployment's rollout, on it and on its ReplicaSets.
 const REVISION: &str = "deployment.kubernetes.io/revision";
 
-/// Pods that one workload gets at most, whatever it asks for: they live in memory.
+/// The limit of pods for one workload: they are in memory.
 const MOST: i64 = 100;
 
 impl ClusterView<'_> {
@@ -229,7 +229,7 @@ impl ClusterView<'_> {
                 &[],
             );
         }
-        // Those that are not ready go first.
+        // Pods that are not ready are deleted first.
         let mut surplus = pods.clone();
         surplus.sort_by_key(is_ready);
         for pod in surplus
@@ -307,7 +307,7 @@ impl ClusterView<'_> {
                 }
             }
             self.pod(set, "apps/v1", "StatefulSet", pod, &[(label, &revision)]);
-            // One after the other.
+            // One at a time.
             break;
         }
         for pod in &pods {
@@ -385,7 +385,7 @@ impl ClusterView<'_> {
         });
     }
 
-    /// One pod, which succeeds.
+    /// Runs one pod, which succeeds.
     fn job(&mut self, job: &Value) {
         if !text(job, "/status/completionTime").is_empty() {
             return;

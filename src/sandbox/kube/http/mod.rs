@@ -28,7 +28,6 @@ const BODY: usize = 3 << 20;
 /// The aggregated form of discovery, as its answers name it.
 const AGGREGATED: &str = "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList";
 
-/// All paths.
 pub fn router(cluster: Arc<SandboxState>) -> Router {
     Router::new()
         .fallback(answer)
@@ -85,7 +84,7 @@ fn refused(refusal: &KubeRefusal, kind: Option<&SandboxKind>, name: &str) -> Res
     (code, Json(refusal.status(kind, name))).into_response()
 }
 
-/// What the server says about itself.
+/// Answers discovery requests.
 fn about(kinds: &[SandboxKind], path: &str, headers: &HeaderMap) -> Option<Response> {
     let parts: Vec<&str> = path.split('/').filter(|part| !part.is_empty()).collect();
     let aggregated =
@@ -247,7 +246,7 @@ impl ObjectRequest {
         .into_response())
     }
 
-    /// The objects that are asked for, and the revision at which they are so.
+    /// Returns the selected objects, and the revision of the selection.
     fn selected(&self) -> Result<(Vec<Arc<Value>>, u64), KubeRefusal> {
         let selector = self.query.selector()?;
         Ok(self.cluster.with(|store| {
@@ -390,7 +389,7 @@ impl ObjectRequest {
                 }
                 .delete(store, &options)
             }) {
-                // Somebody else was faster.
+                // A concurrent deletion was faster.
                 Ok(_) | Err(KubeRefusal::NotFound) => {}
                 Err(refusal) => return Err(refusal),
             }

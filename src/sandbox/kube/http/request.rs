@@ -1,4 +1,4 @@
-//! What a request asks for: its path, query and body, read.
+//! Parses a request: path, query and body.
 
 use super::super::{
     kinds::SandboxKind,
@@ -70,7 +70,7 @@ impl ResourcePath {
         }
     }
 
-    /// The kind that lies there.
+    /// Returns the kind at this path.
     pub fn kind(&self, kinds: &[SandboxKind]) -> Option<SandboxKind> {
         let same = |kind: &&SandboxKind| {
             kind.group == self.group && kind.version == self.version && kind.plural == self.plural
@@ -91,7 +91,7 @@ impl ResourcePath {
 pub struct UrlQuery(BTreeMap<String, String>);
 
 impl UrlQuery {
-    /// Reads it; what is no query is an empty one.
+    /// Parses the query; an invalid one is empty.
     pub fn parse(uri: &Uri) -> Self {
         axum::extract::Query::try_from_uri(uri)
             .map(|axum::extract::Query(pairs)| Self(pairs))
@@ -103,20 +103,20 @@ impl UrlQuery {
         self.0.get(name).map_or("", String::as_str)
     }
 
-    /// Whether it is said and true.
+    /// Returns whether the parameter is true.
     pub fn is(&self, name: &str) -> bool {
         matches!(self.get(name), "true" | "1" | "True")
     }
 
-    /// Its selectors.
+    /// Parses the selectors.
     ///
     /// # Errors
-    /// If they cannot be read.
+    /// If they are invalid.
     pub fn selector(&self) -> Result<ListSelector, KubeRefusal> {
         ListSelector::parse(self.get("labelSelector"), self.get("fieldSelector"))
     }
 
-    /// What goes with a row of a table.
+    /// Returns how much of an object goes with its row of a table.
     pub fn include(&self) -> Include {
         match self.get("includeObject") {
             "None" => Include::Nothing,
@@ -126,7 +126,7 @@ impl UrlQuery {
     }
 }
 
-/// How objects are answered.
+/// The representation of objects in a response.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ResponseForm {
     Whole,
@@ -135,7 +135,7 @@ pub enum ResponseForm {
 }
 
 impl ResponseForm {
-    /// What the first understood media type of `Accept` asks for.
+    /// Returns the form of the first supported media type in `Accept`.
     pub fn of(headers: &HeaderMap) -> Self {
         let accept = text(headers, header::ACCEPT.as_str());
         for kind in accept.split(',') {
@@ -162,7 +162,7 @@ pub fn text(headers: &HeaderMap, name: &str) -> String {
         .to_owned()
 }
 
-/// The field manager: said, else the program's name.
+/// Returns the field manager: the parameter, else the program's name.
 pub fn manager(query: &UrlQuery, headers: &HeaderMap) -> String {
     match query.get("fieldManager") {
         "" => text(headers, header::USER_AGENT.as_str())

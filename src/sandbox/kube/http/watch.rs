@@ -1,4 +1,4 @@
-//! A watch: the changes of one kind as lines of JSON, for as long as somebody listens.
+//! A watch: the changes of one kind as lines of JSON, as long as the client is connected.
 
 use super::{
     super::{
@@ -29,7 +29,6 @@ const BOOKMARK: Duration = Duration::from_secs(30);
 /// to an hour.
 const LONGEST: u64 = 3600;
 
-/// One watch.
 struct Watch {
     cluster: Arc<SandboxState>,
     kind: SandboxKind,
@@ -171,7 +170,7 @@ impl Watch {
         }
     }
 
-    /// Takes what changed since.
+    /// Collects the changes since the last event.
     fn gather(&mut self) -> Result<(), KubeRefusal> {
         let cluster = self.cluster.clone();
         let (events, revision) = cluster.with(|store| {
@@ -193,7 +192,7 @@ impl Watch {
             });
             let events: Vec<Value> = here
                 .filter_map(|change| {
-                    // To a watch an object is there while its selector means it.
+                    // A watch sees an object only while its selector matches.
                     let before = change.old.as_ref().is_some_and(|old| self.wants(old));
                     let after = !change.deleted && self.wants(&change.new);
                     match (before, after) {
