@@ -36,7 +36,7 @@ use tagboat::{
         git::BareRepository,
         registry::{SandboxImage, SandboxRegistry},
     },
-    service::engine::{Engine, ProcessContext, ProcessOptions},
+    service::engine::{Engine, ServiceContext, SettingsFile},
     update::{self, EnvironmentState, PassMode, Rescan},
 };
 
@@ -82,11 +82,11 @@ fn configure(dir: &Path, host: &str) {
 }
 
 fn engine(dir: &Path) -> Engine {
-    let options = ProcessOptions {
+    let options = SettingsFile {
         config: dir.join("tagboat.yaml"),
         repository: None,
     };
-    ProcessContext::read(&options)
+    ServiceContext::read(&options)
         .and_then(|context| context.open())
         .unwrap_or_else(|failure| panic!("{:#}", failure.error))
 }

@@ -32,7 +32,7 @@ use tagboat::{
     core::image::Tag,
     io::forge::ForgeOperation,
     sandbox::registry::{SandboxImage, SandboxRegistry},
-    service::engine::{Engine, ProcessContext, ProcessOptions},
+    service::engine::{Engine, ServiceContext, SettingsFile},
     update::{PassMode, PassReport, RequestState, Rescan},
 };
 
@@ -210,11 +210,11 @@ impl<'r> World<'r> {
 
     /// A process of its own.
     fn engine(&self) -> Engine {
-        let options = ProcessOptions {
+        let options = SettingsFile {
             config: self.dir.join("tagboat.yaml"),
             repository: None,
         };
-        ProcessContext::read(&options)
+        ServiceContext::read(&options)
             .and_then(|context| context.open())
             .unwrap_or_else(|failure| panic!("{:#}", failure.error))
     }

@@ -1,6 +1,6 @@
 //! `tagboat completions`.
 
-use super::{Exit, Failure, Screen};
+use super::{Failure, Outcome, Screen};
 use clap::CommandFactory;
 
 /// Print a completion script for a shell
@@ -11,15 +11,10 @@ pub struct Arguments {
     shell: clap_complete::Shell,
 }
 
-/// Runs the command.
-pub fn run(arguments: &Arguments, screen: &mut Screen) -> Result<Exit, Failure> {
+pub fn run(arguments: &Arguments, screen: &mut Screen) -> Result<Outcome, Failure> {
     let mut script = Vec::new();
-    clap_complete::generate(
-        arguments.shell,
-        &mut super::Arguments::command(),
-        "tagboat",
-        &mut script,
-    );
+    let mut command = super::Arguments::command();
+    clap_complete::generate(arguments.shell, &mut command, "tagboat", &mut script);
     screen.print(String::from_utf8_lossy(&script));
-    Ok(Exit::Done)
+    Ok(Outcome::Done)
 }

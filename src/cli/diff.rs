@@ -1,203 +1,93 @@
 //! `tagboat diff`.
 
 use super::{
-    Exit, Failure, Screen,
-    applications::{self, ApplicationSelector},
-    client::{self, Query, Service},
-    screen::Color,
-    show,
+    Failure, Outcome, Screen, applications::ApplicationSelector, client, counted, print, safe,
+    screen::Color, settings::SettingsArguments,
 };
-use crate::service::engine::ProcessOptions;
 use crate::{
-    core::{error::Classify as _, name::Name},
-    reconcile::{self, ChangeKind, ObjectDiff, ReconcileMode},
+    reconcile::{ChangeKind, ObjectDiff},
+    service::diff::{ApplicationDiff, DiffAnswer, DiffQuery},
 };
-use serde_json::json;
 
-/// Show, object by object, what Git says, what the cluster has, and who changed it
+/// Show how the live objects differ from Git, and who changed them
 ///
-/// From the cluster to Git: lines with + are what applying would bring. Asked with the server's dry
-/// run, so that defaults and webhooks make no difference; nothing is changed. Values of Secrets are
-/// masked. Exits with 1 if something differs.
+/// The diff goes from the cluster to Git: applying would add the lines with +. It is made with the
+/// server's dry run, so that defaults and webhooks make no difference, and changes nothing. Values
+/// of Secrets are masked. Exits with 1 if something differs.
 #[derive(Debug, clap::Args)]
 pub struct Arguments {
     #[command(flatten)]
-    process: ProcessOptions,
+    settings: SettingsArguments,
 
     #[command(flatten)]
-    meant: ApplicationSelector,
+    selector: ApplicationSelector,
 }
 
-/// Runs the command.
-pub fn run(arguments: &Arguments, screen: &mut Screen) -> Result<Exit, Failure> {
-    client::run(
-        &arguments.process,
-        &Query::Diff {
-            applications: arguments.meant.applications.clone(),
-        },
-        screen,
-    )
-}
-
-/// Answers.
-pub async fn answer(desk: &Service, wanted: &[Name], screen: &mut Screen) -> Result<Exit, Failure> {
-    let scopes = applications::find(desk, wanted, screen).await?;
-    let own = match &desk.reconciler {
-        Some(_) => None,
-        None => Some(applications::CommandClusters::open(desk, ReconcileMode::Plan).await?),
+pub fn run(arguments: &Arguments, screen: &mut Screen) -> Result<Outcome, Failure> {
+    let query = DiffQuery {
+        applications: arguments.selector.names(),
     };
-    let Some(reconciler) = own
-        .as_ref()
-        .map(|own| &own.reconciler)
-        .or(desk.reconciler.as_ref())
-    else {
-        return Err(applications::none());
-    };
-    let (mut answers, mut exit) = (Vec::new(), Exit::Done);
-    for scope in &scopes {
-        let render = scope.render(desk);
-        for application in scope.applications() {
-            let progress = screen.progress(&format!(
-                "comparing {} with cluster {}",
-                application.name, application.cluster
-            ));
-            let compared = async {
-                let cluster = reconciler.cluster(&application.cluster).ok_or_else(|| {
-                    match reconciler.connection_error(&application.cluster) {
-                        Some(error) => Failure {
-                            hint: error.hint(),
-                            ..Failure::input(format!("{}: {error}", application.place))
-                        },
-                        None => Failure::input(format!(
-                            "{}: there is no cluster {:?} in tagboat.yaml",
-                            application.place, application.cluster
-                        )),
-                    }
-                })?;
-                let (render, declared) = (std::sync::Arc::clone(&render), application.clone());
-                let rendered = tokio::task::spawn_blocking(move || render(&declared))
-                    .await
-                    .map_err(|error| Failure::input(format!("rendering ended unasked: {error}")))?;
-                let rendered = rendered.map_err(|why| Failure {
-                    hint: why.message.hint.clone(),
-                    ..Failure::input(format!("{}: {}", application.name, why.message))
-                })?;
-                let recorded = reconciler.records(Some(&application.cluster)).await?;
-                let inventory = recorded
-                    .get(&(application.cluster.clone(), application.name.clone()))
-                    .map(|one| one.inventory.clone());
-                Ok(reconcile::diff_objects(
-                    cluster,
-                    application,
-                    &rendered,
-                    &inventory.unwrap_or_default(),
-                )
-                .await?)
-            };
-            let compared: Result<Vec<ObjectDiff>, Failure> = compared.await;
-            drop(progress);
-            match compared {
-                Ok(differences) => {
-                    if differences
-                        .iter()
-                        .any(|difference| difference.change != ChangeKind::None)
-                    {
-                        exit = exit.max(Exit::Findings);
-                    }
-                    answers.push((
-                        application.name.clone(),
-                        application.cluster.clone(),
-                        differences,
-                    ));
-                }
-                // One that cannot be compared does not hide the others.
-                Err(failure) if wanted.len() != 1 => {
-                    screen.failure(&failure);
-                    exit = Exit::Partly;
-                }
-                Err(failure) => return Err(failure),
-            }
-        }
-    }
-    if let Some(own) = own {
-        own.end().await;
-    }
-    if screen.is_json() {
-        let all: Vec<_> = answers
-            .iter()
-            .map(|(application, cluster, objects)| json!({"application": application, "cluster": cluster, "objects": objects}))
-            .collect();
-        screen.json(&all);
-        return Ok(exit);
-    }
-    for (application, cluster, differences) in &answers {
-        let different = differences
-            .iter()
-            .filter(|difference| difference.change != ChangeKind::None)
-            .count();
-        let said = match different {
-            0 => "as Git says".to_owned(),
-            count => format!(
-                "{} of {} different",
-                count,
-                super::counted(differences.len(), "object")
-            ),
-        };
-        screen.line(format_args!(
-            "{} on {cluster}: {said}",
-            screen.paint(Color::Bold, application)
-        ));
-        for difference in differences
-            .iter()
-            .filter(|difference| difference.change != ChangeKind::None)
-        {
-            object(difference, screen);
-        }
-        for difference in differences {
-            for note in &difference.notes {
-                screen.line(format_args!(
-                    "{}: {}",
-                    super::safe(&difference.object),
-                    super::safe(note)
-                ));
-            }
-        }
-    }
-    Ok(exit)
+    let answer = client::ask(&arguments.settings, &query, screen)?;
+    screen.answer(&answer, text);
+    Ok(answer.outcome())
 }
 
-fn object(difference: &ObjectDiff, screen: &mut Screen) {
-    let what = match difference.change {
+fn text(answer: &DiffAnswer, screen: &mut Screen) {
+    for application in &answer.applications {
+        self::application(application, screen);
+    }
+    for failure in &answer.failures {
+        screen.failure(failure);
+    }
+    print::invalid_declarations(&answer.invalid_declarations, screen);
+}
+
+fn application(diff: &ApplicationDiff, screen: &mut Screen) {
+    let summary = match diff.changed().count() {
+        0 => "synced".to_owned(),
+        count => format!(
+            "{count} of {} differ",
+            counted(diff.objects.len(), "object")
+        ),
+    };
+    let name = screen.paint(Color::Bold, &diff.application);
+    screen.line(format_args!("{name} on {}: {summary}", diff.cluster));
+    for changed in diff.changed() {
+        object(changed, screen);
+    }
+    for object in &diff.objects {
+        for note in &object.notes {
+            screen.line(format_args!("{}: {}", safe(&object.object), safe(note)));
+        }
+    }
+}
+
+fn object(diff: &ObjectDiff, screen: &mut Screen) {
+    let action = match diff.change {
         ChangeKind::Create => "would be created",
         ChangeKind::Change => "would be changed",
         ChangeKind::Delete => "would be deleted",
         ChangeKind::Refused => "cannot be applied",
         ChangeKind::None => return,
     };
-    let place = difference
-        .place
-        .as_ref()
-        .map_or(String::new(), |place| format!(" ({})", super::safe(place)));
-    screen.line(format_args!(
-        "{} {what}{place}",
-        screen.paint(Color::Bold, super::safe(&difference.object))
-    ));
-    if let Some(error) = &difference.error {
-        screen.line(format_args!(
-            "  {}",
-            screen.paint(Color::Red, super::safe(error))
-        ));
+    let place = match &diff.place {
+        Some(place) => format!(" ({})", safe(place)),
+        None => String::new(),
+    };
+    let name = screen.paint(Color::Bold, safe(&diff.object));
+    screen.line(format_args!("{name} {action}{place}"));
+    if let Some(error) = &diff.error {
+        let error = screen.paint(Color::Red, safe(error));
+        screen.line(format_args!("  {error}"));
     }
-    if let Some(hint) = &difference.hint {
-        screen.line(format_args!(
-            "  {}",
-            screen.paint(Color::Dim, super::safe(hint))
-        ));
+    if let Some(hint) = &diff.hint {
+        let hint = screen.paint(Color::Dim, safe(hint));
+        screen.line(format_args!("  {hint}"));
     }
-    for changed in &difference.changed_by {
-        let manager = changed.manager.as_deref().unwrap_or("somebody");
-        let line = format!("  {} was changed by {manager}", super::safe(&changed.path));
+    for change in &diff.changed_by {
+        let manager = change.manager.as_deref().unwrap_or("an unknown manager");
+        let line = format!("  {} was changed by {manager}", safe(&change.path));
         screen.line(screen.paint(Color::Cyan, line));
     }
-    show::unified(&difference.diff, screen);
+    print::unified(&diff.diff, screen);
 }

@@ -1,106 +1,46 @@
 //! `tagboat health`.
 
-use super::{Exit, Failure, Screen, safe, screen::Color};
-use crate::objects::{
-    health::{self, Health, HealthStatus},
-    manifest::Manifests,
-    object::Object,
+use super::{Failure, Outcome, Screen, input, safe, screen::Color};
+use crate::{
+    objects::health::HealthStatus,
+    service::health::{self, HealthAnswer, HealthQuery},
 };
-use jiff::Timestamp;
-use serde_json::{Value, json};
-use std::{
-    fs,
-    io::{self, Read},
-    path::{Path, PathBuf},
-};
+use std::path::PathBuf;
 
-/// Say how objects are, from what their status says, without any cluster
+/// Judge the health of objects by their status, without any cluster
 ///
-/// The rules are those of kstatus. Lists are taken apart, so `kubectl get all -o yaml | tagboat
-/// health -f -` works. Exits with 1 if an object has failed. As JSON: a list of apiVersion, kind,
-/// namespace (null without one), name, status, message.
+/// Uses the rules of kstatus. Lists are taken apart, so that `kubectl get all -o yaml | tagboat
+/// health -f -` works. Exits with 1 if an object has failed.
 #[derive(Debug, clap::Args)]
 pub struct Arguments {
-    /// A file of objects as YAML or JSON, as a cluster gives them; "-" reads standard input
+    /// Read live objects, as YAML or JSON, from FILE; "-" reads standard input
     #[arg(short, long = "file", value_name = "FILE", required = true)]
     files: Vec<PathBuf>,
 }
 
-/// Runs the command.
-pub fn run(arguments: &Arguments, screen: &mut Screen) -> Result<Exit, Failure> {
-    let mut manifests = Manifests::default();
-    for path in &arguments.files {
-        let bytes =
-            read(path).map_err(|error| Failure::input(format!("{}: {error}", path.display())))?;
-        let name = if path.as_os_str() == "-" {
-            "standard input".to_owned()
-        } else {
-            safe(&path.display().to_string())
-        };
-        manifests.read(&name, &bytes);
-    }
-    for mistake in &manifests.mistakes {
-        screen.note(safe(&mistake.to_string()));
-    }
-    for (origin, key) in &manifests.left_out {
-        screen.note(safe(&format!(
-            "{origin}: {key} is a declaration, not an object of a cluster"
-        )));
-    }
-    if !manifests.mistakes.is_empty() {
-        let files: Vec<String> = arguments
-            .files
-            .iter()
-            .map(|path| safe(&path.display().to_string()))
-            .collect();
-        return Err(Failure::input(format!(
-            "{}: not everything is an object",
-            files.join(", ")
-        )));
-    }
-    let now = Timestamp::now();
-    let judged: Vec<(&Object, Health)> = manifests
-        .objects
-        .iter()
-        .map(|object| (object, health::assess_at(object, now)))
-        .collect();
-    if screen.is_json() {
-        screen.json(
-            &judged
-                .iter()
-                .map(|(object, health)| as_json(object, health))
-                .collect::<Vec<_>>(),
-        );
-    } else {
-        let names: Vec<String> = judged
-            .iter()
-            .map(|(object, _)| safe(&object.key().to_string()))
-            .collect();
-        let width = names
-            .iter()
-            .map(|name| name.chars().count())
-            .max()
-            .unwrap_or(0);
-        for (name, (_, Health { status, message })) in names.iter().zip(&judged) {
-            let word = screen.paint(color(*status), format_args!("{status:<11}"));
-            screen.line(format_args!("{word}  {name:<width$}  {message}"));
-        }
-    }
-    let failed = judged
-        .iter()
-        .any(|(_, health)| health.status == HealthStatus::Failed);
-    Ok(if failed { Exit::Findings } else { Exit::Done })
+pub fn run(arguments: &Arguments, screen: &mut Screen) -> Result<Outcome, Failure> {
+    let query = HealthQuery {
+        files: input::read_all(&arguments.files)?,
+    };
+    let answer = health::health(&query)?;
+    screen.answer(&answer, text);
+    Ok(answer.outcome())
 }
 
-fn as_json(object: &Object, Health { status, message }: &Health) -> Value {
-    json!({
-        "apiVersion": object.gvk().api_version(),
-        "kind": object.gvk().kind,
-        "namespace": object.namespace(),
-        "name": object.name(),
-        "status": status,
-        "message": message,
-    })
+fn text(answer: &HealthAnswer, screen: &mut Screen) {
+    for declaration in &answer.declarations {
+        screen.note(safe(&format!(
+            "{declaration} is a declaration, not a live object"
+        )));
+    }
+    let names: Vec<String> = answer.objects.iter().map(|one| safe(&one.object)).collect();
+    let widths = names.iter().map(|name| name.chars().count());
+    let width = widths.max().unwrap_or_default();
+    for (name, object) in names.iter().zip(&answer.objects) {
+        let status = format!("{:<11}", object.status);
+        let status = screen.paint(color(object.status), status);
+        screen.line(format_args!("{status}  {name:<width$}  {}", object.message));
+    }
 }
 
 fn color(status: HealthStatus) -> Color {
@@ -110,12 +50,4 @@ fn color(status: HealthStatus) -> Color {
         HealthStatus::InProgress | HealthStatus::Terminating => Color::Cyan,
         HealthStatus::NotFound | HealthStatus::Unknown => Color::Dim,
     }
-}
-
-fn read(path: &Path) -> io::Result<Vec<u8>> {
-    if path.as_os_str() == "-" {
-        let mut bytes = Vec::new();
-        return io::stdin().lock().read_to_end(&mut bytes).map(|_| bytes);
-    }
-    fs::read(path)
 }

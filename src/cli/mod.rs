@@ -1,21 +1,26 @@
-//! The command line: what was typed → what is needed, and the answer as text or JSON. One file a
-//! subcommand.
+//! Arguments and printing: one file a subcommand.
+//!
+//! Belongs here: what the user types, turned into a query of [`service`](crate::service), and the
+//! answer as text or JSON. Does not belong here: any decision that another client of the service
+//! would have to repeat.
 
 mod applications;
-pub mod client;
 mod check;
+mod client;
 mod completions;
 #[cfg(feature = "demo")]
 mod demo;
 mod diff;
 mod explain;
 mod health;
-mod gone;
 mod history;
 mod holds;
 mod init;
+mod input;
 mod plan;
+mod policies;
 mod preview;
+mod print;
 mod release;
 mod render;
 mod requests;
@@ -25,56 +30,58 @@ mod schema;
 mod screen;
 mod select;
 mod set;
-mod show;
+mod settings;
 mod status;
-mod sync;
 mod suspend;
+mod sync;
 mod tags;
 
-pub use screen::{Failure, Screen};
-
+use crate::{
+    core::text::escape_control as safe,
+    service::{Failure, Outcome},
+};
 use clap::{Parser, Subcommand, ValueEnum};
+use screen::Screen;
 use std::process::ExitCode;
 
-/// How a command ended, as its exit code.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-#[repr(u8)]
-pub enum Exit {
-    /// Done; nothing to do included.
-    Done = 0,
-    /// `check`, `set --check` or `plan --check` found something, `select` chose nothing, `health`
-    /// saw a failed object, `preview` something that would be refused.
-    Findings = 1,
-    /// A declaration, a file or an argument is wrong.
-    BadInput = 2,
-    /// A registry, a Git server or the network is in trouble.
-    Remote = 3,
-    /// Some of the work was done, some was not.
-    Partly = 4,
-}
-
 const EXIT_CODES: &str = "\
-Exit codes: 0 done, nothing to do included · 1 findings (check, set --check, plan --check found something; select chose \
-nothing, health saw a failed object, preview something that would be refused) · 2 bad input · 3 remote trouble · 4 partly done";
+Exit codes: 0 done, also if there was nothing to do · 1 findings (check, set --check or plan --check found something, select \
+selected nothing, health saw a failed object, preview saw a refusal, status or diff saw a difference) · 2 invalid input · \
+3 remote failure · 4 partly done";
 
-/// Keep the images of a fleet current: from the registry through Git to the cluster
+/// Update container images in a GitOps repository and deploy the result to Kubernetes
 #[derive(Debug, Parser)]
-#[command(name = "tagboat", version, after_help = EXIT_CODES, propagate_version = true, subcommand_required = true, arg_required_else_help = true)]
+#[command(
+    name = "tagboat",
+    version,
+    after_help = EXIT_CODES,
+    propagate_version = true,
+    subcommand_required = true,
+    arg_required_else_help = true
+)]
 struct Arguments {
-    /// Print the answer as text or as JSON
-    #[arg(short, long, global = true, value_enum, default_value_t = Output::Text, env = "TAGBOAT_OUTPUT")]
+    /// Print the answer in this format
+    #[arg(
+        short,
+        long,
+        global = true,
+        value_enum,
+        default_value_t = Output::Text,
+        env = "TAGBOAT_OUTPUT",
+        help_heading = "Output"
+    )]
     output: Output,
 
     #[command(subcommand)]
     command: Command,
 }
 
-/// The form of an answer.
+/// The format of an answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum Output {
-    /// For people.
+enum Output {
+    /// Text
     Text,
-    /// For programs.
+    /// JSON, described by `tagboat schema answer`
     Json,
 }
 
@@ -91,6 +98,7 @@ enum Command {
     Sync(sync::Arguments),
     Diff(diff::Arguments),
     History(history::Arguments),
+    Policies(policies::Arguments),
     Explain(explain::Arguments),
     Holds(holds::Arguments),
     Release(release::Arguments),
@@ -107,79 +115,97 @@ enum Command {
     Completions(completions::Arguments),
 }
 
-/// Reads the arguments, runs the command, prints what went wrong, and gives the exit code.
+/// Parses the arguments, runs the command, and prints its failure.
 pub fn main() -> ExitCode {
     let arguments = match Arguments::try_parse() {
         Ok(arguments) => arguments,
-        Err(error) => {
-            // Help and version are answers, not errors; a closed pipe while printing them is
-            // nobody's fault.
-            let _ = error.print();
-            return ExitCode::from(if error.use_stderr() {
-                Exit::BadInput as u8
-            } else {
-                Exit::Done as u8
-            });
-        }
+        Err(error) => return ExitCode::from(exit_code(print_usage(&error))),
     };
-    // One TLS provider for the process, before the first client; a second installation would be no
-    // harm.
+    // Installed before the first client; an earlier installation would be harmless.
     let _ = rustls::crypto::ring::default_provider().install_default();
     let mut screen = Screen::new(arguments.output);
-    let result = match arguments.command {
+    let outcome = run(arguments.command, &mut screen).unwrap_or_else(|failure| {
+        screen.failure(&failure);
+        failure.outcome()
+    });
+    ExitCode::from(exit_code(outcome))
+}
+
+fn run(command: Command, screen: &mut Screen) -> Result<Outcome, Failure> {
+    match command {
         #[cfg(feature = "demo")]
-        Command::Demo(arguments) => demo::run(&arguments, &mut screen),
-        Command::Init(arguments) => init::run(&arguments, &mut screen),
-        Command::Run(arguments) => run::run(&arguments, &mut screen),
-        Command::Plan(arguments) => plan::run(&arguments, &mut screen),
-        Command::Requests(arguments) => requests::run(&arguments, &mut screen),
-        Command::Preview(arguments) => preview::run(&arguments, &mut screen),
-        Command::Status(arguments) => status::run(&arguments, &mut screen),
-        Command::Sync(arguments) => sync::run(&arguments, &mut screen),
-        Command::Diff(arguments) => diff::run(&arguments, &mut screen),
-        Command::History(arguments) => history::run(&arguments, &mut screen),
-        Command::Explain(arguments) => explain::run(&arguments, &mut screen),
-        Command::Holds(arguments) => holds::run(&arguments, &mut screen),
-        Command::Release(arguments) => release::run(&arguments, &mut screen),
-        Command::Suspend(arguments) => suspend::suspend(&arguments, &mut screen),
-        Command::Resume(arguments) => suspend::resume(&arguments, &mut screen),
-        Command::Rollback(arguments) => rollback::run(&arguments, &mut screen),
-        Command::Select(arguments) => select::run(&arguments, &mut screen),
-        Command::Set(arguments) => set::run(&arguments, &mut screen),
-        Command::Check(arguments) => check::run(&arguments, &mut screen),
-        Command::Tags(arguments) => tags::run(&arguments, &mut screen),
-        Command::Render(arguments) => render::run(&arguments, &mut screen),
-        Command::Health(arguments) => health::run(&arguments, &mut screen),
-        Command::Schema(arguments) => schema::run(&arguments, &mut screen),
-        Command::Completions(arguments) => completions::run(&arguments, &mut screen),
-    };
-    match result {
-        Ok(exit) => ExitCode::from(exit as u8),
-        Err(failure) => {
-            screen.failure(&failure);
-            ExitCode::from(failure.exit as u8)
-        }
+        Command::Demo(arguments) => demo::run(&arguments, screen),
+        Command::Init(arguments) => init::run(&arguments, screen),
+        Command::Run(arguments) => run::run(&arguments, screen),
+        Command::Plan(arguments) => plan::run(&arguments, screen),
+        Command::Requests(arguments) => requests::run(&arguments, screen),
+        Command::Preview(arguments) => preview::run(&arguments, screen),
+        Command::Status(arguments) => status::run(&arguments, screen),
+        Command::Sync(arguments) => sync::run(&arguments, screen),
+        Command::Diff(arguments) => diff::run(&arguments, screen),
+        Command::History(arguments) => history::run(&arguments, screen),
+        Command::Policies(arguments) => policies::run(&arguments, screen),
+        Command::Explain(arguments) => explain::run(&arguments, screen),
+        Command::Holds(arguments) => holds::run(&arguments, screen),
+        Command::Release(arguments) => release::run(&arguments, screen),
+        Command::Suspend(arguments) => suspend::suspend(&arguments, screen),
+        Command::Resume(arguments) => suspend::resume(&arguments, screen),
+        Command::Rollback(arguments) => rollback::run(&arguments, screen),
+        Command::Select(arguments) => select::run(&arguments, screen),
+        Command::Set(arguments) => set::run(&arguments, screen),
+        Command::Check(arguments) => check::run(&arguments, screen),
+        Command::Tags(arguments) => tags::run(&arguments, screen),
+        Command::Render(arguments) => render::run(&arguments, screen),
+        Command::Health(arguments) => health::run(&arguments, screen),
+        Command::Schema(arguments) => schema::run(&arguments, screen),
+        Command::Completions(arguments) => completions::run(&arguments, screen),
     }
 }
 
-/// `1 file`, `2 files`.
-fn counted(count: usize, what: &str) -> String {
-    if count == 1 {
-        format!("1 {what}")
+/// Prints help or a usage error. A closed pipe is no failure here.
+fn print_usage(error: &clap::Error) -> Outcome {
+    if !error.use_stderr() {
+        let _ = error.print();
+        return Outcome::Done;
+    }
+    if asks_for_json() {
+        let message = error.to_string();
+        let message = message.strip_prefix("error: ").unwrap_or(&message);
+        Screen::new(Output::Json).failure(&Failure::input(message.trim_end()));
     } else {
-        format!("{count} {what}s")
+        let _ = error.print();
+    }
+    Outcome::BadInput
+}
+
+/// Looks for JSON output in arguments that could not be parsed.
+fn asks_for_json() -> bool {
+    let arguments: Vec<_> = std::env::args_os().collect();
+    let is_json = |pair: &[std::ffi::OsString]| {
+        (pair[0] == "-o" || pair[0] == "--output") && pair[1] == "json"
+    };
+    arguments.windows(2).any(is_json)
+        || arguments
+            .iter()
+            .any(|argument| argument == "-ojson" || argument == "--output=json")
+        || std::env::var_os("TAGBOAT_OUTPUT").is_some_and(|output| output == "json")
+}
+
+/// Returns the exit code of an outcome, as listed in the help.
+fn exit_code(outcome: Outcome) -> u8 {
+    match outcome {
+        Outcome::Done => 0,
+        Outcome::Findings => 1,
+        Outcome::BadInput => 2,
+        Outcome::Remote => 3,
+        Outcome::Partly => 4,
     }
 }
 
-/// Text of a file or the name of one, which must not reach a terminal as it is.
-fn safe(text: &str) -> String {
-    text.chars()
-        .flat_map(|c| {
-            if c.is_control() {
-                c.escape_default().collect::<Vec<_>>()
-            } else {
-                vec![c]
-            }
-        })
-        .collect()
+/// Returns `1 file`, `2 files`.
+fn counted(count: usize, noun: &str) -> String {
+    match count {
+        1 => format!("1 {noun}"),
+        _ => format!("{count} {noun}s"),
+    }
 }

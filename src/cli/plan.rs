@@ -1,72 +1,40 @@
 //! `tagboat plan`.
 
 use super::{
-    Exit, Failure, Screen,
-    client::{self, Query},
-    show,
+    Failure, Outcome, Screen, client,
+    print::{self, Detail},
+    settings::SettingsArguments,
 };
-use crate::service::engine::ProcessOptions;
-use crate::update::{ImageUpdater, PassMode, PassReport, Rescan};
-use jiff::Timestamp;
-use std::sync::Arc;
+use crate::service::plan::{PlanAnswer, PlanQuery};
 
-/// Show what a pass would change, as a diff with the reasons; write nothing
+/// Show what a pass would change, as a diff with the reasons, and write nothing
 ///
-/// Nothing is committed or pushed. With --check, exit with 1 if a pass would change something.
+/// Commits and pushes nothing. With --check, exits with 1 if a pass would change something.
 #[derive(Debug, clap::Args)]
 pub struct Arguments {
     #[command(flatten)]
-    process: ProcessOptions,
+    settings: SettingsArguments,
 
     /// Exit with 1 if a pass would change something
     #[arg(long)]
     check: bool,
 }
 
-/// Runs the command.
-pub fn run(arguments: &Arguments, screen: &mut Screen) -> Result<Exit, Failure> {
-    client::run(
-        &arguments.process,
-        &Query::Plan {
-            check: arguments.check,
-        },
-        screen,
-    )
+pub fn run(arguments: &Arguments, screen: &mut Screen) -> Result<Outcome, Failure> {
+    let answer = client::ask(&arguments.settings, &PlanQuery {}, screen)?;
+    screen.answer(&answer, text);
+    match answer.outcome() {
+        Outcome::Done if arguments.check => Ok(Outcome::findings_if(answer.has_changes())),
+        outcome => Ok(outcome),
+    }
 }
 
-/// Answers.
-pub async fn answer(
-    updaters: &[Arc<ImageUpdater>],
-    check: bool,
-    screen: &mut Screen,
-) -> Result<Exit, Failure> {
-    let mut reports: Vec<PassReport> = Vec::new();
-    for updater in updaters {
-        let _progress = screen.progress(&format!(
-            "reading {} and its registries",
-            updater.config.name
-        ));
-        reports.push(
-            updater
-                .pass(PassMode::Plan, &Rescan::All, Timestamp::now())
-                .await,
-        );
+fn text(answer: &PlanAnswer, screen: &mut Screen) {
+    for pass in &answer.passes {
+        print::pass(pass, Detail::Reasons, screen);
     }
-    if screen.is_json() {
-        screen.json(&reports);
-    } else {
-        for report in &reports {
-            show::report(report, true, screen);
-        }
-        if reports
-            .iter()
-            .all(|report| !report.has_changes() && report.failures.is_empty())
-        {
-            screen.line("nothing to change");
-        }
-    }
-    match show::exit(&reports) {
-        Exit::Done if check && reports.iter().any(PassReport::has_changes) => Ok(Exit::Findings),
-        exit => Ok(exit),
+    let is_quiet = answer.passes.iter().all(|pass| pass.failures.is_empty());
+    if is_quiet && !answer.has_changes() {
+        screen.line("nothing to change");
     }
 }

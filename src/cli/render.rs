@@ -1,39 +1,34 @@
 //! `tagboat render`.
 
-use super::{Exit, Failure, Screen, counted, safe};
+use super::{Failure, Outcome, Screen, safe};
 use crate::{
-    core::error::Classify as _,
-    io::render::{RenderError, RenderMethod, RenderSource, Renderer},
     objects::manifest,
-    spec::{Helm, settings::RenderSettings},
+    service::render::{self, RenderAnswer, RenderQuery},
+    spec::settings::RenderSettings,
 };
-use std::{
-    fs,
-    path::{Path, PathBuf},
-};
+use std::path::PathBuf;
 
-/// Print the objects of a folder, as the reconciler sees them
+/// Print the objects of a folder as the reconciler renders them
 ///
-/// Every file of manifests below the folder; or what kustomize builds, where it holds a
-/// kustomization; or what Helm renders, where it holds a Chart.yaml. The objects come in the order
-/// of their files. Values of Secrets are printed as the files have them. Nothing is sent to a
-/// cluster, and no cluster is asked.
+/// Prints every manifest below the folder; with a kustomization, the output of kustomize; with a
+/// Chart.yaml, the output of Helm. The objects come in the order of their files, and values of
+/// Secrets are printed as they are. No cluster is asked.
 #[derive(Debug, clap::Args)]
 pub struct Arguments {
     /// The folder
     #[arg(value_name = "DIR")]
     folder: PathBuf,
 
-    /// The repository, out of which nothing is read; else the nearest folder above DIR with a .git,
-    /// else DIR itself
+    /// Read nothing outside of this repository; by default the nearest folder above DIR with a
+    /// .git, else DIR itself
     #[arg(long, value_name = "DIR")]
     root: Option<PathBuf>,
 
-    /// The name of the Helm release; the folder's name if none is given
+    /// Render the Helm release with this name; by default the folder's name
     #[arg(long, value_name = "NAME", help_heading = "Helm")]
     release: Option<String>,
 
-    /// The namespace of the Helm release
+    /// Render the Helm release for this namespace
     #[arg(
         long,
         value_name = "NAME",
@@ -42,7 +37,7 @@ pub struct Arguments {
     )]
     namespace: String,
 
-    /// A file of Helm values inside the repository; a later one counts more
+    /// Read Helm values from this file inside the repository; later files override earlier ones
     #[arg(long, value_name = "FILE", help_heading = "Helm")]
     values: Vec<PathBuf>,
 
@@ -50,10 +45,10 @@ pub struct Arguments {
     programs: Programs,
 }
 
-/// The programs that render, where no process file names them.
+/// The programs that render, where no settings name them.
 #[derive(Debug, clap::Args)]
 pub struct Programs {
-    /// The kustomize program
+    /// Run this kustomize program
     #[arg(
         long,
         value_name = "FILE",
@@ -63,7 +58,7 @@ pub struct Programs {
     )]
     kustomize: PathBuf,
 
-    /// The helm program
+    /// Run this helm program
     #[arg(
         long,
         value_name = "FILE",
@@ -73,13 +68,12 @@ pub struct Programs {
     )]
     helm: PathBuf,
 
-    /// Let a kustomization read from other hosts
+    /// Allow kustomizations to read from other hosts
     #[arg(long, help_heading = "Programs")]
     allow_remote_bases: bool,
 }
 
 impl Programs {
-    /// As a process file would say it.
     pub fn settings(&self) -> RenderSettings {
         RenderSettings {
             kustomize: self.kustomize.clone(),
@@ -90,118 +84,31 @@ impl Programs {
     }
 }
 
-/// Runs the command.
-pub fn run(arguments: &Arguments, screen: &mut Screen) -> Result<Exit, Failure> {
-    let (root, source) = source(arguments)?;
-    let settings = arguments.programs.settings();
-    let temporary = tempfile::tempdir()
-        .map_err(|error| Failure::input(format!("no temporary folder can be made: {error}")))?;
-    let rendered = match Renderer::new(&settings, temporary.path()).render_folder(&root, &source) {
-        Ok(rendered) => rendered,
-        Err(RenderError::Manifests(mistakes)) => {
-            for mistake in &mistakes {
-                screen.note(safe(&mistake.to_string()));
-            }
-            let folder = safe(&arguments.folder.display().to_string());
-            return Err(Failure::input(format!(
-                "{folder}: {}",
-                counted(mistakes.len(), "mistake")
-            )));
-        }
-        Err(error @ RenderError::Outside { .. })
-            if error.hint().is_none() && arguments.root.is_none() =>
-        {
-            return Err(Failure::from(error).hint("--root says where the repository is."));
-        }
-        Err(error) => return Err(error.into()),
+pub fn run(arguments: &Arguments, screen: &mut Screen) -> Result<Outcome, Failure> {
+    let query = RenderQuery {
+        folder: arguments.folder.clone(),
+        root: arguments.root.clone(),
+        release: arguments.release.clone(),
+        namespace: arguments.namespace.clone(),
+        values: arguments.values.clone(),
+        programs: arguments.programs.settings(),
     };
-    for (origin, key) in &rendered.left_out {
+    let answer = render::render(&query)?;
+    screen.answer(&answer, text);
+    Ok(Outcome::Done)
+}
+
+fn text(answer: &RenderAnswer, screen: &mut Screen) {
+    for declaration in &answer.declarations {
         screen.note(safe(&format!(
-            "note: {origin}: {key} is a declaration for tagboat and not applied"
+            "note: {declaration} is a declaration for tagboat and not applied"
         )));
     }
-    for warning in &rendered.warnings {
+    for warning in &answer.warnings {
         screen.note(safe(&format!("warning: {warning}")));
     }
-    if rendered.how != RenderMethod::Plain {
-        screen.note(format_args!("note: rendered by {}", rendered.how));
+    if let Some(program) = &answer.rendered_by {
+        screen.note(format_args!("note: rendered by {program}"));
     }
-    if screen.is_json() {
-        screen.json(
-            &rendered
-                .objects()
-                .iter()
-                .map(|object| object.value())
-                .collect::<Vec<_>>(),
-        );
-    } else {
-        screen.print(manifest::to_yaml_stream(
-            rendered.objects().iter().map(|object| object.value()),
-        ));
-    }
-    Ok(Exit::Done)
-}
-
-/// The root, and what lies below it.
-fn source(arguments: &Arguments) -> Result<(PathBuf, RenderSource), Failure> {
-    let folder = real(&arguments.folder)?;
-    if !folder.is_dir() {
-        return Err(Failure::input(format!(
-            "{}: is no folder",
-            safe(&arguments.folder.display().to_string())
-        )));
-    }
-    let root = match &arguments.root {
-        Some(root) => real(root)?,
-        None => folder
-            .ancestors()
-            .find(|above| above.join(".git").exists())
-            .unwrap_or(&folder)
-            .to_owned(),
-    };
-    let inside = |path: &Path, written: &Path| {
-        let relative = path
-            .strip_prefix(&root)
-            .ok()
-            .and_then(Path::to_str)
-            .map(str::to_owned);
-        relative.ok_or_else(|| {
-            Failure::input(format!(
-                "{}: is not inside {}",
-                safe(&written.display().to_string()),
-                safe(&root.display().to_string())
-            ))
-            .hint("--root says where the repository is.")
-        })
-    };
-    let path = inside(&folder, &arguments.folder)?;
-    let files = arguments
-        .values
-        .iter()
-        .map(|file| inside(&real(file)?, file))
-        .collect::<Result<Vec<String>, Failure>>()?;
-    let name = folder.file_name().map_or_else(
-        || "release".to_owned(),
-        |name| name.to_string_lossy().into_owned(),
-    );
-    let is_asked = arguments.release.is_some() || !files.is_empty();
-    let helm = is_asked.then(|| Helm {
-        release_name: arguments.release.clone(),
-        value_files: files,
-        ..Helm::default()
-    });
-    Ok((
-        root,
-        RenderSource {
-            path,
-            helm,
-            name,
-            namespace: arguments.namespace.clone(),
-        },
-    ))
-}
-
-fn real(path: &Path) -> Result<PathBuf, Failure> {
-    fs::canonicalize(path)
-        .map_err(|error| Failure::input(format!("{}: {error}", safe(&path.display().to_string()))))
+    screen.print(manifest::to_yaml_stream(&answer.objects));
 }

@@ -1,88 +1,43 @@
 //! `tagboat requests`.
 
 use super::{
-    Exit, Failure, Screen,
-    client::{self, Query},
+    Failure, Outcome, Screen, client,
+    print::{self, Detail},
     screen::Color,
-    show,
+    settings::SettingsArguments,
 };
-use crate::service::engine::ProcessOptions;
-use crate::update::{ImageUpdater, PassMode, PassReport, Rescan};
-use jiff::Timestamp;
-use serde_json::json;
-use std::sync::Arc;
+use crate::service::requests::{RequestsAnswer, RequestsQuery};
 
-/// List the requests for review with their state, and what each waits for
+/// List the pull requests with their states and what each waits for
 ///
-/// Looks at the forge, the branches and the registries as a pass would, and changes nothing. A
-/// request that would be opened, updated, merged or closed by the next pass says so.
+/// Reads the forge, the branches and the registries as a pass does, and changes nothing. A pull
+/// request that the next pass would open, update, merge or close is listed as such.
 #[derive(Debug, clap::Args)]
 pub struct Arguments {
     #[command(flatten)]
-    process: ProcessOptions,
+    settings: SettingsArguments,
 }
 
-/// Runs the command.
-pub fn run(arguments: &Arguments, screen: &mut Screen) -> Result<Exit, Failure> {
-    client::run(&arguments.process, &Query::Requests, screen)
+pub fn run(arguments: &Arguments, screen: &mut Screen) -> Result<Outcome, Failure> {
+    let answer = client::ask(&arguments.settings, &RequestsQuery {}, screen)?;
+    screen.answer(&answer, text);
+    Ok(answer.outcome)
 }
 
-/// Answers.
-pub async fn answer(updaters: &[Arc<ImageUpdater>], screen: &mut Screen) -> Result<Exit, Failure> {
-    let mut reports: Vec<PassReport> = Vec::new();
-    for updater in updaters.iter().filter(|updater| updater.forge.is_some()) {
-        let _progress = screen.progress(&format!(
-            "reading {}, its forge and its registries",
-            updater.config.name
-        ));
-        reports.push(
-            updater
-                .pass(PassMode::Plan, &Rescan::All, Timestamp::now())
-                .await,
-        );
-    }
-    if screen.is_json() {
-        let rows = reports.iter().flat_map(|report| {
-            report
-                .environments
-                .iter()
-                .map(move |environment| (report, environment))
-        });
-        let rows: Vec<_> = rows
-            .flat_map(|(report, environment)| {
-                environment.requests.iter().map(|request| {
-                    let mut row = json!(request);
-                    row["repository"] = json!(report.repository);
-                    row["environment"] = json!(environment.name);
-                    row
-                })
-            })
-            .collect();
-        screen.json(&rows);
-        return Ok(show::exit(&reports));
-    }
-    let mut none = true;
-    for report in &reports {
-        for environment in report
-            .environments
-            .iter()
-            .filter(|environment| !environment.requests.is_empty())
-        {
-            none = false;
-            screen.line(screen.paint(
-                Color::Bold,
-                format_args!("{} in {}", environment.name, report.repository),
-            ));
-            for request in &environment.requests {
-                show::request(request, false, screen);
-            }
+fn text(answer: &RequestsAnswer, screen: &mut Screen) {
+    let mut printed = None;
+    for listed in &answer.pull_requests {
+        let group = (&listed.environment, &listed.repository);
+        if printed.replace(group) != Some(group) {
+            let title = format_args!("{} in {}", group.0, group.1);
+            screen.line(screen.paint(Color::Bold, title));
         }
-        show::failures(report, screen);
+        print::pull_request(&listed.pull_request, Detail::Results, screen);
     }
-    if reports.is_empty() {
-        screen.line("no repository of tagboat.yaml names a forge");
-    } else if none && reports.iter().all(|report| report.failures.is_empty()) {
-        screen.line("no requests");
+    print::failures(&answer.failures, screen);
+    if answer.repositories.is_empty() {
+        screen.line("no repository in tagboat.yaml has a forge");
+    } else if answer.pull_requests.is_empty() && answer.failures.is_empty() {
+        screen.line("no pull requests");
     }
-    Ok(show::exit(&reports))
 }

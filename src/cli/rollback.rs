@@ -1,178 +1,126 @@
 //! `tagboat rollback`.
 
 use super::{
-    Exit, Failure, Screen,
-    client::{self, Query},
-    counted, safe,
-    screen::Color,
-    suspend::declaring,
+    Failure, Outcome, Screen, client, counted, print, safe, screen::Color,
+    settings::SettingsArguments,
 };
-use crate::service::engine::ProcessOptions;
 use crate::{
     core::name::Name,
-    update::{
-        DeclarationKind, DeclarationRef, FileChangeKind, HeldVersion, ImageUpdater, RollbackOutcome,
-    },
+    service::rollback::RollbackQuery,
+    update::{FileChangeKind, RollbackOutcome},
 };
-use jiff::Timestamp;
-use serde_json::{Value, json};
-use std::sync::Arc;
 
-const EXAMPLE: &str = "\
+const EXAMPLES: &str = "\
 Examples:
-  tagboat rollback dev/podinfo                 to the state before its last change
-  tagboat rollback dev/podinfo --to 1a2b3c4d   to the state at this commit
+  tagboat rollback dev/podinfo                 restore the state before its last change
+  tagboat rollback dev/podinfo --to 1a2b3c4d   restore the state at this commit
 
-One commit on the branch restores every file below the Application's path, byte for byte, deleted and added ones included. \
-Other folders stay, and so do the files of declarations below the path. Versions that went down are held: the bot does not \
-bring them back until something newer comes; `tagboat release` lifts a hold. Rolling back a second time without --to undoes \
-the first.";
+One commit on the branch restores every file below the Application's path, byte for byte, including deleted and added ones. \
+Other folders and the declarations below the path stay as they are. Versions that went down are held: tagboat does not bring \
+them back until a newer one appears; `tagboat release` lifts a hold. A second rollback without --to reverts the first.";
 
-/// Bring the files of an Application back to an earlier state, by a commit
+/// Restore the files of an Application by a commit
 ///
-/// Without --to that is the state before the last commit that changed a file below the
+/// Without --to, restores the state before the last commit that changed a file below the
 /// Application's path. The cluster follows as it follows every commit, and updates respect it.
 #[derive(Debug, clap::Args)]
-#[command(after_long_help = EXAMPLE)]
+#[command(after_long_help = EXAMPLES)]
 pub struct Arguments {
     #[command(flatten)]
-    process: ProcessOptions,
+    settings: SettingsArguments,
 
     /// The Application, as ns/name
     #[arg(value_name = "APP")]
     application: Name,
 
-    /// A commit of the branch, by its id or the first digits of it (at least four)
+    /// Restore the state at this commit of the branch, by its id or at least its first four digits
     #[arg(long, value_name = "REV")]
     to: Option<String>,
 }
 
-/// Runs the command.
-pub fn run(arguments: &Arguments, screen: &mut Screen) -> Result<Exit, Failure> {
-    let query = Query::Rollback {
+pub fn run(arguments: &Arguments, screen: &mut Screen) -> Result<Outcome, Failure> {
+    let query = RollbackQuery {
         application: arguments.application.clone(),
         to: arguments.to.clone(),
     };
-    client::run(&arguments.process, &query, screen)
+    let answer = client::ask(&arguments.settings, &query, screen)?;
+    screen.answer(&answer, |answer, screen| text(&answer.rollback, screen));
+    Ok(Outcome::Done)
 }
 
-/// Answers.
-pub async fn answer(
-    updaters: &[Arc<ImageUpdater>],
-    application: &Name,
-    to: Option<&str>,
-    screen: &mut Screen,
-) -> Result<Exit, Failure> {
-    let named = DeclarationRef {
-        kind: DeclarationKind::Application,
-        name: application.to_string(),
-    };
-    let updater = declaring(updaters, &named).await?;
-    let to = match to {
-        Some(text) => Some(updater.revision(text).await?),
-        None => None,
-    };
-    let done = updater.roll_back(application, to, Timestamp::now()).await?;
-    if screen.is_json() {
-        let mut value = json!(done);
-        value["repository"] = Value::from(updater.config.name.clone());
-        screen.json(&value);
-    } else {
-        show(&done, screen);
-    }
-    for warning in &done.warnings {
-        screen.note(safe(&format!("warning: {warning}")));
-    }
-    Ok(Exit::Done)
-}
-
-/// Prints what became of a rollback.
-pub(super) fn show(done: &RollbackOutcome, screen: &mut Screen) {
+/// Prints a rollback.
+pub fn text(rollback: &RollbackOutcome, screen: &mut Screen) {
     let RollbackOutcome {
-        application,
-        path,
-        commit,
-        from: _,
-        to,
-        files,
-        kept,
-        undone,
-        outside,
-        held,
-        suspended,
-        warnings: _,
-    } = done;
-    let folder = if path.is_empty() {
-        "the repository"
-    } else {
-        path.as_str()
+        application, path, ..
+    } = rollback;
+    let folder = match path.as_str() {
+        "" => "the repository",
+        path => path,
     };
-    let short = |id: &str| id[..id.len().min(10)].to_owned();
-    match commit {
-        Some(commit) => {
-            screen.line(format_args!(
-                "{application} is back at {} by {} ({})",
-                short(to),
-                short(commit),
-                counted(files.len(), "file")
-            ));
-        }
+    let to = print::short(&rollback.to);
+    match &rollback.commit {
+        Some(commit) => screen.line(format_args!(
+            "{application} is back at {to} by {} ({})",
+            print::short(commit),
+            counted(rollback.files.len(), "file")
+        )),
         None => screen.line(safe(&format!(
-            "{application}: nothing differs in {folder} between {} and now; nothing was committed",
-            short(to)
+            "{application}: nothing in {folder} differs between {to} and now; nothing was committed"
         ))),
     }
-    for file in files {
-        let (word, color) = match file.way {
-            FileChangeKind::Restored => ("restored", Color::Cyan),
-            FileChangeKind::Added => ("added   ", Color::Green),
-            FileChangeKind::Deleted => ("deleted ", Color::Red),
-        };
-        let word = screen.paint(color, word);
-        screen.line(format_args!("  {word}  {}", safe(&file.path)));
-    }
-    for path in kept {
-        screen.line(safe(&format!("  kept      {path} (a declaration)")));
-    }
-    if !undone.is_empty() {
-        screen.line("undone:");
-    }
-    for commit in undone {
-        screen.line(safe(&format!(
-            "  {} {} ({})",
-            short(&commit.commit),
-            commit.subject,
-            commit.author
-        )));
-    }
-    for HeldVersion {
-        environment,
-        policy,
-        version,
-        instead: _,
-    } in held
-    {
+    files(rollback, screen);
+    for held in &rollback.held {
+        let (environment, policy) = (&held.environment, &held.policy);
         screen.line(format_args!(
             "held from now on: {environment} {policy}: versions up to {}",
-            safe(version)
+            safe(&held.version)
         ));
         screen.line(format_args!(
             "  lift it with: tagboat release {environment} {policy}"
         ));
     }
-    for path in outside {
-        let path = if path.is_empty() {
-            "the whole repository"
-        } else {
-            path
+    for path in &rollback.outside {
+        let path = match path.as_str() {
+            "" => "the whole repository",
+            path => path,
         };
-        let note = format!(
-            "note: {application} reads {path}, too, which is not as it was at {} and stays: it lies outside of {folder}",
-            short(to)
-        );
-        screen.note(safe(&note));
+        screen.note(safe(&format!(
+            "note: {application} also reads {path}, which has changed since {to} and is not \
+             restored, because it is outside of {folder}"
+        )));
     }
-    if *suspended {
-        screen.note(format_args!("note: {application} is suspended: nothing is applied until `tagboat resume application/{application}`"));
+    if rollback.suspended {
+        screen.note(format_args!(
+            "note: {application} is suspended: nothing is applied until `tagboat resume \
+             application/{application}`"
+        ));
+    }
+    for warning in &rollback.warnings {
+        screen.note(safe(&format!("warning: {warning}")));
+    }
+}
+
+fn files(rollback: &RollbackOutcome, screen: &mut Screen) {
+    for file in &rollback.files {
+        let word = match file.way {
+            FileChangeKind::Restored => screen.paint(Color::Cyan, "restored"),
+            FileChangeKind::Added => screen.paint(Color::Green, "added   "),
+            FileChangeKind::Deleted => screen.paint(Color::Red, "deleted "),
+        };
+        screen.line(format_args!("  {word}  {}", safe(&file.path)));
+    }
+    for path in &rollback.kept {
+        screen.line(safe(&format!("  kept      {path} (a declaration)")));
+    }
+    if !rollback.undone.is_empty() {
+        screen.line("reverted commits:");
+    }
+    for commit in &rollback.undone {
+        screen.line(safe(&format!(
+            "  {} {} ({})",
+            print::short(&commit.commit),
+            commit.subject,
+            commit.author
+        )));
     }
 }

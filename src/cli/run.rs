@@ -1,40 +1,41 @@
 //! `tagboat run`.
 
 use super::{
-    Exit, Failure, Screen,
-    client::Service,
-    show, status,
-    sync::{self, Sync, Until},
+    Failure, Outcome, Screen, applications,
+    print::{self, Detail},
+    settings::SettingsArguments,
 };
-use crate::service::engine::{self, ProcessContext, ProcessOptions};
 use crate::{
     daemon,
-    update::{PassMode, PassReport, Rescan},
+    service::{
+        Service,
+        engine::{self, ServiceContext},
+        run::{RunAnswer, run_once},
+    },
 };
 use clap::ValueEnum;
-use jiff::Timestamp;
-use serde_json::json;
 use std::{io::IsTerminal, sync::Arc};
 use tracing_subscriber::{
     EnvFilter,
     filter::{LevelFilter, ParseError},
 };
 
-/// Keep config repositories up to date and clusters in step with them: as a daemon, or in one pass
+/// Keep config repositories up to date and clusters synced, as a daemon or in one pass
 #[derive(Debug, clap::Args)]
 pub struct Arguments {
     #[command(flatten)]
-    process: ProcessOptions,
+    settings: SettingsArguments,
 
-    /// Make one pass and end
+    /// Make one pass and exit
     #[arg(long)]
     once: bool,
 
-    /// The form of the log, which goes to standard error
+    /// Write the log in this format to standard error
     #[arg(long, value_enum, default_value_t = LogFormat::Text, env = "TAGBOAT_LOG_FORMAT", help_heading = "Logging")]
     log_format: LogFormat,
 
-    /// What is logged: error, warn, info, debug, trace, or tagboat::room=level
+    /// Log this level (error, warn, info, debug or trace), or a level per module as in
+    /// tagboat::io=debug
     #[arg(
         long,
         value_name = "FILTER",
@@ -47,85 +48,55 @@ pub struct Arguments {
 
 #[derive(Debug, Clone, Copy, ValueEnum)]
 enum LogFormat {
-    /// Lines for people
+    /// Lines of text
     Text,
-    /// One JSON object a line
+    /// A JSON object per line
     Json,
 }
 
-/// Runs the command.
-pub fn run(arguments: &Arguments, screen: &mut Screen) -> Result<Exit, Failure> {
-    let context = Arc::new(ProcessContext::read(&arguments.process)?);
+pub fn run(arguments: &Arguments, screen: &mut Screen) -> Result<Outcome, Failure> {
+    let context = Arc::new(ServiceContext::read(&arguments.settings.file())?);
     if !arguments.once {
         log_to_stderr(arguments)?;
     }
     let engine = context.open()?;
     let runtime = engine::runtime()?;
     if !arguments.once {
-        // Dropping the runtime afterwards waits for a push that is under way: a pass is never
-        // dropped between commit and push.
+        // Dropping the runtime waits for a push under way: a pass is never dropped between commit
+        // and push.
         return runtime.block_on(daemon::run(engine, &context));
     }
     for warning in &engine.warnings {
-        screen.note(format_args!("warning: {warning}"));
+        screen.warning(warning);
     }
-    let desk = Service::new(&context, &engine, None);
-    let (reports, applied) = runtime.block_on(async {
-        let mut reports: Vec<PassReport> = Vec::new();
-        for updater in &engine.updaters {
-            let _progress = screen.progress(&format!("updating {}", updater.config.name));
-            let _turn = updater.turn.lock().await;
-            context.preview_with(updater, &engine.renderer, None).await;
-            reports.push(
-                updater
-                    .pass(PassMode::Write, &Rescan::All, Timestamp::now())
-                    .await,
-            );
-        }
-        // What was committed is applied at once, and told together.
-        let applied = match context.process.clusters.is_empty() {
-            true => None,
-            false => Some(
-                sync::bring(
-                    &desk,
-                    &Sync {
-                        until: Until::Declared,
-                        ..Sync::default()
-                    },
-                    screen,
-                )
-                .await,
-            ),
-        };
-        (reports, applied)
-    });
+    let service = Service::new(&context, &engine, None);
+    let spinner = screen.spinner();
+    let answer = runtime.block_on(run_once(&service, &spinner));
+    drop(spinner);
     engine.scanner.store.flush()?;
-    let (statuses, exit) = applied.transpose()?.unwrap_or((Vec::new(), Exit::Done));
-    match (screen.is_json(), context.process.clusters.is_empty()) {
-        (true, true) => screen.json(&reports),
-        (true, false) => screen.json(&json!({"passes": reports, "applications": statuses})),
-        (false, none) => {
-            for report in &reports {
-                show::report(report, false, screen);
-            }
-            if !none {
-                status::show(&statuses, screen);
-            }
-        }
+    let answer = answer?;
+    let has_clusters = !context.settings.clusters.is_empty();
+    screen.answer(&answer, |answer, screen| text(answer, has_clusters, screen));
+    Ok(answer.outcome)
+}
+
+fn text(answer: &RunAnswer, has_clusters: bool, screen: &mut Screen) {
+    for pass in &answer.passes {
+        print::pass(pass, Detail::Results, screen);
     }
-    Ok(exit.max(show::exit(&reports)))
+    if has_clusters {
+        applications::statuses(&answer.applications, screen);
+    }
 }
 
 fn log_to_stderr(arguments: &Arguments) -> Result<(), Failure> {
     let filter = filter(&arguments.log)
         .map_err(|error| Failure::input(format!("--log {:?}: {error}", arguments.log)))?;
-    // As everywhere: colour only on a terminal, and not if NO_COLOR is set.
-    let color = std::io::stderr().is_terminal()
-        && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
+    let no_color = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
     let builder = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(std::io::stderr)
-        .with_ansi(color)
+        .with_ansi(std::io::stderr().is_terminal() && !no_color)
         .with_target(false);
     match arguments.log_format {
         LogFormat::Text => builder.init(),
@@ -134,21 +105,20 @@ fn log_to_stderr(arguments: &Arguments) -> Result<(), Failure> {
     Ok(())
 }
 
-/// What is logged. The client library warns of each watch that ends, which each does every few
-/// minutes, and of each request that fails, which is told in our words where it matters: it is
-/// heard only by those who name it.
-fn filter(said: &str) -> Result<EnvFilter, ParseError> {
-    let filter = EnvFilter::try_new(said)?;
-    if said.contains("kube_client")
-        || filter
-            .max_level_hint()
-            .is_some_and(|level| level < LevelFilter::WARN)
-    {
+/// Parses a log filter, and mutes the Kubernetes client library unless the user names it. The
+/// library warns of every watch that ends, which each does every few minutes, and of every failed
+/// request, which tagboat reports itself.
+fn filter(text: &str) -> Result<EnvFilter, ParseError> {
+    let filter = EnvFilter::try_new(text)?;
+    let is_quieter = filter
+        .max_level_hint()
+        .is_some_and(|level| level < LevelFilter::WARN);
+    if text.contains("kube_client") || is_quieter {
         return Ok(filter);
     }
-    // What it says of certificates that it cannot read again has no other voice.
+    // Only the library itself reports certificates that it cannot reload.
     EnvFilter::try_new(format!(
-        "{said},kube_client::client=error,kube_client::client::tls=warn"
+        "{text},kube_client::client=error,kube_client::client::tls=warn"
     ))
 }
 
@@ -178,8 +148,8 @@ mod tests {
     }
 
     #[test]
-    fn a_watch_that_ends_is_not_in_the_log_unless_somebody_asks() {
-        for (said, wanted) in [
+    fn log_mutes_the_kubernetes_library() {
+        for (text, expected) in [
             ("info", "ours certificates"),
             ("error", ""),
             ("info,kube_client=warn", "ours eof certificates"),
@@ -188,9 +158,8 @@ mod tests {
             let lines = Lines::default();
             let writer = lines.clone();
             let subscriber = tracing_subscriber::fmt()
-                .with_env_filter(filter(said).unwrap())
-                .with_writer(move || writer.clone());
-            let subscriber = subscriber
+                .with_env_filter(filter(text).unwrap())
+                .with_writer(move || writer.clone())
                 .without_time()
                 .with_level(false)
                 .with_target(false)
@@ -201,12 +170,9 @@ mod tests {
                 warn!(target: "kube_client::client", "eof");
                 warn!(target: "kube_client::client::tls", "certificates");
             });
-            let text = String::from_utf8(lines.0.lock().unwrap().clone()).unwrap();
-            assert_eq!(
-                text.split_whitespace().collect::<Vec<_>>().join(" "),
-                wanted,
-                "{said}"
-            );
+            let logged = String::from_utf8(lines.0.lock().unwrap().clone()).unwrap();
+            let logged: Vec<&str> = logged.split_whitespace().collect();
+            assert_eq!(logged.join(" "), expected, "{text}");
         }
         assert!(filter("tagboat=loud").is_err());
     }

@@ -1,237 +1,180 @@
-//! Where answers and complaints are printed: answers to standard output, everything else to
-//! standard error.
+//! Standard output for answers, and standard error for everything else.
 
-use super::{Exit, Output};
-use crate::core::error::{Classify, ErrorKind};
+use super::{Failure, Outcome, Output, exit_code};
+use crate::service::Progress;
 use indicatif::ProgressBar;
-use serde_json::{Value, json};
+use serde::Serialize;
 use std::{
     fmt::Display,
     io::{self, IsTerminal, Write},
     time::Duration,
 };
-use tokio::sync::mpsc::UnboundedSender;
 
-/// Standard output and standard error, with the form that was asked for.
+/// Standard output and standard error in the format that the user asked for.
 #[derive(Debug)]
 pub struct Screen {
     output: Output,
     color: bool,
-    /// Where a daemon collects the answer for a command that asked it, and tells it of the
-    /// progress.
-    kept: Option<(CapturedOutput, Option<UnboundedSender<String>>)>,
+    /// Collects the text instead of printing it; for the demo, which prints it line by line.
+    buffer: Option<String>,
 }
 
-/// An answer that was collected instead of printed.
-#[derive(Debug, Default, serde::Serialize, serde::Deserialize)]
-pub struct CapturedOutput {
-    /// For standard output.
-    pub out: String,
-    /// For standard error.
-    pub err: String,
-}
-
-/// Why a command did not do its work.
+/// A spinner on standard error; hidden unless a user watches, and removed when dropped.
 #[derive(Debug)]
-pub struct Failure {
-    /// The exit code.
-    pub exit: Exit,
-    /// What went wrong; the whole chain of causes is shown.
-    pub error: anyhow::Error,
-    /// What to do about it.
-    pub hint: Option<String>,
-}
+pub struct Spinner(ProgressBar);
 
-impl Failure {
-    /// An argument or file is wrong.
-    pub fn input(error: impl Display) -> Self {
-        Self {
-            exit: Exit::BadInput,
-            error: anyhow::anyhow!("{error}"),
-            hint: None,
-        }
-    }
-
-    /// The same with advice.
-    pub fn hint(mut self, hint: impl Into<String>) -> Self {
-        self.hint = Some(hint.into());
-        self
+impl Progress for Spinner {
+    fn update(&self, text: &str) {
+        self.0.set_message(text.to_owned());
     }
 }
 
-impl<F: Classify> From<F> for Failure {
-    fn from(fault: F) -> Self {
-        let exit = match fault.kind() {
-            ErrorKind::Config => Exit::BadInput,
-            ErrorKind::Remote | ErrorKind::Conflict => Exit::Remote,
-            ErrorKind::Bug => Exit::Partly,
-        };
-        Self {
-            exit,
-            hint: fault.hint(),
-            error: fault.into(),
-        }
-    }
-}
-
-/// Something that takes its time; gone from the terminal when it is dropped.
-#[derive(Debug)]
-pub struct Progress {
-    bar: Option<ProgressBar>,
-    tell: Option<UnboundedSender<String>>,
-}
-
-impl Progress {
-    /// Says how far it is.
-    pub fn say(&self, text: impl Display) {
-        if let Some(bar) = &self.bar {
-            bar.set_message(text.to_string());
-        }
-        if let Some(tell) = &self.tell {
-            // Whoever does not listen any more has gone away.
-            let _ = tell.send(text.to_string());
-        }
-    }
-}
-
-impl Drop for Progress {
+impl Drop for Spinner {
     fn drop(&mut self) {
-        if let Some(bar) = &self.bar {
-            bar.finish_and_clear();
-        }
+        self.0.finish_and_clear();
     }
 }
 
 /// Colours of the sixteen that every terminal has.
 #[derive(Debug, Clone, Copy)]
 pub enum Color {
-    /// For what was added or went well.
+    /// Additions and success.
     Green,
-    /// For what was removed or is wrong.
+    /// Removals and errors.
     Red,
-    /// For places and headings.
+    /// Places and headings.
     Cyan,
-    /// For what matters less.
+    /// Details.
     Dim,
-    /// For what matters most.
+    /// Names.
     Bold,
 }
 
 impl Screen {
-    /// A screen; colour only on a terminal, and not if `NO_COLOR` is set.
+    /// A screen with colour only on a terminal, and not if `NO_COLOR` is set.
     pub fn new(output: Output) -> Self {
-        let color = output == Output::Text
-            && io::stdout().is_terminal()
-            && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
+        let no_color = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
         Self {
             output,
-            color,
-            kept: None,
+            color: output == Output::Text && io::stdout().is_terminal() && !no_color,
+            buffer: None,
         }
     }
 
-    /// A screen that collects, for a command in another process with this form and colour.
-    pub fn collecting(output: Output, color: bool, tell: Option<UnboundedSender<String>>) -> Self {
+    /// A screen that collects text.
+    #[cfg(feature = "demo")]
+    pub fn buffer(color: bool) -> Self {
         Self {
-            output,
+            output: Output::Text,
             color,
-            kept: Some((CapturedOutput::default(), tell)),
+            buffer: Some(String::new()),
         }
     }
 
-    /// What was collected.
-    pub fn into_kept(self) -> CapturedOutput {
-        self.kept.map(|(kept, _)| kept).unwrap_or_default()
+    /// Returns the collected text.
+    #[cfg(feature = "demo")]
+    pub fn into_text(self) -> String {
+        self.buffer.unwrap_or_default()
     }
 
-    /// The form that was asked for, and whether it is in colour.
-    pub fn form(&self) -> (Output, bool) {
-        (self.output, self.color)
+    #[cfg(feature = "demo")]
+    pub fn has_color(&self) -> bool {
+        self.color
     }
 
-    /// Whether JSON was asked for.
     pub fn is_json(&self) -> bool {
         self.output == Output::Json
     }
 
-    /// Whether a person watches standard error, so that progress is worth drawing.
+    /// Returns true if a user watches standard error, so that progress is worth drawing.
     pub fn shows_progress(&self) -> bool {
-        self.kept.is_none() && self.output == Output::Text && io::stderr().is_terminal()
+        self.output == Output::Text && io::stderr().is_terminal()
     }
 
-    /// Shows that something takes its time, on a terminal only, until the value is dropped.
-    pub fn progress(&self, text: &str) -> Progress {
-        let bar = self.shows_progress().then(|| {
-            let bar = ProgressBar::new_spinner().with_message(text.to_owned());
-            bar.enable_steady_tick(Duration::from_millis(120));
-            bar
-        });
-        let tell = self.kept.as_ref().and_then(|(_, tell)| tell.clone());
-        let progress = Progress { bar, tell };
-        progress.say(text);
-        progress
+    /// Starts a spinner.
+    pub fn spinner(&self) -> Spinner {
+        if !self.shows_progress() {
+            return Spinner(ProgressBar::hidden());
+        }
+        let bar = ProgressBar::new_spinner();
+        bar.enable_steady_tick(Duration::from_millis(120));
+        Spinner(bar)
     }
 
-    /// Prints a line of the answer. A closed pipe ends the program quietly, as it does others.
+    /// Prints an answer: as JSON as it is, or with `text`.
+    pub fn answer<A: Serialize>(&mut self, answer: &A, text: impl FnOnce(&A, &mut Screen)) {
+        if self.is_json() {
+            self.json(answer);
+        } else {
+            text(answer, self);
+        }
+    }
+
+    /// Prints a line to standard output.
     pub fn line(&mut self, text: impl Display) {
         self.print(format_args!("{text}\n"));
     }
 
-    /// Prints text as it is.
+    /// Prints text to standard output. A closed pipe ends the program quietly.
     pub fn print(&mut self, text: impl Display) {
-        if !self.offer(text) {
-            std::process::exit(Exit::Done as i32);
+        if !self.try_print(text) {
+            std::process::exit(exit_code(Outcome::Done).into());
         }
     }
 
-    /// Prints text as it is, and says whether anybody still reads: for commands that tidy up before
-    /// they end.
-    pub fn offer(&mut self, text: impl Display) -> bool {
-        if let Some((kept, _)) = &mut self.kept {
-            kept.out.push_str(&text.to_string());
+    /// Prints text to standard output; returns false if the reader has closed the pipe.
+    pub fn try_print(&mut self, text: impl Display) -> bool {
+        if let Some(buffer) = &mut self.buffer {
+            buffer.push_str(&text.to_string());
             return true;
         }
         let mut out = io::stdout().lock();
-        !write!(out, "{text}")
-            .and_then(|()| out.flush())
-            .is_err_and(|error| error.kind() == io::ErrorKind::BrokenPipe)
+        let written = write!(out, "{text}").and_then(|()| out.flush());
+        !written.is_err_and(|error| error.kind() == io::ErrorKind::BrokenPipe)
     }
 
-    /// Prints the whole answer as JSON.
-    pub fn json(&mut self, value: &impl serde::Serialize) {
+    /// Prints JSON to standard output.
+    pub fn json(&mut self, value: &impl Serialize) {
         match serde_json::to_string_pretty(value) {
             Ok(text) => self.line(text),
-            Err(error) => self.note(format_args!("error: the answer is no JSON: {error}")),
+            Err(error) => self.note(format_args!("error: cannot print JSON: {error}")),
         }
     }
 
-    /// Prints a line beside the answer.
+    /// Prints a line to standard error.
     #[allow(
         clippy::print_stderr,
-        reason = "this is the one place that prints beside the answer"
+        reason = "the one place that prints to standard error"
     )]
     pub fn note(&mut self, text: impl Display) {
-        match &mut self.kept {
-            Some((kept, _)) => kept.err.push_str(&format!("{text}\n")),
+        match &mut self.buffer {
+            Some(buffer) => buffer.push_str(&format!("{text}\n")),
             None => eprintln!("{text}"),
         }
     }
 
-    /// Prints why the command did not do its work: the causes in one line, the advice in another.
-    pub fn failure(&mut self, failure: &Failure) {
-        let Failure { exit, error, hint } = failure;
-        if self.is_json() {
-            let message = causes(error);
-            self.json(&json!({"error": {"message": message, "hint": hint.clone().map_or(Value::Null, Value::from), "exit": *exit as u8}}));
-            return;
+    /// Prints a warning to standard error; in JSON mode as an object.
+    pub fn warning(&mut self, text: &str) {
+        match self.output {
+            Output::Text => self.note(format_args!("warning: {text}")),
+            Output::Json => self.note(serde_json::json!({ "warning": text })),
         }
-        self.note(format_args!("error: {}", causes(error)));
-        if let Some(hint) = hint {
+    }
+
+    /// Prints a failure to standard error; in JSON mode as an object.
+    pub fn failure(&mut self, failure: &Failure) {
+        if let Output::Json = self.output
+            && let Ok(json) = serde_json::to_string_pretty(failure)
+        {
+            return self.note(json);
+        }
+        self.note(format_args!("error: {}", failure.error));
+        if let Some(hint) = &failure.hint {
             self.note(format_args!("hint: {hint}"));
         }
     }
 
-    /// Text in colour, where colour is shown.
+    /// Returns text in colour, where colour is shown.
     pub fn paint(&self, color: Color, text: impl Display) -> String {
         if !self.color {
             return text.to_string();
@@ -245,19 +188,4 @@ impl Screen {
         };
         format!("\x1b[{code}m{text}\x1b[0m")
     }
-}
-
-/// An error with its causes in one line; a cause that the text before ends with already is not said
-/// twice.
-fn causes(error: &anyhow::Error) -> String {
-    let mut text = String::new();
-    for cause in error.chain().map(ToString::to_string) {
-        if text.is_empty() {
-            text = cause;
-        } else if !text.ends_with(&cause) {
-            text.push_str(": ");
-            text.push_str(&cause);
-        }
-    }
-    text
 }

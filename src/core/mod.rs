@@ -8,5 +8,6 @@ pub mod image;
 pub mod name;
 pub mod schedule;
 pub mod secret;
+pub mod text;
 pub mod version;
 pub mod yaml;

@@ -6,7 +6,16 @@ use std::{fmt, str::FromStr, sync::Arc};
 /// or `name` (then the namespace is `default`). A clone is a pointer: thousands are kept, each in
 /// many places.
 #[derive(
-    Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, serde::Serialize, serde::Deserialize,
+    Debug,
+    Clone,
+    PartialEq,
+    Eq,
+    Hash,
+    PartialOrd,
+    Ord,
+    serde::Serialize,
+    serde::Deserialize,
+    schemars::JsonSchema,
 )]
 #[serde(try_from = "String", into = "String")]
 pub struct Name(Arc<NameParts>);

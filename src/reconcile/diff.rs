@@ -30,7 +30,7 @@ use std::{
 };
 
 /// What applying would do to an object.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub enum ChangeKind {
     /// It would be created.
@@ -46,7 +46,7 @@ pub enum ChangeKind {
 }
 
 /// An object, as Git says and as it is.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct ObjectDiff {
     /// The object.
@@ -61,7 +61,6 @@ pub struct ObjectDiff {
     /// Who changed what Git says.
     pub changed_by: Vec<ForeignChange>,
     /// What is left to others although Git says something else.
-    #[serde(skip_serializing_if = "Vec::is_empty", default)]
     pub notes: Vec<String>,
     /// Why it cannot be applied.
     #[serde(skip_serializing_if = "Option::is_none")]

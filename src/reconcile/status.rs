@@ -12,7 +12,19 @@ use serde::{Deserialize, Serialize};
 use std::fmt;
 
 /// How an Application is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(
+    Debug,
+    Clone,
+    Copy,
+    PartialEq,
+    Eq,
+    Hash,
+    PartialOrd,
+    Ord,
+    Serialize,
+    Deserialize,
+    schemars::JsonSchema,
+)]
 #[serde(rename_all = "camelCase")]
 pub enum ApplicationState {
     /// Nothing is known yet.
@@ -82,7 +94,7 @@ impl fmt::Display for ApplicationState {
 }
 
 /// Something about one object, or about the Application where no object is named.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct Message {
     /// The object.
     #[serde(skip_serializing_if = "Option::is_none", default)]
@@ -141,7 +153,7 @@ impl fmt::Display for Message {
 }
 
 /// An object that somebody changed.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct DriftedObject {
     /// The object.
     pub object: String,
@@ -187,7 +199,7 @@ impl fmt::Display for DriftedObject {
 }
 
 /// Something that would be done.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct PlannedAction {
     /// What: create, change, repair, delete and so on.
     pub action: String,
@@ -196,7 +208,7 @@ pub struct PlannedAction {
 }
 
 /// An Application on its cluster.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct ApplicationStatus {
     /// Which.
@@ -222,7 +234,6 @@ pub struct ApplicationStatus {
     /// What is worth knowing and wrong with nobody.
     pub notes: Vec<Message>,
     /// What would be done, where nothing may be.
-    #[serde(skip_serializing_if = "Vec::is_empty", default)]
     pub planned: Vec<PlannedAction>,
     /// What became of its newest revision.
     pub rollout: Option<Rollout>,

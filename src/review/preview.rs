@@ -5,19 +5,20 @@ use crate::core::name::Name;
 use serde::Serialize;
 
 /// What a change does, for each Application that it reaches.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+#[derive(
+    Debug, Clone, Default, PartialEq, Eq, Serialize, serde::Deserialize, schemars::JsonSchema,
+)]
 #[serde(rename_all = "camelCase")]
 pub struct Preview {
     /// The Applications reached, by name.
     pub applications: Vec<ApplicationPreview>,
     /// What is wrong with the change as a whole, or why it cannot be read: new mistakes in
     /// declarations, trouble with Git.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
     pub trouble: Vec<PreviewTrouble>,
 }
 
 /// One Application.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, serde::Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct ApplicationPreview {
     /// Its name.
@@ -28,18 +29,18 @@ pub struct ApplicationPreview {
     pub change: ApplicationChange,
     /// What else is to be known of it, a sentence each: which of its fields change, what becomes of
     /// its objects.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
     pub notes: Vec<String>,
     /// The objects that change, in the order of their rendering; those that go come last.
     pub objects: Vec<ObjectPreview>,
     /// Why something of it is not known, in words for people: it cannot be rendered, or its cluster
     /// cannot be asked.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
     pub trouble: Vec<PreviewTrouble>,
 }
 
 /// What happens to an Application.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, serde::Deserialize, schemars::JsonSchema,
+)]
 #[serde(rename_all = "camelCase")]
 pub enum ApplicationChange {
     /// It is new on the cluster.
@@ -53,7 +54,7 @@ pub enum ApplicationChange {
 }
 
 /// Why something is not known.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, serde::Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct PreviewTrouble {
     /// What went wrong.
@@ -63,7 +64,7 @@ pub struct PreviewTrouble {
 }
 
 /// An object that changes.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, serde::Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct ObjectPreview {
     /// The object: `Deployment shop/web`.
@@ -77,7 +78,9 @@ pub struct ObjectPreview {
 }
 
 /// What happens to an object.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, serde::Deserialize, schemars::JsonSchema,
+)]
 #[serde(rename_all = "camelCase")]
 pub enum ObjectChange {
     /// It is new.
@@ -89,13 +92,12 @@ pub enum ObjectChange {
 }
 
 /// What a cluster says to an object in a dry run.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, serde::Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "camelCase", tag = "verdict")]
 pub enum DryRunVerdict {
     /// It would take it.
     Accepted {
         /// What it warns of.
-        #[serde(skip_serializing_if = "Vec::is_empty")]
         warnings: Vec<String>,
     },
     /// It would refuse it.

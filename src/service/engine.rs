@@ -1,7 +1,6 @@
-//! What commands that work on config repositories share: the process file, its store, and who has
-//! it open.
+//! The settings, and everything that a process opens from them: store, mirrors, clusters.
 
-use crate::cli::Failure;
+use super::{Failure, types::available};
 use crate::{
     core::error::Classify,
     io::{
@@ -25,90 +24,79 @@ use std::{
 };
 use tokio_util::sync::CancellationToken;
 
-/// Which process file, and which of its repositories.
-#[derive(Debug, Clone, clap::Args)]
-pub struct ProcessOptions {
-    /// The process file
-    #[arg(
-        short,
-        long,
-        value_name = "FILE",
-        default_value = "tagboat.yaml",
-        env = "TAGBOAT_CONFIG"
-    )]
+/// The settings file, and the repository to use of it.
+#[derive(Debug, Clone)]
+pub struct SettingsFile {
+    /// The path.
     pub config: PathBuf,
-
-    /// Only this repository of the process file, by name
-    #[arg(short, long, value_name = "NAME", env = "TAGBOAT_REPOSITORY")]
+    /// The name of the only config repository to use; all if none.
     pub repository: Option<String>,
 }
 
-/// A process file that was read.
-pub struct ProcessContext {
-    /// What it says.
-    pub process: Settings,
-    /// Makes of it what the edges take.
+/// The settings of a process.
+pub struct ServiceContext {
+    /// The settings.
+    pub settings: Settings,
+    /// Opens what the settings name.
     pub connect: Connect,
-    /// What is worth a warning in it.
+    /// Warnings about the settings.
     pub warnings: Vec<String>,
+    /// The folder of the store.
     folder: PathBuf,
     only: Option<String>,
 }
 
-/// Everything a process works with.
+/// Everything that a process has open.
 pub struct Engine {
     /// One for each config repository.
     pub updaters: Vec<Arc<ImageUpdater>>,
-    /// What opening it all was worth saying.
+    /// Warnings about the settings, the store and the mirrors.
     pub warnings: Vec<String>,
-    /// Flushed at the end.
+    /// Registries and store; the store has to be flushed at the end.
     pub scanner: Scanner,
-    /// Renders what Applications name.
+    /// Renders Applications.
     pub renderer: Arc<Renderer>,
 }
 
-impl ProcessContext {
-    /// Reads the process file.
-    pub fn read(options: &ProcessOptions) -> Result<Self, Failure> {
+impl ServiceContext {
+    /// Reads the settings.
+    ///
+    /// # Errors
+    /// If the file cannot be read, is invalid, or has no repository of the given name.
+    pub fn read(options: &SettingsFile) -> Result<Self, Failure> {
         let file = &options.config;
         let source = fs::read_to_string(file).map_err(|error| {
             let failure = Failure::input(format!("{}: {error}", file.display()));
             match error.kind() {
-                std::io::ErrorKind::NotFound => {
-                    failure.hint("Name the process file with --config; README.md (\"tagboat.yaml\") shows what stands in it.")
-                }
+                std::io::ErrorKind::NotFound => failure.hint(
+                    "Name the settings file with --config; README.md (\"tagboat.yaml\") shows its fields.",
+                ),
                 _ => failure,
             }
         })?;
         let name = file.display().to_string();
-        let (process, warnings) = settings::read(&name, &source).map_err(|mistakes| {
-            let lines: Vec<String> = mistakes.iter().map(ToString::to_string).collect();
-            Failure::input(format!("{name} cannot be used:\n{}", lines.join("\n")))
+        let (settings, warnings) = settings::read(&name, &source).map_err(|diagnostics| {
+            let lines: Vec<String> = diagnostics.iter().map(ToString::to_string).collect();
+            Failure::input(format!("{name} is invalid:\n{}", lines.join("\n")))
         })?;
-        if let Some(wanted) = &options.repository
-            && !process
-                .repositories
-                .iter()
-                .any(|repository| repository.name == *wanted)
+        let mut names = settings.repositories.iter().map(|one| &one.name);
+        if let Some(only) = &options.repository
+            && names.all(|name| name != only)
         {
-            let known: Vec<&str> = process
-                .repositories
-                .iter()
-                .map(|repository| repository.name.as_str())
-                .collect();
+            let names = settings.repositories.iter().map(|one| one.name.clone());
             return Err(Failure::input(format!(
-                "{name}: there is no repository {wanted:?}; known are {}",
-                known.join(", ")
+                "{name}: no repository {only:?}; {}",
+                available(names)
             )));
         }
         let connect = Connect::new(file);
-        let folder = match &process.store {
+        let folder = match &settings.store {
             Some(folder) => connect.path(folder),
             None => default_folder(),
         };
         let warnings = warnings.iter().map(ToString::to_string).collect();
         Ok(Self {
-            process,
+            settings,
             connect,
             warnings,
             folder,
@@ -116,33 +104,33 @@ impl ProcessContext {
         })
     }
 
-    /// Where a daemon of this process file answers.
+    /// The local socket of a daemon with these settings.
     pub fn socket(&self) -> PathBuf {
         self.folder.join("tagboat.sock")
     }
 
-    /// The repositories that were asked for.
+    /// The config repositories to use.
     pub fn repositories(&self) -> impl Iterator<Item = &ConfigRepository> {
-        self.process.repositories.iter().filter(|repository| {
+        self.settings.repositories.iter().filter(|repository| {
             self.only
                 .as_ref()
                 .is_none_or(|only| *only == repository.name)
         })
     }
 
-    /// Opens everything. Nothing is sent.
+    /// Opens the store and the mirrors. Sends nothing.
     ///
     /// # Errors
-    /// If a secret is missing, or another process has the store.
+    /// If a secret is missing, or another process has the store open.
     pub fn open(&self) -> Result<Engine, Failure> {
         let mut warnings = self.warnings.clone();
-        let registries = Arc::new(self.connect.registries(&self.process)?);
+        let registries = Arc::new(self.connect.registries(&self.settings)?);
         fs::create_dir_all(&self.folder)
             .map_err(|error| Failure::input(format!("store {}: {error}", self.folder.display())))?;
         let (store, opened) = Store::open(&self.folder.join("store.redb"))?;
         if let OpenReport::Rebuilt { moved_to, why } = opened {
             warnings.push(format!(
-                "the store was damaged ({why}) and is begun anew; the old file is {}",
+                "the store was damaged ({why}) and has been recreated; the old file is {}",
                 moved_to.display()
             ));
         }
@@ -169,7 +157,7 @@ impl ProcessContext {
             })?;
             if let Some(why) = mirror.rebuilt() {
                 warnings.push(format!(
-                    "{}: the mirror was not usable ({why}) and is cloned anew",
+                    "{}: the mirror was damaged ({why}) and is cloned again",
                     repository.name
                 ));
             }
@@ -192,32 +180,33 @@ impl ProcessContext {
         })
     }
 
-    /// How programs render; paths are relative to the process file, names are looked up on PATH.
+    /// Returns the render settings. Paths are relative to the settings file; names without a slash
+    /// are looked up on PATH.
     pub(crate) fn render(&self) -> settings::RenderSettings {
-        let found = |program: &Path| {
+        let resolve = |program: &Path| {
             if program.components().count() > 1 {
                 self.connect.path(program)
             } else {
                 program.to_owned()
             }
         };
-        let render = &self.process.render;
+        let render = &self.settings.render;
         settings::RenderSettings {
-            kustomize: found(&render.kustomize),
-            helm: found(&render.helm),
+            kustomize: resolve(&render.kustomize),
+            helm: resolve(&render.helm),
             ..render.clone()
         }
     }
 
-    /// What makes previews of a repository: with the clusters that a reconciler has open, or else
-    /// with clusters of its own. Nothing is sent.
+    /// Returns the previewer of a repository, with the clusters of a reconciler or connections of
+    /// its own. Sends nothing.
     pub async fn previewer(
         &self,
         updater: &ImageUpdater,
         renderer: &Arc<Renderer>,
         reconciler: Option<&Reconciler>,
     ) -> Previewer {
-        let (clusters, name) = (&self.process.clusters, &updater.config.name);
+        let (clusters, name) = (&self.settings.clusters, &updater.config.name);
         Previewer {
             files: RevisionFiles::Mirror(Arc::clone(&updater.mirror)),
             policies: updater.config.policies.clone(),
@@ -232,7 +221,8 @@ impl ProcessContext {
         }
     }
 
-    /// Gives a repository with a forge its previewer, for the texts of requests. Nothing is sent.
+    /// Sets the previewer of a repository with a forge, for the texts of its pull requests. Sends
+    /// nothing.
     pub async fn preview_with(
         &self,
         updater: &ImageUpdater,
@@ -241,12 +231,12 @@ impl ProcessContext {
     ) {
         if updater.forge.is_some() {
             let previewer = self.previewer(updater, renderer, reconciler).await;
-            // Once set it stays: it is the same each time.
+            // A previewer that is set already is the same.
             let _ = updater.previews.set(Arc::new(previewer));
         }
     }
 
-    /// Opens the clusters; nothing where none is named. Nothing is sent.
+    /// Opens the clusters; none if the settings name none. Sends nothing.
     ///
     /// # Errors
     /// If a kubeconfig cannot be used.
@@ -255,18 +245,18 @@ impl ProcessContext {
         mode: ReconcileMode,
         stop: &CancellationToken,
     ) -> Result<Option<Arc<Reconciler>>, Failure> {
-        if self.process.clusters.is_empty() {
+        if self.settings.clusters.is_empty() {
             return Ok(None);
         }
         let resolve = |path: &Path| self.connect.path(path);
         Ok(Some(Arc::new(
-            Reconciler::open(&self.process.clusters, resolve, mode, stop.clone()).await?,
+            Reconciler::open(&self.settings.clusters, resolve, mode, stop.clone()).await?,
         )))
     }
 }
 
-/// The folder of one repository's caches: its name for people, and a hash, since another URL or
-/// branch is another mirror.
+/// Returns the folder name of a repository's caches: its name for people, and a hash, since another
+/// URL or branch needs another mirror.
 fn folder_name(repository: &ConfigRepository) -> String {
     let hash = Sha256::digest(format!("{}\n{}", repository.url, repository.branch));
     let name: String = repository
@@ -288,7 +278,7 @@ fn folder_name(repository: &ConfigRepository) -> String {
     format!("{name}-{short}")
 }
 
-/// The caches of a user, by the XDG base directory specification.
+/// Returns the user's cache folder (XDG Base Directory Specification).
 fn default_folder() -> PathBuf {
     let absolute = |name: &str| {
         std::env::var_os(name)
@@ -301,12 +291,11 @@ fn default_folder() -> PathBuf {
         .join("tagboat")
 }
 
-/// The runtime of a command: two workers, as the machines it is made for have cores; Git and files
-/// have threads of their own.
+/// Builds the async runtime. Two workers suffice: Git and files have threads of their own.
 pub fn runtime() -> Result<tokio::runtime::Runtime, Failure> {
     tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
         .enable_all()
         .build()
-        .map_err(|error| Failure::input(format!("cannot start: {error}")))
+        .map_err(|error| Failure::input(format!("cannot start the runtime: {error}")))
 }

@@ -2,7 +2,114 @@
 //!
 //! Belongs here: what a command, the local socket or the HTTP API asks for, computed and returned
 //! as a serialisable type. Does not belong here: printing, colours, arguments.
+//!
+//! Each query has a file with its query type, its answer type and one function. Queries about
+//! config repositories and clusters take a [`Service`]; the others only read files or a registry.
+//! [`protocol`] carries the former over the local socket, and [`schema`] has the JSON schema of
+//! every answer.
 
+pub mod check;
+mod confirm_delete;
+pub mod diff;
 pub mod engine;
+pub mod explain;
+pub mod health;
+pub mod history;
+pub mod holds;
+pub mod init;
+pub mod outcome;
+pub mod pass_summary;
+pub mod plan;
+pub mod policies;
+pub mod preview;
+pub mod progress;
+mod progress_text;
+pub mod protocol;
+pub mod release;
+pub mod render;
+pub mod requests;
+pub mod rollback;
+pub mod run;
+pub mod schema;
+mod scope;
+pub mod select;
 pub mod set;
+pub mod status;
 pub mod survey;
+pub mod suspend;
+pub mod sync;
+pub mod tags;
+pub mod types;
+
+pub use outcome::{Failure, Outcome};
+pub use progress::{NoProgress, Progress};
+
+use crate::{
+    io::render::Renderer,
+    reconcile::Reconciler,
+    update::{ImageUpdater, PassReport},
+};
+use engine::{Engine, ServiceContext};
+use std::sync::Arc;
+use tokio::sync::OwnedMutexGuard;
+
+/// Everything that queries about repositories and clusters work with.
+pub struct Service {
+    /// One for each config repository.
+    pub updaters: Vec<Arc<ImageUpdater>>,
+    /// The reconciler of the daemon; none in a command, which opens clusters as it needs them.
+    pub reconciler: Option<Arc<Reconciler>>,
+    /// Renders Applications.
+    pub renderer: Arc<Renderer>,
+    /// The settings.
+    pub context: Arc<ServiceContext>,
+}
+
+impl Service {
+    /// Puts a service together from what a process has open.
+    pub fn new(
+        context: &Arc<ServiceContext>,
+        engine: &Engine,
+        reconciler: Option<Arc<Reconciler>>,
+    ) -> Self {
+        Self {
+            updaters: engine.updaters.clone(),
+            reconciler,
+            renderer: Arc::clone(&engine.renderer),
+            context: Arc::clone(context),
+        }
+    }
+
+    /// Returns the same service for one repository.
+    pub fn for_repository(&self, repository: Option<&str>) -> Self {
+        let is_selected = |updater: &&Arc<ImageUpdater>| {
+            repository.is_none_or(|name| updater.config.name == name)
+        };
+        Self {
+            updaters: self.updaters.iter().filter(is_selected).cloned().collect(),
+            reconciler: self.reconciler.clone(),
+            renderer: Arc::clone(&self.renderer),
+            context: Arc::clone(&self.context),
+        }
+    }
+
+    /// Waits until no pass works on the repositories, and keeps passes out until the guards are
+    /// dropped. Needed by every query that makes a pass or writes to Git.
+    async fn lock_repositories(&self) -> Vec<OwnedMutexGuard<()>> {
+        let mut guards = Vec::new();
+        for updater in &self.updaters {
+            guards.push(Arc::clone(&updater.turn).lock_owned().await);
+        }
+        guards
+    }
+
+    /// Fetches what a query has pushed, so that the daemon applies it now and not at the next poll.
+    /// A failure is left to that poll.
+    async fn fetch_after_write(&self) {
+        if self.reconciler.is_some() {
+            for updater in &self.updaters {
+                let _ = updater.look(&mut PassReport::default()).await;
+            }
+        }
+    }
+}

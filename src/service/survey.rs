@@ -1,13 +1,12 @@
-//! A folder as a pass sees a revision: what its files declare, and the references in them. Without
-//! Git, without writing.
+//! A folder read as the update pass reads a revision: its declarations and references, without Git.
 //!
-//! Every file is parsed, since a spelling may hide a repository's name from a search; but what is
-//! wrong with a file counts only if the file mentions something watched. Symbolic links are never
+//! Every file is parsed, since an unusual spelling may hide a repository's name from a search.
+//! Notes about a file count only if the file mentions a watched image. Symbolic links are never
 //! followed.
 
+use super::set::SetError;
 use crate::{
     images::references::{self, FileKind, Needles},
-    service::set::SetError,
     spec::{self, Declarations},
     update::ReferencedFile,
 };
@@ -17,106 +16,97 @@ use std::{
     path::{Path, PathBuf},
 };
 
-/// The name of the process file.
-pub const PROCESS_FILE: &str = "tagboat.yaml";
+/// The name of the settings file.
+pub const SETTINGS_FILE: &str = "tagboat.yaml";
 
-/// What a folder holds.
+/// The content of a folder.
 #[derive(Debug, Default)]
 pub struct Survey {
-    /// What is declared.
+    /// The declarations.
     pub declared: Declarations,
-    /// The files that hold a reference or a note, in the order of their paths.
+    /// The files with a reference or a note, by path.
     pub files: Vec<ReferencedFile>,
-    /// Process files, each with its path from the folder and its bytes.
-    pub process: Vec<(String, Vec<u8>)>,
-    /// What could not be read.
+    /// The settings files, each with its path from the folder.
+    pub settings: Vec<(String, Vec<u8>)>,
+    /// The files and folders that could not be read.
     pub errors: Vec<SetError>,
-    /// How many files were parsed.
+    /// The number of parsed files.
     pub parsed: usize,
 }
 
 /// Reads a folder.
 ///
 /// # Errors
-/// Only if `root` itself is no folder that can be read; what fails inside is in [`Survey::errors`].
+/// If `root` is no readable folder; failures inside are in [`Survey::errors`].
 pub fn survey(root: &Path) -> Result<Survey, SetError> {
     let mut survey = Survey::default();
     let mut declaring = Vec::new();
-    walk(root, &mut survey.errors, |path, relative| {
-        let kind = FileKind::of(&relative, |chart| {
-            root.join(chart).join("Chart.yaml").is_file()
-        });
+    let mut errors = Vec::new();
+    survey.files = walk(root, &mut errors, |path, relative| {
+        let has_chart = |chart: &str| root.join(chart).join("Chart.yaml").is_file();
+        let kind = FileKind::of(&relative, has_chart);
         if kind == FileKind::NotYaml && !relative.ends_with(".json") {
             return Ok(None);
         }
         let bytes = fs::read(path)?;
         survey.parsed += 1;
         let findings = references::find(kind, &bytes);
-        let watched = (!findings.references.is_empty() || !findings.notes.is_empty()).then(|| {
-            ReferencedFile {
-                path: relative.clone(),
-                blob: None,
-                regular: true,
-                findings,
-            }
+        let has_findings = !findings.references.is_empty() || !findings.notes.is_empty();
+        let file = has_findings.then(|| ReferencedFile {
+            path: relative.clone(),
+            blob: None,
+            regular: true,
+            findings,
         });
-        if relative.rsplit('/').next() == Some(PROCESS_FILE) {
-            survey.process.push((relative, bytes));
+        if relative.rsplit('/').next() == Some(SETTINGS_FILE) {
+            survey.settings.push((relative, bytes));
         } else if spec::may_declare(&relative, &bytes) {
             declaring.push((relative, bytes));
         }
-        Ok(watched)
-    })?
-    .into_iter()
-    .for_each(|watched| survey.files.push(watched));
-    survey.declared = spec::read(
-        declaring
-            .iter()
-            .map(|(path, bytes)| (path.as_str(), bytes.as_slice())),
-        None,
-    );
-    let needles = Needles::new(
-        survey
-            .declared
-            .policies
-            .values()
-            .map(|policy| &policy.image),
-    );
-    for file in survey
-        .files
-        .iter_mut()
-        .filter(|file| !file.findings.notes.is_empty())
-    {
-        // Rather too much is said than too little about a file that cannot be read a second time.
-        if fs::read(root.join(&file.path)).is_ok_and(|bytes| !needles.hit(&bytes)) {
-            file.findings.notes.clear();
-        }
-    }
+        Ok(file)
+    })?;
+    survey.errors = errors;
+    let declaring = declaring
+        .iter()
+        .map(|(path, bytes)| (path.as_str(), bytes.as_slice()));
+    survey.declared = spec::read(declaring, None);
+    drop_unwatched_notes(root, &mut survey);
     Ok(survey)
 }
 
-/// The files below `path`, or `path` itself, that may declare something, for [`spec::read`].
+/// Drops the notes of files that mention no watched image. A file that cannot be read a second time
+/// keeps its notes.
+fn drop_unwatched_notes(root: &Path, survey: &mut Survey) {
+    let policies = survey.declared.policies.values();
+    let needles = Needles::new(policies.map(|policy| &policy.image));
+    for file in &mut survey.files {
+        let notes = &mut file.findings.notes;
+        if !notes.is_empty()
+            && fs::read(root.join(&file.path)).is_ok_and(|bytes| !needles.hit(&bytes))
+        {
+            notes.clear();
+        }
+    }
+}
+
+/// Returns the files below `path`, or `path` itself, that may have declarations.
 ///
 /// # Errors
-/// If one cannot be read: with some policies missing the others would mean something else.
+/// If a file cannot be read: with some policies missing, the others would mean something else.
 pub fn declaring(path: &Path) -> Result<Vec<(String, Vec<u8>)>, SetError> {
     if !path.is_dir() {
         let bytes = fs::read(path).map_err(|source| SetError::new("read", path, source))?;
-        // A file that is named counts whatever its ending; the reader goes by endings.
-        let name = path.display().to_string();
-        return Ok(vec![(
-            if is_declaration(&name) {
-                name
-            } else {
-                format!("{name}.yaml")
-            },
-            bytes,
-        )]);
+        // The reader goes by endings, and a file named by the user may have any.
+        let mut name = path.display().to_string();
+        if !has_known_ending(&name) {
+            name.push_str(".yaml");
+        }
+        return Ok(vec![(name, bytes)]);
     }
     let mut errors = Vec::new();
     let files = walk(path, &mut errors, |file, _| {
         let name = file.display().to_string();
-        if !is_declaration(&name) {
+        if !has_known_ending(&name) {
             return Ok(None);
         }
         let bytes = fs::read(file)?;
@@ -128,26 +118,26 @@ pub fn declaring(path: &Path) -> Result<Vec<(String, Vec<u8>)>, SetError> {
     }
 }
 
-fn is_declaration(name: &str) -> bool {
+fn has_known_ending(name: &str) -> bool {
     [".yaml", ".yml", ".json"]
         .iter()
         .any(|ending| name.ends_with(ending))
 }
 
-/// Shows every regular file below `root` to `visit`, in the order of their names, with its path
-/// from there.
+/// Calls `visit` for every regular file below `root` in the order of their names, with the path and
+/// the path from `root`.
 fn walk<T>(
     root: &Path,
     errors: &mut Vec<SetError>,
     mut visit: impl FnMut(&Path, String) -> io::Result<Option<T>>,
 ) -> Result<Vec<T>, SetError> {
     fs::read_dir(root).map_err(|source| SetError::new("open", root, source))?;
-    // A folder that is itself reached by a link is meant; links inside are not followed.
-    let from = fs::canonicalize(root).unwrap_or_else(|_| root.to_owned());
-    let mut walk = WalkBuilder::new(&from);
+    // The root itself may be a symbolic link.
+    let canonical = fs::canonicalize(root).unwrap_or_else(|_| root.to_owned());
+    let mut walk = WalkBuilder::new(&canonical);
     walk.standard_filters(false)
         .follow_links(false)
-        // What Git ignores no pass will see.
+        // Files that Git ignores are in no revision.
         .parents(true)
         .git_ignore(true)
         .git_exclude(true)
@@ -159,22 +149,23 @@ fn walk<T>(
             Ok(entry) if entry.file_type().is_some_and(|kind| kind.is_file()) => entry,
             Ok(_) => continue,
             Err(error) => {
-                errors.push(walk_error(&from, root, &error));
+                errors.push(walk_error(&canonical, root, &error));
                 continue;
             }
         };
-        let relative = entry.path().strip_prefix(&from).unwrap_or(entry.path());
-        let shown = root.join(relative);
-        match visit(&shown, relative.to_string_lossy().into_owned()) {
+        let path = entry.path();
+        let relative = path.strip_prefix(&canonical).unwrap_or(path);
+        let path = root.join(relative);
+        match visit(&path, relative.to_string_lossy().into_owned()) {
             Ok(one) => found.extend(one),
-            Err(source) => errors.push(SetError::new("read", &shown, source)),
+            Err(source) => errors.push(SetError::new("read", &path, source)),
         }
     }
     Ok(found)
 }
 
-/// A folder that the walk could not enter, by name where it says so.
-fn walk_error(from: &Path, root: &Path, error: &ignore::Error) -> SetError {
+/// Converts the error of a folder that the walk could not enter.
+fn walk_error(canonical: &Path, root: &Path, error: &ignore::Error) -> SetError {
     fn path_of(error: &ignore::Error) -> Option<PathBuf> {
         match error {
             ignore::Error::WithPath { path, .. } => Some(path.clone()),
@@ -184,10 +175,10 @@ fn walk_error(from: &Path, root: &Path, error: &ignore::Error) -> SetError {
             _ => None,
         }
     }
-    let path = path_of(error).map_or_else(
-        || root.to_owned(),
-        |path| root.join(path.strip_prefix(from).unwrap_or(&path)),
-    );
+    let path = match path_of(error) {
+        Some(path) => root.join(path.strip_prefix(canonical).unwrap_or(&path)),
+        None => root.to_owned(),
+    };
     let kind = error
         .io_error()
         .map_or(io::ErrorKind::Other, io::Error::kind);

@@ -71,7 +71,9 @@ pub struct EnvironmentReport {
 }
 
 /// What became of an Environment.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, Serialize, serde::Deserialize, schemars::JsonSchema,
+)]
 #[serde(rename_all = "kebab-case")]
 pub enum EnvironmentState {
     /// Nothing to change.
@@ -183,7 +185,9 @@ pub struct RequestReport {
 }
 
 /// What became of a request in a pass.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, Serialize, serde::Deserialize, schemars::JsonSchema,
+)]
 #[serde(rename_all = "kebab-case")]
 pub enum RequestState {
     /// It was opened.

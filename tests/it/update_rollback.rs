@@ -8,8 +8,8 @@ use super::{
 use gix::objs::tree::EntryKind;
 use jiff::Timestamp;
 use tagboat::{
-    cli::Exit,
     io::git::ObjectId,
+    service::Outcome,
     update::{CommandError, EnvironmentState, FileChangeKind, RollbackOutcome},
 };
 
@@ -46,7 +46,7 @@ fn roll_back(fleet: &Fleet, to: Option<&str>) -> Result<RollbackOutcome, Command
     })
 }
 
-fn said(fleet: &Fleet, arguments: &[&str], exit: Exit) -> (String, String) {
+fn said(fleet: &Fleet, arguments: &[&str], exit: Outcome) -> (String, String) {
     let output = fleet
         .tagboat(arguments)
         .assert()
@@ -122,7 +122,7 @@ fn a_rollback_is_respected_until_something_newer_comes() {
     let fleet = fleet();
     assert_eq!(fleet.good_pass(now()).pushed(), 1);
     let (updated, first) = (fleet.log()[1].id.clone(), fleet.log()[0].id.clone());
-    let (out, err) = said(&fleet, &["rollback", "dev/web"], Exit::Done);
+    let (out, err) = said(&fleet, &["rollback", "dev/web"], Outcome::Done);
     let commit = fleet.log().pop().unwrap();
     let expected = format!(
         "dev/web is back at {} by {} (1 file)\n  restored  {FILE}\nundone:\n  {} dev: web 1.0.0 → 1.1.0 (tagboat)\nheld from now on: dev default/web: versions up to 1.1.0\n  lift it with: tagboat release dev default/web\n",
@@ -162,7 +162,7 @@ fn a_rollback_is_respected_until_something_newer_comes() {
             "{report:#?}"
         );
     }
-    let (holds, _) = said(&fleet, &["holds"], Exit::Done);
+    let (holds, _) = said(&fleet, &["holds"], Outcome::Done);
     assert!(
         holds.starts_with("dev default/web: versions up to 1.1.0 — ")
             && holds.contains(&commit.id[..10]),
@@ -316,7 +316,7 @@ fn a_shared_base_is_named_and_stays() {
     let (out, err) = said(
         &fleet,
         &["rollback", "dev/web", "--to", &first[..8]],
-        Exit::Done,
+        Outcome::Done,
     );
     assert_eq!(
         out,
@@ -327,7 +327,7 @@ fn a_shared_base_is_named_and_stays() {
     );
     assert!(err.contains("dev/web reads base, too"), "{err}");
     assert_eq!(fleet.log().len(), 2);
-    let (_, err) = said(&fleet, &["rollback", "dev/web"], Exit::BadInput);
+    let (_, err) = said(&fleet, &["rollback", "dev/web"], Outcome::BadInput);
     assert!(
         err.contains("no commit of the branch has changed envs/dev/web"),
         "{err}"
@@ -335,7 +335,7 @@ fn a_shared_base_is_named_and_stays() {
     let (out, _) = said(
         &fleet,
         &["rollback", "dev/web", "--to", &first, "-o", "json"],
-        Exit::Done,
+        Outcome::Done,
     );
     let value: serde_json::Value = serde_json::from_str(&out).unwrap();
     assert_eq!(
@@ -367,10 +367,14 @@ fn only_commits_of_the_branch_are_gone_back_to() {
         ),
         (without.as_str(), "there is no folder envs/dev/web"),
     ] {
-        let (_, err) = said(&fleet, &["rollback", "dev/web", "--to", to], Exit::BadInput);
+        let (_, err) = said(
+            &fleet,
+            &["rollback", "dev/web", "--to", to],
+            Outcome::BadInput,
+        );
         assert!(err.contains(says), "{to}: {err}");
     }
-    let (_, err) = said(&fleet, &["rollback", "dev/wep"], Exit::BadInput);
+    let (_, err) = said(&fleet, &["rollback", "dev/wep"], Outcome::BadInput);
     assert!(
         err.contains("there is no Application dev/wep; did you mean dev/web?"),
         "{err}"
@@ -605,27 +609,27 @@ fn a_running_daemon_writes_the_same() {
     super::update_support::wait("the socket", || {
         std::os::unix::net::UnixStream::connect(&socket).ok()
     });
-    let (out, _) = said(&fleet, &["rollback", "dev/web"], Exit::Done);
+    let (out, _) = said(&fleet, &["rollback", "dev/web"], Outcome::Done);
     assert!(
         out.starts_with("dev/web is back at ")
             && out.contains("held from now on: dev default/web: versions up to 1.1.0"),
         "{out}"
     );
-    let (out, _) = said(&fleet, &["suspend", "app/dev/web"], Exit::Done);
+    let (out, _) = said(&fleet, &["suspend", "app/dev/web"], Outcome::Done);
     assert!(
         out.starts_with("Application dev/web is suspended by "),
         "{out}"
     );
-    let (_, err) = said(&fleet, &["suspend", "app/dev/wep"], Exit::BadInput);
+    let (_, err) = said(&fleet, &["suspend", "app/dev/wep"], Outcome::BadInput);
     assert!(err.contains("did you mean dev/web?"), "{err}");
     assert_eq!(
-        said(&fleet, &["suspend", "app/dev/web"], Exit::Done).0,
+        said(&fleet, &["suspend", "app/dev/web"], Outcome::Done).0,
         "Application dev/web is suspended already (p.yaml:17:12)\n"
     );
     let (out, err) = said(
         &fleet,
         &["rollback", "dev/web", "--to", &fleet.log()[1].id],
-        Exit::Done,
+        Outcome::Done,
     );
     assert!(
         out.starts_with("dev/web is back at ") && err.contains("is suspended: nothing is applied"),

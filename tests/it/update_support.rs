@@ -32,7 +32,7 @@ use tagboat::{
         git::{BareRepository, GitServer},
         registry::{SandboxImage, SandboxRegistry},
     },
-    service::engine::{Engine, ProcessContext, ProcessOptions},
+    service::engine::{Engine, ServiceContext, SettingsFile},
     update::{EnvironmentReport, PassMode, PassReport, PolicyReport, Rescan},
 };
 
@@ -266,7 +266,7 @@ impl Fleet {
 
     /// A process with another process file.
     pub fn engine_of(&self, config: &Path) -> Engine {
-        ProcessContext::read(&ProcessOptions {
+        ServiceContext::read(&SettingsFile {
             config: config.to_owned(),
             repository: None,
         })

@@ -2,7 +2,7 @@
 
 use super::update_support::{Act, Fleet, Setup, deployment, env, hours, now, semver};
 use tagboat::{
-    cli::Exit,
+    service::Outcome,
     update::{CommandError, EnvironmentState},
 };
 
@@ -19,7 +19,7 @@ fn fleet() -> Fleet {
     fleet
 }
 
-fn said(fleet: &Fleet, arguments: &[&str], exit: Exit) -> (String, String) {
+fn said(fleet: &Fleet, arguments: &[&str], exit: Outcome) -> (String, String) {
     let output = fleet
         .tagboat(arguments)
         .assert()
@@ -35,7 +35,7 @@ fn said(fleet: &Fleet, arguments: &[&str], exit: Exit) -> (String, String) {
 #[test]
 fn what_rests_is_written_once_and_taken_back_byte_for_byte() {
     let fleet = fleet();
-    let (out, _) = said(&fleet, &["suspend", "app/dev/web"], Exit::Done);
+    let (out, _) = said(&fleet, &["suspend", "app/dev/web"], Outcome::Done);
     let commit = fleet.log().pop().unwrap();
     assert_eq!(
         out,
@@ -54,14 +54,14 @@ fn what_rests_is_written_once_and_taken_back_byte_for_byte() {
     );
     assert_eq!(commit.author, "tagboat", "as configured");
     assert_eq!(
-        said(&fleet, &["suspend", "application/dev/web"], Exit::Done).0,
+        said(&fleet, &["suspend", "application/dev/web"], Outcome::Done).0,
         "Application dev/web is suspended already (app.yaml:4:12)\n"
     );
     assert_eq!(fleet.log().len(), 2, "nothing is committed twice");
     let (out, _) = said(
         &fleet,
         &["resume", "application/dev:web", "-o", "json"],
-        Exit::Done,
+        Outcome::Done,
     );
     let value: serde_json::Value = serde_json::from_str(&out).unwrap();
     assert_eq!(
@@ -77,7 +77,7 @@ fn what_rests_is_written_once_and_taken_back_byte_for_byte() {
         (APP, "Resume Application dev/web")
     );
     assert_eq!(
-        said(&fleet, &["resume", "application/dev/web"], Exit::Done).0,
+        said(&fleet, &["resume", "application/dev/web"], Outcome::Done).0,
         "Application dev/web is not suspended (app.yaml:4:12)\n"
     );
     assert_eq!(fleet.log().len(), 3);
@@ -88,7 +88,7 @@ fn a_policy_and_an_environment_that_rest_change_nothing() {
     for what in ["policy/web", "environment/dev"] {
         let fleet = fleet();
         let before = fleet.text("p.yaml");
-        said(&fleet, &["suspend", what], Exit::Done);
+        said(&fleet, &["suspend", what], Outcome::Done);
         let report = fleet.pass(now());
         assert!(
             report.failures.is_empty() && report.pushed() == 0,
@@ -99,7 +99,7 @@ fn a_policy_and_an_environment_that_rest_change_nothing() {
             what.starts_with("env")
         );
         assert_eq!(fleet.text(FILE), deployment(&["web:1.0.0"]));
-        said(&fleet, &["resume", what], Exit::Done);
+        said(&fleet, &["resume", what], Outcome::Done);
         assert_eq!(fleet.text("p.yaml"), before);
         fleet.good_pass(hours(1));
         assert_eq!(fleet.text(FILE), deployment(&["web:1.1.0"]));
@@ -124,11 +124,11 @@ fn an_unknown_name_is_answered_with_those_that_look_like_it() {
             "there is no ImagePolicy dev/web; did you mean default/web?",
         ),
     ] {
-        let (_, err) = said(&fleet, &["suspend", what], Exit::BadInput);
+        let (_, err) = said(&fleet, &["suspend", what], Outcome::BadInput);
         assert!(err.contains(said_so), "{err}");
     }
     for bad in ["web", "deployment/web", "app/", "app/A"] {
-        let (_, err) = said(&fleet, &["suspend", bad], Exit::BadInput);
+        let (_, err) = said(&fleet, &["suspend", bad], Outcome::BadInput);
         assert!(
             err.contains("KIND/NAME") && !err.contains("panicked"),
             "{err}"
@@ -142,7 +142,7 @@ fn an_unknown_name_is_answered_with_those_that_look_like_it() {
         )],
         "bad",
     );
-    let (_, err) = said(&fleet, &["suspend", "app/x"], Exit::BadInput);
+    let (_, err) = said(&fleet, &["suspend", "app/x"], Outcome::BadInput);
     assert!(err.contains("tagboat check"), "{err}");
 }
 
@@ -235,7 +235,7 @@ fn declarations_of_flux_rest_by_their_own_field() {
     let (_, err) = said(
         &fleet,
         &["resume", "policy/flux-system/web"],
-        Exit::BadInput,
+        Outcome::BadInput,
     );
     assert!(
         err.contains("clusters/dev/flux.yaml:4:3")
@@ -243,8 +243,12 @@ fn declarations_of_flux_rest_by_their_own_field() {
         "{err}"
     );
     // The policy rests with its repository; resting by itself is something else.
-    said(&fleet, &["suspend", "policy/flux-system/web"], Exit::Done);
-    let (_, err) = said(&fleet, &["resume", "policy/flux-system/web"], Exit::Done);
+    said(
+        &fleet,
+        &["suspend", "policy/flux-system/web"],
+        Outcome::Done,
+    );
+    let (_, err) = said(&fleet, &["resume", "policy/flux-system/web"], Outcome::Done);
     assert!(
         err.contains("note: ImagePolicy flux-system/web still rests"),
         "{err}"
@@ -254,14 +258,14 @@ fn declarations_of_flux_rest_by_their_own_field() {
     said(
         &fleet,
         &["resume", "imagerepository/flux-system/web"],
-        Exit::Done,
+        Outcome::Done,
     );
     let resumed = FLUX.replace("suspend: true", "suspend: false");
     assert_eq!(fleet.text("clusters/dev/flux.yaml"), resumed);
     said(
         &fleet,
         &["suspend", "imageupdateautomation/flux-system/all"],
-        Exit::Done,
+        Outcome::Done,
     );
     assert_eq!(
         fleet.text("clusters/dev/flux.yaml"),

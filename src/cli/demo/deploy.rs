@@ -10,11 +10,13 @@ use super::{
     teller::{Narrator, StoryEnd, StoryStep},
 };
 use crate::{
-    cli::{Failure, Output, Screen, rollback, status},
+    cli::{Screen, applications, rollback},
     core::name::Name,
+    core::text::escape_control,
     daemon,
     objects::object::Object,
     reconcile::{self, ApplicationState, ApplicationStatus, Reconciler},
+    service::Failure,
     service::engine::Engine,
     update::{ImageUpdater, PassMode, PassReport},
 };
@@ -82,7 +84,11 @@ pub async fn tell(
     context
         .preview_with(updater, &engine.renderer, Some(&reconciler))
         .await;
-    let talking = tokio::spawn(daemon::talk(updater, &reconciler, ground.stop.clone()));
+    let talking = tokio::spawn(daemon::report_rollouts(
+        updater,
+        &reconciler,
+        ground.stop.clone(),
+    ));
     let act = DeployChapter {
         stage,
         ground,
@@ -128,7 +134,7 @@ impl DeployChapter<'_> {
             true => step
                 .say(format!(
                     "Cluster {}, yours. Everything happens in namespace {},",
-                    crate::cli::safe(&ground.server()),
+                    escape_control(&ground.server()),
                     ground.namespace
                 ))
                 .say("which was made for this and is deleted at the end.")
@@ -201,7 +207,7 @@ impl DeployChapter<'_> {
             StoryStep::look(
                 "How is it?",
                 "tagboat status",
-                self.page(|page| status::show(&statuses, page)),
+                self.page(|page| applications::statuses(&statuses, page)),
             )
             .check(
                 statuses.len() == 1
@@ -278,7 +284,7 @@ impl DeployChapter<'_> {
                     "Say that {SECOND} was a mistake. Git goes back, and the cluster follows it:"
                 ))
                 .run(format!("tagboat rollback {name}"))
-                .print(self.page(|page| rollback::show(&done, page)))
+                .print(self.page(|page| rollback::text(&done, page)))
                 .check(done.warnings.is_empty() && done.held.len() == 1, "")
                 .check(
                     stage::file(updater, fleet::PODINFO)?.contains(&format!("podinfo:{FIRST}\n"))
@@ -344,7 +350,8 @@ impl DeployChapter<'_> {
     /// Tells a step; of one that is untrue, with how the Applications are and what was logged.
     pub fn tell(&self, teller: &mut Narrator<'_>, step: StoryStep) -> Result<(), StoryEnd> {
         teller.tell(step.instead(|| {
-            let mut seen = self.page(|page| status::show(&self.reconciler.statuses(), page));
+            let mut seen =
+                self.page(|page| applications::statuses(&self.reconciler.statuses(), page));
             seen.extend(self.log.lines(""));
             seen
         }))
@@ -436,10 +443,9 @@ impl DeployChapter<'_> {
 
     /// What a command prints.
     fn page(&self, print: impl FnOnce(&mut Screen)) -> Vec<String> {
-        let mut page = Screen::collecting(Output::Text, self.color, None);
+        let mut page = Screen::buffer(self.color);
         print(&mut page);
-        let kept = page.into_kept();
-        (kept.out + &kept.err).lines().map(str::to_owned).collect()
+        page.into_text().lines().map(str::to_owned).collect()
     }
 }
 

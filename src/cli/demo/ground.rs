@@ -3,11 +3,13 @@
 
 use super::stage::broken;
 use crate::{
-    cli::{Failure, Screen},
+    cli::Screen,
+    core::text::escape_control,
     io::cluster::{ClusterClient, DeleteRequest, DeleteResult, RequestIdentity, Resource},
     objects::object::{Gvk, Object},
     reconcile::Reconciler,
     sandbox::kube::{SandboxCluster, SandboxOptions, WorkloadSettings},
+    service::{Failure, Progress as _},
     spec::settings,
 };
 use jiff::SignedDuration;
@@ -114,7 +116,7 @@ impl DemoCluster {
         match timeout(REACH, cluster.version()).await {
             Ok(version) => version?,
             Err(_) => {
-                let server = crate::cli::safe(cluster.server());
+                let server = escape_control(cluster.server());
                 let failure = broken(format_args!(
                     "{server} does not answer within {} s",
                     REACH.as_secs()
@@ -267,7 +269,8 @@ impl DemoCluster {
         if !self.is_real() {
             return Ok(());
         }
-        let _progress = screen.progress(&format!("deleting namespace {}", self.namespace));
+        let spinner = screen.spinner();
+        spinner.update(&format!("deleting namespace {}", self.namespace));
         let advice = format!(
             "Delete it by hand: {} delete namespace {}",
             self.kubectl(),

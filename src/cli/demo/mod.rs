@@ -14,9 +14,8 @@ mod stage;
 mod story;
 mod teller;
 
-use super::{Exit, Failure, Screen};
-use crate::cli::screen::Color;
-use crate::service::engine;
+use super::{Failure, Outcome, Screen, screen::Color};
+use crate::{core::error::ErrorKind, service::engine};
 use ground::{DemoCluster, RealCluster};
 use jiff::Timestamp;
 use log::DemoLog;
@@ -49,7 +48,7 @@ pub struct Arguments {
 }
 
 /// Runs the command.
-pub fn run(arguments: &Arguments, screen: &mut Screen) -> Result<Exit, Failure> {
+pub fn run(arguments: &Arguments, screen: &mut Screen) -> Result<Outcome, Failure> {
     let runtime = engine::runtime()?;
     // Before there is anything that a signal could leave behind.
     let signals = runtime.block_on(async {
@@ -101,11 +100,7 @@ impl Signals {
 }
 
 fn interrupted() -> Failure {
-    Failure {
-        exit: Exit::Partly,
-        error: anyhow::anyhow!("interrupted; nothing is left behind"),
-        hint: None,
-    }
+    Failure::new(ErrorKind::Bug, "interrupted; nothing is left behind")
 }
 
 /// Finds the cluster, plays, and leaves the cluster as it was, however the play ends.
@@ -114,7 +109,7 @@ async fn visit(
     folder: &Path,
     signals: &mut Signals,
     screen: &mut Screen,
-) -> Result<Exit, Failure> {
+) -> Result<Outcome, Failure> {
     let ground = tokio::select! {
         biased;
         () = signals.any() => return Err(interrupted()),
@@ -139,7 +134,7 @@ async fn play(
     ground: &DemoCluster,
     signals: &mut Signals,
     screen: &mut Screen,
-) -> Result<Exit, Failure> {
+) -> Result<Outcome, Failure> {
     let mut teller = Narrator::new(screen);
     let told = tokio::select! {
         biased;
@@ -150,7 +145,7 @@ async fn play(
     let (stage, failure) = match told {
         Some(Ok(stage)) => (Some(stage), None),
         Some(Err(StoryEnd::Failed(failure))) => (None, Some(failure)),
-        Some(Err(StoryEnd::Closed)) => return Ok(Exit::Done),
+        Some(Err(StoryEnd::Closed)) => return Ok(Outcome::Done),
         None => (None, Some(interrupted())),
     };
     let kept = stage.filter(|_| keep);
@@ -170,11 +165,11 @@ async fn play(
         // New tags, so that the commands below have something to do.
         stage.publish("shop/web", "1.5.2").await?;
         stage.publish("shop/podinfo", deploy::NEXT).await?;
-        if screen.is_json() || screen.offer(guide(&stage, ground, screen)) {
+        if screen.is_json() || screen.try_print(guide(&stage, ground, screen)) {
             signals.any().await;
         }
     }
-    Ok(Exit::Done)
+    Ok(Outcome::Done)
 }
 
 /// The story between its first and its last line.

@@ -9,8 +9,8 @@ use super::{
     teller::{Narrator, StoryEnd, StoryStep},
 };
 use crate::{
-    cli::Failure,
     sandbox::forge::PullView,
+    service::Failure,
     update::{PassReport, RequestState},
 };
 use jiff::Timestamp;

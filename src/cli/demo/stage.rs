@@ -3,8 +3,8 @@
 
 use super::fleet;
 use crate::{
-    cli::Failure,
     core::{
+        error::ErrorKind,
         image::{Platform, Tag},
         secret::Secret,
     },
@@ -14,7 +14,10 @@ use crate::{
         git::BareRepository,
         registry::{SandboxImage, SandboxRegistry},
     },
-    service::engine::{Engine, ProcessContext, ProcessOptions},
+    service::{
+        Failure,
+        engine::{Engine, ServiceContext, SettingsFile},
+    },
     update::{ImageUpdater, PassMode, PassReport, Rescan},
 };
 use jiff::Timestamp;
@@ -37,11 +40,7 @@ pub struct DemoServers {
 
 /// Something of the demo cannot be set up on this machine.
 pub fn broken(error: impl Display) -> Failure {
-    Failure {
-        exit: crate::cli::Exit::Remote,
-        error: anyhow::anyhow!("the demo cannot play: {error}"),
-        hint: None,
-    }
+    Failure::new(ErrorKind::Remote, format!("the demo cannot run: {error}"))
 }
 
 impl DemoServers {
@@ -99,8 +98,8 @@ impl DemoServers {
     }
 
     /// Reads `tagboat.yaml`.
-    pub fn context(&self) -> Result<ProcessContext, Failure> {
-        ProcessContext::read(&ProcessOptions {
+    pub fn context(&self) -> Result<ServiceContext, Failure> {
+        ServiceContext::read(&SettingsFile {
             config: self.config.clone(),
             repository: None,
         })

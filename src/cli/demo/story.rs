@@ -11,7 +11,7 @@ use super::{
     teller::{Narrator, StoryEnd, StoryStep},
 };
 use crate::{
-    cli::Failure,
+    service::Failure,
     update::{
         EnvironmentReport, EnvironmentState, ImageUpdater, PassMode, PassReport, PolicyReport,
     },

@@ -2,7 +2,13 @@
 //! was checked.
 
 use crate::{
-    cli::{Exit, Failure, Screen, screen::Color, show},
+    cli::{
+        Screen,
+        print::{self, Detail},
+        screen::Color,
+    },
+    core::error::ErrorKind,
+    service::{Failure, pass_summary::PassSummary},
     update::{EnvironmentReport, PassReport},
 };
 use jiff::Timestamp;
@@ -34,7 +40,7 @@ pub struct StoryStep {
     time: Option<Timestamp>,
     text: Vec<String>,
     command: Option<String>,
-    report: Option<PassReport>,
+    report: Option<PassSummary>,
     diff: bool,
     printed: Vec<String>,
     checked: Vec<String>,
@@ -111,7 +117,7 @@ impl StoryStep {
         report
             .environments
             .retain(|environment| environments.contains(&environment.name.as_str()));
-        self.report = Some(report);
+        self.report = Some(PassSummary::from(&report));
         self
     }
 
@@ -189,12 +195,12 @@ impl<'s> Narrator<'s> {
 
     /// Whether it is told in colour.
     pub fn has_color(&self) -> bool {
-        self.screen.form().1
+        self.screen.has_color()
     }
 
     /// Text between the steps; JSON has none of it.
     pub fn say(&mut self, text: &str) -> Result<(), StoryEnd> {
-        if self.screen.is_json() || self.screen.offer(text) {
+        if self.screen.is_json() || self.screen.try_print(text) {
             Ok(())
         } else {
             Err(StoryEnd::Closed)
@@ -231,16 +237,13 @@ impl<'s> Narrator<'s> {
             } else {
                 format!("; seen was:\n{}", instead.join("\n"))
             };
-            let error = anyhow::anyhow!(
+            let message = format!(
                 "step {number} ({title}) did not happen as told; untrue is: {untrue}{seen}"
             );
-            let hint =
-                Some("This is a defect of tagboat, or something on this machine came between the demo and its own servers.".to_owned());
-            return Err(StoryEnd::Failed(Failure {
-                exit: Exit::Partly,
-                error,
-                hint,
-            }));
+            return Err(StoryEnd::Failed(Failure::new(ErrorKind::Bug, message).hint(
+                "Report this as a bug of tagboat, unless another program on this machine disturbed \
+                 the demo's servers.",
+            )));
         }
         said
     }
@@ -251,8 +254,7 @@ impl<'s> Narrator<'s> {
     }
 
     fn render(&self, number: usize, step: &StoryStep) -> String {
-        let (output, color) = self.screen.form();
-        let mut page = Screen::collecting(output, color, None);
+        let mut page = Screen::buffer(self.screen.has_color());
         let time = step.time.map_or(String::new(), |time| {
             time.strftime("%a %e %b, %H:%M").to_string()
         });
@@ -276,24 +278,14 @@ impl<'s> Narrator<'s> {
             page.line(page.paint(Color::Cyan, format_args!("$ {command}")));
         }
         if let Some(report) = &step.report {
-            show::report(report, step.diff, &mut page);
-            let pushed = report
-                .environments
-                .iter()
-                .flat_map(|environment| &environment.commits)
-                .filter(|commit| commit.id.is_some());
-            for commit in pushed.filter(|_| !step.diff) {
-                let id = commit.id.as_deref().unwrap_or_default();
-                page.line(page.paint(
-                    Color::Cyan,
-                    format_args!("$ git show {}", &id[..id.len().min(7)]),
-                ));
-                for line in commit.message.trim_end().lines() {
-                    page.line(format_args!("    {line}").to_string().trim_end());
-                }
-                for file in &commit.files {
-                    show::diff(&file.path, &file.before, &file.after, &mut page);
-                }
+            let detail = if step.diff {
+                Detail::Reasons
+            } else {
+                Detail::Results
+            };
+            print::pass(report, detail, &mut page);
+            if !step.diff {
+                commits(report, &mut page);
             }
         }
         for line in &step.printed {
@@ -305,11 +297,27 @@ impl<'s> Narrator<'s> {
         if let Some(untrue) = &step.untrue {
             page.line(format_args!("{} {untrue}", page.paint(Color::Red, "✗")));
         }
-        let kept = page.into_kept();
-        (kept.out + &kept.err)
+        page.into_text()
             .lines()
             .map(|line| wrapped(line) + "\n")
             .collect()
+    }
+}
+
+/// Prints the pushed commits as `git show` does.
+fn commits(pass: &PassSummary, page: &mut Screen) {
+    let commits = pass
+        .environments
+        .iter()
+        .flat_map(|environment| &environment.commits);
+    for commit in commits {
+        let Some(id) = &commit.id else { continue };
+        let command = format_args!("$ git show {}", &id[..id.len().min(7)]);
+        page.line(page.paint(Color::Cyan, command));
+        for line in commit.message.trim_end().lines() {
+            page.line(format!("    {line}").trim_end());
+        }
+        print::diffs(&commit.files, page);
     }
 }
 

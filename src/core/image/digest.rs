@@ -6,7 +6,16 @@ use std::{fmt, str::FromStr};
 /// A content digest, `algorithm:hex`. Only the algorithms registered by the OCI image specification
 /// are taken: sha256 (64 hexadecimal digits) and sha512 (128), in lower case.
 #[derive(
-    Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, serde::Serialize, serde::Deserialize,
+    Debug,
+    Clone,
+    PartialEq,
+    Eq,
+    Hash,
+    PartialOrd,
+    Ord,
+    serde::Serialize,
+    serde::Deserialize,
+    schemars::JsonSchema,
 )]
 #[serde(try_from = "String", into = "String")]
 pub struct Digest(String);

@@ -11,7 +11,16 @@ const DOCKER_HUB: &str = "docker.io";
 /// Short names mean Docker Hub (`nginx` is `docker.io/library/nginx`), so that two spellings of one
 /// repository are equal. [`super::ImageRef`] keeps the spelling of a file.
 #[derive(
-    Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, serde::Serialize, serde::Deserialize,
+    Debug,
+    Clone,
+    PartialEq,
+    Eq,
+    Hash,
+    PartialOrd,
+    Ord,
+    serde::Serialize,
+    serde::Deserialize,
+    schemars::JsonSchema,
 )]
 #[serde(try_from = "String", into = "String")]
 pub struct ImageRepository {

@@ -5,7 +5,16 @@ use std::{fmt, str::FromStr};
 
 /// A tag: a letter, digit or underscore, then up to 127 of letters, digits, `_`, `.` and `-`.
 #[derive(
-    Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, serde::Serialize, serde::Deserialize,
+    Debug,
+    Clone,
+    PartialEq,
+    Eq,
+    Hash,
+    PartialOrd,
+    Ord,
+    serde::Serialize,
+    serde::Deserialize,
+    schemars::JsonSchema,
 )]
 #[serde(try_from = "String", into = "String")]
 pub struct Tag(String);

@@ -89,7 +89,7 @@ pub struct AppliedState {
 }
 
 /// What became of a revision.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum RolloutOutcome {
     /// Everything was applied; what is waited for is not healthy yet.
@@ -117,7 +117,7 @@ impl fmt::Display for RolloutOutcome {
 }
 
 /// A revision, its result, and since when: what pass A may know of pass B.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct Rollout {
     /// The revision of the config repository.
     pub revision: String,

@@ -95,7 +95,9 @@ pub(crate) fn still_held(
 }
 
 /// A leaf that somebody changed.
-#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[derive(
+    Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize, schemars::JsonSchema,
+)]
 pub struct ForeignChange {
     /// Where.
     pub path: String,

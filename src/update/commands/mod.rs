@@ -22,7 +22,7 @@ use std::{fmt, str::FromStr, sync::Arc};
 pub(crate) const ATTEMPTS: u32 = 10;
 
 /// A declaration, by kind and name: `application/dev/podinfo`.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct DeclarationRef {
     /// The kind.
     pub kind: DeclarationKind,
@@ -32,7 +32,7 @@ pub struct DeclarationRef {
 }
 
 /// The kinds that can rest.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, schemars::JsonSchema)]
 pub enum DeclarationKind {
     /// An ImagePolicy, of tagboat or Flux.
     ImagePolicy,

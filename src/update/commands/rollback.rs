@@ -36,7 +36,7 @@ const MOST_COMMITS: usize = 10_000;
 const MOST_NAMED: usize = 20;
 
 /// What became of a rollback, or what it comes to.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, serde::Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct RollbackOutcome {
     /// The Application.
@@ -67,7 +67,7 @@ pub struct RollbackOutcome {
 }
 
 /// A file that changed.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, serde::Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct RestoredFile {
     /// The path from the root of the repository.
@@ -77,7 +77,9 @@ pub struct RestoredFile {
 }
 
 /// How a file changed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, serde::Deserialize, schemars::JsonSchema,
+)]
 #[serde(rename_all = "lowercase")]
 pub enum FileChangeKind {
     /// It has its old content or mode.
@@ -89,7 +91,7 @@ pub enum FileChangeKind {
 }
 
 /// A commit that is undone.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, serde::Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct UndoneMove {
     /// Its id.
@@ -101,7 +103,7 @@ pub struct UndoneMove {
 }
 
 /// A version that is held from now on.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, serde::Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct HeldVersion {
     /// The Environment.

@@ -27,7 +27,7 @@ use tagboat::{
     core::image::Tag,
     io::forge::{CommitStatus, PullRequest, RequestLabel, RequestStatus, StatusState},
     sandbox::registry::{SandboxImage, SandboxRegistry},
-    service::engine::{Engine, ProcessContext, ProcessOptions},
+    service::engine::{Engine, ServiceContext, SettingsFile},
     update::{EnvironmentReport, PassMode, PassReport, RequestReport, RequestState, Rescan},
 };
 
@@ -140,7 +140,7 @@ impl Fleet {
 
     /// A process of its own.
     pub fn engine(&self, store: &str) -> Engine {
-        ProcessContext::read(&ProcessOptions {
+        ServiceContext::read(&SettingsFile {
             config: self.config(store),
             repository: None,
         })

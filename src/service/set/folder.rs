@@ -1,9 +1,8 @@
-//! A folder rewritten in place: find and rewrite over all its files, without Git and network.
+//! All files of a folder, rewritten in place without Git or network.
 //!
-//! Two threads walk it, a search for a few words spares most files the parse, and a file is written
-//! only if its bytes change: into a temporary file beside it, which then takes its place with its
-//! permissions, so that a full disk or a kill leaves the old or the new file and nothing between.
-//! Symbolic links are never followed.
+//! Two threads walk the folder, and a search for a few words saves most files the parse. A changed
+//! file is written to a temporary file beside it and renamed, so that a full disk or a kill leaves
+//! either the old or the new file. Symbolic links are never followed.
 
 use crate::{
     core::error::{Classify, ErrorKind},
@@ -23,16 +22,16 @@ use std::{
     },
 };
 
-/// How to go through a folder.
+/// Options of [`rewrite`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct SetOptions {
-    /// Writes what changes; otherwise only the report says what would.
+    /// False to report changes without writing them.
     pub write: bool,
-    /// Keeps the bytes before and after of each file that changes, for a diff.
+    /// True to keep the bytes of changed files before and after, for a diff.
     pub keep_bytes: bool,
-    /// Parses every file, not only those that mention a repository or a marker.
+    /// True to parse every file, not only those that mention a repository or a marker.
     pub parse_all: bool,
-    /// Threads; 2 is what disks and memory keep up with.
+    /// The number of threads; more than two do not make it faster.
     pub threads: usize,
 }
 
@@ -47,29 +46,29 @@ impl Default for SetOptions {
     }
 }
 
-/// What was found in a folder, and done.
+/// The result of rewriting a folder.
 #[derive(Debug, Default)]
 pub struct SetReport {
-    /// The files that hold a reference or a note, by path.
+    /// The files with a reference or a note, by path.
     pub files: Vec<SetFile>,
-    /// What could not be read or written; the other files are done all the same.
+    /// Files that could not be read or written; the others are rewritten all the same.
     pub errors: Vec<SetError>,
-    /// YAML files read.
+    /// The number of YAML files read.
     pub read: usize,
-    /// Files parsed, because they mention something.
+    /// The number of files parsed.
     pub parsed: usize,
 }
 
-/// What was found in one file.
+/// A file with a reference or a note.
 #[derive(Debug)]
 pub struct SetFile {
-    /// From the folder, with `/`.
+    /// The path from the folder, with `/`.
     pub path: String,
-    /// Changes, and what is left alone.
+    /// Its changes, and the references left alone.
     pub outcome: RewriteOutcome,
-    /// What looked like a reference and is none.
+    /// Text that looks like a reference or marker and is none.
     pub notes: Vec<Note>,
-    /// The bytes before and after, if they were asked for and differ.
+    /// The bytes before and after, if asked for and different.
     pub bytes: Option<(Vec<u8>, Vec<u8>)>,
 }
 
@@ -78,14 +77,14 @@ pub struct SetFile {
 #[error("cannot {what} {}: {source}", path.display())]
 pub struct SetError {
     what: &'static str,
-    /// Which one.
+    /// The file or folder.
     pub path: PathBuf,
     #[source]
     source: std::io::Error,
 }
 
 impl SetError {
-    /// `what` completes "cannot … PATH".
+    /// An error whose message is `cannot WHAT PATH`.
     pub(crate) fn new(what: &'static str, path: &Path, source: std::io::Error) -> Self {
         Self {
             what,
@@ -101,10 +100,10 @@ impl Classify for SetError {
     }
 }
 
-/// Brings all files under `root` to `choices`.
+/// Writes `choices` into all files below `root`.
 ///
 /// # Errors
-/// Only if `root` itself is no folder that can be read; what fails inside is in [`SetReport::errors`].
+/// If `root` is no readable folder; failures inside are in [`SetReport::errors`].
 pub fn rewrite(
     root: &Path,
     choices: &Choices<'_>,
@@ -152,7 +151,7 @@ struct SetPass<'p, 'c> {
     root: &'p Path,
     choices: &'p Choices<'c>,
     options: SetOptions,
-    /// Nothing where every file is parsed.
+    /// None if every file is parsed.
     needles: Option<Needles>,
     report: Mutex<SetReport>,
     read: AtomicUsize,
@@ -237,9 +236,8 @@ impl SetPass<'_, '_> {
     }
 }
 
-/// Reads a file into a buffer that is kept from file to file; returns how much of it is the file.
-/// Asking for the size first, as the standard library does, would be half of the system calls for
-/// small files.
+/// Reads a file into a reused buffer and returns its length. Asking for the size first, as the
+/// standard library does, would double the system calls for small files.
 fn read(file: &mut fs::File, buffer: &mut Vec<u8>) -> std::io::Result<usize> {
     let mut length = 0;
     loop {
@@ -255,8 +253,8 @@ fn read(file: &mut fs::File, buffer: &mut Vec<u8>) -> std::io::Result<usize> {
     }
 }
 
-/// Puts `bytes` in the place of the file at `path`, with the permissions of `old`. Not synced to
-/// disk: the folder is a work tree, and its history is elsewhere.
+/// Replaces the file at `path`, keeping the permissions of `old`. Not synced to disk: the folder is
+/// a working copy, and its history is in Git.
 fn replace(path: &Path, old: &fs::File, bytes: &[u8]) -> std::io::Result<()> {
     let mut name = std::ffi::OsString::from(".");
     name.push(path.file_name().unwrap_or_default());

@@ -1,24 +1,23 @@
-//! How the next tag of an image is chosen, guessed from the tags that files have.
+//! Policy rules, guessed from the tags in the files.
 
 use crate::core::version::Version;
 use regex::Regex;
 use std::{collections::BTreeSet, sync::LazyLock};
 
-/// A way to choose, as it is written under `spec`.
+/// The rule of a policy, as fields of its `spec`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct PolicyRule {
     /// Pattern and extract of `filterTags`.
     pub filter: Option<(String, Option<String>)>,
     /// The one entry of `policy`, in flow style.
     pub policy: String,
-    /// The tag that it was guessed from.
+    /// The tag that the rule was guessed from.
     pub from: String,
-    /// What it takes, in words.
-    pub takes: String,
+    /// The effect of the rule, for the comment above the draft.
+    pub effect: String,
 }
 
-/// Words that make a version a pre-release; any other word after a version names a variant of the
-/// image.
+/// Words that mark a pre-release; any other word after a version names a variant of the image.
 const PRE_RELEASES: [&str; 11] = [
     "alpha", "beta", "rc", "pre", "preview", "dev", "snapshot", "next", "canary", "nightly", "m",
 ];
@@ -35,8 +34,7 @@ fn regex(pattern: &str) -> Regex {
     Regex::new(pattern).expect("the pattern is a constant that a test compiles")
 }
 
-/// Guesses. Where tags of several kinds stand in the files, the kind that says most about order
-/// wins.
+/// Guesses the rule. Among tags of several forms, the form with the clearest order wins.
 pub(super) fn guess(tags: &BTreeSet<String>) -> Option<PolicyRule> {
     let versions = tags
         .iter()
@@ -68,20 +66,20 @@ fn semver(tag: &str, version: &Version<'_>) -> PolicyRule {
             Some("$version".to_owned()),
         )
     });
-    let takes = match (pre_release, variant.is_empty()) {
-        (true, _) => format!("takes releases and pre-releases below {next}"),
-        (false, true) => format!("takes releases below {next}"),
-        (false, false) => format!("takes releases of this variant below {next}"),
+    let effect = match (pre_release, variant.is_empty()) {
+        (true, _) => format!("selects releases and pre-releases below {next}"),
+        (false, true) => format!("selects releases below {next}"),
+        (false, false) => format!("selects releases of this variant below {next}"),
     };
     PolicyRule {
         filter,
         policy: format!("semver: {{range: '{range}'}}"),
         from: tag.to_owned(),
-        takes,
+        effect,
     }
 }
 
-/// `1.2`, `1.2-alpine`: tags with two numbers, to which a third is added for the comparison.
+/// `1.2`, `1.2-alpine`: two numbers; the extract adds a third one for the comparison.
 fn partial(tag: &str) -> Option<PolicyRule> {
     let found = PARTIAL.captures(tag)?;
     let number = |group: usize| found.get(group)?.as_str().parse::<u64>().ok();
@@ -93,16 +91,16 @@ fn partial(tag: &str) -> Option<PolicyRule> {
         format!(r"^v?(?P<version>[0-9]+\.[0-9]+){suffix}$"),
         Some("${version}.0".to_owned()),
     ));
-    let takes = format!("takes tags of two numbers below {next}");
+    let effect = format!("selects tags of two numbers below {next}");
     Some(PolicyRule {
         filter,
         policy: format!("semver: {{range: '{range}'}}"),
         from: tag.to_owned(),
-        takes,
+        effect,
     })
 }
 
-/// `main-1a2b3c4-1700000000`, `20241101-1a2b3c4`: a word of eight or more digits counts up.
+/// `main-1a2b3c4-1700000000`, `20241101-1a2b3c4`: a word of eight or more digits is a time.
 fn built(tag: &str) -> Option<PolicyRule> {
     let words: Vec<&str> = tag.split_inclusive(['-', '_', '.']).collect();
     let bare = |word: &str| word.trim_end_matches(['-', '_', '.']).len();
@@ -128,7 +126,7 @@ fn built(tag: &str) -> Option<PolicyRule> {
         filter: Some((pattern, Some("$time".to_owned()))),
         policy: "numerical: {order: asc}".to_owned(),
         from: tag.to_owned(),
-        takes: "takes the latest build of this form, by the time in its tag".to_owned(),
+        effect: "selects the latest build of this form, by the time in its tag".to_owned(),
     })
 }
 
@@ -144,12 +142,12 @@ fn dated(tag: &str) -> Option<PolicyRule> {
         filter: Some((format!("^{pattern}$"), None)),
         policy: "alphabetical: {order: asc}".to_owned(),
         from: tag.to_owned(),
-        takes: "takes the latest of this form, by the date in its tag".to_owned(),
+        effect: "selects the latest of this form, by the date in its tag".to_owned(),
     })
 }
 
-/// `build-42`, `1234`: a number that counts up. Of one or two digits alone it is a version that
-/// moves (`postgres:16`).
+/// `build-42`, `1234`: a number that counts up. One or two digits alone are a moving tag
+/// (`postgres:16`).
 fn numbered(tag: &str) -> Option<PolicyRule> {
     let found = NUMBERED.captures(tag)?;
     let prefix = found.get(1).map_or("", |prefix| prefix.as_str());
@@ -163,11 +161,11 @@ fn numbered(tag: &str) -> Option<PolicyRule> {
         )),
         policy: "numerical: {order: asc}".to_owned(),
         from: tag.to_owned(),
-        takes: "takes the highest number".to_owned(),
+        effect: "selects the highest number".to_owned(),
     })
 }
 
-/// `1a2b3c4`, `sha-1a2b3c4`: commits, which have no order; the date of the image has.
+/// `1a2b3c4`, `sha-1a2b3c4`: commits have no order, so that the date of the image decides.
 fn commit(tag: &str) -> Option<PolicyRule> {
     let found = COMMIT
         .captures(tag)
@@ -176,38 +174,36 @@ fn commit(tag: &str) -> Option<PolicyRule> {
         filter: Some((format!("^{}[0-9a-f]{{7,40}}$", escaped(&found[1])), None)),
         policy: "newest: {}".to_owned(),
         from: tag.to_owned(),
-        takes: "takes the image that was created last, of tags that name a commit".to_owned(),
+        effect: "selects the image created last, among tags that name a commit".to_owned(),
     })
 }
 
-/// `latest`, `stable`, `16`: the tag stays and what it stands for moves.
+/// `latest`, `stable`, `16`: the tag stays and its digest moves.
 fn moving(tag: &str) -> Option<PolicyRule> {
     Some(PolicyRule {
         filter: None,
         policy: format!("digest: {{tag: '{tag}'}}"),
         from: tag.to_owned(),
-        takes: "follows the tag, writing the digest that it stands for beside it".to_owned(),
+        effect: "follows the tag and writes its digest beside it".to_owned(),
     })
 }
 
-/// From this version up to the next major one, and that one.
+/// Returns the range from a version to the next major one, and that next version.
 fn range([major, minor, patch]: [u64; 3], pre: &str) -> (String, String) {
     let next = format!("{}.0.0", major.saturating_add(1));
-    // With a pre-release in it a range takes pre-releases; `-0` keeps out those of the next major
-    // version.
+    // A range with a pre-release matches pre-releases; `-0` excludes those of the next major version.
     match pre {
         "" => (format!(">={major}.{minor}.{patch} <{next}"), next),
         pre => (format!(">={major}.{minor}.{patch}-{pre} <{next}-0"), next),
     }
 }
 
-/// A pattern for this text. A hyphen means something in a class of characters only, so it stays
-/// readable.
+/// Returns a pattern for a text. A hyphen is special only in a character class, so it stays as it is.
 fn escaped(text: &str) -> String {
     regex::escape(text).replace("\\-", "-")
 }
 
-/// A pattern for this text with any numbers in the place of its own.
+/// Returns a pattern for a text with any numbers in place of its own.
 fn any_number(text: &str) -> String {
     DIGITS.replace_all(&escaped(text), "[0-9]+").into_owned()
 }
@@ -220,12 +216,13 @@ mod tests {
         images::policy::{
             Holds, PolicyInput, PolicyOutcome, RegistryFacts, TagFacts, choose, orders,
         },
+        service::init::PolicyDraft,
         spec,
     };
     use std::collections::HashMap;
 
     #[test]
-    fn a_guess_chooses_its_own_tag_and_the_next_of_its_form() {
+    fn guess_selects_its_tag_and_the_next_one() {
         for (tag, policy, next, not) in [
             (
                 "6.1.0",
@@ -284,14 +281,14 @@ mod tests {
             ("build-42", "numerical: {order: asc}", "build-100", "x-200"),
             ("1234", "numerical: {order: asc}", "1300", "latest"),
         ] {
-            let way = guess(&BTreeSet::from([tag.to_owned()])).unwrap();
-            assert_eq!(way.policy, policy, "{tag}");
-            let text = super::super::draft::policy(
-                &"apps/x".parse().unwrap(),
-                &"x.io/x".parse().unwrap(),
-                &way,
-                &[],
-            );
+            let rule = guess(&BTreeSet::from([tag.to_owned()])).unwrap();
+            assert_eq!(rule.policy, policy, "{tag}");
+            let text = super::super::draft::policy(&PolicyDraft {
+                name: "apps/x".parse().unwrap(),
+                image: "x.io/x".parse().unwrap(),
+                rule,
+                notes: Vec::new(),
+            });
             let declared = spec::read([("x.yaml", text.as_bytes())], None);
             assert!(
                 declared.mistakes.is_empty(),
@@ -334,7 +331,7 @@ mod tests {
     }
 
     #[test]
-    fn what_has_no_order_goes_by_date_or_digest() {
+    fn guess_without_order_uses_date_or_digest() {
         for (tag, policy) in [
             ("1a2b3c4", "newest: {}"),
             ("sha-1a2b3c4d5e6f", "newest: {}"),

@@ -1,8 +1,8 @@
-//! The environments that a repository's folders stand for.
+//! Environments, guessed from the folders of a repository.
 
 use std::collections::{BTreeMap, BTreeSet};
 
-/// Folders whose sub-folders are environments each.
+/// Names of folders whose sub-folders are environments.
 const PARENTS: [&str; 11] = [
     "envs",
     "env",
@@ -17,17 +17,16 @@ const PARENTS: [&str; 11] = [
     "deployments",
 ];
 
-/// An Environment to draft.
+/// A drafted Environment.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct EnvironmentDraft {
-    /// Its name.
     pub name: String,
-    /// Its globs.
+    /// Globs of the files.
     pub paths: Vec<String>,
 }
 
 impl EnvironmentDraft {
-    /// Whether one would not commit there at any hour.
+    /// Returns true if the name means production.
     pub fn is_production(&self) -> bool {
         let words: Vec<&str> = self.name.split(['-', '.']).collect();
         words
@@ -36,8 +35,8 @@ impl EnvironmentDraft {
     }
 }
 
-/// The Environments for files with references: one for each folder of environments, and one for
-/// what lies beside them.
+/// Returns the Environments for files with references: one for each environment folder, and one for
+/// the files outside of them.
 pub(super) fn find<'f>(files: impl IntoIterator<Item = &'f str>) -> Vec<EnvironmentDraft> {
     let mut folders: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
     let mut others = false;
@@ -49,41 +48,41 @@ pub(super) fn find<'f>(files: impl IntoIterator<Item = &'f str>) -> Vec<Environm
             None => others = true,
         }
     }
-    let mut rest = vec!["**".to_owned()];
-    rest.extend(
+    let mut outside = vec!["**".to_owned()];
+    outside.extend(
         folders
             .values()
             .flatten()
             .map(|folder| format!("!{folder}")),
     );
-    rest.push("!policies/**".to_owned());
-    let mut places: Vec<EnvironmentDraft> = folders
+    outside.push("!policies/**".to_owned());
+    let mut drafts: Vec<EnvironmentDraft> = folders
         .into_iter()
         .map(|(name, folders)| EnvironmentDraft {
             name,
             paths: folders.into_iter().collect(),
         })
         .collect();
-    if others || places.is_empty() {
-        let name = if places.is_empty() {
+    if others || drafts.is_empty() {
+        let name = if drafts.is_empty() {
             "default"
         } else {
             "shared"
         };
-        let taken = places.iter().any(|place| place.name == name);
-        places.push(EnvironmentDraft {
+        let taken = drafts.iter().any(|draft| draft.name == name);
+        drafts.push(EnvironmentDraft {
             name: if taken {
                 "shared-files".to_owned()
             } else {
                 name.to_owned()
             },
-            paths: rest,
+            paths: outside,
         });
     }
-    places
+    drafts
 }
 
-/// The environment that a file belongs to, and its folder.
+/// Returns the environment of a file, and its folder.
 fn environment(file: &str) -> Option<(String, &str)> {
     let parts: Vec<&str> = file.split('/').collect();
     // The last part is the file itself.
@@ -107,7 +106,7 @@ fn environment(file: &str) -> Option<(String, &str)> {
     crate::core::name::is_subdomain(&name).then_some((name, &file[..length]))
 }
 
-/// The glob of everything below a folder, whatever characters its name has.
+/// Returns the glob of everything below a folder, with special characters escaped.
 fn glob(folder: &str) -> String {
     let mut glob = String::new();
     for c in folder.chars() {
@@ -129,11 +128,11 @@ mod tests {
     fn found(files: &[&str]) -> Vec<(String, Vec<String>)> {
         find(files.iter().copied())
             .into_iter()
-            .map(|place| (place.name, place.paths))
+            .map(|draft| (draft.name, draft.paths))
             .collect()
     }
 
-    fn place(name: &str, paths: &[&str]) -> (String, Vec<String>) {
+    fn draft(name: &str, paths: &[&str]) -> (String, Vec<String>) {
         (
             name.to_owned(),
             paths.iter().map(|path| (*path).to_owned()).collect(),
@@ -141,16 +140,16 @@ mod tests {
     }
 
     #[test]
-    fn folders_of_environments_become_environments() {
+    fn environments_follow_folders() {
         assert_eq!(
             found(&["app.yaml"]),
-            [place("default", &["**", "!policies/**"])]
+            [draft("default", &["**", "!policies/**"])]
         );
         assert_eq!(
             found(&["envs/dev/a.yaml", "envs/dev/x/b.yaml", "envs/prod/a.yaml"]),
             [
-                place("dev", &["envs/dev/**"]),
-                place("prod", &["envs/prod/**"])
+                draft("dev", &["envs/dev/**"]),
+                draft("prod", &["envs/prod/**"])
             ]
         );
         assert_eq!(
@@ -160,11 +159,11 @@ mod tests {
                 "apps/a/base/d.yaml"
             ]),
             [
-                place(
+                draft(
                     "prod",
                     &["apps/a/overlays/prod/**", "apps/b/overlays/prod/**"]
                 ),
-                place(
+                draft(
                     "shared",
                     &[
                         "**",
@@ -175,23 +174,23 @@ mod tests {
                 ),
             ]
         );
-        // A file directly in such a folder belongs to none of its sub-folders.
+        // A file directly in the parent folder belongs to no environment.
         assert_eq!(
             found(&["clusters/a.yaml"]),
-            [place("default", &["**", "!policies/**"])]
+            [draft("default", &["**", "!policies/**"])]
         );
         assert_eq!(
             found(&["envs/D[e]v_1/a.yaml"]),
-            [place("d-e-v-1", &["envs/D[[]e[]]v_1/**"])]
+            [draft("d-e-v-1", &["envs/D[[]e[]]v_1/**"])]
         );
         assert_eq!(
             found(&["clusters/prod/envs/dev/a.yaml"]),
-            [place("prod", &["clusters/prod/**"])]
+            [draft("prod", &["clusters/prod/**"])]
         );
     }
 
     #[test]
-    fn production_is_known_by_its_name() {
+    fn production_is_recognised_by_name() {
         let is = |name: &str| {
             EnvironmentDraft {
                 name: name.to_owned(),

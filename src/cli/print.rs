@@ -1,0 +1,304 @@
+//! Text output that several commands share: passes, pull requests, gaps, diffs, tables.
+
+use super::{Screen, safe, screen::Color};
+use crate::{
+    service::{
+        pass_summary::{
+            CommitSummary, EnvironmentSummary, FileDiff, PassSummary, PolicySummary,
+            PullRequestSummary,
+        },
+        types::{Gaps, PartialFailure, Selected},
+    },
+    spec::{Diagnostic, Severity},
+    update::{EnvironmentState, RequestState},
+};
+use jiff::Timestamp;
+
+/// The detail of a printed pass.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Detail {
+    /// Results only.
+    Results,
+    /// Results with diffs and the reasons of policies.
+    Reasons,
+}
+
+/// Prints a pass.
+pub fn pass(pass: &PassSummary, detail: Detail, screen: &mut Screen) {
+    let revision = pass.revision.as_deref().map_or("unread", short);
+    screen.line(format_args!(
+        "{} {}",
+        screen.paint(Color::Bold, &pass.repository),
+        screen.paint(Color::Dim, format_args!("at {revision}"))
+    ));
+    for environment in &pass.environments {
+        self::environment(environment, detail, screen);
+    }
+    if pass.environments.is_empty() && pass.failures.is_empty() {
+        screen.line(if pass.has_errors() {
+            "  no valid Environment: correct the errors"
+        } else {
+            "  no Environment is declared: nothing to do"
+        });
+    }
+    for warning in &pass.warnings {
+        let label = screen.paint(Color::Cyan, "warning:");
+        screen.note(format_args!("{label} {warning}"));
+    }
+    for diagnostic in &pass.diagnostics {
+        let label = screen.paint(
+            severity_color(diagnostic),
+            format_args!("{}:", diagnostic.severity),
+        );
+        screen.note(format_args!(
+            "{label} {}: {}",
+            diagnostic.place, diagnostic.message
+        ));
+    }
+    failures(&pass.failures, screen);
+}
+
+pub fn severity_color(diagnostic: &Diagnostic) -> Color {
+    match diagnostic.severity {
+        Severity::Error => Color::Red,
+        Severity::Warning => Color::Cyan,
+    }
+}
+
+/// Prints failures of remotes.
+pub fn failures(failures: &[PartialFailure], screen: &mut Screen) {
+    for failure in failures {
+        let label = screen.paint(Color::Red, format_args!("error ({}):", failure.kind));
+        screen.note(format_args!("{label} {}", failure.error));
+        if let Some(hint) = &failure.hint {
+            screen.note(format_args!("hint: {hint}"));
+        }
+    }
+}
+
+/// Prints why an answer may lack something.
+pub fn gaps(gaps: &Gaps, screen: &mut Screen) {
+    failures(&gaps.failures, screen);
+    invalid_declarations(&gaps.invalid_declarations, screen);
+}
+
+/// Prints a note if a repository has invalid declarations.
+pub fn invalid_declarations(repositories: &[String], screen: &mut Screen) {
+    if !repositories.is_empty() {
+        screen.note("note: invalid declarations are ignored; list them with `tagboat check`");
+    }
+}
+
+fn environment(environment: &EnvironmentSummary, detail: Detail, screen: &mut Screen) {
+    let name = screen.paint(Color::Bold, &environment.name);
+    screen.line(format_args!("  {name}: {}", state(environment)));
+    for commit in &environment.commits {
+        self::commit(commit, detail, screen);
+    }
+    for request in &environment.pull_requests {
+        pull_request(request, detail, screen);
+    }
+    for policy in &environment.policies {
+        self::policy(policy, detail, screen);
+    }
+    if detail == Detail::Results {
+        return;
+    }
+    let is_notable = |code: &str| !matches!(code, "up-to-date" | "nothing-chosen");
+    for left in environment
+        .left
+        .iter()
+        .filter(|left| is_notable(&left.code))
+    {
+        let place = place(&left.file, left.line, left.column, screen);
+        screen.line(format_args!("    left alone {place}: {}", left.reason));
+    }
+}
+
+fn state(environment: &EnvironmentSummary) -> String {
+    let text = match environment.state {
+        EnvironmentState::UpToDate if environment.policies.is_empty() => "nothing to update",
+        EnvironmentState::UpToDate => "up to date",
+        EnvironmentState::Unknown => "unknown: some registries could not be asked",
+        EnvironmentState::Committed => "committed",
+        EnvironmentState::Planned if environment.commits.is_empty() => "would change pull requests",
+        EnvironmentState::Planned => "would commit",
+        EnvironmentState::WindowClosed => {
+            return match environment.until {
+                Some(time) => format!("waiting: no window is open, next opening {}", minute(time)),
+                None => "waiting: no window is open".to_owned(),
+            };
+        }
+        EnvironmentState::Proposed => "in review",
+        EnvironmentState::Waiting => "waiting: its pull requests could not be read",
+        EnvironmentState::Suspended => "suspended",
+        EnvironmentState::Failed => "failed",
+    };
+    text.to_owned()
+}
+
+/// Returns `FILE:LINE:COLUMN` in colour.
+pub fn place(file: &str, line: u32, column: u32, screen: &Screen) -> String {
+    screen.paint(Color::Cyan, format_args!("{}:{line}:{column}", safe(file)))
+}
+
+fn commit(commit: &CommitSummary, detail: Detail, screen: &mut Screen) {
+    let subject = commit.message.lines().next().unwrap_or_default();
+    match &commit.id {
+        Some(id) => {
+            let id = screen.paint(Color::Green, short(id));
+            screen.line(format_args!("    {id} {subject}"));
+        }
+        None => screen.line(format_args!("    {subject}")),
+    }
+    if detail == Detail::Reasons {
+        diffs(&commit.files, screen);
+    }
+}
+
+/// Prints a pull request; one that is not open yet comes with its diffs.
+pub fn pull_request(request: &PullRequestSummary, detail: Detail, screen: &mut Screen) {
+    let number = match request.number {
+        Some(number) => format!("#{number} "),
+        None => String::new(),
+    };
+    let title: String = request.title.chars().filter(|c| !c.is_control()).collect();
+    let state = screen.paint(Color::Green, request.state.as_str());
+    screen.line(format_args!("    {state} {number}{title}"));
+    if let Some(url) = &request.url {
+        screen.line(format_args!("      {}", safe(url)));
+    }
+    for wait in &request.waits {
+        screen.line(screen.paint(Color::Dim, format_args!("      {}", safe(wait))));
+    }
+    let is_new = matches!(
+        request.state,
+        RequestState::WouldOpen | RequestState::WouldUpdate
+    );
+    if detail == Detail::Reasons && is_new {
+        diffs(&request.files, screen);
+    }
+}
+
+fn policy(policy: &PolicySummary, detail: Detail, screen: &mut Screen) {
+    let present = present(&policy.present);
+    let name = &policy.name;
+    match (&policy.selected, &policy.reason) {
+        (Some(Selected { tag, .. }), _) => {
+            let is_present = policy.present.iter().all(|present| present == tag.as_str());
+            if detail == Detail::Reasons || !is_present {
+                screen.line(format_args!(
+                    "    {name} selects {tag} (files have {present})"
+                ));
+            }
+        }
+        (None, Some(reason)) => screen.line(format_args!(
+            "    {name} selects nothing (files have {present}): {reason}"
+        )),
+        (None, None) => {}
+    }
+    if detail == Detail::Reasons {
+        for refused in &policy.refused {
+            let tag = refused.tag.escape_debug();
+            let line = format!("      not {tag}: it {}", refused.reason);
+            screen.line(screen.paint(Color::Dim, line));
+        }
+    }
+    for held in &policy.held {
+        screen.line(format_args!("    {name} holds {held}"));
+    }
+}
+
+/// Joins the tags in the files.
+pub fn present(tags: &[String]) -> String {
+    match tags {
+        [] => "(none)".to_owned(),
+        tags => tags.join(", ").escape_debug().to_string(),
+    }
+}
+
+/// Prints the diffs of files.
+pub fn diffs(files: &[FileDiff], screen: &mut Screen) {
+    for file in files {
+        unified(&file.diff, screen);
+    }
+}
+
+/// Prints a unified diff in colour, without the control characters of the files.
+pub fn unified(diff: &str, screen: &mut Screen) {
+    for line in diff.lines() {
+        let safe: String = line
+            .chars()
+            .filter(|c| !c.is_control() || *c == '\t')
+            .collect();
+        let is_header = safe.starts_with("---") || safe.starts_with("+++");
+        let painted = match safe.as_bytes().first() {
+            _ if is_header => screen.paint(Color::Bold, &safe),
+            Some(b'+') => screen.paint(Color::Green, &safe),
+            Some(b'-') => screen.paint(Color::Red, &safe),
+            Some(b'@') => screen.paint(Color::Cyan, &safe),
+            _ => safe,
+        };
+        screen.line(painted);
+    }
+}
+
+/// Returns a time to the minute, in UTC.
+pub fn minute(time: Timestamp) -> String {
+    time.strftime("%Y-%m-%d %H:%M UTC").to_string()
+}
+
+/// Returns the first ten characters of a commit id.
+pub fn short(id: &str) -> &str {
+    id.get(..10).unwrap_or(id)
+}
+
+/// A cell of a table with its colour.
+pub type Cell = (String, Option<Color>);
+
+/// Returns the lines of a table. The last column is not padded; colours do not count as width.
+pub fn table(heads: &[&str], rows: &[Vec<Cell>], screen: &Screen) -> Vec<String> {
+    let width = |column: usize| {
+        let cells = rows.iter().map(|row| row[column].0.chars().count());
+        cells.max().unwrap_or_default().max(heads[column].len())
+    };
+    let widths: Vec<usize> = (0..heads.len()).map(width).collect();
+    let line = |row: &Vec<Cell>| {
+        let mut line = String::new();
+        for (column, (text, color)) in row.iter().enumerate() {
+            let padded = match widths.get(column + 1) {
+                Some(_) => format!("{text:<width$}  ", width = widths[column]),
+                None => text.clone(),
+            };
+            let (text, padding) = padded.split_at(text.len());
+            match color {
+                Some(color) => line.push_str(&screen.paint(*color, text)),
+                None => line.push_str(text),
+            }
+            line.push_str(padding);
+        }
+        line.trim_end().to_owned()
+    };
+    let heads: Vec<Cell> = heads
+        .iter()
+        .map(|head| ((*head).to_owned(), Some(Color::Dim)))
+        .collect();
+    let mut lines = vec![line(&heads)];
+    lines.extend(rows.iter().map(line));
+    lines
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn table_pads_all_columns_but_the_last() {
+        let screen = Screen::buffer(false);
+        let rows = [vec![("a".to_owned(), None), ("long text".to_owned(), None)]];
+        assert_eq!(
+            table(&["NAME", "X"], &rows, &screen),
+            ["NAME  X", "a     long text"]
+        );
+    }
+}

@@ -1,0 +1,154 @@
+//! The local socket: queries of commands on the same machine.
+
+use super::schedule::MIN_SLEEP;
+use crate::service::{
+    Failure, Progress, Service,
+    protocol::{SocketReply, SocketRequest},
+};
+use std::{
+    fs,
+    io::{self, ErrorKind},
+    os::unix::fs::PermissionsExt,
+    path::{Path, PathBuf},
+    pin::pin,
+    sync::Arc,
+    time::Duration,
+};
+use tokio::{
+    io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader},
+    net::{UnixListener, UnixStream},
+    sync::mpsc::{UnboundedSender, unbounded_channel},
+    task::JoinSet,
+    time::timeout,
+};
+use tokio_util::sync::CancellationToken;
+use tracing::{debug, warn};
+
+/// The most queries answered at the same time.
+const MAX_QUERIES: usize = 16;
+
+/// The most bytes of a query.
+const MAX_QUERY: u64 = 64 << 10;
+
+/// The time for a client to send its query.
+const QUERY_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// The listening socket; its file is removed when dropped.
+pub(super) struct LocalSocket {
+    listener: UnixListener,
+    path: PathBuf,
+}
+
+impl LocalSocket {
+    /// Opens the socket for the owner alone. A file of a dead process is replaced: the lock of the
+    /// store excludes a second daemon.
+    ///
+    /// # Errors
+    /// If the file cannot be replaced or bound.
+    pub fn open(path: &Path) -> Result<Self, Failure> {
+        let failure =
+            |error: io::Error| Failure::input(format!("socket {}: {error}", path.display()));
+        match fs::remove_file(path) {
+            Err(error) if error.kind() != ErrorKind::NotFound => return Err(failure(error)),
+            _ => {}
+        }
+        let listener = UnixListener::bind(path).map_err(failure)?;
+        fs::set_permissions(path, PermissionsExt::from_mode(0o600)).map_err(failure)?;
+        Ok(Self {
+            listener,
+            path: path.to_owned(),
+        })
+    }
+
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+}
+
+impl Drop for LocalSocket {
+    fn drop(&mut self) {
+        let _ = fs::remove_file(&self.path);
+    }
+}
+
+/// Sends progress to the client's connection.
+struct ProgressSender(UnboundedSender<String>);
+
+impl Progress for ProgressSender {
+    fn update(&self, text: &str) {
+        // Fails only when the connection is closed, which ends the query.
+        let _ = self.0.send(text.to_owned());
+    }
+}
+
+/// Answers queries until the daemon stops.
+pub(super) async fn serve(socket: LocalSocket, service: Arc<Service>, stop: CancellationToken) {
+    let mut queries = JoinSet::new();
+    loop {
+        let stream = tokio::select! {
+            biased;
+            () = stop.cancelled() => return,
+            accepted = socket.listener.accept(), if queries.len() < MAX_QUERIES => match accepted {
+                Ok((stream, _)) => stream,
+                Err(error) => {
+                    warn!("cannot accept a connection on the local socket: {error}");
+                    tokio::time::sleep(MIN_SLEEP).await;
+                    continue;
+                }
+            },
+            Some(_) = queries.join_next() => continue,
+        };
+        let service = Arc::clone(&service);
+        queries.spawn(async move {
+            match answer(stream, &service).await {
+                Ok(()) => {}
+                Err(error) if is_disconnect(&error) => {
+                    debug!("the client of the local socket disconnected: {error}");
+                }
+                Err(error) => warn!("cannot answer a query on the local socket: {error}"),
+            }
+        });
+    }
+}
+
+fn is_disconnect(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        ErrorKind::BrokenPipe
+            | ErrorKind::ConnectionAborted
+            | ErrorKind::ConnectionReset
+            | ErrorKind::UnexpectedEof
+    )
+}
+
+/// Answers one query. Progress is sent meanwhile, and a client that disconnects cancels the query.
+async fn answer(stream: UnixStream, service: &Service) -> io::Result<()> {
+    let (read, mut write) = stream.into_split();
+    let mut read = BufReader::new(read.take(MAX_QUERY));
+    let mut line = String::new();
+    timeout(QUERY_TIMEOUT, read.read_line(&mut line)).await??;
+    let SocketRequest { query, repository } = serde_json::from_str(&line)?;
+    let service = service.for_repository(repository.as_deref());
+    let (sender, mut updates) = unbounded_channel();
+    let progress = ProgressSender(sender);
+    let result = {
+        let mut run = pin!(query.run(&service, &progress));
+        loop {
+            tokio::select! {
+                biased;
+                Some(text) = updates.recv() => {
+                    write.write_all(&line_of(&SocketReply::Progress(text))?).await?;
+                }
+                result = &mut run => break result,
+            }
+        }
+    };
+    let reply = result.map_or_else(SocketReply::Failure, SocketReply::Answer);
+    write.write_all(&line_of(&reply)?).await
+}
+
+fn line_of(reply: &SocketReply) -> io::Result<Vec<u8>> {
+    let mut line = serde_json::to_vec(reply)?;
+    line.push(b'\n');
+    Ok(line)
+}

@@ -1,0 +1,135 @@
+//! `diff`: the desired and the live objects of Applications.
+
+use super::{
+    Failure, Outcome, Progress, Service,
+    scope::{self, QueryClusters},
+};
+use crate::{
+    core::{error::ErrorKind, name::Name},
+    reconcile::{self, ChangeKind, ObjectDiff, ReconcileMode, RenderFn},
+    spec::Application,
+};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use std::sync::Arc;
+
+/// Asks for the differences between Git and clusters.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+pub struct DiffQuery {
+    /// The Applications; all if empty.
+    pub applications: Vec<Name>,
+}
+
+/// The differences between Git and clusters.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct DiffAnswer {
+    /// The Applications that could be compared.
+    pub applications: Vec<ApplicationDiff>,
+    /// The others, each with the reason.
+    pub failures: Vec<Failure>,
+    /// Config repositories with invalid declarations, which are not used.
+    pub invalid_declarations: Vec<String>,
+}
+
+/// The differences of one Application.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct ApplicationDiff {
+    /// The Application.
+    pub application: Name,
+    /// The cluster.
+    pub cluster: String,
+    /// Every object of the Application; those without a difference have the change `none`.
+    pub objects: Vec<ObjectDiff>,
+}
+
+impl DiffAnswer {
+    /// Classifies the answer.
+    pub fn outcome(&self) -> Outcome {
+        let differs = |diff: &ApplicationDiff| diff.changed().next().is_some();
+        if self.failures.is_empty() {
+            Outcome::findings_if(self.applications.iter().any(differs))
+        } else {
+            Outcome::Partly
+        }
+    }
+}
+
+impl ApplicationDiff {
+    /// Iterates over the objects with a difference.
+    pub fn changed(&self) -> impl Iterator<Item = &ObjectDiff> {
+        self.objects
+            .iter()
+            .filter(|object| object.change != ChangeKind::None)
+    }
+}
+
+/// Compares by server-side dry run, so that defaults and webhooks make no difference.
+///
+/// # Errors
+/// If an Application is not declared, or the only one asked for cannot be compared.
+pub async fn diff(
+    service: &Service,
+    query: &DiffQuery,
+    progress: &dyn Progress,
+) -> Result<DiffAnswer, Failure> {
+    progress.update("reading Git");
+    let selected = scope::select_declared(service, &query.applications).await?;
+    let clusters = QueryClusters::shared(service, ReconcileMode::Plan).await?;
+    let mut answer = DiffAnswer {
+        applications: Vec::new(),
+        failures: Vec::new(),
+        invalid_declarations: selected.invalid_declarations,
+    };
+    for scope in &selected.scopes {
+        let render = scope.render(service);
+        for application in scope.applications() {
+            let (name, cluster) = (&application.name, &application.cluster);
+            progress.update(&format!("comparing {name} with cluster {cluster}"));
+            match compare(&clusters, application, &render).await {
+                Ok(objects) => answer.applications.push(ApplicationDiff {
+                    application: name.clone(),
+                    cluster: cluster.clone(),
+                    objects,
+                }),
+                Err(failure) => answer.failures.push(failure),
+            }
+        }
+    }
+    clusters.close().await;
+    match answer.failures.pop() {
+        Some(failure) if query.applications.len() == 1 => Err(failure),
+        failure => {
+            answer.failures.extend(failure);
+            Ok(answer)
+        }
+    }
+}
+
+async fn compare(
+    clusters: &QueryClusters,
+    application: &Application,
+    render: &Arc<RenderFn>,
+) -> Result<Vec<ObjectDiff>, Failure> {
+    let Some(cluster) = clusters.reconciler.cluster(&application.cluster) else {
+        return Err(clusters.unavailable(application));
+    };
+    let (render, declared) = (Arc::clone(render), application.clone());
+    let rendered = tokio::task::spawn_blocking(move || render(&declared))
+        .await
+        .map_err(|error| Failure::new(ErrorKind::Bug, format!("rendering panicked: {error}")))?
+        .map_err(|error| Failure {
+            hint: error.message.hint.clone(),
+            ..Failure::input(format!("{}: {}", application.name, error.message))
+        })?;
+    let records = clusters
+        .reconciler
+        .records(Some(&application.cluster))
+        .await?;
+    let inventory = records
+        .get(&(application.cluster.clone(), application.name.clone()))
+        .map(|record| record.inventory.clone())
+        .unwrap_or_default();
+    Ok(reconcile::diff_objects(cluster, application, &rendered, &inventory).await?)
+}

@@ -1,0 +1,146 @@
+//! `explain`: the decision of a policy, tag by tag.
+
+use super::{
+    Failure, Outcome, Progress, Service,
+    types::{Gaps, HeldTag, RefusedTag, Selected, available},
+};
+use crate::{
+    core::name::Name,
+    images::{
+        lint,
+        policy::{self, PolicyInput, RegistryFacts},
+    },
+    update::{PassReport, PolicyDecision},
+};
+use jiff::Timestamp;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeSet;
+
+/// Asks for the decision of a policy.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct ExplainQuery {
+    /// The policy.
+    pub policy: Name,
+}
+
+/// The decision of a policy in each Environment.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct ExplainAnswer {
+    /// The policy.
+    pub policy: Name,
+    /// The decisions; empty if no file of an Environment refers to the image.
+    pub decisions: Vec<ExplainedDecision>,
+    /// The reasons why the answer may lack something.
+    #[serde(flatten)]
+    pub gaps: Gaps,
+}
+
+/// The decision of a policy in one Environment.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct ExplainedDecision {
+    /// The config repository.
+    pub repository: String,
+    /// The Environment.
+    pub environment: String,
+    /// The tags in the files, each once.
+    pub present: Vec<String>,
+    /// The selected version.
+    pub selected: Option<Selected>,
+    /// The reason why nothing was selected.
+    pub reason: Option<String>,
+    /// The time when the first tag refused only for its age is old enough.
+    pub free_at: Option<Timestamp>,
+    /// The held versions.
+    pub held: Vec<HeldTag>,
+    /// Every refused tag.
+    pub refused: Vec<RefusedTag>,
+}
+
+impl ExplainAnswer {
+    /// Classifies the answer.
+    pub fn outcome(&self) -> Outcome {
+        Outcome::partly_if(!self.gaps.failures.is_empty())
+    }
+}
+
+/// Decides for each Environment in which the policy has references.
+///
+/// # Errors
+/// If no repository declares the policy, or a Git server or registry cannot be asked.
+pub async fn explain(
+    service: &Service,
+    query: &ExplainQuery,
+    progress: &dyn Progress,
+) -> Result<ExplainAnswer, Failure> {
+    let _locks = service.lock_repositories().await;
+    let now = Timestamp::now();
+    let name = &query.policy;
+    let mut declared = BTreeSet::new();
+    let mut answer = ExplainAnswer {
+        policy: name.clone(),
+        decisions: Vec::new(),
+        gaps: Gaps::default(),
+    };
+    for updater in &service.updaters {
+        progress.update(&format!(
+            "reading {} and its registries",
+            updater.config.name
+        ));
+        let mut report = PassReport::default();
+        let snapshot = updater.look_for_holds(&mut report).await?;
+        answer
+            .gaps
+            .add(&updater.config.name, &report, &snapshot.declared);
+        declared.extend(snapshot.declared.policies.keys().cloned());
+        let Some(policy) = snapshot.declared.policies.get(name) else {
+            continue;
+        };
+        let mut scan = updater.scanner.scan(&policy.image, now).await?;
+        let (scopes, _) = lint::find(&snapshot.declared, &snapshot.files);
+        for scope in &scopes {
+            let Some(usage) = scope.policies.get(name) else {
+                continue;
+            };
+            let mut holds = updater.holds(&snapshot, scope, now).await?;
+            let holds = holds.remove(name).unwrap_or_default();
+            let decision = usage
+                .decide(&updater.scanner, &mut scan, &holds, now)
+                .await?;
+            let input = PolicyInput {
+                policy,
+                present: usage.least(),
+                holds: &holds,
+                now,
+            };
+            let facts = RegistryFacts {
+                tags: &scan.tags,
+                details: &scan.details,
+            };
+            let (_, refused) = policy::explain(&input, &facts);
+            let (selected, reason, free_at) = match &decision {
+                PolicyDecision::Chosen(chosen) => (Some(Selected::from(chosen)), None, None),
+                PolicyDecision::Nothing { reason, free_at } => {
+                    (None, Some(reason.clone()), *free_at)
+                }
+            };
+            answer.decisions.push(ExplainedDecision {
+                repository: updater.config.name.clone(),
+                environment: scope.environment.name.clone(),
+                present: usage.report(None, None, &holds, now).present,
+                selected,
+                reason,
+                free_at,
+                held: holds.iter().map(HeldTag::from).collect(),
+                refused: refused.into_iter().map(RefusedTag::new).collect(),
+            });
+        }
+    }
+    if !declared.contains(name) {
+        let names = available(declared.iter().map(Name::to_string));
+        return Err(Failure::input(format!("no ImagePolicy {name}; {names}")));
+    }
+    Ok(answer)
+}

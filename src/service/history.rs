@@ -1,0 +1,147 @@
+//! `history`: the last rollouts of an Application.
+
+use super::{Failure, Progress, Service, scope::QueryClusters};
+use crate::{
+    core::{error::Classify as _, name::Name},
+    io::git::Mirror,
+    objects::plan::{Rollout, RolloutOutcome},
+    reconcile::ReconcileMode,
+};
+use jiff::Timestamp;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use std::sync::Arc;
+
+/// Asks for the last rollouts of an Application.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct HistoryQuery {
+    /// The Application.
+    pub application: Name,
+}
+
+/// The last rollouts of an Application.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct HistoryAnswer {
+    /// The Application.
+    pub application: Name,
+    /// The clusters with a record of it.
+    pub clusters: Vec<ClusterHistory>,
+}
+
+/// The record in one cluster.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct ClusterHistory {
+    /// The cluster.
+    pub cluster: String,
+    /// The last revisions that changed something, newest first.
+    pub revisions: Vec<RolledOutRevision>,
+}
+
+/// A revision and its result.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct RolledOutRevision {
+    /// The commit.
+    pub revision: String,
+    /// The result.
+    pub result: RolloutOutcome,
+    /// The time of the result.
+    pub since: Timestamp,
+    /// The reason of the result; empty on success.
+    pub message: String,
+    /// The subject of the commit; none if the mirror no longer has it.
+    pub subject: Option<String>,
+}
+
+/// Reads the records of an Application from its clusters.
+///
+/// # Errors
+/// If no cluster has a readable record.
+pub async fn history(
+    service: &Service,
+    query: &HistoryQuery,
+    progress: &dyn Progress,
+) -> Result<HistoryAnswer, Failure> {
+    let application = &query.application;
+    let clusters = QueryClusters::shared(service, ReconcileMode::Plan).await?;
+    progress.update("asking clusters");
+    let reconciler = &clusters.reconciler;
+    let mut records = reconciler.records(None).await?;
+    records.retain(|(_, name), _| name == application);
+    if records.is_empty() {
+        let failure = without_record(&clusters, application).await;
+        clusters.close().await;
+        return Err(failure);
+    }
+    clusters.close().await;
+    let mut found = Vec::new();
+    for ((cluster, _), record) in records {
+        let mirror = service
+            .updaters
+            .iter()
+            .find(|updater| updater.config.name == record.inventory.repository)
+            .map(|updater| Arc::clone(&updater.mirror));
+        let revisions = tokio::task::spawn_blocking(move || {
+            let with_subject = |rollout| with_subject(rollout, mirror.as_deref());
+            record.history.0.into_iter().map(with_subject).collect()
+        });
+        found.push(ClusterHistory {
+            cluster,
+            revisions: revisions.await.unwrap_or_default(),
+        });
+    }
+    Ok(HistoryAnswer {
+        application: application.clone(),
+        clusters: found,
+    })
+}
+
+/// Explains why there is no record.
+async fn without_record(clusters: &QueryClusters, application: &Name) -> Failure {
+    let reconciler = &clusters.reconciler;
+    match reconciler.record_conflicts(application).await {
+        Ok(unreadable) => {
+            if let Some(error) = unreadable.first() {
+                return Failure {
+                    hint: error.hint(),
+                    ..Failure::input(format!(
+                        "cannot read the record of Application {application}: {error}"
+                    ))
+                };
+            }
+        }
+        Err(error) => return error.into(),
+    }
+    let unreachable: Vec<String> = reconciler
+        .clusters()
+        .filter_map(|name| reconciler.connection_error(name))
+        .map(ToString::to_string)
+        .collect();
+    if unreachable.is_empty() {
+        Failure::input(format!(
+            "no cluster has a record of Application {application}: it was never applied"
+        ))
+    } else {
+        Failure::input(format!(
+            "no reachable cluster has a record of Application {application}; {}",
+            unreachable.join("; ")
+        ))
+    }
+}
+
+fn with_subject(rollout: Rollout, mirror: Option<&Mirror>) -> RolledOutRevision {
+    let commit = rollout.revision.parse().ok();
+    let subject = mirror
+        .zip(commit)
+        .and_then(|(mirror, commit)| mirror.history(commit, 0, 1).next()?.ok())
+        .map(|commit| commit.subject);
+    RolledOutRevision {
+        revision: rollout.revision,
+        result: rollout.result,
+        since: rollout.since,
+        message: rollout.message,
+        subject,
+    }
+}

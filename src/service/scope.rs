@@ -1,0 +1,230 @@
+//! The Applications of a query: their repositories, their revision, and clusters to ask.
+
+use super::{Failure, Service, types::available};
+use crate::{
+    core::{error::Classify as _, name::Name},
+    io::git::ObjectId,
+    reconcile::{self, ReconcileMode, Reconciler, RenderFn, RepositoryId},
+    spec::{Application, Declarations},
+    update::{ImageUpdater, PassReport},
+};
+use std::{collections::BTreeSet, sync::Arc, time::Duration};
+use tokio_util::sync::CancellationToken;
+
+/// Time for clusters beside the timeouts of the Applications themselves.
+const MARGIN: Duration = Duration::from_secs(60);
+
+/// The selected Applications of one repository at one revision.
+pub(super) struct RepositoryScope {
+    pub updater: Arc<ImageUpdater>,
+    pub commit: ObjectId,
+    pub declared: Arc<Declarations>,
+    /// The selection; none for all Applications.
+    pub only: Option<BTreeSet<Name>>,
+}
+
+impl RepositoryScope {
+    pub fn applications(&self) -> Vec<&Application> {
+        self.declared
+            .applications
+            .values()
+            .filter(|application| self.selects(&application.name))
+            .collect()
+    }
+
+    pub fn selects(&self, name: &Name) -> bool {
+        self.only.as_ref().is_none_or(|only| only.contains(name))
+    }
+
+    /// Returns false if a selection was made and nothing of it is in this repository.
+    pub fn is_relevant(&self) -> bool {
+        self.only.as_ref().is_none_or(|only| !only.is_empty())
+    }
+
+    pub fn repository(&self) -> &str {
+        &self.updater.config.name
+    }
+
+    pub fn revision(&self) -> String {
+        self.commit.to_string()
+    }
+
+    /// Returns the function that renders Applications at this revision.
+    pub fn render(&self, service: &Service) -> Arc<RenderFn> {
+        reconcile::from_git(
+            Arc::clone(&service.renderer),
+            Arc::clone(&self.updater.mirror),
+            self.commit,
+        )
+    }
+
+    /// Starts reconciling the selected Applications at this revision.
+    pub fn follow(&self, service: &Service, reconciler: &Arc<Reconciler>) {
+        self.follow_only(service, reconciler, self.only.as_ref());
+    }
+
+    /// The same with another selection.
+    pub fn follow_only(
+        &self,
+        service: &Service,
+        reconciler: &Arc<Reconciler>,
+        only: Option<&BTreeSet<Name>>,
+    ) {
+        reconciler.reconcile(
+            &RepositoryId::from(&self.updater.config),
+            &self.revision(),
+            &self.declared,
+            only,
+            &self.render(service),
+        );
+    }
+
+    /// Returns the time after which a result is not waited for any longer.
+    pub fn deadline(&self) -> Duration {
+        let timeouts = self
+            .applications()
+            .into_iter()
+            .map(|application| application.timeout);
+        timeouts.max().unwrap_or_default() + MARGIN
+    }
+}
+
+/// The scopes of a selection, with the names that no repository declares.
+pub(super) struct SelectedScopes {
+    pub scopes: Vec<RepositoryScope>,
+    pub undeclared: Vec<Name>,
+    /// Repositories with invalid declarations.
+    pub invalid_declarations: Vec<String>,
+}
+
+/// Reads the branch of each repository and selects Applications; all if `names` is empty.
+///
+/// # Errors
+/// If a Git server cannot be asked.
+pub(super) async fn select(service: &Service, names: &[Name]) -> Result<SelectedScopes, Failure> {
+    let mut scopes: Vec<RepositoryScope> = Vec::new();
+    let mut invalid_declarations = Vec::new();
+    for updater in &service.updaters {
+        let snapshot = {
+            let _lock = updater.turn.lock().await;
+            updater.look(&mut PassReport::default()).await?
+        };
+        if snapshot.declared.has_errors() {
+            invalid_declarations.push(updater.config.name.clone());
+        }
+        let declared = &snapshot.declared.applications;
+        let only = (!names.is_empty()).then(|| {
+            names
+                .iter()
+                .filter(|name| declared.contains_key(*name))
+                .cloned()
+                .collect()
+        });
+        scopes.push(RepositoryScope {
+            updater: Arc::clone(updater),
+            commit: snapshot.commit,
+            declared: snapshot.declared,
+            only,
+        });
+    }
+    let is_declared = |name: &&Name| {
+        scopes
+            .iter()
+            .any(|scope| scope.declared.applications.contains_key(*name))
+    };
+    let undeclared = names
+        .iter()
+        .filter(|name| !is_declared(name))
+        .cloned()
+        .collect();
+    Ok(SelectedScopes {
+        scopes,
+        undeclared,
+        invalid_declarations,
+    })
+}
+
+/// The same, where every name has to be declared.
+pub(super) async fn select_declared(
+    service: &Service,
+    names: &[Name],
+) -> Result<SelectedScopes, Failure> {
+    let mut selected = select(service, names).await?;
+    if let Some(name) = selected.undeclared.first() {
+        return Err(undeclared(name, &selected.scopes));
+    }
+    selected.scopes.retain(RepositoryScope::is_relevant);
+    Ok(selected)
+}
+
+/// The failure for an Application that no repository declares.
+pub(super) fn undeclared(name: &Name, scopes: &[RepositoryScope]) -> Failure {
+    let names = scopes
+        .iter()
+        .flat_map(|scope| scope.declared.applications.keys().map(ToString::to_string));
+    Failure::input(format!("no Application {name}; {}", available(names)))
+}
+
+/// The clusters for one query: those of the daemon, or connections of its own.
+pub(super) struct QueryClusters {
+    pub reconciler: Arc<Reconciler>,
+    /// Stops the reconciler, where it is the query's own.
+    own: Option<CancellationToken>,
+}
+
+impl QueryClusters {
+    /// Uses the clusters of the daemon, or else opens them. Sends nothing yet.
+    pub async fn shared(service: &Service, mode: ReconcileMode) -> Result<Self, Failure> {
+        match &service.reconciler {
+            Some(reconciler) => Ok(Self {
+                reconciler: Arc::clone(reconciler),
+                own: None,
+            }),
+            None => Self::open(service, mode).await,
+        }
+    }
+
+    /// Opens the clusters of the settings. Sends nothing yet.
+    pub async fn open(service: &Service, mode: ReconcileMode) -> Result<Self, Failure> {
+        let stop = CancellationToken::new();
+        let opened = service.context.reconciler(mode, &stop).await?;
+        let reconciler = opened.ok_or_else(|| {
+            Failure::input("tagboat.yaml names no clusters").hint(
+                "Write clusters: [{name: dev, kubeconfig: PATH, context: NAME}]; \
+                 README.md (\"tagboat.yaml\") shows all fields.",
+            )
+        })?;
+        Ok(Self {
+            reconciler,
+            own: Some(stop),
+        })
+    }
+
+    /// Returns true if no daemon shares these clusters.
+    pub fn is_own(&self) -> bool {
+        self.own.is_some()
+    }
+
+    /// Stops a reconciler of the query's own at a safe point.
+    pub async fn close(self) {
+        if let Some(stop) = self.own {
+            stop.cancel();
+            self.reconciler.shut_down().await;
+        }
+    }
+
+    /// Explains why a cluster that an Application names is not open.
+    pub fn unavailable(&self, application: &Application) -> Failure {
+        let place = &application.place;
+        match self.reconciler.connection_error(&application.cluster) {
+            Some(error) => Failure {
+                hint: error.hint(),
+                ..Failure::input(format!("{place}: {error}"))
+            },
+            None => Failure::input(format!(
+                "{place}: no cluster {:?} in tagboat.yaml",
+                application.cluster
+            )),
+        }
+    }
+}
