@@ -45,9 +45,9 @@ use screen::Screen;
 use std::process::ExitCode;
 
 const EXIT_CODES: &str = "\
-Exit codes: 0 done, also if there was nothing to do · 1 findings (check, set --check or plan --check found something, select \
-selected nothing, health saw a failed object, preview saw a refusal, status or diff saw a difference) · 2 invalid input · \
-3 remote failure · 4 partly done";
+Exit codes: 0 done, also if there was nothing to do · 1 findings (check, set --check or plan \
+--check found something, select selected nothing, health saw a failed object, preview saw a \
+refusal, status or diff saw a difference) · 2 invalid input · 3 remote failure · 4 partly done";
 
 /// Update container images in a GitOps repository and deploy the result to Kubernetes
 #[derive(Debug, Parser)]
@@ -79,9 +79,9 @@ struct Arguments {
 /// The format of an answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum Output {
-    /// Text
+    /// Text for reading
     Text,
-    /// JSON, described by `tagboat schema answer`
+    /// JSON for programs, described by `tagboat schema answer`
     Json,
 }
 

@@ -23,10 +23,11 @@ Examples:
   tagboat preview -C . --no-cluster            preview in a CI job with nothing but a checkout
   tagboat preview -C . --base origin/main prod/shop
 
-Without --base, the commit where the head left the branch is the base; for a head on the branch, its first parent. Without \
---head, it is the branch's newest commit, or with -C the checked-out one. For a repository in tagboat.yaml, revisions are \
-branches, tags and commit ids; with -C, any revision that Git accepts. A shallow clone may lack the base: fetch the whole \
-history in the CI job. --kustomize and --helm have an effect only with -C and without a tagboat.yaml.";
+Without --base, the commit where the head left the branch is the base; for a head on the branch, \
+its first parent. Without --head, it is the branch's newest commit, or with -C the checked-out \
+one. For a repository in tagboat.yaml, revisions are branches, tags and commit ids; with -C, any \
+revision that Git accepts. A shallow clone may lack the base: fetch the whole history in the CI \
+job. --kustomize and --helm have an effect only with -C and without a tagboat.yaml.";
 
 /// Show the effect of a change on clusters before it is merged
 ///

@@ -15,9 +15,10 @@ Examples:
   tagboat rollback dev/podinfo                 restore the state before its last change
   tagboat rollback dev/podinfo --to 1a2b3c4d   restore the state at this commit
 
-One commit on the branch restores every file below the Application's path, byte for byte, including deleted and added ones. \
-Other folders and the declarations below the path stay as they are. Versions that went down are held: tagboat does not bring \
-them back until a newer one appears; `tagboat release` lifts a hold. A second rollback without --to reverts the first.";
+One commit on the branch restores every file below the Application's path, byte for byte, \
+including deleted and added ones. Other folders and the declarations below the path stay as they \
+are. Versions that went down are held: tagboat does not bring them back until a newer one \
+appears; `tagboat release` lifts a hold. A second rollback without --to reverts the first.";
 
 /// Restore the files of an Application by a commit
 ///

@@ -31,7 +31,13 @@ pub struct Arguments {
     once: bool,
 
     /// Write the log in this format to standard error
-    #[arg(long, value_enum, default_value_t = LogFormat::Text, env = "TAGBOAT_LOG_FORMAT", help_heading = "Logging")]
+    #[arg(
+        long,
+        value_enum,
+        default_value_t = LogFormat::Text,
+        env = "TAGBOAT_LOG_FORMAT",
+        help_heading = "Logging"
+    )]
     log_format: LogFormat,
 
     /// Log this level (error, warn, info, debug or trace), or a level per module as in

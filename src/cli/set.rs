@@ -49,8 +49,8 @@ Examples:
   tagboat set envs/dev apps:web=registry.example.com/web:1.4.0@sha256:… --diff
   tagboat set . flux-system:podinfo=ghcr.io/stefanprodan/podinfo:6.7.1 -f clusters/ --references markers
 
-Without -f, a choice is an explicit order: any other tag of its image is replaced, even a higher one. With -f, the policy's \
-order applies, so that a lower version is left alone.";
+Without -f, a choice is an explicit order: any other tag of its image is replaced, even a higher \
+one. With -f, the policy's order applies, so that a lower version is left alone.";
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum ReferenceMode {

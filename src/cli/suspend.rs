@@ -9,15 +9,16 @@ use crate::{
 const SUSPEND_EXAMPLE: &str = "\
 Example: tagboat suspend application/dev/podinfo
 
-A suspended ImagePolicy is not scanned and changes nothing. A suspended Environment is not written to. The objects of a \
-suspended Application are not applied, repaired or deleted. The commit adds `suspend: true` to the declaration and changes \
-no other byte; `tagboat resume` reverts it.";
+A suspended ImagePolicy is not scanned and changes nothing. A suspended Environment is not \
+written to. The objects of a suspended Application are not applied, repaired or deleted. The \
+commit adds `suspend: true` to the declaration and changes no other byte; `tagboat resume` \
+reverts it.";
 
 const RESUME_EXAMPLE: &str = "\
 Example: tagboat resume application/dev/podinfo
 
-The commit removes what `tagboat suspend` added, so that the two together change nothing. An entry that a user wrote becomes \
-`suspend: false`, and its place and comment stay.";
+The commit removes what `tagboat suspend` added, so that the two together change nothing. An \
+entry that a user wrote becomes `suspend: false`, and its place and comment stay.";
 
 /// Suspend a resource by committing `suspend: true`
 ///

@@ -69,7 +69,7 @@ impl ServiceContext {
             let failure = Failure::input(format!("{}: {error}", file.display()));
             match error.kind() {
                 std::io::ErrorKind::NotFound => failure.hint(
-                    "Name the settings file with --config; README.md (\"tagboat.yaml\") shows its fields.",
+                    "Name the settings file with --config, or draft one with `tagboat init`.",
                 ),
                 _ => failure,
             }

@@ -11,7 +11,7 @@ use crate::{
     spec::{Diagnostic, Severity},
     update::{
         CommitReport, EnvironmentReport, EnvironmentState, LeftReport, PassReport, PolicyReport,
-        RequestReport, RequestState,
+        RequestReport, RequestState, RequestTotals,
     },
 };
 use jiff::Timestamp;
@@ -35,6 +35,8 @@ pub struct PassSummary {
     pub failures: Vec<PartialFailure>,
     /// Facts about the repository or its forge that are no failures.
     pub warnings: Vec<String>,
+    /// The requests that the pass has sent.
+    pub requests_sent: RequestTotals,
 }
 
 /// An Environment in a pass.
@@ -176,6 +178,7 @@ impl From<&PassReport> for PassSummary {
             diagnostics: report.findings.clone(),
             failures: convert(&report.failures),
             warnings: report.warnings.clone(),
+            requests_sent: report.requests.clone(),
         }
     }
 }

@@ -65,7 +65,7 @@ macro_rules! queries {
         #[derive(Debug, Clone, Serialize, Deserialize)]
         #[serde(rename_all = "camelCase")]
         pub enum Query {
-            $(#[doc = concat!("See [`", stringify!($function), "`](fn@", stringify!($function), ").")]
+            $(#[doc = concat!("Runs [`", stringify!($function), "`].")]
             $kind($query),)*
         }
 

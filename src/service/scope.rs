@@ -191,7 +191,7 @@ impl QueryClusters {
         let reconciler = opened.ok_or_else(|| {
             Failure::input("tagboat.yaml names no clusters").hint(
                 "Write clusters: [{name: dev, kubeconfig: PATH, context: NAME}]; \
-                 README.md (\"tagboat.yaml\") shows all fields.",
+                 `tagboat schema tagboat.yaml` has all fields.",
             )
         })?;
         Ok(Self {

@@ -34,7 +34,9 @@ pub struct PassReport {
 }
 
 /// Requests that a pass has sent.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+#[derive(
+    Debug, Clone, Default, PartialEq, Eq, Serialize, serde::Deserialize, schemars::JsonSchema,
+)]
 #[serde(rename_all = "camelCase")]
 pub struct RequestTotals {
     /// Tag listings (the first page of each).

@@ -122,6 +122,7 @@ impl Case {
             out: shown(&output.stdout),
             err: shown(&output.stderr),
         };
+        super::answer_schema::validate_output(line, exit, &said.out, &said.err);
         self.transcript
             .push_str(&format!("$ tagboat {line}\n{}", said.out));
         if !said.err.is_empty() {

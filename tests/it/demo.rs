@@ -60,32 +60,32 @@ fn the_whole_story_happens_as_told() {
     told_to_the_end(output.status.code(), &complaints, &text);
     for line in [
         "$ tagboat plan",
-        "✓ nothing was written anywhere",
+        "✓ nothing was written",
         "    dev: web 1.4.0 → 1.4.1",
         "    Tagboat-Update: dev",
-        "✓ not a byte but the tag has changed",
+        "✓ only the tag has changed, and no other byte",
         "✓ dev does not get 1.6.0-rc.1: it is a pre-release, which the range \">=1.4.0 <2.0.0\" does",
         "✓ dev does not get 2.0.0: it is outside the range \">=1.4.0 <2.0.0\"",
         "✓ prod does not get 1.5.0: it was first seen",
         "✓ prod does not get 1.5.0: it is held: Ada went back from 1.5.0 to 1.4.1",
         "✓ prod waits until 09:00",
-        "✓ prod has 1.5.1; 1.5.0 has never come back",
+        "✓ prod has 1.5.1, and 1.5.0 never came back",
         "✓ podinfo 6.7.0 is ready, ",
         "    dev: podinfo 6.7.0 → 6.7.1",
-        "✓ the cluster has what Git says: podinfo 6.7.1, ready",
+        "✓ the cluster matches Git: podinfo 6.7.1 is ready",
         "dev/podinfo  sandbox",
         "INFO repaired Deployment dev/podinfo: /spec/template/spec/containers[name=podinfo]/image",
-        "✓ it was put back ",
+        "✓ tagboat repaired it ",
         "$ tagboat rollback dev/podinfo",
-        "✓ podinfo 6.7.0 is ready in the cluster",
+        "✓ podinfo 6.7.0 is ready after ",
         "✓ dev does not get 6.7.1: it is held",
         "✓ nothing was written, neither to Git nor to the cluster",
-        "✓ podinfo 6.7.2 is ready; 6.7.1 has not come back",
-        "✓ it shows what changes on the cluster, and what the cluster says to it",
+        "✓ podinfo 6.7.2 is ready, and 6.7.1 did not come back",
+        "✓ it shows the rendered change and the result of the cluster's dry run",
         "✓ nothing has changed, neither in Git nor at the forge",
-        "✓ it merged by itself, and its branch is gone",
-        "✓ 9 updates and 1 rollback by tagboat, 4 commits of Ada, none lost",
-        "Everything happened as told",
+        "✓ it was merged automatically, and its branch is deleted",
+        "✓ 9 updates and 1 rollback by tagboat, and 4 commits by Ada",
+        "All checks passed in ",
     ] {
         assert!(
             text.lines().any(|told| told.starts_with(line)),
@@ -112,7 +112,10 @@ fn as_json_it_is_one_value_with_every_step() {
     assert_eq!(output.status.code(), Some(0));
     let told: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
     let steps = told["steps"].as_array().unwrap();
-    assert_eq!((steps.len(), &told["kept"]), (22, &serde_json::Value::Null));
+    assert_eq!(
+        (steps.len(), &told["servers"]),
+        (22, &serde_json::Value::Null)
+    );
     assert!(
         steps
             .iter()
@@ -120,7 +123,7 @@ fn as_json_it_is_one_value_with_every_step() {
             .all(|(index, step)| step["step"] == index + 1 && step["failed"].is_null())
     );
     let commits = |step: &serde_json::Value| {
-        step["report"]["environments"]
+        step["pass"]["environments"]
             .as_array()
             .into_iter()
             .flatten()
@@ -184,7 +187,7 @@ fn kept_it_answers_until_it_is_interrupted() {
     let mut text = Vec::new();
     while !text
         .last()
-        .is_some_and(|line: &String| line.starts_with("Ctrl-C ends"))
+        .is_some_and(|line: &String| line.starts_with("Ctrl-C stops"))
     {
         text.push(
             lines
@@ -271,7 +274,10 @@ fn kept_it_answers_until_it_is_interrupted() {
     let mut log = BufReader::new(daemon.stderr.take().unwrap());
     let mut line = String::new();
     log.read_line(&mut line).unwrap();
-    assert!(line.contains("runs") && !line.contains('\x1b'), "{line:?}");
+    assert!(
+        line.contains("tagboat started") && !line.contains('\x1b'),
+        "{line:?}"
+    );
     daemon.signal("INT");
     log.read_to_string(&mut line).unwrap();
     assert_eq!(daemon.ended().code(), Some(0), "{line}");

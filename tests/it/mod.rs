@@ -1,6 +1,7 @@
 //! One module a room; `support` has what they share. What needs the sandbox's servers is built with
 //! the feature `demo`.
 
+mod answer_schema;
 mod body;
 mod cli_local;
 mod cli_support;
@@ -56,6 +57,8 @@ mod rewrite_properties;
 #[cfg(feature = "demo")]
 mod sandbox_forge;
 mod sandbox_kube;
+#[cfg(feature = "demo")]
+mod service_answers;
 mod store;
 mod support;
 mod suspend_cases;

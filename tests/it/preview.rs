@@ -666,7 +666,7 @@ fn the_command_needs_nothing_but_a_checkout() {
         .unwrap();
     let text = said(folder.path(), &["preview", "-C", "work/deep/down"], 0);
     assert!(
-        text.contains(": 1 Application is reached\n\nshop/a on prod: 1 object changes\nConfigMap shop/a changes; not asked: there is no tagboat.yaml that names clusters\n")
+        text.contains(": 1 Application is affected\n\nshop/a on prod: 1 object changes\nConfigMap shop/a changes; not asked: no tagboat.yaml names clusters\n")
             && text.contains("-  value: \"1\"\n+  value: \"2\"\n"),
         "{text}"
     );
@@ -727,7 +727,7 @@ fn the_command_needs_nothing_but_a_checkout() {
     );
     let text = said(folder.path(), &["preview", "-C", "work", "no/such"], 2);
     assert!(
-        text.contains("there is no Application no/such in either revision: known are shop/a"),
+        text.contains("no Application no/such in either revision; available: shop/a"),
         "{text}"
     );
     // What was a branch of it is compared with where it began.
@@ -824,7 +824,7 @@ fn the_command_reads_a_repository_of_the_process_file() {
     let text = said(&["preview", "--base", "v1"], 0);
     assert!(
         text.contains("-  value: \"1\"\n+  value: \"2\"")
-            && text.contains("ConfigMap shop/more is new"),
+            && text.contains("ConfigMap shop/more is created"),
         "{text}"
     );
     let text = said(
@@ -838,7 +838,7 @@ fn the_command_reads_a_repository_of_the_process_file() {
         0,
     );
     assert!(
-        text.contains("+  value: \"2\"") && !text.contains("more is new"),
+        text.contains("+  value: \"2\"") && !text.contains("more is created"),
         "{text}"
     );
     assert!(

@@ -38,7 +38,7 @@ impl Daemon {
         );
         let daemon = Self { child, log };
         wait("the daemon", || {
-            daemon.text().contains("runs").then_some(())
+            daemon.text().contains("tagboat started").then_some(())
         });
         daemon
     }
@@ -157,7 +157,7 @@ fn a_running_daemon_answers_as_the_commands_do_without_one() {
         if question.contains(&"json") && question.contains(&"plan") {
             // A daemon may share requests with its own passes.
             let mut value: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
-            value[0]["requests"].take();
+            value["passes"][0]["requestsSent"].take();
             output.stdout = value.to_string().into_bytes();
         }
         (

@@ -147,15 +147,15 @@ fn an_up_to_date_repository_costs_a_listing_and_one_ls_refs() {
         let assert = fleet.tagboat(command).assert().code(0);
         let reports: Value = serde_json::from_slice(&assert.get_output().stdout).unwrap();
         assert_eq!(
-            reports[0]["environments"][0]["state"], "up-to-date",
+            reports["passes"][0]["environments"][0]["state"], "up-to-date",
             "{reports:#}"
         );
         assert_eq!(
-            reports[0]["environments"][0]["commits"],
+            reports["passes"][0]["environments"][0]["commits"],
             Value::Array(Vec::new())
         );
         assert_eq!(
-            reports[0]["requests"],
+            reports["passes"][0]["requestsSent"],
             serde_json::json!({"listings": 1, "heads": 0, "registry": 1, "lsRefs": 1})
         );
         assert_eq!(

@@ -158,10 +158,10 @@ impl Real {
         let plan = self.run(config, &["plan", "-o", "json"]);
         let reports: serde_json::Value = serde_json::from_slice(&plan.stdout).unwrap();
         assert_eq!(
-            reports[0]["environments"][0]["state"], "up-to-date",
+            reports["passes"][0]["environments"][0]["state"], "up-to-date",
             "{reports:#}"
         );
-        let requests = &reports[0]["requests"];
+        let requests = &reports["passes"][0]["requestsSent"];
         assert_eq!(
             (
                 &requests["listings"],

@@ -125,7 +125,7 @@ fn a_rollback_is_respected_until_something_newer_comes() {
     let (out, err) = said(&fleet, &["rollback", "dev/web"], Outcome::Done);
     let commit = fleet.log().pop().unwrap();
     let expected = format!(
-        "dev/web is back at {} by {} (1 file)\n  restored  {FILE}\nundone:\n  {} dev: web 1.0.0 → 1.1.0 (tagboat)\nheld from now on: dev default/web: versions up to 1.1.0\n  lift it with: tagboat release dev default/web\n",
+        "dev/web is back at {} by {} (1 file)\n  restored  {FILE}\nreverted commits:\n  {} dev: web 1.0.0 → 1.1.0 (tagboat)\nheld from now on: dev default/web: versions up to 1.1.0\n  lift it with: tagboat release dev default/web\n",
         &first[..10],
         &commit.id[..10],
         &updated[..10]
@@ -325,7 +325,7 @@ fn a_shared_base_is_named_and_stays() {
             &first[..10]
         )
     );
-    assert!(err.contains("dev/web reads base, too"), "{err}");
+    assert!(err.contains("dev/web also reads base"), "{err}");
     assert_eq!(fleet.log().len(), 2);
     let (_, err) = said(&fleet, &["rollback", "dev/web"], Outcome::BadInput);
     assert!(

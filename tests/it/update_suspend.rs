@@ -65,7 +65,7 @@ fn what_rests_is_written_once_and_taken_back_byte_for_byte() {
     );
     let value: serde_json::Value = serde_json::from_str(&out).unwrap();
     assert_eq!(
-        (value["kind"].as_str(), value["suspend"].as_bool()),
+        (value["kind"].as_str(), value["suspended"].as_bool()),
         (Some("Application"), Some(false))
     );
     assert_eq!(value["commit"].as_str(), Some(fleet.log()[2].id.as_str()));

@@ -1,469 +1,459 @@
-//! The second half of the story: from Git to the cluster, back, and on. The clock is the real one
-//! here, so that times can be measured.
+//! The second half of the story: from Git to the cluster, back, and on. The clock is real here, so
+//! that times can be measured.
 
 use super::{
-    fleet,
-    ground::{self, DemoCluster, READY_AFTER},
+    cluster::{self, DemoCluster, READY_AFTER},
     log::DemoLog,
-    stage::{self, DemoServers, pass},
+    narrator::{Narrator, StoryEnd, StoryStep},
+    seed,
+    servers::{self, DemoServers, pass},
     story::{chosen, commits, environment},
-    teller::{Narrator, StoryEnd, StoryStep},
 };
 use crate::{
-    cli::{Screen, applications, rollback},
+    cli::{Screen, applications, rollback, safe},
     core::name::Name,
-    core::text::escape_control,
     daemon,
     objects::object::Object,
-    reconcile::{self, ApplicationState, ApplicationStatus, Reconciler},
-    service::Failure,
-    service::engine::Engine,
+    reconcile::{ApplicationState, ApplicationStatus, ReconcileMode, Reconciler},
+    service::{Failure, engine::Engine},
     update::{ImageUpdater, PassMode, PassReport},
 };
 use jiff::Timestamp;
 use std::{sync::Arc, time::Duration};
 use tokio::time::Instant;
 
-/// How long a rollout, or a repair, may take on a busy machine.
-pub const PATIENCE: Duration = Duration::from_secs(60);
+/// Time for a rollout, or a repair, on a busy machine.
+pub const STEP_TIMEOUT: Duration = Duration::from_secs(60);
 
-/// The tags of podinfo, in the order in which they come.
+/// The tags of podinfo, in the order of their publication.
 const FIRST: &str = "6.7.0";
 pub const SECOND: &str = "6.7.1";
 pub const THIRD: &str = "6.7.2";
 
-/// The tag that comes after the story.
+/// The tag published after the story.
 pub const NEXT: &str = "6.7.3";
 
-/// What one pass has brought about.
-pub struct SyncedStep {
+/// One pass, and its rollout.
+pub struct SyncedPass {
     pub report: PassReport,
-    /// How long it took until everything was committed and pushed.
+    /// The time until everything was committed and pushed.
     pushed: Duration,
-    /// How long until it was applied.
     applied: Option<Duration>,
-    /// How long until everything was ready; nothing if it did not come to that.
+    /// The time until everything was ready; none if it did not become ready in time.
     pub ready: Option<Duration>,
 }
 
-/// Who plays.
+/// The servers and the cluster of this half.
 pub struct DeployChapter<'a> {
-    pub stage: &'a DemoServers,
-    pub ground: &'a DemoCluster,
+    pub servers: &'a DemoServers,
+    pub cluster: &'a DemoCluster,
     pub updater: &'a ImageUpdater,
     reconciler: Arc<Reconciler>,
     log: &'a DemoLog,
     color: bool,
 }
 
-/// Tells it, and leaves the cluster as it is then, with nobody who looks after it.
-pub async fn tell(
-    stage: &DemoServers,
-    ground: &DemoCluster,
+/// Plays this half, and stops the reconciler.
+pub async fn play(
+    servers: &DemoServers,
+    cluster: &DemoCluster,
     engine: &Engine,
     updater: &Arc<ImageUpdater>,
     log: &DemoLog,
-    teller: &mut Narrator<'_>,
+    narrator: &mut Narrator<'_>,
 ) -> Result<(), StoryEnd> {
-    let reconciler = stage
-        .context()?
-        .reconciler(reconcile::ReconcileMode::Act, &ground.stop)
-        .await?;
-    let reconciler =
-        reconciler.ok_or_else(|| Failure::input("the demo's tagboat.yaml names a cluster"))?;
-    ground.works_with(&reconciler);
-    // As in the daemon.
-    let following = daemon::follow(
+    let context = servers.context()?;
+    let reconciler = context
+        .reconciler(ReconcileMode::Act, &cluster.stop)
+        .await?
+        .ok_or_else(|| Failure::input("the demo's tagboat.yaml names a cluster"))?;
+    cluster.set_reconciler(&reconciler);
+    // The background tasks of the daemon.
+    let following = tokio::spawn(daemon::follow(
         Arc::clone(updater),
         Arc::clone(&reconciler),
         Arc::clone(&engine.renderer),
-        ground.stop.clone(),
-    );
-    let following = tokio::spawn(following);
-    let context = stage.context()?;
+        cluster.stop.clone(),
+    ));
     context
         .preview_with(updater, &engine.renderer, Some(&reconciler))
         .await;
-    let talking = tokio::spawn(daemon::report_rollouts(
-        updater,
-        &reconciler,
-        ground.stop.clone(),
-    ));
-    let act = DeployChapter {
-        stage,
-        ground,
+    let reporting = daemon::report_rollouts(updater, &reconciler, cluster.stop.clone());
+    let reporting = tokio::spawn(reporting);
+    let chapter = DeployChapter {
+        servers,
+        cluster,
         updater,
         reconciler,
         log,
-        color: teller.has_color(),
+        color: narrator.has_color(),
     };
-    act.begin(teller).await?;
-    act.deploy(teller).await?;
-    act.drift(teller).await?;
-    act.back_and_on(teller).await?;
-    act.review(teller).await?;
-    ground.rest().await;
+    chapter.declare(narrator).await?;
+    chapter.deploy(narrator).await?;
+    chapter.drift(narrator).await?;
+    chapter.roll_back(narrator).await?;
+    chapter.stay_rolled_back(narrator).await?;
+    chapter.pass_the_hold(narrator).await?;
+    chapter.review(narrator).await?;
+    cluster.stop_reconciler().await;
     let _ = following.await;
-    let _ = talking.await;
+    let _ = reporting.await;
     Ok(())
 }
 
 impl DeployChapter<'_> {
-    /// Ada declares podinfo; it comes to the cluster.
-    async fn begin(&self, teller: &mut Narrator<'_>) -> Result<(), StoryEnd> {
-        let Self { stage, ground, .. } = self;
-        stage.publish("shop/podinfo", FIRST).await?;
-        let files = fleet::podinfo(
-            &stage.registry(),
-            ground.name,
-            &ground.namespace,
+    /// Ada declares podinfo, and it is deployed.
+    async fn declare(&self, narrator: &mut Narrator<'_>) -> Result<(), StoryEnd> {
+        let Self {
+            servers, cluster, ..
+        } = self;
+        servers.publish("shop/podinfo", FIRST).await?;
+        let files = seed::podinfo(
+            &servers.registry(),
+            cluster.name,
+            &cluster.namespace,
             FIRST,
-            ground.replicas(),
+            cluster.replicas(),
         );
-        let changes: Vec<(&str, &str)> = files
-            .iter()
-            .map(|(path, text)| (*path, text.as_str()))
-            .collect();
-        let id = stage.commit(&changes, "podinfo: deploy it to dev", Timestamp::now())?;
-        let brought = self.bring().await?;
-        let mut step = StoryStep::new("A cluster, and an application", Timestamp::now());
-        step = match ground.is_real() {
-            false => step
-                .say(format!("Cluster {}, in this process: a small Kubernetes API.", ground.server()))
-                .say(format!("It runs no containers; its pods say that they are ready after {} ms.", READY_AFTER.as_millis())),
-            true => step
-                .say(format!(
-                    "Cluster {}, yours. Everything happens in namespace {},",
-                    escape_control(&ground.server()),
-                    ground.namespace
-                ))
-                .say("which was made for this and is deleted at the end.")
-                .say("Your nodes cannot pull from the demo's registry: podinfo has 0 replicas, so no pod is made."),
-        };
+        let now = Timestamp::now();
+        let message = "podinfo: deploy it to dev";
+        let id = servers.commit(&seed::borrowed(&files), message, now)?;
+        let synced = self.sync().await?;
+        let mut step = StoryStep::new("A cluster, and an Application", Timestamp::now());
+        for line in self.introduction() {
+            step = step.say(line);
+        }
         step = step
             .say(format!(
                 "Ada commits a Deployment and a Service, {}, and",
-                fleet::PODINFO
+                seed::PODINFO
             ))
-            .say(format!("in {}:", fleet::APPLICATION));
+            .say(format!("in {}:", seed::APPLICATION));
         for line in files[0].1.lines() {
             step = step.say(format!("    {line}"));
         }
-        let image = self.image(FIRST);
-        let live = ground.deployment().await?;
-        let made = live
-            .as_ref()
-            .is_some_and(|live| ground::image(live) == image && self.is_ready(live));
-        let ready = brought.ready.map_or(String::new(), |ready| {
-            format!(", {} after tagboat looked", ms(ready))
-        });
+        let is_live = self.is_live(FIRST).await?;
+        let statement = match synced.ready {
+            Some(ready) => {
+                let (word, ready) = (self.ready_word(), ms(ready));
+                format!("podinfo {FIRST} is {word}, {ready} after the pass started")
+            }
+            None => format!("podinfo {FIRST} is {}", self.ready_word()),
+        };
         self.tell(
-            teller,
-            step.run("tagboat run")
-                .print(self.log.lines("create"))
+            narrator,
+            step.command("tagboat run")
+                .output(self.log.lines("create"))
                 .check(
-                    stage.head()? == id && brought.ready.is_some() && made,
-                    format!("podinfo {FIRST} is {}{ready}", self.ready_word()),
+                    servers.head()? == id && synced.ready.is_some() && is_live,
+                    statement,
                 ),
         )
     }
 
-    /// A new tag, all the way.
-    async fn deploy(&self, teller: &mut Narrator<'_>) -> Result<(), StoryEnd> {
-        let Self {
-            stage,
-            ground,
-            updater,
-            ..
-        } = self;
-        stage.publish("shop/podinfo", SECOND).await?;
-        let brought = self.bring().await?;
-        let live = ground.deployment().await?;
+    fn introduction(&self) -> Vec<String> {
+        let server = safe(&self.cluster.server());
+        if !self.cluster.is_real() {
+            return vec![
+                format!("Cluster {server}, in this process: a small Kubernetes API."),
+                format!(
+                    "It runs no containers; its pods report ready after {} ms.",
+                    READY_AFTER.as_millis()
+                ),
+            ];
+        }
+        let namespace = &self.cluster.namespace;
+        vec![
+            format!("Cluster {server}, yours. Everything happens in namespace {namespace},"),
+            "which was created for the demo and is deleted at the end.".to_owned(),
+            "Your nodes cannot pull from the demo's registry, so that podinfo has 0 replicas."
+                .to_owned(),
+        ]
+    }
+
+    /// A new tag is deployed.
+    async fn deploy(&self, narrator: &mut Narrator<'_>) -> Result<(), StoryEnd> {
+        self.servers.publish("shop/podinfo", SECOND).await?;
+        let synced = self.sync().await?;
+        let is_in_git = self.is_in_git(SECOND)?;
+        let is_live = self.is_live(SECOND).await?;
+        let word = self.ready_word();
         let step = StoryStep::new(
             "A new tag, from the registry to a ready Deployment",
             Timestamp::now(),
         )
         .say(format!(
-            "CI pushes podinfo {SECOND}. Measured from the moment that tagboat looks:"
+            "CI pushes podinfo {SECOND}. Measured from the start of the pass:"
         ))
-        .pass(&brought.report, &["dev"])
-        .print(brought.timeline(self.ready_word()))
-        .check(commits(&brought.report, "dev").len() == 1, "")
+        .pass(&synced.report, &["dev"])
+        .output(synced.timeline(word))
+        .check(commits(&synced.report, "dev").len() == 1, "")
         .check(
-            stage::file(updater, fleet::PODINFO)?.contains(&format!("podinfo:{SECOND}\n"))
-                && live.is_some_and(|live| {
-                    ground::image(&live) == self.image(SECOND) && self.is_ready(&live)
-                })
-                && brought.ready.is_some(),
-            format!(
-                "the cluster has what Git says: podinfo {SECOND}, {}",
-                self.ready_word()
-            ),
+            is_in_git && is_live && synced.ready.is_some(),
+            format!("the cluster matches Git: podinfo {SECOND} is {word}"),
         );
-        self.tell(teller, step)?;
+        self.tell(narrator, step)?;
         let statuses = self.reconciler.statuses();
-        self.tell(
-            teller,
-            StoryStep::look(
-                "How is it?",
-                "tagboat status",
-                self.page(|page| applications::statuses(&statuses, page)),
-            )
-            .check(
-                statuses.len() == 1
-                    && statuses
-                        .iter()
-                        .all(|status| status.state == ApplicationState::Synced),
-                "",
-            ),
-        )
+        let output = self.lines(|page| applications::statuses(&statuses, page));
+        let step = StoryStep::show("The status of the Application", "tagboat status", output)
+            .check(statuses.len() == 1 && self.is_synced(), "");
+        self.tell(narrator, step)
     }
 
-    /// Somebody changes the cluster past Git.
-    async fn drift(&self, teller: &mut Narrator<'_>) -> Result<(), StoryEnd> {
-        let Self { ground, log, .. } = self;
-        let (hand_made, said) = (self.image("debug"), self.image(SECOND));
-        let begun = Instant::now();
-        let edited = ground.edit(&hand_made).await?;
-        let back = ground
-            .until(begun, PATIENCE, |live| ground::image(live) == said)
+    /// A user changes the cluster without Git.
+    async fn drift(&self, narrator: &mut Narrator<'_>) -> Result<(), StoryEnd> {
+        let Self { cluster, log, .. } = self;
+        let (drifted, desired) = (self.image("debug"), self.image(SECOND));
+        let start = Instant::now();
+        let edited = cluster.edit_image(&drifted).await?;
+        let repaired = cluster
+            .wait_until(start, STEP_TIMEOUT, |live| cluster::image(live) == desired)
             .await?;
-        // The reconciler says so after it has the answer.
-        while log.lines("repaired").is_empty() && begun.elapsed() < PATIENCE {
+        // The reconciler logs the repair after the API server has answered.
+        while log.lines("repaired").is_empty() && start.elapsed() < STEP_TIMEOUT {
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
-        let told = log.lines("repaired");
-        let known = told.iter().any(|line| line.contains("kubectl-edit"));
-        let took = back.map_or_else(
-            || "in time".to_owned(),
-            |took| format!("{} after the edit was sent", ms(took)),
-        );
-        let settled = self.settled().await?;
-        self.tell(
-            teller,
-            StoryStep::new("Somebody changes the cluster by hand", Timestamp::now())
-                .say(format!(
-                    "Past Git, somebody sets the image to {hand_made}. The demo sends what"
-                ))
-                .say(format!(
-                    "`kubectl edit deployment podinfo -n {}` would send; the daemon logs:",
-                    ground.namespace
-                ))
-                .print(told)
-                .check(ground::image(&edited) == hand_made, "")
-                .check(
-                    back.is_some() && known,
-                    format!("it was put back {took}; the log says who had changed it"),
-                )
-                .check(settled, ""),
-        )
+        let logged = log.lines("repaired");
+        let names_manager = logged.iter().any(|line| line.contains("kubectl-edit"));
+        let statement = match repaired {
+            Some(time) => format!(
+                "tagboat repaired it {} after the edit; the log names the field manager",
+                ms(time)
+            ),
+            None => "tagboat repaired it; the log names the field manager".to_owned(),
+        };
+        let is_synced = self.wait_until_synced().await?;
+        let step = StoryStep::new("Drift is repaired", Timestamp::now())
+            .say(format!(
+                "A user sets the image to {drifted} without Git. The demo sends what"
+            ))
+            .say(format!(
+                "`kubectl edit deployment podinfo -n {}` would send; the daemon logs:",
+                cluster.namespace
+            ))
+            .output(logged)
+            .check(cluster::image(&edited) == drifted, "")
+            .check(repaired.is_some() && names_manager, statement)
+            .check(is_synced, "");
+        self.tell(narrator, step)
     }
 
-    /// Back to the tag before, where it stays until a newer one comes.
-    async fn back_and_on(&self, teller: &mut Narrator<'_>) -> Result<(), StoryEnd> {
+    /// A rollback in Git, which the cluster follows.
+    async fn roll_back(&self, narrator: &mut Narrator<'_>) -> Result<(), StoryEnd> {
         let Self {
-            stage,
-            ground,
+            servers,
+            cluster,
             updater,
             ..
         } = self;
-        let name = Name::new(&ground.namespace, ground::DEPLOYMENT).map_err(stage::broken)?;
-        let (before, begun) = (stage.head()?, Instant::now());
-        let done = updater.roll_back(&name, None, Timestamp::now()).await?;
-        let settled = self.settled().await?;
-        let took = begun.elapsed();
-        let live = ground.deployment().await?;
-        let back = live
-            .as_ref()
-            .is_some_and(|live| ground::image(live) == self.image(FIRST) && self.is_ready(live));
-        let pushed = done.commit.as_ref() == Some(&stage.head()?) && done.from == before;
-        self.tell(
-            teller,
-            StoryStep::new("Roll back", Timestamp::now())
-                .say(format!(
-                    "Say that {SECOND} was a mistake. Git goes back, and the cluster follows it:"
-                ))
-                .run(format!("tagboat rollback {name}"))
-                .print(self.page(|page| rollback::text(&done, page)))
-                .check(done.warnings.is_empty() && done.held.len() == 1, "")
-                .check(
-                    stage::file(updater, fleet::PODINFO)?.contains(&format!("podinfo:{FIRST}\n"))
-                        && pushed,
-                    "Git says so by a commit",
-                )
-                .check(
-                    settled && back,
-                    format!(
-                        "podinfo {FIRST} is {} in the cluster, after {}",
-                        self.ready_word(),
-                        ms(took)
-                    ),
-                ),
-        )?;
-
-        let (head, before) = (stage.head()?, self.writes());
-        let brought = self.bring().await?;
-        let offered = stage
-            .tags(updater, "shop/podinfo")
-            .await?
-            .iter()
-            .any(|tag| tag == SECOND);
-        let same = live.is_some() && ground.deployment().await? == live;
-        self.tell(
-            teller,
-            StoryStep::new("It stays rolled back", Timestamp::now())
-                .say(format!("The registry still offers {SECOND}, and the policy would take it. Another pass:"))
-                .pass(&brought.report, &["dev"])
-                .refused(environment(&brought.report, "dev"), "dev/podinfo", SECOND, "is held")
-                .check(
-                    offered && stage.head()? == head && same && self.writes() == before,
-                    "nothing was written, neither to Git nor to the cluster",
-                ),
-        )?;
-
-        stage.publish("shop/podinfo", THIRD).await?;
-        let brought = self.bring().await?;
-        let live = ground.deployment().await?;
-        let deployed = live
-            .is_some_and(|live| ground::image(&live) == self.image(THIRD) && self.is_ready(&live));
-        self.tell(
-            teller,
-            StoryStep::new("A newer tag passes the hold", Timestamp::now())
-                .say(format!("CI pushes podinfo {THIRD}."))
-                .pass(&brought.report, &["dev"])
-                .print(brought.timeline(self.ready_word()))
-                .check(
-                    environment(&brought.report, "dev")
-                        .is_some_and(|dev| chosen(dev, "dev/podinfo") == Some(THIRD)),
-                    "",
-                )
-                .check(
-                    deployed && brought.ready.is_some(),
-                    format!(
-                        "podinfo {THIRD} is {}; {SECOND} has not come back",
-                        self.ready_word()
-                    ),
-                ),
-        )
+        let name = Name::new(&cluster.namespace, cluster::DEPLOYMENT);
+        let name = name.map_err(servers::setup_failure)?;
+        let before = servers.head()?;
+        let start = Instant::now();
+        let rollback = updater.roll_back(&name, None, Timestamp::now()).await?;
+        let is_synced = self.wait_until_synced().await?;
+        let time = ms(start.elapsed());
+        let is_pushed = rollback.commit == Some(servers.head()?) && rollback.from == before;
+        let is_live = self.is_live(FIRST).await?;
+        let output = self.lines(|page| rollback::text(&rollback, page));
+        let step = StoryStep::new("Roll back", Timestamp::now())
+            .say(format!(
+                "Suppose that {SECOND} was a mistake. The rollback is a commit, and the cluster follows:"
+            ))
+            .command(format!("tagboat rollback {name}"))
+            .output(output)
+            .check(
+                rollback.warnings.is_empty() && rollback.held.len() == 1,
+                "",
+            )
+            .check(self.is_in_git(FIRST)? && is_pushed, "the rollback is in Git")
+            .check(
+                is_synced && is_live,
+                format!("podinfo {FIRST} is {} after {time}", self.ready_word()),
+            );
+        self.tell(narrator, step)
     }
 
-    /// Tells a step; of one that is untrue, with how the Applications are and what was logged.
-    pub fn tell(&self, teller: &mut Narrator<'_>, step: StoryStep) -> Result<(), StoryEnd> {
-        teller.tell(step.instead(|| {
-            let mut seen =
-                self.page(|page| applications::statuses(&self.reconciler.statuses(), page));
-            seen.extend(self.log.lines(""));
-            seen
+    /// A pass while the version is held.
+    async fn stay_rolled_back(&self, narrator: &mut Narrator<'_>) -> Result<(), StoryEnd> {
+        let Self {
+            servers,
+            cluster,
+            updater,
+            ..
+        } = self;
+        let (head, writes) = (servers.head()?, self.writes());
+        let live = cluster.deployment().await?;
+        let synced = self.sync().await?;
+        let tags = servers.tags(updater, "shop/podinfo").await?;
+        let is_offered = tags.iter().any(|tag| tag == SECOND);
+        let is_same = live.is_some() && cluster.deployment().await? == live;
+        let is_unchanged = servers.head()? == head && is_same && self.writes() == writes;
+        let step = StoryStep::new("It stays rolled back", Timestamp::now())
+            .say(format!(
+                "The registry still has {SECOND}, and the policy would select it. Another pass:"
+            ))
+            .pass(&synced.report, &["dev"])
+            .check_refused(
+                environment(&synced.report, "dev"),
+                "dev/podinfo",
+                SECOND,
+                "is held",
+            )
+            .check(
+                is_offered && is_unchanged,
+                "nothing was written, neither to Git nor to the cluster",
+            );
+        self.tell(narrator, step)
+    }
+
+    /// A newer version, which is not held.
+    async fn pass_the_hold(&self, narrator: &mut Narrator<'_>) -> Result<(), StoryEnd> {
+        self.servers.publish("shop/podinfo", THIRD).await?;
+        let synced = self.sync().await?;
+        let is_live = self.is_live(THIRD).await?;
+        let is_chosen = environment(&synced.report, "dev")
+            .is_some_and(|dev| chosen(dev, "dev/podinfo") == Some(THIRD));
+        let word = self.ready_word();
+        let step = StoryStep::new("A newer tag is not held", Timestamp::now())
+            .say(format!("CI pushes podinfo {THIRD}."))
+            .pass(&synced.report, &["dev"])
+            .output(synced.timeline(word))
+            .check(is_chosen, "")
+            .check(
+                is_live && synced.ready.is_some(),
+                format!("podinfo {THIRD} is {word}, and {SECOND} did not come back"),
+            );
+        self.tell(narrator, step)
+    }
+
+    /// Tells a step; one that fails comes with the statuses and the log.
+    pub fn tell(&self, narrator: &mut Narrator<'_>, step: StoryStep) -> Result<(), StoryEnd> {
+        narrator.tell(step.evidence(|| {
+            let statuses = self.reconciler.statuses();
+            let mut lines = self.lines(|page| applications::statuses(&statuses, page));
+            lines.extend(self.log.lines(""));
+            lines
         }))
     }
 
-    /// Writes sent to the cluster by the reconciler.
+    /// Returns the number of writes that the reconciler has sent to the cluster.
     fn writes(&self) -> u64 {
         self.reconciler
-            .cluster(self.ground.name)
+            .cluster(self.cluster.name)
             .map_or(0, |cluster| cluster.stats().writes())
     }
 
-    /// Looks at Git and the registry once, and waits until the cluster is as Git says.
-    pub async fn bring(&self) -> Result<SyncedStep, Failure> {
-        let begun = Instant::now();
+    /// Makes one pass, and waits until the cluster matches Git.
+    pub async fn sync(&self) -> Result<SyncedPass, Failure> {
+        let start = Instant::now();
         let report = pass(self.updater, PassMode::Write, Timestamp::now()).await;
-        let pushed = begun.elapsed();
-        let revision = self.stage.head()?;
+        let pushed = start.elapsed();
+        let revision = self.servers.head()?;
         let mut applied = None;
-        let done = |status: &ApplicationStatus| {
-            matches!(
-                status.state,
-                ApplicationState::Progressing | ApplicationState::Synced
-            )
+        let is_applied = |status: &ApplicationStatus| {
+            status.revision.as_deref() == Some(revision.as_str())
+                && matches!(
+                    status.state,
+                    ApplicationState::Progressing | ApplicationState::Synced
+                )
         };
-        let tell = |statuses: &[ApplicationStatus]| {
-            let here = statuses.iter().all(|status| {
-                status.revision.as_deref() == Some(revision.as_str()) && done(status)
-            });
-            if here && !statuses.is_empty() {
-                applied.get_or_insert_with(|| begun.elapsed());
+        let on_change = |statuses: &[ApplicationStatus]| {
+            if !statuses.is_empty() && statuses.iter().all(is_applied) {
+                applied.get_or_insert_with(|| start.elapsed());
             }
         };
-        let settled = self
+        let repository = &self.updater.config.name;
+        let is_observed = self
             .reconciler
-            .wait_until_observed(&self.updater.config.name, &revision, None, PATIENCE, tell)
+            .wait_until_observed(repository, &revision, None, STEP_TIMEOUT, on_change)
             .await;
-        let settled = settled
-            && self
-                .reconciler
-                .statuses()
-                .iter()
-                .all(|status| status.state == ApplicationState::Synced);
-        Ok(SyncedStep {
+        Ok(SyncedPass {
             report,
             pushed,
             applied,
-            ready: settled.then(|| begun.elapsed()),
+            ready: (is_observed && self.is_synced()).then(|| start.elapsed()),
         })
     }
 
-    /// Whether everything comes to rest in step.
-    async fn settled(&self) -> Result<bool, Failure> {
-        let revision = self.stage.head()?;
-        let settled = self
+    /// Waits until every Application is observed at the head; returns true if all are synced.
+    async fn wait_until_synced(&self) -> Result<bool, Failure> {
+        let revision = self.servers.head()?;
+        let repository = &self.updater.config.name;
+        let is_observed = self
             .reconciler
-            .wait_until_observed(&self.updater.config.name, &revision, None, PATIENCE, |_| {})
+            .wait_until_observed(repository, &revision, None, STEP_TIMEOUT, |_| {})
             .await;
-        Ok(settled
-            && self
-                .reconciler
-                .statuses()
-                .iter()
-                .all(|status| status.state == ApplicationState::Synced))
+        Ok(is_observed && self.is_synced())
     }
 
-    pub fn image(&self, tag: &str) -> String {
-        format!("{}/shop/podinfo:{tag}", self.stage.registry())
+    fn is_synced(&self) -> bool {
+        let statuses = self.reconciler.statuses();
+        statuses
+            .iter()
+            .all(|status| status.state == ApplicationState::Synced)
     }
 
-    /// Whether as many pods are ready as Git says.
-    pub fn is_ready(&self, live: &Object) -> bool {
+    fn is_in_git(&self, tag: &str) -> Result<bool, Failure> {
+        let file = servers::file(self.updater, seed::PODINFO)?;
+        Ok(file.contains(&format!("podinfo:{tag}\n")))
+    }
+
+    async fn is_live(&self, tag: &str) -> Result<bool, Failure> {
+        let live = self.cluster.deployment().await?;
+        Ok(live.is_some_and(|live| self.has_rolled_out(&live, tag)))
+    }
+
+    /// Returns true if a Deployment has this tag and all its replicas are ready.
+    pub fn has_rolled_out(&self, live: &Object, tag: &str) -> bool {
         let count = |pointer: &str| {
             live.pointer(pointer)
                 .and_then(|count| count.as_i64())
                 .unwrap_or_default()
         };
-        count("/status/readyReplicas") == self.ground.replicas()
-            && count("/spec/replicas") == self.ground.replicas()
+        let replicas = self.cluster.replicas();
+        cluster::image(live) == self.image(tag)
+            && count("/status/readyReplicas") == replicas
+            && count("/spec/replicas") == replicas
     }
 
+    pub fn image(&self, tag: &str) -> String {
+        format!("{}/shop/podinfo:{tag}", self.servers.registry())
+    }
+
+    /// Returns the word for a finished rollout; without replicas, nothing is ready.
     pub fn ready_word(&self) -> &'static str {
-        if self.ground.is_real() {
+        if self.cluster.is_real() {
             "rolled out"
         } else {
             "ready"
         }
     }
 
-    /// What a command prints.
-    fn page(&self, print: impl FnOnce(&mut Screen)) -> Vec<String> {
+    /// Returns the lines that a command prints.
+    fn lines(&self, print: impl FnOnce(&mut Screen)) -> Vec<String> {
         let mut page = Screen::buffer(self.color);
         print(&mut page);
         page.into_text().lines().map(str::to_owned).collect()
     }
 }
 
-impl SyncedStep {
-    /// When what was done, a line each.
-    fn timeline(&self, ready: &str) -> Vec<String> {
-        let rows = [
+impl SyncedPass {
+    /// Returns the times of a pass and its rollout, a line each.
+    fn timeline(&self, ready_word: &str) -> Vec<String> {
+        let times = [
             (Some(self.pushed), "committed and pushed"),
             (self.applied, "applied"),
-            (self.ready, ready),
+            (self.ready, ready_word),
         ];
-        rows.into_iter()
-            .filter_map(|(took, what)| Some(format!("{:>10}  {what}", ms(took?))))
+        times
+            .into_iter()
+            .filter_map(|(time, event)| Some(format!("{:>10}  {event}", ms(time?))))
             .collect()
     }
 }
 
-/// A short time.
+/// Returns a time in milliseconds.
 pub fn ms(duration: Duration) -> String {
     format!("{} ms", duration.as_millis())
 }

@@ -1,5 +1,4 @@
-//! What the reconciler logs while the story is played, as `tagboat run` would print it to standard
-//! error.
+//! The log of the reconciler during the story, as `tagboat run` prints it to standard error.
 
 use std::{
     io,
@@ -7,14 +6,14 @@ use std::{
 };
 use tracing_subscriber::{EnvFilter, fmt::MakeWriter};
 
-/// The lines logged so far. Clones share them.
+/// The lines logged so far; clones share them.
 #[derive(Debug, Clone, Default)]
 pub struct DemoLog {
     bytes: Arc<Mutex<Vec<u8>>>,
 }
 
 impl DemoLog {
-    /// Collects from now on what this process logs. A process does so once.
+    /// Collects what this process logs from now on.
     pub fn begin() -> Self {
         let log = Self::default();
         let format = tracing_subscriber::fmt()
@@ -22,36 +21,32 @@ impl DemoLog {
             .with_ansi(false)
             .with_target(false)
             .without_time();
-        // A second one in a process would go without lines, which its reader then tells.
+        // Fails only if a logger is installed already; then the checks of the story fail.
         let _ = format
             .with_env_filter(EnvFilter::new("tagboat=info"))
             .try_init();
         log
     }
 
-    /// The messages that hold a text, without their fields.
+    /// Returns the messages that contain a text, without their fields.
     pub fn lines(&self, text: &str) -> Vec<String> {
         let bytes = self.bytes.lock().unwrap_or_else(PoisonError::into_inner);
-        let bytes = String::from_utf8_lossy(&bytes);
-        let lines = bytes.lines().filter(|line| line.contains(text));
-        lines
-            .map(|line| {
-                line.split(" application=")
-                    .next()
-                    .unwrap_or(line)
-                    .trim()
-                    .to_owned()
-            })
+        let log = String::from_utf8_lossy(&bytes);
+        let without_fields = |line: &str| match line.split_once(" application=") {
+            Some((message, _)) => message.trim().to_owned(),
+            None => line.trim().to_owned(),
+        };
+        log.lines()
+            .filter(|line| line.contains(text))
+            .map(without_fields)
             .collect()
     }
 }
 
 impl io::Write for DemoLog {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.bytes
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .extend_from_slice(bytes);
+        let mut log = self.bytes.lock().unwrap_or_else(PoisonError::into_inner);
+        log.extend_from_slice(bytes);
         Ok(bytes.len())
     }
 

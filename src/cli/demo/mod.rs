@@ -1,45 +1,45 @@
-//! `tagboat demo`: the whole way from a registry through Git to a cluster, with nothing installed.
-//! Feature `demo`.
+//! `tagboat demo`: from a registry through Git to a cluster, with nothing installed. Feature
+//! `demo`.
 //!
-//! [`story`] is what happens up to Git, [`deploy`] what happens from there, [`review`] what people
-//! see before; [`stage`] and [`ground`] are where, [`teller`] is how it is printed, [`log`] what
-//! the reconciler said, and [`fleet`] are the files.
+//! [`story`] is the first half, up to Git; [`deploy`] and [`pull_request`] are the second half.
+//! [`servers`], [`cluster`] and [`seed`] are the world of the story, [`narrator`] prints it, and
+//! [`log`] collects the log of the reconciler.
 
+mod cluster;
 mod deploy;
-mod fleet;
-mod ground;
 mod log;
-mod review;
-mod stage;
+mod narrator;
+mod pull_request;
+mod seed;
+mod servers;
 mod story;
-mod teller;
 
 use super::{Failure, Outcome, Screen, screen::Color};
 use crate::{core::error::ErrorKind, service::engine};
-use ground::{DemoCluster, RealCluster};
+use cluster::{DemoCluster, RealCluster};
 use jiff::Timestamp;
 use log::DemoLog;
+use narrator::{Narrator, StoryEnd};
 use serde_json::json;
-use stage::DemoServers;
-use std::{path::Path, time::Duration};
-use teller::{Narrator, StoryEnd};
+use servers::DemoServers;
+use std::{io, path::Path, time::Duration};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
-/// How long servers and passes get to end after the story.
-const GRACE: Duration = Duration::from_secs(5);
+/// Time for servers and passes to end after the story.
+const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// Show the whole way from a registry through Git to a cluster; needs nothing
+/// Show tagboat at work, from a registry through Git to a cluster, with nothing installed
 ///
-/// Starts a registry, a Git server and a small Kubernetes API in this process, keeps a fleet in
-/// them up to date and deploys it, with the same code as `tagboat run`. Nothing outside a temporary
-/// folder is touched, and the folder is deleted at the end. Every step checks what it tells; one
-/// that does not happen as told ends the demo with exit code 4.
+/// Starts a registry, a Git server and a small Kubernetes API in this process, keeps a repository
+/// up to date and deploys it, with the code of `tagboat run`. Writes only to a temporary folder,
+/// and deletes it at the end. Every step checks its statements; a statement that is not true ends
+/// the demo with exit code 4.
 ///
-/// With --kubeconfig it deploys to a real cluster, in a namespace that is made for it and deleted
-/// at the end. Nothing is pulled there: the Deployment has no replicas.
+/// With --kubeconfig, deploys to a real cluster, in a namespace that is created for the demo and
+/// deleted at the end. The Deployment there has no replicas, so that nothing is pulled.
 #[derive(Debug, clap::Args)]
 pub struct Arguments {
-    /// Keep the servers running at the end, and say how to look at them, until Ctrl-C
+    /// Keep the servers running at the end, and explain how to look at them, until Ctrl-C
     #[arg(long)]
     keep: bool,
 
@@ -47,50 +47,48 @@ pub struct Arguments {
     real: RealCluster,
 }
 
-/// Runs the command.
 pub fn run(arguments: &Arguments, screen: &mut Screen) -> Result<Outcome, Failure> {
     let runtime = engine::runtime()?;
-    // Before there is anything that a signal could leave behind.
-    let signals = runtime.block_on(async {
-        Ok((
-            signal(SignalKind::interrupt())?,
-            signal(SignalKind::terminate())?,
-        ))
-    });
-    let (interrupt, terminate) =
-        signals.map_err(|error: std::io::Error| Failure::input(format!("signals: {error}")))?;
+    // Before a signal could leave anything behind.
+    let signals = runtime.block_on(async { Signals::install() });
+    let mut signals =
+        signals.map_err(|error| Failure::input(format!("cannot handle signals: {error}")))?;
     let folder = tempfile::Builder::new()
         .prefix("tagboat-demo-")
         .tempdir()
         .map_err(|error| {
-            Failure::input(format!("no temporary folder: {error}"))
-                .hint("Set TMPDIR to a folder that can be written.")
+            Failure::input(format!("cannot create a temporary folder: {error}"))
+                .hint("Set TMPDIR to a writable folder.")
         })?;
-    let result = runtime.block_on(visit(
+    let result = runtime.block_on(play_and_clean_up(
         arguments,
         folder.path(),
-        &mut Signals {
-            interrupt,
-            terminate,
-        },
+        &mut signals,
         screen,
     ));
-    // Whatever still works there has ended before the folder goes.
-    runtime.shutdown_timeout(GRACE);
-    let kept = folder.path().display().to_string();
+    // Nothing may write to the folder when it is deleted.
+    runtime.shutdown_timeout(SHUTDOWN_TIMEOUT);
+    let path = folder.path().display().to_string();
     folder
         .close()
-        .map_err(|error| Failure::input(format!("the folder {kept} is left: {error}")))?;
+        .map_err(|error| Failure::input(format!("cannot delete the folder {path}: {error}")))?;
     result
 }
 
-/// What asks the demo to end.
+/// The signals that end the demo.
 struct Signals {
     interrupt: Signal,
     terminate: Signal,
 }
 
 impl Signals {
+    fn install() -> io::Result<Self> {
+        Ok(Self {
+            interrupt: signal(SignalKind::interrupt())?,
+            terminate: signal(SignalKind::terminate())?,
+        })
+    }
+
     async fn any(&mut self) {
         tokio::select! {
             _ = self.interrupt.recv() => {}
@@ -100,27 +98,28 @@ impl Signals {
 }
 
 fn interrupted() -> Failure {
+    // Exit code 4: the demo was played in part.
     Failure::new(ErrorKind::Bug, "interrupted; nothing is left behind")
 }
 
-/// Finds the cluster, plays, and leaves the cluster as it was, however the play ends.
-async fn visit(
+/// Plays the story, and cleans up the cluster however it ends.
+async fn play_and_clean_up(
     arguments: &Arguments,
     folder: &Path,
     signals: &mut Signals,
     screen: &mut Screen,
 ) -> Result<Outcome, Failure> {
-    let ground = tokio::select! {
+    let cluster = tokio::select! {
         biased;
         () = signals.any() => return Err(interrupted()),
-        ground = DemoCluster::reach(&arguments.real, folder) => ground?,
+        cluster = DemoCluster::connect(&arguments.real, folder) => cluster?,
     };
-    // Not to be interrupted: what was made is deleted again.
-    ground.claim().await?;
-    let played = play(arguments.keep, folder, &ground, signals, screen).await;
-    match (played, ground.leave(screen).await) {
+    // Not interruptible: a created namespace has to be deleted.
+    cluster.create_namespace().await?;
+    let played = play(arguments.keep, folder, &cluster, signals, screen).await;
+    match (played, cluster.clean_up(screen).await) {
         (played, Ok(())) => played,
-        (Ok(_), Err(left)) => Err(left),
+        (Ok(_), Err(failure)) => Err(failure),
         (Err(failure), Err(left)) => {
             screen.failure(&left);
             Err(failure)
@@ -131,112 +130,125 @@ async fn visit(
 async fn play(
     keep: bool,
     folder: &Path,
-    ground: &DemoCluster,
+    cluster: &DemoCluster,
     signals: &mut Signals,
     screen: &mut Screen,
 ) -> Result<Outcome, Failure> {
-    let mut teller = Narrator::new(screen);
-    let told = tokio::select! {
+    let mut narrator = Narrator::new(screen);
+    let end = tokio::select! {
         biased;
-        () = signals.any() => None,
-        told = tell(keep, folder, ground, &mut teller) => Some(told),
+        () = signals.any() => Err(StoryEnd::Failed(interrupted())),
+        end = tell(keep, folder, cluster, &mut narrator) => end,
     };
-    let steps = teller.into_steps();
-    let (stage, failure) = match told {
-        Some(Ok(stage)) => (Some(stage), None),
-        Some(Err(StoryEnd::Failed(failure))) => (None, Some(failure)),
-        Some(Err(StoryEnd::Closed)) => return Ok(Outcome::Done),
-        None => (None, Some(interrupted())),
+    let steps = narrator.into_steps();
+    let servers = match end {
+        Ok(servers) => servers,
+        Err(StoryEnd::Closed) => return Ok(Outcome::Done),
+        Err(StoryEnd::Failed(failure)) => return Err(failure),
     };
-    let kept = stage.filter(|_| keep);
-    if screen.is_json() && failure.is_none() {
-        let kept = kept.as_ref().map(|stage| {
+    if screen.is_json() {
+        let running = keep.then(|| {
             json!({
-                "git": stage.clone_url(), "registry": format!("http://{}", stage.registry()), "config": stage.config(),
-                "cluster": ground.server(), "namespace": ground.namespace,
+                "git": servers.clone_url(),
+                "registry": format!("http://{}", servers.registry()),
+                "config": servers.config(),
+                "cluster": cluster.server(),
+                "namespace": cluster.namespace,
             })
         });
-        screen.json(&json!({"steps": steps, "kept": kept}));
+        screen.json(&json!({"steps": steps, "servers": running}));
     }
-    if let Some(failure) = failure {
-        return Err(failure);
-    }
-    if let Some(stage) = kept {
-        // New tags, so that the commands below have something to do.
-        stage.publish("shop/web", "1.5.2").await?;
-        stage.publish("shop/podinfo", deploy::NEXT).await?;
-        if screen.is_json() || screen.try_print(guide(&stage, ground, screen)) {
+    if keep {
+        // New tags, so that the commands of the guide have something to do.
+        servers.publish("shop/web", "1.5.2").await?;
+        servers.publish("shop/podinfo", deploy::NEXT).await?;
+        let guide = guide(&servers, cluster, screen);
+        if screen.is_json() || screen.try_print(guide) {
             signals.any().await;
         }
     }
     Ok(Outcome::Done)
 }
 
-/// The story between its first and its last line.
+/// Tells the story with its first and last words.
 async fn tell(
     keep: bool,
     folder: &Path,
-    ground: &DemoCluster,
-    teller: &mut Narrator<'_>,
+    cluster: &DemoCluster,
+    narrator: &mut Narrator<'_>,
 ) -> Result<DemoServers, StoryEnd> {
-    let begun = std::time::Instant::now();
+    let start = std::time::Instant::now();
     let log = DemoLog::begin();
-    let all = if ground.is_real() {
+    let everything = if cluster.is_real() {
         "Everything but your cluster"
     } else {
         "Everything"
     };
-    teller.say(&format!(
+    narrator.say(&format!(
         "tagboat demo: a small shop, from its registry through Git to a cluster.\n\
-         {all} runs in this process and a temporary folder; the passes are those of `tagboat run`.\n\
-         First four days of updates. Their clock is put forward from step to step, so that nobody\n\
-         waits. Times are UTC.\n",
+         {everything} runs in this process and a temporary folder, with the code of `tagboat run`.\n\
+         The story starts with four days of updates. Its clock moves forward from step to step, so\n\
+         that you do not have to wait. Times are UTC.\n",
     ))?;
-    let stage = story::tell(folder, Timestamp::now(), ground, &log, teller).await?;
-    teller.say(&format!(
-        "\nEverything happened as told, in {:.1} s.\n",
-        begun.elapsed().as_secs_f64()
+    let servers = story::play(folder, Timestamp::now(), cluster, &log, narrator).await?;
+    narrator.say(&format!(
+        "\nAll checks passed in {:.1} s.\n\nWhat to try next:\n",
+        start.elapsed().as_secs_f64()
     ))?;
-    let mut more = Vec::new();
     if !keep {
-        more.push("  tagboat demo --keep                 the same, and the servers stay for you to play with");
+        narrator.say(
+            "  tagboat demo --keep                 keep the servers running and try it yourself\n",
+        )?;
     }
-    if !ground.is_real() {
-        more.push("  tagboat demo --kubeconfig FILE      the same on a cluster of yours, in a namespace of its own");
+    if !cluster.is_real() {
+        narrator.say(
+            "  tagboat demo --kubeconfig FILE      use your own cluster, in a new namespace\n",
+        )?;
     }
-    more.push("  tagboat init                        begin with a repository of yours");
-    teller.say(&format!("\nWhat to try next:\n{}\n", more.join("\n")))?;
-    Ok(stage)
+    narrator.say("  tagboat init                        start with your own repository\n")?;
+    Ok(servers)
 }
 
-/// How to look at what is kept running.
-fn guide(stage: &DemoServers, ground: &DemoCluster, screen: &Screen) -> String {
-    let registry = format!("http://{}/v2/shop/web", stage.registry());
-    let config = stage.config().display();
-    // As it was typed: the program need not be in the path.
+/// Explains how to look at the running servers.
+fn guide(servers: &DemoServers, cluster: &DemoCluster, screen: &Screen) -> String {
+    let repository = format!("http://{}/v2/shop/web", servers.registry());
+    let config = servers.config().display();
+    let (kubectl, namespace) = (cluster.kubectl(), &cluster.namespace);
+    // As it was typed: the program need not be on the PATH.
     let tagboat = std::env::args()
         .next()
         .unwrap_or_else(|| "tagboat".to_owned());
+    let media_type = "application/vnd.oci.image.index.v1+json";
     let command = |text: String| screen.paint(Color::Cyan, format_args!("  {text}\n"));
+    let end = match cluster.is_real() {
+        false => "Ctrl-C stops the servers and deletes the folder.\n".to_owned(),
+        true => {
+            format!("Ctrl-C stops the servers and deletes the folder and namespace {namespace}.\n")
+        }
+    };
     [
-        format!("\nThe servers keep running; web 1.5.2 and podinfo {} have just been published. In another terminal:\n", deploy::NEXT),
+        format!(
+            "\nThe servers keep running; web 1.5.2 and podinfo {} have just been published. \
+             In another terminal:\n",
+            deploy::NEXT
+        ),
         "Look at the cluster, the repository and the registry:\n".to_owned(),
-        command(format!("{} get deploy -n {}", ground.kubectl(), ground.namespace)),
-        command(format!("git clone {}", stage.clone_url())),
-        command(format!("curl {registry}/tags/list")),
-        "See what a pass would change, make it, or let the daemon watch:\n".to_owned(),
+        command(format!("{kubectl} get deploy -n {namespace}")),
+        command(format!("git clone {}", servers.clone_url())),
+        command(format!("curl {repository}/tags/list")),
+        "Plan a pass, make it, or start the daemon:\n".to_owned(),
         command(format!("{tagboat} plan -c {config}")),
         command(format!("{tagboat} run --once -c {config}")),
         command(format!("{tagboat} run -c {config}")),
-        "How is the application, and what was deployed?\n".to_owned(),
+        "Show the state and the history of the Application:\n".to_owned(),
         command(format!("{tagboat} status -c {config}")),
-        command(format!("{tagboat} history {}/podinfo -c {config}", ground.namespace)),
-        "Publish a further tag:\n".to_owned(),
-        command(format!("curl {registry}/manifests/1.5.2 | curl -T - -H 'Content-Type: application/vnd.oci.image.index.v1+json' {registry}/manifests/1.5.3")),
-        match ground.is_real() {
-            false => "Ctrl-C ends the servers and deletes the folder.\n".to_owned(),
-            true => format!("Ctrl-C ends the servers and deletes the folder and namespace {}.\n", ground.namespace),
-        },
+        command(format!("{tagboat} history {namespace}/podinfo -c {config}")),
+        "Publish another tag:\n".to_owned(),
+        command(format!(
+            "curl {repository}/manifests/1.5.2 | \
+             curl -T - -H 'Content-Type: {media_type}' {repository}/manifests/1.5.3"
+        )),
+        end,
     ]
     .concat()
 }

@@ -87,13 +87,14 @@ pub(super) fn settings(in_folder: bool) -> String {
         ""
     };
     format!(
-        "# Drafted by tagboat init: how to reach everything. Then run tagboat plan, tagboat run --once, tagboat run.\n\
+        "# Drafted by tagboat init: how to reach everything.\n\
+         # Next: tagboat plan, tagboat run --once, tagboat run.\n\
          repositories:\n\
          \x20 - url: https://git.example.com/team/config.git   # TODO: the URL of this repository\n\
          \x20   branch: main\n\
          {policies}\
-         \x20   # token: {{env: GIT_TOKEN}}                      # read secrets from the environment or from files\n\
-         # registries:                                        # those that need more than anonymous HTTPS\n\
+         \x20   # token: {{env: GIT_TOKEN}}   # a secret of the environment, or {{file: PATH}}\n\
+         # registries:                   # those that need more than anonymous HTTPS\n\
          #   - prefix: ghcr.io/acme\n\
          #     credentials: {{token: {{env: REGISTRY_TOKEN}}}}\n"
     )

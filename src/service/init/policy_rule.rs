@@ -191,14 +191,14 @@ fn moving(tag: &str) -> Option<PolicyRule> {
 /// Returns the range from a version to the next major one, and that next version.
 fn range([major, minor, patch]: [u64; 3], pre: &str) -> (String, String) {
     let next = format!("{}.0.0", major.saturating_add(1));
-    // A range with a pre-release matches pre-releases; `-0` excludes those of the next major version.
+    // A range with a pre-release matches pre-releases; `-0` excludes those of the next major.
     match pre {
         "" => (format!(">={major}.{minor}.{patch} <{next}"), next),
         pre => (format!(">={major}.{minor}.{patch}-{pre} <{next}-0"), next),
     }
 }
 
-/// Returns a pattern for a text. A hyphen is special only in a character class, so it stays as it is.
+/// Returns a pattern for a text. A hyphen stays, since it is special only in a character class.
 fn escaped(text: &str) -> String {
     regex::escape(text).replace("\\-", "-")
 }

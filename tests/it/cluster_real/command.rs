@@ -80,7 +80,7 @@ fn one_pass_goes_from_the_registry_to_a_ready_deployment() {
     let application = format!("{namespace}/web");
     let text = said(&fleet, &["status"], 0);
     assert!(
-        text.contains("behind") && text.contains("would create Deployment"),
+        text.contains("outOfSync") && text.contains("would create Deployment"),
         "{text}"
     );
     let text = said(&fleet, &["diff", &application], 1);
@@ -95,12 +95,13 @@ fn one_pass_goes_from_the_registry_to_a_ready_deployment() {
 
     let text = said(&fleet, &["run", "--once"], 0);
     assert!(
-        text.contains("app 1.0.0 → 1.1.0") && text.contains("in step"),
+        text.contains("app 1.0.0 → 1.1.0") && text.contains("synced"),
         "{text}"
     );
     assert!(image(kube, &namespace).ends_with("/team/app:1.1.0"));
-    assert!(said(&fleet, &["diff", "--all"], 0).contains("as Git says"));
+    assert!(said(&fleet, &["diff", "--all"], 0).contains("synced"));
     let all: Value = serde_json::from_str(&said(&fleet, &["status", "-o", "json"], 0)).unwrap();
+    let all = &all["applications"];
     assert_eq!(
         (&all[0]["state"], &all[0]["health"], &all[0]["objects"]),
         (&"synced".into(), &"Current".into(), &2.into())
@@ -134,7 +135,7 @@ fn one_pass_goes_from_the_registry_to_a_ready_deployment() {
     assert!(image(kube, &namespace).ends_with("/team/app:1.1.0"));
     let text = said(&fleet, &["sync", "no/such"], 2);
     assert!(
-        text.contains("there is no Application no/such: known are"),
+        text.contains("no Application no/such; available:"),
         "{text}"
     );
 }
@@ -155,9 +156,9 @@ fn the_daemon_applies_what_people_and_the_bot_commit_and_answers_for_it() {
             .ends_with("/team/app:1.1.0")
             .then_some(())
     });
-    wait("in step", || {
+    wait("synced", || {
         said_any(&fleet, &["status"])
-            .contains("in step")
+            .contains("synced")
             .then_some(())
     });
     // A person's commit is applied without being asked for.
@@ -185,7 +186,7 @@ fn the_daemon_applies_what_people_and_the_bot_commit_and_answers_for_it() {
     assert!(text().contains("somebody deleted it"));
     // While it runs, it answers.
     said(&fleet, &["sync", &format!("{namespace}/web"), "--wait"], 0);
-    assert!(said(&fleet, &["diff", "--all"], 0).contains("as Git says"));
+    assert!(said(&fleet, &["diff", "--all"], 0).contains("synced"));
     assert!(said(&fleet, &["history", &format!("{namespace}/web")], 0).contains("more"));
     assert!(
         said(&fleet, &["sync", "--all", "--revision", &"0".repeat(40)], 2)
@@ -224,12 +225,11 @@ fn the_last_application_of_a_repository_is_deleted_after_a_yes() {
     // Nobody declares it: only for the yes it is known.
     said(&fleet, &["sync", &application], 2);
     assert!(
-        said(&fleet, &["sync", "no/such", "--confirm-prune"], 2)
-            .contains("there is no Application no/such")
+        said(&fleet, &["sync", "no/such", "--confirm-prune"], 2).contains("no Application no/such")
     );
     let text = said(&fleet, &["sync", &application, "--confirm-prune"], 0);
     assert!(
-        text.contains(&format!("{application} is deleted, with its objects")),
+        text.contains(&format!("{application} and its objects are deleted")),
         "{text}"
     );
     assert_eq!(image(kube, &namespace), "");

@@ -38,15 +38,14 @@ fn a_cluster_without_a_kubeconfig_is_said_by_its_applications_alone() {
     );
     let text = said(&fleet, &["sync", "--all", "--wait"], 4);
     assert!(
-        text.contains("in step") && text.contains("nowhere.config"),
+        text.contains("synced") && text.contains("nowhere.config"),
         "{text}"
     );
     let text = said(&fleet, &["diff", &format!("{namespace}/far")], 2);
     assert!(text.contains("nowhere.config"), "{text}");
     let text = said(&fleet, &["history", &format!("{namespace}/far")], 2);
     assert!(
-        text.contains("no cluster that could be asked has a record")
-            && text.contains("nowhere.config"),
+        text.contains("no reachable cluster has a record") && text.contains("nowhere.config"),
         "{text}"
     );
     assert!(said(&fleet, &["history", &format!("{namespace}/web")], 0).contains("applied"));
@@ -62,9 +61,7 @@ fn a_revision_can_be_named_by_its_first_digits_and_nothing_else() {
     for wrong in ["HEAD", "main", "abc"] {
         let text = said(&fleet, &["sync", &application, "--revision", wrong], 2);
         assert!(
-            text.contains(
-                "--revision takes the id of a commit, or its first digits (at least four)"
-            ),
+            text.contains("expected the id of a commit, or at least its first four digits"),
             "{text}"
         );
     }
@@ -152,7 +149,7 @@ fn the_daemon_says_once_what_it_cannot_follow_and_nothing_of_people_who_leave() 
     );
     let shown = said(&fleet, &["sync", "--all", "--wait"], 0);
     assert!(
-        !shown.contains("testt") && shown.matches("in step").count() == 2,
+        !shown.contains("testt") && shown.matches("synced").count() == 2,
         "{shown}"
     );
     // What somebody must say yes to, however often that is looked at.

@@ -590,7 +590,7 @@ fn the_command_asks_the_cluster_and_a_running_daemon_answers_it() {
     assert!(
         code == Some(0)
             && text.contains(&format!(
-                "Deployment {namespace}/web changes; the cluster takes it\n"
+                "Deployment {namespace}/web changes; accepted by the cluster\n"
             )),
         "{code:?} {text}"
     );
@@ -625,7 +625,7 @@ fn the_command_asks_the_cluster_and_a_running_daemon_answers_it() {
     );
     let (code, text) = said(&["preview"]);
     assert!(
-        code == Some(0) && text.contains("the cluster takes it"),
+        code == Some(0) && text.contains("accepted by the cluster"),
         "{code:?} {text}"
     );
     assert!(

@@ -1,19 +1,26 @@
-//! What the demo's config repository holds on its first day: declarations, and manifests as people
-//! write them.
+//! The files of the demo's config repository: declarations, and manifests as users write them.
 
-/// Files of the first commit, each with its path.
+/// Files with their paths.
 pub type SeedFiles = Vec<(&'static str, String)>;
 
-/// The declarations.
+/// Borrows files as the sandbox takes them.
+pub fn borrowed(files: &SeedFiles) -> Vec<(&'static str, &str)> {
+    files
+        .iter()
+        .map(|(path, text)| (*path, text.as_str()))
+        .collect()
+}
+
+/// The declarations of the shop.
 pub const POLICIES: &str = "policies/shop.yaml";
-/// The web server of dev: a Deployment.
+/// The web server in dev: a Deployment.
 pub const DEV_WEB: &str = "envs/dev/web.yaml";
-/// The worker of dev: values of a Helm chart.
+/// The worker in dev: values of a Helm chart.
 pub const DEV_WORKER: &str = "envs/dev/worker/values.yaml";
-/// The web server of prod, with a marker.
+/// The web server in prod: a Deployment with a marker.
 pub const PROD_WEB: &str = "envs/prod/web.yaml";
 
-/// The files, with `host` as the registry and the tags of the first day.
+/// Returns the files of the first commit.
 pub fn files(host: &str, web: &str, worker: &str) -> SeedFiles {
     vec![
         (POLICIES, policies(host)),
@@ -28,7 +35,7 @@ pub const APPLICATION: &str = "policies/podinfo.yaml";
 /// The Deployment of podinfo.
 pub const PODINFO: &str = "envs/dev/podinfo/deployment.yaml";
 
-/// What Ada adds to have podinfo deployed to a namespace of a cluster, its declarations first.
+/// Returns the files that deploy podinfo, its declarations first.
 pub fn podinfo(host: &str, cluster: &str, namespace: &str, tag: &str, replicas: i64) -> SeedFiles {
     let service = "apiVersion: v1
 kind: Service
@@ -44,12 +51,12 @@ spec:
     ]
 }
 
-/// The declarations of podinfo's stage.
+/// The declarations of the stage.
 pub const STAGE: &str = "policies/stage.yaml";
-/// The Deployment of podinfo's stage.
+/// The Deployment of the stage.
 pub const STAGED: &str = "envs/stage/podinfo/deployment.yaml";
 
-/// What Ada adds to have podinfo reviewed before it comes to its stage, the declarations first.
+/// Returns the files that deploy podinfo to the stage after a review, the declarations first.
 pub fn stage(host: &str, cluster: &str, namespace: &str, tag: &str, replicas: i64) -> SeedFiles {
     let declarations = format!(
         r#"apiVersion: tagboat.dev/v1alpha1
@@ -158,7 +165,7 @@ spec:
   policySelector: {{matchLabels: {{stage: dev}}}}
   update: {{via: commit}}
 ---
-# prod: a stricter range, tags that have been watched for a day, in working hours
+# prod: a stricter range, tags at least a day old, in working hours
 apiVersion: tagboat.dev/v1alpha1
 kind: ImagePolicy
 metadata: {{name: web, namespace: prod, labels: {{stage: prod}}}}

@@ -1,7 +1,6 @@
-//! Where the story is played: a registry and a Git server in this process, and tagboat as a user
-//! sets it up, in one temporary folder.
+//! The servers of the demo, and tagboat set up as a user sets it up, in one temporary folder.
 
-use super::fleet;
+use super::seed;
 use crate::{
     core::{
         error::ErrorKind,
@@ -27,10 +26,10 @@ use std::{
     path::{Path, PathBuf},
 };
 
-/// The person who works on the config repository.
-pub const PERSON: (&str, &str) = ("Ada", "ada@example.org");
+/// The user who works on the config repository.
+pub const ADA: (&str, &str) = ("Ada", "ada@example.org");
 
-/// The servers. They stop when this is dropped.
+/// A registry, a forge with its Git repository, and the settings. The servers stop when dropped.
 pub struct DemoServers {
     registry: SandboxRegistry,
     forge: SandboxForge,
@@ -38,14 +37,14 @@ pub struct DemoServers {
     config: PathBuf,
 }
 
-/// Something of the demo cannot be set up on this machine.
-pub fn broken(error: impl Display) -> Failure {
-    Failure::new(ErrorKind::Remote, format!("the demo cannot run: {error}"))
+/// The failure to set up something on this machine.
+pub fn setup_failure(error: impl Display) -> Failure {
+    Failure::new(ErrorKind::Remote, format!("cannot run the demo: {error}"))
 }
 
 impl DemoServers {
-    /// Starts the servers, makes the repository of the first day and writes `tagboat.yaml`, all in
-    /// `folder`; `clusters` is what it says of them.
+    /// Starts the servers, creates the repository and writes `tagboat.yaml`, all in `folder`.
+    /// `clusters` is the clusters part of the settings.
     pub async fn start(
         folder: &Path,
         clusters: &str,
@@ -54,42 +53,47 @@ impl DemoServers {
         now: Timestamp,
     ) -> Result<Self, Failure> {
         let registry = SandboxRegistry::start().await?;
-        let files = fleet::files(&registry.host(), web, worker);
-        let first: Vec<(&str, &str)> = files
-            .iter()
-            .map(|(path, text)| (*path, text.as_str()))
-            .collect();
-        let dir = folder.join("fleet.git");
+        let files = seed::files(&registry.host(), web, worker);
         let repository = BareRepository::create(
-            &dir,
-            &first,
-            PERSON,
+            &folder.join("fleet.git"),
+            &seed::borrowed(&files),
+            ADA,
             now.as_second(),
             "The shop, on its first day",
         )
-        .map_err(broken)?;
+        .map_err(setup_failure)?;
         let token = Secret::new("demo");
         let forge = SandboxForge::start(repository.clone(), "shop/fleet", &token)
             .await
-            .map_err(broken)?;
-        fs::write(folder.join("token"), token.expose()).map_err(broken)?;
+            .map_err(setup_failure)?;
+        fs::write(folder.join("token"), token.expose()).map_err(setup_failure)?;
         let config = folder.join("tagboat.yaml");
-        let process = format!(
-            "repositories:\n- name: fleet\n  url: {}\n  policies: policies\n  interval: 5s\n  forge: {{kind: gitea, token: {{file: token}}}}\nregistries:\n- prefix: {}\n  insecure: true\nstore: store\n{clusters}",
+        let settings = format!(
+            "repositories:
+- name: fleet
+  url: {}
+  policies: policies
+  interval: 5s
+  forge: {{kind: gitea, token: {{file: token}}}}
+registries:
+- prefix: {}
+  insecure: true
+store: store
+{clusters}",
             forge.clone_url(),
             registry.host()
         );
-        fs::write(&config, process).map_err(broken)?;
-        let stage = Self {
+        fs::write(&config, settings).map_err(setup_failure)?;
+        let servers = Self {
             registry,
             forge,
             repository,
             config,
         };
         for (path, tag) in images {
-            stage.publish(path, tag).await?;
+            servers.publish(path, tag).await?;
         }
-        Ok(stage)
+        Ok(servers)
     }
 
     /// Opens what `tagboat run --config tagboat.yaml` opens, with the same code.
@@ -97,7 +101,6 @@ impl DemoServers {
         self.context()?.open()
     }
 
-    /// Reads `tagboat.yaml`.
     pub fn context(&self) -> Result<ServiceContext, Failure> {
         ServiceContext::read(&SettingsFile {
             config: self.config.clone(),
@@ -120,7 +123,7 @@ impl DemoServers {
         Ok(())
     }
 
-    /// Commits whole files as a person does.
+    /// Commits whole files as Ada; returns the commit.
     pub fn commit(
         &self,
         files: &[(&str, &str)],
@@ -128,71 +131,60 @@ impl DemoServers {
         now: Timestamp,
     ) -> Result<String, Failure> {
         self.repository
-            .commit(files, PERSON, now.as_second(), message)
+            .commit(files, ADA, now.as_second(), message)
             .map(|id| id.to_string())
-            .map_err(broken)
+            .map_err(setup_failure)
     }
 
-    /// The commit that the server's branch is at.
+    /// Returns the head of the branch on the server.
     pub fn head(&self) -> Result<String, Failure> {
-        Ok(self
-            .repository
-            .head()
-            .map_err(broken)?
-            .map(|id| id.to_string())
-            .unwrap_or_default())
+        let head = self.repository.head().map_err(setup_failure)?;
+        Ok(head.map(|id| id.to_string()).unwrap_or_default())
     }
 
-    /// The address of the registry: `127.0.0.1:port`.
+    /// Returns the address of the registry, as `127.0.0.1:PORT`.
     pub fn registry(&self) -> String {
         self.registry.host()
     }
 
-    /// The address to clone from.
     pub fn clone_url(&self) -> String {
         self.forge.clone_url()
     }
 
-    /// Where requests are opened.
     pub fn forge(&self) -> &SandboxForge {
         &self.forge
     }
 
-    /// The process file.
+    /// Returns the path of the settings.
     pub fn config(&self) -> &Path {
         &self.config
     }
 
-    /// The tags that the registry lists.
+    /// Returns the tags that the registry lists.
     pub async fn tags(&self, updater: &ImageUpdater, path: &str) -> Result<Vec<String>, Failure> {
         let repository = self.registry.repository(path)?;
-        match updater
-            .scanner
-            .registries
-            .list_tags(&repository, None)
-            .await?
-        {
+        let registries = &updater.scanner.registries;
+        match registries.list_tags(&repository, None).await? {
             Tags::Listed(listing) => Ok(listing.tags.iter().map(str::to_owned).collect()),
             Tags::NotModified => Ok(Vec::new()),
         }
     }
 }
 
-/// One pass at a moment of the story: what `run --once` and `plan` do.
+/// Makes a pass at a time of the story, as `run --once` and `plan` do.
 pub async fn pass(updater: &ImageUpdater, mode: PassMode, now: Timestamp) -> PassReport {
     updater.pass(mode, &Rescan::All, now).await
 }
 
-/// A file of the newest commit that the mirror has.
+/// Returns a file of the newest commit in the mirror.
 pub fn file(updater: &ImageUpdater, path: &str) -> Result<String, Failure> {
-    let head = updater
-        .mirror
+    let mirror = &updater.mirror;
+    let head = mirror
         .head()
-        .ok_or_else(|| broken("the mirror is empty"))?;
-    let file = updater
-        .mirror
+        .ok_or_else(|| setup_failure("the mirror is empty"))?;
+    let file = mirror
         .at(head)?
         .read(path)?
-        .ok_or_else(|| broken(format_args!("{path} is gone")))?;
-    String::from_utf8(file.bytes).map_err(broken)
+        .ok_or_else(|| setup_failure(format_args!("{path} is missing")))?;
+    String::from_utf8(file.bytes).map_err(setup_failure)
 }

@@ -1,0 +1,184 @@
+//! The answers of the service: valid by their schemas, and the same with and without a daemon.
+
+use super::{
+    answer_schema::validate,
+    git_support::provider,
+    support::process::Running,
+    update_support::{Fleet, Setup, deployment, env, semver, wait},
+};
+use jiff::Timestamp;
+use serde_json::Value;
+use tagboat::sandbox::kube::{SandboxCluster, SandboxOptions};
+
+const FILE: &str = "envs/dev/a.yaml";
+
+const APPLICATION: &str = "---
+apiVersion: tagboat.dev/v1alpha1
+kind: Application
+metadata: {name: web, namespace: dev}
+spec: {environment: dev, path: envs/dev, cluster: test, targetNamespace: dev, wait: true}
+";
+
+/// A fleet with an Application on a cluster of this process.
+fn fleet() -> (Fleet, SandboxCluster) {
+    provider();
+    let declared = semver("web", "1.x", "") + &env("dev", "") + APPLICATION;
+    let files = [("p.yaml", declared.as_str()), (FILE, CONFIG)];
+    let fleet = Fleet::with(&files, &Setup::default());
+    let cluster = fleet
+        .runtime
+        .block_on(SandboxCluster::start(SandboxOptions::default()))
+        .unwrap();
+    std::fs::write(fleet.dir.path().join("kubeconfig"), cluster.kubeconfig()).unwrap();
+    let clusters = "clusters: [{name: test, kubeconfig: kubeconfig}]\n";
+    let settings = std::fs::read_to_string(fleet.config()).unwrap() + clusters;
+    std::fs::write(fleet.config(), settings).unwrap();
+    fleet.publish("team/web", &["1.0.0", "1.1.0"]);
+    (fleet, cluster)
+}
+
+const CONFIG: &str = "\
+apiVersion: v1
+kind: ConfigMap
+metadata: {name: web}
+data:
+  image: {host}/team/web:1.0.0 # {\"$imagepolicy\": \"default:web\"}
+";
+
+/// Runs a command with `-o json`; validates and returns its answer.
+fn ask(fleet: &Fleet, arguments: &[&str]) -> Value {
+    let output = fleet
+        .tagboat(&[arguments, &["-o", "json"]].concat())
+        .output()
+        .unwrap();
+    let err = String::from_utf8_lossy(&output.stderr);
+    let answer = serde_json::from_slice(&output.stdout)
+        .unwrap_or_else(|error| panic!("{arguments:?}: {error}: {err}"));
+    assert_eq!(err, "", "{arguments:?}");
+    validate(arguments[0], &answer);
+    answer
+}
+
+/// Removes what differs between two moments: times, counters of requests.
+fn normalised(mut answer: Value) -> Value {
+    match &mut answer {
+        Value::Object(fields) => {
+            fields.retain(|key, _| !matches!(key.as_str(), "requestsSent" | "since"));
+            for value in fields.values_mut() {
+                *value = normalised(value.take());
+            }
+        }
+        Value::Array(values) => {
+            for value in values {
+                *value = normalised(value.take());
+            }
+        }
+        _ => {}
+    }
+    answer
+}
+
+#[test]
+fn service_answers_follow_their_schemas() {
+    let (fleet, _cluster) = fleet();
+    let planned = ask(&fleet, &["plan"]);
+    let policy = &planned["passes"][0]["environments"][0]["policies"][0];
+    assert_eq!(policy["selected"]["tag"], "1.1.0");
+    assert_eq!(
+        ask(&fleet, &["requests"])["pullRequests"],
+        Value::Array(vec![])
+    );
+    assert_eq!(
+        ask(&fleet, &["diff", "--all"])["applications"][0]["cluster"],
+        "test"
+    );
+    let ran = ask(&fleet, &["run", "--once"]);
+    assert_eq!(ran["applications"][0]["state"], "synced");
+    assert_eq!(ran["outcome"], "done");
+    let synced = ask(&fleet, &["sync", "dev/web", "--wait"]);
+    assert_eq!(synced["applications"][0]["health"], "Current");
+    assert_eq!(
+        ask(&fleet, &["history", "dev/web"])["clusters"][0]["cluster"],
+        "test"
+    );
+    ask(&fleet, &["preview"]);
+    let rolled_back = ask(&fleet, &["rollback", "dev/web"]);
+    assert_eq!(rolled_back["held"][0]["version"], "1.1.0");
+    let holds = ask(&fleet, &["holds"]);
+    assert_eq!(holds["holds"][0]["version"], "1.1.0");
+    let policies = ask(&fleet, &["policies"]);
+    let listed = &policies["policies"][0]["environments"][0];
+    assert_eq!(listed["present"][0], "1.0.0");
+    assert!(listed["held"][0].as_str().unwrap().contains("1.1.0"));
+    let released = ask(&fleet, &["release", "dev", "default/web"]);
+    assert_eq!(released["selected"]["tag"], "1.1.0");
+    let suspended = ask(&fleet, &["suspend", "application/dev/web"]);
+    assert_eq!(suspended["suspended"], true);
+    assert_eq!(
+        ask(&fleet, &["resume", "application/dev/web"])["suspended"],
+        false
+    );
+}
+
+#[test]
+fn service_answers_are_the_same_with_a_daemon() {
+    let (fleet, _cluster) = fleet();
+    let files = fleet.text(FILE);
+    let log = fleet.dir.path().join("log");
+    let mut daemon = Running::start(
+        fleet
+            .tagboat_std(&["run"])
+            .stdout(std::process::Stdio::null())
+            .stderr(std::fs::File::create(&log).unwrap()),
+    );
+    let is_synced = |status: &Value| status["applications"][0]["state"] == "synced";
+    wait("the first commit in the cluster", || {
+        let socket = fleet.dir.path().join("store/tagboat.sock");
+        (socket.exists() && fleet.text(FILE).contains("1.1.0")).then_some(())
+    });
+    fleet.person_at(Timestamp::now(), &[(FILE, &files)], "back");
+    ask(&fleet, &["sync", "--all", "--wait"]);
+    wait("the revert in the cluster", || {
+        is_synced(&ask(&fleet, &["status"])).then_some(())
+    });
+    let queries: [&[&str]; 9] = [
+        &["plan"],
+        &["policies"],
+        &["explain", "default/web"],
+        &["holds"],
+        &["requests"],
+        &["status"],
+        &["diff", "--all"],
+        &["history", "dev/web"],
+        &["preview"],
+    ];
+    let with_daemon = queries.map(|query| normalised(ask(&fleet, query)));
+    daemon.signal("TERM");
+    daemon.ended();
+    for (query, with_daemon) in queries.iter().zip(with_daemon) {
+        assert_eq!(normalised(ask(&fleet, query)), with_daemon, "{query:?}");
+    }
+}
+
+#[test]
+fn service_failure_is_one_object_on_standard_error() {
+    let fleet = Fleet::with(
+        &[
+            ("p.yaml", &env("dev", "")),
+            (FILE, &deployment(&["web:1.0.0"])),
+        ],
+        &Setup::default(),
+    );
+    let output = fleet
+        .tagboat(&["explain", "default/nothing", "-o", "json"])
+        .output()
+        .unwrap();
+    assert_eq!((output.status.code(), output.stdout.len()), (Some(2), 0));
+    let error: Value = serde_json::from_slice(&output.stderr).unwrap();
+    validate("error", &error);
+    assert_eq!(error["kind"], "config");
+    assert_eq!(
+        error["error"],
+        "no ImagePolicy default/nothing; none is declared"
+    );
+}
