@@ -69,11 +69,11 @@ async fn the_demo_plays_on_a_real_cluster_and_leaves_nothing_behind() {
     let namespace = namespace(&text);
     let application = format!("{namespace}/podinfo");
     for line in [
-        "✓ the cluster has what Git says: podinfo 6.7.1, rolled out".to_owned(),
+        "✓ the cluster matches Git: podinfo 6.7.1 is rolled out".to_owned(),
         format!("INFO repaired Deployment {application}:"),
         format!("$ tagboat rollback {application}"),
         "✓ nothing was written, neither to Git nor to the cluster".to_owned(),
-        "✓ podinfo 6.7.2 is rolled out; 6.7.1 has not come back".to_owned(),
+        "✓ podinfo 6.7.2 is rolled out, and 6.7.1 did not come back".to_owned(),
     ] {
         assert!(
             text.lines().any(|told| told.starts_with(&line)),
